@@ -1,0 +1,98 @@
+//! BM25: which terms of a query are worth reading, and their weights. The backends add the weighted frequencies
+//! up in SQL; every number that they need comes from here.
+//!
+//! Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), with the inverse
+//! document frequency that never turns negative: `ln(1 + (N - n + 0.5) / (n + 0.5))`.
+
+/// Saturation of the term frequency.
+pub const K1: f64 = 1.2;
+/// Share of the length normalisation.
+pub const B: f64 = 0.75;
+
+/// Postings that one query may read. Terms beyond it are so common that they decide nothing; leaving them out
+/// keeps the cost of a recall independent of the size of the memory.
+pub const POSTING_BUDGET: u64 = 4_000;
+
+/// Counts above this are not told apart by the backends: a term this common is dropped from any query that
+/// has a rarer one.
+pub const MAX_DOCUMENT_FREQUENCY: u64 = 50_000;
+
+/// Figures of the projects in scope.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CorpusStats {
+    /// Memories in the index.
+    pub documents: u64,
+    /// Sum of their lengths in terms.
+    pub total_length: u64,
+    /// Memories that contain each term asked for, in the order asked; at most [`MAX_DOCUMENT_FREQUENCY`].
+    pub document_frequencies: Vec<u64>,
+}
+
+impl CorpusStats {
+    /// Mean length of a memory in terms, at least 1.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+    pub fn average_length(&self) -> f64 {
+        if self.documents == 0 { 1.0 } else { (self.total_length as f64 / self.documents as f64).max(1.0) }
+    }
+}
+
+/// A query term and its inverse document frequency.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WeightedTerm {
+    /// As it is in the index.
+    pub term: String,
+    /// Inverse document frequency.
+    pub weight: f64,
+}
+
+/// The terms to search for, rarest first: those that occur at all, as many as the budget allows, at least one.
+#[must_use]
+pub fn select_terms(terms: &[String], stats: &CorpusStats, budget: u64) -> Vec<WeightedTerm> {
+    let mut found: Vec<(&String, u64)> =
+        terms.iter().zip(stats.document_frequencies.iter().copied()).filter(|(_, n)| *n > 0).collect();
+    found.sort_by(|a, b| a.1.cmp(&b.1).then_with(|| a.0.cmp(b.0)));
+    let mut read = 0;
+    let mut selected = Vec::new();
+    for (term, frequency) in found {
+        read += frequency;
+        if read > budget && !selected.is_empty() {
+            break;
+        }
+        selected
+            .push(WeightedTerm { term: term.clone(), weight: inverse_document_frequency(stats.documents, frequency) });
+    }
+    selected
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+fn inverse_document_frequency(documents: u64, frequency: u64) -> f64 {
+    let (all, n) = (documents.max(frequency) as f64, frequency as f64);
+    ((all - n + 0.5) / (n + 0.5)).ln_1p()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stats(document_frequencies: Vec<u64>) -> CorpusStats {
+        CorpusStats { documents: 100, total_length: 1_000, document_frequencies }
+    }
+
+    fn names(terms: &[&str]) -> Vec<String> {
+        terms.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn rare_terms_weigh_more_and_absent_ones_are_left_out() {
+        let picked = select_terms(&names(&["common", "absent", "rare"]), &stats(vec![60, 0, 1]), 1_000);
+        assert_eq!(picked.iter().map(|t| t.term.as_str()).collect::<Vec<_>>(), ["rare", "common"]);
+        assert!(picked[0].weight > picked[1].weight && picked[1].weight > 0.0);
+    }
+
+    #[test]
+    fn the_budget_drops_common_terms_but_never_all() {
+        assert_eq!(select_terms(&names(&["a", "b"]), &stats(vec![90, 2]), 10).len(), 1);
+        assert_eq!(select_terms(&names(&["a"]), &stats(vec![90]), 10).len(), 1);
+    }
+}

@@ -1,0 +1,363 @@
+//! What is remembered: one row type for all kinds, its history, and patches to it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use unicode_normalization::UnicodeNormalization;
+use uuid::Uuid;
+
+/// What a memory is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Kind {
+    /// One turn of a raw transcript.
+    Dialogue,
+    /// A fact, preference or decision.
+    #[default]
+    Note,
+    /// A distilled statement which rests on other memories.
+    Insight,
+    /// A lesson from an attempt.
+    Episode,
+}
+
+impl Kind {
+    /// Every kind, in the order of the documentation.
+    pub const ALL: [Self; 4] = [Self::Dialogue, Self::Note, Self::Insight, Self::Episode];
+
+    /// The name in tools, files and tables.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dialogue => "dialogue",
+            Self::Note => "note",
+            Self::Insight => "insight",
+            Self::Episode => "episode",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name).ok_or_else(|| format!("unknown kind {name:?}"))
+    }
+}
+
+/// The part of an episode that other kinds do not have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Episode {
+    /// What was tried, and where.
+    pub situation: String,
+    /// From -1 (failed) to 1 (succeeded).
+    pub outcome: f64,
+    /// What to do next time.
+    pub lesson: String,
+}
+
+/// A memory to be stored, already validated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewMemory {
+    /// Identity, drawn by the engine.
+    pub id: Uuid,
+    /// What it is for.
+    pub kind: Kind,
+    /// The text.
+    pub content: String,
+    /// Sorted, without duplicates.
+    pub tags: Vec<String>,
+    /// From 0 to 1.
+    pub importance: f64,
+    /// Free-form JSON object of the caller.
+    pub metadata: Map<String, Value>,
+    /// When it happened.
+    pub occurred_at: DateTime<Utc>,
+    /// From when on it no longer holds.
+    pub valid_until: Option<DateTime<Utc>>,
+    /// Conversation it belongs to.
+    pub session: Option<String>,
+    /// Place in the conversation; dialogue only.
+    pub turn: Option<i64>,
+    /// Who said it.
+    pub speaker: Option<String>,
+    /// Episodes only.
+    pub episode: Option<Episode>,
+    /// Ids it rests on, which must exist in the scope.
+    pub sources: Vec<Uuid>,
+    /// Ids it replaces, which must exist in the project and not be superseded yet.
+    pub supersedes: Vec<Uuid>,
+}
+
+/// A stored memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Memory {
+    /// UUIDv7.
+    pub id: Uuid,
+    /// Storage order within the database; the key of keyset pages. Not shown to clients.
+    pub seq: i64,
+    /// Project it belongs to.
+    pub project: String,
+    /// What it is for.
+    pub kind: Kind,
+    /// The text.
+    pub content: String,
+    /// Sorted, without duplicates.
+    pub tags: Vec<String>,
+    /// From 0 to 1.
+    pub importance: f64,
+    /// Free-form JSON object of the caller.
+    pub metadata: Map<String, Value>,
+    /// When it happened.
+    pub occurred_at: DateTime<Utc>,
+    /// When it was stored.
+    pub created_at: DateTime<Utc>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+    /// From when on it no longer holds.
+    pub valid_until: Option<DateTime<Utc>>,
+    /// What replaced it.
+    pub superseded_by: Option<Uuid>,
+    /// Soft-delete mark.
+    pub deleted_at: Option<DateTime<Utc>>,
+    /// Grows by one with every change; starts at 1.
+    pub version: i64,
+    /// Conversation it belongs to.
+    pub session: Option<String>,
+    /// Place in the conversation.
+    pub turn: Option<i64>,
+    /// Who said it.
+    pub speaker: Option<String>,
+    /// Episodes only.
+    pub episode: Option<Episode>,
+    /// Ids it rests on.
+    pub sources: Vec<Uuid>,
+    /// How often recall returned it.
+    pub recall_count: i64,
+    /// When recall last returned it.
+    pub last_recalled_at: Option<DateTime<Utc>>,
+    /// Votes by `update` with feedback `helpful`.
+    pub helpful: i64,
+    /// Votes by `update` with feedback `not_helpful`.
+    pub not_helpful: i64,
+}
+
+/// Changes to a memory; `None` leaves a field as it is. Already validated.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Patch {
+    /// New text.
+    pub content: Option<String>,
+    /// New set of tags.
+    pub tags: Option<Vec<String>>,
+    /// New importance.
+    pub importance: Option<f64>,
+    /// Merged into the metadata by RFC 7396: null removes a key.
+    pub metadata: Option<Map<String, Value>>,
+    /// New time of the event.
+    pub occurred_at: Option<DateTime<Utc>>,
+    /// `Some(None)` removes the end of validity.
+    pub valid_until: Option<Option<DateTime<Utc>>>,
+    /// New situation of an episode.
+    pub situation: Option<String>,
+    /// New outcome of an episode.
+    pub outcome: Option<f64>,
+    /// New lesson of an episode.
+    pub lesson: Option<String>,
+    /// `Some(true)` counts a helpful vote, `Some(false)` the opposite. A vote alone is no new version.
+    pub helpful: Option<bool>,
+}
+
+impl Patch {
+    /// Whether anything but a vote is in it.
+    #[must_use]
+    pub fn changes_memory(&self) -> bool {
+        Self { helpful: None, ..self.clone() } != Self::default()
+    }
+
+    /// Applies the patch to `memory`: fields, votes and, when anything but a vote changed, version and
+    /// `updated_at`. Returns whether the memory is a new version.
+    pub fn apply(&self, memory: &mut Memory, now: DateTime<Utc>) -> bool {
+        let before = memory.clone();
+        if let Some(content) = &self.content {
+            memory.content.clone_from(content);
+        }
+        if let Some(tags) = &self.tags {
+            memory.tags.clone_from(tags);
+        }
+        if let Some(importance) = self.importance {
+            memory.importance = importance;
+        }
+        if let Some(patch) = &self.metadata {
+            merge(&mut memory.metadata, patch);
+        }
+        if let Some(at) = self.occurred_at {
+            memory.occurred_at = at;
+        }
+        if let Some(until) = self.valid_until {
+            memory.valid_until = until;
+        }
+        if let Some(episode) = &mut memory.episode {
+            if let Some(situation) = &self.situation {
+                episode.situation.clone_from(situation);
+            }
+            if let Some(outcome) = self.outcome {
+                episode.outcome = outcome;
+            }
+            if let Some(lesson) = &self.lesson {
+                episode.lesson.clone_from(lesson);
+            }
+        }
+        let changed = *memory != before;
+        if changed {
+            memory.version += 1;
+            memory.updated_at = now;
+        }
+        match self.helpful {
+            Some(true) => memory.helpful += 1,
+            Some(false) => memory.not_helpful += 1,
+            None => {}
+        }
+        changed
+    }
+}
+
+/// JSON merge patch (RFC 7396) on objects.
+fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
+    for (key, value) in patch {
+        match value {
+            Value::Null => {
+                target.remove(key);
+            }
+            Value::Object(inner) => {
+                let slot = target.entry(key.clone()).or_insert_with(|| Value::Object(Map::new()));
+                if !slot.is_object() {
+                    *slot = Value::Object(Map::new());
+                }
+                if let Value::Object(object) = slot {
+                    merge(object, inner);
+                }
+            }
+            other => {
+                target.insert(key.clone(), other.clone());
+            }
+        }
+    }
+}
+
+/// What happened to a memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Change {
+    /// Stored for the first time.
+    Created,
+    /// Patched.
+    Updated,
+    /// Replaced by another memory.
+    Superseded,
+    /// Marked as deleted.
+    Deleted,
+    /// The mark was taken back.
+    Restored,
+}
+
+impl Change {
+    /// Every change.
+    pub const ALL: [Self; 5] = [Self::Created, Self::Updated, Self::Superseded, Self::Deleted, Self::Restored];
+
+    /// The name in tables and answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Superseded => "superseded",
+            Self::Deleted => "deleted",
+            Self::Restored => "restored",
+        }
+    }
+}
+
+impl FromStr for Change {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|change| change.as_str() == name).ok_or_else(|| format!("unknown change {name:?}"))
+    }
+}
+
+/// One entry of a memory's history, oldest first in lists.
+#[derive(Debug, Clone, PartialEq)]
+pub struct History {
+    /// The memory.
+    pub memory_id: Uuid,
+    /// Version after the change.
+    pub version: i64,
+    /// What happened.
+    pub change: Change,
+    /// The fields as they were before, see [`Memory::snapshot`]; `None` for a creation. What they became is
+    /// the next entry's `old`, or the memory itself.
+    pub old: Option<Value>,
+    /// Name of the credential.
+    pub actor: String,
+    /// Why, in the words of the caller.
+    pub reason: Option<String>,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+impl Memory {
+    /// The fields which history keeps, as a JSON object.
+    #[must_use]
+    pub fn snapshot(&self) -> Value {
+        serde_json::json!({
+            "content": self.content,
+            "tags": self.tags,
+            "importance": self.importance,
+            "metadata": self.metadata,
+            "occurred_at": self.occurred_at,
+            "valid_until": self.valid_until,
+            "superseded_by": self.superseded_by,
+            "deleted_at": self.deleted_at,
+            "situation": self.episode.as_ref().map(|e| &e.situation),
+            "outcome": self.episode.as_ref().map(|e| e.outcome),
+            "lesson": self.episode.as_ref().map(|e| &e.lesson),
+        })
+    }
+}
+
+/// The texts of a memory that the lexical index holds, in one place for creation and update.
+#[must_use]
+pub fn indexed_text(content: &str, speaker: Option<&str>, tags: &[String], episode: Option<&Episode>) -> String {
+    let mut text = content.to_owned();
+    let mut push = |part: &str| {
+        text.push('\n');
+        text.push_str(part);
+    };
+    speaker.into_iter().for_each(&mut push);
+    tags.iter().map(String::as_str).for_each(&mut push);
+    if let Some(episode) = episode {
+        push(&episode.situation);
+        push(&episode.lesson);
+    }
+    text
+}
+
+/// SHA-256 of the text in Unicode form NFC without surrounding white space: two texts that read alike hash alike.
+#[must_use]
+pub fn content_hash(content: &str) -> [u8; 32] {
+    let normal: String = content.trim().nfc().collect();
+    Sha256::digest(normal.as_bytes()).into()
+}

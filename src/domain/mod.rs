@@ -1,0 +1,21 @@
+//! Pure types and rules of the memory: what a memory is, what is refused, how text becomes terms,
+//! how hits are ranked. No async, no I/O, no clock of its own.
+//!
+//! Depends on nothing of ours. Both storage backends rank alike because the arithmetic is here.
+
+pub mod clock;
+pub mod cursor;
+pub mod filter;
+pub mod lexical;
+pub mod memory;
+pub mod scope;
+pub mod stop_words;
+pub mod text;
+pub mod validate;
+
+pub use clock::{Clock, SystemClock};
+pub use filter::Filter;
+pub use memory::{Change, Episode, History, Kind, Memory, NewMemory, Patch};
+pub use scope::Scope;
+pub use text::{Analyzer, Language};
+pub use validate::Invalid;

@@ -1,0 +1,48 @@
+//! Which projects a caller writes to and reads from.
+
+use std::collections::BTreeSet;
+
+/// The project of a single user who never names one.
+pub const DEFAULT_PROJECT: &str = "default";
+
+/// The projects of a credential. Every store method takes one; a project outside of it does not exist
+/// for the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    project: String,
+    readable: BTreeSet<String>,
+    actor: String,
+}
+
+impl Scope {
+    /// A scope that writes and reads `project`. `actor` is the name of the credential, kept in the history.
+    #[must_use]
+    pub fn new(project: impl Into<String>, actor: impl Into<String>) -> Self {
+        let project = project.into();
+        Self { readable: BTreeSet::from([project.clone()]), project, actor: actor.into() }
+    }
+
+    /// The same scope, also reading `projects`.
+    #[must_use]
+    pub fn reading(mut self, projects: impl IntoIterator<Item = String>) -> Self {
+        self.readable.extend(projects);
+        self
+    }
+
+    /// The project that writes go to.
+    #[must_use]
+    pub fn project(&self) -> &str {
+        &self.project
+    }
+
+    /// All projects that may be read, the written one included.
+    pub fn readable(&self) -> impl Iterator<Item = &str> {
+        self.readable.iter().map(String::as_str)
+    }
+
+    /// Who acts.
+    #[must_use]
+    pub fn actor(&self) -> &str {
+        &self.actor
+    }
+}

@@ -1,0 +1,248 @@
+//! Text to terms: the one analysis that documents and queries go through on every backend, so that both rank
+//! alike and whatever was stored is found by its own text.
+//!
+//! NFKC and lower case; words by UAX #29; identifiers also by their parts; Chinese, Japanese and Korean also by
+//! pairs of characters; Snowball stems; accents folded. A text without any word is indexed by its symbols.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use rust_stemmers::{Algorithm, Stemmer};
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::stop_words;
+
+/// Longest term in characters; longer words are cut, in documents and queries alike.
+const MAX_TERM_CHARS: usize = 64;
+
+/// Changes whenever the same text gives other terms than before; stored beside the index, which is rebuilt
+/// when it differs.
+const ANALYSIS_VERSION: u32 = 1;
+
+macro_rules! languages {
+    ($($variant:ident = $name:literal),+ $(,)?) => {
+        /// Language whose word endings are removed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Language {
+            /// Words as they are.
+            None,
+            $(#[doc = $name] $variant),+
+        }
+
+        impl Language {
+            /// Names as they are written in the configuration.
+            pub const NAMES: &[&str] = &["none", $($name),+];
+
+            /// The name in the configuration.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { Self::None => "none", $(Self::$variant => $name),+ }
+            }
+
+            fn algorithm(self) -> Option<Algorithm> {
+                match self { Self::None => None, $(Self::$variant => Some(Algorithm::$variant)),+ }
+            }
+        }
+
+        impl FromStr for Language {
+            type Err = String;
+
+            fn from_str(name: &str) -> Result<Self, String> {
+                match name {
+                    "none" => Ok(Self::None),
+                    $($name => Ok(Self::$variant),)+
+                    _ => Err(format!("unknown language {name:?}; known: {}", Self::NAMES.join(", "))),
+                }
+            }
+        }
+    };
+}
+
+languages! {
+    Arabic = "arabic", Danish = "danish", Dutch = "dutch", English = "english", Finnish = "finnish",
+    French = "french", German = "german", Greek = "greek", Hungarian = "hungarian", Italian = "italian",
+    Norwegian = "norwegian", Portuguese = "portuguese", Romanian = "romanian", Russian = "russian",
+    Spanish = "spanish", Swedish = "swedish", Tamil = "tamil", Turkish = "turkish",
+}
+
+/// Term frequencies of a text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Occurrences of each term.
+    pub counts: BTreeMap<String, u32>,
+    /// Occurrences of all terms together.
+    pub length: u32,
+}
+
+/// Turns text into terms.
+pub struct Analyzer {
+    language: Language,
+    stemmer: Option<Stemmer>,
+}
+
+impl fmt::Debug for Analyzer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.fingerprint())
+    }
+}
+
+impl Analyzer {
+    /// An analyzer for texts which are mostly in `language`.
+    #[must_use]
+    pub fn new(language: Language) -> Self {
+        Self { language, stemmer: language.algorithm().map(Stemmer::create) }
+    }
+
+    /// Identifies the analysis; an index made with another one has to be rebuilt.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        format!("{ANALYSIS_VERSION}:{}", self.language.as_str())
+    }
+
+    /// The terms of `text`. Never empty unless the text has nothing but white space and control characters.
+    #[must_use]
+    pub fn terms(&self, text: &str) -> Terms {
+        let mut words = Vec::new();
+        let mut symbols = Vec::new();
+        let normal: String = text.nfkc().map(|c| if c == '\u{2019}' { '\'' } else { c }).collect();
+        let mut cjk_before: Option<char> = None;
+        for segment in normal.split_word_bounds() {
+            if segment.chars().any(char::is_alphanumeric) {
+                let cjk = single_cjk(segment);
+                if let (Some(left), Some(right)) = (cjk_before, cjk) {
+                    words.push(String::from_iter([left, right]));
+                }
+                cjk_before = cjk;
+                identifier_parts(segment, &mut words);
+            } else {
+                cjk_before = None;
+                symbols.extend(segment.chars().filter(|c| !c.is_whitespace() && !c.is_control()).map(String::from));
+            }
+        }
+        // Emoji carry meaning beside words; punctuation only where there is nothing else.
+        let emoji = symbols.iter().filter(|symbol| symbol.chars().all(is_pictograph)).cloned();
+        words.extend(emoji);
+        if words.is_empty() {
+            words = symbols;
+        }
+        let full: Vec<&String> = words.iter().filter(|word| !self.is_stop_word(word)).collect();
+        let kept = if full.is_empty() { words.iter().collect() } else { full };
+        let mut terms = Terms::default();
+        for word in kept {
+            *terms.counts.entry(self.term(word)).or_default() += 1;
+            terms.length += 1;
+        }
+        terms
+    }
+
+    fn is_stop_word(&self, word: &str) -> bool {
+        self.language == Language::English && stop_words::ENGLISH.binary_search(&word).is_ok()
+    }
+
+    fn term(&self, word: &str) -> String {
+        let short: String = word.chars().take(MAX_TERM_CHARS).collect();
+        let stem = match &self.stemmer {
+            Some(stemmer) if short.chars().all(|c| c.is_alphabetic() || c == '\'') => stemmer.stem(&short).into_owned(),
+            _ => short.clone(),
+        };
+        let folded: String = stem.nfd().filter(|c| !is_combining_mark(*c)).nfc().collect();
+        // Some words are marks only, and some stemmers leave nothing of a word.
+        if folded.is_empty() { short } else { folded }
+    }
+}
+
+/// Pushes the lower-cased segment and, where it is an identifier, its parts: `getUserName` gives `getusername`,
+/// `get`, `user`, `name`; `snake_case` and `example.com` likewise.
+fn identifier_parts(segment: &str, words: &mut Vec<String>) {
+    let whole = segment.to_lowercase();
+    let mut parts: Vec<String> = Vec::new();
+    let mut part = String::new();
+    let mut before: Option<char> = None;
+    let mut letters = segment.chars().peekable();
+    while let Some(c) = letters.next() {
+        if !(c.is_alphanumeric() || c == '\'' || is_combining_mark(c)) {
+            parts.extend(Some(std::mem::take(&mut part)).filter(|p| !p.is_empty()));
+        } else {
+            let next_lower = letters.peek().is_some_and(|n| n.is_lowercase());
+            let hump = c.is_uppercase()
+                && before.is_some_and(|b| b.is_lowercase() || b.is_numeric() || (b.is_uppercase() && next_lower));
+            if hump {
+                parts.extend(Some(std::mem::take(&mut part)).filter(|p| !p.is_empty()));
+            }
+            part.push(c);
+        }
+        before = Some(c);
+    }
+    parts.extend(Some(part).filter(|p| !p.is_empty()));
+    if parts.len() > 1 {
+        words.extend(parts.iter().map(|p| p.to_lowercase()));
+    }
+    words.push(whole);
+}
+
+fn single_cjk(segment: &str) -> Option<char> {
+    let mut chars = segment.chars();
+    let first = chars.next()?;
+    (chars.next().is_none() && is_cjk(first)).then_some(first)
+}
+
+fn is_cjk(c: char) -> bool {
+    matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
+}
+
+fn is_pictograph(c: char) -> bool {
+    matches!(c, '\u{2190}'..='\u{2bff}' | '\u{1f000}'..='\u{1faff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn english(text: &str) -> Vec<String> {
+        Analyzer::new(Language::English).terms(text).counts.into_keys().collect()
+    }
+
+    #[test]
+    fn words_are_stemmed_folded_and_freed_of_stop_words() {
+        assert_eq!(english("The Cafés are RUNNING"), ["cafe", "run"]);
+        assert_eq!(english("to be or not to be"), ["be", "not", "or", "to"]);
+    }
+
+    #[test]
+    fn identifiers_are_found_whole_and_by_part() {
+        assert_eq!(english("getUserName"), ["get", "getusernam", "name", "user"]);
+        assert_eq!(english("HTTPServer"), ["http", "httpserver", "server"]);
+        assert_eq!(english("max_chars"), ["char", "max", "max_chars"]);
+    }
+
+    #[test]
+    fn scripts_without_spaces_get_pairs() {
+        assert!(english("東京都").contains(&"東京".to_owned()));
+        assert!(english("東京都").contains(&"京都".to_owned()));
+    }
+
+    #[test]
+    fn text_without_words_is_found_by_its_symbols() {
+        assert_eq!(english("!?"), ["!", "?"]);
+        assert_eq!(english("👍"), ["👍"]);
+        assert_eq!(english("great 👍!"), ["great", "👍"]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_visible_text_has_terms(text in "\\PC{1,80}") {
+            let visible = text.chars().any(|c| !c.is_whitespace() && !c.is_control());
+            let terms = Analyzer::new(Language::English).terms(&text);
+            prop_assert_eq!(!terms.counts.is_empty(), visible);
+            prop_assert_eq!(terms.counts.values().sum::<u32>(), terms.length);
+            for term in terms.counts.keys() {
+                prop_assert!(!term.is_empty() && !term.contains(char::is_whitespace), "term {:?}", term);
+            }
+        }
+    }
+}

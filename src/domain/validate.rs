@@ -1,0 +1,182 @@
+//! Limits on what is stored and asked. Every refusal names the field, the value and what is expected.
+
+use std::fmt::Display;
+
+use chrono::{DateTime, Days, Utc};
+use serde_json::{Map, Value};
+
+/// Most memories in one `remember`.
+pub const MAX_BATCH: usize = 500;
+/// Longest content in bytes of UTF-8.
+pub const MAX_CONTENT_BYTES: usize = 64 * 1024;
+/// Longest situation and lesson in bytes.
+pub const MAX_EPISODE_BYTES: usize = 16 * 1024;
+/// Most tags of a memory.
+pub const MAX_TAGS: usize = 32;
+/// Longest tag in bytes.
+pub const MAX_TAG_BYTES: usize = 128;
+/// Longest session, speaker, and idempotency key in bytes.
+pub const MAX_NAME_BYTES: usize = 256;
+/// Longest reason in bytes.
+pub const MAX_REASON_BYTES: usize = 2_000;
+/// Most sources, superseded memories, and ids of a call.
+pub const MAX_IDS: usize = 200;
+/// Largest metadata as JSON text in bytes.
+pub const MAX_METADATA_BYTES: usize = 16 * 1024;
+/// Deepest nesting of metadata.
+pub const MAX_METADATA_DEPTH: usize = 8;
+/// Most hits of one recall.
+pub const MAX_LIMIT: usize = 100;
+/// Longest query that is read, in characters; the rest is cut, with a note.
+pub const MAX_QUERY_CHARS: usize = 10_000;
+/// How much of a refused value is shown.
+const SHOWN_CHARS: usize = 60;
+
+/// A value that is refused. Nothing was stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {value} is not accepted; expected {expected}")]
+pub struct Invalid {
+    /// Path of the field, such as `items[3].tags[0]`.
+    pub field: String,
+    /// The value, shortened and quoted.
+    pub value: String,
+    /// What would be accepted.
+    pub expected: String,
+}
+
+impl Invalid {
+    /// A refusal of a value; long ones are shortened.
+    #[must_use]
+    pub fn new(field: impl Into<String>, value: impl AsRef<str>, expected: impl Into<String>) -> Self {
+        let value = value.as_ref();
+        let short: String = value.chars().take(SHOWN_CHARS).collect();
+        let dots = if short.len() < value.len() { "…" } else { "" };
+        Self { field: field.into(), value: format!("{short:?}{dots}"), expected: expected.into() }
+    }
+
+    /// The same refusal inside of `outer`, such as `items[3]`.
+    #[must_use]
+    pub fn within(mut self, outer: impl Display) -> Self {
+        self.field = format!("{outer}.{}", self.field);
+        self
+    }
+}
+
+/// A required text: something visible, no NUL, at most `max` bytes.
+///
+/// # Errors
+/// [`Invalid`] names what is wrong.
+pub fn text(field: &str, value: &str, max: usize) -> Result<(), Invalid> {
+    if value.contains('\0') {
+        return Err(Invalid::new(field, value, "text without NUL characters"));
+    }
+    if value.trim().is_empty() {
+        return Err(Invalid::new(field, value, "text with at least one visible character"));
+    }
+    if value.len() > max {
+        let expected = format!("at most {max} bytes of UTF-8 text, this has {}; split it into several", value.len());
+        return Err(Invalid::new(field, value, expected));
+    }
+    Ok(())
+}
+
+/// A number between `low` and `high`, both included.
+///
+/// # Errors
+/// Also for NaN and infinities.
+pub fn number(field: &str, value: f64, low: f64, high: f64) -> Result<f64, Invalid> {
+    if (low..=high).contains(&value) {
+        Ok(value)
+    } else {
+        Err(Invalid::new(field, value.to_string(), format!("a number from {low} to {high}")))
+    }
+}
+
+/// Tags: trimmed, sorted, without duplicates.
+///
+/// # Errors
+/// For too many, empty, or overlong tags.
+pub fn tags(field: &str, values: &[String]) -> Result<Vec<String>, Invalid> {
+    if values.len() > MAX_TAGS {
+        return Err(Invalid::new(field, format!("{} tags", values.len()), format!("at most {MAX_TAGS} tags")));
+    }
+    let mut tags = Vec::with_capacity(values.len());
+    for (index, tag) in values.iter().enumerate() {
+        text(&format!("{field}[{index}]"), tag, MAX_TAG_BYTES)?;
+        tags.push(tag.trim().to_owned());
+    }
+    tags.sort();
+    tags.dedup();
+    Ok(tags)
+}
+
+/// A list of at most `max` entries.
+///
+/// # Errors
+/// When it is longer.
+pub fn count(field: &str, found: usize, max: usize) -> Result<(), Invalid> {
+    if found > max {
+        Err(Invalid::new(field, format!("{found} entries"), format!("at most {max} entries")))
+    } else {
+        Ok(())
+    }
+}
+
+/// A JSON object of bounded size and depth, free of NUL characters.
+///
+/// # Errors
+/// Names the limit.
+pub fn metadata(field: &str, value: &Map<String, Value>) -> Result<(), Invalid> {
+    let size = serde_json::to_string(value).map_or(usize::MAX, |text| text.len());
+    if size > MAX_METADATA_BYTES {
+        return Err(Invalid::new(
+            field,
+            format!("{size} bytes"),
+            format!("at most {MAX_METADATA_BYTES} bytes of JSON"),
+        ));
+    }
+    if !value.iter().all(|(key, inner)| !key.contains('\0') && clean(inner, MAX_METADATA_DEPTH - 1)) {
+        let expected = format!("a JSON object nested at most {MAX_METADATA_DEPTH} deep, without NUL characters");
+        return Err(Invalid::new(field, serde_json::to_string(value).unwrap_or_default(), expected));
+    }
+    Ok(())
+}
+
+fn clean(value: &Value, depth: usize) -> bool {
+    match value {
+        Value::String(text) => !text.contains('\0'),
+        Value::Array(items) => depth > 0 && items.iter().all(|item| clean(item, depth - 1)),
+        Value::Object(map) => depth > 0 && map.iter().all(|(key, item)| !key.contains('\0') && clean(item, depth - 1)),
+        _ => true,
+    }
+}
+
+/// A time in RFC 3339 form, or a date, which means its first moment in UTC.
+///
+/// # Errors
+/// When it cannot be read, or is not between 1900 and 2200.
+pub fn time(field: &str, value: &str) -> Result<DateTime<Utc>, Invalid> {
+    let expected = "a time such as 2026-03-01T12:00:00Z, or a date such as 2026-03-01, between 1900 and 2200";
+    let parsed = DateTime::parse_from_rfc3339(value).map(|time| time.to_utc()).ok().or_else(|| {
+        let day = chrono::NaiveDate::parse_from_str(value, "%Y-%m-%d").ok()?;
+        Some(day.and_hms_opt(0, 0, 0)?.and_utc())
+    });
+    parsed
+        .filter(|time| (1900..2200).contains(&chrono::Datelike::year(time)))
+        .map(|time| chrono::SubsecRound::trunc_subsecs(time, 6))
+        .ok_or_else(|| Invalid::new(field, value, expected))
+}
+
+/// A time at which something happened: as [`time`], and not more than a day ahead of `now` (clocks and time
+/// zones differ, the future does not happen yet).
+///
+/// # Errors
+/// As [`time`], and for a time in the future.
+pub fn past_time(field: &str, value: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Invalid> {
+    let at = time(field, value)?;
+    if now.checked_add_days(Days::new(1)).is_some_and(|limit| at > limit) {
+        let expected = "a time that is not in the future; put plans into the content, or set valid_until";
+        return Err(Invalid::new(field, value, expected));
+    }
+    Ok(at)
+}

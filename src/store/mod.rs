@@ -1,0 +1,307 @@
+//! The storage boundary: one object-safe trait with methods the size of a use case, each atomic.
+//!
+//! Depends on `domain` only. Owns the invariant that what was acknowledged is durable, and that nothing outside
+//! of a [`Scope`] is ever read or changed: an id of another project is simply not found. To add a backend,
+//! implement [`Store`] in a folder of its own and run the contract suite of `tests/it/contract` against it.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::domain::lexical::{CorpusStats, WeightedTerm};
+use crate::domain::memory::{History, Memory, NewMemory, Patch};
+use crate::domain::{Filter, Scope};
+
+pub mod postgres;
+pub mod sqlite;
+
+/// Result of a store method.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// Why a store method did nothing. A method that fails has changed nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The database cannot be reached, or did not answer in time. Worth a later attempt.
+    #[error("the database is not available: {reason}")]
+    Unavailable {
+        /// One sentence with the cause, free of secrets.
+        reason: String,
+        /// The driver's error.
+        #[source]
+        source: Option<sqlx::Error>,
+    },
+    /// No such memory in scope (or deleted, where that matters).
+    #[error("not found: {}", join(ids))]
+    NotFound {
+        /// Which argument named them: `ids`, `supersedes`, `sources`.
+        field: &'static str,
+        /// All that are missing.
+        ids: Vec<Uuid>,
+    },
+    /// Somebody else changed the memory since it was read.
+    #[error("memory {id} is at version {current}, not {expected}")]
+    VersionConflict {
+        /// The memory.
+        id: Uuid,
+        /// Version the caller had seen.
+        expected: i64,
+        /// Version it has now.
+        current: i64,
+    },
+    /// The idempotency key was used before, for something else.
+    #[error("the idempotency key {key:?} was used before with other arguments")]
+    IdempotencyConflict {
+        /// The key.
+        key: String,
+    },
+    /// A dialogue turn exists already, with another text.
+    #[error("turn {turn} of session {session:?} exists already with another text, as memory {existing}")]
+    TurnExists {
+        /// The conversation.
+        session: String,
+        /// The turn.
+        turn: i64,
+        /// Id of the stored turn.
+        existing: Uuid,
+    },
+    /// A memory in `supersedes` was replaced before.
+    #[error("memory {id} was already superseded by {by}")]
+    AlreadySuperseded {
+        /// The memory.
+        id: Uuid,
+        /// What replaced it.
+        by: Uuid,
+    },
+    /// The patch sets episode fields of something that is no episode, and the like.
+    #[error(transparent)]
+    Invalid(#[from] crate::domain::Invalid),
+    /// Another process has the embedded database open.
+    #[error("the embedded database {path} is in use by process {pid}")]
+    InUse {
+        /// The file.
+        path: String,
+        /// Process id of the owner, as far as known.
+        pid: String,
+        /// Where the owner answers MCP requests, if it told.
+        url: Option<String>,
+    },
+    /// The schema is not one this binary can work with, an extension is missing, rights are missing. Says what to do.
+    #[error("{reason}")]
+    Setup {
+        /// What is wrong and what to do.
+        reason: String,
+        /// The driver's error.
+        #[source]
+        source: Option<sqlx::Error>,
+    },
+    /// Anything else, which is a defect of ours or of the database.
+    #[error("the database refused a statement ({during})")]
+    Internal {
+        /// What was attempted.
+        during: &'static str,
+        /// The driver's error.
+        #[source]
+        source: sqlx::Error,
+    },
+}
+
+fn join(ids: &[Uuid]) -> String {
+    ids.iter().map(Uuid::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// A batch to be stored: all or nothing.
+#[derive(Debug, Clone)]
+pub struct Remember {
+    /// The memories, in order.
+    pub items: Vec<NewMemory>,
+    /// Key and hash of the request; the same pair gives the same answer for ever, without storing again.
+    pub idempotency: Option<Idempotency>,
+    /// The present.
+    pub now: DateTime<Utc>,
+}
+
+/// Guards a request against being carried out twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// Chosen by the client, unique within the project.
+    pub key: String,
+    /// Hash of the request's arguments.
+    pub request_hash: [u8; 32],
+}
+
+/// What became of one item of a [`Remember`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remembered {
+    /// Its id: the new one, or that of the memory that was there already.
+    pub id: Uuid,
+    /// False when a live memory of the same kind and content hash was there already (for dialogue: the same
+    /// session and turn, too), or when the request was repeated with its idempotency key.
+    pub created: bool,
+}
+
+/// A lexical search.
+#[derive(Debug, Clone)]
+pub struct LexicalQuery {
+    /// Terms with their weights, from [`crate::domain::lexical::select_terms`].
+    pub terms: Vec<WeightedTerm>,
+    /// Mean length, from [`CorpusStats::average_length`].
+    pub average_length: f64,
+    /// Hash of the query text: memories whose content hash is equal are hits even without a common term.
+    pub exact: [u8; 32],
+    /// What may be returned.
+    pub filter: Filter,
+    /// At most so many candidates.
+    pub limit: usize,
+}
+
+/// A hit of one channel, with what ranking needs to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// The memory.
+    pub id: Uuid,
+    /// Its storage order.
+    pub seq: i64,
+    /// BM25 score; 0 for a hit that is only exact.
+    pub score: f64,
+    /// The query's terms that it contains.
+    pub terms: Vec<String>,
+    /// Whether its content is the query.
+    pub exact: bool,
+}
+
+/// What `update` is to do.
+#[derive(Debug, Clone)]
+pub struct Update {
+    /// The memory, in the scope's own project.
+    pub id: Uuid,
+    /// Version the caller has seen; `None` takes whatever is there.
+    pub expected_version: Option<i64>,
+    /// The changes.
+    pub patch: Patch,
+    /// Why; kept in the history.
+    pub reason: Option<String>,
+    /// The present.
+    pub now: DateTime<Utc>,
+}
+
+/// What `forget` is to do with memories of the scope's own project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForgetMode {
+    /// Mark as deleted: gone from every recall, but it can be restored.
+    Delete,
+    /// Take the mark back.
+    Restore,
+    /// Remove the row, its vectors, its index entries and its history. Works on deleted memories too.
+    Purge,
+}
+
+/// Figures for `status`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Live memories by kind.
+    pub by_kind: BTreeMap<String, u64>,
+    /// Marked as deleted.
+    pub deleted: u64,
+    /// Replaced by another memory.
+    pub superseded: u64,
+    /// Memories that wait for an embedding.
+    pub index_backlog: u64,
+}
+
+/// What a database is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseInfo {
+    /// `sqlite` or `postgres`.
+    pub backend: &'static str,
+    /// Version of the engine.
+    pub version: String,
+    /// Name of the database, or path of the file. Never credentials.
+    pub name: String,
+    /// Newest migration that was applied.
+    pub schema_version: i64,
+}
+
+/// A database of memories. Every method is atomic, bounded in time, and may be called from many tasks at once.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Brings the schema up to date, under a lock, and checks that this binary can work with the database. Called at
+    /// start and again until it succeeds; before that every other method answers [`StoreError::Unavailable`].
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] is worth another attempt, [`StoreError::Setup`] and [`StoreError::InUse`] want a
+    /// person.
+    async fn prepare(&self) -> Result<()>;
+
+    /// Names of the migrations that [`Store::prepare`] would apply; applies none.
+    async fn pending_migrations(&self) -> Result<Vec<String>>;
+
+    /// Stores a batch in the scope's own project: rows, history (`created`, and `superseded` for what is replaced),
+    /// lexical index and index jobs, durably, in one transaction.
+    ///
+    /// An item equal to a live memory (same project, kind and content hash; not outdated) is not stored again; the
+    /// existing id comes back. Dialogue is exempt, since people repeat themselves, unless session and turn are equal
+    /// too. Two equal items of one batch become one.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for unknown `sources` (any readable project) or `supersedes` (own project, live),
+    /// [`StoreError::AlreadySuperseded`], [`StoreError::TurnExists`], [`StoreError::IdempotencyConflict`].
+    async fn remember(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>>;
+
+    /// Size of the readable corpus and how many memories contain each term.
+    async fn corpus_stats(&self, scope: &Scope, terms: &[String]) -> Result<CorpusStats>;
+
+    /// BM25 candidates, best first, ties by newest; exact ones before all others.
+    async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Candidate>>;
+
+    /// The newest memories that pass the filter, by storage order, after `before`.
+    async fn browse(&self, scope: &Scope, filter: &Filter, before: Option<i64>, limit: usize) -> Result<Vec<Memory>>;
+
+    /// Memories by id, in the order asked for; unknown ones are left out. Deleted ones come only with `include_deleted`.
+    async fn get(&self, scope: &Scope, ids: &[Uuid], include_deleted: bool) -> Result<Vec<Memory>>;
+
+    /// The history of memories in scope, oldest first.
+    async fn history(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<History>>;
+
+    /// Patches a live memory; history keeps what was. A patch that changes nothing adds no version.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::VersionConflict`], [`StoreError::Invalid`] for episode fields of
+    /// another kind.
+    async fn update(&self, scope: &Scope, command: Update) -> Result<Memory>;
+
+    /// Deletes, restores or purges all of `ids`, or none. Deleting what is deleted and restoring what is live is no
+    /// error and changes nothing. Returns how many changed.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] names every unknown id.
+    async fn forget(
+        &self,
+        scope: &Scope,
+        ids: &[Uuid],
+        mode: ForgetMode,
+        reason: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<u64>;
+
+    /// Notes that recall returned these memories. Losing a note is no loss of memory.
+    async fn note_recalled(&self, scope: &Scope, ids: &[Uuid], now: DateTime<Utc>) -> Result<()>;
+
+    /// Figures of the scope's readable projects.
+    async fn counts(&self, scope: &Scope, now: DateTime<Utc>) -> Result<Counts>;
+
+    /// What the database is; also the proof that it answers.
+    async fn info(&self) -> Result<DatabaseInfo>;
+
+    /// Ends all connections after the running statements.
+    async fn close(&self);
+}
+
+/// The stored answer of an idempotent request.
+#[must_use]
+pub fn replayable(answer: &[Remembered]) -> Value {
+    Value::from(answer.iter().map(|item| item.id.to_string()).collect::<Vec<_>>())
+}
