@@ -1,3 +1,4 @@
 //! The integration tests, one binary.
 
+mod contract;
 mod store_sqlite;
