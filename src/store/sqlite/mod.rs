@@ -16,6 +16,7 @@ mod write;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -77,6 +78,8 @@ struct Open {
     /// Numbers of projects; they are never removed, and nobody else adds any.
     projects: RwLock<HashMap<String, i64>>,
     cache: Cache,
+    /// Something was purged, and the write-ahead log may still hold it.
+    purged: AtomicBool,
 }
 
 /// The one connection that writes.
@@ -150,6 +153,7 @@ impl SqliteStore {
             lock: std::sync::Mutex::new(lock),
             projects: RwLock::new(HashMap::new()),
             cache: Cache::default(),
+            purged: AtomicBool::new(false),
         })
     }
 }
@@ -345,17 +349,11 @@ impl Store for SqliteStore {
         let open = self.opened()?;
         let analyzer = &self.analyzer;
         let command = write::Forget { ids, mode, reason, now };
-        self.bounded(async {
-            let changed = open
-                .write(async |connection, delta| {
-                    write::forget(&open, connection, scope, &command, analyzer, delta).await
-                })
-                .await?;
-            if mode == ForgetMode::Purge && changed > 0 {
-                open.empty_log().await?;
-            }
-            Ok(changed)
-        })
+        self.bounded(
+            open.write(async |connection, delta| {
+                write::forget(&open, connection, scope, &command, analyzer, delta).await
+            }),
+        )
         .await
     }
 

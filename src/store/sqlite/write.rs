@@ -2,6 +2,7 @@
 //! jobs and corpus figures in agreement.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -12,7 +13,7 @@ use super::cache::Delta;
 use super::error::from_sqlx;
 use super::read::{indexed, memories};
 use super::row::{self, MemoryRow};
-use super::{Open, hex_ids, json_numbers, sql};
+use super::{Open, Writer, hex_ids, json_numbers, sql};
 use crate::domain::memory::{content_hash, indexed_text};
 use crate::domain::text::Terms;
 use crate::domain::validate::Invalid;
@@ -44,6 +45,9 @@ impl Open {
             (Ok(value), Ok(_)) => {
                 committing.done();
                 writer.connection = Some(connection);
+                if self.purged.load(Ordering::Relaxed) {
+                    self.empty_log(&mut writer).await?;
+                }
                 Ok(value)
             }
             (Ok(_), Err(error)) => Err(failed(error)),
@@ -56,13 +60,13 @@ impl Open {
         }
     }
 
-    /// Moves the write-ahead log into the database and empties it, so that nothing purged stays there.
-    pub(super) async fn empty_log(&self) -> Result<()> {
-        let mut writer = self.writer.lock().await;
+    /// Moves the write-ahead log into the database and empties it, so that nothing purged stays there. Readers at
+    /// work can keep it longer than anybody waits; then the next write tries again.
+    pub(super) async fn empty_log(&self, writer: &mut Writer) -> Result<()> {
         let connection = writer.connect().await?;
         let failed = |error| from_sqlx(error, "emptying the log");
-        // Readers at work keep the log; they end soon, and the busy timeout waits for them.
-        sqlx::query(sql::CHECKPOINT).fetch_one(connection).await.map_err(failed)?;
+        let busy: i64 = sqlx::query_scalar(sql::CHECKPOINT).fetch_one(connection).await.map_err(failed)?;
+        self.purged.store(busy != 0, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -659,6 +663,7 @@ pub(super) async fn forget(
                     remove_terms(connection, project, seq, &terms, delta).await?;
                 }
                 run(connection, sql::DELETE_MEMORY, seq, "purging a memory").await?;
+                open.purged.store(true, Ordering::Relaxed);
                 changed += 1;
                 continue;
             }
