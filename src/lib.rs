@@ -3,4 +3,5 @@
 //! `docs/architecture.md` shows how the modules fit together; each module says what it may depend on.
 
 pub mod domain;
+pub mod lifecycle;
 pub mod store;
