@@ -69,12 +69,7 @@ impl Heartbeats {
         }
     }
 
-    pub(super) fn register(
-        &self,
-        name: &'static str,
-        role: Role,
-        max_age: Duration,
-    ) -> Heartbeat {
+    pub(super) fn register(&self, name: &'static str, role: Role, max_age: Duration) -> Heartbeat {
         let pulse = Arc::new(Pulse {
             name,
             role,
@@ -96,9 +91,10 @@ impl Heartbeats {
             .map(|pulse| Age {
                 name: pulse.name,
                 role: pulse.role,
-                age: pulse.last.get().map_or(Duration::ZERO, |last| {
-                    now.saturating_duration_since(last)
-                }),
+                age: pulse
+                    .last
+                    .get()
+                    .map_or(Duration::ZERO, |last| now.saturating_duration_since(last)),
                 max_age: pulse.max_age,
             })
             .collect();

@@ -58,15 +58,16 @@ impl Notifier {
     /// Sends to the given address, a path or `@abstract`. An address that cannot be used is
     /// logged and then ignored: the service is worth more than its notifications.
     pub fn to(address: Option<&OsStr>, watchdog: Option<Duration>) -> Self {
-        let socket = address
-            .filter(|address| !address.is_empty())
-            .and_then(|address| match connect(address) {
-                Ok(socket) => Some(socket),
-                Err(error) => {
-                    tracing::error!(?address, %error, "systemd cannot be notified");
-                    None
-                }
-            });
+        let socket =
+            address
+                .filter(|address| !address.is_empty())
+                .and_then(|address| match connect(address) {
+                    Ok(socket) => Some(socket),
+                    Err(error) => {
+                        tracing::error!(?address, %error, "systemd cannot be notified");
+                        None
+                    }
+                });
         // A limit without a socket is nobody's limit: there is no way to ping.
         let watchdog = watchdog.filter(|limit| !limit.is_zero() && socket.is_some());
         Self {

@@ -142,11 +142,13 @@ impl SignalSource for Signals {
     async fn next(&mut self) -> Signal {
         loop {
             tokio::select! {
-                Some(()) = self.terminate.recv() => return Signal::Terminate,
-                Some(()) = self.interrupt.recv() => return Signal::Interrupt,
+                // What came before a stop is said before it.
+                biased;
                 Some(()) = self.hangup.recv() => say(|| {
                     tracing::info!("SIGHUP ignored: restart the service to apply changed settings");
                 }),
+                Some(()) = self.terminate.recv() => return Signal::Terminate,
+                Some(()) = self.interrupt.recv() => return Signal::Interrupt,
             }
         }
     }
@@ -265,7 +267,11 @@ impl Guard {
                 "the service hangs, no watchdog ping for {:.1} s of {:.1} s ({}); heartbeats: {}",
                 unpinged.as_secs_f64(),
                 pace.limit.as_secs_f64(),
-                if watch.stuck { "runtime blocked" } else { "runtime moves" },
+                if watch.stuck {
+                    "runtime blocked"
+                } else {
+                    "runtime moves"
+                },
                 self.supervisor.progress()
             )
         })

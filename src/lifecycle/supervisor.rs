@@ -381,7 +381,12 @@ impl Supervisor {
     }
 
     /// The one place that spawns.
-    fn launch<F>(&self, tracker: &TaskTracker, name: &'static str, future: F) -> JoinHandle<F::Output>
+    fn launch<F>(
+        &self,
+        tracker: &TaskTracker,
+        name: &'static str,
+        future: F,
+    ) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {

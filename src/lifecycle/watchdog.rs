@@ -111,10 +111,11 @@ impl Watchdog {
         let deadline = Instant::now() + within;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
+            let patience = left.min(self.pace.probe_timeout());
             let error = tokio::select! {
                 biased;
                 () = self.supervisor.stopping().cancelled() => return Err(ProbeError::Stopping),
-                answer = self.probe.call(left) => match answer {
+                answer = self.probe.call(patience) => match answer {
                     Ok(()) => break,
                     Err(error) => error,
                 },
@@ -208,7 +209,8 @@ impl Watchdog {
             Some(_) => "watchdog ping withheld",
             None => "no watchdog to restart it",
         };
-        self.condition.unmet(&format!("stalled, {consequence}: {progress}"));
+        self.condition
+            .unmet(&format!("stalled, {consequence}: {progress}"));
         // Directly: the task that keeps the status may be the one that hangs.
         self.notifier.status(&self.readiness.sentence());
         // At once and then every third of the limit: often enough, never a flood.
