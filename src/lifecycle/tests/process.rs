@@ -27,7 +27,8 @@ fn service() {
         .with_writer(std::io::stderr)
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        // One, so that one task blocks them all.
+        .worker_threads(1)
         .enable_all()
         .build()
         .expect("a runtime");
@@ -48,14 +49,14 @@ fn service() {
             );
         }
         if mode == "blocked" {
-            for _ in 0..2 {
-                supervisor.spawn("blocked", Role::Helper, async {
-                    // First let the service become well and ping.
-                    sleep(secs(1)).await;
-                    thread::sleep(secs(3600));
-                    Ok::<(), Infallible>(())
-                });
-            }
+            let notifier = notifier.clone();
+            supervisor.spawn("blocked", Role::Helper, async move {
+                // First let the service become well and ping.
+                sleep(secs(1)).await;
+                notifier.status("Blocking");
+                thread::sleep(secs(3600));
+                Ok::<(), Infallible>(())
+            });
         }
         notifier.ready(&readiness.sentence());
         watchdog.start();
@@ -189,8 +190,8 @@ fn a_blocked_runtime_ends_itself_and_says_why() {
 #[test]
 fn sigterm_is_heard_by_a_blocked_runtime() {
     let systemd = Systemd::real();
-    let process = Process::start(&systemd, "blocked", Some(secs(4)));
-    wait_for("stuck", || systemd.status().contains("runtime is blocked"));
+    let process = Process::start(&systemd, "blocked", None);
+    wait_for("blocking", || systemd.status() == "Blocking");
     process.signal("TERM");
     wait_for("stopping", || !systemd.times("STOPPING=1").is_empty());
     process.signal("INT");

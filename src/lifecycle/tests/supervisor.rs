@@ -18,16 +18,16 @@ impl SignalSource for mpsc::UnboundedReceiver<Signal> {
     }
 }
 
+/// Exit codes and when they came.
+pub(super) type Exits = Arc<Mutex<Vec<(i32, Instant)>>>;
+
 /// A guard whose exits are recorded.
 pub(super) fn guard(
     supervisor: &Supervisor,
     notifier: &Notifier,
     readiness: &Readiness,
-) -> (
-    mpsc::UnboundedSender<Signal>,
-    Arc<Mutex<Vec<(i32, Instant)>>>,
-) {
-    let exits: Arc<Mutex<Vec<(i32, Instant)>>> = Arc::default();
+) -> (mpsc::UnboundedSender<Signal>, Exits) {
+    let exits = Exits::default();
     let recorder = Arc::clone(&exits);
     let guard = Guard {
         supervisor: supervisor.clone(),

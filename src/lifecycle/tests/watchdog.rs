@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::sync::mpsc;
 
-use super::supervisor::guard;
+use super::supervisor::{Exits, guard};
 use super::*;
 use crate::lifecycle::{
     ExitReason, Heartbeat, Probe, ProbeError, Readiness, Role, Signal, Supervisor, Watchdog, run,
@@ -22,7 +22,7 @@ struct Service {
     supervisor: Supervisor,
     notifier: Notifier,
     readiness: Readiness,
-    exits: Arc<Mutex<Vec<(i32, Instant)>>>,
+    exits: Exits,
     request_path: Arc<AtomicU8>,
     _signals: mpsc::UnboundedSender<Signal>,
 }
