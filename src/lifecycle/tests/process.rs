@@ -149,6 +149,7 @@ fn sigterm_and_sigint_stop_in_order_and_sighup_does_not() {
             "{status}"
         );
         assert!(log.contains("SIGHUP ignored"), "{log}");
+        assert!(!log.contains("ERROR"), "{log}");
     }
 }
 
