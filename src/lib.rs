@@ -2,7 +2,11 @@
 //!
 //! `docs/architecture.md` shows how the modules fit together; each module says what it may depend on.
 
+pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod http;
 pub mod lifecycle;
+pub mod mcp;
 pub mod store;
+pub mod telemetry;
