@@ -1,1 +1,3 @@
 //! Cognitive memory.
+pub mod config;
+pub mod telemetry;
