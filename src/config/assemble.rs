@@ -25,7 +25,11 @@ const FOREIGN: &[&str] = &["MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE", "ME
 
 /// Settings which `MEMORY_DATABASE_URL` excludes.
 static DATABASE_PARTS: [&Setting; 6] = [
-    &table::DATABASE_HOST, &table::DATABASE_PORT, &table::DATABASE_NAME, &table::DATABASE_USER, &table::DATABASE_PASSWORD,
+    &table::DATABASE_HOST,
+    &table::DATABASE_PORT,
+    &table::DATABASE_NAME,
+    &table::DATABASE_USER,
+    &table::DATABASE_PASSWORD,
     &table::DATABASE_SSLMODE,
 ];
 
@@ -134,8 +138,13 @@ impl<'a> Reader<'a> {
         if !name.starts_with(PREFIX) || setting_of(name).is_some() {
             return;
         }
-        let known: Vec<String> = SETTINGS.iter().flat_map(|setting| [Some(setting.name.to_owned()), setting.file_name()]).flatten().collect();
-        let guess = did_you_mean(name, known.iter().map(String::as_str)).map(|guess| format!("{guess} ")).unwrap_or_default();
+        let known: Vec<String> = SETTINGS
+            .iter()
+            .flat_map(|setting| [Some(setting.name.to_owned()), setting.file_name()])
+            .flatten()
+            .collect();
+        let guess =
+            did_you_mean(name, known.iter().map(String::as_str)).map(|guess| format!("{guess} ")).unwrap_or_default();
         self.problems.push(Problem {
             name: name.escape_debug().to_string(),
             // A misspelt name may hold a secret.
@@ -202,7 +211,8 @@ impl<'a> Reader<'a> {
                 value: Some(HIDDEN.to_owned()),
                 origin: Some(format!("{name} line {}", fault.line)),
                 expected: "a line `NAME=value`, a comment or an empty line".to_owned(),
-                remedy: "Correct the line; a value with spaces or special characters belongs in single quotes.".to_owned(),
+                remedy: "Correct the line; a value with spaces or special characters belongs in single quotes."
+                    .to_owned(),
             });
         }
         for assignment in assignments {
@@ -215,13 +225,20 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn check_assignment(&mut self, setting: &'static Setting, assignment: &Assignment, origin: &Origin, environment: Environment) {
+    fn check_assignment(
+        &mut self,
+        setting: &'static Setting,
+        assignment: &Assignment,
+        origin: &Origin,
+        environment: Environment,
+    ) {
         let remedy = if let Some(first) = self.assignments.get(&assignment.name) {
             format!("Remove one of the two: line {} sets it already.", first.line)
         } else if setting.name == table::ENVIRONMENT.name && assignment.value == environment.as_str() {
             return;
         } else if setting.is_bootstrap() {
-            "Remove it: this file was found by it, so it is read from the command line and the environment only.".to_owned()
+            "Remove it: this file was found by it, so it is read from the command line and the environment only."
+                .to_owned()
         } else if setting.secret && assignment.substituted {
             "Put the value into single quotes: a `$` outside of them stands for a variable.".to_owned()
         } else {
@@ -258,7 +275,9 @@ impl<'a> Reader<'a> {
         };
 
         let mut clash = None;
-        if in_env.as_ref().is_some_and(|value| !value.is_empty()) && file_in_env.as_ref().is_some_and(|value| !value.is_empty()) {
+        if in_env.as_ref().is_some_and(|value| !value.is_empty())
+            && file_in_env.as_ref().is_some_and(|value| !value.is_empty())
+        {
             clash = Some(Origin::Environment);
         } else if let (Some(value), Some(file)) = (&in_file, &file_in_file)
             && !value.value.is_empty()
@@ -283,13 +302,17 @@ impl<'a> Reader<'a> {
             Value(String, Origin),
             Path(String, Origin),
         }
-        let credential = self.credentials_directory().filter(|_| !setting.is_bootstrap()).map(|directory| directory.join(setting.name));
+        let credential = self
+            .credentials_directory()
+            .filter(|_| !setting.is_bootstrap())
+            .map(|directory| directory.join(setting.name));
         let mut layers = Vec::new();
         if let (Some(value), Some(flag)) = (sources.flags.get(setting.name), setting.flag) {
             layers.push(Layer::Value(value.to_owned(), Origin::Flag(flag.to_owned())));
         }
         // Within one layer an empty name gives way to the other one.
-        let empty_value = in_env.as_ref().is_some_and(String::is_empty) && file_in_env.as_ref().is_some_and(|path| !path.is_empty());
+        let empty_value =
+            in_env.as_ref().is_some_and(String::is_empty) && file_in_env.as_ref().is_some_and(|path| !path.is_empty());
         layers.extend(in_env.filter(|_| !empty_value).map(|value| Layer::Value(value, Origin::Environment)));
         layers.extend(file_in_env.map(|path| Layer::Path(path, Origin::Environment)));
         if let Some(assignment) = &file_in_file
@@ -300,10 +323,10 @@ impl<'a> Reader<'a> {
         let in_file = in_file.map(|assignment| Layer::Value(assignment.value.clone(), origin_of(&assignment)));
 
         if layers.is_empty()
-            && let Some(path) = credential.filter(|path| path.exists())
+            && let Some(path) = credential.filter(|path| !matches!(path.try_exists(), Ok(false)))
         {
             let origin = Origin::Credential(sources.display_path(&path));
-            self.take_file(setting, &path, setting.name, origin);
+            self.take_file(setting, &path, setting.name, origin.clone(), &origin);
             return;
         }
         match layers.into_iter().next().or(in_file) {
@@ -316,11 +339,11 @@ impl<'a> Reader<'a> {
                 let value = if setting.secret { value } else { value.trim().to_owned() };
                 self.found.insert(setting.name, Found { value: SecretString::from(value), origin });
             }
-            Some(Layer::Path(path, _)) => {
+            Some(Layer::Path(path, named_in)) => {
                 let variable = file_name.unwrap_or_default();
                 let path = sources.path(path.trim());
                 let origin = Origin::File { path: sources.display_path(&path), variable: variable.clone() };
-                self.take_file(setting, &path, &variable, origin);
+                self.take_file(setting, &path, &variable, origin, &named_in);
             }
         }
     }
@@ -344,7 +367,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn take_file(&mut self, setting: &'static Setting, path: &Path, name: &str, origin: Origin) {
+    /// Reads the value from a file; `name` is what led to it, and `named_in` where that stands.
+    fn take_file(&mut self, setting: &'static Setting, path: &Path, name: &str, origin: Origin, named_in: &Origin) {
         match read_value(path) {
             Ok(value) => {
                 let value = if setting.secret { value } else { value.trim().to_owned() };
@@ -355,8 +379,11 @@ impl<'a> Reader<'a> {
                 self.problems.push(Problem {
                     name: name.to_owned(),
                     value: Some(shown(&self.sources.display_path(path), false)),
-                    origin: Some(origin.to_string()),
-                    expected: format!("a text file, readable for the user of the service, with {}", setting.kind.expectation()),
+                    origin: Some(named_in.to_string()),
+                    expected: format!(
+                        "a text file which the user of the service can read, with {}",
+                        setting.kind.expectation()
+                    ),
                     remedy: format!("Correct the path or the file: {error}."),
                 });
             }
@@ -411,7 +438,9 @@ impl<'a> Reader<'a> {
     }
 
     fn number(&mut self, setting: &'static Setting) -> u64 {
-        let Kind::Number { min, max, .. } = setting.kind else { unreachable!("{} is a number in the table", setting.name) };
+        let Kind::Number { min, max, .. } = setting.kind else {
+            unreachable!("{} is a number in the table", setting.name)
+        };
         let number = self.parse(setting, |text| match text.parse::<u64>() {
             Ok(number) if (min..=max).contains(&number) => Ok(number),
             Ok(_) => Err("It is outside of the limits.".to_owned()),
@@ -473,7 +502,9 @@ impl<'a> Reader<'a> {
     fn http(&mut self) -> Option<Http> {
         let listen = self.parse(&table::LISTEN, |text| {
             text.parse::<SocketAddr>().map_err(|_| match text.rsplit_once(':') {
-                Some((host, port)) if port.parse::<u16>().is_ok() && host.chars().any(char::is_alphabetic) && !host.contains(':') => {
+                Some((host, port))
+                    if port.parse::<u16>().is_ok() && host.chars().any(char::is_alphabetic) && !host.contains(':') =>
+                {
                     "Write the address in numbers, not a name.".to_owned()
                 }
                 None if text.parse::<std::net::IpAddr>().is_ok() => "The port is missing.".to_owned(),
@@ -500,13 +531,17 @@ impl<'a> Reader<'a> {
 
     fn auth(&mut self, environment: Option<Environment>, listen: Option<SocketAddr>) -> Option<Auth> {
         let wanted = self.choice(&table::AUTH, &["tokens", "none"]);
-        let credentials = self.parse(&table::TOKENS, |text| credential::parse(text).map_err(|faults| sentence(&faults)));
+        let credentials =
+            self.parse(&table::TOKENS, |text| credential::parse(text).map_err(|faults| sentence(&faults)));
         if self.is_broken(&table::AUTH) || self.is_broken(&table::TOKENS) {
             return None;
         }
         match (wanted, credentials) {
             (Some("none"), Some(_)) => {
-                self.report(&table::AUTH, "Remove it to use the tokens of MEMORY_TOKENS, or remove those to ask for none.");
+                self.report(
+                    &table::AUTH,
+                    "Remove it to use the tokens of MEMORY_TOKENS, or remove those to ask for none.",
+                );
                 None
             }
             (Some("none"), None) => Some(Auth::None),
@@ -583,11 +618,13 @@ impl<'a> Reader<'a> {
         let has_address = self.is_set(&table::DATABASE_URL);
         let parts = DATABASE_PARTS.into_iter().filter(|part| self.is_set(part) && !self.is_broken(part));
         let stray: Vec<_> = match (has_address, self.is_set(&table::DATABASE_HOST)) {
-            (true, _) => parts.map(|part| (part, "Remove it, or MEMORY_DATABASE_URL: the address says it all.")).collect(),
-            // Somebody thinks of a server; the memories would go into a file.
-            (false, false) if !self.is_broken(&table::DATABASE_HOST) && !self.is_broken(&table::DATABASE_URL) => {
-                parts.map(|part| (part, "Set MEMORY_DATABASE_HOST too, or remove it: without a host nothing uses it.")).collect()
+            (true, _) => {
+                parts.map(|part| (part, "Remove it, or MEMORY_DATABASE_URL: the address says it all.")).collect()
             }
+            // Somebody thinks of a server; the memories would go into a file.
+            (false, false) if !self.is_broken(&table::DATABASE_HOST) && !self.is_broken(&table::DATABASE_URL) => parts
+                .map(|part| (part, "Set MEMORY_DATABASE_HOST too, or remove it: without a host nothing uses it."))
+                .collect(),
             (false, _) => Vec::new(),
         };
         for (part, remedy) in stray {
@@ -612,7 +649,15 @@ impl<'a> Reader<'a> {
                         name.to_owned()
                     }
                 };
-                Some(Database::Postgres(Postgres { host, port, name, user: user?, password, ssl_mode: ssl_mode?, url: None }))
+                Some(Database::Postgres(Postgres {
+                    host,
+                    port,
+                    name,
+                    user: user?,
+                    password,
+                    ssl_mode: ssl_mode?,
+                    url: None,
+                }))
             }
             (None, None) if environment == Some(Environment::Production) => {
                 self.report(
@@ -641,7 +686,9 @@ impl<'a> Reader<'a> {
     fn finish(mut self, settings: Option<Settings>) -> Reading {
         let entries = SETTINGS.into_iter().map(|setting| self.entry(setting)).collect();
         // In the order of the documents; what belongs to no setting comes first.
-        let place = |problem: &Problem| setting_of(&problem.name).and_then(|found| SETTINGS.iter().position(|s| s.name == found.name));
+        let place = |problem: &Problem| {
+            setting_of(&problem.name).and_then(|found| SETTINGS.iter().position(|s| s.name == found.name))
+        };
         self.problems.sort_by_key(place);
         let settings = match settings {
             Some(settings) if self.problems.is_empty() => Ok(settings),

@@ -154,7 +154,15 @@ pub(super) fn parse(text: &str) -> Result<Address, String> {
 
 /// Parameters of an address which reach the server; sqlx would ignore all others with a warning that shows their values.
 const PARAMETERS: &[&str] = &[
-    "application_name", "host", "options", "port", "sslcert", "sslkey", "sslmode", "sslrootcert", "statement-cache-capacity",
+    "application_name",
+    "host",
+    "options",
+    "port",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
 ];
 
 fn parse_postgres(url: &str, rest: &str) -> Result<Postgres, String> {
@@ -190,7 +198,10 @@ fn parse_postgres(url: &str, rest: &str) -> Result<Postgres, String> {
         let value = decode(&value.replace('+', " "))?;
         match key {
             "host" => postgres.host = value,
-            "port" => postgres.port = value.parse().ok().filter(|port| *port > 0).ok_or("The port is not a number from 1 to 65535.")?,
+            "port" => {
+                postgres.port =
+                    value.parse().ok().filter(|port| *port > 0).ok_or("The port is not a number from 1 to 65535.")?
+            }
             "sslmode" => {
                 postgres.ssl_mode = value
                     .parse()
@@ -233,7 +244,8 @@ fn split_port(address: &str) -> Result<(&str, Option<u16>), String> {
         None | Some("") => Ok((host, None)),
         Some(port) => match port.parse() {
             Ok(port) if port > 0 => Ok((host, Some(port))),
-            _ => Err("The port is not a number from 1 to 65535 (percent-encode `/`, `?` and `@` in the password).".to_owned()),
+            _ => Err("The port is not a number from 1 to 65535 (percent-encode `/`, `?` and `@` in the password)."
+                .to_owned()),
         },
     }
 }
@@ -300,9 +312,12 @@ mod tests {
 
     #[test]
     fn sqlite_addresses() {
-        for (url, expected) in
-            [("sqlite:/data/memory.db", "/data/memory.db"), ("sqlite:///a b", "/a b"), ("sqlite://x.db", "x.db"), ("sqlite:~/x", "~/x")]
-        {
+        for (url, expected) in [
+            ("sqlite:/data/memory.db", "/data/memory.db"),
+            ("sqlite:///a b", "/a b"),
+            ("sqlite://x.db", "x.db"),
+            ("sqlite:~/x", "~/x"),
+        ] {
             assert!(matches!(parse(url), Ok(Address::Sqlite(path)) if path == expected), "{url}");
         }
     }
@@ -323,11 +338,27 @@ mod tests {
     #[test]
     fn faults_tell_the_remedy_without_the_secret() {
         let urls = [
-            "mysql://u:hunter2@h/d", "hunter2", "postgres:u:hunter2@h/d", "postgres://u:hunt#er2@h/d", "postgres://u:hunt/er2@h/d",
-            "postgres://u:hunt?er2@h/d", "postgres://u:hunt@er2@h/d", "postgres://u:hunt er2@h/d", "postgres://u:hunter2%4@h/d",
-            "postgres://u:hunter2@h", "postgres://u:hunter2@/d", "postgres://:hunter2@h/d", "postgres://u:hunter2@h:0/d",
-            "postgres://u:hunter2@h:x/d", "postgres://u:hunter2@a,b/d", "postgres://u:hunter2@h/d?sslmode=on",
-            "postgres://u:hunter2@h/d?channel_binding=require", "postgres://u:hunter2@[::1/d", "sqlite:", "sqlite::memory:", "sqlite:a?mode=rwc",
+            "mysql://u:hunter2@h/d",
+            "hunter2",
+            "postgres:u:hunter2@h/d",
+            "postgres://u:hunt#er2@h/d",
+            "postgres://u:hunt/er2@h/d",
+            "postgres://u:hunt?er2@h/d",
+            "postgres://u:hunt@er2@h/d",
+            "postgres://u:hunt er2@h/d",
+            "postgres://u:hunter2%4@h/d",
+            "postgres://u:hunter2@h",
+            "postgres://u:hunter2@/d",
+            "postgres://:hunter2@h/d",
+            "postgres://u:hunter2@h:0/d",
+            "postgres://u:hunter2@h:x/d",
+            "postgres://u:hunter2@a,b/d",
+            "postgres://u:hunter2@h/d?sslmode=on",
+            "postgres://u:hunter2@h/d?channel_binding=require",
+            "postgres://u:hunter2@[::1/d",
+            "sqlite:",
+            "sqlite::memory:",
+            "sqlite:a?mode=rwc",
         ];
         let faults: Vec<String> = urls.iter().map(|url| format!("{url}\n    {}", fault(url))).collect();
         insta::assert_snapshot!(faults.join("\n"));

@@ -8,7 +8,8 @@ use super::setting::{SETTINGS, Section};
 impl Reading {
     /// A table of every setting: name, value without secrets, origin.
     pub fn show(&self) -> String {
-        let rows = self.entries.iter().map(|entry| [entry.name.to_owned(), entry.value.clone(), entry.origin.to_string()]);
+        let rows =
+            self.entries.iter().map(|entry| [entry.name.to_owned(), entry.value.clone(), entry.origin.to_string()]);
         let rows: Vec<[String; 3]> =
             std::iter::once(["NAME".to_owned(), "VALUE".to_owned(), "ORIGIN".to_owned()]).chain(rows).collect();
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
@@ -43,13 +44,23 @@ pub fn to_markdown() -> String {
         if section != Some(setting.section) {
             section = Some(setting.section);
             // Writing to a String does not fail.
-            let _ = write!(text, "\n### {}\n\n| Name | Default | Expected | Meaning |\n|---|---|---|---|\n", setting.section.title());
+            let _ = write!(
+                text,
+                "\n### {}\n\n| Name | Default | Expected | Meaning |\n|---|---|---|---|\n",
+                setting.section.title()
+            );
         }
         let name = match setting.flag {
             Some(flag) => format!("`{}`<br>`--{flag}`", setting.name),
             None => format!("`{}`<br>secret", setting.name),
         };
-        let _ = writeln!(text, "| {name} | {} | {} | {} |", setting.default.describe(), setting.kind.expectation(), setting.doc);
+        let _ = writeln!(
+            text,
+            "| {name} | {} | {} | {} |",
+            setting.default.describe(),
+            setting.kind.expectation(),
+            setting.doc
+        );
     }
     text.push_str(RULES);
     text

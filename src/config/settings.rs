@@ -1,7 +1,7 @@
 //! The settings, typed: what the rest of the program sees.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -89,6 +89,18 @@ pub struct Http {
     pub request_timeout: Duration,
     /// Longest time for requests under way at the end.
     pub drain_timeout: Duration,
+}
+
+impl Http {
+    /// Where a process on the same machine reaches the server: loopback when it listens on every address.
+    pub fn local_address(&self) -> SocketAddr {
+        let ip = match self.listen.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        SocketAddr::new(ip, self.listen.port())
+    }
 }
 
 /// Who may use the service.
