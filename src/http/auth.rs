@@ -57,7 +57,9 @@ impl Gate {
                 found = Some(identity.clone());
             }
         }
-        found.ok_or("this token is not known: it was mistyped or replaced; `cognitive-memory-mcp token new NAME` makes one")
+        found.ok_or(
+            "this token is not known: it was mistyped or replaced; `cognitive-memory-mcp token new NAME` makes one",
+        )
     }
 }
 

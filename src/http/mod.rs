@@ -97,7 +97,10 @@ async fn not_found() -> Response {
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over")]
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response<Body> {
-    problem(StatusCode::INTERNAL_SERVER_ERROR, "this is a defect of the service; its log has the place under the request's id")
+    problem(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "this is a defect of the service; its log has the place under the request's id",
+    )
 }
 
 /// An error in JSON with a sentence on what to do.

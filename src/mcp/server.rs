@@ -56,8 +56,8 @@ impl MemoryServer {
     /// A server on `engine` whose tools answer within `timeout`.
     #[must_use]
     pub fn new(engine: Arc<Engine>, timeout: Duration) -> Self {
-        let implementation = Implementation::new("cognitive-memory-mcp", env!("CARGO_PKG_VERSION"))
-            .with_title("Cognitive memory");
+        let implementation =
+            Implementation::new("cognitive-memory-mcp", env!("CARGO_PKG_VERSION")).with_title("Cognitive memory");
         let config = ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
             .with_server_info(implementation)
             .with_instructions(INSTRUCTIONS);
@@ -70,7 +70,12 @@ impl MemoryServer {
         Some(tool::ALL[index])
     }
 
-    async fn run(&self, tool: &dyn MemoryTool, call: &Call, request: CallToolRequestParams) -> Result<Answer, ToolError> {
+    async fn run(
+        &self,
+        tool: &dyn MemoryTool,
+        call: &Call,
+        request: CallToolRequestParams,
+    ) -> Result<Answer, ToolError> {
         let work = tool.run(&self.shared.engine, call, request.arguments.unwrap_or_default());
         tokio::time::timeout(self.shared.timeout, work)
             .await
@@ -136,9 +141,23 @@ fn log(tool: &str, call: &Call, duration: Duration, result: &Result<Answer, Tool
     let (duration_ms, db_ms) = (millis(duration), millis(call.database_time()));
     let (project, actor, rows, hits) = (call.scope.project(), call.scope.actor(), call.rows(), call.hits());
     match result {
-        Err(ToolError::Engine(error)) if matches!(error.code(), "internal" | "database_setup" | "database_unavailable") => {
+        Err(ToolError::Engine(error))
+            if matches!(error.code(), "internal" | "database_setup" | "database_unavailable") =>
+        {
             let error = error as &dyn std::error::Error;
-            tracing::error!(tool, project, actor, duration_ms, db_ms, rows, hits, outcome, request_id, error, "tool call");
+            tracing::error!(
+                tool,
+                project,
+                actor,
+                duration_ms,
+                db_ms,
+                rows,
+                hits,
+                outcome,
+                request_id,
+                error,
+                "tool call"
+            );
         }
         _ => tracing::info!(tool, project, actor, duration_ms, db_ms, rows, hits, outcome, request_id, "tool call"),
     }

@@ -25,7 +25,8 @@ impl MemoryTool for Get {
             parts.push(format!("Not found: {}", output.missing.join(", ")));
         }
         for entry in &output.history {
-            let mut line = format!("{} {} version {} {:?} by {}", entry.at, entry.id, entry.version, entry.change, entry.by);
+            let mut line =
+                format!("{} {} version {} {:?} by {}", entry.at, entry.id, entry.version, entry.change, entry.by);
             if let Some(reason) = &entry.reason {
                 line.push_str(&format!(" because {reason}"));
             }

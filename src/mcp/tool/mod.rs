@@ -21,14 +21,8 @@ mod status;
 mod update;
 
 /// Every tool, in the order in which a model sees them.
-pub(super) const ALL: [&dyn MemoryTool; 6] = [
-    &remember::Remember,
-    &recall::Recall,
-    &get::Get,
-    &update::Update,
-    &forget::Forget,
-    &status::Status,
-];
+pub(super) const ALL: [&dyn MemoryTool; 6] =
+    [&remember::Remember, &recall::Recall, &get::Get, &update::Update, &forget::Forget, &status::Status];
 
 /// An answer in both of its forms.
 pub(super) struct Answer {
