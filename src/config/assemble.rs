@@ -14,7 +14,7 @@ use super::database::{self, Address, Database, Postgres, host_fault};
 use super::env_file::{self, Assignment};
 use super::problem::{ConfigError, HIDDEN, Problem, did_you_mean, shown};
 use super::setting::{self as table, DefaultValue, Kind, SETTINGS, Setting};
-use super::settings::{Auth, Environment, Http, Log, LogFormat, LogLevel, LogPrefix, Settings};
+use super::settings::{Auth, Client, Environment, Http, Log, LogFormat, LogLevel, LogPrefix, Settings};
 use super::source::{Origin, Sources, read_file, read_value};
 
 /// Prefix of our names; what bears it and is no setting is a mistake.
@@ -480,6 +480,7 @@ impl<'a> Reader<'a> {
     fn settings(&mut self, environment: Option<Environment>) -> Option<Settings> {
         let http = self.http();
         let auth = self.auth(environment, http.as_ref().map(|http| http.listen));
+        let client = self.client();
         let data_dir = self.path(&table::DATA_DIR).unwrap_or_else(|| self.default_data_dir());
         let database = self.database(environment, &data_dir);
         let database_pool = u32::try_from(self.number(&table::DATABASE_POOL)).unwrap_or(u32::MAX);
@@ -490,6 +491,7 @@ impl<'a> Reader<'a> {
             env_file: self.env_file.as_ref().filter(|(_, found)| *found).map(|(path, _)| path.clone()),
             http: http?,
             auth: auth?,
+            client: client?,
             data_dir,
             database: database?,
             database_pool,
@@ -497,6 +499,16 @@ impl<'a> Reader<'a> {
             log: log?,
         };
         self.problems.is_empty().then_some(settings)
+    }
+
+    fn client(&mut self) -> Option<Client> {
+        let url = self.parse(&table::URL, |text| match text.split_once("://") {
+            Some(("http", rest)) if !rest.is_empty() => Ok(text.trim_end_matches('/').to_owned()),
+            Some(("https", _)) => Err("Only http is spoken; put a proxy on this machine in between.".to_owned()),
+            _ => Err(String::new()),
+        });
+        let token = self.parse(&table::TOKEN, |text| Ok(SecretString::from(text.trim())));
+        (!self.is_broken(&table::URL) && !self.is_broken(&table::TOKEN)).then_some(Client { url, token })
     }
 
     fn http(&mut self) -> Option<Http> {

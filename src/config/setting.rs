@@ -155,7 +155,7 @@ pub fn setting(name: &str) -> Option<&'static Setting> {
 }
 
 /// Every setting, in the order of the documents.
-pub static SETTINGS: [&Setting; 26] = [
+pub static SETTINGS: [&Setting; 28] = [
     &ENVIRONMENT,
     &CONFIG_DIR,
     &LISTEN,
@@ -166,6 +166,8 @@ pub static SETTINGS: [&Setting; 26] = [
     &DRAIN_TIMEOUT,
     &AUTH,
     &TOKENS,
+    &URL,
+    &TOKEN,
     &DATA_DIR,
     &DATABASE_URL,
     &DATABASE_HOST,
@@ -286,6 +288,26 @@ pub(super) static TOKENS: Setting = Setting {
     secret: true,
     flag: None,
     doc: "Bearer tokens which clients may use. Usually given by `MEMORY_TOKENS_FILE`; `token new NAME` makes a line.",
+};
+
+pub(super) static URL: Setting = Setting {
+    name: "MEMORY_URL",
+    section: Section::Access,
+    kind: Kind::Text("the address of a running service, such as `http://127.0.0.1:8765/mcp`"),
+    default: DefaultValue::Described("the service on this machine"),
+    secret: false,
+    flag: Some("url"),
+    doc: "The service that `stdio` and `healthcheck` talk to. When it is set, `stdio` never opens a database itself.",
+};
+
+pub(super) static TOKEN: Setting = Setting {
+    name: "MEMORY_TOKEN",
+    section: Section::Access,
+    kind: Kind::Text("a token of the service that `stdio` talks to"),
+    default: DefaultValue::Described("none"),
+    secret: true,
+    flag: None,
+    doc: "The token which `stdio` shows to the service.",
 };
 
 pub(super) static DATA_DIR: Setting = Setting {

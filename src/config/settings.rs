@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use secrecy::SecretString;
+
 use super::credential::Credential;
 use super::database::Database;
 
@@ -19,6 +21,8 @@ pub struct Settings {
     pub http: Http,
     /// Who may use the service.
     pub auth: Auth,
+    /// How other processes on this machine find the service.
+    pub client: Client,
     /// Directory of the embedded database, absolute.
     pub data_dir: PathBuf,
     /// Where memories are kept.
@@ -110,6 +114,15 @@ pub enum Auth {
     None,
     /// Holders of one of these tokens; never empty.
     Tokens(Vec<Credential>),
+}
+
+/// How a client of the service finds it.
+#[derive(Debug, Clone, Default)]
+pub struct Client {
+    /// Address of the MCP endpoint, when it was given.
+    pub url: Option<String>,
+    /// Token to show there.
+    pub token: Option<SecretString>,
 }
 
 /// What is logged, and where to.
