@@ -1,1 +1,384 @@
-//! The embedded default.
+//! The embedded default: one SQLite file, no server.
+//!
+//! Depends on `store` and `domain`. One connection writes, a few read; what a write acknowledged is on the disk
+//! (WAL with `synchronous = FULL`). One process has the file open at a time, see [`lock`]. To add a statement, name
+//! it in [`sql`]; to change the schema, add a migration in `migrations/` and its line in [`schema`].
+
+mod error;
+mod lock;
+mod read;
+mod row;
+mod schema;
+mod sql;
+mod write;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, Row, Sqlite, SqliteConnection, SqlitePool};
+use uuid::Uuid;
+
+pub use lock::{Owner, owner};
+
+use self::error::{from_sqlx, not_open, too_slow};
+use self::lock::OwnerLock;
+use super::{
+    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Remember, Remembered, Result, Store, StoreError, Update,
+};
+use crate::domain::lexical::CorpusStats;
+use crate::domain::{Analyzer, Filter, History, Memory, Scope};
+
+/// How the embedded database is opened.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    /// The file; it and its folder are made when missing.
+    pub path: PathBuf,
+    /// Connections that read.
+    pub readers: u32,
+    /// Longest a method may take.
+    pub timeout: Duration,
+}
+
+impl SqliteOptions {
+    /// The usual for the file at `path`.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), readers: 4, timeout: Duration::from_secs(10) }
+    }
+}
+
+/// Memories in an SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    options: SqliteOptions,
+    analyzer: Arc<Analyzer>,
+    /// Held while the database is being opened or closed.
+    opening: tokio::sync::Mutex<()>,
+    open: RwLock<Option<Arc<Open>>>,
+}
+
+/// An open database.
+#[derive(Debug)]
+struct Open {
+    readers: SqlitePool,
+    writer: tokio::sync::Mutex<Writer>,
+    lock: std::sync::Mutex<OwnerLock>,
+    /// Numbers of projects; they are never removed, and nobody else adds any.
+    projects: RwLock<HashMap<String, i64>>,
+}
+
+/// The one connection that writes.
+#[derive(Debug)]
+struct Writer {
+    options: SqliteConnectOptions,
+    /// Absent until needed, and after a transaction that ended in the dark (an error, a caller who went away):
+    /// dropping the connection undoes whatever was left open.
+    connection: Option<SqliteConnection>,
+}
+
+impl SqliteStore {
+    /// A store that opens its file with [`Store::prepare`].
+    #[must_use]
+    pub fn open(options: SqliteOptions, analyzer: Arc<Analyzer>) -> Self {
+        Self { options, analyzer, opening: tokio::sync::Mutex::new(()), open: RwLock::new(None) }
+    }
+
+    /// Tells other processes where this one answers MCP requests.
+    ///
+    /// # Errors
+    /// When the database is not open or the lock file cannot be written.
+    pub fn announce(&self, url: &str) -> Result<()> {
+        let open = self.opened()?;
+        let mut lock = open.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        lock.write(Some(url)).map_err(|error| StoreError::Unavailable {
+            reason: format!("the lock file beside the embedded database cannot be written ({error})"),
+            source: None,
+        })
+    }
+
+    fn opened(&self) -> Result<Arc<Open>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(not_open)
+    }
+
+    fn set_open(&self, open: Option<Arc<Open>>) -> Option<Arc<Open>> {
+        std::mem::replace(&mut *self.open.write().unwrap_or_else(PoisonError::into_inner), open)
+    }
+
+    /// Nothing waits without a bound.
+    async fn bounded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::time::timeout(self.options.timeout, work).await.unwrap_or_else(|_| Err(too_slow()))
+    }
+
+    async fn open_database(&self) -> Result<Open> {
+        create_private(&self.options.path)?;
+        let lock = OwnerLock::take(&self.options.path)?;
+        let options = connect_options(&self.options.path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full);
+        let mut writer = Writer { options, connection: None };
+        let connection = writer.connect().await?;
+        schema::migrate(connection).await?;
+        write::check_index(connection, &self.analyzer).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(self.options.readers.max(1))
+            .acquire_timeout(self.options.timeout)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_lazy_with(connect_options(&self.options.path).pragma("query_only", "ON"));
+        Ok(Open {
+            readers,
+            writer: tokio::sync::Mutex::new(writer),
+            lock: std::sync::Mutex::new(lock),
+            projects: RwLock::new(HashMap::new()),
+        })
+    }
+}
+
+fn connect_options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        // What is purged must not stay behind in free pages.
+        .pragma("secure_delete", "ON")
+        .pragma("temp_store", "MEMORY")
+        // Statements must not reach the log: they are many, and it has a line for each call already.
+        .disable_statement_logging()
+}
+
+/// Makes the file and its folder where they are missing, for this user alone.
+fn create_private(path: &Path) -> Result<()> {
+    let failed = |error: std::io::Error| StoreError::Setup {
+        reason: format!(
+            "the embedded database {} cannot be created ({error}); name a path where this user may write",
+            path.display()
+        ),
+        source: None,
+    };
+    if path.exists() {
+        return Ok(());
+    }
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(folder).map_err(failed)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop).map_err(failed)
+}
+
+impl Writer {
+    async fn connect(&mut self) -> Result<&mut SqliteConnection> {
+        if self.connection.is_none() {
+            let connection = self.options.connect().await.map_err(|error| from_sqlx(error, "opening the file"))?;
+            self.connection = Some(connection);
+        }
+        Ok(self.connection.as_mut().expect("was just set"))
+    }
+}
+
+impl Open {
+    /// Numbers of the scope's readable projects. Unknown ones hold nothing and are left out.
+    async fn readable(&self, scope: &Scope, connection: &mut SqliteConnection) -> Result<Vec<i64>> {
+        let mut numbers = Vec::new();
+        for name in scope.readable() {
+            numbers.extend(self.project(name, connection).await?);
+        }
+        Ok(numbers)
+    }
+
+    /// A connection that reads, and the scope's projects as it sees them.
+    async fn reader(&self, scope: &Scope) -> Result<(PoolConnection<Sqlite>, Vec<i64>)> {
+        let mut connection = self.connection().await?;
+        let mut numbers = Vec::new();
+        for name in scope.readable() {
+            if let Some(number) = self.project(name, &mut connection).await? {
+                // Readers see nothing but what is committed, so this number holds for ever.
+                self.keep_project(name, number);
+                numbers.push(number);
+            }
+        }
+        Ok((connection, numbers))
+    }
+
+    /// Number of a project, where it exists.
+    async fn project(&self, name: &str, connection: &mut SqliteConnection) -> Result<Option<i64>> {
+        let known = self.projects.read().unwrap_or_else(PoisonError::into_inner).get(name).copied();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let found: Option<i64> = sqlx::query_scalar(sql::PROJECT)
+            .bind(name)
+            .fetch_optional(connection)
+            .await
+            .map_err(|error| from_sqlx(error, "reading a project"))?;
+        Ok(found)
+    }
+
+    /// Keeps the number of a project whose creation is committed.
+    fn keep_project(&self, name: &str, number: i64) {
+        let known = self.projects.read().unwrap_or_else(PoisonError::into_inner).contains_key(name);
+        if !known {
+            self.projects.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), number);
+        }
+    }
+
+    async fn connection(&self) -> Result<PoolConnection<Sqlite>> {
+        self.readers.acquire().await.map_err(|error| from_sqlx(error, "opening a connection"))
+    }
+}
+
+/// Numbers as a JSON list.
+fn json_numbers(numbers: &[i64]) -> String {
+    serde_json::to_string(numbers).expect("numbers always serialise")
+}
+
+/// Ids as a JSON list of hexadecimal digits, which is what SQLite's `unhex` reads.
+fn hex_ids(ids: &[Uuid]) -> String {
+    let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
+    serde_json::to_string(&ids).expect("texts always serialise")
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn prepare(&self) -> Result<()> {
+        let _alone = self.opening.lock().await;
+        if self.opened().is_ok() {
+            return self.info().await.map(drop);
+        }
+        let open = self.open_database().await?;
+        self.set_open(Some(Arc::new(open)));
+        Ok(())
+    }
+
+    async fn pending_migrations(&self) -> Result<Vec<String>> {
+        self.bounded(async {
+            // An empty file counts as none: nobody has written to it yet.
+            if !std::fs::metadata(&self.options.path).is_ok_and(|data| data.len() > 0) {
+                return Ok(schema::pending(0));
+            }
+            let options = connect_options(&self.options.path).pragma("query_only", "ON");
+            let mut connection = options.connect().await.map_err(|error| from_sqlx(error, "opening the file"))?;
+            let version = schema::version(&mut connection).await?;
+            connection.close().await.map_err(|error| from_sqlx(error, "closing the file"))?;
+            Ok(schema::pending(version))
+        })
+        .await
+    }
+
+    async fn remember(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>> {
+        let open = self.opened()?;
+        let command = write::Prepared::new(command, &self.analyzer)?;
+        self.bounded(open.write(async |connection| write::remember(&open, connection, scope, &command).await)).await
+    }
+
+    async fn corpus_stats(&self, scope: &Scope, terms: &[String]) -> Result<CorpusStats> {
+        let open = self.opened()?;
+        self.bounded(read::corpus_stats(&open, scope, terms)).await
+    }
+
+    async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Candidate>> {
+        let open = self.opened()?;
+        self.bounded(read::search_lexical(&open, scope, query)).await
+    }
+
+    async fn browse(&self, scope: &Scope, filter: &Filter, before: Option<i64>, limit: usize) -> Result<Vec<Memory>> {
+        let open = self.opened()?;
+        self.bounded(read::browse(&open, scope, filter, before, limit)).await
+    }
+
+    async fn get(&self, scope: &Scope, ids: &[Uuid], include_deleted: bool) -> Result<Vec<Memory>> {
+        let open = self.opened()?;
+        self.bounded(read::get(&open, scope, ids, include_deleted)).await
+    }
+
+    async fn history(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<History>> {
+        let open = self.opened()?;
+        self.bounded(read::history(&open, scope, ids)).await
+    }
+
+    async fn update(&self, scope: &Scope, command: Update) -> Result<Memory> {
+        let open = self.opened()?;
+        let analyzer = &self.analyzer;
+        self.bounded(open.write(async |connection| write::update(&open, connection, scope, &command, analyzer).await))
+            .await
+    }
+
+    async fn forget(
+        &self,
+        scope: &Scope,
+        ids: &[Uuid],
+        mode: ForgetMode,
+        reason: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<u64> {
+        let open = self.opened()?;
+        let analyzer = &self.analyzer;
+        let command = write::Forget { ids, mode, reason, now };
+        self.bounded(async {
+            let changed = open
+                .write(async |connection| write::forget(&open, connection, scope, &command, analyzer).await)
+                .await?;
+            if mode == ForgetMode::Purge && changed > 0 {
+                open.empty_log().await?;
+            }
+            Ok(changed)
+        })
+        .await
+    }
+
+    async fn note_recalled(&self, scope: &Scope, ids: &[Uuid], now: DateTime<Utc>) -> Result<()> {
+        let open = self.opened()?;
+        self.bounded(open.write(async |connection| write::note_recalled(&open, connection, scope, ids, now).await))
+            .await
+    }
+
+    async fn counts(&self, scope: &Scope, _now: DateTime<Utc>) -> Result<Counts> {
+        let open = self.opened()?;
+        self.bounded(read::counts(&open, scope)).await
+    }
+
+    async fn info(&self) -> Result<DatabaseInfo> {
+        let open = self.opened()?;
+        self.bounded(async {
+            let mut connection = open.connection().await?;
+            let failed = |error| from_sqlx(error, "reading the version");
+            let row = sqlx::query(sql::INFO).fetch_one(&mut *connection).await.map_err(failed)?;
+            Ok(DatabaseInfo {
+                backend: "sqlite",
+                version: row.try_get(0).map_err(failed)?,
+                schema_version: row.try_get(1).map_err(failed)?,
+                name: self.options.path.display().to_string(),
+            })
+        })
+        .await
+    }
+
+    async fn close(&self) {
+        let _alone = self.opening.lock().await;
+        let Some(open) = self.set_open(None) else { return };
+        // Bounded: whoever still holds a connection ends with its own time limit.
+        let ended = async {
+            open.readers.close().await;
+            let connection = open.writer.lock().await.connection.take();
+            if let Some(connection) = connection {
+                // A failure loses nothing: what was acknowledged is on the disk.
+                let _ = connection.close().await;
+            }
+        };
+        let _ = tokio::time::timeout(self.options.timeout, ended).await;
+    }
+}

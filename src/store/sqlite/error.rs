@@ -1,0 +1,70 @@
+//! SQLite's result codes as [`StoreError`], in one place.
+
+use sqlx::Error;
+
+use crate::store::StoreError;
+
+// Primary result codes, https://www.sqlite.org/rescode.html
+const PERM: u32 = 3;
+const BUSY: u32 = 5;
+const LOCKED: u32 = 6;
+const NOMEM: u32 = 7;
+const READONLY: u32 = 8;
+const INTERRUPT: u32 = 9;
+const IOERR: u32 = 10;
+const CORRUPT: u32 = 11;
+const FULL: u32 = 13;
+const CANTOPEN: u32 = 14;
+const NOTADB: u32 = 26;
+
+/// What a failed statement means to the caller, and what a person can do about it.
+pub(super) fn from_sqlx(source: Error, during: &'static str) -> StoreError {
+    let unavailable =
+        |reason: &str, source| StoreError::Unavailable { reason: reason.to_owned(), source: Some(source) };
+    let setup = |reason: &str, source| StoreError::Setup { reason: reason.to_owned(), source: Some(source) };
+    match primary_code(&source) {
+        Some(FULL) => unavailable("the disk is full; free space where the embedded database lies", source),
+        Some(IOERR) => unavailable("the disk reported an error; check the disk of the embedded database", source),
+        Some(BUSY | LOCKED) => unavailable("another program keeps the embedded database locked; close it", source),
+        Some(INTERRUPT) => unavailable("the statement took too long and was ended", source),
+        Some(NOMEM) => unavailable("there is not enough memory for the statement", source),
+        Some(READONLY | PERM) => {
+            setup("the embedded database is read-only; give this user write access to the file and its folder", source)
+        }
+        Some(CANTOPEN) => setup(
+            "the embedded database cannot be opened; check that the path is right and this user may write there",
+            source,
+        ),
+        Some(NOTADB) => setup(
+            "the file is not a SQLite database; name another file, or move this one away to start with an empty memory",
+            source,
+        ),
+        Some(CORRUPT) => {
+            setup("the embedded database is damaged; stop the service and restore the file from a backup", source)
+        }
+        Some(_) => StoreError::Internal { during, source },
+        None => match source {
+            Error::PoolTimedOut => unavailable("all connections to the embedded database are busy", source),
+            Error::PoolClosed | Error::WorkerCrashed => {
+                unavailable("the connection to the embedded database is closed", source)
+            }
+            Error::Io(_) => setup("the embedded database cannot be opened; check the path and the rights", source),
+            _ => StoreError::Internal { during, source },
+        },
+    }
+}
+
+fn primary_code(error: &Error) -> Option<u32> {
+    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
+}
+
+/// The store was not prepared yet, or was closed.
+pub(super) fn not_open() -> StoreError {
+    StoreError::Unavailable { reason: "the embedded database is not open".to_owned(), source: None }
+}
+
+/// A statement ran out of its time.
+pub(super) fn too_slow() -> StoreError {
+    StoreError::Unavailable { reason: "the embedded database did not answer in time".to_owned(), source: None }
+}

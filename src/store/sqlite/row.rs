@@ -1,0 +1,106 @@
+//! Rows as domain types.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Error, Row};
+use uuid::Uuid;
+
+use crate::domain::{Episode, History, Memory};
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// A memory as the database has it.
+#[derive(Debug)]
+pub(super) struct MemoryRow {
+    /// Number of its project.
+    pub(super) project: i64,
+    /// Length in terms.
+    pub(super) length: i64,
+    /// Everything else.
+    pub(super) memory: Memory,
+}
+
+impl MemoryRow {
+    pub(super) fn read(row: &SqliteRow) -> Result<Self> {
+        let situation: Option<String> = row.try_get(23)?;
+        let outcome: Option<f64> = row.try_get(22)?;
+        let lesson: Option<String> = row.try_get(24)?;
+        let episode = match (situation, outcome, lesson) {
+            (Some(situation), Some(outcome), Some(lesson)) => Some(Episode { situation, outcome, lesson }),
+            _ => None,
+        };
+        let memory = Memory {
+            seq: row.try_get(0)?,
+            id: row.try_get(1)?,
+            project: row.try_get(2)?,
+            kind: word(row, 4)?,
+            importance: row.try_get(6)?,
+            deleted_at: time(row, 7)?,
+            superseded_by: row.try_get(8)?,
+            valid_until: time(row, 9)?,
+            occurred_at: required_time(row, 10)?,
+            created_at: required_time(row, 11)?,
+            updated_at: required_time(row, 12)?,
+            version: row.try_get(13)?,
+            recall_count: row.try_get(14)?,
+            last_recalled_at: time(row, 15)?,
+            helpful: row.try_get(16)?,
+            not_helpful: row.try_get(17)?,
+            session: row.try_get(18)?,
+            turn: row.try_get(19)?,
+            speaker: row.try_get(20)?,
+            tags: json(row, 21)?,
+            episode,
+            metadata: json::<Map<String, Value>>(row, 25)?,
+            content: row.try_get(26)?,
+            sources: ids(row, 27)?,
+        };
+        Ok(Self { project: row.try_get(3)?, length: row.try_get(5)?, memory })
+    }
+}
+
+/// One line of the history.
+pub(super) fn history(row: &SqliteRow) -> Result<History> {
+    let old: Option<String> = row.try_get(3)?;
+    Ok(History {
+        memory_id: row.try_get(0)?,
+        version: row.try_get(1)?,
+        change: word(row, 2)?,
+        old: old.map(|text| serde_json::from_str(&text)).transpose().map_err(decode)?,
+        actor: row.try_get(4)?,
+        reason: row.try_get(5)?,
+        at: required_time(row, 6)?,
+    })
+}
+
+/// A list of ids written by [`super::hex_ids`] or by SQLite's `hex`.
+pub(super) fn ids(row: &SqliteRow, column: usize) -> Result<Vec<Uuid>> {
+    json::<Vec<Uuid>>(row, column)
+}
+
+fn json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<T> {
+    serde_json::from_str(row.try_get::<&str, _>(column)?).map_err(decode)
+}
+
+/// A value that is written as a word, such as a kind.
+pub(super) fn word<T: std::str::FromStr<Err = String>>(row: &SqliteRow, column: usize) -> Result<T> {
+    row.try_get::<&str, _>(column)?.parse().map_err(|error: String| Error::Decode(error.into()))
+}
+
+fn time(row: &SqliteRow, column: usize) -> Result<Option<DateTime<Utc>>> {
+    row.try_get::<Option<i64>, _>(column)?.map(instant).transpose()
+}
+
+fn required_time(row: &SqliteRow, column: usize) -> Result<DateTime<Utc>> {
+    instant(row.try_get(column)?)
+}
+
+fn instant(microseconds: i64) -> Result<DateTime<Utc>> {
+    DateTime::from_timestamp_micros(microseconds)
+        .ok_or_else(|| Error::Decode(format!("{microseconds} is no time").into()))
+}
+
+fn decode(error: serde_json::Error) -> Error {
+    Error::Decode(Box::new(error))
+}

@@ -1,0 +1,210 @@
+//! Every statement of this backend, by name; a test prepares each one against a migrated database.
+//!
+//! Parameters are written `$1`: sqlx takes the number as the place in the argument list, also where several
+//! statements are sent at once.
+
+use sqlx::AssertSqlSafe;
+
+use crate::domain::Filter;
+
+macro_rules! memory {
+    () => {
+        "SELECT m.seq, m.id, (SELECT p.name FROM project p WHERE p.id = m.project) AS project, m.project, m.kind, \
+         m.length, m.importance, m.deleted_at, m.superseded_by, m.valid_until, m.occurred_at, m.created_at, \
+         m.updated_at, m.version, m.recall_count, m.last_recalled_at, m.helpful, m.not_helpful, m.session, m.turn, \
+         m.speaker, m.tags, m.outcome, m.situation, m.lesson, m.metadata, m.content, \
+         (SELECT json_group_array(hex(o.id) ORDER BY s.position) FROM source s JOIN memory o ON o.seq = s.source \
+          WHERE s.memory = m.seq) AS sources \
+         FROM memory m "
+    };
+}
+
+macro_rules! named {
+    ($($(#[$doc:meta])+ $name:ident = $sql:expr;)+) => {
+        $($(#[$doc])+ pub(super) const $name: &str = $sql;)+
+        /// All of them, for the test.
+        #[cfg(test)]
+        pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),+];
+    };
+}
+
+named! {
+    /// Starts a write: no other writer from here on.
+    BEGIN = "BEGIN IMMEDIATE";
+    /// Ends a write; durable once it returns.
+    COMMIT = "COMMIT";
+    /// Undoes a write.
+    ROLLBACK = "ROLLBACK";
+    /// Starts the part of a transaction that one command owns.
+    SAVEPOINT = "SAVEPOINT command";
+    /// Ends it.
+    RELEASE = "RELEASE command";
+    /// Undoes it.
+    ROLLBACK_TO = "ROLLBACK TO command; RELEASE command";
+    /// Empties the write-ahead log, which may hold what was purged.
+    CHECKPOINT = "PRAGMA wal_checkpoint(TRUNCATE)";
+
+    /// Version of the engine, and proof that the file can be read.
+    INFO = "SELECT sqlite_version(), (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM meta)";
+    /// A note about the whole database.
+    META = "SELECT value FROM meta WHERE key = $1";
+    /// Sets it.
+    SET_META = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT DO UPDATE SET value = excluded.value";
+
+    /// Number of a project.
+    PROJECT = "SELECT id FROM project WHERE name = $1";
+    /// A new project.
+    INSERT_PROJECT = "INSERT INTO project (name) VALUES ($1) RETURNING id";
+    /// The corpus of a project grew or shrank.
+    RESIZE = "UPDATE project SET documents = documents + $2, total_length = total_length + $3 WHERE id = $1";
+
+    /// Answer to an idempotency key.
+    IDEMPOTENT = "SELECT request_hash, answer FROM idempotency WHERE project = $1 AND key = $2";
+    /// Keeps it.
+    INSERT_IDEMPOTENT = "INSERT INTO idempotency (project, key, request_hash, answer, created_at) \
+        VALUES ($1, $2, $3, $4, $5)";
+    /// Memories with the same text as new ones ($2: JSON of hashes in hexadecimal).
+    EQUAL = "SELECT m.id, m.kind, m.content_hash, m.valid_until FROM json_each($2) h \
+        CROSS JOIN memory m ON m.project = $1 AND m.content_hash = unhex(h.value) \
+        WHERE m.kind <> 'dialogue' AND m.deleted_at IS NULL AND m.superseded_by IS NULL ORDER BY m.seq";
+    /// The turn of a conversation.
+    TURN = "SELECT id, content_hash FROM memory WHERE project = $1 AND session = $2 AND turn = $3 \
+        AND deleted_at IS NULL AND superseded_by IS NULL";
+    /// Which live memories of these projects ($1) have these ids ($2: JSON of ids in hexadecimal).
+    PRESENT = "SELECT m.id, m.seq FROM json_each($2) w CROSS JOIN memory m ON m.id = unhex(w.value) \
+        WHERE m.deleted_at IS NULL AND m.project IN (SELECT value FROM json_each($1))";
+
+    /// A new memory with its history, index entry and index job, and the grown corpus.
+    INSERT_MEMORY = "INSERT INTO memory (id, project, kind, length, importance, valid_until, occurred_at, created_at, \
+         updated_at, content_hash, session, turn, speaker, tags, outcome, situation, lesson, metadata, content) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18); \
+        INSERT INTO history (memory, version, change, actor, at) \
+         SELECT seq, 1, 'created', $19, $8 FROM memory WHERE id = $1; \
+        INSERT INTO index_job (memory, kind, project) SELECT seq, 'embedding', $2 FROM memory WHERE id = $1; \
+        INSERT INTO memory_term (rowid, terms) SELECT seq, $20 FROM memory WHERE id = $1; \
+        UPDATE project SET documents = documents + 1, total_length = total_length + $4 WHERE id = $2";
+    /// Its tags.
+    INSERT_TAGS = "INSERT INTO memory_tag (memory, tag) \
+        SELECT m.seq, t.value FROM memory m JOIN json_each(m.tags) t WHERE m.id = $1";
+    /// Its sources ($2: JSON of ids in hexadecimal).
+    INSERT_SOURCES = "INSERT INTO source (memory, position, source) \
+        SELECT (SELECT seq FROM memory WHERE id = $1), w.key, o.seq FROM json_each($2) w JOIN memory o ON o.id = unhex(w.value)";
+    /// One entry of the history.
+    INSERT_HISTORY = "INSERT INTO history (memory, version, change, old, actor, reason, at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    /// Waits for an embedding, from the beginning.
+    INSERT_JOB = "INSERT INTO index_job (memory, kind, project) VALUES ($1, 'embedding', $2) \
+        ON CONFLICT DO UPDATE SET attempts = 0, not_before = 0, claimed_by = NULL, claimed_at = NULL, last_error = NULL";
+    /// Waits no longer.
+    DELETE_JOB = "DELETE FROM index_job WHERE memory = $1";
+    /// Vectors of a text that is no more.
+    DELETE_EMBEDDING = "DELETE FROM embedding WHERE memory = $1";
+    /// A text becomes findable.
+    INSERT_TERMS = "INSERT INTO memory_term (rowid, terms) VALUES ($1, $2)";
+    /// And is found no more; needs exactly the terms that were inserted.
+    DELETE_TERMS = "INSERT INTO memory_term (memory_term, rowid, terms) VALUES ('delete', $1, $2)";
+    /// Empties the index.
+    CLEAR_TERMS = "INSERT INTO memory_term (memory_term) VALUES ('delete-all'); \
+        UPDATE project SET documents = 0, total_length = 0";
+    /// What the index is made from, in portions.
+    LIVE = concat!(memory!(), "WHERE m.seq > $1 AND m.deleted_at IS NULL ORDER BY m.seq LIMIT $2");
+    /// The length of a memory under another analysis.
+    SET_LENGTH = "UPDATE memory SET length = $2 WHERE seq = $1";
+
+    /// Patched fields.
+    UPDATE_MEMORY = "UPDATE memory SET content = $2, tags = $3, importance = $4, metadata = $5, occurred_at = $6, \
+        valid_until = $7, situation = $8, outcome = $9, lesson = $10, version = $11, updated_at = $12, helpful = $13, \
+        not_helpful = $14, content_hash = $15, length = $16, superseded_by = $17, deleted_at = $18 WHERE seq = $1";
+    /// New tags for old.
+    REPLACE_TAGS = "DELETE FROM memory_tag WHERE memory = $1; \
+        INSERT INTO memory_tag (memory, tag) SELECT $1, t.value FROM json_each($2) t";
+    /// A row and all that hangs on it.
+    DELETE_MEMORY = "DELETE FROM memory WHERE seq = $1";
+    /// Recall returned these.
+    NOTE_RECALLED = "UPDATE memory SET recall_count = recall_count + 1, last_recalled_at = max(coalesce(last_recalled_at, $3), $3) \
+        WHERE id IN (SELECT unhex(value) FROM json_each($2)) AND deleted_at IS NULL \
+        AND project IN (SELECT value FROM json_each($1))";
+
+    /// Memories by id, whatever their state.
+    GET = concat!(memory!(), "WHERE m.id IN (SELECT unhex(value) FROM json_each($2)) \
+        AND m.project IN (SELECT value FROM json_each($1))");
+    /// What happened to memories.
+    HISTORY = "SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at FROM memory m \
+        JOIN history h ON h.memory = m.seq WHERE m.id IN (SELECT unhex(value) FROM json_each($2)) \
+        AND m.project IN (SELECT value FROM json_each($1)) ORDER BY h.seq";
+    /// Live memories by kind.
+    COUNT_KINDS = "SELECT kind, count(*) FROM memory WHERE project IN (SELECT value FROM json_each($1)) \
+        AND deleted_at IS NULL GROUP BY kind";
+    /// Deleted, superseded, waiting.
+    COUNT_REST = "SELECT \
+        (SELECT count(*) FROM memory WHERE project IN (SELECT value FROM json_each($1)) AND deleted_at IS NOT NULL), \
+        (SELECT count(*) FROM memory WHERE project IN (SELECT value FROM json_each($1)) \
+         AND superseded_by IS NOT NULL AND deleted_at IS NULL), \
+        (SELECT count(*) FROM index_job WHERE project IN (SELECT value FROM json_each($1)))";
+
+    /// Corpus of the projects ($1), and memories that contain each of the terms ($2: JSON of `project:term`).
+    CORPUS_STATS = "SELECT NULL, sum(documents), sum(total_length) FROM project \
+         WHERE id IN (SELECT value FROM json_each($1)) \
+        UNION ALL SELECT w.key, v.doc, 0 FROM json_each($2) w CROSS JOIN memory_term_row v ON v.term = w.value";
+}
+
+/// BM25 of every memory that has one of the terms and passes the filter, and those whose text is the query.
+/// $1 projects, $2 JSON of [`project:term`, number, weight], $3 exact hash, $4 limit, $5 k1 + 1,
+/// $6 k1 * (1 - b), $7 k1 * b / average length; from $10 on the filter.
+const SEARCH_HEAD: &str = "WITH wanted AS MATERIALIZED (SELECT value ->> 0 AS term, value ->> 1 AS number, \
+     value ->> 2 AS weight FROM json_each($2)), \
+    posting AS (SELECT w.number, w.weight, v.doc, count(*) AS frequency \
+     FROM wanted w CROSS JOIN memory_term_instance v ON v.term = w.term GROUP BY w.number, v.doc), \
+    hit AS (SELECT m.seq, \
+     sum(p.weight * p.frequency * $5 / (p.frequency + $6 + $7 * m.length)) AS score, \
+     group_concat(p.number) AS terms, 0 AS exact \
+     FROM posting p CROSS JOIN memory m ON m.seq = p.doc WHERE ";
+const SEARCH_MIDDLE: &str = " GROUP BY m.seq UNION ALL SELECT m.seq, 0.0, NULL, 1 FROM memory m \
+     WHERE m.content_hash = $3 AND ";
+const SEARCH_TAIL: &str = "), \
+    best AS (SELECT seq, max(score) AS score, max(terms) AS terms, max(exact) AS exact FROM hit GROUP BY seq \
+     ORDER BY exact DESC, score DESC, seq DESC LIMIT $4) \
+    SELECT m.id, b.seq, b.score, b.terms, b.exact FROM best b JOIN memory m ON m.seq = b.seq \
+    ORDER BY b.exact DESC, b.score DESC, b.seq DESC";
+
+/// The newest first. $1 projects, $2 before, $3 limit; from $10 on the filter.
+const BROWSE_HEAD: &str = concat!(memory!(), "WHERE ($2 IS NULL OR m.seq < $2) AND ");
+const BROWSE_TAIL: &str = " ORDER BY m.seq DESC LIMIT $3";
+
+const IN_SCOPE: &str = "m.project IN (SELECT value FROM json_each($1)) AND m.deleted_at IS NULL";
+const KINDS: &str = " AND m.kind IN (SELECT value FROM json_each($10))";
+const TAGS: &str = " AND NOT EXISTS (SELECT 1 FROM json_each($11) w \
+    WHERE NOT EXISTS (SELECT 1 FROM memory_tag t WHERE t.memory = m.seq AND t.tag = w.value))";
+const SESSION: &str = " AND m.session = $12";
+const SPEAKER: &str = " AND m.speaker = $13";
+const SINCE: &str = " AND m.occurred_at >= $14";
+const UNTIL: &str = " AND m.occurred_at < $15";
+const IMPORTANCE: &str = " AND m.importance >= $16";
+const CURRENT: &str = " AND m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $17)";
+
+/// Only the conditions that are asked for, so that each can use its index.
+fn conditions(filter: &Filter) -> String {
+    let parts = [
+        (!filter.kinds.is_empty(), KINDS),
+        (!filter.tags.is_empty(), TAGS),
+        (filter.session.is_some(), SESSION),
+        (filter.speaker.is_some(), SPEAKER),
+        (filter.since.is_some(), SINCE),
+        (filter.until.is_some(), UNTIL),
+        (filter.min_importance.is_some(), IMPORTANCE),
+        (!filter.include_outdated, CURRENT),
+    ];
+    let asked = parts.iter().filter(|(asked, _)| *asked).map(|(_, sql)| *sql);
+    std::iter::once(IN_SCOPE).chain(asked).collect()
+}
+
+/// The lexical search under `filter`, made of the constants above and nothing else.
+pub(super) fn search(filter: &Filter) -> AssertSqlSafe<String> {
+    let conditions = conditions(filter);
+    AssertSqlSafe([SEARCH_HEAD, &conditions, SEARCH_MIDDLE, &conditions, SEARCH_TAIL].concat())
+}
+
+/// The browsing under `filter`, likewise.
+pub(super) fn browse(filter: &Filter) -> AssertSqlSafe<String> {
+    AssertSqlSafe([BROWSE_HEAD, &conditions(filter), BROWSE_TAIL].concat())
+}

@@ -1,0 +1,683 @@
+//! What writes. Each function works inside of a transaction of [`Open::write`] and leaves rows, history, index,
+//! jobs and corpus figures in agreement.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::{Row, SqliteConnection};
+use uuid::Uuid;
+
+use super::error::from_sqlx;
+use super::read::{indexed, memories};
+use super::row::{self, MemoryRow};
+use super::{Open, hex_ids, json_numbers, sql};
+use crate::domain::memory::{content_hash, indexed_text};
+use crate::domain::text::Terms;
+use crate::domain::validate::Invalid;
+use crate::domain::{Analyzer, Change, Kind, Memory, NewMemory, Scope};
+use crate::store::{ForgetMode, Remember, Remembered, Result, StoreError, Update, replayable};
+
+/// Memories that the rebuilding of the index reads at once.
+const REBUILD_PORTION: i64 = 500;
+
+impl Open {
+    /// Carries out `work` in a transaction of its own. Whatever goes wrong, also the disappearance of the caller,
+    /// leaves the database as it was.
+    pub(super) async fn write<T>(&self, work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T>) -> Result<T> {
+        let mut writer = self.writer.lock().await;
+        // Taken out of the slot: a caller who goes away drops it, and SQLite undoes the transaction.
+        writer.connect().await?;
+        let mut connection = writer.connection.take().expect("was just connected");
+        let failed = |error| from_sqlx(error, "writing");
+        sqlx::query(sql::BEGIN).execute(&mut connection).await.map_err(failed)?;
+        let result = work(&mut connection).await;
+        let end = if result.is_ok() { sql::COMMIT } else { sql::ROLLBACK };
+        let ended = sqlx::query(end).execute(&mut connection).await;
+        match (result, ended) {
+            (Ok(value), Ok(_)) => {
+                writer.connection = Some(connection);
+                Ok(value)
+            }
+            (Ok(_), Err(error)) => Err(failed(error)),
+            (Err(error), ended) => {
+                if ended.is_ok() {
+                    writer.connection = Some(connection);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Moves the write-ahead log into the database and empties it, so that nothing purged stays there.
+    pub(super) async fn empty_log(&self) -> Result<()> {
+        let mut writer = self.writer.lock().await;
+        let connection = writer.connect().await?;
+        let failed = |error| from_sqlx(error, "emptying the log");
+        // Readers at work keep the log; they end soon, and the busy timeout waits for them.
+        sqlx::query(sql::CHECKPOINT).fetch_one(connection).await.map_err(failed)?;
+        Ok(())
+    }
+}
+
+/// A batch whose texts are analysed, which is done before anybody waits for the writer.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    command: Remember,
+    items: Vec<Analysed>,
+}
+
+#[derive(Debug)]
+struct Analysed {
+    hash: [u8; 32],
+    terms: Terms,
+}
+
+impl Prepared {
+    pub(super) fn new(command: Remember, analyzer: &Analyzer) -> Result<Self> {
+        let mut items = Vec::with_capacity(command.items.len());
+        for item in &command.items {
+            refuse_nul(item)?;
+            let text = indexed_text(&item.content, item.speaker.as_deref(), &item.tags, item.episode.as_ref());
+            items.push(Analysed { hash: content_hash(&item.content), terms: analyzer.terms(&text) });
+        }
+        Ok(Self { command, items })
+    }
+}
+
+/// SQLite would store a NUL character and then not see what follows it.
+fn refuse_nul(item: &NewMemory) -> Result<()> {
+    let episode = item.episode.iter().flat_map(|episode| [&episode.situation, &episode.lesson]);
+    let texts = [&item.content].into_iter().chain(&item.tags).chain(&item.session).chain(&item.speaker).chain(episode);
+    for text in texts {
+        if text.contains('\0') {
+            return Err(Invalid::new("items", text, "text without NUL characters").into());
+        }
+    }
+    Ok(())
+}
+
+/// The terms as the index takes them: each as often as it occurs.
+fn index_entry(project: i64, terms: &Terms) -> String {
+    let mut entry = String::new();
+    for (term, count) in &terms.counts {
+        let name = indexed(project, term);
+        for _ in 0..*count {
+            entry.push_str(&name);
+            entry.push(' ');
+        }
+    }
+    entry
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("plain data always serialises")
+}
+
+fn micros(time: Option<DateTime<Utc>>) -> Option<i64> {
+    time.map(|time| time.timestamp_micros())
+}
+
+/// Number of the scope's own project, which is made at its first write.
+async fn own_project(open: &Open, connection: &mut SqliteConnection, scope: &Scope) -> Result<i64> {
+    if let Some(number) = open.project(scope.project(), connection).await? {
+        return Ok(number);
+    }
+    sqlx::query_scalar(sql::INSERT_PROJECT)
+        .bind(scope.project())
+        .fetch_one(connection)
+        .await
+        .map_err(|error| from_sqlx(error, "creating a project"))
+}
+
+pub(super) async fn remember(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    prepared: &Prepared,
+) -> Result<Vec<Remembered>> {
+    let Prepared { command, items } = prepared;
+    let project = own_project(open, connection, scope).await?;
+    if let Some(answer) = replay(connection, project, command).await? {
+        return Ok(answer);
+    }
+    require_sources(open, connection, scope, &command.items).await?;
+    let mut superseded = replaced(connection, project, &command.items).await?;
+    let mut equal = equal(connection, project, command, items).await?;
+    let mut answer = Vec::with_capacity(items.len());
+    for (item, analysed) in command.items.iter().zip(items) {
+        let is_turn = item.kind == Kind::Dialogue && item.session.is_some() && item.turn.is_some();
+        let existing = if item.kind == Kind::Dialogue {
+            None
+        } else {
+            equal.get(&(item.kind, analysed.hash)).copied().filter(|id| !item.supersedes.contains(id))
+        };
+        // A turn may be replaced by its correction, so what is superseded goes first.
+        let target = existing.unwrap_or(item.id);
+        for id in &item.supersedes {
+            let row = superseded.get_mut(id).expect("all were looked up, or the command was refused");
+            supersede(connection, scope, row, target, command.now).await?;
+            equal.retain(|_, other| other != id);
+        }
+        if let Some(id) = existing {
+            answer.push(Remembered { id, created: false });
+            continue;
+        }
+        if is_turn && let Some(id) = stored_turn(connection, project, item, &analysed.hash).await? {
+            answer.push(Remembered { id, created: false });
+            continue;
+        }
+        insert(connection, scope, project, item, analysed, command.now).await?;
+        answer.push(Remembered { id: item.id, created: true });
+        if item.kind != Kind::Dialogue && item.valid_until.is_none_or(|until| until > command.now) {
+            equal.entry((item.kind, analysed.hash)).or_insert(item.id);
+        }
+    }
+    if let Some(idempotency) = &command.idempotency {
+        sqlx::query(sql::INSERT_IDEMPOTENT)
+            .bind(project)
+            .bind(&idempotency.key)
+            .bind(idempotency.request_hash.as_slice())
+            .bind(json(&replayable(&answer)))
+            .bind(command.now.timestamp_micros())
+            .execute(connection)
+            .await
+            .map_err(|error| from_sqlx(error, "keeping an idempotency key"))?;
+    }
+    Ok(answer)
+}
+
+/// The answer given before to the same idempotency key.
+async fn replay(
+    connection: &mut SqliteConnection,
+    project: i64,
+    command: &Remember,
+) -> Result<Option<Vec<Remembered>>> {
+    let Some(idempotency) = &command.idempotency else { return Ok(None) };
+    let failed = |error| from_sqlx(error, "reading an idempotency key");
+    let row = sqlx::query(sql::IDEMPOTENT)
+        .bind(project)
+        .bind(&idempotency.key)
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)?;
+    let Some(row) = row else { return Ok(None) };
+    if row.try_get::<&[u8], _>(0).map_err(failed)? != idempotency.request_hash {
+        return Err(StoreError::IdempotencyConflict { key: idempotency.key.clone() });
+    }
+    let ids = row::ids(&row, 1).map_err(failed)?;
+    Ok(Some(ids.into_iter().map(|id| Remembered { id, created: false }).collect()))
+}
+
+async fn require_sources(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    items: &[NewMemory],
+) -> Result<()> {
+    let wanted: Vec<Uuid> = unique(items.iter().flat_map(|item| &item.sources));
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let projects = open.readable(scope, connection).await?;
+    let failed = |error| from_sqlx(error, "looking up sources");
+    let found: HashSet<Uuid> = sqlx::query_scalar(sql::PRESENT)
+        .bind(json_numbers(&projects))
+        .bind(hex_ids(&wanted))
+        .fetch_all(connection)
+        .await
+        .map_err(failed)?
+        .into_iter()
+        .collect();
+    missing("sources", wanted, |id| found.contains(id))
+}
+
+/// What the items are to replace, by id.
+async fn replaced(
+    connection: &mut SqliteConnection,
+    project: i64,
+    items: &[NewMemory],
+) -> Result<HashMap<Uuid, MemoryRow>> {
+    let wanted: Vec<Uuid> = unique(items.iter().flat_map(|item| &item.supersedes));
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = memories(connection, &[project], &wanted).await?;
+    let rows: HashMap<Uuid, MemoryRow> =
+        rows.into_iter().filter(|row| row.memory.deleted_at.is_none()).map(|row| (row.memory.id, row)).collect();
+    missing("supersedes", wanted, |id| rows.contains_key(id))?;
+    Ok(rows)
+}
+
+fn unique<'a>(ids: impl Iterator<Item = &'a Uuid>) -> Vec<Uuid> {
+    let mut seen = HashSet::new();
+    ids.filter(|id| seen.insert(**id)).copied().collect()
+}
+
+fn missing(field: &'static str, mut ids: Vec<Uuid>, found: impl Fn(&Uuid) -> bool) -> Result<()> {
+    ids.retain(|id| !found(id));
+    if ids.is_empty() { Ok(()) } else { Err(StoreError::NotFound { field, ids }) }
+}
+
+/// Memories that hold now and say the same as one of the items.
+async fn equal(
+    connection: &mut SqliteConnection,
+    project: i64,
+    command: &Remember,
+    items: &[Analysed],
+) -> Result<HashMap<(Kind, [u8; 32]), Uuid>> {
+    let hashes: Vec<String> = command
+        .items
+        .iter()
+        .zip(items)
+        .filter(|(item, _)| item.kind != Kind::Dialogue)
+        .map(|(_, analysed)| hex(&analysed.hash))
+        .collect();
+    let mut equal = HashMap::new();
+    if hashes.is_empty() {
+        return Ok(equal);
+    }
+    let failed = |error| from_sqlx(error, "looking for equal memories");
+    let rows = sqlx::query(sql::EQUAL).bind(project).bind(json(&hashes)).fetch_all(connection).await.map_err(failed)?;
+    for row in &rows {
+        let until: Option<i64> = row.try_get(3).map_err(failed)?;
+        let hash = row.try_get::<&[u8], _>(2).map_err(failed)?.try_into();
+        if let Ok(hash) = hash
+            && until.is_none_or(|until| until > command.now.timestamp_micros())
+        {
+            let key = (row::word(row, 1).map_err(failed)?, hash);
+            equal.entry(key).or_insert(row.try_get(0).map_err(failed)?);
+        }
+    }
+    Ok(equal)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The id under which a turn of a conversation is stored already.
+async fn stored_turn(
+    connection: &mut SqliteConnection,
+    project: i64,
+    item: &NewMemory,
+    hash: &[u8; 32],
+) -> Result<Option<Uuid>> {
+    let (Some(session), Some(turn)) = (&item.session, item.turn) else { return Ok(None) };
+    let failed = |error| from_sqlx(error, "looking for a turn");
+    let row = sqlx::query(sql::TURN)
+        .bind(project)
+        .bind(session)
+        .bind(turn)
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)?;
+    let Some(row) = row else { return Ok(None) };
+    let existing: Uuid = row.try_get(0).map_err(failed)?;
+    if row.try_get::<&[u8], _>(1).map_err(failed)? == hash {
+        Ok(Some(existing))
+    } else {
+        Err(StoreError::TurnExists { session: session.clone(), turn, existing })
+    }
+}
+
+async fn insert(
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    project: i64,
+    item: &NewMemory,
+    analysed: &Analysed,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let failed = |error| from_sqlx(error, "storing a memory");
+    sqlx::query(sql::INSERT_MEMORY)
+        .bind(item.id)
+        .bind(project)
+        .bind(item.kind.as_str())
+        .bind(i64::from(analysed.terms.length))
+        .bind(item.importance)
+        .bind(micros(item.valid_until))
+        .bind(item.occurred_at.timestamp_micros())
+        .bind(now.timestamp_micros())
+        .bind(analysed.hash.as_slice())
+        .bind(&item.session)
+        .bind(item.turn)
+        .bind(&item.speaker)
+        .bind(json(&item.tags))
+        .bind(item.episode.as_ref().map(|episode| episode.outcome))
+        .bind(item.episode.as_ref().map(|episode| &episode.situation))
+        .bind(item.episode.as_ref().map(|episode| &episode.lesson))
+        .bind(json(&item.metadata))
+        .bind(&item.content)
+        .bind(scope.actor())
+        .bind(index_entry(project, &analysed.terms))
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    if !item.tags.is_empty() {
+        sqlx::query(sql::INSERT_TAGS).bind(item.id).execute(&mut *connection).await.map_err(failed)?;
+    }
+    if !item.sources.is_empty() {
+        sqlx::query(sql::INSERT_SOURCES)
+            .bind(item.id)
+            .bind(hex_ids(&unique(item.sources.iter())))
+            .execute(connection)
+            .await
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+async fn supersede(
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    row: &mut MemoryRow,
+    by: Uuid,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    match row.memory.superseded_by {
+        // Said twice in one list, or again after the answer to the first time was lost.
+        Some(before) if before == by => return Ok(()),
+        Some(before) => return Err(StoreError::AlreadySuperseded { id: row.memory.id, by: before }),
+        None => {}
+    }
+    let old = row.memory.snapshot();
+    row.memory.superseded_by = Some(by);
+    row.memory.version += 1;
+    row.memory.updated_at = now;
+    save(connection, &row.memory, row.length).await?;
+    note(connection, scope, &row.memory, Change::Superseded, &old, None, now).await
+}
+
+/// Writes back all fields of a row that may change.
+async fn save(connection: &mut SqliteConnection, memory: &Memory, length: i64) -> Result<()> {
+    let episode = memory.episode.as_ref();
+    sqlx::query(sql::UPDATE_MEMORY)
+        .bind(memory.seq)
+        .bind(&memory.content)
+        .bind(json(&memory.tags))
+        .bind(memory.importance)
+        .bind(json(&memory.metadata))
+        .bind(memory.occurred_at.timestamp_micros())
+        .bind(micros(memory.valid_until))
+        .bind(episode.map(|episode| &episode.situation))
+        .bind(episode.map(|episode| episode.outcome))
+        .bind(episode.map(|episode| &episode.lesson))
+        .bind(memory.version)
+        .bind(memory.updated_at.timestamp_micros())
+        .bind(memory.helpful)
+        .bind(memory.not_helpful)
+        .bind(content_hash(&memory.content).as_slice())
+        .bind(length)
+        .bind(memory.superseded_by)
+        .bind(micros(memory.deleted_at))
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(|error| from_sqlx(error, "changing a memory"))
+}
+
+/// Adds to the history of a memory, which has its new version already.
+async fn note(
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    memory: &Memory,
+    change: Change,
+    old: &Value,
+    reason: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query(sql::INSERT_HISTORY)
+        .bind(memory.seq)
+        .bind(memory.version)
+        .bind(change.as_str())
+        .bind(json(old))
+        .bind(scope.actor())
+        .bind(reason)
+        .bind(now.timestamp_micros())
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(|error| from_sqlx(error, "writing history"))
+}
+
+fn terms_of(memory: &Memory, analyzer: &Analyzer) -> Terms {
+    analyzer.terms(&indexed_text(&memory.content, memory.speaker.as_deref(), &memory.tags, memory.episode.as_ref()))
+}
+
+async fn add_terms(connection: &mut SqliteConnection, project: i64, seq: i64, terms: &Terms) -> Result<()> {
+    let failed = |error| from_sqlx(error, "indexing a memory");
+    sqlx::query(sql::INSERT_TERMS)
+        .bind(seq)
+        .bind(index_entry(project, terms))
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    resize(connection, project, 1, i64::from(terms.length)).await
+}
+
+async fn remove_terms(connection: &mut SqliteConnection, project: i64, seq: i64, terms: &Terms) -> Result<()> {
+    let failed = |error| from_sqlx(error, "taking a memory out of the index");
+    sqlx::query(sql::DELETE_TERMS)
+        .bind(seq)
+        .bind(index_entry(project, terms))
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    resize(connection, project, -1, -i64::from(terms.length)).await
+}
+
+async fn resize(connection: &mut SqliteConnection, project: i64, documents: i64, length: i64) -> Result<()> {
+    sqlx::query(sql::RESIZE)
+        .bind(project)
+        .bind(documents)
+        .bind(length)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(|error| from_sqlx(error, "counting the corpus"))
+}
+
+async fn run(connection: &mut SqliteConnection, statement: &'static str, seq: i64, during: &'static str) -> Result<()> {
+    sqlx::query(statement).bind(seq).execute(connection).await.map(drop).map_err(|error| from_sqlx(error, during))
+}
+
+async fn enqueue(connection: &mut SqliteConnection, seq: i64, project: i64) -> Result<()> {
+    sqlx::query(sql::INSERT_JOB)
+        .bind(seq)
+        .bind(project)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(|error| from_sqlx(error, "queueing an index job"))
+}
+
+pub(super) async fn update(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    command: &Update,
+    analyzer: &Analyzer,
+) -> Result<Memory> {
+    let unknown = || StoreError::NotFound { field: "id", ids: vec![command.id] };
+    let Some(project) = open.project(scope.project(), connection).await? else { return Err(unknown()) };
+    let mut rows = memories(connection, &[project], &[command.id]).await?;
+    let row = rows.pop().filter(|row| row.memory.deleted_at.is_none()).ok_or_else(unknown)?;
+    let MemoryRow { mut memory, mut length, .. } = row;
+    if let Some(expected) = command.expected_version.filter(|expected| *expected != memory.version) {
+        return Err(StoreError::VersionConflict { id: memory.id, expected, current: memory.version });
+    }
+    let patch = &command.patch;
+    let outcome = patch.outcome.map(|outcome| outcome.to_string());
+    let of_episodes = [("situation", &patch.situation), ("outcome", &outcome), ("lesson", &patch.lesson)];
+    if memory.episode.is_none()
+        && let Some((field, Some(value))) = of_episodes.into_iter().find(|(_, value)| value.is_some())
+    {
+        let expected = format!("it only for memories of kind episode; this one is of kind {}", memory.kind);
+        return Err(Invalid::new(field, value, expected).into());
+    }
+    let before = memory.clone();
+    let changed = patch.apply(&mut memory, command.now);
+    if !changed && patch.helpful.is_none() {
+        return Ok(memory);
+    }
+    let (old_terms, new_terms) = (terms_of(&before, analyzer), terms_of(&memory, analyzer));
+    if old_terms != new_terms {
+        remove_terms(connection, project, memory.seq, &old_terms).await?;
+        add_terms(connection, project, memory.seq, &new_terms).await?;
+        length = i64::from(new_terms.length);
+    }
+    save(connection, &memory, length).await?;
+    if before.tags != memory.tags {
+        sqlx::query(sql::REPLACE_TAGS)
+            .bind(memory.seq)
+            .bind(json(&memory.tags))
+            .execute(&mut *connection)
+            .await
+            .map_err(|error| from_sqlx(error, "changing tags"))?;
+    }
+    if before.content != memory.content {
+        run(connection, sql::DELETE_EMBEDDING, memory.seq, "removing vectors").await?;
+        enqueue(connection, memory.seq, project).await?;
+    }
+    if changed {
+        let (old, reason) = (before.snapshot(), command.reason.as_deref());
+        note(connection, scope, &memory, Change::Updated, &old, reason, command.now).await?;
+    }
+    Ok(memory)
+}
+
+/// What `forget` is to do.
+#[derive(Debug)]
+pub(super) struct Forget<'a> {
+    pub(super) ids: &'a [Uuid],
+    pub(super) mode: ForgetMode,
+    pub(super) reason: Option<&'a str>,
+    pub(super) now: DateTime<Utc>,
+}
+
+pub(super) async fn forget(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    command: &Forget<'_>,
+    analyzer: &Analyzer,
+) -> Result<u64> {
+    let wanted = unique(command.ids.iter());
+    let project = open.project(scope.project(), connection).await?;
+    let projects: Vec<i64> = project.into_iter().collect();
+    let mut rows = memories(connection, &projects, &wanted).await?;
+    let found: HashSet<Uuid> = rows.iter().map(|row| row.memory.id).collect();
+    missing("ids", wanted, |id| found.contains(id))?;
+    rows.sort_by_key(|row| row.memory.seq);
+    let mut changed = 0;
+    for MemoryRow { mut memory, length, project } in rows {
+        let (seq, live) = (memory.seq, memory.deleted_at.is_none());
+        let terms = terms_of(&memory, analyzer);
+        let old = memory.snapshot();
+        let change = match command.mode {
+            ForgetMode::Delete if live => {
+                remove_terms(connection, project, seq, &terms).await?;
+                run(connection, sql::DELETE_JOB, seq, "removing an index job").await?;
+                memory.deleted_at = Some(command.now);
+                Change::Deleted
+            }
+            ForgetMode::Restore if !live => {
+                require_free_turn(connection, project, &memory).await?;
+                add_terms(connection, project, seq, &terms).await?;
+                enqueue(connection, seq, project).await?;
+                memory.deleted_at = None;
+                Change::Restored
+            }
+            ForgetMode::Purge => {
+                if live {
+                    remove_terms(connection, project, seq, &terms).await?;
+                }
+                run(connection, sql::DELETE_MEMORY, seq, "purging a memory").await?;
+                changed += 1;
+                continue;
+            }
+            ForgetMode::Delete | ForgetMode::Restore => continue,
+        };
+        memory.version += 1;
+        memory.updated_at = command.now;
+        save(connection, &memory, length).await?;
+        note(connection, scope, &memory, change, &old, command.reason, command.now).await?;
+        changed += 1;
+    }
+    Ok(changed)
+}
+
+/// A turn that was deleted and stored anew cannot come back beside the new one.
+async fn require_free_turn(connection: &mut SqliteConnection, project: i64, memory: &Memory) -> Result<()> {
+    let (Some(session), Some(turn), None) = (&memory.session, memory.turn, memory.superseded_by) else { return Ok(()) };
+    let existing: Option<Uuid> = sqlx::query_scalar(sql::TURN)
+        .bind(project)
+        .bind(session)
+        .bind(turn)
+        .fetch_optional(connection)
+        .await
+        .map_err(|error| from_sqlx(error, "looking for a turn"))?;
+    existing.map_or(Ok(()), |existing| Err(StoreError::TurnExists { session: session.clone(), turn, existing }))
+}
+
+pub(super) async fn note_recalled(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    ids: &[Uuid],
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let projects = open.readable(scope, connection).await?;
+    sqlx::query(sql::NOTE_RECALLED)
+        .bind(json_numbers(&projects))
+        .bind(hex_ids(ids))
+        .bind(now.timestamp_micros())
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(|error| from_sqlx(error, "noting a recall"))
+}
+
+/// Makes the index anew where it was made by another analysis.
+pub(super) async fn check_index(connection: &mut SqliteConnection, analyzer: &Analyzer) -> Result<()> {
+    let failed = |error| from_sqlx(error, "checking the index");
+    let made_by: Option<String> =
+        sqlx::query_scalar(sql::META).bind("analyzer").fetch_optional(&mut *connection).await.map_err(failed)?;
+    let fingerprint = analyzer.fingerprint();
+    if made_by.as_ref() == Some(&fingerprint) {
+        return Ok(());
+    }
+    sqlx::query(sql::BEGIN).execute(&mut *connection).await.map_err(failed)?;
+    sqlx::query(sql::CLEAR_TERMS).execute(&mut *connection).await.map_err(failed)?;
+    let mut after = 0_i64;
+    loop {
+        let rows = sqlx::query(sql::LIVE)
+            .bind(after)
+            .bind(REBUILD_PORTION)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(failed)?;
+        for row in &rows {
+            let row = MemoryRow::read(row).map_err(failed)?;
+            let terms = terms_of(&row.memory, analyzer);
+            after = row.memory.seq;
+            add_terms(connection, row.project, after, &terms).await?;
+            sqlx::query(sql::SET_LENGTH)
+                .bind(after)
+                .bind(i64::from(terms.length))
+                .execute(&mut *connection)
+                .await
+                .map_err(failed)?;
+        }
+        if rows.is_empty() {
+            break;
+        }
+    }
+    sqlx::query(sql::SET_META).bind("analyzer").bind(fingerprint).execute(&mut *connection).await.map_err(failed)?;
+    sqlx::query(sql::COMMIT).execute(connection).await.map(drop).map_err(failed)
+}
