@@ -22,9 +22,9 @@ import itertools
 import json
 import os
 import pathlib
+import select
 import shlex
 import shutil
-import signal
 import socket
 import struct
 import subprocess
@@ -33,6 +33,7 @@ import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
+REPOSITORY = HERE.parent.parent
 CGROUP_PREFIX = "memory-test-host-"
 CLONE_NEWNET = 0x40000000
 
@@ -115,11 +116,12 @@ def sweep() -> None:
 
 
 def birth(pid: int) -> str:
-    """A process's start time: with it a pid names a process for good."""
+    """A process's start time: with it a pid names a process for good. Empty when it has ended."""
     try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
+    return "" if fields[0] in "ZX" else fields[19]
 
 
 class HostError(Exception):
@@ -159,6 +161,7 @@ class Host:
         self._forwards: dict[int, _Forward] = {}
         self._units = itertools.count(1)
         self._uids: dict[str, int] = {}
+        self._unit_prefix = f"test-run-{os.getpid()}-{int(time.time() * 1000)}"
         self._lock = threading.RLock()
         build("root")
         store = cache()
@@ -176,7 +179,7 @@ class Host:
         self.tree = pathlib.Path(f"/proc/{self.keeper.pid}/root{mountpoint}/root")
         wishes = {
             "name": self.name, "size": size, "cache": str(store), "mountpoint": str(mountpoint), "cgroup": str(self.cgroup),
-            "binds": [[str(a), b] for a, b in (binds or [])] + ([[str(store / "images"), "/srv/images"]] if (store / "images").exists() else []),
+            "binds": [[str(here), there] for here, there in binds or []],
         }  # fmt: skip
         _living.append(self)
         try:
@@ -210,8 +213,6 @@ class Host:
     def up(self) -> bool:
         if self._pidfd < 0:
             return False
-        import select
-
         return not select.select([self._pidfd], [], [], 0)[0]
 
     def boot(self, *, wait: bool = True, timeout: float = 90) -> None:
@@ -303,32 +304,40 @@ class Host:
     def _manager(self, user: str) -> bool:
         return pathlib.Path(f"/proc/{self.pid}/root/run/user/{self.uid(user)}/systemd/private").exists()
 
+    def _as(self, user: str) -> list[str]:
+        """Like `enter`, as a user who can talk to the manager of its own."""
+        runtime = f"/run/user/{self.uid(user)}"
+        environment = [f"XDG_RUNTIME_DIR={runtime}", f"DBUS_SESSION_BUS_ADDRESS=unix:path={runtime}/bus", "PATH=/usr/bin:/bin"]
+        return [*self.enter(), "setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "env", "-i", *environment]
+
     def command(self, command: str | list[str], user: str = "root", *, login: bool = False, env: dict[str, str] | None = None, unit: str | None = None) -> list[str]:
         """The command line which runs `command` (a line of bash, or words) on the host as a transient unit: of PID 1
         for root, of the user's manager for a user. That is no login session: `nobody logged in` stays true. With
-        login=True, or for users whose manager does not run, it is one."""
+        login=True, or for users whose manager does not run, it is one, and its end is the end of all it started."""
         words = ["/bin/bash", "-c", command] if isinstance(command, str) else list(command)
         run = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--service-type=exec"]
+        # Words are passed as they are, and the journal names the unit, not the command: it may hold a secret.
+        run += ["--expand-environment=no", "--description=a command of the tests"]
         run += [f"--unit={unit}"] if unit else []
         run += [f"--setenv={name}={value}" for name, value in (env or {}).items()]
+        # As in a shell: what the command leaves in the background lives on (podman's port forwarder, say).
+        leave = "--property=KillMode=process"
         path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         if user == "root":
-            return [*self.enter(), *run, "--working-directory=/root", "--setenv=HOME=/root", f"--setenv={path}", "--", *words]
-        uid = self.uid(user)
-        runtime = f"XDG_RUNTIME_DIR=/run/user/{uid}"
-        bus = f"DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/{uid}/bus"
+            return [*self.enter(), *run, leave, "--working-directory=/root", "--setenv=HOME=/root", f"--setenv={path}", "--", *words]
         if login or not self._manager(user):
-            session = ["-p", f"User={user}", "-p", "PAMName=login", f"--setenv={runtime}", f"--setenv={bus}"]
+            runtime = f"/run/user/{self.uid(user)}"
+            session = ["-p", f"User={user}", "-p", "PAMName=login", f"--setenv=XDG_RUNTIME_DIR={runtime}"]
+            session += [f"--setenv=DBUS_SESSION_BUS_ADDRESS=unix:path={runtime}/bus"]
             return [*self.enter(), *run, *session, f"--working-directory=/home/{user}", f"--setenv={path}", "--", *words]
-        become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "env", "-i", runtime, bus, path]
-        return [*self.enter(), *become, *run, "--user", f"--working-directory=/home/{user}", f"--setenv={path}", "--", *words]
+        return [*self._as(user), *run, leave, "--user", f"--working-directory=/home/{user}", f"--setenv={path}", "--", *words]
 
     def run(
         self, command: str | list[str], user: str = "root", *, input: str | bytes | None = None, check: bool = True,
         timeout: float = 120, login: bool = False, env: dict[str, str] | None = None,
     ) -> Result:  # fmt: skip
         """Runs a command to its end. A failure raises CommandFailed unless check=False."""
-        unit = f"test-run-{os.getpid()}-{next(self._units)}"
+        unit = f"{self._unit_prefix}-{next(self._units)}"
         shown = command if isinstance(command, str) else shlex.join(command)
         if not self.up:
             raise HostError(f"{self.name} is off, cannot run: {shown}")
@@ -336,12 +345,18 @@ class Host:
             self.command(command, user, login=login, env=env, unit=unit),
             stdin=subprocess.DEVNULL if input is None else subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            # Programs which open /dev/stdin and its like by name (podman build --file -) must be allowed to.
+            if pipe:
+                os.fchown(pipe.fileno(), self.uid(user), -1)
         try:
             out, err = process.communicate(input.encode() if isinstance(input, str) else input, timeout)
         except subprocess.TimeoutExpired:
             # The command is the host's, not ours: it has to be ended over there.
-            scope = [] if user == "root" or login else ["--user", "-M", f"{user}@"]
-            subprocess.run([*self.enter(), "systemctl", *scope, "kill", "--signal=KILL", f"{unit}.service"], capture_output=True, timeout=20)
+            kill = ["systemctl", "kill", "--signal=KILL", f"{unit}.service"]
+            subprocess.run([*self.enter(), *kill], capture_output=True, timeout=20)
+            if user != "root" and self._manager(user):
+                subprocess.run([*self._as(user), *kill, "--user"], capture_output=True, timeout=20)
             try:
                 out, err = process.communicate(timeout=5)
             except subprocess.TimeoutExpired:
@@ -408,6 +423,20 @@ class Host:
                     self.write(f"{place}/{entry.relative_to(source)}", entry.read_bytes(), user, entry.stat().st_mode & 0o777)
         else:
             self.write(place, source.read_bytes(), user, source.stat().st_mode & 0o777)
+
+    def copy_repository(self, place: str, user: str = "svc") -> None:
+        """Copies what git tracks, and what is new and not ignored."""
+        command = ["git", "-C", str(REPOSITORY), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        names = subprocess.run(command, check=True, capture_output=True).stdout
+        # A file which is deleted but still tracked is not there to be copied.
+        names = b"\0".join(name for name in names.split(b"\0") if name and os.path.lexists(os.path.join(os.fsencode(REPOSITORY), name)))
+        tar = subprocess.Popen(["tar", "-C", str(REPOSITORY), "--null", "-T", "-", "-c"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        threading.Thread(target=lambda: (tar.stdin.write(names), tar.stdin.close()), daemon=True).start()
+        words = self.command(f"mkdir -p {shlex.quote(place)} && tar -C {shlex.quote(place)} --no-same-owner -x", user)
+        subprocess.run(words, stdin=tar.stdout, check=True)
+        tar.stdout.close()
+        if tar.wait():
+            raise HostError("the repository could not be packed")
 
     def load_images(self, *names: str, user: str = "svc") -> None:
         """Imports images which `build` made (see the .json beside each tar) into the user's podman."""
