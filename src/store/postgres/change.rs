@@ -121,8 +121,13 @@ pub(super) async fn forget(
         unindex(&mut transaction, scope, &live).await?;
         let seqs: Vec<i64> = live.iter().map(|(memory, _)| memory.seq).collect();
         sqlx::query(sql::UNQUEUE).bind(scope.project()).bind(&seqs).execute(&mut *transaction).await?;
-        count(&mut transaction, scope, -size(live.len()), -live.iter().map(|(_, terms)| i64::from(terms.length)).sum::<i64>())
-            .await?;
+        count(
+            &mut transaction,
+            scope,
+            -size(live.len()),
+            -live.iter().map(|(_, terms)| i64::from(terms.length)).sum::<i64>(),
+        )
+        .await?;
     }
     if command.mode == ForgetMode::Purge {
         let seqs: Vec<i64> = concerned.iter().map(|memory| memory.seq).collect();
@@ -148,16 +153,21 @@ pub(super) async fn forget(
             })
             .collect();
         let note = Note { change, reason: command.reason, now: command.now };
-        write(&mut transaction, scope, &changes, Some(&lengths.iter().map(|n| n.unsigned_abs()).collect::<Vec<_>>()), &note)
-            .await?;
+        write(
+            &mut transaction,
+            scope,
+            &changes,
+            Some(&lengths.iter().map(|n| n.unsigned_abs()).collect::<Vec<_>>()),
+            &note,
+        )
+        .await?;
     }
     commit(transaction).await?;
     Ok(concerned.len() as u64)
 }
 
 async fn lock(connection: &mut PgConnection, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Memory>, Fault> {
-    let rows: Vec<MemoryRow> =
-        sqlx::query_as(sql::LOCK).bind(scope.project()).bind(ids).fetch_all(connection).await?;
+    let rows: Vec<MemoryRow> = sqlx::query_as(sql::LOCK).bind(scope.project()).bind(ids).fetch_all(connection).await?;
     Ok(rows.into_iter().map(|row| row.0).collect())
 }
 
@@ -242,8 +252,7 @@ async fn index(
             lengths.push(number(terms.length as usize));
         }
     }
-    let queued: Vec<i64> =
-        if queue { memories.iter().map(|(memory, _)| memory.seq).collect() } else { Vec::new() };
+    let queued: Vec<i64> = if queue { memories.iter().map(|(memory, _)| memory.seq).collect() } else { Vec::new() };
     sqlx::query(sql::INDEX)
         .bind(scope.project())
         .bind(&seqs)
@@ -257,11 +266,7 @@ async fn index(
     Ok(())
 }
 
-async fn unindex(
-    connection: &mut PgConnection,
-    scope: &Scope,
-    memories: &[(&Memory, &Terms)],
-) -> Result<(), Fault> {
+async fn unindex(connection: &mut PgConnection, scope: &Scope, memories: &[(&Memory, &Terms)]) -> Result<(), Fault> {
     let (mut seqs, mut names) = (Vec::new(), Vec::new());
     for (memory, terms) in memories {
         for term in terms.counts.keys() {

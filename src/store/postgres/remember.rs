@@ -199,8 +199,11 @@ pub(super) async fn remember(
             .execute(&mut *connection)
             .await?;
     }
-    let stored =
-        if batch.is_simple() { store(connection, scope, batch).await? } else { in_steps(connection, scope, batch).await? };
+    let stored = if batch.is_simple() {
+        store(connection, scope, batch).await?
+    } else {
+        in_steps(connection, scope, batch).await?
+    };
     let placed = match stored {
         Stored::Replayed(answer) => return Ok(answer),
         Stored::Placed(placed) => placed,

@@ -132,10 +132,14 @@ pub(super) const REMEMBER: &str = concat!(
             (SELECT m.seq FROM memory m WHERE m.id = i.id AND m.project_id = here.id),\
             CASE WHEN i.kind <> 'dialogue' THEN \
                 (SELECT m.seq FROM memory m WHERE m.project_id = here.id AND m.content_hash = i.content_hash \
-                    AND m.kind = i.kind AND ", current!(), " ORDER BY m.seq LIMIT 1) \
+                    AND m.kind = i.kind AND ",
+    current!(),
+    " ORDER BY m.seq LIMIT 1) \
             WHEN i.session IS NOT NULL AND i.turn IS NOT NULL THEN \
                 (SELECT m.seq FROM memory m WHERE m.project_id = here.id AND m.session = i.session \
-                    AND m.turn = i.turn AND m.kind = 'dialogue' AND ", current!(), " ORDER BY m.seq LIMIT 1) \
+                    AND m.turn = i.turn AND m.kind = 'dialogue' AND ",
+    current!(),
+    " ORDER BY m.seq LIMIT 1) \
             END) AS old_seq \
         FROM here, unnest($5::uuid[], $6::text[], $7::text[], $8::bytea[], $9::text[], $10::float8[], $11::text[], \
             $12::timestamptz[], $13::timestamptz[], $14::text[], $15::bigint[], $16::text[], $17::text[], \
@@ -222,7 +226,9 @@ pub(super) const REDIRECT: &str = "UPDATE memory m SET superseded_by = i.existin
 /// Memories of the own project, to be changed. In the order of storage, so that two changes never wait for each other
 /// in a circle.
 pub(super) const LOCK: &str = concat!(
-    "SELECT ", memory_columns!(), " FROM project p JOIN memory m ON m.project_id = p.id \
+    "SELECT ",
+    memory_columns!(),
+    " FROM project p JOIN memory m ON m.project_id = p.id \
      LEFT JOIN recall_stat r ON r.project_id = m.project_id AND r.memory_seq = m.seq \
      WHERE p.name = $1 AND m.id = ANY ($2) ORDER BY m.seq FOR UPDATE OF m"
 );
@@ -334,7 +340,9 @@ pub(super) const SEARCH_LEXICAL: &str = concat!(
         ) x WHERE p.name = ANY ($1) GROUP BY p.id, x.memory_seq\
     ), exact AS MATERIALIZED (\
         SELECT m.project_id, m.seq, m.id FROM project p CROSS JOIN LATERAL (\
-            SELECT m.* FROM memory m WHERE m.project_id = p.id AND m.content_hash = $13 AND ", filter!(), "\
+            SELECT m.* FROM memory m WHERE m.project_id = p.id AND m.content_hash = $13 AND ",
+    filter!(),
+    "\
             ORDER BY m.seq DESC LIMIT $17\
         ) m WHERE p.name = ANY ($1)\
     ) \
@@ -345,7 +353,9 @@ pub(super) const SEARCH_LEXICAL: &str = concat!(
         (SELECT m.id, h.seq, h.score, h.terms, false \
          FROM (SELECT * FROM hit ORDER BY score DESC, seq DESC) h \
          CROSS JOIN LATERAL (\
-            SELECT m.id FROM memory m WHERE m.project_id = h.project_id AND m.seq = h.seq AND ", filter!(), "\
+            SELECT m.id FROM memory m WHERE m.project_id = h.project_id AND m.seq = h.seq AND ",
+    filter!(),
+    "\
          ) m \
          WHERE h.seq <> ALL (ARRAY(SELECT e.seq FROM exact e)) \
          ORDER BY h.score DESC, h.seq DESC LIMIT $17)\
@@ -361,7 +371,9 @@ pub(super) const BROWSE_TAGS: &str = browse!(" AND m.tags @> $3 AND m.tags <> '{
 
 /// Memories by id.
 pub(super) const GET: &str = concat!(
-    "SELECT ", memory_columns!(), " FROM memory m JOIN project p ON p.id = m.project_id \
+    "SELECT ",
+    memory_columns!(),
+    " FROM memory m JOIN project p ON p.id = m.project_id \
      LEFT JOIN recall_stat r ON r.project_id = m.project_id AND r.memory_seq = m.seq \
      WHERE m.id = ANY ($2) AND p.name = ANY ($1) AND ($3::boolean OR m.deleted_at IS NULL)"
 );
