@@ -32,7 +32,7 @@ is ready, and prints what to paste into an MCP client. Running it again is safe.
   --postgres-image REF  another PostgreSQL image (17, with pgvector)
   --build             build the local image again, e.g. after `git pull`
   --port N            publish another port on 127.0.0.1 (default 8765)
-  --no-backup         leave out the daily backup (PostgreSQL only)
+  --no-backup         without the daily backup (PostgreSQL only); --backup: with it
   --no-start          install, but do not start
   --dry-run           check everything, show what would be done, change nothing
   --uninstall         stop and remove the units; keeps data, secrets and images
@@ -40,7 +40,7 @@ is ready, and prints what to paste into an MCP client. Running it again is safe.
   --yes               do not ask (for --purge)
   -h, --help          this text
 
-Image, port and kind of database are remembered for the next run.
+Image, port, backup and kind of database are remembered for the next run.
 TEXT
 }
 
@@ -118,7 +118,7 @@ progress() { # LABEL COMMAND...
 # ---- arguments ------------------------------------------------------------------------------------------------------
 
 scope=user variant='' image='' postgres_image='' port='' action=install
-build=no backup=yes start=yes dry_run=no purge=no yes=no
+build=no backup='' start=yes dry_run=no purge=no yes=no
 
 value() { # OPTION REMAINING-ARGUMENTS VALUE
     if (($2 < 2)) || [[ -z $3 ]]; then
@@ -138,6 +138,7 @@ while (($# > 0)); do
         --port) value "$1" $# "${2:-}"; port=$2; shift ;;
         --build) build=yes ;;
         --no-backup) backup=no ;;
+        --backup) backup=yes ;;
         --no-start) start=no ;;
         --dry-run) dry_run=yes ;;
         --uninstall) action=uninstall ;;
@@ -345,7 +346,7 @@ check_units() {
     write_own_dropins
 
     QUADLET_UNIT_DIRS=$staged "$quadlet" "${user_flag[@]}" --dryrun > /dev/null 2> "$errors" || true
-    sed -i '/Loading source unit file/d; /^$/d' "$errors"
+    sed -i '/Loading source /d; /^$/d' "$errors"
     QUADLET_UNIT_DIRS=$staged "$quadlet" "${user_flag[@]}" --no-kmsg-log "$generated" > /dev/null 2>&1 || true
     for file in "$staged"/*.*; do
         if [[ ! -f $file ]]; then continue; fi
@@ -367,7 +368,7 @@ check_units() {
     fi
     if [[ -s $errors ]]; then
         problem "the units are not accepted" "An error in a drop-in of yours? They are in $unit_dir/cognitive-memory-*.d/"
-        sed "s#$tmp/##g" "$errors" | detail
+        sed -e "s#$tmp/##g" -e 's/^quadlet-generator\[[0-9]*\]: //' "$errors" | detail
         problem_code=$EX_CONFIG
         return 1
     fi
@@ -415,8 +416,7 @@ check_limits() {
     if grep -q -e '--pids-limit [1-9]' "$generated"/*.service &&
         ! podman info -f '{{.Host.CgroupControllers}}' 2> /dev/null | grep -qw pids; then
         problem "the pids controller is not delegated to you, so a container with a limit of processes does not start" \
-            "Copy quadlet/drop-ins/limits.conf into $unit_dir/$SERVICE.container.d/${variant:+ (PostgreSQL: $DATABASE.container.d/ too)}," \
-            "or delegate it: https://systemd.io/CGROUP_DELEGATION"
+            "Take the limit out: copy quadlet/drop-ins/limits.conf to" "$(printf "  $unit_dir/%s.container.d/ " "${services[@]}")"
     fi
 }
 
@@ -529,11 +529,14 @@ compare_files() {
     done < <(own_files)
 }
 
+# A generated unit in comparable form: the generator writes options in a new order each time, and names its source.
+normalised() { sed -e '/^#/d; /^SourcePath=/d' -e '/^ExecStart=/s/ --/\n--/g' "$1" 2> /dev/null | sort; }
+
 # Which services have to be (re)started: the unit as generated now against the one which systemd knows.
 needs_start() { # NAME
     local known=$generator_dir/$1.service running wanted_image
     if [[ $("${ctl[@]}" is-active "$1.service" 2> /dev/null) != active ]]; then return 0; fi
-    if ! diff -q <(grep -v ^SourcePath= "$known" 2> /dev/null) <(grep -v ^SourcePath= "$generated/$1.service") > /dev/null; then
+    if ! diff -q <(normalised "$known") <(normalised "$generated/$1.service") > /dev/null; then
         return 0
     fi
     running=$(podman container inspect -f '{{.Image}}' "$1" 2> /dev/null || true)
@@ -581,6 +584,7 @@ install_files() {
     for change in "${file_changes[@]}"; do
         target=${change#* }
         if [[ $change == obsolete* ]]; then
+            if [[ $target == *.timer ]]; then "${ctl[@]}" disable --quiet --now "$(basename "$target")"; fi
             rm -f "$target"
         else
             # In one step: a daemon-reload by somebody else must not see half a file.
@@ -595,7 +599,7 @@ property() { "${ctl[@]}" show "$SERVICE.service" -P "$1" 2> /dev/null || true; }
 
 show_log() {
     "${journal[@]}" -n 15 --no-pager -o cat -t "$SERVICE" -t "$DATABASE" --since "@$started_at" 2> /dev/null |
-        cut -c 1-300 | detail || true
+        grep . | cut -c 1-300 | detail || true
 }
 
 # Follows the start until the service has said READY=1.
@@ -603,9 +607,13 @@ wait_until_active() {
     local started=$SECONDS i=0 state text last='' database
     while :; do
         state=$(property ActiveState)
-        text=$(property StatusText)
-        if [[ $state == active ]]; then break; fi
-        if [[ $state == failed ]] || (($(property NRestarts) > 2)); then
+        text=
+        # Until the restart begins, everything systemd says is about the run before.
+        if [[ $(property InvocationID) != "$invocation_before" ]]; then
+            text=$(property StatusText)
+            if [[ $state == active ]]; then break; fi
+        fi
+        if [[ $state == failed && -z $("${ctl[@]}" show "$SERVICE.service" -P Job) ]] || (($(property NRestarts) > 2)); then
             printf '%s' "$clear"
             problem "$SERVICE does not start: $(property Result), exit status $(property ExecMainStatus)" \
                 "The last lines of its log:"
@@ -708,6 +716,8 @@ do_install() {
     if [[ -z $postgres_image ]]; then postgres_image=$(installed_setting "$DATABASE" Image); fi
     if [[ -z $port ]]; then port=$(installed_setting "$SERVICE" PublishPort | cut -d: -f2); fi
     port=${port:-8765}
+    if [[ -z $backup && $was == postgres && ! -e $plain_dir/cognitive-memory-backup.timer ]]; then backup=no; fi
+    backup=${backup:-yes}
 
     local kind="with PostgreSQL"
     if [[ $variant == embedded ]]; then kind="on the embedded database"; fi
@@ -790,15 +800,18 @@ do_install() {
     fi
 
     started_at=$(date +%s)
+    invocation_before=none
     if ((${#restart[@]} > 0)); then
+        if [[ " ${restart[*]} " == *" $SERVICE.service "* ]]; then invocation_before=$(property InvocationID); fi
         "${ctl[@]}" reset-failed "${restart[@]}" 2> /dev/null || true
         "${ctl[@]}" restart --no-block "${restart[@]}"
     fi
     if ! wait_until_active; then
-        if [[ $was_installed == yes ]]; then
-            exit $EX_SOFTWARE # on_exit puts the old units back
+        if [[ $was_installed == yes ]] && { ((${#file_changes[@]} > 0)) || [[ $to_build == yes ]]; }; then
+            exit $EX_SOFTWARE # on_exit puts back what was there
         fi
-        # A first installation stays as it is: the cause is on the screen, and there is nothing to go back to.
+        # A first installation stays as it is, and so does one in which only a setting of the person's is wrong: the
+        # cause is on the screen, and there is nothing to go back to.
         changing=no
         die $EX_SOFTWARE "Installed, but not running. After mending the cause: ${ctl[*]} restart $SERVICE. To remove it: quadlet/install.sh${system_flag} --uninstall"
     fi
