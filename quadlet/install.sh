@@ -597,17 +597,21 @@ install_files() {
 
 property() { "${ctl[@]}" show "$SERVICE.service" -P "$1" 2> /dev/null || true; }
 
+# Everything of this attempt except podman's notes on its own work.
 show_log() {
-    "${journal[@]}" -n 15 --no-pager -o cat -t "$SERVICE" -t "$DATABASE" --since "@$started_at" 2> /dev/null |
-        grep . | cut -c 1-300 | detail || true
+    "${journal[@]}" --no-pager -o cat -u "$SERVICE.service" -u "$DATABASE.service" --since "@$started_at" 2> /dev/null |
+        grep -v -E '^[0-9a-f]{64}$|^[-0-9]{10} [0-9:.]+ \+0000 UTC m=|^(Starting|Started|Stopping|Stopped) |<nwarn>|^$' |
+        tail -n 15 | cut -c 1-300 | detail || true
 }
 
 # Follows the start until the service has said READY=1.
 wait_until_active() {
-    local started=$SECONDS i=0 state text last='' database
+    local started=$SECONDS i=0 state text last='' database result='' seen
     while :; do
         state=$(property ActiveState)
         text=
+        seen=$(property Result)
+        if [[ $seen != success ]]; then result=$seen; fi
         # Until the restart begins, everything systemd says is about the run before.
         if [[ $(property InvocationID) != "$invocation_before" ]]; then
             text=$(property StatusText)
@@ -615,7 +619,7 @@ wait_until_active() {
         fi
         if [[ $state == failed && -z $("${ctl[@]}" show "$SERVICE.service" -P Job) ]] || (($(property NRestarts) > 2)); then
             printf '%s' "$clear"
-            problem "$SERVICE does not start: $(property Result), exit status $(property ExecMainStatus)" \
+            problem "$SERVICE does not start (${result:-$seen}, exit status $(property ExecMainStatus))" \
                 "The last lines of its log:"
             show_log
             return 1
