@@ -769,7 +769,7 @@ do_install() {
         if podman image exists "$LOCAL_IMAGE"; then podman tag "$LOCAL_IMAGE" "$PREVIOUS_IMAGE"; fi
         local revision
         revision=$(git -C "$checkout" rev-parse HEAD 2> /dev/null || echo unknown)
-        progress "building $LOCAL_IMAGE" podman build --build-arg "REVISION=$revision" -t "$LOCAL_IMAGE" "$checkout" ||
+        progress "building $LOCAL_IMAGE" podman build --format docker --build-arg "REVISION=$revision" -t "$LOCAL_IMAGE" "$checkout" ||
             die $EX_SOFTWARE "The image could not be built; no unit was changed."
     fi
     for name in "${new_secrets[@]}"; do create_secret "$name"; done
@@ -832,7 +832,7 @@ print_plan() {
     heading "Would be done"
     if [[ $linger == no ]]; then would "loginctl enable-linger $(id -un)"; fi
     for name in "${to_pull[@]}"; do would "podman pull $name"; done
-    if [[ $to_build == yes ]]; then would "podman build -t $LOCAL_IMAGE $checkout"; fi
+    if [[ $to_build == yes ]]; then would "podman build --format docker -t $LOCAL_IMAGE $checkout"; fi
     for name in "${new_secrets[@]}"; do would "podman secret create $name (random)"; done
     for change in "${file_changes[@]}"; do
         would "$(printf '%-9s' "${change%% *}") ${change#* }"
