@@ -691,7 +691,8 @@ JSON
     "mcpServers": {
       "cognitive-memory": {
         "command": "podman",
-        "args": ["exec", "--interactive", "$SERVICE", "/$SERVICE", "stdio"]
+        "args": ["exec", "--interactive", "--env", "MEMORY_TOKEN", "$SERVICE", "/$SERVICE", "stdio"],
+        "env": { "MEMORY_TOKEN": "$shown" }
       }
     }
   }
