@@ -184,7 +184,7 @@ else
     who="user $(id -un)"
 fi
 unit_dir=$config/containers/systemd
-backup_dir=$state/cognitive-memory-mcp/backup
+backup_dir=$state/cognitive-memory-backup
 # Written by us, so that an update can read back what was chosen; everything else in these folders is the person's.
 own_dropin=10-install.conf
 
@@ -910,7 +910,7 @@ do_uninstall() {
     if [[ $purge == yes ]]; then
         for name in "${volumes[@]}"; do podman volume rm "$name" > /dev/null; ok "volume $name deleted"; done
         for name in "${secrets[@]}"; do podman secret rm "$name" > /dev/null; ok "secret $name deleted"; done
-        if [[ -d $backup_dir ]]; then rm -rf "$backup_dir"; rmdir --ignore-fail-on-non-empty "$(dirname "$backup_dir")"; ok "backups deleted"; fi
+        if [[ -d $backup_dir ]]; then rm -rf "$backup_dir"; ok "backups deleted"; fi
     else
         heading "Still there"
         for name in "${volumes[@]}"; do would "volume $name: the memory itself"; done
