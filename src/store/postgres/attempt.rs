@@ -75,7 +75,10 @@ impl<'s> Attempts<'s> {
         Err(self.finish(failure))
     }
 
-    pub(super) async fn run<T>(&self, work: impl Future<Output = Result<T, Fault>>) -> Result<Result<T, Fault>, Elapsed> {
+    pub(super) async fn run<T>(
+        &self,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<Result<T, Fault>, Elapsed> {
         timeout_at(self.deadline, work).await
     }
 

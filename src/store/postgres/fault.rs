@@ -43,7 +43,9 @@ pub(super) enum Cause {
 
 pub(super) fn cause(error: &sqlx::Error) -> Cause {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => Cause::Broken,
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+            Cause::Broken
+        }
         sqlx::Error::Database(inner) => match inner.code().as_deref() {
             // Plans made before a migration by a newer server; a failover to a standby.
             Some("0A000" | "26000" | "25006") => Cause::Broken,
@@ -103,7 +105,8 @@ pub(super) fn translate(options: &PgConnectOptions, during: &'static str, error:
     let reason = match &error {
         sqlx::Error::Io(io) => format!("{place} cannot be reached ({})", io.kind()),
         sqlx::Error::Tls(_) => {
-            let reason = format!("no encrypted connection to {place}: check MEMORY_DATABASE_SSLMODE and its certificate");
+            let reason =
+                format!("no encrypted connection to {place}: check MEMORY_DATABASE_SSLMODE and its certificate");
             return StoreError::Setup { reason, source: Some(error) };
         }
         sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => format!("the connection to {place} broke"),

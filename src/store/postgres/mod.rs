@@ -164,11 +164,7 @@ impl PostgresStore {
         .await
     }
 
-    async fn rebuild_batch(
-        &self,
-        connection: &mut PgConnection,
-        after: i64,
-    ) -> Result<Option<(i64, usize)>, Fault> {
+    async fn rebuild_batch(&self, connection: &mut PgConnection, after: i64) -> Result<Option<(i64, usize)>, Fault> {
         let rows: Vec<IndexedRow> =
             sqlx::query_as(sql::REBUILD_READ).bind(after).bind(REBUILD_BATCH).fetch_all(&mut *connection).await?;
         let Some(last) = rows.last().map(|row| row.seq) else { return Ok(None) };

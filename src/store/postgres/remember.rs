@@ -113,7 +113,10 @@ impl Batch {
                     extend_new(&mut batch.supersedes[at], item.supersedes);
                     continue;
                 }
-                seen.insert(sameness, place);
+                // What has expired already stands for nothing.
+                if item.kind == Kind::Dialogue || item.valid_until.is_none_or(|until| until > command.now) {
+                    seen.insert(sameness, place);
+                }
             }
             batch.places.push(place);
             let text = indexed_text(&item.content, item.speaker.as_deref(), &item.tags, item.episode.as_ref());
@@ -194,13 +197,14 @@ pub(super) async fn remember(
             .bind(scope.project())
             .bind(batch.now)
             .bind(&batch.hashes)
-            .bind(&batch.sessions)
-            .bind(&batch.turns)
             .execute(&mut *connection)
             .await?;
     }
-    let stored =
-        if batch.is_simple() { store(connection, scope, batch).await? } else { in_steps(connection, scope, batch).await? };
+    let stored = if batch.is_simple() {
+        store(connection, scope, batch).await?
+    } else {
+        in_steps(connection, scope, batch).await?
+    };
     let placed = match stored {
         Stored::Replayed(answer) => return Ok(answer),
         Stored::Placed(placed) => placed,

@@ -219,7 +219,5 @@ pub(super) struct MemoryColumns {
 }
 
 fn parse<T: std::str::FromStr<Err = String>>(column: &str, value: &str) -> sqlx::Result<T> {
-    value
-        .parse()
-        .map_err(|error: String| sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() })
+    value.parse().map_err(|error: String| sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() })
 }
