@@ -9,6 +9,7 @@ use super::Failure;
 use crate::config::{Database, Postgres, Settings, SslMode};
 use crate::domain::{Analyzer, Language};
 use crate::store::Store;
+use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 
 /// A store that was not prepared yet.
@@ -31,8 +32,8 @@ pub(super) fn store(settings: &Settings) -> Result<Local, Failure> {
             Local { store: Arc::clone(&embedded) as Arc<dyn Store>, embedded: Some(embedded), analyzer }
         }
         Database::Postgres(postgres) => {
-            let _ = options(postgres)?;
-            return Err(Failure::internal(anyhow::anyhow!("PostgreSQL comes next")));
+            let store = PostgresStore::new(options(postgres)?, settings.database_pool, Arc::clone(&analyzer));
+            Local { store: Arc::new(store), embedded: None, analyzer }
         }
     })
 }

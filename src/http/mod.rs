@@ -50,7 +50,6 @@ pub struct Parts {
 }
 
 /// The router with all of its layers.
-#[must_use]
 pub fn router(settings: &Http, parts: Parts) -> Router {
     let mut protocol = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
@@ -95,7 +94,6 @@ async fn not_found() -> Response {
     problem(StatusCode::NOT_FOUND, "there is nothing here; MCP is at /mcp, health at /health/live and /health/ready")
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over")]
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response<Body> {
     problem(
         StatusCode::INTERNAL_SERVER_ERROR,

@@ -52,8 +52,8 @@ fn define<P: JsonSchema + 'static, O: JsonSchema + 'static>(
     Tool::new(name, description, input).with_raw_output_schema(output).annotate(hints.open_world(false))
 }
 
-/// A schema without what costs a model tokens and tells it nothing: titles, formats of integers, and (for outputs,
-/// which nobody has to write) descriptions.
+/// A schema without what costs a model tokens and tells it nothing: titles, formats of integers, null beside a type
+/// (absent fields are absent), and for outputs, which nobody has to write, descriptions.
 fn slim(schema: &JsonObject, descriptions: bool) -> Arc<JsonObject> {
     let mut value = Value::Object(schema.clone());
     prune(&mut value, descriptions, false);
@@ -77,7 +77,6 @@ fn prune(value: &mut Value, descriptions: bool, names: bool) {
                 if let Some(Value::Array(types)) = object.get("type")
                     && let [single, Value::String(null)] = types.as_slice()
                     && null == "null"
-                    && descriptions
                 {
                     let single = single.clone();
                     object.insert("type".into(), single);
@@ -123,7 +122,9 @@ fn answer(output: &impl serde::Serialize, text: String) -> Answer {
 
 /// One memory in a few lines.
 fn describe(memory: &MemoryView) -> String {
-    let mut head = format!("[{} {}] {}", memory.kind, memory.id, memory.occurred_at);
+    // Fractions of a second tell a model nothing.
+    let at = memory.occurred_at.split(['.', 'Z']).next().unwrap_or_default();
+    let mut head = format!("[{} {}] {at}Z", memory.kind, memory.id);
     let mut add = |label: &str, value: &str| {
         head.push_str(" · ");
         head.push_str(label);
