@@ -1,3 +1,5 @@
 //! The integration tests, one binary.
 
+mod postgres_server;
+mod store_postgres;
 mod store_sqlite;
