@@ -62,7 +62,8 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
         .with_allowed_origins(&settings.allowed_origins)
         .enforce_origin_validation()
         .with_max_request_body_bytes(settings.max_body_bytes)
-        .with_cancellation_token(parts.supervisor.stopping().clone());
+        // Not the token of the stop: it would take the answer from requests which a drain lets end.
+        .with_cancellation_token(parts.supervisor.aborting().clone());
     // Streams carry nothing here: a client that opens one learns at once that there is none to wait for.
     protocol.sse_retry = None;
     let server = parts.server;
