@@ -73,8 +73,7 @@ fn sources() -> Vec<Source> {
             let text = std::fs::read_to_string(&file).expect("a source");
             let path = file.strip_prefix(&root).expect("below src").to_string_lossy().into_owned();
             let before_tests = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-            let code: Vec<&str> =
-                before_tests.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+            let code: Vec<&str> = before_tests.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
             Source { path, code: code.join("\n"), lines: text.lines().count() }
         })
         .collect()
@@ -172,8 +171,11 @@ fn the_allowed_edges_have_no_circle() {
     let mut left: BTreeMap<&str, BTreeSet<&str>> =
         ALLOWED.iter().map(|(module, may)| (*module, may.iter().copied().collect())).collect();
     while !left.is_empty() {
-        let free: Vec<&str> =
-            left.iter().filter(|(_, may)| !may.iter().any(|name| left.contains_key(name))).map(|(name, _)| *name).collect();
+        let free: Vec<&str> = left
+            .iter()
+            .filter(|(_, may)| !may.iter().any(|name| left.contains_key(name)))
+            .map(|(name, _)| *name)
+            .collect();
         assert!(!free.is_empty(), "a circle among {:?}", left.keys());
         for name in free {
             left.remove(name);
@@ -187,7 +189,10 @@ fn sql_lies_with_its_backend() {
     let mut wrong = Vec::new();
     for source in sources().iter().filter(|source| source.backend().is_none() && !source.is_test()) {
         for line in source.code.lines() {
-            if begins.iter().any(|begin| line.contains(&format!("\"{begin}"))) || line.contains("sqlx::query(") || line.contains("sqlx::raw_sql(") {
+            if begins.iter().any(|begin| line.contains(&format!("\"{begin}")))
+                || line.contains("sqlx::query(")
+                || line.contains("sqlx::raw_sql(")
+            {
                 wrong.push(format!("{}: {}", source.path, line.trim()));
             }
         }

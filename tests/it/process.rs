@@ -178,10 +178,8 @@ impl Server {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program can be started");
         let (stdout, stderr) = (Lines::default(), Lines::default());
-        let readers = vec![
-            stdout.read(child.stdout.take().expect("a pipe")),
-            stderr.read(child.stderr.take().expect("a pipe")),
-        ];
+        let readers =
+            vec![stdout.read(child.stdout.take().expect("a pipe")), stderr.read(child.stderr.take().expect("a pipe"))];
         Self { child, readers, stdout, stderr, base: String::new() }
     }
 
@@ -392,7 +390,6 @@ impl Systemd {
         });
         Self { folder, heard }
     }
-
 
     /// A setup that notifies it.
     pub(crate) fn setup(&self) -> Setup {
