@@ -2,5 +2,13 @@
 //!
 //! `docs/architecture.md` shows how the modules fit together; each module says what it may depend on.
 
+pub mod cli;
+pub mod config;
 pub mod domain;
+pub mod engine;
+pub mod http;
+pub mod jobs;
+pub mod lifecycle;
+pub mod mcp;
 pub mod store;
+pub mod telemetry;

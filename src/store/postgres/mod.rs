@@ -1,1 +1,477 @@
-//! PostgreSQL with pgvector.
+//! PostgreSQL with pgvector, for those who outgrow one file or one machine.
+//!
+//! Depends on `store` and `domain`. Owns the invariants that a write is one transaction which several servers may do
+//! side by side, and that nothing waits without a bound. No state in the process that another server would miss: every
+//! decision is taken by the database, under its locks. Needs no extension but pgvector, and no superuser once that is
+//! there. To add a statement: a constant in `sql`, with a line in its list.
+
+mod attempt;
+mod change;
+mod fault;
+mod migration;
+mod pool;
+mod remember;
+mod row;
+mod sql;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection, Row};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use self::attempt::{Attempts, Effect, attempt};
+use self::fault::Fault;
+use self::pool::Pool;
+use self::row::{CandidateRow, HistoryRow, IndexedRow, MemoryRow};
+use crate::domain::lexical::{B, CorpusStats, K1, MAX_DOCUMENT_FREQUENCY};
+use crate::domain::memory::{History, Memory, indexed_text};
+use crate::domain::{Analyzer, Filter, Scope};
+use crate::store::{
+    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Remember, Remembered, Result, Store, StoreError, Update,
+};
+
+/// Texts larger than this together are analysed off the request threads.
+const MUCH_TEXT: usize = 64 * 1024;
+/// Memories that are indexed anew in one transaction.
+const REBUILD_BATCH: i64 = 200;
+/// Time to find out what the server can do.
+const CHECK: Duration = Duration::from_secs(5);
+/// Time for all migrations, and for a batch of a rebuild.
+const MIGRATE: Duration = Duration::from_secs(600);
+
+/// A [`Store`] in a PostgreSQL database.
+pub struct PostgresStore {
+    options: PgConnectOptions,
+    pool: Pool,
+    analyzer: Arc<Analyzer>,
+    ready: AtomicBool,
+    preparing: tokio::sync::Mutex<()>,
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The options hold the password.
+        f.debug_struct("PostgresStore").field("ready", &self.ready).finish_non_exhaustive()
+    }
+}
+
+impl PostgresStore {
+    /// A store with at most `pool_size` connections. Connects to nothing before [`Store::prepare`].
+    #[must_use]
+    pub fn new(options: PgConnectOptions, pool_size: u32, analyzer: Arc<Analyzer>) -> Self {
+        Self {
+            pool: Pool::new(options.clone(), pool_size.max(1)),
+            options,
+            analyzer,
+            ready: AtomicBool::new(false),
+            preparing: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Every SQL statement with its name, for tests.
+    #[must_use]
+    pub fn statements() -> &'static [(&'static str, &'static str)] {
+        sql::ALL
+    }
+
+    fn attempts(&self, during: &'static str, effect: Effect) -> Result<Attempts<'_>> {
+        if !self.ready.load(Ordering::Acquire) {
+            return Err(fault::unavailable("it is not prepared yet", None));
+        }
+        Ok(Attempts::new(self, during, effect))
+    }
+
+    fn explain(&self, during: &'static str, fault: Fault) -> StoreError {
+        match fault {
+            Fault::Answer(error) => error,
+            Fault::Sql(error) | Fault::Commit(error) => fault::translate(&self.options, during, error),
+        }
+    }
+
+    /// A connection for set-up, which no limits but those of `within` hold.
+    async fn connect(&self) -> Result<PgConnection> {
+        self.pool.connect().await.map_err(|why| fault::no_connection(&self.options, why))
+    }
+
+    async fn within<T>(
+        &self,
+        during: &'static str,
+        limit: Duration,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T> {
+        match timeout(limit, work).await {
+            Ok(result) => result.map_err(|fault| self.explain(during, fault)),
+            Err(_) => Err(fault::silent(limit)),
+        }
+    }
+
+    /// What keeps the database from being used as it is.
+    async fn unfinished(&self, connection: &mut PgConnection) -> Result<bool, Fault> {
+        let server = migration::check(connection).await?;
+        if !migration::pending(connection, &server).await?.is_empty() {
+            return Ok(true);
+        }
+        Ok(self.rebuild_from(connection).await?.is_some())
+    }
+
+    /// The place after which the lexical index must be made anew: the start for an index of another analysis, the
+    /// end of the last batch for a rebuild that was interrupted.
+    async fn rebuild_from(&self, connection: &mut PgConnection) -> Result<Option<i64>, Fault> {
+        let analyzer: Option<String> =
+            sqlx::query_scalar(sql::META).bind("analyzer").fetch_optional(&mut *connection).await?;
+        if analyzer.as_deref() != Some(&self.analyzer.fingerprint()) {
+            return Ok(Some(0));
+        }
+        let mark: Option<String> =
+            sqlx::query_scalar(sql::META).bind("rebuilt_to").fetch_optional(&mut *connection).await?;
+        Ok(mark.map(|mark| mark.parse().unwrap_or(0)))
+    }
+
+    async fn rebuild(&self, connection: &mut PgConnection) -> Result<()> {
+        let start = self.within("rebuild the index", CHECK, self.rebuild_from(connection)).await?;
+        let Some(mut after) = start else { return Ok(()) };
+        self.within("rebuild the index", MIGRATE, async {
+            let mut transaction = connection.begin().await?;
+            if after == 0 {
+                sqlx::query(sql::EMPTY_INDEX).execute(&mut *transaction).await?;
+            }
+            let fingerprint = self.analyzer.fingerprint();
+            sqlx::query(sql::SET_META).bind("analyzer").bind(fingerprint).execute(&mut *transaction).await?;
+            sqlx::query(sql::SET_META).bind("rebuilt_to").bind(after.to_string()).execute(&mut *transaction).await?;
+            Ok(transaction.commit().await?)
+        })
+        .await?;
+        let mut indexed = 0;
+        loop {
+            let last = self.within("rebuild the index", MIGRATE, self.rebuild_batch(connection, after)).await?;
+            let Some((seq, count)) = last else { break };
+            after = seq;
+            indexed += count;
+            tracing::info!(indexed, "rebuilding the lexical index");
+        }
+        self.within("rebuild the index", CHECK, async {
+            sqlx::query(sql::UNSET_META).bind("rebuilt_to").execute(&mut *connection).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn rebuild_batch(&self, connection: &mut PgConnection, after: i64) -> Result<Option<(i64, usize)>, Fault> {
+        let rows: Vec<IndexedRow> =
+            sqlx::query_as(sql::REBUILD_READ).bind(after).bind(REBUILD_BATCH).fetch_all(&mut *connection).await?;
+        let Some(last) = rows.last().map(|row| row.seq) else { return Ok(None) };
+        let analyzer = Arc::clone(&self.analyzer);
+        let count = rows.len();
+        let columns = tokio::task::spawn_blocking(move || RebuildColumns::new(&rows, &analyzer))
+            .await
+            .map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?;
+        let mut transaction = connection.begin().await?;
+        sqlx::query(sql::REBUILD_LENGTHS)
+            .bind(&columns.projects)
+            .bind(&columns.seqs)
+            .bind(&columns.lengths)
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query(sql::REBUILD_INDEX)
+            .bind(&columns.live_projects)
+            .bind(&columns.live_lengths)
+            .bind(&columns.term_projects)
+            .bind(&columns.terms)
+            .bind(&columns.term_seqs)
+            .bind(&columns.frequencies)
+            .bind(&columns.term_lengths)
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query(sql::SET_META).bind("rebuilt_to").bind(last.to_string()).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(Some((last, count)))
+    }
+}
+
+#[derive(Default)]
+struct RebuildColumns {
+    projects: Vec<i32>,
+    seqs: Vec<i64>,
+    lengths: Vec<i32>,
+    live_projects: Vec<i32>,
+    live_lengths: Vec<i32>,
+    term_projects: Vec<i32>,
+    terms: Vec<String>,
+    term_seqs: Vec<i64>,
+    frequencies: Vec<i32>,
+    term_lengths: Vec<i32>,
+}
+
+impl RebuildColumns {
+    fn new(rows: &[IndexedRow], analyzer: &Analyzer) -> Self {
+        let mut columns = Self::default();
+        for row in rows {
+            let text = indexed_text(&row.content, row.speaker.as_deref(), &row.tags, row.episode.as_ref());
+            let terms = analyzer.terms(&text);
+            let length = remember::number(terms.length as usize);
+            columns.projects.push(row.project_id);
+            columns.seqs.push(row.seq);
+            columns.lengths.push(length);
+            if !row.live {
+                continue;
+            }
+            columns.live_projects.push(row.project_id);
+            columns.live_lengths.push(length);
+            for (term, frequency) in terms.counts {
+                columns.term_projects.push(row.project_id);
+                columns.terms.push(term);
+                columns.term_seqs.push(row.seq);
+                columns.frequencies.push(remember::number(frequency as usize));
+                columns.term_lengths.push(length);
+            }
+        }
+        columns
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn prepare(&self) -> Result<()> {
+        let _alone = self.preparing.lock().await;
+        let mut connection = self.connect().await?;
+        if self.within("check the database", CHECK, self.unfinished(&mut connection)).await? {
+            self.within("lock the database", MIGRATE, migration::lock(&mut connection)).await?;
+            self.within("migrate the database", MIGRATE, migration::migrate(&mut connection)).await?;
+            self.rebuild(&mut connection).await?;
+            self.within("unlock the database", CHECK, migration::unlock(&mut connection)).await?;
+        }
+        // Whether the goodbye arrives does not matter.
+        let _ = timeout(CHECK, connection.close()).await;
+        self.ready.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    async fn pending_migrations(&self) -> Result<Vec<String>> {
+        let mut connection = self.connect().await?;
+        self.within("check the database", CHECK, async {
+            let server = migration::check(&mut connection).await?;
+            let pending = migration::pending(&mut connection, &server).await?;
+            Ok(pending.into_iter().map(|migration| migration.name.to_owned()).collect())
+        })
+        .await
+    }
+
+    async fn remember(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>> {
+        let attempts = self.attempts("remember", Effect::Repeatable)?;
+        let size: usize = command.items.iter().map(|item| item.content.len()).sum();
+        let batch = if size > MUCH_TEXT {
+            let analyzer = Arc::clone(&self.analyzer);
+            tokio::task::spawn_blocking(move || remember::Batch::new(command, &analyzer)).await.map_err(|error| {
+                let source = sqlx::Error::Io(std::io::Error::other(error));
+                StoreError::Internal { during: "analyse", source }
+            })??
+        } else {
+            remember::Batch::new(command, &self.analyzer)?
+        };
+        let mut attempts = attempts.with_limit(batch.limit());
+        attempt!(attempts, connection => remember::remember(connection, scope, &batch, attempts.collided()))
+    }
+
+    async fn corpus_stats(&self, scope: &Scope, terms: &[String]) -> Result<CorpusStats> {
+        let readable: Vec<&str> = scope.readable().collect();
+        let mut attempts = self.attempts("count terms", Effect::Read)?;
+        attempt!(attempts, connection => async {
+            let row = sqlx::query(sql::CORPUS_STATS)
+                .bind(&readable)
+                .bind(terms)
+                .bind(i64::try_from(MAX_DOCUMENT_FREQUENCY).unwrap_or(i64::MAX))
+                .fetch_one(connection)
+                .await?;
+            let frequencies: Vec<i64> = row.try_get("frequencies")?;
+            Ok(CorpusStats {
+                documents: natural(row.try_get("documents")?),
+                total_length: natural(row.try_get("total_length")?),
+                document_frequencies: frequencies.into_iter().map(|n| natural(n).min(MAX_DOCUMENT_FREQUENCY)).collect(),
+            })
+        })
+    }
+
+    async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Candidate>> {
+        let filter = FilterColumns::new(scope, &query.filter);
+        let terms: Vec<&str> = query.terms.iter().map(|term| term.term.as_str()).collect();
+        let weights: Vec<f64> = query.terms.iter().map(|term| term.weight).collect();
+        let mut attempts = self.attempts("search", Effect::Read)?;
+        attempt!(attempts, connection => async {
+            let rows: Vec<CandidateRow> = filter
+                .bind(sqlx::query_as(sql::SEARCH_LEXICAL))
+                .bind(&terms)
+                .bind(&weights)
+                .bind(query.exact.as_slice())
+                .bind(query.average_length)
+                .bind(K1)
+                .bind(B)
+                .bind(bounded(query.limit))
+                .bind(i64::try_from(MAX_DOCUMENT_FREQUENCY).unwrap_or(i64::MAX))
+                .fetch_all(connection)
+                .await?;
+            Ok(rows.into_iter().map(|row| row.into_candidate(query)).collect())
+        })
+    }
+
+    async fn browse(&self, scope: &Scope, filter: &Filter, before: Option<i64>, limit: usize) -> Result<Vec<Memory>> {
+        let statement = match filter {
+            Filter { session: Some(_), .. } => sql::BROWSE_SESSION,
+            Filter { tags, .. } if !tags.is_empty() => sql::BROWSE_TAGS,
+            _ => sql::BROWSE,
+        };
+        let columns = FilterColumns::new(scope, filter);
+        let mut attempts = self.attempts("browse", Effect::Read)?;
+        attempt!(attempts, connection => async {
+            let rows: Vec<MemoryRow> = columns
+                .bind(sqlx::query_as(statement))
+                .bind(before)
+                .bind(bounded(limit))
+                .fetch_all(connection)
+                .await?;
+            Ok(rows.into_iter().map(|row| row.0).collect())
+        })
+    }
+
+    async fn get(&self, scope: &Scope, ids: &[Uuid], include_deleted: bool) -> Result<Vec<Memory>> {
+        let readable: Vec<&str> = scope.readable().collect();
+        let mut attempts = self.attempts("get", Effect::Read)?;
+        let rows: Vec<MemoryRow> = attempt!(attempts, connection => async {
+            let query = sqlx::query_as(sql::GET).bind(&readable).bind(ids).bind(include_deleted);
+            Ok(query.fetch_all(connection).await?)
+        })?;
+        let found: HashMap<Uuid, Memory> = rows.into_iter().map(|row| (row.0.id, row.0)).collect();
+        Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
+    }
+
+    async fn history(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<History>> {
+        let readable: Vec<&str> = scope.readable().collect();
+        let mut attempts = self.attempts("read the history", Effect::Read)?;
+        let rows: Vec<HistoryRow> = attempt!(attempts, connection => async {
+            Ok(sqlx::query_as(sql::HISTORY).bind(&readable).bind(ids).fetch_all(connection).await?)
+        })?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
+    }
+
+    async fn update(&self, scope: &Scope, command: Update) -> Result<Memory> {
+        let mut attempts = self.attempts("update", Effect::Once)?;
+        attempt!(attempts, connection => change::update(connection, scope, &command, &self.analyzer))
+    }
+
+    async fn forget(
+        &self,
+        scope: &Scope,
+        ids: &[Uuid],
+        mode: ForgetMode,
+        reason: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<u64> {
+        let command = change::Forget { ids, mode, reason, now };
+        let mut attempts = self.attempts("forget", Effect::Once)?;
+        attempt!(attempts, connection => change::forget(connection, scope, &command, &self.analyzer))
+    }
+
+    async fn note_recalled(&self, scope: &Scope, ids: &[Uuid], now: DateTime<Utc>) -> Result<()> {
+        let readable: Vec<&str> = scope.readable().collect();
+        let mut attempts = self.attempts("note a recall", Effect::Once)?;
+        attempt!(attempts, connection => async {
+            sqlx::query(sql::NOTE_RECALLED)
+                .bind(&readable)
+                .bind(ids)
+                .bind(now)
+                .execute(connection)
+                .await
+                .map_err(Fault::Commit)?;
+            Ok(())
+        })
+    }
+
+    async fn counts(&self, scope: &Scope, _now: DateTime<Utc>) -> Result<Counts> {
+        let readable: Vec<&str> = scope.readable().collect();
+        let mut attempts = self.attempts("count", Effect::Read)?;
+        attempt!(attempts, connection => async {
+            let mut counts = Counts { by_kind: BTreeMap::new(), ..Counts::default() };
+            for row in sqlx::query(sql::COUNTS).bind(&readable).fetch_all(&mut *connection).await? {
+                let live = natural(row.try_get("live")?);
+                if live > 0 {
+                    counts.by_kind.insert(row.try_get("kind")?, live);
+                }
+                counts.deleted += natural(row.try_get("deleted")?);
+                counts.superseded += natural(row.try_get("superseded")?);
+            }
+            let backlog = sqlx::query_scalar(sql::BACKLOG).bind(&readable).fetch_one(&mut *connection).await?;
+            counts.index_backlog = natural(backlog);
+            Ok(counts)
+        })
+    }
+
+    async fn info(&self) -> Result<DatabaseInfo> {
+        let mut attempts = self.attempts("ask for the version", Effect::Read)?;
+        attempt!(attempts, connection => async {
+            let row = sqlx::query(sql::INFO).fetch_one(connection).await?;
+            let (server, vector): (String, Option<String>) = (row.try_get("version")?, row.try_get("vector")?);
+            Ok(DatabaseInfo {
+                backend: "postgres",
+                version: format!("{server}, pgvector {}", vector.as_deref().unwrap_or("missing")),
+                name: row.try_get("database")?,
+                schema_version: row.try_get("schema_version")?,
+            })
+        })
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// A filter as the parameters $1 to $10.
+struct FilterColumns<'a> {
+    readable: Vec<&'a str>,
+    kinds: Option<Vec<&'static str>>,
+    tags: Option<&'a [String]>,
+    filter: &'a Filter,
+}
+
+type RowQuery<'q, T> = sqlx::query::QueryAs<'q, sqlx::Postgres, T, sqlx::postgres::PgArguments>;
+
+impl<'a> FilterColumns<'a> {
+    fn new(scope: &'a Scope, filter: &'a Filter) -> Self {
+        Self {
+            readable: scope.readable().collect(),
+            kinds: (!filter.kinds.is_empty()).then(|| filter.kinds.iter().map(|kind| kind.as_str()).collect()),
+            tags: (!filter.tags.is_empty()).then_some(filter.tags.as_slice()),
+            filter,
+        }
+    }
+
+    fn bind<'q, T>(&'q self, query: RowQuery<'q, T>) -> RowQuery<'q, T> {
+        let filter = self.filter;
+        query
+            .bind(&self.readable)
+            .bind(&self.kinds)
+            .bind(self.tags)
+            .bind(&filter.session)
+            .bind(&filter.speaker)
+            .bind(filter.since)
+            .bind(filter.until)
+            .bind(filter.min_importance)
+            .bind(filter.include_outdated)
+            .bind(filter.now)
+    }
+}
+
+/// Counts are never negative.
+fn natural(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
+}
+
+fn bounded(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

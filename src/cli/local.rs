@@ -1,0 +1,64 @@
+//! The store that the configuration names.
+
+use std::sync::Arc;
+
+use secrecy::ExposeSecret;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+use super::Failure;
+use crate::config::{Database, Postgres, Settings, SslMode};
+use crate::domain::{Analyzer, Language};
+use crate::store::Store;
+use crate::store::postgres::PostgresStore;
+use crate::store::sqlite::{SqliteOptions, SqliteStore};
+
+/// A store that was not prepared yet.
+pub(super) struct Local {
+    pub(super) store: Arc<dyn Store>,
+    /// The same one, if it is the embedded one: it knows its lock file.
+    pub(super) embedded: Option<Arc<SqliteStore>>,
+    pub(super) analyzer: Arc<Analyzer>,
+}
+
+/// Makes the store; connects to nothing.
+pub(super) fn store(settings: &Settings) -> Result<Local, Failure> {
+    let language: Language =
+        settings.language.parse().map_err(|error: String| Failure::internal(anyhow::anyhow!(error)))?;
+    let analyzer = Arc::new(Analyzer::new(language));
+    Ok(match &settings.database {
+        Database::Sqlite { path } => {
+            let options = SqliteOptions::new(path);
+            let embedded = Arc::new(SqliteStore::open(options, Arc::clone(&analyzer)));
+            Local { store: Arc::clone(&embedded) as Arc<dyn Store>, embedded: Some(embedded), analyzer }
+        }
+        Database::Postgres(postgres) => {
+            let store = PostgresStore::new(options(postgres)?, settings.database_pool, Arc::clone(&analyzer));
+            Local { store: Arc::new(store), embedded: None, analyzer }
+        }
+    })
+}
+
+fn options(postgres: &Postgres) -> Result<PgConnectOptions, Failure> {
+    let options = match &postgres.url {
+        Some(url) => url.expose_secret().parse().map_err(Failure::internal)?,
+        None => {
+            let options = PgConnectOptions::new_without_pgpass()
+                .host(&postgres.host)
+                .port(postgres.port)
+                .username(&postgres.user)
+                .database(&postgres.name)
+                .ssl_mode(match postgres.ssl_mode {
+                    SslMode::Disable => PgSslMode::Disable,
+                    SslMode::Prefer => PgSslMode::Prefer,
+                    SslMode::Require => PgSslMode::Require,
+                    SslMode::VerifyCa => PgSslMode::VerifyCa,
+                    SslMode::VerifyFull => PgSslMode::VerifyFull,
+                });
+            match &postgres.password {
+                Some(password) => options.password(password.expose_secret()),
+                None => options,
+            }
+        }
+    };
+    Ok(options.application_name("cognitive-memory-mcp"))
+}

@@ -1,0 +1,154 @@
+//! The command line: one file a subcommand, and the place where the parts are put together.
+//!
+//! May depend on everything. Maps every error to an exit code: 0 ok, 64 usage, 69 dependency unavailable, 70 internal,
+//! 78 configuration.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Flags, Settings, Sources};
+use crate::store::StoreError;
+use crate::telemetry::{self, Stream, Telemetry, TelemetryError};
+
+mod config_command;
+mod healthcheck;
+mod local;
+mod migrate;
+mod serve;
+mod service;
+mod stdio;
+mod token;
+
+const USAGE: u8 = 64;
+const UNAVAILABLE: u8 = 69;
+const INTERNAL: u8 = 70;
+const CONFIGURATION: u8 = 78;
+
+/// Persistent memory for AI agents, served over the Model Context Protocol.
+#[derive(Parser)]
+#[command(name = "cognitive-memory-mcp", version, max_term_width = 100, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "Every setting can be given as an option (--help lists them), in the environment, as a file (NAME_FILE), \
+or in .env.development and .env.production; `config show` tells what is in force and where it comes from.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve MCP over HTTP, as a service does
+    Serve,
+    /// Serve MCP on standard input and output, through the running service if there is one
+    Stdio,
+    /// Ask the running service whether it is ready: exit code 0 or 1
+    Healthcheck,
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(config_command::ConfigCommand),
+    /// Bring the schema of the database up to date, as `serve` does at start
+    Migrate {
+        /// Only say what would be done; exit code 1 when there is something to do
+        #[arg(long)]
+        check: bool,
+    },
+    /// Make tokens for clients
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+}
+
+/// Runs the program and gives its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to tell when even that cannot be written.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let sources = Sources::of_process(cli.flags);
+    let result = match cli.command {
+        Command::Serve => serve::run(&sources),
+        Command::Stdio => stdio::run(&sources),
+        Command::Healthcheck => healthcheck::run(&sources),
+        Command::Config(command) => config_command::run(command, &sources),
+        Command::Migrate { check } => migrate::run(check, &sources),
+        Command::Token(command) => token::run(command),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            say_error(&failure.error);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// An error and the exit code it has.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    fn internal(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: INTERNAL, error: error.into() }
+    }
+}
+
+impl From<config::ConfigError> for Failure {
+    fn from(error: config::ConfigError) -> Self {
+        Self { code: CONFIGURATION, error: error.into() }
+    }
+}
+
+impl From<TelemetryError> for Failure {
+    fn from(error: TelemetryError) -> Self {
+        let code = if matches!(error, TelemetryError::File { .. }) { CONFIGURATION } else { INTERNAL };
+        Self { code, error: error.into() }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let code = match &error {
+            StoreError::Unavailable { .. } | StoreError::InUse { .. } => UNAVAILABLE,
+            StoreError::Setup { .. } => CONFIGURATION,
+            _ => INTERNAL,
+        };
+        Self { code, error: error.into() }
+    }
+}
+
+/// Prints an error with its causes, each on a line of its own.
+#[expect(clippy::print_stderr, reason = "the last words of a command")]
+fn say_error(error: &anyhow::Error) {
+    eprintln!("cognitive-memory-mcp: {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("  because: {cause}");
+    }
+}
+
+/// Prints the result of a command.
+fn say(text: &str) {
+    use std::io::Write;
+    // A reader that has gone away (`| head`) is no error.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Settings and logging, for commands that run as long as they are wanted.
+fn start(sources: &Sources, stream: Stream) -> Result<(Settings, Telemetry), Failure> {
+    let settings = config::load(sources)?;
+    let telemetry = telemetry::init(&settings.log, stream)?;
+    Ok((settings, telemetry))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::internal)
+}

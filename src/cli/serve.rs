@@ -1,0 +1,109 @@
+//! `serve`: the service.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::local::{self, Local};
+use super::{CONFIGURATION, Failure, INTERNAL, runtime, say, service, start};
+use crate::config::{Auth, LogFormat, Settings, Sources, reachable};
+use crate::http::{Gate, Listener};
+use crate::lifecycle::{self, ExitReason, Notifier, ProbeError, Readiness, Sentinel, Supervisor, Watchdog};
+use crate::telemetry::{self, Stream};
+
+/// Longest wait for the first answer of our own router.
+const FIRST_PROBE: Duration = Duration::from_secs(10);
+
+pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
+    let (supervisor, notifier, readiness) = (Supervisor::new(), Notifier::from_env(), Readiness::new());
+    // Before anything else: as process 1 no signal does anything until it has a handler.
+    let sentinel = Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
+    let (settings, telemetry) = start(sources, Stream::Stdout).inspect_err(|failure| {
+        let first = failure.error.to_string().lines().next().unwrap_or_default().to_owned();
+        notifier.status(&format!("Not started, exit code {}: {first}", failure.code));
+    })?;
+    sentinel.before_exit(telemetry.flusher());
+    telemetry::announce(&settings);
+    supervisor.set_drain_budget(settings.http.drain_timeout);
+    let runtime = runtime()?;
+    let reason = runtime.block_on(serve(&settings, (&supervisor, &notifier, &readiness))).inspect_err(|failure| {
+        tracing::error!(error = format!("{:#}", failure.error), code = failure.code, "not started");
+        notifier.status(&format!("Not started, exit code {}: {}", failure.code, failure.error));
+    })?;
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    tracing::info!(reason = %reason, "ended");
+    Ok(reason.exit_code())
+}
+
+async fn serve(
+    settings: &Settings,
+    (supervisor, notifier, readiness): (&Supervisor, &Notifier, &Readiness),
+) -> Result<ExitReason, Failure> {
+    let local = local::store(settings)?;
+    if local.embedded.is_some() {
+        // The embedded database is a file of this machine: if it cannot be used, a person has to act.
+        local.store.prepare().await?;
+    }
+    let listen = settings.http.listen;
+    let listener = Listener::bind(listen)
+        .await
+        .with_context(|| {
+            format!("cannot listen on {listen} (MEMORY_LISTEN): is another program, or another instance, using it?")
+        })
+        .map_err(|error| Failure { code: CONFIGURATION, error })?;
+    let database = readiness.condition("database", "connecting");
+    let gate = Gate::new(&settings.auth);
+    let service = service::start(settings, &local, gate, listener, (supervisor, readiness, database))?;
+    announce(&local, service.address)?;
+    let watchdog = Watchdog::new(supervisor, notifier, readiness, service.probe);
+    match watchdog.prove(FIRST_PROBE).await {
+        Ok(()) => {
+            readiness.headline(&format!("Serving on {}", service.address));
+            notifier.ready(&readiness.sentence());
+            watchdog.start();
+            tracing::info!(url = format!("http://{}/mcp", service.address), "serving");
+            if wants_greeting(settings) {
+                say(&greeting(settings, service.address));
+            }
+        }
+        // `run` below ends in order.
+        Err(ProbeError::Stopping) => {}
+        Err(error) => return Err(Failure { code: INTERNAL, error: error.into() }),
+    }
+    let reason = lifecycle::run(supervisor, notifier, readiness).await;
+    local.store.close().await;
+    Ok(reason)
+}
+
+/// Lets `stdio` processes find this one through the lock file of the embedded database.
+fn announce(local: &Local, address: SocketAddr) -> Result<(), Failure> {
+    if let Some(embedded) = &local.embedded {
+        embedded.announce(&format!("http://{}/mcp", reachable(address)))?;
+    }
+    Ok(())
+}
+
+fn wants_greeting(settings: &Settings) -> bool {
+    match settings.log.format {
+        LogFormat::Pretty => true,
+        LogFormat::Auto => std::io::stdout().is_terminal(),
+        LogFormat::Json => false,
+    }
+}
+
+/// How to connect, for the person who started it by hand.
+fn greeting(settings: &Settings, address: SocketAddr) -> String {
+    let url = format!("http://{}/mcp", reachable(address));
+    let header = match settings.auth {
+        Auth::None => "",
+        Auth::Tokens(_) => " --header \"Authorization: Bearer TOKEN\"",
+    };
+    format!(
+        "\n  Memory is served at {url}\n  Data: {}\n\n  Claude Code:  claude mcp add --transport http memory {url}{header}\n  \
+         Others:       {{\"mcpServers\": {{\"memory\": {{\"type\": \"http\", \"url\": \"{url}\"}}}}}}\n  \
+         Stop with Ctrl-C.\n\n",
+        settings.database
+    )
+}

@@ -1,0 +1,51 @@
+//! The parts that `serve` and `stdio` have in common, put together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::Failure;
+use super::local::Local;
+use crate::config::Settings;
+use crate::domain::{Clock, SystemClock};
+use crate::engine::Engine;
+use crate::http::{self, Gate, Listener};
+use crate::jobs;
+use crate::lifecycle::{Condition, Probe, Readiness, Supervisor};
+use crate::mcp::MemoryServer;
+
+/// A service that accepts connections.
+pub(super) struct Service {
+    pub(super) address: SocketAddr,
+    pub(super) probe: Probe,
+}
+
+/// Starts the listener and the jobs.
+pub(super) fn start(
+    settings: &Settings,
+    local: &Local,
+    gate: Gate,
+    listener: Listener,
+    (supervisor, readiness, database): (&Supervisor, &Readiness, Condition),
+) -> Result<Service, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let engine = Arc::new(Engine::new(Arc::clone(&local.store), Arc::clone(&local.analyzer), Arc::clone(&clock)));
+    let parts = http::Parts {
+        server: MemoryServer::new(Arc::clone(&engine), settings.http.request_timeout),
+        gate,
+        readiness: readiness.clone(),
+        supervisor: supervisor.clone(),
+        clock,
+        // Not a setting: no release build knows it.
+        #[cfg(debug_assertions)]
+        fault: http::Fault { hang_file: std::env::var_os("CMM_FAULT_HANG_FILE").map(Into::into) },
+    };
+    let router: Router = http::router(&settings.http, parts);
+    let address = listener.address().map_err(Failure::internal)?;
+    listener.serve(supervisor, router.clone());
+    jobs::keep_database(supervisor, Arc::clone(&local.store), database);
+    jobs::write_recall_notes(supervisor, &engine);
+    let host = settings.http.allowed_hosts.first().cloned().unwrap_or_else(|| address.to_string());
+    Ok(Service { address, probe: http::self_probe(router, host) })
+}

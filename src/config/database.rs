@@ -1,0 +1,400 @@
+//! Which database is used, and how it is reached.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// Where memories are kept.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// An embedded file.
+    Sqlite {
+        /// The file, absolute.
+        path: PathBuf,
+    },
+    /// A PostgreSQL server.
+    Postgres(Postgres),
+}
+
+impl Database {
+    /// `sqlite` or `postgres`.
+    pub fn backend(&self) -> &'static str {
+        match self {
+            Self::Sqlite { .. } => "sqlite",
+            Self::Postgres(_) => "postgres",
+        }
+    }
+
+    /// The database name, or the path of the file.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Sqlite { path } => path.display().to_string(),
+            Self::Postgres(postgres) => postgres.name.clone(),
+        }
+    }
+
+    /// `host:port` of the server, or its socket directory; none for an embedded file.
+    pub fn server(&self) -> Option<String> {
+        match self {
+            Self::Sqlite { .. } => None,
+            Self::Postgres(postgres) => Some(postgres.server()),
+        }
+    }
+}
+
+// What people may see: no user, no password.
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite { path } => write!(f, "{} (SQLite)", path.display()),
+            Self::Postgres(postgres) => write!(f, "{} on {} (PostgreSQL)", postgres.name, postgres.server()),
+        }
+    }
+}
+
+/// How a PostgreSQL server is reached.
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    /// Host name, address without brackets, or the directory of a Unix socket.
+    pub host: String,
+    /// Port, also part of the name of a Unix socket.
+    pub port: u16,
+    /// Name of the database.
+    pub name: String,
+    /// Role.
+    pub user: String,
+    /// Password of the role; none where the server trusts or knows the peer.
+    pub password: Option<SecretString>,
+    /// How much TLS is asked for.
+    pub ssl_mode: SslMode,
+    /// The address as it was given, when it was: connect by it, since it may hold more parameters than the fields.
+    pub url: Option<SecretString>,
+}
+
+impl Postgres {
+    fn server(&self) -> String {
+        match &self.host {
+            host if host.starts_with('/') => host.clone(),
+            host if host.contains(':') => format!("[{host}]:{}", self.port),
+            host => format!("{host}:{}", self.port),
+        }
+    }
+}
+
+/// TLS towards the server, with the meaning of libpq.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SslMode {
+    /// Never.
+    Disable,
+    /// When the server has it.
+    #[default]
+    Prefer,
+    /// Always, with any certificate.
+    Require,
+    /// Always, with a certificate of a known authority.
+    VerifyCa,
+    /// Always, with a certificate of a known authority for this host.
+    VerifyFull,
+}
+
+impl SslMode {
+    /// The word libpq knows it by.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
+        }
+    }
+}
+
+impl FromStr for SslMode {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        [Self::Disable, Self::Prefer, Self::Require, Self::VerifyCa, Self::VerifyFull]
+            .into_iter()
+            .find(|mode| mode.as_str() == word)
+            .ok_or(())
+    }
+}
+
+/// A database address, taken apart. The path of an embedded file is as it was given.
+pub(super) enum Address {
+    Sqlite(String),
+    Postgres(Box<Postgres>),
+}
+
+/// Reads `MEMORY_DATABASE_URL`. Faults are sentences without any part of the address but parameter names.
+pub(super) fn parse(text: &str) -> Result<Address, String> {
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return Err("There is no scheme in it.".to_owned());
+    };
+    match scheme {
+        "sqlite" => {
+            let path = rest.strip_prefix("//").unwrap_or(rest);
+            match path {
+                "" => Err("The path is missing.".to_owned()),
+                ":memory:" => Err("A database in memory would forget everything; name a file.".to_owned()),
+                path if path.contains('?') => Err("Options after `?` are not supported for SQLite.".to_owned()),
+                path => Ok(Address::Sqlite(path.to_owned())),
+            }
+        }
+        "postgres" | "postgresql" => {
+            let rest = rest.strip_prefix("//").ok_or("`//` is missing after the scheme.")?;
+            Ok(Address::Postgres(Box::new(parse_postgres(text, rest)?)))
+        }
+        _ => Err("The scheme is not known.".to_owned()),
+    }
+}
+
+/// Parameters of an address which reach the server; sqlx would ignore all others with a warning that shows their values.
+const PARAMETERS: &[&str] = &[
+    "application_name",
+    "host",
+    "options",
+    "port",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+];
+
+fn parse_postgres(url: &str, rest: &str) -> Result<Postgres, String> {
+    // A password with one of these characters would be taken for another part.
+    if rest.contains('#') || rest.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("Percent-encode special characters: `#` is `%23`, a space is `%20`.".to_owned());
+    }
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, name) = rest.split_once('/').unwrap_or((rest, ""));
+    if name.contains('@') || query.contains('@') {
+        return Err("Percent-encode special characters: `/` is `%2F`, `?` is `%3F`, `@` is `%40`.".to_owned());
+    }
+    let (userinfo, address) = authority.rsplit_once('@').unwrap_or(("", authority));
+    if userinfo.contains('@') {
+        return Err("Percent-encode `@` in the password as `%40`.".to_owned());
+    }
+    let (user, password) = match userinfo.split_once(':') {
+        Some((user, password)) => (user, Some(password)),
+        None => (userinfo, None),
+    };
+    let (host, port) = split_port(address)?;
+    let mut postgres = Postgres {
+        host: decode(host)?,
+        port: port.unwrap_or(5432),
+        name: decode(name)?,
+        user: decode(user)?,
+        password: password.map(decode).transpose()?.filter(|password| !password.is_empty()).map(SecretString::from),
+        ssl_mode: SslMode::default(),
+        url: Some(SecretString::from(url)),
+    };
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = decode(&value.replace('+', " "))?;
+        match key {
+            "host" => postgres.host = value,
+            "port" => {
+                postgres.port =
+                    value.parse().ok().filter(|port| *port > 0).ok_or("The port is not a number from 1 to 65535.")?
+            }
+            "sslmode" => {
+                postgres.ssl_mode = value
+                    .parse()
+                    .map_err(|()| "`sslmode` is one of disable, prefer, require, verify-ca, verify-full.")?;
+            }
+            "statement-cache-capacity" if value.parse::<usize>().is_err() => {
+                return Err("`statement-cache-capacity` is not a whole number.".to_owned());
+            }
+            key if PARAMETERS.contains(&key) => {}
+            key => {
+                let key: String = key.escape_debug().take(40).collect();
+                return Err(format!("The parameter `{key}` is not supported; remove it."));
+            }
+        }
+    }
+    // Defaults taken from the operating system's user or from libpq's variables would be a guess about where data goes.
+    for (part, value) in [("user", &postgres.user), ("host", &postgres.host), ("database name", &postgres.name)] {
+        if value.is_empty() {
+            return Err(format!("The {part} is missing."));
+        }
+    }
+    if postgres.host.contains(',') {
+        return Err("Only one host is supported.".to_owned());
+    }
+    Ok(postgres)
+}
+
+fn split_port(address: &str) -> Result<(&str, Option<u16>), String> {
+    let (host, port) = match address.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']').ok_or("`]` is missing after the IPv6 address.")?;
+            (host, rest.strip_prefix(':').or((!rest.is_empty()).then_some("x")))
+        }
+        None => match address.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (address, None),
+        },
+    };
+    match port {
+        None | Some("") => Ok((host, None)),
+        Some(port) => match port.parse() {
+            Ok(port) if port > 0 => Ok((host, Some(port))),
+            _ => Err("The port is not a number from 1 to 65535 (percent-encode `/`, `?` and `@` in the password)."
+                .to_owned()),
+        },
+    }
+}
+
+fn decode(text: &str) -> Result<String, String> {
+    const FAULT: &str = "A `%` is not followed by two hexadecimal digits of UTF-8 text; write `%` itself as `%25`.";
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let mut digit = || rest.next().and_then(|byte| char::from(byte).to_digit(16));
+            let (Some(high), Some(low)) = (digit(), digit()) else { return Err(FAULT.to_owned()) };
+            bytes.push(u8::try_from(high * 16 + low).map_err(|_| FAULT)?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| FAULT.to_owned())
+}
+
+/// What is wrong with a host that stands alone, if anything.
+pub(super) fn host_fault(host: &str) -> Option<&'static str> {
+    if host.starts_with('/') || host.parse::<std::net::IpAddr>().is_ok() {
+        return None;
+    }
+    if host.contains("://") {
+        return Some("Put an address with a scheme into MEMORY_DATABASE_URL.");
+    }
+    if host.contains(':') {
+        return Some("Put the port into MEMORY_DATABASE_PORT.");
+    }
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    (!host.chars().all(valid)).then_some("Write one host name.")
+}
+
+impl PartialEq for Postgres {
+    fn eq(&self, other: &Self) -> bool {
+        let exposed = |secret: &Option<SecretString>| secret.as_ref().map(|secret| secret.expose_secret().to_owned());
+        (&self.host, self.port, &self.name, &self.user, self.ssl_mode)
+            == (&other.host, other.port, &other.name, &other.user, other.ssl_mode)
+            && exposed(&self.password) == exposed(&other.password)
+            && exposed(&self.url) == exposed(&other.url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sqlx::postgres::PgConnectOptions;
+
+    use super::*;
+
+    fn postgres(url: &str) -> Postgres {
+        match parse(url) {
+            Ok(Address::Postgres(postgres)) => *postgres,
+            Ok(Address::Sqlite(_)) => panic!("not PostgreSQL: {url}"),
+            Err(fault) => panic!("{url}: {fault}"),
+        }
+    }
+
+    fn fault(url: &str) -> String {
+        parse(url).err().unwrap_or_else(|| panic!("accepted: {url}"))
+    }
+
+    #[test]
+    fn sqlite_addresses() {
+        for (url, expected) in [
+            ("sqlite:/data/memory.db", "/data/memory.db"),
+            ("sqlite:///a b", "/a b"),
+            ("sqlite://x.db", "x.db"),
+            ("sqlite:~/x", "~/x"),
+        ] {
+            assert!(matches!(parse(url), Ok(Address::Sqlite(path)) if path == expected), "{url}");
+        }
+    }
+
+    #[test]
+    fn postgres_addresses() {
+        let full = postgres("postgresql://me:p%40ss%2F%25@[::1]:6543/my%20db?sslmode=verify-full&application_name=x");
+        assert_eq!(
+            (full.host.as_str(), full.port, full.name.as_str(), full.user.as_str(), full.ssl_mode),
+            ("::1", 6543, "my db", "me", SslMode::VerifyFull)
+        );
+        assert_eq!(full.password.as_ref().map(ExposeSecret::expose_secret), Some("p@ss/%"));
+        assert_eq!(Database::Postgres(full).to_string(), "my db on [::1]:6543 (PostgreSQL)");
+        let socket = postgres("postgres://me@/db?host=/run/postgresql");
+        assert_eq!((socket.host.as_str(), socket.port, socket.password.is_none()), ("/run/postgresql", 5432, true));
+    }
+
+    #[test]
+    fn faults_tell_the_remedy_without_the_secret() {
+        let urls = [
+            "mysql://u:hunter2@h/d",
+            "hunter2",
+            "postgres:u:hunter2@h/d",
+            "postgres://u:hunt#er2@h/d",
+            "postgres://u:hunt/er2@h/d",
+            "postgres://u:hunt?er2@h/d",
+            "postgres://u:hunt@er2@h/d",
+            "postgres://u:hunt er2@h/d",
+            "postgres://u:hunter2%4@h/d",
+            "postgres://u:hunter2@h",
+            "postgres://u:hunter2@/d",
+            "postgres://:hunter2@h/d",
+            "postgres://u:hunter2@h:0/d",
+            "postgres://u:hunter2@h:x/d",
+            "postgres://u:hunter2@a,b/d",
+            "postgres://u:hunter2@h/d?sslmode=on",
+            "postgres://u:hunter2@h/d?channel_binding=require",
+            "postgres://u:hunter2@[::1/d",
+            "sqlite:",
+            "sqlite::memory:",
+            "sqlite:a?mode=rwc",
+        ];
+        let faults: Vec<String> = urls.iter().map(|url| format!("{url}\n    {}", fault(url))).collect();
+        insta::assert_snapshot!(faults.join("\n"));
+        assert!(urls.iter().all(|url| !fault(url).contains("er2")));
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let text = format!("{:?}", Database::Postgres(postgres("postgres://me:hunter2@h/d")));
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    proptest! {
+        /// What we show people must be what sqlx connects to.
+        #[test]
+        fn sqlx_reads_the_same_address(user in "[a-zA-Z0-9 :@/%é]{1,12}", password in "[ -~é]{1,12}", name in "[a-zA-Z0-9 /@?#_]{1,12}", port in 1_u16..) {
+            let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+            // sqlx strips slashes before the name.
+            prop_assume!(!name.starts_with('/'));
+            let url = format!("postgres://{}:{}@db.example:{port}/{}?sslmode=require", encode(&user), encode(&password), encode(&name));
+            let ours = postgres(&url);
+            let theirs: PgConnectOptions = url.parse().expect("sqlx accepts what we accept");
+            prop_assert_eq!(theirs.get_host(), &ours.host);
+            prop_assert_eq!(theirs.get_port(), ours.port);
+            prop_assert_eq!(theirs.get_username(), &ours.user);
+            prop_assert_eq!(theirs.get_database(), Some(ours.name.as_str()));
+            prop_assert_eq!(ours.password.as_ref().map(ExposeSecret::expose_secret), Some(password.as_str()));
+            prop_assert_eq!((ours.user.as_str(), ours.name.as_str()), (user.as_str(), name.as_str()));
+        }
+
+        #[test]
+        fn sqlx_accepts_what_we_accept(rest in "[a-z@:/?&=%\\[\\]0-9]{0,40}") {
+            let url = format!("postgres://{rest}");
+            if parse(&url).is_ok() {
+                prop_assert!(url.parse::<PgConnectOptions>().is_ok(), "{}", url);
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `.env` files, read by dotenvy, with the line of each assignment.
+
+use std::cell::Cell;
+use std::io::{self, Read};
+use std::rc::Rc;
+
+/// One assignment.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Assignment {
+    pub(super) name: String,
+    pub(super) value: String,
+    /// Where it starts, counted from 1.
+    pub(super) line: usize,
+    /// Whether dotenvy may have put the value of some `$NAME` into it.
+    pub(super) substituted: bool,
+}
+
+/// A line dotenvy does not understand. Its text is left out: it may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) line: usize,
+}
+
+/// Hands out one line a call, so that the count tells which line the parser has reached: dotenvy's own errors carry no
+/// line number, and `from_path_iter` would read ahead.
+struct Lines<'a> {
+    rest: &'a [u8],
+    reached: Rc<Cell<usize>>,
+}
+
+impl Read for Lines<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let line = self.rest.iter().position(|byte| *byte == b'\n').map_or(self.rest.len(), |at| at + 1);
+        let count = line.min(buffer.len());
+        buffer[..count].copy_from_slice(&self.rest[..count]);
+        self.rest = &self.rest[count..];
+        if count == line && count > 0 {
+            self.reached.set(self.reached.get() + 1);
+        }
+        Ok(count)
+    }
+}
+
+/// Reads every assignment and every fault.
+pub(super) fn parse(text: &str) -> (Vec<Assignment>, Vec<Fault>) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines: Vec<&str> = text.lines().collect();
+    let reached = Rc::new(Cell::new(0));
+    let items = dotenvy::from_read_iter(Lines { rest: text.as_bytes(), reached: Rc::clone(&reached) });
+    let (mut assignments, mut faults) = (Vec::new(), Vec::new());
+    let mut before = 0;
+    for item in items {
+        let end = reached.get().min(lines.len());
+        // Empty lines and comments are skipped on the way to the statement.
+        let skipped = lines[before..end]
+            .iter()
+            .take_while(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+            .count();
+        let start = (before + skipped).min(end.saturating_sub(1));
+        match item {
+            Ok((name, value)) => assignments.push(Assignment {
+                name,
+                value,
+                line: start + 1,
+                substituted: substitutes(&lines[start..end].join("\n")),
+            }),
+            Err(_) => faults.push(Fault { line: start + 1 }),
+        }
+        before = end;
+    }
+    (assignments, faults)
+}
+
+/// Whether a statement holds a `$` which dotenvy takes for a variable: one outside single quotes and not escaped.
+fn substitutes(statement: &str) -> bool {
+    let (mut single, mut double, mut escaped) = (false, false, false);
+    let value = statement.split_once('=').map_or("", |(_, value)| value);
+    let mut before = ' ';
+    for c in value.chars() {
+        let was_escaped = std::mem::take(&mut escaped);
+        match c {
+            _ if was_escaped => {}
+            '\'' if !double => single = !single,
+            _ if single => {}
+            '\\' => escaped = true,
+            '"' => double = !double,
+            '#' if !double && before.is_whitespace() => return false,
+            '$' => return true,
+            _ => {}
+        }
+        before = c;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lines(text: &str) -> Vec<(String, String, usize)> {
+        let (assignments, faults) = parse(text);
+        assert_eq!(faults, []);
+        assignments.into_iter().map(|a| (a.name, a.value, a.line)).collect()
+    }
+
+    fn one(name: &str, value: &str, line: usize) -> (String, String, usize) {
+        (name.to_owned(), value.to_owned(), line)
+    }
+
+    #[test]
+    fn assignments_know_their_line() {
+        let text = "\u{feff}# comment\n\nA=1\r\n  # another\nexport B='two\nlines'\n\nC=\"x\" # why\nD=";
+        assert_eq!(lines(text), [one("A", "1", 3), one("B", "two\nlines", 5), one("C", "x", 8), one("D", "", 9)]);
+    }
+
+    #[test]
+    fn faults_know_their_line_and_do_not_hide_what_follows() {
+        let (assignments, faults) = parse("A=1\nnot an assignment\nB=2\n\n1C=3\n");
+        assert_eq!(assignments.len(), 2);
+        assert_eq!(faults, [Fault { line: 2 }, Fault { line: 5 }]);
+    }
+
+    #[test]
+    fn an_open_quote_is_reported_where_it_opens() {
+        let (assignments, faults) = parse("A=1\n# c\nB=\"open\nC=3\n");
+        assert_eq!(assignments.len(), 1);
+        assert_eq!(faults, [Fault { line: 3 }]);
+    }
+
+    #[test]
+    fn dollars_are_noticed() {
+        for (text, expected) in [
+            ("A=pa$word", true),
+            ("A=\"pa${word}\"", true),
+            ("A='pa$word'", false),
+            ("A=pa\\$word", false),
+            ("A=x # costs $5", false),
+            ("A='it'\"${x}\"", true),
+        ] {
+            assert_eq!(parse(text).0[0].substituted, expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn anything_is_read_without_a_panic(text in "(?s).{0,200}") {
+            let count = text.lines().count().max(1);
+            let (assignments, faults) = parse(&text);
+            prop_assert!(assignments.iter().all(|a| (1..=count).contains(&a.line)));
+            prop_assert!(faults.iter().all(|f| (1..=count).contains(&f.line)));
+        }
+
+        #[test]
+        fn single_quotes_keep_every_value(values in prop::collection::vec("[^'\\\\]{0,40}", 1..6)) {
+            let text: String = values.iter().map(|value| format!("A='{value}'\n")).collect();
+            let (assignments, faults) = parse(&text);
+            prop_assert!(faults.is_empty());
+            prop_assert_eq!(assignments.into_iter().map(|a| a.value).collect::<Vec<_>>(), values);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Configuration: where settings come from, what they may be, and every problem at once.
+//!
+//! May depend on nothing of ours. Owns three invariants: a setting exists in one table only ([`SETTINGS`]), from which
+//! reading, `config show`, the command line and `docs/configuration.md` are derived; the process environment is read,
+//! never written; and no secret leaves through `Debug`, a problem or a rendering.
+//!
+//! To add a setting: add a `static` and its entry in `SETTINGS` (`setting.rs`), read it in `assemble.rs` into a typed field,
+//! then run `cargo run -- config markdown > docs/configuration.md`.
+
+mod assemble;
+mod credential;
+mod database;
+mod document;
+mod env_file;
+mod flag;
+mod problem;
+mod setting;
+mod settings;
+mod source;
+
+pub use assemble::{Entry, Reading, load, read};
+pub use credential::{Credential, MIN_TOKEN_LENGTH, is_credential_name, sha256};
+pub use database::{Database, Postgres, SslMode};
+pub use document::to_markdown;
+pub use flag::Flags;
+pub use problem::{ConfigError, Problem};
+pub use setting::{DefaultValue, Kind, LANGUAGES, SETTINGS, Section, Setting, setting};
+pub use settings::{
+    Auth, Client, Environment, Http, Log, LogFormat, LogLevel, LogPrefix, Settings, Summary, reachable,
+};
+pub use source::{Origin, Sources};
+
+#[cfg(test)]
+mod tests;

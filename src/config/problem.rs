@@ -1,0 +1,141 @@
+//! What is wrong with the configuration, said once and completely.
+
+use std::fmt;
+
+/// One thing that is wrong. Holds nothing secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Setting or file which is wrong.
+    pub name: String,
+    /// The value, or a word in the place of a secret one; none when it is missing.
+    pub value: Option<String>,
+    /// Where the value came from.
+    pub origin: Option<String>,
+    /// What a right value looks like, as a phrase.
+    pub expected: String,
+    /// What to do, as a sentence.
+    pub remedy: String,
+}
+
+/// Every problem that was found; never empty. `Display` is the block which people read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    pub(super) fn new(problems: Vec<Problem>) -> Self {
+        Self { problems }
+    }
+
+    /// The problems, in the order of the documents.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.problems.len() {
+            1 => write!(f, "The configuration has a problem:")?,
+            count => write!(f, "The configuration has {count} problems:")?,
+        }
+        for (index, problem) in self.problems.iter().enumerate() {
+            let value = problem.value.as_deref().unwrap_or("(not set)");
+            write!(f, "\n\n{:>3}. {}\n     value     {value}", index + 1, problem.name)?;
+            if let Some(origin) = &problem.origin {
+                write!(f, "\n     from      {origin}")?;
+            }
+            write!(f, "\n     expected  {}\n     to do     {}", problem.expected, problem.remedy)?;
+        }
+        Ok(())
+    }
+}
+
+/// Longest part of a value that is shown.
+const SHOWN: usize = 120;
+
+/// A value as it may be shown: quoted, on one line, cut, and without the user part of an address that was put into the
+/// wrong setting.
+pub(super) fn shown(value: &str, secret: bool) -> String {
+    if secret {
+        return HIDDEN.to_owned();
+    }
+    let mut text: String = without_userinfo(value).escape_debug().collect();
+    if let Some((cut, _)) = text.char_indices().nth(SHOWN) {
+        text.truncate(cut);
+        text.push('…');
+    }
+    format!("\"{text}\"")
+}
+
+/// What stands in the place of a secret.
+pub(super) const HIDDEN: &str = "(hidden)";
+
+/// `scheme://user:password@host` becomes `scheme://***@host`.
+pub(super) fn without_userinfo(value: &str) -> String {
+    match value.split_once("://") {
+        Some((scheme, rest)) => match rest.rsplit_once('@') {
+            Some((_, host)) => format!("{scheme}://***@{host}"),
+            None => value.to_owned(),
+        },
+        None => value.to_owned(),
+    }
+}
+
+/// Up to two of the candidates which are nearest to a mistyped name, as a question.
+pub(super) fn did_you_mean<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
+    let stem = |name: &str| name.strip_prefix("MEMORY_").unwrap_or(name).to_ascii_uppercase();
+    let wanted = stem(name);
+    let mut near: Vec<(usize, &str)> = candidates
+        .map(|candidate| (distance(&wanted, &stem(candidate)), candidate))
+        .filter(|(distance, candidate)| *distance * 2 <= wanted.len().max(stem(candidate).len()))
+        .collect();
+    near.sort();
+    let best = near.first()?.0;
+    let names: Vec<&str> =
+        near.iter().filter(|(distance, _)| *distance == best).map(|(_, name)| *name).take(2).collect();
+    Some(format!("Did you mean {}?", names.join(" or ")))
+}
+
+/// Levenshtein distance in bytes; names are ASCII.
+fn distance(left: &str, right: &str) -> usize {
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, l) in left.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, r) in right.bytes().enumerate() {
+            let replaced = diagonal + usize::from(l != r);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_counts_edits() {
+        assert_eq!(distance("LISTEN", "LISTEN"), 0);
+        assert_eq!(distance("LISTEM", "LISTEN"), 1);
+        assert_eq!(distance("", "ABC"), 3);
+        assert_eq!(distance("KITTEN", "SITTING"), 3);
+    }
+
+    #[test]
+    fn userinfo_is_taken_out() {
+        assert_eq!(without_userinfo("postgres://u:p@ss@h/db"), "postgres://***@h/db");
+        assert_eq!(without_userinfo("http://h/x"), "http://h/x");
+        assert_eq!(without_userinfo("plain"), "plain");
+    }
+
+    #[test]
+    fn shown_values_are_one_short_line() {
+        assert_eq!(shown("a\nb\u{1b}[31m", false), "\"a\\nb\\u{1b}[31m\"");
+        assert_eq!(shown("hunter2", true), HIDDEN);
+        assert!(shown(&"é".repeat(1000), false).chars().count() < 130);
+    }
+}

@@ -1,0 +1,189 @@
+//! The use cases of the memory. Every way in (tools, command line, later the web page) calls these, with the same
+//! parameters, the same validation and the same answers.
+//!
+//! Depends on `domain` and the traits of `store`. A use case is a file with `FooParams`, `FooOutput` and an
+//! `Engine::foo`; it validates everything before the first write.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use crate::domain::{Analyzer, Clock, Invalid, Scope};
+use crate::store::{Store, StoreError};
+
+mod forget;
+mod get;
+mod recall;
+mod recall_note;
+mod remember;
+mod status;
+mod update;
+mod view;
+
+pub use forget::{ForgetOutput, ForgetParams, Mode};
+pub use get::{GetOutput, GetParams, HistoryView};
+pub use recall::{Hit, RecallOutput, RecallParams, Why};
+pub use recall_note::RecallNotes;
+pub use remember::{Indexed, RememberItem, RememberOutput, RememberParams, StoredView};
+pub use status::{StatusOutput, StatusParams};
+pub use update::{Feedback, UpdateOutput, UpdateParams};
+pub use view::MemoryView;
+
+/// The use cases over one store.
+pub struct Engine {
+    store: Arc<dyn Store>,
+    analyzer: Arc<Analyzer>,
+    clock: Arc<dyn Clock>,
+    notes: RecallNotes,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("analyzer", &self.analyzer).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// An engine on a store whose lexical index uses `analyzer`.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, analyzer: Arc<Analyzer>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, analyzer, clock, notes: RecallNotes::default() }
+    }
+
+    /// What recall returned since the last flush.
+    #[must_use]
+    pub fn recall_notes(&self) -> &RecallNotes {
+        &self.notes
+    }
+}
+
+/// Why a use case did nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The caller's arguments.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The store's answer.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl From<StoreError> for EngineError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Invalid(invalid) => Self::Invalid(invalid),
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl EngineError {
+    /// A stable code for programs; the sentence may change, this may not.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid_argument",
+            Self::Store(error) => match error {
+                StoreError::NotFound { .. } => "not_found",
+                StoreError::VersionConflict { .. } => "version_conflict",
+                StoreError::IdempotencyConflict { .. } => "idempotency_conflict",
+                StoreError::TurnExists { .. } => "turn_exists",
+                StoreError::AlreadySuperseded { .. } => "already_superseded",
+                StoreError::Unavailable { .. } => "database_unavailable",
+                StoreError::InUse { .. } | StoreError::Setup { .. } => "database_setup",
+                _ => "internal",
+            },
+        }
+    }
+
+    /// What the caller can do about it; completes the sentence of `Display`.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self.code() {
+            "invalid_argument" => "Correct the argument and call again; nothing was stored.",
+            "not_found" => "Find the id with recall, or with get and include_deleted; nothing was changed.",
+            "version_conflict" => "Read the memory again with get, then repeat the update with the version it has now.",
+            "idempotency_conflict" => "Use a new idempotency_key for new content; nothing was stored.",
+            "turn_exists" => "Use the next free turn number, or update the stored turn; nothing was stored.",
+            "already_superseded" => "Supersede the newer memory instead; nothing was stored.",
+            "database_unavailable" => {
+                "The service recovers by itself; call again in some seconds, with an idempotency_key for a write."
+            }
+            "database_setup" => "A person has to look at the service's log.",
+            _ => "This is a defect; the service's log has the details under this request's id.",
+        }
+    }
+}
+
+/// One call of a use case: for whom, and what it cost.
+#[derive(Debug)]
+pub struct Call {
+    /// Projects of the caller.
+    pub scope: Scope,
+    database_micros: AtomicU64,
+    rows: AtomicU64,
+    hits: AtomicU64,
+}
+
+impl Call {
+    /// A call in `scope`.
+    #[must_use]
+    pub fn new(scope: Scope) -> Self {
+        Self { scope, database_micros: AtomicU64::new(0), rows: AtomicU64::new(0), hits: AtomicU64::new(0) }
+    }
+
+    /// Awaits a store method and adds its time to the call's account.
+    async fn database<T>(&self, method: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let start = Instant::now();
+        let result = method.await;
+        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.database_micros.fetch_add(micros, Ordering::Relaxed);
+        result
+    }
+
+    fn count_rows(&self, rows: usize) {
+        self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    fn count_hits(&self, hits: usize) {
+        self.hits.fetch_add(hits as u64, Ordering::Relaxed);
+    }
+
+    /// Time spent in the store.
+    #[must_use]
+    pub fn database_time(&self) -> Duration {
+        Duration::from_micros(self.database_micros.load(Ordering::Relaxed))
+    }
+
+    /// Memories read or written.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// Hits of a recall.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+}
+
+/// Reads ids, naming the one that is none.
+fn parse_ids(field: &str, ids: &[String]) -> Result<Vec<Uuid>, Invalid> {
+    crate::domain::validate::count(field, ids.len(), crate::domain::validate::MAX_IDS)?;
+    let mut parsed = Vec::with_capacity(ids.len());
+    for (index, id) in ids.iter().enumerate() {
+        let id = parse_id(&format!("{field}[{index}]"), id)?;
+        if !parsed.contains(&id) {
+            parsed.push(id);
+        }
+    }
+    Ok(parsed)
+}
+
+fn parse_id(field: &str, id: &str) -> Result<Uuid, Invalid> {
+    Uuid::parse_str(id.trim())
+        .map_err(|_| Invalid::new(field, id, "the id of a memory, as remember and recall return it"))
+}

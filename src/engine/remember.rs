@@ -1,0 +1,211 @@
+//! Storing memories.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::{Call, Engine, EngineError, parse_ids};
+use crate::domain::memory::{Episode, Kind, NewMemory};
+use crate::domain::validate::{self, Invalid};
+use crate::store::{Idempotency, Remember};
+
+/// What to store.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RememberParams {
+    /// 1 to 500 memories; all are stored, or none.
+    #[schemars(length(min = 1, max = 500))]
+    pub items: Vec<RememberItem>,
+    /// Any unique text; repeating the call with it stores nothing twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+}
+
+/// One memory.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub struct RememberItem {
+    /// Self-contained text, up to 64 KiB.
+    pub content: String,
+    /// dialogue: one turn verbatim; note: fact, preference, decision; insight: conclusion from sources; episode: attempt with lesson.
+    #[serde(default)]
+    pub kind: Kind,
+    /// Labels to filter by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// 0 to 1, default 0.5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub importance: Option<f64>,
+    /// Any JSON object.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
+    /// When it happened (RFC 3339 or date); default now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occurred_at: Option<String>,
+    /// When it stops being true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<String>,
+    /// Conversation it is from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// dialogue: number of the turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<i64>,
+    /// Who said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speaker: Option<String>,
+    /// episode: what was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub situation: Option<String>,
+    /// episode: -1 failed to 1 succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<f64>,
+    /// episode: what to do next time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lesson: Option<String>,
+    /// Ids it rests on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
+    /// Ids it replaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supersedes: Vec<String>,
+}
+
+/// What was stored.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct RememberOutput {
+    /// One entry an item, in order.
+    pub memories: Vec<StoredView>,
+    /// How many are new; the others were there already.
+    pub created: usize,
+    /// What finds them from now on.
+    pub indexed: Indexed,
+}
+
+/// Where an item is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct StoredView {
+    /// Id.
+    pub id: String,
+    /// False: the same was stored before.
+    pub created: bool,
+}
+
+/// State of the indexes for what was stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Indexed {
+    /// By words.
+    pub lexical: bool,
+    /// By meaning.
+    pub semantic: bool,
+}
+
+impl Engine {
+    /// Stores a batch, all or nothing. When it returns, the memories are durable and found by their words.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] names the first item and field that is refused.
+    pub async fn remember(&self, call: &Call, params: RememberParams) -> Result<RememberOutput, EngineError> {
+        let now = self.clock.now();
+        if params.items.is_empty() {
+            return Err(Invalid::new("items", "[]", "at least one memory").into());
+        }
+        validate::count("items", params.items.len(), validate::MAX_BATCH)?;
+        let idempotency = match &params.idempotency_key {
+            None => None,
+            Some(key) => {
+                validate::text("idempotency_key", key, validate::MAX_NAME_BYTES)?;
+                let request = serde_json::to_vec(&params.items).expect("items are plain data, which always serialises");
+                Some(Idempotency { key: key.clone(), request_hash: Sha256::digest(request).into() })
+            }
+        };
+        let mut items = Vec::with_capacity(params.items.len());
+        for (index, item) in params.items.into_iter().enumerate() {
+            items.push(self.accept(item, now).map_err(|invalid| invalid.within(format!("items[{index}]")))?);
+        }
+        call.count_rows(items.len());
+        let command = Remember { items, idempotency, now };
+        let stored = call.database(self.store.remember(&call.scope, command)).await?;
+        Ok(RememberOutput {
+            created: stored.iter().filter(|item| item.created).count(),
+            memories: stored.iter().map(|s| StoredView { id: s.id.to_string(), created: s.created }).collect(),
+            indexed: Indexed { lexical: true, semantic: false },
+        })
+    }
+
+    fn accept(&self, item: RememberItem, now: DateTime<Utc>) -> Result<NewMemory, Invalid> {
+        validate::text("content", &item.content, validate::MAX_CONTENT_BYTES)?;
+        validate::metadata("metadata", &item.metadata)?;
+        for (field, name) in [("session", &item.session), ("speaker", &item.speaker)] {
+            if let Some(name) = name {
+                validate::text(field, name, validate::MAX_NAME_BYTES)?;
+            }
+        }
+        let kind = item.kind;
+        if let Some(turn) = item.turn {
+            only_for(kind, Kind::Dialogue, "turn", &turn.to_string())?;
+            if turn < 0 {
+                return Err(Invalid::new("turn", turn.to_string(), "a number of at least 0"));
+            }
+            if item.session.is_none() {
+                return Err(Invalid::new("session", "", "the conversation that the turn belongs to"));
+            }
+        }
+        let episode = match kind {
+            Kind::Episode => Some(accept_episode(item.situation, item.outcome, item.lesson)?),
+            _ => {
+                for (field, value) in [("situation", &item.situation), ("lesson", &item.lesson)] {
+                    if let Some(value) = value {
+                        only_for(kind, Kind::Episode, field, value)?;
+                    }
+                }
+                if let Some(outcome) = item.outcome {
+                    only_for(kind, Kind::Episode, "outcome", &outcome.to_string())?;
+                }
+                None
+            }
+        };
+        Ok(NewMemory {
+            id: self.clock.new_id(),
+            kind,
+            tags: validate::tags("tags", &item.tags)?,
+            importance: validate::number("importance", item.importance.unwrap_or(0.5), 0.0, 1.0)?,
+            metadata: item.metadata,
+            occurred_at: item.occurred_at.map_or(Ok(now), |at| validate::past_time("occurred_at", &at, now))?,
+            valid_until: item.valid_until.map(|at| validate::time("valid_until", &at)).transpose()?,
+            content: item.content,
+            session: item.session,
+            turn: item.turn,
+            speaker: item.speaker,
+            episode,
+            sources: parse_ids("sources", &item.sources)?,
+            supersedes: parse_ids("supersedes", &item.supersedes)?,
+        })
+    }
+}
+
+fn only_for(kind: Kind, wanted: Kind, field: &str, value: &str) -> Result<(), Invalid> {
+    if kind == wanted {
+        return Ok(());
+    }
+    Err(Invalid::new(field, value, format!("no {field} for kind {kind}: it belongs to kind {wanted}")))
+}
+
+fn accept_episode(situation: Option<String>, outcome: Option<f64>, lesson: Option<String>) -> Result<Episode, Invalid> {
+    let required = |field: &str, value: Option<String>| {
+        let value = value.unwrap_or_default();
+        validate::text(field, &value, validate::MAX_EPISODE_BYTES)?;
+        Ok::<_, Invalid>(value)
+    };
+    let outcome = outcome.ok_or_else(|| Invalid::new("outcome", "", "how the attempt ended, from -1 to 1"))?;
+    Ok(Episode {
+        situation: required("situation", situation)?,
+        outcome: validate::number("outcome", outcome, -1.0, 1.0)?,
+        lesson: required("lesson", lesson)?,
+    })
+}

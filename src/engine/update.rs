@@ -1,0 +1,129 @@
+//! Changing a memory.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Call, Engine, EngineError, MemoryView, parse_id};
+use crate::domain::memory::Patch;
+use crate::domain::validate::{self, Invalid};
+use crate::store::Update;
+
+/// What to change; absent fields stay.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateParams {
+    /// Id.
+    pub id: String,
+    /// The version you read; refuses the update when somebody changed it since.
+    #[serde(default)]
+    pub expected_version: Option<i64>,
+    /// New text.
+    #[serde(default)]
+    pub content: Option<String>,
+    /// All tags anew.
+    #[serde(default)]
+    pub tags: Option<Vec<String>>,
+    /// 0 to 1.
+    #[serde(default)]
+    pub importance: Option<f64>,
+    /// Merged; null removes a key.
+    #[serde(default)]
+    pub metadata: Option<Map<String, Value>>,
+    /// RFC 3339 or date.
+    #[serde(default)]
+    pub occurred_at: Option<String>,
+    /// When it stops being true; null: never.
+    #[serde(default, deserialize_with = "present")]
+    pub valid_until: Option<Option<String>>,
+    /// episode
+    #[serde(default)]
+    pub situation: Option<String>,
+    /// episode
+    #[serde(default)]
+    pub outcome: Option<f64>,
+    /// episode
+    #[serde(default)]
+    pub lesson: Option<String>,
+    /// Whether it was of use.
+    #[serde(default)]
+    pub feedback: Option<Feedback>,
+    /// Why; kept in the history.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// A vote on a recalled memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Feedback {
+    /// It helped.
+    Helpful,
+    /// It did not.
+    NotHelpful,
+}
+
+/// The memory as it is now.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct UpdateOutput {
+    /// The memory.
+    pub memory: MemoryView,
+}
+
+/// Tells an absent field from null.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+impl Engine {
+    /// Patches a memory; history keeps what was, and changed text is found at once.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`], not found, or a version conflict which names the current version.
+    pub async fn update(&self, call: &Call, params: UpdateParams) -> Result<UpdateOutput, EngineError> {
+        let now = self.clock.now();
+        let id = parse_id("id", &params.id)?;
+        if let Some(version) = params.expected_version.filter(|version| *version < 1) {
+            return Err(
+                Invalid::new("expected_version", version.to_string(), "the version of the memory, 1 or more").into()
+            );
+        }
+        if let Some(content) = &params.content {
+            validate::text("content", content, validate::MAX_CONTENT_BYTES)?;
+        }
+        for (field, text) in [("situation", &params.situation), ("lesson", &params.lesson)] {
+            if let Some(text) = text {
+                validate::text(field, text, validate::MAX_EPISODE_BYTES)?;
+            }
+        }
+        if let Some(reason) = &params.reason {
+            validate::text("reason", reason, validate::MAX_REASON_BYTES)?;
+        }
+        if let Some(metadata) = &params.metadata {
+            validate::metadata("metadata", metadata)?;
+        }
+        let patch = Patch {
+            tags: params.tags.map(|tags| validate::tags("tags", &tags)).transpose()?,
+            importance: params.importance.map(|value| validate::number("importance", value, 0.0, 1.0)).transpose()?,
+            metadata: params.metadata,
+            occurred_at: params.occurred_at.map(|at| validate::past_time("occurred_at", &at, now)).transpose()?,
+            valid_until: match params.valid_until {
+                None => None,
+                Some(until) => Some(until.map(|at| validate::time("valid_until", &at)).transpose()?),
+            },
+            outcome: params.outcome.map(|value| validate::number("outcome", value, -1.0, 1.0)).transpose()?,
+            content: params.content,
+            situation: params.situation,
+            lesson: params.lesson,
+            helpful: params.feedback.map(|vote| vote == Feedback::Helpful),
+        };
+        if patch == Patch::default() {
+            return Err(Invalid::new("update", "{}", "at least one field to change, or feedback").into());
+        }
+        call.count_rows(1);
+        let command = Update { id, expected_version: params.expected_version, patch, reason: params.reason, now };
+        let memory = call.database(self.store.update(&call.scope, command)).await?;
+        Ok(UpdateOutput { memory: MemoryView::new(memory, call.scope.project()) })
+    }
+}

@@ -1,0 +1,129 @@
+//! A memory as callers see it.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::domain::{Kind, Memory};
+
+/// A stored memory. Absent fields are empty. The schema names what is always there; the rest is told in
+/// `docs/tools.md`, since every word of a schema is read by a model in every conversation.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct MemoryView {
+    /// Id.
+    pub id: String,
+    /// Kind.
+    pub kind: Kind,
+    /// Text.
+    pub content: String,
+    /// Project, where it is not the caller's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub project: Option<String>,
+    /// Tags.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub tags: Vec<String>,
+    /// 0 to 1.
+    pub importance: f64,
+    /// The caller's own data.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    #[schemars(skip)]
+    pub metadata: Map<String, Value>,
+    /// When it happened.
+    pub occurred_at: String,
+    /// When it was stored.
+    pub created_at: String,
+    /// When it last changed, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub updated_at: Option<String>,
+    /// End of validity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub valid_until: Option<String>,
+    /// What replaced it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub superseded_by: Option<String>,
+    /// When it was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub deleted_at: Option<String>,
+    /// For update's expected_version.
+    pub version: i64,
+    /// Conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub session: Option<String>,
+    /// Place in the conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub turn: Option<i64>,
+    /// Who said it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub speaker: Option<String>,
+    /// Episode: what was tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub situation: Option<String>,
+    /// Episode: -1 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub outcome: Option<f64>,
+    /// Episode: what to do next time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub lesson: Option<String>,
+    /// Ids it rests on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub sources: Vec<String>,
+}
+
+impl MemoryView {
+    /// The view of `memory` for a caller whose own project is `own_project`.
+    #[must_use]
+    pub fn new(memory: Memory, own_project: &str) -> Self {
+        let (situation, outcome, lesson) =
+            memory.episode.map_or((None, None, None), |e| (Some(e.situation), Some(e.outcome), Some(e.lesson)));
+        Self {
+            id: memory.id.to_string(),
+            kind: memory.kind,
+            content: memory.content,
+            project: Some(memory.project).filter(|project| project != own_project),
+            tags: memory.tags,
+            importance: memory.importance,
+            metadata: memory.metadata,
+            occurred_at: timestamp(memory.occurred_at),
+            updated_at: (memory.updated_at != memory.created_at).then(|| timestamp(memory.updated_at)),
+            created_at: timestamp(memory.created_at),
+            valid_until: memory.valid_until.map(timestamp),
+            superseded_by: memory.superseded_by.map(|id| id.to_string()),
+            deleted_at: memory.deleted_at.map(timestamp),
+            version: memory.version,
+            session: memory.session,
+            turn: memory.turn,
+            speaker: memory.speaker,
+            situation,
+            outcome,
+            lesson,
+            sources: memory.sources.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// How many characters of text a model reads in it.
+    #[must_use]
+    pub fn chars(&self) -> usize {
+        let extra = [&self.situation, &self.lesson];
+        self.content.chars().count() + extra.into_iter().flatten().map(|text| text.chars().count()).sum::<usize>()
+    }
+}
+
+/// RFC 3339 in UTC, without a fraction where there is none.
+pub(super) fn timestamp(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}

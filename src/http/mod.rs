@@ -1,0 +1,113 @@
+//! The HTTP face: `/mcp`, `/health/live`, `/health/ready`; identity, limits, timeouts; the listener.
+//!
+//! Depends on `mcp`, `lifecycle`, `domain` and the types of `config`. Owns the invariant that nobody reaches a tool
+//! without an identity.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use serde_json::json;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
+
+use crate::config::Http;
+use crate::domain::Clock;
+use crate::lifecycle::{Readiness, Supervisor};
+use crate::mcp::{MemoryServer, RequestId};
+
+mod auth;
+#[cfg(debug_assertions)]
+mod fault;
+mod health;
+mod listener;
+mod probe;
+
+pub use auth::Gate;
+#[cfg(debug_assertions)]
+pub use fault::Fault;
+pub use listener::{Listener, MAX_CONNECTIONS};
+pub use probe::self_probe;
+
+/// What the router is made of.
+pub struct Parts {
+    /// The tools.
+    pub server: MemoryServer,
+    /// Who may use them.
+    pub gate: Gate,
+    /// What `/health/ready` says.
+    pub readiness: Readiness,
+    /// Knows the heartbeats, which `/health/live` judges, and ends open streams.
+    pub supervisor: Supervisor,
+    /// Names requests.
+    pub clock: Arc<dyn Clock>,
+    /// What tests let fail.
+    #[cfg(debug_assertions)]
+    pub fault: Fault,
+}
+
+/// The router with all of its layers.
+pub fn router(settings: &Http, parts: Parts) -> Router {
+    let mut protocol = StreamableHttpServerConfig::default()
+        .with_legacy_session_mode(false)
+        .with_json_response(true)
+        .with_allowed_hosts(&settings.allowed_hosts)
+        .with_allowed_origins(&settings.allowed_origins)
+        .enforce_origin_validation()
+        .with_max_request_body_bytes(settings.max_body_bytes)
+        // Not the token of the stop: it would take the answer from requests which a drain lets end.
+        .with_cancellation_token(parts.supervisor.aborting().clone());
+    // Streams carry nothing here: a client that opens one learns at once that there is none to wait for.
+    protocol.sse_retry = None;
+    let server = parts.server;
+    let protocol =
+        StreamableHttpService::new(move || Ok(server.clone()), Arc::new(NeverSessionManager::default()), protocol);
+    let health = health::Health { readiness: parts.readiness, supervisor: parts.supervisor };
+    // Tools have their own, shorter limit, and answer in the words of the protocol; this one is for slow bodies.
+    let timeout = settings.request_timeout + std::time::Duration::from_secs(5);
+    let mcp = Router::new().route_service("/mcp", protocol);
+    #[cfg(debug_assertions)]
+    let mcp = mcp.layer(middleware::from_fn_with_state(Arc::new(parts.fault), fault::inject));
+    mcp.layer(middleware::from_fn_with_state(Arc::new(parts.gate), auth::authenticate))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .with_state(health)
+        .fallback(not_found)
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, timeout))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(parts.clock, name_request))
+}
+
+/// Gives the request an id, which the answer and the log carry.
+async fn name_request(State(clock): State<Arc<dyn Clock>>, mut request: Request, next: Next) -> Response {
+    let id: Arc<str> = clock.new_id().to_string().into();
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let mut response = next.run(request).await;
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+    response
+}
+
+async fn not_found() -> Response {
+    problem(StatusCode::NOT_FOUND, "there is nothing here; MCP is at /mcp, health at /health/live and /health/ready")
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response<Body> {
+    problem(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "this is a defect of the service; its log has the place under the request's id",
+    )
+}
+
+/// An error in JSON with a sentence on what to do.
+fn problem(status: StatusCode, sentence: &str) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], json!({ "error": sentence }).to_string()).into_response()
+}

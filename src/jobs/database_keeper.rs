@@ -1,0 +1,101 @@
+//! Prepares the database, as often as it takes, and watches it from then on. The service stays up without it.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::lifecycle::{Condition, Role, Supervisor};
+use crate::store::{DatabaseInfo, Store, StoreError};
+
+/// Between two looks at a database that answers.
+const PERIOD: Duration = Duration::from_secs(2);
+/// Longest pause between two attempts at one that does not.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// Longest look; the store itself is bounded too.
+const LONGEST_LOOK: Duration = Duration::from_secs(15);
+/// A migration of a large database takes its time; beyond this the loop counts as stuck.
+const MAX_AGE: Duration = Duration::from_secs(600);
+
+/// Spawns the keeper; `condition` is what `/health/ready` says about the database.
+pub fn keep_database(supervisor: &Supervisor, store: Arc<dyn Store>, condition: Condition) {
+    let heartbeat = supervisor.heartbeat("database keeper", Role::Essential, MAX_AGE);
+    let stopping = supervisor.stopping().clone();
+    supervisor.spawn("database keeper", Role::Essential, async move {
+        let mut keeper = Keeper { store, condition, prepared: false, lost_since: None };
+        let mut pause = Duration::from_millis(200);
+        loop {
+            heartbeat.beat();
+            let well = tokio::select! {
+                () = stopping.cancelled() => return Ok::<(), StoreError>(()),
+                well = keeper.look() => well,
+            };
+            pause = if well { PERIOD } else { (pause * 2).min(MAX_PAUSE) };
+            tokio::select! {
+                () = stopping.cancelled() => return Ok(()),
+                () = heartbeat.idle(tokio::time::sleep(pause)) => {}
+            }
+            if well {
+                pause = Duration::from_millis(200);
+            }
+        }
+    });
+}
+
+struct Keeper {
+    store: Arc<dyn Store>,
+    condition: Condition,
+    prepared: bool,
+    lost_since: Option<Instant>,
+}
+
+impl Keeper {
+    /// Prepares the database if that has not succeeded yet, otherwise asks it for a sign of life.
+    async fn look(&mut self) -> bool {
+        let result = if self.prepared {
+            tokio::time::timeout(LONGEST_LOOK, self.store.info()).await.unwrap_or_else(|_| Err(too_slow()))
+        } else {
+            match self.store.prepare().await {
+                Ok(()) => self.store.info().await,
+                Err(error) => Err(error),
+            }
+        };
+        match result {
+            Ok(info) => self.found(&info),
+            Err(error) => self.missed(&error),
+        }
+    }
+
+    fn found(&mut self, info: &DatabaseInfo) -> bool {
+        let at = format!("{} {}, {}", info.backend, info.version, info.name);
+        if !self.prepared {
+            tracing::info!(
+                backend = info.backend,
+                database = info.name,
+                schema = info.schema_version,
+                "the database is ready"
+            );
+        } else if let Some(since) = self.lost_since {
+            tracing::info!(seconds = since.elapsed().as_secs(), "the database is back");
+        }
+        self.prepared = true;
+        self.lost_since = None;
+        self.condition.met(&at);
+        true
+    }
+
+    fn missed(&mut self, error: &StoreError) -> bool {
+        // Once per outage: the readiness check tells the rest.
+        if self.lost_since.is_none() {
+            tracing::error!(error = error as &dyn Error, "no database: tools answer with an error until it is back");
+            self.lost_since = Some(Instant::now());
+        }
+        self.condition.unmet(&error.to_string());
+        false
+    }
+}
+
+fn too_slow() -> StoreError {
+    StoreError::Unavailable { reason: format!("no answer within {} s", LONGEST_LOOK.as_secs()), source: None }
+}

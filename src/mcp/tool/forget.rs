@@ -1,0 +1,30 @@
+//! `forget`.
+
+use async_trait::async_trait;
+use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+
+use super::{Answer, MemoryTool, ToolError, answer, define, parse};
+use crate::engine::{Call, Engine, ForgetOutput, ForgetParams, Mode};
+
+pub(crate) struct Forget;
+
+#[async_trait]
+impl MemoryTool for Forget {
+    fn definition(&self) -> Tool {
+        define::<ForgetParams, ForgetOutput>(
+            "forget",
+            "Delete memories, restore deleted ones, or purge them for ever. Purge only when the user asks for it.",
+            ToolAnnotations::new().read_only(false).destructive(true).idempotent(true),
+        )
+    }
+
+    async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
+        let output = engine.forget(call, parse(arguments)?).await?;
+        let done = match output.mode {
+            Mode::Delete => "deleted; forget with mode restore brings them back",
+            Mode::Restore => "restored",
+            Mode::Purge => "purged without a trace",
+        };
+        Ok(answer(&output, format!("{} {done}.", output.changed)))
+    }
+}

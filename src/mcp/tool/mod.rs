@@ -1,0 +1,169 @@
+//! The tools. Each file has the description that a model reads and the compact text of an answer; what a tool does is
+//! in the engine.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rmcp::handler::server::common::{schema_for_output, schema_for_type};
+use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::error::ToolError;
+use crate::engine::{Call, Engine, MemoryView};
+
+mod forget;
+mod get;
+mod recall;
+mod remember;
+mod status;
+mod update;
+
+/// Every tool, in the order in which a model sees them.
+pub(super) const ALL: [&dyn MemoryTool; 6] =
+    [&remember::Remember, &recall::Recall, &get::Get, &update::Update, &forget::Forget, &status::Status];
+
+/// An answer in both of its forms.
+pub(super) struct Answer {
+    /// What the output schema describes.
+    pub(super) structured: Value,
+    /// The same for a model, in few words.
+    pub(super) text: String,
+}
+
+/// A tool: how it is described, and how it is run.
+#[async_trait]
+pub(super) trait MemoryTool: Send + Sync {
+    /// Name, description, schemas, hints.
+    fn definition(&self) -> Tool;
+
+    /// Reads the arguments, calls the use case, words the answer.
+    async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError>;
+}
+
+fn define<P: JsonSchema + 'static, O: JsonSchema + 'static>(
+    name: &'static str,
+    description: &'static str,
+    hints: ToolAnnotations,
+) -> Tool {
+    let input = slim(&schema_for_type::<P>(), true);
+    let output = slim(&schema_for_output::<O>(), false);
+    Tool::new(name, description, input).with_raw_output_schema(output).annotate(hints.open_world(false))
+}
+
+/// A schema without what costs a model tokens and tells it nothing: titles, formats of integers, null beside a type
+/// (absent fields are absent), and for outputs, which nobody has to write, descriptions.
+fn slim(schema: &JsonObject, descriptions: bool) -> Arc<JsonObject> {
+    let mut value = Value::Object(schema.clone());
+    prune(&mut value, descriptions, false);
+    match value {
+        Value::Object(object) => Arc::new(object),
+        _ => unreachable!("an object stays an object"),
+    }
+}
+
+fn prune(value: &mut Value, descriptions: bool, names: bool) {
+    match value {
+        Value::Object(object) => {
+            // Below `properties` the keys are names of fields, not words of JSON Schema.
+            if !names {
+                for word in ["$schema", "title", "format", "minimum", "maximum", "default"] {
+                    object.remove(word);
+                }
+                if !descriptions {
+                    object.remove("description");
+                }
+                if let Some(Value::Array(types)) = object.get("type")
+                    && let [single, Value::String(null)] = types.as_slice()
+                    && null == "null"
+                {
+                    let single = single.clone();
+                    object.insert("type".into(), single);
+                }
+                name_variants(object);
+            }
+            for (key, inner) in object {
+                prune(inner, descriptions, !names && (key == "properties" || key == "$defs"));
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| prune(item, descriptions, false)),
+        _ => {}
+    }
+}
+
+/// Turns `oneOf: [{const: "a"}, {const: "b"}]` into `enum: ["a", "b"]`.
+fn name_variants(object: &mut JsonObject) {
+    let names: Option<Vec<Value>> = match object.get("oneOf").or_else(|| object.get("anyOf")) {
+        Some(Value::Array(variants)) => variants
+            .iter()
+            .filter(|variant| variant.get("type") != Some(&Value::from("null")))
+            .map(|variant| variant.get("const").cloned())
+            .collect(),
+        _ => None,
+    };
+    if let Some(names) = names {
+        object.remove("oneOf");
+        object.remove("anyOf");
+        object.insert("type".into(), "string".into());
+        object.insert("enum".into(), names.into());
+    }
+}
+
+/// Reads arguments; the error names the path of the field.
+fn parse<P: DeserializeOwned>(arguments: JsonObject) -> Result<P, ToolError> {
+    serde_path_to_error::deserialize(Value::Object(arguments))
+        .map_err(|error| ToolError::Arguments { path: error.path().to_string(), problem: error.inner().to_string() })
+}
+
+fn answer(output: &impl serde::Serialize, text: String) -> Answer {
+    Answer { structured: serde_json::to_value(output).expect("an output is plain data, which always serialises"), text }
+}
+
+/// One memory in a few lines.
+fn describe(memory: &MemoryView) -> String {
+    // Fractions of a second tell a model nothing.
+    let at = memory.occurred_at.split(['.', 'Z']).next().unwrap_or_default();
+    let mut head = format!("[{} {}] {at}Z", memory.kind, memory.id);
+    let mut add = |label: &str, value: &str| {
+        head.push_str(" · ");
+        head.push_str(label);
+        head.push_str(value);
+    };
+    if let Some(project) = &memory.project {
+        add("project ", project);
+    }
+    if let Some(session) = &memory.session {
+        let turn = memory.turn.map(|turn| format!("#{turn}")).unwrap_or_default();
+        add("session ", &format!("{session}{turn}"));
+    }
+    if !memory.tags.is_empty() {
+        add("tags ", &memory.tags.join(", "));
+    }
+    if memory.version > 1 {
+        add("version ", &memory.version.to_string());
+    }
+    if let Some(id) = &memory.superseded_by {
+        add("superseded by ", id);
+    }
+    if let Some(until) = &memory.valid_until {
+        add("valid until ", until);
+    }
+    if memory.deleted_at.is_some() {
+        add("", "deleted");
+    }
+    let mut text = head;
+    text.push('\n');
+    if let Some(speaker) = &memory.speaker {
+        text.push_str(speaker);
+        text.push_str(": ");
+    }
+    text.push_str(&memory.content);
+    if let (Some(situation), Some(outcome), Some(lesson)) = (&memory.situation, memory.outcome, &memory.lesson) {
+        text.push_str(&format!("\nSituation: {situation}\nOutcome: {outcome}\nLesson: {lesson}"));
+    }
+    if !memory.metadata.is_empty() {
+        text.push_str(&format!("\nMetadata: {}", Value::Object(memory.metadata.clone())));
+    }
+    text
+}

@@ -1,0 +1,31 @@
+//! `remember`.
+
+use async_trait::async_trait;
+use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+
+use super::{Answer, MemoryTool, ToolError, answer, define, parse};
+use crate::engine::{Call, Engine, RememberOutput, RememberParams};
+
+pub(crate) struct Remember;
+
+#[async_trait]
+impl MemoryTool for Remember {
+    fn definition(&self) -> Tool {
+        define::<RememberParams, RememberOutput>(
+            "remember",
+            "Store memories, one or many, all or none. Call it when something is worth knowing in a later conversation. \
+             What is already stored comes back with its id.",
+            ToolAnnotations::new().read_only(false).destructive(false).idempotent(true),
+        )
+    }
+
+    async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
+        let output = engine.remember(call, parse(arguments)?).await?;
+        let mut text = format!("{} of {} stored as new:", output.created, output.memories.len());
+        for memory in &output.memories {
+            text.push_str(if memory.created { "\nnew " } else { "\nalready there " });
+            text.push_str(&memory.id);
+        }
+        Ok(answer(&output, text))
+    }
+}

@@ -1,0 +1,27 @@
+//! `update`.
+
+use async_trait::async_trait;
+use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+
+use super::{Answer, MemoryTool, ToolError, answer, define, describe, parse};
+use crate::engine::{Call, Engine, UpdateOutput, UpdateParams};
+
+pub(crate) struct Update;
+
+#[async_trait]
+impl MemoryTool for Update {
+    fn definition(&self) -> Tool {
+        define::<UpdateParams, UpdateOutput>(
+            "update",
+            "Correct a memory, or say whether it helped. History keeps what was. When a fact changed in the world, \
+             remember the new one with supersedes instead.",
+            ToolAnnotations::new().read_only(false).destructive(false).idempotent(false),
+        )
+    }
+
+    async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
+        let output = engine.update(call, parse(arguments)?).await?;
+        let text = format!("Now at version {}:\n{}", output.memory.version, describe(&output.memory));
+        Ok(answer(&output, text))
+    }
+}

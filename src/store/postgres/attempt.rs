@@ -1,0 +1,185 @@
+//! Repetition of work, bounded in number and time.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use tokio::time::{Instant, error::Elapsed, sleep, timeout_at};
+
+use super::PostgresStore;
+use super::fault::{self, Cause, Fault};
+use super::pool::Lease;
+use crate::store::{Result, StoreError};
+
+/// Time for a method as a whole, waits and repetitions included.
+pub(super) const LIMIT: Duration = Duration::from_secs(5);
+/// Collisions after which the caller may try later.
+const MAX_COLLISIONS: u32 = 6;
+/// Connections that may break under one piece of work. All of an earlier age are replaced after the first.
+const MAX_BROKEN: u32 = 2;
+
+/// What a repetition of the work would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It only reads.
+    Read,
+    /// It changes nothing more, since the new rows have their ids already.
+    Repeatable,
+    /// It would be done twice, if the first commit arrived.
+    Once,
+}
+
+/// The attempts at one piece of work.
+pub(super) struct Attempts<'s> {
+    store: &'s PostgresStore,
+    during: &'static str,
+    effect: Effect,
+    limit: Duration,
+    deadline: Instant,
+    broken: u32,
+    collisions: u32,
+    uncertain: bool,
+}
+
+impl<'s> Attempts<'s> {
+    pub(super) fn new(store: &'s PostgresStore, during: &'static str, effect: Effect) -> Self {
+        Self {
+            store,
+            during,
+            effect,
+            limit: LIMIT,
+            deadline: Instant::now() + LIMIT,
+            broken: 0,
+            collisions: 0,
+            uncertain: false,
+        }
+    }
+
+    /// Large work takes longer.
+    pub(super) fn with_limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self.deadline = Instant::now() + limit;
+        self
+    }
+
+    /// Whether the work collided with somebody else's before.
+    pub(super) fn collided(&self) -> bool {
+        self.collisions > 0
+    }
+
+    pub(super) async fn lease(&self) -> Result<Lease<'s>> {
+        let failure = match timeout_at(self.deadline, self.store.pool.lease()).await {
+            Ok(Ok(lease)) => return Ok(lease),
+            Ok(Err(why)) => fault::no_connection(&self.store.options, why),
+            Err(Elapsed { .. }) => fault::silent(self.limit),
+        };
+        Err(self.finish(failure))
+    }
+
+    pub(super) async fn run<T>(
+        &self,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<Result<T, Fault>, Elapsed> {
+        timeout_at(self.deadline, work).await
+    }
+
+    /// What follows from the outcome of an attempt; `None` means another one.
+    pub(super) async fn judge<T>(
+        &mut self,
+        lease: Lease<'_>,
+        outcome: Result<Result<T, Fault>, Elapsed>,
+    ) -> Option<Result<T>> {
+        let fault = match outcome {
+            Ok(Ok(value)) => {
+                lease.give_back();
+                return Some(Ok(value));
+            }
+            Ok(Err(fault)) => fault,
+            Err(Elapsed { .. }) => {
+                drop(lease);
+                self.store.pool.suspect_all();
+                self.uncertain |= self.effect != Effect::Read;
+                return Some(Err(self.finish(fault::silent(self.limit))));
+            }
+        };
+        let (error, committing) = match fault {
+            Fault::Answer(answer) => {
+                lease.settle().await;
+                return Some(Err(answer));
+            }
+            Fault::Sql(error) => (error, false),
+            Fault::Commit(error) => (error, true),
+        };
+        let again = match fault::cause(&error) {
+            Cause::Broken => {
+                drop(lease);
+                self.store.pool.suspect_all();
+                self.broken += 1;
+                self.uncertain |= match self.effect {
+                    Effect::Read => false,
+                    Effect::Repeatable => true,
+                    Effect::Once => committing,
+                };
+                let lost = self.effect == Effect::Once && committing;
+                !lost && self.broken < MAX_BROKEN
+            }
+            Cause::Collision => {
+                lease.settle().await;
+                self.collisions += 1;
+                self.again().await
+            }
+            Cause::Other => {
+                lease.settle().await;
+                false
+            }
+        };
+        if again {
+            tracing::debug!(during = self.during, %error, "repeating");
+            return None;
+        }
+        Some(Err(self.finish(fault::translate(&self.store.options, self.during, error))))
+    }
+
+    async fn again(&self) -> bool {
+        if self.collisions >= MAX_COLLISIONS {
+            return false;
+        }
+        let pause = Duration::from_millis(2 << self.collisions);
+        if Instant::now() + pause >= self.deadline {
+            return false;
+        }
+        sleep(pause).await;
+        true
+    }
+
+    fn finish(&self, error: StoreError) -> StoreError {
+        if self.uncertain { fault::uncertain(error) } else { error }
+    }
+}
+
+/// Runs `$work` on a connection until it succeeds, fails for good, or the time is over. A macro, because the future
+/// of the work borrows the connection, which no closure type can say and stay `Send`.
+macro_rules! attempt {
+    ($attempts:ident, $connection:ident => $work:expr) => {
+        loop {
+            let mut lease = $attempts.lease().await?;
+            let outcome = {
+                let $connection: &mut sqlx::PgConnection = lease.connection();
+                $attempts.run($work).await
+            };
+            if let Some(result) = $attempts.judge(lease, outcome).await {
+                break result;
+            }
+        }
+    };
+}
+pub(super) use attempt;
+
+/// Ends a transaction; its failures are told apart from those of statements.
+pub(super) async fn commit(transaction: sqlx::Transaction<'_, sqlx::Postgres>) -> Result<(), Fault> {
+    transaction.commit().await.map_err(Fault::Commit)
+}
+
+/// Begins one.
+pub(super) async fn begin(connection: &mut PgConnection) -> Result<sqlx::Transaction<'_, sqlx::Postgres>, Fault> {
+    Ok(sqlx::Connection::begin(connection).await?)
+}

@@ -1,0 +1,178 @@
+//! What went wrong, in the words of [`StoreError`]: the one place that reads the driver's errors.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+
+use super::pool::NoConnection;
+use crate::store::StoreError;
+
+/// How an attempt to do some work failed.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The store's answer is an error; the database is fine.
+    Answer(StoreError),
+    /// A statement failed. Nothing of it remains, unless the connection broke.
+    Sql(sqlx::Error),
+    /// The commit failed. Where the connection broke, the outcome is unknown.
+    Commit(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Fault {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Answer(error)
+    }
+}
+
+/// What an error of the driver calls for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The connection is gone, or the session must end. Another one may do.
+    Broken,
+    /// Deadlock, serialisation, a collision of equal memories: a repetition will do.
+    Collision,
+    /// Anything else.
+    Other,
+}
+
+pub(super) fn cause(error: &sqlx::Error) -> Cause {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+            Cause::Broken
+        }
+        sqlx::Error::Database(inner) => match inner.code().as_deref() {
+            // Plans made before a migration by a newer server; a failover to a standby.
+            Some("0A000" | "26000" | "25006") => Cause::Broken,
+            Some(code) if code.starts_with("08") || code.starts_with("57P") => Cause::Broken,
+            // Division by zero is how REMEMBER undoes itself; a unique violation is an idempotency key in use.
+            Some("40001" | "40P01" | "22012" | "23505") => Cause::Collision,
+            _ => Cause::Other,
+        },
+        _ => Cause::Other,
+    }
+}
+
+/// The sentence for callers when no answer came in time.
+pub(super) fn silent(limit: Duration) -> StoreError {
+    unavailable(format!("it did not answer within {} s", limit.as_secs()), None)
+}
+
+pub(super) fn unavailable(reason: impl Into<String>, source: Option<sqlx::Error>) -> StoreError {
+    StoreError::Unavailable { reason: reason.into(), source }
+}
+
+pub(super) fn setup(reason: impl Into<String>) -> StoreError {
+    StoreError::Setup { reason: reason.into(), source: None }
+}
+
+/// Adds what a caller must know when a write was interrupted.
+pub(super) fn uncertain(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable { reason, source } => StoreError::Unavailable {
+            reason: format!(
+                "{reason}; the change may or may not have been made, repeating it with the same idempotency key is safe"
+            ),
+            source,
+        },
+        other => other,
+    }
+}
+
+/// Why there is no connection.
+pub(super) fn no_connection(options: &PgConnectOptions, why: NoConnection) -> StoreError {
+    let place = place(options);
+    match why {
+        NoConnection::Sql(error) => translate(options, "connect", error),
+        NoConnection::Silent => unavailable(format!("{place} does not answer"), None),
+        NoConnection::Busy(size) => {
+            unavailable(format!("all {size} connections are busy; more are allowed by MEMORY_DATABASE_POOL"), None)
+        }
+        NoConnection::Closed => unavailable("the service is stopping", None),
+    }
+}
+
+/// A driver's error in the words of the store.
+pub(super) fn translate(options: &PgConnectOptions, during: &'static str, error: sqlx::Error) -> StoreError {
+    let place = place(options);
+    let user = options.get_username();
+    let database = options.get_database().unwrap_or(user);
+    let reason = match &error {
+        sqlx::Error::Io(io) => format!("{place} cannot be reached ({})", io.kind()),
+        sqlx::Error::Tls(_) => {
+            let reason =
+                format!("no encrypted connection to {place}: check MEMORY_DATABASE_SSLMODE and its certificate");
+            return StoreError::Setup { reason, source: Some(error) };
+        }
+        sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => format!("the connection to {place} broke"),
+        sqlx::Error::Configuration(_) => {
+            let reason = "the database settings cannot be used: check MEMORY_DATABASE_URL".to_owned();
+            return StoreError::Setup { reason, source: Some(error) };
+        }
+        sqlx::Error::Database(inner) => {
+            let code = inner.code().unwrap_or_default().into_owned();
+            match code.as_str() {
+                "28P01" | "28000" => {
+                    let reason = format!(
+                        "{place} does not let user {user:?} in: check MEMORY_DATABASE_USER and \
+                         MEMORY_DATABASE_PASSWORD (or its file), and the server's pg_hba.conf"
+                    );
+                    return StoreError::Setup { reason, source: Some(error) };
+                }
+                "3D000" => {
+                    let reason = format!(
+                        "{place} has no database {database:?}: create it with \
+                         CREATE DATABASE \"{database}\" OWNER \"{user}\" ENCODING 'UTF8' TEMPLATE template0"
+                    );
+                    return StoreError::Setup { reason, source: Some(error) };
+                }
+                "42501" => {
+                    let reason = format!(
+                        "user {user:?} has not the rights it needs in database {database:?}: make it the owner with \
+                         ALTER DATABASE \"{database}\" OWNER TO \"{user}\", or GRANT it the rights on schema and tables"
+                    );
+                    return StoreError::Setup { reason, source: Some(error) };
+                }
+                "42P01" | "42703" => {
+                    let reason = format!(
+                        "the schema of database {database:?} is not the one this program made: restart it, which \
+                         brings the schema up to date, or restore the database"
+                    );
+                    return StoreError::Setup { reason, source: Some(error) };
+                }
+                "53300" => format!("{place} has no free connection (max_connections); lower MEMORY_DATABASE_POOL"),
+                "53100" => format!("the disk of {place} is full"),
+                "53200" => format!("{place} is out of memory"),
+                "57P03" => format!("{place} is starting up or shutting down"),
+                "57P01" | "57P02" => format!("{place} was shut down"),
+                "25006" => format!("{place} is a read-only standby"),
+                "55P03" => "another change held the same memories for too long".to_owned(),
+                "57014" => "a statement took too long and was cancelled".to_owned(),
+                "40001" | "40P01" | "22012" | "23505" => {
+                    "too many changes to the same memories at the same moment".to_owned()
+                }
+                code if code.starts_with("53") => format!("{place} is short of resources (SQLSTATE {code})"),
+                code if code.starts_with("08") || code.starts_with("57P") => {
+                    format!("the connection to {place} broke (SQLSTATE {code})")
+                }
+                code if code.starts_with("58") => format!("{place} has a system error (SQLSTATE {code})"),
+                _ => return StoreError::Internal { during, source: error },
+            }
+        }
+        _ => return StoreError::Internal { during, source: error },
+    };
+    unavailable(reason, Some(error))
+}
+
+/// Where the server is, without credentials.
+fn place(options: &PgConnectOptions) -> String {
+    match options.get_socket() {
+        Some(socket) => format!("PostgreSQL at {}", socket.display()),
+        None => format!("PostgreSQL at {}:{}", options.get_host(), options.get_port()),
+    }
+}

@@ -1,0 +1,158 @@
+//! Connections. A pool of our own, since the driver's pings on every return, hides why it cannot connect, and waits
+//! for servers that do not answer.
+//!
+//! Invariant: a connection is lent again only after its work ended and the server said so. Whatever was interrupted
+//! (by a time-out, a dropped request, a broken line) is closed.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+use super::sql;
+
+/// Longest wait for a new connection.
+const CONNECT: Duration = Duration::from_secs(3);
+/// Longest wait for one that is in use by others.
+const QUEUE: Duration = Duration::from_secs(3);
+/// Longest wait for the answer to a ping.
+const PING: Duration = Duration::from_secs(1);
+/// Connections idle for longer are tried before use: firewalls forget them.
+const STALE: Duration = Duration::from_secs(30);
+/// Connections are replaced at this age, so that servers behind a balancer get their share.
+const LIFETIME: Duration = Duration::from_secs(30 * 60);
+/// Limits of the server on a statement, on a wait for a lock, and on an open transaction that does nothing.
+const LIMITS: [&str; 3] = ["4500ms", "3s", "10s"];
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(super) enum NoConnection {
+    /// The driver's error.
+    Sql(sqlx::Error),
+    /// The server does not answer at all.
+    Silent,
+    /// All connections are in use.
+    Busy(u32),
+    /// The pool was closed.
+    Closed,
+}
+
+struct Idle {
+    connection: PgConnection,
+    born: Instant,
+    since: Instant,
+}
+
+/// A bounded number of connections.
+pub(super) struct Pool {
+    options: PgConnectOptions,
+    size: u32,
+    permits: Semaphore,
+    /// Last returned, first lent: the number of open connections follows the load.
+    idle: Mutex<Vec<Idle>>,
+    /// Connections from before are suspect.
+    broken: Mutex<Option<Instant>>,
+}
+
+/// A lent connection, closed when dropped; [`Lease::give_back`] keeps it.
+pub(super) struct Lease<'p> {
+    pool: &'p Pool,
+    connection: PgConnection,
+    born: Instant,
+    _permit: SemaphorePermit<'p>,
+}
+
+impl Pool {
+    pub(super) fn new(options: PgConnectOptions, size: u32) -> Self {
+        let options = options.application_name("cognitive-memory-mcp").disable_statement_logging();
+        Self {
+            options,
+            size,
+            permits: Semaphore::new(size as usize),
+            idle: Mutex::new(Vec::new()),
+            broken: Mutex::new(None),
+        }
+    }
+
+    /// A new connection which is not counted, for set-up.
+    pub(super) async fn connect(&self) -> Result<PgConnection, NoConnection> {
+        let connecting = async {
+            let mut connection = self.options.connect().await?;
+            let [statement, lock, transaction] = LIMITS;
+            sqlx::query(sql::SESSION).bind(statement).bind(lock).bind(transaction).execute(&mut connection).await?;
+            Ok(connection)
+        };
+        match timeout(CONNECT, connecting).await {
+            Ok(result) => result.map_err(NoConnection::Sql),
+            Err(_) => Err(NoConnection::Silent),
+        }
+    }
+
+    /// Borrows a connection that most probably works.
+    pub(super) async fn lease(&self) -> Result<Lease<'_>, NoConnection> {
+        let permit = match timeout(QUEUE, self.permits.acquire()).await {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(_)) => return Err(NoConnection::Closed),
+            Err(_) => return Err(NoConnection::Busy(self.size)),
+        };
+        while let Some(mut idle) = self.pop() {
+            let suspect = self.lock_broken().is_some_and(|broken| idle.born <= broken);
+            if suspect || idle.born.elapsed() > LIFETIME {
+                continue;
+            }
+            if idle.since.elapsed() > STALE && !matches!(timeout(PING, idle.connection.ping()).await, Ok(Ok(()))) {
+                continue;
+            }
+            return Ok(Lease { pool: self, connection: idle.connection, born: idle.born, _permit: permit });
+        }
+        let connection = self.connect().await?;
+        Ok(Lease { pool: self, connection, born: Instant::now(), _permit: permit })
+    }
+
+    /// A connection broke or went silent; the others of its age did, too, most probably.
+    pub(super) fn suspect_all(&self) {
+        *self.lock_broken() = Some(Instant::now());
+    }
+
+    /// Refuses new work, and ends idle connections now and the others when their work is done.
+    pub(super) async fn close(&self) {
+        self.permits.close();
+        while let Some(idle) = self.pop() {
+            let _ = timeout(PING, idle.connection.close()).await;
+        }
+    }
+
+    fn pop(&self) -> Option<Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn lock_broken(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease<'_> {
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
+    /// The work ended in order.
+    pub(super) fn give_back(self) {
+        if self.pool.permits.is_closed() {
+            return;
+        }
+        let idle = Idle { connection: self.connection, born: self.born, since: Instant::now() };
+        self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
+    }
+
+    /// The work ended with an error of the server: rolls back what is open, then as [`Lease::give_back`].
+    pub(super) async fn settle(mut self) {
+        // The roll-back is queued in the connection; a ping sends it and waits for the answer.
+        if matches!(timeout(PING, self.connection.ping()).await, Ok(Ok(()))) {
+            self.give_back();
+        }
+    }
+}

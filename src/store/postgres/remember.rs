@@ -1,0 +1,467 @@
+//! Storing a batch. The common case is one statement and one round trip; sources, supersessions and very large
+//! batches take a transaction.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::attempt::{LIMIT, begin, commit};
+use super::fault::{self, Fault};
+use super::row::{MemoryRow, PreviousRow, RememberRow};
+use super::{change, sql};
+use crate::domain::memory::{Change, Kind, content_hash, indexed_text};
+use crate::domain::{Analyzer, Scope};
+use crate::store::{Idempotency, Remember, Remembered, Result, StoreError};
+
+/// Batches with more postings get a transaction with more time.
+const MANY_POSTINGS: usize = 20_000;
+/// Time for the largest.
+const LARGE_LIMIT: Duration = Duration::from_secs(25);
+/// The same for the server, a little less, so that its answer arrives.
+const LARGE_STATEMENT: &str = "24s";
+
+/// A batch as the arrays which the statement takes.
+pub(super) struct Batch {
+    now: DateTime<Utc>,
+    analyzer: String,
+    idempotency: Option<Idempotency>,
+    /// For each item of the request the place (from 1) of the one that stands for it.
+    places: Vec<i32>,
+    ids: Vec<Uuid>,
+    kinds: Vec<&'static str>,
+    contents: Vec<String>,
+    hashes: Vec<Vec<u8>>,
+    tags: Vec<String>,
+    importances: Vec<f64>,
+    metadata: Vec<String>,
+    occurred_at: Vec<DateTime<Utc>>,
+    valid_until: Vec<Option<DateTime<Utc>>>,
+    sessions: Vec<Option<String>>,
+    turns: Vec<Option<i64>>,
+    speakers: Vec<Option<String>>,
+    situations: Vec<Option<String>>,
+    outcomes: Vec<Option<f64>>,
+    lessons: Vec<Option<String>>,
+    lengths: Vec<i32>,
+    term_places: Vec<i32>,
+    terms: Vec<String>,
+    frequencies: Vec<i32>,
+    sources: Vec<Vec<Uuid>>,
+    supersedes: Vec<Vec<Uuid>>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Sameness {
+    Content(Kind, [u8; 32]),
+    Turn(String, i64),
+}
+
+impl Batch {
+    /// Analyses and hashes, which takes a while for large texts.
+    pub(super) fn new(command: Remember, analyzer: &Analyzer) -> Result<Self> {
+        let count = command.items.len();
+        let mut batch = Self {
+            now: command.now,
+            analyzer: analyzer.fingerprint(),
+            idempotency: command.idempotency,
+            places: Vec::with_capacity(count),
+            ids: Vec::with_capacity(count),
+            kinds: Vec::with_capacity(count),
+            contents: Vec::with_capacity(count),
+            hashes: Vec::with_capacity(count),
+            tags: Vec::with_capacity(count),
+            importances: Vec::with_capacity(count),
+            metadata: Vec::with_capacity(count),
+            occurred_at: Vec::with_capacity(count),
+            valid_until: Vec::with_capacity(count),
+            sessions: Vec::with_capacity(count),
+            turns: Vec::with_capacity(count),
+            speakers: Vec::with_capacity(count),
+            situations: Vec::with_capacity(count),
+            outcomes: Vec::with_capacity(count),
+            lessons: Vec::with_capacity(count),
+            lengths: Vec::with_capacity(count),
+            term_places: Vec::new(),
+            terms: Vec::new(),
+            frequencies: Vec::new(),
+            sources: Vec::with_capacity(count),
+            supersedes: Vec::with_capacity(count),
+        };
+        let mut seen: HashMap<Sameness, i32> = HashMap::new();
+        for item in command.items {
+            let hash = content_hash(&item.content);
+            let sameness = match (item.kind, &item.session, item.turn) {
+                (Kind::Dialogue, Some(session), Some(turn)) => Some(Sameness::Turn(session.clone(), turn)),
+                (Kind::Dialogue, ..) => None,
+                (kind, ..) => Some(Sameness::Content(kind, hash)),
+            };
+            let place = number(batch.ids.len() + 1);
+            if let Some(sameness) = sameness {
+                if let Some(first) = seen.get(&sameness) {
+                    let at = index(*first);
+                    if let Sameness::Turn(session, turn) = sameness
+                        && batch.hashes[at] != hash
+                    {
+                        return Err(StoreError::TurnExists { session, turn, existing: batch.ids[at] });
+                    }
+                    batch.places.push(*first);
+                    // What the equal item asked for beside its text still holds.
+                    extend_new(&mut batch.sources[at], item.sources);
+                    extend_new(&mut batch.supersedes[at], item.supersedes);
+                    continue;
+                }
+                // What has expired already stands for nothing.
+                if item.kind == Kind::Dialogue || item.valid_until.is_none_or(|until| until > command.now) {
+                    seen.insert(sameness, place);
+                }
+            }
+            batch.places.push(place);
+            let text = indexed_text(&item.content, item.speaker.as_deref(), &item.tags, item.episode.as_ref());
+            let terms = analyzer.terms(&text);
+            batch.lengths.push(number(terms.length as usize));
+            for (term, frequency) in terms.counts {
+                batch.term_places.push(place);
+                batch.terms.push(term);
+                batch.frequencies.push(number(frequency as usize));
+            }
+            batch.ids.push(item.id);
+            batch.kinds.push(item.kind.as_str());
+            batch.contents.push(item.content);
+            batch.hashes.push(hash.to_vec());
+            batch.tags.push(json(&item.tags));
+            batch.importances.push(item.importance);
+            batch.metadata.push(json(&item.metadata));
+            batch.occurred_at.push(item.occurred_at);
+            batch.valid_until.push(item.valid_until);
+            batch.sessions.push(item.session);
+            batch.turns.push(item.turn);
+            batch.speakers.push(item.speaker);
+            let (situation, outcome, lesson) = match item.episode {
+                Some(episode) => (Some(episode.situation), Some(episode.outcome), Some(episode.lesson)),
+                None => (None, None, None),
+            };
+            batch.situations.push(situation);
+            batch.outcomes.push(outcome);
+            batch.lessons.push(lesson);
+            batch.sources.push(item.sources);
+            batch.supersedes.push(item.supersedes);
+        }
+        Ok(batch)
+    }
+
+    fn large(&self) -> bool {
+        self.terms.len() > MANY_POSTINGS
+    }
+
+    /// Time for all attempts.
+    pub(super) fn limit(&self) -> Duration {
+        if self.large() { LARGE_LIMIT } else { LIMIT }
+    }
+
+    fn is_simple(&self) -> bool {
+        !self.large() && self.sources.iter().all(Vec::is_empty) && self.supersedes.iter().all(Vec::is_empty)
+    }
+
+    fn replay(&self, previous: PreviousRow) -> Result<Vec<Remembered>, Fault> {
+        match &self.idempotency {
+            Some(given) if previous.request_hash != given.request_hash => {
+                Err(StoreError::IdempotencyConflict { key: given.key.clone() }.into())
+            }
+            _ => Ok(previous.answer.into_iter().map(|id| Remembered { id, created: false }).collect()),
+        }
+    }
+}
+
+/// What became of the items: the answer, or for each place the id that was there already.
+enum Stored {
+    Replayed(Vec<Remembered>),
+    Placed(Vec<Option<Uuid>>),
+}
+
+/// One attempt at storing a batch. `collided` says that an earlier attempt met an equal memory which the statement
+/// does not see.
+pub(super) async fn remember(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    batch: &Batch,
+    collided: bool,
+) -> Result<Vec<Remembered>, Fault> {
+    if batch.ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    if collided {
+        sqlx::query(sql::RELEASE_CLAIMS)
+            .bind(scope.project())
+            .bind(batch.now)
+            .bind(&batch.hashes)
+            .execute(&mut *connection)
+            .await?;
+    }
+    let stored = if batch.is_simple() {
+        store(connection, scope, batch).await?
+    } else {
+        in_steps(connection, scope, batch).await?
+    };
+    let placed = match stored {
+        Stored::Replayed(answer) => return Ok(answer),
+        Stored::Placed(placed) => placed,
+    };
+    let mut answered = vec![false; placed.len()];
+    let answer = batch.places.iter().map(|place| {
+        let at = index(*place);
+        let first = !std::mem::replace(&mut answered[at], true);
+        let id = placed[at].unwrap_or(batch.ids[at]);
+        // An id of our own that is there already comes from an attempt whose answer was lost.
+        Remembered { id, created: first && id == batch.ids[at] }
+    });
+    Ok(answer.collect())
+}
+
+/// Sources and supersessions around the statement.
+async fn in_steps(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Result<Stored, Fault> {
+    let mut transaction = begin(connection).await?;
+    if batch.large() {
+        sqlx::query(sql::ALLOW_TIME).bind(LARGE_STATEMENT).execute(&mut *transaction).await?;
+    }
+    if let Some(given) = &batch.idempotency {
+        // The key is locked first: a repetition must see the answer, not that its memories are superseded already.
+        sqlx::query(sql::LOCK_KEY).bind(scope.project()).bind(&given.key).execute(&mut *transaction).await?;
+        let previous: Option<PreviousRow> = sqlx::query_as(sql::PREVIOUS_ANSWER)
+            .bind(scope.project())
+            .bind(&given.key)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if let Some(previous) = previous {
+            let answer = batch.replay(previous)?;
+            commit(transaction).await?;
+            return Ok(Stored::Replayed(answer));
+        }
+    }
+    check_sources(&mut transaction, scope, batch).await?;
+    supersede(&mut transaction, scope, batch).await?;
+    let stored = store(&mut transaction, scope, batch).await?;
+    if let Stored::Placed(placed) = &stored {
+        add_sources(&mut transaction, scope, batch, placed).await?;
+        redirect(&mut transaction, scope, batch, placed).await?;
+    }
+    commit(transaction).await?;
+    Ok(stored)
+}
+
+async fn check_sources(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Result<(), Fault> {
+    let wanted: Vec<Uuid> = batch.sources.iter().flatten().copied().collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let readable: Vec<&str> = scope.readable().collect();
+    let known: Vec<Uuid> =
+        sqlx::query_scalar(sql::KNOWN).bind(&readable).bind(&wanted).fetch_all(&mut *connection).await?;
+    missing("sources", &wanted, &known)
+}
+
+/// Before the rows are stored: a memory may replace another one of the same text.
+async fn supersede(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Result<(), Fault> {
+    let mut successors: HashMap<Uuid, Uuid> = HashMap::new();
+    let mut wanted = Vec::new();
+    for (new, replaced) in batch.ids.iter().zip(&batch.supersedes) {
+        for old in replaced {
+            match successors.insert(*old, *new) {
+                Some(by) if by != *new => return Err(StoreError::AlreadySuperseded { id: *old, by }.into()),
+                _ => wanted.push(*old),
+            }
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<MemoryRow> =
+        sqlx::query_as(sql::LOCK).bind(scope.project()).bind(&wanted).fetch_all(&mut *connection).await?;
+    let found: Vec<Uuid> = rows.iter().filter(|row| row.0.deleted_at.is_none()).map(|row| row.0.id).collect();
+    missing("supersedes", &wanted, &found)?;
+    let mut changes = Vec::with_capacity(rows.len());
+    for MemoryRow(before) in rows {
+        let by = successors[&before.id];
+        match before.superseded_by {
+            // By an attempt of this very request whose answer was lost.
+            Some(previous) if previous == by => continue,
+            Some(by) => return Err(StoreError::AlreadySuperseded { id: before.id, by }.into()),
+            None => {}
+        }
+        let mut after = before.clone();
+        after.superseded_by = Some(by);
+        after.version += 1;
+        changes.push((before, after));
+    }
+    let note = change::Note { change: Change::Superseded, reason: None, now: batch.now };
+    change::write(connection, scope, &changes, None, &note).await
+}
+
+async fn add_sources(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    batch: &Batch,
+    placed: &[Option<Uuid>],
+) -> Result<(), Fault> {
+    let (mut ids, mut positions, mut sources) = (Vec::new(), Vec::new(), Vec::new());
+    for (at, list) in batch.sources.iter().enumerate() {
+        if placed[at].is_none_or(|id| id == batch.ids[at]) {
+            for (position, source) in list.iter().enumerate() {
+                ids.push(batch.ids[at]);
+                positions.push(number(position));
+                sources.push(*source);
+            }
+        }
+    }
+    if !ids.is_empty() {
+        sqlx::query(sql::ADD_SOURCES)
+            .bind(scope.project())
+            .bind(&ids)
+            .bind(&positions)
+            .bind(&sources)
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn redirect(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    batch: &Batch,
+    placed: &[Option<Uuid>],
+) -> Result<(), Fault> {
+    let (mut ids, mut planned, mut existing) = (Vec::new(), Vec::new(), Vec::new());
+    for (at, list) in batch.supersedes.iter().enumerate() {
+        if let Some(other) = placed[at].filter(|id| *id != batch.ids[at]) {
+            for id in list {
+                ids.push(*id);
+                planned.push(batch.ids[at]);
+                existing.push(other);
+            }
+        }
+    }
+    if !ids.is_empty() {
+        sqlx::query(sql::REDIRECT)
+            .bind(scope.project())
+            .bind(&ids)
+            .bind(&planned)
+            .bind(&existing)
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The statement, and what it takes to make it work in a new project.
+async fn store(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Result<Stored, Fault> {
+    let mut rows = run(&mut *connection, scope, batch).await?;
+    if rows.is_empty() {
+        // No such project yet, or an index of another analysis.
+        let analyzer: Option<String> =
+            sqlx::query_scalar(sql::META).bind("analyzer").fetch_optional(&mut *connection).await?;
+        if analyzer.as_ref() != Some(&batch.analyzer) {
+            let reason = format!(
+                "the index was rebuilt for the analysis {:?} by another server, this one works with {:?}: set \
+                 MEMORY_LANGUAGE alike on all servers and restart this one",
+                analyzer.unwrap_or_default(),
+                batch.analyzer
+            );
+            return Err(fault::setup(reason).into());
+        }
+        sqlx::query(sql::CREATE_PROJECT).bind(scope.project()).execute(&mut *connection).await?;
+        rows = run(&mut *connection, scope, batch).await?;
+    }
+    let mut placed = vec![None; batch.ids.len()];
+    let mut differing = None;
+    for row in rows {
+        match row {
+            RememberRow::Previous(previous) => return Ok(Stored::Replayed(batch.replay(previous)?)),
+            RememberRow::Item { place, old, differs } => {
+                placed[place] = old;
+                if let Some(existing) = old.filter(|_| differs) {
+                    differing = differing.or(Some((place, existing)));
+                }
+            }
+        }
+    }
+    match differing {
+        Some((at, existing)) => Err(StoreError::TurnExists {
+            session: batch.sessions[at].clone().unwrap_or_default(),
+            turn: batch.turns[at].unwrap_or_default(),
+            existing,
+        }
+        .into()),
+        None => Ok(Stored::Placed(placed)),
+    }
+}
+
+async fn run(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Result<Vec<RememberRow>, Fault> {
+    let key = batch.idempotency.as_ref().map(|given| given.key.as_str());
+    let request_hash = batch.idempotency.as_ref().map(|given| given.request_hash.as_slice());
+    let rows = sqlx::query_as(sql::REMEMBER)
+        .bind(scope.project())
+        .bind(scope.actor())
+        .bind(batch.now)
+        .bind(&batch.analyzer)
+        .bind(&batch.ids)
+        .bind(&batch.kinds)
+        .bind(&batch.contents)
+        .bind(&batch.hashes)
+        .bind(&batch.tags)
+        .bind(&batch.importances)
+        .bind(&batch.metadata)
+        .bind(&batch.occurred_at)
+        .bind(&batch.valid_until)
+        .bind(&batch.sessions)
+        .bind(&batch.turns)
+        .bind(&batch.speakers)
+        .bind(&batch.situations)
+        .bind(&batch.outcomes)
+        .bind(&batch.lessons)
+        .bind(&batch.lengths)
+        .bind(&batch.term_places)
+        .bind(&batch.terms)
+        .bind(&batch.frequencies)
+        .bind(key)
+        .bind(request_hash)
+        .bind(&batch.places)
+        .fetch_all(connection)
+        .await?;
+    Ok(rows)
+}
+
+/// `NotFound` with every id that was wanted and not found.
+pub(super) fn missing(field: &'static str, wanted: &[Uuid], found: &[Uuid]) -> Result<(), Fault> {
+    let mut ids: Vec<Uuid> = Vec::new();
+    for id in wanted {
+        if !found.contains(id) && !ids.contains(id) {
+            ids.push(*id);
+        }
+    }
+    if ids.is_empty() { Ok(()) } else { Err(StoreError::NotFound { field, ids }.into()) }
+}
+
+fn extend_new(list: &mut Vec<Uuid>, more: Vec<Uuid>) {
+    for id in more {
+        if !list.contains(&id) {
+            list.push(id);
+        }
+    }
+}
+
+/// Counts and lengths are far below 2^31, since texts are limited to 64 KiB.
+pub(super) fn number(value: usize) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+fn index(place: i32) -> usize {
+    usize::try_from(place - 1).unwrap_or_default()
+}
+
+/// Plain data as JSON text.
+pub(super) fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("plain data always serialises")
+}

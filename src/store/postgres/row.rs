@@ -1,0 +1,223 @@
+//! Rows as the database returns them, and memories as parameters.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, Row};
+use uuid::Uuid;
+
+use crate::domain::memory::{Change, Episode, History, Memory};
+use crate::store::{Candidate, LexicalQuery};
+
+/// A memory with what belongs to it.
+pub(super) struct MemoryRow(pub(super) Memory);
+
+impl FromRow<'_, PgRow> for MemoryRow {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        let kind: &str = row.try_get("kind")?;
+        let episode = match row.try_get::<Option<String>, _>("situation")? {
+            Some(situation) => {
+                Some(Episode { situation, outcome: row.try_get("outcome")?, lesson: row.try_get("lesson")? })
+            }
+            None => None,
+        };
+        Ok(Self(Memory {
+            id: row.try_get("id")?,
+            seq: row.try_get("seq")?,
+            project: row.try_get("project")?,
+            kind: parse("kind", kind)?,
+            content: row.try_get("content")?,
+            tags: row.try_get("tags")?,
+            importance: row.try_get("importance")?,
+            metadata: match row.try_get("metadata")? {
+                Value::Object(map) => map,
+                _ => Map::new(),
+            },
+            occurred_at: row.try_get("occurred_at")?,
+            created_at: row.try_get("created_at")?,
+            updated_at: row.try_get("updated_at")?,
+            valid_until: row.try_get("valid_until")?,
+            superseded_by: row.try_get("superseded_by")?,
+            deleted_at: row.try_get("deleted_at")?,
+            version: row.try_get("version")?,
+            session: row.try_get("session")?,
+            turn: row.try_get("turn")?,
+            speaker: row.try_get("speaker")?,
+            episode,
+            sources: row.try_get("sources")?,
+            recall_count: row.try_get("recall_count")?,
+            last_recalled_at: row.try_get("last_recalled_at")?,
+            helpful: row.try_get("helpful")?,
+            not_helpful: row.try_get("not_helpful")?,
+        }))
+    }
+}
+
+/// An entry of the history.
+pub(super) struct HistoryRow(pub(super) History);
+
+impl FromRow<'_, PgRow> for HistoryRow {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        let change: &str = row.try_get("change")?;
+        Ok(Self(History {
+            memory_id: row.try_get("id")?,
+            version: row.try_get("version")?,
+            change: parse::<Change>("change", change)?,
+            old: row.try_get("old")?,
+            actor: row.try_get("actor")?,
+            reason: row.try_get("reason")?,
+            at: row.try_get("at")?,
+        }))
+    }
+}
+
+/// A hit of the lexical search; its terms are numbers into the query.
+pub(super) struct CandidateRow {
+    id: Uuid,
+    seq: i64,
+    score: f64,
+    terms: Vec<i32>,
+    exact: bool,
+}
+
+impl FromRow<'_, PgRow> for CandidateRow {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            seq: row.try_get("seq")?,
+            score: row.try_get("score")?,
+            terms: row.try_get("terms")?,
+            exact: row.try_get("exact")?,
+        })
+    }
+}
+
+impl CandidateRow {
+    pub(super) fn into_candidate(self, query: &LexicalQuery) -> Candidate {
+        let mut places: Vec<usize> = self.terms.into_iter().filter_map(|n| usize::try_from(n).ok()).collect();
+        places.sort_unstable();
+        let terms = places.into_iter().filter_map(|n| Some(query.terms.get(n.checked_sub(1)?)?.term.clone())).collect();
+        Candidate { id: self.id, seq: self.seq, score: self.score, terms, exact: self.exact }
+    }
+}
+
+/// What the REMEMBER statement says about an item, or about the earlier request with the same key.
+pub(super) enum RememberRow {
+    Item { place: usize, old: Option<Uuid>, differs: bool },
+    Previous(PreviousRow),
+}
+
+impl FromRow<'_, PgRow> for RememberRow {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        Ok(match row.try_get::<Option<i64>, _>("n")? {
+            Some(n) => Self::Item {
+                place: usize::try_from(n - 1).map_err(|error| sqlx::Error::Decode(error.into()))?,
+                old: row.try_get("old_id")?,
+                differs: row.try_get("differs")?,
+            },
+            None => Self::Previous(PreviousRow::from_row(row)?),
+        })
+    }
+}
+
+/// The answer to an earlier request.
+pub(super) struct PreviousRow {
+    pub(super) request_hash: Vec<u8>,
+    pub(super) answer: Vec<Uuid>,
+}
+
+impl FromRow<'_, PgRow> for PreviousRow {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        Ok(Self { request_hash: row.try_get("request_hash")?, answer: row.try_get("answer")? })
+    }
+}
+
+/// What the server can do.
+pub(super) struct ServerRow {
+    pub(super) version: i32,
+    pub(super) encoding: String,
+    pub(super) read_only: bool,
+    pub(super) vector: Option<String>,
+    pub(super) vector_available: Option<String>,
+    pub(super) database: String,
+    pub(super) role: String,
+    pub(super) schema: Option<String>,
+    pub(super) may_create: bool,
+    pub(super) migrated: bool,
+}
+
+impl FromRow<'_, PgRow> for ServerRow {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            version: row.try_get("version")?,
+            encoding: row.try_get("encoding")?,
+            read_only: row.try_get("read_only")?,
+            vector: row.try_get("vector")?,
+            vector_available: row.try_get("vector_available")?,
+            database: row.try_get("database")?,
+            role: row.try_get("role")?,
+            schema: row.try_get("schema")?,
+            may_create: row.try_get("may_create")?,
+            migrated: row.try_get("migrated")?,
+        })
+    }
+}
+
+/// A memory to be indexed anew.
+pub(super) struct IndexedRow {
+    pub(super) project_id: i32,
+    pub(super) seq: i64,
+    pub(super) content: String,
+    pub(super) speaker: Option<String>,
+    pub(super) tags: Vec<String>,
+    pub(super) episode: Option<Episode>,
+    pub(super) live: bool,
+}
+
+impl FromRow<'_, PgRow> for IndexedRow {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        let episode = match row.try_get::<Option<String>, _>("situation")? {
+            Some(situation) => {
+                Some(Episode { situation, outcome: row.try_get("outcome")?, lesson: row.try_get("lesson")? })
+            }
+            None => None,
+        };
+        Ok(Self {
+            project_id: row.try_get("project_id")?,
+            seq: row.try_get("seq")?,
+            content: row.try_get("content")?,
+            speaker: row.try_get("speaker")?,
+            tags: row.try_get("tags")?,
+            episode,
+            live: row.try_get("live")?,
+        })
+    }
+}
+
+/// Memories as the arrays that WRITE takes, one entry of each a memory.
+#[derive(Default)]
+pub(super) struct MemoryColumns {
+    pub(super) seq: Vec<i64>,
+    pub(super) content: Vec<String>,
+    pub(super) content_hash: Vec<Vec<u8>>,
+    /// `None` leaves it as it is.
+    pub(super) length: Vec<Option<i32>>,
+    pub(super) tags: Vec<String>,
+    pub(super) importance: Vec<f64>,
+    pub(super) metadata: Vec<String>,
+    pub(super) occurred_at: Vec<DateTime<Utc>>,
+    pub(super) valid_until: Vec<Option<DateTime<Utc>>>,
+    pub(super) superseded_by: Vec<Option<Uuid>>,
+    pub(super) deleted_at: Vec<Option<DateTime<Utc>>>,
+    pub(super) version: Vec<i64>,
+    pub(super) situation: Vec<Option<String>>,
+    pub(super) outcome: Vec<Option<f64>>,
+    pub(super) lesson: Vec<Option<String>>,
+    pub(super) helpful: Vec<i64>,
+    pub(super) not_helpful: Vec<i64>,
+    pub(super) old: Vec<String>,
+}
+
+fn parse<T: std::str::FromStr<Err = String>>(column: &str, value: &str) -> sqlx::Result<T> {
+    value.parse().map_err(|error: String| sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() })
+}

@@ -1,0 +1,110 @@
+"""Fixtures: `host` (one for a test module, with a user `svc` and the images loaded) and `new_host` (makes more).
+
+When this machine cannot run a host, the tests which need one are skipped, and the summary says so loudly.
+MEMORY_TEST_HOST=required turns that into a failure (for CI), MEMORY_TEST_HOST=off leaves them out on purpose.
+"""
+
+import os
+import pathlib
+import sys
+import time
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import host as hosts
+
+FIXTURES = {"host", "new_host", "images"}
+_left_out: list[str] = []
+_reasons: list[str] = []
+_started = time.time()
+
+
+def pytest_collection_modifyitems(config, items):
+    needing = [item for item in items if FIXTURES & set(getattr(item, "fixturenames", ()))]
+    if not needing:
+        return
+    wish = os.environ.get("MEMORY_TEST_HOST", "")
+    reasons = ["MEMORY_TEST_HOST=off"] if wish == "off" else hosts.missing()
+    if not reasons:
+        return
+    if wish == "required":
+        raise pytest.UsageError("MEMORY_TEST_HOST=required, but no test host can run here: " + "; ".join(reasons))
+    _reasons.extend(reasons)
+    for item in needing:
+        _left_out.append(item.nodeid)
+        item.add_marker(pytest.mark.skip(reason="no test host: " + "; ".join(reasons)))
+
+
+def pytest_terminal_summary(terminalreporter):
+    if _left_out:
+        write = terminalreporter
+        write.section("LEFT OUT: NO TEST HOST", "!", red=True, bold=True)
+        write.line(f"{len(_left_out)} tests were NOT run. They show the service on a real systemd with real podman.")
+        write.line("This machine cannot boot a test host:")
+        for reason in _reasons:
+            write.line(f"  - {reason}")
+        for module in sorted({node.partition("::")[0] for node in _left_out}):
+            write.line(f"  left out: {module}")
+        write.line("tests/host/README.md says what is needed. MEMORY_TEST_HOST=required makes this a failure.")
+
+
+def pytest_runtest_setup(item):
+    global _started
+    _started = time.time()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.failed and call.when in ("setup", "call"):
+        for living in hosts.living():
+            report.sections.append((f"{living.name}: journal since the test began", _journal(living)))
+    return report
+
+
+def _journal(living):
+    try:
+        text = living.journal(f"--since=@{_started:.3f} --lines=400", this_boot=False)
+        if living.up:
+            for user in ("root", "svc"):
+                text += f"\n--- podman ps --all ({user})\n{living.run('podman ps --all', user, check=False, timeout=20).stdout}"
+        return text
+    except Exception as error:
+        return f"(cannot be read: {error})\n{living.console()}"
+
+
+@pytest.fixture(scope="session")
+def images():
+    """The images are there to be loaded."""
+    hosts.build("images")
+
+
+@pytest.fixture
+def new_host(images):
+    """Makes hosts, which end with the test."""
+    made = []
+
+    def make(*names, user="svc", **options):
+        one = hosts.Host(**options)
+        made.append(one)
+        if names:
+            one.load_images(*names, user=user)
+        return one
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture(scope="module")
+def host(images):
+    """A booted host with the images `debian` and `postgres` in the podman of the user svc."""
+    with hosts.Host() as one:
+        made_from = (hosts.cache() / ".recipe/images").read_text().strip()
+        # A second instead of three for each module.
+        if not one.restore_podman("images", made_from):
+            one.load_images("debian", "postgres", user="svc")
+            one.save_podman("images", made_from)
+        yield one
