@@ -130,16 +130,17 @@ async fn own_project(open: &Open, connection: &mut SqliteConnection, scope: &Sco
         .map_err(|error| from_sqlx(error, "creating a project"))
 }
 
+/// Stores a batch. Also tells the number of the project, which may be new.
 pub(super) async fn remember(
     open: &Open,
     connection: &mut SqliteConnection,
     scope: &Scope,
     prepared: &Prepared,
-) -> Result<Vec<Remembered>> {
+) -> Result<(i64, Vec<Remembered>)> {
     let Prepared { command, items } = prepared;
     let project = own_project(open, connection, scope).await?;
     if let Some(answer) = replay(connection, project, command).await? {
-        return Ok(answer);
+        return Ok((project, answer));
     }
     require_sources(open, connection, scope, &command.items).await?;
     let mut superseded = replaced(connection, project, &command.items).await?;
@@ -167,7 +168,7 @@ pub(super) async fn remember(
             .await
             .map_err(|error| from_sqlx(error, "keeping an idempotency key"))?;
     }
-    Ok(answer)
+    Ok((project, answer))
 }
 
 /// The answer given before to the same idempotency key.
