@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::local::{self, Local};
 use super::{CONFIGURATION, Failure, INTERNAL, runtime, say, service, start};
-use crate::config::{Auth, LogFormat, Settings, Sources};
+use crate::config::{Auth, LogFormat, Settings, Sources, reachable};
 use crate::http::{Gate, Listener};
 use crate::lifecycle::{self, ExitReason, Notifier, ProbeError, Readiness, Sentinel, Supervisor, Watchdog};
 use crate::telemetry::{self, Stream};
@@ -19,11 +19,12 @@ const FIRST_PROBE: Duration = Duration::from_secs(10);
 pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
     let (supervisor, notifier, readiness) = (Supervisor::new(), Notifier::from_env(), Readiness::new());
     // Before anything else: as process 1 no signal does anything until it has a handler.
-    let _sentinel = Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
-    let (settings, _telemetry) = start(sources, Stream::Stdout).inspect_err(|failure| {
+    let sentinel = Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
+    let (settings, telemetry) = start(sources, Stream::Stdout).inspect_err(|failure| {
         let first = failure.error.to_string().lines().next().unwrap_or_default().to_owned();
         notifier.status(&format!("Not started, exit code {}: {first}", failure.code));
     })?;
+    sentinel.before_exit(telemetry.flusher());
     telemetry::announce(&settings);
     supervisor.set_drain_budget(settings.http.drain_timeout);
     let runtime = runtime()?;
@@ -79,7 +80,7 @@ async fn serve(
 /// Lets `stdio` processes find this one through the lock file of the embedded database.
 fn announce(local: &Local, address: SocketAddr) -> Result<(), Failure> {
     if let Some(embedded) = &local.embedded {
-        embedded.announce(&format!("http://{address}/mcp"))?;
+        embedded.announce(&format!("http://{}/mcp", reachable(address)))?;
     }
     Ok(())
 }
@@ -94,7 +95,7 @@ fn wants_greeting(settings: &Settings) -> bool {
 
 /// How to connect, for the person who started it by hand.
 fn greeting(settings: &Settings, address: SocketAddr) -> String {
-    let url = format!("http://{address}/mcp");
+    let url = format!("http://{}/mcp", reachable(address));
     let header = match settings.auth {
         Auth::None => "",
         Auth::Tokens(_) => " --header \"Authorization: Bearer TOKEN\"",
