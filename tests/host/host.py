@@ -36,6 +36,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
 CGROUP_PREFIX = "memory-test-host-"
 CLONE_NEWNET = 0x40000000
+# Owners by number, and the attributes in which overlayfs notes what a layer deletes.
+_EXACTLY = ["--numeric-owner", "--same-owner", "--preserve-permissions", "--xattrs", "--xattrs-include=*"]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count(1)
@@ -80,7 +82,21 @@ def missing() -> list[str]:
     if not (cache() / "root").exists() and not shutil.which("debootstrap"):
         reasons.append("there is no Debian tree, and no debootstrap to make one")
     if not reasons:
-        probe = ["unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+        probe = [
+            "unshare",
+            "--mount",
+            "--pid",
+            "--net",
+            "--uts",
+            "--ipc",
+            "--cgroup",
+            "--fork",
+            "mount",
+            "-t",
+            "tmpfs",
+            "tmpfs",
+            "/mnt",
+        ]
         done = subprocess.run(probe, capture_output=True, text=True)
         if done.returncode:
             reasons.append(f"namespaces cannot be made: {done.stderr.strip()}")
@@ -153,7 +169,14 @@ class Result:
 class Host:
     """`size` bounds all that the host writes. `binds` are (folder here, folder there), read-only."""
 
-    def __init__(self, name: str | None = None, *, size: str = "8G", binds: list[tuple[str, str]] | None = None, boot: bool = True) -> None:
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        size: str = "8G",
+        binds: list[tuple[str, str]] | None = None,
+        boot: bool = True,
+    ) -> None:
         self.name = name or f"host{next(_numbers)}"
         self.pid = 0
         self.booted_at = 0.0
@@ -173,14 +196,21 @@ class Host:
         # A session of its own: Ctrl-C reaches the tests only, and they end the host in an orderly way.
         self.keeper = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", sys.executable, "-I", "-u", str(HERE / "keeper.py")],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
         self.cgroup = cgroup2() / f"{CGROUP_PREFIX}{self.keeper.pid}-{birth(self.keeper.pid)}"
         self.tree = pathlib.Path(f"/proc/{self.keeper.pid}/root{mountpoint}/root")
         wishes = {
-            "name": self.name, "size": size, "cache": str(store), "mountpoint": str(mountpoint), "cgroup": str(self.cgroup),
+            "name": self.name,
+            "size": size,
+            "cache": str(store),
+            "mountpoint": str(mountpoint),
+            "cgroup": str(self.cgroup),
             "binds": [[str(here), there] for here, there in binds or []],
-        }  # fmt: skip
+        }
         _living.append(self)
         try:
             self._ask(json.dumps(wishes))
@@ -228,8 +258,11 @@ class Host:
         while True:
             state = subprocess.run(
                 [*self.enter(), "systemctl", "is-system-running", *(["--wait"] if wait else [])],
-                capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
-            ).stdout.strip()  # fmt: skip
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                stdin=subprocess.DEVNULL,
+            ).stdout.strip()
             if state in ("running", "degraded") or (not wait and state in ("starting", "initializing")):
                 break
             if not self.up or time.monotonic() > deadline:
@@ -237,7 +270,10 @@ class Host:
             time.sleep(0.02)
         if wait:
             if state == "degraded":
-                print(f"{self.name} is degraded:\n" + self.run("systemctl --failed --no-pager", check=False).stdout, file=sys.stderr)
+                print(
+                    f"{self.name} is degraded:\n" + self.run("systemctl --failed --no-pager", check=False).stdout,
+                    file=sys.stderr,
+                )
             for user in os.listdir(self.tree / "var/lib/systemd/linger"):
                 self.wait_for(lambda user=user: self._manager(user), timeout=30, what=f"the user manager of {user}")
 
@@ -307,10 +343,31 @@ class Host:
     def _as(self, user: str) -> list[str]:
         """Like `enter`, as a user who can talk to the manager of its own."""
         runtime = f"/run/user/{self.uid(user)}"
-        environment = [f"XDG_RUNTIME_DIR={runtime}", f"DBUS_SESSION_BUS_ADDRESS=unix:path={runtime}/bus", "PATH=/usr/bin:/bin"]
-        return [*self.enter(), "setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "env", "-i", *environment]
+        environment = [
+            f"XDG_RUNTIME_DIR={runtime}",
+            f"DBUS_SESSION_BUS_ADDRESS=unix:path={runtime}/bus",
+            "PATH=/usr/bin:/bin",
+        ]
+        return [
+            *self.enter(),
+            "setpriv",
+            f"--reuid={user}",
+            f"--regid={user}",
+            "--init-groups",
+            "env",
+            "-i",
+            *environment,
+        ]
 
-    def command(self, command: str | list[str], user: str = "root", *, login: bool = False, env: dict[str, str] | None = None, unit: str | None = None) -> list[str]:
+    def command(
+        self,
+        command: str | list[str],
+        user: str = "root",
+        *,
+        login: bool = False,
+        env: dict[str, str] | None = None,
+        unit: str | None = None,
+    ) -> list[str]:
         """The command line which runs `command` (a line of bash, or words) on the host as a transient unit: of PID 1
         for root, of the user's manager for a user. That is no login session: `nobody logged in` stays true. With
         login=True, or for users whose manager does not run, it is one, and its end is the end of all it started."""
@@ -324,18 +381,51 @@ class Host:
         leave = "--property=KillMode=process"
         path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         if user == "root":
-            return [*self.enter(), *run, leave, "--working-directory=/root", "--setenv=HOME=/root", f"--setenv={path}", "--", *words]
+            return [
+                *self.enter(),
+                *run,
+                leave,
+                "--working-directory=/root",
+                "--setenv=HOME=/root",
+                f"--setenv={path}",
+                "--",
+                *words,
+            ]
         if login or not self._manager(user):
             runtime = f"/run/user/{self.uid(user)}"
             session = ["-p", f"User={user}", "-p", "PAMName=login", f"--setenv=XDG_RUNTIME_DIR={runtime}"]
             session += [f"--setenv=DBUS_SESSION_BUS_ADDRESS=unix:path={runtime}/bus"]
-            return [*self.enter(), *run, *session, f"--working-directory=/home/{user}", f"--setenv={path}", "--", *words]
-        return [*self._as(user), *run, leave, "--user", f"--working-directory=/home/{user}", f"--setenv={path}", "--", *words]
+            return [
+                *self.enter(),
+                *run,
+                *session,
+                f"--working-directory=/home/{user}",
+                f"--setenv={path}",
+                "--",
+                *words,
+            ]
+        return [
+            *self._as(user),
+            *run,
+            leave,
+            "--user",
+            f"--working-directory=/home/{user}",
+            f"--setenv={path}",
+            "--",
+            *words,
+        ]
 
     def run(
-        self, command: str | list[str], user: str = "root", *, input: str | bytes | None = None, check: bool = True,
-        timeout: float = 120, login: bool = False, env: dict[str, str] | None = None,
-    ) -> Result:  # fmt: skip
+        self,
+        command: str | list[str],
+        user: str = "root",
+        *,
+        input: str | bytes | None = None,
+        check: bool = True,
+        timeout: float = 120,
+        login: bool = False,
+        env: dict[str, str] | None = None,
+    ) -> Result:
         """Runs a command to its end. A failure raises CommandFailed unless check=False."""
         unit = f"{self._unit_prefix}-{next(self._units)}"
         shown = command if isinstance(command, str) else shlex.join(command)
@@ -343,8 +433,10 @@ class Host:
             raise HostError(f"{self.name} is off, cannot run: {shown}")
         process = subprocess.Popen(
             self.command(command, user, login=login, env=env, unit=unit),
-            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         for pipe in (process.stdin, process.stdout, process.stderr):
             # Programs which open /dev/stdin and its like by name (podman build --file -) must be allowed to.
             if pipe:
@@ -362,14 +454,24 @@ class Host:
             except subprocess.TimeoutExpired:
                 process.kill()
                 out, err = process.communicate()
-            result = Result(-1, out.decode(errors="replace"), err.decode(errors="replace") + f"\nno end within {timeout} s")
+            result = Result(
+                -1, out.decode(errors="replace"), err.decode(errors="replace") + f"\nno end within {timeout} s"
+            )
             raise CommandFailed(self.name, shown, user, result) from None
         result = Result(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
         if check and result.code:
             raise CommandFailed(self.name, shown, user, result)
         return result
 
-    def popen(self, command: str | list[str], user: str = "root", *, login: bool = False, env: dict[str, str] | None = None, **options) -> subprocess.Popen:
+    def popen(
+        self,
+        command: str | list[str],
+        user: str = "root",
+        *,
+        login: bool = False,
+        env: dict[str, str] | None = None,
+        **options,
+    ) -> subprocess.Popen:
         """Starts a command and returns at once. Ending the Popen does not end the command; its stdin's end may."""
         return subprocess.Popen(self.command(command, user, login=login, env=env), **options)
 
@@ -433,7 +535,9 @@ class Host:
         if source.is_dir():
             for entry in sorted(source.rglob("*")):
                 if entry.is_file():
-                    self.write(f"{place}/{entry.relative_to(source)}", entry.read_bytes(), user, entry.stat().st_mode & 0o777)
+                    self.write(
+                        f"{place}/{entry.relative_to(source)}", entry.read_bytes(), user, entry.stat().st_mode & 0o777
+                    )
         else:
             self.write(place, source.read_bytes(), user, source.stat().st_mode & 0o777)
 
@@ -442,8 +546,12 @@ class Host:
         command = ["git", "-C", str(REPOSITORY), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(command, check=True, capture_output=True).stdout
         # A file which is deleted but still tracked is not there to be copied.
-        names = b"\0".join(name for name in names.split(b"\0") if name and os.path.lexists(os.path.join(os.fsencode(REPOSITORY), name)))
-        tar = subprocess.Popen(["tar", "-C", str(REPOSITORY), "--null", "-T", "-", "-c"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        names = b"\0".join(
+            name for name in names.split(b"\0") if name and os.path.lexists(os.path.join(os.fsencode(REPOSITORY), name))
+        )
+        tar = subprocess.Popen(
+            ["tar", "-C", str(REPOSITORY), "--null", "-T", "-", "-c"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         threading.Thread(target=lambda: (tar.stdin.write(names), tar.stdin.close()), daemon=True).start()
         words = self.command(f"mkdir -p {shlex.quote(place)} && tar -C {shlex.quote(place)} --no-same-owner -x", user)
         subprocess.run(words, stdin=tar.stdout, check=True)
@@ -464,6 +572,40 @@ class Host:
                 done = subprocess.run(self.command(command, user), stdin=tar, capture_output=True, text=True)
             if done.returncode:
                 raise CommandFailed(self.name, command, user, Result(done.returncode, done.stdout, done.stderr))
+
+    def save_podman(self, name: str, key: str, user: str = "svc") -> None:
+        """Keeps all that the user's podman has stored (images, layers of builds) for `restore_podman` on a later host,
+        in the cache folder. It takes the place of what was kept under this name. Nothing may run in podman meanwhile."""
+        store = cache() / "podman"
+        store.mkdir(exist_ok=True)
+        new = store / f".{name}@{key}.{os.getpid()}"
+        try:
+            subprocess.run(
+                ["tar", "-C", str(self._podman_store(user)), *_EXACTLY, "-cf", str(new), "storage"], check=True
+            )
+            for old in store.glob(f"{name}@*.tar"):
+                old.unlink(missing_ok=True)
+            new.rename(store / f"{name}@{key}.tar")
+        finally:
+            new.unlink(missing_ok=True)
+
+    def restore_podman(self, name: str, key: str, user: str = "svc") -> bool:
+        """Gives the user's podman what was saved under this name and key, and says whether there was something. Before
+        the user's first use of podman on this host."""
+        try:
+            kept = open(cache() / "podman" / f"{name}@{key}.tar", "rb")
+        except FileNotFoundError:
+            return False
+        if (self._podman_store(user) / "storage/overlay-images").exists():
+            raise HostError(f"the podman of {user} on {self.name} was used already")
+        if user != "root":
+            self.run("mkdir -p ~/.local/share/containers", user)
+        with kept:
+            subprocess.run(["tar", "-C", str(self._podman_store(user)), *_EXACTLY, "-x"], stdin=kept, check=True)
+        return True
+
+    def _podman_store(self, user: str) -> pathlib.Path:
+        return self.tree / ("var/lib/containers" if user == "root" else f"home/{user}/.local/share/containers")
 
     # ---------------------------------------------------------------------------------------------------- network
 
@@ -502,13 +644,26 @@ class Host:
         """The journal of the system and of all users. Works while the host is off. The boot id is the machine's, the
         same for all boots: `journalctl -b` cannot tell them apart, so times are used."""
         words = ["journalctl", "--no-pager", "--all", "--output=short-precise", *shlex.split(arguments)]
-        words += [f"--since=@{self.booted_at:.6f}"] if this_boot and self.booted_at and "--since" not in arguments else []
+        words += (
+            [f"--since=@{self.booted_at:.6f}"] if this_boot and self.booted_at and "--since" not in arguments else []
+        )
         words += [f"--lines={lines}"] if lines else []
         if self.up:
             words = [*self.enter(), *words]
         else:
-            words = ["nsenter", "-t", str(self.keeper.pid), "-m", "--", "chroot", str(self.tree).partition("/root")[2], *words]
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=60, stdin=subprocess.DEVNULL)
+            words = [
+                "nsenter",
+                "-t",
+                str(self.keeper.pid),
+                "-m",
+                "--",
+                "chroot",
+                str(self.tree).partition("/root")[2],
+                *words,
+            ]
+        done = subprocess.run(
+            words, capture_output=True, text=True, errors="replace", timeout=60, stdin=subprocess.DEVNULL
+        )
         return done.stdout + done.stderr
 
     def console(self) -> str:

@@ -91,8 +91,12 @@ class Keeper:
         with open(f"{self.mountpoint}/console", "ab") as console:
             self.unshare = subprocess.Popen(
                 ["unshare", *flags, "sh", str(HERE / "init"), self.root, self.name],
-                preexec_fn=enter, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
-            )  # fmt: skip
+                preexec_fn=enter,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+            )
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline and self.unshare.poll() is None:
             for pid in children(self.unshare.pid):

@@ -18,12 +18,30 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="chroot needs root")
 
 class Owner:
     def __init__(self, *arguments):
-        self.process = subprocess.Popen([HERE / "postgres", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [HERE / "postgres", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         self.about = json.loads(self.process.stdout.readline())
 
     def sql(self, statement):
-        psql = ["chroot", str(hosts.cache() / "postgres"), "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", self.about["url"], "-c", statement]
-        return subprocess.run(psql, capture_output=True, text=True)
+        with self.psql(self.about["url"], statement) as psql:
+            out, err = psql.communicate()
+        return subprocess.CompletedProcess(psql.args, psql.returncode, out, err)
+
+    @staticmethod
+    def psql(url, statement):
+        words = [
+            "chroot",
+            str(hosts.cache() / "postgres"),
+            "psql",
+            "-XAtq",
+            "-v",
+            "ON_ERROR_STOP=1",
+            url,
+            "-c",
+            statement,
+        ]
+        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def say(self, word):
         self.process.stdin.write(word + "\n")
@@ -38,7 +56,11 @@ class Owner:
             return False
 
     def left(self):
-        left = [line for line in pathlib.Path("/proc/self/mounts").read_text().splitlines() if "memory-test-postgres" in line]
+        left = [
+            line
+            for line in pathlib.Path("/proc/self/mounts").read_text().splitlines()
+            if "memory-test-postgres" in line
+        ]
         if hosts.birth(self.about["pid"]):
             left.append(f"process {self.about['pid']}")
         if pathlib.Path(self.about["data"]).exists():
@@ -55,11 +77,14 @@ def owner():
 
 
 def test_what_it_serves(owner):
-    assert owner.sql("CREATE EXTENSION vector; CREATE EXTENSION pg_trgm; SELECT '[1,2]'::vector <-> '[1,3]'").stdout == "1\n"
+    assert (
+        owner.sql("CREATE EXTENSION vector; CREATE EXTENSION pg_trgm; SELECT '[1,2]'::vector <-> '[1,3]'").stdout
+        == "1\n"
+    )
     assert owner.sql("SHOW server_version_num").stdout.startswith("17")
     assert owner.sql("SHOW fsync").stdout == "on\n"
-    wrong = subprocess.run(["chroot", str(hosts.cache() / "postgres"), "psql", "-c", "SELECT 1", owner.about["url"].replace(owner.about["password"], "wrong")], capture_output=True, text=True)
-    assert "password authentication failed" in wrong.stderr
+    wrong = owner.psql(owner.about["url"].replace(owner.about["password"], "wrong"), "SELECT 1")
+    assert "password authentication failed" in wrong.communicate()[1]
 
 
 def test_it_can_be_stopped_killed_frozen_and_started(owner):
@@ -71,7 +96,7 @@ def test_it_can_be_stopped_killed_frozen_and_started(owner):
         assert owner.say("start") == {"ok": True}
         assert owner.sql("SELECT n FROM t").stdout == "1\n"
     assert owner.say("freeze") == {"ok": True}
-    frozen = subprocess.Popen(["chroot", str(hosts.cache() / "postgres"), "psql", "-XAtq", owner.about["url"], "-c", "SELECT 2"], stdout=subprocess.PIPE, text=True)
+    frozen = owner.psql(owner.about["url"], "SELECT 2")
     with pytest.raises(subprocess.TimeoutExpired):
         frozen.wait(0.5)
     assert owner.say("thaw") == {"ok": True}
@@ -96,7 +121,7 @@ def test_nothing_is_left(owner, end):
 
 
 def test_around_a_command():
-    script = 'case $MEMORY_TEST_POSTGRES in postgres://*@127.0.0.1:*/postgres) exit 7 ;; esac'
+    script = "case $MEMORY_TEST_POSTGRES in postgres://*@127.0.0.1:*/postgres) exit 7 ;; esac"
     assert subprocess.run([HERE / "postgres", "--conf", "work_mem=8MB", "--", "sh", "-c", script]).returncode == 7
 
 
@@ -110,5 +135,7 @@ def test_several_at_once():
 
 
 def test_a_setting_that_is_wrong():
-    done = subprocess.run([HERE / "postgres", "--conf", "no_such_setting=1", "--", "true"], capture_output=True, text=True)
+    done = subprocess.run(
+        [HERE / "postgres", "--conf", "no_such_setting=1", "--", "true"], capture_output=True, text=True
+    )
     assert done.returncode != 0 and "no_such_setting" in done.stderr

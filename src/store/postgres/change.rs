@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::remember::{json, missing, number};
 use super::row::{MemoryColumns, MemoryRow};
 use super::sql;
-use crate::domain::memory::{Change, Memory, Patch, content_hash, indexed_text};
+use crate::domain::memory::{Change, Kind, Memory, Patch, content_hash, indexed_text};
 use crate::domain::text::Terms;
 use crate::domain::{Analyzer, Invalid, Scope};
 use crate::store::{ForgetMode, Result, StoreError, Update};
@@ -34,7 +34,7 @@ pub(super) async fn update(
         .await?
         .into_iter()
         .find(|memory| memory.deleted_at.is_none())
-        .ok_or_else(|| StoreError::NotFound { field: "ids", ids: vec![command.id] })?;
+        .ok_or_else(|| StoreError::NotFound { field: "id", ids: vec![command.id] })?;
     if let Some(expected) = command.expected_version
         && expected != before.version
     {
@@ -45,7 +45,10 @@ pub(super) async fn update(
     if command.patch.apply(&mut after, command.now) {
         let (old, new) = (terms(analyzer, &before), terms(analyzer, &after));
         let note = Note { change: Change::Updated, reason: command.reason.as_deref(), now: command.now };
-        let reworded = content_hash(&before.content) != content_hash(&after.content);
+        let reworded = before.content != after.content;
+        if reworded {
+            sqlx::query(sql::FORGET_VECTORS).bind(scope.project()).bind(after.seq).execute(&mut *transaction).await?;
+        }
         if old != new {
             unindex(&mut transaction, scope, &[(&before, &old)]).await?;
             index(&mut transaction, scope, &[(&after, &new)], reworded, command.now).await?;
@@ -75,7 +78,7 @@ fn refuse_foreign_fields(patch: &Patch, memory: &Memory) -> Result<(), Fault> {
     let fields = [("situation", &patch.situation), ("outcome", &outcome), ("lesson", &patch.lesson)];
     for (field, value) in fields {
         if let Some(value) = value {
-            let expected = format!("nothing, since memory {} is a {} and no episode", memory.id, memory.kind);
+            let expected = format!("it only for memories of kind episode; this one is of kind {}", memory.kind);
             return Err(StoreError::from(Invalid::new(field, value, expected)).into());
         }
     }
@@ -138,6 +141,7 @@ pub(super) async fn forget(
             _ => (Change::Restored, None),
         };
         if command.mode == ForgetMode::Restore {
+            require_free_turns(&mut transaction, scope, &concerned).await?;
             let back: Vec<(&Memory, &Terms)> = concerned.iter().zip(&analysed).collect();
             index(&mut transaction, scope, &back, true, command.now).await?;
             let length = analysed.iter().map(|terms| i64::from(terms.length)).sum();
@@ -164,6 +168,30 @@ pub(super) async fn forget(
     }
     commit(transaction).await?;
     Ok(concerned.len() as u64)
+}
+
+/// A turn that was deleted and stored anew cannot come back beside the new one.
+async fn require_free_turns(connection: &mut PgConnection, scope: &Scope, memories: &[Memory]) -> Result<(), Fault> {
+    let (mut sessions, mut turns) = (Vec::new(), Vec::new());
+    for memory in memories.iter().filter(|memory| memory.superseded_by.is_none() && memory.kind == Kind::Dialogue) {
+        if let (Some(session), Some(turn)) = (&memory.session, memory.turn) {
+            sessions.push(session.as_str());
+            turns.push(turn);
+        }
+    }
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    let taken: Option<(String, i64, Uuid)> = sqlx::query_as(sql::TAKEN_TURN)
+        .bind(scope.project())
+        .bind(&sessions)
+        .bind(&turns)
+        .fetch_optional(connection)
+        .await?;
+    match taken {
+        Some((session, turn, existing)) => Err(StoreError::TurnExists { session, turn, existing }.into()),
+        None => Ok(()),
+    }
 }
 
 async fn lock(connection: &mut PgConnection, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Memory>, Fault> {

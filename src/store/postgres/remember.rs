@@ -113,7 +113,10 @@ impl Batch {
                     extend_new(&mut batch.supersedes[at], item.supersedes);
                     continue;
                 }
-                seen.insert(sameness, place);
+                // What has expired already stands for nothing.
+                if item.kind == Kind::Dialogue || item.valid_until.is_none_or(|until| until > command.now) {
+                    seen.insert(sameness, place);
+                }
             }
             batch.places.push(place);
             let text = indexed_text(&item.content, item.speaker.as_deref(), &item.tags, item.episode.as_ref());
@@ -194,8 +197,6 @@ pub(super) async fn remember(
             .bind(scope.project())
             .bind(batch.now)
             .bind(&batch.hashes)
-            .bind(&batch.sessions)
-            .bind(&batch.turns)
             .execute(&mut *connection)
             .await?;
     }

@@ -137,9 +137,7 @@ pub(super) const REMEMBER: &str = concat!(
     " ORDER BY m.seq LIMIT 1) \
             WHEN i.session IS NOT NULL AND i.turn IS NOT NULL THEN \
                 (SELECT m.seq FROM memory m WHERE m.project_id = here.id AND m.session = i.session \
-                    AND m.turn = i.turn AND m.kind = 'dialogue' AND ",
-    current!(),
-    " ORDER BY m.seq LIMIT 1) \
+                    AND m.turn = i.turn AND m.turn_claim) \
             END) AS old_seq \
         FROM here, unnest($5::uuid[], $6::text[], $7::text[], $8::bytea[], $9::text[], $10::float8[], $11::text[], \
             $12::timestamptz[], $13::timestamptz[], $14::text[], $15::bigint[], $16::text[], $17::text[], \
@@ -157,7 +155,7 @@ pub(super) const REMEMBER: &str = concat!(
         SELECT here.id, i.seq, i.id, i.kind, i.content, i.content_hash, i.length, \
             ARRAY(SELECT jsonb_array_elements_text(i.tags::jsonb)), i.importance, i.metadata::jsonb, \
             i.occurred_at, $3, $2::text, $3, i.valid_until, i.session, i.turn, i.speaker, i.situation, i.outcome, i.lesson, \
-            CASE WHEN i.kind <> 'dialogue' THEN true END, \
+            CASE WHEN i.kind <> 'dialogue' AND (i.valid_until IS NULL OR i.valid_until > $3) THEN true END, \
             CASE WHEN i.kind = 'dialogue' AND i.session IS NOT NULL AND i.turn IS NOT NULL THEN true END \
         FROM here, item i WHERE i.old_seq IS NULL AND NOT EXISTS (SELECT FROM seen WHERE differs) \
         ORDER BY i.content_hash \
@@ -196,11 +194,9 @@ pub(super) const REMEMBER: &str = concat!(
 );
 
 /// Memories past their end give up their claims, so that equal ones can be stored again.
-pub(super) const RELEASE_CLAIMS: &str = "UPDATE memory m SET content_claim = NULL, turn_claim = NULL \
-    FROM project p, unnest($3::bytea[], $4::text[], $5::bigint[]) AS i(content_hash, session, turn) \
-    WHERE p.name = $1 AND m.project_id = p.id AND m.valid_until <= $2 \
-        AND ((m.content_claim AND m.content_hash = i.content_hash) \
-            OR (m.turn_claim AND m.session = i.session AND m.turn = i.turn))";
+pub(super) const RELEASE_CLAIMS: &str = "UPDATE memory m SET content_claim = NULL FROM project p \
+    WHERE p.name = $1 AND m.project_id = p.id AND m.valid_until <= $2 AND m.content_claim \
+        AND m.content_hash = ANY ($3)";
 
 /// Requests with the same idempotency key take turns.
 pub(super) const LOCK_KEY: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1 || chr(1) || $2, 7))";
@@ -240,7 +236,8 @@ pub(super) const WRITE: &str = "WITH changed AS (\
             metadata = i.metadata::jsonb, occurred_at = i.occurred_at, updated_at = $2, valid_until = i.valid_until, \
             superseded_by = i.superseded_by, deleted_at = i.deleted_at, version = i.version, situation = i.situation, \
             outcome = i.outcome, lesson = i.lesson, helpful = i.helpful, not_helpful = i.not_helpful, \
-            content_claim = NULL, turn_claim = NULL \
+            content_claim = NULL, turn_claim = CASE WHEN i.deleted_at IS NULL AND i.superseded_by IS NULL \
+                AND m.kind = 'dialogue' AND m.session IS NOT NULL AND m.turn IS NOT NULL THEN true END \
         FROM project p, unnest($3::bigint[], $4::text[], $5::bytea[], $6::int[], $7::text[], $8::float8[], $9::text[], \
             $10::timestamptz[], $11::timestamptz[], $12::uuid[], $13::timestamptz[], $14::bigint[], $15::text[], \
             $16::float8[], $17::text[], $18::bigint[], $19::bigint[]) AS i(seq, content, content_hash, length, tags, \
@@ -252,6 +249,16 @@ pub(super) const WRITE: &str = "WITH changed AS (\
     INSERT INTO history (project_id, memory_seq, version, change, old, actor, reason, at) \
     SELECT c.project_id, c.seq, c.version, $21, h.old::jsonb, $22, $23, $2 \
     FROM changed c JOIN unnest($3::bigint[], $20::text[]) AS h(seq, old) ON h.seq = c.seq";
+
+/// Another memory that has the turn of one of these, which are to be restored.
+pub(super) const TAKEN_TURN: &str = "SELECT m.session, m.turn, m.id FROM project p \
+    CROSS JOIN unnest($2::text[], $3::bigint[]) AS i(session, turn) \
+    JOIN memory m ON m.project_id = p.id AND m.session = i.session AND m.turn = i.turn AND m.turn_claim \
+    WHERE p.name = $1 LIMIT 1";
+
+/// Vectors of a text that is no more.
+pub(super) const FORGET_VECTORS: &str = "DELETE FROM embedding e USING project p \
+    WHERE p.name = $1 AND e.project_id = p.id AND e.memory_seq = $2";
 
 /// A vote is no new version.
 pub(super) const VOTE: &str = "UPDATE memory m SET helpful = $3, not_helpful = $4 FROM project p \
@@ -433,6 +440,8 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("REDIRECT", REDIRECT),
     ("LOCK", LOCK),
     ("WRITE", WRITE),
+    ("TAKEN_TURN", TAKEN_TURN),
+    ("FORGET_VECTORS", FORGET_VECTORS),
     ("VOTE", VOTE),
     ("INDEX", INDEX),
     ("UNINDEX", UNINDEX),

@@ -50,9 +50,10 @@ CREATE TABLE memory (
     not_helpful bigint NOT NULL DEFAULT 0,
     -- Protected memories change only by an approved review.
     protected boolean NOT NULL DEFAULT false,
-    -- True or null. They decide between equal memories that are stored at the same moment; a memory gives them up
-    -- when it changes, from when on its equals see it by an ordinary look.
+    -- True or null. Decides between equal memories that are stored at the same moment; a memory gives it up when it
+    -- changes, from when on its equals see it by an ordinary look.
     content_claim boolean CHECK (content_claim),
+    -- True or null. Held by the one turn of a conversation that is neither deleted nor superseded.
     turn_claim boolean CHECK (turn_claim),
     PRIMARY KEY (project_id, seq),
     CHECK ((kind = 'episode') = (situation IS NOT NULL)),

@@ -1,0 +1,100 @@
+//! A recall beside the statements that it runs, at growing sizes: `cargo bench --bench recall`.
+//!
+//! `statements` are the store's three methods with nothing around them, `recall` is the use case. PostgreSQL is measured
+//! when MEMORY_TEST_POSTGRES_URL names a server on which databases may be created.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cognitive_memory_mcp::domain::lexical::{POSTING_BUDGET, select_terms};
+use cognitive_memory_mcp::domain::memory::content_hash;
+use cognitive_memory_mcp::domain::{Analyzer, Clock, Filter, Language, Scope, SystemClock};
+use cognitive_memory_mcp::engine::{Call, Engine, RecallParams, RememberItem, RememberParams};
+use cognitive_memory_mcp::store::postgres::PostgresStore;
+use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
+use cognitive_memory_mcp::store::{LexicalQuery, Store};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use tokio::runtime::Runtime;
+
+#[path = "corpus.rs"]
+mod corpus;
+
+use corpus::Random;
+
+const SIZES: [usize; 3] = [1_000, 10_000, 100_000];
+
+fn recall(criterion: &mut Criterion) {
+    let runtime = Runtime::new().expect("a runtime");
+    let analyzer = Arc::new(Analyzer::new(Language::English));
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let sqlite = SqliteStore::open(SqliteOptions::new(data.path().join("memory.db")), Arc::clone(&analyzer));
+    compare(criterion, &runtime, "sqlite", Arc::new(sqlite), &analyzer);
+    if let Ok(server) = std::env::var("MEMORY_TEST_POSTGRES_URL") {
+        let name = format!("bench_recall_{}", std::process::id());
+        let url = runtime.block_on(async {
+            let pool = sqlx::PgPool::connect(&server).await.expect("the PostgreSQL server answers");
+            let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+            sqlx::query(create).execute(&pool).await.expect("may create databases");
+            format!("{}/{name}", server.rsplit_once('/').expect("a database in the URL").0)
+        });
+        let store = PostgresStore::new(url.parse().expect("a URL"), 4, Arc::clone(&analyzer));
+        compare(criterion, &runtime, "postgres", Arc::new(store), &analyzer);
+    }
+}
+
+fn compare(criterion: &mut Criterion, runtime: &Runtime, name: &str, store: Arc<dyn Store>, analyzer: &Arc<Analyzer>) {
+    runtime.block_on(store.prepare()).expect("the database can be prepared");
+    let engine = Engine::new(Arc::clone(&store), Arc::clone(analyzer), Arc::new(SystemClock));
+    let mut random = Random::new(7);
+    let mut stored = 0;
+    let mut group = criterion.benchmark_group(name);
+    group.measurement_time(Duration::from_secs(8)).sample_size(50);
+    for size in SIZES {
+        runtime.block_on(fill(&engine, &mut random, size - stored));
+        stored = size;
+        let mut questions = Random::new(11);
+        group.bench_function(BenchmarkId::new("statements", size), |bencher| {
+            bencher.to_async(runtime).iter(|| statements(&store, analyzer, corpus::question(&mut questions)));
+        });
+        let mut questions = Random::new(11);
+        group.bench_function(BenchmarkId::new("recall", size), |bencher| {
+            bencher.to_async(runtime).iter(|| {
+                let params = RecallParams { query: Some(corpus::question(&mut questions)), ..RecallParams::default() };
+                let engine = &engine;
+                async move { engine.recall(&Call::new(Scope::new("default", "bench")), params).await.expect("an answer") }
+            });
+        });
+    }
+    group.finish();
+    runtime.block_on(store.close());
+}
+
+async fn fill(engine: &Engine, random: &mut Random, mut left: usize) {
+    let call = Call::new(Scope::new("default", "bench"));
+    while left > 0 {
+        let item = |random: &mut Random| RememberItem { content: corpus::memory(random), ..RememberItem::default() };
+        let items: Vec<RememberItem> = (0..left.min(500)).map(|_| item(random)).collect();
+        left -= items.len();
+        engine.remember(&call, RememberParams { items, idempotency_key: None }).await.expect("stored");
+    }
+}
+
+/// What a recall asks the database, with the same arguments.
+async fn statements(store: &Arc<dyn Store>, analyzer: &Analyzer, question: String) {
+    let scope = Scope::new("default", "bench");
+    let terms: Vec<String> = analyzer.terms(&question).counts.into_keys().collect();
+    let stats = store.corpus_stats(&scope, &terms).await.expect("statistics");
+    let query = LexicalQuery {
+        terms: select_terms(&terms, &stats, POSTING_BUDGET),
+        average_length: stats.average_length(),
+        exact: content_hash(&question),
+        filter: Filter::at(SystemClock.now()),
+        limit: 11,
+    };
+    let hits = store.search_lexical(&scope, &query).await.expect("hits");
+    let ids: Vec<_> = hits.iter().take(10).map(|hit| hit.id).collect();
+    store.get(&scope, &ids, false).await.expect("memories");
+}
+
+criterion_group!(benches, recall);
+criterion_main!(benches);

@@ -1,0 +1,230 @@
+//! The PostgreSQL store: the contract, and what is PostgreSQL's own.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use cognitive_memory_mcp::domain::lexical::{POSTING_BUDGET, select_terms};
+use cognitive_memory_mcp::domain::memory::{Patch, content_hash};
+use cognitive_memory_mcp::domain::{Analyzer, Change, Filter, Kind, Language, NewMemory, Scope};
+use cognitive_memory_mcp::store::postgres::PostgresStore;
+use cognitive_memory_mcp::store::{
+    Candidate, ForgetMode, Idempotency, LexicalQuery, Remember, Remembered, Store, StoreError, Update,
+};
+use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
+use uuid::Uuid;
+
+use crate::postgres_server::Database;
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(1_767_225_600_000_000).unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the tests stand for the engine, which draws ids")]
+fn id() -> Uuid {
+    Uuid::now_v7()
+}
+
+fn scope() -> Scope {
+    Scope::new("default", "test")
+}
+
+fn note(content: impl Into<String>) -> NewMemory {
+    NewMemory {
+        id: id(),
+        kind: Kind::Note,
+        content: content.into(),
+        tags: Vec::new(),
+        importance: 0.5,
+        metadata: serde_json::Map::new(),
+        occurred_at: now(),
+        valid_until: None,
+        session: None,
+        turn: None,
+        speaker: None,
+        episode: None,
+        sources: Vec::new(),
+        supersedes: Vec::new(),
+    }
+}
+
+async fn store(store: &PostgresStore, items: Vec<NewMemory>) -> Result<Vec<Remembered>, StoreError> {
+    store.remember(&scope(), Remember { items, idempotency: None, now: now() }).await
+}
+
+async fn search(store: &PostgresStore, text: &str) -> Result<Vec<Candidate>, StoreError> {
+    let terms: Vec<String> = Analyzer::new(Language::English).terms(text).counts.into_keys().collect();
+    let stats = store.corpus_stats(&scope(), &terms).await?;
+    let query = LexicalQuery {
+        terms: select_terms(&terms, &stats, POSTING_BUDGET),
+        average_length: stats.average_length(),
+        exact: content_hash(text),
+        filter: Filter::at(now()),
+        limit: 20,
+    };
+    store.search_lexical(&scope(), &query).await
+}
+
+async fn prepared() -> (Database, PostgresStore) {
+    let database = Database::migrated().await;
+    let store = database.store();
+    store.prepare().await.unwrap();
+    (database, store)
+}
+
+#[tokio::test]
+async fn every_statement_can_be_prepared() {
+    let (database, _store) = prepared().await;
+    let mut connection = database.connection().await;
+    for (name, sql) in PostgresStore::statements() {
+        let statement = AssertSqlSafe(*sql).into_sql_str();
+        connection.prepare(statement).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_stored_is_found_changed_and_forgotten() {
+    let (_database, store) = prepared().await;
+    let mut item = note("The cat's \"pyjamas\" are `blue` and (nice) 👍 running");
+    item.tags = vec!["cats".into(), "ünï".into()];
+    item.metadata.insert("a".into(), serde_json::json!({"b": [1, 2.5, "x"]}));
+    let answer = self::store(&store, vec![item.clone()]).await.unwrap();
+    assert_eq!(answer, [Remembered { id: item.id, created: true }]);
+    let again = self::store(&store, vec![note(item.content.clone())]).await.unwrap();
+    assert_eq!(again, [Remembered { id: item.id, created: false }]);
+
+    let hits = search(&store, &item.content).await.unwrap();
+    assert_eq!(hits.len(), 1);
+    assert!(hits[0].exact && hits[0].score > 0.0 && hits[0].terms.len() > 5);
+    let found = search(&store, "pyjama").await.unwrap();
+    assert_eq!(found[0].terms, ["pyjama"]);
+    let memory = store.get(&scope(), &[item.id], false).await.unwrap().remove(0);
+    assert_eq!((&memory.content, &memory.tags, &memory.metadata), (&item.content, &item.tags, &item.metadata));
+
+    let update = Update {
+        id: item.id,
+        expected_version: Some(1),
+        patch: Patch { content: Some("A green dog".into()), helpful: Some(true), ..Patch::default() },
+        reason: Some("why".into()),
+        now: now(),
+    };
+    let changed = store.update(&scope(), update.clone()).await.unwrap();
+    assert_eq!((changed.version, changed.helpful), (2, 1));
+    assert!(matches!(store.update(&scope(), update).await, Err(StoreError::VersionConflict { current: 2, .. })));
+    assert!(search(&store, "pyjama").await.unwrap().is_empty());
+    assert_eq!(search(&store, "green dogs").await.unwrap().len(), 1);
+
+    assert_eq!(store.forget(&scope(), &[item.id], ForgetMode::Delete, None, now()).await.unwrap(), 1);
+    assert!(search(&store, "green").await.unwrap().is_empty());
+    assert_eq!(store.corpus_stats(&scope(), &[]).await.unwrap().documents, 0);
+    assert_eq!(store.forget(&scope(), &[item.id], ForgetMode::Restore, None, now()).await.unwrap(), 1);
+    assert_eq!(search(&store, "green").await.unwrap().len(), 1);
+    let changes: Vec<Change> = store.history(&scope(), &[item.id]).await.unwrap().iter().map(|h| h.change).collect();
+    assert_eq!(changes, [Change::Created, Change::Updated, Change::Deleted, Change::Restored]);
+    store.note_recalled(&scope(), &[item.id], now()).await.unwrap();
+    store.note_recalled(&scope(), &[item.id], now()).await.unwrap();
+    assert_eq!(store.browse(&scope(), &Filter::at(now()), None, 10).await.unwrap()[0].recall_count, 2);
+    let counts = store.counts(&scope(), now()).await.unwrap();
+    assert_eq!((counts.by_kind["note"], counts.index_backlog), (1, 1));
+    assert!(store.info().await.unwrap().version.starts_with("17"));
+}
+
+#[tokio::test]
+async fn a_purge_leaves_no_row_in_any_table() {
+    let (database, store) = prepared().await;
+    let kept = note("kept for ever");
+    let mut gone = note("secret word xyzzy");
+    gone.tags = vec!["xyzzy".into()];
+    gone.sources = vec![kept.id];
+    self::store(&store, vec![kept.clone()]).await.unwrap();
+    let tables = "SELECT table_name::text FROM information_schema.columns WHERE table_schema = 'public' \
+        AND column_name = 'memory_seq' ORDER BY 1";
+    let mut connection = database.connection().await;
+    let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut connection).await.unwrap();
+    assert!(tables.len() >= 8, "{tables:?}");
+    self::store(&store, vec![gone.clone()]).await.unwrap();
+    let patch = Patch { content: Some("other xyzzy text".into()), ..Patch::default() };
+    let update = Update { id: gone.id, expected_version: None, patch, reason: None, now: now() };
+    let seq = store.update(&scope(), update).await.unwrap().seq;
+    store.note_recalled(&scope(), &[gone.id], now()).await.unwrap();
+    let vector = "INSERT INTO embedding SELECT project_id, seq, 'm', 0, 2, content_hash, '[1,2]', now() FROM memory WHERE id = $1";
+    sqlx::query(vector).bind(gone.id).execute(&mut connection).await.unwrap();
+    assert_eq!(store.forget(&scope(), &[gone.id], ForgetMode::Purge, None, now()).await.unwrap(), 1);
+    for table in tables {
+        let sql = AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE memory_seq = $1"));
+        let left: i64 = sqlx::query_scalar(sql).bind(seq).fetch_one(&mut connection).await.unwrap();
+        assert_eq!(left, 0, "{table}");
+    }
+    let figures = store.corpus_stats(&scope(), &["xyzzi".into(), "xyzzy".into()]).await.unwrap();
+    assert_eq!((figures.documents, figures.document_frequencies), (1, vec![0, 0]));
+}
+
+#[tokio::test]
+async fn batches_with_everything_in_them() {
+    let (_database, store) = prepared().await;
+    let old = note("the office is in Berlin");
+    self::store(&store, vec![old.clone()]).await.unwrap();
+    let mut new = note("the office is in Hamburg");
+    new.supersedes = vec![old.id];
+    new.sources = vec![old.id];
+    let mut turn = note("hello");
+    turn.kind = Kind::Dialogue;
+    turn.session = Some("s".into());
+    turn.turn = Some(1);
+    let twin = NewMemory { id: id(), ..turn.clone() };
+    let key = Idempotency { key: "k".into(), request_hash: [1; 32] };
+    let command = Remember { items: vec![new.clone(), turn.clone(), twin], idempotency: Some(key.clone()), now: now() };
+    let answer = store.remember(&scope(), command.clone()).await.unwrap();
+    let expected = [(new.id, true), (turn.id, true), (turn.id, false)];
+    assert_eq!(answer.iter().map(|r| (r.id, r.created)).collect::<Vec<_>>(), expected);
+    let replayed = store.remember(&scope(), command.clone()).await.unwrap();
+    assert_eq!(replayed.iter().map(|r| (r.id, r.created)).collect::<Vec<_>>(), expected.map(|(id, _)| (id, false)));
+    let conflict = Remember { idempotency: Some(Idempotency { request_hash: [2; 32], ..key }), ..command };
+    let refused = store.remember(&scope(), conflict).await;
+    assert!(matches!(refused, Err(StoreError::IdempotencyConflict { .. })), "{refused:?}");
+
+    let memories = store.get(&scope(), &[old.id, new.id], false).await.unwrap();
+    assert_eq!(memories[0].superseded_by, Some(new.id));
+    assert_eq!(memories[1].sources, [old.id]);
+    let mut other = note("something else");
+    other.supersedes = vec![old.id];
+    let refused = self::store(&store, vec![note("not stored"), other]).await;
+    assert!(matches!(refused, Err(StoreError::AlreadySuperseded { .. })), "{refused:?}");
+    let clash = NewMemory { id: id(), content: "bye".into(), ..turn.clone() };
+    let refused = self::store(&store, vec![note("not stored"), clash]).await;
+    assert!(matches!(refused, Err(StoreError::TurnExists { existing, .. }) if existing == turn.id), "{refused:?}");
+    assert!(search(&store, "not stored").await.unwrap().is_empty());
+    let stranger = Scope::new("other", "test");
+    assert!(store.get(&stranger, &[old.id], true).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn another_language_rebuilds_the_index() {
+    let (database, english) = prepared().await;
+    let items: Vec<NewMemory> = (0..450).map(|n| note(format!("running number {n}"))).collect();
+    let ids: Vec<Uuid> = items.iter().map(|item| item.id).collect();
+    for part in items.chunks(200) {
+        self::store(&english, part.to_vec()).await.unwrap();
+    }
+    english.forget(&scope(), &ids[..10], ForgetMode::Delete, None, now()).await.unwrap();
+    let plain = database.store_with(2, Language::None);
+    plain.prepare().await.unwrap();
+    let stats = plain.corpus_stats(&scope(), &["run".into(), "running".into()]).await.unwrap();
+    assert_eq!((stats.documents, stats.document_frequencies), (440, vec![0, 440]));
+    let refused = self::store(&english, vec![note("written by a server of the other language")]).await;
+    assert!(matches!(refused, Err(StoreError::Setup { .. })), "{refused:?}");
+    let answer = self::store(&plain, vec![note("and of this one")]).await.unwrap();
+    assert!(answer[0].created);
+}
+
+#[tokio::test]
+async fn several_servers_prepare_an_empty_database_at_once() {
+    let database = Database::empty().await;
+    let stores: Vec<Arc<PostgresStore>> = (0..4).map(|_| Arc::new(database.store())).collect();
+    assert_eq!(stores[0].pending_migrations().await.unwrap(), ["0001_foundation"]);
+    assert!(matches!(stores[0].info().await, Err(StoreError::Unavailable { .. })));
+    let preparing = stores.iter().map(|store| store.prepare());
+    for result in futures_util::future::join_all(preparing).await {
+        result.unwrap();
+    }
+    assert!(stores[0].pending_migrations().await.unwrap().is_empty());
+}
