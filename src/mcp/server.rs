@@ -142,6 +142,11 @@ impl ServerHandler for MemoryServer {
         request: CustomRequest,
         _: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
+        // What cannot be read as one of the methods which rmcp knows ends here as well.
+        if request.method == "tools/call" {
+            let message = "the params of tools/call are an object with name (a text) and arguments (an object)";
+            return Err(ErrorData::invalid_params(message, None));
+        }
         let message = format!("unknown method {:?}; this server has tools/list and tools/call", request.method);
         Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, message, None))
     }

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cli;
+mod contract;
 mod lifecycle;
 mod log;
 mod postgres_server;
