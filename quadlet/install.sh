@@ -606,12 +606,14 @@ show_log() {
 
 # Follows the start until the service has said READY=1.
 wait_until_active() {
-    local started=$SECONDS i=0 state text last='' database result='' seen
+    local started=$SECONDS i=0 state text last='' database result='' code=0 seen
     while :; do
         state=$(property ActiveState)
         text=
         seen=$(property Result)
         if [[ $seen != success ]]; then result=$seen; fi
+        seen=$(property ExecMainStatus)
+        if [[ $seen != 0 ]]; then code=$seen; fi
         # Until the restart begins, everything systemd says is about the run before.
         if [[ $(property InvocationID) != "$invocation_before" ]]; then
             text=$(property StatusText)
@@ -619,7 +621,7 @@ wait_until_active() {
         fi
         if [[ $state == failed && -z $("${ctl[@]}" show "$SERVICE.service" -P Job) ]] || (($(property NRestarts) > 2)); then
             printf '%s' "$clear"
-            problem "$SERVICE does not start (${result:-$seen}, exit status $(property ExecMainStatus))" \
+            problem "$SERVICE does not start (${result:-no result}, exit status $code)" \
                 "The last lines of its log:"
             show_log
             return 1
@@ -645,7 +647,7 @@ wait_until_active() {
         sleep 0.2
     done
     printf '%s' "$clear"
-    ok "active: ${text:-running} $dim($(elapsed $((SECONDS - started))))$plain"
+    ok "active: the server answers $dim($(elapsed $((SECONDS - started))))$plain"
 }
 
 # Active means that the server answers; ready means that the database does too.

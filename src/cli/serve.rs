@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::local::{self, Local};
 use super::{CONFIGURATION, Failure, INTERNAL, runtime, say, service, start};
-use crate::config::{Auth, LogFormat, Settings, Sources};
+use crate::config::{Auth, LogFormat, Settings, Sources, reachable};
 use crate::http::{Gate, Listener};
 use crate::lifecycle::{self, ExitReason, Notifier, ProbeError, Readiness, Sentinel, Supervisor, Watchdog};
 use crate::telemetry::{self, Stream};
@@ -79,7 +79,7 @@ async fn serve(
 /// Lets `stdio` processes find this one through the lock file of the embedded database.
 fn announce(local: &Local, address: SocketAddr) -> Result<(), Failure> {
     if let Some(embedded) = &local.embedded {
-        embedded.announce(&format!("http://{address}/mcp"))?;
+        embedded.announce(&format!("http://{}/mcp", reachable(address)))?;
     }
     Ok(())
 }
@@ -94,7 +94,7 @@ fn wants_greeting(settings: &Settings) -> bool {
 
 /// How to connect, for the person who started it by hand.
 fn greeting(settings: &Settings, address: SocketAddr) -> String {
-    let url = format!("http://{address}/mcp");
+    let url = format!("http://{}/mcp", reachable(address));
     let header = match settings.auth {
         Auth::None => "",
         Auth::Tokens(_) => " --header \"Authorization: Bearer TOKEN\"",

@@ -25,7 +25,9 @@ pub use document::to_markdown;
 pub use flag::Flags;
 pub use problem::{ConfigError, Problem};
 pub use setting::{DefaultValue, Kind, LANGUAGES, SETTINGS, Section, Setting, setting};
-pub use settings::{Auth, Client, Environment, Http, Log, LogFormat, LogLevel, LogPrefix, Settings, Summary};
+pub use settings::{
+    Auth, Client, Environment, Http, Log, LogFormat, LogLevel, LogPrefix, Settings, Summary, reachable,
+};
 pub use source::{Origin, Sources};
 
 #[cfg(test)]
