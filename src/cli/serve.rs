@@ -19,11 +19,12 @@ const FIRST_PROBE: Duration = Duration::from_secs(10);
 pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
     let (supervisor, notifier, readiness) = (Supervisor::new(), Notifier::from_env(), Readiness::new());
     // Before anything else: as process 1 no signal does anything until it has a handler.
-    let _sentinel = Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
-    let (settings, _telemetry) = start(sources, Stream::Stdout).inspect_err(|failure| {
+    let sentinel = Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
+    let (settings, telemetry) = start(sources, Stream::Stdout).inspect_err(|failure| {
         let first = failure.error.to_string().lines().next().unwrap_or_default().to_owned();
         notifier.status(&format!("Not started, exit code {}: {first}", failure.code));
     })?;
+    sentinel.before_exit(telemetry.flusher());
     telemetry::announce(&settings);
     supervisor.set_drain_budget(settings.http.drain_timeout);
     let runtime = runtime()?;

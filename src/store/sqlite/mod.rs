@@ -5,6 +5,7 @@
 //! it in [`sql`]; to change the schema, add a migration in `migrations/` and its line in [`schema`].
 
 mod error;
+mod group;
 mod lock;
 mod read;
 mod row;
@@ -27,6 +28,7 @@ use uuid::Uuid;
 pub use lock::{Owner, owner};
 
 use self::error::{from_sqlx, not_open, too_slow};
+use self::group::{Gathering, Work};
 use self::lock::OwnerLock;
 use super::{
     Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Remember, Remembered, Result, Store, StoreError, Update,
@@ -61,6 +63,7 @@ pub struct SqliteStore {
     /// Held while the database is being opened or closed.
     opening: tokio::sync::Mutex<()>,
     open: RwLock<Option<Arc<Open>>>,
+    gathering: Gathering,
 }
 
 /// An open database.
@@ -86,7 +89,13 @@ impl SqliteStore {
     /// A store that opens its file with [`Store::prepare`].
     #[must_use]
     pub fn open(options: SqliteOptions, analyzer: Arc<Analyzer>) -> Self {
-        Self { options, analyzer, opening: tokio::sync::Mutex::new(()), open: RwLock::new(None) }
+        Self {
+            options,
+            analyzer,
+            opening: tokio::sync::Mutex::new(()),
+            open: RwLock::new(None),
+            gathering: Gathering::default(),
+        }
     }
 
     /// Tells other processes where this one answers MCP requests.
@@ -282,7 +291,7 @@ impl Store for SqliteStore {
     async fn remember(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>> {
         let open = self.opened()?;
         let command = write::Prepared::new(command, &self.analyzer)?;
-        self.bounded(open.write(async |connection| write::remember(&open, connection, scope, &command).await)).await
+        self.bounded(self.gathering.submit(&open, scope, Work::Remember(command))).await
     }
 
     async fn corpus_stats(&self, scope: &Scope, terms: &[String]) -> Result<CorpusStats> {
@@ -342,8 +351,8 @@ impl Store for SqliteStore {
 
     async fn note_recalled(&self, scope: &Scope, ids: &[Uuid], now: DateTime<Utc>) -> Result<()> {
         let open = self.opened()?;
-        self.bounded(open.write(async |connection| write::note_recalled(&open, connection, scope, ids, now).await))
-            .await
+        let work = Work::Note { ids: ids.to_vec(), now };
+        self.bounded(self.gathering.submit(&open, scope, work)).await.map(drop)
     }
 
     async fn counts(&self, scope: &Scope, _now: DateTime<Utc>) -> Result<Counts> {

@@ -29,12 +29,14 @@ macro_rules! named {
 }
 
 named! {
-    /// Starts a write: no other writer from here on.
-    BEGIN = "BEGIN IMMEDIATE";
+    /// Starts a write: no other writer from here on. Each write says anew whether it is durable.
+    BEGIN = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
     /// Ends a write; durable once it returns.
     COMMIT = "COMMIT";
     /// Undoes a write.
     ROLLBACK = "ROLLBACK";
+    /// The same for what need not be durable: its commit does not wait for the disk.
+    BEGIN_RELAXED = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
     /// Starts the part of a transaction that one command owns.
     SAVEPOINT = "SAVEPOINT command";
     /// Ends it.

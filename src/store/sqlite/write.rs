@@ -130,47 +130,31 @@ async fn own_project(open: &Open, connection: &mut SqliteConnection, scope: &Sco
         .map_err(|error| from_sqlx(error, "creating a project"))
 }
 
+/// Stores a batch. Also tells the number of the project, which may be new.
 pub(super) async fn remember(
     open: &Open,
     connection: &mut SqliteConnection,
     scope: &Scope,
     prepared: &Prepared,
-) -> Result<Vec<Remembered>> {
+) -> Result<(i64, Vec<Remembered>)> {
     let Prepared { command, items } = prepared;
     let project = own_project(open, connection, scope).await?;
     if let Some(answer) = replay(connection, project, command).await? {
-        return Ok(answer);
+        return Ok((project, answer));
     }
     require_sources(open, connection, scope, &command.items).await?;
     let mut superseded = replaced(connection, project, &command.items).await?;
-    let mut equal = equal(connection, project, command, items).await?;
-    let mut answer = Vec::with_capacity(items.len());
-    for (item, analysed) in command.items.iter().zip(items) {
-        let is_turn = item.kind == Kind::Dialogue && item.session.is_some() && item.turn.is_some();
-        let existing = if item.kind == Kind::Dialogue {
-            None
-        } else {
-            equal.get(&(item.kind, analysed.hash)).copied().filter(|id| !item.supersedes.contains(id))
-        };
-        // A turn may be replaced by its correction, so what is superseded goes first.
-        let target = existing.unwrap_or(item.id);
+    let answer = places(connection, project, prepared, &superseded).await?;
+    // What is replaced goes first: a turn may be replaced by its correction.
+    for (item, place) in command.items.iter().zip(&answer) {
         for id in &item.supersedes {
             let row = superseded.get_mut(id).expect("all were looked up, or the command was refused");
-            supersede(connection, scope, row, target, command.now).await?;
-            equal.retain(|_, other| other != id);
+            supersede(connection, scope, row, place.id, command.now).await?;
         }
-        if let Some(id) = existing {
-            answer.push(Remembered { id, created: false });
-            continue;
-        }
-        if is_turn && let Some(id) = stored_turn(connection, project, item, &analysed.hash).await? {
-            answer.push(Remembered { id, created: false });
-            continue;
-        }
-        insert(connection, scope, project, item, analysed, command.now).await?;
-        answer.push(Remembered { id: item.id, created: true });
-        if item.kind != Kind::Dialogue && item.valid_until.is_none_or(|until| until > command.now) {
-            equal.entry((item.kind, analysed.hash)).or_insert(item.id);
+    }
+    for ((item, analysed), place) in command.items.iter().zip(items).zip(&answer) {
+        if place.created {
+            insert(connection, scope, project, item, analysed, command.now).await?;
         }
     }
     if let Some(idempotency) = &command.idempotency {
@@ -184,7 +168,7 @@ pub(super) async fn remember(
             .await
             .map_err(|error| from_sqlx(error, "keeping an idempotency key"))?;
     }
-    Ok(answer)
+    Ok((project, answer))
 }
 
 /// The answer given before to the same idempotency key.
@@ -259,12 +243,50 @@ fn missing(field: &'static str, mut ids: Vec<Uuid>, found: impl Fn(&Uuid) -> boo
     if ids.is_empty() { Ok(()) } else { Err(StoreError::NotFound { field, ids }) }
 }
 
-/// Memories that hold now and say the same as one of the items.
+/// Where each item goes: to an id of its own, to that of an equal memory which stays, or to that of an equal item
+/// before it.
+async fn places(
+    connection: &mut SqliteConnection,
+    project: i64,
+    Prepared { command, items }: &Prepared,
+    superseded: &HashMap<Uuid, MemoryRow>,
+) -> Result<Vec<Remembered>> {
+    let mut equal = equal(connection, project, command, items, superseded).await?;
+    let mut turns: HashMap<(&str, i64), (Uuid, [u8; 32])> = HashMap::new();
+    let mut places = Vec::with_capacity(items.len());
+    for (item, Analysed { hash, .. }) in command.items.iter().zip(items) {
+        let existing = match (item.kind, &item.session, item.turn) {
+            (Kind::Dialogue, Some(session), Some(turn)) => {
+                let stored = match turns.get(&(session.as_str(), turn)) {
+                    Some(stored) => Some(*stored),
+                    None => stored_turn(connection, project, session, turn, superseded).await?,
+                };
+                let (id, known) = stored.unwrap_or((item.id, *hash));
+                if known != *hash {
+                    return Err(StoreError::TurnExists { session: session.clone(), turn, existing: id });
+                }
+                turns.insert((session, turn), (id, known));
+                stored.map(|(id, _)| id)
+            }
+            (Kind::Dialogue, ..) => None,
+            (kind, ..) => {
+                let existing = equal.get(&(kind, *hash)).copied();
+                equal.entry((kind, *hash)).or_insert(item.id);
+                existing
+            }
+        };
+        places.push(Remembered { id: existing.unwrap_or(item.id), created: existing.is_none() });
+    }
+    Ok(places)
+}
+
+/// Memories that hold now, are not about to be replaced, and say the same as one of the items.
 async fn equal(
     connection: &mut SqliteConnection,
     project: i64,
     command: &Remember,
     items: &[Analysed],
+    superseded: &HashMap<Uuid, MemoryRow>,
 ) -> Result<HashMap<(Kind, [u8; 32]), Uuid>> {
     let hashes: Vec<String> = command
         .items
@@ -280,13 +302,15 @@ async fn equal(
     let failed = |error| from_sqlx(error, "looking for equal memories");
     let rows = sqlx::query(sql::EQUAL).bind(project).bind(json(&hashes)).fetch_all(connection).await.map_err(failed)?;
     for row in &rows {
+        let id: Uuid = row.try_get(0).map_err(failed)?;
         let until: Option<i64> = row.try_get(3).map_err(failed)?;
         let hash = row.try_get::<&[u8], _>(2).map_err(failed)?.try_into();
         if let Ok(hash) = hash
+            && !superseded.contains_key(&id)
             && until.is_none_or(|until| until > command.now.timestamp_micros())
         {
             let key = (row::word(row, 1).map_err(failed)?, hash);
-            equal.entry(key).or_insert(row.try_get(0).map_err(failed)?);
+            equal.entry(key).or_insert(id);
         }
     }
     Ok(equal)
@@ -300,14 +324,14 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The id under which a turn of a conversation is stored already.
+/// Id and content hash of a turn that is stored already.
 async fn stored_turn(
     connection: &mut SqliteConnection,
     project: i64,
-    item: &NewMemory,
-    hash: &[u8; 32],
-) -> Result<Option<Uuid>> {
-    let (Some(session), Some(turn)) = (&item.session, item.turn) else { return Ok(None) };
+    session: &str,
+    turn: i64,
+    superseded: &HashMap<Uuid, MemoryRow>,
+) -> Result<Option<(Uuid, [u8; 32])>> {
     let failed = |error| from_sqlx(error, "looking for a turn");
     let row = sqlx::query(sql::TURN)
         .bind(project)
@@ -317,12 +341,9 @@ async fn stored_turn(
         .await
         .map_err(failed)?;
     let Some(row) = row else { return Ok(None) };
-    let existing: Uuid = row.try_get(0).map_err(failed)?;
-    if row.try_get::<&[u8], _>(1).map_err(failed)? == hash {
-        Ok(Some(existing))
-    } else {
-        Err(StoreError::TurnExists { session: session.clone(), turn, existing })
-    }
+    let id: Uuid = row.try_get(0).map_err(failed)?;
+    let hash = row.try_get::<&[u8], _>(1).map_err(failed)?.try_into().unwrap_or_default();
+    Ok(Some((id, hash)).filter(|_| !superseded.contains_key(&id)))
 }
 
 async fn insert(
