@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -29,6 +29,7 @@ mod fault;
 mod health;
 mod listener;
 mod probe;
+mod refusal;
 
 pub use auth::Gate;
 #[cfg(debug_assertions)]
@@ -72,7 +73,7 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
     let health = health::Health { readiness: parts.readiness, supervisor: parts.supervisor };
     // Tools have their own, shorter limit, and answer in the words of the protocol; this one is for slow bodies.
     let timeout = settings.request_timeout + std::time::Duration::from_secs(5);
-    let mcp = Router::new().route_service("/mcp", protocol);
+    let mcp = Router::new().route_service("/mcp", protocol).layer(middleware::from_fn(refusal::word));
     #[cfg(debug_assertions)]
     let mcp = mcp.layer(middleware::from_fn_with_state(Arc::new(parts.fault), fault::inject));
     mcp.layer(middleware::from_fn_with_state(Arc::new(parts.gate), auth::authenticate))
@@ -85,11 +86,17 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
         .layer(middleware::from_fn_with_state(parts.clock, name_request))
 }
 
-/// Gives the request an id, which the answer and the log carry.
+/// Gives the request an id, which the answer and the log carry, and closes the connection after a refusal.
 async fn name_request(State(clock): State<Arc<dyn Clock>>, mut request: Request, next: Next) -> Response {
     let id: Arc<str> = clock.new_id().to_string().into();
     request.extensions_mut().insert(RequestId(id.clone()));
+    let has_body = !request.body().is_end_stream();
     let mut response = next.run(request).await;
+    // Who refuses a request may not have read its body, and then the connection ends with the answer. A client that is
+    // not told would send its next request into the void.
+    if has_body && response.status().as_u16() >= 400 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-request-id", value);
     }

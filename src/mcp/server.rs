@@ -8,8 +8,8 @@ use futures_util::FutureExt;
 use rmcp::ErrorData;
 use rmcp::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, ListToolsResult,
-    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest, CustomResult, ErrorCode,
+    Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer};
 
@@ -135,6 +135,20 @@ impl ServerHandler for MemoryServer {
             Err(error) => error.into_result(),
         };
         Ok(result.into())
+    }
+
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        // What cannot be read as one of the methods which rmcp knows ends here as well.
+        if request.method == "tools/call" {
+            let message = "the params of tools/call are an object with name (a text) and arguments (an object)";
+            return Err(ErrorData::invalid_params(message, None));
+        }
+        let message = format!("unknown method {:?}; this server has tools/list and tools/call", request.method);
+        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, message, None))
     }
 
     async fn on_initialized(&self, _: NotificationContext<RoleServer>) {}

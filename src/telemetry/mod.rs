@@ -170,7 +170,8 @@ fn filter(level: LogLevel) -> Targets {
         LogLevel::Debug => (LevelFilter::DEBUG, LevelFilter::WARN),
         LogLevel::Trace => (LevelFilter::TRACE, LevelFilter::WARN),
     };
-    Targets::new().with_default(others).with_target(CRATE, ours)
+    // Its warnings quote what a client sent: names of tools and methods, arguments of a wrong form.
+    Targets::new().with_default(others).with_target("rmcp::service", LevelFilter::ERROR).with_target(CRATE, ours)
 }
 
 #[expect(

@@ -1,6 +1,8 @@
 """Streamable HTTP: every revision of the protocol, restarts, hosts and origins, tokens."""
 
+import http.client
 import json
+import threading
 import time
 
 import anyio
@@ -163,6 +165,34 @@ def test_a_session_id_of_an_earlier_life_does_no_harm(service, header):
     assert result(wire.send(service, body=wire.initialize("2025-06-18"), **stale))["protocolVersion"] == "2025-06-18"
     assert wire.send(service, body='{"jsonrpc": "2.0", "method": "notifications/initialized"}', **stale, **header).status == 202
     assert wire.send(service, "GET", Accept="text/event-stream", **stale).status == 405
+
+
+def test_a_stop_answers_what_is_under_way(sqlite, new_service):
+    """A request which the service has begun is answered; later ones find nobody. Nothing is half done."""
+    service = new_service(sqlite)
+    answers: list[wire.Answer] = []
+    # Large enough that some are always under way.
+    items = [{"content": f"Item {n} " + "word " * 50} for n in range(100)]
+
+    def hammer(number: int) -> None:
+        for turn in range(1000):
+            batch = [each | {"tags": [f"{number}-{turn}"], "content": f"{number}-{turn} {each['content']}"} for each in items]
+            try:
+                answers.append(wire.send(service, body=wire.call("remember", {"items": batch})))
+            except (ConnectionError, http.client.HTTPException):
+                return
+
+    threads = [threading.Thread(target=hammer, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(answers) >= 16, "some answers")
+    assert service.stop() == 0
+    for thread in threads:
+        thread.join()
+    assert not [answer for answer in answers if answer.status != 200 or answer.json["result"]["isError"]]
+    service.start()
+    status = wire.send(service, body=wire.call("status", {})).json["result"]["structuredContent"]
+    assert status["memories"] == 100 * len(answers), "what was acknowledged is stored, and nothing else"
 
 
 # ------------------------------------------------------------------------------------------------ hosts, origins

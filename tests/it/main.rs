@@ -1,9 +1,19 @@
 //! The integration tests, one binary.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "tests stand outside of the service, and one that meets what it does not expect has failed"
+)]
+
 mod architecture;
+mod cli;
 mod contract;
 mod lifecycle;
+mod log;
 mod postgres_server;
 mod process;
+mod serve;
 mod store_postgres;
 mod store_sqlite;

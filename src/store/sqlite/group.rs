@@ -8,16 +8,17 @@
 //! transaction.
 
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use chrono::{DateTime, Utc};
-use sqlx::SqliteConnection;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::cache::Delta;
 use super::error::{from_sqlx, too_slow};
 use super::write::{self, Prepared};
-use super::{Open, sql};
+use super::{Open, Writer, sql};
 use crate::domain::Scope;
 use crate::store::{Remembered, Result, StoreError};
 
@@ -102,86 +103,83 @@ async fn carry_out(open: Arc<Open>, gathered: Gathered) {
     if commands.is_empty() {
         return;
     }
-    let mut results = Vec::with_capacity(commands.len());
-    let outcome = async {
-        writer.connect().await?;
-        // Out of its slot: if this future is dropped, so is the connection, and SQLite undoes the transaction.
-        let mut connection = writer.connection.take().expect("was just connected");
-        let durable = commands.iter().any(|command| matches!(command.work, Work::Remember(_)));
-        let begin = if durable { sql::BEGIN } else { sql::BEGIN_RELAXED };
-        let failed = |error| from_sqlx(error, "writing");
-        sqlx::query(begin).execute(&mut connection).await.map_err(failed)?;
-        for command in &commands {
-            results.push(one(&open, &mut connection, command, commands.len() > 1).await?);
-        }
-        let end = if results.iter().all(Result::is_err) { sql::ROLLBACK } else { sql::COMMIT };
-        sqlx::query(end).execute(&mut connection).await.map_err(failed)?;
-        Ok::<_, StoreError>(connection)
-    }
-    .await;
-    match outcome {
-        Ok(connection) => {
-            writer.connection = Some(connection);
-            drop(writer);
-            for (command, result) in commands.into_iter().zip(results) {
-                let answer = result.map(|(project, answer)| {
-                    if let Some(project) = project {
-                        open.keep_project(command.scope.project(), project);
-                    }
-                    answer
-                });
-                // A caller who has gone away does not need it.
-                let _ = command.reply.send(answer);
-            }
-        }
-        Err(error) => {
+    match attempt(&open, &mut writer, &commands).await {
+        Err(_) if commands.len() > 1 => {
+            // The database refused one of them. Each for itself, only that one fails.
             for command in commands {
-                let _ = command.reply.send(Err(repeated(&error)));
+                let result = attempt(&open, &mut writer, std::slice::from_ref(&command)).await;
+                reply([command], result);
             }
         }
+        result => {
+            drop(writer);
+            reply(commands, result);
+        }
     }
 }
 
-/// One command inside of the group's transaction. The outer error is that of the transaction, which is lost then;
-/// the inner one is the command's own, which has left no trace.
-async fn one(
-    open: &Open,
-    connection: &mut SqliteConnection,
-    command: &Pending,
-    in_company: bool,
-) -> Result<Result<(Option<i64>, Vec<Remembered>)>> {
+/// Tells the callers. Who has gone away in the meantime does not need it.
+fn reply(commands: impl IntoIterator<Item = Pending>, results: Result<Answers>) {
+    let mut results = results.map(Vec::into_iter).map_err(Some);
+    for command in commands {
+        let answer = match &mut results {
+            Ok(answers) => answers.next().unwrap_or_else(|| Err(too_slow())),
+            Err(error) => Err(error.take().unwrap_or_else(too_slow)),
+        };
+        let _ = command.reply.send(answer);
+    }
+}
+
+type Answers = Vec<Result<Vec<Remembered>>>;
+
+/// One transaction for all commands. A command that breaks a rule gets its own error, since it is refused before it
+/// writes; the outer error is that of the database, and nothing is stored then.
+async fn attempt(open: &Open, writer: &mut Writer, commands: &[Pending]) -> Result<Answers> {
+    writer.connect().await?;
+    // Out of its slot: if this future is dropped, so is the connection, and SQLite undoes the transaction.
+    let mut connection = writer.connection.take().expect("was just connected");
+    let durable = commands.iter().any(|command| matches!(command.work, Work::Remember(_)));
+    let begin = if durable { sql::BEGIN } else { sql::BEGIN_RELAXED };
     let failed = |error| from_sqlx(error, "writing");
-    if in_company {
-        sqlx::query(sql::SAVEPOINT).execute(&mut *connection).await.map_err(failed)?;
-    }
-    let result = match &command.work {
-        Work::Remember(prepared) => write::remember(open, connection, &command.scope, prepared)
-            .await
-            .map(|(project, answer)| (Some(project), answer)),
-        Work::Note { ids, now } => {
-            write::note_recalled(open, connection, &command.scope, ids, *now).await.map(|()| (None, Vec::new()))
+    sqlx::query(begin).execute(&mut connection).await.map_err(failed)?;
+    let (mut answers, mut delta, mut projects) = (Vec::with_capacity(commands.len()), Delta::default(), Vec::new());
+    for Pending { scope, work, .. } in commands {
+        let answer = match work {
+            Work::Remember(prepared) => {
+                write::remember(open, &mut connection, scope, prepared).await.map(|(project, answer)| {
+                    prepared.extend(&mut delta, project, &answer);
+                    projects.push((scope.project(), project));
+                    answer
+                })
+            }
+            Work::Note { ids, now } => {
+                write::note_recalled(open, &mut connection, scope, ids, *now).await.map(|()| Vec::new())
+            }
+        };
+        match answer {
+            Err(error) if !is_refusal(&error) => {
+                sqlx::query(sql::ROLLBACK).execute(&mut connection).await.map_err(failed)?;
+                writer.connection = Some(connection);
+                return Err(error);
+            }
+            answer => answers.push(answer),
         }
-    };
-    if in_company {
-        let end = if result.is_ok() { sql::RELEASE } else { sql::ROLLBACK_TO };
-        sqlx::query(end).execute(connection).await.map_err(failed)?;
     }
-    Ok(result)
+    let committing = open.cache.commit(&delta);
+    sqlx::query(sql::COMMIT).execute(&mut connection).await.map_err(failed)?;
+    committing.done();
+    writer.connection = Some(connection);
+    if open.purged.load(Ordering::Relaxed) {
+        // What was asked for is done; that the log can still not be emptied is nobody's failure.
+        let _ = open.empty_log(writer).await;
+    }
+    for (name, number) in projects {
+        open.keep_project(name, number);
+    }
+    Ok(answers)
 }
 
-/// The same error for one more caller.
-fn repeated(error: &StoreError) -> StoreError {
-    match error {
-        StoreError::Setup { reason, .. } => StoreError::Setup { reason: reason.clone(), source: None },
-        StoreError::Internal { during, source } => {
-            StoreError::Internal { during, source: sqlx::Error::Protocol(source.to_string()) }
-        }
-        other => StoreError::Unavailable {
-            reason: match other {
-                StoreError::Unavailable { reason, .. } => reason.clone(),
-                other => other.to_string(),
-            },
-            source: None,
-        },
-    }
+/// Whether a command broke a rule, in contrast to a failure of the database.
+fn is_refusal(error: &StoreError) -> bool {
+    !matches!(error, StoreError::Unavailable { .. } | StoreError::Setup { .. } | StoreError::Internal { .. })
 }

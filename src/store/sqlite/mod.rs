@@ -4,6 +4,7 @@
 //! (WAL with `synchronous = FULL`). One process has the file open at a time, see [`lock`]. To add a statement, name
 //! it in [`sql`]; to change the schema, add a migration in `migrations/` and its line in [`schema`].
 
+mod cache;
 mod error;
 mod group;
 mod lock;
@@ -15,6 +16,7 @@ mod write;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ use uuid::Uuid;
 
 pub use lock::{Owner, owner};
 
+use self::cache::Cache;
 use self::error::{from_sqlx, not_open, too_slow};
 use self::group::{Gathering, Work};
 use self::lock::OwnerLock;
@@ -74,6 +77,9 @@ struct Open {
     lock: std::sync::Mutex<OwnerLock>,
     /// Numbers of projects; they are never removed, and nobody else adds any.
     projects: RwLock<HashMap<String, i64>>,
+    cache: Cache,
+    /// Something was purged, and the write-ahead log may still hold it.
+    purged: AtomicBool,
 }
 
 /// The one connection that writes.
@@ -146,6 +152,8 @@ impl SqliteStore {
             writer: tokio::sync::Mutex::new(writer),
             lock: std::sync::Mutex::new(lock),
             projects: RwLock::new(HashMap::new()),
+            cache: Cache::default(),
+            purged: AtomicBool::new(false),
         })
     }
 }
@@ -322,8 +330,12 @@ impl Store for SqliteStore {
     async fn update(&self, scope: &Scope, command: Update) -> Result<Memory> {
         let open = self.opened()?;
         let analyzer = &self.analyzer;
-        self.bounded(open.write(async |connection| write::update(&open, connection, scope, &command, analyzer).await))
-            .await
+        self.bounded(
+            open.write(async |connection, delta| {
+                write::update(&open, connection, scope, &command, analyzer, delta).await
+            }),
+        )
+        .await
     }
 
     async fn forget(
@@ -337,15 +349,11 @@ impl Store for SqliteStore {
         let open = self.opened()?;
         let analyzer = &self.analyzer;
         let command = write::Forget { ids, mode, reason, now };
-        self.bounded(async {
-            let changed = open
-                .write(async |connection| write::forget(&open, connection, scope, &command, analyzer).await)
-                .await?;
-            if mode == ForgetMode::Purge && changed > 0 {
-                open.empty_log().await?;
-            }
-            Ok(changed)
-        })
+        self.bounded(
+            open.write(async |connection, delta| {
+                write::forget(&open, connection, scope, &command, analyzer, delta).await
+            }),
+        )
         .await
     }
 

@@ -2,16 +2,18 @@
 //! jobs and corpus figures in agreement.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
+use super::cache::Delta;
 use super::error::from_sqlx;
 use super::read::{indexed, memories};
 use super::row::{self, MemoryRow};
-use super::{Open, hex_ids, json_numbers, sql};
+use super::{Open, Writer, hex_ids, json_numbers, sql};
 use crate::domain::memory::{content_hash, indexed_text};
 use crate::domain::text::Terms;
 use crate::domain::validate::Invalid;
@@ -24,19 +26,28 @@ const REBUILD_PORTION: i64 = 500;
 impl Open {
     /// Carries out `work` in a transaction of its own. Whatever goes wrong, also the disappearance of the caller,
     /// leaves the database as it was.
-    pub(super) async fn write<T>(&self, work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T>) -> Result<T> {
+    pub(super) async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection, &mut Delta) -> Result<T>,
+    ) -> Result<T> {
         let mut writer = self.writer.lock().await;
         // Taken out of the slot: a caller who goes away drops it, and SQLite undoes the transaction.
         writer.connect().await?;
         let mut connection = writer.connection.take().expect("was just connected");
         let failed = |error| from_sqlx(error, "writing");
         sqlx::query(sql::BEGIN).execute(&mut connection).await.map_err(failed)?;
-        let result = work(&mut connection).await;
+        let mut delta = Delta::default();
+        let result = work(&mut connection, &mut delta).await;
         let end = if result.is_ok() { sql::COMMIT } else { sql::ROLLBACK };
+        let committing = self.cache.commit(&delta);
         let ended = sqlx::query(end).execute(&mut connection).await;
         match (result, ended) {
             (Ok(value), Ok(_)) => {
+                committing.done();
                 writer.connection = Some(connection);
+                if self.purged.load(Ordering::Relaxed) {
+                    self.empty_log(&mut writer).await?;
+                }
                 Ok(value)
             }
             (Ok(_), Err(error)) => Err(failed(error)),
@@ -49,13 +60,13 @@ impl Open {
         }
     }
 
-    /// Moves the write-ahead log into the database and empties it, so that nothing purged stays there.
-    pub(super) async fn empty_log(&self) -> Result<()> {
-        let mut writer = self.writer.lock().await;
+    /// Moves the write-ahead log into the database and empties it, so that nothing purged stays there. Readers at
+    /// work can keep it longer than anybody waits; then the next write tries again.
+    pub(super) async fn empty_log(&self, writer: &mut Writer) -> Result<()> {
         let connection = writer.connect().await?;
         let failed = |error| from_sqlx(error, "emptying the log");
-        // Readers at work keep the log; they end soon, and the busy timeout waits for them.
-        sqlx::query(sql::CHECKPOINT).fetch_one(connection).await.map_err(failed)?;
+        let busy: i64 = sqlx::query_scalar(sql::CHECKPOINT).fetch_one(connection).await.map_err(failed)?;
+        self.purged.store(busy != 0, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -74,6 +85,13 @@ struct Analysed {
 }
 
 impl Prepared {
+    /// What the index gained, where `answer` says that items are new.
+    pub(super) fn extend(&self, delta: &mut Delta, project: i64, answer: &[Remembered]) {
+        for (analysed, _) in self.items.iter().zip(answer).filter(|(_, place)| place.created) {
+            delta.terms.extend(analysed.terms.counts.keys().map(|term| (indexed(project, term), 1)));
+        }
+    }
+
     pub(super) fn new(command: Remember, analyzer: &Analyzer) -> Result<Self> {
         let mut items = Vec::with_capacity(command.items.len());
         for item in &command.items {
@@ -145,6 +163,17 @@ pub(super) async fn remember(
     require_sources(open, connection, scope, &command.items).await?;
     let mut superseded = replaced(connection, project, &command.items).await?;
     let answer = places(connection, project, prepared, &superseded).await?;
+    // Every refusal comes before the first change: others share this transaction.
+    let mut successors: HashMap<Uuid, Uuid> = HashMap::new();
+    for (item, place) in command.items.iter().zip(&answer) {
+        for id in &item.supersedes {
+            let before = superseded.get(id).and_then(|row| row.memory.superseded_by);
+            let by = *successors.entry(*id).or_insert(before.unwrap_or(place.id));
+            if by != place.id {
+                return Err(StoreError::AlreadySuperseded { id: *id, by });
+            }
+        }
+    }
     // What is replaced goes first: a turn may be replaced by its correction.
     for (item, place) in command.items.iter().zip(&answer) {
         for id in &item.supersedes {
@@ -400,11 +429,9 @@ async fn supersede(
     by: Uuid,
     now: DateTime<Utc>,
 ) -> Result<()> {
-    match row.memory.superseded_by {
+    if row.memory.superseded_by.is_some() {
         // Said twice in one list, or again after the answer to the first time was lost.
-        Some(before) if before == by => return Ok(()),
-        Some(before) => return Err(StoreError::AlreadySuperseded { id: row.memory.id, by: before }),
-        None => {}
+        return Ok(());
     }
     let old = row.memory.snapshot();
     row.memory.superseded_by = Some(by);
@@ -470,7 +497,15 @@ fn terms_of(memory: &Memory, analyzer: &Analyzer) -> Terms {
     analyzer.terms(&indexed_text(&memory.content, memory.speaker.as_deref(), &memory.tags, memory.episode.as_ref()))
 }
 
-async fn add_terms(connection: &mut SqliteConnection, project: i64, seq: i64, terms: &Terms) -> Result<()> {
+async fn add_terms(
+    connection: &mut SqliteConnection,
+    project: i64,
+    seq: i64,
+    terms: &Terms,
+    delta: &mut Delta,
+) -> Result<()> {
+    delta.resized.push(seq);
+    delta.terms.extend(terms.counts.keys().map(|term| (indexed(project, term), 1)));
     let failed = |error| from_sqlx(error, "indexing a memory");
     sqlx::query(sql::INSERT_TERMS)
         .bind(seq)
@@ -481,7 +516,14 @@ async fn add_terms(connection: &mut SqliteConnection, project: i64, seq: i64, te
     resize(connection, project, 1, i64::from(terms.length)).await
 }
 
-async fn remove_terms(connection: &mut SqliteConnection, project: i64, seq: i64, terms: &Terms) -> Result<()> {
+async fn remove_terms(
+    connection: &mut SqliteConnection,
+    project: i64,
+    seq: i64,
+    terms: &Terms,
+    delta: &mut Delta,
+) -> Result<()> {
+    delta.terms.extend(terms.counts.keys().map(|term| (indexed(project, term), -1)));
     let failed = |error| from_sqlx(error, "taking a memory out of the index");
     sqlx::query(sql::DELETE_TERMS)
         .bind(seq)
@@ -523,6 +565,7 @@ pub(super) async fn update(
     scope: &Scope,
     command: &Update,
     analyzer: &Analyzer,
+    delta: &mut Delta,
 ) -> Result<Memory> {
     let unknown = || StoreError::NotFound { field: "id", ids: vec![command.id] };
     let Some(project) = open.project(scope.project(), connection).await? else { return Err(unknown()) };
@@ -548,8 +591,8 @@ pub(super) async fn update(
     }
     let (old_terms, new_terms) = (terms_of(&before, analyzer), terms_of(&memory, analyzer));
     if old_terms != new_terms {
-        remove_terms(connection, project, memory.seq, &old_terms).await?;
-        add_terms(connection, project, memory.seq, &new_terms).await?;
+        remove_terms(connection, project, memory.seq, &old_terms, delta).await?;
+        add_terms(connection, project, memory.seq, &new_terms, delta).await?;
         length = i64::from(new_terms.length);
     }
     save(connection, &memory, length).await?;
@@ -587,6 +630,7 @@ pub(super) async fn forget(
     scope: &Scope,
     command: &Forget<'_>,
     analyzer: &Analyzer,
+    delta: &mut Delta,
 ) -> Result<u64> {
     let wanted = unique(command.ids.iter());
     let project = open.project(scope.project(), connection).await?;
@@ -602,23 +646,24 @@ pub(super) async fn forget(
         let old = memory.snapshot();
         let change = match command.mode {
             ForgetMode::Delete if live => {
-                remove_terms(connection, project, seq, &terms).await?;
+                remove_terms(connection, project, seq, &terms, delta).await?;
                 run(connection, sql::DELETE_JOB, seq, "removing an index job").await?;
                 memory.deleted_at = Some(command.now);
                 Change::Deleted
             }
             ForgetMode::Restore if !live => {
                 require_free_turn(connection, project, &memory).await?;
-                add_terms(connection, project, seq, &terms).await?;
+                add_terms(connection, project, seq, &terms, delta).await?;
                 enqueue(connection, seq, project).await?;
                 memory.deleted_at = None;
                 Change::Restored
             }
             ForgetMode::Purge => {
                 if live {
-                    remove_terms(connection, project, seq, &terms).await?;
+                    remove_terms(connection, project, seq, &terms, delta).await?;
                 }
                 run(connection, sql::DELETE_MEMORY, seq, "purging a memory").await?;
+                open.purged.store(true, Ordering::Relaxed);
                 changed += 1;
                 continue;
             }
@@ -687,7 +732,7 @@ pub(super) async fn check_index(connection: &mut SqliteConnection, analyzer: &An
             let row = MemoryRow::read(row).map_err(failed)?;
             let terms = terms_of(&row.memory, analyzer);
             after = row.memory.seq;
-            add_terms(connection, row.project, after, &terms).await?;
+            add_terms(connection, row.project, after, &terms, &mut Delta::default()).await?;
             sqlx::query(sql::SET_LENGTH)
                 .bind(after)
                 .bind(i64::from(terms.length))

@@ -138,7 +138,7 @@ pub(crate) async fn projects_do_not_see_each_other(store: Arc<dyn Store>) {
         let browsed = store.browse(scope, &Filter::at(at(10)), None, 10).await.unwrap();
         assert_eq!(browsed.len(), visible.len());
         assert!(browsed.iter().all(|memory| visible.contains(&memory.id)));
-        let stats = store.corpus_stats(scope, &["walru".into(), "there".into()]).await.unwrap();
+        let stats = store.corpus_stats(scope, &["walrus".into(), "there".into()]).await.unwrap();
         assert_eq!(stats.documents, visible.len() as u64);
         let mut hits = super::found(&*store, scope, "walrus").await;
         hits.sort();
