@@ -40,9 +40,10 @@ macro_rules! current {
     };
 }
 
-/// `browse` with `$extra` as a further condition, which leads the planner to an index. So do the constant limit inside
-/// (see [`BROWSE_PAGE`]; a parameter it takes for a tenth of the table) and the CASE around the filter: it takes that
-/// for half of the rows, but each condition on a parameter for a fraction, until it sorts all memories to find one.
+/// `browse` with `$extra`, which leads the planner to an index: ordered, with a constant limit, to the primary key (a
+/// parameter as limit it takes for a tenth of the table; see [`BROWSE_PAGE`]), or by OFFSET 0 to the index of a further
+/// condition. The CASE hides the filter: the planner takes that for half of the rows, but each condition on a parameter
+/// for a fraction, until it would sort all memories to find one.
 macro_rules! browse {
     ($extra:literal) => {
         concat!(
@@ -55,7 +56,7 @@ macro_rules! browse {
             filter!(),
             " THEN true ELSE false END",
             $extra,
-            " ORDER BY m.seq DESC LIMIT 1000) m ORDER BY m.seq DESC LIMIT $12) m \
+            ") m ORDER BY m.seq DESC LIMIT $12) m \
                 WHERE p.name = ANY ($1) ORDER BY m.seq DESC LIMIT $12) m \
              JOIN project p ON p.id = m.project_id \
              ORDER BY m.seq DESC"
@@ -394,11 +395,11 @@ pub(super) const SEARCH_LEXICAL: &str = concat!(
 /// Most rows that a `browse` statement returns.
 pub(super) const BROWSE_PAGE: usize = 1_000;
 /// The newest memories.
-pub(super) const BROWSE: &str = browse!("");
+pub(super) const BROWSE: &str = browse!(" ORDER BY m.seq DESC LIMIT 1000");
 /// The newest of a session: few, and found by its index.
-pub(super) const BROWSE_SESSION: &str = browse!(" AND m.session = $4 AND m.session IS NOT NULL");
+pub(super) const BROWSE_SESSION: &str = browse!(" AND m.session = $4 AND m.session IS NOT NULL OFFSET 0");
 /// The newest with tags, found by theirs.
-pub(super) const BROWSE_TAGS: &str = browse!(" AND m.tags @> $3 AND m.tags <> '{}'");
+pub(super) const BROWSE_TAGS: &str = browse!(" AND m.tags @> $3 AND m.tags <> '{}' OFFSET 0");
 
 /// Memories by id.
 pub(super) const GET: &str = concat!(
