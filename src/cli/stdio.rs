@@ -55,7 +55,8 @@ async fn bridge(
     let (answers, mut waiting) = mpsc::channel::<String>(MAX_REQUESTS);
     let drain = settings.http.drain_timeout;
     let bridge = Arc::new(Bridge {
-        client: reqwest::Client::builder().no_proxy().build().map_err(Failure::internal)?,
+        // No idle connections: one that died with the service would cost the next request its answer.
+        client: reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().map_err(Failure::internal)?,
         upstream: Mutex::new(None),
         version: std::sync::Mutex::new(None),
         settings,

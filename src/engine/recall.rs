@@ -235,13 +235,20 @@ impl Engine {
             notes.push("The query is empty: these are the newest memories.".to_owned());
         }
         let time = |field: &str, value: &Option<String>| value.as_ref().map(|v| validate::time(field, v)).transpose();
+        let (since, until) = (time("since", &params.since)?, time("until", &params.until)?);
+        if let (Some(from), Some(to)) = (since, until)
+            && from >= to
+        {
+            let expected = format!("a time after since, which is {from}");
+            return Err(Invalid::new("until", params.until.as_deref().unwrap_or_default(), expected));
+        }
         let filter = Filter {
             kinds: params.kinds.clone(),
             tags: validate::tags("tags", &params.tags)?,
             session: params.session.clone(),
             speaker: params.speaker.clone(),
-            since: time("since", &params.since)?,
-            until: time("until", &params.until)?,
+            since,
+            until,
             min_importance: params
                 .min_importance
                 .map(|least| validate::number("min_importance", least, 0.0, 1.0))

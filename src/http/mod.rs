@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -16,6 +16,7 @@ use rmcp::transport::streamable_http_server::session::never::NeverSessionManager
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::timeout::TimeoutLayer;
 
 use crate::config::Http;
@@ -76,14 +77,33 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
     let mcp = Router::new().route_service("/mcp", protocol).layer(middleware::from_fn(refusal::word));
     #[cfg(debug_assertions)]
     let mcp = mcp.layer(middleware::from_fn_with_state(Arc::new(parts.fault), fault::inject));
-    mcp.layer(middleware::from_fn_with_state(Arc::new(parts.gate), auth::authenticate))
-        .route("/health/live", get(health::live))
+    let mcp = mcp.layer(middleware::from_fn_with_state(Arc::new(parts.gate), auth::authenticate));
+    let mcp = if settings.allowed_origins.is_empty() { mcp } else { mcp.layer(sharing(&settings.allowed_origins)) };
+    mcp.route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .with_state(health)
         .fallback(not_found)
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, timeout))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(parts.clock, name_request))
+}
+
+/// Lets pages of the allowed origins read the answers. Outside of authentication: a browser asks before it shows a token.
+fn sharing(origins: &[String]) -> CorsLayer {
+    let header = HeaderName::from_static;
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())))
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::ACCEPT,
+            header("mcp-protocol-version"),
+            header("mcp-session-id"),
+            header("mcp-method"),
+            header("mcp-name"),
+        ])
+        .expose_headers([header("x-request-id")])
 }
 
 /// Gives the request an id, which the answer and the log carry, and closes the connection after a refusal.

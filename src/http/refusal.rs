@@ -33,7 +33,7 @@ pub(super) async fn word(request: Request, next: Next) -> Response {
     let text = String::from_utf8_lossy(&text);
     let (status, code, sentence) = match text.strip_prefix(NO_MESSAGE) {
         // JSON, but not of one of the forms that a message has.
-        Some(reason) if reason.contains("did not match") => {
+        Some(reason) if reason.contains("did not match") || reason.contains("unrecognized JSON-RPC message") => {
             (StatusCode::BAD_REQUEST, INVALID_REQUEST, "the body is JSON, but not a JSON-RPC message".to_owned())
         }
         Some(reason) => (StatusCode::BAD_REQUEST, PARSE_ERROR, format!("the body is not JSON: {reason}")),

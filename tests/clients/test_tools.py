@@ -23,7 +23,8 @@ async def test_tools_are_described_in_few_words(memory, figure):
     assert [tool.name for tool in tools] == TOOLS
     size = len(json.dumps([tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools], separators=(",", ":")))
     figure(f"tools/list: {size} bytes, {size / len(tools):.0f} a tool")
-    assert size <= 6 * 1024
+    # What all ten tools may take.
+    assert size <= 10 * 1024
     for tool in tools:
         jsonschema.Draft202012Validator.check_schema(tool.input_schema)
         jsonschema.Draft202012Validator.check_schema(tool.output_schema)

@@ -112,8 +112,17 @@ fn name_variants(object: &mut JsonObject) {
 
 /// Reads arguments; the error names the path of the field.
 fn parse<P: DeserializeOwned>(arguments: JsonObject) -> Result<P, ToolError> {
-    serde_path_to_error::deserialize(Value::Object(arguments))
-        .map_err(|error| ToolError::Arguments { path: error.path().to_string(), problem: error.inner().to_string() })
+    serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
+        let problem = error.inner().to_string();
+        // A missing field has no place of its own; the message names it.
+        let missing = problem.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+        let path = match (error.path().to_string(), missing) {
+            (path, None) => path,
+            (path, Some(field)) if path == "." => field.to_owned(),
+            (path, Some(field)) => format!("{path}.{field}"),
+        };
+        ToolError::Arguments { path, problem }
+    })
 }
 
 fn answer(output: &impl serde::Serialize, text: String) -> Answer {

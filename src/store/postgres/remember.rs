@@ -51,6 +51,8 @@ pub(super) struct Batch {
     frequencies: Vec<i32>,
     sources: Vec<Vec<Uuid>>,
     supersedes: Vec<Vec<Uuid>>,
+    /// A turn that the batch itself holds with two texts: session, turn, place of the first.
+    torn_turn: Option<(String, i64, usize)>,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -89,6 +91,7 @@ impl Batch {
             frequencies: Vec::new(),
             sources: Vec::with_capacity(count),
             supersedes: Vec::with_capacity(count),
+            torn_turn: None,
         };
         let mut seen: HashMap<Sameness, i32> = HashMap::new();
         for item in command.items {
@@ -106,7 +109,7 @@ impl Batch {
                     if let Sameness::Turn(session, turn) = sameness
                         && batch.hashes[at] != hash
                     {
-                        return Err(StoreError::TurnExists { session, turn, existing: batch.ids[at] });
+                        batch.torn_turn.get_or_insert((session, turn, at));
                     }
                     batch.places.push(*first);
                     // What the equal item asked for beside its text still holds.
@@ -166,7 +169,10 @@ impl Batch {
     }
 
     fn is_simple(&self) -> bool {
-        !self.large() && self.sources.iter().all(Vec::is_empty) && self.supersedes.iter().all(Vec::is_empty)
+        !self.large()
+            && self.torn_turn.is_none()
+            && self.sources.iter().all(Vec::is_empty)
+            && self.supersedes.iter().all(Vec::is_empty)
     }
 
     fn replay(&self, previous: PreviousRow) -> Result<Vec<Remembered>, Fault> {
@@ -246,6 +252,10 @@ async fn in_steps(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -
     }
     check_sources(&mut transaction, scope, batch).await?;
     let replaced = supersede(&mut transaction, scope, batch).await?;
+    if let Some((session, turn, at)) = &batch.torn_turn {
+        let existing = batch.ids[*at];
+        return Err(StoreError::TurnExists { session: session.clone(), turn: *turn, existing }.into());
+    }
     let stored = store(&mut transaction, scope, batch).await?;
     if let Stored::Placed(placed) = &stored {
         for Replaced { id, by, place } in replaced {

@@ -5,6 +5,7 @@
 //! it in [`sql`]; to change the schema, add a migration in `migrations/` and its line in [`schema`].
 
 mod cache;
+mod change;
 mod error;
 mod group;
 mod lock;
@@ -332,7 +333,7 @@ impl Store for SqliteStore {
         let analyzer = &self.analyzer;
         self.bounded(
             open.write(async |connection, delta| {
-                write::update(&open, connection, scope, &command, analyzer, delta).await
+                change::update(&open, connection, scope, &command, analyzer, delta).await
             }),
         )
         .await
@@ -348,10 +349,10 @@ impl Store for SqliteStore {
     ) -> Result<u64> {
         let open = self.opened()?;
         let analyzer = &self.analyzer;
-        let command = write::Forget { ids, mode, reason, now };
+        let command = change::Forget { ids, mode, reason, now };
         self.bounded(
             open.write(async |connection, delta| {
-                write::forget(&open, connection, scope, &command, analyzer, delta).await
+                change::forget(&open, connection, scope, &command, analyzer, delta).await
             }),
         )
         .await
