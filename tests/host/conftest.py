@@ -15,7 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import host as hosts
 
-FIXTURES = {"host", "new_host", "images"}
+FIXTURES = {"host", "new_host", "images", "static_binary", "service_host"}
 _left_out: list[str] = []
 _reasons: list[str] = []
 _started = time.time()
@@ -38,6 +38,17 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_terminal_summary(terminalreporter):
+    figures = [
+        text
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, text in getattr(report, "user_properties", [])
+        if name == "figure"
+    ]
+    if figures:
+        terminalreporter.section("figures")
+        for text in dict.fromkeys(figures):
+            terminalreporter.line(text)
     if _left_out:
         write = terminalreporter
         write.section("LEFT OUT: NO TEST HOST", "!", red=True, bold=True)
@@ -79,6 +90,30 @@ def _journal(living):
 def images():
     """The images are there to be loaded."""
     hosts.build("images")
+
+
+@pytest.fixture(scope="session")
+def static_binary(images):
+    """The release binary for the image; compiled here, once."""
+    import deployment
+
+    return deployment.static_binary()
+
+
+@pytest.fixture(scope="module")
+def service_host(static_binary):
+    """A booted host with all images in the podman of the user svc, and the repository in ~/cognitive-memory-mcp."""
+    import deployment
+
+    with hosts.Host() as one:
+        deployment.put_images(one, static_binary)
+        yield one
+
+
+@pytest.fixture
+def figure(record_property):
+    """Notes a measured figure for the summary."""
+    return lambda text: record_property("figure", text)
 
 
 @pytest.fixture
