@@ -302,6 +302,7 @@ class Client:
                 answer = {"memory": memory}
             elif error.code in ("database_unavailable", "timeout"):
                 self.stats["refused"] += 1
+                self.latency["refusals"].add(time.monotonic() - begin)
                 raise
             else:
                 self.stats["answered"] += 1
@@ -1146,15 +1147,18 @@ class Run:
         bag: list[str] = []
         if self.site is not None and options.faults:
             self.wait(min(5.0, pause))
-            while self.elapsed() < self.calm_from:
+            rounds = 0
+            # Each kind at least once, even if the run becomes longer than it was to be.
+            while self.elapsed() < self.calm_from or (rounds == 1 and bag):
                 if not bag:
                     bag = list(options.faults)
                     self.random.shuffle(bag)
+                    rounds += 1
                 self.strike(bag.pop())
-                self.wait(min(self.random.uniform(0.5, 1.5) * pause, max(0.0, self.calm_from - self.elapsed())))
-            # When what follows is calm by itself, memory needs a process that was not born a moment ago.
+                left = self.calm_from - self.elapsed()
+                self.wait(min(self.random.uniform(0.5, 1.5) * pause, left if left > 0 else 1.0))
             self.calm_from = max(self.calm_from, self.elapsed())
-        self.wait(total - self.elapsed())
+        self.wait(max(total, self.calm_from + calm) - self.elapsed())
 
     def elapsed(self) -> float:
         return time.monotonic() - self.started
@@ -1171,7 +1175,7 @@ class Run:
 
     def status(self) -> None:
         fleet = self.fleet
-        share = 100 * self.prober.share("served")
+        share = 100 * self.prober.share("served") if any(self.prober.time.values()) else 100
         self.screen.status(
             f"{len(self.events)} faults, {fleet.sum('operations')} operations, {fleet.sum('written')} writes acknowledged, "
             f"served {share:.1f} % of the time, {fleet.sum('live')} memories"
@@ -1398,7 +1402,10 @@ class Run:
             f"| calls, repetitions included | {number(attempts)}: {100 * fleet.sum('answered') / attempts:.2f} % answered, "
             f"{100 * fleet.sum('refused') / attempts:.2f} % refused with the cause, "
             f"{100 * fleet.sum('failed') / attempts:.2f} % without an answer |",
-            f"| refusals by code | {words} |", "",
+            f"| refusals by code | {words} |",
+            *([f"| how long a refusal took | p50 {refusals.quantile(0.5):.1f} s, p95 {refusals.quantile(0.95):.1f} s, "
+            f"longest {refusals.longest:.1f} s |"] if (refusals := fleet.latency().get("refusals")) else []),
+            "",
         ]  # fmt: skip
 
     def _recovery(self) -> list[str]:
@@ -1429,6 +1436,7 @@ class Run:
         ]  # fmt: skip
         everything = Histogram()
         latency = self.fleet.latency()
+        latency.pop("refusals", None)
         for tool in sorted(latency):
             everything.merge(latency[tool])
         for tool, times in [*sorted(latency.items()), ("all", everything)]:
