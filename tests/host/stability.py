@@ -886,7 +886,7 @@ class Site:
 
     # ---- figures
 
-    def start_figures(self, rounds: int = 5) -> list[float]:
+    def start_figures(self, rounds: int) -> list[float]:
         """Seconds from the beginning of the start job to active, by systemd's own clock, PostgreSQL already there."""
         taken = []
         for _ in range(rounds):
@@ -1079,7 +1079,7 @@ class Run:
                 self.site = Site(options.shipped, options.binary, options.host_size)
                 self.url, self.token = self.site.url, self.site.token
                 self.versions = self.site.versions()
-                self.starts = self.site.start_figures()
+                self.starts = self.site.start_figures(5 if options.minutes >= 5 else 1)
                 self.screen.event(f"installed and ready; start to active {1000 * statistics.median(self.starts):.0f} ms")
             self.load()
             try:

@@ -9,14 +9,14 @@ import pytest
 
 SCRIPT = pathlib.Path(__file__).resolve().parent / "stability.py"
 # The others have tests of their own; here it matters that they come one after the other under load.
-FAULTS = "kill -9 of the server,kill -9 of conmon,kill -9 of PostgreSQL,hang of the server,stop of PostgreSQL,reboot,power cut"
+FAULTS = "kill -9 of the server,kill -9 of PostgreSQL,hang of the server,stop of PostgreSQL,power cut"
 
 
 @pytest.mark.timeout(600)
 def test_nothing_is_lost_and_nobody_stranded(static_binary, tmp_path):
     report = tmp_path / "report.md"
     words = [
-        sys.executable, SCRIPT, "--minutes", "0.8", "--seed", "7", "--pause", "3", "--idle", "5", "--faults", FAULTS,
+        sys.executable, SCRIPT, "--minutes", "0.7", "--seed", "7", "--pause", "2", "--idle", "5", "--faults", FAULTS,
         "--binary", static_binary, "--journal", tmp_path / "journals", "--report", report, "--show-journal",
     ]  # fmt: skip
     done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C.UTF-8"})
