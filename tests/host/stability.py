@@ -48,6 +48,8 @@ PROMPT = 1.0
 SETTLED = 2.0
 # How long after the service's recovery a client may take to get its first answer.
 STRANDED_AFTER = 20.0
+# Purged memories that are looked up at the end, the latest of each client's.
+PURGED_KEPT = 50_000
 SPARKS = "▁▂▃▄▅▆▇█"
 
 # -------------------------------------------------------------------------------------------------------------- counting
@@ -144,6 +146,7 @@ class Client:
         self.live: dict[str, list] = {}  # id -> [digest, version, token]
         self.ids: list[str] = []
         self.deleted: list[str] = []
+        self.restored: list[str] = []
         self.repeatable: collections.deque = collections.deque(maxlen=200)
         self.pending: dict | None = None
         self.ending = False
@@ -192,6 +195,9 @@ class Client:
             self.ids = self.ids[200:]
             if ids:
                 return {"tool": "forget", "arguments": {"ids": ids, "mode": "purge"}}
+        for some in (self.deleted, self.restored):
+            if len(some) > self.order.keep / 10:
+                return {"tool": "forget", "arguments": {"ids": some[:200], "mode": "purge"}}
         if not self.live or draw < 0.40:
             some = [self.item() for _ in range(1 if draw < 0.32 or not self.live else self.random.randint(2, 20))]
             key = f"{some[0][0]}-{self.random.getrandbits(64):x}"
@@ -252,11 +258,15 @@ class Client:
                     if mode == "delete":
                         self.deleted.append(id)
                         self.live.pop(id)
-                    elif mode == "purge":
-                        self.live.pop(id)
-                    # A restored one gets a new version; nothing but the accounting looks at it again.
+                    elif mode == "restore":
+                        # It gets a new version; only the accounting looks at it again.
+                        self.restored.append(id)
+                    else:
+                        self.live.pop(id, None)
                 if mode == "purge":
                     gone = set(arguments["ids"])
+                    self.deleted = [id for id in self.deleted if id not in gone]
+                    self.restored = [id for id in self.restored if id not in gone]
                     kept = [entry for entry in self.repeatable if not gone & set(entry["ids"])]
                     self.repeatable = collections.deque(kept, maxlen=200)
             case "get":
@@ -930,10 +940,12 @@ class Account:
 
 
 def read_journals(files: list[pathlib.Path], account: Account) -> dict[str, list]:
-    """id -> [digest, version or None, state, token]; a restored memory's version is whatever it is."""
+    """id -> [digest, version or None, state, token]; a restored memory's version is whatever it is. Of what was purged,
+    only the latest: after seven days there are too many to remember."""
     state: dict[str, list] = {}
+    purged: collections.deque = collections.deque()
     for file in files:
-        for line in file.read_text().splitlines():
+        for line in file.open():
             entry = json.loads(line)
             account.writes += 1
             match entry["op"]:
@@ -953,6 +965,10 @@ def read_journals(files: list[pathlib.Path], account: Account) -> dict[str, list
                 case "purge":
                     for id in entry["ids"]:
                         state[id][2] = "purged"
+                        purged.append(id)
+                    account.purged += len(entry["ids"])
+                    while len(purged) > PURGED_KEPT:
+                        del state[purged.popleft()]
     return state
 
 
@@ -973,7 +989,6 @@ def settle_accounts(line: Line, tag: str, files: list[pathlib.Path], pending: li
             if id in open_ids:
                 continue
             if wish == "purged":
-                account.purged += 1
                 if id in kept:
                     account.lost.append(f"{token}: purged, and still there")
                 continue
@@ -1066,6 +1081,7 @@ class Run:
         self.started = self.seconds = 0.0
         self.calm_from = 0.0
         self.interrupted = False
+        self.report_due = time.monotonic() + 1200
 
     # ---- life of the run
 
@@ -1172,6 +1188,11 @@ class Run:
             if left <= 0:
                 return
             time.sleep(min(0.25, left))
+            if self.options.report and time.monotonic() > self.report_due:
+                # A run of days is to leave something even when the machine does not live to its end.
+                self.report_due = time.monotonic() + 600
+                self.seconds = self.elapsed()
+                pathlib.Path(self.options.report).write_text(self.report())
 
     def status(self) -> None:
         fleet = self.fleet
@@ -1361,13 +1382,19 @@ class Run:
     def _verdict(self) -> list[str]:
         account = self.account
         lines = ["## Result", "", "| | |", "|---|---|"]
+        if account is None:
+            lines += ["| accounting | comes at the end: the run goes on |"]
+        else:
+            lines += [
+                f"| **acknowledged writes lost** | **{len(account.lost)}** of {number(account.writes)} |",
+                f"| stored twice, or stored and acknowledged to nobody | {len(account.doubled) + len(account.unknown)} |",
+                f"| looked up at the end | {number(account.live)} memories at their acknowledged version, "
+                f"{number(account.deleted)} deleted, {number(account.purged)} purged; {number(account.stored)} found by "
+                "listing |",
+            ]
         lines += [
-            f"| **acknowledged writes lost** | **{len(account.lost)}** of {number(account.writes)} |",
-            f"| stored twice, or stored and acknowledged to nobody | {len(account.doubled) + len(account.unknown)} |",
             f"| **clients stranded** | **{self.stranded}** |",
             f"| wrong answers seen by clients | {len(self.fleet.defects())} |",
-            f"| looked up at the end | {number(account.live)} memories at their acknowledged version, "
-            f"{number(account.deleted)} deleted, {number(account.purged)} purged; {number(account.stored)} found by listing |",
             f"| calls repeated with their idempotency key after the answer | {number(self.fleet.sum('replays'))}, "
             "same ids each time |",
         ]
