@@ -20,10 +20,10 @@ pub(super) fn run(command: ConfigCommand, sources: &Sources) -> Result<u8, Failu
     let reading = config::read(sources);
     let code = if reading.settings.is_ok() { 0 } else { CONFIGURATION };
     match command {
-        ConfigCommand::Check => say(&reading.check()),
-        ConfigCommand::Show => say(&reading.show()),
+        ConfigCommand::Check => say(&reading.check())?,
+        ConfigCommand::Show => say(&reading.show())?,
         ConfigCommand::Markdown => {
-            say(&config::to_markdown());
+            say(&config::to_markdown())?;
             return Ok(0);
         }
     }

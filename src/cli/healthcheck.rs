@@ -14,7 +14,7 @@ pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
         None => format!("http://{}", settings.http.local_address()),
     };
     let (ready, sentence) = runtime()?.block_on(ask(&format!("{base}/health/ready")));
-    say(&format!("{sentence}\n"));
+    say(&format!("{sentence}\n"))?;
     Ok(u8::from(!ready))
 }
 

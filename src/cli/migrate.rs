@@ -10,19 +10,19 @@ pub(super) fn run(check: bool, sources: &Sources) -> Result<u8, Failure> {
         let pending = local.store.pending_migrations().await?;
         if check {
             for name in &pending {
-                say(&format!("pending: {name}\n"));
+                say(&format!("pending: {name}\n"))?;
             }
             if pending.is_empty() {
-                say("The schema is up to date.\n");
+                say("The schema is up to date.\n")?;
             }
             return Ok(u8::from(!pending.is_empty()));
         }
         local.store.prepare().await?;
         for name in &pending {
-            say(&format!("applied: {name}\n"));
+            say(&format!("applied: {name}\n"))?;
         }
         let info = local.store.info().await?;
-        say(&format!("{} is at schema {}.\n", info.name, info.schema_version));
+        say(&format!("{} is at schema {}.\n", info.name, info.schema_version))?;
         local.store.close().await;
         Ok(0)
     })

@@ -136,10 +136,16 @@ fn say_error(error: &anyhow::Error) {
 }
 
 /// Prints the result of a command.
-fn say(text: &str) {
-    use std::io::Write;
-    // A reader that has gone away (`| head`) is no error.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+fn say(text: &str) -> Result<(), Failure> {
+    use std::io::{ErrorKind, Write};
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // A reader that has gone away (`| head`) has read enough.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::internal(anyhow::Error::from(error).context("cannot write to the standard output")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Settings and logging, for commands that run as long as they are wanted.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::local::{self, Local};
-use super::{CONFIGURATION, Failure, INTERNAL, runtime, say, service, start};
+use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, runtime, say, service, start};
 use crate::config::{Auth, LogFormat, Settings, Sources, reachable};
 use crate::http::{Gate, Listener};
 use crate::lifecycle::{self, ExitReason, Notifier, ProbeError, Readiness, Sentinel, Supervisor, Watchdog};
@@ -19,11 +19,12 @@ const FIRST_PROBE: Duration = Duration::from_secs(10);
 pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
     let (supervisor, notifier, readiness) = (Supervisor::new(), Notifier::from_env(), Readiness::new());
     // Before anything else: as process 1 no signal does anything until it has a handler.
-    let _sentinel = Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
-    let (settings, _telemetry) = start(sources, Stream::Stdout).inspect_err(|failure| {
+    let sentinel = Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
+    let (settings, telemetry) = start(sources, Stream::Stdout).inspect_err(|failure| {
         let first = failure.error.to_string().lines().next().unwrap_or_default().to_owned();
         notifier.status(&format!("Not started, exit code {}: {first}", failure.code));
     })?;
+    sentinel.before_exit(telemetry.flusher());
     telemetry::announce(&settings);
     supervisor.set_drain_budget(settings.http.drain_timeout);
     let runtime = runtime()?;
@@ -51,7 +52,7 @@ async fn serve(
         .with_context(|| {
             format!("cannot listen on {listen} (MEMORY_LISTEN): is another program, or another instance, using it?")
         })
-        .map_err(|error| Failure { code: CONFIGURATION, error })?;
+        .map_err(|error| Failure { code: bind_code(&error), error })?;
     let database = readiness.condition("database", "connecting");
     let gate = Gate::new(&settings.auth);
     let service = service::start(settings, &local, gate, listener, (supervisor, readiness, database))?;
@@ -64,7 +65,8 @@ async fn serve(
             watchdog.start();
             tracing::info!(url = format!("http://{}/mcp", service.address), "serving");
             if wants_greeting(settings) {
-                say(&greeting(settings, service.address));
+                // Whoever cannot read it is served all the same.
+                let _ = say(&greeting(settings, service.address));
             }
         }
         // `run` below ends in order.
@@ -74,6 +76,12 @@ async fn serve(
     let reason = lifecycle::run(supervisor, notifier, readiness).await;
     local.store.close().await;
     Ok(reason)
+}
+
+/// An address that is taken may become free; any other fault of it is for a person to correct.
+fn bind_code(error: &anyhow::Error) -> u8 {
+    let taken = |error: &std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse;
+    if error.downcast_ref().is_some_and(taken) { UNAVAILABLE } else { CONFIGURATION }
 }
 
 /// Lets `stdio` processes find this one through the lock file of the embedded database.

@@ -35,9 +35,11 @@ pub(super) fn start(
         server: MemoryServer::new(Arc::clone(&engine), settings.http.request_timeout),
         gate,
         readiness: readiness.clone(),
-        progress: supervisor.progress(),
+        supervisor: supervisor.clone(),
         clock,
-        stopping: supervisor.stopping().clone(),
+        // Not a setting: no release build knows it.
+        #[cfg(debug_assertions)]
+        fault: http::Fault { hang_file: std::env::var_os("CMM_FAULT_HANG_FILE").map(Into::into) },
     };
     let router: Router = http::router(&settings.http, parts);
     let address = listener.address().map_err(Failure::internal)?;

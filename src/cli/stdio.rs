@@ -35,8 +35,9 @@ const LONGEST_GREETING: Duration = Duration::from_millis(500);
 
 pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
     let (supervisor, notifier, readiness) = (Supervisor::new(), Notifier::to(None, None), Readiness::new());
-    let _sentinel = Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
-    let (settings, _telemetry) = start(sources, Stream::Stderr)?;
+    let sentinel = Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
+    let (settings, telemetry) = start(sources, Stream::Stderr)?;
+    sentinel.before_exit(telemetry.flusher());
     supervisor.set_drain_budget(settings.http.drain_timeout);
     let runtime = runtime()?;
     let reason = runtime.block_on(bridge(settings, &supervisor, &notifier, &readiness))?;

@@ -35,7 +35,7 @@ pub(super) fn run(command: TokenCommand) -> Result<u8, Failure> {
     say(&format!(
         "Token, for the client (it is not shown again):\n  {token}\n\n\
          Line for the file that MEMORY_TOKENS_FILE names:\n  {name} sha256:{hash} project={project}\n"
-    ));
+    ))?;
     Ok(0)
 }
 

@@ -6,20 +6,21 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::lifecycle::{Progress, Readiness};
+use crate::lifecycle::{Readiness, Supervisor};
 
 #[derive(Clone)]
 pub(super) struct Health {
     pub(super) readiness: Readiness,
-    pub(super) progress: Progress,
+    pub(super) supervisor: Supervisor,
 }
 
 /// 200 while the request path and the essential loops make progress. A restart helps when it is 503.
 pub(super) async fn live(State(health): State<Health>) -> Response {
-    if health.progress.is_fresh() {
+    let progress = health.supervisor.progress();
+    if progress.is_fresh() {
         Json(json!({ "status": "live" })).into_response()
     } else {
-        let body = json!({ "status": "stuck", "heartbeats": health.progress.to_string() });
+        let body = json!({ "status": "stuck", "heartbeats": progress.to_string() });
         (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
     }
 }

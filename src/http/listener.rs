@@ -1,12 +1,18 @@
 //! Accepts connections and serves them under the supervisor, so that a drain knows of each of them.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::response::Response;
+use hyper::body::{Frame, SizeHint};
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +25,8 @@ use crate::lifecycle::{Role, Supervisor};
 pub const MAX_CONNECTIONS: usize = 1024;
 /// How long a connection may take to send the head of a request, and be idle between two.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// The same for a head that was begun when the service is asked to stop.
+const HEAD_GRACE: Duration = Duration::from_secs(1);
 /// A loop that has not come round for so long is stuck.
 const MAX_AGE: Duration = Duration::from_secs(30);
 
@@ -83,15 +91,61 @@ async fn serve_connection(stream: TcpStream, service: TowerToHyperService<Router
     let _ = stream.set_nodelay(true);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    // Held by every request from its head to the end of its answer.
+    let under_way = Arc::new(());
+    let mark = Arc::downgrade(&under_way);
+    let service = service_fn(move |request| {
+        let (answer, held) = (service.call(request), under_way.clone());
+        async move {
+            let response: Response = answer.await?;
+            Ok::<_, Infallible>(response.map(|body| HeldBody { body, _held: held }))
+        }
+    });
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     let served = tokio::select! {
         served = connection.as_mut() => served,
         () = stopping.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                served = connection.as_mut() => served,
+                // A head that was begun and is not completed is no request yet: nobody needs to wait for it.
+                () = tokio::time::sleep(HEAD_GRACE) => {
+                    // One is the service's own.
+                    if mark.strong_count() <= 1 {
+                        return;
+                    }
+                    connection.await
+                }
+            }
         }
     };
     if let Err(error) = served {
         tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early");
+    }
+}
+
+/// The body of an answer, which marks its request as under way as long as it exists.
+struct HeldBody {
+    body: Body,
+    _held: Arc<()>,
+}
+
+impl HttpBody for HeldBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -15,21 +15,25 @@ use axum::routing::get;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::config::Http;
 use crate::domain::Clock;
-use crate::lifecycle::{Progress, Readiness};
+use crate::lifecycle::{Readiness, Supervisor};
 use crate::mcp::{MemoryServer, RequestId};
 
 mod auth;
+#[cfg(debug_assertions)]
+mod fault;
 mod health;
 mod listener;
 mod probe;
+mod refusal;
 
 pub use auth::Gate;
+#[cfg(debug_assertions)]
+pub use fault::Fault;
 pub use listener::{Listener, MAX_CONNECTIONS};
 pub use probe::self_probe;
 
@@ -41,12 +45,13 @@ pub struct Parts {
     pub gate: Gate,
     /// What `/health/ready` says.
     pub readiness: Readiness,
-    /// What `/health/live` says.
-    pub progress: Progress,
+    /// Knows the heartbeats, which `/health/live` judges, and ends open streams.
+    pub supervisor: Supervisor,
     /// Names requests.
     pub clock: Arc<dyn Clock>,
-    /// Ends open streams.
-    pub stopping: CancellationToken,
+    /// What tests let fail.
+    #[cfg(debug_assertions)]
+    pub fault: Fault,
 }
 
 /// The router with all of its layers.
@@ -58,18 +63,20 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
         .with_allowed_origins(&settings.allowed_origins)
         .enforce_origin_validation()
         .with_max_request_body_bytes(settings.max_body_bytes)
-        .with_cancellation_token(parts.stopping);
+        // Not the token of the stop: it would take the answer from requests which a drain lets end.
+        .with_cancellation_token(parts.supervisor.aborting().clone());
     // Streams carry nothing here: a client that opens one learns at once that there is none to wait for.
     protocol.sse_retry = None;
     let server = parts.server;
     let protocol =
         StreamableHttpService::new(move || Ok(server.clone()), Arc::new(NeverSessionManager::default()), protocol);
-    let health = health::Health { readiness: parts.readiness, progress: parts.progress };
+    let health = health::Health { readiness: parts.readiness, supervisor: parts.supervisor };
     // Tools have their own, shorter limit, and answer in the words of the protocol; this one is for slow bodies.
     let timeout = settings.request_timeout + std::time::Duration::from_secs(5);
-    Router::new()
-        .route_service("/mcp", protocol)
-        .layer(middleware::from_fn_with_state(Arc::new(parts.gate), auth::authenticate))
+    let mcp = Router::new().route_service("/mcp", protocol).layer(middleware::from_fn(refusal::word));
+    #[cfg(debug_assertions)]
+    let mcp = mcp.layer(middleware::from_fn_with_state(Arc::new(parts.fault), fault::inject));
+    mcp.layer(middleware::from_fn_with_state(Arc::new(parts.gate), auth::authenticate))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .with_state(health)
@@ -79,11 +86,17 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
         .layer(middleware::from_fn_with_state(parts.clock, name_request))
 }
 
-/// Gives the request an id, which the answer and the log carry.
+/// Gives the request an id, which the answer and the log carry, and closes the connection after a refusal.
 async fn name_request(State(clock): State<Arc<dyn Clock>>, mut request: Request, next: Next) -> Response {
     let id: Arc<str> = clock.new_id().to_string().into();
     request.extensions_mut().insert(RequestId(id.clone()));
+    let has_body = !request.body().is_end_stream();
     let mut response = next.run(request).await;
+    // Who refuses a request may not have read its body, and then the connection ends with the answer. A client that is
+    // not told would send its next request into the void.
+    if has_body && response.status().as_u16() >= 400 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-request-id", value);
     }

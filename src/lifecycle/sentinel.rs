@@ -19,8 +19,8 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -46,10 +46,18 @@ const INTERNAL: i32 = 70;
 
 /// The running thread. Signals are handled and deadlines watched until it is dropped: hold it
 /// until the process ends.
-#[derive(Debug)]
 #[must_use = "dropping the sentinel ends the handling of signals"]
 pub struct Sentinel {
     _ended: DropGuard,
+    before_exit: Arc<OnceLock<Hook>>,
+}
+
+type Hook = Box<dyn Fn() + Send + Sync>;
+
+impl fmt::Debug for Sentinel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sentinel")
+    }
 }
 
 /// The sentinel could not be started; the service must not run without it.
@@ -66,11 +74,18 @@ impl Sentinel {
     /// The system refused a thread, a pipe or a handler.
     pub fn start(supervisor: &Supervisor, notifier: &Notifier, readiness: &Readiness) -> Result<Self, SentinelError> {
         let ended = CancellationToken::new();
+        let before_exit = Arc::<OnceLock<Hook>>::default();
+        let hook = Arc::clone(&before_exit);
         let guard = Guard {
             supervisor: supervisor.clone(),
             notifier: notifier.clone(),
             readiness: readiness.clone(),
-            exit: Exit(Arc::new(end_process)),
+            exit: Exit(Arc::new(move |code| {
+                if let Some(hook) = hook.get() {
+                    hook();
+                }
+                end_process(code);
+            })),
         };
         let (installed, wait) = mpsc::channel();
         let until = ended.clone();
@@ -93,7 +108,13 @@ impl Sentinel {
             });
         })?;
         wait.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended")))?;
-        Ok(Self { _ended: ended.drop_guard() })
+        Ok(Self { _ended: ended.drop_guard(), before_exit })
+    }
+
+    /// What to do last when the process ends itself without returning from `main`, such as writing out the log, which
+    /// would be lost with its reason. It must be bounded. Only the first call has an effect.
+    pub fn before_exit(&self, hook: impl Fn() + Send + Sync + 'static) {
+        let _ = self.before_exit.set(Box::new(hook));
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) enum ToolError {
     Engine(EngineError),
     /// The time for one request is over.
     Timeout { seconds: u64 },
+    /// The use case panicked; the log has the place.
+    Panic,
 }
 
 impl From<EngineError> for ToolError {
@@ -29,6 +31,7 @@ impl ToolError {
             Self::Arguments { .. } => "invalid_argument",
             Self::Engine(error) => error.code(),
             Self::Timeout { .. } => "timeout",
+            Self::Panic => "internal",
         }
     }
 
@@ -38,6 +41,7 @@ impl ToolError {
             Self::Arguments { path, problem } => format!("{path}: {problem}"),
             Self::Engine(error) => error.to_string(),
             Self::Timeout { seconds } => format!("no answer within {seconds} s"),
+            Self::Panic => "the service ran into a defect of its own".to_owned(),
         }
     }
 
@@ -48,6 +52,7 @@ impl ToolError {
             Self::Timeout { .. } => {
                 "A write may or may not have been done; repeating it with the same idempotency_key is safe."
             }
+            Self::Panic => "The service's log has the details under this request's id.",
         }
     }
 

@@ -1,13 +1,15 @@
 //! The MCP server: identification, the list of tools, and the way of a call.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use rmcp::ErrorData;
 use rmcp::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, ListToolsResult,
-    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest, CustomResult, ErrorCode,
+    Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer};
 
@@ -77,9 +79,12 @@ impl MemoryServer {
         request: CallToolRequestParams,
     ) -> Result<Answer, ToolError> {
         let work = tool.run(&self.shared.engine, call, request.arguments.unwrap_or_default());
-        tokio::time::timeout(self.shared.timeout, work)
-            .await
-            .unwrap_or(Err(ToolError::Timeout { seconds: self.shared.timeout.as_secs() }))
+        // rmcp runs a call as a task of its own: nobody would answer for one that panics, nor log its line.
+        match tokio::time::timeout(self.shared.timeout, AssertUnwindSafe(work).catch_unwind()).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(ToolError::Panic),
+            Err(_) => Err(ToolError::Timeout { seconds: self.shared.timeout.as_secs() }),
+        }
     }
 }
 
@@ -132,6 +137,20 @@ impl ServerHandler for MemoryServer {
         Ok(result.into())
     }
 
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        // What cannot be read as one of the methods which rmcp knows ends here as well.
+        if request.method == "tools/call" {
+            let message = "the params of tools/call are an object with name (a text) and arguments (an object)";
+            return Err(ErrorData::invalid_params(message, None));
+        }
+        let message = format!("unknown method {:?}; this server has tools/list and tools/call", request.method);
+        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, message, None))
+    }
+
     async fn on_initialized(&self, _: NotificationContext<RoleServer>) {}
 }
 
@@ -159,10 +178,48 @@ fn log(tool: &str, call: &Call, duration: Duration, result: &Result<Answer, Tool
                 "tool call"
             );
         }
+        Err(ToolError::Panic) => {
+            tracing::error!(tool, project, actor, duration_ms, db_ms, rows, hits, outcome, request_id, "tool call");
+        }
         _ => tracing::info!(tool, project, actor, duration_ms, db_ms, rows, hits, outcome, request_id, "tool call"),
     }
 }
 
 fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 100_000.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use rmcp::model::JsonObject;
+
+    use super::*;
+    use crate::domain::{Analyzer, Language, SystemClock};
+    use crate::store::sqlite::{SqliteOptions, SqliteStore};
+
+    struct Broken;
+
+    #[async_trait]
+    impl MemoryTool for Broken {
+        fn definition(&self) -> Tool {
+            Tool::new("broken", "", JsonObject::new())
+        }
+
+        async fn run(&self, _: &Engine, _: &Call, _: JsonObject) -> Result<Answer, ToolError> {
+            panic!("out of order")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_tool_is_an_answer() {
+        let analyzer = Arc::new(Analyzer::new(Language::English));
+        let store = Arc::new(SqliteStore::open(SqliteOptions::new("never-opened"), Arc::clone(&analyzer)));
+        let engine = Arc::new(Engine::new(store, analyzer, Arc::new(SystemClock)));
+        let server = MemoryServer::new(engine, Duration::from_secs(1));
+        let call = Call::new(Scope::new("default", "test"));
+        let request = CallToolRequestParams::new("broken");
+        let result = server.run(&Broken, &call, request).await;
+        assert_eq!(result.err().map(|error| error.code()), Some("internal"));
+    }
 }

@@ -202,13 +202,13 @@ pub enum ForgetMode {
 /// Figures for `status`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Live memories by kind.
+    /// Memories that are not deleted, by kind; kinds without any are left out.
     pub by_kind: BTreeMap<String, u64>,
     /// Marked as deleted.
     pub deleted: u64,
-    /// Replaced by another memory.
+    /// Replaced by another memory, and not deleted.
     pub superseded: u64,
-    /// Memories that wait for an embedding.
+    /// Memories that wait for an embedding; deleted ones do not.
     pub index_backlog: u64,
 }
 
@@ -244,11 +244,17 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// An item equal to a live memory (same project, kind and content hash; not outdated) is not stored again; the
     /// existing id comes back. Dialogue is exempt, since people repeat themselves, unless session and turn are equal
-    /// too. Two equal items of one batch become one.
+    /// too (a turn that was superseded or deleted does not count, an expired one does). Two equal items of one batch
+    /// become one.
+    ///
+    /// What any item supersedes goes first: an item may repeat the text, or take the turn, of what is replaced. Where
+    /// an item was there already, the existing memory replaces what the item supersedes; having replaced it before is
+    /// no error.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for unknown `sources` (any readable project) or `supersedes` (own project, live),
-    /// [`StoreError::AlreadySuperseded`], [`StoreError::TurnExists`], [`StoreError::IdempotencyConflict`].
+    /// [`StoreError::NotFound`] for unknown `sources` (any readable project, live) or `supersedes` (own project,
+    /// live), both looked up before anything is stored; [`StoreError::AlreadySuperseded`],
+    /// [`StoreError::TurnExists`], [`StoreError::IdempotencyConflict`].
     async fn remember(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>>;
 
     /// Size of the readable corpus and how many memories contain each term.
@@ -260,10 +266,11 @@ pub trait Store: Send + Sync + 'static {
     /// The newest memories that pass the filter, by storage order, after `before`.
     async fn browse(&self, scope: &Scope, filter: &Filter, before: Option<i64>, limit: usize) -> Result<Vec<Memory>>;
 
-    /// Memories by id, in the order asked for; unknown ones are left out. Deleted ones come only with `include_deleted`.
+    /// Memories by id, in the order asked for, each once; unknown ones are left out. Deleted ones come only with
+    /// `include_deleted`.
     async fn get(&self, scope: &Scope, ids: &[Uuid], include_deleted: bool) -> Result<Vec<Memory>>;
 
-    /// The history of memories in scope, oldest first.
+    /// The history of memories in scope, deleted ones included, oldest first.
     async fn history(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<History>>;
 
     /// Patches a live memory; history keeps what was. A patch that changes nothing adds no version.
@@ -274,10 +281,12 @@ pub trait Store: Send + Sync + 'static {
     async fn update(&self, scope: &Scope, command: Update) -> Result<Memory>;
 
     /// Deletes, restores or purges all of `ids`, or none. Deleting what is deleted and restoring what is live is no
-    /// error and changes nothing. Returns how many changed.
+    /// error and changes nothing. What a purged memory replaced stays replaced; what rested on it no longer names it.
+    /// Returns how many changed.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] names every unknown id.
+    /// [`StoreError::NotFound`] names every unknown id. [`StoreError::TurnExists`] when a turn to be restored was
+    /// stored anew in the meantime.
     async fn forget(
         &self,
         scope: &Scope,

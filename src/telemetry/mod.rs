@@ -75,15 +75,24 @@ pub struct Telemetry {
 impl Telemetry {
     /// Waits until everything logged so far is written, but not longer than that; says whether it was.
     pub fn flush(&self, longest: Duration) -> bool {
-        let end = std::time::Instant::now() + longest;
-        // All of them, also after one that is stuck.
-        let written: Vec<bool> = self
-            .queues
-            .iter()
-            .map(|queue| queue.flush(end.saturating_duration_since(std::time::Instant::now())))
-            .collect();
-        written.into_iter().all(|written| written)
+        flush(&self.queues, longest)
     }
+
+    /// A hook for the place where the process ends without dropping this: writes what was logged, for a second at most.
+    pub fn flusher(&self) -> impl Fn() + Send + Sync + 'static {
+        let queues = self.queues.clone();
+        move || {
+            flush(&queues, LAST_WAIT);
+        }
+    }
+}
+
+fn flush(queues: &[Queue], longest: Duration) -> bool {
+    let end = std::time::Instant::now() + longest;
+    // All of them, also after one that is stuck.
+    let written: Vec<bool> =
+        queues.iter().map(|queue| queue.flush(end.saturating_duration_since(std::time::Instant::now()))).collect();
+    written.into_iter().all(|written| written)
 }
 
 impl Drop for Telemetry {
@@ -161,7 +170,8 @@ fn filter(level: LogLevel) -> Targets {
         LogLevel::Debug => (LevelFilter::DEBUG, LevelFilter::WARN),
         LogLevel::Trace => (LevelFilter::TRACE, LevelFilter::WARN),
     };
-    Targets::new().with_default(others).with_target(CRATE, ours)
+    // Its warnings quote what a client sent: names of tools and methods, arguments of a wrong form.
+    Targets::new().with_default(others).with_target("rmcp::service", LevelFilter::ERROR).with_target(CRATE, ours)
 }
 
 #[expect(

@@ -1,7 +1,9 @@
 //! A recall beside the statements that it runs, at growing sizes: `cargo bench --bench recall`.
 //!
 //! `statements` are the store's three methods with nothing around them, `recall` is the use case. PostgreSQL is measured
-//! when MEMORY_TEST_POSTGRES_URL names a server on which databases may be created.
+//! when MEMORY_TEST_POSTGRES names a server on which databases may be created.
+
+#![expect(clippy::disallowed_methods, reason = "a program that measures")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +31,7 @@ fn recall(criterion: &mut Criterion) {
     let data = tempfile::tempdir().expect("a temporary folder");
     let sqlite = SqliteStore::open(SqliteOptions::new(data.path().join("memory.db")), Arc::clone(&analyzer));
     compare(criterion, &runtime, "sqlite", Arc::new(sqlite), &analyzer);
-    if let Ok(server) = std::env::var("MEMORY_TEST_POSTGRES_URL") {
+    if let Ok(server) = std::env::var("MEMORY_TEST_POSTGRES") {
         let name = format!("bench_recall_{}", std::process::id());
         let url = runtime.block_on(async {
             let pool = sqlx::PgPool::connect(&server).await.expect("the PostgreSQL server answers");

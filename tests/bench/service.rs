@@ -1,7 +1,9 @@
 //! The whole service under load, over HTTP, as clients see it: `cargo bench --bench service`.
 //!
-//! Prints a Markdown table. PostgreSQL is measured when MEMORY_TEST_POSTGRES_URL names a server on which databases may
+//! Prints a Markdown table. PostgreSQL is measured when MEMORY_TEST_POSTGRES names a server on which databases may
 //! be created. Options: `--seconds N` a phase (default 10), `--memories N` (default 10000), `--clients N` (default 8).
+
+#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a program that measures and prints")]
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -27,7 +29,7 @@ async fn main() {
     let options = options();
     println!("| figure | sqlite | postgres |\n|---|---|---|");
     let sqlite = measure(&options, None).await;
-    let postgres = match std::env::var("MEMORY_TEST_POSTGRES_URL") {
+    let postgres = match std::env::var("MEMORY_TEST_POSTGRES") {
         Ok(server) => Some(measure(&options, Some(create_database(&server).await)).await),
         Err(_) => None,
     };
@@ -121,7 +123,7 @@ impl Server {
         command
             .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--log-level", "info"])
             .env("MEMORY_DATA_DIR", data)
-            .env_remove("MEMORY_TEST_POSTGRES_URL")
+            .env_remove("MEMORY_TEST_POSTGRES")
             .stdout(Stdio::null());
         if let Some(url) = database {
             command.env("MEMORY_DATABASE_URL", url);

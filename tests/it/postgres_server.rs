@@ -158,6 +158,7 @@ fn shared() -> PgConnectOptions {
 fn start_for_run(folder: &Path, ready: &Path, watched: u32) -> String {
     let script =
         r#"{ while kill -0 "$1" 2> /dev/null; do sleep 0.3; done; rm -rf "$2"; } | "$3" > "$2/out" 2> "$2/err""#;
+    #[expect(clippy::zombie_processes, reason = "it outlives this process, and ends with the run")]
     let mut child = Command::new("setsid")
         .args(["bash", "-c", script, "bash", &watched.to_string()])
         .arg(folder)

@@ -1,6 +1,8 @@
 //! The PostgreSQL store: the contract, and what is PostgreSQL's own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use cognitive_memory_mcp::domain::lexical::{POSTING_BUDGET, select_terms};
@@ -10,10 +12,19 @@ use cognitive_memory_mcp::store::postgres::PostgresStore;
 use cognitive_memory_mcp::store::{
     Candidate, ForgetMode, Idempotency, LexicalQuery, Remember, Remembered, Store, StoreError, Update,
 };
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
 use uuid::Uuid;
 
-use crate::postgres_server::Database;
+use crate::contract::{Fixture, contract_tests};
+use crate::postgres_server::{Database, Server};
+
+async fn fresh() -> Fixture {
+    let (database, store) = prepared().await;
+    Fixture { store: Arc::new(store), _keep: Box::new(database) }
+}
+
+contract_tests!(postgres, crate::store_postgres::fresh);
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp_micros(1_767_225_600_000_000).unwrap()
@@ -227,4 +238,194 @@ async fn several_servers_prepare_an_empty_database_at_once() {
         result.unwrap();
     }
     assert!(stores[0].pending_migrations().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_servers_work_side_by_side() {
+    let (database, one) = prepared().await;
+    let two = database.store();
+    two.prepare().await.unwrap();
+    let servers = [Arc::new(one), Arc::new(two)];
+    let tasks = (0..8).map(|task| {
+        let store = Arc::clone(&servers[task % 2]);
+        #[expect(clippy::disallowed_methods, reason = "the task ends with the test")]
+        tokio::spawn(async move {
+            let mut acknowledged = Vec::new();
+            for round in 0..25 {
+                // The same three texts from all, in opposite orders, and one of its own.
+                let mut items: Vec<NewMemory> = (0..3).map(|n| note(format!("shared {round} {n}"))).collect();
+                if task % 4 < 2 {
+                    items.reverse();
+                }
+                items.push(note(format!("own {task} {round}")));
+                let answer = self::store(&store, items).await.unwrap();
+                acknowledged.extend(answer.into_iter().map(|stored| stored.id));
+            }
+            acknowledged
+        })
+    });
+    let mut acknowledged: Vec<Uuid> = Vec::new();
+    for task in futures_util::future::join_all(tasks).await {
+        acknowledged.extend(task.unwrap());
+    }
+    acknowledged.sort_unstable();
+    acknowledged.dedup();
+    let expected = 25 * 3 + 25 * 8;
+    assert_eq!(acknowledged.len(), expected);
+    for store in servers {
+        assert_eq!(store.get(&scope(), &acknowledged, false).await.unwrap().len(), expected);
+        assert_eq!(store.corpus_stats(&scope(), &[]).await.unwrap().documents, expected as u64);
+        assert_eq!(store.counts(&scope(), now()).await.unwrap().index_backlog, expected as u64);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_servers_answer_one_idempotency_key_alike() {
+    let (database, one) = prepared().await;
+    let two = database.store();
+    two.prepare().await.unwrap();
+    let old = note("to be replaced");
+    self::store(&one, vec![old.clone()]).await.unwrap();
+    let key = Some(Idempotency { key: "once".into(), request_hash: [7; 32] });
+    let ask = |supersedes: Vec<Uuid>| {
+        let item = NewMemory { supersedes, ..note("stored by one of two") };
+        Remember { items: vec![item], idempotency: key.clone(), now: now() }
+    };
+    for supersedes in [Vec::new(), vec![old.id]] {
+        let project = Scope::new(if supersedes.is_empty() { "simple" } else { "default" }, "test");
+        let (first, second) = (ask(supersedes.clone()), ask(supersedes));
+        let (first, second) = tokio::join!(one.remember(&project, first), two.remember(&project, second));
+        let (first, second) = (first.unwrap(), second.unwrap());
+        assert_eq!(first[0].id, second[0].id);
+        assert_ne!(first[0].created, second[0].created);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_when_the_database_is_killed() {
+    let mut server = Server::start();
+    let database = Database::on(server.options.clone(), None).await;
+    let store = Arc::new(database.store());
+    store.prepare().await.unwrap();
+    let running = Arc::new(AtomicBool::new(true));
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let (store, running) = (Arc::clone(&store), Arc::clone(&running));
+            #[expect(clippy::disallowed_methods, reason = "the task ends with the test")]
+            tokio::spawn(async move {
+                let (mut acknowledged, mut refused) = (Vec::new(), 0);
+                for n in 0.. {
+                    if !running.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let begin = Instant::now();
+                    match self::store(&store, vec![note(format!("writer {writer} memory {n}"))]).await {
+                        Ok(answer) => acknowledged.push(answer[0].id),
+                        Err(StoreError::Unavailable { .. }) => {
+                            refused += 1;
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                        }
+                        Err(error) => panic!("{error:?}"),
+                    }
+                    assert!(begin.elapsed() < Duration::from_secs(7), "{:?}", begin.elapsed());
+                }
+                (acknowledged, refused)
+            })
+        })
+        .collect();
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let steering = tokio::task::spawn_blocking(move || {
+            server.steer("kill");
+            std::thread::sleep(Duration::from_millis(200));
+            server.steer("start");
+            server
+        });
+        server = steering.await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    running.store(false, Ordering::Relaxed);
+    let (mut acknowledged, mut refused) = (Vec::new(), 0);
+    for writer in writers {
+        let (ids, times) = writer.await.unwrap();
+        acknowledged.extend(ids);
+        refused += times;
+    }
+    assert!(refused > 0 && acknowledged.len() > 20, "{refused} refused, {} stored", acknowledged.len());
+    for part in acknowledged.chunks(1_000) {
+        assert_eq!(store.get(&scope(), part, false).await.unwrap().len(), part.len());
+    }
+    let documents = store.corpus_stats(&scope(), &[]).await.unwrap().documents;
+    let found = store.counts(&scope(), now()).await.unwrap().by_kind["note"];
+    assert!(documents == found && found >= acknowledged.len() as u64);
+    drop(database);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_silent_or_away_is_named_in_time() {
+    let mut server = Server::start();
+    let database = Database::on(server.options.clone(), None).await;
+    let store = database.store();
+    store.prepare().await.unwrap();
+    self::store(&store, vec![note("before")]).await.unwrap();
+    for (away, back) in [("freeze", "thaw"), ("stop", "start")] {
+        server.steer(away);
+        for _ in 0..2 {
+            let begin = Instant::now();
+            let written = self::store(&store, vec![note(format!("while {away}"))]).await;
+            let read = store.browse(&scope(), &Filter::at(now()), None, 1).await;
+            for refused in [written.map(|_| ()), read.map(|_| ())] {
+                let text = refused.as_ref().unwrap_err().to_string();
+                assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{text}");
+                assert!(!text.contains("postgres:"), "{text}");
+            }
+            assert!(begin.elapsed() < Duration::from_secs(13), "{:?}", begin.elapsed());
+        }
+        server.steer(back);
+        self::store(&store, vec![note(format!("after {back}"))]).await.unwrap();
+        assert!(!store.browse(&scope(), &Filter::at(now()), None, 1).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_a_person_must_do_is_said() {
+    let database = Database::migrated().await;
+    let analyzer = || Arc::new(Analyzer::new(Language::English));
+    let expect = async |options: PgConnectOptions, words: &str| {
+        let error = PostgresStore::new(options, 2, analyzer()).prepare().await.unwrap_err();
+        assert!(matches!(error, StoreError::Setup { .. }) && error.to_string().contains(words), "{error}");
+        assert!(!error.to_string().contains("wrong-secret"), "{error}");
+    };
+    expect(database.options().password("wrong-secret"), "MEMORY_DATABASE_PASSWORD").await;
+    expect(database.options().database("no_such_database"), "CREATE DATABASE \"no_such_database\"").await;
+    let nobody = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(1).password("wrong-secret");
+    let error = PostgresStore::new(nobody, 2, analyzer()).prepare().await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable { .. }) && error.to_string().contains("127.0.0.1:1"), "{error}");
+
+    let mut connection = database.connection().await;
+    let newer = "INSERT INTO schema_migration VALUES (9999, 'future', '')";
+    sqlx::query(newer).execute(&mut connection).await.unwrap();
+    expect(database.options(), "upgrade the program").await;
+    sqlx::query("DELETE FROM schema_migration WHERE version = 9999").execute(&mut connection).await.unwrap();
+    sqlx::query("UPDATE schema_migration SET checksum = ''").execute(&mut connection).await.unwrap();
+    expect(database.options(), "in another form").await;
+
+    let empty = Database::empty().await;
+    let mut connection = empty.connection().await;
+    let role = format!("role_{}", Uuid::new_v4().simple());
+    let create = format!("CREATE ROLE {role} LOGIN PASSWORD 'wrong-secret'");
+    connection.execute(AssertSqlSafe(create).into_sql_str()).await.unwrap();
+    let options = || empty.options().username(&role).password("wrong-secret");
+    expect(options(), "GRANT CREATE, USAGE ON SCHEMA").await;
+    let grant = format!("GRANT CREATE, USAGE ON SCHEMA public TO {role}");
+    connection.execute(AssertSqlSafe(grant).into_sql_str()).await.unwrap();
+    expect(options(), "CREATE EXTENSION vector").await;
+    connection.execute("CREATE EXTENSION vector").await.unwrap();
+    // With the extension there, no more rights are needed.
+    let store = PostgresStore::new(options(), 2, analyzer());
+    store.prepare().await.unwrap();
+    assert!(self::store(&store, vec![note("by an ordinary role")]).await.unwrap()[0].created);
+    store.close().await;
+    let drop = format!("DROP OWNED BY {role}; DROP ROLE {role}");
+    sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut connection).await.unwrap();
 }

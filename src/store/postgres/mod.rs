@@ -40,8 +40,8 @@ use crate::store::{
 
 /// Texts larger than this together are analysed off the request threads.
 const MUCH_TEXT: usize = 64 * 1024;
-/// Memories that are indexed anew in one transaction.
-const REBUILD_BATCH: i64 = 200;
+/// Postings of a term that are counted; more are estimated.
+const COUNTED_POSTINGS: i64 = 2_000;
 /// Time to find out what the server can do.
 const CHECK: Duration = Duration::from_secs(5);
 /// Time for all migrations, and for a batch of a rebuild.
@@ -124,15 +124,15 @@ impl PostgresStore {
 
     /// The place after which the lexical index must be made anew: the start for an index of another analysis, the
     /// end of the last batch for a rebuild that was interrupted.
-    async fn rebuild_from(&self, connection: &mut PgConnection) -> Result<Option<i64>, Fault> {
+    async fn rebuild_from(&self, connection: &mut PgConnection) -> Result<Option<Place>, Fault> {
         let analyzer: Option<String> =
             sqlx::query_scalar(sql::META).bind("analyzer").fetch_optional(&mut *connection).await?;
         if analyzer.as_deref() != Some(&self.analyzer.fingerprint()) {
-            return Ok(Some(0));
+            return Ok(Some(Place::default()));
         }
         let mark: Option<String> =
             sqlx::query_scalar(sql::META).bind("rebuilt_to").fetch_optional(&mut *connection).await?;
-        Ok(mark.map(|mark| mark.parse().unwrap_or(0)))
+        Ok(mark.map(|mark| Place::parse(&mark).unwrap_or_default()))
     }
 
     async fn rebuild(&self, connection: &mut PgConnection) -> Result<()> {
@@ -140,7 +140,7 @@ impl PostgresStore {
         let Some(mut after) = start else { return Ok(()) };
         self.within("rebuild the index", MIGRATE, async {
             let mut transaction = connection.begin().await?;
-            if after == 0 {
+            if after == Place::default() {
                 sqlx::query(sql::EMPTY_INDEX).execute(&mut *transaction).await?;
             }
             let fingerprint = self.analyzer.fingerprint();
@@ -152,8 +152,8 @@ impl PostgresStore {
         let mut indexed = 0;
         loop {
             let last = self.within("rebuild the index", MIGRATE, self.rebuild_batch(connection, after)).await?;
-            let Some((seq, count)) = last else { break };
-            after = seq;
+            let Some((place, count)) = last else { break };
+            after = place;
             indexed += count;
             tracing::info!(indexed, "rebuilding the lexical index");
         }
@@ -164,10 +164,19 @@ impl PostgresStore {
         .await
     }
 
-    async fn rebuild_batch(&self, connection: &mut PgConnection, after: i64) -> Result<Option<(i64, usize)>, Fault> {
-        let rows: Vec<IndexedRow> =
-            sqlx::query_as(sql::REBUILD_READ).bind(after).bind(REBUILD_BATCH).fetch_all(&mut *connection).await?;
-        let Some(last) = rows.last().map(|row| row.seq) else { return Ok(None) };
+    async fn rebuild_batch(
+        &self,
+        connection: &mut PgConnection,
+        after: Place,
+    ) -> Result<Option<(Place, usize)>, Fault> {
+        let rows: Vec<IndexedRow> = sqlx::query_as(sql::REBUILD_READ)
+            .bind(after.project_id)
+            .bind(after.seq)
+            .fetch_all(&mut *connection)
+            .await?;
+        let Some(last) = rows.last().map(|row| Place { project_id: row.project_id, seq: row.seq }) else {
+            return Ok(None);
+        };
         let analyzer = Arc::clone(&self.analyzer);
         let count = rows.len();
         let columns = tokio::task::spawn_blocking(move || RebuildColumns::new(&rows, &analyzer))
@@ -193,6 +202,26 @@ impl PostgresStore {
         sqlx::query(sql::SET_META).bind("rebuilt_to").bind(last.to_string()).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(Some((last, count)))
+    }
+}
+
+/// How far a rebuild has come: memories are read in the order of their key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Place {
+    project_id: i32,
+    seq: i64,
+}
+
+impl Place {
+    fn parse(mark: &str) -> Option<Self> {
+        let (project_id, seq) = mark.split_once(' ')?;
+        Some(Self { project_id: project_id.parse().ok()?, seq: seq.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.project_id, self.seq)
     }
 }
 
@@ -287,7 +316,7 @@ impl Store for PostgresStore {
             let row = sqlx::query(sql::CORPUS_STATS)
                 .bind(&readable)
                 .bind(terms)
-                .bind(i64::try_from(MAX_DOCUMENT_FREQUENCY).unwrap_or(i64::MAX))
+                .bind(COUNTED_POSTINGS)
                 .fetch_one(connection)
                 .await?;
             let frequencies: Vec<i64> = row.try_get("frequencies")?;
@@ -328,16 +357,22 @@ impl Store for PostgresStore {
             _ => sql::BROWSE,
         };
         let columns = FilterColumns::new(scope, filter);
-        let mut attempts = self.attempts("browse", Effect::Read)?;
-        attempt!(attempts, connection => async {
-            let rows: Vec<MemoryRow> = columns
-                .bind(sqlx::query_as(statement))
-                .bind(before)
-                .bind(bounded(limit))
-                .fetch_all(connection)
-                .await?;
-            Ok(rows.into_iter().map(|row| row.0).collect())
-        })
+        let mut memories: Vec<Memory> = Vec::new();
+        while memories.len() < limit {
+            let page = (limit - memories.len()).min(sql::BROWSE_PAGE);
+            let before = memories.last().map(|memory| memory.seq).or(before);
+            let mut attempts = self.attempts("browse", Effect::Read)?;
+            let rows: Vec<MemoryRow> = attempt!(attempts, connection => async {
+                let query = columns.bind(sqlx::query_as(statement)).bind(before).bind(bounded(page));
+                Ok(query.fetch_all(connection).await?)
+            })?;
+            let last = rows.len() < page;
+            memories.extend(rows.into_iter().map(|row| row.0));
+            if last {
+                break;
+            }
+        }
+        Ok(memories)
     }
 
     async fn get(&self, scope: &Scope, ids: &[Uuid], include_deleted: bool) -> Result<Vec<Memory>> {
@@ -347,8 +382,8 @@ impl Store for PostgresStore {
             let query = sqlx::query_as(sql::GET).bind(&readable).bind(ids).bind(include_deleted);
             Ok(query.fetch_all(connection).await?)
         })?;
-        let found: HashMap<Uuid, Memory> = rows.into_iter().map(|row| (row.0.id, row.0)).collect();
-        Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
+        let mut found: HashMap<Uuid, Memory> = rows.into_iter().map(|row| (row.0.id, row.0)).collect();
+        Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
     }
 
     async fn history(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<History>> {

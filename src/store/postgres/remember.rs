@@ -12,8 +12,8 @@ use super::attempt::{LIMIT, begin, commit};
 use super::fault::{self, Fault};
 use super::row::{MemoryRow, PreviousRow, RememberRow};
 use super::{change, sql};
-use crate::domain::memory::{Change, Kind, content_hash, indexed_text};
-use crate::domain::{Analyzer, Scope};
+use crate::domain::memory::{Change, Kind, NewMemory, content_hash, indexed_text};
+use crate::domain::{Analyzer, Invalid, Scope};
 use crate::store::{Idempotency, Remember, Remembered, Result, StoreError};
 
 /// Batches with more postings get a transaction with more time.
@@ -92,6 +92,7 @@ impl Batch {
         };
         let mut seen: HashMap<Sameness, i32> = HashMap::new();
         for item in command.items {
+            refuse_nul(&item)?;
             let hash = content_hash(&item.content);
             let sameness = match (item.kind, &item.session, item.turn) {
                 (Kind::Dialogue, Some(session), Some(turn)) => Some(Sameness::Turn(session.clone(), turn)),
@@ -146,8 +147,11 @@ impl Batch {
             batch.situations.push(situation);
             batch.outcomes.push(outcome);
             batch.lessons.push(lesson);
-            batch.sources.push(item.sources);
-            batch.supersedes.push(item.supersedes);
+            let (mut sources, mut supersedes) = (Vec::new(), Vec::new());
+            extend_new(&mut sources, item.sources);
+            extend_new(&mut supersedes, item.supersedes);
+            batch.sources.push(sources);
+            batch.supersedes.push(supersedes);
         }
         Ok(batch)
     }
@@ -241,9 +245,14 @@ async fn in_steps(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -
         }
     }
     check_sources(&mut transaction, scope, batch).await?;
-    supersede(&mut transaction, scope, batch).await?;
+    let replaced = supersede(&mut transaction, scope, batch).await?;
     let stored = store(&mut transaction, scope, batch).await?;
     if let Stored::Placed(placed) = &stored {
+        for Replaced { id, by, place } in replaced {
+            if placed[place].unwrap_or(batch.ids[place]) != by {
+                return Err(StoreError::AlreadySuperseded { id, by }.into());
+            }
+        }
         add_sources(&mut transaction, scope, batch, placed).await?;
         redirect(&mut transaction, scope, batch, placed).await?;
     }
@@ -262,41 +271,53 @@ async fn check_sources(connection: &mut PgConnection, scope: &Scope, batch: &Bat
     missing("sources", &wanted, &known)
 }
 
+/// A memory which the item at `place` supersedes was superseded before. That is an error, unless it was by the very
+/// memory that turns out to stand for the item.
+struct Replaced {
+    id: Uuid,
+    by: Uuid,
+    place: usize,
+}
+
 /// Before the rows are stored: a memory may replace another one of the same text.
-async fn supersede(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Result<(), Fault> {
-    let mut successors: HashMap<Uuid, Uuid> = HashMap::new();
+async fn supersede(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Result<Vec<Replaced>, Fault> {
+    let mut places: HashMap<Uuid, usize> = HashMap::new();
+    let mut twice = None;
     let mut wanted = Vec::new();
-    for (new, replaced) in batch.ids.iter().zip(&batch.supersedes) {
+    for (place, replaced) in batch.supersedes.iter().enumerate() {
         for old in replaced {
-            match successors.insert(*old, *new) {
-                Some(by) if by != *new => return Err(StoreError::AlreadySuperseded { id: *old, by }.into()),
+            match places.insert(*old, place) {
+                Some(first) if first != place => twice = twice.or(Some((*old, batch.ids[first]))),
                 _ => wanted.push(*old),
             }
         }
     }
     if wanted.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let rows: Vec<MemoryRow> =
         sqlx::query_as(sql::LOCK).bind(scope.project()).bind(&wanted).fetch_all(&mut *connection).await?;
     let found: Vec<Uuid> = rows.iter().filter(|row| row.0.deleted_at.is_none()).map(|row| row.0.id).collect();
     missing("supersedes", &wanted, &found)?;
+    if let Some((id, by)) = twice {
+        return Err(StoreError::AlreadySuperseded { id, by }.into());
+    }
     let mut changes = Vec::with_capacity(rows.len());
+    let mut before_us = Vec::new();
     for MemoryRow(before) in rows {
-        let by = successors[&before.id];
-        match before.superseded_by {
-            // By an attempt of this very request whose answer was lost.
-            Some(previous) if previous == by => continue,
-            Some(by) => return Err(StoreError::AlreadySuperseded { id: before.id, by }.into()),
-            None => {}
+        let place = places[&before.id];
+        if let Some(by) = before.superseded_by {
+            before_us.push(Replaced { id: before.id, by, place });
+            continue;
         }
         let mut after = before.clone();
-        after.superseded_by = Some(by);
+        after.superseded_by = Some(batch.ids[place]);
         after.version += 1;
         changes.push((before, after));
     }
     let note = change::Note { change: Change::Superseded, reason: None, now: batch.now };
-    change::write(connection, scope, &changes, None, &note).await
+    change::write(connection, scope, &changes, None, &note).await?;
+    Ok(before_us)
 }
 
 async fn add_sources(
@@ -431,6 +452,16 @@ async fn run(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Res
         .fetch_all(connection)
         .await?;
     Ok(rows)
+}
+
+/// PostgreSQL refuses NUL characters, in words that help nobody.
+fn refuse_nul(item: &NewMemory) -> Result<()> {
+    let episode = item.episode.iter().flat_map(|episode| [&episode.situation, &episode.lesson]);
+    let texts = [&item.content].into_iter().chain(&item.tags).chain(&item.session).chain(&item.speaker).chain(episode);
+    match texts.into_iter().find(|text| text.contains('\0')) {
+        Some(text) => Err(Invalid::new("items", text, "text without NUL characters").into()),
+        None => Ok(()),
+    }
 }
 
 /// `NotFound` with every id that was wanted and not found.

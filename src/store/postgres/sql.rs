@@ -37,7 +37,8 @@ macro_rules! current {
     };
 }
 
-/// `browse` with `$extra` as a further condition, which leads the planner to an index.
+/// `browse` with `$extra` as a further condition, which leads the planner to an index. So does the constant limit
+/// inside: of a parameter the planner would assume that it is a tenth of the table. See [`BROWSE_PAGE`].
 macro_rules! browse {
     ($extra:literal) => {
         concat!(
@@ -45,7 +46,7 @@ macro_rules! browse {
                 SELECT m.* FROM project p CROSS JOIN LATERAL (\
                     SELECT m.* FROM memory m WHERE m.project_id = p.id AND ($11::bigint IS NULL OR m.seq < $11) AND ",
             filter!(), $extra,
-            " ORDER BY m.seq DESC LIMIT $12) m \
+            " ORDER BY m.seq DESC LIMIT 1000) m \
                 WHERE p.name = ANY ($1) ORDER BY m.seq DESC LIMIT $12) m \
              JOIN project p ON p.id = m.project_id \
              LEFT JOIN recall_stat r ON r.project_id = m.project_id AND r.memory_seq = m.seq \
@@ -105,7 +106,8 @@ pub(super) const UNSET_META: &str = "DELETE FROM meta WHERE key = $1";
 pub(super) const EMPTY_INDEX: &str = "TRUNCATE posting, corpus";
 /// The next memories to be indexed, deleted ones included, so that their length is that of the new analysis.
 pub(super) const REBUILD_READ: &str = "SELECT m.project_id, m.seq, m.content, m.speaker, m.tags, m.situation, \
-    m.outcome, m.lesson, m.deleted_at IS NULL AS live FROM memory m WHERE m.seq > $1 ORDER BY m.seq LIMIT $2";
+    m.outcome, m.lesson, m.deleted_at IS NULL AS live FROM memory m \
+    WHERE (m.project_id, m.seq) > ($1, $2) ORDER BY m.project_id, m.seq LIMIT 200";
 /// New lengths.
 pub(super) const REBUILD_LENGTHS: &str = "UPDATE memory m SET length = i.length \
     FROM unnest($1::int[], $2::bigint[], $3::int[]) AS i(project_id, seq, length) \
@@ -322,29 +324,41 @@ pub(super) const NOTE_RECALLED: &str = "WITH quick AS MATERIALIZED (\
 
 // --------------------------------------------------------------------------------------------------------- reading
 
-/// Size of the corpus and frequencies of terms, counted up to `$3` in each project.
-pub(super) const CORPUS_STATS: &str = "SELECT \
-    coalesce((SELECT sum(c.documents) FROM corpus c JOIN project p ON p.id = c.project_id \
-        WHERE p.name = ANY ($1)), 0)::bigint AS documents, \
-    coalesce((SELECT sum(c.total_length) FROM corpus c JOIN project p ON p.id = c.project_id \
-        WHERE p.name = ANY ($1)), 0)::bigint AS total_length, \
-    ARRAY(SELECT (SELECT coalesce(sum(f.n), 0) FROM project p CROSS JOIN LATERAL (\
-            SELECT count(*) AS n FROM (SELECT FROM posting x WHERE x.project_id = p.id AND x.term = q.term LIMIT $3) x\
-        ) f WHERE p.name = ANY ($1))::bigint \
+/// Size of the corpus and frequencies of terms. Up to `$3` postings of a term are counted in each project, which is
+/// exact for all terms that decide something. Beyond, the frequency is estimated from how far back in the storage
+/// order those postings reach, so that a common word costs no more than a rare one.
+pub(super) const CORPUS_STATS: &str = "WITH here AS MATERIALIZED (\
+        SELECT p.id, \
+            (SELECT coalesce(sum(c.documents), 0)::bigint FROM corpus c WHERE c.project_id = p.id) AS documents, \
+            (SELECT coalesce(sum(c.total_length), 0)::bigint FROM corpus c WHERE c.project_id = p.id) AS total_length, \
+            (SELECT min(m.seq) FROM memory m WHERE m.project_id = p.id) AS oldest, \
+            (SELECT max(m.seq) FROM memory m WHERE m.project_id = p.id) AS newest \
+        FROM project p WHERE p.name = ANY ($1)\
+    ) \
+    SELECT coalesce((SELECT sum(documents) FROM here), 0)::bigint AS documents, \
+        coalesce((SELECT sum(total_length) FROM here), 0)::bigint AS total_length, \
+        ARRAY(SELECT (SELECT coalesce(sum(CASE WHEN f.counted < $3 THEN f.counted ELSE least(here.documents, \
+                f.counted * (here.newest - here.oldest + 1.0) / (here.newest - f.reached + 1)) END), 0) \
+            FROM here CROSS JOIN LATERAL (\
+                SELECT count(*) AS counted, min(x.memory_seq) AS reached FROM (\
+                    SELECT x.memory_seq FROM posting x WHERE x.project_id = here.id AND x.term = q.term \
+                    ORDER BY x.memory_seq DESC LIMIT $3\
+                ) x\
+            ) f)::bigint \
         FROM unnest($2::text[]) WITH ORDINALITY AS q(term, n) ORDER BY q.n) AS frequencies";
 
 /// BM25 by index-only scans of the postings. The best are checked against the filter one after the other until
 /// there are enough. Exact hits come first whatever their score.
 pub(super) const SEARCH_LEXICAL: &str = concat!(
     "WITH hit AS MATERIALIZED (\
-        SELECT p.id AS project_id, x.memory_seq AS seq, array_agg(q.n::int) AS terms, \
+        SELECT min(p.id) AS project_id, x.memory_seq AS seq, array_agg(q.n::int) AS terms, \
             sum(q.weight * x.frequency * ($15::float8 + 1) \
                 / (x.frequency + $15 * (1 - $16::float8 + $16 * x.length / $14::float8))) AS score \
         FROM unnest($11::text[], $12::float8[]) WITH ORDINALITY AS q(term, weight, n) \
         CROSS JOIN project p CROSS JOIN LATERAL (\
             SELECT x.memory_seq, x.frequency, x.length FROM posting x \
             WHERE x.project_id = p.id AND x.term = q.term ORDER BY x.memory_seq DESC LIMIT $18\
-        ) x WHERE p.name = ANY ($1) GROUP BY p.id, x.memory_seq\
+        ) x WHERE p.name = ANY ($1) GROUP BY x.memory_seq\
     ), exact AS MATERIALIZED (\
         SELECT m.project_id, m.seq, m.id FROM project p CROSS JOIN LATERAL (\
             SELECT m.* FROM memory m WHERE m.project_id = p.id AND m.content_hash = $13 AND ",
@@ -369,6 +383,8 @@ pub(super) const SEARCH_LEXICAL: &str = concat!(
     ) c ORDER BY c.exact DESC, c.score DESC, c.seq DESC LIMIT $17"
 );
 
+/// Most rows that a `browse` statement returns.
+pub(super) const BROWSE_PAGE: usize = 1_000;
 /// The newest memories.
 pub(super) const BROWSE: &str = browse!("");
 /// The newest of a session: few, and found by its index.

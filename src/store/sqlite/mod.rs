@@ -4,7 +4,9 @@
 //! (WAL with `synchronous = FULL`). One process has the file open at a time, see [`lock`]. To add a statement, name
 //! it in [`sql`]; to change the schema, add a migration in `migrations/` and its line in [`schema`].
 
+mod cache;
 mod error;
+mod group;
 mod lock;
 mod read;
 mod row;
@@ -14,6 +16,7 @@ mod write;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -26,7 +29,9 @@ use uuid::Uuid;
 
 pub use lock::{Owner, owner};
 
+use self::cache::Cache;
 use self::error::{from_sqlx, not_open, too_slow};
+use self::group::{Gathering, Work};
 use self::lock::OwnerLock;
 use super::{
     Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Remember, Remembered, Result, Store, StoreError, Update,
@@ -61,6 +66,7 @@ pub struct SqliteStore {
     /// Held while the database is being opened or closed.
     opening: tokio::sync::Mutex<()>,
     open: RwLock<Option<Arc<Open>>>,
+    gathering: Gathering,
 }
 
 /// An open database.
@@ -71,6 +77,9 @@ struct Open {
     lock: std::sync::Mutex<OwnerLock>,
     /// Numbers of projects; they are never removed, and nobody else adds any.
     projects: RwLock<HashMap<String, i64>>,
+    cache: Cache,
+    /// Something was purged, and the write-ahead log may still hold it.
+    purged: AtomicBool,
 }
 
 /// The one connection that writes.
@@ -86,7 +95,13 @@ impl SqliteStore {
     /// A store that opens its file with [`Store::prepare`].
     #[must_use]
     pub fn open(options: SqliteOptions, analyzer: Arc<Analyzer>) -> Self {
-        Self { options, analyzer, opening: tokio::sync::Mutex::new(()), open: RwLock::new(None) }
+        Self {
+            options,
+            analyzer,
+            opening: tokio::sync::Mutex::new(()),
+            open: RwLock::new(None),
+            gathering: Gathering::default(),
+        }
     }
 
     /// Tells other processes where this one answers MCP requests.
@@ -137,6 +152,8 @@ impl SqliteStore {
             writer: tokio::sync::Mutex::new(writer),
             lock: std::sync::Mutex::new(lock),
             projects: RwLock::new(HashMap::new()),
+            cache: Cache::default(),
+            purged: AtomicBool::new(false),
         })
     }
 }
@@ -282,7 +299,7 @@ impl Store for SqliteStore {
     async fn remember(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>> {
         let open = self.opened()?;
         let command = write::Prepared::new(command, &self.analyzer)?;
-        self.bounded(open.write(async |connection| write::remember(&open, connection, scope, &command).await)).await
+        self.bounded(self.gathering.submit(&open, scope, Work::Remember(command))).await
     }
 
     async fn corpus_stats(&self, scope: &Scope, terms: &[String]) -> Result<CorpusStats> {
@@ -313,8 +330,12 @@ impl Store for SqliteStore {
     async fn update(&self, scope: &Scope, command: Update) -> Result<Memory> {
         let open = self.opened()?;
         let analyzer = &self.analyzer;
-        self.bounded(open.write(async |connection| write::update(&open, connection, scope, &command, analyzer).await))
-            .await
+        self.bounded(
+            open.write(async |connection, delta| {
+                write::update(&open, connection, scope, &command, analyzer, delta).await
+            }),
+        )
+        .await
     }
 
     async fn forget(
@@ -328,22 +349,18 @@ impl Store for SqliteStore {
         let open = self.opened()?;
         let analyzer = &self.analyzer;
         let command = write::Forget { ids, mode, reason, now };
-        self.bounded(async {
-            let changed = open
-                .write(async |connection| write::forget(&open, connection, scope, &command, analyzer).await)
-                .await?;
-            if mode == ForgetMode::Purge && changed > 0 {
-                open.empty_log().await?;
-            }
-            Ok(changed)
-        })
+        self.bounded(
+            open.write(async |connection, delta| {
+                write::forget(&open, connection, scope, &command, analyzer, delta).await
+            }),
+        )
         .await
     }
 
     async fn note_recalled(&self, scope: &Scope, ids: &[Uuid], now: DateTime<Utc>) -> Result<()> {
         let open = self.opened()?;
-        self.bounded(open.write(async |connection| write::note_recalled(&open, connection, scope, ids, now).await))
-            .await
+        let work = Work::Note { ids: ids.to_vec(), now };
+        self.bounded(self.gathering.submit(&open, scope, work)).await.map(drop)
     }
 
     async fn counts(&self, scope: &Scope, _now: DateTime<Utc>) -> Result<Counts> {

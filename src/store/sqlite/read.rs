@@ -1,10 +1,12 @@
 //! What only reads, on one of the readers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 
-use sqlx::Row;
+use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
+use super::cache::Generation;
 use super::error::from_sqlx;
 use super::row::{self, MemoryRow};
 use super::{Open, hex_ids, json_numbers, sql};
@@ -41,8 +43,12 @@ macro_rules! bind_filter {
 pub(super) async fn corpus_stats(open: &Open, scope: &Scope, terms: &[String]) -> Result<CorpusStats> {
     let (mut connection, projects) = open.reader(scope).await?;
     // Places in the list tell the term: one after the other, project by project.
-    let wanted: Vec<String> =
+    let names: Vec<String> =
         projects.iter().flat_map(|project| terms.iter().map(|term| indexed(*project, term))).collect();
+    let generation = open.cache.generation();
+    let mut counts = open.cache.frequencies(&names);
+    let unknown: Vec<usize> = (0..names.len()).filter(|place| counts[*place].is_none()).collect();
+    let wanted: Vec<&String> = unknown.iter().map(|place| &names[*place]).collect();
     let failed = |error| from_sqlx(error, "reading the corpus");
     let rows = sqlx::query(sql::CORPUS_STATS)
         .bind(json_numbers(&projects))
@@ -55,12 +61,17 @@ pub(super) async fn corpus_stats(open: &Open, scope: &Scope, terms: &[String]) -
         let place: Option<i64> = row.try_get(0).map_err(failed)?;
         let count: u64 = row.try_get::<Option<i64>, _>(1).map_err(failed)?.map_or(0, i64::unsigned_abs);
         match place.and_then(|place| usize::try_from(place).ok()) {
-            Some(place) => stats.document_frequencies[place % terms.len()] += count,
+            Some(place) => counts[unknown[place]] = Some(count),
             None => {
                 stats.documents = count;
                 stats.total_length = row.try_get::<Option<i64>, _>(2).map_err(failed)?.map_or(0, i64::unsigned_abs);
             }
         }
+    }
+    let counted = unknown.iter().filter_map(|place| Some((&names[*place], counts[*place]?)));
+    open.cache.keep_frequencies(generation, counted);
+    for (place, count) in counts.into_iter().enumerate() {
+        stats.document_frequencies[place % terms.len()] += count.unwrap_or_default();
     }
     for frequency in &mut stats.document_frequencies {
         *frequency = (*frequency).min(MAX_DOCUMENT_FREQUENCY);
@@ -68,44 +79,143 @@ pub(super) async fn corpus_stats(open: &Open, scope: &Scope, terms: &[String]) -
     Ok(stats)
 }
 
+/// One term of the query in one memory.
+#[derive(Debug)]
+struct Posting {
+    seq: i64,
+    /// Place of the term in the query.
+    term: usize,
+    occurrences: f64,
+}
+
+/// A memory that has some of the query's terms.
+#[derive(Debug)]
+struct Scored {
+    seq: i64,
+    score: f64,
+    /// Where its postings are.
+    postings: Range<usize>,
+}
+
 pub(super) async fn search_lexical(open: &Open, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Candidate>> {
     let (mut connection, projects) = open.reader(scope).await?;
-    let wanted: Vec<(String, usize, f64)> = projects
-        .iter()
-        .flat_map(|project| {
-            query.terms.iter().enumerate().map(|(number, term)| (indexed(*project, &term.term), number, term.weight))
+    let (postings, scored) = score(open, &mut connection, &projects, query).await?;
+    let order: Vec<i64> = scored.iter().map(|hit| hit.seq).collect();
+    let by_seq: HashMap<i64, &Scored> = scored.iter().map(|hit| (hit.seq, hit)).collect();
+    let failed = |error| from_sqlx(error, "searching the words");
+    let mut statement = sqlx::query(sql::candidates(&query.filter, &projects))
+        .bind(json_numbers(&projects))
+        .bind(json_numbers(&order))
+        .bind(query.exact.as_slice())
+        .bind(limit(query.limit));
+    for _ in 5..10 {
+        statement = statement.bind(None::<i64>);
+    }
+    let rows = bind_filter!(statement, query.filter).fetch_all(&mut *connection).await.map_err(failed)?;
+    let mut candidates = Vec::with_capacity(rows.len());
+    let mut seen = HashSet::new();
+    for row in &rows {
+        let seq: i64 = row.try_get(1).map_err(failed)?;
+        // The exact ones come first, and may come again with the others.
+        if seen.insert(seq) {
+            let hit = by_seq.get(&seq);
+            let postings = hit.map_or(&[][..], |hit| &postings[hit.postings.clone()]);
+            let mut terms: Vec<String> = postings.iter().map(|p| query.terms[p.term].term.clone()).collect();
+            terms.sort();
+            let score = hit.map_or(0.0, |hit| hit.score);
+            let (id, exact) = (row.try_get(0).map_err(failed)?, row.try_get(2).map_err(failed)?);
+            candidates.push(Candidate { id, seq, score, terms, exact });
+        }
+    }
+    candidates.sort_by(|a, b| {
+        b.exact.cmp(&a.exact).then_with(|| b.score.total_cmp(&a.score)).then_with(|| b.seq.cmp(&a.seq))
+    });
+    candidates.truncate(query.limit);
+    Ok(candidates)
+}
+
+/// BM25 of every memory that has one of the terms, best first, with the postings it comes from. The sum is made here
+/// and not in SQL, where grouping the postings and looking every memory up costs several times the reading.
+async fn score(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    projects: &[i64],
+    query: &LexicalQuery,
+) -> Result<(Vec<Posting>, Vec<Scored>)> {
+    if query.terms.is_empty() || projects.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let names: Vec<String> =
+        projects.iter().flat_map(|project| query.terms.iter().map(|term| indexed(*project, &term.term))).collect();
+    let failed = |error| from_sqlx(error, "searching the words");
+    let generation = open.cache.generation();
+    let rows = sqlx::query(sql::POSTINGS)
+        .bind(serde_json::to_string(&names).expect("texts always serialise"))
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let mut postings: Vec<Posting> = Vec::new();
+    for row in &rows {
+        let place: i64 = row.try_get(0).map_err(failed)?;
+        let term = usize::try_from(place).unwrap_or_default() % query.terms.len();
+        let Some(list) = row.try_get::<Option<&str>, _>(1).map_err(failed)? else { continue };
+        for seq in list.split(',').filter_map(|number| number.parse::<i64>().ok()) {
+            match postings.last_mut() {
+                Some(last) if last.term == term && last.seq == seq => last.occurrences += 1.0,
+                _ => postings.push(Posting { seq, term, occurrences: 1.0 }),
+            }
+        }
+    }
+    postings.sort_unstable_by_key(|posting| (posting.seq, posting.term));
+    let memories: Vec<i64> = postings.iter().map(|posting| posting.seq).collect();
+    let lengths = lengths(open, connection, generation, &memories).await?;
+    let mut scored: Vec<Scored> = Vec::new();
+    for (at, (posting, length)) in postings.iter().zip(lengths).enumerate() {
+        let Posting { seq, term, occurrences } = *posting;
+        let norm = K1 * (1.0 - B + B * f64::from(length) / query.average_length);
+        let part = query.terms[term].weight * occurrences * (K1 + 1.0) / (occurrences + norm);
+        match scored.last_mut() {
+            Some(last) if last.seq == seq => {
+                last.score += part;
+                last.postings.end = at + 1;
+            }
+            _ => scored.push(Scored { seq, score: part, postings: at..at + 1 }),
+        }
+    }
+    scored.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then_with(|| b.seq.cmp(&a.seq)));
+    Ok((postings, scored))
+}
+
+/// Lengths of memories, mostly known already.
+async fn lengths(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    generation: Generation,
+    memories: &[i64],
+) -> Result<Vec<u32>> {
+    let mut lengths = open.cache.lengths(memories);
+    let unknown: BTreeSet<i64> =
+        memories.iter().zip(&lengths).filter(|(_, length)| **length == 0).map(|(seq, _)| *seq).collect();
+    if unknown.is_empty() {
+        return Ok(lengths);
+    }
+    let unknown: Vec<i64> = unknown.into_iter().collect();
+    let failed = |error| from_sqlx(error, "reading lengths");
+    let list: Option<String> =
+        sqlx::query_scalar(sql::LENGTHS).bind(json_numbers(&unknown)).fetch_one(connection).await.map_err(failed)?;
+    let read: HashMap<i64, u32> = list
+        .unwrap_or_default()
+        .split(',')
+        .filter_map(|pair| {
+            let (seq, length) = pair.split_once(':')?;
+            Some((seq.parse().ok()?, length.parse().ok()?))
         })
         .collect();
-    let failed = |error| from_sqlx(error, "searching the words");
-    let statement = sqlx::query(sql::search(&query.filter))
-        .bind(json_numbers(&projects))
-        .bind(serde_json::to_string(&wanted).expect("finite weights always serialise"))
-        .bind(query.exact.as_slice())
-        .bind(limit(query.limit))
-        .bind(K1 + 1.0)
-        .bind(K1 * (1.0 - B))
-        .bind(K1 * B / query.average_length)
-        .bind(None::<i64>)
-        .bind(None::<i64>);
-    let rows = bind_filter!(statement, query.filter).fetch_all(&mut *connection).await.map_err(failed)?;
-    let candidate = |row: &sqlx::sqlite::SqliteRow| {
-        let numbers: Option<&str> = row.try_get(3)?;
-        let mut terms: Vec<String> = numbers
-            .unwrap_or_default()
-            .split(',')
-            .filter_map(|number| query.terms.get(number.parse::<usize>().ok()?))
-            .map(|term| term.term.clone())
-            .collect();
-        terms.sort();
-        Ok(Candidate {
-            id: row.try_get(0)?,
-            seq: row.try_get(1)?,
-            score: row.try_get(2)?,
-            terms,
-            exact: row.try_get(4)?,
-        })
-    };
-    rows.iter().map(candidate).collect::<Result<_, sqlx::Error>>().map_err(failed)
+    for (seq, length) in memories.iter().zip(&mut lengths).filter(|(_, length)| **length == 0) {
+        *length = read.get(seq).copied().unwrap_or_default();
+    }
+    open.cache.keep_lengths(generation, &read.into_iter().collect::<Vec<_>>());
+    Ok(lengths)
 }
 
 pub(super) async fn browse(
@@ -116,7 +226,8 @@ pub(super) async fn browse(
     most: usize,
 ) -> Result<Vec<Memory>> {
     let (mut connection, projects) = open.reader(scope).await?;
-    let mut statement = sqlx::query(sql::browse(filter)).bind(json_numbers(&projects)).bind(before).bind(limit(most));
+    let mut statement =
+        sqlx::query(sql::browse(filter, &projects)).bind(json_numbers(&projects)).bind(before).bind(limit(most));
     for _ in 4..10 {
         statement = statement.bind(None::<i64>);
     }
@@ -138,7 +249,7 @@ pub(super) async fn get(open: &Open, scope: &Scope, ids: &[Uuid], include_delete
 
 /// Memories of `projects` by id, in any order and whatever their state.
 pub(super) async fn memories(
-    connection: &mut sqlx::SqliteConnection,
+    connection: &mut SqliteConnection,
     projects: &[i64],
     ids: &[Uuid],
 ) -> Result<Vec<MemoryRow>> {

@@ -68,3 +68,90 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
 fn setup(reason: String) -> StoreError {
     StoreError::Setup { reason, source: None }
 }
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::{ConnectOptions, Executor, SqlSafeStr};
+
+    use super::super::sql;
+    use super::*;
+    use crate::domain::{Filter, Kind};
+
+    /// A migration that was released must stay as it is: other machines have applied it. Until the first release
+    /// the line may be changed along with the file.
+    #[test]
+    fn migrations_are_never_edited() {
+        let known = ["a964d7893b8ae8b64cf979f21a29939fb6a325b1dc3362fc02ef10d0a1c9a99f"];
+        assert_eq!(known.len(), MIGRATIONS.len());
+        for ((name, text), known) in MIGRATIONS.iter().zip(known) {
+            let hash: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hash, known, "{name}");
+        }
+    }
+
+    async fn migrated() -> SqliteConnection {
+        let mut connection = SqliteConnectOptions::new().in_memory(true).connect().await.unwrap();
+        migrate(&mut connection).await.unwrap();
+        connection
+    }
+
+    #[tokio::test]
+    async fn every_statement_fits_the_schema() {
+        let mut connection = migrated().await;
+        for (name, text) in sql::ALL {
+            for part in text.split("; ") {
+                let prepared = connection.prepare(sqlx::AssertSqlSafe(part).into_sql_str()).await;
+                assert!(prepared.is_ok(), "{name}: {prepared:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn every_filter_fits_the_schema() {
+        let mut connection = migrated().await;
+        let now = chrono::DateTime::UNIX_EPOCH;
+        for bits in 0..256_u32 {
+            let on = |bit: u32| bits >> bit & 1 == 1;
+            let filter = Filter {
+                kinds: if on(0) { vec![Kind::Note] } else { Vec::new() },
+                tags: if on(1) { vec!["a".to_owned()] } else { Vec::new() },
+                session: on(2).then(String::new),
+                speaker: on(3).then(String::new),
+                since: on(4).then_some(now),
+                until: on(5).then_some(now),
+                min_importance: on(6).then_some(0.0),
+                include_outdated: on(7),
+                now,
+            };
+            for projects in [&[1][..], &[1, 2]] {
+                for statement in [sql::browse(&filter, projects), sql::candidates(&filter, projects)] {
+                    connection.prepare(statement.into_sql_str()).await.unwrap();
+                }
+            }
+        }
+    }
+
+    /// These are on the way of every recall, at any size: no scan of a table, no sort of all that is there.
+    #[tokio::test]
+    async fn recall_reads_no_more_than_it_needs() {
+        let mut connection = migrated().await;
+        let filter = Filter::at(chrono::DateTime::UNIX_EPOCH);
+        let statements = [
+            sql::browse(&filter, &[1]).0,
+            sql::candidates(&filter, &[1]).0,
+            sql::LENGTHS.to_owned(),
+            sql::EQUAL.to_owned(),
+            sql::GET.to_owned(),
+        ];
+        for statement in statements {
+            let explained = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+            let rows = sqlx::query(explained).fetch_all(&mut connection).await.unwrap();
+            for row in rows {
+                let step: String = row.try_get("detail").unwrap();
+                assert!(!step.starts_with("SCAN m"), "{step}\n{statement}");
+            }
+        }
+    }
+}

@@ -29,18 +29,14 @@ macro_rules! named {
 }
 
 named! {
-    /// Starts a write: no other writer from here on.
-    BEGIN = "BEGIN IMMEDIATE";
+    /// Starts a write: no other writer from here on. Each write says anew whether it is durable.
+    BEGIN = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
     /// Ends a write; durable once it returns.
     COMMIT = "COMMIT";
     /// Undoes a write.
     ROLLBACK = "ROLLBACK";
-    /// Starts the part of a transaction that one command owns.
-    SAVEPOINT = "SAVEPOINT command";
-    /// Ends it.
-    RELEASE = "RELEASE command";
-    /// Undoes it.
-    ROLLBACK_TO = "ROLLBACK TO command; RELEASE command";
+    /// The same for what need not be durable: its commit does not wait for the disk.
+    BEGIN_RELAXED = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
     /// Empties the write-ahead log, which may hold what was purged.
     CHECKPOINT = "PRAGMA wal_checkpoint(TRUNCATE)";
 
@@ -146,31 +142,31 @@ named! {
     CORPUS_STATS = "SELECT NULL, sum(documents), sum(total_length) FROM project \
          WHERE id IN (SELECT value FROM json_each($1)) \
         UNION ALL SELECT w.key, v.doc, 0 FROM json_each($2) w CROSS JOIN memory_term_row v ON v.term = w.value";
+    /// The memories that contain each of the terms ($1: JSON of `project:term`), once for each occurrence. A row a
+    /// term: a row a posting costs more than the reading.
+    POSTINGS = "SELECT w.key, (SELECT group_concat(v.doc) FROM memory_term_instance v WHERE v.term = w.value) \
+        FROM json_each($1) w";
+    /// The lengths of memories ($1: JSON of their numbers), as `number:length` in any order.
+    LENGTHS = "SELECT group_concat(m.seq || ':' || m.length) FROM json_each($1) w CROSS JOIN memory m \
+        INDEXED BY memory_length ON m.seq = w.value";
 }
 
-/// BM25 of every memory that has one of the terms and passes the filter, and those whose text is the query.
-/// $1 projects, $2 JSON of [`project:term`, number, weight], $3 exact hash, $4 limit, $5 k1 + 1,
-/// $6 k1 * (1 - b), $7 k1 * b / average length; from $10 on the filter.
-const SEARCH_HEAD: &str = "WITH wanted AS MATERIALIZED (SELECT value ->> 0 AS term, value ->> 1 AS number, \
-     value ->> 2 AS weight FROM json_each($2)), \
-    posting AS (SELECT w.number, w.weight, v.doc, count(*) AS frequency \
-     FROM wanted w CROSS JOIN memory_term_instance v ON v.term = w.term GROUP BY w.number, v.doc), \
-    hit AS (SELECT m.seq, \
-     sum(p.weight * p.frequency * $5 / (p.frequency + $6 + $7 * m.length)) AS score, \
-     group_concat(p.number) AS terms, 0 AS exact \
-     FROM posting p CROSS JOIN memory m ON m.seq = p.doc WHERE ";
-const SEARCH_MIDDLE: &str = " GROUP BY m.seq UNION ALL SELECT m.seq, 0.0, NULL, 1 FROM memory m \
-     WHERE m.content_hash = $3 AND ";
-const SEARCH_TAIL: &str = "), \
-    best AS (SELECT seq, max(score) AS score, max(terms) AS terms, max(exact) AS exact FROM hit GROUP BY seq \
-     ORDER BY exact DESC, score DESC, seq DESC LIMIT $4) \
-    SELECT m.id, b.seq, b.score, b.terms, b.exact FROM best b JOIN memory m ON m.seq = b.seq \
-    ORDER BY b.exact DESC, b.score DESC, b.seq DESC";
+/// Those whose text is the query, then the best of the scored ones, as far as they pass the filter. $1 projects,
+/// $2 JSON of memories, best first, $3 exact hash, $4 limit; from $10 on the filter. The filter is asked only until
+/// the limit is reached.
+const CANDIDATES_HEAD: &str = "SELECT m.id, m.seq, 1 AS exact FROM memory m WHERE m.content_hash = $3 AND ";
+const CANDIDATES_MIDDLE: &str = " UNION ALL SELECT * FROM (SELECT m.id, m.seq, 0 FROM json_each($2) w \
+    CROSS JOIN memory m ON m.seq = w.value WHERE ";
+const CANDIDATES_TAIL: &str = " LIMIT $4)";
 
-/// The newest first. $1 projects, $2 before, $3 limit; from $10 on the filter.
-const BROWSE_HEAD: &str = concat!(memory!(), "WHERE ($2 IS NULL OR m.seq < $2) AND ");
-const BROWSE_TAIL: &str = " ORDER BY m.seq DESC LIMIT $3";
+/// The newest first. $1 projects, $2 before, $3 limit; from $10 on the filter. The rows are chosen by number first,
+/// so that a sort, where one is needed, does not carry the texts.
+const BROWSE_HEAD: &str =
+    concat!(memory!(), "WHERE m.seq IN (SELECT m.seq FROM memory m WHERE ($2 IS NULL OR m.seq < $2) AND ");
+const BROWSE_TAIL: &str = " ORDER BY m.seq DESC LIMIT $3) ORDER BY m.seq DESC";
 
+/// For one project, which is the usual scope: SQLite walks its index from the end.
+const IN_PROJECT: &str = "m.project = (SELECT value FROM json_each($1)) AND m.deleted_at IS NULL";
 const IN_SCOPE: &str = "m.project IN (SELECT value FROM json_each($1)) AND m.deleted_at IS NULL";
 const KINDS: &str = " AND m.kind IN (SELECT value FROM json_each($10))";
 const TAGS: &str = " AND NOT EXISTS (SELECT 1 FROM json_each($11) w \
@@ -183,7 +179,8 @@ const IMPORTANCE: &str = " AND m.importance >= $16";
 const CURRENT: &str = " AND m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $17)";
 
 /// Only the conditions that are asked for, so that each can use its index.
-fn conditions(filter: &Filter) -> String {
+fn conditions(filter: &Filter, projects: &[i64]) -> String {
+    let scope = if projects.len() == 1 { IN_PROJECT } else { IN_SCOPE };
     let parts = [
         (!filter.kinds.is_empty(), KINDS),
         (!filter.tags.is_empty(), TAGS),
@@ -195,16 +192,16 @@ fn conditions(filter: &Filter) -> String {
         (!filter.include_outdated, CURRENT),
     ];
     let asked = parts.iter().filter(|(asked, _)| *asked).map(|(_, sql)| *sql);
-    std::iter::once(IN_SCOPE).chain(asked).collect()
+    std::iter::once(scope).chain(asked).collect()
 }
 
-/// The lexical search under `filter`, made of the constants above and nothing else.
-pub(super) fn search(filter: &Filter) -> AssertSqlSafe<String> {
-    let conditions = conditions(filter);
-    AssertSqlSafe([SEARCH_HEAD, &conditions, SEARCH_MIDDLE, &conditions, SEARCH_TAIL].concat())
+/// The choice among scored memories under `filter`, made of the constants above and nothing else.
+pub(super) fn candidates(filter: &Filter, projects: &[i64]) -> AssertSqlSafe<String> {
+    let conditions = conditions(filter, projects);
+    AssertSqlSafe([CANDIDATES_HEAD, &conditions, CANDIDATES_MIDDLE, &conditions, CANDIDATES_TAIL].concat())
 }
 
 /// The browsing under `filter`, likewise.
-pub(super) fn browse(filter: &Filter) -> AssertSqlSafe<String> {
-    AssertSqlSafe([BROWSE_HEAD, &conditions(filter), BROWSE_TAIL].concat())
+pub(super) fn browse(filter: &Filter, projects: &[i64]) -> AssertSqlSafe<String> {
+    AssertSqlSafe([BROWSE_HEAD, &conditions(filter, projects), BROWSE_TAIL].concat())
 }

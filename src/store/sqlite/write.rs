@@ -2,16 +2,18 @@
 //! jobs and corpus figures in agreement.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
+use super::cache::Delta;
 use super::error::from_sqlx;
 use super::read::{indexed, memories};
 use super::row::{self, MemoryRow};
-use super::{Open, hex_ids, json_numbers, sql};
+use super::{Open, Writer, hex_ids, json_numbers, sql};
 use crate::domain::memory::{content_hash, indexed_text};
 use crate::domain::text::Terms;
 use crate::domain::validate::Invalid;
@@ -24,19 +26,28 @@ const REBUILD_PORTION: i64 = 500;
 impl Open {
     /// Carries out `work` in a transaction of its own. Whatever goes wrong, also the disappearance of the caller,
     /// leaves the database as it was.
-    pub(super) async fn write<T>(&self, work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T>) -> Result<T> {
+    pub(super) async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection, &mut Delta) -> Result<T>,
+    ) -> Result<T> {
         let mut writer = self.writer.lock().await;
         // Taken out of the slot: a caller who goes away drops it, and SQLite undoes the transaction.
         writer.connect().await?;
         let mut connection = writer.connection.take().expect("was just connected");
         let failed = |error| from_sqlx(error, "writing");
         sqlx::query(sql::BEGIN).execute(&mut connection).await.map_err(failed)?;
-        let result = work(&mut connection).await;
+        let mut delta = Delta::default();
+        let result = work(&mut connection, &mut delta).await;
         let end = if result.is_ok() { sql::COMMIT } else { sql::ROLLBACK };
+        let committing = self.cache.commit(&delta);
         let ended = sqlx::query(end).execute(&mut connection).await;
         match (result, ended) {
             (Ok(value), Ok(_)) => {
+                committing.done();
                 writer.connection = Some(connection);
+                if self.purged.load(Ordering::Relaxed) {
+                    self.empty_log(&mut writer).await?;
+                }
                 Ok(value)
             }
             (Ok(_), Err(error)) => Err(failed(error)),
@@ -49,13 +60,13 @@ impl Open {
         }
     }
 
-    /// Moves the write-ahead log into the database and empties it, so that nothing purged stays there.
-    pub(super) async fn empty_log(&self) -> Result<()> {
-        let mut writer = self.writer.lock().await;
+    /// Moves the write-ahead log into the database and empties it, so that nothing purged stays there. Readers at
+    /// work can keep it longer than anybody waits; then the next write tries again.
+    pub(super) async fn empty_log(&self, writer: &mut Writer) -> Result<()> {
         let connection = writer.connect().await?;
         let failed = |error| from_sqlx(error, "emptying the log");
-        // Readers at work keep the log; they end soon, and the busy timeout waits for them.
-        sqlx::query(sql::CHECKPOINT).fetch_one(connection).await.map_err(failed)?;
+        let busy: i64 = sqlx::query_scalar(sql::CHECKPOINT).fetch_one(connection).await.map_err(failed)?;
+        self.purged.store(busy != 0, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -74,6 +85,13 @@ struct Analysed {
 }
 
 impl Prepared {
+    /// What the index gained, where `answer` says that items are new.
+    pub(super) fn extend(&self, delta: &mut Delta, project: i64, answer: &[Remembered]) {
+        for (analysed, _) in self.items.iter().zip(answer).filter(|(_, place)| place.created) {
+            delta.terms.extend(analysed.terms.counts.keys().map(|term| (indexed(project, term), 1)));
+        }
+    }
+
     pub(super) fn new(command: Remember, analyzer: &Analyzer) -> Result<Self> {
         let mut items = Vec::with_capacity(command.items.len());
         for item in &command.items {
@@ -130,47 +148,42 @@ async fn own_project(open: &Open, connection: &mut SqliteConnection, scope: &Sco
         .map_err(|error| from_sqlx(error, "creating a project"))
 }
 
+/// Stores a batch. Also tells the number of the project, which may be new.
 pub(super) async fn remember(
     open: &Open,
     connection: &mut SqliteConnection,
     scope: &Scope,
     prepared: &Prepared,
-) -> Result<Vec<Remembered>> {
+) -> Result<(i64, Vec<Remembered>)> {
     let Prepared { command, items } = prepared;
     let project = own_project(open, connection, scope).await?;
     if let Some(answer) = replay(connection, project, command).await? {
-        return Ok(answer);
+        return Ok((project, answer));
     }
     require_sources(open, connection, scope, &command.items).await?;
     let mut superseded = replaced(connection, project, &command.items).await?;
-    let mut equal = equal(connection, project, command, items).await?;
-    let mut answer = Vec::with_capacity(items.len());
-    for (item, analysed) in command.items.iter().zip(items) {
-        let is_turn = item.kind == Kind::Dialogue && item.session.is_some() && item.turn.is_some();
-        let existing = if item.kind == Kind::Dialogue {
-            None
-        } else {
-            equal.get(&(item.kind, analysed.hash)).copied().filter(|id| !item.supersedes.contains(id))
-        };
-        // A turn may be replaced by its correction, so what is superseded goes first.
-        let target = existing.unwrap_or(item.id);
+    let answer = places(connection, project, prepared, &superseded).await?;
+    // Every refusal comes before the first change: others share this transaction.
+    let mut successors: HashMap<Uuid, Uuid> = HashMap::new();
+    for (item, place) in command.items.iter().zip(&answer) {
+        for id in &item.supersedes {
+            let before = superseded.get(id).and_then(|row| row.memory.superseded_by);
+            let by = *successors.entry(*id).or_insert(before.unwrap_or(place.id));
+            if by != place.id {
+                return Err(StoreError::AlreadySuperseded { id: *id, by });
+            }
+        }
+    }
+    // What is replaced goes first: a turn may be replaced by its correction.
+    for (item, place) in command.items.iter().zip(&answer) {
         for id in &item.supersedes {
             let row = superseded.get_mut(id).expect("all were looked up, or the command was refused");
-            supersede(connection, scope, row, target, command.now).await?;
-            equal.retain(|_, other| other != id);
+            supersede(connection, scope, row, place.id, command.now).await?;
         }
-        if let Some(id) = existing {
-            answer.push(Remembered { id, created: false });
-            continue;
-        }
-        if is_turn && let Some(id) = stored_turn(connection, project, item, &analysed.hash).await? {
-            answer.push(Remembered { id, created: false });
-            continue;
-        }
-        insert(connection, scope, project, item, analysed, command.now).await?;
-        answer.push(Remembered { id: item.id, created: true });
-        if item.kind != Kind::Dialogue && item.valid_until.is_none_or(|until| until > command.now) {
-            equal.entry((item.kind, analysed.hash)).or_insert(item.id);
+    }
+    for ((item, analysed), place) in command.items.iter().zip(items).zip(&answer) {
+        if place.created {
+            insert(connection, scope, project, item, analysed, command.now).await?;
         }
     }
     if let Some(idempotency) = &command.idempotency {
@@ -184,7 +197,7 @@ pub(super) async fn remember(
             .await
             .map_err(|error| from_sqlx(error, "keeping an idempotency key"))?;
     }
-    Ok(answer)
+    Ok((project, answer))
 }
 
 /// The answer given before to the same idempotency key.
@@ -259,12 +272,50 @@ fn missing(field: &'static str, mut ids: Vec<Uuid>, found: impl Fn(&Uuid) -> boo
     if ids.is_empty() { Ok(()) } else { Err(StoreError::NotFound { field, ids }) }
 }
 
-/// Memories that hold now and say the same as one of the items.
+/// Where each item goes: to an id of its own, to that of an equal memory which stays, or to that of an equal item
+/// before it.
+async fn places(
+    connection: &mut SqliteConnection,
+    project: i64,
+    Prepared { command, items }: &Prepared,
+    superseded: &HashMap<Uuid, MemoryRow>,
+) -> Result<Vec<Remembered>> {
+    let mut equal = equal(connection, project, command, items, superseded).await?;
+    let mut turns: HashMap<(&str, i64), (Uuid, [u8; 32])> = HashMap::new();
+    let mut places = Vec::with_capacity(items.len());
+    for (item, Analysed { hash, .. }) in command.items.iter().zip(items) {
+        let existing = match (item.kind, &item.session, item.turn) {
+            (Kind::Dialogue, Some(session), Some(turn)) => {
+                let stored = match turns.get(&(session.as_str(), turn)) {
+                    Some(stored) => Some(*stored),
+                    None => stored_turn(connection, project, session, turn, superseded).await?,
+                };
+                let (id, known) = stored.unwrap_or((item.id, *hash));
+                if known != *hash {
+                    return Err(StoreError::TurnExists { session: session.clone(), turn, existing: id });
+                }
+                turns.insert((session, turn), (id, known));
+                stored.map(|(id, _)| id)
+            }
+            (Kind::Dialogue, ..) => None,
+            (kind, ..) => {
+                let existing = equal.get(&(kind, *hash)).copied();
+                equal.entry((kind, *hash)).or_insert(item.id);
+                existing
+            }
+        };
+        places.push(Remembered { id: existing.unwrap_or(item.id), created: existing.is_none() });
+    }
+    Ok(places)
+}
+
+/// Memories that hold now, are not about to be replaced, and say the same as one of the items.
 async fn equal(
     connection: &mut SqliteConnection,
     project: i64,
     command: &Remember,
     items: &[Analysed],
+    superseded: &HashMap<Uuid, MemoryRow>,
 ) -> Result<HashMap<(Kind, [u8; 32]), Uuid>> {
     let hashes: Vec<String> = command
         .items
@@ -280,13 +331,15 @@ async fn equal(
     let failed = |error| from_sqlx(error, "looking for equal memories");
     let rows = sqlx::query(sql::EQUAL).bind(project).bind(json(&hashes)).fetch_all(connection).await.map_err(failed)?;
     for row in &rows {
+        let id: Uuid = row.try_get(0).map_err(failed)?;
         let until: Option<i64> = row.try_get(3).map_err(failed)?;
         let hash = row.try_get::<&[u8], _>(2).map_err(failed)?.try_into();
         if let Ok(hash) = hash
+            && !superseded.contains_key(&id)
             && until.is_none_or(|until| until > command.now.timestamp_micros())
         {
             let key = (row::word(row, 1).map_err(failed)?, hash);
-            equal.entry(key).or_insert(row.try_get(0).map_err(failed)?);
+            equal.entry(key).or_insert(id);
         }
     }
     Ok(equal)
@@ -300,14 +353,14 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The id under which a turn of a conversation is stored already.
+/// Id and content hash of a turn that is stored already.
 async fn stored_turn(
     connection: &mut SqliteConnection,
     project: i64,
-    item: &NewMemory,
-    hash: &[u8; 32],
-) -> Result<Option<Uuid>> {
-    let (Some(session), Some(turn)) = (&item.session, item.turn) else { return Ok(None) };
+    session: &str,
+    turn: i64,
+    superseded: &HashMap<Uuid, MemoryRow>,
+) -> Result<Option<(Uuid, [u8; 32])>> {
     let failed = |error| from_sqlx(error, "looking for a turn");
     let row = sqlx::query(sql::TURN)
         .bind(project)
@@ -317,12 +370,9 @@ async fn stored_turn(
         .await
         .map_err(failed)?;
     let Some(row) = row else { return Ok(None) };
-    let existing: Uuid = row.try_get(0).map_err(failed)?;
-    if row.try_get::<&[u8], _>(1).map_err(failed)? == hash {
-        Ok(Some(existing))
-    } else {
-        Err(StoreError::TurnExists { session: session.clone(), turn, existing })
-    }
+    let id: Uuid = row.try_get(0).map_err(failed)?;
+    let hash = row.try_get::<&[u8], _>(1).map_err(failed)?.try_into().unwrap_or_default();
+    Ok(Some((id, hash)).filter(|_| !superseded.contains_key(&id)))
 }
 
 async fn insert(
@@ -379,11 +429,9 @@ async fn supersede(
     by: Uuid,
     now: DateTime<Utc>,
 ) -> Result<()> {
-    match row.memory.superseded_by {
+    if row.memory.superseded_by.is_some() {
         // Said twice in one list, or again after the answer to the first time was lost.
-        Some(before) if before == by => return Ok(()),
-        Some(before) => return Err(StoreError::AlreadySuperseded { id: row.memory.id, by: before }),
-        None => {}
+        return Ok(());
     }
     let old = row.memory.snapshot();
     row.memory.superseded_by = Some(by);
@@ -449,7 +497,15 @@ fn terms_of(memory: &Memory, analyzer: &Analyzer) -> Terms {
     analyzer.terms(&indexed_text(&memory.content, memory.speaker.as_deref(), &memory.tags, memory.episode.as_ref()))
 }
 
-async fn add_terms(connection: &mut SqliteConnection, project: i64, seq: i64, terms: &Terms) -> Result<()> {
+async fn add_terms(
+    connection: &mut SqliteConnection,
+    project: i64,
+    seq: i64,
+    terms: &Terms,
+    delta: &mut Delta,
+) -> Result<()> {
+    delta.resized.push(seq);
+    delta.terms.extend(terms.counts.keys().map(|term| (indexed(project, term), 1)));
     let failed = |error| from_sqlx(error, "indexing a memory");
     sqlx::query(sql::INSERT_TERMS)
         .bind(seq)
@@ -460,7 +516,14 @@ async fn add_terms(connection: &mut SqliteConnection, project: i64, seq: i64, te
     resize(connection, project, 1, i64::from(terms.length)).await
 }
 
-async fn remove_terms(connection: &mut SqliteConnection, project: i64, seq: i64, terms: &Terms) -> Result<()> {
+async fn remove_terms(
+    connection: &mut SqliteConnection,
+    project: i64,
+    seq: i64,
+    terms: &Terms,
+    delta: &mut Delta,
+) -> Result<()> {
+    delta.terms.extend(terms.counts.keys().map(|term| (indexed(project, term), -1)));
     let failed = |error| from_sqlx(error, "taking a memory out of the index");
     sqlx::query(sql::DELETE_TERMS)
         .bind(seq)
@@ -502,6 +565,7 @@ pub(super) async fn update(
     scope: &Scope,
     command: &Update,
     analyzer: &Analyzer,
+    delta: &mut Delta,
 ) -> Result<Memory> {
     let unknown = || StoreError::NotFound { field: "id", ids: vec![command.id] };
     let Some(project) = open.project(scope.project(), connection).await? else { return Err(unknown()) };
@@ -527,8 +591,8 @@ pub(super) async fn update(
     }
     let (old_terms, new_terms) = (terms_of(&before, analyzer), terms_of(&memory, analyzer));
     if old_terms != new_terms {
-        remove_terms(connection, project, memory.seq, &old_terms).await?;
-        add_terms(connection, project, memory.seq, &new_terms).await?;
+        remove_terms(connection, project, memory.seq, &old_terms, delta).await?;
+        add_terms(connection, project, memory.seq, &new_terms, delta).await?;
         length = i64::from(new_terms.length);
     }
     save(connection, &memory, length).await?;
@@ -566,6 +630,7 @@ pub(super) async fn forget(
     scope: &Scope,
     command: &Forget<'_>,
     analyzer: &Analyzer,
+    delta: &mut Delta,
 ) -> Result<u64> {
     let wanted = unique(command.ids.iter());
     let project = open.project(scope.project(), connection).await?;
@@ -581,23 +646,24 @@ pub(super) async fn forget(
         let old = memory.snapshot();
         let change = match command.mode {
             ForgetMode::Delete if live => {
-                remove_terms(connection, project, seq, &terms).await?;
+                remove_terms(connection, project, seq, &terms, delta).await?;
                 run(connection, sql::DELETE_JOB, seq, "removing an index job").await?;
                 memory.deleted_at = Some(command.now);
                 Change::Deleted
             }
             ForgetMode::Restore if !live => {
                 require_free_turn(connection, project, &memory).await?;
-                add_terms(connection, project, seq, &terms).await?;
+                add_terms(connection, project, seq, &terms, delta).await?;
                 enqueue(connection, seq, project).await?;
                 memory.deleted_at = None;
                 Change::Restored
             }
             ForgetMode::Purge => {
                 if live {
-                    remove_terms(connection, project, seq, &terms).await?;
+                    remove_terms(connection, project, seq, &terms, delta).await?;
                 }
                 run(connection, sql::DELETE_MEMORY, seq, "purging a memory").await?;
+                open.purged.store(true, Ordering::Relaxed);
                 changed += 1;
                 continue;
             }
@@ -666,7 +732,7 @@ pub(super) async fn check_index(connection: &mut SqliteConnection, analyzer: &An
             let row = MemoryRow::read(row).map_err(failed)?;
             let terms = terms_of(&row.memory, analyzer);
             after = row.memory.seq;
-            add_terms(connection, row.project, after, &terms).await?;
+            add_terms(connection, row.project, after, &terms, &mut Delta::default()).await?;
             sqlx::query(sql::SET_LENGTH)
                 .bind(after)
                 .bind(i64::from(terms.length))

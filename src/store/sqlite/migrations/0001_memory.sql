@@ -50,9 +50,12 @@ CREATE TABLE memory (
 ) STRICT;
 
 CREATE INDEX memory_by_content ON memory (project, content_hash);
+CREATE INDEX memory_by_project ON memory (project) WHERE deleted_at IS NULL;
 CREATE INDEX memory_by_kind ON memory (project, kind) WHERE deleted_at IS NULL;
 CREATE INDEX memory_by_time ON memory (project, occurred_at) WHERE deleted_at IS NULL;
 CREATE INDEX memory_by_session ON memory (project, session) WHERE session IS NOT NULL;
+-- Narrow, so that ranking reads a few pages instead of the texts.
+CREATE INDEX memory_length ON memory (seq, length);
 CREATE INDEX memory_deleted ON memory (project) WHERE deleted_at IS NOT NULL;
 CREATE INDEX memory_superseded ON memory (project) WHERE superseded_by IS NOT NULL AND deleted_at IS NULL;
 CREATE UNIQUE INDEX memory_turn ON memory (project, session, turn)

@@ -1,0 +1,129 @@
+"""A client of the service: the official SDK, over Streamable HTTP or over stdio, which checks every answer."""
+
+import contextlib
+import pathlib
+
+import httpx2
+import jsonschema
+import mcp
+from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
+
+from service import PATIENCE, binary, clean_environment
+
+
+class Memory:
+    """The tools, called through a connected SDK client."""
+
+    def __init__(self, client: mcp.Client) -> None:
+        self.client = client
+        self.validators: dict[str, jsonschema.Draft202012Validator] = {}
+
+    async def result(self, tool: str, arguments: dict):
+        return await self.client.call_tool(tool, arguments, read_timeout_seconds=PATIENCE)
+
+    async def _validator(self, tool: str) -> jsonschema.Draft202012Validator:
+        if not self.validators:
+            for each in (await self.client.list_tools()).tools:
+                jsonschema.Draft202012Validator.check_schema(each.output_schema)
+                self.validators[each.name] = jsonschema.Draft202012Validator(each.output_schema)
+        return self.validators[tool]
+
+    async def answer(self, tool: str, arguments: dict) -> tuple[dict, str]:
+        """Structured content, which satisfies the tool's output schema, and the text beside it."""
+        result = await self.result(tool, arguments)
+        text = "\n".join(block.text for block in result.content)
+        assert not result.is_error, f"{tool} refused {str(arguments)[:300]}: {text}"
+        (await self._validator(tool)).validate(result.structured_content)
+        assert text.strip(), f"{tool} gave no text"
+        return result.structured_content, text
+
+    async def refused(self, tool: str, **arguments) -> dict:
+        """The fault of a call that must fail, with its text under `text`."""
+        result = await self.result(tool, arguments)
+        assert result.is_error, f"{tool} accepted {str(arguments)[:300]}: {str(result.structured_content)[:300]}"
+        error = result.structured_content["error"]
+        assert error["code"] and error["message"] and error["advice"], error
+        text = result.content[0].text
+        assert error["code"] in text and error["message"] in text, "the text says the same as the structured content"
+        return error | {"text": text}
+
+    async def remember(self, *items: dict, **arguments) -> list[str]:
+        """Stores, and gives the ids."""
+        output, text = await self.answer("remember", {"items": list(items), **arguments})
+        ids = [memory["id"] for memory in output["memories"]]
+        assert len(ids) == len(items) and all(id in text for id in ids)
+        assert output["created"] == sum(memory["created"] for memory in output["memories"])
+        return ids
+
+    async def recall(self, query: str | None = None, **arguments) -> dict:
+        if query is not None:
+            arguments["query"] = query
+        output, text = await self.answer("recall", arguments)
+        for hit in output["hits"]:
+            assert hit["id"] in text and hit["content"] in text
+        for note in output.get("notes", []):
+            assert note in text
+        return output
+
+    async def found(self, query: str | None = None, **arguments) -> list[str]:
+        """Ids of a recall, best first."""
+        return [hit["id"] for hit in (await self.recall(query, **arguments))["hits"]]
+
+    async def browse_all(self, **arguments) -> list[dict]:
+        """Every memory that passes the filters, page by page."""
+        hits, cursor = [], {}
+        while True:
+            page = await self.recall(limit=100, max_chars=1_000_000, **arguments, **cursor)
+            hits += page["hits"]
+            if "next_cursor" not in page:
+                return hits
+            assert page["hits"], "a page before the last one is not empty"
+            cursor = {"cursor": page["next_cursor"]}
+
+    async def get(self, *ids: str, **arguments) -> dict:
+        return (await self.answer("get", {"ids": list(ids), **arguments}))[0]
+
+    async def one(self, id: str, **arguments) -> dict:
+        output = await self.get(id, **arguments)
+        assert len(output["memories"]) == 1, output
+        return output["memories"][0]
+
+    async def update(self, id: str, **arguments) -> dict:
+        return (await self.answer("update", {"id": id, **arguments}))[0]["memory"]
+
+    async def forget(self, *ids: str, **arguments) -> int:
+        return (await self.answer("forget", {"ids": list(ids), **arguments}))[0]["changed"]
+
+    async def status(self) -> dict:
+        return (await self.answer("status", {}))[0]
+
+
+@contextlib.asynccontextmanager
+async def over_http(url: str, token: str | None = None, mode: str = "auto", **headers: str):
+    """`mode` as the SDK has it: "auto" finds the newest revision, "legacy" shakes hands as before 2026."""
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    # A proxy of the environment is not between us and a local service.
+    async with httpx2.AsyncClient(headers=headers, timeout=PATIENCE, trust_env=False) as http:
+        async with mcp.Client(streamable_http_client(url, http_client=http), mode=mode, read_timeout_seconds=PATIENCE) as client:
+            yield Memory(client)
+
+
+@contextlib.asynccontextmanager
+async def over_stdio(folder: pathlib.Path, settings: dict[str, str], mode: str = "auto", name: str = "stdio"):
+    """`cognitive-memory-mcp stdio`. Its process id is in the yielded client's `pid`, its log in FOLDER/NAME.log."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pid_file = folder / f"{name}.pid"
+    parameters = mcp.StdioServerParameters(
+        command="/bin/sh",
+        # The SDK does not tell the process id.
+        args=["-c", 'echo $$ > "$1"; exec "$2" stdio', "sh", str(pid_file), str(binary())],
+        env=clean_environment(folder, settings),
+        cwd=folder,
+    )
+    with (folder / f"{name}.log").open("a") as log:
+        async with mcp.Client(stdio_client(parameters, errlog=log), mode=mode, read_timeout_seconds=PATIENCE) as client:
+            memory = Memory(client)
+            memory.pid = int(pid_file.read_text())
+            yield memory

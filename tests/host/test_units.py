@@ -1,0 +1,639 @@
+"""The units on a real systemd with real podman, for a user who is not logged in, with PostgreSQL: rows S1 to S11 of the
+service. In each test a client from outside of the container writes, and nothing acknowledged may be lost."""
+
+import contextlib
+import json
+import re
+import socket
+import time
+
+import pytest
+from deployment import DATABASE, IMAGE, SERVICE, Deployment, Refused, Writer, frozen_threads
+
+# Where the row is about what happens and not about how long it takes.
+QUICK = "[Service]\nRestartSec=1\nWatchdogSec=6\n"
+EXIT_CONFIGURATION = 78
+
+
+@pytest.fixture(scope="module")
+def installed(service_host):
+    """The service, installed once for all tests here, and everything that was ever acknowledged to one of them."""
+    deployment = Deployment(service_host).install().wait_ready()
+    deployment.writers = []
+    return deployment
+
+
+@pytest.fixture
+def service(installed):
+    """The service, running and ready at the start of each test."""
+    if installed.prop("ActiveState") != "active":
+        installed.systemctl("reset-failed", check=False)
+        installed.start()
+    return installed.wait_ready()
+
+
+@contextlib.contextmanager
+def writing(service):
+    """A writer over one session of its own. At the end it goes on, and everything it was promised is there."""
+    with service.client() as client:
+        with Writer(client) as writer:
+            yield writer
+            writer.progress()
+        writer.check()
+    service.writers.append(writer)
+
+
+# ------------------------------------------------------------------------------------------------------------ S1 and S5
+
+
+def test_the_unit_that_runs(service):
+    unit = service.show()
+    expected = {
+        "Type": "notify",
+        "NotifyAccess": "all",
+        "Restart": "always",
+        "RestartUSec": "10s",
+        "RestartPreventExitStatus": "64 78",
+        "WatchdogUSec": "1min",
+        "TimeoutStartUSec": "15min",
+        "TimeoutStopUSec": "45s",
+        "ActiveState": "active",
+        "SubState": "running",
+        "UnitFileState": "generated",
+        "StartLimitIntervalUSec": "0",
+    }
+    assert {name: unit[name] for name in expected} == expected
+    postgres = f"{DATABASE}.service"
+    assert postgres in unit["Wants"].split() and postgres in unit["After"].split()
+    assert postgres not in unit["Requires"].split(), "a failed database would cancel the start"
+    assert "default.target" in unit["WantedBy"]
+    assert re.match(r"Serving on 0\.0\.0\.0:8765", unit["StatusText"])
+    status = service.systemctl("status", SERVICE).stdout
+    assert f'Status: "{unit["StatusText"]}"' in status
+
+
+def test_the_container_is_confined(service):
+    container = json.loads(service.run(f"podman inspect {SERVICE}").stdout)[0]
+    assert container["Config"]["User"] == "65532:65532"
+    assert container["HostConfig"]["ReadonlyRootfs"] is True
+    assert not container["EffectiveCaps"] and not container["BoundingCaps"]
+    assert "ENVIRONMENT=production" in container["Config"]["Env"]
+    assert [port for ports in container["NetworkSettings"]["Ports"].values() for port in ports or []] == [
+        {"HostIp": "127.0.0.1", "HostPort": "8765"}
+    ]
+    pid = service.pid()
+    status = dict(
+        line.split(":\t", 1) for line in service.host.run(f"cat /proc/{pid}/status").stdout.splitlines() if ":\t" in line
+    )
+    assert {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
+    # Rootless: uid 65532 of the container is one of the user's subordinate ids.
+    assert int(status["Uid"].split()[0]) > 65536
+    mounts = [line.split() for line in service.host.run(f"cat /proc/{pid}/mounts").stdout.splitlines()]
+    options = {place: set(settings.split(",")) for _, place, _, settings, *_ in mounts}
+    assert "ro" in options["/"]
+    assert {"rw", "noexec", "nosuid", "nodev"} <= options["/tmp"]
+    writable = {place for place, set_ in options.items() if "rw" in set_ and not re.match(r"/(proc|dev|sys)\b", place)}
+    assert writable <= {"/tmp", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv", "/run/notify",
+                        "/run/secrets", "/run/secrets/cognitive-memory-tokens", "/run/secrets/cognitive-memory-db-password"}, writable  # fmt: skip
+
+
+def test_start_means_that_it_serves(service, figure):
+    """READY=1 is not said before the router has answered: the first request after `systemctl start` succeeds."""
+    times = []
+    for _ in range(3):
+        service.stop()
+        assert service.prop("ActiveState") == "inactive"
+        begin = time.monotonic()
+        service.start()
+        times.append(time.monotonic() - begin)
+        assert service.live, "active, and nobody answers"
+        assert service.ready, service.get("/health/ready")
+    figure(f"`systemctl start` to active: {sorted(times)[1]:.2f} s")
+    with service.client() as client:
+        assert client.tools()
+
+
+def test_start_stop_restart_status(service):
+    with writing(service) as writer:
+        before = service.prop("InvocationID")
+        service.restart()
+        writer.progress()
+        assert service.prop("InvocationID") != before
+        begin = time.monotonic()
+        service.stop()
+        assert time.monotonic() - begin < 8, "a stop without long requests is quick"
+        unit = service.show()
+        assert (unit["ActiveState"], unit["Result"], unit["ExecMainStatus"]) == ("inactive", "success", "0"), unit
+        assert service.get("/health/live")[0] == 0
+        assert service.systemctl("status", SERVICE, check=False).code == 3
+        assert not service.run(f"podman container exists {SERVICE}", check=False).ok, "nothing of it is left"
+        # Stopped by a person: it stays stopped, though Restart=always.
+        assert service.prop("ActiveState", DATABASE) == "active"
+        service.start()
+    last = [line["message"] for line in service.lines() if "reason" in line]
+    assert last[-1] == "ended"
+
+
+def test_a_request_that_has_begun_is_finished(service):
+    """Stop while a request is under way: STOPPING=1 and a sentence, the answer still comes, then it ends at once."""
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+        "name": "remember", "arguments": {"items": [{"content": "said while the service stopped"}]}}}).encode()  # fmt: skip
+    head = (
+        f"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {service.token}\r\n"
+        "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n"
+        f"MCP-Protocol-Version: 2025-06-18\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    with socket.create_connection(("127.0.0.1", service.port), 30) as connection:
+        connection.sendall(head + body[:20])
+        # The request is with the server for sure when a later one was answered.
+        assert service.live
+        begin = time.monotonic()
+        service.systemctl("stop", "--no-block", SERVICE)
+        sentence = service.wait_property("StatusText", lambda text: text.startswith("Stopping"), timeout=10)
+        assert service.prop("ActiveState") == "deactivating"
+        connection.sendall(body[20:])
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 200"), (sentence, answer)
+    id = json.loads(answer.partition(b"\r\n\r\n")[2])["result"]["structuredContent"]["memories"][0]["id"]
+    service.wait_property("ActiveState", "inactive", timeout=15)
+    assert time.monotonic() - begin < 15, "it does not wait for the whole drain time once nothing is under way"
+    service.start()
+    service.wait_ready()
+    with service.client() as client:
+        assert client.contents([id]) == {id: "said while the service stopped"}
+
+
+# ----------------------------------------------------------------------------------------------------------- S6: watchdog
+
+
+def test_heartbeats_advance(service):
+    with service.dropin(QUICK):
+        pings = []
+
+        def ping():
+            value = int(service.prop("WatchdogTimestampMonotonic"))
+            if value not in pings:
+                pings.append(value)
+            return len(pings) >= 4
+
+        service.host.wait_for(ping, timeout=15, what="four heartbeats")
+        gaps = [(later - earlier) / 1e6 for earlier, later in zip(pings, pings[1:])]
+        assert max(gaps) < 3.5, f"a heartbeat every third of 6 s, with room for a busy machine: {gaps}"
+
+
+def test_a_frozen_server_is_restarted_by_the_watchdog(service):
+    with service.dropin(QUICK), writing(service) as writer:
+        since, before = time.time(), service.prop("NRestarts")
+        service.kill(service.pid(), "STOP")
+        service.wait_journal("Watchdog timeout", f"-u {SERVICE}", since, timeout=20)
+        writer.progress()
+        # 6 s until systemd acts, 1 s until it starts again, and nobody waits for the frozen process to stop by itself.
+        assert writer.gap() < 6 + 1 + 6
+        assert "watchdog" in service.wait_journal("Failed with result", f"-u {SERVICE}", since)
+        assert int(service.prop("NRestarts")) == int(before) + 1
+
+
+def test_a_hung_server_ends_itself_and_says_why(service):
+    """All threads that serve requests are stopped; the one that watches them goes on."""
+    with service.dropin(QUICK), writing(service) as writer:
+        since = time.time()
+        with frozen_threads(service.host, service.pid(), "tokio-rt-worker"):
+            line = service.wait_journal('"level":"ERROR".*watchdog', f"-t {SERVICE} -o cat", since, timeout=20)
+            assert json.loads(line)["message"], line
+            writer.progress()
+        assert re.search(r"status=70", service.journal(f"-u {SERVICE}", since))
+
+
+# ------------------------------------------------------------------------------------------------------------- S7: kills
+
+
+def test_kill_9_of_the_server(service, figure):
+    """With the unit as shipped: back and serving within RestartSec + 2 s."""
+    with writing(service) as writer:
+        restarts = int(service.prop("NRestarts"))
+        begin = time.monotonic()
+        service.kill(service.pid())
+        service.host.wait_for(lambda: not service.live, timeout=5)
+        service.host.wait_for(lambda: service.live, timeout=30)
+        took = time.monotonic() - begin
+        writer.progress()
+        assert took < 12, took
+        assert writer.gap() < 14
+        assert int(service.prop("NRestarts")) == restarts + 1
+    figure(f"kill -9 of the server to serving: {took:.2f} s, of which RestartSec=10")
+
+
+def test_kill_9_of_conmon(service):
+    with service.dropin(QUICK), writing(service) as writer:
+        monitor = int(service.prop("MainPID"))
+        assert str(service.host.run(f"cat /proc/{monitor}/comm")) == "conmon"
+        server = service.pid()
+        service.kill(monitor)
+        writer.progress()
+        assert service.prop("MainPID") != str(monitor)
+        assert not service.host.path(f"/proc/{server}").exists(), "the old server runs beside the new one"
+
+
+def test_kill_9_of_the_database(service, figure):
+    with writing(service) as writer:
+        invocation, restarts = service.prop("InvocationID"), service.prop("NRestarts")
+        service.kill(service.pid(DATABASE))
+        writer.progress()
+        figure(f"kill -9 of PostgreSQL to the next write: {writer.gap():.2f} s, of which RestartSec=5")
+        assert service.prop("InvocationID") == invocation and service.prop("NRestarts") == restarts
+    causes = {error.message for _, error in writer.failures if isinstance(error, Refused)}
+    assert causes and all("database" in cause for cause in causes), causes
+
+
+# ------------------------------------------------------------------------------------------- S8, S11: without a database
+
+
+def test_without_a_database_at_the_start(service):
+    service.stop()
+    service.systemctl("mask", "--runtime", "--now", f"{DATABASE}.service")
+    try:
+        service.start()
+        unit = service.show()
+        assert unit["ActiveState"] == "active" and unit["NRestarts"] == "0"
+        assert "database" in unit["StatusText"], unit["StatusText"]
+        assert service.live
+        status, report = service.get("/health/ready")
+        assert status == 503 and report["status"] == "not_ready" and report["checks"]["database"]["ok"] is False, report
+        assert report["checks"]["progress"]["ok"] is True
+        check = service.run(f"podman healthcheck run {SERVICE}", check=False)
+        assert check.code == 1 and "unhealthy" in check.stdout + check.stderr
+        said = service.run(f"podman exec {SERVICE} /{SERVICE} healthcheck", check=False)
+        assert said.code == 1 and "database" in said.stdout + said.stderr
+        with service.client() as client:
+            assert len(client.tools()) >= 6
+            for tool, arguments in (
+                ("remember", {"items": [{"content": "never stored"}]}),
+                ("recall", {"query": "anything"}),
+                ("get", {"ids": ["01a207ad-8895-755b-a0f9-b1c641647472"]}),
+                ("forget", {"ids": ["01a207ad-8895-755b-a0f9-b1c641647472"]}),
+                ("update", {"id": "01a207ad-8895-755b-a0f9-b1c641647472", "content": "x"}),
+            ):
+                with pytest.raises(Refused) as refused:
+                    client.call(tool, **arguments)
+                assert refused.value.code == "database_unavailable" and "database" in refused.value.message, tool
+            invocation = service.prop("InvocationID")
+            service.systemctl("unmask", "--runtime", f"{DATABASE}.service")
+            service.start(DATABASE)
+            service.wait_ready(30)
+            assert service.prop("InvocationID") == invocation, "it recovers by itself"
+            assert client.remember("stored by the same session once the database was there")
+            assert service.run(f"podman healthcheck run {SERVICE}").ok
+            assert "database" not in service.wait_property("StatusText", lambda text: "database" not in text, timeout=10)
+    finally:
+        service.systemctl("unmask", "--runtime", f"{DATABASE}.service")
+        service.start(DATABASE)
+
+
+def test_the_database_is_away_for_a_while_under_load(service):
+    """Longer than the watchdog's limit, which must not care."""
+    with service.dropin(QUICK), writing(service) as writer:
+        invocation, since = service.prop("InvocationID"), time.time()
+        service.stop(DATABASE)
+        service.host.wait_for(lambda: service.get("/health/ready")[0] == 503, timeout=10)
+        pings = int(service.prop("WatchdogTimestampMonotonic"))
+        service.host.wait_for(
+            lambda: int(service.prop("WatchdogTimestampMonotonic")) > pings + 6_500_000, timeout=20, what="heartbeats", every=0.5
+        )
+        assert service.live
+        service.start(DATABASE)
+        writer.progress()
+        assert service.prop("InvocationID") == invocation
+    assert writer.gap() > 6
+    refused = [error for at, error in writer.failures if at > since and isinstance(error, Refused)]
+    assert refused and {error.code for error in refused} == {"database_unavailable"}
+    # Once an outage, and when it is over.
+    messages = [line["message"] for line in service.lines(since)]
+    assert sum(message.startswith("no database") for message in messages) == 1
+    assert messages.count("the database is back") == 1
+
+
+def test_a_database_that_hangs_is_no_reason_for_a_restart(service):
+    with service.dropin(QUICK):
+        invocation = service.prop("InvocationID")
+        folder = service.prop("ControlGroup", DATABASE)
+        freeze = service.host.path(f"/sys/fs/cgroup{folder}/cgroup.freeze")
+        with service.client() as client:
+            known = client.remember("known before the database hung")
+            pings = int(service.prop("WatchdogTimestampMonotonic"))
+            freeze.write_text("1")
+            try:
+                service.host.wait_for(
+                    lambda: int(service.prop("WatchdogTimestampMonotonic")) > pings + 8_000_000, timeout=25, every=0.5
+                )
+                assert service.live
+            finally:
+                freeze.write_text("0")
+            service.wait_ready()
+            assert client.contents([known])
+        assert service.prop("InvocationID") == invocation
+
+
+# --------------------------------------------------------------------------------------------------------------- S3: logs
+
+
+def test_logs(service, figure):
+    marker = f"the walrus keeps {time.time()} secrets"
+    since = time.time()
+    with service.client() as client:
+        client.remember(marker)
+        client.call("recall", query=marker)
+    until = time.time() + 1
+    service.wait_journal('"tool":"recall"', f"-t {SERVICE}", since)
+    everything = service.lines(service.host.booted_at)
+    assert len(everything) > 5
+    for line in everything:
+        assert {"timestamp", "level", "message", "service"} <= line.keys(), line
+    calls = [line["tool"] for line in service.lines(since) if "tool" in line]
+    assert calls[-2:] == ["remember", "recall"]
+    # By unit, by time, by priority; as root, too.
+    assert '"tool":"recall"' in service.journal(f"-u {SERVICE} -o cat", since)
+    assert '"tool":"recall"' in service.journal(f"-t {SERVICE} -o cat --until=@{until:.6f}", since)
+    assert '"tool":"recall"' not in service.journal(f"-t {SERVICE} -o cat --until=@{since:.6f}", since - 3600)
+    assert '"tool":"recall"' in service.journal(f"-t {SERVICE} -p info -o cat", since)
+    assert '"tool":"recall"' not in service.journal(f"-t {SERVICE} -p err -o cat", since)
+    assert '"tool":"recall"' in service.host.journal(f"_SYSTEMD_USER_UNIT={SERVICE}.service --since=@{since:.3f} -o cat")
+    # podman shows the same lines.
+    container = [line for line in service.run(f"podman logs {SERVICE}").stdout.splitlines() if line]
+    journal = [line for line in service.journal(f"-t {SERVICE} -o cat").splitlines() if line]
+    assert container and container == journal[-len(container) :]
+    # What podman itself says does not mix with them, and no text of a memory is in any line.
+    assert {line["service"] for line in everything} == {SERVICE}
+    assert marker not in service.host.journal(f"--since=@{since - 1:.3f}")
+
+
+def test_secrets_are_nowhere(service):
+    """The token and the database's password: not in the journal, not in `podman inspect`, not in /proc."""
+    password = str(service.run("podman secret inspect --showsecret --format '{{.SecretData}}' cognitive-memory-db-password"))
+    assert len(password) > 20 and len(service.token) > 20
+    with service.client() as client:
+        client.call("status")
+    secrets = {"token": service.token, "password": password}
+    places = {
+        "journal": service.host.journal(this_boot=False) + service.host.journal("-o json", this_boot=False),
+        "inspect": service.run(f"podman inspect {SERVICE} {DATABASE}").stdout,
+        "units": service.run(f"{service.ctl} cat {SERVICE} {DATABASE}").stdout,
+        # Not by a command line that holds the secrets itself.
+        "proc": "".join(
+            file.read_bytes().decode(errors="replace")
+            for name in ("cmdline", "environ")
+            for file in service.host.path("/proc").glob(f"[0-9]*/{name}")
+            if readable(file)
+        ),
+    }
+    assert "MEMORY_TOKENS_FILE" in places["proc"], "the server's own environment is among it"
+    for place, text in places.items():
+        for name, secret in secrets.items():
+            assert secret not in text, f"the {name} is in the {place}"
+
+
+def readable(file):
+    try:
+        file.read_bytes()
+        return True
+    except OSError:
+        return False
+
+
+# --------------------------------------------------------------------------------------------------- S10: what goes wrong
+
+
+def failed(service, since):
+    """The service has given up; its last words."""
+    service.wait_property("ActiveState", "failed", timeout=30)
+    unit = service.show()
+    assert unit["NRestarts"] == "0", "a loop of restarts"
+    return unit, service.journal(f"-u {SERVICE} -o cat", since)
+
+
+def test_wrong_settings_are_listed_together_and_nothing_loops(service):
+    wrong = {"MEMORY_LISTEN": "everywhere", "MEMORY_DATABASE_PORT": "99999", "MEMORY_LANGUAGE": "klingon"}
+    with service.environment(**wrong):
+        since = time.time()
+        result = service.systemctl("restart", SERVICE, check=False)
+        assert result.code == 1
+        unit, log = failed(service, since)
+        assert unit["ExecMainStatus"] == str(EXIT_CONFIGURATION)
+        assert "status=78/CONFIG" in service.systemctl("status", SERVICE, check=False).stdout
+        for name, value in wrong.items():
+            assert name in log and value in log, f"{name} is not named: {log}"
+    service.wait_ready()
+
+
+def test_an_unknown_environment_is_refused(service):
+    with service.environment(ENVIRONMENT="staging"):
+        since = time.time()
+        service.systemctl("restart", SERVICE, check=False)
+        unit, log = failed(service, since)
+        assert unit["ExecMainStatus"] == str(EXIT_CONFIGURATION)
+        assert "staging" in log and "production" in log and "development" in log
+
+
+def test_production_without_a_database_setting_is_refused(service):
+    with service.environment(MEMORY_DATABASE_HOST=""):
+        since = time.time()
+        service.systemctl("restart", SERVICE, check=False)
+        unit, log = failed(service, since)
+        assert unit["ExecMainStatus"] == str(EXIT_CONFIGURATION)
+        assert "MEMORY_DATABASE_HOST" in log and "MEMORY_DATABASE_URL" in log
+
+
+def test_a_secret_is_missing(service):
+    secret = service.run("podman secret inspect --showsecret --format '{{.SecretData}}' cognitive-memory-tokens").stdout
+    service.stop()
+    service.run("podman secret rm cognitive-memory-tokens")
+    try:
+        since = time.time()
+        assert service.systemctl("start", SERVICE, check=False).code == 1
+        service.wait_journal('no secret with name or id "cognitive-memory-tokens"', f"-u {SERVICE}", since)
+        # It may come back any time: systemd tries again, every ten seconds, until somebody makes it.
+        assert service.prop("ActiveState") == "activating" and service.prop("SubState") == "auto-restart"
+    finally:
+        service.run("podman secret create cognitive-memory-tokens -", input=secret.rstrip("\n") + "\n")
+    service.restart()
+    service.wait_ready()
+
+
+def test_a_wrong_password(service):
+    known = service.run("podman secret inspect --showsecret --format '{{.SecretData}}' cognitive-memory-db-password").stdout
+    replace = "podman secret create --replace cognitive-memory-db-password -"
+    service.run(replace, input="not the password")
+    try:
+        service.restart()
+        assert service.prop("ActiveState") == "active"
+        service.host.wait_for(
+            lambda: "password authentication failed" in service.get("/health/ready")[1]["checks"]["database"]["detail"], timeout=10
+        )
+        with service.client() as client, pytest.raises(Refused, match="password authentication failed"):
+            client.call("recall", query="x")
+    finally:
+        service.run(replace, input=known.rstrip("\n"))
+        service.restart()
+    service.wait_ready()
+
+
+def test_an_unknown_key_in_a_unit(service):
+    """The generator drops the whole unit. What runs goes on running, and the installer refuses the file."""
+    path = f"{service.units}/{SERVICE}.container.d/50-test.conf"
+    service.host.write(path, "[Container]\nNoSuchKey=1\n", "svc")
+    try:
+        refused = service.try_install()
+        assert refused.code == EXIT_CONFIGURATION, refused
+        assert "unsupported key 'NoSuchKey'" in refused.stdout and "nothing was changed" in refused.stderr
+        service.systemctl("daemon-reload")
+        service.stop()
+        said = service.systemctl("start", SERVICE, check=False)
+        assert said.code == 5 and "not found" in said.stderr
+        dryrun = service.run("/usr/libexec/podman/quadlet --user --dryrun > /dev/null", check=False)
+        assert "unsupported key 'NoSuchKey' in group 'Container'" in dryrun.stderr
+    finally:
+        service.host.path(path).unlink()
+        service.systemctl("daemon-reload")
+    service.start()
+    service.wait_ready()
+
+
+# ----------------------------------------------------------------------------------------------------- S9: environments
+
+
+def test_production_and_development_are_apart(service):
+    since = time.time()
+    service.restart()
+    service.wait_ready()
+    loaded = [line for line in service.lines(since) if line["message"] == "production environment loaded"]
+    assert loaded and loaded[-1]["database"] == "cognitive_memory" and loaded[-1]["backend"] == "postgres"
+    with service.client() as client:
+        secret = client.remember("only production knows the heliotrope")
+    with service.environment(ENVIRONMENT="development"):
+        since = time.time()
+        service.restart()
+        # The database is not made in passing; what to do about it is said.
+        detail = service.host.wait_for(
+            lambda: (d := service.get("/health/ready")[1].get("checks", {}).get("database", {}).get("detail", "")) and "exist" in d and d,
+            timeout=15,
+        )
+        assert "cognitive_memory_dev" in detail
+        service.run(f"podman exec {DATABASE} createdb -U cognitive_memory cognitive_memory_dev")
+        service.wait_ready()
+        assert any(line["message"] == "development environment loaded" for line in service.lines(since))
+        with service.client() as client:
+            assert client.contents([secret]) == {}
+            client.remember("only development knows the chartreuse")
+    service.wait_ready()
+    with service.client() as client:
+        assert client.contents([secret])
+        hits = client.call("recall", query="chartreuse")["hits"]
+        assert not any("chartreuse" in hit["content"] for hit in hits)
+
+
+def test_settings_from_a_file(service):
+    """.env.production is read in production, .env.development is not, and the unit's environment wins."""
+    folder = f"{service.home}/.config/{SERVICE}"
+    service.host.write(f"{folder}/.env.production", "MEMORY_DRAIN_TIMEOUT=7\nMEMORY_DATABASE_HOST=elsewhere\n", "svc")
+    service.host.write(f"{folder}/.env.development", "MEMORY_DRAIN_TIMEOUT=9\n", "svc")
+    example = service.host.read(f"{service.checkout}/quadlet/drop-ins/env-file.conf")
+    since = time.time()
+    with service.dropin(example):
+        service.wait_ready()
+        loaded = [line for line in service.lines(since) if line["message"] == "production environment loaded"][-1]
+        assert loaded["env_file"] == "/config/.env.production"
+        shown = service.run(f"podman exec {SERVICE} /{SERVICE} config show").stdout
+        assert re.search(r"MEMORY_DRAIN_TIMEOUT\W+7\b", shown), shown
+        assert re.search(rf"MEMORY_DATABASE_HOST\W+{DATABASE}\b", shown), shown
+        # A mistake in the file is named with its place.
+        service.host.write(f"{folder}/.env.production", "MEMORY_DRAIN_TIMEOUT=soon\n", "svc")
+        since = time.time()
+        service.systemctl("restart", SERVICE, check=False)
+        unit, log = failed(service, since)
+        assert unit["ExecMainStatus"] == str(EXIT_CONFIGURATION)
+        assert "MEMORY_DRAIN_TIMEOUT" in log and "soon" in log and ".env.production" in log
+    service.wait_ready()
+
+
+# ------------------------------------------------------------------------------------------------------ backup, restore
+
+
+def test_backup_and_restore(service):
+    with service.client() as client:
+        ids = {client.remember(content): content for content in ("the first of the backup", "the second of the backup")}
+        timer = service.show("cognitive-memory-backup.timer") if False else service.run(
+            f"{service.ctl} list-timers --all --no-pager cognitive-memory-backup.timer").stdout  # fmt: skip
+        assert "cognitive-memory-backup.service" in timer
+        service.systemctl("start", "cognitive-memory-backup.service")
+        dump = str(service.run("ls ~/.local/state/cognitive-memory-backup/cognitive_memory-*.dump | tail -n 1"))
+        assert str(service.run(f"stat -c %a {dump} $(dirname {dump})")).split() == ["600", "700"]
+        later = client.remember("written after the backup")
+        # Everything is gone.
+        service.stop()
+        service.sql("DROP DATABASE cognitive_memory", "postgres")
+        service.sql("CREATE DATABASE cognitive_memory", "postgres")
+        restore = f"podman exec -i {DATABASE} pg_restore -U cognitive_memory -d cognitive_memory --exit-on-error --single-transaction"
+        service.run(f"{restore} < {dump}")
+        service.start()
+        service.wait_ready()
+        assert client.contents([*ids, later]) == ids
+        assert client.call("recall", query="first of the backup")["hits"][0]["content"] == "the first of the backup"
+        for writer in service.writers:
+            writer.check(client)
+
+
+def test_a_backup_of_a_database_that_is_down_fails_and_is_seen_to(service):
+    service.stop(DATABASE)
+    try:
+        assert service.systemctl("start", "cognitive-memory-backup.service", check=False).code != 0
+    finally:
+        service.start(DATABASE)
+    service.wait_ready()
+
+
+# -------------------------------------------------------------------------------------------------------- S2: boot, power
+
+
+def test_reboot_with_nobody_logged_in(service, figure):
+    with writing(service) as writer:
+        service.host.power_off(reboot=True)
+        begin = time.monotonic()
+        service.host.boot()
+        service.host.wait_for(lambda: service.live, timeout=60, every=0.02)
+        figure(f"boot (PID 1 starts) to serving, rootless: {time.monotonic() - begin:.2f} s")
+        service.wait_ready()
+        writer.progress()
+        sessions = json.loads(service.host.run("loginctl list-sessions -o json").stdout or "[]")
+        assert not [session for session in sessions if session["class"].startswith("user") and session["class"] != "manager"
+                    and session.get("user") == "svc" and session["class"] != "manager-early"], sessions  # fmt: skip
+
+
+def test_power_cut(service):
+    with writing(service) as writer:
+        service.host.power_cut()
+        service.host.boot()
+        writer.progress()
+        assert service.prop("ActiveState") == "active"
+
+
+# ------------------------------------------------------------------------------------------------------------- at the end
+
+
+def test_memory(service, figure):
+    status = service.host.run(f"cat /proc/{service.pid()}/status").stdout
+    anonymous = int(re.search(r"RssAnon:\s+(\d+)", status)[1]) / 1024
+    total = int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+    figure(f"resident memory in the container, after a reboot and some load: {total:.1f} MB ({anonymous:.1f} MB of it its own)")
+    assert total < 100
+
+
+def test_nothing_was_lost_in_all_of_this(service, figure):
+    with service.client() as client:
+        for writer in service.writers:
+            writer.check(client)
+    total = sum(len(writer.acknowledged) for writer in service.writers)
+    assert len(service.writers) >= 10 and total > 100
+    figure(f"writes acknowledged through all kills and outages: {total}, lost: 0")
+    assert IMAGE in service.run("podman ps --format '{{.Image}}'").stdout

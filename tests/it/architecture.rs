@@ -1,0 +1,246 @@
+//! The edges between the modules, and the house rules that a compiler does not know. docs/architecture.md has the why.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Which modules each may name. `cli` puts the parts together and may name all.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("config", &[]),
+    ("domain", &[]),
+    ("lifecycle", &[]),
+    ("telemetry", &["config"]),
+    ("store", &["domain"]),
+    ("engine", &["domain", "store"]),
+    ("jobs", &["engine", "lifecycle", "store"]),
+    ("mcp", &["domain", "engine"]),
+    ("http", &["config", "domain", "lifecycle", "mcp"]),
+    ("cli", &["config", "domain", "engine", "http", "jobs", "lifecycle", "mcp", "store", "telemetry"]),
+];
+
+/// Backends know the boundary which they implement, never each other.
+const BACKENDS: &[&str] = &["postgres", "sqlite"];
+
+/// A file longer than this is several files. Some lines more are no crime, hence not exactly 600.
+const LONGEST: usize = 650;
+
+/// Longer files, each with the length it may not exceed. The list only ever gets shorter.
+const TOO_LONG: &[(&str, usize)] = &[("config/assemble.rs", 830), ("store/sqlite/write.rs", 700)];
+
+struct Source {
+    /// Relative to `src`.
+    path: String,
+    /// Without comments and the tests at its end.
+    code: String,
+    lines: usize,
+}
+
+impl Source {
+    /// The first folder, or the name of the file.
+    fn module(&self) -> &str {
+        let first = self.path.split('/').next().unwrap_or_default();
+        first.strip_suffix(".rs").unwrap_or(first)
+    }
+
+    fn backend(&self) -> Option<&str> {
+        let mut parts = self.path.split('/');
+        (parts.next() == Some("store")).then(|| parts.next()).flatten().filter(|part| BACKENDS.contains(part))
+    }
+
+    fn is_test(&self) -> bool {
+        self.path.ends_with("/tests.rs") || self.path.contains("/tests/")
+    }
+}
+
+fn sources() -> Vec<Source> {
+    fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                walk(&path, files);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    walk(&root, &mut files);
+    files.sort();
+    assert!(files.len() > 30, "the sources were not found: {files:?}");
+    files
+        .into_iter()
+        .map(|file| {
+            let text = std::fs::read_to_string(&file).expect("a source");
+            let path = file.strip_prefix(&root).expect("below src").to_string_lossy().into_owned();
+            let before_tests = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            let code: Vec<&str> = before_tests.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+            Source { path, code: code.join("\n"), lines: text.lines().count() }
+        })
+        .collect()
+}
+
+/// Every path below `crate::` that the code names, groups in braces taken apart.
+fn paths(code: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$') {
+            continue;
+        }
+        let rest = &code[at + "crate::".len()..];
+        expand("", rest, &mut found);
+    }
+    found
+}
+
+fn expand(prefix: &str, rest: &str, found: &mut BTreeSet<String>) {
+    let rest = rest.trim_start();
+    if let Some(group) = rest.strip_prefix('{') {
+        let (mut depth, mut start) = (0, 0);
+        for (at, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth > 0 => depth -= 1,
+                ',' | '}' if depth == 0 => {
+                    if !group[start..at].trim().is_empty() {
+                        expand(prefix, &group[start..at], found);
+                    }
+                    start = at + 1;
+                    if c == '}' {
+                        return;
+                    }
+                }
+                _ => {}
+            }
+        }
+        return;
+    }
+    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+    let path = if prefix.is_empty() { rest[..end].to_owned() } else { format!("{prefix}::{}", &rest[..end]) };
+    match rest[end..].strip_prefix("::") {
+        Some(deeper) if !path.is_empty() => expand(&path, deeper, found),
+        _ => drop(found.insert(path)),
+    }
+}
+
+#[test]
+fn paths_are_found_in_every_form() {
+    let code = "use crate::domain::{self, memory::{Memory, Kind}, Scope};\nlet x = crate::store::sqlite::owner(path);\n\
+                pub(in crate::mcp) fn f() { not_crate::engine::x() }";
+    let expected = [
+        "domain::Scope",
+        "domain::memory::Kind",
+        "domain::memory::Memory",
+        "domain::self",
+        "mcp",
+        "store::sqlite::owner",
+    ];
+    assert_eq!(paths(code).into_iter().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn modules_name_only_what_they_may() {
+    let allowed: BTreeMap<&str, &[&str]> = ALLOWED.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| !["lib.rs", "main.rs"].contains(&source.path.as_str())) {
+        let module = source.module();
+        let Some(may) = allowed.get(module) else {
+            wrong.push(format!("{}: the module {module} has no line in ALLOWED", source.path));
+            continue;
+        };
+        for path in paths(&source.code) {
+            let target = path.split("::").next().unwrap_or_default();
+            if target != module && allowed.contains_key(target) && !may.contains(&target) {
+                wrong.push(format!("{} names {path}; {module} may name {may:?}", source.path));
+            }
+            let backend = path.strip_prefix("store::").and_then(|rest| rest.split("::").next());
+            let backend = backend.filter(|name| BACKENDS.contains(name));
+            if module != "cli" && backend.is_some() && backend != source.backend() {
+                wrong.push(format!("{} names the backend {path}", source.path));
+            }
+        }
+        // A way around the reading above.
+        for line in source.code.lines().filter(|line| line.contains("super::super::super::super")) {
+            wrong.push(format!("{}: {line}", source.path));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_allowed_edges_have_no_circle() {
+    let mut left: BTreeMap<&str, BTreeSet<&str>> =
+        ALLOWED.iter().map(|(module, may)| (*module, may.iter().copied().collect())).collect();
+    while !left.is_empty() {
+        let free: Vec<&str> = left
+            .iter()
+            .filter(|(_, may)| !may.iter().any(|name| left.contains_key(name)))
+            .map(|(name, _)| *name)
+            .collect();
+        assert!(!free.is_empty(), "a circle among {:?}", left.keys());
+        for name in free {
+            left.remove(name);
+        }
+    }
+}
+
+#[test]
+fn sql_lies_with_its_backend() {
+    let begins = ["SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM ", "CREATE TABLE ", "ALTER TABLE ", "PRAGMA "];
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| source.backend().is_none() && !source.is_test()) {
+        for line in source.code.lines() {
+            if begins.iter().any(|begin| line.contains(&format!("\"{begin}")))
+                || line.contains("sqlx::query(")
+                || line.contains("sqlx::raw_sql(")
+            {
+                wrong.push(format!("{}: {}", source.path, line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "SQL outside of store/<backend>:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_domain_knows_no_machinery() {
+    let foreign = ["tokio", "sqlx", "rmcp", "axum", "reqwest", "std::fs", "std::net", "async fn"];
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| source.module() == "domain") {
+        for name in foreign.iter().filter(|name| source.code.contains(**name)) {
+            wrong.push(format!("{}: {name}", source.path));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_the_supervisor_spawns() {
+    let spawns = ["tokio::spawn(", "task::spawn(", "JoinSet", "TaskTracker", "spawn_local", "Handle::current("];
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| source.module() != "lifecycle") {
+        for name in spawns.iter().filter(|name| source.code.contains(**name)) {
+            wrong.push(format!("{}: {name}", source.path));
+        }
+    }
+    assert!(wrong.is_empty(), "tasks nobody watches:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_stay_readable() {
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| !source.is_test()) {
+        let longest = TOO_LONG.iter().find(|(path, _)| *path == source.path).map_or(LONGEST, |(_, longest)| *longest);
+        if source.lines > longest {
+            wrong.push(format!("{} has {} lines, {longest} are allowed", source.path, source.lines));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_module_says_what_it_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for source in sources().iter().filter(|source| !source.is_test()) {
+        let text = std::fs::read_to_string(root.join(&source.path)).expect("a source");
+        assert!(text.starts_with("//!"), "{} begins without a comment that says what it is", source.path);
+    }
+}

@@ -1,0 +1,254 @@
+//! The contract of [`Store`]: what every backend must do, as tests that any backend can run.
+//!
+//! A backend calls [`contract_tests!`] with a name and an async function that gives a [`Fixture`]; the fixture's
+//! database may be shared with other cases, since each case works in projects of its own. To add a rule, write a
+//! case in one of the modules and add its name to the list in the macro.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails here has found something")]
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use cognitive_memory_mcp::domain::lexical::{CorpusStats, select_terms};
+use cognitive_memory_mcp::domain::memory::{content_hash, indexed_text};
+use cognitive_memory_mcp::domain::{
+    Analyzer, Clock, Episode, Filter, Kind, Language, Memory, NewMemory, Scope, SystemClock,
+};
+use cognitive_memory_mcp::store::{Candidate, ForgetMode, LexicalQuery, Remember, Remembered, Store, StoreError};
+use uuid::Uuid;
+
+pub(crate) mod change;
+pub(crate) mod crowd;
+pub(crate) mod filter;
+pub(crate) mod model;
+pub(crate) mod search;
+pub(crate) mod write;
+
+/// A prepared store, and whatever must live as long.
+pub(crate) struct Fixture {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) _keep: Box<dyn Any + Send + Sync>,
+}
+
+/// Makes all cases of the contract into tests of a module.
+macro_rules! contract_tests {
+    ($backend:ident, $fresh:path) => {
+        mod $backend {
+            $crate::contract::contract_cases!($fresh;
+                change::a_patch_is_a_version_with_its_past,
+                change::a_patch_that_changes_nothing_adds_nothing,
+                change::a_vote_is_no_version,
+                change::a_version_that_moved_on_is_a_conflict,
+                change::only_episodes_have_episode_fields,
+                change::unknown_and_deleted_memories_cannot_be_updated,
+                change::changed_text_is_found_by_the_new_words_only,
+                change::forgetting_hides_and_restoring_brings_back,
+                change::purging_removes_everything,
+                change::forgetting_is_all_or_nothing,
+                change::a_turn_stored_anew_bars_the_old_one,
+                change::recall_is_noted,
+                change::counts_tell_what_is_there,
+                crowd::many_tasks_lose_nothing,
+                crowd::equal_memories_from_many_tasks_become_one,
+                crowd::callers_who_go_away_harm_nobody,
+                crowd::bad_commands_harm_nobody_beside_them,
+                filter::every_filter_admits_what_the_rule_admits,
+                filter::browsing_pages_through_everything_once,
+                filter::projects_do_not_see_each_other,
+                model::random_commands_agree_with_the_model,
+                search::scores_are_those_of_plain_bm25,
+                search::the_exact_text_comes_first,
+                search::awkward_texts_are_found,
+                search::whatever_is_stored_is_found_by_its_own_text,
+                search::a_scope_of_several_projects_is_one_corpus,
+                search::nothing_asked_nothing_found,
+                write::every_field_comes_back,
+                write::an_equal_memory_is_not_stored_again,
+                write::outdated_memories_do_not_count_as_equal,
+                write::dialogue_repeats_itself_but_not_its_turns,
+                write::an_idempotent_request_is_carried_out_once,
+                write::what_is_superseded_is_kept_and_marked,
+                write::an_existing_memory_takes_the_place_of_its_repetition,
+                write::unknown_ids_are_all_named_and_nothing_is_stored,
+                write::a_batch_is_all_or_nothing,
+                write::nul_characters_are_refused,
+                write::a_large_batch_is_stored,
+                write::information_names_the_backend,
+            );
+        }
+    };
+}
+
+macro_rules! contract_cases {
+    ($fresh:path; $($module:ident::$case:ident),+ $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let fixture = $fresh().await;
+                $crate::contract::$module::$case(fixture.store.clone()).await;
+                fixture.store.close().await;
+            }
+        )+
+    };
+}
+
+pub(crate) use {contract_cases, contract_tests};
+
+/// The analysis that fixtures are made with.
+pub(crate) fn analyzer() -> Arc<Analyzer> {
+    Arc::new(Analyzer::new(Language::English))
+}
+
+/// A moment, `seconds` after a fixed one.
+pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(1_767_225_600_123_456).unwrap() + TimeDelta::seconds(seconds)
+}
+
+/// A project nobody else uses.
+pub(crate) fn scope() -> Scope {
+    Scope::new(format!("project-{}", SystemClock.new_id()), "tester")
+}
+
+pub(crate) fn new_id() -> Uuid {
+    SystemClock.new_id()
+}
+
+pub(crate) fn note(content: &str) -> NewMemory {
+    NewMemory {
+        id: new_id(),
+        kind: Kind::Note,
+        content: content.to_owned(),
+        tags: Vec::new(),
+        importance: 0.5,
+        metadata: serde_json::Map::new(),
+        occurred_at: at(-60),
+        valid_until: None,
+        session: None,
+        turn: None,
+        speaker: None,
+        episode: None,
+        sources: Vec::new(),
+        supersedes: Vec::new(),
+    }
+}
+
+pub(crate) fn turn(session: &str, turn: i64, content: &str) -> NewMemory {
+    NewMemory { kind: Kind::Dialogue, session: Some(session.to_owned()), turn: Some(turn), ..note(content) }
+}
+
+pub(crate) fn episode(content: &str, situation: &str, lesson: &str) -> NewMemory {
+    let episode = Episode { situation: situation.to_owned(), outcome: -0.25, lesson: lesson.to_owned() };
+    NewMemory { kind: Kind::Episode, episode: Some(episode), ..note(content) }
+}
+
+pub(crate) async fn remember(
+    store: &dyn Store,
+    scope: &Scope,
+    items: Vec<NewMemory>,
+) -> Result<Vec<Remembered>, StoreError> {
+    store.remember(scope, Remember { items, idempotency: None, now: at(0) }).await
+}
+
+/// Stores one memory that is expected to be new.
+pub(crate) async fn store_one(store: &dyn Store, scope: &Scope, item: NewMemory) -> Uuid {
+    let answer = remember(store, scope, vec![item]).await.unwrap();
+    assert_eq!(answer.len(), 1);
+    assert!(answer[0].created, "was there already");
+    answer[0].id
+}
+
+pub(crate) async fn forget(store: &dyn Store, scope: &Scope, id: Uuid, mode: ForgetMode) -> u64 {
+    store.forget(scope, &[id], mode, Some("no longer needed"), at(5)).await.unwrap()
+}
+
+/// One memory, in whatever state.
+pub(crate) async fn load(store: &dyn Store, scope: &Scope, id: Uuid) -> Memory {
+    store.get(scope, &[id], true).await.unwrap().pop().expect("the memory is there")
+}
+
+/// The search as the engine does it, with everything that is found.
+pub(crate) async fn search(store: &dyn Store, scope: &Scope, text: &str, filter: Filter) -> Vec<Candidate> {
+    let terms: Vec<String> = analyzer().terms(text).counts.into_keys().collect();
+    let stats = store.corpus_stats(scope, &terms).await.unwrap();
+    let query = LexicalQuery {
+        terms: select_terms(&terms, &stats, u64::MAX),
+        average_length: stats.average_length(),
+        exact: content_hash(text),
+        filter,
+        limit: 10_000,
+    };
+    store.search_lexical(scope, &query).await.unwrap()
+}
+
+pub(crate) async fn found(store: &dyn Store, scope: &Scope, text: &str) -> Vec<Uuid> {
+    search(store, scope, text, Filter::at(at(10))).await.into_iter().map(|hit| hit.id).collect()
+}
+
+/// BM25 in plain code over all live memories of a scope: what [`search`] must answer.
+pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec<Candidate> {
+    let analyzer = analyzer();
+    let documents: Vec<_> = live
+        .iter()
+        .map(|memory| {
+            let text = indexed_text(&memory.content, memory.speaker.as_deref(), &memory.tags, memory.episode.as_ref());
+            (*memory, analyzer.terms(&text))
+        })
+        .collect();
+    let terms: Vec<String> = analyzer.terms(text).counts.into_keys().collect();
+    let count = |term: &String| documents.iter().filter(|(_, all)| all.counts.contains_key(term)).count() as u64;
+    let stats = CorpusStats {
+        documents: documents.len() as u64,
+        total_length: documents.iter().map(|(_, all)| u64::from(all.length)).sum(),
+        document_frequencies: terms.iter().map(count).collect(),
+    };
+    let weights: BTreeMap<String, f64> =
+        select_terms(&terms, &stats, u64::MAX).into_iter().map(|term| (term.term, term.weight)).collect();
+    let mut hits = Vec::new();
+    for (memory, all) in documents.iter().filter(|(memory, _)| filter.admits(memory)) {
+        let mut hit = Candidate {
+            id: memory.id,
+            seq: memory.seq,
+            score: 0.0,
+            terms: Vec::new(),
+            exact: content_hash(&memory.content) == content_hash(text),
+        };
+        let norm = 1.2 * (1.0 - 0.75 + 0.75 * f64::from(all.length) / stats.average_length());
+        for (term, weight) in &weights {
+            if let Some(frequency) = all.counts.get(term).copied().map(f64::from) {
+                hit.score += weight * frequency * 2.2 / (frequency + norm);
+                hit.terms.push(term.clone());
+            }
+        }
+        if hit.exact || !hit.terms.is_empty() {
+            hits.push(hit);
+        }
+    }
+    hits.sort_by(|a, b| {
+        (b.exact, b.score).partial_cmp(&(a.exact, a.score)).expect("no NaN").then_with(|| b.seq.cmp(&a.seq))
+    });
+    hits
+}
+
+/// The same hits with the same scores in the same order; where two scores are equal but for rounding, either
+/// order will do.
+pub(crate) fn assert_same_hits(found: &[Candidate], expected: &[Candidate]) {
+    let sorted = |hit: &Candidate| {
+        let mut terms = hit.terms.clone();
+        terms.sort();
+        (hit.seq, hit.exact, terms)
+    };
+    let by_id: BTreeMap<Uuid, &Candidate> = expected.iter().map(|hit| (hit.id, hit)).collect();
+    assert_eq!(found.len(), expected.len(), "found {found:#?}, expected {expected:#?}");
+    for (place, (hit, wanted)) in found.iter().zip(expected).enumerate() {
+        let same = by_id.get(&hit.id).unwrap_or_else(|| panic!("{hit:?} should not be found"));
+        assert!((hit.score - same.score).abs() < 1e-6, "score of {hit:?}, expected {same:?}");
+        assert_eq!(sorted(hit), sorted(same));
+        assert_eq!(hit.exact, wanted.exact, "place {place}");
+        assert!((hit.score - wanted.score).abs() < 1e-6, "place {place}: {hit:?}, expected {wanted:?}");
+        if hit.id != wanted.id {
+            assert!((hit.score - wanted.score).abs() > 0.0, "ties go by newest: {hit:?}, expected {wanted:?}");
+        }
+    }
+}
