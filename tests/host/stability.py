@@ -1584,6 +1584,9 @@ def main() -> int:
     strange = [kind for kind in options.faults if kind not in Site.FAULTS]
     if strange or options.clients < 1 or options.minutes <= 0 or options.rate <= 0:
         parser.error(f"there is no fault {strange[0]!r}" if strange else "minutes, clients and rate are above zero")
+    # Also for a run in the background or under systemd: the first signal ends it early, with accounting.
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.default_int_handler)
     try:
         return Run(options).execute()
     except KeyboardInterrupt:
