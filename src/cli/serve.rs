@@ -15,6 +15,9 @@ use crate::telemetry::{self, Stream};
 
 /// Longest wait for the first answer of our own router.
 const FIRST_PROBE: Duration = Duration::from_secs(10);
+/// How long the database may take before we say that we are ready without it: who waits for the start of the service
+/// can then use it at once, where the database is up.
+const FIRST_CONNECTION: Duration = Duration::from_secs(3);
 
 pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
     let (supervisor, notifier, readiness) = (Supervisor::new(), Notifier::from_env(), Readiness::new());
@@ -60,6 +63,11 @@ async fn serve(
     let watchdog = Watchdog::new(supervisor, notifier, readiness, service.probe);
     match watchdog.prove(FIRST_PROBE).await {
         Ok(()) => {
+            tokio::select! {
+                () = readiness.met() => {}
+                () = tokio::time::sleep(FIRST_CONNECTION) => {}
+                () = supervisor.stopping().cancelled() => {}
+            }
             readiness.headline(&format!("Serving on {}", service.address));
             notifier.ready(&readiness.sentence());
             watchdog.start();

@@ -431,7 +431,7 @@ fn database_rules() {
 #[test]
 fn unknown_names_are_problems_with_our_prefix_only() {
     let unknown = |name: &str| Site::new().env(name, "hunter2").error().problems()[0].remedy.clone();
-    assert!(unknown("MEMORY_TOKEN").starts_with("Did you mean MEMORY_TOKENS?"));
+    assert!(unknown("MEMORY_TOKNES").starts_with("Did you mean MEMORY_TOKENS?"));
     assert!(unknown("MEMORY_LISTEM").starts_with("Did you mean MEMORY_LISTEN?"));
     assert!(unknown("MEMORY_TOKENSFILE").starts_with("Did you mean MEMORY_TOKENS_FILE?"));
     assert!(unknown("MEMORY_DB_PASSWORD").starts_with("Did you mean MEMORY_DATABASE_PASSWORD?"));
@@ -441,8 +441,8 @@ fn unknown_names_are_problems_with_our_prefix_only() {
         Site::new().file(".env.development", "\n\nMEMORY_X=1").error().problems()[0].origin.as_deref(),
         Some(".env.development line 3")
     );
-    let credential = Site::new().file("c/MEMORY_TOKEN", "x").env("CREDENTIALS_DIRECTORY", "c");
-    assert_eq!(credential.error().problems()[0].origin.as_deref(), Some("c/MEMORY_TOKEN (credential)"));
+    let credential = Site::new().file("c/MEMORY_TOKNES", "x").env("CREDENTIALS_DIRECTORY", "c");
+    assert_eq!(credential.error().problems()[0].origin.as_deref(), Some("c/MEMORY_TOKNES (credential)"));
     Site::new()
         .env("DATABASE_URL", "x")
         .env("memory_listen", "x")

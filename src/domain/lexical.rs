@@ -13,9 +13,9 @@ pub const B: f64 = 0.75;
 /// keeps the cost of a recall independent of the size of the memory.
 pub const POSTING_BUDGET: u64 = 4_000;
 
-/// Counts above this are not told apart by the backends: a term this common is dropped from any query that
-/// has a rarer one.
-pub const MAX_DOCUMENT_FREQUENCY: u64 = 50_000;
+/// Counts above this are not told apart: such a term is beyond the budget, so it is dropped from any query that has a
+/// rarer one, and where it stands alone its weight decides nothing. Counting further would only cost time.
+pub const MAX_DOCUMENT_FREQUENCY: u64 = POSTING_BUDGET + 1;
 
 /// Figures of the projects in scope.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -157,6 +157,8 @@ impl Analyzer {
 /// Pushes the lower-cased segment and, where it is an identifier, its parts: `getUserName` gives `getusername`,
 /// `get`, `user`, `name`; `snake_case` and `example.com` likewise.
 fn identifier_parts(segment: &str, words: &mut Vec<String>) {
+    // A combining mark may hang on a white space, which is no part of a word.
+    let segment: String = segment.chars().filter(|c| !c.is_whitespace() && !c.is_control()).collect();
     let whole = segment.to_lowercase();
     let mut parts: Vec<String> = Vec::new();
     let mut part = String::new();

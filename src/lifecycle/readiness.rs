@@ -108,6 +108,16 @@ impl Readiness {
         !state.stopping && state.conditions.values().all(|entry| entry.ok)
     }
 
+    /// Returns when every condition is met; never, once the service stops.
+    pub async fn met(&self) {
+        let mut changes = self.changes();
+        while !self.is_ready() {
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Everything, for `/health/ready`.
     pub fn report(&self) -> ReadinessReport {
         let state = lock(&self.inner.state);

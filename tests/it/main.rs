@@ -1,5 +1,11 @@
 //! The integration tests, one binary.
-#![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "tests stand outside of the service, and one that meets what it does not expect has failed"
+)]
 
 mod architecture;
 mod cli;

@@ -134,13 +134,11 @@ async fn template(server: &PgConnectOptions) -> String {
 
 /// The server that all tests share.
 fn shared() -> PgConnectOptions {
-    #[expect(clippy::disallowed_methods, reason = "tests are configured by their environment")]
     if let Ok(url) = std::env::var("MEMORY_TEST_POSTGRES") {
         return PgConnectOptions::from_str(&url)
             .unwrap_or_else(|error| panic!("MEMORY_TEST_POSTGRES: {error}; {HELP}"));
     }
     // nextest runs every test in a process of its own, `cargo test` all in one.
-    #[expect(clippy::disallowed_methods, reason = "tests are configured by their environment")]
     let (run, watched) = match std::env::var("NEXTEST_RUN_ID") {
         Ok(run) => (run, std::os::unix::process::parent_id()),
         Err(_) => (format!("process-{}", std::process::id()), std::process::id()),

@@ -2,7 +2,6 @@
 //! a small MCP client.
 //!
 //! Every wait ends with a condition, or fails after [`PATIENCE`] with the log of the program.
-#![expect(clippy::disallowed_methods, reason = "the tests stand outside of the service")]
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

@@ -30,7 +30,6 @@ fn now() -> DateTime<Utc> {
     DateTime::from_timestamp_micros(1_767_225_600_000_000).unwrap()
 }
 
-#[expect(clippy::disallowed_methods, reason = "the tests stand for the engine, which draws ids")]
 fn id() -> Uuid {
     Uuid::now_v7()
 }
@@ -248,7 +247,6 @@ async fn two_servers_work_side_by_side() {
     let servers = [Arc::new(one), Arc::new(two)];
     let tasks = (0..8).map(|task| {
         let store = Arc::clone(&servers[task % 2]);
-        #[expect(clippy::disallowed_methods, reason = "the task ends with the test")]
         tokio::spawn(async move {
             let mut acknowledged = Vec::new();
             for round in 0..25 {
@@ -311,7 +309,6 @@ async fn nothing_acknowledged_is_lost_when_the_database_is_killed() {
     let writers: Vec<_> = (0..4)
         .map(|writer| {
             let (store, running) = (Arc::clone(&store), Arc::clone(&running));
-            #[expect(clippy::disallowed_methods, reason = "the task ends with the test")]
             tokio::spawn(async move {
                 let (mut acknowledged, mut refused) = (Vec::new(), 0);
                 for n in 0.. {

@@ -3,7 +3,7 @@
 //! Projects are looked up by name inside of each statement: no process keeps an id that a restored database might
 //! give to another project. `$1` is the project or the readable projects throughout.
 
-/// Columns of a [`super::row::MemoryRow`], of `memory m`, `project p` and `recall_stat r`.
+/// Columns of a [`super::row::MemoryRow`], of `memory m` and `project p`.
 macro_rules! memory_columns {
     () => {
         "m.seq, m.id, p.name AS project, m.kind, m.content, m.tags, m.importance, m.metadata, m.occurred_at, \
@@ -11,7 +11,10 @@ macro_rules! memory_columns {
          m.speaker, m.situation, m.outcome, m.lesson, m.helpful, m.not_helpful, \
          ARRAY(SELECT s.source_id FROM source s WHERE s.project_id = m.project_id AND s.memory_seq = m.seq \
                ORDER BY s.position) AS sources, \
-         coalesce(r.recall_count, 0) AS recall_count, r.last_recalled_at"
+         coalesce((SELECT r.recall_count FROM recall_stat r WHERE r.project_id = m.project_id \
+               AND r.memory_seq = m.seq), 0) AS recall_count, \
+         (SELECT r.last_recalled_at FROM recall_stat r WHERE r.project_id = m.project_id AND r.memory_seq = m.seq) \
+               AS last_recalled_at"
     };
 }
 
@@ -37,19 +40,25 @@ macro_rules! current {
     };
 }
 
-/// `browse` with `$extra` as a further condition, which leads the planner to an index. So does the constant limit
-/// inside: of a parameter the planner would assume that it is a tenth of the table. See [`BROWSE_PAGE`].
+/// `browse` with `$extra`, which leads the planner to an index: ordered, with a constant limit, to the primary key (a
+/// parameter as limit it takes for a tenth of the table; see [`BROWSE_PAGE`]), or by OFFSET 0 to the index of a further
+/// condition. The CASE hides the filter: the planner takes that for half of the rows, but each condition on a parameter
+/// for a fraction, until it would sort all memories to find one.
 macro_rules! browse {
     ($extra:literal) => {
         concat!(
-            "SELECT ", memory_columns!(), " FROM (\
+            "SELECT ",
+            memory_columns!(),
+            " FROM (\
                 SELECT m.* FROM project p CROSS JOIN LATERAL (\
-                    SELECT m.* FROM memory m WHERE m.project_id = p.id AND ($11::bigint IS NULL OR m.seq < $11) AND ",
-            filter!(), $extra,
-            " ORDER BY m.seq DESC LIMIT 1000) m \
+                    SELECT * FROM (SELECT m.* FROM memory m WHERE m.project_id = p.id AND \
+                        m.seq < coalesce($11::bigint, 9223372036854775807) AND CASE WHEN ",
+            filter!(),
+            " THEN true ELSE false END",
+            $extra,
+            ") m ORDER BY m.seq DESC LIMIT $12) m \
                 WHERE p.name = ANY ($1) ORDER BY m.seq DESC LIMIT $12) m \
              JOIN project p ON p.id = m.project_id \
-             LEFT JOIN recall_stat r ON r.project_id = m.project_id AND r.memory_seq = m.seq \
              ORDER BY m.seq DESC"
         )
     };
@@ -57,11 +66,12 @@ macro_rules! browse {
 
 // --------------------------------------------------------------------------------------------------------- set-up
 
-/// Settings of every session: no wait without a bound, and plans that are made once, since all statements are written
-/// for a generic plan.
+/// Settings of every session: no wait without a bound, and plans that are made once, by way of the indexes, since all
+/// statements are written for that. What the statistics of a young table say would make other plans, for a while.
 pub(super) const SESSION: &str = "SELECT set_config('statement_timeout', $1, false), \
     set_config('lock_timeout', $2, false), set_config('idle_in_transaction_session_timeout', $3, false), \
-    set_config('plan_cache_mode', 'force_generic_plan', false), set_config('jit', 'off', false), \
+    set_config('plan_cache_mode', 'force_generic_plan', false), \
+    set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false), \
     set_config('TimeZone', 'UTC', false)";
 
 /// What the server can do.
@@ -227,7 +237,6 @@ pub(super) const LOCK: &str = concat!(
     "SELECT ",
     memory_columns!(),
     " FROM project p JOIN memory m ON m.project_id = p.id \
-     LEFT JOIN recall_stat r ON r.project_id = m.project_id AND r.memory_seq = m.seq \
      WHERE p.name = $1 AND m.id = ANY ($2) ORDER BY m.seq FOR UPDATE OF m"
 );
 
@@ -386,18 +395,17 @@ pub(super) const SEARCH_LEXICAL: &str = concat!(
 /// Most rows that a `browse` statement returns.
 pub(super) const BROWSE_PAGE: usize = 1_000;
 /// The newest memories.
-pub(super) const BROWSE: &str = browse!("");
+pub(super) const BROWSE: &str = browse!(" ORDER BY m.seq DESC LIMIT 1000");
 /// The newest of a session: few, and found by its index.
-pub(super) const BROWSE_SESSION: &str = browse!(" AND m.session = $4 AND m.session IS NOT NULL");
+pub(super) const BROWSE_SESSION: &str = browse!(" AND m.session = $4 AND m.session IS NOT NULL OFFSET 0");
 /// The newest with tags, found by theirs.
-pub(super) const BROWSE_TAGS: &str = browse!(" AND m.tags @> $3 AND m.tags <> '{}'");
+pub(super) const BROWSE_TAGS: &str = browse!(" AND m.tags @> $3 AND m.tags <> '{}' OFFSET 0");
 
 /// Memories by id.
 pub(super) const GET: &str = concat!(
     "SELECT ",
     memory_columns!(),
     " FROM memory m JOIN project p ON p.id = m.project_id \
-     LEFT JOIN recall_stat r ON r.project_id = m.project_id AND r.memory_seq = m.seq \
      WHERE m.id = ANY ($2) AND p.name = ANY ($1) AND ($3::boolean OR m.deleted_at IS NULL)"
 );
 

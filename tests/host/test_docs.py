@@ -1,0 +1,82 @@
+"""The commands of docs/, run as they stand there: blocks marked ```sh test, each in a shell of its own, in order, after
+an installation for a user."""
+
+import re
+import shlex
+
+import pytest
+from deployment import DATABASE, REPOSITORY, SERVICE, Deployment, Writer
+
+DOCUMENTS = ["deployment.md", "operations.md", "production-checklist.md"]
+
+
+def blocks(document):
+    """(heading, commands) of each block that is to be tested, without the indentation of the list it stands in."""
+    heading, found = "", []
+    lines = iter((REPOSITORY / "docs" / document).read_text().splitlines())
+    for line in lines:
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        if start := re.match(r"( *)```sh test$", line):
+            commands = []
+            for line in lines:
+                if line.strip() == "```":
+                    break
+                commands.append(line.removeprefix(start[1]))
+            found.append((heading, "\n".join(commands)))
+    return found
+
+
+@pytest.fixture(scope="module")
+def service(service_host):
+    return Deployment(service_host).install().wait_ready()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_marked_block_works(service, document):
+    found = blocks(document)
+    assert len(found) >= 5, "the marks are gone"
+    failures = []
+    with service.client() as client, Writer(client) as writer:
+        for heading, commands in found:
+            shell = "bash -euo pipefail -c " + shlex.quote(commands)
+            result = service.run(f"cd {service.checkout} && {shell}", check=False, timeout=180)
+            if not result.ok:
+                failures.append(f"{document}, {heading}:\n{commands}\n--> {result.code}\n{result.stdout}{result.stderr}")
+    assert not failures, "\n\n".join(failures)
+    service.wait_ready()
+    # A restore goes back to the dump, on purpose: only there may something be missing.
+    if document != "operations.md":
+        with service.client() as client:
+            writer.check(client)
+    assert service.prop("ActiveState") == "active" and service.prop("ActiveState", DATABASE) == "active"
+
+
+def test_the_installation_by_hand(service):
+    """The block below "By hand", on a machine where install.sh has left nothing; the image is built by it, too."""
+    service.try_install("--uninstall", "--purge", "--yes", check=True)
+    text = (REPOSITORY / "docs/deployment.md").read_text()
+    commands = re.search(r"^### By hand\n\n```sh\n(.*?)^```", text, re.M | re.S)[1]
+    result = service.run(f"cd {service.checkout} && bash -euo pipefail -c {shlex.quote(commands)}", timeout=300)
+    service.token = re.search(r"^cm_\S+$", result.stdout, re.M)[0]
+    service.wait_ready()
+    with service.client() as client:
+        assert client.remember("installed by hand")
+
+
+def test_anchors_and_files_exist():
+    """Links inside of the documents lead somewhere."""
+    for file in [*(REPOSITORY / "docs").rglob("*.md"), REPOSITORY / "README.md", REPOSITORY / "compose/README.md",
+                 REPOSITORY / "quadlet/drop-ins/README.md", REPOSITORY / "tests/host/README.md"]:  # fmt: skip
+        text = file.read_text()
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if re.match(r"[a-z]+:", target):
+                continue
+            name, _, anchor = target.partition("#")
+            other = (file.parent / name).resolve() if name else file
+            assert other.exists(), f"{file.name} links to {target}"
+            if anchor and other.suffix == ".md":
+                headings = re.findall(r"^#+ (.+)$", other.read_text(), re.M)
+                slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+                assert anchor in slugs, f"{file.name} links to {target}; there are {sorted(slugs)}"
+    assert SERVICE in text

@@ -1,0 +1,127 @@
+"""The image: what the Containerfile makes, quickly from a binary compiled here, and once for real without a network."""
+
+import hashlib
+import json
+import re
+import time
+
+import host as hosts
+import pytest
+from deployment import IMAGE, REPOSITORY, SERVICE, static_binary
+
+MOST_BYTES = 20 * 1000 * 1000
+CONFINED = "--read-only --cap-drop=all --security-opt=no-new-privileges --network=none"
+
+
+def look_at(host, image=IMAGE):
+    """All that is to be true of the image, however it was made. Returns its size."""
+    about = json.loads(host.run(f"podman image inspect {image}", "svc").stdout)[0]
+    config = about["Config"]
+    assert config["User"] == "65532:65532"
+    assert config["Entrypoint"] == [f"/{SERVICE}"] and config["Cmd"] == ["serve"]
+    assert config["StopSignal"] == "SIGTERM"
+    assert list(config["ExposedPorts"]) == ["8765/tcp"]
+    assert not config.get("Volumes"), "a forgotten mount is to fail, not to fill an anonymous volume"
+    assert about["HealthCheck" if "HealthCheck" in about else "Healthcheck"]["Test"] == ["CMD", f"/{SERVICE}", "healthcheck"]
+    labels = config["Labels"]
+    assert labels["org.opencontainers.image.title"] == SERVICE
+    assert {"description", "licenses", "version", "revision"} <= {name.rpartition(".")[2] for name in labels}
+    version = re.search(r'^version = "(.+)"', (REPOSITORY / "Cargo.toml").read_text(), re.M)[1]
+    assert labels["org.opencontainers.image.version"] == version
+    assert not any("PASSWORD" in each or "TOKEN" in each for each in config["Env"])
+    assert about["Size"] <= MOST_BYTES, about["Size"]
+    # Nothing but the binary, the certificates and the place of the data.
+    words = f"cd \"$(podman image mount {image})\" && find . -mindepth 1 -printf '%y %m %U:%G %p\\n'"
+    found = sorted(host.run(["podman", "unshare", "sh", "-c", words], "svc").stdout.splitlines())
+    paths = {line.split(" ./")[1]: line.split(" ./")[0] for line in found}
+    assert set(paths) == {SERVICE, "data", "etc", "etc/ssl", "etc/ssl/certs", "etc/ssl/certs/ca-certificates.crt"}
+    assert paths[SERVICE] == "f 755 0:0" and paths["data"].endswith(" 65532:65532")
+    certificates = host.run(["podman", "unshare", "sh", "-c", f'cat "$(podman image mount {image})"/etc/ssl/certs/*'], "svc").stdout
+    assert certificates.count("BEGIN CERTIFICATE") > 50
+    return about["Size"]
+
+
+def test_the_image(service_host, figure):
+    size = look_at(service_host)
+    figure(f"image: {size / 1e6:.1f} MB, of which the binary {static_binary().stat().st_size / 1e6:.1f} MB")
+
+
+def test_every_command_runs_confined(service_host):
+    version = service_host.run(f"podman run --rm {CONFINED} {IMAGE} --version", "svc").stdout
+    assert version.startswith(SERVICE)
+    wrong = service_host.run(f"podman run --rm {CONFINED} {IMAGE} --no-such-option", "svc", check=False)
+    assert wrong.code == 64
+    # Production asks for its settings, all at once.
+    asked = service_host.run(f"podman run --rm {CONFINED} -e ENVIRONMENT=production {IMAGE}", "svc", check=False)
+    said = asked.stdout + asked.stderr
+    assert asked.code == 78 and "MEMORY_DATABASE_URL" in said and "MEMORY_TOKENS" in said
+
+
+@pytest.fixture
+def embedded(service_host):
+    """Starts the image as process 1 of a read-only container without capabilities, on the embedded database."""
+    host = service_host
+    options = f"{CONFINED} -e MEMORY_AUTH=none -e MEMORY_DATABASE_URL=sqlite:/data/memory.db -e ENVIRONMENT=production"
+
+    def start(volume="-v image-test:/data"):
+        host.run(f"podman run -d --name image-test {options} {volume} {IMAGE}", "svc")
+
+    yield start
+    host.run("podman rm -f -t 0 image-test; podman volume rm -f image-test", "svc", check=False)
+
+
+def test_process_1_read_only_and_without_capabilities(service_host, embedded):
+    host = service_host
+    embedded()
+    host.wait_for(
+        lambda: host.run(f"podman exec image-test /{SERVICE} healthcheck", "svc", check=False).ok, timeout=20, what="the health check"
+    )
+    pid = int(str(host.run("podman inspect --format '{{.State.Pid}}' image-test", "svc")))
+    status = host.run(f"grep -E 'NSpid|CapEff|NoNewPrivs' /proc/{pid}/status").stdout
+    assert re.search(r"NSpid:.*\t1$", status, re.M) and re.search(r"CapEff:\t0+$", status, re.M), status
+    # The kernel ignores signals to process 1 which have no handler.
+    begin = time.monotonic()
+    host.run("podman stop -t 20 image-test", "svc")
+    assert time.monotonic() - begin < 8
+    assert str(host.run("podman inspect --format '{{.State.ExitCode}}' image-test", "svc")) == "0"
+    log = host.run("podman logs image-test", "svc").stdout
+    assert [json.loads(line) for line in log.splitlines() if line][-1]["message"] == "ended"
+    # Interrupted in the middle, the data is there again.
+    host.run("podman start image-test", "svc")
+    host.run("podman kill -s KILL image-test", "svc")
+    host.run("podman start image-test", "svc")
+    host.wait_for(lambda: host.run(f"podman exec image-test /{SERVICE} healthcheck", "svc", check=False).ok, timeout=20)
+
+
+def test_a_forgotten_volume_fails_with_a_message(service_host, embedded):
+    embedded(volume="")
+    code = str(service_host.run("podman wait image-test", "svc", timeout=30))
+    log = service_host.run("podman logs image-test 2>&1", "svc").stdout
+    assert code in ("69", "78"), (code, log)
+    assert "/data" in log
+
+
+def test_podman_build_of_the_checkout_without_a_network(new_host, figure):
+    """The unchanged Containerfile with a likeness of the official Rust image, and the crates as a folder. The layer of
+    compiled dependencies is kept for later runs; without it this takes many minutes."""
+    hosts.build("builder", "vendor")
+    host = new_host(binds=[(hosts.cache() / "vendor", "/srv/vendor")], size="10G")
+    key = hashlib.sha256()
+    for part in ("Cargo.lock", "Cargo.toml", "Containerfile", ".cargo/config.toml"):
+        key.update((REPOSITORY / part).read_bytes())
+    key.update((hosts.cache() / ".recipe/builder").read_bytes())
+    name = key.hexdigest()[:32]
+    kept = host.restore_podman("build", name)
+    if not kept:
+        host.load_images("rust")
+    host.copy_repository("/home/svc/src")
+    begin = time.monotonic()
+    options = "--pull=never --network=none --format docker --volume /srv/vendor:/usr/local/cargo/vendor:ro"
+    built = host.run(f"cd src && podman build {options} -t {IMAGE} . 2>&1", "svc", timeout=3600).stdout
+    took = time.monotonic() - begin
+    assert kept == ("Using cache" in built), built[-3000:]
+    if not kept:
+        host.save_podman("build", name)
+    size = look_at(host)
+    assert SERVICE in host.run(f"podman run --rm {CONFINED} {IMAGE} --version", "svc").stdout
+    figure(f"`podman build .`, dependencies {'cached' if kept else 'compiled'}: {took:.0f} s, {size / 1e6:.1f} MB")
