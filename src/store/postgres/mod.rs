@@ -16,8 +16,8 @@ mod sql;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -53,6 +53,8 @@ pub struct PostgresStore {
     pool: Pool,
     analyzer: Arc<Analyzer>,
     ready: AtomicBool,
+    /// Why the last preparation failed; what tools say until one succeeds.
+    obstacle: Mutex<Option<String>>,
     preparing: tokio::sync::Mutex<()>,
 }
 
@@ -72,6 +74,7 @@ impl PostgresStore {
             options,
             analyzer,
             ready: AtomicBool::new(false),
+            obstacle: Mutex::default(),
             preparing: tokio::sync::Mutex::new(()),
         }
     }
@@ -84,7 +87,8 @@ impl PostgresStore {
 
     fn attempts(&self, during: &'static str, effect: Effect) -> Result<Attempts<'_>> {
         if !self.ready.load(Ordering::Acquire) {
-            return Err(fault::unavailable("it is not prepared yet", None));
+            let obstacle = self.obstacle.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            return Err(fault::unavailable(obstacle.unwrap_or_else(|| "it is not prepared yet".to_owned()), None));
         }
         Ok(Attempts::new(self, during, effect))
     }
@@ -133,6 +137,21 @@ impl PostgresStore {
         let mark: Option<String> =
             sqlx::query_scalar(sql::META).bind("rebuilt_to").fetch_optional(&mut *connection).await?;
         Ok(mark.map(|mark| Place::parse(&mark).unwrap_or_default()))
+    }
+
+    /// The work of [`Store::prepare`].
+    async fn prepare_alone(&self) -> Result<()> {
+        let mut connection = self.connect().await?;
+        if self.within("check the database", CHECK, self.unfinished(&mut connection)).await? {
+            self.within("lock the database", MIGRATE, migration::lock(&mut connection)).await?;
+            self.within("migrate the database", MIGRATE, migration::migrate(&mut connection)).await?;
+            self.rebuild(&mut connection).await?;
+            self.within("unlock the database", CHECK, migration::unlock(&mut connection)).await?;
+        }
+        // Whether the goodbye arrives does not matter.
+        let _ = timeout(CHECK, connection.close()).await;
+        self.ready.store(true, Ordering::Release);
+        Ok(())
     }
 
     async fn rebuild(&self, connection: &mut PgConnection) -> Result<()> {
@@ -270,17 +289,14 @@ impl RebuildColumns {
 impl Store for PostgresStore {
     async fn prepare(&self) -> Result<()> {
         let _alone = self.preparing.lock().await;
-        let mut connection = self.connect().await?;
-        if self.within("check the database", CHECK, self.unfinished(&mut connection)).await? {
-            self.within("lock the database", MIGRATE, migration::lock(&mut connection)).await?;
-            self.within("migrate the database", MIGRATE, migration::migrate(&mut connection)).await?;
-            self.rebuild(&mut connection).await?;
-            self.within("unlock the database", CHECK, migration::unlock(&mut connection)).await?;
-        }
-        // Whether the goodbye arrives does not matter.
-        let _ = timeout(CHECK, connection.close()).await;
-        self.ready.store(true, Ordering::Release);
-        Ok(())
+        let prepared = self.prepare_alone().await;
+        let obstacle = match &prepared {
+            Ok(()) => None,
+            Err(StoreError::Unavailable { reason, .. }) => Some(reason.clone()),
+            Err(error) => Some(error.to_string()),
+        };
+        *self.obstacle.lock().unwrap_or_else(PoisonError::into_inner) = obstacle;
+        prepared
     }
 
     async fn pending_migrations(&self) -> Result<Vec<String>> {
