@@ -433,7 +433,7 @@ fn unknown_names_are_problems_with_our_prefix_only() {
     let unknown = |name: &str| Site::new().env(name, "hunter2").error().problems()[0].remedy.clone();
     assert!(unknown("MEMORY_ALLOWED_HOST").starts_with("Did you mean MEMORY_ALLOWED_HOSTS?"));
     assert!(unknown("MEMORY_LISTEM").starts_with("Did you mean MEMORY_LISTEN?"));
-    assert!(unknown("MEMORY_TOKENSFILE").starts_with("Did you mean MEMORY_TOKENS_FILE?"));
+    assert!(unknown("MEMORY_DATABASE_URLFILE").starts_with("Did you mean MEMORY_DATABASE_URL_FILE?"));
     assert!(unknown("MEMORY_DB_PASSWORD").starts_with("Did you mean MEMORY_DATABASE_PASSWORD?"));
     assert!(unknown("MEMORY_QQQQQQQQQQQQQQQQQQ").starts_with("Correct the name"));
     assert_eq!(Site::new().env("MEMORY_CONFIG_DIR_FILE", "x").wrong(), ["MEMORY_CONFIG_DIR_FILE"]);
