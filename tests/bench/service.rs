@@ -119,11 +119,14 @@ impl Server {
     /// Starts the service; the time is from before the process exists to the first answer of a tool.
     async fn start(data: &Path, database: Option<&str>) -> (Self, Duration) {
         let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cognitive-memory-mcp"));
+        // MEMORY_TEST_BINARY names another build, such as the static one.
+        let built = std::env::var("MEMORY_TEST_BINARY");
+        let mut command = Command::new(built.as_deref().unwrap_or(env!("CARGO_BIN_EXE_cognitive-memory-mcp")));
         command
             .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--log-level", "info"])
             .env("MEMORY_DATA_DIR", data)
             .env_remove("MEMORY_TEST_POSTGRES")
+            .env_remove("MEMORY_TEST_BINARY")
             .stdout(Stdio::null());
         if let Some(url) = database {
             command.env("MEMORY_DATABASE_URL", url);
