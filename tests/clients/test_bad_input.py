@@ -29,7 +29,7 @@ CASES = [
     ("an item is a text", "remember", {"items": ["hello"]}, "items[0]", ["hello"]),
     ("empty batch", "remember", {"items": []}, "items", ["at least one"]),
     ("too many items", "remember", {"items": [{"content": str(n)} for n in range(501)]}, "items", ["501", "500"]),
-    ("no content", "remember", {"items": [NOTE, {"kind": "note"}]}, "items[1]", ["content"]),
+    ("no content", "remember", {"items": [NOTE, {"kind": "note"}]}, "items[1].content", ["content"]),
     ("content is a number", "remember", item(content=5), "items[1].content", ["5", "string"]),
     ("content is null", "remember", item(content=None), "items[1].content", ["null", "string"]),
     ("unknown field", "remember", item(contents="x"), "items[1].contents", ["contents", "content"]),
