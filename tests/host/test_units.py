@@ -305,6 +305,7 @@ def test_the_database_is_away_for_a_while_under_load(service):
         assert service.live
         service.start(DATABASE)
         writer.progress()
+        service.wait_ready()
         assert service.prop("InvocationID") == invocation
     assert writer.gap() > 6
     refused = [error for at, error in writer.failures if at > since and isinstance(error, Refused)]
