@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("domain", &[]),
+    ("embed", &["domain"]),
     ("lifecycle", &[]),
     ("telemetry", &["config"]),
     ("store", &["domain"]),
-    ("engine", &["domain", "store"]),
-    ("jobs", &["engine", "lifecycle", "store"]),
+    ("engine", &["domain", "embed", "store"]),
+    ("jobs", &["domain", "embed", "engine", "lifecycle", "store"]),
     ("mcp", &["domain", "engine"]),
     ("http", &["config", "domain", "lifecycle", "mcp"]),
-    ("cli", &["config", "domain", "engine", "http", "jobs", "lifecycle", "mcp", "store", "telemetry"]),
+    ("cli", &["config", "domain", "embed", "engine", "http", "jobs", "lifecycle", "mcp", "store", "telemetry"]),
 ];
 
 /// Backends know the boundary which they implement, never each other.

@@ -9,6 +9,7 @@
 mod architecture;
 mod cli;
 mod contract;
+mod embed;
 mod lifecycle;
 mod log;
 mod postgres_server;
