@@ -15,6 +15,7 @@ mod config_command;
 mod healthcheck;
 mod local;
 mod migrate;
+mod model;
 mod serve;
 mod service;
 mod stdio;
@@ -55,6 +56,11 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// The embedding model on this machine
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// Make all vectors anew, in the background of the service
+    Reindex,
     /// Make tokens for clients
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -78,6 +84,8 @@ pub fn main() -> ExitCode {
         Command::Healthcheck => healthcheck::run(&sources),
         Command::Config(command) => config_command::run(command, &sources),
         Command::Migrate { check } => migrate::run(check, &sources),
+        Command::Model(command) => model::run(command, &sources),
+        Command::Reindex => model::reindex(&sources),
         Command::Token(command) => token::run(command),
     };
     match result {

@@ -17,6 +17,8 @@ use super::setting::{self as table, DefaultValue, Kind, SETTINGS, Setting};
 use super::settings::{Auth, Client, Environment, Http, Log, LogFormat, LogLevel, LogPrefix, Settings};
 use super::source::{Origin, Sources, read_file, read_value};
 
+mod embedding;
+
 /// Prefix of our names; what bears it and is no setting is a mistake.
 const PREFIX: &str = "MEMORY_";
 
@@ -485,6 +487,7 @@ impl<'a> Reader<'a> {
         let database = self.database(environment, &data_dir);
         let database_pool = u32::try_from(self.number(&table::DATABASE_POOL)).unwrap_or(u32::MAX);
         let language = self.choice(&table::LANGUAGE, table::LANGUAGES);
+        let embedding = self.embedding(&data_dir);
         let log = self.log();
         let settings = Settings {
             environment: environment?,
@@ -496,6 +499,7 @@ impl<'a> Reader<'a> {
             database: database?,
             database_pool,
             language: language?,
+            embedding: embedding?,
             log: log?,
         };
         self.problems.is_empty().then_some(settings)

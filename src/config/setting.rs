@@ -36,6 +36,8 @@ pub enum Section {
     Access,
     /// Where memories are kept.
     Storage,
+    /// What finds memories by meaning.
+    Embedding,
     /// What is logged, and where to.
     Log,
 }
@@ -48,6 +50,7 @@ impl Section {
             Self::Http => "HTTP",
             Self::Access => "Access",
             Self::Storage => "Storage",
+            Self::Embedding => "Embedding",
             Self::Log => "Log",
         }
     }
@@ -155,7 +158,7 @@ pub fn setting(name: &str) -> Option<&'static Setting> {
 }
 
 /// Every setting, in the order of the documents.
-pub static SETTINGS: [&Setting; 28] = [
+pub static SETTINGS: [&Setting; 35] = [
     &ENVIRONMENT,
     &CONFIG_DIR,
     &LISTEN,
@@ -178,6 +181,13 @@ pub static SETTINGS: [&Setting; 28] = [
     &DATABASE_SSLMODE,
     &DATABASE_POOL,
     &LANGUAGE,
+    &EMBEDDER,
+    &MODEL,
+    &MODEL_DIR,
+    &MODEL_SOURCE,
+    &MODEL_HUB,
+    &EMBEDDER_URL,
+    &EMBEDDER_KEY,
     &LOG_FORMAT,
     &LOG_LEVEL,
     &LOG_FILE,
@@ -412,6 +422,79 @@ pub(super) static LANGUAGE: Setting = Setting {
     secret: false,
     flag: Some("language"),
     doc: "Language whose word forms are brought together by the search; `none` takes words as they are.",
+};
+
+pub(super) static EMBEDDER: Setting = Setting {
+    name: "MEMORY_EMBEDDER",
+    section: Section::Embedding,
+    kind: Kind::Choice(&["local", "http", "none"]),
+    default: DefaultValue::Is("local"),
+    secret: false,
+    flag: Some("embedder"),
+    doc: "What finds memories by meaning: a model in this process, an endpoint, or nothing. \
+          Without one, recall is by words alone.",
+};
+
+pub(super) static MODEL: Setting = Setting {
+    name: "MEMORY_MODEL",
+    section: Section::Embedding,
+    kind: Kind::Text("the name of a model"),
+    default: DefaultValue::Is("all-MiniLM-L6-v2"),
+    secret: false,
+    flag: Some("model"),
+    doc: "The model, as its hub (`OWNER/NAME`) or the endpoint calls it. \
+          When it changes, all memories are embedded anew in the background.",
+};
+
+pub(super) static MODEL_DIR: Setting = Setting {
+    name: "MEMORY_MODEL_DIR",
+    section: Section::Embedding,
+    kind: Kind::Path("the path of a directory"),
+    default: DefaultValue::Described("`models` in the data directory"),
+    secret: false,
+    flag: Some("model-dir"),
+    doc: "Models that were fetched are kept here, a directory each.",
+};
+
+pub(super) static MODEL_SOURCE: Setting = Setting {
+    name: "MEMORY_MODEL_SOURCE",
+    section: Section::Embedding,
+    kind: Kind::Path("the path of a directory with a model, or of a wheel"),
+    default: DefaultValue::Described("none"),
+    secret: false,
+    flag: Some("model-source"),
+    doc: "Where the model comes from. A directory is used where it is; nothing is fetched then.",
+};
+
+pub(super) static MODEL_HUB: Setting = Setting {
+    name: "MEMORY_MODEL_HUB",
+    section: Section::Embedding,
+    kind: Kind::Text("the address of a model hub, beginning with `https://` or `http://`"),
+    default: DefaultValue::Described("`HF_ENDPOINT` of the environment, else none"),
+    secret: false,
+    flag: Some("model-hub"),
+    doc: "Models are fetched from here. Without one, the default model comes as a Python package, by way of the \
+          `pip` or `uv` on the PATH.",
+};
+
+pub(super) static EMBEDDER_URL: Setting = Setting {
+    name: "MEMORY_EMBEDDER_URL",
+    section: Section::Embedding,
+    kind: Kind::Text("the base address of an OpenAI-compatible service, such as `http://127.0.0.1:11434/v1`"),
+    default: DefaultValue::Described("none"),
+    secret: false,
+    flag: Some("embedder-url"),
+    doc: "Where `MEMORY_EMBEDDER=http` sends texts: to `/embeddings` below this.",
+};
+
+pub(super) static EMBEDDER_KEY: Setting = Setting {
+    name: "MEMORY_EMBEDDER_KEY",
+    section: Section::Embedding,
+    kind: Kind::Text("a key of one line"),
+    default: DefaultValue::Described("none"),
+    secret: true,
+    flag: None,
+    doc: "Shown to that service as a bearer token. Usually given by `MEMORY_EMBEDDER_KEY_FILE`.",
 };
 
 pub(super) static LOG_FORMAT: Setting = Setting {

@@ -319,6 +319,12 @@ pub struct History {
 }
 
 impl Memory {
+    /// What its vector is made from.
+    #[must_use]
+    pub fn embedded_text(&self) -> String {
+        embedded_text(&self.content, self.speaker.as_deref(), self.episode.as_ref())
+    }
+
     /// The fields which history keeps, as a JSON object.
     #[must_use]
     pub fn snapshot(&self) -> Value {
@@ -336,6 +342,16 @@ impl Memory {
             "lesson": self.episode.as_ref().map(|e| &e.lesson),
         })
     }
+}
+
+/// The text whose vector stands for a memory. Tags are left out: they are filters, and no sentences.
+#[must_use]
+pub fn embedded_text(content: &str, speaker: Option<&str>, episode: Option<&Episode>) -> String {
+    let mut text = speaker.map_or_else(|| content.to_owned(), |speaker| format!("{speaker}: {content}"));
+    if let Some(episode) = episode {
+        text = format!("{text}\n{}\n{}", episode.situation, episode.lesson);
+    }
+    text
 }
 
 /// The texts of a memory that the lexical index holds, in one place for creation and update.

@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod cursor;
 pub mod filter;
+pub mod fusion;
 pub mod lexical;
 pub mod memory;
 pub mod scope;

@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::domain::{Analyzer, Clock, Invalid, Scope};
+use crate::embed::Desk;
 use crate::store::{Store, StoreError};
 
 mod forget;
 mod get;
 mod recall;
 mod recall_note;
+mod recall_search;
 mod remember;
 mod status;
 mod update;
@@ -37,6 +39,7 @@ pub struct Engine {
     analyzer: Arc<Analyzer>,
     clock: Arc<dyn Clock>,
     notes: RecallNotes,
+    desk: Arc<Desk>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -49,7 +52,14 @@ impl Engine {
     /// An engine on a store whose lexical index uses `analyzer`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, analyzer: Arc<Analyzer>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, analyzer, clock, notes: RecallNotes::default() }
+        Self { store, analyzer, clock, notes: RecallNotes::default(), desk: Arc::new(Desk::closed()) }
+    }
+
+    /// Also finds by meaning, with the embedder that is at `desk`.
+    #[must_use]
+    pub fn with_embedder(mut self, desk: Arc<Desk>) -> Self {
+        self.desk = desk;
+        self
     }
 
     /// What recall returned since the last flush.

@@ -1,18 +1,18 @@
 //! Finding memories: the one path that every recall takes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::recall_search::Found;
 use super::{Call, Engine, EngineError, MemoryView};
 use crate::domain::cursor::{self, Position};
-use crate::domain::lexical::{POSTING_BUDGET, select_terms};
-use crate::domain::memory::{Kind, content_hash};
+use crate::domain::fusion::{Channel, Place};
+use crate::domain::memory::Kind;
 use crate::domain::validate::{self, Invalid};
 use crate::domain::{Filter, Memory};
-use crate::store::{Candidate, LexicalQuery};
 
 /// Hits of a recall that names no limit.
 const DEFAULT_LIMIT: usize = 10;
@@ -20,8 +20,6 @@ const DEFAULT_LIMIT: usize = 10;
 const DEFAULT_MAX_CHARS: usize = 12_000;
 /// Most ranked hits that paging reaches.
 const MAX_RANKED: usize = 1_000;
-/// Most terms of a query; the longest ones carry the least chance of being common.
-const MAX_QUERY_TERMS: usize = 256;
 
 /// What to look for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -87,17 +85,21 @@ pub struct Hit {
 pub struct Why {
     /// Place among all hits, from 1.
     pub rank: usize,
-    /// BM25.
+    /// Decides the order; BM25 where words alone were searched.
     pub score: f64,
     /// Stems in common with the query.
     pub terms: Vec<String>,
     /// The text is the query itself.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exact: bool,
+    /// Rank and score by words and by meaning.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+    pub channels: BTreeMap<Channel, Place>,
 }
 
 impl Engine {
-    /// Finds memories by words, or lists the newest. At most three statements.
+    /// Finds memories by words and meaning, or lists the newest. At most five statements.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for limits, times, tags and cursors that cannot be.
@@ -140,45 +142,32 @@ impl Engine {
             _ => 0,
         };
         let wanted = offset + request.limit;
-        let mut terms: Vec<String> = self.analyzer.terms(query).counts.into_keys().collect();
-        if terms.len() > MAX_QUERY_TERMS {
-            terms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-            terms.truncate(MAX_QUERY_TERMS);
-        }
-        let stats = call.database(self.store.corpus_stats(&call.scope, &terms)).await?;
-        let lexical = LexicalQuery {
-            terms: select_terms(&terms, &stats, POSTING_BUDGET),
-            average_length: stats.average_length(),
-            exact: content_hash(query),
-            filter: request.filter.clone(),
-            limit: wanted + 1,
-        };
-        let candidates = call.database(self.store.search_lexical(&call.scope, &lexical)).await?;
-        let more = candidates.len() > wanted && wanted < MAX_RANKED;
-        let page: Vec<(usize, Candidate)> =
-            candidates.into_iter().enumerate().skip(offset).take(request.limit).collect();
-        let ids: Vec<Uuid> = page.iter().map(|(_, candidate)| candidate.id).collect();
+        let found = self.find(call, query, &request.filter, wanted + 1).await?;
+        let more = found.hits.len() > wanted && wanted < MAX_RANKED;
+        let page: Vec<(usize, Found)> = found.hits.into_iter().enumerate().skip(offset).take(request.limit).collect();
+        let ids: Vec<Uuid> = page.iter().map(|(_, hit)| hit.id).collect();
         let memories = call.database(self.store.get(&call.scope, &ids, false)).await?;
         call.count_rows(memories.len());
         let mut by_id: HashMap<Uuid, Memory> = memories.into_iter().map(|memory| (memory.id, memory)).collect();
         // Whatever was deleted between the two statements is left out.
         let hits: Vec<(Memory, Option<Why>)> = page
             .into_iter()
-            .filter_map(|(index, candidate)| {
+            .filter_map(|(index, hit)| {
                 let why = Why {
                     rank: index + 1,
-                    score: round(candidate.score),
-                    terms: candidate.terms,
-                    exact: candidate.exact,
+                    score: round(hit.score),
+                    terms: hit.terms,
+                    exact: hit.exact,
+                    channels: hit.places.into_iter().map(|(channel, place)| (channel, rounded(place))).collect(),
                 };
-                by_id.remove(&candidate.id).map(|memory| (memory, Some(why)))
+                by_id.remove(&hit.id).map(|memory| (memory, Some(why)))
             })
             .collect();
         let (page, last) = fit(hits, request.max_chars, call.scope.project());
         let all_fit = last.as_ref().is_none_or(|l| l.all);
         let next = if all_fit { wanted } else { offset + page.len() };
         let next_cursor = (more || !all_fit).then(|| cursor::encode(Position::Offset(next), request.question.clone()));
-        Ok(RecallOutput { hits: page, next_cursor, notes: Vec::new() })
+        Ok(RecallOutput { hits: page, next_cursor, notes: found.notes })
     }
 
     /// An empty answer says why it is empty.
@@ -311,4 +300,8 @@ fn fit(found: Vec<(Memory, Option<Why>)>, max_chars: usize, project: &str) -> (V
 
 fn round(score: f64) -> f64 {
     (score * 1_000.0).round() / 1_000.0
+}
+
+fn rounded(place: Place) -> Place {
+    Place { score: round(place.score), ..place }
 }

@@ -131,6 +131,7 @@ impl Engine {
         call.count_rows(items.len());
         let command = Remember { items, idempotency, now };
         let stored = call.database(self.store.remember(&call.scope, command)).await?;
+        self.desk.call();
         Ok(RememberOutput {
             created: stored.iter().filter(|item| item.created).count(),
             memories: stored.iter().map(|s| StoredView { id: s.id.to_string(), created: s.created }).collect(),

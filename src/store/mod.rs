@@ -17,6 +17,9 @@ use crate::domain::{Filter, Scope};
 
 pub mod postgres;
 pub mod sqlite;
+mod vector;
+
+pub use vector::{Embedded, IndexJob, MemoryKey, SemanticCandidate, VectorQuery, VectorStore};
 
 /// Result of a store method.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -227,7 +230,7 @@ pub struct DatabaseInfo {
 
 /// A database of memories. Every method is atomic, bounded in time, and may be called from many tasks at once.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: VectorStore + Send + Sync + 'static {
     /// Brings the schema up to date, under a lock, and checks that this binary can work with the database. Called at
     /// start and again until it succeeds; before that every other method answers [`StoreError::Unavailable`].
     ///

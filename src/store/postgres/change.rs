@@ -45,7 +45,7 @@ pub(super) async fn update(
     if command.patch.apply(&mut after, command.now) {
         let (old, new) = (terms(analyzer, &before), terms(analyzer, &after));
         let note = Note { change: Change::Updated, reason: command.reason.as_deref(), now: command.now };
-        let reworded = before.content != after.content;
+        let reworded = before.embedded_text() != after.embedded_text();
         if reworded {
             sqlx::query(sql::FORGET_VECTORS).bind(scope.project()).bind(after.seq).execute(&mut *transaction).await?;
         }

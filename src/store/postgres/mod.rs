@@ -13,6 +13,8 @@ mod pool;
 mod remember;
 mod row;
 mod sql;
+mod vector;
+mod vector_sql;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -82,7 +84,9 @@ impl PostgresStore {
     /// Every SQL statement with its name, for tests.
     #[must_use]
     pub fn statements() -> &'static [(&'static str, &'static str)] {
-        sql::ALL
+        static ALL: std::sync::LazyLock<Vec<(&str, &str)>> =
+            std::sync::LazyLock::new(|| [sql::ALL, vector_sql::ALL].concat());
+        &ALL
     }
 
     fn attempts(&self, during: &'static str, effect: Effect) -> Result<Attempts<'_>> {

@@ -62,7 +62,7 @@ pub(super) async fn update(
             .await
             .map_err(|error| from_sqlx(error, "changing tags"))?;
     }
-    if before.content != memory.content {
+    if before.embedded_text() != memory.embedded_text() {
         run(connection, sql::DELETE_EMBEDDING, memory.seq, "removing vectors").await?;
         enqueue(connection, memory.seq, project).await?;
     }
@@ -122,6 +122,7 @@ pub(super) async fn forget(
                 }
                 run(connection, sql::DELETE_MEMORY, seq, "purging a memory").await?;
                 open.purged.store(true, Ordering::Relaxed);
+                open.vectors.forget();
                 changed += 1;
                 continue;
             }

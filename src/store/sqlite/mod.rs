@@ -9,10 +9,13 @@ mod change;
 mod error;
 mod group;
 mod lock;
+mod matrix;
 mod read;
 mod row;
 mod schema;
 mod sql;
+mod vector;
+mod vector_sql;
 mod write;
 
 use std::collections::HashMap;
@@ -79,6 +82,7 @@ struct Open {
     /// Numbers of projects; they are never removed, and nobody else adds any.
     projects: RwLock<HashMap<String, i64>>,
     cache: Cache,
+    vectors: vector::Vectors,
     /// Something was purged, and the write-ahead log may still hold it.
     purged: AtomicBool,
 }
@@ -154,6 +158,7 @@ impl SqliteStore {
             lock: std::sync::Mutex::new(lock),
             projects: RwLock::new(HashMap::new()),
             cache: Cache::default(),
+            vectors: vector::Vectors::default(),
             purged: AtomicBool::new(false),
         })
     }

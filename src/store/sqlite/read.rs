@@ -40,6 +40,8 @@ macro_rules! bind_filter {
     }};
 }
 
+pub(super) use bind_filter;
+
 pub(super) async fn corpus_stats(open: &Open, scope: &Scope, terms: &[String]) -> Result<CorpusStats> {
     let (mut connection, projects) = open.reader(scope).await?;
     // Places in the list tell the term: one after the other, project by project.

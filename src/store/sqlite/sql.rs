@@ -179,7 +179,7 @@ const IMPORTANCE: &str = " AND m.importance >= $16";
 const CURRENT: &str = " AND m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $17)";
 
 /// Only the conditions that are asked for, so that each can use its index.
-fn conditions(filter: &Filter, projects: &[i64]) -> String {
+pub(super) fn conditions(filter: &Filter, projects: &[i64]) -> String {
     let scope = if projects.len() == 1 { IN_PROJECT } else { IN_SCOPE };
     let parts = [
         (!filter.kinds.is_empty(), KINDS),
