@@ -77,6 +77,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
+    crate::embed::http::prepare_tls();
     let sources = Sources::of_process(cli.flags);
     let result = match cli.command {
         Command::Serve => serve::run(&sources),

@@ -85,10 +85,15 @@ struct Item {
     embedding: Vec<f32>,
 }
 
-/// A client with time limits and the certificates of the platform.
-pub(super) fn client(connect: Duration, silence: Duration) -> Result<Client, String> {
+/// Says which cryptography TLS uses. To be called before any HTTP client is made.
+pub fn prepare_tls() {
     // The first one stays; it is the same each time.
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// A client with time limits and the certificates of the platform.
+pub(super) fn client(connect: Duration, silence: Duration) -> Result<Client, String> {
+    prepare_tls();
     Client::builder()
         .connect_timeout(connect)
         .read_timeout(silence)

@@ -131,6 +131,7 @@ impl Server {
         if let Some(url) = database {
             command.env("MEMORY_DATABASE_URL", url);
         }
+        cognitive_memory_mcp::embed::http::prepare_tls();
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let url = format!("http://127.0.0.1:{port}/mcp");
         let start = Instant::now();
@@ -202,6 +203,7 @@ async fn load(server: &Server, clients: u64, phase: Duration, make: fn(&mut Rand
     let mut tasks = Vec::new();
     for seed in 0..clients {
         let (count, url) = (Arc::clone(&count), server.url.clone());
+        cognitive_memory_mcp::embed::http::prepare_tls();
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         tasks.push(tokio::spawn(async move {
             let mut random = Random::new(seed + 1);

@@ -30,7 +30,8 @@ impl Setup {
     /// Listens on a free port; everything else is the default.
     pub(crate) fn new() -> Self {
         let setup = Self { home: tempfile::tempdir().expect("a temporary folder"), env: BTreeMap::new() };
-        setup.env("MEMORY_LISTEN", "127.0.0.1:0")
+        // No test fetches a model unless it is about that.
+        setup.env("MEMORY_LISTEN", "127.0.0.1:0").env("MEMORY_EMBEDDER", "none")
     }
 
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
@@ -288,7 +289,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(url: String) -> Self {
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
+        let http = http_client();
         Self { http, url, token: None }
     }
 
@@ -336,9 +337,14 @@ impl Client {
     }
 }
 
+fn http_client() -> reqwest::Client {
+    cognitive_memory_mcp::embed::http::prepare_tls();
+    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client")
+}
+
 /// GET without an MCP client: status, headers and text.
 pub(crate) async fn get(url: &str) -> (u16, reqwest::header::HeaderMap, String) {
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
+    let client = http_client();
     let response = client.get(url).send().await.expect("an answer");
     (response.status().as_u16(), response.headers().clone(), response.text().await.expect("text"))
 }

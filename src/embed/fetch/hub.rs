@@ -97,7 +97,14 @@ async fn one(
     meter.begin(&file.name, have, have + response.content_length().unwrap_or(0));
     let mut body = response.bytes_stream();
     while let Some(bytes) = body.next().await {
-        let bytes = bytes.map_err(net)?;
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                // What came is kept for the next attempt.
+                out.flush().await.map_err(disk)?;
+                return Err(net(error));
+            }
+        };
         out.write_all(&bytes).await.map_err(disk)?;
         meter.advance(bytes.len() as u64);
     }

@@ -31,15 +31,16 @@ pub(super) const DELETE_VECTORS: &str = "DELETE FROM embedding e USING unnest($1
 /// Keeps vectors: `$7` has the numbers of all of them, one vector behind the other.
 pub(super) const INSERT_VECTORS: &str = "INSERT INTO embedding (project_id, memory_seq, model, chunk, dimension, content_hash, \
         vector, created_at) \
-    SELECT m.project_id, m.seq, $4, i.chunk, $5, m.content_hash, ($7::real[])[(i.n - 1) * $5 + 1 : i.n * $5]::vector, $6 \
+    SELECT m.project_id, m.seq, $4, i.chunk, $5::int, m.content_hash, \
+        ($7::real[])[(i.n - 1) * $5::int + 1 : i.n * $5::int]::vector, $6::timestamptz \
     FROM unnest($1::bigint[], $2::bigint[], $3::int[]) WITH ORDINALITY AS i(project_id, seq, chunk, n) \
     JOIN memory m ON m.project_id = i.project_id::int AND m.seq = i.seq";
 /// Takes memories off the queue.
 pub(super) const DONE: &str = "DELETE FROM index_job j USING unnest($1::bigint[], $2::bigint[]) AS i(project_id, seq) \
     WHERE j.project_id = i.project_id::int AND j.memory_seq = i.seq";
 /// Puts memories off.
-pub(super) const POSTPONE: &str = "UPDATE index_job j SET not_before = $4, last_error = $3, \
-        attempts = j.attempts + ($3 IS NOT NULL)::int \
+pub(super) const POSTPONE: &str = "UPDATE index_job j SET not_before = $4::timestamptz, last_error = $3::text, \
+        attempts = j.attempts + ($3::text IS NOT NULL)::int \
     FROM unnest($1::bigint[], $2::bigint[]) AS i(project_id, seq) \
     WHERE j.project_id = i.project_id::int AND j.memory_seq = i.seq";
 /// Queues memories without vectors of a model, some thousand of them.
@@ -48,8 +49,8 @@ pub(super) const QUEUE_MISSING: &str = "WITH part AS (\
         ORDER BY m.project_id, m.seq LIMIT 2000\
     ), queued AS (\
         INSERT INTO index_job (project_id, memory_seq, created_at) \
-        SELECT p.project_id, p.seq, $4 FROM part p WHERE p.deleted_at IS NULL AND NOT EXISTS (\
-            SELECT 1 FROM embedding e WHERE e.project_id = p.project_id AND e.memory_seq = p.seq AND e.model = $1) \
+        SELECT p.project_id, p.seq, $4::timestamptz FROM part p WHERE p.deleted_at IS NULL AND NOT EXISTS (\
+            SELECT 1 FROM embedding e WHERE e.project_id = p.project_id AND e.memory_seq = p.seq AND e.model = $1::text) \
         ON CONFLICT DO NOTHING\
     ) \
     SELECT p.project_id::bigint AS project_id, p.seq FROM part p ORDER BY p.project_id DESC, p.seq DESC LIMIT 1";
