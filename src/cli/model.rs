@@ -62,7 +62,8 @@ pub(super) fn run(command: ModelCommand, sources: &Sources) -> Result<u8, Failur
             let mut text = String::new();
             for model in models {
                 let chosen = model == plan.id();
-                let one = Plan { model: model.to_owned(), source: plan.source.clone().filter(|_| chosen), ..plan.clone() };
+                let one =
+                    Plan { model: model.to_owned(), source: plan.source.clone().filter(|_| chosen), ..plan.clone() };
                 let here = one.folder().join("model.safetensors").is_file();
                 let mark = if chosen { "*" } else { " " };
                 let place = if here { one.folder().display().to_string() } else { "not here".to_owned() };

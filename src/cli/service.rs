@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use axum::Router;
 
-use super::{Failure, model};
 use super::local::Local;
+use super::{Failure, model};
 use crate::config::{Embedding, Settings};
 use crate::domain::{Clock, SystemClock};
 use crate::embed::Desk;

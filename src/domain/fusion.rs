@@ -80,9 +80,12 @@ pub fn fuse(channels: &[(Channel, Vec<Scored>)]) -> Vec<Fused> {
                 continue;
             }
             let share = if best > 0.0 { hit.score.max(0.0) / best } else { 0.0 };
-            let entry = fused
-                .entry(hit.id)
-                .or_insert_with(|| Fused { id: hit.id, seq: hit.seq, score: 0.0, places: BTreeMap::new() });
+            let entry = fused.entry(hit.id).or_insert_with(|| Fused {
+                id: hit.id,
+                seq: hit.seq,
+                score: 0.0,
+                places: BTreeMap::new(),
+            });
             entry.score += channel.weight() * share;
             entry.places.insert(*channel, Place { rank, score: hit.score });
         }

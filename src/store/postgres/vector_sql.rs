@@ -76,8 +76,8 @@ pub(super) const ALL: &[(&str, &str)] = &[
 /// The type whose index takes so many dimensions.
 fn indexed_type(dimension: usize) -> Option<&'static str> {
     match dimension {
-        0..=MAX_VECTOR => Some("vector"),
-        ..=MAX_HALF => Some("halfvec"),
+        dimension if dimension <= MAX_VECTOR => Some("vector"),
+        dimension if dimension <= MAX_HALF => Some("halfvec"),
         _ => None,
     }
 }

@@ -18,9 +18,7 @@ use super::read::bind_filter;
 use super::{Open, SqliteStore, json_numbers, sql, vector_sql};
 use crate::domain::memory::embedded_text;
 use crate::domain::{Episode, Scope};
-use crate::store::{
-    Embedded, IndexJob, MemoryKey, Result, SemanticCandidate, StoreError, VectorQuery, VectorStore,
-};
+use crate::store::{Embedded, IndexJob, MemoryKey, Result, SemanticCandidate, StoreError, VectorQuery, VectorStore};
 
 /// What the queue is filled for.
 const MODEL: &str = "embedding_model";
@@ -86,8 +84,7 @@ impl Open {
         let failed = |error| from_sqlx(error, "reading vectors");
         let mut connection = self.connection().await?;
         let mut matrix = Matrix::new(model, dimension);
-        let mut rows =
-            sqlx::query(vector_sql::VECTORS).bind(model).bind(dimension as i64).fetch(&mut *connection);
+        let mut rows = sqlx::query(vector_sql::VECTORS).bind(model).bind(dimension as i64).fetch(&mut *connection);
         while let Some(row) = rows.try_next().await.map_err(failed)? {
             let (project, memory) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
             matrix.push(project, memory, &numbers(row.try_get(2).map_err(failed)?));

@@ -27,8 +27,7 @@ pub(super) const QUEUE_MISSING: &str = "INSERT INTO index_job (memory, kind, pro
     SELECT m.seq, 'embedding', m.project FROM memory m WHERE m.seq > $2 AND m.seq <= $3 AND m.deleted_at IS NULL \
     AND NOT EXISTS (SELECT 1 FROM embedding e WHERE e.memory = m.seq AND e.model = $1) ON CONFLICT DO NOTHING";
 /// The end of a portion of memories.
-pub(super) const PORTION: &str =
-    "SELECT max(seq) FROM (SELECT seq FROM memory WHERE seq > $1 ORDER BY seq LIMIT 2000)";
+pub(super) const PORTION: &str = "SELECT max(seq) FROM (SELECT seq FROM memory WHERE seq > $1 ORDER BY seq LIMIT 2000)";
 /// All that wait.
 pub(super) const BACKLOG: &str = "SELECT count(*) FROM index_job";
 
