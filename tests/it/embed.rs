@@ -21,6 +21,7 @@ struct Reference {
 }
 
 /// The folder of the model; `None` where it was not fetched, which `tests/run` says.
+#[expect(clippy::print_stderr, reason = "what was left out must be told")]
 pub(crate) fn model_folder() -> Option<PathBuf> {
     let named = std::env::var_os("MEMORY_TEST_MODEL").map(PathBuf::from);
     let cache = std::env::var_os("MEMORY_TEST_CACHE").map(PathBuf::from).or_else(|| {

@@ -27,7 +27,9 @@ pub(super) async fn download(
     meter: &Meter,
 ) -> Result<(), String> {
     let client = crate::embed::http::client(CONNECT, SILENCE)?;
-    for file in expected.iter().filter(|file| wanted.contains(&file.name) || !file.needed) {
+    // What may be missing is asked for with the model as a whole, not with each file that is repaired.
+    let whole = expected.iter().all(|file| !file.needed || wanted.contains(&file.name));
+    for file in expected.iter().filter(|file| wanted.contains(&file.name) || (whole && !file.needed)) {
         let url = format!("{hub}/{repository}/resolve/main/{}", file.name);
         let mut failure = String::new();
         let mut done = false;

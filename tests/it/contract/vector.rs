@@ -142,6 +142,7 @@ pub(crate) async fn forgotten_memories_have_no_nearness(store: Arc<dyn Store>) {
 
 pub(crate) async fn filters_hold_for_vectors(store: Arc<dyn Store>) {
     let (here, there) = (scope(), scope());
+    store.prepare_vectors(MODEL, 8).await.unwrap();
     let mut items = Vec::new();
     for n in 0..160_u32 {
         let mut item = match n % 3 {
