@@ -72,8 +72,8 @@ impl Matrix {
         }
     }
 
-    /// All memories of `projects`, nearest first, each once.
-    pub(super) fn ranked(&self, projects: &[i64], vector: &[f32]) -> Vec<i64> {
+    /// All memories of `projects` by their nearness.
+    pub(super) fn ranked(&self, projects: &[i64], vector: &[f32]) -> Ranked {
         let (_, query) = quantised(vector);
         let query: Vec<i8> = query.collect();
         let mut scored: Vec<(f32, i64)> = Vec::new();
@@ -84,9 +84,33 @@ impl Matrix {
                 scored.push((dot(row, &query) as f32 * step, *memory));
             }
         }
-        scored.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then_with(|| b.1.cmp(&a.1)));
-        let mut seen = HashSet::with_capacity(scored.len());
-        scored.into_iter().map(|(_, memory)| memory).filter(|memory| seen.insert(*memory)).collect()
+        Ranked { scored, done: 0, seen: HashSet::new() }
+    }
+}
+
+/// Memories by nearness, put in order as far as they are asked for: most searches want a few of many.
+#[derive(Debug, Default)]
+pub(super) struct Ranked {
+    scored: Vec<(f32, i64)>,
+    done: usize,
+    seen: HashSet<i64>,
+}
+
+impl Ranked {
+    /// The memories of the next `count` vectors, nearest first, each once in all; `None` at the end.
+    pub(super) fn next(&mut self, count: usize) -> Option<Vec<i64>> {
+        let rest = &mut self.scored[self.done..];
+        if rest.is_empty() {
+            return None;
+        }
+        let order = |a: &(f32, i64), b: &(f32, i64)| b.0.total_cmp(&a.0).then_with(|| b.1.cmp(&a.1));
+        let count = count.clamp(1, rest.len());
+        if count < rest.len() {
+            rest.select_nth_unstable_by(count - 1, order);
+        }
+        rest[..count].sort_unstable_by(order);
+        self.done += count;
+        Some(rest[..count].iter().map(|(_, memory)| *memory).filter(|memory| self.seen.insert(*memory)).collect())
     }
 }
 
@@ -106,13 +130,18 @@ mod tests {
         matrix.push(1, 11, &[0.0, 1.0]);
         matrix.push(1, 11, &[0.9, 0.1]);
         matrix.push(2, 12, &[1.0, 0.0]);
-        assert_eq!(matrix.ranked(&[1], &[1.0, 0.0]), [10, 11]);
-        assert_eq!(matrix.ranked(&[1, 2], &[1.0, 0.0]), [12, 10, 11]);
-        assert!(matrix.ranked(&[3], &[1.0, 0.0]).is_empty());
+        let all = |matrix: &Matrix, projects: &[i64]| {
+            let mut ranked = matrix.ranked(projects, &[1.0, 0.0]);
+            std::iter::from_fn(|| ranked.next(1)).flatten().collect::<Vec<i64>>()
+        };
+        assert_eq!(all(&matrix, &[1]), [10, 11]);
+        assert_eq!(all(&matrix, &[1, 2]), [12, 10, 11]);
+        assert!(all(&matrix, &[3]).is_empty());
+        assert_eq!(matrix.ranked(&[1, 2], &[1.0, 0.0]).next(100).unwrap(), [12, 10, 11]);
         matrix.remove(&[10, 99]);
-        assert_eq!(matrix.ranked(&[1], &[1.0, 0.0]), [11]);
+        assert_eq!(all(&matrix, &[1]), [11]);
         assert_eq!(matrix.len(), 3);
         matrix.remove(&[11]);
-        assert!(matrix.ranked(&[1], &[1.0, 0.0]).is_empty());
+        assert!(all(&matrix, &[1]).is_empty());
     }
 }

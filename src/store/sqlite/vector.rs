@@ -287,7 +287,7 @@ async fn search(open: &Open, scope: &Scope, query: &VectorQuery) -> Result<Vec<S
     let few = matrix.as_ref().is_none_or(|matrix| matrix.len() <= FEW);
     let (vector, of) = (Arc::clone(&query.vector), projects.clone());
     let rank = move || matrix.as_ref().map(|matrix| matrix.ranked(&of, &vector)).unwrap_or_default();
-    let ranked = if few {
+    let mut ranked = if few {
         rank()
     } else {
         let lost = |error| StoreError::Internal {
@@ -299,13 +299,13 @@ async fn search(open: &Open, scope: &Scope, query: &VectorQuery) -> Result<Vec<S
     // The database says which of them pass, and how near they are. The narrower the filter, the further down one looks.
     let failed = |error| from_sqlx(error, "searching vectors");
     let mut found: HashMap<i64, SemanticCandidate> = HashMap::new();
-    let (mut rest, mut portion) = (&ranked[..], 2 * query.limit + SPARE);
-    while !rest.is_empty() && found.len() < query.limit {
-        let (now, later) = rest.split_at(portion.min(rest.len()));
-        (rest, portion) = (later, portion * 8);
+    let mut portion = 2 * query.limit + SPARE;
+    while found.len() < query.limit {
+        let Some(nearest) = ranked.next(portion) else { break };
+        portion *= 8;
         let mut statement = sqlx::query(vector_sql::nearest(&query.filter, &projects))
             .bind(json_numbers(&projects))
-            .bind(json_numbers(now))
+            .bind(json_numbers(&nearest))
             .bind(&query.model);
         for _ in 4..10 {
             statement = statement.bind(None::<i64>);
