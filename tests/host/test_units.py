@@ -98,6 +98,21 @@ def test_the_container_is_confined(service):
                         "/run/secrets", "/run/secrets/cognitive-memory-tokens", "/run/secrets/cognitive-memory-db-password"}, writable  # fmt: skip
 
 
+def test_the_database_is_confined_and_has_shared_memory(service):
+    """Read-only but for its data and three small file systems; a volume made under Compose relies on /dev/shm."""
+    mounts = [line.split() for line in service.run(f"podman exec {DATABASE} cat /proc/mounts").stdout.splitlines()]
+    options = {place: set(settings.split(",")) for _, place, _, settings, *_ in mounts}
+    assert "ro" in options["/"]
+    for place in ("/tmp", "/dev/shm", "/run/postgresql", "/var/lib/postgresql/data"):
+        assert "rw" in options[place], place
+    assert "size=262144k" in options["/dev/shm"]
+    assert service.sql("SHOW dynamic_shared_memory_type") == "posix"
+    assert service.sql("SHOW data_checksums") == "on"
+    assert str(service.run(f"podman port {DATABASE}")) == "", "reachable for the server only"
+    status = service.run(f"podman exec {DATABASE} cat /proc/1/status").stdout
+    assert re.search(r"^CapEff:\t0+$", status, re.M) and re.search(r"^NoNewPrivs:\t1$", status, re.M)
+
+
 def test_start_means_that_it_serves(service, figure):
     """READY=1 is not said before the router has answered: the first request after `systemctl start` succeeds."""
     times = []
@@ -311,6 +326,7 @@ def test_the_database_is_away_for_a_while_under_load(service):
     refused = [error for at, error in writer.failures if at > since and isinstance(error, Refused)]
     assert refused and {error.code for error in refused} == {"database_unavailable"}
     # Once an outage, and when it is over.
+    service.wait_journal("the database is back", f"-t {SERVICE} -o cat", since)
     messages = [line["message"] for line in service.lines(since)]
     assert sum(message.startswith("no database") for message in messages) == 1
     assert messages.count("the database is back") == 1
