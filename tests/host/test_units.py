@@ -575,6 +575,40 @@ def test_settings_from_a_file(service):
     service.wait_ready()
 
 
+def test_a_port_held_by_systemd(service):
+    """quadlet/drop-ins/socket-activation.conf: during a restart clients wait, and the first one after a stop starts it."""
+    socket = f"{SERVICE}.socket"
+    path = f"{service.home}/.config/systemd/user/{socket}"
+    service.stop()
+    service.host.write(path, service.host.read(f"{service.checkout}/quadlet/socket/{socket}"), "svc")
+    example = service.host.read(f"{service.checkout}/quadlet/drop-ins/socket-activation.conf")
+    try:
+        with service.dropin(example, restart=False):
+            service.systemctl("start", socket)
+            try:
+                assert service.prop("ActiveState") == "inactive"
+                # Not refused: systemd starts the service, the service answers what has waited.
+                with service.client() as client:
+                    kept = client.remember("Whoever knocks starts the service")
+                    assert service.prop("ActiveState") == "active"
+                    assert not str(service.run(f"podman port {SERVICE}")), "podman publishes nothing"
+                    assert service.run(f"podman healthcheck run {SERVICE}").ok, "it listens inside, too"
+                    # A request to a server that was just killed waits for RestartSec and is answered.
+                    service.kill(service.pid())
+                    service.wait_property("ActiveState", "activating")
+                    assert service.get("/health/live", timeout=30)[0] == 200
+                    assert client.contents([kept]) == {kept: "Whoever knocks starts the service"}
+            finally:
+                service.systemctl("stop", socket, SERVICE)
+            assert service.get("/health/live")[0] == 0
+    finally:
+        service.host.path(path).unlink(missing_ok=True)
+        service.systemctl("daemon-reload")
+        service.systemctl("reset-failed", SERVICE, check=False)
+        service.restart()
+    service.wait_ready()
+
+
 # ------------------------------------------------------------------------------------------------------ backup, restore
 
 
