@@ -1,6 +1,8 @@
 //! Changes to memories that are there: update, delete, restore, purge. Rows are locked in storage order first, so
 //! that changes never wait for each other in a circle.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -170,28 +172,31 @@ pub(super) async fn forget(
     Ok(concerned.len() as u64)
 }
 
-/// A turn that was deleted and stored anew cannot come back beside the new one.
+/// A turn that was deleted and stored anew cannot come back beside the new one, nor two that took turns at one.
 async fn require_free_turns(connection: &mut PgConnection, scope: &Scope, memories: &[Memory]) -> Result<(), Fault> {
-    let (mut sessions, mut turns) = (Vec::new(), Vec::new());
-    for memory in memories.iter().filter(|memory| memory.superseded_by.is_none() && memory.kind == Kind::Dialogue) {
-        if let (Some(session), Some(turn)) = (&memory.session, memory.turn) {
-            sessions.push(session.as_str());
-            turns.push(turn);
-        }
-    }
-    if sessions.is_empty() {
+    let mut turns: Vec<(&str, i64, Uuid)> = memories
+        .iter()
+        .filter(|memory| memory.superseded_by.is_none() && memory.kind == Kind::Dialogue)
+        .filter_map(|memory| Some((memory.session.as_deref()?, memory.turn?, memory.id)))
+        .collect();
+    if turns.is_empty() {
         return Ok(());
     }
-    let taken: Option<(String, i64, Uuid)> = sqlx::query_as(sql::TAKEN_TURN)
+    turns.sort_by_key(|(_, _, id)| *id);
+    let taken: Vec<(String, i64, Uuid)> = sqlx::query_as(sql::TAKEN_TURNS)
         .bind(scope.project())
-        .bind(&sessions)
-        .bind(&turns)
-        .fetch_optional(connection)
+        .bind(turns.iter().map(|turn| turn.0).collect::<Vec<_>>())
+        .bind(turns.iter().map(|turn| turn.1).collect::<Vec<_>>())
+        .fetch_all(connection)
         .await?;
-    match taken {
-        Some((session, turn, existing)) => Err(StoreError::TurnExists { session, turn, existing }.into()),
-        None => Ok(()),
+    let mut holders: HashMap<(&str, i64), Uuid> =
+        taken.iter().map(|(session, turn, id)| ((session.as_str(), *turn), *id)).collect();
+    for (session, turn, id) in turns {
+        if let Some(existing) = holders.insert((session, turn), id) {
+            return Err(StoreError::TurnExists { session: session.to_owned(), turn, existing }.into());
+        }
     }
+    Ok(())
 }
 
 async fn lock(connection: &mut PgConnection, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Memory>, Fault> {

@@ -261,11 +261,11 @@ pub(super) const WRITE: &str = "WITH changed AS (\
     SELECT c.project_id, c.seq, c.version, $21, h.old::jsonb, $22, $23, $2 \
     FROM changed c JOIN unnest($3::bigint[], $20::text[]) AS h(seq, old) ON h.seq = c.seq";
 
-/// Another memory that has the turn of one of these, which are to be restored.
-pub(super) const TAKEN_TURN: &str = "SELECT m.session, m.turn, m.id FROM project p \
+/// Memories that have the turns of some which are to be restored.
+pub(super) const TAKEN_TURNS: &str = "SELECT m.session, m.turn, m.id FROM project p \
     CROSS JOIN unnest($2::text[], $3::bigint[]) AS i(session, turn) \
     JOIN memory m ON m.project_id = p.id AND m.session = i.session AND m.turn = i.turn AND m.turn_claim \
-    WHERE p.name = $1 LIMIT 1";
+    WHERE p.name = $1";
 
 /// Vectors of a text that is no more.
 pub(super) const FORGET_VECTORS: &str = "DELETE FROM embedding e USING project p \
@@ -464,7 +464,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("REDIRECT", REDIRECT),
     ("LOCK", LOCK),
     ("WRITE", WRITE),
-    ("TAKEN_TURN", TAKEN_TURN),
+    ("TAKEN_TURNS", TAKEN_TURNS),
     ("FORGET_VECTORS", FORGET_VECTORS),
     ("VOTE", VOTE),
     ("INDEX", INDEX),
