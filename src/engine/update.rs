@@ -14,41 +14,50 @@ use crate::store::Update;
 #[serde(deny_unknown_fields)]
 pub struct UpdateParams {
     /// Id.
+    #[schemars(description = "")]
     pub id: String,
-    /// The version you read; refuses the update when somebody changed it since.
+    /// The version you read; refused when it changed since.
     #[serde(default)]
     pub expected_version: Option<i64>,
     /// New text.
     #[serde(default)]
+    #[schemars(description = "")]
     pub content: Option<String>,
-    /// All tags anew.
+    /// Replace all.
     #[serde(default)]
     pub tags: Option<Vec<String>>,
     /// 0 to 1.
     #[serde(default)]
+    #[schemars(description = "")]
     pub importance: Option<f64>,
     /// Merged; null removes a key.
     #[serde(default)]
     pub metadata: Option<Map<String, Value>>,
     /// RFC 3339 or date.
     #[serde(default)]
+    #[schemars(description = "")]
     pub occurred_at: Option<String>,
-    /// When it stops being true; null: never.
+    /// null: for ever.
     #[serde(default, deserialize_with = "present")]
+    #[schemars(extend("type" = ["null", "string"]))]
     pub valid_until: Option<Option<String>>,
-    /// episode
+    /// Of an episode.
     #[serde(default)]
+    #[schemars(description = "")]
     pub situation: Option<String>,
-    /// episode
+    /// Of an episode.
     #[serde(default)]
+    #[schemars(description = "")]
     pub outcome: Option<f64>,
-    /// episode
+    /// Of an episode.
     #[serde(default)]
+    #[schemars(description = "")]
     pub lesson: Option<String>,
     /// Whether it was of use.
     #[serde(default)]
+    #[schemars(description = "")]
     pub feedback: Option<Feedback>,
-    /// Why; kept in the history.
+    /// Kept in the history.
     #[serde(default)]
     pub reason: Option<String>,
 }
