@@ -20,8 +20,8 @@ use crate::mcp::MemoryServer;
 pub(super) struct Switches {
     /// Also serve what the MCP conformance suite calls
     #[cfg(debug_assertions)]
-    #[arg(long, hide = true, value_name = "MODE", num_args = 0..=1, default_missing_value = "stateless")]
-    conformance: Option<http::Conformance>,
+    #[arg(long, hide = true)]
+    conformance: bool,
 }
 
 /// A service that accepts connections.

@@ -27,7 +27,7 @@ const MAX_QUERY_TERMS: usize = 256;
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RecallParams {
-    /// Question or words; empty: the newest.
+    /// Question or words; empty: newest.
     pub query: Option<String>,
     /// 1 to 100, default 10.
     pub limit: Option<usize>,

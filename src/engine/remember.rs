@@ -18,7 +18,7 @@ pub struct RememberParams {
     /// 1 to 500.
     #[schemars(length(min = 1, max = 500))]
     pub items: Vec<RememberItem>,
-    /// Any unique text; a repeated call stores nothing twice.
+    /// Unique; a repeated call stores nothing twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
 }

@@ -16,7 +16,7 @@ pub struct UpdateParams {
     /// Id.
     #[schemars(description = "")]
     pub id: String,
-    /// The version you read; refused when it changed since.
+    /// The version you read; refused if it changed.
     #[serde(default)]
     pub expected_version: Option<i64>,
     /// New text.
@@ -37,9 +37,8 @@ pub struct UpdateParams {
     #[serde(default)]
     #[schemars(description = "")]
     pub occurred_at: Option<String>,
-    /// null: for ever.
+    /// "never": for ever.
     #[serde(default, deserialize_with = "present")]
-    #[schemars(extend("type" = ["null", "string"]))]
     pub valid_until: Option<Option<String>>,
     /// Of an episode.
     #[serde(default)]
@@ -119,7 +118,11 @@ impl Engine {
             occurred_at: params.occurred_at.map(|at| validate::past_time("occurred_at", &at, now)).transpose()?,
             valid_until: match params.valid_until {
                 None => None,
-                Some(until) => Some(until.map(|at| validate::time("valid_until", &at)).transpose()?),
+                // A text, since a schema that also allows null is one that some models' providers refuse.
+                Some(until) => {
+                    let until = until.filter(|until| until != "never");
+                    Some(until.map(|at| validate::time("valid_until", &at)).transpose()?)
+                }
             },
             outcome: params.outcome.map(|value| validate::number("outcome", value, -1.0, 1.0)).transpose()?,
             content: params.content,

@@ -38,8 +38,6 @@ mod refusal;
 
 pub use auth::Gate;
 #[cfg(debug_assertions)]
-pub use conformance::Conformance;
-#[cfg(debug_assertions)]
 pub use fault::Fault;
 pub use listener::{Listener, MAX_CONNECTIONS};
 pub use probe::self_probe;
@@ -61,7 +59,7 @@ pub struct Parts {
     pub fault: Fault,
     /// Whether the fixtures of the conformance suite are served beside the tools.
     #[cfg(debug_assertions)]
-    pub conformance: Option<Conformance>,
+    pub conformance: bool,
 }
 
 /// The router with all of its layers.
@@ -82,12 +80,13 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
     // Tools have their own, shorter limit, and answer in the words of the protocol; this one is for slow bodies.
     let timeout = settings.request_timeout + std::time::Duration::from_secs(5);
     #[cfg(debug_assertions)]
-    let mcp = match parts.conformance {
-        Some(mode) => conformance::endpoint(mode, server, protocol),
-        None => endpoint(server, NeverSessionManager::default(), protocol),
+    let mcp = if parts.conformance {
+        conformance::endpoints(server, protocol)
+    } else {
+        endpoint("/mcp", server, NeverSessionManager::default(), protocol)
     };
     #[cfg(not(debug_assertions))]
-    let mcp = endpoint(server, NeverSessionManager::default(), protocol);
+    let mcp = endpoint("/mcp", server, NeverSessionManager::default(), protocol);
     let mcp = mcp.layer(middleware::from_fn(refusal::word));
     #[cfg(debug_assertions)]
     let mcp = mcp.layer(middleware::from_fn_with_state(Arc::new(parts.fault), fault::inject));
@@ -102,15 +101,15 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
         .layer(middleware::from_fn_with_state(parts.clock, name_request))
 }
 
-/// `/mcp`, not yet guarded by anything.
-fn endpoint<S, H, M>(server: H, sessions: M, protocol: StreamableHttpServerConfig) -> Router<S>
+/// An address of MCP, not yet guarded by anything.
+fn endpoint<S, H, M>(path: &str, server: H, sessions: M, protocol: StreamableHttpServerConfig) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
     H: ServerHandler + Clone,
     M: SessionManager,
 {
     let service = StreamableHttpService::new(move || Ok(server.clone()), Arc::new(sessions), protocol);
-    Router::new().route_service("/mcp", service)
+    Router::new().route_service(path, service)
 }
 
 /// Lets pages of the allowed origins read the answers. Outside of authentication: a browser asks before it shows a token.

@@ -202,6 +202,10 @@ fn failed(error: rmcp::service::ServiceError) -> ErrorData {
 /// Asks the client, as revisions before 2026 have it. As a free-form request: the schemas of the suite go beyond what
 /// the typed ones hold.
 async fn ask(context: &RequestContext<RoleServer>, method: &str, params: Value) -> Result<Value, ErrorData> {
+    let parts = context.extensions.get::<http::request::Parts>();
+    if parts.is_none_or(|parts| !parts.headers.contains_key("mcp-session-id")) {
+        return Err(ErrorData::internal_error("without a session no answer would find its way back", None));
+    }
     let request = ServerRequest::CustomRequest(CustomRequest::new(method, Some(params)));
     let answer = context.peer.send_request(request).await.map_err(failed)?;
     serde_json::to_value(answer).map_err(|error| ErrorData::internal_error(error.to_string(), None))

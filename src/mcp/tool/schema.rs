@@ -2,8 +2,9 @@
 //!
 //! Inputs lose what tells a model nothing: titles, formats of integers, null beside a type (absent fields are absent),
 //! limits and refusals of unknown fields (the answer to a wrong call names both), descriptions of the whole. Outputs,
-//! which nobody has to write, are told one level deep: which fields there are, of which type, and which are always
-//! there. docs/tools.md has the rest.
+//! which nobody has to write, are told one level deep: which fields there are, and of which type. None is called
+//! required: clients in use hold the structured form of an error against this schema, too, and would show a model
+//! their own complaint instead of it. docs/tools.md has the rest.
 
 use std::sync::Arc;
 
@@ -37,9 +38,6 @@ pub(super) fn output(schema: &JsonObject) -> Arc<JsonObject> {
     let mut shallow = JsonObject::new();
     shallow.insert("type".into(), "object".into());
     shallow.insert("properties".into(), properties.into());
-    if let Some(required) = schema.get("required") {
-        shallow.insert("required".into(), required.clone());
-    }
     Arc::new(shallow)
 }
 
@@ -101,8 +99,8 @@ fn prune(value: &mut Value, place: Place) {
     }
 }
 
-/// `["string", "null"]` is `"string"`, and `anyOf: [X, null]` is X. Where null means something of its own, it is
-/// written first and stays.
+/// `["string", "null"]` is `"string"`, and `anyOf: [X, null]` is X: several types in one place are more than some
+/// providers of models can read.
 fn drop_null(object: &mut JsonObject) {
     if let Some(Value::Array(types)) = object.get("type")
         && let [single, Value::String(null)] = types.as_slice()
@@ -156,7 +154,7 @@ mod tests {
                     { "description": "Variants.", "oneOf": [
                         { "type": "string", "const": "a" }, { "type": "string", "const": "b" } ] },
                     { "type": "null" } ] },
-                "end": { "type": ["null", "string"], "description": "" },
+                "end": { "type": "string", "description": "" },
                 "items": { "type": "array", "maxItems": 3, "items": {
                     "description": "One.", "type": "object", "properties": { "n": { "type": "integer", "format": "int64" } } } },
             },
@@ -167,7 +165,7 @@ mod tests {
             "properties": {
                 "title": { "type": "string", "description": "Kept." },
                 "mode": { "description": "How.", "type": "string", "enum": ["a", "b"] },
-                "end": { "type": ["null", "string"] },
+                "end": { "type": "string" },
                 "items": { "type": "array", "items": {
                     "type": "object", "properties": { "n": { "type": "integer" } } } },
             },
@@ -201,7 +199,6 @@ mod tests {
                 "maybe": { "type": "object" },
                 "anything": {},
             },
-            "required": ["hits"],
         });
         assert_eq!(Value::Object((*output(&schema)).clone()), expected);
     }
