@@ -23,7 +23,7 @@ pub struct GetParams {
     pub history: bool,
     /// Also deleted ones.
     #[serde(default)]
-    #[schemars(description = "")]
+    #[schemars(extend("x-plain" = true))]
     pub include_deleted: bool,
 }
 

@@ -36,22 +36,22 @@ pub struct RecallParams {
     /// next_cursor of the last page.
     pub cursor: Option<String>,
     /// Any of these kinds.
-    #[schemars(description = "")]
+    #[schemars(extend("x-plain" = true))]
     pub kinds: Vec<Kind>,
     /// All of these.
     pub tags: Vec<String>,
     /// Only this conversation.
-    #[schemars(description = "")]
+    #[schemars(extend("x-plain" = true))]
     pub session: Option<String>,
     /// Only this speaker.
-    #[schemars(description = "")]
+    #[schemars(extend("x-plain" = true))]
     pub speaker: Option<String>,
     /// Happened at or after (RFC 3339 or date).
     pub since: Option<String>,
     /// Happened before.
     pub until: Option<String>,
     /// Importance at least.
-    #[schemars(description = "")]
+    #[schemars(extend("x-plain" = true))]
     pub min_importance: Option<f64>,
     /// Also superseded and expired.
     pub include_outdated: bool,

@@ -35,14 +35,14 @@ pub struct RememberItem {
     pub kind: Kind,
     /// Labels to filter by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(description = "")]
+    #[schemars(extend("x-plain" = true))]
     pub tags: Vec<String>,
     /// 0 to 1, default 0.5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub importance: Option<f64>,
     /// Any JSON object.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
-    #[schemars(description = "")]
+    #[schemars(extend("x-plain" = true))]
     pub metadata: Map<String, Value>,
     /// RFC 3339 or date; default now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,7 @@ pub struct RememberItem {
     pub turn: Option<i64>,
     /// Who said it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(description = "")]
+    #[schemars(extend("x-plain" = true))]
     pub speaker: Option<String>,
     /// episode: what was tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]

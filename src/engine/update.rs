@@ -14,47 +14,47 @@ use crate::store::Update;
 #[serde(deny_unknown_fields)]
 pub struct UpdateParams {
     /// Id.
-    #[schemars(description = "")]
+    #[schemars(extend("x-plain" = true))]
     pub id: String,
     /// The version you read; refused if it changed.
     #[serde(default)]
     pub expected_version: Option<i64>,
     /// New text.
     #[serde(default)]
-    #[schemars(description = "")]
+    #[schemars(extend("x-plain" = true))]
     pub content: Option<String>,
     /// Replace all.
     #[serde(default)]
     pub tags: Option<Vec<String>>,
     /// 0 to 1.
     #[serde(default)]
-    #[schemars(description = "")]
+    #[schemars(extend("x-plain" = true))]
     pub importance: Option<f64>,
     /// Merged; null removes a key.
     #[serde(default)]
     pub metadata: Option<Map<String, Value>>,
     /// RFC 3339 or date.
     #[serde(default)]
-    #[schemars(description = "")]
+    #[schemars(extend("x-plain" = true))]
     pub occurred_at: Option<String>,
     /// "never": for ever.
     #[serde(default, deserialize_with = "present")]
     pub valid_until: Option<Option<String>>,
     /// Of an episode.
     #[serde(default)]
-    #[schemars(description = "")]
+    #[schemars(extend("x-plain" = true))]
     pub situation: Option<String>,
     /// Of an episode.
     #[serde(default)]
-    #[schemars(description = "")]
+    #[schemars(extend("x-plain" = true))]
     pub outcome: Option<f64>,
     /// Of an episode.
     #[serde(default)]
-    #[schemars(description = "")]
+    #[schemars(extend("x-plain" = true))]
     pub lesson: Option<String>,
     /// Whether it was of use.
     #[serde(default)]
-    #[schemars(description = "")]
+    #[schemars(extend("x-plain" = true))]
     pub feedback: Option<Feedback>,
     /// Kept in the history.
     #[serde(default)]

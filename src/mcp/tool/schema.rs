@@ -1,10 +1,10 @@
 //! Schemas as a model reads them: in every conversation, so every word costs.
 //!
 //! Inputs lose what tells a model nothing: titles, formats of integers, null beside a type (absent fields are absent),
-//! limits and refusals of unknown fields (the answer to a wrong call names both), descriptions of the whole. Outputs,
-//! which nobody has to write, are told one level deep: which fields there are, and of which type. None is called
-//! required: clients in use hold the structured form of an error against this schema, too, and would show a model
-//! their own complaint instead of it. docs/tools.md has the rest.
+//! limits and refusals of unknown fields (the answer to a wrong call names both), descriptions of the whole and of what
+//! a name says by itself. Outputs, which nobody has to write, are told one level deep: which fields there are, and of
+//! which type. None is called required: clients in use hold the structured form of an error against this schema, too,
+//! and would show a model their own complaint instead of it. docs/tools.md has the rest.
 
 use std::sync::Arc;
 
@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 /// What an input may do without.
 const IDLE: &[&str] =
     &["$schema", "title", "format", "minimum", "maximum", "minItems", "maxItems", "default", "additionalProperties"];
+
+/// Marks a field whose name says enough; its description is for docs/tools.md.
+const PLAIN: &str = "x-plain";
 
 /// The schema of arguments in as few words as a right call needs.
 pub(super) fn input(schema: &JsonObject) -> Arc<JsonObject> {
@@ -80,8 +83,7 @@ fn prune(value: &mut Value, place: Place) {
                 drop_null(object);
                 name_variants(object);
                 IDLE.iter().for_each(|word| drop(object.remove(*word)));
-                let idle = |text: &Value| place == Place::Whole || text == "";
-                if object.get("description").is_some_and(idle) {
+                if object.remove(PLAIN).is_some() || place == Place::Whole {
                     object.remove("description");
                 }
             }
@@ -154,7 +156,7 @@ mod tests {
                     { "description": "Variants.", "oneOf": [
                         { "type": "string", "const": "a" }, { "type": "string", "const": "b" } ] },
                     { "type": "null" } ] },
-                "end": { "type": "string", "description": "" },
+                "end": { "type": "string", "description": "The end.", "x-plain": true },
                 "items": { "type": "array", "maxItems": 3, "items": {
                     "description": "One.", "type": "object", "properties": { "n": { "type": "integer", "format": "int64" } } } },
             },
