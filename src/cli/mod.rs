@@ -41,7 +41,7 @@ or in .env.development and .env.production; `config show` tells what is in force
 #[derive(Subcommand)]
 enum Command {
     /// Serve MCP over HTTP, as a service does
-    Serve,
+    Serve(service::Switches),
     /// Serve MCP on standard input and output, through the running service if there is one
     Stdio,
     /// Ask the running service whether it is ready: exit code 0 or 1
@@ -73,7 +73,7 @@ pub fn main() -> ExitCode {
     };
     let sources = Sources::of_process(cli.flags);
     let result = match cli.command {
-        Command::Serve => serve::run(&sources),
+        Command::Serve(switches) => serve::run(&sources, &switches),
         Command::Stdio => stdio::run(&sources),
         Command::Healthcheck => healthcheck::run(&sources),
         Command::Config(command) => config_command::run(command, &sources),

@@ -20,7 +20,7 @@ const FIRST_PROBE: Duration = Duration::from_secs(10);
 /// can then use it at once, where the database is up. Connections wait as long to be accepted.
 const FIRST_CONNECTION: Duration = Duration::from_secs(3);
 
-pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
+pub(super) fn run(sources: &Sources, switches: &service::Switches) -> Result<u8, Failure> {
     let (supervisor, notifier, readiness) = (Supervisor::new(), Notifier::from_env(), Readiness::new());
     // Before anything else: as process 1 no signal does anything until it has a handler.
     let sentinel = Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
@@ -32,10 +32,11 @@ pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
     telemetry::announce(&settings);
     supervisor.set_drain_budget(settings.http.drain_timeout);
     let runtime = runtime()?;
-    let reason = runtime.block_on(serve(&settings, (&supervisor, &notifier, &readiness))).inspect_err(|failure| {
-        tracing::error!(error = format!("{:#}", failure.error), code = failure.code, "not started");
-        notifier.status(&format!("Not started, exit code {}: {}", failure.code, failure.error));
-    })?;
+    let reason =
+        runtime.block_on(serve(&settings, (&supervisor, &notifier, &readiness), switches)).inspect_err(|failure| {
+            tracing::error!(error = format!("{:#}", failure.error), code = failure.code, "not started");
+            notifier.status(&format!("Not started, exit code {}: {}", failure.code, failure.error));
+        })?;
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!(reason = %reason, "ended");
     Ok(reason.exit_code())
@@ -44,6 +45,7 @@ pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
 async fn serve(
     settings: &Settings,
     (supervisor, notifier, readiness): (&Supervisor, &Notifier, &Readiness),
+    switches: &service::Switches,
 ) -> Result<ExitReason, Failure> {
     let local = local::store(settings)?;
     if local.embedded.is_some() {
@@ -60,7 +62,7 @@ async fn serve(
     let database = readiness.condition("database", "connecting");
     let gate = Gate::new(&settings.auth);
     let Service { address, probe, door } =
-        service::start(settings, &local, gate, listener, (supervisor, readiness, database))?;
+        service::start(settings, &local, gate, listener, (supervisor, readiness, database), switches)?;
     announce(&local, address)?;
     let watchdog = Watchdog::new(supervisor, notifier, readiness, probe);
     match watchdog.prove(FIRST_PROBE).await {

@@ -15,6 +15,15 @@ use crate::jobs;
 use crate::lifecycle::{Condition, Probe, Readiness, Supervisor};
 use crate::mcp::MemoryServer;
 
+/// What is switched on for tests; nothing in release builds.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Switches {
+    /// Also serve what the MCP conformance suite calls
+    #[cfg(debug_assertions)]
+    #[arg(long, hide = true)]
+    conformance: bool,
+}
+
 /// A service that works, and is about to accept connections.
 pub(super) struct Service {
     pub(super) address: SocketAddr,
@@ -42,6 +51,7 @@ pub(super) fn start(
     gate: Gate,
     listener: Listener,
     (supervisor, readiness, database): (&Supervisor, &Readiness, Condition),
+    switches: &Switches,
 ) -> Result<Service, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let engine = Arc::new(Engine::new(Arc::clone(&local.store), Arc::clone(&local.analyzer), Arc::clone(&clock)));
@@ -54,7 +64,11 @@ pub(super) fn start(
         // Not a setting: no release build knows it.
         #[cfg(debug_assertions)]
         fault: http::Fault { hang_file: std::env::var_os("CMM_FAULT_HANG_FILE").map(Into::into) },
+        #[cfg(debug_assertions)]
+        conformance: switches.conformance,
     };
+    #[cfg(not(debug_assertions))]
+    let Switches {} = switches;
     let router: Router = http::router(&settings.http, parts);
     let address = listener.address();
     jobs::keep_database(supervisor, Arc::clone(&local.store), database);

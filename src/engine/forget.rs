@@ -11,12 +11,12 @@ use crate::store::ForgetMode;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForgetParams {
-    /// Ids, up to 200; all of them, or none.
+    /// Up to 200; all or none.
     pub ids: Vec<String>,
-    /// delete can be undone by restore; purge removes every trace.
+    /// delete (default) is undone by restore; purge leaves no trace.
     #[serde(default)]
     pub mode: Mode,
-    /// Why; kept in the history.
+    /// Kept in the history.
     #[serde(default)]
     pub reason: Option<String>,
 }

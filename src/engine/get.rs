@@ -16,13 +16,14 @@ use crate::domain::{Invalid, Memory};
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GetParams {
-    /// Ids, up to 200.
+    /// Up to 200.
     pub ids: Vec<String>,
-    /// Also every change, oldest first.
+    /// Also every change.
     #[serde(default)]
     pub history: bool,
     /// Also deleted ones.
     #[serde(default)]
+    #[schemars(extend("x-plain" = true))]
     pub include_deleted: bool,
 }
 

@@ -13,20 +13,24 @@ use uuid::Uuid;
 use crate::domain::{Analyzer, Clock, Invalid, Scope};
 use crate::store::{Store, StoreError};
 
+mod completion;
 mod forget;
 mod get;
 mod recall;
 mod recall_note;
 mod remember;
+mod session;
 mod status;
 mod update;
 mod view;
 
+pub use completion::Completable;
 pub use forget::{ForgetOutput, ForgetParams, Mode};
 pub use get::{GetOutput, GetParams, HistoryView};
 pub use recall::{Hit, RecallOutput, RecallParams, Why};
 pub use recall_note::RecallNotes;
 pub use remember::{Indexed, RememberItem, RememberOutput, RememberParams, StoredView};
+pub use session::{SessionStart, SessionStartParams};
 pub use status::{StatusOutput, StatusParams};
 pub use update::{Feedback, UpdateOutput, UpdateParams};
 pub use view::MemoryView;

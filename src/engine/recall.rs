@@ -27,29 +27,33 @@ const MAX_QUERY_TERMS: usize = 256;
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RecallParams {
-    /// Question or words; empty lists the newest.
+    /// Question or words; empty: newest.
     pub query: Option<String>,
     /// 1 to 100, default 10.
     pub limit: Option<usize>,
-    /// Budget for all texts together, default 12000.
+    /// For all texts, default 12000.
     pub max_chars: Option<usize>,
-    /// next_cursor of the previous page.
+    /// next_cursor of the last page.
     pub cursor: Option<String>,
     /// Any of these kinds.
+    #[schemars(extend("x-plain" = true))]
     pub kinds: Vec<Kind>,
-    /// All of these tags.
+    /// All of these.
     pub tags: Vec<String>,
     /// Only this conversation.
+    #[schemars(extend("x-plain" = true))]
     pub session: Option<String>,
     /// Only this speaker.
+    #[schemars(extend("x-plain" = true))]
     pub speaker: Option<String>,
     /// Happened at or after (RFC 3339 or date).
     pub since: Option<String>,
     /// Happened before.
     pub until: Option<String>,
     /// Importance at least.
+    #[schemars(extend("x-plain" = true))]
     pub min_importance: Option<f64>,
-    /// Also superseded and expired ones.
+    /// Also superseded and expired.
     pub include_outdated: bool,
 }
 

@@ -15,10 +15,10 @@ use crate::store::{Idempotency, Remember};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RememberParams {
-    /// 1 to 500 memories; all are stored, or none.
+    /// 1 to 500.
     #[schemars(length(min = 1, max = 500))]
     pub items: Vec<RememberItem>,
-    /// Any unique text; repeating the call with it stores nothing twice.
+    /// Unique; a repeated call stores nothing twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
 }
@@ -30,32 +30,35 @@ pub struct RememberParams {
 pub struct RememberItem {
     /// Self-contained text, up to 64 KiB.
     pub content: String,
-    /// dialogue: one turn verbatim; note: fact, preference, decision; insight: conclusion from sources; episode: attempt with lesson.
+    /// dialogue: one turn verbatim; note (default): fact, preference, decision; insight: conclusion from sources; episode: attempt with lesson.
     #[serde(default)]
     pub kind: Kind,
     /// Labels to filter by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-plain" = true))]
     pub tags: Vec<String>,
     /// 0 to 1, default 0.5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub importance: Option<f64>,
     /// Any JSON object.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[schemars(extend("x-plain" = true))]
     pub metadata: Map<String, Value>,
-    /// When it happened (RFC 3339 or date); default now.
+    /// RFC 3339 or date; default now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurred_at: Option<String>,
     /// When it stops being true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<String>,
-    /// Conversation it is from.
+    /// Conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// dialogue: number of the turn.
+    /// dialogue: its number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<i64>,
     /// Who said it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-plain" = true))]
     pub speaker: Option<String>,
     /// episode: what was tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,41 +14,49 @@ use crate::store::Update;
 #[serde(deny_unknown_fields)]
 pub struct UpdateParams {
     /// Id.
+    #[schemars(extend("x-plain" = true))]
     pub id: String,
-    /// The version you read; refuses the update when somebody changed it since.
+    /// The version you read; refused if it changed.
     #[serde(default)]
     pub expected_version: Option<i64>,
     /// New text.
     #[serde(default)]
+    #[schemars(extend("x-plain" = true))]
     pub content: Option<String>,
-    /// All tags anew.
+    /// Replace all.
     #[serde(default)]
     pub tags: Option<Vec<String>>,
     /// 0 to 1.
     #[serde(default)]
+    #[schemars(extend("x-plain" = true))]
     pub importance: Option<f64>,
     /// Merged; null removes a key.
     #[serde(default)]
     pub metadata: Option<Map<String, Value>>,
     /// RFC 3339 or date.
     #[serde(default)]
+    #[schemars(extend("x-plain" = true))]
     pub occurred_at: Option<String>,
-    /// When it stops being true; null: never.
+    /// "never": for ever.
     #[serde(default, deserialize_with = "present")]
     pub valid_until: Option<Option<String>>,
-    /// episode
+    /// Of an episode.
     #[serde(default)]
+    #[schemars(extend("x-plain" = true))]
     pub situation: Option<String>,
-    /// episode
+    /// Of an episode.
     #[serde(default)]
+    #[schemars(extend("x-plain" = true))]
     pub outcome: Option<f64>,
-    /// episode
+    /// Of an episode.
     #[serde(default)]
+    #[schemars(extend("x-plain" = true))]
     pub lesson: Option<String>,
     /// Whether it was of use.
     #[serde(default)]
+    #[schemars(extend("x-plain" = true))]
     pub feedback: Option<Feedback>,
-    /// Why; kept in the history.
+    /// Kept in the history.
     #[serde(default)]
     pub reason: Option<String>,
 }
@@ -110,7 +118,11 @@ impl Engine {
             occurred_at: params.occurred_at.map(|at| validate::past_time("occurred_at", &at, now)).transpose()?,
             valid_until: match params.valid_until {
                 None => None,
-                Some(until) => Some(until.map(|at| validate::time("valid_until", &at)).transpose()?),
+                // A text, since a schema that also allows null is one that some models' providers refuse.
+                Some(until) => {
+                    let until = until.filter(|until| until != "never");
+                    Some(until.map(|at| validate::time("valid_until", &at)).transpose()?)
+                }
             },
             outcome: params.outcome.map(|value| validate::number("outcome", value, -1.0, 1.0)).transpose()?,
             content: params.content,

@@ -1,5 +1,6 @@
 //! Faults of a tool, as a model sees them: a stable code, a sentence, and what to do next.
 
+use rmcp::ErrorData;
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde_json::json;
 
@@ -53,6 +54,18 @@ impl ToolError {
                 "A write may or may not have been done; repeating it with the same idempotency_key is safe."
             }
             Self::Panic => "The service's log has the details under this request's id.",
+        }
+    }
+
+    /// The same where the protocol has no place for a result that failed.
+    pub(super) fn into_error_data(self) -> ErrorData {
+        let (code, message, advice) = (self.code(), self.message(), self.advice());
+        let data = Some(json!({ "code": code, "advice": advice }));
+        let message = format!("{code}: {message}. {advice}");
+        if matches!(self, Self::Arguments { .. } | Self::Engine(EngineError::Invalid(_))) {
+            ErrorData::invalid_params(message, data)
+        } else {
+            ErrorData::internal_error(message, data)
         }
     }
 

@@ -16,3 +16,4 @@ mod process;
 mod serve;
 mod store_postgres;
 mod store_sqlite;
+mod tools_document;

@@ -14,7 +14,7 @@ impl MemoryTool for Forget {
         define::<ForgetParams, ForgetOutput>(
             "forget",
             "Delete memories, restore deleted ones, or purge them for ever. Purge only when the user asks for it.",
-            ToolAnnotations::new().read_only(false).destructive(true).idempotent(true),
+            ToolAnnotations::new().destructive(true).idempotent(true),
         )
     }
 

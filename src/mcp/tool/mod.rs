@@ -1,8 +1,6 @@
 //! The tools. Each file has the description that a model reads and the compact text of an answer; what a tool does is
 //! in the engine.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use rmcp::handler::server::common::{schema_for_output, schema_for_type};
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
@@ -17,6 +15,7 @@ mod forget;
 mod get;
 mod recall;
 mod remember;
+mod schema;
 mod status;
 mod update;
 
@@ -47,67 +46,9 @@ fn define<P: JsonSchema + 'static, O: JsonSchema + 'static>(
     description: &'static str,
     hints: ToolAnnotations,
 ) -> Tool {
-    let input = slim(&schema_for_type::<P>(), true);
-    let output = slim(&schema_for_output::<O>(), false);
+    let input = schema::input(&schema_for_type::<P>());
+    let output = schema::output(&schema_for_output::<O>());
     Tool::new(name, description, input).with_raw_output_schema(output).annotate(hints.open_world(false))
-}
-
-/// A schema without what costs a model tokens and tells it nothing: titles, formats of integers, null beside a type
-/// (absent fields are absent), and for outputs, which nobody has to write, descriptions.
-fn slim(schema: &JsonObject, descriptions: bool) -> Arc<JsonObject> {
-    let mut value = Value::Object(schema.clone());
-    prune(&mut value, descriptions, false);
-    match value {
-        Value::Object(object) => Arc::new(object),
-        _ => unreachable!("an object stays an object"),
-    }
-}
-
-fn prune(value: &mut Value, descriptions: bool, names: bool) {
-    match value {
-        Value::Object(object) => {
-            // Below `properties` the keys are names of fields, not words of JSON Schema.
-            if !names {
-                for word in ["$schema", "title", "format", "minimum", "maximum", "default"] {
-                    object.remove(word);
-                }
-                if !descriptions {
-                    object.remove("description");
-                }
-                if let Some(Value::Array(types)) = object.get("type")
-                    && let [single, Value::String(null)] = types.as_slice()
-                    && null == "null"
-                {
-                    let single = single.clone();
-                    object.insert("type".into(), single);
-                }
-                name_variants(object);
-            }
-            for (key, inner) in object {
-                prune(inner, descriptions, !names && (key == "properties" || key == "$defs"));
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| prune(item, descriptions, false)),
-        _ => {}
-    }
-}
-
-/// Turns `oneOf: [{const: "a"}, {const: "b"}]` into `enum: ["a", "b"]`.
-fn name_variants(object: &mut JsonObject) {
-    let names: Option<Vec<Value>> = match object.get("oneOf").or_else(|| object.get("anyOf")) {
-        Some(Value::Array(variants)) => variants
-            .iter()
-            .filter(|variant| variant.get("type") != Some(&Value::from("null")))
-            .map(|variant| variant.get("const").cloned())
-            .collect(),
-        _ => None,
-    };
-    if let Some(names) = names {
-        object.remove("oneOf");
-        object.remove("anyOf");
-        object.insert("type".into(), "string".into());
-        object.insert("enum".into(), names.into());
-    }
 }
 
 /// Reads arguments; the error names the path of the field.
@@ -130,7 +71,7 @@ fn answer(output: &impl serde::Serialize, text: String) -> Answer {
 }
 
 /// One memory in a few lines.
-fn describe(memory: &MemoryView) -> String {
+pub(super) fn describe(memory: &MemoryView) -> String {
     // Fractions of a second tell a model nothing.
     let at = memory.occurred_at.split(['.', 'Z']).next().unwrap_or_default();
     let mut head = format!("[{} {}] {at}Z", memory.kind, memory.id);

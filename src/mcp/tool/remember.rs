@@ -13,9 +13,9 @@ impl MemoryTool for Remember {
     fn definition(&self) -> Tool {
         define::<RememberParams, RememberOutput>(
             "remember",
-            "Store memories, one or many, all or none. Call it when something is worth knowing in a later conversation. \
-             What is already stored comes back with its id.",
-            ToolAnnotations::new().read_only(false).destructive(false).idempotent(true),
+            "Store memories, one or many, all or none: whatever is worth knowing in a later conversation. What is already \
+             stored comes back with its id.",
+            ToolAnnotations::new().destructive(false).idempotent(true),
         )
     }
 

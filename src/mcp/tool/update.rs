@@ -15,7 +15,7 @@ impl MemoryTool for Update {
             "update",
             "Correct a memory, or say whether it helped. History keeps what was. When a fact changed in the world, \
              remember the new one with supersedes instead.",
-            ToolAnnotations::new().read_only(false).destructive(false).idempotent(false),
+            ToolAnnotations::new().destructive(false),
         )
     }
 

@@ -7,6 +7,7 @@
 
 mod attempt;
 mod change;
+mod completion;
 mod fault;
 mod migration;
 mod pool;

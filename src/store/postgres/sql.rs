@@ -429,6 +429,16 @@ pub(super) const COUNTS: &str = "SELECT m.kind, count(*) FILTER (WHERE m.deleted
 /// Memories that wait for an embedding.
 pub(super) const BACKLOG: &str = "SELECT count(*) FROM index_job j \
     WHERE j.project_id = ANY (ARRAY(SELECT id FROM project WHERE name = ANY ($1)))";
+/// Tags among the newest memories ($2) of each project that begin with a text ($3), the most used first.
+pub(super) const COMPLETE_TAGS: &str = "SELECT t.tag FROM project p CROSS JOIN LATERAL (\
+        SELECT m.tags FROM memory m WHERE m.project_id = p.id AND m.deleted_at IS NULL ORDER BY m.seq DESC LIMIT $2\
+    ) n CROSS JOIN LATERAL unnest(n.tags) AS t (tag) WHERE p.name = ANY ($1) AND starts_with(t.tag, $3) \
+    GROUP BY t.tag ORDER BY count(*) DESC, t.tag LIMIT $4";
+/// Ids among them whose digits begin with a text ($3), the newest first.
+pub(super) const COMPLETE_IDS: &str = "SELECT n.id FROM project p CROSS JOIN LATERAL (\
+        SELECT m.seq, m.id FROM memory m WHERE m.project_id = p.id AND m.deleted_at IS NULL \
+        ORDER BY m.seq DESC LIMIT $2\
+    ) n WHERE p.name = ANY ($1) AND starts_with(replace(n.id::text, '-', ''), $3) ORDER BY n.seq DESC LIMIT $4";
 /// What the database is.
 pub(super) const INFO: &str = "SELECT current_setting('server_version') AS version, \
     current_database()::text AS database, (SELECT max(version) FROM schema_migration) AS schema_version, \
@@ -437,6 +447,8 @@ pub(super) const INFO: &str = "SELECT current_setting('server_version') AS versi
 /// All of the above, with a name each.
 pub(super) const ALL: &[(&str, &str)] = &[
     ("SESSION", SESSION),
+    ("COMPLETE_TAGS", COMPLETE_TAGS),
+    ("COMPLETE_IDS", COMPLETE_IDS),
     ("SERVER", SERVER),
     ("TRY_LOCK", TRY_LOCK),
     ("UNLOCK", UNLOCK),

@@ -6,6 +6,7 @@
 
 mod cache;
 mod change;
+mod completion;
 mod error;
 mod group;
 mod lock;

@@ -138,6 +138,15 @@ named! {
          AND superseded_by IS NOT NULL AND deleted_at IS NULL), \
         (SELECT count(*) FROM index_job WHERE project IN (SELECT value FROM json_each($1)))";
 
+    /// Tags among the newest memories ($2) of a project ($1) that begin with a text ($3), with their uses.
+    COMPLETE_TAGS = "SELECT t.value, count(*) FROM (SELECT m.tags FROM memory m WHERE m.project = $1 \
+        AND m.deleted_at IS NULL ORDER BY m.seq DESC LIMIT $2) n, json_each(n.tags) t \
+        WHERE substr(t.value, 1, length($3)) = $3 GROUP BY t.value";
+    /// Ids among them whose digits begin with a text ($3).
+    COMPLETE_IDS = "SELECT n.seq, n.id FROM (SELECT m.seq, m.id FROM memory m WHERE m.project = $1 \
+        AND m.deleted_at IS NULL ORDER BY m.seq DESC LIMIT $2) n \
+        WHERE substr(lower(hex(n.id)), 1, length($3)) = $3 ORDER BY n.seq DESC LIMIT $4";
+
     /// Corpus of the projects ($1), and memories that contain each of the terms ($2: JSON of `project:term`).
     CORPUS_STATS = "SELECT NULL, sum(documents), sum(total_length) FROM project \
          WHERE id IN (SELECT value FROM json_each($1)) \

@@ -20,6 +20,7 @@ use cognitive_memory_mcp::store::{Candidate, ForgetMode, LexicalQuery, Remember,
 use uuid::Uuid;
 
 pub(crate) mod change;
+pub(crate) mod completion;
 pub(crate) mod crowd;
 pub(crate) mod filter;
 pub(crate) mod model;
@@ -50,6 +51,8 @@ macro_rules! contract_tests {
                 change::a_turn_stored_anew_bars_the_old_one,
                 change::recall_is_noted,
                 change::counts_tell_what_is_there,
+                completion::ids_come_by_prefix,
+                completion::tags_come_by_prefix_and_use,
                 crowd::many_tasks_lose_nothing,
                 crowd::equal_memories_from_many_tasks_become_one,
                 crowd::callers_who_go_away_harm_nobody,
