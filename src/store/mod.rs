@@ -15,8 +15,13 @@ use crate::domain::lexical::{CorpusStats, WeightedTerm};
 use crate::domain::memory::{History, Memory, NewMemory, Patch};
 use crate::domain::{Filter, Scope};
 
+pub mod focus;
+pub mod graph;
 pub mod postgres;
 pub mod sqlite;
+
+pub use focus::FocusStore;
+pub use graph::GraphStore;
 
 /// Result of a store method.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -227,7 +232,7 @@ pub struct DatabaseInfo {
 
 /// A database of memories. Every method is atomic, bounded in time, and may be called from many tasks at once.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: GraphStore + FocusStore + Send + Sync + 'static {
     /// Brings the schema up to date, under a lock, and checks that this binary can work with the database. Called at
     /// start and again until it succeeds; before that every other method answers [`StoreError::Unavailable`].
     ///

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use cognitive_memory_mcp::domain::lexical::{POSTING_BUDGET, select_terms};
 use cognitive_memory_mcp::domain::memory::{Patch, content_hash};
-use cognitive_memory_mcp::domain::{Analyzer, Change, Filter, Kind, Language, NewMemory, Scope};
+use cognitive_memory_mcp::domain::{Analyzer, Change, Filter, Kind, Language, Links, NewMemory, Scope};
 use cognitive_memory_mcp::store::postgres::PostgresStore;
 use cognitive_memory_mcp::store::{
     Candidate, ForgetMode, Idempotency, LexicalQuery, Remember, Remembered, Store, StoreError, Update,
@@ -54,6 +54,7 @@ fn note(content: impl Into<String>) -> NewMemory {
         episode: None,
         sources: Vec::new(),
         supersedes: Vec::new(),
+        links: Links::default(),
     }
 }
 

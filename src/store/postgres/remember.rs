@@ -11,9 +11,9 @@ use uuid::Uuid;
 use super::attempt::{LIMIT, begin, commit};
 use super::fault::{self, Fault};
 use super::row::{MemoryRow, PreviousRow, RememberRow};
-use super::{change, sql};
+use super::{change, graph, sql};
 use crate::domain::memory::{Change, Kind, NewMemory, content_hash, indexed_text};
-use crate::domain::{Analyzer, Invalid, Scope};
+use crate::domain::{Analyzer, Invalid, Links, Scope};
 use crate::store::{Idempotency, Remember, Remembered, Result, StoreError};
 
 /// Batches with more postings get a transaction with more time.
@@ -51,6 +51,7 @@ pub(super) struct Batch {
     frequencies: Vec<i32>,
     sources: Vec<Vec<Uuid>>,
     supersedes: Vec<Vec<Uuid>>,
+    links: Vec<Links>,
     /// A turn that the batch itself holds with two texts: session, turn, place of the first.
     torn_turn: Option<(String, i64, usize)>,
 }
@@ -91,6 +92,7 @@ impl Batch {
             frequencies: Vec::new(),
             sources: Vec::with_capacity(count),
             supersedes: Vec::with_capacity(count),
+            links: Vec::with_capacity(count),
             torn_turn: None,
         };
         let mut seen: HashMap<Sameness, i32> = HashMap::new();
@@ -115,6 +117,8 @@ impl Batch {
                     // What the equal item asked for beside its text still holds.
                     extend_new(&mut batch.sources[at], item.sources);
                     extend_new(&mut batch.supersedes[at], item.supersedes);
+                    batch.links[at].entities.extend(item.links.entities);
+                    batch.links[at].relations.extend(item.links.relations);
                     continue;
                 }
                 // What has expired already stands for nothing.
@@ -155,6 +159,7 @@ impl Batch {
             extend_new(&mut supersedes, item.supersedes);
             batch.sources.push(sources);
             batch.supersedes.push(supersedes);
+            batch.links.push(item.links);
         }
         Ok(batch)
     }
@@ -173,6 +178,7 @@ impl Batch {
             && self.torn_turn.is_none()
             && self.sources.iter().all(Vec::is_empty)
             && self.supersedes.iter().all(Vec::is_empty)
+            && self.links.iter().all(Links::is_empty)
     }
 
     fn replay(&self, previous: PreviousRow) -> Result<Vec<Remembered>, Fault> {
@@ -265,6 +271,9 @@ async fn in_steps(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -
         }
         add_sources(&mut transaction, scope, batch, placed).await?;
         redirect(&mut transaction, scope, batch, placed).await?;
+        let ids = placed.iter().zip(&batch.ids).map(|(old, new)| old.unwrap_or(*new));
+        let linked: Vec<(Uuid, &Links)> = ids.zip(&batch.links).collect();
+        graph::remember(&mut transaction, scope, &linked, batch.now).await?;
     }
     commit(transaction).await?;
     Ok(stored)

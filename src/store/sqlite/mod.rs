@@ -7,6 +7,10 @@
 mod cache;
 mod change;
 mod error;
+mod focus;
+mod focus_sql;
+mod graph;
+mod graph_sql;
 mod group;
 mod lock;
 mod read;
