@@ -10,6 +10,7 @@ pub mod focus;
 pub mod graph;
 pub mod lexical;
 pub mod memory;
+pub mod name;
 pub mod scope;
 pub mod stop_words;
 pub mod text;

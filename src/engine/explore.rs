@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::graph_view::{EntityView, RelationView};
-use super::link::{accept_name, accept_type};
+use super::link::{accept_name, accept_type, bare, list_schema, optional};
 use super::{Call, Engine, EngineError};
 use crate::domain::graph::{Entity, Relation, name_key};
 use crate::domain::validate::{self, Invalid};
@@ -39,30 +39,31 @@ const MAX_RELATIONS: usize = 2_000;
 /// What to look at.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(transform = bare)]
 pub struct ExploreParams {
     #[expect(missing_docs, reason = "says itself")]
     pub mode: ExploreMode,
-    /// Start; for list a prefix.
+    /// Start; list: prefix
     pub name: Option<String>,
-    /// End of the path.
+    #[expect(missing_docs, reason = "says itself")]
     pub to: Option<String>,
-    /// Of the relations; for list of the entities.
+    /// Of relations; list: of entities
     #[serde(rename = "type")]
     pub kind: Option<String>,
-    /// neighbours: 1 to 5, default 1. path: up to 10.
+    /// neighbours 1-5; path 1-10
     pub depth: Option<u32>,
-    /// Entities, up to 500, default 50.
+    #[expect(missing_docs, reason = "says itself")]
     pub limit: Option<usize>,
-    /// What held then; default now.
+    /// Default now
     pub as_of: Option<String>,
-    /// list: the last name of the page before.
+    /// list: last name seen
     pub after: Option<String>,
 }
 
 /// What to do with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[schemars(inline)]
+#[schemars(inline, transform = bare)]
 pub enum ExploreMode {
     /// Around an entity, breadth first.
     #[default]
@@ -77,10 +78,13 @@ pub enum ExploreMode {
 
 /// What there is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[schemars(transform = optional)]
 pub struct ExploreOutput {
     /// Nearest first; on a path in its order.
+    #[schemars(schema_with = "list_schema")]
     pub entities: Vec<EntityView>,
     /// Between them.
+    #[schemars(schema_with = "list_schema")]
     pub relations: Vec<RelationView>,
     /// There is more than this.
     pub partial: bool,

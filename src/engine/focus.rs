@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::link::{bare, list_schema, optional};
 use super::view::timestamp;
 use super::{Call, Engine, EngineError, RememberItem, RememberParams};
 use crate::domain::cursor::{self, Position};
@@ -18,32 +19,25 @@ const DROPPED: &str = "dropped";
 
 /// What to do.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(transform = bare)]
 pub struct FocusParams {
     #[expect(missing_docs, reason = "says itself")]
     pub action: FocusAction,
-    #[serde(default)]
     #[expect(missing_docs, reason = "says itself")]
     pub session: Option<String>,
-    #[serde(default)]
     #[expect(missing_docs, reason = "says itself")]
     pub content: Option<String>,
-    /// 0 to 1; above 0.8 it stays longest.
-    #[serde(default)]
+    /// 0 to 1; above 0.8 stays longest
     pub importance: Option<f64>,
-    /// For touch, drop, promote.
-    #[serde(default)]
+    #[expect(missing_docs, reason = "says itself")]
     pub id: Option<String>,
-    /// For drop.
-    #[serde(default)]
+    #[expect(missing_docs, reason = "says itself")]
     pub reason: Option<String>,
-    /// promote: into a memory.
-    #[serde(default)]
+    /// promote: into a memory
     pub memory: bool,
-    /// list: the archive.
-    #[serde(default)]
+    /// list: the archive
     pub archived: bool,
-    #[serde(default)]
     #[expect(missing_docs, reason = "says itself")]
     pub cursor: Option<String>,
 }
@@ -51,7 +45,7 @@ pub struct FocusParams {
 /// What to do with the working memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[schemars(inline)]
+#[schemars(inline, transform = bare)]
 pub enum FocusAction {
     /// Have something in mind.
     Add,
@@ -68,8 +62,10 @@ pub enum FocusAction {
 
 /// What is in mind now.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[schemars(transform = optional)]
 pub struct FocusOutput {
     /// Most recently touched first; the item that was changed.
+    #[schemars(schema_with = "list_schema")]
     pub items: Vec<FocusView>,
     /// What had to make room, now in the archive.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -186,7 +182,7 @@ impl Engine {
                 let view = FocusView::archived(call.database(dropped).await?);
                 Ok(FocusOutput { items: vec![view], ..FocusOutput::default() })
             }
-            FocusAction::Promote if params.memory => self.into_memory(call, session, item_id(&params)?).await,
+            FocusAction::Promote if params.memory => self.become_memory(call, session, item_id(&params)?).await,
             FocusAction::Promote => {
                 let restored =
                     self.store.focus_restore(&call.scope, session, item_id(&params)?, self.focus_capacity, now);
@@ -214,7 +210,7 @@ impl Engine {
     }
 
     /// The memory comes first: an interruption leaves the item where it is, and doing it again finds the same memory.
-    async fn into_memory(&self, call: &Call, session: &str, id: Uuid) -> Result<FocusOutput, EngineError> {
+    async fn become_memory(&self, call: &Call, session: &str, id: Uuid) -> Result<FocusOutput, EngineError> {
         let item = match call.database(self.store.focus_get(&call.scope, session, id)).await? {
             Place::Focus(item) => item,
             Place::Archive(archived) => archived.item,

@@ -10,38 +10,41 @@ use crate::domain::Links;
 use crate::domain::graph::{NewEntity, NewRelation, Unlink, name_key, type_key};
 use crate::domain::validate::{self, Invalid};
 
-/// What to link.
+/// What to link, up to 1,000 of both together. Missing ends of relations are made.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(transform = bare)]
 pub struct LinkParams {
-    /// Up to 1000 with relations.
+    #[expect(missing_docs, reason = "says itself")]
     pub entities: Vec<EntityItem>,
-    /// Missing ends are made.
+    #[expect(missing_docs, reason = "says itself")]
     pub relations: Vec<RelationItem>,
 }
 
 /// An entity.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(inline)]
+#[schemars(inline, transform = bare)]
 pub struct EntityItem {
     #[expect(missing_docs, reason = "says itself")]
     pub name: String,
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     #[expect(missing_docs, reason = "says itself")]
     pub kind: Option<String>,
-    /// Merged; null removes.
+    // Merged; null removes.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[expect(missing_docs, reason = "says itself")]
+    #[schemars(schema_with = "object_schema")]
     pub properties: Map<String, Value>,
-    /// With its relations.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[expect(missing_docs, reason = "says itself")]
     pub erase: bool,
 }
 
 /// A relation.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(inline)]
+#[schemars(inline, transform = bare)]
 pub struct RelationItem {
     #[expect(missing_docs, reason = "says itself")]
     pub from: String,
@@ -50,11 +53,12 @@ pub struct RelationItem {
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     #[expect(missing_docs, reason = "says itself")]
     pub kind: Option<String>,
-    /// 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[expect(missing_docs, reason = "says itself")]
     pub weight: Option<f64>,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[expect(missing_docs, reason = "says itself")]
+    #[schemars(schema_with = "object_schema")]
     pub properties: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[expect(missing_docs, reason = "says itself")]
@@ -62,15 +66,16 @@ pub struct RelationItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[expect(missing_docs, reason = "says itself")]
     pub valid_to: Option<String>,
-    /// end: held until valid_to or now.
+    // At valid_to or now, or as if it had never been.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[expect(missing_docs, reason = "says itself")]
+    #[schemars(schema_with = "unlink_schema")]
     pub unlink: Option<UnlinkMode>,
 }
 
 /// How a relation ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[schemars(inline)]
 pub enum UnlinkMode {
     /// It held until a time.
     End,
@@ -101,9 +106,33 @@ impl From<MentionItem> for Value {
     }
 }
 
+/// Takes out of the schema of an object what costs a model tokens; unknown fields are refused all the same, by name.
+pub(super) fn bare(schema: &mut Schema) {
+    schema.remove("additionalProperties");
+    schema.remove("description");
+}
+
+/// Takes out of the schema of an answer which fields are always there.
+pub(super) fn optional(schema: &mut Schema) {
+    schema.remove("required");
+}
+
+fn object_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object" })
+}
+
+fn unlink_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ["end", "erase"] })
+}
+
 /// A list whose entries another tool describes: the schema is read by a model in every conversation.
 pub(super) fn names_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "array", "items": { "type": ["string", "object"] } })
+}
+
+/// A list whose entries are not described.
+pub(super) fn list_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "array" })
 }
 
 /// The same for entries that are always objects.
@@ -113,12 +142,15 @@ pub(super) fn objects_schema(_: &mut SchemaGenerator) -> Schema {
 
 /// What became of it.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(transform = optional)]
 pub struct LinkOutput {
     /// New entities and relations.
     pub created: usize,
     /// Changed entities and relations, ended ones included.
+    #[schemars(skip)]
     pub changed: usize,
     /// Removed entities and relations.
+    #[schemars(skip)]
     pub erased: usize,
     /// Spellings that mean a known entity.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -13,7 +13,7 @@ impl MemoryTool for Focus {
     fn definition(&self) -> Tool {
         define::<FocusParams, FocusOutput>(
             "focus",
-            "Working memory of a session: the few things to keep in mind now. Promote brings back from the archive.",
+            "A session's working memory: the few things to keep in mind now. Promote brings back what was archived.",
             ToolAnnotations::new().read_only(false).destructive(false),
         )
     }

@@ -13,7 +13,8 @@ impl MemoryTool for Link {
     fn definition(&self) -> Tool {
         define::<LinkParams, LinkOutput>(
             "link",
-            "Merge entities and relations into the graph, or unlink them.",
+            "Merge entities and relations into the graph; null removes a property. unlink ends a relation at valid_to \
+             or now, or erases it.",
             ToolAnnotations::new().read_only(false).destructive(true).idempotent(true),
         )
     }

@@ -84,7 +84,6 @@ impl PostgresStore {
     }
 
     /// Every SQL statement with its name, for tests.
-    #[must_use]
     pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
         sql::ALL.iter().chain(graph_sql::ALL).chain(focus_sql::ALL)
     }

@@ -225,7 +225,7 @@ pub(crate) async fn the_strongest_relations_come_first(store: Arc<dyn Store>) {
     let scope = scope();
     let spoke = |n: u32| NewRelation {
         weight: Some(f64::from(n) / 100.0),
-        ..if n % 2 == 0 {
+        ..if n.is_multiple_of(2) {
             relation("hub", "turns", &format!("rim {n}"))
         } else {
             relation(&format!("rim {n}"), "holds", "hub")
