@@ -36,7 +36,7 @@ async def test_hints_say_what_a_tool_may_do(memory):
     hints = {tool.name: tool.annotations for tool in (await memory.client.list_tools()).tools}
     assert {name for name, hint in hints.items() if hint.read_only_hint} == {"recall", "get", "explore", "status"}
     assert {name for name, hint in hints.items() if hint.destructive_hint} == {"forget", "link"}
-    assert {name for name, hint in hints.items() if hint.idempotent_hint} == {"remember", "forget", "link"}
+    assert {name for name, hint in hints.items() if hint.idempotent_hint} == {"remember", "forget"}
     assert not any(hint.open_world_hint for hint in hints.values())
 
 

@@ -13,7 +13,7 @@ impl MemoryTool for Focus {
     fn definition(&self) -> Tool {
         define::<FocusParams, FocusOutput>(
             "focus",
-            "A session's working memory: the few things to keep in mind now. Promote brings back what was archived.",
+            "A session's working memory: what to keep in mind now. promote brings back what was archived.",
             ToolAnnotations::new().read_only(false).destructive(false),
         )
     }

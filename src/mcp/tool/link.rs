@@ -15,7 +15,7 @@ impl MemoryTool for Link {
             "link",
             "Merge entities and relations into the graph; null removes a property. unlink ends a relation at valid_to \
              or now, or erases it.",
-            ToolAnnotations::new().read_only(false).destructive(true).idempotent(true),
+            ToolAnnotations::new().read_only(false).destructive(true),
         )
     }
 
