@@ -54,7 +54,9 @@ pub(super) fn start(
     switches: &Switches,
 ) -> Result<Service, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let engine = Arc::new(Engine::new(Arc::clone(&local.store), Arc::clone(&local.analyzer), Arc::clone(&clock)));
+    let engine = Engine::new(Arc::clone(&local.store), Arc::clone(&local.analyzer), Arc::clone(&clock))
+        .with_focus_capacity(settings.focus_capacity);
+    let engine = Arc::new(engine);
     let parts = http::Parts {
         server: MemoryServer::new(Arc::clone(&engine), settings.http.request_timeout),
         gate,

@@ -485,6 +485,7 @@ impl<'a> Reader<'a> {
         let database = self.database(environment, &data_dir);
         let database_pool = u32::try_from(self.number(&table::DATABASE_POOL)).unwrap_or(u32::MAX);
         let language = self.choice(&table::LANGUAGE, table::LANGUAGES);
+        let focus_capacity = usize::try_from(self.number(&table::FOCUS_CAPACITY)).unwrap_or(usize::MAX);
         let log = self.log();
         let settings = Settings {
             environment: environment?,
@@ -496,6 +497,7 @@ impl<'a> Reader<'a> {
             database: database?,
             database_pool,
             language: language?,
+            focus_capacity,
             log: log?,
         };
         self.problems.is_empty().then_some(settings)

@@ -31,6 +31,8 @@ pub struct Settings {
     pub database_pool: u32,
     /// Stemmer language, one of [`LANGUAGES`](super::LANGUAGES).
     pub language: &'static str,
+    /// Items which the working memory of a session holds.
+    pub focus_capacity: usize,
     /// What is logged, and where to.
     pub log: Log,
 }

@@ -26,6 +26,8 @@ pub struct CorpusStats {
     pub total_length: u64,
     /// Memories that contain each term asked for, in the order asked; at most [`MAX_DOCUMENT_FREQUENCY`].
     pub document_frequencies: Vec<u64>,
+    /// Whether there are entities which a query could name.
+    pub has_entities: bool,
 }
 
 impl CorpusStats {
@@ -76,7 +78,7 @@ mod tests {
     use super::*;
 
     fn stats(document_frequencies: Vec<u64>) -> CorpusStats {
-        CorpusStats { documents: 100, total_length: 1_000, document_frequencies }
+        CorpusStats { documents: 100, total_length: 1_000, document_frequencies, has_entities: false }
     }
 
     fn names(terms: &[&str]) -> Vec<String> {

@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
+use super::graph::Links;
+
 /// What a memory is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -99,6 +101,8 @@ pub struct NewMemory {
     pub sources: Vec<Uuid>,
     /// Ids it replaces, which must exist in the project and not be superseded yet.
     pub supersedes: Vec<Uuid>,
+    /// Entities that it mentions, and relations between any that it tells of.
+    pub links: Links,
 }
 
 /// A stored memory.
@@ -234,7 +238,7 @@ impl Patch {
 }
 
 /// JSON merge patch (RFC 7396) on objects.
-fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
+pub(super) fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
     for (key, value) in patch {
         match value {
             Value::Null => {

@@ -14,8 +14,13 @@ use crate::domain::{Analyzer, Clock, Invalid, Scope};
 use crate::store::{Store, StoreError};
 
 mod completion;
+mod explore;
+mod focus;
 mod forget;
 mod get;
+mod graph_view;
+mod link;
+mod named;
 mod recall;
 mod recall_note;
 mod remember;
@@ -25,8 +30,12 @@ mod update;
 mod view;
 
 pub use completion::Completable;
+pub use explore::{EntityDetail, ExploreMode, ExploreOutput, ExploreParams};
+pub use focus::{FocusAction, FocusOutput, FocusParams, FocusView};
 pub use forget::{ForgetOutput, ForgetParams, Mode};
 pub use get::{GetOutput, GetParams, HistoryView};
+pub use graph_view::{EntityView, RelationView};
+pub use link::{EntityItem, LinkOutput, LinkParams, MentionItem, RelationItem, UnlinkMode};
 pub use recall::{Hit, RecallOutput, RecallParams, Why};
 pub use recall_note::RecallNotes;
 pub use remember::{Indexed, RememberItem, RememberOutput, RememberParams, StoredView};
@@ -41,6 +50,7 @@ pub struct Engine {
     analyzer: Arc<Analyzer>,
     clock: Arc<dyn Clock>,
     notes: RecallNotes,
+    focus_capacity: usize,
 }
 
 impl std::fmt::Debug for Engine {
@@ -53,7 +63,15 @@ impl Engine {
     /// An engine on a store whose lexical index uses `analyzer`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, analyzer: Arc<Analyzer>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, analyzer, clock, notes: RecallNotes::default() }
+        let focus_capacity = crate::domain::focus::DEFAULT_CAPACITY;
+        Self { store, analyzer, clock, notes: RecallNotes::default(), focus_capacity }
+    }
+
+    /// The same with another capacity of the working memory.
+    #[must_use]
+    pub fn with_focus_capacity(mut self, capacity: usize) -> Self {
+        self.focus_capacity = capacity;
+        self
     }
 
     /// What recall returned since the last flush.
@@ -107,7 +125,9 @@ impl EngineError {
     pub fn advice(&self) -> &'static str {
         match self.code() {
             "invalid_argument" => "Correct the argument and call again; nothing was stored.",
-            "not_found" => "Find the id with recall, or with get and include_deleted; nothing was changed.",
+            "not_found" => {
+                "Find the id with recall, with get and include_deleted, or with focus list; nothing was changed."
+            }
             "version_conflict" => "Read the memory again with get, then repeat the update with the version it has now.",
             "idempotency_conflict" => "Use a new idempotency_key for new content; nothing was stored.",
             "turn_exists" => "Use the next free turn number, or update the stored turn; nothing was stored.",

@@ -6,13 +6,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::named::{self, Fed};
 use super::{Call, Engine, EngineError, MemoryView};
 use crate::domain::cursor::{self, Position};
+use crate::domain::graph::names_in;
 use crate::domain::lexical::{POSTING_BUDGET, select_terms};
 use crate::domain::memory::{Kind, content_hash};
 use crate::domain::validate::{self, Invalid};
 use crate::domain::{Filter, Memory};
-use crate::store::{Candidate, LexicalQuery};
+use crate::store::LexicalQuery;
+use crate::store::graph::Named;
 
 /// Hits of a recall that names no limit.
 const DEFAULT_LIMIT: usize = 10;
@@ -98,10 +101,19 @@ pub struct Why {
     /// The text is the query itself.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exact: bool,
+    /// Entities named in the query that it mentions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub entities: Vec<String>,
+    /// What it gained by them, at most a quarter of the best score.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub entity_bonus: Option<f64>,
 }
 
 impl Engine {
-    /// Finds memories by words, or lists the newest. At most three statements.
+    /// Finds memories by words, or lists the newest. At most three statements, and one more where the projects have
+    /// entities.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for limits, times, tags and cursors that cannot be.
@@ -150,30 +162,33 @@ impl Engine {
             terms.truncate(MAX_QUERY_TERMS);
         }
         let stats = call.database(self.store.corpus_stats(&call.scope, &terms)).await?;
+        let named = self.named(call, query, &request.filter, stats.has_entities).await?;
         let lexical = LexicalQuery {
             terms: select_terms(&terms, &stats, POSTING_BUDGET),
             average_length: stats.average_length(),
             exact: content_hash(query),
             filter: request.filter.clone(),
-            limit: wanted + 1,
+            limit: if named.memories.is_empty() { wanted + 1 } else { (wanted + 1).max(named::DEPTH) },
         };
         let candidates = call.database(self.store.search_lexical(&call.scope, &lexical)).await?;
+        let candidates = named::feed(candidates, named);
         let more = candidates.len() > wanted && wanted < MAX_RANKED;
-        let page: Vec<(usize, Candidate)> =
-            candidates.into_iter().enumerate().skip(offset).take(request.limit).collect();
-        let ids: Vec<Uuid> = page.iter().map(|(_, candidate)| candidate.id).collect();
+        let page: Vec<(usize, Fed)> = candidates.into_iter().enumerate().skip(offset).take(request.limit).collect();
+        let ids: Vec<Uuid> = page.iter().map(|(_, fed)| fed.candidate.id).collect();
         let memories = call.database(self.store.get(&call.scope, &ids, false)).await?;
         call.count_rows(memories.len());
         let mut by_id: HashMap<Uuid, Memory> = memories.into_iter().map(|memory| (memory.id, memory)).collect();
         // Whatever was deleted between the two statements is left out.
         let hits: Vec<(Memory, Option<Why>)> = page
             .into_iter()
-            .filter_map(|(index, candidate)| {
+            .filter_map(|(index, Fed { candidate, bonus, entities })| {
                 let why = Why {
                     rank: index + 1,
                     score: round(candidate.score),
                     terms: candidate.terms,
                     exact: candidate.exact,
+                    entity_bonus: (!entities.is_empty()).then(|| round(bonus)),
+                    entities,
                 };
                 by_id.remove(&candidate.id).map(|memory| (memory, Some(why)))
             })
@@ -183,6 +198,15 @@ impl Engine {
         let next = if all_fit { wanted } else { offset + page.len() };
         let next_cursor = (more || !all_fit).then(|| cursor::encode(Position::Offset(next), request.question.clone()));
         Ok(RecallOutput { hits: page, next_cursor, notes: Vec::new() })
+    }
+
+    /// Memories that mention entities named in the query.
+    async fn named(&self, call: &Call, query: &str, filter: &Filter, any: bool) -> Result<Named, EngineError> {
+        let names = if any { names_in(query) } else { Vec::new() };
+        if names.is_empty() {
+            return Ok(Named::default());
+        }
+        Ok(call.database(self.store.named(&call.scope, &names, filter, named::DEPTH)).await?)
     }
 
     /// An empty answer says why it is empty.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use super::link::{MentionItem, RelationItem, accept_mentions, names_schema, objects_schema};
 use super::{Call, Engine, EngineError, parse_ids};
 use crate::domain::memory::{Episode, Kind, NewMemory};
 use crate::domain::validate::{self, Invalid};
@@ -75,6 +76,14 @@ pub struct RememberItem {
     /// Ids it replaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub supersedes: Vec<String>,
+    /// Mentioned: names, or {name, type}.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "names_schema")]
+    pub entities: Vec<MentionItem>,
+    /// Told of, as for link.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "objects_schema")]
+    pub relations: Vec<RelationItem>,
 }
 
 /// What was stored.
@@ -188,6 +197,7 @@ impl Engine {
             episode,
             sources: parse_ids("sources", &item.sources)?,
             supersedes: parse_ids("supersedes", &item.supersedes)?,
+            links: accept_mentions(item.entities, item.relations)?,
         })
     }
 }

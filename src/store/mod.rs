@@ -15,11 +15,15 @@ use crate::domain::lexical::{CorpusStats, WeightedTerm};
 use crate::domain::memory::{History, Memory, NewMemory, Patch};
 use crate::domain::{Filter, Scope};
 
-use self::completion::CompletionStore;
-
 pub mod completion;
+pub mod focus;
+pub mod graph;
 pub mod postgres;
 pub mod sqlite;
+
+pub use completion::CompletionStore;
+pub use focus::FocusStore;
+pub use graph::GraphStore;
 
 /// Result of a store method.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -230,7 +234,7 @@ pub struct DatabaseInfo {
 
 /// A database of memories. Every method is atomic, bounded in time, and may be called from many tasks at once.
 #[async_trait]
-pub trait Store: CompletionStore + Send + Sync + 'static {
+pub trait Store: CompletionStore + FocusStore + GraphStore + Send + Sync + 'static {
     /// Brings the schema up to date, under a lock, and checks that this binary can work with the database. Called at
     /// start and again until it succeeds; before that every other method answers [`StoreError::Unavailable`].
     ///

@@ -11,8 +11,11 @@ use serde_json::Value;
 use super::error::ToolError;
 use crate::engine::{Call, Engine, MemoryView};
 
+mod explore;
+mod focus;
 mod forget;
 mod get;
+mod link;
 mod recall;
 mod remember;
 mod schema;
@@ -20,8 +23,17 @@ mod status;
 mod update;
 
 /// Every tool, in the order in which a model sees them.
-pub(super) const ALL: [&dyn MemoryTool; 6] =
-    [&remember::Remember, &recall::Recall, &get::Get, &update::Update, &forget::Forget, &status::Status];
+pub(super) const ALL: [&dyn MemoryTool; 9] = [
+    &remember::Remember,
+    &recall::Recall,
+    &get::Get,
+    &update::Update,
+    &forget::Forget,
+    &focus::Focus,
+    &link::Link,
+    &explore::Explore,
+    &status::Status,
+];
 
 /// An answer in both of its forms.
 pub(super) struct Answer {

@@ -9,6 +9,10 @@ mod attempt;
 mod change;
 mod completion;
 mod fault;
+mod focus;
+mod focus_sql;
+mod graph;
+mod graph_sql;
 mod migration;
 mod pool;
 mod remember;
@@ -81,9 +85,8 @@ impl PostgresStore {
     }
 
     /// Every SQL statement with its name, for tests.
-    #[must_use]
-    pub fn statements() -> &'static [(&'static str, &'static str)] {
-        sql::ALL
+    pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+        sql::ALL.iter().chain(graph_sql::ALL).chain(focus_sql::ALL)
     }
 
     fn attempts(&self, during: &'static str, effect: Effect) -> Result<Attempts<'_>> {
@@ -341,6 +344,7 @@ impl Store for PostgresStore {
                 documents: natural(row.try_get("documents")?),
                 total_length: natural(row.try_get("total_length")?),
                 document_frequencies: frequencies.into_iter().map(|n| natural(n).min(MAX_DOCUMENT_FREQUENCY)).collect(),
+                has_entities: row.try_get("has_entities")?,
             })
         })
     }
@@ -517,6 +521,16 @@ impl<'a> FilterColumns<'a> {
             .bind(filter.include_outdated)
             .bind(filter.now)
     }
+}
+
+/// Makes the scope's own project, where it is missing.
+async fn own_project(connection: &mut PgConnection, scope: &Scope) -> Result<(), Fault> {
+    let found: Option<i32> =
+        sqlx::query_scalar(sql::PROJECT).bind(scope.project()).fetch_optional(&mut *connection).await?;
+    if found.is_none() {
+        sqlx::query(sql::CREATE_PROJECT).bind(scope.project()).execute(connection).await?;
+    }
+    Ok(())
 }
 
 /// Counts are never negative.

@@ -11,9 +11,9 @@ use uuid::Uuid;
 use super::attempt::{LIMIT, begin, commit};
 use super::fault::{self, Fault};
 use super::row::{MemoryRow, PreviousRow, RememberRow};
-use super::{change, sql};
+use super::{change, graph, sql};
 use crate::domain::memory::{Change, Kind, NewMemory, content_hash, indexed_text};
-use crate::domain::{Analyzer, Invalid, Scope};
+use crate::domain::{Analyzer, Invalid, Links, Scope};
 use crate::store::{Idempotency, Remember, Remembered, Result, StoreError};
 
 /// Batches with more postings get a transaction with more time.
@@ -55,6 +55,7 @@ pub(super) struct Batch {
     all_sources: Vec<Uuid>,
     /// Index of a place and what it supersedes, in the order of the items.
     supersedes: Vec<(usize, Uuid)>,
+    links: Vec<Links>,
     /// The first item that takes the turn of an earlier one with another text, and the index of that one's place.
     torn_turn: Option<(usize, usize)>,
 }
@@ -96,6 +97,7 @@ impl Batch {
             sources: Vec::with_capacity(count),
             all_sources: Vec::new(),
             supersedes: Vec::new(),
+            links: Vec::with_capacity(count),
             torn_turn: None,
         };
         let mut seen: HashMap<Sameness, i32> = HashMap::new();
@@ -117,6 +119,8 @@ impl Batch {
                     }
                     batch.places.push(*first);
                     batch.supersedes.extend(item.supersedes.iter().map(|old| (at, *old)));
+                    batch.links[at].entities.extend(item.links.entities);
+                    batch.links[at].relations.extend(item.links.relations);
                     continue;
                 }
                 seen.insert(sameness, place);
@@ -151,6 +155,7 @@ impl Batch {
             batch.lessons.push(lesson);
             batch.sources.push(unique(item.sources));
             batch.supersedes.extend(item.supersedes.iter().map(|old| (index(place), *old)));
+            batch.links.push(item.links);
         }
         Ok(batch)
     }
@@ -165,7 +170,11 @@ impl Batch {
     }
 
     fn is_simple(&self) -> bool {
-        !self.large() && self.torn_turn.is_none() && self.all_sources.is_empty() && self.supersedes.is_empty()
+        !self.large()
+            && self.torn_turn.is_none()
+            && self.all_sources.is_empty()
+            && self.supersedes.is_empty()
+            && self.links.iter().all(Links::is_empty)
     }
 
     fn replay(&self, previous: PreviousRow) -> Result<Vec<Remembered>, Fault> {
@@ -250,6 +259,9 @@ async fn in_steps(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -
         refuse_two_successors(batch, placed, earlier)?;
         add_sources(&mut transaction, scope, batch, placed).await?;
         redirect(&mut transaction, scope, batch, placed).await?;
+        let ids = placed.iter().zip(&batch.ids).map(|(old, new)| old.unwrap_or(*new));
+        let linked: Vec<(Uuid, &Links)> = ids.zip(&batch.links).collect();
+        graph::remember(&mut transaction, scope, &linked, batch.now).await?;
     }
     commit(transaction).await?;
     Ok(stored)

@@ -33,6 +33,8 @@ macro_rules! filter {
     };
 }
 
+pub(super) use filter;
+
 /// A live memory that is not outdated at `$3`.
 macro_rules! current {
     () => {
@@ -122,6 +124,8 @@ pub(super) const REBUILD_READ: &str = "SELECT m.project_id, m.seq, m.content, m.
 pub(super) const REBUILD_LENGTHS: &str = "UPDATE memory m SET length = i.length \
     FROM unnest($1::int[], $2::bigint[], $3::int[]) AS i(project_id, seq, length) \
     WHERE m.project_id = i.project_id AND m.seq = i.seq AND m.length <> i.length";
+/// Whether a project is there.
+pub(super) const PROJECT: &str = "SELECT id FROM project WHERE name = $1";
 /// For projects that have no memory yet.
 pub(super) const CREATE_PROJECT: &str = "INSERT INTO project (name) VALUES ($1) ON CONFLICT (name) DO NOTHING";
 
@@ -318,6 +322,8 @@ pub(super) const PURGE: &str = "WITH gone AS (\
         DELETE FROM recall_stat r USING gone g WHERE r.project_id = g.project_id AND r.memory_seq = g.seq\
     ), unsourced AS (\
         DELETE FROM source s USING gone g WHERE s.source_id = g.id\
+    ), unfocused AS (\
+        DELETE FROM focus_archive f USING gone g WHERE f.memory_id = g.id\
     ) \
     SELECT count(*) FROM gone";
 
@@ -354,7 +360,8 @@ pub(super) const CORPUS_STATS: &str = "WITH here AS MATERIALIZED (\
                     ORDER BY x.memory_seq DESC LIMIT $3\
                 ) x\
             ) f)::bigint \
-        FROM unnest($2::text[]) WITH ORDINALITY AS q(term, n) ORDER BY q.n) AS frequencies";
+        FROM unnest($2::text[]) WITH ORDINALITY AS q(term, n) ORDER BY q.n) AS frequencies, \
+        EXISTS (SELECT FROM here JOIN entity e ON e.project_id = here.id) AS has_entities";
 
 /// BM25 by index-only scans of the postings. The best are checked against the filter one after the other until
 /// there are enough. Exact hits come first whatever their score.
@@ -465,6 +472,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("REBUILD_READ", REBUILD_READ),
     ("REBUILD_LENGTHS", REBUILD_LENGTHS),
     ("REBUILD_INDEX", REBUILD_INDEX),
+    ("PROJECT", PROJECT),
     ("CREATE_PROJECT", CREATE_PROJECT),
     ("REMEMBER", REMEMBER),
     ("RELEASE_CLAIMS", RELEASE_CLAIMS),

@@ -15,7 +15,7 @@ use crate::domain::{Filter, History, Memory, Scope};
 use crate::store::{Candidate, Counts, LexicalQuery, Result};
 
 /// A limit as SQLite takes it.
-fn limit(limit: usize) -> i64 {
+pub(super) fn limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
@@ -39,6 +39,7 @@ macro_rules! bind_filter {
             .bind($filter.now.timestamp_micros())
     }};
 }
+pub(super) use bind_filter;
 
 pub(super) async fn corpus_stats(open: &Open, scope: &Scope, terms: &[String]) -> Result<CorpusStats> {
     let (mut connection, projects) = open.reader(scope).await?;
@@ -64,6 +65,7 @@ pub(super) async fn corpus_stats(open: &Open, scope: &Scope, terms: &[String]) -
             Some(place) => counts[unknown[place]] = Some(count),
             None => {
                 stats.documents = count;
+                stats.has_entities = row.try_get(3).map_err(failed)?;
                 stats.total_length = row.try_get::<Option<i64>, _>(2).map_err(failed)?.map_or(0, i64::unsigned_abs);
             }
         }

@@ -148,9 +148,10 @@ named! {
         WHERE substr(lower(hex(n.id)), 1, length($3)) = $3 ORDER BY n.seq DESC LIMIT $4";
 
     /// Corpus of the projects ($1), and memories that contain each of the terms ($2: JSON of `project:term`).
-    CORPUS_STATS = "SELECT NULL, sum(documents), sum(total_length) FROM project \
+    CORPUS_STATS = "SELECT NULL, sum(documents), sum(total_length), \
+         EXISTS (SELECT 1 FROM entity WHERE project IN (SELECT value FROM json_each($1))) FROM project \
          WHERE id IN (SELECT value FROM json_each($1)) \
-        UNION ALL SELECT w.key, v.doc, 0 FROM json_each($2) w CROSS JOIN memory_term_row v ON v.term = w.value";
+        UNION ALL SELECT w.key, v.doc, 0, 0 FROM json_each($2) w CROSS JOIN memory_term_row v ON v.term = w.value";
     /// The memories that contain each of the terms ($1: JSON of `project:term`), once for each occurrence. A row a
     /// term: a row a posting costs more than the reading.
     POSTINGS = "SELECT w.key, (SELECT group_concat(v.doc) FROM memory_term_instance v WHERE v.term = w.value) \
@@ -188,7 +189,7 @@ const IMPORTANCE: &str = " AND m.importance >= $16";
 const CURRENT: &str = " AND m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $17)";
 
 /// Only the conditions that are asked for, so that each can use its index.
-fn conditions(filter: &Filter, projects: &[i64]) -> String {
+pub(super) fn conditions(filter: &Filter, projects: &[i64]) -> String {
     let scope = if projects.len() == 1 { IN_PROJECT } else { IN_SCOPE };
     let parts = [
         (!filter.kinds.is_empty(), KINDS),

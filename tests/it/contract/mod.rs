@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use cognitive_memory_mcp::domain::lexical::{CorpusStats, select_terms};
 use cognitive_memory_mcp::domain::memory::{content_hash, indexed_text};
 use cognitive_memory_mcp::domain::{
-    Analyzer, Clock, Episode, Filter, Kind, Language, Memory, NewMemory, Scope, SystemClock,
+    Analyzer, Clock, Episode, Filter, Kind, Language, Links, Memory, NewMemory, Scope, SystemClock,
 };
 use cognitive_memory_mcp::store::{Candidate, ForgetMode, LexicalQuery, Remember, Remembered, Store, StoreError};
 use uuid::Uuid;
@@ -23,6 +23,8 @@ pub(crate) mod change;
 pub(crate) mod completion;
 pub(crate) mod crowd;
 pub(crate) mod filter;
+pub(crate) mod focus;
+pub(crate) mod graph;
 pub(crate) mod model;
 pub(crate) mod search;
 pub(crate) mod write;
@@ -60,6 +62,25 @@ macro_rules! contract_tests {
                 filter::every_filter_admits_what_the_rule_admits,
                 filter::browsing_pages_through_everything_once,
                 filter::projects_do_not_see_each_other,
+                focus::the_least_recently_touched_makes_room,
+                focus::when_all_are_important_the_oldest_goes,
+                focus::what_left_can_come_back,
+                focus::an_item_that_became_a_memory_goes_with_it,
+                focus::sessions_and_projects_do_not_see_each_other,
+                focus::the_archive_is_read_page_by_page,
+                focus::many_sessions_at_once_keep_their_order,
+                graph::links_are_merged_never_replaced,
+                graph::spellings_of_a_name_are_one_entity,
+                graph::a_relation_ends_without_being_erased,
+                graph::an_erased_entity_takes_all_of_its_own_along,
+                graph::a_refused_link_leaves_nothing,
+                graph::entities_are_listed_by_type_and_prefix,
+                graph::the_strongest_relations_come_first,
+                graph::graphs_of_projects_are_apart,
+                graph::a_memory_keeps_whom_it_mentions,
+                graph::a_query_finds_whom_it_names,
+                graph::mentions_together_are_counted,
+                graph::a_large_batch_is_linked_at_once,
                 model::random_commands_agree_with_the_model,
                 search::scores_are_those_of_plain_bm25,
                 search::the_exact_text_comes_first,
@@ -134,6 +155,7 @@ pub(crate) fn note(content: &str) -> NewMemory {
         episode: None,
         sources: Vec::new(),
         supersedes: Vec::new(),
+        links: Links::default(),
     }
 }
 
@@ -205,6 +227,7 @@ pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec
         documents: documents.len() as u64,
         total_length: documents.iter().map(|(_, all)| u64::from(all.length)).sum(),
         document_frequencies: terms.iter().map(count).collect(),
+        has_entities: false,
     };
     let weights: BTreeMap<String, f64> =
         select_terms(&terms, &stats, u64::MAX).into_iter().map(|term| (term.term, term.weight)).collect();
