@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -11,7 +12,7 @@ use crate::domain::cursor::{self, Position};
 use crate::domain::lexical::{POSTING_BUDGET, select_terms};
 use crate::domain::memory::{Kind, content_hash};
 use crate::domain::validate::{self, Invalid};
-use crate::domain::{Filter, Memory};
+use crate::domain::{Factors, Filter, Memory};
 use crate::store::{Candidate, LexicalQuery};
 
 /// Hits of a recall that names no limit.
@@ -20,6 +21,8 @@ const DEFAULT_LIMIT: usize = 10;
 const DEFAULT_MAX_CHARS: usize = 12_000;
 /// Most ranked hits that paging reaches.
 const MAX_RANKED: usize = 1_000;
+/// Best hits of the search whose order is corrected by importance, decay, use and feedback.
+const WEIGHED: usize = validate::MAX_LIMIT;
 /// Most terms of a query; the longest ones carry the least chance of being common.
 const MAX_QUERY_TERMS: usize = 256;
 
@@ -51,6 +54,8 @@ pub struct RecallParams {
     pub min_importance: Option<f64>,
     /// Also superseded and expired ones.
     pub include_outdated: bool,
+    /// What was believed at this time in the past.
+    pub as_of: Option<String>,
 }
 
 /// What was found.
@@ -94,10 +99,14 @@ pub struct Why {
     /// The text is the query itself.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exact: bool,
+    /// What the score was multiplied by, where that is not 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub factors: Option<String>,
 }
 
 impl Engine {
-    /// Finds memories by words, or lists the newest. At most three statements.
+    /// Finds memories by words, or lists the newest. At most three statements, four for a look back.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for limits, times, tags and cursors that cannot be.
@@ -112,7 +121,8 @@ impl Engine {
         }
         output.notes.extend(request.notes);
         call.count_hits(output.hits.len());
-        let recalled = output.hits.iter().filter(|hit| hit.why.is_some());
+        // A look back is no use of what is believed today.
+        let recalled = output.hits.iter().filter(|hit| hit.why.is_some() && !request.filter.unchanged);
         self.notes.add(&call.scope, recalled.filter_map(|hit| Uuid::parse_str(&hit.memory.id).ok()));
         Ok(output)
     }
@@ -122,8 +132,13 @@ impl Engine {
             Some(Position::Before(seq)) => Some(seq),
             _ => None,
         };
-        let found = call.database(self.store.browse(&call.scope, &request.filter, before, request.limit + 1)).await?;
+        let mut found =
+            call.database(self.store.browse(&call.scope, &request.filter, before, request.limit + 1)).await?;
         call.count_rows(found.len());
+        let past = self.look_back(call, &request.filter).await?;
+        let notes = past.notes();
+        found.extend(past.memories.into_iter().filter(|memory| before.is_none_or(|seq| memory.seq < seq)));
+        found.sort_by_key(|memory| std::cmp::Reverse(memory.seq));
         let more = found.len() > request.limit;
         let hits = found.into_iter().take(request.limit).map(|memory| (memory, None)).collect();
         let (page, last) = fit(hits, request.max_chars, call.scope.project());
@@ -131,7 +146,7 @@ impl Engine {
         let next_cursor = (more || !all_fit)
             .then(|| last.map(|l| cursor::encode(Position::Before(l.seq), request.question.clone())))
             .flatten();
-        Ok(RecallOutput { hits: page, next_cursor, notes: Vec::new() })
+        Ok(RecallOutput { hits: page, next_cursor, notes })
     }
 
     async fn search(&self, call: &Call, query: &str, request: &Request) -> Result<RecallOutput, EngineError> {
@@ -145,27 +160,40 @@ impl Engine {
             terms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
             terms.truncate(MAX_QUERY_TERMS);
         }
-        let stats = call.database(self.store.corpus_stats(&call.scope, &terms)).await?;
+        let mut stats = call.database(self.store.corpus_stats(&call.scope, &terms)).await?;
+        let past = self.look_back(call, &request.filter).await?;
+        past.add_to(&mut stats, &terms, &self.analyzer);
         let lexical = LexicalQuery {
             terms: select_terms(&terms, &stats, POSTING_BUDGET),
             average_length: stats.average_length(),
             exact: content_hash(query),
             filter: request.filter.clone(),
-            limit: wanted + 1,
+            limit: (wanted + 1).max(WEIGHED),
         };
-        let candidates = call.database(self.store.search_lexical(&call.scope, &lexical)).await?;
-        let more = candidates.len() > wanted && wanted < MAX_RANKED;
-        let page: Vec<(usize, Candidate)> =
-            candidates.into_iter().enumerate().skip(offset).take(request.limit).collect();
-        let ids: Vec<Uuid> = page.iter().map(|(_, candidate)| candidate.id).collect();
+        let mut candidates = call.database(self.store.search_lexical(&call.scope, &lexical)).await?;
+        let ranked = if request.filter.unchanged {
+            candidates.extend(past.candidates(&lexical, &self.analyzer));
+            candidates.sort_by(by_score);
+            candidates.into_iter().map(|candidate| (candidate, None)).collect()
+        } else {
+            weigh(candidates, request.filter.now)
+        };
+        let notes = past.notes();
+        let more = ranked.len() > wanted && wanted < MAX_RANKED;
+        let page: Vec<(usize, (Candidate, Option<Factors>))> =
+            ranked.into_iter().enumerate().skip(offset).take(request.limit).collect();
+        let mut by_id: HashMap<Uuid, Memory> = past.memories.into_iter().map(|memory| (memory.id, memory)).collect();
+        let ids: Vec<Uuid> =
+            page.iter().map(|(_, (candidate, _))| candidate.id).filter(|id| !by_id.contains_key(id)).collect();
         let memories = call.database(self.store.get(&call.scope, &ids, false)).await?;
-        call.count_rows(memories.len());
-        let mut by_id: HashMap<Uuid, Memory> = memories.into_iter().map(|memory| (memory.id, memory)).collect();
+        call.count_rows(page.len());
+        by_id.extend(memories.into_iter().map(|memory| (memory.id, memory)));
         // Whatever was deleted between the two statements is left out.
         let hits: Vec<(Memory, Option<Why>)> = page
             .into_iter()
-            .filter_map(|(index, candidate)| {
+            .filter_map(|(index, (candidate, factors))| {
                 let why = Why {
+                    factors: factors.and_then(explain),
                     rank: index + 1,
                     score: round(candidate.score),
                     terms: candidate.terms,
@@ -178,7 +206,7 @@ impl Engine {
         let all_fit = last.as_ref().is_none_or(|l| l.all);
         let next = if all_fit { wanted } else { offset + page.len() };
         let next_cursor = (more || !all_fit).then(|| cursor::encode(Position::Offset(next), request.question.clone()));
-        Ok(RecallOutput { hits: page, next_cursor, notes: Vec::new() })
+        Ok(RecallOutput { hits: page, next_cursor, notes })
     }
 
     /// An empty answer says why it is empty.
@@ -186,6 +214,9 @@ impl Engine {
         let counts = call.database(self.store.counts(&call.scope, request.filter.now)).await?;
         let total: u64 = counts.by_kind.values().sum();
         let filtered = request.filter != Filter::at(request.filter.now);
+        if request.filter.unchanged && total > 0 {
+            return Ok(format!("Nothing of this was known at {}, or it was purged since.", request.filter.now));
+        }
         Ok(match (total, filtered, request.query.is_some()) {
             (0, ..) => "Nothing is stored in this project yet.".to_owned(),
             (n, true, _) => {
@@ -242,6 +273,7 @@ impl Engine {
             let expected = format!("a time after since, which is {from}");
             return Err(Invalid::new("until", params.until.as_deref().unwrap_or_default(), expected));
         }
+        let as_of = params.as_of.as_ref().map(|at| validate::moment("as_of", at, now)).transpose()?;
         let filter = Filter {
             kinds: params.kinds.clone(),
             tags: validate::tags("tags", &params.tags)?,
@@ -254,7 +286,8 @@ impl Engine {
                 .map(|least| validate::number("min_importance", least, 0.0, 1.0))
                 .transpose()?,
             include_outdated: params.include_outdated,
-            now,
+            now: as_of.unwrap_or(now),
+            unchanged: as_of.is_some(),
         };
         let unpaged = RecallParams { cursor: None, limit: None, max_chars: None, ..params.clone() };
         let question = cursor::question_hash(&unpaged);
@@ -298,8 +331,12 @@ fn fit(found: Vec<(Memory, Option<Why>)>, max_chars: usize, project: &str) -> (V
         }
         let cut = chars > max_chars;
         if cut {
-            let lesson = chars - memory.content.chars().count();
-            memory.content = memory.content.chars().take(max_chars.saturating_sub(lesson).max(100)).collect();
+            // The lesson stays whole: it is what an episode is kept for.
+            if let Some(situation) = &mut memory.situation {
+                *situation = situation.chars().take(max_chars).collect();
+            }
+            let beside = memory.chars() - memory.content.chars().count();
+            memory.content = memory.content.chars().take(max_chars.saturating_sub(beside).max(100)).collect();
         }
         used += chars;
         seq = Some(at);
@@ -307,6 +344,34 @@ fn fit(found: Vec<(Memory, Option<Why>)>, max_chars: usize, project: &str) -> (V
     }
     let all = hits.len() == total;
     (hits, seq.map(|seq| Last { seq, all }))
+}
+
+/// Multiplies the scores by what is known of each memory beside its text. Those beyond the first [`WEIGHED`] stay
+/// behind them in their order, so that every page is one of the same list.
+fn weigh(candidates: Vec<Candidate>, now: DateTime<Utc>) -> Vec<(Candidate, Option<Factors>)> {
+    let factors = |candidate: Candidate| {
+        let factors = candidate.standing.factors(now);
+        (candidate, Some(factors))
+    };
+    let mut ranked: Vec<(Candidate, Option<Factors>)> = candidates.into_iter().map(factors).collect();
+    let weighed = |(candidate, factors): &(Candidate, Option<Factors>)| {
+        (candidate.exact, candidate.score * factors.map_or(1.0, |factors| factors.total), candidate.seq)
+    };
+    let first = ranked.len().min(WEIGHED);
+    ranked[..first].sort_by(|a, b| {
+        let (a, b) = (weighed(a), weighed(b));
+        b.0.cmp(&a.0).then_with(|| b.1.total_cmp(&a.1)).then_with(|| b.2.cmp(&a.2))
+    });
+    ranked
+}
+
+fn by_score(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
+    b.exact.cmp(&a.exact).then_with(|| b.score.total_cmp(&a.score)).then_with(|| b.seq.cmp(&a.seq))
+}
+
+fn explain(factors: Factors) -> Option<String> {
+    let parts = factors.explain();
+    (!parts.is_empty()).then(|| format!("×{:.2}: {}", factors.total, parts.join(", ")))
 }
 
 fn round(score: f64) -> f64 {

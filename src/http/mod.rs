@@ -25,6 +25,7 @@ use crate::lifecycle::{Readiness, Supervisor};
 use crate::mcp::{MemoryServer, RequestId};
 
 mod auth;
+mod control;
 #[cfg(debug_assertions)]
 mod fault;
 mod health;
@@ -33,6 +34,7 @@ mod probe;
 mod refusal;
 
 pub use auth::Gate;
+pub use control::{ControlSocket, reachable_path};
 #[cfg(debug_assertions)]
 pub use fault::Fault;
 pub use listener::{Listener, MAX_CONNECTIONS};

@@ -9,8 +9,11 @@ mod attempt;
 mod change;
 mod fault;
 mod migration;
+mod past;
 mod pool;
 mod remember;
+mod review;
+mod review_sql;
 mod row;
 mod sql;
 
@@ -81,8 +84,8 @@ impl PostgresStore {
 
     /// Every SQL statement with its name, for tests.
     #[must_use]
-    pub fn statements() -> &'static [(&'static str, &'static str)] {
-        sql::ALL
+    pub fn statements() -> Vec<(&'static str, &'static str)> {
+        [sql::ALL, review_sql::ALL].concat()
     }
 
     fn attempts(&self, during: &'static str, effect: Effect) -> Result<Attempts<'_>> {
@@ -360,6 +363,7 @@ impl Store for PostgresStore {
                 .bind(B)
                 .bind(bounded(query.limit))
                 .bind(i64::try_from(MAX_DOCUMENT_FREQUENCY).unwrap_or(i64::MAX))
+                .bind(query.filter.unchanged)
                 .fetch_all(connection)
                 .await?;
             Ok(rows.into_iter().map(|row| row.into_candidate(query)).collect())
@@ -380,6 +384,7 @@ impl Store for PostgresStore {
             let mut attempts = self.attempts("browse", Effect::Read)?;
             let rows: Vec<MemoryRow> = attempt!(attempts, connection => async {
                 let query = columns.bind(sqlx::query_as(statement)).bind(before).bind(bounded(page));
+                let query = query.bind(filter.unchanged);
                 Ok(query.fetch_all(connection).await?)
             })?;
             let last = rows.len() < page;

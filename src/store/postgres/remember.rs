@@ -45,6 +45,7 @@ pub(super) struct Batch {
     situations: Vec<Option<String>>,
     outcomes: Vec<Option<f64>>,
     lessons: Vec<Option<String>>,
+    protected: Vec<bool>,
     lengths: Vec<i32>,
     term_places: Vec<i32>,
     terms: Vec<String>,
@@ -85,6 +86,7 @@ impl Batch {
             situations: Vec::with_capacity(count),
             outcomes: Vec::with_capacity(count),
             lessons: Vec::with_capacity(count),
+            protected: Vec::with_capacity(count),
             lengths: Vec::with_capacity(count),
             term_places: Vec::new(),
             terms: Vec::new(),
@@ -150,6 +152,7 @@ impl Batch {
             batch.situations.push(situation);
             batch.outcomes.push(outcome);
             batch.lessons.push(lesson);
+            batch.protected.push(item.protected);
             let (mut sources, mut supersedes) = (Vec::new(), Vec::new());
             extend_new(&mut sources, item.sources);
             extend_new(&mut supersedes, item.supersedes);
@@ -312,6 +315,11 @@ async fn supersede(connection: &mut PgConnection, scope: &Scope, batch: &Batch) 
     if let Some((id, by)) = twice {
         return Err(StoreError::AlreadySuperseded { id, by }.into());
     }
+    let protected = rows.iter().filter(|row| row.0.protected && row.0.superseded_by.is_none());
+    let protected: Vec<Uuid> = protected.map(|row| row.0.id).collect();
+    if !protected.is_empty() {
+        return Err(StoreError::Protected { ids: protected }.into());
+    }
     let mut changes = Vec::with_capacity(rows.len());
     let mut before_us = Vec::new();
     for MemoryRow(before) in rows {
@@ -459,6 +467,7 @@ async fn run(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Res
         .bind(key)
         .bind(request_hash)
         .bind(&batch.places)
+        .bind(&batch.protected)
         .fetch_all(connection)
         .await?;
     Ok(rows)
