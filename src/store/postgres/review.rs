@@ -225,6 +225,8 @@ async fn apply(
             Change::Updated
         }
         Proposal::Supersede { by, .. } => {
+            // It was locked once where both are the same, which is refused below.
+            let other = if *by == before.id { Some(&before) } else { other };
             let successor = other.filter(|memory| memory.deleted_at.is_none());
             let successor = successor.ok_or(StoreError::NotFound { field: "other", ids: vec![*by] })?;
             let superseded = review.proposal.supersede(&mut after, successor, command.now);

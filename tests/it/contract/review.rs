@@ -101,9 +101,9 @@ pub(crate) async fn what_is_approved_is_done_and_can_be_undone(store: Arc<dyn St
         assert_eq!((proposed.state, proposed.memory, &proposed.proposal), (ReviewState::Open, id, &proposal));
         assert_eq!(plain(load(store, &scope, id).await), plain(before.clone()), "a proposal changes nothing");
         let version = load(store, &scope, id).await.version;
-        let approved = decide(store, &scope, proposed.id, Decision::Approve, 20 + number).await.unwrap();
+        let approved = decide(store, &scope, proposed.id, Decision::Approve, 20 + number * 10).await.unwrap();
         assert_eq!((approved.state, approved.applied_version), (ReviewState::Approved, Some(version + 1)));
-        assert_eq!((approved.decided_by.as_deref(), approved.decided_at), (Some("owner"), Some(at(20 + number))));
+        assert_eq!((approved.decided_by.as_deref(), approved.decided_at), (Some("owner"), Some(at(20 + number * 10))));
         let entry = store.history(&scope, &[id]).await.unwrap().pop().unwrap();
         assert_eq!((entry.change, entry.version, entry.actor.as_str()), (change, version + 1, "owner"));
         let reason = entry.reason.unwrap();
@@ -114,12 +114,12 @@ pub(crate) async fn what_is_approved_is_done_and_can_be_undone(store: Arc<dyn St
             assert_eq!((now.content.as_str(), now.importance, now.protected), ("penguin", 0.9, false));
             assert_eq!(found(store, &scope, "penguin").await, [id]);
         }
-        let undone = decide(store, &scope, proposed.id, Decision::Undo, 22 + number).await.unwrap();
+        let undone = decide(store, &scope, proposed.id, Decision::Undo, 22 + number * 10).await.unwrap();
         assert_eq!(undone.state, ReviewState::Undone);
         assert_eq!(plain(load(store, &scope, id).await), plain(before.clone()), "an undo brings back exactly");
         assert_eq!(found(store, &scope, "walrus").await, [id]);
         assert!(found(store, &scope, "penguin").await.is_empty());
-        let counts = store.counts(&scope, at(30)).await.unwrap();
+        let counts = store.counts(&scope, at(40)).await.unwrap();
         assert_eq!((counts.deleted, counts.index_backlog), (0, 1));
     }
     let versions: Vec<i64> = store.history(&scope, &[id]).await.unwrap().iter().map(|entry| entry.version).collect();
