@@ -106,7 +106,8 @@ async fn ask(settings: &Settings, request: ReviewRequest) -> Result<ReviewReport
             return Err(Failure { code: UNAVAILABLE, error });
         }
         if !path.exists() {
-            let error = anyhow::anyhow!("there is no database {}; `config show` tells where it is looked for", path.display());
+            let error =
+                anyhow::anyhow!("there is no database {}; `config show` tells where it is looked for", path.display());
             return Err(Failure { code: UNAVAILABLE, error });
         }
     }
@@ -130,7 +131,13 @@ fn describe(report: &ReviewReport) -> String {
     for memory in &report.memories {
         let field = |name: &str| memory[name].as_str().unwrap_or_default();
         // Writing to a String does not fail.
-        let _ = writeln!(text, "\nmemory {} as it is now, version {}\n{}", field("id"), memory["version"], field("content"));
+        let _ = writeln!(
+            text,
+            "\nmemory {} as it is now, version {}\n{}",
+            field("id"),
+            memory["version"],
+            field("content")
+        );
         for name in ["situation", "lesson"] {
             if !field(name).is_empty() {
                 let _ = writeln!(text, "{name}: {}", field(name));

@@ -15,7 +15,7 @@ pub const GREATEST: f64 = 1.25;
 /// What decay may take away, and importance and feedback may take or add.
 const SHARE: f64 = 0.1;
 /// What use may add. Less than the others: what is found often must not be found because of that.
-const USE_SHARE: f64 = 0.05;
+const USE_SHARE: f64 = 0.02;
 /// Votes for or against which count as half of a conviction.
 const DOUBT: f64 = 2.0;
 
@@ -98,7 +98,8 @@ impl Factors {
             ("use", self.usage),
             ("feedback", self.feedback),
         ];
-        let mut told: Vec<(&str, f64)> = named.into_iter().filter(|(_, factor)| (factor - 1.0).abs() >= 0.005).collect();
+        let mut told: Vec<(&str, f64)> =
+            named.into_iter().filter(|(_, factor)| (factor - 1.0).abs() >= 0.005).collect();
         told.sort_by(|a, b| (b.1 - 1.0).abs().total_cmp(&(a.1 - 1.0).abs()));
         told.into_iter().map(|(name, factor)| format!("{name} ×{factor:.2}")).collect()
     }

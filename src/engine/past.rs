@@ -64,8 +64,14 @@ impl Past {
             }
             terms.sort();
             let standing = Standing::new(memory.created_at);
-            (exact || !terms.is_empty())
-                .then(|| Candidate { id: memory.id, seq: memory.seq, score, terms, exact, standing })
+            (exact || !terms.is_empty()).then_some(Candidate {
+                id: memory.id,
+                seq: memory.seq,
+                score,
+                terms,
+                exact,
+                standing,
+            })
         };
         self.memories.iter().filter_map(candidate).collect()
     }

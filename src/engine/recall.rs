@@ -22,7 +22,7 @@ const DEFAULT_MAX_CHARS: usize = 12_000;
 /// Most ranked hits that paging reaches.
 const MAX_RANKED: usize = 1_000;
 /// Best hits of the search whose order is corrected by importance, decay, use and feedback.
-const WEIGHED: usize = validate::MAX_LIMIT;
+const WEIGHED: usize = 50;
 /// Most terms of a query; the longest ones carry the least chance of being common.
 const MAX_QUERY_TERMS: usize = 256;
 

@@ -26,16 +26,17 @@ const DEFAULT_LIMIT: usize = 20;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReviewParams {
-    /// list: changes that wait for the owner; candidates: pairs for you to judge; judge: say what a pair is.
+    /// list what waits; candidates to judge; judge a pair.
     pub action: ReviewAction,
-    /// Memory; the one to be replaced.
+    /// Memory, to be replaced.
     #[serde(default)]
     pub id: Option<String>,
-    /// judge: the memory that holds.
+    /// By this one.
     #[serde(default)]
     pub other: Option<String>,
-    /// judge.
+    /// What they are to each other.
     #[serde(default)]
+    #[schemars(with = "Judgement")]
     pub judgement: Option<Judgement>,
     /// Why.
     #[serde(default)]
@@ -63,7 +64,7 @@ pub struct ReviewOutput {
     pub reviews: Vec<ReviewView>,
     /// Pairs, most similar first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<Value>")]
+    #[schemars(skip)]
     pub candidates: Vec<PairView>,
 }
 

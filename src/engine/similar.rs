@@ -61,9 +61,10 @@ impl Engine {
             if start.elapsed() > PATIENCE {
                 return vec![format!("Near-duplicates were looked for among the first {done} new memories only.")];
             }
-            match self.similar(call, *id, text, NEARLY_EQUAL, now).await {
-                Ok(similar) => memories[*place].similar = similar.into_iter().map(SimilarView::from).collect(),
-                Err(_) => return vec!["Near-duplicates could not be looked for.".to_owned()],
+            let similar = self.similar(call, *id, text, NEARLY_EQUAL, now);
+            match tokio::time::timeout(PATIENCE, similar).await {
+                Ok(Ok(similar)) => memories[*place].similar = similar.into_iter().map(SimilarView::from).collect(),
+                Ok(Err(_)) | Err(_) => return vec!["Near-duplicates could not be looked for.".to_owned()],
             }
         }
         Vec::new()

@@ -186,6 +186,8 @@ async def test_pages_are_of_one_list(memory):
         cursor = {"cursor": page["next_cursor"]}
     assert len(seen) == len(set(seen)) == 120
     assert seen[:100] == await memory.found("osprey", limit=100, max_chars=100_000)
+    weights = [(await memory.one(id))["importance"] for id in seen[:5]]
+    assert weights == sorted(weights, reverse=True) and weights[0] > 0.9
 
 
 # ------------------------------------------------------------------------------------------------ near-duplicates

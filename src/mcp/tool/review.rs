@@ -13,7 +13,7 @@ impl MemoryTool for Review {
     fn definition(&self) -> Tool {
         define::<ReviewParams, ReviewOutput>(
             "review",
-            "Pairs that look like duplicates or contradictions, for you to judge; changes that wait. Only the owner approves.",
+            "Find duplicates and contradictions, judge them; see changes that wait for the owner.",
             ToolAnnotations::new().read_only(false).destructive(false),
         )
     }
@@ -23,7 +23,8 @@ impl MemoryTool for Review {
         let mut lines: Vec<String> = output.reviews.iter().map(describe_review).collect();
         for pair in &output.candidates {
             let (a, b) = (&pair.memory, &pair.other);
-            lines.push(format!("similar {:.2}: {} {:?}, older {} {:?}", a.similarity, a.id, a.content, b.id, b.content));
+            lines
+                .push(format!("similar {:.2}: {} {:?}, older {} {:?}", a.similarity, a.id, a.content, b.id, b.content));
         }
         if lines.is_empty() {
             lines.push("Nothing.".to_owned());

@@ -202,20 +202,18 @@ pub(super) async fn carry_out(
             })
             .collect();
         let note = Note { change, reason: command.reason, now: command.now };
-        write(
-            transaction,
-            scope,
-            &changes,
-            Some(&lengths.iter().map(|n| n.unsigned_abs()).collect::<Vec<_>>()),
-            &note,
-        )
-        .await?;
+        write(transaction, scope, &changes, Some(&lengths.iter().map(|n| n.unsigned_abs()).collect::<Vec<_>>()), &note)
+            .await?;
     }
     Ok(())
 }
 
 /// A turn that was deleted and stored anew cannot come back beside the new one.
-pub(super) async fn require_free_turns(connection: &mut PgConnection, scope: &Scope, memories: &[Memory]) -> Result<(), Fault> {
+pub(super) async fn require_free_turns(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    memories: &[Memory],
+) -> Result<(), Fault> {
     let (mut sessions, mut turns) = (Vec::new(), Vec::new());
     for memory in memories.iter().filter(|memory| memory.superseded_by.is_none() && memory.kind == Kind::Dialogue) {
         if let (Some(session), Some(turn)) = (&memory.session, memory.turn) {

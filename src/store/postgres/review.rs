@@ -117,11 +117,8 @@ async fn propose(connection: &mut PgConnection, scope: &Scope, reviews: &[NewRev
             .bind(review.expires_at)
             .execute(&mut *transaction)
             .await?;
-        let ReviewRow(stored) = sqlx::query_as(sql::REVIEW)
-            .bind(scope.project())
-            .bind(review.id)
-            .fetch_one(&mut *transaction)
-            .await?;
+        let ReviewRow(stored) =
+            sqlx::query_as(sql::REVIEW).bind(scope.project()).bind(review.id).fetch_one(&mut *transaction).await?;
         answer.push(stored);
     }
     commit(transaction).await?;

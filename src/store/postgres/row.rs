@@ -6,8 +6,8 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
-use crate::domain::memory::{Change, Episode, History, Memory};
 use crate::domain::Standing;
+use crate::domain::memory::{Change, Episode, History, Memory};
 use crate::store::{Candidate, LexicalQuery};
 
 /// A memory with what belongs to it.
@@ -108,14 +108,7 @@ impl CandidateRow {
         let mut places: Vec<usize> = self.terms.into_iter().filter_map(|n| usize::try_from(n).ok()).collect();
         places.sort_unstable();
         let terms = places.into_iter().filter_map(|n| Some(query.terms.get(n.checked_sub(1)?)?.term.clone())).collect();
-        Candidate {
-            id: self.id,
-            seq: self.seq,
-            score: self.score,
-            terms,
-            exact: self.exact,
-            standing: self.standing,
-        }
+        Candidate { id: self.id, seq: self.seq, score: self.score, terms, exact: self.exact, standing: self.standing }
     }
 }
 

@@ -49,11 +49,8 @@ async fn changed_since(open: &Open, scope: &Scope, at: DateTime<Utc>) -> Result<
         .fetch_all(&mut *connection)
         .await
         .map_err(failed)?;
-    let memories: Vec<Memory> = rows
-        .iter()
-        .map(|row| MemoryRow::read(row).map(|row| row.memory))
-        .collect::<Result<_, _>>()
-        .map_err(failed)?;
+    let memories: Vec<Memory> =
+        rows.iter().map(|row| MemoryRow::read(row).map(|row| row.memory)).collect::<Result<_, _>>().map_err(failed)?;
     let seqs: Vec<i64> = memories.iter().map(|memory| memory.seq).collect();
     let rows = sqlx::query(sql::FIRST_CHANGE)
         .bind(json_numbers(&seqs))
@@ -63,11 +60,8 @@ async fn changed_since(open: &Open, scope: &Scope, at: DateTime<Utc>) -> Result<
         .map_err(failed)?;
     let mut before: HashMap<i64, (i64, Value, Option<DateTime<Utc>>)> = HashMap::with_capacity(rows.len());
     for row in &rows {
-        let entry = (
-            row.try_get(1).map_err(failed)?,
-            row::json(row, 2).map_err(failed)?,
-            row::time(row, 3).map_err(failed)?,
-        );
+        let entry =
+            (row.try_get(1).map_err(failed)?, row::json(row, 2).map_err(failed)?, row::time(row, 3).map_err(failed)?);
         before.insert(row.try_get(0).map_err(failed)?, entry);
     }
     // What changed between the two statements has no older entry, and then is not what it was: left out.

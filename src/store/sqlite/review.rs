@@ -103,8 +103,12 @@ async fn propose(
             answer.push(read(&row).map_err(failed)?);
             continue;
         }
-        let count: i64 =
-            sqlx::query_scalar(sql::COUNT_OPEN).bind(project).bind(now).fetch_one(&mut *connection).await.map_err(failed)?;
+        let count: i64 = sqlx::query_scalar(sql::COUNT_OPEN)
+            .bind(project)
+            .bind(now)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(failed)?;
         if state == ReviewState::Open && count >= MOST_OPEN as i64 {
             return Err(StoreError::TooManyReviews { most: MOST_OPEN });
         }
@@ -129,8 +133,7 @@ async fn propose(
 
 async fn one(connection: &mut SqliteConnection, project: i64, id: Uuid) -> Result<Review> {
     let failed = |error| from_sqlx(error, "reading a review");
-    let row =
-        sqlx::query(sql::REVIEW).bind(project).bind(id).fetch_optional(connection).await.map_err(failed)?;
+    let row = sqlx::query(sql::REVIEW).bind(project).bind(id).fetch_optional(connection).await.map_err(failed)?;
     let row = row.ok_or(StoreError::NotFound { field: "id", ids: vec![id] })?;
     read(&row).map_err(failed)
 }

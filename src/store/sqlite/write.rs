@@ -174,7 +174,8 @@ pub(super) async fn remember(
             }
         }
     }
-    let protected = |id: &&Uuid| superseded.get(*id).is_some_and(|row| row.memory.protected && row.memory.superseded_by.is_none());
+    let protected =
+        |id: &&Uuid| superseded.get(*id).is_some_and(|row| row.memory.protected && row.memory.superseded_by.is_none());
     let protected = unique(command.items.iter().flat_map(|item| &item.supersedes).filter(protected));
     if !protected.is_empty() {
         return Err(StoreError::Protected { ids: protected });

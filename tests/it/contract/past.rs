@@ -17,7 +17,9 @@ async fn update(store: &dyn Store, scope: &Scope, id: Uuid, patch: Patch, second
 async fn known(store: &dyn Store, scope: &Scope, seconds: i64) -> Vec<Memory> {
     let filter = Filter { unchanged: true, ..Filter::at(at(seconds)) };
     let mut all = store.browse(scope, &filter, None, 100).await.unwrap();
-    all.extend(store.changed_since(scope, at(seconds)).await.unwrap().into_iter().filter(|memory| filter.admits(memory)));
+    all.extend(
+        store.changed_since(scope, at(seconds)).await.unwrap().into_iter().filter(|memory| filter.admits(memory)),
+    );
     all.sort_by_key(|memory| memory.seq);
     all
 }

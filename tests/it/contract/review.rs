@@ -5,9 +5,7 @@ use std::sync::Arc;
 use cognitive_memory_mcp::domain::{
     Change, Decision, Judgement, Memory, NewMemory, Patch, Proposal, Review, ReviewState, Scope,
 };
-use cognitive_memory_mcp::store::{
-    Decide, ForgetMode, NewReview, Remember, ReviewQuery, Store, StoreError, Update,
-};
+use cognitive_memory_mcp::store::{Decide, ForgetMode, NewReview, Remember, ReviewQuery, Store, StoreError, Update};
 use uuid::Uuid;
 
 use super::{at, episode, found, load, new_id, note, scope, store_one};
@@ -227,7 +225,9 @@ pub(crate) async fn reviews_stay_in_their_project(store: Arc<dyn Store>) {
     store_one(store, &theirs, note("elsewhere")).await;
     let reader = Scope::new(theirs.project(), "reader").reading([mine.project().to_owned()]);
     for other in [&theirs, &reader] {
-        for query in [ReviewQuery::One(proposed.id), ReviewQuery::Open(at(20)), ReviewQuery::About(vec![id]), ReviewQuery::All] {
+        for query in
+            [ReviewQuery::One(proposed.id), ReviewQuery::Open(at(20)), ReviewQuery::About(vec![id]), ReviewQuery::All]
+        {
             assert!(store.reviews(other, &query, 10).await.unwrap().is_empty());
         }
         let error = decide(store, other, proposed.id, Decision::Approve, 20).await.unwrap_err();
