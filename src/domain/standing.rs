@@ -68,7 +68,9 @@ impl Standing {
         let recency = 1.0 - SHARE * (1.0 - self.strength(now));
         let usage = 1.0 + USE_SHARE * (1.0 - 1.0 / (1.0 + self.uses().ln_1p()));
         let feedback = 1.0 + SHARE * (good - bad) / (good + bad + DOUBT);
-        let total = (importance * recency * usage * feedback).clamp(LEAST, GREATEST);
+        // In thousandths: moments must not decide between equals, nor move hits from one page to another.
+        let total = (importance * recency * usage * feedback * 1_000.0).round() / 1_000.0;
+        let total = total.clamp(LEAST, GREATEST);
         Factors { importance, recency, usage, feedback, total }
     }
 }
