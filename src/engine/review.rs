@@ -26,20 +26,23 @@ const DEFAULT_LIMIT: usize = 20;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReviewParams {
-    /// list what waits; candidates to judge; judge a pair.
+    /// list what waits; candidates to judge; judge: other replaces id.
     pub action: ReviewAction,
     /// Memory, to be replaced.
     #[serde(default)]
+    #[schemars(description = "")]
     pub id: Option<String>,
     /// By this one.
     #[serde(default)]
+    #[schemars(description = "")]
     pub other: Option<String>,
     /// What they are to each other.
     #[serde(default)]
-    #[schemars(with = "Judgement")]
+    #[schemars(with = "Judgement", description = "")]
     pub judgement: Option<Judgement>,
     /// Why.
     #[serde(default)]
+    #[schemars(description = "")]
     pub reason: Option<String>,
 }
 

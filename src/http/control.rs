@@ -96,3 +96,39 @@ impl Drop for ControlSocket {
         let _ = fs::remove_file(&self.path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_of_any_length_is_reached_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a-folder-with-a-rather-long-name".repeat(6));
+        fs::create_dir(&deep).unwrap();
+        for path in [folder.path().join("short"), deep.join("memory.db.control")] {
+            fs::write(&path, "left over").unwrap();
+            let socket = ControlSocket::bind(&path).unwrap();
+            let (supervisor, name) = (Supervisor::new(), path.clone());
+            socket.serve(&supervisor, Router::new());
+            let answer = tokio::task::spawn_blocking(move || {
+                let (name, _folder) = reachable_path(&name).unwrap();
+                let mut stream = std::os::unix::net::UnixStream::connect(name).unwrap();
+                stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).unwrap();
+                answer
+            });
+            assert!(answer.await.unwrap().contains("404"));
+            supervisor.stop(crate::lifecycle::ExitReason::Finished);
+            let gone = async {
+                while path.exists() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the file goes with the socket");
+        }
+    }
+}

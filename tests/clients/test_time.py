@@ -130,6 +130,20 @@ async def test_recall_answers_what_was_believed_then(memory):
     assert set(await memory.found("office", as_of=then, kinds=["episode"])) == set()
 
 
+async def test_a_look_back_over_very_many_changes_says_what_it_leaves_out(memory):
+    [first] = await memory.remember(note("a heron stood at the pond"))
+    then = (await memory.one(first))["created_at"]
+    ids = [first]
+    for start in range(0, 1_000, 500):
+        ids += await memory.remember(*[note(f"a heron at pond {start + n}") for n in range(500)])
+    then = (await memory.one(ids[-1]))["created_at"]
+    items = [note(f"survey {n}", supersedes=ids[n : n + 200]) for n in range(0, len(ids), 200)]
+    await memory.remember(*items)
+    output = await memory.recall("heron pond", as_of=then)
+    assert len(output["hits"]) == 10 and "1000" in output["notes"][0]
+    assert (await memory.recall("heron pond"))["hits"] == []
+
+
 @pytest.mark.parametrize("at, words", [
     ("2199-01-01", ["past"]), ("1969-12-31", ["1970"]), ("yesterday", ["RFC 3339", "2026"]), ("", ["2026"]),
 ])  # fmt: skip
