@@ -21,9 +21,9 @@ const MOST_COMPARED: usize = 50;
 /// Longest time that an answer waits for comparisons.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Postings that one comparison reads: rare words decide it.
-const BUDGET: u64 = 1_000;
+const BUDGET: u64 = 400;
 /// Most terms of a text that are looked up.
-const MOST_TERMS: usize = 64;
+const MOST_TERMS: usize = 24;
 /// Most similar ones of one memory.
 const MOST_SIMILAR: usize = 3;
 /// Characters of them that are shown.
