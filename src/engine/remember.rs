@@ -141,6 +141,7 @@ impl Engine {
         }
         call.count_rows(items.len());
         let texts: Vec<(Kind, String)> = items.iter().map(|item| (item.kind, item.content.clone())).collect();
+        let protected: Vec<bool> = items.iter().map(|item| item.protected).collect();
         let command = Remember { items, idempotency, now };
         let stored = call.database(self.store.remember(&call.scope, command)).await?;
         let view = |stored: &Remembered| StoredView {
@@ -154,7 +155,10 @@ impl Engine {
             stored.created && *kind != Kind::Dialogue
         });
         let new = new.map(|(place, (stored, (_, text)))| (place, stored.id, text.as_str())).collect();
-        let notes = self.note_similar(call, new, &mut memories, now).await;
+        let mut notes = self.note_similar(call, new, &mut memories, now).await;
+        for (stored, _) in stored.iter().zip(&protected).filter(|(stored, wanted)| **wanted && !stored.created) {
+            notes.push(format!("Memory {} was there already; update it to have it protected.", stored.id));
+        }
         let created = stored.iter().filter(|item| item.created).count();
         Ok(RememberOutput { created, memories, indexed: Indexed { lexical: true, semantic: false }, notes })
     }

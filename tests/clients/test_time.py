@@ -228,6 +228,8 @@ async def test_near_duplicates_are_told_not_refused(memory):
 async def test_a_protected_memory_changes_by_review_only(memory):
     [id, free] = await memory.remember(note("The safe's code is with the notary", protected=True), note("The code is 1234"))
     assert (await memory.one(id))["protected"]
+    output, text = await memory.answer("remember", {"items": [note("The code is 1234", protected=True)]})
+    assert output["created"] == 0 and free in output["notes"][0] and "protected" in text
     output, text = await memory.answer("update", {"id": id, "content": "The code is 0000", "feedback": "helpful", "reason": "mail"})
     assert output["memory"]["content"] == "The safe's code is with the notary" and output["memory"]["version"] == 1
     review = output["review"]
