@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::local::{self, Local};
-use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, runtime, say, service, start};
+use super::service::{self, Service};
+use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, runtime, say, start};
 use crate::config::{Auth, LogFormat, Settings, Sources, reachable};
 use crate::http::{Gate, Listener};
 use crate::lifecycle::{self, ExitReason, Notifier, ProbeError, Readiness, Sentinel, Supervisor, Watchdog};
@@ -16,7 +17,7 @@ use crate::telemetry::{self, Stream};
 /// Longest wait for the first answer of our own router.
 const FIRST_PROBE: Duration = Duration::from_secs(10);
 /// How long the database may take before we say that we are ready without it: who waits for the start of the service
-/// can then use it at once, where the database is up.
+/// can then use it at once, where the database is up. Connections wait as long to be accepted.
 const FIRST_CONNECTION: Duration = Duration::from_secs(3);
 
 pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
@@ -58,9 +59,10 @@ async fn serve(
         .map_err(|error| Failure { code: bind_code(&error), error })?;
     let database = readiness.condition("database", "connecting");
     let gate = Gate::new(&settings.auth);
-    let service = service::start(settings, &local, gate, listener, (supervisor, readiness, database))?;
-    announce(&local, service.address)?;
-    let watchdog = Watchdog::new(supervisor, notifier, readiness, service.probe);
+    let Service { address, probe, door } =
+        service::start(settings, &local, gate, listener, (supervisor, readiness, database))?;
+    announce(&local, address)?;
+    let watchdog = Watchdog::new(supervisor, notifier, readiness, probe);
     match watchdog.prove(FIRST_PROBE).await {
         Ok(()) => {
             tokio::select! {
@@ -68,13 +70,14 @@ async fn serve(
                 () = tokio::time::sleep(FIRST_CONNECTION) => {}
                 () = supervisor.stopping().cancelled() => {}
             }
-            readiness.headline(&format!("Serving on {}", service.address));
+            door.open(supervisor);
+            readiness.headline(&format!("Serving on {}", address));
             notifier.ready(&readiness.sentence());
             watchdog.start();
-            tracing::info!(url = format!("http://{}/mcp", service.address), "serving");
+            tracing::info!(url = format!("http://{}/mcp", address), "serving");
             if wants_greeting(settings) {
                 // Whoever cannot read it is served all the same.
-                let _ = say(&greeting(settings, service.address));
+                let _ = say(&greeting(settings, address));
             }
         }
         // `run` below ends in order.

@@ -15,13 +15,27 @@ use crate::jobs;
 use crate::lifecycle::{Condition, Probe, Readiness, Supervisor};
 use crate::mcp::MemoryServer;
 
-/// A service that accepts connections.
+/// A service that works, and is about to accept connections.
 pub(super) struct Service {
     pub(super) address: SocketAddr,
     pub(super) probe: Probe,
+    pub(super) door: Door,
 }
 
-/// Starts the listener and the jobs.
+/// A bound socket whose connections wait in the kernel until it is opened.
+pub(super) struct Door {
+    listener: Listener,
+    router: Router,
+}
+
+impl Door {
+    /// Accepts connections, those included that have waited.
+    pub(super) fn open(self, supervisor: &Supervisor) {
+        self.listener.serve(supervisor, self.router);
+    }
+}
+
+/// Starts the jobs, and all but the accepting of connections.
 pub(super) fn start(
     settings: &Settings,
     local: &Local,
@@ -44,11 +58,10 @@ pub(super) fn start(
         fault: http::Fault { hang_file: std::env::var_os("CMM_FAULT_HANG_FILE").map(Into::into) },
     };
     let router: Router = http::router(&settings.http, parts);
-    let address = listener.address().map_err(Failure::internal)?;
-    listener.serve(supervisor, router.clone());
+    let address = listener.address();
     control::serve(settings, supervisor, &engine);
     jobs::keep_database(supervisor, Arc::clone(&local.store), database);
     jobs::write_recall_notes(supervisor, &engine);
     let host = settings.http.allowed_hosts.first().cloned().unwrap_or_else(|| address.to_string());
-    Ok(Service { address, probe: http::self_probe(router, host) })
+    Ok(Service { address, probe: http::self_probe(router.clone(), host), door: Door { listener, router } })
 }
