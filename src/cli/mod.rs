@@ -12,9 +12,11 @@ use crate::store::StoreError;
 use crate::telemetry::{self, Stream, Telemetry, TelemetryError};
 
 mod config_command;
+mod control;
 mod healthcheck;
 mod local;
 mod migrate;
+mod review;
 mod serve;
 mod service;
 mod stdio;
@@ -55,6 +57,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Decide what models proposed for protected memories
+    Review(review::ReviewArguments),
     /// Make tokens for clients
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -78,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Healthcheck => healthcheck::run(&sources),
         Command::Config(command) => config_command::run(command, &sources),
         Command::Migrate { check } => migrate::run(check, &sources),
+        Command::Review(arguments) => review::run(arguments, &sources),
         Command::Token(command) => token::run(command),
     };
     match result {

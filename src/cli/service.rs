@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use axum::Router;
 
-use super::Failure;
 use super::local::Local;
+use super::{Failure, control};
 use crate::config::Settings;
 use crate::domain::{Clock, SystemClock};
 use crate::engine::Engine;
@@ -55,7 +55,8 @@ pub(super) fn start(
 ) -> Result<Service, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let engine = Engine::new(Arc::clone(&local.store), Arc::clone(&local.analyzer), Arc::clone(&clock))
-        .with_focus_capacity(settings.focus_capacity);
+        .with_focus_capacity(settings.focus_capacity)
+        .with_review_days(settings.review_days);
     let engine = Arc::new(engine);
     let parts = http::Parts {
         server: MemoryServer::new(Arc::clone(&engine), settings.http.request_timeout),
@@ -73,6 +74,7 @@ pub(super) fn start(
     let Switches {} = switches;
     let router: Router = http::router(&settings.http, parts);
     let address = listener.address();
+    control::serve(settings, supervisor, &engine);
     jobs::keep_database(supervisor, Arc::clone(&local.store), database);
     jobs::write_recall_notes(supervisor, &engine);
     let host = settings.http.allowed_hosts.first().cloned().unwrap_or_else(|| address.to_string());

@@ -486,6 +486,7 @@ impl<'a> Reader<'a> {
         let database_pool = u32::try_from(self.number(&table::DATABASE_POOL)).unwrap_or(u32::MAX);
         let language = self.choice(&table::LANGUAGE, table::LANGUAGES);
         let focus_capacity = usize::try_from(self.number(&table::FOCUS_CAPACITY)).unwrap_or(usize::MAX);
+        let review_days = u32::try_from(self.number(&table::REVIEW_DAYS)).unwrap_or(u32::MAX);
         let log = self.log();
         let settings = Settings {
             environment: environment?,
@@ -498,6 +499,7 @@ impl<'a> Reader<'a> {
             database_pool,
             language: language?,
             focus_capacity,
+            review_days,
             log: log?,
         };
         self.problems.is_empty().then_some(settings)

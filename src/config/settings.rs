@@ -33,6 +33,8 @@ pub struct Settings {
     pub language: &'static str,
     /// Items which the working memory of a session holds.
     pub focus_capacity: usize,
+    /// Days that a review waits for a decision.
+    pub review_days: u32,
     /// What is logged, and where to.
     pub log: Log,
 }

@@ -67,6 +67,13 @@ pub fn select_terms(terms: &[String], stats: &CorpusStats, budget: u64) -> Vec<W
     selected
 }
 
+/// What one term adds to the score of a memory of `length` terms in which it occurs so often.
+#[must_use]
+pub fn part(weight: f64, occurrences: f64, length: f64, average_length: f64) -> f64 {
+    let norm = K1 * (1.0 - B + B * length / average_length);
+    weight * occurrences * (K1 + 1.0) / (occurrences + norm)
+}
+
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
 fn inverse_document_frequency(documents: u64, frequency: u64) -> f64 {
     let (all, n) = (documents.max(frequency) as f64, frequency as f64);

@@ -102,10 +102,11 @@ impl Engine {
         let memories = call.database(self.store.get(&call.scope, &ids, params.include_deleted)).await?;
         call.count_rows(memories.len());
         let found: Vec<Uuid> = memories.iter().map(|memory| memory.id).collect();
+        let links = call.database(self.store.chains(&call.scope, &found)).await?;
         let history = if params.history { self.read_history(call, &memories).await? } else { Vec::new() };
         let missing = asked.iter().filter(|id| !found.contains(id)).map(ToString::to_string);
         Ok(GetOutput {
-            memories: memories.into_iter().map(|memory| MemoryView::new(memory, call.scope.project())).collect(),
+            memories: memories.into_iter().map(|memory| chained(memory, &links, call.scope.project())).collect(),
             entities,
             missing: missing.chain(unknown).collect(),
             history,
@@ -166,6 +167,19 @@ impl Engine {
         views.reverse();
         Ok(views)
     }
+}
+
+/// The view of a memory with its place in a chain of replacements.
+fn chained(memory: Memory, links: &[(Uuid, Uuid)], project: &str) -> MemoryView {
+    let id = memory.id;
+    let mut view = MemoryView::new(memory, project);
+    view.supersedes = links.iter().filter(|(_, by)| *by == id).map(|(old, _)| old.to_string()).collect();
+    let next = |id: Uuid| links.iter().find(|(old, _)| *old == id).map(|(_, by)| *by);
+    // As many steps as there are links: enough for any chain, and an end for what should be none.
+    let last = links.iter().try_fold(id, |id, _| next(id).ok_or(id));
+    let last = last.unwrap_or_else(|last| last);
+    view.current = (last != id).then(|| last.to_string());
+    view
 }
 
 fn difference(old: &Value, new: &Value) -> (Option<Value>, Option<Value>) {

@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::link::{MentionItem, RelationItem, accept_mentions, names_schema, objects_schema};
-use super::{Call, Engine, EngineError, parse_ids};
+use super::{Call, Engine, EngineError, SimilarView, parse_ids};
 use crate::domain::memory::{Episode, Kind, NewMemory};
 use crate::domain::validate::{self, Invalid};
-use crate::store::{Idempotency, Remember};
+use crate::store::{Idempotency, Remember, Remembered};
 
 /// What to store.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -84,6 +84,9 @@ pub struct RememberItem {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "objects_schema")]
     pub relations: Vec<RelationItem>,
+    /// Only the owner may change it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
 }
 
 /// What was stored.
@@ -95,16 +98,24 @@ pub struct RememberOutput {
     pub created: usize,
     /// What finds them from now on.
     pub indexed: Indexed,
+    /// What one should know about this answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub notes: Vec<String>,
 }
 
 /// Where an item is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct StoredView {
     /// Id.
     pub id: String,
     /// False: the same was stored before.
     pub created: bool,
+    /// Others that say nearly the same; one of them may be superseded by this.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub similar: Vec<SimilarView>,
 }
 
 /// State of the indexes for what was stored.
@@ -141,13 +152,27 @@ impl Engine {
             items.push(self.accept(item, now).map_err(|invalid| invalid.within(format!("items[{index}]")))?);
         }
         call.count_rows(items.len());
+        let texts: Vec<(Kind, String)> = items.iter().map(|item| (item.kind, item.content.clone())).collect();
+        let protected: Vec<bool> = items.iter().map(|item| item.protected).collect();
         let command = Remember { items, idempotency, now };
         let stored = call.database(self.store.remember(&call.scope, command)).await?;
-        Ok(RememberOutput {
-            created: stored.iter().filter(|item| item.created).count(),
-            memories: stored.iter().map(|s| StoredView { id: s.id.to_string(), created: s.created }).collect(),
-            indexed: Indexed { lexical: true, semantic: false },
-        })
+        let view = |stored: &Remembered| StoredView {
+            id: stored.id.to_string(),
+            created: stored.created,
+            similar: Vec::new(),
+        };
+        let mut memories: Vec<StoredView> = stored.iter().map(view).collect();
+        let new = stored.iter().zip(&texts).enumerate().filter(|(_, (stored, (kind, _)))| {
+            // People repeat themselves: nearly equal turns of a dialogue say nothing.
+            stored.created && *kind != Kind::Dialogue
+        });
+        let new = new.map(|(place, (stored, (_, text)))| (place, stored.id, text.as_str())).collect();
+        let mut notes = self.note_similar(call, new, &mut memories, now).await;
+        for (stored, _) in stored.iter().zip(&protected).filter(|(stored, wanted)| **wanted && !stored.created) {
+            notes.push(format!("Memory {} was there already; update it to have it protected.", stored.id));
+        }
+        let created = stored.iter().filter(|item| item.created).count();
+        Ok(RememberOutput { created, memories, indexed: Indexed { lexical: true, semantic: false }, notes })
     }
 
     fn accept(&self, item: RememberItem, now: DateTime<Utc>) -> Result<NewMemory, Invalid> {
@@ -198,6 +223,7 @@ impl Engine {
             sources: parse_ids("sources", &item.sources)?,
             supersedes: parse_ids("supersedes", &item.supersedes)?,
             links: accept_mentions(item.entities, item.relations)?,
+            protected: item.protected,
         })
     }
 }

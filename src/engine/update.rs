@@ -4,10 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Call, Engine, EngineError, MemoryView, parse_id};
+use super::{Call, Engine, EngineError, MemoryView, ReviewView, parse_id};
+use crate::domain::Proposal;
 use crate::domain::memory::Patch;
 use crate::domain::validate::{self, Invalid};
-use crate::store::Update;
+use crate::store::{StoreError, Update};
 
 /// What to change; absent fields stay.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -56,6 +57,9 @@ pub struct UpdateParams {
     #[serde(default)]
     #[schemars(extend("x-plain" = true))]
     pub feedback: Option<Feedback>,
+    /// true: only the owner may change it from then on.
+    #[serde(default)]
+    pub protected: Option<bool>,
     /// Kept in the history.
     #[serde(default)]
     pub reason: Option<String>,
@@ -77,6 +81,10 @@ pub enum Feedback {
 pub struct UpdateOutput {
     /// The memory.
     pub memory: MemoryView,
+    /// It is protected and did not change: what the owner is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub review: Option<ReviewView>,
 }
 
 /// Tells an absent field from null.
@@ -85,7 +93,8 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<S
 }
 
 impl Engine {
-    /// Patches a memory; history keeps what was, and changed text is found at once.
+    /// Patches a memory; history keeps what was, and changed text is found at once. A protected one does not change: a
+    /// review asks its owner, and only a vote is counted.
     ///
     /// # Errors
     /// [`EngineError::Invalid`], not found, or a version conflict which names the current version.
@@ -111,7 +120,7 @@ impl Engine {
         if let Some(metadata) = &params.metadata {
             validate::metadata("metadata", metadata)?;
         }
-        let patch = Patch {
+        let mut patch = Patch {
             tags: params.tags.map(|tags| validate::tags("tags", &tags)).transpose()?,
             importance: params.importance.map(|value| validate::number("importance", value, 0.0, 1.0)).transpose()?,
             metadata: params.metadata,
@@ -129,13 +138,29 @@ impl Engine {
             situation: params.situation,
             lesson: params.lesson,
             helpful: params.feedback.map(|vote| vote == Feedback::Helpful),
+            protected: params.protected,
         };
         if patch == Patch::default() {
             return Err(Invalid::new("update", "{}", "at least one field to change, or feedback").into());
         }
         call.count_rows(1);
-        let command = Update { id, expected_version: params.expected_version, patch, reason: params.reason, now };
-        let memory = call.database(self.store.update(&call.scope, command)).await?;
-        Ok(UpdateOutput { memory: MemoryView::new(memory, call.scope.project()) })
+        let project = call.scope.project();
+        let command = Update {
+            id,
+            expected_version: params.expected_version,
+            patch: patch.clone(),
+            reason: params.reason.clone(),
+            now,
+        };
+        match call.database(self.store.update(&call.scope, command.clone())).await {
+            Ok(memory) => return Ok(UpdateOutput { memory: MemoryView::new(memory, project), review: None }),
+            Err(StoreError::Protected { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let vote = Patch { helpful: patch.helpful.take(), ..Patch::default() };
+        let review = self.propose(call, vec![(id, Proposal::Update { patch: Box::new(patch) })], params.reason).await?;
+        // Without a vote this changes nothing and reads the memory.
+        let memory = call.database(self.store.update(&call.scope, Update { patch: vote, ..command })).await?;
+        Ok(UpdateOutput { memory: MemoryView::new(memory, project), review: review.into_iter().next() })
     }
 }

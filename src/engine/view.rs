@@ -41,6 +41,18 @@ pub struct MemoryView {
     /// What replaced it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub superseded_by: Option<String>,
+    /// What it replaced; told by `get`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub supersedes: Vec<String>,
+    /// The end of the chain that it was superseded in; told by `get`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub current: Option<String>,
+    /// Whether only an approved review may change it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(skip)]
+    pub protected: bool,
     /// When it was deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<String>,
@@ -88,6 +100,9 @@ impl MemoryView {
             created_at: timestamp(memory.created_at),
             valid_until: memory.valid_until.map(timestamp),
             superseded_by: memory.superseded_by.map(|id| id.to_string()),
+            supersedes: Vec::new(),
+            current: None,
+            protected: memory.protected,
             deleted_at: memory.deleted_at.map(timestamp),
             version: memory.version,
             session: memory.session,

@@ -16,7 +16,8 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use listenfd::ListenFd;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -106,6 +107,8 @@ fn accept(
                     continue;
                 }
             };
+            // Small answers must not wait for the peer's acknowledgement of earlier ones.
+            let _ = stream.set_nodelay(true);
             let (service, stopping) = (service.clone(), stopping.clone());
             drop(tasks.spawn_request("connection", async move {
                 serve_connection(stream, service, stopping).await;
@@ -115,9 +118,12 @@ fn accept(
     });
 }
 
-async fn serve_connection(stream: TcpStream, service: TowerToHyperService<Router>, stopping: CancellationToken) {
-    // Small answers must not wait for the peer's acknowledgement of earlier ones.
-    let _ = stream.set_nodelay(true);
+/// Serves the requests of one connection.
+pub(super) async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    service: TowerToHyperService<Router>,
+    stopping: CancellationToken,
+) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     // Held by every request from its head to the end of its answer.

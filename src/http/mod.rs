@@ -29,6 +29,7 @@ use crate::mcp::{MemoryServer, RequestId};
 mod auth;
 #[cfg(debug_assertions)]
 mod conformance;
+mod control;
 #[cfg(debug_assertions)]
 mod fault;
 mod health;
@@ -37,6 +38,7 @@ mod probe;
 mod refusal;
 
 pub use auth::Gate;
+pub use control::{ControlSocket, reachable_path};
 #[cfg(debug_assertions)]
 pub use fault::Fault;
 pub use listener::{Listener, MAX_CONNECTIONS};

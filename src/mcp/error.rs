@@ -78,6 +78,11 @@ impl ToolError {
             error["value"] = invalid.value.clone().into();
             error["expected"] = invalid.expected.clone().into();
         }
+        if let Self::Engine(engine) = &self
+            && let Some(current) = engine.current_version()
+        {
+            error["current_version"] = current.into();
+        }
         if let Self::Arguments { path, .. } = &self {
             error["field"] = path.clone().into();
         }

@@ -7,7 +7,7 @@ import uuid
 import jsonschema
 import pytest
 
-TOOLS = ["remember", "recall", "get", "update", "forget", "focus", "link", "explore", "status"]
+TOOLS = ["remember", "recall", "get", "update", "forget", "focus", "link", "explore", "review", "status"]
 NOWHERE = "00000000-0000-7000-8000-000000000000"
 
 

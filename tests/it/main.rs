@@ -9,6 +9,7 @@
 mod architecture;
 mod cli;
 mod contract;
+mod days;
 mod lifecycle;
 mod log;
 mod postgres_server;

@@ -55,6 +55,7 @@ fn note(content: impl Into<String>) -> NewMemory {
         sources: Vec::new(),
         supersedes: Vec::new(),
         links: Links::default(),
+        protected: false,
     }
 }
 

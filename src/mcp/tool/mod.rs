@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::ToolError;
-use crate::engine::{Call, Engine, MemoryView};
+use crate::engine::{Call, Engine, MemoryView, ReviewView};
 
 mod explore;
 mod focus;
@@ -18,12 +18,13 @@ mod get;
 mod link;
 mod recall;
 mod remember;
+mod review;
 mod schema;
 mod status;
 mod update;
 
 /// Every tool, in the order in which a model sees them.
-pub(super) const ALL: [&dyn MemoryTool; 9] = [
+pub(super) const ALL: [&dyn MemoryTool; 10] = [
     &remember::Remember,
     &recall::Recall,
     &get::Get,
@@ -32,6 +33,7 @@ pub(super) const ALL: [&dyn MemoryTool; 9] = [
     &focus::Focus,
     &link::Link,
     &explore::Explore,
+    &review::Review,
     &status::Status,
 ];
 
@@ -82,6 +84,27 @@ fn answer(output: &impl serde::Serialize, text: String) -> Answer {
     Answer { structured: serde_json::to_value(output).expect("an output is plain data, which always serialises"), text }
 }
 
+/// One review in a line.
+fn describe_review(review: &ReviewView) -> String {
+    let mut line = format!("[review {}] {} {} memory {}", review.id, review.state, review.action, review.memory);
+    if !review.change.is_null() {
+        line.push_str(&format!(" {}", review.change));
+    }
+    if let Some(reason) = &review.reason {
+        line.push_str(&format!(" because {reason}"));
+    }
+    if review.state == "open" {
+        line.push_str(&format!(", until {}", review.until));
+    }
+    line
+}
+
+/// What to tell about protected memories, which only their owner changes.
+fn protected(reviews: &[ReviewView]) -> String {
+    let lines: Vec<String> = reviews.iter().map(describe_review).collect();
+    format!("Protected, so nothing was changed; the owner is asked:\n{}", lines.join("\n"))
+}
+
 /// One memory in a few lines.
 pub(super) fn describe(memory: &MemoryView) -> String {
     // Fractions of a second tell a model nothing.
@@ -107,6 +130,15 @@ pub(super) fn describe(memory: &MemoryView) -> String {
     }
     if let Some(id) = &memory.superseded_by {
         add("superseded by ", id);
+    }
+    if let Some(id) = &memory.current {
+        add("now it is ", id);
+    }
+    if !memory.supersedes.is_empty() {
+        add("supersedes ", &memory.supersedes.join(", "));
+    }
+    if memory.protected {
+        add("", "protected");
     }
     if let Some(until) = &memory.valid_until {
         add("valid until ", until);

@@ -25,6 +25,13 @@ impl MemoryTool for Remember {
         for memory in &output.memories {
             text.push_str(if memory.created { "\nnew " } else { "\nalready there " });
             text.push_str(&memory.id);
+            for other in &memory.similar {
+                text.push_str(&format!("\n  similar ({:.2}) {}: {}", other.similarity, other.id, other.content));
+            }
+        }
+        for note in &output.notes {
+            text.push_str("\nNote: ");
+            text.push_str(note);
         }
         Ok(answer(&output, text))
     }

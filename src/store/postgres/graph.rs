@@ -128,6 +128,7 @@ impl GraphStore for PostgresStore {
                 .bind(MOST_NAMED)
                 .bind(MOST_MENTIONS)
                 .bind(bounded(limit))
+                .bind(filter.unchanged)
                 .fetch_all(connection)
                 .await?;
             let named = rows.first().map_or(0, |row| row.named);

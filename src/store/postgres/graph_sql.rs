@@ -147,7 +147,7 @@ pub(super) const NAMED: &str = concat!(
         SELECT x.memory_seq FROM mention x WHERE x.project_id = n.project_id AND x.entity_seq = n.seq \
         ORDER BY x.memory_seq DESC LIMIT $13\
     ) x JOIN memory m ON m.project_id = n.project_id AND m.seq = x.memory_seq WHERE ",
-    filter!(),
+    filter!("$15"),
     " GROUP BY m.id, m.seq ORDER BY m.seq DESC LIMIT $14"
 );
 

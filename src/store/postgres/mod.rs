@@ -14,8 +14,11 @@ mod focus_sql;
 mod graph;
 mod graph_sql;
 mod migration;
+mod past;
 mod pool;
 mod remember;
+mod review;
+mod review_sql;
 mod row;
 mod sql;
 
@@ -86,7 +89,7 @@ impl PostgresStore {
 
     /// Every SQL statement with its name, for tests.
     pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-        sql::ALL.iter().chain(graph_sql::ALL).chain(focus_sql::ALL)
+        sql::ALL.iter().chain(graph_sql::ALL).chain(focus_sql::ALL).chain(review_sql::ALL)
     }
 
     fn attempts(&self, during: &'static str, effect: Effect) -> Result<Attempts<'_>> {
@@ -365,6 +368,7 @@ impl Store for PostgresStore {
                 .bind(B)
                 .bind(bounded(query.limit))
                 .bind(i64::try_from(MAX_DOCUMENT_FREQUENCY).unwrap_or(i64::MAX))
+                .bind(query.filter.unchanged)
                 .fetch_all(connection)
                 .await?;
             Ok(rows.into_iter().map(|row| row.into_candidate(query)).collect())
@@ -385,6 +389,7 @@ impl Store for PostgresStore {
             let mut attempts = self.attempts("browse", Effect::Read)?;
             let rows: Vec<MemoryRow> = attempt!(attempts, connection => async {
                 let query = columns.bind(sqlx::query_as(statement)).bind(before).bind(bounded(page));
+                let query = query.bind(filter.unchanged);
                 Ok(query.fetch_all(connection).await?)
             })?;
             let last = rows.len() < page;

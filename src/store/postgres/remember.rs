@@ -45,6 +45,7 @@ pub(super) struct Batch {
     situations: Vec<Option<String>>,
     outcomes: Vec<Option<f64>>,
     lessons: Vec<Option<String>>,
+    protected: Vec<bool>,
     lengths: Vec<i32>,
     term_places: Vec<i32>,
     terms: Vec<String>,
@@ -90,6 +91,7 @@ impl Batch {
             situations: Vec::with_capacity(count),
             outcomes: Vec::with_capacity(count),
             lessons: Vec::with_capacity(count),
+            protected: Vec::with_capacity(count),
             lengths: Vec::with_capacity(count),
             term_places: Vec::new(),
             terms: Vec::new(),
@@ -153,6 +155,7 @@ impl Batch {
             batch.situations.push(situation);
             batch.outcomes.push(outcome);
             batch.lessons.push(lesson);
+            batch.protected.push(item.protected);
             batch.sources.push(unique(item.sources));
             batch.supersedes.extend(item.supersedes.iter().map(|old| (index(place), *old)));
             batch.links.push(item.links);
@@ -290,6 +293,11 @@ async fn supersede(connection: &mut PgConnection, scope: &Scope, batch: &Batch) 
         sqlx::query_as(sql::LOCK).bind(scope.project()).bind(&wanted).fetch_all(&mut *connection).await?;
     let found: Vec<Uuid> = rows.iter().filter(|row| row.0.deleted_at.is_none()).map(|row| row.0.id).collect();
     missing("supersedes", &wanted, &found)?;
+    let protected = rows.iter().filter(|row| row.0.protected && row.0.superseded_by.is_none());
+    let protected: Vec<Uuid> = protected.map(|row| row.0.id).collect();
+    if !protected.is_empty() {
+        return Err(StoreError::Protected { ids: protected }.into());
+    }
     let mut changes = Vec::with_capacity(rows.len());
     for MemoryRow(before) in rows {
         if let Some(by) = before.superseded_by {
@@ -453,6 +461,7 @@ async fn run(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Res
         .bind(key)
         .bind(request_hash)
         .bind(&batch.places)
+        .bind(&batch.protected)
         .fetch_all(connection)
         .await?;
     Ok(rows)

@@ -8,7 +8,7 @@ macro_rules! memory_columns {
     () => {
         "m.seq, m.id, p.name AS project, m.kind, m.content, m.tags, m.importance, m.metadata, m.occurred_at, \
          m.created_at, m.updated_at, m.valid_until, m.superseded_by, m.deleted_at, m.version, m.session, m.turn, \
-         m.speaker, m.situation, m.outcome, m.lesson, m.helpful, m.not_helpful, \
+         m.speaker, m.situation, m.outcome, m.lesson, m.helpful, m.not_helpful, m.protected, \
          ARRAY(SELECT s.source_id FROM source s WHERE s.project_id = m.project_id AND s.memory_seq = m.seq \
                ORDER BY s.position) AS sources, \
          coalesce((SELECT r.recall_count FROM recall_stat r WHERE r.project_id = m.project_id \
@@ -18,10 +18,15 @@ macro_rules! memory_columns {
     };
 }
 
-/// `domain::Filter` with its parameters at $2 to $10, on `memory m`.
+pub(super) use memory_columns;
+
+/// `domain::Filter` with its parameters at $2 to $10 and the given one, on `memory m`.
 macro_rules! filter {
-    () => {
-        "m.deleted_at IS NULL \
+    ($unchanged:literal) => {
+        concat!(
+            "(NOT ",
+            $unchanged,
+            "::boolean OR m.updated_at <= $10) AND m.deleted_at IS NULL \
          AND ($2::text[] IS NULL OR m.kind = ANY ($2)) \
          AND ($3::text[] IS NULL OR m.tags @> $3) \
          AND ($4::text IS NULL OR m.session = $4) \
@@ -30,6 +35,7 @@ macro_rules! filter {
          AND ($7::timestamptz IS NULL OR m.occurred_at < $7) \
          AND ($8::float8 IS NULL OR m.importance >= $8) \
          AND ($9::boolean OR (m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $10)))"
+        )
     };
 }
 
@@ -55,7 +61,7 @@ macro_rules! browse {
                 SELECT m.* FROM project p CROSS JOIN LATERAL (\
                     SELECT * FROM (SELECT m.* FROM memory m WHERE m.project_id = p.id AND \
                         m.seq < coalesce($11::bigint, 9223372036854775807) AND CASE WHEN ",
-            filter!(),
+            filter!("$13"),
             " THEN true ELSE false END",
             $extra,
             ") m ORDER BY m.seq DESC LIMIT $12) m \
@@ -157,9 +163,9 @@ pub(super) const REMEMBER: &str = concat!(
             END) AS old_seq \
         FROM here, unnest($5::uuid[], $6::text[], $7::text[], $8::bytea[], $9::text[], $10::float8[], $11::text[], \
             $12::timestamptz[], $13::timestamptz[], $14::text[], $15::bigint[], $16::text[], $17::text[], \
-            $18::float8[], $19::text[], $20::int[]) WITH ORDINALITY AS i(id, kind, content, content_hash, tags, \
-            importance, metadata, occurred_at, valid_until, session, turn, speaker, situation, outcome, lesson, \
-            length, n) \
+            $18::float8[], $19::text[], $20::int[], $27::boolean[]) WITH ORDINALITY AS i(id, kind, content, \
+            content_hash, tags, importance, metadata, occurred_at, valid_until, session, turn, speaker, situation, \
+            outcome, lesson, length, protected, n) \
         WHERE NOT EXISTS (SELECT FROM previous)\
     ), seen AS MATERIALIZED (\
         SELECT i.n, m.id, m.content_hash <> i.content_hash AS differs \
@@ -167,11 +173,11 @@ pub(super) const REMEMBER: &str = concat!(
     ), inserted AS (\
         INSERT INTO memory (project_id, seq, id, kind, content, content_hash, length, tags, importance, metadata, \
             occurred_at, created_at, created_by, updated_at, valid_until, session, turn, speaker, situation, outcome, \
-            lesson, content_claim, turn_claim) \
+            lesson, protected, content_claim, turn_claim) \
         SELECT here.id, i.seq, i.id, i.kind, i.content, i.content_hash, i.length, \
             ARRAY(SELECT jsonb_array_elements_text(i.tags::jsonb)), i.importance, i.metadata::jsonb, \
             i.occurred_at, $3, $2::text, $3, i.valid_until, i.session, i.turn, i.speaker, i.situation, i.outcome, i.lesson, \
-            CASE WHEN i.kind <> 'dialogue' AND (i.valid_until IS NULL OR i.valid_until > $3) THEN true END, \
+            i.protected, CASE WHEN i.kind <> 'dialogue' AND (i.valid_until IS NULL OR i.valid_until > $3) THEN true END, \
             CASE WHEN i.kind = 'dialogue' AND i.session IS NOT NULL AND i.turn IS NOT NULL THEN true END \
         FROM here, item i WHERE i.old_seq IS NULL AND NOT EXISTS (SELECT FROM seen WHERE differs) \
         ORDER BY i.content_hash \
@@ -251,13 +257,13 @@ pub(super) const WRITE: &str = "WITH changed AS (\
             metadata = i.metadata::jsonb, occurred_at = i.occurred_at, updated_at = $2, valid_until = i.valid_until, \
             superseded_by = i.superseded_by, deleted_at = i.deleted_at, version = i.version, situation = i.situation, \
             outcome = i.outcome, lesson = i.lesson, helpful = i.helpful, not_helpful = i.not_helpful, \
-            content_claim = NULL, turn_claim = CASE WHEN i.deleted_at IS NULL AND i.superseded_by IS NULL \
+            protected = i.protected, content_claim = NULL, turn_claim = CASE WHEN i.deleted_at IS NULL AND i.superseded_by IS NULL \
                 AND m.kind = 'dialogue' AND m.session IS NOT NULL AND m.turn IS NOT NULL THEN true END \
         FROM project p, unnest($3::bigint[], $4::text[], $5::bytea[], $6::int[], $7::text[], $8::float8[], $9::text[], \
             $10::timestamptz[], $11::timestamptz[], $12::uuid[], $13::timestamptz[], $14::bigint[], $15::text[], \
-            $16::float8[], $17::text[], $18::bigint[], $19::bigint[]) AS i(seq, content, content_hash, length, tags, \
-            importance, metadata, occurred_at, valid_until, superseded_by, deleted_at, version, situation, outcome, \
-            lesson, helpful, not_helpful) \
+            $16::float8[], $17::text[], $18::bigint[], $19::bigint[], $24::boolean[]) AS i(seq, content, content_hash, \
+            length, tags, importance, metadata, occurred_at, valid_until, superseded_by, deleted_at, version, \
+            situation, outcome, lesson, helpful, not_helpful, protected) \
         WHERE p.name = $1 AND m.project_id = p.id AND m.seq = i.seq \
         RETURNING m.project_id, m.seq, m.version\
     ) \
@@ -376,27 +382,32 @@ pub(super) const SEARCH_LEXICAL: &str = concat!(
             WHERE x.project_id = p.id AND x.term = q.term ORDER BY x.memory_seq DESC LIMIT $18\
         ) x WHERE p.name = ANY ($1) GROUP BY x.memory_seq\
     ), exact AS MATERIALIZED (\
-        SELECT m.project_id, m.seq, m.id FROM project p CROSS JOIN LATERAL (\
+        SELECT m.project_id, m.seq, m.id, m.importance, m.created_at, m.helpful, m.not_helpful FROM project p CROSS JOIN LATERAL (\
             SELECT m.* FROM memory m WHERE m.project_id = p.id AND m.content_hash = $13 AND ",
-    filter!(),
+    filter!("$19"),
     "\
             ORDER BY m.seq DESC LIMIT $17\
         ) m WHERE p.name = ANY ($1)\
     ) \
-    SELECT c.id, c.seq, c.score, c.terms, c.exact FROM (\
-        (SELECT e.id, e.seq, coalesce(h.score, 0) AS score, coalesce(h.terms, '{}') AS terms, true AS exact \
+    SELECT c.*, coalesce(r.recall_count, 0) AS recall_count, r.last_recalled_at FROM (SELECT c.* FROM (\
+        (SELECT e.project_id, e.id, e.seq, coalesce(h.score, 0) AS score, coalesce(h.terms, '{}') AS terms, \
+            true AS exact, e.importance, e.created_at, e.helpful, e.not_helpful \
          FROM exact e LEFT JOIN hit h ON h.project_id = e.project_id AND h.seq = e.seq) \
         UNION ALL \
-        (SELECT m.id, h.seq, h.score, h.terms, false \
+        (SELECT h.project_id, m.id, h.seq, h.score, h.terms, false, m.importance, m.created_at, m.helpful, \
+            m.not_helpful \
          FROM (SELECT * FROM hit ORDER BY score DESC, seq DESC) h \
          CROSS JOIN LATERAL (\
-            SELECT m.id FROM memory m WHERE m.project_id = h.project_id AND m.seq = h.seq AND ",
-    filter!(),
+            SELECT m.id, m.importance, m.created_at, m.helpful, m.not_helpful FROM memory m \
+            WHERE m.project_id = h.project_id AND m.seq = h.seq AND ",
+    filter!("$19"),
     "\
          ) m \
          WHERE h.seq <> ALL (ARRAY(SELECT e.seq FROM exact e)) \
          ORDER BY h.score DESC, h.seq DESC LIMIT $17)\
-    ) c ORDER BY c.exact DESC, c.score DESC, c.seq DESC LIMIT $17"
+    ) c ORDER BY c.exact DESC, c.score DESC, c.seq DESC LIMIT $17) c \
+    LEFT JOIN recall_stat r ON r.project_id = c.project_id AND r.memory_seq = c.seq \
+    ORDER BY c.exact DESC, c.score DESC, c.seq DESC"
 );
 
 /// Most rows that a `browse` statement returns.

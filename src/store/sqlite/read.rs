@@ -126,7 +126,8 @@ pub(super) async fn search_lexical(open: &Open, scope: &Scope, query: &LexicalQu
             terms.sort();
             let score = hit.map_or(0.0, |hit| hit.score);
             let (id, exact) = (row.try_get(0).map_err(failed)?, row.try_get(2).map_err(failed)?);
-            candidates.push(Candidate { id, seq, score, terms, exact });
+            let standing = row::standing(row).map_err(failed)?;
+            candidates.push(Candidate { id, seq, score, terms, exact, standing });
         }
     }
     candidates.sort_by(|a, b| {

@@ -14,10 +14,11 @@ macro_rules! memory {
          m.updated_at, m.version, m.recall_count, m.last_recalled_at, m.helpful, m.not_helpful, m.session, m.turn, \
          m.speaker, m.tags, m.outcome, m.situation, m.lesson, m.metadata, m.content, \
          (SELECT json_group_array(hex(o.id) ORDER BY s.position) FROM source s JOIN memory o ON o.seq = s.source \
-          WHERE s.memory = m.seq) AS sources \
+          WHERE s.memory = m.seq) AS sources, m.protected \
          FROM memory m "
     };
 }
+pub(super) use memory;
 
 macro_rules! named {
     ($($(#[$doc:meta])+ $name:ident = $sql:expr;)+) => {
@@ -27,6 +28,8 @@ macro_rules! named {
         pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),+];
     };
 }
+
+pub(super) use named;
 
 named! {
     /// Starts a write: no other writer from here on. Each write says anew whether it is durable.
@@ -72,8 +75,8 @@ named! {
 
     /// A new memory with its history, index entry and index job, and the grown corpus.
     INSERT_MEMORY = "INSERT INTO memory (id, project, kind, length, importance, valid_until, occurred_at, created_at, \
-         updated_at, content_hash, session, turn, speaker, tags, outcome, situation, lesson, metadata, content) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18); \
+         updated_at, content_hash, session, turn, speaker, tags, outcome, situation, lesson, metadata, content, protected) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $21); \
         INSERT INTO history (memory, version, change, actor, at) \
          SELECT seq, 1, 'created', $19, $8 FROM memory WHERE id = $1; \
         INSERT INTO index_job (memory, kind, project) SELECT seq, 'embedding', $2 FROM memory WHERE id = $1; \
@@ -110,7 +113,8 @@ named! {
     /// Patched fields.
     UPDATE_MEMORY = "UPDATE memory SET content = $2, tags = $3, importance = $4, metadata = $5, occurred_at = $6, \
         valid_until = $7, situation = $8, outcome = $9, lesson = $10, version = $11, updated_at = $12, helpful = $13, \
-        not_helpful = $14, content_hash = $15, length = $16, superseded_by = $17, deleted_at = $18 WHERE seq = $1";
+        not_helpful = $14, content_hash = $15, length = $16, superseded_by = $17, deleted_at = $18, \
+        protected = $19 WHERE seq = $1";
     /// New tags for old.
     REPLACE_TAGS = "DELETE FROM memory_tag WHERE memory = $1; \
         INSERT INTO memory_tag (memory, tag) SELECT $1, t.value FROM json_each($2) t";
@@ -164,8 +168,10 @@ named! {
 /// Those whose text is the query, then the best of the scored ones, as far as they pass the filter. $1 projects,
 /// $2 JSON of memories, best first, $3 exact hash, $4 limit; from $10 on the filter. The filter is asked only until
 /// the limit is reached.
-const CANDIDATES_HEAD: &str = "SELECT m.id, m.seq, 1 AS exact FROM memory m WHERE m.content_hash = $3 AND ";
-const CANDIDATES_MIDDLE: &str = " UNION ALL SELECT * FROM (SELECT m.id, m.seq, 0 FROM json_each($2) w \
+const CANDIDATES_HEAD: &str = "SELECT m.id, m.seq, 1 AS exact, m.importance, m.created_at, m.last_recalled_at, \
+    m.recall_count, m.helpful, m.not_helpful FROM memory m WHERE m.content_hash = $3 AND ";
+const CANDIDATES_MIDDLE: &str = " UNION ALL SELECT * FROM (SELECT m.id, m.seq, 0, m.importance, m.created_at, \
+    m.last_recalled_at, m.recall_count, m.helpful, m.not_helpful FROM json_each($2) w \
     CROSS JOIN memory m ON m.seq = w.value WHERE ";
 const CANDIDATES_TAIL: &str = " LIMIT $4)";
 
@@ -187,6 +193,7 @@ const SINCE: &str = " AND m.occurred_at >= $14";
 const UNTIL: &str = " AND m.occurred_at < $15";
 const IMPORTANCE: &str = " AND m.importance >= $16";
 const CURRENT: &str = " AND m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $17)";
+const UNCHANGED: &str = " AND m.updated_at <= $17";
 
 /// Only the conditions that are asked for, so that each can use its index.
 pub(super) fn conditions(filter: &Filter, projects: &[i64]) -> String {
@@ -200,6 +207,7 @@ pub(super) fn conditions(filter: &Filter, projects: &[i64]) -> String {
         (filter.until.is_some(), UNTIL),
         (filter.min_importance.is_some(), IMPORTANCE),
         (!filter.include_outdated, CURRENT),
+        (filter.unchanged, UNCHANGED),
     ];
     let asked = parts.iter().filter(|(asked, _)| *asked).map(|(_, sql)| *sql);
     std::iter::once(scope).chain(asked).collect()

@@ -182,6 +182,12 @@ pub(super) async fn remember(
             }
         }
     }
+    let protected =
+        |id: &&Uuid| superseded.get(*id).is_some_and(|row| row.memory.protected && row.memory.superseded_by.is_none());
+    let protected = unique(command.items.iter().flat_map(|item| &item.supersedes).filter(protected));
+    if !protected.is_empty() {
+        return Err(StoreError::Protected { ids: protected });
+    }
     // What is replaced goes first: a turn may be replaced by its correction.
     for (item, place) in command.items.iter().zip(&answer) {
         for id in &item.supersedes {
@@ -417,6 +423,7 @@ async fn insert(
         .bind(&item.content)
         .bind(scope.actor())
         .bind(index_entry(project, &analysed.terms))
+        .bind(item.protected)
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
@@ -475,6 +482,7 @@ pub(super) async fn save(connection: &mut SqliteConnection, memory: &Memory, len
         .bind(length)
         .bind(memory.superseded_by)
         .bind(micros(memory.deleted_at))
+        .bind(memory.protected)
         .execute(connection)
         .await
         .map(drop)

@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use cognitive_memory_mcp::domain::lexical::{CorpusStats, select_terms};
 use cognitive_memory_mcp::domain::memory::{content_hash, indexed_text};
 use cognitive_memory_mcp::domain::{
-    Analyzer, Clock, Episode, Filter, Kind, Language, Links, Memory, NewMemory, Scope, SystemClock,
+    Analyzer, Clock, Episode, Filter, Kind, Language, Links, Memory, NewMemory, Scope, Standing, SystemClock,
 };
 use cognitive_memory_mcp::store::{Candidate, ForgetMode, LexicalQuery, Remember, Remembered, Store, StoreError};
 use uuid::Uuid;
@@ -26,6 +26,8 @@ pub(crate) mod filter;
 pub(crate) mod focus;
 pub(crate) mod graph;
 pub(crate) mod model;
+pub(crate) mod past;
+pub(crate) mod review;
 pub(crate) mod search;
 pub(crate) mod write;
 
@@ -82,6 +84,17 @@ macro_rules! contract_tests {
                 graph::mentions_together_are_counted,
                 graph::a_large_batch_is_linked_at_once,
                 model::random_commands_agree_with_the_model,
+                past::a_look_back_sees_texts_as_they_were,
+                past::a_look_back_stays_in_its_projects,
+                past::chains_are_told_in_both_directions,
+                review::only_votes_pass_the_protection,
+                review::what_is_approved_is_done_and_can_be_undone,
+                review::a_replacement_can_be_approved_and_undone,
+                review::an_approved_purge_leaves_nothing,
+                review::decisions_are_taken_once_and_in_time,
+                review::an_undo_does_not_overwrite_what_came_after,
+                review::the_same_proposal_is_stored_once,
+                review::reviews_stay_in_their_project,
                 search::scores_are_those_of_plain_bm25,
                 search::the_exact_text_comes_first,
                 search::awkward_texts_are_found,
@@ -156,6 +169,7 @@ pub(crate) fn note(content: &str) -> NewMemory {
         sources: Vec::new(),
         supersedes: Vec::new(),
         links: Links::default(),
+        protected: false,
     }
 }
 
@@ -239,6 +253,14 @@ pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec
             score: 0.0,
             terms: Vec::new(),
             exact: content_hash(&memory.content) == content_hash(text),
+            standing: Standing {
+                importance: memory.importance,
+                created_at: memory.created_at,
+                last_recalled_at: memory.last_recalled_at,
+                recall_count: memory.recall_count,
+                helpful: memory.helpful,
+                not_helpful: memory.not_helpful,
+            },
         };
         let norm = 1.2 * (1.0 - 0.75 + 0.75 * f64::from(all.length) / stats.average_length());
         for (term, weight) in &weights {
@@ -271,6 +293,7 @@ pub(crate) fn assert_same_hits(found: &[Candidate], expected: &[Candidate]) {
         let same = by_id.get(&hit.id).unwrap_or_else(|| panic!("{hit:?} should not be found"));
         assert!((hit.score - same.score).abs() < 1e-6, "score of {hit:?}, expected {same:?}");
         assert_eq!(sorted(hit), sorted(same));
+        assert_eq!(hit.standing, same.standing);
         assert_eq!(hit.exact, wanted.exact, "place {place}");
         assert!((hit.score - wanted.score).abs() < 1e-6, "place {place}: {hit:?}, expected {wanted:?}");
         if hit.id != wanted.id {
