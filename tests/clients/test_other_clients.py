@@ -9,7 +9,7 @@ from fastmcp.client.transports import StdioTransport, StreamableHttpTransport
 
 import node
 from client import over_http, over_stdio
-from service import PATIENCE, binary, clean_environment
+from service import PATIENCE, binary, clean_environment, free_port
 
 TOKEN = "token-of-ada-0123456789"
 TOOLS = ["remember", "recall", "get", "update", "forget", "status"]
@@ -128,22 +128,23 @@ async def test_twenty_clients_on_one_daemon(backend, new_service):
     assert not trouble
 
 
-async def test_twenty_bridges_on_one_database(sqlite, tmp_path):
-    """Whoever comes first serves; the others find it."""
+async def test_twenty_bridges_on_one_database(backend, tmp_path):
+    """On SQLite whoever comes first serves and the others find it; on PostgreSQL each serves itself."""
 
     async def one(number: int) -> None:
-        async with over_stdio(tmp_path, sqlite.settings, name=f"stdio-{number}") as memory:
+        async with over_stdio(tmp_path, settings, name=f"stdio-{number}") as memory:
             await work(memory, number)
             ended.append(number)
             # Whoever serves must not leave the others in the middle of a request.
             while len(ended) < MANY:
                 await anyio.sleep(0.02)
 
+    settings = backend.settings | {"MEMORY_LISTEN": f"127.0.0.1:{free_port()}"}
     ended: list[int] = []
     with anyio.fail_after(2 * PATIENCE):
         async with anyio.create_task_group() as tasks:
             for number in range(MANY):
                 tasks.start_soon(one, number)
-    async with over_stdio(tmp_path, sqlite.settings) as memory:
+    async with over_stdio(tmp_path, settings) as memory:
         assert (await memory.status())["memories"] == MANY * 5
     assert not [log.name for log in tmp_path.glob("stdio*.log") if "locked" in log.read_text(errors="replace")]
