@@ -233,8 +233,12 @@ impl Bridge {
             }
             match request.timeout(self.settings.http.request_timeout + Duration::from_secs(10)).send().await {
                 Ok(response) => return read(response).await,
-                // Nothing was sent: trying again repeats nothing.
-                Err(error) if error.is_connect() && tokio::time::Instant::now() < end => {
+                // Nothing was sent, or sending it again does no harm: the process that served may have ended meanwhile.
+                Err(error)
+                    if (error.is_connect()
+                        || (error.is_request() && !error.is_timeout() && is_repeatable(message)))
+                        && tokio::time::Instant::now() < end =>
+                {
                     failed = Some(upstream);
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -278,6 +282,25 @@ impl Bridge {
             .filter_map(|answer| serde_json::from_str::<Value>(answer).ok())
             .find_map(|answer| answer["result"]["protocolVersion"].as_str().map(str::to_owned));
         *self.version.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = version;
+    }
+}
+
+/// Whether a request may be carried out twice: it changes nothing, or the second time finds what the first one did.
+fn is_repeatable(message: &Value) -> bool {
+    if message["method"] != "tools/call" {
+        return true;
+    }
+    let arguments = &message["params"]["arguments"];
+    match message["params"]["name"].as_str().unwrap_or_default() {
+        "recall" | "get" | "explore" | "status" | "forget" | "link" => true,
+        // What is equal is stored once; a turn without a number could be said twice.
+        "remember" => {
+            arguments["idempotency_key"].is_string()
+                || arguments["items"].as_array().is_some_and(|items| {
+                    items.iter().all(|item| item["kind"] != "dialogue" || item["turn"].is_number())
+                })
+        }
+        _ => false,
     }
 }
 
