@@ -11,6 +11,7 @@ use crate::config::{self, Flags, Settings, Sources};
 use crate::store::StoreError;
 use crate::telemetry::{self, Stream, Telemetry, TelemetryError};
 
+mod client;
 mod config_command;
 mod healthcheck;
 mod local;
@@ -55,7 +56,7 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Make tokens for clients
+    /// Make, list and revoke tokens for clients
     #[command(subcommand)]
     Token(token::TokenCommand),
 }
@@ -71,6 +72,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
+    client::use_ring();
     let sources = Sources::of_process(cli.flags);
     let result = match cli.command {
         Command::Serve => serve::run(&sources),
@@ -78,7 +80,7 @@ pub fn main() -> ExitCode {
         Command::Healthcheck => healthcheck::run(&sources),
         Command::Config(command) => config_command::run(command, &sources),
         Command::Migrate { check } => migrate::run(check, &sources),
-        Command::Token(command) => token::run(command),
+        Command::Token(command) => token::run(command, &sources),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,8 +10,10 @@ use anyhow::Context;
 use super::local::{self, Local};
 use super::service::{self, Service};
 use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, runtime, say, start};
-use crate::config::{Auth, LogFormat, Settings, Sources, reachable};
-use crate::http::{Gate, Listener};
+use crate::config::{Auth, Database, LogFormat, Settings, Sources, reachable};
+use crate::domain::SystemClock;
+use crate::engine::Engine;
+use crate::http::{ControlSocket, Gate, Listener, OAuth, control_path, control_router};
 use crate::lifecycle::{self, ExitReason, Notifier, ProbeError, Readiness, Sentinel, Supervisor, Watchdog};
 use crate::telemetry::{self, Stream};
 
@@ -58,10 +61,14 @@ async fn serve(
         })
         .map_err(|error| Failure { code: bind_code(&error), error })?;
     let database = readiness.condition("database", "connecting");
-    let gate = Gate::new(&settings.auth);
-    let Service { address, probe, door } =
+    let oauth = oauth(settings)?;
+    let gate = |engine: &Arc<Engine>| {
+        Ok(Gate::new(&settings.auth).with_directory(Arc::clone(engine)).with_oauth(oauth))
+    };
+    let Service { address, probe, door, engine } =
         service::start(settings, &local, gate, listener, (supervisor, readiness, database))?;
     announce(&local, address)?;
+    take_commands(settings, engine, supervisor);
     let watchdog = Watchdog::new(supervisor, notifier, readiness, probe);
     match watchdog.prove(FIRST_PROBE).await {
         Ok(()) => {
@@ -101,6 +108,27 @@ fn announce(local: &Local, address: SocketAddr) -> Result<(), Failure> {
         embedded.announce(&format!("http://{}/mcp", reachable(address)))?;
     }
     Ok(())
+}
+
+fn oauth(settings: &Settings) -> Result<Option<OAuth>, Failure> {
+    let Some(oauth) = settings.oauth.clone() else { return Ok(None) };
+    OAuth::new(oauth, Arc::new(SystemClock)).map(Some).map_err(|error| Failure {
+        code: CONFIGURATION,
+        error: anyhow::Error::from(error)
+            .context("MEMORY_OAUTH_ISSUER cannot be asked by https: install certificates (ca-certificates) here"),
+    })
+}
+
+/// The embedded database is open in this process only: commands that change it come through here.
+fn take_commands(settings: &Settings, engine: Arc<Engine>, supervisor: &Supervisor) {
+    let Database::Sqlite { path } = &settings.database else { return };
+    match ControlSocket::bind(control_path(path)) {
+        Ok(socket) => socket.serve(supervisor, control_router(engine)),
+        Err(error) => tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "no socket for commands of the owner: `token create` and the like work only while the service is stopped"
+        ),
+    }
 }
 
 fn wants_greeting(settings: &Settings) -> bool {

@@ -11,6 +11,7 @@ pub mod memory;
 pub mod scope;
 pub mod stop_words;
 pub mod text;
+pub mod token;
 pub mod validate;
 
 pub use clock::{Clock, SystemClock};

@@ -19,6 +19,7 @@ mod recall;
 mod recall_note;
 mod remember;
 mod status;
+mod token;
 mod update;
 mod view;
 
@@ -28,6 +29,7 @@ pub use recall::{Hit, RecallOutput, RecallParams, Why};
 pub use recall_note::RecallNotes;
 pub use remember::{Indexed, RememberItem, RememberOutput, RememberParams, StoredView};
 pub use status::{StatusOutput, StatusParams};
+pub use token::{TokenAnswer, TokenCommand, TokenView, fresh_token};
 pub use update::{Feedback, UpdateOutput, UpdateParams};
 pub use view::MemoryView;
 
@@ -50,6 +52,12 @@ impl Engine {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, analyzer: Arc<Analyzer>, clock: Arc<dyn Clock>) -> Self {
         Self { store, analyzer, clock, notes: RecallNotes::default() }
+    }
+
+    /// The time that use cases work with.
+    #[must_use]
+    pub fn now(&self) -> chrono::DateTime<chrono::Utc> {
+        self.clock.now()
     }
 
     /// What recall returned since the last flush.
@@ -91,6 +99,9 @@ impl EngineError {
                 StoreError::IdempotencyConflict { .. } => "idempotency_conflict",
                 StoreError::TurnExists { .. } => "turn_exists",
                 StoreError::AlreadySuperseded { .. } => "already_superseded",
+                StoreError::LimitExceeded { .. } => "limit_exceeded",
+                StoreError::TokenExists { .. } => "token_exists",
+                StoreError::TokenUnknown { .. } => "token_unknown",
                 StoreError::Unavailable { .. } => "database_unavailable",
                 StoreError::InUse { .. } | StoreError::Setup { .. } => "database_setup",
                 _ => "internal",
@@ -108,6 +119,12 @@ impl EngineError {
             "idempotency_conflict" => "Use a new idempotency_key for new content; nothing was stored.",
             "turn_exists" => "Use the next free turn number, or update the stored turn; nothing was stored.",
             "already_superseded" => "Supersede the newer memory instead; nothing was stored.",
+            "limit_exceeded" => {
+                "Purge what is no longer needed (forget, mode purge), or ask the operator for a higher \
+                 MEMORY_PROJECT_MAX_MEMORIES or MEMORY_PROJECT_MAX_BYTES; nothing was stored."
+            }
+            "token_exists" => "Choose another name, or give it a new secret with `token rotate`; nothing was changed.",
+            "token_unknown" => "`token list` shows the tokens there are; nothing was changed.",
             "database_unavailable" => {
                 "The service recovers by itself; call again in some seconds, with an idempotency_key for a write."
             }

@@ -16,7 +16,8 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use listenfd::ListenFd;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -73,9 +74,8 @@ impl Listener {
     /// Serves `router` until the supervisor stops, then lets running requests end.
     pub fn serve(self, supervisor: &Supervisor, router: Router) {
         let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let service = TowerToHyperService::new(router);
         for socket in self.sockets {
-            accept(socket, supervisor, &connections, service.clone());
+            accept(socket, supervisor, &connections, router.clone());
         }
     }
 }
@@ -84,7 +84,7 @@ fn accept(
     socket: TcpListener,
     supervisor: &Supervisor,
     connections: &Arc<Semaphore>,
-    service: TowerToHyperService<Router>,
+    router: Router,
 ) {
     let heartbeat = supervisor.heartbeat("listener", Role::Essential, MAX_AGE);
     let connections = Arc::clone(connections);
@@ -98,7 +98,11 @@ fn accept(
                 accepted = heartbeat.idle(socket.accept()) => accepted,
             };
             let stream = match accepted {
-                Ok((stream, _)) => stream,
+                Ok((stream, _)) => {
+                    // Small answers must not wait for the peer's acknowledgement of earlier ones.
+                    let _ = stream.set_nodelay(true);
+                    stream
+                }
                 Err(error) => {
                     // Out of file descriptors, or a peer that left: neither is a reason to stop, nor to spin.
                     tracing::warn!(error = &error as &dyn std::error::Error, "a connection was not accepted");
@@ -106,18 +110,22 @@ fn accept(
                     continue;
                 }
             };
-            let (service, stopping) = (service.clone(), stopping.clone());
+            let (router, stopping) = (router.clone(), stopping.clone());
             drop(tasks.spawn_request("connection", async move {
-                serve_connection(stream, service, stopping).await;
+                serve_connection(stream, router, stopping).await;
                 drop(place);
             }));
         }
     });
 }
 
-async fn serve_connection(stream: TcpStream, service: TowerToHyperService<Router>, stopping: CancellationToken) {
-    // Small answers must not wait for the peer's acknowledgement of earlier ones.
-    let _ = stream.set_nodelay(true);
+/// Serves one connection until it ends, or until the service stops and its request is answered.
+pub(super) async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    stopping: CancellationToken,
+) {
+    let service = TowerToHyperService::new(router);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     // Held by every request from its head to the end of its answer.

@@ -7,13 +7,13 @@ use uuid::Uuid;
 
 use super::attempt::{begin, commit};
 use super::fault::Fault;
-use super::remember::{json, missing, number};
+use super::remember::{check_usage, json, lock_usage, missing, number};
 use super::row::{MemoryColumns, MemoryRow};
 use super::sql;
 use crate::domain::memory::{Change, Kind, Memory, Patch, content_hash, indexed_text};
 use crate::domain::text::Terms;
 use crate::domain::{Analyzer, Invalid, Scope};
-use crate::store::{ForgetMode, Result, StoreError, Update};
+use crate::store::{ForgetMode, Limits, Result, StoreError, Update};
 
 /// What the history says about a change.
 pub(super) struct Note<'a> {
@@ -28,8 +28,12 @@ pub(super) async fn update(
     scope: &Scope,
     command: &Update,
     analyzer: &Analyzer,
+    limits: Limits,
 ) -> Result<Memory, Fault> {
     let mut transaction = begin(connection).await?;
+    if limits.bytes > 0 {
+        lock_usage(&mut transaction, scope).await?;
+    }
     let before = lock(&mut transaction, scope, &[command.id])
         .await?
         .into_iter()
@@ -56,7 +60,11 @@ pub(super) async fn update(
         } else if reworded {
             index(&mut transaction, scope, &[(&after, &Terms::default())], true, command.now).await?;
         }
+        let grows = after.bytes() > before.bytes();
         write(&mut transaction, scope, &[(before, after.clone())], Some(&[new.length]), &note).await?;
+        if limits.bytes > 0 && grows {
+            check_usage(&mut transaction, scope, Limits { memories: 0, ..limits }).await?;
+        }
     } else if command.patch.helpful.is_some() {
         sqlx::query(sql::VOTE)
             .bind(scope.project())

@@ -11,7 +11,7 @@ use super::cache::Delta;
 use super::error::from_sqlx;
 use super::read::memories;
 use super::row::MemoryRow;
-use super::write::{add_terms, enqueue, json, missing, note, remove_terms, run, save, terms_of, unique};
+use super::write::{add_terms, enqueue, json, missing, note, remove_terms, require_space, run, save, terms_of, unique};
 use super::{Open, sql};
 use crate::domain::validate::Invalid;
 use crate::domain::{Analyzer, Change, Memory, Scope};
@@ -46,6 +46,9 @@ pub(super) async fn update(
     let changed = patch.apply(&mut memory, command.now);
     if !changed && patch.helpful.is_none() {
         return Ok(memory);
+    }
+    if open.limits.bytes > 0 && memory.bytes() > before.bytes() {
+        require_space(open, connection, scope, project, 0, memory.bytes() - before.bytes()).await?;
     }
     let (old_terms, new_terms) = (terms_of(&before, analyzer), terms_of(&memory, analyzer));
     if old_terms != new_terms {

@@ -11,7 +11,10 @@ use crate::store::{Result, StoreError};
 const APPLICATION_ID: i64 = 0x434d_656d;
 
 /// Name and text of every migration; the place in the list is its version, from 1.
-pub(super) const MIGRATIONS: &[(&str, &str)] = &[("0001_memory", include_str!("migrations/0001_memory.sql"))];
+pub(super) const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_memory", include_str!("migrations/0001_memory.sql")),
+    ("0002_project", include_str!("migrations/0002_project.sql")),
+];
 
 /// The newest version that this binary knows.
 pub(super) const NEWEST: usize = MIGRATIONS.len();
@@ -83,7 +86,10 @@ mod tests {
     /// the line may be changed along with the file.
     #[test]
     fn migrations_are_never_edited() {
-        let known = ["a964d7893b8ae8b64cf979f21a29939fb6a325b1dc3362fc02ef10d0a1c9a99f"];
+        let known = [
+            "a964d7893b8ae8b64cf979f21a29939fb6a325b1dc3362fc02ef10d0a1c9a99f",
+            "8ec3eaf5c99f5be09a35a89f9db8d9801c933d006d701d445c33216ebd4f1940",
+        ];
         assert_eq!(known.len(), MIGRATIONS.len());
         for ((name, text), known) in MIGRATIONS.iter().zip(known) {
             let hash: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
