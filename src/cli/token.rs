@@ -75,7 +75,9 @@ pub(super) fn run(command: TokenCommand, sources: &Sources) -> Result<u8, Failur
     let (operation, json) = match command {
         TokenCommand::New { name, project, read } => return new(&name, &project, &read),
         TokenCommand::Create { name, project, read, expires, json } => {
-            check_names([("NAME", &name), ("--project", &project)].into_iter().chain(read.iter().map(|r| ("--read", r))))?;
+            check_names(
+                [("NAME", &name), ("--project", &project)].into_iter().chain(read.iter().map(|r| ("--read", r))),
+            )?;
             (Operation::Create { name, project, reads: read, expires }, json)
         }
         TokenCommand::List { json } => (Operation::List, json),
@@ -209,7 +211,8 @@ fn table(tokens: &[TokenView]) -> String {
             token.expires_at.clone().unwrap_or_else(|| "-".to_owned()),
         ]);
     }
-    let widths: Vec<usize> = (0..7).map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> =
+        (0..7).map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0)).collect();
     rows.iter()
         .map(|row| {
             let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();

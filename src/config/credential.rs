@@ -30,7 +30,11 @@ pub struct Credential {
 // The hash of a weak token can be turned back by trying, so it is not printed either.
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credential").field("name", &self.name).field("project", &self.project).field("reads", &self.reads).finish_non_exhaustive()
+        f.debug_struct("Credential")
+            .field("name", &self.name)
+            .field("project", &self.project)
+            .field("reads", &self.reads)
+            .finish_non_exhaustive()
     }
 }
 
@@ -147,7 +151,10 @@ mod tests {
 
     #[test]
     fn lines_become_credentials() {
-        let text = format!("# people\n\n  alice 0123456789abcdef\r\nbob\tsha256:{} read=team,shared project=work\n", ABC.to_uppercase());
+        let text = format!(
+            "# people\n\n  alice 0123456789abcdef\r\nbob\tsha256:{} read=team,shared project=work\n",
+            ABC.to_uppercase()
+        );
         let credentials = parse(&text).expect("valid lines");
         assert_eq!(credentials.len(), 2);
         assert_eq!((credentials[0].name.as_str(), credentials[0].project.as_str()), ("alice", "default"));

@@ -289,7 +289,9 @@ pub(super) static AUTH: Setting = Setting {
 pub(super) static TOKENS: Setting = Setting {
     name: "MEMORY_TOKENS",
     section: Section::Access,
-    kind: Kind::Text("one credential a line: `name token` or `name sha256:HEX`, then optionally `project=NAME` and `read=NAME,NAME`"),
+    kind: Kind::Text(
+        "one credential a line: `name token` or `name sha256:HEX`, then optionally `project=NAME` and `read=NAME,NAME`",
+    ),
     default: DefaultValue::Described("none"),
     secret: true,
     flag: None,

@@ -163,7 +163,8 @@ impl Engine {
             return Err(Invalid::new("expires", text, "a time in the future").into());
         }
         let secret = Secret::fresh()?;
-        let token = Token { name, project, reads, prefix: secret.prefix, created_at: now, expires_at, revoked_at: None };
+        let token =
+            Token { name, project, reads, prefix: secret.prefix, created_at: now, expires_at, revoked_at: None };
         self.store.create_token(&StoredToken { token: token.clone(), sha256: secret.sha256 }).await?;
         tracing::info!(token = token.name, project = token.project, "a token was made");
         Ok(TokenAnswer { secret: Some(secret.text), tokens: vec![self.view(&token)] })

@@ -191,7 +191,8 @@ impl Directory {
                 }
             }
         }
-        let _alone = tokio::time::timeout(PATIENCE, self.reading.lock()).await.map_err(|_| unavailable("it is slow"))?;
+        let _alone =
+            tokio::time::timeout(PATIENCE, self.reading.lock()).await.map_err(|_| unavailable("it is slow"))?;
         // Somebody else may have read them in the meantime.
         if let Some(found) = self.look(hash, PAUSE) {
             return found;

@@ -230,7 +230,7 @@ async fn another_language_rebuilds_the_index() {
 async fn several_servers_prepare_an_empty_database_at_once() {
     let database = Database::empty().await;
     let stores: Vec<Arc<PostgresStore>> = (0..4).map(|_| Arc::new(database.store())).collect();
-    assert_eq!(stores[0].pending_migrations().await.unwrap(), ["0001_foundation"]);
+    assert_eq!(stores[0].pending_migrations().await.unwrap(), ["0001_foundation", "0002_project"]);
     assert!(matches!(stores[0].info().await, Err(StoreError::Unavailable { .. })));
     let preparing = stores.iter().map(|store| store.prepare());
     for result in futures_util::future::join_all(preparing).await {

@@ -29,7 +29,10 @@ impl Reader<'_> {
                 None
             }
             (Some("none"), None) if oauth => {
-                self.report(&table::AUTH, "Remove it to ask for tokens of MEMORY_OAUTH_ISSUER, or remove that setting.");
+                self.report(
+                    &table::AUTH,
+                    "Remove it to ask for tokens of MEMORY_OAUTH_ISSUER, or remove that setting.",
+                );
                 None
             }
             (Some("none"), None) => Some(Auth::None),
@@ -39,7 +42,7 @@ impl Reader<'_> {
             }
             // Those of the database and of the issuer, then.
             (Some(_), None) => Some(Auth::Tokens(Vec::new())),
-            (None, None) if oauth || self.is_broken(&table::OAUTH_ISSUER) => {
+            (None, None) if oauth || self.is_set(&table::OAUTH_ISSUER) => {
                 self.worked_out.insert(table::AUTH.name, "tokens".to_owned());
                 Some(Auth::Tokens(Vec::new()))
             }

@@ -40,7 +40,8 @@ use crate::domain::lexical::{B, CorpusStats, K1, MAX_DOCUMENT_FREQUENCY};
 use crate::domain::memory::{History, Memory, indexed_text};
 use crate::domain::{Analyzer, Filter, Scope};
 use crate::store::{
-    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, Remember, Remembered, Result, Store, StoreError, Update,
+    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, Remember, Remembered, Result, Store, StoreError,
+    Update,
 };
 
 /// Texts larger than this together are analysed off the request threads.
@@ -206,6 +207,13 @@ impl PostgresStore {
     async fn secure_rows(&self, connection: &mut PgConnection) -> Result<(), Fault> {
         if self.row_security != RowSecurity::Off {
             let server = migration::check(connection).await?;
+            // Another server may have done it while this one waited.
+            let mark: Option<String> =
+                sqlx::query_scalar(sql::META).bind("row_security").fetch_optional(&mut *connection).await?;
+            let usable = row_security::usable(connection, &server).await?;
+            if usable.is_some_and(|role| mark == Some(row_security::mark(migration::newest(), &role))) {
+                return Ok(());
+            }
             row_security::install(connection, &server, self.row_security, migration::newest()).await?;
         }
         Ok(())

@@ -290,8 +290,7 @@ pub(super) async fn lock_usage(connection: &mut PgConnection, scope: &Scope) -> 
 
 /// What the project holds with what this transaction wrote; an error undoes it.
 pub(super) async fn check_usage(connection: &mut PgConnection, scope: &Scope, limits: Limits) -> Result<(), Fault> {
-    let (memories, bytes): (i64, i64) =
-        sqlx::query_as(sql::USAGE).bind(scope.project()).fetch_one(connection).await?;
+    let (memories, bytes): (i64, i64) = sqlx::query_as(sql::USAGE).bind(scope.project()).fetch_one(connection).await?;
     Ok(limits.check(scope.project(), memories.unsigned_abs(), bytes.unsigned_abs())?)
 }
 

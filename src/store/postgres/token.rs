@@ -38,9 +38,8 @@ impl PostgresStore {
         query: sqlx::query::QueryAs<'q, sqlx::Postgres, TokenRow, sqlx::postgres::PgArguments>,
     ) -> Result<Option<Token>> {
         let mut connection = self.connect().await?;
-        let row = self
-            .within("change a token", CHECK, async { Ok(query.fetch_optional(&mut connection).await?) })
-            .await?;
+        let row =
+            self.within("change a token", CHECK, async { Ok(query.fetch_optional(&mut connection).await?) }).await?;
         let _ = tokio::time::timeout(CHECK, connection.close()).await;
         Ok(row.map(|row| row.0.token))
     }

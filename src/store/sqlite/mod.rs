@@ -36,7 +36,8 @@ use self::error::{from_sqlx, not_open, too_slow};
 use self::group::{Gathering, Work};
 use self::lock::OwnerLock;
 use super::{
-    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, Remember, Remembered, Result, Store, StoreError, Update,
+    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, Remember, Remembered, Result, Store, StoreError,
+    Update,
 };
 use crate::domain::lexical::CorpusStats;
 use crate::domain::{Analyzer, Filter, History, Memory, Scope};
