@@ -179,25 +179,22 @@ struct Known {
 
 impl Directory {
     async fn find(&self, hash: &[u8; 32]) -> Result<Option<Identity>, Refusal> {
-        if let Some(found) = self.look(hash, FRESH) {
-            match found {
-                // Known a moment ago.
-                Ok(Some(identity)) => return Ok(Some(identity)),
-                // One that was made a moment ago is looked for, too.
-                Ok(None) | Err(_) => {
-                    if let Some(found) = self.look(hash, PAUSE) {
-                        return found;
-                    }
-                }
-            }
+        let arrived = Instant::now();
+        // Who was known a moment ago need not wait for anything.
+        if let Some(Ok(Some(identity))) = self.look(hash, |read_at| read_at.elapsed() < FRESH) {
+            return Ok(Some(identity));
         }
         let _alone =
             tokio::time::timeout(PATIENCE, self.reading.lock()).await.map_err(|_| unavailable("it is slow"))?;
-        // Somebody else may have read them in the meantime.
-        if let Some(found) = self.look(hash, PAUSE) {
+        // Everybody else gets an answer that is newer than the question: a token holds as soon as it is made. All who
+        // wait here share one reading.
+        if let Some(found) = self.look(hash, |read_at| read_at >= arrived) {
             return found;
         }
-        // What is true from here on is at least as new as this.
+        let last = self.known.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|known| known.read_at);
+        if let Some(pause) = last.and_then(|last| PAUSE.checked_sub(last.elapsed())) {
+            tokio::time::sleep(pause).await;
+        }
         let read_at = Instant::now();
         let read = tokio::time::timeout(PATIENCE, self.engine.valid_tokens()).await;
         let (tokens, failure) = match read {
@@ -209,15 +206,14 @@ impl Directory {
             .into_iter()
             .map(|stored| (stored.sha256, (Identity(Arc::new(stored.token.scope())), stored.token)))
             .collect();
-        let read_at = if failure.is_some() { Instant::now() } else { read_at };
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Known { read_at, failure, tokens });
-        self.look(hash, PATIENCE).unwrap_or_else(|| Err(unavailable("it is slow")))
+        self.look(hash, |_| true).unwrap_or_else(|| Err(unavailable("it is slow")))
     }
 
-    /// What was read within `age`; none when that is too long ago.
-    fn look(&self, hash: &[u8; 32], age: Duration) -> Option<Result<Option<Identity>, Refusal>> {
+    /// What was read, if its time will do.
+    fn look(&self, hash: &[u8; 32], will_do: impl Fn(Instant) -> bool) -> Option<Result<Option<Identity>, Refusal>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = known.as_ref().filter(|known| known.read_at.elapsed() < age)?;
+        let known = known.as_ref().filter(|known| will_do(known.read_at))?;
         Some(match &known.failure {
             Some(why) => Err(unavailable(why)),
             None => {

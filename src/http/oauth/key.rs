@@ -187,22 +187,22 @@ impl Keys {
                 return Err(why.clone());
             }
         }
-        let mut failure = String::new();
+        let mut failures = Vec::new();
         for url in metadata_urls(&self.issuer) {
             let metadata = match self.get(&url).await {
                 Ok(metadata) => metadata,
                 Err(why) => {
-                    failure = why;
+                    failures.push(why);
                     continue;
                 }
             };
             // Otherwise one tenant of a provider could speak for another (RFC 8414, 3.3).
             if metadata["issuer"].as_str() != Some(&self.issuer) {
-                failure = format!("{url} is the metadata of another issuer");
+                failures.push(format!("{url} is the metadata of another issuer"));
                 continue;
             }
             let Some(keys) = metadata["jwks_uri"].as_str() else {
-                failure = format!("{url} names no jwks_uri");
+                failures.push(format!("{url} names no jwks_uri"));
                 continue;
             };
             if !(keys.starts_with("https://") || self.issuer.starts_with("http://") && keys.starts_with("http://")) {
@@ -216,7 +216,7 @@ impl Keys {
                 .take(MOST_KEYS)
                 .collect());
         }
-        Err(failure)
+        Err(failures.join("; "))
     }
 
     async fn get(&self, url: &str) -> Result<Value, String> {
