@@ -95,7 +95,7 @@ class Arguments:
     def object(self, schema: dict, root: dict, eager: float = 0.35) -> dict:
         wanted = schema.get("required", [])
         return {
-            name: self.value(name, field, root) for name, field in schema["properties"].items()
+            name: self.value(name, field, root) for name, field in schema.get("properties", {}).items()
             if name in wanted or self.dice.random() < eager
         }  # fmt: skip
 
