@@ -234,6 +234,22 @@ async fn postgres_itself_keeps_projects_apart() {
     assert!(run(&mut connection, "DELETE FROM token".to_owned()).await.is_err());
 }
 
+#[tokio::test]
+async fn rights_that_a_restored_dump_lacks_are_given_again() {
+    let database = Database::migrated().await;
+    let store = database.store().with_row_security(RowSecurity::On);
+    store.prepare().await.unwrap();
+    let role = store.working_role().unwrap();
+    store.close().await;
+    let mut connection = database.connection().await;
+    run(&mut connection, format!("REVOKE ALL ON memory, token FROM \"{role}\"")).await.unwrap();
+    let again = database.store().with_row_security(RowSecurity::On);
+    again.prepare().await.unwrap();
+    assert_eq!(again.working_role(), Some(role));
+    store_one(&again, &Scope::new("a", "tester"), note("after")).await;
+    assert!(again.tokens().await.unwrap().is_empty());
+}
+
 /// A statement that forgot its condition shows what it would show: the rows of the scope.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_change_hands_without_mixing_projects() {

@@ -86,10 +86,10 @@ pub(super) fn mark(newest_migration: i64, role: &str) -> String {
     format!("{EDITION} {newest_migration} {role}")
 }
 
-/// The role, if this session may work as it.
+/// The role, if this session may work as it and it has its rights.
 pub(super) async fn usable(connection: &mut PgConnection, server: &ServerRow) -> Result<Option<String>, Fault> {
     let role = role_of(&server.role);
-    let usable: bool = sqlx::query_scalar(sql::ROLE_USABLE).bind(&role).fetch_one(connection).await?;
+    let usable: bool = sqlx::query_scalar(sql::ROLE_READY).bind(&role).fetch_one(connection).await?;
     Ok(usable.then_some(role))
 }
 

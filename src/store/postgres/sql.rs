@@ -80,6 +80,13 @@ pub(super) const VIEW: &str = "SELECT set_config('role', $1, false), \
 /// Whether the session may work as a role. Superusers may, where there is one.
 pub(super) const ROLE_USABLE: &str =
     "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1 AND pg_has_role(session_user, r.oid, 'MEMBER'))";
+/// The same, and whether the role has its rights in this database: a dump may have been restored without them.
+pub(super) const ROLE_READY: &str = "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1 \
+    AND pg_has_role(session_user, r.oid, 'MEMBER') AND NOT EXISTS (SELECT FROM pg_class c \
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'project_id' AND NOT a.attisdropped \
+        WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' \
+            AND NOT (c.relrowsecurity AND has_table_privilege(r.oid, c.oid, 'SELECT') \
+                AND has_table_privilege(r.oid, c.oid, 'INSERT'))))";
 /// Whether there is a role.
 pub(super) const ROLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1)";
 /// Tables whose rows belong to projects.
@@ -473,6 +480,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("SESSION", SESSION),
     ("VIEW", VIEW),
     ("ROLE_USABLE", ROLE_USABLE),
+    ("ROLE_READY", ROLE_READY),
     ("ROLE_EXISTS", ROLE_EXISTS),
     ("PROJECT_TABLES", PROJECT_TABLES),
     ("CREATE_TOKEN", CREATE_TOKEN),
