@@ -8,7 +8,7 @@ use cognitive_memory_mcp::domain::token::Token;
 use cognitive_memory_mcp::domain::{Filter, NewMemory, Scope};
 use cognitive_memory_mcp::store::postgres::RowSecurity;
 use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
-use cognitive_memory_mcp::store::{ForgetMode, Limits, Store, StoreError, StoredToken, Update};
+use cognitive_memory_mcp::store::{ForgetMode, Limits, Store, StoreError, StoredToken, TokenStore, Update};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use crate::contract::{analyzer, at, forget, note, remember, store_one};
