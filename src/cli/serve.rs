@@ -62,9 +62,8 @@ async fn serve(
         .map_err(|error| Failure { code: bind_code(&error), error })?;
     let database = readiness.condition("database", "connecting");
     let oauth = oauth(settings)?;
-    let gate = |engine: &Arc<Engine>| {
-        Ok(Gate::new(&settings.auth).with_directory(Arc::clone(engine)).with_oauth(oauth))
-    };
+    let gate =
+        |engine: &Arc<Engine>| Ok(Gate::new(&settings.auth).with_directory(Arc::clone(engine)).with_oauth(oauth));
     let Service { address, probe, door, engine } =
         service::start(settings, &local, gate, listener, (supervisor, readiness, database))?;
     announce(&local, address)?;

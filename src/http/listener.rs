@@ -80,12 +80,7 @@ impl Listener {
     }
 }
 
-fn accept(
-    socket: TcpListener,
-    supervisor: &Supervisor,
-    connections: &Arc<Semaphore>,
-    router: Router,
-) {
+fn accept(socket: TcpListener, supervisor: &Supervisor, connections: &Arc<Semaphore>, router: Router) {
     let heartbeat = supervisor.heartbeat("listener", Role::Essential, MAX_AGE);
     let connections = Arc::clone(connections);
     let (stopping, tasks) = (supervisor.stopping().clone(), supervisor.clone());
