@@ -13,9 +13,11 @@ use crate::telemetry::{self, Stream, Telemetry, TelemetryError};
 
 mod client;
 mod config_command;
+mod control;
 mod healthcheck;
 mod local;
 mod migrate;
+mod review;
 mod serve;
 mod service;
 mod stdio;
@@ -42,7 +44,7 @@ or in .env.development and .env.production; `config show` tells what is in force
 #[derive(Subcommand)]
 enum Command {
     /// Serve MCP over HTTP, as a service does
-    Serve,
+    Serve(service::Switches),
     /// Serve MCP on standard input and output, through the running service if there is one
     Stdio,
     /// Ask the running service whether it is ready: exit code 0 or 1
@@ -56,6 +58,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Decide what models proposed for protected memories
+    Review(review::ReviewArguments),
     /// Make, list and revoke tokens for clients
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -75,11 +79,12 @@ pub fn main() -> ExitCode {
     client::use_ring();
     let sources = Sources::of_process(cli.flags);
     let result = match cli.command {
-        Command::Serve => serve::run(&sources),
+        Command::Serve(switches) => serve::run(&sources, &switches),
         Command::Stdio => stdio::run(&sources),
         Command::Healthcheck => healthcheck::run(&sources),
         Command::Config(command) => config_command::run(command, &sources),
         Command::Migrate { check } => migrate::run(check, &sources),
+        Command::Review(arguments) => review::run(arguments, &sources),
         Command::Token(command) => token::run(command, &sources),
     };
     match result {

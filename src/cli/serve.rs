@@ -10,10 +10,10 @@ use anyhow::Context;
 use super::local::{self, Local};
 use super::service::{self, Service};
 use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, runtime, say, start};
-use crate::config::{Auth, Database, LogFormat, Settings, Sources, reachable};
+use crate::config::{Auth, LogFormat, Settings, Sources, reachable};
 use crate::domain::SystemClock;
 use crate::engine::Engine;
-use crate::http::{ControlSocket, Gate, Listener, OAuth, control_path, control_router};
+use crate::http::{Gate, Listener, OAuth};
 use crate::lifecycle::{self, ExitReason, Notifier, ProbeError, Readiness, Sentinel, Supervisor, Watchdog};
 use crate::telemetry::{self, Stream};
 
@@ -23,7 +23,7 @@ const FIRST_PROBE: Duration = Duration::from_secs(10);
 /// can then use it at once, where the database is up. Connections wait as long to be accepted.
 const FIRST_CONNECTION: Duration = Duration::from_secs(3);
 
-pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
+pub(super) fn run(sources: &Sources, switches: &service::Switches) -> Result<u8, Failure> {
     let (supervisor, notifier, readiness) = (Supervisor::new(), Notifier::from_env(), Readiness::new());
     // Before anything else: as process 1 no signal does anything until it has a handler.
     let sentinel = Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
@@ -35,10 +35,11 @@ pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
     telemetry::announce(&settings);
     supervisor.set_drain_budget(settings.http.drain_timeout);
     let runtime = runtime()?;
-    let reason = runtime.block_on(serve(&settings, (&supervisor, &notifier, &readiness))).inspect_err(|failure| {
-        tracing::error!(error = format!("{:#}", failure.error), code = failure.code, "not started");
-        notifier.status(&format!("Not started, exit code {}: {}", failure.code, failure.error));
-    })?;
+    let reason =
+        runtime.block_on(serve(&settings, (&supervisor, &notifier, &readiness), switches)).inspect_err(|failure| {
+            tracing::error!(error = format!("{:#}", failure.error), code = failure.code, "not started");
+            notifier.status(&format!("Not started, exit code {}: {}", failure.code, failure.error));
+        })?;
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!(reason = %reason, "ended");
     Ok(reason.exit_code())
@@ -47,6 +48,7 @@ pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
 async fn serve(
     settings: &Settings,
     (supervisor, notifier, readiness): (&Supervisor, &Notifier, &Readiness),
+    switches: &service::Switches,
 ) -> Result<ExitReason, Failure> {
     let local = local::store(settings)?;
     if local.embedded.is_some() {
@@ -64,10 +66,9 @@ async fn serve(
     let oauth = oauth(settings)?;
     let gate =
         |engine: &Arc<Engine>| Ok(Gate::new(&settings.auth).with_directory(Arc::clone(engine)).with_oauth(oauth));
-    let Service { address, probe, door, engine } =
-        service::start(settings, &local, gate, listener, (supervisor, readiness, database))?;
+    let Service { address, probe, door } =
+        service::start(settings, &local, gate, listener, (supervisor, readiness, database), switches)?;
     announce(&local, address)?;
-    take_commands(settings, engine, supervisor);
     let watchdog = Watchdog::new(supervisor, notifier, readiness, probe);
     match watchdog.prove(FIRST_PROBE).await {
         Ok(()) => {
@@ -116,18 +117,6 @@ fn oauth(settings: &Settings) -> Result<Option<OAuth>, Failure> {
         error: anyhow::Error::from(error)
             .context("MEMORY_OAUTH_ISSUER cannot be asked by https: install certificates (ca-certificates) here"),
     })
-}
-
-/// The embedded database is open in this process only: commands that change it come through here.
-fn take_commands(settings: &Settings, engine: Arc<Engine>, supervisor: &Supervisor) {
-    let Database::Sqlite { path } = &settings.database else { return };
-    match ControlSocket::bind(control_path(path)) {
-        Ok(socket) => socket.serve(supervisor, control_router(engine)),
-        Err(error) => tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "no socket for commands of the owner: `token create` and the like work only while the service is stopped"
-        ),
-    }
 }
 
 fn wants_greeting(settings: &Settings) -> bool {

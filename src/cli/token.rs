@@ -2,23 +2,17 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use clap::Subcommand;
-use serde_json::Value;
 
 use super::local::{self, Local};
-use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, client, runtime, say};
+use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, control, runtime, say};
 use crate::config::{self, Auth, Database, Settings, Sources, is_credential_name, sha256};
 use crate::domain::SystemClock;
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::engine::{Engine, EngineError, TokenAnswer, TokenCommand as Operation, TokenView, fresh_token};
-use crate::http::control_path;
 use crate::store::StoreError;
-
-/// Longest wait for a running service.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 #[derive(Subcommand)]
 pub(super) enum TokenCommand {
@@ -123,7 +117,7 @@ async fn carry_out(settings: &Settings, operation: Operation) -> Result<TokenAns
         Ok(()) => {}
         Err(error @ StoreError::InUse { .. }) => {
             let Database::Sqlite { path } = &settings.database else { return Err(error.into()) };
-            return ask(&control_path(path), &operation, error).await;
+            return ask(&control::path(path), &operation, error).await;
         }
         Err(error) => return Err(error.into()),
     }
@@ -143,30 +137,23 @@ async fn carry_out(settings: &Settings, operation: Operation) -> Result<TokenAns
 }
 
 async fn ask(socket: &std::path::Path, operation: &Operation, in_use: StoreError) -> Result<TokenAnswer, Failure> {
-    let client = client::control(socket).timeout(PATIENCE).build().map_err(Failure::internal)?;
-    let response = match client.post("http://localhost/token").json(operation).send().await {
-        Ok(response) => response,
-        // A `stdio` process, or a service that could not make the socket.
-        Err(_) => {
+    let answer = control::ask(socket, "token", operation).await;
+    match answer.map_err(|error| Failure { code: UNAVAILABLE, error })? {
+        Some(Ok(answer)) => Ok(answer),
+        Some(Err(refusal)) => {
+            let code = if refusal.code == "database_unavailable" { UNAVAILABLE } else { USAGE };
+            Err(Failure { code, error: anyhow!("{}. {}", refusal.message, refusal.advice) })
+        }
+        // It could not make the socket, or runs where this one cannot reach it.
+        None => {
             let error = anyhow::Error::from(in_use).context(format!(
-                "the process that has the database open takes no commands at {}; end it and try again",
+                "the process that has the database open takes no commands at {}: run this command where it runs (in \
+                 its container: `podman exec`), as its user, or stop it first",
                 socket.display()
             ));
-            return Err(Failure { code: UNAVAILABLE, error });
+            Err(Failure { code: UNAVAILABLE, error })
         }
-    };
-    let accepted = response.status().is_success();
-    let body: Value = response
-        .json()
-        .await
-        .context("the running service gave no answer")
-        .map_err(|error| Failure { code: UNAVAILABLE, error })?;
-    if accepted {
-        return serde_json::from_value(body).map_err(Failure::internal);
     }
-    let text = |field: &str| body["error"][field].as_str().unwrap_or("no reason was given").to_owned();
-    let code = if text("code") == "database_unavailable" { UNAVAILABLE } else { USAGE };
-    Err(Failure { code, error: anyhow!("{}. {}", text("message"), text("advice")) })
 }
 
 fn word(settings: &Settings, operation: &Operation, answer: &TokenAnswer) -> String {

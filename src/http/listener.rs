@@ -74,13 +74,19 @@ impl Listener {
     /// Serves `router` until the supervisor stops, then lets running requests end.
     pub fn serve(self, supervisor: &Supervisor, router: Router) {
         let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let service = TowerToHyperService::new(router);
         for socket in self.sockets {
-            accept(socket, supervisor, &connections, router.clone());
+            accept(socket, supervisor, &connections, service.clone());
         }
     }
 }
 
-fn accept(socket: TcpListener, supervisor: &Supervisor, connections: &Arc<Semaphore>, router: Router) {
+fn accept(
+    socket: TcpListener,
+    supervisor: &Supervisor,
+    connections: &Arc<Semaphore>,
+    service: TowerToHyperService<Router>,
+) {
     let heartbeat = supervisor.heartbeat("listener", Role::Essential, MAX_AGE);
     let connections = Arc::clone(connections);
     let (stopping, tasks) = (supervisor.stopping().clone(), supervisor.clone());
@@ -93,11 +99,7 @@ fn accept(socket: TcpListener, supervisor: &Supervisor, connections: &Arc<Semaph
                 accepted = heartbeat.idle(socket.accept()) => accepted,
             };
             let stream = match accepted {
-                Ok((stream, _)) => {
-                    // Small answers must not wait for the peer's acknowledgement of earlier ones.
-                    let _ = stream.set_nodelay(true);
-                    stream
-                }
+                Ok((stream, _)) => stream,
                 Err(error) => {
                     // Out of file descriptors, or a peer that left: neither is a reason to stop, nor to spin.
                     tracing::warn!(error = &error as &dyn std::error::Error, "a connection was not accepted");
@@ -105,22 +107,23 @@ fn accept(socket: TcpListener, supervisor: &Supervisor, connections: &Arc<Semaph
                     continue;
                 }
             };
-            let (router, stopping) = (router.clone(), stopping.clone());
+            // Small answers must not wait for the peer's acknowledgement of earlier ones.
+            let _ = stream.set_nodelay(true);
+            let (service, stopping) = (service.clone(), stopping.clone());
             drop(tasks.spawn_request("connection", async move {
-                serve_connection(stream, router, stopping).await;
+                serve_connection(stream, service, stopping).await;
                 drop(place);
             }));
         }
     });
 }
 
-/// Serves one connection until it ends, or until the service stops and its request is answered.
+/// Serves the requests of one connection.
 pub(super) async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    router: Router,
+    service: TowerToHyperService<Router>,
     stopping: CancellationToken,
 ) {
-    let service = TowerToHyperService::new(router);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     // Held by every request from its head to the end of its answer.

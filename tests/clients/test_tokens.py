@@ -132,7 +132,7 @@ def test_limits_are_told_in_words(new_service, backend):
 
 def test_the_control_socket_is_the_owners(new_service, sqlite):
     service = new_service(sqlite, MEMORY_AUTH="tokens")
-    path = os.path.join(sqlite.settings["MEMORY_DATA_DIR"], "memory.db.sock")
+    path = os.path.join(sqlite.settings["MEMORY_DATA_DIR"], "memory.db.control")
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600 and stat.S_ISSOCK(os.stat(path).st_mode)
     service.stop()
     assert not os.path.exists(path)

@@ -9,6 +9,7 @@
 mod architecture;
 mod cli;
 mod contract;
+mod days;
 mod lifecycle;
 mod log;
 mod postgres_server;
@@ -17,3 +18,4 @@ mod project;
 mod serve;
 mod store_postgres;
 mod store_sqlite;
+mod tools_document;

@@ -33,7 +33,9 @@ pub(super) struct Migration {
 /// All of them, in order.
 pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "0001_foundation", sql: include_str!("migrations/0001_foundation.sql") },
-    Migration { version: 2, name: "0002_project", sql: include_str!("migrations/0002_project.sql") },
+    Migration { version: 2, name: "0002_graph", sql: include_str!("migrations/0002_graph.sql") },
+    Migration { version: 3, name: "0003_review", sql: include_str!("migrations/0003_review.sql") },
+    Migration { version: 4, name: "0004_project", sql: include_str!("migrations/0004_project.sql") },
 ];
 
 /// The newest version that this binary knows.

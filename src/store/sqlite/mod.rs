@@ -6,10 +6,18 @@
 
 mod cache;
 mod change;
+mod completion;
 mod error;
+mod focus;
+mod focus_sql;
+mod graph;
+mod graph_sql;
 mod group;
 mod lock;
+mod past;
 mod read;
+mod review;
+mod review_sql;
 mod row;
 mod schema;
 mod sql;
