@@ -1,6 +1,7 @@
 """Nothing of a project leaks: random calls of every tool by holders of two projects, with each other's ids, names and
 cursors as arguments. What a project stores is marked; a mark in the wrong answer is a leak."""
 
+import itertools
 import json
 import random
 import re
@@ -43,8 +44,8 @@ class Caller:
 class Arguments:
     """Arguments for any tool, from its schema; ids, names and cursors are of the caller or of the other one."""
 
-    def __init__(self, own: Caller, other: Caller, dice: random.Random) -> None:
-        self.own, self.other, self.dice = own, other, dice
+    def __init__(self, own: Caller, other: Caller, dice: random.Random, reads: bool) -> None:
+        self.own, self.other, self.dice, self.reads = own, other, dice, reads
 
     def text(self) -> str:
         word = self.dice.choice(WORDS)
@@ -89,7 +90,8 @@ class Arguments:
             # Names which both use.
             return f"{name}-{self.dice.randrange(3)}"
         if name in ("query", "entity", "entities", "name") and self.dice.random() < 0.5:
-            return self.dice.choice([*WORDS, self.other.mark])
+            # What a writer is called by the other's mark is nothing of the other's.
+            return self.dice.choice([*WORDS, self.other.mark] if self.reads else WORDS)
         return self.text()
 
     def object(self, schema: dict, root: dict, eager: float = 0.35) -> dict:
@@ -107,17 +109,27 @@ def test_random_calls_of_every_tool_leak_nothing(new_service, backend, seed):
     callers = {name: Caller(service, name, dice) for name in TOKENS}
     listed = send(service, body=request("tools/list"), Authorization=f"Bearer {TOKENS['red']}")
     tools = {tool["name"]: tool["inputSchema"] for tool in listed.json["result"]["tools"]}
-    assert len(tools) >= 6
+    readers = {tool["name"] for tool in listed.json["result"]["tools"] if tool["annotations"].get("readOnlyHint")}
+    assert len(tools) >= 10 and "recall" in readers
     for caller in callers.values():
         for number in range(10):
             content = f"{WORDS[number % 5]} {caller.mark} start {number}"
             caller.call("remember", {"items": [{"content": content, "tags": ["tags-0"], "session": "session-0"}]})
         assert len(caller.ids) == 10
+        # Entities of the same names on both sides.
+        relations = [
+            {"from": one, "to": two, "type": "near", "properties": {"note": f"{caller.mark} relation"}}
+            for one, two in itertools.pairwise(WORDS)
+        ]
+        entities = [{"name": word, "properties": {"note": f"{caller.mark} entity"}} for word in WORDS]
+        assert '"isError": true' not in caller.call("link", {"entities": entities, "relations": relations})
+        caller.call("remember", {"items": [{"content": f"{caller.mark} mentions", "entities": WORDS}]})
+        caller.call("focus", {"action": "add", "session": "session-0", "content": f"{caller.mark} in mind"})
     done: dict[str, int] = dict.fromkeys(tools, 0)
     for _ in range(CALLS):
         own, other = dice.sample(list(callers.values()), 2)
         tool = dice.choice(list(tools))
-        made = Arguments(own, other, dice)
+        made = Arguments(own, other, dice, tool in readers)
         arguments = made.object(tools[tool], tools[tool])
         if tool == "remember" and dice.random() < 0.6:
             arguments = {"items": [{"content": made.text(), "tags": ["tags-1"]}]} | (
@@ -142,6 +154,17 @@ def test_random_calls_of_every_tool_leak_nothing(new_service, backend, seed):
         for query in [*WORDS, other.mark]:
             answer = caller.call("recall", {"query": query, "limit": 100, "max_chars": 100_000})
             assert other.mark not in answer
+        for word in WORDS:
+            for tool, arguments in [
+                ("explore", {"mode": "neighbours", "name": word}),
+                ("explore", {"mode": "path", "name": WORDS[0], "to": word}),
+                ("explore", {"mode": "suggest", "name": word}),
+                ("explore", {"mode": "list"}),
+                ("get", {"entities": [word]}),
+                ("focus", {"action": "list", "session": "session-0"}),
+                ("review", {"action": "list"}),
+            ]:
+                assert other.mark not in caller.call(tool, arguments), (tool, arguments)
         for start in range(0, len(other.ids), 50):
             answer = caller.call("get", {"ids": other.ids[start : start + 50], "history": True, "include_deleted": True})
             assert other.mark not in answer and '"memories": [{' not in answer
