@@ -165,6 +165,19 @@ def test_random_calls_of_every_tool_leak_nothing(new_service, backend, seed):
                 ("review", {"action": "list"}),
             ]:
                 assert other.mark not in caller.call(tool, arguments), (tool, arguments)
+        bearer = {"Authorization": f"Bearer {TOKENS[name]}"}
+        for method, params in [
+            ("prompts/get", {"name": "session_start"}),
+            ("resources/read", {"uri": "memory://recent"}),
+            ("resources/read", {"uri": f"memory://{other.ids[0]}"}),
+            *(
+                ("completion/complete", {"ref": {"type": "ref/resource", "uri": "memory://{id}"}, "argument": {"name": "id", "value": value}})
+                for value in ("", other.ids[0][:8])
+            ),
+        ]:
+            answer = send(service, body=request(method, params), **bearer)
+            assert answer.status == 200 and other.mark not in answer.text, (method, params, answer)
+            assert not set(UUID.findall(answer.text)) & set(other.ids) - set(UUID.findall(str(params))), (method, params, answer)
         for start in range(0, len(other.ids), 50):
             answer = caller.call("get", {"ids": other.ids[start : start + 50], "history": True, "include_deleted": True})
             assert other.mark not in answer and '"memories": [{' not in answer

@@ -3,15 +3,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use cognitive_memory_mcp::domain::graph::NewRelation;
 use cognitive_memory_mcp::domain::memory::Patch;
 use cognitive_memory_mcp::domain::token::Token;
-use cognitive_memory_mcp::domain::{Filter, NewMemory, Scope};
+use cognitive_memory_mcp::domain::{Filter, Links, NewMemory, Proposal, Scope};
+use cognitive_memory_mcp::store::focus::{FocusStore as _, NewFocus};
 use cognitive_memory_mcp::store::postgres::RowSecurity;
 use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
-use cognitive_memory_mcp::store::{ForgetMode, Limits, Store, StoreError, StoredToken, TokenStore, Update};
+use cognitive_memory_mcp::store::{
+    ForgetMode, Limits, NewReview, ReviewStore as _, Store, StoreError, StoredToken, TokenStore, Update,
+};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
-use crate::contract::{analyzer, at, forget, note, remember, store_one};
+use crate::contract::{analyzer, at, forget, new_id, note, remember, store_one};
 use crate::postgres_server::Database;
 
 async fn sqlite(folder: &Path, limits: Limits) -> Arc<dyn Store> {
@@ -232,6 +236,63 @@ async fn postgres_itself_keeps_projects_apart() {
     // The role has no way to tokens but reading their hashes.
     run(&mut connection, format!("SET ROLE \"{role}\"")).await.unwrap();
     assert!(run(&mut connection, "DELETE FROM token".to_owned()).await.is_err());
+}
+
+/// The same for what is no memory: entities, relations, mentions, working memory, reviews.
+#[tokio::test]
+async fn postgres_itself_keeps_graph_focus_and_reviews_apart() {
+    let database = Database::migrated().await;
+    let store = database.store().with_row_security(RowSecurity::On);
+    store.prepare().await.unwrap();
+    let role = store.working_role().unwrap();
+    for project in ["a", "b"] {
+        let scope = Scope::new(project, "tester");
+        let relation = NewRelation {
+            from: "Ada".into(),
+            to: "Grace".into(),
+            kind: Some("knows".into()),
+            weight: None,
+            properties: serde_json::Map::new(),
+            valid_from: None,
+            valid_to: None,
+            unlink: None,
+        };
+        let links = Links { entities: Vec::new(), relations: vec![relation] };
+        let id = store_one(&store, &scope, NewMemory { links, ..note("they met") }).await;
+        let focus =
+            |second| NewFocus { id: new_id(), content: format!("item {second}"), importance: 0.5, now: at(second) };
+        store.focus_add(&scope, "s", focus(1), 1).await.unwrap();
+        store.focus_add(&scope, "s", focus(2), 1).await.unwrap();
+        let review = NewReview {
+            id: new_id(),
+            memory: id,
+            proposal: Proposal::Delete,
+            reason: None,
+            now: at(1),
+            expires_at: at(100),
+        };
+        store.propose(&scope, &[review]).await.unwrap();
+    }
+    let mut connection = database.connection().await;
+    let rows = [("entity", 2), ("relation", 1), ("mention", 2), ("focus", 1), ("focus_archive", 1), ("review", 1)];
+    for (table, each) in rows {
+        assert_eq!(count(&mut connection, table).await, 2 * each, "{table}");
+    }
+    run(&mut connection, format!("SET ROLE \"{role}\"")).await.unwrap();
+    for (table, _) in rows {
+        assert_eq!(count(&mut connection, table).await, 0, "{table}");
+    }
+    run(&mut connection, "SET memory.projects = '{a,b}'; SET memory.project = 'a'".to_owned()).await.unwrap();
+    for (table, each) in rows {
+        assert_eq!(count(&mut connection, table).await, 2 * each, "{table}");
+    }
+    // What rests on another row goes with it.
+    for table in ["mention", "relation", "entity", "focus", "focus_archive", "review"] {
+        let each = rows.iter().find(|row| row.0 == table).unwrap().1;
+        let deleted = run(&mut connection, format!("DELETE FROM {table}")).await.unwrap();
+        assert_eq!(deleted, each.unsigned_abs(), "{table}");
+        assert_eq!(count(&mut connection, table).await, each, "{table}");
+    }
 }
 
 #[tokio::test]
