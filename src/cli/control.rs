@@ -1,4 +1,6 @@
 //! The owner's commands to a running service: the side that serves them and the side that asks.
+//!
+//! To add an operation: a route in [`serve`], taking the command of a use case and answering with its answer.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,12 +12,15 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::client;
+
 use crate::config::{Database, Settings};
 use crate::domain::Scope;
-use crate::engine::{Call, Engine, EngineError, ReviewCommand, ReviewReport};
+use crate::engine::{Call, Engine, EngineError, ReviewCommand, ReviewReport, TokenCommand};
 use crate::http::{ControlSocket, reachable_path};
 use crate::lifecycle::Supervisor;
 
@@ -33,14 +38,14 @@ pub(super) struct ReviewRequest {
 
 /// Why nothing was done.
 #[derive(Debug, Serialize, Deserialize)]
-struct Refusal {
-    code: String,
-    message: String,
-    advice: String,
+pub(super) struct Refusal {
+    pub(super) code: String,
+    pub(super) message: String,
+    pub(super) advice: String,
 }
 
 impl Refusal {
-    fn new(error: &EngineError) -> Self {
+    pub(super) fn new(error: &EngineError) -> Self {
         Self { code: error.code().to_owned(), message: error.to_string(), advice: error.advice().to_owned() }
     }
 }
@@ -56,20 +61,29 @@ pub(super) fn path(database: &Path) -> PathBuf {
 /// well: that it is missing is told, and no reason to stop.
 pub(super) fn serve(settings: &Settings, supervisor: &Supervisor, engine: &Arc<Engine>) {
     let Database::Sqlite { path: database } = &settings.database else { return };
-    let router = Router::new().route("/review", post(review)).with_state(Arc::clone(engine));
+    let router =
+        Router::new().route("/review", post(review)).route("/token", post(token)).with_state(Arc::clone(engine));
     let path = path(database);
     match ControlSocket::bind(&path) {
         Ok(socket) => socket.serve(supervisor, router),
         Err(error) => tracing::warn!(
             path = %path.display(),
             error = &error as &dyn std::error::Error,
-            "no control socket: the review command works only while the service is stopped"
+            "no control socket: `review` and `token` work only while the service is stopped"
         ),
     }
 }
 
 async fn review(State(engine): State<Arc<Engine>>, Json(request): Json<ReviewRequest>) -> Response {
-    match carry_out(&engine, request).await {
+    answer(carry_out(&engine, request).await)
+}
+
+async fn token(State(engine): State<Arc<Engine>>, Json(command): Json<TokenCommand>) -> Response {
+    answer(engine.token(command).await)
+}
+
+fn answer(result: Result<impl Serialize, EngineError>) -> Response {
+    match result {
         Ok(report) => Json(report).into_response(),
         Err(error) => (StatusCode::CONFLICT, Json(json!({ "error": Refusal::new(&error) }))).into_response(),
     }
@@ -86,21 +100,28 @@ pub(super) fn refused(error: &EngineError) -> anyhow::Error {
     anyhow::anyhow!(message)
 }
 
-/// Asks the service that listens at `path`. `None` when nobody listens there.
-pub(super) async fn ask(path: &Path, request: &ReviewRequest) -> anyhow::Result<Option<ReviewReport>> {
+/// What the service said to a command.
+pub(super) type Answer<T> = Result<T, Refusal>;
+
+/// Gives a command to the service that listens at `path`. `None` when nobody listens there.
+pub(super) async fn ask<T: DeserializeOwned>(
+    path: &Path,
+    operation: &str,
+    command: &impl Serialize,
+) -> anyhow::Result<Option<Answer<T>>> {
     // The folder stays open as long as the name is used.
     let Ok((name, _folder)) = reachable_path(path) else { return Ok(None) };
     if tokio::net::UnixStream::connect(&name).await.is_err() {
         return Ok(None);
     }
-    let client = reqwest::Client::builder().no_proxy().unix_socket(name).timeout(PATIENCE).build()?;
-    let response = client.post("http://localhost/review").json(request).send().await;
+    let client = client::control(&name).timeout(PATIENCE).build()?;
+    let response = client.post(format!("http://localhost/{operation}")).json(command).send().await;
     let response = response.context("the service did not answer on its control socket")?;
     let done = response.status().is_success();
     let answer: Value = response.json().await.context("the service's answer cannot be read")?;
     if done {
-        return Ok(Some(serde_json::from_value(answer).context("the service's answer cannot be read")?));
+        return Ok(Some(Ok(serde_json::from_value(answer).context("the service's answer cannot be read")?)));
     }
     let refusal: Refusal = serde_json::from_value(answer["error"].clone()).context("the service refused")?;
-    Err(anyhow::anyhow!(refusal.message))
+    Ok(Some(Err(refusal)))
 }

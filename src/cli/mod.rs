@@ -11,6 +11,7 @@ use crate::config::{self, Flags, Settings, Sources};
 use crate::store::StoreError;
 use crate::telemetry::{self, Stream, Telemetry, TelemetryError};
 
+mod client;
 mod config_command;
 mod control;
 mod healthcheck;
@@ -59,7 +60,7 @@ enum Command {
     },
     /// Decide what models proposed for protected memories
     Review(review::ReviewArguments),
-    /// Make tokens for clients
+    /// Make, list and revoke tokens for clients
     #[command(subcommand)]
     Token(token::TokenCommand),
 }
@@ -75,6 +76,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
+    client::use_ring();
     let sources = Sources::of_process(cli.flags);
     let result = match cli.command {
         Command::Serve(switches) => serve::run(&sources, &switches),
@@ -83,7 +85,7 @@ pub fn main() -> ExitCode {
         Command::Config(command) => config_command::run(command, &sources),
         Command::Migrate { check } => migrate::run(check, &sources),
         Command::Review(arguments) => review::run(arguments, &sources),
-        Command::Token(command) => token::run(command),
+        Command::Token(command) => token::run(command, &sources),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -91,9 +91,9 @@ pub(super) fn run(arguments: ReviewArguments, sources: &Sources) -> Result<u8, F
 async fn ask(settings: &Settings, request: ReviewRequest) -> Result<ReviewReport, Failure> {
     if let Database::Sqlite { path } = &settings.database {
         let socket = control::path(path);
-        let answer = control::ask(&socket, &request).await;
+        let answer = control::ask(&socket, "review", &request).await;
         if let Some(report) = answer.map_err(|error| Failure { code: REFUSED, error })? {
-            return Ok(report);
+            return report.map_err(|refusal| Failure { code: REFUSED, error: anyhow::anyhow!(refusal.message) });
         }
         if let Some(owner) = sqlite::owner(path) {
             let error = anyhow::anyhow!(

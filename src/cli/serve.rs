@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,7 +11,9 @@ use super::local::{self, Local};
 use super::service::{self, Service};
 use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, runtime, say, start};
 use crate::config::{Auth, LogFormat, Settings, Sources, reachable};
-use crate::http::{Gate, Listener};
+use crate::domain::SystemClock;
+use crate::engine::Engine;
+use crate::http::{Gate, Listener, OAuth};
 use crate::lifecycle::{self, ExitReason, Notifier, ProbeError, Readiness, Sentinel, Supervisor, Watchdog};
 use crate::telemetry::{self, Stream};
 
@@ -60,7 +63,9 @@ async fn serve(
         })
         .map_err(|error| Failure { code: bind_code(&error), error })?;
     let database = readiness.condition("database", "connecting");
-    let gate = Gate::new(&settings.auth);
+    let oauth = oauth(settings)?;
+    let gate =
+        |engine: &Arc<Engine>| Ok(Gate::new(&settings.auth).with_directory(Arc::clone(engine)).with_oauth(oauth));
     let Service { address, probe, door } =
         service::start(settings, &local, gate, listener, (supervisor, readiness, database), switches)?;
     announce(&local, address)?;
@@ -103,6 +108,15 @@ fn announce(local: &Local, address: SocketAddr) -> Result<(), Failure> {
         embedded.announce(&format!("http://{}/mcp", reachable(address)))?;
     }
     Ok(())
+}
+
+fn oauth(settings: &Settings) -> Result<Option<OAuth>, Failure> {
+    let Some(oauth) = settings.oauth.clone() else { return Ok(None) };
+    OAuth::new(oauth, Arc::new(SystemClock)).map(Some).map_err(|error| Failure {
+        code: CONFIGURATION,
+        error: anyhow::Error::from(error)
+            .context("MEMORY_OAUTH_ISSUER cannot be asked by https: install certificates (ca-certificates) here"),
+    })
 }
 
 fn wants_greeting(settings: &Settings) -> bool {

@@ -48,7 +48,7 @@ impl Door {
 pub(super) fn start(
     settings: &Settings,
     local: &Local,
-    gate: Gate,
+    gate: impl FnOnce(&Arc<Engine>) -> Result<Gate, Failure>,
     listener: Listener,
     (supervisor, readiness, database): (&Supervisor, &Readiness, Condition),
     switches: &Switches,
@@ -60,7 +60,7 @@ pub(super) fn start(
     let engine = Arc::new(engine);
     let parts = http::Parts {
         server: MemoryServer::new(Arc::clone(&engine), settings.http.request_timeout),
-        gate,
+        gate: gate(&engine)?,
         readiness: readiness.clone(),
         supervisor: supervisor.clone(),
         clock,
@@ -78,5 +78,6 @@ pub(super) fn start(
     jobs::keep_database(supervisor, Arc::clone(&local.store), database);
     jobs::write_recall_notes(supervisor, &engine);
     let host = settings.http.allowed_hosts.first().cloned().unwrap_or_else(|| address.to_string());
-    Ok(Service { address, probe: http::self_probe(router.clone(), host), door: Door { listener, router } })
+    let probe = http::self_probe(router.clone(), host);
+    Ok(Service { address, probe, door: Door { listener, router } })
 }

@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
-use super::{Failure, local, runtime, service, start, token};
+use super::{Failure, client, local, runtime, service, start};
 use crate::config::{Auth, Credential, Database, Settings, Sources, sha256};
 use crate::domain::scope::DEFAULT_PROJECT;
+use crate::engine::fresh_token;
 use crate::http::{Gate, Listener};
 use crate::lifecycle::{self, ExitReason, Notifier, Readiness, Role, Sentinel, Supervisor};
 use crate::store::StoreError;
@@ -56,7 +57,7 @@ async fn bridge(
     let drain = settings.http.drain_timeout;
     let bridge = Arc::new(Bridge {
         // No idle connections: one that died with the service would cost the next request its answer.
-        client: reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().map_err(Failure::internal)?,
+        client: client::plain().pool_max_idle_per_host(0).build().map_err(Failure::internal)?,
         upstream: Mutex::new(None),
         version: std::sync::Mutex::new(None),
         settings,
@@ -184,10 +185,14 @@ impl Bridge {
             Err(StoreError::Unavailable { .. }) => {}
             Err(error) => return Err(StartError::Other(error.into())),
         }
-        let token = token::fresh().map_err(Failure::internal)?;
-        let credential =
-            Credential { name: "stdio".to_owned(), project: DEFAULT_PROJECT.to_owned(), sha256: sha256(&token) };
-        let gate = Gate::new(&Auth::Tokens(vec![credential]));
+        let token = fresh_token().map_err(Failure::internal)?;
+        let credential = Credential {
+            name: "stdio".to_owned(),
+            project: DEFAULT_PROJECT.to_owned(),
+            reads: Vec::new(),
+            sha256: sha256(&token),
+        };
+        let gate = |_: &_| Ok(Gate::new(&Auth::Tokens(vec![credential])));
         let address = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
         let listener = Listener::bind(address).await.map_err(Failure::internal)?;
         let database = self.readiness.condition("database", "connecting");

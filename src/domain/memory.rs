@@ -348,7 +348,28 @@ pub struct History {
     pub at: DateTime<Utc>,
 }
 
+/// What a project's limit counts: the text, and what was put beside it.
+fn bytes(content: &str, episode: Option<&Episode>, metadata: &Map<String, Value>) -> u64 {
+    let episode = episode.map_or(0, |episode| episode.situation.len() + episode.lesson.len());
+    let metadata = serde_json::to_string(metadata).map_or(0, |text| text.len());
+    (content.len() + episode + metadata) as u64
+}
+
+impl NewMemory {
+    /// Size against the limit of a project.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        bytes(&self.content, self.episode.as_ref(), &self.metadata)
+    }
+}
+
 impl Memory {
+    /// Size against the limit of a project.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        bytes(&self.content, self.episode.as_ref(), &self.metadata)
+    }
+
     /// The fields which history keeps, as a JSON object.
     #[must_use]
     pub fn snapshot(&self) -> Value {

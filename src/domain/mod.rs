@@ -16,6 +16,7 @@ pub mod scope;
 pub mod standing;
 pub mod stop_words;
 pub mod text;
+pub mod token;
 pub mod validate;
 pub mod walk;
 

@@ -30,6 +30,7 @@ mod review;
 mod session;
 mod similar;
 mod status;
+mod token;
 mod update;
 mod view;
 
@@ -47,6 +48,7 @@ pub use review::{ReviewAction, ReviewCommand, ReviewOutput, ReviewParams, Review
 pub use session::{SessionStart, SessionStartParams};
 pub use similar::SimilarView;
 pub use status::{StatusOutput, StatusParams};
+pub use token::{TokenAnswer, TokenCommand, TokenView, fresh_token};
 pub use update::{Feedback, UpdateOutput, UpdateParams};
 pub use view::MemoryView;
 
@@ -100,6 +102,12 @@ impl Engine {
         self
     }
 
+    /// The time that use cases work with.
+    #[must_use]
+    pub fn now(&self) -> chrono::DateTime<chrono::Utc> {
+        self.clock.now()
+    }
+
     /// What recall returned since the last flush.
     #[must_use]
     pub fn recall_notes(&self) -> &RecallNotes {
@@ -139,6 +147,9 @@ impl EngineError {
                 StoreError::IdempotencyConflict { .. } => "idempotency_conflict",
                 StoreError::TurnExists { .. } => "turn_exists",
                 StoreError::AlreadySuperseded { .. } => "already_superseded",
+                StoreError::LimitExceeded { .. } => "limit_exceeded",
+                StoreError::TokenExists { .. } => "token_exists",
+                StoreError::TokenUnknown { .. } => "token_unknown",
                 StoreError::Protected { .. } => "protected",
                 StoreError::Decided { .. } => "already_decided",
                 StoreError::TooManyReviews { .. } => "too_many_reviews",
@@ -170,6 +181,12 @@ impl EngineError {
             "idempotency_conflict" => "Use a new idempotency_key for new content; nothing was stored.",
             "turn_exists" => "Use the next free turn number, or update the stored turn; nothing was stored.",
             "already_superseded" => "Supersede the newer memory instead; nothing was stored.",
+            "limit_exceeded" => {
+                "Purge what is no longer needed (forget, mode purge), or ask the operator for a higher \
+                 MEMORY_PROJECT_MAX_MEMORIES or MEMORY_PROJECT_MAX_BYTES; nothing was stored."
+            }
+            "token_exists" => "Choose another name, or give it a new secret with `token rotate`; nothing was changed.",
+            "token_unknown" => "`token list` shows the tokens there are; nothing was changed.",
             "protected" => {
                 "Nothing was stored. Store it without supersedes, then propose the replacement by review with action judge."
             }

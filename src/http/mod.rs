@@ -1,6 +1,6 @@
 //! The HTTP face: `/mcp`, `/health/live`, `/health/ready`; identity, limits, timeouts; the listener.
 //!
-//! Depends on `mcp`, `lifecycle`, `domain` and the types of `config`. Owns the invariant that nobody reaches a tool
+//! Depends on `mcp`, `engine`, `lifecycle`, `domain` and the types of `config`. Owns the invariant that nobody reaches a tool
 //! without an identity.
 
 use std::sync::Arc;
@@ -34,14 +34,17 @@ mod control;
 mod fault;
 mod health;
 mod listener;
+mod oauth;
 mod probe;
 mod refusal;
+mod write_guard;
 
 pub use auth::Gate;
 pub use control::{ControlSocket, reachable_path};
 #[cfg(debug_assertions)]
 pub use fault::Fault;
 pub use listener::{Listener, MAX_CONNECTIONS};
+pub use oauth::OAuth;
 pub use probe::self_probe;
 
 /// What the router is made of.
@@ -78,6 +81,8 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
     // Streams carry nothing here: a client that opens one learns at once that there is none to wait for.
     protocol.sse_retry = None;
     let server = parts.server;
+    let gate = Arc::new(parts.gate);
+    let guard = write_guard::Guard { server: server.clone(), gate: Arc::clone(&gate), limit: settings.max_body_bytes };
     let health = health::Health { readiness: parts.readiness, supervisor: parts.supervisor };
     // Tools have their own, shorter limit, and answer in the words of the protocol; this one is for slow bodies.
     let timeout = settings.request_timeout + std::time::Duration::from_secs(5);
@@ -92,9 +97,14 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
     let mcp = mcp.layer(middleware::from_fn(refusal::word));
     #[cfg(debug_assertions)]
     let mcp = mcp.layer(middleware::from_fn_with_state(Arc::new(parts.fault), fault::inject));
-    let mcp = mcp.layer(middleware::from_fn_with_state(Arc::new(parts.gate), auth::authenticate));
+    let mcp = mcp
+        .layer(middleware::from_fn_with_state(guard, write_guard::guard))
+        .layer(middleware::from_fn_with_state(Arc::clone(&gate), auth::authenticate));
     let mcp = if settings.allowed_origins.is_empty() { mcp } else { mcp.layer(sharing(&settings.allowed_origins)) };
-    mcp.route("/health/live", get(health::live))
+    let metadata = get(oauth::metadata).with_state(gate);
+    mcp.route(oauth::METADATA_PATH, metadata.clone())
+        .route(&format!("{}/mcp", oauth::METADATA_PATH), metadata)
+        .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .with_state(health)
         .fallback(not_found)

@@ -13,6 +13,8 @@ pub(super) enum ToolError {
     Arguments { path: String, problem: String },
     /// The use case refused or failed.
     Engine(EngineError),
+    /// The caller may only read.
+    ReadOnly,
     /// The time for one request is over.
     Timeout { seconds: u64 },
     /// The use case panicked; the log has the place.
@@ -31,6 +33,7 @@ impl ToolError {
         match self {
             Self::Arguments { .. } => "invalid_argument",
             Self::Engine(error) => error.code(),
+            Self::ReadOnly => "forbidden",
             Self::Timeout { .. } => "timeout",
             Self::Panic => "internal",
         }
@@ -41,6 +44,7 @@ impl ToolError {
             Self::Arguments { path, problem } if path == "." => problem.clone(),
             Self::Arguments { path, problem } => format!("{path}: {problem}"),
             Self::Engine(error) => error.to_string(),
+            Self::ReadOnly => "this access may only read".to_owned(),
             Self::Timeout { seconds } => format!("no answer within {seconds} s"),
             Self::Panic => "the service ran into a defect of its own".to_owned(),
         }
@@ -50,6 +54,7 @@ impl ToolError {
         match self {
             Self::Arguments { .. } => "Correct the argument and call again; nothing was stored.",
             Self::Engine(error) => error.advice(),
+            Self::ReadOnly => "The user has to grant it the scope memory:write; nothing was changed.",
             Self::Timeout { .. } => {
                 "A write may or may not have been done; repeating it with the same idempotency_key is safe."
             }

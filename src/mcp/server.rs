@@ -76,6 +76,13 @@ impl MemoryServer {
         Self { shared: Arc::new(Shared { engine, timeout, config, tools }) }
     }
 
+    /// Whether a tool changes anything.
+    #[must_use]
+    pub fn writes(&self, name: &str) -> bool {
+        let tool = self.shared.tools.iter().find(|tool| tool.name == name);
+        tool.is_some_and(|tool| tool.annotations.as_ref().and_then(|hints| hints.read_only_hint) != Some(true))
+    }
+
     fn find(&self, name: &str) -> Option<&'static dyn MemoryTool> {
         let index = self.shared.tools.iter().position(|tool| tool.name == name)?;
         Some(tool::ALL[index])
@@ -131,7 +138,11 @@ impl ServerHandler for MemoryServer {
         let (call, request_id) = caller(&context)?;
         let name = request.name.clone();
         let start = Instant::now();
-        let result = self.run(tool, &call, request).await;
+        let result = if !call.scope.may_write() && self.writes(&name) {
+            Err(ToolError::ReadOnly)
+        } else {
+            self.run(tool, &call, request).await
+        };
         log(&name, &call, start.elapsed(), &result, request_id.as_deref());
         let result = match result {
             Ok(answer) => {

@@ -22,12 +22,14 @@ mod past;
 pub mod postgres;
 mod review;
 pub mod sqlite;
+pub mod token;
 
 pub use completion::CompletionStore;
 pub use focus::FocusStore;
 pub use graph::GraphStore;
 pub use past::{MOST_CHANGED, MOST_LINKS, PastStore};
 pub use review::{Decide, NewReview, ReviewQuery, ReviewStore};
+pub use token::{StoredToken, TokenStore};
 
 /// Result of a store method.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -87,6 +89,30 @@ pub enum StoreError {
         /// What replaced it.
         by: Uuid,
     },
+    /// A token of that name exists already, and holds.
+    #[error("there is a token of the name {name:?} already")]
+    TokenExists {
+        /// The name.
+        name: String,
+    },
+    /// There is no token of that name.
+    #[error("there is no token of the name {name:?}")]
+    TokenUnknown {
+        /// The name.
+        name: String,
+    },
+    /// The project would hold more than it may.
+    #[error("project {project:?} would hold {figure} {what}, {limit} are allowed")]
+    LimitExceeded {
+        /// The project.
+        project: String,
+        /// What is counted: `memories` or `bytes`.
+        what: &'static str,
+        /// What it would be.
+        figure: u64,
+        /// What it may be.
+        limit: u64,
+    },
     /// Only an approved review may change these.
     #[error("protected: {}", join(ids))]
     Protected {
@@ -142,6 +168,36 @@ pub enum StoreError {
 
 fn join(ids: &[Uuid]) -> String {
     ids.iter().map(Uuid::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// How much a project may hold; 0 is without a limit. What is deleted counts until it is purged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Memories.
+    pub memories: u64,
+    /// Bytes of content, situation, lesson and metadata.
+    pub bytes: u64,
+}
+
+impl Limits {
+    /// Whether anything is limited.
+    #[must_use]
+    pub fn any(self) -> bool {
+        self != Self::default()
+    }
+
+    /// Whether a project may hold so much.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitExceeded`] with the first limit that would be passed.
+    pub fn check(self, project: &str, memories: u64, bytes: u64) -> Result<()> {
+        for (what, figure, limit) in [("memories", memories, self.memories), ("bytes", bytes, self.bytes)] {
+            if limit > 0 && figure > limit {
+                return Err(StoreError::LimitExceeded { project: project.to_owned(), what, figure, limit });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A batch to be stored: all or nothing.
@@ -260,7 +316,9 @@ pub struct DatabaseInfo {
 
 /// A database of memories. Every method is atomic, bounded in time, and may be called from many tasks at once.
 #[async_trait]
-pub trait Store: CompletionStore + FocusStore + GraphStore + PastStore + ReviewStore + Send + Sync + 'static {
+pub trait Store:
+    CompletionStore + FocusStore + GraphStore + PastStore + ReviewStore + TokenStore + Send + Sync + 'static
+{
     /// Brings the schema up to date, under a lock, and checks that this binary can work with the database. Called at
     /// start and again until it succeeds; before that every other method answers [`StoreError::Unavailable`].
     ///
@@ -287,7 +345,7 @@ pub trait Store: CompletionStore + FocusStore + GraphStore + PastStore + ReviewS
     /// # Errors
     /// [`StoreError::NotFound`] for unknown `sources` (any readable project, live) or `supersedes` (own project,
     /// live), both looked up before anything is stored; [`StoreError::AlreadySuperseded`], [`StoreError::Protected`],
-    /// [`StoreError::TurnExists`], [`StoreError::IdempotencyConflict`].
+    /// [`StoreError::TurnExists`], [`StoreError::IdempotencyConflict`], [`StoreError::LimitExceeded`].
     async fn remember(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>>;
 
     /// Size of the readable corpus and how many memories contain each term.

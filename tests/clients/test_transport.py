@@ -245,10 +245,10 @@ def test_a_token_is_asked_for(sqlite, new_service):
     service = new_service(sqlite, tokens={"ada": "token-of-ada-0123456789"})
     for header, hint in [
         ({}, "Authorization: Bearer"),
-        ({"authorization": "Bearer wrong-token-0123456789"}, "token new"),
+        ({"authorization": "Bearer wrong-token-0123456789"}, "token create"),
         ({"authorization": "Basic YTpi"}, "Bearer TOKEN"),
         ({"authorization": "Bearer"}, "Bearer TOKEN"),
-        ({"authorization": "Bearer " + "x" * 7000}, "token new"),
+        ({"authorization": "Bearer " + "x" * 7000}, "token create"),
     ]:
         answer = wire.send(service, body=wire.call("status", {}), **header)
         assert answer.status == 401 and hint in answer.json["error"], (header, answer)

@@ -625,7 +625,7 @@ def test_backup_and_restore(service):
         service.stop()
         service.sql("DROP DATABASE cognitive_memory", "postgres")
         service.sql("CREATE DATABASE cognitive_memory", "postgres")
-        restore = f"podman exec -i {DATABASE} pg_restore -U cognitive_memory -d cognitive_memory --exit-on-error --single-transaction"
+        restore = f"podman exec -i {DATABASE} pg_restore -U cognitive_memory -d cognitive_memory --no-acl --exit-on-error --single-transaction"
         service.run(f"{restore} < {dump}")
         service.start()
         service.wait_ready()

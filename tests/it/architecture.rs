@@ -13,7 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("engine", &["domain", "store"]),
     ("jobs", &["engine", "lifecycle", "store"]),
     ("mcp", &["domain", "engine"]),
-    ("http", &["config", "domain", "lifecycle", "mcp"]),
+    ("http", &["config", "domain", "engine", "lifecycle", "mcp"]),
     ("cli", &["config", "domain", "engine", "http", "jobs", "lifecycle", "mcp", "store", "telemetry"]),
 ];
 
@@ -24,7 +24,7 @@ const BACKENDS: &[&str] = &["postgres", "sqlite"];
 const LONGEST: usize = 650;
 
 /// Longer files, each with the length it may not exceed. The list only ever gets shorter.
-const TOO_LONG: &[(&str, usize)] = &[("config/assemble.rs", 830), ("store/sqlite/write.rs", 720)];
+const TOO_LONG: &[(&str, usize)] = &[("config/assemble.rs", 790), ("store/sqlite/write.rs", 720)];
 
 struct Source {
     /// Relative to `src`.

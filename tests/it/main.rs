@@ -14,6 +14,7 @@ mod lifecycle;
 mod log;
 mod postgres_server;
 mod process;
+mod project;
 mod serve;
 mod store_postgres;
 mod store_sqlite;

@@ -229,7 +229,9 @@ async fn only_holders_of_a_token_get_in() {
     for wrong in [None, Some("Bearer "), Some("Basic bGFwdG9wOng="), Some(&*near), Some("Bearer x"), Some(PLAIN)] {
         let response = open(wrong).send().await.expect("an answer");
         assert_eq!(response.status().as_u16(), 401, "{wrong:?}");
-        assert_eq!(response.headers()["www-authenticate"], "Bearer realm=\"cognitive-memory-mcp\"");
+        let challenge = response.headers()["www-authenticate"].to_str().expect("text");
+        let told = if wrong.is_some() { ", error=\"invalid_token\"" } else { "" };
+        assert_eq!(challenge, format!("Bearer realm=\"cognitive-memory-mcp\"{told}"));
         assert!(response.headers().contains_key("x-request-id"));
         bodies.push(response.text().await.expect("text"));
     }

@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use super::attempt::{begin, commit};
 use super::fault::Fault;
-use super::remember::{json, missing, number};
+use super::remember::{check_usage, json, lock_usage, missing, number};
 use super::row::{MemoryColumns, MemoryRow};
 use super::sql;
 use crate::domain::memory::{Change, Kind, Memory, Patch, content_hash, indexed_text};
 use crate::domain::text::Terms;
 use crate::domain::{Analyzer, Invalid, Scope};
-use crate::store::{ForgetMode, Result, StoreError, Update};
+use crate::store::{ForgetMode, Limits, Result, StoreError, Update};
 
 /// What the history says about a change.
 pub(super) struct Note<'a> {
@@ -30,8 +30,12 @@ pub(super) async fn update(
     scope: &Scope,
     command: &Update,
     analyzer: &Analyzer,
+    limits: Limits,
 ) -> Result<Memory, Fault> {
     let mut transaction = begin(connection).await?;
+    if limits.bytes > 0 {
+        lock_usage(&mut transaction, scope).await?;
+    }
     let before = lock(&mut transaction, scope, &[command.id])
         .await?
         .into_iter()
@@ -49,7 +53,11 @@ pub(super) async fn update(
             return Err(StoreError::Protected { ids: vec![before.id] }.into());
         }
         let note = Note { change: Change::Updated, reason: command.reason.as_deref(), now: command.now };
+        let grows = after.bytes() > before.bytes();
         rewrite(&mut transaction, scope, before, after.clone(), analyzer, &note).await?;
+        if limits.bytes > 0 && grows {
+            check_usage(&mut transaction, scope, Limits { memories: 0, ..limits }).await?;
+        }
     } else if command.patch.helpful.is_some() {
         sqlx::query(sql::VOTE)
             .bind(scope.project())

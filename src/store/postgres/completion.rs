@@ -14,7 +14,7 @@ use crate::store::completion::{COMPLETION_WINDOW, CompletionStore};
 impl CompletionStore for PostgresStore {
     async fn tags_with_prefix(&self, scope: &Scope, prefix: &str, limit: usize) -> Result<Vec<String>> {
         let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts("complete a tag", Effect::Read)?;
+        let mut attempts = self.attempts(scope, "complete a tag", Effect::Read)?;
         attempt!(attempts, connection => async {
             let query = sqlx::query_scalar(COMPLETE_TAGS)
                 .bind(&readable)
@@ -27,7 +27,7 @@ impl CompletionStore for PostgresStore {
 
     async fn ids_with_prefix(&self, scope: &Scope, digits: &str, limit: usize) -> Result<Vec<Uuid>> {
         let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts("complete an id", Effect::Read)?;
+        let mut attempts = self.attempts(scope, "complete an id", Effect::Read)?;
         attempt!(attempts, connection => async {
             let query = sqlx::query_scalar(COMPLETE_IDS)
                 .bind(&readable)

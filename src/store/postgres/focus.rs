@@ -26,7 +26,7 @@ struct Session<'a> {
 #[async_trait]
 impl FocusStore for PostgresStore {
     async fn focus_add(&self, scope: &Scope, session: &str, new: NewFocus, capacity: usize) -> Result<Focused> {
-        let mut attempts = self.attempts("add to the working memory", Effect::Repeatable)?;
+        let mut attempts = self.attempts(scope, "add to the working memory", Effect::Repeatable)?;
         attempt!(attempts, connection => async {
             let mut transaction = begin(connection).await?;
             let focused = Session::locked(&mut transaction, scope, session).await?.add(new.clone(), capacity).await?;
@@ -36,7 +36,7 @@ impl FocusStore for PostgresStore {
     }
 
     async fn focus_list(&self, scope: &Scope, session: &str) -> Result<Vec<FocusItem>> {
-        let mut attempts = self.attempts("read the working memory", Effect::Read)?;
+        let mut attempts = self.attempts(scope, "read the working memory", Effect::Read)?;
         attempt!(attempts, connection => async {
             Session { connection, project: scope.project(), session }.items().await
         })
@@ -49,7 +49,7 @@ impl FocusStore for PostgresStore {
         before: Option<i64>,
         limit: usize,
     ) -> Result<Vec<ArchivedItem>> {
-        let mut attempts = self.attempts("read the archive", Effect::Read)?;
+        let mut attempts = self.attempts(scope, "read the archive", Effect::Read)?;
         let rows: Vec<ArchivedRow> = attempt!(attempts, connection => async {
             let query = sqlx::query_as(sql::ARCHIVED)
                 .bind(scope.project())
@@ -62,14 +62,14 @@ impl FocusStore for PostgresStore {
     }
 
     async fn focus_get(&self, scope: &Scope, session: &str, id: Uuid) -> Result<Place> {
-        let mut attempts = self.attempts("read the working memory", Effect::Read)?;
+        let mut attempts = self.attempts(scope, "read the working memory", Effect::Read)?;
         attempt!(attempts, connection => async {
             Session { connection, project: scope.project(), session }.find(id).await
         })
     }
 
     async fn focus_touch(&self, scope: &Scope, session: &str, id: Uuid, now: DateTime<Utc>) -> Result<FocusItem> {
-        let mut attempts = self.attempts("touch an item", Effect::Repeatable)?;
+        let mut attempts = self.attempts(scope, "touch an item", Effect::Repeatable)?;
         attempt!(attempts, connection => async {
             let mut transaction = begin(connection).await?;
             let mut session = Session::locked(&mut transaction, scope, session).await?;
@@ -91,7 +91,7 @@ impl FocusStore for PostgresStore {
         memory: Option<Uuid>,
         now: DateTime<Utc>,
     ) -> Result<ArchivedItem> {
-        let mut attempts = self.attempts("drop an item", Effect::Repeatable)?;
+        let mut attempts = self.attempts(scope, "drop an item", Effect::Repeatable)?;
         attempt!(attempts, connection => async {
             let mut transaction = begin(connection).await?;
             let mut session = Session::locked(&mut transaction, scope, session).await?;
@@ -119,7 +119,7 @@ impl FocusStore for PostgresStore {
         capacity: usize,
         now: DateTime<Utc>,
     ) -> Result<Focused> {
-        let mut attempts = self.attempts("bring an item back", Effect::Repeatable)?;
+        let mut attempts = self.attempts(scope, "bring an item back", Effect::Repeatable)?;
         attempt!(attempts, connection => async {
             let mut transaction = begin(connection).await?;
             let mut session = Session::locked(&mut transaction, scope, session).await?;

@@ -26,7 +26,7 @@ const AFTER_ALL: char = char::MAX;
 #[async_trait]
 impl GraphStore for PostgresStore {
     async fn link(&self, scope: &Scope, links: &Links, now: DateTime<Utc>) -> Result<Linked> {
-        let mut attempts = self.attempts("link", Effect::Repeatable)?;
+        let mut attempts = self.attempts(scope, "link", Effect::Repeatable)?;
         attempt!(attempts, connection => async {
             let mut transaction = begin(connection).await?;
             super::own_project(&mut transaction, scope).await?;
@@ -40,7 +40,7 @@ impl GraphStore for PostgresStore {
 
     async fn entities(&self, scope: &Scope, query: &EntityQuery) -> Result<Vec<Entity>> {
         let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts("read entities", Effect::Read)?;
+        let mut attempts = self.attempts(scope, "read entities", Effect::Read)?;
         let rows: Vec<EntityRow> = attempt!(attempts, connection => async {
             let statement = match query {
                 EntityQuery::Keys(keys) => sqlx::query_as(sql::BY_KEY).bind(&readable).bind(keys),
@@ -62,7 +62,7 @@ impl GraphStore for PostgresStore {
 
     async fn relations(&self, scope: &Scope, numbers: &[i64]) -> Result<Vec<Relation>> {
         let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts("read relations", Effect::Read)?;
+        let mut attempts = self.attempts(scope, "read relations", Effect::Read)?;
         let rows: Vec<RelationRow> = attempt!(attempts, connection => async {
             Ok(sqlx::query_as(sql::RELATIONS).bind(&readable).bind(numbers).fetch_all(connection).await?)
         })?;
@@ -71,7 +71,7 @@ impl GraphStore for PostgresStore {
 
     async fn steps(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<Step>> {
         let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts("walk the graph", Effect::Read)?;
+        let mut attempts = self.attempts(scope, "walk the graph", Effect::Read)?;
         attempt!(attempts, connection => async {
             let rows = sqlx::query(sql::STEPS)
                 .bind(&readable)
@@ -101,7 +101,7 @@ impl GraphStore for PostgresStore {
         limit: usize,
     ) -> Result<Vec<(i64, Uuid)>> {
         let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts("read mentions", Effect::Read)?;
+        let mut attempts = self.attempts(scope, "read mentions", Effect::Read)?;
         attempt!(attempts, connection => async {
             let query = sqlx::query_as(sql::MENTIONS).bind(&readable).bind(entities).bind(now).bind(bounded(limit));
             Ok(query.fetch_all(connection).await?)
@@ -110,7 +110,7 @@ impl GraphStore for PostgresStore {
 
     async fn mentioned_together(&self, scope: &Scope, entities: &[i64]) -> Result<Vec<(i64, u64)>> {
         let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts("read mentions", Effect::Read)?;
+        let mut attempts = self.attempts(scope, "read mentions", Effect::Read)?;
         let rows: Vec<(i64, i64)> = attempt!(attempts, connection => async {
             let query = sqlx::query_as(sql::TOGETHER).bind(&readable).bind(entities).bind(MOST_MENTIONS);
             Ok(query.fetch_all(connection).await?)
@@ -120,7 +120,7 @@ impl GraphStore for PostgresStore {
 
     async fn named(&self, scope: &Scope, names: &[String], filter: &Filter, limit: usize) -> Result<Named> {
         let columns = FilterColumns::new(scope, filter);
-        let mut attempts = self.attempts("look for named entities", Effect::Read)?;
+        let mut attempts = self.attempts(scope, "look for named entities", Effect::Read)?;
         attempt!(attempts, connection => async {
             let rows: Vec<NamedRow> = columns
                 .bind(sqlx::query_as(sql::NAMED))

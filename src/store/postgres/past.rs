@@ -17,7 +17,7 @@ use crate::store::{MOST_CHANGED, MOST_LINKS, PastStore, Result};
 impl PastStore for PostgresStore {
     async fn changed_since(&self, scope: &Scope, at: DateTime<Utc>) -> Result<Vec<Memory>> {
         let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts("look back", Effect::Read)?;
+        let mut attempts = self.attempts(scope, "look back", Effect::Read)?;
         let rows: Vec<ThenRow> = attempt!(attempts, connection => async {
             let query = sqlx::query_as(sql::CHANGED_SINCE).bind(&readable).bind(at).bind(bounded(MOST_CHANGED));
             Ok(query.fetch_all(connection).await?)
@@ -27,7 +27,7 @@ impl PastStore for PostgresStore {
 
     async fn chains(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>> {
         let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts("follow what replaced what", Effect::Read)?;
+        let mut attempts = self.attempts(scope, "follow what replaced what", Effect::Read)?;
         attempt!(attempts, connection => async {
             let query = sqlx::query_as(sql::CHAINS).bind(&readable).bind(ids).bind(bounded(MOST_LINKS));
             Ok(query.fetch_all(connection).await?)

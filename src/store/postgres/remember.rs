@@ -14,7 +14,7 @@ use super::row::{MemoryRow, PreviousRow, RememberRow};
 use super::{change, graph, sql};
 use crate::domain::memory::{Change, Kind, NewMemory, content_hash, indexed_text};
 use crate::domain::{Analyzer, Invalid, Links, Scope};
-use crate::store::{Idempotency, Remember, Remembered, Result, StoreError};
+use crate::store::{Idempotency, Limits, Remember, Remembered, Result, StoreError};
 
 /// Batches with more postings get a transaction with more time.
 const MANY_POSTINGS: usize = 20_000;
@@ -202,7 +202,7 @@ pub(super) async fn remember(
     connection: &mut PgConnection,
     scope: &Scope,
     batch: &Batch,
-    collided: bool,
+    (collided, limits): (bool, Limits),
 ) -> Result<Vec<Remembered>, Fault> {
     if batch.ids.is_empty() {
         return Ok(Vec::new());
@@ -215,10 +215,10 @@ pub(super) async fn remember(
             .execute(&mut *connection)
             .await?;
     }
-    let stored = if batch.is_simple() {
+    let stored = if batch.is_simple() && !limits.any() {
         store(connection, scope, batch).await?
     } else {
-        in_steps(connection, scope, batch).await?
+        in_steps(connection, scope, batch, limits).await?
     };
     let placed = match stored {
         Stored::Replayed(answer) => return Ok(answer),
@@ -236,8 +236,16 @@ pub(super) async fn remember(
 }
 
 /// Sources and supersessions around the statement.
-async fn in_steps(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Result<Stored, Fault> {
+async fn in_steps(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    batch: &Batch,
+    limits: Limits,
+) -> Result<Stored, Fault> {
     let mut transaction = begin(connection).await?;
+    if limits.any() {
+        lock_usage(&mut transaction, scope).await?;
+    }
     if batch.large() {
         sqlx::query(sql::ALLOW_TIME).bind(LARGE_STATEMENT).execute(&mut *transaction).await?;
     }
@@ -265,9 +273,25 @@ async fn in_steps(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -
         let ids = placed.iter().zip(&batch.ids).map(|(old, new)| old.unwrap_or(*new));
         let linked: Vec<(Uuid, &Links)> = ids.zip(&batch.links).collect();
         graph::remember(&mut transaction, scope, &linked, batch.now).await?;
+        // A project over its limit may still be told that it knows something.
+        if limits.any() && placed.iter().any(Option::is_none) {
+            check_usage(&mut transaction, scope, limits).await?;
+        }
     }
     commit(transaction).await?;
     Ok(stored)
+}
+
+/// From here to the end of the transaction nobody else adds to the project, so that a limit holds exactly.
+pub(super) async fn lock_usage(connection: &mut PgConnection, scope: &Scope) -> Result<(), Fault> {
+    sqlx::query(sql::LOCK_USAGE).bind(scope.project()).execute(connection).await?;
+    Ok(())
+}
+
+/// What the project holds with what this transaction wrote; an error undoes it.
+pub(super) async fn check_usage(connection: &mut PgConnection, scope: &Scope, limits: Limits) -> Result<(), Fault> {
+    let (memories, bytes): (i64, i64) = sqlx::query_as(sql::USAGE).bind(scope.project()).fetch_one(connection).await?;
+    Ok(limits.check(scope.project(), memories.unsigned_abs(), bytes.unsigned_abs())?)
 }
 
 async fn check_sources(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Result<(), Fault> {

@@ -19,12 +19,12 @@ use crate::store::{Decide, ForgetMode, NewReview, Result, ReviewQuery, ReviewSto
 #[async_trait]
 impl ReviewStore for PostgresStore {
     async fn propose(&self, scope: &Scope, reviews: &[NewReview]) -> Result<Vec<Review>> {
-        let mut attempts = self.attempts("store a review", Effect::Once)?;
+        let mut attempts = self.attempts(scope, "store a review", Effect::Once)?;
         attempt!(attempts, connection => propose(connection, scope, reviews))
     }
 
     async fn reviews(&self, scope: &Scope, query: &ReviewQuery, limit: usize) -> Result<Vec<Review>> {
-        let mut attempts = self.attempts("list reviews", Effect::Read)?;
+        let mut attempts = self.attempts(scope, "list reviews", Effect::Read)?;
         let rows: Vec<ReviewRow> = attempt!(attempts, connection => async {
             let (project, limit) = (scope.project(), bounded(limit));
             let rows = match query {
@@ -47,7 +47,7 @@ impl ReviewStore for PostgresStore {
     }
 
     async fn decide(&self, scope: &Scope, command: &Decide) -> Result<Review> {
-        let mut attempts = self.attempts("decide a review", Effect::Once)?;
+        let mut attempts = self.attempts(scope, "decide a review", Effect::Once)?;
         attempt!(attempts, connection => decide(connection, scope, command, &self.analyzer))
     }
 }

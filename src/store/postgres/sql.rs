@@ -82,6 +82,26 @@ pub(super) const SESSION: &str = "SELECT set_config('statement_timeout', $1, fal
     set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false), \
     set_config('TimeZone', 'UTC', false)";
 
+/// Which role a session works as, and for which projects: what the policies of row-level security ask.
+pub(super) const VIEW: &str = "SELECT set_config('role', $1, false), \
+    set_config('memory.projects', $2::text[]::text, false), set_config('memory.project', $3, false)";
+/// Whether the session may work as a role. Superusers may, where there is one.
+pub(super) const ROLE_USABLE: &str =
+    "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1 AND pg_has_role(session_user, r.oid, 'MEMBER'))";
+/// The same, and whether the role has its rights in this database: a dump may have been restored without them.
+pub(super) const ROLE_READY: &str = "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1 \
+    AND pg_has_role(session_user, r.oid, 'MEMBER') AND NOT EXISTS (SELECT FROM pg_class c \
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'project_id' AND NOT a.attisdropped \
+        WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' \
+            AND NOT (c.relrowsecurity AND has_table_privilege(r.oid, c.oid, 'SELECT') \
+                AND has_table_privilege(r.oid, c.oid, 'INSERT'))))";
+/// Whether there is a role.
+pub(super) const ROLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1)";
+/// Tables whose rows belong to projects.
+pub(super) const PROJECT_TABLES: &str = "SELECT c.relname::text AS name FROM pg_class c \
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'project_id' AND NOT a.attisdropped \
+    WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' ORDER BY c.relname";
+
 /// What the server can do.
 pub(super) const SERVER: &str = "SELECT current_setting('server_version_num')::int AS version, \
     current_setting('server_encoding') AS encoding, \
@@ -417,7 +437,7 @@ pub(super) const BROWSE: &str = browse!(" ORDER BY m.seq DESC LIMIT 1000");
 /// The newest of a session: few, and found by its index.
 pub(super) const BROWSE_SESSION: &str = browse!(" AND m.session = $4 AND m.session IS NOT NULL OFFSET 0");
 /// The newest with tags, found by theirs.
-pub(super) const BROWSE_TAGS: &str = browse!(" AND m.tags @> $3 AND m.tags <> '{}' OFFSET 0");
+pub(super) const BROWSE_TAGS: &str = browse!(" AND m.seq = ANY (memory_tagged($3)) OFFSET 0");
 
 /// Memories by id.
 pub(super) const GET: &str = concat!(
@@ -462,11 +482,43 @@ pub(super) const INFO: &str = "SELECT current_setting('server_version') AS versi
     current_database()::text AS database, (SELECT max(version) FROM schema_migration) AS schema_version, \
     (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS vector";
 
+/// Makes a token; none comes back where one of the name holds.
+pub(super) const CREATE_TOKEN: &str = "INSERT INTO token AS t (name, sha256, prefix, project, reads, created_at, \
+        expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+    ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, prefix = excluded.prefix, project = excluded.project, \
+        reads = excluded.reads, created_at = excluded.created_at, expires_at = excluded.expires_at, revoked_at = NULL \
+        WHERE t.revoked_at IS NOT NULL RETURNING *";
+/// Another secret.
+pub(super) const ROTATE_TOKEN: &str = "UPDATE token SET sha256 = $2, prefix = $3, created_at = $4 \
+    WHERE name = $1 AND revoked_at IS NULL RETURNING *";
+/// The end of a token.
+pub(super) const REVOKE_TOKEN: &str =
+    "UPDATE token SET revoked_at = coalesce(revoked_at, $2) WHERE name = $1 RETURNING *";
+/// All tokens.
+pub(super) const TOKENS: &str = "SELECT * FROM token ORDER BY name";
+
+/// Writes of a project that is limited take turns.
+pub(super) const LOCK_USAGE: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 17))";
+/// What a project holds.
+pub(super) const USAGE: &str = "SELECT coalesce(sum(u.memories), 0)::bigint AS memories, \
+    coalesce(sum(u.bytes), 0)::bigint AS bytes FROM usage u JOIN project p ON p.id = u.project_id WHERE p.name = $1";
+
 /// All of the above, with a name each.
 pub(super) const ALL: &[(&str, &str)] = &[
     ("SESSION", SESSION),
     ("COMPLETE_TAGS", COMPLETE_TAGS),
     ("COMPLETE_IDS", COMPLETE_IDS),
+    ("VIEW", VIEW),
+    ("ROLE_USABLE", ROLE_USABLE),
+    ("ROLE_READY", ROLE_READY),
+    ("ROLE_EXISTS", ROLE_EXISTS),
+    ("PROJECT_TABLES", PROJECT_TABLES),
+    ("CREATE_TOKEN", CREATE_TOKEN),
+    ("ROTATE_TOKEN", ROTATE_TOKEN),
+    ("REVOKE_TOKEN", REVOKE_TOKEN),
+    ("TOKENS", TOKENS),
+    ("LOCK_USAGE", LOCK_USAGE),
+    ("USAGE", USAGE),
     ("SERVER", SERVER),
     ("TRY_LOCK", TRY_LOCK),
     ("UNLOCK", UNLOCK),

@@ -11,7 +11,7 @@ use super::cache::Delta;
 use super::error::from_sqlx;
 use super::read::memories;
 use super::row::MemoryRow;
-use super::write::{add_terms, enqueue, json, missing, note, remove_terms, run, save, terms_of, unique};
+use super::write::{add_terms, enqueue, json, missing, note, remove_terms, require_space, run, save, terms_of, unique};
 use super::{Open, sql};
 use crate::domain::validate::Invalid;
 use crate::domain::{Analyzer, Change, Memory, Scope};
@@ -53,6 +53,9 @@ pub(super) async fn update(
     }
     if before.protected {
         return Err(StoreError::Protected { ids: vec![memory.id] });
+    }
+    if open.limits.bytes > 0 && memory.bytes() > before.bytes() {
+        require_space(open, connection, scope, project, 0, memory.bytes() - before.bytes()).await?;
     }
     let told = Told { change: Change::Updated, reason: command.reason.as_deref(), now: command.now };
     rewrite(connection, scope, project, (&before, &memory), &told, (analyzer, delta)).await?;

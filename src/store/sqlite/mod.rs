@@ -21,6 +21,7 @@ mod review_sql;
 mod row;
 mod schema;
 mod sql;
+mod token;
 mod write;
 
 use std::collections::HashMap;
@@ -43,7 +44,8 @@ use self::error::{from_sqlx, not_open, too_slow};
 use self::group::{Gathering, Work};
 use self::lock::OwnerLock;
 use super::{
-    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Remember, Remembered, Result, Store, StoreError, Update,
+    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, Remember, Remembered, Result, Store, StoreError,
+    Update,
 };
 use crate::domain::lexical::CorpusStats;
 use crate::domain::{Analyzer, Filter, History, Memory, Scope};
@@ -57,13 +59,15 @@ pub struct SqliteOptions {
     pub readers: u32,
     /// Longest a method may take.
     pub timeout: Duration,
+    /// How much a project may hold.
+    pub limits: Limits,
 }
 
 impl SqliteOptions {
     /// The usual for the file at `path`.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), readers: 4, timeout: Duration::from_secs(10) }
+        Self { path: path.into(), readers: 4, timeout: Duration::from_secs(10), limits: Limits::default() }
     }
 }
 
@@ -89,6 +93,7 @@ struct Open {
     cache: Cache,
     /// Something was purged, and the write-ahead log may still hold it.
     purged: AtomicBool,
+    limits: Limits,
 }
 
 /// The one connection that writes.
@@ -163,6 +168,7 @@ impl SqliteStore {
             projects: RwLock::new(HashMap::new()),
             cache: Cache::default(),
             purged: AtomicBool::new(false),
+            limits: self.options.limits,
         })
     }
 }

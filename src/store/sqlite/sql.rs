@@ -57,6 +57,23 @@ named! {
     /// The corpus of a project grew or shrank.
     RESIZE = "UPDATE project SET documents = documents + $2, total_length = total_length + $3 WHERE id = $1";
 
+    /// What a project holds.
+    USAGE = "SELECT memories, bytes FROM project WHERE id = $1";
+
+    /// Makes a token; none comes back where one of the name holds.
+    CREATE_TOKEN = "INSERT INTO token (name, sha256, prefix, project, reads, created_at, expires_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, \
+        prefix = excluded.prefix, project = excluded.project, reads = excluded.reads, \
+        created_at = excluded.created_at, expires_at = excluded.expires_at, revoked_at = NULL \
+        WHERE token.revoked_at IS NOT NULL RETURNING *";
+    /// Another secret.
+    ROTATE_TOKEN = "UPDATE token SET sha256 = $2, prefix = $3, created_at = $4 \
+        WHERE name = $1 AND revoked_at IS NULL RETURNING *";
+    /// The end of a token.
+    REVOKE_TOKEN = "UPDATE token SET revoked_at = coalesce(revoked_at, $2) WHERE name = $1 RETURNING *";
+    /// All tokens.
+    TOKENS = "SELECT * FROM token ORDER BY name";
+
     /// Answer to an idempotency key.
     IDEMPOTENT = "SELECT request_hash, answer FROM idempotency WHERE project = $1 AND key = $2";
     /// Keeps it.

@@ -19,7 +19,7 @@ use crate::domain::memory::{content_hash, indexed_text};
 use crate::domain::text::Terms;
 use crate::domain::validate::Invalid;
 use crate::domain::{Analyzer, Change, Kind, Links, Memory, NewMemory, Scope};
-use crate::store::{Remember, Remembered, Result, StoreError, replayable};
+use crate::store::{Limits, Remember, Remembered, Result, StoreError, replayable};
 
 /// Memories that the rebuilding of the index reads at once.
 const REBUILD_PORTION: i64 = 500;
@@ -188,6 +188,7 @@ pub(super) async fn remember(
     if !protected.is_empty() {
         return Err(StoreError::Protected { ids: protected });
     }
+    require_room(open, connection, scope, project, &command.items, &answer).await?;
     // What is replaced goes first: a turn may be replaced by its correction.
     for (item, place) in command.items.iter().zip(&answer) {
         for id in &item.supersedes {
@@ -216,6 +217,40 @@ pub(super) async fn remember(
             .map_err(|error| from_sqlx(error, "keeping an idempotency key"))?;
     }
     Ok((project, answer))
+}
+
+/// Refuses what would make the project larger than it may be.
+async fn require_room(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    project: i64,
+    items: &[NewMemory],
+    answer: &[Remembered],
+) -> Result<()> {
+    if !open.limits.any() {
+        return Ok(());
+    }
+    let new = items.iter().zip(answer).filter(|(_, place)| place.created).map(|(item, _)| item.bytes());
+    let (memories, bytes) = new.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+    // A project over its limit may still be told that it knows something.
+    if memories == 0 { Ok(()) } else { require_space(open, connection, scope, project, memories, bytes).await }
+}
+
+/// The same for so many memories and bytes more.
+pub(super) async fn require_space(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    project: i64,
+    memories: u64,
+    bytes: u64,
+) -> Result<()> {
+    let failed = |error| from_sqlx(error, "measuring a project");
+    let (held, size): (i64, i64) =
+        sqlx::query_as(sql::USAGE).bind(project).fetch_one(connection).await.map_err(failed)?;
+    let limits = if memories > 0 { open.limits } else { Limits { memories: 0, ..open.limits } };
+    limits.check(scope.project(), held.unsigned_abs() + memories, size.unsigned_abs() + bytes)
 }
 
 /// The answer given before to the same idempotency key.
