@@ -15,6 +15,7 @@ mod config_command;
 mod healthcheck;
 mod local;
 mod migrate;
+mod port;
 mod serve;
 mod service;
 mod stdio;
@@ -55,6 +56,10 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Write everything that is remembered into a file (JSON lines), also while the service runs
+    Export(port::ExportArgs),
+    /// Read such a file; what is there already is left alone, so that it can be repeated
+    Import(port::ImportArgs),
     /// Make tokens for clients
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -78,6 +83,8 @@ pub fn main() -> ExitCode {
         Command::Healthcheck => healthcheck::run(&sources),
         Command::Config(command) => config_command::run(command, &sources),
         Command::Migrate { check } => migrate::run(check, &sources),
+        Command::Export(args) => port::export(&args, &sources),
+        Command::Import(args) => port::import(&args, &sources),
         Command::Token(command) => token::run(command),
     };
     match result {

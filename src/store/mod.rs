@@ -15,6 +15,7 @@ use crate::domain::lexical::{CorpusStats, WeightedTerm};
 use crate::domain::memory::{History, Memory, NewMemory, Patch};
 use crate::domain::{Filter, Scope};
 
+pub mod port;
 pub mod postgres;
 pub mod sqlite;
 
@@ -227,7 +228,7 @@ pub struct DatabaseInfo {
 
 /// A database of memories. Every method is atomic, bounded in time, and may be called from many tasks at once.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: port::PortStore + Send + Sync + 'static {
     /// Brings the schema up to date, under a lock, and checks that this binary can work with the database. Called at
     /// start and again until it succeeds; before that every other method answers [`StoreError::Unavailable`].
     ///

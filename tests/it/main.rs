@@ -11,6 +11,7 @@ mod cli;
 mod contract;
 mod lifecycle;
 mod log;
+mod port;
 mod postgres_server;
 mod process;
 mod serve;

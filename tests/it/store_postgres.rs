@@ -85,7 +85,7 @@ async fn prepared() -> (Database, PostgresStore) {
 async fn every_statement_can_be_prepared() {
     let (database, _store) = prepared().await;
     let mut connection = database.connection().await;
-    for (name, sql) in PostgresStore::statements() {
+    for (name, sql) in PostgresStore::statements().iter().chain(PostgresStore::port_statements()) {
         let statement = AssertSqlSafe(*sql).into_sql_str();
         connection.prepare(statement).await.unwrap_or_else(|error| panic!("{name}: {error}"));
     }

@@ -10,6 +10,8 @@ mod change;
 mod fault;
 mod migration;
 mod pool;
+mod port;
+mod port_sql;
 mod remember;
 mod row;
 mod sql;
@@ -83,6 +85,12 @@ impl PostgresStore {
     #[must_use]
     pub fn statements() -> &'static [(&'static str, &'static str)] {
         sql::ALL
+    }
+
+    /// The same of export and import.
+    #[must_use]
+    pub fn port_statements() -> &'static [(&'static str, &'static str)] {
+        port_sql::ALL
     }
 
     fn attempts(&self, during: &'static str, effect: Effect) -> Result<Attempts<'_>> {

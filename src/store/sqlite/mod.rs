@@ -9,6 +9,8 @@ mod change;
 mod error;
 mod group;
 mod lock;
+mod port;
+mod port_sql;
 mod read;
 mod row;
 mod schema;
@@ -29,6 +31,7 @@ use sqlx::{ConnectOptions, Connection, Row, Sqlite, SqliteConnection, SqlitePool
 use uuid::Uuid;
 
 pub use lock::{Owner, owner};
+pub use port::copy;
 
 use self::cache::Cache;
 use self::error::{from_sqlx, not_open, too_slow};

@@ -79,7 +79,7 @@ pub(super) fn ids(row: &SqliteRow, column: usize) -> Result<Vec<Uuid>> {
     json::<Vec<Uuid>>(row, column)
 }
 
-fn json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<T> {
+pub(super) fn json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<T> {
     serde_json::from_str(row.try_get::<&str, _>(column)?).map_err(decode)
 }
 
@@ -88,11 +88,11 @@ pub(super) fn word<T: std::str::FromStr<Err = String>>(row: &SqliteRow, column: 
     row.try_get::<&str, _>(column)?.parse().map_err(|error: String| Error::Decode(error.into()))
 }
 
-fn time(row: &SqliteRow, column: usize) -> Result<Option<DateTime<Utc>>> {
+pub(super) fn time(row: &SqliteRow, column: usize) -> Result<Option<DateTime<Utc>>> {
     row.try_get::<Option<i64>, _>(column)?.map(instant).transpose()
 }
 
-fn required_time(row: &SqliteRow, column: usize) -> Result<DateTime<Utc>> {
+pub(super) fn required_time(row: &SqliteRow, column: usize) -> Result<DateTime<Utc>> {
     instant(row.try_get(column)?)
 }
 

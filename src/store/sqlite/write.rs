@@ -132,12 +132,12 @@ pub(super) fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("plain data always serialises")
 }
 
-fn micros(time: Option<DateTime<Utc>>) -> Option<i64> {
+pub(super) fn micros(time: Option<DateTime<Utc>>) -> Option<i64> {
     time.map(|time| time.timestamp_micros())
 }
 
 /// Number of the scope's own project, which is made at its first write.
-async fn own_project(open: &Open, connection: &mut SqliteConnection, scope: &Scope) -> Result<i64> {
+pub(super) async fn own_project(open: &Open, connection: &mut SqliteConnection, scope: &Scope) -> Result<i64> {
     if let Some(number) = open.project(scope.project(), connection).await? {
         return Ok(number);
     }

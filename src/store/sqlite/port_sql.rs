@@ -1,0 +1,117 @@
+//! The statements of [`super::port`], by name.
+
+macro_rules! in_projects {
+    ($column:literal) => {
+        concat!($column, " IN (SELECT value FROM json_each($1))")
+    };
+}
+
+/// A moment that lasts: every later statement of the connection sees the same.
+pub(super) const BEGIN: &str = "BEGIN";
+/// All projects.
+pub(super) const PROJECTS: &str = "SELECT id, name FROM project ORDER BY name";
+/// How many records the projects ($1) have.
+pub(super) const SIZE: &str = concat!(
+    "SELECT (SELECT count(*) FROM memory WHERE ",
+    in_projects!("project"),
+    ") + (SELECT count(*) FROM entity WHERE ",
+    in_projects!("project"),
+    ") + (SELECT count(*) FROM relation WHERE ",
+    in_projects!("project"),
+    ") + (SELECT count(*) FROM mention n JOIN memory m ON m.seq = n.memory WHERE ",
+    in_projects!("m.project"),
+    ") + (SELECT count(*) FROM focus WHERE ",
+    in_projects!("project"),
+    ") + (SELECT count(*) FROM focus_archive WHERE ",
+    in_projects!("project"),
+    ")"
+);
+/// Protected memories from $1 to $2.
+pub(super) const PROTECTED: &str = "SELECT id FROM memory WHERE seq BETWEEN $1 AND $2 AND protected = 1";
+
+pub(super) const ENTITIES: &str = concat!(
+    "SELECT e.id, 0, p.name, e.name, e.type, e.properties, e.created_at, e.updated_at FROM entity e \
+     JOIN project p ON p.id = e.project WHERE e.id > $2 AND ",
+    in_projects!("e.project"),
+    " ORDER BY e.id LIMIT $3"
+);
+pub(super) const RELATIONS: &str = concat!(
+    "SELECT r.id, 0, p.name, s.name, s.type, t.name, t.type, r.type, r.weight, r.properties, r.use_count, \
+     r.last_used_at, r.valid_from, r.valid_to, r.created_at, r.updated_at FROM relation r \
+     JOIN project p ON p.id = r.project JOIN entity s ON s.id = r.source JOIN entity t ON t.id = r.target \
+     WHERE r.id > $2 AND ",
+    in_projects!("r.project"),
+    " ORDER BY r.id LIMIT $3"
+);
+pub(super) const MENTIONS: &str = concat!(
+    "SELECT n.memory, n.entity, p.name, m.id, e.name, e.type FROM mention n JOIN memory m ON m.seq = n.memory \
+     JOIN project p ON p.id = m.project JOIN entity e ON e.id = n.entity WHERE (n.memory, n.entity) > ($2, $4) AND ",
+    in_projects!("m.project"),
+    " ORDER BY n.memory, n.entity LIMIT $3"
+);
+pub(super) const FOCUS: &str = concat!(
+    "SELECT f.id, 0, p.name, f.session, f.content, f.importance, m.id, f.created_at, f.touched_at, NULL \
+     FROM focus f JOIN project p ON p.id = f.project LEFT JOIN memory m ON m.seq = f.memory WHERE f.id > $2 AND ",
+    in_projects!("f.project"),
+    " ORDER BY f.id LIMIT $3"
+);
+pub(super) const ARCHIVE: &str = concat!(
+    "SELECT f.id, 0, p.name, f.session, f.content, f.importance, m.id, f.created_at, f.archived_at, f.reason \
+     FROM focus_archive f JOIN project p ON p.id = f.project LEFT JOIN memory m ON m.seq = f.memory \
+     WHERE f.id > $2 AND ",
+    in_projects!("f.project"),
+    " ORDER BY f.id LIMIT $3"
+);
+
+/// Whether a memory is there, and where.
+pub(super) const FIND_MEMORY: &str = "SELECT project, seq FROM memory WHERE id = $1";
+/// A memory as it was elsewhere.
+pub(super) const INSERT_MEMORY: &str = "INSERT INTO memory (id, project, kind, length, importance, deleted_at, \
+    superseded_by, valid_until, occurred_at, created_at, updated_at, version, recall_count, last_recalled_at, helpful, \
+    not_helpful, protected, content_hash, session, turn, speaker, tags, outcome, situation, lesson, metadata, content) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, \
+    $24, $25, $26, $27) RETURNING seq";
+/// Its tags, from the row.
+pub(super) const INSERT_TAGS: &str = "INSERT INTO memory_tag (memory, tag) \
+    SELECT m.seq, t.value FROM memory m, json_each(m.tags) t WHERE m.seq = $1";
+/// An entity by its name.
+pub(super) const FIND_ENTITY: &str = "SELECT id FROM entity WHERE project = $1 AND name = $2";
+pub(super) const INSERT_ENTITY: &str = "INSERT INTO entity (project, name, type, properties, created_at, updated_at) \
+    VALUES ($1, $2, $3, $4, $5, $6)";
+/// One row when it is new.
+pub(super) const INSERT_RELATION: &str = "INSERT INTO relation (project, source, target, type, weight, properties, \
+    use_count, last_used_at, valid_from, valid_to, created_at, updated_at) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING";
+pub(super) const INSERT_MENTION: &str = "INSERT INTO mention (memory, entity) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+/// One row when no such item is there; $6 is the id of a memory, which may be unknown here.
+pub(super) const INSERT_FOCUS: &str = "INSERT INTO focus (project, session, content, importance, created_at, memory, \
+    touched_at) SELECT $1, $2, $3, $4, $5, (SELECT seq FROM memory WHERE id = $6 AND project = $1), $7 \
+    WHERE $8 IS NULL AND NOT EXISTS (SELECT 1 FROM focus f WHERE f.project = $1 AND f.session = $2 AND f.content = $3 \
+        AND f.created_at = $5)";
+pub(super) const INSERT_ARCHIVE: &str = "INSERT INTO focus_archive (project, session, content, importance, created_at, \
+    memory, archived_at, reason) \
+    SELECT $1, $2, $3, $4, $5, (SELECT seq FROM memory WHERE id = $6 AND project = $1), $7, $8 \
+    WHERE NOT EXISTS (SELECT 1 FROM focus_archive f WHERE f.project = $1 AND f.session = $2 AND f.content = $3 \
+        AND f.created_at = $5 AND f.archived_at = $7)";
+/// Everything but the schema and the projects' names.
+pub(super) const CLEAR: &str = "DELETE FROM mention; DELETE FROM relation; DELETE FROM entity; DELETE FROM focus; \
+    DELETE FROM focus_archive; DELETE FROM review; DELETE FROM idempotency; DELETE FROM memory; \
+    INSERT INTO memory_term (memory_term) VALUES ('delete-all'); UPDATE project SET documents = 0, total_length = 0";
+
+/// `ok`, or what is wrong with the file.
+pub(super) const QUICK_CHECK: &str = "SELECT quick_check FROM pragma_quick_check(20)";
+/// Rows that point nowhere.
+pub(super) const FOREIGN_KEYS: &str = "SELECT count(*) FROM pragma_foreign_key_check";
+/// Live memories without an index entry, and entries without a live memory.
+pub(super) const UNINDEXED: &str = "WITH d AS MATERIALIZED (SELECT DISTINCT doc FROM memory_term_instance) SELECT \
+    (SELECT count(*) FROM memory m WHERE m.deleted_at IS NULL AND m.length > 0 AND m.seq NOT IN (SELECT doc FROM d)), \
+    (SELECT count(*) FROM d WHERE d.doc NOT IN (SELECT seq FROM memory WHERE deleted_at IS NULL))";
+/// Corpus figures that disagree with the memories.
+pub(super) const CORPUS: &str = "SELECT count(*) FROM project p WHERE p.documents <> \
+        (SELECT count(*) FROM memory m WHERE m.project = p.id AND m.deleted_at IS NULL) \
+    OR p.total_length <> (SELECT coalesce(sum(m.length), 0) FROM memory m WHERE m.project = p.id \
+        AND m.deleted_at IS NULL)";
+/// The file at $1, complete and compact.
+pub(super) const VACUUM_INTO: &str = "VACUUM INTO $1";
+/// Changes whenever another connection has written.
+pub(super) const DATA_VERSION: &str = "SELECT data_version FROM pragma_data_version";
