@@ -12,10 +12,14 @@ use crate::store::StoreError;
 use crate::telemetry::{self, Stream, Telemetry, TelemetryError};
 
 mod config_command;
+mod generated;
 mod healthcheck;
 mod local;
 mod migrate;
+mod paper;
+mod people;
 mod port;
+mod remote;
 mod serve;
 mod service;
 mod stdio;
@@ -56,6 +60,16 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Store a memory
+    Remember(people::RememberArgs),
+    /// Find memories; exit code 1 when there is none
+    Recall(people::RecallArgs),
+    /// List the newest memories
+    List(people::ListArgs),
+    /// Show memories with everything about them
+    Show(people::ShowArgs),
+    /// Delete memories, bring them back, or remove every trace of them
+    Forget(people::ForgetArgs),
     /// Write everything that is remembered into a file (JSON lines), also while the service runs
     Export(port::ExportArgs),
     /// Read such a file; what is there already is left alone, so that it can be repeated
@@ -63,6 +77,13 @@ enum Command {
     /// Make tokens for clients
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: generated::Shell,
+    },
+    /// Print the manual page
+    Man,
 }
 
 /// Runs the program and gives its exit code.
@@ -83,6 +104,13 @@ pub fn main() -> ExitCode {
         Command::Healthcheck => healthcheck::run(&sources),
         Command::Config(command) => config_command::run(command, &sources),
         Command::Migrate { check } => migrate::run(check, &sources),
+        Command::Remember(args) => people::remember(args, &sources),
+        Command::Recall(args) => people::recall(&args, &sources),
+        Command::List(args) => people::list(&args, &sources),
+        Command::Show(args) => people::show(&args, &sources),
+        Command::Forget(args) => people::forget(&args, &sources),
+        Command::Completions { shell } => generated::completions(shell),
+        Command::Man => generated::man(),
         Command::Export(args) => port::export(&args, &sources),
         Command::Import(args) => port::import(&args, &sources),
         Command::Token(command) => token::run(command),
