@@ -11,7 +11,9 @@ use crate::config::{self, Flags, Settings, Sources};
 use crate::store::StoreError;
 use crate::telemetry::{self, Stream, Telemetry, TelemetryError};
 
+mod backup;
 mod config_command;
+mod doctor;
 mod generated;
 mod healthcheck;
 mod local;
@@ -74,6 +76,16 @@ enum Command {
     Export(port::ExportArgs),
     /// Read such a file; what is there already is left alone, so that it can be repeated
     Import(port::ImportArgs),
+    /// Check everything the service needs and say what to do about it: exit code 0 or 1
+    Doctor {
+        /// Print the findings as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Save the database into a file, also while the service runs; the file is tried before it is kept
+    Backup(backup::BackupArgs),
+    /// Fill the database from a backup or an export; the service must be stopped
+    Restore(backup::RestoreArgs),
     /// Make tokens for clients
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -113,6 +125,9 @@ pub fn main() -> ExitCode {
         Command::Man => generated::man(),
         Command::Export(args) => port::export(&args, &sources),
         Command::Import(args) => port::import(&args, &sources),
+        Command::Doctor { json } => doctor::run(json, &sources),
+        Command::Backup(args) => backup::backup(&args, &sources),
+        Command::Restore(args) => backup::restore(&args, &sources),
         Command::Token(command) => token::run(command),
     };
     match result {

@@ -214,8 +214,7 @@ pub(super) fn list(args: &ListArgs, sources: &Sources) -> Result<u8, Failure> {
 pub(super) fn show(args: &ShowArgs, sources: &Sources) -> Result<u8, Failure> {
     let arguments = json!({ "ids": args.ids, "history": args.history, "include_deleted": true });
     let (code, answer) = run(sources, "get", arguments, args.json, Paper::whole)?;
-    let missing: Vec<&str> =
-        answer["missing"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let missing: Vec<&str> = answer["missing"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if missing.is_empty() {
         return Ok(code);
     }

@@ -97,7 +97,8 @@ impl Service {
         }
     }
 
-    async fn call(&self, tool: &str, arguments: Value) -> Result<Value, Failure> {
+    /// Calls a tool and gives its structured answer.
+    pub(super) async fn call(&self, tool: &str, arguments: Value) -> Result<Value, Failure> {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
             "params": { "name": tool, "arguments": arguments } });
         let mut request = self
@@ -111,7 +112,8 @@ impl Service {
         }
         let unreachable = |error: reqwest::Error| Failure {
             code: UNAVAILABLE,
-            error: anyhow::Error::from(error.without_url()).context(format!("the service at {} did not answer", self.url)),
+            error: anyhow::Error::from(error.without_url())
+                .context(format!("the service at {} did not answer", self.url)),
         };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();

@@ -174,8 +174,7 @@ pub enum Section {
 
 impl Section {
     /// Every section, in order.
-    pub const ALL: [Self; 6] =
-        [Self::Entity, Self::Relation, Self::Memory, Self::Mention, Self::Focus, Self::Archive];
+    pub const ALL: [Self; 6] = [Self::Entity, Self::Relation, Self::Memory, Self::Mention, Self::Focus, Self::Archive];
 }
 
 /// Where a page ended; the next one begins behind it.

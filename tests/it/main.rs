@@ -7,10 +7,12 @@
 )]
 
 mod architecture;
+mod backup;
 mod cli;
 mod contract;
 mod lifecycle;
 mod log;
+mod people;
 mod port;
 mod postgres_server;
 mod process;

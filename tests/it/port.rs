@@ -10,7 +10,7 @@ use crate::postgres_server::Database;
 use crate::process::{Ran, Server, Setup};
 
 /// One of everything that can be remembered, through the tools.
-async fn fill(server: &Server) -> Vec<String> {
+pub(crate) async fn fill(server: &Server) -> Vec<String> {
     let client = server.client();
     let first = client.remember("Ünïcode, \"quotes\" and\na second line; 10.5 %").await;
     let stored = client
@@ -60,7 +60,7 @@ async fn sql(path: &Path, text: &'static str) {
 }
 
 /// A setup whose embedded database has one of everything.
-async fn filled() -> (Setup, Vec<String>) {
+pub(crate) async fn filled() -> (Setup, Vec<String>) {
     let setup = Setup::new();
     let server = setup.serve().await;
     let ids = fill(&server).await;
@@ -69,18 +69,18 @@ async fn filled() -> (Setup, Vec<String>) {
     (setup, ids)
 }
 
-fn ok(ran: &Ran) -> &Ran {
+pub(crate) fn ok(ran: &Ran) -> &Ran {
     assert_eq!(ran.code, Some(0), "{}\n{}", ran.stdout, ran.stderr);
     ran
 }
 
-fn export(setup: &Setup, name: &str) -> String {
+pub(crate) fn export(setup: &Setup, name: &str) -> String {
     let path = setup.path(name);
     ok(&setup.run(&["export", path.to_str().unwrap()]));
     std::fs::read_to_string(path).unwrap()
 }
 
-fn on_postgres(database: &Database) -> Setup {
+pub(crate) fn on_postgres(database: &Database) -> Setup {
     let url = database.options().to_url_lossy();
     Setup::new().env("MEMORY_DATABASE_URL", url.as_str())
 }
@@ -127,7 +127,10 @@ async fn a_round_trip_over_both_databases_changes_nothing() {
         let found = client.call("recall", json!({ "query": "better insight" })).await;
         assert_eq!(found["hits"][0]["id"], ids[0].as_str(), "{found}");
         let status = client.call("status", json!({})).await;
-        assert_eq!((&status["memories"], &status["deleted"], &status["index_backlog"]), (&json!(8), &json!(1), &json!(8)));
+        assert_eq!(
+            (&status["memories"], &status["deleted"], &status["index_backlog"]),
+            (&json!(8), &json!(1), &json!(8))
+        );
         client.call("forget", json!({ "ids": [ids[5]], "mode": "restore" })).await;
         client.call("update", json!({ "id": ids[0], "tags": ["new"] })).await;
         let got = client.call("get", json!({ "ids": [ids[0]], "history": true })).await;

@@ -306,7 +306,12 @@ async fn unindex(connection: &mut PgConnection, scope: &Scope, memories: &[(&Mem
     Ok(())
 }
 
-pub(super) async fn count(connection: &mut PgConnection, scope: &Scope, documents: i64, length: i64) -> Result<(), Fault> {
+pub(super) async fn count(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    documents: i64,
+    length: i64,
+) -> Result<(), Fault> {
     sqlx::query(sql::COUNT_CORPUS).bind(scope.project()).bind(documents).bind(length).execute(connection).await?;
     Ok(())
 }

@@ -76,15 +76,14 @@ impl PostgresSnapshot {
         }
         let Some(last) = records.last().map(|record| record.memory.seq) else { return Ok((Vec::new(), after)) };
         let ids: Vec<Uuid> = records.iter().map(|record| record.memory.id).collect();
-        let mut history: Vec<History> =
-            sqlx::query_as(sql::HISTORY)
-                .bind(&self.projects)
-                .bind(&ids)
-                .fetch_all(&mut self.connection)
-                .await?
-                .into_iter()
-                .map(|row: HistoryRow| row.0)
-                .collect();
+        let mut history: Vec<History> = sqlx::query_as(sql::HISTORY)
+            .bind(&self.projects)
+            .bind(&ids)
+            .fetch_all(&mut self.connection)
+            .await?
+            .into_iter()
+            .map(|row: HistoryRow| row.0)
+            .collect();
         history.sort_by_key(|entry| entry.version);
         let places: HashMap<Uuid, usize> = ids.into_iter().zip(0..).collect();
         for entry in history {
@@ -271,10 +270,7 @@ impl Importing<'_> {
         Ok(sqlx::query_as(port_sql::FIND_MEMORY).bind(id).fetch_optional(&mut *self.connection).await?)
     }
 
-    async fn memory(
-        &mut self,
-        MemoryRecord { memory, protected, history }: &MemoryRecord,
-    ) -> Result<Imported, Fault> {
+    async fn memory(&mut self, MemoryRecord { memory, protected, history }: &MemoryRecord) -> Result<Imported, Fault> {
         if let Some((project, _)) = self.find_memory(memory.id).await? {
             return Ok(if project == self.scope.project() {
                 Imported::Present
