@@ -140,7 +140,7 @@ pub(super) fn backup(args: &BackupArgs, sources: &Sources) -> Result<u8, Failure
             }
         };
         let scratch = Scratch::new(&settings, &local)?;
-        let restored = scratch.restore(draft.path()).await?;
+        let restored = scratch.restore(draft.place()).await?;
         scratch.store.close().await;
         if let Some(saved) = saved.as_ref().filter(|saved| **saved != restored) {
             let error = anyhow!(
@@ -170,9 +170,9 @@ pub(super) fn backup(args: &BackupArgs, sources: &Sources) -> Result<u8, Failure
 async fn copy(local: &Local, path: &Path, draft: &Draft) -> Result<Option<Exported>, Failure> {
     let mut before = fingerprint(&*local.store).await?;
     for _ in 0..MOST_COPIES {
-        let _ = std::fs::remove_file(draft.path());
+        let _ = std::fs::remove_file(draft.place());
         draft.create()?;
-        sqlite::copy(path, draft.path()).await?;
+        sqlite::copy(path, draft.place()).await?;
         let after = fingerprint(&*local.store).await?;
         if before == after {
             return Ok(Some(after));

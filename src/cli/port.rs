@@ -131,7 +131,8 @@ impl Draft {
         Self { path: path.to_owned(), draft: draft.into(), done: false }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// Where it is until then.
+    pub(super) fn place(&self) -> &Path {
         &self.draft
     }
 
@@ -209,7 +210,7 @@ pub(super) fn import(args: &ImportArgs, sources: &Sources) -> Result<u8, Failure
     let settings = config::load(sources)?;
     runtime()?.block_on(async {
         let spool = spool(&settings, &args.file)?;
-        let path = spool.as_ref().map_or(args.file.as_path(), Draft::path);
+        let path = spool.as_ref().map_or(args.file.as_path(), Draft::place);
         let imports = Imports { project: args.project.clone(), keep_going: args.keep_going };
         store_file(&settings, path, &imports, Problems::default()).await
     })
@@ -222,7 +223,7 @@ fn spool(settings: &Settings, file: &Path) -> Result<Option<Draft>, Failure> {
     }
     let draft = Draft::new(&scratch(settings, "import")?);
     let mut out = draft.create()?;
-    std::io::copy(&mut std::io::stdin().lock().by_ref(), &mut out).map_err(file_error(draft.path()))?;
+    std::io::copy(&mut std::io::stdin().lock().by_ref(), &mut out).map_err(file_error(draft.place()))?;
     Ok(Some(draft))
 }
 

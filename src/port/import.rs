@@ -53,6 +53,9 @@ pub struct Report {
     pub problems: Problems,
 }
 
+/// A line, or what it is instead of text, and whether it ended as a line does.
+type Text<'a> = (Result<&'a str, String>, bool);
+
 /// The lines of a file, with their numbers.
 struct Lines {
     path: PathBuf,
@@ -73,8 +76,8 @@ impl Lines {
         format!("line {}", self.number)
     }
 
-    /// The next line, and whether it ended as a line does.
-    fn next(&mut self) -> Result<Option<(Result<&str, String>, bool)>, PortError> {
+    /// The next line.
+    fn next(&mut self) -> Result<Option<Text<'_>>, PortError> {
         self.buffer.clear();
         let mut limited = (&mut self.reader).take(LONGEST_LINE);
         let count = limited
