@@ -106,7 +106,7 @@ async fn fingerprint(store: &dyn Store) -> Result<Exported, Failure> {
     Ok(port::export(snapshot.as_mut(), &mut std::io::sink(), &failed, &mut |_| {}).await?)
 }
 
-fn is_sqlite(path: &Path) -> Result<bool, Failure> {
+pub(super) fn is_sqlite(path: &Path) -> Result<bool, Failure> {
     let mut begin = Vec::new();
     let file = std::fs::File::open(path).map_err(file_error(path))?;
     file.take(SQLITE.len() as u64).read_to_end(&mut begin).map_err(file_error(path))?;

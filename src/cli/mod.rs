@@ -14,6 +14,7 @@ use crate::telemetry::{self, Stream, Telemetry, TelemetryError};
 mod backup;
 mod config_command;
 mod doctor;
+mod foreign;
 mod generated;
 mod healthcheck;
 mod local;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::foreign::{self, From};
 use super::local::{self, Local};
 use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, USAGE, runtime, say};
 use crate::config::{self, Database, Settings, Sources};
@@ -34,11 +35,20 @@ pub(super) struct ImportArgs {
     /// Store what can be stored and report the rest, instead of storing nothing from a file with mistakes
     #[arg(long)]
     keep_going: bool,
-    /// File to read, or - for the standard input
+    /// Program that the data comes from, where that is not this one
+    #[arg(long, value_name = "PROGRAM")]
+    from: Option<From>,
+    /// With --from cognitive-memory-python: only this table; can be repeated
+    #[arg(long = "table", value_name = "TABLE", requires = "from")]
+    tables: Vec<String>,
+    /// With --from cognitive-memory-python: which column holds a field, as FIELD=COLUMN; can be repeated
+    #[arg(long = "column", value_name = "FIELD=COLUMN", requires = "from")]
+    columns: Vec<String>,
+    /// File to read, or - for the standard input; for other programs the file, folder or URL with their data
     file: PathBuf,
 }
 
-impl From<PortError> for Failure {
+impl std::convert::From<PortError> for Failure {
     fn from(error: PortError) -> Self {
         match error {
             PortError::Store(error) => error.into(),
@@ -209,9 +219,16 @@ pub(super) fn note(text: &str) {
 pub(super) fn import(args: &ImportArgs, sources: &Sources) -> Result<u8, Failure> {
     let settings = config::load(sources)?;
     runtime()?.block_on(async {
+        let imports = Imports { project: args.project.clone(), keep_going: args.keep_going };
+        if let Some(from) = args.from {
+            let draft = Draft::new(&scratch(&settings, "import")?);
+            let mapping = foreign::mapping(&args.columns)?;
+            let project = args.project.as_deref().unwrap_or(DEFAULT_PROJECT);
+            let problems = foreign::convert(from, &args.file, (&args.tables, mapping), project, &draft).await?;
+            return store_file(&settings, draft.place(), &imports, problems).await;
+        }
         let spool = spool(&settings, &args.file)?;
         let path = spool.as_ref().map_or(args.file.as_path(), Draft::place);
-        let imports = Imports { project: args.project.clone(), keep_going: args.keep_going };
         store_file(&settings, path, &imports, Problems::default()).await
     })
 }

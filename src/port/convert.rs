@@ -155,7 +155,7 @@ impl<'a> Sink<'a> {
     fn one(&mut self, place: &str, foreign: Foreign) -> Result<Option<Uuid>, PortError> {
         let created_at = self.time(foreign.created_at).or_else(|| self.time(foreign.occurred_at)).unwrap_or(self.now);
         let updated_at = self.time(foreign.updated_at).unwrap_or(created_at).max(created_at);
-        let id = self.id(&foreign.key, created_at);
+        let id = self.id(&foreign.key, self.time(foreign.created_at));
         let mut metadata = foreign.metadata;
         metadata.insert("imported_from".to_owned(), self.system.into());
         let mut tags: Vec<String> = Vec::new();
@@ -220,13 +220,13 @@ impl<'a> Sink<'a> {
         Ok(Some(id))
     }
 
-    /// The id that this program's id has here: the time of its creation, then what a hash of the key gives.
-    #[must_use]
-    pub fn id(&self, key: &str, created_at: DateTime<Utc>) -> Uuid {
+    /// The id that this program's id has here: the time of its creation, where the other program knows one, then what
+    /// a hash of the key gives.
+    fn id(&self, key: &str, created_at: Option<DateTime<Utc>>) -> Uuid {
         let digest = Sha256::digest(format!("{}\n{}\n{key}", self.system, self.project));
         let mut random = [0; 10];
         random.copy_from_slice(&digest[..10]);
-        let millis = u64::try_from(created_at.timestamp_millis()).unwrap_or_default();
+        let millis = created_at.and_then(|at| u64::try_from(at.timestamp_millis()).ok()).unwrap_or_default();
         uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
 

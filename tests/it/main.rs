@@ -10,6 +10,8 @@ mod architecture;
 mod backup;
 mod cli;
 mod contract;
+mod doctor;
+mod importer;
 mod lifecycle;
 mod log;
 mod people;

@@ -8,6 +8,7 @@
 mod attempt;
 mod change;
 mod fault;
+mod foreign;
 mod migration;
 mod pool;
 mod port;
@@ -28,6 +29,8 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, Row};
 use tokio::time::timeout;
 use uuid::Uuid;
+
+pub use foreign::ForeignDatabase;
 
 use self::attempt::{Attempts, Effect, attempt};
 use self::fault::Fault;

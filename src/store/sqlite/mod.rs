@@ -7,6 +7,7 @@
 mod cache;
 mod change;
 mod error;
+mod foreign;
 mod group;
 mod lock;
 mod port;
@@ -30,6 +31,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, Row, Sqlite, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
+pub use foreign::ForeignFile;
 pub use lock::{Owner, owner};
 pub use port::copy;
 
