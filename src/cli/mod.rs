@@ -13,6 +13,7 @@ use crate::telemetry::{self, Stream, Telemetry, TelemetryError};
 
 mod backup;
 mod config_command;
+mod control;
 mod doctor;
 mod foreign;
 mod generated;
@@ -23,6 +24,7 @@ mod paper;
 mod people;
 mod port;
 mod remote;
+mod review;
 mod serve;
 mod service;
 mod stdio;
@@ -49,7 +51,7 @@ or in .env.development and .env.production; `config show` tells what is in force
 #[derive(Subcommand)]
 enum Command {
     /// Serve MCP over HTTP, as a service does
-    Serve,
+    Serve(service::Switches),
     /// Serve MCP on standard input and output, through the running service if there is one
     Stdio,
     /// Ask the running service whether it is ready: exit code 0 or 1
@@ -87,6 +89,8 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Fill the database from a backup or an export; the service must be stopped
     Restore(backup::RestoreArgs),
+    /// Decide what models proposed for protected memories
+    Review(review::ReviewArguments),
     /// Make tokens for clients
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -112,7 +116,7 @@ pub fn main() -> ExitCode {
     };
     let sources = Sources::of_process(cli.flags);
     let result = match cli.command {
-        Command::Serve => serve::run(&sources),
+        Command::Serve(switches) => serve::run(&sources, &switches),
         Command::Stdio => stdio::run(&sources),
         Command::Healthcheck => healthcheck::run(&sources),
         Command::Config(command) => config_command::run(command, &sources),
@@ -129,6 +133,7 @@ pub fn main() -> ExitCode {
         Command::Doctor { json } => doctor::run(json, &sources),
         Command::Backup(args) => backup::backup(&args, &sources),
         Command::Restore(args) => backup::restore(&args, &sources),
+        Command::Review(arguments) => review::run(arguments, &sources),
         Command::Token(command) => token::run(command),
     };
     match result {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::local::{self, Local};
-use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, runtime, say, service, start};
+use super::service::{self, Service};
+use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, runtime, say, start};
 use crate::config::{Auth, LogFormat, Settings, Sources, reachable};
 use crate::http::{Gate, Listener};
 use crate::lifecycle::{self, ExitReason, Notifier, ProbeError, Readiness, Sentinel, Supervisor, Watchdog};
@@ -16,10 +17,10 @@ use crate::telemetry::{self, Stream};
 /// Longest wait for the first answer of our own router.
 const FIRST_PROBE: Duration = Duration::from_secs(10);
 /// How long the database may take before we say that we are ready without it: who waits for the start of the service
-/// can then use it at once, where the database is up.
+/// can then use it at once, where the database is up. Connections wait as long to be accepted.
 const FIRST_CONNECTION: Duration = Duration::from_secs(3);
 
-pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
+pub(super) fn run(sources: &Sources, switches: &service::Switches) -> Result<u8, Failure> {
     let (supervisor, notifier, readiness) = (Supervisor::new(), Notifier::from_env(), Readiness::new());
     // Before anything else: as process 1 no signal does anything until it has a handler.
     let sentinel = Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
@@ -31,10 +32,11 @@ pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
     telemetry::announce(&settings);
     supervisor.set_drain_budget(settings.http.drain_timeout);
     let runtime = runtime()?;
-    let reason = runtime.block_on(serve(&settings, (&supervisor, &notifier, &readiness))).inspect_err(|failure| {
-        tracing::error!(error = format!("{:#}", failure.error), code = failure.code, "not started");
-        notifier.status(&format!("Not started, exit code {}: {}", failure.code, failure.error));
-    })?;
+    let reason =
+        runtime.block_on(serve(&settings, (&supervisor, &notifier, &readiness), switches)).inspect_err(|failure| {
+            tracing::error!(error = format!("{:#}", failure.error), code = failure.code, "not started");
+            notifier.status(&format!("Not started, exit code {}: {}", failure.code, failure.error));
+        })?;
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!(reason = %reason, "ended");
     Ok(reason.exit_code())
@@ -43,6 +45,7 @@ pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
 async fn serve(
     settings: &Settings,
     (supervisor, notifier, readiness): (&Supervisor, &Notifier, &Readiness),
+    switches: &service::Switches,
 ) -> Result<ExitReason, Failure> {
     let local = local::store(settings)?;
     if local.embedded.is_some() {
@@ -58,9 +61,10 @@ async fn serve(
         .map_err(|error| Failure { code: bind_code(&error), error })?;
     let database = readiness.condition("database", "connecting");
     let gate = Gate::new(&settings.auth);
-    let service = service::start(settings, &local, gate, listener, (supervisor, readiness, database))?;
-    announce(&local, service.address)?;
-    let watchdog = Watchdog::new(supervisor, notifier, readiness, service.probe);
+    let Service { address, probe, door } =
+        service::start(settings, &local, gate, listener, (supervisor, readiness, database), switches)?;
+    announce(&local, address)?;
+    let watchdog = Watchdog::new(supervisor, notifier, readiness, probe);
     match watchdog.prove(FIRST_PROBE).await {
         Ok(()) => {
             tokio::select! {
@@ -68,13 +72,14 @@ async fn serve(
                 () = tokio::time::sleep(FIRST_CONNECTION) => {}
                 () = supervisor.stopping().cancelled() => {}
             }
-            readiness.headline(&format!("Serving on {}", service.address));
+            door.open(supervisor);
+            readiness.headline(&format!("Serving on {}", address));
             notifier.ready(&readiness.sentence());
             watchdog.start();
-            tracing::info!(url = format!("http://{}/mcp", service.address), "serving");
+            tracing::info!(url = format!("http://{}/mcp", address), "serving");
             if wants_greeting(settings) {
                 // Whoever cannot read it is served all the same.
-                let _ = say(&greeting(settings, service.address));
+                let _ = say(&greeting(settings, address));
             }
         }
         // `run` below ends in order.

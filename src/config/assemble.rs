@@ -485,6 +485,8 @@ impl<'a> Reader<'a> {
         let database = self.database(environment, &data_dir);
         let database_pool = u32::try_from(self.number(&table::DATABASE_POOL)).unwrap_or(u32::MAX);
         let language = self.choice(&table::LANGUAGE, table::LANGUAGES);
+        let focus_capacity = usize::try_from(self.number(&table::FOCUS_CAPACITY)).unwrap_or(usize::MAX);
+        let review_days = u32::try_from(self.number(&table::REVIEW_DAYS)).unwrap_or(u32::MAX);
         let log = self.log();
         let settings = Settings {
             environment: environment?,
@@ -496,6 +498,8 @@ impl<'a> Reader<'a> {
             database: database?,
             database_pool,
             language: language?,
+            focus_capacity,
+            review_days,
             log: log?,
         };
         self.problems.is_empty().then_some(settings)

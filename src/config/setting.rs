@@ -155,7 +155,7 @@ pub fn setting(name: &str) -> Option<&'static Setting> {
 }
 
 /// Every setting, in the order of the documents.
-pub static SETTINGS: [&Setting; 28] = [
+pub static SETTINGS: [&Setting; 30] = [
     &ENVIRONMENT,
     &CONFIG_DIR,
     &LISTEN,
@@ -178,6 +178,8 @@ pub static SETTINGS: [&Setting; 28] = [
     &DATABASE_SSLMODE,
     &DATABASE_POOL,
     &LANGUAGE,
+    &FOCUS_CAPACITY,
+    &REVIEW_DAYS,
     &LOG_FORMAT,
     &LOG_LEVEL,
     &LOG_FILE,
@@ -412,6 +414,26 @@ pub(super) static LANGUAGE: Setting = Setting {
     secret: false,
     flag: Some("language"),
     doc: "Language whose word forms are brought together by the search; `none` takes words as they are.",
+};
+
+pub(super) static FOCUS_CAPACITY: Setting = Setting {
+    name: "MEMORY_FOCUS_CAPACITY",
+    section: Section::Storage,
+    kind: Kind::Number { min: 1, max: 100, unit: "items" },
+    default: DefaultValue::Is("10"),
+    secret: false,
+    flag: Some("focus-capacity"),
+    doc: "How many items the working memory of a session holds; what must make room goes to its archive.",
+};
+
+pub(super) static REVIEW_DAYS: Setting = Setting {
+    name: "MEMORY_REVIEW_DAYS",
+    section: Section::Storage,
+    kind: Kind::Number { min: 1, max: 3_650, unit: "days" },
+    default: DefaultValue::Is("30"),
+    secret: false,
+    flag: Some("review-days"),
+    doc: "How long a proposed change to a protected memory waits for `review approve` before it expires.",
 };
 
 pub(super) static LOG_FORMAT: Setting = Setting {

@@ -31,6 +31,10 @@ pub struct Settings {
     pub database_pool: u32,
     /// Stemmer language, one of [`LANGUAGES`](super::LANGUAGES).
     pub language: &'static str,
+    /// Items which the working memory of a session holds.
+    pub focus_capacity: usize,
+    /// Days that a review waits for a decision.
+    pub review_days: u32,
     /// What is logged, and where to.
     pub log: Log,
 }

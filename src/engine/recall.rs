@@ -6,13 +6,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::rank::{self, Ranked};
 use super::{Call, Engine, EngineError, MemoryView};
 use crate::domain::cursor::{self, Position};
+use crate::domain::graph::names_in;
 use crate::domain::lexical::{POSTING_BUDGET, select_terms};
 use crate::domain::memory::{Kind, content_hash};
 use crate::domain::validate::{self, Invalid};
-use crate::domain::{Filter, Memory};
-use crate::store::{Candidate, LexicalQuery};
+use crate::domain::{Factors, Filter, Memory};
+use crate::store::LexicalQuery;
+use crate::store::graph::Named;
 
 /// Hits of a recall that names no limit.
 const DEFAULT_LIMIT: usize = 10;
@@ -27,30 +30,36 @@ const MAX_QUERY_TERMS: usize = 256;
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RecallParams {
-    /// Question or words; empty lists the newest.
+    /// Question or words; empty: newest.
     pub query: Option<String>,
     /// 1 to 100, default 10.
     pub limit: Option<usize>,
-    /// Budget for all texts together, default 12000.
+    /// For all texts, default 12000.
     pub max_chars: Option<usize>,
-    /// next_cursor of the previous page.
+    /// next_cursor of the last page.
     pub cursor: Option<String>,
     /// Any of these kinds.
+    #[schemars(extend("x-plain" = true))]
     pub kinds: Vec<Kind>,
-    /// All of these tags.
+    /// All of these.
     pub tags: Vec<String>,
     /// Only this conversation.
+    #[schemars(extend("x-plain" = true))]
     pub session: Option<String>,
     /// Only this speaker.
+    #[schemars(extend("x-plain" = true))]
     pub speaker: Option<String>,
     /// Happened at or after (RFC 3339 or date).
     pub since: Option<String>,
     /// Happened before.
     pub until: Option<String>,
     /// Importance at least.
+    #[schemars(extend("x-plain" = true))]
     pub min_importance: Option<f64>,
-    /// Also superseded and expired ones.
+    /// Also superseded and expired.
     pub include_outdated: bool,
+    /// What was believed at this time in the past.
+    pub as_of: Option<String>,
 }
 
 /// What was found.
@@ -94,10 +103,23 @@ pub struct Why {
     /// The text is the query itself.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exact: bool,
+    /// Entities named in the query that it mentions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub entities: Vec<String>,
+    /// What it gained by them, at most a quarter of the best score.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub entity_bonus: Option<f64>,
+    /// What the score was multiplied by, where that is not 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub factors: Option<String>,
 }
 
 impl Engine {
-    /// Finds memories by words, or lists the newest. At most three statements.
+    /// Finds memories by words, or lists the newest. At most three statements, one more where the projects have
+    /// entities, and one for a look back.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for limits, times, tags and cursors that cannot be.
@@ -112,7 +134,8 @@ impl Engine {
         }
         output.notes.extend(request.notes);
         call.count_hits(output.hits.len());
-        let recalled = output.hits.iter().filter(|hit| hit.why.is_some());
+        // A look back is no use of what is believed today.
+        let recalled = output.hits.iter().filter(|hit| hit.why.is_some() && !request.filter.unchanged);
         self.notes.add(&call.scope, recalled.filter_map(|hit| Uuid::parse_str(&hit.memory.id).ok()));
         Ok(output)
     }
@@ -122,8 +145,13 @@ impl Engine {
             Some(Position::Before(seq)) => Some(seq),
             _ => None,
         };
-        let found = call.database(self.store.browse(&call.scope, &request.filter, before, request.limit + 1)).await?;
+        let mut found =
+            call.database(self.store.browse(&call.scope, &request.filter, before, request.limit + 1)).await?;
         call.count_rows(found.len());
+        let past = self.look_back(call, &request.filter).await?;
+        let notes = past.notes();
+        found.extend(past.memories.into_iter().filter(|memory| before.is_none_or(|seq| memory.seq < seq)));
+        found.sort_by_key(|memory| std::cmp::Reverse(memory.seq));
         let more = found.len() > request.limit;
         let hits = found.into_iter().take(request.limit).map(|memory| (memory, None)).collect();
         let (page, last) = fit(hits, request.max_chars, call.scope.project());
@@ -131,7 +159,7 @@ impl Engine {
         let next_cursor = (more || !all_fit)
             .then(|| last.map(|l| cursor::encode(Position::Before(l.seq), request.question.clone())))
             .flatten();
-        Ok(RecallOutput { hits: page, next_cursor, notes: Vec::new() })
+        Ok(RecallOutput { hits: page, next_cursor, notes })
     }
 
     async fn search(&self, call: &Call, query: &str, request: &Request) -> Result<RecallOutput, EngineError> {
@@ -145,31 +173,43 @@ impl Engine {
             terms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
             terms.truncate(MAX_QUERY_TERMS);
         }
-        let stats = call.database(self.store.corpus_stats(&call.scope, &terms)).await?;
+        let mut stats = call.database(self.store.corpus_stats(&call.scope, &terms)).await?;
+        let named = self.named(call, query, &request.filter, stats.has_entities).await?;
+        let past = self.look_back(call, &request.filter).await?;
+        past.add_to(&mut stats, &terms, &self.analyzer);
         let lexical = LexicalQuery {
             terms: select_terms(&terms, &stats, POSTING_BUDGET),
             average_length: stats.average_length(),
             exact: content_hash(query),
             filter: request.filter.clone(),
-            limit: wanted + 1,
+            limit: (wanted + 1).max(rank::DEPTH),
         };
-        let candidates = call.database(self.store.search_lexical(&call.scope, &lexical)).await?;
-        let more = candidates.len() > wanted && wanted < MAX_RANKED;
-        let page: Vec<(usize, Candidate)> =
-            candidates.into_iter().enumerate().skip(offset).take(request.limit).collect();
-        let ids: Vec<Uuid> = page.iter().map(|(_, candidate)| candidate.id).collect();
+        let mut candidates = call.database(self.store.search_lexical(&call.scope, &lexical)).await?;
+        candidates.extend(past.candidates(&lexical, &self.analyzer));
+        let notes = past.notes();
+        // How a memory stood at an earlier time is not known.
+        let now = (!request.filter.unchanged).then_some(request.filter.now);
+        let ranked = rank::rank(candidates, named, now);
+        let more = ranked.len() > wanted && wanted < MAX_RANKED;
+        let page: Vec<(usize, Ranked)> = ranked.into_iter().enumerate().skip(offset).take(request.limit).collect();
+        let mut by_id: HashMap<Uuid, Memory> = past.memories.into_iter().map(|memory| (memory.id, memory)).collect();
+        let ids: Vec<Uuid> =
+            page.iter().map(|(_, hit)| hit.candidate.id).filter(|id| !by_id.contains_key(id)).collect();
         let memories = call.database(self.store.get(&call.scope, &ids, false)).await?;
-        call.count_rows(memories.len());
-        let mut by_id: HashMap<Uuid, Memory> = memories.into_iter().map(|memory| (memory.id, memory)).collect();
+        call.count_rows(page.len());
+        by_id.extend(memories.into_iter().map(|memory| (memory.id, memory)));
         // Whatever was deleted between the two statements is left out.
         let hits: Vec<(Memory, Option<Why>)> = page
             .into_iter()
-            .filter_map(|(index, candidate)| {
+            .filter_map(|(index, Ranked { candidate, bonus, entities, factors })| {
                 let why = Why {
+                    factors: factors.and_then(explain),
                     rank: index + 1,
                     score: round(candidate.score),
                     terms: candidate.terms,
                     exact: candidate.exact,
+                    entity_bonus: (!entities.is_empty()).then(|| round(bonus)),
+                    entities,
                 };
                 by_id.remove(&candidate.id).map(|memory| (memory, Some(why)))
             })
@@ -178,7 +218,16 @@ impl Engine {
         let all_fit = last.as_ref().is_none_or(|l| l.all);
         let next = if all_fit { wanted } else { offset + page.len() };
         let next_cursor = (more || !all_fit).then(|| cursor::encode(Position::Offset(next), request.question.clone()));
-        Ok(RecallOutput { hits: page, next_cursor, notes: Vec::new() })
+        Ok(RecallOutput { hits: page, next_cursor, notes })
+    }
+
+    /// Memories that mention entities named in the query.
+    async fn named(&self, call: &Call, query: &str, filter: &Filter, any: bool) -> Result<Named, EngineError> {
+        let names = if any { names_in(query) } else { Vec::new() };
+        if names.is_empty() {
+            return Ok(Named::default());
+        }
+        Ok(call.database(self.store.named(&call.scope, &names, filter, rank::MENTIONING)).await?)
     }
 
     /// An empty answer says why it is empty.
@@ -186,6 +235,9 @@ impl Engine {
         let counts = call.database(self.store.counts(&call.scope, request.filter.now)).await?;
         let total: u64 = counts.by_kind.values().sum();
         let filtered = request.filter != Filter::at(request.filter.now);
+        if request.filter.unchanged && total > 0 {
+            return Ok(format!("Nothing of this was known at {}, or it was purged since.", request.filter.now));
+        }
         Ok(match (total, filtered, request.query.is_some()) {
             (0, ..) => "Nothing is stored in this project yet.".to_owned(),
             (n, true, _) => {
@@ -242,6 +294,7 @@ impl Engine {
             let expected = format!("a time after since, which is {from}");
             return Err(Invalid::new("until", params.until.as_deref().unwrap_or_default(), expected));
         }
+        let as_of = params.as_of.as_ref().map(|at| validate::moment("as_of", at, now)).transpose()?;
         let filter = Filter {
             kinds: params.kinds.clone(),
             tags: validate::tags("tags", &params.tags)?,
@@ -254,7 +307,8 @@ impl Engine {
                 .map(|least| validate::number("min_importance", least, 0.0, 1.0))
                 .transpose()?,
             include_outdated: params.include_outdated,
-            now,
+            now: as_of.unwrap_or(now),
+            unchanged: as_of.is_some(),
         };
         let unpaged = RecallParams { cursor: None, limit: None, max_chars: None, ..params.clone() };
         let question = cursor::question_hash(&unpaged);
@@ -298,8 +352,12 @@ fn fit(found: Vec<(Memory, Option<Why>)>, max_chars: usize, project: &str) -> (V
         }
         let cut = chars > max_chars;
         if cut {
-            let lesson = chars - memory.content.chars().count();
-            memory.content = memory.content.chars().take(max_chars.saturating_sub(lesson).max(100)).collect();
+            // The lesson stays whole: it is what an episode is kept for.
+            if let Some(situation) = &mut memory.situation {
+                *situation = situation.chars().take(max_chars).collect();
+            }
+            let beside = memory.chars() - memory.content.chars().count();
+            memory.content = memory.content.chars().take(max_chars.saturating_sub(beside).max(100)).collect();
         }
         used += chars;
         seq = Some(at);
@@ -307,6 +365,11 @@ fn fit(found: Vec<(Memory, Option<Why>)>, max_chars: usize, project: &str) -> (V
     }
     let all = hits.len() == total;
     (hits, seq.map(|seq| Last { seq, all }))
+}
+
+fn explain(factors: Factors) -> Option<String> {
+    let parts = factors.explain();
+    (!parts.is_empty()).then(|| format!("×{:.2}: {}", factors.total, parts.join(", ")))
 }
 
 fn round(score: f64) -> f64 {

@@ -1,5 +1,6 @@
 //! Faults of a tool, as a model sees them: a stable code, a sentence, and what to do next.
 
+use rmcp::ErrorData;
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde_json::json;
 
@@ -56,6 +57,18 @@ impl ToolError {
         }
     }
 
+    /// The same where the protocol has no place for a result that failed.
+    pub(super) fn into_error_data(self) -> ErrorData {
+        let (code, message, advice) = (self.code(), self.message(), self.advice());
+        let data = Some(json!({ "code": code, "advice": advice }));
+        let message = format!("{code}: {message}. {advice}");
+        if matches!(self, Self::Arguments { .. } | Self::Engine(EngineError::Invalid(_))) {
+            ErrorData::invalid_params(message, data)
+        } else {
+            ErrorData::internal_error(message, data)
+        }
+    }
+
     /// The tool result with `isError`.
     pub(super) fn into_result(self) -> CallToolResult {
         let (code, message, advice) = (self.code(), self.message(), self.advice());
@@ -64,6 +77,11 @@ impl ToolError {
             error["field"] = invalid.field.clone().into();
             error["value"] = invalid.value.clone().into();
             error["expected"] = invalid.expected.clone().into();
+        }
+        if let Self::Engine(engine) = &self
+            && let Some(current) = engine.current_version()
+        {
+            error["current_version"] = current.into();
         }
         if let Self::Arguments { path, .. } = &self {
             error["field"] = path.clone().into();

@@ -11,7 +11,10 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::line::{self, End};
+use super::memory_line;
 use super::{PortError, Problems};
+use crate::domain::graph::DEFAULT_WEIGHT;
+use crate::domain::name::{name_key, type_key};
 use crate::domain::validate;
 use crate::domain::{Change, Episode, History, Kind, Memory};
 use crate::store::port::{EntityName, EntityRecord, MemoryRecord, MentionRecord, Record, RelationRecord};
@@ -197,6 +200,7 @@ impl<'a> Sink<'a> {
             last_recalled_at: None,
             helpful: 0,
             not_helpful: 0,
+            protected: false,
         };
         let actor = format!("import:{}", self.system);
         let history = vec![History {
@@ -208,11 +212,11 @@ impl<'a> Sink<'a> {
             reason: None,
             at: created_at,
         }];
-        let mut record = MemoryRecord { memory, protected: false, history };
+        let mut record = MemoryRecord { memory, history };
         if record.memory.recall_count > 0 {
             record.memory.last_recalled_at = Some(updated_at);
         }
-        if let Err(invalid) = line::check_memory(&mut record) {
+        if let Err(invalid) = memory_line::check(&mut record) {
             self.problems.add(place, invalid.to_string());
             return Ok(None);
         }
@@ -241,21 +245,21 @@ impl<'a> Sink<'a> {
         properties: Map<String, Value>,
         at: Option<DateTime<Utc>>,
     ) -> Result<(), PortError> {
-        for (field, text) in [("name", &name.name), ("kind", &name.kind)] {
-            if let Err(invalid) = validate::text(field, text, validate::MAX_NAME_BYTES) {
-                self.problems.add(place, invalid.to_string());
-                return Ok(());
-            }
+        if let Err(invalid) = line::name("name", &name.name).and_then(|_| line::kind(&name.kind)) {
+            self.problems.add(place, invalid.to_string());
+            return Ok(());
         }
-        if !self.entities.insert(name.name.clone()) {
+        if !self.entities.insert(name_key(&name.name)) {
             return Ok(());
         }
         let at = self.time(at).unwrap_or(self.now);
         self.put(Record::Entity(EntityRecord {
             project: self.project.clone(),
             name: name.name.clone(),
-            kind: name.kind.clone(),
+            kind: type_key(&name.kind),
             properties,
+            use_count: 0,
+            last_used_at: None,
             created_at: at,
             updated_at: at,
         }))
@@ -272,23 +276,23 @@ impl<'a> Sink<'a> {
         weight: f64,
     ) -> Result<(), PortError> {
         for name in [source, target] {
-            if !self.entities.contains(&name.name) {
+            if !self.entities.contains(&name_key(&name.name)) {
                 self.problems.add(place, format!("the relation {kind:?} names {:?}, which is no entity", name.name));
                 return Ok(());
             }
         }
-        if source == target {
+        if name_key(&source.name) == name_key(&target.name) {
             self.problems.add(place, format!("{:?} has a relation to itself, which is not kept", source.name));
             return Ok(());
         }
-        let kind = cut(clean(kind).trim(), validate::MAX_NAME_BYTES).to_owned();
+        let kind = type_key(cut(clean(kind).trim(), validate::MAX_TAG_BYTES));
         let kind = if kind.is_empty() { "related_to".to_owned() } else { kind };
         self.put(Record::Relation(Box::new(RelationRecord {
             project: self.project.clone(),
             source: source.clone(),
             target: target.clone(),
             kind,
-            weight: if weight.is_finite() { weight } else { 1.0 },
+            weight: if weight.is_finite() { weight.clamp(0.0, 1.0) } else { DEFAULT_WEIGHT },
             properties: Map::new(),
             use_count: 0,
             last_used_at: None,
@@ -304,7 +308,7 @@ impl<'a> Sink<'a> {
     /// # Errors
     /// When it cannot be written.
     pub fn mention(&mut self, memory: Uuid, entity: &EntityName) -> Result<(), PortError> {
-        if !self.entities.contains(&entity.name) {
+        if !self.entities.contains(&name_key(&entity.name)) {
             return Ok(());
         }
         self.put(Record::Mention(MentionRecord { project: self.project.clone(), memory, entity: entity.clone() }))

@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::memory_line;
+use crate::domain::name::{name_key, type_key};
 use crate::domain::validate::{self, Invalid};
-use crate::domain::{Change, Episode, History, Kind, Memory};
+use crate::domain::{Proposal, Review, ReviewState};
 use crate::store::port::{
-    EntityName, EntityRecord, FocusRecord, FocusState, MemoryRecord, MentionRecord, Record, RelationRecord,
+    EntityName, EntityRecord, FocusRecord, FocusState, MentionRecord, Record, RelationRecord, ReviewRecord,
 };
 
 /// What the header calls the format.
@@ -47,70 +49,8 @@ pub enum Line {
     End(End),
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MemoryLine {
-    project: String,
-    id: Uuid,
-    kind: Kind,
-    content: String,
-    #[serde(default, skip_serializing_if = "is_default")]
-    tags: Vec<String>,
-    importance: f64,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    metadata: Map<String, Value>,
-    occurred_at: DateTime<Utc>,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    valid_until: Option<DateTime<Utc>>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    superseded_by: Option<Uuid>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    deleted_at: Option<DateTime<Utc>>,
-    version: i64,
-    #[serde(default, skip_serializing_if = "is_default")]
-    session: Option<String>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    turn: Option<i64>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    speaker: Option<String>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    situation: Option<String>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    outcome: Option<f64>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    lesson: Option<String>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    sources: Vec<Uuid>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    recall_count: i64,
-    #[serde(default, skip_serializing_if = "is_default")]
-    last_recalled_at: Option<DateTime<Utc>>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    helpful: i64,
-    #[serde(default, skip_serializing_if = "is_default")]
-    not_helpful: i64,
-    #[serde(default, skip_serializing_if = "is_default")]
-    protected: bool,
-    history: Vec<HistoryLine>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HistoryLine {
-    version: i64,
-    change: Change,
-    #[serde(default, skip_serializing_if = "is_default")]
-    old: Option<Value>,
-    actor: String,
-    #[serde(default, skip_serializing_if = "is_default")]
-    reason: Option<String>,
-    at: DateTime<Utc>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -121,6 +61,10 @@ struct EntityLine {
     kind: String,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     properties: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    use_count: i64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    last_used_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
 }
@@ -166,18 +110,41 @@ struct MentionLine {
 #[serde(deny_unknown_fields)]
 struct FocusLine {
     project: String,
+    id: Uuid,
     session: String,
     content: String,
     importance: f64,
-    #[serde(default, skip_serializing_if = "is_default")]
-    memory: Option<Uuid>,
     created_at: DateTime<Utc>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    touched_at: Option<DateTime<Utc>>,
+    touched_at: DateTime<Utc>,
     #[serde(default, skip_serializing_if = "is_default")]
     archived_at: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "is_default")]
     reason: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    memory: Option<Uuid>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReviewLine {
+    project: String,
+    id: Uuid,
+    memory: Uuid,
+    state: ReviewState,
+    proposal: Proposal,
+    actor: String,
+    #[serde(default, skip_serializing_if = "is_default")]
+    reason: Option<String>,
+    created_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    decided_by: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    decided_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    decision_reason: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    applied_version: Option<i64>,
 }
 
 impl From<EntityName> for NameLine {
@@ -196,7 +163,7 @@ impl From<NameLine> for EntityName {
 #[must_use]
 pub fn write(record: Record) -> String {
     match record {
-        Record::Memory(record) => tagged("memory", &memory_line(*record)),
+        Record::Memory(record) => tagged("memory", &memory_line::line(*record)),
         Record::Entity(r) => tagged(
             "entity",
             &EntityLine {
@@ -204,6 +171,8 @@ pub fn write(record: Record) -> String {
                 name: r.name,
                 kind: r.kind,
                 properties: r.properties,
+                use_count: r.use_count,
+                last_used_at: r.last_used_at,
                 created_at: r.created_at,
                 updated_at: r.updated_at,
             },
@@ -229,22 +198,44 @@ pub fn write(record: Record) -> String {
             tagged("mention", &MentionLine { project: r.project, memory: r.memory, entity: r.entity.into() })
         }
         Record::Focus(r) => {
-            let (touched_at, archived_at, reason) = match r.state {
-                FocusState::Held { touched_at } => (Some(touched_at), None, None),
-                FocusState::Archived { archived_at, reason } => (None, Some(archived_at), Some(reason)),
+            let (archived_at, reason, memory) = match r.state {
+                FocusState::Held => (None, None, None),
+                FocusState::Archived { archived_at, reason, memory } => (Some(archived_at), Some(reason), memory),
             };
             tagged(
                 "focus",
                 &FocusLine {
                     project: r.project,
+                    id: r.id,
                     session: r.session,
                     content: r.content,
                     importance: r.importance,
-                    memory: r.memory,
                     created_at: r.created_at,
-                    touched_at,
+                    touched_at: r.touched_at,
                     archived_at,
                     reason,
+                    memory,
+                },
+            )
+        }
+        Record::Review(record) => {
+            let ReviewRecord { project, review: r } = *record;
+            tagged(
+                "review",
+                &ReviewLine {
+                    project,
+                    id: r.id,
+                    memory: r.memory,
+                    state: r.state,
+                    proposal: r.proposal,
+                    actor: r.actor,
+                    reason: r.reason,
+                    created_at: r.created_at,
+                    expires_at: r.expires_at,
+                    decided_by: r.decided_by,
+                    decided_at: r.decided_at,
+                    decision_reason: r.decision_reason,
+                    applied_version: r.applied_version,
                 },
             )
         }
@@ -271,53 +262,6 @@ fn plain(value: &impl Serialize) -> String {
 fn tagged(kind: &str, value: &impl Serialize) -> String {
     let object = plain(value);
     format!("{{\"type\":\"{kind}\",{}", &object[1..])
-}
-
-fn memory_line(MemoryRecord { memory: m, protected, history }: MemoryRecord) -> MemoryLine {
-    let (situation, outcome, lesson) = match m.episode {
-        Some(episode) => (Some(episode.situation), Some(episode.outcome), Some(episode.lesson)),
-        None => (None, None, None),
-    };
-    let history = history
-        .into_iter()
-        .map(|h| HistoryLine {
-            version: h.version,
-            change: h.change,
-            old: h.old,
-            actor: h.actor,
-            reason: h.reason,
-            at: h.at,
-        })
-        .collect();
-    MemoryLine {
-        project: m.project,
-        id: m.id,
-        kind: m.kind,
-        content: m.content,
-        tags: m.tags,
-        importance: m.importance,
-        metadata: m.metadata,
-        occurred_at: m.occurred_at,
-        created_at: m.created_at,
-        updated_at: m.updated_at,
-        valid_until: m.valid_until,
-        superseded_by: m.superseded_by,
-        deleted_at: m.deleted_at,
-        version: m.version,
-        session: m.session,
-        turn: m.turn,
-        speaker: m.speaker,
-        situation,
-        outcome,
-        lesson,
-        sources: m.sources,
-        recall_count: m.recall_count,
-        last_recalled_at: m.last_recalled_at,
-        helpful: m.helpful,
-        not_helpful: m.not_helpful,
-        protected,
-        history,
-    }
 }
 
 /// Reads the first line.
@@ -358,7 +302,7 @@ pub fn read(line: &str) -> Result<Line, String> {
     };
     let value = Value::Object(object);
     let record = match kind.as_str() {
-        "memory" => Record::Memory(Box::new(read_memory(parse(value)?).map_err(|invalid| invalid.to_string())?)),
+        "memory" => memory_line::read(value)?,
         "entity" => read_entity(parse(value)?).map_err(|invalid| invalid.to_string())?,
         "relation" => read_relation(parse(value)?).map_err(|invalid| invalid.to_string())?,
         "mention" => {
@@ -366,10 +310,11 @@ pub fn read(line: &str) -> Result<Line, String> {
             Record::Mention(MentionRecord { project: m.project, memory: m.memory, entity: m.entity.into() })
         }
         "focus" => read_focus(parse(value)?).map_err(|invalid| invalid.to_string())?,
+        "review" => read_review(parse(value)?).map_err(|invalid| invalid.to_string())?,
         "end" => return Ok(Line::End(parse(value)?)),
         other => {
             return Err(format!(
-                "the type {other:?} is unknown; memory, entity, relation, mention, focus or end is expected"
+                "the type {other:?} is unknown; memory, entity, relation, mention, focus, review or end is expected"
             ));
         }
     };
@@ -377,154 +322,55 @@ pub fn read(line: &str) -> Result<Line, String> {
     Ok(Line::Record(record))
 }
 
-fn parse<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, String> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, String> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         if path == "." { error.inner().to_string() } else { format!("{path}: {}", error.inner()) }
     })
 }
 
-/// Checks a memory as `remember` would, with what only a file can say.
-///
-/// # Errors
-/// [`Invalid`] names the field.
-pub fn check_memory(record: &mut MemoryRecord) -> Result<(), Invalid> {
-    let memory = &mut record.memory;
-    validate::text("content", &memory.content, validate::MAX_CONTENT_BYTES)?;
-    validate::metadata("metadata", &memory.metadata)?;
-    memory.tags = validate::tags("tags", &memory.tags)?;
-    validate::number("importance", memory.importance, 0.0, 1.0)?;
-    for (field, name) in [("session", &memory.session), ("speaker", &memory.speaker)] {
-        if let Some(name) = name {
-            validate::text(field, name, validate::MAX_NAME_BYTES)?;
-        }
-    }
-    if memory.kind != Kind::Dialogue
-        && let Some(turn) = memory.turn
-    {
-        return Err(Invalid::new("turn", turn.to_string(), format!("no turn for kind {}", memory.kind)));
-    }
-    if (memory.kind == Kind::Episode) != memory.episode.is_some() {
-        let expected = "situation, outcome and lesson for kind episode, and for no other";
-        return Err(Invalid::new("kind", memory.kind.as_str(), expected));
-    }
-    if let Some(episode) = &memory.episode {
-        validate::text("situation", &episode.situation, validate::MAX_EPISODE_BYTES)?;
-        validate::text("lesson", &episode.lesson, validate::MAX_EPISODE_BYTES)?;
-        validate::number("outcome", episode.outcome, -1.0, 1.0)?;
-    }
-    validate::count("sources", memory.sources.len(), validate::MAX_IDS)?;
-    let counts = [
-        ("version", memory.version, 1),
-        ("recall_count", memory.recall_count, 0),
-        ("helpful", memory.helpful, 0),
-        ("not_helpful", memory.not_helpful, 0),
-    ];
-    for (field, count, least) in counts {
-        if count < least {
-            return Err(Invalid::new(field, count.to_string(), format!("a number of at least {least}")));
-        }
-    }
-    let times = [
-        ("occurred_at", Some(memory.occurred_at)),
-        ("created_at", Some(memory.created_at)),
-        ("updated_at", Some(memory.updated_at)),
-        ("valid_until", memory.valid_until),
-        ("deleted_at", memory.deleted_at),
-        ("last_recalled_at", memory.last_recalled_at),
-    ];
-    for (field, at) in times {
-        if let Some(at) = at {
-            check_time(field, at)?;
-        }
-    }
-    check_history(record)
-}
-
-fn check_time(field: &str, at: DateTime<Utc>) -> Result<(), Invalid> {
-    if (1900..2200).contains(&at.year()) {
+/// As `domain::validate` takes times.
+pub(super) fn check_time(field: &str, at: DateTime<Utc>) -> Result<(), Invalid> {
+    if (1970..2200).contains(&at.year()) {
         return Ok(());
     }
-    Err(Invalid::new(field, at.to_rfc3339(), "a time between 1900 and 2200"))
+    Err(Invalid::new(field, at.to_rfc3339(), "a time between 1970 and 2200"))
 }
 
-/// Every memory was created once, first, and has had no change that is not numbered.
-fn check_history(record: &mut MemoryRecord) -> Result<(), Invalid> {
-    let memory = &record.memory;
-    let created = record.history.iter().filter(|entry| entry.change == Change::Created).count();
-    if created != 1 || record.history.first().is_none_or(|entry| entry.change != Change::Created) {
-        let expected = "one entry with change `created`, as the first";
-        return Err(Invalid::new("history", format!("{created} of {}", record.history.len()), expected));
-    }
-    for (index, entry) in record.history.iter().enumerate() {
-        let field = |name: &str| format!("history[{index}].{name}");
-        check_time(&field("at"), entry.at)?;
-        if entry.actor.contains('\0') || entry.reason.as_ref().is_some_and(|reason| reason.contains('\0')) {
-            return Err(Invalid::new(field("actor"), &entry.actor, "text without NUL characters"));
-        }
-        let old = entry.old.as_ref().map(Value::to_string).unwrap_or_default();
-        if old.contains("\\u0000") || (index > 0) != entry.old.is_some() {
-            return Err(Invalid::new(field("old"), old, "the fields before, for every change but the creation"));
-        }
-        if entry.version < 1 || entry.version > memory.version {
-            let expected = format!("a version from 1 to {}", memory.version);
-            return Err(Invalid::new(field("version"), entry.version.to_string(), expected));
-        }
-    }
-    let (id, at) = (memory.id, memory.created_at);
-    let first = &mut record.history[0];
-    *first = History { memory_id: id, version: 1, reason: None, at, ..first.clone() };
-    Ok(())
-}
-
-fn read_memory(line: MemoryLine) -> Result<MemoryRecord, Invalid> {
-    let episode = match (line.situation, line.outcome, line.lesson) {
-        (Some(situation), Some(outcome), Some(lesson)) => Some(Episode { situation, outcome, lesson }),
-        (None, None, None) => None,
-        _ => return Err(Invalid::new("situation", "", "situation, outcome and lesson together, or none of them")),
-    };
-    let history = line
-        .history
+fn check_times<const N: usize>(times: [(&str, Option<DateTime<Utc>>); N]) -> Result<(), Invalid> {
+    times
         .into_iter()
-        .map(|h| History {
-            memory_id: line.id,
-            version: h.version,
-            change: h.change,
-            old: h.old,
-            actor: h.actor,
-            reason: h.reason,
-            at: micros(h.at),
-        })
-        .collect();
-    let memory = Memory {
-        id: line.id,
-        seq: 0,
-        project: line.project,
-        kind: line.kind,
-        content: line.content,
-        tags: line.tags,
-        importance: line.importance,
-        metadata: line.metadata,
-        occurred_at: micros(line.occurred_at),
-        created_at: micros(line.created_at),
-        updated_at: micros(line.updated_at),
-        valid_until: line.valid_until.map(micros),
-        superseded_by: line.superseded_by,
-        deleted_at: line.deleted_at.map(micros),
-        version: line.version,
-        session: line.session,
-        turn: line.turn,
-        speaker: line.speaker,
-        episode,
-        sources: line.sources,
-        recall_count: line.recall_count,
-        last_recalled_at: line.last_recalled_at.map(micros),
-        helpful: line.helpful,
-        not_helpful: line.not_helpful,
-    };
-    let mut record = MemoryRecord { memory, protected: line.protected, history };
-    check_memory(&mut record)?;
-    Ok(record)
+        .filter_map(|(field, at)| at.map(|at| (field, at)))
+        .try_for_each(|(field, at)| check_time(field, at))
+}
+
+fn check_count(field: &str, count: i64) -> Result<(), Invalid> {
+    if count >= 0 {
+        return Ok(());
+    }
+    Err(Invalid::new(field, count.to_string(), "a number of at least 0"))
+}
+
+/// A name as `link` stores it.
+pub(super) fn name(field: &str, name: &str) -> Result<String, Invalid> {
+    validate::text(field, name, validate::MAX_NAME_BYTES)?;
+    if name_key(name).is_empty() {
+        return Err(Invalid::new(field, name, "a name with at least one visible character"));
+    }
+    Ok(name.trim().to_owned())
+}
+
+/// A type as `link` stores it.
+pub(super) fn kind(kind: &str) -> Result<String, Invalid> {
+    validate::text("kind", kind, validate::MAX_TAG_BYTES)?;
+    Ok(type_key(kind))
+}
+
+fn no_nul(field: &str, text: Option<&String>) -> Result<(), Invalid> {
+    match text {
+        Some(text) if text.contains('\0') => Err(Invalid::new(field, text, "text without NUL characters")),
+        _ => Ok(()),
+    }
 }
 
 /// What both databases keep of a time.
@@ -534,38 +380,60 @@ pub fn micros(at: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 fn read_entity(line: EntityLine) -> Result<Record, Invalid> {
-    validate::text("name", &line.name, validate::MAX_NAME_BYTES)?;
-    validate::text("kind", &line.kind, validate::MAX_NAME_BYTES)?;
+    let (name, kind) = (name("name", &line.name)?, kind(&line.kind)?);
     validate::metadata("properties", &line.properties)?;
-    check_time("created_at", line.created_at)?;
-    check_time("updated_at", line.updated_at)?;
+    check_count("use_count", line.use_count)?;
+    check_times([
+        ("last_used_at", line.last_used_at),
+        ("created_at", Some(line.created_at)),
+        ("updated_at", Some(line.updated_at)),
+    ])?;
     Ok(Record::Entity(EntityRecord {
         project: line.project,
-        name: line.name,
-        kind: line.kind,
+        name,
+        kind,
         properties: line.properties,
+        use_count: line.use_count,
+        last_used_at: line.last_used_at.map(micros),
         created_at: micros(line.created_at),
         updated_at: micros(line.updated_at),
     }))
 }
 
 fn read_relation(line: RelationLine) -> Result<Record, Invalid> {
-    validate::text("kind", &line.kind, validate::MAX_NAME_BYTES)?;
+    let kind = kind(&line.kind)?;
+    if name_key(&line.source.name) == name_key(&line.target.name) {
+        let expected = "another entity than source: nothing is related to itself";
+        return Err(Invalid::new("target", &line.target.name, expected));
+    }
     validate::metadata("properties", &line.properties)?;
-    if !line.weight.is_finite() {
-        return Err(Invalid::new("weight", line.weight.to_string(), "a number"));
+    validate::number("weight", line.weight, 0.0, 1.0)?;
+    check_count("use_count", line.use_count)?;
+    check_times([
+        ("last_used_at", line.last_used_at),
+        ("valid_from", line.valid_from),
+        ("valid_to", line.valid_to),
+        ("created_at", Some(line.created_at)),
+        ("updated_at", Some(line.updated_at)),
+    ])?;
+    let (valid_from, valid_to) = (line.valid_from.map(micros), line.valid_to.map(micros));
+    if let (Some(begin), Some(end)) = (valid_from, valid_to)
+        && begin >= end
+    {
+        let expected = format!("a time after valid_from, which is {}", begin.to_rfc3339());
+        return Err(Invalid::new("valid_to", end.to_rfc3339(), expected));
     }
     Ok(Record::Relation(Box::new(RelationRecord {
         project: line.project,
         source: line.source.into(),
         target: line.target.into(),
-        kind: line.kind,
+        kind,
         weight: line.weight,
         properties: line.properties,
         use_count: line.use_count,
         last_used_at: line.last_used_at.map(micros),
-        valid_from: line.valid_from.map(micros),
-        valid_to: line.valid_to.map(micros),
+        valid_from,
+        valid_to,
         created_at: micros(line.created_at),
         updated_at: micros(line.updated_at),
     })))
@@ -574,21 +442,71 @@ fn read_relation(line: RelationLine) -> Result<Record, Invalid> {
 fn read_focus(line: FocusLine) -> Result<Record, Invalid> {
     validate::text("content", &line.content, validate::MAX_CONTENT_BYTES)?;
     validate::number("importance", line.importance, 0.0, 1.0)?;
-    if line.session.contains('\0') || line.reason.as_ref().is_some_and(|reason| reason.contains('\0')) {
-        return Err(Invalid::new("session", &line.session, "text without NUL characters"));
-    }
-    let state = match (line.touched_at, line.archived_at, line.reason) {
-        (Some(at), None, None) => FocusState::Held { touched_at: micros(at) },
-        (None, Some(at), Some(reason)) => FocusState::Archived { archived_at: micros(at), reason },
-        _ => return Err(Invalid::new("touched_at", "", "touched_at alone, or archived_at with a reason")),
+    no_nul("session", Some(&line.session))?;
+    no_nul("reason", line.reason.as_ref())?;
+    check_times([
+        ("created_at", Some(line.created_at)),
+        ("touched_at", Some(line.touched_at)),
+        ("archived_at", line.archived_at),
+    ])?;
+    let state = match (line.archived_at, line.reason, line.memory) {
+        (None, None, None) => FocusState::Held,
+        (Some(at), Some(reason), memory) => FocusState::Archived { archived_at: micros(at), reason, memory },
+        _ => {
+            return Err(Invalid::new(
+                "archived_at",
+                "",
+                "archived_at with a reason, or none of archived_at, reason, memory",
+            ));
+        }
     };
     Ok(Record::Focus(FocusRecord {
         project: line.project,
+        id: line.id,
         session: line.session,
         content: line.content,
         importance: line.importance,
-        memory: line.memory,
         created_at: micros(line.created_at),
+        touched_at: micros(line.touched_at),
         state,
     }))
+}
+
+fn read_review(line: ReviewLine) -> Result<Record, Invalid> {
+    if line.state == ReviewState::Expired {
+        return Err(Invalid::new("state", line.state.as_str(), "open: expires_at says whether it has expired"));
+    }
+    for (field, text) in [
+        ("actor", Some(&line.actor)),
+        ("reason", line.reason.as_ref()),
+        ("decided_by", line.decided_by.as_ref()),
+        ("decision_reason", line.decision_reason.as_ref()),
+    ] {
+        no_nul(field, text)?;
+    }
+    check_times([
+        ("created_at", Some(line.created_at)),
+        ("expires_at", Some(line.expires_at)),
+        ("decided_at", line.decided_at),
+    ])?;
+    if let Proposal::Update { patch } = &line.proposal {
+        memory_line::check_patch(patch).map_err(|invalid| invalid.within("proposal.patch"))?;
+    }
+    Ok(Record::Review(Box::new(ReviewRecord {
+        project: line.project,
+        review: Review {
+            id: line.id,
+            memory: line.memory,
+            proposal: line.proposal,
+            state: line.state,
+            actor: line.actor,
+            reason: line.reason,
+            created_at: micros(line.created_at),
+            expires_at: micros(line.expires_at),
+            decided_by: line.decided_by,
+            decided_at: line.decided_at.map(micros),
+            decision_reason: line.decision_reason,
+            applied_version: line.applied_version,
+        },
+    })))
 }

@@ -12,6 +12,7 @@ pub mod convert;
 pub mod export;
 pub mod import;
 pub mod line;
+mod memory_line;
 pub mod source;
 
 pub use convert::Sink;

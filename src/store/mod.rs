@@ -13,11 +13,23 @@ use uuid::Uuid;
 
 use crate::domain::lexical::{CorpusStats, WeightedTerm};
 use crate::domain::memory::{History, Memory, NewMemory, Patch};
-use crate::domain::{Filter, Scope};
+use crate::domain::{Filter, Scope, Standing};
 
+pub mod completion;
+pub mod focus;
+pub mod graph;
+mod past;
 pub mod port;
 pub mod postgres;
+mod review;
 pub mod sqlite;
+
+pub use completion::CompletionStore;
+pub use focus::FocusStore;
+pub use graph::GraphStore;
+pub use past::{MOST_CHANGED, MOST_LINKS, PastStore};
+pub use port::PortStore;
+pub use review::{Decide, NewReview, ReviewQuery, ReviewStore};
 
 /// Result of a store method.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -76,6 +88,26 @@ pub enum StoreError {
         id: Uuid,
         /// What replaced it.
         by: Uuid,
+    },
+    /// Only an approved review may change these.
+    #[error("protected: {}", join(ids))]
+    Protected {
+        /// All of the command that are.
+        ids: Vec<Uuid>,
+    },
+    /// The review is not in a state that can be decided so.
+    #[error("review {id} is {state} already")]
+    Decided {
+        /// The review.
+        id: Uuid,
+        /// Its state.
+        state: &'static str,
+    },
+    /// There are as many as there may be.
+    #[error("there are {most} open reviews already, which is the most a project may have")]
+    TooManyReviews {
+        /// The limit.
+        most: usize,
     },
     /// The patch sets episode fields of something that is no episode, and the like.
     #[error(transparent)]
@@ -172,6 +204,8 @@ pub struct Candidate {
     pub terms: Vec<String>,
     /// Whether its content is the query.
     pub exact: bool,
+    /// What ranking knows of it beside the text.
+    pub standing: Standing,
 }
 
 /// What `update` is to do.
@@ -228,7 +262,9 @@ pub struct DatabaseInfo {
 
 /// A database of memories. Every method is atomic, bounded in time, and may be called from many tasks at once.
 #[async_trait]
-pub trait Store: port::PortStore + Send + Sync + 'static {
+pub trait Store:
+    CompletionStore + FocusStore + GraphStore + PastStore + ReviewStore + PortStore + Send + Sync + 'static
+{
     /// Brings the schema up to date, under a lock, and checks that this binary can work with the database. Called at
     /// start and again until it succeeds; before that every other method answers [`StoreError::Unavailable`].
     ///
@@ -254,7 +290,7 @@ pub trait Store: port::PortStore + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for unknown `sources` (any readable project, live) or `supersedes` (own project,
-    /// live), both looked up before anything is stored; [`StoreError::AlreadySuperseded`],
+    /// live), both looked up before anything is stored; [`StoreError::AlreadySuperseded`], [`StoreError::Protected`],
     /// [`StoreError::TurnExists`], [`StoreError::IdempotencyConflict`].
     async fn remember(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>>;
 
@@ -278,7 +314,7 @@ pub trait Store: port::PortStore + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::VersionConflict`], [`StoreError::Invalid`] for episode fields of
-    /// another kind.
+    /// another kind, [`StoreError::Protected`] for anything but a vote on a protected memory.
     async fn update(&self, scope: &Scope, command: Update) -> Result<Memory>;
 
     /// Deletes, restores or purges all of `ids`, or none. Deleting what is deleted and restoring what is live is no
@@ -286,7 +322,8 @@ pub trait Store: port::PortStore + Send + Sync + 'static {
     /// Returns how many changed.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] names every unknown id. [`StoreError::TurnExists`] when a turn to be restored was
+    /// [`StoreError::NotFound`] names every unknown id, [`StoreError::Protected`] every protected one that would have
+    /// changed. [`StoreError::TurnExists`] when a turn to be restored was
     /// stored anew in the meantime.
     async fn forget(
         &self,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::Result;
-use crate::domain::{History, Memory, Scope};
+use crate::domain::{History, Memory, Review, Scope};
 
 /// One thing that a file holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +25,8 @@ pub enum Record {
     Mention(MentionRecord),
     /// An item of the working memory, present or archived.
     Focus(FocusRecord),
+    /// A change that waits for a person, or did.
+    Review(Box<ReviewRecord>),
 }
 
 impl Record {
@@ -37,18 +39,17 @@ impl Record {
             Self::Relation(record) => &record.project,
             Self::Mention(record) => &record.project,
             Self::Focus(record) => &record.project,
+            Self::Review(record) => &record.project,
         }
     }
 }
 
-/// A memory, its protection and its history, oldest first and beginning with its creation. The place in the storage
+/// A memory and its history, oldest first and beginning with its creation. The place in the storage
 /// order is that of the record among the others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemoryRecord {
     /// The memory.
     pub memory: Memory,
-    /// Changes only by an approved review.
-    pub protected: bool,
     /// What happened to it.
     pub history: Vec<History>,
 }
@@ -64,6 +65,10 @@ pub struct EntityRecord {
     pub kind: String,
     /// Free-form.
     pub properties: Map<String, Value>,
+    /// How often it was linked or mentioned.
+    pub use_count: i64,
+    /// When it last was.
+    pub last_used_at: Option<DateTime<Utc>>,
     /// When it was first named.
     pub created_at: DateTime<Utc>,
     /// When it last changed.
@@ -122,6 +127,8 @@ pub struct MentionRecord {
 /// An item of the working memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FocusRecord {
+    /// Identity, kept in the archive.
+    pub id: Uuid,
     /// Project it belongs to.
     pub project: String,
     /// Conversation it belongs to; empty for all.
@@ -130,10 +137,10 @@ pub struct FocusRecord {
     pub content: String,
     /// From 0 to 1.
     pub importance: f64,
-    /// The memory that it was promoted from or into.
-    pub memory: Option<Uuid>,
     /// When it was added.
     pub created_at: DateTime<Utc>,
+    /// When it was last used.
+    pub touched_at: DateTime<Utc>,
     /// Whether it is still held, or what became of it.
     pub state: FocusState,
 }
@@ -142,17 +149,25 @@ pub struct FocusRecord {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FocusState {
     /// It is.
-    Held {
-        /// When it was last used.
-        touched_at: DateTime<Utc>,
-    },
+    Held,
     /// It was.
     Archived {
         /// When it left.
         archived_at: DateTime<Utc>,
         /// Why.
         reason: String,
+        /// The memory that it became.
+        memory: Option<Uuid>,
     },
+}
+
+/// A review and whose it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReviewRecord {
+    /// Project it belongs to.
+    pub project: String,
+    /// The review, in the state that the table has.
+    pub review: Review,
 }
 
 /// The kinds of records, in the order in which they are read: what is referred to comes first.
@@ -170,11 +185,14 @@ pub enum Section {
     Focus,
     /// What left it.
     Archive,
+    /// Changes that wait for a person, or did.
+    Review,
 }
 
 impl Section {
     /// Every section, in order.
-    pub const ALL: [Self; 6] = [Self::Entity, Self::Relation, Self::Memory, Self::Mention, Self::Focus, Self::Archive];
+    pub const ALL: [Self; 7] =
+        [Self::Entity, Self::Relation, Self::Memory, Self::Mention, Self::Focus, Self::Archive, Self::Review];
 }
 
 /// Where a page ended; the next one begins behind it.

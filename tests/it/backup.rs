@@ -23,7 +23,7 @@ async fn the_embedded_database_is_saved_while_it_serves_and_comes_back() {
     let server = setup.serve().await;
     let ids = fill(&server).await;
     let saved = setup.run(&["backup", "saved.db"]);
-    assert!(ok(&saved).stdout.contains("9 records, 9 of them memories, verified by a restore"), "{}", saved.stdout);
+    assert!(ok(&saved).stdout.contains("10 records, 9 of them memories, verified by a restore"), "{}", saved.stdout);
     let mode = std::fs::metadata(setup.path("saved.db")).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o600);
     let original = export(&setup, "a.jsonl");
@@ -72,7 +72,7 @@ async fn postgres_is_saved_and_restored_by_either_database() {
     assert_eq!(export(&postgres, "b.jsonl"), original);
     let server = postgres.serve().await;
     let saved = postgres.run(&["backup", "saved.jsonl"]);
-    assert!(ok(&saved).stdout.contains("17 records, 9 of them memories, verified"), "{}", saved.stdout);
+    assert!(ok(&saved).stdout.contains("21 records, 9 of them memories, verified"), "{}", saved.stdout);
     server.client().remember("after the backup").await;
     server.stop().await;
     let refused = postgres.run(&["restore", "saved.jsonl"]);

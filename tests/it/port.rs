@@ -37,20 +37,29 @@ pub(crate) async fn fill(server: &Server) -> Vec<String> {
     client.call("forget", json!({ "ids": [ids[5]], "reason": "wrong" })).await;
     client.call("forget", json!({ "ids": [ids[3]] })).await;
     client.call("forget", json!({ "ids": [ids[3]], "mode": "restore" })).await;
+    // A protected memory, and a change to it that waits for a person.
+    client.call("update", json!({ "id": first, "protected": true })).await;
+    client.call("update", json!({ "id": first, "content": "something else", "reason": "it moved" })).await;
     ids
 }
 
-/// What no tool writes yet.
-const GRAPH: &str = "INSERT INTO entity (project, name, type, properties, created_at, updated_at) VALUES \
-    (1, 'Ann', 'person', '{\"b\":1,\"a\":2}', 1700000000000000, 1700000000000001), (1, 'Bob', 'person', '{}', 1, 2); \
+/// The rest, with figures and times that no tool sets.
+const GRAPH: &str = "INSERT INTO entity (project, name, name_key, words, type, properties, use_count, last_used_at, \
+        created_at, updated_at) VALUES \
+    (1, 'Ann', 'ann', 'ann', 'person', '{\"b\":1,\"a\":2}', 5, 1700000000000003, 1700000000000000, 1700000000000001), \
+    (1, 'Bob', 'bob', 'bob', 'person', '{}', 0, NULL, 1, 2); \
     INSERT INTO relation (project, source, target, type, weight, properties, use_count, last_used_at, valid_from, \
-        created_at, updated_at) VALUES (1, 1, 2, 'knows', 0.75, '{\"since\":\"school\"}', 3, 5, 6, 7, 8); \
+        valid_to, created_at, updated_at) VALUES \
+    (1, 1, 2, 'knows', 0.75, '{\"since\":\"school\"}', 3, 5, 6, 7, 8, 9), \
+    (1, 1, 2, 'knows', 0.5, '{}', 1, NULL, 10, NULL, 11, 12), (1, 2, 1, 'knows', 1, '{}', 0, NULL, NULL, NULL, 13, 14); \
     INSERT INTO mention (memory, entity) VALUES (1, 1), (2, 1), (2, 2); \
-    INSERT INTO focus (project, session, content, importance, memory, created_at, touched_at) \
-        VALUES (1, '', 'in focus', 0.25, 1, 9, 10); \
-    INSERT INTO focus_archive (project, session, content, importance, memory, created_at, archived_at, reason) \
-        VALUES (1, 's', 'was in focus', 0.5, NULL, 11, 12, 'evicted'); \
-    UPDATE memory SET protected = 1, recall_count = 4, last_recalled_at = 1700000000000002 WHERE seq = 1";
+    INSERT INTO focus (id, project, session, content, importance, created_at, touched_at) \
+        VALUES (x'01900000000070008000000000000001', 1, '', 'in focus', 0.25, 9, 10); \
+    INSERT INTO focus_archive (id, project, session, content, importance, memory, created_at, touched_at, archived_at, \
+        reason) VALUES \
+    (x'01900000000070008000000000000002', 1, 's', 'was in focus', 0.5, NULL, 11, 12, 13, 'evicted'), \
+    (x'01900000000070008000000000000003', 1, '', 'became a memory', 0.5, 1, 14, 15, 16, 'promoted'); \
+    UPDATE memory SET recall_count = 4, last_recalled_at = 1700000000000002 WHERE seq = 1";
 
 async fn sql(path: &Path, text: &'static str) {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).foreign_keys(true);
@@ -93,10 +102,15 @@ async fn a_round_trip_over_both_databases_changes_nothing() {
     assert_eq!(lines[0], json!({ "format": "cognitive-memory", "version": 1 }));
     let kinds = |kind: &str| lines.iter().filter(|line| line["type"] == kind).count();
     assert_eq!(
-        ["entity", "relation", "memory", "mention", "focus", "end"].map(kinds),
-        [2, 1, 9, 3, 2, 1],
+        ["entity", "relation", "memory", "mention", "focus", "review", "end"].map(kinds),
+        [2, 3, 9, 3, 3, 1, 1],
         "{original}"
     );
+    let protected: Vec<&Value> = lines.iter().filter(|line| line["protected"] == true).collect();
+    assert_eq!((protected.len(), &protected[0]["recall_count"]), (1, &json!(4)), "{original}");
+    let review = lines.iter().find(|line| line["type"] == "review").unwrap();
+    assert_eq!((&review["memory"], &review["state"]), (&protected[0]["id"], &json!("open")));
+    assert_eq!(review["proposal"], json!({ "action": "update", "patch": { "content": "something else" } }));
     let insight = lines.iter().find(|line| line["id"] == ids[0].as_str()).unwrap();
     assert_eq!((&insight["version"], &insight["helpful"]), (&json!(2), &json!(1)));
     assert_eq!(insight["history"][1]["old"]["content"], "insight on it");
@@ -108,11 +122,11 @@ async fn a_round_trip_over_both_databases_changes_nothing() {
     let file = sqlite.path("a.jsonl");
     let file = file.to_str().unwrap();
     let ran = postgres.run(&["import", file]);
-    assert_eq!(ok(&ran).stdout, "17 records stored, 0 there already\n", "{}", ran.stderr);
+    assert_eq!(ok(&ran).stdout, "21 records stored, 0 there already\n", "{}", ran.stderr);
     assert_eq!(export(&postgres, "b.jsonl"), original);
     // Again: nothing is stored twice.
     let ran = postgres.run(&["import", file]);
-    assert_eq!(ok(&ran).stdout, "0 records stored, 17 there already\n", "{}", ran.stderr);
+    assert_eq!(ok(&ran).stdout, "0 records stored, 21 there already\n", "{}", ran.stderr);
     assert_eq!(export(&postgres, "b2.jsonl"), original);
 
     let back = Setup::new();
@@ -135,6 +149,12 @@ async fn a_round_trip_over_both_databases_changes_nothing() {
         client.call("update", json!({ "id": ids[0], "tags": ["new"] })).await;
         let got = client.call("get", json!({ "ids": [ids[0]], "history": true })).await;
         assert_eq!(got["history"].as_array().unwrap().len(), 3, "{got}");
+        let refused = client.call("update", json!({ "id": protected[0]["id"], "content": "something else" })).await;
+        assert!(refused.to_string().contains(review["id"].as_str().unwrap()), "the review waits: {refused}");
+        let explored = client.call("explore", json!({ "name": "ANN" })).await;
+        assert!(explored.to_string().contains("Bob"), "{explored}");
+        let focus = client.call("focus", json!({})).await;
+        assert!(focus.to_string().contains("in focus"), "{focus}");
         server.stop().await;
     }
 }
@@ -198,6 +218,14 @@ async fn damaged_files_are_refused_with_the_line() {
         ("no json", replaced(memory, "{\"type\":"), &format!("line {}: this is not JSON", memory + 1)),
         ("kind", replaced(memory, &lines[memory].replace("\"kind\":\"note\"", "\"kind\":\"poem\"")), "kind"),
         ("field", replaced(memory, &lines[memory].replacen("{\"type\"", "{\"mood\":1,\"type\"", 1)), "mood"),
+        (
+            "old",
+            replaced(memory, &lines[memory].replacen("\"occurred_at\":\"20", "\"occurred_at\":\"19", 1)),
+            "occurred_at",
+        ),
+        ("heavy", text.replacen("\"weight\":0.75", "\"weight\":1.75", 1), "weight"),
+        ("self", text.replacen("\"target\":{\"name\":\"Bob\"", "\"target\":{\"name\":\"ann\"", 1), "related to itself"),
+        ("backwards", text.replacen("\"valid_to\":\"1970", "\"valid_to\":\"1969", 1), "valid_to"),
         ("deep", replaced(memory, &deep), "nested at most"),
         ("changed", text.replace("it broke", "it works"), "not as it was written"),
         ("after", format!("{text}{}\n", lines[memory]), "behind the end line"),
@@ -215,8 +243,8 @@ async fn damaged_files_are_refused_with_the_line() {
     let ran = target.run(&["import", "--keep-going", path.to_str().unwrap()]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(ran.stderr.contains(&format!("line {}: this is not JSON", memory + 1)), "{}", ran.stderr);
-    // With the memory go the mention of it and nothing else.
-    assert!(ran.stdout.starts_with("15 records stored, 0 there already"), "{}", ran.stdout);
+    // With the memory go the mention of it and its review; the item that became it forgets that.
+    assert!(ran.stdout.starts_with("18 records stored, 0 there already"), "{}", ran.stdout);
     let path = target.file("cut.jsonl", &text[..text.len() / 2]);
     let ran = target.run(&["import", "--keep-going", path.to_str().unwrap()]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);

@@ -31,8 +31,11 @@ pub(super) struct Migration {
 }
 
 /// All of them, in order.
-pub(super) const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "0001_foundation", sql: include_str!("migrations/0001_foundation.sql") }];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "0001_foundation", sql: include_str!("migrations/0001_foundation.sql") },
+    Migration { version: 2, name: "0002_graph", sql: include_str!("migrations/0002_graph.sql") },
+    Migration { version: 3, name: "0003_review", sql: include_str!("migrations/0003_review.sql") },
+];
 
 impl Migration {
     fn checksum(&self) -> Vec<u8> {

@@ -7,13 +7,21 @@
 
 mod attempt;
 mod change;
+mod completion;
 mod fault;
+mod focus;
+mod focus_sql;
 mod foreign;
+mod graph;
+mod graph_sql;
 mod migration;
+mod past;
 mod pool;
 mod port;
 mod port_sql;
 mod remember;
+mod review;
+mod review_sql;
 mod row;
 mod sql;
 
@@ -85,15 +93,8 @@ impl PostgresStore {
     }
 
     /// Every SQL statement with its name, for tests.
-    #[must_use]
-    pub fn statements() -> &'static [(&'static str, &'static str)] {
-        sql::ALL
-    }
-
-    /// The same of export and import.
-    #[must_use]
-    pub fn port_statements() -> &'static [(&'static str, &'static str)] {
-        port_sql::ALL
+    pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+        sql::ALL.iter().chain(graph_sql::ALL).chain(focus_sql::ALL).chain(review_sql::ALL).chain(port_sql::ALL)
     }
 
     fn attempts(&self, during: &'static str, effect: Effect) -> Result<Attempts<'_>> {
@@ -351,6 +352,7 @@ impl Store for PostgresStore {
                 documents: natural(row.try_get("documents")?),
                 total_length: natural(row.try_get("total_length")?),
                 document_frequencies: frequencies.into_iter().map(|n| natural(n).min(MAX_DOCUMENT_FREQUENCY)).collect(),
+                has_entities: row.try_get("has_entities")?,
             })
         })
     }
@@ -371,6 +373,7 @@ impl Store for PostgresStore {
                 .bind(B)
                 .bind(bounded(query.limit))
                 .bind(i64::try_from(MAX_DOCUMENT_FREQUENCY).unwrap_or(i64::MAX))
+                .bind(query.filter.unchanged)
                 .fetch_all(connection)
                 .await?;
             Ok(rows.into_iter().map(|row| row.into_candidate(query)).collect())
@@ -391,6 +394,7 @@ impl Store for PostgresStore {
             let mut attempts = self.attempts("browse", Effect::Read)?;
             let rows: Vec<MemoryRow> = attempt!(attempts, connection => async {
                 let query = columns.bind(sqlx::query_as(statement)).bind(before).bind(bounded(page));
+                let query = query.bind(filter.unchanged);
                 Ok(query.fetch_all(connection).await?)
             })?;
             let last = rows.len() < page;
@@ -527,6 +531,16 @@ impl<'a> FilterColumns<'a> {
             .bind(filter.include_outdated)
             .bind(filter.now)
     }
+}
+
+/// Makes the scope's own project, where it is missing.
+async fn own_project(connection: &mut PgConnection, scope: &Scope) -> Result<(), Fault> {
+    let found: Option<i32> =
+        sqlx::query_scalar(sql::PROJECT).bind(scope.project()).fetch_optional(&mut *connection).await?;
+    if found.is_none() {
+        sqlx::query(sql::CREATE_PROJECT).bind(scope.project()).execute(connection).await?;
+    }
+    Ok(())
 }
 
 /// Counts are never negative.

@@ -9,20 +9,21 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{FromRow, PgConnection, Row};
-use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
 use super::attempt::{Effect, attempt, begin, commit};
 use super::fault::{self, Fault};
 use super::remember::{json, number};
+use super::review::ReviewRow;
 use super::row::{HistoryRow, MemoryRow};
 use super::{PostgresStore, change, port_sql, sql};
 use crate::domain::memory::content_hash;
+use crate::domain::name::{name_key, name_words};
 use crate::domain::text::Terms;
 use crate::domain::{Analyzer, Change, History, Kind, Memory, Scope};
 use crate::store::port::{
     EntityName, EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, MentionRecord, Place, PortStore, Record,
-    RelationRecord, Section, Snapshot,
+    RelationRecord, ReviewRecord, Section, Snapshot,
 };
 use crate::store::{Result, StoreError};
 
@@ -49,6 +50,7 @@ impl PostgresSnapshot {
             Section::Mention => (port_sql::MENTIONS, mention),
             Section::Focus => (port_sql::FOCUS, focus),
             Section::Archive => (port_sql::ARCHIVE, focus),
+            Section::Review => (port_sql::REVIEWS, review),
         };
         let mut query = sqlx::query(statement).bind(&self.projects).bind(after.0).bind(limit);
         if section == Section::Mention {
@@ -72,7 +74,7 @@ impl PostgresSnapshot {
         let mut records = Vec::with_capacity(rows.len());
         for row in &rows {
             let MemoryRow(memory) = MemoryRow::from_row(row)?;
-            records.push(MemoryRecord { memory, protected: row.try_get("protected")?, history: Vec::new() });
+            records.push(MemoryRecord { memory, history: Vec::new() });
         }
         let Some(last) = records.last().map(|record| record.memory.seq) else { return Ok((Vec::new(), after)) };
         let ids: Vec<Uuid> = records.iter().map(|record| record.memory.id).collect();
@@ -108,6 +110,8 @@ fn entity(row: &PgRow) -> sqlx::Result<Record> {
         name: row.try_get("name")?,
         kind: row.try_get("type")?,
         properties: object(row)?,
+        use_count: row.try_get("use_count")?,
+        last_used_at: row.try_get("last_used_at")?,
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,
     }))
@@ -139,19 +143,26 @@ fn mention(row: &PgRow) -> sqlx::Result<Record> {
 }
 
 fn focus(row: &PgRow) -> sqlx::Result<Record> {
-    let at: DateTime<Utc> = row.try_get("at")?;
     Ok(Record::Focus(FocusRecord {
         project: row.try_get("project")?,
+        id: row.try_get("id")?,
         session: row.try_get("session")?,
         content: row.try_get("content")?,
         importance: row.try_get("importance")?,
-        memory: row.try_get("memory_id")?,
         created_at: row.try_get("created_at")?,
-        state: match row.try_get::<Option<String>, _>("reason")? {
-            None => FocusState::Held { touched_at: at },
-            Some(reason) => FocusState::Archived { archived_at: at, reason },
+        touched_at: row.try_get("touched_at")?,
+        state: match row.try_get::<Option<DateTime<Utc>>, _>("archived_at")? {
+            None => FocusState::Held,
+            Some(archived_at) => {
+                FocusState::Archived { archived_at, reason: row.try_get("reason")?, memory: row.try_get("memory_id")? }
+            }
         },
     }))
+}
+
+fn review(row: &PgRow) -> sqlx::Result<Record> {
+    let ReviewRow(review) = ReviewRow::from_row(row)?;
+    Ok(Record::Review(Box::new(ReviewRecord { project: row.try_get("project")?, review })))
 }
 
 #[async_trait]
@@ -263,6 +274,7 @@ impl Importing<'_> {
             Record::Relation(record) => self.relation(record).await,
             Record::Mention(record) => self.mention(record).await,
             Record::Focus(record) => self.focus(record).await,
+            Record::Review(record) => self.review(record).await,
         }
     }
 
@@ -270,7 +282,7 @@ impl Importing<'_> {
         Ok(sqlx::query_as(port_sql::FIND_MEMORY).bind(id).fetch_optional(&mut *self.connection).await?)
     }
 
-    async fn memory(&mut self, MemoryRecord { memory, protected, history }: &MemoryRecord) -> Result<Imported, Fault> {
+    async fn memory(&mut self, MemoryRecord { memory, history }: &MemoryRecord) -> Result<Imported, Fault> {
         if let Some((project, _)) = self.find_memory(memory.id).await? {
             return Ok(if project == self.scope.project() {
                 Imported::Present
@@ -327,7 +339,7 @@ impl Importing<'_> {
             .bind(episode.map(|episode| &episode.lesson))
             .bind(memory.helpful)
             .bind(memory.not_helpful)
-            .bind(*protected)
+            .bind(memory.protected)
             .bind(claim.then_some(true))
             .fetch_one(&mut *self.connection)
             .await?;
@@ -391,7 +403,6 @@ impl Importing<'_> {
         Ok(sqlx::query_scalar(port_sql::FIND_ENTITY)
             .bind(self.scope.project())
             .bind(name_key(&name.name))
-            .bind(&name.kind)
             .fetch_optional(&mut *self.connection)
             .await?)
     }
@@ -405,8 +416,11 @@ impl Importing<'_> {
             .bind(self.scope.project())
             .bind(&record.name)
             .bind(name_key(&record.name))
+            .bind(name_words(&record.name))
             .bind(&record.kind)
             .bind(json(&record.properties))
+            .bind(record.use_count)
+            .bind(record.last_used_at)
             .bind(record.created_at)
             .bind(record.updated_at)
             .execute(&mut *self.connection)
@@ -456,28 +470,48 @@ impl Importing<'_> {
     }
 
     async fn focus(&mut self, record: &FocusRecord) -> Result<Imported, Fault> {
-        let (statement, at, reason) = match &record.state {
-            FocusState::Held { touched_at } => (port_sql::INSERT_FOCUS, touched_at, None),
-            FocusState::Archived { archived_at, reason } => (port_sql::INSERT_ARCHIVE, archived_at, Some(reason)),
+        let statement = match record.state {
+            FocusState::Held => port_sql::INSERT_FOCUS,
+            FocusState::Archived { .. } => port_sql::INSERT_ARCHIVE,
         };
         let mut query = sqlx::query(statement)
             .bind(self.scope.project())
+            .bind(record.id)
             .bind(&record.session)
             .bind(&record.content)
             .bind(record.importance)
             .bind(record.created_at)
-            .bind(record.memory)
-            .bind(at);
-        if let Some(reason) = reason {
-            query = query.bind(reason);
+            .bind(record.touched_at);
+        if let FocusState::Archived { archived_at, reason, memory } = &record.state {
+            query = query.bind(archived_at).bind(reason).bind(memory);
         }
         Ok(created(query.execute(&mut *self.connection).await?.rows_affected()))
     }
-}
 
-/// The name as it is compared.
-fn name_key(name: &str) -> String {
-    name.trim().nfc().collect::<String>().to_lowercase()
+    async fn review(&mut self, ReviewRecord { review, .. }: &ReviewRecord) -> Result<Imported, Fault> {
+        let memory = self.find_memory(review.memory).await?.filter(|(project, _)| project == self.scope.project());
+        let Some((_, memory)) = memory else {
+            return Ok(Imported::Refused(format!("there is no memory {}", review.memory)));
+        };
+        let done = sqlx::query(port_sql::INSERT_REVIEW)
+            .bind(self.scope.project())
+            .bind(review.id)
+            .bind(memory)
+            .bind(review.proposal.other())
+            .bind(review.state.as_str())
+            .bind(json(&review.proposal))
+            .bind(&review.actor)
+            .bind(&review.reason)
+            .bind(review.created_at)
+            .bind(review.expires_at)
+            .bind(&review.decided_by)
+            .bind(review.decided_at)
+            .bind(&review.decision_reason)
+            .bind(review.applied_version)
+            .execute(&mut *self.connection)
+            .await?;
+        Ok(created(done.rows_affected()))
+    }
 }
 
 fn created(rows: u64) -> Imported {

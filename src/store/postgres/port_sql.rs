@@ -14,9 +14,10 @@ pub(super) const SIZE: &str = "WITH here AS (SELECT id FROM project WHERE name =
     + (SELECT count(*) FROM relation WHERE project_id IN (SELECT id FROM here)) \
     + (SELECT count(*) FROM mention WHERE project_id IN (SELECT id FROM here)) \
     + (SELECT count(*) FROM focus WHERE project_id IN (SELECT id FROM here)) \
-    + (SELECT count(*) FROM focus_archive WHERE project_id IN (SELECT id FROM here))";
+    + (SELECT count(*) FROM focus_archive WHERE project_id IN (SELECT id FROM here)) \
+    + (SELECT count(*) FROM review WHERE project_id IN (SELECT id FROM here))";
 pub(super) const ENTITIES: &str = "SELECT e.seq AS place, 0::bigint AS place2, p.name AS project, e.name, e.type, \
-    e.properties, e.created_at, e.updated_at FROM project p JOIN entity e ON e.project_id = p.id \
+    e.properties, e.use_count, e.last_used_at, e.created_at, e.updated_at FROM project p JOIN entity e ON e.project_id = p.id \
     WHERE p.name = ANY ($1) AND e.seq > $2 ORDER BY e.seq LIMIT $3";
 pub(super) const RELATIONS: &str = "SELECT r.seq AS place, 0::bigint AS place2, p.name AS project, \
     s.name AS source, s.type AS source_type, t.name AS target, t.type AS target_type, r.type, r.weight, r.properties, \
@@ -29,13 +30,19 @@ pub(super) const MENTIONS: &str = "SELECT n.memory_seq AS place, n.entity_seq AS
     JOIN memory m ON m.project_id = p.id AND m.seq = n.memory_seq \
     JOIN entity e ON e.project_id = p.id AND e.seq = n.entity_seq \
     WHERE p.name = ANY ($1) AND (n.memory_seq, n.entity_seq) > ($2, $4) ORDER BY n.memory_seq, n.entity_seq LIMIT $3";
-pub(super) const FOCUS: &str = "SELECT f.seq AS place, 0::bigint AS place2, p.name AS project, f.session, f.content, \
-    f.importance, f.memory_id, f.created_at, f.touched_at AS at, NULL::text AS reason \
+pub(super) const FOCUS: &str = "SELECT f.seq AS place, 0::bigint AS place2, p.name AS project, f.id, f.session, \
+    f.content, f.importance, f.created_at, f.touched_at, NULL::timestamptz AS archived_at, NULL::text AS reason, \
+    NULL::uuid AS memory_id \
     FROM project p JOIN focus f ON f.project_id = p.id WHERE p.name = ANY ($1) AND f.seq > $2 ORDER BY f.seq LIMIT $3";
-pub(super) const ARCHIVE: &str = "SELECT f.seq AS place, 0::bigint AS place2, p.name AS project, f.session, f.content, \
-    f.importance, f.memory_id, f.created_at, f.archived_at AS at, f.reason \
+pub(super) const ARCHIVE: &str = "SELECT f.seq AS place, 0::bigint AS place2, p.name AS project, f.id, f.session, \
+    f.content, f.importance, f.created_at, f.touched_at, f.archived_at, f.reason, f.memory_id \
     FROM project p JOIN focus_archive f ON f.project_id = p.id \
     WHERE p.name = ANY ($1) AND f.seq > $2 ORDER BY f.seq LIMIT $3";
+pub(super) const REVIEWS: &str = "SELECT r.seq AS place, 0::bigint AS place2, p.name AS project, r.id, \
+    m.id AS memory, r.state, r.proposal, r.actor, r.reason, r.created_at, r.expires_at, r.decided_by, r.decided_at, \
+    r.decision_reason, r.applied_version FROM project p JOIN review r ON r.project_id = p.id \
+    JOIN memory m ON m.project_id = r.project_id AND m.seq = r.memory_seq \
+    WHERE p.name = ANY ($1) AND r.seq > $2 ORDER BY r.seq LIMIT $3";
 
 /// Whether a memory is there, and where.
 pub(super) const FIND_MEMORY: &str =
@@ -61,31 +68,38 @@ pub(super) const INSERT_HISTORY: &str = "INSERT INTO history (project_id, memory
     reason, at) SELECT p.id, $2, i.version, i.change, i.old::jsonb, i.actor, i.reason, i.at FROM project p, \
     unnest($3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[]) WITH ORDINALITY \
         AS i(version, change, old, actor, reason, at, n) WHERE p.name = $1 ORDER BY i.n";
-/// An entity by its name.
+/// An entity by its compared name.
 pub(super) const FIND_ENTITY: &str = "SELECT e.seq FROM project p JOIN entity e ON e.project_id = p.id \
-    WHERE p.name = $1 AND e.name_key = $2 AND e.type = $3";
-pub(super) const INSERT_ENTITY: &str = "INSERT INTO entity (project_id, id, name, name_key, type, properties, \
-    created_at, updated_at) SELECT p.id, gen_random_uuid(), $2, $3, $4, $5::text::jsonb, $6, $7 \
+    WHERE p.name = $1 AND e.name_key = $2";
+pub(super) const INSERT_ENTITY: &str = "INSERT INTO entity (project_id, name, name_key, words, type, properties, \
+    use_count, last_used_at, created_at, updated_at) SELECT p.id, $2, $3, $4, $5, $6::text::jsonb, $7, $8, $9, $10 \
     FROM project p WHERE p.name = $1";
-pub(super) const INSERT_RELATION: &str = "INSERT INTO relation (project_id, id, from_seq, to_seq, type, weight, \
+/// One row when no relation says the same of the same time.
+pub(super) const INSERT_RELATION: &str = "INSERT INTO relation (project_id, from_seq, to_seq, type, weight, \
     properties, use_count, last_used_at, valid_from, valid_to, created_at, updated_at) \
-    SELECT p.id, gen_random_uuid(), $2, $3, $4, $5, $6::text::jsonb, $7, $8, $9, $10, $11, $12 \
-    FROM project p WHERE p.name = $1 ON CONFLICT DO NOTHING";
+    SELECT p.id, $2, $3, $4, $5, $6::text::jsonb, $7, $8, $9::timestamptz, $10, $11, $12 FROM project p WHERE p.name = $1 \
+    AND NOT EXISTS (SELECT FROM relation r WHERE r.project_id = p.id AND r.from_seq = $2 AND r.to_seq = $3 \
+        AND r.type = $4 AND r.valid_from IS NOT DISTINCT FROM $9::timestamptz)";
 pub(super) const INSERT_MENTION: &str = "INSERT INTO mention (project_id, memory_seq, entity_seq) \
     SELECT p.id, $2, $3 FROM project p WHERE p.name = $1 ON CONFLICT DO NOTHING";
-/// One row when no such item is there. A memory that is unknown here is left out.
+/// One row when no such item is there, held or archived.
 pub(super) const INSERT_FOCUS: &str = "INSERT INTO focus (project_id, id, session, content, importance, metadata, \
-    created_at, memory_id, touched_at) SELECT p.id, gen_random_uuid(), $2, $3, $4, '{}', $5::timestamptz, \
-        (SELECT m.id FROM memory m WHERE m.id = $6 AND m.project_id = p.id), $7 FROM project p \
-    WHERE p.name = $1 AND NOT EXISTS (SELECT FROM focus f WHERE f.project_id = p.id AND f.session = $2 \
-        AND f.content = $3 AND f.created_at = $5::timestamptz)";
+    created_at, touched_at) SELECT p.id, $2::uuid, $3, $4, $5::float8, '{}', $6::timestamptz, $7::timestamptz \
+    FROM project p WHERE p.name = $1 AND NOT EXISTS (SELECT FROM focus f WHERE f.id = $2::uuid) \
+    AND NOT EXISTS (SELECT FROM focus_archive f WHERE f.id = $2::uuid)";
+/// A memory that is unknown here is left out.
 pub(super) const INSERT_ARCHIVE: &str = "INSERT INTO focus_archive (project_id, id, session, content, importance, \
-    metadata, created_at, memory_id, touched_at, archived_at, reason) \
-    SELECT p.id, gen_random_uuid(), $2, $3, $4, '{}', $5::timestamptz, \
-        (SELECT m.id FROM memory m WHERE m.id = $6 AND m.project_id = p.id), $7::timestamptz, $7::timestamptz, $8 \
-    FROM project p \
-    WHERE p.name = $1 AND NOT EXISTS (SELECT FROM focus_archive f WHERE f.project_id = p.id AND f.session = $2 \
-        AND f.content = $3 AND f.created_at = $5::timestamptz AND f.archived_at = $7::timestamptz)";
+    metadata, created_at, touched_at, archived_at, reason, memory_id) \
+    SELECT p.id, $2::uuid, $3, $4, $5::float8, '{}', $6::timestamptz, $7::timestamptz, $8::timestamptz, $9, \
+        (SELECT m.id FROM memory m WHERE m.id = $10 AND m.project_id = p.id) \
+    FROM project p WHERE p.name = $1 AND NOT EXISTS (SELECT FROM focus f WHERE f.id = $2::uuid) \
+    AND NOT EXISTS (SELECT FROM focus_archive f WHERE f.id = $2::uuid)";
+/// One row when it is new. $3 is the place of the memory, $4 the id of the other one.
+pub(super) const INSERT_REVIEW: &str = "INSERT INTO review (project_id, id, memory_seq, other_seq, state, proposal, \
+    actor, reason, created_at, expires_at, decided_by, decided_at, decision_reason, applied_version) \
+    SELECT p.id, $2::uuid, $3, (SELECT o.seq FROM memory o WHERE o.id = $4 AND o.project_id = p.id), $5, \
+        $6::text::jsonb, $7, $8, $9::timestamptz, $10::timestamptz, $11, $12::timestamptz, $13, $14 \
+    FROM project p WHERE p.name = $1 AND NOT EXISTS (SELECT FROM review r WHERE r.id = $2::uuid)";
 /// Everything but the schema and the projects.
 pub(super) const CLEAR: &str = "TRUNCATE memory, recall_stat, source, history, idempotency, posting, corpus, \
     embedding, index_job, entity, relation, mention, focus, focus_archive, review";
@@ -115,6 +129,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("MENTIONS", MENTIONS),
     ("FOCUS", FOCUS),
     ("ARCHIVE", ARCHIVE),
+    ("REVIEWS", REVIEWS),
     ("FIND_MEMORY", FIND_MEMORY),
     ("FIND_TURN", FIND_TURN),
     ("INSERT_MEMORY", INSERT_MEMORY),
@@ -127,6 +142,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("INSERT_MENTION", INSERT_MENTION),
     ("INSERT_FOCUS", INSERT_FOCUS),
     ("INSERT_ARCHIVE", INSERT_ARCHIVE),
+    ("INSERT_REVIEW", INSERT_REVIEW),
     ("CLEAR", CLEAR),
     ("UNINDEXED", UNINDEXED),
 ];

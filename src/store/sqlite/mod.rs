@@ -6,13 +6,21 @@
 
 mod cache;
 mod change;
+mod completion;
 mod error;
+mod focus;
+mod focus_sql;
 mod foreign;
+mod graph;
+mod graph_sql;
 mod group;
 mod lock;
+mod past;
 mod port;
 mod port_sql;
 mod read;
+mod review;
+mod review_sql;
 mod row;
 mod schema;
 mod sql;

@@ -14,12 +14,13 @@ use super::cache::Delta;
 use super::error::from_sqlx;
 use super::row::{self, MemoryRow};
 use super::write::{self, json, micros};
-use super::{SqliteStore, connect_options, hex_ids, json_numbers, port_sql, schema, sql};
+use super::{SqliteStore, connect_options, graph_sql, hex_ids, json_numbers, port_sql, schema, sql};
 use crate::domain::memory::content_hash;
+use crate::domain::name::{name_key, name_words};
 use crate::domain::{Analyzer, Kind, Scope};
 use crate::store::port::{
     EntityName, EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, MentionRecord, Place, PortStore, Record,
-    RelationRecord, Section, Snapshot,
+    RelationRecord, ReviewRecord, Section, Snapshot,
 };
 use crate::store::{Result, Store, StoreError};
 
@@ -78,6 +79,7 @@ impl Snapshot for SqliteSnapshot {
             Section::Mention => (port_sql::MENTIONS, mention),
             Section::Focus => (port_sql::FOCUS, focus),
             Section::Archive | Section::Memory => (port_sql::ARCHIVE, focus),
+            Section::Review => (port_sql::REVIEWS, review),
         };
         let mut query = sqlx::query(statement).bind(&self.projects).bind(after.0).bind(limit);
         if section == Section::Mention {
@@ -85,6 +87,7 @@ impl Snapshot for SqliteSnapshot {
         }
         let rows = query.fetch_all(&mut self.connection).await.map_err(failed)?;
         let place = match rows.last() {
+            Some(row) if section == Section::Review => Place(row.try_get(12).map_err(failed)?, 0),
             Some(row) => Place(row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?),
             None => after,
         };
@@ -105,14 +108,6 @@ impl SqliteSnapshot {
         let rows = rows.iter().map(MemoryRow::read).collect::<sqlx::Result<Vec<_>>>().map_err(failed)?;
         let Some(last) = rows.last().map(|row| row.memory.seq) else { return Ok((Vec::new(), after)) };
         let ids: Vec<Uuid> = rows.iter().map(|row| row.memory.id).collect();
-        let protected: HashSet<Uuid> = sqlx::query_scalar(port_sql::PROTECTED)
-            .bind(after.0)
-            .bind(last)
-            .fetch_all(&mut self.connection)
-            .await
-            .map_err(failed)?
-            .into_iter()
-            .collect();
         let history = sqlx::query(sql::HISTORY)
             .bind(&self.projects)
             .bind(hex_ids(&ids))
@@ -121,14 +116,8 @@ impl SqliteSnapshot {
             .map_err(failed)?;
         let mut history = history.iter().map(row::history).collect::<sqlx::Result<Vec<_>>>().map_err(failed)?;
         history.sort_by_key(|entry| entry.version);
-        let mut records: Vec<MemoryRecord> = rows
-            .into_iter()
-            .map(|row| MemoryRecord {
-                protected: protected.contains(&row.memory.id),
-                memory: row.memory,
-                history: Vec::new(),
-            })
-            .collect();
+        let mut records: Vec<MemoryRecord> =
+            rows.into_iter().map(|row| MemoryRecord { memory: row.memory, history: Vec::new() }).collect();
         let places: std::collections::HashMap<Uuid, usize> = ids.into_iter().zip(0..).collect();
         for entry in history {
             if let Some(place) = places.get(&entry.memory_id) {
@@ -150,8 +139,10 @@ fn entity(row: &SqliteRow) -> sqlx::Result<Record> {
         name: row.try_get(3)?,
         kind: row.try_get(4)?,
         properties: row::json::<Map<String, Value>>(row, 5)?,
-        created_at: row::required_time(row, 6)?,
-        updated_at: row::required_time(row, 7)?,
+        use_count: row.try_get(6)?,
+        last_used_at: row::time(row, 7)?,
+        created_at: row::required_time(row, 8)?,
+        updated_at: row::required_time(row, 9)?,
     }))
 }
 
@@ -178,19 +169,25 @@ fn mention(row: &SqliteRow) -> sqlx::Result<Record> {
 }
 
 fn focus(row: &SqliteRow) -> sqlx::Result<Record> {
-    let at = row::required_time(row, 8)?;
     Ok(Record::Focus(FocusRecord {
         project: row.try_get(2)?,
-        session: row.try_get(3)?,
-        content: row.try_get(4)?,
-        importance: row.try_get(5)?,
-        memory: row.try_get(6)?,
+        id: row.try_get(3)?,
+        session: row.try_get(4)?,
+        content: row.try_get(5)?,
+        importance: row.try_get(6)?,
         created_at: row::required_time(row, 7)?,
-        state: match row.try_get::<Option<String>, _>(9)? {
-            None => FocusState::Held { touched_at: at },
-            Some(reason) => FocusState::Archived { archived_at: at, reason },
+        touched_at: row::required_time(row, 8)?,
+        state: match row::time(row, 9)? {
+            None => FocusState::Held,
+            Some(archived_at) => {
+                FocusState::Archived { archived_at, reason: row.try_get(10)?, memory: row.try_get(11)? }
+            }
         },
     }))
+}
+
+fn review(row: &SqliteRow) -> sqlx::Result<Record> {
+    Ok(Record::Review(Box::new(ReviewRecord { project: row.try_get(13)?, review: super::review::read(row)? })))
 }
 
 #[async_trait]
@@ -302,6 +299,7 @@ impl Importing<'_> {
             Record::Relation(record) => self.relation(record).await,
             Record::Mention(record) => self.mention(record).await,
             Record::Focus(record) => self.focus(record).await,
+            Record::Review(record) => self.review(record).await,
         }
     }
 
@@ -310,7 +308,7 @@ impl Importing<'_> {
         found.map_err(storing)
     }
 
-    async fn memory(&mut self, MemoryRecord { memory, protected, history }: &MemoryRecord) -> Result<Imported> {
+    async fn memory(&mut self, MemoryRecord { memory, history }: &MemoryRecord) -> Result<Imported> {
         if let Some((project, _)) = self.find_memory(memory.id).await? {
             return Ok(if project == self.project {
                 Imported::Present
@@ -357,7 +355,7 @@ impl Importing<'_> {
             .bind(micros(memory.last_recalled_at))
             .bind(memory.helpful)
             .bind(memory.not_helpful)
-            .bind(i64::from(*protected))
+            .bind(i64::from(memory.protected))
             .bind(content_hash(&memory.content).as_slice())
             .bind(&memory.session)
             .bind(memory.turn)
@@ -405,7 +403,7 @@ impl Importing<'_> {
     async fn find_entity(&mut self, name: &EntityName) -> Result<Option<i64>> {
         sqlx::query_scalar(port_sql::FIND_ENTITY)
             .bind(self.project)
-            .bind(&name.name)
+            .bind(name_key(&name.name))
             .fetch_optional(&mut *self.connection)
             .await
             .map_err(storing)
@@ -416,11 +414,15 @@ impl Importing<'_> {
         if self.find_entity(&name).await?.is_some() {
             return Ok(Imported::Present);
         }
-        sqlx::query(port_sql::INSERT_ENTITY)
+        sqlx::query(graph_sql::INSERT_ENTITY)
             .bind(self.project)
             .bind(&record.name)
+            .bind(name_key(&record.name))
+            .bind(name_words(&record.name))
             .bind(&record.kind)
             .bind(json(&record.properties))
+            .bind(record.use_count)
+            .bind(micros(record.last_used_at))
             .bind(record.created_at.timestamp_micros())
             .bind(record.updated_at.timestamp_micros())
             .execute(&mut *self.connection)
@@ -472,19 +474,49 @@ impl Importing<'_> {
     }
 
     async fn focus(&mut self, record: &FocusRecord) -> Result<Imported> {
-        let (statement, at, reason) = match &record.state {
-            FocusState::Held { touched_at } => (port_sql::INSERT_FOCUS, touched_at, None),
-            FocusState::Archived { archived_at, reason } => (port_sql::INSERT_ARCHIVE, archived_at, Some(reason)),
+        let (statement, archived_at, reason, memory) = match &record.state {
+            FocusState::Held => (port_sql::INSERT_FOCUS, None, None, None),
+            FocusState::Archived { archived_at, reason, memory } => {
+                (port_sql::INSERT_ARCHIVE, Some(*archived_at), Some(reason), *memory)
+            }
         };
         let done = sqlx::query(statement)
             .bind(self.project)
+            .bind(record.id)
             .bind(&record.session)
             .bind(&record.content)
             .bind(record.importance)
             .bind(record.created_at.timestamp_micros())
-            .bind(record.memory)
-            .bind(at.timestamp_micros())
+            .bind(record.touched_at.timestamp_micros())
+            .bind(micros(archived_at))
             .bind(reason)
+            .bind(memory)
+            .execute(&mut *self.connection)
+            .await
+            .map_err(storing)?;
+        Ok(created(done.rows_affected()))
+    }
+
+    async fn review(&mut self, ReviewRecord { review, .. }: &ReviewRecord) -> Result<Imported> {
+        let memory = self.find_memory(review.memory).await?.filter(|(project, _)| *project == self.project);
+        let Some((_, memory)) = memory else {
+            return Ok(Imported::Refused(format!("there is no memory {}", review.memory)));
+        };
+        let done = sqlx::query(port_sql::INSERT_REVIEW)
+            .bind(self.project)
+            .bind(review.id)
+            .bind(memory)
+            .bind(review.proposal.other())
+            .bind(review.state.as_str())
+            .bind(json(&review.proposal))
+            .bind(&review.actor)
+            .bind(&review.reason)
+            .bind(review.created_at.timestamp_micros())
+            .bind(review.expires_at.timestamp_micros())
+            .bind(&review.decided_by)
+            .bind(micros(review.decided_at))
+            .bind(&review.decision_reason)
+            .bind(review.applied_version)
             .execute(&mut *self.connection)
             .await
             .map_err(storing)?;

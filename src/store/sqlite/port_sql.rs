@@ -24,13 +24,14 @@ pub(super) const SIZE: &str = concat!(
     in_projects!("project"),
     ") + (SELECT count(*) FROM focus_archive WHERE ",
     in_projects!("project"),
+    ") + (SELECT count(*) FROM review WHERE ",
+    in_projects!("project"),
     ")"
 );
-/// Protected memories from $1 to $2.
-pub(super) const PROTECTED: &str = "SELECT id FROM memory WHERE seq BETWEEN $1 AND $2 AND protected = 1";
 
 pub(super) const ENTITIES: &str = concat!(
-    "SELECT e.id, 0, p.name, e.name, e.type, e.properties, e.created_at, e.updated_at FROM entity e \
+    "SELECT e.id, 0, p.name, e.name, e.type, e.properties, e.use_count, e.last_used_at, e.created_at, e.updated_at \
+     FROM entity e \
      JOIN project p ON p.id = e.project WHERE e.id > $2 AND ",
     in_projects!("e.project"),
     " ORDER BY e.id LIMIT $3"
@@ -50,17 +51,25 @@ pub(super) const MENTIONS: &str = concat!(
     " ORDER BY n.memory, n.entity LIMIT $3"
 );
 pub(super) const FOCUS: &str = concat!(
-    "SELECT f.id, 0, p.name, f.session, f.content, f.importance, m.id, f.created_at, f.touched_at, NULL \
-     FROM focus f JOIN project p ON p.id = f.project LEFT JOIN memory m ON m.seq = f.memory WHERE f.id > $2 AND ",
+    "SELECT f.seq, 0, p.name, f.id, f.session, f.content, f.importance, f.created_at, f.touched_at, NULL, NULL, NULL \
+     FROM focus f JOIN project p ON p.id = f.project WHERE f.seq > $2 AND ",
     in_projects!("f.project"),
-    " ORDER BY f.id LIMIT $3"
+    " ORDER BY f.seq LIMIT $3"
 );
 pub(super) const ARCHIVE: &str = concat!(
-    "SELECT f.id, 0, p.name, f.session, f.content, f.importance, m.id, f.created_at, f.archived_at, f.reason \
-     FROM focus_archive f JOIN project p ON p.id = f.project LEFT JOIN memory m ON m.seq = f.memory \
-     WHERE f.id > $2 AND ",
+    "SELECT f.seq, 0, p.name, f.id, f.session, f.content, f.importance, f.created_at, f.touched_at, f.archived_at, \
+     f.reason, m.id FROM focus_archive f JOIN project p ON p.id = f.project LEFT JOIN memory m ON m.seq = f.memory \
+     WHERE f.seq > $2 AND ",
     in_projects!("f.project"),
-    " ORDER BY f.id LIMIT $3"
+    " ORDER BY f.seq LIMIT $3"
+);
+/// The first columns are those of every record, then come those which a review is read from.
+pub(super) const REVIEWS: &str = concat!(
+    "SELECT r.id, m.id, r.state, r.proposal, r.actor, r.reason, r.created_at, r.expires_at, r.decided_by, \
+     r.decided_at, r.decision_reason, r.applied_version, r.seq, p.name FROM review r \
+     JOIN memory m ON m.seq = r.memory JOIN project p ON p.id = r.project WHERE r.seq > $2 AND ",
+    in_projects!("r.project"),
+    " ORDER BY r.seq LIMIT $3"
 );
 
 /// Whether a memory is there, and where.
@@ -74,25 +83,29 @@ pub(super) const INSERT_MEMORY: &str = "INSERT INTO memory (id, project, kind, l
 /// Its tags, from the row.
 pub(super) const INSERT_TAGS: &str = "INSERT INTO memory_tag (memory, tag) \
     SELECT m.seq, t.value FROM memory m, json_each(m.tags) t WHERE m.seq = $1";
-/// An entity by its name.
-pub(super) const FIND_ENTITY: &str = "SELECT id FROM entity WHERE project = $1 AND name = $2";
-pub(super) const INSERT_ENTITY: &str = "INSERT INTO entity (project, name, type, properties, created_at, updated_at) \
-    VALUES ($1, $2, $3, $4, $5, $6)";
-/// One row when it is new.
+/// An entity by its compared name.
+pub(super) const FIND_ENTITY: &str = "SELECT id FROM entity WHERE project = $1 AND name_key = $2";
+/// One row when no relation says the same of the same time.
 pub(super) const INSERT_RELATION: &str = "INSERT INTO relation (project, source, target, type, weight, properties, \
     use_count, last_used_at, valid_from, valid_to, created_at, updated_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING";
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 \
+    WHERE NOT EXISTS (SELECT 1 FROM relation r WHERE r.project = $1 AND r.source = $2 AND r.target = $3 AND r.type = $4 \
+        AND r.valid_from IS $9)";
 pub(super) const INSERT_MENTION: &str = "INSERT INTO mention (memory, entity) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-/// One row when no such item is there; $6 is the id of a memory, which may be unknown here.
-pub(super) const INSERT_FOCUS: &str = "INSERT INTO focus (project, session, content, importance, created_at, memory, \
-    touched_at) SELECT $1, $2, $3, $4, $5, (SELECT seq FROM memory WHERE id = $6 AND project = $1), $7 \
-    WHERE $8 IS NULL AND NOT EXISTS (SELECT 1 FROM focus f WHERE f.project = $1 AND f.session = $2 AND f.content = $3 \
-        AND f.created_at = $5)";
-pub(super) const INSERT_ARCHIVE: &str = "INSERT INTO focus_archive (project, session, content, importance, created_at, \
-    memory, archived_at, reason) \
-    SELECT $1, $2, $3, $4, $5, (SELECT seq FROM memory WHERE id = $6 AND project = $1), $7, $8 \
-    WHERE NOT EXISTS (SELECT 1 FROM focus_archive f WHERE f.project = $1 AND f.session = $2 AND f.content = $3 \
-        AND f.created_at = $5 AND f.archived_at = $7)";
+/// One row when no such item is there, held or archived. The last three are those of [`INSERT_ARCHIVE`], all null.
+pub(super) const INSERT_FOCUS: &str = "INSERT INTO focus (project, id, session, content, importance, created_at, \
+    touched_at) SELECT $1, $2, $3, $4, $5, $6, $7 WHERE coalesce($8, $9, $10) IS NULL \
+    AND NOT EXISTS (SELECT 1 FROM focus f WHERE f.id = $2) AND NOT EXISTS (SELECT 1 FROM focus_archive f WHERE f.id = $2)";
+/// $10 is the id of a memory, which may be unknown here.
+pub(super) const INSERT_ARCHIVE: &str = "INSERT INTO focus_archive (project, id, session, content, importance, \
+    created_at, touched_at, archived_at, reason, memory) \
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, (SELECT seq FROM memory WHERE id = $10 AND project = $1) \
+    WHERE NOT EXISTS (SELECT 1 FROM focus f WHERE f.id = $2) AND NOT EXISTS (SELECT 1 FROM focus_archive f WHERE f.id = $2)";
+/// One row when it is new. $3 is the number of the memory, $4 the id of the other one.
+pub(super) const INSERT_REVIEW: &str = "INSERT INTO review (project, id, memory, other, state, proposal, actor, reason, \
+    created_at, expires_at, decided_by, decided_at, decision_reason, applied_version) \
+    SELECT $1, $2, $3, (SELECT seq FROM memory WHERE id = $4 AND project = $1), $5, $6, $7, $8, $9, $10, $11, $12, $13, \
+    $14 WHERE NOT EXISTS (SELECT 1 FROM review WHERE id = $2)";
 /// Everything but the schema and the projects' names.
 pub(super) const CLEAR: &str = "DELETE FROM mention; DELETE FROM relation; DELETE FROM entity; DELETE FROM focus; \
     DELETE FROM focus_archive; DELETE FROM review; DELETE FROM idempotency; DELETE FROM memory; \

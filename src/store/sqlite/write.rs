@@ -13,11 +13,12 @@ use super::cache::Delta;
 use super::error::from_sqlx;
 use super::read::{indexed, memories};
 use super::row::{self, MemoryRow};
-use super::{Open, Writer, hex_ids, json_numbers, sql};
+use super::{Open, Writer, graph, hex_ids, json_numbers, sql};
+use crate::domain::graph::{Plan, plan};
 use crate::domain::memory::{content_hash, indexed_text};
 use crate::domain::text::Terms;
 use crate::domain::validate::Invalid;
-use crate::domain::{Analyzer, Change, Kind, Memory, NewMemory, Scope};
+use crate::domain::{Analyzer, Change, Kind, Links, Memory, NewMemory, Scope};
 use crate::store::{Remember, Remembered, Result, StoreError, replayable};
 
 /// Memories that the rebuilding of the index reads at once.
@@ -163,6 +164,13 @@ pub(super) async fn remember(
     require_sources(open, connection, scope, &command.items).await?;
     let mut superseded = replaced(connection, project, &command.items).await?;
     let answer = places(connection, project, prepared, &superseded).await?;
+    let links: Vec<&Links> = command.items.iter().map(|item| &item.links).collect();
+    let plan = if links.iter().all(|links| links.is_empty()) {
+        Plan::default()
+    } else {
+        let (entities, relations) = graph::touched(connection, project, &links).await?;
+        plan(&links, scope.project(), entities, relations, command.now)?
+    };
     // Every refusal comes before the first change: others share this transaction.
     let mut successors: HashMap<Uuid, Uuid> = HashMap::new();
     for (item, place) in command.items.iter().zip(&answer) {
@@ -173,6 +181,12 @@ pub(super) async fn remember(
                 return Err(StoreError::AlreadySuperseded { id: *id, by });
             }
         }
+    }
+    let protected =
+        |id: &&Uuid| superseded.get(*id).is_some_and(|row| row.memory.protected && row.memory.superseded_by.is_none());
+    let protected = unique(command.items.iter().flat_map(|item| &item.supersedes).filter(protected));
+    if !protected.is_empty() {
+        return Err(StoreError::Protected { ids: protected });
     }
     // What is replaced goes first: a turn may be replaced by its correction.
     for (item, place) in command.items.iter().zip(&answer) {
@@ -185,6 +199,10 @@ pub(super) async fn remember(
         if place.created {
             insert(connection, scope, project, item, analysed, command.now).await?;
         }
+    }
+    let entities = graph::write(connection, project, &plan, command.now).await?;
+    for (links, place) in links.iter().zip(&answer) {
+        graph::mention(connection, place.id, links, &entities).await?;
     }
     if let Some(idempotency) = &command.idempotency {
         sqlx::query(sql::INSERT_IDEMPOTENT)
@@ -405,6 +423,7 @@ async fn insert(
         .bind(&item.content)
         .bind(scope.actor())
         .bind(index_entry(project, &analysed.terms))
+        .bind(item.protected)
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
@@ -463,6 +482,7 @@ pub(super) async fn save(connection: &mut SqliteConnection, memory: &Memory, len
         .bind(length)
         .bind(memory.superseded_by)
         .bind(micros(memory.deleted_at))
+        .bind(memory.protected)
         .execute(connection)
         .await
         .map(drop)
