@@ -127,7 +127,7 @@ fn unlink_schema(_: &mut SchemaGenerator) -> Schema {
 
 /// A list whose entries another tool describes: the schema is read by a model in every conversation.
 pub(super) fn names_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "array", "items": { "type": ["string", "object"] } })
+    json_schema!({ "type": "array", "items": { "anyOf": [{ "type": "string" }, { "type": "object" }] } })
 }
 
 /// A list whose entries are not described.

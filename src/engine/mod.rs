@@ -58,6 +58,7 @@ pub struct Engine {
     notes: RecallNotes,
     focus_capacity: usize,
     review_days: u32,
+    comparisons: similar::Allowance,
 }
 
 /// Days that a review waits, unless [`Engine::with_review_days`] says otherwise.
@@ -74,7 +75,15 @@ impl Engine {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, analyzer: Arc<Analyzer>, clock: Arc<dyn Clock>) -> Self {
         let focus_capacity = crate::domain::focus::DEFAULT_CAPACITY;
-        Self { store, analyzer, clock, notes: RecallNotes::default(), focus_capacity, review_days: REVIEW_DAYS }
+        Self {
+            store,
+            analyzer,
+            clock,
+            notes: RecallNotes::default(),
+            focus_capacity,
+            review_days: REVIEW_DAYS,
+            comparisons: similar::Allowance::new(),
+        }
     }
 
     /// The same with another capacity of the working memory.

@@ -2,6 +2,7 @@
 //! and how much of the other one is in it.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -20,6 +21,10 @@ const NEARLY_EQUAL: f64 = 0.6;
 const MOST_COMPARED: usize = 50;
 /// Longest time that an answer waits for comparisons.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// Comparisons that may be made at once, and a second from then on. One costs several times what storing costs: whoever
+/// stores more than that is filling the memory, and better served by speed.
+const BURST: f64 = 100.0;
+const A_SECOND: f64 = 20.0;
 /// Postings that one comparison reads: rare words decide it.
 const BUDGET: u64 = 400;
 /// Most terms of a text that are looked up.
@@ -40,6 +45,30 @@ pub struct SimilarView {
     pub content: String,
 }
 
+/// How many comparisons may be made now.
+#[derive(Debug)]
+pub(super) struct Allowance(Mutex<(f64, Instant)>);
+
+impl Allowance {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new((BURST, Instant::now())))
+    }
+
+    /// Takes one, where one is left.
+    fn take(&self) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (left, since) = &mut *state;
+        let now = Instant::now();
+        *left = (*left + now.duration_since(*since).as_secs_f64() * A_SECOND).min(BURST);
+        *since = now;
+        if *left < 1.0 {
+            return false;
+        }
+        *left -= 1.0;
+        true
+    }
+}
+
 /// Another memory, and how similar it is.
 pub(super) type Similar = (Memory, f64);
 
@@ -58,6 +87,11 @@ impl Engine {
         }
         let start = Instant::now();
         for (done, (place, id, text)) in new.iter().enumerate() {
+            if !self.comparisons.take() {
+                return vec![format!(
+                    "Near-duplicates were not looked for: more than {A_SECOND} memories a second are being stored."
+                )];
+            }
             if start.elapsed() > PATIENCE {
                 return vec![format!("Near-duplicates were looked for among the first {done} new memories only.")];
             }
@@ -142,5 +176,17 @@ impl From<Similar> for SimilarView {
             similarity: (similarity * 100.0).round() / 100.0,
             content: memory.content.chars().take(SHOWN_CHARS).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comparisons_are_limited_when_many_memories_are_stored() {
+        let allowance = Allowance::new();
+        let made = (0..10_000).take_while(|_| allowance.take()).count();
+        assert!((100..1_000).contains(&made), "{made}");
     }
 }

@@ -12,7 +12,7 @@ from client import over_http, over_stdio
 from service import PATIENCE, binary, clean_environment, free_port
 
 TOKEN = "token-of-ada-0123456789"
-TOOLS = ["remember", "recall", "get", "update", "forget", "status"]
+TOOLS = ["remember", "recall", "get", "update", "forget", "focus", "link", "explore", "review", "status"]
 PROMPTS = ["session_start", "session_end", "reflect"]
 MANY = 20
 
@@ -21,7 +21,7 @@ MANY = 20
 
 
 async def converse(client: fastmcp.Client) -> None:
-    assert [tool.name for tool in await client.list_tools()][:6] == TOOLS
+    assert [tool.name for tool in await client.list_tools()]== TOOLS
     stored = await client.call_tool("remember", {"items": [{"content": "FastMCP met Ada.", "tags": ["harbour"]}]})
     [id] = [memory["id"] for memory in stored.structured_content["memories"]]
     found = await client.call_tool("recall", {"query": "Ada"})
@@ -55,7 +55,7 @@ async def test_fastmcp_over_stdio(sqlite, tmp_path):
 
 def check(seen: dict, sdk: str) -> None:
     assert seen["server"]["name"] == "cognitive-memory-mcp" and "recall" in seen["instructions"]
-    assert seen["tools"][:6] == TOOLS and seen["prompts"] == PROMPTS
+    assert seen["tools"]== TOOLS and seen["prompts"] == PROMPTS
     text = f"Ada met {sdk} at the harbour."
     assert [hit["content"] for hit in seen["found"]["hits"]] == [text]
     assert seen["refused"]["isError"] and seen["refused"]["structuredContent"]["error"]["field"] == "limit"
@@ -91,7 +91,7 @@ def test_the_inspector(sqlite, new_service, tmp_path):
     # It also judges whether the schemas are fit for every provider of models.
     done = node.inspector(tmp_path, *target, "--method", "tools/list", "--strict")
     assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
-    assert [tool["name"] for tool in json.loads(done.stdout)["tools"]][:6] == TOOLS
+    assert [tool["name"] for tool in json.loads(done.stdout)["tools"]]== TOOLS
     items = json.dumps([{"content": "The Inspector was here."}])
     stored = ask("--method", "tools/call", "--tool-name", "remember", "--tool-arg", f"items={items}")
     [id] = [memory["id"] for memory in stored["structuredContent"]["memories"]]

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use cognitive_memory_mcp::engine::{
-    ForgetOutput, ForgetParams, GetOutput, GetParams, RecallOutput, RecallParams, RememberOutput, RememberParams,
+    ExploreOutput, ExploreParams, FocusOutput, FocusParams, ForgetOutput, ForgetParams, GetOutput, GetParams,
+    LinkOutput, LinkParams, RecallOutput, RecallParams, RememberOutput, RememberParams, ReviewOutput, ReviewParams,
     StatusOutput, StatusParams, UpdateOutput, UpdateParams,
 };
 use schemars::JsonSchema;
@@ -29,6 +30,10 @@ fn schemas(tool: &str) -> Option<(Value, Value)> {
         "get" => both::<GetParams, GetOutput>(),
         "update" => both::<UpdateParams, UpdateOutput>(),
         "forget" => both::<ForgetParams, ForgetOutput>(),
+        "focus" => both::<FocusParams, FocusOutput>(),
+        "link" => both::<LinkParams, LinkOutput>(),
+        "explore" => both::<ExploreParams, ExploreOutput>(),
+        "review" => both::<ReviewParams, ReviewOutput>(),
         "status" => both::<StatusParams, StatusOutput>(),
         _ => return None,
     })
@@ -61,6 +66,14 @@ const SCRIPT: &[(&str, &str)] = &[
     ),
     ("get", r#"{"ids": ["$1"], "history": true}"#),
     ("forget", r#"{"ids": ["$2"], "reason": "a duplicate"}"#),
+    ("focus", r#"{"action": "add", "content": "Move Quay to release 2", "session": "quay-move", "importance": 0.9}"#),
+    (
+        "link",
+        r#"{"entities": [{"name": "Quay", "type": "project", "properties": {"language": "Rust"}}],
+            "relations": [{"from": "Ada", "to": "Quay", "type": "maintains", "valid_from": "2025-06-01"}]}"#,
+    ),
+    ("explore", r#"{"mode": "neighbours", "name": "Quay", "depth": 2}"#),
+    ("review", r#"{"action": "list"}"#),
     ("status", "{}"),
 ];
 
