@@ -123,19 +123,7 @@ fn chatgpt_with_branches_and_a_broken_conversation() {
 
 #[test]
 fn basic_memory_folder() {
-    let setup = Setup::new();
-    let folder = match data("basic-memory") {
-        folder if folder.is_dir() => folder,
-        _ => {
-            setup.file("notes/coffee/Brewing.md", "---\ntitle: Coffee Brewing\ntype: note\npermalink: coffee/brewing\ntags:\n- coffee\n- kitchen\n---\n\n# Coffee Brewing\n\n## Observations\n- [method] Pour over at 93 degrees #hot (measured)\n\n## Relations\n- pairs_with [[Chocolate]]\n- part_of [[Morning Routine]]\n");
-            setup.file(
-                "notes/Morning Routine.md",
-                "---\ntitle: Morning Routine\ntype: guide\npermalink: morning-routine\n---\n\nWake, drink, walk.\n",
-            );
-            setup.path("notes")
-        }
-    };
-    let records = imported("basic-memory", &folder, 9);
+    let records = imported("basic-memory", &data("basic-memory"), 10);
     let memories = of(&records, "memory");
     let coffee = memories.iter().find(|memory| memory["metadata"]["title"] == "Coffee Brewing").unwrap();
     assert_eq!(coffee["tags"], json!(["coffee", "hot", "kitchen"]));
@@ -144,6 +132,7 @@ fn basic_memory_folder() {
         of(&records, "relation").iter().map(|relation| (&relation["kind"], &relation["target"]["name"])).collect();
     assert!(relations.contains(&(&json!("pairs_with"), &json!("Chocolate"))), "{relations:?}");
     assert!(relations.contains(&(&json!("part_of"), &json!("Morning Routine"))), "{relations:?}");
+    assert!(relations.contains(&(&json!("includes"), &json!("Coffee Brewing"))), "{relations:?}");
 }
 
 #[tokio::test]
