@@ -19,6 +19,7 @@ pub mod completion;
 pub mod focus;
 pub mod graph;
 mod past;
+pub mod port;
 pub mod postgres;
 mod review;
 pub mod sqlite;
@@ -28,6 +29,7 @@ pub use completion::CompletionStore;
 pub use focus::FocusStore;
 pub use graph::GraphStore;
 pub use past::{MOST_CHANGED, MOST_LINKS, PastStore};
+pub use port::PortStore;
 pub use review::{Decide, NewReview, ReviewQuery, ReviewStore};
 pub use token::{StoredToken, TokenStore};
 
@@ -317,7 +319,7 @@ pub struct DatabaseInfo {
 /// A database of memories. Every method is atomic, bounded in time, and may be called from many tasks at once.
 #[async_trait]
 pub trait Store:
-    CompletionStore + FocusStore + GraphStore + PastStore + ReviewStore + TokenStore + Send + Sync + 'static
+    CompletionStore + FocusStore + GraphStore + PastStore + PortStore + ReviewStore + TokenStore + Send + Sync + 'static
 {
     /// Brings the schema up to date, under a lock, and checks that this binary can work with the database. Called at
     /// start and again until it succeeds; before that every other method answers [`StoreError::Unavailable`].

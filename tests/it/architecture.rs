@@ -11,10 +11,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("store", &["domain"]),
     ("engine", &["domain", "store"]),
+    ("port", &["domain", "store"]),
     ("jobs", &["engine", "lifecycle", "store"]),
     ("mcp", &["domain", "engine"]),
     ("http", &["config", "domain", "engine", "lifecycle", "mcp"]),
-    ("cli", &["config", "domain", "engine", "http", "jobs", "lifecycle", "mcp", "store", "telemetry"]),
+    ("cli", &["config", "domain", "engine", "http", "jobs", "lifecycle", "mcp", "port", "store", "telemetry"]),
 ];
 
 /// Backends know the boundary which they implement, never each other.

@@ -7,11 +7,16 @@
 )]
 
 mod architecture;
+mod backup;
 mod cli;
 mod contract;
 mod days;
+mod doctor;
+mod importer;
 mod lifecycle;
 mod log;
+mod people;
+mod port;
 mod postgres_server;
 mod process;
 mod project;

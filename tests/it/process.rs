@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -109,22 +109,36 @@ impl Ran {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program can be started");
         let end = Instant::now() + PATIENCE;
-        // What these commands print fits into a pipe, so that nobody has to read meanwhile.
-        while child.try_wait().expect("a child").is_none() {
+        // Read meanwhile, since a pipe holds no more than 64 KiB.
+        let stdout = drain(child.stdout.take());
+        let stderr = drain(child.stderr.take());
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("a child") {
+                break status;
+            }
             if Instant::now() > end {
                 let _ = child.kill();
-                let output = child.wait_with_output();
-                panic!("{command:?} does not end: {output:?}");
+                let _ = child.wait();
+                panic!("{command:?} does not end: {} {}", said(stdout), said(stderr));
             }
             std::thread::sleep(LOOK_EVERY);
-        }
-        let Output { status, stdout, stderr } = child.wait_with_output().expect("its output");
-        Self {
-            code: status.code(),
-            stdout: String::from_utf8(stdout).expect("text"),
-            stderr: String::from_utf8(stderr).expect("text"),
-        }
+        };
+        Self { code: status.code(), stdout: said(stdout), stderr: said(stderr) }
     }
+}
+
+/// Reads a pipe to its end beside the caller.
+fn drain(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    let mut pipe = pipe.expect("a pipe");
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).expect("what it says can be read");
+        bytes
+    })
+}
+
+fn said(reader: JoinHandle<Vec<u8>>) -> String {
+    String::from_utf8(reader.join().expect("a reader")).expect("text")
 }
 
 /// Waits until `look` finds something.

@@ -254,7 +254,7 @@ pub(super) async fn lock(connection: &mut PgConnection, scope: &Scope, ids: &[Uu
     Ok(rows.into_iter().map(|row| row.0).collect())
 }
 
-fn terms(analyzer: &Analyzer, memory: &Memory) -> Terms {
+pub(super) fn terms(analyzer: &Analyzer, memory: &Memory) -> Terms {
     analyzer.terms(&indexed_text(&memory.content, memory.speaker.as_deref(), &memory.tags, memory.episode.as_ref()))
 }
 
@@ -321,7 +321,7 @@ pub(super) async fn write(
     Ok(())
 }
 
-async fn index(
+pub(super) async fn index(
     connection: &mut PgConnection,
     scope: &Scope,
     memories: &[(&Memory, &Terms)],
@@ -363,11 +363,16 @@ async fn unindex(connection: &mut PgConnection, scope: &Scope, memories: &[(&Mem
     Ok(())
 }
 
-async fn count(connection: &mut PgConnection, scope: &Scope, documents: i64, length: i64) -> Result<(), Fault> {
+pub(super) async fn count(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    documents: i64,
+    length: i64,
+) -> Result<(), Fault> {
     sqlx::query(sql::COUNT_CORPUS).bind(scope.project()).bind(documents).bind(length).execute(connection).await?;
     Ok(())
 }
 
-fn size(count: usize) -> i64 {
+pub(super) fn size(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -11,11 +11,14 @@ mod completion;
 mod fault;
 mod focus;
 mod focus_sql;
+mod foreign;
 mod graph;
 mod graph_sql;
 mod migration;
 mod past;
 mod pool;
+mod port;
+mod port_sql;
 mod remember;
 mod review;
 mod review_sql;
@@ -36,6 +39,8 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, Row};
 use tokio::time::timeout;
 use uuid::Uuid;
+
+pub use foreign::ForeignDatabase;
 
 use self::attempt::{Attempts, Effect, attempt};
 use self::fault::Fault;
@@ -119,7 +124,7 @@ impl PostgresStore {
 
     /// Every SQL statement with its name, for tests.
     pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-        sql::ALL.iter().chain(graph_sql::ALL).chain(focus_sql::ALL).chain(review_sql::ALL)
+        sql::ALL.iter().chain(graph_sql::ALL).chain(focus_sql::ALL).chain(review_sql::ALL).chain(port_sql::ALL)
     }
 
     /// Attempts at work for the projects of a scope.

@@ -52,7 +52,7 @@ impl ReviewStore for PostgresStore {
     }
 }
 
-struct ReviewRow(Review);
+pub(super) struct ReviewRow(pub(super) Review);
 
 impl FromRow<'_, PgRow> for ReviewRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {

@@ -447,6 +447,17 @@ pub(super) const GET: &str = concat!(
      WHERE m.id = ANY ($2) AND p.name = ANY ($1) AND ($3::boolean OR m.deleted_at IS NULL)"
 );
 
+/// Memories of all states, in storage order.
+pub(super) const EXPORT: &str = concat!(
+    "SELECT ",
+    memory_columns!(),
+    " FROM (\
+        SELECT m.* FROM project p CROSS JOIN LATERAL (\
+            SELECT m.* FROM memory m WHERE m.project_id = p.id AND m.seq > $2 ORDER BY m.seq LIMIT $3) m \
+        WHERE p.name = ANY ($1) ORDER BY m.seq LIMIT $3) m \
+     JOIN project p ON p.id = m.project_id ORDER BY m.seq"
+);
+
 /// The creation of memories, then what happened to them.
 pub(super) const HISTORY: &str = "SELECT * FROM (\
         SELECT m.id, 1::bigint AS version, 'created' AS change, NULL::jsonb AS old, m.created_by AS actor, \
@@ -562,6 +573,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("BROWSE_SESSION", BROWSE_SESSION),
     ("BROWSE_TAGS", BROWSE_TAGS),
     ("GET", GET),
+    ("EXPORT", EXPORT),
     ("HISTORY", HISTORY),
     ("COUNTS", COUNTS),
     ("BACKLOG", BACKLOG),

@@ -10,11 +10,14 @@ mod completion;
 mod error;
 mod focus;
 mod focus_sql;
+mod foreign;
 mod graph;
 mod graph_sql;
 mod group;
 mod lock;
 mod past;
+mod port;
+mod port_sql;
 mod read;
 mod review;
 mod review_sql;
@@ -37,7 +40,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, Row, Sqlite, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
+pub use foreign::ForeignFile;
 pub use lock::{Owner, owner};
+pub use port::copy;
 
 use self::cache::Cache;
 use self::error::{from_sqlx, not_open, too_slow};

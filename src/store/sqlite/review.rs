@@ -54,7 +54,7 @@ impl ReviewStore for SqliteStore {
     }
 }
 
-fn read(row: &SqliteRow) -> Result<Review, sqlx::Error> {
+pub(super) fn read(row: &SqliteRow) -> Result<Review, sqlx::Error> {
     Ok(Review {
         id: row.try_get(0)?,
         memory: row.try_get(1)?,

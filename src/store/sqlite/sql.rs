@@ -145,6 +145,9 @@ named! {
     /// Memories by id, whatever their state.
     GET = concat!(memory!(), "WHERE m.id IN (SELECT unhex(value) FROM json_each($2)) \
         AND m.project IN (SELECT value FROM json_each($1))");
+    /// Memories of all states, in storage order.
+    EXPORT = concat!(memory!(), "WHERE m.seq > $2 AND m.project IN (SELECT value FROM json_each($1)) \
+        ORDER BY m.seq LIMIT $3");
     /// What happened to memories.
     HISTORY = "SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at FROM memory m \
         JOIN history h ON h.memory = m.seq WHERE m.id IN (SELECT unhex(value) FROM json_each($2)) \
