@@ -136,31 +136,60 @@ fn describe(report: &ReviewReport) -> String {
             "\nmemory {} as it is now, version {}\n{}",
             field("id"),
             memory["version"],
-            field("content")
+            shown(field("content"))
         );
         for name in ["situation", "lesson"] {
             if !field(name).is_empty() {
-                let _ = writeln!(text, "{name}: {}", field(name));
+                let _ = writeln!(text, "{name}: {}", shown(field(name)));
             }
         }
     }
     text
 }
 
+/// Text of a model on the owner's terminal, where it must not pass for a line of ours: lines are marked, and what would
+/// move the cursor or turn the direction of writing is spelled out.
+fn shown(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => safe.push_str("\n    | "),
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                safe.extend(c.escape_unicode());
+            }
+            c if c.is_control() => safe.extend(c.escape_unicode()),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
 fn line(text: &mut String, review: &ReviewView) {
     let _ = writeln!(text, "{}  {:<9} {} memory {}", review.id, review.state, review.action, review.memory);
     if !review.change.is_null() {
-        let _ = writeln!(text, "    change    {}", review.change);
+        let _ = writeln!(text, "    change    {}", shown(&review.change.to_string()));
     }
     let _ = writeln!(text, "    proposed  {} by {}", review.at, review.by);
     if let Some(reason) = &review.reason {
-        let _ = writeln!(text, "    because   {reason}");
+        let _ = writeln!(text, "    because   {}", shown(reason));
     }
     if review.state == "open" {
         let _ = writeln!(text, "    expires   {}", review.until);
     }
     if let (Some(by), Some(at)) = (&review.decided_by, &review.decided_at) {
-        let why = review.decision_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let why = review.decision_reason.as_ref().map(|reason| format!(": {}", shown(reason))).unwrap_or_default();
         let _ = writeln!(text, "    decided   {at} by {by}{why}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn a_models_text_cannot_pass_for_ours() {
+        let text = "honest\n\u{1b}[2K\u{1b}[Afake\u{9b}1A\u{202e}\r";
+        let safe = shown(text);
+        assert_eq!(safe, "honest\n    | \\u{1b}[2K\\u{1b}[Afake\\u{9b}1A\\u{202e}\\u{d}");
     }
 }

@@ -77,6 +77,9 @@ async fn serve(
                 () = tokio::time::sleep(FIRST_CONNECTION) => {}
                 () = supervisor.stopping().cancelled() => {}
             }
+            if supervisor.stopping().is_cancelled() {
+                return Ok(end(&local, (supervisor, notifier, readiness)).await);
+            }
             door.open(supervisor);
             readiness.headline(&format!("Serving on {}", address));
             notifier.ready(&readiness.sentence());
@@ -91,9 +94,14 @@ async fn serve(
         Err(ProbeError::Stopping) => {}
         Err(error) => return Err(Failure { code: INTERNAL, error: error.into() }),
     }
+    Ok(end(&local, (supervisor, notifier, readiness)).await)
+}
+
+/// Waits for the end of the service, and for that of its work.
+async fn end(local: &Local, (supervisor, notifier, readiness): (&Supervisor, &Notifier, &Readiness)) -> ExitReason {
     let reason = lifecycle::run(supervisor, notifier, readiness).await;
     local.store.close().await;
-    Ok(reason)
+    reason
 }
 
 /// An address that is taken may become free; any other fault of it is for a person to correct.

@@ -182,7 +182,8 @@ impl Engine {
             average_length: stats.average_length(),
             exact: content_hash(query),
             filter: request.filter.clone(),
-            limit: (wanted + 1).max(rank::DEPTH),
+            // What an entity lifts is known by its words on every page, or pages would be of different lists.
+            limit: if named.memories.is_empty() { (wanted + 1).max(rank::DEPTH) } else { MAX_RANKED + 1 },
         };
         let mut candidates = call.database(self.store.search_lexical(&call.scope, &lexical)).await?;
         candidates.extend(past.candidates(&lexical, &self.analyzer));
@@ -197,7 +198,9 @@ impl Engine {
             page.iter().map(|(_, hit)| hit.candidate.id).filter(|id| !by_id.contains_key(id)).collect();
         let memories = call.database(self.store.get(&call.scope, &ids, false)).await?;
         call.count_rows(page.len());
-        by_id.extend(memories.into_iter().map(|memory| (memory.id, memory)));
+        // What was changed between the two statements is not what was believed then.
+        let unchanged = |memory: &Memory| !request.filter.unchanged || memory.updated_at <= request.filter.now;
+        by_id.extend(memories.into_iter().filter(unchanged).map(|memory| (memory.id, memory)));
         // Whatever was deleted between the two statements is left out.
         let hits: Vec<(Memory, Option<Why>)> = page
             .into_iter()
