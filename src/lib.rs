@@ -11,5 +11,6 @@ pub mod http;
 pub mod jobs;
 pub mod lifecycle;
 pub mod mcp;
+pub mod port;
 pub mod store;
 pub mod telemetry;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Failure, runtime, say};
+use super::{Failure, client, runtime, say};
 use crate::config::{self, Sources};
 
 const LONGEST: Duration = Duration::from_secs(5);
@@ -20,7 +20,7 @@ pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
 
 async fn ask(url: &str) -> (bool, String) {
     let answer = async {
-        let client = reqwest::Client::builder().no_proxy().timeout(LONGEST).build()?;
+        let client = client::plain().timeout(LONGEST).build()?;
         let response = client.get(url).send().await?;
         let ready = response.status().is_success();
         Ok::<_, reqwest::Error>((ready, response.json::<serde_json::Value>().await?))

@@ -6,11 +6,11 @@ use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use super::Failure;
-use crate::config::{Database, Postgres, Settings, SslMode};
+use crate::config::{self, Database, Postgres, Settings, SslMode};
 use crate::domain::{Analyzer, Language};
-use crate::store::Store;
-use crate::store::postgres::PostgresStore;
+use crate::store::postgres::{PostgresStore, RowSecurity};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
+use crate::store::{Limits, Store};
 
 /// A store that was not prepared yet.
 pub(super) struct Local {
@@ -25,14 +25,21 @@ pub(super) fn store(settings: &Settings) -> Result<Local, Failure> {
     let language: Language =
         settings.language.parse().map_err(|error: String| Failure::internal(anyhow::anyhow!(error)))?;
     let analyzer = Arc::new(Analyzer::new(language));
+    let limits = Limits { memories: settings.limits.memories, bytes: settings.limits.bytes };
     Ok(match &settings.database {
         Database::Sqlite { path } => {
-            let options = SqliteOptions::new(path);
+            let options = SqliteOptions { limits, ..SqliteOptions::new(path) };
             let embedded = Arc::new(SqliteStore::open(options, Arc::clone(&analyzer)));
             Local { store: Arc::clone(&embedded) as Arc<dyn Store>, embedded: Some(embedded), analyzer }
         }
         Database::Postgres(postgres) => {
-            let store = PostgresStore::new(options(postgres)?, settings.database_pool, Arc::clone(&analyzer));
+            let store = PostgresStore::new(options(postgres)?, settings.database_pool, Arc::clone(&analyzer))
+                .with_limits(limits)
+                .with_row_security(match settings.row_security {
+                    config::RowSecurity::Auto => RowSecurity::Auto,
+                    config::RowSecurity::On => RowSecurity::On,
+                    config::RowSecurity::Off => RowSecurity::Off,
+                });
             Local { store: Arc::new(store), embedded: None, analyzer }
         }
     })

@@ -11,11 +11,22 @@ use crate::config::{self, Flags, Settings, Sources};
 use crate::store::StoreError;
 use crate::telemetry::{self, Stream, Telemetry, TelemetryError};
 
+mod backup;
+mod client;
 mod config_command;
+mod control;
+mod doctor;
+mod foreign;
+mod generated;
 mod healthcheck;
 mod local;
 mod migrate;
 mod model;
+mod paper;
+mod people;
+mod port;
+mod remote;
+mod review;
 mod serve;
 mod service;
 mod stdio;
@@ -42,7 +53,7 @@ or in .env.development and .env.production; `config show` tells what is in force
 #[derive(Subcommand)]
 enum Command {
     /// Serve MCP over HTTP, as a service does
-    Serve,
+    Serve(service::Switches),
     /// Serve MCP on standard input and output, through the running service if there is one
     Stdio,
     /// Ask the running service whether it is ready: exit code 0 or 1
@@ -61,9 +72,42 @@ enum Command {
     Model(model::ModelCommand),
     /// Make all vectors anew, in the background of the service
     Reindex,
-    /// Make tokens for clients
+    /// Store a memory
+    Remember(people::RememberArgs),
+    /// Find memories; exit code 1 when there is none
+    Recall(people::RecallArgs),
+    /// List the newest memories
+    List(people::ListArgs),
+    /// Show memories with everything about them
+    Show(people::ShowArgs),
+    /// Delete memories, bring them back, or remove every trace of them
+    Forget(people::ForgetArgs),
+    /// Write everything that is remembered into a file (JSON lines), also while the service runs
+    Export(port::ExportArgs),
+    /// Read such a file; what is there already is left alone, so that it can be repeated
+    Import(port::ImportArgs),
+    /// Check everything the service needs and say what to do about it: exit code 0 or 1
+    Doctor {
+        /// Print the findings as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Save the database into a file, also while the service runs; the file is tried before it is kept
+    Backup(backup::BackupArgs),
+    /// Fill the database from a backup or an export; the service must be stopped
+    Restore(backup::RestoreArgs),
+    /// Decide what models proposed for protected memories
+    Review(review::ReviewArguments),
+    /// Make, list and revoke tokens for clients
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: generated::Shell,
+    },
+    /// Print the manual page
+    Man,
 }
 
 /// Runs the program and gives its exit code.
@@ -80,14 +124,27 @@ pub fn main() -> ExitCode {
     crate::embed::http::prepare_tls();
     let sources = Sources::of_process(cli.flags);
     let result = match cli.command {
-        Command::Serve => serve::run(&sources),
+        Command::Serve(switches) => serve::run(&sources, &switches),
         Command::Stdio => stdio::run(&sources),
         Command::Healthcheck => healthcheck::run(&sources),
         Command::Config(command) => config_command::run(command, &sources),
         Command::Migrate { check } => migrate::run(check, &sources),
         Command::Model(command) => model::run(command, &sources),
         Command::Reindex => model::reindex(&sources),
-        Command::Token(command) => token::run(command),
+        Command::Remember(args) => people::remember(args, &sources),
+        Command::Recall(args) => people::recall(&args, &sources),
+        Command::List(args) => people::list(&args, &sources),
+        Command::Show(args) => people::show(&args, &sources),
+        Command::Forget(args) => people::forget(&args, &sources),
+        Command::Completions { shell } => generated::completions(shell),
+        Command::Man => generated::man(),
+        Command::Export(args) => port::export(&args, &sources),
+        Command::Import(args) => port::import(&args, &sources),
+        Command::Doctor { json } => doctor::run(json, &sources),
+        Command::Backup(args) => backup::backup(&args, &sources),
+        Command::Restore(args) => backup::restore(&args, &sources),
+        Command::Review(arguments) => review::run(arguments, &sources),
+        Command::Token(command) => token::run(command, &sources),
     };
     match result {
         Ok(code) => ExitCode::from(code),

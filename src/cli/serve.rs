@@ -2,24 +2,28 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 
 use super::local::{self, Local};
-use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, runtime, say, service, start};
+use super::service::{self, Service};
+use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, runtime, say, start};
 use crate::config::{Auth, LogFormat, Settings, Sources, reachable};
-use crate::http::{Gate, Listener};
+use crate::domain::SystemClock;
+use crate::engine::Engine;
+use crate::http::{Gate, Listener, OAuth};
 use crate::lifecycle::{self, ExitReason, Notifier, ProbeError, Readiness, Sentinel, Supervisor, Watchdog};
 use crate::telemetry::{self, Stream};
 
 /// Longest wait for the first answer of our own router.
 const FIRST_PROBE: Duration = Duration::from_secs(10);
 /// How long the database may take before we say that we are ready without it: who waits for the start of the service
-/// can then use it at once, where the database is up.
+/// can then use it at once, where the database is up. Connections wait as long to be accepted.
 const FIRST_CONNECTION: Duration = Duration::from_secs(3);
 
-pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
+pub(super) fn run(sources: &Sources, switches: &service::Switches) -> Result<u8, Failure> {
     let (supervisor, notifier, readiness) = (Supervisor::new(), Notifier::from_env(), Readiness::new());
     // Before anything else: as process 1 no signal does anything until it has a handler.
     let sentinel = Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
@@ -31,10 +35,11 @@ pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
     telemetry::announce(&settings);
     supervisor.set_drain_budget(settings.http.drain_timeout);
     let runtime = runtime()?;
-    let reason = runtime.block_on(serve(&settings, (&supervisor, &notifier, &readiness))).inspect_err(|failure| {
-        tracing::error!(error = format!("{:#}", failure.error), code = failure.code, "not started");
-        notifier.status(&format!("Not started, exit code {}: {}", failure.code, failure.error));
-    })?;
+    let reason =
+        runtime.block_on(serve(&settings, (&supervisor, &notifier, &readiness), switches)).inspect_err(|failure| {
+            tracing::error!(error = format!("{:#}", failure.error), code = failure.code, "not started");
+            notifier.status(&format!("Not started, exit code {}: {}", failure.code, failure.error));
+        })?;
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!(reason = %reason, "ended");
     Ok(reason.exit_code())
@@ -43,6 +48,7 @@ pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
 async fn serve(
     settings: &Settings,
     (supervisor, notifier, readiness): (&Supervisor, &Notifier, &Readiness),
+    switches: &service::Switches,
 ) -> Result<ExitReason, Failure> {
     let local = local::store(settings)?;
     if local.embedded.is_some() {
@@ -57,10 +63,13 @@ async fn serve(
         })
         .map_err(|error| Failure { code: bind_code(&error), error })?;
     let database = readiness.condition("database", "connecting");
-    let gate = Gate::new(&settings.auth);
-    let service = service::start(settings, &local, gate, listener, (supervisor, readiness, database))?;
-    announce(&local, service.address)?;
-    let watchdog = Watchdog::new(supervisor, notifier, readiness, service.probe);
+    let oauth = oauth(settings)?;
+    let gate =
+        |engine: &Arc<Engine>| Ok(Gate::new(&settings.auth).with_directory(Arc::clone(engine)).with_oauth(oauth));
+    let Service { address, probe, door } =
+        service::start(settings, &local, gate, listener, (supervisor, readiness, database), switches)?;
+    announce(&local, address)?;
+    let watchdog = Watchdog::new(supervisor, notifier, readiness, probe);
     match watchdog.prove(FIRST_PROBE).await {
         Ok(()) => {
             tokio::select! {
@@ -68,22 +77,31 @@ async fn serve(
                 () = tokio::time::sleep(FIRST_CONNECTION) => {}
                 () = supervisor.stopping().cancelled() => {}
             }
-            readiness.headline(&format!("Serving on {}", service.address));
+            if supervisor.stopping().is_cancelled() {
+                return Ok(end(&local, (supervisor, notifier, readiness)).await);
+            }
+            door.open(supervisor);
+            readiness.headline(&format!("Serving on {}", address));
             notifier.ready(&readiness.sentence());
             watchdog.start();
-            tracing::info!(url = format!("http://{}/mcp", service.address), "serving");
+            tracing::info!(url = format!("http://{}/mcp", address), "serving");
             if wants_greeting(settings) {
                 // Whoever cannot read it is served all the same.
-                let _ = say(&greeting(settings, service.address));
+                let _ = say(&greeting(settings, address));
             }
         }
         // `run` below ends in order.
         Err(ProbeError::Stopping) => {}
         Err(error) => return Err(Failure { code: INTERNAL, error: error.into() }),
     }
+    Ok(end(&local, (supervisor, notifier, readiness)).await)
+}
+
+/// Waits for the end of the service, and for that of its work.
+async fn end(local: &Local, (supervisor, notifier, readiness): (&Supervisor, &Notifier, &Readiness)) -> ExitReason {
     let reason = lifecycle::run(supervisor, notifier, readiness).await;
     local.store.close().await;
-    Ok(reason)
+    reason
 }
 
 /// An address that is taken may become free; any other fault of it is for a person to correct.
@@ -98,6 +116,15 @@ fn announce(local: &Local, address: SocketAddr) -> Result<(), Failure> {
         embedded.announce(&format!("http://{}/mcp", reachable(address)))?;
     }
     Ok(())
+}
+
+fn oauth(settings: &Settings) -> Result<Option<OAuth>, Failure> {
+    let Some(oauth) = settings.oauth.clone() else { return Ok(None) };
+    OAuth::new(oauth, Arc::new(SystemClock)).map(Some).map_err(|error| Failure {
+        code: CONFIGURATION,
+        error: anyhow::Error::from(error)
+            .context("MEMORY_OAUTH_ISSUER cannot be asked by https: install certificates (ca-certificates) here"),
+    })
 }
 
 fn wants_greeting(settings: &Settings) -> bool {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 
 use super::local::Local;
-use super::{Failure, model};
+use super::{Failure, control, model};
 use crate::config::{Embedding, Settings};
 use crate::domain::{Clock, SystemClock};
 use crate::embed::Desk;
@@ -19,19 +19,43 @@ use crate::jobs::{self, Provision};
 use crate::lifecycle::{Condition, Probe, Readiness, Supervisor};
 use crate::mcp::MemoryServer;
 
-/// A service that accepts connections.
+/// What is switched on for tests; nothing in release builds.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Switches {
+    /// Also serve what the MCP conformance suite calls
+    #[cfg(debug_assertions)]
+    #[arg(long, hide = true)]
+    conformance: bool,
+}
+
+/// A service that works, and is about to accept connections.
 pub(super) struct Service {
     pub(super) address: SocketAddr,
     pub(super) probe: Probe,
+    pub(super) door: Door,
 }
 
-/// Starts the listener and the jobs.
+/// A bound socket whose connections wait in the kernel until it is opened.
+pub(super) struct Door {
+    listener: Listener,
+    router: Router,
+}
+
+impl Door {
+    /// Accepts connections, those included that have waited.
+    pub(super) fn open(self, supervisor: &Supervisor) {
+        self.listener.serve(supervisor, self.router);
+    }
+}
+
+/// Starts the jobs, and all but the accepting of connections.
 pub(super) fn start(
     settings: &Settings,
     local: &Local,
-    gate: Gate,
+    gate: impl FnOnce(&Arc<Engine>) -> Result<Gate, Failure>,
     listener: Listener,
     (supervisor, readiness, database): (&Supervisor, &Readiness, Condition),
+    switches: &Switches,
 ) -> Result<Service, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let provision = provision(settings);
@@ -39,21 +63,28 @@ pub(super) fn start(
         Some((name, _)) => Desk::expecting(name),
         None => Desk::closed(),
     });
-    let engine = Engine::new(Arc::clone(&local.store), Arc::clone(&local.analyzer), Arc::clone(&clock));
-    let engine = Arc::new(engine.with_embedder(Arc::clone(&desk)));
+    let engine = Engine::new(Arc::clone(&local.store), Arc::clone(&local.analyzer), Arc::clone(&clock))
+        .with_focus_capacity(settings.focus_capacity)
+        .with_review_days(settings.review_days)
+        .with_embedder(Arc::clone(&desk));
+    let engine = Arc::new(engine);
     let parts = http::Parts {
         server: MemoryServer::new(Arc::clone(&engine), settings.http.request_timeout),
-        gate,
+        gate: gate(&engine)?,
         readiness: readiness.clone(),
         supervisor: supervisor.clone(),
         clock: Arc::clone(&clock),
         // Not a setting: no release build knows it.
         #[cfg(debug_assertions)]
         fault: http::Fault { hang_file: std::env::var_os("CMM_FAULT_HANG_FILE").map(Into::into) },
+        #[cfg(debug_assertions)]
+        conformance: switches.conformance,
     };
+    #[cfg(not(debug_assertions))]
+    let Switches {} = switches;
     let router: Router = http::router(&settings.http, parts);
-    let address = listener.address().map_err(Failure::internal)?;
-    listener.serve(supervisor, router.clone());
+    let address = listener.address();
+    control::serve(settings, supervisor, &engine);
     jobs::keep_database(supervisor, Arc::clone(&local.store), database);
     jobs::write_recall_notes(supervisor, &engine);
     if let Some((_, provision)) = provision {
@@ -62,7 +93,8 @@ pub(super) fn start(
         jobs::provide_embedder(supervisor, &desk, provision);
     }
     let host = settings.http.allowed_hosts.first().cloned().unwrap_or_else(|| address.to_string());
-    Ok(Service { address, probe: http::self_probe(router, host) })
+    let probe = http::self_probe(router.clone(), host);
+    Ok(Service { address, probe, door: Door { listener, router } })
 }
 
 /// Where the embedder comes from, and its name.

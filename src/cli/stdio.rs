@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
-use super::{Failure, local, runtime, service, start, token};
+use super::{Failure, client, local, runtime, service, start};
 use crate::config::{Auth, Credential, Database, Settings, Sources, sha256};
 use crate::domain::scope::DEFAULT_PROJECT;
+use crate::engine::fresh_token;
 use crate::http::{Gate, Listener};
 use crate::lifecycle::{self, ExitReason, Notifier, Readiness, Role, Sentinel, Supervisor};
 use crate::store::StoreError;
@@ -56,7 +57,7 @@ async fn bridge(
     let drain = settings.http.drain_timeout;
     let bridge = Arc::new(Bridge {
         // No idle connections: one that died with the service would cost the next request its answer.
-        client: reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().map_err(Failure::internal)?,
+        client: client::plain().pool_max_idle_per_host(0).build().map_err(Failure::internal)?,
         upstream: Mutex::new(None),
         version: std::sync::Mutex::new(None),
         settings,
@@ -184,15 +185,20 @@ impl Bridge {
             Err(StoreError::Unavailable { .. }) => {}
             Err(error) => return Err(StartError::Other(error.into())),
         }
-        let token = token::fresh().map_err(Failure::internal)?;
-        let credential =
-            Credential { name: "stdio".to_owned(), project: DEFAULT_PROJECT.to_owned(), sha256: sha256(&token) };
-        let gate = Gate::new(&Auth::Tokens(vec![credential]));
+        let token = fresh_token().map_err(Failure::internal)?;
+        let credential = Credential {
+            name: "stdio".to_owned(),
+            project: DEFAULT_PROJECT.to_owned(),
+            reads: Vec::new(),
+            sha256: sha256(&token),
+        };
+        let gate = |_: &_| Ok(Gate::new(&Auth::Tokens(vec![credential])));
         let address = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
         let listener = Listener::bind(address).await.map_err(Failure::internal)?;
         let database = self.readiness.condition("database", "connecting");
         let parts = (&self.supervisor, &self.readiness, database);
-        let service = service::start(&self.settings, &local, gate, listener, parts)?;
+        let service = service::start(&self.settings, &local, gate, listener, parts, &service::Switches::default())?;
+        service.door.open(&self.supervisor);
         let url = format!("http://{}/mcp", service.address);
         if let Some(embedded) = &local.embedded {
             embedded.announce(&format!("{url}#{token}")).map_err(Failure::from)?;
@@ -232,8 +238,12 @@ impl Bridge {
             }
             match request.timeout(self.settings.http.request_timeout + Duration::from_secs(10)).send().await {
                 Ok(response) => return read(response).await,
-                // Nothing was sent: trying again repeats nothing.
-                Err(error) if error.is_connect() && tokio::time::Instant::now() < end => {
+                // Nothing was sent, or sending it again does no harm: the process that served may have ended meanwhile.
+                Err(error)
+                    if (error.is_connect()
+                        || (error.is_request() && !error.is_timeout() && is_repeatable(message)))
+                        && tokio::time::Instant::now() < end =>
+                {
                     failed = Some(upstream);
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -277,6 +287,25 @@ impl Bridge {
             .filter_map(|answer| serde_json::from_str::<Value>(answer).ok())
             .find_map(|answer| answer["result"]["protocolVersion"].as_str().map(str::to_owned));
         *self.version.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = version;
+    }
+}
+
+/// Whether a request may be carried out twice: it changes nothing, or the second time finds what the first one did.
+fn is_repeatable(message: &Value) -> bool {
+    if message["method"] != "tools/call" {
+        return true;
+    }
+    let arguments = &message["params"]["arguments"];
+    match message["params"]["name"].as_str().unwrap_or_default() {
+        "recall" | "get" | "explore" | "status" | "forget" | "link" => true,
+        // What is equal is stored once; a turn without a number could be said twice.
+        "remember" => {
+            arguments["idempotency_key"].is_string()
+                || arguments["items"].as_array().is_some_and(|items| {
+                    items.iter().all(|item| item["kind"] != "dialogue" || item["turn"].is_number())
+                })
+        }
+        _ => false,
     }
 }
 

@@ -1,5 +1,7 @@
 //! From sources to settings: layers first, then values, then the rules between them.
 
+mod access;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
@@ -9,12 +11,11 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::credential;
 use super::database::{self, Address, Database, Postgres, host_fault};
 use super::env_file::{self, Assignment};
 use super::problem::{ConfigError, HIDDEN, Problem, did_you_mean, shown};
 use super::setting::{self as table, DefaultValue, Kind, SETTINGS, Setting};
-use super::settings::{Auth, Client, Environment, Http, Log, LogFormat, LogLevel, LogPrefix, Settings};
+use super::settings::{Client, Environment, Http, Log, LogFormat, LogLevel, LogPrefix, Settings};
 use super::source::{Origin, Sources, read_file, read_value};
 
 mod embedding;
@@ -481,25 +482,35 @@ impl<'a> Reader<'a> {
     /// `None` exactly when there is a problem.
     fn settings(&mut self, environment: Option<Environment>) -> Option<Settings> {
         let http = self.http();
-        let auth = self.auth(environment, http.as_ref().map(|http| http.listen));
+        let oauth = self.oauth();
+        let auth = self.auth(environment, http.as_ref().map(|http| http.listen), oauth.is_some());
+        let limits = self.limits();
         let client = self.client();
         let data_dir = self.path(&table::DATA_DIR).unwrap_or_else(|| self.default_data_dir());
         let database = self.database(environment, &data_dir);
         let database_pool = u32::try_from(self.number(&table::DATABASE_POOL)).unwrap_or(u32::MAX);
+        let row_security = self.row_security();
         let language = self.choice(&table::LANGUAGE, table::LANGUAGES);
         let embedding = self.embedding(&data_dir);
+        let focus_capacity = usize::try_from(self.number(&table::FOCUS_CAPACITY)).unwrap_or(usize::MAX);
+        let review_days = u32::try_from(self.number(&table::REVIEW_DAYS)).unwrap_or(u32::MAX);
         let log = self.log();
         let settings = Settings {
             environment: environment?,
             env_file: self.env_file.as_ref().filter(|(_, found)| *found).map(|(path, _)| path.clone()),
             http: http?,
             auth: auth?,
+            oauth,
+            limits,
             client: client?,
             data_dir,
             database: database?,
             database_pool,
+            row_security: row_security?,
             language: language?,
             embedding: embedding?,
+            focus_capacity,
+            review_days,
             log: log?,
         };
         self.problems.is_empty().then_some(settings)
@@ -543,53 +554,6 @@ impl<'a> Reader<'a> {
             request_timeout,
             drain_timeout,
         })
-    }
-
-    fn auth(&mut self, environment: Option<Environment>, listen: Option<SocketAddr>) -> Option<Auth> {
-        let wanted = self.choice(&table::AUTH, &["tokens", "none"]);
-        let credentials =
-            self.parse(&table::TOKENS, |text| credential::parse(text).map_err(|faults| sentence(&faults)));
-        if self.is_broken(&table::AUTH) || self.is_broken(&table::TOKENS) {
-            return None;
-        }
-        match (wanted, credentials) {
-            (Some("none"), Some(_)) => {
-                self.report(
-                    &table::AUTH,
-                    "Remove it to use the tokens of MEMORY_TOKENS, or remove those to ask for none.",
-                );
-                None
-            }
-            (Some("none"), None) => Some(Auth::None),
-            (_, Some(credentials)) => {
-                self.worked_out.insert(table::AUTH.name, "tokens".to_owned());
-                Some(Auth::Tokens(credentials))
-            }
-            (Some(_), None) => {
-                self.report(&table::TOKENS, "Set MEMORY_TOKENS_FILE to a file with credentials, since MEMORY_AUTH is tokens; `token new NAME` makes one.");
-                None
-            }
-            (None, None) => {
-                let why = match (environment?, listen?) {
-                    (Environment::Production, _) => "production asks for tokens",
-                    (Environment::Development, listen) if !is_loopback(listen) => {
-                        "MEMORY_LISTEN is not a loopback address, so others could connect"
-                    }
-                    (Environment::Development, _) => {
-                        self.worked_out.insert(table::AUTH.name, "none".to_owned());
-                        return Some(Auth::None);
-                    }
-                };
-                self.report(
-                    &table::AUTH,
-                    format!(
-                        "Set MEMORY_TOKENS_FILE to a file with credentials (`token new NAME` makes one), \
-                         or MEMORY_AUTH=none to let everybody in who can connect: {why}."
-                    ),
-                );
-                None
-            }
-        }
     }
 
     /// The XDG rule; without a home the place of system services.
@@ -753,21 +717,6 @@ fn parse_environment(text: &str) -> Result<Environment, String> {
         text if text.starts_with("dev") => Err("Did you mean development?".to_owned()),
         _ => Err(String::new()),
     }
-}
-
-fn is_loopback(address: SocketAddr) -> bool {
-    address.ip().to_canonical().is_loopback()
-}
-
-/// Faults as sentences on one line.
-fn sentence(faults: &[String]) -> String {
-    let mut text = faults.join("; ");
-    if let Some(first) = text.get(..1) {
-        let upper = first.to_uppercase();
-        text.replace_range(..1, &upper);
-    }
-    text.push('.');
-    text
 }
 
 /// The items of a comma list, in lower case and without empty ones.

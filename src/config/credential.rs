@@ -21,6 +21,8 @@ pub struct Credential {
     pub name: String,
     /// The project it works in.
     pub project: String,
+    /// Further projects that it reads.
+    pub reads: Vec<String>,
     /// SHA-256 of the token. Compare it in constant time.
     pub sha256: [u8; 32],
 }
@@ -28,7 +30,11 @@ pub struct Credential {
 // The hash of a weak token can be turned back by trying, so it is not printed either.
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credential").field("name", &self.name).field("project", &self.project).finish_non_exhaustive()
+        f.debug_struct("Credential")
+            .field("name", &self.name)
+            .field("project", &self.project)
+            .field("reads", &self.reads)
+            .finish_non_exhaustive()
     }
 }
 
@@ -85,18 +91,16 @@ fn parse_line(line: &str) -> Result<Credential, String> {
     if !is_credential_name(name) {
         return Err(format!("a name has 1 to {MAX_NAME_LENGTH} letters, digits, `.`, `_` or `-`"));
     }
-    let project = match words.next() {
-        None => DEFAULT_PROJECT,
-        Some(word) => match word.strip_prefix("project=") {
-            Some(project) if is_credential_name(project) => project,
-            Some(_) => {
-                return Err(format!("a project has 1 to {MAX_NAME_LENGTH} letters, digits, `.`, `_` or `-`"));
+    let (mut project, mut reads) = (None, None);
+    for word in words {
+        match word.split_once('=') {
+            Some(("project", name)) if project.is_none() => project = Some(project_name(name)?),
+            Some(("read", names)) if reads.is_none() => {
+                reads = Some(names.split(',').map(project_name).collect::<Result<Vec<String>, String>>()?);
             }
-            None => return Err("only `project=NAME` may follow the token".to_owned()),
-        },
-    };
-    if words.next().is_some() {
-        return Err("there are more than three words".to_owned());
+            Some(("project" | "read", _)) => return Err("`project=` and `read=` stand once each".to_owned()),
+            _ => return Err("only `project=NAME` and `read=NAME,NAME` may follow the token".to_owned()),
+        }
     }
     let sha256 = match token.strip_prefix("sha256:") {
         Some(hex) => from_hex(hex).ok_or("64 hexadecimal digits are expected after `sha256:`")?,
@@ -109,7 +113,19 @@ fn parse_line(line: &str) -> Result<Credential, String> {
         }
         None => sha256(token),
     };
-    Ok(Credential { name: name.to_owned(), project: project.to_owned(), sha256 })
+    Ok(Credential {
+        name: name.to_owned(),
+        project: project.unwrap_or_else(|| DEFAULT_PROJECT.to_owned()),
+        reads: reads.unwrap_or_default(),
+        sha256,
+    })
+}
+
+fn project_name(name: &str) -> Result<String, String> {
+    if is_credential_name(name) {
+        return Ok(name.to_owned());
+    }
+    Err(format!("a project has 1 to {MAX_NAME_LENGTH} letters, digits, `.`, `_` or `-`"))
 }
 
 fn from_hex(hex: &str) -> Option<[u8; 32]> {
@@ -135,19 +151,23 @@ mod tests {
 
     #[test]
     fn lines_become_credentials() {
-        let text = format!("# people\n\n  alice 0123456789abcdef\r\nbob\tsha256:{} project=work\n", ABC.to_uppercase());
+        let text = format!(
+            "# people\n\n  alice 0123456789abcdef\r\nbob\tsha256:{} read=team,shared project=work\n",
+            ABC.to_uppercase()
+        );
         let credentials = parse(&text).expect("valid lines");
         assert_eq!(credentials.len(), 2);
         assert_eq!((credentials[0].name.as_str(), credentials[0].project.as_str()), ("alice", "default"));
         assert_eq!(credentials[0].sha256, sha256("0123456789abcdef"));
         assert_eq!((credentials[1].name.as_str(), credentials[1].project.as_str()), ("bob", "work"));
         assert_eq!(credentials[1].sha256, sha256("abc"));
+        assert_eq!(credentials[1].reads, ["team", "shared"]);
     }
 
     #[test]
     fn every_bad_line_is_named_and_none_is_shown() {
         let text = "a\nb short-secret\nc sha256:12\nd! 0123456789abcdef\ne 0123456789abcdef x\nf 0123456789abcdef project=\n\
-                    g 0123456789abcdef project=p more\nh 0123456789abcdé✓f\nok 0123456789abcdef\nok 0123456789abcdeg\nz 0123456789abcdef";
+                    g 0123456789abcdef project=p project=q\ni 0123456789abcdef read=\nj 0123456789abcdef read=a,!\nh 0123456789abcdé✓f\nok 0123456789abcdef\nok 0123456789abcdeg\nz 0123456789abcdef";
         let faults = parse(text).expect_err("bad lines");
         insta::assert_snapshot!(faults.join("\n"));
         assert!(!faults.join("").contains("secret") && !faults.join("").contains("0123"));
@@ -161,7 +181,7 @@ mod tests {
     #[test]
     fn debug_shows_no_hash() {
         let text = format!("{:?}", parse("alice 0123456789abcdef").expect("valid line"));
-        assert_eq!(text, r#"[Credential { name: "alice", project: "default", .. }]"#);
+        assert_eq!(text, r#"[Credential { name: "alice", project: "default", reads: [], .. }]"#);
     }
 
     proptest! {

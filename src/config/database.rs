@@ -233,8 +233,12 @@ fn split_port(address: &str) -> Result<(&str, Option<u16>), String> {
     let (host, port) = match address.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']').ok_or("`]` is missing after the IPv6 address.")?;
+            if host.parse::<std::net::Ipv6Addr>().is_err() {
+                return Err("What stands in `[...]` is no IPv6 address.".to_owned());
+            }
             (host, rest.strip_prefix(':').or((!rest.is_empty()).then_some("x")))
         }
+        None if address.contains(['[', ']']) => return Err("`[` and `]` only surround an IPv6 address.".to_owned()),
         None => match address.split_once(':') {
             Some((host, port)) => (host, Some(port)),
             None => (address, None),

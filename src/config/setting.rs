@@ -158,7 +158,7 @@ pub fn setting(name: &str) -> Option<&'static Setting> {
 }
 
 /// Every setting, in the order of the documents.
-pub static SETTINGS: [&Setting; 35] = [
+pub static SETTINGS: [&Setting; 43] = [
     &ENVIRONMENT,
     &CONFIG_DIR,
     &LISTEN,
@@ -169,6 +169,11 @@ pub static SETTINGS: [&Setting; 35] = [
     &DRAIN_TIMEOUT,
     &AUTH,
     &TOKENS,
+    &OAUTH_ISSUER,
+    &OAUTH_AUDIENCE,
+    &OAUTH_PROJECT_CLAIM,
+    &PROJECT_MAX_MEMORIES,
+    &PROJECT_MAX_BYTES,
     &URL,
     &TOKEN,
     &DATA_DIR,
@@ -180,6 +185,7 @@ pub static SETTINGS: [&Setting; 35] = [
     &DATABASE_PASSWORD,
     &DATABASE_SSLMODE,
     &DATABASE_POOL,
+    &DATABASE_ROW_SECURITY,
     &LANGUAGE,
     &EMBEDDER,
     &MODEL,
@@ -188,6 +194,8 @@ pub static SETTINGS: [&Setting; 35] = [
     &MODEL_HUB,
     &EMBEDDER_URL,
     &EMBEDDER_KEY,
+    &FOCUS_CAPACITY,
+    &REVIEW_DAYS,
     &LOG_FORMAT,
     &LOG_LEVEL,
     &LOG_FILE,
@@ -283,7 +291,7 @@ pub(super) static AUTH: Setting = Setting {
     section: Section::Access,
     kind: Kind::Choice(&["tokens", "none"]),
     default: DefaultValue::Described(
-        "`tokens` when `MEMORY_TOKENS` is set; otherwise `none`, in development on a loopback address only",
+        "`tokens` when `MEMORY_TOKENS` or `MEMORY_OAUTH_ISSUER` is set; otherwise `none`, in development on a loopback address only",
     ),
     secret: false,
     flag: Some("auth"),
@@ -293,11 +301,68 @@ pub(super) static AUTH: Setting = Setting {
 pub(super) static TOKENS: Setting = Setting {
     name: "MEMORY_TOKENS",
     section: Section::Access,
-    kind: Kind::Text("one credential a line: `name token` or `name sha256:HEX`, then optionally `project=NAME`"),
+    kind: Kind::Text(
+        "one credential a line: `name token` or `name sha256:HEX`, then optionally `project=NAME` and `read=NAME,NAME`",
+    ),
     default: DefaultValue::Described("none"),
     secret: true,
     flag: None,
-    doc: "Bearer tokens which clients may use. Usually given by `MEMORY_TOKENS_FILE`; `token new NAME` makes a line.",
+    doc: "Bearer tokens which clients may use, beside those in the database (`token create NAME`), which need no restart. \
+          Each writes and reads its project, and reads those of `read=`. Usually given by `MEMORY_TOKENS_FILE`; \
+          `token new NAME` makes a line.",
+};
+
+pub(super) static OAUTH_ISSUER: Setting = Setting {
+    name: "MEMORY_OAUTH_ISSUER",
+    section: Section::Access,
+    kind: Kind::Text("the identifier of an authorization server, such as `https://login.example.org`"),
+    default: DefaultValue::Described("none"),
+    secret: false,
+    flag: Some("oauth-issuer"),
+    doc: "Access tokens (JWT) of this OAuth 2.1 authorization server are accepted, too: with the scope `memory:read`, \
+          and for changes `memory:write`. Its keys are found by its metadata.",
+};
+
+pub(super) static OAUTH_AUDIENCE: Setting = Setting {
+    name: "MEMORY_OAUTH_AUDIENCE",
+    section: Section::Access,
+    kind: Kind::Text("what the issuer writes into `aud`, such as `https://memory.example.org/mcp`"),
+    default: DefaultValue::Described("none; needed with `MEMORY_OAUTH_ISSUER`"),
+    secret: false,
+    flag: Some("oauth-audience"),
+    doc: "Only access tokens for this audience are accepted. Use the address under which clients reach the service: \
+          they are told it as the resource to ask for.",
+};
+
+pub(super) static OAUTH_PROJECT_CLAIM: Setting = Setting {
+    name: "MEMORY_OAUTH_PROJECT_CLAIM",
+    section: Section::Access,
+    kind: Kind::Text("the name of a claim"),
+    default: DefaultValue::Is("memory_project"),
+    secret: false,
+    flag: Some("oauth-project-claim"),
+    doc: "The claim of an access token that names its project; without the claim it is `default`.",
+};
+
+pub(super) static PROJECT_MAX_MEMORIES: Setting = Setting {
+    name: "MEMORY_PROJECT_MAX_MEMORIES",
+    section: Section::Access,
+    kind: Kind::Number { min: 0, max: 1_000_000_000, unit: "memories" },
+    default: DefaultValue::Is("0"),
+    secret: false,
+    flag: Some("project-max-memories"),
+    doc: "Most memories that a project may hold; 0 is without a limit. Deleted ones count until they are purged. \
+          Set it alike on all servers of a database.",
+};
+
+pub(super) static PROJECT_MAX_BYTES: Setting = Setting {
+    name: "MEMORY_PROJECT_MAX_BYTES",
+    section: Section::Access,
+    kind: Kind::Number { min: 0, max: 1_099_511_627_776, unit: "bytes" },
+    default: DefaultValue::Is("0"),
+    secret: false,
+    flag: Some("project-max-bytes"),
+    doc: "Most bytes of text (content, situation, lesson, metadata) that a project may hold; 0 is without a limit.",
 };
 
 pub(super) static URL: Setting = Setting {
@@ -414,6 +479,17 @@ pub(super) static DATABASE_POOL: Setting = Setting {
     doc: "Most connections to the database.",
 };
 
+pub(super) static DATABASE_ROW_SECURITY: Setting = Setting {
+    name: "MEMORY_DATABASE_ROW_SECURITY",
+    section: Section::Storage,
+    kind: Kind::Choice(&["auto", "on", "off"]),
+    default: DefaultValue::Is("auto"),
+    secret: false,
+    flag: Some("database-row-security"),
+    doc: "Whether PostgreSQL itself keeps projects apart, by row-level security under a role that owns no table. \
+          `auto` uses it where that role, `USER_app`, is there or can be made; `on` insists on it.",
+};
+
 pub(super) static LANGUAGE: Setting = Setting {
     name: "MEMORY_LANGUAGE",
     section: Section::Storage,
@@ -495,6 +571,26 @@ pub(super) static EMBEDDER_KEY: Setting = Setting {
     secret: true,
     flag: None,
     doc: "Shown to that service as a bearer token. Usually given by `MEMORY_EMBEDDER_KEY_FILE`.",
+};
+
+pub(super) static FOCUS_CAPACITY: Setting = Setting {
+    name: "MEMORY_FOCUS_CAPACITY",
+    section: Section::Storage,
+    kind: Kind::Number { min: 1, max: 100, unit: "items" },
+    default: DefaultValue::Is("10"),
+    secret: false,
+    flag: Some("focus-capacity"),
+    doc: "How many items the working memory of a session holds; what must make room goes to its archive.",
+};
+
+pub(super) static REVIEW_DAYS: Setting = Setting {
+    name: "MEMORY_REVIEW_DAYS",
+    section: Section::Storage,
+    kind: Kind::Number { min: 1, max: 3_650, unit: "days" },
+    default: DefaultValue::Is("30"),
+    secret: false,
+    flag: Some("review-days"),
+    doc: "How long a proposed change to a protected memory waits for `review approve` before it expires.",
 };
 
 pub(super) static LOG_FORMAT: Setting = Setting {

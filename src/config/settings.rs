@@ -21,6 +21,10 @@ pub struct Settings {
     pub http: Http,
     /// Who may use the service.
     pub auth: Auth,
+    /// Whose access tokens are accepted beside those.
+    pub oauth: Option<OAuth>,
+    /// How much a project may hold.
+    pub limits: ProjectLimits,
     /// How other processes on this machine find the service.
     pub client: Client,
     /// Directory of the embedded database, absolute.
@@ -29,10 +33,16 @@ pub struct Settings {
     pub database: Database,
     /// Most connections to the database.
     pub database_pool: u32,
+    /// Whether PostgreSQL enforces the bounds of projects itself.
+    pub row_security: RowSecurity,
     /// Stemmer language, one of [`LANGUAGES`](super::LANGUAGES).
     pub language: &'static str,
     /// What finds memories by meaning.
     pub embedding: Embedding,
+    /// Items which the working memory of a session holds.
+    pub focus_capacity: usize,
+    /// Days that a review waits for a decision.
+    pub review_days: u32,
     /// What is logged, and where to.
     pub log: Log,
 }
@@ -119,8 +129,40 @@ pub fn reachable(listen: SocketAddr) -> SocketAddr {
 pub enum Auth {
     /// Everybody who can connect.
     None,
-    /// Holders of one of these tokens; never empty.
+    /// Holders of one of these tokens, or of one in the database, or of one of the issuer.
     Tokens(Vec<Credential>),
+}
+
+/// An authorization server whose access tokens are accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OAuth {
+    /// Its identifier, as it stands in `iss`.
+    pub issuer: String,
+    /// What this service is called in `aud`.
+    pub audience: String,
+    /// The claim that names the project.
+    pub project_claim: String,
+}
+
+/// How much a project may hold; 0 is without a limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProjectLimits {
+    /// Memories.
+    pub memories: u64,
+    /// Bytes of text.
+    pub bytes: u64,
+}
+
+/// Whether PostgreSQL enforces the bounds of projects itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RowSecurity {
+    /// Where the role for it can be had.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
 }
 
 /// How a client of the service finds it.

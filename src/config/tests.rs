@@ -413,7 +413,20 @@ fn authentication_rules() {
     for loopback in ["127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
         assert!(matches!(Site::new().env("MEMORY_LISTEN", loopback).settings().auth, Auth::None));
     }
-    assert_eq!(Site::new().env("MEMORY_AUTH", "tokens").wrong(), ["MEMORY_TOKENS"]);
+    let of_the_database = Site::new().env("MEMORY_AUTH", "tokens").settings().auth;
+    assert!(matches!(of_the_database, Auth::Tokens(none) if none.is_empty()));
+    let issuer = |issuer: &str| open().env("MEMORY_OAUTH_ISSUER", issuer);
+    let oauth = issuer("https://login.example.org/a").env("MEMORY_OAUTH_AUDIENCE", "memory").settings();
+    assert!(matches!(oauth.auth, Auth::Tokens(none) if none.is_empty()));
+    assert_eq!(oauth.oauth.unwrap().project_claim, "memory_project");
+    assert_eq!(issuer("https://login.example.org").wrong(), ["MEMORY_OAUTH_AUDIENCE"]);
+    assert_eq!(Site::new().env("MEMORY_OAUTH_AUDIENCE", "memory").wrong(), ["MEMORY_OAUTH_AUDIENCE"]);
+    for wrong in ["login.example.org", "http://login.example.org", "https://u:p@h", "https://h?x", "ftp://h"] {
+        assert_eq!(issuer(wrong).env("MEMORY_OAUTH_AUDIENCE", "memory").wrong(), ["MEMORY_OAUTH_ISSUER"], "{wrong}");
+    }
+    let local = issuer("http://127.0.0.1:9000").env("MEMORY_OAUTH_AUDIENCE", "memory");
+    assert!(local.settings().oauth.is_some());
+    assert_eq!(local.env("MEMORY_AUTH", "none").wrong(), ["MEMORY_AUTH"]);
     assert_eq!(
         Site::new().env("MEMORY_AUTH", "none").env("MEMORY_TOKENS", "a 0123456789abcdef").wrong(),
         ["MEMORY_AUTH"]

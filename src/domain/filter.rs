@@ -23,8 +23,10 @@ pub struct Filter {
     pub min_importance: Option<f64>,
     /// Also rows that were superseded or are past their `valid_until`.
     pub include_outdated: bool,
-    /// The present, which decides what has expired.
+    /// The present, which decides what has expired. In a question about the past that moment.
     pub now: DateTime<Utc>,
+    /// Only memories which are now as they were at `now`: what was stored or changed later is left out.
+    pub unchanged: bool,
 }
 
 impl Filter {
@@ -41,6 +43,7 @@ impl Filter {
             min_importance: None,
             include_outdated: false,
             now,
+            unchanged: false,
         }
     }
 
@@ -48,6 +51,7 @@ impl Filter {
     #[must_use]
     pub fn admits(&self, memory: &Memory) -> bool {
         memory.deleted_at.is_none()
+            && (!self.unchanged || memory.updated_at <= self.now)
             && (self.kinds.is_empty() || self.kinds.contains(&memory.kind))
             && self.tags.iter().all(|tag| memory.tags.contains(tag))
             && self.session.as_ref().is_none_or(|session| memory.session.as_ref() == Some(session))

@@ -26,6 +26,8 @@ pub struct CorpusStats {
     pub total_length: u64,
     /// Memories that contain each term asked for, in the order asked; at most [`MAX_DOCUMENT_FREQUENCY`].
     pub document_frequencies: Vec<u64>,
+    /// Whether there are entities which a query could name.
+    pub has_entities: bool,
 }
 
 impl CorpusStats {
@@ -65,6 +67,13 @@ pub fn select_terms(terms: &[String], stats: &CorpusStats, budget: u64) -> Vec<W
     selected
 }
 
+/// What one term adds to the score of a memory of `length` terms in which it occurs so often.
+#[must_use]
+pub fn part(weight: f64, occurrences: f64, length: f64, average_length: f64) -> f64 {
+    let norm = K1 * (1.0 - B + B * length / average_length);
+    weight * occurrences * (K1 + 1.0) / (occurrences + norm)
+}
+
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
 fn inverse_document_frequency(documents: u64, frequency: u64) -> f64 {
     let (all, n) = (documents.max(frequency) as f64, frequency as f64);
@@ -76,7 +85,7 @@ mod tests {
     use super::*;
 
     fn stats(document_frequencies: Vec<u64>) -> CorpusStats {
-        CorpusStats { documents: 100, total_length: 1_000, document_frequencies }
+        CorpusStats { documents: 100, total_length: 1_000, document_frequencies, has_entities: false }
     }
 
     fn names(terms: &[&str]) -> Vec<String> {

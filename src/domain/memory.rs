@@ -5,11 +5,13 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
+
+use super::graph::Links;
 
 /// What a memory is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
@@ -99,6 +101,10 @@ pub struct NewMemory {
     pub sources: Vec<Uuid>,
     /// Ids it replaces, which must exist in the project and not be superseded yet.
     pub supersedes: Vec<Uuid>,
+    /// Entities that it mentions, and relations between any that it tells of.
+    pub links: Links,
+    /// Whether only an approved review may change it.
+    pub protected: bool,
 }
 
 /// A stored memory.
@@ -152,31 +158,52 @@ pub struct Memory {
     pub helpful: i64,
     /// Votes by `update` with feedback `not_helpful`.
     pub not_helpful: i64,
+    /// Whether only an approved review may change it.
+    pub protected: bool,
 }
 
 /// Changes to a memory; `None` leaves a field as it is. Already validated.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Patch {
     /// New text.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
     /// New set of tags.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
     /// New importance.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub importance: Option<f64>,
     /// Merged into the metadata by RFC 7396: null removes a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
     /// New time of the event.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub occurred_at: Option<DateTime<Utc>>,
     /// `Some(None)` removes the end of validity.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub valid_until: Option<Option<DateTime<Utc>>>,
     /// New situation of an episode.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub situation: Option<String>,
     /// New outcome of an episode.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<f64>,
     /// New lesson of an episode.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub lesson: Option<String>,
     /// `Some(true)` counts a helpful vote, `Some(false)` the opposite. A vote alone is no new version.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub helpful: Option<bool>,
+    /// Sets or takes away the protection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protected: Option<bool>,
+}
+
+/// Tells an absent field from null.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<DateTime<Utc>>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 impl Patch {
@@ -219,6 +246,9 @@ impl Patch {
                 episode.lesson.clone_from(lesson);
             }
         }
+        if let Some(protected) = self.protected {
+            memory.protected = protected;
+        }
         let changed = *memory != before;
         if changed {
             memory.version += 1;
@@ -234,7 +264,7 @@ impl Patch {
 }
 
 /// JSON merge patch (RFC 7396) on objects.
-fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
+pub(super) fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
     for (key, value) in patch {
         match value {
             Value::Null => {
@@ -318,11 +348,32 @@ pub struct History {
     pub at: DateTime<Utc>,
 }
 
+/// What a project's limit counts: the text, and what was put beside it.
+fn bytes(content: &str, episode: Option<&Episode>, metadata: &Map<String, Value>) -> u64 {
+    let episode = episode.map_or(0, |episode| episode.situation.len() + episode.lesson.len());
+    let metadata = serde_json::to_string(metadata).map_or(0, |text| text.len());
+    (content.len() + episode + metadata) as u64
+}
+
+impl NewMemory {
+    /// Size against the limit of a project.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        bytes(&self.content, self.episode.as_ref(), &self.metadata)
+    }
+}
+
 impl Memory {
     /// What its vector is made from.
     #[must_use]
     pub fn embedded_text(&self) -> String {
         embedded_text(&self.content, self.speaker.as_deref(), self.episode.as_ref())
+    }
+
+    /// Size against the limit of a project.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        bytes(&self.content, self.episode.as_ref(), &self.metadata)
     }
 
     /// The fields which history keeps, as a JSON object.
@@ -340,7 +391,35 @@ impl Memory {
             "situation": self.episode.as_ref().map(|e| &e.situation),
             "outcome": self.episode.as_ref().map(|e| e.outcome),
             "lesson": self.episode.as_ref().map(|e| &e.lesson),
+            "protected": self.protected,
         })
+    }
+
+    /// The memory as it was when [`Memory::snapshot`] was taken. A field that the snapshot lacks, being older than
+    /// the field, stays as it is.
+    #[must_use]
+    pub fn with_snapshot(&self, snapshot: &Value) -> Self {
+        fn set<T: serde::de::DeserializeOwned>(snapshot: &Value, key: &str, field: &mut T) {
+            if let Some(value) = snapshot.get(key).and_then(|value| T::deserialize(value).ok()) {
+                *field = value;
+            }
+        }
+        let mut memory = self.clone();
+        set(snapshot, "content", &mut memory.content);
+        set(snapshot, "tags", &mut memory.tags);
+        set(snapshot, "importance", &mut memory.importance);
+        set(snapshot, "metadata", &mut memory.metadata);
+        set(snapshot, "occurred_at", &mut memory.occurred_at);
+        set(snapshot, "valid_until", &mut memory.valid_until);
+        set(snapshot, "superseded_by", &mut memory.superseded_by);
+        set(snapshot, "deleted_at", &mut memory.deleted_at);
+        set(snapshot, "protected", &mut memory.protected);
+        if let Some(episode) = &mut memory.episode {
+            set(snapshot, "situation", &mut episode.situation);
+            set(snapshot, "outcome", &mut episode.outcome);
+            set(snapshot, "lesson", &mut episode.lesson);
+        }
+        memory
     }
 }
 

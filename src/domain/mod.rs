@@ -6,17 +6,27 @@
 pub mod clock;
 pub mod cursor;
 pub mod filter;
+pub mod focus;
 pub mod fusion;
+pub mod graph;
 pub mod lexical;
 pub mod memory;
+pub mod name;
+pub mod review;
 pub mod scope;
+pub mod standing;
 pub mod stop_words;
 pub mod text;
+pub mod token;
 pub mod validate;
+pub mod walk;
 
 pub use clock::{Clock, SystemClock};
 pub use filter::Filter;
+pub use graph::Links;
 pub use memory::{Change, Episode, History, Kind, Memory, NewMemory, Patch};
+pub use review::{Decision, Judgement, Proposal, Review, ReviewState};
 pub use scope::Scope;
+pub use standing::{Factors, Standing};
 pub use text::{Analyzer, Language};
 pub use validate::Invalid;

@@ -12,6 +12,7 @@ pub struct Scope {
     project: String,
     readable: BTreeSet<String>,
     actor: String,
+    read_only: bool,
 }
 
 impl Scope {
@@ -19,7 +20,7 @@ impl Scope {
     #[must_use]
     pub fn new(project: impl Into<String>, actor: impl Into<String>) -> Self {
         let project = project.into();
-        Self { readable: BTreeSet::from([project.clone()]), project, actor: actor.into() }
+        Self { readable: BTreeSet::from([project.clone()]), project, actor: actor.into(), read_only: false }
     }
 
     /// The same scope, also reading `projects`.
@@ -27,6 +28,19 @@ impl Scope {
     pub fn reading(mut self, projects: impl IntoIterator<Item = String>) -> Self {
         self.readable.extend(projects);
         self
+    }
+
+    /// The same scope, without any right to change something.
+    #[must_use]
+    pub fn reading_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    /// Whether anything may be changed.
+    #[must_use]
+    pub fn may_write(&self) -> bool {
+        !self.read_only
     }
 
     /// The project that writes go to.

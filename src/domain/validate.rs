@@ -25,6 +25,10 @@ pub const MAX_IDS: usize = 200;
 pub const MAX_METADATA_BYTES: usize = 16 * 1024;
 /// Deepest nesting of metadata.
 pub const MAX_METADATA_DEPTH: usize = 8;
+/// Most entities and relations of one call.
+pub const MAX_LINKS: usize = 1_000;
+/// Most entities and relations of one memory.
+pub const MAX_MENTIONS: usize = 50;
 /// Most hits of one recall.
 pub const MAX_LIMIT: usize = 100;
 /// Longest query that is read, in characters; the rest is cut, with a note.
@@ -154,15 +158,15 @@ fn clean(value: &Value, depth: usize) -> bool {
 /// A time in RFC 3339 form, or a date, which means its first moment in UTC.
 ///
 /// # Errors
-/// When it cannot be read, or is not between 1900 and 2200.
+/// When it cannot be read, or is not between 1970 and 2200.
 pub fn time(field: &str, value: &str) -> Result<DateTime<Utc>, Invalid> {
-    let expected = "a time such as 2026-03-01T12:00:00Z, or a date such as 2026-03-01, between 1900 and 2200";
+    let expected = "a time such as 2026-03-01T12:00:00Z, or a date such as 2026-03-01, between 1970 and 2200";
     let parsed = DateTime::parse_from_rfc3339(value).map(|time| time.to_utc()).ok().or_else(|| {
         let day = chrono::NaiveDate::parse_from_str(value, "%Y-%m-%d").ok()?;
         Some(day.and_hms_opt(0, 0, 0)?.and_utc())
     });
     parsed
-        .filter(|time| (1900..2200).contains(&chrono::Datelike::year(time)))
+        .filter(|time| (1970..2200).contains(&chrono::Datelike::year(time)))
         .map(|time| chrono::SubsecRound::trunc_subsecs(time, 6))
         .ok_or_else(|| Invalid::new(field, value, expected))
 }
@@ -177,6 +181,18 @@ pub fn past_time(field: &str, value: &str, now: DateTime<Utc>) -> Result<DateTim
     if now.checked_add_days(Days::new(1)).is_some_and(|limit| at > limit) {
         let expected = "a time that is not in the future; put plans into the content, or set valid_until";
         return Err(Invalid::new(field, value, expected));
+    }
+    Ok(at)
+}
+
+/// A moment to look back to: as [`time`], and not in the future.
+///
+/// # Errors
+/// As [`time`], and for a time after `now`.
+pub fn moment(field: &str, value: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Invalid> {
+    let at = time(field, value)?;
+    if at > now {
+        return Err(Invalid::new(field, value, "a time in the past: what will be believed is not known"));
     }
     Ok(at)
 }

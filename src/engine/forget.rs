@@ -3,20 +3,23 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Engine, EngineError, parse_ids};
+use uuid::Uuid;
+
+use super::{Call, Engine, EngineError, ReviewView, parse_ids};
+use crate::domain::Proposal;
 use crate::domain::validate::{self, Invalid};
-use crate::store::ForgetMode;
+use crate::store::{ForgetMode, StoreError};
 
 /// What to forget.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForgetParams {
-    /// Ids, up to 200; all of them, or none.
+    /// Up to 200; all or none.
     pub ids: Vec<String>,
-    /// delete can be undone by restore; purge removes every trace.
+    /// delete (default) is undone by restore; purge leaves no trace.
     #[serde(default)]
     pub mode: Mode,
-    /// Why; kept in the history.
+    /// Kept in the history.
     #[serde(default)]
     pub reason: Option<String>,
 }
@@ -36,16 +39,21 @@ pub enum Mode {
 }
 
 /// What was done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ForgetOutput {
     /// What was asked.
     pub mode: Mode,
     /// How many changed; the others were in that state already.
     pub changed: u64,
+    /// For protected memories, which did not change: what the owner is asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub reviews: Vec<ReviewView>,
 }
 
 impl Engine {
-    /// Deletes, restores or purges memories of the caller's own project, all or none.
+    /// Deletes, restores or purges memories of the caller's own project, all or none. Protected ones do not change:
+    /// a review asks their owner.
     ///
     /// # Errors
     /// Not found, naming every unknown id.
@@ -64,7 +72,25 @@ impl Engine {
         };
         call.count_rows(ids.len());
         let now = self.clock.now();
-        let changed = call.database(self.store.forget(&call.scope, &ids, mode, params.reason.as_deref(), now)).await?;
-        Ok(ForgetOutput { mode: params.mode, changed })
+        let reason = params.reason.as_deref();
+        let protected = match call.database(self.store.forget(&call.scope, &ids, mode, reason, now)).await {
+            Ok(changed) => return Ok(ForgetOutput { mode: params.mode, changed, reviews: Vec::new() }),
+            Err(StoreError::Protected { ids }) => ids,
+            Err(error) => return Err(error.into()),
+        };
+        let proposal = match mode {
+            ForgetMode::Delete => Proposal::Delete,
+            ForgetMode::Restore => Proposal::Restore,
+            ForgetMode::Purge => Proposal::Purge,
+        };
+        let proposals = protected.iter().map(|id| (*id, proposal.clone())).collect();
+        let reviews = self.propose(call, proposals, params.reason.clone()).await?;
+        let rest: Vec<Uuid> = ids.into_iter().filter(|id| !protected.contains(id)).collect();
+        let changed = if rest.is_empty() {
+            0
+        } else {
+            call.database(self.store.forget(&call.scope, &rest, mode, reason, now)).await?
+        };
+        Ok(ForgetOutput { mode: params.mode, changed, reviews })
     }
 }

@@ -7,22 +7,35 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::link::accept_name;
 use super::view::timestamp;
-use super::{Call, Engine, EngineError, MemoryView, parse_ids};
+use super::{Call, Engine, EngineError, EntityDetail, MemoryView, parse_ids};
+use crate::domain::graph::{Entity, name_key};
 use crate::domain::memory::Change;
-use crate::domain::{Invalid, Memory};
+use crate::domain::{Invalid, Memory, validate};
+use crate::store::graph::EntityQuery;
+
+/// Most entities of a call.
+const MAX_NAMES: usize = 20;
+/// Relations, in each direction, and memories of an entity.
+const MOST_OF_EACH: usize = 20;
 
 /// What to read.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GetParams {
-    /// Ids, up to 200.
+    /// Up to 200.
+    #[serde(default)]
     pub ids: Vec<String>,
-    /// Also every change, oldest first.
+    /// Names of entities: their relations and memories.
+    #[serde(default)]
+    pub entities: Vec<String>,
+    /// Also every change.
     #[serde(default)]
     pub history: bool,
     /// Also deleted ones.
     #[serde(default)]
+    #[schemars(extend("x-plain" = true))]
     pub include_deleted: bool,
 }
 
@@ -31,7 +44,11 @@ pub struct GetParams {
 pub struct GetOutput {
     /// In the order asked for.
     pub memories: Vec<MemoryView>,
-    /// Ids that do not exist here.
+    /// Those asked for by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub entities: Vec<EntityDetail>,
+    /// Ids and names that do not exist here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
     /// Changes, when asked for.
@@ -70,19 +87,57 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Invalid`] for something that is no id.
     pub async fn get(&self, call: &Call, params: GetParams) -> Result<GetOutput, EngineError> {
-        let ids = parse_ids("ids", &params.ids)?;
-        if ids.is_empty() {
-            return Err(Invalid::new("ids", "[]", "at least one id").into());
+        let mut ids = parse_ids("ids", &params.ids)?;
+        if ids.is_empty() && params.entities.is_empty() {
+            return Err(Invalid::new("ids", "[]", "at least one id, or the name of an entity in entities").into());
+        }
+        let asked = ids.clone();
+        let (entities, unknown) = self.get_entities(call, &params.entities).await?;
+        let mentioning = entities.iter().flat_map(|entity| &entity.memories);
+        for id in mentioning.filter_map(|id| Uuid::parse_str(id).ok()) {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
         }
         let memories = call.database(self.store.get(&call.scope, &ids, params.include_deleted)).await?;
         call.count_rows(memories.len());
         let found: Vec<Uuid> = memories.iter().map(|memory| memory.id).collect();
+        let links = call.database(self.store.chains(&call.scope, &found)).await?;
         let history = if params.history { self.read_history(call, &memories).await? } else { Vec::new() };
+        let missing = asked.iter().filter(|id| !found.contains(id)).map(ToString::to_string);
         Ok(GetOutput {
-            memories: memories.into_iter().map(|memory| MemoryView::new(memory, call.scope.project())).collect(),
-            missing: ids.iter().filter(|id| !found.contains(id)).map(ToString::to_string).collect(),
+            memories: memories.into_iter().map(|memory| chained(memory, &links, call.scope.project())).collect(),
+            entities,
+            missing: missing.chain(unknown).collect(),
             history,
         })
+    }
+
+    /// Entities by name, and the names that are not known.
+    async fn get_entities(
+        &self,
+        call: &Call,
+        names: &[String],
+    ) -> Result<(Vec<EntityDetail>, Vec<String>), EngineError> {
+        validate::count("entities", names.len(), MAX_NAMES)?;
+        if names.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let mut keys = Vec::with_capacity(names.len());
+        for (index, name) in names.iter().enumerate() {
+            keys.push(name_key(&accept_name(&format!("entities[{index}]"), name)?));
+        }
+        let query = EntityQuery::Keys(keys.clone());
+        let mut found = call.database(self.store.entities(&call.scope, &query)).await?;
+        let place = |entity: &Entity| keys.iter().position(|key| *key == name_key(&entity.name));
+        found.sort_by_key(|entity| (place(entity), entity.seq));
+        let known: Vec<String> = found.iter().map(|entity| name_key(&entity.name)).collect();
+        let unknown = names.iter().zip(&keys).filter(|(_, key)| !known.contains(key)).map(|(name, _)| name.clone());
+        let unknown = unknown.collect();
+        if found.is_empty() {
+            return Ok((Vec::new(), unknown));
+        }
+        Ok((self.describe_entities(call, &found, MOST_OF_EACH).await?, unknown))
     }
 
     /// A change shows the fields that differ between what was and what came: the next change's old state, or the
@@ -112,6 +167,19 @@ impl Engine {
         views.reverse();
         Ok(views)
     }
+}
+
+/// The view of a memory with its place in a chain of replacements.
+fn chained(memory: Memory, links: &[(Uuid, Uuid)], project: &str) -> MemoryView {
+    let id = memory.id;
+    let mut view = MemoryView::new(memory, project);
+    view.supersedes = links.iter().filter(|(_, by)| *by == id).map(|(old, _)| old.to_string()).collect();
+    let next = |id: Uuid| links.iter().find(|(old, _)| *old == id).map(|(_, by)| *by);
+    // As many steps as there are links: enough for any chain, and an end for what should be none.
+    let last = links.iter().try_fold(id, |id, _| next(id).ok_or(id));
+    let last = last.unwrap_or_else(|last| last);
+    view.current = (last != id).then(|| last.to_string());
+    view
 }
 
 fn difference(old: &Value, new: &Value) -> (Option<Value>, Option<Value>) {

@@ -14,22 +14,42 @@ use crate::domain::{Analyzer, Clock, Invalid, Scope};
 use crate::embed::Desk;
 use crate::store::{Store, StoreError};
 
+mod completion;
+mod explore;
+mod focus;
 mod forget;
 mod get;
+mod graph_view;
+mod link;
+mod past;
+mod rank;
 mod recall;
 mod recall_note;
 mod recall_search;
 mod remember;
+mod review;
+mod session;
+mod similar;
 mod status;
+mod token;
 mod update;
 mod view;
 
+pub use completion::Completable;
+pub use explore::{EntityDetail, ExploreMode, ExploreOutput, ExploreParams};
+pub use focus::{FocusAction, FocusOutput, FocusParams, FocusView};
 pub use forget::{ForgetOutput, ForgetParams, Mode};
 pub use get::{GetOutput, GetParams, HistoryView};
+pub use graph_view::{EntityView, RelationView};
+pub use link::{EntityItem, LinkOutput, LinkParams, MentionItem, RelationItem, UnlinkMode};
 pub use recall::{Hit, RecallOutput, RecallParams, Why};
 pub use recall_note::RecallNotes;
 pub use remember::{Indexed, RememberItem, RememberOutput, RememberParams, StoredView};
+pub use review::{ReviewAction, ReviewCommand, ReviewOutput, ReviewParams, ReviewReport, ReviewView};
+pub use session::{SessionStart, SessionStartParams};
+pub use similar::SimilarView;
 pub use status::{StatusOutput, StatusParams};
+pub use token::{TokenAnswer, TokenCommand, TokenView, fresh_token};
 pub use update::{Feedback, UpdateOutput, UpdateParams};
 pub use view::MemoryView;
 
@@ -40,7 +60,13 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     notes: RecallNotes,
     desk: Arc<Desk>,
+    focus_capacity: usize,
+    review_days: u32,
+    comparisons: similar::Allowance,
 }
+
+/// Days that a review waits, unless [`Engine::with_review_days`] says otherwise.
+const REVIEW_DAYS: u32 = 30;
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -52,14 +78,44 @@ impl Engine {
     /// An engine on a store whose lexical index uses `analyzer`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, analyzer: Arc<Analyzer>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, analyzer, clock, notes: RecallNotes::default(), desk: Arc::new(Desk::closed()) }
+        let focus_capacity = crate::domain::focus::DEFAULT_CAPACITY;
+        Self {
+            store,
+            analyzer,
+            clock,
+            notes: RecallNotes::default(),
+            desk: Arc::new(Desk::closed()),
+            focus_capacity,
+            review_days: REVIEW_DAYS,
+            comparisons: similar::Allowance::new(),
+        }
     }
 
-    /// Also finds by meaning, with the embedder that is at `desk`.
+    /// The same, also finding by meaning, with the embedder that is at `desk`.
     #[must_use]
     pub fn with_embedder(mut self, desk: Arc<Desk>) -> Self {
         self.desk = desk;
         self
+    }
+
+    /// The same with another capacity of the working memory.
+    #[must_use]
+    pub fn with_focus_capacity(mut self, capacity: usize) -> Self {
+        self.focus_capacity = capacity;
+        self
+    }
+
+    /// The same with reviews that wait for so many days.
+    #[must_use]
+    pub fn with_review_days(mut self, days: u32) -> Self {
+        self.review_days = days;
+        self
+    }
+
+    /// The time that use cases work with.
+    #[must_use]
+    pub fn now(&self) -> chrono::DateTime<chrono::Utc> {
+        self.clock.now()
     }
 
     /// What recall returned since the last flush.
@@ -101,10 +157,25 @@ impl EngineError {
                 StoreError::IdempotencyConflict { .. } => "idempotency_conflict",
                 StoreError::TurnExists { .. } => "turn_exists",
                 StoreError::AlreadySuperseded { .. } => "already_superseded",
+                StoreError::LimitExceeded { .. } => "limit_exceeded",
+                StoreError::TokenExists { .. } => "token_exists",
+                StoreError::TokenUnknown { .. } => "token_unknown",
+                StoreError::Protected { .. } => "protected",
+                StoreError::Decided { .. } => "already_decided",
+                StoreError::TooManyReviews { .. } => "too_many_reviews",
                 StoreError::Unavailable { .. } => "database_unavailable",
                 StoreError::InUse { .. } | StoreError::Setup { .. } => "database_setup",
                 _ => "internal",
             },
+        }
+    }
+
+    /// The version that a memory has, where the caller expected another one.
+    #[must_use]
+    pub fn current_version(&self) -> Option<i64> {
+        match self {
+            Self::Store(StoreError::VersionConflict { current, .. }) => Some(*current),
+            _ => None,
         }
     }
 
@@ -113,11 +184,24 @@ impl EngineError {
     pub fn advice(&self) -> &'static str {
         match self.code() {
             "invalid_argument" => "Correct the argument and call again; nothing was stored.",
-            "not_found" => "Find the id with recall, or with get and include_deleted; nothing was changed.",
+            "not_found" => {
+                "Find the id with recall, with get and include_deleted, or with focus list; nothing was changed."
+            }
             "version_conflict" => "Read the memory again with get, then repeat the update with the version it has now.",
             "idempotency_conflict" => "Use a new idempotency_key for new content; nothing was stored.",
             "turn_exists" => "Use the next free turn number, or update the stored turn; nothing was stored.",
             "already_superseded" => "Supersede the newer memory instead; nothing was stored.",
+            "limit_exceeded" => {
+                "Purge what is no longer needed (forget, mode purge), or ask the operator for a higher \
+                 MEMORY_PROJECT_MAX_MEMORIES or MEMORY_PROJECT_MAX_BYTES; nothing was stored."
+            }
+            "token_exists" => "Choose another name, or give it a new secret with `token rotate`; nothing was changed.",
+            "token_unknown" => "`token list` shows the tokens there are; nothing was changed.",
+            "protected" => {
+                "Nothing was stored. Store it without supersedes, then propose the replacement by review with action judge."
+            }
+            "already_decided" => "List the open reviews; nothing was changed.",
+            "too_many_reviews" => "The owner has to decide some of them first; nothing was changed.",
             "database_unavailable" => {
                 "The service recovers by itself; call again in some seconds, with an idempotency_key for a write."
             }

@@ -6,49 +6,54 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::recall_search::Found;
+use super::rank::Ranked;
+use super::recall_search::{MAX_RANKED, Ranking};
 use super::{Call, Engine, EngineError, MemoryView};
 use crate::domain::cursor::{self, Position};
 use crate::domain::fusion::{Channel, Place};
 use crate::domain::memory::Kind;
 use crate::domain::validate::{self, Invalid};
-use crate::domain::{Filter, Memory};
+use crate::domain::{Factors, Filter, Memory};
 
 /// Hits of a recall that names no limit.
 const DEFAULT_LIMIT: usize = 10;
 /// Characters of text in an answer that names no budget.
 const DEFAULT_MAX_CHARS: usize = 12_000;
-/// Most ranked hits that paging reaches.
-const MAX_RANKED: usize = 1_000;
 
 /// What to look for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RecallParams {
-    /// Question or words; empty lists the newest.
+    /// Question or words; empty: newest.
     pub query: Option<String>,
     /// 1 to 100, default 10.
     pub limit: Option<usize>,
-    /// Budget for all texts together, default 12000.
+    /// For all texts, default 12000.
     pub max_chars: Option<usize>,
-    /// next_cursor of the previous page.
+    /// next_cursor of the last page.
     pub cursor: Option<String>,
     /// Any of these kinds.
+    #[schemars(extend("x-plain" = true))]
     pub kinds: Vec<Kind>,
-    /// All of these tags.
+    /// All of these.
     pub tags: Vec<String>,
     /// Only this conversation.
+    #[schemars(extend("x-plain" = true))]
     pub session: Option<String>,
     /// Only this speaker.
+    #[schemars(extend("x-plain" = true))]
     pub speaker: Option<String>,
     /// Happened at or after (RFC 3339 or date).
     pub since: Option<String>,
     /// Happened before.
     pub until: Option<String>,
     /// Importance at least.
+    #[schemars(extend("x-plain" = true))]
     pub min_importance: Option<f64>,
-    /// Also superseded and expired ones.
+    /// Also superseded and expired.
     pub include_outdated: bool,
+    /// What was believed at this time in the past.
+    pub as_of: Option<String>,
 }
 
 /// What was found.
@@ -92,14 +97,27 @@ pub struct Why {
     /// The text is the query itself.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exact: bool,
-    /// Rank and score by words and by meaning.
+    /// Rank and score in each channel; absent where words alone were searched.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+    #[schemars(skip)]
     pub channels: BTreeMap<Channel, Place>,
+    /// Entities named in the query that it mentions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub entities: Vec<String>,
+    /// What it gained by them, at most a quarter of the best score.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub entity_bonus: Option<f64>,
+    /// What the score was multiplied by, where that is not 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub factors: Option<String>,
 }
 
 impl Engine {
-    /// Finds memories by words and meaning, or lists the newest. At most five statements.
+    /// Finds memories by words and meaning, or lists the newest. At most four statements, one more where the projects
+    /// have entities, and one for a look back.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for limits, times, tags and cursors that cannot be.
@@ -114,7 +132,8 @@ impl Engine {
         }
         output.notes.extend(request.notes);
         call.count_hits(output.hits.len());
-        let recalled = output.hits.iter().filter(|hit| hit.why.is_some());
+        // A look back is no use of what is believed today.
+        let recalled = output.hits.iter().filter(|hit| hit.why.is_some() && !request.filter.unchanged);
         self.notes.add(&call.scope, recalled.filter_map(|hit| Uuid::parse_str(&hit.memory.id).ok()));
         Ok(output)
     }
@@ -124,8 +143,13 @@ impl Engine {
             Some(Position::Before(seq)) => Some(seq),
             _ => None,
         };
-        let found = call.database(self.store.browse(&call.scope, &request.filter, before, request.limit + 1)).await?;
+        let mut found =
+            call.database(self.store.browse(&call.scope, &request.filter, before, request.limit + 1)).await?;
         call.count_rows(found.len());
+        let past = self.look_back(call, &request.filter).await?;
+        let notes = past.notes();
+        found.extend(past.memories.into_iter().filter(|memory| before.is_none_or(|seq| memory.seq < seq)));
+        found.sort_by_key(|memory| std::cmp::Reverse(memory.seq));
         let more = found.len() > request.limit;
         let hits = found.into_iter().take(request.limit).map(|memory| (memory, None)).collect();
         let (page, last) = fit(hits, request.max_chars, call.scope.project());
@@ -133,7 +157,7 @@ impl Engine {
         let next_cursor = (more || !all_fit)
             .then(|| last.map(|l| cursor::encode(Position::Before(l.seq), request.question.clone())))
             .flatten();
-        Ok(RecallOutput { hits: page, next_cursor, notes: Vec::new() })
+        Ok(RecallOutput { hits: page, next_cursor, notes })
     }
 
     async fn search(&self, call: &Call, query: &str, request: &Request) -> Result<RecallOutput, EngineError> {
@@ -142,32 +166,39 @@ impl Engine {
             _ => 0,
         };
         let wanted = offset + request.limit;
-        let found = self.find(call, query, &request.filter, wanted + 1).await?;
-        let more = found.hits.len() > wanted && wanted < MAX_RANKED;
-        let page: Vec<(usize, Found)> = found.hits.into_iter().enumerate().skip(offset).take(request.limit).collect();
-        let ids: Vec<Uuid> = page.iter().map(|(_, hit)| hit.id).collect();
+        let Ranking { hits: ranked, past, notes } = self.find(call, query, &request.filter, wanted).await?;
+        let more = ranked.len() > wanted && wanted < MAX_RANKED;
+        let page: Vec<(usize, Ranked)> = ranked.into_iter().enumerate().skip(offset).take(request.limit).collect();
+        let mut by_id: HashMap<Uuid, Memory> = past.into_iter().map(|memory| (memory.id, memory)).collect();
+        let ids: Vec<Uuid> =
+            page.iter().map(|(_, hit)| hit.candidate.id).filter(|id| !by_id.contains_key(id)).collect();
         let memories = call.database(self.store.get(&call.scope, &ids, false)).await?;
-        call.count_rows(memories.len());
-        let mut by_id: HashMap<Uuid, Memory> = memories.into_iter().map(|memory| (memory.id, memory)).collect();
+        call.count_rows(page.len());
+        // What was changed between the two statements is not what was believed then.
+        let unchanged = |memory: &Memory| !request.filter.unchanged || memory.updated_at <= request.filter.now;
+        by_id.extend(memories.into_iter().filter(unchanged).map(|memory| (memory.id, memory)));
         // Whatever was deleted between the two statements is left out.
         let hits: Vec<(Memory, Option<Why>)> = page
             .into_iter()
-            .filter_map(|(index, hit)| {
+            .filter_map(|(index, Ranked { candidate, places, bonus, entities, factors })| {
                 let why = Why {
+                    factors: factors.and_then(explain),
                     rank: index + 1,
-                    score: round(hit.score),
-                    terms: hit.terms,
-                    exact: hit.exact,
-                    channels: hit.places.into_iter().map(|(channel, place)| (channel, rounded(place))).collect(),
+                    score: round(candidate.score),
+                    terms: candidate.terms,
+                    exact: candidate.exact,
+                    channels: places.into_iter().map(|(channel, place)| (channel, rounded(place))).collect(),
+                    entity_bonus: (!entities.is_empty()).then(|| round(bonus)),
+                    entities,
                 };
-                by_id.remove(&hit.id).map(|memory| (memory, Some(why)))
+                by_id.remove(&candidate.id).map(|memory| (memory, Some(why)))
             })
             .collect();
         let (page, last) = fit(hits, request.max_chars, call.scope.project());
         let all_fit = last.as_ref().is_none_or(|l| l.all);
         let next = if all_fit { wanted } else { offset + page.len() };
         let next_cursor = (more || !all_fit).then(|| cursor::encode(Position::Offset(next), request.question.clone()));
-        Ok(RecallOutput { hits: page, next_cursor, notes: found.notes })
+        Ok(RecallOutput { hits: page, next_cursor, notes })
     }
 
     /// An empty answer says why it is empty.
@@ -175,6 +206,9 @@ impl Engine {
         let counts = call.database(self.store.counts(&call.scope, request.filter.now)).await?;
         let total: u64 = counts.by_kind.values().sum();
         let filtered = request.filter != Filter::at(request.filter.now);
+        if request.filter.unchanged && total > 0 {
+            return Ok(format!("Nothing of this was known at {}, or it was purged since.", request.filter.now));
+        }
         Ok(match (total, filtered, request.query.is_some()) {
             (0, ..) => "Nothing is stored in this project yet.".to_owned(),
             (n, true, _) => {
@@ -231,6 +265,7 @@ impl Engine {
             let expected = format!("a time after since, which is {from}");
             return Err(Invalid::new("until", params.until.as_deref().unwrap_or_default(), expected));
         }
+        let as_of = params.as_of.as_ref().map(|at| validate::moment("as_of", at, now)).transpose()?;
         let filter = Filter {
             kinds: params.kinds.clone(),
             tags: validate::tags("tags", &params.tags)?,
@@ -243,7 +278,8 @@ impl Engine {
                 .map(|least| validate::number("min_importance", least, 0.0, 1.0))
                 .transpose()?,
             include_outdated: params.include_outdated,
-            now,
+            now: as_of.unwrap_or(now),
+            unchanged: as_of.is_some(),
         };
         let unpaged = RecallParams { cursor: None, limit: None, max_chars: None, ..params.clone() };
         let question = cursor::question_hash(&unpaged);
@@ -287,8 +323,12 @@ fn fit(found: Vec<(Memory, Option<Why>)>, max_chars: usize, project: &str) -> (V
         }
         let cut = chars > max_chars;
         if cut {
-            let lesson = chars - memory.content.chars().count();
-            memory.content = memory.content.chars().take(max_chars.saturating_sub(lesson).max(100)).collect();
+            // The lesson stays whole: it is what an episode is kept for.
+            if let Some(situation) = &mut memory.situation {
+                *situation = situation.chars().take(max_chars).collect();
+            }
+            let beside = memory.chars() - memory.content.chars().count();
+            memory.content = memory.content.chars().take(max_chars.saturating_sub(beside).max(100)).collect();
         }
         used += chars;
         seq = Some(at);
@@ -296,6 +336,11 @@ fn fit(found: Vec<(Memory, Option<Why>)>, max_chars: usize, project: &str) -> (V
     }
     let all = hits.len() == total;
     (hits, seq.map(|seq| Last { seq, all }))
+}
+
+fn explain(factors: Factors) -> Option<String> {
+    let parts = factors.explain();
+    (!parts.is_empty()).then(|| format!("×{:.2}: {}", factors.total, parts.join(", ")))
 }
 
 fn round(score: f64) -> f64 {

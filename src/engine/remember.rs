@@ -6,19 +6,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::{Call, Engine, EngineError, parse_ids};
+use super::link::{MentionItem, RelationItem, accept_mentions, names_schema, objects_schema};
+use super::{Call, Engine, EngineError, SimilarView, parse_ids};
 use crate::domain::memory::{Episode, Kind, NewMemory};
 use crate::domain::validate::{self, Invalid};
-use crate::store::{Idempotency, Remember};
+use crate::store::{Idempotency, Remember, Remembered};
 
 /// What to store.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RememberParams {
-    /// 1 to 500 memories; all are stored, or none.
+    /// 1 to 500.
     #[schemars(length(min = 1, max = 500))]
     pub items: Vec<RememberItem>,
-    /// Any unique text; repeating the call with it stores nothing twice.
+    /// Unique; a repeated call stores nothing twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
 }
@@ -30,32 +31,35 @@ pub struct RememberParams {
 pub struct RememberItem {
     /// Self-contained text, up to 64 KiB.
     pub content: String,
-    /// dialogue: one turn verbatim; note: fact, preference, decision; insight: conclusion from sources; episode: attempt with lesson.
+    /// dialogue: one turn verbatim; note (default): fact, preference, decision; insight: conclusion from sources; episode: attempt with lesson.
     #[serde(default)]
     pub kind: Kind,
     /// Labels to filter by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-plain" = true))]
     pub tags: Vec<String>,
     /// 0 to 1, default 0.5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub importance: Option<f64>,
     /// Any JSON object.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[schemars(extend("x-plain" = true))]
     pub metadata: Map<String, Value>,
-    /// When it happened (RFC 3339 or date); default now.
+    /// RFC 3339 or date; default now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurred_at: Option<String>,
     /// When it stops being true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<String>,
-    /// Conversation it is from.
+    /// Conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// dialogue: number of the turn.
+    /// dialogue: its number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<i64>,
     /// Who said it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-plain" = true))]
     pub speaker: Option<String>,
     /// episode: what was tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,6 +76,17 @@ pub struct RememberItem {
     /// Ids it replaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub supersedes: Vec<String>,
+    /// Mentioned: names, or {name, type}.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "names_schema")]
+    pub entities: Vec<MentionItem>,
+    /// Told of, as for link.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "objects_schema")]
+    pub relations: Vec<RelationItem>,
+    /// Only the owner may change it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
 }
 
 /// What was stored.
@@ -83,16 +98,24 @@ pub struct RememberOutput {
     pub created: usize,
     /// What finds them from now on.
     pub indexed: Indexed,
+    /// What one should know about this answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub notes: Vec<String>,
 }
 
 /// Where an item is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct StoredView {
     /// Id.
     pub id: String,
     /// False: the same was stored before.
     pub created: bool,
+    /// Others that say nearly the same; one of them may be superseded by this.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub similar: Vec<SimilarView>,
 }
 
 /// State of the indexes for what was stored.
@@ -129,14 +152,28 @@ impl Engine {
             items.push(self.accept(item, now).map_err(|invalid| invalid.within(format!("items[{index}]")))?);
         }
         call.count_rows(items.len());
+        let texts: Vec<(Kind, String)> = items.iter().map(|item| (item.kind, item.content.clone())).collect();
+        let protected: Vec<bool> = items.iter().map(|item| item.protected).collect();
         let command = Remember { items, idempotency, now };
         let stored = call.database(self.store.remember(&call.scope, command)).await?;
         self.desk.call();
-        Ok(RememberOutput {
-            created: stored.iter().filter(|item| item.created).count(),
-            memories: stored.iter().map(|s| StoredView { id: s.id.to_string(), created: s.created }).collect(),
-            indexed: Indexed { lexical: true, semantic: false },
-        })
+        let view = |stored: &Remembered| StoredView {
+            id: stored.id.to_string(),
+            created: stored.created,
+            similar: Vec::new(),
+        };
+        let mut memories: Vec<StoredView> = stored.iter().map(view).collect();
+        let new = stored.iter().zip(&texts).enumerate().filter(|(_, (stored, (kind, _)))| {
+            // People repeat themselves: nearly equal turns of a dialogue say nothing.
+            stored.created && *kind != Kind::Dialogue
+        });
+        let new = new.map(|(place, (stored, (_, text)))| (place, stored.id, text.as_str())).collect();
+        let mut notes = self.note_similar(call, new, &mut memories, now).await;
+        for (stored, _) in stored.iter().zip(&protected).filter(|(stored, wanted)| **wanted && !stored.created) {
+            notes.push(format!("Memory {} was there already; update it to have it protected.", stored.id));
+        }
+        let created = stored.iter().filter(|item| item.created).count();
+        Ok(RememberOutput { created, memories, indexed: Indexed { lexical: true, semantic: false }, notes })
     }
 
     fn accept(&self, item: RememberItem, now: DateTime<Utc>) -> Result<NewMemory, Invalid> {
@@ -186,6 +223,8 @@ impl Engine {
             episode,
             sources: parse_ids("sources", &item.sources)?,
             supersedes: parse_ids("supersedes", &item.supersedes)?,
+            links: accept_mentions(item.entities, item.relations)?,
+            protected: item.protected,
         })
     }
 }

@@ -7,8 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::{Kind, Memory};
 
-/// A stored memory. Absent fields are empty. The schema names what is always there; the rest is told in
-/// `docs/tools.md`, since every word of a schema is read by a model in every conversation.
+/// A stored memory. Absent fields are empty.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct MemoryView {
@@ -20,17 +19,14 @@ pub struct MemoryView {
     pub content: String,
     /// Project, where it is not the caller's own.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
     pub project: Option<String>,
     /// Tags.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(skip)]
     pub tags: Vec<String>,
     /// 0 to 1.
     pub importance: f64,
     /// The caller's own data.
     #[serde(skip_serializing_if = "Map::is_empty")]
-    #[schemars(skip)]
     pub metadata: Map<String, Value>,
     /// When it happened.
     pub occurred_at: String,
@@ -38,49 +34,50 @@ pub struct MemoryView {
     pub created_at: String,
     /// When it last changed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
     pub updated_at: Option<String>,
     /// End of validity.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
     pub valid_until: Option<String>,
     /// What replaced it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
     pub superseded_by: Option<String>,
-    /// When it was deleted.
+    /// What it replaced; told by `get`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub supersedes: Vec<String>,
+    /// The end of the chain that it was superseded in; told by `get`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
+    pub current: Option<String>,
+    /// Whether only an approved review may change it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(skip)]
+    pub protected: bool,
+    /// When it was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<String>,
     /// For update's expected_version.
     pub version: i64,
     /// Conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
     pub session: Option<String>,
     /// Place in the conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
     pub turn: Option<i64>,
     /// Who said it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
     pub speaker: Option<String>,
     /// Episode: what was tried.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
     pub situation: Option<String>,
     /// Episode: -1 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
     pub outcome: Option<f64>,
     /// Episode: what to do next time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
     pub lesson: Option<String>,
     /// Ids it rests on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(skip)]
     pub sources: Vec<String>,
 }
 
@@ -103,6 +100,9 @@ impl MemoryView {
             created_at: timestamp(memory.created_at),
             valid_until: memory.valid_until.map(timestamp),
             superseded_by: memory.superseded_by.map(|id| id.to_string()),
+            supersedes: Vec::new(),
+            current: None,
+            protected: memory.protected,
             deleted_at: memory.deleted_at.map(timestamp),
             version: memory.version,
             session: memory.session,

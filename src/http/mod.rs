@@ -1,6 +1,6 @@
 //! The HTTP face: `/mcp`, `/health/live`, `/health/ready`; identity, limits, timeouts; the listener.
 //!
-//! Depends on `mcp`, `lifecycle`, `domain` and the types of `config`. Owns the invariant that nobody reaches a tool
+//! Depends on `mcp`, `engine`, `lifecycle`, `domain` and the types of `config`. Owns the invariant that nobody reaches a tool
 //! without an identity.
 
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use rmcp::ServerHandler;
+use rmcp::transport::streamable_http_server::session::SessionManager;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::json;
@@ -26,16 +28,23 @@ use crate::mcp::{MemoryServer, RequestId};
 
 mod auth;
 #[cfg(debug_assertions)]
+mod conformance;
+mod control;
+#[cfg(debug_assertions)]
 mod fault;
 mod health;
 mod listener;
+mod oauth;
 mod probe;
 mod refusal;
+mod write_guard;
 
 pub use auth::Gate;
+pub use control::{ControlSocket, reachable_path};
 #[cfg(debug_assertions)]
 pub use fault::Fault;
 pub use listener::{Listener, MAX_CONNECTIONS};
+pub use oauth::OAuth;
 pub use probe::self_probe;
 
 /// What the router is made of.
@@ -53,6 +62,9 @@ pub struct Parts {
     /// What tests let fail.
     #[cfg(debug_assertions)]
     pub fault: Fault,
+    /// Whether the fixtures of the conformance suite are served beside the tools.
+    #[cfg(debug_assertions)]
+    pub conformance: bool,
 }
 
 /// The router with all of its layers.
@@ -69,23 +81,47 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
     // Streams carry nothing here: a client that opens one learns at once that there is none to wait for.
     protocol.sse_retry = None;
     let server = parts.server;
-    let protocol =
-        StreamableHttpService::new(move || Ok(server.clone()), Arc::new(NeverSessionManager::default()), protocol);
+    let gate = Arc::new(parts.gate);
+    let guard = write_guard::Guard { server: server.clone(), gate: Arc::clone(&gate), limit: settings.max_body_bytes };
     let health = health::Health { readiness: parts.readiness, supervisor: parts.supervisor };
     // Tools have their own, shorter limit, and answer in the words of the protocol; this one is for slow bodies.
     let timeout = settings.request_timeout + std::time::Duration::from_secs(5);
-    let mcp = Router::new().route_service("/mcp", protocol).layer(middleware::from_fn(refusal::word));
+    #[cfg(debug_assertions)]
+    let mcp = if parts.conformance {
+        conformance::endpoints(server, protocol)
+    } else {
+        endpoint("/mcp", server, NeverSessionManager::default(), protocol)
+    };
+    #[cfg(not(debug_assertions))]
+    let mcp = endpoint("/mcp", server, NeverSessionManager::default(), protocol);
+    let mcp = mcp.layer(middleware::from_fn(refusal::word));
     #[cfg(debug_assertions)]
     let mcp = mcp.layer(middleware::from_fn_with_state(Arc::new(parts.fault), fault::inject));
-    let mcp = mcp.layer(middleware::from_fn_with_state(Arc::new(parts.gate), auth::authenticate));
+    let mcp = mcp
+        .layer(middleware::from_fn_with_state(guard, write_guard::guard))
+        .layer(middleware::from_fn_with_state(Arc::clone(&gate), auth::authenticate));
     let mcp = if settings.allowed_origins.is_empty() { mcp } else { mcp.layer(sharing(&settings.allowed_origins)) };
-    mcp.route("/health/live", get(health::live))
+    let metadata = get(oauth::metadata).with_state(gate);
+    mcp.route(oauth::METADATA_PATH, metadata.clone())
+        .route(&format!("{}/mcp", oauth::METADATA_PATH), metadata)
+        .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .with_state(health)
         .fallback(not_found)
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, timeout))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(parts.clock, name_request))
+}
+
+/// An address of MCP, not yet guarded by anything.
+fn endpoint<S, H, M>(path: &str, server: H, sessions: M, protocol: StreamableHttpServerConfig) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    H: ServerHandler + Clone,
+    M: SessionManager,
+{
+    let service = StreamableHttpService::new(move || Ok(server.clone()), Arc::new(sessions), protocol);
+    Router::new().route_service(path, service)
 }
 
 /// Lets pages of the allowed origins read the answers. Outside of authentication: a browser asks before it shows a token.

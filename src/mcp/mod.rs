@@ -1,10 +1,16 @@
-//! The Model Context Protocol: one server, one file a tool.
+//! The Model Context Protocol: one server, one file a tool, a prompt, a resource.
 //!
 //! Depends on `engine` and `domain`. Owns what a model reads: names, descriptions, schemas, texts and errors. To add a
-//! tool, add a file under `tool/` and its line in [`tool::ALL`].
+//! tool, add a file under `tool/` and its line in [`tool::ALL`]; prompts and resources likewise.
 
+#[cfg(debug_assertions)]
+mod conformance;
 mod error;
+mod prompt;
+mod resource;
 mod server;
 mod tool;
 
+#[cfg(debug_assertions)]
+pub use conformance::ConformanceServer;
 pub use server::{Identity, MemoryServer, RequestId};

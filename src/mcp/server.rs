@@ -1,4 +1,4 @@
-//! The MCP server: identification, the list of tools, and the way of a call.
+//! The MCP server: identification, the lists of tools, prompts and resources, and the way of a call.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -8,15 +8,20 @@ use futures_util::FutureExt;
 use rmcp::ErrorData;
 use rmcp::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest, CustomResult, ErrorCode,
-    Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+    CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult, CompletionInfo,
+    ContentBlock, CustomRequest, CustomResult, ErrorCode, GetPromptRequestParams, GetPromptResponse, GetPromptResult,
+    Implementation, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
+    PaginatedRequestParams, PromptMessage, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult,
+    Reference, ResourceContents, Role, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer};
 
 use super::error::ToolError;
+use super::prompt::{self, MemoryPrompt};
+use super::resource;
 use super::tool::{self, Answer, MemoryTool};
 use crate::domain::Scope;
-use crate::engine::{Call, Engine};
+use crate::engine::{Call, Completable, Engine};
 
 /// Teaches a model when to use which tool; read once per conversation.
 const INSTRUCTIONS: &str = "A memory that lasts across conversations. \
@@ -35,7 +40,7 @@ pub struct Identity(pub Arc<Scope>);
 #[derive(Debug, Clone)]
 pub struct RequestId(pub Arc<str>);
 
-/// Serves the tools over one engine. Cheap to clone: transports make one for each request.
+/// Serves tools, prompts and resources over one engine. Cheap to clone: transports make one for each request.
 #[derive(Clone)]
 pub struct MemoryServer {
     shared: Arc<Shared>,
@@ -60,11 +65,22 @@ impl MemoryServer {
     pub fn new(engine: Arc<Engine>, timeout: Duration) -> Self {
         let implementation =
             Implementation::new("cognitive-memory-mcp", env!("CARGO_PKG_VERSION")).with_title("Cognitive memory");
-        let config = ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
-            .with_server_info(implementation)
-            .with_instructions(INSTRUCTIONS);
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_prompts()
+            .enable_resources()
+            .enable_completions()
+            .build();
+        let config = ServerConfig::new(capabilities).with_server_info(implementation).with_instructions(INSTRUCTIONS);
         let tools = tool::ALL.iter().map(|tool| tool.definition()).collect();
         Self { shared: Arc::new(Shared { engine, timeout, config, tools }) }
+    }
+
+    /// Whether a tool changes anything.
+    #[must_use]
+    pub fn writes(&self, name: &str) -> bool {
+        let tool = self.shared.tools.iter().find(|tool| tool.name == name);
+        tool.is_some_and(|tool| tool.annotations.as_ref().and_then(|hints| hints.read_only_hint) != Some(true))
     }
 
     fn find(&self, name: &str) -> Option<&'static dyn MemoryTool> {
@@ -78,8 +94,12 @@ impl MemoryServer {
         call: &Call,
         request: CallToolRequestParams,
     ) -> Result<Answer, ToolError> {
-        let work = tool.run(&self.shared.engine, call, request.arguments.unwrap_or_default());
-        // rmcp runs a call as a task of its own: nobody would answer for one that panics, nor log its line.
+        self.guarded(tool.run(&self.shared.engine, call, request.arguments.unwrap_or_default())).await
+    }
+
+    /// Bounded in time, and an answer even when it panics.
+    async fn guarded<T>(&self, work: impl Future<Output = Result<T, ToolError>>) -> Result<T, ToolError> {
+        // rmcp runs a request as a task of its own: nobody would answer for one that panics, nor log its line.
         match tokio::time::timeout(self.shared.timeout, AssertUnwindSafe(work).catch_unwind()).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(ToolError::Panic),
@@ -115,16 +135,14 @@ impl ServerHandler for MemoryServer {
             let message = format!("unknown tool {:?}; there are {}", request.name, known.join(", "));
             return Err(ErrorData::invalid_params(message, None));
         };
-        let parts = context.extensions.get::<http::request::Parts>();
-        // Without an identity nobody was authenticated: a defect of the transport, which must not turn into access.
-        let Some(Identity(scope)) = parts.and_then(|parts| parts.extensions.get::<Identity>()) else {
-            return Err(ErrorData::internal_error("the request carries no identity", None));
-        };
-        let request_id = parts.and_then(|parts| parts.extensions.get::<RequestId>()).map(|id| id.0.clone());
+        let (call, request_id) = caller(&context)?;
         let name = request.name.clone();
-        let call = Call::new((**scope).clone());
         let start = Instant::now();
-        let result = self.run(tool, &call, request).await;
+        let result = if !call.scope.may_write() && self.writes(&name) {
+            Err(ToolError::ReadOnly)
+        } else {
+            self.run(tool, &call, request).await
+        };
         log(&name, &call, start.elapsed(), &result, request_id.as_deref());
         let result = match result {
             Ok(answer) => {
@@ -137,21 +155,170 @@ impl ServerHandler for MemoryServer {
         Ok(result.into())
     }
 
+    async fn list_prompts(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        Ok(ListPromptsResult::with_all_items(prompt::ALL.iter().map(|each| prompt::definition(*each)).collect()))
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        let prompt = find_prompt(&request.name)?;
+        let (call, request_id) = caller(&context)?;
+        let start = Instant::now();
+        let work = async {
+            let given = prompt::Given::accept(prompt, request.arguments)?;
+            prompt.say(&self.shared.engine, &call, given).await
+        };
+        let result = self.guarded(work).await;
+        log_reading("prompt", prompt.about().0, &call, start.elapsed(), &result, request_id.as_deref());
+        let text = result.map_err(ToolError::into_error_data)?;
+        let result = GetPromptResult::new(vec![PromptMessage::new_text(Role::User, text)]);
+        Ok(result.with_description(prompt.about().2).into())
+    }
+
+    async fn list_resources(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        let all = resource::ALL.iter().map(|each| resource::definition(*each)).collect();
+        Ok(ListResourcesResult::with_all_items(all))
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        Ok(ListResourceTemplatesResult::with_all_items(vec![resource::template()]))
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        let (call, request_id) = caller(&context)?;
+        let start = Instant::now();
+        let result = self.guarded(resource::read(&self.shared.engine, &call, &request.uri)).await;
+        // The address may be anything that somebody typed.
+        log_reading("resource", "", &call, start.elapsed(), &result, request_id.as_deref());
+        let Some(document) = result.map_err(ToolError::into_error_data)? else {
+            let data = serde_json::json!({ "uri": request.uri });
+            let message = "nothing is behind this address; resources/list names those that are there, and memory://{id} \
+                           takes the id of a memory";
+            return Err(ErrorData::resource_not_found(message, Some(data)));
+        };
+        let contents = ResourceContents::TextResourceContents {
+            uri: request.uri,
+            mime_type: Some(document.mime_type.to_owned()),
+            text: document.text,
+            meta: None,
+        };
+        Ok(ReadResourceResult::new(vec![contents]).into())
+    }
+
+    async fn complete(
+        &self,
+        request: CompleteRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        let argument = &request.argument;
+        let what = match &request.r#ref {
+            Reference::Prompt(reference) => {
+                let arguments = find_prompt(&reference.name)?.arguments();
+                arguments.iter().find(|known| known.name == argument.name).and_then(|known| known.completes)
+            }
+            Reference::Resource(reference) if reference.uri == resource::TEMPLATE => {
+                (argument.name == "id").then_some(Completable::Id)
+            }
+            _ => {
+                let message = format!("nothing can be completed there; there is the template {}", resource::TEMPLATE);
+                return Err(ErrorData::invalid_params(message, None));
+            }
+        };
+        let Some(what) = what else { return Ok(CompleteResult::default()) };
+        let (call, request_id) = caller(&context)?;
+        let start = Instant::now();
+        let work = async { Ok(self.shared.engine.complete(&call, what, &argument.value).await?) };
+        let result = self.guarded(work).await;
+        log_reading("completion", &argument.name, &call, start.elapsed(), &result, request_id.as_deref());
+        let values = result.map_err(ToolError::into_error_data)?;
+        // As many as the protocol allows are as many as there may be more of.
+        let more = values.len() >= CompletionInfo::MAX_VALUES;
+        let mut completion = CompletionInfo::new(values).map_err(|error| ErrorData::internal_error(error, None))?;
+        completion.has_more = Some(more);
+        Ok(CompleteResult::new(completion))
+    }
+
     async fn on_custom_request(
         &self,
         request: CustomRequest,
         _: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
         // What cannot be read as one of the methods which rmcp knows ends here as well.
-        if request.method == "tools/call" {
-            let message = "the params of tools/call are an object with name (a text) and arguments (an object)";
+        let params = match request.method.as_str() {
+            "tools/call" => Some("name (a text) and arguments (an object)"),
+            "prompts/get" => Some("name (a text) and arguments (an object of texts)"),
+            "resources/read" => Some("uri (a text)"),
+            "completion/complete" => Some("ref (an object with type and name or uri) and argument (name and value)"),
+            _ => None,
+        };
+        if let Some(params) = params {
+            let message = format!("the params of {} are an object with {params}", request.method);
             return Err(ErrorData::invalid_params(message, None));
         }
-        let message = format!("unknown method {:?}; this server has tools/list and tools/call", request.method);
+        let message = format!(
+            "unknown method {:?}; this server has tools, prompts and resources, each with list, and completion/complete",
+            request.method
+        );
         Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, message, None))
     }
 
     async fn on_initialized(&self, _: NotificationContext<RoleServer>) {}
+}
+
+/// For whom the request is carried out, and under which name in the log.
+fn caller(context: &RequestContext<RoleServer>) -> Result<(Call, Option<Arc<str>>), ErrorData> {
+    let parts = context.extensions.get::<http::request::Parts>();
+    // Without an identity nobody was authenticated: a defect of the transport, which must not turn into access.
+    let Some(Identity(scope)) = parts.and_then(|parts| parts.extensions.get::<Identity>()) else {
+        return Err(ErrorData::internal_error("the request carries no identity", None));
+    };
+    let request_id = parts.and_then(|parts| parts.extensions.get::<RequestId>()).map(|id| id.0.clone());
+    Ok((Call::new((**scope).clone()), request_id))
+}
+
+fn find_prompt(name: &str) -> Result<&'static dyn MemoryPrompt, ErrorData> {
+    prompt::ALL.iter().find(|prompt| prompt.about().0 == name).copied().ok_or_else(|| {
+        let known: Vec<&str> = prompt::ALL.iter().map(|prompt| prompt.about().0).collect();
+        ErrorData::invalid_params(format!("unknown prompt {name:?}; there are {}", known.join(", ")), None)
+    })
+}
+
+/// The one line of a prompt, a resource or a completion. Never what is in it.
+fn log_reading<T>(
+    kind: &str,
+    name: &str,
+    call: &Call,
+    duration: Duration,
+    result: &Result<T, ToolError>,
+    request_id: Option<&str>,
+) {
+    let outcome = result.as_ref().map_or_else(ToolError::code, |_| "ok");
+    let (duration_ms, db_ms) = (millis(duration), millis(call.database_time()));
+    let (project, actor, rows) = (call.scope.project(), call.scope.actor(), call.rows());
+    if matches!(outcome, "internal" | "database_setup" | "database_unavailable") {
+        tracing::error!(kind, name, project, actor, duration_ms, db_ms, rows, outcome, request_id, "reading");
+    } else {
+        tracing::info!(kind, name, project, actor, duration_ms, db_ms, rows, outcome, request_id, "reading");
+    }
 }
 
 /// The one line of a tool call. Never what was stored or asked.

@@ -13,12 +13,26 @@ use uuid::Uuid;
 
 use crate::domain::lexical::{CorpusStats, WeightedTerm};
 use crate::domain::memory::{History, Memory, NewMemory, Patch};
-use crate::domain::{Filter, Scope};
+use crate::domain::{Filter, Scope, Standing};
 
+pub mod completion;
+pub mod focus;
+pub mod graph;
+mod past;
+pub mod port;
 pub mod postgres;
+mod review;
 pub mod sqlite;
+pub mod token;
 mod vector;
 
+pub use completion::CompletionStore;
+pub use focus::FocusStore;
+pub use graph::GraphStore;
+pub use past::{MOST_CHANGED, MOST_LINKS, PastStore};
+pub use port::PortStore;
+pub use review::{Decide, NewReview, ReviewQuery, ReviewStore};
+pub use token::{StoredToken, TokenStore};
 pub use vector::{Embedded, IndexJob, MemoryKey, SemanticCandidate, VectorQuery, VectorStore};
 
 /// Result of a store method.
@@ -79,6 +93,50 @@ pub enum StoreError {
         /// What replaced it.
         by: Uuid,
     },
+    /// A token of that name exists already, and holds.
+    #[error("there is a token of the name {name:?} already")]
+    TokenExists {
+        /// The name.
+        name: String,
+    },
+    /// There is no token of that name.
+    #[error("there is no token of the name {name:?}")]
+    TokenUnknown {
+        /// The name.
+        name: String,
+    },
+    /// The project would hold more than it may.
+    #[error("project {project:?} would hold {figure} {what}, {limit} are allowed")]
+    LimitExceeded {
+        /// The project.
+        project: String,
+        /// What is counted: `memories` or `bytes`.
+        what: &'static str,
+        /// What it would be.
+        figure: u64,
+        /// What it may be.
+        limit: u64,
+    },
+    /// Only an approved review may change these.
+    #[error("protected: {}", join(ids))]
+    Protected {
+        /// All of the command that are.
+        ids: Vec<Uuid>,
+    },
+    /// The review is not in a state that can be decided so.
+    #[error("review {id} is {state} already")]
+    Decided {
+        /// The review.
+        id: Uuid,
+        /// Its state.
+        state: &'static str,
+    },
+    /// There are as many as there may be.
+    #[error("there are {most} open reviews already, which is the most a project may have")]
+    TooManyReviews {
+        /// The limit.
+        most: usize,
+    },
     /// The patch sets episode fields of something that is no episode, and the like.
     #[error(transparent)]
     Invalid(#[from] crate::domain::Invalid),
@@ -114,6 +172,36 @@ pub enum StoreError {
 
 fn join(ids: &[Uuid]) -> String {
     ids.iter().map(Uuid::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// How much a project may hold; 0 is without a limit. What is deleted counts until it is purged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Memories.
+    pub memories: u64,
+    /// Bytes of content, situation, lesson and metadata.
+    pub bytes: u64,
+}
+
+impl Limits {
+    /// Whether anything is limited.
+    #[must_use]
+    pub fn any(self) -> bool {
+        self != Self::default()
+    }
+
+    /// Whether a project may hold so much.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitExceeded`] with the first limit that would be passed.
+    pub fn check(self, project: &str, memories: u64, bytes: u64) -> Result<()> {
+        for (what, figure, limit) in [("memories", memories, self.memories), ("bytes", bytes, self.bytes)] {
+            if limit > 0 && figure > limit {
+                return Err(StoreError::LimitExceeded { project: project.to_owned(), what, figure, limit });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A batch to be stored: all or nothing.
@@ -174,6 +262,8 @@ pub struct Candidate {
     pub terms: Vec<String>,
     /// Whether its content is the query.
     pub exact: bool,
+    /// What ranking knows of it beside the text.
+    pub standing: Standing,
 }
 
 /// What `update` is to do.
@@ -230,7 +320,19 @@ pub struct DatabaseInfo {
 
 /// A database of memories. Every method is atomic, bounded in time, and may be called from many tasks at once.
 #[async_trait]
-pub trait Store: VectorStore + Send + Sync + 'static {
+pub trait Store:
+    CompletionStore
+    + FocusStore
+    + GraphStore
+    + PastStore
+    + PortStore
+    + ReviewStore
+    + TokenStore
+    + VectorStore
+    + Send
+    + Sync
+    + 'static
+{
     /// Brings the schema up to date, under a lock, and checks that this binary can work with the database. Called at
     /// start and again until it succeeds; before that every other method answers [`StoreError::Unavailable`].
     ///
@@ -256,8 +358,8 @@ pub trait Store: VectorStore + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for unknown `sources` (any readable project, live) or `supersedes` (own project,
-    /// live), both looked up before anything is stored; [`StoreError::AlreadySuperseded`],
-    /// [`StoreError::TurnExists`], [`StoreError::IdempotencyConflict`].
+    /// live), both looked up before anything is stored; [`StoreError::AlreadySuperseded`], [`StoreError::Protected`],
+    /// [`StoreError::TurnExists`], [`StoreError::IdempotencyConflict`], [`StoreError::LimitExceeded`].
     async fn remember(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>>;
 
     /// Size of the readable corpus and how many memories contain each term.
@@ -280,7 +382,7 @@ pub trait Store: VectorStore + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::VersionConflict`], [`StoreError::Invalid`] for episode fields of
-    /// another kind.
+    /// another kind, [`StoreError::Protected`] for anything but a vote on a protected memory.
     async fn update(&self, scope: &Scope, command: Update) -> Result<Memory>;
 
     /// Deletes, restores or purges all of `ids`, or none. Deleting what is deleted and restoring what is live is no
@@ -288,7 +390,8 @@ pub trait Store: VectorStore + Send + Sync + 'static {
     /// Returns how many changed.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] names every unknown id. [`StoreError::TurnExists`] when a turn to be restored was
+    /// [`StoreError::NotFound`] names every unknown id, [`StoreError::Protected`] every protected one that would have
+    /// changed. [`StoreError::TurnExists`] when a turn to be restored was
     /// stored anew in the meantime.
     async fn forget(
         &self,

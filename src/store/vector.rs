@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Result;
-use crate::domain::{Filter, Scope};
+use crate::domain::{Filter, Scope, Standing};
 
 /// A memory that waits for its vectors.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub struct SemanticCandidate {
     pub seq: i64,
     /// Cosine of the angle between the question and the nearest chunk, -1 to 1.
     pub cosine: f64,
+    /// For the ranking.
+    pub standing: Standing,
 }
 
 /// Vectors in a database.

@@ -42,6 +42,8 @@ class Memory:
         """The fault of a call that must fail, with its text under `text`."""
         result = await self.result(tool, arguments)
         assert result.is_error, f"{tool} accepted {str(arguments)[:300]}: {str(result.structured_content)[:300]}"
+        # Clients hold errors against the schema, too.
+        (await self._validator(tool)).validate(result.structured_content)
         error = result.structured_content["error"]
         assert error["code"] and error["message"] and error["advice"], error
         text = result.content[0].text

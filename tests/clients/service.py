@@ -32,6 +32,12 @@ def binary() -> pathlib.Path:
     return target / "debug/cognitive-memory-mcp"
 
 
+def debug_binary() -> pathlib.Path:
+    """The debug build, which alone has switches for tests."""
+    named = os.environ.get("MEMORY_TEST_DEBUG_BINARY")
+    return pathlib.Path(named).resolve() if named else REPOSITORY / "target/debug/cognitive-memory-mcp"
+
+
 def clean_environment(folder: pathlib.Path, settings: dict[str, str]) -> dict[str, str]:
     """Nothing of the caller's environment but what a process needs: a setting there must not decide a test."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
@@ -106,6 +112,7 @@ class Service:
             settings["MEMORY_TOKENS_FILE"] = str(folder / "tokens")
         self.environment = clean_environment(folder, settings)
         self.log_path = folder / "service.log"
+        self.command = [binary(), "serve"]
         self.process: subprocess.Popen | None = None
 
     @property
@@ -119,7 +126,7 @@ class Service:
     def start(self, ready: bool = True) -> "Service":
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [binary(), "serve"], cwd=self.folder, env=self.environment,
+                self.command, cwd=self.folder, env=self.environment,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=dies_with_us,
             )  # fmt: skip
         living.append(self)

@@ -7,7 +7,7 @@ import uuid
 import jsonschema
 import pytest
 
-TOOLS = ["remember", "recall", "get", "update", "forget", "status"]
+TOOLS = ["remember", "recall", "get", "update", "forget", "focus", "link", "explore", "review", "status"]
 NOWHERE = "00000000-0000-7000-8000-000000000000"
 
 
@@ -34,8 +34,8 @@ async def test_tools_are_described_in_few_words(memory, figure):
 
 async def test_hints_say_what_a_tool_may_do(memory):
     hints = {tool.name: tool.annotations for tool in (await memory.client.list_tools()).tools}
-    assert {name for name, hint in hints.items() if hint.read_only_hint} == {"recall", "get", "status"}
-    assert {name for name, hint in hints.items() if hint.destructive_hint} == {"forget"}
+    assert {name for name, hint in hints.items() if hint.read_only_hint} == {"recall", "get", "explore", "status"}
+    assert {name for name, hint in hints.items() if hint.destructive_hint} == {"forget", "link"}
     assert {name for name, hint in hints.items() if hint.idempotent_hint} == {"remember", "forget"}
     assert not any(hint.open_world_hint for hint in hints.values())
 

@@ -41,7 +41,7 @@ def test_a_revision_with_a_handshake(service, version):
     header = {"mcp_protocol_version": version} if version >= "2025-06-18" else {}
     noted = wire.send(service, body='{"jsonrpc": "2.0", "method": "notifications/initialized"}', **header)
     assert (noted.status, noted.text) == (202, "")
-    assert len(result(wire.send(service, body=wire.request("tools/list"), **header))["tools"]) == 6
+    assert len(result(wire.send(service, body=wire.request("tools/list"), **header))["tools"]) == 10
     assert result(wire.send(service, body=wire.request("ping"), **header)) == {}
     stored = result(wire.send(service, body=wire.call("remember", {"items": [{"content": f"By {version}"}]}), **header))
     assert stored["isError"] is False and stored["structuredContent"]["created"] == 1 and stored["content"][0]["type"] == "text"
@@ -57,7 +57,7 @@ def test_the_stateless_revision(service):
     assert "2026-07-28" in discovered["supportedVersions"] and "2025-11-25" in discovered["supportedVersions"]
     assert discovered["instructions"] and "tools" in discovered["capabilities"]
     tools = result(wire.send(service, body=wire.request("tools/list", {"_meta": wire.meta()}), mcp_method="tools/list", **version))
-    assert len(tools["tools"]) == 6
+    assert len(tools["tools"]) == 10
     # No handshake came before this.
     headers = version | {"mcp_method": "tools/call"}
     items = {"items": [{"content": "Without a handshake"}]}
@@ -245,10 +245,10 @@ def test_a_token_is_asked_for(sqlite, new_service):
     service = new_service(sqlite, tokens={"ada": "token-of-ada-0123456789"})
     for header, hint in [
         ({}, "Authorization: Bearer"),
-        ({"authorization": "Bearer wrong-token-0123456789"}, "token new"),
+        ({"authorization": "Bearer wrong-token-0123456789"}, "token create"),
         ({"authorization": "Basic YTpi"}, "Bearer TOKEN"),
         ({"authorization": "Bearer"}, "Bearer TOKEN"),
-        ({"authorization": "Bearer " + "x" * 7000}, "token new"),
+        ({"authorization": "Bearer " + "x" * 7000}, "token create"),
     ]:
         answer = wire.send(service, body=wire.call("status", {}), **header)
         assert answer.status == 401 and hint in answer.json["error"], (header, answer)

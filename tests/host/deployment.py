@@ -297,9 +297,11 @@ class Client:
         self.url, self.token, self.mode, self.gateway = url, token, mode, gateway
 
     def __enter__(self) -> Client:
-        self._stack = contextlib.ExitStack()
-        self._portal = self._stack.enter_context(anyio.from_thread.start_blocking_portal())
-        self._mcp = self._stack.enter_context(self._portal.wrap_async_context_manager(self._connect()))
+        # A portal whose session did not come about would keep the interpreter from ending.
+        with contextlib.ExitStack() as stack:
+            self._portal = stack.enter_context(anyio.from_thread.start_blocking_portal())
+            self._mcp = stack.enter_context(self._portal.wrap_async_context_manager(self._connect()))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:

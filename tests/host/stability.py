@@ -1342,7 +1342,10 @@ class Run:
         state = read_journals([pathlib.Path(order.journal) for order in self.fleet.orders], Account())
         ids = [self.probe_id, *(id for id, entry in state.items() if entry[2] != "purged")]
         for start in range(0, len(ids), 200):
-            line.call("forget", ids=ids[start : start + 200], mode="purge")
+            # All or none: an id that was lost must not keep the others.
+            there = line.call("get", ids=ids[start : start + 200], include_deleted=True)["memories"]
+            if there:
+                line.call("forget", ids=[memory["id"] for memory in there], mode="purge")
 
     # ---- the report
 
@@ -1419,8 +1422,8 @@ class Run:
         words = ", ".join(f"{code}: {number(count)}" for code, count in sorted(codes.items())) or "none"
         return [
             "## Availability, as seen by clients", "",
-            "Faults strike far more often than in life, so these shares say how the clients fared in this run, and not "
-            "what to expect of a quiet week.", "",
+            *(["Faults strike far more often than in life, so these shares say how the clients fared in this run, and not "
+            "what to expect of a quiet week.", ""] if self.events else []),
             "| | |", "|---|---|",
             f"| time with an answer within 1 s | {100 * prober.share('served'):.2f} % |",
             f"| time with an honest error within 1 s (database away) | {100 * prober.share('refused'):.2f} % |",

@@ -69,6 +69,20 @@ def test_podman_is_too_old(fresh, version, says):
     assert f"podman {version} {says}" in text and "5.4" in text and "compose/" in text
 
 
+def test_selinux_without_a_policy_for_containers(fresh):
+    """An enforcing SELinux that knows no containers would stop them all, with messages that name nobody."""
+    fresh.host.write("/srv/selinux/getenforce", "#!/bin/sh\necho Enforcing\n", mode=0o755)
+    text = refused(fresh, before="PATH=/srv/selinux:$PATH")
+    assert "SELinux is enforcing and has no policy for containers" in text and "dnf install container-selinux" in text
+    policy = "/usr/share/containers/selinux/contexts"
+    fresh.host.write(policy, "")
+    try:
+        said = fresh.try_install("--dry-run", before="PATH=/srv/selinux:$PATH")
+        assert said.ok and "SELinux is enforcing; the data is in named volumes" in said.stdout
+    finally:
+        fresh.host.path(policy).unlink()
+
+
 def test_the_port_is_taken(fresh):
     fresh.run(f"systemd-run --user --collect --unit=squatter python3 -m http.server --bind 127.0.0.1 {PORT}")
     try:

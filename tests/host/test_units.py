@@ -98,6 +98,21 @@ def test_the_container_is_confined(service):
                         "/run/secrets", "/run/secrets/cognitive-memory-tokens", "/run/secrets/cognitive-memory-db-password"}, writable  # fmt: skip
 
 
+def test_the_database_is_confined_and_has_shared_memory(service):
+    """Read-only but for its data and three small file systems; a volume made under Compose relies on /dev/shm."""
+    mounts = [line.split() for line in service.run(f"podman exec {DATABASE} cat /proc/mounts").stdout.splitlines()]
+    options = {place: set(settings.split(",")) for _, place, _, settings, *_ in mounts}
+    assert "ro" in options["/"]
+    for place in ("/tmp", "/dev/shm", "/run/postgresql", "/var/lib/postgresql/data"):
+        assert "rw" in options[place], place
+    assert "size=262144k" in options["/dev/shm"]
+    assert service.sql("SHOW dynamic_shared_memory_type") == "posix"
+    assert service.sql("SHOW data_checksums") == "on"
+    assert str(service.run(f"podman port {DATABASE}")) == "", "reachable for the server only"
+    status = service.run(f"podman exec {DATABASE} cat /proc/1/status").stdout
+    assert re.search(r"^CapEff:\t0+$", status, re.M) and re.search(r"^NoNewPrivs:\t1$", status, re.M)
+
+
 def test_start_means_that_it_serves(service, figure):
     """READY=1 is not said before the router has answered: the first request after `systemctl start` succeeds."""
     times = []
@@ -311,6 +326,7 @@ def test_the_database_is_away_for_a_while_under_load(service):
     refused = [error for at, error in writer.failures if at > since and isinstance(error, Refused)]
     assert refused and {error.code for error in refused} == {"database_unavailable"}
     # Once an outage, and when it is over.
+    service.wait_journal("the database is back", f"-t {SERVICE} -o cat", since)
     messages = [line["message"] for line in service.lines(since)]
     assert sum(message.startswith("no database") for message in messages) == 1
     assert messages.count("the database is back") == 1
@@ -559,6 +575,40 @@ def test_settings_from_a_file(service):
     service.wait_ready()
 
 
+def test_a_port_held_by_systemd(service):
+    """quadlet/drop-ins/socket-activation.conf: during a restart clients wait, and the first one after a stop starts it."""
+    socket = f"{SERVICE}.socket"
+    path = f"{service.home}/.config/systemd/user/{socket}"
+    service.stop()
+    service.host.write(path, service.host.read(f"{service.checkout}/quadlet/socket/{socket}"), "svc")
+    example = service.host.read(f"{service.checkout}/quadlet/drop-ins/socket-activation.conf")
+    try:
+        with service.dropin(example, restart=False):
+            service.systemctl("start", socket)
+            try:
+                assert service.prop("ActiveState") == "inactive"
+                # Not refused: systemd starts the service, the service answers what has waited.
+                with service.client() as client:
+                    kept = client.remember("Whoever knocks starts the service")
+                    assert service.prop("ActiveState") == "active"
+                    assert not str(service.run(f"podman port {SERVICE}")), "podman publishes nothing"
+                    assert service.run(f"podman healthcheck run {SERVICE}").ok, "it listens inside, too"
+                    # A request to a server that was just killed waits for RestartSec and is answered.
+                    service.kill(service.pid())
+                    service.wait_property("ActiveState", "activating")
+                    assert service.get("/health/live", timeout=30)[0] == 200
+                    assert client.contents([kept]) == {kept: "Whoever knocks starts the service"}
+            finally:
+                service.systemctl("stop", socket, SERVICE)
+            assert service.get("/health/live")[0] == 0
+    finally:
+        service.host.path(path).unlink(missing_ok=True)
+        service.systemctl("daemon-reload")
+        service.systemctl("reset-failed", SERVICE, check=False)
+        service.restart()
+    service.wait_ready()
+
+
 # ------------------------------------------------------------------------------------------------------ backup, restore
 
 
@@ -575,7 +625,7 @@ def test_backup_and_restore(service):
         service.stop()
         service.sql("DROP DATABASE cognitive_memory", "postgres")
         service.sql("CREATE DATABASE cognitive_memory", "postgres")
-        restore = f"podman exec -i {DATABASE} pg_restore -U cognitive_memory -d cognitive_memory --exit-on-error --single-transaction"
+        restore = f"podman exec -i {DATABASE} pg_restore -U cognitive_memory -d cognitive_memory --no-acl --exit-on-error --single-transaction"
         service.run(f"{restore} < {dump}")
         service.start()
         service.wait_ready()

@@ -12,10 +12,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("store", &["domain"]),
     ("engine", &["domain", "embed", "store"]),
+    ("port", &["domain", "store"]),
     ("jobs", &["domain", "embed", "engine", "lifecycle", "store"]),
     ("mcp", &["domain", "engine"]),
-    ("http", &["config", "domain", "lifecycle", "mcp"]),
-    ("cli", &["config", "domain", "embed", "engine", "http", "jobs", "lifecycle", "mcp", "store", "telemetry"]),
+    ("http", &["config", "domain", "engine", "lifecycle", "mcp"]),
+    ("cli", &["config", "domain", "embed", "engine", "http", "jobs", "lifecycle", "mcp", "port", "store", "telemetry"]),
 ];
 
 /// Backends know the boundary which they implement, never each other.
@@ -25,7 +26,7 @@ const BACKENDS: &[&str] = &["postgres", "sqlite"];
 const LONGEST: usize = 650;
 
 /// Longer files, each with the length it may not exceed. The list only ever gets shorter.
-const TOO_LONG: &[(&str, usize)] = &[("config/assemble.rs", 830), ("store/sqlite/write.rs", 720)];
+const TOO_LONG: &[(&str, usize)] = &[("config/assemble.rs", 790), ("store/sqlite/write.rs", 720)];
 
 struct Source {
     /// Relative to `src`.

@@ -24,9 +24,34 @@ fn help() {
     assert_eq!((long.code, long.stderr.as_str()), (Some(0), ""));
     insta::assert_snapshot!("help_long", long.stdout);
     let mut short = String::new();
-    for command in
-        ["", "serve", "stdio", "healthcheck", "config", "config check", "config show", "migrate", "token", "token new"]
-    {
+    for command in [
+        "",
+        "serve",
+        "stdio",
+        "healthcheck",
+        "config",
+        "config check",
+        "config show",
+        "migrate",
+        "remember",
+        "recall",
+        "list",
+        "show",
+        "forget",
+        "export",
+        "import",
+        "doctor",
+        "backup",
+        "restore",
+        "token",
+        "token create",
+        "token list",
+        "token revoke",
+        "token rotate",
+        "token new",
+        "completions",
+        "man",
+    ] {
         let args: Vec<&str> = command.split_whitespace().chain(["-h"]).collect();
         let ran = setup.run(&args);
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{command}");

@@ -7,16 +7,24 @@
 )]
 
 mod architecture;
+mod backup;
 mod cli;
 mod contract;
+mod days;
+mod doctor;
 mod embed;
 mod embed_fetch;
 mod embed_http;
+mod importer;
 mod lifecycle;
 mod log;
+mod people;
+mod port;
 mod postgres_server;
 mod process;
+mod project;
 mod semantic;
 mod serve;
 mod store_postgres;
 mod store_sqlite;
+mod tools_document;

@@ -11,6 +11,7 @@ use crate::process::{Client, Server, Setup, Wire, get};
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
 /// What a model has to read before it can do anything.
 const MOST_BYTES_OF_TOOLS: usize = 10 * 1024;
+const MOST_TOKENS_OF_TOOLS: usize = 3_000;
 
 async fn status(request: reqwest::RequestBuilder) -> u16 {
     request.send().await.expect("an answer").status().as_u16()
@@ -228,7 +229,9 @@ async fn only_holders_of_a_token_get_in() {
     for wrong in [None, Some("Bearer "), Some("Basic bGFwdG9wOng="), Some(&*near), Some("Bearer x"), Some(PLAIN)] {
         let response = open(wrong).send().await.expect("an answer");
         assert_eq!(response.status().as_u16(), 401, "{wrong:?}");
-        assert_eq!(response.headers()["www-authenticate"], "Bearer realm=\"cognitive-memory-mcp\"");
+        let challenge = response.headers()["www-authenticate"].to_str().expect("text");
+        let told = if wrong.is_some() { ", error=\"invalid_token\"" } else { "" };
+        assert_eq!(challenge, format!("Bearer realm=\"cognitive-memory-mcp\"{told}"));
         assert!(response.headers().contains_key("x-request-id"));
         bodies.push(response.text().await.expect("text"));
     }
@@ -267,8 +270,14 @@ async fn what_a_model_reads_first() {
         for schema in ["inputSchema", "outputSchema"] {
             assert_eq!(tool[schema]["type"], "object", "{}: {schema}", tool["name"]);
         }
-        assert!(tool["annotations"]["readOnlyHint"].is_boolean(), "{}", tool["name"]);
+        // Whatever is left out has the protocol's default, which is never the harmless one by mistake.
+        let hints = tool["annotations"].as_object().expect("hints");
+        let harmless = hints.get("readOnlyHint") == Some(&Value::Bool(true));
+        assert!(harmless || hints.contains_key("destructiveHint"), "{}", tool["name"]);
     }
+    // Tokenisers take three and a half characters of such text for a token, or more.
+    let tokens = text.len() * 2 / 7;
+    assert!(tokens <= MOST_TOKENS_OF_TOOLS, "tools/list has about {tokens} tokens");
     insta::assert_json_snapshot!("tools", answer["result"]["tools"]);
     let client: Client = server.client();
     let params =

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use cognitive_memory_mcp::domain::lexical::{POSTING_BUDGET, select_terms};
 use cognitive_memory_mcp::domain::memory::{Patch, content_hash};
-use cognitive_memory_mcp::domain::{Analyzer, Change, Filter, Kind, Language, NewMemory, Scope};
+use cognitive_memory_mcp::domain::{Analyzer, Change, Filter, Kind, Language, Links, NewMemory, Scope};
 use cognitive_memory_mcp::store::postgres::PostgresStore;
 use cognitive_memory_mcp::store::{
     Candidate, ForgetMode, Idempotency, LexicalQuery, Remember, Remembered, Store, StoreError, Update,
@@ -54,6 +54,8 @@ fn note(content: impl Into<String>) -> NewMemory {
         episode: None,
         sources: Vec::new(),
         supersedes: Vec::new(),
+        links: Links::default(),
+        protected: false,
     }
 }
 
@@ -230,7 +232,7 @@ async fn another_language_rebuilds_the_index() {
 async fn several_servers_prepare_an_empty_database_at_once() {
     let database = Database::empty().await;
     let stores: Vec<Arc<PostgresStore>> = (0..4).map(|_| Arc::new(database.store())).collect();
-    assert_eq!(stores[0].pending_migrations().await.unwrap(), ["0001_foundation"]);
+    assert_eq!(stores[0].pending_migrations().await.unwrap()[0], "0001_foundation");
     assert!(matches!(stores[0].info().await, Err(StoreError::Unavailable { .. })));
     let preparing = stores.iter().map(|store| store.prepare());
     for result in futures_util::future::join_all(preparing).await {

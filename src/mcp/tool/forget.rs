@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
-use super::{Answer, MemoryTool, ToolError, answer, define, parse};
+use super::{Answer, MemoryTool, ToolError, answer, define, parse, protected};
 use crate::engine::{Call, Engine, ForgetOutput, ForgetParams, Mode};
 
 pub(crate) struct Forget;
@@ -14,7 +14,7 @@ impl MemoryTool for Forget {
         define::<ForgetParams, ForgetOutput>(
             "forget",
             "Delete memories, restore deleted ones, or purge them for ever. Purge only when the user asks for it.",
-            ToolAnnotations::new().read_only(false).destructive(true).idempotent(true),
+            ToolAnnotations::new().destructive(true).idempotent(true),
         )
     }
 
@@ -25,6 +25,11 @@ impl MemoryTool for Forget {
             Mode::Restore => "restored",
             Mode::Purge => "purged without a trace",
         };
-        Ok(answer(&output, format!("{} {done}.", output.changed)))
+        let mut text = format!("{} {done}.", output.changed);
+        if !output.reviews.is_empty() {
+            text.push('\n');
+            text.push_str(&protected(&output.reviews));
+        }
+        Ok(answer(&output, text))
     }
 }

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
+use super::explore::{describe_entity, describe_relation};
 use super::{Answer, MemoryTool, ToolError, answer, define, describe, parse};
 use crate::engine::{Call, Engine, GetOutput, GetParams};
 
@@ -13,7 +14,7 @@ impl MemoryTool for Get {
     fn definition(&self) -> Tool {
         define::<GetParams, GetOutput>(
             "get",
-            "Read memories by id in full, on request with every change that was made to them.",
+            "Read memories by id in full, on request with every change, or entities by name.",
             ToolAnnotations::new().read_only(true),
         )
     }
@@ -21,6 +22,13 @@ impl MemoryTool for Get {
     async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
         let output = engine.get(call, parse(arguments)?).await?;
         let mut parts: Vec<String> = output.memories.iter().map(describe).collect();
+        for detail in &output.entities {
+            parts.push(describe_entity(&detail.entity));
+            parts.extend(detail.relations.iter().map(describe_relation));
+            if !detail.memories.is_empty() {
+                parts.push(format!("mentioned by {}", detail.memories.join(", ")));
+            }
+        }
         if !output.missing.is_empty() {
             parts.push(format!("Not found: {}", output.missing.join(", ")));
         }

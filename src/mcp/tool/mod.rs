@@ -1,8 +1,6 @@
 //! The tools. Each file has the description that a model reads and the compact text of an answer; what a tool does is
 //! in the engine.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use rmcp::handler::server::common::{schema_for_output, schema_for_type};
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
@@ -11,18 +9,33 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::ToolError;
-use crate::engine::{Call, Engine, MemoryView};
+use crate::engine::{Call, Engine, MemoryView, ReviewView};
 
+mod explore;
+mod focus;
 mod forget;
 mod get;
+mod link;
 mod recall;
 mod remember;
+mod review;
+mod schema;
 mod status;
 mod update;
 
 /// Every tool, in the order in which a model sees them.
-pub(super) const ALL: [&dyn MemoryTool; 6] =
-    [&remember::Remember, &recall::Recall, &get::Get, &update::Update, &forget::Forget, &status::Status];
+pub(super) const ALL: [&dyn MemoryTool; 10] = [
+    &remember::Remember,
+    &recall::Recall,
+    &get::Get,
+    &update::Update,
+    &forget::Forget,
+    &focus::Focus,
+    &link::Link,
+    &explore::Explore,
+    &review::Review,
+    &status::Status,
+];
 
 /// An answer in both of its forms.
 pub(super) struct Answer {
@@ -47,67 +60,9 @@ fn define<P: JsonSchema + 'static, O: JsonSchema + 'static>(
     description: &'static str,
     hints: ToolAnnotations,
 ) -> Tool {
-    let input = slim(&schema_for_type::<P>(), true);
-    let output = slim(&schema_for_output::<O>(), false);
+    let input = schema::input(&schema_for_type::<P>());
+    let output = schema::output(&schema_for_output::<O>());
     Tool::new(name, description, input).with_raw_output_schema(output).annotate(hints.open_world(false))
-}
-
-/// A schema without what costs a model tokens and tells it nothing: titles, formats of integers, null beside a type
-/// (absent fields are absent), and for outputs, which nobody has to write, descriptions.
-fn slim(schema: &JsonObject, descriptions: bool) -> Arc<JsonObject> {
-    let mut value = Value::Object(schema.clone());
-    prune(&mut value, descriptions, false);
-    match value {
-        Value::Object(object) => Arc::new(object),
-        _ => unreachable!("an object stays an object"),
-    }
-}
-
-fn prune(value: &mut Value, descriptions: bool, names: bool) {
-    match value {
-        Value::Object(object) => {
-            // Below `properties` the keys are names of fields, not words of JSON Schema.
-            if !names {
-                for word in ["$schema", "title", "format", "minimum", "maximum", "default"] {
-                    object.remove(word);
-                }
-                if !descriptions {
-                    object.remove("description");
-                }
-                if let Some(Value::Array(types)) = object.get("type")
-                    && let [single, Value::String(null)] = types.as_slice()
-                    && null == "null"
-                {
-                    let single = single.clone();
-                    object.insert("type".into(), single);
-                }
-                name_variants(object);
-            }
-            for (key, inner) in object {
-                prune(inner, descriptions, !names && (key == "properties" || key == "$defs"));
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| prune(item, descriptions, false)),
-        _ => {}
-    }
-}
-
-/// Turns `oneOf: [{const: "a"}, {const: "b"}]` into `enum: ["a", "b"]`.
-fn name_variants(object: &mut JsonObject) {
-    let names: Option<Vec<Value>> = match object.get("oneOf").or_else(|| object.get("anyOf")) {
-        Some(Value::Array(variants)) => variants
-            .iter()
-            .filter(|variant| variant.get("type") != Some(&Value::from("null")))
-            .map(|variant| variant.get("const").cloned())
-            .collect(),
-        _ => None,
-    };
-    if let Some(names) = names {
-        object.remove("oneOf");
-        object.remove("anyOf");
-        object.insert("type".into(), "string".into());
-        object.insert("enum".into(), names.into());
-    }
 }
 
 /// Reads arguments; the error names the path of the field.
@@ -129,8 +84,29 @@ fn answer(output: &impl serde::Serialize, text: String) -> Answer {
     Answer { structured: serde_json::to_value(output).expect("an output is plain data, which always serialises"), text }
 }
 
+/// One review in a line.
+fn describe_review(review: &ReviewView) -> String {
+    let mut line = format!("[review {}] {} {} memory {}", review.id, review.state, review.action, review.memory);
+    if !review.change.is_null() {
+        line.push_str(&format!(" {}", review.change));
+    }
+    if let Some(reason) = &review.reason {
+        line.push_str(&format!(" because {reason}"));
+    }
+    if review.state == "open" {
+        line.push_str(&format!(", until {}", review.until));
+    }
+    line
+}
+
+/// What to tell about protected memories, which only their owner changes.
+fn protected(reviews: &[ReviewView]) -> String {
+    let lines: Vec<String> = reviews.iter().map(describe_review).collect();
+    format!("Protected, so nothing was changed; the owner is asked:\n{}", lines.join("\n"))
+}
+
 /// One memory in a few lines.
-fn describe(memory: &MemoryView) -> String {
+pub(super) fn describe(memory: &MemoryView) -> String {
     // Fractions of a second tell a model nothing.
     let at = memory.occurred_at.split(['.', 'Z']).next().unwrap_or_default();
     let mut head = format!("[{} {}] {at}Z", memory.kind, memory.id);
@@ -154,6 +130,15 @@ fn describe(memory: &MemoryView) -> String {
     }
     if let Some(id) = &memory.superseded_by {
         add("superseded by ", id);
+    }
+    if let Some(id) = &memory.current {
+        add("now it is ", id);
+    }
+    if !memory.supersedes.is_empty() {
+        add("supersedes ", &memory.supersedes.join(", "));
+    }
+    if memory.protected {
+        add("", "protected");
     }
     if let Some(until) = &memory.valid_until {
         add("valid until ", until);

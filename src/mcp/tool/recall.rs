@@ -14,7 +14,7 @@ impl MemoryTool for Recall {
         define::<RecallParams, RecallOutput>(
             "recall",
             "Find memories by a question or by words, with filters. Call it before you answer anything that an earlier \
-             conversation may have settled. Without a query it lists the newest.",
+             conversation may have settled.",
             ToolAnnotations::new().read_only(true),
         )
     }

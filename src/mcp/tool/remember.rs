@@ -13,9 +13,9 @@ impl MemoryTool for Remember {
     fn definition(&self) -> Tool {
         define::<RememberParams, RememberOutput>(
             "remember",
-            "Store memories, one or many, all or none. Call it when something is worth knowing in a later conversation. \
-             What is already stored comes back with its id.",
-            ToolAnnotations::new().read_only(false).destructive(false).idempotent(true),
+            "Store memories, one or many, all or none: whatever is worth knowing in a later conversation. What is already \
+             stored comes back with its id.",
+            ToolAnnotations::new().destructive(false).idempotent(true),
         )
     }
 
@@ -25,6 +25,13 @@ impl MemoryTool for Remember {
         for memory in &output.memories {
             text.push_str(if memory.created { "\nnew " } else { "\nalready there " });
             text.push_str(&memory.id);
+            for other in &memory.similar {
+                text.push_str(&format!("\n  similar ({:.2}) {}: {}", other.similarity, other.id, other.content));
+            }
+        }
+        for note in &output.notes {
+            text.push_str("\nNote: ");
+            text.push_str(note);
         }
         Ok(answer(&output, text))
     }

@@ -13,7 +13,7 @@ impl MemoryTool for Status {
     fn definition(&self) -> Tool {
         define::<StatusParams, StatusOutput>(
             "status",
-            "What is stored, what waits to be indexed, and which database and version serve it.",
+            "Counts, what waits to be indexed, and which database and version serve it.",
             ToolAnnotations::new().read_only(true),
         )
     }

@@ -8,6 +8,7 @@ use tokio::time::{Instant, error::Elapsed, sleep, timeout_at};
 use super::PostgresStore;
 use super::fault::{self, Cause, Fault};
 use super::pool::Lease;
+use super::row_security::View;
 use crate::store::{Result, StoreError};
 
 /// Time for a method as a whole, waits and repetitions included.
@@ -31,6 +32,7 @@ pub(super) enum Effect {
 /// The attempts at one piece of work.
 pub(super) struct Attempts<'s> {
     store: &'s PostgresStore,
+    view: View,
     during: &'static str,
     effect: Effect,
     limit: Duration,
@@ -41,9 +43,10 @@ pub(super) struct Attempts<'s> {
 }
 
 impl<'s> Attempts<'s> {
-    pub(super) fn new(store: &'s PostgresStore, during: &'static str, effect: Effect) -> Self {
+    pub(super) fn new(store: &'s PostgresStore, view: View, during: &'static str, effect: Effect) -> Self {
         Self {
             store,
+            view,
             during,
             effect,
             limit: LIMIT,
@@ -67,7 +70,7 @@ impl<'s> Attempts<'s> {
     }
 
     pub(super) async fn lease(&self) -> Result<Lease<'s>> {
-        let failure = match timeout_at(self.deadline, self.store.pool.lease()).await {
+        let failure = match timeout_at(self.deadline, self.store.pool.lease(&self.view)).await {
             Ok(Ok(lease)) => return Ok(lease),
             Ok(Err(why)) => fault::no_connection(&self.store.options, why),
             Err(Elapsed { .. }) => fault::silent(self.limit),

@@ -1,19 +1,21 @@
 //! Changes to memories that are there: update, delete, restore, purge. Rows are locked in storage order first, so
 //! that changes never wait for each other in a circle.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::attempt::{begin, commit};
 use super::fault::Fault;
-use super::remember::{json, missing, number};
+use super::remember::{check_usage, json, lock_usage, missing, number};
 use super::row::{MemoryColumns, MemoryRow};
 use super::sql;
 use crate::domain::memory::{Change, Kind, Memory, Patch, content_hash, indexed_text};
 use crate::domain::text::Terms;
 use crate::domain::{Analyzer, Invalid, Scope};
-use crate::store::{ForgetMode, Result, StoreError, Update};
+use crate::store::{ForgetMode, Limits, Result, StoreError, Update};
 
 /// What the history says about a change.
 pub(super) struct Note<'a> {
@@ -28,8 +30,12 @@ pub(super) async fn update(
     scope: &Scope,
     command: &Update,
     analyzer: &Analyzer,
+    limits: Limits,
 ) -> Result<Memory, Fault> {
     let mut transaction = begin(connection).await?;
+    if limits.bytes > 0 {
+        lock_usage(&mut transaction, scope).await?;
+    }
     let before = lock(&mut transaction, scope, &[command.id])
         .await?
         .into_iter()
@@ -43,20 +49,15 @@ pub(super) async fn update(
     refuse_foreign_fields(&command.patch, &before)?;
     let mut after = before.clone();
     if command.patch.apply(&mut after, command.now) {
-        let (old, new) = (terms(analyzer, &before), terms(analyzer, &after));
+        if before.protected {
+            return Err(StoreError::Protected { ids: vec![before.id] }.into());
+        }
         let note = Note { change: Change::Updated, reason: command.reason.as_deref(), now: command.now };
-        let reworded = before.embedded_text() != after.embedded_text();
-        if reworded {
-            sqlx::query(sql::FORGET_VECTORS).bind(scope.project()).bind(after.seq).execute(&mut *transaction).await?;
+        let grows = after.bytes() > before.bytes();
+        rewrite(&mut transaction, scope, before, after.clone(), analyzer, &note).await?;
+        if limits.bytes > 0 && grows {
+            check_usage(&mut transaction, scope, Limits { memories: 0, ..limits }).await?;
         }
-        if old != new {
-            unindex(&mut transaction, scope, &[(&before, &old)]).await?;
-            index(&mut transaction, scope, &[(&after, &new)], reworded, command.now).await?;
-            count(&mut transaction, scope, 0, i64::from(new.length) - i64::from(old.length)).await?;
-        } else if reworded {
-            index(&mut transaction, scope, &[(&after, &Terms::default())], true, command.now).await?;
-        }
-        write(&mut transaction, scope, &[(before, after.clone())], Some(&[new.length]), &note).await?;
     } else if command.patch.helpful.is_some() {
         sqlx::query(sql::VOTE)
             .bind(scope.project())
@@ -68,6 +69,43 @@ pub(super) async fn update(
     }
     commit(transaction).await?;
     Ok(after)
+}
+
+/// Turns a memory into what it is to be, with index, jobs, vectors and history.
+pub(super) async fn rewrite(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    before: Memory,
+    after: Memory,
+    analyzer: &Analyzer,
+    note: &Note<'_>,
+) -> Result<(), Fault> {
+    let (old, new) = (terms(analyzer, &before), terms(analyzer, &after));
+    let (was_live, is_live) = (before.deleted_at.is_none(), after.deleted_at.is_none());
+    let leaves = was_live && (!is_live || old != new);
+    let enters = is_live && (!was_live || old != new);
+    let reworded = before.embedded_text() != after.embedded_text();
+    if reworded {
+        sqlx::query(sql::FORGET_VECTORS).bind(scope.project()).bind(after.seq).execute(&mut *connection).await?;
+    }
+    if leaves {
+        unindex(connection, scope, &[(&before, &old)]).await?;
+    }
+    if !is_live {
+        sqlx::query(sql::UNQUEUE).bind(scope.project()).bind([after.seq]).execute(&mut *connection).await?;
+    }
+    let queued = is_live && (!was_live || reworded);
+    if enters || queued {
+        let nothing = Terms::default();
+        let terms = if enters { &new } else { &nothing };
+        index(connection, scope, &[(&after, terms)], queued, note.now).await?;
+    }
+    if leaves || enters {
+        let part = |yes: bool, terms: &Terms| if yes { (1, i64::from(terms.length)) } else { (0, 0) };
+        let (gone, come) = (part(leaves, &old), part(enters, &new));
+        count(connection, scope, come.0 - gone.0, come.1 - gone.1).await?;
+    }
+    write(connection, scope, &[(before, after)], Some(&[new.length]), note).await
 }
 
 fn refuse_foreign_fields(patch: &Patch, memory: &Memory) -> Result<(), Fault> {
@@ -112,20 +150,37 @@ pub(super) async fn forget(
             ForgetMode::Purge => true,
         })
         .collect();
+    let protected: Vec<Uuid> = concerned.iter().filter(|memory| memory.protected).map(|memory| memory.id).collect();
+    if !protected.is_empty() {
+        return Err(StoreError::Protected { ids: protected }.into());
+    }
     if concerned.is_empty() {
         commit(transaction).await?;
         return Ok(0);
     }
+    carry_out(&mut transaction, scope, &concerned, command, analyzer).await?;
+    commit(transaction).await?;
+    Ok(concerned.len() as u64)
+}
+
+/// Deletes, restores or purges memories that are not in that state yet.
+pub(super) async fn carry_out(
+    transaction: &mut PgConnection,
+    scope: &Scope,
+    concerned: &[Memory],
+    command: &Forget<'_>,
+    analyzer: &Analyzer,
+) -> Result<(), Fault> {
     let analysed: Vec<Terms> = concerned.iter().map(|memory| terms(analyzer, memory)).collect();
     let lengths: Vec<i32> = analysed.iter().map(|terms| number(terms.length as usize)).collect();
     let live: Vec<(&Memory, &Terms)> =
         concerned.iter().zip(&analysed).filter(|(memory, _)| memory.deleted_at.is_none()).collect();
     if !live.is_empty() {
-        unindex(&mut transaction, scope, &live).await?;
+        unindex(transaction, scope, &live).await?;
         let seqs: Vec<i64> = live.iter().map(|(memory, _)| memory.seq).collect();
         sqlx::query(sql::UNQUEUE).bind(scope.project()).bind(&seqs).execute(&mut *transaction).await?;
         count(
-            &mut transaction,
+            transaction,
             scope,
             -size(live.len()),
             -live.iter().map(|(_, terms)| i64::from(terms.length)).sum::<i64>(),
@@ -141,11 +196,11 @@ pub(super) async fn forget(
             _ => (Change::Restored, None),
         };
         if command.mode == ForgetMode::Restore {
-            require_free_turns(&mut transaction, scope, &concerned).await?;
+            require_free_turns(transaction, scope, concerned).await?;
             let back: Vec<(&Memory, &Terms)> = concerned.iter().zip(&analysed).collect();
-            index(&mut transaction, scope, &back, true, command.now).await?;
+            index(transaction, scope, &back, true, command.now).await?;
             let length = analysed.iter().map(|terms| i64::from(terms.length)).sum();
-            count(&mut transaction, scope, size(back.len()), length).await?;
+            count(transaction, scope, size(back.len()), length).await?;
         }
         let changes: Vec<(Memory, Memory)> = concerned
             .iter()
@@ -157,49 +212,49 @@ pub(super) async fn forget(
             })
             .collect();
         let note = Note { change, reason: command.reason, now: command.now };
-        write(
-            &mut transaction,
-            scope,
-            &changes,
-            Some(&lengths.iter().map(|n| n.unsigned_abs()).collect::<Vec<_>>()),
-            &note,
-        )
-        .await?;
+        write(transaction, scope, &changes, Some(&lengths.iter().map(|n| n.unsigned_abs()).collect::<Vec<_>>()), &note)
+            .await?;
     }
-    commit(transaction).await?;
-    Ok(concerned.len() as u64)
+    Ok(())
 }
 
-/// A turn that was deleted and stored anew cannot come back beside the new one.
-async fn require_free_turns(connection: &mut PgConnection, scope: &Scope, memories: &[Memory]) -> Result<(), Fault> {
-    let (mut sessions, mut turns) = (Vec::new(), Vec::new());
-    for memory in memories.iter().filter(|memory| memory.superseded_by.is_none() && memory.kind == Kind::Dialogue) {
-        if let (Some(session), Some(turn)) = (&memory.session, memory.turn) {
-            sessions.push(session.as_str());
-            turns.push(turn);
-        }
-    }
-    if sessions.is_empty() {
+/// A turn that was deleted and stored anew cannot come back beside the new one, nor two that took turns at one.
+pub(super) async fn require_free_turns(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    memories: &[Memory],
+) -> Result<(), Fault> {
+    let mut turns: Vec<(&str, i64, Uuid)> = memories
+        .iter()
+        .filter(|memory| memory.superseded_by.is_none() && memory.kind == Kind::Dialogue)
+        .filter_map(|memory| Some((memory.session.as_deref()?, memory.turn?, memory.id)))
+        .collect();
+    if turns.is_empty() {
         return Ok(());
     }
-    let taken: Option<(String, i64, Uuid)> = sqlx::query_as(sql::TAKEN_TURN)
+    turns.sort_by_key(|(_, _, id)| *id);
+    let taken: Vec<(String, i64, Uuid)> = sqlx::query_as(sql::TAKEN_TURNS)
         .bind(scope.project())
-        .bind(&sessions)
-        .bind(&turns)
-        .fetch_optional(connection)
+        .bind(turns.iter().map(|turn| turn.0).collect::<Vec<_>>())
+        .bind(turns.iter().map(|turn| turn.1).collect::<Vec<_>>())
+        .fetch_all(connection)
         .await?;
-    match taken {
-        Some((session, turn, existing)) => Err(StoreError::TurnExists { session, turn, existing }.into()),
-        None => Ok(()),
+    let mut holders: HashMap<(&str, i64), Uuid> =
+        taken.iter().map(|(session, turn, id)| ((session.as_str(), *turn), *id)).collect();
+    for (session, turn, id) in turns {
+        if let Some(existing) = holders.insert((session, turn), id) {
+            return Err(StoreError::TurnExists { session: session.to_owned(), turn, existing }.into());
+        }
     }
+    Ok(())
 }
 
-async fn lock(connection: &mut PgConnection, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Memory>, Fault> {
+pub(super) async fn lock(connection: &mut PgConnection, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Memory>, Fault> {
     let rows: Vec<MemoryRow> = sqlx::query_as(sql::LOCK).bind(scope.project()).bind(ids).fetch_all(connection).await?;
     Ok(rows.into_iter().map(|row| row.0).collect())
 }
 
-fn terms(analyzer: &Analyzer, memory: &Memory) -> Terms {
+pub(super) fn terms(analyzer: &Analyzer, memory: &Memory) -> Terms {
     analyzer.terms(&indexed_text(&memory.content, memory.speaker.as_deref(), &memory.tags, memory.episode.as_ref()))
 }
 
@@ -233,6 +288,7 @@ pub(super) async fn write(
         columns.lesson.push(after.episode.as_ref().map(|episode| episode.lesson.clone()));
         columns.helpful.push(after.helpful);
         columns.not_helpful.push(after.not_helpful);
+        columns.protected.push(after.protected);
         columns.old.push(before.snapshot().to_string());
     }
     sqlx::query(sql::WRITE)
@@ -259,12 +315,13 @@ pub(super) async fn write(
         .bind(note.change.as_str())
         .bind(scope.actor())
         .bind(note.reason)
+        .bind(&columns.protected)
         .execute(connection)
         .await?;
     Ok(())
 }
 
-async fn index(
+pub(super) async fn index(
     connection: &mut PgConnection,
     scope: &Scope,
     memories: &[(&Memory, &Terms)],
@@ -306,11 +363,16 @@ async fn unindex(connection: &mut PgConnection, scope: &Scope, memories: &[(&Mem
     Ok(())
 }
 
-async fn count(connection: &mut PgConnection, scope: &Scope, documents: i64, length: i64) -> Result<(), Fault> {
+pub(super) async fn count(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    documents: i64,
+    length: i64,
+) -> Result<(), Fault> {
     sqlx::query(sql::COUNT_CORPUS).bind(scope.project()).bind(documents).bind(length).execute(connection).await?;
     Ok(())
 }
 
-fn size(count: usize) -> i64 {
+pub(super) fn size(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

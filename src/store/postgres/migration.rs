@@ -31,8 +31,17 @@ pub(super) struct Migration {
 }
 
 /// All of them, in order.
-pub(super) const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "0001_foundation", sql: include_str!("migrations/0001_foundation.sql") }];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "0001_foundation", sql: include_str!("migrations/0001_foundation.sql") },
+    Migration { version: 2, name: "0002_graph", sql: include_str!("migrations/0002_graph.sql") },
+    Migration { version: 3, name: "0003_review", sql: include_str!("migrations/0003_review.sql") },
+    Migration { version: 4, name: "0004_project", sql: include_str!("migrations/0004_project.sql") },
+];
+
+/// The newest version that this binary knows.
+pub(super) fn newest() -> i64 {
+    MIGRATIONS.last().map_or(0, |migration| migration.version)
+}
 
 impl Migration {
     fn checksum(&self) -> Vec<u8> {
@@ -102,7 +111,7 @@ pub(super) async fn pending(
     for row in applied {
         let (version, checksum): (i64, Vec<u8>) = (row.try_get("version")?, row.try_get("checksum")?);
         let Some(known) = MIGRATIONS.iter().find(|migration| migration.version == version) else {
-            let newest = MIGRATIONS.last().map_or(0, |migration| migration.version);
+            let newest = newest();
             let reason = format!(
                 "database {:?} has schema version {version}, this program knows up to {newest}: upgrade the program",
                 server.database

@@ -7,12 +7,25 @@
 
 mod attempt;
 mod change;
+mod completion;
 mod fault;
+mod focus;
+mod focus_sql;
+mod foreign;
+mod graph;
+mod graph_sql;
 mod migration;
+mod past;
 mod pool;
+mod port;
+mod port_sql;
 mod remember;
+mod review;
+mod review_sql;
 mod row;
+mod row_security;
 mod sql;
+mod token;
 mod vector;
 mod vector_sql;
 
@@ -29,15 +42,21 @@ use sqlx::{Connection, PgConnection, Row};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+pub use foreign::ForeignDatabase;
+
 use self::attempt::{Attempts, Effect, attempt};
 use self::fault::Fault;
 use self::pool::Pool;
+pub use self::row_security::RowSecurity;
+
 use self::row::{CandidateRow, HistoryRow, IndexedRow, MemoryRow};
+use self::row_security::View;
 use crate::domain::lexical::{B, CorpusStats, K1, MAX_DOCUMENT_FREQUENCY};
 use crate::domain::memory::{History, Memory, indexed_text};
 use crate::domain::{Analyzer, Filter, Scope};
 use crate::store::{
-    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Remember, Remembered, Result, Store, StoreError, Update,
+    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, Remember, Remembered, Result, Store, StoreError,
+    Update,
 };
 
 /// Texts larger than this together are analysed off the request threads.
@@ -54,6 +73,8 @@ pub struct PostgresStore {
     options: PgConnectOptions,
     pool: Pool,
     analyzer: Arc<Analyzer>,
+    limits: Limits,
+    row_security: RowSecurity,
     ready: AtomicBool,
     /// Why the last preparation failed; what tools say until one succeeds.
     obstacle: Mutex<Option<String>>,
@@ -75,26 +96,47 @@ impl PostgresStore {
             pool: Pool::new(options.clone(), pool_size.max(1)),
             options,
             analyzer,
+            limits: Limits::default(),
+            row_security: RowSecurity::default(),
             ready: AtomicBool::new(false),
             obstacle: Mutex::default(),
             preparing: tokio::sync::Mutex::new(()),
         }
     }
 
-    /// Every SQL statement with its name, for tests.
+    /// The same, holding projects to limits.
     #[must_use]
-    pub fn statements() -> &'static [(&'static str, &'static str)] {
-        static ALL: std::sync::LazyLock<Vec<(&str, &str)>> =
-            std::sync::LazyLock::new(|| [sql::ALL, vector_sql::ALL].concat());
-        &ALL
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 
-    fn attempts(&self, during: &'static str, effect: Effect) -> Result<Attempts<'_>> {
+    /// The same, with or without row-level security.
+    #[must_use]
+    pub fn with_row_security(mut self, row_security: RowSecurity) -> Self {
+        self.row_security = row_security;
+        self
+    }
+
+    /// The role that it works as; none without row-level security, and before [`Store::prepare`].
+    #[must_use]
+    pub fn working_role(&self) -> Option<String> {
+        self.pool.role().map(|role| role.to_string())
+    }
+
+    /// Every SQL statement with its name, for tests.
+    pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+        let parts = [sql::ALL, graph_sql::ALL, focus_sql::ALL, review_sql::ALL, port_sql::ALL, vector_sql::ALL];
+        parts.into_iter().flatten()
+    }
+
+    /// Attempts at work for the projects of a scope.
+    fn attempts(&self, view: impl Into<View>, during: &'static str, effect: Effect) -> Result<Attempts<'_>> {
         if !self.ready.load(Ordering::Acquire) {
             let obstacle = self.obstacle.lock().unwrap_or_else(PoisonError::into_inner).clone();
             return Err(fault::unavailable(obstacle.unwrap_or_else(|| "it is not prepared yet".to_owned()), None));
         }
-        Ok(Attempts::new(self, during, effect))
+        Ok(Attempts::new(self, view.into(), during, effect))
     }
 
     fn explain(&self, during: &'static str, fault: Fault) -> StoreError {
@@ -127,6 +169,15 @@ impl PostgresStore {
         if !migration::pending(connection, &server).await?.is_empty() {
             return Ok(true);
         }
+        if self.row_security != RowSecurity::Off {
+            let usable = row_security::usable(connection, &server).await?;
+            let mark: Option<String> =
+                sqlx::query_scalar(sql::META).bind("row_security").fetch_optional(&mut *connection).await?;
+            match usable {
+                Some(role) if mark == Some(row_security::mark(migration::newest(), &role)) => {}
+                _ => return Ok(true),
+            }
+        }
         Ok(self.rebuild_from(connection).await?.is_some())
     }
 
@@ -149,12 +200,37 @@ impl PostgresStore {
         if self.within("check the database", CHECK, self.unfinished(&mut connection)).await? {
             self.within("lock the database", MIGRATE, migration::lock(&mut connection)).await?;
             self.within("migrate the database", MIGRATE, migration::migrate(&mut connection)).await?;
+            self.within("secure the rows", MIGRATE, self.secure_rows(&mut connection)).await?;
             self.rebuild(&mut connection).await?;
             self.within("unlock the database", CHECK, migration::unlock(&mut connection)).await?;
+        }
+        if !self.ready.load(Ordering::Acquire) && self.row_security != RowSecurity::Off {
+            let role = self
+                .within("check the rows", CHECK, async {
+                    let server = migration::check(&mut connection).await?;
+                    row_security::usable(&mut connection, &server).await
+                })
+                .await?;
+            self.pool.work_as(role);
         }
         // Whether the goodbye arrives does not matter.
         let _ = timeout(CHECK, connection.close()).await;
         self.ready.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    async fn secure_rows(&self, connection: &mut PgConnection) -> Result<(), Fault> {
+        if self.row_security != RowSecurity::Off {
+            let server = migration::check(connection).await?;
+            // Another server may have done it while this one waited.
+            let mark: Option<String> =
+                sqlx::query_scalar(sql::META).bind("row_security").fetch_optional(&mut *connection).await?;
+            let usable = row_security::usable(connection, &server).await?;
+            if usable.is_some_and(|role| mark == Some(row_security::mark(migration::newest(), &role))) {
+                return Ok(());
+            }
+            row_security::install(connection, &server, self.row_security, migration::newest()).await?;
+        }
         Ok(())
     }
 
@@ -314,7 +390,7 @@ impl Store for PostgresStore {
     }
 
     async fn remember(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>> {
-        let attempts = self.attempts("remember", Effect::Repeatable)?;
+        let attempts = self.attempts(scope, "remember", Effect::Repeatable)?;
         let size: usize = command.items.iter().map(|item| item.content.len()).sum();
         let batch = if size > MUCH_TEXT {
             let analyzer = Arc::clone(&self.analyzer);
@@ -326,12 +402,12 @@ impl Store for PostgresStore {
             remember::Batch::new(command, &self.analyzer)?
         };
         let mut attempts = attempts.with_limit(batch.limit());
-        attempt!(attempts, connection => remember::remember(connection, scope, &batch, attempts.collided()))
+        attempt!(attempts, connection => remember::remember(connection, scope, &batch, (attempts.collided(), self.limits)))
     }
 
     async fn corpus_stats(&self, scope: &Scope, terms: &[String]) -> Result<CorpusStats> {
         let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts("count terms", Effect::Read)?;
+        let mut attempts = self.attempts(scope, "count terms", Effect::Read)?;
         attempt!(attempts, connection => async {
             let row = sqlx::query(sql::CORPUS_STATS)
                 .bind(&readable)
@@ -344,6 +420,7 @@ impl Store for PostgresStore {
                 documents: natural(row.try_get("documents")?),
                 total_length: natural(row.try_get("total_length")?),
                 document_frequencies: frequencies.into_iter().map(|n| natural(n).min(MAX_DOCUMENT_FREQUENCY)).collect(),
+                has_entities: row.try_get("has_entities")?,
             })
         })
     }
@@ -352,7 +429,7 @@ impl Store for PostgresStore {
         let filter = FilterColumns::new(scope, &query.filter);
         let terms: Vec<&str> = query.terms.iter().map(|term| term.term.as_str()).collect();
         let weights: Vec<f64> = query.terms.iter().map(|term| term.weight).collect();
-        let mut attempts = self.attempts("search", Effect::Read)?;
+        let mut attempts = self.attempts(scope, "search", Effect::Read)?;
         attempt!(attempts, connection => async {
             let rows: Vec<CandidateRow> = filter
                 .bind(sqlx::query_as(sql::SEARCH_LEXICAL))
@@ -364,6 +441,7 @@ impl Store for PostgresStore {
                 .bind(B)
                 .bind(bounded(query.limit))
                 .bind(i64::try_from(MAX_DOCUMENT_FREQUENCY).unwrap_or(i64::MAX))
+                .bind(query.filter.unchanged)
                 .fetch_all(connection)
                 .await?;
             Ok(rows.into_iter().map(|row| row.into_candidate(query)).collect())
@@ -381,9 +459,10 @@ impl Store for PostgresStore {
         while memories.len() < limit {
             let page = (limit - memories.len()).min(sql::BROWSE_PAGE);
             let before = memories.last().map(|memory| memory.seq).or(before);
-            let mut attempts = self.attempts("browse", Effect::Read)?;
+            let mut attempts = self.attempts(scope, "browse", Effect::Read)?;
             let rows: Vec<MemoryRow> = attempt!(attempts, connection => async {
                 let query = columns.bind(sqlx::query_as(statement)).bind(before).bind(bounded(page));
+                let query = query.bind(filter.unchanged);
                 Ok(query.fetch_all(connection).await?)
             })?;
             let last = rows.len() < page;
@@ -397,7 +476,7 @@ impl Store for PostgresStore {
 
     async fn get(&self, scope: &Scope, ids: &[Uuid], include_deleted: bool) -> Result<Vec<Memory>> {
         let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts("get", Effect::Read)?;
+        let mut attempts = self.attempts(scope, "get", Effect::Read)?;
         let rows: Vec<MemoryRow> = attempt!(attempts, connection => async {
             let query = sqlx::query_as(sql::GET).bind(&readable).bind(ids).bind(include_deleted);
             Ok(query.fetch_all(connection).await?)
@@ -408,7 +487,7 @@ impl Store for PostgresStore {
 
     async fn history(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<History>> {
         let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts("read the history", Effect::Read)?;
+        let mut attempts = self.attempts(scope, "read the history", Effect::Read)?;
         let rows: Vec<HistoryRow> = attempt!(attempts, connection => async {
             Ok(sqlx::query_as(sql::HISTORY).bind(&readable).bind(ids).fetch_all(connection).await?)
         })?;
@@ -416,8 +495,8 @@ impl Store for PostgresStore {
     }
 
     async fn update(&self, scope: &Scope, command: Update) -> Result<Memory> {
-        let mut attempts = self.attempts("update", Effect::Once)?;
-        attempt!(attempts, connection => change::update(connection, scope, &command, &self.analyzer))
+        let mut attempts = self.attempts(scope, "update", Effect::Once)?;
+        attempt!(attempts, connection => change::update(connection, scope, &command, &self.analyzer, self.limits))
     }
 
     async fn forget(
@@ -429,13 +508,13 @@ impl Store for PostgresStore {
         now: DateTime<Utc>,
     ) -> Result<u64> {
         let command = change::Forget { ids, mode, reason, now };
-        let mut attempts = self.attempts("forget", Effect::Once)?;
+        let mut attempts = self.attempts(scope, "forget", Effect::Once)?;
         attempt!(attempts, connection => change::forget(connection, scope, &command, &self.analyzer))
     }
 
     async fn note_recalled(&self, scope: &Scope, ids: &[Uuid], now: DateTime<Utc>) -> Result<()> {
         let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts("note a recall", Effect::Once)?;
+        let mut attempts = self.attempts(scope, "note a recall", Effect::Once)?;
         attempt!(attempts, connection => async {
             sqlx::query(sql::NOTE_RECALLED)
                 .bind(&readable)
@@ -450,7 +529,7 @@ impl Store for PostgresStore {
 
     async fn counts(&self, scope: &Scope, _now: DateTime<Utc>) -> Result<Counts> {
         let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts("count", Effect::Read)?;
+        let mut attempts = self.attempts(scope, "count", Effect::Read)?;
         attempt!(attempts, connection => async {
             let mut counts = Counts { by_kind: BTreeMap::new(), ..Counts::default() };
             for row in sqlx::query(sql::COUNTS).bind(&readable).fetch_all(&mut *connection).await? {
@@ -468,7 +547,7 @@ impl Store for PostgresStore {
     }
 
     async fn info(&self) -> Result<DatabaseInfo> {
-        let mut attempts = self.attempts("ask for the version", Effect::Read)?;
+        let mut attempts = self.attempts(View::Nothing, "ask for the version", Effect::Read)?;
         attempt!(attempts, connection => async {
             let row = sqlx::query(sql::INFO).fetch_one(connection).await?;
             let (server, vector): (String, Option<String>) = (row.try_get("version")?, row.try_get("vector")?);
@@ -520,6 +599,16 @@ impl<'a> FilterColumns<'a> {
             .bind(filter.include_outdated)
             .bind(filter.now)
     }
+}
+
+/// Makes the scope's own project, where it is missing.
+async fn own_project(connection: &mut PgConnection, scope: &Scope) -> Result<(), Fault> {
+    let found: Option<i32> =
+        sqlx::query_scalar(sql::PROJECT).bind(scope.project()).fetch_optional(&mut *connection).await?;
+    if found.is_none() {
+        sqlx::query(sql::CREATE_PROJECT).bind(scope.project()).execute(connection).await?;
+    }
+    Ok(())
 }
 
 /// Counts are never negative.

@@ -1,10 +1,10 @@
 //! Connections. A pool of our own, since the driver's pings on every return, hides why it cannot connect, and waits
 //! for servers that do not answer.
 //!
-//! Invariant: a connection is lent again only after its work ended and the server said so. Whatever was interrupted
+//! Invariants: a connection is lent for exactly the [`View`] that was asked for, and lent again only after its work ended and the server said so. Whatever was interrupted
 //! (by a time-out, a dropped request, a broken line) is closed.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
@@ -12,6 +12,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
+use super::row_security::{self, View};
 use super::sql;
 
 /// Longest wait for a new connection.
@@ -42,6 +43,7 @@ pub(super) enum NoConnection {
 
 struct Idle {
     connection: PgConnection,
+    view: View,
     born: Instant,
     since: Instant,
 }
@@ -55,12 +57,15 @@ pub(super) struct Pool {
     idle: Mutex<Vec<Idle>>,
     /// Connections from before are suspect.
     broken: Mutex<Option<Instant>>,
+    /// What connections work as, under row-level security.
+    role: Mutex<Option<Arc<str>>>,
 }
 
 /// A lent connection, closed when dropped; [`Lease::give_back`] keeps it.
 pub(super) struct Lease<'p> {
     pool: &'p Pool,
     connection: PgConnection,
+    view: View,
     born: Instant,
     _permit: SemaphorePermit<'p>,
 }
@@ -74,6 +79,7 @@ impl Pool {
             permits: Semaphore::new(size as usize),
             idle: Mutex::new(Vec::new()),
             broken: Mutex::new(None),
+            role: Mutex::new(None),
         }
     }
 
@@ -91,14 +97,26 @@ impl Pool {
         }
     }
 
-    /// Borrows a connection that most probably works.
-    pub(super) async fn lease(&self) -> Result<Lease<'_>, NoConnection> {
+    /// From now on connections work as `role`.
+    pub(super) fn work_as(&self, role: Option<String>) {
+        *self.role.lock().unwrap_or_else(PoisonError::into_inner) = role.map(Into::into);
+        // Those from before would go on as they are.
+        self.suspect_all();
+    }
+
+    /// What connections work as.
+    pub(super) fn role(&self) -> Option<Arc<str>> {
+        self.role.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Borrows a connection that most probably works, for `view`.
+    pub(super) async fn lease(&self, view: &View) -> Result<Lease<'_>, NoConnection> {
         let permit = match timeout(QUEUE, self.permits.acquire()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) => return Err(NoConnection::Closed),
             Err(_) => return Err(NoConnection::Busy(self.size)),
         };
-        while let Some(mut idle) = self.pop() {
+        while let Some(mut idle) = self.pop(view) {
             let suspect = self.lock_broken().is_some_and(|broken| idle.born <= broken);
             if suspect || idle.born.elapsed() > LIFETIME {
                 continue;
@@ -106,10 +124,30 @@ impl Pool {
             if idle.since.elapsed() > STALE && !matches!(timeout(PING, idle.connection.ping()).await, Ok(Ok(()))) {
                 continue;
             }
-            return Ok(Lease { pool: self, connection: idle.connection, born: idle.born, _permit: permit });
+            if *view != View::Nothing && idle.view != *view {
+                // Most calls are for the projects of the one before: this round trip is rare.
+                let role = self.role();
+                let shown = timeout(PING, row_security::show(&mut idle.connection, role.as_deref(), view)).await;
+                if !matches!(shown, Ok(Ok(()))) {
+                    continue;
+                }
+                idle.view = view.clone();
+            }
+            return Ok(Lease {
+                pool: self,
+                connection: idle.connection,
+                view: idle.view,
+                born: idle.born,
+                _permit: permit,
+            });
         }
-        let connection = self.connect().await?;
-        Ok(Lease { pool: self, connection, born: Instant::now(), _permit: permit })
+        let mut connection = self.connect().await?;
+        let role = self.role();
+        match timeout(CONNECT, row_security::show(&mut connection, role.as_deref(), view)).await {
+            Ok(shown) => shown.map_err(NoConnection::Sql)?,
+            Err(_) => return Err(NoConnection::Silent),
+        }
+        Ok(Lease { pool: self, connection, view: view.clone(), born: Instant::now(), _permit: permit })
     }
 
     /// A connection broke or went silent; the others of its age did, too, most probably.
@@ -120,13 +158,18 @@ impl Pool {
     /// Refuses new work, and ends idle connections now and the others when their work is done.
     pub(super) async fn close(&self) {
         self.permits.close();
-        while let Some(idle) = self.pop() {
+        while let Some(idle) = self.pop(&View::Nothing) {
             let _ = timeout(PING, idle.connection.close()).await;
         }
     }
 
-    fn pop(&self) -> Option<Idle> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    /// The one that was last used for `view`, else the one last used.
+    fn pop(&self, view: &View) -> Option<Idle> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        match idle.iter().rposition(|idle| idle.view == *view) {
+            Some(place) => Some(idle.remove(place)),
+            None => idle.pop(),
+        }
     }
 
     fn lock_broken(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
@@ -144,7 +187,7 @@ impl Lease<'_> {
         if self.pool.permits.is_closed() {
             return;
         }
-        let idle = Idle { connection: self.connection, born: self.born, since: Instant::now() };
+        let idle = Idle { connection: self.connection, view: self.view, born: self.born, since: Instant::now() };
         self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
     }
 

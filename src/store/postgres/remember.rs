@@ -1,7 +1,7 @@
 //! Storing a batch. The common case is one statement and one round trip; sources, supersessions and very large
 //! batches take a transaction.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -11,10 +11,10 @@ use uuid::Uuid;
 use super::attempt::{LIMIT, begin, commit};
 use super::fault::{self, Fault};
 use super::row::{MemoryRow, PreviousRow, RememberRow};
-use super::{change, sql};
+use super::{change, graph, sql};
 use crate::domain::memory::{Change, Kind, NewMemory, content_hash, indexed_text};
-use crate::domain::{Analyzer, Invalid, Scope};
-use crate::store::{Idempotency, Remember, Remembered, Result, StoreError};
+use crate::domain::{Analyzer, Invalid, Links, Scope};
+use crate::store::{Idempotency, Limits, Remember, Remembered, Result, StoreError};
 
 /// Batches with more postings get a transaction with more time.
 const MANY_POSTINGS: usize = 20_000;
@@ -45,14 +45,20 @@ pub(super) struct Batch {
     situations: Vec<Option<String>>,
     outcomes: Vec<Option<f64>>,
     lessons: Vec<Option<String>>,
+    protected: Vec<bool>,
     lengths: Vec<i32>,
     term_places: Vec<i32>,
     terms: Vec<String>,
     frequencies: Vec<i32>,
+    /// Of the items that stand for themselves, by place.
     sources: Vec<Vec<Uuid>>,
-    supersedes: Vec<Vec<Uuid>>,
-    /// A turn that the batch itself holds with two texts: session, turn, place of the first.
-    torn_turn: Option<(String, i64, usize)>,
+    /// Of all items, since unknown ones are an error in any case.
+    all_sources: Vec<Uuid>,
+    /// Index of a place and what it supersedes, in the order of the items.
+    supersedes: Vec<(usize, Uuid)>,
+    links: Vec<Links>,
+    /// The first item that takes the turn of an earlier one with another text, and the index of that one's place.
+    torn_turn: Option<(usize, usize)>,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -85,12 +91,15 @@ impl Batch {
             situations: Vec::with_capacity(count),
             outcomes: Vec::with_capacity(count),
             lessons: Vec::with_capacity(count),
+            protected: Vec::with_capacity(count),
             lengths: Vec::with_capacity(count),
             term_places: Vec::new(),
             terms: Vec::new(),
             frequencies: Vec::new(),
             sources: Vec::with_capacity(count),
-            supersedes: Vec::with_capacity(count),
+            all_sources: Vec::new(),
+            supersedes: Vec::new(),
+            links: Vec::with_capacity(count),
             torn_turn: None,
         };
         let mut seen: HashMap<Sameness, i32> = HashMap::new();
@@ -103,24 +112,20 @@ impl Batch {
                 (kind, ..) => Some(Sameness::Content(kind, hash)),
             };
             let place = number(batch.ids.len() + 1);
+            batch.all_sources.extend(&item.sources);
             if let Some(sameness) = sameness {
                 if let Some(first) = seen.get(&sameness) {
                     let at = index(*first);
-                    if let Sameness::Turn(session, turn) = sameness
-                        && batch.hashes[at] != hash
-                    {
-                        batch.torn_turn.get_or_insert((session, turn, at));
+                    if matches!(sameness, Sameness::Turn(..)) && batch.hashes[at] != hash {
+                        batch.torn_turn = batch.torn_turn.or(Some((batch.places.len(), at)));
                     }
                     batch.places.push(*first);
-                    // What the equal item asked for beside its text still holds.
-                    extend_new(&mut batch.sources[at], item.sources);
-                    extend_new(&mut batch.supersedes[at], item.supersedes);
+                    batch.supersedes.extend(item.supersedes.iter().map(|old| (at, *old)));
+                    batch.links[at].entities.extend(item.links.entities);
+                    batch.links[at].relations.extend(item.links.relations);
                     continue;
                 }
-                // What has expired already stands for nothing.
-                if item.kind == Kind::Dialogue || item.valid_until.is_none_or(|until| until > command.now) {
-                    seen.insert(sameness, place);
-                }
+                seen.insert(sameness, place);
             }
             batch.places.push(place);
             let text = indexed_text(&item.content, item.speaker.as_deref(), &item.tags, item.episode.as_ref());
@@ -150,11 +155,10 @@ impl Batch {
             batch.situations.push(situation);
             batch.outcomes.push(outcome);
             batch.lessons.push(lesson);
-            let (mut sources, mut supersedes) = (Vec::new(), Vec::new());
-            extend_new(&mut sources, item.sources);
-            extend_new(&mut supersedes, item.supersedes);
-            batch.sources.push(sources);
-            batch.supersedes.push(supersedes);
+            batch.protected.push(item.protected);
+            batch.sources.push(unique(item.sources));
+            batch.supersedes.extend(item.supersedes.iter().map(|old| (index(place), *old)));
+            batch.links.push(item.links);
         }
         Ok(batch)
     }
@@ -171,8 +175,9 @@ impl Batch {
     fn is_simple(&self) -> bool {
         !self.large()
             && self.torn_turn.is_none()
-            && self.sources.iter().all(Vec::is_empty)
-            && self.supersedes.iter().all(Vec::is_empty)
+            && self.all_sources.is_empty()
+            && self.supersedes.is_empty()
+            && self.links.iter().all(Links::is_empty)
     }
 
     fn replay(&self, previous: PreviousRow) -> Result<Vec<Remembered>, Fault> {
@@ -197,7 +202,7 @@ pub(super) async fn remember(
     connection: &mut PgConnection,
     scope: &Scope,
     batch: &Batch,
-    collided: bool,
+    (collided, limits): (bool, Limits),
 ) -> Result<Vec<Remembered>, Fault> {
     if batch.ids.is_empty() {
         return Ok(Vec::new());
@@ -210,10 +215,10 @@ pub(super) async fn remember(
             .execute(&mut *connection)
             .await?;
     }
-    let stored = if batch.is_simple() {
+    let stored = if batch.is_simple() && !limits.any() {
         store(connection, scope, batch).await?
     } else {
-        in_steps(connection, scope, batch).await?
+        in_steps(connection, scope, batch, limits).await?
     };
     let placed = match stored {
         Stored::Replayed(answer) => return Ok(answer),
@@ -231,8 +236,16 @@ pub(super) async fn remember(
 }
 
 /// Sources and supersessions around the statement.
-async fn in_steps(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Result<Stored, Fault> {
+async fn in_steps(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    batch: &Batch,
+    limits: Limits,
+) -> Result<Stored, Fault> {
     let mut transaction = begin(connection).await?;
+    if limits.any() {
+        lock_usage(&mut transaction, scope).await?;
+    }
     if batch.large() {
         sqlx::query(sql::ALLOW_TIME).bind(LARGE_STATEMENT).execute(&mut *transaction).await?;
     }
@@ -251,83 +264,95 @@ async fn in_steps(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -
         }
     }
     check_sources(&mut transaction, scope, batch).await?;
-    let replaced = supersede(&mut transaction, scope, batch).await?;
-    if let Some((session, turn, at)) = &batch.torn_turn {
-        let existing = batch.ids[*at];
-        return Err(StoreError::TurnExists { session: session.clone(), turn: *turn, existing }.into());
-    }
+    let earlier = supersede(&mut transaction, scope, batch).await?;
     let stored = store(&mut transaction, scope, batch).await?;
     if let Stored::Placed(placed) = &stored {
-        for Replaced { id, by, place } in replaced {
-            if placed[place].unwrap_or(batch.ids[place]) != by {
-                return Err(StoreError::AlreadySuperseded { id, by }.into());
-            }
-        }
+        refuse_two_successors(batch, placed, earlier)?;
         add_sources(&mut transaction, scope, batch, placed).await?;
         redirect(&mut transaction, scope, batch, placed).await?;
+        let ids = placed.iter().zip(&batch.ids).map(|(old, new)| old.unwrap_or(*new));
+        let linked: Vec<(Uuid, &Links)> = ids.zip(&batch.links).collect();
+        graph::remember(&mut transaction, scope, &linked, batch.now).await?;
+        // A project over its limit may still be told that it knows something.
+        if limits.any() && placed.iter().any(Option::is_none) {
+            check_usage(&mut transaction, scope, limits).await?;
+        }
     }
     commit(transaction).await?;
     Ok(stored)
 }
 
+/// From here to the end of the transaction nobody else adds to the project, so that a limit holds exactly.
+pub(super) async fn lock_usage(connection: &mut PgConnection, scope: &Scope) -> Result<(), Fault> {
+    sqlx::query(sql::LOCK_USAGE).bind(scope.project()).execute(connection).await?;
+    Ok(())
+}
+
+/// What the project holds with what this transaction wrote; an error undoes it.
+pub(super) async fn check_usage(connection: &mut PgConnection, scope: &Scope, limits: Limits) -> Result<(), Fault> {
+    let (memories, bytes): (i64, i64) = sqlx::query_as(sql::USAGE).bind(scope.project()).fetch_one(connection).await?;
+    Ok(limits.check(scope.project(), memories.unsigned_abs(), bytes.unsigned_abs())?)
+}
+
 async fn check_sources(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Result<(), Fault> {
-    let wanted: Vec<Uuid> = batch.sources.iter().flatten().copied().collect();
+    let wanted = &batch.all_sources;
     if wanted.is_empty() {
         return Ok(());
     }
     let readable: Vec<&str> = scope.readable().collect();
     let known: Vec<Uuid> =
-        sqlx::query_scalar(sql::KNOWN).bind(&readable).bind(&wanted).fetch_all(&mut *connection).await?;
-    missing("sources", &wanted, &known)
+        sqlx::query_scalar(sql::KNOWN).bind(&readable).bind(wanted).fetch_all(&mut *connection).await?;
+    missing("sources", wanted, &known)
 }
 
-/// A memory which the item at `place` supersedes was superseded before. That is an error, unless it was by the very
-/// memory that turns out to stand for the item.
-struct Replaced {
-    id: Uuid,
-    by: Uuid,
-    place: usize,
-}
-
-/// Before the rows are stored: a memory may replace another one of the same text.
-async fn supersede(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Result<Vec<Replaced>, Fault> {
-    let mut places: HashMap<Uuid, usize> = HashMap::new();
-    let mut twice = None;
-    let mut wanted = Vec::new();
-    for (place, replaced) in batch.supersedes.iter().enumerate() {
-        for old in replaced {
-            match places.insert(*old, place) {
-                Some(first) if first != place => twice = twice.or(Some((*old, batch.ids[first]))),
-                _ => wanted.push(*old),
-            }
-        }
+/// Before the rows are stored: a memory may replace another one of the same text. Returns what had a successor before,
+/// with that.
+async fn supersede(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Result<HashMap<Uuid, Uuid>, Fault> {
+    let mut earlier = HashMap::new();
+    if batch.supersedes.is_empty() {
+        return Ok(earlier);
     }
-    if wanted.is_empty() {
-        return Ok(Vec::new());
-    }
+    let wanted: Vec<Uuid> = batch.supersedes.iter().map(|(_, old)| *old).collect();
     let rows: Vec<MemoryRow> =
         sqlx::query_as(sql::LOCK).bind(scope.project()).bind(&wanted).fetch_all(&mut *connection).await?;
     let found: Vec<Uuid> = rows.iter().filter(|row| row.0.deleted_at.is_none()).map(|row| row.0.id).collect();
     missing("supersedes", &wanted, &found)?;
-    if let Some((id, by)) = twice {
-        return Err(StoreError::AlreadySuperseded { id, by }.into());
+    let protected = rows.iter().filter(|row| row.0.protected && row.0.superseded_by.is_none());
+    let protected: Vec<Uuid> = protected.map(|row| row.0.id).collect();
+    if !protected.is_empty() {
+        return Err(StoreError::Protected { ids: protected }.into());
     }
     let mut changes = Vec::with_capacity(rows.len());
-    let mut before_us = Vec::new();
     for MemoryRow(before) in rows {
-        let place = places[&before.id];
         if let Some(by) = before.superseded_by {
-            before_us.push(Replaced { id: before.id, by, place });
+            earlier.insert(before.id, by);
             continue;
         }
         let mut after = before.clone();
-        after.superseded_by = Some(batch.ids[place]);
+        after.superseded_by = batch.supersedes.iter().find(|(_, old)| *old == before.id).map(|(at, _)| batch.ids[*at]);
         after.version += 1;
         changes.push((before, after));
     }
     let note = change::Note { change: Change::Superseded, reason: None, now: batch.now };
     change::write(connection, scope, &changes, None, &note).await?;
-    Ok(before_us)
+    Ok(earlier)
+}
+
+/// A memory has one successor. That the very memory which stands for an item replaced it before is no error: an
+/// attempt of this request whose answer was lost may have done it.
+fn refuse_two_successors(
+    batch: &Batch,
+    placed: &[Option<Uuid>],
+    mut successors: HashMap<Uuid, Uuid>,
+) -> Result<(), Fault> {
+    for (at, old) in &batch.supersedes {
+        let new = placed[*at].unwrap_or(batch.ids[*at]);
+        let by = *successors.entry(*old).or_insert(new);
+        if by != new {
+            return Err(StoreError::AlreadySuperseded { id: *old, by }.into());
+        }
+    }
+    Ok(())
 }
 
 async fn add_sources(
@@ -365,13 +390,11 @@ async fn redirect(
     placed: &[Option<Uuid>],
 ) -> Result<(), Fault> {
     let (mut ids, mut planned, mut existing) = (Vec::new(), Vec::new(), Vec::new());
-    for (at, list) in batch.supersedes.iter().enumerate() {
-        if let Some(other) = placed[at].filter(|id| *id != batch.ids[at]) {
-            for id in list {
-                ids.push(*id);
-                planned.push(batch.ids[at]);
-                existing.push(other);
-            }
+    for (at, old) in &batch.supersedes {
+        if let Some(other) = placed[*at].filter(|id| *id != batch.ids[*at]) {
+            ids.push(*old);
+            planned.push(batch.ids[*at]);
+            existing.push(other);
         }
     }
     if !ids.is_empty() {
@@ -406,20 +429,23 @@ async fn store(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> R
         rows = run(&mut *connection, scope, batch).await?;
     }
     let mut placed = vec![None; batch.ids.len()];
-    let mut differing = None;
+    let mut differing: Vec<(usize, usize, Uuid)> = Vec::new();
     for row in rows {
         match row {
             RememberRow::Previous(previous) => return Ok(Stored::Replayed(batch.replay(previous)?)),
             RememberRow::Item { place, old, differs } => {
                 placed[place] = old;
                 if let Some(existing) = old.filter(|_| differs) {
-                    differing = differing.or(Some((place, existing)));
+                    let item = batch.places.iter().position(|at| index(*at) == place).unwrap_or_default();
+                    differing.push((item, place, existing));
                 }
             }
         }
     }
-    match differing {
-        Some((at, existing)) => Err(StoreError::TurnExists {
+    // A turn is torn in the batch itself, too. The caller hears of the first item that is wrong.
+    differing.extend(batch.torn_turn.map(|(item, at)| (item, at, placed[at].unwrap_or(batch.ids[at]))));
+    match differing.into_iter().min() {
+        Some((_, at, existing)) => Err(StoreError::TurnExists {
             session: batch.sessions[at].clone().unwrap_or_default(),
             turn: batch.turns[at].unwrap_or_default(),
             existing,
@@ -459,6 +485,7 @@ async fn run(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Res
         .bind(key)
         .bind(request_hash)
         .bind(&batch.places)
+        .bind(&batch.protected)
         .fetch_all(connection)
         .await?;
     Ok(rows)
@@ -485,12 +512,9 @@ pub(super) fn missing(field: &'static str, wanted: &[Uuid], found: &[Uuid]) -> R
     if ids.is_empty() { Ok(()) } else { Err(StoreError::NotFound { field, ids }.into()) }
 }
 
-fn extend_new(list: &mut Vec<Uuid>, more: Vec<Uuid>) {
-    for id in more {
-        if !list.contains(&id) {
-            list.push(id);
-        }
-    }
+fn unique(ids: Vec<Uuid>) -> Vec<Uuid> {
+    let mut seen = HashSet::new();
+    ids.into_iter().filter(|id| seen.insert(*id)).collect()
 }
 
 /// Counts and lengths are far below 2^31, since texts are limited to 64 KiB.

@@ -6,8 +6,9 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
+use crate::domain::Standing;
 use crate::domain::memory::{Change, Episode, History, Memory};
-use crate::store::{Candidate, LexicalQuery};
+use crate::store::{Candidate, LexicalQuery, SemanticCandidate};
 
 /// A memory with what belongs to it.
 pub(super) struct MemoryRow(pub(super) Memory);
@@ -49,6 +50,7 @@ impl FromRow<'_, PgRow> for MemoryRow {
             last_recalled_at: row.try_get("last_recalled_at")?,
             helpful: row.try_get("helpful")?,
             not_helpful: row.try_get("not_helpful")?,
+            protected: row.try_get("protected")?,
         }))
     }
 }
@@ -78,6 +80,7 @@ pub(super) struct CandidateRow {
     score: f64,
     terms: Vec<i32>,
     exact: bool,
+    standing: Standing,
 }
 
 impl FromRow<'_, PgRow> for CandidateRow {
@@ -88,7 +91,31 @@ impl FromRow<'_, PgRow> for CandidateRow {
             score: row.try_get("score")?,
             terms: row.try_get("terms")?,
             exact: row.try_get("exact")?,
+            standing: standing(row)?,
         })
+    }
+}
+
+/// What ranking wants to know.
+fn standing(row: &PgRow) -> sqlx::Result<Standing> {
+    Ok(Standing {
+        importance: row.try_get("importance")?,
+        created_at: row.try_get("created_at")?,
+        last_recalled_at: row.try_get("last_recalled_at")?,
+        recall_count: row.try_get("recall_count")?,
+        helpful: row.try_get("helpful")?,
+        not_helpful: row.try_get("not_helpful")?,
+    })
+}
+
+/// A chunk that is near to the question.
+pub(super) struct SemanticRow(pub(super) SemanticCandidate);
+
+impl FromRow<'_, PgRow> for SemanticRow {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        let standing = standing(row)?;
+        let (id, seq, cosine) = (row.try_get("id")?, row.try_get("seq")?, row.try_get("cosine")?);
+        Ok(Self(SemanticCandidate { id, seq, cosine, standing }))
     }
 }
 
@@ -97,7 +124,7 @@ impl CandidateRow {
         let mut places: Vec<usize> = self.terms.into_iter().filter_map(|n| usize::try_from(n).ok()).collect();
         places.sort_unstable();
         let terms = places.into_iter().filter_map(|n| Some(query.terms.get(n.checked_sub(1)?)?.term.clone())).collect();
-        Candidate { id: self.id, seq: self.seq, score: self.score, terms, exact: self.exact }
+        Candidate { id: self.id, seq: self.seq, score: self.score, terms, exact: self.exact, standing: self.standing }
     }
 }
 
@@ -215,9 +242,10 @@ pub(super) struct MemoryColumns {
     pub(super) lesson: Vec<Option<String>>,
     pub(super) helpful: Vec<i64>,
     pub(super) not_helpful: Vec<i64>,
+    pub(super) protected: Vec<bool>,
     pub(super) old: Vec<String>,
 }
 
-fn parse<T: std::str::FromStr<Err = String>>(column: &str, value: &str) -> sqlx::Result<T> {
+pub(super) fn parse<T: std::str::FromStr<Err = String>>(column: &str, value: &str) -> sqlx::Result<T> {
     value.parse().map_err(|error: String| sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() })
 }

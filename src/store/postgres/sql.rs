@@ -8,7 +8,7 @@ macro_rules! memory_columns {
     () => {
         "m.seq, m.id, p.name AS project, m.kind, m.content, m.tags, m.importance, m.metadata, m.occurred_at, \
          m.created_at, m.updated_at, m.valid_until, m.superseded_by, m.deleted_at, m.version, m.session, m.turn, \
-         m.speaker, m.situation, m.outcome, m.lesson, m.helpful, m.not_helpful, \
+         m.speaker, m.situation, m.outcome, m.lesson, m.helpful, m.not_helpful, m.protected, \
          ARRAY(SELECT s.source_id FROM source s WHERE s.project_id = m.project_id AND s.memory_seq = m.seq \
                ORDER BY s.position) AS sources, \
          coalesce((SELECT r.recall_count FROM recall_stat r WHERE r.project_id = m.project_id \
@@ -18,10 +18,15 @@ macro_rules! memory_columns {
     };
 }
 
-/// `domain::Filter` with its parameters at $2 to $10, on `memory m`.
+pub(super) use memory_columns;
+
+/// `domain::Filter` with its parameters at $2 to $10 and the given one, on `memory m`.
 macro_rules! filter {
-    () => {
-        "m.deleted_at IS NULL \
+    ($unchanged:literal) => {
+        concat!(
+            "(NOT ",
+            $unchanged,
+            "::boolean OR m.updated_at <= $10) AND m.deleted_at IS NULL \
          AND ($2::text[] IS NULL OR m.kind = ANY ($2)) \
          AND ($3::text[] IS NULL OR m.tags @> $3) \
          AND ($4::text IS NULL OR m.session = $4) \
@@ -30,11 +35,11 @@ macro_rules! filter {
          AND ($7::timestamptz IS NULL OR m.occurred_at < $7) \
          AND ($8::float8 IS NULL OR m.importance >= $8) \
          AND ($9::boolean OR (m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $10)))"
+        )
     };
 }
 
-/// The same, for statements that are put together elsewhere.
-pub(super) const FILTER: &str = filter!();
+pub(super) use filter;
 
 /// A live memory that is not outdated at `$3`.
 macro_rules! current {
@@ -56,7 +61,7 @@ macro_rules! browse {
                 SELECT m.* FROM project p CROSS JOIN LATERAL (\
                     SELECT * FROM (SELECT m.* FROM memory m WHERE m.project_id = p.id AND \
                         m.seq < coalesce($11::bigint, 9223372036854775807) AND CASE WHEN ",
-            filter!(),
+            filter!("$13"),
             " THEN true ELSE false END",
             $extra,
             ") m ORDER BY m.seq DESC LIMIT $12) m \
@@ -82,6 +87,26 @@ pub(super) const SESSION: &str = "SELECT set_config('statement_timeout', $1, fal
     (SELECT set_config('hnsw.ef_search', '100', false) FROM pg_extension WHERE extname = 'vector'), \
     (SELECT set_config('hnsw.iterative_scan', 'strict_order', false) FROM pg_extension \
      WHERE extname = 'vector' AND string_to_array(extversion, '.')::int[] >= '{0,8}')";
+
+/// Which role a session works as, and for which projects: what the policies of row-level security ask.
+pub(super) const VIEW: &str = "SELECT set_config('role', $1, false), \
+    set_config('memory.projects', $2::text[]::text, false), set_config('memory.project', $3, false)";
+/// Whether the session may work as a role. Superusers may, where there is one.
+pub(super) const ROLE_USABLE: &str =
+    "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1 AND pg_has_role(session_user, r.oid, 'MEMBER'))";
+/// The same, and whether the role has its rights in this database: a dump may have been restored without them.
+pub(super) const ROLE_READY: &str = "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1 \
+    AND pg_has_role(session_user, r.oid, 'MEMBER') AND NOT EXISTS (SELECT FROM pg_class c \
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'project_id' AND NOT a.attisdropped \
+        WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' \
+            AND NOT (c.relrowsecurity AND has_table_privilege(r.oid, c.oid, 'SELECT') \
+                AND has_table_privilege(r.oid, c.oid, 'INSERT'))))";
+/// Whether there is a role.
+pub(super) const ROLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1)";
+/// Tables whose rows belong to projects.
+pub(super) const PROJECT_TABLES: &str = "SELECT c.relname::text AS name FROM pg_class c \
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'project_id' AND NOT a.attisdropped \
+    WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' ORDER BY c.relname";
 
 /// What the server can do.
 pub(super) const SERVER: &str = "SELECT current_setting('server_version_num')::int AS version, \
@@ -131,6 +156,8 @@ pub(super) const REBUILD_READ: &str = "SELECT m.project_id, m.seq, m.content, m.
 pub(super) const REBUILD_LENGTHS: &str = "UPDATE memory m SET length = i.length \
     FROM unnest($1::int[], $2::bigint[], $3::int[]) AS i(project_id, seq, length) \
     WHERE m.project_id = i.project_id AND m.seq = i.seq AND m.length <> i.length";
+/// Whether a project is there.
+pub(super) const PROJECT: &str = "SELECT id FROM project WHERE name = $1";
 /// For projects that have no memory yet.
 pub(super) const CREATE_PROJECT: &str = "INSERT INTO project (name) VALUES ($1) ON CONFLICT (name) DO NOTHING";
 
@@ -162,9 +189,9 @@ pub(super) const REMEMBER: &str = concat!(
             END) AS old_seq \
         FROM here, unnest($5::uuid[], $6::text[], $7::text[], $8::bytea[], $9::text[], $10::float8[], $11::text[], \
             $12::timestamptz[], $13::timestamptz[], $14::text[], $15::bigint[], $16::text[], $17::text[], \
-            $18::float8[], $19::text[], $20::int[]) WITH ORDINALITY AS i(id, kind, content, content_hash, tags, \
-            importance, metadata, occurred_at, valid_until, session, turn, speaker, situation, outcome, lesson, \
-            length, n) \
+            $18::float8[], $19::text[], $20::int[], $27::boolean[]) WITH ORDINALITY AS i(id, kind, content, \
+            content_hash, tags, importance, metadata, occurred_at, valid_until, session, turn, speaker, situation, \
+            outcome, lesson, length, protected, n) \
         WHERE NOT EXISTS (SELECT FROM previous)\
     ), seen AS MATERIALIZED (\
         SELECT i.n, m.id, m.content_hash <> i.content_hash AS differs \
@@ -172,11 +199,11 @@ pub(super) const REMEMBER: &str = concat!(
     ), inserted AS (\
         INSERT INTO memory (project_id, seq, id, kind, content, content_hash, length, tags, importance, metadata, \
             occurred_at, created_at, created_by, updated_at, valid_until, session, turn, speaker, situation, outcome, \
-            lesson, content_claim, turn_claim) \
+            lesson, protected, content_claim, turn_claim) \
         SELECT here.id, i.seq, i.id, i.kind, i.content, i.content_hash, i.length, \
             ARRAY(SELECT jsonb_array_elements_text(i.tags::jsonb)), i.importance, i.metadata::jsonb, \
             i.occurred_at, $3, $2::text, $3, i.valid_until, i.session, i.turn, i.speaker, i.situation, i.outcome, i.lesson, \
-            CASE WHEN i.kind <> 'dialogue' AND (i.valid_until IS NULL OR i.valid_until > $3) THEN true END, \
+            i.protected, CASE WHEN i.kind <> 'dialogue' AND (i.valid_until IS NULL OR i.valid_until > $3) THEN true END, \
             CASE WHEN i.kind = 'dialogue' AND i.session IS NOT NULL AND i.turn IS NOT NULL THEN true END \
         FROM here, item i WHERE i.old_seq IS NULL AND NOT EXISTS (SELECT FROM seen WHERE differs) \
         ORDER BY i.content_hash \
@@ -256,13 +283,13 @@ pub(super) const WRITE: &str = "WITH changed AS (\
             metadata = i.metadata::jsonb, occurred_at = i.occurred_at, updated_at = $2, valid_until = i.valid_until, \
             superseded_by = i.superseded_by, deleted_at = i.deleted_at, version = i.version, situation = i.situation, \
             outcome = i.outcome, lesson = i.lesson, helpful = i.helpful, not_helpful = i.not_helpful, \
-            content_claim = NULL, turn_claim = CASE WHEN i.deleted_at IS NULL AND i.superseded_by IS NULL \
+            protected = i.protected, content_claim = NULL, turn_claim = CASE WHEN i.deleted_at IS NULL AND i.superseded_by IS NULL \
                 AND m.kind = 'dialogue' AND m.session IS NOT NULL AND m.turn IS NOT NULL THEN true END \
         FROM project p, unnest($3::bigint[], $4::text[], $5::bytea[], $6::int[], $7::text[], $8::float8[], $9::text[], \
             $10::timestamptz[], $11::timestamptz[], $12::uuid[], $13::timestamptz[], $14::bigint[], $15::text[], \
-            $16::float8[], $17::text[], $18::bigint[], $19::bigint[]) AS i(seq, content, content_hash, length, tags, \
-            importance, metadata, occurred_at, valid_until, superseded_by, deleted_at, version, situation, outcome, \
-            lesson, helpful, not_helpful) \
+            $16::float8[], $17::text[], $18::bigint[], $19::bigint[], $24::boolean[]) AS i(seq, content, content_hash, \
+            length, tags, importance, metadata, occurred_at, valid_until, superseded_by, deleted_at, version, \
+            situation, outcome, lesson, helpful, not_helpful, protected) \
         WHERE p.name = $1 AND m.project_id = p.id AND m.seq = i.seq \
         RETURNING m.project_id, m.seq, m.version\
     ) \
@@ -270,11 +297,11 @@ pub(super) const WRITE: &str = "WITH changed AS (\
     SELECT c.project_id, c.seq, c.version, $21, h.old::jsonb, $22, $23, $2 \
     FROM changed c JOIN unnest($3::bigint[], $20::text[]) AS h(seq, old) ON h.seq = c.seq";
 
-/// Another memory that has the turn of one of these, which are to be restored.
-pub(super) const TAKEN_TURN: &str = "SELECT m.session, m.turn, m.id FROM project p \
+/// Memories that have the turns of some which are to be restored.
+pub(super) const TAKEN_TURNS: &str = "SELECT m.session, m.turn, m.id FROM project p \
     CROSS JOIN unnest($2::text[], $3::bigint[]) AS i(session, turn) \
     JOIN memory m ON m.project_id = p.id AND m.session = i.session AND m.turn = i.turn AND m.turn_claim \
-    WHERE p.name = $1 LIMIT 1";
+    WHERE p.name = $1";
 
 /// Vectors of a text that is no more.
 pub(super) const FORGET_VECTORS: &str = "DELETE FROM embedding e USING project p \
@@ -327,6 +354,8 @@ pub(super) const PURGE: &str = "WITH gone AS (\
         DELETE FROM recall_stat r USING gone g WHERE r.project_id = g.project_id AND r.memory_seq = g.seq\
     ), unsourced AS (\
         DELETE FROM source s USING gone g WHERE s.source_id = g.id\
+    ), unfocused AS (\
+        DELETE FROM focus_archive f USING gone g WHERE f.memory_id = g.id\
     ) \
     SELECT count(*) FROM gone";
 
@@ -363,7 +392,8 @@ pub(super) const CORPUS_STATS: &str = "WITH here AS MATERIALIZED (\
                     ORDER BY x.memory_seq DESC LIMIT $3\
                 ) x\
             ) f)::bigint \
-        FROM unnest($2::text[]) WITH ORDINALITY AS q(term, n) ORDER BY q.n) AS frequencies";
+        FROM unnest($2::text[]) WITH ORDINALITY AS q(term, n) ORDER BY q.n) AS frequencies, \
+        EXISTS (SELECT FROM here JOIN entity e ON e.project_id = here.id) AS has_entities";
 
 /// BM25 by index-only scans of the postings. The best are checked against the filter one after the other until
 /// there are enough. Exact hits come first whatever their score.
@@ -378,27 +408,32 @@ pub(super) const SEARCH_LEXICAL: &str = concat!(
             WHERE x.project_id = p.id AND x.term = q.term ORDER BY x.memory_seq DESC LIMIT $18\
         ) x WHERE p.name = ANY ($1) GROUP BY x.memory_seq\
     ), exact AS MATERIALIZED (\
-        SELECT m.project_id, m.seq, m.id FROM project p CROSS JOIN LATERAL (\
+        SELECT m.project_id, m.seq, m.id, m.importance, m.created_at, m.helpful, m.not_helpful FROM project p CROSS JOIN LATERAL (\
             SELECT m.* FROM memory m WHERE m.project_id = p.id AND m.content_hash = $13 AND ",
-    filter!(),
+    filter!("$19"),
     "\
             ORDER BY m.seq DESC LIMIT $17\
         ) m WHERE p.name = ANY ($1)\
     ) \
-    SELECT c.id, c.seq, c.score, c.terms, c.exact FROM (\
-        (SELECT e.id, e.seq, coalesce(h.score, 0) AS score, coalesce(h.terms, '{}') AS terms, true AS exact \
+    SELECT c.*, coalesce(r.recall_count, 0) AS recall_count, r.last_recalled_at FROM (SELECT c.* FROM (\
+        (SELECT e.project_id, e.id, e.seq, coalesce(h.score, 0) AS score, coalesce(h.terms, '{}') AS terms, \
+            true AS exact, e.importance, e.created_at, e.helpful, e.not_helpful \
          FROM exact e LEFT JOIN hit h ON h.project_id = e.project_id AND h.seq = e.seq) \
         UNION ALL \
-        (SELECT m.id, h.seq, h.score, h.terms, false \
+        (SELECT h.project_id, m.id, h.seq, h.score, h.terms, false, m.importance, m.created_at, m.helpful, \
+            m.not_helpful \
          FROM (SELECT * FROM hit ORDER BY score DESC, seq DESC) h \
          CROSS JOIN LATERAL (\
-            SELECT m.id FROM memory m WHERE m.project_id = h.project_id AND m.seq = h.seq AND ",
-    filter!(),
+            SELECT m.id, m.importance, m.created_at, m.helpful, m.not_helpful FROM memory m \
+            WHERE m.project_id = h.project_id AND m.seq = h.seq AND ",
+    filter!("$19"),
     "\
          ) m \
          WHERE h.seq <> ALL (ARRAY(SELECT e.seq FROM exact e)) \
          ORDER BY h.score DESC, h.seq DESC LIMIT $17)\
-    ) c ORDER BY c.exact DESC, c.score DESC, c.seq DESC LIMIT $17"
+    ) c ORDER BY c.exact DESC, c.score DESC, c.seq DESC LIMIT $17) c \
+    LEFT JOIN recall_stat r ON r.project_id = c.project_id AND r.memory_seq = c.seq \
+    ORDER BY c.exact DESC, c.score DESC, c.seq DESC"
 );
 
 /// Most rows that a `browse` statement returns.
@@ -408,7 +443,7 @@ pub(super) const BROWSE: &str = browse!(" ORDER BY m.seq DESC LIMIT 1000");
 /// The newest of a session: few, and found by its index.
 pub(super) const BROWSE_SESSION: &str = browse!(" AND m.session = $4 AND m.session IS NOT NULL OFFSET 0");
 /// The newest with tags, found by theirs.
-pub(super) const BROWSE_TAGS: &str = browse!(" AND m.tags @> $3 AND m.tags <> '{}' OFFSET 0");
+pub(super) const BROWSE_TAGS: &str = browse!(" AND m.seq = ANY (memory_tagged($3)) OFFSET 0");
 
 /// Memories by id.
 pub(super) const GET: &str = concat!(
@@ -416,6 +451,17 @@ pub(super) const GET: &str = concat!(
     memory_columns!(),
     " FROM memory m JOIN project p ON p.id = m.project_id \
      WHERE m.id = ANY ($2) AND p.name = ANY ($1) AND ($3::boolean OR m.deleted_at IS NULL)"
+);
+
+/// Memories of all states, in storage order.
+pub(super) const EXPORT: &str = concat!(
+    "SELECT ",
+    memory_columns!(),
+    " FROM (\
+        SELECT m.* FROM project p CROSS JOIN LATERAL (\
+            SELECT m.* FROM memory m WHERE m.project_id = p.id AND m.seq > $2 ORDER BY m.seq LIMIT $3) m \
+        WHERE p.name = ANY ($1) ORDER BY m.seq LIMIT $3) m \
+     JOIN project p ON p.id = m.project_id ORDER BY m.seq"
 );
 
 /// The creation of memories, then what happened to them.
@@ -438,14 +484,58 @@ pub(super) const COUNTS: &str = "SELECT m.kind, count(*) FILTER (WHERE m.deleted
 /// Memories that wait for an embedding.
 pub(super) const BACKLOG: &str = "SELECT count(*) FROM index_job j \
     WHERE j.project_id = ANY (ARRAY(SELECT id FROM project WHERE name = ANY ($1)))";
+/// Tags among the newest memories ($2) of each project that begin with a text ($3), the most used first.
+pub(super) const COMPLETE_TAGS: &str = "SELECT t.tag FROM project p CROSS JOIN LATERAL (\
+        SELECT m.tags FROM memory m WHERE m.project_id = p.id AND m.deleted_at IS NULL ORDER BY m.seq DESC LIMIT $2\
+    ) n CROSS JOIN LATERAL unnest(n.tags) AS t (tag) WHERE p.name = ANY ($1) AND starts_with(t.tag, $3) \
+    GROUP BY t.tag ORDER BY count(*) DESC, t.tag LIMIT $4";
+/// Ids among them whose digits begin with a text ($3), the newest first.
+pub(super) const COMPLETE_IDS: &str = "SELECT n.id FROM project p CROSS JOIN LATERAL (\
+        SELECT m.seq, m.id FROM memory m WHERE m.project_id = p.id AND m.deleted_at IS NULL \
+        ORDER BY m.seq DESC LIMIT $2\
+    ) n WHERE p.name = ANY ($1) AND starts_with(replace(n.id::text, '-', ''), $3) ORDER BY n.seq DESC LIMIT $4";
 /// What the database is.
 pub(super) const INFO: &str = "SELECT current_setting('server_version') AS version, \
     current_database()::text AS database, (SELECT max(version) FROM schema_migration) AS schema_version, \
     (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS vector";
 
+/// Makes a token; none comes back where one of the name holds.
+pub(super) const CREATE_TOKEN: &str = "INSERT INTO token AS t (name, sha256, prefix, project, reads, created_at, \
+        expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+    ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, prefix = excluded.prefix, project = excluded.project, \
+        reads = excluded.reads, created_at = excluded.created_at, expires_at = excluded.expires_at, revoked_at = NULL \
+        WHERE t.revoked_at IS NOT NULL RETURNING *";
+/// Another secret.
+pub(super) const ROTATE_TOKEN: &str = "UPDATE token SET sha256 = $2, prefix = $3, created_at = $4 \
+    WHERE name = $1 AND revoked_at IS NULL RETURNING *";
+/// The end of a token.
+pub(super) const REVOKE_TOKEN: &str =
+    "UPDATE token SET revoked_at = coalesce(revoked_at, $2) WHERE name = $1 RETURNING *";
+/// All tokens.
+pub(super) const TOKENS: &str = "SELECT * FROM token ORDER BY name";
+
+/// Writes of a project that is limited take turns.
+pub(super) const LOCK_USAGE: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 17))";
+/// What a project holds.
+pub(super) const USAGE: &str = "SELECT coalesce(sum(u.memories), 0)::bigint AS memories, \
+    coalesce(sum(u.bytes), 0)::bigint AS bytes FROM usage u JOIN project p ON p.id = u.project_id WHERE p.name = $1";
+
 /// All of the above, with a name each.
 pub(super) const ALL: &[(&str, &str)] = &[
     ("SESSION", SESSION),
+    ("COMPLETE_TAGS", COMPLETE_TAGS),
+    ("COMPLETE_IDS", COMPLETE_IDS),
+    ("VIEW", VIEW),
+    ("ROLE_USABLE", ROLE_USABLE),
+    ("ROLE_READY", ROLE_READY),
+    ("ROLE_EXISTS", ROLE_EXISTS),
+    ("PROJECT_TABLES", PROJECT_TABLES),
+    ("CREATE_TOKEN", CREATE_TOKEN),
+    ("ROTATE_TOKEN", ROTATE_TOKEN),
+    ("REVOKE_TOKEN", REVOKE_TOKEN),
+    ("TOKENS", TOKENS),
+    ("LOCK_USAGE", LOCK_USAGE),
+    ("USAGE", USAGE),
     ("SERVER", SERVER),
     ("TRY_LOCK", TRY_LOCK),
     ("UNLOCK", UNLOCK),
@@ -462,6 +552,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("REBUILD_READ", REBUILD_READ),
     ("REBUILD_LENGTHS", REBUILD_LENGTHS),
     ("REBUILD_INDEX", REBUILD_INDEX),
+    ("PROJECT", PROJECT),
     ("CREATE_PROJECT", CREATE_PROJECT),
     ("REMEMBER", REMEMBER),
     ("RELEASE_CLAIMS", RELEASE_CLAIMS),
@@ -473,7 +564,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("REDIRECT", REDIRECT),
     ("LOCK", LOCK),
     ("WRITE", WRITE),
-    ("TAKEN_TURN", TAKEN_TURN),
+    ("TAKEN_TURNS", TAKEN_TURNS),
     ("FORGET_VECTORS", FORGET_VECTORS),
     ("VOTE", VOTE),
     ("INDEX", INDEX),
@@ -488,6 +579,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("BROWSE_SESSION", BROWSE_SESSION),
     ("BROWSE_TAGS", BROWSE_TAGS),
     ("GET", GET),
+    ("EXPORT", EXPORT),
     ("HISTORY", HISTORY),
     ("COUNTS", COUNTS),
     ("BACKLOG", BACKLOG),

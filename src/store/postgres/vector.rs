@@ -11,6 +11,8 @@ use tokio::time::timeout;
 
 use super::attempt::{Attempts, Effect, attempt, begin, commit};
 use super::fault::Fault;
+use super::row::SemanticRow;
+use super::row_security::View;
 use super::{CHECK, FilterColumns, PostgresStore, migration, natural, sql, vector_sql};
 use crate::domain::memory::embedded_text;
 use crate::domain::{Episode, Scope};
@@ -124,7 +126,7 @@ impl PostgresStore {
 impl VectorStore for PostgresStore {
     async fn prepare_vectors(&self, _model: &str, dimension: usize) -> Result<()> {
         // Refuses while the database is not prepared.
-        self.attempts("prepare vectors", Effect::Read)?;
+        self.attempts(View::All, "prepare vectors", Effect::Read)?;
         let Some(name) = vector_sql::index_name(dimension) else { return Ok(()) };
         let mut connection = self.connect().await?;
         self.within("index vectors", BUILD, self.build_index(&mut connection, &name, dimension)).await?;
@@ -133,14 +135,14 @@ impl VectorStore for PostgresStore {
     }
 
     async fn queued_model(&self) -> Result<Option<String>> {
-        let mut attempts = self.attempts("read a fact", Effect::Read)?;
+        let mut attempts = self.attempts(View::All, "read a fact", Effect::Read)?;
         attempt!(attempts, connection => async {
             Ok(sqlx::query_scalar(sql::META).bind(MODEL).fetch_optional(connection).await?)
         })
     }
 
     async fn set_queued_model(&self, model: &str) -> Result<()> {
-        let mut attempts = self.attempts("write a fact", Effect::Repeatable)?;
+        let mut attempts = self.attempts(View::All, "write a fact", Effect::Repeatable)?;
         attempt!(attempts, connection => async {
             sqlx::query(sql::SET_META).bind(MODEL).bind(model).execute(connection).await?;
             Ok(())
@@ -155,7 +157,7 @@ impl VectorStore for PostgresStore {
     ) -> Result<Option<MemoryKey>> {
         let after = after.unwrap_or_default();
         let project = i32::try_from(after.project).unwrap_or(i32::MAX);
-        let mut attempts = self.attempts("queue memories", Effect::Repeatable)?;
+        let mut attempts = self.attempts(View::All, "queue memories", Effect::Repeatable)?;
         attempt!(attempts, connection => async {
             let row = sqlx::query(vector_sql::QUEUE_MISSING)
                 .bind(model)
@@ -170,7 +172,7 @@ impl VectorStore for PostgresStore {
     }
 
     async fn claim_index_jobs(&self, limit: usize, now: DateTime<Utc>) -> Result<Vec<IndexJob>> {
-        let mut attempts = self.attempts("claim index jobs", Effect::Repeatable)?;
+        let mut attempts = self.attempts(View::All, "claim index jobs", Effect::Repeatable)?;
         attempt!(attempts, connection => async {
             let rows = sqlx::query(vector_sql::CLAIM)
                 .bind(now)
@@ -183,7 +185,7 @@ impl VectorStore for PostgresStore {
     }
 
     async fn save_vectors(&self, model: &str, embedded: &[Embedded], now: DateTime<Utc>) -> Result<u64> {
-        let mut attempts: Attempts<'_> = self.attempts("save vectors", Effect::Repeatable)?.with_limit(SAVE);
+        let mut attempts: Attempts<'_> = self.attempts(View::All, "save vectors", Effect::Repeatable)?.with_limit(SAVE);
         attempt!(attempts, connection => save(connection, model, embedded, now))
     }
 
@@ -194,7 +196,7 @@ impl VectorStore for PostgresStore {
         not_before: DateTime<Utc>,
     ) -> Result<()> {
         let (projects, seqs) = columns(keys);
-        let mut attempts = self.attempts("postpone index jobs", Effect::Repeatable)?;
+        let mut attempts = self.attempts(View::All, "postpone index jobs", Effect::Repeatable)?;
         attempt!(attempts, connection => async {
             sqlx::query(vector_sql::POSTPONE)
                 .bind(&projects)
@@ -208,7 +210,7 @@ impl VectorStore for PostgresStore {
     }
 
     async fn index_backlog(&self) -> Result<u64> {
-        let mut attempts = self.attempts("count index jobs", Effect::Read)?;
+        let mut attempts = self.attempts(View::All, "count index jobs", Effect::Read)?;
         attempt!(attempts, connection => async {
             let count: i64 = sqlx::query_scalar(vector_sql::WAITING).fetch_one(connection).await?;
             Ok(natural(count))
@@ -222,19 +224,20 @@ impl VectorStore for PostgresStore {
         let page = PAGES.into_iter().find(|page| *page >= wanted).unwrap_or(PAGES[PAGES.len() - 1]);
         let indexed = query.documents > FEW && vector_sql::index_name(dimension).is_some();
         let filter = FilterColumns::new(scope, &query.filter);
-        let mut attempts = self.attempts("search vectors", Effect::Read)?;
-        let rows: Vec<(uuid::Uuid, i64, f64)> = attempt!(attempts, connection => async {
+        let mut attempts = self.attempts(scope, "search vectors", Effect::Read)?;
+        let rows: Vec<SemanticRow> = attempt!(attempts, connection => async {
             Ok(filter
-                .bind(sqlx::query_as(vector_sql::nearest(sql::FILTER, dimension, page, indexed)))
+                .bind(sqlx::query_as(vector_sql::nearest(dimension, page, indexed)))
                 .bind(&query.vector[..])
                 .bind(&query.model)
+                .bind(query.filter.unchanged)
                 .fetch_all(connection)
                 .await?)
         })?;
         let mut best: HashMap<i64, SemanticCandidate> = HashMap::new();
-        for (id, seq, cosine) in rows {
-            let candidate = best.entry(seq).or_insert(SemanticCandidate { id, seq, cosine });
-            candidate.cosine = candidate.cosine.max(cosine);
+        for SemanticRow(row) in rows {
+            let candidate = best.entry(row.seq).or_insert(row);
+            candidate.cosine = candidate.cosine.max(row.cosine);
         }
         let mut found: Vec<SemanticCandidate> = best.into_values().collect();
         found.sort_by(|a, b| b.cosine.total_cmp(&a.cosine).then_with(|| b.seq.cmp(&a.seq)));

@@ -3,6 +3,8 @@
 
 use sqlx::AssertSqlSafe;
 
+use super::sql::filter;
+
 /// Most dimensions of an index over 32-bit numbers, and over 16-bit ones.
 const MAX_VECTOR: usize = 2_000;
 const MAX_HALF: usize = 4_000;
@@ -104,17 +106,23 @@ pub(super) fn drop_index(dimension: usize) -> Option<AssertSqlSafe<String>> {
 /// The search: `$11` the vector, `$12` the model. `limit` is one of few numbers and stands in the text, since the planner
 /// takes a parameter for a tenth of the table. With `indexed` the order is that of the index, which is asked for more
 /// until enough pass the filter; otherwise all vectors in scope are compared.
-pub(super) fn nearest(filter: &str, dimension: usize, limit: usize, indexed: bool) -> AssertSqlSafe<String> {
+pub(super) fn nearest(dimension: usize, limit: usize, indexed: bool) -> AssertSqlSafe<String> {
     let kind = indexed_type(dimension).unwrap_or("vector");
     let distance = format!("((e.vector::{kind}({dimension})) <=> $11::real[]::{kind}({dimension}))");
     // A sum is no expression of the index.
     let order = if indexed { distance.clone() } else { format!("{distance} + 0") };
+    let filter = filter!("$13");
     AssertSqlSafe(format!(
-        "SELECT m.id, e.memory_seq AS seq, 1 - {distance} AS cosine FROM embedding e CROSS JOIN LATERAL (\
-            SELECT m.id FROM memory m WHERE m.project_id = e.project_id AND m.seq = e.memory_seq AND {filter} OFFSET 0\
-         ) m \
-         WHERE e.dimension = {dimension} AND e.model = $12 \
-             AND e.project_id = ANY (ARRAY(SELECT p.id FROM project p WHERE p.name = ANY ($1))) \
-         ORDER BY {order} LIMIT {limit}"
+        "SELECT n.*, coalesce(r.recall_count, 0) AS recall_count, r.last_recalled_at FROM (\
+            SELECT e.project_id, e.memory_seq AS seq, 1 - {distance} AS cosine, m.id, m.importance, m.created_at, \
+                m.helpful, m.not_helpful \
+            FROM embedding e CROSS JOIN LATERAL (\
+                SELECT m.id, m.importance, m.created_at, m.helpful, m.not_helpful FROM memory m \
+                WHERE m.project_id = e.project_id AND m.seq = e.memory_seq AND {filter} OFFSET 0\
+            ) m \
+            WHERE e.dimension = {dimension} AND e.model = $12 \
+                AND e.project_id = ANY (ARRAY(SELECT p.id FROM project p WHERE p.name = ANY ($1))) \
+            ORDER BY {order} LIMIT {limit}\
+         ) n LEFT JOIN recall_stat r ON r.project_id = n.project_id AND r.memory_seq = n.seq"
     ))
 }

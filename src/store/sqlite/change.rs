@@ -11,7 +11,7 @@ use super::cache::Delta;
 use super::error::from_sqlx;
 use super::read::memories;
 use super::row::MemoryRow;
-use super::write::{add_terms, enqueue, json, missing, note, remove_terms, run, save, terms_of, unique};
+use super::write::{add_terms, enqueue, json, missing, note, remove_terms, require_space, run, save, terms_of, unique};
 use super::{Open, sql};
 use crate::domain::validate::Invalid;
 use crate::domain::{Analyzer, Change, Memory, Scope};
@@ -29,7 +29,7 @@ pub(super) async fn update(
     let Some(project) = open.project(scope.project(), connection).await? else { return Err(unknown()) };
     let mut rows = memories(connection, &[project], &[command.id]).await?;
     let row = rows.pop().filter(|row| row.memory.deleted_at.is_none()).ok_or_else(unknown)?;
-    let MemoryRow { mut memory, mut length, .. } = row;
+    let MemoryRow { mut memory, length, .. } = row;
     if let Some(expected) = command.expected_version.filter(|expected| *expected != memory.version) {
         return Err(StoreError::VersionConflict { id: memory.id, expected, current: memory.version });
     }
@@ -47,30 +47,66 @@ pub(super) async fn update(
     if !changed && patch.helpful.is_none() {
         return Ok(memory);
     }
-    let (old_terms, new_terms) = (terms_of(&before, analyzer), terms_of(&memory, analyzer));
-    if old_terms != new_terms {
-        remove_terms(connection, project, memory.seq, &old_terms, delta).await?;
-        add_terms(connection, project, memory.seq, &new_terms, delta).await?;
-        length = i64::from(new_terms.length);
+    if !changed {
+        save(connection, &memory, length).await?;
+        return Ok(memory);
     }
-    save(connection, &memory, length).await?;
-    if before.tags != memory.tags {
+    if before.protected {
+        return Err(StoreError::Protected { ids: vec![memory.id] });
+    }
+    if open.limits.bytes > 0 && memory.bytes() > before.bytes() {
+        require_space(open, connection, scope, project, 0, memory.bytes() - before.bytes()).await?;
+    }
+    let told = Told { change: Change::Updated, reason: command.reason.as_deref(), now: command.now };
+    rewrite(connection, scope, project, (&before, &memory), &told, (analyzer, delta)).await?;
+    Ok(memory)
+}
+
+/// What the history says about a change.
+#[derive(Debug)]
+pub(super) struct Told<'a> {
+    pub(super) change: Change,
+    pub(super) reason: Option<&'a str>,
+    pub(super) now: DateTime<Utc>,
+}
+
+/// Turns a row into what it is to be, with index, jobs, vectors and history.
+pub(super) async fn rewrite(
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    project: i64,
+    (before, after): (&Memory, &Memory),
+    told: &Told<'_>,
+    (analyzer, delta): (&Analyzer, &mut Delta),
+) -> Result<()> {
+    let seq = after.seq;
+    let (old, new) = (terms_of(before, analyzer), terms_of(after, analyzer));
+    let (was_live, is_live) = (before.deleted_at.is_none(), after.deleted_at.is_none());
+    if was_live && (!is_live || old != new) {
+        remove_terms(connection, project, seq, &old, delta).await?;
+    }
+    if is_live && (!was_live || old != new) {
+        add_terms(connection, project, seq, &new, delta).await?;
+    }
+    let reworded = before.embedded_text() != after.embedded_text();
+    if reworded {
+        run(connection, sql::DELETE_EMBEDDING, seq, "removing vectors").await?;
+    }
+    if is_live && (!was_live || reworded) {
+        enqueue(connection, seq, project).await?;
+    } else if !is_live {
+        run(connection, sql::DELETE_JOB, seq, "removing an index job").await?;
+    }
+    save(connection, after, i64::from(new.length)).await?;
+    if before.tags != after.tags {
         sqlx::query(sql::REPLACE_TAGS)
-            .bind(memory.seq)
-            .bind(json(&memory.tags))
+            .bind(seq)
+            .bind(json(&after.tags))
             .execute(&mut *connection)
             .await
             .map_err(|error| from_sqlx(error, "changing tags"))?;
     }
-    if before.embedded_text() != memory.embedded_text() {
-        run(connection, sql::DELETE_EMBEDDING, memory.seq, "removing vectors").await?;
-        enqueue(connection, memory.seq, project).await?;
-    }
-    if changed {
-        let (old, reason) = (before.snapshot(), command.reason.as_deref());
-        note(connection, scope, &memory, Change::Updated, &old, reason, command.now).await?;
-    }
-    Ok(memory)
+    note(connection, scope, after, told.change, &before.snapshot(), told.reason, told.now).await
 }
 
 /// What `forget` is to do.
@@ -97,48 +133,61 @@ pub(super) async fn forget(
     let found: HashSet<Uuid> = rows.iter().map(|row| row.memory.id).collect();
     missing("ids", wanted, |id| found.contains(id))?;
     rows.sort_by_key(|row| row.memory.seq);
-    let mut changed = 0;
-    for MemoryRow { mut memory, length, project } in rows {
-        let (seq, live) = (memory.seq, memory.deleted_at.is_none());
-        let terms = terms_of(&memory, analyzer);
-        let old = memory.snapshot();
-        let change = match command.mode {
-            ForgetMode::Delete if live => {
-                remove_terms(connection, project, seq, &terms, delta).await?;
-                run(connection, sql::DELETE_JOB, seq, "removing an index job").await?;
-                memory.deleted_at = Some(command.now);
-                Change::Deleted
-            }
-            ForgetMode::Restore if !live => {
-                require_free_turn(connection, project, &memory).await?;
-                add_terms(connection, project, seq, &terms, delta).await?;
-                enqueue(connection, seq, project).await?;
-                memory.deleted_at = None;
-                Change::Restored
-            }
-            ForgetMode::Purge => {
-                if live {
-                    remove_terms(connection, project, seq, &terms, delta).await?;
-                }
-                run(connection, sql::DELETE_MEMORY, seq, "purging a memory").await?;
-                open.purged.store(true, Ordering::Relaxed);
-                open.vectors.forget();
-                changed += 1;
-                continue;
-            }
-            ForgetMode::Delete | ForgetMode::Restore => continue,
-        };
-        memory.version += 1;
-        memory.updated_at = command.now;
-        save(connection, &memory, length).await?;
-        note(connection, scope, &memory, change, &old, command.reason, command.now).await?;
-        changed += 1;
+    let concerned = |row: &MemoryRow| match command.mode {
+        ForgetMode::Delete => row.memory.deleted_at.is_none(),
+        ForgetMode::Restore => row.memory.deleted_at.is_some(),
+        ForgetMode::Purge => true,
+    };
+    rows.retain(concerned);
+    let protected: Vec<Uuid> = rows.iter().filter(|row| row.memory.protected).map(|row| row.memory.id).collect();
+    if !protected.is_empty() {
+        return Err(StoreError::Protected { ids: protected });
     }
-    Ok(changed)
+    for row in &rows {
+        carry_out(open, connection, scope, row, command, (analyzer, delta)).await?;
+    }
+    Ok(rows.len() as u64)
+}
+
+/// Deletes, restores or purges one memory that is not in that state yet.
+pub(super) async fn carry_out(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    MemoryRow { memory: before, project, .. }: &MemoryRow,
+    command: &Forget<'_>,
+    (analyzer, delta): (&Analyzer, &mut Delta),
+) -> Result<Memory> {
+    let mut after = before.clone();
+    let change = match command.mode {
+        ForgetMode::Delete => {
+            after.deleted_at = Some(command.now);
+            Change::Deleted
+        }
+        ForgetMode::Restore => {
+            require_free_turn(connection, *project, before).await?;
+            after.deleted_at = None;
+            Change::Restored
+        }
+        ForgetMode::Purge => {
+            if before.deleted_at.is_none() {
+                remove_terms(connection, *project, before.seq, &terms_of(before, analyzer), delta).await?;
+            }
+            run(connection, sql::DELETE_MEMORY, before.seq, "purging a memory").await?;
+            open.purged.store(true, Ordering::Relaxed);
+            open.vectors.forget();
+            return Ok(after);
+        }
+    };
+    after.version += 1;
+    after.updated_at = command.now;
+    let told = Told { change, reason: command.reason, now: command.now };
+    rewrite(connection, scope, *project, (before, &after), &told, (analyzer, delta)).await?;
+    Ok(after)
 }
 
 /// A turn that was deleted and stored anew cannot come back beside the new one.
-async fn require_free_turn(connection: &mut SqliteConnection, project: i64, memory: &Memory) -> Result<()> {
+pub(super) async fn require_free_turn(connection: &mut SqliteConnection, project: i64, memory: &Memory) -> Result<()> {
     let (Some(session), Some(turn), None) = (&memory.session, memory.turn, memory.superseded_by) else { return Ok(()) };
     let existing: Option<Uuid> = sqlx::query_scalar(sql::TURN)
         .bind(project)

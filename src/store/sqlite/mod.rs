@@ -6,14 +6,26 @@
 
 mod cache;
 mod change;
+mod completion;
 mod error;
+mod focus;
+mod focus_sql;
+mod foreign;
+mod graph;
+mod graph_sql;
 mod group;
 mod lock;
 mod matrix;
+mod past;
+mod port;
+mod port_sql;
 mod read;
+mod review;
+mod review_sql;
 mod row;
 mod schema;
 mod sql;
+mod token;
 mod vector;
 mod vector_sql;
 mod write;
@@ -31,14 +43,17 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, Row, Sqlite, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
+pub use foreign::ForeignFile;
 pub use lock::{Owner, owner};
+pub use port::copy;
 
 use self::cache::Cache;
 use self::error::{from_sqlx, not_open, too_slow};
 use self::group::{Gathering, Work};
 use self::lock::OwnerLock;
 use super::{
-    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Remember, Remembered, Result, Store, StoreError, Update,
+    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, Remember, Remembered, Result, Store, StoreError,
+    Update,
 };
 use crate::domain::lexical::CorpusStats;
 use crate::domain::{Analyzer, Filter, History, Memory, Scope};
@@ -52,13 +67,15 @@ pub struct SqliteOptions {
     pub readers: u32,
     /// Longest a method may take.
     pub timeout: Duration,
+    /// How much a project may hold.
+    pub limits: Limits,
 }
 
 impl SqliteOptions {
     /// The usual for the file at `path`.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), readers: 4, timeout: Duration::from_secs(10) }
+        Self { path: path.into(), readers: 4, timeout: Duration::from_secs(10), limits: Limits::default() }
     }
 }
 
@@ -85,6 +102,7 @@ struct Open {
     vectors: vector::Vectors,
     /// Something was purged, and the write-ahead log may still hold it.
     purged: AtomicBool,
+    limits: Limits,
 }
 
 /// The one connection that writes.
@@ -160,6 +178,7 @@ impl SqliteStore {
             cache: Cache::default(),
             vectors: vector::Vectors::default(),
             purged: AtomicBool::new(false),
+            limits: self.options.limits,
         })
     }
 }

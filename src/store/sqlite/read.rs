@@ -15,7 +15,7 @@ use crate::domain::{Filter, History, Memory, Scope};
 use crate::store::{Candidate, Counts, LexicalQuery, Result};
 
 /// A limit as SQLite takes it.
-fn limit(limit: usize) -> i64 {
+pub(super) fn limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
@@ -39,7 +39,6 @@ macro_rules! bind_filter {
             .bind($filter.now.timestamp_micros())
     }};
 }
-
 pub(super) use bind_filter;
 
 pub(super) async fn corpus_stats(open: &Open, scope: &Scope, terms: &[String]) -> Result<CorpusStats> {
@@ -66,6 +65,7 @@ pub(super) async fn corpus_stats(open: &Open, scope: &Scope, terms: &[String]) -
             Some(place) => counts[unknown[place]] = Some(count),
             None => {
                 stats.documents = count;
+                stats.has_entities = row.try_get(3).map_err(failed)?;
                 stats.total_length = row.try_get::<Option<i64>, _>(2).map_err(failed)?.map_or(0, i64::unsigned_abs);
             }
         }
@@ -126,7 +126,8 @@ pub(super) async fn search_lexical(open: &Open, scope: &Scope, query: &LexicalQu
             terms.sort();
             let score = hit.map_or(0.0, |hit| hit.score);
             let (id, exact) = (row.try_get(0).map_err(failed)?, row.try_get(2).map_err(failed)?);
-            candidates.push(Candidate { id, seq, score, terms, exact });
+            let standing = row::standing(row).map_err(failed)?;
+            candidates.push(Candidate { id, seq, score, terms, exact, standing });
         }
     }
     candidates.sort_by(|a, b| {

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Error, Row};
 use uuid::Uuid;
 
-use crate::domain::{Episode, History, Memory};
+use crate::domain::{Episode, History, Memory, Standing};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -55,9 +55,22 @@ impl MemoryRow {
             metadata: json::<Map<String, Value>>(row, 25)?,
             content: row.try_get(26)?,
             sources: ids(row, 27)?,
+            protected: row.try_get(28)?,
         };
         Ok(Self { project: row.try_get(3)?, length: row.try_get(5)?, memory })
     }
+}
+
+/// What ranking wants to know, in the columns from 3 on.
+pub(super) fn standing(row: &SqliteRow) -> Result<Standing> {
+    Ok(Standing {
+        importance: row.try_get(3)?,
+        created_at: required_time(row, 4)?,
+        last_recalled_at: time(row, 5)?,
+        recall_count: row.try_get(6)?,
+        helpful: row.try_get(7)?,
+        not_helpful: row.try_get(8)?,
+    })
 }
 
 /// One line of the history.
@@ -79,7 +92,7 @@ pub(super) fn ids(row: &SqliteRow, column: usize) -> Result<Vec<Uuid>> {
     json::<Vec<Uuid>>(row, column)
 }
 
-fn json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<T> {
+pub(super) fn json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<T> {
     serde_json::from_str(row.try_get::<&str, _>(column)?).map_err(decode)
 }
 
@@ -88,11 +101,11 @@ pub(super) fn word<T: std::str::FromStr<Err = String>>(row: &SqliteRow, column: 
     row.try_get::<&str, _>(column)?.parse().map_err(|error: String| Error::Decode(error.into()))
 }
 
-fn time(row: &SqliteRow, column: usize) -> Result<Option<DateTime<Utc>>> {
+pub(super) fn time(row: &SqliteRow, column: usize) -> Result<Option<DateTime<Utc>>> {
     row.try_get::<Option<i64>, _>(column)?.map(instant).transpose()
 }
 
-fn required_time(row: &SqliteRow, column: usize) -> Result<DateTime<Utc>> {
+pub(super) fn required_time(row: &SqliteRow, column: usize) -> Result<DateTime<Utc>> {
     instant(row.try_get(column)?)
 }
 

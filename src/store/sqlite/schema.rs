@@ -11,7 +11,12 @@ use crate::store::{Result, StoreError};
 const APPLICATION_ID: i64 = 0x434d_656d;
 
 /// Name and text of every migration; the place in the list is its version, from 1.
-pub(super) const MIGRATIONS: &[(&str, &str)] = &[("0001_memory", include_str!("migrations/0001_memory.sql"))];
+pub(super) const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_memory", include_str!("migrations/0001_memory.sql")),
+    ("0002_graph", include_str!("migrations/0002_graph.sql")),
+    ("0003_review", include_str!("migrations/0003_review.sql")),
+    ("0004_project", include_str!("migrations/0004_project.sql")),
+];
 
 /// The newest version that this binary knows.
 pub(super) const NEWEST: usize = MIGRATIONS.len();
@@ -75,7 +80,7 @@ mod tests {
     use sqlx::sqlite::SqliteConnectOptions;
     use sqlx::{ConnectOptions, Executor, SqlSafeStr};
 
-    use super::super::sql;
+    use super::super::{focus_sql, graph_sql, sql};
     use super::*;
     use crate::domain::{Filter, Kind};
 
@@ -83,7 +88,12 @@ mod tests {
     /// the line may be changed along with the file.
     #[test]
     fn migrations_are_never_edited() {
-        let known = ["a964d7893b8ae8b64cf979f21a29939fb6a325b1dc3362fc02ef10d0a1c9a99f"];
+        let known = [
+            "a964d7893b8ae8b64cf979f21a29939fb6a325b1dc3362fc02ef10d0a1c9a99f",
+            "63ddca300ca33feba16791b27d3e83cf5b71e2de3b5bfdb8d025295c16433fdb",
+            "d08d4a864860fc7de0577f38b78f915107804780d2a595096b3421141a253dcf",
+            "8ec3eaf5c99f5be09a35a89f9db8d9801c933d006d701d445c33216ebd4f1940",
+        ];
         assert_eq!(known.len(), MIGRATIONS.len());
         for ((name, text), known) in MIGRATIONS.iter().zip(known) {
             let hash: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -100,7 +110,9 @@ mod tests {
     #[tokio::test]
     async fn every_statement_fits_the_schema() {
         let mut connection = migrated().await;
-        for (name, text) in sql::ALL {
+        for (name, text) in
+            sql::ALL.iter().chain(graph_sql::ALL).chain(focus_sql::ALL).chain(super::super::review_sql::ALL)
+        {
             for part in text.split("; ") {
                 let prepared = connection.prepare(sqlx::AssertSqlSafe(part).into_sql_str()).await;
                 assert!(prepared.is_ok(), "{name}: {prepared:?}");
@@ -112,7 +124,7 @@ mod tests {
     async fn every_filter_fits_the_schema() {
         let mut connection = migrated().await;
         let now = chrono::DateTime::UNIX_EPOCH;
-        for bits in 0..256_u32 {
+        for bits in 0..512_u32 {
             let on = |bit: u32| bits >> bit & 1 == 1;
             let filter = Filter {
                 kinds: if on(0) { vec![Kind::Note] } else { Vec::new() },
@@ -124,6 +136,7 @@ mod tests {
                 min_importance: on(6).then_some(0.0),
                 include_outdated: on(7),
                 now,
+                unchanged: on(8),
             };
             for projects in [&[1][..], &[1, 2]] {
                 for statement in [sql::browse(&filter, projects), sql::candidates(&filter, projects)] {
@@ -144,6 +157,8 @@ mod tests {
             sql::LENGTHS.to_owned(),
             sql::EQUAL.to_owned(),
             sql::GET.to_owned(),
+            super::super::review_sql::CHANGED_SINCE.to_owned(),
+            super::super::review_sql::CHAINS.to_owned(),
         ];
         for statement in statements {
             let explained = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));

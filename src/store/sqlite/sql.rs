@@ -14,10 +14,11 @@ macro_rules! memory {
          m.updated_at, m.version, m.recall_count, m.last_recalled_at, m.helpful, m.not_helpful, m.session, m.turn, \
          m.speaker, m.tags, m.outcome, m.situation, m.lesson, m.metadata, m.content, \
          (SELECT json_group_array(hex(o.id) ORDER BY s.position) FROM source s JOIN memory o ON o.seq = s.source \
-          WHERE s.memory = m.seq) AS sources \
+          WHERE s.memory = m.seq) AS sources, m.protected \
          FROM memory m "
     };
 }
+pub(super) use memory;
 
 macro_rules! named {
     ($($(#[$doc:meta])+ $name:ident = $sql:expr;)+) => {
@@ -27,6 +28,8 @@ macro_rules! named {
         pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),+];
     };
 }
+
+pub(super) use named;
 
 named! {
     /// Starts a write: no other writer from here on. Each write says anew whether it is durable.
@@ -54,6 +57,23 @@ named! {
     /// The corpus of a project grew or shrank.
     RESIZE = "UPDATE project SET documents = documents + $2, total_length = total_length + $3 WHERE id = $1";
 
+    /// What a project holds.
+    USAGE = "SELECT memories, bytes FROM project WHERE id = $1";
+
+    /// Makes a token; none comes back where one of the name holds.
+    CREATE_TOKEN = "INSERT INTO token (name, sha256, prefix, project, reads, created_at, expires_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, \
+        prefix = excluded.prefix, project = excluded.project, reads = excluded.reads, \
+        created_at = excluded.created_at, expires_at = excluded.expires_at, revoked_at = NULL \
+        WHERE token.revoked_at IS NOT NULL RETURNING *";
+    /// Another secret.
+    ROTATE_TOKEN = "UPDATE token SET sha256 = $2, prefix = $3, created_at = $4 \
+        WHERE name = $1 AND revoked_at IS NULL RETURNING *";
+    /// The end of a token.
+    REVOKE_TOKEN = "UPDATE token SET revoked_at = coalesce(revoked_at, $2) WHERE name = $1 RETURNING *";
+    /// All tokens.
+    TOKENS = "SELECT * FROM token ORDER BY name";
+
     /// Answer to an idempotency key.
     IDEMPOTENT = "SELECT request_hash, answer FROM idempotency WHERE project = $1 AND key = $2";
     /// Keeps it.
@@ -72,8 +92,8 @@ named! {
 
     /// A new memory with its history, index entry and index job, and the grown corpus.
     INSERT_MEMORY = "INSERT INTO memory (id, project, kind, length, importance, valid_until, occurred_at, created_at, \
-         updated_at, content_hash, session, turn, speaker, tags, outcome, situation, lesson, metadata, content) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18); \
+         updated_at, content_hash, session, turn, speaker, tags, outcome, situation, lesson, metadata, content, protected) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $21); \
         INSERT INTO history (memory, version, change, actor, at) \
          SELECT seq, 1, 'created', $19, $8 FROM memory WHERE id = $1; \
         INSERT INTO index_job (memory, kind, project) SELECT seq, 'embedding', $2 FROM memory WHERE id = $1; \
@@ -110,7 +130,8 @@ named! {
     /// Patched fields.
     UPDATE_MEMORY = "UPDATE memory SET content = $2, tags = $3, importance = $4, metadata = $5, occurred_at = $6, \
         valid_until = $7, situation = $8, outcome = $9, lesson = $10, version = $11, updated_at = $12, helpful = $13, \
-        not_helpful = $14, content_hash = $15, length = $16, superseded_by = $17, deleted_at = $18 WHERE seq = $1";
+        not_helpful = $14, content_hash = $15, length = $16, superseded_by = $17, deleted_at = $18, \
+        protected = $19 WHERE seq = $1";
     /// New tags for old.
     REPLACE_TAGS = "DELETE FROM memory_tag WHERE memory = $1; \
         INSERT INTO memory_tag (memory, tag) SELECT $1, t.value FROM json_each($2) t";
@@ -124,6 +145,9 @@ named! {
     /// Memories by id, whatever their state.
     GET = concat!(memory!(), "WHERE m.id IN (SELECT unhex(value) FROM json_each($2)) \
         AND m.project IN (SELECT value FROM json_each($1))");
+    /// Memories of all states, in storage order.
+    EXPORT = concat!(memory!(), "WHERE m.seq > $2 AND m.project IN (SELECT value FROM json_each($1)) \
+        ORDER BY m.seq LIMIT $3");
     /// What happened to memories.
     HISTORY = "SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at FROM memory m \
         JOIN history h ON h.memory = m.seq WHERE m.id IN (SELECT unhex(value) FROM json_each($2)) \
@@ -138,10 +162,20 @@ named! {
          AND superseded_by IS NOT NULL AND deleted_at IS NULL), \
         (SELECT count(*) FROM index_job WHERE project IN (SELECT value FROM json_each($1)))";
 
+    /// Tags among the newest memories ($2) of a project ($1) that begin with a text ($3), with their uses.
+    COMPLETE_TAGS = "SELECT t.value, count(*) FROM (SELECT m.tags FROM memory m WHERE m.project = $1 \
+        AND m.deleted_at IS NULL ORDER BY m.seq DESC LIMIT $2) n, json_each(n.tags) t \
+        WHERE substr(t.value, 1, length($3)) = $3 GROUP BY t.value";
+    /// Ids among them whose digits begin with a text ($3).
+    COMPLETE_IDS = "SELECT n.seq, n.id FROM (SELECT m.seq, m.id FROM memory m WHERE m.project = $1 \
+        AND m.deleted_at IS NULL ORDER BY m.seq DESC LIMIT $2) n \
+        WHERE substr(lower(hex(n.id)), 1, length($3)) = $3 ORDER BY n.seq DESC LIMIT $4";
+
     /// Corpus of the projects ($1), and memories that contain each of the terms ($2: JSON of `project:term`).
-    CORPUS_STATS = "SELECT NULL, sum(documents), sum(total_length) FROM project \
+    CORPUS_STATS = "SELECT NULL, sum(documents), sum(total_length), \
+         EXISTS (SELECT 1 FROM entity WHERE project IN (SELECT value FROM json_each($1))) FROM project \
          WHERE id IN (SELECT value FROM json_each($1)) \
-        UNION ALL SELECT w.key, v.doc, 0 FROM json_each($2) w CROSS JOIN memory_term_row v ON v.term = w.value";
+        UNION ALL SELECT w.key, v.doc, 0, 0 FROM json_each($2) w CROSS JOIN memory_term_row v ON v.term = w.value";
     /// The memories that contain each of the terms ($1: JSON of `project:term`), once for each occurrence. A row a
     /// term: a row a posting costs more than the reading.
     POSTINGS = "SELECT w.key, (SELECT group_concat(v.doc) FROM memory_term_instance v WHERE v.term = w.value) \
@@ -154,8 +188,10 @@ named! {
 /// Those whose text is the query, then the best of the scored ones, as far as they pass the filter. $1 projects,
 /// $2 JSON of memories, best first, $3 exact hash, $4 limit; from $10 on the filter. The filter is asked only until
 /// the limit is reached.
-const CANDIDATES_HEAD: &str = "SELECT m.id, m.seq, 1 AS exact FROM memory m WHERE m.content_hash = $3 AND ";
-const CANDIDATES_MIDDLE: &str = " UNION ALL SELECT * FROM (SELECT m.id, m.seq, 0 FROM json_each($2) w \
+const CANDIDATES_HEAD: &str = "SELECT m.id, m.seq, 1 AS exact, m.importance, m.created_at, m.last_recalled_at, \
+    m.recall_count, m.helpful, m.not_helpful FROM memory m WHERE m.content_hash = $3 AND ";
+const CANDIDATES_MIDDLE: &str = " UNION ALL SELECT * FROM (SELECT m.id, m.seq, 0, m.importance, m.created_at, \
+    m.last_recalled_at, m.recall_count, m.helpful, m.not_helpful FROM json_each($2) w \
     CROSS JOIN memory m ON m.seq = w.value WHERE ";
 const CANDIDATES_TAIL: &str = " LIMIT $4)";
 
@@ -177,6 +213,7 @@ const SINCE: &str = " AND m.occurred_at >= $14";
 const UNTIL: &str = " AND m.occurred_at < $15";
 const IMPORTANCE: &str = " AND m.importance >= $16";
 const CURRENT: &str = " AND m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $17)";
+const UNCHANGED: &str = " AND m.updated_at <= $17";
 
 /// Only the conditions that are asked for, so that each can use its index.
 pub(super) fn conditions(filter: &Filter, projects: &[i64]) -> String {
@@ -190,6 +227,7 @@ pub(super) fn conditions(filter: &Filter, projects: &[i64]) -> String {
         (filter.until.is_some(), UNTIL),
         (filter.min_importance.is_some(), IMPORTANCE),
         (!filter.include_outdated, CURRENT),
+        (filter.unchanged, UNCHANGED),
     ];
     let asked = parts.iter().filter(|(asked, _)| *asked).map(|(_, sql)| *sql);
     std::iter::once(scope).chain(asked).collect()

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::error::from_sqlx;
 use super::matrix::Matrix;
 use super::read::bind_filter;
-use super::{Open, SqliteStore, json_numbers, sql, vector_sql};
+use super::{Open, SqliteStore, json_numbers, row, sql, vector_sql};
 use crate::domain::memory::embedded_text;
 use crate::domain::{Episode, Scope};
 use crate::store::{Embedded, IndexJob, MemoryKey, Result, SemanticCandidate, StoreError, VectorQuery, VectorStore};
@@ -318,7 +318,8 @@ async fn search(open: &Open, scope: &Scope, query: &VectorQuery) -> Result<Vec<S
                 continue;
             }
             let cosine = chunk.iter().zip(query.vector.iter()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-            let candidate = found.entry(seq).or_insert(SemanticCandidate { id, seq, cosine });
+            let standing = row::standing(row).map_err(failed)?;
+            let candidate = found.entry(seq).or_insert(SemanticCandidate { id, seq, cosine, standing });
             candidate.cosine = candidate.cosine.max(cosine);
         }
     }

@@ -31,7 +31,8 @@ pub(super) const PORTION: &str = "SELECT max(seq) FROM (SELECT seq FROM memory W
 /// All that wait.
 pub(super) const BACKLOG: &str = "SELECT count(*) FROM index_job";
 
-const NEAREST: &str = "SELECT m.id, m.seq, e.vector FROM json_each($2) w CROSS JOIN memory m ON m.seq = w.value \
+const NEAREST: &str = "SELECT m.id, m.seq, e.vector, m.importance, m.created_at, m.last_recalled_at, \
+    m.recall_count, m.helpful, m.not_helpful FROM json_each($2) w CROSS JOIN memory m ON m.seq = w.value \
     CROSS JOIN embedding e ON e.memory = m.seq WHERE e.model = $3 AND ";
 
 /// The vectors of some memories ($2) as far as those pass the filter.

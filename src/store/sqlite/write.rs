@@ -13,12 +13,13 @@ use super::cache::Delta;
 use super::error::from_sqlx;
 use super::read::{indexed, memories};
 use super::row::{self, MemoryRow};
-use super::{Open, Writer, hex_ids, json_numbers, sql};
+use super::{Open, Writer, graph, hex_ids, json_numbers, sql};
+use crate::domain::graph::{Plan, plan};
 use crate::domain::memory::{content_hash, indexed_text};
 use crate::domain::text::Terms;
 use crate::domain::validate::Invalid;
-use crate::domain::{Analyzer, Change, Kind, Memory, NewMemory, Scope};
-use crate::store::{Remember, Remembered, Result, StoreError, replayable};
+use crate::domain::{Analyzer, Change, Kind, Links, Memory, NewMemory, Scope};
+use crate::store::{Limits, Remember, Remembered, Result, StoreError, replayable};
 
 /// Memories that the rebuilding of the index reads at once.
 const REBUILD_PORTION: i64 = 500;
@@ -132,12 +133,12 @@ pub(super) fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("plain data always serialises")
 }
 
-fn micros(time: Option<DateTime<Utc>>) -> Option<i64> {
+pub(super) fn micros(time: Option<DateTime<Utc>>) -> Option<i64> {
     time.map(|time| time.timestamp_micros())
 }
 
 /// Number of the scope's own project, which is made at its first write.
-async fn own_project(open: &Open, connection: &mut SqliteConnection, scope: &Scope) -> Result<i64> {
+pub(super) async fn own_project(open: &Open, connection: &mut SqliteConnection, scope: &Scope) -> Result<i64> {
     if let Some(number) = open.project(scope.project(), connection).await? {
         return Ok(number);
     }
@@ -163,6 +164,13 @@ pub(super) async fn remember(
     require_sources(open, connection, scope, &command.items).await?;
     let mut superseded = replaced(connection, project, &command.items).await?;
     let answer = places(connection, project, prepared, &superseded).await?;
+    let links: Vec<&Links> = command.items.iter().map(|item| &item.links).collect();
+    let plan = if links.iter().all(|links| links.is_empty()) {
+        Plan::default()
+    } else {
+        let (entities, relations) = graph::touched(connection, project, &links).await?;
+        plan(&links, scope.project(), entities, relations, command.now)?
+    };
     // Every refusal comes before the first change: others share this transaction.
     let mut successors: HashMap<Uuid, Uuid> = HashMap::new();
     for (item, place) in command.items.iter().zip(&answer) {
@@ -174,6 +182,13 @@ pub(super) async fn remember(
             }
         }
     }
+    let protected =
+        |id: &&Uuid| superseded.get(*id).is_some_and(|row| row.memory.protected && row.memory.superseded_by.is_none());
+    let protected = unique(command.items.iter().flat_map(|item| &item.supersedes).filter(protected));
+    if !protected.is_empty() {
+        return Err(StoreError::Protected { ids: protected });
+    }
+    require_room(open, connection, scope, project, &command.items, &answer).await?;
     // What is replaced goes first: a turn may be replaced by its correction.
     for (item, place) in command.items.iter().zip(&answer) {
         for id in &item.supersedes {
@@ -185,6 +200,10 @@ pub(super) async fn remember(
         if place.created {
             insert(connection, scope, project, item, analysed, command.now).await?;
         }
+    }
+    let entities = graph::write(connection, project, &plan, command.now).await?;
+    for (links, place) in links.iter().zip(&answer) {
+        graph::mention(connection, place.id, links, &entities).await?;
     }
     if let Some(idempotency) = &command.idempotency {
         sqlx::query(sql::INSERT_IDEMPOTENT)
@@ -198,6 +217,40 @@ pub(super) async fn remember(
             .map_err(|error| from_sqlx(error, "keeping an idempotency key"))?;
     }
     Ok((project, answer))
+}
+
+/// Refuses what would make the project larger than it may be.
+async fn require_room(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    project: i64,
+    items: &[NewMemory],
+    answer: &[Remembered],
+) -> Result<()> {
+    if !open.limits.any() {
+        return Ok(());
+    }
+    let new = items.iter().zip(answer).filter(|(_, place)| place.created).map(|(item, _)| item.bytes());
+    let (memories, bytes) = new.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+    // A project over its limit may still be told that it knows something.
+    if memories == 0 { Ok(()) } else { require_space(open, connection, scope, project, memories, bytes).await }
+}
+
+/// The same for so many memories and bytes more.
+pub(super) async fn require_space(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    project: i64,
+    memories: u64,
+    bytes: u64,
+) -> Result<()> {
+    let failed = |error| from_sqlx(error, "measuring a project");
+    let (held, size): (i64, i64) =
+        sqlx::query_as(sql::USAGE).bind(project).fetch_one(connection).await.map_err(failed)?;
+    let limits = if memories > 0 { open.limits } else { Limits { memories: 0, ..open.limits } };
+    limits.check(scope.project(), held.unsigned_abs() + memories, size.unsigned_abs() + bytes)
 }
 
 /// The answer given before to the same idempotency key.
@@ -405,6 +458,7 @@ async fn insert(
         .bind(&item.content)
         .bind(scope.actor())
         .bind(index_entry(project, &analysed.terms))
+        .bind(item.protected)
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
@@ -463,6 +517,7 @@ pub(super) async fn save(connection: &mut SqliteConnection, memory: &Memory, len
         .bind(length)
         .bind(memory.superseded_by)
         .bind(micros(memory.deleted_at))
+        .bind(memory.protected)
         .execute(connection)
         .await
         .map(drop)

@@ -14,15 +14,20 @@ use chrono::{DateTime, TimeDelta, Utc};
 use cognitive_memory_mcp::domain::lexical::{CorpusStats, select_terms};
 use cognitive_memory_mcp::domain::memory::{content_hash, indexed_text};
 use cognitive_memory_mcp::domain::{
-    Analyzer, Clock, Episode, Filter, Kind, Language, Memory, NewMemory, Scope, SystemClock,
+    Analyzer, Clock, Episode, Filter, Kind, Language, Links, Memory, NewMemory, Scope, Standing, SystemClock,
 };
 use cognitive_memory_mcp::store::{Candidate, ForgetMode, LexicalQuery, Remember, Remembered, Store, StoreError};
 use uuid::Uuid;
 
 pub(crate) mod change;
+pub(crate) mod completion;
 pub(crate) mod crowd;
 pub(crate) mod filter;
+pub(crate) mod focus;
+pub(crate) mod graph;
 pub(crate) mod model;
+pub(crate) mod past;
+pub(crate) mod review;
 pub(crate) mod search;
 pub(crate) mod vector;
 pub(crate) mod write;
@@ -51,6 +56,8 @@ macro_rules! contract_tests {
                 change::a_turn_stored_anew_bars_the_old_one,
                 change::recall_is_noted,
                 change::counts_tell_what_is_there,
+                completion::ids_come_by_prefix,
+                completion::tags_come_by_prefix_and_use,
                 crowd::many_tasks_lose_nothing,
                 crowd::equal_memories_from_many_tasks_become_one,
                 crowd::callers_who_go_away_harm_nobody,
@@ -58,7 +65,37 @@ macro_rules! contract_tests {
                 filter::every_filter_admits_what_the_rule_admits,
                 filter::browsing_pages_through_everything_once,
                 filter::projects_do_not_see_each_other,
+                focus::the_least_recently_touched_makes_room,
+                focus::when_all_are_important_the_oldest_goes,
+                focus::what_left_can_come_back,
+                focus::an_item_that_became_a_memory_goes_with_it,
+                focus::sessions_and_projects_do_not_see_each_other,
+                focus::the_archive_is_read_page_by_page,
+                focus::many_sessions_at_once_keep_their_order,
+                graph::links_are_merged_never_replaced,
+                graph::spellings_of_a_name_are_one_entity,
+                graph::a_relation_ends_without_being_erased,
+                graph::an_erased_entity_takes_all_of_its_own_along,
+                graph::a_refused_link_leaves_nothing,
+                graph::entities_are_listed_by_type_and_prefix,
+                graph::the_strongest_relations_come_first,
+                graph::graphs_of_projects_are_apart,
+                graph::a_memory_keeps_whom_it_mentions,
+                graph::a_query_finds_whom_it_names,
+                graph::mentions_together_are_counted,
+                graph::a_large_batch_is_linked_at_once,
                 model::random_commands_agree_with_the_model,
+                past::a_look_back_sees_texts_as_they_were,
+                past::a_look_back_stays_in_its_projects,
+                past::chains_are_told_in_both_directions,
+                review::only_votes_pass_the_protection,
+                review::what_is_approved_is_done_and_can_be_undone,
+                review::a_replacement_can_be_approved_and_undone,
+                review::an_approved_purge_leaves_nothing,
+                review::decisions_are_taken_once_and_in_time,
+                review::an_undo_does_not_overwrite_what_came_after,
+                review::the_same_proposal_is_stored_once,
+                review::reviews_stay_in_their_project,
                 search::scores_are_those_of_plain_bm25,
                 search::the_exact_text_comes_first,
                 search::awkward_texts_are_found,
@@ -139,6 +176,8 @@ pub(crate) fn note(content: &str) -> NewMemory {
         episode: None,
         sources: Vec::new(),
         supersedes: Vec::new(),
+        links: Links::default(),
+        protected: false,
     }
 }
 
@@ -210,6 +249,7 @@ pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec
         documents: documents.len() as u64,
         total_length: documents.iter().map(|(_, all)| u64::from(all.length)).sum(),
         document_frequencies: terms.iter().map(count).collect(),
+        has_entities: false,
     };
     let weights: BTreeMap<String, f64> =
         select_terms(&terms, &stats, u64::MAX).into_iter().map(|term| (term.term, term.weight)).collect();
@@ -221,6 +261,14 @@ pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec
             score: 0.0,
             terms: Vec::new(),
             exact: content_hash(&memory.content) == content_hash(text),
+            standing: Standing {
+                importance: memory.importance,
+                created_at: memory.created_at,
+                last_recalled_at: memory.last_recalled_at,
+                recall_count: memory.recall_count,
+                helpful: memory.helpful,
+                not_helpful: memory.not_helpful,
+            },
         };
         let norm = 1.2 * (1.0 - 0.75 + 0.75 * f64::from(all.length) / stats.average_length());
         for (term, weight) in &weights {
@@ -253,6 +301,7 @@ pub(crate) fn assert_same_hits(found: &[Candidate], expected: &[Candidate]) {
         let same = by_id.get(&hit.id).unwrap_or_else(|| panic!("{hit:?} should not be found"));
         assert!((hit.score - same.score).abs() < 1e-6, "score of {hit:?}, expected {same:?}");
         assert_eq!(sorted(hit), sorted(same));
+        assert_eq!(hit.standing, same.standing);
         assert_eq!(hit.exact, wanted.exact, "place {place}");
         assert!((hit.score - wanted.score).abs() < 1e-6, "place {place}: {hit:?}, expected {wanted:?}");
         if hit.id != wanted.id {

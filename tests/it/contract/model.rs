@@ -284,6 +284,7 @@ impl Model {
                 last_recalled_at: None,
                 helpful: 0,
                 not_helpful: 0,
+                protected: item.protected,
             });
             self.note(item.id, 1, Change::Created, None, now, None);
             self.created.push(item.id);

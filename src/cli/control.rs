@@ -1,0 +1,127 @@
+//! The owner's commands to a running service: the side that serves them and the side that asks.
+//!
+//! To add an operation: a route in [`serve`], taking the command of a use case and answering with its answer.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::client;
+
+use crate::config::{Database, Settings};
+use crate::domain::Scope;
+use crate::engine::{Call, Engine, EngineError, ReviewCommand, ReviewReport, TokenCommand};
+use crate::http::{ControlSocket, reachable_path};
+use crate::lifecycle::Supervisor;
+
+/// Who acts, in the history.
+const ACTOR: &str = "owner";
+/// Longest wait for the service.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the command line asks for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ReviewRequest {
+    pub(super) project: String,
+    pub(super) command: ReviewCommand,
+}
+
+/// Why nothing was done.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Refusal {
+    pub(super) code: String,
+    pub(super) message: String,
+    pub(super) advice: String,
+}
+
+impl Refusal {
+    pub(super) fn new(error: &EngineError) -> Self {
+        Self { code: error.code().to_owned(), message: error.to_string(), advice: error.advice().to_owned() }
+    }
+}
+
+/// Where the service that has this database open listens: beside the file.
+pub(super) fn path(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".control");
+    PathBuf::from(name)
+}
+
+/// Serves commands where the database is a file that only this process can open. Without it the service works as
+/// well: that it is missing is told, and no reason to stop.
+pub(super) fn serve(settings: &Settings, supervisor: &Supervisor, engine: &Arc<Engine>) {
+    let Database::Sqlite { path: database } = &settings.database else { return };
+    let router =
+        Router::new().route("/review", post(review)).route("/token", post(token)).with_state(Arc::clone(engine));
+    let path = path(database);
+    match ControlSocket::bind(&path) {
+        Ok(socket) => socket.serve(supervisor, router),
+        Err(error) => tracing::warn!(
+            path = %path.display(),
+            error = &error as &dyn std::error::Error,
+            "no control socket: `review` and `token` work only while the service is stopped"
+        ),
+    }
+}
+
+async fn review(State(engine): State<Arc<Engine>>, Json(request): Json<ReviewRequest>) -> Response {
+    answer(carry_out(&engine, request).await)
+}
+
+async fn token(State(engine): State<Arc<Engine>>, Json(command): Json<TokenCommand>) -> Response {
+    answer(engine.token(command).await)
+}
+
+fn answer(result: Result<impl Serialize, EngineError>) -> Response {
+    match result {
+        Ok(report) => Json(report).into_response(),
+        Err(error) => (StatusCode::CONFLICT, Json(json!({ "error": Refusal::new(&error) }))).into_response(),
+    }
+}
+
+/// Does what the owner asks.
+pub(super) async fn carry_out(engine: &Engine, request: ReviewRequest) -> Result<ReviewReport, EngineError> {
+    engine.administer(&Call::new(Scope::new(request.project, ACTOR)), request.command).await
+}
+
+/// The sentence for a person about what was refused.
+pub(super) fn refused(error: &EngineError) -> anyhow::Error {
+    let Refusal { message, .. } = Refusal::new(error);
+    anyhow::anyhow!(message)
+}
+
+/// What the service said to a command.
+pub(super) type Answer<T> = Result<T, Refusal>;
+
+/// Gives a command to the service that listens at `path`. `None` when nobody listens there.
+pub(super) async fn ask<T: DeserializeOwned>(
+    path: &Path,
+    operation: &str,
+    command: &impl Serialize,
+) -> anyhow::Result<Option<Answer<T>>> {
+    // The folder stays open as long as the name is used.
+    let Ok((name, _folder)) = reachable_path(path) else { return Ok(None) };
+    if tokio::net::UnixStream::connect(&name).await.is_err() {
+        return Ok(None);
+    }
+    let client = client::control(&name).timeout(PATIENCE).build()?;
+    let response = client.post(format!("http://localhost/{operation}")).json(command).send().await;
+    let response = response.context("the service did not answer on its control socket")?;
+    let done = response.status().is_success();
+    let answer: Value = response.json().await.context("the service's answer cannot be read")?;
+    if done {
+        return Ok(Some(Ok(serde_json::from_value(answer).context("the service's answer cannot be read")?)));
+    }
+    let refusal: Refusal = serde_json::from_value(answer["error"].clone()).context("the service refused")?;
+    Ok(Some(Err(refusal)))
+}

@@ -1,0 +1,134 @@
+//! `import --from`: other programs' data becomes a file of our own format, which is then imported like any other.
+
+use std::io::BufWriter;
+use std::path::Path;
+
+use clap::ValueEnum;
+
+use super::port::{Draft, file_error};
+use super::{Failure, USAGE};
+use crate::domain::{Clock, SystemClock};
+use crate::port::source::table::{self, Columns, Rows, Sort};
+use crate::port::source::{basic_memory, chatgpt, claude, mcp_memory_server, mcp_memory_service};
+use crate::port::{PortError, Problems, Sink};
+use crate::store::postgres::ForeignDatabase;
+use crate::store::sqlite::ForeignFile;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum From {
+    /// memory.jsonl of @modelcontextprotocol/server-memory
+    McpMemoryServer,
+    /// Folder of Markdown notes of basic-memory
+    BasicMemory,
+    /// JSON export or SQLite file of mcp-memory-service
+    McpMemoryService,
+    /// conversations.json of a claude.ai export
+    Claude,
+    /// conversations.json of a ChatGPT export
+    Chatgpt,
+    /// PostgreSQL URL of the Python server that this program replaces
+    CognitiveMemoryPython,
+}
+
+/// Reads FIELD=COLUMN.
+pub(super) fn mapping(columns: &[String]) -> Result<Columns, Failure> {
+    let mut mapping = Columns::new();
+    for column in columns {
+        let pair =
+            column.split_once('=').filter(|(field, name)| table::fields().any(|f| f == *field) && !name.is_empty());
+        let Some((field, name)) = pair else {
+            let fields: Vec<&str> = table::fields().collect();
+            let error = anyhow::anyhow!(
+                "--column {column:?} is not accepted; expected FIELD=COLUMN with one of {}",
+                fields.join(", ")
+            );
+            return Err(Failure { code: USAGE, error });
+        };
+        mapping.insert(field.to_owned(), name.to_owned());
+    }
+    Ok(mapping)
+}
+
+/// Writes the data into the draft; what could not be taken.
+pub(super) async fn convert(
+    from: From,
+    path: &Path,
+    (tables, mapping): (&[String], Columns),
+    project: &str,
+    draft: &Draft,
+) -> Result<Problems, Failure> {
+    let system = match from {
+        From::McpMemoryServer => mcp_memory_server::SYSTEM,
+        From::BasicMemory => basic_memory::SYSTEM,
+        From::McpMemoryService => mcp_memory_service::SYSTEM,
+        From::Claude => claude::SYSTEM,
+        From::Chatgpt => chatgpt::SYSTEM,
+        From::CognitiveMemoryPython => table::SYSTEM,
+    };
+    let failed = file_error(draft.place());
+    let mut out = BufWriter::new(draft.create()?);
+    let mut sink = Sink::new(&mut out, &failed, system, project, SystemClock.now())?;
+    match from {
+        From::McpMemoryServer => mcp_memory_server::convert(path, &mut sink)?,
+        From::BasicMemory => basic_memory::convert(path, &mut sink)?,
+        From::McpMemoryService if super::backup::is_sqlite(path)? => service_file(path, &mut sink).await?,
+        From::McpMemoryService => mcp_memory_service::convert(path, &mut sink)?,
+        From::Claude => claude::convert(path, &mut sink)?,
+        From::Chatgpt => chatgpt::convert(path, &mut sink)?,
+        From::CognitiveMemoryPython => database(path, tables, mapping, &mut sink).await?,
+    }
+    let (_, problems) = sink.finish()?;
+    Ok(problems)
+}
+
+async fn service_file(path: &Path, sink: &mut Sink<'_>) -> Result<(), PortError> {
+    let mut file = ForeignFile::open(path).await?;
+    let mut number = 0;
+    let rows = file
+        .rows(mcp_memory_service::TABLE, |row| {
+            number += 1;
+            mcp_memory_service::row(&format!("row {number}"), &row, sink)
+        })
+        .await;
+    file.close().await;
+    rows
+}
+
+async fn database(url: &Path, tables: &[String], mapping: Columns, sink: &mut Sink<'_>) -> Result<(), Failure> {
+    let mut database = ForeignDatabase::open(&url.to_string_lossy()).await?;
+    let there = database.tables().await?;
+    for table in tables {
+        if !there.iter().any(|(name, _)| name == table) {
+            let names: Vec<&str> = there.iter().map(|(name, _)| name.as_str()).collect();
+            let error = anyhow::anyhow!("there is no table {table:?}; there are: {}", names.join(", "));
+            return Err(Failure { code: USAGE, error });
+        }
+    }
+    let wanted = there.into_iter().filter(|(name, _)| tables.is_empty() || tables.contains(name));
+    let mut sorted: Vec<(Sort, String)> = Vec::new();
+    for (name, columns) in wanted {
+        match table::sort(&name, &columns, &mapping) {
+            Some(sort) => sorted.push((sort, name)),
+            None => super::port::note(&format!("table {name}: left out, its columns do not say what it holds")),
+        }
+    }
+    sorted.sort();
+    let mut rows = Rows::new(mapping);
+    for (sort, name) in sorted {
+        let mut count = 0_u64;
+        database
+            .rows(&name, |row| {
+                count += 1;
+                rows.take(&name, sort, &row, sink)
+            })
+            .await?;
+        let what = match sort {
+            Sort::Entities => "entities".to_owned(),
+            Sort::Relations => "relations".to_owned(),
+            Sort::Memories(kind) => format!("memories of kind {kind}"),
+        };
+        super::port::note(&format!("table {name}: {count} rows as {what}"));
+    }
+    database.close().await;
+    Ok(())
+}

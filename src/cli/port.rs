@@ -1,0 +1,314 @@
+//! `export` and `import`.
+
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::foreign::{self, From};
+use super::local::{self, Local};
+use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, USAGE, runtime, say};
+use crate::config::{self, Database, Settings, Sources};
+use crate::domain::scope::DEFAULT_PROJECT;
+use crate::domain::{Clock, Scope, SystemClock};
+use crate::port::{self, Imports, PortError, Problems};
+use crate::store::StoreError;
+
+const DATA: u8 = 1;
+
+#[derive(Args)]
+pub(super) struct ExportArgs {
+    /// Only this project
+    #[arg(long)]
+    project: Option<String>,
+    /// File to write, or - for the standard output
+    file: PathBuf,
+}
+
+#[derive(Args)]
+pub(super) struct ImportArgs {
+    /// Store everything in this project, whatever project it comes from
+    #[arg(long)]
+    project: Option<String>,
+    /// Store what can be stored and report the rest, instead of storing nothing from a file with mistakes
+    #[arg(long)]
+    keep_going: bool,
+    /// Program that the data comes from, where that is not this one
+    #[arg(long, value_name = "PROGRAM")]
+    from: Option<From>,
+    /// With --from cognitive-memory-python: only this table; can be repeated
+    #[arg(long = "table", value_name = "TABLE", requires = "from")]
+    tables: Vec<String>,
+    /// With --from cognitive-memory-python: which column holds a field, as FIELD=COLUMN; can be repeated
+    #[arg(long = "column", value_name = "FIELD=COLUMN", requires = "from")]
+    columns: Vec<String>,
+    /// File to read, or - for the standard input; for other programs the file, folder or URL with their data
+    file: PathBuf,
+}
+
+impl std::convert::From<PortError> for Failure {
+    fn from(error: PortError) -> Self {
+        match error {
+            PortError::Store(error) => error.into(),
+            PortError::Problem(_) => Self { code: DATA, error: error.into() },
+            PortError::File { .. } => Self { code: INTERNAL, error: error.into() },
+        }
+    }
+}
+
+/// A bar on a terminal, nothing elsewhere.
+pub(super) fn bar(what: &'static str, length: u64, bytes: bool) -> ProgressBar {
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let numbers = if bytes { "{bytes}/{total_bytes}" } else { "{human_pos}/{human_len}" };
+    let style = ProgressStyle::with_template(&format!("{{msg}} {{wide_bar}} {numbers} {{eta}}"));
+    let bar = ProgressBar::with_draw_target(Some(length), target).with_message(what);
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// A store that can be read, whether or not a service has it open.
+pub(super) async fn readable(settings: &Settings) -> Result<Local, Failure> {
+    let local = local::store(settings)?;
+    if local.embedded.is_none() {
+        let pending = local.store.pending_migrations().await?;
+        if !pending.is_empty() {
+            let error = anyhow::anyhow!(
+                "the database has an older schema (missing: {}): start the service once, or run `cognitive-memory-mcp \
+                 migrate`",
+                pending.join(", ")
+            );
+            return Err(Failure { code: CONFIGURATION, error });
+        }
+        local.store.prepare().await?;
+    }
+    Ok(local)
+}
+
+/// A store that can be written. The embedded file belongs to one process at a time.
+pub(super) async fn writable(settings: &Settings, what: &str) -> Result<Local, Failure> {
+    let local = local::store(settings)?;
+    local.store.prepare().await.map_err(|error| stop_first(error, what))?;
+    Ok(local)
+}
+
+/// Says what to do about a service that has the file open.
+pub(super) fn stop_first(error: StoreError, what: &str) -> Failure {
+    if !matches!(error, StoreError::InUse { .. }) {
+        return error.into();
+    }
+    let error = anyhow::Error::from(error).context(format!(
+        "{what} needs the embedded database for itself; stop the service (systemctl --user stop \
+         cognitive-memory-mcp, or end the client that started it), {what}, and start it again"
+    ));
+    Failure { code: UNAVAILABLE, error }
+}
+
+/// The scope of all projects, or of one that exists.
+pub(super) async fn scope(local: &Local, project: Option<&str>) -> Result<Scope, Failure> {
+    let projects = local.store.projects().await?;
+    match project {
+        None => Ok(Scope::new(DEFAULT_PROJECT, "export").reading(projects)),
+        Some(name) if projects.iter().any(|known| known == name) => Ok(Scope::new(name, "export")),
+        Some(name) => {
+            let known = if projects.is_empty() { "none yet".to_owned() } else { projects.join(", ") };
+            let error = anyhow::anyhow!("there is no project {name:?}; there are: {known}");
+            Err(Failure { code: USAGE, error })
+        }
+    }
+}
+
+pub(super) fn file_error(path: &Path) -> impl Fn(std::io::Error) -> PortError {
+    let path = path.to_owned();
+    move |source| PortError::File { path: path.clone(), source }
+}
+
+/// A file for this user alone, under another name until it is complete.
+pub(super) struct Draft {
+    path: PathBuf,
+    draft: PathBuf,
+    done: bool,
+}
+
+impl Draft {
+    pub(super) fn new(path: &Path) -> Self {
+        let mut draft = path.as_os_str().to_owned();
+        draft.push(format!(".{}.part", std::process::id()));
+        Self { path: path.to_owned(), draft: draft.into(), done: false }
+    }
+
+    /// Where it is until then.
+    pub(super) fn place(&self) -> &Path {
+        &self.draft
+    }
+
+    pub(super) fn create(&self) -> Result<File, PortError> {
+        let mut options = File::options();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.open(&self.draft).map_err(file_error(&self.draft))
+    }
+
+    /// Makes it durable and gives it its name.
+    pub(super) fn finish(mut self) -> Result<(), PortError> {
+        let done = File::open(&self.draft)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| std::fs::rename(&self.draft, &self.path));
+        done.map_err(file_error(&self.path))?;
+        self.done = true;
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.done {
+            let _ = std::fs::remove_file(&self.draft);
+        }
+    }
+}
+
+pub(super) fn export(args: &ExportArgs, sources: &Sources) -> Result<u8, Failure> {
+    let settings = config::load(sources)?;
+    runtime()?.block_on(async {
+        let local = readable(&settings).await?;
+        let scope = scope(&local, args.project.as_deref()).await?;
+        let exported = if args.file.as_os_str() == "-" {
+            write_all(&local, &scope, &mut std::io::stdout().lock(), &file_error(Path::new("standard output"))).await?
+        } else {
+            let draft = Draft::new(&args.file);
+            let mut out = BufWriter::new(draft.create()?);
+            let exported = write_all(&local, &scope, &mut out, &file_error(&args.file)).await?;
+            drop(out);
+            draft.finish()?;
+            exported
+        };
+        local.store.close().await;
+        note(&format!(
+            "{} records exported, {} of them memories (sha256 {})",
+            exported.records, exported.memories, exported.sha256
+        ));
+        Ok(0)
+    })
+}
+
+pub(super) async fn write_all(
+    local: &Local,
+    scope: &Scope,
+    out: &mut dyn Write,
+    failed: &dyn Fn(std::io::Error) -> PortError,
+) -> Result<port::Exported, Failure> {
+    let mut snapshot = local.store.snapshot(scope).await?;
+    let bar = bar("exporting", snapshot.size().await?, false);
+    let exported = port::export(snapshot.as_mut(), out, failed, &mut |done| bar.set_position(done)).await;
+    bar.finish_and_clear();
+    Ok(exported?)
+}
+
+/// What a person wants to know, but not a pipe.
+#[expect(clippy::print_stderr, reason = "the standard output may be the export itself")]
+pub(super) fn note(text: &str) {
+    eprintln!("{text}");
+}
+
+pub(super) fn import(args: &ImportArgs, sources: &Sources) -> Result<u8, Failure> {
+    let settings = config::load(sources)?;
+    runtime()?.block_on(async {
+        let imports = Imports { project: args.project.clone(), keep_going: args.keep_going };
+        if let Some(from) = args.from {
+            let draft = Draft::new(&scratch(&settings, "import")?);
+            let mapping = foreign::mapping(&args.columns)?;
+            let project = args.project.as_deref().unwrap_or(DEFAULT_PROJECT);
+            let problems = foreign::convert(from, &args.file, (&args.tables, mapping), project, &draft).await?;
+            return store_file(&settings, draft.place(), &imports, problems).await;
+        }
+        let spool = spool(&settings, &args.file)?;
+        let path = spool.as_ref().map_or(args.file.as_path(), Draft::place);
+        store_file(&settings, path, &imports, Problems::default()).await
+    })
+}
+
+/// The standard input as a file, since it is read twice.
+fn spool(settings: &Settings, file: &Path) -> Result<Option<Draft>, Failure> {
+    if file.as_os_str() != "-" {
+        return Ok(None);
+    }
+    let draft = Draft::new(&scratch(settings, "import")?);
+    let mut out = draft.create()?;
+    std::io::copy(&mut std::io::stdin().lock().by_ref(), &mut out).map_err(file_error(draft.place()))?;
+    Ok(Some(draft))
+}
+
+/// A path for what is needed for a while: beside the embedded database, where there is room for it.
+pub(super) fn scratch(settings: &Settings, name: &str) -> Result<PathBuf, Failure> {
+    let folder = match &settings.database {
+        Database::Sqlite { .. } => settings.data_dir.clone(),
+        Database::Postgres(_) => std::env::temp_dir(),
+    };
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(&folder).map_err(file_error(&folder))?;
+    Ok(folder.join(format!("{name}-{}", SystemClock.new_id())))
+}
+
+/// Checks a file, then stores it, and says what became of it. `before` is what was found on the way to the file.
+pub(super) async fn store_file(
+    settings: &Settings,
+    path: &Path,
+    imports: &Imports,
+    before: Problems,
+) -> Result<u8, Failure> {
+    let size = std::fs::metadata(path).map(|data| data.len()).unwrap_or_default();
+    let checking = bar("checking", size, true);
+    let checked = port::check(path, &mut |done| checking.set_position(done))?;
+    checking.finish_and_clear();
+    let mut problems = before;
+    problems.extend(checked.problems);
+    if problems.count > 0 && !imports.keep_going {
+        tell(&problems);
+        let error = anyhow::anyhow!(
+            "nothing was stored, because of {} in the file; with --keep-going the other {} records are",
+            counted(problems.count, "mistake"),
+            checked.records
+        );
+        return Err(Failure { code: DATA, error });
+    }
+    let local = writable(settings, "import").await?;
+    let storing = bar("importing", size, true);
+    let report = port::import(&*local.store, path, imports, &mut |done| storing.set_position(done)).await;
+    storing.finish_and_clear();
+    let report = report?;
+    local.store.close().await;
+    // Lines that cannot be read were counted by the check already.
+    let refused = report.problems.count.saturating_sub(problems.count.min(report.problems.count));
+    let told = if report.problems.count > problems.count { &report.problems } else { &problems };
+    tell(told);
+    say(&format!(
+        "{} stored, {} there already{}\n",
+        counted(report.created, "record"),
+        report.present,
+        if told.count > 0 { format!(", {} left out", told.count) } else { String::new() }
+    ))?;
+    Ok(u8::from(refused > 0 && !imports.keep_going))
+}
+
+pub(super) fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+fn tell(problems: &Problems) {
+    for problem in &problems.first {
+        note(&problem.to_string());
+    }
+    let more = problems.count - problems.first.len() as u64;
+    if more > 0 {
+        note(&format!("and {more} more"));
+    }
+}

@@ -1,0 +1,641 @@
+//! Entities and the relations between them: what a batch of links makes of what is there.
+//!
+//! Both backends read what a batch touches, ask [`Links::plan`] what is to be written, and write that: the rules of
+//! merging exist once.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+
+use super::memory::merge;
+pub use super::name::{name_key, name_words, names_in, type_key};
+use super::validate::{self, Invalid};
+
+/// Type of an entity that nobody gave one.
+pub const DEFAULT_TYPE: &str = "thing";
+/// Weight of a relation that nobody gave one.
+pub const DEFAULT_WEIGHT: f64 = 1.0;
+/// An entity to be there.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NewEntity {
+    /// As the caller writes it.
+    pub name: String,
+    /// `None` leaves a known type.
+    pub kind: Option<String>,
+    /// Merged into the known ones; null removes.
+    pub properties: Map<String, Value>,
+    /// Remove it instead, with its relations and mentions.
+    pub erase: bool,
+}
+
+/// How a relation ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unlink {
+    /// It held until now, or until the time that is given.
+    End,
+    /// It never was.
+    Erase,
+}
+
+/// A relation to be there, or to be there no more.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRelation {
+    /// Name of the entity that it starts at.
+    pub from: String,
+    /// Name of the entity that it leads to.
+    pub to: String,
+    /// What it says. `None` only to unlink: relations of any type.
+    pub kind: Option<String>,
+    /// From 0 to 1; `None` leaves a known one.
+    pub weight: Option<f64>,
+    /// Merged into the known ones; null removes.
+    pub properties: Map<String, Value>,
+    /// From when on it holds.
+    pub valid_from: Option<DateTime<Utc>>,
+    /// From when on it no longer holds.
+    pub valid_to: Option<DateTime<Utc>>,
+    /// End or erase it.
+    pub unlink: Option<Unlink>,
+}
+
+/// A batch for the graph. Names and texts are validated; all is done, or nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Links {
+    /// Entities, in order.
+    pub entities: Vec<NewEntity>,
+    /// Relations, in order; their ends are made where they are missing.
+    pub relations: Vec<NewRelation>,
+}
+
+/// A stored entity.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entity {
+    /// Its number in the database; not shown to clients. 0 before it is stored.
+    pub seq: i64,
+    /// Project it belongs to.
+    pub project: String,
+    /// As it was written first.
+    pub name: String,
+    /// What it is.
+    pub kind: String,
+    /// Free-form JSON object of the caller.
+    pub properties: Map<String, Value>,
+    /// How often it was linked or mentioned.
+    pub use_count: i64,
+    /// When it last was.
+    pub last_used_at: Option<DateTime<Utc>>,
+    /// When it was stored.
+    pub created_at: DateTime<Utc>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A stored relation, which held for a time or still holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Relation {
+    /// Its number in the database; not shown to clients. 0 before it is stored.
+    pub seq: i64,
+    /// Number of the entity it starts at.
+    pub from: i64,
+    /// Number of the entity it leads to.
+    pub to: i64,
+    /// What it says.
+    pub kind: String,
+    /// From 0 to 1.
+    pub weight: f64,
+    /// Free-form JSON object of the caller.
+    pub properties: Map<String, Value>,
+    /// From when on it holds; always, where not known.
+    pub valid_from: Option<DateTime<Utc>>,
+    /// From when on it no longer holds.
+    pub valid_to: Option<DateTime<Utc>>,
+    /// How often it was linked.
+    pub use_count: i64,
+    /// When it was stored.
+    pub created_at: DateTime<Utc>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+impl Relation {
+    /// Whether it holds at `time`.
+    #[must_use]
+    pub fn holds(&self, time: DateTime<Utc>) -> bool {
+        self.valid_from.is_none_or(|from| from <= time) && self.valid_to.is_none_or(|to| to > time)
+    }
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Linked {
+    /// New entities.
+    pub entities_created: usize,
+    /// Entities with a new type or other properties.
+    pub entities_changed: usize,
+    /// New relations.
+    pub relations_created: usize,
+    /// Relations with another weight, validity or other properties; ended ones included.
+    pub relations_changed: usize,
+    /// Entities and relations that were removed; what went with an entity is not counted.
+    pub erased: usize,
+    /// Names that mean an entity of another spelling: as given, as known.
+    pub same: Vec<(String, String)>,
+}
+
+/// An entity to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedEntity {
+    /// The compared form of its name.
+    pub key: String,
+    /// All of it; `seq` is 0 for a new one.
+    pub entity: Entity,
+}
+
+/// A relation to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedRelation {
+    /// Compared form of the name it starts at.
+    pub from: String,
+    /// Compared form of the name it leads to.
+    pub to: String,
+    /// All of it; `seq`, `from` and `to` are 0 where not known yet.
+    pub relation: Relation,
+}
+
+/// What is to be written.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// New and used entities.
+    pub entities: Vec<PlannedEntity>,
+    /// New and used relations.
+    pub relations: Vec<PlannedRelation>,
+    /// Numbers of entities to be removed.
+    pub erased_entities: Vec<i64>,
+    /// Numbers of relations to be removed.
+    pub erased_relations: Vec<i64>,
+    /// The answer.
+    pub linked: Linked,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Untouched,
+    Used,
+    Changed,
+    Erased,
+}
+
+struct Draft<T> {
+    item: T,
+    state: State,
+}
+
+impl<T> Draft<T> {
+    fn touch(&mut self, changed: bool) {
+        self.state = if changed || self.state == State::Changed { State::Changed } else { State::Used };
+    }
+
+    fn is_written(&self) -> bool {
+        matches!(self.state, State::Used | State::Changed)
+    }
+}
+
+impl Links {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entities.is_empty() && self.relations.is_empty()
+    }
+
+    /// The compared forms of all names in it, sorted, each once.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        let ends = self.relations.iter().flat_map(|relation| [&relation.from, &relation.to]);
+        let mut keys: Vec<String> =
+            self.entities.iter().map(|entity| &entity.name).chain(ends).map(|name| name_key(name)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    /// What to write for this batch alone, see [`plan`].
+    ///
+    /// # Errors
+    /// As [`plan`].
+    pub fn plan(
+        &self,
+        project: &str,
+        entities: Vec<Entity>,
+        relations: Vec<Relation>,
+        now: DateTime<Utc>,
+    ) -> Result<Plan, Invalid> {
+        let mut planner = Planner::new(project, entities, relations, now);
+        planner.batch(self)?;
+        Ok(planner.finish())
+    }
+}
+
+/// The compared forms of all names in `batches`, sorted, each once.
+#[must_use]
+pub fn keys(batches: &[&Links]) -> Vec<String> {
+    let mut keys: Vec<String> = batches.iter().flat_map(|links| links.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+/// Pairs of known entities between which relations are named.
+#[must_use]
+pub fn pairs(batches: &[&Links], known: &[Entity]) -> Vec<(i64, i64)> {
+    let by_key: HashMap<String, i64> = known.iter().map(|entity| (name_key(&entity.name), entity.seq)).collect();
+    let ends =
+        |relation: &NewRelation| Some((*by_key.get(&name_key(&relation.from))?, *by_key.get(&name_key(&relation.to))?));
+    let mut pairs: Vec<(i64, i64)> = batches.iter().flat_map(|links| &links.relations).filter_map(ends).collect();
+    pairs.sort_unstable();
+    pairs.dedup();
+    pairs
+}
+
+/// What to write for the links of the items of a `remember`, given the entities of [`keys`] and the relations of
+/// [`pairs`] in the project.
+///
+/// # Errors
+/// For what is to be unlinked or erased and is not there, and for properties and times that do not fit what is.
+pub fn plan(
+    items: &[&Links],
+    project: &str,
+    entities: Vec<Entity>,
+    relations: Vec<Relation>,
+    now: DateTime<Utc>,
+) -> Result<Plan, Invalid> {
+    let mut planner = Planner::new(project, entities, relations, now);
+    for (index, links) in items.iter().enumerate() {
+        planner.batch(links).map_err(|invalid| invalid.within(format!("items[{index}]")))?;
+    }
+    Ok(planner.finish())
+}
+
+struct Planner<'a> {
+    project: &'a str,
+    now: DateTime<Utc>,
+    entities: Vec<(String, Draft<Entity>)>,
+    by_key: HashMap<String, usize>,
+    relations: Vec<(usize, usize, Draft<Relation>)>,
+    by_ends: HashMap<(usize, usize), Vec<usize>>,
+    same: Vec<(String, String)>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(project: &'a str, entities: Vec<Entity>, relations: Vec<Relation>, now: DateTime<Utc>) -> Self {
+        let mut planner = Self {
+            project,
+            now,
+            entities: Vec::new(),
+            by_key: HashMap::new(),
+            relations: Vec::new(),
+            by_ends: HashMap::new(),
+            same: Vec::new(),
+        };
+        let mut by_seq = HashMap::new();
+        for item in entities {
+            let key = name_key(&item.name);
+            by_seq.insert(item.seq, planner.entities.len());
+            planner.by_key.insert(key.clone(), planner.entities.len());
+            planner.entities.push((key, Draft { item, state: State::Untouched }));
+        }
+        for item in relations {
+            if let (Some(from), Some(to)) = (by_seq.get(&item.from), by_seq.get(&item.to)) {
+                planner.add(*from, *to, Draft { item, state: State::Untouched });
+            }
+        }
+        planner
+    }
+
+    fn batch(&mut self, links: &Links) -> Result<(), Invalid> {
+        for (index, entity) in links.entities.iter().enumerate() {
+            self.entity(entity).map_err(|invalid| invalid.within(format!("entities[{index}]")))?;
+        }
+        for (index, relation) in links.relations.iter().enumerate() {
+            self.relation(relation).map_err(|invalid| invalid.within(format!("relations[{index}]")))?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, from: usize, to: usize, draft: Draft<Relation>) {
+        self.by_ends.entry((from, to)).or_default().push(self.relations.len());
+        self.relations.push((from, to, draft));
+    }
+
+    /// The place of an entity, made where it is missing.
+    fn place(&mut self, name: &str) -> usize {
+        let key = name_key(name);
+        if let Some(place) = self.by_key.get(&key).copied() {
+            let known = &self.entities[place].1.item.name;
+            if known.trim() != name.trim() {
+                let pair = (name.trim().to_owned(), known.clone());
+                if !self.same.contains(&pair) {
+                    self.same.push(pair);
+                }
+            }
+            return place;
+        }
+        let item = Entity {
+            seq: 0,
+            project: self.project.to_owned(),
+            name: name.trim().to_owned(),
+            kind: DEFAULT_TYPE.to_owned(),
+            properties: Map::new(),
+            use_count: 0,
+            last_used_at: None,
+            created_at: self.now,
+            updated_at: self.now,
+        };
+        self.by_key.insert(key.clone(), self.entities.len());
+        self.entities.push((key, Draft { item, state: State::Changed }));
+        self.entities.len() - 1
+    }
+
+    fn entity(&mut self, new: &NewEntity) -> Result<(), Invalid> {
+        if new.erase {
+            let place = self.by_key.get(&name_key(&new.name)).copied();
+            let place = place.filter(|place| self.entities[*place].1.item.seq > 0);
+            let place = place.ok_or_else(|| unknown("name", &new.name))?;
+            self.entities[place].1.state = State::Erased;
+            return Ok(());
+        }
+        let place = self.place(&new.name);
+        let draft = &mut self.entities[place].1;
+        if draft.state == State::Erased {
+            return Err(erased("name", &new.name));
+        }
+        let before = draft.item.clone();
+        if let Some(kind) = &new.kind {
+            draft.item.kind.clone_from(kind);
+        }
+        merge(&mut draft.item.properties, &new.properties);
+        validate::metadata("properties", &draft.item.properties)?;
+        let changed = draft.item != before;
+        draft.touch(changed);
+        Ok(())
+    }
+
+    fn relation(&mut self, new: &NewRelation) -> Result<(), Invalid> {
+        if let Some(how) = new.unlink {
+            return self.unlink(new, how);
+        }
+        let (from, to) = (self.place(&new.from), self.place(&new.to));
+        for (field, name, place) in [("from", &new.from, from), ("to", &new.to, to)] {
+            if self.entities[place].1.state == State::Erased {
+                return Err(erased(field, name));
+            }
+            self.entities[place].1.touch(false);
+        }
+        let kind = new.kind.clone().ok_or_else(|| Invalid::new("type", "", "what the relation says, such as uses"))?;
+        let Some(place) = self.target(from, to, &kind, new) else {
+            // It held before and ended: this is another time, which begins now where nobody says otherwise.
+            let again = self.of_kind(from, to, Some(&kind)).next().is_some();
+            let item = Relation {
+                seq: 0,
+                from: self.entities[from].1.item.seq,
+                to: self.entities[to].1.item.seq,
+                kind,
+                weight: new.weight.unwrap_or(DEFAULT_WEIGHT),
+                properties: without_nulls(&new.properties),
+                valid_from: new.valid_from.or(again.then_some(self.now)),
+                valid_to: new.valid_to,
+                use_count: 0,
+                created_at: self.now,
+                updated_at: self.now,
+            };
+            require_order(&item, new)?;
+            self.add(from, to, Draft { item, state: State::Changed });
+            return Ok(());
+        };
+        let draft = &mut self.relations[place].2;
+        let before = draft.item.clone();
+        draft.item.weight = new.weight.unwrap_or(before.weight);
+        draft.item.valid_from = new.valid_from.or(before.valid_from);
+        draft.item.valid_to = new.valid_to.or(before.valid_to);
+        merge(&mut draft.item.properties, &new.properties);
+        validate::metadata("properties", &draft.item.properties)?;
+        require_order(&draft.item, new)?;
+        let changed = draft.item != before;
+        draft.touch(changed);
+        Ok(())
+    }
+
+    fn of_kind(&self, from: usize, to: usize, kind: Option<&str>) -> impl Iterator<Item = usize> {
+        let places = self.by_ends.get(&(from, to)).map_or(&[][..], Vec::as_slice);
+        places.iter().copied().filter(move |place| {
+            let draft = &self.relations[*place].2;
+            draft.state != State::Erased && kind.is_none_or(|kind| draft.item.kind == kind)
+        })
+    }
+
+    /// Which of the times at which this relation held is meant: the one that overlaps the times given; without any
+    /// the one that has not ended; with an end alone, where all have ended, the last.
+    fn target(&self, from: usize, to: usize, kind: &str, new: &NewRelation) -> Option<usize> {
+        let item = |place: usize| &self.relations[place].2.item;
+        let same: Vec<usize> = self.of_kind(from, to, Some(kind)).collect();
+        if let Some(begin) = new.valid_from {
+            return same.into_iter().find(|place| {
+                let known = item(*place);
+                known.valid_to.is_none_or(|end| end > begin)
+                    && new.valid_to.is_none_or(|end| known.valid_from.is_none_or(|known| known < end))
+            });
+        }
+        let open = same.iter().copied().find(|place| item(*place).valid_to.is_none_or(|end| end > self.now));
+        let last = || same.iter().copied().max_by_key(|place| item(*place).valid_to);
+        open.or_else(|| new.valid_to.and_then(|_| last()))
+    }
+
+    fn unlink(&mut self, new: &NewRelation, how: Unlink) -> Result<(), Invalid> {
+        let known = |name: &str| self.by_key.get(&name_key(name)).copied();
+        let from = known(&new.from).ok_or_else(|| unknown("from", &new.from))?;
+        let to = known(&new.to).ok_or_else(|| unknown("to", &new.to))?;
+        let end = new.valid_to.unwrap_or(self.now);
+        let ends = |relation: &Relation| how == Unlink::Erase || relation.valid_to.is_none_or(|known| known > end);
+        let all: Vec<usize> = self.of_kind(from, to, new.kind.as_deref()).collect();
+        let meant: Vec<usize> = all.iter().copied().filter(|place| ends(&self.relations[*place].2.item)).collect();
+        if all.is_empty() {
+            let value = new.kind.as_deref().unwrap_or("any");
+            let expected = format!("a relation that {:?} has to {:?}; explore shows them", new.from, new.to);
+            return Err(Invalid::new("type", value, expected));
+        }
+        for place in meant {
+            let draft = &mut self.relations[place].2;
+            if how == Unlink::Erase {
+                draft.state = State::Erased;
+            } else {
+                draft.item.valid_to = Some(end);
+                require_order(&draft.item, new)?;
+                draft.touch(true);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Plan {
+        let mut plan = Plan::default();
+        plan.linked.same = self.same;
+        for (key, Draft { mut item, state }) in self.entities.iter().map(|(key, draft)| (key, draft.copy())) {
+            match state {
+                State::Untouched => continue,
+                State::Erased => {
+                    plan.linked.erased += 1;
+                    plan.erased_entities.push(item.seq);
+                    continue;
+                }
+                State::Changed if item.seq == 0 => plan.linked.entities_created += 1,
+                State::Changed => {
+                    plan.linked.entities_changed += 1;
+                    item.updated_at = self.now;
+                }
+                State::Used => {}
+            }
+            item.use_count += 1;
+            item.last_used_at = Some(self.now);
+            plan.entities.push(PlannedEntity { key: key.clone(), entity: item });
+        }
+        for (from, to, draft) in self.relations {
+            let (from, to) = (&self.entities[from], &self.entities[to]);
+            let gone = [from, to].iter().any(|(_, end)| end.state == State::Erased);
+            let Draft { mut item, state } = draft;
+            if state == State::Erased && item.seq > 0 && !gone {
+                plan.linked.erased += 1;
+                plan.erased_relations.push(item.seq);
+            }
+            if gone || !(Draft { item: (), state }).is_written() {
+                continue;
+            }
+            if state == State::Changed {
+                if item.seq == 0 {
+                    plan.linked.relations_created += 1;
+                } else {
+                    plan.linked.relations_changed += 1;
+                    item.updated_at = self.now;
+                }
+            }
+            item.use_count += 1;
+            plan.relations.push(PlannedRelation { from: from.0.clone(), to: to.0.clone(), relation: item });
+        }
+        plan
+    }
+}
+
+impl Draft<Entity> {
+    fn copy(&self) -> Self {
+        Self { item: self.item.clone(), state: self.state }
+    }
+}
+
+fn unknown(field: &str, name: &str) -> Invalid {
+    Invalid::new(field, name, "the name of a known entity; explore with mode list shows them")
+}
+
+fn erased(field: &str, name: &str) -> Invalid {
+    Invalid::new(field, name, "an entity that the same call does not erase")
+}
+
+fn without_nulls(properties: &Map<String, Value>) -> Map<String, Value> {
+    let mut clean = Map::new();
+    merge(&mut clean, properties);
+    clean
+}
+
+fn require_order(relation: &Relation, new: &NewRelation) -> Result<(), Invalid> {
+    let (Some(from), Some(to)) = (relation.valid_from, relation.valid_to) else { return Ok(()) };
+    if from < to {
+        return Ok(());
+    }
+    if new.valid_to.is_some() || new.unlink.is_some() {
+        let expected = format!("a time after valid_from, which is {}", from.to_rfc3339());
+        return Err(Invalid::new("valid_to", to.to_rfc3339(), expected));
+    }
+    let expected = format!("a time before valid_to, which is {}", to.to_rfc3339());
+    Err(Invalid::new("valid_from", from.to_rfc3339(), expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_767_225_600 + seconds, 0).unwrap()
+    }
+
+    fn relation(from: &str, to: &str) -> NewRelation {
+        NewRelation {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            kind: Some("knows".to_owned()),
+            weight: None,
+            properties: Map::new(),
+            valid_from: None,
+            valid_to: None,
+            unlink: None,
+        }
+    }
+
+    fn known(seq: i64, name: &str) -> Entity {
+        let planned =
+            Links { entities: vec![NewEntity { name: name.to_owned(), ..NewEntity::default() }], ..Links::default() };
+        let mut entity = planned.plan("p", Vec::new(), Vec::new(), at(0)).unwrap().entities.remove(0).entity;
+        entity.seq = seq;
+        entity
+    }
+
+    fn stored(seq: i64, valid_from: Option<i64>, valid_to: Option<i64>) -> Relation {
+        Relation {
+            seq,
+            from: 1,
+            to: 2,
+            kind: "knows".to_owned(),
+            weight: 0.5,
+            properties: Map::new(),
+            valid_from: valid_from.map(at),
+            valid_to: valid_to.map(at),
+            use_count: 1,
+            created_at: at(0),
+            updated_at: at(0),
+        }
+    }
+
+    #[test]
+    fn a_relation_that_ended_begins_anew() {
+        let links = |new: NewRelation| Links { relations: vec![new], ..Links::default() };
+        let plan = |new: NewRelation, stored: Vec<Relation>| {
+            let plan = links(new).plan("p", vec![known(1, "a"), known(2, "b")], stored, at(100)).unwrap();
+            let only = plan.relations[0].relation.clone();
+            (only.seq, only.valid_from, only.valid_to)
+        };
+        let ended = stored(7, Some(0), Some(10));
+        assert_eq!(plan(relation("a", "b"), vec![ended.clone()]), (0, Some(at(100)), None));
+        assert_eq!(plan(relation("a", "b"), vec![ended.clone(), stored(8, Some(50), None)]), (8, Some(at(50)), None));
+        let from = NewRelation { valid_from: Some(at(5)), ..relation("a", "b") };
+        assert_eq!(plan(from, vec![ended.clone()]), (7, Some(at(5)), Some(at(10))));
+        let to = NewRelation { valid_to: Some(at(12)), ..relation("a", "b") };
+        assert_eq!(plan(to, vec![ended]), (7, Some(at(0)), Some(at(12))));
+    }
+
+    #[test]
+    fn ends_are_made_and_spellings_are_told() {
+        let links = Links { relations: vec![relation("A", "b"), relation("B", "c")], ..Links::default() };
+        let plan = links.plan("p", vec![known(1, "a")], Vec::new(), at(1)).unwrap();
+        assert_eq!((plan.linked.entities_created, plan.linked.relations_created), (2, 2));
+        let same = [("A".to_owned(), "a".to_owned()), ("B".to_owned(), "b".to_owned())];
+        assert_eq!(plan.linked.same, same);
+    }
+
+    #[test]
+    fn what_is_not_there_cannot_be_unlinked() {
+        let end = |from: &str, to: &str| NewRelation { unlink: Some(Unlink::End), ..relation(from, to) };
+        for (new, field) in [(end("a", "nobody"), "relations[0].to"), (end("b", "a"), "relations[0].type")] {
+            let links = Links { relations: vec![new], ..Links::default() };
+            let error =
+                links.plan("p", vec![known(1, "a"), known(2, "b")], vec![stored(7, None, None)], at(1)).unwrap_err();
+            assert_eq!(error.field, field);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Tokens that are kept in the database: whose they are, and until when they hold.
+
+use chrono::{DateTime, Utc};
+
+use super::Scope;
+
+/// Longest name of a credential or a project.
+pub const MAX_NAME_LENGTH: usize = 64;
+/// What every token of the database begins with, so that people and secret scanners know it.
+pub const TOKEN_MARK: &str = "cmm_";
+/// Characters of a token that are kept to recognise it: the mark and six of its 43 others.
+pub const PREFIX_LENGTH: usize = TOKEN_MARK.len() + 6;
+
+/// A token without what makes it one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Who holds it; the actor in the history.
+    pub name: String,
+    /// The project that it writes and reads.
+    pub project: String,
+    /// Further projects that it reads.
+    pub reads: Vec<String>,
+    /// Its first characters.
+    pub prefix: String,
+    /// When it was made, or made anew.
+    pub created_at: DateTime<Utc>,
+    /// When it stops to hold.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When it was revoked.
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+impl Token {
+    /// Whether it opens anything at `now`.
+    #[must_use]
+    pub fn holds_at(&self, now: DateTime<Utc>) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| end > now)
+    }
+
+    /// The scope of its holder.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        Scope::new(&self.project, &self.name).reading(self.reads.iter().cloned())
+    }
+}
+
+/// Whether a name is fit for a credential or a project: 1 to 64 letters, digits, `.`, `_` or `-`.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME_LENGTH).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_ends_when_it_expires_or_is_revoked() {
+        let at = |seconds| DateTime::from_timestamp(seconds, 0);
+        let token = Token {
+            name: "laptop".to_owned(),
+            project: "work".to_owned(),
+            reads: vec!["team".to_owned()],
+            prefix: "cmm_abcdef".to_owned(),
+            created_at: at(0).expect("a time"),
+            expires_at: at(10),
+            revoked_at: None,
+        };
+        assert!(token.holds_at(at(9).expect("a time")) && !token.holds_at(at(10).expect("a time")));
+        assert!(!Token { revoked_at: at(5), ..token.clone() }.holds_at(at(6).expect("a time")));
+        let scope = token.scope();
+        assert_eq!((scope.project(), scope.actor()), ("work", "laptop"));
+        assert_eq!(scope.readable().collect::<Vec<_>>(), ["team", "work"]);
+    }
+}

@@ -1,0 +1,370 @@
+//! Ways through the graph, level by level. A store answers which relations start or end at the entities of a level;
+//! what follows from that is decided here, so that both backends walk alike.
+//!
+//! Relations are walked in both directions. Every entity is visited once, so circles end by themselves.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// A relation seen from one of its ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// The entity it is seen from.
+    pub at: i64,
+    /// The relation.
+    pub relation: i64,
+    /// The entity at its other end.
+    pub other: i64,
+    /// Its weight.
+    pub weight: f64,
+}
+
+/// The strongest first, the oldest of equals first.
+fn order(steps: &mut [Step]) {
+    steps.sort_by(|a, b| b.weight.total_cmp(&a.weight).then_with(|| a.relation.cmp(&b.relation)));
+}
+
+/// Breadth first from some entities, up to a number of entities.
+#[derive(Debug)]
+pub struct Walk {
+    limit: usize,
+    depth: u32,
+    visited: HashMap<i64, u32>,
+    order: Vec<i64>,
+    frontier: Vec<i64>,
+    relations: Vec<i64>,
+    seen: HashSet<i64>,
+    partial: bool,
+}
+
+impl Walk {
+    /// A walk from `starts`, which returns at most `limit` entities, those included.
+    #[must_use]
+    pub fn new(starts: &[i64], limit: usize) -> Self {
+        Self {
+            limit: limit.max(starts.len()),
+            depth: 0,
+            visited: starts.iter().map(|start| (*start, 0)).collect(),
+            order: starts.to_vec(),
+            frontier: starts.to_vec(),
+            relations: Vec::new(),
+            seen: HashSet::new(),
+            partial: false,
+        }
+    }
+
+    /// The entities whose relations come next; empty at the end.
+    #[must_use]
+    pub fn frontier(&self) -> &[i64] {
+        &self.frontier
+    }
+
+    /// Takes all relations of the frontier; `most` is how many of one entity the store returned at most in each
+    /// direction.
+    pub fn absorb(&mut self, mut steps: Vec<Step>, most: usize) {
+        order(&mut steps);
+        self.depth += 1;
+        let mut next = Vec::new();
+        let mut counts: HashMap<i64, usize> = HashMap::new();
+        for step in &steps {
+            let count = counts.entry(step.at).or_default();
+            *count += 1;
+            self.partial |= *count >= most;
+            if !self.visited.contains_key(&step.other) {
+                if self.order.len() >= self.limit {
+                    self.partial = true;
+                    continue;
+                }
+                self.visited.insert(step.other, self.depth);
+                self.order.push(step.other);
+                next.push(step.other);
+            }
+        }
+        for step in steps {
+            if self.visited.contains_key(&step.other) && self.seen.insert(step.relation) {
+                self.relations.push(step.relation);
+            }
+        }
+        self.frontier = next;
+    }
+
+    /// Ends the walk before its end.
+    pub fn interrupt(&mut self) {
+        self.partial |= !self.frontier.is_empty();
+        self.frontier.clear();
+    }
+
+    /// Whether something was left out.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.partial
+    }
+
+    /// The entities in the order in which they were reached, with their distance from the start.
+    pub fn entities(&self) -> impl Iterator<Item = (i64, u32)> {
+        self.order.iter().map(|seq| (*seq, self.visited[seq]))
+    }
+
+    /// The relations that were walked, strongest of a level first.
+    #[must_use]
+    pub fn relations(&self) -> &[i64] {
+        &self.relations
+    }
+}
+
+/// The search for a shortest path, from both of its ends.
+#[derive(Debug)]
+pub struct PathSearch {
+    sides: [Side; 2],
+    /// Which side the frontier is of.
+    turn: usize,
+    most: u32,
+    partial: bool,
+    found: Option<Vec<Hop>>,
+}
+
+#[derive(Debug)]
+struct Side {
+    /// Where each entity was reached from, and by which relation; starts by none.
+    from: HashMap<i64, Option<(i64, i64)>>,
+    frontier: Vec<i64>,
+    depth: u32,
+}
+
+/// An entity on a path, and the relation that leads on from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hop {
+    /// The entity.
+    pub entity: i64,
+    /// To the next one; none at the end.
+    pub relation: Option<i64>,
+}
+
+impl PathSearch {
+    /// A search for a path of at most `most` relations.
+    #[must_use]
+    pub fn new(from: &[i64], to: &[i64], most: u32) -> Self {
+        let side = |starts: &[i64]| Side {
+            from: starts.iter().map(|start| (*start, None)).collect(),
+            frontier: starts.to_vec(),
+            depth: 0,
+        };
+        let found =
+            from.iter().find(|start| to.contains(start)).map(|both| vec![Hop { entity: *both, relation: None }]);
+        let mut search = Self { sides: [side(from), side(to)], turn: 0, most, partial: false, found };
+        search.choose();
+        search
+    }
+
+    /// The next level is that of the side with fewer entities at its edge.
+    fn choose(&mut self) {
+        self.turn = usize::from(self.sides[1].frontier.len() < self.sides[0].frontier.len());
+        let exhausted = self.sides.iter().any(|side| side.frontier.is_empty());
+        let [one, other] = &self.sides;
+        if self.found.is_some() || exhausted || one.depth + other.depth >= self.most {
+            self.sides[self.turn].frontier.clear();
+        }
+    }
+
+    /// The entities whose relations come next; empty at the end.
+    #[must_use]
+    pub fn frontier(&self) -> &[i64] {
+        &self.sides[self.turn].frontier
+    }
+
+    /// Takes all relations of the frontier; `most` as in [`Walk::absorb`].
+    pub fn absorb(&mut self, mut steps: Vec<Step>, most: usize) {
+        order(&mut steps);
+        let mut counts: HashMap<i64, usize> = HashMap::new();
+        let (mut next, mut meeting) = (Vec::new(), None);
+        let [one, other] = &mut self.sides;
+        let (side, opposite) = if self.turn == 0 { (one, other) } else { (other, one) };
+        for step in steps {
+            let count = counts.entry(step.at).or_default();
+            *count += 1;
+            self.partial |= *count >= most;
+            if let std::collections::hash_map::Entry::Vacant(slot) = side.from.entry(step.other) {
+                slot.insert(Some((step.at, step.relation)));
+                next.push(step.other);
+                if meeting.is_none() && opposite.from.contains_key(&step.other) {
+                    meeting = Some(step.other);
+                }
+            }
+        }
+        side.frontier = next;
+        side.depth += 1;
+        if let Some(meeting) = meeting {
+            self.found = Some(self.path(meeting));
+        }
+        self.choose();
+    }
+
+    fn path(&self, meeting: i64) -> Vec<Hop> {
+        let mut hops = vec![];
+        let mut entity = meeting;
+        while let Some(Some((before, relation))) = self.sides[0].from.get(&entity) {
+            hops.push(Hop { entity: *before, relation: Some(*relation) });
+            entity = *before;
+        }
+        hops.reverse();
+        let mut entity = meeting;
+        while let Some(Some((after, relation))) = self.sides[1].from.get(&entity) {
+            hops.push(Hop { entity, relation: Some(*relation) });
+            entity = *after;
+        }
+        hops.push(Hop { entity, relation: None });
+        hops
+    }
+
+    /// Ends the search before its end.
+    pub fn interrupt(&mut self) {
+        self.partial = true;
+        self.sides[self.turn].frontier.clear();
+    }
+
+    /// Whether there may be a shorter path, or one at all where none was found.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.partial
+    }
+
+    /// The path from the first start on.
+    #[must_use]
+    pub fn found(self) -> Option<Vec<Hop>> {
+        self.found
+    }
+}
+
+/// An entity that could be linked to another one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Suggestion {
+    /// The entity.
+    pub entity: i64,
+    /// Higher is more likely.
+    pub score: f64,
+    /// Neighbours of both.
+    pub neighbours: usize,
+    /// Memories that mention both.
+    pub memories: u64,
+}
+
+/// Which entities have most in common with `starts` and no relation to them. A neighbour counts the less the more
+/// entities it is related to (Adamic and Adar, 2003); memories count by the logarithm of their number.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+pub fn suggest(starts: &[i64], near: &[Step], far: &[Step], together: &[(i64, u64)], limit: usize) -> Vec<Suggestion> {
+    let linked: HashSet<i64> = near.iter().map(|step| step.other).chain(starts.iter().copied()).collect();
+    let mut around: BTreeMap<i64, HashSet<i64>> = BTreeMap::new();
+    for step in far {
+        around.entry(step.at).or_default().insert(step.other);
+    }
+    let mut found: BTreeMap<i64, Suggestion> = BTreeMap::new();
+    let blank = |entity| Suggestion { entity, score: 0.0, neighbours: 0, memories: 0 };
+    for others in around.values() {
+        let share = 1.0 / (1.0 + others.len() as f64).ln();
+        for other in others.iter().filter(|other| !linked.contains(other)) {
+            let suggestion = found.entry(*other).or_insert_with(|| blank(*other));
+            suggestion.score += share;
+            suggestion.neighbours += 1;
+        }
+    }
+    for (other, count) in together.iter().filter(|(other, _)| !linked.contains(other)) {
+        let suggestion = found.entry(*other).or_insert_with(|| blank(*other));
+        suggestion.score += (1.0 + *count as f64).ln();
+        suggestion.memories += count;
+    }
+    let mut suggestions: Vec<Suggestion> = found.into_values().collect();
+    suggestions.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.entity.cmp(&b.entity)));
+    suggestions.truncate(limit);
+    suggestions
+}
+
+/// What a memory gains in a recall from mentioning entities that the query names: a share of the best score, in full
+/// when it mentions all of them. Bounded, so that the words of the query keep deciding.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "a query names few entities")]
+pub fn mention_bonus(best: f64, mentioned: usize, named: usize) -> f64 {
+    let best = if best > 0.0 { best } else { 1.0 };
+    MENTION_SHARE * best * (mentioned.min(named) as f64 / named.max(1) as f64)
+}
+
+/// Most that a memory gains by its mentions, as a share of the best score.
+pub const MENTION_SHARE: f64 = 0.25;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Relations `(from, to)`, numbered from 100.
+    fn steps(frontier: &[i64], graph: &[(i64, i64)]) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for at in frontier {
+            for (number, (from, to)) in graph.iter().enumerate() {
+                let relation = 100 + i64::try_from(number).unwrap();
+                for (one, other) in [(from, to), (to, from)] {
+                    if one == at {
+                        steps.push(Step { at: *at, relation, other: *other, weight: 1.0 });
+                    }
+                }
+            }
+        }
+        steps
+    }
+
+    fn walk(start: i64, limit: usize, depth: u32, graph: &[(i64, i64)]) -> Walk {
+        let mut walk = Walk::new(&[start], limit);
+        for _ in 0..depth {
+            let found = steps(walk.frontier(), graph);
+            walk.absorb(found, 1_000);
+        }
+        walk
+    }
+
+    #[test]
+    fn circles_end_and_directions_do_not_matter() {
+        let graph = [(1, 2), (3, 2), (3, 1), (3, 4)];
+        let around = walk(1, 10, 5, &graph);
+        assert_eq!(around.entities().collect::<Vec<_>>(), [(1, 0), (2, 1), (3, 1), (4, 2)]);
+        assert_eq!(around.relations(), [100, 102, 101, 103]);
+        assert!(!around.is_partial() && around.frontier().is_empty());
+        let short = walk(1, 2, 5, &graph);
+        assert_eq!((short.entities().count(), short.is_partial()), (2, true));
+    }
+
+    fn path(from: i64, to: i64, most: u32, graph: &[(i64, i64)]) -> Option<Vec<i64>> {
+        let mut search = PathSearch::new(&[from], &[to], most);
+        while !search.frontier().is_empty() {
+            let found = steps(search.frontier(), graph);
+            search.absorb(found, 1_000);
+        }
+        search.found().map(|hops| hops.into_iter().map(|hop| hop.entity).collect())
+    }
+
+    #[test]
+    fn the_shortest_path_is_found_from_both_ends() {
+        let line: Vec<(i64, i64)> = (1..12).map(|n| if n % 2 == 0 { (n, n + 1) } else { (n + 1, n) }).collect();
+        assert_eq!(path(1, 11, 10, &line), Some((1..12).collect()));
+        assert_eq!(path(1, 12, 10, &line), None);
+        assert_eq!(path(1, 1, 10, &line), Some(vec![1]));
+        let shortcut: Vec<(i64, i64)> = line.iter().copied().chain([(3, 9)]).collect();
+        assert_eq!(path(11, 1, 10, &shortcut), Some(vec![11, 10, 9, 3, 2, 1]));
+        assert_eq!(path(1, 99, 10, &line), None);
+    }
+
+    #[test]
+    fn suggestions_count_what_is_shared() {
+        let near = [Step { at: 1, relation: 1, other: 2, weight: 1.0 }];
+        let far = steps(&[2], &[(1, 2), (2, 3), (2, 4)]);
+        let found = suggest(&[1], &near, &far, &[(4, 3), (2, 9)], 10);
+        assert_eq!(
+            found.iter().map(|s| (s.entity, s.neighbours, s.memories)).collect::<Vec<_>>(),
+            [(4, 1, 3), (3, 1, 0)]
+        );
+    }
+
+    #[test]
+    fn the_bonus_is_bounded() {
+        assert!((mention_bonus(8.0, 1, 2) - 1.0).abs() < 1e-9);
+        assert!(mention_bonus(8.0, 9, 2) <= 8.0 * MENTION_SHARE);
+        assert!(mention_bonus(0.0, 1, 1) > 0.0);
+    }
+}

@@ -1,0 +1,43 @@
+//! Suggestions for a word that a person is typing.
+
+use super::{Call, Engine, EngineError};
+use crate::domain::validate::MAX_TAG_BYTES;
+
+/// Most suggestions of an answer; the protocol allows as many.
+const MAX_SUGGESTIONS: usize = 100;
+
+/// What kind of word it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completable {
+    /// The id of a memory.
+    Id,
+    /// A tag in use.
+    Tag,
+}
+
+impl Engine {
+    /// Words that begin with `prefix`, the likeliest first. What nothing can begin with has no completion; that is no
+    /// error.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn complete(&self, call: &Call, what: Completable, prefix: &str) -> Result<Vec<String>, EngineError> {
+        let prefix = prefix.trim_start();
+        if prefix.len() > MAX_TAG_BYTES || prefix.contains('\0') {
+            return Ok(Vec::new());
+        }
+        match what {
+            Completable::Tag => {
+                Ok(call.database(self.store.tags_with_prefix(&call.scope, prefix, MAX_SUGGESTIONS)).await?)
+            }
+            Completable::Id => {
+                let digits = prefix.replace('-', "").to_ascii_lowercase();
+                if !digits.chars().all(|digit| digit.is_ascii_hexdigit()) {
+                    return Ok(Vec::new());
+                }
+                let ids = call.database(self.store.ids_with_prefix(&call.scope, &digits, MAX_SUGGESTIONS)).await?;
+                Ok(ids.iter().map(ToString::to_string).collect())
+            }
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! Looking around in the graph. What takes too long is ended and answered as far as it came, with a flag.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::graph_view::{EntityView, RelationView};
+use super::link::{accept_name, accept_type, bare, list_schema, optional};
+use super::{Call, Engine, EngineError};
+use crate::domain::graph::{Entity, Relation, name_key};
+use crate::domain::validate::{self, Invalid};
+use crate::domain::walk::{PathSearch, Step, Suggestion, Walk, suggest};
+use crate::store::graph::{EntityQuery, StepQuery};
+
+/// Most relations between start and neighbour.
+const MAX_DEPTH: u32 = 5;
+/// Most relations on a path.
+const MAX_PATH: u32 = 10;
+/// Most entities of an answer.
+const MAX_ENTITIES: usize = 500;
+/// Entities of an answer to a question that names no limit.
+const DEFAULT_ENTITIES: usize = 50;
+/// Longest time for a walk; then it is answered as far as it came.
+const TIME: Duration = Duration::from_secs(1);
+/// Entities whose relations are read at once.
+const PORTION: usize = 200;
+/// Relations that the search for a path reads.
+const PATH_STEPS: usize = 20_000;
+/// Relations of one entity, in each direction, that the search for a path and suggestions look at.
+const PATH_DEGREE: usize = 1_000;
+/// Neighbours whose neighbours are looked at for suggestions, and how many of each.
+const SUGGEST_DEGREE: usize = 100;
+/// Most relations of an answer.
+const MAX_RELATIONS: usize = 2_000;
+
+/// What to look at.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(transform = bare)]
+pub struct ExploreParams {
+    #[expect(missing_docs, reason = "says itself")]
+    pub mode: ExploreMode,
+    /// Start; list: prefix
+    pub name: Option<String>,
+    #[expect(missing_docs, reason = "says itself")]
+    pub to: Option<String>,
+    /// Of relations; list: of entities
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// neighbours 1-5; path 1-10
+    pub depth: Option<u32>,
+    #[expect(missing_docs, reason = "says itself")]
+    pub limit: Option<usize>,
+    /// Default now
+    pub as_of: Option<String>,
+    /// list: last name seen
+    pub after: Option<String>,
+}
+
+/// What to do with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline, transform = bare)]
+pub enum ExploreMode {
+    /// Around an entity, breadth first.
+    #[default]
+    Neighbours,
+    /// A shortest one between two entities.
+    Path,
+    /// Entities by type and beginning of the name.
+    List,
+    /// Links that an entity may lack.
+    Suggest,
+}
+
+/// What there is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[schemars(transform = optional)]
+pub struct ExploreOutput {
+    /// Nearest first; on a path in its order.
+    #[schemars(schema_with = "list_schema")]
+    pub entities: Vec<EntityView>,
+    /// Between them.
+    #[schemars(schema_with = "list_schema")]
+    pub relations: Vec<RelationView>,
+    /// There is more than this.
+    pub partial: bool,
+    /// What one should know about this answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub notes: Vec<String>,
+}
+
+/// What all walks of a call have in common.
+struct Trip<'a> {
+    call: &'a Call,
+    at: DateTime<Utc>,
+    kind: Option<String>,
+    limit: usize,
+    depth: Option<u32>,
+    deadline: Instant,
+}
+
+impl Engine {
+    /// Neighbours, a path, a list, or suggestions.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] for names that are not known, and limits and times that cannot be.
+    pub async fn explore(&self, call: &Call, params: ExploreParams) -> Result<ExploreOutput, EngineError> {
+        let limit = params.limit.unwrap_or(DEFAULT_ENTITIES);
+        if !(1..=MAX_ENTITIES).contains(&limit) {
+            let expected = format!("a number from 1 to {MAX_ENTITIES}");
+            return Err(Invalid::new("limit", limit.to_string(), expected).into());
+        }
+        let most = if params.mode == ExploreMode::Path { MAX_PATH } else { MAX_DEPTH };
+        if let Some(depth) = params.depth.filter(|depth| !(1..=most).contains(depth)) {
+            return Err(Invalid::new("depth", depth.to_string(), format!("a number from 1 to {most}")).into());
+        }
+        let trip = Trip {
+            call,
+            at: params.as_of.as_ref().map_or_else(|| Ok(self.clock.now()), |at| validate::time("as_of", at))?,
+            kind: accept_type(params.kind.as_deref())?,
+            limit,
+            depth: params.depth,
+            deadline: Instant::now() + TIME,
+        };
+        if params.mode == ExploreMode::List {
+            return self.list(&trip, params.name.as_deref(), params.after.as_deref()).await;
+        }
+        let starts = self.entity(call, "name", params.name.as_deref()).await?;
+        match params.mode {
+            ExploreMode::Path => {
+                let ends = self.entity(call, "to", params.to.as_deref()).await?;
+                self.path(&trip, &starts, &ends).await
+            }
+            ExploreMode::Suggest => self.suggest(&trip, &starts).await,
+            ExploreMode::Neighbours | ExploreMode::List => self.neighbours(&trip, &starts).await,
+        }
+    }
+
+    /// The entities of that name: one in each readable project at most.
+    async fn entity(&self, call: &Call, field: &str, name: Option<&str>) -> Result<Vec<Entity>, EngineError> {
+        let name = accept_name(field, name.unwrap_or_default())?;
+        let key = name_key(&name);
+        let found = call.database(self.store.entities(&call.scope, &EntityQuery::Keys(vec![key.clone()]))).await?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        let prefix: String = key.chars().take(3).collect();
+        let alike = EntityQuery::List { kind: None, prefix, after: String::new(), limit: 5 };
+        let alike = call.database(self.store.entities(&call.scope, &alike)).await?;
+        let alike: Vec<String> = alike.iter().map(|entity| format!("{:?}", entity.name)).collect();
+        let expected = if alike.is_empty() {
+            "the name of a known entity; mode list shows them".to_owned()
+        } else {
+            format!("the name of a known entity, such as {}", alike.join(", "))
+        };
+        Err(Invalid::new(field, name, expected).into())
+    }
+
+    async fn list(
+        &self,
+        trip: &Trip<'_>,
+        prefix: Option<&str>,
+        after: Option<&str>,
+    ) -> Result<ExploreOutput, EngineError> {
+        for (field, text) in [("name", prefix), ("after", after)] {
+            validate::count(field, text.map_or(0, str::len), validate::MAX_NAME_BYTES)?;
+            if text.is_some_and(|text| text.contains('\0')) {
+                return Err(Invalid::new(field, text.unwrap_or_default(), "text without NUL characters").into());
+            }
+        }
+        let query = EntityQuery::List {
+            kind: trip.kind.clone(),
+            prefix: name_key(prefix.unwrap_or_default()),
+            after: name_key(after.unwrap_or_default()),
+            limit: trip.limit + 1,
+        };
+        let mut found = trip.call.database(self.store.entities(&trip.call.scope, &query)).await?;
+        let partial = found.len() > trip.limit;
+        found.truncate(trip.limit);
+        trip.call.count_rows(found.len());
+        let mut output = ExploreOutput { partial, ..ExploreOutput::default() };
+        output.entities = found.iter().map(|entity| EntityView::new(entity, trip.call.scope.project())).collect();
+        if let Some(last) = found.last().filter(|_| partial) {
+            output.notes.push(format!("There are more: after {:?} goes on.", last.name));
+        }
+        if found.is_empty() {
+            output.notes.push("No entity is called so, or of this type.".to_owned());
+        }
+        Ok(output)
+    }
+
+    async fn neighbours(&self, trip: &Trip<'_>, starts: &[Entity]) -> Result<ExploreOutput, EngineError> {
+        let starts: Vec<i64> = starts.iter().map(|entity| entity.seq).collect();
+        let mut walk = Walk::new(&starts, trip.limit);
+        for _ in 0..trip.depth.unwrap_or(1) {
+            let most = trip.limit + 1;
+            let (steps, whole) = self.steps(trip, walk.frontier(), most, usize::MAX).await?;
+            walk.absorb(steps, most);
+            if !whole {
+                walk.interrupt();
+            }
+            if walk.frontier().is_empty() {
+                break;
+            }
+        }
+        let numbers: Vec<i64> = walk.entities().map(|(number, _)| number).collect();
+        let entities = self.by_number(trip.call, &numbers).await?;
+        let relations = &walk.relations()[..walk.relations().len().min(MAX_RELATIONS)];
+        let mut output = ExploreOutput {
+            relations: self.relation_views(trip.call, relations, &entities).await?,
+            partial: walk.is_partial() || relations.len() < walk.relations().len(),
+            ..ExploreOutput::default()
+        };
+        for (number, distance) in walk.entities() {
+            if let Some(entity) = entities.get(&number) {
+                let view = EntityView::new(entity, trip.call.scope.project());
+                output.entities.push(EntityView { distance: Some(distance), ..view });
+            }
+        }
+        if output.partial {
+            output.notes.push("There is more: raise limit, lower depth, or name a type.".to_owned());
+        }
+        Ok(output)
+    }
+
+    async fn path(&self, trip: &Trip<'_>, starts: &[Entity], ends: &[Entity]) -> Result<ExploreOutput, EngineError> {
+        let numbers = |entities: &[Entity]| entities.iter().map(|entity| entity.seq).collect::<Vec<i64>>();
+        let longest = trip.depth.unwrap_or(MAX_PATH);
+        let mut search = PathSearch::new(&numbers(starts), &numbers(ends), longest);
+        let mut left = PATH_STEPS;
+        while !search.frontier().is_empty() {
+            let (steps, whole) = self.steps(trip, search.frontier(), PATH_DEGREE, left).await?;
+            left = left.saturating_sub(steps.len());
+            search.absorb(steps, PATH_DEGREE);
+            if !whole {
+                search.interrupt();
+            }
+        }
+        let mut output = ExploreOutput { partial: search.is_partial(), ..ExploreOutput::default() };
+        let Some(hops) = search.found() else {
+            output.notes.push(if output.partial {
+                "No path was found in the part of the graph that was searched.".to_owned()
+            } else {
+                format!("No path of at most {longest} relations leads there.")
+            });
+            return Ok(output);
+        };
+        let numbers: Vec<i64> = hops.iter().map(|hop| hop.entity).collect();
+        let entities = self.by_number(trip.call, &numbers).await?;
+        let relations: Vec<i64> = hops.iter().filter_map(|hop| hop.relation).collect();
+        output.relations = self.relation_views(trip.call, &relations, &entities).await?;
+        let own = trip.call.scope.project();
+        output.entities = numbers
+            .iter()
+            .filter_map(|number| entities.get(number))
+            .map(|entity| EntityView::new(entity, own))
+            .collect();
+        Ok(output)
+    }
+
+    async fn suggest(&self, trip: &Trip<'_>, starts: &[Entity]) -> Result<ExploreOutput, EngineError> {
+        let starts: Vec<i64> = starts.iter().map(|entity| entity.seq).collect();
+        let (near, _) = self.steps(trip, &starts, PATH_DEGREE, usize::MAX).await?;
+        let mut around: Vec<i64> = near.iter().map(|step| step.other).collect();
+        around.dedup();
+        around.truncate(SUGGEST_DEGREE);
+        let (far, whole) = self.steps(trip, &around, SUGGEST_DEGREE, usize::MAX).await?;
+        let store = &self.store;
+        let together = trip.call.database(store.mentioned_together(&trip.call.scope, &starts)).await?;
+        let found = suggest(&starts, &near, &far, &together, trip.limit);
+        let numbers: Vec<i64> = found.iter().map(|suggestion| suggestion.entity).collect();
+        let entities = self.by_number(trip.call, &numbers).await?;
+        let own = trip.call.scope.project();
+        let view = |suggestion: &Suggestion| {
+            Some(EntityView {
+                score: Some((suggestion.score * 1_000.0).round() / 1_000.0),
+                why: Some(reason(suggestion)),
+                ..EntityView::new(entities.get(&suggestion.entity)?, own)
+            })
+        };
+        let mut output = ExploreOutput { partial: !whole, ..ExploreOutput::default() };
+        output.entities = found.iter().filter_map(view).collect();
+        if found.is_empty() {
+            output.notes.push("Nothing else shares neighbours or memories with it.".to_owned());
+        }
+        Ok(output)
+    }
+
+    /// What leads on from `frontier`, and whether that is all: the time or `most_steps` may end it before.
+    async fn steps(
+        &self,
+        trip: &Trip<'_>,
+        frontier: &[i64],
+        most: usize,
+        most_steps: usize,
+    ) -> Result<(Vec<Step>, bool), EngineError> {
+        let mut steps = Vec::new();
+        for (index, portion) in frontier.chunks(PORTION).enumerate() {
+            if index > 0 && (Instant::now() > trip.deadline || steps.len() >= most_steps) {
+                return Ok((steps, false));
+            }
+            let query = StepQuery { frontier: portion, at: trip.at, kind: trip.kind.as_deref(), most };
+            steps.extend(trip.call.database(self.store.steps(&trip.call.scope, &query)).await?);
+        }
+        let whole = Instant::now() <= trip.deadline && steps.len() <= most_steps;
+        Ok((steps, whole))
+    }
+
+    async fn by_number(&self, call: &Call, numbers: &[i64]) -> Result<HashMap<i64, Entity>, EngineError> {
+        if numbers.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let query = EntityQuery::Numbers(numbers.to_vec());
+        let found = call.database(self.store.entities(&call.scope, &query)).await?;
+        call.count_rows(found.len());
+        Ok(found.into_iter().map(|entity| (entity.seq, entity)).collect())
+    }
+
+    /// Views in the order of `numbers`.
+    async fn relation_views(
+        &self,
+        call: &Call,
+        numbers: &[i64],
+        entities: &HashMap<i64, Entity>,
+    ) -> Result<Vec<RelationView>, EngineError> {
+        if numbers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = call.database(self.store.relations(&call.scope, numbers)).await?;
+        call.count_rows(found.len());
+        let found: HashMap<i64, Relation> = found.into_iter().map(|relation| (relation.seq, relation)).collect();
+        let names: HashMap<i64, String> =
+            entities.iter().map(|(number, entity)| (*number, entity.name.clone())).collect();
+        Ok(numbers.iter().filter_map(|number| RelationView::new(found.get(number)?, &names)).collect())
+    }
+
+    /// What is known of entities by name: the entity, its strongest relations, and which memories mention it.
+    pub(super) async fn describe_entities(
+        &self,
+        call: &Call,
+        entities: &[Entity],
+        most: usize,
+    ) -> Result<Vec<EntityDetail>, EngineError> {
+        let now = self.clock.now();
+        let numbers: Vec<i64> = entities.iter().map(|entity| entity.seq).collect();
+        let query = StepQuery { frontier: &numbers, at: now, kind: None, most };
+        let steps = call.database(self.store.steps(&call.scope, &query)).await?;
+        let mut relations: Vec<i64> = steps.iter().map(|step| step.relation).collect();
+        relations.sort_unstable();
+        relations.dedup();
+        let mut ends: Vec<i64> = steps.iter().map(|step| step.other).chain(numbers.iter().copied()).collect();
+        ends.sort_unstable();
+        ends.dedup();
+        let known = self.by_number(call, &ends).await?;
+        let views = self.relation_views(call, &relations, &known).await?;
+        let views: HashMap<i64, RelationView> = relations.into_iter().zip(views).collect();
+        let mentions = call.database(self.store.mentions(&call.scope, &numbers, now, most)).await?;
+        let detail = |entity: &Entity| EntityDetail {
+            entity: EntityView::new(entity, call.scope.project()),
+            relations: {
+                let of_it = steps.iter().filter(|step| step.at == entity.seq);
+                of_it.filter_map(|step| views.get(&step.relation).cloned()).collect()
+            },
+            memories: mentions.iter().filter(|(at, _)| *at == entity.seq).map(|(_, id)| id.to_string()).collect(),
+        };
+        Ok(entities.iter().map(detail).collect())
+    }
+}
+
+/// An entity with what hangs on it.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct EntityDetail {
+    /// The entity.
+    #[serde(flatten)]
+    pub entity: EntityView,
+    /// Its relations, the strongest.
+    #[schemars(skip)]
+    pub relations: Vec<RelationView>,
+    /// Ids of the newest memories that mention it.
+    #[schemars(skip)]
+    pub memories: Vec<String>,
+}
+
+fn reason(suggestion: &Suggestion) -> String {
+    let count = |number: u64, one: &str, many: &str| match number {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        n => Some(format!("{n} {many}")),
+    };
+    let neighbours = count(suggestion.neighbours as u64, "shared neighbour", "shared neighbours");
+    let memories = count(suggestion.memories, "memory mentions both", "memories mention both");
+    neighbours.into_iter().chain(memories).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,101 @@
+//! Entities and relations as callers see them.
+
+use std::collections::HashMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::view::timestamp;
+use crate::domain::graph::{Entity, Relation};
+
+/// An entity. Absent fields are empty.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct EntityView {
+    /// Name.
+    pub name: String,
+    /// What it is.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Project, where it is not the caller's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub project: Option<String>,
+    /// The caller's own data.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    #[schemars(skip)]
+    pub properties: Map<String, Value>,
+    /// Relations between it and the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub distance: Option<u32>,
+    /// How likely a link is; higher is more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub score: Option<f64>,
+    /// Why it is suggested.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub why: Option<String>,
+}
+
+impl EntityView {
+    /// The view of `entity` for a caller whose own project is `own_project`.
+    #[must_use]
+    pub fn new(entity: &Entity, own_project: &str) -> Self {
+        Self {
+            name: entity.name.clone(),
+            kind: entity.kind.clone(),
+            project: Some(entity.project.clone()).filter(|project| project != own_project),
+            properties: entity.properties.clone(),
+            distance: None,
+            score: None,
+            why: None,
+        }
+    }
+}
+
+/// A relation. Absent fields are empty.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct RelationView {
+    /// Name of the entity it starts at.
+    pub from: String,
+    /// What it says.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Name of the entity it leads to.
+    pub to: String,
+    /// 0 to 1.
+    #[schemars(skip)]
+    pub weight: f64,
+    /// From when on it holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub valid_from: Option<String>,
+    /// From when on it no longer holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub valid_to: Option<String>,
+    /// The caller's own data.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    #[schemars(skip)]
+    pub properties: Map<String, Value>,
+}
+
+impl RelationView {
+    /// The view of a relation; `None` when one of its ends is not among `names`.
+    #[must_use]
+    pub fn new(relation: &Relation, names: &HashMap<i64, String>) -> Option<Self> {
+        Some(Self {
+            from: names.get(&relation.from)?.clone(),
+            kind: relation.kind.clone(),
+            to: names.get(&relation.to)?.clone(),
+            weight: relation.weight,
+            valid_from: relation.valid_from.map(timestamp),
+            valid_to: relation.valid_to.map(timestamp),
+            properties: relation.properties.clone(),
+        })
+    }
+}

@@ -1,0 +1,268 @@
+//! Entities and relations: what a caller may write, in `link` and beside a memory in `remember`.
+
+use chrono::{DateTime, Utc};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Call, Engine, EngineError};
+use crate::domain::Links;
+use crate::domain::graph::{NewEntity, NewRelation, Unlink, name_key, type_key};
+use crate::domain::validate::{self, Invalid};
+
+/// What to link, up to 1,000 of both together. Missing ends of relations are made.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(transform = bare)]
+pub struct LinkParams {
+    #[expect(missing_docs, reason = "says itself")]
+    pub entities: Vec<EntityItem>,
+    #[expect(missing_docs, reason = "says itself")]
+    pub relations: Vec<RelationItem>,
+}
+
+/// An entity.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline, transform = bare)]
+pub struct EntityItem {
+    #[expect(missing_docs, reason = "says itself")]
+    pub name: String,
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    #[expect(missing_docs, reason = "says itself")]
+    pub kind: Option<String>,
+    // Merged; null removes.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[expect(missing_docs, reason = "says itself")]
+    #[schemars(schema_with = "object_schema")]
+    pub properties: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[expect(missing_docs, reason = "says itself")]
+    pub erase: bool,
+}
+
+/// A relation.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline, transform = bare)]
+pub struct RelationItem {
+    #[expect(missing_docs, reason = "says itself")]
+    pub from: String,
+    #[expect(missing_docs, reason = "says itself")]
+    pub to: String,
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    #[expect(missing_docs, reason = "says itself")]
+    pub kind: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[expect(missing_docs, reason = "says itself")]
+    pub weight: Option<f64>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[expect(missing_docs, reason = "says itself")]
+    #[schemars(schema_with = "object_schema")]
+    pub properties: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[expect(missing_docs, reason = "says itself")]
+    pub valid_from: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[expect(missing_docs, reason = "says itself")]
+    pub valid_to: Option<String>,
+    // At valid_to or now, or as if it had never been.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[expect(missing_docs, reason = "says itself")]
+    #[schemars(schema_with = "unlink_schema")]
+    pub unlink: Option<UnlinkMode>,
+}
+
+/// How a relation ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnlinkMode {
+    /// It held until a time.
+    End,
+    /// It never was.
+    Erase,
+}
+
+/// An entity that a memory mentions: its name, or all that `link` takes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "Value", into = "Value")]
+pub struct MentionItem(EntityItem);
+
+impl TryFrom<Value> for MentionItem {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        match value {
+            Value::String(name) => Ok(Self(EntityItem { name, ..EntityItem::default() })),
+            Value::Object(_) => serde_json::from_value(value).map(Self).map_err(|error| error.to_string()),
+            other => Err(format!("{other} is neither a name nor an object with name and type")),
+        }
+    }
+}
+
+impl From<MentionItem> for Value {
+    fn from(item: MentionItem) -> Self {
+        serde_json::to_value(item.0).unwrap_or_default()
+    }
+}
+
+/// Takes out of the schema of an object what costs a model tokens; unknown fields are refused all the same, by name.
+pub(super) fn bare(schema: &mut Schema) {
+    schema.remove("additionalProperties");
+    schema.remove("description");
+}
+
+/// Takes out of the schema of an answer which fields are always there.
+pub(super) fn optional(schema: &mut Schema) {
+    schema.remove("required");
+}
+
+fn object_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object" })
+}
+
+fn unlink_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ["end", "erase"] })
+}
+
+/// A list whose entries another tool describes: the schema is read by a model in every conversation.
+pub(super) fn names_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "array", "items": { "anyOf": [{ "type": "string" }, { "type": "object" }] } })
+}
+
+/// A list whose entries are not described.
+pub(super) fn list_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "array" })
+}
+
+/// The same for entries that are always objects.
+pub(super) fn objects_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "array", "items": { "type": "object" } })
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(transform = optional)]
+pub struct LinkOutput {
+    /// New entities and relations.
+    pub created: usize,
+    /// Changed entities and relations, ended ones included.
+    #[schemars(skip)]
+    pub changed: usize,
+    /// Removed entities and relations.
+    #[schemars(skip)]
+    pub erased: usize,
+    /// Spellings that mean a known entity.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub notes: Vec<String>,
+}
+
+impl Engine {
+    /// Merges entities and relations into the project's graph, all or nothing.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] names the first entity or relation that is refused.
+    pub async fn link(&self, call: &Call, params: LinkParams) -> Result<LinkOutput, EngineError> {
+        let now = self.clock.now();
+        let count = params.entities.len() + params.relations.len();
+        if count == 0 {
+            return Err(Invalid::new("entities", "[]", "at least one entity or relation").into());
+        }
+        validate::count("entities and relations", count, validate::MAX_LINKS)?;
+        let links = accept_links(params.entities, params.relations)?;
+        call.count_rows(count);
+        let linked = call.database(self.store.link(&call.scope, &links, now)).await?;
+        Ok(LinkOutput {
+            created: linked.entities_created + linked.relations_created,
+            changed: linked.entities_changed + linked.relations_changed,
+            erased: linked.erased,
+            notes: linked.same.iter().map(|(given, known)| format!("{given:?} is the known {known:?}.")).collect(),
+        })
+    }
+}
+
+/// What a memory links, which is never taken away by another memory.
+pub(super) fn accept_mentions(entities: Vec<MentionItem>, relations: Vec<RelationItem>) -> Result<Links, Invalid> {
+    validate::count("entities", entities.len(), validate::MAX_MENTIONS)?;
+    validate::count("relations", relations.len(), validate::MAX_MENTIONS)?;
+    let expected = "link for what is to be taken away";
+    if let Some(index) = entities.iter().position(|item| item.0.erase) {
+        return Err(Invalid::new(format!("entities[{index}].erase"), "true", expected));
+    }
+    if let Some(index) = relations.iter().position(|item| item.unlink.is_some()) {
+        return Err(Invalid::new(format!("relations[{index}].unlink"), "", expected));
+    }
+    accept_links(entities.into_iter().map(|item| item.0).collect(), relations)
+}
+
+fn accept_links(entities: Vec<EntityItem>, relations: Vec<RelationItem>) -> Result<Links, Invalid> {
+    let mut links = Links::default();
+    for (index, item) in entities.into_iter().enumerate() {
+        links.entities.push(accept_entity(item).map_err(|invalid| invalid.within(format!("entities[{index}]")))?);
+    }
+    for (index, item) in relations.into_iter().enumerate() {
+        links.relations.push(accept_relation(item).map_err(|invalid| invalid.within(format!("relations[{index}]")))?);
+    }
+    Ok(links)
+}
+
+/// A name as it is stored: without white space around it.
+pub(super) fn accept_name(field: &str, name: &str) -> Result<String, Invalid> {
+    validate::text(field, name, validate::MAX_NAME_BYTES)?;
+    if name_key(name).is_empty() {
+        return Err(Invalid::new(field, name, "a name with at least one visible character"));
+    }
+    Ok(name.trim().to_owned())
+}
+
+/// A type as it is stored.
+pub(super) fn accept_type(kind: Option<&str>) -> Result<Option<String>, Invalid> {
+    let Some(kind) = kind else { return Ok(None) };
+    validate::text("type", kind, validate::MAX_TAG_BYTES)?;
+    Ok(Some(type_key(kind)))
+}
+
+fn accept_entity(item: EntityItem) -> Result<NewEntity, Invalid> {
+    validate::metadata("properties", &item.properties)?;
+    Ok(NewEntity {
+        name: accept_name("name", &item.name)?,
+        kind: accept_type(item.kind.as_deref())?,
+        properties: item.properties,
+        erase: item.erase,
+    })
+}
+
+fn accept_relation(item: RelationItem) -> Result<NewRelation, Invalid> {
+    let (from, to) = (accept_name("from", &item.from)?, accept_name("to", &item.to)?);
+    if name_key(&from) == name_key(&to) {
+        return Err(Invalid::new("to", &to, "another entity than from: nothing is related to itself"));
+    }
+    let kind = accept_type(item.kind.as_deref())?;
+    if kind.is_none() && item.unlink.is_none() {
+        return Err(Invalid::new("type", "", "what the relation says, such as uses or works at"));
+    }
+    validate::metadata("properties", &item.properties)?;
+    let time = |field: &str, value: Option<String>| value.map(|value| validate::time(field, &value)).transpose();
+    let valid_from: Option<DateTime<Utc>> = time("valid_from", item.valid_from)?;
+    let valid_to = time("valid_to", item.valid_to)?;
+    if let (Some(begin), Some(end)) = (valid_from, valid_to)
+        && begin >= end
+    {
+        let expected = format!("a time after valid_from, which is {}", begin.to_rfc3339());
+        return Err(Invalid::new("valid_to", end.to_rfc3339(), expected));
+    }
+    Ok(NewRelation {
+        from,
+        to,
+        kind,
+        weight: item.weight.map(|weight| validate::number("weight", weight, 0.0, 1.0)).transpose()?,
+        properties: item.properties,
+        valid_from,
+        valid_to,
+        unlink: item.unlink.map(|mode| match mode {
+            UnlinkMode::End => Unlink::End,
+            UnlinkMode::Erase => Unlink::Erase,
+        }),
+    })
+}

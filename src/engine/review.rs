@@ -1,0 +1,355 @@
+//! Reviews: what a client proposes and judges, and what a person decides. Deciding has no tool: [`Engine::administer`]
+//! is reached by the command line only.
+
+use std::collections::BTreeSet;
+
+use chrono::Days;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::view::timestamp;
+use super::{Call, Engine, EngineError, MemoryView, SimilarView, parse_id};
+use crate::domain::validate::{self, Invalid};
+use crate::domain::{Decision, Filter, Judgement, Kind, Memory, Proposal, Review};
+use crate::store::{Decide, NewReview, ReviewQuery, StoreError};
+
+/// From here on two memories are worth a look.
+const WORTH_A_LOOK: f64 = 0.4;
+/// Newest memories that are compared where none is named.
+const COMPARED: usize = 20;
+/// Reviews of a list that names no limit.
+const DEFAULT_LIMIT: usize = 20;
+
+/// What to do.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReviewParams {
+    /// list what waits; candidates to judge; judge: other replaces id.
+    pub action: ReviewAction,
+    /// Memory, to be replaced.
+    #[serde(default)]
+    #[schemars(description = "")]
+    pub id: Option<String>,
+    /// By this one.
+    #[serde(default)]
+    #[schemars(description = "")]
+    pub other: Option<String>,
+    /// What they are to each other.
+    #[serde(default)]
+    #[schemars(with = "Judgement", description = "")]
+    pub judgement: Option<Judgement>,
+    /// Why.
+    #[serde(default)]
+    #[schemars(description = "")]
+    pub reason: Option<String>,
+}
+
+/// What a client can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum ReviewAction {
+    /// See what waits.
+    List,
+    /// See what looks alike.
+    Candidates,
+    /// Say what two memories are to each other.
+    Judge,
+}
+
+/// What waits, or looks alike.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub struct ReviewOutput {
+    /// Newest first.
+    #[schemars(with = "Vec<Value>")]
+    pub reviews: Vec<ReviewView>,
+    /// Pairs, most similar first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub candidates: Vec<PairView>,
+}
+
+/// Two memories that look alike.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PairView {
+    /// The newer one.
+    pub memory: SimilarView,
+    /// The older one.
+    pub other: SimilarView,
+}
+
+/// A review as callers see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReviewView {
+    /// Id.
+    pub id: String,
+    /// The memory to be changed.
+    pub memory: String,
+    /// What is to be done.
+    pub action: String,
+    /// Its particulars: the patch, or what replaces it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub change: Value,
+    /// open, expired, approved, rejected, dismissed, undone.
+    pub state: String,
+    /// Who proposed it.
+    pub by: String,
+    /// When.
+    pub at: String,
+    /// When it expires.
+    pub until: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Who decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_by: Option<String>,
+    /// When.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_at: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision_reason: Option<String>,
+}
+
+impl From<Review> for ReviewView {
+    fn from(review: Review) -> Self {
+        let mut change = serde_json::to_value(&review.proposal).expect("a proposal is plain data");
+        let change = match change.as_object_mut() {
+            Some(fields) if fields.len() > 1 => {
+                fields.remove("action");
+                fields.remove("patch").unwrap_or_else(|| Value::Object(std::mem::take(fields)))
+            }
+            _ => Value::Null,
+        };
+        Self {
+            id: review.id.to_string(),
+            memory: review.memory.to_string(),
+            action: review.proposal.action().to_owned(),
+            change,
+            state: review.state.as_str().to_owned(),
+            by: review.actor,
+            at: timestamp(review.created_at),
+            until: timestamp(review.expires_at),
+            reason: review.reason,
+            decided_by: review.decided_by,
+            decided_at: review.decided_at.map(timestamp),
+            decision_reason: review.decision_reason,
+        }
+    }
+}
+
+/// What a person asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
+pub enum ReviewCommand {
+    /// What waits, or everything there ever was.
+    List {
+        /// Everything.
+        all: bool,
+        /// At most so many.
+        limit: usize,
+    },
+    /// One with the memories that it is about.
+    Show {
+        /// The review.
+        id: String,
+    },
+    /// A decision.
+    Decide {
+        /// The review.
+        id: String,
+        /// What becomes of it.
+        decision: Decision,
+        /// Why.
+        reason: Option<String>,
+    },
+}
+
+/// What a person gets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReviewReport {
+    /// The reviews.
+    pub reviews: Vec<ReviewView>,
+    /// The memories that a single one is about, as they are now.
+    pub memories: Vec<Value>,
+}
+
+impl Engine {
+    /// Lists reviews, finds what looks alike, keeps a judgement.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`], not found, too many reviews.
+    pub async fn review(&self, call: &Call, params: ReviewParams) -> Result<ReviewOutput, EngineError> {
+        let field = |name: &str, id: &Option<String>| id.as_ref().map(|id| parse_id(name, id)).transpose();
+        let (id, other) = (field("id", &params.id)?, field("other", &params.other)?);
+        if let Some(reason) = &params.reason {
+            validate::text("reason", reason, validate::MAX_REASON_BYTES)?;
+        }
+        let only_judge = |field: &str, given: bool| match given {
+            true => Err(Invalid::new(field, field, format!("no {field}: it belongs to action judge"))),
+            false => Ok(()),
+        };
+        if params.action != ReviewAction::Judge {
+            only_judge("other", other.is_some())?;
+            only_judge("judgement", params.judgement.is_some())?;
+        }
+        match params.action {
+            ReviewAction::List => {
+                let now = self.clock.now();
+                let query = id.map_or(ReviewQuery::Open(now), |id| ReviewQuery::About(vec![id]));
+                let reviews = call.database(self.store.reviews(&call.scope, &query, DEFAULT_LIMIT)).await?;
+                call.count_rows(reviews.len());
+                let reviews = reviews.into_iter().map(|review| review.at(now).into()).collect();
+                Ok(ReviewOutput { reviews, candidates: Vec::new() })
+            }
+            ReviewAction::Candidates => {
+                let candidates = self.candidates(call, id).await?;
+                Ok(ReviewOutput { reviews: Vec::new(), candidates })
+            }
+            ReviewAction::Judge => {
+                let missing = |field: &str, expected: &str| Invalid::new(field, "", expected);
+                let id = id.ok_or_else(|| missing("id", "the memory to be replaced"))?;
+                let other = other.ok_or_else(|| missing("other", "the memory that holds instead"))?;
+                let judgement =
+                    params.judgement.ok_or_else(|| missing("judgement", "duplicate, contradiction or unrelated"))?;
+                let reviews = self.judge(call, (id, other), judgement, params.reason).await?;
+                Ok(ReviewOutput { reviews, candidates: Vec::new() })
+            }
+        }
+    }
+
+    async fn judge(
+        &self,
+        call: &Call,
+        (id, other): (Uuid, Uuid),
+        judgement: Judgement,
+        reason: Option<String>,
+    ) -> Result<Vec<ReviewView>, EngineError> {
+        let memory = self.own(call, "id", id).await?;
+        let successor = self.own(call, "other", other).await?;
+        let proposal = match judgement {
+            Judgement::Unrelated if id == other => {
+                return Err(Invalid::new("other", other.to_string(), "another memory than id").into());
+            }
+            Judgement::Unrelated => Proposal::Nothing { other },
+            judgement => {
+                let proposal = Proposal::Supersede { by: other, judgement };
+                // The same rule as at the approval, told now.
+                if !proposal.supersede(&mut memory.clone(), &successor, self.clock.now())? {
+                    let expected = "a memory that is not superseded by the other one already";
+                    return Err(Invalid::new("id", id.to_string(), expected).into());
+                }
+                proposal
+            }
+        };
+        self.propose(call, vec![(id, proposal)], reason).await
+    }
+
+    /// A live memory of the caller's own project.
+    async fn own(&self, call: &Call, field: &'static str, id: Uuid) -> Result<Memory, EngineError> {
+        let found = call.database(self.store.get(&call.scope, &[id], false)).await?.pop();
+        let found = found.filter(|memory| memory.project == call.scope.project());
+        Ok(found.ok_or(StoreError::NotFound { field, ids: vec![id] })?)
+    }
+
+    /// Asks the owner of protected memories.
+    pub(super) async fn propose(
+        &self,
+        call: &Call,
+        proposals: Vec<(Uuid, Proposal)>,
+        reason: Option<String>,
+    ) -> Result<Vec<ReviewView>, EngineError> {
+        let now = self.clock.now();
+        let expires_at = now.checked_add_days(Days::new(self.review_days.into())).unwrap_or(now);
+        let review = |(memory, proposal)| NewReview {
+            id: self.clock.new_id(),
+            memory,
+            proposal,
+            reason: reason.clone(),
+            now,
+            expires_at,
+        };
+        let reviews: Vec<NewReview> = proposals.into_iter().map(review).collect();
+        let stored = call.database(self.store.propose(&call.scope, &reviews)).await?;
+        Ok(stored.into_iter().map(ReviewView::from).collect())
+    }
+
+    /// Pairs that look alike and were not judged yet: of the memory, or of the newest ones.
+    async fn candidates(&self, call: &Call, id: Option<Uuid>) -> Result<Vec<PairView>, EngineError> {
+        let now = self.clock.now();
+        let memories = match id {
+            Some(id) => vec![self.own(call, "id", id).await?],
+            None => {
+                let own = crate::domain::Scope::new(call.scope.project(), call.scope.actor());
+                let filter = Filter { kinds: vec![Kind::Note, Kind::Insight, Kind::Episode], ..Filter::at(now) };
+                call.database(self.store.browse(&own, &filter, None, COMPARED)).await?
+            }
+        };
+        call.count_rows(memories.len());
+        let mut pairs = Vec::new();
+        for memory in memories {
+            let similar = self.similar(call, memory.id, &memory.content, WORTH_A_LOOK, now).await?;
+            pairs.extend(similar.into_iter().map(|(other, similarity)| (memory.clone(), other, similarity)));
+        }
+        let ids: BTreeSet<Uuid> = pairs.iter().flat_map(|(a, b, _)| [a.id, b.id]).collect();
+        let ids: Vec<Uuid> = ids.into_iter().collect();
+        let judged = call.database(self.store.reviews(&call.scope, &ReviewQuery::About(ids), 1_000)).await?;
+        let pair = |a: Uuid, b: Uuid| (a.min(b), a.max(b));
+        let mut seen: BTreeSet<(Uuid, Uuid)> =
+            judged.iter().filter_map(|review| Some(pair(review.memory, review.proposal.other()?))).collect();
+        pairs.retain(|(a, b, _)| seen.insert(pair(a.id, b.id)));
+        pairs.sort_by(|a, b| b.2.total_cmp(&a.2));
+        let view = |(a, b, similarity): (Memory, Memory, f64)| {
+            let (newer, older) = if a.seq > b.seq { (a, b) } else { (b, a) };
+            PairView { memory: (newer, similarity).into(), other: (older, similarity).into() }
+        };
+        Ok(pairs.into_iter().map(view).collect())
+    }
+
+    /// What a person does about reviews of the call's project.
+    ///
+    /// # Errors
+    /// Not found, decided already, and whatever the change itself is refused with.
+    pub async fn administer(&self, call: &Call, command: ReviewCommand) -> Result<ReviewReport, EngineError> {
+        let now = self.clock.now();
+        let (reviews, with_memories) = match command {
+            ReviewCommand::List { all, limit } => {
+                let query = if all { ReviewQuery::All } else { ReviewQuery::Open(now) };
+                (call.database(self.store.reviews(&call.scope, &query, limit)).await?, false)
+            }
+            ReviewCommand::Show { id } => {
+                let id = parse_review(&id)?;
+                let reviews = call.database(self.store.reviews(&call.scope, &ReviewQuery::One(id), 1)).await?;
+                if reviews.is_empty() {
+                    return Err(StoreError::NotFound { field: "id", ids: vec![id] }.into());
+                }
+                (reviews, true)
+            }
+            ReviewCommand::Decide { id, decision, reason } => {
+                let id = parse_review(&id)?;
+                if let Some(reason) = &reason {
+                    validate::text("reason", reason, validate::MAX_REASON_BYTES)?;
+                }
+                let command = Decide { id, decision, reason, now };
+                (vec![call.database(self.store.decide(&call.scope, &command)).await?], true)
+            }
+        };
+        let mut memories = Vec::new();
+        if with_memories {
+            let ids = reviews.iter().flat_map(|review| [Some(review.memory), review.proposal.other()]);
+            let ids: Vec<Uuid> = ids.flatten().collect();
+            let found = call.database(self.store.get(&call.scope, &ids, true)).await?;
+            let view = |memory| serde_json::to_value(MemoryView::new(memory, call.scope.project()));
+            memories.extend(found.into_iter().filter_map(|memory| view(memory).ok()));
+        }
+        let reviews = reviews.into_iter().map(|review| review.at(now).into()).collect();
+        Ok(ReviewReport { reviews, memories })
+    }
+}
+
+fn parse_review(id: &str) -> Result<Uuid, Invalid> {
+    Uuid::parse_str(id.trim()).map_err(|_| Invalid::new("id", id, "the id of a review, as review list shows it"))
+}

@@ -1,0 +1,64 @@
+//! What a conversation begins with: the memories that it most likely needs, before anybody asked.
+
+use super::{Call, Engine, EngineError, MemoryView, RecallParams};
+use crate::domain::Kind;
+
+/// Characters of text in each part.
+const MAX_CHARS: usize = 4_000;
+const MAX_LESSONS: usize = 5;
+const MAX_FITTING: usize = 5;
+const MAX_RECENT: usize = 10;
+
+/// What the conversation is about.
+#[derive(Debug, Clone, Default)]
+pub struct SessionStartParams {
+    /// What is to be done; without it the newest lessons come.
+    pub task: Option<String>,
+    /// Only memories with this tag.
+    pub tag: Option<String>,
+}
+
+/// What is worth knowing at the beginning. A part for each question; a part may be empty.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionStart {
+    /// Project of the caller.
+    pub project: String,
+    /// Episodes from situations like the task, or the newest.
+    pub lessons: Vec<MemoryView>,
+    /// Notes and insights on the task.
+    pub fitting: Vec<MemoryView>,
+    /// The newest notes and insights beside those.
+    pub recent: Vec<MemoryView>,
+}
+
+impl Engine {
+    /// Collects what a conversation begins with.
+    ///
+    /// # Errors
+    /// When the tag cannot be one, or the database does not answer.
+    pub async fn session_start(&self, call: &Call, params: SessionStartParams) -> Result<SessionStart, EngineError> {
+        let task = params.task.map(|task| task.trim().to_owned()).filter(|task| !task.is_empty());
+        let tags: Vec<String> = params.tag.into_iter().collect();
+        let facts = vec![Kind::Note, Kind::Insight];
+        let ask = |query: Option<String>, kinds: Vec<Kind>, limit: usize| RecallParams {
+            query,
+            kinds,
+            tags: tags.clone(),
+            limit: Some(limit),
+            max_chars: Some(MAX_CHARS),
+            ..RecallParams::default()
+        };
+        let lessons = self.views(call, ask(task.clone(), vec![Kind::Episode], MAX_LESSONS)).await?;
+        let fitting = match task {
+            Some(task) => self.views(call, ask(Some(task), facts.clone(), MAX_FITTING)).await?,
+            None => Vec::new(),
+        };
+        let mut recent = self.views(call, ask(None, facts, MAX_RECENT)).await?;
+        recent.retain(|memory| fitting.iter().all(|fits| fits.id != memory.id));
+        Ok(SessionStart { project: call.scope.project().to_owned(), lessons, fitting, recent })
+    }
+
+    async fn views(&self, call: &Call, params: RecallParams) -> Result<Vec<MemoryView>, EngineError> {
+        Ok(self.recall(call, params).await?.hits.into_iter().map(|hit| hit.memory).collect())
+    }
+}

@@ -1,0 +1,138 @@
+//! The resource server of OAuth 2.1: access tokens of one issuer, and the metadata that leads clients to it.
+//!
+//! A token is a JWT that the issuer signed with a public key of its own (RS256, ES256 or EdDSA; nothing else is even
+//! tried), for our audience, and for now. The signature is checked by ring, which TLS brings along.
+
+mod claim;
+mod key;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use self::claim::Header;
+use self::key::Keys;
+use super::auth::Gate;
+use crate::config;
+use crate::domain::scope::DEFAULT_PROJECT;
+use crate::domain::token::is_name;
+use crate::domain::{Clock, Scope};
+
+/// What a token needs for anything at all.
+pub(super) const READ: &str = "memory:read";
+/// What it needs for changes.
+pub(super) const WRITE: &str = "memory:write";
+/// Where the metadata of a protected resource lies (RFC 9728), with the path of the resource behind it.
+pub(super) const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";
+/// Longest token that is looked at.
+const LONGEST_TOKEN: usize = 16 * 1024;
+/// Longest name of an actor.
+const LONGEST_ACTOR: usize = 200;
+
+/// Why an access token is not accepted.
+#[derive(Debug)]
+pub(super) enum Rejection {
+    /// For good, with the reason.
+    Invalid(String),
+    /// It lacks a scope.
+    Scope(&'static str),
+    /// The issuer's keys are not to be had.
+    Unavailable(String),
+}
+
+/// Accepts the tokens of one issuer.
+pub struct OAuth {
+    settings: config::OAuth,
+    keys: Keys,
+    clock: Arc<dyn Clock>,
+}
+
+impl OAuth {
+    /// Connects to nothing before the first token is shown.
+    ///
+    /// # Errors
+    /// When no HTTPS client can be made, as without any certificates of authorities.
+    pub fn new(settings: config::OAuth, clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
+        Ok(Self { keys: Keys::new(&settings.issuer)?, settings, clock })
+    }
+
+    /// Whether a bearer token has the form of one of these. Ours have no dots.
+    pub(super) fn is_jwt(token: &str) -> bool {
+        token.split('.').count() == 3 && token.starts_with("ey")
+    }
+
+    /// The scope of the holder.
+    pub(super) async fn accept(&self, token: &str) -> Result<Scope, Rejection> {
+        let invalid = |why: &str| Rejection::Invalid(why.to_owned());
+        if token.len() > LONGEST_TOKEN {
+            return Err(invalid("it is too long"));
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or_else(|| invalid("it is no JWT"))?;
+        let (head, payload) = signed.split_once('.').ok_or_else(|| invalid("it is no JWT"))?;
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| invalid("it is no JWT"));
+        let header = Header::read(&decode(head)?).map_err(Rejection::Invalid)?;
+        let (payload, signature) = (decode(payload)?, decode(signature)?);
+        self.keys.verify(&header, signed.as_bytes(), &signature).await?;
+        // Nothing of the claims is believed, or even said, before this line.
+        let claims: Value = serde_json::from_slice(&payload).map_err(|_| invalid("its claims are no JSON"))?;
+        claim::check(&claims, &self.settings, self.clock.now()).map_err(Rejection::Invalid)?;
+        let scopes = claim::scopes(&claims);
+        if !scopes.contains(&READ) {
+            return Err(Rejection::Scope(READ));
+        }
+        let project = match claims.get(&self.settings.project_claim) {
+            None | Some(Value::Null) => DEFAULT_PROJECT,
+            Some(Value::String(name)) if is_name(name) => name,
+            Some(_) => {
+                let claim = &self.settings.project_claim;
+                return Err(Rejection::Invalid(format!("its claim {claim} is not the name of a project")));
+            }
+        };
+        let subject = ["sub", "client_id"].into_iter().find_map(|claim| claims[claim].as_str()).unwrap_or("oauth");
+        let actor: String = subject.chars().filter(|c| !c.is_control()).take(LONGEST_ACTOR).collect();
+        let scope = Scope::new(project, actor);
+        Ok(if scopes.contains(&WRITE) { scope } else { scope.reading_only() })
+    }
+
+    /// Where clients find the metadata of this resource, seen from where they are.
+    pub(super) fn metadata_url(&self, host: Option<&HeaderValue>) -> Option<String> {
+        let resource = self.resource(host)?;
+        let (scheme, rest) = resource.split_once("://")?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let slash = if path.is_empty() { "" } else { "/" };
+        Some(format!("{scheme}://{authority}{METADATA_PATH}{slash}{path}"))
+    }
+
+    /// The address of this resource: the audience, if it is one.
+    fn resource(&self, host: Option<&HeaderValue>) -> Option<String> {
+        let audience = &self.settings.audience;
+        if audience.starts_with("https://") || audience.starts_with("http://") {
+            return Some(audience.clone());
+        }
+        let host = host?.to_str().ok()?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+        host.chars().all(plain).then(|| format!("http://{host}/mcp"))
+    }
+}
+
+/// The metadata of the protected resource. Public, also for pages of other origins.
+pub(super) async fn metadata(State(gate): State<Arc<Gate>>, headers: axum::http::HeaderMap) -> Response {
+    let Some(oauth) = gate.oauth() else { return super::not_found().await };
+    let Some(resource) = oauth.resource(headers.get(header::HOST)) else {
+        return super::problem(StatusCode::BAD_REQUEST, "the Host header is not valid");
+    };
+    let body = json!({
+        "resource": resource,
+        "authorization_servers": [oauth.settings.issuer],
+        "scopes_supported": [READ, WRITE],
+        "bearer_methods_supported": ["header"],
+        "resource_name": "Cognitive memory",
+    });
+    ([(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"), (header::CACHE_CONTROL, "max-age=300")], Json(body)).into_response()
+}

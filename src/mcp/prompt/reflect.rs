@@ -1,0 +1,73 @@
+//! `reflect`.
+
+use async_trait::async_trait;
+
+use super::{Argument, Given, MemoryPrompt, ToolError};
+use crate::engine::{Call, Completable, Engine, GetParams};
+use crate::mcp::tool::describe;
+
+pub(super) struct Reflect;
+
+#[async_trait]
+impl MemoryPrompt for Reflect {
+    fn about(&self) -> (&'static str, &'static str, &'static str) {
+        (
+            "reflect",
+            "Learn from what happened",
+            "Turns an attempt, above all one that failed, into a lesson which is recalled in \
+            similar situations.",
+        )
+    }
+
+    fn arguments(&self) -> &'static [Argument] {
+        &[
+            Argument { name: "situation", description: "What was tried, and where", completes: None },
+            Argument { name: "outcome", description: "How it went, in words or from -1 to 1", completes: None },
+            Argument { name: "lesson", description: "What to do next time", completes: None },
+            Argument {
+                name: "memory",
+                description: "Id of a memory that played a part",
+                completes: Some(Completable::Id),
+            },
+        ]
+    }
+
+    async fn say(&self, engine: &Engine, call: &Call, mut given: Given) -> Result<String, ToolError> {
+        let mut text = "Let us learn from what just happened.\n".to_owned();
+        let questions = [
+            ("situation", "Situation", "what was tried, where, and under which circumstances it would come up again"),
+            ("outcome", "Outcome", "how it went, from -1 (failed) to 1 (succeeded)"),
+            (
+                "lesson",
+                "Lesson",
+                "the cause, and what to do or not to do next time, as a rule somebody else could follow",
+            ),
+        ];
+        for (name, title, question) in questions {
+            match given.take(name) {
+                Some(answer) => text.push_str(&format!("\n{title}: {answer}")),
+                None => {
+                    text.push_str(&format!("\n{title}: work it out from this conversation, else ask me ({question})."))
+                }
+            }
+        }
+        if let Some(id) = given.take("memory") {
+            let params = GetParams { ids: vec![id], entities: Vec::new(), history: false, include_deleted: true };
+            let found = engine.get(call, params).await?;
+            match found.memories.first() {
+                Some(memory) => text.push_str(&format!(
+                    "\n\nThis memory played a part; when it misled, say so with update (feedback not_helpful) or correct \
+                     it:\n{}",
+                    describe(memory)
+                )),
+                None => text.push_str("\n\nThe memory that I named is not there (any more)."),
+            }
+        }
+        text.push_str(
+            "\n\nFirst recall with kinds [\"episode\"] and the situation: where the same lesson is stored, sharpen it with \
+             update. Otherwise call remember with one item of kind episode: content in a sentence, situation, outcome, \
+             lesson, and in sources the ids of memories that played a part.",
+        );
+        Ok(text)
+    }
+}

@@ -1,0 +1,69 @@
+//! `explore`.
+
+use async_trait::async_trait;
+use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+
+use super::{Answer, MemoryTool, ToolError, answer, define, parse};
+use crate::engine::{Call, Engine, EntityView, ExploreOutput, ExploreParams, RelationView};
+
+pub(crate) struct Explore;
+
+#[async_trait]
+impl MemoryTool for Explore {
+    fn definition(&self) -> Tool {
+        define::<ExploreParams, ExploreOutput>(
+            "explore",
+            "Walk the graph: an entity's neighbours, a path, a list, missing links.",
+            ToolAnnotations::new().read_only(true),
+        )
+    }
+
+    async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
+        let output = engine.explore(call, parse(arguments)?).await?;
+        let entities = if output.entities.len() == 1 { "entity" } else { "entities" };
+        let relations = if output.relations.len() == 1 { "relation" } else { "relations" };
+        let partial = if output.partial { " (partial)" } else { "" };
+        let mut text =
+            format!("{} {entities}, {} {relations}{partial}:", output.entities.len(), output.relations.len());
+        for entity in &output.entities {
+            text.push('\n');
+            text.push_str(&describe_entity(entity));
+        }
+        for relation in &output.relations {
+            text.push('\n');
+            text.push_str(&describe_relation(relation));
+        }
+        for note in &output.notes {
+            text.push_str("\nNote: ");
+            text.push_str(note);
+        }
+        Ok(answer(&output, text))
+    }
+}
+
+/// An entity in a line.
+pub(super) fn describe_entity(entity: &EntityView) -> String {
+    let mut line = format!("{} [{}]", entity.name, entity.kind);
+    let details = [
+        entity.project.as_ref().map(|project| format!("project {project}")),
+        entity.distance.filter(|distance| *distance > 0).map(|distance| format!("distance {distance}")),
+        entity.why.clone(),
+        (!entity.properties.is_empty()).then(|| serde_json::Value::Object(entity.properties.clone()).to_string()),
+    ];
+    for detail in details.into_iter().flatten() {
+        line.push_str(" · ");
+        line.push_str(&detail);
+    }
+    line
+}
+
+/// A relation in a line.
+pub(super) fn describe_relation(relation: &RelationView) -> String {
+    let mut line = format!("{} -{}-> {}", relation.from, relation.kind, relation.to);
+    for (word, time) in [("from", &relation.valid_from), ("until", &relation.valid_to)] {
+        if let Some(time) = time {
+            line.push_str(&format!(" {word} {time}"));
+        }
+    }
+    line
+}

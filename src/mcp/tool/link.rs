@@ -1,0 +1,31 @@
+//! `link`.
+
+use async_trait::async_trait;
+use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+
+use super::{Answer, MemoryTool, ToolError, answer, define, parse};
+use crate::engine::{Call, Engine, LinkOutput, LinkParams};
+
+pub(crate) struct Link;
+
+#[async_trait]
+impl MemoryTool for Link {
+    fn definition(&self) -> Tool {
+        define::<LinkParams, LinkOutput>(
+            "link",
+            "Merge entities and relations into the graph; null removes a property. unlink ends a relation at valid_to \
+             or now, or erases it.",
+            ToolAnnotations::new().read_only(false).destructive(true),
+        )
+    }
+
+    async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
+        let output = engine.link(call, parse(arguments)?).await?;
+        let mut text = format!("{} created, {} changed, {} erased.", output.created, output.changed, output.erased);
+        for note in &output.notes {
+            text.push_str("\nNote: ");
+            text.push_str(note);
+        }
+        Ok(answer(&output, text))
+    }
+}

@@ -1,0 +1,207 @@
+//! Schemas as a model reads them: in every conversation, so every word costs.
+//!
+//! Inputs lose what tells a model nothing: titles, formats of integers, null beside a type (absent fields are absent),
+//! limits and refusals of unknown fields (the answer to a wrong call names both), descriptions of the whole and of what
+//! a name says by itself. Outputs, which nobody has to write, are told one level deep: which fields there are, and of
+//! which type. None is called required: clients in use hold the structured form of an error against this schema, too,
+//! and would show a model their own complaint instead of it. docs/tools.md has the rest.
+
+use std::sync::Arc;
+
+use rmcp::model::JsonObject;
+use serde_json::{Value, json};
+
+/// What an input may do without.
+const IDLE: &[&str] =
+    &["$schema", "title", "format", "minimum", "maximum", "minItems", "maxItems", "default", "additionalProperties"];
+
+/// Marks a field whose name says enough; its description is for docs/tools.md.
+const PLAIN: &str = "x-plain";
+
+/// The schema of arguments in as few words as a right call needs.
+pub(super) fn input(schema: &JsonObject) -> Arc<JsonObject> {
+    let mut value = Value::Object(schema.clone());
+    prune(&mut value, Place::Whole);
+    match value {
+        Value::Object(object) => Arc::new(object),
+        _ => unreachable!("an object stays an object"),
+    }
+}
+
+/// The top level of an answer.
+pub(super) fn output(schema: &JsonObject) -> Arc<JsonObject> {
+    let none = JsonObject::new();
+    let fields = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
+    let properties: JsonObject = fields
+        .iter()
+        .map(|(name, field)| {
+            (name.clone(), type_of(field, schema).map_or_else(|| json!({}), |is| json!({ "type": is })))
+        })
+        .collect();
+    let mut shallow = JsonObject::new();
+    shallow.insert("type".into(), "object".into());
+    shallow.insert("properties".into(), properties.into());
+    Arc::new(shallow)
+}
+
+/// The one type of a field, null aside; none where it may be anything.
+fn type_of<'s>(field: &'s Value, root: &'s JsonObject) -> Option<&'s str> {
+    if let Some(name) = field.get("$ref").and_then(Value::as_str) {
+        let name = name.strip_prefix("#/$defs/")?;
+        return type_of(root.get("$defs")?.get(name)?, root);
+    }
+    match field.get("type") {
+        Some(Value::String(is)) => Some(is),
+        Some(Value::Array(several)) => match several.as_slice() {
+            [Value::String(is), Value::String(null)] if null == "null" => Some(is),
+            _ => None,
+        },
+        _ => {
+            let variants = field.get("oneOf").or_else(|| field.get("anyOf"))?.as_array()?;
+            let mut types = variants.iter().filter_map(|variant| type_of(variant, root)).filter(|is| *is != "null");
+            let first = types.next()?;
+            types.all(|is| is == first).then_some(first)
+        }
+    }
+}
+
+/// What a part of a schema stands for.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    /// The arguments, or an entry of a list: the tool and the list describe it.
+    Whole,
+    /// A field.
+    Field,
+    /// The names of fields, which are no words of JSON Schema.
+    Names,
+}
+
+fn prune(value: &mut Value, place: Place) {
+    match value {
+        Value::Object(object) => {
+            if place != Place::Names {
+                drop_null(object);
+                name_variants(object);
+                IDLE.iter().for_each(|word| drop(object.remove(*word)));
+                if object.remove(PLAIN).is_some() || place == Place::Whole {
+                    object.remove("description");
+                }
+            }
+            for (key, inner) in object {
+                let inside = match key.as_str() {
+                    "properties" | "$defs" if place != Place::Names => Place::Names,
+                    "items" if place != Place::Names => Place::Whole,
+                    _ => Place::Field,
+                };
+                prune(inner, inside);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| prune(item, Place::Whole)),
+        _ => {}
+    }
+}
+
+/// `["string", "null"]` is `"string"`, and `anyOf: [X, null]` is X: several types in one place are more than some
+/// providers of models can read.
+fn drop_null(object: &mut JsonObject) {
+    if let Some(Value::Array(types)) = object.get("type")
+        && let [single, Value::String(null)] = types.as_slice()
+        && null == "null"
+    {
+        let single = single.clone();
+        object.insert("type".into(), single);
+    }
+    if let Some(Value::Array(variants)) = object.get("anyOf")
+        && let [Value::Object(only), null] = variants.as_slice()
+        && null.get("type") == Some(&Value::from("null"))
+    {
+        let only = only.clone();
+        object.remove("anyOf");
+        // The field is described where it is used, not where its type is.
+        for (key, inner) in only.into_iter().filter(|(key, _)| key != "description") {
+            object.entry(key).or_insert(inner);
+        }
+    }
+}
+
+/// Turns `oneOf: [{const: "a"}, {const: "b"}]` into `enum: ["a", "b"]`.
+fn name_variants(object: &mut JsonObject) {
+    let names: Option<Vec<Value>> = match object.get("oneOf").or_else(|| object.get("anyOf")) {
+        Some(Value::Array(variants)) => variants.iter().map(|variant| variant.get("const").cloned()).collect(),
+        _ => None,
+    };
+    if let Some(names) = names {
+        object.remove("oneOf");
+        object.remove("anyOf");
+        object.insert("type".into(), "string".into());
+        object.insert("enum".into(), names.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(value: Value) -> JsonObject {
+        value.as_object().expect("an object").clone()
+    }
+
+    #[test]
+    fn an_input_keeps_what_a_call_needs() {
+        let schema = object(json!({
+            "$schema": "x", "title": "T", "description": "What.", "type": "object", "additionalProperties": false,
+            "properties": {
+                "title": { "type": ["string", "null"], "description": "Kept.", "default": null },
+                "mode": { "description": "How.", "anyOf": [
+                    { "description": "Variants.", "oneOf": [
+                        { "type": "string", "const": "a" }, { "type": "string", "const": "b" } ] },
+                    { "type": "null" } ] },
+                "end": { "type": "string", "description": "The end.", "x-plain": true },
+                "items": { "type": "array", "maxItems": 3, "items": {
+                    "description": "One.", "type": "object", "properties": { "n": { "type": "integer", "format": "int64" } } } },
+            },
+            "required": ["items"],
+        }));
+        let expected = json!({
+            "type": "object",
+            "properties": {
+                "title": { "type": "string", "description": "Kept." },
+                "mode": { "description": "How.", "type": "string", "enum": ["a", "b"] },
+                "end": { "type": "string" },
+                "items": { "type": "array", "items": {
+                    "type": "object", "properties": { "n": { "type": "integer" } } } },
+            },
+            "required": ["items"],
+        });
+        assert_eq!(Value::Object((*input(&schema)).clone()), expected);
+    }
+
+    #[test]
+    fn an_output_is_one_level_deep() {
+        let schema = object(json!({
+            "title": "T", "type": "object",
+            "properties": {
+                "hits": { "description": "All.", "type": "array", "items": { "type": "object", "properties": {} } },
+                "next": { "type": ["string", "null"] },
+                "kind": { "oneOf": [{ "type": "string", "const": "a" }, { "type": "string", "const": "b" }] },
+                "named": { "$ref": "#/$defs/Named" },
+                "maybe": { "anyOf": [{ "$ref": "#/$defs/Named" }, { "type": "null" }] },
+                "anything": true,
+            },
+            "required": ["hits"],
+            "$defs": { "Named": { "type": "object", "properties": { "x": { "type": "string" } } } },
+        }));
+        let expected = json!({
+            "type": "object",
+            "properties": {
+                "hits": { "type": "array" },
+                "next": { "type": "string" },
+                "kind": { "type": "string" },
+                "named": { "type": "object" },
+                "maybe": { "type": "object" },
+                "anything": {},
+            },
+        });
+        assert_eq!(Value::Object((*output(&schema)).clone()), expected);
+    }
+}

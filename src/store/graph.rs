@@ -1,0 +1,104 @@
+//! What a backend does for entities, relations and mentions. The rules are in `domain::graph`, the walks in
+//! `domain::walk`; a method here is one transaction that writes, or one statement that reads.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::Result;
+use crate::domain::graph::{Entity, Linked, Links, Relation};
+use crate::domain::walk::Step;
+use crate::domain::{Filter, Scope};
+
+/// Which entities are wanted.
+#[derive(Debug, Clone)]
+pub enum EntityQuery {
+    /// Those with these names, in the form of [`crate::domain::graph::name_key`].
+    Keys(Vec<String>),
+    /// Those with these numbers.
+    Numbers(Vec<i64>),
+    /// By name.
+    List {
+        /// Of this type.
+        kind: Option<String>,
+        /// Whose name, in its compared form, begins so.
+        prefix: String,
+        /// Whose name, in its compared form, comes after this.
+        after: String,
+        /// At most so many.
+        limit: usize,
+    },
+}
+
+/// Which relations are walked.
+#[derive(Debug, Clone)]
+pub struct StepQuery<'a> {
+    /// From these entities.
+    pub frontier: &'a [i64],
+    /// Those that hold then.
+    pub at: DateTime<Utc>,
+    /// Of this type.
+    pub kind: Option<&'a str>,
+    /// At most so many of an entity in each direction, the strongest.
+    pub most: usize,
+}
+
+/// A memory that mentions entities which a query names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mentioning {
+    /// The memory.
+    pub id: Uuid,
+    /// Its storage order.
+    pub seq: i64,
+    /// Names of the entities.
+    pub names: Vec<String>,
+}
+
+/// What the entities named in a query contribute to a recall.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Named {
+    /// How many names there are.
+    pub named: usize,
+    /// The newest memories that mention them and pass the filter.
+    pub memories: Vec<Mentioning>,
+}
+
+/// Entities, relations and mentions of a database. See [`super::Store`], of which this is a part.
+#[async_trait]
+pub trait GraphStore: Send + Sync {
+    /// Merges a batch into the graph of the scope's own project: all of it, or nothing.
+    ///
+    /// # Errors
+    /// [`super::StoreError::Invalid`] as told by [`Links::plan`].
+    async fn link(&self, scope: &Scope, links: &Links, now: DateTime<Utc>) -> Result<Linked>;
+
+    /// Entities of the readable projects; those of a list in the order of their names.
+    async fn entities(&self, scope: &Scope, query: &EntityQuery) -> Result<Vec<Entity>>;
+
+    /// Relations of the readable projects by number, whether they hold or not.
+    async fn relations(&self, scope: &Scope, numbers: &[i64]) -> Result<Vec<Relation>>;
+
+    /// What leads on from entities, in both directions.
+    async fn steps(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<Step>>;
+
+    /// The newest memories that mention each of the entities and hold at `now`, up to `limit` of each, as pairs of
+    /// entity and memory.
+    async fn mentions(
+        &self,
+        scope: &Scope,
+        entities: &[i64],
+        now: DateTime<Utc>,
+        limit: usize,
+    ) -> Result<Vec<(i64, Uuid)>>;
+
+    /// Which entities are mentioned by the same live memories as these, and by how many of the newest.
+    async fn mentioned_together(&self, scope: &Scope, entities: &[i64]) -> Result<Vec<(i64, u64)>>;
+
+    /// Memories that mention entities by one of `names`, which have the form of [`crate::domain::graph::names_in`].
+    async fn named(&self, scope: &Scope, names: &[String], filter: &Filter, limit: usize) -> Result<Named>;
+}
+
+/// Most entities that a query names.
+pub const MOST_NAMED: i64 = 16;
+/// Newest mentions of an entity that are looked at.
+pub const MOST_MENTIONS: i64 = 200;

@@ -1,0 +1,244 @@
+//! What goes out of a database and into another one, whole: the boundary of export, import, backup and restore.
+//!
+//! Unlike the use cases of [`Store`](super::Store) this is for the owner of the machine: a scope names the projects,
+//! but ids, times, versions and history are taken as they are. A backend implements [`PortStore`]; what it reads
+//! from one database must be what it reads again after an import into another one of any kind.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::Result;
+use crate::domain::{History, Memory, Review, Scope};
+
+/// One thing that a file holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    /// A memory with all that is its own.
+    Memory(Box<MemoryRecord>),
+    /// A node of the graph.
+    Entity(EntityRecord),
+    /// An edge of the graph.
+    Relation(Box<RelationRecord>),
+    /// A memory names an entity.
+    Mention(MentionRecord),
+    /// An item of the working memory, present or archived.
+    Focus(FocusRecord),
+    /// A change that waits for a person, or did.
+    Review(Box<ReviewRecord>),
+}
+
+impl Record {
+    /// The project that it belongs to.
+    #[must_use]
+    pub fn project(&self) -> &str {
+        match self {
+            Self::Memory(record) => &record.memory.project,
+            Self::Entity(record) => &record.project,
+            Self::Relation(record) => &record.project,
+            Self::Mention(record) => &record.project,
+            Self::Focus(record) => &record.project,
+            Self::Review(record) => &record.project,
+        }
+    }
+}
+
+/// A memory and its history, oldest first and beginning with its creation. The place in the storage
+/// order is that of the record among the others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemoryRecord {
+    /// The memory.
+    pub memory: Memory,
+    /// What happened to it.
+    pub history: Vec<History>,
+}
+
+/// A node of the graph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EntityRecord {
+    /// Project it belongs to.
+    pub project: String,
+    /// As it is written.
+    pub name: String,
+    /// What it is.
+    pub kind: String,
+    /// Free-form.
+    pub properties: Map<String, Value>,
+    /// How often it was linked or mentioned.
+    pub use_count: i64,
+    /// When it last was.
+    pub last_used_at: Option<DateTime<Utc>>,
+    /// When it was first named.
+    pub created_at: DateTime<Utc>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// How an entity is named from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntityName {
+    /// As it is written.
+    pub name: String,
+    /// What it is.
+    pub kind: String,
+}
+
+/// An edge of the graph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RelationRecord {
+    /// Project it belongs to.
+    pub project: String,
+    /// Where it begins.
+    pub source: EntityName,
+    /// Where it ends.
+    pub target: EntityName,
+    /// What it says.
+    pub kind: String,
+    /// How strong it is.
+    pub weight: f64,
+    /// Free-form.
+    pub properties: Map<String, Value>,
+    /// How often it was followed.
+    pub use_count: i64,
+    /// When it was last followed.
+    pub last_used_at: Option<DateTime<Utc>>,
+    /// From when on it holds.
+    pub valid_from: Option<DateTime<Utc>>,
+    /// Until when it holds.
+    pub valid_to: Option<DateTime<Utc>>,
+    /// When it was stored.
+    pub created_at: DateTime<Utc>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A memory names an entity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MentionRecord {
+    /// Project of both.
+    pub project: String,
+    /// The memory.
+    pub memory: Uuid,
+    /// The entity.
+    pub entity: EntityName,
+}
+
+/// An item of the working memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FocusRecord {
+    /// Identity, kept in the archive.
+    pub id: Uuid,
+    /// Project it belongs to.
+    pub project: String,
+    /// Conversation it belongs to; empty for all.
+    pub session: String,
+    /// The text.
+    pub content: String,
+    /// From 0 to 1.
+    pub importance: f64,
+    /// When it was added.
+    pub created_at: DateTime<Utc>,
+    /// When it was last used.
+    pub touched_at: DateTime<Utc>,
+    /// Whether it is still held, or what became of it.
+    pub state: FocusState,
+}
+
+/// Whether an item is in the working memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FocusState {
+    /// It is.
+    Held,
+    /// It was.
+    Archived {
+        /// When it left.
+        archived_at: DateTime<Utc>,
+        /// Why.
+        reason: String,
+        /// The memory that it became.
+        memory: Option<Uuid>,
+    },
+}
+
+/// A review and whose it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReviewRecord {
+    /// Project it belongs to.
+    pub project: String,
+    /// The review, in the state that the table has.
+    pub review: Review,
+}
+
+/// The kinds of records, in the order in which they are read: what is referred to comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    /// Nodes of the graph.
+    Entity,
+    /// Edges of the graph.
+    Relation,
+    /// Memories, in storage order.
+    Memory,
+    /// Who names whom.
+    Mention,
+    /// Working memory.
+    Focus,
+    /// What left it.
+    Archive,
+    /// Changes that wait for a person, or did.
+    Review,
+}
+
+impl Section {
+    /// Every section, in order.
+    pub const ALL: [Self; 7] =
+        [Self::Entity, Self::Relation, Self::Memory, Self::Mention, Self::Focus, Self::Archive, Self::Review];
+}
+
+/// Where a page ended; the next one begins behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place(pub i64, pub i64);
+
+/// What became of a record that was to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Imported {
+    /// It is there now.
+    Created,
+    /// It was there already, and was left as it is.
+    Present,
+    /// It cannot be there: the reason, for a person. The others of its batch are stored.
+    Refused(String),
+}
+
+/// A database at one moment, whatever is written meanwhile.
+#[async_trait]
+pub trait Snapshot: Send {
+    /// How many records there are, about.
+    async fn size(&mut self) -> Result<u64>;
+
+    /// The next records of a section behind `after`, at most `limit`, with the place of the last.
+    async fn page(&mut self, section: Section, after: Place, limit: i64) -> Result<(Vec<Record>, Place)>;
+}
+
+/// A database as a source and a target of whole records.
+#[async_trait]
+pub trait PortStore: Send + Sync {
+    /// Names of all projects, sorted. The embedded file can be asked while another process has it open.
+    async fn projects(&self) -> Result<Vec<String>>;
+
+    /// The readable projects of the scope as they are now. Likewise beside another process.
+    async fn snapshot(&self, scope: &Scope) -> Result<Box<dyn Snapshot>>;
+
+    /// Stores records in the scope's own project, whatever project they name: one transaction, one answer a record.
+    /// Sources that do not exist here are left out.
+    async fn import(&self, scope: &Scope, records: &[Record]) -> Result<Vec<Imported>>;
+
+    /// Whether the database, of which nothing has to exist yet, holds no record of any project.
+    async fn is_empty(&self) -> Result<bool>;
+
+    /// Removes the records of all projects.
+    async fn clear(&self) -> Result<()>;
+
+    /// What is wrong inside of the database, each with its remedy; nothing when it is sound.
+    async fn inspect(&self) -> Result<Vec<String>>;
+}

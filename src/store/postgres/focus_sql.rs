@@ -1,0 +1,62 @@
+//! The statements of [`super::focus`]. `$1` is the project, `$2` the session.
+
+macro_rules! item_columns {
+    () => {
+        "f.seq, f.id, f.content, f.importance, f.created_at, f.touched_at"
+    };
+}
+
+/// Those who change the same session take turns.
+pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1 || chr(1) || $2, 11))";
+/// Everything that a session has in mind.
+pub(super) const ITEMS: &str = concat!(
+    "SELECT ",
+    item_columns!(),
+    " FROM focus f JOIN project p ON p.id = f.project_id WHERE p.name = $1 AND f.session = $2 \
+     ORDER BY f.touched_at DESC, f.seq DESC"
+);
+/// What left it, the latest first.
+pub(super) const ARCHIVED: &str = concat!(
+    "SELECT ",
+    item_columns!(),
+    ", f.archived_at, f.reason, f.memory_id FROM focus_archive f JOIN project p ON p.id = f.project_id \
+     WHERE p.name = $1 AND f.session = $2 AND f.seq < $3 ORDER BY f.seq DESC LIMIT $4"
+);
+/// One of that.
+pub(super) const ARCHIVED_ITEM: &str = concat!(
+    "SELECT ",
+    item_columns!(),
+    ", f.archived_at, f.reason, f.memory_id FROM focus_archive f JOIN project p ON p.id = f.project_id \
+     WHERE p.name = $1 AND f.session = $2 AND f.id = $3"
+);
+/// A new item, or one that comes back.
+pub(super) const INSERT: &str = "INSERT INTO focus (project_id, session, id, content, importance, metadata, created_at, touched_at) \
+    SELECT p.id, $2, $3::uuid, $4, $5::float8, '{}', $6::timestamptz, $7::timestamptz FROM project p WHERE p.name = $1 RETURNING seq";
+/// An item was used.
+pub(super) const TOUCH: &str = "UPDATE focus f SET touched_at = greatest(f.touched_at, $3), \
+    importance = greatest(f.importance, $4) FROM project p WHERE p.name = $1 AND f.project_id = p.id AND f.seq = $2";
+/// An item goes.
+pub(super) const DELETE: &str =
+    "DELETE FROM focus f USING project p WHERE p.name = $1 AND f.project_id = p.id AND f.seq = $2";
+/// And is kept here.
+pub(super) const ARCHIVE: &str = "INSERT INTO focus_archive (project_id, session, id, content, importance, metadata, created_at, touched_at, \
+        memory_id, archived_at, reason) \
+    SELECT p.id, $2, $3::uuid, $4, $5::float8, '{}', $6::timestamptz, $7::timestamptz, \
+        (SELECT m.id FROM memory m WHERE m.id = $8 AND m.project_id = p.id), $9::timestamptz, $10 \
+    FROM project p WHERE p.name = $1 RETURNING seq";
+/// An item comes back.
+pub(super) const DELETE_ARCHIVED: &str =
+    "DELETE FROM focus_archive f USING project p WHERE p.name = $1 AND f.project_id = p.id AND f.seq = $2";
+
+/// All of the above, with a name each.
+pub(super) const ALL: &[(&str, &str)] = &[
+    ("LOCK", LOCK),
+    ("ITEMS", ITEMS),
+    ("ARCHIVED", ARCHIVED),
+    ("ARCHIVED_ITEM", ARCHIVED_ITEM),
+    ("INSERT", INSERT),
+    ("TOUCH", TOUCH),
+    ("DELETE", DELETE),
+    ("ARCHIVE", ARCHIVE),
+    ("DELETE_ARCHIVED", DELETE_ARCHIVED),
+];

@@ -1,0 +1,174 @@
+//! The statements of [`super::graph`]. `$1` is the project or the readable projects.
+
+use super::sql::filter;
+
+macro_rules! entity_columns {
+    () => {
+        "e.seq, p.name AS project, e.name, e.type, e.properties, e.use_count, e.last_used_at, e.created_at, e.updated_at"
+    };
+}
+
+macro_rules! relation_columns {
+    () => {
+        "r.seq, r.from_seq, r.to_seq, r.type, r.weight, r.properties, r.valid_from, r.valid_to, r.use_count, \
+         r.created_at, r.updated_at"
+    };
+}
+
+/// What leads on from the entity `f.seq`: `$near` is the end it is at, `$far` the other one.
+macro_rules! steps {
+    ($near:literal, $far:literal) => {
+        concat!(
+            "(SELECT r.seq, r.",
+            $far,
+            " AS other, r.weight FROM relation r WHERE r.project_id = p.id AND r.",
+            $near,
+            " = f.seq AND (r.valid_from IS NULL OR r.valid_from <= $3) AND (r.valid_to IS NULL OR r.valid_to > $3) \
+             AND ($4::text IS NULL OR r.type = $4) ORDER BY r.weight DESC, r.seq LIMIT $5)"
+        )
+    };
+}
+
+macro_rules! list {
+    ($extra:literal) => {
+        concat!(
+            "SELECT e.* FROM project p CROSS JOIN LATERAL (SELECT ",
+            entity_columns!(),
+            ", e.name_key FROM entity e WHERE e.project_id = p.id",
+            $extra,
+            " AND e.name_key >= $2 AND e.name_key < $3 AND e.name_key > $4 ORDER BY e.name_key LIMIT $5) e \
+             WHERE p.name = ANY ($1) ORDER BY e.name_key, e.seq LIMIT $5"
+        )
+    };
+}
+
+/// Writers of a project's graph take turns: what is merged must not change between reading and writing.
+pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 13))";
+
+/// Entities by name.
+pub(super) const BY_KEY: &str = concat!(
+    "SELECT ",
+    entity_columns!(),
+    " FROM project p JOIN entity e ON e.project_id = p.id AND e.name_key = ANY ($2) WHERE p.name = ANY ($1) \
+     ORDER BY e.seq"
+);
+/// Entities by number.
+pub(super) const BY_NUMBER: &str = concat!(
+    "SELECT ",
+    entity_columns!(),
+    " FROM project p JOIN entity e ON e.project_id = p.id AND e.seq = ANY ($2) WHERE p.name = ANY ($1)"
+);
+/// Entities in the order of their names, which begin with $2 (and come before $3) and come after $4.
+pub(super) const LIST: &str = list!("");
+/// The same of one type.
+pub(super) const LIST_TYPE: &str = list!(" AND e.type = $6");
+/// Relations between pairs of entities.
+pub(super) const BETWEEN: &str = concat!(
+    "SELECT ",
+    relation_columns!(),
+    " FROM project p CROSS JOIN unnest($2::bigint[], $3::bigint[]) AS i(source, target) \
+     JOIN relation r ON r.project_id = p.id AND r.from_seq = i.source AND r.to_seq = i.target \
+     WHERE p.name = $1 ORDER BY r.seq"
+);
+/// Relations by number.
+pub(super) const RELATIONS: &str = concat!(
+    "SELECT ",
+    relation_columns!(),
+    " FROM project p JOIN relation r ON r.project_id = p.id AND r.seq = ANY ($2) WHERE p.name = ANY ($1)"
+);
+/// What leads on from entities, a row an entity: a row a relation costs more than the reading.
+pub(super) const STEPS: &str = concat!(
+    "SELECT f.seq AS at, array_agg(s.seq) AS relations, array_agg(s.other) AS others, array_agg(s.weight) AS weights \
+     FROM project p CROSS JOIN unnest($2::bigint[]) AS f(seq) CROSS JOIN LATERAL (",
+    steps!("from_seq", "to_seq"),
+    " UNION ALL ",
+    steps!("to_seq", "from_seq"),
+    ") s WHERE p.name = ANY ($1) GROUP BY f.seq"
+);
+
+/// New entities.
+pub(super) const INSERT_ENTITIES: &str = "INSERT INTO entity (project_id, name, name_key, words, type, properties, use_count, last_used_at, created_at, updated_at) \
+    SELECT p.id, i.name, i.name_key, i.words, i.type, i.properties::jsonb, 1, $7, $7, $7 \
+    FROM project p, unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) \
+        AS i(name, name_key, words, type, properties) WHERE p.name = $1 RETURNING name_key, seq";
+/// Merged fields of entities.
+pub(super) const UPDATE_ENTITIES: &str = "UPDATE entity e SET type = i.type, properties = i.properties::jsonb, \
+        use_count = e.use_count + 1, last_used_at = $6, updated_at = i.updated_at \
+    FROM project p, unnest($2::bigint[], $3::text[], $4::text[], $5::timestamptz[]) \
+        AS i(seq, type, properties, updated_at) \
+    WHERE p.name = $1 AND e.project_id = p.id AND e.seq = i.seq";
+/// Entities with their relations and mentions.
+pub(super) const DELETE_ENTITIES: &str =
+    "DELETE FROM entity e USING project p WHERE p.name = $1 AND e.project_id = p.id AND e.seq = ANY ($2)";
+/// New relations.
+pub(super) const INSERT_RELATIONS: &str = "INSERT INTO relation (project_id, from_seq, to_seq, type, weight, properties, use_count, last_used_at, valid_from, \
+        valid_to, created_at, updated_at) \
+    SELECT p.id, i.source, i.target, i.type, i.weight, i.properties::jsonb, 1, $9, i.valid_from, i.valid_to, $9, $9 \
+    FROM project p, unnest($2::bigint[], $3::bigint[], $4::text[], $5::float8[], $6::text[], $7::timestamptz[], \
+        $8::timestamptz[]) AS i(source, target, type, weight, properties, valid_from, valid_to) WHERE p.name = $1";
+/// Merged fields of relations.
+pub(super) const UPDATE_RELATIONS: &str = "UPDATE relation r SET weight = i.weight, properties = i.properties::jsonb, \
+        use_count = r.use_count + 1, last_used_at = $8, valid_from = i.valid_from, valid_to = i.valid_to, \
+        updated_at = i.updated_at \
+    FROM project p, unnest($2::bigint[], $3::float8[], $4::text[], $5::timestamptz[], $6::timestamptz[], \
+        $7::timestamptz[]) AS i(seq, weight, properties, valid_from, valid_to, updated_at) \
+    WHERE p.name = $1 AND r.project_id = p.id AND r.seq = i.seq";
+/// Relations that never were.
+pub(super) const DELETE_RELATIONS: &str =
+    "DELETE FROM relation r USING project p WHERE p.name = $1 AND r.project_id = p.id AND r.seq = ANY ($2)";
+/// Memories mention entities.
+pub(super) const INSERT_MENTIONS: &str = "INSERT INTO mention (project_id, memory_seq, entity_seq) \
+    SELECT m.project_id, m.seq, i.entity FROM unnest($2::uuid[], $3::bigint[]) AS i(id, entity) \
+    JOIN memory m ON m.id = i.id JOIN project p ON p.id = m.project_id AND p.name = $1 ON CONFLICT DO NOTHING";
+
+/// The newest memories that mention entities and hold at $3, up to $4 of each.
+pub(super) const MENTIONS: &str = "SELECT f.seq, m.id FROM project p \
+    CROSS JOIN unnest($2::bigint[]) WITH ORDINALITY AS f(seq, n) CROSS JOIN LATERAL (\
+        SELECT m.seq, m.id FROM mention x JOIN memory m ON m.project_id = x.project_id AND m.seq = x.memory_seq \
+        WHERE x.project_id = p.id AND x.entity_seq = f.seq AND m.deleted_at IS NULL AND m.superseded_by IS NULL \
+            AND (m.valid_until IS NULL OR m.valid_until > $3) ORDER BY x.memory_seq DESC LIMIT $4\
+    ) m WHERE p.name = ANY ($1) ORDER BY f.n, m.seq DESC";
+/// Entities in the newest $3 live memories that mention one of these.
+pub(super) const TOGETHER: &str = "WITH near AS MATERIALIZED (\
+        SELECT DISTINCT x.project_id, x.memory_seq FROM project p JOIN mention x ON x.project_id = p.id AND x.entity_seq = ANY ($2) \
+        JOIN memory m ON m.project_id = x.project_id AND m.seq = x.memory_seq AND m.deleted_at IS NULL \
+        WHERE p.name = ANY ($1) ORDER BY x.memory_seq DESC LIMIT $3\
+    ) \
+    SELECT x.entity_seq, count(*) FROM near n JOIN mention x ON x.project_id = n.project_id AND x.memory_seq = n.memory_seq \
+    WHERE x.entity_seq <> ALL ($2) GROUP BY x.entity_seq ORDER BY 2 DESC, 1 LIMIT $3";
+/// The newest memories that mention entities by one of the names ($11) and pass the filter.
+pub(super) const NAMED: &str = concat!(
+    "WITH named AS MATERIALIZED (\
+        SELECT e.project_id, e.seq, e.name, e.words FROM project p \
+        JOIN entity e ON e.project_id = p.id AND e.words = ANY ($11) WHERE p.name = ANY ($1) ORDER BY e.seq LIMIT $12\
+    ) \
+    SELECT m.id, m.seq, array_agg(n.name) AS names, (SELECT count(DISTINCT words) FROM named) AS named \
+    FROM named n CROSS JOIN LATERAL (\
+        SELECT x.memory_seq FROM mention x WHERE x.project_id = n.project_id AND x.entity_seq = n.seq \
+        ORDER BY x.memory_seq DESC LIMIT $13\
+    ) x JOIN memory m ON m.project_id = n.project_id AND m.seq = x.memory_seq WHERE ",
+    filter!("$15"),
+    " GROUP BY m.id, m.seq ORDER BY m.seq DESC LIMIT $14"
+);
+
+/// All of the above, with a name each.
+pub(super) const ALL: &[(&str, &str)] = &[
+    ("LOCK", LOCK),
+    ("BY_KEY", BY_KEY),
+    ("BY_NUMBER", BY_NUMBER),
+    ("LIST", LIST),
+    ("LIST_TYPE", LIST_TYPE),
+    ("BETWEEN", BETWEEN),
+    ("RELATIONS", RELATIONS),
+    ("STEPS", STEPS),
+    ("INSERT_ENTITIES", INSERT_ENTITIES),
+    ("UPDATE_ENTITIES", UPDATE_ENTITIES),
+    ("DELETE_ENTITIES", DELETE_ENTITIES),
+    ("INSERT_RELATIONS", INSERT_RELATIONS),
+    ("UPDATE_RELATIONS", UPDATE_RELATIONS),
+    ("DELETE_RELATIONS", DELETE_RELATIONS),
+    ("INSERT_MENTIONS", INSERT_MENTIONS),
+    ("MENTIONS", MENTIONS),
+    ("TOGETHER", TOGETHER),
+    ("NAMED", NAMED),
+];

@@ -1,0 +1,50 @@
+//! Looks into the past.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, Row};
+use uuid::Uuid;
+
+use super::attempt::{Effect, attempt};
+use super::row::MemoryRow;
+use super::{PostgresStore, bounded, review_sql as sql};
+use crate::domain::{Memory, Scope};
+use crate::store::{MOST_CHANGED, MOST_LINKS, PastStore, Result};
+
+#[async_trait]
+impl PastStore for PostgresStore {
+    async fn changed_since(&self, scope: &Scope, at: DateTime<Utc>) -> Result<Vec<Memory>> {
+        let readable: Vec<&str> = scope.readable().collect();
+        let mut attempts = self.attempts(scope, "look back", Effect::Read)?;
+        let rows: Vec<ThenRow> = attempt!(attempts, connection => async {
+            let query = sqlx::query_as(sql::CHANGED_SINCE).bind(&readable).bind(at).bind(bounded(MOST_CHANGED));
+            Ok(query.fetch_all(connection).await?)
+        })?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
+    }
+
+    async fn chains(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>> {
+        let readable: Vec<&str> = scope.readable().collect();
+        let mut attempts = self.attempts(scope, "follow what replaced what", Effect::Read)?;
+        attempt!(attempts, connection => async {
+            let query = sqlx::query_as(sql::CHAINS).bind(&readable).bind(ids).bind(bounded(MOST_LINKS));
+            Ok(query.fetch_all(connection).await?)
+        })
+    }
+}
+
+/// A memory as it was.
+struct ThenRow(Memory);
+
+impl FromRow<'_, PgRow> for ThenRow {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        let MemoryRow(memory) = MemoryRow::from_row(row)?;
+        let (old, later): (Value, i64) = (row.try_get("then")?, row.try_get("later_version")?);
+        let mut then = memory.with_snapshot(&old);
+        then.version = later - 1;
+        then.updated_at = row.try_get::<Option<DateTime<Utc>>, _>("changed_before")?.unwrap_or(memory.created_at);
+        Ok(Self(then))
+    }
+}

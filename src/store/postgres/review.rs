@@ -1,0 +1,269 @@
+//! Reviews: proposing, listing, deciding. What is approved happens in the transaction of the decision.
+
+use async_trait::async_trait;
+use serde_json::Value;
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, PgConnection, Row};
+use uuid::Uuid;
+
+use super::attempt::{Effect, attempt, begin, commit};
+use super::change::{self, Forget, Note, lock, rewrite};
+use super::fault::Fault;
+use super::remember::{json, missing};
+use super::row::parse;
+use super::{PostgresStore, bounded, review_sql as sql};
+use crate::domain::review::MOST_OPEN;
+use crate::domain::{Analyzer, Change, Decision, Memory, Proposal, Review, ReviewState, Scope};
+use crate::store::{Decide, ForgetMode, NewReview, Result, ReviewQuery, ReviewStore, StoreError};
+
+#[async_trait]
+impl ReviewStore for PostgresStore {
+    async fn propose(&self, scope: &Scope, reviews: &[NewReview]) -> Result<Vec<Review>> {
+        let mut attempts = self.attempts(scope, "store a review", Effect::Once)?;
+        attempt!(attempts, connection => propose(connection, scope, reviews))
+    }
+
+    async fn reviews(&self, scope: &Scope, query: &ReviewQuery, limit: usize) -> Result<Vec<Review>> {
+        let mut attempts = self.attempts(scope, "list reviews", Effect::Read)?;
+        let rows: Vec<ReviewRow> = attempt!(attempts, connection => async {
+            let (project, limit) = (scope.project(), bounded(limit));
+            let rows = match query {
+                ReviewQuery::One(id) => {
+                    sqlx::query_as(sql::REVIEW).bind(project).bind(id).fetch_all(connection).await
+                }
+                ReviewQuery::Open(now) => {
+                    sqlx::query_as(sql::OPEN_REVIEWS).bind(project).bind(now).bind(limit).fetch_all(connection).await
+                }
+                ReviewQuery::About(ids) => {
+                    sqlx::query_as(sql::REVIEWS_ABOUT).bind(project).bind(ids).bind(limit).fetch_all(connection).await
+                }
+                ReviewQuery::All => {
+                    sqlx::query_as(sql::ALL_REVIEWS).bind(project).bind(limit).fetch_all(connection).await
+                }
+            };
+            Ok(rows?)
+        })?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
+    }
+
+    async fn decide(&self, scope: &Scope, command: &Decide) -> Result<Review> {
+        let mut attempts = self.attempts(scope, "decide a review", Effect::Once)?;
+        attempt!(attempts, connection => decide(connection, scope, command, &self.analyzer))
+    }
+}
+
+pub(super) struct ReviewRow(pub(super) Review);
+
+impl FromRow<'_, PgRow> for ReviewRow {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        let state: &str = row.try_get("state")?;
+        let sqlx::types::Json(proposal) = row.try_get("proposal")?;
+        Ok(Self(Review {
+            id: row.try_get("id")?,
+            memory: row.try_get("memory")?,
+            proposal,
+            state: parse::<ReviewState>("state", state)?,
+            actor: row.try_get("actor")?,
+            reason: row.try_get("reason")?,
+            created_at: row.try_get("created_at")?,
+            expires_at: row.try_get("expires_at")?,
+            decided_by: row.try_get("decided_by")?,
+            decided_at: row.try_get("decided_at")?,
+            decision_reason: row.try_get("decision_reason")?,
+            applied_version: row.try_get("applied_version")?,
+        }))
+    }
+}
+
+async fn propose(connection: &mut PgConnection, scope: &Scope, reviews: &[NewReview]) -> Result<Vec<Review>, Fault> {
+    let mut transaction = begin(connection).await?;
+    let mut answer = Vec::with_capacity(reviews.len());
+    for review in reviews {
+        let concerned: Vec<Uuid> = [Some(review.memory), review.proposal.other()].into_iter().flatten().collect();
+        let found: Vec<Uuid> =
+            lock(&mut transaction, scope, &concerned).await?.iter().map(|memory| memory.id).collect();
+        missing("id", &concerned, &found)?;
+        let (proposal, state) = (json(&review.proposal), review.proposal.first_state());
+        let same: Option<ReviewRow> = sqlx::query_as(sql::SAME_REVIEW)
+            .bind(scope.project())
+            .bind(review.memory)
+            .bind(state.as_str())
+            .bind(&proposal)
+            .bind(review.now)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if let Some(ReviewRow(same)) = same {
+            answer.push(same);
+            continue;
+        }
+        let count: i64 = sqlx::query_scalar(sql::COUNT_OPEN)
+            .bind(scope.project())
+            .bind(review.now)
+            .fetch_one(&mut *transaction)
+            .await?;
+        if state == ReviewState::Open && count >= bounded(MOST_OPEN) {
+            return Err(StoreError::TooManyReviews { most: MOST_OPEN }.into());
+        }
+        sqlx::query(sql::INSERT_REVIEW)
+            .bind(scope.project())
+            .bind(review.id)
+            .bind(review.memory)
+            .bind(review.proposal.other())
+            .bind(state.as_str())
+            .bind(&proposal)
+            .bind(scope.actor())
+            .bind(&review.reason)
+            .bind(review.now)
+            .bind(review.expires_at)
+            .execute(&mut *transaction)
+            .await?;
+        let ReviewRow(stored) =
+            sqlx::query_as(sql::REVIEW).bind(scope.project()).bind(review.id).fetch_one(&mut *transaction).await?;
+        answer.push(stored);
+    }
+    commit(transaction).await?;
+    Ok(answer)
+}
+
+async fn decide(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    command: &Decide,
+    analyzer: &Analyzer,
+) -> Result<Review, Fault> {
+    let mut transaction = begin(connection).await?;
+    let review: Option<ReviewRow> = sqlx::query_as(sql::LOCK_REVIEW)
+        .bind(scope.project())
+        .bind(command.id)
+        .fetch_optional(&mut *transaction)
+        .await?;
+    let review = review.ok_or(StoreError::NotFound { field: "id", ids: vec![command.id] })?.0;
+    let mut review = review.at(command.now);
+    if !command.decision.applies_to(review.state) {
+        return Err(StoreError::Decided { id: review.id, state: review.state.as_str() }.into());
+    }
+    let reason = command.history_reason(&review);
+    // Locked together and in the order of storage, as everywhere.
+    let concerned: Vec<Uuid> = [Some(review.memory), review.proposal.other()].into_iter().flatten().collect();
+    let mut memories = lock(&mut transaction, scope, &concerned).await?;
+    let at = memories.iter().position(|memory| memory.id == review.memory);
+    let at = at.ok_or(StoreError::NotFound { field: "memory", ids: vec![review.memory] })?;
+    let memory = memories.swap_remove(at);
+    let applied = match command.decision {
+        Decision::Reject => None,
+        Decision::Approve => {
+            let before = memory.version;
+            let what = (&review, memories.first());
+            let version = apply(&mut transaction, scope, memory, what, (command, &reason), analyzer).await?;
+            Some(version).filter(|version| *version != before)
+        }
+        Decision::Undo => {
+            take_back(&mut transaction, scope, memory, &review, (command, &reason), analyzer).await?;
+            review.applied_version
+        }
+    };
+    review.state = command.decision.result();
+    review.decided_by = Some(scope.actor().to_owned());
+    review.decided_at = Some(command.now);
+    review.decision_reason.clone_from(&command.reason);
+    review.applied_version = applied;
+    sqlx::query(sql::DECIDE)
+        .bind(scope.project())
+        .bind(review.id)
+        .bind(review.state.as_str())
+        .bind(&review.decided_by)
+        .bind(command.now)
+        .bind(&review.decision_reason)
+        .bind(applied)
+        .execute(&mut *transaction)
+        .await?;
+    commit(transaction).await?;
+    Ok(review)
+}
+
+/// Does to the memory what was proposed; gives the version that it has then.
+async fn apply(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    before: Memory,
+    (review, other): (&Review, Option<&Memory>),
+    (command, reason): (&Decide, &str),
+    analyzer: &Analyzer,
+) -> Result<i64, Fault> {
+    let mode = match &review.proposal {
+        Proposal::Delete => Some(ForgetMode::Delete),
+        Proposal::Restore => Some(ForgetMode::Restore),
+        Proposal::Purge => Some(ForgetMode::Purge),
+        _ => None,
+    };
+    let (live, version) = (before.deleted_at.is_none(), before.version);
+    if let Some(mode) = mode {
+        let done = match mode {
+            ForgetMode::Delete => !live,
+            ForgetMode::Restore => live,
+            ForgetMode::Purge => false,
+        };
+        if done {
+            return Ok(version);
+        }
+        let forget = Forget { ids: &[], mode, reason: Some(reason), now: command.now };
+        change::carry_out(connection, scope, &[before], &forget, analyzer).await?;
+        return Ok(if mode == ForgetMode::Purge { version } else { version + 1 });
+    }
+    if !live {
+        return Err(StoreError::NotFound { field: "memory", ids: vec![before.id] }.into());
+    }
+    let mut after = before.clone();
+    let change = match &review.proposal {
+        Proposal::Update { patch } => {
+            if !patch.apply(&mut after, command.now) {
+                return Ok(version);
+            }
+            Change::Updated
+        }
+        Proposal::Supersede { by, .. } => {
+            // It was locked once where both are the same, which is refused below.
+            let other = if *by == before.id { Some(&before) } else { other };
+            let successor = other.filter(|memory| memory.deleted_at.is_none());
+            let successor = successor.ok_or(StoreError::NotFound { field: "other", ids: vec![*by] })?;
+            let superseded = review.proposal.supersede(&mut after, successor, command.now);
+            if !superseded.map_err(StoreError::from)? {
+                return Ok(version);
+            }
+            Change::Superseded
+        }
+        _ => return Ok(version),
+    };
+    let applied = after.version;
+    let note = Note { change, reason: Some(reason), now: command.now };
+    rewrite(connection, scope, before, after, analyzer, &note).await?;
+    Ok(applied)
+}
+
+/// Makes the memory again what it was before the approval.
+async fn take_back(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    before: Memory,
+    review: &Review,
+    (command, reason): (&Decide, &str),
+    analyzer: &Analyzer,
+) -> Result<(), Fault> {
+    let Some(version) = review.applied_version else { return Ok(()) };
+    if before.version != version {
+        return Err(StoreError::VersionConflict { id: before.id, expected: version, current: before.version }.into());
+    }
+    let old: Option<Value> = sqlx::query_scalar(sql::OLD_OF_VERSION)
+        .bind(scope.project())
+        .bind(before.seq)
+        .bind(version)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let old = old.ok_or(StoreError::NotFound { field: "version", ids: vec![before.id] })?;
+    let (after, change) = review.taken_back(&before, &old, command.now);
+    if after.deleted_at.is_none() && (before.deleted_at.is_some() || before.superseded_by != after.superseded_by) {
+        change::require_free_turns(connection, scope, std::slice::from_ref(&after)).await?;
+    }
+    let note = Note { change, reason: Some(reason), now: command.now };
+    rewrite(connection, scope, before, after, analyzer, &note).await
+}

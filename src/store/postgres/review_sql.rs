@@ -1,0 +1,97 @@
+//! The statements of reviews and of looks into the past; see [`super::sql`].
+
+use super::sql::memory_columns;
+
+macro_rules! review {
+    () => {
+        "SELECT r.id, m.id AS memory, r.state, r.proposal, r.actor, r.reason, r.created_at, r.expires_at, r.decided_by, \
+         r.decided_at, r.decision_reason, r.applied_version FROM project p JOIN review r ON r.project_id = p.id \
+         JOIN memory m ON m.project_id = r.project_id AND m.seq = r.memory_seq WHERE p.name = $1 AND "
+    };
+}
+
+/// A new review.
+pub(super) const INSERT_REVIEW: &str = "INSERT INTO review (project_id, id, memory_seq, other_seq, state, proposal, \
+        actor, reason, created_at, expires_at) \
+    SELECT m.project_id, $2, m.seq, (SELECT o.seq FROM memory o WHERE o.id = $4 AND o.project_id = m.project_id), $5, \
+        $6::text::jsonb, $7, $8, $9, $10 \
+    FROM project p JOIN memory m ON m.project_id = p.id WHERE p.name = $1 AND m.id = $3";
+/// One that waits already with the same proposal, or was dismissed.
+pub(super) const SAME_REVIEW: &str = concat!(
+    review!(),
+    "m.id = $2 AND r.state = $3 AND r.proposal = $4::text::jsonb AND (r.state <> 'open' OR r.expires_at > $5) LIMIT 1"
+);
+/// How many wait.
+pub(super) const COUNT_OPEN: &str = "SELECT count(*) FROM project p JOIN review r ON r.project_id = p.id \
+    WHERE p.name = $1 AND r.state = 'open' AND r.expires_at > $2";
+/// One.
+pub(super) const REVIEW: &str = concat!(review!(), "r.id = $2");
+/// One, to be decided.
+pub(super) const LOCK_REVIEW: &str = concat!(review!(), "r.id = $2 FOR UPDATE OF r");
+/// Those that wait, newest first.
+pub(super) const OPEN_REVIEWS: &str =
+    concat!(review!(), "r.state = 'open' AND r.expires_at > $2 ORDER BY r.seq DESC LIMIT $3");
+/// Those about memories.
+pub(super) const REVIEWS_ABOUT: &str = concat!(
+    review!(),
+    "r.seq = ANY (ARRAY(\
+        SELECT b.seq FROM memory k JOIN review b ON b.project_id = k.project_id AND b.memory_seq = k.seq \
+        WHERE k.id = ANY ($2) \
+        UNION SELECT b.seq FROM memory k JOIN review b ON b.project_id = k.project_id AND b.other_seq = k.seq \
+        WHERE k.id = ANY ($2)\
+    )) ORDER BY r.seq DESC LIMIT $3"
+);
+/// All, newest first.
+pub(super) const ALL_REVIEWS: &str = concat!(review!(), "true ORDER BY r.seq DESC LIMIT $2");
+/// A decision.
+pub(super) const DECIDE: &str = "UPDATE review r SET state = $3, decided_by = $4, decided_at = $5, \
+        decision_reason = $6, applied_version = $7 \
+    FROM project p WHERE p.name = $1 AND r.project_id = p.id AND r.id = $2";
+/// What a version replaced.
+pub(super) const OLD_OF_VERSION: &str = "SELECT h.old FROM project p \
+    JOIN history h ON h.project_id = p.id AND h.memory_seq = $2 \
+    WHERE p.name = $1 AND h.version = $3 ORDER BY h.seq DESC LIMIT 1";
+
+/// Memories that changed after a time, of those that were there, with the first change after it and the time of the
+/// last one before.
+pub(super) const CHANGED_SINCE: &str = concat!(
+    "SELECT ",
+    memory_columns!(),
+    ", f.version AS later_version, f.old AS then, \
+        (SELECT max(h.at) FROM history h WHERE h.project_id = m.project_id AND h.memory_seq = m.seq AND h.at <= $2) \
+            AS changed_before \
+     FROM (SELECT m.* FROM project p JOIN memory m ON m.project_id = p.id \
+        WHERE p.name = ANY ($1) AND m.updated_at > m.created_at AND m.updated_at > $2 AND m.created_at <= $2 \
+        ORDER BY m.updated_at DESC LIMIT $3) m \
+     JOIN project p ON p.id = m.project_id \
+     CROSS JOIN LATERAL (SELECT h.version, h.old FROM history h \
+        WHERE h.project_id = m.project_id AND h.memory_seq = m.seq AND h.at > $2 ORDER BY h.seq LIMIT 1) f \
+     ORDER BY m.updated_at DESC, m.seq DESC"
+);
+/// What replaced what, both ways from these.
+pub(super) const CHAINS: &str = "WITH RECURSIVE scope AS (SELECT p.id AS project_id FROM project p WHERE p.name = ANY ($1)), \
+    newer AS (SELECT i.id, 0 AS step FROM unnest($2::uuid[]) AS i(id) \
+        UNION SELECT m.superseded_by, n.step + 1 FROM newer n JOIN memory m ON m.id = n.id \
+        WHERE m.superseded_by IS NOT NULL AND n.step < $3 AND m.project_id IN (SELECT project_id FROM scope)), \
+    older AS (SELECT i.id, 0 AS step FROM unnest($2::uuid[]) AS i(id) \
+        UNION SELECT m.id, o.step + 1 FROM older o JOIN memory m ON m.superseded_by = o.id \
+        WHERE o.step < $3 AND m.project_id IN (SELECT project_id FROM scope)) \
+    SELECT DISTINCT m.id, m.superseded_by FROM (SELECT id FROM newer UNION SELECT id FROM older) w \
+    JOIN memory m ON m.id = w.id \
+    WHERE m.superseded_by IS NOT NULL AND m.project_id IN (SELECT project_id FROM scope) LIMIT $3";
+
+/// All of the above, with a name each.
+pub(super) const ALL: &[(&str, &str)] = &[
+    ("INSERT_REVIEW", INSERT_REVIEW),
+    ("SAME_REVIEW", SAME_REVIEW),
+    ("COUNT_OPEN", COUNT_OPEN),
+    ("REVIEW", REVIEW),
+    ("LOCK_REVIEW", LOCK_REVIEW),
+    ("OPEN_REVIEWS", OPEN_REVIEWS),
+    ("REVIEWS_ABOUT", REVIEWS_ABOUT),
+    ("ALL_REVIEWS", ALL_REVIEWS),
+    ("DECIDE", DECIDE),
+    ("OLD_OF_VERSION", OLD_OF_VERSION),
+    ("CHANGED_SINCE", CHANGED_SINCE),
+    ("CHAINS", CHAINS),
+];

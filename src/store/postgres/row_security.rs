@@ -1,0 +1,192 @@
+//! Row-level security: a second lock behind the conditions of the statements.
+//!
+//! The service works as a role that owns no table, `USER_app`, and tells the session which projects it is for. The
+//! policies of every table with a `project_id` show it the rows of those, and let it change the rows of the one it
+//! writes; a session that was told nothing sees no row. Whoever owns the tables migrates, rebuilds, makes tokens.
+//!
+//! The setting is one of the session, changed only where a connection is lent for other projects than before. Policies
+//! are made by [`install`] rather than by migrations, so that a later table cannot be forgotten.
+
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+
+use super::fault::{self, Fault};
+use super::row::ServerRow;
+use super::sql;
+use crate::domain::Scope;
+
+/// Changes with the policies below, so that databases get the new ones.
+const EDITION: u32 = 1;
+/// The policies read names from the session and numbers from the tables; each is worked out once a statement.
+const READABLE: &str = "project_id = ANY (ARRAY(SELECT p.id FROM project p \
+    WHERE p.name = ANY (nullif(current_setting('memory.projects', true), '')::text[])))";
+const WRITABLE: &str = "project_id = (SELECT p.id FROM project p \
+    WHERE p.name = nullif(current_setting('memory.project', true), ''))";
+/// Notes about what was recalled, which reading writes.
+const WRITTEN_BY_READERS: &[&str] = &["recall_stat"];
+/// Longest name of a role.
+const LONGEST_NAME: usize = 63;
+
+/// Whether the service works under row-level security.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RowSecurity {
+    /// Where the role is there or can be made.
+    #[default]
+    Auto,
+    /// Always; without the role the database is not used.
+    On,
+    /// Never.
+    Off,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum View {
+    /// Statements that touch no project's rows.
+    Nothing,
+    /// Work across all projects, with the rights of the owner: jobs of the service itself.
+    All,
+    /// The work of a caller.
+    Projects {
+        /// The one that is written.
+        project: String,
+        /// Those that are read.
+        readable: Vec<String>,
+    },
+}
+
+impl From<&Scope> for View {
+    fn from(scope: &Scope) -> Self {
+        Self::Projects { project: scope.project().to_owned(), readable: scope.readable().map(str::to_owned).collect() }
+    }
+}
+
+/// Prepares a connection for a view.
+pub(super) async fn show(connection: &mut PgConnection, role: Option<&str>, view: &View) -> sqlx::Result<()> {
+    let empty = Vec::new();
+    let (project, readable) = match view {
+        View::Nothing | View::All => ("", &empty),
+        View::Projects { project, readable } => (project.as_str(), readable),
+    };
+    let role = role.filter(|_| *view != View::All).unwrap_or("none");
+    sqlx::query(sql::VIEW).bind(role).bind(readable).bind(project).execute(connection).await?;
+    Ok(())
+}
+
+/// The role that belongs to a user.
+pub(super) fn role_of(user: &str) -> String {
+    let mut name = user.to_owned();
+    while name.len() + "_app".len() > LONGEST_NAME {
+        name.pop();
+    }
+    name + "_app"
+}
+
+/// What a database with the policies of this program notes about itself.
+pub(super) fn mark(newest_migration: i64, role: &str) -> String {
+    format!("{EDITION} {newest_migration} {role}")
+}
+
+/// The role, if this session may work as it and it has its rights.
+pub(super) async fn usable(connection: &mut PgConnection, server: &ServerRow) -> Result<Option<String>, Fault> {
+    let role = role_of(&server.role);
+    let usable: bool = sqlx::query_scalar(sql::ROLE_READY).bind(&role).fetch_one(connection).await?;
+    Ok(usable.then_some(role))
+}
+
+/// Makes policies for all tables and the role with its rights, as far as they are missing. Under the lock of
+/// migrations.
+pub(super) async fn install(
+    connection: &mut PgConnection,
+    server: &ServerRow,
+    wanted: RowSecurity,
+    newest_migration: i64,
+) -> Result<Option<String>, Fault> {
+    let role = role_of(&server.role);
+    if let Err(error) = make_role(connection, &role, &server.role).await {
+        let reason = format!(
+            "the role {role:?} for row-level security is missing and user {user:?} may not make it: as a superuser \
+             (or what your service has instead) run CREATE ROLE \"{role}\" NOLOGIN; GRANT \"{role}\" TO \"{user}\"",
+            user = server.role
+        );
+        if wanted == RowSecurity::On {
+            return Err(fault::setup(format!("{reason}; or set MEMORY_DATABASE_ROW_SECURITY=auto")).into());
+        }
+        tracing::warn!(error = &error as &dyn std::error::Error, "row-level security is not in force: {reason}");
+        return Ok(None);
+    }
+    let quoted = quote(&role);
+    let mut text = String::from("BEGIN;");
+    for row in sqlx::query(sql::PROJECT_TABLES).fetch_all(&mut *connection).await? {
+        let table: String = row.try_get("name")?;
+        let write = if WRITTEN_BY_READERS.contains(&table.as_str()) { READABLE } else { WRITABLE };
+        text += &policies(&quote(&table), READABLE, write);
+        text += &format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {quoted};", quote(&table));
+    }
+    let (readable, writable) = (
+        "name = ANY (nullif(current_setting('memory.projects', true), '')::text[])",
+        "name = nullif(current_setting('memory.project', true), '')",
+    );
+    text += &policies("project", readable, writable);
+    let schema = quote(server.schema.as_deref().unwrap_or("public"));
+    text += &format!(
+        "GRANT USAGE ON SCHEMA {schema} TO {quoted}; GRANT SELECT, INSERT, UPDATE ON project TO {quoted}; \
+         GRANT SELECT ON meta, schema_migration, token TO {quoted}; \
+         GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {quoted}; COMMIT"
+    );
+    sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut *connection).await?;
+    sqlx::query(sql::SET_META)
+        .bind("row_security")
+        .bind(mark(newest_migration, &role))
+        .execute(&mut *connection)
+        .await?;
+    tracing::info!(role, "row-level security is in force");
+    Ok(Some(role))
+}
+
+fn policies(table: &str, readable: &str, writable: &str) -> String {
+    let policy = |name: &str, rule: String| {
+        format!("DROP POLICY IF EXISTS {name} ON {table}; CREATE POLICY {name} ON {table} {rule};")
+    };
+    [
+        format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;"),
+        policy("reading", format!("FOR SELECT USING ({readable})")),
+        policy("inserting", format!("FOR INSERT WITH CHECK ({writable})")),
+        policy("updating", format!("FOR UPDATE USING ({writable}) WITH CHECK ({writable})")),
+        policy("deleting", format!("FOR DELETE USING ({writable})")),
+    ]
+    .concat()
+}
+
+async fn make_role(connection: &mut PgConnection, role: &str, user: &str) -> sqlx::Result<()> {
+    let mut last = None;
+    // Roles belong to the whole server: another database's service may be making the same one at this moment.
+    for _ in 0..3 {
+        if sqlx::query_scalar(sql::ROLE_USABLE).bind(role).fetch_one(&mut *connection).await? {
+            return Ok(());
+        }
+        let there: bool = sqlx::query_scalar(sql::ROLE_EXISTS).bind(role).fetch_one(&mut *connection).await?;
+        let make = if there { String::new() } else { format!("CREATE ROLE {} NOLOGIN;", quote(role)) };
+        let text = format!("{make} GRANT {} TO {}", quote(role), quote(user));
+        match sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut *connection).await {
+            Ok(_) => return Ok(()),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.expect("there was an attempt"))
+}
+
+fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_role_fits_into_a_name() {
+        assert_eq!(role_of("cognitive_memory"), "cognitive_memory_app");
+        assert_eq!(role_of(&"ü".repeat(31)).len(), 62);
+        assert_eq!(quote("a\"b"), "\"a\"\"b\"");
+    }
+}

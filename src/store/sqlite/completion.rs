@@ -1,0 +1,70 @@
+//! [`CompletionStore`] on SQLite.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use sqlx::Row;
+use uuid::Uuid;
+
+use super::SqliteStore;
+use super::error::from_sqlx;
+use super::sql::{COMPLETE_IDS, COMPLETE_TAGS};
+use crate::domain::Scope;
+use crate::store::Result;
+use crate::store::completion::{COMPLETION_WINDOW, CompletionStore};
+
+#[async_trait]
+impl CompletionStore for SqliteStore {
+    async fn tags_with_prefix(&self, scope: &Scope, prefix: &str, limit: usize) -> Result<Vec<String>> {
+        let open = self.opened()?;
+        let failed = |error| from_sqlx(error, "completing a tag");
+        self.bounded(async {
+            let (mut connection, projects) = open.reader(scope).await?;
+            let mut uses: BTreeMap<String, i64> = BTreeMap::new();
+            for project in projects {
+                let rows = sqlx::query(COMPLETE_TAGS)
+                    .bind(project)
+                    .bind(COMPLETION_WINDOW)
+                    .bind(prefix)
+                    .fetch_all(&mut *connection)
+                    .await
+                    .map_err(failed)?;
+                for row in rows {
+                    let tag: String = row.try_get(0).map_err(failed)?;
+                    *uses.entry(tag).or_default() += row.try_get::<i64, _>(1).map_err(failed)?;
+                }
+            }
+            let mut tags: Vec<(String, i64)> = uses.into_iter().collect();
+            // Stable: equally used ones stay in the order of their names.
+            tags.sort_by_key(|(_, uses)| Reverse(*uses));
+            Ok(tags.into_iter().take(limit).map(|(tag, _)| tag).collect())
+        })
+        .await
+    }
+
+    async fn ids_with_prefix(&self, scope: &Scope, digits: &str, limit: usize) -> Result<Vec<Uuid>> {
+        let open = self.opened()?;
+        let failed = |error| from_sqlx(error, "completing an id");
+        self.bounded(async {
+            let (mut connection, projects) = open.reader(scope).await?;
+            let mut ids: Vec<(i64, Uuid)> = Vec::new();
+            for project in projects {
+                let rows = sqlx::query(COMPLETE_IDS)
+                    .bind(project)
+                    .bind(COMPLETION_WINDOW)
+                    .bind(digits)
+                    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                    .fetch_all(&mut *connection)
+                    .await
+                    .map_err(failed)?;
+                for row in rows {
+                    ids.push((row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?));
+                }
+            }
+            ids.sort_by_key(|(seq, _)| Reverse(*seq));
+            Ok(ids.into_iter().take(limit).map(|(_, id)| id).collect())
+        })
+        .await
+    }
+}

@@ -1,0 +1,76 @@
+//! Looks into the past.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::Row;
+use uuid::Uuid;
+
+use super::error::from_sqlx;
+use super::row::{self, MemoryRow};
+use super::{Open, SqliteStore, hex_ids, json_numbers, review_sql as sql};
+use crate::domain::{Memory, Scope};
+use crate::store::{MOST_CHANGED, MOST_LINKS, PastStore, Result};
+
+#[async_trait]
+impl PastStore for SqliteStore {
+    async fn changed_since(&self, scope: &Scope, at: DateTime<Utc>) -> Result<Vec<Memory>> {
+        let open = self.opened()?;
+        self.bounded(changed_since(&open, scope, at)).await
+    }
+
+    async fn chains(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>> {
+        let open = self.opened()?;
+        self.bounded(async {
+            let (mut connection, projects) = open.reader(scope).await?;
+            let failed = |error| from_sqlx(error, "following what replaced what");
+            sqlx::query_as(sql::CHAINS)
+                .bind(json_numbers(&projects))
+                .bind(hex_ids(ids))
+                .bind(MOST_LINKS as i64)
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(failed)
+        })
+        .await
+    }
+}
+
+async fn changed_since(open: &Open, scope: &Scope, at: DateTime<Utc>) -> Result<Vec<Memory>> {
+    let (mut connection, projects) = open.reader(scope).await?;
+    let failed = |error| from_sqlx(error, "looking back");
+    let micros = at.timestamp_micros();
+    let rows = sqlx::query(sql::CHANGED_SINCE)
+        .bind(json_numbers(&projects))
+        .bind(micros)
+        .bind(MOST_CHANGED as i64)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let memories: Vec<Memory> =
+        rows.iter().map(|row| MemoryRow::read(row).map(|row| row.memory)).collect::<Result<_, _>>().map_err(failed)?;
+    let seqs: Vec<i64> = memories.iter().map(|memory| memory.seq).collect();
+    let rows = sqlx::query(sql::FIRST_CHANGE)
+        .bind(json_numbers(&seqs))
+        .bind(micros)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let mut before: HashMap<i64, (i64, Value, Option<DateTime<Utc>>)> = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let entry =
+            (row.try_get(1).map_err(failed)?, row::json(row, 2).map_err(failed)?, row::time(row, 3).map_err(failed)?);
+        before.insert(row.try_get(0).map_err(failed)?, entry);
+    }
+    // What changed between the two statements has no older entry, and then is not what it was: left out.
+    let then = memories.into_iter().filter_map(|memory| {
+        let (version, old, changed_at) = before.remove(&memory.seq)?;
+        let mut then = memory.with_snapshot(&old);
+        then.version = version - 1;
+        then.updated_at = changed_at.unwrap_or(memory.created_at);
+        Some(then)
+    });
+    Ok(then.collect())
+}

@@ -1,0 +1,130 @@
+//! The statements of [`super::port`], by name.
+
+macro_rules! in_projects {
+    ($column:literal) => {
+        concat!($column, " IN (SELECT value FROM json_each($1))")
+    };
+}
+
+/// A moment that lasts: every later statement of the connection sees the same.
+pub(super) const BEGIN: &str = "BEGIN";
+/// All projects.
+pub(super) const PROJECTS: &str = "SELECT id, name FROM project ORDER BY name";
+/// How many records the projects ($1) have.
+pub(super) const SIZE: &str = concat!(
+    "SELECT (SELECT count(*) FROM memory WHERE ",
+    in_projects!("project"),
+    ") + (SELECT count(*) FROM entity WHERE ",
+    in_projects!("project"),
+    ") + (SELECT count(*) FROM relation WHERE ",
+    in_projects!("project"),
+    ") + (SELECT count(*) FROM mention n JOIN memory m ON m.seq = n.memory WHERE ",
+    in_projects!("m.project"),
+    ") + (SELECT count(*) FROM focus WHERE ",
+    in_projects!("project"),
+    ") + (SELECT count(*) FROM focus_archive WHERE ",
+    in_projects!("project"),
+    ") + (SELECT count(*) FROM review WHERE ",
+    in_projects!("project"),
+    ")"
+);
+
+pub(super) const ENTITIES: &str = concat!(
+    "SELECT e.id, 0, p.name, e.name, e.type, e.properties, e.use_count, e.last_used_at, e.created_at, e.updated_at \
+     FROM entity e \
+     JOIN project p ON p.id = e.project WHERE e.id > $2 AND ",
+    in_projects!("e.project"),
+    " ORDER BY e.id LIMIT $3"
+);
+pub(super) const RELATIONS: &str = concat!(
+    "SELECT r.id, 0, p.name, s.name, s.type, t.name, t.type, r.type, r.weight, r.properties, r.use_count, \
+     r.last_used_at, r.valid_from, r.valid_to, r.created_at, r.updated_at FROM relation r \
+     JOIN project p ON p.id = r.project JOIN entity s ON s.id = r.source JOIN entity t ON t.id = r.target \
+     WHERE r.id > $2 AND ",
+    in_projects!("r.project"),
+    " ORDER BY r.id LIMIT $3"
+);
+pub(super) const MENTIONS: &str = concat!(
+    "SELECT n.memory, n.entity, p.name, m.id, e.name, e.type FROM mention n JOIN memory m ON m.seq = n.memory \
+     JOIN project p ON p.id = m.project JOIN entity e ON e.id = n.entity WHERE (n.memory, n.entity) > ($2, $4) AND ",
+    in_projects!("m.project"),
+    " ORDER BY n.memory, n.entity LIMIT $3"
+);
+pub(super) const FOCUS: &str = concat!(
+    "SELECT f.seq, 0, p.name, f.id, f.session, f.content, f.importance, f.created_at, f.touched_at, NULL, NULL, NULL \
+     FROM focus f JOIN project p ON p.id = f.project WHERE f.seq > $2 AND ",
+    in_projects!("f.project"),
+    " ORDER BY f.seq LIMIT $3"
+);
+pub(super) const ARCHIVE: &str = concat!(
+    "SELECT f.seq, 0, p.name, f.id, f.session, f.content, f.importance, f.created_at, f.touched_at, f.archived_at, \
+     f.reason, m.id FROM focus_archive f JOIN project p ON p.id = f.project LEFT JOIN memory m ON m.seq = f.memory \
+     WHERE f.seq > $2 AND ",
+    in_projects!("f.project"),
+    " ORDER BY f.seq LIMIT $3"
+);
+/// The first columns are those of every record, then come those which a review is read from.
+pub(super) const REVIEWS: &str = concat!(
+    "SELECT r.id, m.id, r.state, r.proposal, r.actor, r.reason, r.created_at, r.expires_at, r.decided_by, \
+     r.decided_at, r.decision_reason, r.applied_version, r.seq, p.name FROM review r \
+     JOIN memory m ON m.seq = r.memory JOIN project p ON p.id = r.project WHERE r.seq > $2 AND ",
+    in_projects!("r.project"),
+    " ORDER BY r.seq LIMIT $3"
+);
+
+/// Whether a memory is there, and where.
+pub(super) const FIND_MEMORY: &str = "SELECT project, seq FROM memory WHERE id = $1";
+/// A memory as it was elsewhere.
+pub(super) const INSERT_MEMORY: &str = "INSERT INTO memory (id, project, kind, length, importance, deleted_at, \
+    superseded_by, valid_until, occurred_at, created_at, updated_at, version, recall_count, last_recalled_at, helpful, \
+    not_helpful, protected, content_hash, session, turn, speaker, tags, outcome, situation, lesson, metadata, content) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, \
+    $24, $25, $26, $27) RETURNING seq";
+/// Its tags, from the row.
+pub(super) const INSERT_TAGS: &str = "INSERT INTO memory_tag (memory, tag) \
+    SELECT m.seq, t.value FROM memory m, json_each(m.tags) t WHERE m.seq = $1";
+/// An entity by its compared name.
+pub(super) const FIND_ENTITY: &str = "SELECT id FROM entity WHERE project = $1 AND name_key = $2";
+/// One row when no relation says the same of the same time.
+pub(super) const INSERT_RELATION: &str = "INSERT INTO relation (project, source, target, type, weight, properties, \
+    use_count, last_used_at, valid_from, valid_to, created_at, updated_at) \
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 \
+    WHERE NOT EXISTS (SELECT 1 FROM relation r WHERE r.project = $1 AND r.source = $2 AND r.target = $3 AND r.type = $4 \
+        AND r.valid_from IS $9)";
+pub(super) const INSERT_MENTION: &str = "INSERT INTO mention (memory, entity) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+/// One row when no such item is there, held or archived. The last three are those of [`INSERT_ARCHIVE`], all null.
+pub(super) const INSERT_FOCUS: &str = "INSERT INTO focus (project, id, session, content, importance, created_at, \
+    touched_at) SELECT $1, $2, $3, $4, $5, $6, $7 WHERE coalesce($8, $9, $10) IS NULL \
+    AND NOT EXISTS (SELECT 1 FROM focus f WHERE f.id = $2) AND NOT EXISTS (SELECT 1 FROM focus_archive f WHERE f.id = $2)";
+/// $10 is the id of a memory, which may be unknown here.
+pub(super) const INSERT_ARCHIVE: &str = "INSERT INTO focus_archive (project, id, session, content, importance, \
+    created_at, touched_at, archived_at, reason, memory) \
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, (SELECT seq FROM memory WHERE id = $10 AND project = $1) \
+    WHERE NOT EXISTS (SELECT 1 FROM focus f WHERE f.id = $2) AND NOT EXISTS (SELECT 1 FROM focus_archive f WHERE f.id = $2)";
+/// One row when it is new. $3 is the number of the memory, $4 the id of the other one.
+pub(super) const INSERT_REVIEW: &str = "INSERT INTO review (project, id, memory, other, state, proposal, actor, reason, \
+    created_at, expires_at, decided_by, decided_at, decision_reason, applied_version) \
+    SELECT $1, $2, $3, (SELECT seq FROM memory WHERE id = $4 AND project = $1), $5, $6, $7, $8, $9, $10, $11, $12, $13, \
+    $14 WHERE NOT EXISTS (SELECT 1 FROM review WHERE id = $2)";
+/// Everything but the schema and the projects' names.
+pub(super) const CLEAR: &str = "DELETE FROM mention; DELETE FROM relation; DELETE FROM entity; DELETE FROM focus; \
+    DELETE FROM focus_archive; DELETE FROM review; DELETE FROM idempotency; DELETE FROM memory; \
+    INSERT INTO memory_term (memory_term) VALUES ('delete-all'); UPDATE project SET documents = 0, total_length = 0";
+
+/// `ok`, or what is wrong with the file.
+pub(super) const QUICK_CHECK: &str = "SELECT quick_check FROM pragma_quick_check LIMIT 20";
+/// Rows that point nowhere.
+pub(super) const FOREIGN_KEYS: &str = "SELECT count(*) FROM pragma_foreign_key_check";
+/// Live memories without an index entry, and entries without a live memory.
+pub(super) const UNINDEXED: &str = "WITH d AS MATERIALIZED (SELECT DISTINCT doc FROM memory_term_instance) SELECT \
+    (SELECT count(*) FROM memory m WHERE m.deleted_at IS NULL AND m.length > 0 AND m.seq NOT IN (SELECT doc FROM d)), \
+    (SELECT count(*) FROM d WHERE d.doc NOT IN (SELECT seq FROM memory WHERE deleted_at IS NULL))";
+/// Corpus figures that disagree with the memories.
+pub(super) const CORPUS: &str = "SELECT count(*) FROM project p WHERE p.documents <> \
+        (SELECT count(*) FROM memory m WHERE m.project = p.id AND m.deleted_at IS NULL) \
+    OR p.total_length <> (SELECT coalesce(sum(m.length), 0) FROM memory m WHERE m.project = p.id \
+        AND m.deleted_at IS NULL)";
+/// The file at $1, complete and compact.
+pub(super) const VACUUM_INTO: &str = "VACUUM INTO $1";
+/// The copying counts as a write, though it is none here.
+pub(super) const UNRESTRICTED: &str = "PRAGMA query_only = OFF";

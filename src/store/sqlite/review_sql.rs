@@ -1,0 +1,60 @@
+//! The statements of reviews and of looks into the past; see [`super::sql`].
+
+use super::sql::{memory, named};
+
+macro_rules! review {
+    () => {
+        "SELECT r.id, m.id, r.state, r.proposal, r.actor, r.reason, r.created_at, r.expires_at, r.decided_by, \
+         r.decided_at, r.decision_reason, r.applied_version FROM review r JOIN memory m ON m.seq = r.memory "
+    };
+}
+
+named! {
+    /// A new review ($3: the memory's number, $4: JSON of the other one's id in hexadecimal).
+    INSERT_REVIEW = "INSERT INTO review (id, project, memory, other, state, proposal, actor, reason, created_at, expires_at) \
+        VALUES ($1, $2, $3, (SELECT seq FROM memory WHERE id = $4), $5, $6, $7, $8, $9, $10)";
+    /// One that waits already with the same proposal, or was dismissed.
+    SAME_REVIEW = concat!(review!(), "WHERE r.memory = $1 AND r.project = $2 AND r.state = $3 AND r.proposal = $4 \
+        AND (r.state <> 'open' OR r.expires_at > $5) LIMIT 1");
+    /// How many wait.
+    COUNT_OPEN = "SELECT count(*) FROM review WHERE project = $1 AND state = 'open' AND expires_at > $2";
+    /// One.
+    REVIEW = concat!(review!(), "WHERE r.project = $1 AND r.id = $2");
+    /// Those that wait, newest first.
+    OPEN_REVIEWS = concat!(review!(), "WHERE r.project = $1 AND r.state = 'open' AND r.expires_at > $2 \
+        ORDER BY r.seq DESC LIMIT $3");
+    /// Those about memories ($2: JSON of ids in hexadecimal).
+    REVIEWS_ABOUT = concat!(review!(), "WHERE r.project = $1 AND r.seq IN (\
+        SELECT b.seq FROM json_each($2) w JOIN memory k ON k.id = unhex(w.value) JOIN review b ON b.memory = k.seq \
+        UNION SELECT b.seq FROM json_each($2) w JOIN memory k ON k.id = unhex(w.value) JOIN review b ON b.other = k.seq) \
+        ORDER BY r.seq DESC LIMIT $3");
+    /// All, newest first.
+    ALL_REVIEWS = concat!(review!(), "WHERE r.project = $1 ORDER BY r.seq DESC LIMIT $2");
+    /// A decision.
+    DECIDE = "UPDATE review SET state = $2, decided_by = $3, decided_at = $4, decision_reason = $5, applied_version = $6 \
+        WHERE id = $1";
+    /// What a version replaced.
+    OLD_OF_VERSION = "SELECT old FROM history WHERE memory = $1 AND version = $2 AND old IS NOT NULL \
+        ORDER BY seq DESC LIMIT 1";
+
+    /// Memories that changed after a time ($2), of those that were there, with the last change before it.
+    CHANGED_SINCE = concat!(memory!(), "WHERE m.seq IN (SELECT c.seq FROM memory c \
+        WHERE c.project IN (SELECT value FROM json_each($1)) AND c.updated_at > c.created_at AND c.updated_at > $2 \
+        AND c.created_at <= $2 ORDER BY c.updated_at DESC LIMIT $3) ORDER BY m.updated_at DESC, m.seq DESC");
+    /// For each of these ($1: JSON of numbers) the first change after a time ($2), and when it last changed before.
+    FIRST_CHANGE = "SELECT h.memory, h.version, h.old, \
+        (SELECT max(p.at) FROM history p WHERE p.memory = h.memory AND p.at <= $2) FROM history h \
+        WHERE h.seq IN (SELECT (SELECT min(n.seq) FROM history n WHERE n.memory = w.value AND n.at > $2 \
+        AND n.old IS NOT NULL) FROM json_each($1) w)";
+    /// What replaced what, both ways from these ($2: JSON of ids in hexadecimal).
+    CHAINS = "WITH RECURSIVE scope (project) AS (SELECT value FROM json_each($1)), \
+        newer (id, step) AS (SELECT unhex(value), 0 FROM json_each($2) \
+            UNION SELECT m.superseded_by, n.step + 1 FROM newer n CROSS JOIN memory m ON m.id = n.id \
+            WHERE m.superseded_by IS NOT NULL AND n.step < $3 AND m.project IN (SELECT project FROM scope)), \
+        older (id, step) AS (SELECT unhex(value), 0 FROM json_each($2) \
+            UNION SELECT m.id, o.step + 1 FROM older o CROSS JOIN memory m ON m.superseded_by = o.id \
+            WHERE o.step < $3 AND m.project IN (SELECT project FROM scope)) \
+        SELECT DISTINCT m.id, m.superseded_by FROM (SELECT id FROM newer UNION SELECT id FROM older LIMIT 2 * $3) w \
+        CROSS JOIN memory m ON m.id = w.id \
+        WHERE m.superseded_by IS NOT NULL AND m.project IN (SELECT project FROM scope) LIMIT $3";
+}

@@ -1,0 +1,200 @@
+"""Access tokens of an authorization server: which open the service, which do not, and how clients find it."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+
+import jwt
+import pytest
+from client import over_http
+from issuer import Issuer, Key
+from service import wait_until
+from wire import call, request, send
+
+AUDIENCE = "https://memory.example/mcp"
+METADATA = "/.well-known/oauth-protected-resource"
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def issuer():
+    made = Issuer(AUDIENCE)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def service(new_service, sqlite, issuer):
+    return new_service(sqlite, MEMORY_OAUTH_ISSUER=issuer.url, MEMORY_OAUTH_AUDIENCE=AUDIENCE)
+
+
+def show(service, token: str, body: str = request("tools/list")):
+    return send(service, body=body, Authorization=f"Bearer {token}")
+
+
+def refused(service, token: str, why: str) -> None:
+    answer = show(service, token)
+    assert answer.status == 401, answer
+    assert 'error="invalid_token"' in answer.headers["www-authenticate"], answer
+    assert why in answer.json["error"], answer
+
+
+async def test_a_client_finds_its_way_from_the_refusal_to_a_call(service, issuer):
+    first = send(service, body=request("tools/list"))
+    assert first.status == 401
+    assert first.headers["www-authenticate"].endswith(f'resource_metadata="https://memory.example{METADATA}/mcp"')
+    for path in (METADATA, f"{METADATA}/mcp"):
+        answer = send(service, "GET", path=path)
+        assert answer.status == 200 and answer.headers["access-control-allow-origin"] == "*"
+        assert answer.json["resource"] == AUDIENCE
+        assert answer.json["authorization_servers"] == [issuer.url]
+        assert answer.json["scopes_supported"] == ["memory:read", "memory:write"]
+    token = issuer.grant(" ".join(answer.json["scopes_supported"]), answer.json["resource"])
+    async with over_http(service.url, token) as memory:
+        await memory.remember({"content": "Access tokens open this memory"})
+        assert len(await memory.found("access tokens")) == 1
+        assert (await memory.status())["project"] == "work"
+    # Who acted is in the history.
+    async with over_http(service.url, issuer.token(sub="bob")) as memory:
+        hit = (await memory.recall("access tokens"))["hits"][0]
+        history = await memory.get(hit["id"], history=True)
+        assert "alice" in json.dumps(history)
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+async def test_signatures_of_three_kinds_are_known(service, issuer, algorithm):
+    key = Key("one", algorithm)
+    issuer.keys = [Key("other", "RS256"), key]
+    assert show(service, issuer.token(key)).status == 200
+    head, payload, signature = issuer.token(key).split(".")
+    wrong = base64.urlsafe_b64encode(bytes(len(base64.urlsafe_b64decode(signature + "==")))).rstrip(b"=").decode()
+    refused(service, f"{head}.{payload}.{wrong}", "signature")
+    other = json.loads(base64.urlsafe_b64decode(payload + "==")) | {"memory_project": "other"}
+    forged = base64.urlsafe_b64encode(json.dumps(other).encode()).rstrip(b"=").decode()
+    refused(service, f"{head}.{forged}.{signature}", "signature")
+    refused(service, issuer.token(Key("one", algorithm)), "signature")
+
+
+async def test_what_is_not_for_us_or_not_for_now_is_refused(service, issuer):
+    now = int(time.time())
+    for changes, why in [
+        ({"iss": "https://elsewhere.example"}, "another issuer"),
+        ({"iss": None}, "another issuer"),
+        ({"aud": "https://other.example/mcp"}, "another audience"),
+        ({"aud": None}, "another audience"),
+        ({"aud": [AUDIENCE + "/"]}, "another audience"),
+        ({"exp": now - 60}, "expired"),
+        ({"exp": None}, "no time"),
+        ({"nbf": now + 120}, "not valid yet"),
+        ({"memory_project": "../x"}, "memory_project"),
+        ({"memory_project": ["work"]}, "memory_project"),
+    ]:
+        refused(service, issuer.token(**changes), why)
+    # Clocks differ a little, and a list of audiences with ours is as good.
+    for changes in [{"exp": now - 10}, {"nbf": now + 10}, {"aud": ["x", AUDIENCE]}, {"memory_project": None}]:
+        assert show(service, issuer.token(**changes)).status == 200, changes
+    refused(service, issuer.token(header={"typ": "logout+jwt"}), "not an access token")
+
+
+async def test_no_way_in_without_the_private_key(service, issuer):
+    claims = issuer.claims()
+    unsigned = jwt.encode(claims, None, "none", {"kid": "first"})
+    refused(service, unsigned, "not signed with")
+    # The public key as the secret of a keyed hash: whoever lets the token choose the method is lost.
+    encode = lambda value: base64.urlsafe_b64encode(value).rstrip(b"=")  # noqa: E731
+    public = issuer.keys[0].public
+    for secret in (json.dumps(public).encode(), public["n"].encode(), base64.urlsafe_b64decode(public["n"] + "==")):
+        signed = encode(b'{"alg":"HS256","kid":"first","typ":"JWT"}') + b"." + encode(json.dumps(claims).encode())
+        token = signed + b"." + encode(hmac.new(secret, signed, hashlib.sha256).digest())
+        refused(service, token.decode(), "not signed with")
+        for algorithm in (b"RS256", b"ES256", b"EdDSA"):
+            head = encode(b'{"alg":"' + algorithm + b'","kid":"first"}')
+            signed = head + b"." + encode(json.dumps(claims).encode())
+            token = signed + b"." + encode(hmac.new(secret, signed, hashlib.sha256).digest())
+            refused(service, token.decode(), "signature")
+    for nonsense in ("ey.ey.ey", "eyJhbGciOiJSUzI1NiJ9..", "ey" + "A" * 20_000 + ".a.b", "eyé.a.b".encode("latin-1").decode("latin-1")):
+        assert show(service, nonsense).status in (401, 431)
+    assert show(service, issuer.token()).status == 200
+
+
+async def test_scopes_bound_what_is_done(service, issuer):
+    nothing = show(service, issuer.token(scope="openid"))
+    assert nothing.status == 403
+    assert 'error="insufficient_scope", scope="memory:read"' in nothing.headers["www-authenticate"]
+    async with over_http(service.url, issuer.token()) as memory:
+        id = (await memory.remember({"content": "Only readers may read this"}))[0]
+    reader = issuer.token(scope=None, scp=["memory:read"])
+    tools = {tool["name"]: tool for tool in show(service, reader).json["result"]["tools"]}
+    for name, tool in tools.items():
+        answer = show(service, reader, call(name, {}))
+        if tool["annotations"].get("readOnlyHint"):
+            assert answer.status != 403, name
+        else:
+            assert answer.status == 403, name
+            challenge = answer.headers["www-authenticate"]
+            assert 'error="insufficient_scope", scope="memory:write"' in challenge and "resource_metadata=" in challenge
+    async with over_http(service.url, reader) as memory:
+        assert await memory.found("readers") == [id]
+
+
+async def test_new_keys_are_fetched_and_floods_of_unknown_ones_are_not(service, issuer):
+    assert show(service, issuer.token()).status == 200
+    before = len(issuer.requests)
+    for number in range(30):
+        unknown = Key(f"unknown-{number}", "EdDSA")
+        refused(service, issuer.token(unknown), "no such key")
+    assert len(issuer.requests) - before <= 4, "an attacker decides how often the issuer is asked"
+    old, new = issuer.keys[0], Key("second", "ES256")
+    issuer.keys = [new]
+    wait_until(lambda: show(service, issuer.token(new)).status == 200, "the new key is known", pause=0.2)
+    refused(service, issuer.token(old), "no such key")
+
+
+async def test_the_issuer_may_be_away(service, issuer):
+    static = issuer.token()
+    port = issuer.port
+    issuer.close()
+    answer = show(service, static)
+    assert answer.status == 503 and answer.headers["retry-after"] == "5", answer
+    assert f"http://127.0.0.1:{port}" in answer.json["error"]
+    assert send(service, "GET", path="/health/ready").status == 200, "that is not our failure"
+
+
+async def test_keys_outlast_an_absence(service, issuer):
+    token = issuer.token()
+    assert show(service, token).status == 200
+    issuer.close()
+    assert show(service, token).status == 200
+    assert show(service, issuer.token(Key("newer", "EdDSA"))).status == 401
+
+
+async def test_openid_metadata_and_paths_of_issuers(new_service, sqlite):
+    issuer = Issuer(AUDIENCE, path="/tenant", oidc=True)
+    try:
+        service = new_service(sqlite, MEMORY_OAUTH_ISSUER=issuer.url, MEMORY_OAUTH_AUDIENCE=AUDIENCE)
+        assert show(service, issuer.token()).status == 200
+        assert "/.well-known/oauth-authorization-server/tenant" in issuer.requests
+    finally:
+        issuer.close()
+
+
+async def test_metadata_of_somebody_else_is_not_believed(service, issuer):
+    issuer.claimed_issuer = "https://elsewhere.example"
+    answer = show(service, issuer.token())
+    assert answer.status == 503 and "another issuer" in answer.json["error"]
+
+
+async def test_static_tokens_hold_beside_those_of_the_issuer(new_service, sqlite, issuer):
+    tokens = {"static": "token-of-the-settings"}
+    service = new_service(sqlite, tokens=tokens, MEMORY_OAUTH_ISSUER=issuer.url, MEMORY_OAUTH_AUDIENCE=AUDIENCE)
+    assert show(service, tokens["static"]).status == 200
+    assert show(service, issuer.token()).status == 200
+    assert show(service, "neither.of.them").status == 401
+
+
+async def test_without_an_issuer_there_is_no_metadata(new_service, sqlite):
+    service = new_service(sqlite)
+    assert send(service, "GET", path=METADATA).status == 404

@@ -1,0 +1,222 @@
+"""Prompts, resources and completion, as a client sees them, on both backends."""
+
+import json
+import uuid
+
+import pytest
+from mcp.shared.exceptions import MCPError
+from mcp.types import PromptReference, ResourceTemplateReference
+
+from client import over_http, over_stdio
+
+PROMPTS = {
+    "session_start": ["task", "tag"],
+    "session_end": ["tag"],
+    "reflect": ["situation", "outcome", "lesson", "memory"],
+}
+NOWHERE = "00000000-0000-7000-8000-000000000000"
+
+
+def episode(content: str, situation: str, lesson: str, **fields) -> dict:
+    return {"kind": "episode", "content": content, "situation": situation, "outcome": -0.8, "lesson": lesson, **fields}
+
+
+async def say(memory, name: str, /, **arguments: str) -> str:
+    result = await memory.client.get_prompt(name, arguments)
+    assert result.description
+    [message] = result.messages
+    assert message.role == "user"
+    return message.content.text
+
+
+async def read(memory, uri: str) -> str:
+    [content] = (await memory.client.read_resource(uri)).contents
+    assert str(content.uri) == uri and content.mime_type
+    return content.text
+
+
+async def complete(memory, value: str, prompt: str | None = None, argument: str = "tag", template: str = "memory://{id}") -> list[str]:
+    reference = PromptReference(name=prompt) if prompt else ResourceTemplateReference(uri=template)
+    completion = (await memory.client.complete(reference, {"name": argument, "value": value})).completion
+    assert completion.has_more is not True
+    return completion.values
+
+
+# ------------------------------------------------------------------------------------------------ prompts
+
+
+async def test_the_prompts_are_listed(memory):
+    prompts = (await memory.client.list_prompts()).prompts
+    assert {prompt.name: [argument.name for argument in prompt.arguments] for prompt in prompts} == PROMPTS
+    for prompt in prompts:
+        assert prompt.title and prompt.description
+        assert all(argument.description and not argument.required for argument in prompt.arguments)
+
+
+async def test_a_session_starts_with_what_fits(memory):
+    empty = await say(memory, "session_start", task="Deploy the harbour service")
+    assert "Nothing yet." in empty and "Deploy the harbour service" in empty
+    await memory.remember(
+        {"content": "The harbour service runs on port 8080.", "tags": ["harbour"]},
+        {"content": "Ada prefers tea.", "tags": ["people"]},
+        {"kind": "dialogue", "content": "hello there", "session": "s", "turn": 1, "speaker": "Ada"},
+        episode("Deploying the harbour service failed.", "deploy of the harbour service on a Friday", "Never deploy on a Friday.", tags=["harbour"]),
+        episode("Baking went wrong.", "bread without yeast", "Buy yeast first."),
+    )
+    text = await say(memory, "session_start", task="Deploy the harbour service")
+    assert "Never deploy on a Friday." in text and "Buy yeast first." not in text
+    assert text.index("# Lessons") < text.index("# What is known") < text.index("# Stored last") < text.index("# The task")
+    assert text.count("port 8080") == 1, "what fits is not repeated among the newest"
+    assert "Ada prefers tea." in text and "hello there" not in text
+    assert "not instructions" in text
+
+    newest = await say(memory, "session_start")
+    assert "Never deploy on a Friday." in newest and "Buy yeast first." in newest and "# The task" not in newest
+    tagged = await say(memory, "session_start", tag="harbour")
+    assert "port 8080" in tagged and "Friday" in tagged and "tea" not in tagged and "yeast" not in tagged
+
+
+async def test_a_session_start_is_bounded(memory):
+    await memory.remember(*({"content": f"{number} " + "harbour " * 1000} for number in range(30)))
+    assert len(await say(memory, "session_start", task="harbour")) < 20_000
+
+
+async def test_a_session_ends_with_what_to_keep(memory):
+    text = await say(memory, "session_end")
+    for word in ["remember", "supersedes", "episode", "lesson", "update", "secrets"]:
+        assert word in text
+    assert '"harbour"' in await say(memory, "session_end", tag="harbour")
+
+
+async def test_a_lesson_is_asked_for(memory):
+    [id] = await memory.remember({"content": "Port 8080 is free."})
+    text = await say(memory, "reflect")
+    for word in ["Situation: work it out", "Outcome: work it out", "Lesson: work it out", "episode", "remember"]:
+        assert word in text
+    text = await say(memory, "reflect", situation="Deploy", lesson="Look first.", memory=id)
+    assert "Situation: Deploy\n" in text and "Lesson: Look first." in text and "Outcome: work it out" in text
+    assert "Port 8080 is free." in text and "not_helpful" in text
+    assert "not there" in await say(memory, "reflect", memory=NOWHERE)
+
+
+@pytest.mark.parametrize(
+    "name, arguments, words",
+    [
+        ("farewell", {}, ["farewell", "session_start"]),
+        ("session_start", {"tsak": "x"}, ["tsak", "task"]),
+        ("session_start", {"tag": "x" * 1000}, ["tags[0]", "128"]),
+        ("session_start", {"task": "a\0b"}, ["query", "NUL"]),
+        ("reflect", {"memory": "nonsense"}, ["ids[0]", "nonsense"]),
+    ],
+)
+async def test_a_wrong_prompt_is_told(memory, name, arguments, words):
+    with pytest.raises(MCPError) as raised:
+        await say(memory, name, **arguments)
+    assert raised.value.error.code == -32602
+    for word in words:
+        assert word in raised.value.error.message
+
+
+# ------------------------------------------------------------------------------------------------ resources
+
+
+async def test_the_resources_are_listed(memory):
+    resources = (await memory.client.list_resources()).resources
+    assert [str(resource.uri) for resource in resources] == ["memory://recent", "memory://status"]
+    [template] = (await memory.client.list_resource_templates()).resource_templates
+    assert template.uri_template == "memory://{id}"
+    for each in [*resources, template]:
+        assert each.name and each.title and each.description and each.mime_type
+
+
+async def test_the_resources_are_read(memory):
+    assert "Nothing is stored" in await read(memory, "memory://recent")
+    ids = await memory.remember({"content": "First", "tags": ["a"]}, {"content": "Second"})
+    recent = await read(memory, "memory://recent")
+    assert recent.index("Second") < recent.index("First") and all(id in recent for id in ids)
+    assert json.loads(await read(memory, "memory://status")) == await memory.status()
+    one = await read(memory, f"memory://{ids[0]}")
+    assert "First" in one and "tags a" in one and "Second" not in one
+
+
+async def test_nothing_is_behind_other_addresses(memory):
+    [gone] = await memory.remember({"content": "Gone"})
+    await memory.forget(gone)
+    for uri in [f"memory://{NOWHERE}", f"memory://{gone}", "memory://", "memory://focus/x", "file:///etc/passwd", "memory://%00"]:
+        with pytest.raises(MCPError) as raised:
+            await read(memory, uri)
+        assert raised.value.error.code == -32602 and raised.value.error.data == {"uri": uri}
+
+
+# ------------------------------------------------------------------------------------------------ completion
+
+
+async def test_words_are_completed(memory):
+    ids = await memory.remember({"content": "One", "tags": ["deploy", "desk"]}, {"content": "Two", "tags": ["deploy"]})
+    assert await complete(memory, "de", "session_start") == ["deploy", "desk"]
+    assert await complete(memory, "des", "session_end") == ["desk"]
+    assert await complete(memory, "", "session_start") == ["deploy", "desk"]
+    assert await complete(memory, "x", "session_start") == []
+    assert await complete(memory, "anything", "session_start", "task") == []
+    assert await complete(memory, "", argument="id") == ids[::-1]
+    assert await complete(memory, ids[0], argument="id") == [ids[0]]
+    assert await complete(memory, ids[0][:30].upper(), "reflect", "memory") == [id for id in ids[::-1] if id.startswith(ids[0][:30])]
+    assert await complete(memory, "not hexadecimal", argument="id") == []
+    for odd in ["\0", "%", "'", "x" * 100_000]:
+        assert await complete(memory, odd, "session_start") == []
+
+
+async def test_as_many_words_as_the_protocol_allows(memory):
+    await memory.remember(*({"content": f"Number {n}", "tags": [f"t{n:03}"]} for n in range(120)))
+    completion = (await memory.client.complete(PromptReference(name="session_start"), {"name": "tag", "value": "t"})).completion
+    assert len(completion.values) == 100 and completion.has_more
+
+
+async def test_nothing_else_is_completed(memory):
+    for arguments in [{"prompt": "farewell"}, {"template": "memory://{name}"}]:
+        with pytest.raises(MCPError) as raised:
+            await complete(memory, "a", **arguments)
+        assert raised.value.error.code == -32602
+
+
+# ------------------------------------------------------------------------------------------------ whose
+
+
+async def test_nobody_sees_another_project(shared):
+    async with over_http(shared.url, next(shared.unused)) as mine, over_http(shared.url, next(shared.unused)) as theirs:
+        mark = uuid.uuid4().hex
+        [id] = await theirs.remember(episode(f"Secret {mark}", f"situation {mark}", f"lesson {mark}", tags=[mark]))
+        assert mark in await say(theirs, "session_start", task=mark)
+        assert mark in await read(theirs, "memory://recent")
+        for text in [
+            await say(mine, "session_start"),
+            (await say(mine, "session_start", task="situation", tag=mark)),
+            await say(mine, "reflect", memory=id),
+            await read(mine, "memory://recent"),
+        ]:
+            assert f"Secret {mark}" not in text and f"lesson {mark}" not in text
+        assert await complete(mine, mark[:5], "session_start") == []
+        assert await complete(mine, id, argument="id") == []
+        with pytest.raises(MCPError):
+            await read(mine, f"memory://{id}")
+
+
+async def test_prompts_and_resources_through_a_bridge(sqlite, tmp_path):
+    async with over_stdio(tmp_path, sqlite.settings) as memory:
+        [id] = await memory.remember({"content": "Through the bridge", "tags": ["bridge"]})
+        assert "Through the bridge" in await say(memory, "session_start")
+        assert "Through the bridge" in await read(memory, f"memory://{id}")
+        assert await complete(memory, "br", "session_start") == ["bridge"]
+
+
+async def test_the_log_tells_no_contents(backend, new_service):
+    service = new_service(backend)
+    async with over_http(service.url) as memory:
+        await memory.remember({"content": "Hidden words", "tags": ["secretive"]})
+        await say(memory, "session_start", task="some task")
+        await read(memory, "memory://recent")
+        await complete(memory, "secr", "session_start")
+    lines = [line for line in service.log_lines() if line["message"] == "reading"]
+    assert [(line["kind"], line["outcome"]) for line in lines] == [("prompt", "ok"), ("resource", "ok"), ("completion", "ok")]
+    assert all(line["request_id"] and line["project"] == "default" for line in lines)
+    assert not any(word in service.log() for word in ["Hidden", "some task", "secr"])

@@ -1,0 +1,108 @@
+//! Backup and restore by the command line, on both databases and from one to the other.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::port::{export, fill, filled, ok, on_postgres};
+use crate::postgres_server::Database;
+use crate::process::Setup;
+
+fn aside(setup: &Setup) -> Vec<PathBuf> {
+    let folder = setup.database().parent().unwrap().to_owned();
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut names: Vec<PathBuf> = entries.filter(|path| path.to_string_lossy().contains(".before-restore-")).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn the_embedded_database_is_saved_while_it_serves_and_comes_back() {
+    let setup = Setup::new();
+    let server = setup.serve().await;
+    let ids = fill(&server).await;
+    let saved = setup.run(&["backup", "saved.db"]);
+    assert!(ok(&saved).stdout.contains("10 records, 9 of them memories, verified by a restore"), "{}", saved.stdout);
+    let mode = std::fs::metadata(setup.path("saved.db")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    let original = export(&setup, "a.jsonl");
+    // The same name again, and a restore under a running service: no.
+    let again = setup.run(&["backup", "saved.db"]);
+    assert!(again.code == Some(64) && again.stderr.contains("exists already"), "{}", again.stderr);
+    let running = setup.run(&["restore", "--replace", "saved.db"]);
+    assert!(running.code == Some(69) && running.stderr.contains("stop the service"), "{}", running.stderr);
+    server.client().call("forget", json!({ "ids": [ids[0]], "mode": "purge" })).await;
+    server.client().remember("after the backup").await;
+    server.stop().await;
+
+    let refused = setup.run(&["restore", "saved.db"]);
+    assert!(refused.code == Some(64) && refused.stderr.contains("--replace"), "{}", refused.stderr);
+    let restored = setup.run(&["restore", "--replace", "saved.db"]);
+    assert!(ok(&restored).stdout.contains("What was there before is in "), "{}", restored.stdout);
+    assert_eq!(export(&setup, "b.jsonl"), original);
+    let kept = aside(&setup);
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    // What was kept aside is itself something that can be restored, elsewhere.
+    let other = Setup::new();
+    ok(&other.run(&["restore", kept[0].to_str().unwrap()]));
+    assert!(export(&other, "c.jsonl").contains("after the backup"));
+    let server = setup.serve().await;
+    let found = server.client().call("recall", json!({ "query": "better insight" })).await;
+    assert_eq!(found["hits"][0]["id"], ids[0].as_str());
+    server.stop().await;
+    // Nothing is left lying about.
+    let folder = setup.database().parent().unwrap().to_owned();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        assert!(!name.contains("scratch") && !name.contains(".part"), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn postgres_is_saved_and_restored_by_either_database() {
+    let (sqlite, _) = filled().await;
+    let original = export(&sqlite, "a.jsonl");
+    ok(&sqlite.run(&["backup", "saved.db"]));
+    let from = sqlite.path("saved.db");
+    let database = Database::empty().await;
+    let postgres = on_postgres(&database);
+    ok(&postgres.run(&["migrate"]));
+    ok(&postgres.run(&["restore", from.to_str().unwrap()]));
+    assert_eq!(export(&postgres, "b.jsonl"), original);
+    let server = postgres.serve().await;
+    let saved = postgres.run(&["backup", "saved.jsonl"]);
+    assert!(ok(&saved).stdout.contains("21 records, 9 of them memories, verified"), "{}", saved.stdout);
+    server.client().remember("after the backup").await;
+    server.stop().await;
+    let refused = postgres.run(&["restore", "saved.jsonl"]);
+    assert!(refused.code == Some(64) && refused.stderr.contains("--replace"), "{}", refused.stderr);
+    let restored = postgres.run(&["restore", "--replace", "saved.jsonl"]);
+    let aside = ok(&restored).stdout.lines().find_map(|line| line.strip_prefix("What was there before is in "));
+    assert!(std::fs::read_to_string(aside.unwrap()).unwrap().contains("after the backup"));
+    assert_eq!(export(&postgres, "c.jsonl"), original);
+    let back = Setup::new();
+    let saved = postgres.path("saved.jsonl");
+    ok(&back.run(&["restore", saved.to_str().unwrap()]));
+    assert_eq!(export(&back, "d.jsonl"), original);
+}
+
+#[tokio::test]
+async fn a_damaged_backup_harms_nothing() {
+    let (setup, _) = filled().await;
+    let original = export(&setup, "a.jsonl");
+    ok(&setup.run(&["backup", "saved.db"]));
+    let mut bytes = std::fs::read(setup.path("saved.db")).unwrap();
+    let half = bytes.len() / 2;
+    bytes[4096..half].fill(0xa5);
+    setup.file("broken.db", &bytes);
+    setup.file("short.db", &bytes[..4000]);
+    setup.file("cut.jsonl", &original[..original.len() / 2]);
+    setup.file("text.txt", "dear diary");
+    for name in ["broken.db", "short.db", "cut.jsonl", "text.txt", "missing"] {
+        let ran = setup.run(&["restore", "--replace", name]);
+        assert!(ran.code != Some(0) && !ran.stderr.is_empty(), "{name}: {}", ran.stdout);
+        assert_eq!(export(&setup, &format!("after-{name}")), original, "{name}");
+        assert!(aside(&setup).is_empty(), "{name}");
+    }
+}

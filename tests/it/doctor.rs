@@ -1,0 +1,67 @@
+//! `doctor`: what it says about a service that is well, and about several that are not.
+
+use serde_json::Value;
+use sqlx::{ConnectOptions, Connection};
+
+use crate::process::{Ran, Setup};
+
+fn verdicts(ran: &Ran) -> Vec<(String, String, String)> {
+    let report: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let text = |finding: &Value, name: &str| finding[name].as_str().unwrap_or_default().to_owned();
+    let checks = report["checks"].as_array().expect("a list");
+    checks.iter().map(|f| (text(f, "check"), text(f, "verdict"), text(f, "remedy"))).collect()
+}
+
+fn failed(setup: &Setup) -> Vec<(String, String)> {
+    let ran = setup.run(&["doctor", "--json"]);
+    let failed: Vec<_> = verdicts(&ran).into_iter().filter(|(_, verdict, _)| verdict == "failed").collect();
+    assert_eq!(ran.code, Some(i32::from(!failed.is_empty())), "{}", ran.stdout);
+    failed.into_iter().map(|(check, _, remedy)| (check, remedy)).collect()
+}
+
+#[tokio::test]
+async fn a_healthy_service_passes() {
+    let setup = Setup::new();
+    assert_eq!(failed(&setup), [], "before the first start");
+    let server = setup.serve().await;
+    server.client().remember("something").await;
+    let ran = setup.run(&["doctor", "--json"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stdout);
+    let found = verdicts(&ran);
+    for check in ["clock", "configuration", "tokens", "data folder", "database", "integrity", "lock", "service"] {
+        assert!(found.iter().any(|(name, verdict, _)| name == check && verdict == "ok"), "{check}: {found:?}");
+    }
+    let text = setup.run(&["doctor"]);
+    assert!(text.stdout.contains("integrity") && !text.stdout.contains('\x1b'), "{}", text.stdout);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_comes_with_a_remedy() {
+    let setup = Setup::new().env("MEMORY_LISTEN", "nowhere");
+    let found = failed(&setup);
+    assert!(found[0].0 == "configuration" && found[0].1.contains("config show"), "{found:?}");
+
+    let setup = Setup::new().env("MEMORY_DATABASE_URL", "postgres://memory@127.0.0.1:9/memory");
+    let found = failed(&setup);
+    assert!(found[0].0 == "database" && found[0].1.contains("start the database"), "{found:?}");
+
+    // Rows and index that disagree.
+    let setup = Setup::new();
+    let server = setup.serve().await;
+    server.client().remember("something to be lost").await;
+    server.stop().await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(setup.database());
+    let mut connection = options.connect().await.expect("a database");
+    let sql = "INSERT INTO memory_term (memory_term) VALUES ('delete-all')";
+    sqlx::raw_sql(sql).execute(&mut connection).await.expect("done");
+    connection.close().await.expect("closed");
+    let found = failed(&setup);
+    assert!(found[0].0 == "integrity" && found[0].1.contains("import"), "{found:?}");
+
+    // No database at all.
+    let setup = Setup::new();
+    setup.file("share/cognitive-memory-mcp/memory.db", "these are holiday pictures ".repeat(400));
+    let found = failed(&setup);
+    assert!(found[0].0 == "database" && !found[0].1.is_empty(), "{found:?}");
+}

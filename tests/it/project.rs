@@ -1,0 +1,390 @@
+//! Bounds between projects: tokens, limits, and PostgreSQL's own lock behind ours.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use cognitive_memory_mcp::domain::graph::NewRelation;
+use cognitive_memory_mcp::domain::memory::Patch;
+use cognitive_memory_mcp::domain::token::Token;
+use cognitive_memory_mcp::domain::{Filter, Links, NewMemory, Proposal, Scope};
+use cognitive_memory_mcp::store::focus::{FocusStore as _, NewFocus};
+use cognitive_memory_mcp::store::postgres::RowSecurity;
+use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
+use cognitive_memory_mcp::store::{
+    ForgetMode, Limits, NewReview, ReviewStore as _, Store, StoreError, StoredToken, TokenStore, Update,
+};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+
+use crate::contract::{analyzer, at, forget, new_id, note, remember, store_one};
+use crate::postgres_server::Database;
+
+async fn sqlite(folder: &Path, limits: Limits) -> Arc<dyn Store> {
+    let options = SqliteOptions { limits, ..SqliteOptions::new(folder.join("memory.db")) };
+    let store = SqliteStore::open(options, analyzer());
+    store.prepare().await.unwrap();
+    Arc::new(store)
+}
+
+async fn postgres(database: &Database, limits: Limits) -> Arc<dyn Store> {
+    let store = database.store().with_limits(limits);
+    store.prepare().await.unwrap();
+    Arc::new(store)
+}
+
+fn token(name: &str, secret: u8) -> StoredToken {
+    StoredToken {
+        token: Token {
+            name: name.to_owned(),
+            project: "work".to_owned(),
+            reads: vec!["shared".to_owned(), "team".to_owned()],
+            prefix: format!("cmm_{secret:06}"),
+            created_at: at(0),
+            expires_at: Some(at(100)),
+            revoked_at: None,
+        },
+        sha256: [secret; 32],
+    }
+}
+
+async fn tokens_live_and_end(store: &dyn Store) {
+    assert!(store.tokens().await.unwrap().is_empty());
+    let laptop = token("laptop", 1);
+    store.create_token(&laptop).await.unwrap();
+    store.create_token(&token("desktop", 2)).await.unwrap();
+    assert_eq!(store.tokens().await.unwrap(), [token("desktop", 2), laptop.clone()]);
+    let again = store.create_token(&token("laptop", 3)).await.unwrap_err();
+    assert!(matches!(again, StoreError::TokenExists { name } if name == "laptop"));
+
+    let renewed = store.rotate_token("laptop", [4; 32], "cmm_fourth", at(5)).await.unwrap();
+    assert_eq!((renewed.prefix.as_str(), renewed.created_at, renewed.reads.len()), ("cmm_fourth", at(5), 2));
+    assert_eq!(store.tokens().await.unwrap()[1].sha256, [4; 32]);
+
+    let revoked = store.revoke_token("laptop", at(6)).await.unwrap();
+    assert_eq!(revoked.revoked_at, Some(at(6)));
+    assert_eq!(store.revoke_token("laptop", at(7)).await.unwrap().revoked_at, Some(at(6)), "once is enough");
+    for error in [
+        store.rotate_token("laptop", [5; 32], "cmm_fifth", at(8)).await.unwrap_err(),
+        store.rotate_token("nobody", [5; 32], "cmm_fifth", at(8)).await.unwrap_err(),
+        store.revoke_token("nobody", at(8)).await.unwrap_err(),
+    ] {
+        assert!(matches!(error, StoreError::TokenUnknown { .. }), "{error}");
+    }
+    // The name is free again.
+    store.create_token(&token("laptop", 9)).await.unwrap();
+    assert_eq!(store.tokens().await.unwrap()[1], token("laptop", 9));
+}
+
+#[tokio::test]
+async fn tokens_live_and_end_in_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    tokens_live_and_end(&*sqlite(folder.path(), Limits::default()).await).await;
+}
+
+#[tokio::test]
+async fn tokens_live_and_end_in_postgres() {
+    let database = Database::migrated().await;
+    tokens_live_and_end(&*postgres(&database, Limits::default()).await).await;
+}
+
+async fn a_limit_of_memories_holds_exactly(store: Arc<dyn Store>) {
+    let (scope, other) = (Scope::new("full", "tester"), Scope::new("empty", "tester"));
+    let tasks = (0..30).map(|number| {
+        let (store, scope) = (Arc::clone(&store), scope.clone());
+        tokio::spawn(async move { remember(&*store, &scope, vec![note(&format!("memory {number}"))]).await })
+    });
+    let mut stored = Vec::new();
+    for task in tasks.collect::<Vec<_>>() {
+        match task.await.unwrap() {
+            Ok(answer) => stored.push(answer[0].id),
+            Err(StoreError::LimitExceeded { project, what, figure, limit }) => {
+                assert_eq!((project.as_str(), what, figure, limit), ("full", "memories", 11, 10));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(stored.len(), 10);
+    assert_eq!(store.browse(&scope, &Filter::at(at(1)), None, 100).await.unwrap().len(), 10);
+    // What is there may be said again; others are not concerned; a batch is stored as a whole or not at all.
+    let known = store.get(&scope, &stored[..1], false).await.unwrap()[0].content.clone();
+    let again = remember(&*store, &scope, vec![note(&known)]).await.unwrap();
+    assert!(!again[0].created && again[0].id == stored[0]);
+    store_one(&*store, &other, note("elsewhere")).await;
+    forget(&*store, &scope, stored[0], ForgetMode::Delete).await;
+    assert!(remember(&*store, &scope, vec![note("deleted ones count")]).await.is_err());
+    forget(&*store, &scope, stored[0], ForgetMode::Purge).await;
+    let two = remember(&*store, &scope, vec![note("one"), note("too many")]).await.unwrap_err();
+    assert!(matches!(two, StoreError::LimitExceeded { figure: 11, limit: 10, .. }), "{two}");
+    store_one(&*store, &scope, note("one")).await;
+    let replacing = NewMemory { supersedes: vec![stored[1]], ..note("another version") };
+    assert!(remember(&*store, &scope, vec![replacing]).await.is_err());
+    assert_eq!(store.get(&scope, &stored[1..2], false).await.unwrap()[0].superseded_by, None, "nothing by halves");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_of_memories_holds_exactly_in_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    a_limit_of_memories_holds_exactly(sqlite(folder.path(), Limits { memories: 10, bytes: 0 }).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_of_memories_holds_exactly_in_postgres() {
+    let database = Database::migrated().await;
+    a_limit_of_memories_holds_exactly(postgres(&database, Limits { memories: 10, bytes: 0 }).await).await;
+}
+
+async fn a_limit_of_bytes_holds_exactly(store: Arc<dyn Store>) {
+    let scope = Scope::new("full", "tester");
+    // An empty object of metadata has two bytes.
+    let id = store_one(&*store, &scope, note(&"x".repeat(48))).await;
+    store_one(&*store, &scope, note(&"y".repeat(38))).await;
+    let patch = |content: String| Update {
+        id,
+        expected_version: None,
+        patch: Patch { content: Some(content), ..Patch::default() },
+        reason: None,
+        now: at(1),
+    };
+    let grown = store.update(&scope, patch("z".repeat(59))).await.unwrap_err();
+    assert!(matches!(grown, StoreError::LimitExceeded { what: "bytes", figure: 101, limit: 100, .. }), "{grown}");
+    assert_eq!(store.get(&scope, &[id], false).await.unwrap()[0].version, 1);
+    store.update(&scope, patch("z".repeat(58))).await.unwrap();
+    assert!(remember(&*store, &scope, vec![note("w")]).await.is_err());
+    store.update(&scope, patch("z".repeat(8))).await.unwrap();
+    store_one(&*store, &scope, note(&"w".repeat(48))).await;
+    assert!(remember(&*store, &scope, vec![note("")]).await.is_err(), "two bytes are too many");
+}
+
+#[tokio::test]
+async fn a_limit_of_bytes_holds_exactly_in_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    a_limit_of_bytes_holds_exactly(sqlite(folder.path(), Limits { memories: 0, bytes: 100 }).await).await;
+}
+
+#[tokio::test]
+async fn a_limit_of_bytes_holds_exactly_in_postgres() {
+    let database = Database::migrated().await;
+    a_limit_of_bytes_holds_exactly(postgres(&database, Limits { memories: 0, bytes: 100 }).await).await;
+}
+
+async fn run(connection: &mut PgConnection, sql: String) -> sqlx::Result<u64> {
+    Ok(sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?.rows_affected())
+}
+
+async fn count(connection: &mut PgConnection, table: &str) -> i64 {
+    let sql = AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+    sqlx::query_scalar(sql).fetch_one(connection).await.unwrap()
+}
+
+#[tokio::test]
+async fn postgres_itself_keeps_projects_apart() {
+    let database = Database::migrated().await;
+    let store = database.store().with_row_security(RowSecurity::On);
+    store.prepare().await.unwrap();
+    let role = store.working_role().expect("row-level security is in force");
+    for project in ["a", "b"] {
+        for number in 0..3 {
+            let item = NewMemory { tags: vec!["tag".into()], ..note(&format!("{project} {number}")) };
+            store_one(&store, &Scope::new(project, "tester"), item).await;
+        }
+    }
+    let mut connection = database.connection().await;
+    let tables: Vec<(String, bool)> = sqlx::query(
+        "SELECT c.relname::text AS name, c.relrowsecurity AS secured FROM pg_class c \
+         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND (c.relname = 'project' OR EXISTS \
+            (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'project_id')) ORDER BY 1",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap()
+    .iter()
+    .map(|row| (row.get("name"), row.get("secured")))
+    .collect();
+    assert!(tables.len() > 10, "{tables:?}");
+    let owned: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE r.rolname = $1",
+    )
+    .bind(&role)
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!(owned, 0, "who owns a table is not held by its policies");
+    assert_eq!(count(&mut connection, "memory").await, 6);
+
+    run(&mut connection, format!("SET ROLE \"{role}\"")).await.unwrap();
+    for (table, secured) in &tables {
+        assert!(secured, "{table} has no row-level security");
+        assert_eq!(count(&mut connection, table).await, 0, "{table} shows rows to a session that was told nothing");
+    }
+    run(&mut connection, "SET memory.projects = '{a}'; SET memory.project = 'a'".to_owned()).await.unwrap();
+    for (table, rows) in [("memory", 3), ("project", 1), ("posting", 6), ("index_job", 3)] {
+        assert_eq!(count(&mut connection, table).await, rows, "{table}");
+    }
+    let tagged: Vec<i64> =
+        sqlx::query_scalar("SELECT memory_tagged('{tag}')").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(tagged.len(), 3);
+    // To read another project is not to change it.
+    run(&mut connection, "SET memory.projects = '{a,b}'".to_owned()).await.unwrap();
+    assert_eq!(count(&mut connection, "memory").await, 6);
+    assert_eq!(run(&mut connection, "UPDATE memory SET importance = 1".to_owned()).await.unwrap(), 3);
+    let foreign = "INSERT INTO index_job (project_id, memory_seq, created_at) \
+        SELECT project_id, -1, now() FROM memory WHERE content = 'b 0'";
+    let refused = run(&mut connection, foreign.to_owned()).await.unwrap_err();
+    assert_eq!(refused.as_database_error().and_then(|error| error.code()).as_deref(), Some("42501"), "{refused}");
+    assert_eq!(run(&mut connection, "DELETE FROM memory".to_owned()).await.unwrap(), 3);
+    run(&mut connection, "RESET ROLE".to_owned()).await.unwrap();
+    assert_eq!(count(&mut connection, "memory").await, 3);
+    // The role has no way to tokens but reading their hashes.
+    run(&mut connection, format!("SET ROLE \"{role}\"")).await.unwrap();
+    assert!(run(&mut connection, "DELETE FROM token".to_owned()).await.is_err());
+}
+
+/// The same for what is no memory: entities, relations, mentions, working memory, reviews.
+#[tokio::test]
+async fn postgres_itself_keeps_graph_focus_and_reviews_apart() {
+    let database = Database::migrated().await;
+    let store = database.store().with_row_security(RowSecurity::On);
+    store.prepare().await.unwrap();
+    let role = store.working_role().unwrap();
+    for project in ["a", "b"] {
+        let scope = Scope::new(project, "tester");
+        let relation = NewRelation {
+            from: "Ada".into(),
+            to: "Grace".into(),
+            kind: Some("knows".into()),
+            weight: None,
+            properties: serde_json::Map::new(),
+            valid_from: None,
+            valid_to: None,
+            unlink: None,
+        };
+        let links = Links { entities: Vec::new(), relations: vec![relation] };
+        let id = store_one(&store, &scope, NewMemory { links, ..note("they met") }).await;
+        let focus =
+            |second| NewFocus { id: new_id(), content: format!("item {second}"), importance: 0.5, now: at(second) };
+        store.focus_add(&scope, "s", focus(1), 1).await.unwrap();
+        store.focus_add(&scope, "s", focus(2), 1).await.unwrap();
+        let review = NewReview {
+            id: new_id(),
+            memory: id,
+            proposal: Proposal::Delete,
+            reason: None,
+            now: at(1),
+            expires_at: at(100),
+        };
+        store.propose(&scope, &[review]).await.unwrap();
+    }
+    let mut connection = database.connection().await;
+    let rows = [("entity", 2), ("relation", 1), ("mention", 2), ("focus", 1), ("focus_archive", 1), ("review", 1)];
+    for (table, each) in rows {
+        assert_eq!(count(&mut connection, table).await, 2 * each, "{table}");
+    }
+    run(&mut connection, format!("SET ROLE \"{role}\"")).await.unwrap();
+    for (table, _) in rows {
+        assert_eq!(count(&mut connection, table).await, 0, "{table}");
+    }
+    run(&mut connection, "SET memory.projects = '{a,b}'; SET memory.project = 'a'".to_owned()).await.unwrap();
+    for (table, each) in rows {
+        assert_eq!(count(&mut connection, table).await, 2 * each, "{table}");
+    }
+    // What rests on another row goes with it.
+    for table in ["mention", "relation", "entity", "focus", "focus_archive", "review"] {
+        let each = rows.iter().find(|row| row.0 == table).unwrap().1;
+        let deleted = run(&mut connection, format!("DELETE FROM {table}")).await.unwrap();
+        assert_eq!(deleted, each.unsigned_abs(), "{table}");
+        assert_eq!(count(&mut connection, table).await, each, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn rights_that_a_restored_dump_lacks_are_given_again() {
+    let database = Database::migrated().await;
+    let store = database.store().with_row_security(RowSecurity::On);
+    store.prepare().await.unwrap();
+    let role = store.working_role().unwrap();
+    store.close().await;
+    let mut connection = database.connection().await;
+    run(&mut connection, format!("REVOKE ALL ON memory, token FROM \"{role}\"")).await.unwrap();
+    let again = database.store().with_row_security(RowSecurity::On);
+    again.prepare().await.unwrap();
+    assert_eq!(again.working_role(), Some(role));
+    store_one(&again, &Scope::new("a", "tester"), note("after")).await;
+    assert!(again.tokens().await.unwrap().is_empty());
+}
+
+/// A statement that forgot its condition shows what it would show: the rows of the scope.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_change_hands_without_mixing_projects() {
+    let database = Database::migrated().await;
+    let store = database.store_with(2, cognitive_memory_mcp::domain::Language::English);
+    store.prepare().await.unwrap();
+    let store = Arc::new(store);
+    let tasks = (0..8).map(|number| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            let own = Scope::new(format!("p{}", number % 4), "tester");
+            for round in 0..20 {
+                store_one(&*store, &own, note(&format!("p{} {number} {round}", number % 4))).await;
+                let seen = store.browse(&own, &Filter::at(at(1)), None, 100).await.unwrap();
+                assert!(seen.iter().all(|memory| memory.project == own.project()));
+                assert!(!seen.is_empty());
+                store.info().await.unwrap();
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let all = Scope::new("reader", "tester").reading((0..4).map(|number| format!("p{number}")));
+    assert_eq!(store.browse(&all, &Filter::at(at(1)), None, 1_000).await.unwrap().len(), 160);
+}
+
+#[tokio::test]
+async fn without_row_security_everything_works_as_the_owner() {
+    let database = Database::empty().await;
+    let store = database.store().with_row_security(RowSecurity::Off);
+    store.prepare().await.unwrap();
+    assert_eq!(store.working_role(), None);
+    let scope = Scope::new("a", "tester");
+    let item = NewMemory { tags: vec!["tag".into()], ..note("plain") };
+    store_one(&store, &scope, item).await;
+    let tagged = Filter { tags: vec!["tag".into()], ..Filter::at(at(1)) };
+    assert_eq!(store.browse(&scope, &tagged, None, 10).await.unwrap().len(), 1);
+}
+
+/// What an owner of a database has on a managed server: no superuser, and perhaps not even the right to make roles.
+#[tokio::test]
+async fn a_plain_owner_gets_row_security_when_the_role_is_there() {
+    let database = Database::empty().await;
+    let mut admin = database.connection().await;
+    let owner = format!("owner_{}", uuid::Uuid::new_v4().simple());
+    let name = database.options().get_database().unwrap().to_owned();
+    run(&mut admin, format!("CREATE EXTENSION vector; CREATE ROLE {owner} LOGIN PASSWORD 'secret'")).await.unwrap();
+    run(&mut admin, format!("ALTER DATABASE {name} OWNER TO {owner}; GRANT ALL ON SCHEMA public TO {owner}"))
+        .await
+        .unwrap();
+    let options = database.options().username(&owner).password("secret");
+    let make = |row_security| {
+        cognitive_memory_mcp::store::postgres::PostgresStore::new(options.clone(), 2, analyzer())
+            .with_row_security(row_security)
+    };
+    let insisting = make(RowSecurity::On);
+    let error = insisting.prepare().await.unwrap_err().to_string();
+    assert!(error.contains(&format!("CREATE ROLE \"{owner}_app\" NOLOGIN")), "{error}");
+    let without = make(RowSecurity::Auto);
+    without.prepare().await.unwrap();
+    assert_eq!(without.working_role(), None);
+    store_one(&without, &Scope::new("a", "tester"), note("before")).await;
+
+    run(&mut admin, format!("CREATE ROLE {owner}_app NOLOGIN; GRANT {owner}_app TO {owner}")).await.unwrap();
+    insisting.prepare().await.unwrap();
+    assert_eq!(insisting.working_role(), Some(format!("{owner}_app")));
+    let scope = Scope::new("a", "tester");
+    store_one(&insisting, &scope, note("after")).await;
+    assert_eq!(insisting.browse(&scope, &Filter::at(at(1)), None, 10).await.unwrap().len(), 2);
+    insisting.close().await;
+    without.close().await;
+    let tidy = format!(
+        "REASSIGN OWNED BY {owner} TO CURRENT_USER; DROP OWNED BY {owner}, {owner}_app; DROP ROLE {owner}_app, {owner}"
+    );
+    run(&mut admin, tidy).await.unwrap();
+}
