@@ -182,6 +182,40 @@ async fn another_model_takes_over_in_the_background() {
     service.stop().await;
 }
 
+#[tokio::test]
+async fn pages_are_of_one_list() {
+    let service = Service::start(None).await;
+    service.desk.open(Subjects::new("subjects"));
+    let memories: Vec<String> = (0..240)
+        .map(|n| if n % 2 == 0 { format!("A pizza, number {n}") } else { format!("Some food, number {n}") })
+        .collect();
+    for part in memories.chunks(100) {
+        service.remember(&part.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    }
+    service.backlog_of(0).await;
+    let mut params = RecallParams { query: Some("pizza".to_owned()), limit: Some(40), ..RecallParams::default() };
+    let mut seen: Vec<String> = Vec::new();
+    loop {
+        let page = service.engine.recall(&service.call(), params.clone()).await.unwrap();
+        for hit in &page.hits {
+            seen.push(hit.memory.content.clone());
+            assert_eq!(hit.why.as_ref().unwrap().rank, seen.len());
+        }
+        params.cursor = page.next_cursor;
+        if params.cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen.iter().collect::<HashSet<_>>().len(), seen.len(), "each once");
+    assert_eq!(seen.len(), memories.len(), "all of them");
+    assert!(seen[..40].iter().all(|text| text.contains("pizza")), "{seen:?}");
+    // A longer page is the same list.
+    let params = RecallParams { query: Some("pizza".to_owned()), limit: Some(100), ..RecallParams::default() };
+    let page = service.engine.recall(&service.call(), params).await.unwrap();
+    assert_eq!(texts(&page), seen[..100]);
+    service.stop().await;
+}
+
 /// The program with the real model, as a person runs it.
 #[tokio::test]
 async fn the_program_finds_by_meaning() {
