@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Result;
 use crate::domain::graph::{Entity, Linked, Links, Relation};
 use crate::domain::walk::Step;
-use crate::domain::{Filter, Scope};
+use crate::domain::Scope;
 
 /// Which entities are wanted.
 #[derive(Debug, Clone)]
@@ -93,9 +93,6 @@ pub trait GraphStore: Send + Sync {
 
     /// Which entities are mentioned by the same live memories as these, and by how many of the newest.
     async fn mentioned_together(&self, scope: &Scope, entities: &[i64]) -> Result<Vec<(i64, u64)>>;
-
-    /// Memories that mention entities by one of `names`, which have the form of [`crate::domain::graph::names_in`].
-    async fn named(&self, scope: &Scope, names: &[String], filter: &Filter, limit: usize) -> Result<Named>;
 }
 
 /// Most entities that a query names.

@@ -5,6 +5,7 @@
 //! decision is taken by the database, under its locks. Needs no extension but pgvector, and no superuser once that is
 //! there. To add a statement: a constant in `sql`, with a line in its list.
 
+mod around;
 mod attempt;
 mod change;
 mod completion;
@@ -444,7 +445,7 @@ impl Store for PostgresStore {
                 .bind(query.filter.unchanged)
                 .fetch_all(connection)
                 .await?;
-            Ok(rows.into_iter().map(|row| row.into_candidate(query)).collect())
+            Ok(rows.into_iter().map(|row| row.0).collect())
         })
     }
 
