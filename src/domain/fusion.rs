@@ -23,6 +23,10 @@ const AHEAD: [f64; 3] = [0.3, 0.3, 0.1];
 const ASKED: f64 = 1.0;
 /// Weight of the share of the question that the session covers.
 const SESSION_WORDS: f64 = 0.3;
+/// Below this the best cosine says nothing: among any texts some are nearest.
+const UNSURE: f64 = 0.15;
+/// From there on meaning gains weight, up to the whole of it so far above.
+const SURE: f64 = 0.2;
 /// Weight of the own meaning.
 const MEANING: f64 = 0.4;
 /// Weight of the mean meaning around.
@@ -202,7 +206,8 @@ pub fn fuse(members: &[Member<'_>], question: Question<'_>) -> Vec<Fused> {
     // Meaning, from the worst candidate to the best.
     let cosines = || members.iter().filter_map(|member| member.cosine);
     let (low, high) = (cosines().fold(f64::INFINITY, f64::min), cosines().fold(f64::NEG_INFINITY, f64::max));
-    let share = |cosine: f64| if high > low { (cosine - low) / (high - low) } else { 1.0 };
+    let sure = ((high - UNSURE) / SURE).clamp(0.0, 1.0);
+    let share = |cosine: f64| sure * if high > low { (cosine - low) / (high - low) } else { 1.0 };
     let meaning: Vec<f64> = members.iter().map(|member| member.cosine.map_or(0.0, share)).collect();
     let mut session_meaning = vec![0.0_f64; turns.sessions];
     for (session, meaning) in turns.session.iter().zip(&meaning) {
@@ -289,8 +294,11 @@ pub fn confidence(cosine: Option<f64>, coverage: f64) -> f64 {
     1.0 / (1.0 + (-evidence).exp())
 }
 
-/// Below this nothing seems to answer.
-pub const DOUBTFUL: f64 = 0.2;
+/// Below this nothing seems to answer; less is known where words alone were searched.
+#[must_use]
+pub fn doubtful(confidence: f64, calibrated: bool) -> bool {
+    confidence < if calibrated { 0.2 } else { 0.15 }
+}
 
 /// Candidates by what they are worth before anything around them is known: the sum of their shares of each channel's
 /// best.
@@ -307,4 +315,90 @@ pub fn preliminary<K: Copy + Eq + std::hash::Hash>(words: &[(K, f64)], meaning: 
         *scores.entry(*key).or_default() += if high > low { (cosine - low) / (high - low) } else { 1.0 };
     }
     scores
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+
+    fn said(number: Option<i64>, length: u32, asks: bool) -> Setting {
+        Setting::new(1, (Some("s".to_owned()), number), None, length, asks, DateTime::UNIX_EPOCH)
+    }
+
+    fn member<'a>(parts: &'a [Part], cosine: Option<f64>, setting: &'a Setting) -> Member<'a> {
+        Member { parts, cosine, setting, named: false, time: 0.0 }
+    }
+
+    fn scores(members: &[Member<'_>]) -> Vec<f64> {
+        fuse(members, Question { names: &[false, false] }).iter().map(|fused| fused.score).collect()
+    }
+
+    fn close(found: &[f64], expected: &[f64]) {
+        assert_eq!(found.len(), expected.len());
+        for (a, b) in found.iter().zip(expected) {
+            assert!((a - b).abs() < 1e-9, "{found:?}, expected {expected:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_has_the_words_of_its_question() {
+        let parts = [Part { term: 0, gain: 2.0 }];
+        let (question, answer, late) = (said(Some(1), 30, true), said(Some(2), 30, false), said(Some(3), 30, false));
+        // Coverage 2, 2 and 1; the session covers all of it.
+        let members = [member(&parts, None, &question), member(&[], None, &answer), member(&[], None, &late)];
+        close(&scores(&members), &[1.3 * 0.9, 1.3, 0.5 + 0.3]);
+        let plain = said(Some(1), 30, false);
+        let members = [member(&parts, None, &plain), member(&[], None, &answer)];
+        close(&scores(&members), &[1.3, 0.4 + 0.3]);
+    }
+
+    #[test]
+    fn memories_outside_of_conversations_have_nothing_around_them_and_lose_nothing() {
+        let (one, two) = ([Part { term: 0, gain: 3.0 }], [Part { term: 1, gain: 1.5 }]);
+        let note = said(None, 1, true);
+        let members = [member(&one, Some(0.6), &note), member(&two, Some(0.4), &note), member(&[], Some(0.2), &note)];
+        let found = fuse(&members, Question { names: &[false, false] });
+        // Meaning is 1, 0.5 and 0 and weighs 0.4 + 0.6 / 2 + 0.3.
+        close(&found.iter().map(|fused| fused.score).collect::<Vec<_>>(), &[2.3, 0.65 + 0.5, 0.0]);
+        assert_eq!(found[0].shares.keys().collect::<Vec<_>>(), [&Share::Words, &Share::Meaning]);
+    }
+
+    #[test]
+    fn meaning_around_counts_and_a_low_best_cosine_does_not() {
+        let settings = [said(Some(1), 30, false), said(Some(2), 30, false), said(Some(4), 30, false)];
+        let cosines = |cosines: [f64; 3]| {
+            let members: Vec<Member<'_>> =
+                settings.iter().zip(cosines).map(|(setting, cosine)| member(&[], Some(cosine), setting)).collect();
+            scores(&members)
+        };
+        // Meaning 1, 0.5, 0. Around the first: the second; around the second: the first and, two away, the third.
+        let around = [0.5, (0.6 * 1.0 + 0.4 * 0.0) / 1.0, 0.5];
+        let expected = [0.4 + 0.6 * around[0] + 0.3, 0.2 + 0.6 * around[1] + 0.3, 0.6 * around[2] + 0.3];
+        close(&cosines([0.8, 0.5, 0.2]), &expected);
+        close(&cosines([0.14, 0.05, 0.0]), &[0.0; 3]);
+        close(&cosines([0.25, 0.25, 0.25]), &[0.5 * 1.3; 3]);
+    }
+
+    #[test]
+    fn names_speakers_times_and_lengths() {
+        let parts = [Part { term: 0, gain: 1.0 }, Part { term: 1, gain: 1.0 }];
+        let spoken = Setting { speaker: Some("Ada".to_owned()), ..said(None, 5, false) };
+        let note = said(None, 5, false);
+        let members = [Member { named: true, time: 0.5, ..member(&parts, None, &spoken) }, member(&parts, None, &note)];
+        let found = fuse(&members, Question { names: &[true, false] });
+        close(&found.iter().map(|fused| fused.score).collect::<Vec<_>>(), &[0.65 + 0.5 + 0.2, 1.3]);
+        let short = said(Some(1), 1, false);
+        let members = [member(&parts, None, &short)];
+        close(&scores(&members), &[1.3 * (1.0 - 0.4 * (1.0 - 2.0_f64.ln() / 31.0_f64.ln()))]);
+        assert!(fuse(&[], Question { names: &[] }).is_empty());
+    }
+
+    #[test]
+    fn confidence_grows_with_nearness_and_coverage() {
+        assert!((confidence(Some(0.5), 0.5) - 1.0 / (1.0 + (-0.5_f64).exp())).abs() < 1e-12);
+        assert!((confidence(None, 2.0) - 1.0 / (1.0 + (-4.5_f64).exp())).abs() < 1e-12);
+        assert!(doubtful(confidence(Some(0.1), 0.0), true) && !doubtful(confidence(None, 0.5), false));
+    }
 }

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
-use super::conversation::Setting;
+use super::conversation::{Setting, asks};
 use super::graph::Links;
 
 /// What a memory is for.
@@ -375,7 +375,7 @@ impl Memory {
     #[must_use]
     pub fn setting(&self, project: i64, length: u32) -> Setting {
         let place = (self.session.clone(), self.turn);
-        Setting::new(project, place, self.speaker.clone(), length, Some(&self.content), self.occurred_at)
+        Setting::new(project, place, self.speaker.clone(), length, asks(&self.content), self.occurred_at)
     }
 
     /// Size against the limit of a project.
@@ -435,10 +435,8 @@ impl Memory {
 /// whose name would make all that one person said alike.
 #[must_use]
 pub fn embedded_text(content: &str, episode: Option<&Episode>) -> String {
-    episode.map_or_else(
-        || content.to_owned(),
-        |episode| format!("{content}\n{}\n{}", episode.situation, episode.lesson),
-    )
+    episode
+        .map_or_else(|| content.to_owned(), |episode| format!("{content}\n{}\n{}", episode.situation, episode.lesson))
 }
 
 /// The texts of a memory that the lexical index holds, in one place for creation and update.

@@ -31,8 +31,25 @@ const BEFORE_MONTH: [&str; 29] = [
     "diesem",
 ];
 const BEFORE_YEAR: [&str; 19] = [
-    "in", "during", "of", "since", "from", "until", "year", "summer", "winter", "spring", "autumn", "fall", "im", "jahr",
-    "seit", "sommer", "herbst", "frühling", "bis",
+    "in",
+    "during",
+    "of",
+    "since",
+    "from",
+    "until",
+    "year",
+    "summer",
+    "winter",
+    "spring",
+    "autumn",
+    "fall",
+    "im",
+    "jahr",
+    "seit",
+    "sommer",
+    "herbst",
+    "frühling",
+    "bis",
 ];
 const LAST: [&str; 12] = [
     "last", "past", "previous", "letzte", "letzten", "letzter", "letztes", "letztem", "vorige", "vorigen", "voriger",

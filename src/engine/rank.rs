@@ -65,7 +65,7 @@ impl Ranked {
 /// A memory of which nothing is known but that it is there.
 fn unknown(id: Uuid, seq: i64) -> Candidate {
     let (start, place) = (DateTime::UNIX_EPOCH, (None, None));
-    let (standing, setting) = (Standing::new(start), Setting::new(0, place, None, 0, None, start));
+    let (standing, setting) = (Standing::new(start), Setting::new(0, place, None, 0, false, start));
     Candidate { id, seq, score: 0.0, parts: Vec::new(), exact: false, standing, setting }
 }
 

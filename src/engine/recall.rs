@@ -10,7 +10,7 @@ use super::rank::Ranked;
 use super::recall_search::{MAX_RANKED, Ranking};
 use super::{Call, Engine, EngineError, MemoryView};
 use crate::domain::cursor::{self, Position};
-use crate::domain::fusion::{Channel, DOUBTFUL, Place, Share};
+use crate::domain::fusion::{Channel, Place, Share};
 use crate::domain::memory::Kind;
 use crate::domain::validate::{self, Invalid};
 use crate::domain::{Factors, Filter, Memory};
@@ -178,7 +178,7 @@ impl Engine {
             _ => 0,
         };
         let wanted = offset + request.limit;
-        let Ranking { hits: ranked, terms, confidence, past, mut notes } =
+        let Ranking { hits: ranked, terms, confidence, past, notes } =
             self.find(call, query, &request.filter, wanted).await?;
         let more = ranked.len() > wanted && wanted < MAX_RANKED;
         let page: Vec<(usize, Ranked)> = ranked.into_iter().enumerate().skip(offset).take(request.limit).collect();
@@ -217,9 +217,6 @@ impl Engine {
         let next = if all_fit { wanted } else { offset + page.len() };
         let next_cursor = (more || !all_fit).then(|| cursor::encode(Position::Offset(next), request.question.clone()));
         let confidence = (!page.is_empty()).then(|| round(confidence));
-        if confidence.is_some_and(|confidence| confidence < DOUBTFUL) {
-            notes.push("Nothing stored seems to answer this; these are only the nearest.".to_owned());
-        }
         Ok(RecallOutput { hits: page, next_cursor, confidence, notes })
     }
 

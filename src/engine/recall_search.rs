@@ -1,7 +1,7 @@
 //! Searching by words and by meaning, and making one ranking of both and of what stands around.
 //!
-//! Words come first, since they tell which speakers the question names; then meaning, then the turns around the best of
-//! both; `domain::fusion` says what each is worth. The ranking adds what a memory gains by the entities it mentions, and
+//! Words and meaning at the same time, then the turns around the best of both; `domain::fusion` says what each is
+//! worth. The ranking adds what a memory gains by the entities it mentions, and
 //! multiplies by how it stands. Meaning is an addition: where there is no embedder, or it does not answer in time, the
 //! words are searched alone, and the answer says so.
 
@@ -12,15 +12,15 @@ use uuid::Uuid;
 
 use super::rank::{self, Found, Ranked};
 use super::{Call, Engine, EngineError};
-use crate::domain::conversation::{Turn, name_terms, without_names};
-use crate::domain::fusion::{Channel, Member, Place, Question, confidence, fuse, preliminary};
+use crate::domain::conversation::{Turn, name_terms};
+use crate::domain::fusion::{Channel, Member, Place, Question, confidence, doubtful, fuse, preliminary};
 use crate::domain::graph::names_in;
 use crate::domain::lexical::{POSTING_BUDGET, select_terms, total_weight};
 use crate::domain::memory::content_hash;
 use crate::domain::time_expression::{nearness, spans};
 use crate::domain::{Analyzer, Filter, Memory};
 use crate::store::graph::Named;
-use crate::store::{Around, AroundQuery, Candidate, LexicalQuery, SemanticCandidate, VectorQuery};
+use crate::store::{Around, AroundQuery, Candidate, LexicalQuery, Neighbour, SemanticCandidate, VectorQuery};
 
 /// Most ranked hits that paging reaches.
 pub(super) const MAX_RANKED: usize = 1_000;
@@ -66,7 +66,10 @@ impl Engine {
             terms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
             terms.truncate(MAX_QUERY_TERMS);
         }
-        let mut stats = call.database(self.store.corpus_stats(&call.scope, &terms)).await?;
+        // The vector is made while the database counts.
+        let (stats, vector) =
+            tokio::join!(call.database(self.store.corpus_stats(&call.scope, &terms)), self.desk.query(query));
+        let mut stats = stats?;
         let past = self.look_back(call, filter).await?;
         past.add_to(&mut stats, &terms, &self.analyzer);
         let limit = if wanted < DEPTH { DEPTH } else { MAX_RANKED + 1 };
@@ -78,32 +81,31 @@ impl Engine {
             limit,
         };
         let mut notes = past.notes();
-        let mut words = call.database(self.store.search_lexical(&call.scope, &lexical)).await?;
-        let mut meaning = None;
-        let mut known = false;
-        if self.desk.wanted().is_some() {
-            let speakers = speakers(words.iter().take(DEPTH).map(|hit| hit.setting.speaker.as_deref()));
-            let heard: Vec<&str> = named(&speakers, &terms, &self.analyzer).speakers.into_iter().collect();
-            let text = without_names(query, &heard);
-            match self.desk.query(text.as_deref().unwrap_or(query)).await {
-                Ok(None) => {}
-                Err(reason) => notes.push(by_words_alone(&reason)),
-                Ok(Some(vector)) => {
-                    known = vector.model.id.contains(KNOWN_MODEL);
-                    let nearest = VectorQuery {
-                        model: vector.model.id,
-                        vector: vector.vector,
-                        filter: filter.clone(),
-                        limit,
-                        documents: stats.documents,
-                    };
-                    match call.database(self.store.search_vectors(&call.scope, &nearest)).await {
-                        Ok(found) => meaning = Some(found),
-                        Err(error) => notes.push(by_words_alone(&error.to_string())),
-                    }
-                }
+        let words = call.database(self.store.search_lexical(&call.scope, &lexical));
+        let mut calibrated = false;
+        let (mut words, meaning) = match vector {
+            Ok(None) => (words.await?, None),
+            Err(reason) => {
+                notes.push(by_words_alone(&reason));
+                (words.await?, None)
             }
-        }
+            Ok(Some(vector)) => {
+                calibrated = vector.model.id.contains(KNOWN_MODEL);
+                let nearest = VectorQuery {
+                    model: vector.model.id,
+                    vector: vector.vector,
+                    filter: filter.clone(),
+                    limit,
+                    documents: stats.documents,
+                };
+                let meaning = call.database(self.store.search_vectors(&call.scope, &nearest));
+                let (words, meaning) = tokio::join!(words, meaning);
+                if let Err(error) = &meaning {
+                    notes.push(by_words_alone(&error.to_string()));
+                }
+                (words?, meaning.ok())
+            }
+        };
         if !past.memories.is_empty() {
             let found = words.iter().map(|hit| &hit.setting);
             let found = found.chain(meaning.iter().flatten().map(|hit| &hit.setting)).map(|setting| setting.project);
@@ -113,17 +115,24 @@ impl Engine {
                 b.exact.cmp(&a.exact).then_with(|| b.score.total_cmp(&a.score)).then_with(|| b.seq.cmp(&a.seq))
             });
         }
+        let meaning_found = meaning.as_ref().is_some_and(|meaning| !meaning.is_empty());
         let names = if stats.has_entities { names_in(query) } else { Vec::new() };
         let pool = Pool::new(words, meaning);
         let Around { turns, named: mentioned } = self.around(call, filter, pool.places_around(), names).await?;
-        let asked = Asked {
-            terms: &terms,
-            searched: lexical.terms.into_iter().map(|term| term.term).collect(),
-            query,
-            today: filter.now.date_naive(),
-            total: |left_out: &BTreeSet<String>| total_weight(&terms, &stats, |term| left_out.contains(term)),
-            known,
+        // Without any vector there is no nearness.
+        calibrated &= meaning_found;
+        let searched: Vec<String> = lexical.terms.into_iter().map(|term| term.term).collect();
+        // Terms that the budget dropped decide nothing.
+        let dropped: HashSet<&String> = terms
+            .iter()
+            .zip(&stats.document_frequencies)
+            .filter(|(term, frequency)| **frequency > 0 && !searched.contains(term))
+            .map(|(term, _)| term)
+            .collect();
+        let total = |names: &BTreeSet<String>| {
+            total_weight(&terms, &stats, |term| names.contains(term) || dropped.iter().any(|other| *other == term))
         };
+        let asked = Asked { query, terms: &terms, searched, today: filter.now.date_naive(), total, calibrated };
         // How a memory stood at an earlier time is not known.
         let now = (!filter.unchanged).then_some(filter.now);
         let (first, rest, confidence) = pool.with(turns).found(&asked, &self.analyzer);
@@ -131,6 +140,10 @@ impl Engine {
         let shown: HashSet<Uuid> = hits.iter().map(|hit| hit.candidate.id).collect();
         let rest: Vec<Found> = rest.into_iter().filter(|hit| !shown.contains(&hit.candidate.id)).collect();
         hits.extend(rank::rank(rest, Named::default(), None));
+        // Nearness in another model may be an answer, but nobody knows how near is near.
+        if (calibrated || !meaning_found) && doubtful(confidence, calibrated) && !hits.is_empty() {
+            notes.push("Nothing stored seems to answer this; these are only the nearest.".to_owned());
+        }
         Ok(Ranking { hits, terms: asked.searched, confidence, past: past.memories, notes })
     }
 
@@ -190,8 +203,8 @@ struct Asked<'a, F> {
     today: NaiveDate,
     /// The weight of all terms but for some.
     total: F,
-    /// Whether the cosines are of the known model.
-    known: bool,
+    /// Whether there are cosines, and of the known model.
+    calibrated: bool,
 }
 
 /// What the channels found.
@@ -232,7 +245,7 @@ impl Pool {
         let mut seen: HashSet<(i64, &str, i64)> =
             turns.values().map(|turn| (turn.project, turn.session.as_str(), turn.number)).collect();
         let mut wanted = Vec::new();
-        for turn in best.iter().take(LOOK_AROUND).filter_map(|(id, _)| turns.get(id)) {
+        for turn in best.iter().filter_map(|(id, _)| turns.get(id)).take(LOOK_AROUND) {
             for distance in (-AROUND..=AROUND).filter(|distance| *distance != 0) {
                 let number = turn.number.saturating_add(distance);
                 if seen.insert((turn.project, &turn.session, number)) {
@@ -243,7 +256,7 @@ impl Pool {
         wanted
     }
 
-    fn with(self, turns: Vec<crate::store::Neighbour>) -> Self {
+    fn with(self, turns: Vec<Neighbour>) -> Self {
         let known: HashSet<Uuid> =
             self.words.iter().map(|hit| hit.id).chain(self.meaning().iter().map(|hit| hit.id)).collect();
         let turns = turns.into_iter().filter(|turn| !known.contains(&turn.id));
@@ -311,7 +324,7 @@ impl Pool {
         let fused = fuse(&members, Question { names: &names });
         let total = (asked.total)(&named.terms);
         let sure = |cosine: Option<f64>, coverage: f64| {
-            confidence(cosine.filter(|_| asked.known), if total > 0.0 { coverage / total } else { 0.0 })
+            confidence(cosine.filter(|_| asked.calibrated), if total > 0.0 { coverage / total } else { 0.0 })
         };
         let cosines = || entries.iter().filter_map(|(_, cosine, _)| *cosine);
         let least = cosines().reduce(f64::min);
@@ -348,8 +361,7 @@ fn behind(
     least: Option<f64>,
 ) -> Vec<Found> {
     let words: Vec<(Uuid, f64)> = rest.iter().map(|(hit, ..)| (hit.id, hit.score)).collect();
-    let meaning: Vec<(Uuid, f64)> =
-        rest.iter().filter_map(|(hit, cosine, _)| Some((hit.id, (*cosine)?))).collect();
+    let meaning: Vec<(Uuid, f64)> = rest.iter().filter_map(|(hit, cosine, _)| Some((hit.id, (*cosine)?))).collect();
     let scores = preliminary(&words, &meaning);
     let kept = rest
         .into_iter()

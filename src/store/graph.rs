@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Result;
+use crate::domain::Scope;
 use crate::domain::graph::{Entity, Linked, Links, Relation};
 use crate::domain::walk::Step;
-use crate::domain::Scope;
 
 /// Which entities are wanted.
 #[derive(Debug, Clone)]

@@ -15,6 +15,7 @@ mod doctor;
 mod embed;
 mod embed_fetch;
 mod embed_http;
+mod fusion;
 mod importer;
 mod lifecycle;
 mod log;

@@ -14,9 +14,9 @@ use super::attempt::{Effect, attempt, begin, commit};
 use super::fault::Fault;
 use super::remember::json;
 use super::{PostgresStore, bounded, graph_sql as sql, natural};
+use crate::domain::Scope;
 use crate::domain::graph::{self, Entity, Linked, Links, Plan, Relation};
 use crate::domain::walk::Step;
-use crate::domain::Scope;
 use crate::store::graph::{EntityQuery, GraphStore, MOST_MENTIONS, StepQuery};
 use crate::store::{Result, StoreError};
 

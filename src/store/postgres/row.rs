@@ -111,9 +111,8 @@ pub(super) fn standing(row: &PgRow) -> sqlx::Result<Standing> {
 pub(super) fn setting(row: &PgRow) -> sqlx::Result<Setting> {
     let (project, length): (i32, i32) = (row.try_get("project_id")?, row.try_get("length")?);
     let place = (row.try_get("session")?, row.try_get("turn")?);
-    let tail: Option<&str> = row.try_get("tail")?;
-    let (speaker, occurred_at) = (row.try_get("speaker")?, row.try_get("occurred_at")?);
-    Ok(Setting::new(project.into(), place, speaker, length.unsigned_abs(), tail, occurred_at))
+    let (speaker, asks) = (row.try_get("speaker")?, row.try_get("asks")?);
+    Ok(Setting::new(project.into(), place, speaker, length.unsigned_abs(), asks, row.try_get("occurred_at")?))
 }
 
 /// A chunk that is near to the question.

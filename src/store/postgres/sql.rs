@@ -41,12 +41,11 @@ macro_rules! filter {
 
 pub(super) use filter;
 
-/// What ranking wants to know of `memory m`, but for the columns of `recall_stat`. The end of a turn is read only where
-/// it may be a question.
+/// What ranking wants to know of `memory m`, but for the columns of `recall_stat`. The text is read only of turns.
 macro_rules! hit_columns {
     () => {
         "m.importance, m.created_at, m.helpful, m.not_helpful, m.session, m.turn, m.speaker, m.length, m.occurred_at, \
-         CASE WHEN m.turn IS NOT NULL AND m.content ~ '[?\u{ff1f}]' THEN right(m.content, 240) END AS tail"
+         m.turn IS NOT NULL AND right(rtrim(m.content, E' \\t\\r\\n'), 1) = ANY ('{?,\u{ff1f},\u{61f}}') AS asks"
     };
 }
 

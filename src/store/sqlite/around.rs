@@ -73,8 +73,7 @@ impl AroundStore for SqliteStore {
                     around.named.named = usize::try_from(named).unwrap_or_default();
                     around.named.memories.push(Mentioning { id, seq, names: row::json(row, 2).map_err(failed)? });
                 } else {
-                    let (standing, setting) =
-                        (row::standing(row).map_err(failed)?, row::setting(row).map_err(failed)?);
+                    let (standing, setting) = (row::standing(row).map_err(failed)?, row::setting(row).map_err(failed)?);
                     around.turns.push(Neighbour { id, seq, standing, setting });
                 }
             }

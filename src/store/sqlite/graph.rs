@@ -13,9 +13,9 @@ use super::read::limit;
 use super::row;
 use super::write::{json, micros, own_project};
 use super::{SqliteStore, graph_sql as sql, json_numbers};
+use crate::domain::Scope;
 use crate::domain::graph::{self, Entity, Linked, Links, Plan, Relation};
 use crate::domain::walk::Step;
-use crate::domain::Scope;
 use crate::store::graph::{EntityQuery, GraphStore, MOST_MENTIONS, StepQuery};
 use crate::store::{Result, StoreError};
 

@@ -77,8 +77,7 @@ pub(super) fn standing(row: &SqliteRow) -> Result<Standing> {
 pub(super) fn setting(row: &SqliteRow) -> Result<Setting> {
     let length = u32::try_from(row.try_get::<i64, _>(13)?).unwrap_or(u32::MAX);
     let place = (row.try_get(10)?, row.try_get(11)?);
-    let tail: Option<&str> = row.try_get(15)?;
-    Ok(Setting::new(row.try_get(9)?, place, row.try_get(12)?, length, tail, required_time(row, 14)?))
+    Ok(Setting::new(row.try_get(9)?, place, row.try_get(12)?, length, row.try_get(15)?, required_time(row, 14)?))
 }
 
 /// One line of the history.

@@ -20,14 +20,12 @@ macro_rules! memory {
 }
 pub(super) use memory;
 
-/// What ranking wants to know of `memory m`: see `row::standing` and `row::setting`. The end of a turn is read only
-/// where it may be a question.
+/// What ranking wants to know of `memory m`: see `row::standing` and `row::setting`. The text is read only of turns.
 macro_rules! hit_columns {
     () => {
         "m.importance, m.created_at, m.last_recalled_at, m.recall_count, m.helpful, m.not_helpful, m.project, \
          m.session, m.turn, m.speaker, m.length, m.occurred_at, \
-         CASE WHEN m.turn IS NOT NULL AND (instr(m.content, '?') OR instr(m.content, '\u{ff1f}')) \
-         THEN substr(m.content, -240) END"
+         m.turn IS NOT NULL AND substr(rtrim(m.content, char(32, 9, 13, 10)), -1) IN ('?', '\u{ff1f}', '\u{61f}')"
     };
 }
 pub(super) use hit_columns;

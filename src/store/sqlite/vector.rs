@@ -322,8 +322,7 @@ async fn search(open: &Open, scope: &Scope, query: &VectorQuery) -> Result<Vec<S
             match found.entry(seq) {
                 Entry::Occupied(mut known) => known.get_mut().cosine = known.get().cosine.max(cosine),
                 Entry::Vacant(new) => {
-                    let (standing, setting) =
-                        (row::standing(row).map_err(failed)?, row::setting(row).map_err(failed)?);
+                    let (standing, setting) = (row::standing(row).map_err(failed)?, row::setting(row).map_err(failed)?);
                     new.insert(SemanticCandidate { id, seq, cosine, standing, setting });
                 }
             }
