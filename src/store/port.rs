@@ -141,6 +141,8 @@ pub struct FocusRecord {
     pub created_at: DateTime<Utc>,
     /// When it was last used.
     pub touched_at: DateTime<Utc>,
+    /// The memory whose text it is.
+    pub memory: Option<Uuid>,
     /// Whether it is still held, or what became of it.
     pub state: FocusState,
 }
@@ -156,8 +158,6 @@ pub enum FocusState {
         archived_at: DateTime<Utc>,
         /// Why.
         reason: String,
-        /// The memory that it became.
-        memory: Option<Uuid>,
     },
 }
 

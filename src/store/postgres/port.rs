@@ -152,10 +152,11 @@ fn focus(row: &PgRow) -> sqlx::Result<Record> {
         importance: row.try_get("importance")?,
         created_at: row.try_get("created_at")?,
         touched_at: row.try_get("touched_at")?,
+        memory: row.try_get("memory_id")?,
         state: match row.try_get::<Option<DateTime<Utc>>, _>("archived_at")? {
             None => FocusState::Held,
             Some(archived_at) => {
-                FocusState::Archived { archived_at, reason: row.try_get("reason")?, memory: row.try_get("memory_id")? }
+                FocusState::Archived { archived_at, reason: row.try_get("reason")? }
             }
         },
     }))
@@ -482,9 +483,10 @@ impl Importing<'_> {
             .bind(&record.content)
             .bind(record.importance)
             .bind(record.created_at)
-            .bind(record.touched_at);
-        if let FocusState::Archived { archived_at, reason, memory } = &record.state {
-            query = query.bind(archived_at).bind(reason).bind(memory);
+            .bind(record.touched_at)
+            .bind(record.memory);
+        if let FocusState::Archived { archived_at, reason } = &record.state {
+            query = query.bind(archived_at).bind(reason);
         }
         Ok(created(query.execute(&mut *self.connection).await?.rows_affected()))
     }

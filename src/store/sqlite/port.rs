@@ -177,10 +177,11 @@ fn focus(row: &SqliteRow) -> sqlx::Result<Record> {
         importance: row.try_get(6)?,
         created_at: row::required_time(row, 7)?,
         touched_at: row::required_time(row, 8)?,
+        memory: row.try_get(11)?,
         state: match row::time(row, 9)? {
             None => FocusState::Held,
             Some(archived_at) => {
-                FocusState::Archived { archived_at, reason: row.try_get(10)?, memory: row.try_get(11)? }
+                FocusState::Archived { archived_at, reason: row.try_get(10)? }
             }
         },
     }))
@@ -474,10 +475,10 @@ impl Importing<'_> {
     }
 
     async fn focus(&mut self, record: &FocusRecord) -> Result<Imported> {
-        let (statement, archived_at, reason, memory) = match &record.state {
-            FocusState::Held => (port_sql::INSERT_FOCUS, None, None, None),
-            FocusState::Archived { archived_at, reason, memory } => {
-                (port_sql::INSERT_ARCHIVE, Some(*archived_at), Some(reason), *memory)
+        let (statement, archived_at, reason) = match &record.state {
+            FocusState::Held => (port_sql::INSERT_FOCUS, None, None),
+            FocusState::Archived { archived_at, reason } => {
+                (port_sql::INSERT_ARCHIVE, Some(*archived_at), Some(reason))
             }
         };
         let done = sqlx::query(statement)
@@ -490,7 +491,7 @@ impl Importing<'_> {
             .bind(record.touched_at.timestamp_micros())
             .bind(micros(archived_at))
             .bind(reason)
-            .bind(memory)
+            .bind(record.memory)
             .execute(&mut *self.connection)
             .await
             .map_err(storing)?;
