@@ -129,6 +129,9 @@ pub enum StoreError {
         /// Its state.
         state: &'static str,
     },
+    /// What an undo would take back was changed again since.
+    #[error(transparent)]
+    Overtaken(#[from] crate::domain::review::Obstacle),
     /// There are as many as there may be.
     #[error("there are {most} open reviews already, which is the most a project may have")]
     TooManyReviews {

@@ -47,10 +47,10 @@ pub(super) const ALL_REVIEWS: &str = concat!(review!(), "true ORDER BY r.seq DES
 pub(super) const DECIDE: &str = "UPDATE review r SET state = $3, decided_by = $4, decided_at = $5, \
         decision_reason = $6, applied_version = $7 \
     FROM project p WHERE p.name = $1 AND r.project_id = p.id AND r.id = $2";
-/// What a version replaced.
-pub(super) const OLD_OF_VERSION: &str = "SELECT h.old FROM project p \
-    JOIN history h ON h.project_id = p.id AND h.memory_seq = $2 \
-    WHERE p.name = $1 AND h.version = $3 ORDER BY h.seq DESC LIMIT 1";
+/// What happened to a memory from a version on.
+pub(super) const HISTORY_FROM: &str = "SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at FROM project p \
+    JOIN memory m ON m.project_id = p.id JOIN history h ON h.project_id = p.id AND h.memory_seq = m.seq \
+    WHERE p.name = $1 AND m.id = $2 AND h.version >= $3 ORDER BY h.seq";
 
 /// Memories that changed after a time, of those that were there, with the first change after it and the time of the
 /// last one before.
@@ -91,7 +91,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("REVIEWS_ABOUT", REVIEWS_ABOUT),
     ("ALL_REVIEWS", ALL_REVIEWS),
     ("DECIDE", DECIDE),
-    ("OLD_OF_VERSION", OLD_OF_VERSION),
+    ("HISTORY_FROM", HISTORY_FROM),
     ("CHANGED_SINCE", CHANGED_SINCE),
     ("CHAINS", CHAINS),
 ];

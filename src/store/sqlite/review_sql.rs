@@ -33,9 +33,9 @@ named! {
     /// A decision.
     DECIDE = "UPDATE review SET state = $2, decided_by = $3, decided_at = $4, decision_reason = $5, applied_version = $6 \
         WHERE id = $1";
-    /// What a version replaced.
-    OLD_OF_VERSION = "SELECT old FROM history WHERE memory = $1 AND version = $2 AND old IS NOT NULL \
-        ORDER BY seq DESC LIMIT 1";
+    /// What happened to a memory from a version on.
+    HISTORY_FROM = "SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at FROM history h \
+        JOIN memory m ON m.seq = h.memory WHERE h.memory = $1 AND h.version >= $2 ORDER BY h.seq";
 
     /// Memories that changed after a time ($2), of those that were there, with the last change before it.
     CHANGED_SINCE = concat!(memory!(), "WHERE m.seq IN (SELECT c.seq FROM memory c \
