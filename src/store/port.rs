@@ -210,6 +210,21 @@ pub enum Imported {
     Refused(String),
 }
 
+/// Stores a record by the method of `$importing` for its kind.
+macro_rules! store_record {
+    ($importing:expr, $record:expr) => {
+        match $record {
+            Record::Memory(record) => $importing.memory(record).await,
+            Record::Entity(record) => $importing.entity(record).await,
+            Record::Relation(record) => $importing.relation(record).await,
+            Record::Mention(record) => $importing.mention(record).await,
+            Record::Focus(record) => $importing.focus(record).await,
+            Record::Review(record) => $importing.review(record).await,
+        }
+    };
+}
+pub(super) use store_record;
+
 /// A database at one moment, whatever is written meanwhile.
 #[async_trait]
 pub trait Snapshot: Send {

@@ -24,7 +24,7 @@ use crate::domain::text::Terms;
 use crate::domain::{Analyzer, Change, History, Kind, Memory, Scope};
 use crate::store::port::{
     EntityName, EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, MentionRecord, Place, PortStore, Record,
-    RelationRecord, ReviewRecord, Section, Snapshot,
+    RelationRecord, ReviewRecord, Section, Snapshot, store_record,
 };
 use crate::store::{Result, StoreError};
 
@@ -155,9 +155,7 @@ fn focus(row: &PgRow) -> sqlx::Result<Record> {
         memory: row.try_get("memory_id")?,
         state: match row.try_get::<Option<DateTime<Utc>>, _>("archived_at")? {
             None => FocusState::Held,
-            Some(archived_at) => {
-                FocusState::Archived { archived_at, reason: row.try_get("reason")? }
-            }
+            Some(archived_at) => FocusState::Archived { archived_at, reason: row.try_get("reason")? },
         },
     }))
 }
@@ -270,14 +268,7 @@ struct Importing<'a> {
 
 impl Importing<'_> {
     async fn record(&mut self, record: &Record) -> Result<Imported, Fault> {
-        match record {
-            Record::Memory(record) => self.memory(record).await,
-            Record::Entity(record) => self.entity(record).await,
-            Record::Relation(record) => self.relation(record).await,
-            Record::Mention(record) => self.mention(record).await,
-            Record::Focus(record) => self.focus(record).await,
-            Record::Review(record) => self.review(record).await,
-        }
+        store_record!(self, record)
     }
 
     async fn find_memory(&mut self, id: Uuid) -> Result<Option<(String, i64)>, Fault> {

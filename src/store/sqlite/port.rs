@@ -20,7 +20,7 @@ use crate::domain::name::{name_key, name_words};
 use crate::domain::{Analyzer, Kind, Scope};
 use crate::store::port::{
     EntityName, EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, MentionRecord, Place, PortStore, Record,
-    RelationRecord, ReviewRecord, Section, Snapshot,
+    RelationRecord, ReviewRecord, Section, Snapshot, store_record,
 };
 use crate::store::{Result, Store, StoreError};
 
@@ -180,9 +180,7 @@ fn focus(row: &SqliteRow) -> sqlx::Result<Record> {
         memory: row.try_get(11)?,
         state: match row::time(row, 9)? {
             None => FocusState::Held,
-            Some(archived_at) => {
-                FocusState::Archived { archived_at, reason: row.try_get(10)? }
-            }
+            Some(archived_at) => FocusState::Archived { archived_at, reason: row.try_get(10)? },
         },
     }))
 }
@@ -294,14 +292,7 @@ fn storing(error: sqlx::Error) -> StoreError {
 
 impl Importing<'_> {
     async fn record(&mut self, record: &Record) -> Result<Imported> {
-        match record {
-            Record::Memory(record) => self.memory(record).await,
-            Record::Entity(record) => self.entity(record).await,
-            Record::Relation(record) => self.relation(record).await,
-            Record::Mention(record) => self.mention(record).await,
-            Record::Focus(record) => self.focus(record).await,
-            Record::Review(record) => self.review(record).await,
-        }
+        store_record!(self, record)
     }
 
     async fn find_memory(&mut self, id: Uuid) -> Result<Option<(i64, i64)>> {
