@@ -148,7 +148,7 @@ impl Engine {
         let mut found =
             call.database(self.store.browse(&call.scope, &request.filter, before, request.limit + 1)).await?;
         call.count_rows(found.len());
-        let past = self.look_back(call, &request.filter).await?;
+        let past = self.look_back(call, &request.filter, &[]).await?;
         let notes = past.notes();
         found.extend(past.memories.into_iter().filter(|memory| before.is_none_or(|seq| memory.seq < seq)));
         found.sort_by_key(|memory| std::cmp::Reverse(memory.seq));
@@ -175,8 +175,8 @@ impl Engine {
         }
         let mut stats = call.database(self.store.corpus_stats(&call.scope, &terms)).await?;
         let named = self.named(call, query, &request.filter, stats.has_entities).await?;
-        let past = self.look_back(call, &request.filter).await?;
-        past.add_to(&mut stats, &terms, &self.analyzer);
+        let past = self.look_back(call, &request.filter, &terms).await?;
+        past.add_to(&mut stats, &terms);
         let lexical = LexicalQuery {
             terms: select_terms(&terms, &stats, POSTING_BUDGET),
             average_length: stats.average_length(),
@@ -186,7 +186,7 @@ impl Engine {
             limit: if named.memories.is_empty() { (wanted + 1).max(rank::DEPTH) } else { MAX_RANKED + 1 },
         };
         let mut candidates = call.database(self.store.search_lexical(&call.scope, &lexical)).await?;
-        candidates.extend(past.candidates(&lexical, &self.analyzer));
+        candidates.extend(past.candidates(&lexical));
         let notes = past.notes();
         // How a memory stood at an earlier time is not known.
         let now = (!request.filter.unchanged).then_some(request.filter.now);

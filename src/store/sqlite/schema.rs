@@ -160,6 +160,7 @@ mod tests {
             sql::EQUAL.to_owned(),
             sql::GET.to_owned(),
             super::super::review_sql::CHANGED_SINCE.to_owned(),
+            super::super::review_sql::CHANGED.to_owned(),
             super::super::review_sql::CHAINS.to_owned(),
         ];
         for statement in statements {
