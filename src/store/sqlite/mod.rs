@@ -49,8 +49,8 @@ use self::error::{from_sqlx, not_open, too_slow};
 use self::group::{Gathering, Work};
 use self::lock::OwnerLock;
 use super::{
-    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, Remember, Remembered, Result, Store, StoreError,
-    Update,
+    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, QueryOf, Remember, Remembered, Result, Store,
+    StoreError, Update,
 };
 use crate::domain::lexical::CorpusStats;
 use crate::domain::{Analyzer, Filter, History, Memory, Scope};
@@ -330,6 +330,22 @@ impl Store for SqliteStore {
     async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Candidate>> {
         let open = self.opened()?;
         self.bounded(read::search_lexical(&open, scope, query)).await
+    }
+
+    async fn search_quickly(
+        &self,
+        scope: &Scope,
+        terms: &[String],
+        query: QueryOf<'_>,
+        patience: Duration,
+    ) -> Result<Vec<Candidate>> {
+        let open = self.opened()?;
+        let searching = async {
+            let stats = read::corpus_stats(&open, scope, terms).await?;
+            read::search_lexical(&open, scope, &query(&stats)).await
+        };
+        // Here a statement that nobody waits for ends by itself.
+        tokio::time::timeout(patience, searching).await.unwrap_or_else(|_| Err(too_slow()))
     }
 
     async fn browse(&self, scope: &Scope, filter: &Filter, before: Option<i64>, limit: usize) -> Result<Vec<Memory>> {
