@@ -3,7 +3,7 @@
 //! Both backends read what a batch touches, ask [`Links::plan`] what is to be written, and write that: the rules of
 //! merging exist once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -141,6 +141,21 @@ pub struct Linked {
     pub erased: usize,
     /// Names that mean an entity of another spelling: as given, as known.
     pub same: Vec<(String, String)>,
+    /// Relations that should have ended and have not begun: they stay.
+    pub not_begun: Vec<NotBegun>,
+}
+
+/// A relation that cannot end yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotBegun {
+    /// Name of the entity that it starts at, as the caller writes it.
+    pub from: String,
+    /// Name of the entity that it leads to, likewise.
+    pub to: String,
+    /// What it says.
+    pub kind: String,
+    /// When it begins.
+    pub valid_from: DateTime<Utc>,
 }
 
 /// An entity to be written.
@@ -284,6 +299,8 @@ struct Planner<'a> {
     relations: Vec<(usize, usize, Draft<Relation>)>,
     by_ends: HashMap<(usize, usize), Vec<usize>>,
     same: Vec<(String, String)>,
+    told: HashSet<(String, String)>,
+    not_begun: Vec<NotBegun>,
 }
 
 impl<'a> Planner<'a> {
@@ -296,6 +313,8 @@ impl<'a> Planner<'a> {
             relations: Vec::new(),
             by_ends: HashMap::new(),
             same: Vec::new(),
+            told: HashSet::new(),
+            not_begun: Vec::new(),
         };
         let mut by_seq = HashMap::new();
         for item in entities {
@@ -334,7 +353,7 @@ impl<'a> Planner<'a> {
             let known = &self.entities[place].1.item.name;
             if known.trim() != name.trim() {
                 let pair = (name.trim().to_owned(), known.clone());
-                if !self.same.contains(&pair) {
+                if self.told.insert(pair.clone()) {
                     self.same.push(pair);
                 }
             }
@@ -463,13 +482,27 @@ impl<'a> Planner<'a> {
             let expected = format!("a relation that {:?} has to {:?}; explore shows them", new.from, new.to);
             return Err(Invalid::new("type", value, expected));
         }
+        let begins = |place: usize| self.relations[place].2.item.valid_from.filter(|from| *from >= end);
+        let later: Vec<NotBegun> = meant
+            .iter()
+            .filter(|_| how == Unlink::End)
+            .filter_map(|place| {
+                let (from, to, kind) = (new.from.clone(), new.to.clone(), self.relations[*place].2.item.kind.clone());
+                Some(NotBegun { from, to, kind, valid_from: begins(*place)? })
+            })
+            .collect();
+        if let Some(first) = later.first().filter(|_| later.len() == meant.len()) {
+            let begin = first.valid_from.to_rfc3339();
+            let expected = format!("a time after the relation begins, which is {begin}; unlink erase takes it away");
+            return Err(Invalid::new("valid_to", end.to_rfc3339(), expected));
+        }
+        self.not_begun.extend(later);
         for place in meant {
             let draft = &mut self.relations[place].2;
             if how == Unlink::Erase {
                 draft.state = State::Erased;
-            } else {
+            } else if draft.item.valid_from.is_none_or(|from| from < end) {
                 draft.item.valid_to = Some(end);
-                require_order(&draft.item, new)?;
                 draft.touch(true);
             }
         }
@@ -479,6 +512,7 @@ impl<'a> Planner<'a> {
     fn finish(self) -> Plan {
         let mut plan = Plan::default();
         plan.linked.same = self.same;
+        plan.linked.not_begun = self.not_begun;
         for (key, Draft { mut item, state }) in self.entities.iter().map(|(key, draft)| (key, draft.copy())) {
             match state {
                 State::Untouched => continue,
@@ -549,7 +583,7 @@ fn require_order(relation: &Relation, new: &NewRelation) -> Result<(), Invalid> 
     if from < to {
         return Ok(());
     }
-    if new.valid_to.is_some() || new.unlink.is_some() {
+    if new.valid_to.is_some() {
         let expected = format!("a time after valid_from, which is {}", from.to_rfc3339());
         return Err(Invalid::new("valid_to", to.to_rfc3339(), expected));
     }

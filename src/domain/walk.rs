@@ -23,6 +23,26 @@ fn order(steps: &mut [Step]) {
     steps.sort_by(|a, b| b.weight.total_cmp(&a.weight).then_with(|| a.relation.cmp(&b.relation)));
 }
 
+/// The entities at the other ends, each once, those of the strongest relations first.
+#[must_use]
+pub fn strongest(steps: &[Step]) -> Vec<i64> {
+    let mut sorted = steps.to_vec();
+    order(&mut sorted);
+    let mut seen = HashSet::new();
+    sorted.iter().map(|step| step.other).filter(|other| seen.insert(*other)).collect()
+}
+
+/// Whether an entity may have more relations, where at most `most` of each were asked for in each direction.
+#[must_use]
+pub fn may_be_cut(steps: &[Step], most: usize) -> bool {
+    let mut counts: HashMap<i64, usize> = HashMap::new();
+    steps.iter().any(|step| {
+        let count = counts.entry(step.at).or_default();
+        *count += 1;
+        *count >= most
+    })
+}
+
 /// Breadth first from some entities, up to a number of entities.
 #[derive(Debug)]
 pub struct Walk {

@@ -12,7 +12,7 @@ use super::link::{accept_name, accept_type, bare, list_schema, optional};
 use super::{Call, Engine, EngineError};
 use crate::domain::graph::{Entity, Relation, name_key};
 use crate::domain::validate::{self, Invalid};
-use crate::domain::walk::{PathSearch, Step, Suggestion, Walk, suggest};
+use crate::domain::walk::{PathSearch, Step, Suggestion, Walk, may_be_cut, strongest, suggest};
 use crate::store::graph::{EntityQuery, StepQuery};
 
 /// Most relations between start and neighbour.
@@ -173,15 +173,18 @@ impl Engine {
                 return Err(Invalid::new(field, text.unwrap_or_default(), "text without NUL characters").into());
             }
         }
+        // Entities of one name, of which each project has one, stay on one page: the next one begins after the name.
         let query = EntityQuery::List {
             kind: trip.kind.clone(),
             prefix: name_key(prefix.unwrap_or_default()),
             after: name_key(after.unwrap_or_default()),
-            limit: trip.limit + 1,
+            limit: trip.limit + trip.call.scope.readable().count(),
         };
         let mut found = trip.call.database(self.store.entities(&trip.call.scope, &query)).await?;
-        let partial = found.len() > trip.limit;
-        found.truncate(trip.limit);
+        let last = found.get(trip.limit - 1).map(|entity| name_key(&entity.name));
+        let rest = found.iter().skip(trip.limit).position(|entity| Some(name_key(&entity.name)) != last);
+        let partial = rest.is_some();
+        found.truncate(trip.limit + rest.unwrap_or(found.len()));
         trip.call.count_rows(found.len());
         let mut output = ExploreOutput { partial, ..ExploreOutput::default() };
         output.entities = found.iter().map(|entity| EntityView::new(entity, trip.call.scope.project())).collect();
@@ -212,7 +215,7 @@ impl Engine {
         let entities = self.by_number(trip.call, &numbers).await?;
         let relations = &walk.relations()[..walk.relations().len().min(MAX_RELATIONS)];
         let mut output = ExploreOutput {
-            relations: self.relation_views(trip.call, relations, &entities).await?,
+            relations: views(self.relation_views(trip.call, relations, &entities).await?),
             partial: walk.is_partial() || relations.len() < walk.relations().len(),
             ..ExploreOutput::default()
         };
@@ -253,7 +256,7 @@ impl Engine {
         let numbers: Vec<i64> = hops.iter().map(|hop| hop.entity).collect();
         let entities = self.by_number(trip.call, &numbers).await?;
         let relations: Vec<i64> = hops.iter().filter_map(|hop| hop.relation).collect();
-        output.relations = self.relation_views(trip.call, &relations, &entities).await?;
+        output.relations = views(self.relation_views(trip.call, &relations, &entities).await?);
         let own = trip.call.scope.project();
         output.entities = numbers
             .iter()
@@ -265,14 +268,16 @@ impl Engine {
 
     async fn suggest(&self, trip: &Trip<'_>, starts: &[Entity]) -> Result<ExploreOutput, EngineError> {
         let starts: Vec<i64> = starts.iter().map(|entity| entity.seq).collect();
-        let (near, _) = self.steps(trip, &starts, PATH_DEGREE, usize::MAX).await?;
-        let mut around: Vec<i64> = near.iter().map(|step| step.other).collect();
-        around.dedup();
+        let (near, near_whole) = self.steps(trip, &starts, PATH_DEGREE, usize::MAX).await?;
+        let mut around = strongest(&near);
+        let mut partial = !near_whole || may_be_cut(&near, PATH_DEGREE) || around.len() > SUGGEST_DEGREE;
         around.truncate(SUGGEST_DEGREE);
-        let (far, whole) = self.steps(trip, &around, SUGGEST_DEGREE, usize::MAX).await?;
+        let (far, far_whole) = self.steps(trip, &around, SUGGEST_DEGREE, usize::MAX).await?;
         let store = &self.store;
         let together = trip.call.database(store.mentioned_together(&trip.call.scope, &starts)).await?;
-        let found = suggest(&starts, &near, &far, &together, trip.limit);
+        let mut found = suggest(&starts, &near, &far, &together.entities, trip.limit + 1);
+        partial |= !far_whole || may_be_cut(&far, SUGGEST_DEGREE) || together.partial || found.len() > trip.limit;
+        found.truncate(trip.limit);
         let numbers: Vec<i64> = found.iter().map(|suggestion| suggestion.entity).collect();
         let entities = self.by_number(trip.call, &numbers).await?;
         let own = trip.call.scope.project();
@@ -283,7 +288,7 @@ impl Engine {
                 ..EntityView::new(entities.get(&suggestion.entity)?, own)
             })
         };
-        let mut output = ExploreOutput { partial: !whole, ..ExploreOutput::default() };
+        let mut output = ExploreOutput { partial, ..ExploreOutput::default() };
         output.entities = found.iter().filter_map(view).collect();
         if found.is_empty() {
             output.notes.push("Nothing else shares neighbours or memories with it.".to_owned());
@@ -321,13 +326,13 @@ impl Engine {
         Ok(found.into_iter().map(|entity| (entity.seq, entity)).collect())
     }
 
-    /// Views in the order of `numbers`.
+    /// Views by number, in the order of `numbers`; what was erased since is left out.
     async fn relation_views(
         &self,
         call: &Call,
         numbers: &[i64],
         entities: &HashMap<i64, Entity>,
-    ) -> Result<Vec<RelationView>, EngineError> {
+    ) -> Result<Vec<(i64, RelationView)>, EngineError> {
         if numbers.is_empty() {
             return Ok(Vec::new());
         }
@@ -336,7 +341,10 @@ impl Engine {
         let found: HashMap<i64, Relation> = found.into_iter().map(|relation| (relation.seq, relation)).collect();
         let names: HashMap<i64, String> =
             entities.iter().map(|(number, entity)| (*number, entity.name.clone())).collect();
-        Ok(numbers.iter().filter_map(|number| RelationView::new(found.get(number)?, &names)).collect())
+        Ok(numbers
+            .iter()
+            .filter_map(|number| Some((*number, RelationView::new(found.get(number)?, &names)?)))
+            .collect())
     }
 
     /// What is known of entities by name: the entity, its strongest relations, and which memories mention it.
@@ -357,8 +365,8 @@ impl Engine {
         ends.sort_unstable();
         ends.dedup();
         let known = self.by_number(call, &ends).await?;
-        let views = self.relation_views(call, &relations, &known).await?;
-        let views: HashMap<i64, RelationView> = relations.into_iter().zip(views).collect();
+        let views: HashMap<i64, RelationView> =
+            self.relation_views(call, &relations, &known).await?.into_iter().collect();
         let mentions = call.database(self.store.mentions(&call.scope, &numbers, now, most)).await?;
         let detail = |entity: &Entity| EntityDetail {
             entity: EntityView::new(entity, call.scope.project()),
@@ -385,6 +393,10 @@ pub struct EntityDetail {
     /// Ids of the newest memories that mention it.
     #[schemars(skip)]
     pub memories: Vec<String>,
+}
+
+fn views(numbered: Vec<(i64, RelationView)>) -> Vec<RelationView> {
+    numbered.into_iter().map(|(_, view)| view).collect()
 }
 
 fn reason(suggestion: &Suggestion) -> String {

@@ -265,9 +265,5 @@ fn item(row: &SqliteRow) -> sqlx::Result<FocusItem> {
 }
 
 fn archived(row: &SqliteRow) -> sqlx::Result<ArchivedItem> {
-    Ok(ArchivedItem {
-        item: item(row)?,
-        archived_at: row::required_time(row, 7)?,
-        reason: row.try_get(8)?,
-    })
+    Ok(ArchivedItem { item: item(row)?, archived_at: row::required_time(row, 7)?, reason: row.try_get(8)? })
 }

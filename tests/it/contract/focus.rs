@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use cognitive_memory_mcp::domain::{Patch, Scope};
 use cognitive_memory_mcp::domain::focus::{Eviction, FocusItem};
+use cognitive_memory_mcp::domain::{Patch, Scope};
 use cognitive_memory_mcp::store::focus::{Focused, NewFocus, Place};
 use cognitive_memory_mcp::store::{ForgetMode, Store, StoreError, Update};
 use futures_util::future::join_all;
@@ -134,7 +134,9 @@ pub(crate) async fn a_purge_finds_its_text_wherever_it_went(store: Arc<dyn Store
     for number in 0..3 {
         add(store, &scope, &format!("other {number}"), 0.5, 5 + number).await;
     }
-    assert!(matches!(store.focus_get(&scope, "s", item.id).await.unwrap(), Place::Archive(a) if a.item.memory == Some(promoted)));
+    assert!(
+        matches!(store.focus_get(&scope, "s", item.id).await.unwrap(), Place::Archive(a) if a.item.memory == Some(promoted))
+    );
     forget(store, &scope, promoted, ForgetMode::Purge).await;
     assert_eq!(everything().await, ["other 2", "other 1", "other 0"]);
     // Repeats a memory, also one that is deleted; repeats what a memory said once; was there before the memory.

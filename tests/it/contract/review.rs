@@ -160,7 +160,8 @@ pub(crate) async fn an_approved_purge_leaves_nothing(store: Arc<dyn Store>) {
 pub(crate) async fn an_undo_outlives_the_successor(store: Arc<dyn Store>) {
     let (store, scope) = (&*store, scope());
     let old = protected(store, &scope, "she lives in Berlin").await;
-    let (new, newer) = (store_one(store, &scope, note("in Paris")).await, store_one(store, &scope, note("in Rome")).await);
+    let (new, newer) =
+        (store_one(store, &scope, note("in Paris")).await, store_one(store, &scope, note("in Rome")).await);
     let before = load(store, &scope, old).await;
     let proposal = |by| Proposal::Supersede { by, judgement: Judgement::Contradiction };
     let approved = propose(store, &scope, old, proposal(new)).await;
