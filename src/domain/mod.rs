@@ -9,6 +9,7 @@ pub mod filter;
 pub mod focus;
 pub mod graph;
 pub mod lexical;
+mod link_plan;
 pub mod memory;
 pub mod name;
 pub mod review;

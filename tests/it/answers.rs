@@ -193,16 +193,17 @@ async fn what_was_promoted_goes_with_its_memory() {
 #[tokio::test]
 async fn a_look_back_says_what_it_did_not_read() {
     let bench = Bench::new().await;
-    let text = |number: usize, word: &str| format!("{number} {}", word.repeat(64 * 1024 / word.len() - 2));
-    let stored = bench.remember((0..140).map(|number| item(&text(number, "before "))).collect()).await;
+    // Few words, or the analysis takes longer than the rest.
+    let text = |number: usize, word: &str| format!("{number} {word} {}", "x".repeat(65_000));
+    let stored = bench.remember((0..140).map(|number| item(&text(number, "walrus"))).collect()).await;
     let then = chrono::Utc::now();
     for (number, id) in stored.iter().enumerate() {
-        let content = Some(text(number, "after "));
+        let content = Some(text(number, "seal"));
         let params = UpdateParams { id: id.clone(), content, ..UpdateParams::default() };
         bench.engine.update(&call(), params).await.unwrap();
     }
     let params = RecallParams {
-        query: Some("before".into()),
+        query: Some("walrus".into()),
         as_of: Some(then.to_rfc3339()),
         max_chars: Some(100),
         ..RecallParams::default()

@@ -76,19 +76,19 @@ pub(crate) async fn a_look_back_sees_texts_as_they_were(store: Arc<dyn Store>) {
 pub(crate) async fn a_look_back_reads_so_many_bytes(store: Arc<dyn Store>) {
     let scope = scope();
     // What they are and what they were: 128 KiB each.
-    let text = |number: usize, word: &str| format!("{number} {}", word.repeat(64 * 1024 / word.len() - 2));
+    let text = |number: usize, word: &str| format!("{number} {} {word}", "x".repeat(65_000));
     let mut stored = Vec::new();
     for number in 0..140 {
-        stored.push(store_one(&*store, &scope, note(&text(number, "before "))).await);
+        stored.push(store_one(&*store, &scope, note(&text(number, "before"))).await);
     }
     for (number, id) in stored.iter().enumerate() {
-        let patch = Patch { content: Some(text(number, "after ")), ..Patch::default() };
+        let patch = Patch { content: Some(text(number, "after")), ..Patch::default() };
         update(&*store, &scope, *id, patch, 10 + number as i64).await;
     }
     let changed = store.changed_since(&scope, at(5)).await.unwrap();
     assert!(changed.partial && (100..=130).contains(&changed.memories.len()), "{}", changed.memories.len());
     assert_eq!(changed.memories[0].id, stored[139], "the latest changes come first");
-    assert!(changed.memories.iter().all(|memory| memory.content.ends_with("before ")));
+    assert!(changed.memories.iter().all(|memory| memory.content.ends_with(" before")));
     let later = store.changed_since(&scope, at(100)).await.unwrap();
     assert!(!later.partial && later.memories.len() == 49);
 }
