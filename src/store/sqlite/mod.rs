@@ -426,9 +426,11 @@ impl Store for SqliteStore {
         // Bounded: whoever still holds a connection ends with its own time limit.
         let ended = async {
             open.readers.close().await;
-            let connection = open.writer.lock().await.connection.take();
-            if let Some(connection) = connection {
-                // A failure loses nothing: what was acknowledged is on the disk.
+            let mut writer = open.writer.lock().await;
+            // Not left to the last connection: somebody else's may be that, and the file be moved before it ends.
+            // A failure loses nothing: what was acknowledged is on the disk.
+            let _ = open.empty_log(&mut writer).await;
+            if let Some(connection) = writer.connection.take() {
                 let _ = connection.close().await;
             }
         };
