@@ -27,6 +27,8 @@ const DEFAULT_ENTITIES: usize = 50;
 const TIME: Duration = Duration::from_secs(1);
 /// Entities whose relations are read at once.
 const PORTION: usize = 200;
+/// The same for the first of a level.
+const FIRST_PORTION: usize = 32;
 /// Relations that the search for a path reads.
 const PATH_STEPS: usize = 20_000;
 /// Relations of one entity, in each direction, that the search for a path and suggestions look at.
@@ -200,11 +202,20 @@ impl Engine {
     async fn neighbours(&self, trip: &Trip<'_>, starts: &[Entity]) -> Result<ExploreOutput, EngineError> {
         let starts: Vec<i64> = starts.iter().map(|entity| entity.seq).collect();
         let mut walk = Walk::new(&starts, trip.limit);
+        let most = trip.limit + 1;
         for _ in 0..trip.depth.unwrap_or(1) {
-            let most = trip.limit + 1;
-            let (steps, whole) = self.steps(trip, walk.frontier(), most, usize::MAX).await?;
-            walk.absorb(steps, most);
-            if !whole {
+            // By portions, so that a walk which has all that it may return does not read the rest.
+            let (level, mut done, mut portion) = (walk.frontier().to_vec(), 0, FIRST_PORTION);
+            while done < level.len() && !walk.is_full() {
+                let end = level.len().min(done + portion);
+                let (steps, whole) = self.steps(trip, &level[done..end], most, usize::MAX).await?;
+                walk.absorb_part(steps, most);
+                (done, portion) = (if whole { end } else { usize::MAX }, PORTION.min(2 * portion));
+            }
+            if done <= level.len() {
+                walk.advance();
+            }
+            if done > level.len() || walk.is_full() {
                 walk.interrupt();
             }
             if walk.frontier().is_empty() {
@@ -212,11 +223,20 @@ impl Engine {
             }
         }
         let numbers: Vec<i64> = walk.entities().map(|(number, _)| number).collect();
-        let entities = self.by_number(trip.call, &numbers).await?;
-        let relations = &walk.relations()[..walk.relations().len().min(MAX_RELATIONS)];
+        let mut relations = walk.relations().to_vec();
+        if walk.is_full() {
+            // The walk did not see all relations of those that it returns.
+            let among =
+                StepQuery { frontier: &numbers, at: trip.at, kind: trip.kind.as_deref(), most: MAX_RELATIONS + 1 };
+            relations = trip.call.database(self.store.between(&trip.call.scope, &among)).await?;
+        }
+        let cut = relations.len() > MAX_RELATIONS;
+        relations.truncate(MAX_RELATIONS);
+        let reading = (self.by_number(trip.call, &numbers), self.relations(trip.call, &relations));
+        let (entities, found) = tokio::try_join!(reading.0, reading.1)?;
         let mut output = ExploreOutput {
-            relations: views(self.relation_views(trip.call, relations, &entities).await?),
-            partial: walk.is_partial() || relations.len() < walk.relations().len(),
+            relations: relation_views(&relations, &found, &entities).into_iter().map(|(_, view)| view).collect(),
+            partial: walk.is_partial() || cut,
             ..ExploreOutput::default()
         };
         for (number, distance) in walk.entities() {
@@ -256,7 +276,8 @@ impl Engine {
         let numbers: Vec<i64> = hops.iter().map(|hop| hop.entity).collect();
         let entities = self.by_number(trip.call, &numbers).await?;
         let relations: Vec<i64> = hops.iter().filter_map(|hop| hop.relation).collect();
-        output.relations = views(self.relation_views(trip.call, &relations, &entities).await?);
+        let found = self.relations(trip.call, &relations).await?;
+        output.relations = relation_views(&relations, &found, &entities).into_iter().map(|(_, view)| view).collect();
         let own = trip.call.scope.project();
         output.entities = numbers
             .iter()
@@ -326,25 +347,13 @@ impl Engine {
         Ok(found.into_iter().map(|entity| (entity.seq, entity)).collect())
     }
 
-    /// Views by number, in the order of `numbers`; what was erased since is left out.
-    async fn relation_views(
-        &self,
-        call: &Call,
-        numbers: &[i64],
-        entities: &HashMap<i64, Entity>,
-    ) -> Result<Vec<(i64, RelationView)>, EngineError> {
+    async fn relations(&self, call: &Call, numbers: &[i64]) -> Result<HashMap<i64, Relation>, EngineError> {
         if numbers.is_empty() {
-            return Ok(Vec::new());
+            return Ok(HashMap::new());
         }
         let found = call.database(self.store.relations(&call.scope, numbers)).await?;
         call.count_rows(found.len());
-        let found: HashMap<i64, Relation> = found.into_iter().map(|relation| (relation.seq, relation)).collect();
-        let names: HashMap<i64, String> =
-            entities.iter().map(|(number, entity)| (*number, entity.name.clone())).collect();
-        Ok(numbers
-            .iter()
-            .filter_map(|number| Some((*number, RelationView::new(found.get(number)?, &names)?)))
-            .collect())
+        Ok(found.into_iter().map(|relation| (relation.seq, relation)).collect())
     }
 
     /// What is known of entities by name: the entity, its strongest relations, and which memories mention it.
@@ -365,8 +374,8 @@ impl Engine {
         ends.sort_unstable();
         ends.dedup();
         let known = self.by_number(call, &ends).await?;
-        let views: HashMap<i64, RelationView> =
-            self.relation_views(call, &relations, &known).await?.into_iter().collect();
+        let found = self.relations(call, &relations).await?;
+        let views: HashMap<i64, RelationView> = relation_views(&relations, &found, &known).into_iter().collect();
         let mentions = call.database(self.store.mentions(&call.scope, &numbers, now, most)).await?;
         let detail = |entity: &Entity| EntityDetail {
             entity: EntityView::new(entity, call.scope.project()),
@@ -395,8 +404,15 @@ pub struct EntityDetail {
     pub memories: Vec<String>,
 }
 
-fn views(numbered: Vec<(i64, RelationView)>) -> Vec<RelationView> {
-    numbered.into_iter().map(|(_, view)| view).collect()
+/// Views by number, in the order of `numbers`; what was erased since is left out.
+fn relation_views(
+    numbers: &[i64],
+    found: &HashMap<i64, Relation>,
+    entities: &HashMap<i64, Entity>,
+) -> Vec<(i64, RelationView)> {
+    let names: HashMap<i64, String> = entities.iter().map(|(number, entity)| (*number, entity.name.clone())).collect();
+    let view = |number: &i64| Some((*number, RelationView::new(found.get(number)?, &names)?));
+    numbers.iter().filter_map(view).collect()
 }
 
 fn reason(suggestion: &Suggestion) -> String {

@@ -90,6 +90,9 @@ pub trait GraphStore: Send + Sync {
     /// What leads on from entities, in both directions.
     async fn steps(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<Step>>;
 
+    /// Numbers of the relations between entities of the frontier, the strongest first, `most` of them in all.
+    async fn between(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<i64>>;
+
     /// The newest memories that mention each of the entities and hold at `now`, up to `limit` of each, as pairs of
     /// entity and memory.
     async fn mentions(

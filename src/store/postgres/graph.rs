@@ -95,6 +95,20 @@ impl GraphStore for PostgresStore {
         })
     }
 
+    async fn between(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<i64>> {
+        let readable: Vec<&str> = scope.readable().collect();
+        let mut attempts = self.attempts(scope, "walk the graph", Effect::Read)?;
+        attempt!(attempts, connection => async {
+            let among = sqlx::query_scalar(sql::AMONG)
+                .bind(&readable)
+                .bind(query.frontier)
+                .bind(query.at)
+                .bind(query.kind)
+                .bind(bounded(query.most));
+            Ok(among.fetch_one(connection).await?)
+        })
+    }
+
     async fn mentions(
         &self,
         scope: &Scope,

@@ -86,6 +86,12 @@ pub(super) const STEPS: &str = concat!(
     ") s WHERE p.name = ANY ($1) GROUP BY f.seq"
 );
 
+/// Relations between entities, the strongest first.
+pub(super) const AMONG: &str = "SELECT array(SELECT r.seq FROM project p \
+    JOIN relation r ON r.project_id = p.id AND r.from_seq = ANY ($2) AND r.to_seq = ANY ($2) \
+    WHERE p.name = ANY ($1) AND (r.valid_from IS NULL OR r.valid_from <= $3) AND (r.valid_to IS NULL OR r.valid_to > $3) \
+        AND ($4::text IS NULL OR r.type = $4) ORDER BY r.weight DESC, r.seq LIMIT $5)";
+
 /// New entities.
 pub(super) const INSERT_ENTITIES: &str = "INSERT INTO entity (project_id, name, name_key, words, type, properties, use_count, last_used_at, created_at, updated_at) \
     SELECT p.id, i.name, i.name_key, i.words, i.type, i.properties::jsonb, 1, $7, $7, $7 \
@@ -175,6 +181,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("BETWEEN", BETWEEN),
     ("RELATIONS", RELATIONS),
     ("STEPS", STEPS),
+    ("AMONG", AMONG),
     ("INSERT_ENTITIES", INSERT_ENTITIES),
     ("UPDATE_ENTITIES", UPDATE_ENTITIES),
     ("DELETE_ENTITIES", DELETE_ENTITIES),

@@ -123,6 +123,24 @@ impl GraphStore for SqliteStore {
         .await
     }
 
+    async fn between(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<i64>> {
+        let open = self.opened()?;
+        self.bounded(async {
+            let (mut connection, projects) = open.reader(scope).await?;
+            let found: Option<String> = sqlx::query_scalar(sql::AMONG)
+                .bind(json_numbers(&projects))
+                .bind(json_numbers(query.frontier))
+                .bind(query.at.timestamp_micros())
+                .bind(query.kind)
+                .bind(limit(query.most))
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(|error| from_sqlx(error, "walking the graph"))?;
+            Ok(found.iter().flat_map(|list| list.split(',')).filter_map(|number| number.parse().ok()).collect())
+        })
+        .await
+    }
+
     async fn mentions(
         &self,
         scope: &Scope,

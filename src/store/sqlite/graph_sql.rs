@@ -84,6 +84,12 @@ named! {
     STEPS = concat!("SELECT f.value, ", steps!("source", "target"), ", ", steps!("target", "source"),
         " FROM json_each($2) f");
 
+    /// Relations between entities ($2) at the time $3, the strongest first.
+    AMONG = "SELECT group_concat(s.id) FROM (SELECT r.id FROM json_each($2) f CROSS JOIN relation r ON r.source = f.value \
+        WHERE r.target IN (SELECT value FROM json_each($2)) AND r.project IN (SELECT value FROM json_each($1)) \
+        AND (r.valid_from IS NULL OR r.valid_from <= $3) AND (r.valid_to IS NULL OR r.valid_to > $3) \
+        AND ($4 IS NULL OR r.type = $4) ORDER BY r.weight DESC, r.id LIMIT $5) s";
+
     /// A new entity.
     INSERT_ENTITY = "INSERT INTO entity (project, name, name_key, words, type, properties, use_count, last_used_at, \
         created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id";

@@ -245,6 +245,35 @@ pub(crate) async fn the_strongest_relations_come_first(store: Arc<dyn Store>) {
     assert_eq!(walk.entities().count(), 10);
 }
 
+pub(crate) async fn relations_between_entities_are_found(store: Arc<dyn Store>) {
+    let scope = scope();
+    let weighted =
+        |from: &str, kind: &str, to: &str, weight| NewRelation { weight: Some(weight), ..relation(from, kind, to) };
+    let ended = NewRelation { valid_to: Some(at(-10)), ..weighted("b", "left", "c", 1.0) };
+    let batch = vec![
+        weighted("a", "knows", "b", 0.1),
+        weighted("b", "knows", "c", 0.3),
+        weighted("c", "likes", "a", 0.2),
+        weighted("c", "knows", "d", 0.9),
+        ended,
+    ];
+    link(&*store, &scope, Vec::new(), batch).await.unwrap();
+    let mut ends = Vec::new();
+    for name in ["a", "b", "c"] {
+        ends.push(number(&*store, &scope, name).await);
+    }
+    let between = async |scope: &Scope, kind, most| -> Vec<String> {
+        let query = StepQuery { frontier: &ends, at: at(0), kind, most };
+        let numbers = store.between(scope, &query).await.unwrap();
+        let found = store.relations(scope, &numbers).await.unwrap();
+        let found = numbers.iter().filter_map(|number| found.iter().find(|relation| relation.seq == *number));
+        found.map(|relation| format!("{} {}", relation.kind, relation.weight)).collect()
+    };
+    assert_eq!(between(&scope, None, 10).await, ["knows 0.3", "likes 0.2", "knows 0.1"]);
+    assert_eq!(between(&scope, Some("knows"), 1).await, ["knows 0.3"]);
+    assert!(between(&super::scope(), None, 10).await.is_empty());
+}
+
 pub(crate) async fn graphs_of_projects_are_apart(store: Arc<dyn Store>) {
     let (mine, theirs) = (scope(), super::scope());
     link(&*store, &mine, Vec::new(), vec![relation("Ada", "knows", "Bob")]).await.unwrap();

@@ -79,6 +79,7 @@ macro_rules! contract_tests {
                 graph::a_refused_link_leaves_nothing,
                 graph::entities_are_listed_by_type_and_prefix,
                 graph::the_strongest_relations_come_first,
+                graph::relations_between_entities_are_found,
                 graph::graphs_of_projects_are_apart,
                 graph::a_memory_keeps_whom_it_mentions,
                 graph::a_query_finds_whom_it_names,
