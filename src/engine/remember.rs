@@ -166,6 +166,7 @@ impl Engine {
         let linking: Vec<bool> = items.iter().map(|item| !item.links.is_empty()).collect();
         let command = Remember { items, idempotency, now };
         let stored = call.database(self.store.remember(&call.scope, command)).await?;
+        self.desk.call();
         let view = |stored: &Remembered| StoredView {
             id: stored.id.to_string(),
             created: stored.created,

@@ -25,6 +25,7 @@ pub mod postgres;
 mod review;
 pub mod sqlite;
 pub mod token;
+mod vector;
 
 pub use completion::CompletionStore;
 pub use focus::FocusStore;
@@ -33,6 +34,7 @@ pub use past::{Changed, Link, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, Past
 pub use port::PortStore;
 pub use review::{Decide, NewReview, ReviewQuery, ReviewStore};
 pub use token::{StoredToken, TokenStore};
+pub use vector::{Embedded, IndexJob, MemoryKey, SemanticCandidate, VectorQuery, VectorStore};
 
 /// Result of a store method.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -326,7 +328,17 @@ pub struct DatabaseInfo {
 /// A database of memories. Every method is atomic, bounded in time, and may be called from many tasks at once.
 #[async_trait]
 pub trait Store:
-    CompletionStore + FocusStore + GraphStore + PastStore + PortStore + ReviewStore + TokenStore + Send + Sync + 'static
+    CompletionStore
+    + FocusStore
+    + GraphStore
+    + PastStore
+    + PortStore
+    + ReviewStore
+    + TokenStore
+    + VectorStore
+    + Send
+    + Sync
+    + 'static
 {
     /// Brings the schema up to date, under a lock, and checks that this binary can work with the database. Called at
     /// start and again until it succeeds; before that every other method answers [`StoreError::Unavailable`].
