@@ -70,8 +70,8 @@ impl Engine {
         let (stats, vector) =
             tokio::join!(call.database(self.store.corpus_stats(&call.scope, &terms)), self.desk.query(query));
         let mut stats = stats?;
-        let past = self.look_back(call, filter).await?;
-        past.add_to(&mut stats, &terms, &self.analyzer);
+        let past = self.look_back(call, filter, &terms).await?;
+        past.add_to(&mut stats, &terms);
         let limit = if wanted < DEPTH { DEPTH } else { MAX_RANKED + 1 };
         let lexical = LexicalQuery {
             terms: select_terms(&terms, &stats, POSTING_BUDGET),
@@ -110,7 +110,7 @@ impl Engine {
             let found = words.iter().map(|hit| &hit.setting);
             let found = found.chain(meaning.iter().flatten().map(|hit| &hit.setting)).map(|setting| setting.project);
             let project = if call.scope.readable().count() == 1 { found.into_iter().next() } else { None };
-            words.extend(past.candidates(&lexical, &self.analyzer, project.unwrap_or_default()));
+            words.extend(past.candidates(&lexical, project.unwrap_or_default()));
             words.sort_by(|a, b| {
                 b.exact.cmp(&a.exact).then_with(|| b.score.total_cmp(&a.score)).then_with(|| b.seq.cmp(&a.seq))
             });
