@@ -112,7 +112,7 @@ pub fn spans(question: &str, today: NaiveDate, years: &BTreeSet<i32>) -> Vec<Spa
     if let Some(day) = iso_date(&lower) {
         return Span::day(day).into_iter().collect();
     }
-    let ways: [fn(&[&str]) -> Option<Named>; 4] = [day_of_month, month_of_year, bare_month, bare_year];
+    let ways: [Way; 4] = [day_of_month, month_of_year, bare_month, bare_year];
     for way in ways {
         let named = (0..words.len()).find_map(|at| way(&words[at..]));
         let spans: Vec<Span> = named.map(|named| named.spans(years)).unwrap_or_default();
@@ -122,6 +122,9 @@ pub fn spans(question: &str, today: NaiveDate, years: &BTreeSet<i32>) -> Vec<Spa
     }
     (0..words.len()).find_map(|at| relative(&words[at..], today)).into_iter().collect()
 }
+
+/// How a time may be written; reads it from the first word on.
+type Way = fn(&[&str]) -> Option<Named>;
 
 /// A time with what the question says of it.
 struct Named {

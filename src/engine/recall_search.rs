@@ -207,6 +207,9 @@ struct Asked<'a, F> {
     calibrated: bool,
 }
 
+/// What words know of a memory, with its cosine and its places in the channels.
+type Entry = (Candidate, Option<f64>, BTreeMap<Channel, Place>);
+
 /// What the channels found.
 #[derive(Debug)]
 struct Pool {
@@ -279,8 +282,7 @@ impl Pool {
         analyzer: &Analyzer,
     ) -> (Vec<Found>, Vec<Found>, f64) {
         let hybrid = self.meaning.is_some();
-        // One entry a memory: what words know of it, with its cosine and its places.
-        let mut entries: HashMap<Uuid, (Candidate, Option<f64>, BTreeMap<Channel, Place>)> = HashMap::new();
+        let mut entries: HashMap<Uuid, Entry> = HashMap::new();
         let mut first: HashSet<Uuid> = self.turns.iter().map(|turn| turn.id).collect();
         first.extend(self.words.iter().take(DEPTH).map(|hit| hit.id));
         first.extend(self.meaning().iter().take(DEPTH).map(|hit| hit.id));
@@ -300,7 +302,7 @@ impl Pool {
             places.insert(Channel::Meaning, Place { rank, score: cosine });
         }
         entries.extend(self.turns.into_iter().map(|turn| (turn.id, (turn, None, BTreeMap::new()))));
-        let mut entries: Vec<(Candidate, Option<f64>, BTreeMap<Channel, Place>)> = entries.into_values().collect();
+        let mut entries: Vec<Entry> = entries.into_values().collect();
         // The pool first, in an order that does not depend on how it was found.
         entries.sort_by_key(|(hit, ..)| (!first.contains(&hit.id), std::cmp::Reverse(hit.seq)));
         let rest = entries.split_off(first.len());
@@ -354,12 +356,7 @@ impl Pool {
 }
 
 /// What comes behind the pool, with scores below `last`.
-fn behind(
-    rest: Vec<(Candidate, Option<f64>, BTreeMap<Channel, Place>)>,
-    last: f64,
-    sure: &dyn Fn(Option<f64>, f64) -> f64,
-    least: Option<f64>,
-) -> Vec<Found> {
+fn behind(rest: Vec<Entry>, last: f64, sure: &dyn Fn(Option<f64>, f64) -> f64, least: Option<f64>) -> Vec<Found> {
     let words: Vec<(Uuid, f64)> = rest.iter().map(|(hit, ..)| (hit.id, hit.score)).collect();
     let meaning: Vec<(Uuid, f64)> = rest.iter().filter_map(|(hit, cosine, _)| Some((hit.id, (*cosine)?))).collect();
     let scores = preliminary(&words, &meaning);

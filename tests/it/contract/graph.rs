@@ -8,7 +8,7 @@ use cognitive_memory_mcp::domain::graph::{
 };
 use cognitive_memory_mcp::domain::walk::{Step, Walk};
 use cognitive_memory_mcp::domain::{Filter, Kind, Links, NewMemory, Scope};
-use cognitive_memory_mcp::store::graph::{EntityQuery, Named, StepQuery};
+use cognitive_memory_mcp::store::graph::{EntityQuery, MOST_MENTIONS, Named, StepQuery, Together};
 use cognitive_memory_mcp::store::{AroundQuery, ForgetMode, Store, StoreError};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
