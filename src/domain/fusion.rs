@@ -27,6 +27,9 @@ const SESSION_WORDS: f64 = 0.3;
 const UNSURE: f64 = 0.15;
 /// From there on meaning gains weight, up to the whole of it so far above.
 const SURE: f64 = 0.2;
+/// Beside meaning, words count in full from where the best memory covers this part of the question, and less below: the
+/// best of those that share a stray word with the question has no claim against one that means the same.
+const COVERED: f64 = 1.0 / 1.5;
 /// Weight of the own meaning.
 const MEANING: f64 = 0.4;
 /// Weight of the mean meaning around.
@@ -110,6 +113,8 @@ pub struct Question<'a> {
     /// Of each term whether it is the name of a speaker. In what was said by somebody such a term is an address and no
     /// subject, and counts for nothing.
     pub names: &'a [bool],
+    /// Weight of all its terms, found or not; 0 where that is not known.
+    pub total: f64,
 }
 
 /// A memory's score and what it consists of.
@@ -248,8 +253,10 @@ pub fn fuse(members: &[Member<'_>], question: Question<'_>) -> Vec<Fused> {
     }
 
     let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
-    let divided = |value: f64, by: f64| if by > 0.0 { value / by } else { 0.0 };
     let (most_words, most_session) = (most(&coverage), most(&session_words));
+    let trust =
+        if high.is_finite() && question.total > 0.0 { (most_words / (question.total * COVERED)).min(1.0) } else { 1.0 };
+    let divided = |value: f64, by: f64| if by > 0.0 { trust * value / by } else { 0.0 };
     let fused = |at: usize| {
         let Member { setting, named, time, .. } = members[at];
         let session = turns.session[at];
@@ -332,7 +339,7 @@ mod tests {
     }
 
     fn scores(members: &[Member<'_>]) -> Vec<f64> {
-        fuse(members, Question { names: &[false, false] }).iter().map(|fused| fused.score).collect()
+        fuse(members, Question { names: &[false, false], total: 0.0 }).iter().map(|fused| fused.score).collect()
     }
 
     fn close(found: &[f64], expected: &[f64]) {
@@ -359,10 +366,24 @@ mod tests {
         let (one, two) = ([Part { term: 0, gain: 3.0 }], [Part { term: 1, gain: 1.5 }]);
         let note = said(None, 1, true);
         let members = [member(&one, Some(0.6), &note), member(&two, Some(0.4), &note), member(&[], Some(0.2), &note)];
-        let found = fuse(&members, Question { names: &[false, false] });
+        let found = fuse(&members, Question { names: &[false, false], total: 0.0 });
         // Meaning is 1, 0.5 and 0 and weighs 0.4 + 0.6 / 2 + 0.3.
         close(&found.iter().map(|fused| fused.score).collect::<Vec<_>>(), &[2.3, 0.65 + 0.5, 0.0]);
         assert_eq!(found[0].shares.keys().collect::<Vec<_>>(), [&Share::Words, &Share::Meaning]);
+    }
+
+    #[test]
+    fn stray_words_count_less_beside_meaning() {
+        let stray = [Part { term: 0, gain: 1.0 }];
+        let note = said(None, 5, false);
+        let question = Question { names: &[false, false], total: 6.0 };
+        let scores = |cosines: [Option<f64>; 2]| {
+            let members = [member(&stray, cosines[0], &note), member(&[], cosines[1], &note)];
+            fuse(&members, question).iter().map(|fused| fused.score).collect::<Vec<_>>()
+        };
+        // A sixth of the question is covered, of two thirds that are wanted.
+        close(&scores([Some(0.2), Some(0.6)]), &[1.3 / 4.0, 1.0]);
+        close(&scores([None, None]), &[1.3, 0.0]);
     }
 
     #[test]
@@ -387,12 +408,12 @@ mod tests {
         let spoken = Setting { speaker: Some("Ada".to_owned()), ..said(None, 5, false) };
         let note = said(None, 5, false);
         let members = [Member { named: true, time: 0.5, ..member(&parts, None, &spoken) }, member(&parts, None, &note)];
-        let found = fuse(&members, Question { names: &[true, false] });
+        let found = fuse(&members, Question { names: &[true, false], total: 0.0 });
         close(&found.iter().map(|fused| fused.score).collect::<Vec<_>>(), &[0.65 + 0.5 + 0.2, 1.3]);
         let short = said(Some(1), 1, false);
         let members = [member(&parts, None, &short)];
         close(&scores(&members), &[1.3 * (1.0 - 0.4 * (1.0 - 2.0_f64.ln() / 31.0_f64.ln()))]);
-        assert!(fuse(&[], Question { names: &[] }).is_empty());
+        assert!(fuse(&[], Question { names: &[], total: 0.0 }).is_empty());
     }
 
     #[test]

@@ -323,8 +323,8 @@ impl Pool {
                 time: nearness(*day, &spans),
             })
             .collect();
-        let fused = fuse(&members, Question { names: &names });
         let total = (asked.total)(&named.terms);
+        let fused = fuse(&members, Question { names: &names, total });
         let sure = |cosine: Option<f64>, coverage: f64| {
             confidence(cosine.filter(|_| asked.calibrated), if total > 0.0 { coverage / total } else { 0.0 })
         };

@@ -103,7 +103,7 @@ async fn what_is_used_outlives_what_is_not() {
     // However old: the better answer stays in front.
     bench.days_go_by(3_000);
     let recent = bench.note("fins are what whales have, and other animals of the sea, many of them").await;
-    assert_eq!(ids(&bench.search("walrus fins").await)[..2], [unused.as_str(), used.as_str()]);
+    assert_eq!(ids(&bench.search("walrus fins").await)[0], unused);
     assert_eq!(ids(&bench.search("whales").await), [&recent]);
 }
 

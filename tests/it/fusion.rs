@@ -80,7 +80,7 @@ fn scores_are_those_of_the_reference() {
                 Member { parts, cosine: hit.cos, setting, named, time }
             })
             .collect();
-        let fused = fuse(&members, Question { names: &vec![false; terms.len()] });
+        let fused = fuse(&members, Question { names: &vec![false; terms.len()], total: 0.0 });
         for (fused, hit) in fused.iter().zip(&answer.hits) {
             // The reference computes with 32-bit cosines.
             let close = |a: f64, b: f64| (a - b).abs() < 2e-7;
