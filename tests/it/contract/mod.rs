@@ -325,8 +325,9 @@ pub(crate) fn assert_same_hits(found: &[Candidate], expected: &[Candidate]) {
         assert_eq!(hit.standing, same.standing);
         assert_eq!(hit.exact, wanted.exact, "place {place}");
         assert!((hit.score - wanted.score).abs() < 1e-6, "place {place}: {hit:?}, expected {wanted:?}");
-        if hit.id != wanted.id {
-            assert!((hit.score - wanted.score).abs() > 0.0, "ties go by newest: {hit:?}, expected {wanted:?}");
-        }
+    }
+    for pair in found.windows(2) {
+        let tie = pair[0].exact == pair[1].exact && pair[0].score.to_bits() == pair[1].score.to_bits();
+        assert!(!tie || pair[0].seq > pair[1].seq, "ties go by newest: {pair:?}");
     }
 }
