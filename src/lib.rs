@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod eval;
 pub mod http;
 pub mod jobs;
 pub mod lifecycle;

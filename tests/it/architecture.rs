@@ -11,11 +11,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("store", &["domain"]),
     ("engine", &["domain", "store"]),
+    ("eval", &["domain", "engine"]),
     ("port", &["domain", "store"]),
     ("jobs", &["engine", "lifecycle", "store"]),
     ("mcp", &["domain", "engine"]),
     ("http", &["config", "domain", "engine", "lifecycle", "mcp"]),
-    ("cli", &["config", "domain", "engine", "http", "jobs", "lifecycle", "mcp", "port", "store", "telemetry"]),
+    ("cli", &["config", "domain", "engine", "eval", "http", "jobs", "lifecycle", "mcp", "port", "store", "telemetry"]),
 ];
 
 /// Backends know the boundary which they implement, never each other.

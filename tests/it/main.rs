@@ -12,6 +12,7 @@ mod cli;
 mod contract;
 mod days;
 mod doctor;
+mod eval;
 mod importer;
 mod lifecycle;
 mod log;
