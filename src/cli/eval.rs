@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::paper::Paper;
 use super::port::{bar, file_error, note};
 use super::remote::{Memory, Service};
-use super::{Failure, UNAVAILABLE, USAGE, local, runtime, say, service};
+use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, local, runtime, say, service};
 use crate::config::{self, Auth, Credential, Database, Settings, Sources, sha256};
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::{Clock, SystemClock};
@@ -206,6 +206,10 @@ async fn measure(memory: &Memory, plan: &Plan) -> Result<Report, Failure> {
         model: status["model"].as_str().map(str::to_owned),
         memories: status["memories"].as_u64().unwrap_or_default(),
     };
+    let backlog = status["index_backlog"].as_u64().unwrap_or_default();
+    if target.model.is_some() && backlog > 0 {
+        note(&format!("{backlog} memories wait for the index by meaning: they are found by their words only"));
+    }
     let bar = bar("asking", plan.questions.len() as u64, false);
     let mut asked = Vec::with_capacity(plan.questions.len());
     for question in &plan.questions {
@@ -292,7 +296,8 @@ fn in_process(args: &EvalArgs, settings: &Settings, plan: &Plan, corpus: &[Corpu
         let report = tokio::select! {
             report = work => report,
             reason = supervisor.stop_requested() => {
-                Err(Failure { code: reason.exit_code(), error: anyhow::anyhow!("interrupted: {reason}") })
+                let code = if let ExitReason::Signal(signal) = &reason { signal.exit_code() } else { INTERNAL };
+                Err(Failure { code, error: anyhow::anyhow!("interrupted: {reason}") })
             }
         };
         supervisor.stop(ExitReason::Finished);

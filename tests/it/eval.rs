@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::port::on_postgres;
 use crate::postgres_server::Database;
-use crate::process::{Ran, Setup};
+use crate::process::{Ran, Server, Setup, eventually};
 
 const CORPUS: &str = r#"{"key":"tea","content":"Tea at four, in the garden","tags":["habit"]}
 {"key":"coffee","content":"Coffee at nine, in the kitchen","tags":["habit"]}
@@ -172,6 +172,26 @@ fn files_with_mistakes_are_told_line_by_line_and_nothing_is_loaded() {
 /// Where the golden set of the repository lies.
 fn own(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+#[tokio::test]
+async fn an_interrupt_leaves_nothing_behind() {
+    let setup = Setup::new();
+    let folder = setup.path("tmp");
+    std::fs::create_dir(&folder).expect("a folder");
+    let setup = setup.env("TMPDIR", &folder);
+    let path = |name: &str| own(name).to_str().expect("a path").to_owned();
+    let mut running =
+        Server::start(setup.command(&["eval", &path("queries.jsonl"), "--corpus", &path("memories.jsonl")]));
+    let scratch = || std::fs::read_dir(&folder).expect("a folder").next();
+    eventually("its database", || {
+        scratch().and_then(Result::ok).filter(|entry| entry.path().join("memory.db").exists())
+    })
+    .await;
+    running.signal("INT");
+    assert_eq!(running.ended().await.code(), Some(130), "{}", running.log());
+    assert!(running.log().contains("interrupted"), "{}", running.log());
+    assert!(scratch().is_none(), "the temporary database is still there");
 }
 
 fn own_set(setup: &Setup, more: &[&str]) {
