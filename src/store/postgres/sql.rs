@@ -76,11 +76,12 @@ macro_rules! browse {
 
 /// Settings of every session: no wait without a bound, and plans that are made once, by way of the indexes, since all
 /// statements are written for that. What the statistics of a young table say would make other plans, for a while.
+/// Cheap random pages prefer an index that has the order to a bitmap of all rows and a sort.
 pub(super) const SESSION: &str = "SELECT set_config('statement_timeout', $1, false), \
     set_config('lock_timeout', $2, false), set_config('idle_in_transaction_session_timeout', $3, false), \
     set_config('plan_cache_mode', 'force_generic_plan', false), \
     set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false), \
-    set_config('TimeZone', 'UTC', false)";
+    set_config('random_page_cost', '1.1', false), set_config('TimeZone', 'UTC', false)";
 
 /// Which role a session works as, and for which projects: what the policies of row-level security ask.
 pub(super) const VIEW: &str = "SELECT set_config('role', $1, false), \
