@@ -10,10 +10,10 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::paper::Paper;
-use super::port::{bar, file_error, note};
+use super::port::{bar, counted, file_error, note};
 use super::remote::{Memory, Service};
 use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, local, runtime, say, service};
-use crate::config::{self, Auth, Credential, Database, Settings, Sources, sha256};
+use crate::config::{self, Auth, Credential, Database, Embedding, Settings, Sources, sha256};
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::{Clock, SystemClock};
 use crate::engine::{Engine, fresh_token};
@@ -37,6 +37,8 @@ const BATCH_BYTES: usize = 512 * 1024;
 const IDS: usize = 200;
 /// Between two looks at the backlog of the index.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long the embedder may take before a person is told what is waited for.
+const SILENCE: Duration = Duration::from_secs(5);
 /// Characters of a hit that are shown of a question that failed.
 const SHOWN_CHARS: usize = 160;
 
@@ -211,7 +213,7 @@ async fn measure(memory: &Memory, plan: &Plan) -> Result<Report, Failure> {
         note(&format!("{backlog} memories wait for the index by meaning: they are found by their words only"));
     }
     let bar = bar("asking", plan.questions.len() as u64, false);
-    let mut asked = Vec::with_capacity(plan.questions.len());
+    let (mut asked, mut degraded) = (Vec::with_capacity(plan.questions.len()), 0);
     for question in &plan.questions {
         let mut arguments = serde_json::to_value(&question.ask).map_err(Failure::internal)?;
         arguments["limit"] = DEPTH.into();
@@ -225,10 +227,19 @@ async fn measure(memory: &Memory, plan: &Plan) -> Result<Report, Failure> {
             ..failure
         })?;
         asked.push(judge(question, &answer, start.elapsed()));
+        degraded += u64::from(target.model.is_some() && is_by_words_alone(&answer));
         bar.inc(1);
     }
     bar.finish_and_clear();
+    if degraded > 0 {
+        note(&format!("{} searched by words alone, since the embedder did not answer", counted(degraded, "question")));
+    }
     Ok(Report::new(plan.golden.clone(), target, asked))
+}
+
+fn is_by_words_alone(answer: &Value) -> bool {
+    let mut notes = answer["notes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    notes.any(|note| note.starts_with("Searched by words alone"))
 }
 
 fn judge(question: &Question, answer: &Value, took: Duration) -> Asked {
@@ -290,7 +301,8 @@ fn in_process(args: &EvalArgs, settings: &Settings, plan: &Plan, corpus: &[Corpu
         let (memory, engine) = serve(&settings, &local, &supervisor, &readiness).await?;
         let work = async {
             load(&memory, &engine, &name_of(args.corpus.as_deref().unwrap_or(Path::new("corpus"))), corpus).await?;
-            indexed(&memory, &readiness, Duration::from_secs(args.patience)).await?;
+            let embeds = !matches!(settings.embedding, Embedding::None);
+            indexed(&memory, &readiness, embeds, Duration::from_secs(args.patience)).await?;
             measure(&memory, plan).await
         };
         let report = tokio::select! {
@@ -398,20 +410,32 @@ fn batch(rest: &[CorpusItem]) -> usize {
     rest.len().min(BATCH)
 }
 
-/// Waits until everything is found by meaning, if there is an embedder.
-async fn indexed(memory: &Memory, readiness: &Readiness, patience: Duration) -> Result<(), Failure> {
+/// Waits until everything is found by meaning, if there is an embedder to come.
+async fn indexed(memory: &Memory, readiness: &Readiness, embeds: bool, patience: Duration) -> Result<(), Failure> {
+    let (start, mut told) = (Instant::now(), false);
     let work = async {
-        // The embedder comes beside the service.
+        // The database is there; the embedder comes beside the service.
         readiness.met().await;
+        if !embeds {
+            return Ok(());
+        }
         let mut progress = None;
         loop {
             let status = memory.call("status", json!({})).await?;
             let backlog = status["index_backlog"].as_u64().unwrap_or_default();
-            if status["model"].is_null() || backlog == 0 {
+            let model = status["model"].is_string();
+            if model && backlog == 0 {
                 break;
             }
-            let total = status["memories"].as_u64().unwrap_or_default();
-            progress.get_or_insert_with(|| bar("indexing", total, false)).set_position(total.saturating_sub(backlog));
+            if model {
+                let total = status["memories"].as_u64().unwrap_or_default();
+                progress
+                    .get_or_insert_with(|| bar("indexing", total, false))
+                    .set_position(total.saturating_sub(backlog));
+            } else if start.elapsed() > SILENCE && !told {
+                note("waiting for the embedding model; MEMORY_EMBEDDER=none measures recall by words alone");
+                told = true;
+            }
             tokio::time::sleep(PAUSE).await;
         }
         if let Some(bar) = progress {
@@ -420,10 +444,13 @@ async fn indexed(memory: &Memory, readiness: &Readiness, patience: Duration) -> 
         Ok(())
     };
     tokio::time::timeout(patience, work).await.unwrap_or_else(|_| {
+        let report = readiness.report();
+        let state = report.checks.iter().map(|(name, check)| format!("{name}: {}", check.detail));
         let error = anyhow::anyhow!(
-            "the index by meaning is not complete after {} s ({}); --patience waits longer",
+            "the index by meaning is not complete after {} s ({}); --patience waits longer, MEMORY_EMBEDDER=none measures \
+             recall by words alone",
             patience.as_secs(),
-            readiness.sentence()
+            state.collect::<Vec<_>>().join("; ")
         );
         Err(Failure { code: UNAVAILABLE, error })
     })

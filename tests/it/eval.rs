@@ -194,22 +194,22 @@ async fn an_interrupt_leaves_nothing_behind() {
     assert!(scratch().is_none(), "the temporary database is still there");
 }
 
-fn own_set(setup: &Setup, more: &[&str]) {
+fn own_set(setup: &Setup, figures: &str, model: &str, more: &[&str]) {
     let path = |name: &str| own(name).to_str().expect("a path").to_owned();
-    let (queries, memories, baseline) = (path("queries.jsonl"), path("memories.jsonl"), path("lexical.json"));
+    let (queries, memories, baseline) = (path("queries.jsonl"), path("memories.jsonl"), path(figures));
     let base = ["eval", &queries, "--corpus", &memories, "--baseline", &baseline];
     let ran = setup.run(&[&base, more].concat());
     assert_eq!(ran.code, Some(0), "{}\n{}", ran.stdout, ran.stderr);
-    assert!(ran.stdout.contains("by words alone") && !ran.stdout.contains("other questions"), "{}", ran.stdout);
+    assert!(ran.stdout.contains(model) && !ran.stdout.contains("other questions"), "{}", ran.stdout);
 }
 
 #[test]
 fn the_golden_set_is_found_by_words_as_well_as_before_in_sqlite() {
-    own_set(&Setup::new(), &[]);
+    own_set(&Setup::new(), "lexical.json", "by words alone", &[]);
 }
 
 #[tokio::test]
 async fn the_golden_set_is_found_by_words_as_well_as_before_in_postgresql() {
     let database = Database::empty().await;
-    own_set(&on_postgres(&database), &["--configured-database"]);
+    own_set(&on_postgres(&database), "lexical.json", "by words alone", &["--configured-database"]);
 }
