@@ -21,7 +21,7 @@ const MAX_NAMES: usize = 20;
 const MOST_OF_EACH: usize = 20;
 
 /// What to read.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GetParams {
     /// Up to 200.

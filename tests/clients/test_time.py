@@ -273,6 +273,37 @@ async def test_candidates_and_judgements(memory):
     assert len((await memory.answer("review", {"action": "list", "id": berlin}))[0]["reviews"]) == 2
 
 
+async def test_candidates_of_an_entity_and_of_a_session(memory):
+    ada = {"entities": [{"name": "Ada"}]}
+    home, away, bread, boat, ship = await memory.remember(
+        note("Ada lives in Berlin", **ada), note("Her house stands by the Tagus, in Lisbon", **ada),
+        note("Bread needs yeast and flour", session="kitchen"), note("Boats need a mast and sails", session="harbour"),
+        note("Boats need a mast and sails and a crew", session="harbour"),
+    )  # fmt: skip
+    pairs = lambda output: {frozenset((pair["memory"]["id"], pair["other"]["id"])) for pair in output.get("candidates", [])}  # noqa: E731
+    everything = await memory.call("review", action="candidates")
+    assert pairs(everything) == {frozenset((boat, ship))}, "no words in common"
+    assert pairs(await memory.call("review", action="candidates", entity="ADA")) == {frozenset((home, away))}
+    assert pairs(await memory.call("review", action="candidates", session="harbour")) == {frozenset((boat, ship))}
+    assert pairs(await memory.call("review", action="candidates", session="kitchen")) == set()
+    assert pairs(await memory.call("review", action="candidates", entity="Ada", session="kitchen")) == set()
+    await memory.call("review", action="judge", id=home, other=away, judgement="contradiction")
+    assert pairs(await memory.call("review", action="candidates", entity="Ada")) == set(), "judged already"
+    # Of many that mention it the newest are compared, and the answer stays bounded.
+    await memory.remember(*(note(f"Ada did thing {n}", **ada) for n in range(30)))
+    many = await memory.call("review", action="candidates", entity="Ada")
+    assert len(many["candidates"]) == 20
+    for arguments, field in [
+        ({"action": "candidates", "entity": "Nobody"}, "entity"),
+        ({"action": "candidates", "entity": ""}, "entity"),
+        ({"action": "candidates", "session": ""}, "session"),
+        ({"action": "candidates", "id": bread, "entity": "Ada"}, "entity"),
+        ({"action": "list", "session": "harbour"}, "session"),
+    ]:
+        error = await memory.refused("review", **arguments)
+        assert error["code"] == "invalid_argument" and error["field"] == field, (arguments, error)
+
+
 async def test_judgements_that_cannot_be(memory):
     a, b, c = await memory.remember(note("one thing"), note("another thing"), note("nothing"))
     [d] = await memory.remember(note("a better thing", supersedes=[c]))

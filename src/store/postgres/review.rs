@@ -1,6 +1,7 @@
 //! Reviews: proposing, listing, deciding. What is approved happens in the transaction of the decision.
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, Row};
@@ -44,6 +45,14 @@ impl ReviewStore for PostgresStore {
             Ok(rows?)
         })?;
         Ok(rows.into_iter().map(|row| row.0).collect())
+    }
+
+    async fn open_reviews(&self, scope: &Scope, now: DateTime<Utc>) -> Result<u64> {
+        let mut attempts = self.attempts(scope, "count reviews", Effect::Read)?;
+        let count: i64 = attempt!(attempts, connection => async {
+            Ok(sqlx::query_scalar(sql::COUNT_OPEN).bind(scope.project()).bind(now).fetch_one(connection).await?)
+        })?;
+        Ok(count.unsigned_abs())
     }
 
     async fn decide(&self, scope: &Scope, command: &Decide) -> Result<Review> {
