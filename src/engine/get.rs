@@ -153,13 +153,16 @@ impl Engine {
                 (Some(old), Some(new)) => difference(&old, &new),
                 _ => (None, None),
             };
+            // Nobody says why when a new memory replaces an old one: the new one is the reason.
+            let successor = || Some(format!("superseded by {}", new.as_ref()?.get("superseded_by")?.as_str()?));
+            let reason = entry.reason.or_else(|| (entry.change == Change::Superseded).then(successor).flatten());
             views.push(HistoryView {
                 id: entry.memory_id.to_string(),
                 version: entry.version,
                 change: entry.change,
                 at: timestamp(entry.at),
                 by: entry.actor,
-                reason: entry.reason,
+                reason,
                 old,
                 new,
             });

@@ -60,7 +60,7 @@ async def test_every_change_tells_old_new_who_and_why(memory):
     told = [(entry["version"], entry["change"], entry.get("reason")) for entry in output["history"]]
     assert told == [
         (1, "created", None), (2, "updated", "she moved"), (3, "deleted", "by mistake"), (4, "restored", "it was right"),
-        (5, "superseded", None),
+        (5, "superseded", f"superseded by {second}"),
     ]  # fmt: skip
     created, updated, deleted, restored, superseded = output["history"]
     assert "old" not in created and all(entry["by"] for entry in output["history"])
