@@ -13,12 +13,12 @@ use uuid::Uuid;
 use super::attempt::{Effect, attempt, begin, commit};
 use super::fault::Fault;
 use super::remember::json;
-use super::{FilterColumns, PostgresStore, bounded, graph_sql as sql, natural};
+use super::{FilterColumns, PostgresStore, bound, bounded, graph_sql as sql, natural};
 use crate::domain::graph::{self, Entity, Linked, Links, Plan, Relation};
 use crate::domain::walk::Step;
 use crate::domain::{Filter, Scope};
 use crate::store::graph::{EntityQuery, GraphStore, MOST_MENTIONS, MOST_NAMED, Mentioning, Named, StepQuery};
-use crate::store::{Result, StoreError};
+use crate::store::{Limits, Result, StoreError};
 
 /// Comes after every name in the order of bytes.
 const AFTER_ALL: char = char::MAX;
@@ -33,6 +33,7 @@ impl GraphStore for PostgresStore {
             let (entities, relations) = touched(&mut transaction, scope, &[links]).await?;
             let plan = links.plan(scope.project(), entities, relations, now).map_err(StoreError::from)?;
             write(&mut transaction, scope, &plan, now).await?;
+            bound::require_graph(&mut transaction, scope, &plan, self.limits).await?;
             commit(transaction).await?;
             Ok(plan.linked)
         })
@@ -272,6 +273,7 @@ pub(super) async fn remember(
     connection: &mut PgConnection,
     scope: &Scope,
     items: &[(Uuid, &Links)],
+    limits: Limits,
     now: DateTime<Utc>,
 ) -> Result<(), Fault> {
     let links: Vec<&Links> = items.iter().map(|(_, links)| *links).collect();
@@ -281,6 +283,7 @@ pub(super) async fn remember(
     let (entities, relations) = touched(connection, scope, &links).await?;
     let plan = graph::plan(&links, scope.project(), entities, relations, now).map_err(StoreError::from)?;
     let numbers = write(connection, scope, &plan, now).await?;
+    bound::require_graph(connection, scope, &plan, limits).await?;
     let (mut ids, mut mentioned) = (Vec::new(), Vec::new());
     for (id, links) in items {
         for key in links.keys() {

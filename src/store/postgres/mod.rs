@@ -6,6 +6,7 @@
 //! there. To add a statement: a constant in `sql`, with a line in its list.
 
 mod attempt;
+mod bound;
 mod change;
 mod completion;
 mod fault;
@@ -124,7 +125,13 @@ impl PostgresStore {
 
     /// Every SQL statement with its name, for tests.
     pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-        sql::ALL.iter().chain(graph_sql::ALL).chain(focus_sql::ALL).chain(review_sql::ALL).chain(port_sql::ALL)
+        sql::ALL
+            .iter()
+            .chain(graph_sql::ALL)
+            .chain(focus_sql::ALL)
+            .chain(review_sql::ALL)
+            .chain(port_sql::ALL)
+            .chain(bound::ALL)
     }
 
     /// Attempts at work for the projects of a scope.

@@ -272,7 +272,7 @@ async fn in_steps(
         redirect(&mut transaction, scope, batch, placed).await?;
         let ids = placed.iter().zip(&batch.ids).map(|(old, new)| old.unwrap_or(*new));
         let linked: Vec<(Uuid, &Links)> = ids.zip(&batch.links).collect();
-        graph::remember(&mut transaction, scope, &linked, batch.now).await?;
+        graph::remember(&mut transaction, scope, &linked, limits, batch.now).await?;
         // A project over its limit may still be told that it knows something.
         if limits.any() && placed.iter().any(Option::is_none) {
             check_usage(&mut transaction, scope, limits).await?;

@@ -11,7 +11,7 @@ use super::change::{self, Forget, Told, rewrite};
 use super::error::from_sqlx;
 use super::read::memories;
 use super::row::{self, MemoryRow};
-use super::write::json;
+use super::write::{json, require_space};
 use super::{Open, SqliteStore, hex_ids, review_sql as sql};
 use crate::domain::review::MOST_OPEN;
 use crate::domain::{Analyzer, Change, Decision, Memory, Proposal, Review, ReviewState, Scope};
@@ -126,6 +126,7 @@ async fn propose(
         if state == ReviewState::Open && count >= MOST_OPEN as i64 {
             return Err(StoreError::TooManyReviews { most: MOST_OPEN });
         }
+        super::bound::require_reviews(open, connection, scope, *project).await?;
         sqlx::query(sql::INSERT_REVIEW)
             .bind(review.id)
             .bind(project)
@@ -238,6 +239,9 @@ async fn apply(
         Proposal::Update { patch } => {
             if !patch.apply(&mut after, command.now) {
                 return Ok(before);
+            }
+            if open.limits.bytes > 0 && after.bytes() > before.bytes() {
+                require_space(open, connection, scope, row.project, 0, after.bytes() - before.bytes()).await?;
             }
             Change::Updated
         }
