@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod embed;
 pub mod engine;
 pub mod http;
 pub mod jobs;

@@ -14,9 +14,3 @@ pub(super) fn plain() -> ClientBuilder {
 pub(super) fn control(socket: &Path) -> ClientBuilder {
     plain().unix_socket(socket)
 }
-
-/// TLS by ring, for all clients of this process.
-pub(super) fn use_ring() {
-    // Somebody else may have done it, which is as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}

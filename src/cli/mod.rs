@@ -21,6 +21,7 @@ mod generated;
 mod healthcheck;
 mod local;
 mod migrate;
+mod model;
 mod paper;
 mod people;
 mod port;
@@ -66,6 +67,11 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// The embedding model on this machine
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// Make all vectors anew, in the background of the service
+    Reindex,
     /// Store a memory
     Remember(people::RememberArgs),
     /// Find memories; exit code 1 when there is none
@@ -115,7 +121,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
-    client::use_ring();
+    crate::embed::http::prepare_tls();
     let sources = Sources::of_process(cli.flags);
     let result = match cli.command {
         Command::Serve(switches) => serve::run(&sources, &switches),
@@ -123,6 +129,8 @@ pub fn main() -> ExitCode {
         Command::Healthcheck => healthcheck::run(&sources),
         Command::Config(command) => config_command::run(command, &sources),
         Command::Migrate { check } => migrate::run(check, &sources),
+        Command::Model(command) => model::run(command, &sources),
+        Command::Reindex => model::reindex(&sources),
         Command::Remember(args) => people::remember(args, &sources),
         Command::Recall(args) => people::recall(&args, &sources),
         Command::List(args) => people::list(&args, &sources),

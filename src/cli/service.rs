@@ -1,17 +1,21 @@
 //! The parts that `serve` and `stdio` have in common, put together.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 
 use super::local::Local;
-use super::{Failure, control};
-use crate::config::Settings;
+use super::{Failure, control, model};
+use crate::config::{Embedding, Settings};
 use crate::domain::{Clock, SystemClock};
+use crate::embed::Desk;
+use crate::embed::http::HttpOptions;
+use crate::embed::local::LocalOptions;
 use crate::engine::Engine;
 use crate::http::{self, Gate, Listener};
-use crate::jobs;
+use crate::jobs::{self, Provision};
 use crate::lifecycle::{Condition, Probe, Readiness, Supervisor};
 use crate::mcp::MemoryServer;
 
@@ -54,16 +58,22 @@ pub(super) fn start(
     switches: &Switches,
 ) -> Result<Service, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let provision = provision(settings);
+    let desk = Arc::new(match &provision {
+        Some((name, _)) => Desk::expecting(name),
+        None => Desk::closed(),
+    });
     let engine = Engine::new(Arc::clone(&local.store), Arc::clone(&local.analyzer), Arc::clone(&clock))
         .with_focus_capacity(settings.focus_capacity)
-        .with_review_days(settings.review_days);
+        .with_review_days(settings.review_days)
+        .with_embedder(Arc::clone(&desk));
     let engine = Arc::new(engine);
     let parts = http::Parts {
         server: MemoryServer::new(Arc::clone(&engine), settings.http.request_timeout),
         gate: gate(&engine)?,
         readiness: readiness.clone(),
         supervisor: supervisor.clone(),
-        clock,
+        clock: Arc::clone(&clock),
         // Not a setting: no release build knows it.
         #[cfg(debug_assertions)]
         fault: http::Fault { hang_file: std::env::var_os("CMM_FAULT_HANG_FILE").map(Into::into) },
@@ -77,7 +87,28 @@ pub(super) fn start(
     control::serve(settings, supervisor, &engine);
     jobs::keep_database(supervisor, Arc::clone(&local.store), database);
     jobs::write_recall_notes(supervisor, &engine);
+    if let Some((_, provision)) = provision {
+        let condition = readiness.condition("embedding", "starting");
+        jobs::index_vectors(supervisor, &local.store, &desk, &clock, condition);
+        jobs::provide_embedder(supervisor, &desk, provision);
+    }
     let host = settings.http.allowed_hosts.first().cloned().unwrap_or_else(|| address.to_string());
     let probe = http::self_probe(router.clone(), host);
     Ok(Service { address, probe, door: Door { listener, router } })
+}
+
+/// Where the embedder comes from, and its name.
+fn provision(settings: &Settings) -> Option<(String, Provision)> {
+    match &settings.embedding {
+        Embedding::None => None,
+        Embedding::Http { model, url, key } => {
+            let options = HttpOptions { url: url.clone(), model: model.clone(), key: key.clone() };
+            Some((model.clone(), Provision::Http(options)))
+        }
+        Embedding::Local { .. } => {
+            let plan = model::plan(settings)?;
+            let terminal = std::io::stderr().is_terminal();
+            Some((plan.id().to_owned(), Provision::Local { plan, options: LocalOptions::default(), terminal }))
+        }
+    }
 }

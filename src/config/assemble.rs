@@ -18,6 +18,8 @@ use super::setting::{self as table, DefaultValue, Kind, SETTINGS, Setting};
 use super::settings::{Client, Environment, Http, Log, LogFormat, LogLevel, LogPrefix, Settings};
 use super::source::{Origin, Sources, read_file, read_value};
 
+mod embedding;
+
 /// Prefix of our names; what bears it and is no setting is a mistake.
 const PREFIX: &str = "MEMORY_";
 
@@ -494,6 +496,7 @@ impl<'a> Reader<'a> {
         let database_pool = u32::try_from(self.number(&table::DATABASE_POOL)).unwrap_or(u32::MAX);
         let row_security = self.row_security();
         let language = self.choice(&table::LANGUAGE, table::LANGUAGES);
+        let embedding = self.embedding(&data_dir);
         let focus_capacity = usize::try_from(self.number(&table::FOCUS_CAPACITY)).unwrap_or(usize::MAX);
         let review_days = u32::try_from(self.number(&table::REVIEW_DAYS)).unwrap_or(u32::MAX);
         let log = self.log();
@@ -510,6 +513,7 @@ impl<'a> Reader<'a> {
             database_pool,
             row_security: row_security?,
             language: language?,
+            embedding: embedding?,
             focus_capacity,
             review_days,
             log: log?,

@@ -2,6 +2,10 @@
 
 use std::fmt::Write as _;
 
+mod embedding;
+
+pub(super) use embedding::{EMBEDDER, EMBEDDER_KEY, EMBEDDER_URL, MODEL, MODEL_DIR, MODEL_HUB, MODEL_SOURCE};
+
 /// Stemmer languages the service knows, `none` included.
 pub const LANGUAGES: &[&str] = &[
     "none",
@@ -36,6 +40,8 @@ pub enum Section {
     Access,
     /// Where memories are kept.
     Storage,
+    /// What finds memories by meaning.
+    Embedding,
     /// What is logged, and where to.
     Log,
 }
@@ -48,6 +54,7 @@ impl Section {
             Self::Http => "HTTP",
             Self::Access => "Access",
             Self::Storage => "Storage",
+            Self::Embedding => "Embedding",
             Self::Log => "Log",
         }
     }
@@ -155,7 +162,7 @@ pub fn setting(name: &str) -> Option<&'static Setting> {
 }
 
 /// Every setting, in the order of the documents.
-pub static SETTINGS: [&Setting; 37] = [
+pub static SETTINGS: [&Setting; 44] = [
     &ENVIRONMENT,
     &CONFIG_DIR,
     &LISTEN,
@@ -187,6 +194,13 @@ pub static SETTINGS: [&Setting; 37] = [
     &LANGUAGE,
     &FOCUS_CAPACITY,
     &REVIEW_DAYS,
+    &EMBEDDER,
+    &MODEL,
+    &MODEL_DIR,
+    &MODEL_SOURCE,
+    &MODEL_HUB,
+    &EMBEDDER_URL,
+    &EMBEDDER_KEY,
     &LOG_FORMAT,
     &LOG_LEVEL,
     &LOG_FILE,

@@ -37,6 +37,8 @@ pub struct Settings {
     pub row_security: RowSecurity,
     /// Stemmer language, one of [`LANGUAGES`](super::LANGUAGES).
     pub language: &'static str,
+    /// What finds memories by meaning.
+    pub embedding: Embedding,
     /// Items which the working memory of a session holds.
     pub focus_capacity: usize,
     /// Days that a review waits for a decision.
@@ -172,6 +174,33 @@ pub struct Client {
     pub url: Option<String>,
     /// Token to show there.
     pub token: Option<SecretString>,
+}
+
+/// What finds memories by meaning.
+#[derive(Debug, Clone)]
+pub enum Embedding {
+    /// Nothing.
+    None,
+    /// A model in this process.
+    Local {
+        /// Its name.
+        model: String,
+        /// Where fetched models are kept.
+        dir: PathBuf,
+        /// A directory or wheel that has it.
+        source: Option<PathBuf>,
+        /// Base address of a hub.
+        hub: Option<String>,
+    },
+    /// An endpoint.
+    Http {
+        /// What it calls the model.
+        model: String,
+        /// Base address.
+        url: String,
+        /// Bearer token.
+        key: Option<SecretString>,
+    },
 }
 
 /// What is logged, and where to.

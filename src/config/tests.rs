@@ -245,11 +245,35 @@ fn every_choice_is_read() {
             if setting.name == "MEMORY_AUTH" && *word == "tokens" {
                 site = site.env("MEMORY_TOKENS", "laptop 0123456789abcdef");
             }
+            if setting.name == "MEMORY_EMBEDDER" && *word == "http" {
+                site = site.env("MEMORY_EMBEDDER_URL", "http://127.0.0.1:11434/v1");
+            }
             site = site.env(setting.name, word);
             site.settings();
             assert_eq!(site.entry(setting.name).0, *word);
         }
         assert_eq!(Site::production().env(setting.name, "nonsense").wrong(), [setting.name]);
+    }
+}
+
+#[test]
+fn an_endpoint_and_its_embedder_belong_together() {
+    let url = "http://127.0.0.1:11434/v1/";
+    match Site::new().env("MEMORY_EMBEDDER", "http").env("MEMORY_EMBEDDER_URL", url).settings().embedding {
+        Embedding::Http { url, key: None, .. } => assert_eq!(url, "http://127.0.0.1:11434/v1"),
+        other => panic!("{other:?}"),
+    }
+    // Otherwise texts would go to another embedder than somebody thinks.
+    assert_eq!(Site::new().env("MEMORY_EMBEDDER_URL", url).wrong(), ["MEMORY_EMBEDDER_URL"]);
+    assert_eq!(Site::new().env("MEMORY_EMBEDDER", "http").wrong(), ["MEMORY_EMBEDDER_URL"]);
+    for wrong in ["../etc", "a b", ".hidden", "a/../../b"] {
+        assert_eq!(Site::new().env("MEMORY_MODEL", wrong).wrong(), ["MEMORY_MODEL"], "{wrong}");
+    }
+    match Site::new().env("HF_ENDPOINT", "https://hub.example.org/").settings().embedding {
+        Embedding::Local { hub, model, .. } => {
+            assert_eq!((hub.as_deref(), model.as_str()), (Some("https://hub.example.org"), "all-MiniLM-L6-v2"));
+        }
+        other => panic!("{other:?}"),
     }
 }
 

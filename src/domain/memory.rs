@@ -364,6 +364,12 @@ impl NewMemory {
 }
 
 impl Memory {
+    /// What its vector is made from.
+    #[must_use]
+    pub fn embedded_text(&self) -> String {
+        embedded_text(&self.content, self.speaker.as_deref(), self.episode.as_ref())
+    }
+
     /// Size against the limit of a project.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -415,6 +421,16 @@ impl Memory {
         }
         memory
     }
+}
+
+/// The text whose vector stands for a memory. Tags are left out: they are filters, and no sentences.
+#[must_use]
+pub fn embedded_text(content: &str, speaker: Option<&str>, episode: Option<&Episode>) -> String {
+    let mut text = speaker.map_or_else(|| content.to_owned(), |speaker| format!("{speaker}: {content}"));
+    if let Some(episode) = episode {
+        text = format!("{text}\n{}\n{}", episode.situation, episode.lesson);
+    }
+    text
 }
 
 /// The texts of a memory that the lexical index holds, in one place for creation and update.

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod cursor;
 pub mod filter;
 pub mod focus;
+pub mod fusion;
 pub mod graph;
 pub mod lexical;
 pub mod memory;

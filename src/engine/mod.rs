@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::domain::{Analyzer, Clock, Invalid, Scope};
+use crate::embed::Desk;
 use crate::store::{Store, StoreError};
 
 mod completion;
@@ -20,11 +21,11 @@ mod forget;
 mod get;
 mod graph_view;
 mod link;
-
 mod past;
 mod rank;
 mod recall;
 mod recall_note;
+mod recall_search;
 mod remember;
 mod review;
 mod session;
@@ -58,6 +59,7 @@ pub struct Engine {
     analyzer: Arc<Analyzer>,
     clock: Arc<dyn Clock>,
     notes: RecallNotes,
+    desk: Arc<Desk>,
     focus_capacity: usize,
     review_days: u32,
     comparisons: similar::Allowance,
@@ -82,10 +84,18 @@ impl Engine {
             analyzer,
             clock,
             notes: RecallNotes::default(),
+            desk: Arc::new(Desk::closed()),
             focus_capacity,
             review_days: REVIEW_DAYS,
             comparisons: similar::Allowance::new(),
         }
+    }
+
+    /// The same, also finding by meaning, with the embedder that is at `desk`.
+    #[must_use]
+    pub fn with_embedder(mut self, desk: Arc<Desk>) -> Self {
+        self.desk = desk;
+        self
     }
 
     /// The same with another capacity of the working memory.

@@ -1,12 +1,13 @@
-//! The order of a recall's hits: the words' score, a bounded bonus for memories that mention an entity which the query
+//! The order of a recall's hits: the score by words and meaning, a bounded bonus for memories that mention an entity which the query
 //! names (they come even when they share no word with it), and the multipliers of use and age.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::domain::fusion::{Channel, Place};
 use crate::domain::walk::mention_bonus;
 use crate::domain::{Factors, Standing};
 use crate::store::Candidate;
@@ -18,10 +19,21 @@ pub(super) const DEPTH: usize = 50;
 /// Most memories that the entities of a query bring in.
 pub(super) const MENTIONING: usize = 200;
 
+/// A memory that words or meaning found.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Found {
+    /// Its score is that of both together.
+    pub(super) candidate: Candidate,
+    /// Where it stood in each channel; empty where words alone were searched.
+    pub(super) places: BTreeMap<Channel, Place>,
+}
+
 /// A candidate with what it gained.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Ranked {
     pub(super) candidate: Candidate,
+    /// Where it stood in each channel; empty where words alone were searched.
+    pub(super) places: BTreeMap<Channel, Place>,
     /// Added to the score.
     pub(super) bonus: f64,
     /// Names of the entities that it mentions and the query names.
@@ -43,21 +55,22 @@ impl Ranked {
 }
 
 /// Best first: exact ones, then by total, ties by newest. `now` is `None` where the multipliers are not to act.
-pub(super) fn rank(candidates: Vec<Candidate>, named: Named, now: Option<DateTime<Utc>>) -> Vec<Ranked> {
-    let best = candidates.iter().map(|candidate| candidate.score).fold(0.0, f64::max);
+pub(super) fn rank(found: Vec<Found>, named: Named, now: Option<DateTime<Utc>>) -> Vec<Ranked> {
+    let best = found.iter().map(|hit| hit.candidate.score).fold(0.0, f64::max);
     let mut mentions: HashMap<Uuid, (i64, Vec<String>)> =
         named.memories.into_iter().map(|memory| (memory.id, (memory.seq, memory.names))).collect();
-    let mut ranked: Vec<Ranked> = candidates
+    let mut ranked: Vec<Ranked> = found
         .into_iter()
-        .map(|candidate| {
+        .map(|Found { candidate, places }| {
             let entities = mentions.remove(&candidate.id).map(|(_, names)| names).unwrap_or_default();
-            Ranked { candidate, bonus: 0.0, entities, factors: None }
+            Ranked { candidate, places, bonus: 0.0, entities, factors: None }
         })
         .collect();
+    let only_named: HashSet<Uuid> = mentions.keys().copied().collect();
     ranked.extend(mentions.into_iter().map(|(id, (seq, entities))| {
         let standing = Standing::new(DateTime::UNIX_EPOCH);
         let candidate = Candidate { id, seq, score: 0.0, terms: Vec::new(), exact: false, standing };
-        Ranked { candidate, bonus: 0.0, entities, factors: None }
+        Ranked { candidate, places: BTreeMap::new(), bonus: 0.0, entities, factors: None }
     }));
     for hit in ranked.iter_mut().filter(|hit| !hit.entities.is_empty()) {
         hit.bonus = mention_bonus(best, hit.entities.len(), named.named);
@@ -65,7 +78,7 @@ pub(super) fn rank(candidates: Vec<Candidate>, named: Named, now: Option<DateTim
     ranked.sort_by(Ranked::by_total);
     if let Some(now) = now {
         let first = ranked.len().min(DEPTH);
-        for hit in ranked[..first].iter_mut().filter(|hit| hit.candidate.exact || !hit.candidate.terms.is_empty()) {
+        for hit in ranked[..first].iter_mut().filter(|hit| !only_named.contains(&hit.candidate.id)) {
             hit.factors = Some(hit.candidate.standing.factors(now));
         }
         ranked[..first].sort_by(Ranked::by_total);
@@ -80,13 +93,16 @@ mod tests {
 
     #[test]
     fn mentions_lift_and_bring_in_but_never_beat_the_exact_text() {
-        let candidate = |n: u128, score: f64, exact: bool| Candidate {
-            id: Uuid::from_u128(n),
-            seq: i64::try_from(n).unwrap(),
-            score,
-            terms: Vec::new(),
-            exact,
-            standing: Standing::new(DateTime::UNIX_EPOCH),
+        let candidate = |n: u128, score: f64, exact: bool| Found {
+            candidate: Candidate {
+                id: Uuid::from_u128(n),
+                seq: i64::try_from(n).unwrap(),
+                score,
+                terms: Vec::new(),
+                exact,
+                standing: Standing::new(DateTime::UNIX_EPOCH),
+            },
+            places: BTreeMap::new(),
         };
         let mentioning = |n: u128| Mentioning {
             id: Uuid::from_u128(n),

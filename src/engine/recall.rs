@@ -1,30 +1,24 @@
 //! Finding memories: the one path that every recall takes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::rank::{self, Ranked};
+use super::rank::Ranked;
+use super::recall_search::{MAX_RANKED, Ranking};
 use super::{Call, Engine, EngineError, MemoryView};
 use crate::domain::cursor::{self, Position};
-use crate::domain::graph::names_in;
-use crate::domain::lexical::{POSTING_BUDGET, select_terms};
-use crate::domain::memory::{Kind, content_hash};
+use crate::domain::fusion::{Channel, Place};
+use crate::domain::memory::Kind;
 use crate::domain::validate::{self, Invalid};
 use crate::domain::{Factors, Filter, Memory};
-use crate::store::LexicalQuery;
-use crate::store::graph::Named;
 
 /// Hits of a recall that names no limit.
 const DEFAULT_LIMIT: usize = 10;
 /// Characters of text in an answer that names no budget.
 const DEFAULT_MAX_CHARS: usize = 12_000;
-/// Most ranked hits that paging reaches.
-const MAX_RANKED: usize = 1_000;
-/// Most terms of a query; the longest ones carry the least chance of being common.
-const MAX_QUERY_TERMS: usize = 256;
 
 /// What to look for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -96,13 +90,17 @@ pub struct Hit {
 pub struct Why {
     /// Place among all hits, from 1.
     pub rank: usize,
-    /// BM25.
+    /// Decides the order; BM25 where words alone were searched.
     pub score: f64,
     /// Stems in common with the query.
     pub terms: Vec<String>,
     /// The text is the query itself.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exact: bool,
+    /// Rank and score in each channel; absent where words alone were searched.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(skip)]
+    pub channels: BTreeMap<Channel, Place>,
     /// Entities named in the query that it mentions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(skip)]
@@ -118,8 +116,8 @@ pub struct Why {
 }
 
 impl Engine {
-    /// Finds memories by words, or lists the newest. At most three statements, one more where the projects have
-    /// entities, and one for a look back.
+    /// Finds memories by words and meaning, or lists the newest. At most four statements, one more where the projects
+    /// have entities, and one for a look back.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for limits, times, tags and cursors that cannot be.
@@ -168,32 +166,10 @@ impl Engine {
             _ => 0,
         };
         let wanted = offset + request.limit;
-        let mut terms: Vec<String> = self.analyzer.terms(query).counts.into_keys().collect();
-        if terms.len() > MAX_QUERY_TERMS {
-            terms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-            terms.truncate(MAX_QUERY_TERMS);
-        }
-        let mut stats = call.database(self.store.corpus_stats(&call.scope, &terms)).await?;
-        let named = self.named(call, query, &request.filter, stats.has_entities).await?;
-        let past = self.look_back(call, &request.filter).await?;
-        past.add_to(&mut stats, &terms, &self.analyzer);
-        let lexical = LexicalQuery {
-            terms: select_terms(&terms, &stats, POSTING_BUDGET),
-            average_length: stats.average_length(),
-            exact: content_hash(query),
-            filter: request.filter.clone(),
-            // What an entity lifts is known by its words on every page, or pages would be of different lists.
-            limit: if named.memories.is_empty() { (wanted + 1).max(rank::DEPTH) } else { MAX_RANKED + 1 },
-        };
-        let mut candidates = call.database(self.store.search_lexical(&call.scope, &lexical)).await?;
-        candidates.extend(past.candidates(&lexical, &self.analyzer));
-        let notes = past.notes();
-        // How a memory stood at an earlier time is not known.
-        let now = (!request.filter.unchanged).then_some(request.filter.now);
-        let ranked = rank::rank(candidates, named, now);
+        let Ranking { hits: ranked, past, notes } = self.find(call, query, &request.filter, wanted).await?;
         let more = ranked.len() > wanted && wanted < MAX_RANKED;
         let page: Vec<(usize, Ranked)> = ranked.into_iter().enumerate().skip(offset).take(request.limit).collect();
-        let mut by_id: HashMap<Uuid, Memory> = past.memories.into_iter().map(|memory| (memory.id, memory)).collect();
+        let mut by_id: HashMap<Uuid, Memory> = past.into_iter().map(|memory| (memory.id, memory)).collect();
         let ids: Vec<Uuid> =
             page.iter().map(|(_, hit)| hit.candidate.id).filter(|id| !by_id.contains_key(id)).collect();
         let memories = call.database(self.store.get(&call.scope, &ids, false)).await?;
@@ -204,13 +180,14 @@ impl Engine {
         // Whatever was deleted between the two statements is left out.
         let hits: Vec<(Memory, Option<Why>)> = page
             .into_iter()
-            .filter_map(|(index, Ranked { candidate, bonus, entities, factors })| {
+            .filter_map(|(index, Ranked { candidate, places, bonus, entities, factors })| {
                 let why = Why {
                     factors: factors.and_then(explain),
                     rank: index + 1,
                     score: round(candidate.score),
                     terms: candidate.terms,
                     exact: candidate.exact,
+                    channels: places.into_iter().map(|(channel, place)| (channel, rounded(place))).collect(),
                     entity_bonus: (!entities.is_empty()).then(|| round(bonus)),
                     entities,
                 };
@@ -222,15 +199,6 @@ impl Engine {
         let next = if all_fit { wanted } else { offset + page.len() };
         let next_cursor = (more || !all_fit).then(|| cursor::encode(Position::Offset(next), request.question.clone()));
         Ok(RecallOutput { hits: page, next_cursor, notes })
-    }
-
-    /// Memories that mention entities named in the query.
-    async fn named(&self, call: &Call, query: &str, filter: &Filter, any: bool) -> Result<Named, EngineError> {
-        let names = if any { names_in(query) } else { Vec::new() };
-        if names.is_empty() {
-            return Ok(Named::default());
-        }
-        Ok(call.database(self.store.named(&call.scope, &names, filter, rank::MENTIONING)).await?)
     }
 
     /// An empty answer says why it is empty.
@@ -377,4 +345,8 @@ fn explain(factors: Factors) -> Option<String> {
 
 fn round(score: f64) -> f64 {
     (score * 1_000.0).round() / 1_000.0
+}
+
+fn rounded(place: Place) -> Place {
+    Place { score: round(place.score), ..place }
 }

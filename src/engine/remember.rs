@@ -156,6 +156,7 @@ impl Engine {
         let protected: Vec<bool> = items.iter().map(|item| item.protected).collect();
         let command = Remember { items, idempotency, now };
         let stored = call.database(self.store.remember(&call.scope, command)).await?;
+        self.desk.call();
         let view = |stored: &Remembered| StoredView {
             id: stored.id.to_string(),
             created: stored.created,

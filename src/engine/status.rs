@@ -64,7 +64,7 @@ impl Engine {
             superseded: counts.superseded,
             index_backlog: counts.index_backlog,
             open_reviews,
-            model: None,
+            model: self.desk.embedder().map(|embedder| embedder.model().id.clone()),
             database: info.backend.to_owned(),
             database_version: info.version,
             schema_version: info.schema_version,

@@ -24,6 +24,7 @@ pub mod postgres;
 mod review;
 pub mod sqlite;
 pub mod token;
+mod vector;
 
 pub use completion::CompletionStore;
 pub use focus::FocusStore;
@@ -32,6 +33,7 @@ pub use past::{MOST_CHANGED, MOST_LINKS, PastStore};
 pub use port::PortStore;
 pub use review::{Decide, NewReview, ReviewQuery, ReviewStore};
 pub use token::{StoredToken, TokenStore};
+pub use vector::{Embedded, IndexJob, MemoryKey, SemanticCandidate, VectorQuery, VectorStore};
 
 /// Result of a store method.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -334,7 +336,17 @@ pub struct DatabaseInfo {
 /// A database of memories. Every method is atomic, bounded in time, and may be called from many tasks at once.
 #[async_trait]
 pub trait Store:
-    CompletionStore + FocusStore + GraphStore + PastStore + PortStore + ReviewStore + TokenStore + Send + Sync + 'static
+    CompletionStore
+    + FocusStore
+    + GraphStore
+    + PastStore
+    + PortStore
+    + ReviewStore
+    + TokenStore
+    + VectorStore
+    + Send
+    + Sync
+    + 'static
 {
     /// Brings the schema up to date, under a lock, and checks that this binary can work with the database. Called at
     /// start and again until it succeeds; before that every other method answers [`StoreError::Unavailable`].

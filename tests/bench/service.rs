@@ -126,6 +126,10 @@ impl Server {
             .env_remove("MEMORY_TEST_POSTGRES")
             .env_remove("MEMORY_TEST_BINARY")
             .stdout(Stdio::null());
+        // By words alone, unless something else is asked for: a model makes it another measurement.
+        if std::env::var_os("MEMORY_EMBEDDER").is_none() {
+            command.env("MEMORY_EMBEDDER", "none");
+        }
         if let Some(url) = database {
             command.env("MEMORY_DATABASE_URL", url);
         }

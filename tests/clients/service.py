@@ -41,7 +41,7 @@ def debug_binary() -> pathlib.Path:
 def clean_environment(folder: pathlib.Path, settings: dict[str, str]) -> dict[str, str]:
     """Nothing of the caller's environment but what a process needs: a setting there must not decide a test."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
-    return kept | {"HOME": str(folder), "MEMORY_LOG_FORMAT": "json"} | settings
+    return kept | {"HOME": str(folder), "MEMORY_LOG_FORMAT": "json", "MEMORY_EMBEDDER": "none"} | settings
 
 
 def free_port() -> int:

@@ -130,6 +130,8 @@ class Deployment:
             host.copy_repository(self.checkout, user)
         # Where no controller reaches the host, a container with a limit of processes does not start.
         host.lift_limits(SERVICE, DATABASE, user=user)
+        # Nothing here is about recall by meaning, and no test fetches a model by the way.
+        host.write(f"{self.units}/{SERVICE}.container.d/90-test-host-embedder.conf", "[Container]\nEnvironment=MEMORY_EMBEDDER=none\n", user)
 
     def run(self, command: str, **options) -> Result:
         return self.host.run(command, self.user, **options)

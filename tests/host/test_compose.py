@@ -1,5 +1,6 @@
 """compose/ with podman-compose as in Debian, driven over MCP. (test_quadlet.py compares its settings with the units'.)"""
 
+import json
 import re
 
 import pytest
@@ -17,13 +18,15 @@ def compose(service_host):
     modes = deployment.run(f"stat -c '%a' {folder}/secrets {folder}/secrets/cognitive-memory-tokens").stdout.split()
     assert modes == ["700", "644"]
     assert deployment.run(f"{folder}/secrets/create").stdout == "", "what is there stays"
-    lift = "" if "pids" in service_host.controllers else "-f lift.yaml"
-    both = "services:\n" + "".join(f"  {name}:\n    pids_limit: 0\n    mem_limit: \"0\"\n" for name in (SERVICE, DATABASE))
-    alone = f"services:\n  {SERVICE}:\n    pids_limit: 0\n    mem_limit: \"0\"\n"
+    limits = {} if "pids" in service_host.controllers else {"pids_limit": 0, "mem_limit": "0"}
+    # No test fetches a model by the way.
+    service = limits | {"environment": {"MEMORY_EMBEDDER": "none"}}
 
     def run(file, words, **options):
-        service_host.write(f"{folder}/lift.yaml", alone if "embedded" in file else both, "svc")
-        return deployment.run(f"cd {folder} && podman-compose -f {file} {lift} {words}", timeout=180, **options)
+        services = {SERVICE: service} if "embedded" in file else {SERVICE: service, DATABASE: limits}
+        # JSON is YAML.
+        service_host.write(f"{folder}/test.yaml", json.dumps({"services": services}), "svc")
+        return deployment.run(f"cd {folder} && podman-compose -f {file} -f test.yaml {words}", timeout=180, **options)
 
     deployment.compose = run
     return deployment

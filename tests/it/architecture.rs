@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("domain", &[]),
+    ("embed", &["domain"]),
     ("lifecycle", &[]),
     ("telemetry", &["config"]),
     ("store", &["domain"]),
-    ("engine", &["domain", "store"]),
+    ("engine", &["domain", "embed", "store"]),
     ("port", &["domain", "store"]),
-    ("jobs", &["engine", "lifecycle", "store"]),
+    ("jobs", &["domain", "embed", "engine", "lifecycle", "store"]),
     ("mcp", &["domain", "engine"]),
     ("http", &["config", "domain", "engine", "lifecycle", "mcp"]),
-    ("cli", &["config", "domain", "engine", "http", "jobs", "lifecycle", "mcp", "port", "store", "telemetry"]),
+    ("cli", &["config", "domain", "embed", "engine", "http", "jobs", "lifecycle", "mcp", "port", "store", "telemetry"]),
 ];
 
 /// Backends know the boundary which they implement, never each other.

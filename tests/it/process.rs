@@ -30,7 +30,8 @@ impl Setup {
     /// Listens on a free port; everything else is the default.
     pub(crate) fn new() -> Self {
         let setup = Self { home: tempfile::tempdir().expect("a temporary folder"), env: BTreeMap::new() };
-        setup.env("MEMORY_LISTEN", "127.0.0.1:0")
+        // No test fetches a model unless it is about that.
+        setup.env("MEMORY_LISTEN", "127.0.0.1:0").env("MEMORY_EMBEDDER", "none")
     }
 
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {

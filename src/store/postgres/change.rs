@@ -84,7 +84,7 @@ pub(super) async fn rewrite(
     let (was_live, is_live) = (before.deleted_at.is_none(), after.deleted_at.is_none());
     let leaves = was_live && (!is_live || old != new);
     let enters = is_live && (!was_live || old != new);
-    let reworded = before.content != after.content;
+    let reworded = before.embedded_text() != after.embedded_text();
     if reworded {
         sqlx::query(sql::FORGET_VECTORS).bind(scope.project()).bind(after.seq).execute(&mut *connection).await?;
     }

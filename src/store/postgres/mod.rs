@@ -27,6 +27,8 @@ mod row;
 mod row_security;
 mod sql;
 mod token;
+mod vector;
+mod vector_sql;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -125,13 +127,9 @@ impl PostgresStore {
 
     /// Every SQL statement with its name, for tests.
     pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-        sql::ALL
-            .iter()
-            .chain(graph_sql::ALL)
-            .chain(focus_sql::ALL)
-            .chain(review_sql::ALL)
-            .chain(port_sql::ALL)
-            .chain(bound::ALL)
+        let parts =
+            [sql::ALL, graph_sql::ALL, focus_sql::ALL, review_sql::ALL, port_sql::ALL, vector_sql::ALL, bound::ALL];
+        parts.into_iter().flatten()
     }
 
     /// Attempts at work for the projects of a scope.

@@ -1,8 +1,8 @@
 //! Connections. A pool of our own, since the driver's pings on every return, hides why it cannot connect, and waits
 //! for servers that do not answer.
 //!
-//! Invariants: a connection is lent for exactly the [`View`] that was asked for, and lent again only after its work ended and the server said so. Whatever was interrupted
-//! (by a time-out, a dropped request, a broken line) is closed.
+//! Invariants: a connection is lent for exactly the [`View`] that was asked for, and lent again only after its work
+//! ended and the server said so. Whatever was interrupted (by a time-out, a dropped request, a broken line) is closed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

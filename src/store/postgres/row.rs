@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::domain::Standing;
 use crate::domain::memory::{Change, Episode, History, Memory};
-use crate::store::{Candidate, LexicalQuery};
+use crate::store::{Candidate, LexicalQuery, SemanticCandidate};
 
 /// A memory with what belongs to it.
 pub(super) struct MemoryRow(pub(super) Memory);
@@ -91,15 +91,31 @@ impl FromRow<'_, PgRow> for CandidateRow {
             score: row.try_get("score")?,
             terms: row.try_get("terms")?,
             exact: row.try_get("exact")?,
-            standing: Standing {
-                importance: row.try_get("importance")?,
-                created_at: row.try_get("created_at")?,
-                last_recalled_at: row.try_get("last_recalled_at")?,
-                recall_count: row.try_get("recall_count")?,
-                helpful: row.try_get("helpful")?,
-                not_helpful: row.try_get("not_helpful")?,
-            },
+            standing: standing(row)?,
         })
+    }
+}
+
+/// What ranking wants to know.
+fn standing(row: &PgRow) -> sqlx::Result<Standing> {
+    Ok(Standing {
+        importance: row.try_get("importance")?,
+        created_at: row.try_get("created_at")?,
+        last_recalled_at: row.try_get("last_recalled_at")?,
+        recall_count: row.try_get("recall_count")?,
+        helpful: row.try_get("helpful")?,
+        not_helpful: row.try_get("not_helpful")?,
+    })
+}
+
+/// A chunk that is near to the question.
+pub(super) struct SemanticRow(pub(super) SemanticCandidate);
+
+impl FromRow<'_, PgRow> for SemanticRow {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        let standing = standing(row)?;
+        let (id, seq, cosine) = (row.try_get("id")?, row.try_get("seq")?, row.try_get("cosine")?);
+        Ok(Self(SemanticCandidate { id, seq, cosine, standing }))
     }
 }
 

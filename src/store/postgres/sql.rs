@@ -76,11 +76,18 @@ macro_rules! browse {
 
 /// Settings of every session: no wait without a bound, and plans that are made once, by way of the indexes, since all
 /// statements are written for that. What the statistics of a young table say would make other plans, for a while.
+/// Cheap random pages prefer an index that has the order to a bitmap of all rows and a sort.
 pub(super) const SESSION: &str = "SELECT set_config('statement_timeout', $1, false), \
     set_config('lock_timeout', $2, false), set_config('idle_in_transaction_session_timeout', $3, false), \
     set_config('plan_cache_mode', 'force_generic_plan', false), \
     set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false), \
-    set_config('TimeZone', 'UTC', false)";
+    set_config('random_page_cost', '1.1', false), set_config('TimeZone', 'UTC', false), \
+    (SELECT set_config('search_path', concat_ws(', ', current_setting('search_path'), quote_ident(n.nspname)), false) \
+     FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace \
+     WHERE e.extname = 'vector' AND n.nspname <> ALL (current_schemas(true))), \
+    (SELECT set_config('hnsw.ef_search', '100', false) FROM pg_extension WHERE extname = 'vector'), \
+    (SELECT set_config('hnsw.iterative_scan', 'strict_order', false) FROM pg_extension \
+     WHERE extname = 'vector' AND string_to_array(extversion, '.')::int[] >= '{0,8}')";
 
 /// Which role a session works as, and for which projects: what the policies of row-level security ask.
 pub(super) const VIEW: &str = "SELECT set_config('role', $1, false), \

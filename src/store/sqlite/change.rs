@@ -88,7 +88,7 @@ pub(super) async fn rewrite(
     if is_live && (!was_live || old != new) {
         add_terms(connection, project, seq, &new, delta).await?;
     }
-    let reworded = before.content != after.content;
+    let reworded = before.embedded_text() != after.embedded_text();
     if reworded {
         run(connection, sql::DELETE_EMBEDDING, seq, "removing vectors").await?;
     }
@@ -175,6 +175,7 @@ pub(super) async fn carry_out(
             }
             run(connection, sql::DELETE_MEMORY, before.seq, "purging a memory").await?;
             open.purged.store(true, Ordering::Relaxed);
+            open.vectors.forget();
             return Ok(after);
         }
     };

@@ -16,6 +16,7 @@ mod graph;
 mod graph_sql;
 mod group;
 mod lock;
+mod matrix;
 mod past;
 mod port;
 mod port_sql;
@@ -26,6 +27,8 @@ mod row;
 mod schema;
 mod sql;
 mod token;
+mod vector;
+mod vector_sql;
 mod write;
 
 use std::collections::HashMap;
@@ -97,6 +100,7 @@ struct Open {
     /// Numbers of projects; they are never removed, and nobody else adds any.
     projects: RwLock<HashMap<String, i64>>,
     cache: Cache,
+    vectors: vector::Vectors,
     /// Something was purged, and the write-ahead log may still hold it.
     purged: AtomicBool,
     limits: Limits,
@@ -173,6 +177,7 @@ impl SqliteStore {
             lock: std::sync::Mutex::new(lock),
             projects: RwLock::new(HashMap::new()),
             cache: Cache::default(),
+            vectors: vector::Vectors::default(),
             purged: AtomicBool::new(false),
             limits: self.options.limits,
         })

@@ -29,6 +29,7 @@ pub(crate) mod model;
 pub(crate) mod past;
 pub(crate) mod review;
 pub(crate) mod search;
+pub(crate) mod vector;
 pub(crate) mod write;
 
 /// A prepared store, and whatever must live as long.
@@ -102,6 +103,13 @@ macro_rules! contract_tests {
                 search::whatever_is_stored_is_found_by_its_own_text,
                 search::a_scope_of_several_projects_is_one_corpus,
                 search::nothing_asked_nothing_found,
+                vector::who_waits_gets_vectors,
+                vector::stale_vectors_are_not_kept,
+                vector::forgotten_memories_have_no_nearness,
+                vector::filters_hold_for_vectors,
+                vector::long_texts_are_found_by_each_part,
+                vector::another_model_means_everything_anew,
+                vector::what_is_put_off_comes_later,
                 write::every_field_comes_back,
                 write::an_equal_memory_is_not_stored_again,
                 write::outdated_memories_do_not_count_as_equal,

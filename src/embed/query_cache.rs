@@ -1,0 +1,67 @@
+//! The vectors of recent questions: agents ask the same again and again, and pages are asked for with the same words.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Vectors that are kept; of 384 dimensions that is 1.5 MB.
+const MOST: usize = 1_000;
+/// A longer question is seldom asked twice.
+const LONGEST: usize = 2_000;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct QueryCache(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    uses: u64,
+    vectors: HashMap<String, (u64, Arc<[f32]>)>,
+}
+
+impl QueryCache {
+    pub(super) fn get(&self, question: &str) -> Option<Arc<[f32]>> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.uses += 1;
+        let now = kept.uses;
+        kept.vectors.get_mut(question).map(|(used, vector)| {
+            *used = now;
+            Arc::clone(vector)
+        })
+    }
+
+    pub(super) fn put(&self, question: String, vector: Arc<[f32]>) {
+        if question.len() > LONGEST {
+            return;
+        }
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.vectors.len() >= MOST {
+            // The older half goes at once, which is rare, instead of one each time.
+            let mut uses: Vec<u64> = kept.vectors.values().map(|(used, _)| *used).collect();
+            uses.sort_unstable();
+            let middle = uses[uses.len() / 2];
+            kept.vectors.retain(|_, (used, _)| *used >= middle);
+        }
+        let now = kept.uses;
+        kept.vectors.insert(question, (now, vector));
+    }
+
+    pub(super) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).vectors.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_stays() {
+        let cache = QueryCache::default();
+        for number in 0..2 * MOST {
+            cache.put(number.to_string(), Arc::from([number as f32]));
+            assert_eq!(cache.get("0").as_deref(), Some(&[0.0][..]), "after {number}");
+        }
+        assert!(cache.get("1").is_none());
+        assert!(cache.0.lock().unwrap().vectors.len() <= MOST);
+    }
+}

@@ -1,0 +1,247 @@
+//! Vectors in PostgreSQL: an index of pgvector for many, one comparison after the other for few.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::postgres::PgRow;
+use sqlx::{Connection, PgConnection, Row};
+use tokio::time::timeout;
+
+use super::attempt::{Attempts, Effect, attempt, begin, commit};
+use super::fault::Fault;
+use super::row::SemanticRow;
+use super::row_security::View;
+use super::{CHECK, FilterColumns, PostgresStore, migration, natural, sql, vector_sql};
+use crate::domain::memory::embedded_text;
+use crate::domain::{Episode, Scope};
+use crate::store::{Embedded, IndexJob, MemoryKey, Result, SemanticCandidate, VectorQuery, VectorStore};
+
+/// What the queue is filled for.
+const MODEL: &str = "embedding_model";
+/// How long a claim holds: much longer than a batch takes, for its server may be gone.
+const CLAIM: TimeDelta = TimeDelta::minutes(5);
+/// Time for the index of all vectors.
+const BUILD: Duration = Duration::from_secs(6 * 3_600);
+/// Up to here all vectors in scope are compared, which finds the best ones for certain.
+const FEW: u64 = 4_000;
+/// Numbers of hits that a statement asks for.
+const PAGES: [usize; 4] = [50, 200, 1_000, 4_000];
+/// Time for a batch of vectors.
+const SAVE: Duration = Duration::from_secs(30);
+
+fn job(row: &PgRow) -> Result<IndexJob, sqlx::Error> {
+    let situation: Option<String> = row.try_get("situation")?;
+    let lesson: Option<String> = row.try_get("lesson")?;
+    let episode = situation.zip(lesson).map(|(situation, lesson)| Episode { situation, outcome: 0.0, lesson });
+    let content: &str = row.try_get("content")?;
+    let attempts: i32 = row.try_get("attempts")?;
+    Ok(IndexJob {
+        key: MemoryKey { project: row.try_get("project_id")?, seq: row.try_get("memory_seq")? },
+        version: row.try_get("version")?,
+        text: embedded_text(content, row.try_get("speaker")?, episode.as_ref()),
+        attempts: attempts.unsigned_abs(),
+    })
+}
+
+fn columns(keys: &[MemoryKey]) -> (Vec<i64>, Vec<i64>) {
+    keys.iter().map(|key| (key.project, key.seq)).unzip()
+}
+
+async fn save(
+    connection: &mut PgConnection,
+    model: &str,
+    embedded: &[Embedded],
+    now: DateTime<Utc>,
+) -> Result<u64, Fault> {
+    let (projects, seqs): (Vec<i64>, Vec<i64>) = embedded.iter().map(|m| (m.key.project, m.key.seq)).unzip();
+    let versions: Vec<i64> = embedded.iter().map(|memory| memory.version).collect();
+    let mut transaction = begin(connection).await?;
+    let places: Vec<i64> = sqlx::query_scalar(vector_sql::UNCHANGED)
+        .bind(projects)
+        .bind(seqs)
+        .bind(versions)
+        .fetch_all(&mut *transaction)
+        .await?;
+    let unchanged: Vec<&Embedded> =
+        places.iter().filter_map(|place| embedded.get(usize::try_from(place - 1).ok()?)).collect();
+    let (projects, seqs) = columns(&unchanged.iter().map(|memory| memory.key).collect::<Vec<_>>());
+    sqlx::query(vector_sql::DELETE_VECTORS).bind(&projects).bind(&seqs).execute(&mut *transaction).await?;
+    let Some(dimension) = unchanged.iter().find_map(|memory| memory.vectors.first()).map(Vec::len) else {
+        commit(transaction).await?;
+        return Ok(0);
+    };
+    let (mut rows, mut chunks, mut numbers) = ((Vec::new(), Vec::new()), Vec::new(), Vec::new());
+    for memory in &unchanged {
+        for (chunk, vector) in (0_i32..).zip(&memory.vectors) {
+            rows.0.push(memory.key.project);
+            rows.1.push(memory.key.seq);
+            chunks.push(chunk);
+            numbers.extend_from_slice(vector);
+        }
+    }
+    sqlx::query(vector_sql::INSERT_VECTORS)
+        .bind(rows.0)
+        .bind(rows.1)
+        .bind(chunks)
+        .bind(model)
+        .bind(i32::try_from(dimension).unwrap_or(i32::MAX))
+        .bind(now)
+        .bind(numbers)
+        .execute(&mut *transaction)
+        .await?;
+    sqlx::query(vector_sql::DONE).bind(&projects).bind(&seqs).execute(&mut *transaction).await?;
+    commit(transaction).await?;
+    Ok(unchanged.len() as u64)
+}
+
+impl PostgresStore {
+    /// Makes the index where it is missing. One server does it, the others go on without.
+    async fn build_index(&self, connection: &mut PgConnection, name: &str, dimension: usize) -> Result<(), Fault> {
+        let state: Option<bool> =
+            sqlx::query_scalar(vector_sql::INDEX_STATE).bind(name).fetch_optional(&mut *connection).await?;
+        if state == Some(true) {
+            return Ok(());
+        }
+        migration::lock(connection).await?;
+        let state: Option<bool> =
+            sqlx::query_scalar(vector_sql::INDEX_STATE).bind(name).fetch_optional(&mut *connection).await?;
+        if state == Some(false)
+            && let Some(statement) = vector_sql::drop_index(dimension)
+        {
+            sqlx::query(statement).execute(&mut *connection).await?;
+        }
+        if state != Some(true)
+            && let Some(statement) = vector_sql::create_index(dimension)
+        {
+            sqlx::query(statement).execute(&mut *connection).await?;
+            tracing::info!(index = name, "made the index of vectors");
+        }
+        migration::unlock(connection).await
+    }
+}
+
+#[async_trait]
+impl VectorStore for PostgresStore {
+    async fn prepare_vectors(&self, _model: &str, dimension: usize) -> Result<()> {
+        // Refuses while the database is not prepared.
+        self.attempts(View::All, "prepare vectors", Effect::Read)?;
+        let Some(name) = vector_sql::index_name(dimension) else { return Ok(()) };
+        let mut connection = self.connect().await?;
+        self.within("index vectors", BUILD, self.build_index(&mut connection, &name, dimension)).await?;
+        let _ = timeout(CHECK, connection.close()).await;
+        Ok(())
+    }
+
+    async fn queued_model(&self) -> Result<Option<String>> {
+        let mut attempts = self.attempts(View::All, "read a fact", Effect::Read)?;
+        attempt!(attempts, connection => async {
+            Ok(sqlx::query_scalar(sql::META).bind(MODEL).fetch_optional(connection).await?)
+        })
+    }
+
+    async fn set_queued_model(&self, model: &str) -> Result<()> {
+        let mut attempts = self.attempts(View::All, "write a fact", Effect::Repeatable)?;
+        attempt!(attempts, connection => async {
+            sqlx::query(sql::SET_META).bind(MODEL).bind(model).execute(connection).await?;
+            Ok(())
+        })
+    }
+
+    async fn queue_missing(
+        &self,
+        model: &str,
+        after: Option<MemoryKey>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<MemoryKey>> {
+        let after = after.unwrap_or_default();
+        let project = i32::try_from(after.project).unwrap_or(i32::MAX);
+        let mut attempts = self.attempts(View::All, "queue memories", Effect::Repeatable)?;
+        attempt!(attempts, connection => async {
+            let row = sqlx::query(vector_sql::QUEUE_MISSING)
+                .bind(model)
+                .bind(project)
+                .bind(after.seq)
+                .bind(now)
+                .fetch_optional(connection)
+                .await?;
+            let key = |row: PgRow| Ok(MemoryKey { project: row.try_get("project_id")?, seq: row.try_get("seq")? });
+            row.map(key).transpose().map_err(Fault::Sql)
+        })
+    }
+
+    async fn claim_index_jobs(&self, limit: usize, now: DateTime<Utc>) -> Result<Vec<IndexJob>> {
+        let mut attempts = self.attempts(View::All, "claim index jobs", Effect::Repeatable)?;
+        attempt!(attempts, connection => async {
+            let rows = sqlx::query(vector_sql::CLAIM)
+                .bind(now)
+                .bind(super::bounded(limit))
+                .bind(now + CLAIM)
+                .fetch_all(connection)
+                .await?;
+            rows.iter().map(job).collect::<Result<_, _>>().map_err(Fault::Sql)
+        })
+    }
+
+    async fn save_vectors(&self, model: &str, embedded: &[Embedded], now: DateTime<Utc>) -> Result<u64> {
+        let mut attempts: Attempts<'_> = self.attempts(View::All, "save vectors", Effect::Repeatable)?.with_limit(SAVE);
+        attempt!(attempts, connection => save(connection, model, embedded, now))
+    }
+
+    async fn postpone_index_jobs(
+        &self,
+        keys: &[MemoryKey],
+        error: Option<&str>,
+        not_before: DateTime<Utc>,
+    ) -> Result<()> {
+        let (projects, seqs) = columns(keys);
+        let mut attempts = self.attempts(View::All, "postpone index jobs", Effect::Repeatable)?;
+        attempt!(attempts, connection => async {
+            sqlx::query(vector_sql::POSTPONE)
+                .bind(&projects)
+                .bind(&seqs)
+                .bind(error)
+                .bind(not_before)
+                .execute(connection)
+                .await?;
+            Ok(())
+        })
+    }
+
+    async fn index_backlog(&self) -> Result<u64> {
+        let mut attempts = self.attempts(View::All, "count index jobs", Effect::Read)?;
+        attempt!(attempts, connection => async {
+            let count: i64 = sqlx::query_scalar(vector_sql::WAITING).fetch_one(connection).await?;
+            Ok(natural(count))
+        })
+    }
+
+    async fn search_vectors(&self, scope: &Scope, query: &VectorQuery) -> Result<Vec<SemanticCandidate>> {
+        let dimension = query.vector.len();
+        // A memory may come several times, once for each of its chunks.
+        let wanted = query.limit.saturating_mul(2);
+        let page = PAGES.into_iter().find(|page| *page >= wanted).unwrap_or(PAGES[PAGES.len() - 1]);
+        let indexed = query.documents > FEW && vector_sql::index_name(dimension).is_some();
+        let filter = FilterColumns::new(scope, &query.filter);
+        let mut attempts = self.attempts(scope, "search vectors", Effect::Read)?;
+        let rows: Vec<SemanticRow> = attempt!(attempts, connection => async {
+            Ok(filter
+                .bind(sqlx::query_as(vector_sql::nearest(dimension, page, indexed)))
+                .bind(&query.vector[..])
+                .bind(&query.model)
+                .bind(query.filter.unchanged)
+                .fetch_all(connection)
+                .await?)
+        })?;
+        let mut best: HashMap<i64, SemanticCandidate> = HashMap::new();
+        for SemanticRow(row) in rows {
+            let candidate = best.entry(row.seq).or_insert(row);
+            candidate.cosine = candidate.cosine.max(row.cosine);
+        }
+        let mut found: Vec<SemanticCandidate> = best.into_values().collect();
+        found.sort_by(|a, b| b.cosine.total_cmp(&a.cosine).then_with(|| b.seq.cmp(&a.seq)));
+        found.truncate(query.limit);
+        Ok(found)
+    }
+}

@@ -1,0 +1,128 @@
+//! The statements about vectors. Those that search name the dimension as a number in their text: an index over vectors
+//! of one dimension is found in no other way.
+
+use sqlx::AssertSqlSafe;
+
+use super::sql::filter;
+
+/// Most dimensions of an index over 32-bit numbers, and over 16-bit ones.
+const MAX_VECTOR: usize = 2_000;
+const MAX_HALF: usize = 4_000;
+
+/// Claims the newest memories that wait. Nobody else gets them before `$3`.
+pub(super) const CLAIM: &str = "WITH picked AS (\
+        SELECT j.project_id, j.memory_seq FROM index_job j WHERE j.not_before IS NULL OR j.not_before <= $1 \
+        ORDER BY j.project_id DESC, j.memory_seq DESC LIMIT $2 FOR UPDATE SKIP LOCKED\
+    ), claimed AS (\
+        UPDATE index_job j SET not_before = $3 FROM picked p \
+        WHERE j.project_id = p.project_id AND j.memory_seq = p.memory_seq \
+        RETURNING j.project_id, j.memory_seq, j.attempts\
+    ) \
+    SELECT c.project_id::bigint AS project_id, c.memory_seq, c.attempts, m.version, m.content, m.speaker, m.situation, \
+        m.lesson \
+    FROM claimed c JOIN memory m ON m.project_id = c.project_id AND m.seq = c.memory_seq WHERE m.deleted_at IS NULL \
+    ORDER BY c.project_id DESC, c.memory_seq DESC";
+/// Which of these memories are as they were; they stay so to the end of the transaction.
+pub(super) const UNCHANGED: &str = "SELECT i.n FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) \
+    WITH ORDINALITY AS i(project_id, seq, version, n) \
+    JOIN memory m ON m.project_id = i.project_id::int AND m.seq = i.seq \
+    WHERE m.version = i.version AND m.deleted_at IS NULL ORDER BY m.project_id, m.seq FOR SHARE OF m";
+/// Removes the vectors of memories.
+pub(super) const DELETE_VECTORS: &str = "DELETE FROM embedding e USING unnest($1::bigint[], $2::bigint[]) AS i(project_id, seq) \
+    WHERE e.project_id = i.project_id::int AND e.memory_seq = i.seq";
+/// Keeps vectors: `$7` has the numbers of all of them, one vector behind the other.
+pub(super) const INSERT_VECTORS: &str = "INSERT INTO embedding (project_id, memory_seq, model, chunk, dimension, content_hash, \
+        vector, created_at) \
+    SELECT m.project_id, m.seq, $4, i.chunk, $5::int, m.content_hash, \
+        ($7::real[])[(i.n - 1) * $5::int + 1 : i.n * $5::int]::vector, $6::timestamptz \
+    FROM unnest($1::bigint[], $2::bigint[], $3::int[]) WITH ORDINALITY AS i(project_id, seq, chunk, n) \
+    JOIN memory m ON m.project_id = i.project_id::int AND m.seq = i.seq";
+/// Takes memories off the queue.
+pub(super) const DONE: &str = "DELETE FROM index_job j USING unnest($1::bigint[], $2::bigint[]) AS i(project_id, seq) \
+    WHERE j.project_id = i.project_id::int AND j.memory_seq = i.seq";
+/// Puts memories off.
+pub(super) const POSTPONE: &str = "UPDATE index_job j SET not_before = $4::timestamptz, last_error = $3::text, \
+        attempts = j.attempts + ($3::text IS NOT NULL)::int \
+    FROM unnest($1::bigint[], $2::bigint[]) AS i(project_id, seq) \
+    WHERE j.project_id = i.project_id::int AND j.memory_seq = i.seq";
+/// Queues memories without vectors of a model, some thousand of them.
+pub(super) const QUEUE_MISSING: &str = "WITH part AS (\
+        SELECT m.project_id, m.seq, m.deleted_at FROM memory m WHERE (m.project_id, m.seq) > ($2::int, $3::bigint) \
+        ORDER BY m.project_id, m.seq LIMIT 2000\
+    ), queued AS (\
+        INSERT INTO index_job (project_id, memory_seq, created_at) \
+        SELECT p.project_id, p.seq, $4::timestamptz FROM part p WHERE p.deleted_at IS NULL AND NOT EXISTS (\
+            SELECT 1 FROM embedding e WHERE e.project_id = p.project_id AND e.memory_seq = p.seq AND e.model = $1::text) \
+        ON CONFLICT DO NOTHING\
+    ) \
+    SELECT p.project_id::bigint AS project_id, p.seq FROM part p ORDER BY p.project_id DESC, p.seq DESC LIMIT 1";
+/// All that wait.
+pub(super) const WAITING: &str = "SELECT count(*) FROM index_job";
+/// Whether an index is there, and whole.
+pub(super) const INDEX_STATE: &str = "SELECT i.indisvalid FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid \
+    WHERE c.oid = to_regclass($1)";
+
+/// With names, for the test that prepares each.
+pub(super) const ALL: &[(&str, &str)] = &[
+    ("CLAIM", CLAIM),
+    ("UNCHANGED", UNCHANGED),
+    ("DELETE_VECTORS", DELETE_VECTORS),
+    ("INSERT_VECTORS", INSERT_VECTORS),
+    ("DONE", DONE),
+    ("POSTPONE", POSTPONE),
+    ("QUEUE_MISSING", QUEUE_MISSING),
+    ("WAITING", WAITING),
+    ("INDEX_STATE", INDEX_STATE),
+];
+
+/// The type whose index takes so many dimensions.
+fn indexed_type(dimension: usize) -> Option<&'static str> {
+    match dimension {
+        dimension if dimension <= MAX_VECTOR => Some("vector"),
+        dimension if dimension <= MAX_HALF => Some("halfvec"),
+        _ => None,
+    }
+}
+
+/// Name of the index over vectors of a dimension; `None` where there can be none.
+pub(super) fn index_name(dimension: usize) -> Option<String> {
+    indexed_type(dimension).map(|_| format!("embedding_nearest_{dimension}"))
+}
+
+/// Makes it beside the reads and writes that go on.
+pub(super) fn create_index(dimension: usize) -> Option<AssertSqlSafe<String>> {
+    let (name, kind) = (index_name(dimension)?, indexed_type(dimension)?);
+    Some(AssertSqlSafe(format!(
+        "CREATE INDEX CONCURRENTLY {name} ON embedding USING hnsw ((vector::{kind}({dimension})) {kind}_cosine_ops) \
+         WHERE dimension = {dimension}"
+    )))
+}
+
+/// Removes what an interrupted attempt left behind.
+pub(super) fn drop_index(dimension: usize) -> Option<AssertSqlSafe<String>> {
+    Some(AssertSqlSafe(format!("DROP INDEX CONCURRENTLY IF EXISTS {}", index_name(dimension)?)))
+}
+
+/// The search: `$11` the vector, `$12` the model. `limit` is one of few numbers and stands in the text, since the planner
+/// takes a parameter for a tenth of the table. With `indexed` the order is that of the index, which is asked for more
+/// until enough pass the filter; otherwise all vectors in scope are compared.
+pub(super) fn nearest(dimension: usize, limit: usize, indexed: bool) -> AssertSqlSafe<String> {
+    let kind = indexed_type(dimension).unwrap_or("vector");
+    let distance = format!("((e.vector::{kind}({dimension})) <=> $11::real[]::{kind}({dimension}))");
+    // A sum is no expression of the index.
+    let order = if indexed { distance.clone() } else { format!("{distance} + 0") };
+    let filter = filter!("$13");
+    AssertSqlSafe(format!(
+        "SELECT n.*, coalesce(r.recall_count, 0) AS recall_count, r.last_recalled_at FROM (\
+            SELECT e.project_id, e.memory_seq AS seq, 1 - {distance} AS cosine, m.id, m.importance, m.created_at, \
+                m.helpful, m.not_helpful \
+            FROM embedding e CROSS JOIN LATERAL (\
+                SELECT m.id, m.importance, m.created_at, m.helpful, m.not_helpful FROM memory m \
+                WHERE m.project_id = e.project_id AND m.seq = e.memory_seq AND {filter} OFFSET 0\
+            ) m \
+            WHERE e.dimension = {dimension} AND e.model = $12 \
+                AND e.project_id = ANY (ARRAY(SELECT p.id FROM project p WHERE p.name = ANY ($1))) \
+            ORDER BY {order} LIMIT {limit}\
+         ) n LEFT JOIN recall_stat r ON r.project_id = n.project_id AND r.memory_seq = n.seq"
+    ))
+}

@@ -1,0 +1,147 @@
+//! A copy of all vectors of one model in memory, a byte a number, for the search: comparing 100,000 of them takes some
+//! milliseconds. Whoever comes out best is compared again by the numbers in the database, so a byte is enough.
+//!
+//! One process owns the file, so the copy can be kept right: who saves vectors puts them here, too. What was deleted
+//! or changed may stay until then, since the database has the last word on every hit.
+
+use std::collections::{BTreeMap, HashSet};
+
+/// All vectors of one model.
+#[derive(Debug)]
+pub(super) struct Matrix {
+    pub(super) model: String,
+    pub(super) dimension: usize,
+    /// A project is the usual scope of a search.
+    projects: BTreeMap<i64, Rows>,
+    present: HashSet<i64>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    /// Of each row, its memory.
+    memories: Vec<i64>,
+    scales: Vec<f32>,
+    numbers: Vec<i8>,
+}
+
+/// A vector as bytes, and what a step is worth.
+fn quantised(vector: &[f32]) -> (f32, impl Iterator<Item = i8>) {
+    let most = vector.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+    let step = if most > 0.0 { most / 127.0 } else { 1.0 };
+    (step, vector.iter().map(move |x| (x / step).round() as i8))
+}
+
+impl Matrix {
+    pub(super) fn new(model: &str, dimension: usize) -> Self {
+        Self { model: model.to_owned(), dimension, projects: BTreeMap::new(), present: HashSet::new() }
+    }
+
+    /// Vectors in all.
+    pub(super) fn len(&self) -> usize {
+        self.projects.values().map(|rows| rows.memories.len()).sum()
+    }
+
+    /// Adds a vector of a memory.
+    pub(super) fn push(&mut self, project: i64, memory: i64, vector: &[f32]) {
+        let rows = self.projects.entry(project).or_default();
+        let (step, numbers) = quantised(vector);
+        rows.memories.push(memory);
+        rows.scales.push(step);
+        rows.numbers.extend(numbers);
+        self.present.insert(memory);
+    }
+
+    /// Removes the vectors of memories, where there are any.
+    pub(super) fn remove(&mut self, memories: &[i64]) {
+        let gone: HashSet<i64> = memories.iter().copied().filter(|memory| self.present.remove(memory)).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let dimension = self.dimension;
+        for rows in self.projects.values_mut() {
+            let old = std::mem::take(rows);
+            if !old.memories.iter().any(|memory| gone.contains(memory)) {
+                *rows = old;
+                continue;
+            }
+            for (row, memory) in old.memories.iter().enumerate().filter(|(_, memory)| !gone.contains(memory)) {
+                rows.memories.push(*memory);
+                rows.scales.push(old.scales[row]);
+                rows.numbers.extend_from_slice(&old.numbers[row * dimension..][..dimension]);
+            }
+        }
+    }
+
+    /// All memories of `projects` by their nearness.
+    pub(super) fn ranked(&self, projects: &[i64], vector: &[f32]) -> Ranked {
+        let (_, query) = quantised(vector);
+        let query: Vec<i8> = query.collect();
+        let mut scored: Vec<(f32, i64)> = Vec::new();
+        for rows in projects.iter().filter_map(|project| self.projects.get(project)) {
+            scored.reserve(rows.memories.len());
+            let numbers = rows.numbers.chunks_exact(self.dimension);
+            for ((row, step), memory) in numbers.zip(&rows.scales).zip(&rows.memories) {
+                scored.push((dot(row, &query) as f32 * step, *memory));
+            }
+        }
+        Ranked { scored, done: 0, seen: HashSet::new() }
+    }
+}
+
+/// Memories by nearness, put in order as far as they are asked for: most searches want a few of many.
+#[derive(Debug, Default)]
+pub(super) struct Ranked {
+    scored: Vec<(f32, i64)>,
+    done: usize,
+    seen: HashSet<i64>,
+}
+
+impl Ranked {
+    /// The memories of the next `count` vectors, nearest first, each once in all; `None` at the end.
+    pub(super) fn next(&mut self, count: usize) -> Option<Vec<i64>> {
+        let rest = &mut self.scored[self.done..];
+        if rest.is_empty() {
+            return None;
+        }
+        let order = |a: &(f32, i64), b: &(f32, i64)| b.0.total_cmp(&a.0).then_with(|| b.1.cmp(&a.1));
+        let count = count.clamp(1, rest.len());
+        if count < rest.len() {
+            rest.select_nth_unstable_by(count - 1, order);
+        }
+        rest[..count].sort_unstable_by(order);
+        self.done += count;
+        Some(rest[..count].iter().map(|(_, memory)| *memory).filter(|memory| self.seen.insert(*memory)).collect())
+    }
+}
+
+/// Written so that the compiler makes vector instructions of it.
+fn dot(a: &[i8], b: &[i8]) -> i32 {
+    a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_come_first_and_once() {
+        let mut matrix = Matrix::new("m", 2);
+        matrix.push(1, 10, &[1.0, 0.0]);
+        matrix.push(1, 11, &[0.0, 1.0]);
+        matrix.push(1, 11, &[0.9, 0.1]);
+        matrix.push(2, 12, &[1.0, 0.0]);
+        let all = |matrix: &Matrix, projects: &[i64]| {
+            let mut ranked = matrix.ranked(projects, &[1.0, 0.0]);
+            std::iter::from_fn(|| ranked.next(1)).flatten().collect::<Vec<i64>>()
+        };
+        assert_eq!(all(&matrix, &[1]), [10, 11]);
+        assert_eq!(all(&matrix, &[1, 2]), [12, 10, 11]);
+        assert!(all(&matrix, &[3]).is_empty());
+        assert_eq!(matrix.ranked(&[1, 2], &[1.0, 0.0]).next(100).unwrap(), [12, 10, 11]);
+        matrix.remove(&[10, 99]);
+        assert_eq!(all(&matrix, &[1]), [11]);
+        assert_eq!(matrix.len(), 3);
+        matrix.remove(&[11]);
+        assert!(all(&matrix, &[1]).is_empty());
+    }
+}

@@ -1,0 +1,330 @@
+//! Vectors in SQLite: searched exactly, by way of a copy in memory (see [`matrix`](super::matrix)).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+use uuid::Uuid;
+
+use super::error::from_sqlx;
+use super::matrix::Matrix;
+use super::read::bind_filter;
+use super::{Open, SqliteStore, json_numbers, row, sql, vector_sql};
+use crate::domain::memory::embedded_text;
+use crate::domain::{Episode, Scope};
+use crate::store::{Embedded, IndexJob, MemoryKey, Result, SemanticCandidate, StoreError, VectorQuery, VectorStore};
+
+/// What the queue is filled for.
+const MODEL: &str = "embedding_model";
+/// Comparisons that are made on the spot; more go to a thread of their own.
+const FEW: usize = 4_000;
+/// Memories that are looked at first beyond those asked for, since filters and rounding take some away.
+const SPARE: usize = 32;
+
+/// The copy of the vectors in memory.
+#[derive(Debug, Default)]
+pub(super) struct Vectors {
+    matrix: Arc<RwLock<Option<Matrix>>>,
+    /// Somebody went away between a commit and the copy.
+    stale: AtomicBool,
+}
+
+impl Vectors {
+    /// Nothing of what was purged stays here.
+    pub(super) fn forget(&self) {
+        self.stale.store(true, Ordering::Release);
+        // Readers at work keep it a moment longer; the mark makes the next one read anew.
+        if let Ok(mut matrix) = self.matrix.try_write() {
+            *matrix = None;
+        }
+    }
+}
+
+/// Marks the copy as stale unless told otherwise.
+struct Doubt<'a>(&'a Vectors, bool);
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if self.1 {
+            self.0.stale.store(true, Ordering::Release);
+        }
+    }
+}
+
+impl Open {
+    /// The copy, read from the database where it is missing or of another model.
+    async fn matrix(&self, model: &str, dimension: usize) -> Result<OwnedRwLockReadGuard<Option<Matrix>>> {
+        let fits = |matrix: &Option<Matrix>| {
+            let of_model = |matrix: &Matrix| matrix.model == model && matrix.dimension == dimension;
+            !self.vectors.stale.load(Ordering::Acquire) && matrix.as_ref().is_some_and(of_model)
+        };
+        let guard = Arc::clone(&self.vectors.matrix).read_owned().await;
+        if fits(&guard) {
+            return Ok(guard);
+        }
+        drop(guard);
+        let mut guard = Arc::clone(&self.vectors.matrix).write_owned().await;
+        if !fits(&guard) {
+            self.vectors.stale.store(false, Ordering::Release);
+            let mut doubt = Doubt(&self.vectors, true);
+            *guard = None;
+            *guard = Some(self.read_matrix(model, dimension).await?);
+            doubt.1 = false;
+        }
+        Ok(guard.downgrade())
+    }
+
+    async fn read_matrix(&self, model: &str, dimension: usize) -> Result<Matrix> {
+        let failed = |error| from_sqlx(error, "reading vectors");
+        let mut connection = self.connection().await?;
+        let mut matrix = Matrix::new(model, dimension);
+        let mut rows = sqlx::query(vector_sql::VECTORS).bind(model).bind(dimension as i64).fetch(&mut *connection);
+        while let Some(row) = rows.try_next().await.map_err(failed)? {
+            let (project, memory) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+            matrix.push(project, memory, &numbers(row.try_get(2).map_err(failed)?));
+        }
+        Ok(matrix)
+    }
+}
+
+fn numbers(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect()
+}
+
+fn bytes(vector: &[f32]) -> Vec<u8> {
+    vector.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+fn job(row: &SqliteRow) -> Result<IndexJob, sqlx::Error> {
+    let situation: Option<String> = row.try_get(6)?;
+    let lesson: Option<String> = row.try_get(7)?;
+    let episode = situation.zip(lesson).map(|(situation, lesson)| Episode { situation, outcome: 0.0, lesson });
+    let content: &str = row.try_get(4)?;
+    Ok(IndexJob {
+        key: MemoryKey { project: row.try_get(1)?, seq: row.try_get(0)? },
+        version: row.try_get(3)?,
+        text: embedded_text(content, row.try_get(5)?, episode.as_ref()),
+        attempts: row.try_get(2)?,
+    })
+}
+
+#[async_trait]
+impl VectorStore for SqliteStore {
+    async fn prepare_vectors(&self, model: &str, dimension: usize) -> Result<()> {
+        let open = self.opened()?;
+        // As long as it takes: nobody waits for this but the background.
+        open.matrix(model, dimension).await.map(drop)
+    }
+
+    async fn queued_model(&self) -> Result<Option<String>> {
+        let open = self.opened()?;
+        self.bounded(async {
+            let mut connection = open.connection().await?;
+            let failed = |error| from_sqlx(error, "reading a note");
+            sqlx::query_scalar(sql::META).bind(MODEL).fetch_optional(&mut *connection).await.map_err(failed)
+        })
+        .await
+    }
+
+    async fn set_queued_model(&self, model: &str) -> Result<()> {
+        let open = self.opened()?;
+        self.bounded(open.write(async |connection, _| {
+            let failed = |error| from_sqlx(error, "writing a note");
+            sqlx::query(sql::SET_META).bind(MODEL).bind(model).execute(connection).await.map_err(failed).map(drop)
+        }))
+        .await
+    }
+
+    async fn queue_missing(
+        &self,
+        model: &str,
+        after: Option<MemoryKey>,
+        _now: DateTime<Utc>,
+    ) -> Result<Option<MemoryKey>> {
+        let open = self.opened()?;
+        let after = after.map_or(0, |key| key.seq);
+        self.bounded(open.write(async |connection, _| {
+            let failed = |error| from_sqlx(error, "queueing memories");
+            let end: Option<i64> = sqlx::query_scalar(vector_sql::PORTION)
+                .bind(after)
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(failed)?;
+            let Some(end) = end else { return Ok(None) };
+            sqlx::query(vector_sql::QUEUE_MISSING)
+                .bind(model)
+                .bind(after)
+                .bind(end)
+                .execute(&mut *connection)
+                .await
+                .map_err(failed)?;
+            Ok(Some(MemoryKey { project: 0, seq: end }))
+        }))
+        .await
+    }
+
+    // One process owns the file and one loop of it asks, so nothing need be written down.
+    async fn claim_index_jobs(&self, limit: usize, now: DateTime<Utc>) -> Result<Vec<IndexJob>> {
+        let open = self.opened()?;
+        self.bounded(async {
+            let mut connection = open.connection().await?;
+            let failed = |error| from_sqlx(error, "reading the index queue");
+            let rows = sqlx::query(vector_sql::CLAIM)
+                .bind(now.timestamp_micros())
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(failed)?;
+            rows.iter().map(job).collect::<Result<_, _>>().map_err(failed)
+        })
+        .await
+    }
+
+    async fn save_vectors(&self, model: &str, embedded: &[Embedded], now: DateTime<Utc>) -> Result<u64> {
+        let open = self.opened()?;
+        let saving = async {
+            let mut doubt = Doubt(&open.vectors, true);
+            let result = open
+                .write(async |connection, _| {
+                    let failed = |error| from_sqlx(error, "saving vectors");
+                    let mut saved = Vec::new();
+                    for memory in embedded {
+                        let seq = memory.key.seq;
+                        let unchanged: bool = sqlx::query_scalar(vector_sql::UNCHANGED)
+                            .bind(seq)
+                            .bind(memory.version)
+                            .fetch_one(&mut *connection)
+                            .await
+                            .map_err(failed)?;
+                        if !unchanged {
+                            continue;
+                        }
+                        sqlx::query(sql::DELETE_EMBEDDING).bind(seq).execute(&mut *connection).await.map_err(failed)?;
+                        for (chunk, vector) in memory.vectors.iter().enumerate() {
+                            sqlx::query(vector_sql::INSERT_EMBEDDING)
+                                .bind(seq)
+                                .bind(model)
+                                .bind(chunk as i64)
+                                .bind(vector.len() as i64)
+                                .bind(bytes(vector))
+                                .bind(now.timestamp_micros())
+                                .execute(&mut *connection)
+                                .await
+                                .map_err(failed)?;
+                        }
+                        sqlx::query(sql::DELETE_JOB).bind(seq).execute(&mut *connection).await.map_err(failed)?;
+                        saved.push(memory);
+                    }
+                    Ok(saved)
+                })
+                .await;
+            if let Ok(saved) = &result {
+                let mut guard = open.vectors.matrix.write().await;
+                if let Some(matrix) = guard.as_mut().filter(|matrix| matrix.model == model) {
+                    matrix.remove(&saved.iter().map(|memory| memory.key.seq).collect::<Vec<_>>());
+                    let dimension = matrix.dimension;
+                    for memory in saved {
+                        for vector in memory.vectors.iter().filter(|vector| vector.len() == dimension) {
+                            matrix.push(memory.key.project, memory.key.seq, vector);
+                        }
+                    }
+                }
+                doubt.1 = false;
+            }
+            result.map(|saved| saved.len() as u64)
+        };
+        self.bounded(saving).await
+    }
+
+    async fn postpone_index_jobs(
+        &self,
+        keys: &[MemoryKey],
+        error: Option<&str>,
+        not_before: DateTime<Utc>,
+    ) -> Result<()> {
+        let open = self.opened()?;
+        let memories: Vec<i64> = keys.iter().map(|key| key.seq).collect();
+        self.bounded(open.write(async |connection, _| {
+            sqlx::query(vector_sql::POSTPONE)
+                .bind(json_numbers(&memories))
+                .bind(not_before.timestamp_micros())
+                .bind(error)
+                .execute(connection)
+                .await
+                .map_err(|error| from_sqlx(error, "postponing an index job"))
+                .map(drop)
+        }))
+        .await
+    }
+
+    async fn index_backlog(&self) -> Result<u64> {
+        let open = self.opened()?;
+        self.bounded(async {
+            let mut connection = open.connection().await?;
+            let failed = |error| from_sqlx(error, "counting the index queue");
+            let count: i64 =
+                sqlx::query_scalar(vector_sql::BACKLOG).fetch_one(&mut *connection).await.map_err(failed)?;
+            Ok(count.unsigned_abs())
+        })
+        .await
+    }
+
+    async fn search_vectors(&self, scope: &Scope, query: &VectorQuery) -> Result<Vec<SemanticCandidate>> {
+        let open = self.opened()?;
+        self.bounded(search(&open, scope, query)).await
+    }
+}
+
+async fn search(open: &Open, scope: &Scope, query: &VectorQuery) -> Result<Vec<SemanticCandidate>> {
+    let matrix = open.matrix(&query.model, query.vector.len()).await?;
+    let (mut connection, projects) = open.reader(scope).await?;
+    let few = matrix.as_ref().is_none_or(|matrix| matrix.len() <= FEW);
+    let (vector, of) = (Arc::clone(&query.vector), projects.clone());
+    let rank = move || matrix.as_ref().map(|matrix| matrix.ranked(&of, &vector)).unwrap_or_default();
+    let mut ranked = if few {
+        rank()
+    } else {
+        let lost = |error| StoreError::Internal {
+            during: "searching vectors",
+            source: sqlx::Error::Io(std::io::Error::other(error)),
+        };
+        tokio::task::spawn_blocking(rank).await.map_err(lost)?
+    };
+    // The database says which of them pass, and how near they are. The narrower the filter, the further down one looks.
+    let failed = |error| from_sqlx(error, "searching vectors");
+    let mut found: HashMap<i64, SemanticCandidate> = HashMap::new();
+    let mut portion = 2 * query.limit + SPARE;
+    while found.len() < query.limit {
+        let Some(nearest) = ranked.next(portion) else { break };
+        portion *= 8;
+        let mut statement = sqlx::query(vector_sql::nearest(&query.filter, &projects))
+            .bind(json_numbers(&projects))
+            .bind(json_numbers(&nearest))
+            .bind(&query.model);
+        for _ in 4..10 {
+            statement = statement.bind(None::<i64>);
+        }
+        let rows = bind_filter!(statement, query.filter).fetch_all(&mut *connection).await.map_err(failed)?;
+        for row in &rows {
+            let (id, seq): (Uuid, i64) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+            let chunk = numbers(row.try_get(2).map_err(failed)?);
+            if chunk.len() != query.vector.len() {
+                continue;
+            }
+            let cosine = chunk.iter().zip(query.vector.iter()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            let standing = row::standing(row).map_err(failed)?;
+            let candidate = found.entry(seq).or_insert(SemanticCandidate { id, seq, cosine, standing });
+            candidate.cosine = candidate.cosine.max(cosine);
+        }
+    }
+    let mut found: Vec<SemanticCandidate> = found.into_values().collect();
+    found.sort_by(|a, b| b.cosine.total_cmp(&a.cosine).then_with(|| b.seq.cmp(&a.seq)));
+    found.truncate(query.limit);
+    Ok(found)
+}

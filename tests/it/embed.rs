@@ -1,0 +1,124 @@
+//! The model in the process against the reference implementation, whose vectors lie beside this file.
+//!
+//! They were made by sentence-transformers with all-MiniLM-L6-v2 (256 tokens, one text at a time). The model lies in
+//! the folder `MEMORY_TEST_MODEL`, else in `models/all-MiniLM-L6-v2` of the cache of `tests/run`, which puts it there.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cognitive_memory_mcp::embed::local::{LocalEmbedder, LocalOptions};
+use cognitive_memory_mcp::embed::{Desk, Embedder};
+use serde::Deserialize;
+
+/// Largest difference of a number in a vector.
+const TOLERANCE: f32 = 1e-4;
+
+#[derive(Deserialize)]
+struct Reference {
+    text: String,
+    vector: Vec<f32>,
+}
+
+/// The folder of the model; `None` where it was not fetched, which `tests/run` says.
+#[expect(clippy::print_stderr, reason = "what was left out must be told")]
+pub(crate) fn model_folder() -> Option<PathBuf> {
+    let named = std::env::var_os("MEMORY_TEST_MODEL").map(PathBuf::from);
+    let cache = std::env::var_os("MEMORY_TEST_CACHE").map(PathBuf::from).or_else(|| {
+        let cache = std::env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+        Some(cache.join("cognitive-memory-mcp"))
+    });
+    let folder = named.or_else(|| Some(cache?.join("models/all-MiniLM-L6-v2")))?;
+    let found = folder.join("model.safetensors").is_file();
+    if !found {
+        eprintln!("left out: there is no model in {}", folder.display());
+    }
+    found.then_some(folder)
+}
+
+pub(crate) fn load(folder: &std::path::Path) -> Arc<LocalEmbedder> {
+    Arc::new(LocalEmbedder::load(folder, "all-MiniLM-L6-v2", &LocalOptions::default()).unwrap())
+}
+
+fn reference() -> Vec<Reference> {
+    serde_json::from_str(include_str!("embed_reference.json")).unwrap()
+}
+
+fn difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[tokio::test]
+async fn vectors_are_those_of_the_reference() {
+    let Some(folder) = model_folder() else { return };
+    let embedder = load(&folder);
+    assert_eq!(embedder.model().dimension, 384);
+    let reference = reference();
+    let texts: Vec<String> = reference.iter().map(|known| known.text.clone()).collect();
+    // In one batch, which pads nothing and mixes nothing.
+    let batch = embedder.passages(texts).await.unwrap();
+    for (known, chunks) in reference.iter().zip(&batch) {
+        let alone = embedder.query(known.text.clone()).await.unwrap();
+        for vector in [&alone, &chunks[0]] {
+            let off = difference(vector, &known.vector);
+            assert!(off < TOLERANCE, "{off} off for {:?}", known.text);
+        }
+    }
+    let counts: Vec<usize> = batch.iter().map(Vec::len).collect();
+    assert_eq!(counts, [1, 1, 1, 1, 1, 1, 3], "480 tokens are two windows of 254 and what is left, overlapping");
+}
+
+#[tokio::test]
+async fn any_text_has_a_vector() {
+    let Some(folder) = model_folder() else { return };
+    let embedder = load(&folder);
+    let texts = ["", " ", "\u{200b}", "\u{301}\u{301}", "𓀀𓀁", "x".repeat(9_000).as_str(), "字".repeat(800).as_str()]
+        .map(str::to_owned);
+    let vectors = embedder.passages(texts.to_vec()).await.unwrap();
+    for (text, chunks) in texts.iter().zip(vectors) {
+        assert!(!chunks.is_empty() && chunks.len() <= 64, "{:?}", text.chars().next());
+        for vector in chunks {
+            let length: f32 = vector.iter().map(|x| x * x).sum();
+            assert!((length - 1.0).abs() < 1e-4);
+        }
+    }
+}
+
+#[tokio::test]
+async fn questions_do_not_wait_behind_texts() {
+    let Some(folder) = model_folder() else { return };
+    let embedder = load(&folder);
+    let desk = Desk::expecting("all-MiniLM-L6-v2");
+    assert!(desk.query("early").await.unwrap_err().contains("being loaded"));
+    desk.open(Arc::clone(&embedder) as Arc<dyn Embedder>);
+    let many: Vec<String> = (0..64).map(|n| format!("{n} {}", "a rather long text ".repeat(40))).collect();
+    let indexing = embedder.passages(many);
+    tokio::pin!(indexing);
+    tokio::select! {
+        biased;
+        _ = &mut indexing => panic!("64 long texts cannot be done before one question"),
+        vector = tokio::time::timeout(Duration::from_secs(30), desk.query("what is it")) => {
+            assert_eq!(vector.unwrap().unwrap().unwrap().model.id, "all-MiniLM-L6-v2");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_folder_names_the_file() {
+    let Some(folder) = model_folder() else { return };
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["config.json", "tokenizer.json", "modules.json"] {
+        std::fs::copy(folder.join(name), copy.path().join(name)).unwrap();
+    }
+    let error = |text: &str| {
+        let error = LocalEmbedder::load(copy.path(), "x", &LocalOptions::default()).unwrap_err().to_string();
+        assert!(error.contains(text), "{error}");
+    };
+    error("model.safetensors");
+    let all = std::fs::read(folder.join("model.safetensors")).unwrap();
+    std::fs::write(copy.path().join("model.safetensors"), &all[..all.len() / 2]).unwrap();
+    error("inside of the file");
+}

