@@ -397,7 +397,7 @@ pub(crate) async fn imports_at_once_store_nothing_twice(store: Arc<dyn Store>) {
             properties: Map::new(),
             use_count: 0,
             last_used_at: None,
-            valid_from: (number % 2 == 0).then(|| at(0)),
+            valid_from: number.is_multiple_of(2).then(|| at(0)),
             valid_to: None,
             created_at: at(0),
             updated_at: at(0),
