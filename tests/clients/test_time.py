@@ -371,6 +371,26 @@ async def test_the_owner_approves_and_undoes_on_the_command_line(new_service, ba
         assert owner(service, "list", "--all", "--project", "another")["reviews"] == []
 
 
+async def test_limits_hold_for_what_was_approved_and_for_the_graph(new_service, backend):
+    service = new_service(backend, MEMORY_PROJECT_MAX_BYTES="100", MEMORY_PROJECT_MAX_ENTRIES="2")
+    async with over_http(service.url) as memory:
+        [id] = await memory.remember(note("short", protected=True))
+        review = (await memory.call("update", id=id, content="x" * 200))["review"]
+        told = owner(service, "approve", review["id"], code=1)
+        assert "bytes" in told and "100 are allowed" in told
+        assert (await memory.one(id))["content"] == "short" and (await memory.status())["open_reviews"] == 1
+        await memory.call("link", relations=[{"from": "Ada", "type": "knows", "to": "Bob"}])
+        for tool, arguments in [("link", {"entities": [{"name": "Cem"}]}), ("remember", {"items": [note("y", entities=["Cem"])]})]:
+            error = await memory.refused(tool, **arguments)
+            assert error["code"] == "limit_exceeded" and "3 entities, 2 are allowed" in error["message"]
+            assert "MEMORY_PROJECT_MAX_ENTRIES" in error["advice"]
+        assert (await memory.status())["memories"] == 1
+        for number in range(5):
+            await memory.call("focus", action="add", content=f"item {number}")
+        assert [item["content"] for item in (await memory.call("focus"))["items"]] == ["item 4", "item 3"]
+        assert [item["content"] for item in (await memory.call("focus", archived=True))["items"]] == ["item 2", "item 1"]
+
+
 async def test_the_control_socket_is_for_the_owner_alone(new_service, sqlite):
     service = new_service(sqlite)
     [database] = [path for path in sorted(_files(sqlite)) if path.suffix == ".db"]
