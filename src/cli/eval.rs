@@ -341,7 +341,7 @@ async fn serve(
     let listener = Listener::bind(address).await.map_err(Failure::internal)?;
     let database = readiness.condition("database", "connecting");
     let switches = service::Switches::measuring();
-    let service = service::start(settings, local, gate, listener, (supervisor, readiness, database), &switches)?;
+    let service = service::start(settings, local, gate, listener, (supervisor, readiness, database), &switches).await?;
     service.door.open(supervisor);
     let engine = made.ok_or_else(|| Failure::internal(anyhow::anyhow!("the service has no engine")))?;
     let url = format!("http://{}/mcp", service.address);
