@@ -1,12 +1,56 @@
-//! One ranking out of several: the sum of each channel's scores, each as a share of that channel's best.
+//! One ranking out of words, meaning, what was said around, and time.
 //!
-//! Pure, and every hit keeps where it stood in each channel, so that an answer can say why it is what it is. To add a
-//! channel, add it to [`Channel`] with its weight.
+//! Every signal is a share of the best of the pool, and the score is their weighted sum: what a memory's own words and
+//! meaning give, what those of the turns around it give, how much of the question its whole session covers, whether it
+//! happened when the question says, and whether the question names its speaker. Short turns and turns that ask lose a
+//! little: they seldom are answers. Memories outside of a conversation have nothing around them, and lose nothing.
+//!
+//! Pure, and every hit keeps its shares, so that an answer can say why it is what it is. The constants were fitted to
+//! questions about long conversations; see `docs/recall.md`.
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
-use uuid::Uuid;
+
+use super::conversation::Setting;
+use super::lexical::Part;
+
+/// What a term counts for that stands 1, 2 or 3 turns before.
+const BEHIND: [f64; 3] = [0.4, 0.5, 0.1];
+/// What it counts for 1, 2 or 3 turns after.
+const AHEAD: [f64; 3] = [0.3, 0.3, 0.1];
+/// What it counts for in the turn just before, where that asks: an answer has the words of its question.
+const ASKED: f64 = 1.0;
+/// Weight of the share of the question that the session covers.
+const SESSION_WORDS: f64 = 0.3;
+/// Below this the best cosine says nothing: among any texts some are nearest.
+const UNSURE: f64 = 0.15;
+/// From there on meaning gains weight, up to the whole of it so far above.
+const SURE: f64 = 0.2;
+/// Weight of the own meaning.
+const MEANING: f64 = 0.4;
+/// Weight of the mean meaning around.
+const AROUND: f64 = 0.6;
+/// Weights within that mean, 1 and 2 turns away.
+const AROUND_NEAR: [f64; 2] = [0.6, 0.4];
+/// What stands for that mean where nothing is around: a share of the own meaning.
+const ALONE: f64 = 0.5;
+/// Weight of the best meaning in the session.
+const SESSION_MEANING: f64 = 0.3;
+/// Weight of the time.
+const TIME: f64 = 1.0;
+/// Weight of the speaker.
+const SPEAKER: f64 = 0.2;
+/// The most that a short turn loses.
+const SHORT: f64 = 0.4;
+/// Terms from which on a turn is not short.
+const FULL_LENGTH: f64 = 30.0;
+/// What a turn that asks loses.
+const ASKING: f64 = 0.1;
+/// Turns that are looked at on each side. More than three where turns were replaced and the old ones are asked for, too.
+const MOST_AROUND: usize = 8;
+/// How far away turns have a say in the ranking of memories that were found.
+pub const REACH: i64 = 3;
 
 /// A way of finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -18,34 +62,6 @@ pub enum Channel {
     Meaning,
 }
 
-impl Channel {
-    /// What the best hit of a channel is worth.
-    fn weight(self) -> f64 {
-        match self {
-            Self::Words | Self::Meaning => 1.0,
-        }
-    }
-
-    /// Below this a score says nothing: among any texts some are nearest.
-    fn floor(self) -> f64 {
-        match self {
-            Self::Words => 0.0,
-            Self::Meaning => 0.15,
-        }
-    }
-}
-
-/// A hit of one channel.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scored {
-    /// The memory.
-    pub id: Uuid,
-    /// Its storage order; the newer one wins a tie.
-    pub seq: i64,
-    /// In the channel's own measure.
-    pub score: f64,
-}
-
 /// Where a hit stood in a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Place {
@@ -55,73 +71,334 @@ pub struct Place {
     pub score: f64,
 }
 
-/// A hit of all channels together.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Fused {
-    /// The memory.
-    pub id: Uuid,
-    /// Its storage order.
-    pub seq: i64,
-    /// The sum.
-    pub score: f64,
-    /// Its parts.
-    pub places: BTreeMap<Channel, Place>,
+/// What the score of a hit consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Share {
+    /// Its own words.
+    Words,
+    /// Its own meaning.
+    Meaning,
+    /// Words and meaning of the turns around.
+    Around,
+    /// Words and meaning of the whole session.
+    Session,
+    /// When it happened.
+    Time,
+    /// Who said it.
+    Speaker,
 }
 
-/// All hits of all channels, best first. Each list is best first, too.
-#[must_use]
-pub fn fuse(channels: &[(Channel, Vec<Scored>)]) -> Vec<Fused> {
-    let mut fused: HashMap<Uuid, Fused> = HashMap::new();
-    for (channel, hits) in channels {
-        let best = hits.iter().map(|hit| hit.score).fold(0.0, f64::max);
-        for (hit, rank) in hits.iter().zip(1..) {
-            // Hits for another reason than their score, such as equal texts, are kept whatever it is.
-            if hit.score < channel.floor() {
-                continue;
+/// A memory of the pool.
+#[derive(Debug, Clone, Copy)]
+pub struct Member<'a> {
+    /// Terms of the question that it has.
+    pub parts: &'a [Part],
+    /// Cosine, where the search by meaning found it.
+    pub cosine: Option<f64>,
+    /// What else is known.
+    pub setting: &'a Setting,
+    /// Whether the question names its speaker.
+    pub named: bool,
+    /// How near it is to the time that the question names, 0 to 1.
+    pub time: f64,
+}
+
+/// The question.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// Of each term whether it is the name of a speaker. In what was said by somebody such a term is an address and no
+    /// subject, and counts for nothing.
+    pub names: &'a [bool],
+}
+
+/// A memory's score and what it consists of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fused {
+    /// The sum of the shares, damped.
+    pub score: f64,
+    /// In units of the score, before the damping; those that are not 0.
+    pub shares: BTreeMap<Share, f64>,
+    /// What is left by the damping.
+    pub damping: f64,
+    /// BM25 with the terms of the turns around: how much of the question is covered.
+    pub coverage: f64,
+}
+
+/// Turns of the pool in the order of their conversations, so that a turn's neighbours are next to it.
+struct Turns {
+    order: Vec<usize>,
+    /// Of each member its place in that order.
+    place: Vec<Option<usize>>,
+    /// Of each member its session; memories without one have one of their own.
+    session: Vec<usize>,
+    sessions: usize,
+}
+
+impl Turns {
+    fn new(members: &[Member<'_>]) -> Self {
+        let mut order: Vec<usize> = (0..members.len()).filter(|at| members[*at].setting.turn.is_some()).collect();
+        order.sort_by(|a, b| members[*a].setting.turn.cmp(&members[*b].setting.turn));
+        let mut place = vec![None; members.len()];
+        let mut session = vec![usize::MAX; members.len()];
+        let mut sessions = 0;
+        for (index, at) in order.iter().enumerate() {
+            let follows = index > 0 && {
+                let (a, b) = (&members[order[index - 1]].setting.turn, &members[*at].setting.turn);
+                a.as_ref().map(|t| (t.project, &t.session)) == b.as_ref().map(|t| (t.project, &t.session))
+            };
+            sessions += usize::from(!follows);
+            place[*at] = Some(index);
+            session[*at] = sessions - 1;
+        }
+        for own in session.iter_mut().filter(|session| **session == usize::MAX) {
+            *own = sessions;
+            sessions += 1;
+        }
+        Self { order, place, session, sessions }
+    }
+
+    /// The neighbours of a member with their distance, negative before it.
+    fn around(&self, members: &[Member<'_>], at: usize, found: &mut Vec<(i64, usize)>) {
+        found.clear();
+        let (Some(place), Some(turn)) = (self.place[at], &members[at].setting.turn) else { return };
+        let mut add = |other: usize| {
+            let Some(number) = members[other].setting.turn.as_ref().map(|turn| turn.number) else { return false };
+            let distance = number.saturating_sub(turn.number);
+            let near = self.session[other] == self.session[at] && distance.abs() <= REACH;
+            if near && distance != 0 {
+                found.push((distance, other));
             }
-            let share = if best > 0.0 { hit.score.max(0.0) / best } else { 0.0 };
-            let entry = fused.entry(hit.id).or_insert_with(|| Fused {
-                id: hit.id,
-                seq: hit.seq,
-                score: 0.0,
-                places: BTreeMap::new(),
-            });
-            entry.score += channel.weight() * share;
-            entry.places.insert(*channel, Place { rank, score: hit.score });
+            near
+        };
+        let _ = self.order[..place].iter().rev().take(MOST_AROUND).all(|other| add(*other));
+        let _ = self.order[place + 1..].iter().take(MOST_AROUND).all(|other| add(*other));
+    }
+}
+
+fn step(distance: i64) -> usize {
+    usize::try_from(distance.abs() - 1).unwrap_or_default()
+}
+
+/// The members' scores, in their order.
+#[must_use]
+pub fn fuse(members: &[Member<'_>], question: Question<'_>) -> Vec<Fused> {
+    let turns = Turns::new(members);
+    let terms = question.names.len();
+    // Of each member what its terms give, without names.
+    let counts = |at: usize, part: &&Part| {
+        let spoken = members[at].setting.speaker.is_some();
+        part.term < terms && !(spoken && question.names[part.term])
+    };
+    let parts = |at: usize| members[at].parts.iter().filter(move |part| counts(at, part));
+
+    // The best of each term in each session.
+    let mut best = vec![0.0_f64; turns.sessions * terms];
+    for (at, session) in turns.session.iter().enumerate() {
+        for part in parts(at) {
+            let known = &mut best[session * terms + part.term];
+            *known = known.max(part.gain);
         }
     }
-    let mut fused: Vec<Fused> = fused.into_values().collect();
-    fused.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| b.seq.cmp(&a.seq)));
-    fused
+    let session_words: Vec<f64> =
+        (0..turns.sessions).map(|session| best[session * terms..][..terms].iter().sum()).collect();
+
+    // Meaning, from the worst candidate to the best.
+    let cosines = || members.iter().filter_map(|member| member.cosine);
+    let (low, high) = (cosines().fold(f64::INFINITY, f64::min), cosines().fold(f64::NEG_INFINITY, f64::max));
+    let sure = ((high - UNSURE) / SURE).clamp(0.0, 1.0);
+    let share = |cosine: f64| sure * if high > low { (cosine - low) / (high - low) } else { 1.0 };
+    let meaning: Vec<f64> = members.iter().map(|member| member.cosine.map_or(0.0, share)).collect();
+    let mut session_meaning = vec![0.0_f64; turns.sessions];
+    for (session, meaning) in turns.session.iter().zip(&meaning) {
+        session_meaning[*session] = session_meaning[*session].max(*meaning);
+    }
+
+    let mut near = Vec::new();
+    let mut scratch = vec![0.0_f64; terms];
+    let mut own = vec![0.0_f64; members.len()];
+    let mut coverage = vec![0.0_f64; members.len()];
+    // The mean meaning around, where there is anything.
+    let mut around: Vec<Option<f64>> = vec![None; members.len()];
+    for at in 0..members.len() {
+        turns.around(members, at, &mut near);
+        scratch.fill(0.0);
+        for part in parts(at) {
+            scratch[part.term] = part.gain;
+        }
+        own[at] = scratch.iter().sum();
+        let (mut sum, mut weights) = (0.0, 0.0);
+        for (distance, other) in &near {
+            let step = step(*distance);
+            let weight = match distance {
+                -1 if members[*other].setting.asks => ASKED,
+                ..0 => BEHIND[step],
+                _ => AHEAD[step],
+            };
+            for part in parts(*other) {
+                scratch[part.term] = scratch[part.term].max(weight * part.gain);
+            }
+            if let Some(weight) = AROUND_NEAR.get(step) {
+                sum += weight * meaning[*other];
+                weights += weight;
+            }
+        }
+        coverage[at] = scratch.iter().sum();
+        around[at] = (weights > 0.0).then(|| sum / weights);
+    }
+
+    let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
+    let divided = |value: f64, by: f64| if by > 0.0 { value / by } else { 0.0 };
+    let (most_words, most_session) = (most(&coverage), most(&session_words));
+    let fused = |at: usize| {
+        let Member { setting, named, time, .. } = members[at];
+        let session = turns.session[at];
+        let alone = if around[at].is_none() { AROUND * ALONE } else { 0.0 };
+        let words = SESSION_WORDS * divided(session_words[session], most_session);
+        let topic = SESSION_MEANING * session_meaning[session];
+        // A memory that is its own session has what that gives from itself.
+        let (own_words, own_topic, session_share) =
+            if setting.turn.is_some() { (0.0, 0.0, words + topic) } else { (words, topic, 0.0) };
+        let shares = [
+            (Share::Words, divided(own[at], most_words) + own_words),
+            (Share::Meaning, (MEANING + alone) * meaning[at] + own_topic),
+            (Share::Around, divided(coverage[at] - own[at], most_words) + AROUND * around[at].unwrap_or_default()),
+            (Share::Session, session_share),
+            (Share::Time, TIME * time),
+            (Share::Speaker, if named { SPEAKER } else { 0.0 }),
+        ];
+        let mut damping = 1.0;
+        if setting.turn.is_some() {
+            let full = f64::from(setting.length).ln_1p() / FULL_LENGTH.ln_1p();
+            damping = 1.0 - SHORT * (1.0 - full.min(1.0));
+            if setting.asks {
+                damping *= 1.0 - ASKING;
+            }
+        }
+        let score = damping * shares.iter().map(|(_, share)| share).sum::<f64>();
+        let shares = shares.into_iter().filter(|(_, share)| *share > 0.0).collect();
+        Fused { score, shares, damping, coverage: coverage[at] }
+    };
+    (0..members.len()).map(fused).collect()
+}
+
+/// How sure one can be that something answers, from 0 to 1: by the nearest meaning, and by how much of the question's
+/// weight the best memory and what is around it cover. Only the cosines of one model are known well enough.
+#[must_use]
+pub fn confidence(cosine: Option<f64>, coverage: f64) -> f64 {
+    let coverage = coverage.clamp(0.0, 1.0);
+    let evidence = match cosine {
+        Some(cosine) => 9.0 * cosine + 6.0 * coverage - 7.0,
+        None => 8.0 * coverage - 3.5,
+    };
+    1.0 / (1.0 + (-evidence).exp())
+}
+
+/// Below this nothing seems to answer; less is known where words alone were searched.
+#[must_use]
+pub fn doubtful(confidence: f64, calibrated: bool) -> bool {
+    confidence < if calibrated { 0.2 } else { 0.15 }
+}
+
+/// Candidates by what they are worth before anything around them is known: the sum of their shares of each channel's
+/// best.
+#[must_use]
+pub fn preliminary<K: Copy + Eq + std::hash::Hash>(words: &[(K, f64)], meaning: &[(K, f64)]) -> HashMap<K, f64> {
+    let mut scores: HashMap<K, f64> = HashMap::with_capacity(words.len() + meaning.len());
+    let most = words.iter().map(|(_, score)| *score).fold(0.0, f64::max);
+    for (key, score) in words {
+        *scores.entry(*key).or_default() += if most > 0.0 { score / most } else { 0.0 };
+    }
+    let low = meaning.iter().map(|(_, cosine)| *cosine).fold(f64::INFINITY, f64::min);
+    let high = meaning.iter().map(|(_, cosine)| *cosine).fold(f64::NEG_INFINITY, f64::max);
+    for (key, cosine) in meaning {
+        *scores.entry(*key).or_default() += if high > low { (cosine - low) / (high - low) } else { 1.0 };
+    }
+    scores
 }
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
+
     use super::*;
 
-    fn hit(seq: i64, score: f64) -> Scored {
-        Scored { id: Uuid::from_u128(seq.unsigned_abs().into()), seq, score }
+    fn said(number: Option<i64>, length: u32, asks: bool) -> Setting {
+        Setting::new(1, (Some("s".to_owned()), number), None, length, asks, DateTime::UNIX_EPOCH)
     }
 
-    fn order(channels: &[(Channel, Vec<Scored>)]) -> Vec<i64> {
-        fuse(channels).iter().map(|fused| fused.seq).collect()
+    fn member<'a>(parts: &'a [Part], cosine: Option<f64>, setting: &'a Setting) -> Member<'a> {
+        Member { parts, cosine, setting, named: false, time: 0.0 }
+    }
+
+    fn scores(members: &[Member<'_>]) -> Vec<f64> {
+        fuse(members, Question { names: &[false, false] }).iter().map(|fused| fused.score).collect()
+    }
+
+    fn close(found: &[f64], expected: &[f64]) {
+        assert_eq!(found.len(), expected.len());
+        for (a, b) in found.iter().zip(expected) {
+            assert!((a - b).abs() < 1e-9, "{found:?}, expected {expected:?}");
+        }
     }
 
     #[test]
-    fn who_is_good_in_both_comes_first() {
-        let words = (Channel::Words, vec![hit(1, 12.0), hit(2, 9.0)]);
-        let meaning = (Channel::Meaning, vec![hit(3, 0.6), hit(2, 0.5), hit(4, 0.1)]);
-        assert_eq!(order(&[words.clone(), meaning]), [2, 3, 1]);
-        assert_eq!(order(&[words]), [1, 2]);
-        assert!(order(&[]).is_empty());
+    fn an_answer_has_the_words_of_its_question() {
+        let parts = [Part { term: 0, gain: 2.0 }];
+        let (question, answer, late) = (said(Some(1), 30, true), said(Some(2), 30, false), said(Some(3), 30, false));
+        // Coverage 2, 2 and 1; the session covers all of it.
+        let members = [member(&parts, None, &question), member(&[], None, &answer), member(&[], None, &late)];
+        close(&scores(&members), &[1.3 * 0.9, 1.3, 0.5 + 0.3]);
+        let plain = said(Some(1), 30, false);
+        let members = [member(&parts, None, &plain), member(&[], None, &answer)];
+        close(&scores(&members), &[1.3, 0.4 + 0.3]);
     }
 
     #[test]
-    fn places_tell_why() {
-        let fused = fuse(&[(Channel::Words, vec![hit(1, 4.0)]), (Channel::Meaning, vec![hit(2, 0.8), hit(1, 0.4)])]);
-        assert_eq!(fused[0].seq, 1);
-        assert_eq!(fused[0].score, 1.5);
-        assert_eq!(fused[0].places[&Channel::Meaning], Place { rank: 2, score: 0.4 });
-        assert_eq!(fused[1].places.len(), 1);
+    fn memories_outside_of_conversations_have_nothing_around_them_and_lose_nothing() {
+        let (one, two) = ([Part { term: 0, gain: 3.0 }], [Part { term: 1, gain: 1.5 }]);
+        let note = said(None, 1, true);
+        let members = [member(&one, Some(0.6), &note), member(&two, Some(0.4), &note), member(&[], Some(0.2), &note)];
+        let found = fuse(&members, Question { names: &[false, false] });
+        // Meaning is 1, 0.5 and 0 and weighs 0.4 + 0.6 / 2 + 0.3.
+        close(&found.iter().map(|fused| fused.score).collect::<Vec<_>>(), &[2.3, 0.65 + 0.5, 0.0]);
+        assert_eq!(found[0].shares.keys().collect::<Vec<_>>(), [&Share::Words, &Share::Meaning]);
+    }
+
+    #[test]
+    fn meaning_around_counts_and_a_low_best_cosine_does_not() {
+        let settings = [said(Some(1), 30, false), said(Some(2), 30, false), said(Some(4), 30, false)];
+        let cosines = |cosines: [f64; 3]| {
+            let members: Vec<Member<'_>> =
+                settings.iter().zip(cosines).map(|(setting, cosine)| member(&[], Some(cosine), setting)).collect();
+            scores(&members)
+        };
+        // Meaning 1, 0.5, 0. Around the first: the second; around the second: the first and, two away, the third.
+        let around = [0.5, (0.6 * 1.0 + 0.4 * 0.0) / 1.0, 0.5];
+        let expected = [0.4 + 0.6 * around[0] + 0.3, 0.2 + 0.6 * around[1] + 0.3, 0.6 * around[2] + 0.3];
+        close(&cosines([0.8, 0.5, 0.2]), &expected);
+        close(&cosines([0.14, 0.05, 0.0]), &[0.0; 3]);
+        close(&cosines([0.25, 0.25, 0.25]), &[0.5 * 1.3; 3]);
+    }
+
+    #[test]
+    fn names_speakers_times_and_lengths() {
+        let parts = [Part { term: 0, gain: 1.0 }, Part { term: 1, gain: 1.0 }];
+        let spoken = Setting { speaker: Some("Ada".to_owned()), ..said(None, 5, false) };
+        let note = said(None, 5, false);
+        let members = [Member { named: true, time: 0.5, ..member(&parts, None, &spoken) }, member(&parts, None, &note)];
+        let found = fuse(&members, Question { names: &[true, false] });
+        close(&found.iter().map(|fused| fused.score).collect::<Vec<_>>(), &[0.65 + 0.5 + 0.2, 1.3]);
+        let short = said(Some(1), 1, false);
+        let members = [member(&parts, None, &short)];
+        close(&scores(&members), &[1.3 * (1.0 - 0.4 * (1.0 - 2.0_f64.ln() / 31.0_f64.ln()))]);
+        assert!(fuse(&[], Question { names: &[] }).is_empty());
+    }
+
+    #[test]
+    fn confidence_grows_with_nearness_and_coverage() {
+        assert!((confidence(Some(0.5), 0.5) - 1.0 / (1.0 + (-0.5_f64).exp())).abs() < 1e-12);
+        assert!((confidence(None, 2.0) - 1.0 / (1.0 + (-4.5_f64).exp())).abs() < 1e-12);
+        assert!(doubtful(confidence(Some(0.1), 0.0), true) && !doubtful(confidence(None, 0.5), false));
     }
 }

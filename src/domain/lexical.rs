@@ -5,9 +5,9 @@
 //! document frequency that never turns negative: `ln(1 + (N - n + 0.5) / (n + 0.5))`.
 
 /// Saturation of the term frequency.
-pub const K1: f64 = 1.2;
+pub const K1: f64 = 0.9;
 /// Share of the length normalisation.
-pub const B: f64 = 0.75;
+pub const B: f64 = 0.4;
 
 /// Postings that one query may read. Terms beyond it are so common that they decide nothing; leaving them out
 /// keeps the cost of a recall independent of the size of the memory.
@@ -48,6 +48,15 @@ pub struct WeightedTerm {
     pub weight: f64,
 }
 
+/// What one term of a query adds to the score of a memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Part {
+    /// Place of the term in the query.
+    pub term: usize,
+    /// What it adds, more than 0.
+    pub gain: f64,
+}
+
 /// The terms to search for, rarest first: those that occur at all, as many as the budget allows, at least one.
 #[must_use]
 pub fn select_terms(terms: &[String], stats: &CorpusStats, budget: u64) -> Vec<WeightedTerm> {
@@ -74,6 +83,14 @@ pub fn part(weight: f64, occurrences: f64, length: f64, average_length: f64) -> 
     weight * occurrences * (K1 + 1.0) / (occurrences + norm)
 }
 
+/// The weight of all terms that a query has, whether they are found or not, but for those that `left_out` picks.
+#[must_use]
+pub fn total_weight(terms: &[String], stats: &CorpusStats, left_out: impl Fn(&str) -> bool) -> f64 {
+    let frequencies = stats.document_frequencies.iter().copied();
+    let kept = terms.iter().zip(frequencies).filter(|(term, _)| !left_out(term));
+    kept.map(|(_, frequency)| inverse_document_frequency(stats.documents, frequency)).sum()
+}
+
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
 fn inverse_document_frequency(documents: u64, frequency: u64) -> f64 {
     let (all, n) = (documents.max(frequency) as f64, frequency as f64);
@@ -97,6 +114,16 @@ mod tests {
         let picked = select_terms(&names(&["common", "absent", "rare"]), &stats(vec![60, 0, 1]), 1_000);
         assert_eq!(picked.iter().map(|t| t.term.as_str()).collect::<Vec<_>>(), ["rare", "common"]);
         assert!(picked[0].weight > picked[1].weight && picked[1].weight > 0.0);
+    }
+
+    #[test]
+    fn the_total_weight_counts_what_is_not_there() {
+        let terms = names(&["common", "absent", "rare"]);
+        let stats = stats(vec![60, 0, 1]);
+        let total = total_weight(&terms, &stats, |_| false);
+        let expected = (1.0 + 40.5 / 60.5_f64).ln() + (1.0 + 100.5 / 0.5_f64).ln() + (1.0 + 99.5 / 1.5_f64).ln();
+        assert!((total - expected).abs() < 1e-12);
+        assert!(total_weight(&terms, &stats, |term| term == "absent") < total);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
+use super::conversation::{Setting, asks};
 use super::graph::Links;
 
 /// What a memory is for.
@@ -367,7 +368,14 @@ impl Memory {
     /// What its vector is made from.
     #[must_use]
     pub fn embedded_text(&self) -> String {
-        embedded_text(&self.content, self.speaker.as_deref(), self.episode.as_ref())
+        embedded_text(&self.content, self.episode.as_ref())
+    }
+
+    /// What ranking knows of it, with the number of its project and its length in terms.
+    #[must_use]
+    pub fn setting(&self, project: i64, length: u32) -> Setting {
+        let place = (self.session.clone(), self.turn);
+        Setting::new(project, place, self.speaker.clone(), length, asks(&self.content), self.occurred_at)
     }
 
     /// Size against the limit of a project.
@@ -423,14 +431,12 @@ impl Memory {
     }
 }
 
-/// The text whose vector stands for a memory. Tags are left out: they are filters, and no sentences.
+/// The text whose vector stands for a memory. Tags are left out: they are filters, and no sentences. So is the speaker,
+/// whose name would make all that one person said alike.
 #[must_use]
-pub fn embedded_text(content: &str, speaker: Option<&str>, episode: Option<&Episode>) -> String {
-    let mut text = speaker.map_or_else(|| content.to_owned(), |speaker| format!("{speaker}: {content}"));
-    if let Some(episode) = episode {
-        text = format!("{text}\n{}\n{}", episode.situation, episode.lesson);
-    }
-    text
+pub fn embedded_text(content: &str, episode: Option<&Episode>) -> String {
+    episode
+        .map_or_else(|| content.to_owned(), |episode| format!("{content}\n{}\n{}", episode.situation, episode.lesson))
 }
 
 /// The texts of a memory that the lexical index holds, in one place for creation and update.

@@ -4,6 +4,7 @@
 //! Depends on nothing of ours. Both storage backends rank alike because the arithmetic is here.
 
 pub mod clock;
+pub mod conversation;
 pub mod cursor;
 pub mod filter;
 pub mod focus;
@@ -18,11 +19,13 @@ pub mod scope;
 pub mod standing;
 pub mod stop_words;
 pub mod text;
+pub mod time_expression;
 pub mod token;
 pub mod validate;
 pub mod walk;
 
 pub use clock::{Clock, SystemClock};
+pub use conversation::Setting;
 pub use filter::Filter;
 pub use graph::Links;
 pub use memory::{Change, Episode, History, Kind, Memory, NewMemory, Patch};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Call, Engine, EngineError};
-use crate::domain::lexical::{CorpusStats, part};
+use crate::domain::lexical::{CorpusStats, Part, part};
 use crate::domain::memory::{content_hash, indexed_text};
 use crate::domain::{Analyzer, Filter, Memory, Standing};
 use crate::store::{Candidate, Changed, LexicalQuery, MOST_CHANGED, MOST_CHANGED_BYTES, StoreError};
@@ -88,26 +88,26 @@ impl Past {
         }
     }
 
-    /// The memories that answer `query`, scored as the index scores.
-    pub(super) fn candidates(&self, query: &LexicalQuery) -> Vec<Candidate> {
+    /// The memories that answer `query`, scored as the index scores. `project` is the number of the one in scope; where
+    /// there are several, what is past has no neighbours among the rest.
+    pub(super) fn candidates(&self, query: &LexicalQuery, project: i64) -> Vec<Candidate> {
         let candidate = |(memory, found): (&Memory, &Found)| {
             let exact = found.hash == query.exact;
-            let (mut score, mut terms) = (0.0, Vec::new());
-            for term in &query.terms {
+            let mut parts = Vec::new();
+            for (place, term) in query.terms.iter().enumerate() {
                 if let Some(count) = found.counts.get(&term.term) {
-                    score += part(term.weight, f64::from(*count), f64::from(found.length), query.average_length);
-                    terms.push(term.term.clone());
+                    let gain = part(term.weight, f64::from(*count), f64::from(found.length), query.average_length);
+                    parts.push(Part { term: place, gain });
                 }
             }
-            terms.sort();
-            let standing = Standing::new(memory.created_at);
-            (exact || !terms.is_empty()).then_some(Candidate {
+            (exact || !parts.is_empty()).then(|| Candidate {
                 id: memory.id,
                 seq: memory.seq,
-                score,
-                terms,
+                score: parts.iter().map(|part| part.gain).sum(),
+                parts,
                 exact,
-                standing,
+                standing: Standing::new(memory.created_at),
+                setting: memory.setting(project, found.length),
             })
         };
         self.memories.iter().zip(&self.found).filter_map(candidate).collect()

@@ -1,4 +1,4 @@
-//! The order of a recall's hits: the score by words and meaning, a bounded bonus for memories that mention an entity which the query
+//! The order of a recall's hits: the fused score, a bounded bonus for memories that mention an entity which the query
 //! names (they come even when they share no word with it), and the multipliers of use and age.
 
 use std::cmp::Ordering;
@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::domain::fusion::{Channel, Place};
+use crate::domain::fusion::{Channel, Place, Share};
 use crate::domain::walk::mention_bonus;
-use crate::domain::{Factors, Standing};
+use crate::domain::{Factors, Setting, Standing};
 use crate::store::Candidate;
 use crate::store::graph::Named;
 
@@ -19,13 +19,17 @@ pub(super) const DEPTH: usize = 50;
 /// Most memories that the entities of a query bring in.
 pub(super) const MENTIONING: usize = 200;
 
-/// A memory that words or meaning found.
+/// A memory that words, meaning or its neighbours found.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Found {
-    /// Its score is that of both together.
+    /// Its score is that of everything together.
     pub(super) candidate: Candidate,
     /// Where it stood in each channel; empty where words alone were searched.
     pub(super) places: BTreeMap<Channel, Place>,
+    /// What the score consists of; empty for what comes behind the pool.
+    pub(super) shares: BTreeMap<Share, f64>,
+    /// How sure one can be that it answers, from 0 to 1.
+    pub(super) confidence: f64,
 }
 
 /// A candidate with what it gained.
@@ -34,6 +38,10 @@ pub(super) struct Ranked {
     pub(super) candidate: Candidate,
     /// Where it stood in each channel; empty where words alone were searched.
     pub(super) places: BTreeMap<Channel, Place>,
+    /// What the score consists of.
+    pub(super) shares: BTreeMap<Share, f64>,
+    /// How sure one can be that it answers; unknown for what only its entities brought in.
+    pub(super) confidence: Option<f64>,
     /// Added to the score.
     pub(super) bonus: f64,
     /// Names of the entities that it mentions and the query names.
@@ -54,6 +62,13 @@ impl Ranked {
     }
 }
 
+/// A memory of which nothing is known but that it is there.
+fn unknown(id: Uuid, seq: i64) -> Candidate {
+    let (start, place) = (DateTime::UNIX_EPOCH, (None, None));
+    let (standing, setting) = (Standing::new(start), Setting::new(0, place, None, 0, false, start));
+    Candidate { id, seq, score: 0.0, parts: Vec::new(), exact: false, standing, setting }
+}
+
 /// Best first: exact ones, then by total, ties by newest. `now` is `None` where the multipliers are not to act.
 pub(super) fn rank(found: Vec<Found>, named: Named, now: Option<DateTime<Utc>>) -> Vec<Ranked> {
     let best = found.iter().map(|hit| hit.candidate.score).fold(0.0, f64::max);
@@ -61,16 +76,16 @@ pub(super) fn rank(found: Vec<Found>, named: Named, now: Option<DateTime<Utc>>) 
         named.memories.into_iter().map(|memory| (memory.id, (memory.seq, memory.names))).collect();
     let mut ranked: Vec<Ranked> = found
         .into_iter()
-        .map(|Found { candidate, places }| {
+        .map(|Found { candidate, places, shares, confidence }| {
             let entities = mentions.remove(&candidate.id).map(|(_, names)| names).unwrap_or_default();
-            Ranked { candidate, places, bonus: 0.0, entities, factors: None }
+            Ranked { candidate, places, shares, confidence: Some(confidence), bonus: 0.0, entities, factors: None }
         })
         .collect();
     let only_named: HashSet<Uuid> = mentions.keys().copied().collect();
     ranked.extend(mentions.into_iter().map(|(id, (seq, entities))| {
-        let standing = Standing::new(DateTime::UNIX_EPOCH);
-        let candidate = Candidate { id, seq, score: 0.0, terms: Vec::new(), exact: false, standing };
-        Ranked { candidate, places: BTreeMap::new(), bonus: 0.0, entities, factors: None }
+        let candidate = unknown(id, seq);
+        let (places, shares) = (BTreeMap::new(), BTreeMap::new());
+        Ranked { candidate, places, shares, confidence: None, bonus: 0.0, entities, factors: None }
     }));
     for hit in ranked.iter_mut().filter(|hit| !hit.entities.is_empty()) {
         hit.bonus = mention_bonus(best, hit.entities.len(), named.named);
@@ -94,15 +109,10 @@ mod tests {
     #[test]
     fn mentions_lift_and_bring_in_but_never_beat_the_exact_text() {
         let candidate = |n: u128, score: f64, exact: bool| Found {
-            candidate: Candidate {
-                id: Uuid::from_u128(n),
-                seq: i64::try_from(n).unwrap(),
-                score,
-                terms: Vec::new(),
-                exact,
-                standing: Standing::new(DateTime::UNIX_EPOCH),
-            },
+            candidate: Candidate { score, exact, ..unknown(Uuid::from_u128(n), i64::try_from(n).unwrap()) },
             places: BTreeMap::new(),
+            shares: BTreeMap::new(),
+            confidence: 0.5,
         };
         let mentioning = |n: u128| Mentioning {
             id: Uuid::from_u128(n),

@@ -10,7 +10,7 @@ use super::rank::Ranked;
 use super::recall_search::{MAX_RANKED, Ranking};
 use super::{Call, Engine, EngineError, MemoryView};
 use crate::domain::cursor::{self, Position};
-use crate::domain::fusion::{Channel, Place};
+use crate::domain::fusion::{Channel, Place, Share};
 use crate::domain::memory::Kind;
 use crate::domain::validate::{self, Invalid};
 use crate::domain::{Factors, Filter, Memory};
@@ -64,6 +64,10 @@ pub struct RecallOutput {
     /// Present when there is more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+    /// How sure it is that something here answers, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub confidence: Option<f64>,
     /// What one should know about this answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -90,8 +94,16 @@ pub struct Hit {
 pub struct Why {
     /// Place among all hits, from 1.
     pub rank: usize,
-    /// Decides the order; BM25 where words alone were searched.
+    /// Decides the order.
     pub score: f64,
+    /// That it answers, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub confidence: Option<f64>,
+    /// What the score consists of, before bonus and factors.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(skip)]
+    pub shares: BTreeMap<Share, f64>,
     /// Stems in common with the query.
     pub terms: Vec<String>,
     /// The text is the query itself.
@@ -116,8 +128,8 @@ pub struct Why {
 }
 
 impl Engine {
-    /// Finds memories by words and meaning, or lists the newest. At most four statements, one more where the projects
-    /// have entities, and one for a look back.
+    /// Finds memories by words and meaning, or lists the newest. At most five statements, and one or two more for a look
+    /// back.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for limits, times, tags and cursors that cannot be.
@@ -157,7 +169,7 @@ impl Engine {
         let next_cursor = (more || !all_fit)
             .then(|| last.map(|l| cursor::encode(Position::Before(l.seq), request.question.clone())))
             .flatten();
-        Ok(RecallOutput { hits: page, next_cursor, notes })
+        Ok(RecallOutput { hits: page, next_cursor, confidence: None, notes })
     }
 
     async fn search(&self, call: &Call, query: &str, request: &Request) -> Result<RecallOutput, EngineError> {
@@ -166,7 +178,8 @@ impl Engine {
             _ => 0,
         };
         let wanted = offset + request.limit;
-        let Ranking { hits: ranked, past, notes } = self.find(call, query, &request.filter, wanted).await?;
+        let Ranking { hits: ranked, terms, confidence, past, notes } =
+            self.find(call, query, &request.filter, wanted).await?;
         let more = ranked.len() > wanted && wanted < MAX_RANKED;
         let page: Vec<(usize, Ranked)> = ranked.into_iter().enumerate().skip(offset).take(request.limit).collect();
         let mut by_id: HashMap<Uuid, Memory> = past.into_iter().map(|memory| (memory.id, memory)).collect();
@@ -180,12 +193,17 @@ impl Engine {
         // Whatever was deleted between the two statements is left out.
         let hits: Vec<(Memory, Option<Why>)> = page
             .into_iter()
-            .filter_map(|(index, Ranked { candidate, places, bonus, entities, factors })| {
+            .filter_map(|(index, Ranked { candidate, places, shares, confidence, bonus, entities, factors })| {
+                let mut found: Vec<String> =
+                    candidate.parts.iter().filter_map(|part| terms.get(part.term).cloned()).collect();
+                found.sort();
                 let why = Why {
                     factors: factors.and_then(explain),
                     rank: index + 1,
                     score: round(candidate.score),
-                    terms: candidate.terms,
+                    confidence: confidence.map(round),
+                    shares: shares.into_iter().map(|(share, part)| (share, round(part))).collect(),
+                    terms: found,
                     exact: candidate.exact,
                     channels: places.into_iter().map(|(channel, place)| (channel, rounded(place))).collect(),
                     entity_bonus: (!entities.is_empty()).then(|| round(bonus)),
@@ -198,7 +216,8 @@ impl Engine {
         let all_fit = last.as_ref().is_none_or(|l| l.all);
         let next = if all_fit { wanted } else { offset + page.len() };
         let next_cursor = (more || !all_fit).then(|| cursor::encode(Position::Offset(next), request.question.clone()));
-        Ok(RecallOutput { hits: page, next_cursor, notes })
+        let confidence = (!page.is_empty()).then(|| round(confidence));
+        Ok(RecallOutput { hits: page, next_cursor, confidence, notes })
     }
 
     /// An empty answer says why it is empty.

@@ -1,35 +1,52 @@
-//! Searching by words and by meaning at the same time, and making one ranking of both.
+//! Searching by words and by meaning, and making one ranking of both and of what stands around.
 //!
-//! First the channels are fused, then the ranking adds what a memory gains by the entities it mentions, and multiplies
-//! by how it stands. Meaning is an addition: where there is no embedder, or it does not answer in time, the words are
-//! searched alone, and the answer says so.
+//! Words and meaning at the same time, then the turns around the best of both; `domain::fusion` says what each is
+//! worth. The ranking adds what a memory gains by the entities it mentions, and
+//! multiplies by how it stands. Meaning is an addition: where there is no embedder, or it does not answer in time, the
+//! words are searched alone, and the answer says so.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use chrono::{Datelike, NaiveDate};
 use uuid::Uuid;
 
 use super::rank::{self, Found, Ranked};
 use super::{Call, Engine, EngineError};
-use crate::domain::fusion::{Channel, Fused, Scored, fuse};
+use crate::domain::conversation::{Turn, name_terms};
+use crate::domain::fusion::{Channel, Member, Place, Question, confidence, doubtful, fuse, preliminary};
 use crate::domain::graph::names_in;
-use crate::domain::lexical::{POSTING_BUDGET, select_terms};
+use crate::domain::lexical::{POSTING_BUDGET, select_terms, total_weight};
 use crate::domain::memory::content_hash;
-use crate::domain::{Filter, Memory};
+use crate::domain::time_expression::{nearness, spans};
+use crate::domain::{Analyzer, Filter, Memory};
 use crate::store::graph::Named;
-use crate::store::{Candidate, LexicalQuery, SemanticCandidate, VectorQuery};
+use crate::store::{Around, AroundQuery, Candidate, LexicalQuery, Neighbour, SemanticCandidate, VectorQuery};
 
 /// Most ranked hits that paging reaches.
 pub(super) const MAX_RANKED: usize = 1_000;
 /// Most terms of a query; the longest ones carry the least chance of being common.
 const MAX_QUERY_TERMS: usize = 256;
-/// How far down each channel is read: a hit may be far down in one and still be the best of both. What pages beyond
+/// How far down each channel is read: a hit may be far down in one and still be the best of all. What pages beyond
 /// read further comes behind these, so that all pages are of one list.
-const DEPTH: usize = 100;
+const DEPTH: usize = 200;
+/// Around so many of the best candidates one looks for further turns.
+const LOOK_AROUND: usize = 100;
+/// How far away from them.
+const AROUND: i64 = 2;
+/// Among any texts some are nearest: outside of conversations, what shares no word with the question and is not even so
+/// near is no hit.
+const LEAST_COSINE: f64 = 0.15;
+/// The model whose cosines are known well enough to say how sure an answer is.
+const KNOWN_MODEL: &str = "all-MiniLM-L6-v2";
 
 /// Hits, best first.
 #[derive(Debug)]
 pub(super) struct Ranking {
     pub(super) hits: Vec<Ranked>,
+    /// Terms that were searched for, which the hits refer to.
+    pub(super) terms: Vec<String>,
+    /// How sure one can be that the question is answered at all, from 0 to 1.
+    pub(super) confidence: f64,
     /// Memories that were changed since the time asked about, as they were.
     pub(super) past: Vec<Memory>,
     pub(super) notes: Vec<String>,
@@ -53,19 +70,19 @@ impl Engine {
         let (stats, vector) =
             tokio::join!(call.database(self.store.corpus_stats(&call.scope, &terms)), self.desk.query(query));
         let mut stats = stats?;
-        let named = self.named(call, query, filter, stats.has_entities).await?;
         let past = self.look_back(call, filter, &terms).await?;
         past.add_to(&mut stats, &terms);
-        let depth = Depth::new(wanted, !named.memories.is_empty(), matches!(vector, Ok(Some(_))));
+        let limit = if wanted < DEPTH { DEPTH } else { MAX_RANKED + 1 };
         let lexical = LexicalQuery {
             terms: select_terms(&terms, &stats, POSTING_BUDGET),
             average_length: stats.average_length(),
             exact: content_hash(query),
             filter: filter.clone(),
-            limit: depth.words_read,
+            limit,
         };
         let mut notes = past.notes();
         let words = call.database(self.store.search_lexical(&call.scope, &lexical));
+        let mut calibrated = false;
         let (mut words, meaning) = match vector {
             Ok(None) => (words.await?, None),
             Err(reason) => {
@@ -73,11 +90,12 @@ impl Engine {
                 (words.await?, None)
             }
             Ok(Some(vector)) => {
+                calibrated = vector.model.id.contains(KNOWN_MODEL);
                 let nearest = VectorQuery {
                     model: vector.model.id,
                     vector: vector.vector,
                     filter: filter.clone(),
-                    limit: depth.meaning_read,
+                    limit,
                     documents: stats.documents,
                 };
                 let meaning = call.database(self.store.search_vectors(&call.scope, &nearest));
@@ -88,22 +106,60 @@ impl Engine {
                 (words?, meaning.ok())
             }
         };
-        words.extend(past.candidates(&lexical));
+        if !past.memories.is_empty() {
+            let found = words.iter().map(|hit| &hit.setting);
+            let found = found.chain(meaning.iter().flatten().map(|hit| &hit.setting)).map(|setting| setting.project);
+            let project = if call.scope.readable().count() == 1 { found.into_iter().next() } else { None };
+            words.extend(past.candidates(&lexical, project.unwrap_or_default()));
+            words.sort_by(|a, b| {
+                b.exact.cmp(&a.exact).then_with(|| b.score.total_cmp(&a.score)).then_with(|| b.seq.cmp(&a.seq))
+            });
+        }
+        let meaning_found = meaning.as_ref().is_some_and(|meaning| !meaning.is_empty());
+        let names = if stats.has_entities { names_in(query) } else { Vec::new() };
+        let pool = Pool::new(words, meaning);
+        let Around { turns, named: mentioned } = self.around(call, filter, pool.places_around(), names).await?;
+        // Without any vector there is no nearness.
+        calibrated &= meaning_found;
+        let searched: Vec<String> = lexical.terms.into_iter().map(|term| term.term).collect();
+        // Terms that the budget dropped decide nothing.
+        let dropped: HashSet<&String> = terms
+            .iter()
+            .zip(&stats.document_frequencies)
+            .filter(|(term, frequency)| **frequency > 0 && !searched.contains(term))
+            .map(|(term, _)| term)
+            .collect();
+        let total = |names: &BTreeSet<String>| {
+            total_weight(&terms, &stats, |term| names.contains(term) || dropped.iter().any(|other| *other == term))
+        };
+        let asked = Asked { query, terms: &terms, searched, today: filter.now.date_naive(), total, calibrated };
         // How a memory stood at an earlier time is not known.
         let now = (!filter.unchanged).then_some(filter.now);
-        let (first, rest) = found(words, meaning, &depth);
-        let mut hits = rank::rank(first, named, now);
+        let (first, rest, confidence) = pool.with(turns).found(&asked, &self.analyzer);
+        let mut hits = rank::rank(first, mentioned, now);
+        let shown: HashSet<Uuid> = hits.iter().map(|hit| hit.candidate.id).collect();
+        let rest: Vec<Found> = rest.into_iter().filter(|hit| !shown.contains(&hit.candidate.id)).collect();
         hits.extend(rank::rank(rest, Named::default(), None));
-        Ok(Ranking { hits, past: past.memories, notes })
+        // Nearness in another model may be an answer, but nobody knows how near is near.
+        if (calibrated || !meaning_found) && doubtful(confidence, calibrated) && !hits.is_empty() {
+            notes.push("Nothing stored seems to answer this; these are only the nearest.".to_owned());
+        }
+        Ok(Ranking { hits, terms: asked.searched, confidence, past: past.memories, notes })
     }
 
-    /// Memories that mention entities named in the query.
-    async fn named(&self, call: &Call, query: &str, filter: &Filter, any: bool) -> Result<Named, EngineError> {
-        let names = if any { names_in(query) } else { Vec::new() };
-        if names.is_empty() {
-            return Ok(Named::default());
+    /// Turns near to those that were found, and memories that mention entities named in the query.
+    async fn around(
+        &self,
+        call: &Call,
+        filter: &Filter,
+        turns: Vec<Turn>,
+        names: Vec<String>,
+    ) -> Result<Around, EngineError> {
+        if turns.is_empty() && names.is_empty() {
+            return Ok(Around::default());
         }
-        Ok(call.database(self.store.named(&call.scope, &names, filter, rank::MENTIONING)).await?)
+        let query = AroundQuery { turns, names, mentioning: rank::MENTIONING, filter: filter.clone() };
+        Ok(call.database(self.store.around(&call.scope, &query)).await?)
     }
 }
 
@@ -111,71 +167,207 @@ fn by_words_alone(reason: &str) -> String {
     format!("Searched by words alone: {reason}.")
 }
 
-/// How far down each channel is read, and how much of that is ranked together; the rest comes behind.
-#[derive(Debug)]
-struct Depth {
-    words: usize,
-    words_read: usize,
-    meaning: usize,
-    meaning_read: usize,
+fn speakers<'a>(all: impl Iterator<Item = Option<&'a str>>) -> BTreeSet<&'a str> {
+    all.flatten().collect()
 }
 
-impl Depth {
-    fn new(wanted: usize, named: bool, meaning: bool) -> Self {
-        let all = MAX_RANKED + 1;
-        let read = |depth: usize| if wanted < depth { depth } else { all };
-        let words = match (named, meaning) {
-            // What an entity lifts is known by its words on every page, or pages would be of different lists.
-            (true, _) => all,
-            (false, true) => DEPTH,
-            // One channel alone is one list, however far it is read.
-            (false, false) => (wanted + 1).max(rank::DEPTH),
+/// Speakers that a question names, and all terms by which it could.
+#[derive(Debug, Default)]
+struct NamedSpeakers<'a> {
+    speakers: BTreeSet<&'a str>,
+    terms: BTreeSet<String>,
+}
+
+fn named<'a>(speakers: &BTreeSet<&'a str>, terms: &[String], analyzer: &Analyzer) -> NamedSpeakers<'a> {
+    let mut named = NamedSpeakers::default();
+    for speaker in speakers {
+        let names = name_terms(speaker, analyzer);
+        if terms.iter().any(|term| names.contains(term)) {
+            named.speakers.insert(speaker);
+            named.terms.extend(names);
+        }
+    }
+    // Where nothing else is asked, the names are the question.
+    if terms.iter().all(|term| named.terms.contains(term)) {
+        named.terms.clear();
+    }
+    named
+}
+
+/// The question as it is ranked.
+struct Asked<'a, F> {
+    query: &'a str,
+    terms: &'a [String],
+    /// Those that were searched for.
+    searched: Vec<String>,
+    today: NaiveDate,
+    /// The weight of all terms but for some.
+    total: F,
+    /// Whether there are cosines, and of the known model.
+    calibrated: bool,
+}
+
+/// What words know of a memory, with its cosine and its places in the channels.
+type Entry = (Candidate, Option<f64>, BTreeMap<Channel, Place>);
+
+/// What the channels found.
+#[derive(Debug)]
+struct Pool {
+    /// Best first, more than [`DEPTH`] where pages beyond are read.
+    words: Vec<Candidate>,
+    meaning: Option<Vec<SemanticCandidate>>,
+    /// Turns around them.
+    turns: Vec<Candidate>,
+}
+
+impl Pool {
+    fn new(words: Vec<Candidate>, meaning: Option<Vec<SemanticCandidate>>) -> Self {
+        Self { words, meaning, turns: Vec::new() }
+    }
+
+    fn meaning(&self) -> &[SemanticCandidate] {
+        self.meaning.as_deref().unwrap_or_default()
+    }
+
+    /// Places in conversations that are near to the best candidates and of which nothing is known.
+    fn places_around(&self) -> Vec<Turn> {
+        let words = || self.words.iter().take(DEPTH).map(|hit| (hit.id, hit.score, &hit.setting));
+        let meaning = || self.meaning().iter().take(DEPTH).map(|hit| (hit.id, hit.cosine, &hit.setting));
+        let turns: HashMap<Uuid, &Turn> =
+            words().chain(meaning()).filter_map(|(id, _, setting)| Some((id, setting.turn.as_ref()?))).collect();
+        if turns.is_empty() {
+            return Vec::new();
+        }
+        let scores = |hits: &mut dyn Iterator<Item = (Uuid, f64)>| hits.collect::<Vec<_>>();
+        let scores = preliminary(
+            &scores(&mut words().map(|(id, score, _)| (id, score))),
+            &scores(&mut meaning().map(|(id, score, _)| (id, score))),
+        );
+        let mut best: Vec<(Uuid, f64)> = scores.into_iter().collect();
+        best.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| b.0.cmp(&a.0)));
+        let mut seen: HashSet<(i64, &str, i64)> =
+            turns.values().map(|turn| (turn.project, turn.session.as_str(), turn.number)).collect();
+        let mut wanted = Vec::new();
+        for turn in best.iter().filter_map(|(id, _)| turns.get(id)).take(LOOK_AROUND) {
+            for distance in (-AROUND..=AROUND).filter(|distance| *distance != 0) {
+                let number = turn.number.saturating_add(distance);
+                if seen.insert((turn.project, &turn.session, number)) {
+                    wanted.push(Turn { number, ..(*turn).clone() });
+                }
+            }
+        }
+        wanted
+    }
+
+    fn with(self, turns: Vec<Neighbour>) -> Self {
+        let known: HashSet<Uuid> =
+            self.words.iter().map(|hit| hit.id).chain(self.meaning().iter().map(|hit| hit.id)).collect();
+        let turns = turns.into_iter().filter(|turn| !known.contains(&turn.id));
+        let turns = turns.map(|turn| Candidate {
+            id: turn.id,
+            seq: turn.seq,
+            score: 0.0,
+            parts: Vec::new(),
+            exact: false,
+            standing: turn.standing,
+            setting: turn.setting,
+        });
+        Self { turns: turns.collect(), ..self }
+    }
+
+    /// What is ranked together, what comes behind it, and how sure the best answer is.
+    fn found(
+        self,
+        asked: &Asked<'_, impl Fn(&BTreeSet<String>) -> f64>,
+        analyzer: &Analyzer,
+    ) -> (Vec<Found>, Vec<Found>, f64) {
+        let hybrid = self.meaning.is_some();
+        let mut entries: HashMap<Uuid, Entry> = HashMap::new();
+        let mut first: HashSet<Uuid> = self.turns.iter().map(|turn| turn.id).collect();
+        first.extend(self.words.iter().take(DEPTH).map(|hit| hit.id));
+        first.extend(self.meaning().iter().take(DEPTH).map(|hit| hit.id));
+        for (hit, rank) in self.words.into_iter().zip(1..) {
+            let place = (Channel::Words, Place { rank, score: hit.score });
+            // An exact text without a common term has no place among the words.
+            let places = (hybrid && !hit.parts.is_empty()).then_some(place);
+            entries.insert(hit.id, (hit, None, places.into_iter().collect()));
+        }
+        for (hit, rank) in self.meaning.into_iter().flatten().zip(1..) {
+            let SemanticCandidate { id, seq, cosine, standing, setting } = hit;
+            let (_, known, places) = entries.entry(id).or_insert_with(|| {
+                let candidate = Candidate { id, seq, score: 0.0, parts: Vec::new(), exact: false, standing, setting };
+                (candidate, None, BTreeMap::new())
+            });
+            *known = Some(cosine);
+            places.insert(Channel::Meaning, Place { rank, score: cosine });
+        }
+        entries.extend(self.turns.into_iter().map(|turn| (turn.id, (turn, None, BTreeMap::new()))));
+        let mut entries: Vec<Entry> = entries.into_values().collect();
+        // The pool first, in an order that does not depend on how it was found.
+        entries.sort_by_key(|(hit, ..)| (!first.contains(&hit.id), std::cmp::Reverse(hit.seq)));
+        let rest = entries.split_off(first.len());
+
+        let speakers = speakers(entries.iter().map(|(hit, ..)| hit.setting.speaker.as_deref()));
+        let named = named(&speakers, asked.terms, analyzer);
+        let names: Vec<bool> = asked.searched.iter().map(|term| named.terms.contains(term)).collect();
+        let days: Vec<NaiveDate> = entries.iter().map(|(hit, ..)| hit.setting.occurred_at.date_naive()).collect();
+        let spans = spans(asked.query, asked.today, &days.iter().map(Datelike::year).collect());
+        let members: Vec<Member<'_>> = entries
+            .iter()
+            .zip(&days)
+            .map(|((hit, cosine, _), day)| Member {
+                parts: &hit.parts,
+                cosine: *cosine,
+                setting: &hit.setting,
+                named: hit.setting.speaker.as_deref().is_some_and(|speaker| named.speakers.contains(speaker)),
+                time: nearness(*day, &spans),
+            })
+            .collect();
+        let fused = fuse(&members, Question { names: &names });
+        let total = (asked.total)(&named.terms);
+        let sure = |cosine: Option<f64>, coverage: f64| {
+            confidence(cosine.filter(|_| asked.calibrated), if total > 0.0 { coverage / total } else { 0.0 })
         };
-        Self { words, words_read: read(words), meaning: DEPTH, meaning_read: read(DEPTH) }
+        let cosines = || entries.iter().filter_map(|(_, cosine, _)| *cosine);
+        let least = cosines().reduce(f64::min);
+        let exact = entries.iter().any(|(hit, ..)| hit.exact);
+        let answer = if exact {
+            1.0
+        } else {
+            sure(cosines().reduce(f64::max), fused.iter().map(|fused| fused.coverage).fold(0.0, f64::max))
+        };
+        let mut last = f64::INFINITY;
+        let first: Vec<Found> = entries
+            .into_iter()
+            .zip(fused)
+            .filter(|((hit, cosine, _), _)| {
+                let alone = hit.parts.is_empty() && hit.setting.turn.is_none() && !hit.exact;
+                !alone || cosine.is_some_and(|cosine| cosine >= LEAST_COSINE)
+            })
+            .map(|((candidate, cosine, places), fused)| {
+                last = last.min(fused.score);
+                let confidence = if candidate.exact { 1.0 } else { sure(cosine.or(least), fused.coverage) };
+                let candidate = Candidate { score: fused.score, ..candidate };
+                Found { candidate, places, shares: fused.shares, confidence }
+            })
+            .collect();
+        (first, behind(rest, last.min(1.0), &sure, least), answer)
     }
 }
 
-/// What is ranked together, and the rest.
-fn found(
-    mut words: Vec<Candidate>,
-    meaning: Option<Vec<SemanticCandidate>>,
-    depth: &Depth,
-) -> (Vec<Found>, Vec<Found>) {
-    let Some(meaning) = meaning else {
-        return (words.into_iter().map(|candidate| Found { candidate, places: BTreeMap::new() }).collect(), Vec::new());
-    };
-    // Those of the past stand at the end.
-    words.sort_by(|a, b| {
-        b.exact.cmp(&a.exact).then_with(|| b.score.total_cmp(&a.score)).then_with(|| b.seq.cmp(&a.seq))
-    });
-    let fused = |words_depth: usize, meaning_depth: usize| {
-        let scored = |id, seq, score| Scored { id, seq, score };
-        fuse(&[
-            (Channel::Words, words.iter().take(words_depth).map(|hit| scored(hit.id, hit.seq, hit.score)).collect()),
-            (
-                Channel::Meaning,
-                meaning.iter().take(meaning_depth).map(|hit| scored(hit.id, hit.seq, hit.cosine)).collect(),
-            ),
-        ])
-    };
-    let first = fused(depth.words, depth.meaning);
-    let early: HashSet<Uuid> = first.iter().map(|hit| hit.id).collect();
-    let mut rest = fused(usize::MAX, usize::MAX);
-    rest.retain(|hit| !early.contains(&hit.id));
-    let mut candidates: HashMap<Uuid, Candidate> = meaning
-        .iter()
-        .map(|SemanticCandidate { id, seq, standing, .. }| {
-            let (id, seq, standing) = (*id, *seq, *standing);
-            (id, Candidate { id, seq, score: 0.0, terms: Vec::new(), exact: false, standing })
-        })
-        .collect();
-    candidates.extend(words.into_iter().map(|hit| (hit.id, hit)));
-    let mut found = |hits: Vec<Fused>| -> Vec<Found> {
-        let candidate = |hit: Fused| {
-            let candidate = Candidate { score: hit.score, ..candidates.remove(&hit.id)? };
-            Some(Found { candidate, places: hit.places })
-        };
-        hits.into_iter().filter_map(candidate).collect()
-    };
-    (found(first), found(rest))
+/// What comes behind the pool, with scores below `last`.
+fn behind(rest: Vec<Entry>, last: f64, sure: &dyn Fn(Option<f64>, f64) -> f64, least: Option<f64>) -> Vec<Found> {
+    let words: Vec<(Uuid, f64)> = rest.iter().map(|(hit, ..)| (hit.id, hit.score)).collect();
+    let meaning: Vec<(Uuid, f64)> = rest.iter().filter_map(|(hit, cosine, _)| Some((hit.id, (*cosine)?))).collect();
+    let scores = preliminary(&words, &meaning);
+    let kept = rest
+        .into_iter()
+        .filter(|(hit, cosine, _)| !hit.parts.is_empty() || cosine.is_some_and(|cosine| cosine >= LEAST_COSINE));
+    kept.map(|(candidate, cosine, places)| {
+        let confidence = sure(cosine.or(least), candidate.score);
+        // The sum of two shares is at most 2.
+        let score = last * scores.get(&candidate.id).copied().unwrap_or_default() / 2.0;
+        Found { candidate: Candidate { score, ..candidate }, places, shares: BTreeMap::new(), confidence }
+    })
+    .collect()
 }

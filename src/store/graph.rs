@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Result;
+use crate::domain::Scope;
 use crate::domain::graph::{Entity, Linked, Links, Relation};
 use crate::domain::walk::Step;
-use crate::domain::{Filter, Scope};
 
 /// Which entities are wanted.
 #[derive(Debug, Clone)]
@@ -105,9 +105,6 @@ pub trait GraphStore: Send + Sync {
 
     /// Which entities are mentioned by the same live memories as these, and by how many of the newest.
     async fn mentioned_together(&self, scope: &Scope, entities: &[i64]) -> Result<Together>;
-
-    /// Memories that mention entities by one of `names`, which have the form of [`crate::domain::graph::names_in`].
-    async fn named(&self, scope: &Scope, names: &[String], filter: &Filter, limit: usize) -> Result<Named>;
 }
 
 /// The rows of both backends: an entity with its memories, and without one, whether anything was left out.

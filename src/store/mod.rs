@@ -12,10 +12,11 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::domain::lexical::{CorpusStats, WeightedTerm};
+use crate::domain::lexical::{CorpusStats, Part, WeightedTerm};
 use crate::domain::memory::{History, Memory, NewMemory, Patch};
-use crate::domain::{Filter, Scope, Standing};
+use crate::domain::{Filter, Scope, Setting, Standing};
 
+mod around;
 pub mod completion;
 pub mod focus;
 pub mod graph;
@@ -27,6 +28,7 @@ pub mod sqlite;
 pub mod token;
 mod vector;
 
+pub use around::{Around, AroundQuery, AroundStore, Neighbour};
 pub use completion::CompletionStore;
 pub use focus::FocusStore;
 pub use graph::GraphStore;
@@ -280,12 +282,14 @@ pub struct Candidate {
     pub seq: i64,
     /// BM25 score; 0 for a hit that is only exact.
     pub score: f64,
-    /// The query's terms that it contains.
-    pub terms: Vec<String>,
+    /// The query's terms that it contains, in the query's order.
+    pub parts: Vec<Part>,
     /// Whether its content is the query.
     pub exact: bool,
-    /// What ranking knows of it beside the text.
+    /// How it stands apart from the question.
     pub standing: Standing,
+    /// Where and by whom it was said.
+    pub setting: Setting,
 }
 
 /// What `update` is to do.
@@ -343,7 +347,8 @@ pub struct DatabaseInfo {
 /// A database of memories. Every method is atomic, bounded in time, and may be called from many tasks at once.
 #[async_trait]
 pub trait Store:
-    CompletionStore
+    AroundStore
+    + CompletionStore
     + FocusStore
     + GraphStore
     + PastStore

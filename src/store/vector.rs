@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::Result;
-use crate::domain::{Filter, Scope, Standing};
+use crate::domain::{Filter, Scope, Setting, Standing};
 
 /// A memory that waits for its vectors.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub struct VectorQuery {
 }
 
 /// A hit by meaning.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SemanticCandidate {
     /// The memory.
     pub id: Uuid,
@@ -69,8 +69,10 @@ pub struct SemanticCandidate {
     pub seq: i64,
     /// Cosine of the angle between the question and the nearest chunk, -1 to 1.
     pub cosine: f64,
-    /// For the ranking.
+    /// How it stands apart from the question.
     pub standing: Standing,
+    /// Where and by whom it was said.
+    pub setting: Setting,
 }
 
 /// Vectors in a database.

@@ -17,6 +17,7 @@ mod embed;
 mod embed_fetch;
 mod embed_http;
 mod eval;
+mod fusion;
 mod importer;
 mod lifecycle;
 mod log;

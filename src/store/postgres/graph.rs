@@ -13,13 +13,11 @@ use uuid::Uuid;
 use super::attempt::{Effect, attempt, begin, commit};
 use super::fault::Fault;
 use super::remember::json;
-use super::{FilterColumns, PostgresStore, bound, bounded, graph_sql as sql};
+use super::{PostgresStore, bound, bounded, graph_sql as sql};
+use crate::domain::Scope;
 use crate::domain::graph::{self, Entity, Linked, Links, Plan, Relation};
 use crate::domain::walk::Step;
-use crate::domain::{Filter, Scope};
-use crate::store::graph::{
-    EntityQuery, GraphStore, MOST_MENTIONS, MOST_NAMED, MOST_TOGETHER, Mentioning, Named, StepQuery, Together,
-};
+use crate::store::graph::{EntityQuery, GraphStore, MOST_MENTIONS, MOST_TOGETHER, StepQuery, Together};
 use crate::store::{Limits, Remembered, Result, StoreError};
 
 /// Comes after every name in the order of bytes.
@@ -133,24 +131,6 @@ impl GraphStore for PostgresStore {
             Ok(query.bind(MOST_TOGETHER).fetch_all(connection).await?)
         })?;
         Ok(rows.into_iter().collect())
-    }
-
-    async fn named(&self, scope: &Scope, names: &[String], filter: &Filter, limit: usize) -> Result<Named> {
-        let columns = FilterColumns::new(scope, filter);
-        let mut attempts = self.attempts(scope, "look for named entities", Effect::Read)?;
-        attempt!(attempts, connection => async {
-            let rows: Vec<NamedRow> = columns
-                .bind(sqlx::query_as(sql::NAMED))
-                .bind(names)
-                .bind(MOST_NAMED)
-                .bind(MOST_MENTIONS)
-                .bind(bounded(limit))
-                .bind(filter.unchanged)
-                .fetch_all(connection)
-                .await?;
-            let named = rows.first().map_or(0, |row| row.named);
-            Ok(Named { named, memories: rows.into_iter().map(|row| row.mentioning).collect() })
-        })
     }
 }
 
@@ -354,21 +334,6 @@ impl FromRow<'_, PgRow> for RelationRow {
             created_at: row.try_get("created_at")?,
             updated_at: row.try_get("updated_at")?,
         }))
-    }
-}
-
-struct NamedRow {
-    mentioning: Mentioning,
-    named: usize,
-}
-
-impl FromRow<'_, PgRow> for NamedRow {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        let named: i64 = row.try_get("named")?;
-        Ok(Self {
-            mentioning: Mentioning { id: row.try_get("id")?, seq: row.try_get("seq")?, names: row.try_get("names")? },
-            named: usize::try_from(named).unwrap_or_default(),
-        })
     }
 }
 

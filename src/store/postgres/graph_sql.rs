@@ -1,7 +1,5 @@
 //! The statements of [`super::graph`]. `$1` is the project or the readable projects.
 
-use super::sql::filter;
-
 macro_rules! entity_columns {
     () => {
         "e.seq, p.name AS project, e.name, e.type, e.properties, e.use_count, e.last_used_at, e.created_at, e.updated_at"
@@ -156,20 +154,6 @@ pub(super) const TOGETHER: &str = "WITH reached AS MATERIALIZED (\
     SELECT NULL::bigint, ((SELECT count(*) FROM reached) > $3 OR (SELECT count(*) FROM counted) > $4 \
         OR EXISTS (SELECT FROM found f GROUP BY f.memory_seq HAVING count(*) > $3))::int::bigint \
     UNION ALL (SELECT c.entity_seq, c.memories FROM counted c ORDER BY 2 DESC, 1 LIMIT $4)";
-/// The newest memories that mention entities by one of the names ($11) and pass the filter.
-pub(super) const NAMED: &str = concat!(
-    "WITH named AS MATERIALIZED (\
-        SELECT e.project_id, e.seq, e.name, e.words FROM project p \
-        JOIN entity e ON e.project_id = p.id AND e.words = ANY ($11) WHERE p.name = ANY ($1) ORDER BY e.seq LIMIT $12\
-    ) \
-    SELECT m.id, m.seq, array_agg(n.name) AS names, (SELECT count(DISTINCT words) FROM named) AS named \
-    FROM named n CROSS JOIN LATERAL (\
-        SELECT x.memory_seq FROM mention x WHERE x.project_id = n.project_id AND x.entity_seq = n.seq \
-        ORDER BY x.memory_seq DESC LIMIT $13\
-    ) x JOIN memory m ON m.project_id = n.project_id AND m.seq = x.memory_seq WHERE ",
-    filter!("$15"),
-    " GROUP BY m.id, m.seq ORDER BY m.seq DESC LIMIT $14"
-);
 
 /// All of the above, with a name each.
 pub(super) const ALL: &[(&str, &str)] = &[
@@ -191,5 +175,4 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("INSERT_MENTIONS", INSERT_MENTIONS),
     ("MENTIONS", MENTIONS),
     ("TOGETHER", TOGETHER),
-    ("NAMED", NAMED),
 ];

@@ -5,6 +5,7 @@
 //! decision is taken by the database, under its locks. Needs no extension but pgvector, and no superuser once that is
 //! there. To add a statement: a constant in `sql`, with a line in its list.
 
+mod around;
 mod attempt;
 mod bound;
 mod change;

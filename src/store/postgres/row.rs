@@ -6,9 +6,10 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
-use crate::domain::Standing;
+use crate::domain::lexical::Part;
 use crate::domain::memory::{Change, Episode, History, Memory};
-use crate::store::{Candidate, LexicalQuery, SemanticCandidate};
+use crate::domain::{Setting, Standing};
+use crate::store::{Candidate, SemanticCandidate};
 
 /// A memory with what belongs to it.
 pub(super) struct MemoryRow(pub(super) Memory);
@@ -73,31 +74,29 @@ impl FromRow<'_, PgRow> for HistoryRow {
     }
 }
 
-/// A hit of the lexical search; its terms are numbers into the query.
-pub(super) struct CandidateRow {
-    id: Uuid,
-    seq: i64,
-    score: f64,
-    terms: Vec<i32>,
-    exact: bool,
-    standing: Standing,
-}
+/// A hit of the lexical search; its terms are numbers into the query, from 1.
+pub(super) struct CandidateRow(pub(super) Candidate);
 
 impl FromRow<'_, PgRow> for CandidateRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        Ok(Self {
+        let (terms, gains): (Vec<i32>, Vec<f64>) = (row.try_get("terms")?, row.try_get("gains")?);
+        let places = terms.into_iter().map(|n| usize::try_from(n - 1).unwrap_or_default());
+        let mut parts: Vec<Part> = places.zip(gains).map(|(term, gain)| Part { term, gain }).collect();
+        parts.sort_unstable_by_key(|part| part.term);
+        Ok(Self(Candidate {
             id: row.try_get("id")?,
             seq: row.try_get("seq")?,
             score: row.try_get("score")?,
-            terms: row.try_get("terms")?,
+            parts,
             exact: row.try_get("exact")?,
             standing: standing(row)?,
-        })
+            setting: setting(row)?,
+        }))
     }
 }
 
 /// What ranking wants to know.
-fn standing(row: &PgRow) -> sqlx::Result<Standing> {
+pub(super) fn standing(row: &PgRow) -> sqlx::Result<Standing> {
     Ok(Standing {
         importance: row.try_get("importance")?,
         created_at: row.try_get("created_at")?,
@@ -108,23 +107,26 @@ fn standing(row: &PgRow) -> sqlx::Result<Standing> {
     })
 }
 
+/// Likewise.
+pub(super) fn setting(row: &PgRow) -> sqlx::Result<Setting> {
+    let (project, length): (i32, i32) = (row.try_get("project_id")?, row.try_get("length")?);
+    let place = (row.try_get("session")?, row.try_get("turn")?);
+    let (speaker, asks) = (row.try_get("speaker")?, row.try_get("asks")?);
+    Ok(Setting::new(project.into(), place, speaker, length.unsigned_abs(), asks, row.try_get("occurred_at")?))
+}
+
 /// A chunk that is near to the question.
 pub(super) struct SemanticRow(pub(super) SemanticCandidate);
 
 impl FromRow<'_, PgRow> for SemanticRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        let standing = standing(row)?;
-        let (id, seq, cosine) = (row.try_get("id")?, row.try_get("seq")?, row.try_get("cosine")?);
-        Ok(Self(SemanticCandidate { id, seq, cosine, standing }))
-    }
-}
-
-impl CandidateRow {
-    pub(super) fn into_candidate(self, query: &LexicalQuery) -> Candidate {
-        let mut places: Vec<usize> = self.terms.into_iter().filter_map(|n| usize::try_from(n).ok()).collect();
-        places.sort_unstable();
-        let terms = places.into_iter().filter_map(|n| Some(query.terms.get(n.checked_sub(1)?)?.term.clone())).collect();
-        Candidate { id: self.id, seq: self.seq, score: self.score, terms, exact: self.exact, standing: self.standing }
+        Ok(Self(SemanticCandidate {
+            id: row.try_get("id")?,
+            seq: row.try_get("seq")?,
+            cosine: row.try_get("cosine")?,
+            standing: standing(row)?,
+            setting: setting(row)?,
+        }))
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) async fn search_lexical(
         .bind(query.filter.unchanged)
         .fetch_all(connection)
         .await?;
-    Ok(rows.into_iter().map(|row| row.into_candidate(query)).collect())
+    Ok(rows.into_iter().map(|row| row.0).collect())
 }
 
 /// Both, with statements that the server ends after `patience`.

@@ -41,6 +41,16 @@ macro_rules! filter {
 
 pub(super) use filter;
 
+/// What ranking wants to know of `memory m`, but for the columns of `recall_stat`. The text is read only of turns.
+macro_rules! hit_columns {
+    () => {
+        "m.importance, m.created_at, m.helpful, m.not_helpful, m.session, m.turn, m.speaker, m.length, m.occurred_at, \
+         m.turn IS NOT NULL AND right(rtrim(m.content, E' \\t\\r\\n'), 1) = ANY ('{?,\u{ff1f},\u{61f}}') AS asks"
+    };
+}
+
+pub(super) use hit_columns;
+
 /// A live memory that is not outdated at `$3`.
 macro_rules! current {
     () => {
@@ -414,33 +424,39 @@ pub(super) const CORPUS_STATS: &str = "WITH here AS MATERIALIZED (\
 /// there are enough. Exact hits come first whatever their score.
 pub(super) const SEARCH_LEXICAL: &str = concat!(
     "WITH hit AS MATERIALIZED (\
-        SELECT min(p.id) AS project_id, x.memory_seq AS seq, array_agg(q.n::int) AS terms, \
-            sum(q.weight * x.frequency * ($15::float8 + 1) \
-                / (x.frequency + $15 * (1 - $16::float8 + $16 * x.length / $14::float8))) AS score \
-        FROM unnest($11::text[], $12::float8[]) WITH ORDINALITY AS q(term, weight, n) \
-        CROSS JOIN project p CROSS JOIN LATERAL (\
-            SELECT x.memory_seq, x.frequency, x.length FROM posting x \
-            WHERE x.project_id = p.id AND x.term = q.term ORDER BY x.memory_seq DESC LIMIT $18\
-        ) x WHERE p.name = ANY ($1) GROUP BY x.memory_seq\
+        SELECT min(x.project_id) AS project_id, x.seq, array_agg(x.n) AS terms, array_agg(x.gain) AS gains, \
+            sum(x.gain) AS score \
+        FROM (\
+            SELECT p.id AS project_id, x.memory_seq AS seq, q.n::int AS n, \
+                q.weight * x.frequency * ($15::float8 + 1) \
+                / (x.frequency + $15 * (1 - $16::float8 + $16 * x.length / $14::float8)) AS gain \
+            FROM unnest($11::text[], $12::float8[]) WITH ORDINALITY AS q(term, weight, n) \
+            CROSS JOIN project p CROSS JOIN LATERAL (\
+                SELECT x.memory_seq, x.frequency, x.length FROM posting x \
+                WHERE x.project_id = p.id AND x.term = q.term ORDER BY x.memory_seq DESC LIMIT $18\
+            ) x WHERE p.name = ANY ($1)\
+        ) x GROUP BY x.seq\
     ), exact AS MATERIALIZED (\
-        SELECT m.project_id, m.seq, m.id, m.importance, m.created_at, m.helpful, m.not_helpful FROM project p CROSS JOIN LATERAL (\
-            SELECT m.* FROM memory m WHERE m.project_id = p.id AND m.content_hash = $13 AND ",
+        SELECT m.* FROM project p CROSS JOIN LATERAL (\
+            SELECT m.project_id, m.seq, m.id, ",
+    hit_columns!(),
+    " FROM memory m WHERE m.project_id = p.id AND m.content_hash = $13 AND ",
     filter!("$19"),
     "\
             ORDER BY m.seq DESC LIMIT $17\
         ) m WHERE p.name = ANY ($1)\
     ) \
     SELECT c.*, coalesce(r.recall_count, 0) AS recall_count, r.last_recalled_at FROM (SELECT c.* FROM (\
-        (SELECT e.project_id, e.id, e.seq, coalesce(h.score, 0) AS score, coalesce(h.terms, '{}') AS terms, \
-            true AS exact, e.importance, e.created_at, e.helpful, e.not_helpful \
+        (SELECT e.*, coalesce(h.score, 0) AS score, coalesce(h.terms, '{}') AS terms, \
+            coalesce(h.gains, '{}') AS gains, true AS exact \
          FROM exact e LEFT JOIN hit h ON h.project_id = e.project_id AND h.seq = e.seq) \
         UNION ALL \
-        (SELECT h.project_id, m.id, h.seq, h.score, h.terms, false, m.importance, m.created_at, m.helpful, \
-            m.not_helpful \
+        (SELECT m.*, h.score, h.terms, h.gains, false \
          FROM (SELECT * FROM hit ORDER BY score DESC, seq DESC) h \
          CROSS JOIN LATERAL (\
-            SELECT m.id, m.importance, m.created_at, m.helpful, m.not_helpful FROM memory m \
-            WHERE m.project_id = h.project_id AND m.seq = h.seq AND ",
+            SELECT m.project_id, m.seq, m.id, ",
+    hit_columns!(),
+    " FROM memory m WHERE m.project_id = h.project_id AND m.seq = h.seq AND ",
     filter!("$19"),
     "\
          ) m \
@@ -449,6 +465,35 @@ pub(super) const SEARCH_LEXICAL: &str = concat!(
     ) c ORDER BY c.exact DESC, c.score DESC, c.seq DESC LIMIT $17) c \
     LEFT JOIN recall_stat r ON r.project_id = c.project_id AND r.memory_seq = c.seq \
     ORDER BY c.exact DESC, c.score DESC, c.seq DESC"
+);
+
+/// Turns by their places ($16 to $18), and the newest memories that mention entities by one of the names ($11), as far as
+/// they pass the filter.
+pub(super) const AROUND: &str = concat!(
+    "WITH named AS MATERIALIZED (\
+        SELECT e.project_id, e.seq, e.name, e.words FROM project p \
+        JOIN entity e ON e.project_id = p.id AND e.words = ANY ($11) WHERE p.name = ANY ($1) ORDER BY e.seq LIMIT $12\
+    ) \
+    SELECT m.*, coalesce(r.recall_count, 0) AS recall_count, r.last_recalled_at, NULL::text[] AS names, \
+        0::bigint AS named \
+    FROM unnest($16::bigint[], $17::text[], $18::bigint[]) AS w(project_id, session, turn) \
+    JOIN project p ON p.id = w.project_id AND p.name = ANY ($1) CROSS JOIN LATERAL (\
+        SELECT m.project_id, m.id, m.seq, ",
+    hit_columns!(),
+    " FROM memory m WHERE m.project_id = p.id AND m.session = w.session AND m.turn = w.turn AND m.turn_claim AND ",
+    filter!("$15"),
+    " OFFSET 0\
+    ) m LEFT JOIN recall_stat r ON r.project_id = m.project_id AND r.memory_seq = m.seq \
+    UNION ALL \
+    (SELECT m.project_id, m.id, m.seq, ",
+    hit_columns!(),
+    ", 0, NULL, array_agg(n.name), (SELECT count(DISTINCT words) FROM named) \
+    FROM named n CROSS JOIN LATERAL (\
+        SELECT x.memory_seq FROM mention x WHERE x.project_id = n.project_id AND x.entity_seq = n.seq \
+        ORDER BY x.memory_seq DESC LIMIT $13\
+    ) x JOIN memory m ON m.project_id = n.project_id AND m.seq = x.memory_seq WHERE ",
+    filter!("$15"),
+    " GROUP BY m.project_id, m.seq ORDER BY m.seq DESC LIMIT $14)"
 );
 
 /// Most rows that a `browse` statement returns.
@@ -590,6 +635,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("NOTE_RECALLED", NOTE_RECALLED),
     ("CORPUS_STATS", CORPUS_STATS),
     ("SEARCH_LEXICAL", SEARCH_LEXICAL),
+    ("AROUND", AROUND),
     ("BROWSE", BROWSE),
     ("BROWSE_SESSION", BROWSE_SESSION),
     ("BROWSE_TAGS", BROWSE_TAGS),

@@ -40,7 +40,7 @@ fn job(row: &PgRow) -> Result<IndexJob, sqlx::Error> {
     Ok(IndexJob {
         key: MemoryKey { project: row.try_get("project_id")?, seq: row.try_get("memory_seq")? },
         version: row.try_get("version")?,
-        text: embedded_text(content, row.try_get("speaker")?, episode.as_ref()),
+        text: embedded_text(content, episode.as_ref()),
         attempts: attempts.unsigned_abs(),
     })
 }
@@ -236,8 +236,9 @@ impl VectorStore for PostgresStore {
         })?;
         let mut best: HashMap<i64, SemanticCandidate> = HashMap::new();
         for SemanticRow(row) in rows {
+            let cosine = row.cosine;
             let candidate = best.entry(row.seq).or_insert(row);
-            candidate.cosine = candidate.cosine.max(row.cosine);
+            candidate.cosine = candidate.cosine.max(cosine);
         }
         let mut found: Vec<SemanticCandidate> = best.into_values().collect();
         found.sort_by(|a, b| b.cosine.total_cmp(&a.cosine).then_with(|| b.seq.cmp(&a.seq)));

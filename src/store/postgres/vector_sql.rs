@@ -3,7 +3,7 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::sql::filter;
+use super::sql::{filter, hit_columns};
 
 /// Most dimensions of an index over 32-bit numbers, and over 16-bit ones.
 const MAX_VECTOR: usize = 2_000;
@@ -111,13 +111,12 @@ pub(super) fn nearest(dimension: usize, limit: usize, indexed: bool) -> AssertSq
     let distance = format!("((e.vector::{kind}({dimension})) <=> $11::real[]::{kind}({dimension}))");
     // A sum is no expression of the index.
     let order = if indexed { distance.clone() } else { format!("{distance} + 0") };
-    let filter = filter!("$13");
+    let (filter, columns) = (filter!("$13"), hit_columns!());
     AssertSqlSafe(format!(
         "SELECT n.*, coalesce(r.recall_count, 0) AS recall_count, r.last_recalled_at FROM (\
-            SELECT e.project_id, e.memory_seq AS seq, 1 - {distance} AS cosine, m.id, m.importance, m.created_at, \
-                m.helpful, m.not_helpful \
+            SELECT e.project_id, e.memory_seq AS seq, 1 - {distance} AS cosine, m.* \
             FROM embedding e CROSS JOIN LATERAL (\
-                SELECT m.id, m.importance, m.created_at, m.helpful, m.not_helpful FROM memory m \
+                SELECT m.id, {columns} FROM memory m \
                 WHERE m.project_id = e.project_id AND m.seq = e.memory_seq AND {filter} OFFSET 0\
             ) m \
             WHERE e.dimension = {dimension} AND e.model = $12 \

@@ -10,16 +10,14 @@ use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::error::from_sqlx;
-use super::read::{bind_filter, limit};
+use super::read::limit;
 use super::row;
 use super::write::{json, micros, own_project};
 use super::{SqliteStore, bound, graph_sql as sql, json_numbers};
+use crate::domain::Scope;
 use crate::domain::graph::{self, Entity, Linked, Links, Plan, Relation};
 use crate::domain::walk::Step;
-use crate::domain::{Filter, Scope};
-use crate::store::graph::{
-    EntityQuery, GraphStore, MOST_MENTIONS, MOST_NAMED, MOST_TOGETHER, Mentioning, Named, StepQuery, Together,
-};
+use crate::store::graph::{EntityQuery, GraphStore, MOST_MENTIONS, MOST_TOGETHER, StepQuery, Together};
 use crate::store::{Remembered, Result, StoreError};
 
 /// What weights are counted in, see [`sql::STEPS`].
@@ -177,35 +175,6 @@ impl GraphStore for SqliteStore {
                 .await
                 .map_err(|error| from_sqlx(error, "reading mentions"))?;
             Ok(rows.into_iter().collect())
-        })
-        .await
-    }
-
-    async fn named(&self, scope: &Scope, names: &[String], filter: &Filter, most: usize) -> Result<Named> {
-        let open = self.opened()?;
-        self.bounded(async {
-            let (mut connection, projects) = open.reader(scope).await?;
-            let failed = |error| from_sqlx(error, "looking for named entities");
-            let mut statement = sqlx::query(sql::named(filter, &projects))
-                .bind(json_numbers(&projects))
-                .bind(json(&names))
-                .bind(MOST_NAMED)
-                .bind(MOST_MENTIONS)
-                .bind(limit(most));
-            for _ in 6..10 {
-                statement = statement.bind(None::<i64>);
-            }
-            let rows = bind_filter!(statement, filter).fetch_all(&mut *connection).await.map_err(failed)?;
-            let mut named = Named::default();
-            for row in &rows {
-                named.named = usize::try_from(row.try_get::<i64, _>(3).map_err(failed)?).unwrap_or_default();
-                named.memories.push(Mentioning {
-                    id: row.try_get(0).map_err(failed)?,
-                    seq: row.try_get(1).map_err(failed)?,
-                    names: row::json(row, 2).map_err(failed)?,
-                });
-            }
-            Ok(named)
         })
         .await
     }

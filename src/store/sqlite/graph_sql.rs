@@ -1,10 +1,5 @@
 //! The statements of [`super::graph`]. `$1` is the project's number, or a JSON list of the readable ones.
 
-use sqlx::AssertSqlSafe;
-
-use super::sql::conditions;
-use crate::domain::Filter;
-
 macro_rules! entity {
     () => {
         "SELECT e.id, (SELECT p.name FROM project p WHERE p.id = e.project), e.name, e.type, e.properties, e.use_count, \
@@ -135,19 +130,4 @@ named! {
         SELECT NULL, (SELECT count(*) FROM reached) > $3 OR (SELECT count(*) FROM counted) > $4 \
             OR EXISTS (SELECT 1 FROM found GROUP BY memory HAVING count(*) > $3) \
         UNION ALL SELECT * FROM (SELECT entity, memories FROM counted ORDER BY 2 DESC, 1 LIMIT $4)";
-}
-
-/// The newest memories that mention entities by one of the names ($2) and pass the filter, which begins at $10.
-const NAMED_HEAD: &str = "WITH named AS MATERIALIZED (SELECT e.id, e.name, e.words FROM entity e \
-        WHERE e.project IN (SELECT value FROM json_each($1)) AND e.words IN (SELECT value FROM json_each($2)) \
-        ORDER BY e.id LIMIT $3) \
-    SELECT m.id, m.seq, json_group_array(n.name), (SELECT count(DISTINCT words) FROM named) FROM named n, \
-        json_each((SELECT json_group_array(x.memory) FROM (SELECT x.memory FROM mention x WHERE x.entity = n.id \
-            ORDER BY x.memory DESC LIMIT $4) x)) x \
-        JOIN memory m ON m.seq = x.value WHERE ";
-const NAMED_TAIL: &str = " GROUP BY m.seq ORDER BY m.seq DESC LIMIT $5";
-
-/// The mentions of named entities under `filter`, made of the constants above and nothing else.
-pub(super) fn named(filter: &Filter, projects: &[i64]) -> AssertSqlSafe<String> {
-    AssertSqlSafe([NAMED_HEAD, &conditions(filter, projects), NAMED_TAIL].concat())
 }

@@ -10,7 +10,7 @@ use super::cache::Generation;
 use super::error::from_sqlx;
 use super::row::{self, MemoryRow};
 use super::{Open, hex_ids, json_numbers, sql};
-use crate::domain::lexical::{B, CorpusStats, K1, MAX_DOCUMENT_FREQUENCY};
+use crate::domain::lexical::{B, CorpusStats, K1, MAX_DOCUMENT_FREQUENCY, Part};
 use crate::domain::{Filter, History, Memory, Scope};
 use crate::store::{Candidate, Counts, LexicalQuery, Result};
 
@@ -88,6 +88,8 @@ struct Posting {
     /// Place of the term in the query.
     term: usize,
     occurrences: f64,
+    /// What it adds to the score.
+    gain: f64,
 }
 
 /// A memory that has some of the query's terms.
@@ -122,12 +124,11 @@ pub(super) async fn search_lexical(open: &Open, scope: &Scope, query: &LexicalQu
         if seen.insert(seq) {
             let hit = by_seq.get(&seq);
             let postings = hit.map_or(&[][..], |hit| &postings[hit.postings.clone()]);
-            let mut terms: Vec<String> = postings.iter().map(|p| query.terms[p.term].term.clone()).collect();
-            terms.sort();
+            let parts: Vec<Part> = postings.iter().map(|p| Part { term: p.term, gain: p.gain }).collect();
             let score = hit.map_or(0.0, |hit| hit.score);
             let (id, exact) = (row.try_get(0).map_err(failed)?, row.try_get(2).map_err(failed)?);
-            let standing = row::standing(row).map_err(failed)?;
-            candidates.push(Candidate { id, seq, score, terms, exact, standing });
+            let (standing, setting) = (row::standing(row).map_err(failed)?, row::setting(row).map_err(failed)?);
+            candidates.push(Candidate { id, seq, score, parts, exact, standing, setting });
         }
     }
     candidates.sort_by(|a, b| {
@@ -165,7 +166,7 @@ async fn score(
         for seq in list.split(',').filter_map(|number| number.parse::<i64>().ok()) {
             match postings.last_mut() {
                 Some(last) if last.term == term && last.seq == seq => last.occurrences += 1.0,
-                _ => postings.push(Posting { seq, term, occurrences: 1.0 }),
+                _ => postings.push(Posting { seq, term, occurrences: 1.0, gain: 0.0 }),
             }
         }
     }
@@ -173,10 +174,11 @@ async fn score(
     let memories: Vec<i64> = postings.iter().map(|posting| posting.seq).collect();
     let lengths = lengths(open, connection, generation, &memories).await?;
     let mut scored: Vec<Scored> = Vec::new();
-    for (at, (posting, length)) in postings.iter().zip(lengths).enumerate() {
-        let Posting { seq, term, occurrences } = *posting;
+    for (at, (posting, length)) in postings.iter_mut().zip(lengths).enumerate() {
+        let Posting { seq, term, occurrences, .. } = *posting;
         let norm = K1 * (1.0 - B + B * f64::from(length) / query.average_length);
         let part = query.terms[term].weight * occurrences * (K1 + 1.0) / (occurrences + norm);
+        posting.gain = part;
         match scored.last_mut() {
             Some(last) if last.seq == seq => {
                 last.score += part;

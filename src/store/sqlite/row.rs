@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Error, Row};
 use uuid::Uuid;
 
-use crate::domain::{Episode, History, Memory, Standing};
+use crate::domain::{Episode, History, Memory, Setting, Standing};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -71,6 +71,13 @@ pub(super) fn standing(row: &SqliteRow) -> Result<Standing> {
         helpful: row.try_get(7)?,
         not_helpful: row.try_get(8)?,
     })
+}
+
+/// Likewise, in the columns from 9 on; see [`super::sql::hit_columns`].
+pub(super) fn setting(row: &SqliteRow) -> Result<Setting> {
+    let length = u32::try_from(row.try_get::<i64, _>(13)?).unwrap_or(u32::MAX);
+    let place = (row.try_get(10)?, row.try_get(11)?);
+    Ok(Setting::new(row.try_get(9)?, place, row.try_get(12)?, length, row.try_get(15)?, required_time(row, 14)?))
 }
 
 /// One line of the history.

@@ -20,6 +20,16 @@ macro_rules! memory {
 }
 pub(super) use memory;
 
+/// What ranking wants to know of `memory m`: see `row::standing` and `row::setting`. The text is read only of turns.
+macro_rules! hit_columns {
+    () => {
+        "m.importance, m.created_at, m.last_recalled_at, m.recall_count, m.helpful, m.not_helpful, m.project, \
+         m.session, m.turn, m.speaker, m.length, m.occurred_at, \
+         m.turn IS NOT NULL AND substr(rtrim(m.content, char(32, 9, 13, 10)), -1) IN ('?', '\u{ff1f}', '\u{61f}')"
+    };
+}
+pub(super) use hit_columns;
+
 /// Items with the text of any version of the memory $1.
 macro_rules! same_text {
     ($table:literal) => {
@@ -205,11 +215,13 @@ named! {
 /// Those whose text is the query, then the best of the scored ones, as far as they pass the filter. $1 projects,
 /// $2 JSON of memories, best first, $3 exact hash, $4 limit; from $10 on the filter. The filter is asked only until
 /// the limit is reached.
-const CANDIDATES_HEAD: &str = "SELECT m.id, m.seq, 1 AS exact, m.importance, m.created_at, m.last_recalled_at, \
-    m.recall_count, m.helpful, m.not_helpful FROM memory m WHERE m.content_hash = $3 AND ";
-const CANDIDATES_MIDDLE: &str = " UNION ALL SELECT * FROM (SELECT m.id, m.seq, 0, m.importance, m.created_at, \
-    m.last_recalled_at, m.recall_count, m.helpful, m.not_helpful FROM json_each($2) w \
-    CROSS JOIN memory m ON m.seq = w.value WHERE ";
+const CANDIDATES_HEAD: &str =
+    concat!("SELECT m.id, m.seq, 1 AS exact, ", hit_columns!(), " FROM memory m WHERE m.content_hash = $3 AND ");
+const CANDIDATES_MIDDLE: &str = concat!(
+    " UNION ALL SELECT * FROM (SELECT m.id, m.seq, 0, ",
+    hit_columns!(),
+    " FROM json_each($2) w CROSS JOIN memory m ON m.seq = w.value WHERE "
+);
 const CANDIDATES_TAIL: &str = " LIMIT $4)";
 
 /// The newest first. $1 projects, $2 before, $3 limit; from $10 on the filter. The rows are chosen by number first,

@@ -1,6 +1,7 @@
 //! Vectors in SQLite: searched exactly, by way of a copy in memory (see [`matrix`](super::matrix)).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -109,7 +110,7 @@ fn job(row: &SqliteRow) -> Result<IndexJob, sqlx::Error> {
     Ok(IndexJob {
         key: MemoryKey { project: row.try_get(1)?, seq: row.try_get(0)? },
         version: row.try_get(3)?,
-        text: embedded_text(content, row.try_get(5)?, episode.as_ref()),
+        text: embedded_text(content, episode.as_ref()),
         attempts: row.try_get(2)?,
     })
 }
@@ -318,9 +319,13 @@ async fn search(open: &Open, scope: &Scope, query: &VectorQuery) -> Result<Vec<S
                 continue;
             }
             let cosine = chunk.iter().zip(query.vector.iter()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-            let standing = row::standing(row).map_err(failed)?;
-            let candidate = found.entry(seq).or_insert(SemanticCandidate { id, seq, cosine, standing });
-            candidate.cosine = candidate.cosine.max(cosine);
+            match found.entry(seq) {
+                Entry::Occupied(mut known) => known.get_mut().cosine = known.get().cosine.max(cosine),
+                Entry::Vacant(new) => {
+                    let (standing, setting) = (row::standing(row).map_err(failed)?, row::setting(row).map_err(failed)?);
+                    new.insert(SemanticCandidate { id, seq, cosine, standing, setting });
+                }
+            }
         }
     }
     let mut found: Vec<SemanticCandidate> = found.into_values().collect();

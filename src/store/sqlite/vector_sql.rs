@@ -2,7 +2,7 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::sql::conditions;
+use super::sql::{conditions, hit_columns};
 use crate::domain::Filter;
 
 /// Vectors of a model, for the copy in memory.
@@ -31,9 +31,12 @@ pub(super) const PORTION: &str = "SELECT max(seq) FROM (SELECT seq FROM memory W
 /// All that wait.
 pub(super) const BACKLOG: &str = "SELECT count(*) FROM index_job";
 
-const NEAREST: &str = "SELECT m.id, m.seq, e.vector, m.importance, m.created_at, m.last_recalled_at, \
-    m.recall_count, m.helpful, m.not_helpful FROM json_each($2) w CROSS JOIN memory m ON m.seq = w.value \
-    CROSS JOIN embedding e ON e.memory = m.seq WHERE e.model = $3 AND ";
+const NEAREST: &str = concat!(
+    "SELECT m.id, m.seq, e.vector, ",
+    hit_columns!(),
+    " FROM json_each($2) w CROSS JOIN memory m ON m.seq = w.value \
+     CROSS JOIN embedding e ON e.memory = m.seq WHERE e.model = $3 AND "
+);
 
 /// The vectors of some memories ($2) as far as those pass the filter.
 pub(super) fn nearest(filter: &Filter, projects: &[i64]) -> AssertSqlSafe<String> {

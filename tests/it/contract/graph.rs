@@ -8,9 +8,9 @@ use cognitive_memory_mcp::domain::graph::{
 };
 use cognitive_memory_mcp::domain::walk::{Step, Walk};
 use cognitive_memory_mcp::domain::{Filter, Kind, Links, NewMemory, Scope};
-use cognitive_memory_mcp::store::graph::{EntityQuery, MOST_MENTIONS, StepQuery, Together};
+use cognitive_memory_mcp::store::graph::{EntityQuery, MOST_MENTIONS, Named, StepQuery, Together};
 use cognitive_memory_mcp::store::port::{EntityName, EntityRecord, Imported, Place, Record, RelationRecord, Section};
-use cognitive_memory_mcp::store::{ForgetMode, Store, StoreError};
+use cognitive_memory_mcp::store::{AroundQuery, ForgetMode, Store, StoreError};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -298,7 +298,7 @@ pub(crate) async fn graphs_of_projects_are_apart(store: Arc<dyn Store>) {
 }
 
 /// A memory that mentions entities.
-fn telling(content: &str, names: &[&str]) -> NewMemory {
+pub(crate) fn telling(content: &str, names: &[&str]) -> NewMemory {
     let links = Links { entities: names.iter().map(|name| entity(name)).collect(), ..Links::default() };
     NewMemory { links, ..note(content) }
 }
@@ -346,6 +346,11 @@ pub(crate) async fn a_memory_keeps_whom_it_mentions(store: Arc<dyn Store>) {
     assert_eq!(mentions(&*store, &scope, "Ada").await, [newer]);
 }
 
+async fn naming(store: &dyn Store, scope: &Scope, query: &str, filter: &Filter, mentioning: usize) -> Named {
+    let query = AroundQuery { turns: Vec::new(), names: names_in(query), mentioning, filter: filter.clone() };
+    store.around(scope, &query).await.unwrap().named
+}
+
 pub(crate) async fn a_query_finds_whom_it_names(store: Arc<dyn Store>) {
     let scope = scope();
     assert!(!store.corpus_stats(&scope, &["word".into()]).await.unwrap().has_entities);
@@ -355,7 +360,7 @@ pub(crate) async fn a_query_finds_whom_it_names(store: Arc<dyn Store>) {
     let insight = store_one(&*store, &scope, insight).await;
     assert!(store.corpus_stats(&scope, &["word".into()]).await.unwrap().has_entities);
     let ask = async |query: &str, filter: Filter| {
-        let found = store.named(&scope, &names_in(query), &filter, 10).await.unwrap();
+        let found = naming(&*store, &scope, query, &filter, 10).await;
         let ids: Vec<Uuid> = found.memories.iter().map(|memory| memory.id).collect();
         (found.named, ids)
     };
@@ -365,7 +370,7 @@ pub(crate) async fn a_query_finds_whom_it_names(store: Arc<dyn Store>) {
     let notes = Filter { kinds: vec![Kind::Note], ..all.clone() };
     assert_eq!(ask("bob", notes).await, (1, vec![both]));
     assert_eq!(ask("bobby lovelace", all.clone()).await, (0, vec![]));
-    let found = store.named(&scope, &names_in("ada lovelace bob"), &all, 2).await.unwrap();
+    let found = naming(&*store, &scope, "ada lovelace bob", &all, 2).await;
     assert_eq!(found.memories.len(), 2);
     let mut names = found.memories[1].names.clone();
     names.sort();
@@ -373,7 +378,7 @@ pub(crate) async fn a_query_finds_whom_it_names(store: Arc<dyn Store>) {
     forget(&*store, &scope, both, ForgetMode::Delete).await;
     assert_eq!(ask("bob", all.clone()).await.1, [insight]);
     let elsewhere = super::scope();
-    assert!(store.named(&elsewhere, &names_in("bob"), &all, 10).await.unwrap().memories.is_empty());
+    assert!(naming(&*store, &elsewhere, "bob", &all, 10).await.memories.is_empty());
 }
 
 pub(crate) async fn mentions_together_are_counted(store: Arc<dyn Store>) {

@@ -11,14 +11,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use cognitive_memory_mcp::domain::lexical::{CorpusStats, select_terms};
+use cognitive_memory_mcp::domain::conversation::Turn;
+use cognitive_memory_mcp::domain::lexical::{CorpusStats, Part, WeightedTerm, select_terms};
 use cognitive_memory_mcp::domain::memory::{content_hash, indexed_text};
 use cognitive_memory_mcp::domain::{
-    Analyzer, Clock, Episode, Filter, Kind, Language, Links, Memory, NewMemory, Scope, Standing, SystemClock,
+    Analyzer, Clock, Episode, Filter, Kind, Language, Links, Memory, NewMemory, Scope, Setting, Standing, SystemClock,
 };
 use cognitive_memory_mcp::store::{Candidate, ForgetMode, LexicalQuery, Remember, Remembered, Store, StoreError};
 use uuid::Uuid;
 
+pub(crate) mod around;
 pub(crate) mod change;
 pub(crate) mod completion;
 pub(crate) mod crowd;
@@ -43,6 +45,8 @@ macro_rules! contract_tests {
     ($backend:ident, $fresh:path) => {
         mod $backend {
             $crate::contract::contract_cases!($fresh;
+                around::turns_come_by_their_places,
+                around::turns_and_mentions_come_together,
                 change::a_patch_is_a_version_with_its_past,
                 change::a_patch_that_changes_nothing_adds_nothing,
                 change::a_vote_is_no_version,
@@ -260,15 +264,19 @@ pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec
         document_frequencies: terms.iter().map(count).collect(),
         has_entities: false,
     };
-    let weights: BTreeMap<String, f64> =
-        select_terms(&terms, &stats, u64::MAX).into_iter().map(|term| (term.term, term.weight)).collect();
+    let weights = select_terms(&terms, &stats, u64::MAX);
     let mut hits = Vec::new();
     for (memory, all) in documents.iter().filter(|(memory, _)| filter.admits(memory)) {
         let mut hit = Candidate {
             id: memory.id,
             seq: memory.seq,
             score: 0.0,
-            terms: Vec::new(),
+            parts: Vec::new(),
+            setting: {
+                let turn = (memory.session.clone(), memory.turn);
+                let asks = memory.content.trim_end().ends_with('?');
+                Setting::new(0, turn, memory.speaker.clone(), all.length, asks, memory.occurred_at)
+            },
             exact: content_hash(&memory.content) == content_hash(text),
             standing: Standing {
                 importance: memory.importance,
@@ -279,14 +287,15 @@ pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec
                 not_helpful: memory.not_helpful,
             },
         };
-        let norm = 1.2 * (1.0 - 0.75 + 0.75 * f64::from(all.length) / stats.average_length());
-        for (term, weight) in &weights {
+        let norm = 0.9 * (1.0 - 0.4 + 0.4 * f64::from(all.length) / stats.average_length());
+        for (place, WeightedTerm { term, weight }) in weights.iter().enumerate() {
             if let Some(frequency) = all.counts.get(term).copied().map(f64::from) {
-                hit.score += weight * frequency * 2.2 / (frequency + norm);
-                hit.terms.push(term.clone());
+                let gain = weight * frequency * 1.9 / (frequency + norm);
+                hit.score += gain;
+                hit.parts.push(Part { term: place, gain });
             }
         }
-        if hit.exact || !hit.terms.is_empty() {
+        if hit.exact || !hit.parts.is_empty() {
             hits.push(hit);
         }
     }
@@ -299,17 +308,21 @@ pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec
 /// The same hits with the same scores in the same order; where two scores are equal but for rounding, either
 /// order will do.
 pub(crate) fn assert_same_hits(found: &[Candidate], expected: &[Candidate]) {
-    let sorted = |hit: &Candidate| {
-        let mut terms = hit.terms.clone();
-        terms.sort();
-        (hit.seq, hit.exact, terms)
+    // Numbers of projects are the backend's own.
+    let comparable = |hit: &Candidate| {
+        let mut setting = hit.setting.clone();
+        setting.project = 0;
+        setting.turn = setting.turn.map(|turn| Turn { project: 0, ..turn });
+        let parts: Vec<(usize, String)> =
+            hit.parts.iter().map(|part| (part.term, format!("{:.6}", part.gain))).collect();
+        (hit.seq, hit.exact, setting, parts)
     };
     let by_id: BTreeMap<Uuid, &Candidate> = expected.iter().map(|hit| (hit.id, hit)).collect();
     assert_eq!(found.len(), expected.len(), "found {found:#?}, expected {expected:#?}");
     for (place, (hit, wanted)) in found.iter().zip(expected).enumerate() {
         let same = by_id.get(&hit.id).unwrap_or_else(|| panic!("{hit:?} should not be found"));
         assert!((hit.score - same.score).abs() < 1e-6, "score of {hit:?}, expected {same:?}");
-        assert_eq!(sorted(hit), sorted(same));
+        assert_eq!(comparable(hit), comparable(same));
         assert_eq!(hit.standing, same.standing);
         assert_eq!(hit.exact, wanted.exact, "place {place}");
         assert!((hit.score - wanted.score).abs() < 1e-6, "place {place}: {hit:?}, expected {wanted:?}");

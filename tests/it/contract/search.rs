@@ -103,7 +103,7 @@ pub(crate) async fn the_exact_text_comes_first(store: Arc<dyn Store>) {
     };
     let hits = store.search_lexical(&scope, &query(10)).await.unwrap();
     assert_eq!((hits.len(), hits[0].id, hits[0].exact), (1, ids[1], true));
-    assert_eq!((hits[0].score.to_bits(), hits[0].terms.len()), (0.0_f64.to_bits(), 0));
+    assert_eq!((hits[0].score.to_bits(), hits[0].parts.len()), (0.0_f64.to_bits(), 0));
     assert!(store.search_lexical(&scope, &query(0)).await.unwrap().is_empty());
     // The limit keeps the best, ties go to the newest.
     let said: Vec<NewMemory> = (0..5).map(|place| turn("s", place, "giraffe")).collect();
@@ -193,7 +193,7 @@ pub(crate) async fn awkward_texts_are_found(store: Arc<dyn Store>) {
         let hits = search(&*store, &scope, text, Filter::at(at(1))).await;
         assert!(hits.iter().any(|hit| hit.id == *id && hit.exact), "{short:?} does not find itself");
         // By its terms as well, wherever it has any.
-        let by_terms = hits.iter().any(|hit| hit.id == *id && !hit.terms.is_empty());
+        let by_terms = hits.iter().any(|hit| hit.id == *id && !hit.parts.is_empty());
         let visible = !super::analyzer().terms(text).counts.is_empty();
         assert_eq!(by_terms, visible, "{short:?} by its terms");
     }
@@ -221,7 +221,7 @@ pub(crate) async fn whatever_is_stored_is_found_by_its_own_text(store: Arc<dyn S
                     let hit = hits.iter().find(|hit| hit.id == stored.id);
                     prop_assert!(hit.is_some_and(|hit| hit.exact), "{:?} does not find itself", text);
                     let visible = !super::analyzer().terms(text).counts.is_empty();
-                    prop_assert_eq!(hit.is_some_and(|hit| !hit.terms.is_empty()), visible);
+                    prop_assert_eq!(hit.is_some_and(|hit| !hit.parts.is_empty()), visible);
                 }
                 Ok(())
             })
