@@ -351,8 +351,8 @@ impl Bench {
         let call = Call::new(Scope::new("probe", "bench"));
         let mut times = Vec::new();
         for _ in 0..WRITES {
-            let first = 5_000_000 + self.written;
-            let items = (first..first + BATCH).map(|n| item(&self.world.saying(n), n)).collect();
+            let first = self.written;
+            let items = (first..first + BATCH).map(|n| item(&self.world.saying(5_000_000 + n), n)).collect();
             self.written += BATCH;
             self.engine.remember(&call, RememberParams { items, idempotency_key: None }).await.expect("stored");
             let jobs = self.store.claim_index_jobs(BATCH, SystemClock.now()).await.expect("jobs");

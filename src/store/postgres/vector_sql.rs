@@ -128,36 +128,48 @@ pub(super) enum Way {
 }
 
 /// The search: `$11` the vector, `$12` the model. `limit` is one of few numbers and stands in the text, since the planner
-/// takes a parameter for a tenth of the table. Each OFFSET 0 keeps the planner to the order in which things are written.
+/// takes a parameter for a tenth of the table. Each OFFSET 0 keeps the planner to the order in which things are written:
+/// memories are looked up from the nearest on, until enough pass the filter.
 pub(super) fn nearest(dimension: usize, limit: usize, way: Way) -> AssertSqlSafe<String> {
     let kind = indexed_type(dimension).unwrap_or("vector");
-    let distance = format!("((e.vector::{kind}({dimension})) <=> $11::real[]::{kind}({dimension}))");
-    // A sum is no expression of the index.
-    let order = if way == Way::Index { distance.clone() } else { format!("{distance} + 0") };
+    // As a subquery the vector is made once, as an expression for every row.
+    let distance = format!("((e.vector::{kind}({dimension})) <=> (SELECT $11::real[]::{kind}({dimension})))");
     let filter = filter!("$13");
     let columns = "m.id, m.importance, m.created_at, m.helpful, m.not_helpful";
     let in_scope = "ANY (ARRAY(SELECT p.id FROM project p WHERE p.name = ANY ($1)))";
-    let from = match way {
-        Way::Index | Way::All => format!(
-            "embedding e CROSS JOIN LATERAL (\
-                SELECT {columns} FROM memory m \
-                WHERE m.project_id = e.project_id AND m.seq = e.memory_seq AND {filter} OFFSET 0\
-            ) m"
+    let of_model = format!("e.dimension = {dimension} AND e.model = $12");
+    let memory_of = format!(
+        "LATERAL (SELECT {columns} FROM memory m \
+         WHERE m.project_id = e.project_id AND m.seq = e.memory_seq AND {filter} OFFSET 0) m"
+    );
+    let found = match way {
+        Way::Index => format!(
+            "SELECT e.project_id, e.memory_seq AS seq, {distance} AS distance, {columns} \
+             FROM embedding e CROSS JOIN {memory_of} WHERE {of_model} AND e.project_id = {in_scope} \
+             ORDER BY {distance}"
+        ),
+        Way::All => format!(
+            "SELECT e.project_id, e.memory_seq AS seq, e.distance, {columns} FROM (\
+                SELECT * FROM (\
+                    SELECT e.project_id, e.memory_seq, {distance} AS distance FROM embedding e \
+                    WHERE {of_model} AND e.project_id = {in_scope} OFFSET 0\
+                ) e ORDER BY e.distance OFFSET 0\
+             ) e CROSS JOIN {memory_of} ORDER BY e.distance"
         ),
         Way::Session => format!(
-            "(\
+            "SELECT m.*, e.distance FROM (\
                 SELECT m.project_id, m.seq, {columns} FROM memory m \
                 WHERE m.project_id = {in_scope} AND m.session = $4 AND {filter} OFFSET 0\
-            ) m CROSS JOIN LATERAL (\
-                SELECT e.* FROM embedding e WHERE e.project_id = m.project_id AND e.memory_seq = m.seq OFFSET 0\
-            ) e"
+             ) m CROSS JOIN LATERAL (\
+                SELECT {distance} AS distance FROM embedding e \
+                WHERE e.project_id = m.project_id AND e.memory_seq = m.seq AND {of_model} OFFSET 0\
+             ) e ORDER BY e.distance"
         ),
     };
     AssertSqlSafe(format!(
-        "SELECT n.*, coalesce(r.recall_count, 0) AS recall_count, r.last_recalled_at FROM (\
-            SELECT e.project_id, e.memory_seq AS seq, 1 - {distance} AS cosine, {columns} FROM {from} \
-            WHERE e.dimension = {dimension} AND e.model = $12 AND e.project_id = {in_scope} \
-            ORDER BY {order} LIMIT {limit}\
-         ) n LEFT JOIN recall_stat r ON r.project_id = n.project_id AND r.memory_seq = n.seq"
+        "SELECT n.*, 1 - n.distance AS cosine, coalesce(r.recall_count, 0) AS recall_count, r.last_recalled_at \
+         FROM ({found} LIMIT {limit}) n \
+         LEFT JOIN LATERAL (SELECT r.recall_count, r.last_recalled_at FROM recall_stat r \
+             WHERE r.project_id = n.project_id AND r.memory_seq = n.seq OFFSET 0) r ON true"
     ))
 }
