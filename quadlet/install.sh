@@ -9,6 +9,7 @@ readonly SERVICE=cognitive-memory-mcp
 readonly DATABASE=cognitive-memory-postgres
 readonly LOCAL_IMAGE=localhost/cognitive-memory-mcp:latest
 readonly PREVIOUS_IMAGE=localhost/cognitive-memory-mcp:previous
+readonly MODEL_LABEL=io.cognitive-memory.model
 readonly NEEDS_PODMAN=5.4
 readonly NEEDS_SYSTEMD=250
 # sysexits: 64 usage, 69 something is missing on this machine, 70 a step failed, 78 the units are wrong.
@@ -31,6 +32,8 @@ is ready, and prints what to paste into an MCP client. Running it again is safe.
   --image REF         an image from a registry instead of a local build
   --postgres-image REF  another PostgreSQL image (17, with pgvector)
   --build             build the local image again, e.g. after `git pull`
+  --with-model        build it with the embedding model baked in (110 MB), which
+                      finds by meaning; --without-model: as small as it can be
   --port N            publish another port on 127.0.0.1 (default 8765)
   --no-backup         without the daily backup (PostgreSQL only); --backup: with it
   --no-start          install, but do not start
@@ -118,7 +121,7 @@ progress() { # LABEL COMMAND...
 # ---- arguments ------------------------------------------------------------------------------------------------------
 
 scope=user variant='' image='' postgres_image='' port='' action=install
-build=no backup='' start=yes dry_run=no purge=no yes=no
+build=no model='' backup='' start=yes dry_run=no purge=no yes=no
 
 value() { # OPTION REMAINING-ARGUMENTS VALUE
     if (($2 < 2)) || [[ -z $3 ]]; then
@@ -137,6 +140,8 @@ while (($# > 0)); do
         --postgres-image) value "$1" $# "${2:-}"; postgres_image=$2; shift ;;
         --port) value "$1" $# "${2:-}"; port=$2; shift ;;
         --build) build=yes ;;
+        --with-model) model=with build=yes ;;
+        --without-model) model=without build=yes ;;
         --no-backup) backup=no ;;
         --backup) backup=yes ;;
         --no-start) start=no ;;
@@ -159,6 +164,10 @@ for ref in "$image" "$postgres_image"; do
         exit $EX_USAGE
     fi
 done
+if [[ -n $model && -n $image ]]; then
+    echo "install.sh: --$model-model is about the local build, and --image takes another one" >&2
+    exit $EX_USAGE
+fi
 if [[ $purge == yes && $action != uninstall ]]; then
     echo "install.sh: --purge goes with --uninstall" >&2
     exit $EX_USAGE
@@ -435,7 +444,12 @@ check_port() {
 }
 
 check_images() {
-    to_pull=() to_build=no
+    to_pull=() to_build=no target=()
+    # The image that is there remembers the choice.
+    if [[ -z $model && -n $(podman image inspect --format "{{index .Labels \"$MODEL_LABEL\"}}" "$LOCAL_IMAGE" 2> /dev/null) ]]; then
+        model=with
+    fi
+    if [[ $model == with ]]; then target=(--target with-model); fi
     local ref
     for ref in "${images[@]}"; do
         if [[ $ref == localhost/* ]]; then
@@ -772,7 +786,7 @@ do_install() {
         if podman image exists "$LOCAL_IMAGE"; then podman tag "$LOCAL_IMAGE" "$PREVIOUS_IMAGE"; fi
         local revision
         revision=$(git -C "$checkout" rev-parse HEAD 2> /dev/null || echo unknown)
-        progress "building $LOCAL_IMAGE" podman build --format docker --build-arg "REVISION=$revision" -t "$LOCAL_IMAGE" "$checkout" ||
+        progress "building $LOCAL_IMAGE" podman build --format docker "${target[@]}" --build-arg "REVISION=$revision" -t "$LOCAL_IMAGE" "$checkout" ||
             die $EX_SOFTWARE "The image could not be built; no unit was changed."
     fi
     for name in "${new_secrets[@]}"; do create_secret "$name"; done
@@ -835,7 +849,7 @@ print_plan() {
     heading "Would be done"
     if [[ $linger == no ]]; then would "loginctl enable-linger $(id -un)"; fi
     for name in "${to_pull[@]}"; do would "podman pull $name"; done
-    if [[ $to_build == yes ]]; then would "podman build --format docker -t $LOCAL_IMAGE $checkout"; fi
+    if [[ $to_build == yes ]]; then would "podman build --format docker${target[*]:+ ${target[*]}} -t $LOCAL_IMAGE $checkout"; fi
     for name in "${new_secrets[@]}"; do would "podman secret create $name (random)"; done
     for change in "${file_changes[@]}"; do
         would "$(printf '%-9s' "${change%% *}") ${change#* }"

@@ -59,12 +59,12 @@ pub(super) fn path(database: &Path) -> PathBuf {
 
 /// Serves commands where the database is a file that only this process can open. Without it the service works as
 /// well: that it is missing is told, and no reason to stop.
-pub(super) fn serve(settings: &Settings, supervisor: &Supervisor, engine: &Arc<Engine>) {
+pub(super) async fn serve(settings: &Settings, supervisor: &Supervisor, engine: &Arc<Engine>) {
     let Database::Sqlite { path: database } = &settings.database else { return };
     let router =
         Router::new().route("/review", post(review)).route("/token", post(token)).with_state(Arc::clone(engine));
     let path = path(database);
-    match ControlSocket::bind(&path) {
+    match ControlSocket::bind(&path).await {
         Ok(socket) => socket.serve(supervisor, router),
         Err(error) => tracing::warn!(
             path = %path.display(),

@@ -67,7 +67,7 @@ async fn serve(
     let gate =
         |engine: &Arc<Engine>| Ok(Gate::new(&settings.auth).with_directory(Arc::clone(engine)).with_oauth(oauth));
     let Service { address, probe, door } =
-        service::start(settings, &local, gate, listener, (supervisor, readiness, database), switches)?;
+        service::start(settings, &local, gate, listener, (supervisor, readiness, database), switches).await?;
     announce(&local, address)?;
     let watchdog = Watchdog::new(supervisor, notifier, readiness, probe);
     match watchdog.prove(FIRST_PROBE).await {

@@ -49,7 +49,7 @@ impl Door {
 }
 
 /// Starts the jobs, and all but the accepting of connections.
-pub(super) fn start(
+pub(super) async fn start(
     settings: &Settings,
     local: &Local,
     gate: impl FnOnce(&Arc<Engine>) -> Result<Gate, Failure>,
@@ -84,7 +84,7 @@ pub(super) fn start(
     let Switches {} = switches;
     let router: Router = http::router(&settings.http, parts);
     let address = listener.address();
-    control::serve(settings, supervisor, &engine);
+    control::serve(settings, supervisor, &engine).await;
     jobs::keep_database(supervisor, Arc::clone(&local.store), database);
     jobs::write_recall_notes(supervisor, &engine);
     if let Some((_, provision)) = provision {

@@ -197,7 +197,8 @@ impl Bridge {
         let listener = Listener::bind(address).await.map_err(Failure::internal)?;
         let database = self.readiness.condition("database", "connecting");
         let parts = (&self.supervisor, &self.readiness, database);
-        let service = service::start(&self.settings, &local, gate, listener, parts, &service::Switches::default())?;
+        let service =
+            service::start(&self.settings, &local, gate, listener, parts, &service::Switches::default()).await?;
         service.door.open(&self.supervisor);
         let url = format!("http://{}/mcp", service.address);
         if let Some(embedded) = &local.embedded {

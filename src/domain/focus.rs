@@ -24,6 +24,8 @@ pub struct FocusItem {
     pub created_at: DateTime<Utc>,
     /// When it was last used.
     pub touched_at: DateTime<Utc>,
+    /// The memory whose text it is: it became that one, or repeats it. A purge of the memory takes the item along.
+    pub memory: Option<Uuid>,
 }
 
 /// An item that left the working memory.
@@ -35,8 +37,6 @@ pub struct ArchivedItem {
     pub archived_at: DateTime<Utc>,
     /// Why.
     pub reason: String,
-    /// The memory it became.
-    pub memory: Option<Uuid>,
 }
 
 /// Why an item had to go.
@@ -87,7 +87,7 @@ mod tests {
     fn item(seq: i64, importance: f64, created: i64, touched: i64) -> FocusItem {
         let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
         let (created_at, touched_at) = (at(created), at(touched));
-        FocusItem { id: Uuid::nil(), seq, content: String::new(), importance, created_at, touched_at }
+        FocusItem { id: Uuid::nil(), seq, content: String::new(), importance, created_at, touched_at, memory: None }
     }
 
     #[test]

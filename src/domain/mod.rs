@@ -10,6 +10,7 @@ pub mod focus;
 pub mod fusion;
 pub mod graph;
 pub mod lexical;
+mod link_plan;
 pub mod memory;
 pub mod name;
 pub mod review;

@@ -2,13 +2,13 @@
 
 use std::str::FromStr;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::memory::{Change, Memory, Patch};
+use super::memory::{Change, History, Memory, Patch};
 use super::validate::Invalid;
 
 /// Most reviews of a project that are open at once: whoever floods the list would hide what matters in it.
@@ -199,10 +199,33 @@ impl Review {
         self
     }
 
-    /// The memory, which an approval made, as it was before by `old`, as a new version; and how history calls that.
-    #[must_use]
-    pub fn taken_back(&self, memory: &Memory, old: &Value, now: DateTime<Utc>) -> (Memory, Change) {
-        let mut after = memory.with_snapshot(old);
+    /// The memory with the fields that the approval changed as they were before, as a new version; and how history
+    /// calls that. `history` is that of the memory from the approval on. Fields which others changed since stay.
+    ///
+    /// # Errors
+    /// When such a field is not as the approval left it, or the history does not have the approval.
+    pub fn taken_back(
+        &self,
+        memory: &Memory,
+        history: &[History],
+        now: DateTime<Utc>,
+    ) -> Result<(Memory, Change), Obstacle> {
+        let current = memory.snapshot();
+        let states: Vec<&Value> = history.iter().filter_map(|entry| entry.old.as_ref()).chain([&current]).collect();
+        let changes: Vec<&History> = history.iter().filter(|entry| entry.old.is_some()).collect();
+        let approved = changes.first().is_some_and(|entry| Some(entry.version) == self.applied_version);
+        let [before, left, ..] = states.as_slice() else { return Err(Obstacle::forgotten(memory)) };
+        let Some(fields) = before.as_object().filter(|_| approved) else { return Err(Obstacle::forgotten(memory)) };
+        let mut back = serde_json::Map::new();
+        for (field, value) in fields.iter().filter(|(field, value)| left.get(field) != Some(value)) {
+            if current.get(field) != left.get(field) {
+                let differs = |at: usize| states[at].get(field) != states[at + 1].get(field);
+                let last = (1..changes.len()).rev().find(|at| differs(*at)).map(|at| changes[at]);
+                return Err(Obstacle::new(memory, field, last));
+            }
+            back.insert(field.clone(), value.clone());
+        }
+        let mut after = memory.with_snapshot(&Value::Object(back));
         after.version += 1;
         after.updated_at = now;
         let change = match (memory.deleted_at, after.deleted_at) {
@@ -210,7 +233,36 @@ impl Review {
             (None, Some(_)) => Change::Deleted,
             _ => Change::Updated,
         };
-        (after, change)
+        Ok((after, change))
+    }
+}
+
+/// What stands in the way of an undo.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("memory {memory} cannot be taken back to what it was: {cause}")]
+pub struct Obstacle {
+    /// The memory.
+    pub memory: Uuid,
+    /// The version that changed it again, where that is known.
+    pub version: Option<i64>,
+    /// In words.
+    pub cause: String,
+}
+
+impl Obstacle {
+    fn forgotten(memory: &Memory) -> Self {
+        let cause = "its history does not have the approved change".to_owned();
+        Self { memory: memory.id, version: None, cause }
+    }
+
+    fn new(memory: &Memory, field: &str, later: Option<&History>) -> Self {
+        let what = later.map_or_else(String::new, |entry| {
+            let why = entry.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+            let at = entry.at.to_rfc3339_opts(SecondsFormat::Secs, true);
+            format!(" by version {}, {} by {} at {at}{why}", entry.version, entry.change.as_str(), entry.actor)
+        });
+        let cause = format!("its {field} was changed again{what}");
+        Self { memory: memory.id, version: later.map(|entry| entry.version), cause }
     }
 }
 

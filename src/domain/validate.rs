@@ -27,8 +27,10 @@ pub const MAX_METADATA_BYTES: usize = 16 * 1024;
 pub const MAX_METADATA_DEPTH: usize = 8;
 /// Most entities and relations of one call.
 pub const MAX_LINKS: usize = 1_000;
-/// Most entities and relations of one memory.
+/// Most entities, and most relations, of one memory.
 pub const MAX_MENTIONS: usize = 50;
+/// Most entities and relations of all memories that are stored at once.
+pub const MAX_MENTIONS_AT_ONCE: usize = 5_000;
 /// Most hits of one recall.
 pub const MAX_LIMIT: usize = 100;
 /// Longest query that is read, in characters; the rest is cut, with a note.

@@ -23,6 +23,26 @@ fn order(steps: &mut [Step]) {
     steps.sort_by(|a, b| b.weight.total_cmp(&a.weight).then_with(|| a.relation.cmp(&b.relation)));
 }
 
+/// The entities at the other ends, each once, those of the strongest relations first.
+#[must_use]
+pub fn strongest(steps: &[Step]) -> Vec<i64> {
+    let mut sorted = steps.to_vec();
+    order(&mut sorted);
+    let mut seen = HashSet::new();
+    sorted.iter().map(|step| step.other).filter(|other| seen.insert(*other)).collect()
+}
+
+/// Whether an entity may have more relations, where at most `most` of each were asked for in each direction.
+#[must_use]
+pub fn may_be_cut(steps: &[Step], most: usize) -> bool {
+    let mut counts: HashMap<i64, usize> = HashMap::new();
+    steps.iter().any(|step| {
+        let count = counts.entry(step.at).or_default();
+        *count += 1;
+        *count >= most
+    })
+}
+
 /// Breadth first from some entities, up to a number of entities.
 #[derive(Debug)]
 pub struct Walk {
@@ -31,9 +51,11 @@ pub struct Walk {
     visited: HashMap<i64, u32>,
     order: Vec<i64>,
     frontier: Vec<i64>,
+    next: Vec<i64>,
     relations: Vec<i64>,
     seen: HashSet<i64>,
     partial: bool,
+    full: bool,
 }
 
 impl Walk {
@@ -46,13 +68,15 @@ impl Walk {
             visited: starts.iter().map(|start| (*start, 0)).collect(),
             order: starts.to_vec(),
             frontier: starts.to_vec(),
+            next: Vec::new(),
             relations: Vec::new(),
             seen: HashSet::new(),
             partial: false,
+            full: false,
         }
     }
 
-    /// The entities whose relations come next; empty at the end.
+    /// The entities whose relations come next, those of the strongest relations first; empty at the end.
     #[must_use]
     pub fn frontier(&self) -> &[i64] {
         &self.frontier
@@ -60,10 +84,14 @@ impl Walk {
 
     /// Takes all relations of the frontier; `most` is how many of one entity the store returned at most in each
     /// direction.
-    pub fn absorb(&mut self, mut steps: Vec<Step>, most: usize) {
+    pub fn absorb(&mut self, steps: Vec<Step>, most: usize) {
+        self.absorb_part(steps, most);
+        self.advance();
+    }
+
+    /// Takes all relations of some entities of the frontier.
+    pub fn absorb_part(&mut self, mut steps: Vec<Step>, most: usize) {
         order(&mut steps);
-        self.depth += 1;
-        let mut next = Vec::new();
         let mut counts: HashMap<i64, usize> = HashMap::new();
         for step in &steps {
             let count = counts.entry(step.at).or_default();
@@ -72,11 +100,12 @@ impl Walk {
             if !self.visited.contains_key(&step.other) {
                 if self.order.len() >= self.limit {
                     self.partial = true;
+                    self.full = true;
                     continue;
                 }
-                self.visited.insert(step.other, self.depth);
+                self.visited.insert(step.other, self.depth + 1);
                 self.order.push(step.other);
-                next.push(step.other);
+                self.next.push(step.other);
             }
         }
         for step in steps {
@@ -84,7 +113,18 @@ impl Walk {
                 self.relations.push(step.relation);
             }
         }
-        self.frontier = next;
+    }
+
+    /// Goes on to the next level.
+    pub fn advance(&mut self) {
+        self.depth += 1;
+        self.frontier = std::mem::take(&mut self.next);
+    }
+
+    /// Whether an entity was left out for the limit: what follows adds no other.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full
     }
 
     /// Ends the walk before its end.

@@ -12,7 +12,7 @@ use super::link::{accept_name, accept_type, bare, list_schema, optional};
 use super::{Call, Engine, EngineError};
 use crate::domain::graph::{Entity, Relation, name_key};
 use crate::domain::validate::{self, Invalid};
-use crate::domain::walk::{PathSearch, Step, Suggestion, Walk, suggest};
+use crate::domain::walk::{PathSearch, Step, Suggestion, Walk, may_be_cut, strongest, suggest};
 use crate::store::graph::{EntityQuery, StepQuery};
 
 /// Most relations between start and neighbour.
@@ -27,6 +27,8 @@ const DEFAULT_ENTITIES: usize = 50;
 const TIME: Duration = Duration::from_secs(1);
 /// Entities whose relations are read at once.
 const PORTION: usize = 200;
+/// The same for the first of a level.
+const FIRST_PORTION: usize = 32;
 /// Relations that the search for a path reads.
 const PATH_STEPS: usize = 20_000;
 /// Relations of one entity, in each direction, that the search for a path and suggestions look at.
@@ -173,15 +175,18 @@ impl Engine {
                 return Err(Invalid::new(field, text.unwrap_or_default(), "text without NUL characters").into());
             }
         }
+        // Entities of one name, of which each project has one, stay on one page: the next one begins after the name.
         let query = EntityQuery::List {
             kind: trip.kind.clone(),
             prefix: name_key(prefix.unwrap_or_default()),
             after: name_key(after.unwrap_or_default()),
-            limit: trip.limit + 1,
+            limit: trip.limit + trip.call.scope.readable().count(),
         };
         let mut found = trip.call.database(self.store.entities(&trip.call.scope, &query)).await?;
-        let partial = found.len() > trip.limit;
-        found.truncate(trip.limit);
+        let last = found.get(trip.limit - 1).map(|entity| name_key(&entity.name));
+        let rest = found.iter().skip(trip.limit).position(|entity| Some(name_key(&entity.name)) != last);
+        let partial = rest.is_some();
+        found.truncate(trip.limit + rest.unwrap_or(found.len()));
         trip.call.count_rows(found.len());
         let mut output = ExploreOutput { partial, ..ExploreOutput::default() };
         output.entities = found.iter().map(|entity| EntityView::new(entity, trip.call.scope.project())).collect();
@@ -197,11 +202,20 @@ impl Engine {
     async fn neighbours(&self, trip: &Trip<'_>, starts: &[Entity]) -> Result<ExploreOutput, EngineError> {
         let starts: Vec<i64> = starts.iter().map(|entity| entity.seq).collect();
         let mut walk = Walk::new(&starts, trip.limit);
+        let most = trip.limit + 1;
         for _ in 0..trip.depth.unwrap_or(1) {
-            let most = trip.limit + 1;
-            let (steps, whole) = self.steps(trip, walk.frontier(), most, usize::MAX).await?;
-            walk.absorb(steps, most);
-            if !whole {
+            // By portions, so that a walk which has all that it may return does not read the rest.
+            let (level, mut done, mut portion) = (walk.frontier().to_vec(), 0, FIRST_PORTION);
+            while done < level.len() && !walk.is_full() {
+                let end = level.len().min(done + portion);
+                let (steps, whole) = self.steps(trip, &level[done..end], most, usize::MAX).await?;
+                walk.absorb_part(steps, most);
+                (done, portion) = (if whole { end } else { usize::MAX }, PORTION.min(2 * portion));
+            }
+            if done <= level.len() {
+                walk.advance();
+            }
+            if done > level.len() || walk.is_full() {
                 walk.interrupt();
             }
             if walk.frontier().is_empty() {
@@ -209,11 +223,20 @@ impl Engine {
             }
         }
         let numbers: Vec<i64> = walk.entities().map(|(number, _)| number).collect();
-        let entities = self.by_number(trip.call, &numbers).await?;
-        let relations = &walk.relations()[..walk.relations().len().min(MAX_RELATIONS)];
+        let mut relations = walk.relations().to_vec();
+        if walk.is_full() {
+            // The walk did not see all relations of those that it returns.
+            let among =
+                StepQuery { frontier: &numbers, at: trip.at, kind: trip.kind.as_deref(), most: MAX_RELATIONS + 1 };
+            relations = trip.call.database(self.store.between(&trip.call.scope, &among)).await?;
+        }
+        let cut = relations.len() > MAX_RELATIONS;
+        relations.truncate(MAX_RELATIONS);
+        let reading = (self.by_number(trip.call, &numbers), self.relations(trip.call, &relations));
+        let (entities, found) = tokio::try_join!(reading.0, reading.1)?;
         let mut output = ExploreOutput {
-            relations: self.relation_views(trip.call, relations, &entities).await?,
-            partial: walk.is_partial() || relations.len() < walk.relations().len(),
+            relations: relation_views(&relations, &found, &entities).into_iter().map(|(_, view)| view).collect(),
+            partial: walk.is_partial() || cut,
             ..ExploreOutput::default()
         };
         for (number, distance) in walk.entities() {
@@ -253,7 +276,8 @@ impl Engine {
         let numbers: Vec<i64> = hops.iter().map(|hop| hop.entity).collect();
         let entities = self.by_number(trip.call, &numbers).await?;
         let relations: Vec<i64> = hops.iter().filter_map(|hop| hop.relation).collect();
-        output.relations = self.relation_views(trip.call, &relations, &entities).await?;
+        let found = self.relations(trip.call, &relations).await?;
+        output.relations = relation_views(&relations, &found, &entities).into_iter().map(|(_, view)| view).collect();
         let own = trip.call.scope.project();
         output.entities = numbers
             .iter()
@@ -265,14 +289,16 @@ impl Engine {
 
     async fn suggest(&self, trip: &Trip<'_>, starts: &[Entity]) -> Result<ExploreOutput, EngineError> {
         let starts: Vec<i64> = starts.iter().map(|entity| entity.seq).collect();
-        let (near, _) = self.steps(trip, &starts, PATH_DEGREE, usize::MAX).await?;
-        let mut around: Vec<i64> = near.iter().map(|step| step.other).collect();
-        around.dedup();
+        let (near, near_whole) = self.steps(trip, &starts, PATH_DEGREE, usize::MAX).await?;
+        let mut around = strongest(&near);
+        let mut partial = !near_whole || may_be_cut(&near, PATH_DEGREE) || around.len() > SUGGEST_DEGREE;
         around.truncate(SUGGEST_DEGREE);
-        let (far, whole) = self.steps(trip, &around, SUGGEST_DEGREE, usize::MAX).await?;
+        let (far, far_whole) = self.steps(trip, &around, SUGGEST_DEGREE, usize::MAX).await?;
         let store = &self.store;
         let together = trip.call.database(store.mentioned_together(&trip.call.scope, &starts)).await?;
-        let found = suggest(&starts, &near, &far, &together, trip.limit);
+        let mut found = suggest(&starts, &near, &far, &together.entities, trip.limit + 1);
+        partial |= !far_whole || may_be_cut(&far, SUGGEST_DEGREE) || together.partial || found.len() > trip.limit;
+        found.truncate(trip.limit);
         let numbers: Vec<i64> = found.iter().map(|suggestion| suggestion.entity).collect();
         let entities = self.by_number(trip.call, &numbers).await?;
         let own = trip.call.scope.project();
@@ -283,7 +309,7 @@ impl Engine {
                 ..EntityView::new(entities.get(&suggestion.entity)?, own)
             })
         };
-        let mut output = ExploreOutput { partial: !whole, ..ExploreOutput::default() };
+        let mut output = ExploreOutput { partial, ..ExploreOutput::default() };
         output.entities = found.iter().filter_map(view).collect();
         if found.is_empty() {
             output.notes.push("Nothing else shares neighbours or memories with it.".to_owned());
@@ -321,22 +347,13 @@ impl Engine {
         Ok(found.into_iter().map(|entity| (entity.seq, entity)).collect())
     }
 
-    /// Views in the order of `numbers`.
-    async fn relation_views(
-        &self,
-        call: &Call,
-        numbers: &[i64],
-        entities: &HashMap<i64, Entity>,
-    ) -> Result<Vec<RelationView>, EngineError> {
+    async fn relations(&self, call: &Call, numbers: &[i64]) -> Result<HashMap<i64, Relation>, EngineError> {
         if numbers.is_empty() {
-            return Ok(Vec::new());
+            return Ok(HashMap::new());
         }
         let found = call.database(self.store.relations(&call.scope, numbers)).await?;
         call.count_rows(found.len());
-        let found: HashMap<i64, Relation> = found.into_iter().map(|relation| (relation.seq, relation)).collect();
-        let names: HashMap<i64, String> =
-            entities.iter().map(|(number, entity)| (*number, entity.name.clone())).collect();
-        Ok(numbers.iter().filter_map(|number| RelationView::new(found.get(number)?, &names)).collect())
+        Ok(found.into_iter().map(|relation| (relation.seq, relation)).collect())
     }
 
     /// What is known of entities by name: the entity, its strongest relations, and which memories mention it.
@@ -357,8 +374,8 @@ impl Engine {
         ends.sort_unstable();
         ends.dedup();
         let known = self.by_number(call, &ends).await?;
-        let views = self.relation_views(call, &relations, &known).await?;
-        let views: HashMap<i64, RelationView> = relations.into_iter().zip(views).collect();
+        let found = self.relations(call, &relations).await?;
+        let views: HashMap<i64, RelationView> = relation_views(&relations, &found, &known).into_iter().collect();
         let mentions = call.database(self.store.mentions(&call.scope, &numbers, now, most)).await?;
         let detail = |entity: &Entity| EntityDetail {
             entity: EntityView::new(entity, call.scope.project()),
@@ -385,6 +402,17 @@ pub struct EntityDetail {
     /// Ids of the newest memories that mention it.
     #[schemars(skip)]
     pub memories: Vec<String>,
+}
+
+/// Views by number, in the order of `numbers`; what was erased since is left out.
+fn relation_views(
+    numbers: &[i64],
+    found: &HashMap<i64, Relation>,
+    entities: &HashMap<i64, Entity>,
+) -> Vec<(i64, RelationView)> {
+    let names: HashMap<i64, String> = entities.iter().map(|(number, entity)| (*number, entity.name.clone())).collect();
+    let view = |number: &i64| Some((*number, RelationView::new(found.get(number)?, &names)?));
+    numbers.iter().filter_map(view).collect()
 }
 
 fn reason(suggestion: &Suggestion) -> String {

@@ -110,7 +110,7 @@ pub struct FocusView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub reason: Option<String>,
-    /// The memory that it became.
+    /// The memory that it became, or repeats.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub memory: Option<String>,
@@ -126,7 +126,7 @@ impl FocusView {
             touched_at: timestamp(item.touched_at),
             archived_at: None,
             reason: None,
-            memory: None,
+            memory: item.memory.map(|id| id.to_string()),
         }
     }
 
@@ -134,7 +134,6 @@ impl FocusView {
         Self {
             archived_at: Some(timestamp(archived.archived_at)),
             reason: Some(archived.reason),
-            memory: archived.memory.map(|id| id.to_string()),
             ..Self::new(archived.item)
         }
     }

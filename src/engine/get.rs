@@ -13,6 +13,7 @@ use super::{Call, Engine, EngineError, EntityDetail, MemoryView, parse_ids};
 use crate::domain::graph::{Entity, name_key};
 use crate::domain::memory::Change;
 use crate::domain::{Invalid, Memory, validate};
+use crate::store::Link;
 use crate::store::graph::EntityQuery;
 
 /// Most entities of a call.
@@ -170,15 +171,18 @@ impl Engine {
 }
 
 /// The view of a memory with its place in a chain of replacements.
-fn chained(memory: Memory, links: &[(Uuid, Uuid)], project: &str) -> MemoryView {
+fn chained(memory: Memory, links: &[Link], project: &str) -> MemoryView {
     let id = memory.id;
     let mut view = MemoryView::new(memory, project);
-    view.supersedes = links.iter().filter(|(_, by)| *by == id).map(|(old, _)| old.to_string()).collect();
-    let next = |id: Uuid| links.iter().find(|(old, _)| *old == id).map(|(_, by)| *by);
+    view.supersedes = links.iter().filter(|link| link.by == id).map(|link| link.old.to_string()).collect();
+    let next = |id: Uuid| links.iter().find(|link| link.old == id);
     // As many steps as there are links: enough for any chain, and an end for what should be none.
-    let last = links.iter().try_fold(id, |id, _| next(id).ok_or(id));
-    let last = last.unwrap_or_else(|last| last);
-    view.current = (last != id).then(|| last.to_string());
+    let mut last = next(id);
+    for _ in links {
+        last = last.and_then(|link| next(link.by)).or(last);
+    }
+    // Where the end of the chain is deleted or purged, nothing holds.
+    view.current = last.filter(|link| link.holds).map(|link| link.by.to_string());
     view
 }
 

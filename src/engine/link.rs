@@ -5,6 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::view::timestamp;
 use super::{Call, Engine, EngineError};
 use crate::domain::Links;
 use crate::domain::graph::{NewEntity, NewRelation, Unlink, name_key, type_key};
@@ -152,7 +153,7 @@ pub struct LinkOutput {
     /// Removed entities and relations.
     #[schemars(skip)]
     pub erased: usize,
-    /// Spellings that mean a known entity.
+    /// Spellings that mean a known entity, and what could not end yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(skip)]
     pub notes: Vec<String>,
@@ -173,11 +174,20 @@ impl Engine {
         let links = accept_links(params.entities, params.relations)?;
         call.count_rows(count);
         let linked = call.database(self.store.link(&call.scope, &links, now)).await?;
+        let mut notes: Vec<String> =
+            linked.same.iter().map(|(given, known)| format!("{given:?} is the known {known:?}.")).collect();
+        notes.extend(linked.not_begun.iter().map(|later| {
+            let begin = timestamp(later.valid_from);
+            format!(
+                "{:?} {} {:?} begins at {begin} only and stays; unlink erase takes it away.",
+                later.from, later.kind, later.to
+            )
+        }));
         Ok(LinkOutput {
             created: linked.entities_created + linked.relations_created,
             changed: linked.entities_changed + linked.relations_changed,
             erased: linked.erased,
-            notes: linked.same.iter().map(|(given, known)| format!("{given:?} is the known {known:?}.")).collect(),
+            notes,
         })
     }
 }

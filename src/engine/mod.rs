@@ -162,6 +162,7 @@ impl EngineError {
                 StoreError::TokenUnknown { .. } => "token_unknown",
                 StoreError::Protected { .. } => "protected",
                 StoreError::Decided { .. } => "already_decided",
+                StoreError::Overtaken(_) => "changed_again",
                 StoreError::TooManyReviews { .. } => "too_many_reviews",
                 StoreError::Unavailable { .. } => "database_unavailable",
                 StoreError::InUse { .. } | StoreError::Setup { .. } => "database_setup",
@@ -200,6 +201,7 @@ impl EngineError {
             "protected" => {
                 "Nothing was stored. Store it without supersedes, then propose the replacement by review with action judge."
             }
+            "changed_again" => "Undo that later change first, if it shall go; nothing was changed.",
             "already_decided" => "List the open reviews; nothing was changed.",
             "too_many_reviews" => "The owner has to decide some of them first; nothing was changed.",
             "database_unavailable" => {

@@ -1,47 +1,85 @@
 //! What was believed at an earlier time. Memories which did not change since are found by the index; the others are
 //! rebuilt from their history and searched here.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use super::{Call, Engine, EngineError};
 use crate::domain::lexical::{CorpusStats, part};
 use crate::domain::memory::{content_hash, indexed_text};
-use crate::domain::text::Terms;
 use crate::domain::{Analyzer, Filter, Memory, Standing};
-use crate::store::{Candidate, LexicalQuery, MOST_CHANGED};
+use crate::store::{Candidate, Changed, LexicalQuery, MOST_CHANGED, MOST_CHANGED_BYTES, StoreError};
 
 /// Memories that changed since, as they were.
 #[derive(Debug, Default)]
 pub(super) struct Past {
     /// Those that pass the filter.
     pub(super) memories: Vec<Memory>,
+    /// What the words of the question find in each.
+    found: Vec<Found>,
     /// Whether some are missing.
     cut: bool,
 }
 
+/// A text as far as a question is concerned.
+#[derive(Debug)]
+struct Found {
+    length: u32,
+    counts: HashMap<String, u32>,
+    hash: [u8; 32],
+}
+
 impl Engine {
-    /// Reads what a question about the past needs; nothing for one about the present.
-    pub(super) async fn look_back(&self, call: &Call, filter: &Filter) -> Result<Past, EngineError> {
+    /// Reads what a question about the past needs, with the words of the question; nothing for one about the present.
+    pub(super) async fn look_back(&self, call: &Call, filter: &Filter, terms: &[String]) -> Result<Past, EngineError> {
         if !filter.unchanged {
             return Ok(Past::default());
         }
-        let mut memories = call.database(self.store.changed_since(&call.scope, filter.now)).await?;
-        let cut = memories.len() >= MOST_CHANGED;
+        let Changed { mut memories, partial } =
+            call.database(self.store.changed_since(&call.scope, filter.now)).await?;
         memories.retain(|memory| filter.admits(memory));
-        Ok(Past { memories, cut })
+        let (analyzer, terms) = (Arc::clone(&self.analyzer), terms.to_vec());
+        // Megabytes of text take longer than others should wait for their turn.
+        let analysing = tokio::task::spawn_blocking(move || {
+            let found = memories.iter().map(|memory| Found::new(memory, &terms, &analyzer)).collect();
+            Past { memories, found, cut: partial }
+        });
+        analysing.await.map_err(|error| {
+            if error.is_panic() {
+                std::panic::resume_unwind(error.into_panic());
+            }
+            let reason = "the service is stopping".to_owned();
+            EngineError::Store(StoreError::Unavailable { reason, source: None })
+        })
+    }
+}
+
+impl Found {
+    fn new(memory: &Memory, terms: &[String], analyzer: &Analyzer) -> Self {
+        let hash = content_hash(&memory.content);
+        if terms.is_empty() {
+            return Self { length: 0, counts: HashMap::new(), hash };
+        }
+        let text = indexed_text(&memory.content, memory.speaker.as_deref(), &memory.tags, memory.episode.as_ref());
+        let mut all = analyzer.terms(&text);
+        let counts = terms.iter().filter_map(|term| all.counts.remove_entry(term)).collect();
+        Self { length: all.length, counts, hash }
     }
 }
 
 impl Past {
     pub(super) fn notes(&self) -> Vec<String> {
         let note = format!(
-            "More than {MOST_CHANGED} memories changed since then; what the others said at that time may be missing."
+            "More than {MOST_CHANGED} memories or {} MiB of text changed since then; what the others said at that time \
+             may be missing.",
+            MOST_CHANGED_BYTES >> 20
         );
         if self.cut { vec![note] } else { Vec::new() }
     }
 
     /// Words that only the past has are no longer in the corpus, and would be left out of the query.
-    pub(super) fn add_to(&self, stats: &mut CorpusStats, terms: &[String], analyzer: &Analyzer) {
-        for memory in &self.memories {
-            let found = analyse(memory, analyzer);
+    pub(super) fn add_to(&self, stats: &mut CorpusStats, terms: &[String]) {
+        for found in &self.found {
             stats.documents += 1;
             stats.total_length += u64::from(found.length);
             for (term, frequency) in terms.iter().zip(&mut stats.document_frequencies) {
@@ -51,10 +89,9 @@ impl Past {
     }
 
     /// The memories that answer `query`, scored as the index scores.
-    pub(super) fn candidates(&self, query: &LexicalQuery, analyzer: &Analyzer) -> Vec<Candidate> {
-        let candidate = |memory: &Memory| {
-            let found = analyse(memory, analyzer);
-            let exact = content_hash(&memory.content) == query.exact;
+    pub(super) fn candidates(&self, query: &LexicalQuery) -> Vec<Candidate> {
+        let candidate = |(memory, found): (&Memory, &Found)| {
+            let exact = found.hash == query.exact;
             let (mut score, mut terms) = (0.0, Vec::new());
             for term in &query.terms {
                 if let Some(count) = found.counts.get(&term.term) {
@@ -73,10 +110,6 @@ impl Past {
                 standing,
             })
         };
-        self.memories.iter().filter_map(candidate).collect()
+        self.memories.iter().zip(&self.found).filter_map(candidate).collect()
     }
-}
-
-fn analyse(memory: &Memory, analyzer: &Analyzer) -> Terms {
-    analyzer.terms(&indexed_text(&memory.content, memory.speaker.as_deref(), &memory.tags, memory.episode.as_ref()))
 }

@@ -146,7 +146,7 @@ impl Engine {
         let mut found =
             call.database(self.store.browse(&call.scope, &request.filter, before, request.limit + 1)).await?;
         call.count_rows(found.len());
-        let past = self.look_back(call, &request.filter).await?;
+        let past = self.look_back(call, &request.filter, &[]).await?;
         let notes = past.notes();
         found.extend(past.memories.into_iter().filter(|memory| before.is_none_or(|seq| memory.seq < seq)));
         found.sort_by_key(|memory| std::cmp::Reverse(memory.seq));

@@ -54,8 +54,8 @@ impl Engine {
             tokio::join!(call.database(self.store.corpus_stats(&call.scope, &terms)), self.desk.query(query));
         let mut stats = stats?;
         let named = self.named(call, query, filter, stats.has_entities).await?;
-        let past = self.look_back(call, filter).await?;
-        past.add_to(&mut stats, &terms, &self.analyzer);
+        let past = self.look_back(call, filter, &terms).await?;
+        past.add_to(&mut stats, &terms);
         let depth = Depth::new(wanted, !named.memories.is_empty(), matches!(vector, Ok(Some(_))));
         let lexical = LexicalQuery {
             terms: select_terms(&terms, &stats, POSTING_BUDGET),
@@ -88,7 +88,7 @@ impl Engine {
                 (words?, meaning.ok())
             }
         };
-        words.extend(past.candidates(&lexical, &self.analyzer));
+        words.extend(past.candidates(&lexical));
         // How a memory stood at an earlier time is not known.
         let now = (!filter.unchanged).then_some(filter.now);
         let (first, rest) = found(words, meaning, &depth);

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::link::{MentionItem, RelationItem, accept_mentions, names_schema, objects_schema};
 use super::{Call, Engine, EngineError, SimilarView, parse_ids};
@@ -151,9 +152,18 @@ impl Engine {
         for (index, item) in params.items.into_iter().enumerate() {
             items.push(self.accept(item, now).map_err(|invalid| invalid.within(format!("items[{index}]")))?);
         }
+        let links: usize = items.iter().map(|item| item.links.entities.len() + item.links.relations.len()).sum();
+        if links > validate::MAX_MENTIONS_AT_ONCE {
+            let expected = format!(
+                "at most {} entities and relations in all items together; store them in several calls",
+                validate::MAX_MENTIONS_AT_ONCE
+            );
+            return Err(Invalid::new("items", format!("{links} entities and relations"), expected).into());
+        }
         call.count_rows(items.len());
         let texts: Vec<(Kind, String)> = items.iter().map(|item| (item.kind, item.content.clone())).collect();
         let protected: Vec<bool> = items.iter().map(|item| item.protected).collect();
+        let linking: Vec<bool> = items.iter().map(|item| !item.links.is_empty()).collect();
         let command = Remember { items, idempotency, now };
         let stored = call.database(self.store.remember(&call.scope, command)).await?;
         self.desk.call();
@@ -171,6 +181,18 @@ impl Engine {
         let mut notes = self.note_similar(call, new, &mut memories, now).await;
         for (stored, _) in stored.iter().zip(&protected).filter(|(stored, wanted)| **wanted && !stored.created) {
             notes.push(format!("Memory {} was there already; update it to have it protected.", stored.id));
+        }
+        let repeated = stored.iter().zip(&linking).filter(|(stored, linking)| **linking && !stored.created);
+        let repeated: Vec<Uuid> = repeated.map(|(stored, _)| stored.id).collect();
+        if !repeated.is_empty() {
+            // The memories are stored: whatever goes wrong here, only the note is missing.
+            let known = call.database(self.store.get(&call.scope, &repeated, false)).await.unwrap_or_default();
+            for memory in known.iter().filter(|memory| memory.protected) {
+                notes.push(format!(
+                    "Memory {} was there already and is protected: it mentions what it mentioned before.",
+                    memory.id
+                ));
+            }
         }
         let created = stored.iter().filter(|item| item.created).count();
         Ok(RememberOutput { created, memories, indexed: Indexed { lexical: true, semantic: false }, notes })

@@ -10,7 +10,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Call, Engine, EngineError, StoredView};
-use crate::domain::lexical::select_terms;
+use crate::domain::lexical::{CorpusStats, select_terms};
 use crate::domain::memory::content_hash;
 use crate::domain::{Filter, Kind, Memory, Scope};
 use crate::store::LexicalQuery;
@@ -19,7 +19,7 @@ use crate::store::LexicalQuery;
 const NEARLY_EQUAL: f64 = 0.6;
 /// Larger batches are not compared.
 const MOST_COMPARED: usize = 50;
-/// Longest time that an answer waits for comparisons.
+/// Longest time that an answer waits for comparisons, and for a statement of one.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Comparisons that may be made at once, and a second from then on. One costs several times what storing costs: whoever
 /// stores more than that is filling the memory, and better served by speed.
@@ -95,10 +95,9 @@ impl Engine {
             if start.elapsed() > PATIENCE {
                 return vec![format!("Near-duplicates were looked for among the first {done} new memories only.")];
             }
-            let similar = self.similar(call, *id, text, NEARLY_EQUAL, now);
-            match tokio::time::timeout(PATIENCE, similar).await {
-                Ok(Ok(similar)) => memories[*place].similar = similar.into_iter().map(SimilarView::from).collect(),
-                Ok(Err(_)) | Err(_) => return vec!["Near-duplicates could not be looked for.".to_owned()],
+            match self.similar(call, *id, text, NEARLY_EQUAL, now).await {
+                Ok(similar) => memories[*place].similar = similar.into_iter().map(SimilarView::from).collect(),
+                Err(_) => return vec!["Near-duplicates could not be looked for.".to_owned()],
             }
         }
         Vec::new()
@@ -120,15 +119,14 @@ impl Engine {
             terms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
             terms.truncate(MOST_TERMS);
         }
-        let stats = call.database(self.store.corpus_stats(&own, &terms)).await?;
-        let query = LexicalQuery {
-            terms: select_terms(&terms, &stats, BUDGET),
+        let query = |stats: &CorpusStats| LexicalQuery {
+            terms: select_terms(&terms, stats, BUDGET),
             average_length: stats.average_length(),
             exact: content_hash(text),
             filter: Filter { kinds: vec![Kind::Note, Kind::Insight, Kind::Episode], ..Filter::at(now) },
             limit: 4 * MOST_SIMILAR,
         };
-        let candidates = call.database(self.store.search_lexical(&own, &query)).await?;
+        let candidates = call.database(self.store.search_quickly(&own, &terms, &query, PATIENCE)).await?;
         let Some(whole) = candidates.iter().find(|hit| hit.id == id).map(|hit| hit.score) else {
             return Ok(Vec::new());
         };

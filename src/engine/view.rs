@@ -45,7 +45,7 @@ pub struct MemoryView {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(skip)]
     pub supersedes: Vec<String>,
-    /// The end of the chain that it was superseded in; told by `get`.
+    /// The end of the chain that it was superseded in, where that holds; told by `get`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub current: Option<String>,

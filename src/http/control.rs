@@ -4,13 +4,13 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::Router;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
 use super::listener::serve_connection;
 use crate::lifecycle::{Role, Supervisor};
@@ -25,6 +25,8 @@ pub struct ControlSocket {
     path: PathBuf,
     /// Owner of the file, and so of this process.
     uid: u32,
+    /// Which file it is.
+    file: (u64, u64),
 }
 
 /// A path that the kernel takes as the name of a socket, however long `path` is, as long as the file is kept open.
@@ -43,20 +45,29 @@ pub fn reachable_path(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
 }
 
 impl ControlSocket {
-    /// Binds the socket. Whoever calls this owns the database beside it: a file that is there is left over.
+    /// Binds the socket. A socket that is there and that nobody answers is left over; anything else stays.
     ///
     /// # Errors
-    /// When the file cannot be made.
-    pub fn bind(path: &Path) -> io::Result<Self> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+    /// When the file cannot be made, or there is another one.
+    pub async fn bind(path: &Path) -> io::Result<Self> {
         let (name, _folder) = reachable_path(path)?;
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                let reason = "a file of this name is there, which is no socket: move it away";
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason));
+            }
+            Ok(_) => match UnixStream::connect(&name).await {
+                // Its process ended without removing it.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+                _ => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers there")),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         let listener = UnixListener::bind(name)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        let uid = fs::symlink_metadata(path)?.uid();
-        Ok(Self { listener, path: path.to_owned(), uid })
+        let made = fs::symlink_metadata(path)?;
+        Ok(Self { listener, path: path.to_owned(), uid: made.uid(), file: (made.dev(), made.ino()) })
     }
 
     /// Serves `router` until the supervisor stops.
@@ -92,8 +103,10 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        // Where it cannot be removed, the next start does it.
-        let _ = fs::remove_file(&self.path);
+        // Somebody may have put another one in its place. Where it cannot be removed, the next start does it.
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.file) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -109,8 +122,10 @@ mod tests {
         let deep = folder.path().join("a-folder-with-a-rather-long-name".repeat(6));
         fs::create_dir(&deep).unwrap();
         for path in [folder.path().join("short"), deep.join("memory.db.control")] {
-            fs::write(&path, "left over").unwrap();
-            let socket = ControlSocket::bind(&path).unwrap();
+            let (name, _folder) = reachable_path(&path).unwrap();
+            drop(std::os::unix::net::UnixListener::bind(name).unwrap());
+            assert!(path.exists(), "left over");
+            let socket = ControlSocket::bind(&path).await.unwrap();
             let (supervisor, name) = (Supervisor::new(), path.clone());
             socket.serve(&supervisor, Router::new());
             let answer = tokio::task::spawn_blocking(move || {
@@ -130,5 +145,24 @@ mod tests {
             };
             tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the file goes with the socket");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_left_over_socket_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("memory.db.control");
+        fs::write(&path, "somebody's notes").unwrap();
+        assert_eq!(ControlSocket::bind(&path).await.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "somebody's notes");
+        fs::remove_file(&path).unwrap();
+        let first = ControlSocket::bind(&path).await.unwrap();
+        assert_eq!(ControlSocket::bind(&path).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        // Another one in its place is not taken away with it.
+        fs::rename(&path, folder.path().join("moved")).unwrap();
+        let second = ControlSocket::bind(&path).await.unwrap();
+        drop(first);
+        assert!(path.exists());
+        drop(second);
+        assert!(!path.exists());
     }
 }

@@ -198,9 +198,9 @@ pub fn write(record: Record) -> String {
             tagged("mention", &MentionLine { project: r.project, memory: r.memory, entity: r.entity.into() })
         }
         Record::Focus(r) => {
-            let (archived_at, reason, memory) = match r.state {
-                FocusState::Held => (None, None, None),
-                FocusState::Archived { archived_at, reason, memory } => (Some(archived_at), Some(reason), memory),
+            let (archived_at, reason) = match r.state {
+                FocusState::Held => (None, None),
+                FocusState::Archived { archived_at, reason } => (Some(archived_at), Some(reason)),
             };
             tagged(
                 "focus",
@@ -214,7 +214,7 @@ pub fn write(record: Record) -> String {
                     touched_at: r.touched_at,
                     archived_at,
                     reason,
-                    memory,
+                    memory: r.memory,
                 },
             )
         }
@@ -449,16 +449,10 @@ fn read_focus(line: FocusLine) -> Result<Record, Invalid> {
         ("touched_at", Some(line.touched_at)),
         ("archived_at", line.archived_at),
     ])?;
-    let state = match (line.archived_at, line.reason, line.memory) {
-        (None, None, None) => FocusState::Held,
-        (Some(at), Some(reason), memory) => FocusState::Archived { archived_at: micros(at), reason, memory },
-        _ => {
-            return Err(Invalid::new(
-                "archived_at",
-                "",
-                "archived_at with a reason, or none of archived_at, reason, memory",
-            ));
-        }
+    let state = match (line.archived_at, line.reason) {
+        (None, None) => FocusState::Held,
+        (Some(at), Some(reason)) => FocusState::Archived { archived_at: micros(at), reason },
+        _ => return Err(Invalid::new("archived_at", "", "archived_at with a reason, or neither")),
     };
     Ok(Record::Focus(FocusRecord {
         project: line.project,
@@ -468,6 +462,7 @@ fn read_focus(line: FocusLine) -> Result<Record, Invalid> {
         importance: line.importance,
         created_at: micros(line.created_at),
         touched_at: micros(line.touched_at),
+        memory: line.memory,
         state,
     }))
 }

@@ -5,9 +5,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::Result;
+use super::{Result, StoreError};
 use crate::domain::Scope;
 use crate::domain::focus::{ArchivedItem, Eviction, FocusItem};
+use crate::domain::memory::content_hash;
 
 /// Something to have in mind.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +21,26 @@ pub struct NewFocus {
     pub importance: f64,
     /// The present.
     pub now: DateTime<Utc>,
+}
+
+impl From<NewFocus> for FocusItem {
+    fn from(NewFocus { id, content, importance, now }: NewFocus) -> Self {
+        Self { id, seq: 0, content, importance, created_at: now, touched_at: now, memory: None }
+    }
+}
+
+/// The item with the same text, as [`content_hash`] compares it.
+pub(super) fn same_text<'a>(items: &'a [FocusItem], content: &str) -> Option<&'a FocusItem> {
+    let hash = content_hash(content);
+    items.iter().find(|item| content_hash(&item.content) == hash)
+}
+
+/// Refuses what was to be linked to a memory that is not there any more.
+pub(super) fn require_memory(memory: Option<Uuid>, archived: ArchivedItem) -> Result<ArchivedItem> {
+    match memory {
+        Some(id) if archived.item.memory.is_none() => Err(StoreError::NotFound { field: "memory", ids: vec![id] }),
+        _ => Ok(archived),
+    }
 }
 
 /// What became of an item that was added or brought back.
@@ -46,6 +67,9 @@ pub enum Place {
 ///
 /// A session is a name that the caller chooses; the empty one is that of the project. All is in the scope's own
 /// project. Unknown ids are [`super::StoreError::NotFound`] with the field `id`.
+///
+/// An item keeps its link to the memory wherever it goes, and a new one that repeats a memory of the project gets one.
+/// A purge takes along what is linked and what has the text of any version of the memory.
 #[async_trait]
 pub trait FocusStore: Send + Sync {
     /// Adds an item, or touches the one with the same text and raises its importance. Evicts by
@@ -70,7 +94,8 @@ pub trait FocusStore: Send + Sync {
     /// Marks an item as used now.
     async fn focus_touch(&self, scope: &Scope, session: &str, id: Uuid, now: DateTime<Utc>) -> Result<FocusItem>;
 
-    /// Moves an item to the archive. One that became a memory names it; that also marks an archived one.
+    /// Moves an item to the archive. One that became a memory names it; that also marks an archived one. A memory that
+    /// is not there any more is [`super::StoreError::NotFound`] with the field `memory`.
     async fn focus_drop(
         &self,
         scope: &Scope,

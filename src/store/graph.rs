@@ -63,6 +63,15 @@ pub struct Named {
     pub memories: Vec<Mentioning>,
 }
 
+/// Entities that memories mention together with others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Together {
+    /// The entity and the number of memories, most memories first.
+    pub entities: Vec<(i64, u64)>,
+    /// Whether mentions were left out: there are more than [`MOST_MENTIONS`] of an entity or a memory.
+    pub partial: bool,
+}
+
 /// Entities, relations and mentions of a database. See [`super::Store`], of which this is a part.
 #[async_trait]
 pub trait GraphStore: Send + Sync {
@@ -81,6 +90,9 @@ pub trait GraphStore: Send + Sync {
     /// What leads on from entities, in both directions.
     async fn steps(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<Step>>;
 
+    /// Numbers of the relations between entities of the frontier, the strongest first, `most` of them in all.
+    async fn between(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<i64>>;
+
     /// The newest memories that mention each of the entities and hold at `now`, up to `limit` of each, as pairs of
     /// entity and memory.
     async fn mentions(
@@ -92,13 +104,29 @@ pub trait GraphStore: Send + Sync {
     ) -> Result<Vec<(i64, Uuid)>>;
 
     /// Which entities are mentioned by the same live memories as these, and by how many of the newest.
-    async fn mentioned_together(&self, scope: &Scope, entities: &[i64]) -> Result<Vec<(i64, u64)>>;
+    async fn mentioned_together(&self, scope: &Scope, entities: &[i64]) -> Result<Together>;
 
     /// Memories that mention entities by one of `names`, which have the form of [`crate::domain::graph::names_in`].
     async fn named(&self, scope: &Scope, names: &[String], filter: &Filter, limit: usize) -> Result<Named>;
 }
 
+/// The rows of both backends: an entity with its memories, and without one, whether anything was left out.
+impl FromIterator<(Option<i64>, i64)> for Together {
+    fn from_iter<T: IntoIterator<Item = (Option<i64>, i64)>>(rows: T) -> Self {
+        let mut together = Self::default();
+        for (entity, count) in rows {
+            match entity {
+                Some(entity) => together.entities.push((entity, count.unsigned_abs())),
+                None => together.partial |= count != 0,
+            }
+        }
+        together
+    }
+}
+
+/// Most entities that are mentioned together with others.
+pub const MOST_TOGETHER: i64 = 1_000;
 /// Most entities that a query names.
 pub const MOST_NAMED: i64 = 16;
-/// Newest mentions of an entity that are looked at.
+/// Newest mentions of an entity that are looked at, and mentions of a memory.
 pub const MOST_MENTIONS: i64 = 200;

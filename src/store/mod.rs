@@ -5,6 +5,7 @@
 //! implement [`Store`] in a folder of its own and run the contract suite of `tests/it/contract` against it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -29,7 +30,7 @@ mod vector;
 pub use completion::CompletionStore;
 pub use focus::FocusStore;
 pub use graph::GraphStore;
-pub use past::{MOST_CHANGED, MOST_LINKS, PastStore};
+pub use past::{Changed, Link, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore};
 pub use port::PortStore;
 pub use review::{Decide, NewReview, ReviewQuery, ReviewStore};
 pub use token::{StoredToken, TokenStore};
@@ -131,6 +132,9 @@ pub enum StoreError {
         /// Its state.
         state: &'static str,
     },
+    /// What an undo would take back was changed again since.
+    #[error(transparent)]
+    Overtaken(#[from] crate::domain::review::Obstacle),
     /// There are as many as there may be.
     #[error("there are {most} open reviews already, which is the most a project may have")]
     TooManyReviews {
@@ -248,6 +252,9 @@ pub struct LexicalQuery {
     /// At most so many candidates.
     pub limit: usize,
 }
+
+/// A search that depends on statistics.
+pub type QueryOf<'q> = &'q (dyn Fn(&CorpusStats) -> LexicalQuery + Send + Sync);
 
 /// A hit of one channel, with what ranking needs to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -367,6 +374,20 @@ pub trait Store:
 
     /// BM25 candidates, best first, ties by newest; exact ones before all others.
     async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Candidate>>;
+
+    /// The statistics of `terms` and the search that `query` makes of them, for somebody who waits no longer than
+    /// `patience` for a connection and each statement. The database ends what takes longer: a caller who stops waiting
+    /// instead costs it a connection.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] also when it took too long.
+    async fn search_quickly(
+        &self,
+        scope: &Scope,
+        terms: &[String],
+        query: QueryOf<'_>,
+        patience: Duration,
+    ) -> Result<Vec<Candidate>>;
 
     /// The newest memories that pass the filter, by storage order, after `before`.
     async fn browse(&self, scope: &Scope, filter: &Filter, before: Option<i64>, limit: usize) -> Result<Vec<Memory>>;

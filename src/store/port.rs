@@ -141,6 +141,8 @@ pub struct FocusRecord {
     pub created_at: DateTime<Utc>,
     /// When it was last used.
     pub touched_at: DateTime<Utc>,
+    /// The memory whose text it is.
+    pub memory: Option<Uuid>,
     /// Whether it is still held, or what became of it.
     pub state: FocusState,
 }
@@ -156,8 +158,6 @@ pub enum FocusState {
         archived_at: DateTime<Utc>,
         /// Why.
         reason: String,
-        /// The memory that it became.
-        memory: Option<Uuid>,
     },
 }
 
@@ -209,6 +209,21 @@ pub enum Imported {
     /// It cannot be there: the reason, for a person. The others of its batch are stored.
     Refused(String),
 }
+
+/// Stores a record by the method of `$importing` for its kind.
+macro_rules! store_record {
+    ($importing:expr, $record:expr) => {
+        match $record {
+            Record::Memory(record) => $importing.memory(record).await,
+            Record::Entity(record) => $importing.entity(record).await,
+            Record::Relation(record) => $importing.relation(record).await,
+            Record::Mention(record) => $importing.mention(record).await,
+            Record::Focus(record) => $importing.focus(record).await,
+            Record::Review(record) => $importing.review(record).await,
+        }
+    };
+}
+pub(super) use store_record;
 
 /// A database at one moment, whatever is written meanwhile.
 #[async_trait]

@@ -78,11 +78,12 @@ pub trait ReviewStore: Send + Sync + 'static {
     async fn reviews(&self, scope: &Scope, query: &ReviewQuery, limit: usize) -> Result<Vec<Review>>;
 
     /// Decides a review. What is approved is carried out, with its history, in the same transaction; an undo brings
-    /// back what the history says was before. An approved purge takes the review along.
+    /// back what the history says was before of the fields that the approval changed. An approved purge takes the review
+    /// along; a purge of the other memory leaves it.
     ///
     /// # Errors
     /// [`StoreError::NotFound`](super::StoreError::NotFound), [`StoreError::Decided`](super::StoreError::Decided);
-    /// [`StoreError::VersionConflict`](super::StoreError::VersionConflict) for an undo of what was changed since, and
+    /// [`StoreError::Overtaken`](super::StoreError::Overtaken) for an undo of what was changed again since, and
     /// whatever the change itself is refused with.
     async fn decide(&self, scope: &Scope, command: &Decide) -> Result<Review>;
 }

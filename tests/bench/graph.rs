@@ -4,7 +4,6 @@
 //! 1,000 entities with 50,000 relations. PostgreSQL is measured when MEMORY_TEST_POSTGRES names a server on which
 //! databases may be created. Beside criterion's figures, the 50th, 95th and 99th percentile of 400 calls are printed.
 
-#![expect(clippy::disallowed_methods, reason = "a program that measures")]
 #![expect(clippy::print_stdout, reason = "figures are for people")]
 
 use std::sync::Arc;
@@ -13,11 +12,11 @@ use std::time::{Duration, Instant};
 use cognitive_memory_mcp::domain::{Analyzer, Language, Scope, SystemClock};
 use cognitive_memory_mcp::engine::{Call, Engine, ExploreMode, ExploreOutput, ExploreParams, LinkParams, RelationItem};
 use cognitive_memory_mcp::store::Store;
-use cognitive_memory_mcp::store::postgres::PostgresStore;
-use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
 use criterion::{Criterion, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
 
+#[path = "backend.rs"]
+mod backend;
 #[path = "corpus.rs"]
 #[expect(dead_code, reason = "another benchmark uses the rest")]
 mod corpus;
@@ -30,18 +29,8 @@ fn graph(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let analyzer = Arc::new(Analyzer::new(Language::English));
     let data = tempfile::tempdir().expect("a temporary folder");
-    let sqlite = SqliteStore::open(SqliteOptions::new(data.path().join("memory.db")), Arc::clone(&analyzer));
-    measure(criterion, &runtime, "sqlite", Arc::new(sqlite), &analyzer);
-    if let Ok(server) = std::env::var("MEMORY_TEST_POSTGRES") {
-        let name = format!("bench_graph_{}", std::process::id());
-        let url = runtime.block_on(async {
-            let pool = sqlx::PgPool::connect(&server).await.expect("the PostgreSQL server answers");
-            let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-            sqlx::query(create).execute(&pool).await.expect("may create databases");
-            format!("{}/{name}", server.rsplit_once('/').expect("a database in the URL").0)
-        });
-        let store = PostgresStore::new(url.parse().expect("a URL"), 4, Arc::clone(&analyzer));
-        measure(criterion, &runtime, "postgres", Arc::new(store), &analyzer);
+    for (name, store) in backend::stores(&runtime, "graph", data.path(), &analyzer) {
+        measure(criterion, &runtime, name, store, &analyzer);
     }
 }
 

@@ -3,8 +3,6 @@
 //! `statements` are the store's three methods with nothing around them, `recall` is the use case. PostgreSQL is measured
 //! when MEMORY_TEST_POSTGRES names a server on which databases may be created.
 
-#![expect(clippy::disallowed_methods, reason = "a program that measures")]
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +10,12 @@ use cognitive_memory_mcp::domain::lexical::{POSTING_BUDGET, select_terms};
 use cognitive_memory_mcp::domain::memory::content_hash;
 use cognitive_memory_mcp::domain::{Analyzer, Clock, Filter, Language, Scope, SystemClock};
 use cognitive_memory_mcp::engine::{Call, Engine, RecallParams, RememberItem, RememberParams};
-use cognitive_memory_mcp::store::postgres::PostgresStore;
-use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
 use cognitive_memory_mcp::store::{LexicalQuery, Store};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
 
+#[path = "backend.rs"]
+mod backend;
 #[path = "corpus.rs"]
 mod corpus;
 
@@ -29,18 +27,8 @@ fn recall(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let analyzer = Arc::new(Analyzer::new(Language::English));
     let data = tempfile::tempdir().expect("a temporary folder");
-    let sqlite = SqliteStore::open(SqliteOptions::new(data.path().join("memory.db")), Arc::clone(&analyzer));
-    compare(criterion, &runtime, "sqlite", Arc::new(sqlite), &analyzer);
-    if let Ok(server) = std::env::var("MEMORY_TEST_POSTGRES") {
-        let name = format!("bench_recall_{}", std::process::id());
-        let url = runtime.block_on(async {
-            let pool = sqlx::PgPool::connect(&server).await.expect("the PostgreSQL server answers");
-            let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-            sqlx::query(create).execute(&pool).await.expect("may create databases");
-            format!("{}/{name}", server.rsplit_once('/').expect("a database in the URL").0)
-        });
-        let store = PostgresStore::new(url.parse().expect("a URL"), 4, Arc::clone(&analyzer));
-        compare(criterion, &runtime, "postgres", Arc::new(store), &analyzer);
+    for (name, store) in backend::stores(&runtime, "recall", data.path(), &analyzer) {
+        compare(criterion, &runtime, name, store, &analyzer);
     }
 }
 

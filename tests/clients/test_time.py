@@ -407,6 +407,12 @@ async def test_a_purge_leaves_no_trace(new_service, backend):
         judged = {"action": "judge", "id": free[0], "other": other, "judgement": "duplicate", "reason": f"{canary} eight"}
         await memory.answer("review", judged)
         await memory.answer("update", {"id": id, "content": f"{canary} nine", "reason": f"{canary} ten"})
+        for content in (f"{canary} eleven", f"{canary} six about birds"):
+            item = (await memory.answer("focus", {"action": "add", "content": content}))[0]["items"][0]["id"]
+            kept = (await memory.answer("focus", {"action": "promote", "id": item, "memory": True}))[0]["memory"]
+            await memory.answer("focus", {"action": "promote", "id": item})
+            if kept != free[0]:
+                await memory.forget(kept, mode="purge")
         await memory.forget(free[0])
         assert canary.encode() in _dump(backend)
         purge = (await memory.answer("forget", {"ids": [id, free[0]], "mode": "purge"}))[0]

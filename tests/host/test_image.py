@@ -7,13 +7,17 @@ import time
 
 import host as hosts
 import pytest
-from deployment import IMAGE, REPOSITORY, SERVICE, static_binary
+from deployment import IMAGE, REPOSITORY, SERVICE, build_image, put_images, static_binary
 
 MOST_BYTES = 20 * 1000 * 1000
 CONFINED = "--read-only --cap-drop=all --security-opt=no-new-privileges --network=none"
 
 
-def look_at(host, image=IMAGE):
+MODEL = "all-MiniLM-L6-v2"
+MOST_BYTES_WITH_MODEL = 115 * 1000 * 1000
+
+
+def look_at(host, image=IMAGE, most=MOST_BYTES, more=frozenset()):
     """All that is to be true of the image, however it was made. Returns its size."""
     about = json.loads(host.run(f"podman image inspect {image}", "svc").stdout)[0]
     config = about["Config"]
@@ -29,12 +33,12 @@ def look_at(host, image=IMAGE):
     version = re.search(r'^version = "(.+)"', (REPOSITORY / "Cargo.toml").read_text(), re.M)[1]
     assert labels["org.opencontainers.image.version"] == version
     assert not any("PASSWORD" in each or "TOKEN" in each for each in config["Env"])
-    assert about["Size"] <= MOST_BYTES, about["Size"]
-    # Nothing but the binary, the certificates and the place of the data.
+    assert about["Size"] <= most, about["Size"]
+    # Nothing but the binary, the certificates, the place of the data, and what was asked for.
     words = f"cd \"$(podman image mount {image})\" && find . -mindepth 1 -printf '%y %m %U:%G %p\\n'"
     found = sorted(host.run(["podman", "unshare", "sh", "-c", words], "svc").stdout.splitlines())
     paths = {line.split(" ./")[1]: line.split(" ./")[0] for line in found}
-    assert set(paths) == {SERVICE, "data", "etc", "etc/ssl", "etc/ssl/certs", "etc/ssl/certs/ca-certificates.crt"}
+    assert {path for path in paths if path.split("/")[0] not in more} == {SERVICE, "data", "etc", "etc/ssl", "etc/ssl/certs", "etc/ssl/certs/ca-certificates.crt"}
     assert paths[SERVICE] == "f 755 0:0" and paths["data"].endswith(" 65532:65532")
     certificates = host.run(["podman", "unshare", "sh", "-c", f'cat "$(podman image mount {image})"/etc/ssl/certs/*'], "svc").stdout
     assert certificates.count("BEGIN CERTIFICATE") > 50
@@ -55,6 +59,29 @@ def test_every_command_runs_confined(service_host):
     asked = service_host.run(f"podman run --rm {CONFINED} -e ENVIRONMENT=production {IMAGE}", "svc", check=False)
     said = asked.stdout + asked.stderr
     assert asked.code == 78 and "MEMORY_DATABASE_URL" in said and "MEMORY_TOKENS" in said
+
+
+def test_the_image_with_the_model_finds_by_meaning(new_host, figure):
+    """Without a network, at build time and at run time."""
+    folder = hosts.cache().parent / "models" / MODEL
+    host = new_host(binds=[(folder, "/srv/model")])
+    put_images(host, static_binary())
+    options = "--target with-model --volume /srv/model:/mnt/model:ro --build-arg MODEL_SOURCE=/mnt/model"
+    build_image(host, "localhost/with-model", options)
+    size = look_at(host, "localhost/with-model", MOST_BYTES_WITH_MODEL, {"models"})
+    figure(f"image with the model: {size / 1e6:.1f} MB")
+    run = f"podman run --rm {CONFINED} -e MEMORY_AUTH=none localhost/with-model"
+    listed = host.run(f"{run} model verify", "svc").stdout
+    assert "damaged" not in listed and "missing" not in listed, listed
+    host.run(f"podman run -d --name image-test {CONFINED} -e MEMORY_AUTH=none -v image-test:/data localhost/with-model", "svc")
+    inside = f"podman exec image-test /{SERVICE}"
+    host.run(f"{inside} remember 'The canary release is rolled back when the error rate doubles.'", "svc")
+
+    def found() -> bool:
+        answer = host.run(f"{inside} recall --json 'undo a deployment because of failures'", "svc", check=False)
+        return answer.code == 0 and "canary" in answer.stdout
+
+    host.wait_for(found, timeout=60, what="a memory without a word in common")
 
 
 @pytest.fixture

@@ -52,11 +52,16 @@ def test_a_dry_run_changes_nothing(fresh):
         f"systemctl --user restart {SERVICE}.service", "cognitive-memory-backup.timer",
     ):  # fmt: skip
         assert planned in result.stdout, planned
+    model = fresh.try_install("--dry-run", "--with-model", check=True).stdout
+    assert "podman build --format docker --target with-model -t" in model
     assert everything(fresh) == before
 
 
 def test_wrong_usage(fresh):
-    for options in (["--no-such-option"], ["--port", "99999"], ["--port"], ["--purge"], ["--image", "two words"]):
+    for options in (
+        ["--no-such-option"], ["--port", "99999"], ["--port"], ["--purge"], ["--image", "two words"],
+        ["--with-model", "--image", "example.org/memory"],
+    ):  # fmt: skip
         result = fresh.try_install(*options)
         assert result.code == EX_USAGE and "install.sh:" in result.stderr, (options, result)
     assert "--dry-run" in fresh.try_install("--help", check=True).stdout

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use cognitive_memory_mcp::domain::lexical::{POSTING_BUDGET, select_terms};
+use cognitive_memory_mcp::domain::lexical::{CorpusStats, POSTING_BUDGET, select_terms};
 use cognitive_memory_mcp::domain::memory::{Patch, content_hash};
 use cognitive_memory_mcp::domain::{Analyzer, Change, Filter, Kind, Language, Links, NewMemory, Scope};
 use cognitive_memory_mcp::store::postgres::PostgresStore;
@@ -14,7 +14,7 @@ use cognitive_memory_mcp::store::{
     VectorStore as _,
 };
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
+use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr};
 use uuid::Uuid;
 
 use crate::contract::{Fixture, contract_tests};
@@ -413,6 +413,39 @@ async fn nothing_acknowledged_is_lost_when_the_database_is_killed() {
     let found = store.counts(&scope(), now()).await.unwrap().by_kind["note"];
     assert!(documents == found && found >= acknowledged.len() as u64);
     drop(database);
+}
+
+#[tokio::test]
+async fn a_search_that_takes_too_long_costs_no_connection() {
+    let (database, store) = prepared().await;
+    self::store(&store, vec![note("a walrus")]).await.unwrap();
+    let query = |stats: &CorpusStats| LexicalQuery {
+        terms: select_terms(&["walrus".to_owned()], stats, u64::MAX),
+        average_length: stats.average_length(),
+        exact: [0; 32],
+        filter: Filter::at(now()),
+        limit: 10,
+    };
+    let terms = ["walrus".to_owned()];
+    let search = async |patience| store.search_quickly(&scope(), &terms, &query, Duration::from_millis(patience)).await;
+    assert_eq!(search(3_000).await.unwrap().len(), 1);
+    let mut connection = database.connection().await;
+    let mut sessions = async || -> Vec<i32> {
+        let sessions = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
+            AND application_name = 'cognitive-memory-mcp' ORDER BY pid";
+        sqlx::query_scalar(sessions).fetch_all(&mut connection).await.unwrap()
+    };
+    let before = sessions().await;
+    let mut other = database.connection().await;
+    let mut lock = other.begin().await.unwrap();
+    sqlx::query("LOCK TABLE posting").execute(&mut *lock).await.unwrap();
+    let begin = Instant::now();
+    let refused = search(100).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    lock.rollback().await.unwrap();
+    assert_eq!(search(3_000).await.unwrap().len(), 1, "the limit ended with its transaction");
+    assert_eq!(sessions().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

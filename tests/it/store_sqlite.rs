@@ -177,6 +177,23 @@ async fn a_purge_leaves_no_trace_in_the_files() {
 }
 
 #[tokio::test]
+async fn a_closed_database_is_whole_in_its_file() {
+    use sqlx::{ConnectOptions, Connection};
+    let folder = tempfile::tempdir().unwrap();
+    let (path, moved) = (folder.path().join("memory.db"), folder.path().join("moved.db"));
+    let (store, scope) = (open(&path).await, scope());
+    // Another reader of the file, which ends later.
+    let mut reader = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+    store_one(&store, &scope, note("a walrus")).await;
+    let seen: i64 = sqlx::query_scalar("SELECT count(*) FROM memory").fetch_one(&mut reader).await.unwrap();
+    store.close().await;
+    std::fs::copy(&path, &moved).unwrap();
+    reader.close().await.unwrap();
+    assert_eq!(seen, 1);
+    assert_eq!(found(&open(&moved).await, &scope, "walrus").await.len(), 1);
+}
+
+#[tokio::test]
 async fn another_language_makes_another_index() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("memory.db");

@@ -13,7 +13,7 @@ use super::{PostgresStore, bounded, focus_sql as sql};
 use crate::domain::Scope;
 use crate::domain::focus::{ArchivedItem, FocusItem, make_room};
 use crate::domain::memory::content_hash;
-use crate::store::focus::{FocusStore, Focused, NewFocus, Place};
+use crate::store::focus::{FocusStore, Focused, NewFocus, Place, require_memory, same_text};
 use crate::store::{Result, StoreError};
 
 /// A session of a project.
@@ -95,17 +95,19 @@ impl FocusStore for PostgresStore {
         attempt!(attempts, connection => async {
             let mut transaction = begin(connection).await?;
             let mut session = Session::locked(&mut transaction, scope, session).await?;
-            let archived = match session.find(id).await? {
-                Place::Archive(known) if memory.is_none() => known,
-                Place::Archive(known) => {
-                    session.delete(sql::DELETE_ARCHIVED, known.item.seq).await?;
-                    session.archive(known.item, reason, memory, now).await?
+            let (item, delete) = match session.find(id).await? {
+                Place::Focus(item) => (item, sql::DELETE),
+                Place::Archive(known) if memory.is_none() => {
+                    commit(transaction).await?;
+                    return Ok(known);
                 }
-                Place::Focus(item) => {
-                    session.delete(sql::DELETE, item.seq).await?;
-                    session.archive(item, reason, memory, now).await?
-                }
+                Place::Archive(known) => (known.item, sql::DELETE_ARCHIVED),
             };
+            if !session.delete(delete, item.seq).await? {
+                return Err(unknown(id));
+            }
+            let item = FocusItem { memory: memory.or(item.memory), ..item };
+            let archived = require_memory(memory, session.archive(item, reason, now).await?)?;
             commit(transaction).await?;
             Ok(archived)
         })
@@ -128,7 +130,9 @@ impl FocusStore for PostgresStore {
                     Focused { item: session.touch(item, 0.0, now).await?, added: false, evicted: Vec::new() }
                 }
                 Place::Archive(known) => {
-                    session.delete(sql::DELETE_ARCHIVED, known.item.seq).await?;
+                    if !session.delete(sql::DELETE_ARCHIVED, known.item.seq).await? {
+                        return Err(unknown(id));
+                    }
                     session.insert(FocusItem { touched_at: now, ..known.item }, capacity, now).await?
                 }
             };
@@ -161,27 +165,25 @@ impl<'a> Session<'a> {
     }
 
     async fn add(&mut self, new: NewFocus, capacity: usize) -> Result<Focused, Fault> {
-        let hash = content_hash(&new.content);
-        let same = self.items().await?.into_iter().find(|item| content_hash(&item.content) == hash);
-        if let Some(item) = same {
+        if let Some(item) = same_text(&self.items().await?, &new.content).cloned() {
             // The same id: an earlier attempt whose answer was lost.
             let added = item.id == new.id;
             let item = self.touch(item, new.importance, new.now).await?;
             return Ok(Focused { item, added, evicted: Vec::new() });
         }
-        let NewFocus { id, content, importance, now } = new;
-        let item = FocusItem { id, seq: 0, content, importance, created_at: now, touched_at: now };
-        self.insert(item, capacity, now).await
+        let now = new.now;
+        self.insert(new.into(), capacity, now).await
     }
 
     async fn insert(&mut self, mut item: FocusItem, capacity: usize, now: DateTime<Utc>) -> Result<Focused, Fault> {
         let mut items = self.items().await?;
         let evicted = make_room(&mut items, capacity);
         for (gone, eviction) in &evicted {
-            self.delete(sql::DELETE, gone.seq).await?;
-            self.archive(gone.clone(), eviction.as_str(), None, now).await?;
+            if self.delete(sql::DELETE, gone.seq).await? {
+                self.archive(gone.clone(), eviction.as_str(), now).await?;
+            }
         }
-        item.seq = sqlx::query_scalar(sql::INSERT)
+        (item.seq, item.memory) = sqlx::query_as(sql::INSERT)
             .bind(self.project)
             .bind(self.session)
             .bind(item.id)
@@ -189,6 +191,8 @@ impl<'a> Session<'a> {
             .bind(item.importance)
             .bind(item.created_at)
             .bind(item.touched_at)
+            .bind(item.memory)
+            .bind(content_hash(&item.content).as_slice())
             .fetch_one(&mut *self.connection)
             .await?;
         Ok(Focused { item, added: true, evicted })
@@ -202,19 +206,14 @@ impl<'a> Session<'a> {
         Ok(item)
     }
 
-    async fn delete(&mut self, statement: &'static str, seq: i64) -> Result<(), Fault> {
-        sqlx::query(statement).bind(self.project).bind(seq).execute(&mut *self.connection).await?;
-        Ok(())
+    /// Tells whether it was there still: a purge may have taken it along since it was read.
+    async fn delete(&mut self, statement: &'static str, seq: i64) -> Result<bool, Fault> {
+        let done = sqlx::query(statement).bind(self.project).bind(seq).execute(&mut *self.connection).await?;
+        Ok(done.rows_affected() > 0)
     }
 
-    async fn archive(
-        &mut self,
-        mut item: FocusItem,
-        reason: &str,
-        memory: Option<Uuid>,
-        now: DateTime<Utc>,
-    ) -> Result<ArchivedItem, Fault> {
-        item.seq = sqlx::query_scalar(sql::ARCHIVE)
+    async fn archive(&mut self, mut item: FocusItem, reason: &str, now: DateTime<Utc>) -> Result<ArchivedItem, Fault> {
+        (item.seq, item.memory) = sqlx::query_as(sql::ARCHIVE)
             .bind(self.project)
             .bind(self.session)
             .bind(item.id)
@@ -222,12 +221,12 @@ impl<'a> Session<'a> {
             .bind(item.importance)
             .bind(item.created_at)
             .bind(item.touched_at)
-            .bind(memory)
+            .bind(item.memory)
             .bind(now)
             .bind(reason)
             .fetch_one(&mut *self.connection)
             .await?;
-        Ok(ArchivedItem { item, archived_at: now, reason: reason.to_owned(), memory })
+        Ok(ArchivedItem { item, archived_at: now, reason: reason.to_owned() })
     }
 }
 
@@ -246,6 +245,7 @@ impl FromRow<'_, PgRow> for ItemRow {
             importance: row.try_get("importance")?,
             created_at: row.try_get("created_at")?,
             touched_at: row.try_get("touched_at")?,
+            memory: row.try_get("memory_id")?,
         }))
     }
 }
@@ -258,7 +258,6 @@ impl FromRow<'_, PgRow> for ArchivedRow {
             item: ItemRow::from_row(row)?.0,
             archived_at: row.try_get("archived_at")?,
             reason: row.try_get("reason")?,
-            memory: row.try_get("memory_id")?,
         }))
     }
 }

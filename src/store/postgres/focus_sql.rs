@@ -2,7 +2,7 @@
 
 macro_rules! item_columns {
     () => {
-        "f.seq, f.id, f.content, f.importance, f.created_at, f.touched_at"
+        "f.seq, f.id, f.content, f.importance, f.created_at, f.touched_at, f.memory_id"
     };
 }
 
@@ -19,31 +19,38 @@ pub(super) const ITEMS: &str = concat!(
 pub(super) const ARCHIVED: &str = concat!(
     "SELECT ",
     item_columns!(),
-    ", f.archived_at, f.reason, f.memory_id FROM focus_archive f JOIN project p ON p.id = f.project_id \
+    ", f.archived_at, f.reason FROM focus_archive f JOIN project p ON p.id = f.project_id \
      WHERE p.name = $1 AND f.session = $2 AND f.seq < $3 ORDER BY f.seq DESC LIMIT $4"
 );
 /// One of that.
 pub(super) const ARCHIVED_ITEM: &str = concat!(
     "SELECT ",
     item_columns!(),
-    ", f.archived_at, f.reason, f.memory_id FROM focus_archive f JOIN project p ON p.id = f.project_id \
+    ", f.archived_at, f.reason FROM focus_archive f JOIN project p ON p.id = f.project_id \
      WHERE p.name = $1 AND f.session = $2 AND f.id = $3"
 );
-/// A new item, or one that comes back.
-pub(super) const INSERT: &str = "INSERT INTO focus (project_id, session, id, content, importance, metadata, created_at, touched_at) \
-    SELECT p.id, $2, $3::uuid, $4, $5::float8, '{}', $6::timestamptz, $7::timestamptz FROM project p WHERE p.name = $1 RETURNING seq";
+/// A new item, or one that comes back. $8 is the id of its memory, else $9 the hash of a text that may be one's.
+pub(super) const INSERT: &str = "INSERT INTO focus (project_id, session, id, content, importance, metadata, created_at, \
+        touched_at, memory_id) \
+    SELECT p.id, $2, $3::uuid, $4, $5::float8, '{}', $6::timestamptz, $7::timestamptz, coalesce(m.id, (\
+        SELECT m.id FROM memory m WHERE m.project_id = p.id AND m.content_hash = $9 ORDER BY m.seq LIMIT 1)) \
+    FROM project p LEFT JOIN LATERAL (\
+        SELECT m.id FROM memory m WHERE m.id = $8 AND m.project_id = p.id FOR KEY SHARE) m ON true \
+    WHERE p.name = $1 RETURNING seq, memory_id";
 /// An item was used.
 pub(super) const TOUCH: &str = "UPDATE focus f SET touched_at = greatest(f.touched_at, $3), \
     importance = greatest(f.importance, $4) FROM project p WHERE p.name = $1 AND f.project_id = p.id AND f.seq = $2";
 /// An item goes.
 pub(super) const DELETE: &str =
     "DELETE FROM focus f USING project p WHERE p.name = $1 AND f.project_id = p.id AND f.seq = $2";
-/// And is kept here.
+/// And is kept here. Who purges its memory, $8, waits.
 pub(super) const ARCHIVE: &str = "INSERT INTO focus_archive (project_id, session, id, content, importance, metadata, created_at, touched_at, \
         memory_id, archived_at, reason) \
     SELECT p.id, $2, $3::uuid, $4, $5::float8, '{}', $6::timestamptz, $7::timestamptz, \
-        (SELECT m.id FROM memory m WHERE m.id = $8 AND m.project_id = p.id), $9::timestamptz, $10 \
-    FROM project p WHERE p.name = $1 RETURNING seq";
+        m.id, $9::timestamptz, $10 \
+    FROM project p LEFT JOIN LATERAL (\
+        SELECT m.id FROM memory m WHERE m.id = $8 AND m.project_id = p.id FOR KEY SHARE) m ON true \
+    WHERE p.name = $1 RETURNING seq, memory_id";
 /// An item comes back.
 pub(super) const DELETE_ARCHIVED: &str =
     "DELETE FROM focus_archive f USING project p WHERE p.name = $1 AND f.project_id = p.id AND f.seq = $2";

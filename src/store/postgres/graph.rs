@@ -13,12 +13,14 @@ use uuid::Uuid;
 use super::attempt::{Effect, attempt, begin, commit};
 use super::fault::Fault;
 use super::remember::json;
-use super::{FilterColumns, PostgresStore, bounded, graph_sql as sql, natural};
+use super::{FilterColumns, PostgresStore, bounded, graph_sql as sql};
 use crate::domain::graph::{self, Entity, Linked, Links, Plan, Relation};
 use crate::domain::walk::Step;
 use crate::domain::{Filter, Scope};
-use crate::store::graph::{EntityQuery, GraphStore, MOST_MENTIONS, MOST_NAMED, Mentioning, Named, StepQuery};
-use crate::store::{Result, StoreError};
+use crate::store::graph::{
+    EntityQuery, GraphStore, MOST_MENTIONS, MOST_NAMED, MOST_TOGETHER, Mentioning, Named, StepQuery, Together,
+};
+use crate::store::{Remembered, Result, StoreError};
 
 /// Comes after every name in the order of bytes.
 const AFTER_ALL: char = char::MAX;
@@ -26,7 +28,7 @@ const AFTER_ALL: char = char::MAX;
 #[async_trait]
 impl GraphStore for PostgresStore {
     async fn link(&self, scope: &Scope, links: &Links, now: DateTime<Utc>) -> Result<Linked> {
-        let mut attempts = self.attempts(scope, "link", Effect::Repeatable)?;
+        let mut attempts = self.attempts(scope, "link", Effect::Once)?;
         attempt!(attempts, connection => async {
             let mut transaction = begin(connection).await?;
             super::own_project(&mut transaction, scope).await?;
@@ -93,6 +95,20 @@ impl GraphStore for PostgresStore {
         })
     }
 
+    async fn between(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<i64>> {
+        let readable: Vec<&str> = scope.readable().collect();
+        let mut attempts = self.attempts(scope, "walk the graph", Effect::Read)?;
+        attempt!(attempts, connection => async {
+            let among = sqlx::query_scalar(sql::AMONG)
+                .bind(&readable)
+                .bind(query.frontier)
+                .bind(query.at)
+                .bind(query.kind)
+                .bind(bounded(query.most));
+            Ok(among.fetch_one(connection).await?)
+        })
+    }
+
     async fn mentions(
         &self,
         scope: &Scope,
@@ -108,14 +124,14 @@ impl GraphStore for PostgresStore {
         })
     }
 
-    async fn mentioned_together(&self, scope: &Scope, entities: &[i64]) -> Result<Vec<(i64, u64)>> {
+    async fn mentioned_together(&self, scope: &Scope, entities: &[i64]) -> Result<Together> {
         let readable: Vec<&str> = scope.readable().collect();
         let mut attempts = self.attempts(scope, "read mentions", Effect::Read)?;
-        let rows: Vec<(i64, i64)> = attempt!(attempts, connection => async {
+        let rows: Vec<(Option<i64>, i64)> = attempt!(attempts, connection => async {
             let query = sqlx::query_as(sql::TOGETHER).bind(&readable).bind(entities).bind(MOST_MENTIONS);
-            Ok(query.fetch_all(connection).await?)
+            Ok(query.bind(MOST_TOGETHER).fetch_all(connection).await?)
         })?;
-        Ok(rows.into_iter().map(|(entity, count)| (entity, natural(count))).collect())
+        Ok(rows.into_iter().collect())
     }
 
     async fn named(&self, scope: &Scope, names: &[String], filter: &Filter, limit: usize) -> Result<Named> {
@@ -267,11 +283,12 @@ async fn write_relations(
     Ok(())
 }
 
-/// Merges what the items of a `remember` link, and keeps which entities each memory mentions.
+/// Merges what the items of a `remember` link, and keeps which entities each memory mentions. A protected one that was
+/// there before stays as it is.
 pub(super) async fn remember(
     connection: &mut PgConnection,
     scope: &Scope,
-    items: &[(Uuid, &Links)],
+    items: &[(Remembered, &Links)],
     now: DateTime<Utc>,
 ) -> Result<(), Fault> {
     let links: Vec<&Links> = items.iter().map(|(_, links)| *links).collect();
@@ -281,14 +298,21 @@ pub(super) async fn remember(
     let (entities, relations) = touched(connection, scope, &links).await?;
     let plan = graph::plan(&links, scope.project(), entities, relations, now).map_err(StoreError::from)?;
     let numbers = write(connection, scope, &plan, now).await?;
-    let (mut ids, mut mentioned) = (Vec::new(), Vec::new());
-    for (id, links) in items {
+    let (mut ids, mut new, mut mentioned) = (Vec::new(), Vec::new(), Vec::new());
+    for (memory, links) in items {
         for key in links.keys() {
-            ids.push(*id);
+            ids.push(memory.id);
+            new.push(memory.created);
             mentioned.push(numbers.get(&key).copied());
         }
     }
-    sqlx::query(sql::INSERT_MENTIONS).bind(scope.project()).bind(&ids).bind(&mentioned).execute(connection).await?;
+    sqlx::query(sql::INSERT_MENTIONS)
+        .bind(scope.project())
+        .bind(&ids)
+        .bind(&new)
+        .bind(&mentioned)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

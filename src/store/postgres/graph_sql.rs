@@ -86,6 +86,12 @@ pub(super) const STEPS: &str = concat!(
     ") s WHERE p.name = ANY ($1) GROUP BY f.seq"
 );
 
+/// Relations between entities, the strongest first.
+pub(super) const AMONG: &str = "SELECT array(SELECT r.seq FROM project p \
+    JOIN relation r ON r.project_id = p.id AND r.from_seq = ANY ($2) AND r.to_seq = ANY ($2) \
+    WHERE p.name = ANY ($1) AND (r.valid_from IS NULL OR r.valid_from <= $3) AND (r.valid_to IS NULL OR r.valid_to > $3) \
+        AND ($4::text IS NULL OR r.type = $4) ORDER BY r.weight DESC, r.seq LIMIT $5)";
+
 /// New entities.
 pub(super) const INSERT_ENTITIES: &str = "INSERT INTO entity (project_id, name, name_key, words, type, properties, use_count, last_used_at, created_at, updated_at) \
     SELECT p.id, i.name, i.name_key, i.words, i.type, i.properties::jsonb, 1, $7, $7, $7 \
@@ -116,10 +122,11 @@ pub(super) const UPDATE_RELATIONS: &str = "UPDATE relation r SET weight = i.weig
 /// Relations that never were.
 pub(super) const DELETE_RELATIONS: &str =
     "DELETE FROM relation r USING project p WHERE p.name = $1 AND r.project_id = p.id AND r.seq = ANY ($2)";
-/// Memories mention entities.
+/// Memories mention entities. Protected ones that were there already stay as they are.
 pub(super) const INSERT_MENTIONS: &str = "INSERT INTO mention (project_id, memory_seq, entity_seq) \
-    SELECT m.project_id, m.seq, i.entity FROM unnest($2::uuid[], $3::bigint[]) AS i(id, entity) \
-    JOIN memory m ON m.id = i.id JOIN project p ON p.id = m.project_id AND p.name = $1 ON CONFLICT DO NOTHING";
+    SELECT m.project_id, m.seq, i.entity FROM unnest($2::uuid[], $3::boolean[], $4::bigint[]) AS i(id, new, entity) \
+    JOIN memory m ON m.id = i.id JOIN project p ON p.id = m.project_id AND p.name = $1 \
+    WHERE i.new OR NOT m.protected ON CONFLICT DO NOTHING";
 
 /// The newest memories that mention entities and hold at $3, up to $4 of each.
 pub(super) const MENTIONS: &str = "SELECT f.seq, m.id FROM project p \
@@ -128,14 +135,27 @@ pub(super) const MENTIONS: &str = "SELECT f.seq, m.id FROM project p \
         WHERE x.project_id = p.id AND x.entity_seq = f.seq AND m.deleted_at IS NULL AND m.superseded_by IS NULL \
             AND (m.valid_until IS NULL OR m.valid_until > $3) ORDER BY x.memory_seq DESC LIMIT $4\
     ) m WHERE p.name = ANY ($1) ORDER BY f.n, m.seq DESC";
-/// Entities in the newest $3 live memories that mention one of these.
-pub(super) const TOGETHER: &str = "WITH near AS MATERIALIZED (\
-        SELECT DISTINCT x.project_id, x.memory_seq FROM project p JOIN mention x ON x.project_id = p.id AND x.entity_seq = ANY ($2) \
-        JOIN memory m ON m.project_id = x.project_id AND m.seq = x.memory_seq AND m.deleted_at IS NULL \
-        WHERE p.name = ANY ($1) ORDER BY x.memory_seq DESC LIMIT $3\
+/// Entities among $3 of each of the newest $3 live memories that mention one of these; and, without an entity, whether
+/// any were left out.
+pub(super) const TOGETHER: &str = "WITH reached AS MATERIALIZED (\
+        SELECT p.id AS project_id, x.memory_seq FROM project p CROSS JOIN unnest($2::bigint[]) AS f(seq) CROSS JOIN LATERAL (\
+            SELECT x.memory_seq FROM mention x WHERE x.project_id = p.id AND x.entity_seq = f.seq \
+            ORDER BY x.memory_seq DESC LIMIT $3 + 1\
+        ) x WHERE p.name = ANY ($1)\
+    ), near AS MATERIALIZED (\
+        SELECT DISTINCT r.project_id, r.memory_seq FROM reached r \
+        JOIN memory m ON m.project_id = r.project_id AND m.seq = r.memory_seq AND m.deleted_at IS NULL \
+        ORDER BY r.memory_seq DESC LIMIT $3\
+    ), found AS MATERIALIZED (\
+        SELECT n.memory_seq, x.entity_seq FROM near n CROSS JOIN LATERAL (\
+            SELECT x.entity_seq FROM mention x WHERE x.project_id = n.project_id AND x.memory_seq = n.memory_seq \
+            ORDER BY x.entity_seq LIMIT $3 + 1) x\
+    ), counted AS MATERIALIZED (\
+        SELECT f.entity_seq, count(*) AS memories FROM found f WHERE f.entity_seq <> ALL ($2) GROUP BY f.entity_seq\
     ) \
-    SELECT x.entity_seq, count(*) FROM near n JOIN mention x ON x.project_id = n.project_id AND x.memory_seq = n.memory_seq \
-    WHERE x.entity_seq <> ALL ($2) GROUP BY x.entity_seq ORDER BY 2 DESC, 1 LIMIT $3";
+    SELECT NULL::bigint, ((SELECT count(*) FROM reached) > $3 OR (SELECT count(*) FROM counted) > $4 \
+        OR EXISTS (SELECT FROM found f GROUP BY f.memory_seq HAVING count(*) > $3))::int::bigint \
+    UNION ALL (SELECT c.entity_seq, c.memories FROM counted c ORDER BY 2 DESC, 1 LIMIT $4)";
 /// The newest memories that mention entities by one of the names ($11) and pass the filter.
 pub(super) const NAMED: &str = concat!(
     "WITH named AS MATERIALIZED (\
@@ -161,6 +181,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("BETWEEN", BETWEEN),
     ("RELATIONS", RELATIONS),
     ("STEPS", STEPS),
+    ("AMONG", AMONG),
     ("INSERT_ENTITIES", INSERT_ENTITIES),
     ("UPDATE_ENTITIES", UPDATE_ENTITIES),
     ("DELETE_ENTITIES", DELETE_ENTITIES),

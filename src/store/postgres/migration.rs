@@ -36,6 +36,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "0002_graph", sql: include_str!("migrations/0002_graph.sql") },
     Migration { version: 3, name: "0003_review", sql: include_str!("migrations/0003_review.sql") },
     Migration { version: 4, name: "0004_project", sql: include_str!("migrations/0004_project.sql") },
+    Migration { version: 5, name: "0005_trace", sql: include_str!("migrations/0005_trace.sql") },
 ];
 
 /// The newest version that this binary knows.

@@ -24,6 +24,7 @@ mod review;
 mod review_sql;
 mod row;
 mod row_security;
+mod search;
 mod sql;
 mod token;
 mod vector;
@@ -49,14 +50,14 @@ use self::fault::Fault;
 use self::pool::Pool;
 pub use self::row_security::RowSecurity;
 
-use self::row::{CandidateRow, HistoryRow, IndexedRow, MemoryRow};
+use self::row::{HistoryRow, IndexedRow, MemoryRow};
 use self::row_security::View;
-use crate::domain::lexical::{B, CorpusStats, K1, MAX_DOCUMENT_FREQUENCY};
+use crate::domain::lexical::CorpusStats;
 use crate::domain::memory::{History, Memory, indexed_text};
 use crate::domain::{Analyzer, Filter, Scope};
 use crate::store::{
-    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, Remember, Remembered, Result, Store, StoreError,
-    Update,
+    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, QueryOf, Remember, Remembered, Result, Store,
+    StoreError, Update,
 };
 
 /// Texts larger than this together are analysed off the request threads.
@@ -408,46 +409,27 @@ impl Store for PostgresStore {
     }
 
     async fn corpus_stats(&self, scope: &Scope, terms: &[String]) -> Result<CorpusStats> {
-        let readable: Vec<&str> = scope.readable().collect();
         let mut attempts = self.attempts(scope, "count terms", Effect::Read)?;
-        attempt!(attempts, connection => async {
-            let row = sqlx::query(sql::CORPUS_STATS)
-                .bind(&readable)
-                .bind(terms)
-                .bind(COUNTED_POSTINGS)
-                .fetch_one(connection)
-                .await?;
-            let frequencies: Vec<i64> = row.try_get("frequencies")?;
-            Ok(CorpusStats {
-                documents: natural(row.try_get("documents")?),
-                total_length: natural(row.try_get("total_length")?),
-                document_frequencies: frequencies.into_iter().map(|n| natural(n).min(MAX_DOCUMENT_FREQUENCY)).collect(),
-                has_entities: row.try_get("has_entities")?,
-            })
-        })
+        attempt!(attempts, connection => search::corpus_stats(connection, scope, terms))
     }
 
     async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Candidate>> {
-        let filter = FilterColumns::new(scope, &query.filter);
-        let terms: Vec<&str> = query.terms.iter().map(|term| term.term.as_str()).collect();
-        let weights: Vec<f64> = query.terms.iter().map(|term| term.weight).collect();
         let mut attempts = self.attempts(scope, "search", Effect::Read)?;
-        attempt!(attempts, connection => async {
-            let rows: Vec<CandidateRow> = filter
-                .bind(sqlx::query_as(sql::SEARCH_LEXICAL))
-                .bind(&terms)
-                .bind(&weights)
-                .bind(query.exact.as_slice())
-                .bind(query.average_length)
-                .bind(K1)
-                .bind(B)
-                .bind(bounded(query.limit))
-                .bind(i64::try_from(MAX_DOCUMENT_FREQUENCY).unwrap_or(i64::MAX))
-                .bind(query.filter.unchanged)
-                .fetch_all(connection)
-                .await?;
-            Ok(rows.into_iter().map(|row| row.into_candidate(query)).collect())
-        })
+        attempt!(attempts, connection => search::search_lexical(connection, scope, query))
+    }
+
+    async fn search_quickly(
+        &self,
+        scope: &Scope,
+        terms: &[String],
+        query: QueryOf<'_>,
+        patience: Duration,
+    ) -> Result<Vec<Candidate>> {
+        let mut attempts = self.attempts(scope, "search quickly", Effect::Read)?;
+        let busy = || fault::unavailable("it is busy", None);
+        let mut lease = timeout(patience, attempts.lease()).await.map_err(|_| busy())??;
+        let outcome = attempts.run(search::quickly(lease.connection(), scope, terms, query, patience)).await;
+        attempts.judge(lease, outcome).await.unwrap_or_else(|| Err(busy()))
     }
 
     async fn browse(&self, scope: &Scope, filter: &Filter, before: Option<i64>, limit: usize) -> Result<Vec<Memory>> {

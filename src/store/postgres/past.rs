@@ -11,32 +11,38 @@ use super::attempt::{Effect, attempt};
 use super::row::MemoryRow;
 use super::{PostgresStore, bounded, review_sql as sql};
 use crate::domain::{Memory, Scope};
-use crate::store::{MOST_CHANGED, MOST_LINKS, PastStore, Result};
+use crate::store::{Changed, Link, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore, Result};
 
 #[async_trait]
 impl PastStore for PostgresStore {
-    async fn changed_since(&self, scope: &Scope, at: DateTime<Utc>) -> Result<Vec<Memory>> {
+    async fn changed_since(&self, scope: &Scope, at: DateTime<Utc>) -> Result<Changed> {
         let readable: Vec<&str> = scope.readable().collect();
         let mut attempts = self.attempts(scope, "look back", Effect::Read)?;
         let rows: Vec<ThenRow> = attempt!(attempts, connection => async {
             let query = sqlx::query_as(sql::CHANGED_SINCE).bind(&readable).bind(at).bind(bounded(MOST_CHANGED));
-            Ok(query.fetch_all(connection).await?)
+            Ok(query.bind(bounded(MOST_CHANGED_BYTES)).fetch_all(connection).await?)
         })?;
-        Ok(rows.into_iter().map(|row| row.0).collect())
+        let partial = rows.first().is_some_and(|row| row.all > bounded(rows.len()));
+        Ok(Changed { memories: rows.into_iter().map(|row| row.memory).collect(), partial })
     }
 
-    async fn chains(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>> {
+    async fn chains(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Link>> {
         let readable: Vec<&str> = scope.readable().collect();
         let mut attempts = self.attempts(scope, "follow what replaced what", Effect::Read)?;
-        attempt!(attempts, connection => async {
+        let rows: Vec<(Uuid, Uuid, bool)> = attempt!(attempts, connection => async {
             let query = sqlx::query_as(sql::CHAINS).bind(&readable).bind(ids).bind(bounded(MOST_LINKS));
             Ok(query.fetch_all(connection).await?)
-        })
+        })?;
+        Ok(rows.into_iter().map(|(old, by, holds)| Link { old, by, holds }).collect())
     }
 }
 
 /// A memory as it was.
-struct ThenRow(Memory);
+struct ThenRow {
+    memory: Memory,
+    /// How many there are, of which some may not have been read.
+    all: i64,
+}
 
 impl FromRow<'_, PgRow> for ThenRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
@@ -45,6 +51,6 @@ impl FromRow<'_, PgRow> for ThenRow {
         let mut then = memory.with_snapshot(&old);
         then.version = later - 1;
         then.updated_at = row.try_get::<Option<DateTime<Utc>>, _>("changed_before")?.unwrap_or(memory.created_at);
-        Ok(Self(then))
+        Ok(Self { memory: then, all: row.try_get("all")? })
     }
 }

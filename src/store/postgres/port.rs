@@ -24,7 +24,7 @@ use crate::domain::text::Terms;
 use crate::domain::{Analyzer, Change, History, Kind, Memory, Scope};
 use crate::store::port::{
     EntityName, EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, MentionRecord, Place, PortStore, Record,
-    RelationRecord, ReviewRecord, Section, Snapshot,
+    RelationRecord, ReviewRecord, Section, Snapshot, store_record,
 };
 use crate::store::{Result, StoreError};
 
@@ -152,11 +152,10 @@ fn focus(row: &PgRow) -> sqlx::Result<Record> {
         importance: row.try_get("importance")?,
         created_at: row.try_get("created_at")?,
         touched_at: row.try_get("touched_at")?,
+        memory: row.try_get("memory_id")?,
         state: match row.try_get::<Option<DateTime<Utc>>, _>("archived_at")? {
             None => FocusState::Held,
-            Some(archived_at) => {
-                FocusState::Archived { archived_at, reason: row.try_get("reason")?, memory: row.try_get("memory_id")? }
-            }
+            Some(archived_at) => FocusState::Archived { archived_at, reason: row.try_get("reason")? },
         },
     }))
 }
@@ -269,14 +268,7 @@ struct Importing<'a> {
 
 impl Importing<'_> {
     async fn record(&mut self, record: &Record) -> Result<Imported, Fault> {
-        match record {
-            Record::Memory(record) => self.memory(record).await,
-            Record::Entity(record) => self.entity(record).await,
-            Record::Relation(record) => self.relation(record).await,
-            Record::Mention(record) => self.mention(record).await,
-            Record::Focus(record) => self.focus(record).await,
-            Record::Review(record) => self.review(record).await,
-        }
+        store_record!(self, record)
     }
 
     async fn find_memory(&mut self, id: Uuid) -> Result<Option<(String, i64)>, Fault> {
@@ -482,9 +474,10 @@ impl Importing<'_> {
             .bind(&record.content)
             .bind(record.importance)
             .bind(record.created_at)
-            .bind(record.touched_at);
-        if let FocusState::Archived { archived_at, reason, memory } = &record.state {
-            query = query.bind(archived_at).bind(reason).bind(memory);
+            .bind(record.touched_at)
+            .bind(record.memory);
+        if let FocusState::Archived { archived_at, reason } = &record.state {
+            query = query.bind(archived_at).bind(reason);
         }
         Ok(created(query.execute(&mut *self.connection).await?.rows_affected()))
     }

@@ -32,7 +32,7 @@ pub(super) const MENTIONS: &str = "SELECT n.memory_seq AS place, n.entity_seq AS
     WHERE p.name = ANY ($1) AND (n.memory_seq, n.entity_seq) > ($2, $4) ORDER BY n.memory_seq, n.entity_seq LIMIT $3";
 pub(super) const FOCUS: &str = "SELECT f.seq AS place, 0::bigint AS place2, p.name AS project, f.id, f.session, \
     f.content, f.importance, f.created_at, f.touched_at, NULL::timestamptz AS archived_at, NULL::text AS reason, \
-    NULL::uuid AS memory_id \
+    f.memory_id \
     FROM project p JOIN focus f ON f.project_id = p.id WHERE p.name = ANY ($1) AND f.seq > $2 ORDER BY f.seq LIMIT $3";
 pub(super) const ARCHIVE: &str = "SELECT f.seq AS place, 0::bigint AS place2, p.name AS project, f.id, f.session, \
     f.content, f.importance, f.created_at, f.touched_at, f.archived_at, f.reason, f.memory_id \
@@ -84,14 +84,15 @@ pub(super) const INSERT_MENTION: &str = "INSERT INTO mention (project_id, memory
     SELECT p.id, $2, $3 FROM project p WHERE p.name = $1 ON CONFLICT DO NOTHING";
 /// One row when no such item is there, held or archived.
 pub(super) const INSERT_FOCUS: &str = "INSERT INTO focus (project_id, id, session, content, importance, metadata, \
-    created_at, touched_at) SELECT p.id, $2::uuid, $3, $4, $5::float8, '{}', $6::timestamptz, $7::timestamptz \
+    created_at, touched_at, memory_id) SELECT p.id, $2::uuid, $3, $4, $5::float8, '{}', $6::timestamptz, \
+        $7::timestamptz, (SELECT m.id FROM memory m WHERE m.id = $8 AND m.project_id = p.id) \
     FROM project p WHERE p.name = $1 AND NOT EXISTS (SELECT FROM focus f WHERE f.id = $2::uuid) \
     AND NOT EXISTS (SELECT FROM focus_archive f WHERE f.id = $2::uuid)";
 /// A memory that is unknown here is left out.
 pub(super) const INSERT_ARCHIVE: &str = "INSERT INTO focus_archive (project_id, id, session, content, importance, \
-    metadata, created_at, touched_at, archived_at, reason, memory_id) \
-    SELECT p.id, $2::uuid, $3, $4, $5::float8, '{}', $6::timestamptz, $7::timestamptz, $8::timestamptz, $9, \
-        (SELECT m.id FROM memory m WHERE m.id = $10 AND m.project_id = p.id) \
+    metadata, created_at, touched_at, memory_id, archived_at, reason) \
+    SELECT p.id, $2::uuid, $3, $4, $5::float8, '{}', $6::timestamptz, $7::timestamptz, \
+        (SELECT m.id FROM memory m WHERE m.id = $8 AND m.project_id = p.id), $9::timestamptz, $10 \
     FROM project p WHERE p.name = $1 AND NOT EXISTS (SELECT FROM focus f WHERE f.id = $2::uuid) \
     AND NOT EXISTS (SELECT FROM focus_archive f WHERE f.id = $2::uuid)";
 /// One row when it is new. $3 is the place of the memory, $4 the id of the other one.

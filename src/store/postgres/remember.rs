@@ -270,8 +270,12 @@ async fn in_steps(
         refuse_two_successors(batch, placed, earlier)?;
         add_sources(&mut transaction, scope, batch, placed).await?;
         redirect(&mut transaction, scope, batch, placed).await?;
-        let ids = placed.iter().zip(&batch.ids).map(|(old, new)| old.unwrap_or(*new));
-        let linked: Vec<(Uuid, &Links)> = ids.zip(&batch.links).collect();
+        let place = |(old, new): (&Option<Uuid>, &Uuid)| Remembered {
+            id: old.unwrap_or(*new),
+            created: old.is_none_or(|old| old == *new),
+        };
+        let places = placed.iter().zip(&batch.ids).map(place);
+        let linked: Vec<(Remembered, &Links)> = places.zip(&batch.links).collect();
         graph::remember(&mut transaction, scope, &linked, batch.now).await?;
         // A project over its limit may still be told that it knows something.
         if limits.any() && placed.iter().any(Option::is_none) {

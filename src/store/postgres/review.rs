@@ -1,7 +1,6 @@
 //! Reviews: proposing, listing, deciding. What is approved happens in the transaction of the decision.
 
 use async_trait::async_trait;
-use serde_json::Value;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, Row};
 use uuid::Uuid;
@@ -10,10 +9,10 @@ use super::attempt::{Effect, attempt, begin, commit};
 use super::change::{self, Forget, Note, lock, rewrite};
 use super::fault::Fault;
 use super::remember::{json, missing};
-use super::row::parse;
+use super::row::{HistoryRow, parse};
 use super::{PostgresStore, bounded, review_sql as sql};
 use crate::domain::review::MOST_OPEN;
-use crate::domain::{Analyzer, Change, Decision, Memory, Proposal, Review, ReviewState, Scope};
+use crate::domain::{Analyzer, Change, Decision, History, Memory, Proposal, Review, ReviewState, Scope};
 use crate::store::{Decide, ForgetMode, NewReview, Result, ReviewQuery, ReviewStore, StoreError};
 
 #[async_trait]
@@ -78,6 +77,7 @@ impl FromRow<'_, PgRow> for ReviewRow {
 async fn propose(connection: &mut PgConnection, scope: &Scope, reviews: &[NewReview]) -> Result<Vec<Review>, Fault> {
     let mut transaction = begin(connection).await?;
     let mut answer = Vec::with_capacity(reviews.len());
+    let mut open: Option<i64> = None;
     for review in reviews {
         let concerned: Vec<Uuid> = [Some(review.memory), review.proposal.other()].into_iter().flatten().collect();
         let found: Vec<Uuid> =
@@ -96,13 +96,18 @@ async fn propose(connection: &mut PgConnection, scope: &Scope, reviews: &[NewRev
             answer.push(same);
             continue;
         }
-        let count: i64 = sqlx::query_scalar(sql::COUNT_OPEN)
-            .bind(scope.project())
-            .bind(review.now)
-            .fetch_one(&mut *transaction)
-            .await?;
-        if state == ReviewState::Open && count >= bounded(MOST_OPEN) {
-            return Err(StoreError::TooManyReviews { most: MOST_OPEN }.into());
+        if state == ReviewState::Open {
+            let count = match open {
+                Some(count) => count,
+                None => {
+                    let query = sqlx::query_scalar(sql::COUNT_OPEN).bind(scope.project()).bind(review.now);
+                    query.fetch_one(&mut *transaction).await?
+                }
+            };
+            if count >= bounded(MOST_OPEN) {
+                return Err(StoreError::TooManyReviews { most: MOST_OPEN }.into());
+            }
+            open = Some(count + 1);
         }
         sqlx::query(sql::INSERT_REVIEW)
             .bind(scope.project())
@@ -250,17 +255,14 @@ async fn take_back(
     analyzer: &Analyzer,
 ) -> Result<(), Fault> {
     let Some(version) = review.applied_version else { return Ok(()) };
-    if before.version != version {
-        return Err(StoreError::VersionConflict { id: before.id, expected: version, current: before.version }.into());
-    }
-    let old: Option<Value> = sqlx::query_scalar(sql::OLD_OF_VERSION)
+    let rows: Vec<HistoryRow> = sqlx::query_as(sql::HISTORY_FROM)
         .bind(scope.project())
-        .bind(before.seq)
+        .bind(before.id)
         .bind(version)
-        .fetch_optional(&mut *connection)
+        .fetch_all(&mut *connection)
         .await?;
-    let old = old.ok_or(StoreError::NotFound { field: "version", ids: vec![before.id] })?;
-    let (after, change) = review.taken_back(&before, &old, command.now);
+    let history: Vec<History> = rows.into_iter().map(|row| row.0).collect();
+    let (after, change) = review.taken_back(&before, &history, command.now).map_err(StoreError::from)?;
     if after.deleted_at.is_none() && (before.deleted_at.is_some() || before.superseded_by != after.superseded_by) {
         change::require_free_turns(connection, scope, std::slice::from_ref(&after)).await?;
     }

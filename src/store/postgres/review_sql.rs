@@ -47,28 +47,31 @@ pub(super) const ALL_REVIEWS: &str = concat!(review!(), "true ORDER BY r.seq DES
 pub(super) const DECIDE: &str = "UPDATE review r SET state = $3, decided_by = $4, decided_at = $5, \
         decision_reason = $6, applied_version = $7 \
     FROM project p WHERE p.name = $1 AND r.project_id = p.id AND r.id = $2";
-/// What a version replaced.
-pub(super) const OLD_OF_VERSION: &str = "SELECT h.old FROM project p \
-    JOIN history h ON h.project_id = p.id AND h.memory_seq = $2 \
-    WHERE p.name = $1 AND h.version = $3 ORDER BY h.seq DESC LIMIT 1";
+/// What happened to a memory from a version on.
+pub(super) const HISTORY_FROM: &str = "SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at FROM project p \
+    JOIN memory m ON m.project_id = p.id JOIN history h ON h.project_id = p.id AND h.memory_seq = m.seq \
+    WHERE p.name = $1 AND m.id = $2 AND h.version >= $3 ORDER BY h.seq";
 
 /// Memories that changed after a time, of those that were there, with the first change after it and the time of the
-/// last one before.
+/// last one before; up to $3 of them and $4 bytes, and how many there are, up to one more.
 pub(super) const CHANGED_SINCE: &str = concat!(
     "SELECT ",
     memory_columns!(),
-    ", f.version AS later_version, f.old AS then, \
+    ", m.later_version, m.then, m.all, \
         (SELECT max(h.at) FROM history h WHERE h.project_id = m.project_id AND h.memory_seq = m.seq AND h.at <= $2) \
             AS changed_before \
-     FROM (SELECT m.* FROM project p JOIN memory m ON m.project_id = p.id \
-        WHERE p.name = ANY ($1) AND m.updated_at > m.created_at AND m.updated_at > $2 AND m.created_at <= $2 \
-        ORDER BY m.updated_at DESC LIMIT $3) m \
-     JOIN project p ON p.id = m.project_id \
-     CROSS JOIN LATERAL (SELECT h.version, h.old FROM history h \
-        WHERE h.project_id = m.project_id AND h.memory_seq = m.seq AND h.at > $2 ORDER BY h.seq LIMIT 1) f \
+     FROM (SELECT m.*, f.version AS later_version, f.old AS then, count(*) OVER () AS all, \
+            row_number() OVER newest AS place, sum(octet_length(m.content) + octet_length(f.old::text)) OVER newest AS size \
+        FROM (SELECT m.* FROM project p JOIN memory m ON m.project_id = p.id \
+            WHERE p.name = ANY ($1) AND m.updated_at > m.created_at AND m.updated_at > $2 AND m.created_at <= $2 \
+            ORDER BY m.updated_at DESC, m.seq DESC LIMIT $3 + 1) m \
+        CROSS JOIN LATERAL (SELECT h.version, h.old FROM history h \
+            WHERE h.project_id = m.project_id AND h.memory_seq = m.seq AND h.at > $2 ORDER BY h.seq LIMIT 1) f \
+        WINDOW newest AS (ORDER BY m.updated_at DESC, m.seq DESC)) m \
+     JOIN project p ON p.id = m.project_id WHERE m.place = 1 OR (m.place <= $3 AND m.size <= $4) \
      ORDER BY m.updated_at DESC, m.seq DESC"
 );
-/// What replaced what, both ways from these.
+/// What replaced what, both ways from these. Memories can replace many: the way back ends after so many of them.
 pub(super) const CHAINS: &str = "WITH RECURSIVE scope AS (SELECT p.id AS project_id FROM project p WHERE p.name = ANY ($1)), \
     newer AS (SELECT i.id, 0 AS step FROM unnest($2::uuid[]) AS i(id) \
         UNION SELECT m.superseded_by, n.step + 1 FROM newer n JOIN memory m ON m.id = n.id \
@@ -76,9 +79,13 @@ pub(super) const CHAINS: &str = "WITH RECURSIVE scope AS (SELECT p.id AS project
     older AS (SELECT i.id, 0 AS step FROM unnest($2::uuid[]) AS i(id) \
         UNION SELECT m.id, o.step + 1 FROM older o JOIN memory m ON m.superseded_by = o.id \
         WHERE o.step < $3 AND m.project_id IN (SELECT project_id FROM scope)) \
-    SELECT DISTINCT m.id, m.superseded_by FROM (SELECT id FROM newer UNION SELECT id FROM older) w \
+    SELECT m.id, m.superseded_by, EXISTS (SELECT FROM memory s WHERE s.id = m.superseded_by AND s.deleted_at IS NULL \
+            AND s.superseded_by IS NULL AND s.project_id IN (SELECT project_id FROM scope)) \
+    FROM (SELECT id, min(place) AS place FROM (SELECT id, step::bigint AS place FROM newer UNION ALL \
+            (SELECT id, step + $3 FROM older LIMIT cardinality($2) + $3)) w GROUP BY id) w \
     JOIN memory m ON m.id = w.id \
-    WHERE m.superseded_by IS NOT NULL AND m.project_id IN (SELECT project_id FROM scope) LIMIT $3";
+    WHERE m.superseded_by IS NOT NULL AND m.project_id IN (SELECT project_id FROM scope) \
+    ORDER BY w.place, m.seq DESC LIMIT $3";
 
 /// All of the above, with a name each.
 pub(super) const ALL: &[(&str, &str)] = &[
@@ -91,7 +98,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("REVIEWS_ABOUT", REVIEWS_ABOUT),
     ("ALL_REVIEWS", ALL_REVIEWS),
     ("DECIDE", DECIDE),
-    ("OLD_OF_VERSION", OLD_OF_VERSION),
+    ("HISTORY_FROM", HISTORY_FROM),
     ("CHANGED_SINCE", CHANGED_SINCE),
     ("CHAINS", CHAINS),
 ];

@@ -354,16 +354,30 @@ pub(super) const COUNT_CORPUS: &str = "INSERT INTO corpus AS c (project_id, shar
     SELECT p.id, pg_backend_pid() % 16, $2::bigint, $3::bigint FROM project p WHERE p.name = $1 \
     ON CONFLICT (project_id, shard) DO UPDATE SET documents = c.documents + excluded.documents, \
         total_length = c.total_length + excluded.total_length";
-/// Removes memories and, by foreign keys, their history, sources, vectors, mentions and reviews.
+/// Removes memories and, by foreign keys, their history, sources, vectors, mentions and reviews; also the items of the
+/// working memory that are linked to them or have the text of any of their versions.
 pub(super) const PURGE: &str = "WITH gone AS (\
         DELETE FROM memory m USING project p WHERE p.name = $1 AND m.project_id = p.id AND m.seq = ANY ($2) \
-        RETURNING m.project_id, m.seq, m.id\
+        RETURNING m.project_id, m.seq, m.id, m.content\
+    ), spoken AS MATERIALIZED (\
+        SELECT g.project_id, g.content FROM gone g \
+        UNION SELECT g.project_id, h.old ->> 'content' FROM gone g \
+            JOIN history h ON h.project_id = g.project_id AND h.memory_seq = g.seq\
     ), unranked AS (\
         DELETE FROM recall_stat r USING gone g WHERE r.project_id = g.project_id AND r.memory_seq = g.seq\
     ), unsourced AS (\
         DELETE FROM source s USING gone g WHERE s.source_id = g.id\
+    ), unlinked AS (\
+        UPDATE review r SET other_seq = NULL FROM gone g WHERE r.project_id = g.project_id AND r.other_seq = g.seq\
     ), unfocused AS (\
-        DELETE FROM focus_archive f USING gone g WHERE f.memory_id = g.id\
+        DELETE FROM focus f USING (SELECT f.project_id, f.seq FROM gone g JOIN focus f ON f.memory_id = g.id \
+            UNION SELECT f.project_id, f.seq FROM spoken s JOIN focus f ON f.project_id = s.project_id \
+                AND f.content = s.content) x WHERE f.project_id = x.project_id AND f.seq = x.seq\
+    ), unarchived AS (\
+        DELETE FROM focus_archive f USING (\
+            SELECT f.project_id, f.seq FROM gone g JOIN focus_archive f ON f.memory_id = g.id \
+            UNION SELECT f.project_id, f.seq FROM spoken s JOIN focus_archive f ON f.project_id = s.project_id \
+                AND f.content = s.content) x WHERE f.project_id = x.project_id AND f.seq = x.seq\
     ) \
     SELECT count(*) FROM gone";
 

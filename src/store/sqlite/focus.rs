@@ -14,7 +14,7 @@ use super::{SqliteStore, focus_sql as sql};
 use crate::domain::Scope;
 use crate::domain::focus::{ArchivedItem, FocusItem, make_room};
 use crate::domain::memory::content_hash;
-use crate::store::focus::{FocusStore, Focused, NewFocus, Place};
+use crate::store::focus::{FocusStore, Focused, NewFocus, Place, require_memory, same_text};
 use crate::store::{Result, StoreError};
 
 /// A session of a project, within a transaction.
@@ -117,7 +117,8 @@ impl FocusStore for SqliteStore {
                     known.item
                 }
             };
-            session.archive(item, reason, memory, now).await
+            let item = FocusItem { memory: memory.or(item.memory), ..item };
+            require_memory(memory, session.archive(item, reason, now).await?)
         }))
         .await
     }
@@ -178,15 +179,12 @@ impl Session<'_> {
     }
 
     async fn add(&mut self, new: NewFocus, capacity: usize) -> Result<Focused> {
-        let hash = content_hash(&new.content);
-        let same = self.items().await?.into_iter().find(|item| content_hash(&item.content) == hash);
-        if let Some(item) = same {
+        if let Some(item) = same_text(&self.items().await?, &new.content).cloned() {
             let item = self.touch(item, new.importance, new.now).await?;
             return Ok(Focused { item, added: false, evicted: Vec::new() });
         }
-        let NewFocus { id, content, importance, now } = new;
-        let item = FocusItem { id, seq: 0, content, importance, created_at: now, touched_at: now };
-        self.insert(item, capacity, now).await
+        let now = new.now;
+        self.insert(new.into(), capacity, now).await
     }
 
     async fn insert(&mut self, mut item: FocusItem, capacity: usize, now: DateTime<Utc>) -> Result<Focused> {
@@ -194,9 +192,9 @@ impl Session<'_> {
         let evicted = make_room(&mut items, capacity);
         for (gone, eviction) in &evicted {
             self.delete(sql::DELETE, gone.seq).await?;
-            self.archive(gone.clone(), eviction.as_str(), None, now).await?;
+            self.archive(gone.clone(), eviction.as_str(), now).await?;
         }
-        item.seq = sqlx::query_scalar(sql::INSERT)
+        (item.seq, item.memory) = sqlx::query_as(sql::INSERT)
             .bind(self.project)
             .bind(self.session)
             .bind(item.id)
@@ -204,6 +202,8 @@ impl Session<'_> {
             .bind(item.importance)
             .bind(item.created_at.timestamp_micros())
             .bind(item.touched_at.timestamp_micros())
+            .bind(item.memory)
+            .bind(content_hash(&item.content).as_slice())
             .fetch_one(&mut *self.connection)
             .await
             .map_err(|error| from_sqlx(error, "adding to the working memory"))?;
@@ -214,6 +214,7 @@ impl Session<'_> {
         item.touched_at = item.touched_at.max(now);
         item.importance = item.importance.max(importance);
         sqlx::query(sql::TOUCH)
+            .bind(self.project)
             .bind(item.seq)
             .bind(now.timestamp_micros())
             .bind(importance)
@@ -224,18 +225,12 @@ impl Session<'_> {
     }
 
     async fn delete(&mut self, statement: &'static str, seq: i64) -> Result<()> {
-        let result = sqlx::query(statement).bind(seq).execute(&mut *self.connection).await;
+        let result = sqlx::query(statement).bind(self.project).bind(seq).execute(&mut *self.connection).await;
         result.map(drop).map_err(|error| from_sqlx(error, "moving an item"))
     }
 
-    async fn archive(
-        &mut self,
-        mut item: FocusItem,
-        reason: &str,
-        memory: Option<Uuid>,
-        now: DateTime<Utc>,
-    ) -> Result<ArchivedItem> {
-        item.seq = sqlx::query_scalar(sql::ARCHIVE)
+    async fn archive(&mut self, mut item: FocusItem, reason: &str, now: DateTime<Utc>) -> Result<ArchivedItem> {
+        (item.seq, item.memory) = sqlx::query_as(sql::ARCHIVE)
             .bind(self.project)
             .bind(self.session)
             .bind(item.id)
@@ -243,13 +238,13 @@ impl Session<'_> {
             .bind(item.importance)
             .bind(item.created_at.timestamp_micros())
             .bind(item.touched_at.timestamp_micros())
-            .bind(memory)
+            .bind(item.memory)
             .bind(now.timestamp_micros())
             .bind(reason)
             .fetch_one(&mut *self.connection)
             .await
             .map_err(|error| from_sqlx(error, "archiving an item"))?;
-        Ok(ArchivedItem { item, archived_at: now, reason: reason.to_owned(), memory })
+        Ok(ArchivedItem { item, archived_at: now, reason: reason.to_owned() })
     }
 }
 
@@ -265,14 +260,10 @@ fn item(row: &SqliteRow) -> sqlx::Result<FocusItem> {
         importance: row.try_get(3)?,
         created_at: row::required_time(row, 4)?,
         touched_at: row::required_time(row, 5)?,
+        memory: row.try_get(6)?,
     })
 }
 
 fn archived(row: &SqliteRow) -> sqlx::Result<ArchivedItem> {
-    Ok(ArchivedItem {
-        item: item(row)?,
-        archived_at: row::required_time(row, 6)?,
-        reason: row.try_get(7)?,
-        memory: row.try_get(8)?,
-    })
+    Ok(ArchivedItem { item: item(row)?, archived_at: row::required_time(row, 7)?, reason: row.try_get(8)? })
 }

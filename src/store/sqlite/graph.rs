@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
@@ -16,9 +17,13 @@ use super::{SqliteStore, graph_sql as sql, json_numbers};
 use crate::domain::graph::{self, Entity, Linked, Links, Plan, Relation};
 use crate::domain::walk::Step;
 use crate::domain::{Filter, Scope};
-use crate::store::graph::{EntityQuery, GraphStore, MOST_MENTIONS, MOST_NAMED, Mentioning, Named, StepQuery};
-use crate::store::{Result, StoreError};
+use crate::store::graph::{
+    EntityQuery, GraphStore, MOST_MENTIONS, MOST_NAMED, MOST_TOGETHER, Mentioning, Named, StepQuery, Together,
+};
+use crate::store::{Remembered, Result, StoreError};
 
+/// What weights are counted in, see [`sql::STEPS`].
+const WEIGHT_UNITS: f64 = 9_007_199_254_740_992.0;
 /// Comes after every name in the order of bytes.
 const AFTER_ALL: char = char::MAX;
 
@@ -43,8 +48,13 @@ impl GraphStore for SqliteStore {
             let projects = json_numbers(&projects);
             let failed = |error| from_sqlx(error, "reading entities");
             let rows = match query {
+                EntityQuery::Numbers(numbers) => {
+                    let query = sqlx::query(sql::BY_NUMBER).bind(projects).bind(json_numbers(numbers));
+                    let row = query.fetch_one(&mut *connection).await.map_err(failed)?;
+                    let fields: Vec<EntityFields> = row::json(&row, 0).map_err(failed)?;
+                    return fields.into_iter().map(entity_of).collect::<sqlx::Result<_>>().map_err(failed);
+                }
                 EntityQuery::Keys(keys) => sqlx::query(sql::BY_KEY).bind(projects).bind(json(keys)),
-                EntityQuery::Numbers(numbers) => sqlx::query(sql::BY_NUMBER).bind(projects).bind(json_numbers(numbers)),
                 EntityQuery::List { kind, prefix, after, limit: most } => {
                     let statement = if kind.is_some() { sql::LIST_TYPE } else { sql::LIST };
                     sqlx::query(statement)
@@ -69,13 +79,14 @@ impl GraphStore for SqliteStore {
         self.bounded(async {
             let (mut connection, projects) = open.reader(scope).await?;
             let failed = |error| from_sqlx(error, "reading relations");
-            let rows = sqlx::query(sql::RELATIONS)
+            let row = sqlx::query(sql::RELATIONS)
                 .bind(json_numbers(&projects))
                 .bind(json_numbers(numbers))
-                .fetch_all(&mut *connection)
+                .fetch_one(&mut *connection)
                 .await
                 .map_err(failed)?;
-            rows.iter().map(relation).collect::<sqlx::Result<_>>().map_err(failed)
+            let fields: Vec<RelationFields> = row::json(&row, 0).map_err(failed)?;
+            fields.into_iter().map(relation_of).collect::<sqlx::Result<_>>().map_err(failed)
         })
         .await
     }
@@ -103,11 +114,29 @@ impl GraphStore for SqliteStore {
                         let mut fields = entry.split(':');
                         let mut number = || fields.next()?.parse::<i64>().ok();
                         let (relation, other) = (number()?, number()?);
-                        Some(Step { at, relation, other, weight: fields.next()?.parse().ok()? })
+                        Some(Step { at, relation, other, weight: fields.next()?.parse::<f64>().ok()? / WEIGHT_UNITS })
                     }));
                 }
             }
             Ok(steps)
+        })
+        .await
+    }
+
+    async fn between(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<i64>> {
+        let open = self.opened()?;
+        self.bounded(async {
+            let (mut connection, projects) = open.reader(scope).await?;
+            let found: Option<String> = sqlx::query_scalar(sql::AMONG)
+                .bind(json_numbers(&projects))
+                .bind(json_numbers(query.frontier))
+                .bind(query.at.timestamp_micros())
+                .bind(query.kind)
+                .bind(limit(query.most))
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(|error| from_sqlx(error, "walking the graph"))?;
+            Ok(found.iter().flat_map(|list| list.split(',')).filter_map(|number| number.parse().ok()).collect())
         })
         .await
     }
@@ -134,18 +163,19 @@ impl GraphStore for SqliteStore {
         .await
     }
 
-    async fn mentioned_together(&self, scope: &Scope, entities: &[i64]) -> Result<Vec<(i64, u64)>> {
+    async fn mentioned_together(&self, scope: &Scope, entities: &[i64]) -> Result<Together> {
         let open = self.opened()?;
         self.bounded(async {
             let (mut connection, projects) = open.reader(scope).await?;
-            let rows: Vec<(i64, i64)> = sqlx::query_as(sql::TOGETHER)
+            let rows: Vec<(Option<i64>, i64)> = sqlx::query_as(sql::TOGETHER)
                 .bind(json_numbers(&projects))
                 .bind(json_numbers(entities))
                 .bind(MOST_MENTIONS)
+                .bind(MOST_TOGETHER)
                 .fetch_all(&mut *connection)
                 .await
                 .map_err(|error| from_sqlx(error, "reading mentions"))?;
-            Ok(rows.into_iter().map(|(entity, count)| (entity, count.unsigned_abs())).collect())
+            Ok(rows.into_iter().collect())
         })
         .await
     }
@@ -178,6 +208,42 @@ impl GraphStore for SqliteStore {
         })
         .await
     }
+}
+
+/// An entity, or a relation, as an element of a JSON text.
+type EntityFields = (i64, String, String, String, Map<String, Value>, i64, Option<i64>, i64, i64);
+type RelationFields = (i64, i64, i64, String, f64, Map<String, Value>, Option<i64>, Option<i64>, i64, i64, i64);
+
+fn entity_of(fields: EntityFields) -> sqlx::Result<Entity> {
+    let (seq, project, name, kind, properties, use_count, last_used_at, created_at, updated_at) = fields;
+    Ok(Entity {
+        seq,
+        project,
+        name,
+        kind,
+        properties,
+        use_count,
+        last_used_at: last_used_at.map(row::moment).transpose()?,
+        created_at: row::moment(created_at)?,
+        updated_at: row::moment(updated_at)?,
+    })
+}
+
+fn relation_of(fields: RelationFields) -> sqlx::Result<Relation> {
+    let (seq, from, to, kind, weight, properties, valid_from, valid_to, use_count, created_at, updated_at) = fields;
+    Ok(Relation {
+        seq,
+        from,
+        to,
+        kind,
+        weight,
+        properties,
+        valid_from: valid_from.map(row::moment).transpose()?,
+        valid_to: valid_to.map(row::moment).transpose()?,
+        use_count,
+        created_at: row::moment(created_at)?,
+        updated_at: row::moment(updated_at)?,
+    })
 }
 
 fn entity(row: &SqliteRow) -> sqlx::Result<Entity> {
@@ -246,7 +312,7 @@ pub(super) async fn write(
         [(sql::DELETE_RELATION, &plan.erased_relations), (sql::DELETE_ENTITY, &plan.erased_entities)]
     {
         for number in numbers {
-            sqlx::query(statement).bind(number).execute(&mut *connection).await.map_err(failed)?;
+            sqlx::query(statement).bind(project).bind(number).execute(&mut *connection).await.map_err(failed)?;
         }
     }
     let mut numbers = HashMap::with_capacity(plan.entities.len());
@@ -269,6 +335,7 @@ pub(super) async fn write(
                 .map_err(failed)?
         } else {
             sqlx::query(sql::UPDATE_ENTITY)
+                .bind(project)
                 .bind(item.seq)
                 .bind(&item.kind)
                 .bind(json(&item.properties))
@@ -300,6 +367,7 @@ pub(super) async fn write(
                 .bind(item.updated_at.timestamp_micros())
         } else {
             sqlx::query(sql::UPDATE_RELATION)
+                .bind(project)
                 .bind(item.seq)
                 .bind(item.weight)
                 .bind(json(&item.properties))
@@ -314,17 +382,20 @@ pub(super) async fn write(
     Ok(numbers)
 }
 
-/// Keeps which entities a memory mentions.
+/// Keeps which entities a memory mentions. A protected one that was there before stays as it is.
 pub(super) async fn mention(
     connection: &mut SqliteConnection,
-    memory: Uuid,
+    project: i64,
+    memory: Remembered,
     links: &Links,
     numbers: &HashMap<String, i64>,
 ) -> Result<()> {
     for key in links.keys() {
         sqlx::query(sql::INSERT_MENTION)
-            .bind(memory)
+            .bind(project)
+            .bind(memory.id)
             .bind(numbers.get(&key))
+            .bind(memory.created)
             .execute(&mut *connection)
             .await
             .map_err(|error| from_sqlx(error, "keeping a mention"))?;

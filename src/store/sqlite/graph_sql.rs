@@ -20,17 +20,32 @@ macro_rules! relation {
 }
 
 /// What leads on from the entity `f.value`: `$near` is the end it is at, `$far` the other one. A text an entity,
-/// since a row a relation costs more than the reading.
+/// since a row a relation costs more than the reading; weights as whole numbers (of 2^-53), since writing a fraction
+/// costs more than the rest.
 macro_rules! steps {
     ($near:literal, $far:literal) => {
         concat!(
-            "(SELECT group_concat(s.id || ':' || s.far || ':' || s.weight) FROM (SELECT r.id, r.",
+            "(SELECT group_concat(format('%d:%d:%d', s.id, s.far, s.weight * 9007199254740992)) FROM (SELECT r.id, r.",
             $far,
             " AS far, r.weight FROM relation r WHERE r.",
             $near,
             " = f.value AND r.project IN (SELECT value FROM json_each($1)) \
              AND (r.valid_from IS NULL OR r.valid_from <= $3) AND (r.valid_to IS NULL OR r.valid_to > $3) \
              AND ($4 IS NULL OR r.type = $4) ORDER BY r.weight DESC, r.id LIMIT $5) s)"
+        )
+    };
+}
+
+/// From each project no more than is wanted in all, by its index.
+macro_rules! list {
+    ($extra:literal) => {
+        concat!(
+            entity!(),
+            "WHERE e.id IN (SELECT x.value FROM json_each($1) p, json_each((SELECT json_group_array(e.id) FROM (\
+                SELECT e.id FROM entity e WHERE e.project = p.value",
+            $extra,
+            " AND e.name_key >= $2 AND e.name_key < $3 AND e.name_key > $4 ORDER BY e.name_key LIMIT $5) e)) x) \
+             ORDER BY e.name_key, e.id LIMIT $5"
         )
     };
 }
@@ -48,44 +63,54 @@ named! {
     /// Entities by name ($2: JSON of compared names).
     BY_KEY = concat!(entity!(), "WHERE e.project IN (SELECT value FROM json_each($1)) \
         AND e.name_key IN (SELECT value FROM json_each($2)) ORDER BY e.id");
-    /// Entities by number.
-    BY_NUMBER = concat!(entity!(), "WHERE e.id IN (SELECT value FROM json_each($2)) \
-        AND e.project IN (SELECT value FROM json_each($1))");
+    /// Entities by number, as one JSON text: a row an entity costs more than the reading.
+    BY_NUMBER = "SELECT json_group_array(json_array(e.id, (SELECT p.name FROM project p WHERE p.id = e.project), e.name, \
+            e.type, json(e.properties), e.use_count, e.last_used_at, e.created_at, e.updated_at)) \
+        FROM entity e WHERE e.id IN (SELECT value FROM json_each($2)) \
+        AND e.project IN (SELECT value FROM json_each($1))";
     /// Entities in the order of their names, which begin with $2 (and come before $3) and come after $4.
-    LIST = concat!(entity!(), "WHERE e.project IN (SELECT value FROM json_each($1)) \
-        AND e.name_key >= $2 AND e.name_key < $3 AND e.name_key > $4 ORDER BY e.name_key, e.id LIMIT $5");
+    LIST = list!("");
     /// The same of one type.
-    LIST_TYPE = concat!(entity!(), "WHERE e.project IN (SELECT value FROM json_each($1)) AND e.type = $6 \
-        AND e.name_key >= $2 AND e.name_key < $3 AND e.name_key > $4 ORDER BY e.name_key, e.id LIMIT $5");
+    LIST_TYPE = list!(" AND e.type = $6");
     /// Relations between pairs of entities ($2: JSON of pairs).
     BETWEEN = concat!(relation!(), "json_each($2) w CROSS JOIN relation r ON r.source = w.value ->> 0 \
         AND r.target = w.value ->> 1 WHERE r.project = $1 ORDER BY r.id");
-    /// Relations by number.
-    RELATIONS = concat!(relation!(), "relation r WHERE r.id IN (SELECT value FROM json_each($2)) \
-        AND r.project IN (SELECT value FROM json_each($1))");
+    /// Relations by number, likewise.
+    RELATIONS = "SELECT json_group_array(json_array(r.id, r.source, r.target, r.type, r.weight, json(r.properties), \
+            r.valid_from, r.valid_to, r.use_count, r.created_at, r.updated_at)) \
+        FROM relation r WHERE r.id IN (SELECT value FROM json_each($2)) \
+        AND r.project IN (SELECT value FROM json_each($1))";
     /// What leads on from entities ($2: JSON of their numbers) at the time $3.
     STEPS = concat!("SELECT f.value, ", steps!("source", "target"), ", ", steps!("target", "source"),
         " FROM json_each($2) f");
+
+    /// Relations between entities ($2) at the time $3, the strongest first.
+    AMONG = "SELECT group_concat(s.id) FROM (SELECT r.id FROM json_each($2) f CROSS JOIN relation r ON r.source = f.value \
+        WHERE r.target IN (SELECT value FROM json_each($2)) AND r.project IN (SELECT value FROM json_each($1)) \
+        AND (r.valid_from IS NULL OR r.valid_from <= $3) AND (r.valid_to IS NULL OR r.valid_to > $3) \
+        AND ($4 IS NULL OR r.type = $4) ORDER BY r.weight DESC, r.id LIMIT $5) s";
 
     /// A new entity.
     INSERT_ENTITY = "INSERT INTO entity (project, name, name_key, words, type, properties, use_count, last_used_at, \
         created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id";
     /// Merged fields of an entity.
-    UPDATE_ENTITY = "UPDATE entity SET type = $2, properties = $3, use_count = $4, last_used_at = $5, updated_at = $6 \
-        WHERE id = $1";
+    UPDATE_ENTITY = "UPDATE entity SET type = $3, properties = $4, use_count = $5, last_used_at = $6, updated_at = $7 \
+        WHERE project = $1 AND id = $2";
     /// An entity with its relations and mentions.
-    DELETE_ENTITY = "DELETE FROM entity WHERE id = $1";
+    DELETE_ENTITY = "DELETE FROM entity WHERE project = $1 AND id = $2";
     /// A new relation.
     INSERT_RELATION = "INSERT INTO relation (project, source, target, type, weight, properties, use_count, \
         last_used_at, valid_from, valid_to, created_at, updated_at) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
     /// Merged fields of a relation.
-    UPDATE_RELATION = "UPDATE relation SET weight = $2, properties = $3, use_count = $4, last_used_at = $5, \
-        valid_from = $6, valid_to = $7, updated_at = $8 WHERE id = $1";
+    UPDATE_RELATION = "UPDATE relation SET weight = $3, properties = $4, use_count = $5, last_used_at = $6, \
+        valid_from = $7, valid_to = $8, updated_at = $9 WHERE project = $1 AND id = $2";
     /// A relation that never was.
-    DELETE_RELATION = "DELETE FROM relation WHERE id = $1";
-    /// A memory mentions an entity.
-    INSERT_MENTION = "INSERT OR IGNORE INTO mention (memory, entity) SELECT m.seq, $2 FROM memory m WHERE m.id = $1";
+    DELETE_RELATION = "DELETE FROM relation WHERE project = $1 AND id = $2";
+    /// A memory mentions an entity, unless it is protected and was there already (not $4).
+    INSERT_MENTION = "INSERT OR IGNORE INTO mention (memory, entity) SELECT m.seq, e.id FROM memory m \
+        JOIN entity e ON e.id = $3 AND e.project = m.project \
+        WHERE m.project = $1 AND m.id = $2 AND ($4 OR NOT m.protected)";
 
     /// The newest memories that mention entities ($2) and hold at $3, up to $4 of each.
     MENTIONS = "SELECT f.value, m.id FROM json_each($2) f, \
@@ -94,12 +119,22 @@ named! {
             AND m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $3) \
             ORDER BY x.memory DESC LIMIT $4) x)) x \
         JOIN memory m ON m.seq = x.value ORDER BY f.key, m.seq DESC";
-    /// Entities in the newest $3 live memories that mention one of these ($2).
-    TOGETHER = "WITH near AS MATERIALIZED (SELECT DISTINCT x.memory FROM mention x JOIN memory m ON m.seq = x.memory \
-            WHERE x.entity IN (SELECT value FROM json_each($2)) AND m.deleted_at IS NULL \
-            AND m.project IN (SELECT value FROM json_each($1)) ORDER BY x.memory DESC LIMIT $3) \
-        SELECT x.entity, count(*) FROM near n CROSS JOIN mention x ON x.memory = n.memory \
-        WHERE x.entity NOT IN (SELECT value FROM json_each($2)) GROUP BY x.entity ORDER BY 2 DESC, 1 LIMIT $3";
+    /// Entities among $3 of each of the newest $3 live memories that mention one of these ($2); and, without an entity,
+    /// whether any were left out.
+    TOGETHER = "WITH reached AS MATERIALIZED (SELECT x.value AS memory FROM json_each($2) f, json_each((\
+            SELECT json_group_array(x.memory) FROM (SELECT x.memory FROM mention x WHERE x.entity = f.value \
+                ORDER BY x.memory DESC LIMIT $3 + 1) x)) x), \
+        near AS MATERIALIZED (SELECT DISTINCT r.memory FROM reached r CROSS JOIN memory m ON m.seq = r.memory \
+            WHERE m.deleted_at IS NULL AND m.project IN (SELECT value FROM json_each($1)) \
+            ORDER BY r.memory DESC LIMIT $3), \
+        found AS MATERIALIZED (SELECT n.memory, x.value AS entity FROM near n, json_each((\
+            SELECT json_group_array(x.entity) FROM (SELECT x.entity FROM mention x WHERE x.memory = n.memory \
+                ORDER BY x.entity LIMIT $3 + 1) x)) x), \
+        counted AS MATERIALIZED (SELECT entity, count(*) AS memories FROM found \
+            WHERE entity NOT IN (SELECT value FROM json_each($2)) GROUP BY entity) \
+        SELECT NULL, (SELECT count(*) FROM reached) > $3 OR (SELECT count(*) FROM counted) > $4 \
+            OR EXISTS (SELECT 1 FROM found GROUP BY memory HAVING count(*) > $3) \
+        UNION ALL SELECT * FROM (SELECT entity, memories FROM counted ORDER BY 2 DESC, 1 LIMIT $4)";
 }
 
 /// The newest memories that mention entities by one of the names ($2) and pass the filter, which begins at $10.

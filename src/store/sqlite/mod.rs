@@ -52,8 +52,8 @@ use self::error::{from_sqlx, not_open, too_slow};
 use self::group::{Gathering, Work};
 use self::lock::OwnerLock;
 use super::{
-    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, Remember, Remembered, Result, Store, StoreError,
-    Update,
+    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, QueryOf, Remember, Remembered, Result, Store,
+    StoreError, Update,
 };
 use crate::domain::lexical::CorpusStats;
 use crate::domain::{Analyzer, Filter, History, Memory, Scope};
@@ -337,6 +337,22 @@ impl Store for SqliteStore {
         self.bounded(read::search_lexical(&open, scope, query)).await
     }
 
+    async fn search_quickly(
+        &self,
+        scope: &Scope,
+        terms: &[String],
+        query: QueryOf<'_>,
+        patience: Duration,
+    ) -> Result<Vec<Candidate>> {
+        let open = self.opened()?;
+        let searching = async {
+            let stats = read::corpus_stats(&open, scope, terms).await?;
+            read::search_lexical(&open, scope, &query(&stats)).await
+        };
+        // Here a statement that nobody waits for ends by itself.
+        tokio::time::timeout(patience, searching).await.unwrap_or_else(|_| Err(too_slow()))
+    }
+
     async fn browse(&self, scope: &Scope, filter: &Filter, before: Option<i64>, limit: usize) -> Result<Vec<Memory>> {
         let open = self.opened()?;
         self.bounded(read::browse(&open, scope, filter, before, limit)).await
@@ -415,9 +431,11 @@ impl Store for SqliteStore {
         // Bounded: whoever still holds a connection ends with its own time limit.
         let ended = async {
             open.readers.close().await;
-            let connection = open.writer.lock().await.connection.take();
-            if let Some(connection) = connection {
-                // A failure loses nothing: what was acknowledged is on the disk.
+            let mut writer = open.writer.lock().await;
+            // Not left to the last connection: somebody else's may be that, and the file be moved before it ends.
+            // A failure loses nothing: what was acknowledged is on the disk.
+            let _ = open.empty_log(&mut writer).await;
+            if let Some(connection) = writer.connection.take() {
                 let _ = connection.close().await;
             }
         };

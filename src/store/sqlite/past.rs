@@ -12,43 +12,53 @@ use super::error::from_sqlx;
 use super::row::{self, MemoryRow};
 use super::{Open, SqliteStore, hex_ids, json_numbers, review_sql as sql};
 use crate::domain::{Memory, Scope};
-use crate::store::{MOST_CHANGED, MOST_LINKS, PastStore, Result};
+use crate::store::{Changed, Link, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore, Result};
 
 #[async_trait]
 impl PastStore for SqliteStore {
-    async fn changed_since(&self, scope: &Scope, at: DateTime<Utc>) -> Result<Vec<Memory>> {
+    async fn changed_since(&self, scope: &Scope, at: DateTime<Utc>) -> Result<Changed> {
         let open = self.opened()?;
         self.bounded(changed_since(&open, scope, at)).await
     }
 
-    async fn chains(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>> {
+    async fn chains(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Link>> {
         let open = self.opened()?;
         self.bounded(async {
             let (mut connection, projects) = open.reader(scope).await?;
             let failed = |error| from_sqlx(error, "following what replaced what");
-            sqlx::query_as(sql::CHAINS)
+            let rows: Vec<(Uuid, Uuid, bool)> = sqlx::query_as(sql::CHAINS)
                 .bind(json_numbers(&projects))
                 .bind(hex_ids(ids))
                 .bind(MOST_LINKS as i64)
                 .fetch_all(&mut *connection)
                 .await
-                .map_err(failed)
+                .map_err(failed)?;
+            Ok(rows.into_iter().map(|(old, by, holds)| Link { old, by, holds }).collect())
         })
         .await
     }
 }
 
-async fn changed_since(open: &Open, scope: &Scope, at: DateTime<Utc>) -> Result<Vec<Memory>> {
+async fn changed_since(open: &Open, scope: &Scope, at: DateTime<Utc>) -> Result<Changed> {
     let (mut connection, projects) = open.reader(scope).await?;
     let failed = |error| from_sqlx(error, "looking back");
     let micros = at.timestamp_micros();
-    let rows = sqlx::query(sql::CHANGED_SINCE)
+    let sizes: Vec<(i64, i64)> = sqlx::query_as(sql::CHANGED_SINCE)
         .bind(json_numbers(&projects))
         .bind(micros)
-        .bind(MOST_CHANGED as i64)
+        .bind(MOST_CHANGED as i64 + 1)
         .fetch_all(&mut *connection)
         .await
         .map_err(failed)?;
+    let mut left = MOST_CHANGED_BYTES as i64;
+    let mut fits = |(number, (_, size)): (usize, &(i64, i64))| {
+        left -= size;
+        number == 0 || (number < MOST_CHANGED && left >= 0)
+    };
+    let read = sizes.iter().enumerate().map(&mut fits).take_while(|fits| *fits).count();
+    let numbers: Vec<i64> = sizes.iter().take(read).map(|(seq, _)| *seq).collect();
+    let rows =
+        sqlx::query(sql::CHANGED).bind(json_numbers(&numbers)).fetch_all(&mut *connection).await.map_err(failed)?;
     let memories: Vec<Memory> =
         rows.iter().map(|row| MemoryRow::read(row).map(|row| row.memory)).collect::<Result<_, _>>().map_err(failed)?;
     let seqs: Vec<i64> = memories.iter().map(|memory| memory.seq).collect();
@@ -72,5 +82,5 @@ async fn changed_since(open: &Open, scope: &Scope, at: DateTime<Utc>) -> Result<
         then.updated_at = changed_at.unwrap_or(memory.created_at);
         Some(then)
     });
-    Ok(then.collect())
+    Ok(Changed { memories: then.collect(), partial: read < sizes.len() })
 }

@@ -20,7 +20,7 @@ use crate::domain::name::{name_key, name_words};
 use crate::domain::{Analyzer, Kind, Scope};
 use crate::store::port::{
     EntityName, EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, MentionRecord, Place, PortStore, Record,
-    RelationRecord, ReviewRecord, Section, Snapshot,
+    RelationRecord, ReviewRecord, Section, Snapshot, store_record,
 };
 use crate::store::{Result, Store, StoreError};
 
@@ -177,11 +177,10 @@ fn focus(row: &SqliteRow) -> sqlx::Result<Record> {
         importance: row.try_get(6)?,
         created_at: row::required_time(row, 7)?,
         touched_at: row::required_time(row, 8)?,
+        memory: row.try_get(11)?,
         state: match row::time(row, 9)? {
             None => FocusState::Held,
-            Some(archived_at) => {
-                FocusState::Archived { archived_at, reason: row.try_get(10)?, memory: row.try_get(11)? }
-            }
+            Some(archived_at) => FocusState::Archived { archived_at, reason: row.try_get(10)? },
         },
     }))
 }
@@ -293,14 +292,7 @@ fn storing(error: sqlx::Error) -> StoreError {
 
 impl Importing<'_> {
     async fn record(&mut self, record: &Record) -> Result<Imported> {
-        match record {
-            Record::Memory(record) => self.memory(record).await,
-            Record::Entity(record) => self.entity(record).await,
-            Record::Relation(record) => self.relation(record).await,
-            Record::Mention(record) => self.mention(record).await,
-            Record::Focus(record) => self.focus(record).await,
-            Record::Review(record) => self.review(record).await,
-        }
+        store_record!(self, record)
     }
 
     async fn find_memory(&mut self, id: Uuid) -> Result<Option<(i64, i64)>> {
@@ -474,10 +466,10 @@ impl Importing<'_> {
     }
 
     async fn focus(&mut self, record: &FocusRecord) -> Result<Imported> {
-        let (statement, archived_at, reason, memory) = match &record.state {
-            FocusState::Held => (port_sql::INSERT_FOCUS, None, None, None),
-            FocusState::Archived { archived_at, reason, memory } => {
-                (port_sql::INSERT_ARCHIVE, Some(*archived_at), Some(reason), *memory)
+        let (statement, archived_at, reason) = match &record.state {
+            FocusState::Held => (port_sql::INSERT_FOCUS, None, None),
+            FocusState::Archived { archived_at, reason } => {
+                (port_sql::INSERT_ARCHIVE, Some(*archived_at), Some(reason))
             }
         };
         let done = sqlx::query(statement)
@@ -490,7 +482,7 @@ impl Importing<'_> {
             .bind(record.touched_at.timestamp_micros())
             .bind(micros(archived_at))
             .bind(reason)
-            .bind(memory)
+            .bind(record.memory)
             .execute(&mut *self.connection)
             .await
             .map_err(storing)?;

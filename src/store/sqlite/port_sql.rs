@@ -51,8 +51,8 @@ pub(super) const MENTIONS: &str = concat!(
     " ORDER BY n.memory, n.entity LIMIT $3"
 );
 pub(super) const FOCUS: &str = concat!(
-    "SELECT f.seq, 0, p.name, f.id, f.session, f.content, f.importance, f.created_at, f.touched_at, NULL, NULL, NULL \
-     FROM focus f JOIN project p ON p.id = f.project WHERE f.seq > $2 AND ",
+    "SELECT f.seq, 0, p.name, f.id, f.session, f.content, f.importance, f.created_at, f.touched_at, NULL, NULL, m.id \
+     FROM focus f JOIN project p ON p.id = f.project LEFT JOIN memory m ON m.seq = f.memory WHERE f.seq > $2 AND ",
     in_projects!("f.project"),
     " ORDER BY f.seq LIMIT $3"
 );
@@ -92,10 +92,10 @@ pub(super) const INSERT_RELATION: &str = "INSERT INTO relation (project, source,
     WHERE NOT EXISTS (SELECT 1 FROM relation r WHERE r.project = $1 AND r.source = $2 AND r.target = $3 AND r.type = $4 \
         AND r.valid_from IS $9)";
 pub(super) const INSERT_MENTION: &str = "INSERT INTO mention (memory, entity) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-/// One row when no such item is there, held or archived. The last three are those of [`INSERT_ARCHIVE`], all null.
+/// One row when no such item is there, held or archived. $8 and $9 are those of [`INSERT_ARCHIVE`], both null.
 pub(super) const INSERT_FOCUS: &str = "INSERT INTO focus (project, id, session, content, importance, created_at, \
-    touched_at) SELECT $1, $2, $3, $4, $5, $6, $7 WHERE coalesce($8, $9, $10) IS NULL \
-    AND NOT EXISTS (SELECT 1 FROM focus f WHERE f.id = $2) AND NOT EXISTS (SELECT 1 FROM focus_archive f WHERE f.id = $2)";
+    touched_at, memory) SELECT $1, $2, $3, $4, $5, $6, $7, (SELECT seq FROM memory WHERE id = $10 AND project = $1) \
+    WHERE coalesce($8, $9) IS NULL AND NOT EXISTS (SELECT 1 FROM focus f WHERE f.id = $2) AND NOT EXISTS (SELECT 1 FROM focus_archive f WHERE f.id = $2)";
 /// $10 is the id of a memory, which may be unknown here.
 pub(super) const INSERT_ARCHIVE: &str = "INSERT INTO focus_archive (project, id, session, content, importance, \
     created_at, touched_at, archived_at, reason, memory) \

@@ -13,7 +13,7 @@ use super::row::{self, MemoryRow};
 use super::write::json;
 use super::{Open, SqliteStore, hex_ids, review_sql as sql};
 use crate::domain::review::MOST_OPEN;
-use crate::domain::{Analyzer, Change, Decision, Memory, Proposal, Review, ReviewState, Scope};
+use crate::domain::{Analyzer, Change, Decision, History, Memory, Proposal, Review, ReviewState, Scope};
 use crate::store::{Decide, ForgetMode, NewReview, Result, ReviewQuery, ReviewStore, StoreError};
 
 #[async_trait]
@@ -80,6 +80,7 @@ async fn propose(
     let failed = |error| from_sqlx(error, "storing a review");
     let project: Vec<i64> = open.project(scope.project(), connection).await?.into_iter().collect();
     let mut answer = Vec::with_capacity(reviews.len());
+    let mut waiting: Option<i64> = None;
     for review in reviews {
         let concerned = [Some(review.memory), review.proposal.other()].into_iter().flatten();
         let found = memories(connection, &project, &concerned.clone().collect::<Vec<_>>()).await?;
@@ -103,14 +104,18 @@ async fn propose(
             answer.push(read(&row).map_err(failed)?);
             continue;
         }
-        let count: i64 = sqlx::query_scalar(sql::COUNT_OPEN)
-            .bind(project)
-            .bind(now)
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(failed)?;
-        if state == ReviewState::Open && count >= MOST_OPEN as i64 {
-            return Err(StoreError::TooManyReviews { most: MOST_OPEN });
+        if state == ReviewState::Open {
+            let count = match waiting {
+                Some(count) => count,
+                None => {
+                    let query = sqlx::query_scalar(sql::COUNT_OPEN).bind(project).bind(now);
+                    query.fetch_one(&mut *connection).await.map_err(failed)?
+                }
+            };
+            if count >= MOST_OPEN as i64 {
+                return Err(StoreError::TooManyReviews { most: MOST_OPEN });
+            }
+            waiting = Some(count + 1);
         }
         sqlx::query(sql::INSERT_REVIEW)
             .bind(review.id)
@@ -255,19 +260,15 @@ async fn take_back(
 ) -> Result<()> {
     let Some(version) = review.applied_version else { return Ok(()) };
     let before = row.memory;
-    if before.version != version {
-        return Err(StoreError::VersionConflict { id: before.id, expected: version, current: before.version });
-    }
     let failed = |error| from_sqlx(error, "reading the history");
-    let old: Option<String> = sqlx::query_scalar(sql::OLD_OF_VERSION)
+    let rows = sqlx::query(sql::HISTORY_FROM)
         .bind(before.seq)
         .bind(version)
-        .fetch_optional(&mut *connection)
+        .fetch_all(&mut *connection)
         .await
         .map_err(failed)?;
-    let old = old.and_then(|text| serde_json::from_str(&text).ok());
-    let old = old.ok_or(StoreError::NotFound { field: "version", ids: vec![before.id] })?;
-    let (after, change) = review.taken_back(&before, &old, command.now);
+    let history: Vec<History> = rows.iter().map(row::history).collect::<Result<_, _>>().map_err(failed)?;
+    let (after, change) = review.taken_back(&before, &history, command.now)?;
     if after.deleted_at.is_none() && (before.deleted_at.is_some() || before.superseded_by != after.superseded_by) {
         change::require_free_turn(connection, row.project, &after).await?;
     }

@@ -33,28 +33,39 @@ named! {
     /// A decision.
     DECIDE = "UPDATE review SET state = $2, decided_by = $3, decided_at = $4, decision_reason = $5, applied_version = $6 \
         WHERE id = $1";
-    /// What a version replaced.
-    OLD_OF_VERSION = "SELECT old FROM history WHERE memory = $1 AND version = $2 AND old IS NOT NULL \
-        ORDER BY seq DESC LIMIT 1";
+    /// What happened to a memory from a version on.
+    HISTORY_FROM = "SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at FROM history h \
+        JOIN memory m ON m.seq = h.memory WHERE h.memory = $1 AND h.version >= $2 ORDER BY h.seq";
 
-    /// Memories that changed after a time ($2), of those that were there, with the last change before it.
-    CHANGED_SINCE = concat!(memory!(), "WHERE m.seq IN (SELECT c.seq FROM memory c \
-        WHERE c.project IN (SELECT value FROM json_each($1)) AND c.updated_at > c.created_at AND c.updated_at > $2 \
-        AND c.created_at <= $2 ORDER BY c.updated_at DESC LIMIT $3) ORDER BY m.updated_at DESC, m.seq DESC");
+    /// Memories that changed after a time ($2), of those that were there, with the size of what they are and were.
+    CHANGED_SINCE = "SELECT c.seq, octet_length(c.content) + octet_length(c.metadata) \
+            + coalesce(octet_length(c.situation) + octet_length(c.lesson), 0) \
+            + coalesce((SELECT octet_length(h.old) FROM history h WHERE h.seq = (SELECT min(n.seq) FROM history n \
+                WHERE n.memory = c.seq AND n.at > $2 AND n.old IS NOT NULL)), 0) \
+        FROM memory c WHERE c.project IN (SELECT value FROM json_each($1)) AND c.updated_at > c.created_at \
+        AND c.updated_at > $2 AND c.created_at <= $2 ORDER BY c.updated_at DESC, c.seq DESC LIMIT $3";
+    /// These ($1: JSON of numbers).
+    CHANGED = concat!(memory!(), "WHERE m.seq IN (SELECT value FROM json_each($1)) ORDER BY m.updated_at DESC, m.seq DESC");
     /// For each of these ($1: JSON of numbers) the first change after a time ($2), and when it last changed before.
     FIRST_CHANGE = "SELECT h.memory, h.version, h.old, \
         (SELECT max(p.at) FROM history p WHERE p.memory = h.memory AND p.at <= $2) FROM history h \
         WHERE h.seq IN (SELECT (SELECT min(n.seq) FROM history n WHERE n.memory = w.value AND n.at > $2 \
         AND n.old IS NOT NULL) FROM json_each($1) w)";
-    /// What replaced what, both ways from these ($2: JSON of ids in hexadecimal).
+    /// What replaced what, both ways from these ($2: JSON of ids in hexadecimal). Memories can replace many: the way
+    /// back ends after so many of them.
     CHAINS = "WITH RECURSIVE scope (project) AS (SELECT value FROM json_each($1)), \
         newer (id, step) AS (SELECT unhex(value), 0 FROM json_each($2) \
             UNION SELECT m.superseded_by, n.step + 1 FROM newer n CROSS JOIN memory m ON m.id = n.id \
             WHERE m.superseded_by IS NOT NULL AND n.step < $3 AND m.project IN (SELECT project FROM scope)), \
         older (id, step) AS (SELECT unhex(value), 0 FROM json_each($2) \
             UNION SELECT m.id, o.step + 1 FROM older o CROSS JOIN memory m ON m.superseded_by = o.id \
-            WHERE o.step < $3 AND m.project IN (SELECT project FROM scope)) \
-        SELECT DISTINCT m.id, m.superseded_by FROM (SELECT id FROM newer UNION SELECT id FROM older LIMIT 2 * $3) w \
+            WHERE o.step < $3 AND m.project IN (SELECT project FROM scope) \
+            LIMIT (SELECT count(*) FROM json_each($2)) + $3) \
+        SELECT m.id, m.superseded_by, EXISTS (SELECT 1 FROM memory s WHERE s.id = m.superseded_by \
+                AND s.deleted_at IS NULL AND s.superseded_by IS NULL AND s.project IN (SELECT project FROM scope)) \
+            FROM (SELECT id, min(place) AS place FROM (SELECT id, step AS place FROM newer \
+                UNION ALL SELECT id, step + $3 FROM older) GROUP BY id) w \
         CROSS JOIN memory m ON m.id = w.id \
-        WHERE m.superseded_by IS NOT NULL AND m.project IN (SELECT project FROM scope) LIMIT $3";
+        WHERE m.superseded_by IS NOT NULL AND m.project IN (SELECT project FROM scope) \
+        ORDER BY w.place, m.seq DESC LIMIT $3";
 }

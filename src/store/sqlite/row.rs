@@ -102,14 +102,15 @@ pub(super) fn word<T: std::str::FromStr<Err = String>>(row: &SqliteRow, column: 
 }
 
 pub(super) fn time(row: &SqliteRow, column: usize) -> Result<Option<DateTime<Utc>>> {
-    row.try_get::<Option<i64>, _>(column)?.map(instant).transpose()
+    row.try_get::<Option<i64>, _>(column)?.map(moment).transpose()
 }
 
 pub(super) fn required_time(row: &SqliteRow, column: usize) -> Result<DateTime<Utc>> {
-    instant(row.try_get(column)?)
+    moment(row.try_get(column)?)
 }
 
-fn instant(microseconds: i64) -> Result<DateTime<Utc>> {
+/// Times are kept in microseconds.
+pub(super) fn moment(microseconds: i64) -> Result<DateTime<Utc>> {
     DateTime::from_timestamp_micros(microseconds)
         .ok_or_else(|| Error::Decode(format!("{microseconds} is no time").into()))
 }

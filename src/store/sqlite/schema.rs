@@ -16,6 +16,7 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
     ("0002_graph", include_str!("migrations/0002_graph.sql")),
     ("0003_review", include_str!("migrations/0003_review.sql")),
     ("0004_project", include_str!("migrations/0004_project.sql")),
+    ("0005_trace", include_str!("migrations/0005_trace.sql")),
 ];
 
 /// The newest version that this binary knows.
@@ -93,6 +94,7 @@ mod tests {
             "63ddca300ca33feba16791b27d3e83cf5b71e2de3b5bfdb8d025295c16433fdb",
             "d08d4a864860fc7de0577f38b78f915107804780d2a595096b3421141a253dcf",
             "8ec3eaf5c99f5be09a35a89f9db8d9801c933d006d701d445c33216ebd4f1940",
+            "803e6577bfe79ed96e060ca341c14b6a9b28efc904d2d12059497a003a378fbe",
         ];
         assert_eq!(known.len(), MIGRATIONS.len());
         for ((name, text), known) in MIGRATIONS.iter().zip(known) {
@@ -158,6 +160,7 @@ mod tests {
             sql::EQUAL.to_owned(),
             sql::GET.to_owned(),
             super::super::review_sql::CHANGED_SINCE.to_owned(),
+            super::super::review_sql::CHANGED.to_owned(),
             super::super::review_sql::CHAINS.to_owned(),
         ];
         for statement in statements {

@@ -20,6 +20,20 @@ macro_rules! memory {
 }
 pub(super) use memory;
 
+/// Items with the text of any version of the memory $1.
+macro_rules! same_text {
+    ($table:literal) => {
+        concat!(
+            "SELECT f.seq FROM (SELECT project, content FROM memory WHERE seq = $1 \
+             UNION SELECT m.project, h.old ->> '$.content' FROM history h JOIN memory m ON m.seq = h.memory \
+                WHERE h.memory = $1 AND h.old IS NOT NULL) v \
+             CROSS JOIN ",
+            $table,
+            " f ON f.project = v.project AND length(f.content) = length(v.content) AND f.content = v.content"
+        )
+    };
+}
+
 macro_rules! named {
     ($($(#[$doc:meta])+ $name:ident = $sql:expr;)+) => {
         $($(#[$doc])+ pub(super) const $name: &str = $sql;)+
@@ -135,8 +149,11 @@ named! {
     /// New tags for old.
     REPLACE_TAGS = "DELETE FROM memory_tag WHERE memory = $1; \
         INSERT INTO memory_tag (memory, tag) SELECT $1, t.value FROM json_each($2) t";
-    /// A row and all that hangs on it.
-    DELETE_MEMORY = "DELETE FROM memory WHERE seq = $1";
+    /// A row and all that hangs on it, also the items of the working memory that have the text of any of its versions.
+    DELETE_MEMORY = concat!(
+        "DELETE FROM focus WHERE seq IN (", same_text!("focus"), "); \
+         DELETE FROM focus_archive WHERE seq IN (", same_text!("focus_archive"), "); \
+         DELETE FROM memory WHERE seq = $1");
     /// Recall returned these.
     NOTE_RECALLED = "UPDATE memory SET recall_count = recall_count + 1, last_recalled_at = max(coalesce(last_recalled_at, $3), $3) \
         WHERE id IN (SELECT unhex(value) FROM json_each($2)) AND deleted_at IS NULL \

@@ -203,7 +203,7 @@ pub(super) async fn remember(
     }
     let entities = graph::write(connection, project, &plan, command.now).await?;
     for (links, place) in links.iter().zip(&answer) {
-        graph::mention(connection, place.id, links, &entities).await?;
+        graph::mention(connection, project, *place, links, &entities).await?;
     }
     if let Some(idempotency) = &command.idempotency {
         sqlx::query(sql::INSERT_IDEMPOTENT)

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use cognitive_memory_mcp::domain::Scope;
 use cognitive_memory_mcp::domain::focus::{Eviction, FocusItem};
+use cognitive_memory_mcp::domain::{Patch, Scope};
 use cognitive_memory_mcp::store::focus::{Focused, NewFocus, Place};
-use cognitive_memory_mcp::store::{ForgetMode, Store, StoreError};
+use cognitive_memory_mcp::store::{ForgetMode, Store, StoreError, Update};
 use futures_util::future::join_all;
 use uuid::Uuid;
 
@@ -82,7 +82,7 @@ pub(crate) async fn what_left_can_come_back(store: Arc<dyn Store>) {
     let scope = scope();
     let item = add(&*store, &scope, "to and fro", 0.5, 1).await.item;
     let dropped = store.focus_drop(&scope, "s", item.id, "done with it", None, at(2)).await.unwrap();
-    assert_eq!((dropped.reason.as_str(), dropped.item.id, dropped.memory), ("done with it", item.id, None));
+    assert_eq!((dropped.reason.as_str(), dropped.item.id, dropped.item.memory), ("done with it", item.id, None));
     assert!(list(&*store, &scope).await.is_empty());
     assert!(matches!(store.focus_get(&scope, "s", item.id).await.unwrap(), Place::Archive(_)));
     // Dropping it again changes nothing.
@@ -104,11 +104,62 @@ pub(crate) async fn an_item_that_became_a_memory_goes_with_it(store: Arc<dyn Sto
     let item = add(&*store, &scope, "worth keeping", 0.5, 1).await.item;
     let memory = store_one(&*store, &scope, note("worth keeping")).await;
     let kept = store.focus_drop(&scope, "s", item.id, "became a memory", Some(memory), at(2)).await.unwrap();
-    assert_eq!(kept.memory, Some(memory));
+    assert_eq!(kept.item.memory, Some(memory));
     assert_eq!(store.focus_archived(&scope, "s", None, 10).await.unwrap(), [kept]);
     forget(&*store, &scope, memory, ForgetMode::Purge).await;
     assert!(store.focus_archived(&scope, "s", None, 10).await.unwrap().is_empty());
     assert!(is_unknown(store.focus_get(&scope, "s", item.id).await));
+}
+
+pub(crate) async fn a_purge_finds_its_text_wherever_it_went(store: Arc<dyn Store>) {
+    let (store, scope) = (&*store, scope());
+    let everything = async || {
+        let mut texts = list(store, &scope).await;
+        let archived = store.focus_archived(&scope, "s", None, 100).await.unwrap();
+        texts.extend(archived.into_iter().map(|archived| archived.item.content));
+        texts
+    };
+    let reworded = |id, content: &str| {
+        let patch = Patch { content: Some(content.to_owned()), ..Patch::default() };
+        Update { id, expected_version: None, patch, reason: None, now: at(3) }
+    };
+    // Became a memory, which was then reworded; came back; had to make room.
+    let item = add(store, &scope, " promoted ", 0.5, 1).await.item;
+    let promoted = store_one(store, &scope, note("promoted")).await;
+    store.focus_drop(&scope, "s", item.id, "became a memory", Some(promoted), at(2)).await.unwrap();
+    store.update(&scope, reworded(promoted, "reworded")).await.unwrap();
+    let back = store.focus_restore(&scope, "s", item.id, CAPACITY, at(4)).await.unwrap().item;
+    assert_eq!(back.memory, Some(promoted));
+    assert_eq!(store.focus_list(&scope, "s").await.unwrap(), [back]);
+    for number in 0..3 {
+        add(store, &scope, &format!("other {number}"), 0.5, 5 + number).await;
+    }
+    assert!(
+        matches!(store.focus_get(&scope, "s", item.id).await.unwrap(), Place::Archive(a) if a.item.memory == Some(promoted))
+    );
+    forget(store, &scope, promoted, ForgetMode::Purge).await;
+    assert_eq!(everything().await, ["other 2", "other 1", "other 0"]);
+    // Repeats a memory, also one that is deleted; repeats what a memory said once; was there before the memory.
+    let repeated = store_one(store, &scope, note("repeated")).await;
+    forget(store, &scope, repeated, ForgetMode::Delete).await;
+    assert_eq!(add(store, &scope, "repeated\n", 0.5, 10).await.item.memory, Some(repeated));
+    let changed = store_one(store, &scope, note("said once")).await;
+    store.update(&scope, reworded(changed, "said now")).await.unwrap();
+    add(store, &scope, "said once", 0.5, 11).await;
+    add(store, &scope, "said now", 0.5, 12).await;
+    add(store, &scope, "before the memory", 0.5, 13).await;
+    let late = store_one(store, &scope, note("before the memory")).await;
+    // Another project keeps its own.
+    let theirs = super::scope();
+    add(store, &theirs, "said now", 0.5, 14).await;
+    store.forget(&scope, &[repeated, changed, late], ForgetMode::Purge, None, at(15)).await.unwrap();
+    assert_eq!(everything().await, ["other 2", "other 1", "other 0"]);
+    assert_eq!(list(store, &theirs).await, ["said now"]);
+    // What is gone cannot be what an item became.
+    let item = add(store, &scope, "an orphan", 0.5, 16).await.item;
+    let error = store.focus_drop(&scope, "s", item.id, "became a memory", Some(late), at(17)).await.unwrap_err();
+    assert!(matches!(error, StoreError::NotFound { field: "memory", .. }), "{error:?}");
+    assert_eq!(list(store, &scope).await, ["an orphan"]);
 }
 
 pub(crate) async fn sessions_and_projects_do_not_see_each_other(store: Arc<dyn Store>) {

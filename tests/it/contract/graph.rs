@@ -8,7 +8,7 @@ use cognitive_memory_mcp::domain::graph::{
 };
 use cognitive_memory_mcp::domain::walk::{Step, Walk};
 use cognitive_memory_mcp::domain::{Filter, Kind, Links, NewMemory, Scope};
-use cognitive_memory_mcp::store::graph::{EntityQuery, StepQuery};
+use cognitive_memory_mcp::store::graph::{EntityQuery, MOST_MENTIONS, StepQuery, Together};
 use cognitive_memory_mcp::store::{ForgetMode, Store, StoreError};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
@@ -245,6 +245,35 @@ pub(crate) async fn the_strongest_relations_come_first(store: Arc<dyn Store>) {
     assert_eq!(walk.entities().count(), 10);
 }
 
+pub(crate) async fn relations_between_entities_are_found(store: Arc<dyn Store>) {
+    let scope = scope();
+    let weighted =
+        |from: &str, kind: &str, to: &str, weight| NewRelation { weight: Some(weight), ..relation(from, kind, to) };
+    let ended = NewRelation { valid_to: Some(at(-10)), ..weighted("b", "left", "c", 1.0) };
+    let batch = vec![
+        weighted("a", "knows", "b", 0.1),
+        weighted("b", "knows", "c", 0.3),
+        weighted("c", "likes", "a", 0.2),
+        weighted("c", "knows", "d", 0.9),
+        ended,
+    ];
+    link(&*store, &scope, Vec::new(), batch).await.unwrap();
+    let mut ends = Vec::new();
+    for name in ["a", "b", "c"] {
+        ends.push(number(&*store, &scope, name).await);
+    }
+    let between = async |scope: &Scope, kind, most| -> Vec<String> {
+        let query = StepQuery { frontier: &ends, at: at(0), kind, most };
+        let numbers = store.between(scope, &query).await.unwrap();
+        let found = store.relations(scope, &numbers).await.unwrap();
+        let found = numbers.iter().filter_map(|number| found.iter().find(|relation| relation.seq == *number));
+        found.map(|relation| format!("{} {}", relation.kind, relation.weight)).collect()
+    };
+    assert_eq!(between(&scope, None, 10).await, ["knows 0.3", "likes 0.2", "knows 0.1"]);
+    assert_eq!(between(&scope, Some("knows"), 1).await, ["knows 0.3"]);
+    assert!(between(&super::scope(), None, 10).await.is_empty());
+}
+
 pub(crate) async fn graphs_of_projects_are_apart(store: Arc<dyn Store>) {
     let (mine, theirs) = (scope(), super::scope());
     link(&*store, &mine, Vec::new(), vec![relation("Ada", "knows", "Bob")]).await.unwrap();
@@ -353,9 +382,48 @@ pub(crate) async fn mentions_together_are_counted(store: Arc<dyn Store>) {
     }
     let numbers: Vec<i64> = [number(&*store, &scope, "a").await, number(&*store, &scope, "b").await].to_vec();
     let found = store.mentioned_together(&scope, &numbers[..1]).await.unwrap();
-    assert_eq!(found[0], (numbers[1], 2));
-    assert_eq!(found.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [2, 1, 1]);
-    assert!(store.mentioned_together(&super::scope(), &numbers).await.unwrap().is_empty());
+    assert_eq!(found.entities[0], (numbers[1], 2));
+    assert_eq!(found.entities.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [2, 1, 1]);
+    assert!(!found.partial);
+    assert_eq!(store.mentioned_together(&super::scope(), &numbers).await.unwrap(), Together::default());
+    // More memories than are looked at: the newest count.
+    let most = usize::try_from(MOST_MENTIONS).unwrap();
+    let items =
+        (0..most + 50).map(|number| telling(&format!("{number}"), &["hub", if number < 50 { "old" } else { "new" }]));
+    remember(&*store, &scope, items.collect()).await.unwrap();
+    let hub = number(&*store, &scope, "hub").await;
+    let found = store.mentioned_together(&scope, &[hub]).await.unwrap();
+    let new = number(&*store, &scope, "new").await;
+    assert_eq!(found, Together { entities: vec![(new, most as u64)], partial: true });
+}
+
+pub(crate) async fn a_protected_memory_mentions_what_it_did(store: Arc<dyn Store>) {
+    let scope = scope();
+    let protected = NewMemory { protected: true, ..telling("the owner's word", &["Ada"]) };
+    let id = store_one(&*store, &scope, protected).await;
+    let answer = remember(&*store, &scope, vec![telling("the owner's word", &["Ada", "Eve"])]).await.unwrap();
+    assert_eq!((answer[0].id, answer[0].created), (id, false));
+    let ends = [number(&*store, &scope, "Ada").await, number(&*store, &scope, "Eve").await];
+    assert_eq!(store.mentions(&scope, &ends, at(1), 10).await.unwrap(), [(ends[0], id)]);
+}
+
+pub(crate) async fn what_has_not_begun_cannot_end(store: Arc<dyn Store>) {
+    let scope = scope();
+    let from = |kind: &str, seconds| NewRelation { valid_from: Some(at(seconds)), ..relation("Ada", kind, "Acme") };
+    let batch = vec![from("works at", -100), from("will own", 100), from("will leave", 200)];
+    link(&*store, &scope, Vec::new(), batch).await.unwrap();
+    let end = NewRelation { kind: None, unlink: Some(Unlink::End), ..relation("Ada", "", "Acme") };
+    let linked = link(&*store, &scope, Vec::new(), vec![end.clone()]).await.unwrap();
+    assert_eq!(linked.relations_changed, 1);
+    let later: Vec<_> = linked.not_begun.iter().map(|later| (later.kind.as_str(), later.valid_from)).collect();
+    assert_eq!(later, [("will own", at(100)), ("will leave", at(200))]);
+    assert!(relations(&*store, &scope, "Ada", at(1)).await.is_empty());
+    assert_eq!(relations(&*store, &scope, "Ada", at(201)).await.len(), 2);
+    let error = link(&*store, &scope, Vec::new(), vec![end.clone()]).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Invalid(invalid) if invalid.field == "relations[0].valid_to"), "{error:?}");
+    let end = NewRelation { valid_to: Some(at(150)), ..end };
+    assert_eq!(link(&*store, &scope, Vec::new(), vec![end]).await.unwrap().not_begun.len(), 1);
+    assert_eq!(relations(&*store, &scope, "Ada", at(201)).await.len(), 1);
 }
 
 pub(crate) async fn a_large_batch_is_linked_at_once(store: Arc<dyn Store>) {

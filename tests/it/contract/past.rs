@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cognitive_memory_mcp::domain::{Filter, Memory, NewMemory, Patch, Scope};
-use cognitive_memory_mcp::store::{ForgetMode, Remember, Store, Update};
+use cognitive_memory_mcp::store::{ForgetMode, Link, MOST_LINKS, Remember, Store, Update};
 use uuid::Uuid;
 
 use super::{at, episode, forget, load, note, scope, store_one};
@@ -18,7 +18,13 @@ async fn known(store: &dyn Store, scope: &Scope, seconds: i64) -> Vec<Memory> {
     let filter = Filter { unchanged: true, ..Filter::at(at(seconds)) };
     let mut all = store.browse(scope, &filter, None, 100).await.unwrap();
     all.extend(
-        store.changed_since(scope, at(seconds)).await.unwrap().into_iter().filter(|memory| filter.admits(memory)),
+        store
+            .changed_since(scope, at(seconds))
+            .await
+            .unwrap()
+            .memories
+            .into_iter()
+            .filter(|memory| filter.admits(memory)),
     );
     all.sort_by_key(|memory| memory.seq);
     all
@@ -67,13 +73,33 @@ pub(crate) async fn a_look_back_sees_texts_as_they_were(store: Arc<dyn Store>) {
     assert!(!ids(&known(store, &scope, 15).await).contains(&edited), "what is purged was never there");
 }
 
+pub(crate) async fn a_look_back_reads_so_many_bytes(store: Arc<dyn Store>) {
+    let scope = scope();
+    // What they are and what they were: 128 KiB each.
+    let text = |number: usize, word: &str| format!("{number} {} {word}", "x".repeat(65_000));
+    let mut stored = Vec::new();
+    for number in 0..140 {
+        stored.push(store_one(&*store, &scope, note(&text(number, "before"))).await);
+    }
+    for (number, id) in stored.iter().enumerate() {
+        let patch = Patch { content: Some(text(number, "after")), ..Patch::default() };
+        update(&*store, &scope, *id, patch, 10 + number as i64).await;
+    }
+    let changed = store.changed_since(&scope, at(5)).await.unwrap();
+    assert!(changed.partial && (100..=130).contains(&changed.memories.len()), "{}", changed.memories.len());
+    assert_eq!(changed.memories[0].id, stored[139], "the latest changes come first");
+    assert!(changed.memories.iter().all(|memory| memory.content.ends_with(" before")));
+    let later = store.changed_since(&scope, at(100)).await.unwrap();
+    assert!(!later.partial && later.memories.len() == 49);
+}
+
 pub(crate) async fn a_look_back_stays_in_its_projects(store: Arc<dyn Store>) {
     let (mine, theirs) = (scope(), scope());
     let id = store_one(&*store, &mine, note("mine")).await;
     update(&*store, &mine, id, Patch { content: Some("changed".into()), ..Patch::default() }, 10).await;
-    assert!(store.changed_since(&theirs, at(5)).await.unwrap().is_empty());
+    assert!(store.changed_since(&theirs, at(5)).await.unwrap().memories.is_empty());
     let reader = Scope::new(theirs.project(), "reader").reading([mine.project().to_owned()]);
-    let seen = store.changed_since(&reader, at(5)).await.unwrap();
+    let seen = store.changed_since(&reader, at(5)).await.unwrap().memories;
     assert_eq!(seen.iter().map(|memory| memory.content.as_str()).collect::<Vec<_>>(), ["mine"]);
 }
 
@@ -85,14 +111,36 @@ pub(crate) async fn chains_are_told_in_both_directions(store: Arc<dyn Store>) {
         chain.push(store_one(&*store, &scope, item).await);
     }
     let alone = store_one(&*store, &scope, note("alone")).await;
-    let sorted = |mut links: Vec<(Uuid, Uuid)>| {
+    let sorted = |mut links: Vec<Link>| {
         links.sort();
         links
     };
-    let all = sorted(chain.windows(2).map(|pair| (pair[0], pair[1])).collect());
+    let link = |pair: &[Uuid]| Link { old: pair[0], by: pair[1], holds: pair[1] == chain[4] };
+    let all = sorted(chain.windows(2).map(link).collect());
     for id in &chain {
         assert_eq!(sorted(store.chains(&scope, &[*id]).await.unwrap()), all);
     }
     assert!(store.chains(&scope, &[alone]).await.unwrap().is_empty());
     assert!(store.chains(&super::scope(), &chain).await.unwrap().is_empty(), "a chain of another project");
+    let near = store.chains(&scope, &[chain[2]]).await.unwrap();
+    let near: Vec<Uuid> = near.iter().map(|link| link.old).collect();
+    assert_eq!(near, [chain[2], chain[3], chain[1], chain[0]], "the way to what holds first, the nearest first");
+    for (mode, holds) in [(ForgetMode::Delete, false), (ForgetMode::Restore, true), (ForgetMode::Purge, false)] {
+        forget(&*store, &scope, chain[4], mode).await;
+        let links = store.chains(&scope, &[chain[0]]).await.unwrap();
+        assert_eq!(links.last(), Some(&Link { old: chain[3], by: chain[4], holds }), "{mode:?}");
+    }
+}
+
+pub(crate) async fn the_nearest_of_many_links_are_told(store: Arc<dyn Store>) {
+    let scope = scope();
+    let mut old = Vec::new();
+    for number in 0..MOST_LINKS + 50 {
+        old.push(store_one(&*store, &scope, note(&format!("old {number}"))).await);
+    }
+    let middle = NewMemory { supersedes: old, ..note("middle") };
+    let middle = store_one(&*store, &scope, middle).await;
+    let last = store_one(&*store, &scope, NewMemory { supersedes: vec![middle], ..note("last") }).await;
+    let links = store.chains(&scope, &[middle]).await.unwrap();
+    assert_eq!((links.len(), links[0]), (MOST_LINKS, Link { old: middle, by: last, holds: true }));
 }

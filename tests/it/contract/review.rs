@@ -157,6 +157,58 @@ pub(crate) async fn an_approved_purge_leaves_nothing(store: Arc<dyn Store>) {
     assert!(found(store, &scope, "purged").await.is_empty());
 }
 
+pub(crate) async fn an_undo_outlives_the_successor(store: Arc<dyn Store>) {
+    let (store, scope) = (&*store, scope());
+    let old = protected(store, &scope, "she lives in Berlin").await;
+    let (new, newer) =
+        (store_one(store, &scope, note("in Paris")).await, store_one(store, &scope, note("in Rome")).await);
+    let before = load(store, &scope, old).await;
+    let proposal = |by| Proposal::Supersede { by, judgement: Judgement::Contradiction };
+    let approved = propose(store, &scope, old, proposal(new)).await;
+    let waiting = propose(store, &scope, old, proposal(newer)).await;
+    let unrelated = propose(store, &scope, old, Proposal::Nothing { other: new }).await;
+    decide(store, &scope, approved.id, Decision::Approve, 20).await.unwrap();
+    store.forget(&scope, &[new, newer], ForgetMode::Purge, None, at(21)).await.unwrap();
+    let listed = async |query| -> Vec<Uuid> {
+        store.reviews(&scope, &query, 10).await.unwrap().iter().map(|review| review.id).collect()
+    };
+    assert_eq!(listed(ReviewQuery::All).await, [unrelated.id, waiting.id, approved.id]);
+    assert_eq!(listed(ReviewQuery::About(vec![old])).await, [unrelated.id, waiting.id, approved.id]);
+    assert_eq!(listed(ReviewQuery::Open(at(22))).await, [waiting.id]);
+    assert_eq!(listed(ReviewQuery::One(approved.id)).await, [approved.id]);
+    let error = decide(store, &scope, waiting.id, Decision::Approve, 22).await.unwrap_err();
+    assert!(matches!(&error, StoreError::NotFound { field: "other", ids } if *ids == [newer]), "{error:?}");
+    decide(store, &scope, waiting.id, Decision::Reject, 22).await.unwrap();
+    assert_eq!(load(store, &scope, old).await.superseded_by, Some(new), "what is purged stays the successor");
+    decide(store, &scope, approved.id, Decision::Undo, 23).await.unwrap();
+    assert_eq!(plain(load(store, &scope, old).await), plain(before));
+    assert_eq!(found(store, &scope, "lives").await, [old]);
+}
+
+pub(crate) async fn an_undo_takes_back_its_own_change_only(store: Arc<dyn Store>) {
+    let (store, scope) = (&*store, scope());
+    let old = protected(store, &scope, "she lives in Berlin").await;
+    let new = store_one(store, &scope, note("she lives in Paris")).await;
+    let by = Proposal::Supersede { by: new, judgement: Judgement::Contradiction };
+    let replaced = propose(store, &scope, old, by).await;
+    decide(store, &scope, replaced.id, Decision::Approve, 20).await.unwrap();
+    let heavier = Patch { importance: Some(0.9), ..Patch::default() };
+    let heavier = propose(store, &scope, old, Proposal::Update { patch: Box::new(heavier) }).await;
+    decide(store, &scope, heavier.id, Decision::Approve, 21).await.unwrap();
+    decide(store, &scope, replaced.id, Decision::Undo, 22).await.unwrap();
+    let memory = load(store, &scope, old).await;
+    assert_eq!((memory.superseded_by, memory.importance, memory.version), (None, 0.9, 4), "the later change stays");
+    // What stood in the way is gone, once it is taken back itself.
+    let first = propose(store, &scope, old, reworded("in Rome")).await;
+    let second = propose(store, &scope, old, reworded("in Oslo")).await;
+    decide(store, &scope, first.id, Decision::Approve, 23).await.unwrap();
+    decide(store, &scope, second.id, Decision::Approve, 24).await.unwrap();
+    assert!(matches!(decide(store, &scope, first.id, Decision::Undo, 25).await, Err(StoreError::Overtaken(_))));
+    decide(store, &scope, second.id, Decision::Undo, 26).await.unwrap();
+    decide(store, &scope, first.id, Decision::Undo, 27).await.unwrap();
+    assert_eq!(load(store, &scope, old).await.content, "she lives in Berlin");
+}
+
 pub(crate) async fn decisions_are_taken_once_and_in_time(store: Arc<dyn Store>) {
     let (store, scope) = (&*store, scope());
     let id = protected(store, &scope, "walrus").await;
@@ -189,7 +241,8 @@ pub(crate) async fn an_undo_does_not_overwrite_what_came_after(store: Arc<dyn St
     decide(store, &scope, first.id, Decision::Approve, 20).await.unwrap();
     decide(store, &scope, second.id, Decision::Approve, 21).await.unwrap();
     let error = decide(store, &scope, first.id, Decision::Undo, 22).await.unwrap_err();
-    assert!(matches!(error, StoreError::VersionConflict { expected: 2, current: 3, .. }), "{error:?}");
+    assert!(matches!(&error, StoreError::Overtaken(obstacle) if obstacle.version == Some(3)), "{error:?}");
+    assert!(error.to_string().contains("its content") && error.to_string().contains(&second.id.to_string()), "{error}");
     assert_eq!(load(store, &scope, id).await.content, "otter");
     let nothing = propose(store, &scope, id, reworded("otter")).await;
     let approved = decide(store, &scope, nothing.id, Decision::Approve, 23).await.unwrap();

@@ -1,0 +1,34 @@
+//! The databases that are measured.
+
+use std::sync::Arc;
+
+use cognitive_memory_mcp::domain::Analyzer;
+use cognitive_memory_mcp::store::Store;
+use cognitive_memory_mcp::store::postgres::PostgresStore;
+use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
+use tokio::runtime::Runtime;
+
+/// An embedded database in `folder`; and one on PostgreSQL where MEMORY_TEST_POSTGRES names a server on which databases
+/// may be created. Neither is prepared.
+#[expect(clippy::disallowed_methods, reason = "a program that measures")]
+pub(crate) fn stores(
+    runtime: &Runtime,
+    bench: &str,
+    folder: &std::path::Path,
+    analyzer: &Arc<Analyzer>,
+) -> Vec<(&'static str, Arc<dyn Store>)> {
+    let sqlite = SqliteStore::open(SqliteOptions::new(folder.join("memory.db")), Arc::clone(analyzer));
+    let mut stores: Vec<(&str, Arc<dyn Store>)> = vec![("sqlite", Arc::new(sqlite))];
+    if let Ok(server) = std::env::var("MEMORY_TEST_POSTGRES") {
+        let name = format!("bench_{bench}_{}", std::process::id());
+        let url = runtime.block_on(async {
+            let pool = sqlx::PgPool::connect(&server).await.expect("the PostgreSQL server answers");
+            let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+            sqlx::query(create).execute(&pool).await.expect("may create databases");
+            format!("{}/{name}", server.rsplit_once('/').expect("a database in the URL").0)
+        });
+        let store = PostgresStore::new(url.parse().expect("a URL"), 4, Arc::clone(analyzer));
+        stores.push(("postgres", Arc::new(store)));
+    }
+    stores
+}
