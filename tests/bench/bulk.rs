@@ -76,7 +76,8 @@ impl Bulk {
     }
 
     async fn project(&mut self, name: &str) -> i32 {
-        let make = "INSERT INTO project (name) VALUES ($1) ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id";
+        let make =
+            "INSERT INTO project (name) VALUES ($1) ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id";
         sqlx::query_scalar(make).bind(name).fetch_one(&mut self.connection).await.expect("a project")
     }
 
@@ -101,7 +102,9 @@ impl Bulk {
             vector_row(&mut vectors, project, seq as i64, time, row);
         }
         vectors.extend((-1_i16).to_be_bytes());
-        for (statement, bytes) in [(MEMORY, memories.into_bytes()), (POSTING, postings.into_bytes()), (EMBEDDING, vectors)] {
+        for (statement, bytes) in
+            [(MEMORY, memories.into_bytes()), (POSTING, postings.into_bytes()), (EMBEDDING, vectors)]
+        {
             let mut copy = self.connection.copy_in_raw(statement).await.expect("a copy begins");
             copy.send(bytes).await.expect("the rows are sent");
             copy.finish().await.expect("the rows are right");
@@ -142,7 +145,8 @@ impl Bulk {
     }
 
     pub(super) async fn make_posting_key(&mut self) {
-        self.run("ALTER TABLE posting ADD PRIMARY KEY (project_id, term, memory_seq) INCLUDE (frequency, length)").await;
+        self.run("ALTER TABLE posting ADD PRIMARY KEY (project_id, term, memory_seq) INCLUDE (frequency, length)")
+            .await;
     }
 
     /// What the server's own vacuum does in its time.

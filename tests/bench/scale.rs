@@ -130,7 +130,8 @@ impl Results {
     fn read(options: &Options) -> Self {
         let file = options.results.clone();
         let text = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
-        let points = text.map_or_else(Vec::new, |text| serde_json::from_str(&text).expect("figures as they were written"));
+        let points =
+            text.map_or_else(Vec::new, |text| serde_json::from_str(&text).expect("figures as they were written"));
         Self { file, points }
     }
 
@@ -374,7 +375,8 @@ impl Bench {
             Place::Postgres(bulk) => bulk.bytes().await,
             Place::Sqlite { folder } => {
                 let files = std::fs::read_dir(folder).expect("the folder can be read");
-                let size = |file: std::io::Result<std::fs::DirEntry>| file.and_then(|file| file.metadata()).map(|m| m.len());
+                let size =
+                    |file: std::io::Result<std::fs::DirEntry>| file.and_then(|file| file.metadata()).map(|m| m.len());
                 let bytes: u64 = files.filter_map(|file| size(file).ok()).sum();
                 // The copy in memory: a byte a number, its memory's number and a factor.
                 ((self.numbers.len() * (DIMENSION + 12)) as f64, bytes as f64)

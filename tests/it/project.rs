@@ -12,7 +12,7 @@ use cognitive_memory_mcp::store::postgres::RowSecurity;
 use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
 use cognitive_memory_mcp::store::{
     Embedded, ForgetMode, Limits, NewReview, ReviewStore as _, Store, StoreError, StoredToken, TokenStore, Update,
-    VectorQuery, VectorStore as _,
+    VectorQuery,
 };
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
@@ -426,10 +426,8 @@ async fn search_by_meaning(store: &dyn Store) {
     let scope = Scope::new("a", "tester");
     let id = store_one(store, &scope, note("near")).await;
     let jobs = store.claim_index_jobs(10, at(1)).await.unwrap();
-    let embedded: Vec<Embedded> = jobs
-        .iter()
-        .map(|job| Embedded { key: job.key, version: job.version, vectors: vec![vec![0.6, 0.8]] })
-        .collect();
+    let embedded: Vec<Embedded> =
+        jobs.iter().map(|job| Embedded { key: job.key, version: job.version, vectors: vec![vec![0.6, 0.8]] }).collect();
     assert_eq!(store.save_vectors("m", &embedded, at(1)).await.unwrap(), 1);
     store.prepare_vectors("m", 2).await.unwrap();
     for documents in [1, 1_000_000] {

@@ -258,8 +258,8 @@ async fn the_nearest_of_many_are_found_by_the_index() {
         SELECT p.id, n, gen_random_uuid(), 'dialogue', 'text ' || n, sha256(n::text::bytea), 2, '{}', \
             CASE WHEN n % 600 = 0 THEN 0.9 ELSE 0.5 END, '{}', now(), now(), 'test', now(), 's' || n / 20, n % 20, true \
         FROM project p, generate_series(1, 6000) n; \
-        INSERT INTO embedding SELECT m.project_id, m.seq, 'm', 0, 8, m.content_hash, (SELECT array_agg(random() - 0.5 \
-            + 0 * m.seq) FROM generate_series(1, 8))::real[]::vector, now() FROM memory m; ANALYZE";
+        INSERT INTO embedding SELECT m.project_id, m.seq, 'm', 0, 8, m.content_hash, (SELECT array_agg(random() - 0.5) \
+            FROM generate_series(1, 8 + 0 * m.seq))::real[]::vector, now() FROM memory m; ANALYZE";
     sqlx::raw_sql(fill).execute(&mut connection).await.unwrap();
     store.prepare_vectors("m", 8).await.unwrap();
 

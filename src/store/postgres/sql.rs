@@ -85,7 +85,7 @@ pub(super) const SESSION: &str = "SELECT set_config('statement_timeout', $1, fal
     (SELECT set_config('search_path', concat_ws(', ', current_setting('search_path'), quote_ident(n.nspname)), false) \
      FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace \
      WHERE e.extname = 'vector' AND n.nspname <> ALL (current_schemas(true))), \
-    (SELECT set_config('hnsw.ef_search', '200', false) FROM pg_extension WHERE extname = 'vector'), \
+    (SELECT set_config('hnsw.ef_search', '400', false) FROM pg_extension WHERE extname = 'vector'), \
     (SELECT set_config('hnsw.iterative_scan', 'strict_order', false) FROM pg_extension \
      WHERE extname = 'vector' AND string_to_array(extversion, '.')::int[] >= '{0,8}')";
 
