@@ -6,6 +6,7 @@
 //! there. To add a statement: a constant in `sql`, with a line in its list.
 
 mod attempt;
+mod bound;
 mod change;
 mod completion;
 mod fault;
@@ -129,7 +130,8 @@ impl PostgresStore {
 
     /// Every SQL statement with its name, for tests.
     pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-        let parts = [sql::ALL, graph_sql::ALL, focus_sql::ALL, review_sql::ALL, port_sql::ALL, vector_sql::ALL];
+        let parts =
+            [sql::ALL, graph_sql::ALL, focus_sql::ALL, review_sql::ALL, port_sql::ALL, vector_sql::ALL, bound::ALL];
         parts.into_iter().flatten()
     }
 

@@ -4,6 +4,7 @@
 //! (WAL with `synchronous = FULL`). One process has the file open at a time, see [`lock`]. To add a statement, name
 //! it in [`sql`]; to change the schema, add a migration in `migrations/` and its line in [`schema`].
 
+mod bound;
 mod cache;
 mod change;
 mod completion;
