@@ -12,7 +12,8 @@ use cognitive_memory_mcp::store::graph::EntityQuery;
 use cognitive_memory_mcp::store::postgres::RowSecurity;
 use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
 use cognitive_memory_mcp::store::{
-    Decide, ForgetMode, Limits, NewReview, ReviewStore as _, Store, StoreError, StoredToken, TokenStore, Update,
+    Decide, Embedded, ForgetMode, Limits, NewReview, ReviewStore as _, Store, StoreError, StoredToken, TokenStore,
+    Update, VectorQuery,
 };
 use serde_json::Map;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
@@ -538,4 +539,57 @@ async fn a_plain_owner_gets_row_security_when_the_role_is_there() {
         "REASSIGN OWNED BY {owner} TO CURRENT_USER; DROP OWNED BY {owner}, {owner}_app; DROP ROLE {owner}_app, {owner}"
     );
     run(&mut admin, tidy).await.unwrap();
+}
+
+/// Managed servers keep extensions in a schema of their own, which nobody may use unless told so.
+#[tokio::test]
+async fn row_security_reaches_pgvector_in_another_schema() {
+    let database = Database::empty().await;
+    let mut admin = database.connection().await;
+    run(&mut admin, "CREATE SCHEMA extensions; CREATE EXTENSION vector SCHEMA extensions".to_owned()).await.unwrap();
+    let owner = format!("owner_{}", uuid::Uuid::new_v4().simple());
+    let name = database.options().get_database().unwrap().to_owned();
+    let make = format!(
+        "CREATE ROLE {owner} LOGIN PASSWORD 'secret'; CREATE ROLE {owner}_app NOLOGIN; GRANT {owner}_app TO {owner}; \
+         ALTER DATABASE {name} OWNER TO {owner}; GRANT ALL ON SCHEMA public TO {owner}; \
+         GRANT USAGE ON SCHEMA extensions TO {owner}"
+    );
+    run(&mut admin, make).await.unwrap();
+    let options = database.options().username(&owner).password("secret");
+    let plain = cognitive_memory_mcp::store::postgres::PostgresStore::new(options, 2, analyzer())
+        .with_row_security(RowSecurity::On);
+    let error = plain.prepare().await.unwrap_err().to_string();
+    assert!(error.contains(&format!("GRANT USAGE ON SCHEMA \"extensions\" TO \"{owner}_app\"")), "{error}");
+
+    // Whoever may give the right gives it unasked.
+    let store = database.store().with_row_security(RowSecurity::On);
+    store.prepare().await.unwrap();
+    search_by_meaning(&store).await;
+    store.close().await;
+    plain.close().await;
+    let tidy = format!(
+        "REASSIGN OWNED BY {owner} TO CURRENT_USER; DROP OWNED BY {owner}, {owner}_app; DROP ROLE {owner}_app, {owner}"
+    );
+    run(&mut admin, tidy).await.unwrap();
+}
+
+async fn search_by_meaning(store: &dyn Store) {
+    let scope = Scope::new("a", "tester");
+    let id = store_one(store, &scope, note("near")).await;
+    let jobs = store.claim_index_jobs(10, at(1)).await.unwrap();
+    let embedded: Vec<Embedded> =
+        jobs.iter().map(|job| Embedded { key: job.key, version: job.version, vectors: vec![vec![0.6, 0.8]] }).collect();
+    assert_eq!(store.save_vectors("m", &embedded, at(1)).await.unwrap(), 1);
+    store.prepare_vectors("m", 2).await.unwrap();
+    for documents in [1, 1_000_000] {
+        let query = VectorQuery {
+            model: "m".to_owned(),
+            vector: [1.0, 0.0].into(),
+            filter: Filter::at(at(1)),
+            limit: 5,
+            documents,
+        };
+        let hits = store.search_vectors(&scope, &query).await.unwrap();
+        assert!((hits[0].cosine - 0.6).abs() < 1e-6 && hits[0].id == id);
+    }
 }

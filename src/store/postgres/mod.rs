@@ -82,6 +82,7 @@ pub struct PostgresStore {
     /// Why the last preparation failed; what tools say until one succeeds.
     obstacle: Mutex<Option<String>>,
     preparing: tokio::sync::Mutex<()>,
+    vectors: vector::Total,
 }
 
 impl fmt::Debug for PostgresStore {
@@ -104,6 +105,7 @@ impl PostgresStore {
             ready: AtomicBool::new(false),
             obstacle: Mutex::default(),
             preparing: tokio::sync::Mutex::new(()),
+            vectors: vector::Total::default(),
         }
     }
 
