@@ -7,6 +7,7 @@ pub mod config;
 pub mod domain;
 pub mod embed;
 pub mod engine;
+pub mod eval;
 pub mod http;
 pub mod jobs;
 pub mod lifecycle;

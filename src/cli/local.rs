@@ -25,7 +25,8 @@ pub(super) fn store(settings: &Settings) -> Result<Local, Failure> {
     let language: Language =
         settings.language.parse().map_err(|error: String| Failure::internal(anyhow::anyhow!(error)))?;
     let analyzer = Arc::new(Analyzer::new(language));
-    let limits = Limits { memories: settings.limits.memories, bytes: settings.limits.bytes };
+    let config::ProjectLimits { memories, bytes, entries } = settings.limits;
+    let limits = Limits { memories, bytes, entries };
     Ok(match &settings.database {
         Database::Sqlite { path } => {
             let options = SqliteOptions { limits, ..SqliteOptions::new(path) };

@@ -16,6 +16,7 @@ mod client;
 mod config_command;
 mod control;
 mod doctor;
+mod eval;
 mod foreign;
 mod generated;
 mod healthcheck;
@@ -96,6 +97,8 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Fill the database from a backup or an export; the service must be stopped
     Restore(backup::RestoreArgs),
+    /// Measure recall by questions with known answers
+    Eval(eval::EvalArgs),
     /// Decide what models proposed for protected memories
     Review(review::ReviewArguments),
     /// Make, list and revoke tokens for clients
@@ -143,6 +146,7 @@ pub fn main() -> ExitCode {
         Command::Doctor { json } => doctor::run(json, &sources),
         Command::Backup(args) => backup::backup(&args, &sources),
         Command::Restore(args) => backup::restore(&args, &sources),
+        Command::Eval(args) => eval::run(&args, &sources),
         Command::Review(arguments) => review::run(arguments, &sources),
         Command::Token(command) => token::run(command, &sources),
     };

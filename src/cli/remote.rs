@@ -71,11 +71,7 @@ impl Memory {
 impl Service {
     /// The service of this machine, or the one that `MEMORY_URL` names.
     pub(super) async fn find(settings: &Settings) -> Result<Option<Self>, Failure> {
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(settings.http.request_timeout + Duration::from_secs(10))
-            .build()
-            .map_err(Failure::internal)?;
+        let client = client(settings)?;
         let own = settings.client.token.as_ref().map(|token| token.expose_secret().to_owned());
         let service = |url: &str, token: Option<String>| Self { client: client.clone(), url: url.to_owned(), token };
         if let Some(url) = &settings.client.url {
@@ -95,6 +91,11 @@ impl Service {
                 Ok(greeting.is_ok().then(|| service(&format!("{base}/mcp"), own)))
             }
         }
+    }
+
+    /// The service at an address that is known.
+    pub(super) fn at(settings: &Settings, url: String, token: String) -> Result<Self, Failure> {
+        Ok(Self { client: client(settings)?, url, token: Some(token) })
     }
 
     /// Calls a tool and gives its structured answer.
@@ -149,9 +150,18 @@ impl Here {
             "recall" => answer(engine.recall(call, read(arguments)?).await),
             "get" => answer(engine.get(call, read(arguments)?).await),
             "forget" => answer(engine.forget(call, read(arguments)?).await),
+            "status" => answer(engine.status(call, read(arguments)?).await),
             _ => Err(Failure::internal(anyhow::anyhow!("no command calls {tool}"))),
         }
     }
+}
+
+fn client(settings: &Settings) -> Result<reqwest::Client, Failure> {
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(settings.http.request_timeout + Duration::from_secs(10))
+        .build()
+        .map_err(Failure::internal)
 }
 
 fn read<T: serde::de::DeserializeOwned>(arguments: Value) -> Result<T, Failure> {

@@ -26,6 +26,15 @@ pub(super) struct Switches {
     #[cfg(debug_assertions)]
     #[arg(long, hide = true)]
     conformance: bool,
+    /// Recalls are no use: what is measured must not change by being measured.
+    #[arg(skip)]
+    measuring: bool,
+}
+
+impl Switches {
+    pub(super) fn measuring() -> Self {
+        Self { measuring: true, ..Self::default() }
+    }
 }
 
 /// A service that works, and is about to accept connections.
@@ -80,13 +89,13 @@ pub(super) async fn start(
         #[cfg(debug_assertions)]
         conformance: switches.conformance,
     };
-    #[cfg(not(debug_assertions))]
-    let Switches {} = switches;
     let router: Router = http::router(&settings.http, parts);
     let address = listener.address();
     control::serve(settings, supervisor, &engine).await;
     jobs::keep_database(supervisor, Arc::clone(&local.store), database);
-    jobs::write_recall_notes(supervisor, &engine);
+    if !switches.measuring {
+        jobs::write_recall_notes(supervisor, &engine);
+    }
     if let Some((_, provision)) = provision {
         let condition = readiness.condition("embedding", "starting");
         jobs::index_vectors(supervisor, &local.store, &desk, &clock, condition);

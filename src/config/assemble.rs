@@ -214,8 +214,13 @@ impl<'a> Reader<'a> {
                 value: Some(HIDDEN.to_owned()),
                 origin: Some(format!("{name} line {}", fault.line)),
                 expected: "a line `NAME=value`, a comment or an empty line".to_owned(),
-                remedy: "Correct the line; a value with spaces or special characters belongs in single quotes."
-                    .to_owned(),
+                remedy: if fault.swallows {
+                    "The value takes in the next assignment: a quote does not end after a backslash. Write it in single \
+                     quotes, without a backslash before the last."
+                } else {
+                    "Correct the line; a value with spaces or special characters belongs in single quotes."
+                }
+                .to_owned(),
             });
         }
         for assignment in assignments {

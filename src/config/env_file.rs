@@ -15,10 +15,13 @@ pub(super) struct Assignment {
     pub(super) substituted: bool,
 }
 
-/// A line dotenvy does not understand. Its text is left out: it may be a secret.
+/// A line that cannot be used. Its text is left out: it may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) line: usize,
+    /// Whether dotenvy understands it, but as a value that takes the next assignment in: `A="C:\"` does not end at that
+    /// quote. The next line may be a secret, and must not be shown as a part of this one.
+    pub(super) swallows: bool,
 }
 
 /// Hands out one line a call, so that the count tells which line the parser has reached: dotenvy's own errors carry no
@@ -58,17 +61,31 @@ pub(super) fn parse(text: &str) -> (Vec<Assignment>, Vec<Fault>) {
             .count();
         let start = (before + skipped).min(end.saturating_sub(1));
         match item {
+            Ok((_, value)) if value.lines().skip(1).any(is_assignment) => {
+                faults.push(Fault { line: start + 1, swallows: true });
+            }
             Ok((name, value)) => assignments.push(Assignment {
                 name,
                 value,
                 line: start + 1,
                 substituted: substitutes(&lines[start..end].join("\n")),
             }),
-            Err(_) => faults.push(Fault { line: start + 1 }),
+            Err(_) => faults.push(Fault { line: start + 1, swallows: false }),
         }
         before = end;
     }
     (assignments, faults)
+}
+
+/// Whether a line begins as `NAME=` in capitals. Base64 and the like have other letters before an `=`.
+fn is_assignment(line: &str) -> bool {
+    let line = line.trim_start();
+    let line = line.strip_prefix("export ").map_or(line, str::trim_start);
+    line.split_once('=').is_some_and(|(name, _)| {
+        name.starts_with(|first: char| first.is_ascii_uppercase() || first == '_')
+            && name.contains('_')
+            && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+    })
 }
 
 /// Whether a statement holds a `$` which dotenvy takes for a variable: one outside single quotes and not escaped.
@@ -119,14 +136,26 @@ mod tests {
     fn faults_know_their_line_and_do_not_hide_what_follows() {
         let (assignments, faults) = parse("A=1\nnot an assignment\nB=2\n\n1C=3\n");
         assert_eq!(assignments.len(), 2);
-        assert_eq!(faults, [Fault { line: 2 }, Fault { line: 5 }]);
+        assert_eq!(faults, [2, 5].map(|line| Fault { line, swallows: false }));
     }
 
     #[test]
     fn an_open_quote_is_reported_where_it_opens() {
         let (assignments, faults) = parse("A=1\n# c\nB=\"open\nC=3\n");
         assert_eq!(assignments.len(), 1);
-        assert_eq!(faults, [Fault { line: 3 }]);
+        assert_eq!(faults, [Fault { line: 3, swallows: false }]);
+    }
+
+    #[test]
+    fn a_value_that_takes_in_the_next_assignment_is_a_fault() {
+        let (assignments, faults) = parse("A_DIR=\"C:\\data\\\"\nB_SECRET=hush\nC_DIR=\"x\"\n");
+        assert!(assignments.iter().all(|assignment| !assignment.value.contains("hush")));
+        assert_eq!(faults[0].line, 1);
+        let (assignments, faults) = parse("A=1\nB_DIR=\"C:\\\"\n  export C_SECRET=hush\"\nD=2\n");
+        assert_eq!(faults, [Fault { line: 2, swallows: true }]);
+        assert_eq!(assignments.len(), 2);
+        let key = "A_KEY='-----BEGIN KEY-----\nMIIB/x+Ab0=\nabc==\n-----END KEY-----'\nB_X='a = b\nC = d'";
+        assert_eq!(parse(key).1, []);
     }
 
     #[test]

@@ -162,7 +162,7 @@ pub fn setting(name: &str) -> Option<&'static Setting> {
 }
 
 /// Every setting, in the order of the documents.
-pub static SETTINGS: [&Setting; 43] = [
+pub static SETTINGS: [&Setting; 44] = [
     &ENVIRONMENT,
     &CONFIG_DIR,
     &LISTEN,
@@ -178,6 +178,7 @@ pub static SETTINGS: [&Setting; 43] = [
     &OAUTH_PROJECT_CLAIM,
     &PROJECT_MAX_MEMORIES,
     &PROJECT_MAX_BYTES,
+    &PROJECT_MAX_ENTRIES,
     &URL,
     &TOKEN,
     &DATA_DIR,
@@ -367,6 +368,17 @@ pub(super) static PROJECT_MAX_BYTES: Setting = Setting {
     secret: false,
     flag: Some("project-max-bytes"),
     doc: "Most bytes of text (content, situation, lesson, metadata) that a project may hold; 0 is without a limit.",
+};
+
+pub(super) static PROJECT_MAX_ENTRIES: Setting = Setting {
+    name: "MEMORY_PROJECT_MAX_ENTRIES",
+    section: Section::Access,
+    kind: Kind::Number { min: 0, max: 1_000_000_000, unit: "entries" },
+    default: DefaultValue::Is("0"),
+    secret: false,
+    flag: Some("project-max-entries"),
+    doc: "Most entities, most relations and most reviews that a project may hold, each counted by itself; 0 is without \
+          a limit. Of the working memory and its archive so many items are kept, the newest.",
 };
 
 pub(super) static URL: Setting = Setting {

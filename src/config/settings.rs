@@ -151,6 +151,8 @@ pub struct ProjectLimits {
     pub memories: u64,
     /// Bytes of text.
     pub bytes: u64,
+    /// Entities, relations, reviews, items of the working memory, each.
+    pub entries: u64,
 }
 
 /// Whether PostgreSQL enforces the bounds of projects itself.

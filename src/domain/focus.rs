@@ -48,6 +48,9 @@ pub enum Eviction {
     AllProtected,
 }
 
+/// Why an item of whatever session left when the project held as much as it may.
+pub const PROJECT_FULL: &str = "evicted: the project holds as many items as it may";
+
 impl Eviction {
     /// The reason in the archive.
     #[must_use]

@@ -1,7 +1,9 @@
 //! Suggestions for a word that a person is typing.
 
 use super::{Call, Engine, EngineError};
-use crate::domain::validate::MAX_TAG_BYTES;
+use crate::domain::graph::name_key;
+use crate::domain::validate::{MAX_NAME_BYTES, MAX_TAG_BYTES};
+use crate::store::graph::EntityQuery;
 
 /// Most suggestions of an answer; the protocol allows as many.
 const MAX_SUGGESTIONS: usize = 100;
@@ -13,6 +15,8 @@ pub enum Completable {
     Id,
     /// A tag in use.
     Tag,
+    /// The name of an entity.
+    Entity,
 }
 
 impl Engine {
@@ -23,12 +27,26 @@ impl Engine {
     /// When the database does not answer.
     pub async fn complete(&self, call: &Call, what: Completable, prefix: &str) -> Result<Vec<String>, EngineError> {
         let prefix = prefix.trim_start();
-        if prefix.len() > MAX_TAG_BYTES || prefix.contains('\0') {
+        let longest = if what == Completable::Entity { MAX_NAME_BYTES } else { MAX_TAG_BYTES };
+        if prefix.len() > longest || prefix.contains('\0') {
             return Ok(Vec::new());
         }
         match what {
             Completable::Tag => {
                 Ok(call.database(self.store.tags_with_prefix(&call.scope, prefix, MAX_SUGGESTIONS)).await?)
+            }
+            Completable::Entity => {
+                let query = EntityQuery::List {
+                    kind: None,
+                    prefix: name_key(prefix),
+                    after: String::new(),
+                    limit: MAX_SUGGESTIONS,
+                };
+                let found = call.database(self.store.entities(&call.scope, &query)).await?;
+                // Several readable projects may know one by the same name; they come side by side.
+                let mut names: Vec<String> = found.into_iter().map(|entity| entity.name).collect();
+                names.dedup();
+                Ok(names)
             }
             Completable::Id => {
                 let digits = prefix.replace('-', "").to_ascii_lowercase();

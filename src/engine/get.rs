@@ -22,7 +22,7 @@ const MAX_NAMES: usize = 20;
 const MOST_OF_EACH: usize = 20;
 
 /// What to read.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GetParams {
     /// Up to 200.
@@ -154,13 +154,16 @@ impl Engine {
                 (Some(old), Some(new)) => difference(&old, &new),
                 _ => (None, None),
             };
+            // Nobody says why when a new memory replaces an old one: the new one is the reason.
+            let successor = || Some(format!("superseded by {}", new.as_ref()?.get("superseded_by")?.as_str()?));
+            let reason = entry.reason.or_else(|| (entry.change == Change::Superseded).then(successor).flatten());
             views.push(HistoryView {
                 id: entry.memory_id.to_string(),
                 version: entry.version,
                 change: entry.change,
                 at: timestamp(entry.at),
                 by: entry.actor,
-                reason: entry.reason,
+                reason,
                 old,
                 new,
             });

@@ -198,6 +198,14 @@ impl Engine {
         Ok(RememberOutput { created, memories, indexed: Indexed { lexical: true, semantic: false }, notes })
     }
 
+    /// Says whether [`Engine::remember`] would take an item, and stores nothing.
+    ///
+    /// # Errors
+    /// [`Invalid`] names the field that is refused.
+    pub fn check(&self, item: RememberItem) -> Result<(), Invalid> {
+        self.accept(item, self.clock.now()).map(drop)
+    }
+
     fn accept(&self, item: RememberItem, now: DateTime<Utc>) -> Result<NewMemory, Invalid> {
         validate::text("content", &item.content, validate::MAX_CONTENT_BYTES)?;
         validate::metadata("metadata", &item.metadata)?;

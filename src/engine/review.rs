@@ -9,16 +9,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::link::accept_name;
 use super::view::timestamp;
 use super::{Call, Engine, EngineError, MemoryView, SimilarView, parse_id};
+use crate::domain::graph::name_key;
 use crate::domain::validate::{self, Invalid};
-use crate::domain::{Decision, Filter, Judgement, Kind, Memory, Proposal, Review};
+use crate::domain::{Decision, Filter, Judgement, Kind, Memory, Proposal, Review, Scope};
+use crate::store::graph::EntityQuery;
 use crate::store::{Decide, NewReview, ReviewQuery, StoreError};
 
 /// From here on two memories are worth a look.
 const WORTH_A_LOOK: f64 = 0.4;
 /// Newest memories that are compared where none is named.
 const COMPARED: usize = 20;
+/// Pairs of an answer.
+const MOST_PAIRS: usize = 20;
+/// Newest memories that mention an entity, before the session narrows them.
+const MOST_MENTIONING: usize = 200;
 /// Reviews of a list that names no limit.
 const DEFAULT_LIMIT: usize = 20;
 
@@ -44,6 +51,22 @@ pub struct ReviewParams {
     #[serde(default)]
     #[schemars(description = "")]
     pub reason: Option<String>,
+    /// Candidates that mention this entity, however different their words are.
+    #[serde(default)]
+    #[schemars(description = "")]
+    pub entity: Option<String>,
+    /// Candidates of this session.
+    #[serde(default)]
+    #[schemars(description = "")]
+    pub session: Option<String>,
+}
+
+impl ReviewParams {
+    /// An action with nothing more to say.
+    #[must_use]
+    pub fn new(action: ReviewAction) -> Self {
+        Self { action, id: None, other: None, judgement: None, reason: None, entity: None, session: None }
+    }
 }
 
 /// What a client can do.
@@ -196,6 +219,14 @@ impl Engine {
             only_judge("other", other.is_some())?;
             only_judge("judgement", params.judgement.is_some())?;
         }
+        if params.action != ReviewAction::Candidates || id.is_some() {
+            for (field, given) in [("entity", params.entity.is_some()), ("session", params.session.is_some())] {
+                if given {
+                    let expected = format!("no {field}: it narrows action candidates without id");
+                    return Err(Invalid::new(field, field, expected).into());
+                }
+            }
+        }
         match params.action {
             ReviewAction::List => {
                 let now = self.clock.now();
@@ -206,7 +237,7 @@ impl Engine {
                 Ok(ReviewOutput { reviews, candidates: Vec::new() })
             }
             ReviewAction::Candidates => {
-                let candidates = self.candidates(call, id).await?;
+                let candidates = self.candidates(call, id, params.entity.as_deref(), params.session).await?;
                 Ok(ReviewOutput { reviews: Vec::new(), candidates })
             }
             ReviewAction::Judge => {
@@ -277,22 +308,41 @@ impl Engine {
         Ok(stored.into_iter().map(ReviewView::from).collect())
     }
 
-    /// Pairs that look alike and were not judged yet: of the memory, or of the newest ones.
-    async fn candidates(&self, call: &Call, id: Option<Uuid>) -> Result<Vec<PairView>, EngineError> {
+    /// Pairs that were not judged yet: those that look alike, of the memory or of the newest ones, or those that mention
+    /// the same entity. Two memories contradict each other about somebody in quite different words.
+    async fn candidates(
+        &self,
+        call: &Call,
+        id: Option<Uuid>,
+        entity: Option<&str>,
+        session: Option<String>,
+    ) -> Result<Vec<PairView>, EngineError> {
         let now = self.clock.now();
-        let memories = match id {
-            Some(id) => vec![self.own(call, "id", id).await?],
-            None => {
-                let own = crate::domain::Scope::new(call.scope.project(), call.scope.actor());
-                let filter = Filter { kinds: vec![Kind::Note, Kind::Insight, Kind::Episode], ..Filter::at(now) };
+        if let Some(session) = &session {
+            validate::text("session", session, validate::MAX_NAME_BYTES)?;
+        }
+        let kinds = vec![Kind::Note, Kind::Insight, Kind::Episode];
+        let filter = Filter { kinds, session, ..Filter::at(now) };
+        let memories = match (id, entity) {
+            (Some(id), _) => vec![self.own(call, "id", id).await?],
+            (None, Some(entity)) => self.mentioning(call, entity, &filter).await?,
+            (None, None) => {
+                let own = Scope::new(call.scope.project(), call.scope.actor());
                 call.database(self.store.browse(&own, &filter, None, COMPARED)).await?
             }
         };
         call.count_rows(memories.len());
         let mut pairs = Vec::new();
-        for memory in memories {
-            let similar = self.similar(call, memory.id, &memory.content, WORTH_A_LOOK, now).await?;
-            pairs.extend(similar.into_iter().map(|(other, similarity)| (memory.clone(), other, similarity)));
+        if entity.is_some() {
+            for (index, memory) in memories.iter().enumerate() {
+                let others = memories[index + 1..].iter();
+                pairs.extend(others.map(|other| (memory.clone(), other.clone(), self.common_words(memory, other))));
+            }
+        } else {
+            for memory in memories {
+                let similar = self.similar(call, memory.id, &memory.content, WORTH_A_LOOK, now).await?;
+                pairs.extend(similar.into_iter().map(|(other, similarity)| (memory.clone(), other, similarity)));
+            }
         }
         let ids: BTreeSet<Uuid> = pairs.iter().flat_map(|(a, b, _)| [a.id, b.id]).collect();
         let ids: Vec<Uuid> = ids.into_iter().collect();
@@ -306,7 +356,29 @@ impl Engine {
             let (newer, older) = if a.seq > b.seq { (a, b) } else { (b, a) };
             PairView { memory: (newer, similarity).into(), other: (older, similarity).into() }
         };
-        Ok(pairs.into_iter().map(view).collect())
+        Ok(pairs.into_iter().take(MOST_PAIRS).map(view).collect())
+    }
+
+    /// The newest memories of the caller's own project that mention an entity and pass the filter.
+    async fn mentioning(&self, call: &Call, entity: &str, filter: &Filter) -> Result<Vec<Memory>, EngineError> {
+        let own = Scope::new(call.scope.project(), call.scope.actor());
+        let key = name_key(&accept_name("entity", entity)?);
+        let found = call.database(self.store.entities(&own, &EntityQuery::Keys(vec![key]))).await?;
+        if found.is_empty() {
+            return Err(Invalid::new(
+                "entity",
+                entity,
+                "the name of a known entity; explore with mode list shows them",
+            )
+            .into());
+        }
+        let numbers: Vec<i64> = found.iter().map(|entity| entity.seq).collect();
+        let mentions = call.database(self.store.mentions(&own, &numbers, filter.now, MOST_MENTIONING)).await?;
+        let ids: Vec<Uuid> = mentions.into_iter().map(|(_, id)| id).collect();
+        let mut memories = call.database(self.store.get(&own, &ids, false)).await?;
+        memories.retain(|memory| filter.admits(memory));
+        memories.truncate(COMPARED);
+        Ok(memories)
     }
 
     /// What a person does about reviews of the call's project.

@@ -160,6 +160,13 @@ impl Engine {
         similar.truncate(MOST_SIMILAR);
         Ok(similar)
     }
+
+    /// How much of their words two memories have in common, from 0 to 1.
+    pub(super) fn common_words(&self, a: &Memory, b: &Memory) -> f64 {
+        let (a, b) = (self.analyzer.terms(&a.content).counts, self.analyzer.terms(&b.content).counts);
+        let common = a.keys().filter(|term| b.contains_key(*term)).count();
+        (ratio(common, a.len()) * ratio(common, b.len())).sqrt()
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of words are small")]

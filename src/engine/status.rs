@@ -31,6 +31,8 @@ pub struct StatusOutput {
     pub superseded: u64,
     /// Waiting for the index by meaning.
     pub index_backlog: u64,
+    /// Reviews that wait for the owner.
+    pub open_reviews: u64,
     /// Embedding model; absent: recall is by words alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -48,7 +50,9 @@ impl Engine {
     /// # Errors
     /// When the database does not answer.
     pub async fn status(&self, call: &Call, _: StatusParams) -> Result<StatusOutput, EngineError> {
-        let counts = call.database(self.store.counts(&call.scope, self.clock.now())).await?;
+        let now = self.clock.now();
+        let counts = call.database(self.store.counts(&call.scope, now)).await?;
+        let open_reviews = call.database(self.store.open_reviews(&call.scope, now)).await?;
         let info = call.database(self.store.info()).await?;
         Ok(StatusOutput {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -59,6 +63,7 @@ impl Engine {
             deleted: counts.deleted,
             superseded: counts.superseded,
             index_backlog: counts.index_backlog,
+            open_reviews,
             model: self.desk.embedder().map(|embedder| embedder.model().id.clone()),
             database: info.backend.to_owned(),
             database_version: info.version,

@@ -33,8 +33,9 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
     let message: Value = serde_json::from_slice(&body).unwrap_or_default();
     let messages = message.as_array().map_or(std::slice::from_ref(&message), Vec::as_slice);
     let writes = |message: &Value| {
-        message["method"] == "tools/call"
-            && message["params"]["name"].as_str().is_some_and(|tool| guard.server.writes(tool))
+        let params = &message["params"];
+        let changes = |tool| guard.server.writes(tool, params["arguments"].as_object());
+        message["method"] == "tools/call" && params["name"].as_str().is_some_and(changes)
     };
     if messages.iter().any(writes) {
         return guard.gate.refuse_write(parts.headers.get(header::HOST));

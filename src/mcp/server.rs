@@ -10,7 +10,7 @@ use rmcp::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult, CompletionInfo,
     ContentBlock, CustomRequest, CustomResult, ErrorCode, GetPromptRequestParams, GetPromptResponse, GetPromptResult,
-    Implementation, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
+    Implementation, JsonObject, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
     PaginatedRequestParams, PromptMessage, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult,
     Reference, ResourceContents, Role, ServerCapabilities, ServerConfig, Tool,
 };
@@ -21,7 +21,7 @@ use super::prompt::{self, MemoryPrompt};
 use super::resource;
 use super::tool::{self, Answer, MemoryTool};
 use crate::domain::Scope;
-use crate::engine::{Call, Completable, Engine};
+use crate::engine::{Call, Engine};
 
 /// Teaches a model when to use which tool; read once per conversation.
 const INSTRUCTIONS: &str = "A memory that lasts across conversations. \
@@ -76,11 +76,11 @@ impl MemoryServer {
         Self { shared: Arc::new(Shared { engine, timeout, config, tools }) }
     }
 
-    /// Whether a tool changes anything.
+    /// Whether a call of a tool changes anything.
     #[must_use]
-    pub fn writes(&self, name: &str) -> bool {
-        let tool = self.shared.tools.iter().find(|tool| tool.name == name);
-        tool.is_some_and(|tool| tool.annotations.as_ref().and_then(|hints| hints.read_only_hint) != Some(true))
+    pub fn writes(&self, name: &str, arguments: Option<&JsonObject>) -> bool {
+        let nothing = JsonObject::new();
+        self.find(name).is_some_and(|tool| tool.writes(arguments.unwrap_or(&nothing)))
     }
 
     fn find(&self, name: &str) -> Option<&'static dyn MemoryTool> {
@@ -138,7 +138,7 @@ impl ServerHandler for MemoryServer {
         let (call, request_id) = caller(&context)?;
         let name = request.name.clone();
         let start = Instant::now();
-        let result = if !call.scope.may_write() && self.writes(&name) {
+        let result = if !call.scope.may_write() && self.writes(&name, request.arguments.as_ref()) {
             Err(ToolError::ReadOnly)
         } else {
             self.run(tool, &call, request).await
@@ -196,7 +196,7 @@ impl ServerHandler for MemoryServer {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        Ok(ListResourceTemplatesResult::with_all_items(vec![resource::template()]))
+        Ok(ListResourceTemplatesResult::with_all_items(resource::TEMPLATES.iter().map(resource::template).collect()))
     }
 
     async fn read_resource(
@@ -211,8 +211,8 @@ impl ServerHandler for MemoryServer {
         log_reading("resource", "", &call, start.elapsed(), &result, request_id.as_deref());
         let Some(document) = result.map_err(ToolError::into_error_data)? else {
             let data = serde_json::json!({ "uri": request.uri });
-            let message = "nothing is behind this address; resources/list names those that are there, and memory://{id} \
-                           takes the id of a memory";
+            let message = "nothing is behind this address; resources/list names those that are there; memory://{id} takes \
+                           the id of a memory, memory://entity/{name} the name of an entity";
             return Err(ErrorData::resource_not_found(message, Some(data)));
         };
         let contents = ResourceContents::TextResourceContents {
@@ -235,11 +235,17 @@ impl ServerHandler for MemoryServer {
                 let arguments = find_prompt(&reference.name)?.arguments();
                 arguments.iter().find(|known| known.name == argument.name).and_then(|known| known.completes)
             }
-            Reference::Resource(reference) if reference.uri == resource::TEMPLATE => {
-                (argument.name == "id").then_some(Completable::Id)
+            Reference::Resource(reference) => {
+                let known = resource::TEMPLATES.iter().find(|template| template.address == reference.uri);
+                let known = known.ok_or_else(|| {
+                    let known: Vec<&str> = resource::TEMPLATES.iter().map(|template| template.address).collect();
+                    let message = format!("nothing can be completed there; there are {}", known.join(", "));
+                    ErrorData::invalid_params(message, None)
+                })?;
+                (argument.name == known.argument).then_some(known.completes)
             }
             _ => {
-                let message = format!("nothing can be completed there; there is the template {}", resource::TEMPLATE);
+                let message = "what can be completed is a prompt or a template of resources";
                 return Err(ErrorData::invalid_params(message, None));
             }
         };

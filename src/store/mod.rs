@@ -113,7 +113,7 @@ pub enum StoreError {
     LimitExceeded {
         /// The project.
         project: String,
-        /// What is counted: `memories` or `bytes`.
+        /// What is counted: `memories`, `bytes`, `entities`, `relations` or `reviews`.
         what: &'static str,
         /// What it would be.
         figure: u64,
@@ -187,13 +187,28 @@ pub struct Limits {
     pub memories: u64,
     /// Bytes of content, situation, lesson and metadata.
     pub bytes: u64,
+    /// Entities, relations, reviews, items in the working memory and items in its archive: of each so many. The
+    /// working memory is never refused: what was touched longest ago is archived, and what was archived first goes.
+    pub entries: u64,
 }
 
 impl Limits {
-    /// Whether anything is limited.
+    /// Whether memories are limited.
     #[must_use]
     pub fn any(self) -> bool {
-        self != Self::default()
+        self.memories > 0 || self.bytes > 0
+    }
+
+    /// Whether a project may hold so many of something else.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitExceeded`].
+    pub fn check_entries(self, project: &str, what: &'static str, figure: u64) -> Result<()> {
+        if self.entries > 0 && figure > self.entries {
+            let project = project.to_owned();
+            return Err(StoreError::LimitExceeded { project, what, figure, limit: self.entries });
+        }
+        Ok(())
     }
 
     /// Whether a project may hold so much.

@@ -77,6 +77,9 @@ pub trait ReviewStore: Send + Sync + 'static {
     /// Reviews, newest first. States are those of the table: an open one may have expired.
     async fn reviews(&self, scope: &Scope, query: &ReviewQuery, limit: usize) -> Result<Vec<Review>>;
 
+    /// How many wait at this time.
+    async fn open_reviews(&self, scope: &Scope, now: DateTime<Utc>) -> Result<u64>;
+
     /// Decides a review. What is approved is carried out, with its history, in the same transaction; an undo brings
     /// back what the history says was before of the fields that the approval changed. An approved purge takes the review
     /// along; a purge of the other memory leaves it.

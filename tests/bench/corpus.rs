@@ -16,20 +16,20 @@ impl Random {
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
-    fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
     }
 }
 
 /// Different words of the corpus.
-const VOCABULARY: f64 = 60_000.0;
+pub(crate) const VOCABULARY: f64 = 60_000.0;
 
 /// The word of a rank: pronounceable, and without a common ending that a stemmer would fold.
-fn word(mut rank: usize) -> String {
+pub(crate) fn word(mut rank: usize) -> String {
     const ONSET: [&str; 16] = ["b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "t", "v", "z", "br", "kr", "tr"];
     const CORE: [&str; 5] = ["a", "e", "i", "o", "u"];
     let mut word = String::new();
@@ -44,9 +44,14 @@ fn word(mut rank: usize) -> String {
     }
 }
 
-fn any_word(random: &mut Random) -> String {
+/// The rank of a word as often as Zipf's law has it.
+pub(crate) fn any_rank(random: &mut Random) -> usize {
     // Inverse of the cumulative Zipf distribution with exponent 1, approximated by the logarithm.
-    word(VOCABULARY.powf(random.unit()) as usize - 1)
+    VOCABULARY.powf(random.unit()) as usize - 1
+}
+
+fn any_word(random: &mut Random) -> String {
+    word(any_rank(random))
 }
 
 /// One memory's text.

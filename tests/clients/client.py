@@ -38,6 +38,9 @@ class Memory:
         assert text.strip(), f"{tool} gave no text"
         return result.structured_content, text
 
+    async def call(self, tool: str, **arguments) -> dict:
+        return (await self.answer(tool, arguments))[0]
+
     async def refused(self, tool: str, **arguments) -> dict:
         """The fault of a call that must fail, with its text under `text`."""
         result = await self.result(tool, arguments)

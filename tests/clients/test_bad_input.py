@@ -31,6 +31,7 @@ CASES = [
     ("too many items", "remember", {"items": [{"content": str(n)} for n in range(501)]}, "items", ["501", "500"]),
     ("no content", "remember", {"items": [NOTE, {"kind": "note"}]}, "items[1].content", ["content"]),
     ("content is a number", "remember", item(content=5), "items[1].content", ["5", "string"]),
+    ("10,000 items", "remember", {"items": [{"content": str(n)} for n in range(10_000)]}, "items", ["10000", "500"]),
     ("content is null", "remember", item(content=None), "items[1].content", ["null", "string"]),
     ("unknown field", "remember", item(contents="x"), "items[1].contents", ["contents", "content"]),
     ("unknown argument", "remember", {"items": [NOTE], "text": "x"}, "text", ["text", "items"]),
@@ -66,10 +67,13 @@ CASES = [
     ("the future", "remember", item(occurred_at="2190-01-01"), "items[1].occurred_at", ["2190-01-01", "future"]),
     ("year 12", "remember", item(occurred_at="0012-01-01"), "items[1].occurred_at", ["1970"]),
     ("valid_until", "remember", item(valid_until="soon"), "items[1].valid_until", ["soon"]),
+    ("before 1970", "remember", item(occurred_at="1969-12-31T23:59:59Z"), "items[1].occurred_at", ["1969-12-31", "1970"]),
+    ("valid until before 1970", "remember", item(valid_until="1969-12-31"), "items[1].valid_until", ["1969-12-31", "1970"]),
     ("time is a number", "remember", item(occurred_at=1700000000), "items[1].occurred_at", ["1700000000", "string"]),
     # remember: metadata
     ("metadata is a list", "remember", item(metadata=[]), "items[1].metadata", ["sequence", "map"]),
     ("metadata too deep", "remember", item(metadata=deep(9)), "items[1].metadata", ["8"]),
+    ("metadata 20 deep", "remember", item(metadata=deep(20)), "items[1].metadata", ["8"]),
     ("metadata too large", "remember", item(metadata={"a": "x" * 16_384}), "items[1].metadata", ["16384"]),
     ("NUL in metadata", "remember", item(metadata={"a": {"b": "\0"}}), "items[1].metadata", ["NUL"]),
     # remember: episodes, ids
@@ -109,6 +113,15 @@ CASES = [
     ("version 0", "update", {"id": ID, "content": "x", "expected_version": 0}, "expected_version", ["0", "1"]),
     ("feedback", "update", {"id": ID, "feedback": "good"}, "feedback", ["good", "helpful"]),
     ("long reason", "update", {"id": ID, "content": "x", "reason": "r" * 2001}, "reason", ["2001", "2000"]),
+    ("10,000 ids", "forget", {"ids": [ID] * 10_000}, "ids", ["10000", "200"]),
+    ("10,000 ids to read", "get", {"ids": [ID] * 10_000}, "ids", ["10000", "200"]),
+    ("metadata 20 deep in update", "update", {"id": ID, "metadata": deep(20)}, "metadata", ["8"]),
+    ("event before 1970", "update", {"id": ID, "occurred_at": "1969-12-31"}, "occurred_at", ["1970"]),
+    ("a look at before 1970", "recall", {"as_of": "1969-12-31"}, "as_of", ["1970"]),
+    ("a relation to itself", "remember", item(relations=[{"from": "Zo\u00eb", "type": "is", "to": "ZOE\u0308"}]), "items[1].relations[0].to", ["itself"]),
+    ("focus on nothing", "focus", {"action": "add", "content": " "}, "content", ["visible"]),
+    ("focus of no id", "focus", {"action": "touch", "id": "nope"}, "id", ["nope"]),
+    ("review of no id", "review", {"action": "list", "id": "nope"}, "id", ["nope"]),
     ("future event", "update", {"id": ID, "occurred_at": "2180-01-01"}, "occurred_at", ["future"]),
     ("forget nothing", "forget", {"ids": []}, "ids", ["at least one"]),
     ("forget in no mode", "forget", {"ids": [ID], "mode": "erase"}, "mode", ["erase", "purge"]),
@@ -151,9 +164,25 @@ async def test_a_batch_with_an_unknown_source_stores_nothing(memory):
 async def test_an_unknown_id_is_named(memory):
     await memory.remember(NOTE)
     assert (await memory.get(ID))["missing"] == [ID]
-    for tool, arguments in [("update", {"id": ID, "content": "x"}), ("forget", {"ids": [ID]})]:
+    for tool, arguments in [
+        ("update", {"id": ID, "content": "x"}),
+        *(("forget", {"ids": [ID], "mode": mode}) for mode in ("delete", "restore", "purge")),
+        ("remember", {"items": [NOTE, {"content": "x", "supersedes": [ID]}]}),
+        *(("focus", {"action": action, "id": ID}) for action in ("touch", "drop", "promote")),
+        ("focus", {"action": "promote", "id": ID, "memory": True}),
+        ("review", {"action": "candidates", "id": ID}),
+    ]:
         error = await memory.refused(tool, **arguments)
         assert error["code"] == "not_found" and ID in error["message"]
+
+
+async def test_names_that_differ_in_case_or_form_are_one(memory):
+    spellings = ["Zo\u00eb M\u00fcller", "ZOE\u0308 MU\u0308LLER", " zo\u00eb  m\u00fcller "]
+    await memory.remember(*({"content": f"Text {n}", "entities": [name]} for n, name in enumerate(spellings)))
+    await memory.call("link", entities=[{"name": name} for name in spellings])
+    listed = (await memory.call("explore", mode="list"))["entities"]
+    assert [entity["name"] for entity in listed] == [spellings[0]], "as it was written first"
+    assert len((await memory.get(entities=spellings))["memories"]) == 3
 
 
 async def test_an_overlong_query_is_cut_and_says_so(memory):

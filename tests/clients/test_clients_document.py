@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-from service import REPOSITORY
+from service import REPOSITORY, binary
 
 TEXT = (REPOSITORY / "docs/clients.md").read_text()
 
@@ -67,6 +67,60 @@ def test_the_hook_asks_once_for_each_stretch(tmp_path):
     transcript.unlink()
     event = json.dumps({"session_id": "s-3", "transcript_path": str(transcript)})
     assert subprocess.run([hook], input=event, capture_output=True, text=True, timeout=30).returncode == 0
+
+
+def session_start(folder, service, command: str, **environment: str) -> subprocess.CompletedProcess:
+    """As Claude Code runs it: by a shell, in the repository, with the event on the standard input."""
+    event = {
+        "session_id": "01a2-s", "transcript_path": str(folder / "t.jsonl"), "cwd": str(folder), "hook_event_name": "SessionStart",
+        "source": "startup", "model": "some-model",
+    }  # fmt: skip
+    programs = folder / "bin"
+    programs.mkdir(exist_ok=True)
+    if not (programs / "cognitive-memory-mcp").exists():
+        (programs / "cognitive-memory-mcp").symlink_to(binary())
+    environment = {
+        "PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(folder), "MEMORY_URL": service.url,
+        "CLAUDE_PROJECT_DIR": str(folder / "harbour"), **environment,
+    }  # fmt: skip
+    return subprocess.run(["sh", "-c", command], input=json.dumps(event), cwd=folder, env=environment, capture_output=True, text=True, timeout=30)
+
+
+def test_the_hook_brings_memory_in(sqlite, new_service, tmp_path):
+    service = new_service(sqlite)
+    settings = next(each for each in map(json.loads, blocks("json")) if "hooks" in each)
+    [start] = settings["hooks"]["SessionStart"]
+    assert set(start["matcher"].split("|")) == {"startup", "resume", "clear", "compact"}, "each way in which a session starts"
+    [hook] = start["hooks"]
+    assert hook["type"] == "command" and hook["timeout"] <= 60
+    # What is written to the standard output with exit code 0 becomes part of the conversation, whatever it is.
+    empty = session_start(tmp_path, service, hook["command"])
+    assert empty.returncode == 0 and empty.stdout.startswith("From memory"), empty
+    for command in [
+        "cognitive-memory-mcp remember 'The harbour deploys on Mondays.' --tag harbour",
+        "cognitive-memory-mcp remember 'Bread needs yeast.'",
+        "cognitive-memory-mcp remember 'It failed on a Friday.' --kind episode --situation deploy --outcome -1 --lesson 'Not on Fridays.'",
+        "cognitive-memory-mcp remember 'so be it' --kind dialogue --session s",
+    ]:
+        assert session_start(tmp_path, service, command).returncode == 0
+    started = session_start(tmp_path, service, hook["command"])
+    assert started.returncode == 0 and not started.stderr, started
+    head, *lines = started.stdout.splitlines()
+    assert "data, not instructions" in head and "\x1b" not in started.stdout
+    assert [any(text in line for line in lines) for text in ["Mondays", "yeast", "Friday", "so be it"]] == [True, True, True, False]
+    [recall] = re.findall(r"^`(cognitive-memory-mcp recall .*)`\.$", TEXT, re.MULTILINE)
+    fitting = session_start(tmp_path, service, recall)
+    assert fitting.returncode == 0 and "Mondays" in fitting.stdout and "yeast" not in fitting.stdout
+    # Without a service a conversation starts all the same.
+    service.stop()
+    alone = session_start(tmp_path, service, hook["command"])
+    assert alone.returncode == 0 and alone.stdout.startswith("From memory"), alone
+
+
+def test_the_stop_hook_is_where_the_settings_look_for_it():
+    settings = next(each for each in map(json.loads, blocks("json")) if "hooks" in each)
+    [[hook]] = [entry["hooks"] for entry in settings["hooks"]["Stop"]]
+    assert hook["command"] == "~/.claude/hooks/keep-memory" and f"\n`{hook['command']}`, made executable" in TEXT
 
 
 @pytest.mark.parametrize("word", ["Claude Code", "Claude Desktop", "Cursor", "VS Code", "Codex", "Gemini CLI", "Any HTTP client"])

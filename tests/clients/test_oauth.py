@@ -128,16 +128,24 @@ async def test_scopes_bound_what_is_done(service, issuer):
         id = (await memory.remember({"content": "Only readers may read this"}))[0]
     reader = issuer.token(scope=None, scp=["memory:read"])
     tools = {tool["name"]: tool for tool in show(service, reader).json["result"]["tools"]}
-    for name, tool in tools.items():
-        answer = show(service, reader, call(name, {}))
-        if tool["annotations"].get("readOnlyHint"):
-            assert answer.status != 403, name
-        else:
-            assert answer.status == 403, name
-            challenge = answer.headers["www-authenticate"]
-            assert 'error="insufficient_scope", scope="memory:write"' in challenge and "resource_metadata=" in challenge
+    reads = [(name, {}) for name, tool in tools.items() if tool["annotations"].get("readOnlyHint")]
+    reads += [("focus", {}), ("focus", {"action": "list", "archived": True}), ("review", {"action": "list"})]
+    reads += [("review", {"action": "candidates"}), ("explore", {"mode": "list"})]
+    for name, arguments in reads:
+        assert show(service, reader, call(name, arguments)).status == 200, (name, arguments)
+    writes = [(name, {}) for name, tool in tools.items() if not tool["annotations"].get("readOnlyHint") and name != "focus"]
+    writes += [("focus", {"action": action}) for action in ("add", "touch", "drop", "promote", "LIST", "", None, ["list"])]
+    writes += [("review", {"action": action}) for action in ("judge", "approve", None)]
+    for name, arguments in writes:
+        answer = show(service, reader, call(name, arguments))
+        assert answer.status == 403, (name, arguments)
+        challenge = answer.headers["www-authenticate"]
+        assert 'error="insufficient_scope", scope="memory:write"' in challenge and "resource_metadata=" in challenge
     async with over_http(service.url, reader) as memory:
         assert await memory.found("readers") == [id]
+        assert (await memory.client.get_prompt("session_start", {})).messages
+        for uri in ("memory://focus", "memory://recent", "memory://status", f"memory://{id}"):
+            assert (await memory.client.read_resource(uri)).contents
 
 
 async def test_new_keys_are_fetched_and_floods_of_unknown_ones_are_not(service, issuer):

@@ -8,9 +8,10 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import PromptReference, ResourceTemplateReference
 
 from client import over_http, over_stdio
+from service import wait_until
 
 PROMPTS = {
-    "session_start": ["task", "tag"],
+    "session_start": ["task", "tag", "session", "entity"],
     "session_end": ["tag"],
     "reflect": ["situation", "outcome", "lesson", "memory"],
 }
@@ -81,6 +82,26 @@ async def test_a_session_start_is_bounded(memory):
     assert len(await say(memory, "session_start", task="harbour")) < 20_000
 
 
+async def test_a_session_starts_with_what_is_in_mind_and_what_waits(memory):
+    await memory.call("focus", action="add", content="The mast first, then the sails.")
+    await memory.call("focus", action="add", content="Only of the night shift.", session="night")
+    await memory.call("link", relations=[{"from": "Ada", "type": "works at", "to": "Harbour"}])
+    old, new = await memory.remember({"content": "Ada works at the harbour.", "entities": [{"name": "Ada"}]}, {"content": "Ada works at the shipyard."})
+    await memory.remember(*({"content": f"Quokka {n}"} for n in range(3)))
+    quiet = await say(memory, "session_start")
+    assert "mast first" in quiet and "night shift" not in quiet and "wait" not in quiet and "-works at->" not in quiet
+    await memory.call("review", action="judge", id=old, other=new, judgement="contradiction", reason="She moved.")
+    text = await say(memory, "session_start", session="night", entity="ADA", task="Meet Ada")
+    assert "night shift" in text and "mast first" not in text
+    assert "1 change waits for the owner" in text and "She moved." in text and "`cognitive-memory-mcp review`" in text
+    assert "# What is known of ADA" in text and "Ada -works at-> Harbour" in text and f"mentioned by {old}" in text
+    assert text.count("Ada works at the harbour.") == 1, "what is known of her is not repeated"
+    assert text.index("# In mind now") < text.index("# What is known of ADA") < text.index("# Stored last") < text.index("# 1 change")
+    assert "Harbour" not in await say(memory, "session_start", entity="Nobody", task="x")
+    status = await memory.status()
+    assert status["open_reviews"] == 1
+
+
 async def test_a_session_ends_with_what_to_keep(memory):
     text = await say(memory, "session_end")
     for word in ["remember", "supersedes", "episode", "lesson", "update", "secrets"]:
@@ -122,10 +143,10 @@ async def test_a_wrong_prompt_is_told(memory, name, arguments, words):
 
 async def test_the_resources_are_listed(memory):
     resources = (await memory.client.list_resources()).resources
-    assert [str(resource.uri) for resource in resources] == ["memory://recent", "memory://status"]
-    [template] = (await memory.client.list_resource_templates()).resource_templates
-    assert template.uri_template == "memory://{id}"
-    for each in [*resources, template]:
+    assert [str(resource.uri) for resource in resources] == ["memory://focus", "memory://recent", "memory://status"]
+    templates = (await memory.client.list_resource_templates()).resource_templates
+    assert [template.uri_template for template in templates] == ["memory://{id}", "memory://entity/{name}"]
+    for each in [*resources, *templates]:
         assert each.name and each.title and each.description and each.mime_type
 
 
@@ -139,10 +160,28 @@ async def test_the_resources_are_read(memory):
     assert "First" in one and "tags a" in one and "Second" not in one
 
 
+async def test_what_is_in_mind_is_read(memory):
+    assert await read(memory, "memory://focus") == "Nothing is in mind."
+    for content in ["First the mast.", "Then the sails."]:
+        await memory.call("focus", action="add", content=content)
+    text = await read(memory, "memory://focus")
+    assert text.index("Then the sails.") < text.index("First the mast.")
+
+
+async def test_an_entity_is_read(memory):
+    [id] = await memory.remember({"content": "Zoë sails.", "entities": [{"name": "Zoë Müller", "type": "person"}]})
+    await memory.call("link", relations=[{"from": "Zoë Müller", "type": "sails", "to": "Boat 7/8"}])
+    for name in ["Zo%C3%AB%20M%C3%BCller", "zoe%CC%88%20m%C3%BCller", "ZO%C3%8B%20M%C3%9CLLER"]:
+        text = await read(memory, f"memory://entity/{name}")
+        assert "Zoë Müller [person]" in text and "-sails-> Boat 7/8" in text and id in text
+    assert "Boat 7/8" in await read(memory, "memory://entity/Boat%207%2F8")
+
+
 async def test_nothing_is_behind_other_addresses(memory):
     [gone] = await memory.remember({"content": "Gone"})
     await memory.forget(gone)
-    for uri in [f"memory://{NOWHERE}", f"memory://{gone}", "memory://", "memory://focus/x", "file:///etc/passwd", "memory://%00"]:
+    nowhere = ["", "focus/x", "%00", "entity/", "entity/Nobody", "entity/%00", "entity/%ff", "entity/" + "x" * 10_000]
+    for uri in [f"memory://{NOWHERE}", f"memory://{gone}", "file:///etc/passwd", *(f"memory://{rest}" for rest in nowhere)]:
         with pytest.raises(MCPError) as raised:
             await read(memory, uri)
         assert raised.value.error.code == -32602 and raised.value.error.data == {"uri": uri}
@@ -164,6 +203,19 @@ async def test_words_are_completed(memory):
     assert await complete(memory, "not hexadecimal", argument="id") == []
     for odd in ["\0", "%", "'", "x" * 100_000]:
         assert await complete(memory, odd, "session_start") == []
+
+
+async def test_entities_are_completed(memory):
+    names = ["Ada Lovelace", "Adam", "Zoë", "100% wool"]
+    await memory.call("link", entities=[{"name": name} for name in names])
+    by = {"argument": "name", "template": "memory://entity/{name}"}
+    assert await complete(memory, "ada", **by) == ["Ada Lovelace", "Adam"]
+    assert await complete(memory, "ZO\u0045\u0308", **by) == ["Zoë"], "whatever the case, and the form of an accent"
+    assert await complete(memory, "", **by) == ["100% wool", "Ada Lovelace", "Adam", "Zoë"]
+    assert await complete(memory, "Ada", "session_start", "entity") == ["Ada Lovelace", "Adam"]
+    assert await complete(memory, "x", "session_start", "entity") == []
+    for odd in ["\0", "%", "'", "_", "x" * 100_000]:
+        assert await complete(memory, odd, **by) == []
 
 
 async def test_as_many_words_as_the_protocol_allows(memory):
@@ -195,6 +247,11 @@ async def test_nobody_sees_another_project(shared):
             await read(mine, "memory://recent"),
         ]:
             assert f"Secret {mark}" not in text and f"lesson {mark}" not in text
+        await theirs.call("focus", action="add", content=f"In mind {mark}")
+        await theirs.call("link", entities=[{"name": f"Entity {mark}"}])
+        for text in [await say(mine, "session_start", entity=f"Entity {mark}"), await read(mine, "memory://focus")]:
+            assert f"In mind {mark}" not in text and "[" not in text.replace(f"Entity {mark}", "")
+        assert await complete(mine, "Entity", argument="name", template="memory://entity/{name}") == []
         assert await complete(mine, mark[:5], "session_start") == []
         assert await complete(mine, id, argument="id") == []
         with pytest.raises(MCPError):
@@ -216,7 +273,13 @@ async def test_the_log_tells_no_contents(backend, new_service):
         await say(memory, "session_start", task="some task")
         await read(memory, "memory://recent")
         await complete(memory, "secr", "session_start")
-    lines = [line for line in service.log_lines() if line["message"] == "reading"]
+
+    def readings():
+        return [line for line in service.log_lines() if line["message"] == "reading"]
+
+    # A line is written beside the answer, not before it.
+    wait_until(lambda: len(readings()) >= 3, "three readings are in the log")
+    lines = readings()
     assert [(line["kind"], line["outcome"]) for line in lines] == [("prompt", "ok"), ("resource", "ok"), ("completion", "ok")]
     assert all(line["request_id"] and line["project"] == "default" for line in lines)
     assert not any(word in service.log() for word in ["Hidden", "some task", "secr"])

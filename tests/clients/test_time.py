@@ -60,7 +60,7 @@ async def test_every_change_tells_old_new_who_and_why(memory):
     told = [(entry["version"], entry["change"], entry.get("reason")) for entry in output["history"]]
     assert told == [
         (1, "created", None), (2, "updated", "she moved"), (3, "deleted", "by mistake"), (4, "restored", "it was right"),
-        (5, "superseded", None),
+        (5, "superseded", f"superseded by {second}"),
     ]  # fmt: skip
     created, updated, deleted, restored, superseded = output["history"]
     assert "old" not in created and all(entry["by"] for entry in output["history"])
@@ -273,6 +273,37 @@ async def test_candidates_and_judgements(memory):
     assert len((await memory.answer("review", {"action": "list", "id": berlin}))[0]["reviews"]) == 2
 
 
+async def test_candidates_of_an_entity_and_of_a_session(memory):
+    ada = {"entities": [{"name": "Ada"}]}
+    home, away, bread, boat, ship = await memory.remember(
+        note("Ada lives in Berlin", **ada), note("Her house stands by the Tagus, in Lisbon", **ada),
+        note("Bread needs yeast and flour", session="kitchen"), note("Boats need a mast and sails", session="harbour"),
+        note("Boats need a mast and sails and a crew", session="harbour"),
+    )  # fmt: skip
+    pairs = lambda output: {frozenset((pair["memory"]["id"], pair["other"]["id"])) for pair in output.get("candidates", [])}  # noqa: E731
+    everything = await memory.call("review", action="candidates")
+    assert pairs(everything) == {frozenset((boat, ship))}, "no words in common"
+    assert pairs(await memory.call("review", action="candidates", entity="ADA")) == {frozenset((home, away))}
+    assert pairs(await memory.call("review", action="candidates", session="harbour")) == {frozenset((boat, ship))}
+    assert pairs(await memory.call("review", action="candidates", session="kitchen")) == set()
+    assert pairs(await memory.call("review", action="candidates", entity="Ada", session="kitchen")) == set()
+    await memory.call("review", action="judge", id=home, other=away, judgement="contradiction")
+    assert pairs(await memory.call("review", action="candidates", entity="Ada")) == set(), "judged already"
+    # Of many that mention it the newest are compared, and the answer stays bounded.
+    await memory.remember(*(note(f"Ada did thing {n}", **ada) for n in range(30)))
+    many = await memory.call("review", action="candidates", entity="Ada")
+    assert len(many["candidates"]) == 20
+    for arguments, field in [
+        ({"action": "candidates", "entity": "Nobody"}, "entity"),
+        ({"action": "candidates", "entity": ""}, "entity"),
+        ({"action": "candidates", "session": ""}, "session"),
+        ({"action": "candidates", "id": bread, "entity": "Ada"}, "entity"),
+        ({"action": "list", "session": "harbour"}, "session"),
+    ]:
+        error = await memory.refused("review", **arguments)
+        assert error["code"] == "invalid_argument" and error["field"] == field, (arguments, error)
+
+
 async def test_judgements_that_cannot_be(memory):
     a, b, c = await memory.remember(note("one thing"), note("another thing"), note("nothing"))
     [d] = await memory.remember(note("a better thing", supersedes=[c]))
@@ -338,6 +369,26 @@ async def test_the_owner_approves_and_undoes_on_the_command_line(new_service, ba
         assert "not found" in owner(service, "approve", NOWHERE, code=1)
         assert "id" in owner(service, "show", "nonsense", code=1)
         assert owner(service, "list", "--all", "--project", "another")["reviews"] == []
+
+
+async def test_limits_hold_for_what_was_approved_and_for_the_graph(new_service, backend):
+    service = new_service(backend, MEMORY_PROJECT_MAX_BYTES="100", MEMORY_PROJECT_MAX_ENTRIES="2")
+    async with over_http(service.url) as memory:
+        [id] = await memory.remember(note("short", protected=True))
+        review = (await memory.call("update", id=id, content="x" * 200))["review"]
+        told = owner(service, "approve", review["id"], code=1)
+        assert "bytes" in told and "100 are allowed" in told
+        assert (await memory.one(id))["content"] == "short" and (await memory.status())["open_reviews"] == 1
+        await memory.call("link", relations=[{"from": "Ada", "type": "knows", "to": "Bob"}])
+        for tool, arguments in [("link", {"entities": [{"name": "Cem"}]}), ("remember", {"items": [note("y", entities=["Cem"])]})]:
+            error = await memory.refused(tool, **arguments)
+            assert error["code"] == "limit_exceeded" and "3 entities, 2 are allowed" in error["message"]
+            assert "MEMORY_PROJECT_MAX_ENTRIES" in error["advice"]
+        assert (await memory.status())["memories"] == 1
+        for number in range(5):
+            await memory.call("focus", action="add", content=f"item {number}")
+        assert [item["content"] for item in (await memory.call("focus"))["items"]] == ["item 4", "item 3"]
+        assert [item["content"] for item in (await memory.call("focus", archived=True))["items"]] == ["item 2", "item 1"]
 
 
 async def test_the_control_socket_is_for_the_owner_alone(new_service, sqlite):

@@ -235,12 +235,12 @@ def unit(host):
 
 
 def test_reboot(unit):
-    unit.run("echo kept > /root/kept; echo gone > /run/gone; echo gone > /tmp/gone")
+    unit.run("echo kept > /srv/kept; echo gone > /run/gone; echo gone > /tmp/gone")
     before = unit.run("cat /etc/machine-id").stdout
     unit.reboot()
     unit.wait_for(lambda: get(unit.forward(8765)) == "hello\n", timeout=30, what="the service, with nobody logged in")
     assert sessions(unit) == []
-    assert unit.run("cat /root/kept; ls /run/gone /tmp/gone", check=False).stdout == "kept\n"
+    assert unit.run("cat /srv/kept; ls /run/gone /tmp/gone", check=False).stdout == "kept\n"
     assert unit.run("cat /etc/machine-id").stdout == before
     assert "asked to stop" in unit.journal(this_boot=False)
     assert "asked to stop" not in unit.journal()
@@ -252,7 +252,7 @@ def test_power_cut(unit):
     assert not unit.up
     with pytest.raises(hosts.HostError, match="is off"):
         unit.run("true")
-    assert unit.read("/root/kept") == "kept\n"
+    assert unit.read("/srv/kept") == "kept\n"
     assert "listening" in unit.journal(this_boot=False), "the journal can be read while the host is off"
     unit.boot()
     unit.wait_for(lambda: get(unit.forward(8765)) == "hello\n", timeout=30, what="the service")

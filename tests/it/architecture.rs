@@ -12,11 +12,28 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("store", &["domain"]),
     ("engine", &["domain", "embed", "store"]),
+    ("eval", &["domain", "engine"]),
     ("port", &["domain", "store"]),
     ("jobs", &["domain", "embed", "engine", "lifecycle", "store"]),
     ("mcp", &["domain", "engine"]),
     ("http", &["config", "domain", "engine", "lifecycle", "mcp"]),
-    ("cli", &["config", "domain", "embed", "engine", "http", "jobs", "lifecycle", "mcp", "port", "store", "telemetry"]),
+    (
+        "cli",
+        &[
+            "config",
+            "domain",
+            "embed",
+            "engine",
+            "eval",
+            "http",
+            "jobs",
+            "lifecycle",
+            "mcp",
+            "port",
+            "store",
+            "telemetry",
+        ],
+    ),
 ];
 
 /// Backends know the boundary which they implement, never each other.

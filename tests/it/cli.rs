@@ -43,6 +43,7 @@ fn help() {
         "doctor",
         "backup",
         "restore",
+        "eval",
         "token",
         "token create",
         "token list",

@@ -200,3 +200,31 @@ fn what_is_not_there_or_something_else_is_named() {
         assert!(!setup.database().exists(), "{from}");
     }
 }
+
+/// A file that ends in the middle is refused with the place, whoever wrote it, and nothing of it is stored.
+#[test]
+fn files_cut_in_the_middle() {
+    for (from, name) in [
+        ("mcp-memory-server", "mcp-memory-server/memory.jsonl"),
+        ("mcp-memory-service", "mcp-memory-service/export.json"),
+        ("claude", "claude/conversations.json"),
+        ("chatgpt", "chatgpt/conversations.json"),
+    ] {
+        let setup = Setup::new();
+        let whole = std::fs::read_to_string(data(name)).unwrap();
+        let half = (whole.len() / 2..).find(|at| whole.is_char_boundary(*at)).unwrap();
+        // Not by chance at the end of a line.
+        let half = whole[..half].trim_end().trim_end_matches(['}', ']', ',']);
+        let path = setup.file("cut.json", half);
+        let ran = import(&setup, from, path.to_str().unwrap(), &[]);
+        assert_eq!(ran.code, Some(1), "{from}: {} {}", ran.stdout, ran.stderr);
+        assert!(ran.stderr.contains("line"), "{from}: {}", ran.stderr);
+        assert!(!setup.database().exists(), "{from}: nothing was stored");
+    }
+    // Lines stand for themselves: the rest is unharmed, where that is wished.
+    let setup = Setup::new();
+    let whole = std::fs::read_to_string(data("mcp-memory-server/memory.jsonl")).unwrap();
+    let path = setup.file("cut.jsonl", &whole[..whole.len() - 10]);
+    let ran = import(&setup, "mcp-memory-server", path.to_str().unwrap(), &["--keep-going"]);
+    assert!(!ok(&ran).stdout.starts_with("0 ") && ran.stderr.contains("line"), "{} {}", ran.stdout, ran.stderr);
+}

@@ -16,6 +16,7 @@ mod doctor;
 mod embed;
 mod embed_fetch;
 mod embed_http;
+mod eval;
 mod fusion;
 mod importer;
 mod lifecycle;

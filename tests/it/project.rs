@@ -3,17 +3,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use cognitive_memory_mcp::domain::graph::NewRelation;
+use cognitive_memory_mcp::domain::graph::{NewEntity, NewRelation};
 use cognitive_memory_mcp::domain::memory::Patch;
 use cognitive_memory_mcp::domain::token::Token;
-use cognitive_memory_mcp::domain::{Filter, Links, NewMemory, Proposal, Scope};
+use cognitive_memory_mcp::domain::{Decision, Filter, Links, NewMemory, Proposal, ReviewState, Scope};
 use cognitive_memory_mcp::store::focus::{FocusStore as _, NewFocus};
+use cognitive_memory_mcp::store::graph::EntityQuery;
 use cognitive_memory_mcp::store::postgres::RowSecurity;
 use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
 use cognitive_memory_mcp::store::{
-    ForgetMode, Limits, NewReview, ReviewStore as _, Store, StoreError, StoredToken, TokenStore, Update,
+    Decide, Embedded, ForgetMode, Limits, NewReview, ReviewStore as _, Store, StoreError, StoredToken, TokenStore,
+    Update, VectorQuery,
 };
+use serde_json::Map;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
+use uuid::Uuid;
 
 use crate::contract::{analyzer, at, forget, new_id, note, remember, store_one};
 use crate::postgres_server::Database;
@@ -123,13 +127,13 @@ async fn a_limit_of_memories_holds_exactly(store: Arc<dyn Store>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_of_memories_holds_exactly_in_sqlite() {
     let folder = tempfile::tempdir().unwrap();
-    a_limit_of_memories_holds_exactly(sqlite(folder.path(), Limits { memories: 10, bytes: 0 }).await).await;
+    a_limit_of_memories_holds_exactly(sqlite(folder.path(), Limits { memories: 10, ..Limits::default() }).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_of_memories_holds_exactly_in_postgres() {
     let database = Database::migrated().await;
-    a_limit_of_memories_holds_exactly(postgres(&database, Limits { memories: 10, bytes: 0 }).await).await;
+    a_limit_of_memories_holds_exactly(postgres(&database, Limits { memories: 10, ..Limits::default() }).await).await;
 }
 
 async fn a_limit_of_bytes_holds_exactly(store: Arc<dyn Store>) {
@@ -157,13 +161,161 @@ async fn a_limit_of_bytes_holds_exactly(store: Arc<dyn Store>) {
 #[tokio::test]
 async fn a_limit_of_bytes_holds_exactly_in_sqlite() {
     let folder = tempfile::tempdir().unwrap();
-    a_limit_of_bytes_holds_exactly(sqlite(folder.path(), Limits { memories: 0, bytes: 100 }).await).await;
+    a_limit_of_bytes_holds_exactly(sqlite(folder.path(), Limits { bytes: 100, ..Limits::default() }).await).await;
 }
 
 #[tokio::test]
 async fn a_limit_of_bytes_holds_exactly_in_postgres() {
     let database = Database::migrated().await;
-    a_limit_of_bytes_holds_exactly(postgres(&database, Limits { memories: 0, bytes: 100 }).await).await;
+    a_limit_of_bytes_holds_exactly(postgres(&database, Limits { bytes: 100, ..Limits::default() }).await).await;
+}
+
+/// What was approved is held to the limit of bytes like any other change.
+async fn an_approved_change_is_held_to_the_limit(store: Arc<dyn Store>) {
+    let scope = Scope::new("full", "tester");
+    let id = store_one(&*store, &scope, NewMemory { protected: true, ..note(&"x".repeat(48)) }).await;
+    let propose = async |content: String, second: i64| {
+        let proposal = Proposal::Update { patch: Box::new(Patch { content: Some(content), ..Patch::default() }) };
+        let (now, expires_at) = (at(second), at(1_000_000));
+        let review = NewReview {
+            id: Uuid::from_u128(second.unsigned_abs().into()),
+            memory: id,
+            proposal,
+            reason: None,
+            now,
+            expires_at,
+        };
+        store.propose(&scope, &[review]).await.unwrap().remove(0).id
+    };
+    let decide = async |id: Uuid, decision: Decision| {
+        store.decide(&scope, &Decide { id, decision, reason: None, now: at(10) }).await
+    };
+    let large = propose("y".repeat(99), 1).await;
+    let refused = decide(large, Decision::Approve).await.unwrap_err();
+    assert!(matches!(refused, StoreError::LimitExceeded { what: "bytes", figure: 101, limit: 100, .. }), "{refused}");
+    let memory = store.get(&scope, &[id], false).await.unwrap().remove(0);
+    assert_eq!((memory.version, memory.content), (1, "x".repeat(48)), "nothing by halves");
+    assert_eq!(store.open_reviews(&scope, at(10)).await.unwrap(), 1, "it waits still");
+    decide(large, Decision::Reject).await.unwrap();
+    let fitting = propose("z".repeat(98), 2).await;
+    assert_eq!(decide(fitting, Decision::Approve).await.unwrap().state, ReviewState::Approved);
+    let smaller = propose("z".repeat(10), 3).await;
+    decide(smaller, Decision::Approve).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_approved_change_is_held_to_the_limit_in_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { bytes: 100, ..Limits::default() };
+    an_approved_change_is_held_to_the_limit(sqlite(folder.path(), limits).await).await;
+}
+
+#[tokio::test]
+async fn an_approved_change_is_held_to_the_limit_in_postgres() {
+    let database = Database::migrated().await;
+    let limits = Limits { bytes: 100, ..Limits::default() };
+    an_approved_change_is_held_to_the_limit(postgres(&database, limits).await).await;
+}
+
+fn named(names: std::ops::Range<u32>) -> Links {
+    let entity = |number| NewEntity { name: format!("e{number}"), ..NewEntity::default() };
+    Links { entities: names.map(entity).collect(), relations: Vec::new() }
+}
+
+fn related(from: u32, to: u32) -> Links {
+    let relation = NewRelation {
+        from: format!("e{from}"),
+        to: format!("e{to}"),
+        kind: Some("knows".to_owned()),
+        weight: None,
+        properties: Map::new(),
+        valid_from: None,
+        valid_to: None,
+        unlink: None,
+    };
+    Links { entities: Vec::new(), relations: vec![relation] }
+}
+
+/// What is not a memory does not grow without bound, either.
+async fn a_limit_of_entries_holds(store: Arc<dyn Store>) {
+    let (scope, other) = (Scope::new("full", "tester"), Scope::new("empty", "tester"));
+    let tasks = (0..12).map(|number| {
+        let (store, scope) = (Arc::clone(&store), scope.clone());
+        tokio::spawn(async move { store.link(&scope, &named(number..number + 1), at(1)).await })
+    });
+    let mut refused = 0;
+    for task in tasks.collect::<Vec<_>>() {
+        if let Err(error) = task.await.unwrap() {
+            assert!(
+                matches!(error, StoreError::LimitExceeded { what: "entities", figure: 5, limit: 4, .. }),
+                "{error}"
+            );
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 8);
+    let names = EntityQuery::List { kind: None, prefix: String::new(), after: String::new(), limit: 100 };
+    let known = store.entities(&scope, &names).await.unwrap();
+    assert_eq!(known.len(), 4);
+    let number = |index: usize| known[index].name[1..].parse::<u32>().unwrap();
+    // What is there may be named again; a memory that would bring one more is not stored.
+    store.link(&scope, &named(number(0)..number(0) + 1), at(2)).await.unwrap();
+    let mentioning = NewMemory { links: named(99..100), ..note("mentions one more") };
+    let error = remember(&*store, &scope, vec![mentioning]).await.unwrap_err();
+    assert!(matches!(error, StoreError::LimitExceeded { what: "entities", .. }), "{error}");
+    assert!(store.browse(&scope, &Filter::at(at(1)), None, 10).await.unwrap().is_empty(), "nothing by halves");
+    for (from, to) in [(0, 1), (1, 2), (2, 3), (3, 0)] {
+        store.link(&scope, &related(number(from), number(to)), at(3)).await.unwrap();
+    }
+    let error = store.link(&scope, &related(number(0), number(2)), at(3)).await.unwrap_err();
+    assert!(matches!(error, StoreError::LimitExceeded { what: "relations", figure: 5, limit: 4, .. }), "{error}");
+    store.link(&other, &named(0..4), at(3)).await.unwrap();
+
+    // The working memory goes on, and keeps what is newest.
+    for number in 0..12_u128 {
+        let new = NewFocus {
+            id: Uuid::from_u128(number + 1),
+            content: format!("item {number}"),
+            importance: 0.5,
+            now: at(i64::try_from(number).unwrap() + 10),
+        };
+        store.focus_add(&scope, &format!("session {}", number % 6), new, 10).await.unwrap();
+    }
+    let (mut held, mut archived) = (Vec::new(), Vec::new());
+    for session in (0..6).map(|number| format!("session {number}")) {
+        held.extend(store.focus_list(&scope, &session).await.unwrap().into_iter().map(|item| item.content));
+        archived.extend(store.focus_archived(&scope, &session, None, 100).await.unwrap());
+    }
+    held.sort();
+    assert_eq!(held, ["item 10", "item 11", "item 8", "item 9"]);
+    let mut gone: Vec<&str> = archived.iter().map(|archived| archived.item.content.as_str()).collect();
+    gone.sort_unstable();
+    assert_eq!(gone, ["item 4", "item 5", "item 6", "item 7"]);
+    assert!(archived.iter().all(|archived| archived.reason.contains("as many items as it may")));
+
+    // Judgements are kept, too.
+    let id = store_one(&*store, &scope, note("compared")).await;
+    for number in 0..5_u128 {
+        let compared = store_one(&*store, &scope, note(&format!("with {number}"))).await;
+        let proposal = Proposal::Nothing { other: compared };
+        let (now, expires_at) = (at(30), at(1_000_000));
+        let review =
+            NewReview { id: Uuid::from_u128(1_000 + number), memory: id, proposal, reason: None, now, expires_at };
+        let answer = store.propose(&scope, &[review]).await;
+        assert_eq!(answer.is_ok(), number < 4, "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_of_entries_holds_in_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    a_limit_of_entries_holds(sqlite(folder.path(), Limits { entries: 4, ..Limits::default() }).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_of_entries_holds_in_postgres() {
+    let database = Database::migrated().await;
+    a_limit_of_entries_holds(postgres(&database, Limits { entries: 4, ..Limits::default() }).await).await;
 }
 
 async fn run(connection: &mut PgConnection, sql: String) -> sqlx::Result<u64> {
@@ -387,4 +539,57 @@ async fn a_plain_owner_gets_row_security_when_the_role_is_there() {
         "REASSIGN OWNED BY {owner} TO CURRENT_USER; DROP OWNED BY {owner}, {owner}_app; DROP ROLE {owner}_app, {owner}"
     );
     run(&mut admin, tidy).await.unwrap();
+}
+
+/// Managed servers keep extensions in a schema of their own, which nobody may use unless told so.
+#[tokio::test]
+async fn row_security_reaches_pgvector_in_another_schema() {
+    let database = Database::empty().await;
+    let mut admin = database.connection().await;
+    run(&mut admin, "CREATE SCHEMA extensions; CREATE EXTENSION vector SCHEMA extensions".to_owned()).await.unwrap();
+    let owner = format!("owner_{}", uuid::Uuid::new_v4().simple());
+    let name = database.options().get_database().unwrap().to_owned();
+    let make = format!(
+        "CREATE ROLE {owner} LOGIN PASSWORD 'secret'; CREATE ROLE {owner}_app NOLOGIN; GRANT {owner}_app TO {owner}; \
+         ALTER DATABASE {name} OWNER TO {owner}; GRANT ALL ON SCHEMA public TO {owner}; \
+         GRANT USAGE ON SCHEMA extensions TO {owner}"
+    );
+    run(&mut admin, make).await.unwrap();
+    let options = database.options().username(&owner).password("secret");
+    let plain = cognitive_memory_mcp::store::postgres::PostgresStore::new(options, 2, analyzer())
+        .with_row_security(RowSecurity::On);
+    let error = plain.prepare().await.unwrap_err().to_string();
+    assert!(error.contains(&format!("GRANT USAGE ON SCHEMA \"extensions\" TO \"{owner}_app\"")), "{error}");
+
+    // Whoever may give the right gives it unasked.
+    let store = database.store().with_row_security(RowSecurity::On);
+    store.prepare().await.unwrap();
+    search_by_meaning(&store).await;
+    store.close().await;
+    plain.close().await;
+    let tidy = format!(
+        "REASSIGN OWNED BY {owner} TO CURRENT_USER; DROP OWNED BY {owner}, {owner}_app; DROP ROLE {owner}_app, {owner}"
+    );
+    run(&mut admin, tidy).await.unwrap();
+}
+
+async fn search_by_meaning(store: &dyn Store) {
+    let scope = Scope::new("a", "tester");
+    let id = store_one(store, &scope, note("near")).await;
+    let jobs = store.claim_index_jobs(10, at(1)).await.unwrap();
+    let embedded: Vec<Embedded> =
+        jobs.iter().map(|job| Embedded { key: job.key, version: job.version, vectors: vec![vec![0.6, 0.8]] }).collect();
+    assert_eq!(store.save_vectors("m", &embedded, at(1)).await.unwrap(), 1);
+    store.prepare_vectors("m", 2).await.unwrap();
+    for documents in [1, 1_000_000] {
+        let query = VectorQuery {
+            model: "m".to_owned(),
+            vector: [1.0, 0.0].into(),
+            filter: Filter::at(at(1)),
+            limit: 5,
+            documents,
+        };
+        let hits = store.search_vectors(&scope, &query).await.unwrap();
+        assert!((hits[0].cosine - 0.6).abs() < 1e-6 && hits[0].id == id);
+    }
 }

@@ -10,7 +10,8 @@ use cognitive_memory_mcp::domain::memory::{Patch, content_hash};
 use cognitive_memory_mcp::domain::{Analyzer, Change, Filter, Kind, Language, Links, NewMemory, Scope};
 use cognitive_memory_mcp::store::postgres::PostgresStore;
 use cognitive_memory_mcp::store::{
-    Candidate, ForgetMode, Idempotency, LexicalQuery, Remember, Remembered, Store, StoreError, Update,
+    Candidate, ForgetMode, Idempotency, LexicalQuery, Remember, Remembered, Store, StoreError, Update, VectorQuery,
+    VectorStore as _,
 };
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr};
@@ -239,6 +240,60 @@ async fn several_servers_prepare_an_empty_database_at_once() {
         result.unwrap();
     }
     assert!(stores[0].pending_migrations().await.unwrap().is_empty());
+}
+
+/// Of many memories the nearest come from the index, under row-level security; what a filter leaves is found whole.
+#[tokio::test]
+async fn the_nearest_of_many_are_found_by_the_index() {
+    let database = Database::migrated().await;
+    // The index gives up early, as it does after 20,000 of a million.
+    let options = database.options().options([("hnsw.max_scan_tuples", "400")]);
+    let store = PostgresStore::new(options, 2, Arc::new(Analyzer::new(Language::English)));
+    store.prepare().await.unwrap();
+    assert!(store.working_role().is_some());
+    let mut connection = database.connection().await;
+    let fill = "SELECT setseed(0.5); INSERT INTO project (name) VALUES ('default'); \
+        INSERT INTO memory (project_id, seq, id, kind, content, content_hash, length, tags, importance, metadata, \
+            occurred_at, created_at, created_by, updated_at, session, turn, turn_claim) \
+        SELECT p.id, n, gen_random_uuid(), 'dialogue', 'text ' || n, sha256(n::text::bytea), 2, '{}', \
+            CASE WHEN n % 600 = 0 THEN 0.9 ELSE 0.5 END, '{}', now(), now(), 'test', now(), 's' || n / 20, n % 20, true \
+        FROM project p, generate_series(1, 6000) n; \
+        INSERT INTO embedding SELECT m.project_id, m.seq, 'm', 0, 8, m.content_hash, (SELECT array_agg(random() - 0.5) \
+            FROM generate_series(1, 8 + 0 * m.seq))::real[]::vector, now() FROM memory m; ANALYZE";
+    sqlx::raw_sql(fill).execute(&mut connection).await.unwrap();
+    store.prepare_vectors("m", 8).await.unwrap();
+
+    let search = async |place: usize, filter: Filter, documents: u64| {
+        let vector: Arc<[f32]> = (0..8).map(|n| if n == place % 8 { 0.9 } else { 0.1 * place as f32 }).collect();
+        let query = VectorQuery { model: "m".to_owned(), vector, filter, limit: 10, documents };
+        let hits = store.search_vectors(&scope(), &query).await.unwrap();
+        hits.iter().map(|hit| hit.seq).collect::<Vec<i64>>()
+    };
+    let all = || Filter::at(Utc::now());
+    let mut alike = 0;
+    for place in 0..16 {
+        let exact = search(place, all(), 0).await;
+        alike += search(place, all(), 6_000).await.iter().filter(|seq| exact.contains(seq)).count();
+    }
+    assert!(alike >= 150, "{alike} of 160");
+    let important = Filter { min_importance: Some(0.8), ..all() };
+    assert_eq!(search(1, important, 6_000).await.len(), 10, "all that pass, though the index gave up before");
+    let session = Filter { session: Some("s7".to_owned()), ..all() };
+    let found = search(1, session, 1_000_000).await;
+    assert!(found.len() == 10 && found.iter().all(|seq| seq / 20 == 7), "{found:?}");
+
+    // The server counts the scans of an index when a session rests.
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let count = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'embedding_nearest_8'";
+        let scans: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await.unwrap();
+        if scans >= 16 {
+            break;
+        }
+        assert!(Instant::now() < end, "{scans} scans");
+        search(1, all(), 6_000).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

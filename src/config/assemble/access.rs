@@ -103,6 +103,7 @@ impl Reader<'_> {
         ProjectLimits {
             memories: self.number(&table::PROJECT_MAX_MEMORIES),
             bytes: self.number(&table::PROJECT_MAX_BYTES),
+            entries: self.number(&table::PROJECT_MAX_ENTRIES),
         }
     }
 

@@ -4,17 +4,46 @@ use async_trait::async_trait;
 use rmcp::model::{Resource, ResourceTemplate};
 
 use super::error::ToolError;
-use crate::engine::{Call, Engine};
+use crate::engine::{Call, Completable, Engine};
 
+mod entity;
+mod focus;
 mod memory;
 mod recent;
 mod status;
 
 /// Every resource with an address of its own.
-pub(super) const ALL: [&dyn MemoryResource; 2] = [&recent::Recent, &status::Status];
+pub(super) const ALL: [&dyn MemoryResource; 3] = [&focus::Focus, &recent::Recent, &status::Status];
 
-/// The addresses with an id in them.
-pub(super) const TEMPLATE: &str = "memory://{id}";
+/// A kind of addresses with a word in them: the address, name, title, description, the word, and what completes it.
+pub(super) struct Template {
+    pub(super) address: &'static str,
+    name: &'static str,
+    title: &'static str,
+    description: &'static str,
+    pub(super) argument: &'static str,
+    pub(super) completes: Completable,
+}
+
+/// Every such kind.
+pub(super) const TEMPLATES: [Template; 2] = [
+    Template {
+        address: "memory://{id}",
+        name: "memory",
+        title: "A memory",
+        description: "One memory in full, by its id.",
+        argument: "id",
+        completes: Completable::Id,
+    },
+    Template {
+        address: "memory://entity/{name}",
+        name: "entity",
+        title: "Somebody or something",
+        description: "What is known of an entity, by its name: relations, and the memories that mention it.",
+        argument: "name",
+        completes: Completable::Entity,
+    },
+];
 
 /// What every address begins with.
 const SCHEME: &str = "memory://";
@@ -44,11 +73,11 @@ pub(super) fn definition(resource: &dyn MemoryResource) -> Resource {
         .with_mime_type(mime_type)
 }
 
-/// The template's definition.
-pub(super) fn template() -> ResourceTemplate {
-    ResourceTemplate::new(TEMPLATE, "memory")
-        .with_title("A memory")
-        .with_description("One memory in full, by its id.")
+/// A template's definition.
+pub(super) fn template(template: &Template) -> ResourceTemplate {
+    ResourceTemplate::new(template.address, template.name)
+        .with_title(template.title)
+        .with_description(template.description)
         .with_mime_type("text/plain")
 }
 
@@ -57,6 +86,9 @@ pub(super) async fn read(engine: &Engine, call: &Call, uri: &str) -> Result<Opti
     let Some(name) = uri.strip_prefix(SCHEME) else { return Ok(None) };
     match ALL.iter().find(|resource| resource.about().0 == name) {
         Some(resource) => resource.read(engine, call).await.map(Some),
-        None => memory::read(engine, call, name).await,
+        None => match name.strip_prefix("entity/") {
+            Some(entity) => entity::read(engine, call, entity).await,
+            None => memory::read(engine, call, name).await,
+        },
     }
 }

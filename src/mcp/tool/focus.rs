@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
-use super::{Answer, MemoryTool, ToolError, answer, define, parse};
-use crate::engine::{Call, Engine, FocusOutput, FocusParams, FocusView};
+use super::{Answer, MemoryTool, ToolError, action, answer, define, describe_focus, parse};
+use crate::engine::{Call, Engine, FocusOutput, FocusParams};
 
 pub(crate) struct Focus;
 
@@ -18,6 +18,10 @@ impl MemoryTool for Focus {
         )
     }
 
+    fn writes(&self, arguments: &JsonObject) -> bool {
+        !matches!(action(arguments), Some("list") | None)
+    }
+
     async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
         let output = engine.focus(call, parse(arguments)?).await?;
         let mut text = match output.items.len() {
@@ -27,11 +31,11 @@ impl MemoryTool for Focus {
         };
         for item in &output.items {
             text.push('\n');
-            text.push_str(&describe(item));
+            text.push_str(&describe_focus(item));
         }
         for item in &output.evicted {
             text.push_str("\nArchived to make room: ");
-            text.push_str(&describe(item));
+            text.push_str(&describe_focus(item));
         }
         if let Some(memory) = &output.memory {
             text.push_str("\nStored as memory ");
@@ -47,12 +51,4 @@ impl MemoryTool for Focus {
         }
         Ok(answer(&output, text))
     }
-}
-
-fn describe(item: &FocusView) -> String {
-    let mut line = format!("[{}] {}", item.id, item.content);
-    if let Some(reason) = &item.reason {
-        line.push_str(&format!(" ({reason})"));
-    }
-    line
 }

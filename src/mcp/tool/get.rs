@@ -3,8 +3,7 @@
 use async_trait::async_trait;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
-use super::explore::{describe_entity, describe_relation};
-use super::{Answer, MemoryTool, ToolError, answer, define, describe, parse};
+use super::{Answer, MemoryTool, ToolError, answer, define, describe, describe_detail, parse};
 use crate::engine::{Call, Engine, GetOutput, GetParams};
 
 pub(crate) struct Get;
@@ -22,13 +21,7 @@ impl MemoryTool for Get {
     async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
         let output = engine.get(call, parse(arguments)?).await?;
         let mut parts: Vec<String> = output.memories.iter().map(describe).collect();
-        for detail in &output.entities {
-            parts.push(describe_entity(&detail.entity));
-            parts.extend(detail.relations.iter().map(describe_relation));
-            if !detail.memories.is_empty() {
-                parts.push(format!("mentioned by {}", detail.memories.join(", ")));
-            }
-        }
+        parts.extend(output.entities.iter().map(describe_detail));
         if !output.missing.is_empty() {
             parts.push(format!("Not found: {}", output.missing.join(", ")));
         }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::ToolError;
-use crate::engine::{Call, Engine, MemoryView, ReviewView};
+use crate::engine::{Call, Engine, EntityDetail, FocusView, MemoryView, ReviewView};
 
 mod explore;
 mod focus;
@@ -51,6 +51,11 @@ pub(super) trait MemoryTool: Send + Sync {
     /// Name, description, schemas, hints.
     fn definition(&self) -> Tool;
 
+    /// Whether a call with these arguments changes anything. What cannot be read counts as a change.
+    fn writes(&self, _: &JsonObject) -> bool {
+        self.definition().annotations.and_then(|hints| hints.read_only_hint) != Some(true)
+    }
+
     /// Reads the arguments, calls the use case, words the answer.
     async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError>;
 }
@@ -63,6 +68,11 @@ fn define<P: JsonSchema + 'static, O: JsonSchema + 'static>(
     let input = schema::input(&schema_for_type::<P>());
     let output = schema::output(&schema_for_output::<O>());
     Tool::new(name, description, input).with_raw_output_schema(output).annotate(hints.open_world(false))
+}
+
+/// The action that is asked for, where it is a word; an empty one where it is something else.
+fn action(arguments: &JsonObject) -> Option<&str> {
+    arguments.get("action").map(|action| action.as_str().unwrap_or_default())
 }
 
 /// Reads arguments; the error names the path of the field.
@@ -84,8 +94,27 @@ fn answer(output: &impl serde::Serialize, text: String) -> Answer {
     Answer { structured: serde_json::to_value(output).expect("an output is plain data, which always serialises"), text }
 }
 
+/// One item of the working memory in a line.
+pub(super) fn describe_focus(item: &FocusView) -> String {
+    let mut line = format!("[{}] {}", item.id, item.content);
+    if let Some(reason) = &item.reason {
+        line.push_str(&format!(" ({reason})"));
+    }
+    line
+}
+
+/// An entity with what hangs on it, a line each.
+pub(super) fn describe_detail(detail: &EntityDetail) -> String {
+    let mut lines = vec![explore::describe_entity(&detail.entity)];
+    lines.extend(detail.relations.iter().map(explore::describe_relation));
+    if !detail.memories.is_empty() {
+        lines.push(format!("mentioned by {}", detail.memories.join(", ")));
+    }
+    lines.join("\n")
+}
+
 /// One review in a line.
-fn describe_review(review: &ReviewView) -> String {
+pub(super) fn describe_review(review: &ReviewView) -> String {
     let mut line = format!("[review {}] {} {} memory {}", review.id, review.state, review.action, review.memory);
     if !review.change.is_null() {
         line.push_str(&format!(" {}", review.change));

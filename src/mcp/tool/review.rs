@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
-use super::{Answer, MemoryTool, ToolError, answer, define, describe_review, parse};
+use super::{Answer, MemoryTool, ToolError, action, answer, define, describe_review, parse};
 use crate::engine::{Call, Engine, ReviewOutput, ReviewParams};
 
 pub(crate) struct Review;
@@ -16,6 +16,10 @@ impl MemoryTool for Review {
             "Find duplicates and contradictions, judge them; see changes that wait for the owner.",
             ToolAnnotations::new().read_only(false).destructive(false),
         )
+    }
+
+    fn writes(&self, arguments: &JsonObject) -> bool {
+        !matches!(action(arguments), Some("list" | "candidates"))
     }
 
     async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {

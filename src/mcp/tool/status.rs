@@ -22,14 +22,15 @@ impl MemoryTool for Status {
         let output = engine.status(call, parse(arguments)?).await?;
         let kinds: Vec<String> = output.by_kind.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
         let text = format!(
-            "Project {}: {} memories ({}), {} deleted, {} superseded, {} waiting for the index by meaning. \
-             Version {} on {} {}, schema {}.",
+            "Project {}: {} memories ({}), {} deleted, {} superseded, {} waiting for the index by meaning, \
+             {} reviews open. Version {} on {} {}, schema {}.",
             output.project,
             output.memories,
             kinds.join(", "),
             output.deleted,
             output.superseded,
             output.index_backlog,
+            output.open_reviews,
             output.version,
             output.database,
             output.database_version,

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::attempt::{Effect, attempt, begin, commit};
 use super::fault::Fault;
-use super::{PostgresStore, bounded, focus_sql as sql};
+use super::{PostgresStore, bound, bounded, focus_sql as sql};
 use crate::domain::Scope;
 use crate::domain::focus::{ArchivedItem, FocusItem, make_room};
 use crate::domain::memory::content_hash;
@@ -30,6 +30,7 @@ impl FocusStore for PostgresStore {
         attempt!(attempts, connection => async {
             let mut transaction = begin(connection).await?;
             let focused = Session::locked(&mut transaction, scope, session).await?.add(new.clone(), capacity).await?;
+            bound::trim_focus(&mut transaction, scope, self.limits, new.now).await?;
             commit(transaction).await?;
             Ok(focused)
         })
@@ -108,6 +109,7 @@ impl FocusStore for PostgresStore {
             }
             let item = FocusItem { memory: memory.or(item.memory), ..item };
             let archived = require_memory(memory, session.archive(item, reason, now).await?)?;
+            bound::trim_focus(&mut transaction, scope, self.limits, now).await?;
             commit(transaction).await?;
             Ok(archived)
         })
@@ -136,6 +138,7 @@ impl FocusStore for PostgresStore {
                     session.insert(FocusItem { touched_at: now, ..known.item }, capacity, now).await?
                 }
             };
+            bound::trim_focus(&mut transaction, scope, self.limits, now).await?;
             commit(transaction).await?;
             Ok(focused)
         })

@@ -13,12 +13,12 @@ use uuid::Uuid;
 use super::attempt::{Effect, attempt, begin, commit};
 use super::fault::Fault;
 use super::remember::json;
-use super::{PostgresStore, bounded, graph_sql as sql};
+use super::{PostgresStore, bound, bounded, graph_sql as sql};
 use crate::domain::Scope;
 use crate::domain::graph::{self, Entity, Linked, Links, Plan, Relation};
 use crate::domain::walk::Step;
 use crate::store::graph::{EntityQuery, GraphStore, MOST_MENTIONS, MOST_TOGETHER, StepQuery, Together};
-use crate::store::{Remembered, Result, StoreError};
+use crate::store::{Limits, Remembered, Result, StoreError};
 
 /// Comes after every name in the order of bytes.
 const AFTER_ALL: char = char::MAX;
@@ -33,6 +33,7 @@ impl GraphStore for PostgresStore {
             let (entities, relations) = touched(&mut transaction, scope, &[links]).await?;
             let plan = links.plan(scope.project(), entities, relations, now).map_err(StoreError::from)?;
             write(&mut transaction, scope, &plan, now).await?;
+            bound::require_graph(&mut transaction, scope, &plan, self.limits).await?;
             commit(transaction).await?;
             Ok(plan.linked)
         })
@@ -269,6 +270,7 @@ pub(super) async fn remember(
     connection: &mut PgConnection,
     scope: &Scope,
     items: &[(Remembered, &Links)],
+    limits: Limits,
     now: DateTime<Utc>,
 ) -> Result<(), Fault> {
     let links: Vec<&Links> = items.iter().map(|(_, links)| *links).collect();
@@ -278,6 +280,7 @@ pub(super) async fn remember(
     let (entities, relations) = touched(connection, scope, &links).await?;
     let plan = graph::plan(&links, scope.project(), entities, relations, now).map_err(StoreError::from)?;
     let numbers = write(connection, scope, &plan, now).await?;
+    bound::require_graph(connection, scope, &plan, limits).await?;
     let (mut ids, mut new, mut mentioned) = (Vec::new(), Vec::new(), Vec::new());
     for (memory, links) in items {
         for key in links.keys() {

@@ -7,6 +7,7 @@
 
 mod around;
 mod attempt;
+mod bound;
 mod change;
 mod completion;
 mod fault;
@@ -81,6 +82,7 @@ pub struct PostgresStore {
     /// Why the last preparation failed; what tools say until one succeeds.
     obstacle: Mutex<Option<String>>,
     preparing: tokio::sync::Mutex<()>,
+    vectors: vector::Total,
 }
 
 impl fmt::Debug for PostgresStore {
@@ -103,6 +105,7 @@ impl PostgresStore {
             ready: AtomicBool::new(false),
             obstacle: Mutex::default(),
             preparing: tokio::sync::Mutex::new(()),
+            vectors: vector::Total::default(),
         }
     }
 
@@ -128,7 +131,8 @@ impl PostgresStore {
 
     /// Every SQL statement with its name, for tests.
     pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-        let parts = [sql::ALL, graph_sql::ALL, focus_sql::ALL, review_sql::ALL, port_sql::ALL, vector_sql::ALL];
+        let parts =
+            [sql::ALL, graph_sql::ALL, focus_sql::ALL, review_sql::ALL, port_sql::ALL, vector_sql::ALL, bound::ALL];
         parts.into_iter().flatten()
     }
 

@@ -17,7 +17,7 @@ use super::remember::{json, number};
 use super::review::ReviewRow;
 use super::row::{HistoryRow, MemoryRow};
 use super::row_security::View;
-use super::{PostgresStore, change, port_sql, sql};
+use super::{PostgresStore, change, graph_sql, port_sql, sql};
 use crate::domain::memory::content_hash;
 use crate::domain::name::{name_key, name_words};
 use crate::domain::text::Terms;
@@ -248,6 +248,11 @@ async fn import(
 ) -> Result<Vec<Imported>, Fault> {
     let mut transaction = begin(connection).await?;
     sqlx::query(sql::CREATE_PROJECT).bind(scope.project()).execute(&mut *transaction).await?;
+    if records.iter().any(|record| matches!(record, Record::Entity(_) | Record::Relation(_))) {
+        // Whether a relation is there already is asked for, not enforced by a key: one that ended and began again has
+        // a row for each time. So whoever writes to the graph of a project takes turns, as in `graph`.
+        sqlx::query(graph_sql::LOCK).bind(scope.project()).execute(&mut *transaction).await?;
+    }
     let mut importing = Importing { connection: &mut transaction, scope, analyzer, live: Vec::new() };
     let mut answers = Vec::with_capacity(records.len());
     for record in records {

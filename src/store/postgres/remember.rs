@@ -276,7 +276,7 @@ async fn in_steps(
         };
         let places = placed.iter().zip(&batch.ids).map(place);
         let linked: Vec<(Remembered, &Links)> = places.zip(&batch.links).collect();
-        graph::remember(&mut transaction, scope, &linked, batch.now).await?;
+        graph::remember(&mut transaction, scope, &linked, limits, batch.now).await?;
         // A project over its limit may still be told that it knows something.
         if limits.any() && placed.iter().any(Option::is_none) {
             check_usage(&mut transaction, scope, limits).await?;

@@ -1,6 +1,7 @@
 //! Reviews: proposing, listing, deciding. What is approved happens in the transaction of the decision.
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, Row};
 use uuid::Uuid;
@@ -8,18 +9,18 @@ use uuid::Uuid;
 use super::attempt::{Effect, attempt, begin, commit};
 use super::change::{self, Forget, Note, lock, rewrite};
 use super::fault::Fault;
-use super::remember::{json, missing};
+use super::remember::{check_usage, json, lock_usage, missing};
 use super::row::{HistoryRow, parse};
-use super::{PostgresStore, bounded, review_sql as sql};
+use super::{PostgresStore, bound, bounded, review_sql as sql};
 use crate::domain::review::MOST_OPEN;
 use crate::domain::{Analyzer, Change, Decision, History, Memory, Proposal, Review, ReviewState, Scope};
-use crate::store::{Decide, ForgetMode, NewReview, Result, ReviewQuery, ReviewStore, StoreError};
+use crate::store::{Decide, ForgetMode, Limits, NewReview, Result, ReviewQuery, ReviewStore, StoreError};
 
 #[async_trait]
 impl ReviewStore for PostgresStore {
     async fn propose(&self, scope: &Scope, reviews: &[NewReview]) -> Result<Vec<Review>> {
         let mut attempts = self.attempts(scope, "store a review", Effect::Once)?;
-        attempt!(attempts, connection => propose(connection, scope, reviews))
+        attempt!(attempts, connection => propose(connection, scope, reviews, self.limits))
     }
 
     async fn reviews(&self, scope: &Scope, query: &ReviewQuery, limit: usize) -> Result<Vec<Review>> {
@@ -45,9 +46,17 @@ impl ReviewStore for PostgresStore {
         Ok(rows.into_iter().map(|row| row.0).collect())
     }
 
+    async fn open_reviews(&self, scope: &Scope, now: DateTime<Utc>) -> Result<u64> {
+        let mut attempts = self.attempts(scope, "count reviews", Effect::Read)?;
+        let count: i64 = attempt!(attempts, connection => async {
+            Ok(sqlx::query_scalar(sql::COUNT_OPEN).bind(scope.project()).bind(now).fetch_one(connection).await?)
+        })?;
+        Ok(count.unsigned_abs())
+    }
+
     async fn decide(&self, scope: &Scope, command: &Decide) -> Result<Review> {
         let mut attempts = self.attempts(scope, "decide a review", Effect::Once)?;
-        attempt!(attempts, connection => decide(connection, scope, command, &self.analyzer))
+        attempt!(attempts, connection => decide(connection, scope, command, &self.analyzer, self.limits))
     }
 }
 
@@ -74,7 +83,12 @@ impl FromRow<'_, PgRow> for ReviewRow {
     }
 }
 
-async fn propose(connection: &mut PgConnection, scope: &Scope, reviews: &[NewReview]) -> Result<Vec<Review>, Fault> {
+async fn propose(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    reviews: &[NewReview],
+    limits: Limits,
+) -> Result<Vec<Review>, Fault> {
     let mut transaction = begin(connection).await?;
     let mut answer = Vec::with_capacity(reviews.len());
     let mut open: Option<i64> = None;
@@ -122,6 +136,7 @@ async fn propose(connection: &mut PgConnection, scope: &Scope, reviews: &[NewRev
             .bind(review.expires_at)
             .execute(&mut *transaction)
             .await?;
+        bound::require_reviews(&mut transaction, scope, limits).await?;
         let ReviewRow(stored) =
             sqlx::query_as(sql::REVIEW).bind(scope.project()).bind(review.id).fetch_one(&mut *transaction).await?;
         answer.push(stored);
@@ -135,8 +150,13 @@ async fn decide(
     scope: &Scope,
     command: &Decide,
     analyzer: &Analyzer,
+    limits: Limits,
 ) -> Result<Review, Fault> {
     let mut transaction = begin(connection).await?;
+    // First of all, as every writer of a project with a limit does.
+    if limits.bytes > 0 && command.decision == Decision::Approve {
+        lock_usage(&mut transaction, scope).await?;
+    }
     let review: Option<ReviewRow> = sqlx::query_as(sql::LOCK_REVIEW)
         .bind(scope.project())
         .bind(command.id)
@@ -159,7 +179,7 @@ async fn decide(
         Decision::Approve => {
             let before = memory.version;
             let what = (&review, memories.first());
-            let version = apply(&mut transaction, scope, memory, what, (command, &reason), analyzer).await?;
+            let version = apply(&mut transaction, scope, memory, what, (command, &reason), analyzer, limits).await?;
             Some(version).filter(|version| *version != before)
         }
         Decision::Undo => {
@@ -194,6 +214,7 @@ async fn apply(
     (review, other): (&Review, Option<&Memory>),
     (command, reason): (&Decide, &str),
     analyzer: &Analyzer,
+    limits: Limits,
 ) -> Result<i64, Fault> {
     let mode = match &review.proposal {
         Proposal::Delete => Some(ForgetMode::Delete),
@@ -240,8 +261,12 @@ async fn apply(
         _ => return Ok(version),
     };
     let applied = after.version;
+    let grows = after.bytes() > before.bytes();
     let note = Note { change, reason: Some(reason), now: command.now };
-    rewrite(connection, scope, before, after, analyzer, &note).await?;
+    rewrite(&mut *connection, scope, before, after, analyzer, &note).await?;
+    if limits.bytes > 0 && grows {
+        check_usage(connection, scope, Limits { memories: 0, ..limits }).await?;
+    }
     Ok(applied)
 }
 

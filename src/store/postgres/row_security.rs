@@ -105,12 +105,17 @@ pub(super) async fn install(
     newest_migration: i64,
 ) -> Result<Option<String>, Fault> {
     let role = role_of(&server.role);
-    if let Err(error) = make_role(connection, &role, &server.role).await {
-        let reason = format!(
+    let user = &server.role;
+    let obstacle = if let Err(error) = make_role(connection, &role, user).await {
+        let remedy = format!(
             "the role {role:?} for row-level security is missing and user {user:?} may not make it: as a superuser \
-             (or what your service has instead) run CREATE ROLE \"{role}\" NOLOGIN; GRANT \"{role}\" TO \"{user}\"",
-            user = server.role
+             (or what your service has instead) run CREATE ROLE \"{role}\" NOLOGIN; GRANT \"{role}\" TO \"{user}\""
         );
+        Some((remedy, error))
+    } else {
+        lend_vector(connection, &role).await?
+    };
+    if let Some((reason, error)) = obstacle {
         if wanted == RowSecurity::On {
             return Err(fault::setup(format!("{reason}; or set MEMORY_DATABASE_ROW_SECURITY=auto")).into());
         }
@@ -176,6 +181,23 @@ async fn make_role(connection: &mut PgConnection, role: &str, user: &str) -> sql
         }
     }
     Err(last.expect("there was an attempt"))
+}
+
+/// Lets the role use the types of pgvector, which may live in a schema of somebody else's. What to do, where it cannot.
+async fn lend_vector(connection: &mut PgConnection, role: &str) -> sqlx::Result<Option<(String, sqlx::Error)>> {
+    let schema: Option<String> =
+        sqlx::query_scalar(sql::VECTOR_SCHEMA).bind(role).fetch_optional(&mut *connection).await?;
+    let Some(schema) = schema else { return Ok(None) };
+    let grant = format!("GRANT USAGE ON SCHEMA {} TO {}", quote(&schema), quote(role));
+    let given = sqlx::raw_sql(AssertSqlSafe(grant.clone())).execute(&mut *connection).await;
+    // A grant without the right to it is an error or a mere warning.
+    let missing: Option<String> =
+        sqlx::query_scalar(sql::VECTOR_SCHEMA).bind(role).fetch_optional(&mut *connection).await?;
+    let reason = format!(
+        "the role {role:?} for row-level security may not use the schema {schema:?} of the extension pgvector: as the \
+         owner of that schema run {grant}"
+    );
+    Ok(missing.map(|_| (reason, given.err().unwrap_or(sqlx::Error::RowNotFound))))
 }
 
 fn quote(name: &str) -> String {

@@ -95,7 +95,7 @@ pub(super) const SESSION: &str = "SELECT set_config('statement_timeout', $1, fal
     (SELECT set_config('search_path', concat_ws(', ', current_setting('search_path'), quote_ident(n.nspname)), false) \
      FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace \
      WHERE e.extname = 'vector' AND n.nspname <> ALL (current_schemas(true))), \
-    (SELECT set_config('hnsw.ef_search', '100', false) FROM pg_extension WHERE extname = 'vector'), \
+    (SELECT set_config('hnsw.ef_search', '400', false) FROM pg_extension WHERE extname = 'vector'), \
     (SELECT set_config('hnsw.iterative_scan', 'strict_order', false) FROM pg_extension \
      WHERE extname = 'vector' AND string_to_array(extversion, '.')::int[] >= '{0,8}')";
 
@@ -107,11 +107,18 @@ pub(super) const ROLE_USABLE: &str =
     "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1 AND pg_has_role(session_user, r.oid, 'MEMBER'))";
 /// The same, and whether the role has its rights in this database: a dump may have been restored without them.
 pub(super) const ROLE_READY: &str = "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1 \
-    AND pg_has_role(session_user, r.oid, 'MEMBER') AND NOT EXISTS (SELECT FROM pg_class c \
+    AND pg_has_role(session_user, r.oid, 'MEMBER') \
+    AND NOT EXISTS (SELECT FROM pg_extension e \
+        WHERE e.extname = 'vector' AND NOT has_schema_privilege(r.oid, e.extnamespace, 'USAGE')) \
+    AND NOT EXISTS (SELECT FROM pg_class c \
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'project_id' AND NOT a.attisdropped \
         WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' \
             AND NOT (c.relrowsecurity AND has_table_privilege(r.oid, c.oid, 'SELECT') \
                 AND has_table_privilege(r.oid, c.oid, 'INSERT'))))";
+/// Schema of the extension, where a role may not use it yet.
+pub(super) const VECTOR_SCHEMA: &str = "SELECT n.nspname::text FROM pg_extension e \
+    JOIN pg_namespace n ON n.oid = e.extnamespace CROSS JOIN pg_roles r \
+    WHERE e.extname = 'vector' AND r.rolname = $1 AND NOT has_schema_privilege(r.oid, n.oid, 'USAGE')";
 /// Whether there is a role.
 pub(super) const ROLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1)";
 /// Tables whose rows belong to projects.
@@ -589,6 +596,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("ROLE_USABLE", ROLE_USABLE),
     ("ROLE_READY", ROLE_READY),
     ("ROLE_EXISTS", ROLE_EXISTS),
+    ("VECTOR_SCHEMA", VECTOR_SCHEMA),
     ("PROJECT_TABLES", PROJECT_TABLES),
     ("CREATE_TOKEN", CREATE_TOKEN),
     ("ROTATE_TOKEN", ROTATE_TOKEN),

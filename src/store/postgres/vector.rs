@@ -1,7 +1,8 @@
 //! Vectors in PostgreSQL: an index of pgvector for many, one comparison after the other for few.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,6 +14,7 @@ use super::attempt::{Attempts, Effect, attempt, begin, commit};
 use super::fault::Fault;
 use super::row::SemanticRow;
 use super::row_security::View;
+use super::vector_sql::Way;
 use super::{CHECK, FilterColumns, PostgresStore, migration, natural, sql, vector_sql};
 use crate::domain::memory::embedded_text;
 use crate::domain::{Episode, Scope};
@@ -26,6 +28,12 @@ const CLAIM: TimeDelta = TimeDelta::minutes(5);
 const BUILD: Duration = Duration::from_secs(6 * 3_600);
 /// Up to here all vectors in scope are compared, which finds the best ones for certain.
 const FEW: u64 = 4_000;
+/// Up to here that is done, too, where the index came to nothing.
+const MODERATE: u64 = 50_000;
+/// How many are few grows with the root of all.
+const SHARE: f64 = 20.0;
+/// How long a count of all vectors serves.
+const COUNTED: Duration = Duration::from_secs(60);
 /// Numbers of hits that a statement asks for.
 const PAGES: [usize; 4] = [50, 200, 1_000, 4_000];
 /// Time for a batch of vectors.
@@ -96,7 +104,54 @@ async fn save(
     Ok(unchanged.len() as u64)
 }
 
+/// The server has no memory for as much; shared memory that is full is a full disk to it.
+fn out_of_memory(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| matches!(&*code, "53100" | "53200"))
+}
+
+/// How many vectors there are, about.
+#[derive(Debug, Default)]
+pub(super) struct Total(Mutex<Option<(Instant, f64)>>);
+
 impl PostgresStore {
+    /// Memories in scope up to which all are compared. The index is one for all projects: the smaller the part of all
+    /// that a search is for, the more of it is passed over.
+    async fn few(&self, query: &VectorQuery) -> Result<u64> {
+        if query.documents <= FEW {
+            return Ok(FEW);
+        }
+        let known = *self.vectors.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let total = match known {
+            Some((counted, total)) if counted.elapsed() < COUNTED => total,
+            _ => {
+                let mut attempts = self.attempts(View::Nothing, "count vectors", Effect::Read)?;
+                let total: i64 = attempt!(attempts, connection => async {
+                    Ok(sqlx::query_scalar(vector_sql::TOTAL).fetch_one(connection).await?)
+                })?;
+                let total = total as f64;
+                *self.vectors.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), total));
+                total
+            }
+        };
+        // A comparison costs about half of a step through the index, which for a page goes `page * total / documents`.
+        Ok(FEW.max((SHARE * total.sqrt()) as u64))
+    }
+
+    async fn nearest(&self, scope: &Scope, query: &VectorQuery, page: usize, way: Way) -> Result<Vec<SemanticRow>> {
+        let filter = FilterColumns::new(scope, &query.filter);
+        let mut attempts = self.attempts(scope, "search vectors", Effect::Read)?;
+        attempt!(attempts, connection => async {
+            Ok(filter
+                .bind(sqlx::query_as(vector_sql::nearest(query.vector.len(), page, way)))
+                .bind(&query.vector[..])
+                .bind(&query.model)
+                .bind(query.filter.unchanged)
+                .fetch_all(connection)
+                .await?)
+        })
+    }
+
     /// Makes the index where it is missing. One server does it, the others go on without.
     async fn build_index(&self, connection: &mut PgConnection, name: &str, dimension: usize) -> Result<(), Fault> {
         let state: Option<bool> =
@@ -115,7 +170,18 @@ impl PostgresStore {
         if state != Some(true)
             && let Some(statement) = vector_sql::create_index(dimension)
         {
-            sqlx::query(statement).execute(&mut *connection).await?;
+            sqlx::query(vector_sql::BUILD_MEMORY).execute(&mut *connection).await?;
+            if let Err(error) = sqlx::query(statement).execute(&mut *connection).await {
+                if !out_of_memory(&error) {
+                    return Err(error.into());
+                }
+                tracing::info!(error = &error as &dyn std::error::Error, "makes the index of vectors by one process");
+                sqlx::query(vector_sql::BUILD_ALONE).execute(&mut *connection).await?;
+                for statement in [vector_sql::drop_index(dimension), vector_sql::create_index(dimension)] {
+                    let Some(statement) = statement else { continue };
+                    sqlx::query(statement).execute(&mut *connection).await?;
+                }
+            }
             tracing::info!(index = name, "made the index of vectors");
         }
         migration::unlock(connection).await
@@ -218,22 +284,21 @@ impl VectorStore for PostgresStore {
     }
 
     async fn search_vectors(&self, scope: &Scope, query: &VectorQuery) -> Result<Vec<SemanticCandidate>> {
-        let dimension = query.vector.len();
         // A memory may come several times, once for each of its chunks.
         let wanted = query.limit.saturating_mul(2);
         let page = PAGES.into_iter().find(|page| *page >= wanted).unwrap_or(PAGES[PAGES.len() - 1]);
-        let indexed = query.documents > FEW && vector_sql::index_name(dimension).is_some();
-        let filter = FilterColumns::new(scope, &query.filter);
-        let mut attempts = self.attempts(scope, "search vectors", Effect::Read)?;
-        let rows: Vec<SemanticRow> = attempt!(attempts, connection => async {
-            Ok(filter
-                .bind(sqlx::query_as(vector_sql::nearest(dimension, page, indexed)))
-                .bind(&query.vector[..])
-                .bind(&query.model)
-                .bind(query.filter.unchanged)
-                .fetch_all(connection)
-                .await?)
-        })?;
+        let way = if query.filter.session.is_some() {
+            Way::Session
+        } else if vector_sql::index_name(query.vector.len()).is_none() || query.documents <= self.few(query).await? {
+            Way::All
+        } else {
+            Way::Index
+        };
+        let mut rows = self.nearest(scope, query, page, way).await?;
+        if way == Way::Index && rows.len() < page && query.documents <= MODERATE {
+            // The index gave up, having met too many that the filter keeps away.
+            rows = self.nearest(scope, query, page, Way::All).await?;
+        }
         let mut best: HashMap<i64, SemanticCandidate> = HashMap::new();
         for SemanticRow(row) in rows {
             let cosine = row.cosine;

@@ -61,6 +61,16 @@ pub(super) const WAITING: &str = "SELECT count(*) FROM index_job";
 /// Whether an index is there, and whole.
 pub(super) const INDEX_STATE: &str = "SELECT i.indisvalid FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid \
     WHERE c.oid = to_regclass($1)";
+/// All vectors, as the server last counted them.
+pub(super) const TOTAL: &str =
+    "SELECT greatest(c.reltuples, 0)::bigint FROM pg_class c WHERE c.oid = to_regclass('embedding')";
+/// Memory for the build of an index: while all vectors fit into it, the build is many times quicker. Never less than
+/// the server's own setting, and a gigabyte at most beyond it.
+pub(super) const BUILD_MEMORY: &str = "SELECT set_config('maintenance_work_mem', \
+    greatest(pg_size_bytes(current_setting('maintenance_work_mem')), \
+        least(2 * pg_table_size('embedding'), 1073741824)) / 1024 || 'kB', false)";
+/// No parallel workers, whose memory is shared memory: containers have little of that.
+pub(super) const BUILD_ALONE: &str = "SELECT set_config('max_parallel_maintenance_workers', '0', false)";
 
 /// With names, for the test that prepares each.
 pub(super) const ALL: &[(&str, &str)] = &[
@@ -73,6 +83,9 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("QUEUE_MISSING", QUEUE_MISSING),
     ("WAITING", WAITING),
     ("INDEX_STATE", INDEX_STATE),
+    ("TOTAL", TOTAL),
+    ("BUILD_MEMORY", BUILD_MEMORY),
+    ("BUILD_ALONE", BUILD_ALONE),
 ];
 
 /// The type whose index takes so many dimensions.
@@ -103,25 +116,59 @@ pub(super) fn drop_index(dimension: usize) -> Option<AssertSqlSafe<String>> {
     Some(AssertSqlSafe(format!("DROP INDEX CONCURRENTLY IF EXISTS {}", index_name(dimension)?)))
 }
 
+/// What a search goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The index, which is asked for more until enough pass the filter, or it gives up.
+    Index,
+    /// All vectors in scope.
+    All,
+    /// Those of a conversation, `$4`.
+    Session,
+}
+
 /// The search: `$11` the vector, `$12` the model. `limit` is one of few numbers and stands in the text, since the planner
-/// takes a parameter for a tenth of the table. With `indexed` the order is that of the index, which is asked for more
-/// until enough pass the filter; otherwise all vectors in scope are compared.
-pub(super) fn nearest(dimension: usize, limit: usize, indexed: bool) -> AssertSqlSafe<String> {
+/// takes a parameter for a tenth of the table. Each OFFSET 0 keeps the planner to the order in which things are written:
+/// memories are looked up from the nearest on, until enough pass the filter.
+pub(super) fn nearest(dimension: usize, limit: usize, way: Way) -> AssertSqlSafe<String> {
     let kind = indexed_type(dimension).unwrap_or("vector");
-    let distance = format!("((e.vector::{kind}({dimension})) <=> $11::real[]::{kind}({dimension}))");
-    // A sum is no expression of the index.
-    let order = if indexed { distance.clone() } else { format!("{distance} + 0") };
+    // As a subquery the vector is made once, as an expression for every row.
+    let distance = format!("((e.vector::{kind}({dimension})) <=> (SELECT $11::real[]::{kind}({dimension})))");
     let (filter, columns) = (filter!("$13"), hit_columns!());
+    let in_scope = "ANY (ARRAY(SELECT p.id FROM project p WHERE p.name = ANY ($1)))";
+    let of_model = format!("e.dimension = {dimension} AND e.model = $12");
+    let memory_of = format!(
+        "LATERAL (SELECT m.id, {columns} FROM memory m \
+         WHERE m.project_id = e.project_id AND m.seq = e.memory_seq AND {filter} OFFSET 0) m"
+    );
+    let found = match way {
+        Way::Index => format!(
+            "SELECT e.project_id, e.memory_seq AS seq, {distance} AS distance, m.* \
+             FROM embedding e CROSS JOIN {memory_of} WHERE {of_model} AND e.project_id = {in_scope} \
+             ORDER BY {distance}"
+        ),
+        Way::All => format!(
+            "SELECT e.project_id, e.memory_seq AS seq, e.distance, m.* FROM (\
+                SELECT * FROM (\
+                    SELECT e.project_id, e.memory_seq, {distance} AS distance FROM embedding e \
+                    WHERE {of_model} AND e.project_id = {in_scope} OFFSET 0\
+                ) e ORDER BY e.distance OFFSET 0\
+             ) e CROSS JOIN {memory_of} ORDER BY e.distance"
+        ),
+        Way::Session => format!(
+            "SELECT m.*, e.distance FROM (\
+                SELECT m.project_id, m.seq, m.id, {columns} FROM memory m \
+                WHERE m.project_id = {in_scope} AND m.session = $4 AND {filter} OFFSET 0\
+             ) m CROSS JOIN LATERAL (\
+                SELECT {distance} AS distance FROM embedding e \
+                WHERE e.project_id = m.project_id AND e.memory_seq = m.seq AND {of_model} OFFSET 0\
+             ) e ORDER BY e.distance"
+        ),
+    };
     AssertSqlSafe(format!(
-        "SELECT n.*, coalesce(r.recall_count, 0) AS recall_count, r.last_recalled_at FROM (\
-            SELECT e.project_id, e.memory_seq AS seq, 1 - {distance} AS cosine, m.* \
-            FROM embedding e CROSS JOIN LATERAL (\
-                SELECT m.id, {columns} FROM memory m \
-                WHERE m.project_id = e.project_id AND m.seq = e.memory_seq AND {filter} OFFSET 0\
-            ) m \
-            WHERE e.dimension = {dimension} AND e.model = $12 \
-                AND e.project_id = ANY (ARRAY(SELECT p.id FROM project p WHERE p.name = ANY ($1))) \
-            ORDER BY {order} LIMIT {limit}\
-         ) n LEFT JOIN recall_stat r ON r.project_id = n.project_id AND r.memory_seq = n.seq"
+        "SELECT n.*, 1 - n.distance AS cosine, coalesce(r.recall_count, 0) AS recall_count, r.last_recalled_at \
+         FROM ({found} LIMIT {limit}) n \
+         LEFT JOIN LATERAL (SELECT r.recall_count, r.last_recalled_at FROM recall_stat r \
+             WHERE r.project_id = n.project_id AND r.memory_seq = n.seq OFFSET 0) r ON true"
     ))
 }

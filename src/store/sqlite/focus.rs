@@ -10,7 +10,7 @@ use super::error::from_sqlx;
 use super::read::limit;
 use super::row;
 use super::write::own_project;
-use super::{SqliteStore, focus_sql as sql};
+use super::{SqliteStore, bound, focus_sql as sql};
 use crate::domain::Scope;
 use crate::domain::focus::{ArchivedItem, FocusItem, make_room};
 use crate::domain::memory::content_hash;
@@ -30,7 +30,9 @@ impl FocusStore for SqliteStore {
         let open = self.opened()?;
         self.bounded(open.write(async |connection, _| {
             let project = own_project(&open, connection, scope).await?;
-            Session { connection, project, session }.add(new.clone(), capacity).await
+            let focused = Session { connection, project, session }.add(new.clone(), capacity).await?;
+            bound::trim_focus(&open, connection, project, new.now).await?;
+            Ok(focused)
         }))
         .await
     }
@@ -118,7 +120,9 @@ impl FocusStore for SqliteStore {
                 }
             };
             let item = FocusItem { memory: memory.or(item.memory), ..item };
-            require_memory(memory, session.archive(item, reason, now).await?)
+            let archived = require_memory(memory, session.archive(item, reason, now).await?)?;
+            bound::trim_focus(&open, connection, project, now).await?;
+            Ok(archived)
         }))
         .await
     }
@@ -135,16 +139,18 @@ impl FocusStore for SqliteStore {
         self.bounded(open.write(async |connection, _| {
             let project = own_project(&open, connection, scope).await?;
             let mut session = Session { connection, project, session };
-            match session.find(id).await? {
+            let focused = match session.find(id).await? {
                 Place::Focus(item) => {
                     let item = session.touch(item, 0.0, now).await?;
-                    Ok(Focused { item, added: false, evicted: Vec::new() })
+                    Focused { item, added: false, evicted: Vec::new() }
                 }
                 Place::Archive(known) => {
                     session.delete(sql::DELETE_ARCHIVED, known.item.seq).await?;
-                    session.insert(FocusItem { touched_at: now, ..known.item }, capacity, now).await
+                    session.insert(FocusItem { touched_at: now, ..known.item }, capacity, now).await?
                 }
-            }
+            };
+            bound::trim_focus(&open, connection, project, now).await?;
+            Ok(focused)
         }))
         .await
     }

@@ -13,7 +13,7 @@ use super::error::from_sqlx;
 use super::read::limit;
 use super::row;
 use super::write::{json, micros, own_project};
-use super::{SqliteStore, graph_sql as sql, json_numbers};
+use super::{SqliteStore, bound, graph_sql as sql, json_numbers};
 use crate::domain::Scope;
 use crate::domain::graph::{self, Entity, Linked, Links, Plan, Relation};
 use crate::domain::walk::Step;
@@ -33,6 +33,7 @@ impl GraphStore for SqliteStore {
             let project = own_project(&open, connection, scope).await?;
             let (entities, relations) = touched(connection, project, &[links]).await?;
             let plan = links.plan(scope.project(), entities, relations, now).map_err(StoreError::from)?;
+            bound::require_graph(&open, connection, scope, project, &plan).await?;
             write(connection, project, &plan, now).await?;
             Ok(plan.linked)
         }))

@@ -5,6 +5,7 @@
 //! it in [`sql`]; to change the schema, add a migration in `migrations/` and its line in [`schema`].
 
 mod around;
+mod bound;
 mod cache;
 mod change;
 mod completion;

@@ -1,6 +1,7 @@
 //! Reviews: proposing, listing, deciding. What is approved happens in the transaction of the decision.
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
@@ -10,7 +11,7 @@ use super::change::{self, Forget, Told, rewrite};
 use super::error::from_sqlx;
 use super::read::memories;
 use super::row::{self, MemoryRow};
-use super::write::json;
+use super::write::{json, require_space};
 use super::{Open, SqliteStore, hex_ids, review_sql as sql};
 use crate::domain::review::MOST_OPEN;
 use crate::domain::{Analyzer, Change, Decision, History, Memory, Proposal, Review, ReviewState, Scope};
@@ -40,6 +41,19 @@ impl ReviewStore for SqliteStore {
             let failed = |error| from_sqlx(error, "listing reviews");
             let rows = statement.fetch_all(&mut *connection).await.map_err(failed)?;
             rows.iter().map(read).collect::<Result<_, _>>().map_err(failed)
+        })
+        .await
+    }
+
+    async fn open_reviews(&self, scope: &Scope, now: DateTime<Utc>) -> Result<u64> {
+        let open = self.opened()?;
+        self.bounded(async {
+            let mut connection = open.connection().await?;
+            let Some(project) = open.project(scope.project(), &mut connection).await? else { return Ok(0) };
+            let count = sqlx::query_scalar(sql::COUNT_OPEN).bind(project).bind(now.timestamp_micros());
+            let count: i64 =
+                count.fetch_one(&mut *connection).await.map_err(|error| from_sqlx(error, "counting reviews"))?;
+            Ok(count.unsigned_abs())
         })
         .await
     }
@@ -117,6 +131,7 @@ async fn propose(
             }
             waiting = Some(count + 1);
         }
+        super::bound::require_reviews(open, connection, scope, *project).await?;
         sqlx::query(sql::INSERT_REVIEW)
             .bind(review.id)
             .bind(project)
@@ -229,6 +244,9 @@ async fn apply(
         Proposal::Update { patch } => {
             if !patch.apply(&mut after, command.now) {
                 return Ok(before);
+            }
+            if open.limits.bytes > 0 && after.bytes() > before.bytes() {
+                require_space(open, connection, scope, row.project, 0, after.bytes() - before.bytes()).await?;
             }
             Change::Updated
         }

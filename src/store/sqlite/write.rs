@@ -189,6 +189,7 @@ pub(super) async fn remember(
         return Err(StoreError::Protected { ids: protected });
     }
     require_room(open, connection, scope, project, &command.items, &answer).await?;
+    super::bound::require_graph(open, connection, scope, project, &plan).await?;
     // What is replaced goes first: a turn may be replaced by its correction.
     for (item, place) in command.items.iter().zip(&answer) {
         for id in &item.supersedes {

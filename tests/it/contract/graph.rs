@@ -9,6 +9,7 @@ use cognitive_memory_mcp::domain::graph::{
 use cognitive_memory_mcp::domain::walk::{Step, Walk};
 use cognitive_memory_mcp::domain::{Filter, Kind, Links, NewMemory, Scope};
 use cognitive_memory_mcp::store::graph::{EntityQuery, MOST_MENTIONS, Named, StepQuery, Together};
+use cognitive_memory_mcp::store::port::{EntityName, EntityRecord, Imported, Place, Record, RelationRecord, Section};
 use cognitive_memory_mcp::store::{AroundQuery, ForgetMode, Store, StoreError};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
@@ -440,4 +441,53 @@ pub(crate) async fn a_large_batch_is_linked_at_once(store: Arc<dyn Store>) {
     assert_eq!((linked.entities_created, linked.relations_created), (100, 1_000));
     let again = link(&*store, &scope, Vec::new(), relations).await.unwrap();
     assert_eq!((again.entities_created, again.relations_created, again.relations_changed), (0, 0, 0));
+}
+
+/// A relation that ended and began again has a row for each time, so that no key of the table keeps a second copy out.
+pub(crate) async fn imports_at_once_store_nothing_twice(store: Arc<dyn Store>) {
+    let scope = scope();
+    let project = scope.project().to_owned();
+    let name = |number: u32| EntityName { name: format!("e{number}"), kind: "thing".to_owned() };
+    let entity = |number: u32| {
+        Record::Entity(EntityRecord {
+            project: project.clone(),
+            name: name(number).name,
+            kind: name(number).kind,
+            properties: Map::new(),
+            use_count: 0,
+            last_used_at: None,
+            created_at: at(0),
+            updated_at: at(0),
+        })
+    };
+    let relation = |number: u32| {
+        Record::Relation(Box::new(RelationRecord {
+            project: project.clone(),
+            source: name(number),
+            target: name(number + 1),
+            kind: "leads to".to_owned(),
+            weight: 1.0,
+            properties: Map::new(),
+            use_count: 0,
+            last_used_at: None,
+            valid_from: number.is_multiple_of(2).then(|| at(0)),
+            valid_to: None,
+            created_at: at(0),
+            updated_at: at(0),
+        }))
+    };
+    let entities: Vec<Record> = (0..41).map(entity).collect();
+    let relations: Vec<Record> = (0..40).map(relation).collect();
+    for records in [&entities, &relations] {
+        let answers = join_all((0..8).map(|_| store.import(&scope, records))).await;
+        let answers: Vec<Imported> = answers.into_iter().flat_map(Result::unwrap).collect();
+        let created = answers.iter().filter(|answer| **answer == Imported::Created).count();
+        assert_eq!(created, records.len());
+        assert_eq!(answers.iter().filter(|answer| **answer == Imported::Present).count(), 7 * records.len());
+    }
+    let mut snapshot = store.snapshot(&scope).await.unwrap();
+    for (section, expected) in [(Section::Entity, 41), (Section::Relation, 40)] {
+        let (found, _) = snapshot.page(section, Place::default(), 1_000).await.unwrap();
+        assert_eq!(found.len(), expected, "{section:?}");
+    }
 }

@@ -77,6 +77,7 @@ macro_rules! contract_tests {
                 focus::sessions_and_projects_do_not_see_each_other,
                 focus::the_archive_is_read_page_by_page,
                 focus::many_sessions_at_once_keep_their_order,
+                graph::imports_at_once_store_nothing_twice,
                 graph::links_are_merged_never_replaced,
                 graph::spellings_of_a_name_are_one_entity,
                 graph::a_relation_ends_without_being_erased,

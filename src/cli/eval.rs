@@ -1,0 +1,491 @@
+//! `eval`: questions with known answers, put to a memory through the tools that every client uses.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::paper::Paper;
+use super::port::{bar, counted, file_error, note};
+use super::remote::{Memory, Service};
+use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, local, runtime, say, service};
+use crate::config::{self, Auth, Credential, Database, Embedding, Settings, Sources, sha256};
+use crate::domain::scope::DEFAULT_PROJECT;
+use crate::domain::{Clock, SystemClock};
+use crate::engine::{Engine, fresh_token};
+use crate::eval::report::{Target, says_nothing};
+use crate::eval::{
+    Asked, Baseline, Came, CorpusItem, Mistakes, Question, Report, golden, read_corpus, read_questions, table,
+};
+use crate::http::{Gate, Listener};
+use crate::lifecycle::{self, ExitReason, Notifier, Readiness, Sentinel, Supervisor};
+
+/// Exit code when a figure fell.
+const FELL: u8 = 1;
+/// Hits that are asked for: as many as the figures look at.
+const DEPTH: usize = 10;
+/// Text of an answer: all of it, whatever the hits are.
+const MAX_CHARS: usize = 1_000_000;
+/// Memories and text of one `remember`.
+const BATCH: usize = 200;
+const BATCH_BYTES: usize = 512 * 1024;
+/// Ids of one `get`.
+const IDS: usize = 200;
+/// Between two looks at the backlog of the index.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long the embedder may take before a person is told what is waited for.
+const SILENCE: Duration = Duration::from_secs(5);
+/// Characters of a hit that are shown of a question that failed.
+const SHOWN_CHARS: usize = 160;
+
+#[derive(Args)]
+pub(super) struct EvalArgs {
+    /// Questions, one JSON object a line: query, expected (ids, keys or texts; [] where nothing answers), perhaps
+    /// group, and filters as recall takes them
+    #[arg(value_name = "GOLDEN")]
+    golden: PathBuf,
+    /// Ask these memories in a temporary database of their own, instead of the running service: one JSON object a
+    /// line, as remember takes its items, with a key that questions refer to
+    #[arg(long, value_name = "FILE")]
+    corpus: Option<PathBuf>,
+    /// Load the corpus into the configured database, which must be empty, and leave it there
+    #[arg(long, requires = "corpus")]
+    configured_database: bool,
+    /// Longest wait for the index by meaning, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    patience: u64,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+    /// Also write the report as JSON into this file
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Compare with the figures in this file; exit code 1 when one of all questions fell by more than the tolerance
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// Points of 100 that a figure may fall
+    #[arg(long, value_name = "POINTS", default_value_t = 1.0, requires = "baseline", value_parser = points)]
+    tolerance: f64,
+    /// Keep the figures in this file, for --baseline
+    #[arg(long, value_name = "FILE")]
+    save_baseline: Option<PathBuf>,
+    /// Also list so many questions that went worst, and what came instead
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    failures: usize,
+}
+
+fn points(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "expected a number from 0 to 100".to_owned())?;
+    if (0.0..=100.0).contains(&value) { Ok(value) } else { Err("expected a number from 0 to 100".to_owned()) }
+}
+
+impl From<Mistakes> for Failure {
+    fn from(mistakes: Mistakes) -> Self {
+        Self { code: USAGE, error: mistakes.into() }
+    }
+}
+
+/// What is asked, read and checked before anything is loaded.
+struct Plan {
+    golden: String,
+    questions: Vec<Question>,
+    corpus: Option<Vec<CorpusItem>>,
+    baseline: Option<Baseline>,
+}
+
+pub(super) fn run(args: &EvalArgs, sources: &Sources) -> Result<u8, Failure> {
+    let settings = config::load(sources)?;
+    let plan = plan(args)?;
+    let mut report = match &plan.corpus {
+        Some(corpus) => in_process(args, &settings, &plan, corpus)?,
+        None => runtime()?.block_on(async {
+            let memory = Memory::open(&settings).await?;
+            let report = async {
+                check_ids(&memory, &name_of(&args.golden), &plan.questions).await?;
+                measure(&memory, &plan).await
+            };
+            let report = report.await;
+            memory.close().await;
+            report
+        })?,
+    };
+    if let Some(baseline) = &plan.baseline {
+        report.compare(baseline, args.tolerance);
+    }
+    let whole = serde_json::to_string_pretty(&report).map_err(Failure::internal)? + "\n";
+    if let Some(path) = &args.save_baseline {
+        let baseline = serde_json::to_string_pretty(&report.baseline()).map_err(Failure::internal)? + "\n";
+        std::fs::write(path, baseline).map_err(file_error(path))?;
+    }
+    if let Some(path) = &args.output {
+        std::fs::write(path, &whole).map_err(file_error(path))?;
+    }
+    if args.json {
+        say(&whole)?;
+    } else {
+        say(&draw(&report, args.failures))?;
+    }
+    Ok(if report.drift.as_ref().is_some_and(crate::eval::Drift::fell) { FELL } else { 0 })
+}
+
+fn name_of(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn text_of(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let error = anyhow::Error::from(error).context(format!("cannot read {}", path.display()));
+        Failure { code: USAGE, error }
+    })
+}
+
+/// Reads and checks all files; their mistakes are told together.
+fn plan(args: &EvalArgs) -> Result<Plan, Failure> {
+    let mut mistakes = Vec::new();
+    let golden = text_of(&args.golden)?;
+    let questions = read_questions(&name_of(&args.golden), &golden).unwrap_or_else(|found| {
+        mistakes.extend(found.0);
+        Vec::new()
+    });
+    let corpus = match &args.corpus {
+        None => None,
+        Some(path) => Some(read_corpus(&name_of(path), &text_of(path)?).unwrap_or_else(|found| {
+            mistakes.extend(found.0);
+            Vec::new()
+        })),
+    };
+    if !mistakes.is_empty() {
+        return Err(Mistakes(mistakes).into());
+    }
+    if let Some(corpus) = &corpus {
+        golden::match_corpus(&name_of(&args.golden), &questions, corpus)?;
+    }
+    let baseline = match &args.baseline {
+        None => None,
+        Some(path) => Some(
+            Baseline::read(&text_of(path)?)
+                .map_err(|error| Failure { code: USAGE, error: anyhow::anyhow!("{}: {error}", path.display()) })?,
+        ),
+    };
+    let golden = Sha256::digest(&golden).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Plan { golden, questions, corpus, baseline })
+}
+
+/// An id in a golden set which the memory does not know is a mistake, not a failure of recall.
+async fn check_ids(memory: &Memory, file: &str, questions: &[Question]) -> Result<(), Failure> {
+    let of = |question: &Question| {
+        question.expected.iter().filter(|entry| Uuid::parse_str(entry).is_ok()).cloned().collect()
+    };
+    let ids: Vec<(usize, String)> = questions
+        .iter()
+        .flat_map(|question| {
+            let ids: Vec<String> = of(question);
+            ids.into_iter().map(|id| (question.line, id))
+        })
+        .collect();
+    let mut unknown = Vec::new();
+    for chunk in ids.chunks(IDS) {
+        let asked: Vec<&String> = chunk.iter().map(|(_, id)| id).collect();
+        let answer = memory.call("get", json!({ "ids": asked })).await?;
+        let missing: Vec<&str> = answer["missing"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let lines = chunk.iter().filter(|(_, id)| missing.contains(&id.as_str()));
+        unknown.extend(lines.map(|(line, id)| format!("{file} line {line}: expected: there is no memory {id:?}")));
+    }
+    if unknown.is_empty() { Ok(()) } else { Err(Mistakes(unknown).into()) }
+}
+
+/// Puts every question, one after the other.
+async fn measure(memory: &Memory, plan: &Plan) -> Result<Report, Failure> {
+    let status = memory.call("status", json!({})).await?;
+    let text = |name: &str| status[name].as_str().unwrap_or_default().to_owned();
+    let target = Target {
+        service: format!("version {}", text("version")),
+        database: text("database"),
+        model: status["model"].as_str().map(str::to_owned),
+        memories: status["memories"].as_u64().unwrap_or_default(),
+    };
+    let backlog = status["index_backlog"].as_u64().unwrap_or_default();
+    if target.model.is_some() && backlog > 0 {
+        note(&format!("{backlog} memories wait for the index by meaning: they are found by their words only"));
+    }
+    let bar = bar("asking", plan.questions.len() as u64, false);
+    let (mut asked, mut degraded) = (Vec::with_capacity(plan.questions.len()), 0);
+    for question in &plan.questions {
+        let mut arguments = serde_json::to_value(&question.ask).map_err(Failure::internal)?;
+        arguments["limit"] = DEPTH.into();
+        arguments["max_chars"] = MAX_CHARS.into();
+        if let Some(arguments) = arguments.as_object_mut() {
+            arguments.retain(|_, value| !value.is_null());
+        }
+        let start = Instant::now();
+        let answer = memory.call("recall", arguments).await.map_err(|failure| Failure {
+            error: failure.error.context(format!("the question in line {}", question.line)),
+            ..failure
+        })?;
+        asked.push(judge(question, &answer, start.elapsed()));
+        degraded += u64::from(target.model.is_some() && is_by_words_alone(&answer));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    if degraded > 0 {
+        note(&format!("{} searched by words alone, since the embedder did not answer", counted(degraded, "question")));
+    }
+    Ok(Report::new(plan.golden.clone(), target, asked))
+}
+
+fn is_by_words_alone(answer: &Value) -> bool {
+    let mut notes = answer["notes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    notes.any(|note| note.starts_with("Searched by words alone"))
+}
+
+fn judge(question: &Question, answer: &Value, took: Duration) -> Asked {
+    let mut open: Vec<&String> = question.expected.iter().collect();
+    let came = answer["hits"].as_array().into_iter().flatten().take(DEPTH).map(|hit| {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let (id, key, content) = (text(&hit["id"]), text(&hit["metadata"]["key"]), text(&hit["content"]));
+        let names = [&id, &key, &content];
+        // Each expected one counts once.
+        let place = open.iter().position(|entry| names.iter().any(|name| name.as_ref() == Some(*entry)));
+        let right = place.map(|place| open.swap_remove(place)).is_some();
+        let score = hit["why"]["score"].as_f64();
+        Came { id: id.unwrap_or_default(), key, score, right, content: content.unwrap_or_default() }
+    });
+    Asked {
+        line: question.line,
+        query: question.ask.query.clone().unwrap_or_default(),
+        group: question.group.clone(),
+        expected: question.expected.clone(),
+        came: came.collect(),
+        told_nothing: says_nothing(answer),
+        millis: took.as_secs_f64() * 1_000.0,
+    }
+}
+
+/// A folder that goes when it is no longer needed.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("cognitive-memory-eval-{}", SystemClock.new_id()));
+        let mut builder = std::fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&path).map_err(file_error(&path))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A service in this process, as `serve` runs it, on a database of its own.
+fn in_process(args: &EvalArgs, settings: &Settings, plan: &Plan, corpus: &[CorpusItem]) -> Result<Report, Failure> {
+    let (supervisor, notifier, readiness) = (Supervisor::new(), Notifier::to(None, None), Readiness::new());
+    // Its signal handlers let the temporary database go on Ctrl-C, too.
+    let _sentinel = Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
+    let mut settings = settings.clone();
+    let scratch = if args.configured_database { None } else { Some(Scratch::new()?) };
+    if let Some(Scratch(folder)) = &scratch {
+        settings.database = Database::Sqlite { path: folder.join("memory.db") };
+    }
+    runtime()?.block_on(async {
+        let local = local::store(&settings)?;
+        local.store.prepare().await.map_err(|error| super::port::stop_first(error, "eval --configured-database"))?;
+        let (memory, engine) = serve(&settings, &local, &supervisor, &readiness).await?;
+        let work = async {
+            load(&memory, &engine, &name_of(args.corpus.as_deref().unwrap_or(Path::new("corpus"))), corpus).await?;
+            let embeds = !matches!(settings.embedding, Embedding::None);
+            indexed(&memory, &readiness, embeds, Duration::from_secs(args.patience)).await?;
+            measure(&memory, plan).await
+        };
+        let report = tokio::select! {
+            report = work => report,
+            reason = supervisor.stop_requested() => {
+                let code = if let ExitReason::Signal(signal) = &reason { signal.exit_code() } else { INTERNAL };
+                Err(Failure { code, error: anyhow::anyhow!("interrupted: {reason}") })
+            }
+        };
+        supervisor.stop(ExitReason::Finished);
+        lifecycle::run(&supervisor, &notifier, &readiness).await;
+        local.store.close().await;
+        report
+    })
+}
+
+async fn serve(
+    settings: &Settings,
+    local: &local::Local,
+    supervisor: &Supervisor,
+    readiness: &Readiness,
+) -> Result<(Memory, Arc<Engine>), Failure> {
+    let token = fresh_token().map_err(Failure::internal)?;
+    let credential = Credential {
+        name: "eval".to_owned(),
+        project: DEFAULT_PROJECT.to_owned(),
+        reads: Vec::new(),
+        sha256: sha256(&token),
+    };
+    let mut made = None;
+    let gate = |engine: &Arc<Engine>| {
+        made = Some(Arc::clone(engine));
+        Ok(Gate::new(&Auth::Tokens(vec![credential])))
+    };
+    let address = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
+    let listener = Listener::bind(address).await.map_err(Failure::internal)?;
+    let database = readiness.condition("database", "connecting");
+    let switches = service::Switches::measuring();
+    let service = service::start(settings, local, gate, listener, (supervisor, readiness, database), &switches).await?;
+    service.door.open(supervisor);
+    let engine = made.ok_or_else(|| Failure::internal(anyhow::anyhow!("the service has no engine")))?;
+    let url = format!("http://{}/mcp", service.address);
+    Ok((Memory::Service(Service::at(settings, url, token)?), engine))
+}
+
+/// Stores the corpus, after every line of it was checked.
+async fn load(memory: &Memory, engine: &Engine, file: &str, corpus: &[CorpusItem]) -> Result<(), Failure> {
+    let refused = |item: &CorpusItem| {
+        let refusal = engine.check(item.item.clone()).err()?;
+        Some(format!("{file} line {}: {refusal}", item.line))
+    };
+    let mistakes: Vec<String> = corpus.iter().filter_map(refused).collect();
+    if !mistakes.is_empty() {
+        return Err(Mistakes(mistakes).into());
+    }
+    let there = memory.call("status", json!({})).await?["memories"].as_u64().unwrap_or_default();
+    if there > 0 {
+        let error = anyhow::anyhow!(
+            "the database holds {there} memories; --corpus needs an empty one, since others would be found among them"
+        );
+        return Err(Failure { code: USAGE, error });
+    }
+    let bar = bar("loading", corpus.len() as u64, false);
+    let mut ids: std::collections::BTreeMap<&str, String> = std::collections::BTreeMap::new();
+    let mut rest = corpus;
+    while !rest.is_empty() {
+        let (batch, behind) = rest.split_at(batch(rest));
+        rest = behind;
+        let mut items = Vec::with_capacity(batch.len());
+        for entry in batch {
+            let named = |keys: &[String]| keys.iter().filter_map(|key| ids.get(key.as_str()).cloned()).collect();
+            let mut item = entry.item.clone();
+            (item.sources, item.supersedes) = (named(&entry.sources), named(&entry.supersedes));
+            items.push(item);
+        }
+        let answer = memory.call("remember", json!({ "items": items })).await.map_err(|failure| Failure {
+            error: failure.error.context(format!("{file} lines {} and following", batch[0].line)),
+            ..failure
+        })?;
+        for (entry, stored) in batch.iter().zip(answer["memories"].as_array().into_iter().flatten()) {
+            if stored["created"] != true {
+                note(&format!("{file} line {}: the same text is there already", entry.line));
+            }
+            if let (Some(key), Some(id)) = (&entry.key, stored["id"].as_str()) {
+                ids.insert(key, id.to_owned());
+            }
+        }
+        bar.inc(batch.len() as u64);
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// How many of the next memories can be stored at once: none of them refers to another one.
+fn batch(rest: &[CorpusItem]) -> usize {
+    let (mut keys, mut bytes) = (std::collections::BTreeSet::new(), 0);
+    for (place, entry) in rest.iter().enumerate().take(BATCH) {
+        bytes += entry.item.content.len();
+        let refers = entry.sources.iter().chain(&entry.supersedes).any(|key| keys.contains(key.as_str()));
+        if place > 0 && (refers || bytes > BATCH_BYTES) {
+            return place;
+        }
+        keys.extend(entry.key.as_deref());
+    }
+    rest.len().min(BATCH)
+}
+
+/// Waits until everything is found by meaning, if there is an embedder to come.
+async fn indexed(memory: &Memory, readiness: &Readiness, embeds: bool, patience: Duration) -> Result<(), Failure> {
+    let (start, mut told) = (Instant::now(), false);
+    let work = async {
+        // The database is there; the embedder comes beside the service.
+        readiness.met().await;
+        if !embeds {
+            return Ok(());
+        }
+        let mut progress = None;
+        loop {
+            let status = memory.call("status", json!({})).await?;
+            let backlog = status["index_backlog"].as_u64().unwrap_or_default();
+            let model = status["model"].is_string();
+            if model && backlog == 0 {
+                break;
+            }
+            if model {
+                let total = status["memories"].as_u64().unwrap_or_default();
+                progress
+                    .get_or_insert_with(|| bar("indexing", total, false))
+                    .set_position(total.saturating_sub(backlog));
+            } else if start.elapsed() > SILENCE && !told {
+                note("waiting for the embedding model; MEMORY_EMBEDDER=none measures recall by words alone");
+                told = true;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        if let Some(bar) = progress {
+            bar.finish_and_clear();
+        }
+        Ok(())
+    };
+    tokio::time::timeout(patience, work).await.unwrap_or_else(|_| {
+        let report = readiness.report();
+        let state = report.checks.iter().map(|(name, check)| format!("{name}: {}", check.detail));
+        let error = anyhow::anyhow!(
+            "the index by meaning is not complete after {} s ({}); --patience waits longer, MEMORY_EMBEDDER=none measures \
+             recall by words alone",
+            patience.as_secs(),
+            state.collect::<Vec<_>>().join("; ")
+        );
+        Err(Failure { code: UNAVAILABLE, error })
+    })
+}
+
+fn draw(report: &Report, failures: usize) -> String {
+    let mut out = table::figures(report);
+    if let Some(drift) = &report.drift {
+        out.push('\n');
+        out.push_str(&table::drift(drift));
+    }
+    let paper = Paper::of_stdout();
+    for asked in report.worst(failures) {
+        out.push_str(&format!("\n{}\n", paper.bold(&format!("line {}, {}", asked.line, asked.group))));
+        out.push_str(&paper.block(&asked.query, 2));
+        let expected = if asked.expected.is_empty() { "nothing".to_owned() } else { asked.expected.join("; ") };
+        out.push_str(&paper.dim(&paper.block(&format!("expected: {}", cut(&expected)), 2)));
+        for (index, came) in asked.came.iter().enumerate() {
+            let mark = if came.right { "+" } else { " " };
+            let name = came.key.as_deref().unwrap_or(&came.id);
+            let line = format!("{mark}{:>3}. {name}: {}", index + 1, cut(&came.content));
+            let block = paper.block(&line, 2);
+            out.push_str(&if came.right { paper.good(&block) } else { block });
+        }
+        if asked.came.is_empty() {
+            out.push_str("  nothing came\n");
+        }
+    }
+    out
+}
+
+fn cut(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}

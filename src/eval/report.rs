@@ -1,0 +1,435 @@
+//! From answers to figures, and from figures to what changed since a baseline.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::metric;
+
+/// Word at the beginning of a report.
+const FORMAT: &str = "cognitive-memory-eval";
+/// Its version.
+const VERSION: u32 = 1;
+
+/// How the notes of an answer begin that say that nothing answers the question.
+const NOTHING: [&str; 2] = ["Nothing ", "None of "];
+
+/// Whether the answer of a recall says that nothing answers the question: it is empty, or a note says so.
+#[must_use]
+pub fn says_nothing(answer: &Value) -> bool {
+    let items = |name: &str| answer[name].as_array().into_iter().flatten();
+    let mut notes = items("notes").filter_map(Value::as_str);
+    items("hits").next().is_none() || notes.any(|note| NOTHING.iter().any(|begin| note.starts_with(begin)))
+}
+
+/// A memory that came.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Came {
+    /// Id.
+    pub id: String,
+    /// Its key, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Its score.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    /// Whether it was expected.
+    pub right: bool,
+    /// Its text, for a person.
+    #[serde(skip)]
+    pub content: String,
+}
+
+/// A question that was asked.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Asked {
+    /// Its line in the file.
+    pub line: usize,
+    /// The question.
+    pub query: String,
+    /// Its group.
+    pub group: String,
+    /// What answers it.
+    pub expected: Vec<String>,
+    /// The first ten that came.
+    pub came: Vec<Came>,
+    /// The answer said that nothing answers it.
+    pub told_nothing: bool,
+    /// How long it took.
+    pub millis: f64,
+}
+
+impl Asked {
+    /// Places of the right answers.
+    #[must_use]
+    pub fn ranks(&self) -> Vec<usize> {
+        self.came.iter().enumerate().filter(|(_, came)| came.right).map(|(index, _)| index + 1).collect()
+    }
+
+    fn answerable(&self) -> bool {
+        !self.expected.is_empty()
+    }
+
+    fn best_score(&self) -> f64 {
+        self.came.first().and_then(|came| came.score).unwrap_or(0.0)
+    }
+
+    /// How well it went, for putting the worst first: recall at 10, then the reciprocal rank.
+    fn merit(&self) -> (f64, f64) {
+        if !self.answerable() {
+            return (f64::from(u8::from(self.told_nothing)), 1.0);
+        }
+        let ranks = self.ranks();
+        (metric::recall_at(10, &ranks, self.expected.len()), metric::reciprocal_rank(&ranks))
+    }
+}
+
+/// Means over questions. Of those that nothing answers only `told_nothing` and `separation` speak.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// Questions that something answers.
+    pub answerable: usize,
+    /// Questions that nothing answers.
+    pub unanswerable: usize,
+    /// Share of right answers among the first 5.
+    pub precision_at_5: f64,
+    /// Share of the right answers that are among the first 5.
+    pub recall_at_5: f64,
+    /// Share of questions with a right answer among the first 5.
+    pub hit_at_5: f64,
+    /// The same for 10.
+    pub precision_at_10: f64,
+    /// The same for 10.
+    pub recall_at_10: f64,
+    /// The same for 10.
+    pub hit_at_10: f64,
+    /// Mean reciprocal rank of the first right answer, among the first 10.
+    pub mrr: f64,
+    /// Normalised discounted cumulative gain of the first 10.
+    pub ndcg_at_10: f64,
+    /// Share of the unanswerable questions of which the answer says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_nothing: Option<f64>,
+    /// Share of the answerable questions of which the answer does not say that nothing answers them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_denied: Option<f64>,
+    /// How well the first hit's score tells both apart; 0.5 is a coin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub separation: Option<f64>,
+    /// Milliseconds that half of the questions took at most; not part of a baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_p50: Option<f64>,
+    /// The same for 95 of 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_p95: Option<f64>,
+}
+
+impl Figures {
+    fn of(asked: &[&Asked]) -> Self {
+        let (yes, no): (Vec<&Asked>, Vec<&Asked>) = asked.iter().partition(|asked| asked.answerable());
+        let ranked: Vec<(Vec<usize>, usize)> = yes.iter().map(|asked| (asked.ranks(), asked.expected.len())).collect();
+        let mean = |of: &dyn Fn(&[usize], usize) -> f64| {
+            round(metric::mean(ranked.iter().map(|(ranks, right)| of(ranks, *right))))
+        };
+        let told = |asked: &[&Asked], wanted: bool| {
+            let count = asked.iter().filter(|asked| asked.told_nothing == wanted).count();
+            (!asked.is_empty()).then(|| round(metric::share(count, asked.len())))
+        };
+        let scores = |asked: &[&Asked]| asked.iter().map(|asked| asked.best_score()).collect::<Vec<f64>>();
+        let times: Vec<f64> = asked.iter().map(|asked| asked.millis).collect();
+        Self {
+            answerable: yes.len(),
+            unanswerable: no.len(),
+            precision_at_5: mean(&|ranks, _| metric::precision_at(5, ranks)),
+            recall_at_5: mean(&|ranks, right| metric::recall_at(5, ranks, right)),
+            hit_at_5: mean(&|ranks, _| metric::hit_at(5, ranks)),
+            precision_at_10: mean(&|ranks, _| metric::precision_at(10, ranks)),
+            recall_at_10: mean(&|ranks, right| metric::recall_at(10, ranks, right)),
+            hit_at_10: mean(&|ranks, _| metric::hit_at(10, ranks)),
+            mrr: mean(&|ranks, _| metric::reciprocal_rank(ranks)),
+            ndcg_at_10: mean(&|ranks, right| metric::ndcg_at(10, ranks, right)),
+            told_nothing: told(&no, true),
+            not_denied: told(&yes, false),
+            separation: metric::separation(&scores(&yes), &scores(&no)).map(round),
+            latency_p50: Some(round(metric::percentile(&times, 50))),
+            latency_p95: Some(round(metric::percentile(&times, 95))),
+        }
+    }
+
+    /// Those that must not fall, by name.
+    #[must_use]
+    pub fn watched(&self) -> Vec<(&'static str, f64)> {
+        let mut watched = Vec::new();
+        if self.answerable > 0 {
+            watched.extend([
+                ("P@5", self.precision_at_5),
+                ("R@5", self.recall_at_5),
+                ("hit@5", self.hit_at_5),
+                ("P@10", self.precision_at_10),
+                ("R@10", self.recall_at_10),
+                ("hit@10", self.hit_at_10),
+                ("MRR", self.mrr),
+                ("nDCG@10", self.ndcg_at_10),
+            ]);
+        }
+        let others = [("told", self.told_nothing), ("not denied", self.not_denied), ("separation", self.separation)];
+        watched.extend(others.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        watched
+    }
+
+    fn without_times(&self) -> Self {
+        Self { latency_p50: None, latency_p95: None, ..self.clone() }
+    }
+}
+
+/// Everything about one run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    format: &'static str,
+    version: u32,
+    /// SHA-256 of the questions.
+    pub golden: String,
+    /// Version of the program that answered.
+    pub service: String,
+    /// Its database.
+    pub database: String,
+    /// Its embedding model; absent where it recalls by words alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Memories that were asked.
+    pub memories: u64,
+    /// Of all questions.
+    pub overall: Figures,
+    /// By group.
+    pub groups: BTreeMap<String, Figures>,
+    /// Since the baseline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
+    /// Every question.
+    pub questions: Vec<Asked>,
+}
+
+/// Who answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Target {
+    /// Version of the program.
+    pub service: String,
+    /// Its database.
+    pub database: String,
+    /// Its embedding model.
+    pub model: Option<String>,
+    /// Memories.
+    pub memories: u64,
+}
+
+impl Report {
+    /// The figures of a run.
+    #[must_use]
+    pub fn new(golden: String, target: Target, questions: Vec<Asked>) -> Self {
+        let mut groups: BTreeMap<String, Vec<&Asked>> = BTreeMap::new();
+        for asked in &questions {
+            groups.entry(asked.group.clone()).or_default().push(asked);
+        }
+        let groups = groups.into_iter().map(|(name, asked)| (name, Figures::of(&asked))).collect();
+        let overall = Figures::of(&questions.iter().collect::<Vec<_>>());
+        let Target { service, database, model, memories } = target;
+        Self {
+            format: FORMAT,
+            version: VERSION,
+            golden,
+            service,
+            database,
+            model,
+            memories,
+            overall,
+            groups,
+            drift: None,
+            questions,
+        }
+    }
+
+    /// What a later run is compared with. Times are left out: they are another machine's.
+    #[must_use]
+    pub fn baseline(&self) -> Baseline {
+        Baseline {
+            format: FORMAT.to_owned(),
+            version: VERSION,
+            golden: self.golden.clone(),
+            model: self.model.clone(),
+            overall: self.overall.without_times(),
+            groups: self.groups.iter().map(|(name, figures)| (name.clone(), figures.without_times())).collect(),
+        }
+    }
+
+    /// Compares with a baseline; a figure may fall by `tolerance` points of 100.
+    pub fn compare(&mut self, baseline: &Baseline, tolerance: f64) {
+        let mut changes = changes("all", &baseline.overall, &self.overall, tolerance);
+        for (name, then) in &baseline.groups {
+            if let Some(now) = self.groups.get(name) {
+                let group = self::changes(name, then, now, tolerance);
+                changes.extend(group.into_iter().filter(|change| change.points.abs() > tolerance));
+            }
+        }
+        self.drift = Some(Drift { tolerance, other_questions: baseline.golden != self.golden, changes });
+    }
+
+    /// The questions that went worst, those first that found nothing.
+    #[must_use]
+    pub fn worst(&self, most: usize) -> Vec<&Asked> {
+        let mut failed: Vec<&Asked> = self.questions.iter().filter(|asked| asked.merit() < (1.0, 1.0)).collect();
+        failed.sort_by(|a, b| {
+            let (a, b) = (a.merit(), b.merit());
+            a.0.total_cmp(&b.0).then_with(|| a.1.total_cmp(&b.1))
+        });
+        failed.truncate(most);
+        failed
+    }
+}
+
+/// Figures of an earlier run; a whole report can be read as one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    format: String,
+    version: u32,
+    /// SHA-256 of the questions.
+    pub golden: String,
+    /// Embedding model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Of all questions.
+    pub overall: Figures,
+    /// By group.
+    pub groups: BTreeMap<String, Figures>,
+}
+
+impl Baseline {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(text: &str) -> Result<Self, String> {
+        let expected = "expected a file that eval wrote with --save-baseline or --output";
+        let baseline: Self = serde_json::from_str(text).map_err(|error| format!("{error}; {expected}"))?;
+        if baseline.format != FORMAT || baseline.version != VERSION {
+            let Self { format, version, .. } = baseline;
+            return Err(format!("format {format:?} version {version}; {expected}, of version {VERSION}"));
+        }
+        Ok(baseline)
+    }
+}
+
+/// What changed since a baseline: all figures of the whole, of the groups those that changed by more than the tolerance.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Drift {
+    /// Points that a figure may fall.
+    pub tolerance: f64,
+    /// The baseline was of other questions.
+    pub other_questions: bool,
+    /// By figure.
+    pub changes: Vec<Change>,
+}
+
+impl Drift {
+    /// Whether a figure of the whole fell by more than it may.
+    #[must_use]
+    pub fn fell(&self) -> bool {
+        self.changes.iter().any(|change| change.group == "all" && change.fell)
+    }
+}
+
+/// One figure then and now.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Change {
+    /// Group, or `all`.
+    pub group: String,
+    /// Name of the figure.
+    pub figure: &'static str,
+    /// In the baseline.
+    pub then: f64,
+    /// In this run.
+    pub now: f64,
+    /// The difference in points of 100.
+    pub points: f64,
+    /// It fell by more than the tolerance.
+    pub fell: bool,
+}
+
+fn changes(group: &str, then: &Figures, now: &Figures, tolerance: f64) -> Vec<Change> {
+    let before: BTreeMap<&str, f64> = then.watched().into_iter().collect();
+    let change = |(figure, now): (&'static str, f64)| {
+        let then = *before.get(figure)?;
+        let points = ((now - then) * 100.0 * 100.0).round() / 100.0;
+        Some(Change { group: group.to_owned(), figure, then, now, points, fell: points < -tolerance })
+    };
+    now.watched().into_iter().filter_map(change).collect()
+}
+
+fn round(value: f64) -> f64 {
+    (value * 10_000.0).round() / 10_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(group: &str, expected: usize, right: &[usize], score: f64) -> Asked {
+        let came = |rank: usize| Came {
+            id: rank.to_string(),
+            key: None,
+            score: Some(score),
+            right: right.contains(&rank),
+            content: String::new(),
+        };
+        Asked {
+            line: 1,
+            query: "q".to_owned(),
+            group: group.to_owned(),
+            expected: (0..expected).map(|n| n.to_string()).collect(),
+            came: (1..=10).map(came).collect(),
+            told_nothing: false,
+            millis: 2.0,
+        }
+    }
+
+    fn report(questions: Vec<Asked>) -> Report {
+        Report::new("hash".to_owned(), Target::default(), questions)
+    }
+
+    #[test]
+    fn means_are_over_answerable_questions() {
+        let mut silent = asked("none", 0, &[], 1.0);
+        silent.told_nothing = true;
+        let report = report(vec![
+            asked("a", 1, &[1], 5.0),
+            asked("a", 2, &[4], 4.0),
+            asked("b", 1, &[], 2.0),
+            asked("none", 0, &[], 3.0),
+            silent,
+        ]);
+        let all = &report.overall;
+        assert_eq!((all.answerable, all.unanswerable), (3, 2));
+        assert_eq!((all.recall_at_10, all.hit_at_5, all.mrr), (0.5, 0.6667, 0.4167));
+        assert_eq!((all.told_nothing, all.not_denied), (Some(0.5), Some(1.0)));
+        // 5 and 4 are above both, 2 above one of them.
+        assert_eq!(all.separation, Some(0.8333));
+        assert_eq!((report.groups["a"].recall_at_10, report.groups["none"].told_nothing), (0.75, Some(0.5)));
+        assert_eq!(report.worst(9).iter().map(|asked| asked.group.as_str()).collect::<Vec<_>>(), ["b", "none", "a"]);
+    }
+
+    #[test]
+    fn a_fall_beyond_the_tolerance_is_told() {
+        let before = report((0..100).map(|_| asked("a", 1, &[1], 1.0)).collect());
+        let baseline = Baseline::read(&serde_json::to_string(&before.baseline()).unwrap()).unwrap();
+        let whole = Baseline::read(&serde_json::to_string(&before).unwrap()).unwrap();
+        assert_eq!(whole.overall.mrr, baseline.overall.mrr);
+        for (misses, fell) in [(0, false), (1, false), (2, true)] {
+            let right = |n: usize| if n < misses { vec![] } else { vec![1] };
+            let mut now = report((0..100).map(|n| asked("a", 1, &right(n), 1.0)).collect());
+            now.compare(&baseline, 1.0);
+            let drift = now.drift.unwrap();
+            assert_eq!((drift.fell(), drift.other_questions), (fell, false), "{misses}");
+        }
+        assert!(Baseline::read("{}").unwrap_err().contains("--save-baseline"));
+    }
+}

@@ -1,0 +1,101 @@
+//! Figures as a table for people.
+
+use super::report::{Drift, Figures, Report};
+
+const HEAD: [&str; 11] =
+    ["questions", "P@5", "R@5", "hit@5", "P@10", "R@10", "hit@10", "MRR", "nDCG@10", "p50 ms", "p95 ms"];
+
+/// The table by group and for all, and a line about questions that nothing answers.
+#[must_use]
+pub fn figures(report: &Report) -> String {
+    let mut rows = vec![("group".to_owned(), HEAD.map(str::to_owned).to_vec())];
+    rows.extend(report.groups.iter().map(|(name, figures)| (name.clone(), cells(figures))));
+    rows.push(("all".to_owned(), cells(&report.overall)));
+    let model = report.model.as_deref().map_or_else(|| "by words alone".to_owned(), |model| format!("with {model}"));
+    let mut out = format!("{} memories in {}, {model}; {}\n\n", report.memories, report.database, report.service);
+    out.push_str(&lines(&rows));
+    let all = &report.overall;
+    if let Some(told) = all.told_nothing {
+        out.push_str(&format!("\nNothing answers {} of the questions; said so: {} %", all.unanswerable, points(told)));
+        if let Some(kept) = all.not_denied {
+            out.push_str(&format!(", wrongly of others: {} %", points(1.0 - kept)));
+        }
+        if let Some(separation) = all.separation {
+            out.push_str(&format!(
+                ".\nThe first hit's score tells both apart by {} % (50 is chance)",
+                points(separation)
+            ));
+        }
+        out.push_str(".\n");
+    }
+    out
+}
+
+fn cells(figures: &Figures) -> Vec<String> {
+    let count = figures.answerable + figures.unanswerable;
+    let mut cells = vec![count.to_string()];
+    let means = [
+        figures.precision_at_5,
+        figures.recall_at_5,
+        figures.hit_at_5,
+        figures.precision_at_10,
+        figures.recall_at_10,
+        figures.hit_at_10,
+        figures.mrr,
+        figures.ndcg_at_10,
+    ];
+    let shown = |value: f64| if figures.answerable == 0 { "-".to_owned() } else { points(value) };
+    cells.extend(means.map(shown));
+    cells.extend(
+        [figures.latency_p50, figures.latency_p95].map(|time| time.map_or("-".to_owned(), |t| format!("{t:.1}"))),
+    );
+    cells
+}
+
+/// What changed since the baseline.
+#[must_use]
+pub fn drift(drift: &Drift) -> String {
+    let mut rows = vec![("group".to_owned(), ["figure", "baseline", "now", "change", ""].map(str::to_owned).to_vec())];
+    for change in &drift.changes {
+        let mark = if change.fell { "fell" } else { "" };
+        let cells = vec![
+            change.figure.to_owned(),
+            points(change.then),
+            points(change.now),
+            format!("{:+.1}", change.points),
+            mark.to_owned(),
+        ];
+        rows.push((change.group.clone(), cells));
+    }
+    let mut out = lines(&rows);
+    if drift.other_questions {
+        out.push_str("The baseline is of other questions: the change may be theirs.\n");
+    }
+    let end = if drift.fell() { "A figure fell by more than" } else { "No figure of all questions fell by more than" };
+    out.push_str(&format!("{end} {} points.\n", drift.tolerance));
+    out
+}
+
+fn points(value: f64) -> String {
+    format!("{:.1}", value * 100.0)
+}
+
+/// Columns as wide as what is in them: names to the left, figures to the right.
+fn lines(rows: &[(String, Vec<String>)]) -> String {
+    let wide = |text: &String| text.chars().count();
+    let first = rows.iter().map(|(name, _)| wide(name)).max().unwrap_or(0);
+    let columns = rows.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| rows.iter().filter_map(|(_, cells)| cells.get(column)).map(wide).max().unwrap_or(0))
+        .collect();
+    let mut out = String::new();
+    for (name, cells) in rows {
+        let mut line = format!("{name:<first$}");
+        for (cell, width) in cells.iter().zip(&widths) {
+            line.push_str(&format!("  {cell:>width$}"));
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}

@@ -1,0 +1,23 @@
+//! `memory://focus`.
+
+use async_trait::async_trait;
+
+use super::{Document, MemoryResource, ToolError};
+use crate::engine::{Call, Engine, FocusParams};
+use crate::mcp::tool::describe_focus;
+
+pub(super) struct Focus;
+
+#[async_trait]
+impl MemoryResource for Focus {
+    fn about(&self) -> (&'static str, &'static str, &'static str, &'static str) {
+        ("focus", "In mind now", "The project's working memory, what was touched last first.", "text/plain")
+    }
+
+    async fn read(&self, engine: &Engine, call: &Call) -> Result<Document, ToolError> {
+        let items = engine.focus(call, FocusParams::default()).await?.items;
+        let lines: Vec<String> = items.iter().map(describe_focus).collect();
+        let text = if lines.is_empty() { "Nothing is in mind.".to_owned() } else { lines.join("\n") };
+        Ok(Document { mime_type: "text/plain", text })
+    }
+}
