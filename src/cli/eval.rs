@@ -251,7 +251,8 @@ fn judge(question: &Question, answer: &Value, took: Duration) -> Asked {
         // Each expected one counts once.
         let place = open.iter().position(|entry| names.iter().any(|name| name.as_ref() == Some(*entry)));
         let right = place.map(|place| open.swap_remove(place)).is_some();
-        let score = hit["why"]["score"].as_f64();
+        // Scores compare the hits of one answer, confidences also answers.
+        let score = hit["why"]["confidence"].as_f64().or_else(|| answer["confidence"].as_f64());
         Came { id: id.unwrap_or_default(), key, score, right, content: content.unwrap_or_default() }
     });
     Asked {

@@ -22,7 +22,7 @@ pub fn figures(report: &Report) -> String {
         }
         if let Some(separation) = all.separation {
             out.push_str(&format!(
-                ".\nThe first hit's score tells both apart by {} % (50 is chance)",
+                ".\nThe first hit's confidence tells both apart by {} % (50 is chance)",
                 points(separation)
             ));
         }

@@ -131,9 +131,9 @@ impl PostgresStore {
 
     /// Every SQL statement with its name, for tests.
     pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-        let parts =
-            [sql::ALL, graph_sql::ALL, focus_sql::ALL, review_sql::ALL, port_sql::ALL, vector_sql::ALL, bound::ALL];
-        parts.into_iter().flatten()
+        let recall = [sql::ALL, around::ALL, vector_sql::ALL, bound::ALL];
+        let others = [graph_sql::ALL, focus_sql::ALL, review_sql::ALL, port_sql::ALL];
+        recall.into_iter().chain(others).flatten()
     }
 
     /// Attempts at work for the projects of a scope.
