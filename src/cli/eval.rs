@@ -307,11 +307,13 @@ fn in_process(args: &EvalArgs, settings: &Settings, plan: &Plan, corpus: &[Corpu
             measure(&memory, plan).await
         };
         let report = tokio::select! {
-            report = work => report,
+            // First: a stop also closes the service, which the work then takes for a fault.
+            biased;
             reason = supervisor.stop_requested() => {
                 let code = if let ExitReason::Signal(signal) = &reason { signal.exit_code() } else { INTERNAL };
                 Err(Failure { code, error: anyhow::anyhow!("interrupted: {reason}") })
             }
+            report = work => report,
         };
         supervisor.stop(ExitReason::Finished);
         lifecycle::run(&supervisor, &notifier, &readiness).await;

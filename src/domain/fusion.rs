@@ -50,6 +50,8 @@ const SHORT: f64 = 0.4;
 const FULL_LENGTH: f64 = 30.0;
 /// What a turn that asks loses.
 const ASKING: f64 = 0.1;
+/// Below this confidence nothing seems to answer. Higher, and paraphrases and other languages are told to be strangers.
+const DOUBTFUL: f64 = 0.1;
 /// Turns that are looked at on each side. More than three where turns were replaced and the old ones are asked for, too.
 const MOST_AROUND: usize = 8;
 /// How far away turns have a say in the ranking of memories that were found.
@@ -301,10 +303,10 @@ pub fn confidence(cosine: Option<f64>, coverage: f64) -> f64 {
     1.0 / (1.0 + (-evidence).exp())
 }
 
-/// Below this nothing seems to answer; less is known where words alone were searched.
+/// Whether nothing seems to answer.
 #[must_use]
-pub fn doubtful(confidence: f64, calibrated: bool) -> bool {
-    confidence < if calibrated { 0.2 } else { 0.15 }
+pub fn doubtful(confidence: f64) -> bool {
+    confidence < DOUBTFUL
 }
 
 /// Candidates by what they are worth before anything around them is known: the sum of their shares of each channel's
@@ -420,6 +422,6 @@ mod tests {
     fn confidence_grows_with_nearness_and_coverage() {
         assert!((confidence(Some(0.5), 0.5) - 1.0 / (1.0 + (-0.5_f64).exp())).abs() < 1e-12);
         assert!((confidence(None, 2.0) - 1.0 / (1.0 + (-4.5_f64).exp())).abs() < 1e-12);
-        assert!(doubtful(confidence(Some(0.1), 0.0), true) && !doubtful(confidence(None, 0.5), false));
+        assert!(doubtful(confidence(Some(0.1), 0.0)) && !doubtful(confidence(None, 0.5)));
     }
 }

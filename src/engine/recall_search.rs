@@ -141,7 +141,7 @@ impl Engine {
         let rest: Vec<Found> = rest.into_iter().filter(|hit| !shown.contains(&hit.candidate.id)).collect();
         hits.extend(rank::rank(rest, Named::default(), None));
         // Nearness in another model may be an answer, but nobody knows how near is near.
-        if (calibrated || !meaning_found) && doubtful(confidence, calibrated) && !hits.is_empty() {
+        if (calibrated || !meaning_found) && doubtful(confidence) && !hits.is_empty() {
             notes.push("Nothing stored seems to answer this; these are only the nearest.".to_owned());
         }
         Ok(Ranking { hits, terms: asked.searched, confidence, past: past.memories, notes })
