@@ -3,6 +3,8 @@
 import asyncio
 import datetime
 
+import pytest
+
 from client import over_http
 
 NOWHERE = "00000000-0000-7000-8000-000000000000"
@@ -58,6 +60,15 @@ async def test_the_working_memory_holds_the_ten_that_were_touched_last(memory):
     assert [(item["content"], item["reason"]) for item in archived] == [("thought 1", "evicted: least recently touched")]
     again = await focus(memory, "add", content="thought 0")
     assert "already" in again["notes"][0] and again["items"][0]["id"] == first["id"]
+
+
+@pytest.mark.timeout(600)
+async def test_the_ten_thousandth_item_is_like_the_eleventh(memory):
+    for number in range(9_999):
+        await focus(memory, "add", content=f"thought {number}")
+    added = await focus(memory, "add", content="thought 9999")
+    assert [item["content"] for item in added["evicted"]] == ["thought 9989"]
+    assert await kept(memory) == [f"thought {number}" for number in range(9_999, 9_989, -1)]
 
 
 async def test_the_important_stays_longest(memory):
