@@ -414,8 +414,7 @@ mod tests {
         close(&found.iter().map(|fused| fused.score).collect::<Vec<_>>(), &[1.3 + 0.5 + 0.2, 1.3]);
         // With it, who says it has it.
         let found = fuse(&[ada, member(&parts, None, &spoken), member(&parts, None, &note)], question);
-        let scores = found.iter().map(|fused| fused.score);
-        close(&scores.collect::<Vec<_>>(), &[1.3 + 0.5 + 0.2, 0.65, 1.3]);
+        close(&found.iter().map(|fused| fused.score).collect::<Vec<_>>(), &[1.3 + 0.5 + 0.2, 0.65, 1.3]);
         assert!(found.iter().all(|fused| (fused.coverage - 1.0).abs() < 1e-9), "names are no coverage");
         let short = said(Some(1), 1, false);
         let members = [member(&parts, None, &short)];

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::rank::{self, Found, Ranked};
 use super::{Call, Engine, EngineError};
 use crate::domain::conversation::{Turn, name_terms};
-use crate::domain::evidence::{Evidence, Nearness, doubtful, proper_names};
+use crate::domain::evidence::{Evidence, Nearness, doubtful, proper_names, strange};
 use crate::domain::fusion::{Channel, Member, Place, Question, fuse, preliminary};
 use crate::domain::graph::names_in;
 use crate::domain::lexical::{CorpusStats, POSTING_BUDGET, select_terms, total_weight};
@@ -48,6 +48,8 @@ pub(super) struct Ranking {
     pub(super) terms: Vec<String>,
     /// How sure one can be that the question is answered at all, from 0 to 1.
     pub(super) confidence: f64,
+    /// Whether the question is almost certainly about something else.
+    pub(super) strange: bool,
     /// Memories that were changed since the time asked about, as they were.
     pub(super) past: Vec<Memory>,
     pub(super) notes: Vec<String>,
@@ -148,10 +150,12 @@ impl Engine {
         let rest: Vec<Found> = rest.into_iter().filter(|hit| !shown.contains(&hit.candidate.id)).collect();
         hits.extend(rank::rank(rest, Named::default(), None));
         // Nearness in another model may be an answer, but nobody knows how near is near.
-        if (calibrated || !meaning_found) && doubtful(confidence) && !hits.is_empty() {
+        let judged = calibrated || !meaning_found;
+        if judged && doubtful(confidence) && !hits.is_empty() {
             notes.push("Nothing stored seems to answer this; these are only the nearest.".to_owned());
         }
-        Ok(Ranking { hits, terms: asked.searched, confidence, past: past.memories, notes })
+        let strange = judged && strange(confidence);
+        Ok(Ranking { hits, terms: asked.searched, confidence, strange, past: past.memories, notes })
     }
 
     /// The terms of each name in the question that no text has.
