@@ -425,7 +425,10 @@ pub(super) const CORPUS_STATS: &str = "WITH here AS MATERIALIZED (\
                 ) x\
             ) f)::bigint \
         FROM unnest($2::text[]) WITH ORDINALITY AS q(term, n) ORDER BY q.n) AS frequencies, \
-        EXISTS (SELECT FROM here JOIN entity e ON e.project_id = here.id) AS has_entities";
+        EXISTS (SELECT FROM here JOIN entity e ON e.project_id = here.id) AS has_entities, \
+        EXISTS (SELECT FROM here CROSS JOIN LATERAL (\
+            SELECT FROM memory m WHERE m.project_id = here.id AND m.session IS NOT NULL ORDER BY m.session LIMIT 1\
+        ) AS first) AS has_sessions";
 
 /// BM25 by index-only scans of the postings. The best are checked against the filter one after the other until
 /// there are enough. Exact hits come first whatever their score.
