@@ -262,7 +262,7 @@ pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec
         documents: documents.len() as u64,
         total_length: documents.iter().map(|(_, all)| u64::from(all.length)).sum(),
         document_frequencies: terms.iter().map(count).collect(),
-        has_entities: false,
+        ..CorpusStats::default()
     };
     let weights = select_terms(&terms, &stats, u64::MAX);
     let mut hits = Vec::new();
@@ -288,7 +288,7 @@ pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec
             },
         };
         let norm = 0.9 * (1.0 - 0.4 + 0.4 * f64::from(all.length) / stats.average_length());
-        for (place, WeightedTerm { term, weight }) in weights.iter().enumerate() {
+        for (place, WeightedTerm { term, weight, .. }) in weights.iter().enumerate() {
             if let Some(frequency) = all.counts.get(term).copied().map(f64::from) {
                 let gain = weight * frequency * 1.9 / (frequency + norm);
                 hit.score += gain;
