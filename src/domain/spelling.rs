@@ -193,9 +193,13 @@ pub fn likeness(asked: &str, found: &str) -> Option<f64> {
         take(UNFINISHED * short / long);
     }
     let forgiven = if a.len() >= TWO_SLIPS { 2 } else { 1 };
-    let first_stays = a[0] == b[0] || (b.len() > 1 && a[0] == b[1] && a[1] == b[0]);
-    if same_digits && first_stays && a.len().abs_diff(b.len()) <= forgiven {
-        let slips = distance(&a, &b);
+    if same_digits && a.len().abs_diff(b.len()) <= forgiven {
+        let swapped = b.len() > 1 && a[0] == b[1] && a[1] == b[0];
+        let slips = match () {
+            () if a.first() == b.first() => distance(&a, &b),
+            () if swapped => 1 + distance(&a[2..], &b[2..]),
+            () => usize::MAX,
+        };
         if slips <= forgiven {
             take(MISSPELLED * (1.0 - slips as f64 / long));
         }

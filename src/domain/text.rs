@@ -304,7 +304,7 @@ mod tests {
             ("USER_PROFILE_ID", "user profile id", &["id", "profil", "user"]),
             ("e-mail", "E\u{2011}Mail", &["e", "email", "mail"]),
             ("Wi-Fi", "wifi", &["wifi"]),
-            ("HV-2011-8834", "HV20118834", &["hv20118834"]),
+            ("HV-2011-8834", "HV20118834", &["hv", "hv20118834"]),
             ("8 GB", "8GB", &["8", "gb"]),
             ("getHttp2Client", "http2", &["2", "http", "http2"]),
         ] {

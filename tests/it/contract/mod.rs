@@ -31,6 +31,7 @@ pub(crate) mod model;
 pub(crate) mod past;
 pub(crate) mod review;
 pub(crate) mod search;
+pub(crate) mod spelling;
 pub(crate) mod vector;
 pub(crate) mod write;
 
@@ -115,6 +116,11 @@ macro_rules! contract_tests {
                 search::whatever_is_stored_is_found_by_its_own_text,
                 search::a_scope_of_several_projects_is_one_corpus,
                 search::nothing_asked_nothing_found,
+                spelling::misspelled_and_unfinished_words_are_found,
+                spelling::guessing_has_bounds,
+                spelling::what_is_near_is_what_the_rule_says,
+                spelling::nothing_out_of_sight_stands_in,
+                spelling::filters_hold_for_what_stands_in,
                 vector::who_waits_gets_vectors,
                 vector::stale_vectors_are_not_kept,
                 vector::forgotten_memories_have_no_nearness,
