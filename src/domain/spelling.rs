@@ -6,6 +6,7 @@
 //! judged here. The first letter is trusted, but for a swap with the second: slips there are rare, and words that
 //! differ there alone (house, mouse) are many. So is every digit: HB-1004 is not HB-1005.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::lexical::CorpusStats;
@@ -23,6 +24,8 @@ const MOST_TERMS: usize = 32;
 const LEAST_CHARS: usize = 4;
 /// Longer ones are no words.
 const MOST_CHARS: usize = 40;
+/// Shorter terms with another letter, or with one too many that is no double, are mostly other words: shoe and shop.
+const OTHER_LETTERS: usize = 6;
 /// From here on two slips are forgiven.
 const TWO_SLIPS: usize = 8;
 /// What is left of a term whose end is ignored.
@@ -72,8 +75,10 @@ impl Guess {
         let (mut whole, mut gaps) = (Vec::new(), Vec::new());
         for at in 0..count {
             let (before, behind) = (&chars[..at], &chars[at + 1..]);
-            if at > 0 && letter(at) {
+            if at > 0 && letter(at) && (count >= OTHER_LETTERS || chars[at] == chars[at - 1]) {
                 whole.push(spell(&[before, behind]));
+            }
+            if at > 0 && letter(at) && count >= OTHER_LETTERS {
                 gaps.push((spell(&[before]), spell(&[behind])));
             }
             if at > 0 && (letter(at) || letter(at - 1)) {
@@ -200,11 +205,21 @@ pub fn likeness(asked: &str, found: &str) -> Option<f64> {
             () if swapped => 1 + distance(&a[2..], &b[2..]),
             () => usize::MAX,
         };
-        if slips <= forgiven {
+        if slips <= forgiven && (a.len() >= OTHER_LETTERS || is_slip(&a, &b)) {
             take(MISSPELLED * (1.0 - slips as f64 / long));
         }
     }
     best
+}
+
+/// Of terms one slip apart: whether letters were swapped, doubled or left out.
+fn is_slip(asked: &[char], found: &[char]) -> bool {
+    let same = asked.iter().zip(found).take_while(|(a, b)| a == b).count();
+    match asked.len().cmp(&found.len()) {
+        Ordering::Less => true,
+        Ordering::Equal => asked.get(same) == found.get(same + 1) && asked.get(same + 1) == found.get(same),
+        Ordering::Greater => same > 0 && asked[same] == asked[same - 1],
+    }
 }
 
 /// Letters left out, put in, replaced or swapped with their neighbour on the way from one to the other.
@@ -266,6 +281,9 @@ mod tests {
         close("postgers", "postgres", 0.9 * 7.0 / 8.0);
         close("maintanenc", "maintenanc", 0.9 * 0.8);
         close("ohuse", "house", 0.9 * 0.8);
+        close("acess", "access", 0.9 * 5.0 / 6.0);
+        close("birhc", "birch", 0.9 * 0.8);
+        close("rreal", "real", 0.9 * 0.8);
         close("postgr", "postgresql", 0.8 * 0.6);
         close("developmnet", "develop", 0.8 * 7.0 / 11.0);
         close("confg2", "config2", 0.9 * 6.0 / 7.0);
@@ -278,7 +296,9 @@ mod tests {
             ("hb1004", "hb104"),
             ("hb100", "hb1004"),
             ("hb1004", "hb1040"),
-            ("house", "hoses"),
+            ("house", "horse"),
+            ("shoe", "shop"),
+            ("spend", "send"),
             ("housing", "hound"),
         ] {
             assert_eq!(likeness(asked, found), None, "{asked} {found}");

@@ -84,7 +84,7 @@ pub(super) async fn corpus_stats(
     for frequency in &mut stats.document_frequencies {
         *frequency = (*frequency).min(MAX_DOCUMENT_FREQUENCY);
     }
-    stats.near = near::near(&mut connection, &projects, terms, &stats.document_frequencies, guesses).await?;
+    stats.near = near::near(open, &mut connection, &projects, terms, &stats.document_frequencies, guesses).await?;
     Ok(stats)
 }
 
