@@ -202,7 +202,7 @@ pub fn likeness(asked: &str, found: &str) -> Option<f64> {
         let swapped = b.len() > 1 && a[0] == b[1] && a[1] == b[0];
         let slips = match () {
             () if a.first() == b.first() => distance(&a, &b),
-            () if swapped => 1 + distance(&a[2..], &b[2..]),
+            () if swapped && a[2..] == b[2..] => 1,
             () => usize::MAX,
         };
         if slips <= forgiven && (a.len() >= OTHER_LETTERS || is_slip(&a, &b)) {
