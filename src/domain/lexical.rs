@@ -30,6 +30,8 @@ pub struct CorpusStats {
     pub document_frequencies: Vec<u64>,
     /// Whether there are entities which a query could name.
     pub has_entities: bool,
+    /// Whether some memories belong to a session: then what stands around a memory may make it the best.
+    pub has_sessions: bool,
     /// Terms near to those that occur nowhere, where they were asked for.
     pub near: Vec<Near>,
     /// Those of them that stand for them.

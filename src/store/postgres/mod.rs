@@ -10,6 +10,7 @@ mod attempt;
 mod bound;
 mod change;
 mod completion;
+mod corpus_sql;
 mod fault;
 mod focus;
 mod focus_sql;

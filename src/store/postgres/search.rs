@@ -5,6 +5,7 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use super::attempt::commit;
+use super::corpus_sql::CORPUS_STATS;
 use super::fault::Fault;
 use super::row::CandidateRow;
 use super::{COUNTED_POSTINGS, FilterColumns, bounded, natural, sql};
@@ -21,7 +22,7 @@ pub(super) async fn corpus_stats(
 ) -> Result<CorpusStats, Fault> {
     let readable: Vec<&str> = scope.readable().collect();
     let asked = Spellings::new(terms.len(), guesses);
-    let row = sqlx::query(sql::CORPUS_STATS)
+    let row = sqlx::query(CORPUS_STATS)
         .bind(&readable)
         .bind(terms)
         .bind(COUNTED_POSTINGS)
@@ -48,6 +49,7 @@ pub(super) async fn corpus_stats(
         total_length: natural(row.try_get("total_length")?),
         document_frequencies: frequencies.into_iter().map(|n| natural(n).min(MAX_DOCUMENT_FREQUENCY)).collect(),
         has_entities: row.try_get("has_entities")?,
+        has_sessions: row.try_get("has_sessions")?,
         near: near.collect(),
         stand_ins: Vec::new(),
     })
