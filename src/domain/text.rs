@@ -161,28 +161,23 @@ impl Analyzer {
 
 /// Words joined by hyphens, which are also written as one: `HB-1004` and `HB1004`, `e-mail` and `email`.
 #[derive(Debug, Default)]
-struct Chain {
-    joined: String,
-    words: usize,
+struct Chain<'t> {
+    segments: Vec<&'t str>,
     /// A hyphen came last.
     open: bool,
 }
 
-impl Chain {
-    fn word(&mut self, segment: &str, words: &mut Vec<String>) {
+impl<'t> Chain<'t> {
+    fn word(&mut self, segment: &'t str, words: &mut Vec<String>) {
         if !self.open {
             self.end(words);
         }
         self.open = false;
-        self.words += 1;
-        // Longer ones are cut anyhow.
-        if self.joined.len() < 4 * MAX_TERM_CHARS {
-            self.joined.push_str(&one_word(segment));
-        }
+        self.segments.push(segment);
     }
 
     fn sign(&mut self, segment: &str, words: &mut Vec<String>) {
-        if self.words > 0 && !self.open && matches!(segment, "-" | "\u{2010}") {
+        if !self.segments.is_empty() && !self.open && matches!(segment, "-" | "\u{2010}") {
             self.open = true;
         } else {
             self.end(words);
@@ -191,10 +186,15 @@ impl Chain {
 
     /// Of numbers alone nobody knows whether 3-4 is 34.
     fn end(&mut self, words: &mut Vec<String>) {
-        let chain = std::mem::take(self);
-        if chain.words > 1 && chain.joined.chars().any(char::is_alphabetic) {
-            words.push(chain.joined);
+        if self.segments.len() > 1 {
+            // Longer words are cut anyhow.
+            let joined: String = self.segments.iter().take(MAX_TERM_CHARS).map(|segment| one_word(segment)).collect();
+            if joined.chars().any(char::is_alphabetic) {
+                words.push(joined);
+            }
         }
+        self.segments.clear();
+        self.open = false;
     }
 }
 
@@ -207,6 +207,10 @@ fn one_word(segment: &str) -> String {
 /// Pushes the segment as one word and, where it is an identifier, its parts: `getUserName` and `get_user_name` give
 /// `getusername`, `get`, `user`, `name`; `HB1004` gives `hb` and `1004`, too, and `example.com` its parts.
 fn identifier_parts(segment: &str, words: &mut Vec<String>) {
+    if segment.chars().all(char::is_lowercase) {
+        words.push(segment.to_owned());
+        return;
+    }
     // A combining mark may hang on a white space, which is no part of a word.
     let segment: String = segment.chars().filter(|c| !c.is_whitespace() && !c.is_control()).collect();
     let whole = one_word(&segment);
@@ -241,6 +245,9 @@ fn identifier_parts(segment: &str, words: &mut Vec<String>) {
 /// Letters and digits of a part that has few of both: what is between single letters is a key, no number.
 fn runs(part: &str) -> Vec<&str> {
     let mut runs = Vec::new();
+    if !part.chars().any(char::is_numeric) {
+        return runs;
+    }
     let mut start = 0;
     let mut before: Option<bool> = None;
     for (at, c) in part.char_indices().filter(|(_, c)| !is_combining_mark(*c)) {
