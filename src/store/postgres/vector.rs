@@ -35,7 +35,7 @@ const SHARE: f64 = 20.0;
 /// How long a count of all vectors serves.
 const COUNTED: Duration = Duration::from_secs(60);
 /// Numbers of hits that a statement asks for.
-const PAGES: [usize; 4] = [60, 250, 1_250, 5_000];
+const PAGES: [usize; 4] = [60, 250, 1_300, 5_000];
 /// Time for a batch of vectors.
 const SAVE: Duration = Duration::from_secs(30);
 
