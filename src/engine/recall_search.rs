@@ -16,8 +16,9 @@ use crate::domain::conversation::{Turn, name_terms};
 use crate::domain::evidence::{Evidence, Nearness, doubtful, proper_names, strange};
 use crate::domain::fusion::{Channel, Member, Place, Question, fuse, preliminary};
 use crate::domain::graph::names_in;
-use crate::domain::lexical::{CorpusStats, POSTING_BUDGET, select_terms, total_weight};
+use crate::domain::lexical::{CorpusStats, POSTING_BUDGET, WeightedTerm, keep_best, select_terms, total_weight};
 use crate::domain::memory::content_hash;
+use crate::domain::spelling::{guesses, stand_ins};
 use crate::domain::time_expression::{nearness, spans, time_words};
 use crate::domain::{Analyzer, Filter, Memory};
 use crate::store::graph::Named;
@@ -46,7 +47,7 @@ const KNOWN_MODEL: &str = "all-MiniLM-L6-v2";
 #[derive(Debug)]
 pub(super) struct Ranking {
     pub(super) hits: Vec<Ranked>,
-    /// Terms that were searched for, which the hits refer to.
+    /// Terms that were searched for, which the hits refer to; `asked~found` where one stands for another.
     pub(super) terms: Vec<String>,
     /// How sure one can be that the question is answered at all, from 0 to 1.
     pub(super) confidence: f64,
@@ -71,14 +72,19 @@ impl Engine {
             terms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
             terms.truncate(MAX_QUERY_TERMS);
         }
+        let guesses = guesses(&terms);
         // The vector is made while the database counts.
-        let (stats, vector) =
-            tokio::join!(call.database(self.store.corpus_stats(&call.scope, &terms)), self.desk.query(query));
+        let counting = call.database(self.store.corpus_stats_near(&call.scope, &terms, &guesses));
+        let (stats, vector) = tokio::join!(counting, self.desk.query(query));
         let mut stats = stats?;
-        let past = self.look_back(call, filter, &terms).await?;
+        let near = stats.near.iter().map(|near| near.found.clone());
+        let past = self.look_back(call, filter, &terms.iter().cloned().chain(near).collect::<Vec<_>>()).await?;
         past.add_to(&mut stats, &terms);
+        stats.stand_ins = stand_ins(&terms, &stats);
         let today = filter.now.date_naive();
-        let lifted = stats.has_sessions || !spans(query, today, &BTreeSet::from([today.year()])).is_empty();
+        let lifted = stats.has_sessions
+            || !stats.stand_ins.is_empty()
+            || !spans(query, today, &BTreeSet::from([today.year()])).is_empty();
         let depth = if lifted || matches!(vector, Ok(Some(_))) { DEPTH } else { DEPTH_OF_WORDS };
         let limit = if wanted < depth { depth } else { MAX_RANKED + 1 };
         let lexical = LexicalQuery {
@@ -119,6 +125,11 @@ impl Engine {
             let found = found.chain(meaning.iter().flatten().map(|hit| &hit.setting)).map(|setting| setting.project);
             let project = if call.scope.readable().count() == 1 { found.into_iter().next() } else { None };
             words.extend(past.candidates(&lexical, project.unwrap_or_default()));
+        }
+        if !past.memories.is_empty() || !stats.stand_ins.is_empty() {
+            for hit in &mut words {
+                hit.score -= keep_best(&mut hit.parts, &lexical.terms);
+            }
             words.sort_by(|a, b| {
                 b.exact.cmp(&a.exact).then_with(|| b.score.total_cmp(&a.score)).then_with(|| b.seq.cmp(&a.seq))
             });
@@ -129,6 +140,11 @@ impl Engine {
         let Around { turns, named: mentioned } = self.around(call, filter, pool.places_around(), names).await?;
         // Without any vector there is no nearness.
         calibrated &= meaning_found;
+        let found_as = |term: &WeightedTerm| match term.stands_for {
+            Some(asked) => format!("{}~{}", terms[asked], term.term),
+            None => term.term.clone(),
+        };
+        let shown: Vec<String> = lexical.terms.iter().map(found_as).collect();
         let searched: Vec<String> = lexical.terms.into_iter().map(|term| term.term).collect();
         // Terms that the budget dropped decide nothing.
         let dropped: HashSet<&String> = terms
@@ -150,8 +166,8 @@ impl Engine {
         let now = (!filter.unchanged).then_some(filter.now);
         let (first, rest, confidence) = pool.with(turns).found(&asked, &self.analyzer);
         let mut hits = rank::rank(first, mentioned, now);
-        let shown: HashSet<Uuid> = hits.iter().map(|hit| hit.candidate.id).collect();
-        let rest: Vec<Found> = rest.into_iter().filter(|hit| !shown.contains(&hit.candidate.id)).collect();
+        let ranked: HashSet<Uuid> = hits.iter().map(|hit| hit.candidate.id).collect();
+        let rest: Vec<Found> = rest.into_iter().filter(|hit| !ranked.contains(&hit.candidate.id)).collect();
         hits.extend(rank::rank(rest, Named::default(), None));
         // Nearness in another model may be an answer, but nobody knows how near is near.
         let judged = calibrated || !meaning_found;
@@ -159,13 +175,16 @@ impl Engine {
             notes.push("Nothing stored seems to answer this; these are only the nearest.".to_owned());
         }
         let strange = judged && strange(confidence);
-        Ok(Ranking { hits, terms: asked.searched, confidence, strange, past: past.memories, notes })
+        Ok(Ranking { hits, terms: shown, confidence, strange, past: past.memories, notes })
     }
 
-    /// The terms of each name in the question that no text has.
+    /// The terms of each name in the question that no text has, not even in another spelling.
     fn strangers(&self, query: &str, terms: &[String], stats: &CorpusStats) -> Vec<BTreeSet<String>> {
+        let unknown = |place: usize| {
+            stats.document_frequencies.get(place) == Some(&0) && stats.stand_ins.iter().all(|near| near.term != place)
+        };
         let absent: BTreeSet<&String> =
-            terms.iter().zip(&stats.document_frequencies).filter(|(_, n)| **n == 0).map(|(term, _)| term).collect();
+            terms.iter().enumerate().filter(|(place, _)| unknown(*place)).map(|(_, term)| term).collect();
         if absent.is_empty() {
             return Vec::new();
         }
