@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, routing::post};
 use cognitive_memory_mcp::embed::http::{HttpEmbedder, HttpOptions};
-use cognitive_memory_mcp::embed::{EmbedError, Embedder};
+use cognitive_memory_mcp::embed::{EmbedError, Embedder, Prefixes};
 use serde_json::{Value, json};
 
 /// What the server has seen, and what it is to say next instead of an answer.
@@ -48,7 +48,10 @@ async fn server() -> (Shared, HttpOptions) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (told, HttpOptions { url, model: "some-model".to_owned(), key: Some("sesame".into()) })
+    (
+        told,
+        HttpOptions { url, model: "some-model".to_owned(), key: Some("sesame".into()), prefixes: Prefixes::default() },
+    )
 }
 
 async fn connected() -> (Shared, HttpEmbedder) {

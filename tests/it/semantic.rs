@@ -178,7 +178,7 @@ async fn another_model_takes_over_in_the_background() {
         assert_eq!(texts(&service.recall("kitten").await), ["The kitten sleeps"], "by words all the while");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(service.store.queued_model().await.unwrap().as_deref(), Some("two"));
+    assert_eq!(service.store.queued_model().await.unwrap().as_deref(), Some("two (3 dimensions)"));
     service.stop().await;
 }
 

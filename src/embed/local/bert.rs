@@ -10,107 +10,15 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use rten_gemm::{BiasVector, GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedBMatrix};
-use rten_simd::{SimdOp, SimdUnaryOp};
+use rten_simd::SimdOp;
 use rten_tensor::Matrix;
-use rten_vecmath::{ApproxGelu, Gelu, Normalize, NormalizeOptions, Softmax, Sum, SumSquareSub};
-use serde::Deserialize;
+use rten_vecmath::{Normalize, NormalizeOptions, Softmax, Sum, SumSquareSub};
 
+use super::architecture::{Activation, Config, Distances, Names};
 use super::weights::{Rows, Weights};
 
 /// Rows of a matrix that one task of an element-wise function takes.
 const ROWS: usize = 16;
-
-/// `config.json`, as far as it matters.
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct Config {
-    #[serde(default = "bert")]
-    model_type: String,
-    pub(super) hidden_size: usize,
-    intermediate_size: usize,
-    num_attention_heads: usize,
-    num_hidden_layers: usize,
-    pub(super) max_position_embeddings: usize,
-    vocab_size: usize,
-    #[serde(default)]
-    type_vocab_size: usize,
-    #[serde(default = "gelu")]
-    hidden_act: String,
-    #[serde(default = "epsilon")]
-    layer_norm_eps: f32,
-    #[serde(default)]
-    pad_token_id: usize,
-    #[serde(default = "absolute")]
-    position_embedding_type: String,
-}
-
-fn bert() -> String {
-    "bert".to_owned()
-}
-
-fn gelu() -> String {
-    "gelu".to_owned()
-}
-
-fn absolute() -> String {
-    "absolute".to_owned()
-}
-
-fn epsilon() -> f32 {
-    1e-12
-}
-
-impl Config {
-    /// Where positions begin: the relatives of RoBERTa count on from the padding token.
-    fn first_position(&self) -> usize {
-        if self.model_type == "bert" { 0 } else { self.pad_token_id + 1 }
-    }
-
-    /// Tokens that the positions suffice for.
-    pub(super) fn max_tokens(&self) -> usize {
-        self.max_position_embeddings - self.first_position()
-    }
-
-    fn activation(&self) -> Result<Activation, String> {
-        match self.hidden_act.as_str() {
-            "gelu" => Ok(Activation::Gelu),
-            "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::ApproxGelu),
-            "relu" => Ok(Activation::Relu),
-            other => Err(format!("the activation {other:?} is not known")),
-        }
-    }
-
-    fn check(&self) -> Result<(), String> {
-        if !["bert", "roberta", "xlm-roberta", "camembert"].contains(&self.model_type.as_str()) {
-            return Err(format!("a model of type {:?} is not of the BERT family", self.model_type));
-        }
-        if self.position_embedding_type != "absolute" {
-            return Err(format!("positions of type {:?} are not known", self.position_embedding_type));
-        }
-        let sizes = [self.hidden_size, self.intermediate_size, self.num_attention_heads, self.num_hidden_layers];
-        let whole = self.num_attention_heads > 0 && self.hidden_size.is_multiple_of(self.num_attention_heads);
-        if sizes.contains(&0) || !whole || self.max_position_embeddings <= self.first_position() + 2 {
-            return Err("the sizes do not fit together".to_owned());
-        }
-        Ok(())
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Activation {
-    Gelu,
-    ApproxGelu,
-    Relu,
-}
-
-impl Activation {
-    fn apply(self, numbers: &mut [f32]) {
-        match self {
-            Self::Gelu => Gelu {}.map_mut(numbers),
-            Self::ApproxGelu => ApproxGelu {}.map_mut(numbers),
-            Self::Relu => numbers.iter_mut().for_each(|x| *x = x.max(0.0)),
-        }
-    }
-}
 
 /// A model, ready to run.
 pub(super) struct Bert {
@@ -120,6 +28,7 @@ pub(super) struct Bert {
     words: Rows,
     /// With the embedding of the one token type that is used already added.
     positions: Vec<f32>,
+    distances: Option<Distances>,
     norm: Norm,
     layers: Vec<Layer>,
 }
@@ -150,10 +59,7 @@ fn damaged(what: impl std::fmt::Display) -> io::Error {
 impl Bert {
     /// Reads `config.json` and `model.safetensors`.
     pub(super) fn load(folder: &Path) -> io::Result<Self> {
-        let of_config = |error: &dyn std::fmt::Display| damaged(format!("config.json: {error}"));
-        let bytes = std::fs::read(folder.join("config.json")).map_err(|error| of_config(&error))?;
-        let config: Config = serde_json::from_slice(&bytes).map_err(|error| of_config(&error))?;
-        config.check().map_err(|what| of_config(&what))?;
+        let config = Config::read(folder).map_err(|error| damaged(format!("config.json: {error}")))?;
         let weights = Weights::open(&folder.join("model.safetensors"))
             .map_err(|error| damaged(format!("model.safetensors: {error}")))?;
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
@@ -165,6 +71,13 @@ impl Bert {
                 add(row, &types[..hidden]);
             }
         }
+        let distances = if config.has_distances() {
+            let (buckets, heads) = (config.relative_attention_num_buckets, config.num_attention_heads);
+            let table = weights.tensor("encoder.relative_attention_bias.weight", &[buckets, heads])?;
+            Some(Distances::new(&table, buckets, heads, config.max_position_embeddings))
+        } else {
+            None
+        };
         let executor = GemmExecutor::<f32>::new();
         let linear = |names: &[String], rows: usize, columns: usize| {
             let (mut weight, mut bias) = (Vec::new(), Vec::new());
@@ -182,16 +95,16 @@ impl Bert {
                 bias: weights.tensor(&format!("{name}.bias"), &[hidden])?,
             })
         };
+        let names = Names::of(&config);
         let layers = (0..config.num_hidden_layers).map(|number| {
-            let name = |part: &str| format!("encoder.layer.{number}.{part}");
-            let attention = ["query", "key", "value"].map(|part| name(&format!("attention.self.{part}")));
+            let name = |part: &str| format!("{}.{number}.{part}", names.layer);
             io::Result::Ok(Layer {
-                qkv: linear(&attention, hidden, hidden)?,
-                attended: linear(&[name("attention.output.dense")], hidden, hidden)?,
-                attention_norm: norm(name("attention.output.LayerNorm"))?,
-                up: linear(&[name("intermediate.dense")], inner, hidden)?,
-                down: linear(&[name("output.dense")], hidden, inner)?,
-                norm: norm(name("output.LayerNorm"))?,
+                qkv: linear(&names.attention.map(name), hidden, hidden)?,
+                attended: linear(&[name(names.attended)], hidden, hidden)?,
+                attention_norm: norm(name(names.attention_norm))?,
+                up: linear(&[name(names.up)], inner, hidden)?,
+                down: linear(&[name(names.down)], hidden, inner)?,
+                norm: norm(name(names.norm))?,
             })
         });
         Ok(Self {
@@ -200,6 +113,7 @@ impl Bert {
             words: weights.rows("embeddings.word_embeddings.weight", config.vocab_size, hidden)?,
             activation: config.activation().map_err(damaged)?,
             positions,
+            distances,
             weights,
             config,
         })
@@ -269,8 +183,15 @@ impl Bert {
                 let query = view(part(0), [length, width], [3 * hidden, 1])?;
                 let key = view(part(1), [width, length], [1, 3 * hidden])?;
                 let value = view(part(2), [length, width], [3 * hidden, 1])?;
-                let mut scores = vec![0.0; length * length];
-                let scaled = GemmOptions { alpha: 1.0 / (width as f32).sqrt(), ..GemmOptions::default() };
+                let mut scores = Vec::with_capacity(length * length);
+                match &self.distances {
+                    Some(distances) => {
+                        (0..length).for_each(|place| scores.extend(distances.row(head, place, length)));
+                    }
+                    None => scores.resize(length * length, 0.0),
+                }
+                let kept = if self.distances.is_some() { 1.0 } else { 0.0 };
+                let scaled = GemmOptions { alpha: 1.0 / (width as f32).sqrt(), beta: kept, ..GemmOptions::default() };
                 multiply(executor, query, GemmInputB::Unpacked(key), &mut scores, scaled)?;
                 for row in scores.chunks_exact_mut(length) {
                     Softmax::new_mut(row).dispatch();
