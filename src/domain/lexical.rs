@@ -28,6 +28,8 @@ pub struct CorpusStats {
     pub document_frequencies: Vec<u64>,
     /// Whether there are entities which a query could name.
     pub has_entities: bool,
+    /// Whether some memories belong to a session: then what stands around a memory may make it the best.
+    pub has_sessions: bool,
 }
 
 impl CorpusStats {
@@ -102,7 +104,7 @@ mod tests {
     use super::*;
 
     fn stats(document_frequencies: Vec<u64>) -> CorpusStats {
-        CorpusStats { documents: 100, total_length: 1_000, document_frequencies, has_entities: false }
+        CorpusStats { documents: 100, total_length: 1_000, document_frequencies, has_entities: false, has_sessions: false }
     }
 
     fn names(terms: &[&str]) -> Vec<String> {

@@ -29,6 +29,8 @@ const MAX_QUERY_TERMS: usize = 256;
 /// How far down each channel is read: a hit may be far down in one and still be the best of all. What pages beyond
 /// read further comes behind these, so that all pages are of one list.
 const DEPTH: usize = 200;
+/// The same where words decide alone: nothing but its standing lifts a memory then.
+const DEPTH_OF_WORDS: usize = rank::DEPTH;
 /// Around so many of the best candidates one looks for further turns.
 const LOOK_AROUND: usize = 100;
 /// How far away from them.
@@ -72,7 +74,10 @@ impl Engine {
         let mut stats = stats?;
         let past = self.look_back(call, filter, &terms).await?;
         past.add_to(&mut stats, &terms);
-        let limit = if wanted < DEPTH { DEPTH } else { MAX_RANKED + 1 };
+        let today = filter.now.date_naive();
+        let lifted = stats.has_sessions || !spans(query, today, &BTreeSet::from([today.year()])).is_empty();
+        let depth = if lifted || matches!(vector, Ok(Some(_))) { DEPTH } else { DEPTH_OF_WORDS };
+        let limit = if wanted < depth { depth } else { MAX_RANKED + 1 };
         let lexical = LexicalQuery {
             terms: select_terms(&terms, &stats, POSTING_BUDGET),
             average_length: stats.average_length(),
@@ -117,7 +122,7 @@ impl Engine {
         }
         let meaning_found = meaning.as_ref().is_some_and(|meaning| !meaning.is_empty());
         let names = if stats.has_entities { names_in(query) } else { Vec::new() };
-        let pool = Pool::new(words, meaning);
+        let pool = Pool::new(depth, words, meaning);
         let Around { turns, named: mentioned } = self.around(call, filter, pool.places_around(), names).await?;
         // Without any vector there is no nearness.
         calibrated &= meaning_found;
@@ -132,7 +137,7 @@ impl Engine {
         let total = |names: &BTreeSet<String>| {
             total_weight(&terms, &stats, |term| names.contains(term) || dropped.iter().any(|other| *other == term))
         };
-        let asked = Asked { query, terms: &terms, searched, today: filter.now.date_naive(), total, calibrated };
+        let asked = Asked { query, terms: &terms, searched, today, total, calibrated };
         // How a memory stood at an earlier time is not known.
         let now = (!filter.unchanged).then_some(filter.now);
         let (first, rest, confidence) = pool.with(turns).found(&asked, &self.analyzer);
@@ -213,7 +218,9 @@ type Entry = (Candidate, Option<f64>, BTreeMap<Channel, Place>);
 /// What the channels found.
 #[derive(Debug)]
 struct Pool {
-    /// Best first, more than [`DEPTH`] where pages beyond are read.
+    /// How many of each channel are ranked together.
+    depth: usize,
+    /// Best first, more than that where pages beyond are read.
     words: Vec<Candidate>,
     meaning: Option<Vec<SemanticCandidate>>,
     /// Turns around them.
@@ -221,8 +228,8 @@ struct Pool {
 }
 
 impl Pool {
-    fn new(words: Vec<Candidate>, meaning: Option<Vec<SemanticCandidate>>) -> Self {
-        Self { words, meaning, turns: Vec::new() }
+    fn new(depth: usize, words: Vec<Candidate>, meaning: Option<Vec<SemanticCandidate>>) -> Self {
+        Self { depth, words, meaning, turns: Vec::new() }
     }
 
     fn meaning(&self) -> &[SemanticCandidate] {
@@ -231,8 +238,8 @@ impl Pool {
 
     /// Places in conversations that are near to the best candidates and of which nothing is known.
     fn places_around(&self) -> Vec<Turn> {
-        let words = || self.words.iter().take(DEPTH).map(|hit| (hit.id, hit.score, &hit.setting));
-        let meaning = || self.meaning().iter().take(DEPTH).map(|hit| (hit.id, hit.cosine, &hit.setting));
+        let words = || self.words.iter().take(self.depth).map(|hit| (hit.id, hit.score, &hit.setting));
+        let meaning = || self.meaning().iter().take(self.depth).map(|hit| (hit.id, hit.cosine, &hit.setting));
         let turns: HashMap<Uuid, &Turn> =
             words().chain(meaning()).filter_map(|(id, _, setting)| Some((id, setting.turn.as_ref()?))).collect();
         if turns.is_empty() {
@@ -284,8 +291,8 @@ impl Pool {
         let hybrid = self.meaning.is_some();
         let mut entries: HashMap<Uuid, Entry> = HashMap::new();
         let mut first: HashSet<Uuid> = self.turns.iter().map(|turn| turn.id).collect();
-        first.extend(self.words.iter().take(DEPTH).map(|hit| hit.id));
-        first.extend(self.meaning().iter().take(DEPTH).map(|hit| hit.id));
+        first.extend(self.words.iter().take(self.depth).map(|hit| hit.id));
+        first.extend(self.meaning().iter().take(self.depth).map(|hit| hit.id));
         for (hit, rank) in self.words.into_iter().zip(1..) {
             let place = (Channel::Words, Place { rank, score: hit.score });
             // An exact text without a common term has no place among the words.

@@ -79,7 +79,7 @@ async fn statements(store: &Arc<dyn Store>, analyzer: &Analyzer, question: Strin
         average_length: stats.average_length(),
         exact: content_hash(&question),
         filter: Filter::at(SystemClock.now()),
-        limit: 11,
+        limit: 50,
     };
     let hits = store.search_lexical(&scope, &query).await.expect("hits");
     let ids: Vec<_> = hits.iter().take(10).map(|hit| hit.id).collect();

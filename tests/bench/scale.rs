@@ -47,7 +47,7 @@ const BATCH: usize = 32;
 /// Batches of the measurement of writing.
 const WRITES: usize = 12;
 /// Depth at which a recall reads the nearest.
-const DEPTH: usize = 100;
+const DEPTH: usize = 200;
 
 struct Options {
     sizes: Vec<usize>,

@@ -26,6 +26,7 @@ pub(super) async fn corpus_stats(
         total_length: natural(row.try_get("total_length")?),
         document_frequencies: frequencies.into_iter().map(|n| natural(n).min(MAX_DOCUMENT_FREQUENCY)).collect(),
         has_entities: row.try_get("has_entities")?,
+        has_sessions: row.try_get("has_sessions")?,
     })
 }
 

@@ -86,12 +86,14 @@ macro_rules! browse {
 
 /// Settings of every session: no wait without a bound, and plans that are made once, by way of the indexes, since all
 /// statements are written for that. What the statistics of a young table say would make other plans, for a while.
-/// Cheap random pages prefer an index that has the order to a bitmap of all rows and a sort.
+/// Cheap random pages prefer an index that has the order to a bitmap of all rows and a sort. What array_agg collects is
+/// taken for 8 kB a group: with the usual 4 MB some 500 memories that share a word with the query went through files.
 pub(super) const SESSION: &str = "SELECT set_config('statement_timeout', $1, false), \
     set_config('lock_timeout', $2, false), set_config('idle_in_transaction_session_timeout', $3, false), \
     set_config('plan_cache_mode', 'force_generic_plan', false), \
     set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false), \
     set_config('random_page_cost', '1.1', false), set_config('TimeZone', 'UTC', false), \
+    set_config('work_mem', greatest(pg_size_bytes(current_setting('work_mem')) / 1024, 65536) || 'kB', false), \
     (SELECT set_config('search_path', concat_ws(', ', current_setting('search_path'), quote_ident(n.nspname)), false) \
      FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace \
      WHERE e.extname = 'vector' AND n.nspname <> ALL (current_schemas(true))), \
@@ -425,7 +427,10 @@ pub(super) const CORPUS_STATS: &str = "WITH here AS MATERIALIZED (\
                 ) x\
             ) f)::bigint \
         FROM unnest($2::text[]) WITH ORDINALITY AS q(term, n) ORDER BY q.n) AS frequencies, \
-        EXISTS (SELECT FROM here JOIN entity e ON e.project_id = here.id) AS has_entities";
+        EXISTS (SELECT FROM here JOIN entity e ON e.project_id = here.id) AS has_entities, \
+        EXISTS (SELECT FROM here CROSS JOIN LATERAL (\
+            SELECT FROM memory m WHERE m.project_id = here.id AND m.session IS NOT NULL ORDER BY m.session LIMIT 1\
+        ) AS first) AS has_sessions";
 
 /// BM25 by index-only scans of the postings. The best are checked against the filter one after the other until
 /// there are enough. Exact hits come first whatever their score.

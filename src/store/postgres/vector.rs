@@ -35,7 +35,7 @@ const SHARE: f64 = 20.0;
 /// How long a count of all vectors serves.
 const COUNTED: Duration = Duration::from_secs(60);
 /// Numbers of hits that a statement asks for.
-const PAGES: [usize; 4] = [50, 200, 1_000, 4_000];
+const PAGES: [usize; 4] = [60, 250, 1_300, 5_000];
 /// Time for a batch of vectors.
 const SAVE: Duration = Duration::from_secs(30);
 
@@ -285,9 +285,6 @@ impl VectorStore for PostgresStore {
     }
 
     async fn search_vectors(&self, scope: &Scope, query: &VectorQuery) -> Result<Vec<SemanticCandidate>> {
-        // A memory may come several times, once for each of its chunks.
-        let wanted = query.limit.saturating_mul(2);
-        let page = PAGES.into_iter().find(|page| *page >= wanted).unwrap_or(PAGES[PAGES.len() - 1]);
         let way = if query.filter.session.is_some() {
             Way::Session
         } else if vector_sql::index_name(query.vector.len()).is_none() || query.documents <= self.few(query).await? {
@@ -295,16 +292,25 @@ impl VectorStore for PostgresStore {
         } else {
             Way::Index
         };
-        let mut rows = self.nearest(scope, query, page, way).await?;
-        if way == Way::Index && rows.len() < page && query.documents <= MODERATE {
-            // The index gave up, having met too many that the filter keeps away.
-            rows = self.nearest(scope, query, page, Way::All).await?;
-        }
+        let last = PAGES[PAGES.len() - 1];
         let mut best: HashMap<i64, SemanticCandidate> = HashMap::new();
-        for SemanticRow(row) in rows {
-            let cosine = row.cosine;
-            let candidate = best.entry(row.seq).or_insert(row);
-            candidate.cosine = candidate.cosine.max(cosine);
+        // A memory comes several times, once for each of its chunks; few have more than one.
+        for page in PAGES.into_iter().filter(|page| *page >= query.limit.saturating_mul(5) / 4 || *page == last) {
+            let mut rows = self.nearest(scope, query, page, way).await?;
+            if way == Way::Index && rows.len() < page && query.documents <= MODERATE {
+                // The index gave up, having met too many that the filter keeps away.
+                rows = self.nearest(scope, query, page, Way::All).await?;
+            }
+            let all = rows.len() < page;
+            best.clear();
+            for SemanticRow(row) in rows {
+                let cosine = row.cosine;
+                let candidate = best.entry(row.seq).or_insert(row);
+                candidate.cosine = candidate.cosine.max(cosine);
+            }
+            if all || best.len() >= query.limit {
+                break;
+            }
         }
         let mut found: Vec<SemanticCandidate> = best.into_values().collect();
         found.sort_by(|a, b| b.cosine.total_cmp(&a.cosine).then_with(|| b.seq.cmp(&a.seq)));

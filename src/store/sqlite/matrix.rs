@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use rten_simd::{Isa, SimdOp};
+
 /// All vectors of one model.
 #[derive(Debug)]
 pub(super) struct Matrix {
@@ -75,14 +77,10 @@ impl Matrix {
     /// All memories of `projects` by their nearness.
     pub(super) fn ranked(&self, projects: &[i64], vector: &[f32]) -> Ranked {
         let (_, query) = quantised(vector);
-        let query: Vec<i8> = query.collect();
+        let query: Vec<i16> = query.map(i16::from).collect();
         let mut scored: Vec<(f32, i64)> = Vec::new();
         for rows in projects.iter().filter_map(|project| self.projects.get(project)) {
-            scored.reserve(rows.memories.len());
-            let numbers = rows.numbers.chunks_exact(self.dimension);
-            for ((row, step), memory) in numbers.zip(&rows.scales).zip(&rows.memories) {
-                scored.push((dot(row, &query) as f32 * step, *memory));
-            }
+            Scoring { rows, query: &query, scored: &mut scored }.dispatch();
         }
         Ranked { scored, done: 0, seen: HashSet::new() }
     }
@@ -114,9 +112,26 @@ impl Ranked {
     }
 }
 
-/// Written so that the compiler makes vector instructions of it.
-fn dot(a: &[i8], b: &[i8]) -> i32 {
-    a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
+/// The comparison of a query with all rows. Plain loops: dispatched, they are compiled once for each instruction set,
+/// and the processor's own takes less than half of the time.
+struct Scoring<'a> {
+    rows: &'a Rows,
+    query: &'a [i16],
+    scored: &'a mut Vec<(f32, i64)>,
+}
+
+impl SimdOp for Scoring<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, _: I) {
+        let Rows { memories, scales, numbers } = self.rows;
+        let rows = numbers.chunks_exact(self.query.len()).zip(scales).zip(memories);
+        self.scored.extend(rows.map(|((row, step), memory)| {
+            let product: i32 = row.iter().zip(self.query).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
+            (product as f32 * step, *memory)
+        }));
+    }
 }
 
 #[cfg(test)]

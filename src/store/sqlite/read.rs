@@ -66,6 +66,7 @@ pub(super) async fn corpus_stats(open: &Open, scope: &Scope, terms: &[String]) -
             None => {
                 stats.documents = count;
                 stats.has_entities = row.try_get(3).map_err(failed)?;
+                stats.has_sessions = row.try_get(4).map_err(failed)?;
                 stats.total_length = row.try_get::<Option<i64>, _>(2).map_err(failed)?.map_or(0, i64::unsigned_abs);
             }
         }

@@ -200,9 +200,11 @@ named! {
 
     /// Corpus of the projects ($1), and memories that contain each of the terms ($2: JSON of `project:term`).
     CORPUS_STATS = "SELECT NULL, sum(documents), sum(total_length), \
-         EXISTS (SELECT 1 FROM entity WHERE project IN (SELECT value FROM json_each($1))) FROM project \
+         EXISTS (SELECT 1 FROM entity WHERE project IN (SELECT value FROM json_each($1))), \
+         EXISTS (SELECT 1 FROM memory WHERE project IN (SELECT value FROM json_each($1)) AND session IS NOT NULL) \
+         FROM project \
          WHERE id IN (SELECT value FROM json_each($1)) \
-        UNION ALL SELECT w.key, v.doc, 0, 0 FROM json_each($2) w CROSS JOIN memory_term_row v ON v.term = w.value";
+        UNION ALL SELECT w.key, v.doc, 0, 0, 0 FROM json_each($2) w CROSS JOIN memory_term_row v ON v.term = w.value";
     /// The memories that contain each of the terms ($1: JSON of `project:term`), once for each occurrence. A row a
     /// term: a row a posting costs more than the reading.
     POSTINGS = "SELECT w.key, (SELECT group_concat(v.doc) FROM memory_term_instance v WHERE v.term = w.value) \

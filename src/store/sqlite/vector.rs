@@ -301,7 +301,7 @@ async fn search(open: &Open, scope: &Scope, query: &VectorQuery) -> Result<Vec<S
     // The database says which of them pass, and how near they are. The narrower the filter, the further down one looks.
     let failed = |error| from_sqlx(error, "searching vectors");
     let mut found: HashMap<i64, SemanticCandidate> = HashMap::new();
-    let mut portion = 2 * query.limit + SPARE;
+    let mut portion = query.limit * 5 / 4 + SPARE;
     while found.len() < query.limit {
         let Some(nearest) = ranked.next(portion) else { break };
         portion *= 8;

@@ -38,7 +38,10 @@ pub(crate) async fn turns_come_by_their_places(store: Arc<dyn Store>) {
     let said = |number: i64, text: &str| NewMemory { speaker: Some("Ada".to_owned()), ..turn("s", number, text) };
     let items =
         vec![said(1, "said first"), said(2, "was it said? \n"), said(3, "said last"), turn("t", 2, "said there")];
+    let sessions = async || store.corpus_stats(&scope, &["said".into()]).await.unwrap().has_sessions;
+    assert!(!sessions().await);
     let ids: Vec<Uuid> = remember(&*store, &scope, items).await.unwrap().iter().map(|item| item.id).collect();
+    assert!(sessions().await);
     let all = Filter::at(at(10));
     let own = project(&*store, &scope).await;
     let wanted = || query(places(own, "s", 0..=4), all.clone());

@@ -263,6 +263,7 @@ pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec
         total_length: documents.iter().map(|(_, all)| u64::from(all.length)).sum(),
         document_frequencies: terms.iter().map(count).collect(),
         has_entities: false,
+        has_sessions: false,
     };
     let weights = select_terms(&terms, &stats, u64::MAX);
     let mut hits = Vec::new();

@@ -211,11 +211,13 @@ pub(crate) async fn long_texts_are_found_by_each_part(store: Arc<dyn Store>) {
     store_one(&*store, &scope, note("short")).await;
     let jobs = store.claim_index_jobs(10, at(1)).await.unwrap();
     let parts = ["beginning", "middle", "end"];
+    // More than a search reads at first, and all nearer than the other memory.
+    let chunks = || std::iter::repeat_n("beginning", 100).chain(parts);
     let embedded: Vec<Embedded> = jobs
         .iter()
         .map(|job| Embedded {
             vectors: if job.text == "long" {
-                parts.iter().map(|p| direction(p)).collect()
+                chunks().map(direction).collect()
             } else {
                 vec![direction("short")]
             },
