@@ -34,10 +34,27 @@ fn memory() -> (u64, u64) {
     (field("VmRSS:").unwrap_or(0), field("VmHWM:").unwrap_or(0))
 }
 
-/// The fastest and the middle one, in milliseconds: what the machine can do, and what it did beside others.
-fn summary(mut seconds: Vec<f64>) -> (f64, f64) {
-    seconds.sort_by(f64::total_cmp);
-    (seconds[0] * 1e3, seconds[seconds.len() / 2] * 1e3)
+/// Seconds that the threads of a process have worked: what others do on the machine is not in it.
+fn worked(process: u32) -> f64 {
+    let nanoseconds = |task: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        text.split_whitespace().next().and_then(|first| first.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten().map(nanoseconds).sum::<f64>() / 1e9
+}
+
+/// What one engine took for one kind of texts, by the clock and in work.
+#[derive(Default)]
+struct Times(Vec<f64>, Vec<f64>);
+
+impl Times {
+    /// Cells of the table in milliseconds: the fastest by the clock, and the fastest and the middle one in work.
+    fn cells(mut self) -> String {
+        self.0.sort_by(f64::total_cmp);
+        self.1.sort_by(f64::total_cmp);
+        let cells = [self.0.first(), self.1.first(), self.1.get(self.1.len() / 2)];
+        cells.map(|cell| cell.map_or_else(|| " |".to_owned(), |seconds| format!(" {:.1} |", seconds * 1e3))).concat()
+    }
 }
 
 /// The other engine.
@@ -63,11 +80,13 @@ impl Onnx {
         Self { child, questions, answers }
     }
 
-    fn seconds(&mut self, texts: &[String]) -> f64 {
+    fn embed(&mut self, texts: &[String], times: &mut Times) {
+        let before = worked(self.child.id());
         writeln!(self.questions, "{}", serde_json::to_string(texts).unwrap()).unwrap();
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
-        line.trim().parse().unwrap()
+        times.0.push(line.trim().parse().unwrap());
+        times.1.push(worked(self.child.id()) - before);
     }
 }
 
@@ -85,8 +104,9 @@ fn main() {
         return;
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    println!("| threads | texts | fastest | median | ONNX Runtime: fastest | median |");
-    println!("|---|---|---|---|---|---|");
+    println!("Milliseconds: the fastest by the clock, the fastest and the median in work of all threads.\n");
+    println!("| threads | texts | clock | work | median | ONNX Runtime: clock | work | median |");
+    println!("|---|---|---|---|---|---|---|---|");
     let mut notes = String::new();
     for threads in [1, 2] {
         let options = LocalOptions { query_threads: threads, index_threads: threads, ..LocalOptions::default() };
@@ -98,37 +118,33 @@ fn main() {
             _ => None,
         };
         for (count, tokens) in [(1, 12), (1, 30), (1, 250), (32, 12), (32, 30), (32, 0)] {
-            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            let (mut ours, mut theirs) = (Times::default(), Times::default());
             let rounds = if count == 1 { ROUNDS } else { ROUNDS / 3 };
             for round in 0..rounds {
                 // As memories are: most short, some long.
-                let length =
-                    |number: usize| if tokens > 0 { tokens } else { [8, 12, 16, 20, 28, 40, 64, 120][number % 8] };
+                let length = |number: usize| match tokens {
+                    0 => [8, 12, 16, 20, 28, 40, 64, 120][number % 8],
+                    tokens => tokens,
+                };
                 let texts: Vec<String> = (0..count).map(|number| text(length(number), number + round)).collect();
                 if let Some(onnx) = &mut onnx {
-                    theirs.push(onnx.seconds(&texts));
+                    onnx.embed(&texts, &mut theirs);
                 }
-                let start = Instant::now();
+                let (start, before) = (Instant::now(), worked(std::process::id()));
                 if count == 1 {
                     runtime.block_on(embedder.query(texts[0].clone())).unwrap();
                 } else {
                     runtime.block_on(embedder.passages(texts)).unwrap();
                 }
-                ours.push(start.elapsed().as_secs_f64());
+                ours.0.push(start.elapsed().as_secs_f64());
+                ours.1.push(worked(std::process::id()) - before);
             }
             let what = match (count, tokens) {
                 (1, tokens) => format!("one of {tokens} tokens"),
                 (count, 0) => format!("{count} of 8 to 120 tokens"),
                 (count, tokens) => format!("{count} of {tokens} tokens"),
             };
-            let (fastest, median) = summary(ours);
-            let other = if theirs.is_empty() {
-                "| |".to_owned()
-            } else {
-                let (fastest, median) = summary(theirs);
-                format!("{fastest:.2} ms | {median:.2} ms |")
-            };
-            println!("| {threads} | {what} | {fastest:.2} ms | {median:.2} ms | {other}");
+            println!("| {threads} | {what} |{}{}", ours.cells(), theirs.cells());
         }
         let (resident, peak) = memory();
         notes += &format!(

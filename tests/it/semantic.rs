@@ -245,5 +245,9 @@ async fn the_program_finds_by_meaning() {
     }
     let status = client.call("status", json!({})).await;
     assert_eq!((&status["model"], &status["index_backlog"]), (&json!("all-MiniLM-L6-v2"), &json!(0)));
+    let memory = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let resident = memory.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kilobytes: u64 = resident.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(kilobytes < 150 * 1024, "{kilobytes} kB resident with the model");
     server.stop().await;
 }
