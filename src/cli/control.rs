@@ -16,13 +16,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::client;
-
+use super::{Failure, UNAVAILABLE, client};
 use crate::config::{Database, Settings};
 use crate::domain::Scope;
 use crate::engine::{Call, Engine, EngineError, ReviewCommand, ReviewReport, TokenCommand};
 use crate::http::{ControlSocket, reachable_path};
 use crate::lifecycle::Supervisor;
+use crate::store::StoreError;
 
 /// Who acts, in the history.
 const ACTOR: &str = "owner";
@@ -61,15 +61,18 @@ pub(super) fn path(database: &Path) -> PathBuf {
 /// well: that it is missing is told, and no reason to stop.
 pub(super) async fn serve(settings: &Settings, supervisor: &Supervisor, engine: &Arc<Engine>) {
     let Database::Sqlite { path: database } = &settings.database else { return };
-    let router =
-        Router::new().route("/review", post(review)).route("/token", post(token)).with_state(Arc::clone(engine));
+    let router = Router::new()
+        .route("/review", post(review))
+        .route("/token", post(token))
+        .route("/reindex", post(reindex))
+        .with_state(Arc::clone(engine));
     let path = path(database);
     match ControlSocket::bind(&path).await {
         Ok(socket) => socket.serve(supervisor, router),
         Err(error) => tracing::warn!(
             path = %path.display(),
             error = &error as &dyn std::error::Error,
-            "no control socket: `review` and `token` work only while the service is stopped"
+            "no control socket: `review`, `token` and `reindex` work only while the service is stopped"
         ),
     }
 }
@@ -80,6 +83,10 @@ async fn review(State(engine): State<Arc<Engine>>, Json(request): Json<ReviewReq
 
 async fn token(State(engine): State<Arc<Engine>>, Json(command): Json<TokenCommand>) -> Response {
     answer(engine.token(command).await)
+}
+
+async fn reindex(State(engine): State<Arc<Engine>>) -> Response {
+    answer(engine.reindex().await)
 }
 
 fn answer(result: Result<impl Serialize, EngineError>) -> Response {
@@ -98,6 +105,16 @@ pub(super) async fn carry_out(engine: &Engine, request: ReviewRequest) -> Result
 pub(super) fn refused(error: &EngineError) -> anyhow::Error {
     let Refusal { message, .. } = Refusal::new(error);
     anyhow::anyhow!(message)
+}
+
+/// The process that has the database open could not make the socket, or runs where this one cannot reach it.
+pub(super) fn unreachable(in_use: StoreError, socket: &Path) -> Failure {
+    let error = anyhow::Error::from(in_use).context(format!(
+        "the process that has the database open takes no commands at {}: run this command where it runs (in its \
+         container: `podman exec`), as its user, or stop it first",
+        socket.display()
+    ));
+    Failure { code: UNAVAILABLE, error }
 }
 
 /// What the service said to a command.

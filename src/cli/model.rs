@@ -1,13 +1,16 @@
 //! `model`: the embedding model on this machine. `reindex`: all vectors anew.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 
 use clap::Subcommand;
 
-use super::{CONFIGURATION, Failure, UNAVAILABLE, local, runtime, say};
-use crate::config::{self, Embedding, Settings, Sources};
-use crate::domain::{Clock, SystemClock};
+use super::{CONFIGURATION, Failure, UNAVAILABLE, control, local, runtime, say};
+use crate::config::{self, Database, Embedding, Settings, Sources};
+use crate::domain::SystemClock;
 use crate::embed::fetch::{FetchError, Meter, Plan, State, known_models};
+use crate::engine::{Engine, EngineError};
+use crate::store::StoreError;
 
 #[derive(Subcommand)]
 pub(super) enum ModelCommand {
@@ -22,7 +25,7 @@ pub(super) enum ModelCommand {
 /// How the configured model is to be had.
 pub(super) fn plan(settings: &Settings) -> Option<Plan> {
     match &settings.embedding {
-        Embedding::Local { model, dir, source, hub } => {
+        Embedding::Local { model, dir, source, hub, .. } => {
             Some(Plan { model: model.clone(), dir: dir.clone(), source: source.clone(), hub: hub.clone() })
         }
         Embedding::None | Embedding::Http { .. } => None,
@@ -84,23 +87,43 @@ fn word(state: State) -> &'static str {
     }
 }
 
-/// Queues every memory for new vectors; the service makes them in the background.
+/// Queues every memory for new vectors, by way of the service that has the file open where there is one; the service
+/// makes them in the background.
 pub(super) fn reindex(sources: &Sources) -> Result<u8, Failure> {
     let settings = config::load(sources)?;
-    let local = local::store(&settings)?;
-    let backlog = runtime()?.block_on(async {
-        local.store.prepare().await?;
-        let mut place = None;
-        loop {
-            place = local.store.queue_missing("", place, SystemClock.now()).await?;
-            if place.is_none() {
-                break;
-            }
-        }
-        let backlog = local.store.index_backlog().await?;
-        local.store.close().await;
-        Ok::<_, Failure>(backlog)
-    })?;
-    say(&format!("{backlog} memories wait for new vectors; the running service makes them in the background.\n"))?;
+    let backlog = runtime()?.block_on(queue_all(&settings))?;
+    let first = match &settings.embedding {
+        Embedding::None => "MEMORY_EMBEDDER is none: they wait until it is something else.",
+        _ => "the service makes them in the background; `status` and /health/ready tell how many are left.",
+    };
+    say(&format!("{backlog} memories wait for new vectors; {first}\n"))?;
     Ok(0)
+}
+
+async fn queue_all(settings: &Settings) -> Result<u64, Failure> {
+    let local = local::store(settings)?;
+    match local.store.prepare().await {
+        Ok(()) => {}
+        Err(error @ StoreError::InUse { .. }) => {
+            let Database::Sqlite { path } = &settings.database else { return Err(error.into()) };
+            let socket = control::path(path);
+            let answer = control::ask(&socket, "reindex", &()).await;
+            return match answer.map_err(|error| Failure { code: UNAVAILABLE, error })? {
+                Some(Ok(backlog)) => Ok(backlog),
+                Some(Err(refusal)) => Err(Failure {
+                    code: UNAVAILABLE,
+                    error: anyhow::anyhow!("{}. {}", refusal.message, refusal.advice),
+                }),
+                None => Err(control::unreachable(error, &socket)),
+            };
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let engine = Engine::new(Arc::clone(&local.store), local.analyzer, Arc::new(SystemClock));
+    let queued = engine.reindex().await;
+    local.store.close().await;
+    queued.map_err(|error| match error {
+        EngineError::Store(error) => error.into(),
+        EngineError::Invalid(_) => Failure::internal(error),
+    })
 }

@@ -8,11 +8,11 @@ use axum::Router;
 
 use super::local::Local;
 use super::{Failure, control, model};
-use crate::config::{Embedding, Settings};
+use crate::config::{self, Embedding, Settings};
 use crate::domain::{Clock, SystemClock};
-use crate::embed::Desk;
 use crate::embed::http::HttpOptions;
 use crate::embed::local::LocalOptions;
+use crate::embed::{Desk, Prefixes};
 use crate::engine::Engine;
 use crate::http::{self, Gate, Listener};
 use crate::jobs::{self, Provision};
@@ -110,14 +110,20 @@ pub(super) async fn start(
 fn provision(settings: &Settings) -> Option<(String, Provision)> {
     match &settings.embedding {
         Embedding::None => None,
-        Embedding::Http { model, url, key } => {
-            let options = HttpOptions { url: url.clone(), model: model.clone(), key: key.clone() };
+        Embedding::Http { model, url, key, prefixes } => {
+            let options =
+                HttpOptions { url: url.clone(), model: model.clone(), key: key.clone(), prefixes: stated(prefixes) };
             Some((model.clone(), Provision::Http(options)))
         }
-        Embedding::Local { .. } => {
+        Embedding::Local { prefixes, .. } => {
             let plan = model::plan(settings)?;
             let terminal = std::io::stderr().is_terminal();
-            Some((plan.id().to_owned(), Provision::Local { plan, options: LocalOptions::default(), terminal }))
+            let options = LocalOptions { prefixes: stated(prefixes), ..LocalOptions::default() };
+            Some((plan.id().to_owned(), Provision::Local { plan, options, terminal }))
         }
     }
+}
+
+fn stated(prefixes: &config::Prefixes) -> Prefixes {
+    Prefixes { query: prefixes.query.clone(), passage: prefixes.passage.clone() }
 }

@@ -144,15 +144,7 @@ async fn ask(socket: &std::path::Path, operation: &Operation, in_use: StoreError
             let code = if refusal.code == "database_unavailable" { UNAVAILABLE } else { USAGE };
             Err(Failure { code, error: anyhow!("{}. {}", refusal.message, refusal.advice) })
         }
-        // It could not make the socket, or runs where this one cannot reach it.
-        None => {
-            let error = anyhow::Error::from(in_use).context(format!(
-                "the process that has the database open takes no commands at {}: run this command where it runs (in \
-                 its container: `podman exec`), as its user, or stop it first",
-                socket.display()
-            ));
-            Err(Failure { code: UNAVAILABLE, error })
-        }
+        None => Err(control::unreachable(in_use, socket)),
     }
 }
 

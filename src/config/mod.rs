@@ -26,8 +26,8 @@ pub use flag::Flags;
 pub use problem::{ConfigError, Problem};
 pub use setting::{DefaultValue, Kind, LANGUAGES, SETTINGS, Section, Setting, setting};
 pub use settings::{
-    Auth, Client, Embedding, Environment, Http, Log, LogFormat, LogLevel, LogPrefix, OAuth, ProjectLimits, RowSecurity,
-    Settings, Summary, reachable,
+    Auth, Client, Embedding, Environment, Http, Log, LogFormat, LogLevel, LogPrefix, OAuth, Prefixes, ProjectLimits,
+    RowSecurity, Settings, Summary, reachable,
 };
 pub use source::{Origin, Sources};
 

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 mod embedding;
 
-pub(super) use embedding::{EMBEDDER, EMBEDDER_KEY, EMBEDDER_URL, MODEL, MODEL_DIR, MODEL_HUB, MODEL_SOURCE};
+pub(super) use embedding::{
+    EMBEDDER, EMBEDDER_KEY, EMBEDDER_URL, MODEL, MODEL_DIR, MODEL_HUB, MODEL_SOURCE, PASSAGE_PREFIX, QUERY_PREFIX,
+};
 
 /// Stemmer languages the service knows, `none` included.
 pub const LANGUAGES: &[&str] = &[
@@ -162,7 +164,7 @@ pub fn setting(name: &str) -> Option<&'static Setting> {
 }
 
 /// Every setting, in the order of the documents.
-pub static SETTINGS: [&Setting; 44] = [
+pub static SETTINGS: [&Setting; 46] = [
     &ENVIRONMENT,
     &CONFIG_DIR,
     &LISTEN,
@@ -199,6 +201,8 @@ pub static SETTINGS: [&Setting; 44] = [
     &MODEL_DIR,
     &MODEL_SOURCE,
     &MODEL_HUB,
+    &QUERY_PREFIX,
+    &PASSAGE_PREFIX,
     &EMBEDDER_URL,
     &EMBEDDER_KEY,
     &LOG_FORMAT,

@@ -191,6 +191,8 @@ pub enum Embedding {
         source: Option<PathBuf>,
         /// Base address of a hub.
         hub: Option<String>,
+        /// What stands before texts.
+        prefixes: Prefixes,
     },
     /// An endpoint.
     Http {
@@ -200,7 +202,18 @@ pub enum Embedding {
         url: String,
         /// Bearer token.
         key: Option<SecretString>,
+        /// What stands before texts.
+        prefixes: Prefixes,
     },
+}
+
+/// What a person wants to stand before texts that are embedded; nothing: what the model's files say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Prefixes {
+    /// Before questions.
+    pub query: Option<String>,
+    /// Before memories.
+    pub passage: Option<String>,
 }
 
 /// What is logged, and where to.

@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use super::{EmbedError, Embedder, Model, Vector, normalised};
+use super::{EmbedError, Embedder, Model, Prefixes, Vector, normalised, spaced};
 
 /// Characters of a chunk: some 500 tokens, which every model takes.
 const CHUNK: usize = 2_000;
@@ -47,6 +47,8 @@ pub struct HttpOptions {
     pub model: String,
     /// Bearer token.
     pub key: Option<SecretString>,
+    /// What stands before texts.
+    pub prefixes: Prefixes,
 }
 
 /// An endpoint that has answered.
@@ -124,7 +126,7 @@ impl HttpEmbedder {
         let first = endpoint.ask(&["a first text".to_owned()], None).await?;
         let dimension = first.first().map_or(0, Vec::len);
         normalised(first.into_iter().next().unwrap_or_default(), dimension)?;
-        let model = Model { id: endpoint.options.model.clone(), dimension };
+        let model = Model { id: endpoint.options.prefixes.model(&endpoint.options.model), dimension };
         Ok(Self { model, endpoint, queries: Semaphore::new(MAX_QUERIES) })
     }
 
@@ -211,7 +213,8 @@ impl Embedder for HttpEmbedder {
 
     async fn passages(&self, texts: Vec<String>) -> Result<Vec<Vec<Vector>>, EmbedError> {
         let chunks: Vec<Vec<String>> = texts.iter().map(|text| chunks(text)).collect();
-        let all: Vec<String> = chunks.iter().flatten().cloned().collect();
+        let prefix = spaced(self.endpoint.options.prefixes.passage.as_deref().unwrap_or_default());
+        let all: Vec<String> = chunks.iter().flatten().map(|chunk| format!("{prefix}{chunk}")).collect();
         let mut vectors = Vec::with_capacity(all.len());
         for batch in all.chunks(BATCH) {
             vectors.extend(self.vectors(batch).await?);
@@ -223,7 +226,8 @@ impl Embedder for HttpEmbedder {
     async fn query(&self, text: String) -> Result<Vector, EmbedError> {
         let busy = |_| EmbedError::unavailable("too many questions wait for the embedding endpoint");
         let _permit = self.queries.try_acquire().map_err(busy)?;
-        let text: String = text.chars().take(CHUNK).collect();
+        let prefix = spaced(self.endpoint.options.prefixes.query.as_deref().unwrap_or_default());
+        let text: String = prefix.chars().chain(text.chars().take(CHUNK)).collect();
         let mut vectors = self.endpoint.ask(&[text], Some(self.model.dimension)).await?;
         vectors.pop().ok_or_else(|| EmbedError::Invalid("no vector was returned".into()))
     }

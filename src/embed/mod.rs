@@ -32,6 +32,28 @@ impl fmt::Display for Model {
     }
 }
 
+/// What a person wants to stand before texts, without the space that follows it. Nothing: what the model's own files
+/// say, if there are any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Prefixes {
+    /// Before questions.
+    pub query: Option<String>,
+    /// Before texts that are to be found.
+    pub passage: Option<String>,
+}
+
+impl Prefixes {
+    /// The model under which vectors of texts behind this prefix are kept: they are others than without it.
+    fn model(&self, id: &str) -> String {
+        self.passage.as_ref().map_or_else(|| id.to_owned(), |passage| format!("{id} behind {passage:?}"))
+    }
+}
+
+/// A prefix with the space that settings lose at their end.
+fn spaced(prefix: &str) -> String {
+    if prefix.is_empty() { String::new() } else { format!("{} ", prefix.trim_end()) }
+}
+
 /// Of length 1 and without NaN.
 pub type Vector = Vec<f32>;
 

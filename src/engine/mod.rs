@@ -118,6 +118,22 @@ impl Engine {
         self.clock.now()
     }
 
+    /// Queues all live memories for new vectors, which the service makes in the background; how many wait then.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn reindex(&self) -> Result<u64, EngineError> {
+        let mut place = None;
+        loop {
+            place = self.store.queue_missing(None, place, self.clock.now()).await?;
+            if place.is_none() {
+                break;
+            }
+        }
+        self.desk.call();
+        Ok(self.store.index_backlog().await?)
+    }
+
     /// What recall returned since the last flush.
     #[must_use]
     pub fn recall_notes(&self) -> &RecallNotes {

@@ -4,7 +4,7 @@
 //! already, and by words.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use tokio::time::sleep;
@@ -44,7 +44,16 @@ pub fn index_vectors(
         let heartbeat = indexer.heartbeat("vector indexer", Role::Helper, MAX_AGE);
         let stopping = indexer.stopping().clone();
         async move {
-            let mut indexer = Indexer { store, desk, clock, condition, queued: None, pause: FIRST_PAUSE };
+            let mut indexer = Indexer {
+                store,
+                desk,
+                clock,
+                condition,
+                queued: None,
+                again: false,
+                told: Instant::now(),
+                pause: FIRST_PAUSE,
+            };
             tokio::select! {
                 () = stopping.cancelled() => Ok::<(), StoreError>(()),
                 result = indexer.run(&heartbeat) => result,
@@ -94,7 +103,12 @@ struct Indexer {
     clock: Arc<dyn Clock>,
     condition: Arc<Condition>,
     /// The model for which the queue is complete.
-    queued: Option<String>,
+    queued: Option<Model>,
+    /// The queue was filled for another model than before. A server that still works with that one may have taken
+    /// memories off it, so that one looks once more when it is empty.
+    again: bool,
+    /// When the backlog was counted.
+    told: Instant,
     pause: Duration,
 }
 
@@ -133,23 +147,41 @@ impl Indexer {
         }
     }
 
-    async fn tell(&self) {
+    async fn tell(&mut self) {
+        self.told = Instant::now();
         let backlog = self.store.index_backlog().await.ok();
         self.condition.met(&state(&self.desk, backlog));
+    }
+
+    /// Does `work`, which may take its time, and tells how much waits every now and then.
+    async fn telling<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            let due = sleep(PERIOD.saturating_sub(self.told.elapsed()));
+            tokio::select! {
+                done = &mut work => return done,
+                () = due => self.tell().await,
+            }
+        }
     }
 
     /// One batch; returns how many memories were dealt with.
     async fn round(&mut self, embedder: &dyn Embedder, heartbeat: &Heartbeat) -> Result<usize, Stop> {
         let model = embedder.model();
-        if self.queued.as_ref() != Some(&model.id) {
+        if self.queued.as_ref() != Some(model) {
             self.fill_queue(model, heartbeat).await?;
+            self.tell().await;
         }
-        let jobs = self.store.claim_index_jobs(BATCH, self.clock.now()).await?;
+        let mut jobs = self.store.claim_index_jobs(BATCH, self.clock.now()).await?;
+        if jobs.is_empty() && std::mem::take(&mut self.again) {
+            self.queue_missing(model, heartbeat).await?;
+            jobs = self.store.claim_index_jobs(BATCH, self.clock.now()).await?;
+        }
         if jobs.is_empty() {
             return Ok(0);
         }
-        self.condition.met(&state(&self.desk, None));
-        match embedder.passages(jobs.iter().map(|job| job.text.clone()).collect()).await {
+        let work = embedder.passages(jobs.iter().map(|job| job.text.clone()).collect());
+        match self.telling(work).await {
             Ok(vectors) => self.save(model, &jobs, vectors).await?,
             Err(EmbedError::Unavailable { reason, retry_after }) => {
                 return Err(self.postpone(&jobs, &reason, retry_after).await?);
@@ -157,7 +189,10 @@ impl Indexer {
             // One of them, most probably.
             Err(_) => self.one_by_one(embedder, &jobs, heartbeat).await?,
         }
-        self.desk.set_trouble(None);
+        if self.desk.trouble().is_some() {
+            self.desk.set_trouble(None);
+            self.tell().await;
+        }
         Ok(jobs.len())
     }
 
@@ -213,23 +248,28 @@ impl Indexer {
 
     /// Queues what has no vectors of this model, unless that was done before.
     async fn fill_queue(&mut self, model: &Model, heartbeat: &Heartbeat) -> Result<(), Stop> {
-        let before = self.store.queued_model().await?;
-        if before.as_ref() != Some(&model.id) {
+        let (before, now) = (self.store.queued_model().await?, model.to_string());
+        if before.as_ref() != Some(&now) {
             if let Some(before) = &before {
-                tracing::info!(before, now = model.id, "another model: all memories are embedded anew");
+                tracing::info!(before, now, "another model: memories without its vectors are embedded anew");
             }
-            let mut place = None;
-            loop {
-                heartbeat.beat();
-                place = self.store.queue_missing(&model.id, place, self.clock.now()).await?;
-                if place.is_none() {
-                    break;
-                }
-            }
-            self.store.set_queued_model(&model.id).await?;
+            self.queue_missing(model, heartbeat).await?;
+            self.store.set_queued_model(&now).await?;
+            self.again = before.is_some();
         }
-        self.queued = Some(model.id.clone());
+        self.queued = Some(model.clone());
         Ok(())
+    }
+
+    async fn queue_missing(&self, model: &Model, heartbeat: &Heartbeat) -> Result<(), Stop> {
+        let mut place = None;
+        loop {
+            heartbeat.beat();
+            place = self.store.queue_missing(Some((&model.id, model.dimension)), place, self.clock.now()).await?;
+            if place.is_none() {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -88,11 +88,12 @@ pub trait VectorStore: Send + Sync + 'static {
     /// Keeps that answer.
     async fn set_queued_model(&self, model: &str) -> Result<()>;
 
-    /// Queues the live memories that have no vectors of `model`, some thousand of them from `after` on. Returns where
-    /// to go on, `None` at the end. No model is the empty text, so that one queues all.
+    /// Queues the live memories that have no vectors of this model and dimension, or all where none is named, some
+    /// thousand of them from `after` on; those that were put off for their text are tried again. Returns where to go
+    /// on, `None` at the end.
     async fn queue_missing(
         &self,
-        model: &str,
+        model: Option<(&str, usize)>,
         after: Option<MemoryKey>,
         now: DateTime<Utc>,
     ) -> Result<Option<MemoryKey>>;

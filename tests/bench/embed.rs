@@ -1,18 +1,21 @@
 //! The model in the process: what a question costs, and how many texts are indexed a second.
 //!
-//! `cargo bench --bench embed -- FOLDER_OF_THE_MODEL` prints a table; beside it runs, on the same texts and with as many
-//! threads, `tests/bench/embed_onnx.py`, which prints the same for ONNX Runtime.
+//! `cargo bench --bench embed -- FOLDER_OF_THE_MODEL [PYTHON MODEL.onnx]` prints a table. With a Python that has
+//! onnxruntime, and the same weights as ONNX, both engines are measured in turn, text by text, so that whatever else
+//! the machine does meets both (`tests/bench/embed_onnx.py`).
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program that prints a table for a person")]
 
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use cognitive_memory_mcp::embed::Embedder;
 use cognitive_memory_mcp::embed::local::{LocalEmbedder, LocalOptions};
 
-/// Rounds of a measurement. The fastest counts: it is the one that nothing else disturbed.
-const ROUNDS: usize = 40;
+/// Rounds of a measurement.
+const ROUNDS: usize = 60;
 
 /// A text of about so many tokens, another one for each number.
 fn text(tokens: usize, number: usize) -> String {
@@ -31,52 +34,125 @@ fn memory() -> (u64, u64) {
     (field("VmRSS:").unwrap_or(0), field("VmHWM:").unwrap_or(0))
 }
 
-fn fastest(seconds: impl Iterator<Item = f64>) -> f64 {
-    seconds.fold(f64::INFINITY, f64::min)
+/// Seconds that the threads of a process have worked: what others do on the machine is not in it.
+fn worked(process: u32) -> f64 {
+    let nanoseconds = |task: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        text.split_whitespace().next().and_then(|first| first.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten().map(nanoseconds).sum::<f64>() / 1e9
+}
+
+/// What one engine took for one kind of texts, by the clock and in work.
+#[derive(Default)]
+struct Times(Vec<f64>, Vec<f64>);
+
+impl Times {
+    /// Cells of the table in milliseconds: the fastest by the clock, and the fastest and the middle one in work.
+    fn cells(mut self) -> String {
+        self.0.sort_by(f64::total_cmp);
+        self.1.sort_by(f64::total_cmp);
+        let cells = [self.0.first(), self.1.first(), self.1.get(self.1.len() / 2)];
+        cells.map(|cell| cell.map_or_else(|| " |".to_owned(), |seconds| format!(" {:.1} |", seconds * 1e3))).concat()
+    }
+}
+
+/// The other engine.
+struct Onnx {
+    child: Child,
+    questions: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Onnx {
+    fn start(python: &str, model: &str, folder: &Path, threads: usize) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/embed_onnx.py");
+        let mut child = Command::new(python)
+            .arg(script)
+            .arg(model)
+            .arg(folder.join("tokenizer.json"))
+            .arg(threads.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (questions, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, questions, answers }
+    }
+
+    fn embed(&mut self, texts: &[String], times: &mut Times) {
+        let before = worked(self.child.id());
+        writeln!(self.questions, "{}", serde_json::to_string(texts).unwrap()).unwrap();
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        times.0.push(line.trim().parse().unwrap());
+        times.1.push(worked(self.child.id()) - before);
+    }
+}
+
+impl Drop for Onnx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 fn main() {
-    let folder = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).map(PathBuf::from);
-    let Some(folder) = folder else {
-        println!("left out: name the folder of the model, cargo bench --bench embed -- FOLDER");
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let Some(folder) = arguments.first().map(PathBuf::from) else {
+        println!("left out: name the folder of the model, cargo bench --bench embed -- FOLDER [PYTHON MODEL.onnx]");
         return;
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    println!(
-        "| threads | load | 12 tokens | 30 tokens | 250 tokens | batch of 32 (12 tokens) | batch of 32 (30) | resident | peak |"
-    );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("Milliseconds: the fastest by the clock, the fastest and the median in work of all threads.\n");
+    println!("| threads | texts | clock | work | median | ONNX Runtime: clock | work | median |");
+    println!("|---|---|---|---|---|---|---|---|");
+    let mut notes = String::new();
     for threads in [1, 2] {
-        let options = LocalOptions { query_threads: threads, index_threads: threads };
+        let options = LocalOptions { query_threads: threads, index_threads: threads, ..LocalOptions::default() };
         let start = Instant::now();
         let embedder = LocalEmbedder::load(&folder, "model", &options).unwrap();
-        let load = start.elapsed().as_secs_f64();
-        let single = |tokens| {
-            let times = (0..ROUNDS).map(|round| {
-                let text = text(tokens, round);
-                let start = Instant::now();
-                runtime.block_on(embedder.query(text)).unwrap();
-                start.elapsed().as_secs_f64()
-            });
-            fastest(times) * 1e3
+        let load = start.elapsed();
+        let mut onnx = match &arguments[1..] {
+            [python, model] => Some(Onnx::start(python, model, &folder, threads)),
+            _ => None,
         };
-        let batch = |tokens| {
-            let times = (0..ROUNDS / 4).map(|round| {
-                let texts = (0..32).map(|number| text(tokens, number + round)).collect();
-                let start = Instant::now();
-                runtime.block_on(embedder.passages(texts)).unwrap();
-                start.elapsed().as_secs_f64()
-            });
-            32.0 / fastest(times)
-        };
-        let (a, b, c) = (single(12), single(30), single(250));
-        let (short, longer) = (batch(12), batch(30));
+        for (count, tokens) in [(1, 12), (1, 30), (1, 250), (32, 12), (32, 30), (32, 0)] {
+            let (mut ours, mut theirs) = (Times::default(), Times::default());
+            let rounds = if count == 1 { ROUNDS } else { ROUNDS / 3 };
+            for round in 0..rounds {
+                // As memories are: most short, some long.
+                let length = |number: usize| match tokens {
+                    0 => [8, 12, 16, 20, 28, 40, 64, 120][number % 8],
+                    tokens => tokens,
+                };
+                let texts: Vec<String> = (0..count).map(|number| text(length(number), number + round)).collect();
+                if let Some(onnx) = &mut onnx {
+                    onnx.embed(&texts, &mut theirs);
+                }
+                let (start, before) = (Instant::now(), worked(std::process::id()));
+                if count == 1 {
+                    runtime.block_on(embedder.query(texts[0].clone())).unwrap();
+                } else {
+                    runtime.block_on(embedder.passages(texts)).unwrap();
+                }
+                ours.0.push(start.elapsed().as_secs_f64());
+                ours.1.push(worked(std::process::id()) - before);
+            }
+            let what = match (count, tokens) {
+                (1, tokens) => format!("one of {tokens} tokens"),
+                (count, 0) => format!("{count} of 8 to 120 tokens"),
+                (count, tokens) => format!("{count} of {tokens} tokens"),
+            };
+            println!("| {threads} | {what} |{}{}", ours.cells(), theirs.cells());
+        }
         let (resident, peak) = memory();
-        println!(
-            "| {threads} | {:.0} ms | {a:.2} ms | {b:.2} ms | {c:.1} ms | {short:.0}/s | {longer:.0}/s | {} MB | {} MB |",
-            load * 1e3,
+        notes += &format!(
+            "{threads} threads: loaded in {} ms; {} MB resident, {} at most.\n",
+            load.as_millis(),
             resident / 1024,
             peak / 1024
         );
     }
+    println!("\n{notes}");
 }

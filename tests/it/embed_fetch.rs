@@ -30,6 +30,10 @@ struct Hub {
     files: BTreeMap<String, Vec<u8>>,
     /// Bytes after which the next answers break off.
     breaks: Vec<usize>,
+    /// What is answered next instead of a file.
+    refusals: Vec<StatusCode>,
+    /// Where large files lie: the address of another host.
+    storage: Option<String>,
     requests: Vec<(String, Option<String>)>,
 }
 
@@ -39,6 +43,13 @@ async fn file(State(hub): State<Shared>, Route(path): Route<String>, headers: He
     let mut hub = hub.lock().unwrap();
     let range = headers.get(header::RANGE).map(|value| value.to_str().unwrap().to_owned());
     hub.requests.push((path.clone(), range.clone()));
+    if let Some(status) = hub.refusals.pop() {
+        return status.into_response();
+    }
+    if let Some(storage) = hub.storage.as_ref().filter(|_| path.ends_with(".safetensors")) {
+        let headers = [(header::LOCATION, format!("{storage}/{path}?signature=some")), (header::ETAG, "\"1\"".into())];
+        return (StatusCode::FOUND, headers).into_response();
+    }
     let Some(bytes) = hub.files.get(&path).cloned() else { return StatusCode::NOT_FOUND.into_response() };
     let from: usize = range.map_or(0, |range| range["bytes=".len()..range.len() - 1].parse().unwrap());
     let status = if from > 0 { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
@@ -99,6 +110,44 @@ async fn what_broke_off_is_gone_on_with() {
     assert!(plan.verify().unwrap().iter().all(|(_, state)| *state == FileState::Sound));
     let left: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(left.iter().all(|path| path.extension().is_none_or(|extension| extension != "part")), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_hub_keeps_large_files_elsewhere_and_stumbles() {
+    let dir = tempfile::tempdir().unwrap();
+    let (storage, elsewhere) = hub(small_model()).await;
+    storage.lock().unwrap().breaks = vec![700_000];
+    let (hub, url) = hub(small_model()).await;
+    hub.lock().unwrap().storage = Some(elsewhere);
+    hub.lock().unwrap().refusals = vec![StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
+    let plan = plan("owner/small", dir.path(), Some(url));
+    let folder = plan.fetch(&Meter::new(false)).await.unwrap();
+    assert_eq!(
+        std::fs::read(folder.join("model.safetensors")).unwrap(),
+        "model.safetensors".repeat(100_000).into_bytes()
+    );
+    let there = storage.lock().unwrap().requests.clone();
+    // Only the large one, gone on with where it broke off, the way from the hub taken anew.
+    assert!(there.iter().all(|(path, _)| path.ends_with("model.safetensors")), "{there:?}");
+    assert!(there.len() == 2 && there[1].1.is_some(), "{there:?}");
+}
+
+#[tokio::test]
+async fn a_hub_that_gives_nothing_is_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (hub, url) = hub(small_model()).await;
+    for (model, refusals, words) in [
+        ("owner/typo", vec![], "no such file (404): check MEMORY_MODEL"),
+        ("owner/small", vec![StatusCode::UNAUTHORIZED], "some accounts only"),
+        ("owner/small", vec![StatusCode::FORBIDDEN], "some accounts only"),
+        ("owner/small", vec![StatusCode::BAD_GATEWAY; 4], "502 Bad Gateway"),
+        ("typo", vec![], "OWNER/NAME"),
+    ] {
+        hub.lock().unwrap().refusals = refusals;
+        let error = plan(model, dir.path(), Some(url.clone())).fetch(&Meter::new(false)).await.unwrap_err().to_string();
+        assert!(error.contains(words), "{words}: {error}");
+    }
+    assert!(hub.lock().unwrap().refusals.is_empty());
 }
 
 #[tokio::test]

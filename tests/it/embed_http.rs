@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, routing::post};
 use cognitive_memory_mcp::embed::http::{HttpEmbedder, HttpOptions};
-use cognitive_memory_mcp::embed::{EmbedError, Embedder};
+use cognitive_memory_mcp::embed::{Desk, EmbedError, Embedder, Prefixes};
 use serde_json::{Value, json};
 
 /// What the server has seen, and what it is to say next instead of an answer.
@@ -19,13 +19,22 @@ struct Told {
     next: VecDeque<(u16, Option<&'static str>, Value)>,
 }
 
+/// No answer at all, instead of a status.
+const NEVER: u16 = 0;
+
 type Shared = Arc<Mutex<Told>>;
 
 async fn embeddings(State(told): State<Shared>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
-    let mut told = told.lock().unwrap();
     let inputs = body["input"].as_array().unwrap().clone();
-    told.requests.push((headers, body));
-    if let Some((status, retry_after, answer)) = told.next.pop_front() {
+    let next = {
+        let mut told = told.lock().unwrap();
+        told.requests.push((headers, body));
+        told.next.pop_front()
+    };
+    if let Some((status, retry_after, answer)) = next {
+        if status == NEVER {
+            std::future::pending::<()>().await;
+        }
         let mut response = (StatusCode::from_u16(status).unwrap(), Json(answer)).into_response();
         if let Some(seconds) = retry_after {
             response.headers_mut().insert("retry-after", seconds.parse().unwrap());
@@ -48,7 +57,10 @@ async fn server() -> (Shared, HttpOptions) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (told, HttpOptions { url, model: "some-model".to_owned(), key: Some("sesame".into()) })
+    (
+        told,
+        HttpOptions { url, model: "some-model".to_owned(), key: Some("sesame".into()), prefixes: Prefixes::default() },
+    )
 }
 
 async fn connected() -> (Shared, HttpEmbedder) {
@@ -104,6 +116,32 @@ async fn what_passes_is_tried_again_as_late_as_asked() {
     say(&told, 503, None, json!({}));
     assert!(matches!(embedder.query("a".to_owned()).await, Err(EmbedError::Unavailable { .. })));
     assert!(embedder.query("a".to_owned()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_recall_does_not_wait_for_an_endpoint_that_hangs() {
+    let (told, embedder) = connected().await;
+    let desk = Desk::expecting("some-model");
+    desk.open(Arc::new(embedder));
+    say(&told, NEVER, None, json!({}));
+    let start = Instant::now();
+    let error = desk.query("a").await.unwrap_err();
+    assert!(error.contains("did not answer within 2 s") && start.elapsed() < Duration::from_secs(10), "{error}");
+    assert!(desk.query("a").await.unwrap().is_some(), "the next one is asked again");
+}
+
+#[tokio::test]
+async fn prefixes_stand_before_texts_and_belong_to_the_model() {
+    let (told, options) = server().await;
+    let prefixes = Prefixes { query: Some("query:".to_owned()), passage: Some("passage:".to_owned()) };
+    let embedder = HttpEmbedder::connect(HttpOptions { prefixes, ..options }).await.unwrap();
+    assert_eq!(embedder.model().id, "some-model behind \"passage:\"");
+    embedder.query("a".to_owned()).await.unwrap();
+    embedder.passages(vec!["b".to_owned()]).await.unwrap();
+    let told = told.lock().unwrap();
+    let inputs: Vec<&Value> = told.requests.iter().skip(1).map(|(_, body)| &body["input"][0]).collect();
+    assert_eq!(inputs, ["query: a", "passage: b"]);
+    assert_eq!(told.requests[1].1["model"], "some-model");
 }
 
 #[tokio::test]

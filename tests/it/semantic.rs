@@ -178,7 +178,7 @@ async fn another_model_takes_over_in_the_background() {
         assert_eq!(texts(&service.recall("kitten").await), ["The kitten sleeps"], "by words all the while");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(service.store.queued_model().await.unwrap().as_deref(), Some("two"));
+    assert_eq!(service.store.queued_model().await.unwrap().as_deref(), Some("two (3 dimensions)"));
     service.stop().await;
 }
 
@@ -284,5 +284,9 @@ async fn the_program_finds_by_meaning() {
     }
     let status = client.call("status", json!({})).await;
     assert_eq!((&status["model"], &status["index_backlog"]), (&json!("all-MiniLM-L6-v2"), &json!(0)));
+    let memory = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let resident = memory.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kilobytes: u64 = resident.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(kilobytes < 150 * 1024, "{kilobytes} kB resident with the model");
     server.stop().await;
 }

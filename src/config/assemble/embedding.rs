@@ -6,7 +6,7 @@ use secrecy::SecretString;
 
 use super::Reader;
 use crate::config::setting as table;
-use crate::config::settings::Embedding;
+use crate::config::settings::{Embedding, Prefixes};
 
 /// Takes an address without its last slash.
 fn address(text: &str) -> Result<String, String> {
@@ -42,14 +42,24 @@ impl Reader<'_> {
             key if key.chars().all(|c| c.is_ascii_graphic()) => Ok(SecretString::from(key)),
             _ => Err("It has characters that no header can have.".to_owned()),
         });
+        let mut prefix = |setting| {
+            self.parse(setting, |text| match text {
+                text if text.len() > 500 || text.chars().any(char::is_control) => {
+                    Err("At most 500 bytes are expected, without control characters.".to_owned())
+                }
+                text => Ok(text.to_owned()),
+            })
+        };
+        let prefixes = Prefixes { query: prefix(&table::QUERY_PREFIX), passage: prefix(&table::PASSAGE_PREFIX) };
         let broken =
             [&table::MODEL_DIR, &table::MODEL_SOURCE, &table::MODEL_HUB, &table::EMBEDDER_URL, &table::EMBEDDER_KEY];
-        if broken.iter().any(|setting| self.is_broken(setting)) {
+        let broken = broken.into_iter().chain([&table::QUERY_PREFIX, &table::PASSAGE_PREFIX]);
+        if broken.into_iter().any(|setting| self.is_broken(setting)) {
             return None;
         }
         match (kind?, url) {
             ("none", _) => Some(Embedding::None),
-            ("http", Some(url)) => Some(Embedding::Http { model: model?, url, key }),
+            ("http", Some(url)) => Some(Embedding::Http { model: model?, url, key, prefixes }),
             ("http", None) => {
                 self.report(&table::EMBEDDER_URL, "Set it, since MEMORY_EMBEDDER is http.");
                 None
@@ -59,7 +69,7 @@ impl Reader<'_> {
                 self.report(&table::EMBEDDER_URL, "Set MEMORY_EMBEDDER=http too, or remove it: nothing else uses it.");
                 None
             }
-            _ => Some(Embedding::Local { model: model?, dir, source, hub }),
+            _ => Some(Embedding::Local { model: model?, dir, source, hub, prefixes }),
         }
     }
 }

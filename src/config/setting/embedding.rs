@@ -55,6 +55,26 @@ pub(in crate::config) static MODEL_HUB: Setting = Setting {
           `pip` or `uv` on the PATH.",
 };
 
+pub(in crate::config) static QUERY_PREFIX: Setting = Setting {
+    name: "MEMORY_MODEL_QUERY_PREFIX",
+    section: Section::Embedding,
+    kind: Kind::Text("a text such as `query:`"),
+    default: DefaultValue::Described("what the model's own files say; none for an endpoint"),
+    secret: false,
+    flag: Some("model-query-prefix"),
+    doc: "Stands before each question, with a space: some models were trained that way.",
+};
+
+pub(in crate::config) static PASSAGE_PREFIX: Setting = Setting {
+    name: "MEMORY_MODEL_PASSAGE_PREFIX",
+    section: Section::Embedding,
+    kind: Kind::Text("a text such as `passage:`"),
+    default: DefaultValue::Described("what the model's own files say; none for an endpoint"),
+    secret: false,
+    flag: Some("model-passage-prefix"),
+    doc: "Stands before each memory, likewise. When it changes, all memories are embedded anew in the background.",
+};
+
 pub(in crate::config) static EMBEDDER_URL: Setting = Setting {
     name: "MEMORY_EMBEDDER_URL",
     section: Section::Embedding,

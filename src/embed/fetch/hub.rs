@@ -85,6 +85,15 @@ async fn one(
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
             return Err(Trouble::Passing(format!("the hub answered {status}")));
         }
+        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+            // Hubs say so of names that nobody has, too.
+            let hint = "there is no such model, or it is given to some accounts only; fetch it by other means and name \
+                its folder in MEMORY_MODEL_SOURCE";
+            return Err(Trouble::Final(format!("the hub answered {status}: {hint}")));
+        }
+        StatusCode::NOT_FOUND => {
+            return Err(Trouble::Final("the hub has no such file (404): check MEMORY_MODEL".to_owned()));
+        }
         status => return Err(Trouble::Final(format!("the hub answered {status}"))),
     }
     let mut out = tokio::fs::OpenOptions::new()

@@ -63,6 +63,8 @@ const FILES: &[(&str, bool)] = &[
     ("1_Pooling/config.json", true),
     ("sentence_bert_config.json", false),
     ("config_sentence_transformers.json", false),
+    // Newer models tell their length here.
+    ("tokenizer_config.json", false),
     ("tokenizer.json", true),
     ("model.safetensors", true),
 ];

@@ -9,108 +9,21 @@ use std::io;
 use std::path::Path;
 
 use rayon::prelude::*;
-use rten_gemm::{BiasVector, GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedBMatrix};
-use rten_simd::{SimdOp, SimdUnaryOp};
+use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedBMatrix};
+use rten_simd::SimdOp;
 use rten_tensor::Matrix;
-use rten_vecmath::{ApproxGelu, Gelu, Normalize, NormalizeOptions, Softmax, Sum, SumSquareSub};
-use serde::Deserialize;
+use rten_vecmath::{Normalize, NormalizeOptions, Softmax, Sum, SumSquareSub};
 
+use super::architecture::{Activation, Config, Distances, Names};
 use super::weights::{Rows, Weights};
 
 /// Rows of a matrix that one task of an element-wise function takes.
 const ROWS: usize = 16;
-
-/// `config.json`, as far as it matters.
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct Config {
-    #[serde(default = "bert")]
-    model_type: String,
-    pub(super) hidden_size: usize,
-    intermediate_size: usize,
-    num_attention_heads: usize,
-    num_hidden_layers: usize,
-    pub(super) max_position_embeddings: usize,
-    vocab_size: usize,
-    #[serde(default)]
-    type_vocab_size: usize,
-    #[serde(default = "gelu")]
-    hidden_act: String,
-    #[serde(default = "epsilon")]
-    layer_norm_eps: f32,
-    #[serde(default)]
-    pad_token_id: usize,
-    #[serde(default = "absolute")]
-    position_embedding_type: String,
-}
-
-fn bert() -> String {
-    "bert".to_owned()
-}
-
-fn gelu() -> String {
-    "gelu".to_owned()
-}
-
-fn absolute() -> String {
-    "absolute".to_owned()
-}
-
-fn epsilon() -> f32 {
-    1e-12
-}
-
-impl Config {
-    /// Where positions begin: the relatives of RoBERTa count on from the padding token.
-    fn first_position(&self) -> usize {
-        if self.model_type == "bert" { 0 } else { self.pad_token_id + 1 }
-    }
-
-    /// Tokens that the positions suffice for.
-    pub(super) fn max_tokens(&self) -> usize {
-        self.max_position_embeddings - self.first_position()
-    }
-
-    fn activation(&self) -> Result<Activation, String> {
-        match self.hidden_act.as_str() {
-            "gelu" => Ok(Activation::Gelu),
-            "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::ApproxGelu),
-            "relu" => Ok(Activation::Relu),
-            other => Err(format!("the activation {other:?} is not known")),
-        }
-    }
-
-    fn check(&self) -> Result<(), String> {
-        if !["bert", "roberta", "xlm-roberta", "camembert"].contains(&self.model_type.as_str()) {
-            return Err(format!("a model of type {:?} is not of the BERT family", self.model_type));
-        }
-        if self.position_embedding_type != "absolute" {
-            return Err(format!("positions of type {:?} are not known", self.position_embedding_type));
-        }
-        let sizes = [self.hidden_size, self.intermediate_size, self.num_attention_heads, self.num_hidden_layers];
-        let whole = self.num_attention_heads > 0 && self.hidden_size.is_multiple_of(self.num_attention_heads);
-        if sizes.contains(&0) || !whole || self.max_position_embeddings <= self.first_position() + 2 {
-            return Err("the sizes do not fit together".to_owned());
-        }
-        Ok(())
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Activation {
-    Gelu,
-    ApproxGelu,
-    Relu,
-}
-
-impl Activation {
-    fn apply(self, numbers: &mut [f32]) {
-        match self {
-            Self::Gelu => Gelu {}.map_mut(numbers),
-            Self::ApproxGelu => ApproxGelu {}.map_mut(numbers),
-            Self::Relu => numbers.iter_mut().for_each(|x| *x = x.max(0.0)),
-        }
-    }
-}
+/// Tokens that go through the wide part of a layer at once.
+const PORTION: usize = 512;
+/// Columns of the wide part that are worked on at once. With these a slice's weights, its input and its output fit into
+/// the second cache of a core.
+const SLICE: usize = 384;
 
 /// A model, ready to run.
 pub(super) struct Bert {
@@ -120,16 +33,19 @@ pub(super) struct Bert {
     words: Rows,
     /// With the embedding of the one token type that is used already added.
     positions: Vec<f32>,
+    distances: Option<Distances>,
     norm: Norm,
     layers: Vec<Layer>,
 }
 
 struct Layer {
-    qkv: Linear,
+    /// Query, key, value.
+    attention: [Linear; 3],
     attended: Linear,
     attention_norm: Norm,
-    up: Linear,
-    down: Linear,
+    /// The wide part in slices, each with its way up and down: what a slice makes is used while it is in the cache.
+    slices: Vec<(Linear, PackedBMatrix<f32>)>,
+    down_bias: Vec<f32>,
     norm: Norm,
 }
 
@@ -150,10 +66,7 @@ fn damaged(what: impl std::fmt::Display) -> io::Error {
 impl Bert {
     /// Reads `config.json` and `model.safetensors`.
     pub(super) fn load(folder: &Path) -> io::Result<Self> {
-        let of_config = |error: &dyn std::fmt::Display| damaged(format!("config.json: {error}"));
-        let bytes = std::fs::read(folder.join("config.json")).map_err(|error| of_config(&error))?;
-        let config: Config = serde_json::from_slice(&bytes).map_err(|error| of_config(&error))?;
-        config.check().map_err(|what| of_config(&what))?;
+        let config = Config::read(folder).map_err(|error| damaged(format!("config.json: {error}")))?;
         let weights = Weights::open(&folder.join("model.safetensors"))
             .map_err(|error| damaged(format!("model.safetensors: {error}")))?;
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
@@ -165,16 +78,34 @@ impl Bert {
                 add(row, &types[..hidden]);
             }
         }
+        let distances = if config.has_distances() {
+            let (buckets, heads) = (config.relative_attention_num_buckets, config.num_attention_heads);
+            let table = weights.tensor("encoder.relative_attention_bias.weight", &[buckets, heads])?;
+            Some(Distances::new(&table, buckets, heads, config.max_position_embeddings))
+        } else {
+            None
+        };
         let executor = GemmExecutor::<f32>::new();
-        let linear = |names: &[String], rows: usize, columns: usize| {
-            let (mut weight, mut bias) = (Vec::new(), Vec::new());
-            for name in names {
-                weight.extend(weights.tensor(&format!("{name}.weight"), &[rows, columns])?);
-                bias.extend(weights.tensor(&format!("{name}.bias"), &[rows])?);
-            }
-            // Stored as output by input, used as input by output.
-            let matrix = view(&weight, [columns, bias.len()], [1, columns])?;
-            io::Result::Ok(Linear { weight: executor.prepack_b(matrix), bias })
+        // Stored as output by input, used as input by output.
+        let pack = |weight: &[f32], rows: usize, columns: usize, step: usize| {
+            io::Result::Ok(executor.prepack_b(view(weight, [columns, rows], [1, step])?))
+        };
+        let linear = |name: &str| {
+            let weight = weights.tensor(&format!("{name}.weight"), &[hidden, hidden])?;
+            let bias = weights.tensor(&format!("{name}.bias"), &[hidden])?;
+            io::Result::Ok(Linear { weight: pack(&weight, hidden, hidden, hidden)?, bias })
+        };
+        let slices = |up: &str, down: &str| {
+            let up_bias = weights.tensor(&format!("{up}.bias"), &[inner])?;
+            let up = weights.tensor(&format!("{up}.weight"), &[inner, hidden])?;
+            let down = weights.tensor(&format!("{down}.weight"), &[hidden, inner])?;
+            let slice = |first: usize| {
+                let rows = SLICE.min(inner - first);
+                let bias = up_bias[first..first + rows].to_vec();
+                let up = Linear { weight: pack(&up[first * hidden..], rows, hidden, hidden)?, bias };
+                Ok((up, pack(&down[first..], hidden, rows, inner)?))
+            };
+            (0..inner).step_by(SLICE).map(slice).collect::<io::Result<Vec<_>>>()
         };
         let norm = |name: String| {
             io::Result::Ok(Norm {
@@ -182,16 +113,17 @@ impl Bert {
                 bias: weights.tensor(&format!("{name}.bias"), &[hidden])?,
             })
         };
+        let names = Names::of(&config);
+        let [query, key, value] = names.attention;
         let layers = (0..config.num_hidden_layers).map(|number| {
-            let name = |part: &str| format!("encoder.layer.{number}.{part}");
-            let attention = ["query", "key", "value"].map(|part| name(&format!("attention.self.{part}")));
+            let name = |part: &str| format!("{}.{number}.{part}", names.layer);
             io::Result::Ok(Layer {
-                qkv: linear(&attention, hidden, hidden)?,
-                attended: linear(&[name("attention.output.dense")], hidden, hidden)?,
-                attention_norm: norm(name("attention.output.LayerNorm"))?,
-                up: linear(&[name("intermediate.dense")], inner, hidden)?,
-                down: linear(&[name("output.dense")], hidden, inner)?,
-                norm: norm(name("output.LayerNorm"))?,
+                attention: [linear(&name(query))?, linear(&name(key))?, linear(&name(value))?],
+                attended: linear(&name(names.attended))?,
+                attention_norm: norm(name(names.attention_norm))?,
+                slices: slices(&name(names.up), &name(names.down))?,
+                down_bias: weights.tensor(&format!("{}.bias", name(names.down)), &[hidden])?,
+                norm: norm(name(names.norm))?,
             })
         });
         Ok(Self {
@@ -200,6 +132,7 @@ impl Bert {
             words: weights.rows("embeddings.word_embeddings.weight", config.vocab_size, hidden)?,
             activation: config.activation().map_err(damaged)?,
             positions,
+            distances,
             weights,
             config,
         })
@@ -211,18 +144,31 @@ impl Bert {
         let hidden = self.config.hidden_size;
         let tokens: usize = texts.iter().map(|text| text.len()).sum();
         let mut states = self.embedded(texts, tokens)?;
-        let mut qkv = vec![0.0; tokens * 3 * hidden];
+        let mut attention = [(); 3].map(|()| vec![0.0; tokens * hidden]);
         let mut context = vec![0.0; tokens * hidden];
-        let mut inner = vec![0.0; tokens * self.config.intermediate_size];
+        let mut next = vec![0.0; tokens * hidden];
+        let mut inner = vec![0.0; tokens.min(PORTION) * SLICE];
         for layer in &self.layers {
-            layer.qkv.apply(&executor, &states, &mut qkv, 0.0)?;
-            self.attend(&executor, texts, &qkv, &mut context)?;
+            for (linear, to) in layer.attention.iter().zip(&mut attention) {
+                linear.apply(&executor, &states, to)?;
+            }
+            self.attend(&executor, texts, &attention, &mut context)?;
             // On top of what is there: the residual connection.
-            layer.attended.apply(&executor, &context, &mut states, 1.0)?;
+            add_to_rows(&mut states, &layer.attended.bias);
+            multiply_packed(&executor, &context, &layer.attended.weight, &mut states)?;
             self.normalise(&layer.attention_norm, &mut states);
-            layer.up.apply(&executor, &states, &mut inner, 0.0)?;
-            inner.par_chunks_mut(ROWS * self.config.intermediate_size).for_each(|part| self.activation.apply(part));
-            layer.down.apply(&executor, &inner, &mut states, 1.0)?;
+            next.copy_from_slice(&states);
+            add_to_rows(&mut next, &layer.down_bias);
+            for (from, to) in states.chunks(PORTION * hidden).zip(next.chunks_mut(PORTION * hidden)) {
+                for (up, down) in &layer.slices {
+                    let width = up.bias.len();
+                    let inner = &mut inner[..from.len() / hidden * width];
+                    up.apply(&executor, from, inner)?;
+                    inner.par_chunks_mut(ROWS * width).for_each(|rows| self.activation.apply(rows));
+                    multiply_packed(&executor, inner, down, to)?;
+                }
+            }
+            std::mem::swap(&mut states, &mut next);
             self.normalise(&layer.norm, &mut states);
         }
         Ok(states)
@@ -251,43 +197,72 @@ impl Bert {
         &self,
         executor: &GemmExecutor<f32>,
         texts: &[&[u32]],
-        qkv: &[f32],
+        attention: &[Vec<f32>; 3],
         context: &mut [f32],
     ) -> io::Result<()> {
         let (hidden, heads) = (self.config.hidden_size, self.config.num_attention_heads);
         let width = hidden / heads;
+        // A text is a piece of work; where there are few, each of its heads.
+        let at_once = if texts.len() < 2 * rayon::current_num_threads() { 1 } else { heads };
         let mut first = 0;
-        let mut work = Vec::with_capacity(texts.len() * heads);
+        let mut work = Vec::with_capacity(texts.len() * heads / at_once);
         for text in texts {
-            work.extend((0..heads).map(|head| (first, text.len(), head)));
+            work.extend((0..heads).step_by(at_once).map(|head| (first, text.len(), head)));
             first += text.len();
         }
+        let wide = at_once * width;
         let attended: Vec<Vec<f32>> = work
             .par_iter()
             .map(|&(first, length, head)| {
-                let part = |which: usize| &qkv[first * 3 * hidden + which * hidden + head * width..];
-                let query = view(part(0), [length, width], [3 * hidden, 1])?;
-                let key = view(part(1), [width, length], [1, 3 * hidden])?;
-                let value = view(part(2), [length, width], [3 * hidden, 1])?;
-                let mut scores = vec![0.0; length * length];
-                let scaled = GemmOptions { alpha: 1.0 / (width as f32).sqrt(), ..GemmOptions::default() };
-                multiply(executor, query, GemmInputB::Unpacked(key), &mut scores, scaled)?;
-                for row in scores.chunks_exact_mut(length) {
-                    Softmax::new_mut(row).dispatch();
+                let mut attended = vec![0.0; length * wide];
+                let (mut scores, mut out) = (vec![0.0; length * length], vec![0.0; length * width]);
+                for step in 0..at_once {
+                    let of_head = attention.each_ref().map(|all| &all[first * hidden + (head + step) * width..]);
+                    self.attend_by(executor, head + step, of_head, length, &mut scores, &mut out)?;
+                    for (row, part) in attended.chunks_exact_mut(wide).zip(out.chunks_exact(width)) {
+                        row[step * width..][..width].copy_from_slice(part);
+                    }
                 }
-                let mut out = vec![0.0; length * width];
-                let scores = view(&scores, [length, length], [length, 1])?;
-                multiply(executor, scores, GemmInputB::Unpacked(value), &mut out, GemmOptions::default())?;
-                Ok(out)
+                Ok(attended)
             })
             .collect::<io::Result<_>>()?;
-        for (&(first, _, head), out) in work.iter().zip(&attended) {
+        for (&(first, _, head), attended) in work.iter().zip(&attended) {
             let rows = context[first * hidden..].chunks_exact_mut(hidden);
-            for (row, part) in rows.zip(out.chunks_exact(width)) {
-                row[head * width..][..width].copy_from_slice(part);
+            for (row, part) in rows.zip(attended.chunks_exact(wide)) {
+                row[head * width..][..wide].copy_from_slice(part);
             }
         }
         Ok(())
+    }
+
+    /// Attention of one head over one text.
+    fn attend_by(
+        &self,
+        executor: &GemmExecutor<f32>,
+        head: usize,
+        [query, key, value]: [&[f32]; 3],
+        length: usize,
+        scores: &mut [f32],
+        out: &mut [f32],
+    ) -> io::Result<()> {
+        let hidden = self.config.hidden_size;
+        let width = hidden / self.config.num_attention_heads;
+        let query = view(query, [length, width], [hidden, 1])?;
+        let key = view(key, [width, length], [1, hidden])?;
+        let value = view(value, [length, width], [hidden, 1])?;
+        let mut scaled = GemmOptions { alpha: 1.0 / (width as f32).sqrt(), ..GemmOptions::default() };
+        if let Some(distances) = &self.distances {
+            for (place, row) in scores.chunks_exact_mut(length).enumerate() {
+                row.copy_from_slice(distances.row(head, place, length));
+            }
+            scaled.beta = 1.0;
+        }
+        multiply(executor, query, GemmInputB::Unpacked(key), scores, scaled)?;
+        for row in scores.chunks_exact_mut(length) {
+            Softmax::new_mut(row).dispatch();
+        }
+        let scores = view(scores, [length, length], [length, 1])?;
+        multiply(executor, scores, GemmInputB::Unpacked(value), out, GemmOptions::default())
     }
 
     fn normalise(&self, norm: &Norm, states: &mut [f32]) {
@@ -310,13 +285,29 @@ impl Bert {
 }
 
 impl Linear {
-    /// `to = from * weight + bias + kept * to`
-    fn apply(&self, executor: &GemmExecutor<f32>, from: &[f32], to: &mut [f32], kept: f32) -> io::Result<()> {
-        let columns = self.weight.rows();
-        let from = view(from, [from.len() / columns, columns], [columns, 1])?;
-        let options = GemmOptions { beta: kept, bias: Some(BiasVector::Row(&self.bias)), ..GemmOptions::default() };
-        multiply(executor, from, GemmInputB::Packed(&self.weight), to, options)
+    /// `to = from * weight + bias`
+    fn apply(&self, executor: &GemmExecutor<f32>, from: &[f32], to: &mut [f32]) -> io::Result<()> {
+        // The product on top of the bias: the kernel adds to what is there as quickly as it writes.
+        to.chunks_exact_mut(self.bias.len()).for_each(|row| row.copy_from_slice(&self.bias));
+        multiply_packed(executor, from, &self.weight, to)
     }
+}
+
+fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
+    rows.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias));
+}
+
+/// `to += from * weight`
+fn multiply_packed(
+    executor: &GemmExecutor<f32>,
+    from: &[f32],
+    weight: &PackedBMatrix<f32>,
+    to: &mut [f32],
+) -> io::Result<()> {
+    let columns = weight.rows();
+    let from = view(from, [from.len() / columns, columns], [columns, 1])?;
+    let options = GemmOptions { beta: 1.0, ..GemmOptions::default() };
+    multiply(executor, from, GemmInputB::Packed(weight), to, options)
 }
 
 fn multiply(

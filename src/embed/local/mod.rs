@@ -13,13 +13,16 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::{EmbedError, Embedder, Model, Vector, normalised};
+use super::{EmbedError, Embedder, Model, Prefixes, Vector, normalised};
 
+mod architecture;
 mod bert;
+mod pooling;
 mod text;
 mod weights;
 
 use self::bert::Bert;
+use self::pooling::Pooling;
 use self::text::Chunker;
 
 /// Tokens of a chunk; attention costs their square.
@@ -38,12 +41,14 @@ pub struct LocalOptions {
     pub query_threads: usize,
     /// Threads for texts that are being indexed.
     pub index_threads: usize,
+    /// What stands before texts.
+    pub prefixes: Prefixes,
 }
 
 impl Default for LocalOptions {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { query_threads: cores.min(4), index_threads: (cores / 2).clamp(1, 4) }
+        Self { query_threads: cores.min(4), index_threads: (cores / 2).clamp(1, 4), prefixes: Prefixes::default() }
     }
 }
 
@@ -79,9 +84,9 @@ impl LocalEmbedder {
                 .map_err(io::Error::other)
         };
         let index_threads = threads("embed-index", options.index_threads)?;
-        let encoder = index_threads.install(|| Encoder::load(folder))?;
+        let encoder = index_threads.install(|| Encoder::load(folder, &options.prefixes))?;
         Ok(Self {
-            model: Model { id: id.to_owned(), dimension: encoder.bert.config.hidden_size },
+            model: Model { id: options.prefixes.model(id), dimension: encoder.bert.config.hidden_size },
             encoder: Arc::new(encoder),
             query_threads: threads("embed-query", options.query_threads)?,
             index_threads,
@@ -128,12 +133,6 @@ impl Embedder for LocalEmbedder {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pooling {
-    Mean,
-    First,
-}
-
 /// The model with its tokenizer and pooling.
 struct Encoder {
     bert: Bert,
@@ -143,32 +142,33 @@ struct Encoder {
     passage_prompt: String,
 }
 
-#[derive(Deserialize)]
-struct Module {
-    path: String,
-    #[serde(rename = "type")]
-    kind: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct PoolingFile {
-    pooling_mode_cls_token: bool,
-    pooling_mode_mean_tokens: bool,
-    pooling_mode_max_tokens: bool,
-    pooling_mode_mean_sqrt_len_tokens: bool,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct SentenceFile {
     max_seq_length: Option<usize>,
+    do_lower_case: bool,
+}
+
+/// Newer models tell their length here. Where there is no limit, it is a number beyond all integers.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct TokenizerFile {
+    model_max_length: Option<f64>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct PromptsFile {
     prompts: std::collections::HashMap<String, String>,
+    default_prompt_name: Option<String>,
+}
+
+impl PromptsFile {
+    /// The first of these that there is, else the one for everything.
+    fn prompt(&self, names: &[&str]) -> String {
+        let all = names.iter().copied().chain(self.default_prompt_name.as_deref());
+        all.filter_map(|name| self.prompts.get(name)).next().cloned().unwrap_or_default()
+    }
 }
 
 /// A file of the model, where it has it.
@@ -184,58 +184,26 @@ fn named(file: &str, error: impl fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{file}: {error}"))
 }
 
-impl Pooling {
-    fn read(folder: &Path) -> io::Result<Self> {
-        let modules: Vec<Module> = optional(folder, "modules.json")?.unwrap_or_default();
-        let kind = |module: &Module| module.kind.rsplit('.').next().unwrap_or_default().to_owned();
-        if let Some(other) =
-            modules.iter().map(kind).find(|k| !["Transformer", "Pooling", "Normalize"].contains(&k.as_str()))
-        {
-            return Err(named("modules.json", format!("a module of type {other} is not known")));
-        }
-        let place = modules.iter().find(|module| kind(module) == "Pooling").map_or("1_Pooling", |module| &module.path);
-        let name = format!("{place}/config.json");
-        let file: PoolingFile = optional(folder, &name)?
-            .unwrap_or(PoolingFile { pooling_mode_mean_tokens: true, ..PoolingFile::default() });
-        match (file.pooling_mode_cls_token, file.pooling_mode_mean_tokens) {
-            _ if file.pooling_mode_max_tokens || file.pooling_mode_mean_sqrt_len_tokens => {
-                Err(named(&name, "only pooling by mean or by the first token is known"))
-            }
-            (true, false) => Ok(Self::First),
-            (false, true) => Ok(Self::Mean),
-            _ => Err(named(&name, "pooling by mean or by the first token is expected, and one of them")),
-        }
-    }
-
-    /// The vector of a text from the states of its tokens.
-    fn pool(self, states: &[f32], hidden: usize) -> Vector {
-        match self {
-            Self::First => states[..hidden].to_vec(),
-            Self::Mean => {
-                // The direction is all that counts, so there is no need to divide.
-                let mut sum = vec![0.0; hidden];
-                for row in states.chunks_exact(hidden) {
-                    sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
-                }
-                sum
-            }
-        }
-    }
-}
-
 impl Encoder {
-    fn load(folder: &Path) -> io::Result<Self> {
+    fn load(folder: &Path, prefixes: &Prefixes) -> io::Result<Self> {
         let bert = Bert::load(folder)?;
         let sentence: SentenceFile = optional(folder, "sentence_bert_config.json")?.unwrap_or_default();
-        let most = sentence.max_seq_length.unwrap_or(MAX_TOKENS).min(MAX_TOKENS).min(bert.config.max_tokens());
+        let tokenizer: TokenizerFile = optional(folder, "tokenizer_config.json")?.unwrap_or_default();
+        let most = tokenizer.model_max_length.map_or(MAX_TOKENS, |length| length.clamp(0.0, 1e6) as usize);
+        let most = sentence.max_seq_length.unwrap_or(most).min(MAX_TOKENS).min(bert.config.max_tokens());
         let prompts: PromptsFile = optional(folder, "config_sentence_transformers.json")?.unwrap_or_default();
-        let prompt =
-            |names: [&str; 2]| names.iter().find_map(|name| prompts.prompts.get(*name)).cloned().unwrap_or_default();
+        let stated = |prefix: &Option<String>, names: &[&str]| {
+            prefix.as_deref().map_or_else(|| prompts.prompt(names), super::spaced)
+        };
+        let query_prompt = stated(&prefixes.query, &["query", "search_query"]);
+        let passage_prompt = stated(&prefixes.passage, &["document", "passage", "corpus"]);
+        let prompted = !query_prompt.is_empty() || !passage_prompt.is_empty();
+        let chunker = Chunker::load(folder, most, sentence.do_lower_case);
         let encoder = Self {
-            chunker: Chunker::load(folder, most).map_err(|error| named("tokenizer.json", error))?,
-            pooling: Pooling::read(folder)?,
-            query_prompt: prompt(["query", "search_query"]),
-            passage_prompt: prompt(["document", "passage"]),
+            chunker: chunker.map_err(|error| named("tokenizer.json", error))?,
+            pooling: Pooling::read(folder, prompted)?,
+            query_prompt,
+            passage_prompt,
             bert,
         };
         // Files that do not belong together show themselves here rather than with the first text.
@@ -247,7 +215,7 @@ impl Encoder {
         let mut chunks = Vec::new();
         let mut counts = Vec::with_capacity(texts.len());
         for text in texts {
-            let of_text = self.chunker.all(&format!("{}{text}", self.passage_prompt)).map_err(io::Error::other)?;
+            let of_text = self.chunker.all(&self.passage_prompt, text).map_err(io::Error::other)?;
             counts.push(of_text.len());
             chunks.extend(of_text);
         }
@@ -256,7 +224,7 @@ impl Encoder {
     }
 
     fn query(&self, text: &str) -> io::Result<Vector> {
-        let chunks = self.chunker.chunks(&format!("{}{text}", self.query_prompt), 1).map_err(io::Error::other)?;
+        let chunks = self.chunker.chunks(&self.query_prompt, text, 1).map_err(io::Error::other)?;
         let mut vectors = self.vectors(&chunks)?;
         vectors.pop().ok_or_else(|| io::Error::other("no vector"))
     }

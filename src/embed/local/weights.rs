@@ -100,7 +100,8 @@ impl Weights {
         let anchor = "embeddings.word_embeddings.weight";
         let prefix = tensors
             .keys()
-            .find_map(|name| name.strip_suffix(anchor))
+            .filter_map(|name| name.strip_suffix(anchor))
+            .min_by_key(|prefix| prefix.len())
             .ok_or_else(|| {
                 damaged("no model of the BERT family: there is no tensor embeddings.word_embeddings.weight")
             })?
@@ -109,10 +110,14 @@ impl Weights {
     }
 
     fn place(&self, name: &str, shape: &[usize]) -> io::Result<&Place> {
-        let place = self
-            .tensors
-            .get(&format!("{}{name}", self.prefix))
-            .ok_or_else(|| damaged(format!("there is no tensor {name}")))?;
+        let named = |name: &str| self.tensors.get(&format!("{}{name}", self.prefix));
+        // Old files have TensorFlow's names for the parts of a normalisation.
+        let old = || match name.rsplit_once('.')? {
+            (norm, "weight") => named(&format!("{norm}.gamma")),
+            (norm, "bias") => named(&format!("{norm}.beta")),
+            _ => None,
+        };
+        let place = named(name).or_else(old).ok_or_else(|| damaged(format!("there is no tensor {name}")))?;
         if place.shape != shape {
             let found = &place.shape;
             return Err(damaged(format!("tensor {name} is {found:?}, the configuration says {shape:?}")));

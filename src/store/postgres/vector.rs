@@ -217,7 +217,7 @@ impl VectorStore for PostgresStore {
 
     async fn queue_missing(
         &self,
-        model: &str,
+        model: Option<(&str, usize)>,
         after: Option<MemoryKey>,
         now: DateTime<Utc>,
     ) -> Result<Option<MemoryKey>> {
@@ -226,10 +226,11 @@ impl VectorStore for PostgresStore {
         let mut attempts = self.attempts(View::All, "queue memories", Effect::Repeatable)?;
         attempt!(attempts, connection => async {
             let row = sqlx::query(vector_sql::QUEUE_MISSING)
-                .bind(model)
+                .bind(model.map(|(id, _)| id))
                 .bind(project)
                 .bind(after.seq)
                 .bind(now)
+                .bind(model.map(|(_, dimension)| i32::try_from(dimension).unwrap_or(i32::MAX)))
                 .fetch_optional(connection)
                 .await?;
             let key = |row: PgRow| Ok(MemoryKey { project: row.try_get("project_id")?, seq: row.try_get("seq")? });

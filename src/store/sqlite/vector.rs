@@ -144,7 +144,7 @@ impl VectorStore for SqliteStore {
 
     async fn queue_missing(
         &self,
-        model: &str,
+        model: Option<(&str, usize)>,
         after: Option<MemoryKey>,
         _now: DateTime<Utc>,
     ) -> Result<Option<MemoryKey>> {
@@ -159,9 +159,10 @@ impl VectorStore for SqliteStore {
                 .map_err(failed)?;
             let Some(end) = end else { return Ok(None) };
             sqlx::query(vector_sql::QUEUE_MISSING)
-                .bind(model)
+                .bind(model.map(|(id, _)| id))
                 .bind(after)
                 .bind(end)
+                .bind(model.map(|(_, dimension)| dimension as i64))
                 .execute(&mut *connection)
                 .await
                 .map_err(failed)?;

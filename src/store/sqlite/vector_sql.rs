@@ -22,10 +22,11 @@ pub(super) const INSERT_EMBEDDING: &str = "INSERT INTO embedding (memory, model,
 /// Puts a memory off.
 pub(super) const POSTPONE: &str = "UPDATE index_job SET not_before = $2, attempts = attempts + ($3 IS NOT NULL), \
     last_error = $3 WHERE kind = 'embedding' AND memory IN (SELECT value FROM json_each($1))";
-/// Queues memories without vectors of a model ($1), some of them from $2 on.
+/// Queues memories without vectors of a model ($1, of $4 dimensions; all when it is null), some of them from $2 on.
 pub(super) const QUEUE_MISSING: &str = "INSERT INTO index_job (memory, kind, project) \
     SELECT m.seq, 'embedding', m.project FROM memory m WHERE m.seq > $2 AND m.seq <= $3 AND m.deleted_at IS NULL \
-    AND NOT EXISTS (SELECT 1 FROM embedding e WHERE e.memory = m.seq AND e.model = $1) ON CONFLICT DO NOTHING";
+    AND NOT EXISTS (SELECT 1 FROM embedding e WHERE e.memory = m.seq AND e.model = $1 \
+    AND e.dimension = $4) ON CONFLICT DO UPDATE SET not_before = 0, attempts = 0, last_error = NULL WHERE attempts > 0";
 /// The end of a portion of memories.
 pub(super) const PORTION: &str = "SELECT max(seq) FROM (SELECT seq FROM memory WHERE seq > $1 ORDER BY seq LIMIT 2000)";
 /// All that wait.

@@ -241,20 +241,29 @@ pub(crate) async fn another_model_means_everything_anew(store: Arc<dyn Store>) {
     assert_eq!(store.queued_model().await.unwrap(), None);
     store.set_queued_model(MODEL).await.unwrap();
     assert_eq!(store.queued_model().await.unwrap().as_deref(), Some(MODEL));
-    queue(&*store, MODEL).await;
+    queue(&*store, Some((MODEL, 8))).await;
     assert_eq!(store.index_backlog().await.unwrap(), 0, "it has vectors of this one");
-    queue(&*store, "another").await;
+    queue(&*store, Some(("another", 8))).await;
     assert_eq!(store.index_backlog().await.unwrap(), 1);
     assert_eq!(ids(&*store, &scope, "kept").await, [id], "found by the old vectors meanwhile");
     embed_all(&*store, "another").await;
     assert!(near(&*store, &scope, "kept").await.is_empty(), "vectors of two models are never mixed");
     let other = VectorQuery { model: "another".to_owned(), ..query("kept", 10) };
     assert_eq!(store.search_vectors(&scope, &other).await.unwrap().len(), 1);
-    queue(&*store, "").await;
+    queue(&*store, Some(("another", 9))).await;
+    assert_eq!(store.index_backlog().await.unwrap(), 1, "the same name with another dimension is another model");
+    embed_all(&*store, "another").await;
+    queue(&*store, None).await;
     assert_eq!(store.index_backlog().await.unwrap(), 1, "no model: all");
+    // Put off for its text, it is tried again at once.
+    let keys: Vec<MemoryKey> = store.claim_index_jobs(9, at(100)).await.unwrap().iter().map(|job| job.key).collect();
+    store.postpone_index_jobs(&keys, Some("too long"), at(1_000)).await.unwrap();
+    assert!(store.claim_index_jobs(9, at(101)).await.unwrap().is_empty());
+    queue(&*store, None).await;
+    assert_eq!(store.claim_index_jobs(9, at(101)).await.unwrap().len(), 1);
 }
 
-async fn queue(store: &dyn Store, model: &str) {
+async fn queue(store: &dyn Store, model: Option<(&str, usize)>) {
     let mut place = None;
     for _ in 0..100 {
         place = store.queue_missing(model, place, at(20)).await.unwrap();

@@ -1,0 +1,144 @@
+//! Other sentence models of the BERT family: small ones with random weights, each with the vectors that
+//! sentence-transformers has for the same texts (see `tests/data/models/make.py`). What is not known is refused, and
+//! the refusal names it.
+
+use std::path::{Path, PathBuf};
+
+use cognitive_memory_mcp::embed::local::{LocalEmbedder, LocalOptions};
+use cognitive_memory_mcp::embed::{Embedder, Prefixes};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+struct Case {
+    kind: String,
+    text: String,
+    vector: Vec<f32>,
+}
+
+fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models")
+}
+
+fn load(folder: &Path, options: &LocalOptions) -> std::io::Result<LocalEmbedder> {
+    LocalEmbedder::load(folder, "small", options)
+}
+
+async fn farthest(folder: &Path) -> f32 {
+    let embedder = load(folder, &LocalOptions::default()).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
+    let cases: Vec<Case> = serde_json::from_slice(&std::fs::read(folder.join("reference.json")).unwrap()).unwrap();
+    let texts: Vec<String> = cases.iter().filter(|c| c.kind == "passage").map(|c| c.text.clone()).collect();
+    let mut passages = embedder.passages(texts).await.unwrap().into_iter();
+    let mut farthest = 0.0_f32;
+    for case in cases {
+        // The reference cuts a long text off, where we make further chunks.
+        let vector = match case.kind.as_str() {
+            "passage" => passages.next().unwrap().swap_remove(0),
+            _ => embedder.query(case.text.clone()).await.unwrap(),
+        };
+        assert_eq!(vector.len(), case.vector.len(), "{folder:?}");
+        let off = vector.iter().zip(&case.vector).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off < 1e-4, "{folder:?}: {off} off for {} {:?}", case.kind, case.text);
+        farthest = farthest.max(off);
+    }
+    farthest
+}
+
+#[tokio::test]
+async fn vectors_of_the_family_are_those_of_the_reference() {
+    let mut count = 0;
+    for entry in std::fs::read_dir(models()).unwrap() {
+        let folder = entry.unwrap().path();
+        if folder.is_dir() {
+            farthest(&folder).await;
+            count += 1;
+        }
+    }
+    assert_eq!(count, 8);
+}
+
+/// A copy of a small model with a file changed.
+fn changed(model: &str, file: &str, change: impl FnOnce(&mut Value)) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(models().join(model).join(&folder)).unwrap() {
+            let entry = entry.unwrap();
+            let name = folder.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                std::fs::create_dir(copy.path().join(&name)).unwrap();
+                folders.push(name);
+            } else {
+                std::fs::copy(entry.path(), copy.path().join(name)).unwrap();
+            }
+        }
+    }
+    let path = copy.path().join(file);
+    let mut value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut value);
+    std::fs::write(path, value.to_string()).unwrap();
+    copy
+}
+
+#[test]
+fn what_is_not_known_is_refused_by_its_name() {
+    const POOLING: &str = "1_Pooling/config.json";
+    let set = |key: &'static str, value: Value| move |file: &mut Value| file[key] = value;
+    let module = |kind: &'static str| {
+        move |file: &mut Value| {
+            let module = json!({ "path": "3_More", "type": format!("sentence_transformers.models.{kind}") });
+            file.as_array_mut().unwrap().push(module);
+        }
+    };
+    let copies = [
+        (changed("bert-max-bf16", "config.json", set("model_type", json!("albert"))), "albert"),
+        (changed("bert-max-bf16", "config.json", set("model_type", json!("modernbert"))), "modernbert"),
+        (changed("bert-max-bf16", "config.json", set("is_decoder", json!(true))), "decoder"),
+        (
+            changed("bert-max-bf16", "config.json", set("position_embedding_type", json!("relative_key"))),
+            "relative_key",
+        ),
+        (changed("bert-max-bf16", "config.json", set("hidden_act", json!("silu"))), "silu"),
+        (changed("bert-max-bf16", "config.json", set("num_attention_heads", json!(7))), "sizes"),
+        (changed("bert-max-bf16", "config.json", set("intermediate_size", json!(25))), "intermediate.dense"),
+        (changed("bert-max-bf16", POOLING, set("pooling_mode", json!("attention"))), "attention"),
+        (changed("bert-max-bf16", POOLING, set("pooling_mode", json!(["cls", "mean"]))), "one way of pooling"),
+        (changed("bert-cls-prefixed", POOLING, set("pooling_mode_max_tokens", json!(true))), "one way of pooling"),
+        (changed("xlm-roberta-prompts", POOLING, set("include_prompt", json!(false))), "prompt"),
+        (changed("roberta-mean", "modules.json", module("Dense")), "Dense"),
+        (changed("roberta-mean", "modules.json", module("SpladePooling")), "SpladePooling"),
+        (changed("roberta-mean", "modules.json", |file| file.as_array_mut().unwrap().truncate(1)), "Pooling"),
+        (changed("mpnet-last", "config.json", set("relative_attention_num_buckets", json!(16))), "relative_attention"),
+    ];
+    for (copy, named) in copies {
+        let error = load(copy.path(), &LocalOptions::default()).unwrap_err().to_string();
+        assert!(error.contains(named), "{named} expected: {error}");
+    }
+}
+
+/// The models of E5 have no prompts in their files: their authors ask for them in prose.
+#[tokio::test]
+async fn prefixes_can_be_configured() {
+    let prompts = json!({ "prompts": {} });
+    let bare = changed("xlm-roberta-prompts", "config_sentence_transformers.json", |file| *file = prompts);
+    let folder = models().join("xlm-roberta-prompts");
+    let by_files = load(&folder, &LocalOptions::default()).unwrap();
+    let stated = |query: &str| LocalOptions {
+        prefixes: Prefixes { query: Some(query.to_owned()), passage: Some("passage:".to_owned()) },
+        ..LocalOptions::default()
+    };
+    let by_settings = load(bare.path(), &stated("query:")).unwrap();
+    let without = load(bare.path(), &LocalOptions::default()).unwrap();
+    assert_eq!(by_settings.model().id, "small behind \"passage:\"", "its vectors are not those without");
+    let question = || "the old bridge".to_owned();
+    let expected = by_files.query(question()).await.unwrap();
+    assert_eq!(by_settings.query(question()).await.unwrap(), expected);
+    assert_ne!(without.query(question()).await.unwrap(), expected);
+    assert_ne!(by_settings.passages(vec![question()]).await.unwrap()[0][0], expected);
+    // Each chunk of a long text stands behind the prefix, and an empty prefix takes that of the files away.
+    let long = || vec!["the river runs over old stones ".repeat(40)];
+    let chunks = by_settings.passages(long()).await.unwrap().swap_remove(0);
+    assert!(chunks.len() > 3);
+    let by_none = load(&folder, &stated("")).unwrap();
+    assert_eq!(by_none.query(question()).await.unwrap(), without.query(question()).await.unwrap());
+}
