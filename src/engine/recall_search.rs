@@ -153,8 +153,12 @@ impl Engine {
             .filter(|(term, frequency)| **frequency > 0 && !searched.contains(term))
             .map(|(term, _)| term)
             .collect();
-        // Nobody knows how rare a word is that is nowhere stored: it weighs as much as one that is there once.
-        let once = stats.document_frequencies.iter().map(|frequency| (*frequency).max(1)).collect();
+        // Nobody knows how rare a word is that is nowhere stored: it weighs as much as one that is there once, or as
+        // what stands for it.
+        let mut once: Vec<u64> = stats.document_frequencies.iter().map(|frequency| (*frequency).max(1)).collect();
+        for near in &stats.stand_ins {
+            once[near.term] = once[near.term].max(near.frequency);
+        }
         let once = CorpusStats { document_frequencies: once, ..stats.clone() };
         let total = |apart: &BTreeSet<String>| {
             total_weight(&terms, &once, |term| apart.contains(term) || dropped.iter().any(|other| *other == term))
