@@ -216,11 +216,7 @@ pub(crate) async fn long_texts_are_found_by_each_part(store: Arc<dyn Store>) {
     let embedded: Vec<Embedded> = jobs
         .iter()
         .map(|job| Embedded {
-            vectors: if job.text == "long" {
-                chunks().map(direction).collect()
-            } else {
-                vec![direction("short")]
-            },
+            vectors: if job.text == "long" { chunks().map(direction).collect() } else { vec![direction("short")] },
             ..embedded(job)
         })
         .collect();
