@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod conversation;
 pub mod cursor;
+pub mod evidence;
 pub mod filter;
 pub mod focus;
 pub mod fusion;
