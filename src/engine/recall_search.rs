@@ -182,13 +182,13 @@ impl Engine {
         Ok(Ranking { hits, terms: shown, confidence, strange, past: past.memories, notes })
     }
 
-    /// The terms of each name in the question that no text has, not even in another spelling.
+    /// The terms of each name in the question that no text has, nor one that it may be a misspelling of.
     fn strangers(&self, query: &str, terms: &[String], stats: &CorpusStats) -> Vec<BTreeSet<String>> {
-        let unknown = |place: usize| {
-            stats.document_frequencies.get(place) == Some(&0) && stats.stand_ins.iter().all(|near| near.term != place)
-        };
-        let absent: BTreeSet<&String> =
-            terms.iter().enumerate().filter(|(place, _)| unknown(*place)).map(|(_, term)| term).collect();
+        let guessed: BTreeSet<usize> = stats.stand_ins.iter().map(|stand_in| stand_in.term).collect();
+        let absent: BTreeSet<&String> = (terms.iter().zip(&stats.document_frequencies).enumerate())
+            .filter(|(place, (_, frequency))| **frequency == 0 && !guessed.contains(place))
+            .map(|(_, (term, _))| term)
+            .collect();
         if absent.is_empty() {
             return Vec::new();
         }

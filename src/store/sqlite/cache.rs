@@ -38,7 +38,9 @@ struct Known {
 struct Vocabulary {
     /// From here on what is new is added.
     followed: bool,
-    /// All that was there before has been added, too.
+    /// What was there before has been added up to this term,
+    read_to: String,
+    /// or all of it.
     complete: bool,
     hasher: RandomState,
     hashes: HashSet<u64>,
@@ -114,18 +116,24 @@ impl Cache {
         vocabulary.complete.then(|| terms.iter().map(known).collect())
     }
 
-    /// To be called before the vocabulary is read to be kept.
-    pub(super) fn follow_vocabulary(&self) {
-        self.write().vocabulary.followed = true;
+    /// Behind which term the vocabulary is to be read on; nothing where it is known. What is new is kept from here on.
+    pub(super) fn follow_vocabulary(&self) -> Option<String> {
+        let Known { vocabulary, .. } = &mut *self.write();
+        vocabulary.followed = true;
+        (!vocabulary.complete).then(|| vocabulary.read_to.clone())
     }
 
-    /// Keeps the vocabulary that was read since.
-    pub(super) fn keep_vocabulary<'a>(&self, terms: impl Iterator<Item = &'a str>) {
+    /// Keeps what was read since, up to a term or all.
+    pub(super) fn keep_vocabulary<'a>(&self, terms: impl Iterator<Item = &'a str>, read_to: Option<String>) {
         let hasher = self.read().vocabulary.hasher.clone();
         let hashes: Vec<u64> = terms.map(|term| hasher.hash_one(term)).collect();
         let Known { vocabulary, .. } = &mut *self.write();
         vocabulary.hashes.extend(hashes);
-        vocabulary.complete = vocabulary.followed;
+        match read_to {
+            Some(term) if term > vocabulary.read_to => vocabulary.read_to = term,
+            Some(_) => {}
+            None => vocabulary.complete = true,
+        }
     }
 
     /// The lengths of memories, 0 where not known.

@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use sqlx::{Row, SqliteConnection};
 
@@ -38,6 +39,11 @@ pub(super) async fn near(
     Ok(near)
 }
 
+/// Terms of the vocabulary that are read at once.
+const PORTION: usize = 50_000;
+/// So long one question reads on in it; the next goes on from there.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// Those of the terms that may be in the index of one of the projects. Looking each up there takes a hundred times as
 /// long as here.
 async fn existing(
@@ -48,18 +54,22 @@ async fn existing(
 ) -> Result<BTreeSet<String>> {
     let names: Vec<String> =
         terms.iter().flat_map(|term| projects.iter().map(|project| indexed(*project, term))).collect();
-    let known = match open.cache.may_have(&names) {
-        Some(known) => known,
-        None => {
-            open.cache.follow_vocabulary();
-            let all: Option<String> = sqlx::query_scalar(sql::WHOLE_VOCABULARY)
-                .fetch_one(connection)
-                .await
-                .map_err(|error| from_sqlx(error, "reading the vocabulary"))?;
-            open.cache.keep_vocabulary(all.unwrap_or_default().split_ascii_whitespace());
-            open.cache.may_have(&names).unwrap_or_else(|| vec![true; names.len()])
-        }
-    };
+    let failed = |error| from_sqlx(error, "reading the vocabulary");
+    let start = Instant::now();
+    while let Some(from) = open.cache.follow_vocabulary().filter(|_| start.elapsed() < PATIENCE) {
+        let row = sqlx::query(sql::VOCABULARY_PORTION)
+            .bind(from)
+            .bind(limit(PORTION))
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(failed)?;
+        let all: Option<String> = row.try_get(0).map_err(failed)?;
+        let last: Option<String> = row.try_get(1).map_err(failed)?;
+        let all = all.unwrap_or_default();
+        let whole = all.split_ascii_whitespace().count() < PORTION;
+        open.cache.keep_vocabulary(all.split_ascii_whitespace(), last.filter(|_| !whole));
+    }
+    let known = open.cache.may_have(&names).unwrap_or_else(|| vec![true; names.len()]);
     let known = known.chunks(projects.len().max(1)).map(|known| known.contains(&true));
     Ok(terms.into_iter().zip(known).filter(|(_, known)| *known).map(|(term, _)| term).collect())
 }

@@ -207,8 +207,9 @@ named! {
         UNION ALL SELECT w.key, v.doc, 0, 0, 0 FROM json_each($2) w CROSS JOIN memory_term_row v ON v.term = w.value";
     /// The first terms ($3) of a part of the vocabulary ($1 to $2).
     VOCABULARY = "SELECT term FROM memory_term_row WHERE term >= $1 AND term < $2 LIMIT $3";
-    /// All of it, with spaces between.
-    WHOLE_VOCABULARY = "SELECT group_concat(term, ' ') FROM memory_term_row";
+    /// The next terms ($2) behind one ($1), with spaces between, and the last of them.
+    VOCABULARY_PORTION = "SELECT group_concat(term, ' '), max(term) \
+        FROM (SELECT term FROM memory_term_row WHERE term > $1 LIMIT $2)";
     /// Memories that contain each of the terms ($1: JSON of `project:term`).
     COUNT_TERMS = "SELECT w.key, v.doc FROM json_each($1) w CROSS JOIN memory_term_row v ON v.term = w.value";
     /// The memories that contain each of the terms ($1: JSON of `project:term`), once for each occurrence. A row a
