@@ -2,7 +2,8 @@
 //!
 //! Every signal is a share of the best of the pool, and the score is their weighted sum: what a memory's own words and
 //! meaning give, what those of the turns around it give, how much of the question its whole session covers, whether it
-//! happened when the question says, and whether the question names its speaker. Short turns and turns that ask lose a
+//! happened when the question says, and whether the question names its speaker, who is worth as much as the name in the
+//! text of a note. Short turns and turns that ask lose a
 //! little: they seldom are answers. Memories outside of a conversation have nothing around them, and lose nothing.
 //!
 //! Pure, and every hit keeps its shares, so that an answer can say why it is what it is. The constants were fitted to
@@ -29,7 +30,7 @@ const UNSURE: f64 = 0.15;
 const SURE: f64 = 0.2;
 /// Beside meaning, words count in full from where the best memory covers this part of the question, and less below: the
 /// best of those that share a stray word with the question has no claim against one that means the same.
-const COVERED: f64 = 1.0 / 1.5;
+const COVERED: f64 = 0.75;
 /// Weight of the own meaning.
 const MEANING: f64 = 0.4;
 /// Weight of the mean meaning around.
@@ -50,8 +51,6 @@ const SHORT: f64 = 0.4;
 const FULL_LENGTH: f64 = 30.0;
 /// What a turn that asks loses.
 const ASKING: f64 = 0.1;
-/// Below this confidence nothing seems to answer. Higher, and paraphrases and other languages are told to be strangers.
-const DOUBTFUL: f64 = 0.1;
 /// Turns that are looked at on each side. More than three where turns were replaced and the old ones are asked for, too.
 const MOST_AROUND: usize = 8;
 /// How far away turns have a say in the ranking of memories that were found.
@@ -103,8 +102,8 @@ pub struct Member<'a> {
     pub cosine: Option<f64>,
     /// What else is known.
     pub setting: &'a Setting,
-    /// Whether the question names its speaker.
-    pub named: bool,
+    /// The terms by which the question names its speaker, where it does.
+    pub named: Option<&'a [usize]>,
     /// How near it is to the time that the question names, 0 to 1.
     pub time: f64,
 }
@@ -113,7 +112,7 @@ pub struct Member<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
     /// Of each term whether it is the name of a speaker. In what was said by somebody such a term is an address and no
-    /// subject, and counts for nothing.
+    /// subject, and counts for nothing; whoever it names has said it.
     pub names: &'a [bool],
     /// Weight of all its terms, found or not; 0 where that is not known.
     pub total: f64,
@@ -128,7 +127,7 @@ pub struct Fused {
     pub shares: BTreeMap<Share, f64>,
     /// What is left by the damping.
     pub damping: f64,
-    /// BM25 with the terms of the turns around: how much of the question is covered.
+    /// BM25 with the terms of the turns around, without names: how much of what is asked about somebody is covered.
     pub coverage: f64,
 }
 
@@ -187,17 +186,32 @@ fn step(distance: i64) -> usize {
     usize::try_from(distance.abs() - 1).unwrap_or_default()
 }
 
+/// Of each member what its terms give. In what somebody said the names of speakers give nothing; where a note has such a
+/// name, those who bear it have as much of it in all that they said.
+fn counted(members: &[Member<'_>], names: &[bool]) -> Vec<Vec<Part>> {
+    let mut noted = vec![0.0_f64; names.len()];
+    for member in members.iter().filter(|member| member.setting.speaker.is_none()) {
+        for part in member.parts.iter().filter(|part| part.term < names.len() && names[part.term]) {
+            noted[part.term] = noted[part.term].max(part.gain);
+        }
+    }
+    let of = |member: &Member<'_>| {
+        let spoken = member.setting.speaker.is_some();
+        let counts = |part: &&Part| part.term < names.len() && !(spoken && names[part.term]);
+        let said = member.named.unwrap_or_default().iter().filter(|term| **term < names.len() && names[**term]);
+        let said = said.map(|term| Part { term: *term, gain: noted[*term] }).filter(|part| part.gain > 0.0);
+        member.parts.iter().filter(counts).copied().chain(said).collect()
+    };
+    members.iter().map(of).collect()
+}
+
 /// The members' scores, in their order.
 #[must_use]
 pub fn fuse(members: &[Member<'_>], question: Question<'_>) -> Vec<Fused> {
     let turns = Turns::new(members);
     let terms = question.names.len();
-    // Of each member what its terms give, without names.
-    let counts = |at: usize, part: &&Part| {
-        let spoken = members[at].setting.speaker.is_some();
-        part.term < terms && !(spoken && question.names[part.term])
-    };
-    let parts = |at: usize| members[at].parts.iter().filter(move |part| counts(at, part));
+    let parts = counted(members, question.names);
+    let parts = |at: usize| parts[at].iter();
 
     // The best of each term in each session.
     let mut best = vec![0.0_f64; turns.sessions * terms];
@@ -225,6 +239,7 @@ pub fn fuse(members: &[Member<'_>], question: Question<'_>) -> Vec<Fused> {
     let mut scratch = vec![0.0_f64; terms];
     let mut own = vec![0.0_f64; members.len()];
     let mut coverage = vec![0.0_f64; members.len()];
+    let mut nameless = vec![0.0_f64; members.len()];
     // The mean meaning around, where there is anything.
     let mut around: Vec<Option<f64>> = vec![None; members.len()];
     for at in 0..members.len() {
@@ -251,6 +266,7 @@ pub fn fuse(members: &[Member<'_>], question: Question<'_>) -> Vec<Fused> {
             }
         }
         coverage[at] = scratch.iter().sum();
+        nameless[at] = scratch.iter().zip(question.names).filter(|(_, name)| !**name).map(|(gain, _)| gain).sum();
         around[at] = (weights > 0.0).then(|| sum / weights);
     }
 
@@ -274,7 +290,7 @@ pub fn fuse(members: &[Member<'_>], question: Question<'_>) -> Vec<Fused> {
             (Share::Around, divided(coverage[at] - own[at], most_words) + AROUND * around[at].unwrap_or_default()),
             (Share::Session, session_share),
             (Share::Time, TIME * time),
-            (Share::Speaker, if named { SPEAKER } else { 0.0 }),
+            (Share::Speaker, if named.is_some() { SPEAKER } else { 0.0 }),
         ];
         let mut damping = 1.0;
         if setting.turn.is_some() {
@@ -286,27 +302,9 @@ pub fn fuse(members: &[Member<'_>], question: Question<'_>) -> Vec<Fused> {
         }
         let score = damping * shares.iter().map(|(_, share)| share).sum::<f64>();
         let shares = shares.into_iter().filter(|(_, share)| *share > 0.0).collect();
-        Fused { score, shares, damping, coverage: coverage[at] }
+        Fused { score, shares, damping, coverage: nameless[at] }
     };
     (0..members.len()).map(fused).collect()
-}
-
-/// How sure one can be that something answers, from 0 to 1: by the nearest meaning, and by how much of the question's
-/// weight the best memory and what is around it cover. Only the cosines of one model are known well enough.
-#[must_use]
-pub fn confidence(cosine: Option<f64>, coverage: f64) -> f64 {
-    let coverage = coverage.clamp(0.0, 1.0);
-    let evidence = match cosine {
-        Some(cosine) => 9.0 * cosine + 6.0 * coverage - 7.0,
-        None => 8.0 * coverage - 3.5,
-    };
-    1.0 / (1.0 + (-evidence).exp())
-}
-
-/// Whether nothing seems to answer.
-#[must_use]
-pub fn doubtful(confidence: f64) -> bool {
-    confidence < DOUBTFUL
 }
 
 /// Candidates by what they are worth before anything around them is known: the sum of their shares of each channel's
@@ -337,7 +335,7 @@ mod tests {
     }
 
     fn member<'a>(parts: &'a [Part], cosine: Option<f64>, setting: &'a Setting) -> Member<'a> {
-        Member { parts, cosine, setting, named: false, time: 0.0 }
+        Member { parts, cosine, setting, named: None, time: 0.0 }
     }
 
     fn scores(members: &[Member<'_>]) -> Vec<f64> {
@@ -383,8 +381,8 @@ mod tests {
             let members = [member(&stray, cosines[0], &note), member(&[], cosines[1], &note)];
             fuse(&members, question).iter().map(|fused| fused.score).collect::<Vec<_>>()
         };
-        // A sixth of the question is covered, of two thirds that are wanted.
-        close(&scores([Some(0.2), Some(0.6)]), &[1.3 / 4.0, 1.0]);
+        // A sixth of the question is covered, of three quarters that are wanted.
+        close(&scores([Some(0.2), Some(0.6)]), &[1.3 / 4.5, 1.0]);
         close(&scores([None, None]), &[1.3, 0.0]);
     }
 
@@ -409,19 +407,18 @@ mod tests {
         let parts = [Part { term: 0, gain: 1.0 }, Part { term: 1, gain: 1.0 }];
         let spoken = Setting { speaker: Some("Ada".to_owned()), ..said(None, 5, false) };
         let note = said(None, 5, false);
-        let members = [Member { named: true, time: 0.5, ..member(&parts, None, &spoken) }, member(&parts, None, &note)];
-        let found = fuse(&members, Question { names: &[true, false], total: 0.0 });
-        close(&found.iter().map(|fused| fused.score).collect::<Vec<_>>(), &[0.65 + 0.5 + 0.2, 1.3]);
+        let question = Question { names: &[true, false], total: 0.0 };
+        let ada = Member { named: Some(&[0]), time: 0.5, ..member(&parts[1..], None, &spoken) };
+        // Without a note that has the name, it is worth nothing beside the speaker.
+        let found = fuse(&[ada, member(&parts, None, &spoken)], question);
+        close(&found.iter().map(|fused| fused.score).collect::<Vec<_>>(), &[1.3 + 0.5 + 0.2, 1.3]);
+        // With it, who says it has it.
+        let found = fuse(&[ada, member(&parts, None, &spoken), member(&parts, None, &note)], question);
+        close(&found.iter().map(|fused| fused.score).collect::<Vec<_>>(), &[1.3 + 0.5 + 0.2, 0.65, 1.3]);
+        assert!(found.iter().all(|fused| (fused.coverage - 1.0).abs() < 1e-9), "names are no coverage");
         let short = said(Some(1), 1, false);
         let members = [member(&parts, None, &short)];
         close(&scores(&members), &[1.3 * (1.0 - 0.4 * (1.0 - 2.0_f64.ln() / 31.0_f64.ln()))]);
         assert!(fuse(&[], Question { names: &[], total: 0.0 }).is_empty());
-    }
-
-    #[test]
-    fn confidence_grows_with_nearness_and_coverage() {
-        assert!((confidence(Some(0.5), 0.5) - 1.0 / (1.0 + (-0.5_f64).exp())).abs() < 1e-12);
-        assert!((confidence(None, 2.0) - 1.0 / (1.0 + (-4.5_f64).exp())).abs() < 1e-12);
-        assert!(doubtful(confidence(Some(0.1), 0.0)) && !doubtful(confidence(None, 0.5)));
     }
 }

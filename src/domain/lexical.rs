@@ -4,6 +4,8 @@
 //! Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), with the inverse
 //! document frequency that never turns negative: `ln(1 + (N - n + 0.5) / (n + 0.5))`.
 
+use super::spelling::{Near, StandIn};
+
 /// Saturation of the term frequency.
 pub const K1: f64 = 0.9;
 /// Share of the length normalisation.
@@ -30,6 +32,10 @@ pub struct CorpusStats {
     pub has_entities: bool,
     /// Whether some memories belong to a session: then what stands around a memory may make it the best.
     pub has_sessions: bool,
+    /// Terms near to those that occur nowhere, where they were asked for.
+    pub near: Vec<Near>,
+    /// Those of them that stand for them.
+    pub stand_ins: Vec<StandIn>,
 }
 
 impl CorpusStats {
@@ -46,8 +52,10 @@ impl CorpusStats {
 pub struct WeightedTerm {
     /// As it is in the index.
     pub term: String,
-    /// Inverse document frequency.
+    /// Inverse document frequency, and less for a stand-in.
     pub weight: f64,
+    /// Place of the query's term that this one stands for, where that is another.
+    pub stands_for: Option<usize>,
 }
 
 /// What one term of a query adds to the score of a memory.
@@ -59,23 +67,43 @@ pub struct Part {
     pub gain: f64,
 }
 
-/// The terms to search for, rarest first: those that occur at all, as many as the budget allows, at least one.
+/// The terms to search for, rarest first: those that occur at all, and what stands for the others, as many as the budget
+/// allows, at least one.
 #[must_use]
 pub fn select_terms(terms: &[String], stats: &CorpusStats, budget: u64) -> Vec<WeightedTerm> {
-    let mut found: Vec<(&String, u64)> =
-        terms.iter().zip(stats.document_frequencies.iter().copied()).filter(|(_, n)| *n > 0).collect();
+    let own = terms.iter().zip(stats.document_frequencies.iter().copied());
+    let mut found: Vec<(&String, u64, Option<&StandIn>)> =
+        own.filter(|(_, frequency)| *frequency > 0).map(|(term, frequency)| (term, frequency, None)).collect();
+    found.extend(stats.stand_ins.iter().map(|stand_in| (&stand_in.found, stand_in.frequency, Some(stand_in))));
     found.sort_by(|a, b| a.1.cmp(&b.1).then_with(|| a.0.cmp(b.0)));
     let mut read = 0;
     let mut selected = Vec::new();
-    for (term, frequency) in found {
+    for (term, frequency, stand_in) in found {
         read += frequency;
         if read > budget && !selected.is_empty() {
             break;
         }
-        selected
-            .push(WeightedTerm { term: term.clone(), weight: inverse_document_frequency(stats.documents, frequency) });
+        let weight = inverse_document_frequency(stats.documents, frequency);
+        let weight = weight * stand_in.map_or(1.0, |stand_in| stand_in.likeness);
+        let stands_for = stand_in.map(|stand_in| stand_in.term);
+        selected.push(WeightedTerm { term: term.clone(), weight, stands_for });
     }
     selected
+}
+
+/// Of several terms that stand for the same one a memory has but the best. Returns what the others gave.
+pub fn keep_best(parts: &mut Vec<Part>, terms: &[WeightedTerm]) -> f64 {
+    let origin = |part: &Part| terms.get(part.term).and_then(|term| term.stands_for);
+    if !parts.iter().any(|part| origin(part).is_some()) {
+        return 0.0;
+    }
+    let all = parts.clone();
+    let beaten = |part: &Part| {
+        let better = |other: &Part| (other.gain, other.term) > (part.gain, part.term);
+        origin(part).is_some() && all.iter().any(|other| origin(other) == origin(part) && better(other))
+    };
+    parts.retain(|part| !beaten(part));
+    all.iter().filter(|part| beaten(part)).map(|part| part.gain).sum()
 }
 
 /// What one term adds to the score of a memory of `length` terms in which it occurs so often.
@@ -104,7 +132,7 @@ mod tests {
     use super::*;
 
     fn stats(document_frequencies: Vec<u64>) -> CorpusStats {
-        CorpusStats { documents: 100, total_length: 1_000, document_frequencies, has_entities: false, has_sessions: false }
+        CorpusStats { documents: 100, total_length: 1_000, document_frequencies, ..CorpusStats::default() }
     }
 
     fn names(terms: &[&str]) -> Vec<String> {
@@ -132,5 +160,22 @@ mod tests {
     fn the_budget_drops_common_terms_but_never_all() {
         assert_eq!(select_terms(&names(&["a", "b"]), &stats(vec![90, 2]), 10).len(), 1);
         assert_eq!(select_terms(&names(&["a"]), &stats(vec![90]), 10).len(), 1);
+    }
+
+    #[test]
+    fn what_stands_for_a_term_weighs_less_and_counts_once() {
+        let stand_in =
+            |found: &str, likeness: f64| StandIn { term: 1, found: found.to_owned(), frequency: 3, likeness };
+        let stand_ins = vec![stand_in("near", 0.8), stand_in("nearer", 0.5)];
+        let stats = CorpusStats { stand_ins, ..stats(vec![3, 0]) };
+        let picked = select_terms(&names(&["known", "neer"]), &stats, 1_000);
+        let shares: Vec<(&str, f64, Option<usize>)> =
+            picked.iter().map(|t| (t.term.as_str(), t.weight / picked[0].weight, t.stands_for)).collect();
+        assert_eq!(shares, [("known", 1.0, None), ("near", 0.8, Some(1)), ("nearer", 0.5, Some(1))]);
+        let part = |term: usize, gain: f64| Part { term, gain };
+        let mut parts = vec![part(0, 2.0), part(1, 1.0), part(2, 1.5)];
+        assert!((keep_best(&mut parts, &picked) - 1.0).abs() < 1e-12);
+        assert_eq!(parts, [part(0, 2.0), part(2, 1.5)]);
+        assert!(keep_best(&mut parts, &picked) == 0.0);
     }
 }

@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod conversation;
 pub mod cursor;
+pub mod evidence;
 pub mod filter;
 pub mod focus;
 pub mod fusion;
@@ -16,6 +17,7 @@ pub mod memory;
 pub mod name;
 pub mod review;
 pub mod scope;
+pub mod spelling;
 pub mod standing;
 pub mod stop_words;
 pub mod text;

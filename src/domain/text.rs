@@ -1,8 +1,9 @@
 //! Text to terms: the one analysis that documents and queries go through on every backend, so that both rank
 //! alike and whatever was stored is found by its own text.
 //!
-//! NFKC and lower case; words by UAX #29; identifiers also by their parts; Chinese, Japanese and Korean also by
-//! pairs of characters; Snowball stems; accents folded. A text without any word is indexed by its symbols.
+//! NFKC and lower case; words by UAX #29; identifiers by their parts and as one word, however they are joined; Chinese,
+//! Japanese and Korean also by pairs of characters; Snowball stems; accents folded. A text without any word is indexed
+//! by its symbols.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +21,7 @@ const MAX_TERM_CHARS: usize = 64;
 
 /// Changes whenever the same text gives other terms than before; stored beside the index, which is rebuilt
 /// when it differs.
-const ANALYSIS_VERSION: u32 = 1;
+const ANALYSIS_VERSION: u32 = 2;
 
 macro_rules! languages {
     ($($variant:ident = $name:literal),+ $(,)?) => {
@@ -109,6 +110,7 @@ impl Analyzer {
         let mut symbols = Vec::new();
         let normal: String = text.nfkc().map(|c| if c == '\u{2019}' { '\'' } else { c }).collect();
         let mut cjk_before: Option<char> = None;
+        let mut chain = Chain::default();
         for segment in normal.split_word_bounds() {
             if segment.chars().any(char::is_alphanumeric) {
                 let cjk = single_cjk(segment);
@@ -116,12 +118,15 @@ impl Analyzer {
                     words.push(String::from_iter([left, right]));
                 }
                 cjk_before = cjk;
+                chain.word(segment, &mut words);
                 identifier_parts(segment, &mut words);
             } else {
                 cjk_before = None;
+                chain.sign(segment, &mut words);
                 symbols.extend(segment.chars().filter(|c| !c.is_whitespace() && !c.is_control()).map(String::from));
             }
         }
+        chain.end(&mut words);
         // Emoji carry meaning beside words; punctuation only where there is nothing else.
         let emoji = symbols.iter().filter(|symbol| symbol.chars().all(is_pictograph)).cloned();
         words.extend(emoji);
@@ -154,12 +159,61 @@ impl Analyzer {
     }
 }
 
-/// Pushes the lower-cased segment and, where it is an identifier, its parts: `getUserName` gives `getusername`,
-/// `get`, `user`, `name`; `snake_case` and `example.com` likewise.
+/// Words joined by hyphens, which are also written as one: `HB-1004` and `HB1004`, `e-mail` and `email`.
+#[derive(Debug, Default)]
+struct Chain<'t> {
+    segments: Vec<&'t str>,
+    /// A hyphen came last.
+    open: bool,
+}
+
+impl<'t> Chain<'t> {
+    fn word(&mut self, segment: &'t str, words: &mut Vec<String>) {
+        if !self.open {
+            self.end(words);
+        }
+        self.open = false;
+        self.segments.push(segment);
+    }
+
+    fn sign(&mut self, segment: &str, words: &mut Vec<String>) {
+        if !self.segments.is_empty() && !self.open && matches!(segment, "-" | "\u{2010}") {
+            self.open = true;
+        } else {
+            self.end(words);
+        }
+    }
+
+    /// Of numbers alone nobody knows whether 3-4 is 34.
+    fn end(&mut self, words: &mut Vec<String>) {
+        if self.segments.len() > 1 {
+            // Longer words are cut anyhow.
+            let joined: String = self.segments.iter().take(MAX_TERM_CHARS).map(|segment| one_word(segment)).collect();
+            if joined.chars().any(char::is_alphabetic) {
+                words.push(joined);
+            }
+        }
+        self.segments.clear();
+        self.open = false;
+    }
+}
+
+/// Lower case, without what joins the parts of an identifier.
+fn one_word(segment: &str) -> String {
+    let kept = segment.chars().filter(|c| !c.is_whitespace() && !c.is_control() && *c != '_');
+    kept.collect::<String>().to_lowercase()
+}
+
+/// Pushes the segment as one word and, where it is an identifier, its parts: `getUserName` and `get_user_name` give
+/// `getusername`, `get`, `user`, `name`; `HB1004` gives `hb` and `1004`, too, and `example.com` its parts.
 fn identifier_parts(segment: &str, words: &mut Vec<String>) {
+    if segment.chars().all(char::is_lowercase) {
+        words.push(segment.to_owned());
+        return;
+    }
     // A combining mark may hang on a white space, which is no part of a word.
     let segment: String = segment.chars().filter(|c| !c.is_whitespace() && !c.is_control()).collect();
-    let whole = segment.to_lowercase();
+    let whole = one_word(&segment);
     let mut parts: Vec<String> = Vec::new();
     let mut part = String::new();
     let mut before: Option<char> = None;
@@ -179,10 +233,34 @@ fn identifier_parts(segment: &str, words: &mut Vec<String>) {
         before = Some(c);
     }
     parts.extend(Some(part).filter(|p| !p.is_empty()));
+    for part in &parts {
+        words.extend(runs(part).iter().map(|run| run.to_lowercase()));
+    }
     if parts.len() > 1 {
         words.extend(parts.iter().map(|p| p.to_lowercase()));
     }
     words.push(whole);
+}
+
+/// Letters and digits of a part that has few of both: what is between single letters is a key, no number.
+fn runs(part: &str) -> Vec<&str> {
+    let mut runs = Vec::new();
+    if !part.chars().any(char::is_numeric) {
+        return runs;
+    }
+    let mut start = 0;
+    let mut before: Option<bool> = None;
+    for (at, c) in part.char_indices().filter(|(_, c)| !is_combining_mark(*c)) {
+        let digit = c.is_numeric();
+        if before.is_some_and(|before| before != digit) {
+            runs.push(&part[start..at]);
+            start = at;
+        }
+        before = Some(digit);
+    }
+    runs.push(&part[start..]);
+    let word = |run: &&str| run.chars().all(char::is_numeric) || run.chars().nth(1).is_some();
+    if (2..=3).contains(&runs.len()) && runs.iter().all(word) { runs } else { Vec::new() }
 }
 
 fn single_cjk(segment: &str) -> Option<char> {
@@ -219,7 +297,31 @@ mod tests {
     fn identifiers_are_found_whole_and_by_part() {
         assert_eq!(english("getUserName"), ["get", "getusernam", "name", "user"]);
         assert_eq!(english("HTTPServer"), ["http", "httpserver", "server"]);
-        assert_eq!(english("max_chars"), ["char", "max", "max_chars"]);
+        assert_eq!(english("max_chars"), ["char", "max", "maxchar"]);
+        assert_eq!(english("__init__"), ["init"]);
+    }
+
+    #[test]
+    fn identifiers_meet_however_they_are_joined() {
+        for (one, other, common) in [
+            ("HB-1004", "HB1004", &["1004", "hb", "hb1004"][..]),
+            ("HB1004", "hb 1004", &["1004", "hb"]),
+            ("user_profile_id", "userProfileId", &["id", "profil", "user", "userprofileid"]),
+            ("user-profile-id", "userprofileid", &["userprofileid"]),
+            ("USER_PROFILE_ID", "user profile id", &["id", "profil", "user"]),
+            ("e-mail", "E\u{2011}Mail", &["e", "email", "mail"]),
+            ("Wi-Fi", "wifi", &["wifi"]),
+            ("HV-2011-8834", "HV20118834", &["hv", "hv20118834"]),
+            ("8 GB", "8GB", &["8", "gb"]),
+            ("getHttp2Client", "http2", &["2", "http", "http2"]),
+        ] {
+            let (one, other) = (english(one), english(other));
+            assert_eq!(one.iter().filter(|term| other.contains(term)).collect::<Vec<_>>(), common, "{one:?} {other:?}");
+        }
+        assert_eq!(english("3-4"), ["3", "4"]);
+        assert_eq!(english("k8s"), ["k8s"]);
+        assert_eq!(english("550e8400"), ["550e8400"]);
+        assert_eq!(english("left - right -- middle"), ["left", "middl", "right"]);
     }
 
     #[test]

@@ -123,6 +123,18 @@ pub fn spans(question: &str, today: NaiveDate, years: &BTreeSet<i32>) -> Vec<Spa
     (0..words.len()).find_map(|at| relative(&words[at..], today)).into_iter().collect()
 }
 
+/// The words of a question that can be part of a time: months, years, days of a month. What happened then seldom has them
+/// in its text.
+pub fn time_words(question: &str) -> impl Iterator<Item = &str> {
+    let of_time = |word: &&str| {
+        let lower = word.to_lowercase();
+        month(Some(&lower.as_str())).is_some()
+            || year(Some(&lower.as_str())).is_some()
+            || day(Some(&lower.as_str())).is_some()
+    };
+    question.split(|c: char| !c.is_alphanumeric()).filter(of_time)
+}
+
 /// How a time may be written; reads it from the first word on.
 type Way = fn(&[&str]) -> Option<Named>;
 

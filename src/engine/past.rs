@@ -85,6 +85,9 @@ impl Past {
             for (term, frequency) in terms.iter().zip(&mut stats.document_frequencies) {
                 *frequency += u64::from(found.counts.contains_key(term));
             }
+            for near in &mut stats.near {
+                near.frequency += u64::from(found.counts.contains_key(&near.found));
+            }
         }
     }
 

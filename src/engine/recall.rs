@@ -17,6 +17,9 @@ use crate::domain::{Factors, Filter, Memory};
 
 /// Hits of a recall that names no limit.
 const DEFAULT_LIMIT: usize = 10;
+/// Hits of a first page that names no limit, where the question is about something else: whoever asked can see that it
+/// is so, and the cursor leads to the rest.
+const STRANGERS: usize = 5;
 /// Characters of text in an answer that names no budget.
 const DEFAULT_MAX_CHARS: usize = 12_000;
 
@@ -177,11 +180,13 @@ impl Engine {
             Some(Position::Offset(offset)) => offset,
             _ => 0,
         };
-        let wanted = offset + request.limit;
-        let Ranking { hits: ranked, terms, confidence, past, notes } =
-            self.find(call, query, &request.filter, wanted).await?;
+        let Ranking { hits: ranked, terms, confidence, strange, past, notes } =
+            self.find(call, query, &request.filter, offset + request.limit).await?;
+        let few = strange && offset == 0 && !request.limited;
+        let limit = if few { STRANGERS } else { request.limit };
+        let wanted = offset + limit;
         let more = ranked.len() > wanted && wanted < MAX_RANKED;
-        let page: Vec<(usize, Ranked)> = ranked.into_iter().enumerate().skip(offset).take(request.limit).collect();
+        let page: Vec<(usize, Ranked)> = ranked.into_iter().enumerate().skip(offset).take(limit).collect();
         let mut by_id: HashMap<Uuid, Memory> = past.into_iter().map(|memory| (memory.id, memory)).collect();
         let ids: Vec<Uuid> =
             page.iter().map(|(_, hit)| hit.candidate.id).filter(|id| !by_id.contains_key(id)).collect();
@@ -303,7 +308,8 @@ impl Engine {
         let unpaged = RecallParams { cursor: None, limit: None, max_chars: None, ..params.clone() };
         let question = cursor::question_hash(&unpaged);
         let position = params.cursor.as_ref().map(|text| cursor::decode(text, &question)).transpose()?;
-        Ok(Request { query, filter, limit, max_chars, question, position, notes })
+        let limited = params.limit.is_some();
+        Ok(Request { query, filter, limit, limited, max_chars, question, position, notes })
     }
 }
 
@@ -316,6 +322,8 @@ struct Request {
     query: Option<String>,
     filter: Filter,
     limit: usize,
+    /// Whether the caller named it.
+    limited: bool,
     max_chars: usize,
     question: String,
     position: Option<Position>,

@@ -13,11 +13,13 @@ use uuid::Uuid;
 use super::rank::{self, Found, Ranked};
 use super::{Call, Engine, EngineError};
 use crate::domain::conversation::{Turn, name_terms};
-use crate::domain::fusion::{Channel, Member, Place, Question, confidence, doubtful, fuse, preliminary};
+use crate::domain::evidence::{Evidence, Nearness, doubtful, proper_names, strange};
+use crate::domain::fusion::{Channel, Member, Place, Question, fuse, preliminary};
 use crate::domain::graph::names_in;
-use crate::domain::lexical::{POSTING_BUDGET, select_terms, total_weight};
+use crate::domain::lexical::{CorpusStats, POSTING_BUDGET, WeightedTerm, keep_best, select_terms, total_weight};
 use crate::domain::memory::content_hash;
-use crate::domain::time_expression::{nearness, spans};
+use crate::domain::spelling::{guesses, stand_ins};
+use crate::domain::time_expression::{nearness, spans, time_words};
 use crate::domain::{Analyzer, Filter, Memory};
 use crate::store::graph::Named;
 use crate::store::{Around, AroundQuery, Candidate, LexicalQuery, Neighbour, SemanticCandidate, VectorQuery};
@@ -45,10 +47,12 @@ const KNOWN_MODEL: &str = "all-MiniLM-L6-v2";
 #[derive(Debug)]
 pub(super) struct Ranking {
     pub(super) hits: Vec<Ranked>,
-    /// Terms that were searched for, which the hits refer to.
+    /// Terms that were searched for, which the hits refer to; `asked~found` where one stands for another.
     pub(super) terms: Vec<String>,
     /// How sure one can be that the question is answered at all, from 0 to 1.
     pub(super) confidence: f64,
+    /// Whether the question is almost certainly about something else.
+    pub(super) strange: bool,
     /// Memories that were changed since the time asked about, as they were.
     pub(super) past: Vec<Memory>,
     pub(super) notes: Vec<String>,
@@ -68,14 +72,19 @@ impl Engine {
             terms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
             terms.truncate(MAX_QUERY_TERMS);
         }
+        let guesses = guesses(&terms);
         // The vector is made while the database counts.
-        let (stats, vector) =
-            tokio::join!(call.database(self.store.corpus_stats(&call.scope, &terms)), self.desk.query(query));
+        let counting = call.database(self.store.corpus_stats_near(&call.scope, &terms, &guesses));
+        let (stats, vector) = tokio::join!(counting, self.desk.query(query));
         let mut stats = stats?;
-        let past = self.look_back(call, filter, &terms).await?;
+        let near = stats.near.iter().map(|near| near.found.clone());
+        let past = self.look_back(call, filter, &terms.iter().cloned().chain(near).collect::<Vec<_>>()).await?;
         past.add_to(&mut stats, &terms);
+        stats.stand_ins = stand_ins(&terms, &stats);
         let today = filter.now.date_naive();
-        let lifted = stats.has_sessions || !spans(query, today, &BTreeSet::from([today.year()])).is_empty();
+        let lifted = stats.has_sessions
+            || !stats.stand_ins.is_empty()
+            || !spans(query, today, &BTreeSet::from([today.year()])).is_empty();
         let depth = if lifted || matches!(vector, Ok(Some(_))) { DEPTH } else { DEPTH_OF_WORDS };
         let limit = if wanted < depth { depth } else { MAX_RANKED + 1 };
         let lexical = LexicalQuery {
@@ -116,6 +125,11 @@ impl Engine {
             let found = found.chain(meaning.iter().flatten().map(|hit| &hit.setting)).map(|setting| setting.project);
             let project = if call.scope.readable().count() == 1 { found.into_iter().next() } else { None };
             words.extend(past.candidates(&lexical, project.unwrap_or_default()));
+        }
+        if !past.memories.is_empty() || !stats.stand_ins.is_empty() {
+            for hit in &mut words {
+                hit.score -= keep_best(&mut hit.parts, &lexical.terms);
+            }
             words.sort_by(|a, b| {
                 b.exact.cmp(&a.exact).then_with(|| b.score.total_cmp(&a.score)).then_with(|| b.seq.cmp(&a.seq))
             });
@@ -126,6 +140,11 @@ impl Engine {
         let Around { turns, named: mentioned } = self.around(call, filter, pool.places_around(), names).await?;
         // Without any vector there is no nearness.
         calibrated &= meaning_found;
+        let found_as = |term: &WeightedTerm| match term.stands_for {
+            Some(asked) => format!("{}~{}", terms[asked], term.term),
+            None => term.term.clone(),
+        };
+        let shown: Vec<String> = lexical.terms.iter().map(found_as).collect();
         let searched: Vec<String> = lexical.terms.into_iter().map(|term| term.term).collect();
         // Terms that the budget dropped decide nothing.
         let dropped: HashSet<&String> = terms
@@ -134,22 +153,43 @@ impl Engine {
             .filter(|(term, frequency)| **frequency > 0 && !searched.contains(term))
             .map(|(term, _)| term)
             .collect();
-        let total = |names: &BTreeSet<String>| {
-            total_weight(&terms, &stats, |term| names.contains(term) || dropped.iter().any(|other| *other == term))
+        // Nobody knows how rare a word is that is nowhere stored: it weighs as much as one that is there once.
+        let once = stats.document_frequencies.iter().map(|frequency| (*frequency).max(1)).collect();
+        let once = CorpusStats { document_frequencies: once, ..stats.clone() };
+        let total = |apart: &BTreeSet<String>| {
+            total_weight(&terms, &once, |term| apart.contains(term) || dropped.iter().any(|other| *other == term))
         };
-        let asked = Asked { query, terms: &terms, searched, today, total, calibrated };
+        // What the graph knows is no stranger.
+        let strangers = if mentioned.memories.is_empty() { self.strangers(query, &terms, &stats) } else { Vec::new() };
+        let asked = Asked { query, terms: &terms, searched, strangers, today, total, calibrated };
         // How a memory stood at an earlier time is not known.
         let now = (!filter.unchanged).then_some(filter.now);
         let (first, rest, confidence) = pool.with(turns).found(&asked, &self.analyzer);
         let mut hits = rank::rank(first, mentioned, now);
-        let shown: HashSet<Uuid> = hits.iter().map(|hit| hit.candidate.id).collect();
-        let rest: Vec<Found> = rest.into_iter().filter(|hit| !shown.contains(&hit.candidate.id)).collect();
+        let ranked: HashSet<Uuid> = hits.iter().map(|hit| hit.candidate.id).collect();
+        let rest: Vec<Found> = rest.into_iter().filter(|hit| !ranked.contains(&hit.candidate.id)).collect();
         hits.extend(rank::rank(rest, Named::default(), None));
         // Nearness in another model may be an answer, but nobody knows how near is near.
-        if (calibrated || !meaning_found) && doubtful(confidence) && !hits.is_empty() {
+        let judged = calibrated || !meaning_found;
+        if judged && doubtful(confidence) && !hits.is_empty() {
             notes.push("Nothing stored seems to answer this; these are only the nearest.".to_owned());
         }
-        Ok(Ranking { hits, terms: asked.searched, confidence, past: past.memories, notes })
+        let strange = judged && strange(confidence);
+        Ok(Ranking { hits, terms: shown, confidence, strange, past: past.memories, notes })
+    }
+
+    /// The terms of each name in the question that no text has, not even in another spelling.
+    fn strangers(&self, query: &str, terms: &[String], stats: &CorpusStats) -> Vec<BTreeSet<String>> {
+        let unknown = |place: usize| {
+            stats.document_frequencies.get(place) == Some(&0) && stats.stand_ins.iter().all(|near| near.term != place)
+        };
+        let absent: BTreeSet<&String> =
+            terms.iter().enumerate().filter(|(place, _)| unknown(*place)).map(|(_, term)| term).collect();
+        if absent.is_empty() {
+            return Vec::new();
+        }
+        let names = proper_names(query).into_iter().map(|name| self.analyzer.terms(name).counts.into_keys().collect());
+        names.filter(|name: &BTreeSet<String>| name.iter().all(|term| absent.contains(term))).collect()
     }
 
     /// Turns near to those that were found, and memories that mention entities named in the query.
@@ -179,7 +219,8 @@ fn speakers<'a>(all: impl Iterator<Item = Option<&'a str>>) -> BTreeSet<&'a str>
 /// Speakers that a question names, and all terms by which it could.
 #[derive(Debug, Default)]
 struct NamedSpeakers<'a> {
-    speakers: BTreeSet<&'a str>,
+    /// Each with the terms of its name.
+    speakers: BTreeMap<&'a str, BTreeSet<String>>,
     terms: BTreeSet<String>,
 }
 
@@ -188,8 +229,8 @@ fn named<'a>(speakers: &BTreeSet<&'a str>, terms: &[String], analyzer: &Analyzer
     for speaker in speakers {
         let names = name_terms(speaker, analyzer);
         if terms.iter().any(|term| names.contains(term)) {
-            named.speakers.insert(speaker);
-            named.terms.extend(names);
+            named.terms.extend(names.iter().cloned());
+            named.speakers.insert(speaker, names);
         }
     }
     // Where nothing else is asked, the names are the question.
@@ -205,6 +246,8 @@ struct Asked<'a, F> {
     terms: &'a [String],
     /// Those that were searched for.
     searched: Vec<String>,
+    /// The terms of each name that no text has.
+    strangers: Vec<BTreeSet<String>>,
     today: NaiveDate,
     /// The weight of all terms but for some.
     total: F,
@@ -319,6 +362,15 @@ impl Pool {
         let names: Vec<bool> = asked.searched.iter().map(|term| named.terms.contains(term)).collect();
         let days: Vec<NaiveDate> = entries.iter().map(|(hit, ..)| hit.setting.occurred_at.date_naive()).collect();
         let spans = spans(asked.query, asked.today, &days.iter().map(Datelike::year).collect());
+        // Of each speaker that the question names the terms by which it does.
+        let called: BTreeMap<&str, Vec<usize>> = named
+            .speakers
+            .iter()
+            .map(|(speaker, names)| {
+                let searched = asked.searched.iter().enumerate();
+                (*speaker, searched.filter(|(_, term)| names.contains(*term)).map(|(at, _)| at).collect())
+            })
+            .collect();
         let members: Vec<Member<'_>> = entries
             .iter()
             .zip(&days)
@@ -326,22 +378,35 @@ impl Pool {
                 parts: &hit.parts,
                 cosine: *cosine,
                 setting: &hit.setting,
-                named: hit.setting.speaker.as_deref().is_some_and(|speaker| named.speakers.contains(speaker)),
+                named: hit.setting.speaker.as_deref().and_then(|speaker| called.get(speaker)).map(Vec::as_slice),
                 time: nearness(*day, &spans),
             })
             .collect();
-        let total = (asked.total)(&named.terms);
+        // Who said it and when it happened is known without any word of the text.
+        let mut apart = named.terms.clone();
+        if !spans.is_empty() {
+            apart.extend(time_words(asked.query).flat_map(|word| analyzer.terms(word).counts.into_keys()));
+        }
+        let total = (asked.total)(&apart);
         let fused = fuse(&members, Question { names: &names, total });
+        let known = |name: &BTreeSet<String>| named.speakers.values().any(|names| !names.is_disjoint(name));
+        let stranger = asked.strangers.iter().any(|name| !known(name));
+        let mut cosines: Vec<f64> = entries.iter().filter_map(|(_, cosine, _)| *cosine).collect();
+        cosines.sort_by(|a, b| b.total_cmp(a));
+        let (least, third) = (cosines.last().copied(), cosines.get(2).or(cosines.last()).copied());
         let sure = |cosine: Option<f64>, coverage: f64| {
-            confidence(cosine.filter(|_| asked.calibrated), if total > 0.0 { coverage / total } else { 0.0 })
+            let nearness = cosine.zip(third).filter(|_| asked.calibrated);
+            let nearness = nearness.map(|(cosine, third)| Nearness { cosine, third });
+            // Where nothing is asked but who and when, all of it is covered.
+            let whole = if apart.is_empty() { 0.0 } else { 1.0 };
+            let coverage = if total > 0.0 { coverage / total } else { whole };
+            Evidence { nearness, coverage, stranger }.confidence()
         };
-        let cosines = || entries.iter().filter_map(|(_, cosine, _)| *cosine);
-        let least = cosines().reduce(f64::min);
         let exact = entries.iter().any(|(hit, ..)| hit.exact);
         let answer = if exact {
             1.0
         } else {
-            sure(cosines().reduce(f64::max), fused.iter().map(|fused| fused.coverage).fold(0.0, f64::max))
+            sure(cosines.first().copied(), fused.iter().map(|fused| fused.coverage).fold(0.0, f64::max))
         };
         let mut last = f64::INFINITY;
         let first: Vec<Found> = entries

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::domain::lexical::{CorpusStats, Part, WeightedTerm};
 use crate::domain::memory::{History, Memory, NewMemory, Patch};
+use crate::domain::spelling::Guess;
 use crate::domain::{Filter, Scope, Setting, Standing};
 
 mod around;
@@ -390,7 +391,13 @@ pub trait Store:
     async fn remember(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>>;
 
     /// Size of the readable corpus and how many memories contain each term.
-    async fn corpus_stats(&self, scope: &Scope, terms: &[String]) -> Result<CorpusStats>;
+    async fn corpus_stats(&self, scope: &Scope, terms: &[String]) -> Result<CorpusStats> {
+        self.corpus_stats_near(scope, terms, &[]).await
+    }
+
+    /// The same and, in one round trip, what there is near to those of the terms that occur nowhere: the terms that their
+    /// [`Guess`] names, of at most [`crate::domain::spelling::MOST_UNKNOWN`] of them, the longest first.
+    async fn corpus_stats_near(&self, scope: &Scope, terms: &[String], guesses: &[Guess]) -> Result<CorpusStats>;
 
     /// BM25 candidates, best first, ties by newest; exact ones before all others.
     async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Candidate>>;

@@ -212,3 +212,26 @@ async fn a_look_back_says_what_it_did_not_read() {
     assert!(!found.hits.is_empty());
     assert!(found.notes.iter().any(|note| note.contains("16 MiB")), "{:?}", found.notes);
 }
+
+#[tokio::test]
+async fn an_answer_says_what_stood_for_a_misspelled_word() {
+    let bench = Bench::new().await;
+    let right = bench.note("Postgres runs on port 5433").await;
+    for n in 0..30 {
+        bench.note(&format!("the port of tool {n} is open")).await;
+    }
+    let recall = async |query: &str| {
+        let params = RecallParams { query: Some(query.to_owned()), ..RecallParams::default() };
+        let mut found = bench.engine.recall(&call(), params).await.unwrap();
+        let first = found.hits.remove(0);
+        assert_eq!(first.memory.id, right, "{query}");
+        (first.why.unwrap().terms, found.confidence.unwrap())
+    };
+    let (terms, spelled) = recall("postgres port").await;
+    assert_eq!(terms, ["port", "postgr"]);
+    let (terms, misspelled) = recall("postgers port").await;
+    assert_eq!(terms, ["port", "postger~postgr"]);
+    let (terms, unfinished) = recall("postg port").await;
+    assert_eq!(terms, ["port", "postg~postgr"]);
+    assert!(spelled > misspelled && spelled > unfinished, "{spelled} {misspelled} {unfinished}");
+}

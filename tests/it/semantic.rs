@@ -218,6 +218,45 @@ async fn pages_are_of_one_list() {
 
 /// The program with the real model, as a person runs it.
 #[tokio::test]
+async fn who_asks_about_something_else_is_told_so_and_gets_few_of_the_nearest() {
+    let service = Service::start(None).await;
+    let weeks: Vec<String> = (1..=12).map(|week| format!("The report of week {week} is late")).collect();
+    service.remember(&weeks.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let recall = async |query: &str, limit: Option<usize>, cursor: Option<String>| {
+        let params = RecallParams { query: Some(query.to_owned()), limit, cursor, ..RecallParams::default() };
+        service.engine.recall(&service.call(), params).await.unwrap()
+    };
+    let told = |output: &RecallOutput| output.notes.iter().any(|note| note.starts_with("Nothing stored seems"));
+    let known = recall("Which report is late?", None, None).await;
+    assert!(known.hits.len() == 10 && !told(&known) && known.confidence > Some(0.9), "{:?}", known.notes);
+    let stranger = "Which report does Melanie read?";
+    let first = recall(stranger, None, None).await;
+    assert!(first.hits.len() == 5 && told(&first) && first.confidence < Some(0.05), "{:?}", first.confidence);
+    assert!(first.hits.iter().all(|hit| hit.why.as_ref().unwrap().confidence < Some(0.05)));
+    let rest = recall(stranger, None, first.next_cursor.clone()).await;
+    let all: HashSet<&str> = texts(&first).into_iter().chain(texts(&rest)).collect();
+    assert!(all.len() == 12 && rest.next_cursor.is_none(), "the cursor leads to the rest");
+    assert_eq!(recall(stranger, Some(10), None).await.hits.len(), 10, "who names a number gets it");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn when_it_happened_need_not_be_in_the_text() {
+    let service = Service::start(None).await;
+    let item = |content: &str, at: &str| RememberItem {
+        content: content.to_owned(),
+        occurred_at: Some(at.to_owned()),
+        ..RememberItem::default()
+    };
+    let items = vec![item("The boiler broke", "2025-07-09"), item("The boiler was cleaned", "2025-11-02")];
+    service.engine.remember(&service.call(), RememberParams { items, idempotency_key: None }).await.unwrap();
+    let found = service.recall("What about the boiler in July 2025?").await;
+    assert_eq!(texts(&found)[0], "The boiler broke");
+    assert!(found.confidence > Some(0.9), "{:?}", found.confidence);
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn the_program_finds_by_meaning() {
     let Some(folder) = model_folder() else { return };
     let setup = Setup::new().env("MEMORY_EMBEDDER", "local").env("MEMORY_MODEL_SOURCE", &folder);

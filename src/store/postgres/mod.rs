@@ -10,6 +10,7 @@ mod attempt;
 mod bound;
 mod change;
 mod completion;
+mod corpus_sql;
 mod fault;
 mod focus;
 mod focus_sql;
@@ -56,6 +57,7 @@ use self::row::{HistoryRow, IndexedRow, MemoryRow};
 use self::row_security::View;
 use crate::domain::lexical::CorpusStats;
 use crate::domain::memory::{History, Memory, indexed_text};
+use crate::domain::spelling::Guess;
 use crate::domain::{Analyzer, Filter, Scope};
 use crate::store::{
     Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, QueryOf, Remember, Remembered, Result, Store,
@@ -411,9 +413,9 @@ impl Store for PostgresStore {
         attempt!(attempts, connection => remember::remember(connection, scope, &batch, (attempts.collided(), self.limits)))
     }
 
-    async fn corpus_stats(&self, scope: &Scope, terms: &[String]) -> Result<CorpusStats> {
+    async fn corpus_stats_near(&self, scope: &Scope, terms: &[String], guesses: &[Guess]) -> Result<CorpusStats> {
         let mut attempts = self.attempts(scope, "count terms", Effect::Read)?;
-        attempt!(attempts, connection => search::corpus_stats(connection, scope, terms))
+        attempt!(attempts, connection => search::corpus_stats(connection, scope, terms, guesses))
     }
 
     async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Candidate>> {

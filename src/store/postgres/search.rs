@@ -5,29 +5,94 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use super::attempt::commit;
+use super::corpus_sql::CORPUS_STATS;
 use super::fault::Fault;
 use super::row::CandidateRow;
 use super::{COUNTED_POSTINGS, FilterColumns, bounded, natural, sql};
 use crate::domain::Scope;
 use crate::domain::lexical::{B, CorpusStats, K1, MAX_DOCUMENT_FREQUENCY};
+use crate::domain::spelling::{BEYOND, Guess, MOST_NEAR, MOST_UNKNOWN, Near};
 use crate::store::{Candidate, LexicalQuery, QueryOf};
 
 pub(super) async fn corpus_stats(
     connection: &mut PgConnection,
     scope: &Scope,
     terms: &[String],
+    guesses: &[Guess],
 ) -> Result<CorpusStats, Fault> {
     let readable: Vec<&str> = scope.readable().collect();
-    let row =
-        sqlx::query(sql::CORPUS_STATS).bind(&readable).bind(terms).bind(COUNTED_POSTINGS).fetch_one(connection).await?;
+    let asked = Spellings::new(terms.len(), guesses);
+    let row = sqlx::query(CORPUS_STATS)
+        .bind(&readable)
+        .bind(terms)
+        .bind(COUNTED_POSTINGS)
+        .bind(&asked.letters)
+        .bind(&asked.places)
+        .bind(&asked.before)
+        .bind(&asked.behind)
+        .bind(&asked.head_places)
+        .bind(&asked.heads)
+        .bind(bounded(MOST_UNKNOWN))
+        .bind(bounded(MOST_NEAR))
+        .bind(BEYOND.to_string())
+        .fetch_one(connection)
+        .await?;
     let frequencies: Vec<i64> = row.try_get("frequencies")?;
+    let places: Vec<i64> = row.try_get("near_places")?;
+    let (found, counts): (Vec<String>, Vec<i64>) = (row.try_get("near_terms")?, row.try_get("near_frequencies")?);
+    let near = places.into_iter().zip(found).zip(counts).map(|((place, found), count)| {
+        let term = usize::try_from(place - 1).unwrap_or_default();
+        Near { term, found, frequency: natural(count) }
+    });
     Ok(CorpusStats {
         documents: natural(row.try_get("documents")?),
         total_length: natural(row.try_get("total_length")?),
         document_frequencies: frequencies.into_iter().map(|n| natural(n).min(MAX_DOCUMENT_FREQUENCY)).collect(),
         has_entities: row.try_get("has_entities")?,
         has_sessions: row.try_get("has_sessions")?,
+        near: near.collect(),
+        stand_ins: Vec::new(),
     })
+}
+
+/// Guesses as the statement takes them; terms count from 1.
+#[derive(Debug)]
+struct Spellings<'a> {
+    /// Of each term, where it may be guessed at.
+    letters: Vec<Option<&'a str>>,
+    places: Vec<i64>,
+    before: Vec<&'a str>,
+    /// Nothing where the spelling is whole.
+    behind: Vec<Option<&'a str>>,
+    head_places: Vec<i64>,
+    heads: Vec<&'a str>,
+}
+
+impl<'a> Spellings<'a> {
+    fn new(terms: usize, guesses: &'a [Guess]) -> Self {
+        let mut all = Self {
+            letters: vec![None; terms],
+            places: Vec::new(),
+            before: Vec::new(),
+            behind: Vec::new(),
+            head_places: Vec::new(),
+            heads: Vec::new(),
+        };
+        for guess in guesses.iter().filter(|guess| guess.term < terms) {
+            let place = bounded(guess.term + 1);
+            all.letters[guess.term] = Some(guess.letters);
+            let whole = guess.whole.iter().map(|whole| (whole.as_str(), None));
+            let gaps = guess.gaps.iter().map(|(before, behind)| (before.as_str(), Some(behind.as_str())));
+            for (before, behind) in whole.chain(gaps) {
+                all.places.push(place);
+                all.before.push(before);
+                all.behind.push(behind);
+            }
+            all.head_places.extend(guess.heads.iter().map(|_| place));
+            all.heads.extend(guess.heads.iter().map(String::as_str));
+        }
+        all
+    }
 }
 
 pub(super) async fn search_lexical(
@@ -65,7 +130,7 @@ pub(super) async fn quickly(
     // One round trip for both.
     let begin = format!("BEGIN; SET LOCAL statement_timeout = {}", patience.as_millis().max(1));
     let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
-    let stats = corpus_stats(&mut transaction, scope, terms).await?;
+    let stats = corpus_stats(&mut transaction, scope, terms, &[]).await?;
     let found = search_lexical(&mut transaction, scope, &query(&stats)).await?;
     commit(transaction).await?;
     Ok(found)

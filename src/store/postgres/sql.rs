@@ -405,33 +405,6 @@ pub(super) const NOTE_RECALLED: &str = "WITH quick AS MATERIALIZED (\
 
 // --------------------------------------------------------------------------------------------------------- reading
 
-/// Size of the corpus and frequencies of terms. Up to `$3` postings of a term are counted in each project, which is
-/// exact for all terms that decide something. Beyond, the frequency is estimated from how far back in the storage
-/// order those postings reach, so that a common word costs no more than a rare one.
-pub(super) const CORPUS_STATS: &str = "WITH here AS MATERIALIZED (\
-        SELECT p.id, \
-            (SELECT coalesce(sum(c.documents), 0)::bigint FROM corpus c WHERE c.project_id = p.id) AS documents, \
-            (SELECT coalesce(sum(c.total_length), 0)::bigint FROM corpus c WHERE c.project_id = p.id) AS total_length, \
-            (SELECT min(m.seq) FROM memory m WHERE m.project_id = p.id) AS oldest, \
-            (SELECT max(m.seq) FROM memory m WHERE m.project_id = p.id) AS newest \
-        FROM project p WHERE p.name = ANY ($1)\
-    ) \
-    SELECT coalesce((SELECT sum(documents) FROM here), 0)::bigint AS documents, \
-        coalesce((SELECT sum(total_length) FROM here), 0)::bigint AS total_length, \
-        ARRAY(SELECT (SELECT coalesce(sum(CASE WHEN f.counted < $3 THEN f.counted ELSE least(here.documents, \
-                f.counted * (here.newest - here.oldest + 1.0) / (here.newest - f.reached + 1)) END), 0) \
-            FROM here CROSS JOIN LATERAL (\
-                SELECT count(*) AS counted, min(x.memory_seq) AS reached FROM (\
-                    SELECT x.memory_seq FROM posting x WHERE x.project_id = here.id AND x.term = q.term \
-                    ORDER BY x.memory_seq DESC LIMIT $3\
-                ) x\
-            ) f)::bigint \
-        FROM unnest($2::text[]) WITH ORDINALITY AS q(term, n) ORDER BY q.n) AS frequencies, \
-        EXISTS (SELECT FROM here JOIN entity e ON e.project_id = here.id) AS has_entities, \
-        EXISTS (SELECT FROM here CROSS JOIN LATERAL (\
-            SELECT FROM memory m WHERE m.project_id = here.id AND m.session IS NOT NULL ORDER BY m.session LIMIT 1\
-        ) AS first) AS has_sessions";
-
 /// BM25 by index-only scans of the postings. The best are checked against the filter one after the other until
 /// there are enough. Exact hits come first whatever their score.
 pub(super) const SEARCH_LEXICAL: &str = concat!(
@@ -617,7 +590,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("COUNT_CORPUS", COUNT_CORPUS),
     ("PURGE", PURGE),
     ("NOTE_RECALLED", NOTE_RECALLED),
-    ("CORPUS_STATS", CORPUS_STATS),
+    ("CORPUS_STATS", super::corpus_sql::CORPUS_STATS),
     ("SEARCH_LEXICAL", SEARCH_LEXICAL),
     ("BROWSE", BROWSE),
     ("BROWSE_SESSION", BROWSE_SESSION),

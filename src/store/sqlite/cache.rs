@@ -1,11 +1,12 @@
-//! What the lexical search would otherwise read again and again: the lengths of memories, and how many memories
-//! contain a common term. One process owns the file, so what is kept here can be kept right.
+//! What the lexical search would otherwise read again and again: the lengths of memories, how many memories contain a
+//! common term, and which terms there are at all. One process owns the file, so what is kept here can be kept right.
 //!
 //! Filled by readers, corrected by the writer with each commit. A reader may have looked at the database before
 //! a commit and come back after it, or the other way round; what it brings is then dropped, which the generations
 //! tell.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Terms in fewer memories are counted quicker than they are kept right.
@@ -28,6 +29,25 @@ struct Known {
     lengths: Vec<u32>,
     /// By the index's name of the term.
     frequencies: HashMap<String, u64>,
+    vocabulary: Vocabulary,
+}
+
+/// The terms of the index, by hash: guesses at misspelled words are many, and nearly all of them wrong. Terms that are
+/// gone stay, so that somebody who asks has to look at the index for what is found here.
+#[derive(Debug, Default)]
+struct Vocabulary {
+    /// From here on what is new is added.
+    followed: bool,
+    /// All that was there before has been added, too.
+    complete: bool,
+    hasher: RandomState,
+    hashes: HashSet<u64>,
+}
+
+impl Vocabulary {
+    fn add(&mut self, term: &str) {
+        self.hashes.insert(self.hasher.hash_one(term));
+    }
 }
 
 /// The state that a reader is about to look at.
@@ -87,6 +107,27 @@ impl Cache {
         }
     }
 
+    /// Which of the terms (the index's names) may be in the index; nothing where that is not known.
+    pub(super) fn may_have(&self, terms: &[String]) -> Option<Vec<bool>> {
+        let Known { vocabulary, .. } = &*self.read();
+        let known = |term: &String| vocabulary.hashes.contains(&vocabulary.hasher.hash_one(term.as_str()));
+        vocabulary.complete.then(|| terms.iter().map(known).collect())
+    }
+
+    /// To be called before the vocabulary is read to be kept.
+    pub(super) fn follow_vocabulary(&self) {
+        self.write().vocabulary.followed = true;
+    }
+
+    /// Keeps the vocabulary that was read since.
+    pub(super) fn keep_vocabulary<'a>(&self, terms: impl Iterator<Item = &'a str>) {
+        let hasher = self.read().vocabulary.hasher.clone();
+        let hashes: Vec<u64> = terms.map(|term| hasher.hash_one(term)).collect();
+        let Known { vocabulary, .. } = &mut *self.write();
+        vocabulary.hashes.extend(hashes);
+        vocabulary.complete = vocabulary.followed;
+    }
+
     /// The lengths of memories, 0 where not known.
     pub(super) fn lengths(&self, memories: &[i64]) -> Vec<u32> {
         let known = self.read();
@@ -144,6 +185,11 @@ impl Drop for Committing<'_> {
         }
         known.committing = false;
         known.resizing = false;
+        if known.vocabulary.followed {
+            for (term, _) in self.delta.terms.iter().filter(|(_, more)| *more > 0) {
+                known.vocabulary.add(term);
+            }
+        }
         if !self.done {
             known.frequencies.clear();
             known.lengths.clear();

@@ -18,6 +18,7 @@ mod graph_sql;
 mod group;
 mod lock;
 mod matrix;
+mod near;
 mod past;
 mod port;
 mod port_sql;
@@ -58,6 +59,7 @@ use super::{
     StoreError, Update,
 };
 use crate::domain::lexical::CorpusStats;
+use crate::domain::spelling::Guess;
 use crate::domain::{Analyzer, Filter, History, Memory, Scope};
 
 /// How the embedded database is opened.
@@ -329,9 +331,9 @@ impl Store for SqliteStore {
         self.bounded(self.gathering.submit(&open, scope, Work::Remember(command))).await
     }
 
-    async fn corpus_stats(&self, scope: &Scope, terms: &[String]) -> Result<CorpusStats> {
+    async fn corpus_stats_near(&self, scope: &Scope, terms: &[String], guesses: &[Guess]) -> Result<CorpusStats> {
         let open = self.opened()?;
-        self.bounded(read::corpus_stats(&open, scope, terms)).await
+        self.bounded(read::corpus_stats(&open, scope, terms, guesses)).await
     }
 
     async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Candidate>> {
@@ -348,7 +350,7 @@ impl Store for SqliteStore {
     ) -> Result<Vec<Candidate>> {
         let open = self.opened()?;
         let searching = async {
-            let stats = read::corpus_stats(&open, scope, terms).await?;
+            let stats = read::corpus_stats(&open, scope, terms, &[]).await?;
             read::search_lexical(&open, scope, &query(&stats)).await
         };
         // Here a statement that nobody waits for ends by itself.

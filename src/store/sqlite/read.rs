@@ -9,8 +9,9 @@ use uuid::Uuid;
 use super::cache::Generation;
 use super::error::from_sqlx;
 use super::row::{self, MemoryRow};
-use super::{Open, hex_ids, json_numbers, sql};
+use super::{Open, hex_ids, json_numbers, near, sql};
 use crate::domain::lexical::{B, CorpusStats, K1, MAX_DOCUMENT_FREQUENCY, Part};
+use crate::domain::spelling::Guess;
 use crate::domain::{Filter, History, Memory, Scope};
 use crate::store::{Candidate, Counts, LexicalQuery, Result};
 
@@ -41,7 +42,12 @@ macro_rules! bind_filter {
 }
 pub(super) use bind_filter;
 
-pub(super) async fn corpus_stats(open: &Open, scope: &Scope, terms: &[String]) -> Result<CorpusStats> {
+pub(super) async fn corpus_stats(
+    open: &Open,
+    scope: &Scope,
+    terms: &[String],
+    guesses: &[Guess],
+) -> Result<CorpusStats> {
     let (mut connection, projects) = open.reader(scope).await?;
     // Places in the list tell the term: one after the other, project by project.
     let names: Vec<String> =
@@ -79,6 +85,7 @@ pub(super) async fn corpus_stats(open: &Open, scope: &Scope, terms: &[String]) -
     for frequency in &mut stats.document_frequencies {
         *frequency = (*frequency).min(MAX_DOCUMENT_FREQUENCY);
     }
+    stats.near = near::near(open, &mut connection, &projects, terms, &stats.document_frequencies, guesses).await?;
     Ok(stats)
 }
 

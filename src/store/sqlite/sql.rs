@@ -205,6 +205,12 @@ named! {
          FROM project \
          WHERE id IN (SELECT value FROM json_each($1)) \
         UNION ALL SELECT w.key, v.doc, 0, 0, 0 FROM json_each($2) w CROSS JOIN memory_term_row v ON v.term = w.value";
+    /// The first terms ($3) of a part of the vocabulary ($1 to $2).
+    VOCABULARY = "SELECT term FROM memory_term_row WHERE term >= $1 AND term < $2 LIMIT $3";
+    /// All of it, with spaces between.
+    WHOLE_VOCABULARY = "SELECT group_concat(term, ' ') FROM memory_term_row";
+    /// Memories that contain each of the terms ($1: JSON of `project:term`).
+    COUNT_TERMS = "SELECT w.key, v.doc FROM json_each($1) w CROSS JOIN memory_term_row v ON v.term = w.value";
     /// The memories that contain each of the terms ($1: JSON of `project:term`), once for each occurrence. A row a
     /// term: a row a posting costs more than the reading.
     POSTINGS = "SELECT w.key, (SELECT group_concat(v.doc) FROM memory_term_instance v WHERE v.term = w.value) \

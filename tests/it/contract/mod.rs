@@ -31,6 +31,7 @@ pub(crate) mod model;
 pub(crate) mod past;
 pub(crate) mod review;
 pub(crate) mod search;
+pub(crate) mod spelling;
 pub(crate) mod vector;
 pub(crate) mod write;
 
@@ -115,6 +116,11 @@ macro_rules! contract_tests {
                 search::whatever_is_stored_is_found_by_its_own_text,
                 search::a_scope_of_several_projects_is_one_corpus,
                 search::nothing_asked_nothing_found,
+                spelling::misspelled_and_unfinished_words_are_found,
+                spelling::guessing_has_bounds,
+                spelling::what_is_near_is_what_the_rule_says,
+                spelling::nothing_out_of_sight_stands_in,
+                spelling::filters_hold_for_what_stands_in,
                 vector::who_waits_gets_vectors,
                 vector::stale_vectors_are_not_kept,
                 vector::forgotten_memories_have_no_nearness,
@@ -262,8 +268,7 @@ pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec
         documents: documents.len() as u64,
         total_length: documents.iter().map(|(_, all)| u64::from(all.length)).sum(),
         document_frequencies: terms.iter().map(count).collect(),
-        has_entities: false,
-        has_sessions: false,
+        ..CorpusStats::default()
     };
     let weights = select_terms(&terms, &stats, u64::MAX);
     let mut hits = Vec::new();
@@ -289,7 +294,7 @@ pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec
             },
         };
         let norm = 0.9 * (1.0 - 0.4 + 0.4 * f64::from(all.length) / stats.average_length());
-        for (place, WeightedTerm { term, weight }) in weights.iter().enumerate() {
+        for (place, WeightedTerm { term, weight, .. }) in weights.iter().enumerate() {
             if let Some(frequency) = all.counts.get(term).copied().map(f64::from) {
                 let gain = weight * frequency * 1.9 / (frequency + norm);
                 hit.score += gain;

@@ -1,0 +1,102 @@
+//! What the vocabulary has near to terms that occur nowhere. Asked only where there are such terms, hence statements of
+//! its own here; there is no round trip to save.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use sqlx::{Row, SqliteConnection};
+
+use super::error::from_sqlx;
+use super::read::{indexed, limit};
+use super::{Open, sql};
+use crate::domain::spelling::{BEYOND, Guess, MOST_NEAR, MOST_UNKNOWN, Near};
+use crate::store::Result;
+
+pub(super) async fn near(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    projects: &[i64],
+    terms: &[String],
+    frequencies: &[u64],
+    guesses: &[Guess],
+) -> Result<Vec<Near>> {
+    let mut unknown: Vec<&Guess> = guesses.iter().filter(|guess| frequencies.get(guess.term) == Some(&0)).collect();
+    unknown.sort_by_key(|guess| (Reverse(terms[guess.term].chars().count()), guess.term));
+    unknown.truncate(MOST_UNKNOWN);
+    let mut near = Vec::new();
+    for guess in unknown {
+        let spellings: BTreeSet<String> = guess.spellings().collect();
+        let mut wanted = existing(open, connection, projects, spellings).await?;
+        for head in &guess.heads {
+            wanted.extend(beginning(connection, projects, head).await?);
+        }
+        let wanted: Vec<&String> = wanted.iter().collect();
+        let counts = count(connection, projects, &wanted).await?;
+        let found = wanted.into_iter().zip(counts).filter(|(_, frequency)| *frequency > 0);
+        near.extend(found.map(|(found, frequency)| Near { term: guess.term, found: found.clone(), frequency }));
+    }
+    Ok(near)
+}
+
+/// Those of the terms that may be in the index of one of the projects. Looking each up there takes a hundred times as
+/// long as here.
+async fn existing(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    projects: &[i64],
+    terms: BTreeSet<String>,
+) -> Result<BTreeSet<String>> {
+    let names: Vec<String> =
+        terms.iter().flat_map(|term| projects.iter().map(|project| indexed(*project, term))).collect();
+    let known = match open.cache.may_have(&names) {
+        Some(known) => known,
+        None => {
+            open.cache.follow_vocabulary();
+            let all: Option<String> = sqlx::query_scalar(sql::WHOLE_VOCABULARY)
+                .fetch_one(connection)
+                .await
+                .map_err(|error| from_sqlx(error, "reading the vocabulary"))?;
+            open.cache.keep_vocabulary(all.unwrap_or_default().split_ascii_whitespace());
+            open.cache.may_have(&names).unwrap_or_else(|| vec![true; names.len()])
+        }
+    };
+    let known = known.chunks(projects.len().max(1)).map(|known| known.contains(&true));
+    Ok(terms.into_iter().zip(known).filter(|(_, known)| *known).map(|(term, _)| term).collect())
+}
+
+/// The first terms that begin with `head`.
+async fn beginning(connection: &mut SqliteConnection, projects: &[i64], head: &str) -> Result<Vec<String>> {
+    let failed = |error| from_sqlx(error, "reading the vocabulary");
+    let mut all = BTreeSet::new();
+    for project in projects {
+        let from = indexed(*project, head);
+        let found: Vec<String> = sqlx::query_scalar(sql::VOCABULARY)
+            .bind(&from)
+            .bind(format!("{from}{BEYOND}"))
+            .bind(limit(MOST_NEAR))
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(failed)?;
+        let prefix = indexed(*project, "");
+        all.extend(found.iter().filter_map(|term| term.strip_prefix(&prefix)).map(str::to_owned));
+    }
+    Ok(all.into_iter().take(MOST_NEAR).collect())
+}
+
+/// How many memories have each of the terms.
+async fn count(connection: &mut SqliteConnection, projects: &[i64], terms: &[&String]) -> Result<Vec<u64>> {
+    let failed = |error| from_sqlx(error, "reading the vocabulary");
+    let names: Vec<String> =
+        projects.iter().flat_map(|project| terms.iter().map(|term| indexed(*project, term))).collect();
+    let rows = sqlx::query(sql::COUNT_TERMS)
+        .bind(serde_json::to_string(&names).expect("texts always serialise"))
+        .fetch_all(connection)
+        .await
+        .map_err(failed)?;
+    let mut counts = vec![0; terms.len()];
+    for row in rows {
+        let place = usize::try_from(row.try_get::<i64, _>(0).map_err(failed)?).unwrap_or_default();
+        counts[place % terms.len()] += row.try_get::<i64, _>(1).map_err(failed)?.unsigned_abs();
+    }
+    Ok(counts)
+}
