@@ -79,6 +79,7 @@ pub(super) async fn start(
     let engine = Arc::new(engine);
     let parts = http::Parts {
         server: MemoryServer::new(Arc::clone(&engine), settings.http.request_timeout),
+        engine: Arc::clone(&engine),
         gate: gate(&engine)?,
         readiness: readiness.clone(),
         supervisor: supervisor.clone(),

@@ -131,6 +131,14 @@ impl Engine {
             }
         }
         self.desk.call();
+        self.index_backlog().await
+    }
+
+    /// Memories that wait for a vector, in all projects.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn index_backlog(&self) -> Result<u64, EngineError> {
         Ok(self.store.index_backlog().await?)
     }
 

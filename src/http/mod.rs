@@ -1,4 +1,4 @@
-//! The HTTP face: `/mcp`, `/health/live`, `/health/ready`; identity, limits, timeouts; the listener.
+//! The HTTP face: `/mcp`, `/health/live`, `/health/ready`, `/metrics`; identity, limits, timeouts; the listener.
 //!
 //! Depends on `mcp`, `engine`, `lifecycle`, `domain` and the types of `config`. Owns the invariant that nobody reaches a tool
 //! without an identity.
@@ -23,6 +23,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::config::Http;
 use crate::domain::Clock;
+use crate::engine::Engine;
 use crate::lifecycle::{Readiness, Supervisor};
 use crate::mcp::{MemoryServer, RequestId};
 
@@ -34,6 +35,7 @@ mod control;
 mod fault;
 mod health;
 mod listener;
+mod metrics;
 mod oauth;
 mod probe;
 mod refusal;
@@ -51,6 +53,8 @@ pub use probe::self_probe;
 pub struct Parts {
     /// The tools.
     pub server: MemoryServer,
+    /// What they work with.
+    pub engine: Arc<Engine>,
     /// Who may use them.
     pub gate: Gate,
     /// What `/health/ready` says.
@@ -83,6 +87,7 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
     let server = parts.server;
     let gate = Arc::new(parts.gate);
     let guard = write_guard::Guard { server: server.clone(), gate: Arc::clone(&gate), limit: settings.max_body_bytes };
+    let metrics = metrics::Metrics::new(parts.engine, server.calls().clone(), parts.readiness.clone());
     let health = health::Health { readiness: parts.readiness, supervisor: parts.supervisor };
     // Tools have their own, shorter limit, and answer in the words of the protocol; this one is for slow bodies.
     let timeout = settings.request_timeout + std::time::Duration::from_secs(5);
@@ -102,8 +107,10 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&gate), auth::authenticate));
     let mcp = if settings.allowed_origins.is_empty() { mcp } else { mcp.layer(sharing(&settings.allowed_origins)) };
     let metadata = get(oauth::metadata).with_state(gate);
+    let metrics = get(metrics::metrics).with_state(metrics);
     mcp.route(oauth::METADATA_PATH, metadata.clone())
         .route(&format!("{}/mcp", oauth::METADATA_PATH), metadata)
+        .route("/metrics", metrics)
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .with_state(health)
@@ -160,7 +167,10 @@ async fn name_request(State(clock): State<Arc<dyn Clock>>, mut request: Request,
 }
 
 async fn not_found() -> Response {
-    problem(StatusCode::NOT_FOUND, "there is nothing here; MCP is at /mcp, health at /health/live and /health/ready")
+    problem(
+        StatusCode::NOT_FOUND,
+        "there is nothing here; MCP is at /mcp, health at /health/live and /health/ready, figures at /metrics",
+    )
 }
 
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response<Body> {

@@ -6,6 +6,7 @@
 #[cfg(debug_assertions)]
 mod conformance;
 mod error;
+mod meter;
 mod prompt;
 mod resource;
 mod server;
@@ -13,4 +14,5 @@ mod tool;
 
 #[cfg(debug_assertions)]
 pub use conformance::ConformanceServer;
+pub use meter::CallMeter;
 pub use server::{Identity, MemoryServer, RequestId};

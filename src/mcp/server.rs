@@ -17,6 +17,7 @@ use rmcp::model::{
 use rmcp::service::{NotificationContext, RequestContext, RoleServer};
 
 use super::error::ToolError;
+use super::meter::CallMeter;
 use super::prompt::{self, MemoryPrompt};
 use super::resource;
 use super::tool::{self, Answer, MemoryTool};
@@ -51,6 +52,7 @@ struct Shared {
     timeout: Duration,
     config: ServerConfig,
     tools: Vec<Tool>,
+    calls: CallMeter,
 }
 
 impl std::fmt::Debug for MemoryServer {
@@ -73,7 +75,13 @@ impl MemoryServer {
             .build();
         let config = ServerConfig::new(capabilities).with_server_info(implementation).with_instructions(INSTRUCTIONS);
         let tools = tool::ALL.iter().map(|tool| tool.definition()).collect();
-        Self { shared: Arc::new(Shared { engine, timeout, config, tools }) }
+        Self { shared: Arc::new(Shared { engine, timeout, config, tools, calls: CallMeter::default() }) }
+    }
+
+    /// Counts the calls of tools.
+    #[must_use]
+    pub fn calls(&self) -> &CallMeter {
+        &self.shared.calls
     }
 
     /// Whether a call of a tool changes anything.
@@ -143,7 +151,9 @@ impl ServerHandler for MemoryServer {
         } else {
             self.run(tool, &call, request).await
         };
-        log(&name, &call, start.elapsed(), &result, request_id.as_deref());
+        let duration = start.elapsed();
+        self.shared.calls.count(&name, outcome(&result), duration);
+        log(&name, &call, duration, &result, request_id.as_deref());
         let result = match result {
             Ok(answer) => {
                 let mut result = CallToolResult::structured(answer.structured);
@@ -308,6 +318,10 @@ fn find_prompt(name: &str) -> Result<&'static dyn MemoryPrompt, ErrorData> {
     })
 }
 
+fn outcome<T>(result: &Result<T, ToolError>) -> &'static str {
+    result.as_ref().map_or_else(ToolError::code, |_| "ok")
+}
+
 /// The one line of a prompt, a resource or a completion. Never what is in it.
 fn log_reading<T>(
     kind: &str,
@@ -317,7 +331,7 @@ fn log_reading<T>(
     result: &Result<T, ToolError>,
     request_id: Option<&str>,
 ) {
-    let outcome = result.as_ref().map_or_else(ToolError::code, |_| "ok");
+    let outcome = outcome(result);
     let (duration_ms, db_ms) = (millis(duration), millis(call.database_time()));
     let (project, actor, rows) = (call.scope.project(), call.scope.actor(), call.rows());
     if matches!(outcome, "internal" | "database_setup" | "database_unavailable") {
@@ -329,7 +343,7 @@ fn log_reading<T>(
 
 /// The one line of a tool call. Never what was stored or asked.
 fn log(tool: &str, call: &Call, duration: Duration, result: &Result<Answer, ToolError>, request_id: Option<&str>) {
-    let outcome = result.as_ref().map_or_else(ToolError::code, |_| "ok");
+    let outcome = outcome(result);
     let (duration_ms, db_ms) = (millis(duration), millis(call.database_time()));
     let (project, actor, rows, hits) = (call.scope.project(), call.scope.actor(), call.rows(), call.hits());
     match result {

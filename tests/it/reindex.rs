@@ -102,18 +102,20 @@ impl Scene {
     }
 }
 
-/// Waits until status and readiness tell of so many that wait, and by which model.
+/// Waits until status, readiness and metrics tell of so many that wait, and by which model.
 async fn backlog(server: &Server, client: &Client, count: usize, model: &str) {
     let end = Instant::now() + PATIENCE;
     loop {
         let status = client.call("status", json!({})).await;
         let (code, _, ready) = get(&server.url("/health/ready")).await;
         let told = ready.contains(&format!("{model} (")) && ready.contains(&format!(", {count} memories wait"));
-        if status["index_backlog"] == count && told {
+        let (_, _, metrics) = get(&server.url("/metrics")).await;
+        let measured = metrics.contains(&format!("\ncognitive_memory_index_backlog {count}\n"));
+        if status["index_backlog"] == count && told && measured {
             assert_eq!((code, &status["model"]), (200, &json!(model)), "it is ready all the while: {ready}");
             return;
         }
-        assert!(Instant::now() < end, "{count} for {model} expected: {status} {ready}");
+        assert!(Instant::now() < end, "{count} for {model} expected: {status} {ready} {metrics}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }

@@ -125,6 +125,31 @@ async fn nothing_waits_for_ever() {
 }
 
 #[tokio::test]
+async fn figures_for_a_monitor() {
+    let setup = Setup::new();
+    let server = setup.serve().await;
+    let client = server.client();
+    client.remember("counted").await;
+    client.remember("counted, too").await;
+    let refused = client.try_call("remember", json!({ "items": [] })).await.expect("an answer");
+    assert_eq!(refused["result"]["structuredContent"]["error"]["code"], "invalid_argument", "{refused}");
+    let (code, headers, text) = get(&server.url("/metrics")).await;
+    assert_eq!(code, 200);
+    assert_eq!(headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    for line in [
+        "cognitive_memory_ready 1",
+        "cognitive_memory_check{check=\"database\"} 1",
+        "cognitive_memory_index_backlog 2",
+        "cognitive_memory_tool_calls_total{tool=\"remember\",outcome=\"ok\"} 2",
+        "cognitive_memory_tool_calls_total{tool=\"remember\",outcome=\"invalid_argument\"} 1",
+        "cognitive_memory_tool_call_duration_seconds_count{tool=\"remember\"} 3",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{line} expected: {text}");
+    }
+}
+
+#[tokio::test]
 async fn other_paths_methods_and_sessions() {
     let setup = Setup::new();
     let server = setup.serve().await;
@@ -133,7 +158,10 @@ async fn other_paths_methods_and_sessions() {
     assert_eq!(code, 404);
     assert_eq!(headers["content-type"], "application/json");
     let text: Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!(text["error"], "there is nothing here; MCP is at /mcp, health at /health/live and /health/ready");
+    assert_eq!(
+        text["error"],
+        "there is nothing here; MCP is at /mcp, health at /health/live and /health/ready, figures at /metrics"
+    );
 
     for method in ["GET", "DELETE", "PUT", "PATCH"] {
         let request = format!(
