@@ -238,14 +238,18 @@ pub(crate) async fn load(store: &dyn Store, scope: &Scope, id: Uuid) -> Memory {
 pub(crate) async fn search(store: &dyn Store, scope: &Scope, text: &str, filter: Filter) -> Vec<Candidate> {
     let terms: Vec<String> = analyzer().terms(text).counts.into_keys().collect();
     let stats = store.corpus_stats(scope, &terms).await.unwrap();
-    let query = LexicalQuery {
-        terms: select_terms(&terms, &stats, u64::MAX),
+    store.search_lexical(scope, &unlimited(text, &terms, &stats, filter)).await.unwrap()
+}
+
+/// A query for everything that has one of the terms.
+pub(crate) fn unlimited(text: &str, terms: &[String], stats: &CorpusStats, filter: Filter) -> LexicalQuery {
+    LexicalQuery {
+        terms: select_terms(terms, stats, u64::MAX),
         average_length: stats.average_length(),
         exact: content_hash(text),
         filter,
         limit: 10_000,
-    };
-    store.search_lexical(scope, &query).await.unwrap()
+    }
 }
 
 pub(crate) async fn found(store: &dyn Store, scope: &Scope, text: &str) -> Vec<Uuid> {

@@ -3,27 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cognitive_memory_mcp::domain::lexical::{WeightedTerm, select_terms};
-use cognitive_memory_mcp::domain::memory::content_hash;
+use cognitive_memory_mcp::domain::lexical::WeightedTerm;
 use cognitive_memory_mcp::domain::spelling::{MOST_NEAR, MOST_UNKNOWN, Near, guesses, likeness, stand_ins};
 use cognitive_memory_mcp::domain::{Filter, NewMemory, Scope};
-use cognitive_memory_mcp::store::{ForgetMode, LexicalQuery, Store};
+use cognitive_memory_mcp::store::{ForgetMode, Store};
 use uuid::Uuid;
 
-use super::{analyzer, at, forget, note, remember, scope, store_one, turn};
+use super::{analyzer, at, forget, note, remember, scope, store_one, turn, unlimited};
 
 /// What is searched for, and the ids of what is found.
 async fn spelled(store: &dyn Store, scope: &Scope, text: &str, filter: Filter) -> (Vec<WeightedTerm>, Vec<Uuid>) {
     let terms: Vec<String> = analyzer().terms(text).counts.into_keys().collect();
     let mut stats = store.corpus_stats_near(scope, &terms, &guesses(&terms)).await.unwrap();
     stats.stand_ins = stand_ins(&terms, &stats);
-    let query = LexicalQuery {
-        terms: select_terms(&terms, &stats, u64::MAX),
-        average_length: stats.average_length(),
-        exact: content_hash(text),
-        filter,
-        limit: 10_000,
-    };
+    let query = unlimited(text, &terms, &stats, filter);
     let hits = store.search_lexical(scope, &query).await.unwrap();
     (query.terms, hits.into_iter().map(|hit| hit.id).collect())
 }
