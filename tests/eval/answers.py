@@ -35,8 +35,8 @@ TABLE = {
         "of the world, put to the golden set",
     ],
     "near strangers": [
-        "LoCoMo's, naming speakers of other conversations",
-        "LoCoMo's, naming only namesakes",
+        "LoCoMo's about speakers of other conversations",
+        "LoCoMo's about namesakes of its own speakers",
         "LoCoMo's of other conversations, without their names",
         "golden set: unanswerable",
         "golden set: without the answer",
@@ -155,8 +155,8 @@ def exchange(golden: Corpus, spoken: list[Corpus]) -> None:
         elsewhere = naming(speakers(spoken) - speakers([corpus]))
         asked = [text for name, each in own.items() if name != corpus.name for text in each]
         named = [text for text in asked if everyone.search(text)]
-        corpus.strange("LoCoMo's, naming speakers of other conversations", (text for text in named if elsewhere.search(text)))
-        corpus.strange("LoCoMo's, naming only namesakes", (text for text in named if not elsewhere.search(text)))
+        corpus.strange("LoCoMo's about speakers of other conversations", (text for text in named if elsewhere.search(text)))
+        corpus.strange("LoCoMo's about namesakes of its own speakers", (text for text in named if not elsewhere.search(text)))
         corpus.strange("LoCoMo's of other conversations, without their names", nameless(asked))
 
 
