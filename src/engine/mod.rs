@@ -63,6 +63,7 @@ pub struct Engine {
     focus_capacity: usize,
     review_days: u32,
     comparisons: similar::Allowance,
+    large: recall_search::Large,
 }
 
 /// Days that a review waits, unless [`Engine::with_review_days`] says otherwise.
@@ -88,6 +89,7 @@ impl Engine {
             focus_capacity,
             review_days: REVIEW_DAYS,
             comparisons: similar::Allowance::new(),
+            large: recall_search::Large::default(),
         }
     }
 

@@ -1,15 +1,18 @@
 //! Searching by words and by meaning, and making one ranking of both and of what stands around.
 //!
-//! Words and meaning at the same time, then the turns around the best of both; `domain::fusion` says what each is
+//! Words and meaning at the same time, neither waiting for the other, then the turns around the best of both; `domain::fusion` says what each is
 //! worth. The ranking adds what a memory gains by the entities it mentions, and
 //! multiplies by how it stands. Meaning is an addition: where there is no embedder, or it does not answer in time, the
 //! words are searched alone, and the answer says so.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
 
 use chrono::{Datelike, NaiveDate};
+use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::past::Past;
 use super::rank::{self, Found, Ranked};
 use super::{Call, Engine, EngineError};
 use crate::domain::conversation::{Turn, name_terms};
@@ -20,7 +23,8 @@ use crate::domain::lexical::{CorpusStats, POSTING_BUDGET, WeightedTerm, keep_bes
 use crate::domain::memory::content_hash;
 use crate::domain::spelling::{guesses, stand_ins};
 use crate::domain::time_expression::{nearness, spans, time_words};
-use crate::domain::{Analyzer, Filter, Memory};
+use crate::domain::{Analyzer, Filter, Memory, Scope};
+use crate::embed::{Model, QueryVector};
 use crate::store::graph::Named;
 use crate::store::{Around, AroundQuery, Candidate, LexicalQuery, Neighbour, SemanticCandidate, VectorQuery};
 
@@ -40,6 +44,8 @@ const AROUND: i64 = 2;
 /// Among any texts some are nearest: outside of conversations, what shares no word with the question and is not even so
 /// near is no hit.
 const LEAST_COSINE: f64 = 0.15;
+/// From so many memories on, how many there are exactly changes nothing about how the nearest are looked for.
+const MANY: u64 = 50_000;
 /// The model whose cosines are known well enough to say how sure an answer is.
 const KNOWN_MODEL: &str = "all-MiniLM-L6-v2";
 
@@ -72,52 +78,19 @@ impl Engine {
             terms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
             terms.truncate(MAX_QUERY_TERMS);
         }
-        let guesses = guesses(&terms);
-        // The vector is made while the database counts.
-        let counting = call.database(self.store.corpus_stats_near(&call.scope, &terms, &guesses));
-        let (stats, vector) = tokio::join!(counting, self.desk.query(query));
-        let mut stats = stats?;
-        let near = stats.near.iter().map(|near| near.found.clone());
-        let past = self.look_back(call, filter, &terms.iter().cloned().chain(near).collect::<Vec<_>>()).await?;
-        past.add_to(&mut stats, &terms);
-        stats.stand_ins = stand_ins(&terms, &stats);
-        let today = filter.now.date_naive();
-        let lifted = stats.has_sessions
-            || !stats.stand_ins.is_empty()
-            || !spans(query, today, &BTreeSet::from([today.year()])).is_empty();
-        let depth = if lifted || matches!(vector, Ok(Some(_))) { DEPTH } else { DEPTH_OF_WORDS };
-        let limit = if wanted < depth { depth } else { MAX_RANKED + 1 };
-        let lexical = LexicalQuery {
-            terms: select_terms(&terms, &stats, POSTING_BUDGET),
-            average_length: stats.average_length(),
-            exact: content_hash(query),
-            filter: filter.clone(),
-            limit,
-        };
+        let limit = |depth: usize| if wanted < depth { depth } else { MAX_RANKED + 1 };
+        let size = Size::known(&self.large, &call.scope);
+        let by_words = self.by_words(call, query, &terms, filter, limit, &size);
+        let by_meaning = async { Ok(self.by_meaning(call, query, filter, limit(DEPTH), &size).await) };
+        let (by_words, by_meaning) = tokio::try_join!(by_words, by_meaning)?;
+        let ByWords { stats, past, depth, lexical, candidates: mut words } = by_words;
         let mut notes = past.notes();
-        let words = call.database(self.store.search_lexical(&call.scope, &lexical));
-        let mut calibrated = false;
-        let (mut words, meaning) = match vector {
-            Ok(None) => (words.await?, None),
+        let (meaning, mut calibrated) = match by_meaning {
+            Ok(Some((model, candidates))) => (Some(candidates), model.id.contains(KNOWN_MODEL)),
+            Ok(None) => (None, false),
             Err(reason) => {
-                notes.push(by_words_alone(&reason));
-                (words.await?, None)
-            }
-            Ok(Some(vector)) => {
-                calibrated = vector.model.id.contains(KNOWN_MODEL);
-                let nearest = VectorQuery {
-                    model: vector.model.id,
-                    vector: vector.vector,
-                    filter: filter.clone(),
-                    limit,
-                    documents: stats.documents,
-                };
-                let meaning = call.database(self.store.search_vectors(&call.scope, &nearest));
-                let (words, meaning) = tokio::join!(words, meaning);
-                if let Err(error) = &meaning {
-                    notes.push(by_words_alone(&error.to_string()));
-                }
-                (words?, meaning.ok())
+                notes.push(format!("Searched by words alone: {reason}."));
+                (None, false)
             }
         };
         if !past.memories.is_empty() {
@@ -165,7 +138,8 @@ impl Engine {
         };
         // What the graph knows is no stranger.
         let strangers = if mentioned.memories.is_empty() { self.strangers(query, &terms, &stats) } else { Vec::new() };
-        let asked = Asked { query, terms: &terms, searched, strangers, today, total, calibrated };
+        let asked =
+            Asked { query, terms: &terms, searched, strangers, today: filter.now.date_naive(), total, calibrated };
         // How a memory stood at an earlier time is not known.
         let now = (!filter.unchanged).then_some(filter.now);
         let (first, rest, confidence) = pool.with(turns).found(&asked, &self.analyzer);
@@ -180,6 +154,56 @@ impl Engine {
         }
         let strange = judged && strange(confidence);
         Ok(Ranking { hits, terms: shown, confidence, strange, past: past.memories, notes })
+    }
+
+    /// Counts, then searches.
+    async fn by_words(
+        &self,
+        call: &Call,
+        query: &str,
+        terms: &[String],
+        filter: &Filter,
+        limit: impl Fn(usize) -> usize,
+        size: &Size,
+    ) -> Result<ByWords, EngineError> {
+        let by_meaning = self.desk.embedder().is_some();
+        let guesses = guesses(terms);
+        let mut stats = call.database(self.store.corpus_stats_near(&call.scope, terms, &guesses)).await?;
+        size.tell(&self.large, &call.scope, stats.documents);
+        let near = stats.near.iter().map(|near| near.found.clone());
+        let past = self.look_back(call, filter, &terms.iter().cloned().chain(near).collect::<Vec<_>>()).await?;
+        past.add_to(&mut stats, terms);
+        stats.stand_ins = stand_ins(terms, &stats);
+        let today = filter.now.date_naive();
+        let lifted = stats.has_sessions
+            || !stats.stand_ins.is_empty()
+            || !spans(query, today, &BTreeSet::from([today.year()])).is_empty();
+        let depth = if lifted || by_meaning { DEPTH } else { DEPTH_OF_WORDS };
+        let lexical = LexicalQuery {
+            terms: select_terms(terms, &stats, POSTING_BUDGET),
+            average_length: stats.average_length(),
+            exact: content_hash(query),
+            filter: filter.clone(),
+            limit: limit(depth),
+        };
+        let candidates = call.database(self.store.search_lexical(&call.scope, &lexical)).await?;
+        Ok(ByWords { stats, past, depth, lexical, candidates })
+    }
+
+    /// Nothing where embedding is off. An error says why there is nothing, and is no reason not to answer.
+    async fn by_meaning(
+        &self,
+        call: &Call,
+        query: &str,
+        filter: &Filter,
+        limit: usize,
+        size: &Size,
+    ) -> Result<Option<(Model, Vec<SemanticCandidate>)>, String> {
+        let Some(QueryVector { model, vector }) = self.desk.query(query).await? else { return Ok(None) };
+        let documents = size.documents().await;
+        let nearest = VectorQuery { model: model.id.clone(), vector, filter: filter.clone(), limit, documents };
+        let found = call.database(self.store.search_vectors(&call.scope, &nearest)).await;
+        found.map(|found| Some((model, found))).map_err(|error| error.to_string())
     }
 
     /// The terms of each name in the question that no text has, nor one that it may be a misspelling of.
@@ -212,8 +236,48 @@ impl Engine {
     }
 }
 
-fn by_words_alone(reason: &str) -> String {
-    format!("Searched by words alone: {reason}.")
+/// Scopes with more memories than [`MANY`], and how many there were last time.
+pub(super) type Large = Mutex<HashMap<BTreeSet<String>, u64>>;
+
+/// How many memories are in scope, which the search by meaning wants to know: as soon as they are counted, and at once
+/// where there were many last time.
+struct Size(watch::Sender<Option<u64>>);
+
+impl Size {
+    fn known(large: &Large, scope: &Scope) -> Self {
+        let large = large.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = large.get(&scope.readable().map(str::to_owned).collect::<BTreeSet<_>>());
+        Self(watch::Sender::new(known.copied()))
+    }
+
+    fn tell(&self, large: &Large, scope: &Scope, documents: u64) {
+        let before = self.0.send_replace(Some(documents));
+        if documents >= MANY || before.is_some() {
+            let mut large = large.lock().unwrap_or_else(PoisonError::into_inner);
+            let scope = scope.readable().map(str::to_owned).collect();
+            if documents < MANY {
+                large.remove(&scope);
+            } else {
+                large.insert(scope, documents);
+            }
+        }
+    }
+
+    async fn documents(&self) -> u64 {
+        let mut told = self.0.subscribe();
+        let counted = told.wait_for(Option::is_some).await;
+        counted.ok().and_then(|documents| *documents).unwrap_or_default()
+    }
+}
+
+/// What the search by words found, and what it knows of the question.
+struct ByWords {
+    stats: CorpusStats,
+    past: Past,
+    /// How many candidates of a channel are ranked together.
+    depth: usize,
+    lexical: LexicalQuery,
+    candidates: Vec<Candidate>,
 }
 
 fn speakers<'a>(all: impl Iterator<Item = Option<&'a str>>) -> BTreeSet<&'a str> {

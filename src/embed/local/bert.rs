@@ -1,29 +1,37 @@
 //! The forward pass of BERT and its relatives.
 //!
 //! The texts of a batch are laid end to end, without padding: the large products run over all of their tokens at once,
-//! attention over each text alone. Weights are packed for the matrix kernel when they are loaded; query, key and value
-//! are one product. Products and element-wise functions are those of `rten`, which chooses its instructions at run
-//! time.
+//! attention over each text alone. Both halves of a layer are made of parts, each with its way in and its way back:
+//! some heads of the attention, a slice of the wide part. What a part makes is used while it is in the cache, and parts
+//! are what the threads share where there is one text only; they meet twice a layer. Weights are packed for the matrix
+//! kernel when they are loaded. Products and element-wise functions are those of `rten`, which chooses its instructions
+//! at run time.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rayon::prelude::*;
+use rayon::ThreadPool;
 use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedBMatrix};
 use rten_simd::SimdOp;
 use rten_tensor::Matrix;
 use rten_vecmath::{Normalize, NormalizeOptions, Softmax, Sum, SumSquareSub};
 
 use super::architecture::{Activation, Config, Distances, Names};
+use super::team::{Share, Turns, beside};
 use super::weights::{Rows, Weights};
 
-/// Rows of a matrix that one task of an element-wise function takes.
-const ROWS: usize = 16;
-/// Tokens that go through the wide part of a layer at once.
+/// Tokens that go through a part at once.
 const PORTION: usize = 512;
 /// Columns of the wide part that are worked on at once. With these a slice's weights, its input and its output fit into
 /// the second cache of a core.
 const SLICE: usize = 384;
+/// Parts of the attention, where the heads can be divided by it.
+const PARTS: usize = 4;
+/// Tokens of short texts whose attention is one product: no more than the kernel's tile is wide, so that it costs
+/// nothing to compute what is thrown away.
+const TILE: usize = 32;
 
 /// A model, ready to run.
 pub(super) struct Bert {
@@ -39,19 +47,41 @@ pub(super) struct Bert {
 }
 
 struct Layer {
-    /// Query, key, value.
-    attention: [Linear; 3],
-    attended: Linear,
+    heads: Vec<Heads>,
+    attended_bias: Vec<f32>,
     attention_norm: Norm,
-    /// The wide part in slices, each with its way up and down: what a slice makes is used while it is in the cache.
-    slices: Vec<(Linear, PackedBMatrix<f32>)>,
+    slices: Vec<Slice>,
     down_bias: Vec<f32>,
     norm: Norm,
+}
+
+/// Some heads of the attention.
+struct Heads {
+    first: usize,
+    /// To the queries of all of them, then their keys, then their values.
+    input: Linear,
+    output: PackedBMatrix<f32>,
+}
+
+/// A slice of the wide part.
+struct Slice {
+    up: Linear,
+    down: PackedBMatrix<f32>,
 }
 
 struct Linear {
     weight: PackedBMatrix<f32>,
     bias: Vec<f32>,
+}
+
+/// What a thread works in.
+#[derive(Default)]
+struct Room {
+    /// What comes out of the way into a part.
+    wide: Vec<f32>,
+    context: Vec<f32>,
+    scores: Vec<f32>,
+    attended: Vec<f32>,
 }
 
 struct Norm {
@@ -90,10 +120,32 @@ impl Bert {
         let pack = |weight: &[f32], rows: usize, columns: usize, step: usize| {
             io::Result::Ok(executor.prepack_b(view(weight, [columns, rows], [1, step])?))
         };
-        let linear = |name: &str| {
-            let weight = weights.tensor(&format!("{name}.weight"), &[hidden, hidden])?;
-            let bias = weights.tensor(&format!("{name}.bias"), &[hidden])?;
-            io::Result::Ok(Linear { weight: pack(&weight, hidden, hidden, hidden)?, bias })
+        let heads = config.num_attention_heads;
+        let parts = (1..=PARTS.min(heads)).rev().find(|parts| heads % parts == 0).unwrap_or(1);
+        let attention = |inputs: [String; 3], output: String| {
+            let read = |name: &String| {
+                let weight = weights.tensor(&format!("{name}.weight"), &[hidden, hidden])?;
+                io::Result::Ok((weight, weights.tensor(&format!("{name}.bias"), &[hidden])?))
+            };
+            let inputs = inputs.iter().map(read).collect::<io::Result<Vec<_>>>()?;
+            let output = weights.tensor(&format!("{output}.weight"), &[hidden, hidden])?;
+            let columns = hidden / parts;
+            let part = |part: usize| {
+                let first = part * columns;
+                let of_part: Vec<f32> = inputs
+                    .iter()
+                    .flat_map(|(weight, _)| &weight[first * hidden..][..columns * hidden])
+                    .copied()
+                    .collect();
+                let bias = inputs.iter().flat_map(|(_, bias)| &bias[first..][..columns]).copied().collect();
+                let input = Linear { weight: pack(&of_part, 3 * columns, hidden, hidden)?, bias };
+                Ok(Heads {
+                    first: part * heads / parts,
+                    input,
+                    output: pack(&output[first..], hidden, columns, hidden)?,
+                })
+            };
+            (0..parts).map(part).collect::<io::Result<Vec<_>>>()
         };
         let slices = |up: &str, down: &str| {
             let up_bias = weights.tensor(&format!("{up}.bias"), &[inner])?;
@@ -103,7 +155,7 @@ impl Bert {
                 let rows = SLICE.min(inner - first);
                 let bias = up_bias[first..first + rows].to_vec();
                 let up = Linear { weight: pack(&up[first * hidden..], rows, hidden, hidden)?, bias };
-                Ok((up, pack(&down[first..], hidden, rows, inner)?))
+                Ok(Slice { up, down: pack(&down[first..], hidden, rows, inner)? })
             };
             (0..inner).step_by(SLICE).map(slice).collect::<io::Result<Vec<_>>>()
         };
@@ -118,8 +170,8 @@ impl Bert {
         let layers = (0..config.num_hidden_layers).map(|number| {
             let name = |part: &str| format!("{}.{number}.{part}", names.layer);
             io::Result::Ok(Layer {
-                attention: [linear(&name(query))?, linear(&name(key))?, linear(&name(value))?],
-                attended: linear(&name(names.attended))?,
+                heads: attention([query, key, value].map(name), name(names.attended))?,
+                attended_bias: weights.tensor(&format!("{}.bias", name(names.attended)), &[hidden])?,
                 attention_norm: norm(name(names.attention_norm))?,
                 slices: slices(&name(names.up), &name(names.down))?,
                 down_bias: weights.tensor(&format!("{}.bias", name(names.down)), &[hidden])?,
@@ -138,45 +190,43 @@ impl Bert {
         })
     }
 
-    /// The last hidden states of all tokens of `texts`, one row a token.
-    pub(super) fn forward(&self, texts: &[&[u32]]) -> io::Result<Vec<f32>> {
+    /// The last hidden states of all tokens of `texts`, one row a token. The parts of each layer are worked on in so
+    /// many `shares`, with as many of `helpers` as there are.
+    pub(super) fn forward(&self, texts: &[&[u32]], shares: usize, helpers: &[Arc<ThreadPool>]) -> io::Result<Vec<f32>> {
         let executor = GemmExecutor::<f32>::new();
-        let hidden = self.config.hidden_size;
-        let tokens: usize = texts.iter().map(|text| text.len()).sum();
-        let mut states = self.embedded(texts, tokens)?;
-        let mut attention = [(); 3].map(|()| vec![0.0; tokens * hidden]);
-        let mut context = vec![0.0; tokens * hidden];
-        let mut next = vec![0.0; tokens * hidden];
-        let mut inner = vec![0.0; tokens.min(PORTION) * SLICE];
-        for layer in &self.layers {
-            for (linear, to) in layer.attention.iter().zip(&mut attention) {
-                linear.apply(&executor, &states, to)?;
+        let rooms: Vec<Mutex<Room>> = (0..shares).map(|_| Mutex::default()).collect();
+        let work = |share: Share<'_>| {
+            let mut room = rooms[share.number].lock().unwrap_or_else(PoisonError::into_inner);
+            let layer = &self.layers[share.turn / 2];
+            if share.turn.is_multiple_of(2) {
+                let mut parts = layer.heads[of_share(&share, layer.heads.len(), shares)].iter();
+                parts.try_for_each(|heads| self.attend(&executor, heads, texts, share.from, &mut room, share.to))
+            } else {
+                let mut parts = layer.slices[of_share(&share, layer.slices.len(), shares)].iter();
+                parts.try_for_each(|slice| self.widen(&executor, slice, share.from, &mut room, share.to))
             }
-            self.attend(&executor, texts, &attention, &mut context)?;
-            // On top of what is there: the residual connection.
-            add_to_rows(&mut states, &layer.attended.bias);
-            multiply_packed(&executor, &context, &layer.attended.weight, &mut states)?;
-            self.normalise(&layer.attention_norm, &mut states);
-            next.copy_from_slice(&states);
-            add_to_rows(&mut next, &layer.down_bias);
-            for (from, to) in states.chunks(PORTION * hidden).zip(next.chunks_mut(PORTION * hidden)) {
-                for (up, down) in &layer.slices {
-                    let width = up.bias.len();
-                    let inner = &mut inner[..from.len() / hidden * width];
-                    up.apply(&executor, from, inner)?;
-                    inner.par_chunks_mut(ROWS * width).for_each(|rows| self.activation.apply(rows));
-                    multiply_packed(&executor, inner, down, to)?;
-                }
+        };
+        let turns = Turns::new(shares, &work);
+        beside(helpers, &|| turns.help(), &mut || {
+            let _helping = turns.until_the_end();
+            let mut states = self.embedded(texts)?;
+            let mut next = vec![0.0; states.len()];
+            for (layer, number) in self.layers.iter().zip(0..) {
+                // On top of what is there: the residual connection.
+                add_to_rows(&states, &layer.attended_bias, &mut next);
+                turns.lead(2 * number, &mut states, &mut next)?;
+                self.normalise(&layer.attention_norm, &mut next);
+                add_to_rows(&next, &layer.down_bias, &mut states);
+                turns.lead(2 * number + 1, &mut next, &mut states)?;
+                self.normalise(&layer.norm, &mut states);
             }
-            std::mem::swap(&mut states, &mut next);
-            self.normalise(&layer.norm, &mut states);
-        }
-        Ok(states)
+            Ok(states)
+        })
     }
 
-    fn embedded(&self, texts: &[&[u32]], tokens: usize) -> io::Result<Vec<f32>> {
+    fn embedded(&self, texts: &[&[u32]]) -> io::Result<Vec<f32>> {
         let hidden = self.config.hidden_size;
-        let mut states = Vec::with_capacity(tokens * hidden);
+        let mut states = Vec::with_capacity(texts.iter().map(|text| text.len()).sum::<usize>() * hidden);
         for text in texts {
             for (position, token) in (self.config.first_position()..).zip(*text) {
                 let token = *token as usize;
@@ -192,96 +242,158 @@ impl Bert {
         Ok(states)
     }
 
-    /// Attention of each text and head over itself.
+    /// Adds to `to` what some heads make of `states`.
     fn attend(
         &self,
         executor: &GemmExecutor<f32>,
+        heads: &Heads,
         texts: &[&[u32]],
-        attention: &[Vec<f32>; 3],
-        context: &mut [f32],
+        states: &[f32],
+        room: &mut Room,
+        to: &mut [f32],
     ) -> io::Result<()> {
-        let (hidden, heads) = (self.config.hidden_size, self.config.num_attention_heads);
-        let width = hidden / heads;
-        // A text is a piece of work; where there are few, each of its heads.
-        let at_once = if texts.len() < 2 * rayon::current_num_threads() { 1 } else { heads };
+        let hidden = self.config.hidden_size;
+        let width = heads.output.rows();
         let mut first = 0;
-        let mut work = Vec::with_capacity(texts.len() * heads / at_once);
-        for text in texts {
-            work.extend((0..heads).step_by(at_once).map(|head| (first, text.len(), head)));
-            first += text.len();
+        for texts in grouped(texts, PORTION) {
+            let tokens: usize = texts.iter().map(|text| text.len()).sum();
+            let inputs = sized(&mut room.wide, tokens * 3 * width);
+            heads.input.apply(executor, &states[first * hidden..][..tokens * hidden], inputs)?;
+            let context = sized(&mut room.context, tokens * width);
+            let mut token = 0;
+            for texts in grouped(texts, TILE) {
+                let length: usize = texts.iter().map(|text| text.len()).sum();
+                let inputs = &inputs[token * 3 * width..][..length * 3 * width];
+                let context = &mut context[token * width..][..length * width];
+                self.attend_to(executor, heads, texts, inputs, context, &mut room.scores, &mut room.attended)?;
+                token += length;
+            }
+            multiply_packed(executor, context, &heads.output, &mut to[first * hidden..][..tokens * hidden])?;
+            first += tokens;
         }
-        let wide = at_once * width;
-        let attended: Vec<Vec<f32>> = work
-            .par_iter()
-            .map(|&(first, length, head)| {
-                let mut attended = vec![0.0; length * wide];
-                let (mut scores, mut out) = (vec![0.0; length * length], vec![0.0; length * width]);
-                for step in 0..at_once {
-                    let of_head = attention.each_ref().map(|all| &all[first * hidden + (head + step) * width..]);
-                    self.attend_by(executor, head + step, of_head, length, &mut scores, &mut out)?;
-                    for (row, part) in attended.chunks_exact_mut(wide).zip(out.chunks_exact(width)) {
-                        row[step * width..][..width].copy_from_slice(part);
-                    }
-                }
-                Ok(attended)
-            })
-            .collect::<io::Result<_>>()?;
-        for (&(first, _, head), attended) in work.iter().zip(&attended) {
-            let rows = context[first * hidden..].chunks_exact_mut(hidden);
-            for (row, part) in rows.zip(attended.chunks_exact(wide)) {
-                row[head * width..][..wide].copy_from_slice(part);
+        Ok(())
+    }
+
+    /// Attention of some heads over each of `texts`; `inputs` holds their queries, keys and values.
+    #[expect(clippy::too_many_arguments, reason = "the memory that is worked in comes from outside")]
+    fn attend_to(
+        &self,
+        executor: &GemmExecutor<f32>,
+        heads: &Heads,
+        texts: &[&[u32]],
+        inputs: &[f32],
+        context: &mut [f32],
+        scores: &mut Vec<f32>,
+        attended: &mut Vec<f32>,
+    ) -> io::Result<()> {
+        let width = self.config.hidden_size / self.config.num_attention_heads;
+        let (all, length) = (heads.output.rows(), inputs.len() / (3 * heads.output.rows()));
+        let scores = sized(scores, length * length);
+        let attended = sized(attended, length * width);
+        for head in 0..all / width {
+            let [query, key, value] = [0, 1, 2].map(|part| &inputs[part * all + head * width..]);
+            let query = view(query, [length, width], [3 * all, 1])?;
+            let key = view(key, [width, length], [1, 3 * all])?;
+            let value = view(value, [length, width], [3 * all, 1])?;
+            let mut scaled = GemmOptions { alpha: 1.0 / (width as f32).sqrt(), ..GemmOptions::default() };
+            if let Some(distances) = &self.distances {
+                scaled.beta = 1.0;
+                each_own(texts, scores, |place, own, _| {
+                    own.copy_from_slice(distances.row(heads.first + head, place, own.len()));
+                });
+            }
+            multiply(executor, query, GemmInputB::Unpacked(key), scores, scaled)?;
+            each_own(texts, scores, |_, own, others| {
+                Softmax::new_mut(own).dispatch();
+                others.into_iter().for_each(|others| others.fill(0.0));
+            });
+            let scores = view(scores, [length, length], [length, 1])?;
+            multiply(executor, scores, GemmInputB::Unpacked(value), attended, GemmOptions::default())?;
+            for (row, of_head) in context.chunks_exact_mut(all).zip(attended.chunks_exact(width)) {
+                row[head * width..][..width].copy_from_slice(of_head);
             }
         }
         Ok(())
     }
 
-    /// Attention of one head over one text.
-    fn attend_by(
+    /// Adds to `to` what a slice of the wide part makes of `states`.
+    fn widen(
         &self,
         executor: &GemmExecutor<f32>,
-        head: usize,
-        [query, key, value]: [&[f32]; 3],
-        length: usize,
-        scores: &mut [f32],
-        out: &mut [f32],
+        slice: &Slice,
+        states: &[f32],
+        room: &mut Room,
+        to: &mut [f32],
     ) -> io::Result<()> {
-        let hidden = self.config.hidden_size;
-        let width = hidden / self.config.num_attention_heads;
-        let query = view(query, [length, width], [hidden, 1])?;
-        let key = view(key, [width, length], [1, hidden])?;
-        let value = view(value, [length, width], [hidden, 1])?;
-        let mut scaled = GemmOptions { alpha: 1.0 / (width as f32).sqrt(), ..GemmOptions::default() };
-        if let Some(distances) = &self.distances {
-            for (place, row) in scores.chunks_exact_mut(length).enumerate() {
-                row.copy_from_slice(distances.row(head, place, length));
-            }
-            scaled.beta = 1.0;
+        let portion = PORTION * self.config.hidden_size;
+        for (from, to) in states.chunks(portion).zip(to.chunks_mut(portion)) {
+            let wide = sized(&mut room.wide, from.len() / self.config.hidden_size * slice.up.bias.len());
+            slice.up.apply(executor, from, wide)?;
+            self.activation.apply(wide);
+            multiply_packed(executor, wide, &slice.down, to)?;
         }
-        multiply(executor, query, GemmInputB::Unpacked(key), scores, scaled)?;
-        for row in scores.chunks_exact_mut(length) {
-            Softmax::new_mut(row).dispatch();
-        }
-        let scores = view(scores, [length, length], [length, 1])?;
-        multiply(executor, scores, GemmInputB::Unpacked(value), out, GemmOptions::default())
+        Ok(())
     }
 
     fn normalise(&self, norm: &Norm, states: &mut [f32]) {
         let hidden = self.config.hidden_size;
-        states.par_chunks_mut(ROWS * hidden).for_each(|part| {
-            for row in part.chunks_exact_mut(hidden) {
-                let mean = Sum::new(row).dispatch() / hidden as f32;
-                let variance = SumSquareSub::new(row, mean).dispatch() / hidden as f32;
-                let options = NormalizeOptions {
-                    pre_scale_bias: mean,
-                    scale: 1.0 / (variance + self.config.layer_norm_eps).sqrt(),
-                    element_scale: Some(&norm.scale),
-                    element_bias: Some(&norm.bias),
-                    bias: 0.0,
-                };
-                Normalize::new_mut(row, options).dispatch();
-            }
-        });
+        for row in states.chunks_exact_mut(hidden) {
+            let mean = Sum::new(row).dispatch() / hidden as f32;
+            let variance = SumSquareSub::new(row, mean).dispatch() / hidden as f32;
+            let options = NormalizeOptions {
+                pre_scale_bias: mean,
+                scale: 1.0 / (variance + self.config.layer_norm_eps).sqrt(),
+                element_scale: Some(&norm.scale),
+                element_bias: Some(&norm.bias),
+                bias: 0.0,
+            };
+            Normalize::new_mut(row, options).dispatch();
+        }
     }
+}
+
+/// Which of some parts a share is.
+fn of_share(share: &Share<'_>, parts: usize, shares: usize) -> Range<usize> {
+    share.number * parts / shares..(share.number + 1) * parts / shares
+}
+
+/// Consecutive texts with so many tokens at most together, or one text.
+fn grouped<'a, 'b>(texts: &'b [&'a [u32]], most: usize) -> impl Iterator<Item = &'b [&'a [u32]]> {
+    let mut rest = texts;
+    std::iter::from_fn(move || {
+        let mut tokens = 0;
+        let fitting = rest.iter().take_while(|text| {
+            tokens += text.len();
+            tokens <= most
+        });
+        let (group, others) = rest.split_at_checked(fitting.count().max(1))?;
+        rest = others;
+        Some(group)
+    })
+}
+
+/// Rows of scores of texts that lie end to end: for each token its place in its text, its scores for that text, and those
+/// for the texts before and behind.
+fn each_own(texts: &[&[u32]], scores: &mut [f32], mut work: impl FnMut(usize, &mut [f32], [&mut [f32]; 2])) {
+    let length: usize = texts.iter().map(|text| text.len()).sum();
+    let mut rows = scores.chunks_exact_mut(length);
+    let mut first = 0;
+    for text in texts {
+        for (place, row) in rows.by_ref().take(text.len()).enumerate() {
+            let (before, row) = row.split_at_mut(first);
+            let (own, behind) = row.split_at_mut(text.len());
+            work(place, own, [before, behind]);
+        }
+        first += text.len();
+    }
+}
+
+/// So much of a buffer, whatever is in it.
+fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+    &mut buffer[..length]
 }
 
 impl Linear {
@@ -293,8 +405,11 @@ impl Linear {
     }
 }
 
-fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
-    rows.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias));
+/// `to = rows + bias`
+fn add_to_rows(rows: &[f32], bias: &[f32], to: &mut [f32]) {
+    for (row, to) in rows.chunks_exact(bias.len()).zip(to.chunks_exact_mut(bias.len())) {
+        to.iter_mut().zip(row.iter().zip(bias)).for_each(|(to, (x, bias))| *to = x + bias);
+    }
 }
 
 /// `to += from * weight`

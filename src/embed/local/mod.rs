@@ -1,15 +1,17 @@
 //! A sentence model of the BERT family, run by this process.
 //!
-//! Two pools of threads: questions never wait behind texts that are being indexed. Everything about the model is read
+//! Two teams of threads: questions never wait behind texts that are being indexed. Everything about the model is read
 //! from its own files: sizes (`config.json`), tokens (`tokenizer.json`), pooling (`modules.json`), length
 //! (`sentence_bert_config.json`), what is put before a text (`config_sentence_transformers.json`).
 
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Deserialize;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -18,11 +20,13 @@ use super::{EmbedError, Embedder, Model, Prefixes, Vector, normalised};
 mod architecture;
 mod bert;
 mod pooling;
+mod team;
 mod text;
 mod weights;
 
 use self::bert::Bert;
 use self::pooling::Pooling;
+use self::team::{Team, beside};
 use self::text::Chunker;
 
 /// Tokens of a chunk; attention costs their square.
@@ -31,8 +35,6 @@ const MAX_TOKENS: usize = 256;
 const BATCH_TOKENS: usize = 1_024;
 /// Questions that may wait. Beyond, recall does better without.
 const MAX_WAITING: usize = 256;
-/// Batches that may wait to be indexed.
-const MAX_BATCHES: usize = 2;
 
 /// How a local model is run.
 #[derive(Debug, Clone)]
@@ -56,10 +58,9 @@ impl Default for LocalOptions {
 pub struct LocalEmbedder {
     model: Model,
     encoder: Arc<Encoder>,
-    query_threads: Arc<rayon::ThreadPool>,
-    index_threads: Arc<rayon::ThreadPool>,
+    query_threads: Arc<Team>,
+    index_threads: Arc<Team>,
     waiting: Semaphore,
-    batches: Semaphore,
 }
 
 impl fmt::Debug for LocalEmbedder {
@@ -75,39 +76,29 @@ impl LocalEmbedder {
     /// # Errors
     /// When a file is missing, damaged, or of a model that is not known; says which.
     pub fn load(folder: &Path, id: &str, options: &LocalOptions) -> io::Result<Self> {
-        let threads = |name: &'static str, count: usize| {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(count.max(1))
-                .thread_name(move |number| format!("{name}-{number}"))
-                .build()
-                .map(Arc::new)
-                .map_err(io::Error::other)
-        };
-        let index_threads = threads("embed-index", options.index_threads)?;
-        let encoder = index_threads.install(|| Encoder::load(folder, &options.prefixes))?;
+        // Outside of any pool the first text would start one for the whole process.
+        let alone = ThreadPoolBuilder::new().num_threads(1).build().map_err(io::Error::other)?;
+        let encoder = alone.install(|| Encoder::load(folder, options))?;
         Ok(Self {
             model: Model { id: options.prefixes.model(id), dimension: encoder.bert.config.hidden_size },
             encoder: Arc::new(encoder),
-            query_threads: threads("embed-query", options.query_threads)?,
-            index_threads,
+            query_threads: Team::new("embed-query", options.query_threads.max(1))?,
+            index_threads: Team::new("embed-index", options.index_threads.max(1))?,
             waiting: Semaphore::new(MAX_WAITING),
-            batches: Semaphore::new(MAX_BATCHES),
         })
     }
 
-    /// Runs `work` on a pool; the caller waits without holding a thread.
+    /// Runs `work` on threads of a team; the caller waits without holding a thread.
     async fn on<T: Send + 'static>(
         &self,
-        pool: &rayon::ThreadPool,
-        work: impl FnOnce(&Encoder) -> io::Result<T> + Send + 'static,
+        team: &Arc<Team>,
+        work: impl FnOnce(&Encoder, &[Arc<ThreadPool>]) -> io::Result<T> + Send + 'static,
     ) -> Result<T, EmbedError> {
         let (reply, answer) = oneshot::channel();
         let encoder = Arc::clone(&self.encoder);
-        pool.spawn(move || {
-            // Who has gone away in the meantime is not served.
-            if !reply.is_closed() {
-                let _ = reply.send(work(&encoder));
-            }
+        let closed = |_| EmbedError::unavailable("the model is being unloaded");
+        team.members().await.map_err(closed)?.spawn(move |helpers| {
+            let _ = reply.send(work(&encoder, helpers));
         });
         let gone = || EmbedError::unavailable("the model stopped in the middle of a text");
         answer.await.map_err(|_| gone())?.map_err(|error| EmbedError::Refused(error.to_string().into()))
@@ -121,15 +112,13 @@ impl Embedder for LocalEmbedder {
     }
 
     async fn passages(&self, texts: Vec<String>) -> Result<Vec<Vec<Vector>>, EmbedError> {
-        let closed = |_| EmbedError::unavailable("the model is being unloaded");
-        let _permit = self.batches.acquire().await.map_err(closed)?;
-        self.on(&self.index_threads, move |encoder| encoder.passages(&texts)).await
+        self.on(&self.index_threads, move |encoder, helpers| encoder.passages(&texts, helpers)).await
     }
 
     async fn query(&self, text: String) -> Result<Vector, EmbedError> {
         let busy = |_| EmbedError::unavailable("too many questions wait for the model");
         let _permit = self.waiting.try_acquire().map_err(busy)?;
-        self.on(&self.query_threads, move |encoder| encoder.query(&text)).await
+        self.on(&self.query_threads, move |encoder, helpers| encoder.query(&text, helpers)).await
     }
 }
 
@@ -138,6 +127,8 @@ struct Encoder {
     bert: Bert,
     chunker: Chunker,
     pooling: Pooling,
+    /// Among which a question is divided, whoever then has time for them: a text has one vector.
+    shares: usize,
     query_prompt: String,
     passage_prompt: String,
 }
@@ -185,7 +176,8 @@ fn named(file: &str, error: impl fmt::Display) -> io::Error {
 }
 
 impl Encoder {
-    fn load(folder: &Path, prefixes: &Prefixes) -> io::Result<Self> {
+    fn load(folder: &Path, options: &LocalOptions) -> io::Result<Self> {
+        let prefixes = &options.prefixes;
         let bert = Bert::load(folder)?;
         let sentence: SentenceFile = optional(folder, "sentence_bert_config.json")?.unwrap_or_default();
         let tokenizer: TokenizerFile = optional(folder, "tokenizer_config.json")?.unwrap_or_default();
@@ -202,16 +194,17 @@ impl Encoder {
         let encoder = Self {
             chunker: chunker.map_err(|error| named("tokenizer.json", error))?,
             pooling: Pooling::read(folder, prompted)?,
+            shares: options.query_threads.max(1),
             query_prompt,
             passage_prompt,
             bert,
         };
         // Files that do not belong together show themselves here rather than with the first text.
-        encoder.query("a first text")?;
+        encoder.query("a first text", &[])?;
         Ok(encoder)
     }
 
-    fn passages(&self, texts: &[String]) -> io::Result<Vec<Vec<Vector>>> {
+    fn passages(&self, texts: &[String], helpers: &[Arc<ThreadPool>]) -> io::Result<Vec<Vec<Vector>>> {
         let mut chunks = Vec::new();
         let mut counts = Vec::with_capacity(texts.len());
         for text in texts {
@@ -219,37 +212,55 @@ impl Encoder {
             counts.push(of_text.len());
             chunks.extend(of_text);
         }
-        let mut vectors = self.vectors(&chunks)?.into_iter();
+        // Each thread a batch of its own: nobody waits for anybody in the middle.
+        let batches = batches(&chunks, helpers.len() + 1);
+        let vectors: Vec<OnceLock<_>> = batches.iter().map(|_| OnceLock::new()).collect();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let number = next.fetch_add(1, Ordering::Relaxed)
+                && let Some(batch) = batches.get(number)
+            {
+                vectors[number].get_or_init(|| self.vectors(batch, 1, &[]));
+            }
+        };
+        beside(helpers, &work, &mut || work());
+        let vectors = vectors.into_iter().filter_map(OnceLock::into_inner).collect::<io::Result<Vec<_>>>()?;
+        let mut vectors = vectors.into_iter().flatten();
         Ok(counts.into_iter().map(|count| vectors.by_ref().take(count).collect()).collect())
     }
 
-    fn query(&self, text: &str) -> io::Result<Vector> {
+    fn query(&self, text: &str, helpers: &[Arc<ThreadPool>]) -> io::Result<Vector> {
         let chunks = self.chunker.chunks(&self.query_prompt, text, 1).map_err(io::Error::other)?;
-        let mut vectors = self.vectors(&chunks)?;
+        let chunks: Vec<&[u32]> = chunks.iter().map(Vec::as_slice).collect();
+        let mut vectors = self.vectors(&chunks, self.shares, helpers)?;
         vectors.pop().ok_or_else(|| io::Error::other("no vector"))
     }
 
-    fn vectors(&self, chunks: &[Vec<u32>]) -> io::Result<Vec<Vector>> {
+    /// Of texts that go through the model together.
+    fn vectors(&self, texts: &[&[u32]], shares: usize, helpers: &[Arc<ThreadPool>]) -> io::Result<Vec<Vector>> {
         let hidden = self.bert.config.hidden_size;
-        let mut vectors = Vec::with_capacity(chunks.len());
-        let mut rest = chunks;
-        while !rest.is_empty() {
-            let mut tokens = 0;
-            let fitting = rest.iter().take_while(|chunk| {
-                tokens += chunk.len();
-                tokens <= BATCH_TOKENS
-            });
-            let batch: Vec<&[u32]> = rest[..fitting.count().max(1)].iter().map(Vec::as_slice).collect();
-            let states = self.bert.forward(&batch)?;
-            let mut from = 0;
-            for text in &batch {
-                let to = from + text.len() * hidden;
-                let pooled = self.pooling.pool(&states[from..to], hidden);
-                vectors.push(normalised(pooled, hidden).map_err(io::Error::other)?);
-                from = to;
-            }
-            rest = &rest[batch.len()..];
-        }
-        Ok(vectors)
+        let states = self.bert.forward(texts, shares, helpers)?;
+        let mut from = 0;
+        let vector = |text: &&[u32]| {
+            let to = from + text.len() * hidden;
+            let pooled = self.pooling.pool(&states[from..to], hidden);
+            from = to;
+            normalised(pooled, hidden).map_err(io::Error::other)
+        };
+        texts.iter().map(vector).collect()
     }
+}
+
+/// Consecutive texts in batches of about the same number of tokens, as many as there are threads or a multiple of it.
+fn batches(texts: &[Vec<u32>], threads: usize) -> Vec<Vec<&[u32]>> {
+    let tokens: usize = texts.iter().map(Vec::len).sum();
+    let count = tokens.div_ceil(BATCH_TOKENS).next_multiple_of(threads);
+    let mut batches = vec![Vec::new(); count];
+    let mut before = 0;
+    for text in texts {
+        batches[before * count / tokens].push(text.as_slice());
+        before += text.len();
+    }
+    batches.retain(|batch| !batch.is_empty());
+    batches
 }
