@@ -12,16 +12,10 @@ as the embedder; options behind `--` go to `eval`.
 """
 
 import json
-import os
-import re
-import subprocess
 import sys
-import tempfile
-from datetime import UTC, datetime
-from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-CATEGORIES = {1: "1 multi-hop", 2: "2 temporal", 3: "3 open-domain", 4: "4 single-hop", 5: "5 adversarial"}
+from common import CATEGORIES, Row, conversations, flag, progress, questions, report, turns
+
 FIGURES = {
     "P@5": "precision_at_5",
     "R@5": "recall_at_5",
@@ -34,61 +28,13 @@ FIGURES = {
 }
 
 
-def turns(conversation):
-    """The memories of a conversation."""
-    numbers = sorted(int(match[1]) for name in conversation if (match := re.fullmatch(r"session_(\d+)", name)))
-    for number in numbers:
-        date = datetime.strptime(conversation[f"session_{number}_date_time"], "%I:%M %p on %d %B, %Y")
-        at = date.replace(tzinfo=UTC).isoformat()
-        for turn, said in enumerate(conversation[f"session_{number}"] or [], 1):
-            text = said["text"]
-            if caption := said.get("blip_caption"):
-                text = f"{text} [image: {caption}]"
-            yield {
-                "key": said["dia_id"],
-                "kind": "dialogue",
-                "content": text,
-                "speaker": said["speaker"],
-                "session": f"session_{number}",
-                "turn": turn,
-                "occurred_at": at,
-            }
-
-
-def evidence(entries):
-    """Turn ids of a question: some entries hold several, some have odd spacing or leading zeros."""
-    found = {}
-    for entry in entries:
-        for session, turn in re.findall(r"D\s*:?\s*(\d+)\s*:\s*(\d+)", entry):
-            found[f"D{int(session)}:{int(turn)}"] = None
-    return list(found)
-
-
-def questions(entries, known):
-    """The questions that have evidence; what it names and nobody said does not count."""
-    for entry in entries:
-        expected = [turn for turn in evidence(entry.get("evidence") or []) if turn in known]
-        if expected:
-            yield {"query": entry["question"], "expected": expected, "group": CATEGORIES[entry["category"]]}
-
-
-def measure(sample, folder, options):
+def measure(sample: Row) -> Row:
     """The report of one conversation."""
     memories = list(turns(sample["conversation"]))
-    asked = list(questions(sample["qa"], {memory["key"] for memory in memories}))
-    files = {"corpus": memories, "golden": asked}
-    for name, rows in files.items():
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    program = os.environ.get("MEMORY_TEST_BINARY", REPOSITORY / "target/debug/cognitive-memory-mcp")
-    command = [program, "eval", folder / "golden.jsonl", "--corpus", folder / "corpus.jsonl", *options]
-    output = folder / "report.json"
-    # The program knows all names with its prefix; those of the tests are not among them.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MEMORY_TEST", "MEMORY_LOCOMO"))}
-    subprocess.run([*command, "--output", output], check=True, stdout=subprocess.DEVNULL, env=environment)
-    return json.loads(output.read_text())
+    return report(memories, list(questions(sample["qa"], {memory["key"] for memory in memories})))
 
 
-def pool(reports, groups):
+def pool(reports: list[Row], groups: list[str]) -> Row:
     """Means over the questions of several reports."""
     parts = [report["groups"][group] for report in reports for group in groups if group in report["groups"]]
     count = sum(part["answerable"] for part in parts)
@@ -96,20 +42,18 @@ def pool(reports, groups):
     return {"questions": count, **{name: round(100 * mean, 1) for name, mean in means.items()}}
 
 
-def main():
-    arguments = sys.argv[1:]
-    options = arguments[arguments.index("--") + 1 :] if "--" in arguments else []
-    path = os.environ.get("MEMORY_LOCOMO")
-    if not path:
+def main() -> None:
+    samples = conversations()
+    if not samples:
         sys.exit("MEMORY_LOCOMO: the path of a file in the form of locomo10.json is expected")
     reports = []
-    for sample in json.loads(Path(path).read_text()):
-        with tempfile.TemporaryDirectory() as folder:
-            reports.append(measure(sample, Path(folder), options))
+    for place, sample in enumerate(samples):
+        progress(place, len(samples), "conversations")
+        reports.append(measure(sample))
     every = list(CATEGORIES.values())
     rows = {name: pool(reports, [name]) for name in every}
     rows |= {"categories 1-4": pool(reports, every[:4]), "all": pool(reports, every)}
-    if "--json" in arguments:
+    if flag("--json"):
         print(json.dumps(rows, indent=2))
         return
     columns = ["questions", *FIGURES]

@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+"""Measures how many questions are told that nothing stored seems to answer, as a table in Markdown:
+
+    [MEMORY_LOCOMO=locomo10.json] tests/eval/answers.py [--json] [-- OPTION ...]
+
+The golden set and each conversation of a file in the form of LoCoMo's locomo10.json are asked their own questions, each
+other's, and those of tests/golden/strangers.jsonl. Without MEMORY_LOCOMO the rows that need the file are left out. Told so
+is whoever gets nothing, or a note that nothing seems to answer, as `cognitive-memory-mcp eval` counts it. Questions that
+something answers count where a right answer is among the ten hits. The halves of the golden set are random, with a fixed
+seed.
+
+MEMORY_TEST_BINARY names another program than target/debug/cognitive-memory-mcp. Settings of the environment hold; where
+they name an embedder, all is measured a second time without it. Options behind `--` go to `eval`.
+"""
+
+import json
+import random
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from common import REPOSITORY, Row, conversations, flag, progress, questions, read, report, turns
+
+SEED = 1
+GOLDEN = REPOSITORY / "tests/golden"
+ANSWERED = "answered, and a right answer is among the ten"
+# What is counted, by heading; rows that need LoCoMo's conversations are empty without them.
+TABLE = {
+    ANSWERED: ["golden set", "a half of it", "LoCoMo"],
+    "about something else": [
+        "LoCoMo's questions, put to the golden set",
+        'the same without their names ("she")',
+        "the golden set's questions, put to LoCoMo",
+        "of the world, of other homes and firms, put to LoCoMo",
+        "of the world, put to the golden set",
+    ],
+    "near strangers": [
+        "LoCoMo's about speakers of other conversations",
+        "LoCoMo's about namesakes of its own speakers",
+        "LoCoMo's of other conversations, without their names",
+        "golden set: unanswerable",
+        "golden set: without the answer",
+        "of other homes and firms, put to the golden set",
+    ],
+}
+
+
+@dataclass
+class Count:
+    """Questions of a row, and how many of them are told that nothing answers."""
+
+    number: int = 0
+    told: int = 0
+
+
+@dataclass
+class Corpus:
+    """Memories, and what they are asked. The group of a question is its row."""
+
+    name: str
+    memories: list[Row]
+    asked: list[Row] = field(default_factory=list)
+
+    def own(self, row: str, own: Iterable[Row]) -> None:
+        """Asks questions as they are."""
+        self.asked += [{**question, "group": row} for question in own]
+
+    def strange(self, row: str, texts: Iterable[str]) -> None:
+        """Asks what nothing here answers."""
+        self.asked += [{"query": text, "expected": [], "group": row} for text in texts]
+
+
+def texts(asked: Iterable[Row]) -> list[str]:
+    return [question["query"] for question in asked]
+
+
+def naming(names: Iterable[str]) -> re.Pattern[str]:
+    """Finds these names in a question."""
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(names))) or '(?!)'})\b")
+
+
+def speakers(corpora: Iterable[Corpus]) -> set[str]:
+    return {memory["speaker"] for corpus in corpora for memory in corpus.memories}
+
+
+def part(memories: list[Row], keep: Callable[[Row], bool]) -> list[Row]:
+    """Some memories, which refer to none of the others."""
+    kept = [dict(memory) for memory in memories if keep(memory)]
+    keys = {memory["key"] for memory in kept}
+    for memory in kept:
+        for name in ("sources", "supersedes"):
+            if name in memory:
+                memory[name] = [key for key in memory[name] if key in keys]
+    return kept
+
+
+def half(name: str, memories: list[Row], asked: list[Row]) -> Corpus:
+    """These of the golden set's memories, asked what they answer and what only the others answer; what both answer in part
+    is left out."""
+    corpus = Corpus(name, memories)
+    keys = {memory["key"] for memory in memories}
+    answerable = [question for question in asked if question["expected"]]
+    corpus.own("a half of it", (question for question in answerable if keys.issuperset(question["expected"])))
+    gone = (question for question in answerable if keys.isdisjoint(question["expected"]))
+    corpus.own("golden set: without the answer", ({**question, "expected": []} for question in gone))
+    return corpus
+
+
+def halves(memories: list[Row], asked: list[Row]) -> list[Corpus]:
+    """Two random halves of the golden set; a conversation is as a whole in one of them."""
+
+    def unit(memory: Row) -> str:
+        return memory.get("session") or memory["key"]
+
+    units = sorted({unit(memory) for memory in memories})
+    first = set(random.Random(SEED).sample(units, len(units) // 2))
+    return [
+        half("a half of the golden set", part(memories, lambda memory: unit(memory) in first), asked),
+        half("the other half of the golden set", part(memories, lambda memory: unit(memory) not in first), asked),
+    ]
+
+
+def notes(memories: list[Row], asked: list[Row], strangers: list[Row]) -> Corpus:
+    """The golden set."""
+    corpus = Corpus("the golden set", memories)
+    corpus.own("golden set", (question for question in asked if question["expected"]))
+    corpus.own("golden set: unanswerable", (question for question in asked if not question["expected"]))
+    for group, row in (("world", "of the world"), ("elsewhere", "of other homes and firms")):
+        corpus.own(f"{row}, put to the golden set", (question for question in strangers if question["group"] == group))
+    return corpus
+
+
+def talks(samples: list[Row]) -> list[Corpus]:
+    """The conversations, asked their own questions."""
+    corpora = []
+    for number, sample in enumerate(samples, 1):
+        corpus = Corpus(f"conversation {number}", list(turns(sample["conversation"])))
+        corpus.own("LoCoMo", questions(sample["qa"], {memory["key"] for memory in corpus.memories}))
+        corpora.append(corpus)
+    return corpora
+
+
+def exchange(golden: Corpus, spoken: list[Corpus]) -> None:
+    """Asks the golden set what the conversations are asked, and each conversation what the others are asked."""
+    own = {corpus.name: texts(corpus.asked) for corpus in spoken}
+    everyone = naming(speakers(spoken))
+
+    def nameless(asked: list[str]) -> list[str]:
+        return [everyone.sub("she", text) for text in asked]
+
+    asked = [text for each in own.values() for text in each]
+    golden.strange("LoCoMo's questions, put to the golden set", asked)
+    golden.strange('the same without their names ("she")', nameless(asked))
+    for corpus in spoken:
+        elsewhere = naming(speakers(spoken) - speakers([corpus]))
+        asked = [text for name, each in own.items() if name != corpus.name for text in each]
+        named = [text for text in asked if everyone.search(text)]
+        corpus.strange("LoCoMo's about speakers of other conversations", (text for text in named if elsewhere.search(text)))
+        corpus.strange("LoCoMo's about namesakes of its own speakers", (text for text in named if not elsewhere.search(text)))
+        corpus.strange("LoCoMo's of other conversations, without their names", nameless(asked))
+
+
+def everything(samples: list[Row]) -> list[Corpus]:
+    """All that is measured."""
+    memories, asked, strangers = (read(GOLDEN / f"{name}.jsonl") for name in ("memories", "queries", "strangers"))
+    golden, spoken = notes(memories, asked, strangers), talks(samples)
+    if spoken:
+        exchange(golden, spoken)
+    for corpus in spoken:
+        corpus.strange("the golden set's questions, put to LoCoMo", texts(asked))
+        corpus.strange("of the world, of other homes and firms, put to LoCoMo", texts(strangers))
+    return [golden, *halves(memories, asked), *spoken]
+
+
+def count(counts: dict[str, Count], asked: list[Row]) -> None:
+    """Adds the questions of a report to their rows."""
+    for question in asked:
+        # Where no right answer came, nobody is misled by being told so.
+        if question["expected"] and not any(hit["right"] for hit in question["came"]):
+            continue
+        row = counts.setdefault(question["group"], Count())
+        row.number += 1
+        row.told += question["told_nothing"]
+
+
+def measure(every: list[Corpus], settings: dict[str, str]) -> tuple[str, dict[str, Count]]:
+    """The name of a column, and the counts of its rows."""
+    counts: dict[str, Count] = {}
+    column = "words alone"
+    for place, corpus in enumerate(every):
+        progress(place, len(every), corpus.name + (", by words alone" if settings else ""))
+        found = report(corpus.memories, corpus.asked, settings)
+        count(counts, found["questions"])
+        if found.get("model"):
+            column = "words and meaning"
+    return column, counts
+
+
+def share(row: str, counted: Count) -> str:
+    """The told of a row in per cent; few are told so of what is answered, which needs a decimal."""
+    return f"{100 * counted.told / max(counted.number, 1):.{int(row in TABLE[ANSWERED])}f}"
+
+
+def markdown(columns: dict[str, dict[str, Count]]) -> Iterable[str]:
+    yield f"| questions | number | {' | '.join(columns)} |"
+    yield "|---" * (2 + len(columns)) + "|"
+    for heading, rows in TABLE.items():
+        yield f"| **{heading}** |" + " |" * (1 + len(columns))
+        for row in rows:
+            counts = [column[row] for column in columns.values() if row in column]
+            if counts:
+                numbers = " / ".join(dict.fromkeys(str(counted.number) for counted in counts))
+                yield f"| {row} | {numbers} | {' | '.join(share(row, counted) for counted in counts)} |"
+
+
+def main() -> None:
+    samples = conversations()
+    every = everything(samples)
+    columns = dict([measure(every, {})])
+    if "words alone" not in columns:
+        columns |= [measure(every, {"MEMORY_EMBEDDER": "none"})]
+    if flag("--json"):
+        rows = {column: {row: vars(counted) for row, counted in counts.items()} for column, counts in columns.items()}
+        print(json.dumps(rows, indent=2))
+        return
+    print("\n".join(markdown(columns)))
+    if not samples:
+        print("\nMEMORY_LOCOMO names no file: the rows that need LoCoMo's conversations are left out.")
+
+
+if __name__ == "__main__":
+    main()
