@@ -32,7 +32,8 @@ macro_rules! next_term {
 
 /// Size of the corpus and frequencies of terms. Up to `$3` postings of a term are counted in each project, which is
 /// exact for all terms that decide something. Beyond, the frequency is estimated from how far back in the storage
-/// order those postings reach, so that a common word costs no more than a rare one.
+/// order those postings reach, so that a common word costs no more than a rare one. What is known already (`$13`) is not
+/// counted again.
 ///
 /// For the longest terms that nobody has, and that may be guessed at (`$4`: letters), it counts what is near to them: the
 /// spellings of `$5` to `$7`, with any of the letters in the gap, and the first terms behind the beginnings of `$8` and
@@ -46,9 +47,9 @@ pub(super) const CORPUS_STATS: &str = concat!(
             (SELECT max(m.seq) FROM memory m WHERE m.project_id = p.id) AS newest \
         FROM project p WHERE p.name = ANY ($1)\
     ), asked AS MATERIALIZED (\
-        SELECT q.n, q.term, q.letters, ",
+        SELECT q.n, q.term, q.letters, coalesce(q.known, ",
     frequency!("q.term"),
-    " AS frequency FROM unnest($2::text[], $4::text[]) WITH ORDINALITY AS q(term, letters, n)\
+    ") AS frequency FROM unnest($2::text[], $4::text[], $13::bigint[]) WITH ORDINALITY AS q(term, letters, known, n)\
     ), unknown AS MATERIALIZED (\
         SELECT a.n, a.term, a.letters FROM asked a WHERE a.frequency = 0 AND a.letters IS NOT NULL \
         ORDER BY char_length(a.term) DESC, a.n LIMIT $10\

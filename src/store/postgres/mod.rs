@@ -85,6 +85,7 @@ pub struct PostgresStore {
     obstacle: Mutex<Option<String>>,
     preparing: tokio::sync::Mutex<()>,
     vectors: vector::Total,
+    common: search::Common,
 }
 
 impl fmt::Debug for PostgresStore {
@@ -108,6 +109,7 @@ impl PostgresStore {
             obstacle: Mutex::default(),
             preparing: tokio::sync::Mutex::new(()),
             vectors: vector::Total::default(),
+            common: search::Common::default(),
         }
     }
 
@@ -415,7 +417,7 @@ impl Store for PostgresStore {
 
     async fn corpus_stats_near(&self, scope: &Scope, terms: &[String], guesses: &[Guess]) -> Result<CorpusStats> {
         let mut attempts = self.attempts(scope, "count terms", Effect::Read)?;
-        attempt!(attempts, connection => search::corpus_stats(connection, scope, terms, guesses))
+        attempt!(attempts, connection => search::corpus_stats(connection, scope, terms, guesses, &self.common))
     }
 
     async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Candidate>> {
@@ -433,7 +435,8 @@ impl Store for PostgresStore {
         let mut attempts = self.attempts(scope, "search quickly", Effect::Read)?;
         let busy = || fault::unavailable("it is busy", None);
         let mut lease = timeout(patience, attempts.lease()).await.map_err(|_| busy())??;
-        let outcome = attempts.run(search::quickly(lease.connection(), scope, terms, query, patience)).await;
+        let outcome = attempts.run(search::quickly(lease.connection(), scope, terms, query, patience, &self.common));
+        let outcome = outcome.await;
         attempts.judge(lease, outcome).await.unwrap_or_else(|| Err(busy()))
     }
 

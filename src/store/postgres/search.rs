@@ -1,6 +1,8 @@
 //! Searching the lexical index.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
@@ -14,13 +16,54 @@ use crate::domain::lexical::{B, CorpusStats, K1, MAX_DOCUMENT_FREQUENCY};
 use crate::domain::spelling::{BEYOND, Guess, MOST_NEAR, MOST_UNKNOWN, Near};
 use crate::store::{Candidate, LexicalQuery, QueryOf};
 
+/// From so many memories on a term is common.
+const COMMON: i64 = 500;
+/// How long its frequency serves.
+const COUNTED: Duration = Duration::from_secs(60);
+/// How many of them are kept.
+const MOST_COMMON: usize = 10_000;
+
+/// How common the common terms are: these take longest to count, change least, and come in every other question.
+#[derive(Debug, Default)]
+pub(super) struct Common(Mutex<HashMap<(String, String), (Instant, i64)>>);
+
+impl Common {
+    fn all(&self) -> MutexGuard<'_, HashMap<(String, String), (Instant, i64)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The frequency of each term in `projects`, where it is known.
+    fn known(&self, projects: &str, terms: &[String]) -> Vec<Option<i64>> {
+        let all = self.all();
+        let known = |term: &String| all.get(&(projects.to_owned(), term.clone())).copied();
+        terms.iter().map(|term| known(term).filter(|(at, _)| at.elapsed() < COUNTED).map(|(_, count)| count)).collect()
+    }
+
+    /// Keeps what was counted.
+    fn learn<'a>(&self, projects: &str, counted: impl Iterator<Item = (&'a String, i64)>) {
+        let common: Vec<_> = counted.filter(|(_, frequency)| *frequency >= COMMON).collect();
+        if common.is_empty() {
+            return;
+        }
+        let mut all = self.all();
+        if all.len() + common.len() > MOST_COMMON {
+            all.clear();
+        }
+        let now = Instant::now();
+        all.extend(common.into_iter().map(|(term, count)| ((projects.to_owned(), term.clone()), (now, count))));
+    }
+}
+
 pub(super) async fn corpus_stats(
     connection: &mut PgConnection,
     scope: &Scope,
     terms: &[String],
     guesses: &[Guess],
+    common: &Common,
 ) -> Result<CorpusStats, Fault> {
     let readable: Vec<&str> = scope.readable().collect();
+    let projects = readable.join("\0");
+    let known = common.known(&projects, terms);
     let asked = Spellings::new(terms.len(), guesses);
     let row = sqlx::query(CORPUS_STATS)
         .bind(&readable)
@@ -35,9 +78,12 @@ pub(super) async fn corpus_stats(
         .bind(bounded(MOST_UNKNOWN))
         .bind(bounded(MOST_NEAR))
         .bind(BEYOND.to_string())
+        .bind(&known)
         .fetch_one(connection)
         .await?;
     let frequencies: Vec<i64> = row.try_get("frequencies")?;
+    let counted = terms.iter().zip(&frequencies).zip(&known).filter(|(_, known)| known.is_none());
+    common.learn(&projects, counted.map(|((term, frequency), _)| (term, *frequency)));
     let places: Vec<i64> = row.try_get("near_places")?;
     let (found, counts): (Vec<String>, Vec<i64>) = (row.try_get("near_terms")?, row.try_get("near_frequencies")?);
     let near = places.into_iter().zip(found).zip(counts).map(|((place, found), count)| {
@@ -126,11 +172,12 @@ pub(super) async fn quickly(
     terms: &[String],
     query: QueryOf<'_>,
     patience: Duration,
+    common: &Common,
 ) -> Result<Vec<Candidate>, Fault> {
     // One round trip for both.
     let begin = format!("BEGIN; SET LOCAL statement_timeout = {}", patience.as_millis().max(1));
     let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
-    let stats = corpus_stats(&mut transaction, scope, terms, &[]).await?;
+    let stats = corpus_stats(&mut transaction, scope, terms, &[], common).await?;
     let found = search_lexical(&mut transaction, scope, &query(&stats)).await?;
     commit(transaction).await?;
     Ok(found)
