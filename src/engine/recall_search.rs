@@ -21,7 +21,7 @@ use crate::domain::fusion::{Channel, Member, Place, Question, fuse, preliminary}
 use crate::domain::graph::names_in;
 use crate::domain::lexical::{CorpusStats, POSTING_BUDGET, WeightedTerm, keep_best, select_terms, total_weight};
 use crate::domain::memory::content_hash;
-use crate::domain::spelling::{guesses, stand_ins};
+use crate::domain::spelling::{StandIn, guesses, stand_ins};
 use crate::domain::time_expression::{nearness, spans, time_words};
 use crate::domain::{Analyzer, Filter, Memory, Scope};
 use crate::embed::{Model, QueryVector};
@@ -208,7 +208,12 @@ impl Engine {
 
     /// The terms of each name in the question that no text has, nor one that it may be a misspelling of.
     fn strangers(&self, query: &str, terms: &[String], stats: &CorpusStats) -> Vec<BTreeSet<String>> {
-        let guessed: BTreeSet<usize> = stats.stand_ins.iter().map(|stand_in| stand_in.term).collect();
+        // The beginning of a name is another name, or a word: "carol" is not Caroline.
+        let misspelled = |stand_in: &&StandIn| {
+            terms[stand_in.term].strip_prefix(&stand_in.found).is_none_or(|rest| rest.chars().count() < 2)
+        };
+        let guessed: BTreeSet<usize> =
+            stats.stand_ins.iter().filter(misspelled).map(|stand_in| stand_in.term).collect();
         let absent: BTreeSet<&String> = (terms.iter().zip(&stats.document_frequencies).enumerate())
             .filter(|(place, (_, frequency))| **frequency == 0 && !guessed.contains(place))
             .map(|(_, (term, _))| term)

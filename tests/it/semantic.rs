@@ -216,7 +216,6 @@ async fn pages_are_of_one_list() {
     service.stop().await;
 }
 
-/// The program with the real model, as a person runs it.
 #[tokio::test]
 async fn who_asks_about_something_else_is_told_so_and_gets_few_of_the_nearest() {
     let service = Service::start(None).await;
@@ -256,6 +255,20 @@ async fn when_it_happened_need_not_be_in_the_text() {
     service.stop().await;
 }
 
+#[tokio::test]
+async fn a_name_may_be_misspelled_but_its_beginning_is_another_one() {
+    let service = Service::start(None).await;
+    service.remember(&["A carol was sung late", "Every report is late", "Priya read a novel"]).await;
+    let told = async |query: &str| {
+        let found = service.recall(query).await;
+        found.notes.iter().any(|note| note.starts_with("Nothing stored seems"))
+    };
+    assert!(told("Which report does Caroline read?").await);
+    assert!(!told("Which novel did Prija read?").await);
+    service.stop().await;
+}
+
+/// The program with the real model, as a person runs it.
 #[tokio::test]
 async fn the_program_finds_by_meaning() {
     let Some(folder) = model_folder() else { return };
