@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use cognitive_memory_mcp::domain::lexical::{POSTING_BUDGET, select_terms};
 use cognitive_memory_mcp::domain::memory::content_hash;
+use cognitive_memory_mcp::domain::spelling::{guesses, stand_ins};
 use cognitive_memory_mcp::domain::{Analyzer, Clock, Filter, Language, Scope, SystemClock};
 use cognitive_memory_mcp::engine::{Call, Engine, RecallParams, RememberItem, RememberParams};
 use cognitive_memory_mcp::store::{LexicalQuery, Store};
@@ -73,13 +74,14 @@ async fn fill(engine: &Engine, random: &mut Random, mut left: usize) {
 async fn statements(store: &Arc<dyn Store>, analyzer: &Analyzer, question: String) {
     let scope = Scope::new("default", "bench");
     let terms: Vec<String> = analyzer.terms(&question).counts.into_keys().collect();
-    let stats = store.corpus_stats(&scope, &terms).await.expect("statistics");
+    let mut stats = store.corpus_stats_near(&scope, &terms, &guesses(&terms)).await.expect("statistics");
+    stats.stand_ins = stand_ins(&terms, &stats);
     let query = LexicalQuery {
         terms: select_terms(&terms, &stats, POSTING_BUDGET),
         average_length: stats.average_length(),
         exact: content_hash(&question),
         filter: Filter::at(SystemClock.now()),
-        limit: 50,
+        limit: if stats.stand_ins.is_empty() { 50 } else { 200 },
     };
     let hits = store.search_lexical(&scope, &query).await.expect("hits");
     let ids: Vec<_> = hits.iter().take(10).map(|hit| hit.id).collect();
