@@ -1,7 +1,7 @@
 //! Searching by words and by meaning, and making one ranking of both and of what stands around.
 //!
-//! Words and meaning at the same time, neither waiting for the other, then the turns around the best of both; `domain::fusion` says what each is
-//! worth. The ranking adds what a memory gains by the entities it mentions, and
+//! Words and meaning at the same time, neither waiting for the other, then the turns around the best of both;
+//! `domain::fusion` says what each is worth. The ranking adds what a memory gains by the entities it mentions, and
 //! multiplies by how it stands. Meaning is an addition: where there is no embedder, or it does not answer in time, the
 //! words are searched alone, and the answer says so.
 

@@ -32,8 +32,9 @@ pub(super) struct Members {
 impl Team {
     pub(super) fn new(name: &'static str, size: usize) -> io::Result<Arc<Self>> {
         let pool = |number: usize| {
-            let pool = ThreadPoolBuilder::new().num_threads(1).thread_name(move |_| format!("{name}-{number}")).build();
-            pool.map(Arc::new).map_err(io::Error::other)
+            let pool = ThreadPoolBuilder::new().num_threads(1).thread_name(move |_| format!("{name}-{number}"));
+            // Whoever waits for the text hears of it; without a handler the whole process would end.
+            pool.panic_handler(|_| ()).build().map(Arc::new).map_err(io::Error::other)
         };
         let free = (0..size).map(pool).collect::<io::Result<_>>()?;
         Ok(Arc::new(Self { free: Mutex::new(free), permits: Arc::new(Semaphore::new(size)) }))
