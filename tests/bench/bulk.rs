@@ -137,7 +137,7 @@ impl Bulk {
     }
 
     pub(super) async fn drop_index(&mut self) {
-        self.run(&format!("DROP INDEX IF EXISTS embedding_near_{DIMENSION}")).await;
+        self.run(&format!("DROP INDEX IF EXISTS embedding_nearest_{DIMENSION}")).await;
     }
 
     pub(super) async fn drop_posting_key(&mut self) {
@@ -158,7 +158,7 @@ impl Bulk {
     /// Of the index over vectors, and of the whole database.
     pub(super) async fn bytes(&mut self) -> (f64, f64) {
         let row = sqlx::query(AssertSqlSafe(format!(
-            "SELECT pg_relation_size('embedding_near_{DIMENSION}')::float8 AS one, \
+            "SELECT pg_relation_size('embedding_nearest_{DIMENSION}')::float8 AS one, \
                  pg_database_size(current_database())::float8 AS all"
         )))
         .fetch_one(&mut self.connection)

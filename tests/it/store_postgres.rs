@@ -285,7 +285,7 @@ async fn the_nearest_of_many_are_found_by_the_index() {
     // The server counts the scans of an index when a session rests.
     let end = Instant::now() + Duration::from_secs(20);
     loop {
-        let count = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'embedding_near_8'";
+        let count = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'embedding_nearest_8'";
         let scans: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await.unwrap();
         if scans >= 16 {
             break;

@@ -5,8 +5,9 @@ use sqlx::AssertSqlSafe;
 
 use super::sql::{filter, hit_columns};
 
-/// Most dimensions that an index takes.
-const MAX_INDEXED: usize = 4_000;
+/// Most dimensions of an index over 32-bit numbers, and over 16-bit ones.
+const MAX_VECTOR: usize = 2_000;
+const MAX_HALF: usize = 4_000;
 
 /// Claims the newest memories that wait. Nobody else gets them before `$3`.
 pub(super) const CLAIM: &str = "WITH picked AS (\
@@ -89,16 +90,25 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("BUILD_ALONE", BUILD_ALONE),
 ];
 
-/// Name of the index over vectors of a dimension; `None` where there can be none.
-pub(super) fn index_name(dimension: usize) -> Option<String> {
-    (dimension <= MAX_INDEXED).then(|| format!("embedding_near_{dimension}"))
+/// The type whose index takes so many dimensions.
+fn indexed_type(dimension: usize) -> Option<&'static str> {
+    match dimension {
+        dimension if dimension <= MAX_VECTOR => Some("vector"),
+        dimension if dimension <= MAX_HALF => Some("halfvec"),
+        _ => None,
+    }
 }
 
-/// Makes it beside the reads and writes that go on, of numbers of 16 bits: half the size, and it finds the same.
+/// Name of the index over vectors of a dimension; `None` where there can be none.
+pub(super) fn index_name(dimension: usize) -> Option<String> {
+    indexed_type(dimension).map(|_| format!("embedding_nearest_{dimension}"))
+}
+
+/// Makes it beside the reads and writes that go on.
 pub(super) fn create_index(dimension: usize) -> Option<AssertSqlSafe<String>> {
-    let name = index_name(dimension)?;
+    let (name, kind) = (index_name(dimension)?, indexed_type(dimension)?);
     Some(AssertSqlSafe(format!(
-        "CREATE INDEX CONCURRENTLY {name} ON embedding USING hnsw ((vector::halfvec({dimension})) halfvec_cosine_ops) \
+        "CREATE INDEX CONCURRENTLY {name} ON embedding USING hnsw ((vector::{kind}({dimension})) {kind}_cosine_ops) \
          WHERE dimension = {dimension}"
     )))
 }
@@ -123,9 +133,9 @@ pub(super) enum Way {
 /// takes a parameter for a tenth of the table. Each OFFSET 0 keeps the planner to the order in which things are written:
 /// memories are looked up from the nearest on, until enough pass the filter.
 pub(super) fn nearest(dimension: usize, limit: usize, way: Way) -> AssertSqlSafe<String> {
+    let kind = indexed_type(dimension).unwrap_or("vector");
     // As a subquery the vector is made once, as an expression for every row.
-    let by = |kind: &str| format!("((e.vector::{kind}({dimension})) <=> (SELECT $11::real[]::{kind}({dimension})))");
-    let (distance, about) = (by("vector"), by("halfvec"));
+    let distance = format!("((e.vector::{kind}({dimension})) <=> (SELECT $11::real[]::{kind}({dimension})))");
     let (filter, columns) = (filter!("$13"), hit_columns!());
     let in_scope = "ANY (ARRAY(SELECT p.id FROM project p WHERE p.name = ANY ($1)))";
     let of_model = format!("e.dimension = {dimension} AND e.model = $12");
@@ -137,7 +147,7 @@ pub(super) fn nearest(dimension: usize, limit: usize, way: Way) -> AssertSqlSafe
         Way::Index => format!(
             "SELECT e.project_id, e.memory_seq AS seq, {distance} AS distance, m.* \
              FROM embedding e CROSS JOIN {memory_of} WHERE {of_model} AND e.project_id = {in_scope} \
-             ORDER BY {about}"
+             ORDER BY {distance}"
         ),
         Way::All => format!(
             "SELECT e.project_id, e.memory_seq AS seq, e.distance, m.* FROM (\
