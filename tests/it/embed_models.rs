@@ -57,6 +57,26 @@ async fn vectors_of_the_family_are_those_of_the_reference() {
     assert_eq!(count, 8);
 }
 
+/// Which thread took which share of a question, and how many had time, is chance; a vector is not.
+#[tokio::test]
+async fn a_text_has_one_vector_however_threads_share_it() {
+    let options = |threads: usize| LocalOptions { query_threads: 3, index_threads: threads, ..LocalOptions::default() };
+    let folder = models().join("mpnet-last");
+    let embedder = load(&folder, &options(3)).unwrap();
+    let texts: Vec<String> = (1..=24).map(|words| "the river runs over old stones ".repeat(words)).collect();
+    let mut alone = Vec::new();
+    for text in &texts {
+        alone.push(embedder.query(text.clone()).await.unwrap());
+    }
+    let at_once = || futures_util::future::join_all(texts.iter().map(|text| embedder.query(text.clone())));
+    for _ in 0..20 {
+        let vectors: Vec<_> = at_once().await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(vectors, alone);
+    }
+    let by_one = load(&folder, &options(1)).unwrap().passages(texts.clone()).await.unwrap();
+    assert_eq!(embedder.passages(texts.clone()).await.unwrap(), by_one);
+}
+
 /// A copy of a small model with a file changed.
 fn changed(model: &str, file: &str, change: impl FnOnce(&mut Value)) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();

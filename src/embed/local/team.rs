@@ -75,7 +75,7 @@ pub(super) fn beside<R>(helpers: &[Arc<ThreadPool>], help: &(dyn Fn() + Sync), l
     })
 }
 
-/// Who works at a share: adds to `to` what the share makes of `from`.
+/// A share of a turn, as it is given to whoever takes it: adds to `to` what it makes of `from`.
 pub(super) struct Share<'a> {
     pub(super) turn: usize,
     pub(super) number: usize,

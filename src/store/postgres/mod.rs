@@ -435,8 +435,8 @@ impl Store for PostgresStore {
         let mut attempts = self.attempts(scope, "search quickly", Effect::Read)?;
         let busy = || fault::unavailable("it is busy", None);
         let mut lease = timeout(patience, attempts.lease()).await.map_err(|_| busy())??;
-        let outcome = attempts.run(search::quickly(lease.connection(), scope, terms, query, patience, &self.common));
-        let outcome = outcome.await;
+        let searching = search::quickly(lease.connection(), scope, terms, query, patience, &self.common);
+        let outcome = attempts.run(searching).await;
         attempts.judge(lease, outcome).await.unwrap_or_else(|| Err(busy()))
     }
 
