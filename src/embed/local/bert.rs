@@ -21,6 +21,7 @@ use rten_vecmath::{Normalize, NormalizeOptions, Softmax, Sum, SumSquareSub};
 use super::architecture::{Activation, Config, Distances, Names};
 use super::team::{Share, Turns, beside};
 use super::weights::{Rows, Weights};
+use super::{WEIGHTS, named};
 
 /// Tokens that go through a part at once.
 const PORTION: usize = 512;
@@ -97,8 +98,9 @@ impl Bert {
     /// Reads `config.json` and `model.safetensors`.
     pub(super) fn load(folder: &Path) -> io::Result<Self> {
         let config = Config::read(folder).map_err(|error| damaged(format!("config.json: {error}")))?;
-        let weights = Weights::open(&folder.join("model.safetensors"))
-            .map_err(|error| damaged(format!("model.safetensors: {error}")))?;
+        let weights = Weights::open(&folder.join(WEIGHTS))
+            .and_then(|weights| weights.behind_prefix_of("embeddings.word_embeddings.weight"))
+            .map_err(|error| named(WEIGHTS, error))?;
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         let mut positions =
             weights.tensor("embeddings.position_embeddings.weight", &[config.max_position_embeddings, hidden])?;

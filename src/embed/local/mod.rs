@@ -1,7 +1,7 @@
 //! A sentence model of the BERT family, run by this process.
 //!
 //! Two teams of threads: questions never wait behind texts that are being indexed. Everything about the model is read
-//! from its own files: sizes (`config.json`), tokens (`tokenizer.json`), pooling (`modules.json`), length
+//! from its own files: sizes (`config.json`), tokens (`tokenizer.json`), pooling and what follows it (`modules.json`), length
 //! (`sentence_bert_config.json`), what is put before a text (`config_sentence_transformers.json`).
 
 use std::fmt;
@@ -19,16 +19,23 @@ use super::{EmbedError, Embedder, Model, Prefixes, Vector, normalised};
 
 mod architecture;
 mod bert;
+mod dense;
+pub(super) mod modules;
 mod pooling;
 mod team;
 mod text;
 mod weights;
 
 use self::bert::Bert;
-use self::pooling::Pooling;
+use self::modules::Head;
 use self::team::{Team, beside};
 use self::text::Chunker;
 
+/// The file that numbers are in, of the model and of each dense module.
+const WEIGHTS: &str = "model.safetensors";
+/// What to do where they are in PyTorch's own file, which is a program and is not run.
+pub(super) const SAVE_ANEW: &str = "load the model with sentence-transformers, save it again, and name that folder in \
+    MEMORY_MODEL_SOURCE";
 /// Tokens of a chunk; attention costs their square.
 const MAX_TOKENS: usize = 256;
 /// Tokens that go through the model at once; more need more memory and are no faster.
@@ -80,7 +87,7 @@ impl LocalEmbedder {
         let alone = ThreadPoolBuilder::new().num_threads(1).build().map_err(io::Error::other)?;
         let encoder = alone.install(|| Encoder::load(folder, options))?;
         Ok(Self {
-            model: Model { id: options.prefixes.model(id), dimension: encoder.bert.config.hidden_size },
+            model: Model { id: options.prefixes.model(id), dimension: encoder.head.dimension },
             encoder: Arc::new(encoder),
             query_threads: Team::new("embed-query", options.query_threads.max(1))?,
             index_threads: Team::new("embed-index", options.index_threads.max(1))?,
@@ -122,11 +129,11 @@ impl Embedder for LocalEmbedder {
     }
 }
 
-/// The model with its tokenizer and pooling.
+/// The model with its tokenizer, and what makes vectors of its states.
 struct Encoder {
     bert: Bert,
     chunker: Chunker,
-    pooling: Pooling,
+    head: Head,
     /// Among which a question is divided, whoever then has time for them: a text has one vector.
     shares: usize,
     query_prompt: String,
@@ -193,7 +200,7 @@ impl Encoder {
         let chunker = Chunker::load(folder, most, sentence.do_lower_case);
         let encoder = Self {
             chunker: chunker.map_err(|error| named("tokenizer.json", error))?,
-            pooling: Pooling::read(folder, prompted)?,
+            head: Head::read(folder, bert.config.hidden_size, prompted)?,
             shares: options.query_threads.max(1),
             query_prompt,
             passage_prompt,
@@ -243,9 +250,9 @@ impl Encoder {
         let mut from = 0;
         let vector = |text: &&[u32]| {
             let to = from + text.len() * hidden;
-            let pooled = self.pooling.pool(&states[from..to], hidden);
+            let vector = self.head.vector(&states[from..to]);
             from = to;
-            normalised(pooled, hidden).map_err(io::Error::other)
+            vector
         };
         texts.iter().map(vector).collect()
     }

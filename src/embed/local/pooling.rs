@@ -1,4 +1,4 @@
-//! One vector of the states of all tokens, as `modules.json` and the file of its pooling module say.
+//! One vector of the states of all tokens, as the file of the pooling module says.
 //!
 //! To add a way: a variant of [`Pooling`], its two names in [`Pooling::named`], and a model in
 //! `tests/data/models/make.py`.
@@ -10,24 +10,18 @@ use serde::Deserialize;
 
 use super::{Vector, named, optional};
 
-/// How the states of the tokens become one vector, whose length does not matter.
+/// How the states of the tokens become one vector. Its length matters where a dense module follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pooling {
-    /// Their mean; other divisors give the same direction.
     Mean,
+    /// Their sum divided by the root of their number.
+    Root,
     First,
     Last,
     /// The largest of each number.
     Max,
     /// Their mean, later tokens counting more.
     Weighted,
-}
-
-#[derive(Deserialize)]
-struct Module {
-    path: String,
-    #[serde(rename = "type")]
-    kind: String,
 }
 
 /// Older files switch ways on one by one, newer ones name one or several, which are put beside each other.
@@ -60,24 +54,8 @@ impl PoolingFile {
 }
 
 impl Pooling {
-    /// Reads the files. `prompted`: something stands before the texts.
-    pub(super) fn read(folder: &Path, prompted: bool) -> io::Result<Self> {
-        let modules: Option<Vec<Module>> = optional(folder, "modules.json")?;
-        let refused = |what: String| Err(named("modules.json", what));
-        // Without the file it is a bare model, of which the reference takes the mean.
-        let Some(modules) = modules else { return Ok(Self::Mean) };
-        let mut place = None;
-        for module in &modules {
-            match module.kind.rsplit('.').next().unwrap_or_default() {
-                "Transformer" if !module.path.is_empty() => {
-                    return refused(format!("a model in a folder of its own ({}) is not known", module.path));
-                }
-                "Transformer" | "Normalize" => {}
-                "Pooling" => place = Some(&module.path),
-                other => return refused(format!("a module of type {other} is not known")),
-            }
-        }
-        let Some(place) = place else { return refused("there is no module of type Pooling".to_owned()) };
+    /// Reads the file of the module in `place`. `prompted`: something stands before the texts.
+    pub(super) fn read(folder: &Path, place: &str, prompted: bool) -> io::Result<Self> {
         let name = format!("{place}/config.json");
         let Some(file) = optional::<PoolingFile>(folder, &name)? else {
             return Err(named(&name, "it is missing"));
@@ -93,7 +71,8 @@ impl Pooling {
 
     fn named(way: &str) -> Option<Self> {
         Some(match way {
-            "mean" | "mean_tokens" | "mean_sqrt_len_tokens" => Self::Mean,
+            "mean" | "mean_tokens" => Self::Mean,
+            "mean_sqrt_len_tokens" => Self::Root,
             "cls" | "cls_token" => Self::First,
             "lasttoken" => Self::Last,
             "max" | "max_tokens" => Self::Max,
@@ -108,13 +87,15 @@ impl Pooling {
         match self {
             Self::First => states[..hidden].to_vec(),
             Self::Last => states[states.len() - hidden..].to_vec(),
-            Self::Mean | Self::Weighted => {
-                // The direction is all that counts, so there is no need to divide.
-                let mut sum = vec![0.0; hidden];
+            Self::Mean | Self::Root | Self::Weighted => {
+                let (mut sum, mut weights) = (vec![0.0; hidden], 0.0_f32);
                 for (row, place) in rows.zip(1_u16..) {
                     let weight = if self == Self::Weighted { f32::from(place) } else { 1.0 };
                     sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += x * weight);
+                    weights += weight;
                 }
+                let divisor = if self == Self::Root { weights.sqrt() } else { weights };
+                sum.iter_mut().for_each(|sum| *sum /= divisor);
                 sum
             }
             Self::Max => {

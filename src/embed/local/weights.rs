@@ -97,16 +97,16 @@ impl Weights {
             }
             tensors.insert(name, Place { kind, shape: entry.shape, start: size + 8 + start });
         }
-        let anchor = "embeddings.word_embeddings.weight";
-        let prefix = tensors
-            .keys()
-            .filter_map(|name| name.strip_suffix(anchor))
-            .min_by_key(|prefix| prefix.len())
-            .ok_or_else(|| {
-                damaged("no model of the BERT family: there is no tensor embeddings.word_embeddings.weight")
-            })?
-            .to_owned();
-        Ok(Self { file, tensors, prefix })
+        Ok(Self { file, tensors, prefix: String::new() })
+    }
+
+    /// Names are from here on those behind whatever stands before `anchor`.
+    pub(super) fn behind_prefix_of(mut self, anchor: &str) -> io::Result<Self> {
+        let prefixes = self.tensors.keys().filter_map(|name| name.strip_suffix(anchor));
+        let shortest = prefixes.min_by_key(|prefix| prefix.len());
+        let missing = || damaged(format!("no model of the BERT family: there is no tensor {anchor}"));
+        self.prefix = shortest.ok_or_else(missing)?.to_owned();
+        Ok(self)
     }
 
     fn place(&self, name: &str, shape: &[usize]) -> io::Result<&Place> {
@@ -208,8 +208,8 @@ mod tests {
         let header = r#"{"__metadata__":{"format":"pt"},"bert.embeddings.word_embeddings.weight":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#;
         let data: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
         let file = file(header, &data);
-        let weights = Weights::open(file.path()).unwrap();
         let name = "embeddings.word_embeddings.weight";
+        let weights = Weights::open(file.path()).unwrap().behind_prefix_of(name).unwrap();
         assert_eq!(weights.tensor(name, &[2, 2]).unwrap(), [1.0, 2.0, 3.0, 4.0]);
         let rows = weights.rows(name, 2, 2).unwrap();
         let mut row = Vec::new();
@@ -223,9 +223,10 @@ mod tests {
     fn damaged_files_are_refused() {
         let outside = r#"{"embeddings.word_embeddings.weight":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#;
         let wrong = r#"{"embeddings.word_embeddings.weight":{"dtype":"F32","shape":[9,9],"data_offsets":[0,16]}}"#;
-        for (header, data) in [("{}", 0), ("no json", 0), (outside, 15), (wrong, 16)] {
+        for (header, data) in [("no json", 0), (outside, 15), (wrong, 16)] {
             assert!(Weights::open(file(header, &vec![0; data]).path()).is_err(), "{header}");
         }
+        assert!(Weights::open(file("{}", &[]).path()).unwrap().behind_prefix_of("weight").is_err());
         let empty = tempfile::NamedTempFile::new().unwrap();
         assert!(Weights::open(empty.path()).is_err());
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     BertConfig,
@@ -104,6 +105,7 @@ def make(
     sentence: dict | None = None,
     length: int | None = None,
     prompts: dict | None = None,
+    dense: tuple[Dense, ...] = (),
 ) -> None:
     folder = HERE / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -119,7 +121,15 @@ def make(
         **{key: str(value) for key, value in shape.special_tokens_map.items()},
         "model_max_length": length or 1000000000000000019884624838656,
     })
-    modules = [("", "Transformer"), ("1_Pooling", "Pooling")] + [("2_Normalize", "Normalize")] * normalize
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    for layer in dense:
+        place = folder / f"{len(modules)}_Dense"
+        place.mkdir()
+        shaken(layer).save(str(place))
+        values = load_file(place / "model.safetensors")
+        save_file({key: value.to(dtype) for key, value in values.items()}, place / "model.safetensors", {"format": "pt"})
+        modules.append((place.name, "Dense"))
+    modules += [(f"{len(modules)}_Normalize", "Normalize")] * normalize
     write(folder / "modules.json", [
         {"idx": n, "name": str(n), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for n, (path, kind) in enumerate(modules)
@@ -203,6 +213,29 @@ def main() -> None:
         "mpnet-last",
         MPNetModel(MPNetConfig(hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=48, vocab_size=160, max_position_embeddings=66, layer_norm_eps=1e-5)),
         "mpnet", "lasttoken", length=64,
+    )
+    make(
+        "bert-cls-dense",
+        BertModel(BertConfig(hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, **bert)),
+        "cased", ("cls_token",), sentence={"max_seq_length": 32}, dense=(Dense(24, 24),),
+    )
+    tiny = dict(dim=16, n_layers=1, n_heads=2, hidden_dim=24, **bert)
+    make(
+        "distilbert-mean-two-dense",
+        DistilBertModel(DistilBertConfig(**tiny)),
+        "cased", ("mean_tokens",), normalize=False, dtype=torch.float16,
+        dense=(Dense(16, 20, activation_function=torch.nn.GELU()), Dense(20, 12, bias=False, activation_function=None)),
+    )
+    make(
+        "distilbert-sqrt-dense",
+        DistilBertModel(DistilBertConfig(**tiny)),
+        "cased", ("mean_sqrt_len_tokens",), normalize=False, dtype=torch.bfloat16,
+        dense=(Dense(16, 8, activation_function=torch.nn.Sigmoid()),),
+    )
+    make(
+        "distilbert-weighted-dense",
+        DistilBertModel(DistilBertConfig(**tiny)),
+        "cased", "weightedmean", dense=(Dense(16, 10), Dense(10, 14, activation_function=torch.nn.ReLU())),
     )
 
 
