@@ -186,13 +186,25 @@ fn memory_line(out: &mut String, project: i32, seq: usize, time: DateTime<Utc>, 
     };
 }
 
+/// The 16 bits of a number of at most 1, rounded to the nearest, ties to the even one.
+fn half(number: f32) -> u16 {
+    let (sign, size) = ((number.to_bits() >> 16 & 0x8000) as u16, number.abs());
+    let bits = size.to_bits();
+    sign | if size < 2.0_f32.powi(-14) {
+        (size * 2.0_f32.powi(24)).round_ties_even() as u16
+    } else {
+        // Thirteen bits of the fraction go, and the exponent counts from 15 instead of 127.
+        ((bits + 0xfff + (bits >> 13 & 1) - (112 << 23)) >> 13) as u16
+    }
+}
+
 fn vector_row(out: &mut Vec<u8>, project: i32, seq: i64, time: DateTime<Utc>, row: &Row) {
     // Times in PostgreSQL count from the year 2000.
     let micros = time.timestamp_micros() - 946_684_800_000_000;
-    let mut vector = Vec::with_capacity(4 * row.vector.len() + 4);
+    let mut vector = Vec::with_capacity(2 * row.vector.len() + 4);
     vector.extend((row.vector.len() as u16).to_be_bytes());
     vector.extend([0, 0]);
-    row.vector.iter().for_each(|x| vector.extend(x.to_be_bytes()));
+    row.vector.iter().for_each(|x| vector.extend(half(*x).to_be_bytes()));
     let dimension = (row.vector.len() as i32).to_be_bytes();
     let fields: [&[u8]; 8] = [
         &project.to_be_bytes(),

@@ -259,7 +259,7 @@ async fn the_nearest_of_many_are_found_by_the_index() {
             CASE WHEN n % 600 = 0 THEN 0.9 ELSE 0.5 END, '{}', now(), now(), 'test', now(), 's' || n / 20, n % 20, true \
         FROM project p, generate_series(1, 6000) n; \
         INSERT INTO embedding SELECT m.project_id, m.seq, 'm', 0, 8, m.content_hash, (SELECT array_agg(random() - 0.5) \
-            FROM generate_series(1, 8 + 0 * m.seq))::real[]::vector, now() FROM memory m; ANALYZE";
+            FROM generate_series(1, 8 + 0 * m.seq))::real[]::halfvec, now() FROM memory m; ANALYZE";
     sqlx::raw_sql(fill).execute(&mut connection).await.unwrap();
     store.prepare_vectors("m", 8).await.unwrap();
 
@@ -294,6 +294,45 @@ async fn the_nearest_of_many_are_found_by_the_index() {
         search(1, all(), 6_000).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Vectors of 32-bit numbers, as databases before migration 6 have them, are found after it and indexed anew.
+#[tokio::test]
+async fn vectors_stay_when_they_become_halves() {
+    let database = Database::migrated().await;
+    let mut connection = database.connection().await;
+    let before = "ALTER TABLE embedding ALTER COLUMN vector TYPE vector USING vector::vector; \
+        DELETE FROM schema_migration WHERE version = 6; \
+        INSERT INTO project (name) VALUES ('default'); \
+        INSERT INTO memory (project_id, seq, id, kind, content, content_hash, length, tags, importance, metadata, \
+            occurred_at, created_at, created_by, updated_at) \
+        SELECT p.id, n, gen_random_uuid(), 'note', 'text ' || n, sha256(n::text::bytea), 2, '{}', 0.5, '{}', now(), now(), \
+            'test', now() FROM project p, generate_series(1, 3) n; \
+        INSERT INTO embedding SELECT m.project_id, m.seq, 'm', 0, 2, m.content_hash, \
+            ('[' || cos(m.seq) || ',' || sin(m.seq) || ']')::vector, now() FROM memory m; \
+        CREATE INDEX embedding_nearest_2 ON embedding USING hnsw ((vector::vector(2)) vector_cosine_ops) WHERE dimension = 2";
+    sqlx::raw_sql(before).execute(&mut connection).await.unwrap();
+
+    let store = database.store();
+    assert_eq!(store.pending_migrations().await.unwrap(), ["0006_half"]);
+    store.prepare().await.unwrap();
+    store.prepare_vectors("m", 2).await.unwrap();
+    let query = VectorQuery {
+        model: "m".to_owned(),
+        vector: [2_f32.cos(), 2_f32.sin()].into(),
+        filter: Filter::at(Utc::now()),
+        limit: 3,
+        documents: 3,
+    };
+    let hits = store.search_vectors(&scope(), &query).await.unwrap();
+    let found: Vec<(i64, f64)> = hits.iter().map(|hit| (hit.seq, f64::from(hit.cosine))).collect();
+    assert_eq!(found.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [2, 3, 1]);
+    for (seq, cosine) in found {
+        assert!((cosine - f64::from(seq as i32 - 2).cos()).abs() < 1e-3, "{seq}: {cosine}");
+    }
+    let index = "SELECT pg_get_indexdef('embedding_nearest_2'::regclass)";
+    let made: String = sqlx::query_scalar(index).fetch_one(&mut connection).await.unwrap();
+    assert!(made.contains("halfvec_cosine_ops"), "{made}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

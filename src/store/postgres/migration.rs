@@ -17,8 +17,8 @@ use crate::store::StoreError;
 
 /// Oldest server: the first with the statements used here and still maintained with pgvector.
 const OLDEST_SERVER: i32 = 140_000;
-/// The version of pgvector that brought HNSW.
-const OLDEST_VECTOR: (u32, u32) = (0, 5);
+/// The version of pgvector that brought `halfvec`.
+const OLDEST_VECTOR: (u32, u32) = (0, 7);
 /// Key of the advisory lock.
 const LOCK_KEY: i64 = 0x636f_676d_656d_0001;
 /// Longest wait for another server's migration before `prepare` says so and is tried again later.
@@ -37,6 +37,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, name: "0003_review", sql: include_str!("migrations/0003_review.sql") },
     Migration { version: 4, name: "0004_project", sql: include_str!("migrations/0004_project.sql") },
     Migration { version: 5, name: "0005_trace", sql: include_str!("migrations/0005_trace.sql") },
+    Migration { version: 6, name: "0006_half", sql: include_str!("migrations/0006_half.sql") },
 ];
 
 /// The newest version that this binary knows.
@@ -84,7 +85,7 @@ pub(super) async fn check(connection: &mut PgConnection) -> Result<ServerRow, Fa
         }
         Some(version) if older(version) => {
             let reason = format!(
-                "the extension pgvector {version} is too old: install 0.5 or newer on the database server, then run \
+                "the extension pgvector {version} is too old: install 0.7 or newer on the database server, then run \
                  ALTER EXTENSION vector UPDATE in database {database:?}"
             );
             return Err(fault::setup(reason).into());

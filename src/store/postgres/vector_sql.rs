@@ -5,9 +5,8 @@ use sqlx::AssertSqlSafe;
 
 use super::sql::{filter, hit_columns};
 
-/// Most dimensions of an index over 32-bit numbers, and over 16-bit ones.
-const MAX_VECTOR: usize = 2_000;
-const MAX_HALF: usize = 4_000;
+/// Most dimensions of an index.
+const MAX_DIMENSION: usize = 4_000;
 
 /// Claims the newest memories that wait. Nobody else gets them before `$3`.
 pub(super) const CLAIM: &str = "WITH picked AS (\
@@ -34,7 +33,7 @@ pub(super) const DELETE_VECTORS: &str = "DELETE FROM embedding e USING unnest($1
 pub(super) const INSERT_VECTORS: &str = "INSERT INTO embedding (project_id, memory_seq, model, chunk, dimension, content_hash, \
         vector, created_at) \
     SELECT m.project_id, m.seq, $4, i.chunk, $5::int, m.content_hash, \
-        ($7::real[])[(i.n - 1) * $5::int + 1 : i.n * $5::int]::vector, $6::timestamptz \
+        ($7::real[])[(i.n - 1) * $5::int + 1 : i.n * $5::int]::halfvec, $6::timestamptz \
     FROM unnest($1::bigint[], $2::bigint[], $3::int[]) WITH ORDINALITY AS i(project_id, seq, chunk, n) \
     JOIN memory m ON m.project_id = i.project_id::int AND m.seq = i.seq";
 /// Takes memories off the queue.
@@ -90,25 +89,16 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("BUILD_ALONE", BUILD_ALONE),
 ];
 
-/// The type whose index takes so many dimensions.
-fn indexed_type(dimension: usize) -> Option<&'static str> {
-    match dimension {
-        dimension if dimension <= MAX_VECTOR => Some("vector"),
-        dimension if dimension <= MAX_HALF => Some("halfvec"),
-        _ => None,
-    }
-}
-
 /// Name of the index over vectors of a dimension; `None` where there can be none.
 pub(super) fn index_name(dimension: usize) -> Option<String> {
-    indexed_type(dimension).map(|_| format!("embedding_nearest_{dimension}"))
+    (dimension <= MAX_DIMENSION).then(|| format!("embedding_nearest_{dimension}"))
 }
 
 /// Makes it beside the reads and writes that go on.
 pub(super) fn create_index(dimension: usize) -> Option<AssertSqlSafe<String>> {
-    let (name, kind) = (index_name(dimension)?, indexed_type(dimension)?);
+    let name = index_name(dimension)?;
     Some(AssertSqlSafe(format!(
-        "CREATE INDEX CONCURRENTLY {name} ON embedding USING hnsw ((vector::{kind}({dimension})) {kind}_cosine_ops) \
+        "CREATE INDEX CONCURRENTLY {name} ON embedding USING hnsw ((vector::halfvec({dimension})) halfvec_cosine_ops) \
          WHERE dimension = {dimension}"
     )))
 }
@@ -133,9 +123,8 @@ pub(super) enum Way {
 /// takes a parameter for a tenth of the table. Each OFFSET 0 keeps the planner to the order in which things are written:
 /// memories are looked up from the nearest on, until enough pass the filter.
 pub(super) fn nearest(dimension: usize, limit: usize, way: Way) -> AssertSqlSafe<String> {
-    let kind = indexed_type(dimension).unwrap_or("vector");
     // As a subquery the vector is made once, as an expression for every row.
-    let distance = format!("((e.vector::{kind}({dimension})) <=> (SELECT $11::real[]::{kind}({dimension})))");
+    let distance = format!("((e.vector::halfvec({dimension})) <=> (SELECT $11::real[]::halfvec({dimension})))");
     let (filter, columns) = (filter!("$13"), hit_columns!());
     let in_scope = "ANY (ARRAY(SELECT p.id FROM project p WHERE p.name = ANY ($1)))";
     let of_model = format!("e.dimension = {dimension} AND e.model = $12");

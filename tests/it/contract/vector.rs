@@ -187,7 +187,8 @@ pub(crate) async fn filters_hold_for_vectors(store: Arc<dyn Store>) {
                 assert_eq!(found.len(), expected.len(), "{filter:?}");
                 for (id, cosine) in expected {
                     let got = cosines.get(&id).unwrap_or_else(|| panic!("{id} is missing under {filter:?}"));
-                    assert!((got - cosine).abs() < 1e-5);
+                    // PostgreSQL keeps numbers of 16 bits.
+                    assert!((got - cosine).abs() < 5e-4, "{got} for {cosine}");
                 }
             }
         }
