@@ -325,7 +325,7 @@ async fn vectors_stay_when_they_become_halves() {
         documents: 3,
     };
     let hits = store.search_vectors(&scope(), &query).await.unwrap();
-    let found: Vec<(i64, f64)> = hits.iter().map(|hit| (hit.seq, f64::from(hit.cosine))).collect();
+    let found: Vec<(i64, f64)> = hits.iter().map(|hit| (hit.seq, hit.cosine)).collect();
     assert_eq!(found.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [2, 3, 1]);
     for (seq, cosine) in found {
         assert!((cosine - f64::from(seq as i32 - 2).cos()).abs() < 1e-3, "{seq}: {cosine}");
