@@ -6,7 +6,21 @@ use cognitive_memory_mcp::domain::Analyzer;
 use cognitive_memory_mcp::store::Store;
 use cognitive_memory_mcp::store::postgres::PostgresStore;
 use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
+use sqlx::{Connection, PgConnection};
 use tokio::runtime::Runtime;
+
+/// A database, and where one could be asked by others.
+pub(crate) type Measured = (&'static str, Arc<dyn Store>, Option<String>);
+
+/// Tidies a PostgreSQL database as its server does some time after many writes, so that measurements do not depend on when.
+pub(crate) fn settle(runtime: &Runtime, url: Option<&str>) {
+    let Some(url) = url else { return };
+    runtime.block_on(async {
+        let mut connection = PgConnection::connect(url).await.expect("the PostgreSQL server answers");
+        sqlx::raw_sql("VACUUM ANALYZE").execute(&mut connection).await.expect("may tidy");
+        connection.close().await.expect("it was open");
+    });
+}
 
 /// An embedded database in `folder`; and one on PostgreSQL where MEMORY_TEST_POSTGRES names a server on which databases
 /// may be created. Neither is prepared.
@@ -16,9 +30,9 @@ pub(crate) fn stores(
     bench: &str,
     folder: &std::path::Path,
     analyzer: &Arc<Analyzer>,
-) -> Vec<(&'static str, Arc<dyn Store>)> {
+) -> Vec<Measured> {
     let sqlite = SqliteStore::open(SqliteOptions::new(folder.join("memory.db")), Arc::clone(analyzer));
-    let mut stores: Vec<(&str, Arc<dyn Store>)> = vec![("sqlite", Arc::new(sqlite))];
+    let mut stores: Vec<Measured> = vec![("sqlite", Arc::new(sqlite), None)];
     if let Ok(server) = std::env::var("MEMORY_TEST_POSTGRES") {
         let name = format!("bench_{bench}_{}", std::process::id());
         let url = runtime.block_on(async {
@@ -28,7 +42,7 @@ pub(crate) fn stores(
             format!("{}/{name}", server.rsplit_once('/').expect("a database in the URL").0)
         });
         let store = PostgresStore::new(url.parse().expect("a URL"), 4, Arc::clone(analyzer));
-        stores.push(("postgres", Arc::new(store)));
+        stores.push(("postgres", Arc::new(store), Some(url)));
     }
     stores
 }

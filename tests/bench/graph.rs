@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use cognitive_memory_mcp::domain::{Analyzer, Language, Scope, SystemClock};
 use cognitive_memory_mcp::engine::{Call, Engine, ExploreMode, ExploreOutput, ExploreParams, LinkParams, RelationItem};
-use cognitive_memory_mcp::store::Store;
 use criterion::{Criterion, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
 
@@ -29,18 +28,24 @@ fn graph(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let analyzer = Arc::new(Analyzer::new(Language::English));
     let data = tempfile::tempdir().expect("a temporary folder");
-    for (name, store) in backend::stores(&runtime, "graph", data.path(), &analyzer) {
-        measure(criterion, &runtime, name, store, &analyzer);
+    for measured in backend::stores(&runtime, "graph", data.path(), &analyzer) {
+        measure(criterion, &runtime, measured, &analyzer);
     }
 }
 
-fn measure(criterion: &mut Criterion, runtime: &Runtime, name: &str, store: Arc<dyn Store>, analyzer: &Arc<Analyzer>) {
+fn measure(
+    criterion: &mut Criterion,
+    runtime: &Runtime,
+    (name, store, url): backend::Measured,
+    analyzer: &Arc<Analyzer>,
+) {
     runtime.block_on(store.prepare()).expect("the database can be prepared");
     let engine = Engine::new(Arc::clone(&store), Arc::clone(analyzer), Arc::new(SystemClock));
     runtime.block_on(async {
         fill(&engine, "wide", 10_000, 50_000).await;
         fill(&engine, "dense", 1_000, 50_000).await;
     });
+    backend::settle(runtime, url.as_deref());
     let mut group = criterion.benchmark_group(name);
     group.measurement_time(Duration::from_secs(5)).sample_size(50);
     let cases: [(&str, &str, usize, ExploreMode, usize); 4] = [

@@ -28,12 +28,17 @@ fn recall(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let analyzer = Arc::new(Analyzer::new(Language::English));
     let data = tempfile::tempdir().expect("a temporary folder");
-    for (name, store) in backend::stores(&runtime, "recall", data.path(), &analyzer) {
-        compare(criterion, &runtime, name, store, &analyzer);
+    for measured in backend::stores(&runtime, "recall", data.path(), &analyzer) {
+        compare(criterion, &runtime, measured, &analyzer);
     }
 }
 
-fn compare(criterion: &mut Criterion, runtime: &Runtime, name: &str, store: Arc<dyn Store>, analyzer: &Arc<Analyzer>) {
+fn compare(
+    criterion: &mut Criterion,
+    runtime: &Runtime,
+    (name, store, url): backend::Measured,
+    analyzer: &Arc<Analyzer>,
+) {
     runtime.block_on(store.prepare()).expect("the database can be prepared");
     let engine = Engine::new(Arc::clone(&store), Arc::clone(analyzer), Arc::new(SystemClock));
     let mut random = Random::new(7);
@@ -43,6 +48,7 @@ fn compare(criterion: &mut Criterion, runtime: &Runtime, name: &str, store: Arc<
     for size in SIZES {
         runtime.block_on(fill(&engine, &mut random, size - stored));
         stored = size;
+        backend::settle(runtime, url.as_deref());
         let mut questions = Random::new(11);
         group.bench_function(BenchmarkId::new("statements", size), |bencher| {
             bencher.to_async(runtime).iter(|| statements(&store, analyzer, corpus::question(&mut questions)));
