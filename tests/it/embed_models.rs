@@ -130,10 +130,6 @@ fn what_is_not_known_is_refused_by_its_name() {
         (changed("bert-cls-prefixed", POOLING, set("pooling_mode_max_tokens", json!(true))), "one way of pooling"),
         (changed("xlm-roberta-prompts", POOLING, set("include_prompt", json!(false))), "prompt"),
         (changed("roberta-mean", "modules.json", module("Dense")), "3_More/config.json: it is missing"),
-        (
-            changed("roberta-mean", "modules.json", |file| file[1]["path"] = json!("../1_Pooling")),
-            "inside of the model",
-        ),
         (changed(TWO, "modules.json", |file| file.as_array_mut().unwrap().swap(1, 2)), "Dense"),
         (changed(TWO, DENSE, set("activation_function", json!("torch.nn.modules.activation.Mish"))), "Mish"),
         (changed(TWO, DENSE, set("activation_function", json!("somebody.else.Tanh"))), "somebody.else.Tanh"),
@@ -149,6 +145,18 @@ fn what_is_not_known_is_refused_by_its_name() {
     for (copy, named) in copies {
         let error = load(copy.path(), &LocalOptions::default()).unwrap_err().to_string();
         assert!(error.contains(named), "{named} expected: {error}");
+    }
+}
+
+/// What `modules.json` of somebody else names would be read there, and fetched to there.
+#[test]
+fn modules_outside_of_the_model_are_refused() {
+    for path in ["", "/", "/1_Pooling", "../1_Pooling", "1_Pooling/../..", "1_Pooling/", "."] {
+        let copy = changed("roberta-mean", "modules.json", |file| file[1]["path"] = json!(path));
+        let error = load(copy.path(), &LocalOptions::default()).unwrap_err().to_string();
+        assert!(error.contains(&format!("{path:?} is no path inside of the model")), "{error}");
+        let known = given(copy.path()).verify().unwrap();
+        assert!(known.iter().all(|(name, _)| !name.starts_with('/') && !name.contains("..")), "{path:?}: {known:?}");
     }
 }
 

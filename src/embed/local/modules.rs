@@ -24,17 +24,30 @@ impl Module {
         self.kind.rsplit('.').next().unwrap_or_default()
     }
 
-    /// The file comes from somewhere else, and what it names is read and written.
-    fn has_plain_path(&self) -> bool {
+    /// What it has in its folder.
+    fn files(&self) -> &'static [&'static str] {
+        match self.kind() {
+            "Pooling" => &["config.json"],
+            "Dense" => &["config.json", super::WEIGHTS],
+            _ => &[],
+        }
+    }
+
+    /// `modules.json` comes from somewhere else, and what it names is read and written. Only what has no files may have
+    /// no folder.
+    fn lies_inside(&self) -> bool {
         let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
         let inside = |part: &str| !part.is_empty() && part != "." && part != "..";
-        self.path.split('/').all(|part| inside(part) && part.chars().all(plain))
+        match self.path.as_str() {
+            "" => self.files().is_empty(),
+            path => path.split('/').all(|part| inside(part) && part.chars().all(plain)),
+        }
     }
 }
 
 fn modules(folder: &Path) -> io::Result<Option<Vec<Module>>> {
     let modules: Option<Vec<Module>> = optional(folder, FILE)?;
-    match modules.iter().flatten().find(|module| !module.path.is_empty() && !module.has_plain_path()) {
+    match modules.iter().flatten().find(|module| !module.lies_inside()) {
         Some(module) => Err(named(FILE, format!("{:?} is no path inside of the model", module.path))),
         None => Ok(modules),
     }
@@ -42,16 +55,8 @@ fn modules(folder: &Path) -> io::Result<Option<Vec<Module>>> {
 
 /// The files of the modules behind the transformer. Nothing where `modules.json` is missing or damaged.
 pub(in crate::embed) fn files(folder: &Path) -> Option<Vec<String>> {
-    let mut files = Vec::new();
-    for module in modules(folder).ok()?? {
-        let own: &[&str] = match module.kind() {
-            "Pooling" => &["config.json"],
-            "Dense" => &["config.json", super::WEIGHTS],
-            _ => &[],
-        };
-        files.extend(own.iter().map(|file| format!("{}/{file}", module.path)));
-    }
-    Some(files)
+    let of = |module: &Module| module.files().iter().map(|file| format!("{}/{file}", module.path)).collect::<Vec<_>>();
+    Some(modules(folder).ok()??.iter().flat_map(of).collect())
 }
 
 /// From the states of a text's tokens to its vector.
