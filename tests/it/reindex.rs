@@ -111,8 +111,9 @@ async fn backlog(server: &Server, client: &Client, count: usize, model: &str) {
         let told = ready.contains(&format!("{model} (")) && ready.contains(&format!(", {count} memories wait"));
         let (_, _, metrics) = get(&server.url("/metrics")).await;
         let measured = metrics.contains(&format!("\ncognitive_memory_index_backlog {count}\n"));
-        if status["index_backlog"] == count && told && measured {
-            assert_eq!((code, &status["model"]), (200, &json!(model)), "it is ready all the while: {ready}");
+        // Asked one after the other: the embedder may come between two of them.
+        if status["index_backlog"] == count && status["model"] == model && told && measured {
+            assert_eq!(code, 200, "it is ready all the while: {ready}");
             return;
         }
         assert!(Instant::now() < end, "{count} for {model} expected: {status} {ready} {metrics}");

@@ -180,9 +180,12 @@ impl Bert {
                 norm: norm(name(names.norm))?,
             })
         });
+        let layers = layers.collect::<io::Result<_>>()?;
+        let norm = norm("embeddings.LayerNorm".to_owned())?;
+        weights.settle()?;
         Ok(Self {
-            layers: layers.collect::<io::Result<_>>()?,
-            norm: norm("embeddings.LayerNorm".to_owned())?,
+            layers,
+            norm,
             words: weights.rows("embeddings.word_embeddings.weight", config.vocab_size, hidden)?,
             activation: config.activation().map_err(damaged)?,
             positions,

@@ -1,15 +1,14 @@
-//! Reading a safetensors file: the header once, then each tensor, or single rows of one, by their place in the file.
+//! A safetensors file, mapped into memory: the header once, then each tensor, or single rows of one, by their place.
 //!
-//! The word embeddings are half of a small model, and a text needs some dozen rows of them: reading those from the
-//! file, which the system keeps in its cache, costs less than a tenth of a millisecond and no memory of ours. This is
-//! what a memory map would do, without code that the compiler cannot check.
+//! The word embeddings are half of a small model, and a text needs some dozen rows of them: these stay in the file. What
+//! was mapped for the layers, which are packed when they are loaded, is given back.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use half::{bf16, f16};
+use mmap_io::{MemoryMappedFile, MmapAdvice, MmapIoError};
 use serde::Deserialize;
 
 /// A larger header is no header.
@@ -18,7 +17,7 @@ const MAX_HEADER: u64 = 16 * 1024 * 1024;
 /// An open safetensors file.
 #[derive(Debug)]
 pub(super) struct Weights {
-    file: File,
+    file: MemoryMappedFile,
     tensors: HashMap<String, Place>,
     /// What stands before the names, `bert.` in some files.
     prefix: String,
@@ -66,19 +65,24 @@ fn damaged(what: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_string())
 }
 
+fn unmapped(error: MmapIoError) -> io::Error {
+    match error {
+        MmapIoError::Io(error) => error,
+        error => damaged(error),
+    }
+}
+
 impl Weights {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
-        let mut size = [0; 8];
-        file.read_exact_at(&mut size, 0)?;
-        let size = u64::from_le_bytes(size);
-        if size > MAX_HEADER || size + 8 > length {
+        let file = MemoryMappedFile::open_ro(path).map_err(unmapped)?;
+        let length = file.len();
+        let read = |from, length| file.as_slice_bytes(from, length).map_err(|_| damaged("no safetensors file"));
+        let size = read(0, 8)?.first_chunk().map_or(0, |size| u64::from_le_bytes(*size));
+        if size > MAX_HEADER {
             return Err(damaged("no safetensors file"));
         }
-        let mut header = vec![0; usize::try_from(size).map_err(damaged)?];
-        file.read_exact_at(&mut header, 8)?;
-        let mut entries: HashMap<String, serde_json::Value> = serde_json::from_slice(&header).map_err(damaged)?;
+        let header = read(8, size)?;
+        let mut entries: HashMap<String, serde_json::Value> = serde_json::from_slice(header).map_err(damaged)?;
         entries.remove("__metadata__");
         let mut tensors = HashMap::new();
         for (name, entry) in entries {
@@ -143,56 +147,29 @@ impl Weights {
         self.read(&rows.place, index * rows.width, rows.width, to)
     }
 
+    /// Whatever is not read again leaves this process; what is, comes back page by page.
+    pub(super) fn settle(&self) -> io::Result<()> {
+        let advise = |advice| self.file.advise(0, self.file.len(), advice).map_err(unmapped);
+        advise(MmapAdvice::DontNeed)?;
+        advise(MmapAdvice::Random)
+    }
+
     fn read(&self, place: &Place, first: usize, count: usize, to: &mut Vec<f32>) -> io::Result<()> {
-        const PORTION: usize = 64 * 1024;
         let size = place.kind.size();
-        let mut bytes = vec![0; count.min(PORTION) * size];
-        to.reserve(count);
-        let mut done = 0;
-        while done < count {
-            let portion = &mut bytes[..(count - done).min(PORTION) * size];
-            self.file.read_exact_at(portion, place.start + ((first + done) * size) as u64)?;
-            match place.kind {
-                Type::F32 => to.extend(portion.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four))),
-                Type::F16 => to.extend(portion.as_chunks::<2>().0.iter().map(|two| half(u16::from_le_bytes(*two)))),
-                Type::BF16 => to.extend(
-                    portion
-                        .as_chunks::<2>()
-                        .0
-                        .iter()
-                        .map(|two| f32::from_bits(u32::from(u16::from_le_bytes(*two)) << 16)),
-                ),
-            }
-            done += portion.len() / size;
+        let (from, length) = (place.start + (first * size) as u64, (count * size) as u64);
+        let bytes = self.file.as_slice_bytes(from, length).map_err(unmapped)?;
+        match place.kind {
+            Type::F32 => to.extend(bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four))),
+            Type::F16 => to.extend(bytes.as_chunks().0.iter().map(|two| f16::from_le_bytes(*two).to_f32())),
+            Type::BF16 => to.extend(bytes.as_chunks().0.iter().map(|two| bf16::from_le_bytes(*two).to_f32())),
         }
         Ok(())
-    }
-}
-
-/// An IEEE number of 16 bits.
-fn half(bits: u16) -> f32 {
-    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
-    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f32::from(bits & 0x3ff));
-    sign * match exponent {
-        0 => fraction * 2.0_f32.powi(-24),
-        31 if fraction == 0.0 => f32::INFINITY,
-        31 => f32::NAN,
-        exponent => (1.0 + fraction / 1024.0) * 2.0_f32.powi(exponent - 15),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn half_numbers() {
-        let known = [(0x0000, 0.0), (0x3c00, 1.0), (0xc000, -2.0), (0x3555, 0.333_251_95), (0x0001, 5.960_464_5e-8)];
-        for (bits, number) in known {
-            assert_eq!(half(bits), number);
-        }
-        assert!(half(0x7e00).is_nan() && half(0x7c00).is_infinite());
-    }
 
     fn file(header: &str, data: &[u8]) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();

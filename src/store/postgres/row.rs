@@ -6,7 +6,6 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
-use crate::domain::lexical::Part;
 use crate::domain::memory::{Change, Episode, History, Memory};
 use crate::domain::{Setting, Standing};
 use crate::store::{Candidate, SemanticCandidate};
@@ -74,24 +73,25 @@ impl FromRow<'_, PgRow> for HistoryRow {
     }
 }
 
-/// A hit of the lexical search; its terms are numbers into the query, from 1.
-pub(super) struct CandidateRow(pub(super) Candidate);
+/// A hit of the lexical search, whose parts are still numbers of the statement.
+pub(super) struct CandidateRow {
+    pub(super) candidate: Candidate,
+    pub(super) terms: Vec<i32>,
+    pub(super) indexed_length: i32,
+}
 
 impl FromRow<'_, PgRow> for CandidateRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        let (terms, gains): (Vec<i32>, Vec<f64>) = (row.try_get("terms")?, row.try_get("gains")?);
-        let places = terms.into_iter().map(|n| usize::try_from(n - 1).unwrap_or_default());
-        let mut parts: Vec<Part> = places.zip(gains).map(|(term, gain)| Part { term, gain }).collect();
-        parts.sort_unstable_by_key(|part| part.term);
-        Ok(Self(Candidate {
+        let candidate = Candidate {
             id: row.try_get("id")?,
             seq: row.try_get("seq")?,
             score: row.try_get("score")?,
-            parts,
+            parts: Vec::new(),
             exact: row.try_get("exact")?,
             standing: standing(row)?,
             setting: setting(row)?,
-        }))
+        };
+        Ok(Self { candidate, terms: row.try_get("terms")?, indexed_length: row.try_get("indexed_length")? })
     }
 }
 

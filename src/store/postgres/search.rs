@@ -12,7 +12,7 @@ use super::fault::Fault;
 use super::row::CandidateRow;
 use super::{COUNTED_POSTINGS, FilterColumns, bounded, natural, sql};
 use crate::domain::Scope;
-use crate::domain::lexical::{B, CorpusStats, K1, MAX_DOCUMENT_FREQUENCY};
+use crate::domain::lexical::{self, B, CorpusStats, K1, MAX_DOCUMENT_FREQUENCY, Part};
 use crate::domain::spelling::{BEYOND, Guess, MOST_NEAR, MOST_UNKNOWN, Near};
 use crate::store::{Candidate, LexicalQuery, QueryOf};
 
@@ -20,6 +20,9 @@ use crate::store::{Candidate, LexicalQuery, QueryOf};
 const COMMON: i64 = 500;
 /// How long its frequency serves.
 const COUNTED: Duration = Duration::from_secs(60);
+/// The place of a term is multiplied by this, and how often it occurs in a memory is added: it always occurs less often,
+/// since texts are limited to 64 KiB.
+const PLACE: i32 = 1 << 20;
 /// How many of them are kept.
 const MOST_COMMON: usize = 10_000;
 
@@ -148,21 +151,32 @@ pub(super) async fn search_lexical(
 ) -> Result<Vec<Candidate>, Fault> {
     let filter = FilterColumns::new(scope, &query.filter);
     let terms: Vec<&str> = query.terms.iter().map(|term| term.term.as_str()).collect();
-    let weights: Vec<f64> = query.terms.iter().map(|term| term.weight).collect();
+    let weights: Vec<f64> = query.terms.iter().map(|term| term.weight * (K1 + 1.0)).collect();
+    let places: Vec<i32> = (0..).step_by(PLACE as usize).take(terms.len()).collect();
     let rows: Vec<CandidateRow> = filter
         .bind(sqlx::query_as(sql::SEARCH_LEXICAL))
         .bind(&terms)
         .bind(&weights)
         .bind(query.exact.as_slice())
-        .bind(query.average_length)
-        .bind(K1)
-        .bind(B)
+        .bind(&places)
+        .bind(K1 * (1.0 - B))
+        .bind(K1 * B / query.average_length)
         .bind(bounded(query.limit))
         .bind(i64::try_from(MAX_DOCUMENT_FREQUENCY).unwrap_or(i64::MAX))
         .bind(query.filter.unchanged)
         .fetch_all(connection)
         .await?;
-    Ok(rows.into_iter().map(|row| row.0).collect())
+    let candidate = |row: CandidateRow| {
+        let part = |number: i32| {
+            let (term, occurrences) = ((number / PLACE) as usize, f64::from(number % PLACE));
+            let weight = query.terms.get(term).map_or(0.0, |term| term.weight);
+            Part { term, gain: lexical::part(weight, occurrences, row.indexed_length.into(), query.average_length) }
+        };
+        let mut parts: Vec<Part> = row.terms.into_iter().map(part).collect();
+        parts.sort_unstable_by_key(|part| part.term);
+        Candidate { parts, ..row.candidate }
+    };
+    Ok(rows.into_iter().map(candidate).collect())
 }
 
 /// Both, with statements that the server ends after `patience`.

@@ -405,22 +405,20 @@ pub(super) const NOTE_RECALLED: &str = "WITH quick AS MATERIALIZED (\
 
 // --------------------------------------------------------------------------------------------------------- reading
 
-/// BM25 by index-only scans of the postings. The best are checked against the filter one after the other until
-/// there are enough. Exact hits come first whatever their score.
+/// BM25 by index-only scans of the postings: `$12 / (1 + ($15 + $16 * length) / frequency)` is what a term gives. The
+/// best are checked against the filter one after the other until there are enough. Exact hits come first whatever their
+/// score. Everything of the first part is done for thousands of postings: an operator more is felt, and what each term
+/// gave comes as its place (`$14`) and its frequency in one number, to be computed again for the few that are returned.
 pub(super) const SEARCH_LEXICAL: &str = concat!(
     "WITH hit AS MATERIALIZED (\
-        SELECT min(x.project_id) AS project_id, x.seq, array_agg(x.n) AS terms, array_agg(x.gain) AS gains, \
-            sum(x.gain) AS score \
-        FROM (\
-            SELECT p.id AS project_id, x.memory_seq AS seq, q.n::int AS n, \
-                q.weight * x.frequency * ($15::float8 + 1) \
-                / (x.frequency + $15 * (1 - $16::float8 + $16 * x.length / $14::float8)) AS gain \
-            FROM unnest($11::text[], $12::float8[]) WITH ORDINALITY AS q(term, weight, n) \
-            CROSS JOIN project p CROSS JOIN LATERAL (\
-                SELECT x.memory_seq, x.frequency, x.length FROM posting x \
-                WHERE x.project_id = p.id AND x.term = q.term ORDER BY x.memory_seq DESC LIMIT $18\
-            ) x WHERE p.name = ANY ($1)\
-        ) x GROUP BY x.seq\
+        SELECT min(p.id) AS project_id, x.memory_seq AS seq, array_agg(q.place + x.frequency) AS terms, \
+            max(x.length) AS indexed_length, \
+            sum(q.weight / (1 + ($15::float8 + $16::float8 * x.length) / x.frequency)) AS score \
+        FROM unnest($11::text[], $12::float8[], $14::int[]) AS q(term, weight, place) \
+        CROSS JOIN project p CROSS JOIN LATERAL (\
+            SELECT x.memory_seq, x.frequency, x.length FROM posting x \
+            WHERE x.project_id = p.id AND x.term = q.term ORDER BY x.memory_seq DESC LIMIT $18\
+        ) x WHERE p.name = ANY ($1) GROUP BY x.memory_seq\
     ), exact AS MATERIALIZED (\
         SELECT m.* FROM project p CROSS JOIN LATERAL (\
             SELECT m.project_id, m.seq, m.id, ",
@@ -433,10 +431,10 @@ pub(super) const SEARCH_LEXICAL: &str = concat!(
     ) \
     SELECT c.*, coalesce(r.recall_count, 0) AS recall_count, r.last_recalled_at FROM (SELECT c.* FROM (\
         (SELECT e.*, coalesce(h.score, 0) AS score, coalesce(h.terms, '{}') AS terms, \
-            coalesce(h.gains, '{}') AS gains, true AS exact \
+            coalesce(h.indexed_length, 0) AS indexed_length, true AS exact \
          FROM exact e LEFT JOIN hit h ON h.project_id = e.project_id AND h.seq = e.seq) \
         UNION ALL \
-        (SELECT m.*, h.score, h.terms, h.gains, false \
+        (SELECT m.*, h.score, h.terms, h.indexed_length, false \
          FROM (SELECT * FROM hit ORDER BY score DESC, seq DESC) h \
          CROSS JOIN LATERAL (\
             SELECT m.project_id, m.seq, m.id, ",

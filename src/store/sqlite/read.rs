@@ -10,7 +10,7 @@ use super::cache::Generation;
 use super::error::from_sqlx;
 use super::row::{self, MemoryRow};
 use super::{Open, hex_ids, json_numbers, near, sql};
-use crate::domain::lexical::{B, CorpusStats, K1, MAX_DOCUMENT_FREQUENCY, Part};
+use crate::domain::lexical::{self, CorpusStats, MAX_DOCUMENT_FREQUENCY, Part};
 use crate::domain::spelling::Guess;
 use crate::domain::{Filter, History, Memory, Scope};
 use crate::store::{Candidate, Counts, LexicalQuery, Result};
@@ -184,8 +184,7 @@ async fn score(
     let mut scored: Vec<Scored> = Vec::new();
     for (at, (posting, length)) in postings.iter_mut().zip(lengths).enumerate() {
         let Posting { seq, term, occurrences, .. } = *posting;
-        let norm = K1 * (1.0 - B + B * f64::from(length) / query.average_length);
-        let part = query.terms[term].weight * occurrences * (K1 + 1.0) / (occurrences + norm);
+        let part = lexical::part(query.terms[term].weight, occurrences, length.into(), query.average_length);
         posting.gain = part;
         match scored.last_mut() {
             Some(last) if last.seq == seq => {
