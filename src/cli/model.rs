@@ -1,6 +1,7 @@
 //! `model`: the embedding model on this machine. `reindex`: all vectors anew.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Subcommand;
@@ -20,6 +21,11 @@ pub(super) enum ModelCommand {
     Verify,
     /// List the models that are known, and whether they are here
     List,
+    /// Copy the configured model to a new folder with word embeddings of 16 bits, to be named in MEMORY_MODEL_SOURCE
+    Compact {
+        /// The folder, which must not be there yet
+        folder: PathBuf,
+    },
 }
 
 /// How the configured model is to be had.
@@ -46,6 +52,15 @@ pub(super) fn run(command: ModelCommand, sources: &Sources) -> Result<u8, Failur
                 error: error.into(),
             })?;
             say(&format!("{} is in {}\n", plan.id(), folder.display()))?;
+            Ok(0)
+        }
+        ModelCommand::Compact { folder } => {
+            let failed = |error| {
+                let error = anyhow::Error::new(error).context(format!("{} was not copied", plan.id()));
+                Failure { code: CONFIGURATION, error }
+            };
+            plan.compact(&folder).map_err(failed)?;
+            say(&format!("{} is in {}; name it in MEMORY_MODEL_SOURCE\n", plan.id(), folder.display()))?;
             Ok(0)
         }
         ModelCommand::Verify => {

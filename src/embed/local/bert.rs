@@ -20,7 +20,7 @@ use rten_vecmath::{Normalize, NormalizeOptions, Softmax, Sum, SumSquareSub};
 
 use super::architecture::{Activation, Config, Distances, Names};
 use super::team::{Share, Turns, beside};
-use super::weights::{Rows, Weights};
+use super::weights::{Rows, WORDS, Weights};
 use super::{WEIGHTS, named};
 
 /// Tokens that go through a part at once.
@@ -99,7 +99,7 @@ impl Bert {
     pub(super) fn load(folder: &Path) -> io::Result<Self> {
         let config = Config::read(folder).map_err(|error| damaged(format!("config.json: {error}")))?;
         let weights = Weights::open(&folder.join(WEIGHTS))
-            .and_then(|weights| weights.behind_prefix_of("embeddings.word_embeddings.weight"))
+            .and_then(|weights| weights.behind_prefix_of(WORDS))
             .map_err(|error| named(WEIGHTS, error))?;
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         let mut positions =
@@ -186,7 +186,7 @@ impl Bert {
         Ok(Self {
             layers,
             norm,
-            words: weights.rows("embeddings.word_embeddings.weight", config.vocab_size, hidden)?,
+            words: weights.rows(WORDS, config.vocab_size, hidden)?,
             activation: config.activation().map_err(damaged)?,
             positions,
             distances,

@@ -3,16 +3,21 @@
 //! The word embeddings are half of a small model, and a text needs some dozen rows of them: these stay in the file. What
 //! was mapped for the layers, which are packed when they are loaded, is given back.
 
-use std::collections::HashMap;
-use std::io;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use half::{bf16, f16};
 use mmap_io::{MemoryMappedFile, MmapAdvice, MmapIoError};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A larger header is no header.
 const MAX_HEADER: u64 = 16 * 1024 * 1024;
+/// The one entry of a header that is no tensor.
+const METADATA: &str = "__metadata__";
+/// What every model of the family has, in some files behind a prefix.
+pub(super) const WORDS: &str = "embeddings.word_embeddings.weight";
 
 /// An open safetensors file.
 #[derive(Debug)]
@@ -46,11 +51,34 @@ struct Place {
     start: u64,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Entry {
     dtype: String,
     shape: Vec<usize>,
     data_offsets: (u64, u64),
+}
+
+/// What a file begins with.
+struct Header {
+    metadata: Option<serde_json::Value>,
+    entries: BTreeMap<String, Entry>,
+    /// Where the numbers begin, from which entries count.
+    end: u64,
+}
+
+impl Header {
+    fn read(file: &MemoryMappedFile) -> io::Result<Self> {
+        let read = |from, length| file.as_slice_bytes(from, length).map_err(|_| damaged("no safetensors file"));
+        let size = read(0, 8)?.first_chunk().map_or(0, |size| u64::from_le_bytes(*size));
+        if size > MAX_HEADER {
+            return Err(damaged("no safetensors file"));
+        }
+        let mut all: BTreeMap<String, serde_json::Value> = serde_json::from_slice(read(8, size)?).map_err(damaged)?;
+        let metadata = all.remove(METADATA);
+        let entry = |(name, entry)| Ok((name, serde_json::from_value(entry)?));
+        let entries = all.into_iter().map(entry).collect::<serde_json::Result<_>>().map_err(damaged)?;
+        Ok(Self { metadata, entries, end: size + 8 })
+    }
 }
 
 /// Rows of a matrix, read when they are needed.
@@ -75,18 +103,9 @@ fn unmapped(error: MmapIoError) -> io::Error {
 impl Weights {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = MemoryMappedFile::open_ro(path).map_err(unmapped)?;
-        let length = file.len();
-        let read = |from, length| file.as_slice_bytes(from, length).map_err(|_| damaged("no safetensors file"));
-        let size = read(0, 8)?.first_chunk().map_or(0, |size| u64::from_le_bytes(*size));
-        if size > MAX_HEADER {
-            return Err(damaged("no safetensors file"));
-        }
-        let header = read(8, size)?;
-        let mut entries: HashMap<String, serde_json::Value> = serde_json::from_slice(header).map_err(damaged)?;
-        entries.remove("__metadata__");
+        let header = Header::read(&file)?;
         let mut tensors = HashMap::new();
-        for (name, entry) in entries {
-            let entry: Entry = serde_json::from_value(entry).map_err(damaged)?;
+        for (name, entry) in header.entries {
             let kind = match entry.dtype.as_str() {
                 "F32" => Type::F32,
                 "F16" => Type::F16,
@@ -96,10 +115,10 @@ impl Weights {
             };
             let (start, end) = entry.data_offsets;
             let bytes = entry.shape.iter().try_fold(kind.size(), |bytes, side| bytes.checked_mul(*side));
-            if end.checked_sub(start) != bytes.map(|bytes| bytes as u64) || size + 8 + end > length {
+            if end.checked_sub(start) != bytes.map(|bytes| bytes as u64) || end > file.len() - header.end {
                 return Err(damaged(format!("tensor {name} does not lie inside of the file")));
             }
-            tensors.insert(name, Place { kind, shape: entry.shape, start: size + 8 + start });
+            tensors.insert(name, Place { kind, shape: entry.shape, start: header.end + start });
         }
         Ok(Self { file, tensors, prefix: String::new() })
     }
@@ -165,6 +184,45 @@ impl Weights {
         }
         Ok(())
     }
+}
+
+/// Writes the file `from` to `to` with the word embeddings in 16-bit numbers instead of 32: these are half of a small
+/// model, and what is lost of them comes back as some 1e-5 of a vector's numbers. Everything else is as it was.
+pub(super) fn compact(from: &Path, to: &Path) -> io::Result<()> {
+    let file = MemoryMappedFile::open_ro(from).map_err(unmapped)?;
+    let header = Header::read(&file)?;
+    let names = header.entries.keys().filter(|name| name.ends_with(WORDS));
+    let words = names.min_by_key(|name| name.len()).filter(|name| header.entries[*name].dtype == "F32");
+    let words = words.cloned().ok_or_else(|| damaged(format!("there is no {WORDS} of 32 bits a number")))?;
+    let mut tensors: Vec<(&String, &Entry)> = header.entries.iter().collect();
+    tensors.sort_by_key(|(_, entry)| entry.data_offsets);
+    let mut text = Vec::new();
+    let mut end = 0;
+    for (name, Entry { dtype, shape, data_offsets: (first, last) }) in &tensors {
+        let length = last.checked_sub(*first).ok_or_else(|| damaged(format!("tensor {name} ends before it begins")))?;
+        let (dtype, length) = if **name == words { ("F16", length / 2) } else { (dtype.as_str(), length) };
+        let entry = Entry { dtype: dtype.to_owned(), shape: shape.clone(), data_offsets: (end, end + length) };
+        text.push(format!("{}:{}", serde_json::to_string(name)?, serde_json::to_string(&entry)?));
+        end += length;
+    }
+    text.extend(header.metadata.iter().map(|metadata| format!("{METADATA:?}:{metadata}")));
+    let mut text = format!("{{{}}}", text.join(","));
+    // The format's numbers begin at a multiple of 8.
+    text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
+    let mut out = BufWriter::new(File::create(to)?);
+    out.write_all(&(text.len() as u64).to_le_bytes())?;
+    out.write_all(text.as_bytes())?;
+    for (name, Entry { data_offsets: (first, last), .. }) in tensors {
+        let bytes = file.as_slice_bytes(header.end + first, last - first).map_err(unmapped)?;
+        if *name == words {
+            for four in bytes.as_chunks().0 {
+                out.write_all(&f16::from_f32(f32::from_le_bytes(*four)).to_le_bytes())?;
+            }
+        } else {
+            out.write_all(bytes)?;
+        }
+    }
+    out.flush()
 }
 
 #[cfg(test)]
