@@ -11,6 +11,8 @@ use crate::store::{DatabaseInfo, Store, StoreError};
 
 /// Between two looks at a database that answers.
 const PERIOD: Duration = Duration::from_secs(2);
+/// Looks between two at the statistics.
+const LOOKS: u32 = 5;
 /// Longest pause between two attempts at one that does not.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Longest look; the store itself is bounded too.
@@ -25,12 +27,21 @@ pub fn keep_database(supervisor: &Supervisor, store: Arc<dyn Store>, condition: 
     supervisor.spawn("database keeper", Role::Essential, async move {
         let mut keeper = Keeper { store, condition, prepared: false, lost_since: None };
         let mut pause = Duration::from_millis(200);
+        let mut looks: u32 = 0;
         loop {
             heartbeat.beat();
             let well = tokio::select! {
                 () = stopping.cancelled() => return Ok::<(), StoreError>(()),
                 well = keeper.look() => well,
             };
+            looks = if well { looks + 1 } else { 0 };
+            if looks == LOOKS {
+                looks = 0;
+                tokio::select! {
+                    () = stopping.cancelled() => return Ok(()),
+                    () = keeper.refresh() => {}
+                }
+            }
             pause = if well { PERIOD } else { (pause * 2).min(MAX_PAUSE) };
             tokio::select! {
                 () = stopping.cancelled() => return Ok(()),
@@ -64,6 +75,13 @@ impl Keeper {
         match result {
             Ok(info) => self.found(&info),
             Err(error) => self.missed(&error),
+        }
+    }
+
+    /// Worse plans are no reason to do without a database.
+    async fn refresh(&self) {
+        if let Err(error) = self.store.refresh_statistics().await {
+            tracing::debug!(error = &error as &dyn Error, "the statistics of the tables were not refreshed");
         }
     }
 

@@ -456,6 +456,12 @@ pub trait Store:
     /// Figures of the scope's readable projects.
     async fn counts(&self, scope: &Scope, now: DateTime<Utc>) -> Result<Counts>;
 
+    /// Lets the database look at tables that have grown, where its plans depend on that. Costs next to nothing when none
+    /// has; to be called every now and then.
+    async fn refresh_statistics(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// What the database is; also the proof that it answers.
     async fn info(&self) -> Result<DatabaseInfo>;
 

@@ -63,6 +63,13 @@ async fn create_database(server: &str) -> String {
     format!("{base}/{name}")
 }
 
+/// Tidies the database as its server does some time after many writes, so that measurements do not depend on when.
+async fn settle(url: &str) {
+    let pool = sqlx::PgPool::connect(url).await.expect("the PostgreSQL server answers");
+    sqlx::raw_sql("VACUUM ANALYZE").execute(&pool).await.expect("may tidy");
+    pool.close().await;
+}
+
 async fn measure(options: &Options, database: Option<String>) -> Vec<(String, String)> {
     let data = tempfile::tempdir().expect("a temporary folder");
     let mut rows = Vec::new();
@@ -86,6 +93,9 @@ async fn measure(options: &Options, database: Option<String>) -> Vec<(String, St
         let items: Vec<Value> = (0..left.min(500)).map(|_| json!({ "content": corpus::memory(&mut random) })).collect();
         left -= items.len();
         server.call("remember", json!({ "items": items })).await;
+    }
+    if let Some(url) = &database {
+        settle(url).await;
     }
     let recalls =
         load(&server, options.clients, phase, |random| ("recall", json!({ "query": corpus::question(random) }))).await;

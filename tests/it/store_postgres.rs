@@ -94,6 +94,37 @@ async fn every_statement_can_be_prepared() {
     }
 }
 
+/// Else a bulk load would go on with plans for empty tables until the server itself looks.
+#[tokio::test]
+async fn tables_that_have_grown_are_looked_at() {
+    let (database, postgres) = prepared().await;
+    let mut connection = database.connection().await;
+    // The server looks at nothing by itself meanwhile.
+    connection.execute("ALTER TABLE memory SET (autovacuum_enabled = false)").await.unwrap();
+    let mut filled = 0;
+    for (count, looked_at) in [(300, true), (100, false), (400, true)] {
+        let items = (filled..filled + count).map(|number| note(format!("memory {number}"))).collect();
+        store(&postgres, items).await.unwrap();
+        filled += count;
+        let counted: i64 = sqlx::query_scalar("SELECT count(*) FROM memory").fetch_one(&mut connection).await.unwrap();
+        assert_eq!(counted, filled);
+        // A session tells what it changed with a later transaction, or when it was idle for a while.
+        let changes = "SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = 'memory'";
+        let end = Instant::now() + Duration::from_secs(30);
+        while sqlx::query_scalar::<_, i64>(changes).fetch_one(&mut connection).await.unwrap() < filled {
+            assert!(Instant::now() < end, "the session never told");
+            postgres.info().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        postgres.refresh_statistics().await.unwrap();
+        let known: f32 = sqlx::query_scalar("SELECT reltuples FROM pg_class WHERE oid = 'memory'::regclass")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(known as i64 == filled, looked_at, "{known} of {filled} are known");
+    }
+}
+
 #[tokio::test]
 async fn what_is_stored_is_found_changed_and_forgotten() {
     let (_database, store) = prepared().await;

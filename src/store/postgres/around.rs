@@ -28,7 +28,8 @@ const AROUND: &str = concat!(
     " FROM memory m WHERE m.project_id = p.id AND m.session = w.session AND m.turn = w.turn AND m.turn_claim AND ",
     filter!("$15"),
     " OFFSET 0\
-    ) m LEFT JOIN recall_stat r ON r.project_id = m.project_id AND r.memory_seq = m.seq \
+    ) m LEFT JOIN LATERAL (SELECT r.recall_count, r.last_recalled_at FROM recall_stat r \
+        WHERE r.project_id = m.project_id AND r.memory_seq = m.seq OFFSET 0) r ON true \
     UNION ALL \
     (SELECT m.project_id, m.id, m.seq, ",
     hit_columns!(),

@@ -29,6 +29,7 @@ mod row;
 mod row_security;
 mod search;
 mod sql;
+mod statistics;
 mod token;
 mod vector;
 mod vector_sql;
@@ -136,7 +137,7 @@ impl PostgresStore {
     /// Every SQL statement with its name, for tests.
     pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
         let recall = [sql::ALL, around::ALL, vector_sql::ALL, bound::ALL];
-        let others = [graph_sql::ALL, focus_sql::ALL, review_sql::ALL, port_sql::ALL];
+        let others = [graph_sql::ALL, focus_sql::ALL, review_sql::ALL, port_sql::ALL, statistics::ALL];
         recall.into_iter().chain(others).flatten()
     }
 
@@ -536,6 +537,10 @@ impl Store for PostgresStore {
             counts.index_backlog = natural(backlog);
             Ok(counts)
         })
+    }
+
+    async fn refresh_statistics(&self) -> Result<()> {
+        self.analyze_grown().await
     }
 
     async fn info(&self) -> Result<DatabaseInfo> {

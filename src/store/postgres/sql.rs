@@ -446,7 +446,8 @@ pub(super) const SEARCH_LEXICAL: &str = concat!(
          WHERE h.seq <> ALL (ARRAY(SELECT e.seq FROM exact e)) \
          ORDER BY h.score DESC, h.seq DESC LIMIT $17)\
     ) c ORDER BY c.exact DESC, c.score DESC, c.seq DESC LIMIT $17) c \
-    LEFT JOIN recall_stat r ON r.project_id = c.project_id AND r.memory_seq = c.seq \
+    LEFT JOIN LATERAL (SELECT r.recall_count, r.last_recalled_at FROM recall_stat r \
+        WHERE r.project_id = c.project_id AND r.memory_seq = c.seq OFFSET 0) r ON true \
     ORDER BY c.exact DESC, c.score DESC, c.seq DESC"
 );
 

@@ -1,0 +1,46 @@
+//! What the server knows of the size of its tables.
+//!
+//! Plans are made once a session, and made anew when a table was analysed. In a young database, whose tables are empty to
+//! the planner, an index that fits half is as good as the right one, and each store reads all memories there are. The
+//! server itself looks once a minute at the earliest; a bulk load is over by then, or takes minutes for want of a plan.
+
+use std::time::Duration;
+
+use sqlx::AssertSqlSafe;
+
+use super::PostgresStore;
+use super::attempt::{Effect, attempt};
+use super::row_security::View;
+use crate::store::Result;
+
+/// Names of our tables that have more than doubled since the server last looked at them.
+const GROWN: &str = "SELECT format('%I.%I', s.schemaname, s.relname) FROM pg_stat_user_tables s \
+    JOIN pg_class c ON c.oid = s.relid \
+    WHERE c.relnamespace = current_schema()::regnamespace AND s.n_mod_since_analyze > greatest(200, c.reltuples) \
+        AND pg_has_role(session_user, c.relowner, 'USAGE') ORDER BY 1";
+/// With its name, for the test that prepares each.
+pub(super) const ALL: &[(&str, &str)] = &[("GROWN", GROWN)];
+/// Time for a sample of every table.
+const ANALYZE: Duration = Duration::from_secs(30);
+
+impl PostgresStore {
+    /// Lets the server look at tables that have grown, except where somebody works at one as a whole.
+    pub(super) async fn analyze_grown(&self) -> Result<()> {
+        let mut attempts = self.attempts(View::All, "read statistics", Effect::Read)?;
+        let grown: Vec<String> = attempt!(attempts, connection => async {
+            Ok(sqlx::query_scalar(GROWN).fetch_all(connection).await?)
+        })?;
+        if grown.is_empty() {
+            return Ok(());
+        }
+        let mut connection = self.connect().await?;
+        self.within("analyse tables", ANALYZE, async {
+            let statement = AssertSqlSafe(format!("ANALYZE (SKIP_LOCKED) {}", grown.join(", ")));
+            sqlx::raw_sql(statement).execute(&mut connection).await?;
+            Ok(())
+        })
+        .await?;
+        tracing::debug!(tables = grown.join(", "), "the server looked at tables that have grown");
+        Ok(())
+    }
+}
