@@ -17,7 +17,7 @@ use crate::config::{self, Auth, Credential, Database, Embedding, Settings, Sourc
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::{Clock, SystemClock};
 use crate::engine::{Engine, fresh_token};
-use crate::eval::report::{Target, says_nothing};
+use crate::eval::report::{Target, doubts, says_nothing};
 use crate::eval::{
     Asked, Baseline, Came, CorpusItem, Mistakes, Question, Report, golden, read_corpus, read_questions, table,
 };
@@ -262,6 +262,7 @@ fn judge(question: &Question, answer: &Value, took: Duration) -> Asked {
         expected: question.expected.clone(),
         came: came.collect(),
         told_nothing: says_nothing(answer),
+        doubted: doubts(answer),
         millis: took.as_secs_f64() * 1_000.0,
     }
 }

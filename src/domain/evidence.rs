@@ -11,7 +11,9 @@ use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::stop_words;
 
-/// Below this confidence nothing seems to answer.
+/// Below this confidence perhaps nothing answers.
+const UNSURE: f64 = 0.4;
+/// Below this one nothing seems to answer.
 const DOUBTFUL: f64 = 0.15;
 /// Below this one nearly all questions are about something else.
 const STRANGE: f64 = 0.05;
@@ -86,6 +88,12 @@ impl Evidence {
     }
 }
 
+/// Whether perhaps nothing answers.
+#[must_use]
+pub fn unsure(confidence: f64) -> bool {
+    confidence < UNSURE
+}
+
 /// Whether nothing seems to answer.
 #[must_use]
 pub fn doubtful(confidence: f64) -> bool {
@@ -143,6 +151,7 @@ mod tests {
         let words = |coverage: f64| Evidence { coverage, ..Evidence::default() }.confidence();
         assert!((words(2.0) - 1.0 / (1.0 + (-4.3_f64).exp())).abs() < 1e-12);
         assert!(doubtful(words(0.2)) && !strange(words(0.2)) && strange(words(0.0)) && !doubtful(words(0.3)));
+        assert!(unsure(words(0.4)) && !doubtful(words(0.4)) && !unsure(words(0.5)));
         assert!(strange(near(0.3, 0.28, 0.1).confidence()) && !doubtful(near(0.45, 0.3, 0.25).confidence()));
     }
 

@@ -16,7 +16,7 @@ use super::past::Past;
 use super::rank::{self, Found, Ranked};
 use super::{Call, Engine, EngineError};
 use crate::domain::conversation::{Turn, name_terms};
-use crate::domain::evidence::{Evidence, Nearness, doubtful, proper_names, strange};
+use crate::domain::evidence::{Evidence, Nearness, doubtful, proper_names, strange, unsure};
 use crate::domain::fusion::{Channel, Member, Place, Question, fuse, preliminary};
 use crate::domain::graph::names_in;
 use crate::domain::lexical::{CorpusStats, POSTING_BUDGET, WeightedTerm, keep_best, select_terms, total_weight};
@@ -149,8 +149,13 @@ impl Engine {
         hits.extend(rank::rank(rest, Named::default(), None));
         // Nearness in another model may be an answer, but nobody knows how near is near.
         let judged = calibrated || !meaning_found;
-        if judged && doubtful(confidence) && !hits.is_empty() {
-            notes.push("Nothing stored seems to answer this; these are only the nearest.".to_owned());
+        if judged && unsure(confidence) && !hits.is_empty() {
+            let note = if doubtful(confidence) {
+                "Nothing stored seems to answer this; these are only the nearest."
+            } else {
+                "Perhaps nothing stored answers this; judge by the texts."
+            };
+            notes.push(note.to_owned());
         }
         let strange = judged && strange(confidence);
         Ok(Ranking { hits, terms: shown, confidence, strange, past: past.memories, notes })

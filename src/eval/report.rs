@@ -14,6 +14,8 @@ const VERSION: u32 = 1;
 
 /// How the notes of an answer begin that say that nothing answers the question.
 const NOTHING: [&str; 2] = ["Nothing ", "None of "];
+/// How one begins that says that perhaps nothing does.
+const PERHAPS: &str = "Perhaps nothing ";
 
 /// Whether the answer of a recall says that nothing answers the question: it is empty, or a note says so.
 #[must_use]
@@ -21,6 +23,13 @@ pub fn says_nothing(answer: &Value) -> bool {
     let items = |name: &str| answer[name].as_array().into_iter().flatten();
     let mut notes = items("notes").filter_map(Value::as_str);
     items("hits").next().is_none() || notes.any(|note| NOTHING.iter().any(|begin| note.starts_with(begin)))
+}
+
+/// Whether it says so, or that perhaps nothing does.
+#[must_use]
+pub fn doubts(answer: &Value) -> bool {
+    let mut notes = answer["notes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    says_nothing(answer) || notes.any(|note| note.starts_with(PERHAPS))
 }
 
 /// A memory that came.
@@ -56,6 +65,8 @@ pub struct Asked {
     pub came: Vec<Came>,
     /// The answer said that nothing answers it.
     pub told_nothing: bool,
+    /// It said so, or that perhaps nothing does.
+    pub doubted: bool,
     /// How long it took.
     pub millis: f64,
 }
@@ -388,6 +399,7 @@ mod tests {
             expected: (0..expected).map(|n| n.to_string()).collect(),
             came: (1..=10).map(came).collect(),
             told_nothing: false,
+            doubted: false,
             millis: 2.0,
         }
     }

@@ -5,7 +5,8 @@
 
 The golden set and each conversation of a file in the form of LoCoMo's locomo10.json are asked their own questions, each
 other's, and those of tests/golden/strangers.jsonl. Without MEMORY_LOCOMO the rows that need the file are left out. Told so
-is whoever gets nothing, or a note that nothing seems to answer, as `cognitive-memory-mcp eval` counts it. Questions that
+is whoever gets nothing, or a note that nothing seems to answer, as `cognitive-memory-mcp eval` counts it; in brackets are
+those, too, who get a note that perhaps nothing does. Questions that
 something answers count where a right answer is among the ten hits. The halves of the golden set are random, with a fixed
 seed.
 
@@ -47,10 +48,11 @@ TABLE = {
 
 @dataclass
 class Count:
-    """Questions of a row, and how many of them are told that nothing answers."""
+    """Questions of a row, how many of them are told that nothing answers, and how many that perhaps nothing does."""
 
     number: int = 0
     told: int = 0
+    doubted: int = 0
 
 
 @dataclass
@@ -181,6 +183,7 @@ def count(counts: dict[str, Count], asked: list[Row]) -> None:
         row = counts.setdefault(question["group"], Count())
         row.number += 1
         row.told += question["told_nothing"]
+        row.doubted += question["doubted"]
 
 
 def measure(every: list[Corpus], settings: dict[str, str]) -> tuple[str, dict[str, Count]]:
@@ -198,7 +201,8 @@ def measure(every: list[Corpus], settings: dict[str, str]) -> tuple[str, dict[st
 
 def share(row: str, counted: Count) -> str:
     """The told of a row in per cent; few are told so of what is answered, which needs a decimal."""
-    return f"{100 * counted.told / max(counted.number, 1):.{int(row in TABLE[ANSWERED])}f}"
+    told, doubted = (100 * count / max(counted.number, 1) for count in (counted.told, counted.doubted))
+    return f"{told:.{int(row in TABLE[ANSWERED])}f} ({doubted:.0f})"
 
 
 def markdown(columns: dict[str, dict[str, Count]]) -> Iterable[str]:

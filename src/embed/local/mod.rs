@@ -99,7 +99,7 @@ impl LocalEmbedder {
     /// Vectors then differ by less than 1e-4.
     ///
     /// # Errors
-    /// When `from` is no safetensors file of the BERT family with such embeddings, or `to` cannot be written.
+    /// When `from` is no safetensors file of the BERT family, or `to` cannot be written.
     pub fn compact(from: &Path, to: &Path) -> io::Result<()> {
         weights::compact(from, to)
     }

@@ -187,20 +187,21 @@ impl Weights {
 }
 
 /// Writes the file `from` to `to` with the word embeddings in 16-bit numbers instead of 32: these are half of a small
-/// model, and what is lost of them comes back as some 1e-5 of a vector's numbers. Everything else is as it was.
+/// model, and what is lost of them comes back as some 1e-5 of a vector's numbers. Everything else is as it was, as are word
+/// embeddings that have 16 bits already.
 pub(super) fn compact(from: &Path, to: &Path) -> io::Result<()> {
     let file = MemoryMappedFile::open_ro(from).map_err(unmapped)?;
     let header = Header::read(&file)?;
     let names = header.entries.keys().filter(|name| name.ends_with(WORDS));
-    let words = names.min_by_key(|name| name.len()).filter(|name| header.entries[*name].dtype == "F32");
-    let words = words.cloned().ok_or_else(|| damaged(format!("there is no {WORDS} of 32 bits a number")))?;
+    let words = names.min_by_key(|name| name.len()).ok_or_else(|| damaged(format!("there is no tensor {WORDS}")))?;
     let mut tensors: Vec<(&String, &Entry)> = header.entries.iter().collect();
     tensors.sort_by_key(|(_, entry)| entry.data_offsets);
     let mut text = Vec::new();
     let mut end = 0;
     for (name, Entry { dtype, shape, data_offsets: (first, last) }) in &tensors {
         let length = last.checked_sub(*first).ok_or_else(|| damaged(format!("tensor {name} ends before it begins")))?;
-        let (dtype, length) = if **name == words { ("F16", length / 2) } else { (dtype.as_str(), length) };
+        let halved = *name == words && dtype == "F32";
+        let (dtype, length) = if halved { ("F16", length / 2) } else { (dtype.as_str(), length) };
         let entry = Entry { dtype: dtype.to_owned(), shape: shape.clone(), data_offsets: (end, end + length) };
         text.push(format!("{}:{}", serde_json::to_string(name)?, serde_json::to_string(&entry)?));
         end += length;
@@ -212,9 +213,9 @@ pub(super) fn compact(from: &Path, to: &Path) -> io::Result<()> {
     let mut out = BufWriter::new(File::create(to)?);
     out.write_all(&(text.len() as u64).to_le_bytes())?;
     out.write_all(text.as_bytes())?;
-    for (name, Entry { data_offsets: (first, last), .. }) in tensors {
+    for (name, Entry { dtype, data_offsets: (first, last), .. }) in tensors {
         let bytes = file.as_slice_bytes(header.end + first, last - first).map_err(unmapped)?;
-        if *name == words {
+        if name == words && dtype == "F32" {
             for four in bytes.as_chunks().0 {
                 out.write_all(&f16::from_f32(f32::from_le_bytes(*four)).to_le_bytes())?;
             }
