@@ -76,7 +76,7 @@ impl FromRow<'_, PgRow> for HistoryRow {
 /// A hit of the lexical search, whose parts are still numbers of the statement.
 pub(super) struct CandidateRow {
     pub(super) candidate: Candidate,
-    pub(super) terms: Vec<i32>,
+    pub(super) numbers: Vec<i64>,
     pub(super) indexed_length: i32,
 }
 
@@ -91,7 +91,7 @@ impl FromRow<'_, PgRow> for CandidateRow {
             standing: standing(row)?,
             setting: setting(row)?,
         };
-        Ok(Self { candidate, terms: row.try_get("terms")?, indexed_length: row.try_get("indexed_length")? })
+        Ok(Self { candidate, numbers: row.try_get("numbers")?, indexed_length: row.try_get("indexed_length")? })
     }
 }
 

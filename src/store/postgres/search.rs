@@ -20,9 +20,8 @@ use crate::store::{Candidate, LexicalQuery, QueryOf};
 const COMMON: i64 = 500;
 /// How long its frequency serves.
 const COUNTED: Duration = Duration::from_secs(60);
-/// The place of a term is multiplied by this, and how often it occurs in a memory is added: it always occurs less often,
-/// since texts are limited to 64 KiB.
-const PLACE: i32 = 1 << 20;
+/// Most terms whose frequencies in a memory are put into one number. Each has seven bits at least.
+const FEW: usize = 9;
 /// How many of them are kept.
 const MOST_COMMON: usize = 10_000;
 
@@ -144,38 +143,99 @@ impl<'a> Spellings<'a> {
     }
 }
 
+/// How often each term of the query occurs in a memory, as it comes from the server.
+#[derive(Debug, Clone, Copy)]
+enum Packing {
+    /// In one number, so many bits for each term; more than `most` times counts as that.
+    Together { bits: u32, most: i32 },
+    /// In a number for each that occurs, with its place in the upper half.
+    Each,
+}
+
+impl Packing {
+    fn of(terms: usize) -> Self {
+        if terms > FEW {
+            return Self::Each;
+        }
+        let bits = (63 / terms.max(1)).min(31) as u32;
+        Self::Together { bits, most: i32::MAX >> (31 - bits) }
+    }
+
+    /// What the statement wants to know of each term.
+    fn numbers(self, terms: usize) -> Vec<i32> {
+        let step = if let Self::Together { bits, .. } = self { bits as usize } else { 1 };
+        (0..).step_by(step).take(terms).collect()
+    }
+
+    /// What each term gave to the score, in the order of the query; nothing where it cannot be told.
+    fn parts(self, row: &CandidateRow, query: &LexicalQuery) -> Option<Vec<Part>> {
+        let gain = |term: usize, occurrences: i64| {
+            let weight = query.terms.get(term).map_or(0.0, |term| term.weight);
+            lexical::part(weight, occurrences as f64, row.indexed_length.into(), query.average_length)
+        };
+        let part = |(term, occurrences)| Part { term, gain: gain(term, occurrences) };
+        let Self::Together { bits, most } = self else {
+            let told = row.numbers.iter().map(|number| ((number >> 32) as usize, number & 0xffff_ffff));
+            let mut parts: Vec<Part> = told.map(part).collect();
+            parts.sort_unstable_by_key(|part| part.term);
+            return Some(parts);
+        };
+        let (together, most) = (row.numbers.first().copied().unwrap_or_default(), i64::from(most));
+        let occurrences = |term: usize| (together >> (term * bits as usize)) & most;
+        let told = (0..query.terms.len()).map(|term| (term, occurrences(term)));
+        let mut parts: Vec<Part> = told.filter(|(_, occurrences)| *occurrences > 0).map(part).collect();
+        let sum: f64 = parts.iter().map(|part| part.gain).sum();
+        let mut beyond = parts.iter_mut().filter(|part| occurrences(part.term) == most);
+        if let Some(part) = beyond.next() {
+            // What is left of the score is its own.
+            part.gain += row.candidate.score - sum;
+        }
+        beyond.next().is_none().then_some(parts)
+    }
+}
+
 pub(super) async fn search_lexical(
     connection: &mut PgConnection,
     scope: &Scope,
     query: &LexicalQuery,
 ) -> Result<Vec<Candidate>, Fault> {
+    let packing = Packing::of(query.terms.len());
+    // Two terms, each more than a hundred times in one text: then they are asked for one by one.
+    match matches(&mut *connection, scope, query, packing).await? {
+        Some(found) => Ok(found),
+        None => Ok(matches(connection, scope, query, Packing::Each).await?.unwrap_or_default()),
+    }
+}
+
+/// The candidates; nothing where `packing` cannot tell what a term gave.
+async fn matches(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    query: &LexicalQuery,
+    packing: Packing,
+) -> Result<Option<Vec<Candidate>>, Fault> {
     let filter = FilterColumns::new(scope, &query.filter);
     let terms: Vec<&str> = query.terms.iter().map(|term| term.term.as_str()).collect();
     let weights: Vec<f64> = query.terms.iter().map(|term| term.weight * (K1 + 1.0)).collect();
-    let places: Vec<i32> = (0..).step_by(PLACE as usize).take(terms.len()).collect();
-    let rows: Vec<CandidateRow> = filter
-        .bind(sqlx::query_as(sql::SEARCH_LEXICAL))
+    let (statement, most) = match packing {
+        Packing::Together { most, .. } => (sql::SEARCH_LEXICAL, Some(most)),
+        Packing::Each => (sql::SEARCH_LEXICAL_MANY, None),
+    };
+    let mut statement = filter
+        .bind(sqlx::query_as(statement))
         .bind(&terms)
         .bind(&weights)
         .bind(query.exact.as_slice())
-        .bind(&places)
+        .bind(packing.numbers(terms.len()))
         .bind(K1 * (1.0 - B))
         .bind(K1 * B / query.average_length)
         .bind(bounded(query.limit))
-        .bind(i64::try_from(MAX_DOCUMENT_FREQUENCY).unwrap_or(i64::MAX))
-        .bind(query.filter.unchanged)
-        .fetch_all(connection)
-        .await?;
-    let candidate = |row: CandidateRow| {
-        let part = |number: i32| {
-            let (term, occurrences) = ((number / PLACE) as usize, f64::from(number % PLACE));
-            let weight = query.terms.get(term).map_or(0.0, |term| term.weight);
-            Part { term, gain: lexical::part(weight, occurrences, row.indexed_length.into(), query.average_length) }
-        };
-        let mut parts: Vec<Part> = row.terms.into_iter().map(part).collect();
-        parts.sort_unstable_by_key(|part| part.term);
-        Candidate { parts, ..row.candidate }
-    };
+        .bind(query.filter.unchanged);
+    if most.is_some() {
+        statement = statement.bind(most);
+    }
+    let rows: Vec<CandidateRow> = statement.fetch_all(connection).await?;
+    let candidate = |row: CandidateRow| Some(Candidate { parts: packing.parts(&row, query)?, ..row.candidate });
     Ok(rows.into_iter().map(candidate).collect())
 }
 
@@ -195,4 +255,16 @@ pub(super) async fn quickly(
     let found = search_lexical(&mut transaction, scope, &query(&stats)).await?;
     commit(transaction).await?;
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn postings_are_read_as_far_as_they_are_counted() {
+        for statement in [sql::SEARCH_LEXICAL, sql::SEARCH_LEXICAL_MANY] {
+            assert!(statement.contains(&format!(" LIMIT {MAX_DOCUMENT_FREQUENCY}) x ")), "{statement}");
+        }
+    }
 }

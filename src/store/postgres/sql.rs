@@ -407,49 +407,67 @@ pub(super) const NOTE_RECALLED: &str = "WITH quick AS MATERIALIZED (\
 
 /// BM25 by index-only scans of the postings: `$12 / (1 + ($15 + $16 * length) / frequency)` is what a term gives. The
 /// best are checked against the filter one after the other until there are enough. Exact hits come first whatever their
-/// score. Everything of the first part is done for thousands of postings: an operator more is felt, and what each term
-/// gave comes as its place (`$14`) and its frequency in one number, to be computed again for the few that are returned.
-pub(super) const SEARCH_LEXICAL: &str = concat!(
-    "WITH hit AS MATERIALIZED (\
-        SELECT min(p.id) AS project_id, x.memory_seq AS seq, array_agg(q.place + x.frequency) AS terms, \
-            max(x.length) AS indexed_length, \
-            sum(q.weight / (1 + ($15::float8 + $16::float8 * x.length) / x.frequency)) AS score \
-        FROM unnest($11::text[], $12::float8[], $14::int[]) AS q(term, weight, place) \
-        CROSS JOIN project p CROSS JOIN LATERAL (\
-            SELECT x.memory_seq, x.frequency, x.length FROM posting x \
-            WHERE x.project_id = p.id AND x.term = q.term ORDER BY x.memory_seq DESC LIMIT $18\
-        ) x WHERE p.name = ANY ($1) GROUP BY x.memory_seq\
-    ), exact AS MATERIALIZED (\
-        SELECT m.* FROM project p CROSS JOIN LATERAL (\
-            SELECT m.project_id, m.seq, m.id, ",
-    hit_columns!(),
-    " FROM memory m WHERE m.project_id = p.id AND m.content_hash = $13 AND ",
-    filter!("$19"),
-    "\
-            ORDER BY m.seq DESC LIMIT $17\
-        ) m WHERE p.name = ANY ($1)\
-    ) \
-    SELECT c.*, coalesce(r.recall_count, 0) AS recall_count, r.last_recalled_at FROM (SELECT c.* FROM (\
-        (SELECT e.*, coalesce(h.score, 0) AS score, coalesce(h.terms, '{}') AS terms, \
-            coalesce(h.indexed_length, 0) AS indexed_length, true AS exact \
-         FROM exact e LEFT JOIN hit h ON h.project_id = e.project_id AND h.seq = e.seq) \
-        UNION ALL \
-        (SELECT m.*, h.score, h.terms, h.indexed_length, false \
-         FROM (SELECT * FROM hit ORDER BY score DESC, seq DESC) h \
-         CROSS JOIN LATERAL (\
-            SELECT m.project_id, m.seq, m.id, ",
-    hit_columns!(),
-    " FROM memory m WHERE m.project_id = h.project_id AND m.seq = h.seq AND ",
-    filter!("$19"),
-    "\
-         ) m \
-         WHERE h.seq <> ALL (ARRAY(SELECT e.seq FROM exact e)) \
-         ORDER BY h.score DESC, h.seq DESC LIMIT $17)\
-    ) c ORDER BY c.exact DESC, c.score DESC, c.seq DESC LIMIT $17) c \
-    LEFT JOIN LATERAL (SELECT r.recall_count, r.last_recalled_at FROM recall_stat r \
-        WHERE r.project_id = c.project_id AND r.memory_seq = c.seq OFFSET 0) r ON true \
-    ORDER BY c.exact DESC, c.score DESC, c.seq DESC"
-);
+/// score. Everything of the first part is done for thousands of postings, and an operator more is felt: what each term
+/// gave is computed again for the few that are returned, from how often it occurs. `$one` makes of a posting and of the
+/// term's number in `$14` what `$all` collects for a memory; `$numbers` are those as an array.
+macro_rules! search_lexical {
+    ($all:literal, $one:literal, $numbers:literal) => {
+        concat!(
+            "WITH hit AS MATERIALIZED (\
+                SELECT min(p.id) AS project_id, x.memory_seq AS seq, ",
+            $all,
+            "(",
+            $one,
+            ") AS terms, max(x.length) AS indexed_length, \
+                    sum(q.weight / (1 + ($15::float8 + $16::float8 * x.length) / x.frequency)) AS score \
+                FROM unnest($11::text[], $12::float8[], $14::int[]) AS q(term, weight, number) \
+                CROSS JOIN project p CROSS JOIN LATERAL (\
+                    SELECT x.memory_seq, x.frequency, x.length FROM posting x \
+                    WHERE x.project_id = p.id AND x.term = q.term ORDER BY x.memory_seq DESC LIMIT 4001\
+                ) x WHERE p.name = ANY ($1) GROUP BY x.memory_seq\
+            ), exact AS MATERIALIZED (\
+                SELECT m.* FROM project p CROSS JOIN LATERAL (\
+                    SELECT m.project_id, m.seq, m.id, ",
+            hit_columns!(),
+            " FROM memory m WHERE m.project_id = p.id AND m.content_hash = $13 AND ",
+            filter!("$18"),
+            "\
+                    ORDER BY m.seq DESC LIMIT $17\
+                ) m WHERE p.name = ANY ($1)\
+            ) \
+            SELECT c.*, ",
+            $numbers,
+            " AS numbers, coalesce(r.recall_count, 0) AS recall_count, r.last_recalled_at FROM (SELECT c.* FROM (\
+                (SELECT e.*, coalesce(h.score, 0) AS score, h.terms, coalesce(h.indexed_length, 0) AS indexed_length, \
+                    true AS exact \
+                 FROM exact e LEFT JOIN hit h ON h.project_id = e.project_id AND h.seq = e.seq) \
+                UNION ALL \
+                (SELECT m.*, h.score, h.terms, h.indexed_length, false \
+                 FROM (SELECT * FROM hit ORDER BY score DESC, seq DESC) h \
+                 CROSS JOIN LATERAL (\
+                    SELECT m.project_id, m.seq, m.id, ",
+            hit_columns!(),
+            " FROM memory m WHERE m.project_id = h.project_id AND m.seq = h.seq AND ",
+            filter!("$18"),
+            "\
+                 ) m \
+                 WHERE h.seq <> ALL (ARRAY(SELECT e.seq FROM exact e)) \
+                 ORDER BY h.score DESC, h.seq DESC LIMIT $17)\
+            ) c ORDER BY c.exact DESC, c.score DESC, c.seq DESC LIMIT $17) c \
+            LEFT JOIN LATERAL (SELECT r.recall_count, r.last_recalled_at FROM recall_stat r \
+                WHERE r.project_id = c.project_id AND r.memory_seq = c.seq OFFSET 0) r ON true \
+            ORDER BY c.exact DESC, c.score DESC, c.seq DESC"
+        )
+    };
+}
+
+/// For a few terms, whose frequencies, up to `$19`, fit into one number: `$14` says where.
+pub(super) const SEARCH_LEXICAL: &str =
+    search_lexical!("bit_or", "least(x.frequency, $19::int)::bigint << q.number", "ARRAY[coalesce(c.terms, 0)]");
+
+/// For more: a number for each, of which `$14` is the upper part.
+pub(super) const SEARCH_LEXICAL_MANY: &str =
+    search_lexical!("array_agg", "q.number::bigint << 32 | x.frequency", "coalesce(c.terms, '{}')");
 
 /// Most rows that a `browse` statement returns.
 pub(super) const BROWSE_PAGE: usize = 1_000;
@@ -591,6 +609,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("NOTE_RECALLED", NOTE_RECALLED),
     ("CORPUS_STATS", super::corpus_sql::CORPUS_STATS),
     ("SEARCH_LEXICAL", SEARCH_LEXICAL),
+    ("SEARCH_LEXICAL_MANY", SEARCH_LEXICAL_MANY),
     ("BROWSE", BROWSE),
     ("BROWSE_SESSION", BROWSE_SESSION),
     ("BROWSE_TAGS", BROWSE_TAGS),
