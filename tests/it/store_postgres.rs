@@ -13,6 +13,7 @@ use cognitive_memory_mcp::store::{
     Candidate, ForgetMode, Idempotency, LexicalQuery, Remember, Remembered, Store, StoreError, Update, VectorQuery,
     VectorStore as _,
 };
+use futures_util::future::join_all;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr};
 use uuid::Uuid;
@@ -91,6 +92,101 @@ async fn every_statement_can_be_prepared() {
     for (name, sql) in PostgresStore::statements() {
         let statement = AssertSqlSafe(*sql).into_sql_str();
         connection.prepare(statement).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+/// How many statements stored the memories.
+async fn statements(database: &Database) -> i64 {
+    let counted = sqlx::query_scalar("SELECT count(DISTINCT xmin::text) FROM memory");
+    counted.fetch_one(&mut database.connection().await).await.unwrap()
+}
+
+#[tokio::test]
+async fn small_stores_at_the_same_time_share_a_statement() {
+    let (database, postgres) = prepared().await;
+    let said = |turn: i64, content: &str| NewMemory {
+        kind: Kind::Dialogue,
+        session: Some("s".to_owned()),
+        turn: Some(turn),
+        ..note(content)
+    };
+    store(&postgres, vec![said(1, "as it was said")]).await.unwrap();
+    let before = statements(&database).await;
+    let commands: Vec<Vec<NewMemory>> = (0..30)
+        .map(|number| match number {
+            10 => vec![note("the same"), note("the same")],
+            20 => vec![note("ten"), note("the same"), note("more")],
+            _ => vec![note(format!("number {number}"))],
+        })
+        .collect();
+    let answers = join_all(commands.iter().map(|items| store(&postgres, items.clone()))).await;
+    assert!(statements(&database).await - before <= 4, "the first alone, then all that waited meanwhile");
+    let answers: Vec<Vec<Remembered>> = answers.into_iter().map(Result::unwrap).collect();
+    for (items, answer) in commands.iter().zip(&answers) {
+        let own = items.iter().map(|item| item.content != "the same").collect::<Vec<_>>();
+        assert_eq!(answer.len(), items.len());
+        for ((item, answer), own) in items.iter().zip(answer).zip(own) {
+            assert!(!own || (answer.created && answer.id == item.id), "{}: {answer:?}", item.content);
+        }
+    }
+    let same = [answers[10][0], answers[10][1], answers[20][1]];
+    assert!(same.iter().all(|answer| answer.id == same[0].id), "{same:?}");
+    assert_eq!(same.iter().filter(|answer| answer.created).count(), 1);
+
+    // Of those who share, only the one with the fault fails.
+    let others: Vec<Vec<NewMemory>> = (0..9)
+        .map(|number| match number {
+            4 => vec![note("beside it"), said(1, "as it was not said")],
+            5 => vec![note("no\0text")],
+            _ => vec![note(format!("further {number}"))],
+        })
+        .collect();
+    let answers = join_all(others.iter().map(|items| store(&postgres, items.clone()))).await;
+    for (place, answer) in answers.iter().enumerate() {
+        match place {
+            4 => assert!(matches!(answer, Err(StoreError::TurnExists { turn: 1, .. })), "{answer:?}"),
+            5 => assert!(matches!(answer, Err(StoreError::Invalid(_))), "{answer:?}"),
+            _ => assert!(answer.as_ref().is_ok_and(|answer| answer[0].created), "{answer:?}"),
+        }
+    }
+    assert!(search(&postgres, "beside it").await.unwrap().is_empty());
+}
+
+/// The statement is that of a caller who goes away; the work is done all the same, and once.
+#[tokio::test]
+async fn nothing_is_lost_with_a_caller_who_stores_for_others() {
+    let (database, postgres) = prepared().await;
+    store(&postgres, vec![note("at the beginning")]).await.unwrap();
+    let mut locking = database.connection().await;
+    let mut lock = locking.begin().await.unwrap();
+    lock.execute("LOCK TABLE memory IN EXCLUSIVE MODE").await.unwrap();
+    let mut first = Box::pin(store(&postgres, vec![note("river")]));
+    let mut second = Box::pin(store(&postgres, vec![note("mountain")]));
+    let mut third = Box::pin(store(&postgres, vec![note("valley")]));
+    let waiting = async {
+        let mut watching = database.connection().await;
+        let blocked =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let end = Instant::now() + Duration::from_secs(10);
+        // The first, and the second with the third.
+        while sqlx::query_scalar::<_, i64>(blocked).fetch_one(&mut watching).await.unwrap() < 2 {
+            assert!(Instant::now() < end, "nobody waits");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = &mut first => panic!("it is locked"),
+        _ = &mut second => panic!("it is locked"),
+        _ = &mut third => panic!("it is locked"),
+        () = waiting => {}
+    }
+    drop(second);
+    let release = async { lock.rollback().await.unwrap() };
+    let (first, third, ()) = tokio::join!(first, third, release);
+    assert!(first.unwrap()[0].created && third.unwrap()[0].created);
+    for word in ["river", "valley"] {
+        assert_eq!(search(&postgres, word).await.unwrap().len(), 1, "{word}");
     }
 }
 

@@ -12,7 +12,7 @@ use super::row_security::View;
 use crate::store::{Result, StoreError};
 
 /// Time for a method as a whole, waits and repetitions included.
-pub(super) const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(5);
 /// Collisions after which the caller may try later.
 const MAX_COLLISIONS: u32 = 6;
 /// Connections that may break under one piece of work. All of an earlier age are replaced after the first.
@@ -61,6 +61,12 @@ impl<'s> Attempts<'s> {
     pub(super) fn with_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self.deadline = Instant::now() + limit;
+        self
+    }
+
+    /// It was tried together with the work of others, and nobody knows what became of that.
+    pub(super) fn repeated(mut self) -> Self {
+        self.uncertain = true;
         self
     }
 

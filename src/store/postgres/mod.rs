@@ -15,6 +15,7 @@ mod fault;
 mod focus;
 mod focus_sql;
 mod foreign;
+mod gather;
 mod graph;
 mod graph_sql;
 mod migration;
@@ -51,6 +52,7 @@ pub use foreign::ForeignDatabase;
 
 use self::attempt::{Attempts, Effect, attempt};
 use self::fault::Fault;
+use self::gather::Gathering;
 use self::pool::Pool;
 pub use self::row_security::RowSecurity;
 
@@ -65,8 +67,6 @@ use crate::store::{
     StoreError, Update,
 };
 
-/// Texts larger than this together are analysed off the request threads.
-const MUCH_TEXT: usize = 64 * 1024;
 /// Postings of a term that are counted; more are estimated.
 const COUNTED_POSTINGS: i64 = 2_000;
 /// Time to find out what the server can do.
@@ -87,6 +87,7 @@ pub struct PostgresStore {
     preparing: tokio::sync::Mutex<()>,
     vectors: vector::Total,
     common: search::Common,
+    gathering: Gathering,
 }
 
 impl fmt::Debug for PostgresStore {
@@ -111,6 +112,7 @@ impl PostgresStore {
             preparing: tokio::sync::Mutex::new(()),
             vectors: vector::Total::default(),
             common: search::Common::default(),
+            gathering: Gathering::default(),
         }
     }
 
@@ -401,19 +403,7 @@ impl Store for PostgresStore {
     }
 
     async fn remember(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>> {
-        let attempts = self.attempts(scope, "remember", Effect::Repeatable)?;
-        let size: usize = command.items.iter().map(|item| item.content.len()).sum();
-        let batch = if size > MUCH_TEXT {
-            let analyzer = Arc::clone(&self.analyzer);
-            tokio::task::spawn_blocking(move || remember::Batch::new(command, &analyzer)).await.map_err(|error| {
-                let source = sqlx::Error::Io(std::io::Error::other(error));
-                StoreError::Internal { during: "analyse", source }
-            })??
-        } else {
-            remember::Batch::new(command, &self.analyzer)?
-        };
-        let mut attempts = attempts.with_limit(batch.limit());
-        attempt!(attempts, connection => remember::remember(connection, scope, &batch, (attempts.collided(), self.limits)))
+        self.remember_with_others(scope, command).await
     }
 
     async fn corpus_stats_near(&self, scope: &Scope, terms: &[String], guesses: &[Guess]) -> Result<CorpusStats> {

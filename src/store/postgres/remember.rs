@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::attempt::{LIMIT, begin, commit};
+use super::attempt::{begin, commit};
 use super::fault::{self, Fault};
 use super::row::{MemoryRow, PreviousRow, RememberRow};
 use super::{change, graph, sql};
@@ -18,8 +18,8 @@ use crate::store::{Idempotency, Limits, Remember, Remembered, Result, StoreError
 
 /// Batches with more postings get a transaction with more time.
 const MANY_POSTINGS: usize = 20_000;
-/// Time for the largest.
-const LARGE_LIMIT: Duration = Duration::from_secs(25);
+/// Time for them, all attempts included.
+pub(super) const LARGE_LIMIT: Duration = Duration::from_secs(25);
 /// The same for the server, a little less, so that its answer arrives.
 const LARGE_STATEMENT: &str = "24s";
 
@@ -163,13 +163,9 @@ impl Batch {
         Ok(batch)
     }
 
-    fn large(&self) -> bool {
+    /// Whether it takes more time than others.
+    pub(super) fn large(&self) -> bool {
         self.terms.len() > MANY_POSTINGS
-    }
-
-    /// Time for all attempts.
-    pub(super) fn limit(&self) -> Duration {
-        if self.large() { LARGE_LIMIT } else { LIMIT }
     }
 
     fn is_simple(&self) -> bool {
