@@ -37,7 +37,8 @@ macro_rules! next_term {
 ///
 /// For the longest terms that nobody has, and that may be guessed at (`$4`: letters), it counts what is near to them: the
 /// spellings of `$5` to `$7`, with any of the letters in the gap, and the first terms behind the beginnings of `$8` and
-/// `$9`, found by one step of the index after the other. `domain::spelling` judges what comes.
+/// `$9`, found by one step of the index after the other. Most spellings are no words, and whether there is one is asked
+/// before it is counted. `domain::spelling` judges what comes.
 pub(super) const CORPUS_STATS: &str = concat!(
     "WITH RECURSIVE here AS MATERIALIZED (\
         SELECT p.id, \
@@ -76,7 +77,9 @@ pub(super) const CORPUS_STATS: &str = concat!(
     ), near AS MATERIALIZED (\
         SELECT * FROM (SELECT s.n, s.term, ",
     frequency!("s.term"),
-    " AS frequency FROM spelled s OFFSET 0) s WHERE s.frequency > 0\
+    " AS frequency FROM spelled s WHERE (SELECT true FROM here CROSS JOIN LATERAL (\
+            SELECT FROM posting x WHERE x.project_id = here.id AND x.term = s.term LIMIT 1\
+        ) x LIMIT 1) OFFSET 0) s WHERE s.frequency > 0\
     ) \
     SELECT coalesce((SELECT sum(documents) FROM here), 0)::bigint AS documents, \
         coalesce((SELECT sum(total_length) FROM here), 0)::bigint AS total_length, \

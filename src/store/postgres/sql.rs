@@ -88,10 +88,12 @@ macro_rules! browse {
 /// statements are written for that. What the statistics of a young table say would make other plans, for a while.
 /// Cheap random pages prefer an index that has the order to a bitmap of all rows and a sort. What array_agg collects is
 /// taken for 8 kB a group: with the usual 4 MB some 500 memories that share a word with the query went through files.
+/// What is looked up is looked up once, so that nothing is gained by memoizing it.
 pub(super) const SESSION: &str = "SELECT set_config('statement_timeout', $1, false), \
     set_config('lock_timeout', $2, false), set_config('idle_in_transaction_session_timeout', $3, false), \
     set_config('plan_cache_mode', 'force_generic_plan', false), \
     set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false), \
+    (SELECT set_config(name, 'off', false) FROM pg_settings WHERE name = 'enable_memoize'), \
     set_config('random_page_cost', '1.1', false), set_config('TimeZone', 'UTC', false), \
     set_config('work_mem', greatest(pg_size_bytes(current_setting('work_mem')) / 1024, 65536) || 'kB', false), \
     (SELECT set_config('search_path', concat_ws(', ', current_setting('search_path'), quote_ident(n.nspname)), false) \
