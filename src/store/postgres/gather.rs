@@ -58,10 +58,12 @@ enum Turn<'q> {
     Own(Option<tokio::sync::MutexGuard<'q, ()>>, Vec<Waiting>),
 }
 
-/// Whether what is to be stored is small, and in need of nothing but the one statement.
+/// Whether what is to be stored is small, and in need of nothing but the one statement. Of equal texts in one statement the
+/// first is stored: if that one were past its end already, a later one would have to be stored, too.
 fn may_share(command: &Remember) -> bool {
-    let plain =
-        command.items.iter().all(|item| item.sources.is_empty() && item.supersedes.is_empty() && item.links.is_empty());
+    let plain = command.items.iter().all(|item| {
+        item.sources.is_empty() && item.supersedes.is_empty() && item.links.is_empty() && item.valid_until.is_none()
+    });
     let size: usize = command.items.iter().map(|item| item.content.len()).sum();
     plain && command.idempotency.is_none() && (1..=MOST_ITEMS).contains(&command.items.len()) && size <= MOST_TEXT
 }

@@ -20,10 +20,10 @@ use crate::store::{Candidate, LexicalQuery, QueryOf};
 const COMMON: i64 = 500;
 /// How long its frequency serves.
 const COUNTED: Duration = Duration::from_secs(60);
-/// Most terms whose frequencies in a memory are put into one number. Each has seven bits at least.
-const FEW: usize = 9;
 /// How many of them are kept.
 const MOST_COMMON: usize = 10_000;
+/// Most terms whose frequencies in a memory are put into one number. Each has seven bits at least.
+const FEW: usize = 9;
 
 /// How common the common terms are: these take longest to count, change least, and come in every other question.
 #[derive(Debug, Default)]
