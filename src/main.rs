@@ -8,5 +8,8 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Where the allocator asks for huge pages, or the system gives them to everybody, 3 MB of use are 15 MB of resident
+    // memory. The weights of a model are worth them, see `embed::local::huge_pages`. Without them all works as well.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     cognitive_memory_mcp::cli::main()
 }

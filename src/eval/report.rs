@@ -96,7 +96,7 @@ impl Asked {
     }
 }
 
-/// Means over questions. Of those that nothing answers only `told_nothing` and `separation` speak.
+/// Means over questions. Of those that nothing answers only `told_nothing`, `doubted` and `separation` speak.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     /// Questions that something answers.
@@ -125,6 +125,12 @@ pub struct Figures {
     /// Share of the answerable questions of which the answer does not say that nothing answers them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_denied: Option<f64>,
+    /// Share of the unanswerable questions of which the answer says so, or that perhaps nothing answers them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubted: Option<f64>,
+    /// Share of the answerable questions of which the answer says neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_doubted: Option<f64>,
     /// How well the first hit's score tells both apart; 0.5 is a coin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub separation: Option<f64>,
@@ -143,8 +149,8 @@ impl Figures {
         let mean = |of: &dyn Fn(&[usize], usize) -> f64| {
             round(metric::mean(ranked.iter().map(|(ranks, right)| of(ranks, *right))))
         };
-        let told = |asked: &[&Asked], wanted: bool| {
-            let count = asked.iter().filter(|asked| asked.told_nothing == wanted).count();
+        let share = |asked: &[&Asked], which: fn(&Asked) -> bool| {
+            let count = asked.iter().filter(|asked| which(asked)).count();
             (!asked.is_empty()).then(|| round(metric::share(count, asked.len())))
         };
         let scores = |asked: &[&Asked]| asked.iter().map(|asked| asked.best_score()).collect::<Vec<f64>>();
@@ -160,8 +166,10 @@ impl Figures {
             hit_at_10: mean(&|ranks, _| metric::hit_at(10, ranks)),
             mrr: mean(&|ranks, _| metric::reciprocal_rank(ranks)),
             ndcg_at_10: mean(&|ranks, right| metric::ndcg_at(10, ranks, right)),
-            told_nothing: told(&no, true),
-            not_denied: told(&yes, false),
+            told_nothing: share(&no, |asked| asked.told_nothing),
+            not_denied: share(&yes, |asked| !asked.told_nothing),
+            doubted: share(&no, |asked| asked.doubted),
+            not_doubted: share(&yes, |asked| !asked.doubted),
             separation: metric::separation(&scores(&yes), &scores(&no)).map(round),
             latency_p50: Some(round(metric::percentile(&times, 50))),
             latency_p95: Some(round(metric::percentile(&times, 95))),
@@ -184,7 +192,13 @@ impl Figures {
                 ("nDCG@10", self.ndcg_at_10),
             ]);
         }
-        let others = [("told", self.told_nothing), ("not denied", self.not_denied), ("separation", self.separation)];
+        let others = [
+            ("told", self.told_nothing),
+            ("not denied", self.not_denied),
+            ("doubted", self.doubted),
+            ("not doubted", self.not_doubted),
+            ("separation", self.separation),
+        ];
         watched.extend(others.into_iter().filter_map(|(name, value)| Some((name, value?))));
         watched
     }
@@ -412,10 +426,13 @@ mod tests {
     fn means_are_over_answerable_questions() {
         let mut silent = asked("none", 0, &[], 1.0);
         silent.told_nothing = true;
+        silent.doubted = true;
+        let mut doubted = asked("b", 1, &[], 2.0);
+        doubted.doubted = true;
         let report = report(vec![
             asked("a", 1, &[1], 5.0),
             asked("a", 2, &[4], 4.0),
-            asked("b", 1, &[], 2.0),
+            doubted,
             asked("none", 0, &[], 3.0),
             silent,
         ]);
@@ -423,6 +440,7 @@ mod tests {
         assert_eq!((all.answerable, all.unanswerable), (3, 2));
         assert_eq!((all.recall_at_10, all.hit_at_5, all.mrr), (0.5, 0.6667, 0.4167));
         assert_eq!((all.told_nothing, all.not_denied), (Some(0.5), Some(1.0)));
+        assert_eq!((all.doubted, all.not_doubted), (Some(0.5), Some(0.6667)));
         // 5 and 4 are above both, 2 above one of them.
         assert_eq!(all.separation, Some(0.8333));
         assert_eq!((report.groups["a"].recall_at_10, report.groups["none"].told_nothing), (0.75, Some(0.5)));

@@ -15,10 +15,16 @@ pub fn figures(report: &Report) -> String {
     let mut out = format!("{} memories in {}, {model}; {}\n\n", report.memories, report.database, report.service);
     out.push_str(&lines(&rows));
     let all = &report.overall;
-    if let Some(told) = all.told_nothing {
-        out.push_str(&format!("\nNothing answers {} of the questions; said so: {} %", all.unanswerable, points(told)));
-        if let Some(kept) = all.not_denied {
-            out.push_str(&format!(", wrongly of others: {} %", points(1.0 - kept)));
+    if let (Some(told), Some(doubted)) = (all.told_nothing, all.doubted) {
+        out.push_str(&format!(
+            "\nNothing answers {} of the questions; said so: {} %, or that perhaps nothing does: {} %",
+            all.unanswerable,
+            points(told),
+            points(doubted)
+        ));
+        if let (Some(kept), Some(not_doubted)) = (all.not_denied, all.not_doubted) {
+            let (denied, doubted) = (points(1.0 - kept), points(1.0 - not_doubted));
+            out.push_str(&format!(".\nOf the others wrongly the former: {denied} %, either: {doubted} %"));
         }
         if let Some(separation) = all.separation {
             out.push_str(&format!(

@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench embed -- FOLDER_OF_THE_MODEL [PYTHON MODEL.onnx]` prints a table. With a Python that has
 //! onnxruntime, and the same weights as ONNX, both engines are measured in turn, text by text, so that whatever else
-//! the machine does meets both (`tests/bench/embed_onnx.py`).
+//! the machine does meets both (`tests/bench/embed_onnx.py`). With `--target x86_64-unknown-linux-musl` it has the
+//! allocator of the static binary.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program that prints a table for a person")]
 
@@ -13,6 +14,12 @@ use std::time::Instant;
 
 use cognitive_memory_mcp::embed::Embedder;
 use cognitive_memory_mcp::embed::local::{LocalEmbedder, LocalOptions};
+use rustix::thread::disable_transparent_huge_pages;
+
+/// As in the program itself.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Rounds of a measurement.
 const ROUNDS: usize = 60;
@@ -67,6 +74,8 @@ struct Onnx {
 impl Onnx {
     fn start(python: &str, model: &str, folder: &Path, threads: usize) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/embed_onnx.py");
+        // What is set for this process would be set for that one, too.
+        disable_transparent_huge_pages(false).unwrap();
         let mut child = Command::new(python)
             .arg(script)
             .arg(model)
@@ -76,6 +85,7 @@ impl Onnx {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        disable_transparent_huge_pages(true).unwrap();
         let (questions, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         Self { child, questions, answers }
     }
@@ -109,6 +119,8 @@ impl Drop for Onnx {
 }
 
 fn main() {
+    // As in the program itself.
+    disable_transparent_huge_pages(true).unwrap();
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let Some(folder) = arguments.first().map(PathBuf::from) else {
         println!("left out: name the folder of the model, cargo bench --bench embed -- FOLDER [PYTHON MODEL.onnx]");

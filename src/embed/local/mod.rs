@@ -20,6 +20,7 @@ use super::{EmbedError, Embedder, Model, Prefixes, Vector, normalised};
 mod architecture;
 mod bert;
 mod dense;
+mod huge_pages;
 pub(super) mod modules;
 mod pooling;
 mod team;
@@ -27,6 +28,7 @@ mod text;
 mod weights;
 
 use self::bert::Bert;
+use self::huge_pages::HugePages;
 use self::modules::Head;
 use self::team::{Team, beside};
 use self::text::Chunker;
@@ -85,7 +87,10 @@ impl LocalEmbedder {
     pub fn load(folder: &Path, id: &str, options: &LocalOptions) -> io::Result<Self> {
         // Outside of any pool the first text would start one for the whole process.
         let alone = ThreadPoolBuilder::new().num_threads(1).build().map_err(io::Error::other)?;
-        let encoder = alone.install(|| Encoder::load(folder, options))?;
+        let encoder = alone.install(|| {
+            let _allowed = HugePages::allow();
+            Encoder::load(folder, options)
+        })?;
         Ok(Self {
             model: Model { id: options.prefixes.model(id), dimension: encoder.head.dimension },
             encoder: Arc::new(encoder),
