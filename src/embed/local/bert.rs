@@ -171,6 +171,7 @@ impl Bert {
         let [query, key, value] = names.attention;
         let layers = (0..config.num_hidden_layers).map(|number| {
             let name = |part: &str| format!("{}.{number}.{part}", names.layer);
+            weights.give_back()?;
             io::Result::Ok(Layer {
                 heads: attention([query, key, value].map(name), name(names.attended))?,
                 attended_bias: weights.tensor(&format!("{}.bias", name(names.attended)), &[hidden])?,

@@ -166,11 +166,19 @@ impl Weights {
         self.read(&rows.place, index * rows.width, rows.width, to)
     }
 
+    /// What was read so far leaves this process.
+    pub(super) fn give_back(&self) -> io::Result<()> {
+        self.advise(MmapAdvice::DontNeed)
+    }
+
     /// Whatever is not read again leaves this process; what is, comes back page by page.
     pub(super) fn settle(&self) -> io::Result<()> {
-        let advise = |advice| self.file.advise(0, self.file.len(), advice).map_err(unmapped);
-        advise(MmapAdvice::DontNeed)?;
-        advise(MmapAdvice::Random)
+        self.give_back()?;
+        self.advise(MmapAdvice::Random)
+    }
+
+    fn advise(&self, advice: MmapAdvice) -> io::Result<()> {
+        self.file.advise(0, self.file.len(), advice).map_err(unmapped)
     }
 
     fn read(&self, place: &Place, first: usize, count: usize, to: &mut Vec<f32>) -> io::Result<()> {
