@@ -1,12 +1,14 @@
 //! A safetensors file, mapped into memory: the header once, then each tensor, or single rows of one, by their place.
 //!
 //! The word embeddings are half of a small model, and a text needs some dozen rows of them: these stay in the file. What
-//! was mapped for the layers, which are packed when they are loaded, is given back.
+//! was mapped for the layers, which are packed when they are loaded, is given back, and from time to time what was mapped
+//! for rows, which the system keeps in its own cache as long as it has room.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use half::{bf16, f16};
 use mmap_io::{MemoryMappedFile, MmapAdvice, MmapIoError};
@@ -19,6 +21,10 @@ const METADATA: &str = "__metadata__";
 /// What every model of the family has, in some files behind a prefix.
 pub(super) const WORDS: &str = "embeddings.word_embeddings.weight";
 
+/// Rows after which what was mapped for them is given back. With each come up to sixteen pages, and all that were ever
+/// needed would be resident in the end.
+const KEPT_ROWS: usize = 256;
+
 /// An open safetensors file.
 #[derive(Debug)]
 pub(super) struct Weights {
@@ -26,6 +32,7 @@ pub(super) struct Weights {
     tensors: HashMap<String, Place>,
     /// What stands before the names, `bert.` in some files.
     prefix: String,
+    rows_read: AtomicUsize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -120,7 +127,7 @@ impl Weights {
             }
             tensors.insert(name, Place { kind, shape: entry.shape, start: header.end + start });
         }
-        Ok(Self { file, tensors, prefix: String::new() })
+        Ok(Self { file, tensors, prefix: String::new(), rows_read: AtomicUsize::new(0) })
     }
 
     /// Names are from here on those behind whatever stands before `anchor`.
@@ -163,15 +170,16 @@ impl Weights {
 
     /// Appends one row to `to`.
     pub(super) fn row(&self, rows: &Rows, index: usize, to: &mut Vec<f32>) -> io::Result<()> {
-        self.read(&rows.place, index * rows.width, rows.width, to)
+        self.read(&rows.place, index * rows.width, rows.width, to)?;
+        if self.rows_read.fetch_add(1, Ordering::Relaxed).is_multiple_of(KEPT_ROWS) { self.give_back() } else { Ok(()) }
     }
 
-    /// What was read so far leaves this process.
+    /// What was read so far leaves this process; what is read again comes back page by page.
     pub(super) fn give_back(&self) -> io::Result<()> {
         self.advise(MmapAdvice::DontNeed)
     }
 
-    /// Whatever is not read again leaves this process; what is, comes back page by page.
+    /// As `give_back`, and from here on only rows are read.
     pub(super) fn settle(&self) -> io::Result<()> {
         self.give_back()?;
         self.advise(MmapAdvice::Random)
