@@ -1,9 +1,10 @@
 //! How sure one can be that something stored answers a question, without reading it.
 //!
-//! Four things tell: how near the nearest meaning is and whether it stands out, how much of the question's weight the
-//! best memory and what is around it cover, and whether the question names somebody or something that is nowhere stored:
-//! for most words there are others, for names there are none. The constants were fitted to questions about notes and
-//! about conversations, and to questions that were put to the wrong memories; see `docs/recall.md`.
+//! Five things tell: how near the nearest meaning is and whether it stands out, how much of the question's weight the
+//! best memory and what is around it cover, whether the question names somebody or something that is nowhere stored (for
+//! most words there are others, for names there are none), and how many memories there are: among more of them more are
+//! near by chance. The constants were fitted to questions about notes and about conversations, all of them and parts of
+//! 20 to 300, and to questions that were put to the wrong memories; see `docs/recall.md`.
 //!
 //! Pure. Texts are not read: whoever asks of a known person what nobody ever told gets no warning from this.
 
@@ -17,6 +18,10 @@ const UNSURE: f64 = 0.4;
 const DOUBTFUL: f64 = 0.15;
 /// Below this one nearly all questions are about something else.
 const STRANGE: f64 = 0.05;
+/// Numbers of memories between which confidence was fitted.
+const FITTED: (u64, u64) = (20, 1_000);
+/// Where their number neither adds nor takes.
+const USUAL: f64 = 600.0;
 /// English function words that are German words, too: German gives all nouns a capital letter.
 const SHARED: [&str; 7] = ["am", "an", "her", "in", "so", "was", "will"];
 /// Names in English, but not of anything that could be stored by its name.
@@ -63,6 +68,8 @@ pub struct Evidence {
     pub coverage: f64,
     /// Whether the question names what nothing stored names.
     pub stranger: bool,
+    /// How many memories were searched.
+    pub memories: u64,
 }
 
 /// How near a memory is.
@@ -80,10 +87,11 @@ impl Evidence {
     pub fn confidence(self) -> f64 {
         let coverage = self.coverage.clamp(0.0, 1.0);
         let seen = match self.nearness {
-            Some(Nearness { cosine, third }) => 7.0 * cosine + 3.0 * (cosine - third).max(0.0) + 4.5 * coverage - 5.75,
+            Some(Nearness { cosine, third }) => 5.0 * cosine + 6.0 * (cosine - third).max(0.0) + 5.0 * coverage - 5.3,
             None => 8.0 * coverage - 3.7,
         };
-        let evidence = if self.stranger { seen - 3.0 } else { seen };
+        let by_chance = 0.25 * (self.memories.clamp(FITTED.0, FITTED.1) as f64 / USUAL).ln();
+        let evidence = seen - by_chance - if self.stranger { 3.0 } else { 0.0 };
         1.0 / (1.0 + (-evidence).exp())
     }
 }
@@ -139,16 +147,19 @@ mod tests {
     use super::*;
 
     fn near(cosine: f64, third: f64, coverage: f64) -> Evidence {
-        Evidence { nearness: Some(Nearness { cosine, third }), coverage, stranger: false }
+        Evidence { nearness: Some(Nearness { cosine, third }), coverage, stranger: false, memories: 600 }
     }
 
     #[test]
     fn confidence_grows_with_nearness_and_coverage() {
         let one = near(0.5, 0.4, 0.5).confidence();
         assert!((one - 1.0 / (1.0 + (-0.3_f64).exp())).abs() < 1e-12);
+        let among = |memories| Evidence { memories, ..near(0.5, 0.4, 0.5) }.confidence();
+        assert!(among(100) > one && one > among(900), "among more memories more are near by chance");
+        assert!(among(0) == among(20) && among(1_000) == among(1_000_000), "no further than was measured");
         assert!(near(0.6, 0.4, 0.5).confidence() > one && near(0.5, 0.4, 0.6).confidence() > one);
         assert!(near(0.5, 0.45, 0.5).confidence() < one, "what stands out is more than what is among many");
-        let words = |coverage: f64| Evidence { coverage, ..Evidence::default() }.confidence();
+        let words = |coverage: f64| Evidence { coverage, memories: 600, ..Evidence::default() }.confidence();
         assert!((words(2.0) - 1.0 / (1.0 + (-4.3_f64).exp())).abs() < 1e-12);
         assert!(doubtful(words(0.2)) && !strange(words(0.2)) && strange(words(0.0)) && !doubtful(words(0.3)));
         assert!(unsure(words(0.4)) && !doubtful(words(0.4)) && !unsure(words(0.5)));

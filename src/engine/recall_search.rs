@@ -138,8 +138,8 @@ impl Engine {
         };
         // What the graph knows is no stranger.
         let strangers = if mentioned.memories.is_empty() { self.strangers(query, &terms, &stats) } else { Vec::new() };
-        let asked =
-            Asked { query, terms: &terms, searched, strangers, today: filter.now.date_naive(), total, calibrated };
+        let (today, memories) = (filter.now.date_naive(), stats.documents);
+        let asked = Asked { query, terms: &terms, searched, strangers, today, total, calibrated, memories };
         // How a memory stood at an earlier time is not known.
         let now = (!filter.unchanged).then_some(filter.now);
         let (first, rest, confidence) = pool.with(turns).found(&asked, &self.analyzer);
@@ -331,6 +331,8 @@ struct Asked<'a, F> {
     total: F,
     /// Whether there are cosines, and of the known model.
     calibrated: bool,
+    /// How many are in scope.
+    memories: u64,
 }
 
 /// What words know of a memory, with its cosine and its places in the channels.
@@ -478,7 +480,7 @@ impl Pool {
             // Where nothing is asked but who and when, all of it is covered.
             let whole = if apart.is_empty() { 0.0 } else { 1.0 };
             let coverage = if total > 0.0 { coverage / total } else { whole };
-            Evidence { nearness, coverage, stranger }.confidence()
+            Evidence { nearness, coverage, stranger, memories: asked.memories }.confidence()
         };
         let exact = entries.iter().any(|(hit, ..)| hit.exact);
         let answer = if exact {

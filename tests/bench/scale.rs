@@ -2,8 +2,9 @@
 //!
 //! The text is generated and its vectors follow it, so that no model is needed (see `topics`). Options: `--sizes`,
 //! `--backend sqlite|postgres` (default both; PostgreSQL where MEMORY_TEST_POSTGRES names a server on which databases may
-//! be created), `--questions N` (default 200), `--results FILE` (JSON, to which the figures of this run are added) and
-//! `--picture FILE` (SVG, drawn of all figures in that file).
+//! be created), `--questions N` (default 200), `--results FILE` (JSON, to which the figures of this run are added),
+//! `--picture FILE` (SVG, drawn of all figures in that file) and `--parts 20000,100000` (projects of these sizes beside the
+//! largest in PostgreSQL, whose figures are printed alone).
 //!
 //! SQLite is filled by the service's own way, PostgreSQL by COPY, since a million memories are to be there in minutes;
 //! that both ways make the same rows is checked at the start.
@@ -48,6 +49,12 @@ const BATCH: usize = 32;
 const WRITES: usize = 12;
 /// Depth at which a recall reads the nearest.
 const DEPTH: usize = 200;
+/// The project of all sizes.
+const WHOLE: &str = "default";
+/// Filters by time let one of so many pass.
+const ONE_OF: [usize; 3] = [100, 1_000, 10_000];
+/// Memories of a part are those from this number on.
+const PARTS_FROM: usize = 2_000_000;
 
 struct Options {
     sizes: Vec<usize>,
@@ -55,6 +62,7 @@ struct Options {
     questions: usize,
     results: Option<PathBuf>,
     picture: Option<PathBuf>,
+    parts: Vec<usize>,
 }
 
 fn options() -> Options {
@@ -63,9 +71,10 @@ fn options() -> Options {
         let position = arguments.iter().position(|argument| argument == name)?;
         arguments.get(position + 1).cloned()
     };
-    let sizes = value("--sizes").unwrap_or_else(|| "1000,10000,100000".to_owned());
+    let list = |text: &str| text.split(',').map(|size| size.trim().parse().expect("a number of memories")).collect();
     Options {
-        sizes: sizes.split(',').map(|size| size.trim().parse().expect("a number of memories")).collect(),
+        sizes: list(&value("--sizes").unwrap_or_else(|| "1000,10000,100000".to_owned())),
+        parts: value("--parts").as_deref().map(list).unwrap_or_default(),
         backend: value("--backend"),
         questions: value("--questions").map_or(200, |count| count.parse().expect("a number of questions")),
         results: value("--results").map(PathBuf::from),
@@ -165,8 +174,12 @@ struct Bench {
     written: usize,
 }
 
-fn scope() -> Scope {
-    Scope::new("default", "bench")
+fn scope(project: &str) -> Scope {
+    Scope::new(project, "bench")
+}
+
+fn part_name(size: usize) -> String {
+    format!("part of {size}")
 }
 
 fn engine(store: &Arc<dyn Store>, analyzer: &Arc<Analyzer>) -> Engine {
@@ -225,6 +238,8 @@ impl Bench {
             self.drop_index().await;
             self.load(stored, *size, &mut exact).await;
             let load = start.elapsed();
+            let last = options.sizes.last() == Some(size);
+            let mut parts = if last { self.load_parts(&options.parts, options.questions).await } else { Vec::new() };
             stored = *size;
             let mut point = Map::new();
             let mut note = |name: &str, value: f64| {
@@ -241,18 +256,27 @@ impl Bench {
             let (index, database) = self.bytes().await;
             note("index_mb", index / 1e6);
             note("database_mb", database / 1e6);
-            let found = self.recall(&self.engine, &questions, &sources).await;
+            let found = self.recall(&self.engine, WHOLE, &questions, &sources).await;
             note("recall_p50_ms", found.at(0.5));
             note("recall_p95_ms", found.at(0.95));
             note("source_10", found.share);
-            let found = self.recall(&self.words, &questions, &sources).await;
+            let found = self.recall(&self.words, WHOLE, &questions, &sources).await;
             note("words_p50_ms", found.at(0.5));
             note("words_p95_ms", found.at(0.95));
             note("source_10_words", found.share);
-            let found = self.nearest(&questions, &exact, size).await;
+            let found = self.nearest(WHOLE, &questions, &exact, *size).await;
             note("search_p50_ms", found.at(0.5));
             note("search_p95_ms", found.at(0.95));
             note("nearest_10", found.share);
+            for one_of in ONE_OF.into_iter().filter(|one_of| size / one_of >= 2 * Exact::COUNT) {
+                let found = self.filtered(&questions, *size, size / one_of).await;
+                note(&format!("one_of_{one_of}_p50_ms"), found.at(0.5));
+                note(&format!("one_of_{one_of}_p95_ms"), found.at(0.95));
+                note(&format!("one_of_{one_of}_nearest_10"), found.share);
+            }
+            for part in parts.drain(..) {
+                self.ask_part(&part).await;
+            }
             point.insert("backend".to_owned(), json!(self.name));
             point.insert("memories".to_owned(), json!(size));
             results.add(Value::Object(point));
@@ -296,7 +320,7 @@ impl Bench {
             let vectors = match &mut self.place {
                 Place::Postgres(bulk) => {
                     let rows = bulk::rows(&sayings, &self.world, &self.analyzer);
-                    bulk.copy("default", 1, first, &rows).await;
+                    bulk.copy(WHOLE, 1, first, &rows).await;
                     self.numbers.extend((first..first + count).map(|number| (bulk::id(number as u64 + 1), number)));
                     rows.into_iter().map(|row| row.vector).collect()
                 }
@@ -311,7 +335,7 @@ impl Bench {
             if many {
                 bulk.make_posting_key().await;
             }
-            bulk.count("default").await;
+            bulk.count(WHOLE).await;
             bulk.settle().await;
         }
         bar.finish_and_clear();
@@ -319,7 +343,7 @@ impl Bench {
 
     /// By the service's own way.
     async fn remember(&mut self, sayings: &[Saying], first: usize) -> Vec<Vec<f32>> {
-        let call = Call::new(scope());
+        let call = Call::new(scope(WHOLE));
         for (part, sayings) in sayings.chunks(500).enumerate() {
             let first = first + part * 500;
             let items = sayings.iter().enumerate().map(|(place, saying)| item(saying, first + place)).collect();
@@ -384,11 +408,52 @@ impl Bench {
         }
     }
 
-    async fn recall(&self, engine: &Engine, questions: &[String], sources: &[usize]) -> Found {
+    /// Projects beside the one of all sizes, in the same tables.
+    async fn load_parts(&mut self, sizes: &[usize], questions: usize) -> Vec<Part> {
+        let Place::Postgres(bulk) = &mut self.place else { return Vec::new() };
+        let mut parts = Vec::new();
+        let mut start = PARTS_FROM;
+        for size in sizes {
+            let sources: Vec<usize> = (0..questions).map(|n| start + n * 7919 % size).collect();
+            let questions: Vec<String> = sources.iter().map(|number| self.world.question(*number)).collect();
+            let mut exact = Exact::new(questions.iter().map(|question| self.world.vector(question)).collect());
+            for first in (start..start + size).step_by(CHUNK) {
+                let range = first..(first + CHUNK).min(start + size);
+                let sayings: Vec<Saying> = range.clone().into_par_iter().map(|n| self.world.saying(n)).collect();
+                let rows = bulk::rows(&sayings, &self.world, &self.analyzer);
+                bulk.copy(&part_name(*size), 1, first, &rows).await;
+                self.numbers.extend(range.map(|number| (bulk::id(number as u64 + 1), number)));
+                exact.add(first, &rows.into_iter().map(|row| row.vector).collect::<Vec<_>>());
+            }
+            bulk.count(&part_name(*size)).await;
+            start += size;
+            parts.push(Part { size: *size, questions, sources, exact });
+        }
+        if !parts.is_empty() {
+            bulk.settle().await;
+        }
+        parts
+    }
+
+    async fn ask_part(&self, part: &Part) {
+        let name = part_name(part.size);
+        let recall = self.recall(&self.engine, &name, &part.questions, &part.sources).await;
+        let search = self.nearest(&name, &part.questions, &part.exact, part.size).await;
+        println!(
+            "{name}: recall {:.1} / {:.1} ms, search {:.1} / {:.1} ms, of the nearest ten {:.1} %",
+            recall.at(0.5),
+            recall.at(0.95),
+            search.at(0.5),
+            search.at(0.95),
+            100.0 * search.share
+        );
+    }
+
+    async fn recall(&self, engine: &Engine, project: &str, questions: &[String], sources: &[usize]) -> Found {
         let mut found = Found::default();
         let ask = async |question: &String| {
             let params = RecallParams { query: Some(question.clone()), ..RecallParams::default() };
-            engine.recall(&Call::new(scope()), params).await.expect("an answer")
+            engine.recall(&Call::new(scope(project)), params).await.expect("an answer")
         };
         for question in questions.iter().take(40) {
             ask(question).await;
@@ -407,24 +472,49 @@ impl Bench {
         found.finish()
     }
 
-    async fn nearest(&self, questions: &[String], exact: &Exact, size: &usize) -> Found {
+    async fn nearest(&self, project: &str, questions: &[String], exact: &Exact, documents: usize) -> Found {
         let mut found = Found::default();
         for (place, question) in questions.iter().enumerate() {
-            let query = VectorQuery {
-                model: self.world.model().id.clone(),
-                vector: self.world.vector(question).into(),
-                filter: Filter::at(SystemClock.now()),
-                limit: DEPTH,
-                documents: *size as u64,
-            };
-            let start = Instant::now();
-            let hits = self.store.search_vectors(&scope(), &query).await.expect("hits");
-            found.times.push(millis(start.elapsed()));
-            let nearest: Vec<usize> =
-                hits.iter().take(Exact::COUNT).filter_map(|hit| self.numbers.get(&hit.id).copied()).collect();
+            let (time, nearest) = self.search(project, question, documents, Filter::at(SystemClock.now())).await;
+            found.times.push(time);
             found.share += exact.share(place, &nearest);
         }
         found.finish()
+    }
+
+    /// What happened in a time of so many memories, another one for each question.
+    async fn filtered(&self, questions: &[String], size: usize, pass: usize) -> Found {
+        let mut found = Found::default();
+        for (place, question) in questions.iter().enumerate() {
+            let first = place * 7919 * 131 % (size - pass);
+            let mut exact = Exact::new(vec![self.world.vector(question)]);
+            let texts = (first..first + pass).into_par_iter().map(|number| self.world.saying(number).content);
+            exact.add(first, &texts.map(|text| self.world.vector(&text)).collect::<Vec<_>>());
+            let filter = Filter {
+                since: Some(bulk::time(first)),
+                until: Some(bulk::time(first + pass)),
+                ..Filter::at(SystemClock.now())
+            };
+            let (time, nearest) = self.search(WHOLE, question, size, filter).await;
+            found.times.push(time);
+            found.share += exact.share(0, &nearest);
+        }
+        found.finish()
+    }
+
+    /// How long the search by vector takes, and the ten nearest that it finds.
+    async fn search(&self, project: &str, question: &str, documents: usize, filter: Filter) -> (f64, Vec<usize>) {
+        let query = VectorQuery {
+            model: self.world.model().id.clone(),
+            vector: self.world.vector(question).into(),
+            filter,
+            limit: DEPTH,
+            documents: documents as u64,
+        };
+        let start = Instant::now();
+        let hits = self.store.search_vectors(&scope(project), &query).await.expect("hits");
+        let time = millis(start.elapsed());
+        (time, hits.iter().take(Exact::COUNT).filter_map(|hit| self.numbers.get(&hit.id).copied()).collect())
     }
 }
 
@@ -442,6 +532,14 @@ async fn embed_all(store: &dyn Store, world: &World) {
         let saved = store.save_vectors(&world.model().id, &embedded, SystemClock.now()).await.expect("saved");
         assert_eq!(saved, jobs.len() as u64);
     }
+}
+
+/// A project of its own, and what it is asked.
+struct Part {
+    size: usize,
+    questions: Vec<String>,
+    sources: Vec<usize>,
+    exact: Exact,
 }
 
 #[derive(Default)]

@@ -7,7 +7,7 @@ The golden set and each conversation of a file in the form of LoCoMo's locomo10.
 other's, and those of tests/golden/strangers.jsonl. Without MEMORY_LOCOMO the rows that need the file are left out. Told so
 is whoever gets nothing, or a note that nothing seems to answer, as `cognitive-memory-mcp eval` counts it; in brackets are
 those, too, who get a note that perhaps nothing does. Questions that
-something answers count where a right answer is among the ten hits. The halves of the golden set are random, with a fixed
+something answers count where a right answer is among the ten hits. The parts of the golden set are random, with a fixed
 seed.
 
 MEMORY_TEST_BINARY names another program than target/debug/cognitive-memory-mcp. Settings of the environment hold; where
@@ -27,7 +27,7 @@ GOLDEN = REPOSITORY / "tests/golden"
 ANSWERED = "answered, and a right answer is among the ten"
 # What is counted, by heading; rows that need LoCoMo's conversations are empty without them.
 TABLE = {
-    ANSWERED: ["golden set", "a half of it", "LoCoMo"],
+    ANSWERED: ["golden set", "a half of it", "a twelfth of it", "LoCoMo"],
     "about something else": [
         "LoCoMo's questions, put to the golden set",
         'the same without their names ("she")',
@@ -40,7 +40,8 @@ TABLE = {
         "LoCoMo's about namesakes of its own speakers",
         "LoCoMo's of other conversations, without their names",
         "golden set: unanswerable",
-        "golden set: without the answer",
+        "a half of it: without the answer",
+        "a twelfth of it: without the answer",
         "of other homes and firms, put to the golden set",
     ],
 }
@@ -96,30 +97,29 @@ def part(memories: list[Row], keep: Callable[[Row], bool]) -> list[Row]:
     return kept
 
 
-def half(name: str, memories: list[Row], asked: list[Row]) -> Corpus:
+def part_of(row: str, name: str, memories: list[Row], asked: list[Row]) -> Corpus:
     """These of the golden set's memories, asked what they answer and what only the others answer; what both answer in part
     is left out."""
     corpus = Corpus(name, memories)
     keys = {memory["key"] for memory in memories}
     answerable = [question for question in asked if question["expected"]]
-    corpus.own("a half of it", (question for question in answerable if keys.issuperset(question["expected"])))
+    corpus.own(row, (question for question in answerable if keys.issuperset(question["expected"])))
     gone = (question for question in answerable if keys.isdisjoint(question["expected"]))
-    corpus.own("golden set: without the answer", ({**question, "expected": []} for question in gone))
+    corpus.own(f"{row}: without the answer", ({**question, "expected": []} for question in gone))
     return corpus
 
 
-def halves(memories: list[Row], asked: list[Row]) -> list[Corpus]:
-    """Two random halves of the golden set; a conversation is as a whole in one of them."""
+def parts(row: str, count: int, memories: list[Row], asked: list[Row]) -> list[Corpus]:
+    """The golden set in so many random parts; a conversation is as a whole in one of them."""
 
     def unit(memory: Row) -> str:
         return memory.get("session") or memory["key"]
 
     units = sorted({unit(memory) for memory in memories})
-    first = set(random.Random(SEED).sample(units, len(units) // 2))
-    return [
-        half("a half of the golden set", part(memories, lambda memory: unit(memory) in first), asked),
-        half("the other half of the golden set", part(memories, lambda memory: unit(memory) not in first), asked),
-    ]
+    random.Random(SEED).shuffle(units)
+    of = {name: place % count for place, name in enumerate(units)}
+    kept = (part(memories, lambda memory, place=place: of[unit(memory)] == place) for place in range(count))
+    return [part_of(row, f"part {place} of {count} of the golden set", some, asked) for place, some in enumerate(kept, 1)]
 
 
 def notes(memories: list[Row], asked: list[Row], strangers: list[Row]) -> Corpus:
@@ -171,7 +171,8 @@ def everything(samples: list[Row]) -> list[Corpus]:
     for corpus in spoken:
         corpus.strange("the golden set's questions, put to LoCoMo", texts(asked))
         corpus.strange("of the world, of other homes and firms, put to LoCoMo", texts(strangers))
-    return [golden, *halves(memories, asked), *spoken]
+    some = [*parts("a half of it", 2, memories, asked), *parts("a twelfth of it", 12, memories, asked)]
+    return [golden, *some, *spoken]
 
 
 def count(counts: dict[str, Count], asked: list[Row]) -> None:

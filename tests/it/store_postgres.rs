@@ -373,9 +373,7 @@ async fn several_servers_prepare_an_empty_database_at_once() {
 #[tokio::test]
 async fn the_nearest_of_many_are_found_by_the_index() {
     let database = Database::migrated().await;
-    // The index gives up early, as it does after 20,000 of a million.
-    let options = database.options().options([("hnsw.max_scan_tuples", "400")]);
-    let store = PostgresStore::new(options, 2, Arc::new(Analyzer::new(Language::English)));
+    let store = database.store();
     store.prepare().await.unwrap();
     assert!(store.working_role().is_some());
     let mut connection = database.connection().await;
@@ -383,8 +381,8 @@ async fn the_nearest_of_many_are_found_by_the_index() {
         INSERT INTO memory (project_id, seq, id, kind, content, content_hash, length, tags, importance, metadata, \
             occurred_at, created_at, created_by, updated_at, session, turn, turn_claim) \
         SELECT p.id, n, gen_random_uuid(), 'dialogue', 'text ' || n, sha256(n::text::bytea), 2, '{}', \
-            CASE WHEN n % 600 = 0 THEN 0.9 ELSE 0.5 END, '{}', now(), now(), 'test', now(), 's' || n / 20, n % 20, true \
-        FROM project p, generate_series(1, 6000) n; \
+            CASE WHEN n % 1200 = 0 THEN 0.9 ELSE 0.5 END, '{}', now(), now(), 'test', now(), 's' || n / 20, n % 20, true \
+        FROM project p, generate_series(1, 12000) n; \
         INSERT INTO embedding SELECT m.project_id, m.seq, 'm', 0, 8, m.content_hash, (SELECT array_agg(random() - 0.5) \
             FROM generate_series(1, 8 + 0 * m.seq))::real[]::halfvec, now() FROM memory m; ANALYZE";
     sqlx::raw_sql(fill).execute(&mut connection).await.unwrap();
@@ -400,11 +398,14 @@ async fn the_nearest_of_many_are_found_by_the_index() {
     let mut alike = 0;
     for place in 0..16 {
         let exact = search(place, all(), 0).await;
-        alike += search(place, all(), 6_000).await.iter().filter(|seq| exact.contains(seq)).count();
+        alike += search(place, all(), 12_000).await.iter().filter(|seq| exact.contains(seq)).count();
     }
     assert!(alike >= 150, "{alike} of 160");
     let important = Filter { min_importance: Some(0.8), ..all() };
-    assert_eq!(search(1, important, 6_000).await.len(), 10, "all that pass, though the index gave up before");
+    for documents in [12_000, 1_000_000] {
+        let found = search(1, important.clone(), documents).await;
+        assert_eq!(found.len(), 10, "all that pass, though the index gave up before: {found:?}");
+    }
     let session = Filter { session: Some("s7".to_owned()), ..all() };
     let found = search(1, session, 1_000_000).await;
     assert!(found.len() == 10 && found.iter().all(|seq| seq / 20 == 7), "{found:?}");
@@ -418,7 +419,7 @@ async fn the_nearest_of_many_are_found_by_the_index() {
             break;
         }
         assert!(Instant::now() < end, "{scans} scans");
-        search(1, all(), 6_000).await;
+        search(1, all(), 12_000).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -88,7 +88,9 @@ macro_rules! browse {
 /// statements are written for that. What the statistics of a young table say would make other plans, for a while.
 /// Cheap random pages prefer an index that has the order to a bitmap of all rows and a sort. What array_agg collects is
 /// taken for 8 kB a group: with the usual 4 MB some 500 memories that share a word with the query went through files.
-/// What is looked up is looked up once, so that nothing is gained by memoizing it.
+/// What is looked up is looked up once, so that nothing is gained by memoizing it. The index of vectors may go on in an
+/// order that is about right, since what it gives is sorted: in the strict order it leaves out what it finds late. Where
+/// a filter leaves too little of its nearest, comparing all that pass is soon the better way.
 pub(super) const SESSION: &str = "SELECT set_config('statement_timeout', $1, false), \
     set_config('lock_timeout', $2, false), set_config('idle_in_transaction_session_timeout', $3, false), \
     set_config('plan_cache_mode', 'force_generic_plan', false), \
@@ -100,8 +102,9 @@ pub(super) const SESSION: &str = "SELECT set_config('statement_timeout', $1, fal
      FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace \
      WHERE e.extname = 'vector' AND n.nspname <> ALL (current_schemas(true))), \
     (SELECT set_config('hnsw.ef_search', '400', false) FROM pg_extension WHERE extname = 'vector'), \
-    (SELECT set_config('hnsw.iterative_scan', 'strict_order', false) FROM pg_extension \
-     WHERE extname = 'vector' AND string_to_array(extversion, '.')::int[] >= '{0,8}')";
+    (SELECT concat(set_config('hnsw.iterative_scan', 'relaxed_order', false), \
+            set_config('hnsw.max_scan_tuples', '5000', false)) \
+     FROM pg_extension WHERE extname = 'vector' AND string_to_array(extversion, '.')::int[] >= '{0,8}')";
 
 /// Which role a session works as, and for which projects: what the policies of row-level security ask.
 pub(super) const VIEW: &str = "SELECT set_config('role', $1, false), \

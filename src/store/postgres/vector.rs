@@ -28,10 +28,10 @@ const CLAIM: TimeDelta = TimeDelta::minutes(5);
 const BUILD: Duration = Duration::from_secs(6 * 3_600);
 /// Up to here all vectors in scope are compared, which finds the best ones for certain.
 const FEW: u64 = 4_000;
-/// Up to here that is done, too, where the index came to nothing.
-const MODERATE: u64 = 50_000;
 /// How many are few grows with the root of all.
-const SHARE: f64 = 20.0;
+const SHARE: f64 = 50.0;
+/// A smaller part of all than one of so many is few, too: the index gives up before it has met enough of it.
+const PART: f64 = 20.0;
 /// How long a count of all vectors serves.
 const COUNTED: Duration = Duration::from_secs(60);
 /// Numbers of hits that a statement asks for.
@@ -134,8 +134,8 @@ impl PostgresStore {
                 total
             }
         };
-        // A comparison costs about half of a step through the index, which for a page goes `page * total / documents`.
-        Ok(FEW.max((SHARE * total.sqrt()) as u64))
+        // A comparison costs about a tenth of a step through the index, which for a page goes `page * total / documents`.
+        Ok(FEW.max((SHARE * total.sqrt()).max(total / PART) as u64))
     }
 
     async fn nearest(&self, scope: &Scope, query: &VectorQuery, page: usize, way: Way) -> Result<Vec<SemanticRow>> {
@@ -296,13 +296,8 @@ impl VectorStore for PostgresStore {
         let mut best: HashMap<i64, SemanticCandidate> = HashMap::new();
         // A memory comes several times, once for each of its chunks; few have more than one.
         for page in PAGES.into_iter().filter(|page| *page >= query.limit.saturating_mul(5) / 4 || *page == last) {
-            let mut rows = self.nearest(scope, query, page, way).await?;
-            if way == Way::Index && rows.len() < page && query.documents <= MODERATE {
-                // The index gave up, having met too many that the filter keeps away.
-                rows = self.nearest(scope, query, page, Way::All).await?;
-            }
+            let rows = self.nearest(scope, query, page, way).await?;
             let all = rows.len() < page;
-            best.clear();
             for SemanticRow(row) in rows {
                 let cosine = row.cosine;
                 let candidate = best.entry(row.seq).or_insert(row);

@@ -108,14 +108,17 @@ pub(super) fn drop_index(dimension: usize) -> Option<AssertSqlSafe<String>> {
     Some(AssertSqlSafe(format!("DROP INDEX CONCURRENTLY IF EXISTS {}", index_name(dimension)?)))
 }
 
+/// Most memories that are compared because they pass a filter; of more the newest.
+const MOST_FILTERED: u32 = 50_000;
+
 /// What a search goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
-    /// The index, which is asked for more until enough pass the filter, or it gives up.
-    Index,
     /// All vectors in scope.
     All,
-    /// Those of a conversation, `$4`.
+    /// The index, which is asked for more until enough pass the filter; where it gives up, those of what passes.
+    Index,
+    /// Those of what passes, of the conversation `$4`.
     Session,
 }
 
@@ -129,36 +132,53 @@ pub(super) fn nearest(dimension: usize, limit: usize, way: Way) -> AssertSqlSafe
     let in_scope = "ANY (ARRAY(SELECT p.id FROM project p WHERE p.name = ANY ($1)))";
     let of_model = format!("e.dimension = {dimension} AND e.model = $12");
     let memory_of = format!(
-        "LATERAL (SELECT m.id, {columns} FROM memory m \
+        "LATERAL (SELECT m.project_id, m.seq, m.id, {columns} FROM memory m \
          WHERE m.project_id = e.project_id AND m.seq = e.memory_seq AND {filter} OFFSET 0) m"
     );
+    let passing = |found_by: &str| {
+        format!(
+            "SELECT m.*, e.distance FROM (\
+                SELECT m.project_id, m.seq AS memory_seq, e.distance FROM (\
+                    SELECT m.project_id, m.seq FROM memory m \
+                    WHERE m.project_id = {in_scope} AND {found_by}{filter} \
+                    ORDER BY m.seq DESC LIMIT {MOST_FILTERED}\
+                ) m CROSS JOIN LATERAL (\
+                    SELECT {distance} AS distance FROM embedding e \
+                    WHERE e.project_id = m.project_id AND e.memory_seq = m.seq AND {of_model} OFFSET 0\
+                ) e ORDER BY e.distance LIMIT {limit}\
+             ) e CROSS JOIN {memory_of}"
+        )
+    };
+    let near = format!(
+        "SELECT m.*, {distance} AS distance FROM embedding e CROSS JOIN {memory_of} \
+         WHERE {of_model} AND e.project_id = {in_scope} ORDER BY {distance} LIMIT {limit}"
+    );
     let found = match way {
-        Way::Index => format!(
-            "SELECT e.project_id, e.memory_seq AS seq, {distance} AS distance, m.* \
-             FROM embedding e CROSS JOIN {memory_of} WHERE {of_model} AND e.project_id = {in_scope} \
-             ORDER BY {distance}"
-        ),
         Way::All => format!(
-            "SELECT e.project_id, e.memory_seq AS seq, e.distance, m.* FROM (\
+            "SELECT m.*, e.distance FROM (\
                 SELECT * FROM (\
                     SELECT e.project_id, e.memory_seq, {distance} AS distance FROM embedding e \
                     WHERE {of_model} AND e.project_id = {in_scope} OFFSET 0\
                 ) e ORDER BY e.distance OFFSET 0\
-             ) e CROSS JOIN {memory_of} ORDER BY e.distance"
+             ) e CROSS JOIN {memory_of} ORDER BY e.distance LIMIT {limit}"
         ),
-        Way::Session => format!(
-            "SELECT m.*, e.distance FROM (\
-                SELECT m.project_id, m.seq, m.id, {columns} FROM memory m \
-                WHERE m.project_id = {in_scope} AND m.session = $4 AND {filter} OFFSET 0\
-             ) m CROSS JOIN LATERAL (\
-                SELECT {distance} AS distance FROM embedding e \
-                WHERE e.project_id = m.project_id AND e.memory_seq = m.seq AND {of_model} OFFSET 0\
-             ) e ORDER BY e.distance"
-        ),
+        Way::Index => {
+            let full = |found: &str| format!("(SELECT count(*) FROM {found}) = {limit}");
+            let (near_full, passing_full) = (full("near"), full("passing"));
+            // Where few pass, they are all there is; of many older ones the index may have found some. Behind its LIMIT
+            // the search of what passes costs nothing where it is not needed, not even the start of parallel workers.
+            format!(
+                "WITH near AS MATERIALIZED ({near}), \
+                 passing AS MATERIALIZED (SELECT * FROM ({} LIMIT {limit}) p WHERE NOT {near_full}) \
+                 SELECT * FROM passing UNION ALL SELECT * FROM near WHERE {near_full} OR {passing_full}",
+                passing("")
+            )
+        }
+        Way::Session => passing("m.session = $4 AND "),
     };
     AssertSqlSafe(format!(
         "SELECT n.*, 1 - n.distance AS cosine, coalesce(r.recall_count, 0) AS recall_count, r.last_recalled_at \
-         FROM ({found} LIMIT {limit}) n \
+         FROM ({found}) n \
          LEFT JOIN LATERAL (SELECT r.recall_count, r.last_recalled_at FROM recall_stat r \
              WHERE r.project_id = n.project_id AND r.memory_seq = n.seq OFFSET 0) r ON true"
     ))
