@@ -239,7 +239,7 @@ impl Bench {
             self.load(stored, *size, &mut exact).await;
             let load = start.elapsed();
             let last = options.sizes.last() == Some(size);
-            let mut parts = if last { self.load_parts(&options.parts, options.questions).await } else { Vec::new() };
+            let parts = if last { self.load_parts(&options.parts, options.questions).await } else { Vec::new() };
             stored = *size;
             let mut point = Map::new();
             let mut note = |name: &str, value: f64| {
@@ -274,8 +274,8 @@ impl Bench {
                 note(&format!("one_of_{one_of}_p95_ms"), found.at(0.95));
                 note(&format!("one_of_{one_of}_nearest_10"), found.share);
             }
-            for part in parts.drain(..) {
-                self.ask_part(&part).await;
+            for part in &parts {
+                self.ask_part(part).await;
             }
             point.insert("backend".to_owned(), json!(self.name));
             point.insert("memories".to_owned(), json!(size));

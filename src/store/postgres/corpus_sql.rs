@@ -37,7 +37,9 @@ macro_rules! next_term {
 ///
 /// For the longest terms that nobody has, and that may be guessed at (`$4`: letters), it counts what is near to them: the
 /// spellings of `$5` to `$7`, with any of the letters in the gap, and the first terms behind the beginnings of `$8` and
-/// `$9`, found by one step of the index after the other. Most spellings are no words, and whether there is one is asked
+/// `$9` and before `$12`, found by one step of the index after the other. That end has to come as it is: what a function
+/// makes of a column is compared behind row-level security, which ends no search of an index, and where no term begins
+/// so, all terms behind would be read. Most spellings are no words, and whether there is one is asked
 /// before it is counted. `domain::spelling` judges what comes.
 pub(super) const CORPUS_STATS: &str = concat!(
     "WITH RECURSIVE here AS MATERIALIZED (\
@@ -55,13 +57,14 @@ pub(super) const CORPUS_STATS: &str = concat!(
         SELECT a.n, a.term, a.letters FROM asked a WHERE a.frequency = 0 AND a.letters IS NOT NULL \
         ORDER BY char_length(a.term) DESC, a.n LIMIT $10\
     ), beside AS (\
-        SELECT h.n, h.head, x.term, 1 AS step FROM unnest($8::bigint[], $9::text[]) AS h(n, head) \
+        SELECT h.n, h.beyond, x.term, 1 AS step \
+        FROM unnest($8::bigint[], $9::text[], $12::text[]) AS h(n, head, beyond) \
         JOIN unknown u ON u.n = h.n CROSS JOIN LATERAL ",
-    next_term!("x.term >= h.head AND x.term < h.head || $12"),
+    next_term!("x.term >= h.head AND x.term < h.beyond"),
     " x \
         UNION ALL \
-        SELECT b.n, b.head, x.term, b.step + 1 FROM beside b CROSS JOIN LATERAL ",
-    next_term!("x.term > b.term AND x.term < b.head || $12"),
+        SELECT b.n, b.beyond, x.term, b.step + 1 FROM beside b CROSS JOIN LATERAL ",
+    next_term!("x.term > b.term AND x.term < b.beyond"),
     " x WHERE b.step < $11\
     ), spelled AS (\
         SELECT s.n, s.before AS term FROM unnest($5::bigint[], $6::text[], $7::text[]) AS s(n, before, behind) \

@@ -79,7 +79,7 @@ pub(super) async fn corpus_stats(
         .bind(&asked.heads)
         .bind(bounded(MOST_UNKNOWN))
         .bind(bounded(MOST_NEAR))
-        .bind(BEYOND.to_string())
+        .bind(&asked.beyond)
         .bind(&known)
         .fetch_one(connection)
         .await?;
@@ -114,6 +114,8 @@ struct Spellings<'a> {
     behind: Vec<Option<&'a str>>,
     head_places: Vec<i64>,
     heads: Vec<&'a str>,
+    /// What comes behind all terms that begin like these.
+    beyond: Vec<String>,
 }
 
 impl<'a> Spellings<'a> {
@@ -125,6 +127,7 @@ impl<'a> Spellings<'a> {
             behind: Vec::new(),
             head_places: Vec::new(),
             heads: Vec::new(),
+            beyond: Vec::new(),
         };
         for guess in guesses.iter().filter(|guess| guess.term < terms) {
             let place = bounded(guess.term + 1);
@@ -138,6 +141,7 @@ impl<'a> Spellings<'a> {
             }
             all.head_places.extend(guess.heads.iter().map(|_| place));
             all.heads.extend(guess.heads.iter().map(String::as_str));
+            all.beyond.extend(guess.heads.iter().map(|head| format!("{head}{BEYOND}")));
         }
         all
     }
