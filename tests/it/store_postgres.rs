@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use cognitive_memory_mcp::domain::lexical::{CorpusStats, POSTING_BUDGET, select_terms};
 use cognitive_memory_mcp::domain::memory::{Patch, content_hash};
+use cognitive_memory_mcp::domain::spelling::guesses;
 use cognitive_memory_mcp::domain::{Analyzer, Change, Filter, Kind, Language, Links, NewMemory, Scope};
 use cognitive_memory_mcp::store::postgres::PostgresStore;
 use cognitive_memory_mcp::store::{
@@ -420,6 +421,37 @@ async fn the_nearest_of_many_are_found_by_the_index() {
         }
         assert!(Instant::now() < end, "{scans} scans");
         search(1, all(), 12_000).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// A word that is nowhere stored is guessed at without reading the words behind it, also under row-level security.
+#[tokio::test]
+async fn what_is_like_a_word_is_found_without_reading_all_words() {
+    const QUESTIONS: i64 = 20;
+    let (database, store) = prepared().await;
+    assert!(store.working_role().is_some());
+    let items =
+        (0..200).map(|n| note((0..20).map(|m| format!("word{n}x{m} ")).collect::<String>().trim_end())).collect();
+    self::store(&store, items).await.unwrap();
+    let terms = ["aardvark".to_owned()];
+    for _ in 0..QUESTIONS {
+        let stats = store.corpus_stats_near(&scope(), &terms, &guesses(&terms)).await.unwrap();
+        assert!(stats.near.is_empty(), "{:?}", stats.near);
+    }
+    store.close().await;
+    // The server counts what a session read when it ends.
+    let mut connection = database.connection().await;
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let count = "SELECT idx_scan, idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'posting_pkey'";
+        let (scans, read): (i64, i64) = sqlx::query_as(count).fetch_one(&mut connection).await.unwrap();
+        // Each looks for more spellings than that.
+        if scans >= 100 * QUESTIONS {
+            assert!(read < 100 * QUESTIONS, "{read} of 4,000 postings read by {QUESTIONS} questions");
+            break;
+        }
+        assert!(Instant::now() < end, "{scans} scans");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
