@@ -441,7 +441,7 @@ impl Store for PostgresStore {
         let mut memories: Vec<Memory> = Vec::new();
         while memories.len() < limit {
             let page = (limit - memories.len()).min(sql::BROWSE_PAGE);
-            let before = memories.last().map(|memory| memory.seq).or(before);
+            let before = memories.last().map(|memory| memory.seq).or(before).unwrap_or(i64::MAX);
             let mut attempts = self.attempts(scope, "browse", Effect::Read)?;
             let rows: Vec<MemoryRow> = attempt!(attempts, connection => async {
                 let query = columns.bind(sqlx::query_as(statement)).bind(before).bind(bounded(page));

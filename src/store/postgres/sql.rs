@@ -61,7 +61,8 @@ macro_rules! current {
 /// `browse` with `$extra`, which leads the planner to an index: ordered, with a constant limit, to the primary key (a
 /// parameter as limit it takes for a tenth of the table; see [`BROWSE_PAGE`]), or by OFFSET 0 to the index of a further
 /// condition. The CASE hides the filter: the planner takes that for half of the rows, but each condition on a parameter
-/// for a fraction, until it would sort all memories to find one.
+/// for a fraction, until it would sort all memories to find one. `$11` is compared as it comes: coalesce() would be an
+/// expression that row-level security keeps from the index, and each page would read all those before it.
 macro_rules! browse {
     ($extra:literal) => {
         concat!(
@@ -70,7 +71,7 @@ macro_rules! browse {
             " FROM (\
                 SELECT m.* FROM project p CROSS JOIN LATERAL (\
                     SELECT * FROM (SELECT m.* FROM memory m WHERE m.project_id = p.id AND \
-                        m.seq < coalesce($11::bigint, 9223372036854775807) AND CASE WHEN ",
+                        m.seq < $11 AND CASE WHEN ",
             filter!("$13"),
             " THEN true ELSE false END",
             $extra,
