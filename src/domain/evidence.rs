@@ -68,7 +68,7 @@ pub struct Evidence {
     pub coverage: f64,
     /// Whether the question names what nothing stored names.
     pub stranger: bool,
-    /// How many memories were searched.
+    /// How many memories are in scope.
     pub memories: u64,
 }
 

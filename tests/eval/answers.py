@@ -6,9 +6,8 @@
 The golden set and each conversation of a file in the form of LoCoMo's locomo10.json are asked their own questions, each
 other's, and those of tests/golden/strangers.jsonl. Without MEMORY_LOCOMO the rows that need the file are left out. Told so
 is whoever gets nothing, or a note that nothing seems to answer, as `cognitive-memory-mcp eval` counts it; in brackets are
-those, too, who get a note that perhaps nothing does. Questions that
-something answers count where a right answer is among the ten hits. The parts of the golden set are random, with a fixed
-seed.
+those, too, who get a note that perhaps nothing does. Questions that something answers count where a right answer is among
+the ten hits. The parts of the golden set are random, with a fixed seed.
 
 MEMORY_TEST_BINARY names another program than target/debug/cognitive-memory-mcp. Settings of the environment hold; where
 they name an embedder, all is measured a second time without it. Options behind `--` go to `eval`.

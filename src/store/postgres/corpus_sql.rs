@@ -39,8 +39,8 @@ macro_rules! next_term {
 /// spellings of `$5` to `$7`, with any of the letters in the gap, and the first terms behind the beginnings of `$8` and
 /// `$9` and before `$12`, found by one step of the index after the other. That end has to come as it is: what a function
 /// makes of a column is compared behind row-level security, which ends no search of an index, and where no term begins
-/// so, all terms behind would be read. Most spellings are no words, and whether there is one is asked
-/// before it is counted. `domain::spelling` judges what comes.
+/// so, all terms behind would be read. Most spellings are no words, and whether there is one is asked before it is
+/// counted. `domain::spelling` judges what comes.
 pub(super) const CORPUS_STATS: &str = concat!(
     "WITH RECURSIVE here AS MATERIALIZED (\
         SELECT p.id, \
