@@ -17,6 +17,7 @@ pub mod memory;
 pub mod name;
 pub mod review;
 pub mod scope;
+mod script;
 pub mod spelling;
 pub mod standing;
 pub mod stop_words;

@@ -1,9 +1,9 @@
 //! Text to terms: the one analysis that documents and queries go through on every backend, so that both rank
 //! alike and whatever was stored is found by its own text.
 //!
-//! NFKC and lower case; words by UAX #29; identifiers by their parts and as one word, however they are joined; Chinese,
-//! Japanese and Korean also by pairs of characters; Snowball stems; accents folded. A text without any word is indexed
-//! by its symbols.
+//! NFKC and lower case; words by UAX #29; identifiers by their parts and as one word, however they are joined; scripts
+//! without spaces and Hangul also by n-grams (see `script`); Snowball stems; accents folded. A text without any word is
+//! indexed by its symbols.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +14,7 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::script::{ClusterPairs, Script, character_pairs, script_runs, syllable_before_particle};
 use super::stop_words;
 
 /// Longest term in characters; longer words are cut, in documents and queries alike.
@@ -21,7 +22,7 @@ const MAX_TERM_CHARS: usize = 64;
 
 /// Changes whenever the same text gives other terms than before; stored beside the index, which is rebuilt
 /// when it differs.
-const ANALYSIS_VERSION: u32 = 2;
+const ANALYSIS_VERSION: u32 = 3;
 
 macro_rules! languages {
     ($($variant:ident = $name:literal),+ $(,)?) => {
@@ -109,23 +110,32 @@ impl Analyzer {
         let mut words = Vec::new();
         let mut symbols = Vec::new();
         let normal: String = text.nfkc().map(|c| if c == '\u{2019}' { '\'' } else { c }).collect();
-        let mut cjk_before: Option<char> = None;
+        let mut ideograph_before: Option<char> = None;
+        let mut clusters = ClusterPairs::default();
         let mut chain = Chain::default();
         for segment in normal.split_word_bounds() {
             if segment.chars().any(char::is_alphanumeric) {
-                let cjk = single_cjk(segment);
-                if let (Some(left), Some(right)) = (cjk_before, cjk) {
+                let ideograph = single_ideograph(segment);
+                if let (Some(left), Some(right)) = (ideograph_before, ideograph) {
                     words.push(String::from_iter([left, right]));
                 }
-                cjk_before = cjk;
+                ideograph_before = ideograph;
+                if segment.chars().next().is_some_and(|c| Script::of(c) == Script::SoutheastAsian) {
+                    chain.end(&mut words);
+                    clusters.push(segment, &mut words);
+                    continue;
+                }
+                clusters.finish(&mut words);
                 chain.word(segment, &mut words);
-                identifier_parts(segment, &mut words);
+                word_terms(segment, &mut words);
             } else {
-                cjk_before = None;
+                ideograph_before = None;
+                clusters.finish(&mut words);
                 chain.sign(segment, &mut words);
                 symbols.extend(segment.chars().filter(|c| !c.is_whitespace() && !c.is_control()).map(String::from));
             }
         }
+        clusters.finish(&mut words);
         chain.end(&mut words);
         // Emoji carry meaning beside words; punctuation only where there is nothing else.
         let emoji = symbols.iter().filter(|symbol| symbol.chars().all(is_pictograph)).cloned();
@@ -153,7 +163,7 @@ impl Analyzer {
             Some(stemmer) if short.chars().all(|c| c.is_alphabetic() || c == '\'') => stemmer.stem(&short).into_owned(),
             _ => short.clone(),
         };
-        let folded: String = stem.nfd().filter(|c| !is_combining_mark(*c)).nfc().collect();
+        let folded: String = fold_accents(&stem);
         // Some words are marks only, and some stemmers leave nothing of a word.
         if folded.is_empty() { short } else { folded }
     }
@@ -202,6 +212,30 @@ impl<'t> Chain<'t> {
 fn one_word(segment: &str) -> String {
     let kept = segment.chars().filter(|c| !c.is_whitespace() && !c.is_control() && *c != '_');
     kept.collect::<String>().to_lowercase()
+}
+
+/// Pushes the terms of one segment: the word with its parts, and the n-grams of the scripts that need them.
+fn word_terms(segment: &str, words: &mut Vec<String>) {
+    let runs = script_runs(segment);
+    let ngrams = |script: Script| matches!(script, Script::Katakana | Script::Hangul);
+    if !runs.iter().any(|(script, _)| ngrams(*script)) {
+        identifier_parts(segment, words);
+        return;
+    }
+    for (script, run) in &runs {
+        identifier_parts(run, words);
+        if ngrams(*script) {
+            words.extend(character_pairs(run));
+        }
+        if *script == Script::Hangul {
+            words.extend(syllable_before_particle(run).map(str::to_owned));
+        }
+    }
+}
+
+/// Removes accents, but not the marks that spell vowels and tones in the scripts of South and Southeast Asia.
+fn fold_accents(word: &str) -> String {
+    word.nfd().filter(|c| !is_combining_mark(*c) || Script::needs_marks(*c)).nfc().collect()
 }
 
 /// Pushes the segment as one word and, where it is an identifier, its parts: `getUserName` and `get_user_name` give
@@ -263,14 +297,11 @@ fn runs(part: &str) -> Vec<&str> {
     if (2..=3).contains(&runs.len()) && runs.iter().all(word) { runs } else { Vec::new() }
 }
 
-fn single_cjk(segment: &str) -> Option<char> {
+fn single_ideograph(segment: &str) -> Option<char> {
     let mut chars = segment.chars();
     let first = chars.next()?;
-    (chars.next().is_none() && is_cjk(first)).then_some(first)
-}
-
-fn is_cjk(c: char) -> bool {
-    matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
+    let single = chars.next().is_none();
+    (single && matches!(Script::of(first), Script::Ideographic | Script::Katakana)).then_some(first)
 }
 
 fn is_pictograph(c: char) -> bool {
@@ -328,6 +359,30 @@ mod tests {
     fn scripts_without_spaces_get_pairs() {
         assert!(english("東京都").contains(&"東京".to_owned()));
         assert!(english("東京都").contains(&"京都".to_owned()));
+    }
+
+    #[test]
+    fn compounds_particles_and_southeast_asian_words_are_found_by_their_parts() {
+        for (text, query) in [
+            ("データベースサーバーを再起動する", "サーバー"),
+            ("ｻｰﾊﾞｰの設定", "サーバー"),
+            ("프로젝트의 서버는 서울에 있다", "서버"),
+            ("API서버는 8080 포트를 사용한다", "서버"),
+            ("API서버는 8080 포트를 사용한다", "API"),
+            ("책을 샀다", "책이"),
+            ("เซิร์ฟเวอร์หลักอยู่ที่เชียงใหม่", "เชียงใหม่"),
+            ("ເຊີບເວີຫຼັກຢູ່ວຽງຈັນ", "ວຽງຈັນ"),
+            ("ម៉ាស៊ីនមេស្ថិតនៅភ្នំពេញ", "ភ្នំពេញ"),
+        ] {
+            let (text, query) = (english(text), english(query));
+            assert!(query.iter().any(|term| text.contains(term)), "{query:?} in {text:?}");
+        }
+    }
+
+    #[test]
+    fn marks_that_spell_vowels_and_tones_are_kept() {
+        assert_ne!(english("ปา"), english("ป้า"));
+        assert_ne!(english("कि"), english("की"));
     }
 
     #[test]

@@ -213,3 +213,18 @@ async fn the_golden_set_is_found_by_words_as_well_as_before_in_postgresql() {
     let database = Database::empty().await;
     own_set(&on_postgres(&database), "lexical.json", "by words alone", &["--configured-database"]);
 }
+
+#[test]
+fn scripts_without_spaces_are_found_by_words() {
+    let setup = Setup::new();
+    let path = |name: &str| own(name).to_str().expect("a path").to_owned();
+    let (queries, memories) = (path("scripts-queries.jsonl"), path("scripts-memories.jsonl"));
+    let report = report(&setup.run(&["eval", &queries, "--corpus", &memories, "--json"]));
+    for script in ["hangul", "katakana", "khmer", "lao", "thai"] {
+        let group = &report["groups"][script];
+        assert!(group["answerable"].as_u64().expect("a number") >= 10, "{group}");
+        assert!(group["recall_at_10"].as_f64().expect("a share") >= 0.9, "{script}: {group}");
+        // All memories of a script fit into few pages, so the rank tells more.
+        assert!(group["mrr"].as_f64().expect("a number") >= 0.9, "{script}: {group}");
+    }
+}
