@@ -17,7 +17,7 @@ use super::rank::{self, Found, Ranked};
 use super::{Call, Engine, EngineError};
 use crate::domain::conversation::{Turn, name_terms};
 use crate::domain::evidence::{Evidence, Nearness, doubtful, proper_names, strange, unsure};
-use crate::domain::fusion::{Channel, Member, Place, Question, fuse, preliminary};
+use crate::domain::fusion::{Channel, Member, Place, Question, Share, fuse, preliminary};
 use crate::domain::graph::names_in;
 use crate::domain::lexical::{CorpusStats, POSTING_BUDGET, WeightedTerm, keep_best, select_terms, total_weight};
 use crate::domain::memory::content_hash;
@@ -41,8 +41,8 @@ const DEPTH_OF_WORDS: usize = rank::DEPTH;
 const LOOK_AROUND: usize = 100;
 /// How far away from them.
 const AROUND: i64 = 2;
-/// Among any texts some are nearest: outside of conversations, what shares no word with the question and is not even so
-/// near is no hit.
+/// Among any texts some are nearest. A memory outside of conversations that shares no word with the question, and no time
+/// that the question names, is a hit only from this cosine on.
 const LEAST_COSINE: f64 = 0.15;
 /// From so many memories on, how many there are exactly changes nothing about how the nearest are looked for.
 const MANY: u64 = 50_000;
@@ -492,9 +492,10 @@ impl Pool {
         let first: Vec<Found> = entries
             .into_iter()
             .zip(fused)
-            .filter(|((hit, cosine, _), _)| {
-                let alone = hit.parts.is_empty() && hit.setting.turn.is_none() && !hit.exact;
-                !alone || cosine.is_some_and(|cosine| cosine >= LEAST_COSINE)
+            .filter(|((hit, cosine, _), fused)| {
+                let by_words = !hit.parts.is_empty() || hit.setting.turn.is_some() || hit.exact;
+                let by_time = fused.shares.contains_key(&Share::Time);
+                by_words || by_time || cosine.is_some_and(|cosine| cosine >= LEAST_COSINE)
             })
             .map(|((candidate, cosine, places), fused)| {
                 last = last.min(fused.score);
