@@ -35,8 +35,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(60);
 /// Questions under way at the same time.
 const MAX_QUERIES: usize = 32;
-/// A larger answer is none.
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// Bytes of an answer for each text: 8,192 dimensions at some 30 characters a number.
+const MAX_ANSWER_PER_TEXT: usize = 256 * 1024;
 
 /// How an endpoint is reached.
 #[derive(Debug, Clone)]
@@ -94,14 +94,33 @@ pub fn prepare_tls() {
 }
 
 /// A client with time limits and the certificates of the platform.
-pub(super) fn client(connect: Duration, silence: Duration) -> Result<Client, String> {
+pub(super) fn client_builder(connect: Duration, silence: Duration) -> reqwest::ClientBuilder {
     prepare_tls();
     Client::builder()
         .connect_timeout(connect)
         .read_timeout(silence)
         .user_agent(concat!("cognitive-memory-mcp/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| describe(&error))
+}
+
+/// Why the body of a response was not read.
+enum BodyError {
+    TooLarge,
+    Network(reqwest::Error),
+}
+
+/// Reads a body of at most `limit` bytes, whatever length the server announced.
+async fn read_body(mut response: reqwest::Response, limit: usize) -> Result<Vec<u8>, BodyError> {
+    if response.content_length().is_some_and(|length| length > limit as u64) {
+        return Err(BodyError::TooLarge);
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(BodyError::Network)? {
+        if body.len() + chunk.len() > limit {
+            return Err(BodyError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 /// An error with its causes, without the address: that may hold a secret.
@@ -121,7 +140,11 @@ impl HttpEmbedder {
     /// # Errors
     /// When it does not answer, or with something else.
     pub async fn connect(options: HttpOptions) -> Result<Self, EmbedError> {
-        let client = client(CONNECT, ANSWER).map_err(EmbedError::unavailable)?;
+        // A redirect would send the texts, and perhaps the key, to an address that nobody configured.
+        let client = client_builder(CONNECT, ANSWER)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| EmbedError::unavailable(describe(&error)))?;
         let endpoint = Endpoint { client, options };
         let first = endpoint.ask(&["a first text".to_owned()], None).await?;
         let dimension = first.first().map_or(0, Vec::len);
@@ -168,6 +191,12 @@ impl Endpoint {
             .map(Duration::from_secs);
         if !status.is_success() {
             let reason = format!("the embedding endpoint answered {status}");
+            if status.is_redirection() {
+                let hint = "redirects are not followed, since they would send the texts elsewhere";
+                return Err(EmbedError::unavailable(format!(
+                    "{reason}: {hint}; set MEMORY_EMBEDDER_URL to the final address"
+                )));
+            }
             return Err(match status {
                 StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
                     EmbedError::Refused(reason.into())
@@ -181,10 +210,14 @@ impl Endpoint {
                 _ => EmbedError::Unavailable { reason: reason.into(), retry_after },
             });
         }
-        if response.content_length().is_some_and(|length| length > MAX_ANSWER as u64) {
-            return Err(EmbedError::Invalid("the embedding endpoint answered with too much".into()));
-        }
-        let bytes = response.bytes().await.map_err(passing)?;
+        let limit = texts.len().max(1) * MAX_ANSWER_PER_TEXT;
+        let bytes = read_body(response, limit).await.map_err(|error| match error {
+            BodyError::TooLarge => EmbedError::Invalid(
+                format!("the embedding endpoint answered with more than {limit} bytes for {} texts", texts.len())
+                    .into(),
+            ),
+            BodyError::Network(error) => passing(error),
+        })?;
         let answer: Answer = serde_json::from_slice(&bytes).map_err(|error| {
             EmbedError::Invalid(format!("the embedding endpoint answered with something else: {error}").into())
         })?;

@@ -159,5 +159,5 @@ async fn a_damaged_folder_names_the_file() {
     error("model.safetensors");
     let all = std::fs::read(folder.join("model.safetensors")).unwrap();
     std::fs::write(copy.path().join("model.safetensors"), &all[..all.len() / 2]).unwrap();
-    error("inside of the file");
+    error("beyond the end of the file");
 }

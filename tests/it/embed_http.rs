@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -176,4 +177,48 @@ async fn a_start_without_the_endpoint_says_what_to_check() {
     let nobody = HttpOptions { url: "http://127.0.0.1:9".to_owned(), ..options };
     let error = HttpEmbedder::connect(nobody).await.unwrap_err().to_string();
     assert!(error.contains("cannot be reached"), "{error}");
+}
+
+/// An endpoint that answers every request with `response`, and the number of requests it got.
+async fn endpoint(response: impl Fn() -> Response + Clone + Send + Sync + 'static) -> (Arc<Mutex<usize>>, HttpOptions) {
+    let requests = Arc::new(Mutex::new(0));
+    let counter = Arc::clone(&requests);
+    let handler = move || {
+        *counter.lock().unwrap() += 1;
+        std::future::ready(response())
+    };
+    let router = Router::new().route("/v1/embeddings", post(handler));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (requests, HttpOptions { url, model: "m".to_owned(), key: Some("sesame".into()), prefixes: Prefixes::default() })
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_cut_off() {
+    let endless = || {
+        let chunk = || Ok::<_, std::io::Error>(vec![b' '; 64 * 1024]);
+        Body::from_stream(futures_util::stream::repeat_with(chunk)).into_response()
+    };
+    let (_, options) = endpoint(endless).await;
+    let error =
+        tokio::time::timeout(Duration::from_secs(20), HttpEmbedder::connect(options)).await.unwrap().unwrap_err();
+    assert!(
+        matches!(&error, EmbedError::Invalid(_)) && error.to_string().contains("more than 262144 bytes"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_redirect_does_not_forward_texts() {
+    let (elsewhere, target) = endpoint(|| Json(json!({ "data": [] })).into_response()).await;
+    for status in [301, 302, 303, 307, 308] {
+        let location = format!("{}/embeddings", target.url);
+        let redirect =
+            move || (StatusCode::from_u16(status).unwrap(), [("location", location.clone())]).into_response();
+        let (_, options) = endpoint(redirect).await;
+        let error = HttpEmbedder::connect(options).await.unwrap_err().to_string();
+        assert!(error.contains("MEMORY_EMBEDDER_URL") && error.contains("redirects are not followed"), "{error}");
+    }
+    assert_eq!(*elsewhere.lock().unwrap(), 0, "a text was forwarded");
 }

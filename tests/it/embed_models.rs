@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cognitive_memory_mcp::embed::fetch::{Plan, State};
 use cognitive_memory_mcp::embed::local::{LocalEmbedder, LocalOptions};
-use cognitive_memory_mcp::embed::{Embedder, Prefixes};
+use cognitive_memory_mcp::embed::{EmbedError, Embedder, Prefixes};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -231,4 +231,31 @@ async fn prefixes_can_be_configured() {
     assert!(chunks.len() > 3);
     let by_none = load(&folder, &stated("")).unwrap();
     assert_eq!(by_none.query(question()).await.unwrap(), without.query(question()).await.unwrap());
+}
+
+#[tokio::test]
+async fn truncating_the_file_of_a_loaded_model_makes_it_unavailable_and_ends_nothing() {
+    let copy = tempfile::tempdir().unwrap();
+    let original = models().join("bert-cls-prefixed");
+    for entry in std::fs::read_dir(&original).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+    }
+    let pooling = copy.path().join("1_Pooling");
+    std::fs::create_dir(&pooling).unwrap();
+    std::fs::copy(original.join("1_Pooling/config.json"), pooling.join("config.json")).unwrap();
+    let embedder = load(copy.path(), &LocalOptions::default()).unwrap();
+    embedder.query("before".to_owned()).await.unwrap();
+    let weights = std::fs::OpenOptions::new().write(true).open(copy.path().join("model.safetensors")).unwrap();
+    weights.set_len(100).unwrap();
+    for result in [
+        embedder.query("some other words".to_owned()).await.map(drop),
+        embedder.passages(vec!["some other words".to_owned()]).await.map(drop),
+    ] {
+        let error = result.unwrap_err();
+        assert!(matches!(error, EmbedError::Unavailable { .. }), "the text was blamed: {error}");
+        assert!(error.to_string().contains("model verify"), "{error}");
+    }
 }

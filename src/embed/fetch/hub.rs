@@ -14,6 +14,8 @@ use super::{Expected, Meter, part_of};
 const CONNECT: Duration = Duration::from_secs(10);
 /// Longest wait for the next bytes.
 const SILENCE: Duration = Duration::from_secs(30);
+/// Redirects of a request: hubs keep large files on other hosts.
+const MAX_REDIRECTS: usize = 5;
 /// Attempts at a file that breaks off.
 const ATTEMPTS: u32 = 4;
 
@@ -25,7 +27,10 @@ pub(super) async fn download(
     wanted: &[Expected],
     meter: &Meter,
 ) -> Result<(), String> {
-    let client = crate::embed::http::client(CONNECT, SILENCE)?;
+    let client = crate::embed::http::client_builder(CONNECT, SILENCE)
+        .redirect(reqwest::redirect::Policy::limited(MAX_REDIRECTS))
+        .build()
+        .map_err(|error| crate::embed::http::describe(&error))?;
     for file in wanted {
         let url = format!("{hub}/{repository}/resolve/main/{}", file.name);
         let mut failure = String::new();
@@ -109,6 +114,13 @@ async fn one(
         .map_err(disk)?;
     let have = if resumed { have } else { 0 };
     meter.begin(&file.name, have, have + response.content_length().unwrap_or(0));
+    let limit = file.max_bytes();
+    let too_large =
+        || Trouble::Final(format!("the file has more than {limit} bytes, the limit for a file of this kind"));
+    if response.content_length().is_some_and(|length| have.saturating_add(length) > limit) {
+        return Err(too_large());
+    }
+    let mut written = have;
     let mut body = response.bytes_stream();
     while let Some(bytes) = body.next().await {
         let bytes = match bytes {
@@ -119,6 +131,12 @@ async fn one(
                 return Err(net(error));
             }
         };
+        written += bytes.len() as u64;
+        if written > limit {
+            drop(out);
+            let _ = tokio::fs::remove_file(&part).await;
+            return Err(too_large());
+        }
         out.write_all(&bytes).await.map_err(disk)?;
         meter.advance(bytes.len() as u64);
     }

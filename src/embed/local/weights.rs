@@ -1,17 +1,15 @@
-//! A safetensors file, mapped into memory: the header once, then each tensor, or single rows of one, by their place.
+//! A safetensors file: the header once, then each tensor, or single rows of one, by their position in the file.
 //!
-//! The word embeddings are half of a small model, and a text needs some dozen rows of them: these stay in the file. What
-//! was mapped for the layers, which are packed when they are loaded, is given back, and from time to time what was mapped
-//! for rows, which the system keeps in its own cache as long as it has room.
+//! The word embeddings are half of a small model, and a text needs some dozen rows of them: these stay in the file. The
+//! file is read, never mapped: truncating a mapped file would end the process.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use half::{bf16, f16};
-use mmap_io::{MemoryMappedFile, MmapAdvice, MmapIoError};
 use serde::{Deserialize, Serialize};
 
 /// A larger header is no header.
@@ -21,18 +19,13 @@ const METADATA: &str = "__metadata__";
 /// What every model of the family has, in some files behind a prefix.
 pub(super) const WORDS: &str = "embeddings.word_embeddings.weight";
 
-/// Rows after which what was mapped for them is given back. With each come up to sixteen pages, and all that were ever
-/// needed would be resident in the end.
-const KEPT_ROWS: usize = 256;
-
 /// An open safetensors file.
 #[derive(Debug)]
 pub(super) struct Weights {
-    file: MemoryMappedFile,
+    file: File,
     tensors: HashMap<String, Place>,
     /// What stands before the names, `bert.` in some files.
     prefix: String,
-    rows_read: AtomicUsize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -74,18 +67,28 @@ struct Header {
 }
 
 impl Header {
-    fn read(file: &MemoryMappedFile) -> io::Result<Self> {
-        let read = |from, length| file.as_slice_bytes(from, length).map_err(|_| damaged("no safetensors file"));
-        let size = read(0, 8)?.first_chunk().map_or(0, |size| u64::from_le_bytes(*size));
+    fn read(file: &File) -> io::Result<Self> {
+        let no_header = |_| damaged("no safetensors file");
+        let mut size = [0; 8];
+        file.read_exact_at(&mut size, 0).map_err(no_header)?;
+        let size = u64::from_le_bytes(size);
         if size > MAX_HEADER {
             return Err(damaged("no safetensors file"));
         }
-        let mut all: BTreeMap<String, serde_json::Value> = serde_json::from_slice(read(8, size)?).map_err(damaged)?;
+        let text = read_bytes(file, 8, size).map_err(no_header)?;
+        let mut all: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&text).map_err(damaged)?;
         let metadata = all.remove(METADATA);
         let entry = |(name, entry)| Ok((name, serde_json::from_value(entry)?));
         let entries = all.into_iter().map(entry).collect::<serde_json::Result<_>>().map_err(damaged)?;
         Ok(Self { metadata, entries, end: size + 8 })
     }
+}
+
+/// Reads `length` bytes at a position of the file.
+fn read_bytes(file: &File, position: u64, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(length).map_err(damaged)?];
+    file.read_exact_at(&mut bytes, position)?;
+    Ok(bytes)
 }
 
 /// Rows of a matrix, read when they are needed.
@@ -100,16 +103,10 @@ fn damaged(what: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_string())
 }
 
-fn unmapped(error: MmapIoError) -> io::Error {
-    match error {
-        MmapIoError::Io(error) => error,
-        error => damaged(error),
-    }
-}
-
 impl Weights {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = MemoryMappedFile::open_ro(path).map_err(unmapped)?;
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
         let header = Header::read(&file)?;
         let mut tensors = HashMap::new();
         for (name, entry) in header.entries {
@@ -122,12 +119,14 @@ impl Weights {
             };
             let (start, end) = entry.data_offsets;
             let bytes = entry.shape.iter().try_fold(kind.size(), |bytes, side| bytes.checked_mul(*side));
-            if end.checked_sub(start) != bytes.map(|bytes| bytes as u64) || end > file.len() - header.end {
-                return Err(damaged(format!("tensor {name} does not lie inside of the file")));
+            if end.checked_sub(start) != bytes.map(|bytes| bytes as u64)
+                || length.checked_sub(header.end).is_none_or(|data| end > data)
+            {
+                return Err(damaged(format!("tensor {name} extends beyond the end of the file")));
             }
             tensors.insert(name, Place { kind, shape: entry.shape, start: header.end + start });
         }
-        Ok(Self { file, tensors, prefix: String::new(), rows_read: AtomicUsize::new(0) })
+        Ok(Self { file, tensors, prefix: String::new() })
     }
 
     /// Names are from here on those behind whatever stands before `anchor`.
@@ -170,29 +169,12 @@ impl Weights {
 
     /// Appends one row to `to`.
     pub(super) fn row(&self, rows: &Rows, index: usize, to: &mut Vec<f32>) -> io::Result<()> {
-        self.read(&rows.place, index * rows.width, rows.width, to)?;
-        if self.rows_read.fetch_add(1, Ordering::Relaxed).is_multiple_of(KEPT_ROWS) { self.give_back() } else { Ok(()) }
-    }
-
-    /// What was read so far leaves this process; what is read again comes back page by page.
-    pub(super) fn give_back(&self) -> io::Result<()> {
-        self.advise(MmapAdvice::DontNeed)
-    }
-
-    /// As `give_back`, and from here on only rows are read.
-    pub(super) fn settle(&self) -> io::Result<()> {
-        self.give_back()?;
-        self.advise(MmapAdvice::Random)
-    }
-
-    fn advise(&self, advice: MmapAdvice) -> io::Result<()> {
-        self.file.advise(0, self.file.len(), advice).map_err(unmapped)
+        self.read(&rows.place, index * rows.width, rows.width, to)
     }
 
     fn read(&self, place: &Place, first: usize, count: usize, to: &mut Vec<f32>) -> io::Result<()> {
         let size = place.kind.size();
-        let (from, length) = (place.start + (first * size) as u64, (count * size) as u64);
-        let bytes = self.file.as_slice_bytes(from, length).map_err(unmapped)?;
+        let bytes = read_bytes(&self.file, place.start + (first * size) as u64, (count * size) as u64)?;
         match place.kind {
             Type::F32 => to.extend(bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four))),
             Type::F16 => to.extend(bytes.as_chunks().0.iter().map(|two| f16::from_le_bytes(*two).to_f32())),
@@ -206,7 +188,7 @@ impl Weights {
 /// model, and what is lost of them comes back as some 1e-5 of a vector's numbers. Everything else is as it was, as are word
 /// embeddings that have 16 bits already.
 pub(super) fn compact(from: &Path, to: &Path) -> io::Result<()> {
-    let file = MemoryMappedFile::open_ro(from).map_err(unmapped)?;
+    let file = File::open(from)?;
     let header = Header::read(&file)?;
     let names = header.entries.keys().filter(|name| name.ends_with(WORDS));
     let words = names.min_by_key(|name| name.len()).ok_or_else(|| damaged(format!("there is no tensor {WORDS}")))?;
@@ -230,13 +212,13 @@ pub(super) fn compact(from: &Path, to: &Path) -> io::Result<()> {
     out.write_all(&(text.len() as u64).to_le_bytes())?;
     out.write_all(text.as_bytes())?;
     for (name, Entry { dtype, data_offsets: (first, last), .. }) in tensors {
-        let bytes = file.as_slice_bytes(header.end + first, last - first).map_err(unmapped)?;
+        let bytes = read_bytes(&file, header.end + first, last - first)?;
         if name == words && dtype == "F32" {
             for four in bytes.as_chunks().0 {
                 out.write_all(&f16::from_f32(f32::from_le_bytes(*four)).to_le_bytes())?;
             }
         } else {
-            out.write_all(bytes)?;
+            out.write_all(&bytes)?;
         }
     }
     out.flush()
