@@ -34,6 +34,12 @@ pub(super) fn store(settings: &Settings) -> Result<Local, Failure> {
             Local { store: Arc::clone(&embedded) as Arc<dyn Store>, embedded: Some(embedded), analyzer }
         }
         Database::Postgres(postgres) => {
+            if !postgres.ignored.is_empty() {
+                tracing::info!(
+                    parameters = postgres.ignored.join(", "),
+                    "MEMORY_DATABASE_URL has parameters without effect"
+                );
+            }
             let store = PostgresStore::new(options(postgres)?, settings.database_pool, Arc::clone(&analyzer))
                 .with_limits(limits)
                 .with_row_security(match settings.row_security {

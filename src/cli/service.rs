@@ -15,7 +15,7 @@ use crate::embed::local::LocalOptions;
 use crate::embed::{Desk, Prefixes};
 use crate::engine::Engine;
 use crate::http::{self, Gate, Listener};
-use crate::jobs::{self, Provision};
+use crate::jobs::{self, Provision, Retention};
 use crate::lifecycle::{Condition, Probe, Readiness, Supervisor};
 use crate::mcp::MemoryServer;
 
@@ -96,6 +96,7 @@ pub(super) async fn start(
     jobs::keep_database(supervisor, Arc::clone(&local.store), database);
     if !switches.measuring {
         jobs::write_recall_notes(supervisor, &engine);
+        jobs::remove_expired(supervisor, &local.store, &clock, retention(settings.retention));
     }
     if let Some((_, provision)) = provision {
         let condition = readiness.condition("embedding", "starting");
@@ -105,6 +106,14 @@ pub(super) async fn start(
     let host = settings.http.allowed_hosts.first().cloned().unwrap_or_else(|| address.to_string());
     let probe = http::self_probe(router.clone(), host);
     Ok(Service { address, probe, door: Door { listener, router } })
+}
+
+/// What the settings say, in the words of the job.
+fn retention(settings: config::Retention) -> Retention {
+    Retention {
+        history_days: Some(settings.history_days).filter(|days| *days > 0),
+        idempotency_days: Some(settings.idempotency_days),
+    }
 }
 
 /// Where the embedder comes from, and its name.

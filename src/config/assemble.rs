@@ -499,6 +499,7 @@ impl<'a> Reader<'a> {
         let embedding = self.embedding(&data_dir);
         let focus_capacity = usize::try_from(self.number(&table::FOCUS_CAPACITY)).unwrap_or(usize::MAX);
         let review_days = u32::try_from(self.number(&table::REVIEW_DAYS)).unwrap_or(u32::MAX);
+        let retention = self.retention();
         let log = self.log();
         let settings = Settings {
             environment: environment?,
@@ -516,6 +517,7 @@ impl<'a> Reader<'a> {
             embedding: embedding?,
             focus_capacity,
             review_days,
+            retention,
             log: log?,
         };
         self.problems.is_empty().then_some(settings)
@@ -642,6 +644,7 @@ impl<'a> Reader<'a> {
                     password,
                     ssl_mode: ssl_mode?,
                     url: None,
+                    ignored: Vec::new(),
                 }))
             }
             (None, None) if environment == Some(Environment::Production) => {

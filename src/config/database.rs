@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::problem::did_you_mean;
+
 /// Where memories are kept.
 #[derive(Debug, Clone)]
 pub enum Database {
@@ -69,8 +71,11 @@ pub struct Postgres {
     pub password: Option<SecretString>,
     /// How much TLS is asked for.
     pub ssl_mode: SslMode,
-    /// The address as it was given, when it was: connect by it, since it may hold more parameters than the fields.
+    /// The address as it was given, when it was, without the ignored parameters: connect by it, since it may hold more
+    /// parameters than the fields.
     pub url: Option<SecretString>,
+    /// Names of the parameters of the address that have no effect here.
+    pub ignored: Vec<&'static str>,
 }
 
 impl Postgres {
@@ -152,18 +157,95 @@ pub(super) fn parse(text: &str) -> Result<Address, String> {
     }
 }
 
-/// Parameters of an address which reach the server; sqlx would ignore all others with a warning that shows their values.
+/// Parameters of an address that the driver understands. It would log the values of all others.
 const PARAMETERS: &[&str] = &[
     "application_name",
+    "dbname",
     "host",
     "options",
+    "password",
     "port",
     "sslcert",
     "sslkey",
     "sslmode",
     "sslrootcert",
     "statement-cache-capacity",
+    "user",
 ];
+
+/// Parameters that other clients need and that change nothing here: waits have bounds of their own, the text is UTF-8,
+/// and a pooler in transaction mode is found out at the start whether or not the address mentions one.
+const HARMLESS: &[&str] = &[
+    "channel_binding",
+    "client_encoding",
+    "connect_timeout",
+    "connection_limit",
+    "fallback_application_name",
+    "gssdelegation",
+    "gssencmode",
+    "gsslib",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "krbsrvname",
+    "load_balance_hosts",
+    "pgbouncer",
+    "pool_max_conns",
+    "pool_min_conns",
+    "pool_mode",
+    "pool_timeout",
+    "prepareThreshold",
+    "sslcertmode",
+    "sslcompression",
+    "sslnegotiation",
+    "sslsni",
+    "supa",
+    "tcp_user_timeout",
+    "uselibpqcompat",
+    "workaround",
+];
+
+/// Values of `target_session_attrs` that a service which writes can work with.
+const WRITABLE_SESSIONS: &[&str] = &["any", "read-write", "primary"];
+
+/// What a parameter of an address means to the driver.
+enum Parameter {
+    /// It is passed on.
+    Kept,
+    /// It is passed on in another form.
+    Replaced(&'static str),
+    /// It has no effect.
+    Ignored(&'static str),
+}
+
+/// Sorts out a parameter. The fault names it, never its value.
+fn parameter(key: &str, value: &str) -> Result<Parameter, String> {
+    if let Some(name) = HARMLESS.iter().find(|name| **name == key) {
+        return Ok(Parameter::Ignored(name));
+    }
+    match key {
+        "target_session_attrs" if WRITABLE_SESSIONS.contains(&value) => Ok(Parameter::Ignored("target_session_attrs")),
+        "target_session_attrs" => Err("`target_session_attrs` asks for a standby, but the service writes; remove it \
+             and name the primary server."
+            .to_owned()),
+        // In libpq this means the authorities of the operating system, which are the default here, and a full check.
+        "sslrootcert" if value == "system" => Ok(Parameter::Replaced("sslmode=verify-full")),
+        "schema" | "search_path" | "currentSchema" => {
+            Err(format!("Name the schema by `options=-csearch_path%3DNAME` in the place of `{key}`."))
+        }
+        "statement-cache-capacity" if value.parse::<usize>().is_err() => {
+            Err("`statement-cache-capacity` is not a whole number.".to_owned())
+        }
+        key if PARAMETERS.contains(&key) || (key.starts_with("options[") && key.ends_with(']')) => Ok(Parameter::Kept),
+        key => {
+            let known = PARAMETERS.iter().chain(HARMLESS).copied();
+            let hint = did_you_mean(key, known).map(|hint| format!(" {hint}")).unwrap_or_default();
+            let key: String = key.escape_debug().take(40).collect();
+            Err(format!("The parameter `{key}` is not supported; remove it.{hint}"))
+        }
+    }
+}
 
 fn parse_postgres(url: &str, rest: &str) -> Result<Postgres, String> {
     // A password with one of these characters would be taken for another part.
@@ -191,13 +273,34 @@ fn parse_postgres(url: &str, rest: &str) -> Result<Postgres, String> {
         user: decode(user)?,
         password: password.map(decode).transpose()?.filter(|password| !password.is_empty()).map(SecretString::from),
         ssl_mode: SslMode::default(),
-        url: Some(SecretString::from(url)),
+        url: None,
+        ignored: Vec::new(),
     };
+    let mut kept: Vec<&str> = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = decode(&value.replace('+', " "))?;
+        let (key, value) = match parameter(key, &value)? {
+            Parameter::Kept => {
+                kept.push(pair);
+                (key, value)
+            }
+            Parameter::Replaced(other) => {
+                kept.push(other);
+                other.split_once('=').map_or((other, String::new()), |(key, value)| (key, value.to_owned()))
+            }
+            Parameter::Ignored(name) => {
+                if !postgres.ignored.contains(&name) {
+                    postgres.ignored.push(name);
+                }
+                continue;
+            }
+        };
         match key {
             "host" => postgres.host = value,
+            "user" => postgres.user = value,
+            "dbname" => postgres.name = value,
+            "password" => postgres.password = Some(SecretString::from(value)).filter(|_| !pair.ends_with('=')),
             "port" => {
                 postgres.port =
                     value.parse().ok().filter(|port| *port > 0).ok_or("The port is not a number from 1 to 65535.")?
@@ -207,16 +310,12 @@ fn parse_postgres(url: &str, rest: &str) -> Result<Postgres, String> {
                     .parse()
                     .map_err(|()| "`sslmode` is one of disable, prefer, require, verify-ca, verify-full.")?;
             }
-            "statement-cache-capacity" if value.parse::<usize>().is_err() => {
-                return Err("`statement-cache-capacity` is not a whole number.".to_owned());
-            }
-            key if PARAMETERS.contains(&key) => {}
-            key => {
-                let key: String = key.escape_debug().take(40).collect();
-                return Err(format!("The parameter `{key}` is not supported; remove it."));
-            }
+            _ => {}
         }
     }
+    let base = url.split_once('?').map_or(url, |(base, _)| base);
+    let address = if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) };
+    postgres.url = Some(SecretString::from(address));
     // Defaults taken from the operating system's user or from libpq's variables would be a guess about where data goes.
     for (part, value) in [("user", &postgres.user), ("host", &postgres.host), ("database name", &postgres.name)] {
         if value.is_empty() {
@@ -292,6 +391,7 @@ impl PartialEq for Postgres {
             == (&other.host, other.port, &other.name, &other.user, other.ssl_mode)
             && exposed(&self.password) == exposed(&other.password)
             && exposed(&self.url) == exposed(&other.url)
+            && self.ignored == other.ignored
     }
 }
 
@@ -358,7 +458,11 @@ mod tests {
             "postgres://u:hunter2@h:x/d",
             "postgres://u:hunter2@a,b/d",
             "postgres://u:hunter2@h/d?sslmode=on",
-            "postgres://u:hunter2@h/d?channel_binding=require",
+            "postgres://u:hunter2@h/d?chanel_binding=hunter2",
+            "postgres://u:hunter2@h/d?sslmodes=hunter2",
+            "postgres://u:hunter2@h/d?zzz=hunter2",
+            "postgres://u:hunter2@h/d?target_session_attrs=standby",
+            "postgres://u:hunter2@h/d?schema=hunter2",
             "postgres://u:hunter2@[::1/d",
             "sqlite:",
             "sqlite::memory:",
@@ -367,6 +471,27 @@ mod tests {
         let faults: Vec<String> = urls.iter().map(|url| format!("{url}\n    {}", fault(url))).collect();
         insta::assert_snapshot!(faults.join("\n"));
         assert!(urls.iter().all(|url| !fault(url).contains("er2")));
+    }
+
+    /// As managed services print them.
+    #[test]
+    fn harmless_parameters_are_ignored_by_name() {
+        let neon = postgres("postgresql://me:p@h.neon.tech/d?sslmode=require&channel_binding=require");
+        assert_eq!((neon.ssl_mode, neon.ignored.as_slice()), (SslMode::Require, &["channel_binding"][..]));
+        let url = neon.url.as_ref().map(ExposeSecret::expose_secret);
+        assert_eq!(url, Some("postgresql://me:p@h.neon.tech/d?sslmode=require"));
+        let prisma = postgres("postgres://me:p@h:6543/d?pgbouncer=true&connection_limit=1&connect_timeout=10");
+        assert_eq!(prisma.ignored, ["pgbouncer", "connection_limit", "connect_timeout"]);
+        assert_eq!(prisma.url.as_ref().map(ExposeSecret::expose_secret), Some("postgres://me:p@h:6543/d"));
+        let primary = postgres("postgres://me:p@h/d?target_session_attrs=read-write&keepalives=1&keepalives=1");
+        assert_eq!(primary.ignored, ["target_session_attrs", "keepalives"]);
+        let system = postgres("postgres://me:p@h/d?sslrootcert=system&options=-csearch_path%3Dx");
+        assert_eq!((system.ssl_mode, system.ignored.len()), (SslMode::VerifyFull, 0));
+        let url = system.url.as_ref().map(ExposeSecret::expose_secret);
+        assert_eq!(url, Some("postgres://me:p@h/d?sslmode=verify-full&options=-csearch_path%3Dx"));
+        let named = postgres("postgres://h/?user=me&password=p%40&dbname=d");
+        assert_eq!((named.user.as_str(), named.name.as_str()), ("me", "d"));
+        assert_eq!(named.password.as_ref().map(ExposeSecret::expose_secret), Some("p@"));
     }
 
     #[test]

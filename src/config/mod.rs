@@ -27,7 +27,7 @@ pub use problem::{ConfigError, Problem};
 pub use setting::{DefaultValue, Kind, LANGUAGES, SETTINGS, Section, Setting, setting};
 pub use settings::{
     Auth, Client, Embedding, Environment, Http, Log, LogFormat, LogLevel, LogPrefix, OAuth, Prefixes, ProjectLimits,
-    RowSecurity, Settings, Summary, reachable,
+    Retention, RowSecurity, Settings, Summary, reachable,
 };
 pub use source::{Origin, Sources};
 

@@ -164,7 +164,7 @@ pub fn setting(name: &str) -> Option<&'static Setting> {
 }
 
 /// Every setting, in the order of the documents.
-pub static SETTINGS: [&Setting; 46] = [
+pub static SETTINGS: [&Setting; 48] = [
     &ENVIRONMENT,
     &CONFIG_DIR,
     &LISTEN,
@@ -196,6 +196,8 @@ pub static SETTINGS: [&Setting; 46] = [
     &LANGUAGE,
     &FOCUS_CAPACITY,
     &REVIEW_DAYS,
+    &HISTORY_DAYS,
+    &IDEMPOTENCY_DAYS,
     &EMBEDDER,
     &MODEL,
     &MODEL_DIR,
@@ -371,7 +373,8 @@ pub(super) static PROJECT_MAX_BYTES: Setting = Setting {
     default: DefaultValue::Is("0"),
     secret: false,
     flag: Some("project-max-bytes"),
-    doc: "Most bytes of text (content, situation, lesson, metadata) that a project may hold; 0 is without a limit.",
+    doc: "Most bytes of text (content, situation, lesson, metadata) that a project may hold, earlier versions in the \
+          history included; 0 is without a limit. A project at its limit can still delete and purge.",
 };
 
 pub(super) static PROJECT_MAX_ENTRIES: Setting = Setting {
@@ -538,6 +541,28 @@ pub(super) static REVIEW_DAYS: Setting = Setting {
     secret: false,
     flag: Some("review-days"),
     doc: "How long a proposed change to a protected memory waits for `review approve` before it expires.",
+};
+
+pub(super) static HISTORY_DAYS: Setting = Setting {
+    name: "MEMORY_HISTORY_DAYS",
+    section: Section::Storage,
+    kind: Kind::Number { min: 0, max: 36_500, unit: "days" },
+    default: DefaultValue::Is("0"),
+    secret: false,
+    flag: Some("history-days"),
+    doc: "How long earlier versions of memories are kept; 0 keeps them until the memory is purged. What was removed can \
+          no longer be undone or asked for with `as_of`. The creation of a memory and its present state always stay.",
+};
+
+pub(super) static IDEMPOTENCY_DAYS: Setting = Setting {
+    name: "MEMORY_IDEMPOTENCY_DAYS",
+    section: Section::Storage,
+    kind: Kind::Number { min: 1, max: 3_650, unit: "days" },
+    default: DefaultValue::Is("7"),
+    secret: false,
+    flag: Some("idempotency-days"),
+    doc: "How long a repeated `remember` with the same `idempotency_key` gets the first answer. A project keeps its \
+          newest 10,000 keys, or fewer when their answers are longer than 4 MiB in all.",
 };
 
 pub(super) static LOG_FORMAT: Setting = Setting {

@@ -43,6 +43,8 @@ pub struct Settings {
     pub focus_capacity: usize,
     /// Days that a review waits for a decision.
     pub review_days: u32,
+    /// How long data beside the memories is kept.
+    pub retention: Retention,
     /// What is logged, and where to.
     pub log: Log,
 }
@@ -153,6 +155,15 @@ pub struct ProjectLimits {
     pub bytes: u64,
     /// Entities, relations, reviews, items of the working memory, each.
     pub entries: u64,
+}
+
+/// How long data beside the memories is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Days for earlier versions of memories; 0 is for ever.
+    pub history_days: u32,
+    /// Days for idempotency keys.
+    pub idempotency_days: u32,
 }
 
 /// Whether PostgreSQL enforces the bounds of projects itself.

@@ -16,6 +16,10 @@ pub enum Position {
     /// Searching: after this many ranked hits.
     #[serde(rename = "o")]
     Offset(usize),
+    /// History: after the entry at this place of the memory with this index in the request; before its newest entry
+    /// where there is no place.
+    #[serde(rename = "h")]
+    History(usize, Option<i64>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -45,7 +49,7 @@ pub fn encode(position: Position, question: String) -> String {
 /// # Errors
 /// When it was not made by [`encode`], or for another question.
 pub fn decode(cursor: &str, question: &str) -> Result<Position, Invalid> {
-    let expected = "the next_cursor of an answer to the same query and filters, unchanged";
+    let expected = "the next_cursor of the previous answer, unchanged, together with the same other arguments";
     let token = URL_SAFE_NO_PAD
         .decode(cursor)
         .ok()

@@ -251,7 +251,8 @@ pub struct Obstacle {
 
 impl Obstacle {
     fn forgotten(memory: &Memory) -> Self {
-        let cause = "its history does not have the approved change".to_owned();
+        let cause =
+            "its history no longer has the approved change (MEMORY_HISTORY_DAYS removes old changes)".to_owned();
         Self { memory: memory.id, version: None, cause }
     }
 

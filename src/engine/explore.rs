@@ -13,7 +13,7 @@ use super::{Call, Engine, EngineError};
 use crate::domain::graph::{Entity, Relation, name_key};
 use crate::domain::validate::{self, Invalid};
 use crate::domain::walk::{PathSearch, Step, Suggestion, Walk, may_be_cut, strongest, suggest};
-use crate::store::graph::{EntityQuery, StepQuery};
+use crate::store::graph::{EntityQuery, Mention, StepQuery};
 
 /// Most relations between start and neighbour.
 const MAX_DEPTH: u32 = 5;
@@ -356,11 +356,13 @@ impl Engine {
         Ok(found.into_iter().map(|relation| (relation.seq, relation)).collect())
     }
 
-    /// What is known of entities by name: the entity, its strongest relations, and which memories mention it.
+    /// What is known of entities by name: the entity, its strongest relations, and which memories mention it, from
+    /// the place `before` on where that is given.
     pub(super) async fn describe_entities(
         &self,
         call: &Call,
         entities: &[Entity],
+        before: Option<i64>,
         most: usize,
     ) -> Result<Vec<EntityDetail>, EngineError> {
         let now = self.clock.now();
@@ -376,14 +378,22 @@ impl Engine {
         let known = self.by_number(call, &ends).await?;
         let found = self.relations(call, &relations).await?;
         let views: HashMap<i64, RelationView> = relation_views(&relations, &found, &known).into_iter().collect();
-        let mentions = call.database(self.store.mentions(&call.scope, &numbers, now, most)).await?;
-        let detail = |entity: &Entity| EntityDetail {
-            entity: EntityView::new(entity, call.scope.project()),
-            relations: {
-                let of_it = steps.iter().filter(|step| step.at == entity.seq);
-                of_it.filter_map(|step| views.get(&step.relation).cloned()).collect()
-            },
-            memories: mentions.iter().filter(|(at, _)| *at == entity.seq).map(|(_, id)| id.to_string()).collect(),
+        // One more tells whether there are more.
+        let mentions = call.database(self.store.mentions(&call.scope, &numbers, now, before, most + 1)).await?;
+        let sizes = call.database(self.store.entity_sizes(&call.scope, &numbers, now)).await?;
+        let detail = |entity: &Entity| {
+            let mentioning: Vec<&Mention> = mentions.iter().filter(|mention| mention.entity == entity.seq).collect();
+            let size = sizes.iter().find(|size| size.entity == entity.seq);
+            let of_it = steps.iter().filter(|step| step.at == entity.seq);
+            EntityDetail {
+                entity: EntityView::new(entity, call.scope.project()),
+                relations: of_it.filter_map(|step| views.get(&step.relation).cloned()).collect(),
+                relation_count: size.map_or(0, |size| size.relations.unsigned_abs()),
+                ended_relations: size.map_or(0, |size| size.ended.unsigned_abs()),
+                memories: mentioning.iter().take(most).map(|mention| mention.id.to_string()).collect(),
+                memory_count: size.map_or(0, |size| size.memories.unsigned_abs()),
+                last: (mentioning.len() > most).then(|| mentioning[most - 1].seq),
+            }
         };
         Ok(entities.iter().map(detail).collect())
     }
@@ -399,9 +409,22 @@ pub struct EntityDetail {
     /// Its relations, the strongest.
     #[schemars(skip)]
     pub relations: Vec<RelationView>,
+    /// How many relations hold; counted up to 1000.
+    #[schemars(skip)]
+    pub relation_count: u64,
+    /// How many relations have ended, which are not listed; counted up to 1000.
+    #[schemars(skip)]
+    pub ended_relations: u64,
     /// Ids of the newest memories that mention it.
     #[schemars(skip)]
     pub memories: Vec<String>,
+    /// How many memories mention it; counted up to 1000.
+    #[schemars(skip)]
+    pub memory_count: u64,
+    /// Place of the last memory in the list, where there are more.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub last: Option<i64>,
 }
 
 /// Views by number, in the order of `numbers`; what was erased since is left out.

@@ -1,6 +1,4 @@
-//! Reading memories by id.
-
-use std::collections::HashMap;
+//! Reading memories by id and entities by name, within a budget. What does not fit is named, with how to read it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,16 +8,23 @@ use uuid::Uuid;
 use super::link::accept_name;
 use super::view::timestamp;
 use super::{Call, Engine, EngineError, EntityDetail, MemoryView, parse_ids};
+use crate::domain::cursor::{self, Position};
 use crate::domain::graph::{Entity, name_key};
-use crate::domain::memory::Change;
+use crate::domain::memory::{Change, History};
 use crate::domain::{Invalid, Memory, validate};
-use crate::store::Link;
 use crate::store::graph::EntityQuery;
+use crate::store::{HistoryQuery, Link};
 
 /// Most entities of a call.
 const MAX_NAMES: usize = 20;
 /// Relations, in each direction, and memories of an entity.
 const MOST_OF_EACH: usize = 20;
+/// Characters of memories and history in an answer, unless the caller names another number.
+const DEFAULT_MAX_CHARS: usize = 40_000;
+/// Memories that are read from the database at once.
+const PORTION: usize = 16;
+/// Entries of the history that are read from the database at once, and bytes of their earlier states.
+const HISTORY_PORTION: (usize, usize) = (50, 1 << 20);
 
 /// What to read.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -31,17 +36,23 @@ pub struct GetParams {
     /// Names of entities: their relations and memories.
     #[serde(default)]
     pub entities: Vec<String>,
-    /// Also every change.
+    /// Also every change of the memories in ids, newest first.
     #[serde(default)]
     pub history: bool,
     /// Also deleted ones.
     #[serde(default)]
     #[schemars(extend("x-plain" = true))]
     pub include_deleted: bool,
+    /// For the whole answer, default 40000.
+    #[serde(default)]
+    pub max_chars: Option<usize>,
+    /// next_cursor of the previous answer.
+    #[serde(default)]
+    pub cursor: Option<String>,
 }
 
 /// What was read.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct GetOutput {
     /// In the order asked for.
     pub memories: Vec<MemoryView>,
@@ -52,9 +63,18 @@ pub struct GetOutput {
     /// Ids and names that do not exist here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
-    /// Changes, when asked for.
+    /// Ids that did not fit; get them in another call.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_read: Vec<String>,
+    /// Changes, newest first, when asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<HistoryView>,
+    /// For the next part, with the same arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+    /// What is left out, and how to read it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// One change.
@@ -82,45 +102,175 @@ pub struct HistoryView {
     pub new: Option<Value>,
 }
 
-impl Engine {
-    /// Reads memories by id; unknown ones are listed, not refused.
-    ///
-    /// # Errors
-    /// [`EngineError::Invalid`] for something that is no id.
-    pub async fn get(&self, call: &Call, params: GetParams) -> Result<GetOutput, EngineError> {
-        let mut ids = parse_ids("ids", &params.ids)?;
+/// A request that can be carried out.
+struct Request {
+    ids: Vec<Uuid>,
+    names: Vec<String>,
+    history: bool,
+    include_deleted: bool,
+    max_chars: usize,
+    question: String,
+    position: Option<Position>,
+}
+
+impl Request {
+    fn accept(params: GetParams) -> Result<Self, Invalid> {
+        let ids = parse_ids("ids", &params.ids)?;
         if ids.is_empty() && params.entities.is_empty() {
-            return Err(Invalid::new("ids", "[]", "at least one id, or the name of an entity in entities").into());
+            return Err(Invalid::new("ids", "[]", "at least one id, or the name of an entity in entities"));
         }
-        let asked = ids.clone();
-        let (entities, unknown) = self.get_entities(call, &params.entities).await?;
-        let mentioning = entities.iter().flat_map(|entity| &entity.memories);
-        for id in mentioning.filter_map(|id| Uuid::parse_str(id).ok()) {
-            if !ids.contains(&id) {
-                ids.push(id);
-            }
+        validate::count("entities", params.entities.len(), MAX_NAMES)?;
+        let max_chars = params.max_chars.unwrap_or(DEFAULT_MAX_CHARS);
+        if !(100..=1_000_000).contains(&max_chars) {
+            return Err(Invalid::new("max_chars", max_chars.to_string(), "a number from 100 to 1000000"));
         }
-        let memories = call.database(self.store.get(&call.scope, &ids, params.include_deleted)).await?;
-        call.count_rows(memories.len());
-        let found: Vec<Uuid> = memories.iter().map(|memory| memory.id).collect();
-        let links = call.database(self.store.chains(&call.scope, &found)).await?;
-        let history = if params.history { self.read_history(call, &memories).await? } else { Vec::new() };
-        let missing = asked.iter().filter(|id| !found.contains(id)).map(ToString::to_string);
-        Ok(GetOutput {
-            memories: memories.into_iter().map(|memory| chained(memory, &links, call.scope.project())).collect(),
-            entities,
-            missing: missing.chain(unknown).collect(),
-            history,
+        let question = cursor::question_hash(&(&ids, &params.entities, params.history, params.include_deleted));
+        let position = params.cursor.as_ref().map(|text| cursor::decode(text, &question)).transpose()?;
+        Ok(Self {
+            ids,
+            names: params.entities,
+            history: params.history,
+            include_deleted: params.include_deleted,
+            max_chars,
+            question,
+            position,
         })
     }
 
-    /// Entities by name, and the names that are not known.
-    async fn get_entities(
+    /// Whether the memories of the one entity can be read page by page.
+    fn pages_memories(&self) -> bool {
+        self.ids.is_empty() && self.names.len() == 1
+    }
+
+    fn cursor(&self, position: Position) -> String {
+        cursor::encode(position, self.question.clone())
+    }
+}
+
+/// Characters that an answer may still use. The first part always fits, so that every call leads on.
+struct Budget {
+    left: usize,
+    used: bool,
+}
+
+impl Budget {
+    fn new(max_chars: usize) -> Self {
+        Self { left: max_chars, used: false }
+    }
+
+    /// Whether `part` fits, measured as JSON, which is the longer form of an answer.
+    fn admits(&mut self, part: &impl Serialize) -> bool {
+        let size = serde_json::to_string(part).map_or(usize::MAX, |text| text.chars().count());
+        if size > self.left && self.used {
+            self.left = 0;
+            return false;
+        }
+        self.left = self.left.saturating_sub(size);
+        self.used = true;
+        true
+    }
+}
+
+impl Engine {
+    /// Reads memories by id and entities by name; unknown ones are listed, not refused.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] for an id, a name or a cursor that cannot be one.
+    pub async fn get(&self, call: &Call, params: GetParams) -> Result<GetOutput, EngineError> {
+        let request = Request::accept(params)?;
+        let mut budget = Budget::new(request.max_chars);
+        let mut output = GetOutput::default();
+        if let Some(Position::History(index, place)) = request.position {
+            self.read_history(call, &request, (index, place), &mut budget, &mut output).await?;
+            return Ok(output);
+        }
+        let mentioned = self.read_entities(call, &request, &mut output).await?;
+        let mut ids = request.ids.clone();
+        ids.extend(mentioned.into_iter().filter(|id| !request.ids.contains(id)));
+        self.read_memories(call, &request, &ids, &mut budget, &mut output).await?;
+        if request.history {
+            self.read_history(call, &request, (0, None), &mut budget, &mut output).await?;
+        }
+        Ok(output)
+    }
+
+    /// Reads memories until the budget is used.
+    async fn read_memories(
         &self,
         call: &Call,
-        names: &[String],
-    ) -> Result<(Vec<EntityDetail>, Vec<String>), EngineError> {
-        validate::count("entities", names.len(), MAX_NAMES)?;
+        request: &Request,
+        ids: &[Uuid],
+        budget: &mut Budget,
+        output: &mut GetOutput,
+    ) -> Result<(), EngineError> {
+        let mut full = false;
+        for portion in ids.chunks(PORTION) {
+            if full {
+                output.not_read.extend(portion.iter().map(ToString::to_string));
+                continue;
+            }
+            let memories = call.database(self.store.get(&call.scope, portion, request.include_deleted)).await?;
+            call.count_rows(memories.len());
+            let found: Vec<Uuid> = memories.iter().map(|memory| memory.id).collect();
+            let links = call.database(self.store.chains(&call.scope, &found)).await?;
+            let missing = portion.iter().filter(|id| request.ids.contains(id) && !found.contains(id));
+            output.missing.extend(missing.map(ToString::to_string));
+            for memory in memories {
+                let view = chained(memory, &links, call.scope.project());
+                full = full || !budget.admits(&view);
+                if full {
+                    output.not_read.push(view.id);
+                } else {
+                    output.memories.push(view);
+                }
+            }
+        }
+        if !output.not_read.is_empty() {
+            output.notes.push(format!(
+                "{} of {} memories fit into {} characters; get the others with the ids in not_read.",
+                output.memories.len(),
+                output.memories.len() + output.not_read.len(),
+                request.max_chars
+            ));
+        }
+        Ok(())
+    }
+
+    /// Reads entities by name; gives the memories that mention them.
+    async fn read_entities(
+        &self,
+        call: &Call,
+        request: &Request,
+        output: &mut GetOutput,
+    ) -> Result<Vec<Uuid>, EngineError> {
+        let before = match request.position {
+            None => None,
+            Some(Position::Before(seq)) if request.pages_memories() => Some(seq),
+            Some(_) => return Err(Invalid::new("cursor", "", "the next_cursor of an answer of get").into()),
+        };
+        let (found, unknown) = self.find_entities(call, &request.names).await?;
+        output.missing.extend(unknown);
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let described = self.describe_entities(call, &found, before, MOST_OF_EACH).await?;
+        if let [detail] = described.as_slice()
+            && request.pages_memories()
+        {
+            output.next_cursor = detail.last.map(|seq| request.cursor(Position::Before(seq)));
+        } else if described.iter().any(|detail| detail.last.is_some()) {
+            let note =
+                "Some entities have more memories than are listed here; get one entity alone to page through them.";
+            output.notes.push(note.to_owned());
+        }
+        let mentioned = described.iter().flat_map(|detail| detail.memories.iter());
+        let mentioned = mentioned.filter_map(|id| Uuid::parse_str(id).ok()).collect();
+        output.entities = described;
+        Ok(mentioned)
+    }
+
+    /// Entities by name, in the order of the names, and the names that are not known.
+    async fn find_entities(&self, call: &Call, names: &[String]) -> Result<(Vec<Entity>, Vec<String>), EngineError> {
         if names.is_empty() {
             return Ok((Vec::new(), Vec::new()));
         }
@@ -134,42 +284,83 @@ impl Engine {
         found.sort_by_key(|entity| (place(entity), entity.seq));
         let known: Vec<String> = found.iter().map(|entity| name_key(&entity.name)).collect();
         let unknown = names.iter().zip(&keys).filter(|(_, key)| !known.contains(key)).map(|(name, _)| name.clone());
-        let unknown = unknown.collect();
-        if found.is_empty() {
-            return Ok((Vec::new(), unknown));
-        }
-        Ok((self.describe_entities(call, &found, MOST_OF_EACH).await?, unknown))
+        Ok((found, unknown.collect()))
     }
 
-    /// A change shows the fields that differ between what was and what came: the next change's old state, or the
-    /// memory as it is.
-    async fn read_history(&self, call: &Call, memories: &[Memory]) -> Result<Vec<HistoryView>, EngineError> {
-        let ids: Vec<Uuid> = memories.iter().map(|memory| memory.id).collect();
-        let entries = call.database(self.store.history(&call.scope, &ids)).await?;
-        let mut later: HashMap<Uuid, Value> = memories.iter().map(|memory| (memory.id, memory.snapshot())).collect();
-        let mut views = Vec::with_capacity(entries.len());
-        for entry in entries.into_iter().rev() {
-            let after = entry.old.clone().and_then(|old| later.insert(entry.memory_id, old));
-            let (old, new) = match (entry.old, after) {
-                (Some(old), Some(new)) => difference(&old, &new),
-                _ => (None, None),
-            };
-            // Nobody says why when a new memory replaces an old one: the new one is the reason.
-            let successor = || Some(format!("superseded by {}", new.as_ref()?.get("superseded_by")?.as_str()?));
-            let reason = entry.reason.or_else(|| (entry.change == Change::Superseded).then(successor).flatten());
-            views.push(HistoryView {
-                id: entry.memory_id.to_string(),
-                version: entry.version,
-                change: entry.change,
-                at: timestamp(entry.at),
-                by: entry.actor,
-                reason,
-                old,
-                new,
-            });
+    /// Reads the history of the memories from a place on, newest entries first, until the budget is used.
+    async fn read_history(
+        &self,
+        call: &Call,
+        request: &Request,
+        (first, mut place): (usize, Option<i64>),
+        budget: &mut Budget,
+        output: &mut GetOutput,
+    ) -> Result<(), EngineError> {
+        for (index, id) in request.ids.iter().enumerate().skip(first) {
+            let mut after = None;
+            if place.is_none() {
+                // What the newest change led to: the memory as it is. For a later page its first entry says it.
+                let memories = call.database(self.store.get(&call.scope, &[*id], request.include_deleted)).await?;
+                let Some(memory) = memories.first() else { continue };
+                after = Some(memory.snapshot());
+            }
+            loop {
+                let (entries, bytes) = HISTORY_PORTION;
+                let query = HistoryQuery { memory: *id, from: place, entries, bytes };
+                let mut page = call.database(self.store.history_page(&call.scope, &query)).await?;
+                // The entry at the place was shown before; what it changed is what the next one led to.
+                if let (Some(shown), Some(entry)) = (place, page.first())
+                    && entry.place == shown
+                {
+                    after = page.remove(0).history.old;
+                }
+                let Some(last) = page.last().map(|entry| (entry.place, entry.history.change)) else { break };
+                for entry in page {
+                    let old = entry.history.old.clone();
+                    let view = HistoryView::new(entry.history, after.as_ref());
+                    if !budget.admits(&view) {
+                        output.next_cursor = Some(request.cursor(Position::History(index, place)));
+                        output.notes.push(
+                            "There is more history: call again with the same arguments and next_cursor as cursor."
+                                .to_owned(),
+                        );
+                        return Ok(());
+                    }
+                    output.history.push(view);
+                    place = Some(entry.place);
+                    after = old;
+                }
+                if last.1 == Change::Created {
+                    break;
+                }
+                place = Some(last.0);
+            }
+            place = None;
         }
-        views.reverse();
-        Ok(views)
+        Ok(())
+    }
+}
+
+impl HistoryView {
+    /// The fields that differ between the state before a change and the one after it, where that is known.
+    fn new(entry: History, after: Option<&Value>) -> Self {
+        let (old, new) = match (&entry.old, after) {
+            (Some(old), Some(new)) => difference(old, new),
+            _ => (None, None),
+        };
+        // Nobody gives a reason when a new memory replaces an old one: the new one is the reason.
+        let successor = || Some(format!("superseded by {}", new.as_ref()?.get("superseded_by")?.as_str()?));
+        let reason = entry.reason.or_else(|| (entry.change == Change::Superseded).then(successor).flatten());
+        Self {
+            id: entry.memory_id.to_string(),
+            version: entry.version,
+            change: entry.change,
+            at: timestamp(entry.at),
+            by: entry.actor,
+            reason,
+            old,
+            new,
+        }
     }
 }
 

@@ -53,6 +53,9 @@ pub use token::{TokenAnswer, TokenCommand, TokenView, fresh_token};
 pub use update::{Feedback, UpdateOutput, UpdateParams};
 pub use view::MemoryView;
 
+/// Where the counting of relations and memories of an entity stops.
+pub const MOST_COUNTED: u64 = crate::store::graph::MOST_COUNTED.unsigned_abs();
+
 /// The use cases over one store.
 pub struct Engine {
     store: Arc<dyn Store>,

@@ -19,6 +19,8 @@ pub(super) struct Past {
     found: Vec<Found>,
     /// Whether some are missing.
     cut: bool,
+    /// Whether some are missing because their history has expired.
+    expired: bool,
 }
 
 /// A text as far as a question is concerned.
@@ -35,14 +37,14 @@ impl Engine {
         if !filter.unchanged {
             return Ok(Past::default());
         }
-        let Changed { mut memories, partial } =
+        let Changed { mut memories, partial, expired } =
             call.database(self.store.changed_since(&call.scope, filter.now)).await?;
         memories.retain(|memory| filter.admits(memory));
         let (analyzer, terms) = (Arc::clone(&self.analyzer), terms.to_vec());
         // Megabytes of text take longer than others should wait for their turn.
         let analysing = tokio::task::spawn_blocking(move || {
             let found = memories.iter().map(|memory| Found::new(memory, &terms, &analyzer)).collect();
-            Past { memories, found, cut: partial }
+            Past { memories, found, cut: partial, expired }
         });
         analysing.await.map_err(|error| {
             if error.is_panic() {
@@ -69,12 +71,19 @@ impl Found {
 
 impl Past {
     pub(super) fn notes(&self) -> Vec<String> {
-        let note = format!(
-            "More than {MOST_CHANGED} memories or {} MiB of text changed since then; what the others said at that time \
-             may be missing.",
-            MOST_CHANGED_BYTES >> 20
-        );
-        if self.cut { vec![note] } else { Vec::new() }
+        let cut = self.cut.then(|| {
+            format!(
+                "More than {MOST_CHANGED} memories or {} MiB of text changed since then; what the others said at that \
+                 time may be missing.",
+                MOST_CHANGED_BYTES >> 20
+            )
+        });
+        let expired = self.expired.then(|| {
+            "Some memories that changed since then are left out: their history from that time was removed \
+             (MEMORY_HISTORY_DAYS)."
+                .to_owned()
+        });
+        cut.into_iter().chain(expired).collect()
     }
 
     /// Words that only the past has are no longer in the corpus, and would be left out of the query.

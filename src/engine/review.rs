@@ -373,8 +373,8 @@ impl Engine {
             .into());
         }
         let numbers: Vec<i64> = found.iter().map(|entity| entity.seq).collect();
-        let mentions = call.database(self.store.mentions(&own, &numbers, filter.now, MOST_MENTIONING)).await?;
-        let ids: Vec<Uuid> = mentions.into_iter().map(|(_, id)| id).collect();
+        let mentions = call.database(self.store.mentions(&own, &numbers, filter.now, None, MOST_MENTIONING)).await?;
+        let ids: Vec<Uuid> = mentions.into_iter().map(|mention| mention.id).collect();
         let mut memories = call.database(self.store.get(&own, &ids, false)).await?;
         memories.retain(|memory| filter.admits(memory));
         memories.truncate(COMPARED);

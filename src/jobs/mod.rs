@@ -1,15 +1,17 @@
 //! Work beside the requests: keeping the database at hand, writing use statistics, bringing the embedder,
-//! giving memories their vectors.
+//! giving memories their vectors, removing expired data.
 //!
 //! Depends on `domain`, `embed`, `engine`, `store` and `lifecycle`. Every loop has a heartbeat or is restarted by the supervisor, and every
 //! step of it is bounded in time.
 
 mod database_keeper;
 mod embedder_provider;
+mod expiry_remover;
 mod recall_note_writer;
 mod vector_indexer;
 
 pub use database_keeper::keep_database;
 pub use embedder_provider::{Provision, provide_embedder};
+pub use expiry_remover::{Retention, remove_expired};
 pub use recall_note_writer::write_recall_notes;
 pub use vector_indexer::index_vectors;

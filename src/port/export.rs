@@ -6,7 +6,8 @@ use sha2::{Digest, Sha256};
 
 use super::PortError;
 use super::line::{self, End};
-use crate::store::port::{Place, Section, Snapshot};
+use super::memory_line;
+use crate::store::port::{MemoryRecord, Place, Record, Section, Snapshot};
 
 /// Records that are in memory at once.
 const PAGE: i64 = 100;
@@ -48,10 +49,17 @@ pub async fn export(
                 exported.memories += records.len() as u64;
             }
             for record in records {
-                let mut text = line::write(record);
-                text.push('\n');
-                hash.update(text.as_bytes());
-                out.write_all(text.as_bytes()).map_err(failed)?;
+                let mut write = |text: &str| {
+                    hash.update(text.as_bytes());
+                    out.write_all(text.as_bytes()).map_err(failed)
+                };
+                match record {
+                    Record::Memory(record) if record.history.is_empty() => {
+                        write_in_parts(snapshot, *record, &mut write).await?;
+                    }
+                    record => write(&line::write(record))?,
+                }
+                write("\n")?;
             }
             progress(exported.records);
         }
@@ -60,6 +68,32 @@ pub async fn export(
     let end = End { records: exported.records, sha256: exported.sha256.clone() };
     writeln!(out, "{}", line::end(&end)).and_then(|()| out.flush()).map_err(failed)?;
     Ok(exported)
+}
+
+/// Writes a memory whose history is too long to be in the process as a whole. The line is that of any other memory.
+async fn write_in_parts(
+    snapshot: &mut dyn Snapshot,
+    record: MemoryRecord,
+    write: &mut dyn FnMut(&str) -> Result<(), PortError>,
+) -> Result<(), PortError> {
+    const END: &str = "]}";
+    let memory = record.memory.clone();
+    let line = line::write(Record::Memory(Box::new(record)));
+    write(line.strip_suffix(END).expect("the history is the last field of the line of a memory"))?;
+    let (mut after, mut separator) = (Place::default(), "");
+    loop {
+        let (entries, place) = snapshot.history(&memory, after).await?;
+        if entries.is_empty() {
+            break;
+        }
+        after = place;
+        for entry in entries {
+            write(separator)?;
+            write(&memory_line::entry(entry))?;
+            separator = ",";
+        }
+    }
+    write(END)
 }
 
 /// Bytes as people compare them.

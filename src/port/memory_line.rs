@@ -56,6 +56,7 @@ pub(super) struct MemoryLine {
     not_helpful: i64,
     #[serde(default, skip_serializing_if = "is_default")]
     protected: bool,
+    /// The last field: an export that reads it in parts appends to it.
     history: Vec<HistoryLine>,
 }
 
@@ -72,23 +73,24 @@ struct HistoryLine {
     at: DateTime<Utc>,
 }
 
+impl From<History> for HistoryLine {
+    fn from(h: History) -> Self {
+        Self { version: h.version, change: h.change, old: h.old, actor: h.actor, reason: h.reason, at: h.at }
+    }
+}
+
+/// An entry of the history as the line of its memory has it.
+pub(super) fn entry(history: History) -> String {
+    serde_json::to_string(&HistoryLine::from(history)).expect("plain data always serialises")
+}
+
 /// A memory as its line says it.
 pub(super) fn line(MemoryRecord { memory: m, history }: MemoryRecord) -> MemoryLine {
     let (situation, outcome, lesson) = match m.episode {
         Some(episode) => (Some(episode.situation), Some(episode.outcome), Some(episode.lesson)),
         None => (None, None, None),
     };
-    let history = history
-        .into_iter()
-        .map(|h| HistoryLine {
-            version: h.version,
-            change: h.change,
-            old: h.old,
-            actor: h.actor,
-            reason: h.reason,
-            at: h.at,
-        })
-        .collect();
+    let history = history.into_iter().map(HistoryLine::from).collect();
     MemoryLine {
         project: m.project,
         id: m.id,

@@ -54,6 +54,45 @@ pub struct Mentioning {
     pub names: Vec<String>,
 }
 
+/// A memory that mentions an entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mention {
+    /// Number of the entity.
+    pub entity: i64,
+    /// The memory.
+    pub id: Uuid,
+    /// Its storage order.
+    pub seq: i64,
+}
+
+/// How much there is about an entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntitySize {
+    /// Number of the entity.
+    pub entity: i64,
+    /// Memories that mention it and hold.
+    pub memories: i64,
+    /// Relations that hold, in both directions.
+    pub relations: i64,
+    /// Relations that have ended.
+    pub ended: i64,
+}
+
+impl From<(i64, Uuid, i64)> for Mention {
+    fn from((entity, id, seq): (i64, Uuid, i64)) -> Self {
+        Self { entity, id, seq }
+    }
+}
+
+impl From<(i64, i64, i64, i64)> for EntitySize {
+    fn from((entity, memories, relations, ended): (i64, i64, i64, i64)) -> Self {
+        Self { entity, memories, relations, ended }
+    }
+}
+
+/// Where the counting of an [`EntitySize`] stops.
+pub const MOST_COUNTED: i64 = 1_000;
+
 /// What the entities named in a query contribute to a recall.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Named {
@@ -93,15 +132,19 @@ pub trait GraphStore: Send + Sync {
     /// Numbers of the relations between entities of the frontier, the strongest first, `most` of them in all.
     async fn between(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<i64>>;
 
-    /// The newest memories that mention each of the entities and hold at `now`, up to `limit` of each, as pairs of
-    /// entity and memory.
+    /// The newest memories that mention each of the entities and hold at `now`, up to `limit` of each, stored before
+    /// the place `before` where that is given.
     async fn mentions(
         &self,
         scope: &Scope,
         entities: &[i64],
         now: DateTime<Utc>,
+        before: Option<i64>,
         limit: usize,
-    ) -> Result<Vec<(i64, Uuid)>>;
+    ) -> Result<Vec<Mention>>;
+
+    /// How much there is about each of the entities at `now`. Each number stops at [`MOST_COUNTED`].
+    async fn entity_sizes(&self, scope: &Scope, entities: &[i64], now: DateTime<Utc>) -> Result<Vec<EntitySize>>;
 
     /// Which entities are mentioned by the same live memories as these, and by how many of the newest.
     async fn mentioned_together(&self, scope: &Scope, entities: &[i64]) -> Result<Together>;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::domain::lexical::{CorpusStats, Part, WeightedTerm};
-use crate::domain::memory::{History, Memory, NewMemory, Patch};
+use crate::domain::memory::{Memory, NewMemory, Patch};
 use crate::domain::spelling::Guess;
 use crate::domain::{Filter, Scope, Setting, Standing};
 
@@ -21,6 +21,7 @@ mod around;
 pub mod completion;
 pub mod focus;
 pub mod graph;
+mod history;
 mod past;
 pub mod port;
 pub mod postgres;
@@ -33,6 +34,7 @@ pub use around::{Around, AroundQuery, AroundStore, Neighbour};
 pub use completion::CompletionStore;
 pub use focus::FocusStore;
 pub use graph::GraphStore;
+pub use history::{Expired, Expiry, HistoryEntry, HistoryQuery, HistoryStore, MOST_KEY_BYTES, MOST_KEYS};
 pub use past::{Changed, Link, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore};
 pub use port::PortStore;
 pub use review::{Decide, NewReview, ReviewQuery, ReviewStore};
@@ -186,7 +188,7 @@ fn join(ids: &[Uuid]) -> String {
 pub struct Limits {
     /// Memories.
     pub memories: u64,
-    /// Bytes of content, situation, lesson and metadata.
+    /// Bytes of content, situation, lesson and metadata, those of earlier versions in the history included.
     pub bytes: u64,
     /// Entities, relations, reviews, items in the working memory and items in its archive: of each so many. The
     /// working memory is never refused: what was touched longest ago is archived, and what was archived first goes.
@@ -231,7 +233,7 @@ impl Limits {
 pub struct Remember {
     /// The memories, in order.
     pub items: Vec<NewMemory>,
-    /// Key and hash of the request; the same pair gives the same answer for ever, without storing again.
+    /// Key and hash of the request; the same pair gives the same answer, without storing again, until the key expires.
     pub idempotency: Option<Idempotency>,
     /// The present.
     pub now: DateTime<Utc>,
@@ -352,6 +354,7 @@ pub trait Store:
     + CompletionStore
     + FocusStore
     + GraphStore
+    + HistoryStore
     + PastStore
     + PortStore
     + ReviewStore
@@ -422,9 +425,6 @@ pub trait Store:
     /// Memories by id, in the order asked for, each once; unknown ones are left out. Deleted ones come only with
     /// `include_deleted`.
     async fn get(&self, scope: &Scope, ids: &[Uuid], include_deleted: bool) -> Result<Vec<Memory>>;
-
-    /// The history of memories in scope, deleted ones included, oldest first.
-    async fn history(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<History>>;
 
     /// Patches a live memory; history keeps what was. A patch that changes nothing adds no version.
     ///

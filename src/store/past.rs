@@ -21,6 +21,8 @@ pub struct Changed {
     pub memories: Vec<Memory>,
     /// Whether there are more than that.
     pub partial: bool,
+    /// Whether some are left out because the history that says what they were has expired.
+    pub expired: bool,
 }
 
 /// A memory and what replaced it.

@@ -50,8 +50,25 @@ impl Record {
 pub struct MemoryRecord {
     /// The memory.
     pub memory: Memory,
-    /// What happened to it.
+    /// What happened to it. Empty in a page of a [`Snapshot`] when it is too long for one: then it is read by
+    /// [`Snapshot::history`].
     pub history: Vec<History>,
+}
+
+/// Bytes of earlier states that a page of memories loads, and one of [`Snapshot::history`] about.
+pub const PAGE_HISTORY_BYTES: i64 = 8 << 20;
+/// Entries that a page of [`Snapshot::history`] has.
+pub const PAGE_HISTORY_ENTRIES: i64 = 20;
+
+/// How many of the memories of a page, given as their sizes of history, are loaded with their history. None: that of the
+/// first one alone is too long.
+pub(super) fn loaded_with_history(sizes: impl IntoIterator<Item = i64>) -> usize {
+    let mut left = PAGE_HISTORY_BYTES;
+    let fits = |size: &i64| {
+        left = left.saturating_sub(*size);
+        left >= 0
+    };
+    sizes.into_iter().take_while(fits).count()
 }
 
 /// A node of the graph.
@@ -232,7 +249,12 @@ pub trait Snapshot: Send {
     async fn size(&mut self) -> Result<u64>;
 
     /// The next records of a section behind `after`, at most `limit`, with the place of the last.
+    /// A page has fewer memories when their history is long.
     async fn page(&mut self, section: Section, after: Place, limit: i64) -> Result<(Vec<Record>, Place)>;
+
+    /// The next entries of a memory's history behind `after`, oldest first, with the place of the last; none at its
+    /// end. It begins behind [`Place::default`].
+    async fn history(&mut self, memory: &Memory, after: Place) -> Result<(Vec<History>, Place)>;
 }
 
 /// A database as a source and a target of whole records.

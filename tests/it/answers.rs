@@ -150,7 +150,7 @@ async fn a_protected_memory_is_told_to_stay() {
     assert_eq!((again.memories[0].id.as_str(), again.memories[0].created), (id.as_str(), false));
     assert!(again.notes.iter().any(|note| note.contains(&id) && note.contains("protected")), "{:?}", again.notes);
     let names = ["Ada", "Eve"].map(str::to_owned).to_vec();
-    let params = GetParams { ids: Vec::new(), entities: names, history: false, include_deleted: false };
+    let params = GetParams { entities: names, ..GetParams::default() };
     let found = bench.engine.get(&call(), params).await.unwrap();
     assert_eq!(found.entities.iter().map(|entity| entity.memories.len()).collect::<Vec<_>>(), [1, 0]);
 }
@@ -162,7 +162,7 @@ async fn only_what_holds_is_current() {
     let new = RememberItem { supersedes: vec![old.clone()], ..item("she lives in Paris") };
     let new = bench.remember(vec![new]).await.remove(0);
     let current = async || {
-        let params = GetParams { ids: vec![old.clone()], entities: Vec::new(), history: false, include_deleted: true };
+        let params = GetParams { ids: vec![old.clone()], include_deleted: true, ..GetParams::default() };
         bench.engine.get(&call(), params).await.unwrap().memories.remove(0).current
     };
     assert_eq!(current().await.as_ref(), Some(&new));

@@ -119,7 +119,7 @@ async fn only_a_recall_counts_as_use() {
         ..RecallParams::default()
     };
     assert_eq!(ids(&bench.recall(back).await), [&id]);
-    let params = GetParams { ids: vec![id.clone()], entities: Vec::new(), history: true, include_deleted: false };
+    let params = GetParams { ids: vec![id.clone()], history: true, ..GetParams::default() };
     bench.engine.get(&Bench::call(), params).await.unwrap();
     bench.note("walrus again, looked for as a near-duplicate").await;
     assert_eq!(bench.recalls(&id).await, 0);

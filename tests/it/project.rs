@@ -12,8 +12,8 @@ use cognitive_memory_mcp::store::graph::EntityQuery;
 use cognitive_memory_mcp::store::postgres::RowSecurity;
 use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
 use cognitive_memory_mcp::store::{
-    Decide, Embedded, ForgetMode, Limits, NewReview, ReviewStore as _, Store, StoreError, StoredToken, TokenStore,
-    Update, VectorQuery,
+    Decide, Embedded, Expiry, ForgetMode, Limits, NewReview, ReviewStore as _, Store, StoreError, StoredToken,
+    TokenStore, Update, VectorQuery,
 };
 use serde_json::Map;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
@@ -140,22 +140,65 @@ async fn a_limit_of_bytes_holds_exactly(store: Arc<dyn Store>) {
     let scope = Scope::new("full", "tester");
     // An empty object of metadata has two bytes.
     let id = store_one(&*store, &scope, note(&"x".repeat(48))).await;
-    store_one(&*store, &scope, note(&"y".repeat(38))).await;
-    let patch = |content: String| Update {
-        id,
-        expected_version: None,
-        patch: Patch { content: Some(content), ..Patch::default() },
-        reason: None,
-        now: at(1),
-    };
-    let grown = store.update(&scope, patch("z".repeat(59))).await.unwrap_err();
-    assert!(matches!(grown, StoreError::LimitExceeded { what: "bytes", figure: 101, limit: 100, .. }), "{grown}");
-    assert_eq!(store.get(&scope, &[id], false).await.unwrap()[0].version, 1);
-    store.update(&scope, patch("z".repeat(58))).await.unwrap();
-    assert!(remember(&*store, &scope, vec![note("w")]).await.is_err());
-    store.update(&scope, patch("z".repeat(8))).await.unwrap();
-    store_one(&*store, &scope, note(&"w".repeat(48))).await;
+    let large = remember(&*store, &scope, vec![note(&"y".repeat(49))]).await.unwrap_err();
+    assert!(matches!(large, StoreError::LimitExceeded { what: "bytes", figure: 101, limit: 100, .. }), "{large}");
+    store_one(&*store, &scope, note(&"y".repeat(48))).await;
     assert!(remember(&*store, &scope, vec![note("")]).await.is_err(), "two bytes are too many");
+    forget(&*store, &scope, id, ForgetMode::Purge).await;
+    store_one(&*store, &scope, note(&"z".repeat(48))).await;
+}
+
+fn rewriting(id: Uuid, content: String, second: i64) -> Update {
+    let patch = Patch { content: Some(content), ..Patch::default() };
+    Update { id, expected_version: None, patch, reason: None, now: at(second) }
+}
+
+/// Bytes that the limit counts for what is not a memory's present state.
+const HISTORY_LIMIT: u64 = 1 << 20;
+
+/// A memory that is rewritten again and again grows only as far as the limit, and goes with all its versions.
+async fn history_counts_towards_the_limit_of_bytes(store: Arc<dyn Store>) {
+    let scope = Scope::new("full", "tester");
+    let id = store_one(&*store, &scope, note("first")).await;
+    let text = |number: i64| format!("{number} {}", "x".repeat(64_000));
+    let mut stored = 0;
+    let refused = loop {
+        match store.update(&scope, rewriting(id, text(stored), stored)).await {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+        assert!(stored < 20, "it grows without a limit");
+    };
+    assert!(matches!(refused, StoreError::LimitExceeded { what: "bytes", limit: HISTORY_LIMIT, .. }), "{refused}");
+    assert!(stored > 10, "{stored} versions of 64 kB are less than a MiB");
+    let memory = store.get(&scope, &[id], false).await.unwrap().remove(0);
+    assert_eq!((memory.version, memory.content), (stored + 1, text(stored - 1)), "nothing by halves");
+    // A deletion is never refused, but a restoration is.
+    forget(&*store, &scope, id, ForgetMode::Delete).await;
+    let restored = store.forget(&scope, &[id], ForgetMode::Restore, None, at(60)).await;
+    assert!(matches!(restored, Err(StoreError::LimitExceeded { what: "bytes", .. })), "{restored:?}");
+    // What expires makes room.
+    let expiry = Expiry { history_before: Some(at(10)), keys_before: None, rows: 1_000 };
+    assert_eq!(store.remove_expired(&expiry).await.unwrap().history, 10);
+    store.forget(&scope, &[id], ForgetMode::Restore, None, at(61)).await.unwrap();
+    // A purge takes the history along: the whole limit is free again.
+    forget(&*store, &scope, id, ForgetMode::Purge).await;
+    let full: Vec<NewMemory> = (0..16).map(|number| note(&format!("{number:02}{}", "y".repeat(65_000)))).collect();
+    remember(&*store, &scope, full).await.unwrap();
+}
+
+#[tokio::test]
+async fn history_counts_towards_the_limit_of_bytes_in_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { bytes: HISTORY_LIMIT, ..Limits::default() };
+    history_counts_towards_the_limit_of_bytes(sqlite(folder.path(), limits).await).await;
+}
+
+#[tokio::test]
+async fn history_counts_towards_the_limit_of_bytes_in_postgres() {
+    let database = Database::migrated().await;
+    let limits = Limits { bytes: HISTORY_LIMIT, ..Limits::default() };
+    history_counts_towards_the_limit_of_bytes(postgres(&database, limits).await).await;
 }
 
 #[tokio::test]
@@ -190,9 +233,9 @@ async fn an_approved_change_is_held_to_the_limit(store: Arc<dyn Store>) {
     let decide = async |id: Uuid, decision: Decision| {
         store.decide(&scope, &Decide { id, decision, reason: None, now: at(10) }).await
     };
-    let large = propose("y".repeat(99), 1).await;
+    let large = propose("y".repeat(999), 1).await;
     let refused = decide(large, Decision::Approve).await.unwrap_err();
-    assert!(matches!(refused, StoreError::LimitExceeded { what: "bytes", figure: 101, limit: 100, .. }), "{refused}");
+    assert!(matches!(refused, StoreError::LimitExceeded { what: "bytes", limit: 1_000, .. }), "{refused}");
     let memory = store.get(&scope, &[id], false).await.unwrap().remove(0);
     assert_eq!((memory.version, memory.content), (1, "x".repeat(48)), "nothing by halves");
     assert_eq!(store.open_reviews(&scope, at(10)).await.unwrap(), 1, "it waits still");
@@ -206,14 +249,14 @@ async fn an_approved_change_is_held_to_the_limit(store: Arc<dyn Store>) {
 #[tokio::test]
 async fn an_approved_change_is_held_to_the_limit_in_sqlite() {
     let folder = tempfile::tempdir().unwrap();
-    let limits = Limits { bytes: 100, ..Limits::default() };
+    let limits = Limits { bytes: 1_000, ..Limits::default() };
     an_approved_change_is_held_to_the_limit(sqlite(folder.path(), limits).await).await;
 }
 
 #[tokio::test]
 async fn an_approved_change_is_held_to_the_limit_in_postgres() {
     let database = Database::migrated().await;
-    let limits = Limits { bytes: 100, ..Limits::default() };
+    let limits = Limits { bytes: 1_000, ..Limits::default() };
     an_approved_change_is_held_to_the_limit(postgres(&database, limits).await).await;
 }
 

@@ -10,8 +10,8 @@ use crate::process::{Client, Server, Setup, Wire, get};
 
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
 /// What a model has to read before it can do anything.
-const MOST_BYTES_OF_TOOLS: usize = 10 * 1024;
-const MOST_TOKENS_OF_TOOLS: usize = 3_000;
+const MOST_BYTES_OF_TOOLS: usize = 14_000;
+const MOST_TOKENS_OF_TOOLS: usize = 4_000;
 
 async fn status(request: reqwest::RequestBuilder) -> u16 {
     request.send().await.expect("an answer").status().as_u16()

@@ -19,7 +19,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr};
 use uuid::Uuid;
 
-use crate::contract::{Fixture, contract_tests};
+use crate::contract::{Fixture, contract_tests, history};
 use crate::postgres_server::{Database, Server};
 
 async fn fresh() -> Fixture {
@@ -259,7 +259,7 @@ async fn what_is_stored_is_found_changed_and_forgotten() {
     assert_eq!(store.corpus_stats(&scope(), &[]).await.unwrap().documents, 0);
     assert_eq!(store.forget(&scope(), &[item.id], ForgetMode::Restore, None, now()).await.unwrap(), 1);
     assert_eq!(search(&store, "green").await.unwrap().len(), 1);
-    let changes: Vec<Change> = store.history(&scope(), &[item.id]).await.unwrap().iter().map(|h| h.change).collect();
+    let changes: Vec<Change> = history(&store, &scope(), item.id).await.iter().map(|h| h.change).collect();
     assert_eq!(changes, [Change::Created, Change::Updated, Change::Deleted, Change::Restored]);
     store.note_recalled(&scope(), &[item.id], now()).await.unwrap();
     store.note_recalled(&scope(), &[item.id], now()).await.unwrap();
@@ -699,6 +699,31 @@ async fn a_database_that_is_silent_or_away_is_named_in_time() {
     }
 }
 
+/// Tools still read; but the service is not ready, since what it is there for does not work.
+#[tokio::test]
+async fn a_server_that_accepts_no_writes_is_not_ready() {
+    let (database, store) = prepared().await;
+    let name = database.options().get_database().unwrap().to_owned();
+    let mut connection = database.connection().await;
+    let set = format!("ALTER DATABASE {name} SET default_transaction_read_only = on");
+    connection.execute(AssertSqlSafe(set).into_sql_str()).await.unwrap();
+    let says = |error: &StoreError| {
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+        assert!(error.to_string().contains("accepts no writes"), "{error}");
+    };
+    says(&database.store().prepare().await.unwrap_err());
+    // Sessions from before keep what they began with; a write that fails ends them.
+    store.close().await;
+    let later = database.store();
+    says(&later.prepare().await.unwrap_err());
+    let reset = format!("ALTER DATABASE {name} RESET default_transaction_read_only");
+    let mut writing = database.connection().await;
+    sqlx::raw_sql("SET default_transaction_read_only = off").execute(&mut writing).await.unwrap();
+    writing.execute(AssertSqlSafe(reset).into_sql_str()).await.unwrap();
+    later.prepare().await.unwrap();
+    assert!(self::store(&later, vec![note("written")]).await.unwrap()[0].created);
+}
+
 #[tokio::test]
 async fn what_a_person_must_do_is_said() {
     let database = Database::migrated().await;
@@ -732,7 +757,26 @@ async fn what_a_person_must_do_is_said() {
     let grant = format!("GRANT CREATE, USAGE ON SCHEMA public TO {role}");
     connection.execute(AssertSqlSafe(grant).into_sql_str()).await.unwrap();
     expect(options(), "CREATE EXTENSION vector").await;
-    connection.execute("CREATE EXTENSION vector").await.unwrap();
+    // A grant is named only where it helps.
+    let grant = format!("GRANT CREATE ON DATABASE \"{}\" TO \"{role}\"", options().get_database().unwrap());
+    let refused = PostgresStore::new(options(), 2, analyzer()).prepare().await.unwrap_err().to_string();
+    let trusted: bool = sqlx::query_scalar(
+        "SELECT trusted FROM pg_available_extension_versions JOIN pg_available_extensions USING (name) \
+         WHERE name = 'vector' AND version = default_version",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!(refused.contains(&grant), trusted, "{refused}");
+    if trusted {
+        connection.execute(AssertSqlSafe(grant).into_sql_str()).await.unwrap();
+        let helped = PostgresStore::new(options(), 2, analyzer());
+        helped.prepare().await.unwrap();
+        helped.close().await;
+        let owned = format!("DROP OWNED BY {role} CASCADE; GRANT CREATE, USAGE ON SCHEMA public TO {role}");
+        sqlx::raw_sql(AssertSqlSafe(owned)).execute(&mut connection).await.unwrap();
+    }
+    connection.execute("CREATE EXTENSION IF NOT EXISTS vector").await.unwrap();
     // With the extension there, no more rights are needed.
     let store = PostgresStore::new(options(), 2, analyzer());
     store.prepare().await.unwrap();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::super::credential;
 use super::super::setting as table;
-use super::super::settings::{Auth, Environment, OAuth, ProjectLimits, RowSecurity};
+use super::super::settings::{Auth, Environment, OAuth, ProjectLimits, Retention, RowSecurity};
 use super::Reader;
 
 impl Reader<'_> {
@@ -104,6 +104,14 @@ impl Reader<'_> {
             memories: self.number(&table::PROJECT_MAX_MEMORIES),
             bytes: self.number(&table::PROJECT_MAX_BYTES),
             entries: self.number(&table::PROJECT_MAX_ENTRIES),
+        }
+    }
+
+    pub(super) fn retention(&mut self) -> Retention {
+        let days = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        Retention {
+            history_days: days(self.number(&table::HISTORY_DAYS)),
+            idempotency_days: days(self.number(&table::IDEMPOTENCY_DAYS)),
         }
     }
 

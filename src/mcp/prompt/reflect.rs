@@ -52,7 +52,7 @@ impl MemoryPrompt for Reflect {
             }
         }
         if let Some(id) = given.take("memory") {
-            let params = GetParams { ids: vec![id], entities: Vec::new(), history: false, include_deleted: true };
+            let params = GetParams { ids: vec![id], include_deleted: true, ..GetParams::default() };
             let found = engine.get(call, params).await?;
             match found.memories.first() {
                 Some(memory) => text.push_str(&format!(

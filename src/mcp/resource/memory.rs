@@ -6,7 +6,7 @@ use crate::mcp::tool::describe;
 
 /// The memory of this id; none where there is no such id.
 pub(super) async fn read(engine: &Engine, call: &Call, id: &str) -> Result<Option<Document>, ToolError> {
-    let params = GetParams { ids: vec![id.to_owned()], entities: Vec::new(), history: false, include_deleted: false };
+    let params = GetParams { ids: vec![id.to_owned()], ..GetParams::default() };
     let found = match engine.get(call, params).await {
         // Whatever is no id leads nowhere.
         Err(EngineError::Invalid(_)) => return Ok(None),

@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use serde_json::Value;
 
 use super::{Answer, MemoryTool, ToolError, answer, define, describe, describe_detail, parse};
-use crate::engine::{Call, Engine, GetOutput, GetParams};
+use crate::engine::{Call, Engine, GetOutput, GetParams, HistoryView};
 
 pub(crate) struct Get;
 
@@ -13,29 +14,100 @@ impl MemoryTool for Get {
     fn definition(&self) -> Tool {
         define::<GetParams, GetOutput>(
             "get",
-            "Read memories by id in full, on request with every change, or entities by name.",
+            "Read full memories by ID (optionally with history), or everything about entities by name.",
             ToolAnnotations::new().read_only(true),
         )
     }
 
     async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
         let output = engine.get(call, parse(arguments)?).await?;
-        let mut parts: Vec<String> = output.memories.iter().map(describe).collect();
+        let mut parts = output.notes.clone();
+        parts.extend(output.memories.iter().map(describe));
         parts.extend(output.entities.iter().map(describe_detail));
         if !output.missing.is_empty() {
             parts.push(format!("Not found: {}", output.missing.join(", ")));
         }
-        for entry in &output.history {
-            let mut line =
-                format!("{} {} version {} {:?} by {}", entry.at, entry.id, entry.version, entry.change, entry.by);
-            if let Some(reason) = &entry.reason {
-                line.push_str(&format!(" because {reason}"));
-            }
-            if let (Some(old), Some(new)) = (&entry.old, &entry.new) {
-                line.push_str(&format!(": {old} became {new}"));
-            }
-            parts.push(line);
+        if !output.not_read.is_empty() {
+            parts.push(format!("Not read: {}", output.not_read.join(", ")));
+        }
+        parts.extend(output.history.iter().map(describe_change));
+        if let Some(cursor) = &output.next_cursor {
+            parts.push(format!("More with cursor {cursor}"));
         }
         Ok(answer(&output, parts.join("\n")))
+    }
+}
+
+/// A change as a sentence.
+fn describe_change(entry: &HistoryView) -> String {
+    let HistoryView { id, version, at, by, .. } = entry;
+    let mut sentence = format!("{at}: {by} {} memory {id}, now version {version}", entry.change.as_str());
+    if let Some(reason) = &entry.reason {
+        sentence.push_str(&format!(", because {}", quoted(reason)));
+    }
+    let (Some(Value::Object(old)), Some(Value::Object(new))) = (&entry.old, &entry.new) else { return sentence };
+    let changes: Vec<String> = new
+        .iter()
+        .map(|(field, value)| {
+            let before = old.get(field).unwrap_or(&Value::Null);
+            format!("{} changed from {} to {}", field.replace('_', " "), in_words(before), in_words(value))
+        })
+        .collect();
+    if !changes.is_empty() {
+        sentence.push_str(": ");
+        sentence.push_str(&changes.join("; "));
+    }
+    sentence
+}
+
+/// A value of a field as people write it.
+fn in_words(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::String(text) => quoted(text),
+        Value::Array(items) if items.is_empty() => "nothing".to_owned(),
+        Value::Array(items) => items.iter().map(in_words).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) if fields.is_empty() => "nothing".to_owned(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| format!("{name} {}", in_words(value))).collect::<Vec<_>>().join(", ")
+        }
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Number(number) => number.to_string(),
+    }
+}
+
+/// Text on one line, so that it cannot pass for another entry.
+fn quoted(text: &str) -> String {
+    format!("“{}”", text.replace('\n', " ⏎ ").replace('\r', ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::Change;
+
+    #[test]
+    fn history_is_prose() {
+        let entry = HistoryView {
+            id: "0192".to_owned(),
+            version: 3,
+            change: Change::Updated,
+            at: "2026-01-01T00:00:00Z".to_owned(),
+            by: "laptop".to_owned(),
+            reason: Some("it moved".to_owned()),
+            old: Some(json!({"content": "old\n# a heading", "tags": [], "valid_until": null})),
+            new: Some(json!({"content": "new", "tags": ["a", "b"], "valid_until": "2027-01-01T00:00:00Z"})),
+        };
+        assert_eq!(
+            describe_change(&entry),
+            "2026-01-01T00:00:00Z: laptop updated memory 0192, now version 3, because “it moved”: content changed from \
+             “old ⏎ # a heading” to “new”; tags changed from nothing to “a”, “b”; valid until changed from nothing to \
+             “2027-01-01T00:00:00Z”"
+        );
+        let created = HistoryView { change: Change::Created, version: 1, reason: None, old: None, new: None, ..entry };
+        assert_eq!(describe_change(&created), "2026-01-01T00:00:00Z: laptop created memory 0192, now version 1");
     }
 }

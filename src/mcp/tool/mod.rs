@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::ToolError;
-use crate::engine::{Call, Engine, EntityDetail, FocusView, MemoryView, ReviewView};
+use crate::engine::{Call, Engine, EntityDetail, FocusView, MOST_COUNTED, MemoryView, ReviewView};
 
 mod explore;
 mod focus;
@@ -107,10 +107,24 @@ pub(super) fn describe_focus(item: &FocusView) -> String {
 pub(super) fn describe_detail(detail: &EntityDetail) -> String {
     let mut lines = vec![explore::describe_entity(&detail.entity)];
     lines.extend(detail.relations.iter().map(explore::describe_relation));
+    let shown = detail.relations.len() as u64;
+    if detail.relation_count > shown {
+        lines.push(format!("{shown} of {} relations, the strongest", counted(detail.relation_count)));
+    }
+    if detail.ended_relations > 0 {
+        let ended = counted(detail.ended_relations);
+        lines.push(format!("{ended} ended relations are not listed; explore with as_of shows an earlier time"));
+    }
     if !detail.memories.is_empty() {
-        lines.push(format!("mentioned by {}", detail.memories.join(", ")));
+        let (shown, all) = (detail.memories.len(), counted(detail.memory_count));
+        lines.push(format!("mentioned by {shown} of {all} memories: {}", detail.memories.join(", ")));
     }
     lines.join("\n")
+}
+
+/// A number that the store counts up to a limit.
+fn counted(number: u64) -> String {
+    if number >= MOST_COUNTED { format!("{MOST_COUNTED} or more") } else { number.to_string() }
 }
 
 /// One review in a line.

@@ -53,9 +53,9 @@ pub(super) async fn update(
             return Err(StoreError::Protected { ids: vec![before.id] }.into());
         }
         let note = Note { change: Change::Updated, reason: command.reason.as_deref(), now: command.now };
-        let grows = after.bytes() > before.bytes();
         rewrite(&mut transaction, scope, before, after.clone(), analyzer, &note).await?;
-        if limits.bytes > 0 && grows {
+        // Also for a shorter text: the history grows by the longer one.
+        if limits.bytes > 0 {
             check_usage(&mut transaction, scope, Limits { memories: 0, ..limits }).await?;
         }
     } else if command.patch.helpful.is_some() {
@@ -137,8 +137,14 @@ pub(super) async fn forget(
     scope: &Scope,
     command: &Forget<'_>,
     analyzer: &Analyzer,
+    limits: Limits,
 ) -> Result<u64, Fault> {
     let mut transaction = begin(connection).await?;
+    // A deletion is never refused: it is how room is made. Restoring in turn with it must not grow without a bound.
+    let limited = limits.bytes > 0 && command.mode == ForgetMode::Restore;
+    if limited {
+        lock_usage(&mut transaction, scope).await?;
+    }
     let memories = lock(&mut transaction, scope, command.ids).await?;
     let found: Vec<Uuid> = memories.iter().map(|memory| memory.id).collect();
     missing("ids", command.ids, &found)?;
@@ -159,6 +165,9 @@ pub(super) async fn forget(
         return Ok(0);
     }
     carry_out(&mut transaction, scope, &concerned, command, analyzer).await?;
+    if limited {
+        check_usage(&mut transaction, scope, Limits { memories: 0, ..limits }).await?;
+    }
     commit(transaction).await?;
     Ok(concerned.len() as u64)
 }

@@ -71,6 +71,17 @@ pub(super) fn setup(reason: impl Into<String>) -> StoreError {
     StoreError::Setup { reason: reason.into(), source: None }
 }
 
+/// A pooler that hands each transaction to another session of the server.
+pub(super) fn transaction_pooling(options: &PgConnectOptions, source: Option<sqlx::Error>) -> StoreError {
+    let reason = format!(
+        "{} is a connection pooler in transaction mode, which mixes up the sessions that the memory needs: use the \
+         server's own address or a pooler in session mode (PgBouncer: pool_mode = session; Supabase: port 5432; Neon: \
+         the host name without -pooler)",
+        place(options)
+    );
+    StoreError::Setup { reason, source }
+}
+
 /// Adds what a caller must know when a write was interrupted.
 pub(super) fn uncertain(error: StoreError) -> StoreError {
     match error {
@@ -117,10 +128,28 @@ pub(super) fn translate(options: &PgConnectOptions, during: &'static str, error:
         sqlx::Error::Database(inner) => {
             let code = inner.code().unwrap_or_default().into_owned();
             match code.as_str() {
+                "28000" if demands_encryption(inner.message()) => {
+                    let reason = format!(
+                        "{place} accepts encrypted connections only: set MEMORY_DATABASE_SSLMODE=require, or \
+                         sslmode=require in MEMORY_DATABASE_URL"
+                    );
+                    return StoreError::Setup { reason, source: Some(error) };
+                }
                 "28P01" | "28000" => {
                     let reason = format!(
                         "{place} does not let user {user:?} in: check MEMORY_DATABASE_USER and \
                          MEMORY_DATABASE_PASSWORD (or its file), and the server's pg_hba.conf"
+                    );
+                    return StoreError::Setup { reason, source: Some(error) };
+                }
+                // Prepared statements that are missing, or that somebody else made.
+                "26000" | "42P05" => return transaction_pooling(options, Some(error)),
+                // Only poolers say this, of the parameters of a new connection.
+                "08P01" if inner.message().contains("startup parameter") => {
+                    let reason = format!(
+                        "the connection pooler at {place} refuses a parameter ({}): remove it from \
+                         MEMORY_DATABASE_URL, or add it to ignore_startup_parameters of PgBouncer",
+                        inner.message()
                     );
                     return StoreError::Setup { reason, source: Some(error) };
                 }
@@ -133,8 +162,8 @@ pub(super) fn translate(options: &PgConnectOptions, during: &'static str, error:
                 }
                 "42501" => {
                     let reason = format!(
-                        "user {user:?} has not the rights it needs in database {database:?}: make it the owner with \
-                         ALTER DATABASE \"{database}\" OWNER TO \"{user}\", or GRANT it the rights on schema and tables"
+                        "user {user:?} lacks rights in database {database:?}: use the role that made the tables, or as \
+                         that role or a superuser GRANT the rights on the schema and its tables to \"{user}\""
                     );
                     return StoreError::Setup { reason, source: Some(error) };
                 }
@@ -145,12 +174,15 @@ pub(super) fn translate(options: &PgConnectOptions, during: &'static str, error:
                     );
                     return StoreError::Setup { reason, source: Some(error) };
                 }
-                "53300" => format!("{place} has no free connection (max_connections); lower MEMORY_DATABASE_POOL"),
-                "53100" => format!("the disk of {place} is full"),
+                "53300" => format!(
+                    "{place} has no free connection: lower MEMORY_DATABASE_POOL, or raise max_connections there (or the \
+                     connection limit of the role or database)"
+                ),
+                "53100" => format!("the disk of {place} is full: free space there"),
                 "53200" => format!("{place} is out of memory"),
                 "57P03" => format!("{place} is starting up or shutting down"),
                 "57P01" | "57P02" => format!("{place} was shut down"),
-                "25006" => format!("{place} is a read-only standby"),
+                "25006" => read_only(options),
                 "55P03" => "another change held the same memories for too long".to_owned(),
                 "57014" => "a statement took too long and was cancelled".to_owned(),
                 "40001" | "40P01" | "22012" | "23505" => {
@@ -158,7 +190,7 @@ pub(super) fn translate(options: &PgConnectOptions, during: &'static str, error:
                 }
                 code if code.starts_with("53") => format!("{place} is short of resources (SQLSTATE {code})"),
                 code if code.starts_with("08") || code.starts_with("57P") => {
-                    format!("the connection to {place} broke (SQLSTATE {code})")
+                    format!("the connection to {place} broke (SQLSTATE {code}: {})", inner.message())
                 }
                 code if code.starts_with("58") => format!("{place} has a system error (SQLSTATE {code})"),
                 _ => return StoreError::Internal { during, source: error },
@@ -167,6 +199,21 @@ pub(super) fn translate(options: &PgConnectOptions, during: &'static str, error:
         _ => return StoreError::Internal { during, source: error },
     };
     unavailable(reason, Some(error))
+}
+
+/// Why a server that can be read is of no use.
+pub(super) fn read_only(options: &PgConnectOptions) -> String {
+    format!(
+        "{} accepts no writes: name the primary server instead of a standby, or unset default_transaction_read_only",
+        place(options)
+    )
+}
+
+/// Whether a server refused a connection because it was not encrypted. Only the message says so.
+fn demands_encryption(message: &str) -> bool {
+    ["no encryption", "SSL off", "connection is insecure", "SSL connection is required"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 /// Where the server is, without credentials.

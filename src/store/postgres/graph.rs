@@ -17,7 +17,9 @@ use super::{PostgresStore, bound, bounded, graph_sql as sql};
 use crate::domain::Scope;
 use crate::domain::graph::{self, Entity, Linked, Links, Plan, Relation};
 use crate::domain::walk::Step;
-use crate::store::graph::{EntityQuery, GraphStore, MOST_MENTIONS, MOST_TOGETHER, StepQuery, Together};
+use crate::store::graph::{
+    EntityQuery, EntitySize, GraphStore, MOST_COUNTED, MOST_MENTIONS, MOST_TOGETHER, Mention, StepQuery, Together,
+};
 use crate::store::{Limits, Remembered, Result, StoreError};
 
 /// Comes after every name in the order of bytes.
@@ -113,14 +115,26 @@ impl GraphStore for PostgresStore {
         scope: &Scope,
         entities: &[i64],
         now: DateTime<Utc>,
+        before: Option<i64>,
         limit: usize,
-    ) -> Result<Vec<(i64, Uuid)>> {
+    ) -> Result<Vec<Mention>> {
         let readable: Vec<&str> = scope.readable().collect();
         let mut attempts = self.attempts(scope, "read mentions", Effect::Read)?;
-        attempt!(attempts, connection => async {
+        let rows: Vec<(i64, Uuid, i64)> = attempt!(attempts, connection => async {
             let query = sqlx::query_as(sql::MENTIONS).bind(&readable).bind(entities).bind(now).bind(bounded(limit));
+            Ok(query.bind(before.unwrap_or(i64::MAX)).fetch_all(connection).await?)
+        })?;
+        Ok(rows.into_iter().map(Into::into).collect())
+    }
+
+    async fn entity_sizes(&self, scope: &Scope, entities: &[i64], now: DateTime<Utc>) -> Result<Vec<EntitySize>> {
+        let readable: Vec<&str> = scope.readable().collect();
+        let mut attempts = self.attempts(scope, "count what there is about entities", Effect::Read)?;
+        let rows: Vec<(i64, i64, i64, i64)> = attempt!(attempts, connection => async {
+            let query = sqlx::query_as(sql::ENTITY_SIZES).bind(&readable).bind(entities).bind(now).bind(MOST_COUNTED);
             Ok(query.fetch_all(connection).await?)
-        })
+        })?;
+        Ok(rows.into_iter().map(Into::into).collect())
     }
 
     async fn mentioned_together(&self, scope: &Scope, entities: &[i64]) -> Result<Together> {

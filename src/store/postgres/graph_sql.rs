@@ -126,13 +126,26 @@ pub(super) const INSERT_MENTIONS: &str = "INSERT INTO mention (project_id, memor
     JOIN memory m ON m.id = i.id JOIN project p ON p.id = m.project_id AND p.name = $1 \
     WHERE i.new OR NOT m.protected ON CONFLICT DO NOTHING";
 
-/// The newest memories that mention entities and hold at $3, up to $4 of each.
-pub(super) const MENTIONS: &str = "SELECT f.seq, m.id FROM project p \
+/// The newest memories that mention entities, hold at $3 and were stored before $5, up to $4 of each.
+pub(super) const MENTIONS: &str = "SELECT f.seq AS entity, m.id, m.seq FROM project p \
     CROSS JOIN unnest($2::bigint[]) WITH ORDINALITY AS f(seq, n) CROSS JOIN LATERAL (\
         SELECT m.seq, m.id FROM mention x JOIN memory m ON m.project_id = x.project_id AND m.seq = x.memory_seq \
         WHERE x.project_id = p.id AND x.entity_seq = f.seq AND m.deleted_at IS NULL AND m.superseded_by IS NULL \
-            AND (m.valid_until IS NULL OR m.valid_until > $3) ORDER BY x.memory_seq DESC LIMIT $4\
+            AND (m.valid_until IS NULL OR m.valid_until > $3) AND x.memory_seq < $5 \
+        ORDER BY x.memory_seq DESC LIMIT $4\
     ) m WHERE p.name = ANY ($1) ORDER BY f.n, m.seq DESC";
+/// How many memories mention entities and hold at $3, and how many relations hold or have ended, up to $4 each.
+pub(super) const ENTITY_SIZES: &str = "SELECT f.seq AS entity, \
+    (SELECT count(*) FROM (SELECT FROM mention x JOIN memory m ON m.project_id = x.project_id AND m.seq = x.memory_seq \
+        WHERE x.project_id = p.id AND x.entity_seq = f.seq AND m.deleted_at IS NULL AND m.superseded_by IS NULL \
+            AND (m.valid_until IS NULL OR m.valid_until > $3) LIMIT $4) c) AS memories, \
+    (SELECT count(*) FROM (SELECT FROM relation r WHERE r.project_id = p.id AND (r.from_seq = f.seq OR r.to_seq = f.seq) \
+        AND (r.valid_from IS NULL OR r.valid_from <= $3) AND (r.valid_to IS NULL OR r.valid_to > $3) LIMIT $4) c) \
+        AS relations, \
+    (SELECT count(*) FROM (SELECT FROM relation r WHERE r.project_id = p.id AND (r.from_seq = f.seq OR r.to_seq = f.seq) \
+        AND r.valid_to <= $3 LIMIT $4) c) AS ended \
+    FROM unnest($2::bigint[]) AS f(seq) JOIN entity e ON e.seq = f.seq JOIN project p ON p.id = e.project_id \
+    WHERE p.name = ANY ($1)";
 /// Entities among $3 of each of the newest $3 live memories that mention one of these; and, without an entity, whether
 /// any were left out.
 pub(super) const TOGETHER: &str = "WITH reached AS MATERIALIZED (\
@@ -174,5 +187,6 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("DELETE_RELATIONS", DELETE_RELATIONS),
     ("INSERT_MENTIONS", INSERT_MENTIONS),
     ("MENTIONS", MENTIONS),
+    ("ENTITY_SIZES", ENTITY_SIZES),
     ("TOGETHER", TOGETHER),
 ];

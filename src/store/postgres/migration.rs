@@ -38,6 +38,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { version: 4, name: "0004_project", sql: include_str!("migrations/0004_project.sql") },
     Migration { version: 5, name: "0005_trace", sql: include_str!("migrations/0005_trace.sql") },
     Migration { version: 6, name: "0006_half", sql: include_str!("migrations/0006_half.sql") },
+    Migration { version: 7, name: "0007_history", sql: include_str!("migrations/0007_history.sql") },
 ];
 
 /// The newest version that this binary knows.
@@ -84,9 +85,14 @@ pub(super) async fn check(connection: &mut PgConnection) -> Result<ServerRow, Fa
             return Err(fault::setup(reason).into());
         }
         Some(version) if older(version) => {
+            let newer = server.vector_available.as_deref().filter(|available| !older(available));
+            let install = match newer {
+                Some(_) => "",
+                None => "install 0.7 or newer on the database server, then ",
+            };
             let reason = format!(
-                "the extension pgvector {version} is too old: install 0.7 or newer on the database server, then run \
-                 ALTER EXTENSION vector UPDATE in database {database:?}"
+                "the extension pgvector {version} is too old: {install}as its owner or a superuser run ALTER EXTENSION \
+                 vector UPDATE in database {database:?}"
             );
             return Err(fault::setup(reason).into());
         }
@@ -155,6 +161,20 @@ pub(super) async fn unlock(connection: &mut PgConnection) -> Result<(), Fault> {
     Ok(())
 }
 
+/// What to do for a user who may not create the extension. Only where the extension is trusted does a grant help.
+fn extension_refused(server: &ServerRow) -> String {
+    let ServerRow { role, database, .. } = server;
+    let grant = if server.vector_trusted {
+        format!(", or as the owner of the database GRANT CREATE ON DATABASE \"{database}\" TO \"{role}\"")
+    } else {
+        String::new()
+    };
+    format!(
+        "user {role:?} may not create the extension pgvector: connect to database {database:?} as a superuser (on a \
+         managed service: its administrator) and run CREATE EXTENSION vector{grant}"
+    )
+}
+
 /// Applies what is pending, under the lock.
 pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), Fault> {
     // Read again: while this server waited for the lock another one may have done the work.
@@ -163,13 +183,10 @@ pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), Fault> 
     if pending.is_empty() {
         return Ok(());
     }
-    if server.read_only {
-        return Err(fault::unavailable("it is a read-only standby", None).into());
-    }
     let schema = server.schema.as_deref().unwrap_or("public");
     if !server.may_create {
         let reason = format!(
-            "user {role:?} may not create tables in database {database:?}: as its owner run \
+            "user {role:?} may not create tables in database {database:?}: as the owner of the schema run \
              GRANT CREATE, USAGE ON SCHEMA {schema} TO \"{role}\"",
             role = server.role,
             database = server.database
@@ -183,13 +200,7 @@ pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), Fault> 
         if !refused {
             return Err(error.into());
         }
-        let reason = format!(
-            "user {role:?} may not create the extension pgvector: as a superuser (or what your service has instead) \
-             run CREATE EXTENSION vector in database {database:?}, or GRANT CREATE ON DATABASE \"{database}\" TO \
-             \"{role}\"",
-            role = server.role,
-            database = server.database
-        );
+        let reason = extension_refused(&server);
         return Err(StoreError::Setup { reason, source: Some(error) }.into());
     }
     sqlx::query(sql::CREATE_MIGRATIONS).execute(&mut *connection).await?;

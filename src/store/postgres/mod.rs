@@ -18,9 +18,12 @@ mod foreign;
 mod gather;
 mod graph;
 mod graph_sql;
+mod history;
+mod history_sql;
 mod migration;
 mod past;
 mod pool;
+mod pooler;
 mod port;
 mod port_sql;
 mod remember;
@@ -56,10 +59,10 @@ use self::gather::Gathering;
 use self::pool::Pool;
 pub use self::row_security::RowSecurity;
 
-use self::row::{HistoryRow, IndexedRow, MemoryRow};
+use self::row::{IndexedRow, MemoryRow};
 use self::row_security::View;
 use crate::domain::lexical::CorpusStats;
-use crate::domain::memory::{History, Memory, indexed_text};
+use crate::domain::memory::{Memory, indexed_text};
 use crate::domain::spelling::Guess;
 use crate::domain::{Analyzer, Filter, Scope};
 use crate::store::{
@@ -139,7 +142,8 @@ impl PostgresStore {
     /// Every SQL statement with its name, for tests.
     pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
         let recall = [sql::ALL, around::ALL, vector_sql::ALL, bound::ALL];
-        let others = [graph_sql::ALL, focus_sql::ALL, review_sql::ALL, port_sql::ALL, statistics::ALL];
+        let others =
+            [graph_sql::ALL, focus_sql::ALL, history_sql::ALL, review_sql::ALL, port_sql::ALL, statistics::ALL];
         recall.into_iter().chain(others).flatten()
     }
 
@@ -207,9 +211,22 @@ impl PostgresStore {
         Ok(mark.map(|mark| Place::parse(&mark).unwrap_or_default()))
     }
 
+    /// The first connection to a server, which has to have sessions.
+    async fn first_connection(&self) -> Result<PgConnection> {
+        if !self.ready.load(Ordering::Acquire) {
+            let probing = pooler::refuse_transaction_mode(self.pool.options());
+            self.within("look for a connection pooler", CHECK, probing).await?;
+        }
+        self.connect().await
+    }
+
     /// The work of [`Store::prepare`].
     async fn prepare_alone(&self) -> Result<()> {
-        let mut connection = self.connect().await?;
+        let mut connection = self.first_connection().await?;
+        let server = self.within("check the database", CHECK, migration::check(&mut connection)).await?;
+        if server.read_only {
+            return Err(fault::unavailable(fault::read_only(&self.options), None));
+        }
         if self.within("check the database", CHECK, self.unfinished(&mut connection)).await? {
             self.within("lock the database", MIGRATE, migration::lock(&mut connection)).await?;
             self.within("migrate the database", MIGRATE, migration::migrate(&mut connection)).await?;
@@ -393,7 +410,7 @@ impl Store for PostgresStore {
     }
 
     async fn pending_migrations(&self) -> Result<Vec<String>> {
-        let mut connection = self.connect().await?;
+        let mut connection = self.first_connection().await?;
         self.within("check the database", CHECK, async {
             let server = migration::check(&mut connection).await?;
             let pending = migration::pending(&mut connection, &server).await?;
@@ -468,15 +485,6 @@ impl Store for PostgresStore {
         Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
     }
 
-    async fn history(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<History>> {
-        let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts(scope, "read the history", Effect::Read)?;
-        let rows: Vec<HistoryRow> = attempt!(attempts, connection => async {
-            Ok(sqlx::query_as(sql::HISTORY).bind(&readable).bind(ids).fetch_all(connection).await?)
-        })?;
-        Ok(rows.into_iter().map(|row| row.0).collect())
-    }
-
     async fn update(&self, scope: &Scope, command: Update) -> Result<Memory> {
         let mut attempts = self.attempts(scope, "update", Effect::Once)?;
         attempt!(attempts, connection => change::update(connection, scope, &command, &self.analyzer, self.limits))
@@ -492,7 +500,7 @@ impl Store for PostgresStore {
     ) -> Result<u64> {
         let command = change::Forget { ids, mode, reason, now };
         let mut attempts = self.attempts(scope, "forget", Effect::Once)?;
-        attempt!(attempts, connection => change::forget(connection, scope, &command, &self.analyzer))
+        attempt!(attempts, connection => change::forget(connection, scope, &command, &self.analyzer, self.limits))
     }
 
     async fn note_recalled(&self, scope: &Scope, ids: &[Uuid], now: DateTime<Utc>) -> Result<()> {
@@ -537,6 +545,9 @@ impl Store for PostgresStore {
         let mut attempts = self.attempts(View::Nothing, "ask for the version", Effect::Read)?;
         attempt!(attempts, connection => async {
             let row = sqlx::query(sql::INFO).fetch_one(connection).await?;
+            if row.try_get("read_only")? {
+                return Err(StoreError::Unavailable { reason: fault::read_only(&self.options), source: None }.into());
+            }
             let (server, vector): (String, Option<String>) = (row.try_get("version")?, row.try_get("vector")?);
             Ok(DatabaseInfo {
                 backend: "postgres",

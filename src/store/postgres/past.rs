@@ -23,7 +23,9 @@ impl PastStore for PostgresStore {
             Ok(query.bind(bounded(MOST_CHANGED_BYTES)).fetch_all(connection).await?)
         })?;
         let partial = rows.first().is_some_and(|row| row.all > bounded(rows.len()));
-        Ok(Changed { memories: rows.into_iter().map(|row| row.memory).collect(), partial })
+        let expired = rows.iter().any(|row| row.expired);
+        let memories = rows.into_iter().filter(|row| !row.expired).map(|row| row.memory).collect();
+        Ok(Changed { memories, partial, expired })
     }
 
     async fn chains(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Link>> {
@@ -42,6 +44,8 @@ struct ThenRow {
     memory: Memory,
     /// How many there are, of which some may not have been read.
     all: i64,
+    /// Whether earlier changes have expired: the first that is left may not be the first after the time.
+    expired: bool,
 }
 
 impl FromRow<'_, PgRow> for ThenRow {
@@ -50,7 +54,9 @@ impl FromRow<'_, PgRow> for ThenRow {
         let (old, later): (Value, i64) = (row.try_get("then")?, row.try_get("later_version")?);
         let mut then = memory.with_snapshot(&old);
         then.version = later - 1;
-        then.updated_at = row.try_get::<Option<DateTime<Utc>>, _>("changed_before")?.unwrap_or(memory.created_at);
-        Ok(Self { memory: then, all: row.try_get("all")? })
+        let changed_before: Option<DateTime<Utc>> = row.try_get("changed_before")?;
+        then.updated_at = changed_before.unwrap_or(memory.created_at);
+        let expired = later > 2 && changed_before.is_none();
+        Ok(Self { memory: then, all: row.try_get("all")?, expired })
     }
 }

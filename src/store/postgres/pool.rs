@@ -72,7 +72,9 @@ pub(super) struct Lease<'p> {
 
 impl Pool {
     pub(super) fn new(options: PgConnectOptions, size: u32) -> Self {
-        let options = options.application_name("cognitive-memory-mcp").disable_statement_logging();
+        // Poolers refuse parameters that they do not know; the default of the server is exact since version 12.
+        let options =
+            options.application_name("cognitive-memory-mcp").extra_float_digits(None).disable_statement_logging();
         Self {
             options,
             size,
@@ -81,6 +83,11 @@ impl Pool {
             broken: Mutex::new(None),
             role: Mutex::new(None),
         }
+    }
+
+    /// How new connections are made.
+    pub(super) fn options(&self) -> &PgConnectOptions {
+        &self.options
     }
 
     /// A new connection which is not counted, for set-up.

@@ -23,8 +23,8 @@ use crate::domain::name::{name_key, name_words};
 use crate::domain::text::Terms;
 use crate::domain::{Analyzer, Change, History, Kind, Memory, Scope};
 use crate::store::port::{
-    EntityName, EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, MentionRecord, Place, PortStore, Record,
-    RelationRecord, ReviewRecord, Section, Snapshot, store_record,
+    EntityName, EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, MentionRecord, PAGE_HISTORY_ENTRIES,
+    Place, PortStore, Record, RelationRecord, ReviewRecord, Section, Snapshot, loaded_with_history, store_record,
 };
 use crate::store::{Result, StoreError};
 
@@ -77,8 +77,10 @@ impl PostgresSnapshot {
             let MemoryRow(memory) = MemoryRow::from_row(row)?;
             records.push(MemoryRecord { memory, history: Vec::new() });
         }
+        let loaded = self.loaded_with_history(&records).await?;
+        records.truncate(loaded.max(1));
         let Some(last) = records.last().map(|record| record.memory.seq) else { return Ok((Vec::new(), after)) };
-        let ids: Vec<Uuid> = records.iter().map(|record| record.memory.id).collect();
+        let ids: Vec<Uuid> = records.iter().take(loaded).map(|record| record.memory.id).collect();
         let mut history: Vec<History> = sqlx::query_as(sql::HISTORY)
             .bind(&self.projects)
             .bind(&ids)
@@ -95,6 +97,29 @@ impl PostgresSnapshot {
             }
         }
         Ok((records.into_iter().map(|record| Record::Memory(Box::new(record))).collect(), Place(last, 0)))
+    }
+
+    async fn loaded_with_history(&mut self, records: &[MemoryRecord]) -> sqlx::Result<usize> {
+        let ids: Vec<Uuid> = records.iter().map(|record| record.memory.id).collect();
+        let sizes: Vec<(Uuid, i64)> =
+            sqlx::query_as(port_sql::HISTORY_SIZES).bind(&ids).fetch_all(&mut self.connection).await?;
+        let sizes: HashMap<Uuid, i64> = sizes.into_iter().collect();
+        Ok(loaded_with_history(ids.iter().map(|id| sizes.get(id).copied().unwrap_or_default())))
+    }
+
+    async fn entries(&mut self, memory: &Memory, after: Place) -> sqlx::Result<(Vec<History>, Place)> {
+        let rows = sqlx::query(port_sql::HISTORY_AFTER)
+            .bind(memory.id)
+            .bind(after.0)
+            .bind(PAGE_HISTORY_ENTRIES)
+            .fetch_all(&mut self.connection)
+            .await?;
+        let place = match rows.last() {
+            Some(row) => Place(row.try_get("place")?, 0),
+            None => after,
+        };
+        let entries = rows.iter().map(|row| HistoryRow::from_row(row).map(|row| row.0)).collect::<sqlx::Result<_>>()?;
+        Ok((entries, place))
     }
 }
 
@@ -174,6 +199,10 @@ impl Snapshot for PostgresSnapshot {
 
     async fn page(&mut self, section: Section, after: Place, limit: i64) -> Result<(Vec<Record>, Place)> {
         self.rows(section, after, limit).await.map_err(|error| self.failed(error))
+    }
+
+    async fn history(&mut self, memory: &Memory, after: Place) -> Result<(Vec<History>, Place)> {
+        self.entries(memory, after).await.map_err(|error| self.failed(error))
     }
 }
 

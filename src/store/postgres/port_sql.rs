@@ -44,6 +44,21 @@ pub(super) const REVIEWS: &str = "SELECT r.seq AS place, 0::bigint AS place2, p.
     JOIN memory m ON m.project_id = r.project_id AND m.seq = r.memory_seq \
     WHERE p.name = ANY ($1) AND r.seq > $2 ORDER BY r.seq LIMIT $3";
 
+/// Bytes of the history of memories; without those that have only their creation.
+pub(super) const HISTORY_SIZES: &str = "SELECT m.id, sum(octet_length(h.old::text))::bigint FROM memory m \
+    JOIN history h ON h.project_id = m.project_id AND h.memory_seq = m.seq WHERE m.id = ANY ($1) GROUP BY m.id";
+/// The next entries ($3) of the history of a memory ($1) behind a place ($2); the creation, which has no row of its own,
+/// is at place 1, and each change one behind its number.
+pub(super) const HISTORY_AFTER: &str = "SELECT * FROM (\
+        SELECT m.id, 1::bigint AS version, 'created' AS change, NULL::jsonb AS old, m.created_by AS actor, \
+            NULL::text AS reason, m.created_at AS at, 1::bigint AS place \
+        FROM memory m WHERE m.id = $1 AND $2 < 1 \
+        UNION ALL \
+        SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at, h.seq + 1 \
+        FROM memory m CROSS JOIN LATERAL (SELECT h.* FROM history h WHERE h.project_id = m.project_id \
+            AND h.memory_seq = m.seq AND h.seq > $2 - 1 ORDER BY h.seq LIMIT $3) h WHERE m.id = $1\
+    ) h ORDER BY h.place LIMIT $3";
+
 /// Whether a memory is there, and where.
 pub(super) const FIND_MEMORY: &str =
     "SELECT p.name, m.seq FROM memory m JOIN project p ON p.id = m.project_id WHERE m.id = $1";
@@ -103,7 +118,7 @@ pub(super) const INSERT_REVIEW: &str = "INSERT INTO review (project_id, id, memo
     FROM project p WHERE p.name = $1 AND NOT EXISTS (SELECT FROM review r WHERE r.id = $2::uuid)";
 /// Everything but the schema and the projects.
 pub(super) const CLEAR: &str = "TRUNCATE memory, recall_stat, source, history, idempotency, posting, corpus, \
-    embedding, index_job, entity, relation, mention, focus, focus_archive, review";
+    embedding, index_job, entity, relation, mention, focus, focus_archive, review, usage";
 
 /// Live memories without postings, postings without a live memory, projects with wrong figures.
 pub(super) const UNINDEXED: &str = "SELECT \
@@ -131,6 +146,8 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("FOCUS", FOCUS),
     ("ARCHIVE", ARCHIVE),
     ("REVIEWS", REVIEWS),
+    ("HISTORY_SIZES", HISTORY_SIZES),
+    ("HISTORY_AFTER", HISTORY_AFTER),
     ("FIND_MEMORY", FIND_MEMORY),
     ("FIND_TURN", FIND_TURN),
     ("INSERT_MEMORY", INSERT_MEMORY),

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::attempt::{begin, commit};
 use super::fault::{self, Fault};
+use super::history::trim_keys;
 use super::row::{MemoryRow, PreviousRow, RememberRow};
 use super::{change, graph, sql};
 use crate::domain::memory::{Change, Kind, NewMemory, content_hash, indexed_text};
@@ -210,6 +211,9 @@ pub(super) async fn remember(
             .bind(&batch.hashes)
             .execute(&mut *connection)
             .await?;
+    }
+    if let Some(given) = &batch.idempotency {
+        trim_keys(connection, scope, &given.key).await?;
     }
     let stored = if batch.is_simple() && !limits.any() {
         store(connection, scope, batch).await?

@@ -261,10 +261,9 @@ async fn apply(
         _ => return Ok(version),
     };
     let applied = after.version;
-    let grows = after.bytes() > before.bytes();
     let note = Note { change, reason: Some(reason), now: command.now };
     rewrite(&mut *connection, scope, before, after, analyzer, &note).await?;
-    if limits.bytes > 0 && grows {
+    if limits.bytes > 0 {
         check_usage(connection, scope, Limits { memories: 0, ..limits }).await?;
     }
     Ok(applied)

@@ -168,6 +168,8 @@ pub(super) struct ServerRow {
     pub(super) read_only: bool,
     pub(super) vector: Option<String>,
     pub(super) vector_available: Option<String>,
+    /// Whether the extension can be created without a superuser, by those who may create in the database.
+    pub(super) vector_trusted: bool,
     pub(super) database: String,
     pub(super) role: String,
     pub(super) schema: Option<String>,
@@ -183,6 +185,7 @@ impl FromRow<'_, PgRow> for ServerRow {
             read_only: row.try_get("read_only")?,
             vector: row.try_get("vector")?,
             vector_available: row.try_get("vector_available")?,
+            vector_trusted: row.try_get("vector_trusted")?,
             database: row.try_get("database")?,
             role: row.try_get("role")?,
             schema: row.try_get("schema")?,

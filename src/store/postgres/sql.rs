@@ -140,6 +140,9 @@ pub(super) const SERVER: &str = "SELECT current_setting('server_version_num')::i
     pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only, \
     (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS vector, \
     (SELECT default_version FROM pg_available_extensions WHERE name = 'vector') AS vector_available, \
+    coalesce((SELECT v.trusted FROM pg_available_extensions a \
+        JOIN pg_available_extension_versions v ON v.name = a.name AND v.version = a.default_version \
+        WHERE a.name = 'vector'), false) AS vector_trusted, \
     current_database()::text AS database, current_user::text AS role, current_schema()::text AS schema, \
     coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create, \
     to_regclass('schema_migration') IS NOT NULL AS migrated";
@@ -155,7 +158,7 @@ pub(super) const UNLIMITED: &str =
 pub(super) const REACH_VECTOR: &str = "SELECT set_config('search_path', concat_ws(', ', \
     current_setting('search_path'), quote_ident(n.nspname)), true) \
     FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'";
-/// Needs no superuser: the extension is a trusted one.
+/// Needs a superuser, except where the extension is marked as trusted.
 pub(super) const CREATE_VECTOR: &str = "CREATE EXTENSION IF NOT EXISTS vector";
 /// Which migrations were applied.
 pub(super) const CREATE_MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS schema_migration (version bigint PRIMARY KEY, \
@@ -536,7 +539,8 @@ pub(super) const COMPLETE_IDS: &str = "SELECT n.id FROM project p CROSS JOIN LAT
 /// What the database is.
 pub(super) const INFO: &str = "SELECT current_setting('server_version') AS version, \
     current_database()::text AS database, (SELECT max(version) FROM schema_migration) AS schema_version, \
-    (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS vector";
+    (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS vector, \
+    pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only";
 
 /// Makes a token; none comes back where one of the name holds.
 pub(super) const CREATE_TOKEN: &str = "INSERT INTO token AS t (name, sha256, prefix, project, reads, created_at, \
@@ -557,7 +561,7 @@ pub(super) const TOKENS: &str = "SELECT * FROM token ORDER BY name";
 pub(super) const LOCK_USAGE: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 17))";
 /// What a project holds.
 pub(super) const USAGE: &str = "SELECT coalesce(sum(u.memories), 0)::bigint AS memories, \
-    coalesce(sum(u.bytes), 0)::bigint AS bytes FROM usage u JOIN project p ON p.id = u.project_id WHERE p.name = $1";
+    coalesce(sum(u.bytes + u.history_bytes), 0)::bigint AS bytes FROM usage u JOIN project p ON p.id = u.project_id WHERE p.name = $1";
 
 /// All of the above, with a name each.
 pub(super) const ALL: &[(&str, &str)] = &[

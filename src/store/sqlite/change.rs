@@ -11,7 +11,9 @@ use super::cache::Delta;
 use super::error::from_sqlx;
 use super::read::memories;
 use super::row::MemoryRow;
-use super::write::{add_terms, enqueue, json, missing, note, remove_terms, require_space, run, save, terms_of, unique};
+use super::write::{
+    add_terms, enqueue, history_bytes, json, missing, note, remove_terms, require_space, run, save, terms_of, unique,
+};
 use super::{Open, sql};
 use crate::domain::validate::Invalid;
 use crate::domain::{Analyzer, Change, Memory, Scope};
@@ -54,12 +56,18 @@ pub(super) async fn update(
     if before.protected {
         return Err(StoreError::Protected { ids: vec![memory.id] });
     }
-    if open.limits.bytes > 0 && memory.bytes() > before.bytes() {
-        require_space(open, connection, scope, project, 0, memory.bytes() - before.bytes()).await?;
+    if open.limits.bytes > 0 {
+        let growth = growth(&before, &memory, command.reason.as_deref());
+        require_space(open, connection, scope, project, 0, growth).await?;
     }
     let told = Told { change: Change::Updated, reason: command.reason.as_deref(), now: command.now };
     rewrite(connection, scope, project, (&before, &memory), &told, (analyzer, delta)).await?;
     Ok(memory)
+}
+
+/// How many bytes a change adds to the project: a new text and, in the history, the earlier state.
+pub(super) fn growth(before: &Memory, after: &Memory, reason: Option<&str>) -> u64 {
+    (after.bytes() + history_bytes(before, reason)).saturating_sub(before.bytes())
 }
 
 /// What the history says about a change.
@@ -166,6 +174,10 @@ pub(super) async fn carry_out(
         }
         ForgetMode::Restore => {
             require_free_turn(connection, *project, before).await?;
+            if open.limits.bytes > 0 {
+                let growth = history_bytes(before, command.reason);
+                require_space(open, connection, scope, *project, 0, growth).await?;
+            }
             after.deleted_at = None;
             Change::Restored
         }

@@ -17,7 +17,9 @@ use super::{SqliteStore, bound, graph_sql as sql, json_numbers};
 use crate::domain::Scope;
 use crate::domain::graph::{self, Entity, Linked, Links, Plan, Relation};
 use crate::domain::walk::Step;
-use crate::store::graph::{EntityQuery, GraphStore, MOST_MENTIONS, MOST_TOGETHER, StepQuery, Together};
+use crate::store::graph::{
+    EntityQuery, EntitySize, GraphStore, MOST_COUNTED, MOST_MENTIONS, MOST_TOGETHER, Mention, StepQuery, Together,
+};
 use crate::store::{Remembered, Result, StoreError};
 
 /// What weights are counted in, see [`sql::STEPS`].
@@ -145,19 +147,39 @@ impl GraphStore for SqliteStore {
         scope: &Scope,
         entities: &[i64],
         now: DateTime<Utc>,
+        before: Option<i64>,
         most: usize,
-    ) -> Result<Vec<(i64, Uuid)>> {
+    ) -> Result<Vec<Mention>> {
         let open = self.opened()?;
         self.bounded(async {
             let (mut connection, projects) = open.reader(scope).await?;
-            sqlx::query_as(sql::MENTIONS)
+            let rows: Vec<(i64, Uuid, i64)> = sqlx::query_as(sql::MENTIONS)
                 .bind(json_numbers(&projects))
                 .bind(json_numbers(entities))
                 .bind(now.timestamp_micros())
                 .bind(limit(most))
+                .bind(before.unwrap_or(i64::MAX))
                 .fetch_all(&mut *connection)
                 .await
-                .map_err(|error| from_sqlx(error, "reading mentions"))
+                .map_err(|error| from_sqlx(error, "reading mentions"))?;
+            Ok(rows.into_iter().map(Into::into).collect())
+        })
+        .await
+    }
+
+    async fn entity_sizes(&self, scope: &Scope, entities: &[i64], now: DateTime<Utc>) -> Result<Vec<EntitySize>> {
+        let open = self.opened()?;
+        self.bounded(async {
+            let (mut connection, projects) = open.reader(scope).await?;
+            let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(sql::ENTITY_SIZES)
+                .bind(json_numbers(&projects))
+                .bind(json_numbers(entities))
+                .bind(now.timestamp_micros())
+                .bind(MOST_COUNTED)
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(|error| from_sqlx(error, "counting what there is about entities"))?;
+            Ok(rows.into_iter().map(Into::into).collect())
         })
         .await
     }

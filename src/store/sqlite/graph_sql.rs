@@ -107,13 +107,24 @@ named! {
         JOIN entity e ON e.id = $3 AND e.project = m.project \
         WHERE m.project = $1 AND m.id = $2 AND ($4 OR NOT m.protected)";
 
-    /// The newest memories that mention entities ($2) and hold at $3, up to $4 of each.
-    MENTIONS = "SELECT f.value, m.id FROM json_each($2) f, \
+    /// The newest memories that mention entities ($2), hold at $3 and were stored before $5, up to $4 of each.
+    MENTIONS = "SELECT f.value AS entity, m.id, m.seq FROM json_each($2) f, \
         json_each((SELECT json_group_array(x.memory) FROM (SELECT x.memory FROM mention x JOIN memory m ON m.seq = x.memory \
             WHERE x.entity = f.value AND m.project IN (SELECT value FROM json_each($1)) AND m.deleted_at IS NULL \
-            AND m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $3) \
+            AND m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $3) AND x.memory < $5 \
             ORDER BY x.memory DESC LIMIT $4) x)) x \
         JOIN memory m ON m.seq = x.value ORDER BY f.key, m.seq DESC";
+    /// How many memories mention entities ($2) and hold at $3, and how many relations hold or have ended, up to $4 each.
+    ENTITY_SIZES = "SELECT f.value AS entity, \
+        (SELECT count(*) FROM (SELECT 1 FROM mention x JOIN memory m ON m.seq = x.memory WHERE x.entity = f.value \
+            AND m.project IN (SELECT value FROM json_each($1)) AND m.deleted_at IS NULL AND m.superseded_by IS NULL \
+            AND (m.valid_until IS NULL OR m.valid_until > $3) LIMIT $4)) AS memories, \
+        (SELECT count(*) FROM (SELECT 1 FROM relation r WHERE (r.source = f.value OR r.target = f.value) \
+            AND r.project IN (SELECT value FROM json_each($1)) AND (r.valid_from IS NULL OR r.valid_from <= $3) \
+            AND (r.valid_to IS NULL OR r.valid_to > $3) LIMIT $4)) AS relations, \
+        (SELECT count(*) FROM (SELECT 1 FROM relation r WHERE (r.source = f.value OR r.target = f.value) \
+            AND r.project IN (SELECT value FROM json_each($1)) AND r.valid_to <= $3 LIMIT $4)) AS ended \
+        FROM json_each($2) f";
     /// Entities among $3 of each of the newest $3 live memories that mention one of these ($2); and, without an entity,
     /// whether any were left out.
     TOGETHER = "WITH reached AS MATERIALIZED (SELECT x.value AS memory FROM json_each($2) f, json_each((\

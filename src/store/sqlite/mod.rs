@@ -16,6 +16,7 @@ mod foreign;
 mod graph;
 mod graph_sql;
 mod group;
+mod history;
 mod lock;
 mod matrix;
 mod near;
@@ -60,7 +61,7 @@ use super::{
 };
 use crate::domain::lexical::CorpusStats;
 use crate::domain::spelling::Guess;
-use crate::domain::{Analyzer, Filter, History, Memory, Scope};
+use crate::domain::{Analyzer, Filter, Memory, Scope};
 
 /// How the embedded database is opened.
 #[derive(Debug, Clone)]
@@ -365,11 +366,6 @@ impl Store for SqliteStore {
     async fn get(&self, scope: &Scope, ids: &[Uuid], include_deleted: bool) -> Result<Vec<Memory>> {
         let open = self.opened()?;
         self.bounded(read::get(&open, scope, ids, include_deleted)).await
-    }
-
-    async fn history(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<History>> {
-        let open = self.opened()?;
-        self.bounded(read::history(&open, scope, ids)).await
     }
 
     async fn update(&self, scope: &Scope, command: Update) -> Result<Memory> {

@@ -74,13 +74,22 @@ async fn changed_since(open: &Open, scope: &Scope, at: DateTime<Utc>) -> Result<
             (row.try_get(1).map_err(failed)?, row::json(row, 2).map_err(failed)?, row::time(row, 3).map_err(failed)?);
         before.insert(row.try_get(0).map_err(failed)?, entry);
     }
-    // What changed between the two statements has no older entry, and then is not what it was: left out.
-    let then = memories.into_iter().filter_map(|memory| {
-        let (version, old, changed_at) = before.remove(&memory.seq)?;
-        let mut then = memory.with_snapshot(&old);
-        then.version = version - 1;
-        then.updated_at = changed_at.unwrap_or(memory.created_at);
-        Some(then)
-    });
-    Ok(Changed { memories: then.collect(), partial: read < sizes.len() })
+    let mut expired = false;
+    // What changed between the two statements has no older entry, and then is not what it was: left out. So is a memory
+    // whose earlier changes have expired, since the first change that is left may not be the first after the time.
+    let then: Vec<Memory> = memories
+        .into_iter()
+        .filter_map(|memory| {
+            let (version, old, changed_at) = before.remove(&memory.seq)?;
+            if version > 2 && changed_at.is_none() {
+                expired = true;
+                return None;
+            }
+            let mut then = memory.with_snapshot(&old);
+            then.version = version - 1;
+            then.updated_at = changed_at.unwrap_or(memory.created_at);
+            Some(then)
+        })
+        .collect();
+    Ok(Changed { memories: then, partial: read < sizes.len(), expired })
 }

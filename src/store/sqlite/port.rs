@@ -1,7 +1,7 @@
 //! Whole records out of the file and into it. Reading opens a connection of its own, without the lock that keeps
 //! a second writer away: a running service is not in the way of an export or a backup, nor the other way round.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -17,10 +17,10 @@ use super::write::{self, json, micros};
 use super::{SqliteStore, connect_options, graph_sql, hex_ids, json_numbers, port_sql, schema, sql};
 use crate::domain::memory::content_hash;
 use crate::domain::name::{name_key, name_words};
-use crate::domain::{Analyzer, Kind, Scope};
+use crate::domain::{Analyzer, History, Kind, Memory, Scope};
 use crate::store::port::{
-    EntityName, EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, MentionRecord, Place, PortStore, Record,
-    RelationRecord, ReviewRecord, Section, Snapshot, store_record,
+    EntityName, EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, MentionRecord, PAGE_HISTORY_ENTRIES,
+    Place, PortStore, Record, RelationRecord, ReviewRecord, Section, Snapshot, loaded_with_history, store_record,
 };
 use crate::store::{Result, Store, StoreError};
 
@@ -94,6 +94,22 @@ impl Snapshot for SqliteSnapshot {
         let records = rows.iter().map(read).collect::<sqlx::Result<_>>().map_err(failed)?;
         Ok((records, place))
     }
+
+    async fn history(&mut self, memory: &Memory, after: Place) -> Result<(Vec<History>, Place)> {
+        let rows = sqlx::query(port_sql::HISTORY_AFTER)
+            .bind(memory.seq)
+            .bind(after.0)
+            .bind(PAGE_HISTORY_ENTRIES)
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(failed)?;
+        let place = match rows.last() {
+            Some(row) => Place(row.try_get(7).map_err(failed)?, 0),
+            None => after,
+        };
+        let entries = rows.iter().map(row::history).collect::<sqlx::Result<_>>().map_err(failed)?;
+        Ok((entries, place))
+    }
 }
 
 impl SqliteSnapshot {
@@ -105,9 +121,11 @@ impl SqliteSnapshot {
             .fetch_all(&mut self.connection)
             .await
             .map_err(failed)?;
-        let rows = rows.iter().map(MemoryRow::read).collect::<sqlx::Result<Vec<_>>>().map_err(failed)?;
+        let mut rows = rows.iter().map(MemoryRow::read).collect::<sqlx::Result<Vec<_>>>().map_err(failed)?;
+        let loaded = self.loaded_with_history(&rows).await?;
+        rows.truncate(loaded.max(1));
         let Some(last) = rows.last().map(|row| row.memory.seq) else { return Ok((Vec::new(), after)) };
-        let ids: Vec<Uuid> = rows.iter().map(|row| row.memory.id).collect();
+        let ids: Vec<Uuid> = rows.iter().take(loaded).map(|row| row.memory.id).collect();
         let history = sqlx::query(sql::HISTORY)
             .bind(&self.projects)
             .bind(hex_ids(&ids))
@@ -118,7 +136,7 @@ impl SqliteSnapshot {
         history.sort_by_key(|entry| entry.version);
         let mut records: Vec<MemoryRecord> =
             rows.into_iter().map(|row| MemoryRecord { memory: row.memory, history: Vec::new() }).collect();
-        let places: std::collections::HashMap<Uuid, usize> = ids.into_iter().zip(0..).collect();
+        let places: HashMap<Uuid, usize> = ids.into_iter().zip(0..).collect();
         for entry in history {
             if let Some(place) = places.get(&entry.memory_id) {
                 records[*place].history.push(entry);
@@ -126,6 +144,17 @@ impl SqliteSnapshot {
         }
         let records = records.into_iter().map(|record| Record::Memory(Box::new(record))).collect();
         Ok((records, Place(last, 0)))
+    }
+
+    async fn loaded_with_history(&mut self, rows: &[MemoryRow]) -> Result<usize> {
+        let numbers: Vec<i64> = rows.iter().map(|row| row.memory.seq).collect();
+        let sizes: Vec<(i64, i64)> = sqlx::query_as(port_sql::HISTORY_SIZES)
+            .bind(json_numbers(&numbers))
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(failed)?;
+        let sizes: HashMap<i64, i64> = sizes.into_iter().collect();
+        Ok(loaded_with_history(numbers.iter().map(|number| sizes.get(number).copied().unwrap_or_default())))
     }
 }
 

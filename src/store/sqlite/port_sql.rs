@@ -74,6 +74,12 @@ pub(super) const REVIEWS: &str = concat!(
 
 /// Whether a memory is there, and where.
 pub(super) const FIND_MEMORY: &str = "SELECT project, seq FROM memory WHERE id = $1";
+/// Bytes of the history of memories ($1: JSON of numbers); without those that have only their creation.
+pub(super) const HISTORY_SIZES: &str = "SELECT h.memory, sum(octet_length(h.old)) FROM json_each($1) w \
+    CROSS JOIN history h ON h.memory = w.value WHERE h.old IS NOT NULL GROUP BY h.memory";
+/// The next entries ($3) of the history of a memory ($1) behind a place ($2).
+pub(super) const HISTORY_AFTER: &str = "SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at, h.seq \
+    FROM memory m JOIN history h ON h.memory = m.seq WHERE m.seq = $1 AND h.seq > $2 ORDER BY h.seq LIMIT $3";
 /// A memory as it was elsewhere.
 pub(super) const INSERT_MEMORY: &str = "INSERT INTO memory (id, project, kind, length, importance, deleted_at, \
     superseded_by, valid_until, occurred_at, created_at, updated_at, version, recall_count, last_recalled_at, helpful, \

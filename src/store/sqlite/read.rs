@@ -12,7 +12,7 @@ use super::row::{self, MemoryRow};
 use super::{Open, hex_ids, json_numbers, near, sql};
 use crate::domain::lexical::{self, CorpusStats, MAX_DOCUMENT_FREQUENCY, Part};
 use crate::domain::spelling::Guess;
-use crate::domain::{Filter, History, Memory, Scope};
+use crate::domain::{Filter, Memory, Scope};
 use crate::store::{Candidate, Counts, LexicalQuery, Result};
 
 /// A limit as SQLite takes it.
@@ -273,18 +273,6 @@ pub(super) async fn memories(
         .await
         .map_err(failed)?;
     rows.iter().map(MemoryRow::read).collect::<Result<_, _>>().map_err(failed)
-}
-
-pub(super) async fn history(open: &Open, scope: &Scope, ids: &[Uuid]) -> Result<Vec<History>> {
-    let (mut connection, projects) = open.reader(scope).await?;
-    let failed = |error| from_sqlx(error, "reading the history");
-    let rows = sqlx::query(sql::HISTORY)
-        .bind(json_numbers(&projects))
-        .bind(hex_ids(ids))
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(failed)?;
-    rows.iter().map(row::history).collect::<Result<_, _>>().map_err(failed)
 }
 
 pub(super) async fn counts(open: &Open, scope: &Scope) -> Result<Counts> {

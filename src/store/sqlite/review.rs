@@ -245,8 +245,9 @@ async fn apply(
             if !patch.apply(&mut after, command.now) {
                 return Ok(before);
             }
-            if open.limits.bytes > 0 && after.bytes() > before.bytes() {
-                require_space(open, connection, scope, row.project, 0, after.bytes() - before.bytes()).await?;
+            if open.limits.bytes > 0 {
+                let growth = change::growth(&before, &after, Some(reason));
+                require_space(open, connection, scope, row.project, 0, growth).await?;
             }
             Change::Updated
         }

@@ -48,7 +48,7 @@ named! {
     CHANGED = concat!(memory!(), "WHERE m.seq IN (SELECT value FROM json_each($1)) ORDER BY m.updated_at DESC, m.seq DESC");
     /// For each of these ($1: JSON of numbers) the first change after a time ($2), and when it last changed before.
     FIRST_CHANGE = "SELECT h.memory, h.version, h.old, \
-        (SELECT max(p.at) FROM history p WHERE p.memory = h.memory AND p.at <= $2) FROM history h \
+        (SELECT max(p.at) FROM history p WHERE p.memory = h.memory AND p.at <= $2 AND p.old IS NOT NULL) FROM history h \
         WHERE h.seq IN (SELECT (SELECT min(n.seq) FROM history n WHERE n.memory = w.value AND n.at > $2 \
         AND n.old IS NOT NULL) FROM json_each($1) w)";
     /// What replaced what, both ways from these ($2: JSON of ids in hexadecimal). Memories can replace many: the way

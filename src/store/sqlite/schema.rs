@@ -17,6 +17,7 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
     ("0003_review", include_str!("migrations/0003_review.sql")),
     ("0004_project", include_str!("migrations/0004_project.sql")),
     ("0005_trace", include_str!("migrations/0005_trace.sql")),
+    ("0006_history", include_str!("migrations/0006_history.sql")),
 ];
 
 /// The newest version that this binary knows.
@@ -95,6 +96,7 @@ mod tests {
             "d08d4a864860fc7de0577f38b78f915107804780d2a595096b3421141a253dcf",
             "8ec3eaf5c99f5be09a35a89f9db8d9801c933d006d701d445c33216ebd4f1940",
             "803e6577bfe79ed96e060ca341c14b6a9b28efc904d2d12059497a003a378fbe",
+            "df3d6f9a0f956368a7a878e191456f14b95c0c221e952d624531b19b4c49294d",
         ];
         assert_eq!(known.len(), MIGRATIONS.len());
         for ((name, text), known) in MIGRATIONS.iter().zip(known) {

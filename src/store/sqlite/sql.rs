@@ -82,7 +82,7 @@ named! {
     RESIZE = "UPDATE project SET documents = documents + $2, total_length = total_length + $3 WHERE id = $1";
 
     /// What a project holds.
-    USAGE = "SELECT memories, bytes FROM project WHERE id = $1";
+    USAGE = "SELECT memories, bytes + history_bytes FROM project WHERE id = $1";
 
     /// Makes a token; none comes back where one of the name holds.
     CREATE_TOKEN = "INSERT INTO token (name, sha256, prefix, project, reads, created_at, expires_at) \
@@ -103,6 +103,17 @@ named! {
     /// Keeps it.
     INSERT_IDEMPOTENT = "INSERT INTO idempotency (project, key, request_hash, answer, created_at) \
         VALUES ($1, $2, $3, $4, $5)";
+    /// Older keys make room: the newest stay, up to a number ($2) and a size of all answers ($3).
+    TRIM_IDEMPOTENT = "DELETE FROM idempotency WHERE project = $1 AND key IN (SELECT key FROM (\
+        SELECT key, row_number() OVER newest AS number, sum(octet_length(answer)) OVER newest AS size \
+        FROM idempotency WHERE project = $1 \
+        WINDOW newest AS (ORDER BY created_at DESC, key ROWS UNBOUNDED PRECEDING)) WHERE number > $2 OR size > $3)";
+    /// Keys from before a time ($1), the oldest ($2 of them).
+    EXPIRE_IDEMPOTENT = "DELETE FROM idempotency WHERE (project, key) IN (SELECT project, key FROM idempotency \
+        WHERE created_at < $1 ORDER BY created_at LIMIT $2)";
+    /// Changes from before a time ($1), the oldest ($2 of them).
+    EXPIRE_HISTORY = "DELETE FROM history WHERE seq IN (SELECT seq FROM history WHERE at < $1 AND old IS NOT NULL \
+        ORDER BY at LIMIT $2)";
     /// Memories with the same text as new ones ($2: JSON of hashes in hexadecimal).
     EQUAL = "SELECT m.id, m.kind, m.content_hash, m.valid_until FROM json_each($2) h \
         CROSS JOIN memory m ON m.project = $1 AND m.content_hash = unhex(h.value) \
@@ -175,6 +186,14 @@ named! {
     /// Memories of all states, in storage order.
     EXPORT = concat!(memory!(), "WHERE m.seq > $2 AND m.project IN (SELECT value FROM json_each($1)) \
         ORDER BY m.seq LIMIT $3");
+    /// Places and sizes of the newest entries ($4 of them) of a memory's history ($2), from a place on ($3).
+    HISTORY_PLACES = "SELECT h.seq, coalesce(octet_length(h.old), 0) FROM memory m JOIN history h ON h.memory = m.seq \
+        WHERE m.id = $2 AND m.project IN (SELECT value FROM json_each($1)) AND ($3 IS NULL OR h.seq <= $3) \
+        ORDER BY h.seq DESC LIMIT $4";
+    /// The entries at places ($1: JSON of numbers).
+    HISTORY_ENTRIES = "SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at, h.seq \
+        FROM json_each($1) w CROSS JOIN history h ON h.seq = w.value JOIN memory m ON m.seq = h.memory \
+        ORDER BY h.seq DESC";
     /// What happened to memories.
     HISTORY = "SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at FROM memory m \
         JOIN history h ON h.memory = m.seq WHERE m.id IN (SELECT unhex(value) FROM json_each($2)) \

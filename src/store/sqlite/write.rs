@@ -188,7 +188,9 @@ pub(super) async fn remember(
     if !protected.is_empty() {
         return Err(StoreError::Protected { ids: protected });
     }
-    require_room(open, connection, scope, project, &command.items, &answer).await?;
+    let replaced_bytes = superseded.values().filter(|row| row.memory.superseded_by.is_none());
+    let replaced_bytes = replaced_bytes.map(|row| history_bytes(&row.memory, None)).sum();
+    require_room(open, connection, scope, project, (&command.items, &answer), replaced_bytes).await?;
     super::bound::require_graph(open, connection, scope, project, &plan).await?;
     // What is replaced goes first: a turn may be replaced by its correction.
     for (item, place) in command.items.iter().zip(&answer) {
@@ -213,21 +215,22 @@ pub(super) async fn remember(
             .bind(idempotency.request_hash.as_slice())
             .bind(json(&replayable(&answer)))
             .bind(command.now.timestamp_micros())
-            .execute(connection)
+            .execute(&mut *connection)
             .await
             .map_err(|error| from_sqlx(error, "keeping an idempotency key"))?;
+        super::history::trim_keys(connection, project).await?;
     }
     Ok((project, answer))
 }
 
-/// Refuses what would make the project larger than it may be.
+/// Refuses what would make the project larger than it may be; `history` is what the history grows by.
 async fn require_room(
     open: &Open,
     connection: &mut SqliteConnection,
     scope: &Scope,
     project: i64,
-    items: &[NewMemory],
-    answer: &[Remembered],
+    (items, answer): (&[NewMemory], &[Remembered]),
+    history: u64,
 ) -> Result<()> {
     if !open.limits.any() {
         return Ok(());
@@ -235,7 +238,16 @@ async fn require_room(
     let new = items.iter().zip(answer).filter(|(_, place)| place.created).map(|(item, _)| item.bytes());
     let (memories, bytes) = new.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
     // A project over its limit may still be told that it knows something.
-    if memories == 0 { Ok(()) } else { require_space(open, connection, scope, project, memories, bytes).await }
+    if memories == 0 {
+        Ok(())
+    } else {
+        require_space(open, connection, scope, project, memories, bytes + history).await
+    }
+}
+
+/// What an entry of the history takes of the limit of bytes, when `before` is what it keeps.
+pub(super) fn history_bytes(before: &Memory, reason: Option<&str>) -> u64 {
+    (json(&before.snapshot()).len() + reason.map_or(0, str::len)) as u64
 }
 
 /// The same for so many memories and bytes more.

@@ -7,7 +7,7 @@ use cognitive_memory_mcp::store::{ForgetMode, Store, StoreError, Update};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{at, episode, forget, found, load, new_id, note, remember, scope, store_one, turn};
+use super::{at, episode, forget, found, history, load, new_id, note, remember, scope, store_one, turn};
 
 async fn update(
     store: &dyn Store,
@@ -47,7 +47,7 @@ pub(crate) async fn a_patch_is_a_version_with_its_past(store: Arc<dyn Store>) {
     assert_eq!(load(&*store, &scope, id).await, expected);
     let patch = Patch { valid_until: Some(None), ..Patch::default() };
     assert_eq!(update(&*store, &scope, id, patch).await.unwrap().version, 3);
-    let history = store.history(&scope, &[id]).await.unwrap();
+    let history = super::history(&*store, &scope, id).await;
     assert_eq!(
         history.iter().map(|entry| (entry.version, entry.change)).collect::<Vec<_>>(),
         [(1, Change::Created), (2, Change::Updated), (3, Change::Updated)]
@@ -68,7 +68,7 @@ pub(crate) async fn a_patch_that_changes_nothing_adds_nothing(store: Arc<dyn Sto
     let patch = Patch { importance: Some(0.5), tags: Some(Vec::new()), ..text("text") };
     assert_eq!(update(&*store, &scope, id, patch).await.unwrap(), before);
     assert_eq!(load(&*store, &scope, id).await, before);
-    assert_eq!(store.history(&scope, &[id]).await.unwrap().len(), 1);
+    assert_eq!(history(&*store, &scope, id).await.len(), 1);
 }
 
 pub(crate) async fn a_vote_is_no_version(store: Arc<dyn Store>) {
@@ -80,7 +80,7 @@ pub(crate) async fn a_vote_is_no_version(store: Arc<dyn Store>) {
     }
     let memory = load(&*store, &scope, id).await;
     assert_eq!((memory.version, memory.helpful, memory.not_helpful, memory.updated_at), (1, 2, 1, at(0)));
-    assert_eq!(store.history(&scope, &[id]).await.unwrap().len(), 1);
+    assert_eq!(history(&*store, &scope, id).await.len(), 1);
 }
 
 pub(crate) async fn a_version_that_moved_on_is_a_conflict(store: Arc<dyn Store>) {
@@ -165,7 +165,7 @@ pub(crate) async fn forgetting_hides_and_restoring_brings_back(store: Arc<dyn St
     assert_eq!(restored.seq, original.seq);
     assert_eq!(found(&*store, &scope, "secret").await, [id]);
     assert_eq!(store.counts(&scope, at(10)).await.unwrap().index_backlog, 1);
-    let history = store.history(&scope, &[id]).await.unwrap();
+    let history = super::history(&*store, &scope, id).await;
     assert_eq!(
         history.iter().map(|entry| (entry.version, entry.change)).collect::<Vec<_>>(),
         [(1, Change::Created), (2, Change::Deleted), (3, Change::Restored)]
@@ -187,7 +187,9 @@ pub(crate) async fn purging_removes_everything(store: Arc<dyn Store>) {
     let gone = [live, deleted, replacing];
     assert_eq!(store.forget(&scope, &gone, ForgetMode::Purge, None, at(6)).await.unwrap(), 3);
     assert!(store.get(&scope, &gone, true).await.unwrap().is_empty());
-    assert!(store.history(&scope, &gone).await.unwrap().is_empty());
+    for id in gone {
+        assert!(history(&*store, &scope, id).await.is_empty());
+    }
     assert!(found(&*store, &scope, "purge replacing").await.is_empty());
     assert_eq!(load(&*store, &scope, rests).await.sources, [replaced]);
     assert_eq!(load(&*store, &scope, replaced).await.superseded_by, Some(replacing));

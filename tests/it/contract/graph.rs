@@ -305,9 +305,9 @@ pub(crate) fn telling(content: &str, names: &[&str]) -> NewMemory {
 
 async fn mentions(store: &dyn Store, scope: &Scope, name: &str) -> Vec<Uuid> {
     let entity = number(store, scope, name).await;
-    let found = store.mentions(scope, &[entity], at(10), 10).await.unwrap();
-    assert!(found.iter().all(|(at, _)| *at == entity));
-    found.into_iter().map(|(_, memory)| memory).collect()
+    let found = store.mentions(scope, &[entity], at(10), None, 10).await.unwrap();
+    assert!(found.iter().all(|mention| mention.entity == entity));
+    found.into_iter().map(|mention| mention.id).collect()
 }
 
 pub(crate) async fn a_memory_keeps_whom_it_mentions(store: Arc<dyn Store>) {
@@ -410,7 +410,8 @@ pub(crate) async fn a_protected_memory_mentions_what_it_did(store: Arc<dyn Store
     let answer = remember(&*store, &scope, vec![telling("the owner's word", &["Ada", "Eve"])]).await.unwrap();
     assert_eq!((answer[0].id, answer[0].created), (id, false));
     let ends = [number(&*store, &scope, "Ada").await, number(&*store, &scope, "Eve").await];
-    assert_eq!(store.mentions(&scope, &ends, at(1), 10).await.unwrap(), [(ends[0], id)]);
+    let found = store.mentions(&scope, &ends, at(1), None, 10).await.unwrap();
+    assert_eq!(found.iter().map(|mention| (mention.entity, mention.id)).collect::<Vec<_>>(), [(ends[0], id)]);
 }
 
 pub(crate) async fn what_has_not_begun_cannot_end(store: Arc<dyn Store>) {

@@ -15,9 +15,12 @@ use cognitive_memory_mcp::domain::conversation::Turn;
 use cognitive_memory_mcp::domain::lexical::{CorpusStats, Part, WeightedTerm, select_terms};
 use cognitive_memory_mcp::domain::memory::{content_hash, indexed_text};
 use cognitive_memory_mcp::domain::{
-    Analyzer, Clock, Episode, Filter, Kind, Language, Links, Memory, NewMemory, Scope, Setting, Standing, SystemClock,
+    Analyzer, Clock, Episode, Filter, History, Kind, Language, Links, Memory, NewMemory, Scope, Setting, Standing,
+    SystemClock,
 };
-use cognitive_memory_mcp::store::{Candidate, ForgetMode, LexicalQuery, Remember, Remembered, Store, StoreError};
+use cognitive_memory_mcp::store::{
+    Candidate, ForgetMode, HistoryEntry, HistoryQuery, LexicalQuery, Remember, Remembered, Store, StoreError,
+};
 use uuid::Uuid;
 
 pub(crate) mod around;
@@ -27,6 +30,7 @@ pub(crate) mod crowd;
 pub(crate) mod filter;
 pub(crate) mod focus;
 pub(crate) mod graph;
+pub(crate) mod history;
 pub(crate) mod model;
 pub(crate) mod past;
 pub(crate) mod review;
@@ -94,6 +98,14 @@ macro_rules! contract_tests {
                 graph::a_protected_memory_mentions_what_it_did,
                 graph::what_has_not_begun_cannot_end,
                 graph::a_large_batch_is_linked_at_once,
+                history::pages_lead_from_the_newest_entry_to_the_creation,
+                history::a_page_has_a_size,
+                history::a_long_history_is_exported_in_parts,
+                history::history_stays_in_its_project,
+                history::expired_changes_are_removed_in_batches,
+                history::a_look_back_knows_what_has_expired,
+                history::expired_keys_are_forgotten,
+                history::the_newest_keys_of_a_project_are_kept,
                 model::random_commands_agree_with_the_model,
                 past::a_look_back_sees_texts_as_they_were,
                 past::a_look_back_reads_so_many_bytes,
@@ -232,6 +244,25 @@ pub(crate) async fn forget(store: &dyn Store, scope: &Scope, id: Uuid, mode: For
 /// One memory, in whatever state.
 pub(crate) async fn load(store: &dyn Store, scope: &Scope, id: Uuid) -> Memory {
     store.get(scope, &[id], true).await.unwrap().pop().expect("the memory is there")
+}
+
+/// The whole history of a memory, oldest first, read in small pages.
+pub(crate) async fn history(store: &dyn Store, scope: &Scope, id: Uuid) -> Vec<History> {
+    let mut all: Vec<HistoryEntry> = Vec::new();
+    loop {
+        let from = all.last().map(|entry| entry.place);
+        let query = HistoryQuery { memory: id, from, entries: 3, bytes: 1_000 };
+        let page = store.history_page(scope, &query).await.unwrap();
+        assert!(page.len() <= 3 && page.iter().all(|entry| entry.history.memory_id == id), "{page:?}");
+        let known = usize::from(from.is_some() && page.first().is_some_and(|entry| Some(entry.place) == from));
+        let ended = page.len() <= known;
+        all.extend(page.into_iter().skip(known));
+        if ended {
+            break;
+        }
+    }
+    all.reverse();
+    all.into_iter().map(|entry| entry.history).collect()
 }
 
 /// The search as the engine does it, with everything that is found.

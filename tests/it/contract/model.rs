@@ -462,8 +462,12 @@ async fn compare(store: &dyn Store, scope: &Scope, model: &Model, now: i64) {
         history.sort_by_key(|entry| (entry.memory_id, entry.version));
         history
     };
-    let history = store.history(scope, &ids).await.unwrap();
-    assert!(history.is_sorted_by_key(|entry| entry.at));
+    let mut history = Vec::new();
+    for id in &ids {
+        let one = super::history(store, scope, *id).await;
+        assert!(one.is_sorted_by_key(|entry| (entry.at, entry.version)));
+        history.extend(one);
+    }
     assert_eq!(sorted(history), sorted(model.history.clone()));
     assert_eq!(store.counts(scope, at(now)).await.unwrap(), model.counts());
 

@@ -258,7 +258,6 @@ pub(crate) async fn nothing_asked_nothing_found(store: Arc<dyn Store>) {
     assert_eq!(stats.document_frequencies, [0, 0]);
     assert!(found(&*store, &scope, "anything").await.is_empty());
     assert!(store.get(&scope, &[], true).await.unwrap().is_empty());
-    assert!(store.history(&scope, &[]).await.unwrap().is_empty());
     assert!(store.browse(&scope, &Filter::at(at(0)), None, 10).await.unwrap().is_empty());
     assert!(remember(&*store, &scope, vec![]).await.unwrap().is_empty());
     store_one(&*store, &scope, note("x")).await;

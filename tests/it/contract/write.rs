@@ -7,7 +7,7 @@ use cognitive_memory_mcp::domain::{Change, Filter, Kind, NewMemory, Scope};
 use cognitive_memory_mcp::store::{ForgetMode, Idempotency, Remember, Store, StoreError};
 use serde_json::json;
 
-use super::{at, episode, forget, found, load, new_id, note, remember, scope, store_one, turn};
+use super::{at, episode, forget, found, history, load, new_id, note, remember, scope, store_one, turn};
 
 pub(crate) async fn every_field_comes_back(store: Arc<dyn Store>) {
     let scope = scope();
@@ -44,7 +44,7 @@ pub(crate) async fn every_field_comes_back(store: Arc<dyn Store>) {
     assert_eq!((memory.superseded_by, memory.deleted_at, memory.last_recalled_at), (None, None, None));
     assert!(memory.seq > load(&*store, &scope, other).await.seq);
 
-    let history = store.history(&scope, &[id]).await.unwrap();
+    let history = super::history(&*store, &scope, id).await;
     assert_eq!(history.len(), 1);
     assert_eq!((history[0].memory_id, history[0].version, history[0].change), (id, 1, Change::Created));
     assert_eq!((history[0].old.as_ref(), history[0].actor.as_str(), history[0].at), (None, "tester", at(0)));
@@ -169,7 +169,7 @@ pub(crate) async fn what_is_superseded_is_kept_and_marked(store: Arc<dyn Store>)
     let old = load(&*store, &scope, berlin).await;
     assert_eq!((old.superseded_by, old.version, old.updated_at), (Some(paris), 2, at(0)));
     assert_eq!(load(&*store, &scope, paris).await.version, 1);
-    let history = store.history(&scope, &[berlin]).await.unwrap();
+    let history = super::history(&*store, &scope, berlin).await;
     assert_eq!(history.iter().map(|entry| entry.change).collect::<Vec<_>>(), [Change::Created, Change::Superseded]);
     assert_eq!(history[1].version, 2);
     assert_eq!(history[1].old.as_ref().unwrap()["superseded_by"], json!(null));
@@ -235,7 +235,7 @@ pub(crate) async fn a_batch_is_all_or_nothing(store: Arc<dyn Store>) {
     ];
     remember(&*store, &scope, batch).await.unwrap_err();
     assert_eq!(load(&*store, &scope, old).await.superseded_by, None);
-    assert_eq!(store.history(&scope, &[old]).await.unwrap().len(), 1);
+    assert_eq!(history(&*store, &scope, old).await.len(), 1);
     assert!(found(&*store, &scope, "first of the batch").await.is_empty());
     let counts = store.counts(&scope, at(0)).await.unwrap();
     assert_eq!((counts.by_kind.get("note"), counts.by_kind.get("dialogue"), counts.index_backlog), (Some(&1), None, 1));

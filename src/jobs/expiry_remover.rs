@@ -1,0 +1,79 @@
+//! Removes history and idempotency keys that have expired, in small batches beside the requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Days, Utc};
+use tokio::time::sleep;
+
+use crate::domain::Clock;
+use crate::lifecycle::Supervisor;
+use crate::store::{Expiry, Store, StoreError};
+
+/// Between two looks for expired data.
+const PERIOD: Duration = Duration::from_secs(60);
+/// Between two batches, so that writers get their turn.
+const BREATH: Duration = Duration::from_millis(200);
+/// Rows of each kind that a batch removes: some megabytes at most.
+const BATCH: usize = 100;
+
+/// How long data beside the memories is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Days for earlier versions of memories; `None` keeps them.
+    pub history_days: Option<u32>,
+    /// Days for idempotency keys; `None` keeps them.
+    pub idempotency_days: Option<u32>,
+}
+
+impl Retention {
+    /// What has expired at `now`.
+    fn expiry(self, now: DateTime<Utc>) -> Expiry {
+        let before = |days: u32| now.checked_sub_days(Days::new(days.into()));
+        Expiry {
+            history_before: self.history_days.and_then(before),
+            keys_before: self.idempotency_days.and_then(before),
+            rows: BATCH,
+        }
+    }
+}
+
+/// Spawns the remover. While the database is away, data stays until the next look.
+pub fn remove_expired(supervisor: &Supervisor, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, retention: Retention) {
+    let (store, clock, stopping) = (Arc::clone(store), Arc::clone(clock), supervisor.stopping().clone());
+    supervisor.spawn_restarting("expiry remover", move || {
+        let (store, clock, stopping) = (Arc::clone(&store), Arc::clone(&clock), stopping.clone());
+        async move {
+            loop {
+                let pause = match store.remove_expired(&retention.expiry(clock.now())).await {
+                    Ok(expired) => {
+                        if expired.history > 0 || expired.keys > 0 {
+                            tracing::debug!(expired.history, expired.keys, "removed expired data");
+                        }
+                        let full = expired.history.max(expired.keys) >= BATCH as u64;
+                        if full { BREATH } else { PERIOD }
+                    }
+                    Err(StoreError::Unavailable { .. }) => PERIOD,
+                    Err(error) => return Err(error),
+                };
+                tokio::select! {
+                    () = stopping.cancelled() => return Ok::<(), StoreError>(()),
+                    () = sleep(pause) => {}
+                }
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_become_the_time_before_which_data_expires() {
+        let now = DateTime::from_timestamp(1_767_225_600, 0).unwrap();
+        let expiry = Retention { history_days: Some(30), idempotency_days: None }.expiry(now);
+        assert_eq!(expiry.history_before.unwrap().to_rfc3339(), "2025-12-02T00:00:00+00:00");
+        assert_eq!(expiry.keys_before, None);
+    }
+}

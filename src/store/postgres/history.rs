@@ -1,0 +1,71 @@
+//! The history page by page, and the removal of what has expired.
+
+use async_trait::async_trait;
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, PgConnection, Row};
+
+use super::attempt::{Effect, attempt};
+use super::fault::Fault;
+use super::row::HistoryRow;
+use super::row_security::View;
+use super::{PostgresStore, bounded, history_sql as sql};
+use crate::domain::Scope;
+use crate::store::{Expired, Expiry, HistoryEntry, HistoryQuery, HistoryStore, MOST_KEY_BYTES, MOST_KEYS, Result};
+
+#[async_trait]
+impl HistoryStore for PostgresStore {
+    async fn history_page(&self, scope: &Scope, query: &HistoryQuery) -> Result<Vec<HistoryEntry>> {
+        let readable: Vec<&str> = scope.readable().collect();
+        let mut attempts = self.attempts(scope, "read the history", Effect::Read)?;
+        let rows: Vec<EntryRow> = attempt!(attempts, connection => async {
+            let page = sqlx::query_as(sql::HISTORY_PAGE)
+                .bind(&readable)
+                .bind(query.memory)
+                .bind(query.from.unwrap_or(i64::MAX))
+                .bind(bounded(query.entries))
+                .bind(bounded(query.bytes));
+            Ok(page.fetch_all(connection).await?)
+        })?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
+    }
+
+    async fn remove_expired(&self, expiry: &Expiry) -> Result<Expired> {
+        let mut attempts = self.attempts(View::All, "remove what has expired", Effect::Repeatable)?;
+        attempt!(attempts, connection => remove_expired(connection, expiry))
+    }
+}
+
+async fn remove_expired(connection: &mut PgConnection, expiry: &Expiry) -> Result<Expired, Fault> {
+    let mut expired = Expired::default();
+    for (before, statement, count) in [
+        (expiry.history_before, sql::EXPIRE_HISTORY, &mut expired.history),
+        (expiry.keys_before, sql::EXPIRE_KEYS, &mut expired.keys),
+    ] {
+        let Some(before) = before else { continue };
+        let done = sqlx::query(statement).bind(before).bind(bounded(expiry.rows)).execute(&mut *connection).await?;
+        *count = done.rows_affected();
+    }
+    Ok(expired)
+}
+
+/// Forgets the oldest idempotency keys of a project that has as many as it may keep, except for `key` itself.
+pub(super) async fn trim_keys(connection: &mut PgConnection, scope: &Scope, key: &str) -> Result<(), Fault> {
+    sqlx::query(sql::TRIM_KEYS)
+        .bind(scope.project())
+        .bind(MOST_KEYS)
+        .bind(MOST_KEY_BYTES)
+        .bind(key)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// An entry with its place.
+struct EntryRow(HistoryEntry);
+
+impl FromRow<'_, PgRow> for EntryRow {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        let HistoryRow(history) = HistoryRow::from_row(row)?;
+        Ok(Self(HistoryEntry { place: row.try_get("place")?, history }))
+    }
+}

@@ -1,0 +1,96 @@
+//! The history page by page, and the removal of what has expired.
+
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use sqlx::{Row, SqliteConnection};
+
+use super::error::from_sqlx;
+use super::read::limit;
+use super::{Open, SqliteStore, json_numbers, row, sql};
+use crate::domain::Scope;
+use crate::store::{Expired, Expiry, HistoryEntry, HistoryQuery, HistoryStore, MOST_KEY_BYTES, MOST_KEYS, Result};
+
+#[async_trait]
+impl HistoryStore for SqliteStore {
+    async fn history_page(&self, scope: &Scope, query: &HistoryQuery) -> Result<Vec<HistoryEntry>> {
+        let open = self.opened()?;
+        self.bounded(history_page(&open, scope, query)).await
+    }
+
+    async fn remove_expired(&self, expiry: &Expiry) -> Result<Expired> {
+        let open = self.opened()?;
+        self.bounded(open.write(async |connection, _| {
+            let expired = remove_expired(connection, expiry).await?;
+            if expired.history > 0 {
+                // As after a purge, what was removed must not stay in the write-ahead log.
+                open.purged.store(true, Ordering::Relaxed);
+            }
+            Ok(expired)
+        }))
+        .await
+    }
+}
+
+/// The sizes are read first, so that no more text is loaded than the page has.
+async fn history_page(open: &Open, scope: &Scope, query: &HistoryQuery) -> Result<Vec<HistoryEntry>> {
+    let (mut connection, projects) = open.reader(scope).await?;
+    let failed = |error| from_sqlx(error, "reading the history");
+    let sizes: Vec<(i64, i64)> = sqlx::query_as(sql::HISTORY_PLACES)
+        .bind(json_numbers(&projects))
+        .bind(query.memory)
+        .bind(query.from)
+        .bind(limit(query.entries))
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let mut places = Vec::with_capacity(sizes.len());
+    let mut left = query.bytes;
+    for (place, size) in sizes {
+        let size = usize::try_from(size).unwrap_or_default();
+        if size > left && places.len() >= 2 {
+            break;
+        }
+        left = left.saturating_sub(size);
+        places.push(place);
+    }
+    let rows = sqlx::query(sql::HISTORY_ENTRIES)
+        .bind(json_numbers(&places))
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let entry =
+        |row: &sqlx::sqlite::SqliteRow| Ok(HistoryEntry { place: row.try_get(7)?, history: row::history(row)? });
+    rows.iter().map(entry).collect::<sqlx::Result<_>>().map_err(failed)
+}
+
+async fn remove_expired(connection: &mut SqliteConnection, expiry: &Expiry) -> Result<Expired> {
+    let failed = |error| from_sqlx(error, "removing what has expired");
+    let mut expired = Expired::default();
+    for (before, statement, count) in [
+        (expiry.history_before, sql::EXPIRE_HISTORY, &mut expired.history),
+        (expiry.keys_before, sql::EXPIRE_IDEMPOTENT, &mut expired.keys),
+    ] {
+        let Some(before) = before else { continue };
+        let done = sqlx::query(statement)
+            .bind(before.timestamp_micros())
+            .bind(limit(expiry.rows))
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+        *count = done.rows_affected();
+    }
+    Ok(expired)
+}
+
+/// Forgets the oldest idempotency keys of a project that has more than it may keep.
+pub(super) async fn trim_keys(connection: &mut SqliteConnection, project: i64) -> Result<()> {
+    sqlx::query(sql::TRIM_IDEMPOTENT)
+        .bind(project)
+        .bind(MOST_KEYS)
+        .bind(MOST_KEY_BYTES)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(|error| from_sqlx(error, "forgetting idempotency keys"))
+}
