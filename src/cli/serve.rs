@@ -63,7 +63,7 @@ async fn serve(
         })
         .map_err(|error| Failure { code: bind_code(&error), error })?;
     let database = readiness.condition("database", "connecting");
-    let oauth = oauth(settings)?;
+    let oauth = oauth(settings, supervisor)?;
     let gate =
         |engine: &Arc<Engine>| Ok(Gate::new(&settings.auth).with_directory(Arc::clone(engine)).with_oauth(oauth));
     let Service { address, probe, door } =
@@ -118,9 +118,9 @@ fn announce(local: &Local, address: SocketAddr) -> Result<(), Failure> {
     Ok(())
 }
 
-fn oauth(settings: &Settings) -> Result<Option<OAuth>, Failure> {
+fn oauth(settings: &Settings, supervisor: &Supervisor) -> Result<Option<OAuth>, Failure> {
     let Some(oauth) = settings.oauth.clone() else { return Ok(None) };
-    OAuth::new(oauth, Arc::new(SystemClock)).map(Some).map_err(|error| Failure {
+    OAuth::new(oauth, Arc::new(SystemClock), supervisor).map(Some).map_err(|error| Failure {
         code: CONFIGURATION,
         error: anyhow::Error::from(error)
             .context("MEMORY_OAUTH_ISSUER cannot be asked by https: install certificates (ca-certificates) here"),

@@ -10,8 +10,10 @@ use axum::middleware::Next;
 use axum::response::Response;
 use subtle::ConstantTimeEq;
 
+use super::connection::Peer;
 use super::oauth::{OAuth, Rejection};
 use super::problem;
+use super::refusal_log::{RefusalLog, RefusalReason};
 use crate::config::{self, Auth};
 use crate::domain::Scope;
 use crate::domain::scope::DEFAULT_PROJECT;
@@ -31,12 +33,13 @@ pub struct Gate {
     directory: Option<Directory>,
     oauth: Option<OAuth>,
     open: Identity,
+    refusals: RefusalLog,
 }
 
 /// Why somebody does not.
 enum Refusal {
     /// There is no token, or it is none of ours.
-    Unauthorized { sentence: String, shown: bool },
+    Unauthorized { sentence: String, reason: RefusalReason },
     /// It is right and does not suffice.
     Forbidden { scope: &'static str },
     /// Nobody can tell now.
@@ -58,6 +61,7 @@ impl Gate {
             directory: None,
             oauth: None,
             open: Identity(Arc::new(Scope::new(DEFAULT_PROJECT, "local"))),
+            refusals: RefusalLog::default(),
         }
     }
 
@@ -81,13 +85,18 @@ impl Gate {
         self.oauth.as_ref()
     }
 
+    /// Notes what is refused.
+    pub(super) fn refusals(&self) -> &RefusalLog {
+        &self.refusals
+    }
+
     async fn admit(&self, header: Option<&HeaderValue>) -> Result<Identity, Refusal> {
         let Some(holders) = &self.holders else { return Ok(self.open.clone()) };
-        let refuse = |sentence: &str, shown| Refusal::Unauthorized { sentence: sentence.to_owned(), shown };
+        let refuse = |sentence: &str, reason| Refusal::Unauthorized { sentence: sentence.to_owned(), reason };
         let Some(header) = header else {
             return Err(refuse(
                 "no token: send the header `Authorization: Bearer TOKEN` with a token of this service",
-                false,
+                RefusalReason::Missing,
             ));
         };
         let token = header
@@ -96,7 +105,9 @@ impl Gate {
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim())
-            .ok_or_else(|| refuse("the Authorization header is not of the form `Bearer TOKEN`", true))?;
+            .ok_or_else(|| {
+                refuse("the Authorization header is not of the form `Bearer TOKEN`", RefusalReason::Malformed)
+            })?;
         let hash = config::sha256(token);
         // Every holder is compared, so that time tells nothing about which one is close.
         let mut found = None;
@@ -111,7 +122,9 @@ impl Gate {
         if let Some(oauth) = self.oauth.as_ref().filter(|_| OAuth::is_jwt(token)) {
             return match oauth.accept(token).await {
                 Ok(scope) => Ok(Identity(Arc::new(scope))),
-                Err(Rejection::Invalid(why)) => Err(refuse(&format!("this access token is not accepted: {why}"), true)),
+                Err(Rejection::Invalid(why)) => {
+                    Err(refuse(&format!("this access token is not accepted: {why}"), RefusalReason::Invalid))
+                }
                 Err(Rejection::Scope(scope)) => Err(Refusal::Forbidden { scope }),
                 Err(Rejection::Unavailable(sentence)) => Err(Refusal::Unavailable { sentence }),
             };
@@ -124,7 +137,7 @@ impl Gate {
         Err(refuse(
             "this token is not known: it was mistyped, replaced or revoked, or it has expired; \
              `cognitive-memory-mcp token create NAME` makes one",
-            true,
+            RefusalReason::Unknown,
         ))
     }
 
@@ -136,8 +149,9 @@ impl Gate {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
                 return response;
             }
-            Refusal::Unauthorized { sentence, shown } => {
-                (StatusCode::UNAUTHORIZED, sentence, if shown { ", error=\"invalid_token\"" } else { "" }.to_owned())
+            Refusal::Unauthorized { sentence, reason } => {
+                let details = if reason == RefusalReason::Missing { "" } else { ", error=\"invalid_token\"" };
+                (StatusCode::UNAUTHORIZED, sentence, details.to_owned())
             }
             Refusal::Forbidden { scope } => (
                 StatusCode::FORBIDDEN,
@@ -237,7 +251,18 @@ pub(super) async fn authenticate(State(gate): State<Arc<Gate>>, mut request: Req
             Ok(identity) => {
                 request.extensions_mut().insert(identity);
             }
-            Err(refusal) => return gate.answer(refusal, request.headers().get(header::HOST)),
+            Err(refusal) => {
+                let headers = request.headers();
+                let reason = match &refusal {
+                    Refusal::Unauthorized { reason, .. } => Some(*reason),
+                    Refusal::Forbidden { .. } => Some(RefusalReason::Scope),
+                    Refusal::Unavailable { .. } => None,
+                };
+                if let Some(reason) = reason {
+                    gate.refusals.refused(reason, request.extensions().get::<Peer>(), headers);
+                }
+                return gate.answer(refusal, headers.get(header::HOST));
+            }
         }
     }
     next.run(request).await

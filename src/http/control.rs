@@ -12,7 +12,7 @@ use axum::Router;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
 
-use super::listener::serve_connection;
+use super::connection::serve_connection;
 use crate::lifecycle::{Role, Supervisor};
 
 /// Longest path that the kernel takes as the name of a socket.
@@ -95,7 +95,7 @@ impl ControlSocket {
                     continue;
                 }
                 let (service, stopping) = (service.clone(), stopping.clone());
-                drop(tasks.spawn_request("command", serve_connection(stream, service, stopping)));
+                drop(tasks.spawn_request("command", serve_connection(stream, service, stopping, None, None)));
             }
         });
     }

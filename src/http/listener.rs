@@ -1,36 +1,31 @@
 //! Accepts connections and serves them under the supervisor, so that a drain knows of each of them.
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
-use axum::response::Response;
-use hyper::body::{Frame, SizeHint};
-use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use listenfd::ListenFd;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
 
+use super::connection::{ConnectionTable, Peer, serve_connection};
 use crate::lifecycle::{Role, Supervisor};
 
-/// Connections at once; further ones wait in the kernel's queue.
+/// Connections at once. When there are more, the one that has waited longest for its peer is closed.
 pub const MAX_CONNECTIONS: usize = 1024;
-/// How long a connection may take to send the head of a request, and be idle between two.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// The same for a head that was begun when the service is asked to stop.
-const HEAD_GRACE: Duration = Duration::from_secs(1);
+/// How many of them only this machine may use.
+const RESERVED_CONNECTIONS: usize = 64;
+/// The kernel's buffer for what a peer has yet to read; it doubles this value.
+const SEND_BUFFER: usize = 128 * 1024;
 /// A loop that has not come round for so long is stuck.
 const MAX_AGE: Duration = Duration::from_secs(30);
+/// ENFILE and EMFILE.
+const NO_DESCRIPTORS: [i32; 2] = [23, 24];
+/// The answer when every connection is at work.
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// Bound sockets: the one of the configured address, and those that a systemd socket unit handed over.
 #[derive(Debug)]
@@ -73,7 +68,7 @@ impl Listener {
 
     /// Serves `router` until the supervisor stops, then lets running requests end.
     pub fn serve(self, supervisor: &Supervisor, router: Router) {
-        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let connections = ConnectionTable::new(MAX_CONNECTIONS, RESERVED_CONNECTIONS);
         let service = TowerToHyperService::new(router);
         for socket in self.sockets {
             accept(socket, supervisor, &connections, service.clone());
@@ -84,7 +79,7 @@ impl Listener {
 fn accept(
     socket: TcpListener,
     supervisor: &Supervisor,
-    connections: &Arc<Semaphore>,
+    connections: &Arc<ConnectionTable>,
     service: TowerToHyperService<Router>,
 ) {
     let heartbeat = supervisor.heartbeat("listener", Role::Essential, MAX_AGE);
@@ -93,94 +88,40 @@ fn accept(
     supervisor.spawn("listener", Role::Essential, async move {
         loop {
             heartbeat.beat();
-            let place = heartbeat.idle(Arc::clone(&connections).acquire_owned()).await?;
             let accepted = tokio::select! {
-                () = stopping.cancelled() => return Ok::<(), tokio::sync::AcquireError>(()),
+                () = stopping.cancelled() => return Ok::<(), std::io::Error>(()),
                 accepted = heartbeat.idle(socket.accept()) => accepted,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, or a peer that left: neither is a reason to stop, nor to spin.
                     tracing::warn!(error = &error as &dyn std::error::Error, "a connection was not accepted");
+                    if error.raw_os_error().is_some_and(|code| NO_DESCRIPTORS.contains(&code)) {
+                        connections.evict_longest_idle();
+                    }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
             };
+            let Some(place) = connections.admit(is_local(&stream, peer.ip())) else {
+                // All connections are at work. Whoever waited in the kernel's queue instead would keep the owner out.
+                let _ = stream.try_write(FULL);
+                continue;
+            };
             // Small answers must not wait for the peer's acknowledgement of earlier ones.
             let _ = stream.set_nodelay(true);
-            let (service, stopping) = (service.clone(), stopping.clone());
-            drop(tasks.spawn_request("connection", async move {
-                serve_connection(stream, service, stopping).await;
-                drop(place);
-            }));
+            // By itself the kernel lets it grow to some MiB, for every peer that does not read.
+            let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
+            let peer = Peer { address: peer.ip().to_canonical() };
+            let serving = serve_connection(stream, service.clone(), stopping.clone(), Some(peer), Some(place));
+            drop(tasks.spawn_request("connection", serving));
         }
     });
 }
 
-/// Serves the requests of one connection.
-pub(super) async fn serve_connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    service: TowerToHyperService<Router>,
-    stopping: CancellationToken,
-) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    // Held by every request from its head to the end of its answer.
-    let under_way = Arc::new(());
-    let mark = Arc::downgrade(&under_way);
-    let service = service_fn(move |request| {
-        let (answer, held) = (service.call(request), under_way.clone());
-        async move {
-            let response: Response = answer.await?;
-            Ok::<_, Infallible>(response.map(|body| HeldBody { body, _held: held }))
-        }
-    });
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = stopping.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                served = connection.as_mut() => served,
-                // A head that was begun and is not completed is no request yet: nobody needs to wait for it.
-                () = tokio::time::sleep(HEAD_GRACE) => {
-                    // One is the service's own.
-                    if mark.strong_count() <= 1 {
-                        return;
-                    }
-                    connection.await
-                }
-            }
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early");
-    }
-}
-
-/// The body of an answer, which marks its request as under way as long as it exists.
-struct HeldBody {
-    body: Body,
-    _held: Arc<()>,
-}
-
-impl HttpBody for HeldBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+/// Whether the peer is on this machine.
+fn is_local(stream: &TcpStream, peer: IpAddr) -> bool {
+    let peer = peer.to_canonical();
+    peer.is_loopback() || stream.local_addr().is_ok_and(|own| own.ip().to_canonical() == peer)
 }

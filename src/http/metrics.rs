@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
+use super::refusal_log::RefusalLog;
 use crate::engine::Engine;
 use crate::lifecycle::Readiness;
 use crate::mcp::CallMeter;
@@ -33,14 +34,15 @@ struct Checked {
 pub(super) struct Metrics {
     pub(super) engine: Arc<Engine>,
     pub(super) calls: CallMeter,
+    refusals: RefusalLog,
     pub(super) readiness: Readiness,
     /// Memories that wait for vectors, and when they were counted.
     backlog: Arc<Mutex<Option<(Instant, u64)>>>,
 }
 
 impl Metrics {
-    pub(super) fn new(engine: Arc<Engine>, calls: CallMeter, readiness: Readiness) -> Self {
-        Self { engine, calls, readiness, backlog: Arc::default() }
+    pub(super) fn new(engine: Arc<Engine>, calls: CallMeter, refusals: RefusalLog, readiness: Readiness) -> Self {
+        Self { engine, calls, refusals, readiness, backlog: Arc::default() }
     }
 
     async fn backlog(&self) -> Option<u64> {
@@ -75,6 +77,7 @@ pub(super) async fn metrics(State(metrics): State<Metrics>) -> Response {
         registry.register("index_backlog", "Memories that wait for a vector", gauge(backlog));
     }
     metrics.calls.register(&mut registry);
+    metrics.refusals.register(&mut registry);
     let mut text = String::new();
     // Writing to a text fails never.
     let _ = encode(&mut text, &registry);

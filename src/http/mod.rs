@@ -18,7 +18,7 @@ use rmcp::transport::streamable_http_server::session::never::NeverSessionManager
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 use tower_http::timeout::TimeoutLayer;
 
 use crate::config::Http;
@@ -27,19 +27,27 @@ use crate::engine::Engine;
 use crate::lifecycle::{Readiness, Supervisor};
 use crate::mcp::{MemoryServer, RequestId};
 
+mod answer_body;
 mod auth;
+mod batch;
+mod body_scan;
+mod budget;
 #[cfg(debug_assertions)]
 mod conformance;
+mod connection;
 mod control;
 #[cfg(debug_assertions)]
 mod fault;
 mod health;
+mod host;
+mod intake;
 mod listener;
+mod message;
 mod metrics;
 mod oauth;
 mod probe;
-mod refusal;
-mod write_guard;
+mod refusal_log;
+mod rpc_error;
 
 pub use auth::Gate;
 pub use control::{ControlSocket, reachable_path};
@@ -48,6 +56,9 @@ pub use fault::Fault;
 pub use listener::{Listener, MAX_CONNECTIONS};
 pub use oauth::OAuth;
 pub use probe::self_probe;
+
+/// How long a browser may remember what it was allowed.
+const PREFLIGHT_AGE: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// What the router is made of.
 pub struct Parts {
@@ -86,11 +97,21 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
     protocol.sse_retry = None;
     let server = parts.server;
     let gate = Arc::new(parts.gate);
-    let guard = write_guard::Guard { server: server.clone(), gate: Arc::clone(&gate), limit: settings.max_body_bytes };
-    let metrics = metrics::Metrics::new(parts.engine, server.calls().clone(), parts.readiness.clone());
+    let hosts = Arc::new(host::HostPolicy::new(settings, gate.refusals().clone()));
+    let intake = Arc::new(intake::Intake {
+        server: server.clone(),
+        gate: Arc::clone(&gate),
+        hosts: Arc::clone(&hosts),
+        budget: budget::Budget::new(settings.max_body_bytes),
+        max_body_bytes: settings.max_body_bytes,
+        request_timeout: settings.request_timeout,
+    });
+    let metrics =
+        metrics::Metrics::new(parts.engine, server.calls().clone(), gate.refusals().clone(), parts.readiness.clone());
     let health = health::Health { readiness: parts.readiness, supervisor: parts.supervisor };
-    // Tools have their own, shorter limit, and answer in the words of the protocol; this one is for slow bodies.
-    let timeout = settings.request_timeout + std::time::Duration::from_secs(5);
+    // Bodies and tools have their own limits, and answer in the words of the protocol. This one is for everything else,
+    // and allows for the waits for a share of the budget.
+    let timeout = settings.request_timeout * 2 + std::time::Duration::from_secs(20);
     #[cfg(debug_assertions)]
     let mcp = if parts.conformance {
         conformance::endpoints(server, protocol)
@@ -99,14 +120,13 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
     };
     #[cfg(not(debug_assertions))]
     let mcp = endpoint("/mcp", server, NeverSessionManager::default(), protocol);
-    let mcp = mcp.layer(middleware::from_fn(refusal::word));
     #[cfg(debug_assertions)]
     let mcp = mcp.layer(middleware::from_fn_with_state(Arc::new(parts.fault), fault::inject));
     let mcp = mcp
-        .layer(middleware::from_fn_with_state(guard, write_guard::guard))
+        .layer(middleware::from_fn_with_state(intake, intake::take_in))
         .layer(middleware::from_fn_with_state(Arc::clone(&gate), auth::authenticate));
     let mcp = if settings.allowed_origins.is_empty() { mcp } else { mcp.layer(sharing(&settings.allowed_origins)) };
-    let metadata = get(oauth::metadata).with_state(gate);
+    let metadata = get(oauth::metadata).with_state(gate).layer(public_sharing());
     let metrics = get(metrics::metrics).with_state(metrics);
     mcp.route(oauth::METADATA_PATH, metadata.clone())
         .route(&format!("{}/mcp", oauth::METADATA_PATH), metadata)
@@ -115,12 +135,13 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
         .route("/health/ready", get(health::ready))
         .with_state(health)
         .fallback(not_found)
+        .layer(middleware::from_fn_with_state(hosts, host::check_host))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, timeout))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(parts.clock, name_request))
 }
 
-/// An address of MCP, not yet guarded by anything.
+/// An address of MCP, with and without a slash at its end, not yet guarded by anything.
 fn endpoint<S, H, M>(path: &str, server: H, sessions: M, protocol: StreamableHttpServerConfig) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
@@ -128,7 +149,7 @@ where
     M: SessionManager,
 {
     let service = StreamableHttpService::new(move || Ok(server.clone()), Arc::new(sessions), protocol);
-    Router::new().route_service(path, service)
+    Router::new().route_service(path, service.clone()).route_service(&format!("{path}/"), service)
 }
 
 /// Lets pages of the allowed origins read the answers. Outside of authentication: a browser asks before it shows a token.
@@ -137,19 +158,24 @@ fn sharing(origins: &[String]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())))
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            header::ACCEPT,
-            header("mcp-protocol-version"),
+        // Revisions of the protocol add headers, some of them named by tools.
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([
+            header::WWW_AUTHENTICATE,
+            header::RETRY_AFTER,
             header("mcp-session-id"),
-            header("mcp-method"),
-            header("mcp-name"),
+            header("mcp-protocol-version"),
+            header("x-request-id"),
         ])
-        .expose_headers([header("x-request-id")])
+        .max_age(PREFLIGHT_AGE)
 }
 
-/// Gives the request an id, which the answer and the log carry, and closes the connection after a refusal.
+/// Lets pages of every origin read what is public.
+fn public_sharing() -> CorsLayer {
+    CorsLayer::new().allow_origin(Any).allow_methods([Method::GET]).allow_headers(Any).max_age(PREFLIGHT_AGE)
+}
+
+/// Gives the request an ID, which the answer and the log carry, and closes the connection after a refusal.
 async fn name_request(State(clock): State<Arc<dyn Clock>>, mut request: Request, next: Next) -> Response {
     let id: Arc<str> = clock.new_id().to_string().into();
     request.extensions_mut().insert(RequestId(id.clone()));

@@ -14,6 +14,11 @@ use crate::mcp::Identity;
 
 const REQUEST: &str = r#"{"jsonrpc":"2.0","id":"self-probe","method":"tools/list"}"#;
 
+/// An extension of requests that need no share of the budget: the watchdog asks whether the service works, and a busy
+/// one does.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unqueued;
+
 /// Asks `router` for the list of tools and checks that it answers with one.
 #[must_use]
 pub fn self_probe(router: Router, host: String) -> Probe {
@@ -31,6 +36,7 @@ async fn ask(router: Router, host: &str, identity: Identity) -> Result<(), TaskE
         .header(header::ACCEPT, "application/json, text/event-stream")
         .body(Body::from(REQUEST))?;
     request.extensions_mut().insert(identity);
+    request.extensions_mut().insert(Unqueued);
     let response = router.oneshot(request).await?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();

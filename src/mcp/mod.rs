@@ -11,8 +11,10 @@ mod prompt;
 mod resource;
 mod server;
 mod tool;
+mod transport;
 
 #[cfg(debug_assertions)]
 pub use conformance::ConformanceServer;
 pub use meter::CallMeter;
-pub use server::{Identity, MemoryServer, RequestId};
+pub use server::MemoryServer;
+pub use transport::{CallNotes, Identity, RequestId, SideArguments};

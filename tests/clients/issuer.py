@@ -41,6 +41,10 @@ class Issuer:
         self.keys = [Key("first", "RS256")]
         self.requests: list[str] = []
         self.claimed_issuer = None
+        # While set, no request is answered.
+        self.hangs = threading.Event()
+        # Which answers never end: metadata, keys.
+        self.endless: set[str] = set()
         issuer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -57,8 +61,24 @@ class Issuer:
                 self.end_headers()
                 self.wfile.write(text)
 
+            def answer_endlessly(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                self.close_connection = True
+                try:
+                    self.wfile.write(b'{"a":"')
+                    while True:
+                        self.wfile.write(b"x" * 65536)
+                except OSError:
+                    pass
+
             def do_GET(self):
                 issuer.requests.append(self.path)
+                while issuer.hangs.is_set():
+                    time.sleep(0.05)
+                if ("keys" if self.path == "/keys" else "metadata") in issuer.endless:
+                    return self.answer_endlessly()
                 known = f"{issuer.path}/.well-known/openid-configuration" if issuer.oidc \
                     else f"/.well-known/oauth-authorization-server{issuer.path}"
                 if self.path == known:
@@ -108,7 +128,9 @@ class Issuer:
 
     def token(self, key: Key | None = None, header: dict | None = None, **changes) -> str:
         key = key or self.keys[0]
-        return jwt.encode(self.claims(**changes), key.private, key.algorithm, {"kid": key.id, "typ": "at+jwt"} | (header or {}))
+        fields = {"kid": key.id, "typ": "at+jwt"} | (header or {})
+        given = {name: value for name, value in fields.items() if value is not None}
+        return jwt.encode(self.claims(**changes), key.private, key.algorithm, given)
 
     def grant(self, scope: str, resource: str) -> str:
         """A token by the token endpoint, as a client gets it."""

@@ -1,9 +1,11 @@
 """Access tokens of an authorization server: which open the service, which do not, and how clients find it."""
 
 import base64
+import concurrent.futures
 import hashlib
 import hmac
 import json
+import pathlib
 import time
 
 import jwt
@@ -177,6 +179,73 @@ async def test_keys_outlast_an_absence(service, issuer):
     issuer.close()
     assert show(service, token).status == 200
     assert show(service, issuer.token(Key("newer", "EdDSA"))).status == 401
+
+
+async def test_an_issuer_that_hangs_delays_nobody_whose_key_is_known(service, issuer):
+    """Unknown keys make the service ask the issuer, which never answers; tokens of known keys do not wait for that."""
+    token, unknown = issuer.token(), issuer.token(Key("unknown", "EdDSA"))
+    assert show(service, token).status == 200
+    issuer.hangs.set()
+    before = len(issuer.requests)
+    with concurrent.futures.ThreadPoolExecutor(64) as pool:
+
+        def is_asked() -> bool:
+            # It is asked at most every five seconds; until then unknown keys are refused at once.
+            asking = pool.submit(show, service, unknown)
+            return not concurrent.futures.wait([asking], timeout=1).done and len(issuer.requests) > before
+
+        wait_until(is_asked, "the issuer is asked")
+        waiting = [pool.submit(show, service, unknown) for _ in range(6)]
+        begin = time.monotonic()
+        for _ in range(10):
+            assert show(service, token).status == 200
+        assert not any(each.done() for each in waiting), "the others still wait, so the issuer hung all the time"
+        issuer.hangs.clear()
+        assert {each.result().status for each in waiting} == {401}
+    assert len(issuer.requests) - before <= 3, "all of them share one refresh"
+    assert time.monotonic() - begin < 30
+
+
+@pytest.mark.parametrize("path", ["metadata", "keys"])
+async def test_an_endless_answer_of_the_issuer_is_cut_off(service, issuer, path):
+    issuer.endless.add(path)
+    idle = memory_of(service)
+    answer = show(service, issuer.token())
+    assert answer.status == 503 and "too much" in answer.json["error"], answer
+    assert memory_of(service) - idle < 32 * 1024 * 1024
+
+
+def memory_of(service) -> int:
+    """The peak of the resident memory."""
+    text = pathlib.Path(f"/proc/{service.process.pid}/status").read_text()
+    [line] = [line for line in text.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
+
+
+async def test_keys_without_names_are_tried_within_a_bound(service, issuer):
+    """Otherwise every made-up token would cost as many verifications as the issuer has keys."""
+    mine = Key("mine", "EdDSA")
+    others = [Key(f"other-{number}", "EdDSA") for number in range(9)]
+    issuer.keys = [*(Key(f"rsa-{number}", "RS256") for number in range(2)), *others, mine]
+    for key in issuer.keys:
+        key.public.pop("kid")
+    nameless = {"kid": None}
+    refused(service, issuer.token(mine, header=nameless), "more than 8")
+    assert show(service, issuer.token(others[0], header=nameless)).status == 200
+    assert show(service, issuer.token(issuer.keys[1], header=nameless)).status == 200, "keys of other kinds do not count"
+
+
+async def test_a_page_may_ask_for_the_metadata(service):
+    for path in (METADATA, f"{METADATA}/mcp"):
+        preflight = send(
+            service, "OPTIONS", path=path, origin="https://app.example",
+            access_control_request_method="GET", access_control_request_headers="mcp-protocol-version",
+        )  # fmt: skip
+        assert preflight.status in (200, 204) and preflight.headers["access-control-allow-origin"] == "*", preflight
+        allowed = preflight.headers["access-control-allow-headers"]
+        assert allowed == "*" or "mcp-protocol-version" in allowed
+        answer = send(service, "GET", path=path, origin="https://app.example")
+        assert answer.status == 200 and answer.headers["access-control-allow-origin"] == "*"
 
 
 async def test_openid_metadata_and_paths_of_issuers(new_service, sqlite):

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import threading
 import time
 
@@ -99,9 +100,19 @@ def test_no_request_is_left_waiting_for_a_stream(service):
 def test_other_media_types_are_refused_with_a_reason(service):
     answer = wire.send(service, body=wire.request("ping"), content_type="text/plain")
     assert answer.status == 415 and "application/json" in answer.text
-    answer = wire.send(service, body=wire.request("ping"), accept="text/html")
-    assert answer.status == 406 and "application/json" in answer.text
     assert wire.send(service, body=wire.request("ping"), content_type="application/json; charset=utf-8").status == 200
+
+
+@pytest.mark.parametrize("accept", [None, "*/*", "application/json", "text/event-stream", "text/html", "application/*;q=0.5"])
+def test_the_answer_is_json_whatever_is_accepted(service, accept):
+    assert result(wire.send(service, body=wire.request("ping"), accept=accept)) == {}
+
+
+def test_a_slash_at_the_end_of_the_address_changes_nothing(service):
+    assert result(wire.send(service, body=wire.initialize("2025-06-18"), path="/mcp/"))["serverInfo"]
+    assert result(wire.send(service, body=wire.call("status", {}), path="/mcp/"))["isError"] is False
+    assert wire.send(service, "GET", path="/mcp/").status == 405
+    assert wire.send(service, body=wire.request("ping"), path="/mcp/", host="evil.example").status == 403
 
 
 def test_there_is_nothing_elsewhere_and_it_says_where(service):
@@ -236,6 +247,52 @@ def test_a_browser_with_an_allowed_origin_may_read_the_answer(sqlite, new_servic
     assert answer.headers.get("access-control-allow-origin") == "https://app.example"
     refused = wire.send(service, "OPTIONS", origin="https://evil.example", **asked)
     assert "access-control-allow-origin" not in refused.headers
+    # A page finds out from the refusal where it gets a token.
+    unknown = wire.send(service, body=wire.request("ping"), origin="https://app.example")
+    exposed = unknown.headers["access-control-expose-headers"].lower()
+    assert unknown.status == 401 and unknown.headers["access-control-allow-origin"] == "https://app.example"
+    for header in ("www-authenticate", "mcp-session-id", "mcp-protocol-version", "x-request-id", "retry-after"):
+        assert header in exposed
+    # Later revisions have headers of their own, some named by a tool.
+    asked["access_control_request_headers"] = "mcp-param-region,traceparent,last-event-id"
+    allowed = wire.send(service, "OPTIONS", origin="https://app.example", **asked).headers["access-control-allow-headers"]
+    assert "mcp-param-region" in allowed and "traceparent" in allowed
+
+
+def test_monitors_are_served_by_address_and_by_no_other_name(sqlite, new_service):
+    service = new_service(sqlite, MEMORY_ALLOWED_HOSTS="memory.example")
+    for path in ("/health/ready", "/metrics"):
+        for host, status in [
+            ("memory.example", 200), ("localhost", 200), (f"127.0.0.1:{service.port}", 200), ("10.1.2.3:8765", 200),
+            ("[::1]:8765", 200), ("evil.example", 403), ("localhost.evil.example", 403), ("127.0.0.1.evil.example", 403),
+        ]:  # fmt: skip
+            assert wire.send(service, "GET", path=path, host=host).status == status, (path, host)
+    assert wire.send(service, "GET", path="/health/live", host="any.example").status == 200
+
+
+@pytest.mark.parametrize(
+    "target, hosts, statuses",
+    [
+        ("/mcp", ["localhost", "localhost"], {400}),
+        ("/mcp", ["localhost", "evil.example"], {400}),
+        ("/mcp", ["a@localhost"], {400}),
+        ("/mcp", ["a:b@localhost"], {400}),
+        ("http://evil.example/mcp", ["localhost"], {400, 421}),
+        ("http://a@localhost/mcp", ["localhost"], {400}),
+        ("http://evil.example/mcp", ["evil.example"], {403}),
+        ("/metrics", ["localhost", "localhost"], {400}),
+        ("/health/ready", ["a@localhost"], {400}),
+        ("http://localhost/mcp", ["localhost"], {200}),
+    ],
+)
+def test_a_request_names_one_host(service, target, hosts, statuses):
+    body = wire.request("ping").encode()
+    lines = [f"POST {target} HTTP/1.1", *(f"Host: {host}" for host in hosts), "Content-Type: application/json"]
+    lines += ["Connection: close", f"Content-Length: {len(body)}", "", ""]
+    with socket.create_connection(("127.0.0.1", service.port), 30) as stream:
+        stream.sendall("\r\n".join(lines).encode() + body)
+        answer = stream.recv(65536).decode()
+    assert int(answer.split()[1]) in statuses, answer
 
 
 # ------------------------------------------------------------------------------------------------ tokens
@@ -258,6 +315,25 @@ def test_a_token_is_asked_for(sqlite, new_service):
         assert result(answer)["structuredContent"]["project"] == "ada"
     # Health is for everybody: it says nothing of what is stored.
     assert http_get(f"{service.base}/health/ready")[0] == 200
+
+
+def test_refused_tokens_are_logged_and_counted(sqlite, new_service):
+    """One line for each peer and second, with what fail2ban needs and nothing of the token."""
+    service = new_service(sqlite, tokens={"ada": "token-of-ada-0123456789"})
+    for number in range(20):
+        refused = wire.send(
+            service, body=wire.request("ping"), authorization=f"Bearer canary-{number}", x_forwarded_for="203.0.113.7, canary"
+        )
+        assert refused.status == 401
+    wire.send(service, body=wire.request("ping"))
+    wire.send(service, body=wire.request("ping"), authorization="Basic canary")
+    metrics = http_get(f"{service.base}/metrics")[1]
+    for reason, count in [("unknown_token", 20), ("missing_token", 1), ("malformed_token", 1)]:
+        assert f'cognitive_memory_refused_requests_total{{reason="{reason}"}} {count}' in metrics
+    [line, *more] = [line for line in service.log_lines() if line["message"] == "request refused"]
+    assert (line["level"], line["peer"], line["reason"]) == ("WARN", "127.0.0.1", "unknown_token")
+    assert line["forwarded_for"] == "203.0.113.7"
+    assert len(more) < 20 and "canary" not in service.log()
 
 
 async def test_the_sdk_without_a_token_fails_at_once(sqlite, new_service):

@@ -1,7 +1,7 @@
-//! The keys of the issuer: found by its metadata, kept, and asked for again when a token names one that is not among
-//! them. How often is bounded, whatever is sent here.
+//! The keys of the issuer: found by its metadata, kept, and asked for again when they grow old or a token names one that
+//! is not among them. Whoever shows a token that a known key signed waits for nothing: keys are refreshed beside it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -10,14 +10,24 @@ use reqwest::{Client, redirect};
 use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::Rejection;
 use super::claim::{Algorithm, Header};
+use crate::http::body_scan::BodyScan;
+use crate::lifecycle::Supervisor;
 
 /// Longest wait for one answer of the issuer.
 const ANSWER: Duration = Duration::from_secs(4);
+/// Longest wait for all answers that one refresh needs.
+const REFRESH: Duration = Duration::from_secs(10);
 /// Longest answer.
-const LONGEST: usize = 512 * 1024;
+const MAX_ANSWER_BYTES: usize = 512 * 1024;
+/// Most objects and arrays in an answer: a key has a few.
+const MAX_ANSWER_CONTAINERS: usize = 2_000;
+/// Most values in an answer.
+const MAX_ANSWER_VALUES: usize = 20_000;
 /// The issuer is not asked more often.
 const PAUSE: Duration = Duration::from_secs(5);
 /// Keys are asked for again at this age, so that one that was withdrawn opens nothing for long.
@@ -26,12 +36,22 @@ const FRESH: Duration = Duration::from_secs(300);
 const LONGEST_USE: Duration = Duration::from_secs(3600);
 /// Most keys that are kept.
 const MOST_KEYS: usize = 64;
+/// Most keys that are tried for one token.
+const MOST_TRIED: usize = 8;
 
+/// The keys of one issuer.
 pub(super) struct Keys {
+    source: Arc<Source>,
+    supervisor: Supervisor,
+}
+
+/// What a refresh works on, also when nobody waits for it any longer.
+struct Source {
     client: Client,
     issuer: String,
     state: Mutex<State>,
-    asking: tokio::sync::Mutex<()>,
+    /// How often a refresh ended.
+    refreshed: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -41,6 +61,22 @@ struct State {
     since: Option<Instant>,
     /// When the issuer was asked last, and what was wrong then.
     asked: Option<(Instant, Option<String>)>,
+    /// Whether the issuer is being asked.
+    asking: bool,
+}
+
+impl State {
+    fn age(&self) -> Option<Duration> {
+        self.since.map(|since| since.elapsed())
+    }
+
+    fn usable(&self) -> Option<Arc<Vec<Key>>> {
+        self.age().is_some_and(|age| age < LONGEST_USE).then(|| Arc::clone(&self.keys))
+    }
+
+    fn was_just_asked(&self) -> bool {
+        self.asked.as_ref().is_some_and(|(at, _)| at.elapsed() < PAUSE)
+    }
 }
 
 struct Key {
@@ -59,6 +95,7 @@ enum Public {
 struct Jwk {
     kty: String,
     kid: Option<String>,
+    alg: Option<String>,
     #[serde(rename = "use")]
     purpose: Option<String>,
     crv: Option<String>,
@@ -84,109 +121,169 @@ impl Jwk {
             ("OKP", Some("Ed25519")) => Public::Ed25519(bytes(self.x)?),
             _ => return None,
         };
+        let serves = |algorithm: &str| match public {
+            Public::Rsa { .. } => algorithm == "RS256",
+            Public::P256(_) => algorithm == "ES256",
+            Public::Ed25519(_) => matches!(algorithm, "EdDSA" | "Ed25519"),
+        };
+        if !self.alg.as_deref().is_none_or(serves) {
+            return None;
+        }
         Some(Key { id: self.kid, public })
     }
 }
 
 impl Key {
-    /// None: the key is for another algorithm.
-    fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> Option<bool> {
-        Some(match (&self.public, algorithm) {
-            (Public::Rsa { n, e }, Algorithm::Rs256) => RsaPublicKeyComponents { n, e }
+    /// Whether the token names this key, or none.
+    fn is_meant_by(&self, header: &Header) -> bool {
+        header.key.is_none() || self.id == header.key
+    }
+
+    fn serves(&self, algorithm: Algorithm) -> bool {
+        matches!(
+            (&self.public, algorithm),
+            (Public::Rsa { .. }, Algorithm::Rs256)
+                | (Public::P256(_), Algorithm::Es256)
+                | (Public::Ed25519(_), Algorithm::EdDsa)
+        )
+    }
+
+    fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        match &self.public {
+            Public::Rsa { n, e } => RsaPublicKeyComponents { n, e }
                 .verify(&signature::RSA_PKCS1_2048_8192_SHA256, message, signature)
                 .is_ok(),
-            (Public::P256(point), Algorithm::Es256) => {
+            Public::P256(point) => {
                 UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point).verify(message, signature).is_ok()
             }
-            (Public::Ed25519(point), Algorithm::EdDsa) => {
+            Public::Ed25519(point) => {
                 UnparsedPublicKey::new(&signature::ED25519, point).verify(message, signature).is_ok()
             }
-            _ => return None,
-        })
+        }
     }
 }
 
 impl Keys {
-    pub(super) fn new(issuer: &str) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(issuer: &str, supervisor: Supervisor) -> Result<Self, reqwest::Error> {
         let client = Client::builder().timeout(ANSWER).redirect(redirect::Policy::none()).build()?;
-        Ok(Self {
-            client,
-            issuer: issuer.to_owned(),
-            state: Mutex::new(State::default()),
-            asking: tokio::sync::Mutex::new(()),
-        })
+        let source =
+            Source { client, issuer: issuer.to_owned(), state: Mutex::default(), refreshed: watch::Sender::new(0) };
+        Ok(Self { source: Arc::new(source), supervisor })
     }
 
     /// Whether one of the issuer's keys made the signature.
     pub(super) async fn verify(&self, header: &Header, message: &[u8], signature: &[u8]) -> Result<(), Rejection> {
-        let mut keys = self.current(false).await?;
-        let mut named = matching(&keys, header);
-        if named.is_empty() {
+        let known = self.known();
+        let mut keys = match known {
+            Some(keys) => keys,
+            None => self.asked_for().await?,
+        };
+        let means = |key: &Key| key.is_meant_by(header);
+        if !keys.iter().any(means) {
             // It may be one that is newer than our knowledge.
-            keys = self.current(true).await?;
-            named = matching(&keys, header);
+            keys = self.asked_for().await?;
         }
-        if named.is_empty() {
+        if !keys.iter().any(means) {
             return Err(Rejection::Invalid("its issuer has no such key".to_owned()));
         }
-        let holds = |key: &&Key| key.verify(header.algorithm, message, signature) == Some(true);
-        if named.iter().any(holds) {
+        let mut candidates = keys.iter().filter(|key| means(key) && key.serves(header.algorithm));
+        // Of a set without names every key would be tried, for every token that anybody makes up.
+        if candidates.by_ref().take(MOST_TRIED).any(|key| key.verify(message, signature)) {
             return Ok(());
         }
-        Err(Rejection::Invalid("its signature is wrong".to_owned()))
+        Err(Rejection::Invalid(match candidates.next() {
+            None => "its signature is wrong".to_owned(),
+            Some(_) => format!(
+                "its signature is wrong, or made by a key that was not tried: its issuer has more than {MOST_TRIED} \
+                 keys that it could mean, and it names none (kid)"
+            ),
+        }))
     }
 
-    /// The keys; asks the issuer when they are missing, old, or (with `newer`) perhaps not the newest.
-    async fn current(&self, newer: bool) -> Result<Arc<Vec<Key>>, Rejection> {
-        if let Some(keys) = self.known(newer) {
+    /// The keys that are known, however old as long as they may be used. Old ones are refreshed beside the caller.
+    fn known(&self) -> Option<Arc<Vec<Key>>> {
+        let (keys, is_old) = {
+            let state = self.source.state();
+            (state.usable()?, state.age().is_none_or(|age| age >= FRESH))
+        };
+        if is_old {
+            self.start_refresh();
+        }
+        Some(keys)
+    }
+
+    /// The keys after the issuer was asked; those that are known where it was asked just now.
+    async fn asked_for(&self) -> Result<Arc<Vec<Key>>, Rejection> {
+        let mut refreshed = self.source.refreshed.subscribe();
+        if self.start_refresh() {
+            // All who wait share one refresh, whoever started it. Its own time is bounded as well.
+            let _ = timeout(REFRESH + ANSWER, refreshed.changed()).await;
+        }
+        let state = self.source.state();
+        if let Some(keys) = state.usable() {
             return Ok(keys);
         }
-        let waiting = tokio::time::timeout(3 * ANSWER, self.asking.lock()).await;
-        let _alone = waiting.map_err(|_| Rejection::Unavailable("the issuer of tokens is slow".to_owned()))?;
-        // Somebody else may have asked in the meantime.
-        if self.known(newer).is_none() {
-            let answer = self.ask().await;
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let failure = match answer {
-                Ok(keys) => {
-                    (state.keys, state.since) = (Arc::new(keys), Some(Instant::now()));
-                    None
-                }
-                Err(why) => {
-                    tracing::warn!(issuer = self.issuer, "the keys of the issuer are not to be had: {why}");
-                    Some(why)
-                }
-            };
-            state.asked = Some((Instant::now(), failure));
-        }
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match &state.asked {
-            _ if state.since.is_some_and(|since| since.elapsed() < LONGEST_USE) => Ok(Arc::clone(&state.keys)),
-            Some((_, Some(why))) => Err(Rejection::Unavailable(format!(
-                "access tokens cannot be checked now, since their issuer gives no keys: {why}"
-            ))),
-            _ => Err(Rejection::Unavailable("the issuer of tokens is slow".to_owned())),
-        }
+        Err(Rejection::Unavailable(match &state.asked {
+            Some((_, Some(why))) => {
+                format!("access tokens cannot be checked now, since their issuer gives no keys: {why}")
+            }
+            _ => "the issuer of tokens is slow".to_owned(),
+        }))
     }
 
-    /// What is to be used without asking.
-    fn known(&self, newer: bool) -> Option<Arc<Vec<Key>>> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let usable = state.since.is_some_and(|since| since.elapsed() < LONGEST_USE);
-        let fresh = !newer && state.since.is_some_and(|since| since.elapsed() < FRESH);
-        let just_asked = state.asked.as_ref().is_some_and(|(at, _)| at.elapsed() < PAUSE);
-        (usable && (fresh || just_asked)).then(|| Arc::clone(&state.keys))
+    /// Asks the issuer unless that was done just now. Whether it is being asked.
+    fn start_refresh(&self) -> bool {
+        {
+            let mut state = self.source.state();
+            if state.asking {
+                return true;
+            }
+            if state.was_just_asked() {
+                return false;
+            }
+            state.asking = true;
+        }
+        let refresh = Refresh(Arc::clone(&self.source));
+        drop(self.supervisor.spawn_request("issuer keys", async move { refresh.run().await }));
+        true
+    }
+}
+
+/// One refresh. Whatever ends it, the next one can start and nobody goes on waiting.
+struct Refresh(Arc<Source>);
+
+impl Refresh {
+    async fn run(self) {
+        let answer = timeout(REFRESH, self.0.ask()).await;
+        let answer = answer.unwrap_or_else(|_| Err("it does not answer in time".to_owned()));
+        let mut state = self.0.state();
+        let failure = match answer {
+            Ok(keys) => {
+                (state.keys, state.since) = (Arc::new(keys), Some(Instant::now()));
+                None
+            }
+            Err(why) => {
+                tracing::warn!(issuer = self.0.issuer, "cannot fetch the keys of the issuer: {why}");
+                Some(why)
+            }
+        };
+        state.asked = Some((Instant::now(), failure));
+    }
+}
+
+impl Drop for Refresh {
+    fn drop(&mut self) {
+        self.0.state().asking = false;
+        self.0.refreshed.send_modify(|count| *count += 1);
+    }
+}
+
+impl Source {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ask(&self) -> Result<Vec<Key>, String> {
-        {
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((at, Some(why))) = &state.asked
-                && at.elapsed() < PAUSE
-            {
-                return Err(why.clone());
-            }
-        }
         let mut failures = Vec::new();
         for url in metadata_urls(&self.issuer) {
             let metadata = match self.get(&url).await {
@@ -208,13 +305,7 @@ impl Keys {
             if !(keys.starts_with("https://") || self.issuer.starts_with("http://") && keys.starts_with("http://")) {
                 return Err("its keys are not served by https".to_owned());
             }
-            let set = self.get(keys).await?;
-            let list = set["keys"].as_array().cloned().unwrap_or_default();
-            return Ok(list
-                .into_iter()
-                .filter_map(|key| serde_json::from_value::<Jwk>(key).ok()?.read())
-                .take(MOST_KEYS)
-                .collect());
+            return Ok(read_keys(self.get(keys).await?));
         }
         Err(failures.join("; "))
     }
@@ -228,20 +319,26 @@ impl Keys {
         if !response.status().is_success() {
             return Err(format!("{url} answers {}", response.status().as_u16()));
         }
-        let mut body = Vec::new();
+        let (mut body, mut scan) = (Vec::new(), BodyScan::default());
         while let Some(part) = response.chunk().await.map_err(failed)? {
-            body.extend_from_slice(&part);
-            if body.len() > LONGEST {
+            scan.push(&part);
+            let is_too_much = body.len() + part.len() > MAX_ANSWER_BYTES
+                || scan.excess().is_some()
+                || scan.containers() > MAX_ANSWER_CONTAINERS
+                || scan.values() > MAX_ANSWER_VALUES;
+            if is_too_much {
                 return Err(format!("{url} answers with too much"));
             }
+            body.extend_from_slice(&part);
         }
         serde_json::from_slice(&body).map_err(|_| format!("{url} does not answer with JSON"))
     }
 }
 
-/// The key that the token names, or all that could have made its signature.
-fn matching<'k>(keys: &'k [Key], header: &Header) -> Vec<&'k Key> {
-    keys.iter().filter(|key| header.key.is_none() || key.id == header.key).collect()
+/// The keys of a set that can be used; others are left out one by one.
+fn read_keys(mut set: Value) -> Vec<Key> {
+    let Some(list) = set.get_mut("keys").and_then(Value::as_array_mut).map(std::mem::take) else { return Vec::new() };
+    list.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok()?.read()).take(MOST_KEYS).collect()
 }
 
 /// RFC 8414 puts the well-known part in front of the path, OpenID Connect behind it.
@@ -266,6 +363,25 @@ mod tests {
             ["https://h:1/.well-known/oauth-authorization-server/t", "https://h:1/t/.well-known/openid-configuration"]
         );
         assert_eq!(metadata_urls("https://h")[0], "https://h/.well-known/oauth-authorization-server");
+    }
+
+    #[test]
+    fn a_key_is_tried_for_its_own_algorithm_only() {
+        let set = serde_json::json!({ "keys": [
+            { "kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "a" },
+            { "kty": "RSA", "n": "AQAB", "e": "AQAB", "alg": "RS512" },
+            { "kty": "OKP", "crv": "Ed25519", "x": "AQAB", "alg": "EdDSA" },
+            { "kty": 5 },
+        ] });
+        let keys = read_keys(set);
+        assert_eq!(keys.len(), 2);
+        let header = |algorithm, key: Option<&str>| Header { algorithm, key: key.map(str::to_owned) };
+        let could_have_signed = |key: &&Key, header: &Header| key.is_meant_by(header) && key.serves(header.algorithm);
+        let count = |header: Header| keys.iter().filter(|key| could_have_signed(key, &header)).count();
+        assert_eq!(count(header(Algorithm::Rs256, None)), 1);
+        assert_eq!(count(header(Algorithm::Rs256, Some("a"))), 1);
+        assert_eq!(count(header(Algorithm::EdDsa, Some("a"))), 0);
+        assert_eq!(count(header(Algorithm::Es256, None)), 0);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::config;
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::token::is_name;
 use crate::domain::{Clock, Scope};
+use crate::lifecycle::Supervisor;
 
 /// What a token needs for anything at all.
 pub(super) const READ: &str = "memory:read";
@@ -58,8 +59,12 @@ impl OAuth {
     ///
     /// # Errors
     /// When no HTTPS client can be made, as without any certificates of authorities.
-    pub fn new(settings: config::OAuth, clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
-        Ok(Self { keys: Keys::new(&settings.issuer)?, settings, clock })
+    pub fn new(
+        settings: config::OAuth,
+        clock: Arc<dyn Clock>,
+        supervisor: &Supervisor,
+    ) -> Result<Self, reqwest::Error> {
+        Ok(Self { keys: Keys::new(&settings.issuer, supervisor.clone())?, settings, clock })
     }
 
     /// Whether a bearer token has the form of one of these. Ours have no dots.
@@ -121,7 +126,7 @@ impl OAuth {
     }
 }
 
-/// The metadata of the protected resource. Public, also for pages of other origins.
+/// The metadata of the protected resource. Public.
 pub(super) async fn metadata(State(gate): State<Arc<Gate>>, headers: axum::http::HeaderMap) -> Response {
     let Some(oauth) = gate.oauth() else { return super::not_found().await };
     let Some(resource) = oauth.resource(headers.get(header::HOST)) else {
@@ -134,5 +139,5 @@ pub(super) async fn metadata(State(gate): State<Arc<Gate>>, headers: axum::http:
         "bearer_methods_supported": ["header"],
         "resource_name": "Cognitive memory",
     });
-    ([(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"), (header::CACHE_CONTROL, "max-age=300")], Json(body)).into_response()
+    ([(header::CACHE_CONTROL, "max-age=300")], Json(body)).into_response()
 }

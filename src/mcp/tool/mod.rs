@@ -45,6 +45,19 @@ pub(super) struct Answer {
     pub(super) text: String,
 }
 
+impl Answer {
+    /// Adds remarks to the caller: first in the text, and in the `notes` of the structured answer.
+    pub(super) fn add_notes(&mut self, notes: &[String]) {
+        if let Some(output) = self.structured.as_object_mut() {
+            let known = output.entry("notes").or_insert_with(|| Value::Array(Vec::new()));
+            if let Some(known) = known.as_array_mut() {
+                known.splice(0..0, notes.iter().cloned().map(Value::String));
+            }
+        }
+        self.text.insert_str(0, &notes.iter().map(|note| format!("Note: {note}\n")).collect::<String>());
+    }
+}
+
 /// A tool: how it is described, and how it is run.
 #[async_trait]
 pub(super) trait MemoryTool: Send + Sync {

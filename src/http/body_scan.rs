@@ -1,0 +1,369 @@
+//! A scan of a JSON body that runs before any parser and stores nothing of the body.
+//!
+//! Parsers allocate many times the size of a body that consists of small nested values. The scan counts values and
+//! levels while the bytes arrive, so that such a body is refused before anything is allocated for it. It also finds the
+//! ID of the request, which errors repeat even when the body is too large, too deep or not valid. It is not a
+//! validator: what it accepts may still be invalid JSON.
+
+use serde_json::Value;
+
+/// Most levels of objects and arrays.
+pub(super) const MAX_DEPTH: usize = 64;
+/// Most objects and arrays: 500 items with 50 relations each, and room for metadata.
+pub(super) const MAX_CONTAINERS: usize = 30_000;
+/// Most values of any kind.
+pub(super) const MAX_VALUES: usize = 200_000;
+/// Longest ID that is repeated in an error.
+const MAX_ID_BYTES: usize = 1024;
+
+/// What a body has too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Excess {
+    /// Levels.
+    Depth,
+    /// Objects and arrays.
+    Containers,
+    /// Values.
+    Values,
+}
+
+/// Where the scan is inside of a string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Text {
+    Outside,
+    Inside,
+    Escape,
+    /// After `\u`: digits seen so far, and their value.
+    Unicode(u8, u16),
+}
+
+/// What the scan is copying at the top level of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Capture {
+    Nothing,
+    Key,
+    Id,
+}
+
+/// The state of a scan. Bytes are pushed in pieces of any size.
+#[derive(Debug)]
+pub(super) struct BodyScan {
+    text: Text,
+    depth: usize,
+    containers: usize,
+    commas: usize,
+    excess: Option<Excess>,
+    top_is_object: bool,
+    expects_key: bool,
+    capture: Capture,
+    key: Vec<u8>,
+    id: Vec<u8>,
+    /// The escape before this character was the first half of a surrogate pair.
+    after_high_surrogate: bool,
+    has_lone_surrogate: bool,
+}
+
+impl Default for BodyScan {
+    fn default() -> Self {
+        Self {
+            text: Text::Outside,
+            depth: 0,
+            containers: 0,
+            commas: 0,
+            excess: None,
+            top_is_object: false,
+            expects_key: false,
+            capture: Capture::Nothing,
+            key: Vec::new(),
+            id: Vec::new(),
+            after_high_surrogate: false,
+            has_lone_surrogate: false,
+        }
+    }
+}
+
+impl BodyScan {
+    /// Scans the next bytes of the body.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.step(*byte);
+        }
+    }
+
+    /// The limit that was passed first.
+    pub(super) fn excess(&self) -> Option<Excess> {
+        self.excess
+    }
+
+    /// Objects and arrays so far.
+    pub(super) fn containers(&self) -> usize {
+        self.containers
+    }
+
+    /// Values so far, at most: each one follows a comma or the start of its container.
+    pub(super) fn values(&self) -> usize {
+        self.containers + self.commas
+    }
+
+    /// Whether a string has one half of a surrogate pair without the other (`"\ud83d"`), which no parser accepts.
+    pub(super) fn has_lone_surrogate(&self) -> bool {
+        self.has_lone_surrogate
+    }
+
+    /// The ID of the request, as far as it was read.
+    pub(super) fn id(&self) -> Option<Value> {
+        // A string that was cut off fails here.
+        let id: Value = serde_json::from_slice(&self.id).ok()?;
+        (id.is_string() || id.is_number()).then_some(id)
+    }
+
+    fn step(&mut self, byte: u8) {
+        match self.text {
+            Text::Outside => self.step_outside(byte),
+            Text::Inside => {
+                self.copy(byte);
+                match byte {
+                    b'\\' => self.text = Text::Escape,
+                    b'"' => {
+                        self.end_character();
+                        self.text = Text::Outside;
+                        if self.capture == Capture::Key {
+                            self.capture = Capture::Nothing;
+                        }
+                    }
+                    _ => self.end_character(),
+                }
+            }
+            Text::Escape => {
+                self.copy(byte);
+                if byte == b'u' {
+                    self.text = Text::Unicode(0, 0);
+                } else {
+                    self.end_character();
+                    self.text = Text::Inside;
+                }
+            }
+            Text::Unicode(digits, code) => self.step_unicode(byte, digits, code),
+        }
+    }
+
+    fn step_outside(&mut self, byte: u8) {
+        match byte {
+            b'"' => {
+                self.text = Text::Inside;
+                if self.depth == 1 && self.expects_key {
+                    self.capture = Capture::Key;
+                    self.key.clear();
+                } else {
+                    self.copy(byte);
+                }
+            }
+            b'{' | b'[' => self.open(byte),
+            b'}' | b']' => {
+                self.depth = self.depth.saturating_sub(1);
+                if self.depth == 0 {
+                    self.capture = Capture::Nothing;
+                }
+            }
+            b',' => {
+                self.commas += 1;
+                self.check(self.values() > MAX_VALUES, Excess::Values);
+                if self.depth == 1 {
+                    self.capture = Capture::Nothing;
+                    self.expects_key = self.top_is_object;
+                }
+            }
+            b':' if self.depth == 1 && self.expects_key => {
+                self.expects_key = false;
+                if self.key == b"id\"" {
+                    self.capture = Capture::Id;
+                    self.id.clear();
+                }
+            }
+            byte if byte.is_ascii_whitespace() => {}
+            byte => self.copy(byte),
+        }
+    }
+
+    fn open(&mut self, byte: u8) {
+        if self.depth == 0 {
+            self.top_is_object = byte == b'{';
+            self.expects_key = self.top_is_object;
+        }
+        // An ID that is an object or an array is not an ID.
+        if self.capture == Capture::Id {
+            self.capture = Capture::Nothing;
+            self.id.clear();
+        }
+        self.depth += 1;
+        self.containers += 1;
+        self.check(self.depth > MAX_DEPTH, Excess::Depth);
+        self.check(self.containers > MAX_CONTAINERS, Excess::Containers);
+        self.check(self.values() > MAX_VALUES, Excess::Values);
+    }
+
+    fn step_unicode(&mut self, byte: u8, digits: u8, code: u16) {
+        self.copy(byte);
+        let Some(digit) = char::from(byte).to_digit(16) else {
+            // Not an escape at all; the parser says so.
+            self.text = if byte == b'"' { Text::Outside } else { Text::Inside };
+            return;
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "a hexadecimal digit has four bits")]
+        let code = (code << 4) | digit as u16;
+        if digits < 3 {
+            self.text = Text::Unicode(digits + 1, code);
+            return;
+        }
+        self.text = Text::Inside;
+        match code {
+            0xD800..=0xDBFF => {
+                self.end_character();
+                self.after_high_surrogate = true;
+            }
+            0xDC00..=0xDFFF if self.after_high_surrogate => self.after_high_surrogate = false,
+            0xDC00..=0xDFFF => self.has_lone_surrogate = true,
+            _ => self.end_character(),
+        }
+    }
+
+    /// Another character than the second half of a pair follows.
+    fn end_character(&mut self) {
+        self.has_lone_surrogate |= self.after_high_surrogate;
+        self.after_high_surrogate = false;
+    }
+
+    fn copy(&mut self, byte: u8) {
+        match self.capture {
+            Capture::Nothing => {}
+            Capture::Key if self.key.len() < 4 => self.key.push(byte),
+            Capture::Key => {}
+            Capture::Id if self.depth == 1 && self.id.len() < MAX_ID_BYTES => self.id.push(byte),
+            Capture::Id => {}
+        }
+    }
+
+    fn check(&mut self, passed: bool, excess: Excess) {
+        if passed && self.excess.is_none() {
+            self.excess = Some(excess);
+        }
+    }
+}
+
+/// Puts the replacement character in the place of every half of a surrogate pair that lacks the other half. Returns
+/// how many there were.
+pub(super) fn replace_lone_surrogates(body: &mut [u8]) -> usize {
+    let mut replaced = 0;
+    let mut at = 0;
+    while at < body.len() {
+        if body[at] != b'\\' {
+            at += 1;
+            continue;
+        }
+        match escaped_unit(body, at) {
+            Some(0xD800..=0xDBFF) if matches!(escaped_unit(body, at + 6), Some(0xDC00..=0xDFFF)) => at += 12,
+            Some(0xD800..=0xDFFF) => {
+                body[at + 2..at + 6].copy_from_slice(b"fffd");
+                replaced += 1;
+                at += 6;
+            }
+            Some(_) => at += 6,
+            None => at += 2,
+        }
+    }
+    replaced
+}
+
+/// The code unit of the escape `\uXXXX` at this position.
+fn escaped_unit(body: &[u8], at: usize) -> Option<u16> {
+    let digits = body.get(at..at + 6)?.strip_prefix(b"\\u")?;
+    if !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn scan(body: &str) -> BodyScan {
+        let mut scan = BodyScan::default();
+        // One byte at a time: pieces end anywhere.
+        for byte in body.as_bytes() {
+            scan.push(&[*byte]);
+        }
+        scan
+    }
+
+    #[test]
+    fn the_id_is_found_wherever_it_is() {
+        for (body, id) in [
+            (r#"{"jsonrpc":"2.0","id":7,"method":"x"}"#, json!(7)),
+            (r#"{"method":"x","params":{"id":1,"a":[{"id":2}]},"jsonrpc":"2.0","id":"last"}"#, json!("last")),
+            (r#"{ "id" : -3 , "method":"#, json!(-3)),
+            (r#"{"id":"a\"b\\","method":"x""#, json!("a\"b\\")),
+            (r#"{"id":"seven","params":{"text":"not closed"#, json!("seven")),
+            (r#"{"id":1.5}"#, json!(1.5)),
+            (r#"{"id":12"#, json!(12)),
+            (r#"{"method":"id","id":2}"#, json!(2)),
+        ] {
+            assert_eq!(scan(body).id(), Some(id), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_the_id_of_the_request_is_not_taken_for_it() {
+        for body in [
+            r#"{"id":null}"#,
+            r#"{"id":{"id":1}}"#,
+            r#"{"id":[1]}"#,
+            r#"{"params":{"id":1}}"#,
+            r#"[{"id":1}]"#,
+            r#"{"idx":1}"#,
+            r#"{"method":"id"}"#,
+            r#"{"id":"12"#,
+            r#""id""#,
+            "",
+        ] {
+            assert_eq!(scan(body).id(), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn depth_containers_and_values_have_limits() {
+        let nested = |levels| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(scan(&nested(MAX_DEPTH)).excess(), None);
+        assert_eq!(scan(&nested(MAX_DEPTH + 1)).excess(), Some(Excess::Depth));
+        let containers = |count| format!("[{}{{}}]", "{},".repeat(count - 2));
+        assert_eq!(scan(&containers(MAX_CONTAINERS)).excess(), None);
+        assert_eq!(scan(&containers(MAX_CONTAINERS + 1)).excess(), Some(Excess::Containers));
+        let values = |count| format!("[{}1]", "1,".repeat(count - 1));
+        assert_eq!(scan(&values(MAX_VALUES - 1)).excess(), None);
+        assert_eq!(scan(&values(MAX_VALUES + 1)).excess(), Some(Excess::Values));
+        // Brackets and commas inside of strings are text.
+        let text = format!("[\"{}\\\"{}\"]", "[{,".repeat(50_000), "[".repeat(100));
+        assert_eq!((scan(&text).excess(), scan(&text).values()), (None, 1));
+    }
+
+    #[test]
+    fn lone_surrogates_are_found_and_replaced() {
+        for (body, repaired) in [
+            (r#"{"a":"cut \ud83d"}"#, "{\"a\":\"cut \u{fffd}\"}"),
+            (
+                r#"["\ude00 \ud83d\ude00 \ud83dx \ud83d\n \ud83d\ud83d\ude00"]"#,
+                "[\"\u{fffd} 😀 \u{fffd}x \u{fffd}\\n \u{fffd}😀\"]",
+            ),
+            (r#"["\uD83D\uDE00","\\ud83d","\u0041"]"#, r#"["😀","\\ud83d","A"]"#),
+        ] {
+            let expected: Value = serde_json::from_str(repaired).unwrap();
+            let lone = serde_json::from_str::<Value>(body).is_err();
+            assert_eq!(scan(body).has_lone_surrogate(), lone, "{body}");
+            let mut bytes = body.as_bytes().to_vec();
+            assert_eq!(replace_lone_surrogates(&mut bytes) > 0, lone, "{body}");
+            assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), expected, "{body}");
+        }
+    }
+}

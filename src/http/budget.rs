@@ -1,0 +1,129 @@
+//! How much memory all requests together may use: for bodies that arrive, for calls that are carried out, and for
+//! answers that are being sent. A request waits briefly for its share and is then turned away.
+//!
+//! The three are apart so that none starves another: clients that send or read slowly hold no share of the calls, and a
+//! large call does not hold up small ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::body_scan::BodyScan;
+
+/// Longest wait for a share.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Shares are counted in units of this size.
+const UNIT: usize = 1024;
+/// For bodies that arrive. The first [`FREE_BYTES`] of each are not counted: the number of connections bounds them.
+const RECEIVING: usize = 64 * 1024 * 1024;
+/// For large calls.
+const LARGE_CALLS: usize = 160 * 1024 * 1024;
+/// Small calls at once.
+const SMALL_CALLS: usize = 64;
+/// For answers on their way to the client.
+const ANSWERING: usize = 128 * 1024 * 1024;
+/// What a body or an answer may have without a share.
+pub(super) const FREE_BYTES: usize = 64 * 1024;
+
+/// Estimates of what a call uses while it is carried out: for each byte of the body, each value and each container.
+const COST_OF_BYTE: usize = 7;
+const COST_OF_VALUE: usize = 64;
+const COST_OF_CONTAINER: usize = 1024;
+/// A call that uses no more than this is small.
+const SMALL_COST: usize = 1024 * 1024;
+
+/// A share, held until it is dropped.
+pub(super) type Share = OwnedSemaphorePermit;
+
+/// No share became free in time.
+#[derive(Debug)]
+pub(super) struct Exhausted;
+
+#[derive(Debug)]
+pub(super) struct Budget {
+    receiving: Arc<Semaphore>,
+    large_calls: Arc<Semaphore>,
+    small_calls: Arc<Semaphore>,
+    answering: Arc<Semaphore>,
+    max_body_bytes: usize,
+}
+
+impl Budget {
+    /// A budget under which at least one body of the largest size fits.
+    pub(super) fn new(max_body_bytes: usize) -> Self {
+        let semaphore = |bytes: usize| Arc::new(Semaphore::new(bytes.div_ceil(UNIT)));
+        Self {
+            receiving: semaphore(RECEIVING.max(max_body_bytes)),
+            large_calls: semaphore(LARGE_CALLS),
+            small_calls: Arc::new(Semaphore::new(SMALL_CALLS)),
+            answering: semaphore(ANSWERING),
+            max_body_bytes,
+        }
+    }
+
+    /// A share for so many bytes of a body that arrives.
+    pub(super) async fn receive(&self, bytes: usize) -> Result<Share, Exhausted> {
+        acquire(&self.receiving, bytes, RECEIVING.max(self.max_body_bytes)).await
+    }
+
+    /// A share for carrying out a call with a body of this size and content.
+    pub(super) async fn call(&self, bytes: usize, scan: &BodyScan) -> Result<Share, Exhausted> {
+        let cost = bytes * COST_OF_BYTE + scan.values() * COST_OF_VALUE + scan.containers() * COST_OF_CONTAINER;
+        if cost <= SMALL_COST {
+            return acquire(&self.small_calls, UNIT, UNIT).await;
+        }
+        acquire(&self.large_calls, cost, LARGE_CALLS).await
+    }
+
+    /// A share for an answer of this size.
+    pub(super) async fn answer(&self, bytes: usize) -> Result<Share, Exhausted> {
+        acquire(&self.answering, bytes, ANSWERING).await
+    }
+}
+
+async fn acquire(semaphore: &Arc<Semaphore>, bytes: usize, most: usize) -> Result<Share, Exhausted> {
+    // What is larger than everything waits until nothing else is under way.
+    let units = u32::try_from(bytes.min(most).div_ceil(UNIT)).unwrap_or(u32::MAX);
+    match timeout(PATIENCE, Arc::clone(semaphore).acquire_many_owned(units)).await {
+        Ok(Ok(share)) => Ok(share),
+        // Nobody closes these semaphores.
+        Ok(Err(_)) | Err(_) => Err(Exhausted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(body: &str) -> BodyScan {
+        let mut scan = BodyScan::default();
+        scan.push(body.as_bytes());
+        scan
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_calls_wait_for_each_other_and_never_hold_up_small_ones() {
+        let budget = Budget::new(4 * 1024 * 1024);
+        let large = scan("{}");
+        let mut held = Vec::new();
+        while let Ok(share) = budget.call(4 * 1024 * 1024, &large).await {
+            held.push(share);
+        }
+        assert_eq!(held.len(), LARGE_CALLS / (4 * 1024 * 1024 * COST_OF_BYTE));
+        let small: Vec<_> = futures_util::future::join_all((0..SMALL_CALLS).map(|_| budget.call(100, &large))).await;
+        assert!(small.iter().all(Result::is_ok));
+        assert!(budget.call(100, &large).await.is_err());
+        held.pop();
+        assert!(budget.call(4 * 1024 * 1024, &large).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_largest_body_of_the_settings_fits() {
+        let budget = Budget::new(256 * 1024 * 1024);
+        assert!(budget.receive(256 * 1024 * 1024).await.is_ok());
+        assert!(budget.call(256 * 1024 * 1024, &scan("{}")).await.is_ok());
+        assert!(budget.answer(1024 * 1024 * 1024).await.is_ok());
+    }
+}

@@ -1,0 +1,513 @@
+//! One connection: what its peer does, how long it may take for it, and which connection gives way when there are too
+//! many.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io::{self, IoSlice};
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::response::Response;
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How long the head of a request may take, from the connection or from its first byte.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may be idle between two requests.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long a peer may take no byte of what is to be written.
+const WRITE_STALL: Duration = Duration::from_secs(30);
+/// How long a peer may take for a whole answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long a head that was begun may take when the service is asked to stop.
+const HEAD_GRACE: Duration = Duration::from_secs(1);
+/// A connection is looked at this often at least.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Most bytes that are buffered in each direction, and longest head.
+const BUFFER: usize = 64 * 1024;
+
+/// Who is at the other end; an extension of each request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer {
+    pub(super) address: IpAddr,
+}
+
+/// What a connection does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// For a request.
+    Waiting {
+        /// Whether bytes of a head arrived.
+        head_begun: bool,
+    },
+    /// On an answer. The handler bounds its own time.
+    Working,
+    /// The answer is on its way.
+    Answering,
+}
+
+#[derive(Debug)]
+struct Progress {
+    phase: Phase,
+    /// Start of the phase, or of the head.
+    since: Instant,
+    /// When a byte went either way.
+    last_byte: Instant,
+    /// Since when the peer takes nothing of what is to be written.
+    write_stalled: Option<Instant>,
+    /// Whether the work waits for more of the request's body.
+    awaits_body: bool,
+    answered_any: bool,
+}
+
+impl Progress {
+    /// When the patience with the peer ends. None while it is on us.
+    fn deadline(&self) -> Option<Instant> {
+        let stalled = self.write_stalled.map(|since| since + WRITE_STALL);
+        let phase = match self.phase {
+            Phase::Waiting { head_begun } if head_begun || !self.answered_any => Some(self.since + HEAD_TIMEOUT),
+            Phase::Waiting { .. } => Some(self.since + IDLE_TIMEOUT),
+            Phase::Working => None,
+            Phase::Answering => Some(self.since + ANSWER_TIMEOUT),
+        };
+        stalled.into_iter().chain(phase).min()
+    }
+}
+
+/// What is known of a connection, shared by its stream, its requests and the table.
+#[derive(Debug)]
+pub(super) struct Activity {
+    progress: Mutex<Progress>,
+    /// Cancelled when the connection has to give way.
+    evicted: CancellationToken,
+    is_local: bool,
+}
+
+impl Activity {
+    fn new(is_local: bool) -> Arc<Self> {
+        let now = Instant::now();
+        let progress = Progress {
+            phase: Phase::Waiting { head_begun: false },
+            since: now,
+            last_byte: now,
+            write_stalled: None,
+            awaits_body: false,
+            answered_any: false,
+        };
+        Arc::new(Self { progress: Mutex::new(progress), evicted: CancellationToken::new(), is_local })
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, phase: Phase) {
+        let mut progress = self.progress();
+        progress.answered_any |= phase == Phase::Answering;
+        (progress.phase, progress.since, progress.awaits_body) = (phase, Instant::now(), false);
+    }
+
+    fn has_read(&self) {
+        let mut progress = self.progress();
+        let now = Instant::now();
+        progress.last_byte = now;
+        if progress.phase == (Phase::Waiting { head_begun: false }) {
+            progress.phase = Phase::Waiting { head_begun: true };
+            // The first head counts from the connection.
+            if progress.answered_any {
+                progress.since = now;
+            }
+        }
+    }
+
+    fn has_written(&self) {
+        let mut progress = self.progress();
+        (progress.last_byte, progress.write_stalled) = (Instant::now(), None);
+    }
+
+    fn cannot_write(&self) {
+        self.progress().write_stalled.get_or_insert_with(Instant::now);
+    }
+
+    /// Ends when the peer has used up its time, or the connection has to give way.
+    async fn given_up(&self) -> &'static str {
+        loop {
+            let now = Instant::now();
+            let deadline = self.progress().deadline();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return "its peer took too long";
+            }
+            let look = deadline.map_or(now + LOOK_EVERY, |deadline| deadline.min(now + LOOK_EVERY));
+            tokio::select! {
+                () = self.evicted.cancelled() => return "others needed its place",
+                () = tokio::time::sleep_until(look) => {}
+            }
+        }
+    }
+}
+
+/// The open connections. Those of this machine have a reserved share, so that the health check and the owner get in
+/// whatever comes from outside.
+#[derive(Debug)]
+pub(super) struct ConnectionTable {
+    capacity: usize,
+    reserved: usize,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    connections: HashMap<u64, Arc<Activity>>,
+}
+
+impl ConnectionTable {
+    /// A table for so many connections, some of which only this machine may use.
+    pub(super) fn new(capacity: usize, reserved: usize) -> Arc<Self> {
+        Arc::new(Self { capacity, reserved, open: Mutex::default() })
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a new connection. When there is none, the connection that has waited longest for its peer gives way;
+    /// None when all of them wait for us.
+    pub(super) fn admit(self: &Arc<Self>, is_local: bool) -> Option<Place> {
+        let mut open = self.open();
+        let foreign = open.connections.values().filter(|activity| !activity.is_local).count();
+        let is_full = open.connections.len() >= self.capacity;
+        if is_full || !is_local && foreign >= self.capacity - self.reserved {
+            // Others than this machine never push out connections of this machine.
+            evict(&mut open, |activity| is_local || !activity.is_local)?;
+        }
+        let (id, activity) = (open.next, Activity::new(is_local));
+        open.next += 1;
+        open.connections.insert(id, Arc::clone(&activity));
+        Some(Place { table: Arc::clone(self), id, activity })
+    }
+
+    /// Drops the connection that has waited longest for its peer, as when there are no more file descriptors.
+    pub(super) fn evict_longest_idle(&self) {
+        evict(&mut self.open(), |_| true);
+    }
+}
+
+fn evict(open: &mut Open, may_go: impl Fn(&Activity) -> bool) -> Option<()> {
+    let idle_since = |activity: &Arc<Activity>| {
+        let progress = activity.progress();
+        (progress.phase != Phase::Working || progress.awaits_body).then_some(progress.last_byte)
+    };
+    let candidates = open.connections.iter().filter(|(_, activity)| may_go(activity));
+    let (id, _) =
+        candidates.filter_map(|(id, activity)| Some((*id, idle_since(activity)?))).min_by_key(|(_, at)| *at)?;
+    open.connections.remove(&id)?.evicted.cancel();
+    Some(())
+}
+
+/// The place of a connection, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    table: Arc<ConnectionTable>,
+    id: u64,
+    activity: Arc<Activity>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.table.open().connections.remove(&self.id);
+    }
+}
+
+/// Serves the requests of one connection. One without a place is not counted.
+pub(super) async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    service: TowerToHyperService<Router>,
+    stopping: CancellationToken,
+    peer: Option<Peer>,
+    place: Option<Place>,
+) {
+    let activity = place.as_ref().map_or_else(|| Activity::new(true), |place| Arc::clone(&place.activity));
+    let mut http = http1::Builder::new();
+    // The times that count are those of the activity.
+    http.timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT + LOOK_EVERY).max_buf_size(BUFFER);
+    let mark = Arc::clone(&activity);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        mark.enter(Phase::Working);
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        let activity = Arc::clone(&mark);
+        let request = request.map(|body| WatchedRequestBody { body, activity: Arc::clone(&activity) });
+        let answer = service.call(request);
+        async move {
+            let response: Response = answer.await?;
+            activity.enter(Phase::Answering);
+            Ok::<_, Infallible>(response.map(|body| WatchedBody { body, activity }))
+        }
+    });
+    let stream = WatchedStream { stream, activity: Arc::clone(&activity) };
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        why = activity.given_up() => return tracing::debug!("a connection was closed: {why}"),
+        () = stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                served = connection.as_mut() => served,
+                // A head that was begun and is not completed is no request yet: nobody needs to wait for it.
+                () = tokio::time::sleep(HEAD_GRACE) => {
+                    if matches!(activity.progress().phase, Phase::Waiting { .. }) {
+                        return;
+                    }
+                    tokio::select! {
+                        served = connection => served,
+                        why = activity.given_up() => return tracing::debug!("a connection was closed: {why}"),
+                    }
+                }
+            }
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early");
+    }
+}
+
+/// A stream that notes when bytes go either way, and when they cannot.
+struct WatchedStream<S> {
+    stream: S,
+    activity: Arc<Activity>,
+}
+
+impl<S> WatchedStream<S> {
+    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Ok(_)) => self.activity.has_written(),
+            Poll::Pending => self.activity.cannot_write(),
+            Poll::Ready(Err(_)) => {}
+        }
+        written
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.activity.has_read();
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.note(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// The body of an answer, which marks the end of the answer when it is dropped.
+struct WatchedBody {
+    body: Body,
+    activity: Arc<Activity>,
+}
+
+impl Drop for WatchedBody {
+    fn drop(&mut self) {
+        self.activity.enter(Phase::Waiting { head_begun: false });
+    }
+}
+
+impl HttpBody for WatchedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The body of a request, which notes when its peer keeps us waiting.
+struct WatchedRequestBody {
+    body: Incoming,
+    activity: Arc<Activity>,
+}
+
+impl HttpBody for WatchedRequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        self.activity.progress().awaits_body = frame.is_pending();
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    /// A connection to a router whose answer has this size; the other end, and a task that ends with it.
+    #[expect(clippy::disallowed_methods, reason = "a test has no supervisor")]
+    fn connect(answer: usize) -> (DuplexStream, tokio::task::JoinHandle<()>) {
+        let (ours, theirs) = tokio::io::duplex(16 * 1024);
+        let router = Router::new().fallback(move || async move { "x".repeat(answer) });
+        let service = TowerToHyperService::new(router);
+        let serving = serve_connection(theirs, service, CancellationToken::new(), None, None);
+        (ours, tokio::spawn(serving))
+    }
+
+    /// After how many seconds the connection was closed.
+    async fn closed_after(serving: tokio::task::JoinHandle<()>, start: Instant) -> u64 {
+        serving.await.unwrap();
+        start.elapsed().as_secs()
+    }
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_head_has_ten_seconds() {
+        for begun in [&b""[..], b"GET / HT"] {
+            let (start, (mut ours, serving)) = (Instant::now(), connect(1));
+            ours.write_all(begun).await.unwrap();
+            assert_eq!(closed_after(serving, start).await, 10, "{begun:?}");
+        }
+        // Bytes that trickle do not prolong it.
+        let (start, (mut ours, serving)) = (Instant::now(), connect(1));
+        while ours.write_all(b"G").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(900)).await;
+        }
+        assert!(closed_after(serving, start).await <= 11);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_is_kept_and_a_begun_head_is_not() {
+        for (begun, expected) in [(&b""[..], 75), (b"GET", 10)] {
+            let (mut ours, serving) = connect(1);
+            ours.write_all(REQUEST).await.unwrap();
+            let mut answer = [0; 12];
+            ours.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200");
+            let start = Instant::now();
+            ours.write_all(begun).await.unwrap();
+            assert_eq!(closed_after(serving, start).await, expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_reads_ends_the_connection() {
+        let (start, (mut ours, serving)) = (Instant::now(), connect(1_000_000));
+        ours.write_all(REQUEST).await.unwrap();
+        let seconds = closed_after(serving, start).await;
+        assert!((30..=36).contains(&seconds), "{seconds}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_read_slowly_has_an_end_too() {
+        let (start, (mut ours, serving)) = (Instant::now(), connect(10_000_000));
+        ours.write_all(REQUEST).await.unwrap();
+        let mut buffer = [0; 1024];
+        while ours.read(&mut buffer).await.is_ok_and(|read| read > 0) && !serving.is_finished() {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        let seconds = closed_after(serving, start).await;
+        assert!((300..=306).contains(&seconds), "{seconds}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_connection_that_waited_longest_gives_way() {
+        let table = ConnectionTable::new(4, 1);
+        let mut places = Vec::new();
+        for _ in 0..3 {
+            places.push(table.admit(false).expect("room"));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let is_evicted = |place: &Place| place.activity.evicted.is_cancelled();
+        // The first one works, so the second has waited longest.
+        places[0].activity.enter(Phase::Working);
+        places.push(table.admit(false).expect("room"));
+        assert_eq!(places.iter().map(is_evicted).collect::<Vec<_>>(), [false, true, false, false]);
+        // The reserved share is for this machine.
+        let local = table.admit(true).expect("the reserved share");
+        for place in &places {
+            place.activity.enter(Phase::Working);
+        }
+        assert!(table.admit(false).is_none(), "all of them work, and the local one is not theirs to push out");
+        assert!(!is_evicted(&local));
+        assert!(table.admit(true).is_some());
+        assert!(is_evicted(&local), "full, and nothing else waits");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_is_free_again_with_its_connection() {
+        let table = ConnectionTable::new(1, 0);
+        for _ in 0..3 {
+            let place = table.admit(false).expect("room");
+            place.activity.enter(Phase::Working);
+            assert!(table.admit(false).is_none());
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The way of a POST to `/mcp` from its head to its answer: the body is read within bounds and scanned, waits for its
+//! share of the budget, is parsed once, and each of its messages goes to the protocol library.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::answer_body;
+use super::auth::Gate;
+use super::batch;
+use super::body_scan::{BodyScan, Excess, MAX_CONTAINERS, MAX_DEPTH, MAX_VALUES};
+use super::budget::{Budget, Exhausted, FREE_BYTES, Share};
+use super::host::HostPolicy;
+use super::message::{self, Arguments, Message, Messages};
+use super::probe::Unqueued;
+use super::rpc_error::{self, PARSE_ERROR, RpcError, SERVER_ERROR};
+use crate::mcp::{Identity, MemoryServer};
+
+/// A body of which nothing arrives for so long is given up.
+const STALL: Duration = Duration::from_secs(10);
+/// How much of a body that is refused is still read: its client shall see the answer, and its ID may be at the end.
+const MAX_DRAINED: usize = 16 * 1024 * 1024;
+/// Larger bodies are parsed on threads that may be busy for a while.
+const PARSED_HERE: usize = 64 * 1024;
+/// How all requests look to the protocol library, which wants both. The answer is JSON, whatever was asked for.
+const ACCEPT: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+
+/// What the way of a request needs.
+pub(super) struct Intake {
+    pub(super) server: MemoryServer,
+    pub(super) gate: Arc<Gate>,
+    pub(super) hosts: Arc<HostPolicy>,
+    pub(super) budget: Budget,
+    pub(super) max_body_bytes: usize,
+    pub(super) request_timeout: Duration,
+}
+
+/// A body that arrived whole.
+struct Received {
+    bytes: Vec<u8>,
+    scan: BodyScan,
+    share: Option<Share>,
+}
+
+/// The part of a body that arrived so far.
+#[derive(Default)]
+struct Collected {
+    bytes: Vec<u8>,
+    share: Option<Share>,
+}
+
+impl Collected {
+    /// Adds what arrived. `wanted` is the size of the whole as far as it is known.
+    async fn push(&mut self, frame: &[u8], wanted: usize, budget: &Budget) -> Result<(), Exhausted> {
+        let needed = self.bytes.len() + frame.len();
+        if needed > FREE_BYTES && needed > self.bytes.capacity() {
+            // A body that did not announce its size grows in steps.
+            let capacity = wanted.max(needed).max(self.bytes.capacity() * 3 / 2);
+            let held = if self.share.is_some() { self.bytes.capacity() } else { 0 };
+            let more = budget.receive(capacity - held).await?;
+            match &mut self.share {
+                Some(share) => share.merge(more),
+                None => self.share = Some(more),
+            }
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(frame);
+        Ok(())
+    }
+}
+
+/// Takes the request apart and answers it.
+pub(super) async fn take_in(State(intake): State<Arc<Intake>>, mut request: Request, next: Next) -> Response {
+    request.headers_mut().insert(header::ACCEPT, ACCEPT);
+    if request.method() != Method::POST {
+        return rpc_error::from_plain_text(next.run(request).await, None).await;
+    }
+    if !intake.hosts.allows_origin(request.headers()) {
+        let message =
+            "this Origin header is not allowed: add it to MEMORY_ALLOWED_ORIGINS if its pages may use the memory";
+        return RpcError::new(StatusCode::FORBIDDEN, SERVER_ERROR, message).into_response();
+    }
+    if !has_json(request.headers()) {
+        let message = "the body must be JSON: send the header `Content-Type: application/json`";
+        return RpcError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, SERVER_ERROR, message).into_response();
+    }
+    let deadline = Instant::now() + intake.request_timeout;
+    let (parts, body) = request.into_parts();
+    let received = match intake.receive(body, deadline).await {
+        Ok(received) => received,
+        Err(error) => return error.into_response(),
+    };
+    intake.answer(parts, received, deadline, next).await
+}
+
+impl Intake {
+    async fn answer(&self, parts: Parts, received: Received, deadline: Instant, next: Next) -> Response {
+        let Received { bytes, scan, share } = received;
+        let id = scan.id();
+        let _call = if parts.extensions.get::<Unqueued>().is_some() {
+            None
+        } else {
+            match self.budget.call(bytes.len(), &scan).await {
+                Ok(call) => Some(call),
+                Err(_) => return busy().with_id(id).into_response(),
+            }
+        };
+        let messages = match parse(bytes, scan, &parts.headers).await {
+            Ok(messages) => messages,
+            Err(error) => return error.with_id(id).into_response(),
+        };
+        drop(share);
+        if self.writes_without_right(&parts, &messages) {
+            return self.gate.refuse_write(parts.headers.get(header::HOST));
+        }
+        match messages {
+            Messages::Single(Err(error)) => error.into_response(),
+            Messages::Single(Ok(message)) => {
+                let id = message.id.clone();
+                let response = forward(&parts, message, next).await;
+                answer_body::bound(response, &self.budget, id.as_ref()).await
+            }
+            Messages::Batch(messages) => {
+                let response = batch::run(&parts, messages, deadline, next).await;
+                answer_body::bound(response, &self.budget, None).await
+            }
+        }
+    }
+
+    /// Reads and scans the body. An error has the ID as far as it was read.
+    async fn receive(&self, body: Body, deadline: Instant) -> Result<Received, RpcError> {
+        let mut scan = BodyScan::default();
+        let collected = self.collect(body, &mut scan, deadline).await;
+        match collected {
+            Ok((bytes, share)) => Ok(Received { bytes, scan, share }),
+            Err(error) => Err(error.with_id(scan.id())),
+        }
+    }
+
+    async fn collect(
+        &self,
+        mut body: Body,
+        scan: &mut BodyScan,
+        deadline: Instant,
+    ) -> Result<(Vec<u8>, Option<Share>), RpcError> {
+        let announced = body.size_hint().exact().and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
+        let (mut collected, mut total, mut refusal) = (Collected::default(), 0_usize, None);
+        while let Some(frame) = next_frame(&mut body, deadline).await? {
+            total = total.saturating_add(frame.len());
+            scan.push(&frame);
+            if refusal.is_some() {
+                // Nothing of it is kept, but its client shall see the answer, and the ID may be at the end.
+                if total > self.max_body_bytes.saturating_add(MAX_DRAINED) {
+                    break;
+                }
+                continue;
+            }
+            refusal = if total > self.max_body_bytes {
+                Some(self.too_large())
+            } else if let Some(excess) = scan.excess() {
+                Some(too_much(excess))
+            } else {
+                let wanted = announced.clamp(total, self.max_body_bytes);
+                collected.push(&frame, wanted, &self.budget).await.err().map(|Exhausted| busy())
+            };
+            if refusal.is_some() {
+                collected = Collected::default();
+            }
+        }
+        match refusal {
+            Some(refusal) => Err(refusal),
+            None => Ok((collected.bytes, collected.share)),
+        }
+    }
+
+    fn too_large(&self) -> RpcError {
+        let message = format!(
+            "the body is larger than {} bytes (MEMORY_MAX_BODY_BYTES). `remember` takes up to 500 items, together at \
+             most {}: split the items into several calls",
+            self.max_body_bytes,
+            readable_size(self.max_body_bytes)
+        );
+        RpcError::new(StatusCode::PAYLOAD_TOO_LARGE, SERVER_ERROR, message)
+    }
+
+    /// Whether a message changes something for somebody who may only read.
+    fn writes_without_right(&self, parts: &Parts, messages: &Messages) -> bool {
+        if parts.extensions.get::<Identity>().is_none_or(|Identity(scope)| scope.may_write()) {
+            return false;
+        }
+        let writes = |message: &Message| {
+            let Some(tool) = &message.tool else { return false };
+            message.arguments.with(|arguments| self.server.writes(tool, Some(arguments)))
+        };
+        match messages {
+            Messages::Single(message) => message.as_ref().is_ok_and(writes),
+            Messages::Batch(messages) => messages.iter().flatten().any(writes),
+        }
+    }
+}
+
+/// The next bytes of the body.
+async fn next_frame(body: &mut Body, deadline: Instant) -> Result<Option<axum::body::Bytes>, RpcError> {
+    loop {
+        let frame = match timeout_at(deadline, timeout(STALL, body.frame())).await {
+            Ok(Ok(None)) => return Ok(None),
+            Ok(Ok(Some(Ok(frame)))) => frame,
+            Ok(Ok(Some(Err(_)))) => {
+                let message = "the body ended early, or its chunks are not framed as HTTP/1.1 requires";
+                return Err(RpcError::new(StatusCode::BAD_REQUEST, PARSE_ERROR, message));
+            }
+            Ok(Err(_)) | Err(_) => {
+                let message = "the body did not arrive in time: nothing was done";
+                return Err(RpcError::new(StatusCode::REQUEST_TIMEOUT, SERVER_ERROR, message));
+            }
+        };
+        // Trailers mean nothing here.
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
+        }
+    }
+}
+
+async fn parse(bytes: Vec<u8>, scan: BodyScan, headers: &HeaderMap) -> Result<Messages, RpcError> {
+    let version = headers.get("mcp-protocol-version").and_then(|version| version.to_str().ok()).map(str::to_owned);
+    if bytes.len() <= PARSED_HERE {
+        return Ok(message::parse(bytes, &scan, version.as_deref()));
+    }
+    let work = move || message::parse(bytes, &scan, version.as_deref());
+    tokio::task::spawn_blocking(work).await.map_err(|_| {
+        RpcError::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER_ERROR, "the body could not be parsed: this is a defect")
+    })
+}
+
+/// Gives one message to the protocol library.
+pub(super) async fn forward(parts: &Parts, message: Message, next: Next) -> Response {
+    let Message { id, body, arguments, notes, .. } = message;
+    let mut parts = parts.clone();
+    parts.headers.remove(header::TRANSFER_ENCODING);
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    if let Arguments::Beside(arguments) = arguments {
+        parts.extensions.insert(arguments);
+    }
+    if !notes.0.is_empty() {
+        parts.extensions.insert(notes);
+    }
+    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    rpc_error::from_plain_text(response, id).await
+}
+
+fn has_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+}
+
+fn busy() -> RpcError {
+    RpcError::busy("the service is busy with other requests: nothing was done, try again in some seconds")
+}
+
+fn too_much(excess: Excess) -> RpcError {
+    let what = match excess {
+        Excess::Depth => format!("the body is nested too deeply: at most {MAX_DEPTH} levels are accepted"),
+        Excess::Containers => {
+            format!(
+                "the body has too many objects and arrays: at most {MAX_CONTAINERS} are accepted, send fewer at once"
+            )
+        }
+        Excess::Values => {
+            format!("the body has too many values: at most {MAX_VALUES} are accepted, send fewer at once")
+        }
+    };
+    RpcError::new(StatusCode::PAYLOAD_TOO_LARGE, SERVER_ERROR, what)
+}
+
+fn readable_size(bytes: usize) -> String {
+    const MIB: usize = 1024 * 1024;
+    if bytes.is_multiple_of(MIB) { format!("{} MiB", bytes / MIB) } else { format!("{bytes} bytes") }
+}
