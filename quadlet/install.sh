@@ -713,6 +713,9 @@ JSON
     }
   }
 JSON
+    heading "Commands on this machine (stdio, list, recall and others)"
+    printf '  # They send a token only to the service that is named here or runs outside of a container as this user.\n'
+    printf '  export MEMORY_URL=%s MEMORY_TOKEN=%s\n' "$url" "$shown"
     if [[ -z ${token:-} ]]; then
         printf '\n  %sYOUR-TOKEN was shown when it was made. A new one: docs/operations.md, "Tokens".%s\n' "$dim" "$plain"
     fi

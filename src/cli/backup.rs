@@ -15,7 +15,7 @@ use clap::Args;
 use super::local::{self, Local};
 use super::port::{Draft, counted, file_error, note, readable, scratch, stop_first, writable, write_all};
 use super::{Failure, INTERNAL, USAGE, runtime, say};
-use crate::config::{self, Database, Settings, Sources};
+use crate::config::{Database, Settings, Sources};
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::{Clock, Scope, SystemClock};
 use crate::port::{self, Exported, Imports};
@@ -123,7 +123,7 @@ fn private(path: &Path) -> Result<(), Failure> {
 }
 
 pub(super) fn backup(args: &BackupArgs, sources: &Sources) -> Result<u8, Failure> {
-    let settings = config::load(sources)?;
+    let settings = super::settings(sources)?;
     runtime()?.block_on(async {
         if args.file.exists() {
             let error = anyhow!("{} exists already; name another file", args.file.display());
@@ -183,7 +183,7 @@ async fn copy(local: &Local, path: &Path, draft: &Draft) -> Result<Option<Export
 }
 
 pub(super) fn restore(args: &RestoreArgs, sources: &Sources) -> Result<u8, Failure> {
-    let settings = config::load(sources)?;
+    let settings = super::settings(sources)?;
     runtime()?.block_on(async {
         let local = local::store(&settings)?;
         if let Database::Sqlite { path } = &settings.database

@@ -2,8 +2,8 @@
 
 use clap::Subcommand;
 
-use super::{CONFIGURATION, Failure, say};
-use crate::config::{self, Sources};
+use super::{CONFIGURATION, Failure, say, warn};
+use crate::config::{self, Purpose, Sources};
 
 #[derive(Subcommand)]
 pub(super) enum ConfigCommand {
@@ -17,11 +17,22 @@ pub(super) enum ConfigCommand {
 }
 
 pub(super) fn run(command: ConfigCommand, sources: &Sources) -> Result<u8, Failure> {
-    let reading = config::read(sources);
+    let purpose = match command {
+        // What keeps `serve` from starting.
+        ConfigCommand::Check => Purpose::Service,
+        ConfigCommand::Show | ConfigCommand::Markdown => Purpose::Command,
+    };
+    let reading = config::read(sources, purpose);
     let code = if reading.settings.is_ok() { 0 } else { CONFIGURATION };
     match command {
-        ConfigCommand::Check => say(&reading.check())?,
-        ConfigCommand::Show => say(&reading.show())?,
+        ConfigCommand::Check => {
+            say(&reading.check())?;
+            warn(&reading.warnings);
+        }
+        ConfigCommand::Show => {
+            say(&reading.show())?;
+            warn(&reading.warnings);
+        }
         ConfigCommand::Markdown => {
             say(&config::to_markdown())?;
             return Ok(0);

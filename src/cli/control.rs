@@ -1,8 +1,9 @@
-//! The owner's commands to a running service: the side that serves them and the side that asks.
+//! The service's Unix socket: it takes MCP requests of this machine's other processes and the owner's commands. The side
+//! that serves them and the side that asks.
 //!
-//! To add an operation: a route in [`serve`], taking the command of a use case and answering with its answer.
+//! To add an operation: a route in [`commands`], taking the command of a use case and answering with its answer.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Failure, UNAVAILABLE, client};
-use crate::config::{Database, Settings};
+use super::{Failure, UNAVAILABLE, client, discovery};
+use crate::config::{Database, Settings, TrustError, User};
 use crate::domain::Scope;
 use crate::engine::{Call, Engine, EngineError, ReviewCommand, ReviewReport, TokenCommand};
 use crate::http::{ControlSocket, reachable_path};
@@ -50,31 +51,47 @@ impl Refusal {
     }
 }
 
-/// Where the service that has this database open listens: beside the file.
-pub(super) fn path(database: &Path) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(".control");
-    PathBuf::from(name)
+/// Serves MCP requests, and commands where the database is a file that only this process can open. Without the socket the
+/// service works as well, so that it is missing is logged and no reason to stop.
+pub(super) async fn serve(settings: &Settings, supervisor: &Supervisor, engine: &Arc<Engine>, requests: Router) {
+    let router = match &settings.database {
+        Database::Sqlite { .. } => requests.merge(commands(engine)),
+        Database::Postgres(_) => requests,
+    };
+    let mut failures = Vec::new();
+    for path in discovery::sockets(settings) {
+        let bound = match discovery::prepare_directory(settings, &path) {
+            Ok(()) => ControlSocket::bind(&path).await,
+            Err(error) => Err(error),
+        };
+        match bound {
+            Ok(socket) => {
+                tracing::debug!(path = %path.display(), "listening on a socket for this user");
+                socket.serve(supervisor, router);
+                return;
+            }
+            Err(error) => failures.push(format!("{}: {error}", path.display())),
+        }
+    }
+    let failures = failures.join("; ");
+    match &settings.database {
+        Database::Sqlite { .. } => tracing::warn!(
+            failures,
+            "no socket could be made: `stdio` and other commands work only while the service is stopped, or with MEMORY_URL"
+        ),
+        Database::Postgres(_) => {
+            tracing::info!(failures, "no socket could be made: commands of this machine open the database themselves");
+        }
+    }
 }
 
-/// Serves commands where the database is a file that only this process can open. Without it the service works as
-/// well: that it is missing is told, and no reason to stop.
-pub(super) async fn serve(settings: &Settings, supervisor: &Supervisor, engine: &Arc<Engine>) {
-    let Database::Sqlite { path: database } = &settings.database else { return };
-    let router = Router::new()
+/// What only the owner may do.
+fn commands(engine: &Arc<Engine>) -> Router {
+    Router::new()
         .route("/review", post(review))
         .route("/token", post(token))
         .route("/reindex", post(reindex))
-        .with_state(Arc::clone(engine));
-    let path = path(database);
-    match ControlSocket::bind(&path).await {
-        Ok(socket) => socket.serve(supervisor, router),
-        Err(error) => tracing::warn!(
-            path = %path.display(),
-            error = &error as &dyn std::error::Error,
-            "no control socket: `review`, `token` and `reindex` work only while the service is stopped"
-        ),
-    }
+        .with_state(Arc::clone(engine))
 }
 
 async fn review(State(engine): State<Arc<Engine>>, Json(request): Json<ReviewRequest>) -> Response {
@@ -126,6 +143,9 @@ pub(super) async fn ask<T: DeserializeOwned>(
     operation: &str,
     command: &impl Serialize,
 ) -> anyhow::Result<Option<Answer<T>>> {
+    if let Err(TrustError::Distrusted(reason)) = User::of_process().examine(path) {
+        anyhow::bail!("the socket {} is not trusted: {reason}; remove it and restart the service", path.display());
+    }
     // The folder stays open as long as the name is used.
     let Ok((name, _folder)) = reachable_path(path) else { return Ok(None) };
     if tokio::net::UnixStream::connect(&name).await.is_err() {

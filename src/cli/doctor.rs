@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::paper::Paper;
 use super::remote::Service;
 use super::{Failure, local, runtime, say};
-use crate::config::{self, Auth, Database, Settings, Sources};
+use crate::config::{self, Auth, Database, Purpose, Reading, Settings, Sources};
 use crate::domain::{Clock, SystemClock};
 use crate::store::sqlite;
 
@@ -61,7 +61,9 @@ impl Report {
 pub(super) fn run(as_json: bool, sources: &Sources) -> Result<u8, Failure> {
     let mut report = Report::default();
     clock(&mut report);
-    match config::load(sources) {
+    let reading = config::read(sources, Purpose::Command);
+    files(&reading, &mut report);
+    match reading.settings {
         Err(error) => report.add(
             Verdict::Failed,
             "configuration",
@@ -117,6 +119,19 @@ fn clock(report: &mut Report) {
         report.add(Verdict::Failed, "clock", format!("it is {text}"), remedy);
     } else {
         report.ok("clock", text);
+    }
+}
+
+/// The files with settings, and whatever looks like a mistake in them or in the environment.
+fn files(reading: &Reading, report: &mut Report) {
+    report.ok("settings files", reading.list_files().trim_end());
+    for warning in &reading.warnings {
+        report.add(
+            Verdict::Warning,
+            "settings",
+            warning,
+            "see docs/configuration.md; `serve` is stricter than commands",
+        );
     }
 }
 
@@ -295,7 +310,7 @@ async fn service(settings: &Settings, report: &mut Report) {
     match asked {
         Ok(Ok(status)) => {
             let version = status["version"].as_str().unwrap_or("?");
-            let detail = format!("{} answers, version {version}, {} memories", service.url, status["memories"]);
+            let detail = format!("{} answers, version {version}, {} memories", service.place(), status["memories"]);
             if version == env!("CARGO_PKG_VERSION") {
                 report.ok("service", detail);
             } else {
@@ -315,7 +330,7 @@ async fn service(settings: &Settings, report: &mut Report) {
         Err(_) => report.add(
             Verdict::Failed,
             "service",
-            format!("{} took more than {} s to answer", service.url, LONGEST_ANSWER.as_secs()),
+            format!("{} took more than {} s to answer", service.place(), LONGEST_ANSWER.as_secs()),
             "look at its log: `journalctl --user -u cognitive-memory-mcp -n 50`; its watchdog restarts a service that hangs",
         ),
     }

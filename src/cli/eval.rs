@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::discovery::Endpoint;
 use super::paper::Paper;
 use super::port::{bar, counted, file_error, note};
 use super::remote::{Memory, Service};
 use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, local, runtime, say, service};
-use crate::config::{self, Auth, Credential, Database, Embedding, Settings, Sources, sha256};
+use crate::config::{Auth, Credential, Database, Embedding, Settings, Sources, sha256};
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::{Clock, SystemClock};
 use crate::engine::{Engine, fresh_token};
@@ -98,7 +99,7 @@ struct Plan {
 }
 
 pub(super) fn run(args: &EvalArgs, sources: &Sources) -> Result<u8, Failure> {
-    let settings = config::load(sources)?;
+    let settings = super::settings(sources)?;
     let plan = plan(args)?;
     let mut report = match &plan.corpus {
         Some(corpus) => in_process(args, &settings, &plan, corpus)?,
@@ -349,7 +350,7 @@ async fn serve(
     service.door.open(supervisor);
     let engine = made.ok_or_else(|| Failure::internal(anyhow::anyhow!("the service has no engine")))?;
     let url = format!("http://{}/mcp", service.address);
-    Ok((Memory::Service(Service::at(settings, url, token)?), engine))
+    Ok((Memory::Service(Service::at(settings, Endpoint::named(&url, Some(token)))?), engine))
 }
 
 /// Stores the corpus, after every line of it was checked.

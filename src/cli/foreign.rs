@@ -1,18 +1,22 @@
 //! `import --from`: other programs' data becomes a file of our own format, which is then imported like any other.
 
-use std::io::BufWriter;
+use std::io::{BufWriter, Read};
 use std::path::Path;
 
 use clap::ValueEnum;
 
 use super::port::{Draft, file_error};
 use super::{Failure, USAGE};
+use crate::config::without_secrets;
 use crate::domain::{Clock, SystemClock};
 use crate::port::source::table::{self, Columns, Rows, Sort};
 use crate::port::source::{basic_memory, chatgpt, claude, mcp_memory_server, mcp_memory_service};
 use crate::port::{PortError, Problems, Sink};
 use crate::store::postgres::ForeignDatabase;
 use crate::store::sqlite::ForeignFile;
+
+/// Longest URL that is read from a file.
+const LONGEST_URL: u64 = 64 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum From {
@@ -26,7 +30,7 @@ pub(super) enum From {
     Claude,
     /// conversations.json of a ChatGPT export
     Chatgpt,
-    /// PostgreSQL URL of the Python server that this program replaces
+    /// PostgreSQL URL of the Python server that this program replaces: a file with it, - for the standard input, or itself
     CognitiveMemoryPython,
 }
 
@@ -94,8 +98,42 @@ async fn service_file(path: &Path, sink: &mut Sink<'_>) -> Result<(), PortError>
     rows
 }
 
-async fn database(url: &Path, tables: &[String], mapping: Columns, sink: &mut Sink<'_>) -> Result<(), Failure> {
-    let mut database = ForeignDatabase::open(&url.to_string_lossy()).await?;
+/// The URL that the argument is or leads to. A command line can be read by every process of the machine, so a URL with a
+/// password belongs into a file or the standard input; without one, `PGPASSWORD` and `~/.pgpass` are used.
+fn database_url(argument: &Path) -> Result<String, Failure> {
+    let text = argument.to_string_lossy();
+    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+        if has_password(&text) {
+            super::port::note(
+                "warning: other users of this machine can read the password in this command line; put the URL into a file \
+                 of your own and name the file, or pass - and write the URL to the standard input",
+            );
+        }
+        return Ok(text.into_owned());
+    }
+    let read = if text == "-" {
+        std::io::read_to_string(std::io::stdin().lock().take(LONGEST_URL))
+    } else {
+        std::fs::File::open(argument).and_then(|file| std::io::read_to_string(file.take(LONGEST_URL)))
+    };
+    let read = read.map_err(|error| {
+        let name = without_secrets(&text);
+        let error = anyhow::anyhow!(
+            "{name:?} is neither a URL postgres://USER@HOST:PORT/DATABASE, nor -, nor a file that can be read: {error}"
+        );
+        Failure { code: USAGE, error }
+    })?;
+    Ok(read.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+fn has_password(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let in_userinfo = rest.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
+    in_userinfo || rest.contains("password=")
+}
+
+async fn database(argument: &Path, tables: &[String], mapping: Columns, sink: &mut Sink<'_>) -> Result<(), Failure> {
+    let mut database = ForeignDatabase::open(&database_url(argument)?).await?;
     let there = database.tables().await?;
     for table in tables {
         if !there.iter().any(|(name, _)| name == table) {

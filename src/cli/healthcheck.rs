@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::{Failure, client, runtime, say};
-use crate::config::{self, Sources};
+use crate::config::{self, Purpose, Sources, without_secrets};
 
 const LONGEST: Duration = Duration::from_secs(5);
 
 pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
-    let settings = config::load(sources)?;
+    // Without warnings: it runs every few seconds.
+    let settings = config::load(sources, Purpose::Command)?;
     let base = match &settings.client.url {
         Some(url) => url.trim_end_matches("/mcp").to_owned(),
         None => format!("http://{}", settings.http.local_address()),
@@ -39,7 +40,7 @@ async fn ask(url: &str) -> (bool, String) {
         }
         Err(error) => {
             let error = anyhow::Error::from(error);
-            (false, format!("no answer from {url}: {}", error.root_cause()))
+            (false, format!("no answer from {}: {}", without_secrets(url), error.root_cause()))
         }
     }
 }

@@ -1,10 +1,10 @@
 //! `migrate`: the schema, for those who want it changed before the service starts.
 
 use super::{Failure, local, runtime, say};
-use crate::config::{self, Sources};
+use crate::config::Sources;
 
 pub(super) fn run(check: bool, sources: &Sources) -> Result<u8, Failure> {
-    let settings = config::load(sources)?;
+    let settings = super::settings(sources)?;
     let local = local::store(&settings)?;
     runtime()?.block_on(async {
         let pending = local.store.pending_migrations().await?;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Flags, Settings, Sources};
+use crate::config::{self, Flags, Purpose, Settings, Sources, is_transient};
 use crate::store::StoreError;
 use crate::telemetry::{self, Stream, Telemetry, TelemetryError};
 
@@ -15,6 +15,7 @@ mod backup;
 mod client;
 mod config_command;
 mod control;
+mod discovery;
 mod doctor;
 mod eval;
 mod foreign;
@@ -49,7 +50,8 @@ struct Cli {
 }
 
 const AFTER_HELP: &str = "Every setting can be given as an option (--help lists them), in the environment, as a file (NAME_FILE), \
-or in .env.development and .env.production; `config show` tells what is in force and where it comes from.";
+or in .env.development and .env.production of the configuration directory (~/.config/cognitive-memory-mcp, --config-dir); \
+`config show` prints the values in force, their origins and the files that were read.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -174,13 +176,18 @@ impl Failure {
 
 impl From<config::ConfigError> for Failure {
     fn from(error: config::ConfigError) -> Self {
-        Self { code: CONFIGURATION, error: error.into() }
+        let code = if error.is_transient() { UNAVAILABLE } else { CONFIGURATION };
+        Self { code, error: error.into() }
     }
 }
 
 impl From<TelemetryError> for Failure {
     fn from(error: TelemetryError) -> Self {
-        let code = if matches!(error, TelemetryError::File { .. }) { CONFIGURATION } else { INTERNAL };
+        let code = match &error {
+            TelemetryError::File { source, .. } if is_transient(source) => UNAVAILABLE,
+            TelemetryError::File { .. } => CONFIGURATION,
+            _ => INTERNAL,
+        };
         Self { code, error: error.into() }
     }
 }
@@ -218,10 +225,27 @@ fn say(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Settings of a command that ends by itself. Warnings go to the standard error, since the standard output is its result.
+fn settings(sources: &Sources) -> Result<Settings, Failure> {
+    let settings = config::load(sources, Purpose::Command)?;
+    warn(&settings.warnings);
+    Ok(settings)
+}
+
+#[expect(clippy::print_stderr, reason = "commands have no log")]
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("cognitive-memory-mcp: warning: {warning}");
+    }
+}
+
 /// Settings and logging, for commands that run as long as they are wanted.
-fn start(sources: &Sources, stream: Stream) -> Result<(Settings, Telemetry), Failure> {
-    let settings = config::load(sources)?;
+fn start(sources: &Sources, purpose: Purpose, stream: Stream) -> Result<(Settings, Telemetry), Failure> {
+    let settings = config::load(sources, purpose)?;
     let telemetry = telemetry::init(&settings.log, stream)?;
+    if purpose == Purpose::Command {
+        telemetry::log_warnings(&settings);
+    }
     Ok((settings, telemetry))
 }
 

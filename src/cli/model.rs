@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 
-use super::{CONFIGURATION, Failure, UNAVAILABLE, control, local, runtime, say};
-use crate::config::{self, Database, Embedding, Settings, Sources};
+use super::{CONFIGURATION, Failure, UNAVAILABLE, control, discovery, local, runtime, say};
+use crate::config::{Database, Embedding, Settings, Sources};
 use crate::domain::SystemClock;
 use crate::embed::fetch::{FetchError, Meter, Plan, State, known_models};
 use crate::engine::{Engine, EngineError};
@@ -39,7 +39,7 @@ pub(super) fn plan(settings: &Settings) -> Option<Plan> {
 }
 
 pub(super) fn run(command: ModelCommand, sources: &Sources) -> Result<u8, Failure> {
-    let settings = config::load(sources)?;
+    let settings = super::settings(sources)?;
     let plan = plan(&settings).ok_or_else(|| Failure {
         code: CONFIGURATION,
         error: anyhow::anyhow!("no model runs in this process: MEMORY_EMBEDDER is not local"),
@@ -105,7 +105,7 @@ fn word(state: State) -> &'static str {
 /// Queues every memory for new vectors, by way of the service that has the file open where there is one; the service
 /// makes them in the background.
 pub(super) fn reindex(sources: &Sources) -> Result<u8, Failure> {
-    let settings = config::load(sources)?;
+    let settings = super::settings(sources)?;
     let backlog = runtime()?.block_on(queue_all(&settings))?;
     let first = match &settings.embedding {
         Embedding::None => "MEMORY_EMBEDDER is none: they wait until it is something else.",
@@ -121,7 +121,7 @@ async fn queue_all(settings: &Settings) -> Result<u64, Failure> {
         Ok(()) => {}
         Err(error @ StoreError::InUse { .. }) => {
             let Database::Sqlite { path } = &settings.database else { return Err(error.into()) };
-            let socket = control::path(path);
+            let socket = discovery::beside(path);
             let answer = control::ask(&socket, "reindex", &()).await;
             return match answer.map_err(|error| Failure { code: UNAVAILABLE, error })? {
                 Some(Ok(backlog)) => Ok(backlog),

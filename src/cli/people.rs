@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::paper::Paper;
 use super::remote::Memory;
 use super::{Failure, USAGE, runtime, say};
-use crate::config::{self, Sources};
+use crate::config::Sources;
 
 #[derive(Args)]
 pub(super) struct RememberArgs {
@@ -132,7 +132,7 @@ fn run(
     as_json: bool,
     draw: impl FnOnce(&Paper, &Value) -> String,
 ) -> Result<(u8, Value), Failure> {
-    let settings = config::load(sources)?;
+    let settings = super::settings(sources)?;
     let answer = runtime()?.block_on(async {
         let memory = Memory::open(&settings).await?;
         let answer = memory.call(tool, arguments).await;

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::foreign::{self, From};
 use super::local::{self, Local};
 use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, USAGE, runtime, say};
-use crate::config::{self, Database, Settings, Sources};
+use crate::config::{Database, Settings, Sources};
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::{Clock, Scope, SystemClock};
 use crate::port::{self, Imports, PortError, Problems};
@@ -174,7 +174,7 @@ impl Drop for Draft {
 }
 
 pub(super) fn export(args: &ExportArgs, sources: &Sources) -> Result<u8, Failure> {
-    let settings = config::load(sources)?;
+    let settings = super::settings(sources)?;
     runtime()?.block_on(async {
         let local = readable(&settings).await?;
         let scope = scope(&local, args.project.as_deref()).await?;
@@ -217,7 +217,7 @@ pub(super) fn note(text: &str) {
 }
 
 pub(super) fn import(args: &ImportArgs, sources: &Sources) -> Result<u8, Failure> {
-    let settings = config::load(sources)?;
+    let settings = super::settings(sources)?;
     runtime()?.block_on(async {
         let imports = Imports { project: args.project.clone(), keep_going: args.keep_going };
         if let Some(from) = args.from {

@@ -5,18 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
+use super::discovery::{self, Endpoint};
 use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, local};
-use crate::config::{Database, Settings};
+use crate::config::Settings;
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::{Scope, SystemClock};
 use crate::engine::{Call, Engine, EngineError};
-use crate::store::{Store, sqlite};
-
-/// Longest wait for a service to say that it is there.
-const GREETING: Duration = Duration::from_millis(500);
+use crate::store::Store;
 
 /// Where the tools are.
 pub(super) enum Memory {
@@ -28,8 +25,7 @@ pub(super) enum Memory {
 
 pub(super) struct Service {
     client: reqwest::Client,
-    pub(super) url: String,
-    token: Option<String>,
+    endpoint: Endpoint,
 }
 
 pub(super) struct Here {
@@ -69,33 +65,21 @@ impl Memory {
 }
 
 impl Service {
-    /// The service of this machine, or the one that `MEMORY_URL` names.
+    /// The service that `MEMORY_URL` names, or this user's service on this machine.
     pub(super) async fn find(settings: &Settings) -> Result<Option<Self>, Failure> {
-        let client = client(settings)?;
-        let own = settings.client.token.as_ref().map(|token| token.expose_secret().to_owned());
-        let service = |url: &str, token: Option<String>| Self { client: client.clone(), url: url.to_owned(), token };
-        if let Some(url) = &settings.client.url {
-            return Ok(Some(service(url, own)));
-        }
-        match &settings.database {
-            Database::Sqlite { path } => Ok(sqlite::owner(path).and_then(|owner| owner.url).map(|url| {
-                match url.split_once('#') {
-                    // A `stdio`, which lets in whoever can read its lock file.
-                    Some((url, token)) => service(url, Some(token.to_owned())),
-                    None => service(&url, own),
-                }
-            })),
-            Database::Postgres(_) => {
-                let base = format!("http://{}", settings.http.local_address());
-                let greeting = client.get(format!("{base}/health/live")).timeout(GREETING).send().await;
-                Ok(greeting.is_ok().then(|| service(&format!("{base}/mcp"), own)))
-            }
-        }
+        discovery::find(settings).await?.map(|endpoint| Self::at(settings, endpoint)).transpose()
     }
 
-    /// The service at an address that is known.
-    pub(super) fn at(settings: &Settings, url: String, token: String) -> Result<Self, Failure> {
-        Ok(Self { client: client(settings)?, url, token: Some(token) })
+    /// The service at an endpoint that is known.
+    pub(super) fn at(settings: &Settings, endpoint: Endpoint) -> Result<Self, Failure> {
+        let timeout = settings.http.request_timeout + Duration::from_secs(10);
+        let client = endpoint.client().timeout(timeout).build().map_err(Failure::internal)?;
+        Ok(Self { client, endpoint })
+    }
+
+    /// Where it is, for people.
+    pub(super) fn place(&self) -> &str {
+        &self.endpoint.shown
     }
 
     /// Calls a tool and gives its structured answer.
@@ -104,30 +88,32 @@ impl Service {
             "params": { "name": tool, "arguments": arguments } });
         let mut request = self
             .client
-            .post(&self.url)
+            .post(&self.endpoint.url)
             .header("accept", "application/json, text/event-stream")
             .header("content-type", "application/json")
             .body(body.to_string());
-        if let Some(token) = &self.token {
+        if let Some(token) = &self.endpoint.token {
             request = request.bearer_auth(token);
         }
         let unreachable = |error: reqwest::Error| Failure {
             code: UNAVAILABLE,
             error: anyhow::Error::from(error.without_url())
-                .context(format!("the service at {} did not answer", self.url)),
+                .context(format!("the service at {} did not answer", self.endpoint.shown)),
         };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let text = response.text().await.map_err(unreachable)?;
         let answer: Value = serde_json::from_str(&text)
-            .with_context(|| format!("the service at {} answered {status}, but not as an MCP server does", self.url))
+            .with_context(|| {
+                format!("the service at {} answered {status}, but not as an MCP server does", self.endpoint.shown)
+            })
             .map_err(|error| Failure { code: UNAVAILABLE, error })?;
         if let Some(error) = answer["error"].as_str() {
             let hint = match status.as_u16() {
                 401 | 403 => "; set MEMORY_TOKEN, or MEMORY_TOKEN_FILE, to a token of this service",
                 _ => "",
             };
-            let error = anyhow::anyhow!("the service at {} answered {status}: {error}{hint}", self.url);
+            let error = anyhow::anyhow!("the service at {} answered {status}: {error}{hint}", self.endpoint.shown);
             return Err(Failure { code: UNAVAILABLE, error });
         }
         if let Some(message) = answer["error"]["message"].as_str() {
@@ -154,14 +140,6 @@ impl Here {
             _ => Err(Failure::internal(anyhow::anyhow!("no command calls {tool}"))),
         }
     }
-}
-
-fn client(settings: &Settings) -> Result<reqwest::Client, Failure> {
-    reqwest::Client::builder()
-        .no_proxy()
-        .timeout(settings.http.request_timeout + Duration::from_secs(10))
-        .build()
-        .map_err(Failure::internal)
 }
 
 fn read<T: serde::de::DeserializeOwned>(arguments: Value) -> Result<T, Failure> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 
 use super::control::{self, ReviewRequest};
-use super::{Failure, UNAVAILABLE, local, runtime, say};
-use crate::config::{self, Database, Settings, Sources};
+use super::{Failure, UNAVAILABLE, discovery, local, runtime, say};
+use crate::config::{Database, Settings, Sources};
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::{Decision, SystemClock};
 use crate::engine::{Engine, ReviewCommand, ReviewReport, ReviewView};
@@ -68,7 +68,7 @@ impl Choice {
 }
 
 pub(super) fn run(arguments: ReviewArguments, sources: &Sources) -> Result<u8, Failure> {
-    let settings = config::load(sources)?;
+    let settings = super::settings(sources)?;
     let command = match arguments.command {
         Command::List { all, limit } => ReviewCommand::List { all, limit },
         Command::Show { id } => ReviewCommand::Show { id },
@@ -90,7 +90,7 @@ pub(super) fn run(arguments: ReviewArguments, sources: &Sources) -> Result<u8, F
 /// Through the service that has the file open; where there is none, or with PostgreSQL, on the database itself.
 async fn ask(settings: &Settings, request: ReviewRequest) -> Result<ReviewReport, Failure> {
     if let Database::Sqlite { path } = &settings.database {
-        let socket = control::path(path);
+        let socket = discovery::beside(path);
         let answer = control::ask(&socket, "review", &request).await;
         if let Some(report) = answer.map_err(|error| Failure { code: REFUSED, error })? {
             return report.map_err(|refusal| Failure { code: REFUSED, error: anyhow::anyhow!(refusal.message) });

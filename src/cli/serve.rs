@@ -10,7 +10,7 @@ use anyhow::Context;
 use super::local::{self, Local};
 use super::service::{self, Service};
 use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, runtime, say, start};
-use crate::config::{Auth, LogFormat, Settings, Sources, reachable};
+use crate::config::{Auth, LogFormat, Purpose, Settings, Sources, is_transient, reachable};
 use crate::domain::SystemClock;
 use crate::engine::Engine;
 use crate::http::{Gate, Listener, OAuth};
@@ -27,7 +27,7 @@ pub(super) fn run(sources: &Sources, switches: &service::Switches) -> Result<u8,
     let (supervisor, notifier, readiness) = (Supervisor::new(), Notifier::from_env(), Readiness::new());
     // Before anything else: as process 1 no signal does anything until it has a handler.
     let sentinel = Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
-    let (settings, telemetry) = start(sources, Stream::Stdout).inspect_err(|failure| {
+    let (settings, telemetry) = start(sources, Purpose::Service, Stream::Stdout).inspect_err(|failure| {
         let first = failure.error.to_string().lines().next().unwrap_or_default().to_owned();
         notifier.status(&format!("Not started, exit code {}: {first}", failure.code));
     })?;
@@ -104,10 +104,10 @@ async fn end(local: &Local, (supervisor, notifier, readiness): (&Supervisor, &No
     reason
 }
 
-/// An address that is taken may become free; any other fault of it is for a person to correct.
+/// An address that is taken may become free, and so may file descriptors; any other fault is for a person to correct.
 fn bind_code(error: &anyhow::Error) -> u8 {
-    let taken = |error: &std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse;
-    if error.downcast_ref().is_some_and(taken) { UNAVAILABLE } else { CONFIGURATION }
+    let passes = |error: &std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse || is_transient(error);
+    if error.downcast_ref().is_some_and(passes) { UNAVAILABLE } else { CONFIGURATION }
 }
 
 /// Lets `stdio` processes find this one through the lock file of the embedded database.

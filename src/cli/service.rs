@@ -5,6 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::header::HOST;
+use axum::middleware;
 
 use super::local::Local;
 use super::{Failure, control, model};
@@ -29,6 +33,10 @@ pub(super) struct Switches {
     /// Recalls are no use: what is measured must not change by being measured.
     #[arg(skip)]
     measuring: bool,
+    /// Whether other processes may use it with tokens of their own, as those of the command line do. What `stdio` and
+    /// `eval` start without arguments only serves those who find its token in the lock file.
+    #[arg(skip = true)]
+    is_shared: bool,
 }
 
 impl Switches {
@@ -92,7 +100,9 @@ pub(super) async fn start(
     };
     let router: Router = http::router(&settings.http, parts);
     let address = listener.address();
-    control::serve(settings, supervisor, &engine).await;
+    if switches.is_shared || local.embedded.is_some() {
+        control::serve(settings, supervisor, &engine, local_router(settings, &router, address)).await;
+    }
     jobs::keep_database(supervisor, Arc::clone(&local.store), database);
     if !switches.measuring {
         jobs::write_recall_notes(supervisor, &engine);
@@ -103,8 +113,7 @@ pub(super) async fn start(
         jobs::index_vectors(supervisor, &local.store, &desk, &clock, condition);
         jobs::provide_embedder(supervisor, &desk, provision);
     }
-    let host = settings.http.allowed_hosts.first().cloned().unwrap_or_else(|| address.to_string());
-    let probe = http::self_probe(router.clone(), host);
+    let probe = http::self_probe(router.clone(), host(settings, address));
     Ok(Service { address, probe, door: Door { listener, router } })
 }
 
@@ -114,6 +123,23 @@ fn retention(settings: config::Retention) -> Retention {
         history_days: Some(settings.history_days).filter(|days| *days > 0),
         idempotency_days: Some(settings.idempotency_days),
     }
+}
+
+/// A host that the service accepts.
+fn host(settings: &Settings, address: SocketAddr) -> String {
+    settings.http.allowed_hosts.first().cloned().unwrap_or_else(|| address.to_string())
+}
+
+/// The router behind the Unix socket, where names of hosts mean nothing: its clients do not know those that are accepted.
+fn local_router(settings: &Settings, router: &Router, address: SocketAddr) -> Router {
+    let host = HeaderValue::from_str(&host(settings, address)).ok();
+    let rename = move |mut request: Request| {
+        if let Some(host) = host.clone() {
+            request.headers_mut().insert(HOST, host);
+        }
+        std::future::ready(request)
+    };
+    router.clone().layer(middleware::map_request(rename))
 }
 
 /// Where the embedder comes from, and its name.

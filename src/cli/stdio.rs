@@ -1,7 +1,7 @@
 //! `stdio`: MCP on standard input and output, for clients that can only start a process.
 //!
-//! It always forwards over HTTP. To the service that `MEMORY_URL` names, else to the one that serves this database on
-//! this machine; where there is none, this process serves the database itself, on a free loopback port and behind a
+//! It always forwards over HTTP. To the service that `MEMORY_URL` names, else through its Unix socket to the one that
+//! serves this database for this user; where there is none, this process serves the database itself, on a free loopback port and behind a
 //! token of its own, and tells others through the lock file. So any number of clients share one database, and when
 //! the process that serves it ends, the next one takes over.
 
@@ -10,19 +10,18 @@ use std::time::Duration;
 
 use anyhow::Context;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
-use super::{Failure, client, local, runtime, service, start};
-use crate::config::{Auth, Credential, Database, Settings, Sources, sha256};
+use super::discovery::{self, DiscoveryError, Endpoint};
+use super::{Failure, local, runtime, service, start};
+use crate::config::{Auth, Credential, Purpose, Settings, Sources, sha256};
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::engine::fresh_token;
 use crate::http::{Gate, Listener};
 use crate::lifecycle::{self, ExitReason, Notifier, Readiness, Role, Sentinel, Supervisor};
 use crate::store::StoreError;
-use crate::store::sqlite;
 use crate::telemetry::Stream;
 
 /// Requests under way at once; further lines wait unread.
@@ -31,13 +30,11 @@ const MAX_REQUESTS: usize = 64;
 const LONGEST_ABSENCE: Duration = Duration::from_secs(20);
 /// Between two looks for the service.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long a service that listens takes to say so.
-const LONGEST_GREETING: Duration = Duration::from_millis(500);
 
 pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
     let (supervisor, notifier, readiness) = (Supervisor::new(), Notifier::to(None, None), Readiness::new());
     let sentinel = Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
-    let (settings, telemetry) = start(sources, Stream::Stderr)?;
+    let (settings, telemetry) = start(sources, Purpose::Command, Stream::Stderr)?;
     sentinel.before_exit(telemetry.flusher());
     supervisor.set_drain_budget(settings.http.drain_timeout);
     let runtime = runtime()?;
@@ -56,8 +53,6 @@ async fn bridge(
     let (answers, mut waiting) = mpsc::channel::<String>(MAX_REQUESTS);
     let drain = settings.http.drain_timeout;
     let bridge = Arc::new(Bridge {
-        // No idle connections: one that died with the service would cost the next request its answer.
-        client: client::plain().pool_max_idle_per_host(0).build().map_err(Failure::internal)?,
         upstream: Mutex::new(None),
         version: std::sync::Mutex::new(None),
         settings,
@@ -105,14 +100,22 @@ async fn bridge(
     Ok(lifecycle::run(supervisor, notifier, readiness).await)
 }
 
-#[derive(Clone, Debug, PartialEq)]
+/// A service and the client that reaches it.
+#[derive(Clone)]
 struct Upstream {
-    url: String,
-    token: Option<String>,
+    endpoint: Endpoint,
+    client: reqwest::Client,
+}
+
+impl Upstream {
+    fn new(endpoint: Endpoint) -> Result<Self, Failure> {
+        // No idle connections: one that died with the service would cost the next request its answer.
+        let client = endpoint.client().pool_max_idle_per_host(0).build().map_err(Failure::internal)?;
+        Ok(Self { endpoint, client })
+    }
 }
 
 struct Bridge {
-    client: reqwest::Client,
     upstream: Mutex<Option<Upstream>>,
     version: std::sync::Mutex<Option<String>>,
     settings: Settings,
@@ -124,59 +127,41 @@ impl Bridge {
     /// The service to talk to; `failed` is the one that just did not answer.
     async fn upstream(&self, failed: Option<&Upstream>) -> anyhow::Result<Upstream> {
         let mut current = self.upstream.lock().await;
-        if let Some(known) = current.as_ref().filter(|known| failed != Some(known)) {
+        if let Some(known) =
+            current.as_ref().filter(|known| failed.map(|failed| &failed.endpoint) != Some(&known.endpoint))
+        {
             return Ok(known.clone());
         }
-        let found = self.find().await?;
-        tracing::info!(url = found.url, "forwarding to the service");
+        let found = Upstream::new(self.find().await?).map_err(|failure| failure.error)?;
+        tracing::info!(url = found.endpoint.shown, "forwarding to the service");
         *current = Some(found.clone());
         Ok(found)
     }
 
-    async fn find(&self) -> anyhow::Result<Upstream> {
-        let own = self.settings.client.token.as_ref().map(|token| token.expose_secret().to_owned());
-        if let Some(url) = &self.settings.client.url {
-            return Ok(Upstream { url: url.clone(), token: own });
-        }
-        match &self.settings.database {
-            Database::Sqlite { path } => {
-                let end = tokio::time::Instant::now() + LONGEST_ABSENCE;
-                loop {
-                    match sqlite::owner(path).and_then(|owner| owner.url) {
-                        Some(url) => match url.split_once('#') {
-                            // Another `stdio`, which lets in whoever can read its lock file.
-                            Some((url, token)) => {
-                                return Ok(Upstream { url: url.to_owned(), token: Some(token.to_owned()) });
-                            }
-                            None => return Ok(Upstream { url, token: own }),
-                        },
-                        None => match self.serve_ourselves().await {
-                            // Somebody was faster, and has yet to say where it listens.
-                            Err(StartError::InUse(error)) if tokio::time::Instant::now() >= end => {
-                                return Err(error.into());
-                            }
-                            Err(StartError::InUse(_)) => tokio::time::sleep(PAUSE).await,
-                            Err(StartError::Other(failure)) => return Err(failure.error),
-                            Ok(upstream) => return Ok(upstream),
-                        },
-                    }
-                }
+    /// The service that is there, or else this process, which then becomes it.
+    async fn find(&self) -> anyhow::Result<Endpoint> {
+        let end = tokio::time::Instant::now() + LONGEST_ABSENCE;
+        loop {
+            let error = match discovery::find(&self.settings).await {
+                Ok(Some(endpoint)) => return Ok(endpoint),
+                Ok(None) => match self.serve_ourselves().await {
+                    Ok(endpoint) => return Ok(endpoint),
+                    // Another process was faster, and has yet to say where it listens.
+                    Err(StartError::InUse(error)) => error.into(),
+                    Err(StartError::Other(failure)) => return Err(failure.error),
+                },
+                // A service that starts or ends has its database open longer than its socket.
+                Err(error @ DiscoveryError::Silent { .. }) => error.into(),
+                Err(error) => return Err(error.into()),
+            };
+            if tokio::time::Instant::now() >= end {
+                return Err(error);
             }
-            Database::Postgres(_) => {
-                let base = format!("http://{}", self.settings.http.local_address());
-                let greeting = self.client.get(format!("{base}/health/live")).timeout(LONGEST_GREETING).send().await;
-                if greeting.is_ok() {
-                    return Ok(Upstream { url: format!("{base}/mcp"), token: own });
-                }
-                self.serve_ourselves().await.map_err(|error| match error {
-                    StartError::InUse(error) => error.into(),
-                    StartError::Other(failure) => failure.error,
-                })
-            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
-    async fn serve_ourselves(&self) -> Result<Upstream, StartError> {
+    async fn serve_ourselves(&self) -> Result<Endpoint, StartError> {
         let local = local::store(&self.settings)?;
         match local.store.prepare().await {
             Ok(()) => {}
@@ -204,7 +189,7 @@ impl Bridge {
         if let Some(embedded) = &local.embedded {
             embedded.announce(&format!("{url}#{token}")).map_err(Failure::from)?;
         }
-        Ok(Upstream { url, token: Some(token) })
+        Ok(Endpoint::named(&url, Some(token)))
     }
 
     /// Sends one line; the answers are lines too. A line that is no request has none.
@@ -233,8 +218,9 @@ impl Bridge {
         let mut failed = None;
         loop {
             let upstream = self.upstream(failed.as_ref()).await?;
-            let mut request = self.client.post(&upstream.url).headers(self.headers(message)).body(line.to_owned());
-            if let Some(token) = &upstream.token {
+            let mut request =
+                upstream.client.post(&upstream.endpoint.url).headers(self.headers(message)).body(line.to_owned());
+            if let Some(token) = &upstream.endpoint.token {
                 request = request.bearer_auth(token);
             }
             match request.timeout(self.settings.http.request_timeout + Duration::from_secs(10)).send().await {
@@ -249,7 +235,7 @@ impl Bridge {
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(error) => {
-                    return Err(error).context(
+                    return Err(error.without_url()).context(
                         "the memory service was lost during the request, which may or may not have been carried out",
                     );
                 }

@@ -7,8 +7,8 @@ use anyhow::anyhow;
 use clap::Subcommand;
 
 use super::local::{self, Local};
-use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, control, runtime, say};
-use crate::config::{self, Auth, Database, Settings, Sources, is_credential_name, sha256};
+use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, control, discovery, runtime, say};
+use crate::config::{Auth, Database, Settings, Sources, is_credential_name, sha256};
 use crate::domain::SystemClock;
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::engine::{Engine, EngineError, TokenAnswer, TokenCommand as Operation, TokenView, fresh_token};
@@ -78,7 +78,7 @@ pub(super) fn run(command: TokenCommand, sources: &Sources) -> Result<u8, Failur
         TokenCommand::Revoke { name } => (Operation::Revoke { name }, false),
         TokenCommand::Rotate { name, json } => (Operation::Rotate { name }, json),
     };
-    let settings = config::load(sources)?;
+    let settings = super::settings(sources)?;
     let answer = runtime()?.block_on(carry_out(&settings, operation.clone()))?;
     if json {
         say(&(serde_json::to_string_pretty(&answer).map_err(Failure::internal)? + "\n"))?;
@@ -117,7 +117,7 @@ async fn carry_out(settings: &Settings, operation: Operation) -> Result<TokenAns
         Ok(()) => {}
         Err(error @ StoreError::InUse { .. }) => {
             let Database::Sqlite { path } = &settings.database else { return Err(error.into()) };
-            return ask(&control::path(path), &operation, error).await;
+            return ask(&discovery::beside(path), &operation, error).await;
         }
         Err(error) => return Err(error.into()),
     }

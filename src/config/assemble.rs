@@ -1,10 +1,11 @@
 //! From sources to settings: layers first, then values, then the rules between them.
 
 mod access;
+mod embedding;
+mod file;
+mod layer;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,19 +13,14 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::database::{self, Address, Database, Postgres, host_fault};
-use super::env_file::{self, Assignment};
+use super::env_file::Assignment;
 use super::problem::{ConfigError, HIDDEN, Problem, did_you_mean, shown};
 use super::setting::{self as table, DefaultValue, Kind, SETTINGS, Setting};
 use super::settings::{Client, Environment, Http, Log, LogFormat, LogLevel, LogPrefix, Settings};
-use super::source::{Origin, Sources, read_file, read_value};
+use super::source::{Origin, Sources};
 
-mod embedding;
-
-/// Prefix of our names; what bears it and is no setting is a mistake.
-const PREFIX: &str = "MEMORY_";
-
-/// Names with our prefix which others put into the environment: systemd (memory pressure), Cloud Foundry and Heroku.
-const FOREIGN: &[&str] = &["MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE", "MEMORY_LIMIT", "MEMORY_AVAILABLE"];
+/// Name of our directory below the standard ones.
+const APPLICATION: &str = "cognitive-memory-mcp";
 
 /// Settings which `MEMORY_DATABASE_URL` excludes.
 static DATABASE_PARTS: [&Setting; 6] = [
@@ -36,12 +32,42 @@ static DATABASE_PARTS: [&Setting; 6] = [
     &table::DATABASE_SSLMODE,
 ];
 
+/// What the settings are read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The service: a file that cannot be trusted is an error, and in production so is a misspelt name.
+    Service,
+    /// A command or a client's `stdio`, which runs in the directory and environment of other programs: what is theirs
+    /// causes a warning at most.
+    Command,
+}
+
 /// Reads the settings.
 ///
 /// # Errors
 /// Every problem there is, in one error.
-pub fn load(sources: &Sources) -> Result<Settings, ConfigError> {
-    read(sources).settings
+pub fn load(sources: &Sources, purpose: Purpose) -> Result<Settings, ConfigError> {
+    read(sources, purpose).settings
+}
+
+/// A file that was looked for, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigFile {
+    /// Its path, relative to the working directory if it is there.
+    pub path: String,
+    /// What became of it.
+    pub state: FileState,
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileState {
+    /// Settings were read from it.
+    Read,
+    /// It does not exist, which is no mistake.
+    Missing,
+    /// It was left alone, for this reason.
+    Ignored(String),
 }
 
 /// One setting as it stands, fit to be shown.
@@ -62,20 +88,22 @@ pub struct Reading {
     pub settings: Result<Settings, ConfigError>,
     /// Every setting as it stands, in the order of the documents.
     pub entries: Vec<Entry>,
-    /// The `.env` file which was looked for.
-    pub env_file: Option<String>,
-    /// Whether it was there.
-    pub env_file_found: bool,
+    /// The files that were looked for.
+    pub files: Vec<ConfigFile>,
+    /// What looks like a mistake but stops nothing, as sentences.
+    pub warnings: Vec<String>,
 }
 
 /// Reads the settings and keeps what `config show` needs.
-pub fn read(sources: &Sources) -> Reading {
-    let mut reader = Reader::new(sources);
-    reader.check_names_in_environment();
+pub fn read(sources: &Sources, purpose: Purpose) -> Reading {
+    let mut reader = Reader::new(sources, purpose);
     for setting in SETTINGS.into_iter().filter(|setting| setting.is_bootstrap()) {
         reader.resolve(setting);
     }
+    reader.take_foreign_environment();
     let environment = reader.parse(&table::ENVIRONMENT, parse_environment);
+    reader.is_strict = purpose == Purpose::Service && environment != Some(Environment::Development);
+    reader.check_names_in_environment();
     reader.read_env_file(environment);
     reader.check_names_of_credentials();
     for setting in SETTINGS.into_iter().filter(|setting| !setting.is_bootstrap()) {
@@ -93,8 +121,12 @@ struct Found {
 
 struct Reader<'a> {
     sources: &'a Sources,
-    /// The file's path for people, whether it was there, and its assignments by name.
-    env_file: Option<(PathBuf, bool)>,
+    purpose: Purpose,
+    /// Whether a name that begins like ours and is no setting is an error.
+    is_strict: bool,
+    /// The `.env` file, if it was read, and its assignments by name.
+    env_file: Option<PathBuf>,
+    files: Vec<ConfigFile>,
     assignments: BTreeMap<String, Assignment>,
     found: BTreeMap<&'static str, Found>,
     cleared: BTreeMap<&'static str, Origin>,
@@ -103,298 +135,27 @@ struct Reader<'a> {
     /// Defaults which were worked out.
     worked_out: BTreeMap<&'static str, String>,
     problems: Vec<Problem>,
+    warnings: Vec<String>,
+    /// Whether a file could not be read for a reason that may go away by itself.
+    is_transient: bool,
 }
 
 impl<'a> Reader<'a> {
-    fn new(sources: &'a Sources) -> Self {
+    fn new(sources: &'a Sources, purpose: Purpose) -> Self {
         Self {
             sources,
+            purpose,
+            is_strict: purpose == Purpose::Service,
             env_file: None,
+            files: Vec::new(),
             assignments: BTreeMap::new(),
             found: BTreeMap::new(),
             cleared: BTreeMap::new(),
             broken: BTreeSet::new(),
             worked_out: BTreeMap::new(),
             problems: Vec::new(),
-        }
-    }
-
-    // ---- names -------------------------------------------------------------------------------------------------------
-
-    fn check_names_in_environment(&mut self) {
-        let names: Vec<String> = self
-            .sources
-            .env
-            .iter()
-            // A variable without a value says nothing; compose files make such for what is not set.
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(name, _)| name.to_string_lossy().into_owned())
-            .filter(|name| !FOREIGN.contains(&name.as_str()))
-            .collect();
-        for name in names {
-            self.check_name(&name, &Origin::Environment);
-        }
-    }
-
-    /// A misspelt name would be a setting that silently does nothing.
-    fn check_name(&mut self, name: &str, origin: &Origin) {
-        if !name.starts_with(PREFIX) || setting_of(name).is_some() {
-            return;
-        }
-        let known: Vec<String> = SETTINGS
-            .iter()
-            .flat_map(|setting| [Some(setting.name.to_owned()), setting.file_name()])
-            .flatten()
-            .collect();
-        let guess =
-            did_you_mean(name, known.iter().map(String::as_str)).map(|guess| format!("{guess} ")).unwrap_or_default();
-        self.problems.push(Problem {
-            name: name.escape_debug().to_string(),
-            // A misspelt name may hold a secret.
-            value: Some(HIDDEN.to_owned()),
-            origin: Some(origin.to_string()),
-            expected: format!("no other names with {PREFIX} than those of the settings"),
-            remedy: format!("{guess}Correct the name or remove it; docs/configuration.md lists every setting."),
-        });
-    }
-
-    fn check_names_of_credentials(&mut self) {
-        let Some(directory) = self.credentials_directory() else { return };
-        let Ok(entries) = fs::read_dir(&directory) else { return };
-        let mut names: Vec<String> =
-            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        for name in names {
-            let origin = Origin::Credential(self.sources.display_path(&directory.join(&name)));
-            self.check_name(&name, &origin);
-        }
-    }
-
-    fn credentials_directory(&self) -> Option<PathBuf> {
-        self.sources.env_text("CREDENTIALS_DIRECTORY").map(|directory| self.sources.path(directory))
-    }
-
-    // ---- layers ------------------------------------------------------------------------------------------------------
-
-    fn read_env_file(&mut self, environment: Option<Environment>) {
-        // With an unknown environment any file would be a guess.
-        let Some(environment) = environment else { return };
-        let directory = match self.found.get(table::CONFIG_DIR.name) {
-            Some(found) => self.sources.path(found.value.expose_secret()),
-            None => self.sources.path("."),
-        };
-        let path = directory.join(format!(".env.{environment}"));
-        let name = self.sources.display_path(&path);
-        if self.found.contains_key(table::CONFIG_DIR.name) && !directory.is_dir() {
-            self.report(&table::CONFIG_DIR, "Create the directory or correct the path.");
-        }
-        let text = match read_file(&path) {
-            Ok(text) => text,
-            Err(super::source::FileError::Missing) => {
-                self.env_file = Some((path, false));
-                return;
-            }
-            Err(error) => {
-                self.problems.push(Problem {
-                    name,
-                    value: Some(HIDDEN.to_owned()),
-                    origin: None,
-                    expected: "a readable text file with lines `NAME=value`".to_owned(),
-                    remedy: format!("Correct or remove it: {error}."),
-                });
-                self.env_file = Some((path, false));
-                return;
-            }
-        };
-        self.env_file = Some((path, true));
-        let (assignments, faults) = env_file::parse(&text);
-        for fault in faults {
-            self.problems.push(Problem {
-                name: name.clone(),
-                value: Some(HIDDEN.to_owned()),
-                origin: Some(format!("{name} line {}", fault.line)),
-                expected: "a line `NAME=value`, a comment or an empty line".to_owned(),
-                remedy: if fault.swallows {
-                    "The value takes in the next assignment: a quote does not end after a backslash. Write it in single \
-                     quotes, without a backslash before the last."
-                } else {
-                    "Correct the line; a value with spaces or special characters belongs in single quotes."
-                }
-                .to_owned(),
-            });
-        }
-        for assignment in assignments {
-            let origin = Origin::EnvFile { path: name.clone(), line: assignment.line };
-            self.check_name(&assignment.name, &origin);
-            if let Some(setting) = setting_of(&assignment.name) {
-                self.check_assignment(setting, &assignment, &origin, environment);
-                self.assignments.insert(assignment.name.clone(), assignment);
-            }
-        }
-    }
-
-    fn check_assignment(
-        &mut self,
-        setting: &'static Setting,
-        assignment: &Assignment,
-        origin: &Origin,
-        environment: Environment,
-    ) {
-        let remedy = if let Some(first) = self.assignments.get(&assignment.name) {
-            format!("Remove one of the two: line {} sets it already.", first.line)
-        } else if setting.name == table::ENVIRONMENT.name && assignment.value == environment.as_str() {
-            return;
-        } else if setting.is_bootstrap() {
-            "Remove it: this file was found by it, so it is read from the command line and the environment only."
-                .to_owned()
-        } else if setting.secret && assignment.substituted {
-            "Put the value into single quotes: a `$` outside of them stands for a variable.".to_owned()
-        } else {
-            return;
-        };
-        self.broken.insert(setting.name);
-        self.problems.push(Problem {
-            name: assignment.name.clone(),
-            value: Some(shown(&assignment.value, setting.secret)),
-            origin: Some(origin.to_string()),
-            expected: setting.kind.expectation(),
-            remedy,
-        });
-    }
-
-    /// Finds the value of a setting in the highest layer which has one.
-    fn resolve(&mut self, setting: &'static Setting) {
-        let sources = self.sources;
-        let file_name = setting.file_name();
-        let in_env = match self.variable(setting, setting.name) {
-            Ok(value) => value,
-            Err(()) => return,
-        };
-        let file_in_env = match file_name.as_deref().map(|name| self.variable(setting, name)).transpose() {
-            Ok(value) => value.flatten(),
-            Err(()) => return,
-        };
-        let assigned = |name: &str| self.assignments.get(name).filter(|_| !setting.is_bootstrap()).cloned();
-        let in_file = assigned(setting.name);
-        let file_in_file = file_name.as_deref().and_then(assigned);
-        let origin_of = |assignment: &Assignment| Origin::EnvFile {
-            path: self.env_file.as_ref().map(|(path, _)| sources.display_path(path)).unwrap_or_default(),
-            line: assignment.line,
-        };
-
-        let mut clash = None;
-        if in_env.as_ref().is_some_and(|value| !value.is_empty())
-            && file_in_env.as_ref().is_some_and(|value| !value.is_empty())
-        {
-            clash = Some(Origin::Environment);
-        } else if let (Some(value), Some(file)) = (&in_file, &file_in_file)
-            && !value.value.is_empty()
-            && !file.value.is_empty()
-        {
-            clash = Some(origin_of(file));
-        }
-        if let (Some(origin), Some(file_name)) = (clash, &file_name) {
-            self.broken.insert(setting.name);
-            self.problems.push(Problem {
-                name: setting.name.to_owned(),
-                value: Some(HIDDEN.to_owned()),
-                origin: Some(origin.to_string()),
-                expected: format!("{} or {file_name}, not both", setting.name),
-                remedy: "Remove one of the two.".to_owned(),
-            });
-            return;
-        }
-
-        // The layers from the highest to the lowest: literal values, and paths of files with the value.
-        enum Layer {
-            Value(String, Origin),
-            Path(String, Origin),
-        }
-        let credential = self
-            .credentials_directory()
-            .filter(|_| !setting.is_bootstrap())
-            .map(|directory| directory.join(setting.name));
-        let mut layers = Vec::new();
-        if let (Some(value), Some(flag)) = (sources.flags.get(setting.name), setting.flag) {
-            layers.push(Layer::Value(value.to_owned(), Origin::Flag(flag.to_owned())));
-        }
-        // Within one layer an empty name gives way to the other one.
-        let empty_value =
-            in_env.as_ref().is_some_and(String::is_empty) && file_in_env.as_ref().is_some_and(|path| !path.is_empty());
-        layers.extend(in_env.filter(|_| !empty_value).map(|value| Layer::Value(value, Origin::Environment)));
-        layers.extend(file_in_env.map(|path| Layer::Path(path, Origin::Environment)));
-        if let Some(assignment) = &file_in_file
-            && (in_file.is_none() || !assignment.value.is_empty())
-        {
-            layers.push(Layer::Path(assignment.value.clone(), origin_of(assignment)));
-        }
-        let in_file = in_file.map(|assignment| Layer::Value(assignment.value.clone(), origin_of(&assignment)));
-
-        if layers.is_empty()
-            && let Some(path) = credential.filter(|path| !matches!(path.try_exists(), Ok(false)))
-        {
-            let origin = Origin::Credential(sources.display_path(&path));
-            self.take_file(setting, &path, setting.name, origin.clone(), &origin);
-            return;
-        }
-        match layers.into_iter().next().or(in_file) {
-            None => {}
-            Some(Layer::Value(value, origin) | Layer::Path(value, origin)) if value.trim().is_empty() => {
-                self.cleared.insert(setting.name, origin);
-            }
-            Some(Layer::Value(value, origin)) => {
-                // A password may begin or end with a space, nothing else does.
-                let value = if setting.secret { value } else { value.trim().to_owned() };
-                self.found.insert(setting.name, Found { value: SecretString::from(value), origin });
-            }
-            Some(Layer::Path(path, named_in)) => {
-                let variable = file_name.unwrap_or_default();
-                let path = sources.path(path.trim());
-                let origin = Origin::File { path: sources.display_path(&path), variable: variable.clone() };
-                self.take_file(setting, &path, &variable, origin, &named_in);
-            }
-        }
-    }
-
-    /// A variable of the environment; a problem when it is not text.
-    fn variable(&mut self, setting: &'static Setting, name: &str) -> Result<Option<String>, ()> {
-        match self.sources.env.get(OsStr::new(name)).map(|value| value.to_str()) {
-            None => Ok(None),
-            Some(Some(value)) => Ok(Some(value.to_owned())),
-            Some(None) => {
-                self.broken.insert(setting.name);
-                self.problems.push(Problem {
-                    name: name.to_owned(),
-                    value: Some("(not UTF-8)".to_owned()),
-                    origin: Some(Origin::Environment.to_string()),
-                    expected: setting.kind.expectation(),
-                    remedy: "Write the value in UTF-8.".to_owned(),
-                });
-                Err(())
-            }
-        }
-    }
-
-    /// Reads the value from a file; `name` is what led to it, and `named_in` where that stands.
-    fn take_file(&mut self, setting: &'static Setting, path: &Path, name: &str, origin: Origin, named_in: &Origin) {
-        match read_value(path) {
-            Ok(value) => {
-                let value = if setting.secret { value } else { value.trim().to_owned() };
-                self.found.insert(setting.name, Found { value: SecretString::from(value), origin });
-            }
-            Err(error) => {
-                self.broken.insert(setting.name);
-                self.problems.push(Problem {
-                    name: name.to_owned(),
-                    value: Some(shown(&self.sources.display_path(path), false)),
-                    origin: Some(named_in.to_string()),
-                    expected: format!(
-                        "a text file which the user of the service can read, with {}",
-                        setting.kind.expectation()
-                    ),
-                    remedy: format!("Correct the path or the file: {error}."),
-                });
-            }
+            warnings: Vec::new(),
+            is_transient: false,
         }
     }
 
@@ -472,7 +233,7 @@ impl<'a> Reader<'a> {
     }
 
     fn path(&mut self, setting: &'static Setting) -> Option<PathBuf> {
-        let sources = self.sources;
+        let (sources, base) = (self.sources, self.base_directory(setting));
         self.parse(setting, |text| {
             if (text == "~" || text.starts_with("~/")) && sources.env_text("HOME").is_none() {
                 return Err("HOME is not set, so `~` means nothing.".to_owned());
@@ -480,7 +241,7 @@ impl<'a> Reader<'a> {
             if text.contains('\0') {
                 return Err("A path has no NUL character.".to_owned());
             }
-            Ok(sources.path(text))
+            Ok(sources.path_from(&base, text))
         })
     }
 
@@ -503,7 +264,11 @@ impl<'a> Reader<'a> {
         let log = self.log();
         let settings = Settings {
             environment: environment?,
-            env_file: self.env_file.as_ref().filter(|(_, found)| *found).map(|(path, _)| path.clone()),
+            env_file: self.env_file.clone(),
+            files: self.files.clone(),
+            warnings: self.warnings.clone(),
+            user: self.sources.user,
+            socket_dirs: self.socket_directories(&data_dir),
             http: http?,
             auth: auth?,
             oauth,
@@ -565,14 +330,35 @@ impl<'a> Reader<'a> {
 
     /// The XDG rule; without a home the place of system services.
     fn default_data_dir(&mut self) -> PathBuf {
-        const NAME: &str = "cognitive-memory-mcp";
         let sources = self.sources;
         // The XDG specification ignores relative paths.
         let xdg = sources.env_text("XDG_DATA_HOME").filter(|path| path.starts_with('/')).map(PathBuf::from);
         let home = sources.env_text("HOME").map(|home| sources.path(home).join(".local/share"));
-        let directory = xdg.or(home).unwrap_or_else(|| PathBuf::from("/var/lib")).join(NAME);
+        let directory = xdg.or(home).unwrap_or_else(|| PathBuf::from("/var/lib")).join(APPLICATION);
         self.worked_out.insert(table::DATA_DIR.name, directory.display().to_string());
         directory
+    }
+
+    /// Where the socket of the service may be, apart from the directory of the embedded database.
+    fn socket_directories(&self, data_dir: &Path) -> Vec<PathBuf> {
+        let runtime = match self.sources.env_path("XDG_RUNTIME_DIR") {
+            // After `su` it may be the directory of another user.
+            Some(directory) if self.sources.user.examine(directory).is_ok() => directory.to_owned(),
+            // Programs that were not started by the session, such as cron jobs, lack the variable.
+            _ => PathBuf::from(format!("/run/user/{}", self.sources.user.uid)),
+        };
+        // The last but one is found by processes with another home directory, too.
+        let temporary = PathBuf::from(format!("/tmp/{APPLICATION}-{}", self.sources.user.uid));
+        vec![runtime.join(APPLICATION), temporary, data_dir.join("run")]
+    }
+
+    /// Where a relative path in a setting starts: beside the `.env` file which has it, or in the working directory.
+    fn base_directory(&self, setting: &Setting) -> PathBuf {
+        let origin = self.found.get(setting.name).map(|found| &found.origin);
+        match (origin, self.env_file.as_deref().and_then(Path::parent)) {
+            (Some(Origin::EnvFile { .. }), Some(directory)) => directory.to_owned(),
+            _ => self.sources.working_dir.clone(),
+        }
     }
 
     fn database(&mut self, environment: Option<Environment>, data_dir: &Path) -> Option<Database> {
@@ -622,7 +408,9 @@ impl<'a> Reader<'a> {
         }
 
         match (address, host) {
-            (Some(Address::Sqlite(path)), _) => Some(Database::Sqlite { path: self.sources.path(&path) }),
+            (Some(Address::Sqlite(path)), _) => Some(Database::Sqlite {
+                path: self.sources.path_from(&self.base_directory(&table::DATABASE_URL), &path),
+            }),
             (Some(Address::Postgres(postgres)), _) => Some(Database::Postgres(*postgres)),
             (None, Some(host)) => {
                 let name = match name {
@@ -680,14 +468,9 @@ impl<'a> Reader<'a> {
         self.problems.sort_by_key(place);
         let settings = match settings {
             Some(settings) if self.problems.is_empty() => Ok(settings),
-            _ => Err(ConfigError::new(std::mem::take(&mut self.problems))),
+            _ => Err(ConfigError::new(std::mem::take(&mut self.problems), self.is_transient)),
         };
-        Reading {
-            settings,
-            entries,
-            env_file_found: self.env_file.as_ref().is_some_and(|(_, found)| *found),
-            env_file: self.env_file.map(|(path, _)| self.sources.display_path(&path)),
-        }
+        Reading { settings, entries, files: self.files, warnings: self.warnings }
     }
 
     fn entry(&self, setting: &'static Setting) -> Entry {

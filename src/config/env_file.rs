@@ -22,6 +22,8 @@ pub(super) struct Fault {
     /// Whether dotenvy understands it, but as a value that takes the next assignment in: `A="C:\"` does not end at that
     /// quote. The next line may be a secret, and must not be shown as a part of this one.
     pub(super) swallows: bool,
+    /// Names that are assigned in these lines, as far as can be told.
+    pub(super) names: Vec<String>,
 }
 
 /// Hands out one line a call, so that the count tells which line the parser has reached: dotenvy's own errors carry no
@@ -60,9 +62,10 @@ pub(super) fn parse(text: &str) -> (Vec<Assignment>, Vec<Fault>) {
             .take_while(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
             .count();
         let start = (before + skipped).min(end.saturating_sub(1));
+        let fault = |swallows| Fault { line: start + 1, swallows, names: names(&lines[start..end]) };
         match item {
             Ok((_, value)) if value.lines().skip(1).any(is_assignment) => {
-                faults.push(Fault { line: start + 1, swallows: true });
+                faults.push(fault(true));
             }
             Ok((name, value)) => assignments.push(Assignment {
                 name,
@@ -70,11 +73,23 @@ pub(super) fn parse(text: &str) -> (Vec<Assignment>, Vec<Fault>) {
                 line: start + 1,
                 substituted: substitutes(&lines[start..end].join("\n")),
             }),
-            Err(_) => faults.push(Fault { line: start + 1, swallows: false }),
+            Err(_) => faults.push(fault(false)),
         }
         before = end;
     }
     (assignments, faults)
+}
+
+/// What lines begin with when they look like `NAME=`.
+fn names(lines: &[&str]) -> Vec<String> {
+    let name = |line: &&str| {
+        let line = line.trim_start();
+        let (name, _) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
+        let name = name.trim();
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        (!name.is_empty() && name.chars().all(fits)).then(|| name.to_owned())
+    };
+    lines.iter().filter_map(name).collect()
 }
 
 /// Whether a line begins as `NAME=` in capitals. Base64 and the like have other letters before an `=`.
@@ -136,14 +151,18 @@ mod tests {
     fn faults_know_their_line_and_do_not_hide_what_follows() {
         let (assignments, faults) = parse("A=1\nnot an assignment\nB=2\n\n1C=3\n");
         assert_eq!(assignments.len(), 2);
-        assert_eq!(faults, [2, 5].map(|line| Fault { line, swallows: false }));
+        assert_eq!(
+            faults.iter().map(|fault| (fault.line, fault.swallows)).collect::<Vec<_>>(),
+            [(2, false), (5, false)]
+        );
+        assert_eq!((faults[0].names.len(), &faults[1].names[..]), (0, &["1C".to_owned()][..]));
     }
 
     #[test]
     fn an_open_quote_is_reported_where_it_opens() {
         let (assignments, faults) = parse("A=1\n# c\nB=\"open\nC=3\n");
         assert_eq!(assignments.len(), 1);
-        assert_eq!(faults, [Fault { line: 3, swallows: false }]);
+        assert_eq!(faults, [Fault { line: 3, swallows: false, names: vec!["B".to_owned(), "C".to_owned()] }]);
     }
 
     #[test]
@@ -152,7 +171,8 @@ mod tests {
         assert!(assignments.iter().all(|assignment| !assignment.value.contains("hush")));
         assert_eq!(faults[0].line, 1);
         let (assignments, faults) = parse("A=1\nB_DIR=\"C:\\\"\n  export C_SECRET=hush\"\nD=2\n");
-        assert_eq!(faults, [Fault { line: 2, swallows: true }]);
+        assert_eq!((faults.len(), faults[0].line, faults[0].swallows), (1, 2, true));
+        assert_eq!(faults[0].names, ["B_DIR", "C_SECRET"]);
         assert_eq!(assignments.len(), 2);
         let key = "A_KEY='-----BEGIN KEY-----\nMIIB/x+Ab0=\nabc==\n-----END KEY-----'\nB_X='a = b\nC = d'";
         assert_eq!(parse(key).1, []);

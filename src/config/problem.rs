@@ -21,11 +21,17 @@ pub struct Problem {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
     problems: Vec<Problem>,
+    transient: bool,
 }
 
 impl ConfigError {
-    pub(super) fn new(problems: Vec<Problem>) -> Self {
-        Self { problems }
+    pub(super) fn new(problems: Vec<Problem>, transient: bool) -> Self {
+        Self { problems, transient }
+    }
+
+    /// Whether a file could not be read for a reason that may go away by itself, such as no free file descriptor.
+    pub fn is_transient(&self) -> bool {
+        self.transient
     }
 
     /// The problems, in the order of the documents.
@@ -61,7 +67,7 @@ pub(super) fn shown(value: &str, secret: bool) -> String {
     if secret {
         return HIDDEN.to_owned();
     }
-    let mut text: String = without_userinfo(value).escape_debug().collect();
+    let mut text: String = without_secrets(value).escape_debug().collect();
     if let Some((cut, _)) = text.char_indices().nth(SHOWN) {
         text.truncate(cut);
         text.push('…');
@@ -72,14 +78,20 @@ pub(super) fn shown(value: &str, secret: bool) -> String {
 /// What stands in the place of a secret.
 pub(super) const HIDDEN: &str = "(hidden)";
 
-/// `scheme://user:password@host` becomes `scheme://***@host`.
-pub(super) fn without_userinfo(value: &str) -> String {
-    match value.split_once("://") {
-        Some((scheme, rest)) => match rest.rsplit_once('@') {
-            Some((_, host)) => format!("{scheme}://***@{host}"),
-            None => value.to_owned(),
-        },
-        None => value.to_owned(),
+/// Hides what may be a secret in an address: `http://user:password@host/path?key=1` becomes `http://***@host/path?***`.
+pub fn without_secrets(value: &str) -> String {
+    let (scheme, rest) = match value.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), value),
+    };
+    let rest = match rest.rsplit_once('@') {
+        // Without a scheme, only `user:password@host` is a misspelt address.
+        Some((user, host)) if !scheme.is_empty() || user.contains(':') => format!("***@{host}"),
+        _ => rest.to_owned(),
+    };
+    match rest.split_once('?') {
+        Some((path, query)) if !scheme.is_empty() && !query.is_empty() => format!("{scheme}{path}?***"),
+        _ => format!("{scheme}{rest}"),
     }
 }
 
@@ -127,9 +139,9 @@ mod tests {
 
     #[test]
     fn userinfo_is_taken_out() {
-        assert_eq!(without_userinfo("postgres://u:p@ss@h/db"), "postgres://***@h/db");
-        assert_eq!(without_userinfo("http://h/x"), "http://h/x");
-        assert_eq!(without_userinfo("plain"), "plain");
+        assert_eq!(without_secrets("postgres://u:p@ss@h/db"), "postgres://***@h/db");
+        assert_eq!(without_secrets("http://h/x"), "http://h/x");
+        assert_eq!(without_secrets("plain"), "plain");
     }
 
     #[test]

@@ -216,21 +216,24 @@ pub static SETTINGS: [&Setting; 48] = [
 ];
 
 pub(super) static ENVIRONMENT: Setting = Setting {
-    name: "ENVIRONMENT",
+    name: "MEMORY_ENVIRONMENT",
     section: Section::Environment,
     kind: Kind::Choice(&["production", "development"]),
     default: DefaultValue::Is("development"),
     secret: false,
     flag: Some("environment"),
     doc: "Picks `.env.production` or `.env.development`, the default database name and how strict the rules are. \
-          Given on the command line or in the process environment only.",
+          Given on the command line or in the process environment only. Where it is not set, `ENVIRONMENT` is read; \
+          values of that other than these two are for other programs and cause a warning.",
 };
 
 pub(super) static CONFIG_DIR: Setting = Setting {
     name: "MEMORY_CONFIG_DIR",
     section: Section::Environment,
-    kind: Kind::Path("the path of a directory"),
-    default: DefaultValue::Is("."),
+    kind: Kind::Path("the absolute path of a directory"),
+    default: DefaultValue::Described(
+        "`$CONFIGURATION_DIRECTORY`, else `$XDG_CONFIG_HOME/cognitive-memory-mcp`, else `~/.config/cognitive-memory-mcp`, without a home `/etc/cognitive-memory-mcp`",
+    ),
     secret: false,
     flag: Some("config-dir"),
     doc: "Directory with the `.env` files. Given on the command line or in the process environment only.",
@@ -392,10 +395,11 @@ pub(super) static URL: Setting = Setting {
     name: "MEMORY_URL",
     section: Section::Access,
     kind: Kind::Text("the address of a running service, such as `http://127.0.0.1:8765/mcp`"),
-    default: DefaultValue::Described("the service on this machine"),
+    default: DefaultValue::Described("this user's service on this machine, found by its Unix socket"),
     secret: false,
     flag: Some("url"),
-    doc: "The service that `stdio` and `healthcheck` talk to. When it is set, `stdio` never opens a database itself.",
+    doc: "The service that `stdio`, `healthcheck` and the commands talk to; it receives `MEMORY_TOKEN`. When it is set, \
+          they never open a database themselves. A service in a container or of another user has to be named here.",
 };
 
 pub(super) static TOKEN: Setting = Setting {
@@ -405,7 +409,8 @@ pub(super) static TOKEN: Setting = Setting {
     default: DefaultValue::Described("none"),
     secret: true,
     flag: None,
-    doc: "The token which `stdio` shows to the service.",
+    doc: "The token that `stdio` and the commands send: to the service of `MEMORY_URL`, or to one that has proven by \
+          its Unix socket to be this user's.",
 };
 
 pub(super) static DATA_DIR: Setting = Setting {

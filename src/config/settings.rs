@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::assemble::ConfigFile;
 use super::credential::Credential;
 use super::database::Database;
+use super::trust::User;
 
 /// Everything that can be set, valid as a whole.
 #[derive(Debug, Clone)]
@@ -17,6 +19,14 @@ pub struct Settings {
     pub environment: Environment,
     /// The `.env` file that was read, if there was one.
     pub env_file: Option<PathBuf>,
+    /// Every file that was looked for.
+    pub files: Vec<ConfigFile>,
+    /// What looks like a mistake but stops nothing, as sentences.
+    pub warnings: Vec<String>,
+    /// The user of this process.
+    pub user: User,
+    /// Where the socket of the service may be, apart from the directory of the embedded database.
+    pub socket_dirs: Vec<PathBuf>,
     /// Listener, limits and budgets.
     pub http: Http,
     /// Who may use the service.

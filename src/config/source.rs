@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::flag::Flags;
+use super::trust::{TrustError, User, is_transient};
 
 /// Largest file that is read for a value.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -19,8 +20,10 @@ pub struct Sources {
     pub flags: Flags,
     /// The process environment.
     pub env: BTreeMap<OsString, OsString>,
-    /// Relative paths start here.
+    /// Relative paths start here. No file is looked for here.
     pub working_dir: PathBuf,
+    /// Whose files are trusted, beside those of root.
+    pub user: User,
 }
 
 impl Sources {
@@ -31,6 +34,7 @@ impl Sources {
             env: std::env::vars_os().collect(),
             // Without a working directory relative paths fail later, each with its own message.
             working_dir: std::env::current_dir().unwrap_or_default(),
+            user: User::of_process(),
         }
     }
 
@@ -46,15 +50,31 @@ impl Sources {
         self.env.get(OsStr::new(name))?.to_str().filter(|value| !value.is_empty())
     }
 
-    /// Makes a path absolute; `~/` is the home directory, since nobody but a shell would expand it.
-    pub(super) fn path(&self, text: &str) -> PathBuf {
+    /// A variable that must be an absolute path; the XDG specification ignores relative ones, and so does this program,
+    /// since the working directory may belong to a stranger.
+    pub(super) fn env_path(&self, name: &str) -> Option<&Path> {
+        self.env_text(name).map(Path::new).filter(|path| path.is_absolute())
+    }
+
+    /// The home directory of a person. Containers set HOME to `/` for users that have none.
+    pub(super) fn home(&self) -> Option<&Path> {
+        self.env_path("HOME").filter(|home| *home != Path::new("/"))
+    }
+
+    /// Makes a path absolute. Relative ones start at `base`; `~/` is the home directory, since only a shell expands it.
+    pub(super) fn path_from(&self, base: &Path, text: &str) -> PathBuf {
         let rest = if text == "~" { Some("") } else { text.strip_prefix("~/") };
         match (rest, self.env_text("HOME")) {
             (Some(rest), Some(home)) => self.working_dir.join(home).join(rest),
             // `join` with "." would leave a dot in what people read.
-            _ if text == "." => self.working_dir.clone(),
-            _ => self.working_dir.join(text.strip_prefix("./").unwrap_or(text)),
+            _ if text == "." => base.to_owned(),
+            _ => base.join(text.strip_prefix("./").unwrap_or(text)),
         }
+    }
+
+    /// Makes a path absolute, relative ones from the working directory.
+    pub(super) fn path(&self, text: &str) -> PathBuf {
+        self.path_from(&self.working_dir, text)
     }
 
     /// A path as people know it: relative to the working directory when it lies there.
@@ -82,6 +102,8 @@ pub enum Origin {
     Flag(String),
     /// The process environment.
     Environment,
+    /// A variable of the environment that has another name than the setting.
+    Variable(&'static str),
     /// A file named by `NAME_FILE`.
     File {
         /// The file.
@@ -109,6 +131,7 @@ impl fmt::Display for Origin {
         match self {
             Self::Flag(flag) => write!(f, "option --{flag}"),
             Self::Environment => f.write_str("environment"),
+            Self::Variable(name) => write!(f, "environment ({name})"),
             Self::File { path, variable } => write!(f, "{path} ({variable})"),
             Self::Credential(path) => write!(f, "{path} (credential)"),
             Self::EnvFile { path, line } => write!(f, "{path} line {line}"),
@@ -124,7 +147,9 @@ pub(super) enum FileError {
     #[error("the file does not exist")]
     Missing,
     #[error("the file cannot be read ({0})")]
-    Unreadable(io::ErrorKind),
+    Unreadable(io::Error),
+    #[error("{0}")]
+    Distrusted(String),
     #[error("it is not a regular file")]
     NotAFile,
     #[error("the file is larger than {MAX_FILE_BYTES} bytes")]
@@ -136,24 +161,56 @@ pub(super) enum FileError {
 }
 
 impl FileError {
-    fn from_io(error: &io::Error) -> Self {
+    /// Whether another attempt later makes sense.
+    pub(super) fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreadable(error) if is_transient(error))
+    }
+}
+
+impl From<io::Error> for FileError {
+    fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::Missing,
-            kind => Self::Unreadable(kind),
+            _ => Self::Unreadable(error),
+        }
+    }
+}
+
+impl From<TrustError> for FileError {
+    fn from(error: TrustError) -> Self {
+        match error {
+            TrustError::Io(error) => error.into(),
+            TrustError::Distrusted(reason) => Self::Distrusted(reason),
         }
     }
 }
 
 /// Reads a small regular file. Anything else could block for ever (a pipe) or never end (a device).
 pub(super) fn read_file(path: &Path) -> Result<String, FileError> {
-    let metadata = fs::metadata(path).map_err(|error| FileError::from_io(&error))?;
-    if !metadata.is_file() {
-        return Err(FileError::NotAFile);
-    }
-    if metadata.len() > MAX_FILE_BYTES {
+    check_kind(&fs::metadata(path)?)?;
+    read_text(File::open(path)?)
+}
+
+/// Reads a small regular file that nobody but `user` and root can change.
+pub(super) fn read_trusted_file(path: &Path, user: User) -> Result<String, FileError> {
+    let path = user.resolve(path)?;
+    check_kind(&fs::metadata(&path)?)?;
+    let file = File::open(&path)?;
+    // The opened file, not its name, is checked: somebody could exchange it in between.
+    user.check(&file.metadata()?)?;
+    read_text(file)
+}
+
+fn check_kind(metadata: &fs::Metadata) -> Result<(), FileError> {
+    if metadata.is_file() { Ok(()) } else { Err(FileError::NotAFile) }
+}
+
+fn read_text(file: File) -> Result<String, FileError> {
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(FileError::TooLarge);
     }
-    let bytes = fs::read(path).map_err(|error| FileError::from_io(&error))?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         FileError::NotText(1 + valid.iter().filter(|byte| **byte == b'\n').count())

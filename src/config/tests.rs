@@ -9,6 +9,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod place;
+
 /// A directory with files, and sources which start there and know nothing else.
 struct Site {
     directory: TempDir,
@@ -18,8 +20,9 @@ struct Site {
 impl Site {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let sources =
-            Sources { working_dir: directory.path().to_owned(), ..Sources::default() }.with_env("HOME", "/home/me");
+        let sources = Sources { working_dir: directory.path().to_owned(), ..Sources::default() }
+            .with_env("HOME", "/home/me")
+            .with_env("MEMORY_CONFIG_DIR", directory.path());
         Self { directory, sources }
     }
 
@@ -30,6 +33,20 @@ impl Site {
 
     fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Without the variable that names the directory as the one with settings.
+    fn unnamed() -> Self {
+        let mut site = Self::new();
+        site.sources.env.remove(&OsString::from("MEMORY_CONFIG_DIR"));
+        let home = site.path().join("home").display().to_string();
+        site.env("HOME", &home)
+    }
+
+    /// Sets a variable to the absolute path of something in the directory.
+    fn env_path(self, name: &str, path: &str) -> Self {
+        let path = self.path().join(path).display().to_string();
+        self.env(name, &path)
     }
 
     fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
@@ -50,11 +67,11 @@ impl Site {
     }
 
     fn settings(&self) -> Settings {
-        load(&self.sources).unwrap_or_else(|error| panic!("{error}"))
+        load(&self.sources, Purpose::Service).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn error(&self) -> ConfigError {
-        load(&self.sources).expect_err("not a valid configuration")
+        load(&self.sources, Purpose::Service).expect_err("not a valid configuration")
     }
 
     /// Names of what is wrong.
@@ -63,7 +80,7 @@ impl Site {
     }
 
     fn entry(&self, name: &str) -> (String, String) {
-        let reading = read(&self.sources);
+        let reading = read(&self.sources, Purpose::Service);
         let entry = reading.entries.iter().find(|entry| entry.name == name).unwrap();
         (entry.value.clone(), entry.origin.to_string())
     }
@@ -97,7 +114,7 @@ fn the_table_is_sound() {
     let names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
     for entry in SETTINGS {
         assert_eq!(names.iter().filter(|name| **name == entry.name).count(), 1, "{} twice", entry.name);
-        assert!(entry.name == "ENVIRONMENT" || entry.name.starts_with("MEMORY_"), "{}", entry.name);
+        assert!(entry.name.starts_with("MEMORY_"), "{}", entry.name);
         assert!(
             !entry.file_name().is_some_and(|file| names.contains(&file.as_str())),
             "{}_FILE is a setting",
@@ -286,7 +303,7 @@ fn the_higher_layer_wins() {
     assert_eq!(site.entry("MEMORY_LANGUAGE"), entry("english", "default"));
     site = site.file(".env.development", "# languages\nMEMORY_LANGUAGE=danish\n");
     assert_eq!(site.entry("MEMORY_LANGUAGE"), entry("danish", ".env.development line 2"));
-    site = site.file("credentials/MEMORY_LANGUAGE", "dutch\n").env("CREDENTIALS_DIRECTORY", "credentials");
+    site = site.file("credentials/MEMORY_LANGUAGE", "dutch\n").env_path("CREDENTIALS_DIRECTORY", "credentials");
     assert_eq!(site.entry("MEMORY_LANGUAGE"), entry("dutch", "credentials/MEMORY_LANGUAGE (credential)"));
     site = site.file("secret", "finnish\r\n").env("MEMORY_LANGUAGE_FILE", "secret");
     assert_eq!(site.entry("MEMORY_LANGUAGE"), entry("finnish", "secret (MEMORY_LANGUAGE_FILE)"));
@@ -304,7 +321,7 @@ fn a_file_may_be_named_in_the_env_file() {
         .file(".env.development", "MEMORY_TOKENS_FILE=tokens\n")
         .file("tokens", format!("laptop {HASH}\n"))
         .file("credentials/MEMORY_TOKENS", "desktop 0123456789abcdef")
-        .env("CREDENTIALS_DIRECTORY", "credentials");
+        .env_path("CREDENTIALS_DIRECTORY", "credentials");
     assert_eq!(site.entry("MEMORY_TOKENS"), entry("(hidden)", "tokens (MEMORY_TOKENS_FILE)"));
     let Auth::Tokens(credentials) = site.settings().auth else { panic!("no tokens") };
     assert_eq!(credentials[0].sha256, sha256("abc"));
@@ -344,10 +361,10 @@ fn the_environment_picks_the_file() {
     let site = Site::new()
         .file("etc/.env.production", "MEMORY_DATABASE_HOST=db\nMEMORY_AUTH=none\nENVIRONMENT=production\n")
         .file("etc/.env.development", "MEMORY_LANGUAGE=german\n")
-        .env("MEMORY_CONFIG_DIR", "etc");
+        .env_path("MEMORY_CONFIG_DIR", "etc");
     let settings = site.settings();
     assert_eq!((settings.language, settings.env_file), ("german", Some(site.path().join("etc/.env.development"))));
-    let site = site.flag("ENVIRONMENT", "production");
+    let site = site.flag("MEMORY_ENVIRONMENT", "production");
     let settings = site.settings();
     assert_eq!(settings.environment, Environment::Production);
     assert_eq!(settings.env_file, Some(site.path().join("etc/.env.production")));
@@ -390,7 +407,7 @@ fn every_problem_in_one_block() {
 
 #[test]
 fn one_problem() {
-    insta::assert_snapshot!(Site::new().env("ENVIRONMENT", "prod").error().to_string());
+    insta::assert_snapshot!(Site::new().env("MEMORY_ENVIRONMENT", "prod").error().to_string());
 }
 
 #[test]
@@ -466,30 +483,73 @@ fn database_rules() {
 }
 
 #[test]
-fn unknown_names_are_problems_with_our_prefix_only() {
-    let unknown = |name: &str| Site::new().env(name, "hunter2").error().problems()[0].remedy.clone();
+fn unknown_names_are_problems_of_a_service_in_production_only() {
+    let unknown = |name: &str| Site::production().env(name, "hunter2").error().problems()[0].remedy.clone();
     assert!(unknown("MEMORY_ALLOWED_HOST").starts_with("Did you mean MEMORY_ALLOWED_HOSTS?"));
     assert!(unknown("MEMORY_LISTEM").starts_with("Did you mean MEMORY_LISTEN?"));
     assert!(unknown("MEMORY_DATABASE_URLFILE").starts_with("Did you mean MEMORY_DATABASE_URL_FILE?"));
     assert!(unknown("MEMORY_DB_PASSWORD").starts_with("Did you mean MEMORY_DATABASE_PASSWORD?"));
     assert!(unknown("MEMORY_QQQQQQQQQQQQQQQQQQ").starts_with("Correct the name"));
-    assert_eq!(Site::new().env("MEMORY_CONFIG_DIR_FILE", "x").wrong(), ["MEMORY_CONFIG_DIR_FILE"]);
+    assert_eq!(Site::production().env("MEMORY_CONFIG_DIR_FILE", "x").wrong(), ["MEMORY_CONFIG_DIR_FILE"]);
     assert_eq!(
-        Site::new().file(".env.development", "\n\nMEMORY_X=1").error().problems()[0].origin.as_deref(),
-        Some(".env.development line 3")
+        Site::production().file(".env.production", "\n\nMEMORY_X=1").error().problems()[0].origin.as_deref(),
+        Some(".env.production line 3")
     );
-    let credential = Site::new().file("c/MEMORY_TOKNES", "x").env("CREDENTIALS_DIRECTORY", "c");
+    let credential = Site::production().file("c/MEMORY_TOKNES", "x").env_path("CREDENTIALS_DIRECTORY", "c");
     assert_eq!(credential.error().problems()[0].origin.as_deref(), Some("c/MEMORY_TOKNES (credential)"));
-    Site::new()
+    let foreign = Site::production()
         .env("DATABASE_URL", "x")
         .env("memory_listen", "x")
         .env("MEMORY_NOT_GIVEN", "")
         .env("MEMORY_PRESSURE_WATCH", "/sys/fs/cgroup/x/memory.pressure")
         .env("MEMORY_PRESSURE_WRITE", "c29tZSAyMDAwMDAgMjAwMDAwMAA=")
-        .file(".env.development", "RUST_LOG=debug\n")
+        .file(".env.production", "RUST_LOG=debug\n")
         .file("c/other", "x")
-        .env("CREDENTIALS_DIRECTORY", "c")
+        .env_path("CREDENTIALS_DIRECTORY", "c")
         .settings();
+    assert_eq!(foreign.warnings, [""; 0]);
+
+    let leftover = Site::production().env("MEMORY_FILE_PATH", "/hunter2").env("MEMORY_LISTEM", "hunter2");
+    let command = load(&leftover.sources, Purpose::Command).unwrap();
+    assert_eq!(
+        command.warnings,
+        [
+            "MEMORY_FILE_PATH (environment) is no setting of this program and was ignored.",
+            "MEMORY_LISTEM (environment) is no setting of this program and was ignored. Did you mean MEMORY_LISTEN?",
+        ]
+    );
+    assert_eq!(leftover.env("ENVIRONMENT", "development").settings().warnings, command.warnings);
+}
+
+#[test]
+fn our_environment_overrides_that_of_other_programs() {
+    for (ours, theirs, expected, warns) in [
+        (None, Some("production"), Environment::Production, false),
+        (None, Some("development"), Environment::Development, false),
+        (None, Some(""), Environment::Development, false),
+        (None, Some("staging"), Environment::Development, true),
+        (None, Some("prod"), Environment::Development, true),
+        (Some("production"), Some("staging"), Environment::Production, false),
+        (Some("development"), Some("production"), Environment::Development, false),
+        (Some(""), Some("production"), Environment::Development, false),
+    ] {
+        let mut site = Site::new().env("MEMORY_DATABASE_HOST", "db").env("MEMORY_AUTH", "none");
+        for (name, value) in [("MEMORY_ENVIRONMENT", ours), ("ENVIRONMENT", theirs)] {
+            if let Some(value) = value {
+                site = site.env(name, value);
+            }
+        }
+        for purpose in [Purpose::Service, Purpose::Command] {
+            let settings = load(&site.sources, purpose).unwrap();
+            assert_eq!(settings.environment, expected, "{ours:?} {theirs:?}");
+            assert_eq!(settings.warnings.len(), usize::from(warns), "{:?}", settings.warnings);
+        }
+    }
+    let site = Site::new().env("ENVIRONMENT", "production");
+    assert_eq!(site.entry("MEMORY_ENVIRONMENT"), entry("production", "environment (ENVIRONMENT)"));
+    for purpose in [Purpose::Service, Purpose::Command] {
+        assert!(load(&Site::new().env("MEMORY_ENVIRONMENT", "staging").sources, purpose).is_err());
+    }
 }
 
 #[test]
@@ -522,16 +582,16 @@ fn files_that_are_none_are_problems_and_never_block() {
 
 #[test]
 fn a_configuration_directory_that_is_missing_is_a_problem() {
-    assert_eq!(Site::new().env("MEMORY_CONFIG_DIR", "nowhere").wrong(), ["MEMORY_CONFIG_DIR"]);
+    assert_eq!(Site::new().env("MEMORY_CONFIG_DIR", "/nowhere").wrong(), ["MEMORY_CONFIG_DIR"]);
 }
 
 #[test]
 fn an_unknown_environment_reads_no_file_and_keeps_the_rest() {
     let site = Site::new()
         .file(".env.development", "MEMORY_X=1\n")
-        .env("ENVIRONMENT", "staging")
+        .env("MEMORY_ENVIRONMENT", "staging")
         .env("MEMORY_DATABASE_POOL", "0");
-    assert_eq!(site.wrong(), ["ENVIRONMENT", "MEMORY_DATABASE_POOL"]);
+    assert_eq!(site.wrong(), ["MEMORY_ENVIRONMENT", "MEMORY_DATABASE_POOL"]);
 }
 
 #[test]
@@ -559,22 +619,26 @@ fn shown_site() -> Site {
 #[test]
 fn show() {
     let site = shown_site();
-    let text = site.neutral(&read(&site.sources).show());
+    let text = read(&site.sources, Purpose::Command).show();
+    // The width of the columns depends on the directory.
+    let narrow =
+        |line: &str| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect::<Vec<_>>().join("  ");
+    let text = site.neutral(&text.lines().map(narrow).collect::<Vec<_>>().join("\n"));
     assert!(!text.contains("hunter2") && !text.contains("0123456789"));
     insta::assert_snapshot!(text);
 }
 
 #[test]
 fn check() {
-    let valid = read(&shown_site().sources).check();
-    let broken = read(&Site::new().env("MEMORY_LANGUAGE", "klingon").sources).check();
+    let valid = read(&shown_site().sources, Purpose::Service).check();
+    let broken = read(&Site::new().env("MEMORY_LANGUAGE", "klingon").sources, Purpose::Service).check();
     insta::assert_snapshot!(format!("{valid}---\n{broken}"));
 }
 
 #[test]
 fn debug_shows_no_secret() {
     let site = shown_site();
-    let text = format!("{:?}\n{:?}\n{:?}", site.sources, site.settings(), read(&site.sources));
+    let text = format!("{:?}\n{:?}\n{:?}", site.sources, site.settings(), read(&site.sources, Purpose::Service));
     assert!(!text.contains("hunter2") && !text.contains("0123456789"), "{text}");
 }
 
@@ -606,7 +670,7 @@ proptest! {
             format!("{name}='{}'\n", if secret { value.clone() } else { value.replace("CANARY", "") })
         }).collect();
         site = site.file(".env.development", lines);
-        let reading = read(&site.sources);
+        let reading = read(&site.sources, Purpose::Service);
         let text = format!("{}{}{reading:?}", reading.show(), reading.check());
         prop_assert!(!text.contains("CANARY"), "{}", text);
         if let Err(error) = &reading.settings {

@@ -22,7 +22,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use crate::config::{Log, LogFormat, LogLevel, LogPrefix, Settings};
+use crate::config::{FileState, Log, LogFormat, LogLevel, LogPrefix, Settings};
 use layer::{LogLayer, Target};
 use line::{Form, Record};
 use queue::Queue;
@@ -144,6 +144,19 @@ pub fn announce(settings: &Settings) {
         "{} environment loaded",
         summary.environment,
     );
+    log_warnings(settings);
+    for file in &settings.files {
+        if let FileState::Ignored(reason) = &file.state {
+            tracing::warn!(file = file.path, reason, "a settings file was ignored");
+        }
+    }
+}
+
+/// Logs what looks like a mistake in the settings but stops nothing.
+pub fn log_warnings(settings: &Settings) {
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
 }
 
 fn start<O: output::Output>(output: O, form: Form, prefix: bool) -> Result<Target, TelemetryError> {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::*;
-use crate::config::{Flags, Sources, load};
+use crate::config::{Flags, Purpose, Sources, load};
 
 fn fixed() -> DateTime<Utc> {
     Utc.timestamp_micros(1_790_000_000_123_456).unwrap()
@@ -129,7 +129,7 @@ fn the_environment_is_announced_without_secrets() {
         .with_env("ENVIRONMENT", "production")
         .with_env("MEMORY_DATABASE_URL", "postgres://me:hunter2@db.example/cognitive_memory")
         .with_env("MEMORY_TOKENS", "laptop 0123456789abcdef");
-    let settings = load(&sources).unwrap();
+    let settings = load(&sources, Purpose::Service).unwrap();
     let text = logged(LogLevel::Info, Form::Json, false, || announce(&settings));
     assert!(!text.contains("hunter2") && !text.contains("0123456789abcdef"));
     insta::assert_snapshot!(text);
@@ -137,8 +137,11 @@ fn the_environment_is_announced_without_secrets() {
         flags: Flags::default().with("MEMORY_DATA_DIR", "/data"),
         env: Default::default(),
         working_dir: "/".into(),
+        ..Sources::default()
     };
-    let text = logged(LogLevel::Info, Form::Pretty { colour: false }, false, || announce(&load(&sources).unwrap()));
+    let text = logged(LogLevel::Info, Form::Pretty { colour: false }, false, || {
+        announce(&load(&sources, Purpose::Service).unwrap())
+    });
     insta::assert_snapshot!(text);
 }
 

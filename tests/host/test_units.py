@@ -445,7 +445,7 @@ def test_wrong_settings_are_listed_together_and_nothing_loops(service):
 
 
 def test_an_unknown_environment_is_refused(service):
-    with service.environment(ENVIRONMENT="staging"):
+    with service.environment(MEMORY_ENVIRONMENT="staging"):
         since = time.time()
         service.systemctl("restart", SERVICE, check=False)
         unit, log = failed(service, since)

@@ -38,12 +38,11 @@ async fn a_tool_call_is_one_wide_line() {
 #[tokio::test]
 async fn the_first_line_tells_the_environment_and_the_database() {
     let setup = Setup::new().env("ENVIRONMENT", "production").env("MEMORY_AUTH", "none");
-    setup.file(".env.production", "MEMORY_DATABASE_URL=sqlite:kept.db\n");
+    let file = setup.config_file(".env.production", "MEMORY_DATABASE_URL=sqlite:../../kept.db\n");
     let mut server = setup.serve().await;
     let line = server.logged("production environment loaded").await;
     assert_eq!(server.stdout.json()[0], line, "it is the first");
-    let database = setup.path("kept.db");
-    let file = setup.path(".env.production");
+    let database = file.with_file_name("../../kept.db");
     assert_eq!(line["database"], database.to_str().expect("text"));
     assert!(line["env_file"].as_str().is_some_and(|name| file.ends_with(name)), "{line}");
     assert_eq!((&line["backend"], &line["auth"]), (&json!("sqlite"), &json!("none")));

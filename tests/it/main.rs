@@ -36,3 +36,4 @@ mod serve;
 mod store_postgres;
 mod store_sqlite;
 mod tools_document;
+mod trust;

@@ -52,6 +52,11 @@ impl Setup {
         path
     }
 
+    /// Writes a file into the user's configuration directory.
+    pub(crate) fn config_file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        self.file(&format!(".config/cognitive-memory-mcp/{name}"), text)
+    }
+
     /// The embedded database.
     pub(crate) fn database(&self) -> PathBuf {
         self.path("share/cognitive-memory-mcp/memory.db")

@@ -54,6 +54,18 @@ pub(super) fn from_sqlx(source: Error, during: &'static str) -> StoreError {
     }
 }
 
+/// An error of the file system. Some go away by themselves, such as a disk that is full or mounted read-only after a fault,
+/// or no free file descriptor: those are worth another attempt, all others need a person.
+pub(super) fn from_io(error: &std::io::Error, reason: String) -> StoreError {
+    use rustix::io::Errno;
+    let passing =
+        [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ROFS, Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::STALE];
+    match Errno::from_io_error(error) {
+        Some(errno) if passing.contains(&errno) => StoreError::Unavailable { reason, source: None },
+        _ => StoreError::Setup { reason, source: None },
+    }
+}
+
 fn primary_code(error: &Error) -> Option<u32> {
     let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
     Some(code & 0xff)
@@ -67,4 +79,25 @@ pub(super) fn not_open() -> StoreError {
 /// A statement ran out of its time.
 pub(super) fn too_slow() -> StoreError {
     StoreError::Unavailable { reason: "the embedded database did not answer in time".to_owned(), source: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_file_system_that_pass_are_worth_another_attempt() {
+        use rustix::io::Errno;
+        let is_setup = |errno: Errno| match from_io(&errno.into(), "reason".to_owned()) {
+            StoreError::Unavailable { reason, .. } if reason == "reason" => false,
+            StoreError::Setup { reason, .. } if reason == "reason" => true,
+            other => panic!("{other:?}"),
+        };
+        for errno in [Errno::ROFS, Errno::MFILE, Errno::NFILE, Errno::NOSPC, Errno::IO] {
+            assert!(!is_setup(errno), "{errno}");
+        }
+        for errno in [Errno::ACCESS, Errno::PERM, Errno::NOENT, Errno::NOTDIR, Errno::ISDIR] {
+            assert!(is_setup(errno), "{errno}");
+        }
+    }
 }

@@ -80,18 +80,17 @@ fn read(file: &mut File) -> Owner {
     Owner { pid, url }
 }
 
-fn lock_path(path: &Path) -> PathBuf {
+/// The lock file of the database at `path`.
+#[must_use]
+pub fn lock_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     PathBuf::from(name)
 }
 
 fn cannot(path: &Path, error: &std::io::Error) -> StoreError {
-    StoreError::Setup {
-        reason: format!(
-            "the lock file {} cannot be written ({error}); give this user write access there",
-            path.display()
-        ),
-        source: None,
-    }
+    super::error::from_io(
+        error,
+        format!("the lock file {} cannot be written ({error}); give this user write access there", path.display()),
+    )
 }

@@ -48,7 +48,7 @@ use sqlx::{ConnectOptions, Connection, Row, Sqlite, SqliteConnection, SqlitePool
 use uuid::Uuid;
 
 pub use foreign::ForeignFile;
-pub use lock::{Owner, owner};
+pub use lock::{Owner, lock_path, owner};
 pub use port::copy;
 
 use self::cache::Cache;
@@ -203,12 +203,14 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
 
 /// Makes the file and its folder where they are missing, for this user alone.
 fn create_private(path: &Path) -> Result<()> {
-    let failed = |error: std::io::Error| StoreError::Setup {
-        reason: format!(
-            "the embedded database {} cannot be created ({error}); name a path where this user may write",
-            path.display()
-        ),
-        source: None,
+    let failed = |error: std::io::Error| {
+        error::from_io(
+            &error,
+            format!(
+                "the embedded database {} cannot be created ({error}); name a path where this user may write",
+                path.display()
+            ),
+        )
     };
     if path.exists() {
         return Ok(());

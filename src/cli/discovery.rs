@@ -1,0 +1,219 @@
+//! How this machine's other processes find the service, and how it proves to be theirs.
+//!
+//! Whoever listens on a port may be anybody, so a token goes to an address only if the user named it (`MEMORY_URL`).
+//! Otherwise requests go through a Unix socket of this user: its file and its directory must belong to this user or root,
+//! which makes every connection a proof.
+
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
+
+use super::{Failure, UNAVAILABLE, client};
+use crate::config::{Database, Settings, TrustError, User, without_secrets};
+use crate::http::reachable_path;
+use crate::store::sqlite;
+
+/// Longest wait for an unproven service to say that it is there.
+const LONGEST_GREETING: Duration = Duration::from_millis(500);
+
+/// A service that may be sent the user's token.
+#[derive(Debug, Clone)]
+pub(super) struct Endpoint {
+    /// Where requests are sent.
+    pub(super) url: String,
+    /// The same for people, without secrets.
+    pub(super) shown: String,
+    pub(super) token: Option<String>,
+    /// The Unix socket that is connected to in place of the address.
+    socket: Option<PathBuf>,
+    /// Keeps the directory open through which a long path is reached.
+    _directory: Option<Arc<File>>,
+}
+
+impl PartialEq for Endpoint {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.url, &self.token, &self.socket) == (&other.url, &other.token, &other.socket)
+    }
+}
+
+impl Endpoint {
+    /// An address that the user named, or a listener of this process.
+    pub(super) fn named(url: &str, token: Option<String>) -> Self {
+        Self { url: url.to_owned(), shown: without_secrets(url), token, socket: None, _directory: None }
+    }
+
+    fn local(name: PathBuf, directory: Option<File>, shown: String, token: Option<String>) -> Self {
+        let url = "http://localhost/mcp".to_owned();
+        Self { url, shown, token, socket: Some(name), _directory: directory.map(Arc::new) }
+    }
+
+    /// A client for this endpoint alone. It follows no redirects, which could lead to anybody.
+    pub(super) fn client(&self) -> reqwest::ClientBuilder {
+        match &self.socket {
+            Some(socket) => client::control(socket),
+            None => client::plain(),
+        }
+    }
+}
+
+/// Why there is no endpoint although a service seems to run.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DiscoveryError {
+    /// The process that has the database open has no socket, or not yet, or not any more.
+    #[error(
+        "process {pid} has the database {} open, but takes no requests at the socket {}. If it is being started or stopped, \
+         try again. If it runs in a container, set MEMORY_URL to its address, such as http://127.0.0.1:8765/mcp; if it is \
+         an earlier version, restart it",
+        database.display(),
+        socket.display()
+    )]
+    Silent { pid: String, database: PathBuf, socket: PathBuf },
+    /// A socket or lock file of somebody else.
+    #[error("{} is not trusted: {reason}. Remove it, or set MEMORY_URL to the address of your service", path.display())]
+    Distrusted { path: PathBuf, reason: String },
+    /// There is a token, and somebody listens where the service might be.
+    #[error(
+        "a program answers at {address} but has not proven to be your memory service, so it was not sent your token. If it \
+         is your service (in a container, or of another user), set MEMORY_URL={address}/mcp; otherwise remove MEMORY_TOKEN \
+         to open the database directly"
+    )]
+    Unproven { address: String },
+}
+
+impl From<DiscoveryError> for Failure {
+    fn from(error: DiscoveryError) -> Self {
+        Self { code: UNAVAILABLE, error: error.into() }
+    }
+}
+
+/// The service that `MEMORY_URL` names, else this user's service on this machine. `None` when there is none.
+pub(super) async fn find(settings: &Settings) -> Result<Option<Endpoint>, DiscoveryError> {
+    let own = settings.client.token.as_ref().map(|token| token.expose_secret().to_owned());
+    if let Some(url) = &settings.client.url {
+        return Ok(Some(Endpoint::named(url, own)));
+    }
+    match &settings.database {
+        Database::Sqlite { path } => find_owner(settings, path, own).await,
+        Database::Postgres(_) => match find_socket(settings).await? {
+            Some((name, directory, path)) => Ok(Some(Endpoint::local(name, directory, shown(&path), own))),
+            None if own.is_some() => refuse_stranger(settings).await.map(|()| None),
+            None => Ok(None),
+        },
+    }
+}
+
+/// The process that has the embedded database open.
+async fn find_owner(
+    settings: &Settings,
+    database: &Path,
+    own: Option<String>,
+) -> Result<Option<Endpoint>, DiscoveryError> {
+    let Some(owner) = sqlite::owner(database) else { return Ok(None) };
+    // It has yet to say where it listens: whoever opens the database now learns that it is in use.
+    let Some(announced) = owner.url else { return Ok(None) };
+    let lock = sqlite::lock_path(database);
+    check(settings.user, &lock)?;
+    let Some((name, directory, _)) = find_socket(settings).await? else {
+        let socket = beside(database);
+        return Err(DiscoveryError::Silent { pid: owner.pid, database: database.to_owned(), socket });
+    };
+    Ok(Some(match announced.split_once('#') {
+        // A `stdio`, which lets in whoever can read its lock file.
+        Some((url, token)) => Endpoint::local(name, directory, url.to_owned(), Some(token.to_owned())),
+        None => Endpoint::local(name, directory, announced, own),
+    }))
+}
+
+fn shown(socket: &Path) -> String {
+    format!("the socket {}", socket.display())
+}
+
+fn check(user: User, path: &Path) -> Result<(), DiscoveryError> {
+    match user.examine(path) {
+        Err(TrustError::Distrusted(reason)) => Err(DiscoveryError::Distrusted { path: path.to_owned(), reason }),
+        _ => Ok(()),
+    }
+}
+
+/// Checks a socket, and the directory that was made for it: its owner could put another one there.
+fn check_place(settings: &Settings, socket: &Path) -> Result<(), DiscoveryError> {
+    check(settings.user, socket)?;
+    match socket.parent().filter(|parent| settings.socket_dirs.iter().any(|ours| ours == parent)) {
+        Some(directory) => check(settings.user, directory),
+        None => Ok(()),
+    }
+}
+
+/// The first socket that somebody answers, under a name that can be connected to.
+async fn find_socket(settings: &Settings) -> Result<Option<(PathBuf, Option<File>, PathBuf)>, DiscoveryError> {
+    for path in sockets(settings) {
+        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        if !metadata.file_type().is_socket() {
+            continue;
+        }
+        check_place(settings, &path)?;
+        let Ok((name, directory)) = reachable_path(&path) else { continue };
+        if tokio::net::UnixStream::connect(&name).await.is_ok() {
+            return Ok(Some((name, directory, path)));
+        }
+    }
+    Ok(None)
+}
+
+/// Asks, without a token, whether somebody is where the service would be.
+async fn refuse_stranger(settings: &Settings) -> Result<(), DiscoveryError> {
+    let address = format!("http://{}", settings.http.local_address());
+    let Ok(client) = client::plain().timeout(LONGEST_GREETING).build() else { return Ok(()) };
+    match client.get(format!("{address}/health/live")).send().await {
+        Ok(_) => Err(DiscoveryError::Unproven { address }),
+        Err(_) => Ok(()),
+    }
+}
+
+// ---- where sockets are -----------------------------------------------------------------------------------------------
+
+/// The socket beside an embedded database.
+pub(super) fn beside(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".control");
+    PathBuf::from(name)
+}
+
+/// Where the service of this database listens, the preferred place first. The embedded database has its socket beside it
+/// where the file system has sockets; the name of any other tells databases apart.
+pub(super) fn sockets(settings: &Settings) -> Vec<PathBuf> {
+    let (first, identity) = match &settings.database {
+        Database::Sqlite { path } => (Some(beside(path)), path.display().to_string()),
+        Database::Postgres(postgres) => {
+            let server = settings.database.server().unwrap_or_default();
+            (None, format!("{server}/{} {}", postgres.name, postgres.user))
+        }
+    };
+    let digest: String = Sha256::digest(identity.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let name = format!("{}-{digest}.sock", settings.database.backend());
+    first.into_iter().chain(settings.socket_dirs.iter().map(|directory| directory.join(&name))).collect()
+}
+
+/// Makes the directory of a socket, for this user alone, where it is missing.
+///
+/// # Errors
+/// When it cannot be made, or when others could exchange what is in it.
+pub(super) fn prepare_directory(settings: &Settings, socket: &Path) -> std::io::Result<()> {
+    let Some(directory) = socket.parent() else { return Ok(()) };
+    let is_ours = settings.socket_dirs.iter().any(|ours| ours == directory);
+    if is_ours && !directory.exists() {
+        // The runtime directory of a session is made by the system or not at all.
+        let runtime = directory.parent().filter(|parent| parent.starts_with("/run"));
+        let recursive = runtime.is_none();
+        DirBuilder::new().recursive(recursive).mode(0o700).create(directory)?;
+    }
+    if is_ours {
+        settings.user.examine(directory).map_err(std::io::Error::other)?;
+    }
+    Ok(())
+}
