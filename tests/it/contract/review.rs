@@ -102,7 +102,7 @@ pub(crate) async fn what_is_approved_is_done_and_can_be_undone(store: Arc<dyn St
         let approved = decide(store, &scope, proposed.id, Decision::Approve, 20 + number * 10).await.unwrap();
         assert_eq!((approved.state, approved.applied_version), (ReviewState::Approved, Some(version + 1)));
         assert_eq!((approved.decided_by.as_deref(), approved.decided_at), (Some("owner"), Some(at(20 + number * 10))));
-        let entry = history(&*store, &scope, id).await.pop().unwrap();
+        let entry = history(store, &scope, id).await.pop().unwrap();
         assert_eq!((entry.change, entry.version, entry.actor.as_str()), (change, version + 1, "owner"));
         let reason = entry.reason.unwrap();
         assert!(reason.contains(&proposed.id.to_string()) && reason.contains("decided"), "{reason}");
@@ -120,7 +120,7 @@ pub(crate) async fn what_is_approved_is_done_and_can_be_undone(store: Arc<dyn St
         let counts = store.counts(&scope, at(40)).await.unwrap();
         assert_eq!((counts.deleted, counts.index_backlog), (0, 1));
     }
-    let versions: Vec<i64> = history(&*store, &scope, id).await.iter().map(|entry| entry.version).collect();
+    let versions: Vec<i64> = history(store, &scope, id).await.iter().map(|entry| entry.version).collect();
     assert_eq!(versions, [1, 2, 3, 4, 5]);
 }
 
@@ -152,7 +152,7 @@ pub(crate) async fn an_approved_purge_leaves_nothing(store: Arc<dyn Store>) {
     let approved = decide(store, &scope, proposed.id, Decision::Approve, 20).await.unwrap();
     assert_eq!(approved.state, ReviewState::Approved);
     assert!(store.get(&scope, &[id], true).await.unwrap().is_empty());
-    assert!(history(&*store, &scope, id).await.is_empty());
+    assert!(history(store, &scope, id).await.is_empty());
     assert!(store.reviews(&scope, &ReviewQuery::All, 10).await.unwrap().is_empty());
     assert!(found(store, &scope, "purged").await.is_empty());
 }
