@@ -2,8 +2,8 @@
 //!
 //! A backup of the embedded database is a complete SQLite file; one of a PostgreSQL database is an export, which either
 //! database takes. Both are tried before they get their name: they are restored into a scratch database, which is
-//! checked and compared record by record with what was to be saved. Likewise a restore: what is in force is touched
-//! only after the new database is complete, and is kept aside.
+//! checked and compared record by record with what was to be saved. A restore does the same, so the present database is
+//! replaced only after the new one is complete, and is kept aside.
 
 use std::io::{BufWriter, Read};
 use std::path::{Path, PathBuf};
@@ -13,19 +13,22 @@ use anyhow::anyhow;
 use clap::Args;
 
 use super::local::{self, Local};
-use super::port::{Draft, counted, file_error, note, readable, scratch, stop_first, writable, write_all};
-use super::{Failure, INTERNAL, USAGE, runtime, say};
+use super::port::scratch as scratch_path;
+use super::port::{Draft, counted, file_error, note, readable, stop_first, sync_folder, writable, write_all};
+use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, runtime, say};
 use crate::config::{Database, Settings, Sources};
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::{Clock, Scope, SystemClock};
 use crate::port::{self, Exported, Imports};
 use crate::store::port::PortStore;
 use crate::store::sqlite::{self, SqliteOptions, SqliteStore};
-use crate::store::{Store, StoreError};
+use crate::store::{CheckStore, Finding, Store, StoreError, StoredToken, TokenStore};
 
 /// What every SQLite file begins with.
 const SQLITE: &[u8] = b"SQLite format 3\0";
-/// How often a copy is made anew because something was written meanwhile.
+/// Exit code for a file that cannot be restored.
+const DATA: u8 = 1;
+/// How often a copy is made again because something was written meanwhile.
 const MOST_COPIES: usize = 3;
 
 #[derive(Args)]
@@ -39,6 +42,9 @@ pub(super) struct RestoreArgs {
     /// Put the backup in the place of what is there, which is kept aside
     #[arg(long)]
     replace: bool,
+    /// Restore the tokens in the file, too; otherwise those that are in force here stay, and no others
+    #[arg(long)]
+    keep_tokens: bool,
     /// File that `backup` or `export` wrote
     file: PathBuf,
 }
@@ -49,14 +55,20 @@ struct Scratch {
     store: Arc<SqliteStore>,
 }
 
+/// What a file turned out to hold.
+struct Restored {
+    records: Exported,
+    /// Damage of derived data, which the restore repairs.
+    repaired: Vec<Finding>,
+}
+
 impl Scratch {
     fn file(folder: &Path) -> PathBuf {
         folder.join("memory.db")
     }
 
-    /// An empty folder for this user alone.
-    fn new(settings: &Settings, local: &Local) -> Result<Self, Failure> {
-        let folder = scratch(settings, "scratch")?;
+    /// Creates the folder, for this user alone.
+    fn new(folder: PathBuf, local: &Local) -> Result<Self, Failure> {
         let mut builder = std::fs::DirBuilder::new();
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
@@ -65,31 +77,70 @@ impl Scratch {
         Ok(Self { folder, store: Arc::new(store) })
     }
 
-    /// Restores a file into it and tells what it holds then.
-    async fn restore(&self, file: &Path) -> Result<Exported, Failure> {
+    /// Restores a file into it.
+    async fn restore(&self, file: &Path) -> Result<Restored, Failure> {
         if is_sqlite(file)? {
-            let target = Self::file(&self.folder);
-            std::fs::copy(file, &target).map_err(file_error(file))?;
-            private(&target)?;
-            self.store.prepare().await?;
+            copy_database(file, &Self::file(&self.folder))?;
+            let opened = self.store.prepare().await;
+            opened.map_err(|error| data_error(file, &anyhow::Error::from(error)))?;
         } else {
-            let checked = port::check(file, &mut |_| {})?;
-            if let Some(problem) = checked.problems.first.first() {
-                return Err(Failure { code: 1, error: anyhow!("{}: {problem}", file.display()) });
-            }
-            self.store.prepare().await?;
-            let imports = Imports { project: None, keep_going: false };
-            let report = port::import(&*self.store, file, &imports, &mut |_| {}).await?;
-            if let Some(problem) = report.problems.first.first() {
-                return Err(Failure { code: 1, error: anyhow!("{}: {problem}", file.display()) });
-            }
+            self.import(file).await?;
         }
-        let wrong = self.store.inspect().await?;
-        if let Some(first) = wrong.first() {
-            return Err(Failure { code: 1, error: anyhow!("{} is not sound: {first}", file.display()) });
-        }
-        fingerprint(&*self.store).await
+        let repaired = self.repair(file).await?;
+        Ok(Restored { records: fingerprint(&*self.store).await?, repaired })
     }
+
+    async fn import(&self, file: &Path) -> Result<(), Failure> {
+        let checked = port::check(file, &mut |_| {})?;
+        if let Some(problem) = checked.problems.first.first() {
+            return Err(data_error(file, problem));
+        }
+        self.store.prepare().await?;
+        let imports = Imports { project: None, keep_going: false };
+        let report = port::import(&*self.store, file, &imports, &mut |_| {}).await?;
+        report.problems.first.first().map_or(Ok(()), |problem| Err(data_error(file, problem)))
+    }
+
+    /// Refuses damaged memories, and repairs a damaged word index.
+    async fn repair(&self, file: &Path) -> Result<Vec<Finding>, Failure> {
+        let findings = self.store.inspect().await?;
+        if let Some(finding) = findings.iter().find(|finding| !finding.subject.is_derived()) {
+            return Err(data_error(file, &format!("not sound: {}", finding.detail)));
+        }
+        if !findings.is_empty() {
+            self.store.request_index_rebuild().await?;
+            self.store.close().await;
+            self.store.prepare().await?;
+            if let Some(finding) = self.store.inspect().await?.first() {
+                return Err(data_error(file, &format!("cannot be repaired: {}", finding.detail)));
+            }
+        }
+        Ok(findings)
+    }
+}
+
+fn data_error(file: &Path, problem: &dyn std::fmt::Display) -> Failure {
+    Failure { code: DATA, error: anyhow!("{}: {problem:#}", file.display()) }
+}
+
+/// Copies a database together with the changes that are still in its log, as a service that was killed leaves them.
+fn copy_database(file: &Path, target: &Path) -> Result<(), Failure> {
+    if let Some(owner) = sqlite::owner(file) {
+        let error = anyhow!(
+            "{} is in use by process {}; save it with `backup`, and restore what that writes",
+            file.display(),
+            owner.pid
+        );
+        return Err(Failure { code: UNAVAILABLE, error });
+    }
+    for suffix in ["", "-wal", "-journal"] {
+        let (from, to) = (with_suffix(file, suffix), with_suffix(target, suffix));
+        if suffix.is_empty() || std::fs::metadata(&from).is_ok_and(|data| data.len() > 0) {
+            std::fs::copy(&from, &to).map_err(file_error(&from))?;
+            private(&to)?;
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Scratch {
@@ -108,6 +159,9 @@ async fn fingerprint(store: &dyn Store) -> Result<Exported, Failure> {
 
 pub(super) fn is_sqlite(path: &Path) -> Result<bool, Failure> {
     let mut begin = Vec::new();
+    if std::fs::metadata(path).is_ok_and(|data| !data.is_file()) {
+        return Err(Failure { code: USAGE, error: anyhow!("{} is not a regular file", path.display()) });
+    }
     let file = std::fs::File::open(path).map_err(file_error(path))?;
     file.take(SQLITE.len() as u64).read_to_end(&mut begin).map_err(file_error(path))?;
     Ok(begin == SQLITE)
@@ -139,8 +193,9 @@ pub(super) fn backup(args: &BackupArgs, sources: &Sources) -> Result<u8, Failure
                 Some(write_all(&local, &scope, &mut out, &file_error(&args.file)).await?)
             }
         };
-        let scratch = Scratch::new(&settings, &local)?;
-        let restored = scratch.restore(draft.place()).await?;
+        // Beside the backup: the disk of the database may be full.
+        let scratch = Scratch::new(with_suffix(draft.place(), ".scratch"), &local)?;
+        let Restored { records: restored, repaired } = scratch.restore(draft.place()).await?;
         scratch.store.close().await;
         if let Some(saved) = saved.as_ref().filter(|saved| **saved != restored) {
             let error = anyhow!(
@@ -152,8 +207,14 @@ pub(super) fn backup(args: &BackupArgs, sources: &Sources) -> Result<u8, Failure
         }
         draft.finish()?;
         local.store.close().await;
+        for Finding { detail, remedy, .. } in repaired {
+            note(&format!("warning: {detail}. The backup is complete, and a restore repairs this; here, {remedy}."));
+        }
         if saved.is_none() {
-            note("The service wrote all the time; the backup is that of one moment, and sound, but nothing was there to compare it with.");
+            note(
+                "The service wrote all the time. The backup is that of one moment, and sound, but it could not be compared \
+                 with the database.",
+            );
         }
         say(&format!(
             "{}: {}, {} of them memories, verified by a restore (sha256 {:.16}…)\n",
@@ -204,19 +265,24 @@ pub(super) fn restore(args: &RestoreArgs, sources: &Sources) -> Result<u8, Failu
             let error = error.context("nothing was restored; --replace keeps aside what is there");
             return Err(Failure { code: USAGE, error });
         }
-        let scratch = Scratch::new(&settings, &local)?;
-        let restored = scratch.restore(&args.file).await?;
+        let scratch = Scratch::new(scratch_path(&settings, "scratch")?, &local)?;
+        let Restored { records: restored, .. } = scratch.restore(&args.file).await?;
+        let present = present_tokens(&settings, &local).await?;
+        let tokens = Tokens::of(&scratch, present, args.keep_tokens).await?;
         let aside = match &settings.database {
             Database::Sqlite { path } => {
+                scratch.store.replace_tokens(&tokens.in_force).await?;
                 scratch.store.close().await;
-                swap(&local, &Scratch::file(&scratch.folder), path).await?
+                swap(&Scratch::file(&scratch.folder), path)?
             }
             Database::Postgres(_) => {
                 let aside = refill(&settings, &scratch, empty.unwrap_or(false), &restored).await?;
                 scratch.store.close().await;
+                add_tokens(&settings, &tokens.added).await?;
                 aside
             }
         };
+        tokens.tell(args.keep_tokens);
         say(&format!(
             "{}, {} of them memories, restored (sha256 {:.16}…)\n",
             counted(restored.records, "record"),
@@ -240,28 +306,101 @@ fn aside_name(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Puts the new file in the place of the old one; where the old one is now.
-async fn swap(local: &Local, new: &Path, path: &Path) -> Result<Option<PathBuf>, Failure> {
+/// What becomes of the tokens.
+struct Tokens {
+    /// Those of the file that are valid.
+    of_file: Vec<String>,
+    /// Those of the file that the database gets.
+    added: Vec<StoredToken>,
+    /// All that the database has in the end.
+    in_force: Vec<StoredToken>,
+}
+
+impl Tokens {
+    /// Tokens that are in force stay so. Those of the file come back only on request, because the file may be somebody
+    /// else's, and never against a token of the same name, which may have been revoked since.
+    async fn of(scratch: &Scratch, present: Vec<StoredToken>, keep: bool) -> Result<Self, Failure> {
+        let stored = scratch.store.tokens().await?;
+        let valid: Vec<StoredToken> = stored.into_iter().filter(|stored| stored.token.revoked_at.is_none()).collect();
+        let of_file = valid.iter().map(|stored| format!("{:?}", stored.token.name)).collect();
+        let is_new = |stored: &StoredToken| {
+            !present.iter().any(|known| known.token.name == stored.token.name || known.sha256 == stored.sha256)
+        };
+        let added: Vec<StoredToken> = if keep { valid.into_iter().filter(is_new).collect() } else { Vec::new() };
+        let in_force = present.into_iter().chain(added.iter().cloned()).collect();
+        Ok(Self { of_file, added, in_force })
+    }
+
+    fn tell(&self, keep: bool) {
+        if self.of_file.is_empty() {
+            return;
+        }
+        let names = self.of_file.join(", ");
+        if keep {
+            let added: Vec<String> = self.added.iter().map(|stored| format!("{:?}", stored.token.name)).collect();
+            let added = if added.is_empty() { "none".to_owned() } else { added.join(", ") };
+            note(&format!(
+                "Tokens in the file: {names}; restored: {added}. A token of the same name here takes precedence."
+            ));
+        } else {
+            note(&format!(
+                "Tokens in the file: {names}; they were not restored. Repeat with --replace --keep-tokens if you trust \
+                 whoever has them, or make new ones with `token create`."
+            ));
+        }
+    }
+}
+
+/// The tokens of the embedded database that is to be replaced, revoked ones included. PostgreSQL keeps its own.
+async fn present_tokens(settings: &Settings, local: &Local) -> Result<Vec<StoredToken>, Failure> {
+    let exists = match &settings.database {
+        Database::Sqlite { path } => std::fs::metadata(path).is_ok_and(|data| data.len() > 0),
+        Database::Postgres(_) => false,
+    };
+    if !exists {
+        return Ok(Vec::new());
+    }
+    // Opened and closed, the database is one file without a log beside it. One that cannot be opened is kept as it is.
+    let tokens = match local.store.prepare().await {
+        Ok(()) => local.store.tokens().await,
+        Err(error @ StoreError::InUse { .. }) => return Err(stop_first(error, "restore")),
+        Err(error) => Err(error),
+    };
+    local.store.close().await;
+    Ok(tokens.unwrap_or_else(|error| {
+        note(&format!("The tokens of the present database cannot be read ({error}), and are not kept."));
+        Vec::new()
+    }))
+}
+
+async fn add_tokens(settings: &Settings, tokens: &[StoredToken]) -> Result<(), Failure> {
+    if tokens.is_empty() {
+        return Ok(());
+    }
+    let local = writable(settings, "restore").await?;
+    for token in tokens {
+        match local.store.create_token(token).await {
+            Ok(()) | Err(StoreError::TokenExists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    local.store.close().await;
+    Ok(())
+}
+
+/// Puts the new file in the place of the old one, and tells where the old one is now.
+fn swap(new: &Path, path: &Path) -> Result<Option<PathBuf>, Failure> {
     let mut aside = None;
-    if path.exists() {
-        // Opened and closed, it is one file without a log beside it. One that cannot be opened is kept as it is.
-        if local.store.prepare().await.is_ok() {
-            local.store.close().await;
+    let name = aside_name(path);
+    for suffix in ["-wal", "-shm", ""] {
+        let (from, to) = (with_suffix(path, suffix), with_suffix(&name, suffix));
+        if from.exists() {
+            std::fs::rename(&from, &to).map_err(file_error(&from))?;
+            aside = Some(name.clone());
         }
-        let name = aside_name(path);
-        for suffix in ["-wal", "-shm", ""] {
-            let (from, to) = (with_suffix(path, suffix), with_suffix(&name, suffix));
-            if from.exists() {
-                std::fs::rename(&from, &to).map_err(file_error(&from))?;
-            }
-        }
-        aside = Some(name);
     }
     std::fs::rename(new, path).map_err(file_error(path))?;
-    if let Some(folder) = path.parent() {
-        // So that the new name outlives a power cut.
-        std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(file_error(folder))?;
-    }
+    sync_folder(path)?;
     Ok(aside)
 }
 

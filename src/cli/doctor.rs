@@ -1,19 +1,21 @@
 //! `doctor`: looks at everything that the service needs, and says what to do about whatever is wrong.
 //!
-//! Changes nothing. A check that cannot be made because an earlier one failed is left out.
+//! Changes nothing unless it is asked for a repair. A check that cannot be made because an earlier one failed is left out.
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use clap::Args;
 use serde::Serialize;
 
 use super::paper::Paper;
+use super::port::writable;
 use super::remote::Service;
 use super::{Failure, local, runtime, say};
 use crate::config::{self, Auth, Database, Purpose, Reading, Settings, Sources};
 use crate::domain::{Clock, SystemClock};
-use crate::store::sqlite;
+use crate::store::{self, Pace, Store, StoreError, sqlite};
 
 /// Space below which writing soon fails.
 const LEAST_SPACE: u64 = 100 * 1024 * 1024;
@@ -58,7 +60,20 @@ impl Report {
     }
 }
 
-pub(super) fn run(as_json: bool, sources: &Sources) -> Result<u8, Failure> {
+#[derive(Args)]
+pub(super) struct DoctorArgs {
+    /// Print the findings as JSON
+    #[arg(long)]
+    json: bool,
+    /// Also read every page, and compare the word index and the vectors with the memories; takes minutes with a million
+    #[arg(long)]
+    deep: bool,
+    /// First rebuild the word index from the memories; with the embedded database the service must be stopped
+    #[arg(long)]
+    repair: bool,
+}
+
+pub(super) fn run(args: &DoctorArgs, sources: &Sources) -> Result<u8, Failure> {
     let mut report = Report::default();
     clock(&mut report);
     let reading = config::read(sources, Purpose::Command);
@@ -73,11 +88,11 @@ pub(super) fn run(as_json: bool, sources: &Sources) -> Result<u8, Failure> {
         Ok(settings) => {
             report.ok("configuration", settings.summary().to_string());
             tokens(&settings, &mut report);
-            runtime()?.block_on(examine(&settings, &mut report));
+            runtime()?.block_on(examine(args, &settings, &mut report));
         }
     }
     unit(&mut report);
-    if as_json {
+    if args.json {
         let answer = serde_json::json!({ "ok": !report.failed(), "checks": report.0 });
         say(&format!("{}\n", serde_json::to_string_pretty(&answer).map_err(Failure::internal)?))?;
     } else {
@@ -153,12 +168,12 @@ fn tokens(settings: &Settings, report: &mut Report) {
     }
 }
 
-async fn examine(settings: &Settings, report: &mut Report) {
+async fn examine(args: &DoctorArgs, settings: &Settings, report: &mut Report) {
     if let Database::Sqlite { path } = &settings.database {
         folder(&settings.data_dir, path, report);
         space(&settings.data_dir, report);
     }
-    database(settings, report).await;
+    database(args, settings, report).await;
     service(settings, report).await;
 }
 
@@ -214,7 +229,7 @@ fn space(folder: &Path, report: &mut Report) {
     }
 }
 
-async fn database(settings: &Settings, report: &mut Report) {
+async fn database(args: &DoctorArgs, settings: &Settings, report: &mut Report) {
     let local = match local::store(settings) {
         Ok(local) => local,
         Err(failure) => {
@@ -226,6 +241,10 @@ async fn database(settings: &Settings, report: &mut Report) {
         Database::Sqlite { path } => Some(path),
         Database::Postgres(_) => None,
     };
+    if let Some(sqlite::MissingDatabase { detail, remedy }) = embedded.and_then(|path| sqlite::missing_database(path)) {
+        report.add(Verdict::Failed, "database", detail, remedy);
+        return;
+    }
     if let Some(path) = embedded.filter(|path| !path.exists()) {
         report.ok("database", format!("{} is made at the first start", path.display()));
         return;
@@ -234,7 +253,10 @@ async fn database(settings: &Settings, report: &mut Report) {
         Ok(pending) => pending,
         Err(error) => {
             let remedy = match &error {
-                crate::store::StoreError::Unavailable { .. } => {
+                StoreError::Unavailable { .. } if embedded.is_some() => {
+                    "do what the line above says; nothing that was acknowledged is lost"
+                }
+                StoreError::Unavailable { .. } => {
                     "start the database (`systemctl --user status cognitive-memory-postgres`), and check host and port in \
                      `config show`"
                 }
@@ -268,11 +290,56 @@ async fn database(settings: &Settings, report: &mut Report) {
         let size = std::fs::metadata(path).map(|data| data.len()).unwrap_or_default();
         report.ok("database", format!("{} ({}), schema up to date", path.display(), indicatif::HumanBytes(size)));
     }
-    match local.store.inspect().await {
-        Ok(wrong) if wrong.is_empty() => report.ok("integrity", "the file and the index of words are sound"),
-        Ok(wrong) => {
-            for sentence in wrong {
-                let (detail, remedy) = sentence.split_once(": ").unwrap_or((&sentence, "restore a backup"));
+    if args.repair {
+        repair(settings, report).await;
+    }
+    inspect(args, &*local.store, report).await;
+    local.store.close().await;
+}
+
+/// Rebuilds the word index.
+async fn repair(settings: &Settings, report: &mut Report) {
+    match rebuild_word_index(settings).await {
+        Ok(()) => report.ok("repair", "the word index was rebuilt from the memories"),
+        Err(failure) => {
+            let remedy = "do what the line above says, and repeat";
+            report.add(Verdict::Failed, "repair", format!("{:#}", failure.error), remedy);
+        }
+    }
+}
+
+async fn rebuild_word_index(settings: &Settings) -> Result<(), Failure> {
+    let local = writable(settings, "repair").await?;
+    local.store.request_index_rebuild().await?;
+    local.store.close().await;
+    let local = writable(settings, "repair").await?;
+    local.store.close().await;
+    Ok(())
+}
+
+async fn inspect(args: &DoctorArgs, store: &dyn Store, report: &mut Report) {
+    let mut result = store.inspect().await;
+    if let Ok(findings) = &mut result
+        && args.deep
+    {
+        match store.inspect_deeply(Pace::FULL_SPEED).await {
+            // Both looks notice the same damage of the word index; the deep one says more.
+            Ok(deep) => {
+                findings.retain(|finding| deep.iter().all(|other| other.subject != finding.subject));
+                findings.extend(deep);
+            }
+            Err(error) => result = Err(error),
+        }
+    }
+    match result {
+        Ok(findings) if findings.is_empty() && args.deep => {
+            report.ok("integrity", "every page is sound, and the word index and the vectors agree with the memories");
+        }
+        Ok(findings) if findings.is_empty() => {
+            report.ok("integrity", "the database and the word index are sound, as far as a quick look shows (--deep)");
+        }
+        Ok(findings) => {
+            for store::Finding { detail, remedy, .. } in findings {
                 report.add(Verdict::Failed, "integrity", detail, remedy);
             }
         }
@@ -283,7 +350,6 @@ async fn database(settings: &Settings, report: &mut Report) {
             "stop the service and restore a backup with `restore FILE --replace`",
         ),
     }
-    local.store.close().await;
 }
 
 async fn service(settings: &Settings, report: &mut Report) {

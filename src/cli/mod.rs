@@ -13,6 +13,7 @@ use crate::telemetry::{self, Stream, Telemetry, TelemetryError};
 
 mod backup;
 mod client;
+mod compact;
 mod config_command;
 mod control;
 mod discovery;
@@ -90,11 +91,9 @@ enum Command {
     /// Read such a file; what is there already is left alone, so that it can be repeated
     Import(port::ImportArgs),
     /// Check everything the service needs and say what to do about it: exit code 0 or 1
-    Doctor {
-        /// Print the findings as JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Doctor(doctor::DoctorArgs),
+    /// Return the space of purged memories to the disk; the service must be stopped
+    Compact,
     /// Save the database into a file, also while the service runs; the file is tried before it is kept
     Backup(backup::BackupArgs),
     /// Fill the database from a backup or an export; the service must be stopped
@@ -145,7 +144,8 @@ pub fn main() -> ExitCode {
         Command::Man => generated::man(),
         Command::Export(args) => port::export(&args, &sources),
         Command::Import(args) => port::import(&args, &sources),
-        Command::Doctor { json } => doctor::run(json, &sources),
+        Command::Doctor(args) => doctor::run(&args, &sources),
+        Command::Compact => compact::run(&sources),
         Command::Backup(args) => backup::backup(&args, &sources),
         Command::Restore(args) => backup::restore(&args, &sources),
         Command::Eval(args) => eval::run(&args, &sources),

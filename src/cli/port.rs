@@ -127,6 +127,12 @@ pub(super) fn file_error(path: &Path) -> impl Fn(std::io::Error) -> PortError {
     move |source| PortError::File { path: path.clone(), source }
 }
 
+/// Makes the name of a file durable.
+pub(super) fn sync_folder(path: &Path) -> Result<(), PortError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(file_error(folder))
+}
+
 /// A file for this user alone, under another name until it is complete.
 pub(super) struct Draft {
     path: PathBuf,
@@ -154,14 +160,14 @@ impl Draft {
         options.open(&self.draft).map_err(file_error(&self.draft))
     }
 
-    /// Makes it durable and gives it its name.
+    /// Makes it durable, with its name.
     pub(super) fn finish(mut self) -> Result<(), PortError> {
         let done = File::open(&self.draft)
             .and_then(|file| file.sync_all())
             .and_then(|()| std::fs::rename(&self.draft, &self.path));
         done.map_err(file_error(&self.path))?;
         self.done = true;
-        Ok(())
+        sync_folder(&self.path)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::domain::{Clock, SystemClock};
 use crate::embed::http::HttpOptions;
 use crate::embed::local::LocalOptions;
 use crate::embed::{Desk, Prefixes};
-use crate::engine::Engine;
+use crate::engine::{Engine, Notices};
 use crate::http::{self, Gate, Listener};
 use crate::jobs::{self, Provision, Retention};
 use crate::lifecycle::{Condition, Probe, Readiness, Supervisor};
@@ -80,9 +80,11 @@ pub(super) async fn start(
         Some((name, _)) => Desk::expecting(name),
         None => Desk::closed(),
     });
+    let notices = Notices::default();
     let engine = Engine::new(Arc::clone(&local.store), Arc::clone(&local.analyzer), Arc::clone(&clock))
         .with_focus_capacity(settings.focus_capacity)
         .with_review_days(settings.review_days)
+        .with_notices(notices.clone())
         .with_embedder(Arc::clone(&desk));
     let engine = Arc::new(engine);
     let parts = http::Parts {
@@ -105,6 +107,8 @@ pub(super) async fn start(
     }
     jobs::keep_database(supervisor, Arc::clone(&local.store), database);
     if !switches.measuring {
+        let condition = readiness.condition("data", "not checked yet");
+        jobs::check_database(supervisor, &local.store, condition, notices, jobs::CheckSchedule::default());
         jobs::write_recall_notes(supervisor, &engine);
         jobs::remove_expired(supervisor, &local.store, &clock, retention(settings.retention));
     }

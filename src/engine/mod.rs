@@ -21,6 +21,7 @@ mod forget;
 mod get;
 mod graph_view;
 mod link;
+mod notices;
 mod past;
 mod rank;
 mod recall;
@@ -42,6 +43,7 @@ pub use forget::{ForgetOutput, ForgetParams, Mode};
 pub use get::{GetOutput, GetParams, HistoryView};
 pub use graph_view::{EntityView, RelationView};
 pub use link::{EntityItem, LinkOutput, LinkParams, MentionItem, RelationItem, UnlinkMode};
+pub use notices::Notices;
 pub use recall::{Hit, RecallOutput, RecallParams, Why};
 pub use recall_note::RecallNotes;
 pub use remember::{Indexed, RememberItem, RememberOutput, RememberParams, StoredView};
@@ -65,6 +67,7 @@ pub struct Engine {
     desk: Arc<Desk>,
     focus_capacity: usize,
     review_days: u32,
+    notices: Notices,
     comparisons: similar::Allowance,
     large: recall_search::Large,
 }
@@ -91,6 +94,7 @@ impl Engine {
             desk: Arc::new(Desk::closed()),
             focus_capacity,
             review_days: REVIEW_DAYS,
+            notices: Notices::default(),
             comparisons: similar::Allowance::new(),
             large: recall_search::Large::default(),
         }
@@ -114,6 +118,13 @@ impl Engine {
     #[must_use]
     pub fn with_review_days(mut self, days: u32) -> Self {
         self.review_days = days;
+        self
+    }
+
+    /// The same with sentences for `status`.
+    #[must_use]
+    pub fn with_notices(mut self, notices: Notices) -> Self {
+        self.notices = notices;
         self
     }
 
@@ -194,7 +205,9 @@ impl EngineError {
                 StoreError::Overtaken(_) => "changed_again",
                 StoreError::TooManyReviews { .. } => "too_many_reviews",
                 StoreError::Unavailable { .. } => "database_unavailable",
-                StoreError::InUse { .. } | StoreError::Setup { .. } => "database_setup",
+                StoreError::InUse { .. } | StoreError::Setup { .. } | StoreError::FileReplaced { .. } => {
+                    "database_setup"
+                }
                 _ => "internal",
             },
         }

@@ -42,6 +42,9 @@ pub struct StatusOutput {
     pub database_version: String,
     /// Newest migration.
     pub schema_version: i64,
+    /// Damage that a check of the data found, and its remedy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl Engine {
@@ -68,6 +71,7 @@ impl Engine {
             database: info.backend.to_owned(),
             database_version: info.version,
             schema_version: info.schema_version,
+            notes: self.notices.current(),
         })
     }
 }

@@ -1,17 +1,19 @@
-//! Prepares the database, as often as it takes, and watches it from then on. The service stays up without it.
+//! Prepares the database, as often as it takes, and watches it from then on. The service stays up without it, but it ends
+//! when somebody takes the files of the embedded database away: a restart is the only way back to the right ones.
 
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::lifecycle::{Condition, Role, Supervisor};
-use crate::store::{DatabaseInfo, Store, StoreError};
+use crate::store::{DatabaseInfo, Store, StoreError, WriteFailure};
 
 /// Between two looks at a database that answers.
 const PERIOD: Duration = Duration::from_secs(2);
-/// Looks between two at the statistics.
+/// Looks between two refreshments of the statistics, and between two trial writes after a failed write.
 const LOOKS: u32 = 5;
 /// Longest pause between two attempts at one that does not.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
@@ -25,27 +27,29 @@ pub fn keep_database(supervisor: &Supervisor, store: Arc<dyn Store>, condition: 
     let heartbeat = supervisor.heartbeat("database keeper", Role::Essential, MAX_AGE);
     let stopping = supervisor.stopping().clone();
     supervisor.spawn("database keeper", Role::Essential, async move {
-        let mut keeper = Keeper { store, condition, prepared: false, lost_since: None };
+        let write_failure = store.write_failure();
+        let mut keeper = Keeper { store, condition, write_failure, prepared: false, lost_since: None };
         let mut pause = Duration::from_millis(200);
         let mut looks: u32 = 0;
         loop {
             heartbeat.beat();
             let well = tokio::select! {
                 () = stopping.cancelled() => return Ok::<(), StoreError>(()),
-                well = keeper.look() => well,
+                well = keeper.look() => well?,
             };
             looks = if well { looks + 1 } else { 0 };
             if looks == LOOKS {
                 looks = 0;
                 tokio::select! {
                     () = stopping.cancelled() => return Ok(()),
-                    () = keeper.refresh() => {}
+                    () = keeper.maintain() => {}
                 }
             }
             pause = if well { PERIOD } else { (pause * 2).min(MAX_PAUSE) };
             tokio::select! {
                 () = stopping.cancelled() => return Ok(()),
                 () = heartbeat.idle(tokio::time::sleep(pause)) => {}
+                () = keeper.write_outcome_changed() => {}
             }
             if well {
                 pause = Duration::from_millis(200);
@@ -57,13 +61,14 @@ pub fn keep_database(supervisor: &Supervisor, store: Arc<dyn Store>, condition: 
 struct Keeper {
     store: Arc<dyn Store>,
     condition: Condition,
+    write_failure: watch::Receiver<Option<WriteFailure>>,
     prepared: bool,
     lost_since: Option<Instant>,
 }
 
 impl Keeper {
     /// Prepares the database if that has not succeeded yet, otherwise asks it for a sign of life.
-    async fn look(&mut self) -> bool {
+    async fn look(&mut self) -> Result<bool, StoreError> {
         let result = if self.prepared {
             tokio::time::timeout(LONGEST_LOOK, self.store.info()).await.unwrap_or_else(|_| Err(too_slow()))
         } else {
@@ -73,15 +78,31 @@ impl Keeper {
             }
         };
         match result {
-            Ok(info) => self.found(&info),
-            Err(error) => self.missed(&error),
+            Ok(info) => Ok(self.found(&info)),
+            Err(error @ StoreError::FileReplaced { .. }) => {
+                self.missed(&error);
+                Err(error)
+            }
+            Err(error) => Ok(self.missed(&error)),
         }
     }
 
-    /// Worse plans are no reason to do without a database.
-    async fn refresh(&self) {
+    /// Returns when a write has failed or succeeded again, so that readiness follows at once.
+    async fn write_outcome_changed(&mut self) {
+        if self.write_failure.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Neither old statistics nor a failed trial write is a reason to do without a database.
+    async fn maintain(&self) {
         if let Err(error) = self.store.refresh_statistics().await {
             tracing::debug!(error = &error as &dyn Error, "the statistics of the tables were not refreshed");
+        }
+        if self.write_failure.borrow().as_ref().is_some_and(|failure| failure.may_pass)
+            && let Err(error) = self.store.probe_write().await
+        {
+            tracing::debug!(error = &error as &dyn Error, "the database still takes no writes");
         }
     }
 
@@ -94,23 +115,32 @@ impl Keeper {
                 schema = info.schema_version,
                 "the database is ready"
             );
-        } else if let Some(since) = self.lost_since {
-            tracing::info!(seconds = since.elapsed().as_secs(), "the database is back");
         }
         self.prepared = true;
-        self.lost_since = None;
+        let failure = self.write_failure.borrow_and_update().clone();
+        if let Some(WriteFailure { reason, .. }) = failure {
+            self.note_outage(&format!("the last write failed: {reason}"));
+            return true;
+        }
+        if let Some(since) = self.lost_since.take() {
+            tracing::info!(seconds = since.elapsed().as_secs(), "the database is back");
+        }
         self.condition.met(&at);
         true
     }
 
     fn missed(&mut self, error: &StoreError) -> bool {
-        // Once per outage: the readiness check tells the rest.
+        self.note_outage(&error.to_string());
+        false
+    }
+
+    /// Logs once per outage: the readiness check tells the rest.
+    fn note_outage(&mut self, reason: &str) {
         if self.lost_since.is_none() {
-            tracing::error!(error = error as &dyn Error, "no database: tools answer with an error until it is back");
+            tracing::error!(error = reason, "no database: tools answer with an error until it is back");
             self.lost_since = Some(Instant::now());
         }
-        self.condition.unmet(&error.to_string());
-        false
+        self.condition.unmet(reason);
     }
 }
 

@@ -1,15 +1,17 @@
-//! Work beside the requests: keeping the database at hand, writing use statistics, bringing the embedder,
+//! Work beside the requests: keeping the database at hand, checking it, writing use statistics, bringing the embedder,
 //! giving memories their vectors, removing expired data.
 //!
 //! Depends on `domain`, `embed`, `engine`, `store` and `lifecycle`. Every loop has a heartbeat or is restarted by the supervisor, and every
 //! step of it is bounded in time.
 
+mod database_checker;
 mod database_keeper;
 mod embedder_provider;
 mod expiry_remover;
 mod recall_note_writer;
 mod vector_indexer;
 
+pub use database_checker::{CheckSchedule, check_database};
 pub use database_keeper::keep_database;
 pub use embedder_provider::{Provision, provide_embedder};
 pub use expiry_remover::{Retention, remove_expired};

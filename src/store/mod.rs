@@ -18,6 +18,7 @@ use crate::domain::spelling::Guess;
 use crate::domain::{Filter, Scope, Setting, Standing};
 
 mod around;
+mod check;
 pub mod completion;
 pub mod focus;
 pub mod graph;
@@ -29,8 +30,10 @@ mod review;
 pub mod sqlite;
 pub mod token;
 mod vector;
+mod write_health;
 
 pub use around::{Around, AroundQuery, AroundStore, Neighbour};
+pub use check::{CheckStore, Finding, Pace, Subject};
 pub use completion::CompletionStore;
 pub use focus::FocusStore;
 pub use graph::GraphStore;
@@ -40,6 +43,7 @@ pub use port::PortStore;
 pub use review::{Decide, NewReview, ReviewQuery, ReviewStore};
 pub use token::{StoredToken, TokenStore};
 pub use vector::{Embedded, IndexJob, MemoryKey, SemanticCandidate, VectorQuery, VectorStore};
+pub use write_health::WriteFailure;
 
 /// Result of a store method.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -158,6 +162,15 @@ pub enum StoreError {
         pid: String,
         /// Where the owner answers MCP requests, if it told.
         url: Option<String>,
+    },
+    /// Somebody moved, deleted or replaced a file of the embedded database while it was open. What is written from now on
+    /// would be lost.
+    #[error("{path} {what} while the embedded database was open; nothing more is written")]
+    FileReplaced {
+        /// The file.
+        path: String,
+        /// What became of it.
+        what: &'static str,
     },
     /// The schema is not one this binary can work with, an extension is missing, rights are missing. Says what to do.
     #[error("{reason}")]
@@ -351,6 +364,7 @@ pub struct DatabaseInfo {
 #[async_trait]
 pub trait Store:
     AroundStore
+    + CheckStore
     + CompletionStore
     + FocusStore
     + GraphStore

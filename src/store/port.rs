@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::Result;
+use super::{Finding, Result};
 use crate::domain::{History, Memory, Review, Scope};
 
 /// One thing that a file holds.
@@ -276,6 +276,6 @@ pub trait PortStore: Send + Sync {
     /// Removes the records of all projects.
     async fn clear(&self) -> Result<()>;
 
-    /// What is wrong inside of the database, each with its remedy; nothing when it is sound.
-    async fn inspect(&self) -> Result<Vec<String>>;
+    /// What is wrong inside of the database, as far as a quick look shows; nothing when it is sound.
+    async fn inspect(&self) -> Result<Vec<Finding>>;
 }

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use serde_json::json;
+use sqlx::{ConnectOptions, Connection};
 
 use crate::port::{export, fill, filled, ok, on_postgres};
 use crate::postgres_server::Database;
@@ -105,4 +106,97 @@ async fn a_damaged_backup_harms_nothing() {
         assert_eq!(export(&setup, &format!("after-{name}")), original, "{name}");
         assert!(aside(&setup).is_empty(), "{name}");
     }
+}
+
+async fn execute(path: &std::path::Path, sql: &'static str) {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+    let mut connection = options.connect().await.unwrap();
+    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_with_a_foreign_trigger_is_not_restored() {
+    let (setup, _) = filled().await;
+    let original = export(&setup, "a.jsonl");
+    ok(&setup.run(&["backup", "saved.db"]));
+    let changes = [
+        ("thief", "CREATE TRIGGER thief AFTER INSERT ON memory BEGIN DELETE FROM memory WHERE seq = NEW.seq; END"),
+        ("spy", "CREATE VIEW spy AS SELECT content FROM memory"),
+        ("loot", "CREATE TABLE loot (content TEXT)"),
+    ];
+    for (name, change) in changes {
+        std::fs::copy(setup.path("saved.db"), setup.path("foreign.db")).unwrap();
+        execute(&setup.path("foreign.db"), change).await;
+        let refused = setup.run(&["restore", "--replace", "foreign.db"]);
+        assert_eq!(refused.code, Some(1), "{name}: {}", refused.stderr);
+        assert!(refused.stderr.contains(&format!("{name:?}")), "{name}: {}", refused.stderr);
+        assert_eq!(export(&setup, &format!("after-{name}")), original, "{name}");
+        assert!(aside(&setup).is_empty(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn changes_in_the_log_beside_a_file_are_restored_with_it() {
+    let setup = Setup::new();
+    let server = setup.serve().await;
+    for number in 0..5 {
+        server.client().remember(&format!("memory {number} of the log")).await;
+    }
+    let in_use = setup.run(&["restore", "--replace", setup.database().to_str().unwrap()]);
+    assert_eq!(in_use.code, Some(69), "{}", in_use.stderr);
+    server.kill().await;
+    let other = Setup::new();
+    for suffix in ["", "-wal"] {
+        let from = format!("{}{suffix}", setup.database().display());
+        std::fs::copy(from, other.path(&format!("copy.db{suffix}"))).unwrap();
+    }
+    let log = std::fs::metadata(other.path("copy.db-wal")).unwrap().len();
+    assert!(log > 0, "the service left no log, so this shows nothing");
+    ok(&other.run(&["restore", "copy.db"]));
+    let restored = export(&other, "a.jsonl");
+    for number in 0..5 {
+        assert!(restored.contains(&format!("memory {number} of the log")), "{restored}");
+    }
+    assert_eq!(std::fs::metadata(other.path("copy.db-wal")).unwrap().len(), log, "the original is left alone");
+}
+
+#[tokio::test]
+async fn tokens_of_a_file_come_back_on_request_only() {
+    let names = |setup: &Setup| ok(&setup.run(&["token", "list"])).stdout.clone();
+    let stranger = Setup::new();
+    for name in ["stranger", "laptop"] {
+        ok(&stranger.run(&["token", "create", name]));
+    }
+    ok(&stranger.run(&["backup", "saved.db"]));
+    let file = stranger.path("saved.db");
+    let file = file.to_str().unwrap();
+    let setup = Setup::new();
+    ok(&setup.run(&["token", "create", "laptop"]));
+    ok(&setup.run(&["token", "create", "phone"]));
+    let mine = names(&setup);
+    let restored = setup.run(&["restore", "--replace", file]);
+    assert!(ok(&restored).stderr.contains("\"stranger\""), "{}", restored.stderr);
+    assert_eq!(names(&setup), mine, "the owner's tokens are what they were");
+    ok(&setup.run(&["restore", "--replace", "--keep-tokens", file]));
+    let all = names(&setup);
+    assert!(all.contains("stranger") && all.contains("phone"), "{all}");
+    for line in mine.lines().filter(|line| line.contains("laptop")) {
+        assert!(all.contains(line), "the token of the same name was replaced: {all}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_word_index_is_in_the_way_of_neither_backup_nor_restore() {
+    let (setup, _) = filled().await;
+    let original = export(&setup, "a.jsonl");
+    execute(&setup.database(), "INSERT INTO memory_term (rowid, terms) VALUES (4711, '1:walrus')").await;
+    let saved = setup.run(&["backup", "saved.db"]);
+    assert!(ok(&saved).stdout.contains("verified by a restore"), "{}", saved.stdout);
+    assert!(saved.stderr.contains("word index"), "{}", saved.stderr);
+    let other = Setup::new();
+    ok(&other.run(&["restore", setup.path("saved.db").to_str().unwrap()]));
+    assert_eq!(export(&other, "b.jsonl"), original);
+    let healthy = other.run(&["doctor", "--deep"]);
+    assert_eq!(healthy.code, Some(0), "{}", healthy.stdout);
 }

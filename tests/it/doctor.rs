@@ -57,11 +57,51 @@ async fn what_is_wrong_comes_with_a_remedy() {
     sqlx::raw_sql(sql).execute(&mut connection).await.expect("done");
     connection.close().await.expect("closed");
     let found = failed(&setup);
-    assert!(found[0].0 == "integrity" && found[0].1.contains("import"), "{found:?}");
+    assert!(found[0].0 == "integrity" && found[0].1.contains("doctor --repair"), "{found:?}");
+    let repaired = setup.run(&["doctor", "--repair", "--deep", "--json"]);
+    assert_eq!(repaired.code, Some(0), "{}", repaired.stdout);
+    assert_eq!(failed(&setup), [], "the index is whole again");
 
     // No database at all.
     let setup = Setup::new();
     setup.file("share/cognitive-memory-mcp/memory.db", "these are holiday pictures ".repeat(400));
     let found = failed(&setup);
     assert!(found[0].0 == "database" && !found[0].1.is_empty(), "{found:?}");
+}
+
+#[tokio::test]
+async fn only_a_deep_look_finds_a_word_too_much() {
+    let setup = Setup::new();
+    let server = setup.serve().await;
+    server.client().remember("something that stays").await;
+    server.stop().await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(setup.database());
+    let mut connection = options.connect().await.expect("a database");
+    let sql = "INSERT INTO memory_term (rowid, terms) VALUES (1, '1:walrus')";
+    sqlx::raw_sql(sql).execute(&mut connection).await.expect("done");
+    connection.close().await.expect("closed");
+    assert_eq!(failed(&setup), []);
+    let deep = setup.run(&["doctor", "--deep", "--json"]);
+    assert_eq!(deep.code, Some(1), "{}", deep.stdout);
+    let found = verdicts(&deep);
+    let (_, _, remedy) = found.iter().find(|(_, verdict, _)| verdict == "failed").expect("a finding");
+    assert!(remedy.contains("doctor --repair"), "{found:?}");
+    // A service has the file for itself.
+    let server = setup.serve().await;
+    let refused = setup.run(&["doctor", "--repair"]);
+    assert!(refused.code == Some(1) && refused.stdout.contains("stop the service"), "{}", refused.stdout);
+    server.stop().await;
+    let repaired = setup.run(&["doctor", "--deep", "--repair"]);
+    assert_eq!(repaired.code, Some(0), "{}", repaired.stdout);
+}
+
+#[tokio::test]
+async fn a_database_that_is_gone_is_named() {
+    let setup = Setup::new();
+    let server = setup.serve().await;
+    server.client().remember("something").await;
+    server.stop().await;
+    std::fs::remove_file(setup.database()).expect("removed");
+    let found = failed(&setup);
+    assert!(found[0].0 == "database" && found[0].1.contains("mount its volume"), "{found:?}");
 }

@@ -303,3 +303,22 @@ async fn an_interrupted_import_is_continued_by_doing_it_again() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "5000 records stored, 0 there already\n");
 }
+
+#[tokio::test]
+async fn an_export_of_a_clock_that_was_far_ahead_can_be_imported() {
+    let setup = Setup::new();
+    let server = setup.serve().await;
+    server.client().remember("from the future").await;
+    server.stop().await;
+    let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(setup.database()).connect().await.unwrap();
+    // The year 9000, as if the clock had been wrong when the memory was stored.
+    let sql = "UPDATE memory SET occurred_at = 221845392000000000, created_at = 221845392000000000, \
+        updated_at = 221845392000000000; UPDATE history SET at = 221845392000000000";
+    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let original = export(&setup, "a.jsonl");
+    assert!(original.contains("\"9000-"), "{original}");
+    let other = Setup::new();
+    ok(&other.run(&["import", setup.path("a.jsonl").to_str().unwrap()]));
+    assert_eq!(export(&other, "b.jsonl"), original);
+}

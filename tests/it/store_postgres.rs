@@ -11,8 +11,8 @@ use cognitive_memory_mcp::domain::spelling::guesses;
 use cognitive_memory_mcp::domain::{Analyzer, Change, Filter, Kind, Language, Links, NewMemory, Scope};
 use cognitive_memory_mcp::store::postgres::PostgresStore;
 use cognitive_memory_mcp::store::{
-    Candidate, ForgetMode, Idempotency, LexicalQuery, Remember, Remembered, Store, StoreError, Update, VectorQuery,
-    VectorStore as _,
+    Candidate, CheckStore as _, ForgetMode, Idempotency, LexicalQuery, Pace, Remember, Remembered, Store, StoreError,
+    Subject, Update, VectorQuery, VectorStore as _,
 };
 use futures_util::future::join_all;
 use sqlx::postgres::PgConnectOptions;
@@ -784,4 +784,63 @@ async fn what_a_person_must_do_is_said() {
     store.close().await;
     let drop = format!("DROP OWNED BY {role}; DROP ROLE {role}");
     sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_deep_check_finds_what_the_indexes_lack_and_what_they_have_too_much() {
+    let (database, store) = prepared().await;
+    for content in ["walrus and zeppelin", "rhubarb"] {
+        let command = Remember { items: vec![note(content)], idempotency: None, now: now() };
+        store.remember(&scope(), command).await.unwrap();
+    }
+    assert_eq!(store.inspect_deeply(Pace::FULL_SPEED).await.unwrap(), []);
+    let mut connection = database.connection().await;
+    let damages = [
+        "DELETE FROM posting WHERE term = 'walrus'",
+        "INSERT INTO posting SELECT project_id, 'quagmire', memory_seq, 1, length FROM posting WHERE term = 'rhubarb'",
+        "UPDATE posting SET frequency = frequency + 1 WHERE term = 'rhubarb'",
+        "INSERT INTO posting SELECT project_id, term, memory_seq + 1000, frequency, length FROM posting",
+    ];
+    for damage in damages {
+        sqlx::raw_sql(damage).execute(&mut connection).await.unwrap();
+        let findings = store.inspect_deeply(Pace::FULL_SPEED).await.unwrap();
+        assert_eq!(
+            findings.iter().map(|finding| finding.subject).collect::<Vec<_>>(),
+            [Subject::WordIndex],
+            "{damage}"
+        );
+        store.request_index_rebuild().await.unwrap();
+        store.prepare().await.unwrap();
+        assert_eq!(store.inspect_deeply(Pace::FULL_SPEED).await.unwrap(), [], "{damage}");
+    }
+    sqlx::raw_sql("DELETE FROM index_job").execute(&mut connection).await.unwrap();
+    let findings = store.inspect_deeply(Pace::FULL_SPEED).await.unwrap();
+    assert_eq!(findings[0].subject, Subject::Vectors, "{findings:?}");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_write_that_the_server_refuses_is_remembered_until_one_succeeds() {
+    let (database, store) = prepared().await;
+    let mut owner = database.connection().await;
+    sqlx::raw_sql("SET default_transaction_read_only = off").execute(&mut owner).await.unwrap();
+    let name: String = sqlx::query_scalar("SELECT current_database()::text").fetch_one(&mut owner).await.unwrap();
+    let set =
+        |value: &str| AssertSqlSafe(format!("ALTER DATABASE \"{name}\" SET default_transaction_read_only = {value}"));
+    sqlx::raw_sql(set("on")).execute(&mut owner).await.unwrap();
+    // Sessions keep what they began with.
+    let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    sqlx::raw_sql(others).execute(&mut owner).await.unwrap();
+    let failure = store.write_failure();
+    let command = || Remember { items: vec![note("walrus")], idempotency: None, now: now() };
+    assert!(matches!(store.remember(&scope(), command()).await, Err(StoreError::Unavailable { .. })));
+    let reason = failure.borrow().clone().expect("a failure").reason;
+    assert!(reason.contains("accepts no writes"), "{reason}");
+    assert!(store.probe_write().await.is_err());
+    sqlx::raw_sql(set("off")).execute(&mut owner).await.unwrap();
+    store.probe_write().await.unwrap();
+    assert_eq!(*failure.borrow(), None);
+    store.remember(&scope(), command()).await.unwrap();
+    store.close().await;
 }

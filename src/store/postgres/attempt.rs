@@ -100,6 +100,9 @@ impl<'s> Attempts<'s> {
         let fault = match outcome {
             Ok(Ok(value)) => {
                 lease.give_back();
+                if self.effect != Effect::Read {
+                    self.store.writes.succeeded();
+                }
                 return Some(Ok(value));
             }
             Ok(Err(fault)) => fault,
@@ -145,7 +148,12 @@ impl<'s> Attempts<'s> {
             tracing::debug!(during = self.during, %error, "repeating");
             return None;
         }
-        Some(Err(self.finish(fault::translate(&self.store.options, self.during, error))))
+        let cannot_write = self.effect != Effect::Read && fault::is_of_storage(&error);
+        let error = fault::translate(&self.store.options, self.during, error);
+        if cannot_write {
+            self.store.writes.failed(&error, true);
+        }
+        Some(Err(self.finish(error)))
     }
 
     async fn again(&self) -> bool {

@@ -58,6 +58,16 @@ pub(super) fn cause(error: &sqlx::Error) -> Cause {
     }
 }
 
+/// Whether the server could not store what it was given: no space or other resources, read-only, an I/O error, damage.
+pub(super) fn is_of_storage(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| {
+        matches!(&*code, "53000" | "53100" | "53200" | "53400" | "25006")
+            || code.starts_with("58")
+            || code.starts_with("XX")
+    })
+}
+
 /// The sentence for callers when no answer came in time.
 pub(super) fn silent(limit: Duration) -> StoreError {
     unavailable(format!("it did not answer within {} s", limit.as_secs()), None)

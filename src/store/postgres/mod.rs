@@ -9,6 +9,8 @@ mod around;
 mod attempt;
 mod bound;
 mod change;
+mod check;
+mod check_sql;
 mod completion;
 mod corpus_sql;
 mod fault;
@@ -65,6 +67,7 @@ use crate::domain::lexical::CorpusStats;
 use crate::domain::memory::{Memory, indexed_text};
 use crate::domain::spelling::Guess;
 use crate::domain::{Analyzer, Filter, Scope};
+use crate::store::write_health::WriteHealth;
 use crate::store::{
     Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, QueryOf, Remember, Remembered, Result, Store,
     StoreError, Update,
@@ -91,6 +94,7 @@ pub struct PostgresStore {
     vectors: vector::Total,
     common: search::Common,
     gathering: Gathering,
+    writes: WriteHealth,
 }
 
 impl fmt::Debug for PostgresStore {
@@ -116,6 +120,7 @@ impl PostgresStore {
             vectors: vector::Total::default(),
             common: search::Common::default(),
             gathering: Gathering::default(),
+            writes: WriteHealth::default(),
         }
     }
 
@@ -142,8 +147,15 @@ impl PostgresStore {
     /// Every SQL statement with its name, for tests.
     pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
         let recall = [sql::ALL, around::ALL, vector_sql::ALL, bound::ALL];
-        let others =
-            [graph_sql::ALL, focus_sql::ALL, history_sql::ALL, review_sql::ALL, port_sql::ALL, statistics::ALL];
+        let others = [
+            graph_sql::ALL,
+            focus_sql::ALL,
+            history_sql::ALL,
+            review_sql::ALL,
+            port_sql::ALL,
+            statistics::ALL,
+            check_sql::ALL,
+        ];
         recall.into_iter().chain(others).flatten()
     }
 

@@ -26,10 +26,10 @@ use crate::store::port::{
     EntityName, EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, MentionRecord, PAGE_HISTORY_ENTRIES,
     Place, PortStore, Record, RelationRecord, ReviewRecord, Section, Snapshot, loaded_with_history, store_record,
 };
-use crate::store::{Result, StoreError};
+use crate::store::{Finding, Result, StoreError, Subject};
 
 /// Time for a batch of an import, and for a look at the whole index.
-const LONG: Duration = Duration::from_secs(60);
+pub(super) const LONG: Duration = Duration::from_secs(60);
 
 /// A transaction that sees one moment.
 struct PostgresSnapshot {
@@ -247,7 +247,7 @@ impl PortStore for PostgresStore {
         })
     }
 
-    async fn inspect(&self) -> Result<Vec<String>> {
+    async fn inspect(&self) -> Result<Vec<Finding>> {
         let mut connection = self.connect().await?;
         let row = self
             .within("check the index", LONG, async {
@@ -261,11 +261,11 @@ impl PortStore for PostgresStore {
         if missing + stray + corpus == 0 {
             return Ok(Vec::new());
         }
-        Ok(vec![format!(
-            "the index of words disagrees with the memories ({missing} are missing, {stray} are left over, the figures \
-             of {corpus} projects are off): `export` the memory and `restore FILE --replace` it, which makes the index \
-             anew"
-        )])
+        let detail = format!(
+            "the word index disagrees with the memories: {missing} memories are missing, entries of {stray} deleted ones \
+             are left over, and the totals of {corpus} projects are wrong"
+        );
+        Ok(vec![Finding::new(Subject::WordIndex, detail, super::check::REBUILD_INDEX)])
     }
 }
 

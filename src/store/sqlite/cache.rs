@@ -68,6 +68,8 @@ pub(super) struct Delta {
     pub(super) terms: Vec<(String, i64)>,
     /// Memories whose length changed.
     pub(super) resized: Vec<i64>,
+    /// Memories that were removed from the index.
+    pub(super) unindexed: HashSet<i64>,
 }
 
 impl Cache {

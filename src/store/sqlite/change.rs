@@ -11,9 +11,8 @@ use super::cache::Delta;
 use super::error::from_sqlx;
 use super::read::memories;
 use super::row::MemoryRow;
-use super::write::{
-    add_terms, enqueue, history_bytes, json, missing, note, remove_terms, require_space, run, save, terms_of, unique,
-};
+use super::word_index::{add_terms, remove_terms, terms_of};
+use super::write::{enqueue, history_bytes, json, missing, note, require_space, run, save, unique};
 use super::{Open, sql};
 use crate::domain::validate::Invalid;
 use crate::domain::{Analyzer, Change, Memory, Scope};

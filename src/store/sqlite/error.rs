@@ -1,5 +1,7 @@
 //! SQLite's result codes as [`StoreError`], in one place.
 
+use std::path::Path;
+
 use sqlx::Error;
 
 use crate::store::StoreError;
@@ -23,8 +25,8 @@ pub(super) fn from_sqlx(source: Error, during: &'static str) -> StoreError {
         |reason: &str, source| StoreError::Unavailable { reason: reason.to_owned(), source: Some(source) };
     let setup = |reason: &str, source| StoreError::Setup { reason: reason.to_owned(), source: Some(source) };
     match primary_code(&source) {
-        Some(FULL) => unavailable("the disk is full; free space where the embedded database lies", source),
-        Some(IOERR) => unavailable("the disk reported an error; check the disk of the embedded database", source),
+        Some(FULL) => unavailable("the disk of the embedded database is full; free space there", source),
+        Some(IOERR) => unavailable("the disk of the embedded database reported an error; check it", source),
         Some(BUSY | LOCKED) => unavailable("another program keeps the embedded database locked; close it", source),
         Some(INTERRUPT) => unavailable("the statement took too long and was ended", source),
         Some(NOMEM) => unavailable("there is not enough memory for the statement", source),
@@ -64,6 +66,32 @@ pub(super) fn from_io(error: &std::io::Error, reason: String) -> StoreError {
         Some(errno) if passing.contains(&errno) => StoreError::Unavailable { reason, source: None },
         _ => StoreError::Setup { reason, source: None },
     }
+}
+
+/// The same error, with the path of the database where a person has to look after its disk.
+pub(super) fn name_disk(error: StoreError, path: &Path) -> StoreError {
+    let StoreError::Unavailable { source: Some(source), .. } = &error else { return error };
+    let reason = match primary_code(source) {
+        Some(FULL) => format!("the disk that holds {} is full; free space there", path.display()),
+        Some(IOERR) => format!(
+            "the disk that holds {} reported an error; check that it is not full, then look at the kernel's log",
+            path.display()
+        ),
+        _ => return error,
+    };
+    match error {
+        StoreError::Unavailable { source, .. } => StoreError::Unavailable { reason, source },
+        other => other,
+    }
+}
+
+/// Whether the error says that the file is damaged.
+pub(super) fn is_damage(error: &StoreError) -> bool {
+    let source = match error {
+        StoreError::Setup { source: Some(source), .. } | StoreError::Unavailable { source: Some(source), .. } => source,
+        _ => return false,
+    };
+    matches!(primary_code(source), Some(CORRUPT | NOTADB))
 }
 
 fn primary_code(error: &Error) -> Option<u32> {

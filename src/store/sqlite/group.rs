@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::cache::Delta;
-use super::error::{from_sqlx, too_slow};
+use super::error::{from_sqlx, is_damage, name_disk, too_slow};
 use super::write::{self, Prepared};
 use super::{Open, Writer, sql};
 use crate::domain::Scope;
@@ -135,6 +135,14 @@ type Answers = Vec<Result<Vec<Remembered>>>;
 /// One transaction for all commands. A command that breaks a rule gets its own error, since it is refused before it
 /// writes; the outer error is that of the database, and nothing is stored then.
 async fn attempt(open: &Open, writer: &mut Writer, commands: &[Pending]) -> Result<Answers> {
+    let result = attempt_unobserved(open, writer, commands).await;
+    let result = result.map_err(|error| name_disk(error, open.files.database()));
+    open.writes.observe(&result, is_damage);
+    result
+}
+
+async fn attempt_unobserved(open: &Open, writer: &mut Writer, commands: &[Pending]) -> Result<Answers> {
+    open.files.check()?;
     writer.connect().await?;
     // Out of its slot: if this future is dropped, so is the connection, and SQLite undoes the transaction.
     let mut connection = writer.connection.take().expect("was just connected");
@@ -181,5 +189,11 @@ async fn attempt(open: &Open, writer: &mut Writer, commands: &[Pending]) -> Resu
 
 /// Whether a command broke a rule, in contrast to a failure of the database.
 fn is_refusal(error: &StoreError) -> bool {
-    !matches!(error, StoreError::Unavailable { .. } | StoreError::Setup { .. } | StoreError::Internal { .. })
+    !matches!(
+        error,
+        StoreError::Unavailable { .. }
+            | StoreError::Setup { .. }
+            | StoreError::FileReplaced { .. }
+            | StoreError::Internal { .. }
+    )
 }

@@ -1,18 +1,27 @@
-//! One process a database: an advisory lock on a file beside it, which the kernel takes back whatever ends the
-//! process. The file's text tells others who holds it: process id, then where it answers MCP requests.
+//! One process for each database: advisory locks, which the kernel releases however the process ends.
+//!
+//! There are two. The lock file beside the database tells other processes who has it open: its text is the process id,
+//! then the address of the service, then a mark that the database was created. The lock on the database file itself holds
+//! whatever name the file was opened by, and also when somebody removes the lock file.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use super::with_suffix;
 use crate::store::{Result, StoreError};
+
+/// Third line of the lock file of a database that was created.
+const CREATED: &str = "created";
+/// Attempts at a lock that another process may hold for a moment, to find out who the owner is.
+const ATTEMPTS: u32 = 20;
 
 /// The process that has a database open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// Its process id.
     pub pid: String,
-    /// Where it answers MCP requests, once it told.
+    /// Where it answers MCP requests, once it has announced that.
     pub url: Option<String>,
 }
 
@@ -20,77 +29,212 @@ pub struct Owner {
 #[must_use]
 pub fn owner(path: &Path) -> Option<Owner> {
     // A shared lock: two who ask at once must not take each other for an owner.
-    let mut file = File::open(lock_path(path)).ok()?;
+    let mut file = open_lock_file(&lock_path(path), OpenOptions::new().read(true)).ok()?;
     match file.try_lock_shared() {
         Ok(()) => None,
-        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => Some(read(&mut file)),
+        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => Some(LockText::read(&mut file).owner()),
     }
 }
 
-/// The lock, held as long as the value lives.
+/// A database that was there and is not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingDatabase {
+    /// What is missing, and what shows that.
+    pub detail: String,
+    /// What a person can do about it.
+    pub remedy: String,
+}
+
+/// Whether there should be a database at `path` although there is none, or only an empty file: an unmounted volume, or a
+/// file that somebody moved away. Nothing when a new database may be created.
+#[must_use]
+pub fn missing_database(path: &Path) -> Option<MissingDatabase> {
+    let path = canonical(path);
+    if size(&path) > 0 {
+        return None;
+    }
+    let name = path.display();
+    if size(&with_suffix(&path, "-wal")) > 0 {
+        return Some(MissingDatabase {
+            detail: format!("the database {name} is missing or empty, but {name}-wal has changes to it"),
+            remedy: format!(
+                "put the database file back, or restore a backup; to start with an empty memory move {name}-wal and \
+                 {name}.lock away"
+            ),
+        });
+    }
+    let text =
+        open_lock_file(&lock_path(&path), OpenOptions::new().read(true)).map(|mut file| LockText::read(&mut file));
+    text.is_ok_and(|text| text.is_of_database()).then(|| MissingDatabase {
+        detail: format!("the database {name} is missing or empty, but {name}.lock shows that there was one"),
+        remedy: format!(
+            "mount its volume, put the file back, or restore a backup; to start with an empty memory remove {name}.lock"
+        ),
+    })
+}
+
+fn size(path: &Path) -> u64 {
+    std::fs::metadata(path).map(|data| data.len()).unwrap_or_default()
+}
+
+/// The path without symbolic links, so that every name of a file leads to the same lock file.
+pub(super) fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// The locks, held as long as the value lives.
 #[derive(Debug)]
 pub(super) struct OwnerLock {
     file: File,
+    text: LockText,
+    /// Never read. SQLite has locks of its own on this file, and POSIX drops those of the whole process as soon as any
+    /// descriptor of the file is closed: this one must outlive all connections.
+    database: Option<File>,
 }
 
 impl OwnerLock {
-    /// Takes the lock for this process.
+    /// Takes the lock file for this process. `path` must be canonical.
     pub(super) fn take(path: &Path) -> Result<Self> {
         let name = lock_path(path);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&name).map_err(|error| cannot(&name, &error))?;
-        // Who asks for the owner holds the lock for a moment, which must not look like an owner.
-        for attempt in 0..20 {
-            match file.try_lock() {
-                Ok(()) => {
-                    let mut lock = Self { file };
-                    lock.write(None).map_err(|error| cannot(&name, &error))?;
-                    return Ok(lock);
-                }
-                Err(TryLockError::Error(error)) => return Err(cannot(&name, &error)),
-                Err(TryLockError::WouldBlock) if attempt < 19 => {
-                    std::thread::sleep(std::time::Duration::from_millis(1));
-                }
-                Err(TryLockError::WouldBlock) => {}
-            }
+        let mut file = open_lock_file(&name, &mut options).map_err(|error| cannot(&name, &error))?;
+        if !try_lock(&file).map_err(|error| cannot(&name, &error))? {
+            let Owner { pid, url } = LockText::read(&mut file).owner();
+            return Err(StoreError::InUse { path: path.display().to_string(), pid, url });
         }
-        let Owner { pid, url } = read(&mut file);
-        Err(StoreError::InUse { path: path.display().to_string(), pid, url })
+        let text = LockText { pid: std::process::id().to_string(), url: None, ..LockText::read(&mut file) };
+        Ok(Self { file, text, database: None })
     }
 
-    /// Notes process id and address.
-    pub(super) fn write(&mut self, url: Option<&str>) -> std::io::Result<()> {
-        let text = format!("{}\n{}\n", std::process::id(), url.unwrap_or_default());
-        self.file.set_len(0)?;
+    /// Takes the lock on the database file at `path`, which exists by now, and notes this process as the owner.
+    pub(super) fn take_database(&mut self, path: &Path) -> Result<()> {
+        let file = File::open(path).map_err(|error| cannot(path, &error))?;
+        if has_own_locks(path) {
+            if !try_lock(&file).map_err(|error| cannot(path, &error))? {
+                let path = format!("{} (under another name, or without its lock file)", path.display());
+                return Err(StoreError::InUse { path, pid: "unknown".to_owned(), url: None });
+            }
+            self.database = Some(file);
+        }
+        self.write().map_err(|error| cannot(&lock_path(path), &error))
+    }
+
+    /// Notes that the database was created, so that its absence is noticed later.
+    pub(super) fn note_created(&mut self) -> std::io::Result<()> {
+        self.text.created = true;
+        self.write()
+    }
+
+    /// Notes the address of the service.
+    pub(super) fn announce(&mut self, url: &str) -> std::io::Result<()> {
+        self.text.url = Some(url.to_owned());
+        self.write()
+    }
+
+    fn write(&mut self) -> std::io::Result<()> {
+        let LockText { pid, url, created } = &self.text;
+        let created = if *created { CREATED } else { "" };
+        let text = format!("{pid}\n{}\n{created}\n", url.as_deref().unwrap_or_default());
         self.file.rewind()?;
-        self.file.write_all(text.as_bytes())
+        self.file.write_all(text.as_bytes())?;
+        self.file.set_len(text.len() as u64)
     }
 }
 
-fn read(file: &mut File) -> Owner {
-    let mut text = String::new();
-    // Without the text, that somebody holds it still stands.
-    let _ = file.rewind().and_then(|()| file.take(4096).read_to_string(&mut text));
-    let mut lines = text.lines().map(str::trim);
-    let pid = lines.next().filter(|pid| !pid.is_empty()).unwrap_or("unknown").to_owned();
-    let url = lines.next().filter(|url| !url.is_empty()).map(str::to_owned);
-    Owner { pid, url }
+/// Whether the lock is taken. Somebody who asks for the owner holds it for a moment, which must not look like an owner.
+fn try_lock(file: &File) -> std::io::Result<bool> {
+    for attempt in 1..=ATTEMPTS {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if attempt < ATTEMPTS => {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+    Ok(false)
+}
+
+/// Whether `flock` on the database file is apart from the `fcntl` locks of SQLite. On Linux it is, except where the file
+/// system turns one into the other; there, a lock of ours would lock SQLite out.
+#[cfg(target_os = "linux")]
+fn has_own_locks(path: &Path) -> bool {
+    const NFS: u64 = 0x6969;
+    const CIFS: u64 = 0xff53_4d42;
+    const SMB2: u64 = 0xfe53_4d42;
+    let kind = rustix::fs::statfs(path).map(|data| data.f_type as u64 & 0xffff_ffff);
+    kind.is_ok_and(|kind| ![NFS, CIFS, SMB2].contains(&kind))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn has_own_locks(_: &Path) -> bool {
+    false
+}
+
+/// Opens a lock file, but never what a symbolic link in its place leads to.
+fn open_lock_file(path: &Path, options: &mut OpenOptions) -> std::io::Result<File> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        // O_NONBLOCK, so that a FIFO in its place stops nobody.
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        options.custom_flags(flags.bits().cast_signed());
+    }
+    let file = options.open(path).map_err(|error| match path.is_symlink() {
+        true => std::io::Error::new(error.kind(), "it is a symbolic link, which is not followed; remove it"),
+        false => error,
+    })?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is not a regular file; remove it"));
+    }
+    Ok(file)
+}
+
+/// What a lock file says.
+#[derive(Debug, Default)]
+struct LockText {
+    pid: String,
+    url: Option<String>,
+    created: bool,
+}
+
+impl LockText {
+    fn read(file: &mut File) -> Self {
+        let mut text = String::new();
+        // A file that cannot be read says nothing; that somebody holds the lock is known without it.
+        let _ = file.rewind().and_then(|()| file.take(4096).read_to_string(&mut text));
+        let mut lines = text.lines().map(|line| line.trim().to_owned());
+        let pid = lines.next().unwrap_or_default();
+        let url = lines.next().filter(|url| !url.is_empty());
+        let created = lines.next().is_some_and(|mark| mark == CREATED);
+        Self { pid, url, created }
+    }
+
+    /// Whether the database beside it was created. A service that announced its address had one, too: earlier versions
+    /// wrote no mark.
+    fn is_of_database(&self) -> bool {
+        self.created || self.url.is_some()
+    }
+
+    fn owner(self) -> Owner {
+        let pid = if self.pid.is_empty() { "unknown".to_owned() } else { self.pid };
+        Owner { pid, url: self.url }
+    }
 }
 
 /// The lock file of the database at `path`.
 #[must_use]
 pub fn lock_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    PathBuf::from(name)
+    with_suffix(&canonical(path), ".lock")
 }
 
 fn cannot(path: &Path, error: &std::io::Error) -> StoreError {
     super::error::from_io(
         error,
-        format!("the lock file {} cannot be written ({error}); give this user write access there", path.display()),
+        format!("the file {} cannot be locked ({error}); give this user write access there", path.display()),
     )
 }

@@ -8,8 +8,11 @@ mod around;
 mod bound;
 mod cache;
 mod change;
+mod check;
+mod check_sql;
 mod completion;
 mod error;
+mod file_identity;
 mod focus;
 mod focus_sql;
 mod foreign;
@@ -32,6 +35,7 @@ mod sql;
 mod token;
 mod vector;
 mod vector_sql;
+mod word_index;
 mod write;
 
 use std::collections::HashMap;
@@ -48,13 +52,15 @@ use sqlx::{ConnectOptions, Connection, Row, Sqlite, SqliteConnection, SqlitePool
 use uuid::Uuid;
 
 pub use foreign::ForeignFile;
-pub use lock::{Owner, lock_path, owner};
+pub use lock::{MissingDatabase, Owner, lock_path, missing_database, owner};
 pub use port::copy;
 
 use self::cache::Cache;
-use self::error::{from_sqlx, not_open, too_slow};
+use self::error::{from_sqlx, name_disk, not_open, too_slow};
+use self::file_identity::OpenFiles;
 use self::group::{Gathering, Work};
 use self::lock::OwnerLock;
+use super::write_health::WriteHealth;
 use super::{
     Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, QueryOf, Remember, Remembered, Result, Store,
     StoreError, Update,
@@ -93,6 +99,7 @@ pub struct SqliteStore {
     opening: tokio::sync::Mutex<()>,
     open: RwLock<Option<Arc<Open>>>,
     gathering: Gathering,
+    writes: Arc<WriteHealth>,
 }
 
 /// An open database.
@@ -100,7 +107,9 @@ pub struct SqliteStore {
 struct Open {
     readers: SqlitePool,
     writer: tokio::sync::Mutex<Writer>,
-    lock: std::sync::Mutex<OwnerLock>,
+    /// Does nothing but keep the write-ahead log in place: SQLite deletes it with the last connection.
+    anchor: tokio::sync::Mutex<Option<SqliteConnection>>,
+    files: OpenFiles,
     /// Numbers of projects; they are never removed, and nobody else adds any.
     projects: RwLock<HashMap<String, i64>>,
     cache: Cache,
@@ -108,6 +117,9 @@ struct Open {
     /// Something was purged, and the write-ahead log may still hold it.
     purged: AtomicBool,
     limits: Limits,
+    writes: Arc<WriteHealth>,
+    /// The last field, because it must be dropped after all connections.
+    lock: std::sync::Mutex<OwnerLock>,
 }
 
 /// The one connection that writes.
@@ -129,6 +141,7 @@ impl SqliteStore {
             opening: tokio::sync::Mutex::new(()),
             open: RwLock::new(None),
             gathering: Gathering::default(),
+            writes: Arc::default(),
         }
     }
 
@@ -139,10 +152,19 @@ impl SqliteStore {
     pub fn announce(&self, url: &str) -> Result<()> {
         let open = self.opened()?;
         let mut lock = open.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        lock.write(Some(url)).map_err(|error| StoreError::Unavailable {
-            reason: format!("the lock file beside the embedded database cannot be written ({error})"),
-            source: None,
-        })
+        lock.announce(url).map_err(|error| unwritable_lock(&error))
+    }
+
+    /// Rewrites the file without its free pages.
+    ///
+    /// # Errors
+    /// When the database is not open, or the disk has no room for a second copy.
+    pub async fn compact(&self) -> Result<()> {
+        let open = self.opened()?;
+        let mut writer = open.writer.lock().await;
+        let failed = |error| name_disk(from_sqlx(error, "compacting the file"), &self.options.path);
+        sqlx::query(sql::COMPACT).execute(writer.connect().await?).await.map_err(failed)?;
+        open.empty_log(&mut writer).await
     }
 
     fn opened(&self) -> Result<Arc<Open>> {
@@ -155,37 +177,70 @@ impl SqliteStore {
 
     /// Nothing waits without a bound.
     async fn bounded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        tokio::time::timeout(self.options.timeout, work).await.unwrap_or_else(|_| Err(too_slow()))
+        let result = tokio::time::timeout(self.options.timeout, work).await.unwrap_or_else(|_| Err(too_slow()));
+        result.map_err(|error| name_disk(error, &self.options.path))
     }
 
     async fn open_database(&self) -> Result<Open> {
-        create_private(&self.options.path)?;
-        let lock = OwnerLock::take(&self.options.path)?;
-        let options = connect_options(&self.options.path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full);
+        create_folder(&self.options.path)?;
+        let path = lock::canonical(&self.options.path);
+        let mut lock = OwnerLock::take(&path)?;
+        if let Some(MissingDatabase { detail, remedy }) = missing_database(&path) {
+            return Err(StoreError::Setup { reason: format!("{detail}; {remedy}"), source: None });
+        }
+        create_private(&path)?;
+        lock.take_database(&path)?;
+        let options = connect_options(&path).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
         let mut writer = Writer { options, connection: None };
         let connection = writer.connect().await?;
+        schema::require_own(connection).await?;
         schema::migrate(connection).await?;
-        write::check_index(connection, &self.analyzer).await?;
+        word_index::rebuild_if_needed(connection, &self.analyzer).await?;
+        let anchor = open_anchor(&path).await?;
+        lock.note_created().map_err(|error| unwritable_lock(&error))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(self.options.readers.max(1))
             .acquire_timeout(self.options.timeout)
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
-            .connect_lazy_with(connect_options(&self.options.path).pragma("query_only", "ON"));
+            .connect_lazy_with(connect_options(&path).pragma("query_only", "ON"));
         Ok(Open {
             readers,
             writer: tokio::sync::Mutex::new(writer),
-            lock: std::sync::Mutex::new(lock),
+            anchor: tokio::sync::Mutex::new(Some(anchor)),
+            files: OpenFiles::of(&lock::canonical(&path)),
             projects: RwLock::new(HashMap::new()),
             cache: Cache::default(),
             vectors: vector::Vectors::default(),
             purged: AtomicBool::new(false),
             limits: self.options.limits,
+            writes: Arc::clone(&self.writes),
+            lock: std::sync::Mutex::new(lock),
         })
     }
+}
+
+/// A connection that has the write-ahead log open.
+async fn open_anchor(path: &Path) -> Result<SqliteConnection> {
+    let options = connect_options(path).pragma("query_only", "ON");
+    let mut connection = options.connect().await.map_err(|error| from_sqlx(error, "opening the file"))?;
+    schema::version(&mut connection).await?;
+    Ok(connection)
+}
+
+fn unwritable_lock(error: &std::io::Error) -> StoreError {
+    StoreError::Unavailable {
+        reason: format!("the lock file beside the embedded database cannot be written ({error})"),
+        source: None,
+    }
+}
+
+/// The path with something behind the name of the file, as SQLite names its side files.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 fn connect_options(path: &Path) -> SqliteConnectOptions {
@@ -196,37 +251,44 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
         .busy_timeout(Duration::from_secs(5))
         // What is purged must not stay behind in free pages.
         .pragma("secure_delete", "ON")
+        // A file may come from somebody else. Its schema is compared with ours before anything is written, and functions
+        // with side effects are out of reach for it. SQLite's defensive mode cannot be switched on by SQL, only by
+        // `sqlite3_db_config`, which the driver does not offer; what it would prevent, SQL that changes the schema's own
+        // table, this program runs in migrations only.
+        .pragma("trusted_schema", "OFF")
         .pragma("temp_store", "MEMORY")
         // Statements must not reach the log: they are many, and it has a line for each call already.
         .disable_statement_logging()
 }
 
-/// Makes the file and its folder where they are missing, for this user alone.
+fn cannot_create(path: &Path, error: &std::io::Error) -> StoreError {
+    let reason = format!(
+        "the embedded database {} cannot be created ({error}); name a path where this user may write",
+        path.display()
+    );
+    error::from_io(error, reason)
+}
+
+/// Creates the folder of the file if it is missing, for this user alone.
+fn create_folder(path: &Path) -> Result<()> {
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder).map_err(|error| cannot_create(path, &error))
+}
+
+/// Creates the file if it is missing, for this user alone.
 fn create_private(path: &Path) -> Result<()> {
-    let failed = |error: std::io::Error| {
-        error::from_io(
-            &error,
-            format!(
-                "the embedded database {} cannot be created ({error}); name a path where this user may write",
-                path.display()
-            ),
-        )
-    };
     if path.exists() {
         return Ok(());
-    }
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(folder).map_err(failed)?;
     }
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop).map_err(failed)
+    options.open(path).map(drop).map_err(|error| cannot_create(path, &error))
 }
 
 impl Writer {
@@ -319,9 +381,7 @@ impl Store for SqliteStore {
             if !std::fs::metadata(&self.options.path).is_ok_and(|data| data.len() > 0) {
                 return Ok(schema::pending(0));
             }
-            let options = connect_options(&self.options.path).pragma("query_only", "ON");
-            let mut connection = options.connect().await.map_err(|error| from_sqlx(error, "opening the file"))?;
-            let version = schema::version(&mut connection).await?;
+            let (connection, version) = port::open_at_any_version(&self.options.path).await?;
             connection.close().await.map_err(|error| from_sqlx(error, "closing the file"))?;
             Ok(schema::pending(version))
         })
@@ -413,6 +473,7 @@ impl Store for SqliteStore {
 
     async fn info(&self) -> Result<DatabaseInfo> {
         let open = self.opened()?;
+        open.files.check()?;
         self.bounded(async {
             let mut connection = open.connection().await?;
             let failed = |error| from_sqlx(error, "reading the version");
@@ -430,6 +491,12 @@ impl Store for SqliteStore {
     async fn close(&self) {
         let _alone = self.opening.lock().await;
         let Some(open) = self.set_open(None) else { return };
+        if open.files.check().is_err() {
+            // To close the last connection is to delete the log under the path, which is another database's by now. So the
+            // connections stay open until the process ends.
+            std::mem::forget(open);
+            return;
+        }
         // Bounded: whoever still holds a connection ends with its own time limit.
         let ended = async {
             open.readers.close().await;
@@ -437,7 +504,7 @@ impl Store for SqliteStore {
             // Not left to the last connection: somebody else's may be that, and the file be moved before it ends.
             // A failure loses nothing: what was acknowledged is on the disk.
             let _ = open.empty_log(&mut writer).await;
-            if let Some(connection) = writer.connection.take() {
+            for connection in [writer.connection.take(), open.anchor.lock().await.take()].into_iter().flatten() {
                 let _ = connection.close().await;
             }
         };

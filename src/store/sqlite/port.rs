@@ -11,10 +11,14 @@ use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::cache::Delta;
-use super::error::from_sqlx;
+use super::check::inspect_quickly;
+use super::error::{from_sqlx, name_disk};
+use super::lock::{canonical, owner};
 use super::row::{self, MemoryRow};
 use super::write::{self, json, micros};
-use super::{SqliteStore, connect_options, graph_sql, hex_ids, json_numbers, port_sql, schema, sql};
+use super::{
+    SqliteStore, connect_options, graph_sql, hex_ids, json_numbers, port_sql, schema, sql, with_suffix, word_index,
+};
 use crate::domain::memory::content_hash;
 use crate::domain::name::{name_key, name_words};
 use crate::domain::{Analyzer, History, Kind, Memory, Scope};
@@ -22,7 +26,7 @@ use crate::store::port::{
     EntityName, EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, MentionRecord, PAGE_HISTORY_ENTRIES,
     Place, PortStore, Record, RelationRecord, ReviewRecord, Section, Snapshot, loaded_with_history, store_record,
 };
-use crate::store::{Result, Store, StoreError};
+use crate::store::{Finding, Result, Store, StoreError};
 
 /// A read transaction on the file.
 struct SqliteSnapshot {
@@ -34,15 +38,38 @@ fn failed(error: sqlx::Error) -> StoreError {
     from_sqlx(error, "reading records")
 }
 
-/// A connection beside whoever has the file open.
-async fn connect(path: &Path) -> Result<SqliteConnection> {
+/// Opens the file and reads its version. SQLite creates a file of shared memory beside it unless the file is declared
+/// immutable.
+async fn open_to_read(path: &Path, immutable: bool) -> Result<(SqliteConnection, usize)> {
+    let options = connect_options(path).pragma("query_only", "ON").immutable(immutable);
+    let opened = options.connect().await;
+    let mut connection = opened.map_err(|error| name_disk(from_sqlx(error, "opening the file"), path))?;
+    let version = schema::version(&mut connection).await.map_err(|error| name_disk(error, path))?;
+    Ok((connection, version))
+}
+
+/// Whether nobody has the database open and all of it is in the file. Then it can also be read where its disk is full or
+/// read-only, and no service could start there meanwhile.
+fn is_at_rest(path: &Path) -> bool {
+    let log = with_suffix(&canonical(path), "-wal");
+    owner(path).is_none() && std::fs::metadata(log).map_or(true, |data| data.len() == 0)
+}
+
+/// A connection beside whoever has the file open, and the version of the schema.
+pub(super) async fn open_at_any_version(path: &Path) -> Result<(SqliteConnection, usize)> {
+    match open_to_read(path, false).await {
+        Err(_) if is_at_rest(path) => open_to_read(path, true).await,
+        opened => opened,
+    }
+}
+
+/// The same for a schema that is up to date.
+pub(super) async fn connect(path: &Path) -> Result<SqliteConnection> {
     if !std::fs::metadata(path).is_ok_and(|data| data.len() > 0) {
         let reason = format!("there is no database at {}", path.display());
         return Err(StoreError::Setup { reason, source: None });
     }
-    let options = connect_options(path).pragma("query_only", "ON");
-    let mut connection = options.connect().await.map_err(|error| from_sqlx(error, "opening the file"))?;
-    let version = schema::version(&mut connection).await?;
+    let (connection, version) = open_at_any_version(path).await?;
     if !schema::pending(version).is_empty() {
         let reason = format!(
             "the database {} has the older schema {version}: start the service once, or run `cognitive-memory-mcp \
@@ -275,38 +302,11 @@ impl PortStore for SqliteStore {
         self.prepare().await
     }
 
-    async fn inspect(&self) -> Result<Vec<String>> {
+    async fn inspect(&self) -> Result<Vec<Finding>> {
         let mut connection = connect(&self.options.path).await?;
-        let failed = |error| from_sqlx(error, "checking the file");
-        let mut wrong = Vec::new();
-        let answers: Vec<String> =
-            sqlx::query_scalar(port_sql::QUICK_CHECK).fetch_all(&mut connection).await.map_err(failed)?;
-        if answers != ["ok"] {
-            let first = answers.first().map_or("no answer", String::as_str);
-            wrong.push(format!(
-                "the file is damaged ({first}): stop the service and restore a backup with `restore FILE --replace`"
-            ));
-            return Ok(wrong);
-        }
-        let broken: i64 =
-            sqlx::query_scalar(port_sql::FOREIGN_KEYS).fetch_one(&mut connection).await.map_err(failed)?;
-        if broken > 0 {
-            wrong.push(format!("{broken} rows point to rows that do not exist: {REBUILD}"));
-        }
-        let row = sqlx::query(port_sql::UNINDEXED).fetch_one(&mut connection).await.map_err(failed)?;
-        let (missing, stray): (i64, i64) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
-        let corpus: i64 = sqlx::query_scalar(port_sql::CORPUS).fetch_one(&mut connection).await.map_err(failed)?;
-        if missing + stray + corpus > 0 {
-            wrong.push(format!(
-                "the index of words disagrees with the memories ({missing} are missing, {stray} are left over, the \
-                 figures of {corpus} projects are off): {REBUILD}"
-            ));
-        }
-        Ok(wrong)
+        inspect_quickly(&mut connection).await
     }
 }
-
-const REBUILD: &str = "`export` the memory, move the file away, and `import` into a new one";
 
 struct Importing<'a> {
     connection: &'a mut SqliteConnection,
@@ -357,7 +357,7 @@ impl Importing<'_> {
                 )));
             }
         }
-        let terms = write::terms_of(memory, self.analyzer);
+        let terms = word_index::terms_of(memory, self.analyzer);
         let episode = memory.episode.as_ref();
         let seq: i64 = sqlx::query_scalar(port_sql::INSERT_MEMORY)
             .bind(memory.id)
@@ -415,7 +415,7 @@ impl Importing<'_> {
                 .map_err(storing)?;
         }
         if live {
-            write::add_terms(self.connection, self.project, seq, &terms, self.delta).await?;
+            word_index::add_terms(self.connection, self.project, seq, &terms, self.delta).await?;
             write::enqueue(self.connection, seq, self.project).await?;
         }
         Ok(Imported::Created)

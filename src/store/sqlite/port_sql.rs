@@ -117,19 +117,6 @@ pub(super) const CLEAR: &str = "DELETE FROM mention; DELETE FROM relation; DELET
     DELETE FROM focus_archive; DELETE FROM review; DELETE FROM idempotency; DELETE FROM memory; \
     INSERT INTO memory_term (memory_term) VALUES ('delete-all'); UPDATE project SET documents = 0, total_length = 0";
 
-/// `ok`, or what is wrong with the file.
-pub(super) const QUICK_CHECK: &str = "SELECT quick_check FROM pragma_quick_check LIMIT 20";
-/// Rows that point nowhere.
-pub(super) const FOREIGN_KEYS: &str = "SELECT count(*) FROM pragma_foreign_key_check";
-/// Live memories without an index entry, and entries without a live memory.
-pub(super) const UNINDEXED: &str = "WITH d AS MATERIALIZED (SELECT DISTINCT doc FROM memory_term_instance) SELECT \
-    (SELECT count(*) FROM memory m WHERE m.deleted_at IS NULL AND m.length > 0 AND m.seq NOT IN (SELECT doc FROM d)), \
-    (SELECT count(*) FROM d WHERE d.doc NOT IN (SELECT seq FROM memory WHERE deleted_at IS NULL))";
-/// Corpus figures that disagree with the memories.
-pub(super) const CORPUS: &str = "SELECT count(*) FROM project p WHERE p.documents <> \
-        (SELECT count(*) FROM memory m WHERE m.project = p.id AND m.deleted_at IS NULL) \
-    OR p.total_length <> (SELECT coalesce(sum(m.length), 0) FROM memory m WHERE m.project = p.id \
-        AND m.deleted_at IS NULL)";
 /// The file at $1, complete and compact.
 pub(super) const VACUUM_INTO: &str = "VACUUM INTO $1";
 /// The copying counts as a write, though it is none here.

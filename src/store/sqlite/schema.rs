@@ -1,11 +1,14 @@
 //! The embedded migrations: forward only, never edited after a release (a test hashes them), each applied once,
 //! all pending ones in a single transaction.
 
-use sqlx::{Row, SqliteConnection};
+use std::collections::BTreeMap;
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Row, SqliteConnection};
 
 use super::error::from_sqlx;
 use super::sql;
-use crate::store::{Result, StoreError};
+use crate::store::{Finding, Result, StoreError, Subject};
 
 /// Marks the file as ours (`PRAGMA application_id`): the letters `CMem`.
 const APPLICATION_ID: i64 = 0x434d_656d;
@@ -18,6 +21,7 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
     ("0004_project", include_str!("migrations/0004_project.sql")),
     ("0005_trace", include_str!("migrations/0005_trace.sql")),
     ("0006_history", include_str!("migrations/0006_history.sql")),
+    ("0007_history_check", include_str!("migrations/0007_history_check.sql")),
 ];
 
 /// The newest version that this binary knows.
@@ -48,6 +52,70 @@ pub(super) async fn version(connection: &mut SqliteConnection) -> Result<usize> 
         )));
     }
     Ok(version)
+}
+
+/// Kind and name of each object of a schema, with its definition.
+type Objects = BTreeMap<(String, String), (String, String)>;
+
+/// Everything that a schema defines. Statistics of `ANALYZE` do no harm.
+const OBJECTS: &str = "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema \
+    WHERE name NOT LIKE 'sqlite\\_stat_' ESCAPE '\\'";
+/// Names in a message; a hostile file may have any number.
+const MOST_NAMES: usize = 10;
+
+async fn objects(connection: &mut SqliteConnection) -> Result<Objects> {
+    let rows: Vec<(String, String, String, String)> =
+        sqlx::query_as(OBJECTS).fetch_all(connection).await.map_err(|error| from_sqlx(error, "reading the schema"))?;
+    Ok(rows.into_iter().map(|(kind, name, table, sql)| ((kind, name), (table, sql))).collect())
+}
+
+/// The objects that the migrations up to `version` create.
+async fn expected_objects(version: usize) -> Result<Objects> {
+    let failed = |error| from_sqlx(error, "making a schema to compare with");
+    let options = SqliteConnectOptions::new().in_memory(true).disable_statement_logging();
+    let mut connection = options.connect().await.map_err(failed)?;
+    for (_, text) in &MIGRATIONS[..version] {
+        sqlx::raw_sql(*text).execute(&mut connection).await.map_err(failed)?;
+    }
+    objects(&mut connection).await
+}
+
+/// What the schema has beyond that of a fresh database of the same version, and what it lacks. A trigger or view of
+/// somebody else can make acknowledged writes disappear.
+pub(super) async fn foreign_objects(connection: &mut SqliteConnection) -> Result<Option<Finding>> {
+    let version = version(connection).await?;
+    let (expected, present) = (expected_objects(version).await?, objects(connection).await?);
+    let named = |(kind, name): &(String, String)| format!("{kind} {name:?}");
+    let foreign: Vec<_> = present.keys().filter(|key| !expected.contains_key(*key)).map(named).collect();
+    let changed: Vec<_> = expected
+        .iter()
+        .filter(|(key, definition)| present.get(*key) != Some(*definition))
+        .map(|(key, _)| named(key))
+        .collect();
+    let mut parts = Vec::new();
+    for (what, mut names) in [("unknown", foreign), ("missing or changed", changed)] {
+        if !names.is_empty() {
+            let more = names.len().saturating_sub(MOST_NAMES);
+            names.truncate(MOST_NAMES);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            parts.push(format!("{what}: {}{more}", names.join(", ")));
+        }
+    }
+    if parts.is_empty() {
+        return Ok(None);
+    }
+    let detail = format!("the schema is not the one that this program creates ({})", parts.join("; "));
+    let remedy = "do not use this file if it comes from somebody else; if you added these objects, drop them with the \
+                  sqlite3 program, otherwise restore a backup";
+    Ok(Some(Finding::new(Subject::Schema, detail, remedy)))
+}
+
+/// Refuses a database whose schema somebody else has changed.
+pub(super) async fn require_own(connection: &mut SqliteConnection) -> Result<()> {
+    match foreign_objects(connection).await? {
+        None => Ok(()),
+        Some(finding) => Err(setup(finding.to_string())),
+    }
 }
 
 /// Names of what [`migrate`] would apply to a database of `version`.
@@ -97,6 +165,7 @@ mod tests {
             "8ec3eaf5c99f5be09a35a89f9db8d9801c933d006d701d445c33216ebd4f1940",
             "803e6577bfe79ed96e060ca341c14b6a9b28efc904d2d12059497a003a378fbe",
             "df3d6f9a0f956368a7a878e191456f14b95c0c221e952d624531b19b4c49294d",
+            "1a29d866cc69137b9585f6dd2ac60f7c750cbd8f003f9bb26abd5f4b72eb22ab",
         ];
         assert_eq!(known.len(), MIGRATIONS.len());
         for ((name, text), known) in MIGRATIONS.iter().zip(known) {

@@ -66,6 +66,8 @@ named! {
     BEGIN_RELAXED = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
     /// Empties the write-ahead log, which may hold what was purged.
     CHECKPOINT = "PRAGMA wal_checkpoint(TRUNCATE)";
+    /// Rewrites the file without free pages.
+    COMPACT = "VACUUM";
 
     /// Version of the engine, and proof that the file can be read.
     INFO = "SELECT sqlite_version(), (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM meta)";
@@ -95,6 +97,11 @@ named! {
         WHERE name = $1 AND revoked_at IS NULL RETURNING *";
     /// The end of a token.
     REVOKE_TOKEN = "UPDATE token SET revoked_at = coalesce(revoked_at, $2) WHERE name = $1 RETURNING *";
+    /// No tokens.
+    DELETE_TOKENS = "DELETE FROM token";
+    /// A token as it was elsewhere.
+    INSERT_TOKEN = "INSERT INTO token (name, sha256, prefix, project, reads, created_at, expires_at, revoked_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     /// All tokens.
     TOKENS = "SELECT * FROM token ORDER BY name";
 
@@ -154,6 +161,10 @@ named! {
     INSERT_TERMS = "INSERT INTO memory_term (rowid, terms) VALUES ($1, $2)";
     /// And is found no more; needs exactly the terms that were inserted.
     DELETE_TERMS = "INSERT INTO memory_term (memory_term, rowid, terms) VALUES ('delete', $1, $2)";
+    /// Writes pending changes of the index to its segments.
+    FLUSH_TERMS = "INSERT INTO memory_term (memory_term) VALUES ('flush')";
+    /// How many memories a rebuild of the index has to read.
+    COUNT_LIVE = "SELECT count(*) FROM memory WHERE deleted_at IS NULL";
     /// Empties the index.
     CLEAR_TERMS = "INSERT INTO memory_term (memory_term) VALUES ('delete-all'); \
         UPDATE project SET documents = 0, total_length = 0";

@@ -40,6 +40,36 @@ async fn one(
     row.as_ref().map(read).transpose().map_err(failed).map(|found| found.map(|stored| stored.token))
 }
 
+impl SqliteStore {
+    /// Puts these tokens in the place of all that there are.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn replace_tokens(&self, tokens: &[StoredToken]) -> Result<()> {
+        let open = self.opened()?;
+        self.bounded(open.write(async |connection, _| {
+            let failed = |error| from_sqlx(error, "replacing the tokens");
+            sqlx::query(sql::DELETE_TOKENS).execute(&mut *connection).await.map_err(failed)?;
+            for StoredToken { token, sha256 } in tokens {
+                sqlx::query(sql::INSERT_TOKEN)
+                    .bind(&token.name)
+                    .bind(sha256.as_slice())
+                    .bind(&token.prefix)
+                    .bind(&token.project)
+                    .bind(json(&token.reads))
+                    .bind(token.created_at.timestamp_micros())
+                    .bind(micros(token.expires_at))
+                    .bind(micros(token.revoked_at))
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(failed)?;
+            }
+            Ok(())
+        }))
+        .await
+    }
+}
+
 #[async_trait]
 impl TokenStore for SqliteStore {
     async fn create_token(&self, stored: &StoredToken) -> Result<()> {

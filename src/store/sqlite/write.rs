@@ -10,9 +10,10 @@ use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::cache::Delta;
-use super::error::from_sqlx;
+use super::error::{from_sqlx, is_damage, name_disk};
 use super::read::{indexed, memories};
 use super::row::{self, MemoryRow};
+use super::word_index::index_entry;
 use super::{Open, Writer, graph, hex_ids, json_numbers, sql};
 use crate::domain::graph::{Plan, plan};
 use crate::domain::memory::{content_hash, indexed_text};
@@ -21,9 +22,6 @@ use crate::domain::validate::Invalid;
 use crate::domain::{Analyzer, Change, Kind, Links, Memory, NewMemory, Scope};
 use crate::store::{Limits, Remember, Remembered, Result, StoreError, replayable};
 
-/// Memories that the rebuilding of the index reads at once.
-const REBUILD_PORTION: i64 = 500;
-
 impl Open {
     /// Carries out `work` in a transaction of its own. Whatever goes wrong, also the disappearance of the caller,
     /// leaves the database as it was.
@@ -31,6 +29,16 @@ impl Open {
         &self,
         work: impl AsyncFnOnce(&mut SqliteConnection, &mut Delta) -> Result<T>,
     ) -> Result<T> {
+        let result = self.write_unobserved(work).await.map_err(|error| name_disk(error, self.files.database()));
+        self.writes.observe(&result, is_damage);
+        result
+    }
+
+    async fn write_unobserved<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection, &mut Delta) -> Result<T>,
+    ) -> Result<T> {
+        self.files.check()?;
         let mut writer = self.writer.lock().await;
         // Taken out of the slot: a caller who goes away drops it, and SQLite undoes the transaction.
         writer.connect().await?;
@@ -114,19 +122,6 @@ fn refuse_nul(item: &NewMemory) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The terms as the index takes them: each as often as it occurs.
-fn index_entry(project: i64, terms: &Terms) -> String {
-    let mut entry = String::new();
-    for (term, count) in &terms.counts {
-        let name = indexed(project, term);
-        for _ in 0..*count {
-            entry.push_str(&name);
-            entry.push(' ');
-        }
-    }
-    entry
 }
 
 pub(super) fn json(value: &impl serde::Serialize) -> String {
@@ -561,58 +556,6 @@ pub(super) async fn note(
         .map_err(|error| from_sqlx(error, "writing history"))
 }
 
-pub(super) fn terms_of(memory: &Memory, analyzer: &Analyzer) -> Terms {
-    analyzer.terms(&indexed_text(&memory.content, memory.speaker.as_deref(), &memory.tags, memory.episode.as_ref()))
-}
-
-pub(super) async fn add_terms(
-    connection: &mut SqliteConnection,
-    project: i64,
-    seq: i64,
-    terms: &Terms,
-    delta: &mut Delta,
-) -> Result<()> {
-    delta.resized.push(seq);
-    delta.terms.extend(terms.counts.keys().map(|term| (indexed(project, term), 1)));
-    let failed = |error| from_sqlx(error, "indexing a memory");
-    sqlx::query(sql::INSERT_TERMS)
-        .bind(seq)
-        .bind(index_entry(project, terms))
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
-    resize(connection, project, 1, i64::from(terms.length)).await
-}
-
-pub(super) async fn remove_terms(
-    connection: &mut SqliteConnection,
-    project: i64,
-    seq: i64,
-    terms: &Terms,
-    delta: &mut Delta,
-) -> Result<()> {
-    delta.terms.extend(terms.counts.keys().map(|term| (indexed(project, term), -1)));
-    let failed = |error| from_sqlx(error, "taking a memory out of the index");
-    sqlx::query(sql::DELETE_TERMS)
-        .bind(seq)
-        .bind(index_entry(project, terms))
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
-    resize(connection, project, -1, -i64::from(terms.length)).await
-}
-
-async fn resize(connection: &mut SqliteConnection, project: i64, documents: i64, length: i64) -> Result<()> {
-    sqlx::query(sql::RESIZE)
-        .bind(project)
-        .bind(documents)
-        .bind(length)
-        .execute(connection)
-        .await
-        .map(drop)
-        .map_err(|error| from_sqlx(error, "counting the corpus"))
-}
-
 pub(super) async fn run(
     connection: &mut SqliteConnection,
     statement: &'static str,
@@ -648,43 +591,4 @@ pub(super) async fn note_recalled(
         .await
         .map(drop)
         .map_err(|error| from_sqlx(error, "noting a recall"))
-}
-
-/// Makes the index anew where it was made by another analysis.
-pub(super) async fn check_index(connection: &mut SqliteConnection, analyzer: &Analyzer) -> Result<()> {
-    let failed = |error| from_sqlx(error, "checking the index");
-    let made_by: Option<String> =
-        sqlx::query_scalar(sql::META).bind("analyzer").fetch_optional(&mut *connection).await.map_err(failed)?;
-    let fingerprint = analyzer.fingerprint();
-    if made_by.as_ref() == Some(&fingerprint) {
-        return Ok(());
-    }
-    sqlx::query(sql::BEGIN).execute(&mut *connection).await.map_err(failed)?;
-    sqlx::query(sql::CLEAR_TERMS).execute(&mut *connection).await.map_err(failed)?;
-    let mut after = 0_i64;
-    loop {
-        let rows = sqlx::query(sql::LIVE)
-            .bind(after)
-            .bind(REBUILD_PORTION)
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(failed)?;
-        for row in &rows {
-            let row = MemoryRow::read(row).map_err(failed)?;
-            let terms = terms_of(&row.memory, analyzer);
-            after = row.memory.seq;
-            add_terms(connection, row.project, after, &terms, &mut Delta::default()).await?;
-            sqlx::query(sql::SET_LENGTH)
-                .bind(after)
-                .bind(i64::from(terms.length))
-                .execute(&mut *connection)
-                .await
-                .map_err(failed)?;
-        }
-        if rows.is_empty() {
-            break;
-        }
-    }
-    sqlx::query(sql::SET_META).bind("analyzer").bind(fingerprint).execute(&mut *connection).await.map_err(failed)?;
-    sqlx::query(sql::COMMIT).execute(connection).await.map(drop).map_err(failed)
 }

@@ -1,0 +1,20 @@
+//! What the operator should know, for `status`.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Sentences about the state of the data. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Notices(Arc<RwLock<Vec<String>>>);
+
+impl Notices {
+    /// Puts new sentences in the place of the old ones.
+    pub fn replace(&self, sentences: Vec<String>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = sentences;
+    }
+
+    /// The present ones.
+    #[must_use]
+    pub fn current(&self) -> Vec<String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,231 @@
+//! Checks of what a database holds: what they find, and the comparison of the word index with the memories.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{MemoryKey, Result, WriteFailure};
+use crate::domain::text::Terms;
+
+/// Suspicious memories that a check looks at again; beyond that number the index is beyond doubt damaged.
+const MOST_SUSPECTS: usize = 10_000;
+
+/// What a finding is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// The pages of the file.
+    File,
+    /// Tables, indexes, triggers and views.
+    Schema,
+    /// Rows that point to other rows.
+    References,
+    /// The index of words. The memories themselves are whole.
+    WordIndex,
+    /// The vectors. The memories themselves are whole.
+    Vectors,
+}
+
+impl Subject {
+    /// Whether only derived data is affected, so that a backup of the memories is complete.
+    #[must_use]
+    pub fn is_derived(self) -> bool {
+        matches!(self, Self::WordIndex | Self::Vectors)
+    }
+}
+
+/// Something that is wrong inside of a database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is about.
+    pub subject: Subject,
+    /// What is wrong.
+    pub detail: String,
+    /// What a person can do about it.
+    pub remedy: String,
+}
+
+impl Finding {
+    /// A finding with its remedy.
+    pub fn new(subject: Subject, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { subject, detail: detail.into(), remedy: remedy.into() }
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}; {}", self.detail, self.remedy)
+    }
+}
+
+/// How fast a check may go.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    rest: u32,
+}
+
+impl Pace {
+    /// Without pauses.
+    pub const FULL_SPEED: Self = Self { rest: 0 };
+    /// A tenth of the time, so that requests hardly notice.
+    pub const BACKGROUND: Self = Self { rest: 9 };
+
+    /// Pauses in proportion to the time since `started`, and starts the next step.
+    pub(super) async fn rest_since(self, started: &mut Instant) {
+        if self.rest > 0 {
+            tokio::time::sleep((started.elapsed() * self.rest).min(Duration::from_secs(30))).await;
+        }
+        *started = Instant::now();
+    }
+}
+
+/// A database that can be examined.
+#[async_trait]
+pub trait CheckStore: Send + Sync {
+    /// Compares the word index and the vectors with the memories, in both directions, and reads every page where the
+    /// database offers that. Takes as long as it takes; a caller who wants no more of it drops the future. Works on the
+    /// embedded file while another process has it open, and changes nothing.
+    async fn inspect_deeply(&self, pace: Pace) -> Result<Vec<Finding>>;
+
+    /// Lets the next [`Store::prepare`](super::Store::prepare) of a new process rebuild the word index.
+    async fn request_index_rebuild(&self) -> Result<()>;
+
+    /// Writes durably, to find out whether that is possible; changes nothing that anybody sees.
+    async fn probe_write(&self) -> Result<()>;
+
+    /// Why the last write failed; nothing after one that succeeded.
+    fn write_failure(&self) -> watch::Receiver<Option<WriteFailure>>;
+}
+
+/// Sums over the terms of each memory: those that the index should hold, less those that it does hold.
+///
+/// Others may write while both sides are read, a page at a time. What looks wrong in the end is therefore only a suspect,
+/// and counts when its row has not changed since.
+#[derive(Debug, Default)]
+pub(super) struct IndexComparison {
+    /// Sorted by key.
+    memories: Vec<Balance>,
+    /// Memories that only the index knows.
+    strays: BTreeSet<MemoryKey>,
+}
+
+#[derive(Debug)]
+struct Balance {
+    key: MemoryKey,
+    version: i64,
+    /// Zero when both sides agree.
+    sum: u64,
+}
+
+/// The state of a memory at the end of a comparison: its version, if it is there and not deleted.
+pub(super) type Current = HashMap<MemoryKey, i64>;
+
+/// How many memories the index disagrees with.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Disagreement {
+    /// Memories of which the index has other terms.
+    pub(super) wrong: u64,
+    /// Entries of memories that are deleted or gone.
+    pub(super) left_over: u64,
+}
+
+fn weight(term: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    term.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl IndexComparison {
+    /// Adds a live memory with the terms that the index should hold. Keys must ascend.
+    pub(super) fn expect(&mut self, key: MemoryKey, version: i64, terms: &Terms) {
+        let sum = terms
+            .counts
+            .iter()
+            .fold(0_u64, |sum, (term, count)| sum.wrapping_add(weight(term).wrapping_mul(u64::from(*count))));
+        self.memories.push(Balance { key, version, sum });
+    }
+
+    /// Takes note that the index holds a term of a memory so many times.
+    pub(super) fn found(&mut self, key: MemoryKey, term: &str, count: u64) {
+        match self.memories.binary_search_by_key(&key, |balance| balance.key) {
+            Ok(place) => {
+                let balance = &mut self.memories[place];
+                balance.sum = balance.sum.wrapping_sub(weight(term).wrapping_mul(count));
+            }
+            Err(_) if self.strays.len() < MOST_SUSPECTS => drop(self.strays.insert(key)),
+            Err(_) => {}
+        }
+    }
+
+    /// Memories that have to be looked at again.
+    pub(super) fn suspects(&self) -> Vec<MemoryKey> {
+        let wrong = self.memories.iter().filter(|balance| balance.sum != 0).map(|balance| balance.key);
+        wrong.take(MOST_SUSPECTS).chain(self.strays.iter().copied()).collect()
+    }
+
+    /// What is wrong with them, as they are now.
+    pub(super) fn confirm(&self, current: &Current) -> Disagreement {
+        let unchanged = |balance: &&Balance| current.get(&balance.key) == Some(&balance.version);
+        let wrong = self.memories.iter().filter(|balance| balance.sum != 0).take(MOST_SUSPECTS).filter(unchanged);
+        let left_over = self.strays.iter().filter(|key| !current.contains_key(key));
+        Disagreement { wrong: wrong.count() as u64, left_over: left_over.count() as u64 }
+    }
+}
+
+/// What the comparison of the word index found, in words.
+pub(super) fn word_index_finding(disagreement: Disagreement, remedy: &str) -> Option<Finding> {
+    let Disagreement { wrong, left_over } = disagreement;
+    (wrong + left_over > 0).then(|| {
+        let detail = format!(
+            "the word index disagrees with the memories: it has wrong terms for {wrong} of them, and entries of \
+             {left_over} that are deleted or purged"
+        );
+        Finding::new(Subject::WordIndex, detail, remedy)
+    })
+}
+
+/// What the comparison of the vectors found, in words.
+pub(super) fn vector_finding(missing: u64, stale: u64) -> Option<Finding> {
+    (missing + stale > 0).then(|| {
+        let detail = format!(
+            "the vectors disagree with the memories: {missing} memories have none and wait for none, and {stale} vectors \
+             are of another text or of no memory"
+        );
+        Finding::new(Subject::Vectors, detail, "run `cognitive-memory-mcp reindex`, which makes all vectors again")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(seq: i64) -> MemoryKey {
+        MemoryKey { project: 1, seq }
+    }
+
+    fn terms(words: &[(&str, u32)]) -> Terms {
+        let counts = words.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect();
+        Terms { counts, length: words.iter().map(|(_, count)| count).sum() }
+    }
+
+    #[test]
+    fn a_disagreement_counts_only_if_the_memory_is_as_it_was() {
+        let mut comparison = IndexComparison::default();
+        for seq in 1..=3 {
+            comparison.expect(key(seq), 1, &terms(&[("alpha", 2), ("beta", 1)]));
+        }
+        comparison.found(key(1), "alpha", 2);
+        comparison.found(key(1), "beta", 1);
+        comparison.found(key(2), "alpha", 1);
+        comparison.found(key(2), "beta", 1);
+        comparison.found(key(9), "alpha", 1);
+        comparison.found(key(10), "alpha", 1);
+        assert_eq!(comparison.suspects(), [key(2), key(3), key(9), key(10)]);
+        // The third was changed meanwhile, the tenth was stored.
+        let current = Current::from([(key(1), 1), (key(2), 1), (key(3), 2), (key(10), 1)]);
+        assert_eq!(comparison.confirm(&current), Disagreement { wrong: 1, left_over: 1 });
+    }
+}

@@ -1,0 +1,219 @@
+//! Checks of the file: quick ones for every backup, and the comparison of word index and vectors with the memories.
+//!
+//! They read on a connection of their own, a page at a time and without a lasting transaction, so that the write-ahead log
+//! can be emptied meanwhile.
+
+use async_trait::async_trait;
+use sqlx::{Row, SqliteConnection};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::error::from_sqlx;
+use super::port::connect;
+use super::row::MemoryRow;
+use super::{SqliteStore, check_sql, json_numbers, schema, sql, word_index};
+use crate::domain::Analyzer;
+use crate::store::check::{Current, IndexComparison, vector_finding, word_index_finding};
+use crate::store::{CheckStore, Finding, MemoryKey, Pace, Result, StoreError, Subject, WriteFailure};
+
+/// Memories that are read at once.
+const MEMORY_PAGE: i64 = 500;
+/// Terms of the index that are read at once.
+const TERM_PAGE: i64 = 500;
+/// Memories whose vectors are compared at once.
+const VECTOR_PAGE: i64 = 5_000;
+
+const RESTORE: &str = "stop the service and restore a backup with `restore FILE --replace`";
+const REBUILD_INDEX: &str =
+    "stop the service and run `cognitive-memory-mcp doctor --repair`, which rebuilds the word index from the memories";
+const REFILL: &str = "stop the service, `export FILE`, then `restore FILE --replace`, which stores every record again and keeps the tokens";
+
+fn failed(error: sqlx::Error) -> StoreError {
+    from_sqlx(error, "checking the database")
+}
+
+fn damage(answers: &[String]) -> Option<Finding> {
+    let first = answers.iter().find(|answer| *answer != "ok")?;
+    Some(Finding::new(Subject::File, format!("the file is damaged ({first})"), RESTORE))
+}
+
+/// What a look at the structure of the file, its references and the numbers of index entries shows.
+pub(super) async fn inspect_quickly(connection: &mut SqliteConnection) -> Result<Vec<Finding>> {
+    let answers: Vec<String> =
+        sqlx::query_scalar(check_sql::QUICK_CHECK).fetch_all(&mut *connection).await.map_err(failed)?;
+    if let Some(damage) = damage(&answers) {
+        return Ok(vec![damage]);
+    }
+    let mut findings = Vec::new();
+    findings.extend(schema::foreign_objects(connection).await?);
+    let broken: i64 = sqlx::query_scalar(check_sql::FOREIGN_KEYS).fetch_one(&mut *connection).await.map_err(failed)?;
+    if broken > 0 {
+        let detail = format!("{broken} rows point to rows that do not exist");
+        findings.push(Finding::new(Subject::References, detail, REFILL));
+    }
+    findings.extend(count_index_entries(connection).await?);
+    Ok(findings)
+}
+
+async fn count_index_entries(connection: &mut SqliteConnection) -> Result<Option<Finding>> {
+    let row = sqlx::query(check_sql::UNINDEXED).fetch_one(&mut *connection).await.map_err(failed)?;
+    let (missing, stray): (i64, i64) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+    let corpus: i64 = sqlx::query_scalar(check_sql::CORPUS).fetch_one(connection).await.map_err(failed)?;
+    Ok((missing + stray + corpus > 0).then(|| {
+        let detail = format!(
+            "the word index disagrees with the memories: {missing} memories are missing, entries of {stray} deleted ones \
+             are left over, and the totals of {corpus} projects are wrong"
+        );
+        Finding::new(Subject::WordIndex, detail, REBUILD_INDEX)
+    }))
+}
+
+/// Reads every page. In the background table by table, so that no statement lasts long.
+async fn check_pages(connection: &mut SqliteConnection, pace: Pace, started: &mut Instant) -> Result<Option<Finding>> {
+    let tables: Vec<String> =
+        sqlx::query_scalar(check_sql::TABLES).fetch_all(&mut *connection).await.map_err(failed)?;
+    for table in tables {
+        let answers: Vec<String> =
+            sqlx::query_scalar(check_sql::CHECK_TABLE).bind(table).fetch_all(&mut *connection).await.map_err(failed)?;
+        if let Some(damage) = damage(&answers) {
+            return Ok(Some(damage));
+        }
+        pace.rest_since(started).await;
+    }
+    Ok(None)
+}
+
+async fn compare_word_index(
+    connection: &mut SqliteConnection,
+    analyzer: &Analyzer,
+    pace: Pace,
+    started: &mut Instant,
+) -> Result<Option<Finding>> {
+    if !word_index::is_of_analysis(connection, analyzer).await? {
+        let detail = "the word index was made for another language";
+        let remedy = "restart the service, which rebuilds it, or correct MEMORY_LANGUAGE";
+        return Ok(Some(Finding::new(Subject::WordIndex, detail, remedy)));
+    }
+    let mut comparison = IndexComparison::default();
+    read_memories(connection, analyzer, &mut comparison, pace, started).await?;
+    read_index(connection, &mut comparison, pace, started).await?;
+    let suspects = comparison.suspects();
+    let current = read_current(connection, &suspects).await?;
+    Ok(word_index_finding(comparison.confirm(&current), REBUILD_INDEX))
+}
+
+fn key(seq: i64) -> MemoryKey {
+    MemoryKey { project: 0, seq }
+}
+
+async fn read_memories(
+    connection: &mut SqliteConnection,
+    analyzer: &Analyzer,
+    comparison: &mut IndexComparison,
+    pace: Pace,
+    started: &mut Instant,
+) -> Result<()> {
+    let mut after = 0_i64;
+    loop {
+        let page = sqlx::query(sql::LIVE).bind(after).bind(MEMORY_PAGE).fetch_all(&mut *connection).await;
+        let rows = page.map_err(failed)?;
+        for row in &rows {
+            let row = MemoryRow::read(row).map_err(failed)?;
+            after = row.memory.seq;
+            let terms = word_index::stored_terms(&row.memory, row.project, analyzer);
+            comparison.expect(key(after), row.memory.version, &terms);
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        pace.rest_since(started).await;
+    }
+}
+
+async fn read_index(
+    connection: &mut SqliteConnection,
+    comparison: &mut IndexComparison,
+    pace: Pace,
+    started: &mut Instant,
+) -> Result<()> {
+    let mut after = String::new();
+    loop {
+        let rows: Vec<(String, String)> = sqlx::query_as(check_sql::POSTINGS)
+            .bind(&after)
+            .bind(TERM_PAGE)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(failed)?;
+        let Some((last, _)) = rows.last() else { return Ok(()) };
+        after.clone_from(last);
+        for (term, memories) in &rows {
+            for seq in memories.split(',').filter_map(|seq| seq.parse().ok()) {
+                comparison.found(key(seq), term, 1);
+            }
+        }
+        pace.rest_since(started).await;
+    }
+}
+
+async fn read_current(connection: &mut SqliteConnection, suspects: &[MemoryKey]) -> Result<Current> {
+    let seqs: Vec<i64> = suspects.iter().map(|key| key.seq).collect();
+    let rows: Vec<(i64, i64)> =
+        sqlx::query_as(check_sql::VERSIONS).bind(json_numbers(&seqs)).fetch_all(connection).await.map_err(failed)?;
+    Ok(rows.into_iter().map(|(seq, version)| (key(seq), version)).collect())
+}
+
+async fn compare_vectors(
+    connection: &mut SqliteConnection,
+    pace: Pace,
+    started: &mut Instant,
+) -> Result<Option<Finding>> {
+    let (mut missing, mut stale, mut after) = (0_u64, 0_u64, 0_i64);
+    let last: i64 = sqlx::query_scalar(check_sql::LAST).fetch_one(&mut *connection).await.map_err(failed)?;
+    while after < last {
+        let end = after + VECTOR_PAGE;
+        let (without, other): (i64, i64) = sqlx::query_as(check_sql::VECTORS)
+            .bind(after)
+            .bind(end)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(failed)?;
+        missing += without.unsigned_abs();
+        stale += other.unsigned_abs();
+        after = end;
+        pace.rest_since(started).await;
+    }
+    Ok(vector_finding(missing, stale))
+}
+
+#[async_trait]
+impl CheckStore for SqliteStore {
+    async fn inspect_deeply(&self, pace: Pace) -> Result<Vec<Finding>> {
+        let mut connection = connect(&self.options.path).await?;
+        let mut started = Instant::now();
+        if let Some(damage) = check_pages(&mut connection, pace, &mut started).await? {
+            return Ok(vec![damage]);
+        }
+        let mut findings = Vec::new();
+        findings.extend(compare_word_index(&mut connection, &self.analyzer, pace, &mut started).await?);
+        findings.extend(compare_vectors(&mut connection, pace, &mut started).await?);
+        Ok(findings)
+    }
+
+    async fn request_index_rebuild(&self) -> Result<()> {
+        let open = self.opened()?;
+        self.bounded(open.write(async |connection, _| word_index::mark_damaged(connection).await)).await
+    }
+
+    async fn probe_write(&self) -> Result<()> {
+        let open = self.opened()?;
+        self.bounded(open.write(async |connection, _| {
+            let failed = |error| from_sqlx(error, "trying to write");
+            sqlx::query(check_sql::PROBE_WRITE).execute(connection).await.map(drop).map_err(failed)
+        }))
+        .await
+    }
+
+    fn write_failure(&self) -> watch::Receiver<Option<WriteFailure>> {
+        self.writes.subscribe()
+    }
+}

@@ -1,0 +1,66 @@
+//! Whether the paths still lead to the files that are open. SQLite goes on writing to a file that was deleted or replaced,
+//! and everything that it writes from then on is lost when the process ends.
+
+use std::path::{Path, PathBuf};
+
+use super::with_suffix;
+use crate::store::{Result, StoreError};
+
+/// A file, whatever its names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    #[cfg(unix)]
+    fn at(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let data = std::fs::metadata(path).ok()?;
+        Some(Self { device: data.dev(), inode: data.ino() })
+    }
+
+    /// Elsewhere an open file cannot be deleted or replaced.
+    #[cfg(not(unix))]
+    fn at(_: &Path) -> Option<Self> {
+        Some(Self { device: 0, inode: 0 })
+    }
+}
+
+/// The files of an open database. They stay the same as long as a connection is open.
+#[derive(Debug)]
+pub(super) struct OpenFiles {
+    database: PathBuf,
+    files: Vec<(PathBuf, FileId)>,
+}
+
+impl OpenFiles {
+    /// The database at `path` with its write-ahead log, as they are now.
+    pub(super) fn of(path: &Path) -> Self {
+        let paths = [path.to_owned(), with_suffix(path, "-wal")];
+        let files = paths.into_iter().filter_map(|path| FileId::at(&path).map(|id| (path, id))).collect();
+        Self { database: path.to_owned(), files }
+    }
+
+    /// Where the database is.
+    pub(super) fn database(&self) -> &Path {
+        &self.database
+    }
+
+    /// Costs two system calls, little enough for every write.
+    ///
+    /// # Errors
+    /// [`StoreError::FileReplaced`] when a path leads to no file or to another one.
+    pub(super) fn check(&self) -> Result<()> {
+        for (path, id) in &self.files {
+            let what = match FileId::at(path) {
+                Some(found) if found == *id => continue,
+                Some(_) => "was replaced by another file",
+                None => "was moved or deleted",
+            };
+            return Err(StoreError::FileReplaced { path: path.display().to_string(), what });
+        }
+        Ok(())
+    }
+}

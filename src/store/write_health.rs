@@ -1,0 +1,57 @@
+//! Whether the database takes writes, as the last write found it.
+
+use tokio::sync::watch;
+
+use super::{Result, StoreError};
+
+/// Why the last write failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteFailure {
+    /// One sentence with the cause and the remedy, free of secrets.
+    pub reason: String,
+    /// Whether the cause may pass by itself, so that a trial write may show that it has. A damaged file stays damaged.
+    pub may_pass: bool,
+}
+
+/// Remembers the outcome of the last write.
+#[derive(Debug)]
+pub(super) struct WriteHealth(watch::Sender<Option<WriteFailure>>);
+
+impl Default for WriteHealth {
+    fn default() -> Self {
+        Self(watch::Sender::new(None))
+    }
+}
+
+impl WriteHealth {
+    /// The last failure, until a write succeeds.
+    pub(super) fn subscribe(&self) -> watch::Receiver<Option<WriteFailure>> {
+        self.0.subscribe()
+    }
+
+    /// A write was committed.
+    pub(super) fn succeeded(&self) {
+        self.0.send_if_modified(|failure| failure.take().is_some());
+    }
+
+    /// The database failed to write. Refusals, such as a version conflict, are not failures of the database.
+    pub(super) fn failed(&self, error: &StoreError, may_pass: bool) {
+        let failure = WriteFailure { reason: error.to_string(), may_pass };
+        self.0.send_if_modified(|known| {
+            let changed = known.as_ref() != Some(&failure);
+            *known = Some(failure);
+            changed
+        });
+    }
+
+    /// Takes note of the outcome of a write to the embedded database.
+    pub(super) fn observe<T>(&self, result: &Result<T>, is_damage: impl Fn(&StoreError) -> bool) {
+        match result {
+            Ok(_) => self.succeeded(),
+            Err(error @ (StoreError::Unavailable { .. } | StoreError::Setup { .. })) => {
+                self.failed(error, !is_damage(error));
+            }
+            Err(_) => {}
+        }
+    }
+}

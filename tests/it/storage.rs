@@ -1,0 +1,175 @@
+//! What the service and the commands do when the storage fails them: files that disappear, a disk that is full, damage.
+#![expect(clippy::print_stderr, reason = "a test that is left out says so")]
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cognitive_memory_mcp::engine::Notices;
+use cognitive_memory_mcp::jobs::{CheckSchedule, check_database};
+use cognitive_memory_mcp::lifecycle::{ExitReason, Readiness, Supervisor};
+use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
+use cognitive_memory_mcp::store::{CheckStore as _, Pace, Store};
+use serde_json::json;
+use sqlx::{ConnectOptions, Connection};
+
+use crate::contract::{analyzer, note, scope, store_one};
+use crate::process::{Ran, Server, Setup, eventually, get};
+
+/// Set it where the machine allows no namespaces, to leave out the tests which need them.
+const WITHOUT_NAMESPACES: &str = "TEST_WITHOUT_NAMESPACES";
+
+async fn ready(server: &Server) -> (u16, String) {
+    let (code, _, body) = get(&server.url("/health/ready")).await;
+    (code, body)
+}
+
+async fn wait_for(server: &Server, wanted: u16) -> String {
+    let mut last = String::new();
+    for _ in 0..600 {
+        let (code, body) = ready(server).await;
+        if code == wanted {
+            return body;
+        }
+        last = body;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("never {wanted}: {last}\n{}", server.log());
+}
+
+#[tokio::test]
+async fn the_service_ends_when_its_database_is_taken_away() {
+    for victim in ["memory.db", "memory.db-wal"] {
+        let setup = Setup::new();
+        let mut server = setup.serve().await;
+        server.client().remember("acknowledged").await;
+        let folder = setup.database().parent().expect("a folder").to_owned();
+        std::fs::rename(folder.join(victim), folder.join("moved")).expect("moved");
+        // Not acknowledged, whether or not the service has noticed by itself.
+        if let Ok(answer) = server.client().try_call("remember", json!({ "items": [{ "content": "lost" }] })).await {
+            assert_eq!(answer["result"]["isError"], true, "{answer}");
+        }
+        assert_eq!(server.ended().await.code(), Some(70), "{victim}: {}", server.log());
+        assert!(server.log().contains("was moved or deleted"), "{}", server.log());
+        // A restart by systemd does not begin an empty memory, and once the file is back everything is.
+        if victim == "memory.db" {
+            let refused = Ran::of(setup.command(&["serve"]));
+            assert_eq!(refused.code, Some(78), "{}{}", refused.stdout, refused.stderr);
+        }
+        std::fs::rename(folder.join("moved"), folder.join(victim)).expect("moved back");
+        let server = setup.serve().await;
+        let found = server.client().call("recall", json!({ "query": "acknowledged" })).await;
+        assert_eq!(found["hits"].as_array().map(Vec::len), Some(1), "{victim}: {found}");
+        server.stop().await;
+    }
+}
+
+fn limit_file_size(server: &Server, limit: &str) {
+    let status = Command::new("prlimit")
+        .args(["--pid", &server.pid().to_string(), &format!("--fsize={limit}")])
+        .status()
+        .expect("prlimit of util-linux");
+    assert!(status.success());
+}
+
+#[tokio::test]
+async fn a_failed_write_makes_the_service_not_ready_until_one_succeeds() {
+    let setup = Setup::new();
+    // Ignored, a write beyond the limit fails instead of killing the process.
+    let wrapper = ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""];
+    let mut server = Server::start(setup.wrapped(&wrapper, &["serve"]));
+    server.serving().await;
+    server.client().remember("before").await;
+    assert_eq!(wait_for(&server, 200).await.contains("last write failed"), false);
+    limit_file_size(&server, "4096:");
+    let answer = server.client().try_call("remember", json!({ "items": [{ "content": "no room" }] })).await;
+    assert_eq!(answer.expect("an answer")["result"]["isError"], true);
+    let body = wait_for(&server, 503).await;
+    assert!(body.contains("the last write failed") && body.contains("memory.db"), "{body}");
+    // Reading goes on.
+    let found = server.client().call("recall", json!({ "query": "before" })).await;
+    assert_eq!(found["hits"].as_array().map(Vec::len), Some(1), "{found}");
+    limit_file_size(&server, "unlimited:");
+    server.client().remember("there is room again").await;
+    wait_for(&server, 200).await;
+    // Without anybody who writes, the service finds out by itself.
+    limit_file_size(&server, "4096:");
+    let _ = server.client().try_call("remember", json!({ "items": [{ "content": "no room again" }] })).await;
+    wait_for(&server, 503).await;
+    limit_file_size(&server, "unlimited:");
+    wait_for(&server, 200).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_disk_keeps_nobody_from_saving_to_another_one() {
+    if std::env::var_os(WITHOUT_NAMESPACES).is_some() {
+        eprintln!("left out, because {WITHOUT_NAMESPACES} is set: a full disk");
+        return;
+    }
+    let setup = Setup::new();
+    let server = setup.serve().await;
+    server.client().remember("to be saved").await;
+    server.stop().await;
+    let folder = setup.database().parent().expect("a folder").to_owned();
+    let seed = setup.path("seed");
+    std::fs::rename(&folder, &seed).expect("moved");
+    std::fs::create_dir(&folder).expect("a folder");
+    let script = "mount -t tmpfs -o size=8m none \"$1\" && cp -a \"$2\"/. \"$1\"/ && \
+        dd if=/dev/zero of=\"$1\"/fill bs=4k 2>/dev/null; \
+        \"$3\" backup saved.db; echo \"backup $?\"; \"$3\" export saved.jsonl; echo \"export $?\"; \"$3\" doctor --json";
+    let program = env!("CARGO_BIN_EXE_cognitive-memory-mcp");
+    let mut unshare = vec!["unshare", "--mount"];
+    if !Command::new("unshare").args(["--mount", "true"]).output().is_ok_and(|output| output.status.success()) {
+        // Not root; perhaps this user may be root in a namespace.
+        unshare.splice(1..1, ["--user", "--map-root-user"]);
+    }
+    let (data, seed) = (folder.to_str().expect("UTF-8"), seed.to_str().expect("UTF-8"));
+    let line = [&unshare[1..], &["sh", "-c", script, "sh", data, seed, program]].concat();
+    let mut command = Command::new("unshare");
+    command
+        .args(line)
+        .env("XDG_DATA_HOME", setup.path("share"))
+        .env("HOME", setup.path(""))
+        .env("MEMORY_EMBEDDER", "none")
+        .current_dir(setup.path(""));
+    let ran = Ran::of(command);
+    assert!(ran.stdout.contains("backup 0") && ran.stdout.contains("export 0"), "{}{}", ran.stdout, ran.stderr);
+    assert!(!ran.stdout.contains("postgres"), "a full disk is no matter of PostgreSQL: {}", ran.stdout);
+    let other = Setup::new();
+    let restored = other.run(&["restore", setup.path("saved.db").to_str().expect("UTF-8")]);
+    assert_eq!(restored.code, Some(0), "{}", restored.stderr);
+}
+
+#[tokio::test]
+async fn the_background_check_reports_damage_and_has_it_repaired() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("memory.db");
+    let open = async || {
+        let store = SqliteStore::open(SqliteOptions::new(&path), analyzer());
+        store.prepare().await.unwrap();
+        store
+    };
+    let store: Arc<dyn Store> = Arc::new(open().await);
+    store_one(&*store, &scope(), note("a walrus")).await;
+    let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+    let sql = "INSERT INTO memory_term (rowid, terms) VALUES (1, '1:stray')";
+    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+
+    let (supervisor, readiness, notices) = (Supervisor::new(), Readiness::new(), Notices::default());
+    let condition = readiness.condition("data", "not checked yet");
+    let schedule =
+        CheckSchedule { first: Duration::from_millis(1), interval: Duration::from_secs(3600), pace: Pace::FULL_SPEED };
+    check_database(&supervisor, &store, condition, notices.clone(), schedule);
+    let said = eventually("a finding", || notices.current().first().cloned()).await;
+    assert!(said.contains("word index") && said.contains("restart the service"), "{said}");
+    let report = readiness.report();
+    assert!(report.is_ready(), "the memories are whole, so the service does its work");
+    assert_eq!(report.checks["data"].detail, said);
+    supervisor.stop(ExitReason::Finished);
+    store.close().await;
+
+    let store = open().await;
+    assert_eq!(store.inspect_deeply(Pace::FULL_SPEED).await.unwrap(), []);
+}
