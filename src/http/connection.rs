@@ -133,7 +133,12 @@ impl Activity {
 
     fn has_written(&self) {
         let mut progress = self.progress();
-        (progress.last_byte, progress.write_stalled) = (Instant::now(), None);
+        let now = Instant::now();
+        (progress.last_byte, progress.write_stalled) = (now, None);
+        // The end of an answer is still on its way when its body is handed over: idle time begins after it.
+        if progress.phase == (Phase::Waiting { head_begun: false }) && progress.answered_any {
+            progress.since = now;
+        }
     }
 
     fn cannot_write(&self) {
@@ -414,7 +419,12 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "a test has no supervisor")]
     fn connect(answer: usize) -> (DuplexStream, tokio::task::JoinHandle<()>) {
         let (ours, theirs) = tokio::io::duplex(16 * 1024);
-        let router = Router::new().fallback(move || async move { "x".repeat(answer) });
+        let pieces = move || {
+            let full = std::iter::repeat_n(32 * 1024, answer / (32 * 1024));
+            full.chain([answer % (32 * 1024)]).map(|size| Ok::<_, Infallible>("x".repeat(size)))
+        };
+        let answer = move || async move { Body::from_stream(futures_util::stream::iter(pieces())) };
+        let router = Router::new().fallback(answer);
         let service = TowerToHyperService::new(router);
         let serving = serve_connection(theirs, service, CancellationToken::new(), None, None);
         (ours, tokio::spawn(serving))

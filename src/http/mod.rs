@@ -129,7 +129,8 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
     let metadata = get(oauth::metadata).with_state(gate).layer(public_sharing());
     let metrics = get(metrics::metrics).with_state(metrics);
     mcp.route(oauth::METADATA_PATH, metadata.clone())
-        .route(&format!("{}/mcp", oauth::METADATA_PATH), metadata)
+        .route(&format!("{}/mcp", oauth::METADATA_PATH), metadata.clone())
+        .route(&format!("{}/mcp/", oauth::METADATA_PATH), metadata)
         .route("/metrics", metrics)
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))

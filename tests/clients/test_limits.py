@@ -137,6 +137,13 @@ def calls_of(service: Service, ids: list[str]) -> dict[str, str]:
             for n in range(500)
         ]},
     )  # fmt: skip
+    # JSON text in the place of a value, which is parsed, too.
+    small = '{"a":1},' * (room // 12)
+    calls["remember, many items as text"] = wire.call("remember", {"items": f"[{small[:-1]}]"})
+    metadata = "{" + ",".join(f'"k{n}":{{"a":1}}' for n in range(500)) + "}"
+    calls["remember, many metadata as text"] = wire.call(
+        "remember", {"items": [{"content": f"Item {n}", "metadata": metadata} for n in range(400)]}
+    )
     calls["get, with history"] = wire.call("get", {"ids": ids[:200], "history": True})
     calls["recall, everything"] = wire.call("recall", {"query": words(9_000, 1), "limit": 100})
     for prompt in wire.send(service, body=wire.request("prompts/list")).json["result"]["prompts"]:

@@ -48,7 +48,7 @@ async def test_a_client_finds_its_way_from_the_refusal_to_a_call(service, issuer
     first = send(service, body=request("tools/list"))
     assert first.status == 401
     assert first.headers["www-authenticate"].endswith(f'resource_metadata="https://memory.example{METADATA}/mcp"')
-    for path in (METADATA, f"{METADATA}/mcp"):
+    for path in (METADATA, f"{METADATA}/mcp", f"{METADATA}/mcp/"):
         answer = send(service, "GET", path=path)
         assert answer.status == 200 and answer.headers["access-control-allow-origin"] == "*"
         assert answer.json["resource"] == AUDIENCE
