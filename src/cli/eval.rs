@@ -219,6 +219,7 @@ async fn measure(memory: &Memory, plan: &Plan) -> Result<Report, Failure> {
         let mut arguments = serde_json::to_value(&question.ask).map_err(Failure::internal)?;
         arguments["limit"] = DEPTH.into();
         arguments["max_chars"] = MAX_CHARS.into();
+        arguments["explain"] = true.into();
         if let Some(arguments) = arguments.as_object_mut() {
             arguments.retain(|_, value| !value.is_null());
         }

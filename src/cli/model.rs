@@ -139,6 +139,8 @@ async fn queue_all(settings: &Settings) -> Result<u64, Failure> {
     local.store.close().await;
     queued.map_err(|error| match error {
         EngineError::Store(error) => error.into(),
-        EngineError::Invalid(_) => Failure::internal(error),
+        EngineError::Invalid(_) | EngineError::UnknownReference { .. } | EngineError::AmbiguousReference { .. } => {
+            Failure::internal(error)
+        }
     })
 }

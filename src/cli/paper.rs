@@ -6,6 +6,8 @@ use std::io::IsTerminal;
 use serde_json::Value;
 use unicode_segmentation::UnicodeSegmentation;
 
+use crate::domain::reference::short_id;
+
 /// Width of what is no terminal.
 const PLAIN_WIDTH: usize = 100;
 /// Wider lines are hard to read.
@@ -97,7 +99,7 @@ impl Paper {
     pub(super) fn rows(&self, answer: &Value) -> String {
         let mut out = String::new();
         for hit in entries(answer, "hits") {
-            let id = hit["id"].as_str().unwrap_or_default();
+            let id = short_id(hit["id"].as_str().unwrap_or_default());
             let at = date(hit);
             let kind = format!("{:<8}", hit["kind"].as_str().unwrap_or_default());
             let room = self.width.saturating_sub(id.len() + at.len() + kind.len() + 3);
@@ -183,7 +185,7 @@ impl Paper {
         } else if memory.get("superseded_by").is_some() {
             head.push_str(&format!(" {}", self.warning("replaced")));
         }
-        head.push_str(&format!("  {}", self.dim(memory["id"].as_str().unwrap_or_default())));
+        head.push_str(&format!("  {}", self.dim(short_id(memory["id"].as_str().unwrap_or_default()))));
         head
     }
 

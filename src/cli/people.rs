@@ -9,6 +9,7 @@ use super::paper::Paper;
 use super::remote::Memory;
 use super::{Failure, USAGE, runtime, say};
 use crate::config::Sources;
+use crate::domain::reference::short_id;
 
 #[derive(Args)]
 pub(super) struct RememberArgs {
@@ -177,7 +178,7 @@ pub(super) fn remember(args: RememberArgs, sources: &Sources) -> Result<u8, Fail
     let arguments = json!({ "items": [item] });
     run(sources, "remember", arguments, args.json, |paper, answer| {
         let stored = &answer["memories"][0];
-        let id = paper.bold(stored["id"].as_str().unwrap_or_default());
+        let id = paper.bold(short_id(stored["id"].as_str().unwrap_or_default()));
         if stored["created"] == true { format!("Remembered as {id}\n") } else { format!("Known already, as {id}\n") }
     })
     .map(|(code, _)| code)

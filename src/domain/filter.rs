@@ -4,6 +4,30 @@ use chrono::{DateTime, Utc};
 
 use super::memory::{Kind, Memory};
 
+/// Which of two questions a time answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AsOf {
+    /// What is known and true at the present.
+    #[default]
+    Present,
+    /// What was known at an earlier time, and held then as far as was known.
+    KnownThen,
+    /// What was true at some time, as far as is known today.
+    TrueThen,
+}
+
+impl AsOf {
+    /// The number by which statements tell them apart.
+    #[must_use]
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Present => 0,
+            Self::KnownThen => 1,
+            Self::TrueThen => 2,
+        }
+    }
+}
+
 /// Conditions on hits. Deleted rows never pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filter {
@@ -23,10 +47,12 @@ pub struct Filter {
     pub min_importance: Option<f64>,
     /// Also rows that were superseded or are past their `valid_until`.
     pub include_outdated: bool,
-    /// The present, which decides what has expired. In a question about the past that moment.
+    /// The time that decides what has expired: the present, or the time that the question is about.
     pub now: DateTime<Utc>,
-    /// Only memories which are now as they were at `now`: what was stored or changed later is left out.
-    pub unchanged: bool,
+    /// What is asked about `now`. For [`AsOf::KnownThen`] only memories pass that are as they were at `now`: what was
+    /// stored or changed later is left out. For [`AsOf::TrueThen`] those pass that had happened by then; a superseded
+    /// one passes if its successor happened later.
+    pub as_of: AsOf,
 }
 
 impl Filter {
@@ -43,15 +69,17 @@ impl Filter {
             min_importance: None,
             include_outdated: false,
             now,
-            unchanged: false,
+            as_of: AsOf::Present,
         }
     }
 
-    /// The rule in plain code; the SQL of each backend is tested against it.
+    /// The rule in plain code, without the successors of superseded memories; the SQL of each backend is tested
+    /// against it.
     #[must_use]
     pub fn admits(&self, memory: &Memory) -> bool {
         memory.deleted_at.is_none()
-            && (!self.unchanged || memory.updated_at <= self.now)
+            && (self.as_of != AsOf::KnownThen || memory.updated_at <= self.now)
+            && (self.as_of != AsOf::TrueThen || memory.occurred_at <= self.now)
             && (self.kinds.is_empty() || self.kinds.contains(&memory.kind))
             && self.tags.iter().all(|tag| memory.tags.contains(tag))
             && self.session.as_ref().is_none_or(|session| memory.session.as_ref() == Some(session))

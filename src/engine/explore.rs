@@ -56,7 +56,10 @@ pub struct ExploreParams {
     pub depth: Option<u32>,
     #[expect(missing_docs, reason = "says itself")]
     pub limit: Option<usize>,
-    /// Default now
+    /// Relations that were true at this time; default now
+    pub valid_at: Option<String>,
+    /// Earlier name of valid_at.
+    #[schemars(skip)]
     pub as_of: Option<String>,
     /// list: last name seen
     pub after: Option<String>,
@@ -123,23 +126,49 @@ impl Engine {
         }
         let trip = Trip {
             call,
-            at: params.as_of.as_ref().map_or_else(|| Ok(self.clock.now()), |at| validate::time("as_of", at))?,
+            at: self.accept_valid_at(&params)?,
             kind: accept_type(params.kind.as_deref())?,
             limit,
             depth: params.depth,
             deadline: Instant::now() + TIME,
         };
+        let mut output = self.look_around(call, &trip, &params).await?;
+        if params.as_of.is_some() {
+            output.notes.push(
+                "as_of was read as valid_at: relations that were true then. What was known then is not recorded for \
+                 the graph."
+                    .to_owned(),
+            );
+        }
+        Ok(output)
+    }
+
+    fn accept_valid_at(&self, params: &ExploreParams) -> Result<DateTime<Utc>, Invalid> {
+        match (&params.valid_at, &params.as_of) {
+            (Some(_), Some(at)) => Err(Invalid::new("as_of", at, "valid_at alone: the graph has no other time")),
+            (Some(at), None) => validate::time("valid_at", at),
+            (None, Some(at)) => validate::time("as_of", at),
+            (None, None) => Ok(self.clock.now()),
+        }
+    }
+
+    async fn look_around(
+        &self,
+        call: &Call,
+        trip: &Trip<'_>,
+        params: &ExploreParams,
+    ) -> Result<ExploreOutput, EngineError> {
         if params.mode == ExploreMode::List {
-            return self.list(&trip, params.name.as_deref(), params.after.as_deref()).await;
+            return self.list(trip, params.name.as_deref(), params.after.as_deref()).await;
         }
         let starts = self.entity(call, "name", params.name.as_deref()).await?;
         match params.mode {
             ExploreMode::Path => {
                 let ends = self.entity(call, "to", params.to.as_deref()).await?;
-                self.path(&trip, &starts, &ends).await
+                self.path(trip, &starts, &ends).await
             }
-            ExploreMode::Suggest => self.suggest(&trip, &starts).await,
-            ExploreMode::Neighbours | ExploreMode::List => self.neighbours(&trip, &starts).await,
+            ExploreMode::Suggest => self.suggest(trip, &starts).await,
+            ExploreMode::Neighbours | ExploreMode::List => self.neighbours(trip, &starts).await,
         }
     }
 

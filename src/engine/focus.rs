@@ -9,7 +9,8 @@ use super::view::timestamp;
 use super::{Call, Engine, EngineError, RememberItem, RememberParams};
 use crate::domain::cursor::{self, Position};
 use crate::domain::focus::{ArchivedItem, Eviction, FocusItem};
-use crate::domain::validate::{self, Invalid};
+use crate::domain::validate;
+use crate::store::Referable;
 use crate::store::focus::{Focused, NewFocus, Place};
 
 /// Archived items of a page.
@@ -169,25 +170,33 @@ impl Engine {
                 Ok(FocusOutput { items: items.into_iter().map(FocusView::new).collect(), ..FocusOutput::default() })
             }
             FocusAction::Touch => {
-                let id = item_id(&params)?;
+                let id = self.item_id(call, session, &params).await?;
                 let item = call.database(self.store.focus_touch(&call.scope, session, id, now)).await?;
                 Ok(FocusOutput { items: vec![FocusView::new(item)], ..FocusOutput::default() })
             }
             FocusAction::Drop => {
-                let id = item_id(&params)?;
+                let id = self.item_id(call, session, &params).await?;
                 let reason = params.reason.as_deref().unwrap_or(DROPPED);
                 validate::text("reason", reason, validate::MAX_REASON_BYTES)?;
                 let dropped = self.store.focus_drop(&call.scope, session, id, reason, None, now);
                 let view = FocusView::archived(call.database(dropped).await?);
                 Ok(FocusOutput { items: vec![view], ..FocusOutput::default() })
             }
-            FocusAction::Promote if params.memory => self.become_memory(call, session, item_id(&params)?).await,
+            FocusAction::Promote if params.memory => {
+                let id = self.item_id(call, session, &params).await?;
+                self.become_memory(call, session, id).await
+            }
             FocusAction::Promote => {
-                let restored =
-                    self.store.focus_restore(&call.scope, session, item_id(&params)?, self.focus_capacity, now);
+                let id = self.item_id(call, session, &params).await?;
+                let restored = self.store.focus_restore(&call.scope, session, id, self.focus_capacity, now);
                 Ok(told(call.database(restored).await?, "It was in mind still, and was touched."))
             }
         }
+    }
+
+    async fn item_id(&self, call: &Call, session: &str, params: &FocusParams) -> Result<Uuid, EngineError> {
+        let id = params.id.as_deref().unwrap_or_default();
+        self.resolve_one(call, Referable::FocusItem { session }, "id", id).await
     }
 
     async fn list_archive(&self, call: &Call, session: &str, params: &FocusParams) -> Result<FocusOutput, EngineError> {
@@ -229,11 +238,6 @@ impl Engine {
         let view = FocusView::archived(call.database(dropped).await?);
         Ok(FocusOutput { items: vec![view], memory: Some(memory.to_string()), ..FocusOutput::default() })
     }
-}
-
-fn item_id(params: &FocusParams) -> Result<Uuid, Invalid> {
-    let id = params.id.as_deref().unwrap_or_default();
-    Uuid::parse_str(id.trim()).map_err(|_| Invalid::new("id", id, "the id of an item, as focus returns it"))
 }
 
 fn told(focused: Focused, known: &str) -> FocusOutput {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use uuid::Uuid;
 
-use super::{Call, Engine, EngineError, ReviewView, parse_ids};
+use super::{Call, Engine, EngineError, ReviewView};
 use crate::domain::Proposal;
 use crate::domain::validate::{self, Invalid};
 use crate::store::{ForgetMode, StoreError};
@@ -58,7 +58,7 @@ impl Engine {
     /// # Errors
     /// Not found, naming every unknown id.
     pub async fn forget(&self, call: &Call, params: ForgetParams) -> Result<ForgetOutput, EngineError> {
-        let ids = parse_ids("ids", &params.ids)?;
+        let ids = self.resolve_ids(call, "ids", &params.ids).await?;
         if ids.is_empty() {
             return Err(Invalid::new("ids", "[]", "at least one id").into());
         }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::link::accept_name;
 use super::view::timestamp;
-use super::{Call, Engine, EngineError, EntityDetail, MemoryView, parse_ids};
+use super::{Call, Engine, EngineError, EntityDetail, MemoryView};
 use crate::domain::cursor::{self, Position};
 use crate::domain::graph::{Entity, name_key};
 use crate::domain::memory::{Change, History};
@@ -114,9 +114,8 @@ struct Request {
 }
 
 impl Request {
-    fn accept(params: GetParams) -> Result<Self, Invalid> {
-        let ids = parse_ids("ids", &params.ids)?;
-        if ids.is_empty() && params.entities.is_empty() {
+    fn accept(params: GetParams, ids: Vec<Uuid>) -> Result<Self, Invalid> {
+        if params.ids.is_empty() && params.entities.is_empty() {
             return Err(Invalid::new("ids", "[]", "at least one id, or the name of an entity in entities"));
         }
         validate::count("entities", params.entities.len(), MAX_NAMES)?;
@@ -177,9 +176,10 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Invalid`] for an id, a name or a cursor that cannot be one.
     pub async fn get(&self, call: &Call, params: GetParams) -> Result<GetOutput, EngineError> {
-        let request = Request::accept(params)?;
+        let (ids, unmatched) = self.resolve_known(call, "ids", &params.ids).await?;
+        let request = Request::accept(params, ids)?;
         let mut budget = Budget::new(request.max_chars);
-        let mut output = GetOutput::default();
+        let mut output = GetOutput { missing: unmatched, ..GetOutput::default() };
         if let Some(Position::History(index, place)) = request.position {
             self.read_history(call, &request, (index, place), &mut budget, &mut output).await?;
             return Ok(output);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::domain::{Analyzer, Clock, Invalid, Scope};
+use crate::domain::{Analyzer, Clock, IdReference, Invalid, Scope};
 use crate::embed::Desk;
 use crate::store::{Store, StoreError};
 
@@ -25,8 +25,11 @@ mod notices;
 mod past;
 mod rank;
 mod recall;
+mod recall_empty;
 mod recall_note;
+mod recall_page;
 mod recall_search;
+mod reference;
 mod remember;
 mod review;
 mod session;
@@ -44,13 +47,13 @@ pub use get::{GetOutput, GetParams, HistoryView};
 pub use graph_view::{EntityView, RelationView};
 pub use link::{EntityItem, LinkOutput, LinkParams, MentionItem, RelationItem, UnlinkMode};
 pub use notices::Notices;
-pub use recall::{Hit, RecallOutput, RecallParams, Why};
+pub use recall::{AnswerPrinter, Detail, Hit, RecallOutput, RecallParams, Why};
 pub use recall_note::RecallNotes;
 pub use remember::{Indexed, RememberItem, RememberOutput, RememberParams, StoredView};
 pub use review::{ReviewAction, ReviewCommand, ReviewOutput, ReviewParams, ReviewReport, ReviewView};
-pub use session::{SessionStart, SessionStartParams};
+pub use session::{OpenReview, SessionStart, SessionStartParams};
 pub use similar::SimilarView;
-pub use status::{StatusOutput, StatusParams};
+pub use status::{StatusOutput, StatusParams, ValueCount, ValueCounts};
 pub use token::{TokenAnswer, TokenCommand, TokenView, fresh_token};
 pub use update::{Feedback, UpdateOutput, UpdateParams};
 pub use view::MemoryView;
@@ -174,6 +177,24 @@ pub enum EngineError {
     /// The store's answer.
     #[error(transparent)]
     Store(StoreError),
+    /// Parts of IDs that match nothing.
+    #[error("{field}: no ID begins or ends with {}", references.join(", "))]
+    UnknownReference {
+        /// The argument.
+        field: String,
+        /// The parts.
+        references: Vec<String>,
+    },
+    /// A part of an ID that matches more than one.
+    #[error("{field}: {reference} matches several IDs: {}", candidates.join("; "))]
+    AmbiguousReference {
+        /// The argument.
+        field: String,
+        /// The part.
+        reference: String,
+        /// Full IDs, each with the first line of its text.
+        candidates: Vec<String>,
+    },
 }
 
 impl From<StoreError> for EngineError {
@@ -191,6 +212,8 @@ impl EngineError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Invalid(_) => "invalid_argument",
+            Self::UnknownReference { .. } => "not_found",
+            Self::AmbiguousReference { .. } => "ambiguous_id",
             Self::Store(error) => match error {
                 StoreError::NotFound { .. } => "not_found",
                 StoreError::VersionConflict { .. } => "version_conflict",
@@ -230,6 +253,7 @@ impl EngineError {
             "not_found" => {
                 "Find the id with recall, with get and include_deleted, or with focus list; nothing was changed."
             }
+            "ambiguous_id" => "Call again with more digits or with a full ID; nothing was changed.",
             "version_conflict" => "Read the memory again with get, then repeat the update with the version it has now.",
             "idempotency_conflict" => "Use a new idempotency_key for new content; nothing was stored.",
             "turn_exists" => "Use the next free turn number, or update the stored turn; nothing was stored.",
@@ -309,20 +333,21 @@ impl Call {
     }
 }
 
-/// Reads ids, naming the one that is none.
+/// Reads full IDs, naming the one that is none; [`Engine::resolve_links`] has replaced short ones.
 fn parse_ids(field: &str, ids: &[String]) -> Result<Vec<Uuid>, Invalid> {
     crate::domain::validate::count(field, ids.len(), crate::domain::validate::MAX_IDS)?;
     let mut parsed = Vec::with_capacity(ids.len());
     for (index, id) in ids.iter().enumerate() {
-        let id = parse_id(&format!("{field}[{index}]"), id)?;
+        let Some(IdReference::Full(id)) = IdReference::parse(id) else {
+            return Err(Invalid::new(
+                format!("{field}[{index}]"),
+                id,
+                "the ID of a memory, as remember and recall return it",
+            ));
+        };
         if !parsed.contains(&id) {
             parsed.push(id);
         }
     }
     Ok(parsed)
-}
-
-fn parse_id(field: &str, id: &str) -> Result<Uuid, Invalid> {
-    Uuid::parse_str(id.trim())
-        .map_err(|_| Invalid::new(field, id, "the id of a memory, as remember and recall return it"))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Call, Engine, EngineError};
 use crate::domain::lexical::{CorpusStats, Part, part};
 use crate::domain::memory::{content_hash, indexed_text};
-use crate::domain::{Analyzer, Filter, Memory, Standing};
+use crate::domain::{Analyzer, AsOf, Filter, Memory, Standing};
 use crate::store::{Candidate, Changed, LexicalQuery, MOST_CHANGED, MOST_CHANGED_BYTES, StoreError};
 
 /// Memories that changed since, as they were.
@@ -34,7 +34,7 @@ struct Found {
 impl Engine {
     /// Reads what a question about the past needs, with the words of the question; nothing for one about the present.
     pub(super) async fn look_back(&self, call: &Call, filter: &Filter, terms: &[String]) -> Result<Past, EngineError> {
-        if !filter.unchanged {
+        if filter.as_of != AsOf::KnownThen {
             return Ok(Past::default());
         }
         let Changed { mut memories, partial, expired } =

@@ -2,26 +2,32 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::rank::Ranked;
+use super::recall_page::{Found, Page};
 use super::recall_search::{MAX_RANKED, Ranking};
 use super::{Call, Engine, EngineError, MemoryView};
 use crate::domain::cursor::{self, Position};
 use crate::domain::fusion::{Channel, Place, Share};
 use crate::domain::memory::Kind;
 use crate::domain::validate::{self, Invalid};
-use crate::domain::{Factors, Filter, Memory};
+use crate::domain::{AsOf, Factors, Filter, Memory};
 
 /// Hits of a recall that names no limit.
 const DEFAULT_LIMIT: usize = 10;
 /// Hits of a first page that names no limit, where the question is about something else: whoever asked can see that it
 /// is so, and the cursor leads to the rest.
 const STRANGERS: usize = 5;
-/// Characters of text in an answer that names no budget.
+/// Characters of an answer that names no budget.
 const DEFAULT_MAX_CHARS: usize = 12_000;
+/// Ranked hits that one page reads at most, for each hit of its limit: the others are folded into those before.
+const MOST_FOLDED: usize = 5;
+/// Ranked hits among which superseded memories are put behind their successors.
+const ORDERED: usize = 100;
 
 /// What to look for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -31,8 +37,14 @@ pub struct RecallParams {
     pub query: Option<String>,
     /// 1 to 100, default 10.
     pub limit: Option<usize>,
-    /// For all texts, default 12000.
+    /// Length of the whole answer, default 12000.
     pub max_chars: Option<usize>,
+    /// index: first lines only; full: every field.
+    pub detail: Detail,
+    /// Also why each hit was found.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(extend("x-plain" = true))]
+    pub explain: bool,
     /// next_cursor of the last page.
     pub cursor: Option<String>,
     /// Any of these kinds.
@@ -55,40 +67,84 @@ pub struct RecallParams {
     pub min_importance: Option<f64>,
     /// Also superseded and expired.
     pub include_outdated: bool,
-    /// What was believed at this time in the past.
+    /// As it was known at this time.
     pub as_of: Option<String>,
+    /// What was true at this time, as known today.
+    pub valid_at: Option<String>,
+}
+
+impl RecallParams {
+    /// The most characters that the printed answer may have.
+    #[must_use]
+    pub fn budget(&self) -> usize {
+        self.max_chars.unwrap_or(DEFAULT_MAX_CHARS)
+    }
+}
+
+/// How much of each hit an answer contains.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Detail {
+    /// ID, kind, date, first line, confidence and size.
+    Index,
+    /// The texts, with what distinguishes them.
+    #[default]
+    Text,
+    /// Every field.
+    Full,
 }
 
 /// What was found.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct RecallOutput {
+    /// Remarks on this answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Best first; newest first without a query.
     pub hits: Vec<Hit>,
-    /// Present when there is more.
+    /// Only if more memories qualify.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
-    /// How sure it is that something here answers, 0 to 1.
+    /// How likely it is that something here answers, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub confidence: Option<f64>,
-    /// What one should know about this answer.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
 }
 
-/// A memory and why it was found.
+/// A memory that was found.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct Hit {
     /// The memory.
     #[serde(flatten)]
     pub memory: MemoryView,
-    /// The text was cut to fit max_chars; get has all of it.
+    /// The text was shortened; get returns all of it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
-    /// Why it is here; absent when browsing.
+    /// How many older memories with nearly the same text it stands for.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub similar: usize,
+    /// Their IDs, with explain.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub similar_ids: Vec<String>,
+    /// How likely it is that this one answers, with detail index.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub confidence: Option<f64>,
+    /// Characters of the whole text, with detail index.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub size: Option<usize>,
+    /// Why it was found, with explain; absent when browsing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<Why>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// The reasons of a hit.
@@ -130,123 +186,164 @@ pub struct Why {
     pub factors: Option<String>,
 }
 
+/// Prints an answer the way its reader gets it, so that the budget limits exactly that.
+pub type AnswerPrinter<'p> = dyn Fn(&RecallOutput) -> String + Sync + 'p;
+
 impl Engine {
-    /// Finds memories by words and meaning, or lists the newest. At most five statements, and one or two more for a look
-    /// back.
+    /// Finds memories by words and meaning, or lists the newest; `max_chars` limits the texts. See
+    /// [`Engine::recall_printed`].
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for limits, times, tags and cursors that cannot be.
     pub async fn recall(&self, call: &Call, params: RecallParams) -> Result<RecallOutput, EngineError> {
+        let texts = |output: &RecallOutput| output.hits.iter().map(|hit| hit.memory.text()).collect::<String>();
+        self.recall_printed(call, params, &texts).await
+    }
+
+    /// Finds memories by words and meaning, or lists the newest; `max_chars` limits what `print` makes of the answer,
+    /// as long as that leaves room for one hit. At most five statements, and a few more for looks back, folded hits and
+    /// the reasons of an empty answer.
+    ///
+    /// # Errors
+    /// As [`Engine::recall`].
+    pub async fn recall_printed(
+        &self,
+        call: &Call,
+        params: RecallParams,
+        print: &AnswerPrinter<'_>,
+    ) -> Result<RecallOutput, EngineError> {
         let request = self.accept_recall(&params)?;
-        let mut output = match &request.query {
-            None => self.browse(call, &request).await?,
-            Some(query) => self.search(call, query, &request).await?,
+        let mut output = RecallOutput { notes: request.notes.clone(), ..RecallOutput::default() };
+        let page = match &request.query {
+            None => self.browse(call, &request, &mut output).await?,
+            Some(query) => self.search(call, query, &request, &mut output).await?,
         };
-        if output.hits.is_empty() && request.position.is_none() {
-            output.notes.push(self.explain_nothing(call, &request).await?);
+        if page.is_empty() && request.position.is_none() {
+            output.notes.extend(self.explain_nothing(call, &request).await?);
         }
-        output.notes.extend(request.notes);
+        page.fit_into(&mut output, &request, call.scope.project(), print);
         call.count_hits(output.hits.len());
         // A look back is no use of what is believed today.
-        let recalled = output.hits.iter().filter(|hit| hit.why.is_some() && !request.filter.unchanged);
-        self.notes.add(&call.scope, recalled.filter_map(|hit| Uuid::parse_str(&hit.memory.id).ok()));
+        if request.query.is_some() && request.filter.as_of == AsOf::Present {
+            let recalled = output.hits.iter().filter_map(|hit| Uuid::parse_str(&hit.memory.id).ok());
+            self.notes.add(&call.scope, recalled);
+        }
         Ok(output)
     }
 
-    async fn browse(&self, call: &Call, request: &Request) -> Result<RecallOutput, EngineError> {
+    async fn browse(&self, call: &Call, request: &Request, output: &mut RecallOutput) -> Result<Page, EngineError> {
         let before = match request.position {
             Some(Position::Before(seq)) => Some(seq),
             _ => None,
         };
-        let mut found =
-            call.database(self.store.browse(&call.scope, &request.filter, before, request.limit + 1)).await?;
+        // Twice as many as needed, since some may be folded.
+        let most = 2 * request.limit;
+        let mut found = call.database(self.store.browse(&call.scope, &request.filter, before, most + 1)).await?;
         call.count_rows(found.len());
         let past = self.look_back(call, &request.filter, &[]).await?;
-        let notes = past.notes();
+        output.notes.extend(past.notes());
         found.extend(past.memories.into_iter().filter(|memory| before.is_none_or(|seq| memory.seq < seq)));
         found.sort_by_key(|memory| std::cmp::Reverse(memory.seq));
-        let more = found.len() > request.limit;
-        let hits = found.into_iter().take(request.limit).map(|memory| (memory, None)).collect();
-        let (page, last) = fit(hits, request.max_chars, call.scope.project());
-        let all_fit = last.as_ref().is_none_or(|l| l.all);
-        let next_cursor = (more || !all_fit)
-            .then(|| last.map(|l| cursor::encode(Position::Before(l.seq), request.question.clone())))
-            .flatten();
-        Ok(RecallOutput { hits: page, next_cursor, confidence: None, notes })
+        let mut page = Page::new(request.limit);
+        for (place, memory) in found.into_iter().enumerate() {
+            let start = Position::Before(memory.seq.saturating_add(1));
+            if place == most {
+                page.end_at(start);
+                break;
+            }
+            if !page.add(Found { start, memory, why: None, terms: Vec::new() }) {
+                break;
+            }
+        }
+        Ok(page)
     }
 
-    async fn search(&self, call: &Call, query: &str, request: &Request) -> Result<RecallOutput, EngineError> {
+    async fn search(
+        &self,
+        call: &Call,
+        query: &str,
+        request: &Request,
+        output: &mut RecallOutput,
+    ) -> Result<Page, EngineError> {
         let offset = match request.position {
             Some(Position::Offset(offset)) => offset,
             _ => 0,
         };
-        let Ranking { hits: ranked, terms, confidence, strange, past, notes } =
-            self.find(call, query, &request.filter, offset + request.limit).await?;
-        let few = strange && offset == 0 && !request.limited;
-        let limit = if few { STRANGERS } else { request.limit };
-        let wanted = offset + limit;
-        let more = ranked.len() > wanted && wanted < MAX_RANKED;
-        let page: Vec<(usize, Ranked)> = ranked.into_iter().enumerate().skip(offset).take(limit).collect();
-        let mut by_id: HashMap<Uuid, Memory> = past.into_iter().map(|memory| (memory.id, memory)).collect();
-        let ids: Vec<Uuid> =
-            page.iter().map(|(_, hit)| hit.candidate.id).filter(|id| !by_id.contains_key(id)).collect();
-        let memories = call.database(self.store.get(&call.scope, &ids, false)).await?;
-        call.count_rows(page.len());
-        // What was changed between the two statements is not what was believed then.
-        let unchanged = |memory: &Memory| !request.filter.unchanged || memory.updated_at <= request.filter.now;
-        by_id.extend(memories.into_iter().filter(unchanged).map(|memory| (memory.id, memory)));
-        // Whatever was deleted between the two statements is left out.
-        let hits: Vec<(Memory, Option<Why>)> = page
-            .into_iter()
-            .filter_map(|(index, Ranked { candidate, places, shares, confidence, bonus, entities, factors })| {
-                let mut found: Vec<String> =
-                    candidate.parts.iter().filter_map(|part| terms.get(part.term).cloned()).collect();
-                found.sort();
-                let why = Why {
-                    factors: factors.and_then(explain),
-                    rank: index + 1,
-                    score: round(candidate.score),
-                    confidence: confidence.map(round),
-                    shares: shares.into_iter().map(|(share, part)| (share, round(part))).collect(),
-                    terms: found,
-                    exact: candidate.exact,
-                    channels: places.into_iter().map(|(channel, place)| (channel, rounded(place))).collect(),
-                    entity_bonus: (!entities.is_empty()).then(|| round(bonus)),
-                    entities,
-                };
-                by_id.remove(&candidate.id).map(|memory| (memory, Some(why)))
-            })
-            .collect();
-        let (page, last) = fit(hits, request.max_chars, call.scope.project());
-        let all_fit = last.as_ref().is_none_or(|l| l.all);
-        let next = if all_fit { wanted } else { offset + page.len() };
-        let next_cursor = (more || !all_fit).then(|| cursor::encode(Position::Offset(next), request.question.clone()));
-        let confidence = (!page.is_empty()).then(|| round(confidence));
-        Ok(RecallOutput { hits: page, next_cursor, confidence, notes })
+        let mut wanted = offset + request.limit;
+        loop {
+            let ranking = self.find(call, query, &request.filter, wanted).await?;
+            let (found, confidence) = (ranking.hits.len(), ranking.confidence);
+            let notes = ranking.notes.clone();
+            let (page, read) = self.read_page(call, ranking, request, offset).await?;
+            // Where folding has used up what was found, there may be more behind it.
+            let exhausted = !page.is_full() && read == found && found > wanted;
+            if exhausted && wanted < MAX_RANKED {
+                wanted = MAX_RANKED;
+                continue;
+            }
+            output.notes.extend(notes);
+            output.confidence = (!page.is_empty()).then(|| round(confidence));
+            return Ok(page);
+        }
     }
 
-    /// An empty answer says why it is empty.
-    async fn explain_nothing(&self, call: &Call, request: &Request) -> Result<String, EngineError> {
-        let counts = call.database(self.store.counts(&call.scope, request.filter.now)).await?;
-        let total: u64 = counts.by_kind.values().sum();
-        let filtered = request.filter != Filter::at(request.filter.now);
-        if request.filter.unchanged && total > 0 {
-            return Ok(format!("Nothing of this was known at {}, or it was purged since.", request.filter.now));
+    /// The hits from `offset` on, and the place of the first one that was not read.
+    async fn read_page(
+        &self,
+        call: &Call,
+        ranking: Ranking,
+        request: &Request,
+        offset: usize,
+    ) -> Result<(Page, usize), EngineError> {
+        let Ranking { hits, terms, strange, past, .. } = ranking;
+        let few = strange && offset == 0 && !request.limited;
+        let limit = if few { STRANGERS } else { request.limit };
+        let hits = if request.filter.include_outdated { self.behind_successors(call, hits).await? } else { hits };
+        let mut by_id: HashMap<Uuid, Memory> = past.into_iter().map(|memory| (memory.id, memory)).collect();
+        let last = (offset + MOST_FOLDED * limit).min(MAX_RANKED);
+        let total = hits.len();
+        let mut page = Page::new(limit);
+        let mut places = hits.into_iter().enumerate().skip(offset).peekable();
+        while let Some((at, _)) = places.peek() {
+            let at = *at;
+            if at >= last {
+                if at < MAX_RANKED {
+                    page.end_at(Position::Offset(at));
+                }
+                return Ok((page, at));
+            }
+            let part: Vec<(usize, Ranked)> = places.by_ref().take(limit + 1).collect();
+            let ids =
+                part.iter().map(|(_, hit)| hit.candidate.id).filter(|id| !by_id.contains_key(id)).collect::<Vec<_>>();
+            let memories = call.database(self.store.get(&call.scope, &ids, false)).await?;
+            call.count_rows(part.len());
+            // What was changed between the two statements is not what was believed then.
+            let as_it_was =
+                |memory: &Memory| request.filter.as_of != AsOf::KnownThen || memory.updated_at <= request.filter.now;
+            by_id.extend(memories.into_iter().filter(as_it_was).map(|memory| (memory.id, memory)));
+            for (place, hit) in part {
+                // Whatever was deleted between the two statements is left out.
+                let Some(memory) = by_id.remove(&hit.candidate.id) else { continue };
+                let why = why(place, hit, &terms);
+                let start = Position::Offset(place);
+                let searched = why.terms.clone();
+                if !page.add(Found { start, memory, why: Some(why), terms: searched }) {
+                    return Ok((page, place));
+                }
+            }
         }
-        Ok(match (total, filtered, request.query.is_some()) {
-            (0, ..) => "Nothing is stored in this project yet.".to_owned(),
-            (n, true, _) => {
-                format!("Nothing passes these filters; {n} memories are stored. Try again with fewer of them.")
-            }
-            (n, false, true) => {
-                format!(
-                    "None of the {n} stored memories has a word of the query. Try other words or names, or an empty query to browse."
-                )
-            }
-            (n, false, false) => {
-                format!("All {n} stored memories are superseded or expired; include_outdated lists them.")
-            }
-        })
+        Ok((page, total))
+    }
+
+    /// The same hits, superseded memories behind what replaced them.
+    async fn behind_successors(&self, call: &Call, hits: Vec<Ranked>) -> Result<Vec<Ranked>, EngineError> {
+        let ids: Vec<Uuid> = hits.iter().take(ORDERED).map(|hit| hit.candidate.id).collect();
+        if ids.len() < 2 {
+            return Ok(hits);
+        }
+        let links = call.database(self.store.chains(&call.scope, &ids)).await?;
+        let successors: HashMap<Uuid, Uuid> = links.into_iter().map(|link| (link.old, link.by)).collect();
+        Ok(after_successors(hits, |hit| hit.candidate.id, &successors))
     }
 
     fn accept_recall(&self, params: &RecallParams) -> Result<Request, Invalid> {
@@ -259,7 +356,7 @@ impl Engine {
                 format!("a number from 1 to {}", validate::MAX_LIMIT),
             ));
         }
-        let max_chars = params.max_chars.unwrap_or(DEFAULT_MAX_CHARS);
+        let max_chars = params.budget();
         if !(100..=1_000_000).contains(&max_chars) {
             return Err(Invalid::new("max_chars", max_chars.to_string(), "a number from 100 to 1000000"));
         }
@@ -289,7 +386,7 @@ impl Engine {
             let expected = format!("a time after since, which is {from}");
             return Err(Invalid::new("until", params.until.as_deref().unwrap_or_default(), expected));
         }
-        let as_of = params.as_of.as_ref().map(|at| validate::moment("as_of", at, now)).transpose()?;
+        let (moment, as_of) = accept_time(params, now)?;
         let filter = Filter {
             kinds: params.kinds.clone(),
             tags: validate::tags("tags", &params.tags)?,
@@ -302,14 +399,102 @@ impl Engine {
                 .map(|least| validate::number("min_importance", least, 0.0, 1.0))
                 .transpose()?,
             include_outdated: params.include_outdated,
-            now: as_of.unwrap_or(now),
-            unchanged: as_of.is_some(),
+            now: moment,
+            as_of,
         };
-        let unpaged = RecallParams { cursor: None, limit: None, max_chars: None, ..params.clone() };
+        let unpaged = RecallParams {
+            cursor: None,
+            limit: None,
+            max_chars: None,
+            detail: Detail::default(),
+            explain: false,
+            ..params.clone()
+        };
         let question = cursor::question_hash(&unpaged);
         let position = params.cursor.as_ref().map(|text| cursor::decode(text, &question)).transpose()?;
         let limited = params.limit.is_some();
-        Ok(Request { query, filter, limit, limited, max_chars, question, position, notes })
+        Ok(Request {
+            query,
+            filter,
+            limit,
+            limited,
+            max_chars,
+            detail: params.detail,
+            explain: params.explain,
+            question,
+            position,
+            notes,
+        })
+    }
+}
+
+/// The time that the question is about.
+fn accept_time(params: &RecallParams, now: DateTime<Utc>) -> Result<(DateTime<Utc>, AsOf), Invalid> {
+    match (&params.as_of, &params.valid_at) {
+        (None, None) => Ok((now, AsOf::Present)),
+        (Some(at), None) => Ok((validate::moment("as_of", at, now)?, AsOf::KnownThen)),
+        (None, Some(at)) => Ok((validate::time("valid_at", at)?, AsOf::TrueThen)),
+        (Some(_), Some(at)) => {
+            let expected = "either as_of (what was known then) or valid_at (what was true then), not both";
+            Err(Invalid::new("valid_at", at, expected))
+        }
+    }
+}
+
+/// Puts each entry right behind its successor, where that comes later in the list.
+fn after_successors<T>(entries: Vec<T>, id_of: impl Fn(&T) -> Uuid, successors: &HashMap<Uuid, Uuid>) -> Vec<T> {
+    let mut open: HashMap<Uuid, usize> = HashMap::new();
+    for entry in &entries {
+        *open.entry(id_of(entry)).or_default() += 1;
+    }
+    // The nearest one of the chain that is still to come.
+    let waits_for = |id: Uuid, open: &HashMap<Uuid, usize>| {
+        let mut next = successors.get(&id);
+        for _ in 0..successors.len() {
+            match next {
+                Some(by) if open.contains_key(by) => return Some(*by),
+                Some(by) => next = successors.get(by),
+                None => return None,
+            }
+        }
+        None
+    };
+    let mut waiting: HashMap<Uuid, Vec<T>> = HashMap::new();
+    let mut ordered = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let id = id_of(&entry);
+        if let Some(by) = waits_for(id, &open).filter(|by| *by != id) {
+            waiting.entry(by).or_default().push(entry);
+            continue;
+        }
+        let mut ready = vec![entry];
+        while let Some(entry) = ready.pop() {
+            let id = id_of(&entry);
+            open.remove(&id);
+            ordered.push(entry);
+            ready.extend(waiting.remove(&id).into_iter().flatten().rev());
+        }
+    }
+    // Only a circle of successors, which nothing writes, would leave some.
+    ordered.extend(waiting.into_values().flatten());
+    ordered
+}
+
+fn why(place: usize, hit: Ranked, terms: &[String]) -> Why {
+    let Ranked { candidate, places, shares, confidence, bonus, entities, factors } = hit;
+    let mut found: Vec<String> = candidate.parts.iter().filter_map(|part| terms.get(part.term).cloned()).collect();
+    found.sort();
+    Why {
+        factors: factors.and_then(explain),
+        rank: place + 1,
+        score: round(candidate.score),
+        confidence: confidence.map(round),
+        shares: shares.into_iter().map(|(share, part)| (share, round(part))).collect(),
+        terms: found,
+        exact: candidate.exact,
+        channels: places.into_iter().map(|(channel, place)| (channel, rounded(place))).collect(),
+        entity_bonus: (!entities.is_empty()).then(|| round(bonus)),
+        entities,
     }
 }
 
@@ -318,51 +503,19 @@ fn is_storable(text: &str) -> bool {
     text.len() <= validate::MAX_CONTENT_BYTES
 }
 
-struct Request {
-    query: Option<String>,
-    filter: Filter,
+/// A recall whose arguments were accepted.
+pub(super) struct Request {
+    pub(super) query: Option<String>,
+    pub(super) filter: Filter,
     limit: usize,
     /// Whether the caller named it.
     limited: bool,
-    max_chars: usize,
-    question: String,
+    pub(super) max_chars: usize,
+    pub(super) detail: Detail,
+    pub(super) explain: bool,
+    pub(super) question: String,
     position: Option<Position>,
     notes: Vec<String>,
-}
-
-/// The last hit of a page that was fitted.
-struct Last {
-    seq: i64,
-    /// Whether nothing was left out behind it.
-    all: bool,
-}
-
-/// As many hits as the budget holds, at least one, whose text is cut when it alone is too long.
-fn fit(found: Vec<(Memory, Option<Why>)>, max_chars: usize, project: &str) -> (Vec<Hit>, Option<Last>) {
-    let total = found.len();
-    let (mut hits, mut used, mut seq) = (Vec::with_capacity(total), 0, None);
-    for (memory, why) in found {
-        let at = memory.seq;
-        let mut memory = MemoryView::new(memory, project);
-        let chars = memory.chars();
-        if used + chars > max_chars && !hits.is_empty() {
-            break;
-        }
-        let cut = chars > max_chars;
-        if cut {
-            // The lesson stays whole: it is what an episode is kept for.
-            if let Some(situation) = &mut memory.situation {
-                *situation = situation.chars().take(max_chars).collect();
-            }
-            let beside = memory.chars() - memory.content.chars().count();
-            memory.content = memory.content.chars().take(max_chars.saturating_sub(beside).max(100)).collect();
-        }
-        used += chars;
-        seq = Some(at);
-        hits.push(Hit { memory, cut, why });
-    }
-    let all = hits.len() == total;
-    (hits, seq.map(|seq| Last { seq, all }))
 }
 
 fn explain(factors: Factors) -> Option<String> {
@@ -370,10 +523,32 @@ fn explain(factors: Factors) -> Option<String> {
     (!parts.is_empty()).then(|| format!("×{:.2}: {}", factors.total, parts.join(", ")))
 }
 
-fn round(score: f64) -> f64 {
+pub(super) fn round(score: f64) -> f64 {
     (score * 1_000.0).round() / 1_000.0
 }
 
 fn rounded(place: Place) -> Place {
     Place { score: round(place.score), ..place }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn successors_come_first() {
+        let id = |n: u32| Uuid::from_u128(n.into());
+        let order = |list: &[u32], links: &[(u32, u32)]| {
+            let successors = links.iter().map(|(old, by)| (id(*old), id(*by))).collect();
+            after_successors(list.to_vec(), |n| id(*n), &successors)
+        };
+        assert_eq!(order(&[1, 2, 3], &[]), [1, 2, 3]);
+        assert_eq!(order(&[1, 2, 3, 4], &[(1, 3)]), [2, 3, 1, 4]);
+        assert_eq!(order(&[1, 2, 3], &[(1, 2), (2, 3)]), [3, 2, 1]);
+        assert_eq!(order(&[1, 4, 3], &[(1, 2), (2, 3)]), [4, 3, 1], "the successor between is not a hit");
+        assert_eq!(order(&[3, 1, 2], &[(1, 3)]), [3, 1, 2], "already behind");
+        assert_eq!(order(&[1, 2, 9], &[(1, 3), (2, 3)]), [1, 2, 9], "the successor is no hit");
+        assert_eq!(order(&[1, 2, 3], &[(1, 3), (2, 3)]), [3, 1, 2]);
+        assert_eq!(order(&[1, 2], &[(1, 2), (2, 1)]).len(), 2, "a circle loses nothing");
+    }
 }

@@ -23,7 +23,7 @@ use crate::domain::lexical::{CorpusStats, POSTING_BUDGET, WeightedTerm, keep_bes
 use crate::domain::memory::content_hash;
 use crate::domain::spelling::{StandIn, guesses, stand_ins};
 use crate::domain::time_expression::{nearness, spans, time_words};
-use crate::domain::{Analyzer, Filter, Memory, Scope};
+use crate::domain::{Analyzer, AsOf, Filter, Memory, Scope};
 use crate::embed::{Model, QueryVector};
 use crate::store::graph::Named;
 use crate::store::{Around, AroundQuery, Candidate, LexicalQuery, Neighbour, SemanticCandidate, VectorQuery};
@@ -141,7 +141,7 @@ impl Engine {
         let (today, memories) = (filter.now.date_naive(), stats.documents);
         let asked = Asked { query, terms: &terms, searched, strangers, today, total, calibrated, memories };
         // How a memory stood at an earlier time is not known.
-        let now = (!filter.unchanged).then_some(filter.now);
+        let now = (filter.as_of == AsOf::Present).then_some(filter.now);
         let (first, rest, confidence) = pool.with(turns).found(&asked, &self.analyzer);
         let mut hits = rank::rank(first, mentioned, now);
         let ranked: HashSet<Uuid> = hits.iter().map(|hit| hit.candidate.id).collect();

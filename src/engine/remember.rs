@@ -148,8 +148,10 @@ impl Engine {
                 Some(Idempotency { key: key.clone(), request_hash: Sha256::digest(request).into() })
             }
         };
-        let mut items = Vec::with_capacity(params.items.len());
-        for (index, item) in params.items.into_iter().enumerate() {
+        let mut given = params.items;
+        self.resolve_links(call, &mut given).await?;
+        let mut items = Vec::with_capacity(given.len());
+        for (index, item) in given.into_iter().enumerate() {
             items.push(self.accept(item, now).map_err(|invalid| invalid.within(format!("items[{index}]")))?);
         }
         let links: usize = items.iter().map(|item| item.links.entities.len() + item.links.relations.len()).sum();

@@ -11,12 +11,12 @@ use uuid::Uuid;
 
 use super::link::accept_name;
 use super::view::timestamp;
-use super::{Call, Engine, EngineError, MemoryView, SimilarView, parse_id};
+use super::{Call, Engine, EngineError, MemoryView, SimilarView};
 use crate::domain::graph::name_key;
 use crate::domain::validate::{self, Invalid};
 use crate::domain::{Decision, Filter, Judgement, Kind, Memory, Proposal, Review, Scope};
 use crate::store::graph::EntityQuery;
-use crate::store::{Decide, NewReview, ReviewQuery, StoreError};
+use crate::store::{Decide, NewReview, Referable, ReviewQuery, StoreError};
 
 /// From here on two memories are worth a look.
 const WORTH_A_LOOK: f64 = 0.4;
@@ -206,8 +206,8 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Invalid`], not found, too many reviews.
     pub async fn review(&self, call: &Call, params: ReviewParams) -> Result<ReviewOutput, EngineError> {
-        let field = |name: &str, id: &Option<String>| id.as_ref().map(|id| parse_id(name, id)).transpose();
-        let (id, other) = (field("id", &params.id)?, field("other", &params.other)?);
+        let id = self.named_memory(call, "id", params.id.as_deref()).await?;
+        let other = self.named_memory(call, "other", params.other.as_deref()).await?;
         if let Some(reason) = &params.reason {
             validate::text("reason", reason, validate::MAX_REASON_BYTES)?;
         }
@@ -249,6 +249,13 @@ impl Engine {
                 let reviews = self.judge(call, (id, other), judgement, params.reason).await?;
                 Ok(ReviewOutput { reviews, candidates: Vec::new() })
             }
+        }
+    }
+
+    async fn named_memory(&self, call: &Call, field: &str, id: Option<&str>) -> Result<Option<Uuid>, EngineError> {
+        match id {
+            Some(id) => Ok(Some(self.resolve_one(call, Referable::Memory, field, id).await?)),
+            None => Ok(None),
         }
     }
 
@@ -393,7 +400,7 @@ impl Engine {
                 (call.database(self.store.reviews(&call.scope, &query, limit)).await?, false)
             }
             ReviewCommand::Show { id } => {
-                let id = parse_review(&id)?;
+                let id = self.resolve_one(call, Referable::Review, "id", &id).await?;
                 let reviews = call.database(self.store.reviews(&call.scope, &ReviewQuery::One(id), 1)).await?;
                 if reviews.is_empty() {
                     return Err(StoreError::NotFound { field: "id", ids: vec![id] }.into());
@@ -401,7 +408,7 @@ impl Engine {
                 (reviews, true)
             }
             ReviewCommand::Decide { id, decision, reason } => {
-                let id = parse_review(&id)?;
+                let id = self.resolve_one(call, Referable::Review, "id", &id).await?;
                 if let Some(reason) = &reason {
                     validate::text("reason", reason, validate::MAX_REASON_BYTES)?;
                 }
@@ -420,8 +427,4 @@ impl Engine {
         let reviews = reviews.into_iter().map(|review| review.at(now).into()).collect();
         Ok(ReviewReport { reviews, memories })
     }
-}
-
-fn parse_review(id: &str) -> Result<Uuid, Invalid> {
-    Uuid::parse_str(id.trim()).map_err(|_| Invalid::new("id", id, "the id of a review, as review list shows it"))
 }

@@ -1,13 +1,25 @@
 //! What a conversation begins with: the memories that it most likely needs, before anybody asked.
 
+use std::collections::{HashMap, HashSet};
+
+use uuid::Uuid;
+
 use super::{
     Call, Engine, EngineError, EntityDetail, FocusParams, FocusView, GetParams, MemoryView, RecallParams, ReviewAction,
     ReviewParams, ReviewView,
 };
-use crate::domain::Kind;
+use crate::domain::fold::fold_key;
+use crate::domain::passage::passage;
+use crate::domain::reference::first_line;
+use crate::domain::{Kind, validate};
 
 /// Characters of text in each part.
-const MAX_CHARS: usize = 4_000;
+const MAX_CHARS: usize = 2_000;
+/// Characters of a memory in a part that no search has shortened.
+const MEMORY_CHARS: usize = 400;
+/// Characters of a memory in a review.
+const REVIEW_CHARS: usize = 120;
+const MAX_IMPORTANT: usize = 10;
 const MAX_LESSONS: usize = 5;
 const MAX_FITTING: usize = 5;
 const MAX_RECENT: usize = 10;
@@ -31,6 +43,8 @@ pub struct SessionStartParams {
 pub struct SessionStart {
     /// Project of the caller.
     pub project: String,
+    /// Protected and important memories, the most important first.
+    pub important: Vec<MemoryView>,
     /// What is in mind.
     pub focus: Vec<FocusView>,
     /// What is known of the entity.
@@ -44,9 +58,18 @@ pub struct SessionStart {
     /// The newest notes and insights beside those.
     pub recent: Vec<MemoryView>,
     /// The newest changes that wait for the owner.
-    pub reviews: Vec<ReviewView>,
+    pub reviews: Vec<OpenReview>,
     /// How many wait in all.
     pub open_reviews: u64,
+}
+
+/// A change that waits, in words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenReview {
+    /// The review.
+    pub review: ReviewView,
+    /// What is proposed.
+    pub proposal: String,
 }
 
 impl Engine {
@@ -56,7 +79,8 @@ impl Engine {
     /// When the tag cannot be one, or the database does not answer.
     pub async fn session_start(&self, call: &Call, params: SessionStartParams) -> Result<SessionStart, EngineError> {
         let task = params.task.map(|task| task.trim().to_owned()).filter(|task| !task.is_empty());
-        let tags: Vec<String> = params.tag.into_iter().collect();
+        let tags = validate::tags("tags", &params.tag.into_iter().collect::<Vec<String>>())?;
+        let important = self.important(call, tags.first().map(String::as_str)).await?;
         let facts = vec![Kind::Note, Kind::Insight];
         let ask = |query: Option<String>, kinds: Vec<Kind>, limit: usize| RecallParams {
             query,
@@ -79,19 +103,77 @@ impl Engine {
             None => Vec::new(),
         };
         let mut recent = self.views(call, ask(None, facts, MAX_RECENT)).await?;
-        fitting.retain(|memory| mentioning.iter().all(|known: &MemoryView| known.id != memory.id));
-        recent.retain(|memory| fitting.iter().chain(&mentioning).all(|known| known.id != memory.id));
+        let mut lessons = lessons;
+        let mut mentioning: Vec<MemoryView> = mentioning;
+        let mut seen: HashSet<String> = important.iter().map(|memory| memory.id.clone()).collect();
+        for part in [&mut mentioning, &mut lessons, &mut fitting, &mut recent] {
+            part.retain(|memory| seen.insert(memory.id.clone()));
+        }
         let focus = self.focus(call, FocusParams { session: params.session, ..FocusParams::default() }).await?.items;
         let open_reviews = call.database(self.store.open_reviews(&call.scope, self.clock.now())).await?;
         let mut reviews = Vec::new();
         if open_reviews > 0 {
-            reviews = self.review(call, ReviewParams::new(ReviewAction::List)).await?.reviews;
-            reviews.truncate(MAX_REVIEWS);
+            let mut open = self.review(call, ReviewParams::new(ReviewAction::List)).await?.reviews;
+            open.truncate(MAX_REVIEWS);
+            reviews = self.in_words(call, open).await?;
         }
         let project = call.scope.project().to_owned();
-        let start =
-            SessionStart { project, focus, entities, mentioning, lessons, fitting, recent, reviews, open_reviews };
+        let start = SessionStart {
+            project,
+            important,
+            focus,
+            entities,
+            mentioning,
+            lessons,
+            fitting,
+            recent,
+            reviews,
+            open_reviews,
+        };
         Ok(start)
+    }
+
+    /// Protected and important memories, each once.
+    async fn important(&self, call: &Call, tag: Option<&str>) -> Result<Vec<MemoryView>, EngineError> {
+        // Twice as many as are shown, since some may say the same.
+        let most = 2 * MAX_IMPORTANT;
+        let found = call.database(self.store.outstanding(&call.scope, tag, self.clock.now(), most)).await?;
+        call.count_rows(found.len());
+        let mut seen = HashSet::new();
+        let distinct = found.into_iter().filter(|memory| seen.insert(fold_key(memory)));
+        let mut views: Vec<MemoryView> =
+            distinct.take(MAX_IMPORTANT).map(|memory| MemoryView::new(memory, call.scope.project())).collect();
+        for view in &mut views {
+            for text in [Some(&mut view.content), view.situation.as_mut(), view.lesson.as_mut()].into_iter().flatten() {
+                *text = passage(text, &[], MEMORY_CHARS);
+            }
+        }
+        Ok(views)
+    }
+
+    /// What each review would do, with the texts of its memories.
+    async fn in_words(&self, call: &Call, reviews: Vec<ReviewView>) -> Result<Vec<OpenReview>, EngineError> {
+        let named = reviews.iter().flat_map(|review| [Some(review.memory.as_str()), review.change["by"].as_str()]);
+        let ids: Vec<Uuid> = named.flatten().filter_map(|id| Uuid::parse_str(id).ok()).collect();
+        let memories = call.database(self.store.get(&call.scope, &ids, true)).await?;
+        let texts: HashMap<String, String> = memories
+            .into_iter()
+            .map(|memory| (memory.id.to_string(), first_line(&memory.content, REVIEW_CHARS)))
+            .collect();
+        let text = |id: &str| texts.get(id).map_or_else(|| format!("memory {id}"), |text| format!("{text:?}"));
+        let words = |review: &ReviewView| {
+            let memory = text(&review.memory);
+            match (review.action.as_str(), review.change["by"].as_str()) {
+                ("supersede", Some(by)) => format!("replace {memory} with {}", text(by)),
+                ("update", _) => {
+                    let fields: Vec<&str> =
+                        review.change.as_object().into_iter().flatten().map(|(field, _)| field.as_str()).collect();
+                    format!("change {} of {memory}", fields.join(", "))
+                }
+                (action, _) => format!("{action} {memory}"),
+            }
+        };
+        Ok(reviews.into_iter().map(|review| OpenReview { proposal: words(&review), review }).collect())
     }
 
     async fn views(&self, call: &Call, params: RecallParams) -> Result<Vec<MemoryView>, EngineError> {

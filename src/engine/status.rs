@@ -1,4 +1,4 @@
-//! Figures about the memory.
+//! Counts of what a memory contains, and what serves it.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Call, Engine, EngineError};
+use crate::store::{Facet, FacetValues};
+
+/// Values of each list.
+const MOST_VALUES: usize = 10;
 
 /// Nothing to ask.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -29,7 +33,15 @@ pub struct StatusOutput {
     pub deleted: u64,
     /// Replaced by newer ones.
     pub superseded: u64,
-    /// Waiting for the index by meaning.
+    /// Most frequent tags among the newest 20,000 memories.
+    pub tags: ValueCounts,
+    /// Conversations, likewise.
+    pub sessions: ValueCounts,
+    /// Speakers, likewise.
+    pub speakers: ValueCounts,
+    /// Types of entities, with the number of entities.
+    pub entity_types: ValueCounts,
+    /// Memories awaiting embedding.
     pub index_backlog: u64,
     /// Reviews that wait for the owner.
     pub open_reviews: u64,
@@ -45,6 +57,40 @@ pub struct StatusOutput {
     /// Damage that a check of the data found, and its remedy.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// Values with the number of their memories.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct ValueCounts {
+    /// Most frequent first, at most 10.
+    pub top: Vec<ValueCount>,
+    /// How many more values there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more: u64,
+}
+
+/// A value and the number of its memories.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct ValueCount {
+    /// The value.
+    pub value: String,
+    /// Memories with it.
+    pub count: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl From<FacetValues> for ValueCounts {
+    fn from(found: FacetValues) -> Self {
+        let more = found.total.saturating_sub(found.values.len() as u64);
+        let top = found.values.into_iter().map(|(value, count)| ValueCount { value, count }).collect();
+        Self { top, more }
+    }
 }
 
 impl Engine {
@@ -65,6 +111,10 @@ impl Engine {
             by_kind: counts.by_kind,
             deleted: counts.deleted,
             superseded: counts.superseded,
+            tags: self.value_counts(call, Facet::Tag).await?,
+            sessions: self.value_counts(call, Facet::Session).await?,
+            speakers: self.value_counts(call, Facet::Speaker).await?,
+            entity_types: self.value_counts(call, Facet::EntityType).await?,
             index_backlog: counts.index_backlog,
             open_reviews,
             model: self.desk.embedder().map(|embedder| embedder.model().id.clone()),
@@ -73,5 +123,9 @@ impl Engine {
             schema_version: info.schema_version,
             notes: self.notices.current(),
         })
+    }
+
+    async fn value_counts(&self, call: &Call, facet: Facet) -> Result<ValueCounts, EngineError> {
+        Ok(call.database(self.store.facet(&call.scope, facet, MOST_VALUES)).await?.into())
     }
 }

@@ -4,11 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Call, Engine, EngineError, MemoryView, ReviewView, parse_id};
+use super::{Call, Engine, EngineError, MemoryView, ReviewView};
 use crate::domain::Proposal;
 use crate::domain::memory::Patch;
 use crate::domain::validate::{self, Invalid};
-use crate::store::{StoreError, Update};
+use crate::store::{Referable, StoreError, Update};
 
 /// What to change; absent fields stay.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -100,7 +100,7 @@ impl Engine {
     /// [`EngineError::Invalid`], not found, or a version conflict which names the current version.
     pub async fn update(&self, call: &Call, params: UpdateParams) -> Result<UpdateOutput, EngineError> {
         let now = self.clock.now();
-        let id = parse_id("id", &params.id)?;
+        let id = self.resolve_one(call, Referable::Memory, "id", &params.id).await?;
         if let Some(version) = params.expected_version.filter(|version| *version < 1) {
             return Err(
                 Invalid::new("expected_version", version.to_string(), "the version of the memory, 1 or more").into()

@@ -30,7 +30,8 @@ pub struct MemoryView {
     pub metadata: Map<String, Value>,
     /// When it happened.
     pub occurred_at: String,
-    /// When it was stored.
+    /// When it was stored; recall returns it with detail full.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub created_at: String,
     /// When it last changed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,12 +116,42 @@ impl MemoryView {
         }
     }
 
+    /// The texts of it that a model reads.
+    pub(super) fn text(&self) -> String {
+        let extra = [&self.situation, &self.lesson];
+        extra.into_iter().flatten().fold(self.content.clone(), |text, extra| text + extra)
+    }
+
+    /// Only what an index shows.
+    pub(super) fn bare(self) -> Self {
+        Self {
+            tags: Vec::new(),
+            metadata: Map::new(),
+            created_at: String::new(),
+            updated_at: None,
+            valid_until: None,
+            session: None,
+            turn: None,
+            speaker: None,
+            situation: None,
+            outcome: None,
+            lesson: None,
+            sources: Vec::new(),
+            ..self
+        }
+    }
+
     /// How many characters of text a model reads in it.
     #[must_use]
     pub fn chars(&self) -> usize {
         let extra = [&self.situation, &self.lesson];
         self.content.chars().count() + extra.into_iter().flatten().map(|text| text.chars().count()).sum::<usize>()
     }
+}
+
+/// The day of a [`timestamp`].
+pub(super) fn date_of(timestamp: &str) -> &str {
+    timestamp.split('T').next().unwrap_or(timestamp)
 }
 
 /// RFC 3339 in UTC, without a fraction where there is none.

@@ -23,9 +23,11 @@ pub mod completion;
 pub mod focus;
 pub mod graph;
 mod history;
+pub mod overview;
 mod past;
 pub mod port;
 pub mod postgres;
+mod reference;
 mod review;
 pub mod sqlite;
 pub mod token;
@@ -38,8 +40,10 @@ pub use completion::CompletionStore;
 pub use focus::FocusStore;
 pub use graph::GraphStore;
 pub use history::{Expired, Expiry, HistoryEntry, HistoryQuery, HistoryStore, MOST_KEY_BYTES, MOST_KEYS};
+pub use overview::{Facet, FacetValues, OverviewStore};
 pub use past::{Changed, Link, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore};
 pub use port::PortStore;
+pub use reference::{Referable, ReferenceStore, Referent};
 pub use review::{Decide, NewReview, ReviewQuery, ReviewStore};
 pub use token::{StoredToken, TokenStore};
 pub use vector::{Embedded, IndexJob, MemoryKey, SemanticCandidate, VectorQuery, VectorStore};
@@ -369,8 +373,10 @@ pub trait Store:
     + FocusStore
     + GraphStore
     + HistoryStore
+    + OverviewStore
     + PastStore
     + PortStore
+    + ReferenceStore
     + ReviewStore
     + TokenStore
     + VectorStore

@@ -12,6 +12,11 @@ from mcp.client.streamable_http import streamable_http_client
 from service import PATIENCE, binary, clean_environment
 
 
+def short(id: str) -> str:
+    """The form in which texts print an ID."""
+    return id[-8:]
+
+
 class Memory:
     """The tools, called through a connected SDK client."""
 
@@ -57,16 +62,17 @@ class Memory:
         """Stores, and gives the ids."""
         output, text = await self.answer("remember", {"items": list(items), **arguments})
         ids = [memory["id"] for memory in output["memories"]]
-        assert len(ids) == len(items) and all(id in text for id in ids)
+        assert len(ids) == len(items) and all(short(id) in text for id in ids)
         assert output["created"] == sum(memory["created"] for memory in output["memories"])
         return ids
 
     async def recall(self, query: str | None = None, **arguments) -> dict:
         if query is not None:
             arguments["query"] = query
-        output, text = await self.answer("recall", arguments)
+        output, text = await self.answer("recall", {"explain": True, **arguments})
+        assert len(text) <= arguments.get("max_chars", 12_000), "max_chars limits the printed answer"
         for hit in output["hits"]:
-            assert hit["id"] in text and hit["content"] in text
+            assert short(hit["id"]) in text and all(line.strip() in text for line in hit["content"].splitlines())
         for note in output.get("notes", []):
             assert note in text
         return output

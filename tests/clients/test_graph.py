@@ -5,14 +5,14 @@ import datetime
 
 import pytest
 
-from client import over_http
+from client import over_http, short
 
 NOWHERE = "00000000-0000-7000-8000-000000000000"
 
 
 async def focus(client, action: str, /, **arguments) -> dict:
     output, text = await client.answer("focus", {"action": action, **arguments})
-    assert all(item["id"] in text and item["content"] in text for item in output["items"])
+    assert all(short(item["id"]) in text and item["content"] in text for item in output["items"])
     assert all(note in text for note in output.get("notes", []))
     return output
 
@@ -201,7 +201,7 @@ async def test_a_relation_ends_and_the_past_can_be_asked(memory):
     await link(memory, relations=[job | {"valid_from": "1987-08-01", "valid_to": "1996-08-14"}])
 
     async def at(time: str | None) -> list[tuple]:
-        output = await explore(memory, "neighbours", name="Grace", **({"as_of": time} if time else {}))
+        output = await explore(memory, "neighbours", name="Grace", **({"valid_at": time} if time else {}))
         return [(relation["valid_from"][:4], relation["valid_to"][:4]) for relation in output["relations"]]
 
     assert await at("1980-01-01") == [("1973", "1986")]
@@ -343,4 +343,4 @@ async def test_now_and_then_are_told_apart_by_the_day(memory):
     tomorrow = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)).isoformat()
     await link(memory, relations=[{"from": "Plan", "type": "starts", "to": "Work", "valid_from": tomorrow}])
     assert names(await explore(memory, "neighbours", name="Plan")) == ["Plan"]
-    assert len((await explore(memory, "neighbours", name="Plan", as_of="2100-01-01"))["entities"]) == 2
+    assert len((await explore(memory, "neighbours", name="Plan", valid_at="2100-01-01"))["entities"]) == 2

@@ -7,7 +7,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 from mcp.types import PromptReference, ResourceTemplateReference
 
-from client import over_http, over_stdio
+from client import over_http, over_stdio, short
 from service import wait_until
 
 PROMPTS = {
@@ -93,10 +93,10 @@ async def test_a_session_starts_with_what_is_in_mind_and_what_waits(memory):
     await memory.call("review", action="judge", id=old, other=new, judgement="contradiction", reason="She moved.")
     text = await say(memory, "session_start", session="night", entity="ADA", task="Meet Ada")
     assert "night shift" in text and "mast first" not in text
-    assert "1 change waits for the owner" in text and "She moved." in text and "`cognitive-memory-mcp review`" in text
-    assert "# What is known of ADA" in text and "Ada -works at-> Harbour" in text and f"mentioned by {old}" in text
+    assert "1 change waits for the owner" in text and "She moved." in text and 'replace "Ada works at the harbour." with "Ada works at the shipyard."' in text and "`cognitive-memory-mcp review`" in text
+    assert "# What is known of ADA" in text and "Ada -works at-> Harbour" in text and f"mentioned by {short(old)}" in text
     assert text.count("Ada works at the harbour.") == 1, "what is known of her is not repeated"
-    assert text.index("# In mind now") < text.index("# What is known of ADA") < text.index("# Stored last") < text.index("# 1 change")
+    assert text.index("# In mind now") < text.index("# What is known of ADA") < text.index("# 1 change") < text.index("# Stored last")
     assert "Harbour" not in await say(memory, "session_start", entity="Nobody", task="x")
     status = await memory.status()
     assert status["open_reviews"] == 1
@@ -173,7 +173,7 @@ async def test_an_entity_is_read(memory):
     await memory.call("link", relations=[{"from": "Zoë Müller", "type": "sails", "to": "Boat 7/8"}])
     for name in ["Zo%C3%AB%20M%C3%BCller", "zoe%CC%88%20m%C3%BCller", "ZO%C3%8B%20M%C3%9CLLER"]:
         text = await read(memory, f"memory://entity/{name}")
-        assert "Zoë Müller [person]" in text and "-sails-> Boat 7/8" in text and id in text
+        assert "Zoë Müller [person]" in text and "-sails-> Boat 7/8" in text and short(id) in text
     assert "Boat 7/8" in await read(memory, "memory://entity/Boat%207%2F8")
 
 

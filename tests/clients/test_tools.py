@@ -7,6 +7,8 @@ import uuid
 import jsonschema
 import pytest
 
+from client import short
+
 TOOLS = ["remember", "recall", "get", "update", "forget", "focus", "link", "explore", "review", "status"]
 NOWHERE = "00000000-0000-7000-8000-000000000000"
 
@@ -55,7 +57,7 @@ async def test_one_note(memory):
     output, text = await memory.answer("remember", {"items": [note("Ada prefers tea over coffee.")]})
     assert output["created"] == 1 and output["indexed"] == {"lexical": True, "semantic": False}
     stored = output["memories"][0]
-    assert stored["created"] and uuid.UUID(stored["id"]).version == 7 and stored["id"] in text
+    assert stored["created"] and uuid.UUID(stored["id"]).version == 7 and short(stored["id"]) in text
     read = await memory.one(stored["id"])
     assert read.items() >= {"kind": "note", "content": "Ada prefers tea over coffee.", "importance": 0.5, "version": 1}.items()
     created = datetime.datetime.fromisoformat(read["created_at"])
@@ -275,14 +277,16 @@ async def test_searching_pages_through_all_hits(memory):
 
 async def test_max_chars_bounds_the_answer(memory):
     ids = await memory.remember(*[note(f"{n} " + "quarry " * 100) for n in range(5)])
-    page = await memory.recall("quarry", max_chars=1500)
-    assert len(page["hits"]) == 2 and page["next_cursor"]
-    rest = await memory.recall("quarry", max_chars=1_000_000, cursor=page["next_cursor"])
-    assert {hit["id"] for hit in page["hits"] + rest["hits"]} == set(ids) and len(rest["hits"]) == 3
-    cut = await memory.recall("quarry", max_chars=100, limit=1)
-    assert cut["hits"][0]["cut"] and len(cut["hits"][0]["content"]) == 100
-    browsed = await memory.recall(max_chars=100)
-    assert len(browsed["hits"]) == 1 and browsed["hits"][0]["cut"] and browsed["next_cursor"]
+    for query in ["quarry", None]:
+        shared = await memory.recall(query, max_chars=1500, explain=False)
+        assert len(shared["hits"]) == 5 and all(hit["cut"] for hit in shared["hits"]), "all get a fair share"
+        page = await memory.recall(query, max_chars=400, explain=False)
+        assert 0 < len(page["hits"]) < 5
+        rest = await memory.recall(query, max_chars=1_000_000, cursor=page["next_cursor"])
+        assert {hit["id"] for hit in page["hits"]} | {hit["id"] for hit in rest["hits"]} == set(ids)
+        assert len(page["hits"]) + len(rest["hits"]) == 5 and not any(hit.get("cut") for hit in rest["hits"])
+        _, text = await memory.answer("recall", {"max_chars": 100} | ({"query": query} if query else {}))
+        assert len(text) <= 100
 
 
 async def test_an_empty_answer_says_why_it_is_empty(memory):
@@ -295,8 +299,9 @@ async def test_an_empty_answer_says_why_it_is_empty(memory):
     assert "Nothing is stored" in await why()
     [old] = await memory.remember(note("An old song"))
     assert "word of the query" in await why("completely unrelated")
-    assert "filters" in await why("song", tags=["absent"])
-    assert "filters" in await why(kinds=["episode"])
+    assert 'no memory has any tag' in await why("song", tags=["absent"])
+    assert "No memory is of kind episode; stored are 1 note." in await why(kinds=["episode"])
+    assert "filters" in await why(since="2020-01-01", until="2020-01-02")
     await memory.update(old, valid_until="2020-01-01")
     assert "include_outdated" in await why()
 

@@ -221,7 +221,7 @@ async fn an_answer_says_what_stood_for_a_misspelled_word() {
         bench.note(&format!("the port of tool {n} is open")).await;
     }
     let recall = async |query: &str| {
-        let params = RecallParams { query: Some(query.to_owned()), ..RecallParams::default() };
+        let params = RecallParams { query: Some(query.to_owned()), explain: true, ..RecallParams::default() };
         let mut found = bench.engine.recall(&call(), params).await.unwrap();
         let first = found.hits.remove(0);
         assert_eq!(first.memory.id, right, "{query}");

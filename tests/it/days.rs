@@ -68,7 +68,7 @@ impl Bench {
     }
 
     async fn search(&self, query: &str) -> RecallOutput {
-        self.recall(RecallParams { query: Some(query.to_owned()), ..RecallParams::default() }).await
+        self.recall(RecallParams { query: Some(query.to_owned()), explain: true, ..RecallParams::default() }).await
     }
 
     async fn recalls(&self, id: &str) -> i64 {

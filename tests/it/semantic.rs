@@ -103,7 +103,7 @@ impl Service {
     }
 
     async fn recall(&self, query: &str) -> RecallOutput {
-        let params = RecallParams { query: Some(query.to_owned()), ..RecallParams::default() };
+        let params = RecallParams { query: Some(query.to_owned()), explain: true, ..RecallParams::default() };
         self.engine.recall(&self.call(), params).await.unwrap()
     }
 
@@ -193,7 +193,8 @@ async fn pages_are_of_one_list() {
         service.remember(&part.iter().map(String::as_str).collect::<Vec<_>>()).await;
     }
     service.backlog_of(0).await;
-    let mut params = RecallParams { query: Some("pizza".to_owned()), limit: Some(40), ..RecallParams::default() };
+    let mut params =
+        RecallParams { query: Some("pizza".to_owned()), explain: true, limit: Some(40), ..RecallParams::default() };
     let mut seen: Vec<String> = Vec::new();
     loop {
         let page = service.engine.recall(&service.call(), params.clone()).await.unwrap();
@@ -210,7 +211,8 @@ async fn pages_are_of_one_list() {
     assert_eq!(seen.len(), memories.len(), "all of them");
     assert!(seen[..40].iter().all(|text| text.contains("pizza")), "{seen:?}");
     // A longer page is the same list.
-    let params = RecallParams { query: Some("pizza".to_owned()), limit: Some(100), ..RecallParams::default() };
+    let params =
+        RecallParams { query: Some("pizza".to_owned()), explain: true, limit: Some(100), ..RecallParams::default() };
     let page = service.engine.recall(&service.call(), params).await.unwrap();
     assert_eq!(texts(&page), seen[..100]);
     service.stop().await;
@@ -222,7 +224,8 @@ async fn who_asks_about_something_else_is_told_so_and_gets_few_of_the_nearest() 
     let weeks: Vec<String> = (1..=12).map(|week| format!("The report of week {week} is late")).collect();
     service.remember(&weeks.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let recall = async |query: &str, limit: Option<usize>, cursor: Option<String>| {
-        let params = RecallParams { query: Some(query.to_owned()), limit, cursor, ..RecallParams::default() };
+        let params =
+            RecallParams { query: Some(query.to_owned()), explain: true, limit, cursor, ..RecallParams::default() };
         service.engine.recall(&service.call(), params).await.unwrap()
     };
     let told = |output: &RecallOutput| output.notes.iter().any(|note| note.starts_with("Nothing stored seems"));
@@ -287,7 +290,9 @@ async fn the_program_finds_by_meaning() {
         .await;
     let end = Instant::now() + PATIENCE;
     loop {
-        let answer = client.call("recall", json!({ "query": "What is the name of the cat?", "limit": 1 })).await;
+        let answer = client
+            .call("recall", json!({ "query": "What is the name of the cat?", "limit": 1, "explain": true }))
+            .await;
         if answer["hits"][0]["content"] == "Her feline companion is called Mimi." {
             assert_eq!(answer["hits"][0]["why"]["channels"]["meaning"]["rank"], 1, "{answer}");
             break;

@@ -119,7 +119,8 @@ impl Ids {
     fn settle_text(&self, text: &str, moments: &[String]) -> String {
         let mut text = text.to_owned();
         for (place, id) in self.0.iter().enumerate() {
-            text = text.replace(id, &Self::shown(place));
+            let shown = Self::shown(place);
+            text = text.replace(id, &shown).replace(&id[id.len() - 8..], &shown[shown.len() - 8..]);
         }
         for moment in moments {
             let second = moment.split(['.', 'Z']).next().unwrap_or_default();

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::{Answer, MemoryTool, ToolError, action, answer, define, describe_focus, parse};
+use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, FocusOutput, FocusParams};
 
 pub(crate) struct Focus;
@@ -39,7 +40,7 @@ impl MemoryTool for Focus {
         }
         if let Some(memory) = &output.memory {
             text.push_str("\nStored as memory ");
-            text.push_str(memory);
+            text.push_str(short_id(memory));
         }
         for note in &output.notes {
             text.push_str("\nNote: ");

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::Value;
 
-use super::{Answer, MemoryTool, ToolError, answer, define, describe, describe_detail, parse};
+use super::{Answer, MemoryTool, ToolError, answer, define, describe, describe_detail, parse, short_ids};
+use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, GetOutput, GetParams, HistoryView};
 
 pub(crate) struct Get;
@@ -28,7 +29,7 @@ impl MemoryTool for Get {
             parts.push(format!("Not found: {}", output.missing.join(", ")));
         }
         if !output.not_read.is_empty() {
-            parts.push(format!("Not read: {}", output.not_read.join(", ")));
+            parts.push(format!("Not read: {}", short_ids(&output.not_read)));
         }
         parts.extend(output.history.iter().map(describe_change));
         if let Some(cursor) = &output.next_cursor {
@@ -40,7 +41,8 @@ impl MemoryTool for Get {
 
 /// A change as a sentence.
 fn describe_change(entry: &HistoryView) -> String {
-    let HistoryView { id, version, at, by, .. } = entry;
+    let HistoryView { version, at, by, .. } = entry;
+    let id = short_id(&entry.id);
     let mut sentence = format!("{at}: {by} {} memory {id}, now version {version}", entry.change.as_str());
     if let Some(reason) = &entry.reason {
         sentence.push_str(&format!(", because {}", quoted(reason)));

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::ToolError;
+use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, EntityDetail, FocusView, MOST_COUNTED, MemoryView, ReviewView};
 
 mod explore;
@@ -107,9 +108,14 @@ fn answer(output: &impl serde::Serialize, text: String) -> Answer {
     Answer { structured: serde_json::to_value(output).expect("an output is plain data, which always serialises"), text }
 }
 
+/// IDs as a text answer prints them; the structured answer has all digits.
+fn short_ids(ids: &[String]) -> String {
+    ids.iter().map(|id| short_id(id)).collect::<Vec<_>>().join(", ")
+}
+
 /// One item of the working memory in a line.
 pub(super) fn describe_focus(item: &FocusView) -> String {
-    let mut line = format!("[{}] {}", item.id, item.content);
+    let mut line = format!("[{}] {}", short_id(&item.id), item.content);
     if let Some(reason) = &item.reason {
         line.push_str(&format!(" ({reason})"));
     }
@@ -126,11 +132,11 @@ pub(super) fn describe_detail(detail: &EntityDetail) -> String {
     }
     if detail.ended_relations > 0 {
         let ended = counted(detail.ended_relations);
-        lines.push(format!("{ended} ended relations are not listed; explore with as_of shows an earlier time"));
+        lines.push(format!("{ended} ended relations are not listed; explore with valid_at shows an earlier time"));
     }
     if !detail.memories.is_empty() {
         let (shown, all) = (detail.memories.len(), counted(detail.memory_count));
-        lines.push(format!("mentioned by {shown} of {all} memories: {}", detail.memories.join(", ")));
+        lines.push(format!("mentioned by {shown} of {all} memories: {}", short_ids(&detail.memories)));
     }
     lines.join("\n")
 }
@@ -142,7 +148,13 @@ fn counted(number: u64) -> String {
 
 /// One review in a line.
 pub(super) fn describe_review(review: &ReviewView) -> String {
-    let mut line = format!("[review {}] {} {} memory {}", review.id, review.state, review.action, review.memory);
+    let mut line = format!(
+        "[review {}] {} {} memory {}",
+        short_id(&review.id),
+        review.state,
+        review.action,
+        short_id(&review.memory)
+    );
     if !review.change.is_null() {
         line.push_str(&format!(" {}", review.change));
     }
@@ -165,7 +177,7 @@ fn protected(reviews: &[ReviewView]) -> String {
 pub(super) fn describe(memory: &MemoryView) -> String {
     // Fractions of a second tell a model nothing.
     let at = memory.occurred_at.split(['.', 'Z']).next().unwrap_or_default();
-    let mut head = format!("[{} {}] {at}Z", memory.kind, memory.id);
+    let mut head = format!("[{} {}] {at}Z", memory.kind, short_id(&memory.id));
     let mut add = |label: &str, value: &str| {
         head.push_str(" · ");
         head.push_str(label);
@@ -185,13 +197,13 @@ pub(super) fn describe(memory: &MemoryView) -> String {
         add("version ", &memory.version.to_string());
     }
     if let Some(id) = &memory.superseded_by {
-        add("superseded by ", id);
+        add("superseded by ", short_id(id));
     }
     if let Some(id) = &memory.current {
-        add("now it is ", id);
+        add("now it is ", short_id(id));
     }
     if !memory.supersedes.is_empty() {
-        add("supersedes ", &memory.supersedes.join(", "));
+        add("supersedes ", &short_ids(&memory.supersedes));
     }
     if memory.protected {
         add("", "protected");

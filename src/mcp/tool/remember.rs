@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::{Answer, MemoryTool, ToolError, answer, define, parse};
+use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, RememberOutput, RememberParams};
 
 pub(crate) struct Remember;
@@ -24,9 +25,14 @@ impl MemoryTool for Remember {
         let mut text = format!("{} of {} stored as new:", output.created, output.memories.len());
         for memory in &output.memories {
             text.push_str(if memory.created { "\nnew " } else { "\nalready there " });
-            text.push_str(&memory.id);
+            text.push_str(short_id(&memory.id));
             for other in &memory.similar {
-                text.push_str(&format!("\n  similar ({:.2}) {}: {}", other.similarity, other.id, other.content));
+                text.push_str(&format!(
+                    "\n  similar ({:.2}) {}: {}",
+                    other.similarity,
+                    short_id(&other.id),
+                    other.content
+                ));
             }
         }
         for note in &output.notes {

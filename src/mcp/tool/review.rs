@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::{Answer, MemoryTool, ToolError, action, answer, define, describe_review, parse};
+use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, ReviewOutput, ReviewParams};
 
 pub(crate) struct Review;
@@ -27,8 +28,14 @@ impl MemoryTool for Review {
         let mut lines: Vec<String> = output.reviews.iter().map(describe_review).collect();
         for pair in &output.candidates {
             let (a, b) = (&pair.memory, &pair.other);
-            lines
-                .push(format!("similar {:.2}: {} {:?}, older {} {:?}", a.similarity, a.id, a.content, b.id, b.content));
+            lines.push(format!(
+                "similar {:.2}: {} {:?}, older {} {:?}",
+                a.similarity,
+                short_id(&a.id),
+                a.content,
+                short_id(&b.id),
+                b.content
+            ));
         }
         if lines.is_empty() {
             lines.push("Nothing.".to_owned());

@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
+use super::recall::one_line;
 use super::{Answer, MemoryTool, ToolError, answer, define, parse};
-use crate::engine::{Call, Engine, StatusOutput, StatusParams};
+use crate::engine::{Call, Engine, StatusOutput, StatusParams, ValueCounts};
 
 pub(crate) struct Status;
 
@@ -13,29 +14,54 @@ impl MemoryTool for Status {
     fn definition(&self) -> Tool {
         define::<StatusParams, StatusOutput>(
             "status",
-            "Counts, what waits to be indexed, and which database and version serve it.",
+            "Counts, tags, sessions, speakers and entity types in use, database and version.",
             ToolAnnotations::new().read_only(true),
         )
     }
 
     async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
         let output = engine.status(call, parse(arguments)?).await?;
-        let kinds: Vec<String> = output.by_kind.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
-        let text = format!(
-            "Project {}: {} memories ({}), {} deleted, {} superseded, {} waiting for the index by meaning, \
-             {} reviews open. Version {} on {} {}, schema {}.",
-            output.project,
-            output.memories,
-            kinds.join(", "),
-            output.deleted,
-            output.superseded,
-            output.index_backlog,
-            output.open_reviews,
-            output.version,
-            output.database,
-            output.database_version,
-            output.schema_version,
-        );
+        let text = print_status(&output);
         Ok(answer(&output, text))
     }
+}
+
+fn print_status(output: &StatusOutput) -> String {
+    let kinds: Vec<String> = output.by_kind.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+    let mut lines = vec![format!(
+        "Project {}: {} memories{kinds}, {} superseded, {} deleted, {} awaiting embedding, {} open reviews.",
+        output.project, output.memories, output.superseded, output.deleted, output.index_backlog, output.open_reviews
+    )];
+    if output.readable_projects.len() > 1 {
+        lines.push(format!("Readable projects: {}", output.readable_projects.join(", ")));
+    }
+    let lists = [
+        ("Tags", &output.tags),
+        ("Sessions", &output.sessions),
+        ("Speakers", &output.speakers),
+        ("Entity types", &output.entity_types),
+    ];
+    lines.extend(lists.iter().filter(|(_, values)| !values.top.is_empty()).map(|(name, values)| list(name, values)));
+    lines.push(format!(
+        "Version {}, {} {} (schema {}), {}.",
+        output.version,
+        output.database,
+        output.database_version,
+        output.schema_version,
+        output.model.as_ref().map_or_else(
+            || "no embedding model: recall by words alone".to_owned(),
+            |model| format!("embedding model {model}")
+        )
+    ));
+    lines.join("\n")
+}
+
+fn list(name: &str, values: &ValueCounts) -> String {
+    let mut parts: Vec<String> =
+        values.top.iter().map(|value| format!("{} {}", one_line(&value.value), value.count)).collect();
+    if values.more > 0 {
+        parts.push(format!("and {} more", values.more));
+    }
+    format!("{name}: {}", parts.join(", "))
 }

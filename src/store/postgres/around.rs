@@ -60,7 +60,7 @@ impl AroundStore for PostgresStore {
                 .bind(MOST_NAMED)
                 .bind(MOST_MENTIONS)
                 .bind(bounded(query.mentioning))
-                .bind(query.filter.unchanged)
+                .bind(query.filter.as_of.code())
                 .bind(&projects)
                 .bind(&sessions)
                 .bind(&numbers)

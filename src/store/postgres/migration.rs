@@ -39,6 +39,8 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { version: 5, name: "0005_trace", sql: include_str!("migrations/0005_trace.sql") },
     Migration { version: 6, name: "0006_half", sql: include_str!("migrations/0006_half.sql") },
     Migration { version: 7, name: "0007_history", sql: include_str!("migrations/0007_history.sql") },
+    Migration { version: 8, name: "0008_short_id", sql: include_str!("migrations/0008_short_id.sql") },
+    Migration { version: 9, name: "0009_outstanding", sql: include_str!("migrations/0009_outstanding.sql") },
 ];
 
 /// The newest version that this binary knows.

@@ -23,11 +23,13 @@ mod graph_sql;
 mod history;
 mod history_sql;
 mod migration;
+mod overview;
 mod past;
 mod pool;
 mod pooler;
 mod port;
 mod port_sql;
+mod reference;
 mod remember;
 mod review;
 mod review_sql;
@@ -153,6 +155,8 @@ impl PostgresStore {
             history_sql::ALL,
             review_sql::ALL,
             port_sql::ALL,
+            overview::ALL,
+            reference::ALL,
             statistics::ALL,
             check_sql::ALL,
         ];
@@ -474,7 +478,7 @@ impl Store for PostgresStore {
             let mut attempts = self.attempts(scope, "browse", Effect::Read)?;
             let rows: Vec<MemoryRow> = attempt!(attempts, connection => async {
                 let query = columns.bind(sqlx::query_as(statement)).bind(before).bind(bounded(page));
-                let query = query.bind(filter.unchanged);
+                let query = query.bind(filter.as_of.code());
                 Ok(query.fetch_all(connection).await?)
             })?;
             let last = rows.len() < page;

@@ -234,7 +234,7 @@ async fn matches(
         .bind(K1 * (1.0 - B))
         .bind(K1 * B / query.average_length)
         .bind(bounded(query.limit))
-        .bind(query.filter.unchanged);
+        .bind(query.filter.as_of.code());
     if most.is_some() {
         statement = statement.bind(most);
     }

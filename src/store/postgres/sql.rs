@@ -22,11 +22,13 @@ pub(super) use memory_columns;
 
 /// `domain::Filter` with its parameters at $2 to $10 and the given one, on `memory m`.
 macro_rules! filter {
-    ($unchanged:literal) => {
+    ($as_of:literal) => {
         concat!(
-            "(NOT ",
-            $unchanged,
-            "::boolean OR m.updated_at <= $10) AND m.deleted_at IS NULL \
+            "(",
+            $as_of,
+            "::int <> 1 OR m.updated_at <= $10) AND (",
+            $as_of,
+            "::int <> 2 OR m.occurred_at <= $10) AND m.deleted_at IS NULL \
          AND ($2::text[] IS NULL OR m.kind = ANY ($2)) \
          AND ($3::text[] IS NULL OR m.tags @> $3) \
          AND ($4::text IS NULL OR m.session = $4) \
@@ -34,7 +36,10 @@ macro_rules! filter {
          AND ($6::timestamptz IS NULL OR m.occurred_at >= $6) \
          AND ($7::timestamptz IS NULL OR m.occurred_at < $7) \
          AND ($8::float8 IS NULL OR m.importance >= $8) \
-         AND ($9::boolean OR (m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $10)))"
+         AND ($9::boolean OR ((m.superseded_by IS NULL OR (",
+            $as_of,
+            "::int = 2 AND EXISTS (SELECT FROM memory s WHERE s.id = m.superseded_by AND s.occurred_at > $10))) \
+             AND (m.valid_until IS NULL OR m.valid_until > $10)))"
         )
     };
 }

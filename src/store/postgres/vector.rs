@@ -146,7 +146,7 @@ impl PostgresStore {
                 .bind(sqlx::query_as(vector_sql::nearest(query.vector.len(), page, way)))
                 .bind(&query.vector[..])
                 .bind(&query.model)
-                .bind(query.filter.unchanged)
+                .bind(query.filter.as_of.code())
                 .fetch_all(connection)
                 .await?)
         })

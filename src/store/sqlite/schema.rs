@@ -22,6 +22,8 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
     ("0005_trace", include_str!("migrations/0005_trace.sql")),
     ("0006_history", include_str!("migrations/0006_history.sql")),
     ("0007_history_check", include_str!("migrations/0007_history_check.sql")),
+    ("0008_short_id", include_str!("migrations/0008_short_id.sql")),
+    ("0009_outstanding", include_str!("migrations/0009_outstanding.sql")),
 ];
 
 /// The newest version that this binary knows.
@@ -152,7 +154,7 @@ mod tests {
 
     use super::super::{focus_sql, graph_sql, sql};
     use super::*;
-    use crate::domain::{Filter, Kind};
+    use crate::domain::{AsOf, Filter, Kind};
 
     /// A migration that was released must stay as it is: other machines have applied it. Until the first release
     /// the line may be changed along with the file.
@@ -166,6 +168,8 @@ mod tests {
             "803e6577bfe79ed96e060ca341c14b6a9b28efc904d2d12059497a003a378fbe",
             "df3d6f9a0f956368a7a878e191456f14b95c0c221e952d624531b19b4c49294d",
             "1a29d866cc69137b9585f6dd2ac60f7c750cbd8f003f9bb26abd5f4b72eb22ab",
+            "551486ffef0bab356a39fdded62c3e548633fcf38f180488b8738d5b38640dc2",
+            "7d2b93a8e776eb3f7e02590f3902f9fe12d3c8374cc8c596b2928875c88cbdaa",
         ];
         assert_eq!(known.len(), MIGRATIONS.len());
         for ((name, text), known) in MIGRATIONS.iter().zip(known) {
@@ -183,9 +187,14 @@ mod tests {
     #[tokio::test]
     async fn every_statement_fits_the_schema() {
         let mut connection = migrated().await;
-        for (name, text) in
-            sql::ALL.iter().chain(graph_sql::ALL).chain(focus_sql::ALL).chain(super::super::review_sql::ALL)
-        {
+        let others = [
+            graph_sql::ALL,
+            focus_sql::ALL,
+            super::super::review_sql::ALL,
+            super::super::reference::ALL,
+            super::super::overview::ALL,
+        ];
+        for (name, text) in sql::ALL.iter().chain(others.into_iter().flatten()) {
             for part in text.split("; ") {
                 let prepared = connection.prepare(sqlx::AssertSqlSafe(part).into_sql_str()).await;
                 assert!(prepared.is_ok(), "{name}: {prepared:?}");
@@ -197,7 +206,9 @@ mod tests {
     async fn every_filter_fits_the_schema() {
         let mut connection = migrated().await;
         let now = chrono::DateTime::UNIX_EPOCH;
-        for bits in 0..512_u32 {
+        for (bits, as_of) in
+            (0..256_u32).flat_map(|bits| [AsOf::Present, AsOf::KnownThen, AsOf::TrueThen].map(|as_of| (bits, as_of)))
+        {
             let on = |bit: u32| bits >> bit & 1 == 1;
             let filter = Filter {
                 kinds: if on(0) { vec![Kind::Note] } else { Vec::new() },
@@ -209,7 +220,7 @@ mod tests {
                 min_importance: on(6).then_some(0.0),
                 include_outdated: on(7),
                 now,
-                unchanged: on(8),
+                as_of,
             };
             for projects in [&[1][..], &[1, 2]] {
                 for statement in [sql::browse(&filter, projects), sql::candidates(&filter, projects)] {
@@ -233,6 +244,8 @@ mod tests {
             super::super::review_sql::CHANGED_SINCE.to_owned(),
             super::super::review_sql::CHANGED.to_owned(),
             super::super::review_sql::CHAINS.to_owned(),
+            super::super::reference::REFERRED_MEMORIES.to_owned(),
+            super::super::overview::OUTSTANDING.to_owned(),
         ];
         for statement in statements {
             let explained = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));

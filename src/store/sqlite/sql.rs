@@ -5,7 +5,7 @@
 
 use sqlx::AssertSqlSafe;
 
-use crate::domain::Filter;
+use crate::domain::{AsOf, Filter};
 
 macro_rules! memory {
     () => {
@@ -281,11 +281,15 @@ const SINCE: &str = " AND m.occurred_at >= $14";
 const UNTIL: &str = " AND m.occurred_at < $15";
 const IMPORTANCE: &str = " AND m.importance >= $16";
 const CURRENT: &str = " AND m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $17)";
-const UNCHANGED: &str = " AND m.updated_at <= $17";
+const KNOWN_THEN: &str = " AND m.updated_at <= $17";
+const HAPPENED: &str = " AND m.occurred_at <= $17";
+const TRUE_THEN: &str = " AND (m.valid_until IS NULL OR m.valid_until > $17) AND (m.superseded_by IS NULL \
+    OR EXISTS (SELECT 1 FROM memory s WHERE s.id = m.superseded_by AND s.occurred_at > $17))";
 
 /// Only the conditions that are asked for, so that each can use its index.
 pub(super) fn conditions(filter: &Filter, projects: &[i64]) -> String {
     let scope = if projects.len() == 1 { IN_PROJECT } else { IN_SCOPE };
+    let true_then = filter.as_of == AsOf::TrueThen;
     let parts = [
         (!filter.kinds.is_empty(), KINDS),
         (!filter.tags.is_empty(), TAGS),
@@ -294,8 +298,10 @@ pub(super) fn conditions(filter: &Filter, projects: &[i64]) -> String {
         (filter.since.is_some(), SINCE),
         (filter.until.is_some(), UNTIL),
         (filter.min_importance.is_some(), IMPORTANCE),
-        (!filter.include_outdated, CURRENT),
-        (filter.unchanged, UNCHANGED),
+        (!filter.include_outdated && !true_then, CURRENT),
+        (!filter.include_outdated && true_then, TRUE_THEN),
+        (filter.as_of == AsOf::KnownThen, KNOWN_THEN),
+        (true_then, HAPPENED),
     ];
     let asked = parts.iter().filter(|(asked, _)| *asked).map(|(_, sql)| *sql);
     std::iter::once(scope).chain(asked).collect()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cognitive_memory_mcp::domain::{Change, Filter, Patch, Scope};
+use cognitive_memory_mcp::domain::{AsOf, Change, Filter, Patch, Scope};
 use cognitive_memory_mcp::port::{PortError, export};
 use cognitive_memory_mcp::store::port::{Place, Record, Section};
 use cognitive_memory_mcp::store::{
@@ -117,7 +117,7 @@ pub(crate) async fn a_look_back_knows_what_has_expired(store: Arc<dyn Store>) {
     expire_all(store, expiry).await;
     assert_eq!(then(LONG_AGO + 5).await, (vec![], true), "a later state is not taken for the earlier one");
     assert_eq!(then(15).await, (vec!["third".to_owned()], false));
-    let now = Filter { unchanged: true, ..Filter::at(at(30)) };
+    let now = Filter { as_of: AsOf::KnownThen, ..Filter::at(at(30)) };
     assert_eq!(store.browse(&scope, &now, None, 10).await.unwrap()[0].content, "fourth");
 }
 

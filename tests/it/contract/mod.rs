@@ -23,6 +23,7 @@ use cognitive_memory_mcp::store::{
 };
 use uuid::Uuid;
 
+pub(crate) mod answer;
 pub(crate) mod around;
 pub(crate) mod change;
 pub(crate) mod completion;
@@ -33,6 +34,7 @@ pub(crate) mod graph;
 pub(crate) mod history;
 pub(crate) mod model;
 pub(crate) mod past;
+pub(crate) mod reference;
 pub(crate) mod review;
 pub(crate) mod search;
 pub(crate) mod spelling;
@@ -50,6 +52,15 @@ macro_rules! contract_tests {
     ($backend:ident, $fresh:path) => {
         mod $backend {
             $crate::contract::contract_cases!($fresh;
+                answer::near_duplicates_are_folded,
+                answer::folding_neither_loses_nor_repeats_hits,
+                answer::superseded_memories_come_behind_their_successors,
+                answer::known_then_and_true_then_are_two_questions,
+                answer::an_empty_answer_says_why,
+                answer::a_status_lists_what_there_is,
+                answer::a_session_starts_with_what_matters_most,
+                answer::a_budget_limits_what_is_printed,
+                answer::an_index_shows_the_beginning_of_much,
                 around::turns_come_by_their_places,
                 around::turns_and_mentions_come_together,
                 change::a_patch_is_a_version_with_its_past,
@@ -112,6 +123,10 @@ macro_rules! contract_tests {
                 past::a_look_back_stays_in_its_projects,
                 past::chains_are_told_in_both_directions,
                 past::the_nearest_of_many_links_are_told,
+                reference::parts_of_ids_are_found_in_their_scope,
+                reference::items_and_reviews_are_found_by_parts_of_their_ids,
+                reference::tools_accept_short_ids,
+                reference::ambiguous_ids_list_their_candidates,
                 review::only_votes_pass_the_protection,
                 review::what_is_approved_is_done_and_can_be_undone,
                 review::a_replacement_can_be_approved_and_undone,

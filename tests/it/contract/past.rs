@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cognitive_memory_mcp::domain::{Filter, Memory, NewMemory, Patch, Scope};
+use cognitive_memory_mcp::domain::{AsOf, Filter, Memory, NewMemory, Patch, Scope};
 use cognitive_memory_mcp::store::{ForgetMode, Link, MOST_LINKS, Remember, Store, Update};
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ async fn update(store: &dyn Store, scope: &Scope, id: Uuid, patch: Patch, second
 
 /// All that was known at a moment: what did not change since, and what did, as it was.
 async fn known(store: &dyn Store, scope: &Scope, seconds: i64) -> Vec<Memory> {
-    let filter = Filter { unchanged: true, ..Filter::at(at(seconds)) };
+    let filter = Filter { as_of: AsOf::KnownThen, ..Filter::at(at(seconds)) };
     let mut all = store.browse(scope, &filter, None, 100).await.unwrap();
     all.extend(
         store

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use cognitive_memory_mcp::domain::{Filter, Kind, Memory, NewMemory, Patch, Scope};
+use cognitive_memory_mcp::domain::{AsOf, Filter, Kind, Memory, NewMemory, Patch, Scope};
 use cognitive_memory_mcp::store::{
     Embedded, ForgetMode, IndexJob, MemoryKey, SemanticCandidate, Store, Update, VectorQuery,
 };
@@ -172,8 +172,8 @@ pub(crate) async fn filters_hold_for_vectors(store: Arc<dyn Store>) {
         Filter { since: Some(at(-50)), until: Some(at(-20)), ..plain.clone() },
         Filter { min_importance: Some(0.9), ..all.clone() },
         Filter { tags: vec!["unknown".to_owned()], ..plain },
-        Filter { unchanged: true, ..Filter::at(at(500)) },
-        Filter { unchanged: true, ..Filter::at(at(-1)) },
+        Filter { as_of: AsOf::KnownThen, ..Filter::at(at(500)) },
+        Filter { as_of: AsOf::KnownThen, ..Filter::at(at(-1)) },
     ];
     for scope in [&here, &both] {
         let memories = store.browse(scope, &all, None, 1_000).await.unwrap();

@@ -1,0 +1,164 @@
+//! From what a caller names something by to its ID: a full ID, the last digits of one, or a prefix that only one has.
+
+use uuid::Uuid;
+
+use super::{Call, Engine, EngineError, RememberItem};
+use crate::domain::reference::first_line;
+use crate::domain::validate::{self, Invalid};
+use crate::domain::{IdPart, IdReference};
+use crate::store::{Referable, Referent};
+
+/// Candidates that an ambiguous reference lists.
+const MOST_CANDIDATES: usize = 5;
+/// Most references by a part of an ID in one call; each is a lookup.
+const MOST_PARTS: usize = 1_000;
+/// Characters of a candidate's text.
+const CANDIDATE_CHARS: usize = 80;
+
+/// A reference with the argument that contains it.
+struct Named<'a> {
+    field: String,
+    text: &'a str,
+}
+
+impl Engine {
+    /// The memories that `ids` refer to, each once, in the order asked for.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] for what cannot be an ID, [`EngineError::UnknownReference`] and
+    /// [`EngineError::AmbiguousReference`] for parts of IDs. Whether a full ID exists is left to the store.
+    pub(super) async fn resolve_ids(&self, call: &Call, field: &str, ids: &[String]) -> Result<Vec<Uuid>, EngineError> {
+        let (found, unknown) = self.resolve_known(call, field, ids).await?;
+        if unknown.is_empty() {
+            return Ok(found);
+        }
+        Err(EngineError::UnknownReference { field: field.to_owned(), references: unknown })
+    }
+
+    /// As [`Engine::resolve_ids`], with the references that match no memory beside.
+    pub(super) async fn resolve_known(
+        &self,
+        call: &Call,
+        field: &str,
+        ids: &[String],
+    ) -> Result<(Vec<Uuid>, Vec<String>), EngineError> {
+        validate::count(field, ids.len(), validate::MAX_IDS)?;
+        let named = ids.iter().enumerate();
+        let named = named.map(|(index, text)| Named { field: format!("{field}[{index}]"), text }).collect();
+        let resolved = self.look_up(call, Referable::Memory, named).await?;
+        let (mut found, mut unknown) = (Vec::with_capacity(ids.len()), Vec::new());
+        for (id, text) in resolved.into_iter().zip(ids) {
+            match id {
+                Some(id) if !found.contains(&id) => found.push(id),
+                Some(_) => {}
+                None => unknown.push(text.trim().to_owned()),
+            }
+        }
+        Ok((found, unknown))
+    }
+
+    /// The one that `text` refers to.
+    ///
+    /// # Errors
+    /// As [`Engine::resolve_ids`].
+    pub(super) async fn resolve_one(
+        &self,
+        call: &Call,
+        kind: Referable<'_>,
+        field: &str,
+        text: &str,
+    ) -> Result<Uuid, EngineError> {
+        let named = vec![Named { field: field.to_owned(), text }];
+        let found = self.look_up(call, kind, named).await?.pop().flatten();
+        let unknown =
+            || EngineError::UnknownReference { field: field.to_owned(), references: vec![text.trim().to_owned()] };
+        found.ok_or_else(unknown)
+    }
+
+    /// Replaces parts of IDs in `sources` and `supersedes` by the full IDs.
+    ///
+    /// # Errors
+    /// As [`Engine::resolve_ids`]; also when there are too many parts.
+    pub(super) async fn resolve_links(&self, call: &Call, items: &mut [RememberItem]) -> Result<(), EngineError> {
+        let is_part = |text: &&mut String| matches!(IdReference::parse(text), Some(IdReference::Part(_)));
+        let mut slots: Vec<(String, &mut String)> = Vec::new();
+        for (index, item) in items.iter_mut().enumerate() {
+            for (field, ids) in [("sources", &mut item.sources), ("supersedes", &mut item.supersedes)] {
+                let parts = ids.iter_mut().enumerate().filter(|(_, text)| is_part(text));
+                slots.extend(parts.map(|(place, text)| (format!("items[{index}].{field}[{place}]"), text)));
+            }
+        }
+        if slots.is_empty() {
+            return Ok(());
+        }
+        if slots.len() > MOST_PARTS {
+            let expected = format!("at most {MOST_PARTS} short IDs in one call; use full IDs, or several calls");
+            return Err(Invalid::new("items", format!("{} short IDs", slots.len()), expected).into());
+        }
+        let named = slots.iter().map(|(field, text)| Named { field: field.clone(), text }).collect();
+        let resolved = self.look_up(call, Referable::Memory, named).await?;
+        for ((field, text), id) in slots.into_iter().zip(resolved) {
+            let Some(id) = id else {
+                return Err(EngineError::UnknownReference { field, references: vec![text.clone()] });
+            };
+            *text = id.to_string();
+        }
+        Ok(())
+    }
+
+    /// The ID for each reference; `None` where a part matches nothing.
+    async fn look_up(
+        &self,
+        call: &Call,
+        kind: Referable<'_>,
+        named: Vec<Named<'_>>,
+    ) -> Result<Vec<Option<Uuid>>, EngineError> {
+        let mut parts: Vec<IdPart> = Vec::new();
+        let mut references = Vec::with_capacity(named.len());
+        for Named { field, text } in &named {
+            let reference = IdReference::parse(text).ok_or_else(|| Invalid::new(field, text, expected(kind)))?;
+            if let IdReference::Part(part) = &reference {
+                parts.push(part.clone());
+            }
+            references.push(reference);
+        }
+        parts.sort();
+        parts.dedup();
+        let found = if parts.is_empty() {
+            Vec::new()
+        } else {
+            call.database(self.store.referents(&call.scope, kind, &parts, MOST_CANDIDATES + 1)).await?
+        };
+        let mut resolved = Vec::with_capacity(named.len());
+        for (reference, Named { field, text }) in references.into_iter().zip(named) {
+            resolved.push(match reference {
+                IdReference::Full(id) => Some(id),
+                IdReference::Part(part) => {
+                    let matches = found.iter().filter(|referent| parts[referent.part] == part);
+                    only_one(field, text, &matches.collect::<Vec<_>>())?
+                }
+            });
+        }
+        Ok(resolved)
+    }
+}
+
+fn only_one(field: String, text: &str, matches: &[&Referent]) -> Result<Option<Uuid>, EngineError> {
+    if matches.len() < 2 {
+        return Ok(matches.first().map(|referent| referent.id));
+    }
+    let candidate = |referent: &&Referent| format!("{} ({})", referent.id, first_line(&referent.text, CANDIDATE_CHARS));
+    let mut candidates: Vec<String> = matches.iter().take(MOST_CANDIDATES).map(candidate).collect();
+    if matches.len() > MOST_CANDIDATES {
+        candidates.push("and others".to_owned());
+    }
+    Err(EngineError::AmbiguousReference { field, reference: text.trim().to_owned(), candidates })
+}
+
+fn expected(kind: Referable<'_>) -> &'static str {
+    match kind {
+        Referable::Memory => "the ID of a memory: all of it, its last 8 or more digits, or a prefix that only one has",
+        Referable::FocusItem { .. } => "the ID of an item in the working memory, as focus prints it",
+        Referable::Review => "the ID of a review, as review list prints it",
+    }
+}

@@ -1,0 +1,96 @@
+//! [`OverviewStore`] on PostgreSQL.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::Row;
+
+use super::attempt::{Effect, attempt};
+use super::row::MemoryRow;
+use super::sql::memory_columns;
+use super::{PostgresStore, bounded};
+use crate::domain::{Memory, Scope};
+use crate::store::Result;
+use crate::store::overview::{Facet, FacetValues, OVERVIEW_WINDOW, OverviewStore};
+
+/// Values of the newest live memories ($2 of each project of $1) with counts, and how many there are. $3 most.
+macro_rules! counted {
+    ($column:literal, $value:literal, $further:literal) => {
+        concat!(
+            "SELECT ",
+            $value,
+            " AS value, count(*) AS n, count(*) OVER () AS total FROM project p CROSS JOIN LATERAL (SELECT ",
+            $column,
+            " FROM memory m WHERE m.project_id = p.id AND m.deleted_at IS NULL ORDER BY m.seq DESC LIMIT $2) m ",
+            $further,
+            " GROUP BY 1 ORDER BY n DESC, 1 LIMIT $3"
+        )
+    };
+}
+
+const TAGS: &str = counted!("m.tags", "t.tag", "CROSS JOIN LATERAL unnest(m.tags) AS t (tag) WHERE p.name = ANY ($1)");
+const SESSIONS: &str = counted!("m.session", "m.session", "WHERE p.name = ANY ($1) AND m.session IS NOT NULL");
+const SPEAKERS: &str = counted!("m.speaker", "m.speaker", "WHERE p.name = ANY ($1) AND m.speaker IS NOT NULL");
+const ENTITY_TYPES: &str = "SELECT e.type AS value, count(*) AS n, count(*) OVER () AS total FROM entity e \
+    JOIN project p ON p.id = e.project_id WHERE p.name = ANY ($1) AND $2::bigint > 0 \
+    GROUP BY 1 ORDER BY n DESC, 1 LIMIT $3";
+/// Protected and important memories that hold at $2, with the tag $3 where there is one.
+const OUTSTANDING: &str = concat!(
+    "SELECT ",
+    memory_columns!(),
+    " FROM (\
+        SELECT m.* FROM project p CROSS JOIN LATERAL (\
+            SELECT m.* FROM memory m WHERE m.project_id = p.id AND m.deleted_at IS NULL AND m.superseded_by IS NULL \
+                AND (m.protected OR m.importance >= 0.7) AND (m.valid_until IS NULL OR m.valid_until > $2) \
+                AND ($3::text IS NULL OR $3 = ANY (m.tags)) \
+            ORDER BY m.protected DESC, m.importance DESC, m.seq DESC LIMIT $4) m \
+        WHERE p.name = ANY ($1) ORDER BY m.protected DESC, m.importance DESC, m.seq DESC LIMIT $4) m \
+     JOIN project p ON p.id = m.project_id ORDER BY m.protected DESC, m.importance DESC, m.seq DESC"
+);
+
+/// All of the above, with a name each.
+pub(super) const ALL: &[(&str, &str)] = &[
+    ("TAGS", TAGS),
+    ("SESSIONS", SESSIONS),
+    ("SPEAKERS", SPEAKERS),
+    ("ENTITY_TYPES", ENTITY_TYPES),
+    ("OUTSTANDING", OUTSTANDING),
+];
+
+#[async_trait]
+impl OverviewStore for PostgresStore {
+    async fn facet(&self, scope: &Scope, facet: Facet, most: usize) -> Result<FacetValues> {
+        let readable: Vec<&str> = scope.readable().collect();
+        let statement = match facet {
+            Facet::Tag => TAGS,
+            Facet::Session => SESSIONS,
+            Facet::Speaker => SPEAKERS,
+            Facet::EntityType => ENTITY_TYPES,
+        };
+        let mut attempts = self.attempts(scope, "count values", Effect::Read)?;
+        attempt!(attempts, connection => async {
+            let query = sqlx::query(statement).bind(&readable).bind(OVERVIEW_WINDOW).bind(bounded(most));
+            let mut found = FacetValues::default();
+            for row in query.fetch_all(connection).await? {
+                found.total = row.try_get::<i64, _>("total")?.unsigned_abs();
+                found.values.push((row.try_get("value")?, row.try_get::<i64, _>("n")?.unsigned_abs()));
+            }
+            Ok(found)
+        })
+    }
+
+    async fn outstanding(
+        &self,
+        scope: &Scope,
+        tag: Option<&str>,
+        now: DateTime<Utc>,
+        most: usize,
+    ) -> Result<Vec<Memory>> {
+        let readable: Vec<&str> = scope.readable().collect();
+        let mut attempts = self.attempts(scope, "read important memories", Effect::Read)?;
+        let rows: Vec<MemoryRow> = attempt!(attempts, connection => async {
+            let query = sqlx::query_as(OUTSTANDING).bind(&readable).bind(now).bind(tag).bind(bounded(most));
+            Ok(query.fetch_all(connection).await?)
+        })?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
+    }
+}

@@ -1,0 +1,101 @@
+//! [`OverviewStore`] on SQLite.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::Row;
+
+use super::error::from_sqlx;
+use super::read::limit;
+use super::row::MemoryRow;
+use super::sql::{memory, named};
+use super::{SqliteStore, json_numbers};
+use crate::domain::{Memory, Scope};
+use crate::store::Result;
+use crate::store::overview::{Facet, FacetValues, OVERVIEW_WINDOW, OverviewStore};
+
+/// The newest live memories ($2 of each project of $1).
+macro_rules! newest {
+    ($columns:literal) => {
+        concat!(
+            "FROM json_each($1) p CROSS JOIN memory m ON m.seq IN (SELECT n.seq FROM memory n \
+             WHERE n.project = p.value AND n.deleted_at IS NULL ORDER BY n.seq DESC LIMIT $2) ",
+            $columns
+        )
+    };
+}
+
+named! {
+    /// Tags with counts, and how many there are. $3 most.
+    TAGS = concat!("SELECT t.tag, count(*) AS n, count(*) OVER () ",
+        newest!("JOIN memory_tag t ON t.memory = m.seq GROUP BY t.tag ORDER BY n DESC, t.tag LIMIT $3"));
+    /// Conversations.
+    SESSIONS = concat!("SELECT m.session, count(*) AS n, count(*) OVER () ",
+        newest!("WHERE m.session IS NOT NULL GROUP BY m.session ORDER BY n DESC, m.session LIMIT $3"));
+    /// Speakers.
+    SPEAKERS = concat!("SELECT m.speaker, count(*) AS n, count(*) OVER () ",
+        newest!("WHERE m.speaker IS NOT NULL GROUP BY m.speaker ORDER BY n DESC, m.speaker LIMIT $3"));
+    /// Types of entities.
+    ENTITY_TYPES = "SELECT e.type, count(*) AS n, count(*) OVER () FROM entity e \
+        WHERE e.project IN (SELECT value FROM json_each($1)) AND $2 > 0 GROUP BY e.type ORDER BY n DESC, e.type LIMIT $3";
+    /// Protected and important memories of one project that hold at $2, with the tag $3 where there is one.
+    OUTSTANDING = concat!(memory!(), "WHERE m.project = $1 AND m.deleted_at IS NULL AND m.superseded_by IS NULL \
+        AND (m.protected = 1 OR m.importance >= 0.7) AND (m.valid_until IS NULL OR m.valid_until > $2) \
+        AND ($3 IS NULL OR EXISTS (SELECT 1 FROM memory_tag t WHERE t.memory = m.seq AND t.tag = $3)) \
+        ORDER BY m.protected DESC, m.importance DESC, m.seq DESC LIMIT $4");
+}
+
+#[async_trait]
+impl OverviewStore for SqliteStore {
+    async fn facet(&self, scope: &Scope, facet: Facet, most: usize) -> Result<FacetValues> {
+        let open = self.opened()?;
+        let failed = |error| from_sqlx(error, "counting values");
+        let statement = match facet {
+            Facet::Tag => TAGS,
+            Facet::Session => SESSIONS,
+            Facet::Speaker => SPEAKERS,
+            Facet::EntityType => ENTITY_TYPES,
+        };
+        self.bounded(async {
+            let (mut connection, projects) = open.reader(scope).await?;
+            let query = sqlx::query(statement).bind(json_numbers(&projects)).bind(OVERVIEW_WINDOW).bind(limit(most));
+            let rows = query.fetch_all(&mut *connection).await.map_err(failed)?;
+            let mut found = FacetValues::default();
+            for row in rows {
+                let count = |column: usize| row.try_get::<i64, _>(column).map(i64::unsigned_abs).map_err(failed);
+                found.total = count(2)?;
+                found.values.push((row.try_get(0).map_err(failed)?, count(1)?));
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn outstanding(
+        &self,
+        scope: &Scope,
+        tag: Option<&str>,
+        now: DateTime<Utc>,
+        most: usize,
+    ) -> Result<Vec<Memory>> {
+        let open = self.opened()?;
+        let failed = |error| from_sqlx(error, "reading important memories");
+        self.bounded(async {
+            let (mut connection, projects) = open.reader(scope).await?;
+            let mut found: Vec<Memory> = Vec::new();
+            for project in projects {
+                let query = sqlx::query(OUTSTANDING).bind(project).bind(now.timestamp_micros()).bind(tag);
+                let rows = query.bind(limit(most)).fetch_all(&mut *connection).await.map_err(failed)?;
+                for row in &rows {
+                    found.push(MemoryRow::read(row).map_err(failed)?.memory);
+                }
+            }
+            found.sort_by(|a, b| {
+                let importance = b.importance.total_cmp(&a.importance);
+                b.protected.cmp(&a.protected).then(importance).then_with(|| b.seq.cmp(&a.seq))
+            });
+            found.truncate(most);
+            Ok(found)
+        })
+        .await
+    }
+}
