@@ -259,9 +259,9 @@ impl EngineError {
             "turn_exists" => "Use the next free turn number, or update the stored turn; nothing was stored.",
             "already_superseded" => "Supersede the newer memory instead; nothing was stored.",
             "limit_exceeded" => {
-                "Purge what is no longer needed (forget, mode purge; link, erase), or ask the operator for a higher \
-                 MEMORY_PROJECT_MAX_MEMORIES, MEMORY_PROJECT_MAX_BYTES or MEMORY_PROJECT_MAX_ENTRIES; nothing was \
-                 stored."
+                "Purge what is no longer needed (forget, mode purge; link, erase): bytes include the earlier versions of \
+                 memories. Or ask the operator for a higher MEMORY_PROJECT_MAX_MEMORIES, MEMORY_PROJECT_MAX_BYTES or \
+                 MEMORY_PROJECT_MAX_ENTRIES, or for MEMORY_HISTORY_DAYS; nothing was stored."
             }
             "token_exists" => "Choose another name, or give it a new secret with `token rotate`; nothing was changed.",
             "token_unknown" => "`token list` shows the tokens there are; nothing was changed.",

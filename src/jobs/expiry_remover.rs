@@ -45,7 +45,12 @@ pub fn remove_expired(supervisor: &Supervisor, store: &Arc<dyn Store>, clock: &A
         let (store, clock, stopping) = (Arc::clone(&store), Arc::clone(&clock), stopping.clone());
         async move {
             loop {
-                let pause = match store.remove_expired(&retention.expiry(clock.now())).await {
+                let expiry = retention.expiry(clock.now());
+                let removed = tokio::select! {
+                    () = stopping.cancelled() => return Ok::<(), StoreError>(()),
+                    removed = store.remove_expired(&expiry) => removed,
+                };
+                let pause = match removed {
                     Ok(expired) => {
                         if expired.history > 0 || expired.keys > 0 {
                             tracing::debug!(expired.history, expired.keys, "removed expired data");
@@ -57,7 +62,7 @@ pub fn remove_expired(supervisor: &Supervisor, store: &Arc<dyn Store>, clock: &A
                     Err(error) => return Err(error),
                 };
                 tokio::select! {
-                    () = stopping.cancelled() => return Ok::<(), StoreError>(()),
+                    () = stopping.cancelled() => return Ok(()),
                     () = sleep(pause) => {}
                 }
             }
