@@ -119,6 +119,17 @@ async fn transaction_pooling_is_noticed_among_many_idle_sessions() {
 }
 
 #[tokio::test]
+async fn a_parameter_that_the_pooler_refuses_is_named() {
+    let database = Database::migrated().await;
+    let pooler = PgBouncer::start(&database, "session");
+    let options = pooler.options(&database).options([("geqo", "off")]);
+    let refused = PostgresStore::new(options, 4, analyzer()).prepare().await.unwrap_err();
+    assert!(matches!(refused, StoreError::Setup { .. }), "{refused}");
+    let text = refused.to_string();
+    assert!(text.contains("options") && text.contains("ignore_startup_parameters"), "{text}");
+}
+
+#[tokio::test]
 async fn session_pooling_works() {
     let database = Database::migrated().await;
     let pooler = PgBouncer::start(&database, "session");

@@ -482,6 +482,39 @@ async fn read_through(database: &Database, index: &str) -> i64 {
     sqlx::query_scalar(read).bind(index).fetch_one(&mut connection).await.unwrap()
 }
 
+/// Databases from before the counting hold history already.
+#[tokio::test]
+async fn earlier_versions_are_counted_by_the_migration() {
+    let (database, store) = prepared().await;
+    let item = note("first");
+    self::store(&store, vec![item.clone()]).await.unwrap();
+    let patch = Patch { content: Some("second".into()), ..Patch::default() };
+    let update = Update { id: item.id, expected_version: None, patch, reason: Some("why".into()), now: now() };
+    store.update(&scope(), update).await.unwrap();
+    store.close().await;
+    let mut connection = database.connection().await;
+    let counted = async |connection: &mut sqlx::PgConnection| {
+        let sum = sqlx::query_scalar::<_, i64>("SELECT sum(history_bytes)::bigint FROM usage").fetch_one(connection);
+        sum.await.unwrap()
+    };
+    let expected: i64 = sqlx::query_scalar("SELECT (octet_length(old::text) + 3)::bigint FROM history")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(counted(&mut connection).await, expected);
+    let before = "DROP TRIGGER history_inserted ON history; DROP TRIGGER history_deleted ON history; \
+        DROP FUNCTION history_inserted, history_deleted, history_bytes; DROP INDEX history_time, idempotency_time, \
+        idempotency_project_time; ALTER TABLE usage DROP COLUMN history_bytes; \
+        DELETE FROM schema_migration WHERE name LIKE '%\\_history'";
+    sqlx::raw_sql(before).execute(&mut connection).await.unwrap();
+    let store = database.store();
+    store.prepare().await.unwrap();
+    assert_eq!(counted(&mut connection).await, expected);
+    store.forget(&scope(), &[item.id], ForgetMode::Purge, None, now()).await.unwrap();
+    assert_eq!(counted(&mut connection).await, 0);
+    store.close().await;
+}
+
 /// Vectors of 32-bit numbers, as databases before migration 6 have them, are found after it and indexed anew.
 #[tokio::test]
 async fn vectors_stay_when_they_become_halves() {

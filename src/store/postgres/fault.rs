@@ -233,3 +233,23 @@ fn place(options: &PgConnectOptions) -> String {
         None => format!("PostgreSQL at {}:{}", options.get_host(), options.get_port()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As PostgreSQL 14 to 17 and Neon say it.
+    #[test]
+    fn a_demand_for_encryption_is_known_by_its_words() {
+        let demands = [
+            "no pg_hba.conf entry for host \"10.0.0.1\", user \"me\", database \"d\", no encryption",
+            "no pg_hba.conf entry for host \"10.0.0.1\", user \"me\", database \"d\", SSL off",
+            "connection is insecure (try using `sslmode=require`)",
+        ];
+        assert!(demands.into_iter().all(demands_encryption));
+        assert!(!demands_encryption(
+            "no pg_hba.conf entry for host \"10.0.0.1\", user \"me\", database \"d\", SSL encryption"
+        ));
+        assert!(!demands_encryption("role \"me\" is not permitted to log in"));
+    }
+}

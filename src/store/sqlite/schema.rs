@@ -184,6 +184,38 @@ mod tests {
         connection
     }
 
+    /// Databases from before the counting hold history already.
+    #[tokio::test]
+    async fn earlier_versions_are_counted_by_the_migration() {
+        let mut connection = SqliteConnectOptions::new().in_memory(true).connect().await.unwrap();
+        let counting = MIGRATIONS.iter().position(|(name, _)| name.ends_with("_history")).unwrap();
+        for (_, text) in &MIGRATIONS[..counting] {
+            sqlx::raw_sql(*text).execute(&mut connection).await.unwrap();
+        }
+        let old = "INSERT INTO project (name) VALUES ('a'), ('b'); \
+            INSERT INTO memory (id, project, kind, length, importance, occurred_at, created_at, updated_at, content_hash, \
+                tags, metadata, content) \
+            VALUES (zeroblob(16), 2, 'note', 1, 0.5, 1, 1, 3, zeroblob(32), '[]', '{}', 'now'); \
+            INSERT INTO history (memory, version, change, old, actor, reason, at) VALUES \
+                (1, 1, 'created', NULL, 'x', NULL, 1), (1, 2, 'updated', '{\"content\":\"ü\"}', 'x', 'why', 2), \
+                (1, 3, 'updated', '{}', 'x', NULL, 3)";
+        sqlx::raw_sql(old).execute(&mut connection).await.unwrap();
+        for (_, text) in &MIGRATIONS[counting..] {
+            sqlx::raw_sql(*text).execute(&mut connection).await.unwrap();
+        }
+        let counted = async |connection: &mut SqliteConnection| {
+            let counted =
+                sqlx::query_scalar("SELECT history_bytes FROM project ORDER BY id").fetch_all(connection).await;
+            counted.unwrap()
+        };
+        let before: Vec<i64> = counted(&mut connection).await;
+        assert_eq!(before, [0, i64::try_from("{\"content\":\"ü\"}".len() + "why".len() + "{}".len()).unwrap()]);
+        sqlx::raw_sql("DELETE FROM history WHERE version = 3").execute(&mut connection).await.unwrap();
+        assert_eq!(counted(&mut connection).await, [0, before[1] - 2]);
+        sqlx::raw_sql("DELETE FROM memory").execute(&mut connection).await.unwrap();
+        assert_eq!(counted(&mut connection).await, [0, 0], "the rest goes with the memory");
+    }
+
     #[tokio::test]
     async fn every_statement_fits_the_schema() {
         let mut connection = migrated().await;

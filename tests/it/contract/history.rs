@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use cognitive_memory_mcp::domain::{AsOf, Change, Filter, Patch, Scope};
+use cognitive_memory_mcp::domain::{AsOf, Change, Decision, Filter, NewMemory, Patch, Proposal, Scope};
 use cognitive_memory_mcp::port::{PortError, export};
 use cognitive_memory_mcp::store::port::{Place, Record, Section};
 use cognitive_memory_mcp::store::{
-    Expired, Expiry, HistoryQuery, Idempotency, MOST_KEYS, Remember, Remembered, Store, StoreError, Update,
+    Decide, Expired, Expiry, HistoryQuery, Idempotency, MOST_KEYS, NewReview, Remember, Remembered, Store, StoreError,
+    Update,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -119,6 +120,32 @@ pub(crate) async fn a_look_back_knows_what_has_expired(store: Arc<dyn Store>) {
     assert_eq!(then(15).await, (vec!["third".to_owned()], false));
     let now = Filter { as_of: AsOf::KnownThen, ..Filter::at(at(30)) };
     assert_eq!(store.browse(&scope, &now, None, 10).await.unwrap()[0].content, "fourth");
+}
+
+pub(crate) async fn an_undo_works_as_long_as_its_history_is_kept(store: Arc<dyn Store>) {
+    let (store, scope) = (&*store, scope());
+    let approved = async |content: &str, seconds: i64| {
+        let item = NewMemory { protected: true, ..note(content) };
+        let command = Remember { items: vec![item], idempotency: None, now: at(seconds) };
+        let memory = store.remember(&scope, command).await.unwrap()[0].id;
+        let patch = Patch { content: Some(format!("{content}, corrected")), ..Patch::default() };
+        let proposal = Proposal::Update { patch: Box::new(patch) };
+        let (id, now) = (new_id(), at(seconds + 1));
+        let review = NewReview { id, memory, proposal, reason: None, now, expires_at: at(seconds + 1_000) };
+        let id = store.propose(&scope, &[review]).await.unwrap()[0].id;
+        let command = Decide { id, decision: Decision::Approve, reason: None, now: at(seconds + 2) };
+        store.decide(&scope, &command).await.unwrap();
+        (memory, id)
+    };
+    let (old, old_review) = approved("an old word", LONG_AGO).await;
+    let (new, new_review) = approved("a new word", 0).await;
+    expire_all(store, Expiry { history_before: Some(at(-100)), keys_before: None, rows: 10 }).await;
+    let undo = |id| Decide { id, decision: Decision::Undo, reason: None, now: at(10) };
+    store.decide(&scope, &undo(new_review)).await.unwrap();
+    assert_eq!(load(store, &scope, new).await.content, "a new word");
+    let refused = store.decide(&scope, &undo(old_review)).await.unwrap_err();
+    assert!(refused.to_string().contains("MEMORY_HISTORY_DAYS"), "{refused}");
+    assert_eq!(load(store, &scope, old).await.content, "an old word, corrected", "nothing by halves");
 }
 
 async fn keyed(store: &dyn Store, scope: &Scope, key: &str, seconds: i64) -> Result<Vec<Remembered>, StoreError> {

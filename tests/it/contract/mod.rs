@@ -113,6 +113,7 @@ macro_rules! contract_tests {
                 history::a_page_has_a_size,
                 history::a_long_history_is_exported_in_parts,
                 history::history_stays_in_its_project,
+                history::an_undo_works_as_long_as_its_history_is_kept,
                 history::expired_changes_are_removed_in_batches,
                 history::a_look_back_knows_what_has_expired,
                 history::expired_keys_are_forgotten,
