@@ -88,7 +88,8 @@ pub(super) async fn start(
         .with_embedder(Arc::clone(&desk));
     let engine = Arc::new(engine);
     let parts = http::Parts {
-        server: MemoryServer::new(Arc::clone(&engine), settings.http.request_timeout),
+        server: MemoryServer::new(Arc::clone(&engine), settings.http.request_timeout)
+            .with_tool_prefix(&settings.tool_prefix),
         engine: Arc::clone(&engine),
         gate: gate(&engine)?,
         readiness: readiness.clone(),

@@ -258,6 +258,7 @@ impl<'a> Reader<'a> {
         let row_security = self.row_security();
         let language = self.choice(&table::LANGUAGE, table::LANGUAGES);
         let embedding = self.embedding(&data_dir);
+        let tool_prefix = self.parse(&table::TOOL_PREFIX, access::tool_prefix).unwrap_or_default();
         let focus_capacity = usize::try_from(self.number(&table::FOCUS_CAPACITY)).unwrap_or(usize::MAX);
         let review_days = u32::try_from(self.number(&table::REVIEW_DAYS)).unwrap_or(u32::MAX);
         let retention = self.retention();
@@ -280,6 +281,7 @@ impl<'a> Reader<'a> {
             row_security: row_security?,
             language: language?,
             embedding: embedding?,
+            tool_prefix,
             focus_capacity,
             review_days,
             retention,

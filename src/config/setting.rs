@@ -164,7 +164,7 @@ pub fn setting(name: &str) -> Option<&'static Setting> {
 }
 
 /// Every setting, in the order of the documents.
-pub static SETTINGS: [&Setting; 48] = [
+pub static SETTINGS: [&Setting; 49] = [
     &ENVIRONMENT,
     &CONFIG_DIR,
     &LISTEN,
@@ -173,6 +173,7 @@ pub static SETTINGS: [&Setting; 48] = [
     &MAX_BODY_BYTES,
     &REQUEST_TIMEOUT,
     &DRAIN_TIMEOUT,
+    &TOOL_PREFIX,
     &AUTH,
     &TOKENS,
     &OAUTH_ISSUER,
@@ -298,6 +299,16 @@ pub(super) static DRAIN_TIMEOUT: Setting = Setting {
     secret: false,
     flag: Some("drain-timeout"),
     doc: "Longest time for requests under way when the service is stopped. Keep it below `StopTimeout=` of the unit.",
+};
+
+pub(super) static TOOL_PREFIX: Setting = Setting {
+    name: "MEMORY_TOOL_PREFIX",
+    section: Section::Http,
+    kind: Kind::Text("up to 32 letters, digits, `_` and `-`, beginning with a letter, such as `memory_`"),
+    default: DefaultValue::Described("none"),
+    secret: false,
+    flag: Some("tool-prefix"),
+    doc: "Prefix of the name of every tool, for clients that mix up tools of the same name from different servers.",
 };
 
 pub(super) static AUTH: Setting = Setting {

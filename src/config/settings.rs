@@ -49,6 +49,8 @@ pub struct Settings {
     pub language: &'static str,
     /// What finds memories by meaning.
     pub embedding: Embedding,
+    /// Prefix of the names of all tools; empty for none.
+    pub tool_prefix: String,
     /// Items which the working memory of a session holds.
     pub focus_capacity: usize,
     /// Days that a review waits for a decision.

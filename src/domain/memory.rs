@@ -17,7 +17,17 @@ use super::graph::Links;
 /// What a memory is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[schemars(inline)]
+#[schemars(
+    inline,
+    extend("x-synonyms" = {
+        "fact": "note", "preference": "note", "decision": "note", "memory": "note", "observation": "note",
+        "information": "note", "knowledge": "note", "semantic": "note",
+        "message": "dialogue", "conversation": "dialogue", "chat": "dialogue", "dialog": "dialogue",
+        "conclusion": "insight", "reflection": "insight", "summary": "insight",
+        "episodic": "episode", "experience": "episode",
+        "lesson": {"to": "episode", "with": ["situation", "outcome", "lesson"], "else": "note"}
+    })
+)]
 pub enum Kind {
     /// One turn of a raw transcript.
     Dialogue,

@@ -15,6 +15,7 @@ pub mod graph;
 pub mod lexical;
 mod link_plan;
 pub mod memory;
+pub mod moment;
 pub mod name;
 pub mod passage;
 pub mod reference;

@@ -105,7 +105,11 @@ impl Proposal {
 /// What two memories are to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[schemars(inline)]
+#[schemars(
+    inline,
+    extend("x-synonyms" = {"duplicates": "duplicate", "contradicts": "contradiction", "contradictory": "contradiction",
+                           "conflict": "contradiction", "different": "unrelated"})
+)]
 pub enum Judgement {
     /// They say the same.
     Duplicate,

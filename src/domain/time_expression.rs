@@ -51,11 +51,11 @@ const BEFORE_YEAR: [&str; 19] = [
     "frühling",
     "bis",
 ];
-const LAST: [&str; 12] = [
+pub(super) const LAST: [&str; 12] = [
     "last", "past", "previous", "letzte", "letzten", "letzter", "letztes", "letztem", "vorige", "vorigen", "voriger",
     "voriges",
 ];
-const THIS: [&str; 6] = ["this", "diese", "diesen", "dieser", "dieses", "diesem"];
+pub(super) const THIS: [&str; 6] = ["this", "diese", "diesen", "dieser", "dieses", "diesem"];
 
 /// Days from one to another, the second one not included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,15 +165,15 @@ fn iso_date(text: &str) -> Option<NaiveDate> {
     pieces.filter(|piece| piece.len() == 10).find_map(|piece| piece.parse().ok())
 }
 
-fn month(word: Option<&&str>) -> Option<u32> {
+pub(super) fn month(word: Option<&&str>) -> Option<u32> {
     (1..).zip(MONTHS).find(|(_, names)| word.is_some_and(|word| names.contains(word))).map(|(number, _)| number)
 }
 
-fn year(word: Option<&&str>) -> Option<i32> {
+pub(super) fn year(word: Option<&&str>) -> Option<i32> {
     word.filter(|word| word.len() == 4)?.parse().ok()
 }
 
-fn day(word: Option<&&str>) -> Option<u32> {
+pub(super) fn day(word: Option<&&str>) -> Option<u32> {
     let word = word?;
     let digits = ["st", "nd", "rd", "th"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word);
     digits.parse().ok().filter(|day| (1..=31).contains(day) && digits.len() <= 2)
@@ -204,14 +204,14 @@ fn bare_year(words: &[&str]) -> Option<Named> {
 }
 
 #[derive(Clone, Copy)]
-enum Unit {
+pub(super) enum Unit {
     Day,
     Week,
     Month,
     Year,
 }
 
-fn unit(word: Option<&&str>) -> Option<Unit> {
+pub(super) fn unit(word: Option<&&str>) -> Option<Unit> {
     Some(match *word? {
         "day" | "days" | "tag" | "tage" | "tagen" => Unit::Day,
         "week" | "weeks" | "woche" | "wochen" => Unit::Week,
@@ -221,7 +221,7 @@ fn unit(word: Option<&&str>) -> Option<Unit> {
     })
 }
 
-fn count(word: Option<&&str>) -> Option<u32> {
+pub(super) fn count(word: Option<&&str>) -> Option<u32> {
     Some(match *word? {
         "a" | "an" | "one" | "einem" | "einer" => 1,
         "two" | "zwei" => 2,
@@ -246,7 +246,7 @@ fn back(count: u32, unit: Unit, today: NaiveDate) -> Option<Span> {
     }
 }
 
-fn relative(words: &[&str], today: NaiveDate) -> Option<Span> {
+pub(super) fn relative(words: &[&str], today: NaiveDate) -> Option<Span> {
     match *words.first()? {
         "yesterday" | "gestern" => return back(1, Unit::Day, today),
         "today" | "heute" => return back(0, Unit::Day, today),

@@ -5,6 +5,8 @@ use std::fmt::Display;
 use chrono::{DateTime, Days, Utc};
 use serde_json::{Map, Value};
 
+use super::moment;
+
 /// Most memories in one `remember`.
 pub const MAX_BATCH: usize = 500;
 /// Longest content in bytes of UTF-8.
@@ -157,20 +159,23 @@ fn clean(value: &Value, depth: usize) -> bool {
     }
 }
 
-/// A time in RFC 3339 form, or a date, which means its first moment in UTC.
+/// A time in RFC 3339 form, a date, or another absolute form that [`moment`] reads; without a zone it is in UTC.
 ///
 /// # Errors
 /// When it cannot be read, or is not between 1970 and 2200.
 pub fn time(field: &str, value: &str) -> Result<DateTime<Utc>, Invalid> {
     let expected = "a time such as 2026-03-01T12:00:00Z, or a date such as 2026-03-01, between 1970 and 2200";
-    let parsed = DateTime::parse_from_rfc3339(value).map(|time| time.to_utc()).ok().or_else(|| {
-        let day = chrono::NaiveDate::parse_from_str(value, "%Y-%m-%d").ok()?;
-        Some(day.and_hms_opt(0, 0, 0)?.and_utc())
-    });
-    parsed
-        .filter(|time| (1970..2200).contains(&chrono::Datelike::year(time)))
+    moment::read_absolute(value)
+        .map(|moment| moment.at)
+        .filter(|at| is_in_range(*at))
         .map(|time| chrono::SubsecRound::trunc_subsecs(time, 6))
         .ok_or_else(|| Invalid::new(field, value, expected))
+}
+
+/// Whether a time is one that both databases and all formats can keep.
+#[must_use]
+pub fn is_in_range(at: DateTime<Utc>) -> bool {
+    (1970..2200).contains(&chrono::Datelike::year(&at))
 }
 
 /// A time at which something happened: as [`time`], and not more than a day ahead of `now` (clocks and time

@@ -46,20 +46,24 @@ pub struct ExploreParams {
     #[expect(missing_docs, reason = "says itself")]
     pub mode: ExploreMode,
     /// Start; list: prefix
+    #[schemars(extend("x-aliases" = ["entity", "from", "start"]))]
     pub name: Option<String>,
     #[expect(missing_docs, reason = "says itself")]
+    #[schemars(extend("x-aliases" = ["target", "end"]))]
     pub to: Option<String>,
     /// Of relations; list: of entities
     #[serde(rename = "type")]
+    #[schemars(extend("x-aliases" = ["kind"]))]
     pub kind: Option<String>,
     /// neighbours 1-5; path 1-10
     pub depth: Option<u32>,
     #[expect(missing_docs, reason = "says itself")]
     pub limit: Option<usize>,
     /// Relations that were true at this time; default now
+    #[schemars(extend("x-time" = true))]
     pub valid_at: Option<String>,
     /// Earlier name of valid_at.
-    #[schemars(skip)]
+    #[schemars(extend("x-time" = true, "x-hidden" = true))]
     pub as_of: Option<String>,
     /// list: last name seen
     pub after: Option<String>,
@@ -68,7 +72,12 @@ pub struct ExploreParams {
 /// What to do with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[schemars(inline, transform = bare)]
+#[schemars(
+    inline,
+    transform = bare,
+    extend("x-synonyms" = {"neighbors": "neighbours", "neighbor": "neighbours", "neighbour": "neighbours",
+                           "shortest_path": "path", "suggestions": "suggest"})
+)]
 pub enum ExploreMode {
     /// Around an entity, breadth first.
     #[default]

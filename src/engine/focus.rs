@@ -28,10 +28,13 @@ pub struct FocusParams {
     #[expect(missing_docs, reason = "says itself")]
     pub session: Option<String>,
     #[expect(missing_docs, reason = "says itself")]
+    #[schemars(extend("x-aliases" = ["text", "item"]))]
     pub content: Option<String>,
     /// 0 to 1; above 0.8 stays longest
+    #[schemars(range(min = 0, max = 1))]
     pub importance: Option<f64>,
     #[expect(missing_docs, reason = "says itself")]
+    #[schemars(extend("x-aliases" = ["ids", "item_id"], "x-single" = true))]
     pub id: Option<String>,
     #[expect(missing_docs, reason = "says itself")]
     pub reason: Option<String>,
@@ -46,7 +49,11 @@ pub struct FocusParams {
 /// What to do with the working memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[schemars(inline, transform = bare)]
+#[schemars(
+    inline,
+    transform = bare,
+    extend("x-synonyms" = {"push": "add", "show": "list", "get": "list", "remove": "drop", "archive": "drop"})
+)]
 pub enum FocusAction {
     /// Have something in mind.
     Add,

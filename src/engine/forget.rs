@@ -15,6 +15,7 @@ use crate::store::{ForgetMode, StoreError};
 #[serde(deny_unknown_fields)]
 pub struct ForgetParams {
     /// Up to 200; all or none.
+    #[schemars(extend("x-aliases" = ["id", "memory_id", "memory_ids"], "x-split" = true))]
     pub ids: Vec<String>,
     /// delete (default) is undone by restore; purge leaves no trace.
     #[serde(default)]
@@ -27,7 +28,7 @@ pub struct ForgetParams {
 /// How to forget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[schemars(inline)]
+#[schemars(inline, extend("x-synonyms" = {"remove": "delete", "soft_delete": "delete", "undelete": "restore"}))]
 pub enum Mode {
     /// Hide.
     #[default]

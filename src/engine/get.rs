@@ -32,9 +32,11 @@ const HISTORY_PORTION: (usize, usize) = (50, 1 << 20);
 pub struct GetParams {
     /// Up to 200.
     #[serde(default)]
+    #[schemars(extend("x-aliases" = ["id", "memory_id", "memory_ids"], "x-split" = true))]
     pub ids: Vec<String>,
     /// Names of entities: their relations and memories.
     #[serde(default)]
+    #[schemars(extend("x-aliases" = ["entity", "name", "names"]))]
     pub entities: Vec<String>,
     /// Also every change of the memories in ids, newest first.
     #[serde(default)]

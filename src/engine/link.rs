@@ -17,20 +17,28 @@ use crate::domain::validate::{self, Invalid};
 #[schemars(transform = bare)]
 pub struct LinkParams {
     #[expect(missing_docs, reason = "says itself")]
+    #[schemars(extend("x-aliases" = ["entity", "nodes"]))]
     pub entities: Vec<EntityItem>,
     #[expect(missing_docs, reason = "says itself")]
+    #[schemars(extend("x-aliases" = ["relation", "edges", "links"]))]
     pub relations: Vec<RelationItem>,
 }
 
 /// An entity.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(inline, transform = bare)]
+#[schemars(
+    inline,
+    transform = bare,
+    extend("x-scalar" = "name", "x-example" = {"name": "…", "type": "…"})
+)]
 pub struct EntityItem {
     #[expect(missing_docs, reason = "says itself")]
+    #[schemars(extend("x-aliases" = ["entity", "entity_name"]))]
     pub name: String,
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     #[expect(missing_docs, reason = "says itself")]
+    #[schemars(extend("x-aliases" = ["kind", "entity_type"]))]
     pub kind: Option<String>,
     // Merged; null removes.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
@@ -45,14 +53,21 @@ pub struct EntityItem {
 /// A relation.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(inline, transform = bare)]
+#[schemars(
+    inline,
+    transform = bare,
+    extend("x-example" = {"from": "…", "type": "…", "to": "…"})
+)]
 pub struct RelationItem {
     #[expect(missing_docs, reason = "says itself")]
+    #[schemars(extend("x-aliases" = ["source", "from_entity", "subject"]))]
     pub from: String,
     #[expect(missing_docs, reason = "says itself")]
+    #[schemars(extend("x-aliases" = ["target", "to_entity", "object"]))]
     pub to: String,
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     #[expect(missing_docs, reason = "says itself")]
+    #[schemars(extend("x-aliases" = ["kind", "relation", "relation_type", "predicate", "label"]))]
     pub kind: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[expect(missing_docs, reason = "says itself")]
@@ -63,9 +78,11 @@ pub struct RelationItem {
     pub properties: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[expect(missing_docs, reason = "says itself")]
+    #[schemars(extend("x-time" = true))]
     pub valid_from: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[expect(missing_docs, reason = "says itself")]
+    #[schemars(extend("x-aliases" = ["valid_until"], "x-time" = true))]
     pub valid_to: Option<String>,
     // At valid_to or now, or as if it had never been.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,19 +143,32 @@ fn unlink_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "enum": ["end", "erase"] })
 }
 
-/// A list whose entries another tool describes: the schema is read by a model in every conversation.
-pub(super) fn names_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "array", "items": { "anyOf": [{ "type": "string" }, { "type": "object" }] } })
+/// Entities that a memory mentions: names, or objects with a name and a type.
+pub(super) fn mentions_schema(generator: &mut SchemaGenerator) -> Schema {
+    let mut entity = generator.subschema_for::<EntityItem>().to_value();
+    hide(&mut entity, &["properties", "erase"]);
+    json_schema!({ "type": "array", "items": { "anyOf": [{ "type": "string" }, entity] } })
+}
+
+/// Relations that a memory adds; it cannot end any.
+pub(super) fn told_schema(generator: &mut SchemaGenerator) -> Schema {
+    let mut relation = generator.subschema_for::<RelationItem>().to_value();
+    hide(&mut relation, &["unlink"]);
+    json_schema!({ "type": "array", "items": relation })
+}
+
+/// Keeps fields out of what a model reads; they are still understood.
+fn hide(object: &mut Value, fields: &[&str]) {
+    for field in fields {
+        if let Some(field) = object.pointer_mut(&format!("/properties/{field}")).and_then(Value::as_object_mut) {
+            field.insert("x-hidden".to_owned(), Value::Bool(true));
+        }
+    }
 }
 
 /// A list whose entries are not described.
 pub(super) fn list_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "array" })
-}
-
-/// The same for entries that are always objects.
-pub(super) fn objects_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "array", "items": { "type": "object" } })
 }
 
 /// What became of it.

@@ -34,10 +34,13 @@ const ORDERED: usize = 100;
 #[serde(deny_unknown_fields, default)]
 pub struct RecallParams {
     /// Question or words; empty: newest.
+    #[schemars(extend("x-aliases" = ["q", "question", "search", "search_query", "text"]))]
     pub query: Option<String>,
     /// 1 to 100, default 10.
+    #[schemars(range(min = 1, max = 100), extend("x-aliases" = ["max_results", "top_k", "k", "n", "count"]))]
     pub limit: Option<usize>,
     /// Length of the whole answer, default 12000.
+    #[schemars(range(min = 100, max = 1_000_000))]
     pub max_chars: Option<usize>,
     /// index: first lines only; full: every field.
     pub detail: Detail,
@@ -48,9 +51,10 @@ pub struct RecallParams {
     /// next_cursor of the last page.
     pub cursor: Option<String>,
     /// Any of these kinds.
-    #[schemars(extend("x-plain" = true))]
+    #[schemars(extend("x-plain" = true, "x-aliases" = ["kind", "type", "types"]))]
     pub kinds: Vec<Kind>,
     /// All of these.
+    #[schemars(extend("x-aliases" = ["tag", "labels"], "x-split" = true))]
     pub tags: Vec<String>,
     /// Only this conversation.
     #[schemars(extend("x-plain" = true))]
@@ -59,17 +63,21 @@ pub struct RecallParams {
     #[schemars(extend("x-plain" = true))]
     pub speaker: Option<String>,
     /// Happened at or after (RFC 3339 or date).
+    #[schemars(extend("x-aliases" = ["after", "from", "start_date"], "x-time" = true))]
     pub since: Option<String>,
     /// Happened before.
+    #[schemars(extend("x-aliases" = ["before", "end_date"], "x-time" = true))]
     pub until: Option<String>,
     /// Importance at least.
-    #[schemars(extend("x-plain" = true))]
+    #[schemars(range(min = 0, max = 1), extend("x-plain" = true, "x-aliases" = ["importance"]))]
     pub min_importance: Option<f64>,
     /// Also superseded and expired.
     pub include_outdated: bool,
     /// As it was known at this time.
+    #[schemars(extend("x-time" = true))]
     pub as_of: Option<String>,
     /// What was true at this time, as known today.
+    #[schemars(extend("x-time" = true))]
     pub valid_at: Option<String>,
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::link::{MentionItem, RelationItem, accept_mentions, names_schema, objects_schema};
+use super::link::{MentionItem, RelationItem, accept_mentions, mentions_schema, told_schema};
 use super::{Call, Engine, EngineError, SimilarView, parse_ids};
 use crate::domain::memory::{Episode, Kind, NewMemory};
 use crate::domain::validate::{self, Invalid};
@@ -16,9 +16,10 @@ use crate::store::{Idempotency, Remember, Remembered};
 /// What to store.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-lift" = "items"))]
 pub struct RememberParams {
     /// 1 to 500.
-    #[schemars(length(min = 1, max = 500))]
+    #[schemars(length(min = 1, max = 500), extend("x-aliases" = ["item", "memories"]))]
     pub items: Vec<RememberItem>,
     /// Unique; a repeated call stores nothing twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,19 +29,22 @@ pub struct RememberParams {
 /// One memory.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(inline)]
+#[schemars(inline, extend("x-example" = {"content": "…"}))]
 pub struct RememberItem {
     /// Self-contained text, up to 64 KiB.
+    #[schemars(extend("x-aliases" = ["text", "memory", "fact", "value"]))]
     pub content: String,
     /// dialogue: one turn verbatim; note (default): fact, preference, decision; insight: conclusion from sources; episode: attempt with lesson.
     #[serde(default)]
+    #[schemars(extend("x-aliases" = ["type", "memory_type", "category"]))]
     pub kind: Kind,
     /// Labels to filter by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-plain" = true))]
+    #[schemars(extend("x-plain" = true, "x-aliases" = ["tag", "labels", "keywords"], "x-split" = true))]
     pub tags: Vec<String>,
     /// 0 to 1, default 0.5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1), extend("x-aliases" = ["priority"]))]
     pub importance: Option<f64>,
     /// Any JSON object.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
@@ -48,42 +52,49 @@ pub struct RememberItem {
     pub metadata: Map<String, Value>,
     /// RFC 3339 or date; default now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-aliases" = ["timestamp", "date", "time", "when", "created_at"], "x-time" = true))]
     pub occurred_at: Option<String>,
     /// When it stops being true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-aliases" = ["expires_at", "expires"], "x-time" = true))]
     pub valid_until: Option<String>,
     /// Conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-aliases" = ["session_id", "conversation", "conversation_id"]))]
     pub session: Option<String>,
     /// dialogue: its number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
     pub turn: Option<i64>,
     /// Who said it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-plain" = true))]
+    #[schemars(extend("x-plain" = true, "x-aliases" = ["role", "author"]))]
     pub speaker: Option<String>,
     /// episode: what was tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub situation: Option<String>,
     /// episode: -1 failed to 1 succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1, max = 1))]
     pub outcome: Option<f64>,
     /// episode: what to do next time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lesson: Option<String>,
     /// Ids it rests on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-aliases" = ["source", "source_ids"], "x-split" = true))]
     pub sources: Vec<String>,
     /// Ids it replaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-aliases" = ["replaces"], "x-split" = true))]
     pub supersedes: Vec<String>,
     /// Mentioned: names, or {name, type}.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "names_schema")]
+    #[schemars(schema_with = "mentions_schema", extend("x-aliases" = ["entity"]))]
     pub entities: Vec<MentionItem>,
     /// Told of, as for link.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "objects_schema")]
+    #[schemars(schema_with = "told_schema", extend("x-aliases" = ["relation"]))]
     pub relations: Vec<RelationItem>,
     /// Only the owner may change it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

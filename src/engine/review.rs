@@ -72,7 +72,7 @@ impl ReviewParams {
 /// What a client can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[schemars(inline)]
+#[schemars(inline, extend("x-synonyms" = {"candidate": "candidates", "judgement": "judge", "judgment": "judge"}))]
 pub enum ReviewAction {
     /// See what waits.
     List,

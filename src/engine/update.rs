@@ -15,31 +15,34 @@ use crate::store::{Referable, StoreError, Update};
 #[serde(deny_unknown_fields)]
 pub struct UpdateParams {
     /// Id.
-    #[schemars(extend("x-plain" = true))]
+    #[schemars(extend("x-plain" = true, "x-aliases" = ["ids", "memory_id"], "x-single" = true))]
     pub id: String,
     /// The version you read; refused if it changed.
     #[serde(default)]
+    #[schemars(range(min = 1), extend("x-aliases" = ["version"]))]
     pub expected_version: Option<i64>,
     /// New text.
     #[serde(default)]
-    #[schemars(extend("x-plain" = true))]
+    #[schemars(extend("x-plain" = true, "x-aliases" = ["text"]))]
     pub content: Option<String>,
     /// Replace all.
     #[serde(default)]
+    #[schemars(extend("x-aliases" = ["tag", "labels"], "x-split" = true))]
     pub tags: Option<Vec<String>>,
     /// 0 to 1.
     #[serde(default)]
-    #[schemars(extend("x-plain" = true))]
+    #[schemars(range(min = 0, max = 1), extend("x-plain" = true))]
     pub importance: Option<f64>,
     /// Merged; null removes a key.
     #[serde(default)]
     pub metadata: Option<Map<String, Value>>,
     /// RFC 3339 or date.
     #[serde(default)]
-    #[schemars(extend("x-plain" = true))]
+    #[schemars(extend("x-plain" = true, "x-time" = true))]
     pub occurred_at: Option<String>,
     /// "never": for ever.
     #[serde(default, deserialize_with = "present")]
+    #[schemars(extend("x-time" = ["never"]))]
     pub valid_until: Option<Option<String>>,
     /// Of an episode.
     #[serde(default)]
@@ -47,7 +50,7 @@ pub struct UpdateParams {
     pub situation: Option<String>,
     /// Of an episode.
     #[serde(default)]
-    #[schemars(extend("x-plain" = true))]
+    #[schemars(range(min = -1, max = 1), extend("x-plain" = true))]
     pub outcome: Option<f64>,
     /// Of an episode.
     #[serde(default)]
@@ -68,7 +71,7 @@ pub struct UpdateParams {
 /// A vote on a recalled memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[schemars(inline)]
+#[schemars(inline, extend("x-synonyms" = {"useful": "helpful", "unhelpful": "not_helpful", "useless": "not_helpful"}))]
 pub enum Feedback {
     /// It helped.
     Helpful,

@@ -4,13 +4,17 @@ use rmcp::ErrorData;
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde_json::json;
 
+use super::argument::{self, Problem};
 use crate::engine::EngineError;
+
+/// Most problems of a call in the structured answer.
+const MAX_LISTED: usize = 20;
 
 /// Why a tool did nothing.
 #[derive(Debug)]
 pub(super) enum ToolError {
-    /// The arguments do not have the form of the schema.
-    Arguments { path: String, problem: String },
+    /// The arguments do not fit the schema: everything that is wrong with them.
+    Arguments(Vec<Problem>),
     /// The use case refused or failed.
     Engine(EngineError),
     /// The caller may only read.
@@ -31,7 +35,7 @@ impl ToolError {
     /// The stable code.
     pub(super) fn code(&self) -> &'static str {
         match self {
-            Self::Arguments { .. } => "invalid_argument",
+            Self::Arguments(_) => "invalid_argument",
             Self::Engine(error) => error.code(),
             Self::ReadOnly => "forbidden",
             Self::Timeout { .. } => "timeout",
@@ -41,8 +45,7 @@ impl ToolError {
 
     fn message(&self) -> String {
         match self {
-            Self::Arguments { path, problem } if path == "." => problem.clone(),
-            Self::Arguments { path, problem } => format!("{path}: {problem}"),
+            Self::Arguments(problems) => argument::describe(problems),
             Self::Engine(error) => error.to_string(),
             Self::ReadOnly => "this access may only read".to_owned(),
             Self::Timeout { seconds } => format!("no answer within {seconds} s"),
@@ -50,9 +53,17 @@ impl ToolError {
         }
     }
 
-    fn advice(&self) -> &'static str {
+    /// What to do next. `writes`: the call could have stored something.
+    fn advice(&self, writes: bool) -> &'static str {
         match self {
-            Self::Arguments { .. } => "Correct the argument and call again; nothing was stored.",
+            Self::Arguments(problems) if problems.len() > 1 && writes => {
+                "Correct all of these and call again; nothing was stored."
+            }
+            Self::Arguments(problems) if problems.len() > 1 => "Correct all of these and call again.",
+            Self::Arguments(_) | Self::Engine(EngineError::Invalid(_)) if writes => {
+                "Correct the argument and call again; nothing was stored."
+            }
+            Self::Arguments(_) | Self::Engine(EngineError::Invalid(_)) => "Correct the argument and call again.",
             Self::Engine(error) => error.advice(),
             Self::ReadOnly => "The user has to grant it the scope memory:write; nothing was changed.",
             Self::Timeout { .. } => {
@@ -64,19 +75,21 @@ impl ToolError {
 
     /// The same where the protocol has no place for a result that failed.
     pub(super) fn into_error_data(self) -> ErrorData {
-        let (code, message, advice) = (self.code(), self.message(), self.advice());
+        // Only readings end here.
+        let (code, message, advice) = (self.code(), self.message(), self.advice(false));
         let data = Some(json!({ "code": code, "advice": advice }));
         let message = format!("{code}: {message}. {advice}");
-        if matches!(self, Self::Arguments { .. } | Self::Engine(EngineError::Invalid(_))) {
+        if matches!(self, Self::Arguments(_) | Self::Engine(EngineError::Invalid(_))) {
             ErrorData::invalid_params(message, data)
         } else {
             ErrorData::internal_error(message, data)
         }
     }
 
-    /// The tool result with `isError`.
-    pub(super) fn into_result(self) -> CallToolResult {
-        let (code, message, advice) = (self.code(), self.message(), self.advice());
+    /// The tool result with `isError`. `writes`: the call could have stored something; `notes`: how its arguments were
+    /// read.
+    pub(super) fn into_result(self, writes: bool, notes: &[String]) -> CallToolResult {
+        let (code, message, advice) = (self.code(), self.message(), self.advice(writes));
         let mut error = json!({ "code": code, "message": message, "advice": advice });
         if let Self::Engine(EngineError::Invalid(invalid)) = &self {
             error["field"] = invalid.field.clone().into();
@@ -88,11 +101,45 @@ impl ToolError {
         {
             error["current_version"] = current.into();
         }
-        if let Self::Arguments { path, .. } = &self {
-            error["field"] = path.clone().into();
+        if let Self::Arguments(problems) = &self {
+            if let [first, ..] = problems.as_slice() {
+                describe_problem(first, &mut error);
+            }
+            if problems.len() > 1 {
+                error["problems"] = problems
+                    .iter()
+                    .take(MAX_LISTED)
+                    .map(|problem| {
+                        let mut listed = json!({ "message": problem.to_string() });
+                        describe_problem(problem, &mut listed);
+                        listed
+                    })
+                    .collect();
+            }
+        }
+        if !notes.is_empty() {
+            error["notes"] = notes.into();
+        }
+        // A sentence of its own ends with its own mark.
+        let stop = if message.ends_with(['?', '.', '!']) { "" } else { "." };
+        let mut text = format!("{code}: {message}{stop} {advice}");
+        for note in notes {
+            text.push_str("\nNote: ");
+            text.push_str(note);
         }
         let mut result = CallToolResult::structured_error(json!({ "error": error }));
-        result.content = vec![ContentBlock::text(format!("{code}: {message}. {advice}"))];
+        result.content = vec![ContentBlock::text(text)];
         result
+    }
+}
+
+/// Adds field, value and expectation of a problem to what a program reads.
+fn describe_problem(problem: &Problem, object: &mut serde_json::Value) {
+    object["field"] = problem.field.clone().into();
+    if let Some(value) = &problem.value {
+        object["value"] = value.clone().into();
+    }
+    if let Some(expected) = &problem.expected {
+        object["expected"] = expected.clone().into();
     }
 }

@@ -3,6 +3,7 @@
 //! Depends on `engine` and `domain`. Owns what a model reads: names, descriptions, schemas, texts and errors. To add a
 //! tool, add a file under `tool/` and its line in [`tool::ALL`]; prompts and resources likewise.
 
+mod argument;
 #[cfg(debug_assertions)]
 mod conformance;
 mod error;

@@ -15,7 +15,9 @@ use rmcp::model::{
     Reference, ResourceContents, Role, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer};
+use serde_json::Value;
 
+use super::argument::{self, Shape};
 use super::error::ToolError;
 use super::meter::CallMeter;
 use super::prompt::{self, MemoryPrompt};
@@ -43,8 +45,30 @@ struct Shared {
     engine: Arc<Engine>,
     timeout: Duration,
     config: ServerConfig,
-    tools: Vec<Tool>,
+    tools: Vec<Entry>,
     calls: CallMeter,
+}
+
+/// A tool as it is offered, and how its arguments are read.
+struct Entry {
+    offered: Tool,
+    shape: Shape,
+    tool: &'static dyn MemoryTool,
+}
+
+impl Entry {
+    fn new(tool: &'static dyn MemoryTool, prefix: &str) -> Self {
+        let mut offered = tool.definition();
+        if !prefix.is_empty() {
+            offered.name = format!("{prefix}{}", offered.name).into();
+        }
+        Self { offered, shape: Shape::of_arguments(&tool.parameters()), tool }
+    }
+
+    /// Whether no call of this tool changes anything.
+    fn is_read_only(&self) -> bool {
+        self.offered.annotations.as_ref().and_then(|hints| hints.read_only_hint) == Some(true)
+    }
 }
 
 impl std::fmt::Debug for MemoryServer {
@@ -66,8 +90,18 @@ impl MemoryServer {
             .enable_completions()
             .build();
         let config = ServerConfig::new(capabilities).with_server_info(implementation).with_instructions(INSTRUCTIONS);
-        let tools = tool::ALL.iter().map(|tool| tool.definition()).collect();
+        let tools = tool::ALL.iter().map(|tool| Entry::new(*tool, "")).collect();
         Self { shared: Arc::new(Shared { engine, timeout, config, tools, calls: CallMeter::default() }) }
+    }
+
+    /// The same with a prefix before the name of every tool, for clients that do not keep the tools of different servers
+    /// apart. Names without it are still understood.
+    #[must_use]
+    pub fn with_tool_prefix(mut self, prefix: &str) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.tools = tool::ALL.iter().map(|tool| Entry::new(*tool, prefix)).collect();
+        }
+        self
     }
 
     /// Counts the calls of tools.
@@ -79,22 +113,79 @@ impl MemoryServer {
     /// Whether a call of a tool changes anything.
     #[must_use]
     pub fn writes(&self, name: &str, arguments: Option<&JsonObject>) -> bool {
-        let nothing = JsonObject::new();
-        self.find(name).is_some_and(|tool| tool.writes(arguments.unwrap_or(&nothing)))
+        let Some(entry) = self.find(name) else { return false };
+        let arguments = arguments.cloned().unwrap_or_default();
+        match argument::prepare(&entry.shape, arguments, self.shared.engine.now()) {
+            Ok(prepared) => entry.tool.writes(&prepared.arguments),
+            // It will be refused; which refusal comes first is a matter of what the tool is for.
+            Err(_) => entry.tool.writes(&JsonObject::new()),
+        }
     }
 
-    fn find(&self, name: &str) -> Option<&'static dyn MemoryTool> {
-        let index = self.shared.tools.iter().position(|tool| tool.name == name)?;
-        Some(tool::ALL[index])
+    fn find(&self, name: &str) -> Option<&Entry> {
+        let tools = &self.shared.tools;
+        let offered = tools.iter().find(|entry| entry.offered.name == name);
+        offered.or_else(|| tools.iter().zip(tool::NAMES).find(|(_, plain)| *plain == name).map(|(entry, _)| entry))
     }
 
+    /// Reads the arguments, then runs the tool. `notes` are how the arguments were read.
     async fn run(
         &self,
-        tool: &dyn MemoryTool,
+        entry: &Entry,
         call: &Call,
-        request: CallToolRequestParams,
+        arguments: JsonObject,
+        notes: &mut Vec<String>,
     ) -> Result<Answer, ToolError> {
-        self.guarded(tool.run(&self.shared.engine, call, request.arguments.unwrap_or_default())).await
+        let engine = &self.shared.engine;
+        let work = async {
+            let prepared = match argument::prepare(&entry.shape, arguments, engine.now()) {
+                Ok(prepared) => prepared,
+                Err(_) if !call.scope.may_write() && entry.tool.writes(&JsonObject::new()) => {
+                    return Err(ToolError::ReadOnly);
+                }
+                Err(problems) => return Err(ToolError::Arguments(problems)),
+            };
+            if !call.scope.may_write() && entry.tool.writes(&prepared.arguments) {
+                return Err(ToolError::ReadOnly);
+            }
+            notes.extend(prepared.notes);
+            entry.tool.run(engine, call, prepared.arguments).await
+        };
+        self.guarded(work).await
+    }
+
+    /// Carries out a call of a tool and logs it.
+    async fn answer_call(
+        &self,
+        name: &str,
+        arguments: JsonObject,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<CallToolResult, ErrorData> {
+        let Some(entry) = self.find(name) else {
+            let known: Vec<&str> = self.shared.tools.iter().map(|entry| entry.offered.name.as_ref()).collect();
+            let message = format!("unknown tool {name:?}; there are {}", known.join(", "));
+            return Err(ErrorData::invalid_params(message, None));
+        };
+        let (call, request_id) = caller(context)?;
+        let start = Instant::now();
+        let mut notes = extension(context).map(|CallNotes(notes)| notes.to_vec()).unwrap_or_default();
+        let work = self.run(entry, &call, arguments, &mut notes);
+        // Arguments that the transport keeps beside the message are large.
+        let large = extension::<SideArguments>(context).is_some();
+        let result = if large { run_blocking(work) } else { work.await };
+        let duration = start.elapsed();
+        let name = entry.offered.name.as_ref();
+        self.shared.calls.count(name, outcome(&result), duration);
+        log(name, &call, duration, &result, request_id.as_deref());
+        Ok(match result {
+            Ok(mut answer) => {
+                answer.add_notes(&notes);
+                let mut result = CallToolResult::structured(answer.structured);
+                result.content = vec![ContentBlock::text(answer.text)];
+                result
+            }
+            Err(error) => error.into_result(!entry.is_read_only(), &notes),
+        })
     }
 
     /// Bounded in time, and an answer even when it panics.
@@ -108,6 +199,74 @@ impl MemoryServer {
     }
 }
 
+impl MemoryServer {
+    /// Words a prompt and logs it.
+    async fn answer_prompt(
+        &self,
+        name: &str,
+        arguments: Option<JsonObject>,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<GetPromptResult, ErrorData> {
+        let prompt = find_prompt(name)?;
+        let (call, request_id) = caller(context)?;
+        let start = Instant::now();
+        let engine = &self.shared.engine;
+        let work = async {
+            let given = prompt::Given::accept(prompt, arguments, engine.now())?;
+            let notes: Vec<String> = given.notes.iter().map(|note| format!("Note: {note}\n")).collect();
+            Ok(notes.concat() + &prompt.say(engine, &call, given).await?)
+        };
+        let result = self.guarded(work).await;
+        log_reading("prompt", prompt.about().0, &call, start.elapsed(), &result, request_id.as_deref());
+        let text = result.map_err(ToolError::into_error_data)?;
+        let result = GetPromptResult::new(vec![PromptMessage::new_text(Role::User, text)]);
+        Ok(result.with_description(prompt.about().2))
+    }
+
+    /// Calls whose parameters rmcp cannot read, but whose meaning is clear: `arguments` as JSON text, or an empty list.
+    async fn answer_unusual(
+        &self,
+        request: &CustomRequest,
+        context: &RequestContext<RoleServer>,
+    ) -> Option<Result<CustomResult, ErrorData>> {
+        let params = request.params.as_ref()?;
+        let name = params.get("name")?.as_str()?;
+        let arguments = unusual_arguments(params.get("arguments"))?;
+        let result = match request.method.as_str() {
+            "tools/call" => self.answer_call(name, arguments, context).await.map(|result| json_result(&result)),
+            "prompts/get" => {
+                self.answer_prompt(name, Some(arguments), context).await.map(|result| json_result(&result))
+            }
+            _ => return None,
+        };
+        Some(result.and_then(|result| result))
+    }
+}
+
+/// Arguments in a form that is not an object but stands for one.
+fn unusual_arguments(arguments: Option<&Value>) -> Option<JsonObject> {
+    match arguments {
+        None | Some(Value::Null) => Some(JsonObject::new()),
+        Some(Value::Object(arguments)) => Some(arguments.clone()),
+        Some(Value::Array(entries)) if entries.is_empty() => Some(JsonObject::new()),
+        Some(Value::String(text)) if text.trim().is_empty() => Some(JsonObject::new()),
+        Some(Value::String(text)) => match argument::parse_json_text(text.trim()) {
+            Ok(Value::Object(arguments)) => Some(arguments),
+            Ok(Value::String(inner)) => match argument::parse_json_text(inner.trim()) {
+                Ok(Value::Object(arguments)) => Some(arguments),
+                _ => None,
+            },
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn json_result(result: &impl serde::Serialize) -> Result<CustomResult, ErrorData> {
+    let value = serde_json::to_value(result).map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+    Ok(CustomResult::new(value))
+}
+
 impl ServerHandler for MemoryServer {
     fn get_info(&self) -> ServerConfig {
         self.shared.config.clone()
@@ -118,11 +277,11 @@ impl ServerHandler for MemoryServer {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(self.shared.tools.clone()))
+        Ok(ListToolsResult::with_all_items(self.shared.tools.iter().map(|entry| entry.offered.clone()).collect()))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.shared.tools.iter().find(|tool| tool.name == name).cloned()
+        self.find(name).map(|entry| entry.offered.clone())
     }
 
     async fn call_tool(
@@ -130,40 +289,11 @@ impl ServerHandler for MemoryServer {
         mut request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let side_arguments = extension::<SideArguments>(&context);
-        if let Some(arguments) = side_arguments {
+        if let Some(arguments) = extension::<SideArguments>(&context) {
             request.arguments = Some(arguments.take());
         }
-        let Some(tool) = self.find(&request.name) else {
-            let known: Vec<&str> = self.shared.tools.iter().map(|tool| tool.name.as_ref()).collect();
-            let message = format!("unknown tool {:?}; there are {}", request.name, known.join(", "));
-            return Err(ErrorData::invalid_params(message, None));
-        };
-        let (call, request_id) = caller(&context)?;
-        let name = request.name.clone();
-        let start = Instant::now();
-        let result = if !call.scope.may_write() && self.writes(&name, request.arguments.as_ref()) {
-            Err(ToolError::ReadOnly)
-        } else if side_arguments.is_some() {
-            run_blocking(self.run(tool, &call, request))
-        } else {
-            self.run(tool, &call, request).await
-        };
-        let duration = start.elapsed();
-        self.shared.calls.count(&name, outcome(&result), duration);
-        log(&name, &call, duration, &result, request_id.as_deref());
-        let result = match result {
-            Ok(mut answer) => {
-                if let Some(CallNotes(notes)) = extension(&context) {
-                    answer.add_notes(notes);
-                }
-                let mut result = CallToolResult::structured(answer.structured);
-                result.content = vec![ContentBlock::text(answer.text)];
-                result
-            }
-            Err(error) => error.into_result(),
-        };
-        Ok(result.into())
+        let arguments = request.arguments.unwrap_or_default();
+        Ok(self.answer_call(&request.name, arguments, &context).await?.into())
     }
 
     async fn list_prompts(
@@ -182,18 +312,7 @@ impl ServerHandler for MemoryServer {
         if let Some(arguments) = extension::<SideArguments>(&context) {
             request.arguments = Some(arguments.take());
         }
-        let prompt = find_prompt(&request.name)?;
-        let (call, request_id) = caller(&context)?;
-        let start = Instant::now();
-        let work = async {
-            let given = prompt::Given::accept(prompt, request.arguments)?;
-            prompt.say(&self.shared.engine, &call, given).await
-        };
-        let result = self.guarded(work).await;
-        log_reading("prompt", prompt.about().0, &call, start.elapsed(), &result, request_id.as_deref());
-        let text = result.map_err(ToolError::into_error_data)?;
-        let result = GetPromptResult::new(vec![PromptMessage::new_text(Role::User, text)]);
-        Ok(result.with_description(prompt.about().2).into())
+        Ok(self.answer_prompt(&request.name, request.arguments, &context).await?.into())
     }
 
     async fn list_resources(
@@ -280,8 +399,11 @@ impl ServerHandler for MemoryServer {
     async fn on_custom_request(
         &self,
         request: CustomRequest,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
+        if let Some(result) = self.answer_unusual(&request, &context).await {
+            return result;
+        }
         // What cannot be read as one of the methods which rmcp knows ends here as well.
         let params = match request.method.as_str() {
             "tools/call" => Some("name (a text) and arguments (an object)"),
@@ -411,6 +533,10 @@ mod tests {
             Tool::new("broken", "", JsonObject::new())
         }
 
+        fn parameters(&self) -> Arc<JsonObject> {
+            Arc::default()
+        }
+
         async fn run(&self, _: &Engine, _: &Call, _: JsonObject) -> Result<Answer, ToolError> {
             panic!("out of order")
         }
@@ -423,8 +549,8 @@ mod tests {
         let engine = Arc::new(Engine::new(store, analyzer, Arc::new(SystemClock)));
         let server = MemoryServer::new(engine, Duration::from_secs(1));
         let call = Call::new(Scope::new("default", "test"));
-        let request = CallToolRequestParams::new("broken");
-        let result = server.run(&Broken, &call, request).await;
+        let entry = Entry::new(&Broken, "");
+        let result = server.run(&entry, &call, JsonObject::new(), &mut Vec::new()).await;
         assert_eq!(result.err().map(|error| error.code()), Some("internal"));
     }
 }

@@ -25,7 +25,7 @@ def item(**fields) -> dict:
 CASES = [
     # remember: forms
     ("no items", "remember", {}, "items", ["items"]),
-    ("items is an object", "remember", {"items": {}}, "items", ["map", "sequence"]),
+    ("items is an object", "remember", {"items": {}}, "items[0].content", ["required"]),
     ("an item is a text", "remember", {"items": ["hello"]}, "items[0]", ["hello"]),
     ("empty batch", "remember", {"items": []}, "items", ["at least one"]),
     ("too many items", "remember", {"items": [{"content": str(n)} for n in range(501)]}, "items", ["501", "500"]),
@@ -34,8 +34,8 @@ CASES = [
     ("10,000 items", "remember", {"items": [{"content": str(n)} for n in range(10_000)]}, "items", ["10000", "500"]),
     ("content is null", "remember", item(content=None), "items[1].content", ["null", "string"]),
     ("unknown field", "remember", item(contents="x"), "items[1].contents", ["contents", "content"]),
-    ("unknown argument", "remember", {"items": [NOTE], "text": "x"}, "text", ["text", "items"]),
-    ("unknown kind", "remember", item(kind="fact"), "items[1].kind", ["fact", "note", "episode"]),
+    ("unknown argument", "remember", {"items": [NOTE], "itemz": "x"}, "itemz", ["did you mean items?"]),
+    ("unknown kind", "remember", item(kind="thing"), "items[1].kind", ["thing", "note", "episode"]),
     # remember: texts
     ("empty content", "remember", item(content=""), "items[1].content", ['""', "visible"]),
     ("blank content", "remember", item(content=" \n\t "), "items[1].content", ["visible"]),
@@ -45,11 +45,8 @@ CASES = [
     ("empty tag", "remember", item(tags=[""]), "items[1].tags[0]", ['""', "visible"]),
     ("long tag", "remember", item(tags=["t" * 129]), "items[1].tags[0]", ["129", "128"]),
     ("many tags", "remember", item(tags=[str(n) for n in range(33)]), "items[1].tags", ["33", "32"]),
-    ("tags is a text", "remember", item(tags="a"), "items[1].tags", ["sequence"]),
-    ("empty session", "remember", item(session=""), "items[1].session", ["visible"]),
     ("long session", "remember", item(session="s" * 257), "items[1].session", ["257", "256"]),
     ("blank speaker", "remember", item(speaker=" "), "items[1].speaker", ["visible"]),
-    ("empty key", "remember", {"items": [NOTE], "idempotency_key": ""}, "idempotency_key", ["visible"]),
     ("long key", "remember", {"items": [NOTE], "idempotency_key": "k" * 257}, "idempotency_key", ["257", "256"]),
     # remember: numbers
     ("importance above", "remember", item(importance=1.1), "items[1].importance", ["1.1", "0", "1"]),
@@ -61,9 +58,8 @@ CASES = [
     ("turn without session", "remember", item(kind="dialogue", turn=1), "items[1].session", ["conversation"]),
     ("turn of a note", "remember", item(turn=1, session="s"), "items[1].turn", ["1", "dialogue"]),
     # remember: times
-    ("no time", "remember", item(occurred_at="yesterday"), "items[1].occurred_at", ["yesterday", "2026-03-01"]),
+    ("no time", "remember", item(occurred_at="someday"), "items[1].occurred_at", ["someday", "2026-03-01"]),
     ("impossible day", "remember", item(occurred_at="2025-02-30"), "items[1].occurred_at", ["2025-02-30"]),
-    ("time without a zone", "remember", item(occurred_at="2025-02-03T10:00:00"), "items[1].occurred_at", ["2025-02-03T10:00:00"]),
     ("the future", "remember", item(occurred_at="2190-01-01"), "items[1].occurred_at", ["2190-01-01", "future"]),
     ("year 12", "remember", item(occurred_at="0012-01-01"), "items[1].occurred_at", ["1970"]),
     ("valid_until", "remember", item(valid_until="soon"), "items[1].valid_until", ["soon"]),
@@ -71,7 +67,7 @@ CASES = [
     ("valid until before 1970", "remember", item(valid_until="1969-12-31"), "items[1].valid_until", ["1969-12-31", "1970"]),
     ("time is a number", "remember", item(occurred_at=1700000000), "items[1].occurred_at", ["1700000000", "string"]),
     # remember: metadata
-    ("metadata is a list", "remember", item(metadata=[]), "items[1].metadata", ["sequence", "map"]),
+    ("metadata is a list", "remember", item(metadata=[1]), "items[1].metadata", ["array", "object"]),
     ("metadata too deep", "remember", item(metadata=deep(9)), "items[1].metadata", ["8"]),
     ("metadata 20 deep", "remember", item(metadata=deep(20)), "items[1].metadata", ["8"]),
     ("metadata too large", "remember", item(metadata={"a": "x" * 16_384}), "items[1].metadata", ["16384"]),
@@ -92,15 +88,14 @@ CASES = [
     ("huge limit", "recall", {"limit": 10**30}, "limit", ["1"]),
     ("max_chars 99", "recall", {"max_chars": 99}, "max_chars", ["99", "100"]),
     ("NUL in the query", "recall", {"query": "a\0b"}, "query", ["NUL"]),
-    ("query is a list", "recall", {"query": ["a"]}, "query", ["sequence", "string"]),
+    ("query is a list", "recall", {"query": ["a"]}, "query", ["array", "string"]),
     ("cursor", "recall", {"cursor": "nonsense"}, "cursor", ["nonsense", "next_cursor"]),
-    ("unknown kind in recall", "recall", {"kinds": ["note", "fact"]}, "kinds[1]", ["fact", "note"]),
-    ("since", "recall", {"since": "last week"}, "since", ["last week"]),
+    ("unknown kind in recall", "recall", {"kinds": ["note", "thing"]}, "kinds[1]", ["thing", "note"]),
+    ("since", "recall", {"since": "a while ago"}, "since", ["a while ago"]),
     ("until", "recall", {"until": "9999-01-01"}, "until", ["9999-01-01"]),
     ("since after until", "recall", {"since": "2026-02-02", "until": "2026-01-01"}, "until", ["2026-01-01"]),
     ("min_importance", "recall", {"min_importance": 3}, "min_importance", ["3"]),
-    ("empty session in recall", "recall", {"session": ""}, "session", ["visible"]),
-    ("a misspelt filter", "recall", {"tag": ["a"]}, "tag", ["tag", "tags"]),
+    ("a misspelt filter", "recall", {"tgas": ["a"]}, "tgas", ["did you mean tags?"]),
     # get, update, forget, status
     ("get without ids", "get", {}, "ids", ["ids"]),
     ("get of nothing", "get", {"ids": []}, "ids", ["at least one"]),
@@ -109,7 +104,7 @@ CASES = [
     ("update without id", "update", {"content": "x"}, "id", ["id"]),
     ("update of no id", "update", {"id": "x", "content": "y"}, "id", ["x"]),
     ("update of nothing", "update", {"id": ID}, "update", ["at least one"]),
-    ("update to empty", "update", {"id": ID, "content": ""}, "content", ["visible"]),
+    ("update to empty", "update", {"id": ID, "content": " "}, "content", ["visible"]),
     ("version 0", "update", {"id": ID, "content": "x", "expected_version": 0}, "expected_version", ["0", "1"]),
     ("feedback", "update", {"id": ID, "feedback": "good"}, "feedback", ["good", "helpful"]),
     ("long reason", "update", {"id": ID, "content": "x", "reason": "r" * 2001}, "reason", ["2001", "2000"]),
@@ -125,7 +120,6 @@ CASES = [
     ("future event", "update", {"id": ID, "occurred_at": "2180-01-01"}, "occurred_at", ["future"]),
     ("forget nothing", "forget", {"ids": []}, "ids", ["at least one"]),
     ("forget in no mode", "forget", {"ids": [ID], "mode": "erase"}, "mode", ["erase", "purge"]),
-    ("status of something", "status", {"verbose": True}, "verbose", ["verbose"]),
 ]  # fmt: skip
 
 

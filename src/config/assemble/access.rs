@@ -138,6 +138,13 @@ fn issuer(text: &str) -> Result<&str, String> {
     }
 }
 
+/// The prefix of tools: with the longest name of a tool it must fit into 64 characters of what every provider accepts.
+pub(super) fn tool_prefix(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let fits = text.len() <= 32 && text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(allowed);
+    if fits { Ok(text.to_owned()) } else { Err(String::new()) }
+}
+
 fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }

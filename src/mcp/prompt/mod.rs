@@ -1,12 +1,12 @@
 //! The prompts: texts which a person calls up, one file each. What they bring from the memory is collected in the
 //! engine; a prompt only words it.
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use rmcp::model::{JsonObject, Prompt, PromptArgument};
 use serde_json::Value;
 
+use super::argument::{Shape, prepare};
 use super::error::ToolError;
 use crate::engine::{Call, Completable, Engine};
 
@@ -50,30 +50,27 @@ pub(super) fn definition(prompt: &dyn MemoryPrompt) -> Prompt {
 }
 
 /// Arguments that were given, by name; empty ones count as absent.
-pub(super) struct Given(BTreeMap<String, String>);
+pub(super) struct Given {
+    arguments: JsonObject,
+    /// How the arguments were read.
+    pub(super) notes: Vec<String>,
+}
 
 impl Given {
-    /// Accepts texts under the names which the prompt knows.
-    pub(super) fn accept(prompt: &dyn MemoryPrompt, arguments: Option<JsonObject>) -> Result<Self, ToolError> {
-        let known: Vec<&str> = prompt.arguments().iter().map(|argument| argument.name).collect();
-        let mut given = BTreeMap::new();
-        for (name, value) in arguments.unwrap_or_default() {
-            if !known.contains(&name.as_str()) {
-                let problem = format!("there is no such argument; there are {}", known.join(", "));
-                return Err(ToolError::Arguments { path: name, problem });
-            }
-            let Value::String(text) = value else {
-                return Err(ToolError::Arguments { path: name, problem: "a text is expected".to_owned() });
-            };
-            let text = text.trim();
-            if !text.is_empty() {
-                given.insert(name, text.to_owned());
-            }
-        }
-        Ok(Self(given))
+    /// Reads texts under the names which the prompt knows, by the rules for the arguments of tools.
+    pub(super) fn accept(
+        prompt: &dyn MemoryPrompt,
+        arguments: Option<JsonObject>,
+        now: DateTime<Utc>,
+    ) -> Result<Self, ToolError> {
+        let shape = Shape::of_texts(prompt.arguments().iter().map(|argument| argument.name));
+        let prepared = prepare(&shape, arguments.unwrap_or_default(), now).map_err(ToolError::Arguments)?;
+        Ok(Self { arguments: prepared.arguments, notes: prepared.notes })
     }
 
     fn take(&mut self, name: &str) -> Option<String> {
-        self.0.remove(name)
+        let Some(Value::String(text)) = self.arguments.remove(name) else { return None };
+        let text = text.trim();
+        (!text.is_empty()).then(|| text.to_owned())
     }
 }

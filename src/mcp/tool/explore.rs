@@ -1,6 +1,9 @@
 //! `explore`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::{Answer, MemoryTool, ToolError, answer, define, parse};
@@ -16,6 +19,10 @@ impl MemoryTool for Explore {
             "Walk the graph: an entity's neighbours, a path, a list, missing links.",
             ToolAnnotations::new().read_only(true),
         )
+    }
+
+    fn parameters(&self) -> Arc<JsonObject> {
+        schema_for_type::<ExploreParams>()
     }
 
     async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {

@@ -1,6 +1,9 @@
 //! `focus`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::{Answer, MemoryTool, ToolError, action, answer, define, describe_focus, parse};
@@ -17,6 +20,10 @@ impl MemoryTool for Focus {
             "A session's working memory: what to keep in mind now. promote brings back what was archived.",
             ToolAnnotations::new().read_only(false).destructive(false),
         )
+    }
+
+    fn parameters(&self) -> Arc<JsonObject> {
+        schema_for_type::<FocusParams>()
     }
 
     fn writes(&self, arguments: &JsonObject) -> bool {

@@ -1,6 +1,9 @@
 //! `forget`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::{Answer, MemoryTool, ToolError, answer, define, parse, protected};
@@ -16,6 +19,10 @@ impl MemoryTool for Forget {
             "Delete memories, restore deleted ones, or purge them for ever. Purge only when the user asks for it.",
             ToolAnnotations::new().destructive(true).idempotent(true),
         )
+    }
+
+    fn parameters(&self) -> Arc<JsonObject> {
+        schema_for_type::<ForgetParams>()
     }
 
     async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {

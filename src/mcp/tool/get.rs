@@ -1,6 +1,9 @@
 //! `get`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::Value;
 
@@ -18,6 +21,10 @@ impl MemoryTool for Get {
             "Read full memories by ID (optionally with history), or everything about entities by name.",
             ToolAnnotations::new().read_only(true),
         )
+    }
+
+    fn parameters(&self) -> Arc<JsonObject> {
+        schema_for_type::<GetParams>()
     }
 
     async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {

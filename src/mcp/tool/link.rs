@@ -1,6 +1,9 @@
 //! `link`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::{Answer, MemoryTool, ToolError, answer, define, parse};
@@ -17,6 +20,10 @@ impl MemoryTool for Link {
              or now, or erases it.",
             ToolAnnotations::new().read_only(false).destructive(true),
         )
+    }
+
+    fn parameters(&self) -> Arc<JsonObject> {
+        schema_for_type::<LinkParams>()
     }
 
     async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {

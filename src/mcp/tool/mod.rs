@@ -1,6 +1,8 @@
 //! The tools. Each file has the description that a model reads and the compact text of an answer; what a tool does is
 //! in the engine.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use rmcp::handler::server::common::{schema_for_output, schema_for_type};
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
@@ -8,6 +10,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::argument::Problem;
 use super::error::ToolError;
 use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, EntityDetail, FocusView, MOST_COUNTED, MemoryView, ReviewView};
@@ -38,6 +41,10 @@ pub(super) const ALL: [&dyn MemoryTool; 10] = [
     &status::Status,
 ];
 
+/// The names of [`ALL`], without a prefix.
+pub(super) const NAMES: [&str; 10] =
+    ["remember", "recall", "get", "update", "forget", "focus", "link", "explore", "review", "status"];
+
 /// An answer in both of its forms.
 pub(super) struct Answer {
     /// What the output schema describes.
@@ -49,6 +56,9 @@ pub(super) struct Answer {
 impl Answer {
     /// Adds remarks to the caller: first in the text, and in the `notes` of the structured answer.
     pub(super) fn add_notes(&mut self, notes: &[String]) {
+        if notes.is_empty() {
+            return;
+        }
         if let Some(output) = self.structured.as_object_mut() {
             let known = output.entry("notes").or_insert_with(|| Value::Array(Vec::new()));
             if let Some(known) = known.as_array_mut() {
@@ -65,7 +75,10 @@ pub(super) trait MemoryTool: Send + Sync {
     /// Name, description, schemas, hints.
     fn definition(&self) -> Tool;
 
-    /// Whether a call with these arguments changes anything. What cannot be read counts as a change.
+    /// The full schema of the arguments, from which [`super::argument::Shape`] learns how to read them.
+    fn parameters(&self) -> Arc<JsonObject>;
+
+    /// Whether a call with these arguments, once they are read, changes anything.
     fn writes(&self, _: &JsonObject) -> bool {
         self.definition().annotations.and_then(|hints| hints.read_only_hint) != Some(true)
     }
@@ -81,7 +94,26 @@ fn define<P: JsonSchema + 'static, O: JsonSchema + 'static>(
 ) -> Tool {
     let input = schema::input(&schema_for_type::<P>());
     let output = schema::output(&schema_for_output::<O>());
-    Tool::new(name, description, input).with_raw_output_schema(output).annotate(hints.open_world(false))
+    Tool::new(name, description, input)
+        .with_title(title(name))
+        .with_raw_output_schema(output)
+        .annotate(hints.open_world(false))
+}
+
+/// What a person sees in a list of tools.
+fn title(name: &str) -> &'static str {
+    match name {
+        "remember" => "Store memories",
+        "recall" => "Find memories",
+        "get" => "Read memories",
+        "update" => "Correct a memory",
+        "forget" => "Delete or restore memories",
+        "focus" => "Working memory",
+        "link" => "Change the graph",
+        "explore" => "Query the graph",
+        "review" => "Review duplicates and contradictions",
+        _ => "Status",
+    }
 }
 
 /// The action that is asked for, where it is a word; an empty one where it is something else.
@@ -89,18 +121,14 @@ fn action(arguments: &JsonObject) -> Option<&str> {
     arguments.get("action").map(|action| action.as_str().unwrap_or_default())
 }
 
-/// Reads arguments; the error names the path of the field.
+/// Reads arguments that [`super::argument::prepare`] brought into the form of the parameters.
 fn parse<P: DeserializeOwned>(arguments: JsonObject) -> Result<P, ToolError> {
     serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
-        let problem = error.inner().to_string();
-        // A missing field has no place of its own; the message names it.
-        let missing = problem.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
-        let path = match (error.path().to_string(), missing) {
-            (path, None) => path,
-            (path, Some(field)) if path == "." => field.to_owned(),
-            (path, Some(field)) => format!("{path}.{field}"),
-        };
-        ToolError::Arguments { path, problem }
+        // The schema and the parameters disagree: a defect. The words of the error are not those of a client.
+        tracing::error!(%error, "arguments that fit the schema do not fit the parameters");
+        let field = Some(error.path().to_string()).filter(|path| path != ".").unwrap_or_default();
+        let text = "not accepted; see the input schema of the tool".to_owned();
+        ToolError::Arguments(vec![Problem { field, value: None, expected: None, text }])
     })
 }
 

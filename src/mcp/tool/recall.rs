@@ -1,6 +1,9 @@
 //! `recall`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::{Answer, MemoryTool, ToolError, answer, define, describe, parse};
@@ -19,6 +22,10 @@ impl MemoryTool for Recall {
              conversation may have settled.",
             ToolAnnotations::new().read_only(true),
         )
+    }
+
+    fn parameters(&self) -> Arc<JsonObject> {
+        schema_for_type::<RecallParams>()
     }
 
     async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {

@@ -1,6 +1,9 @@
 //! `remember`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::{Answer, MemoryTool, ToolError, answer, define, parse};
@@ -18,6 +21,10 @@ impl MemoryTool for Remember {
              stored comes back with its id.",
             ToolAnnotations::new().destructive(false).idempotent(true),
         )
+    }
+
+    fn parameters(&self) -> Arc<JsonObject> {
+        schema_for_type::<RememberParams>()
     }
 
     async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {

@@ -1,6 +1,9 @@
 //! `review`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::{Answer, MemoryTool, ToolError, action, answer, define, describe_review, parse};
@@ -17,6 +20,10 @@ impl MemoryTool for Review {
             "Find duplicates and contradictions, judge them; see changes that wait for the owner.",
             ToolAnnotations::new().read_only(false).destructive(false),
         )
+    }
+
+    fn parameters(&self) -> Arc<JsonObject> {
+        schema_for_type::<ReviewParams>()
     }
 
     fn writes(&self, arguments: &JsonObject) -> bool {

@@ -15,6 +15,12 @@ use serde_json::{Value, json};
 const IDLE: &[&str] =
     &["$schema", "title", "format", "minimum", "maximum", "minItems", "maxItems", "default", "additionalProperties"];
 
+/// Our own annotations begin with this; they are for [`crate::mcp::argument`] and docs/tools.md.
+const OURS: &str = "x-";
+
+/// Marks a field that is understood but not offered.
+const HIDDEN: &str = "x-hidden";
+
 /// Marks a field whose name says enough; its description is for docs/tools.md.
 const PLAIN: &str = "x-plain";
 
@@ -35,7 +41,12 @@ pub(super) fn output(schema: &JsonObject) -> Arc<JsonObject> {
     let properties: JsonObject = fields
         .iter()
         .map(|(name, field)| {
-            (name.clone(), type_of(field, schema).map_or_else(|| json!({}), |is| json!({ "type": is })))
+            let mut shallow = JsonObject::new();
+            if let Some(is) = type_of(field, schema) {
+                shallow.insert("type".into(), is.into());
+            }
+            declare_contents(&mut shallow);
+            (name.clone(), Value::Object(shallow))
         })
         .collect();
     let mut shallow = JsonObject::new();
@@ -86,6 +97,10 @@ fn prune(value: &mut Value, place: Place) {
                 if object.remove(PLAIN).is_some() || place == Place::Whole {
                     object.remove("description");
                 }
+                object.retain(|word, _| !word.starts_with(OURS));
+                declare_contents(object);
+            } else {
+                object.retain(|_, field| field.get(HIDDEN).is_none());
             }
             for (key, inner) in object {
                 let inside = match key.as_str() {
@@ -99,6 +114,17 @@ fn prune(value: &mut Value, place: Place) {
         Value::Array(items) => items.iter_mut().for_each(|item| prune(item, Place::Whole)),
         _ => {}
     }
+}
+
+/// Some providers refuse tools with an object that does not say its properties, or an array that does not say its items,
+/// also where anything may be in it.
+fn declare_contents(object: &mut JsonObject) {
+    let wanted = match object.get("type").and_then(Value::as_str) {
+        Some("object") => "properties",
+        Some("array") => "items",
+        _ => return,
+    };
+    object.entry(wanted).or_insert_with(|| json!({}));
 }
 
 /// `["string", "null"]` is `"string"`, and `anyOf: [X, null]` is X: several types in one place are more than some
@@ -194,11 +220,11 @@ mod tests {
         let expected = json!({
             "type": "object",
             "properties": {
-                "hits": { "type": "array" },
+                "hits": { "type": "array", "items": {} },
                 "next": { "type": "string" },
                 "kind": { "type": "string" },
-                "named": { "type": "object" },
-                "maybe": { "type": "object" },
+                "named": { "type": "object", "properties": {} },
+                "maybe": { "type": "object", "properties": {} },
                 "anything": {},
             },
         });

@@ -1,6 +1,9 @@
 //! `status`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::recall::one_line;
@@ -17,6 +20,10 @@ impl MemoryTool for Status {
             "Counts, tags, sessions, speakers and entity types in use, database and version.",
             ToolAnnotations::new().read_only(true),
         )
+    }
+
+    fn parameters(&self) -> Arc<JsonObject> {
+        schema_for_type::<StatusParams>()
     }
 
     async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {

@@ -1,6 +1,9 @@
 //! `update`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::{Answer, MemoryTool, ToolError, answer, define, describe, parse, protected};
@@ -17,6 +20,10 @@ impl MemoryTool for Update {
              remember the new one with supersedes instead.",
             ToolAnnotations::new().destructive(false),
         )
+    }
+
+    fn parameters(&self) -> Arc<JsonObject> {
+        schema_for_type::<UpdateParams>()
     }
 
     async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {

@@ -1,0 +1,111 @@
+//! Arguments as clients and models send them: repaired where the meaning is clear, refused with every problem at once
+//! where it is not.
+//!
+//! A [`Shape`] is compiled from the full JSON Schema of a tool's parameters, so a new parameter needs no code here.
+//! Annotations in the schema say what a type cannot:
+//!
+//! | annotation | on | meaning |
+//! |---|---|---|
+//! | `x-aliases` | field | other names of the field |
+//! | `x-time` | string | a point in time, in any form that [`crate::domain::moment`] reads; a list names further words |
+//! | `x-split` | array of strings | one string with commas is a list |
+//! | `x-single` | string | an array with one entry is that entry |
+//! | `x-synonyms` | enum | other words for a value; `{"to", "with", "else"}` decides by the fields beside it |
+//! | `x-scalar` | object | a string stands for an object with this field |
+//! | `x-lift` | object | fields of an entry of this list may stand beside the list |
+//! | `x-example` | object | what an error shows as an example |
+//!
+//! The module owns this invariant: nothing that was sent disappears without a note, and no error shows a word of the
+//! implementation.
+
+use chrono::{DateTime, Utc};
+use rmcp::model::JsonObject;
+use serde_json::Value;
+
+mod json_text;
+mod name;
+mod note;
+mod path;
+mod reader;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+pub(super) use json_text::parse as parse_json_text;
+pub(super) use shape::Shape;
+
+/// Most problems that one error lists.
+const MAX_LISTED: usize = 20;
+/// How much of a value an error or a note shows.
+const SHOWN_CHARS: usize = 60;
+
+/// Arguments in the form of the schema.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// Names, types and values as the parameters declare them.
+    pub(super) arguments: JsonObject,
+    /// What was repaired or ignored.
+    pub(super) notes: Vec<String>,
+}
+
+/// One thing that is wrong with a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Problem {
+    /// Path of the argument, such as `items[3].tags[0]`; empty for the arguments as a whole.
+    pub(super) field: String,
+    /// What was sent, shortened; absent where nothing was sent.
+    pub(super) value: Option<String>,
+    /// What would be accepted; absent for an unknown argument.
+    pub(super) expected: Option<String>,
+    /// The sentence, without the path.
+    pub(super) text: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.field.is_empty() { f.write_str(&self.text) } else { write!(f, "{}: {}", self.field, self.text) }
+    }
+}
+
+/// Everything that is wrong with a call, as one sentence.
+pub(super) fn describe(problems: &[Problem]) -> String {
+    let listed: Vec<String> = problems.iter().take(MAX_LISTED).map(ToString::to_string).collect();
+    let mut text = listed.join("; ");
+    if problems.len() > MAX_LISTED {
+        text.push_str(&format!("; and {} more problems", problems.len() - MAX_LISTED));
+    }
+    if problems.len() > 1 {
+        text.insert_str(0, &format!("{} problems: ", problems.len()));
+    }
+    text
+}
+
+/// Brings arguments into the form that `shape` describes.
+///
+/// # Errors
+/// Every problem of the call, in the order of the arguments.
+pub(super) fn prepare(shape: &Shape, arguments: JsonObject, now: DateTime<Utc>) -> Result<Prepared, Vec<Problem>> {
+    let mut reader = reader::Reader::new(now);
+    let value = reader.read_all(shape, Value::Object(arguments));
+    let (notes, problems) = reader.finish();
+    match value {
+        Some(Value::Object(arguments)) if problems.is_empty() => Ok(Prepared { arguments, notes }),
+        _ => Err(problems),
+    }
+}
+
+/// A value as errors and notes show it: JSON, shortened.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => shorten(text),
+        Value::Array(_) => "an array".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn shorten(text: &str) -> String {
+    let short: String = text.chars().take(SHOWN_CHARS).collect();
+    let dots = if short.len() < text.len() { "…" } else { "" };
+    format!("{short:?}{dots}")
+}

@@ -1,0 +1,582 @@
+//! Reads arguments by their shape: one pass that repairs, refuses and takes notes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use rmcp::model::JsonObject;
+use serde_json::Value;
+
+use super::name::{self, Meaning};
+use super::note::Notes;
+use super::path::Path;
+use super::shape::{Choice, List, Object, Shape, Text};
+use super::{Problem, json_text, shorten, shown};
+use crate::domain::{moment, validate};
+
+/// Most problems that are kept; an error lists fewer.
+const MAX_PROBLEMS: usize = 1_000;
+/// Most different unknown names in one call: each is compared with every known one.
+const MAX_UNKNOWN: usize = 400;
+/// Largest value that may stand beside a list for all of its entries, as JSON in bytes.
+const MAX_SHARED_BYTES: usize = 16 * 1024;
+/// Words for "no value", where the value cannot be a text.
+const NOTHING: [&str; 4] = ["null", "none", "undefined", "nil"];
+
+/// Where an object is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Place {
+    /// The arguments themselves, to which clients add their own.
+    Outermost,
+    /// Inside of them.
+    Nested,
+    /// Fields that an object may have, but needs not.
+    Partial,
+}
+
+/// Reads the arguments of one call.
+pub(super) struct Reader<'s> {
+    now: DateTime<Utc>,
+    notes: Notes,
+    problems: Vec<Problem>,
+    meanings: HashMap<(usize, String), Meaning<'s>>,
+    too_many: bool,
+}
+
+/// Fields by the name that the shape gives them, each with the name that was sent.
+type Fields<'s> = BTreeMap<&'s str, (String, Value)>;
+
+impl<'s> Reader<'s> {
+    pub(super) fn new(now: DateTime<Utc>) -> Self {
+        Self { now, notes: Notes::default(), problems: Vec::new(), meanings: HashMap::new(), too_many: false }
+    }
+
+    /// Notes and problems.
+    pub(super) fn finish(self) -> (Vec<String>, Vec<Problem>) {
+        (self.notes.finish(), self.problems)
+    }
+
+    /// Reads all arguments of a call.
+    pub(super) fn read_all(&mut self, shape: &'s Shape, arguments: Value) -> Option<Value> {
+        match (shape, arguments) {
+            (Shape::Object(object), Value::Object(given)) => {
+                self.object(object, &Path::Root, given, Place::Outermost).map(Value::Object)
+            }
+            (shape, arguments) => self.value(shape, &Path::Root, arguments, &[]),
+        }
+    }
+
+    fn value(&mut self, shape: &'s Shape, path: &Path<'_>, value: Value, beside: &[&str]) -> Option<Value> {
+        match shape {
+            Shape::Any => Some(value),
+            Shape::Text(text) => self.text(text, shape, path, value),
+            Shape::Choice(choice) => self.choice(choice, shape, path, value, beside),
+            Shape::Integer { low, high } => self.integer(shape, path, value, *low, *high),
+            Shape::Number { low, high } => self.number(shape, path, value, *low, *high),
+            Shape::Boolean => self.boolean(shape, path, value),
+            Shape::List(list) => self.list(list, shape, path, value),
+            Shape::Map => self.map(shape, path, value).map(Value::Object),
+            Shape::Object(object) => {
+                let given = match (&object.scalar, value) {
+                    (Some(field), Value::String(text)) if !text.trim_start().starts_with('{') => {
+                        JsonObject::from_iter([(field.clone(), Value::String(text))])
+                    }
+                    (_, value) => self.map(shape, path, value)?,
+                };
+                self.object(object, path, given, Place::Nested).map(Value::Object)
+            }
+        }
+    }
+
+    // ---------------------------------------------------------------------------------------------------- objects
+
+    fn object(&mut self, object: &'s Object, path: &Path<'_>, given: JsonObject, place: Place) -> Option<JsonObject> {
+        let problems = self.problems.len();
+        let mut fields = Fields::new();
+        let mut lifted = JsonObject::new();
+        let mut slips = Vec::new();
+        for (name, value) in given {
+            match self.meaning(object, &name, place) {
+                Meaning::Exact(field) => self.collect(&mut fields, path, field, name, value),
+                _ if value.is_null() => {}
+                Meaning::Alias(field) => {
+                    self.notes.repaired(&Path::Field(path, &name), format!("read as {field}"));
+                    self.collect(&mut fields, path, field, name, value);
+                }
+                _ if self.is_lifted(object, &name, place) => drop(lifted.insert(name, value)),
+                Meaning::Slip(field) => {
+                    self.unknown(path, &name, field);
+                    slips.push(field);
+                }
+                Meaning::Unknown => self.ignore(object, path, &name, place),
+            }
+        }
+        let mut read = self.fields(object, path, fields, place, &slips, !lifted.is_empty());
+        if !lifted.is_empty() {
+            self.lift(object, path, lifted, &mut read);
+        }
+        (self.problems.len() == problems).then_some(read)
+    }
+
+    /// What a name means; slips are looked for once for each name.
+    fn meaning(&mut self, object: &'s Object, name: &str, place: Place) -> Meaning<'s> {
+        if let Some((field, _)) = object.fields.get_key_value(name) {
+            return Meaning::Exact(field);
+        }
+        let outermost = place == Place::Outermost;
+        let key = (std::ptr::from_ref(object).addr() + usize::from(outermost), name.to_owned());
+        if let Some(meaning) = self.meanings.get(&key) {
+            return *meaning;
+        }
+        if self.meanings.len() >= MAX_UNKNOWN {
+            if !std::mem::replace(&mut self.too_many, true) {
+                let text = "too many unknown arguments".to_owned();
+                self.problem(Problem { field: String::new(), value: None, expected: None, text });
+            }
+            return Meaning::Unknown;
+        }
+        let meaning = name::resolve(object, name, outermost);
+        self.meanings.insert(key, meaning);
+        meaning
+    }
+
+    /// Whether a name is a field of the entries of the list that may be written beside it.
+    fn is_lifted(&mut self, object: &'s Object, name: &str, place: Place) -> bool {
+        let Some((_, item)) = lifted_list(object) else { return false };
+        matches!(self.meaning(item, name, place), Meaning::Exact(_) | Meaning::Alias(_))
+    }
+
+    fn collect(&mut self, fields: &mut Fields<'s>, path: &Path<'_>, field: &'s str, name: String, value: Value) {
+        match fields.get(field) {
+            Some((_, known)) if *known == value || is_empty(&value) => {}
+            Some((other, known)) if !is_empty(known) => {
+                let text = format!("means the same as {other}, which has another value; send one of them");
+                let field = Path::Field(path, &name).to_string();
+                self.problem(Problem { field, value: Some(shown(&value)), expected: None, text });
+            }
+            _ => drop(fields.insert(field, (name, value))),
+        }
+    }
+
+    fn unknown(&mut self, path: &Path<'_>, name: &str, meant: &str) {
+        let text = format!("unknown argument; did you mean {meant}?");
+        let field = Path::Field(path, &shorten_name(name)).to_string();
+        self.problem(Problem { field, value: None, expected: Some(meant.to_owned()), text });
+    }
+
+    fn ignore(&mut self, object: &'s Object, path: &Path<'_>, name: &str, place: Place) {
+        let mut ignored = Path::Field(path, &shorten_name(name)).to_string();
+        // What a client adds may also be what a model means.
+        if place == Place::Outermost
+            && let Meaning::Alias(meant) | Meaning::Slip(meant) = self.meaning(object, name, Place::Nested)
+        {
+            ignored.push_str(&format!(" (the argument of this tool is {meant})"));
+        }
+        self.notes.ignored(ignored);
+    }
+
+    fn fields(
+        &mut self,
+        object: &'s Object,
+        path: &Path<'_>,
+        given: Fields<'s>,
+        place: Place,
+        slips: &[&str],
+        with_lifted: bool,
+    ) -> JsonObject {
+        let beside: Vec<&str> =
+            given.iter().filter(|(_, (_, value))| !is_empty(value)).map(|(field, _)| *field).collect();
+        let mut read = JsonObject::new();
+        let mut seen = Vec::new();
+        for (name, (_, value)) in given {
+            let field = &object.fields[name];
+            let place = Path::Field(path, name);
+            if !field.required && is_unset(&field.shape, &value) {
+                if value.is_string() {
+                    self.notes.empty(&place);
+                }
+                continue;
+            }
+            if field.required && with_lifted && is_empty(&value) && object.lift.as_deref() == Some(name) {
+                seen.push(name);
+                continue;
+            }
+            // A number is a label at best, never the text that a call is about.
+            if field.required && value.is_number() && matches!(field.shape, Shape::Text(_)) {
+                self.reject(&place, field.shape.expected(), &value);
+                seen.push(name);
+                continue;
+            }
+            if let Some(value) = self.value(&field.shape, &place, value, &beside) {
+                read.insert(name.to_owned(), value);
+            }
+            seen.push(name);
+        }
+        if place != Place::Partial {
+            for (name, field) in object.fields.iter().filter(|(_, field)| field.required) {
+                let lifts = with_lifted && object.lift.as_deref() == Some(name);
+                if !seen.contains(&name.as_str()) && !slips.contains(&name.as_str()) && !lifts {
+                    self.missing(&Path::Field(path, name), &field.shape);
+                }
+            }
+        }
+        read
+    }
+
+    fn missing(&mut self, path: &Path<'_>, shape: &Shape) {
+        let expected = shape.expected();
+        let text = format!("required; expected {expected}");
+        self.problem(Problem { field: path.to_string(), value: None, expected: Some(expected), text });
+    }
+
+    /// Fields of an item beside the list of items: one more item, or what all items have in common.
+    fn lift(&mut self, object: &'s Object, path: &Path<'_>, lifted: JsonObject, read: &mut JsonObject) {
+        let Some((list, item)) = lifted_list(object) else { return };
+        let whole = lifted.keys().any(|name| match self.meaning(item, name, Place::Outermost) {
+            Meaning::Exact(field) | Meaning::Alias(field) => item.fields[field].required,
+            _ => false,
+        });
+        let names: Vec<String> = lifted.keys().map(|name| shorten_name(name)).collect();
+        if whole || !read.contains_key(list) {
+            let Some(one) = self.object(item, path, lifted, Place::Nested) else { return };
+            self.notes.repaired(&list, format!("the arguments {} were read as one item", names.join(", ")));
+            match read.entry(list.to_owned()).or_insert_with(|| Value::Array(Vec::new())) {
+                Value::Array(items) => items.push(Value::Object(one)),
+                other => *other = Value::Array(vec![Value::Object(one)]),
+            }
+            return;
+        }
+        let Some(shared) = self.object(item, path, lifted, Place::Partial) else { return };
+        for (name, value) in &shared {
+            if value.to_string().len() > MAX_SHARED_BYTES {
+                let expected = format!("at most {MAX_SHARED_BYTES} bytes beside {list}; put it into the items");
+                self.reject(&Path::Field(path, name), expected, value);
+                return;
+            }
+        }
+        let Some(Value::Array(items)) = read.get_mut(list) else { return };
+        items.iter_mut().filter_map(Value::as_object_mut).for_each(|item| share(item, &shared));
+        self.notes.repaired(&list, format!("{} applied to every item", names.join(", ")));
+    }
+
+    fn map(&mut self, shape: &Shape, path: &Path<'_>, value: Value) -> Option<JsonObject> {
+        match value {
+            Value::Object(object) => Some(object),
+            Value::String(text) if text.trim_start().starts_with('{') => match json_text::parse(text.trim()) {
+                Ok(Value::Object(object)) => {
+                    self.notes.repaired(path, "read from JSON text".to_owned());
+                    Some(object)
+                }
+                Ok(other) => self.refuse(path, shape.expected(), &other),
+                Err(reason) => self.unreadable(path, shape, &text, &reason),
+            },
+            other => self.refuse(path, shape.expected(), &other),
+        }
+    }
+
+    // ----------------------------------------------------------------------------------------------------- arrays
+
+    fn list(&mut self, list: &'s List, shape: &Shape, path: &Path<'_>, value: Value) -> Option<Value> {
+        let entries = self.entries(list, shape, path, value)?;
+        if let Some(most) = list.most.filter(|most| entries.len() > *most) {
+            let (expected, found) = (format!("at most {most} entries"), entries.len());
+            let text = format!("expected {expected}, got {found}");
+            let value = Some(format!("{found} entries"));
+            self.problem(Problem { field: path.to_string(), value, expected: Some(expected), text });
+            return None;
+        }
+        let problems = self.problems.len();
+        let mut read = Vec::with_capacity(entries.len());
+        for (index, entry) in entries.into_iter().enumerate() {
+            if self.problems.len() == MAX_PROBLEMS {
+                return None;
+            }
+            read.extend(self.value(&list.item, &Path::Entry(path, index), entry, &[]));
+        }
+        (self.problems.len() == problems).then_some(Value::Array(read))
+    }
+
+    fn entries(&mut self, list: &'s List, shape: &Shape, path: &Path<'_>, value: Value) -> Option<Vec<Value>> {
+        let one = "one value read as an array";
+        match (&list.item, value) {
+            (_, Value::Array(entries)) => Some(entries),
+            (Shape::Object(_), value @ Value::Object(_)) => {
+                self.notes.repaired(path, "one object read as an array".to_owned());
+                Some(vec![value])
+            }
+            (_, Value::String(text)) => self.entries_of_text(list, shape, path, text),
+            (Shape::Text(_) | Shape::Integer { .. } | Shape::Number { .. }, value @ Value::Number(_)) => {
+                self.notes.repaired(path, one.to_owned());
+                Some(vec![value])
+            }
+            (_, other) => self.refuse(path, shape.expected(), &other),
+        }
+    }
+
+    fn entries_of_text(&mut self, list: &'s List, shape: &Shape, path: &Path<'_>, text: String) -> Option<Vec<Value>> {
+        let text = unquoted(text);
+        let trimmed = text.trim();
+        if trimmed.starts_with(['[', '{']) {
+            return match (json_text::parse(trimmed), &list.item) {
+                (Ok(Value::Array(entries)), _) => {
+                    self.notes.repaired(path, "read from JSON text".to_owned());
+                    Some(entries)
+                }
+                (Ok(value @ Value::Object(_)), Shape::Object(_)) => {
+                    self.notes.repaired(path, "one object read from JSON text".to_owned());
+                    Some(vec![value])
+                }
+                (Ok(other), _) => self.refuse(path, shape.expected(), &other),
+                (Err(reason), _) => self.unreadable(path, shape, trimmed, &reason),
+            };
+        }
+        match &list.item {
+            Shape::Text(_) | Shape::Choice(_) if list.split || matches!(list.item, Shape::Choice(_)) => {
+                let parts = text.split([',', ';', '\n']).map(str::trim).filter(|part| !part.is_empty());
+                let parts: Vec<Value> = parts.map(Value::from).collect();
+                if parts.len() > 1 {
+                    self.notes.repaired(path, "split at commas".to_owned());
+                    return Some(parts);
+                }
+            }
+            Shape::Object(object) if object.scalar.is_none() => {
+                return self.refuse(path, shape.expected(), &Value::String(text));
+            }
+            _ => {}
+        }
+        self.notes.repaired(path, "one value read as an array".to_owned());
+        Some(vec![Value::String(trimmed.to_owned())])
+    }
+
+    // ---------------------------------------------------------------------------------------------------- scalars
+
+    fn text(&mut self, kind: &Text, shape: &Shape, path: &Path<'_>, value: Value) -> Option<Value> {
+        match value {
+            Value::String(text) if kind.time => self.time(kind, shape, path, text),
+            Value::String(_) => Some(value),
+            Value::Number(number) if !kind.time => {
+                self.notes.repaired(path, format!("{number} read as text"));
+                Some(Value::String(number.to_string()))
+            }
+            Value::Array(mut entries) if kind.single && entries.len() == 1 => {
+                self.notes.repaired(path, "the one entry of an array".to_owned());
+                entries.pop().and_then(|entry| self.text(&Text { single: false, ..kind.clone() }, shape, path, entry))
+            }
+            other => self.refuse(path, shape.expected(), &other),
+        }
+    }
+
+    fn time(&mut self, kind: &Text, shape: &Shape, path: &Path<'_>, text: String) -> Option<Value> {
+        let folded = text.trim().to_lowercase();
+        if let Some(word) = kind.words.iter().find(|word| **word == folded) {
+            return Some(Value::String(word.clone()));
+        }
+        let Some(moment) = moment::read(&text, self.now).filter(|moment| validate::is_in_range(moment.at)) else {
+            return self.refuse(path, shape.expected(), &Value::String(text));
+        };
+        if moment.plain {
+            return Some(Value::String(text.trim().to_owned()));
+        }
+        let at = moment.at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        if moment.relative {
+            self.notes.repaired(path, format!("{} read as {at}", shorten(&text)));
+        } else if moment.zone_assumed {
+            self.notes.zone_assumed();
+        }
+        Some(Value::String(at))
+    }
+
+    fn choice(
+        &mut self,
+        choice: &Choice,
+        shape: &Shape,
+        path: &Path<'_>,
+        value: Value,
+        beside: &[&str],
+    ) -> Option<Value> {
+        let Value::String(word) = &value else { return self.refuse(path, shape.expected(), &value) };
+        if choice.values.contains(word) {
+            return Some(value);
+        }
+        let folded = name::fold(word);
+        let meant = choice.values.iter().find(|known| name::fold(known) == folded).or_else(|| {
+            let synonym = choice.synonyms.get(&folded)?;
+            let fits = synonym.with.is_empty() || synonym.with.iter().any(|field| beside.contains(&field.as_str()));
+            // In a list there are no fields beside the word.
+            let fits = fits || beside.is_empty();
+            if fits { Some(&synonym.to) } else { synonym.otherwise.as_ref() }
+        });
+        let Some(meant) = meant else { return self.refuse(path, shape.expected(), &value) };
+        self.notes.repaired(path, format!("{} read as {meant:?}", shorten(word)));
+        Some(Value::String(meant.clone()))
+    }
+
+    fn integer(&mut self, shape: &Shape, path: &Path<'_>, value: Value, low: i64, high: i64) -> Option<Value> {
+        let number = match &value {
+            Value::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)),
+            Value::String(text) => text.trim().parse().ok().or_else(|| whole(text.trim().parse().ok()?)),
+            _ => None,
+        };
+        let Some(number) = number.filter(|number| (low..=high).contains(number)) else {
+            return self.refuse(path, shape.expected(), &value);
+        };
+        if value.is_string() {
+            self.notes.repaired(path, format!("{} read as {number}", shown(&value)));
+        }
+        Some(Value::from(number))
+    }
+
+    fn number(
+        &mut self,
+        shape: &Shape,
+        path: &Path<'_>,
+        value: Value,
+        low: Option<f64>,
+        high: Option<f64>,
+    ) -> Option<Value> {
+        let number = match &value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        let fits = |number: &f64| {
+            number.is_finite() && low.is_none_or(|low| *number >= low) && high.is_none_or(|high| *number <= high)
+        };
+        let Some(number) = number.filter(fits) else { return self.refuse(path, shape.expected(), &value) };
+        if value.is_string() {
+            self.notes.repaired(path, format!("{} read as {number}", shown(&value)));
+            return Some(Value::from(number));
+        }
+        Some(value)
+    }
+
+    fn boolean(&mut self, shape: &Shape, path: &Path<'_>, value: Value) -> Option<Value> {
+        let truth = match &value {
+            Value::Bool(_) => return Some(value),
+            Value::String(text) => match text.trim().to_lowercase().as_str() {
+                "true" | "yes" | "1" => Some(true),
+                "false" | "no" | "0" => Some(false),
+                _ => None,
+            },
+            Value::Number(number) => match number.as_f64() {
+                Some(1.0) => Some(true),
+                Some(0.0) => Some(false),
+                _ => None,
+            },
+            _ => None,
+        };
+        let Some(truth) = truth else { return self.refuse(path, shape.expected(), &value) };
+        self.notes.repaired(path, format!("{} read as {truth}", shown(&value)));
+        Some(Value::Bool(truth))
+    }
+
+    // --------------------------------------------------------------------------------------------------- problems
+
+    fn problem(&mut self, problem: Problem) {
+        if self.problems.len() < MAX_PROBLEMS {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Records a value of the wrong form; never a value, for the end of a function that reads one.
+    fn refuse<T>(&mut self, path: &dyn Display, expected: String, value: &Value) -> Option<T> {
+        self.reject(path, expected, value);
+        None
+    }
+
+    fn reject(&mut self, path: &dyn Display, expected: String, value: &Value) {
+        let got = match value {
+            Value::Null => "null".to_owned(),
+            Value::Bool(truth) => format!("a boolean: {truth}"),
+            Value::Number(number) => format!("a number: {number}"),
+            Value::String(text) => format!("a string: {}", shorten(text)),
+            Value::Array(_) => "an array".to_owned(),
+            Value::Object(_) => "an object".to_owned(),
+        };
+        let text = format!("expected {expected}, got {got}");
+        let field = path.to_string();
+        self.problem(Problem { field, value: Some(shown(value)), expected: Some(expected), text });
+    }
+
+    fn unreadable<T>(&mut self, path: &Path<'_>, shape: &Shape, text: &str, reason: &str) -> Option<T> {
+        let expected = shape.expected();
+        let sentence = format!("expected {expected}, got {reason}");
+        let (field, value) = (path.to_string(), Some(shorten(text)));
+        self.problem(Problem { field, value, expected: Some(expected), text: sentence });
+        None
+    }
+}
+
+/// The list whose entries' fields may stand beside it, and the shape of an entry.
+fn lifted_list(object: &Object) -> Option<(&str, &Object)> {
+    let name = object.lift.as_deref()?;
+    match &object.fields.get(name)?.shape {
+        Shape::List(list) => match &list.item {
+            Shape::Object(item) => Some((name, item)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Gives an item what all items have in common: lists are joined, other fields of its own stay.
+fn share(item: &mut JsonObject, shared: &JsonObject) {
+    for (name, value) in shared {
+        match (item.get_mut(name), value) {
+            (None, value) => drop(item.insert(name.clone(), value.clone())),
+            (Some(Value::Array(own)), Value::Array(more)) => {
+                for entry in more {
+                    if !own.contains(entry) {
+                        own.push(entry.clone());
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A number without a fraction, within what every JSON implementation keeps exactly.
+#[expect(clippy::cast_possible_truncation, reason = "checked to be whole and below 2^53")]
+pub(super) fn whole(number: f64) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
+}
+
+/// A text that is a JSON string with an array or object in it: encoded twice.
+fn unquoted(text: String) -> String {
+    let inner = text.trim().starts_with('"').then(|| serde_json::from_str::<String>(text.trim()).ok()).flatten();
+    inner.filter(|inner| inner.trim_start().starts_with(['[', '{'])).unwrap_or(text)
+}
+
+/// Long names would fill an error or a note.
+fn shorten_name(name: &str) -> String {
+    let short: String = name.chars().take(super::SHOWN_CHARS).filter(|c| !c.is_control()).collect();
+    if short.len() < name.len() { format!("{short}…") } else { short }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(entries) => entries.is_empty(),
+        _ => false,
+    }
+}
+
+/// Whether an optional argument was left out in one of the ways in which clients do that.
+fn is_unset(shape: &Shape, value: &Value) -> bool {
+    match (shape, value) {
+        (_, Value::Null) => true,
+        (Shape::Text(Text { time: false, .. }) | Shape::Any, Value::String(text)) => text.is_empty(),
+        (Shape::Object(object), Value::String(text)) if object.scalar.is_some() => text.is_empty(),
+        (_, Value::String(text)) => {
+            let text = text.trim().to_lowercase();
+            text.is_empty() || NOTHING.contains(&text.as_str())
+        }
+        // An empty list is a value: it clears one.
+        (Shape::List(_) | Shape::Any, Value::Array(_)) => false,
+        (_, Value::Array(entries)) => entries.is_empty(),
+        _ => false,
+    }
+}

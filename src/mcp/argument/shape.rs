@@ -1,0 +1,314 @@
+//! What a parameter accepts, compiled once from its JSON Schema.
+
+use std::collections::BTreeMap;
+
+use rmcp::model::JsonObject;
+use serde_json::{Map, Value, json};
+
+use super::name::fold;
+
+/// Deepest schema that is compiled; parameters are far below.
+const MAX_DEPTH: usize = 12;
+
+/// What one argument accepts.
+#[derive(Debug)]
+pub(in crate::mcp) enum Shape {
+    /// Text.
+    Text(Text),
+    /// One of several words.
+    Choice(Choice),
+    /// A whole number.
+    Integer {
+        /// Least.
+        low: i64,
+        /// Most.
+        high: i64,
+    },
+    /// Any number.
+    Number {
+        /// Least.
+        low: Option<f64>,
+        /// Most.
+        high: Option<f64>,
+    },
+    /// True or false.
+    Boolean,
+    /// An array.
+    List(Box<List>),
+    /// An object with fields of the caller's own.
+    Map,
+    /// An object with known fields.
+    Object(Box<Object>),
+    /// Anything.
+    Any,
+}
+
+/// How a text is read.
+#[derive(Debug, Clone, Default)]
+pub(in crate::mcp) struct Text {
+    /// A point in time.
+    pub(super) time: bool,
+    /// Words that are no time and accepted all the same.
+    pub(super) words: Vec<String>,
+    /// An array with one entry is that entry.
+    pub(super) single: bool,
+}
+
+/// Words that are accepted.
+#[derive(Debug)]
+pub(in crate::mcp) struct Choice {
+    pub(super) values: Vec<String>,
+    /// By folded word.
+    pub(super) synonyms: BTreeMap<String, Synonym>,
+}
+
+/// Another word for a value.
+#[derive(Debug)]
+pub(super) struct Synonym {
+    pub(super) to: String,
+    /// Fields of which one must be there.
+    pub(super) with: Vec<String>,
+    /// What it means without them.
+    pub(super) otherwise: Option<String>,
+}
+
+/// An array.
+#[derive(Debug)]
+pub(in crate::mcp) struct List {
+    pub(super) item: Shape,
+    /// A text with commas is several entries.
+    pub(super) split: bool,
+    /// Most entries.
+    pub(super) most: Option<usize>,
+}
+
+/// An object with known fields.
+#[derive(Debug, Default)]
+pub(in crate::mcp) struct Object {
+    pub(super) fields: BTreeMap<String, Field>,
+    /// Names and aliases, folded, and the fields that they mean.
+    pub(super) names: BTreeMap<String, String>,
+    /// The field that a text stands for.
+    pub(super) scalar: Option<String>,
+    /// The list whose entries' fields may stand beside it.
+    pub(super) lift: Option<String>,
+    /// JSON.
+    pub(super) example: String,
+}
+
+/// A field of an object.
+#[derive(Debug)]
+pub(super) struct Field {
+    pub(super) shape: Shape,
+    pub(super) required: bool,
+}
+
+impl Shape {
+    /// Compiles the schema of all arguments of a tool.
+    pub(in crate::mcp) fn of_arguments(schema: &JsonObject) -> Self {
+        Self::Object(Box::new(object(schema, schema, 0)))
+    }
+
+    /// The shape of arguments that are all optional texts.
+    pub(in crate::mcp) fn of_texts<'n>(names: impl Iterator<Item = &'n str>) -> Self {
+        let properties: Map<String, Value> = names.map(|name| (name.to_owned(), json!({ "type": "string" }))).collect();
+        let schema: JsonObject = Map::from_iter([("properties".to_owned(), Value::Object(properties))]);
+        Self::of_arguments(&schema)
+    }
+
+    /// What is expected, as the end of a sentence.
+    pub(super) fn expected(&self) -> String {
+        match self {
+            Self::Text(Text { time: true, .. }) => {
+                r#"a string with a time such as 2026-03-01T12:00:00Z, 2026-03-01, "yesterday" or "7 days ago", between 1970 and 2200"#
+                    .to_owned()
+            }
+            Self::Text(_) => "a string".to_owned(),
+            Self::Choice(choice) => {
+                let values: Vec<String> = choice.values.iter().map(|value| format!("{value:?}")).collect();
+                format!("one of {}", values.join(", "))
+            }
+            Self::Integer { low: i64::MIN, high: i64::MAX } => "an integer".to_owned(),
+            Self::Integer { low, high: i64::MAX } => format!("an integer of at least {low}"),
+            Self::Integer { low, high } => format!("an integer from {low} to {high}"),
+            Self::Number { low: Some(low), high: Some(high) } => format!("a number from {low} to {high}"),
+            Self::Number { .. } => "a number".to_owned(),
+            Self::Boolean => "true or false".to_owned(),
+            Self::List(list) => match &list.item {
+                Self::Object(object) if object.scalar.is_some() => {
+                    format!("an array of strings or of objects such as [{}]", object.example)
+                }
+                Self::Object(object) => format!("an array of objects such as [{}]", object.example),
+                Self::Choice(choice) => {
+                    let values: Vec<String> = choice.values.iter().map(|value| format!("{value:?}")).collect();
+                    format!("an array of {}", values.join(", "))
+                }
+                Self::Text(_) => r#"an array of strings such as ["…"]"#.to_owned(),
+                _ => "an array".to_owned(),
+            },
+            Self::Map => r#"an object such as {"key": "value"}"#.to_owned(),
+            Self::Object(object) if object.scalar.is_some() => format!("a string or an object such as {}", object.example),
+            Self::Object(object) => format!("an object such as {}", object.example),
+            Self::Any => "any JSON value".to_owned(),
+        }
+    }
+}
+
+fn compile(schema: &Value, root: &JsonObject, depth: usize) -> Shape {
+    let Value::Object(schema) = schema else { return Shape::Any };
+    if depth > MAX_DEPTH {
+        return Shape::Any;
+    }
+    if let Some(target) = reference(schema, root) {
+        return compile(target, root, depth + 1);
+    }
+    if let Some(values) = words(schema) {
+        return Shape::Choice(Choice { values, synonyms: synonyms(schema) });
+    }
+    if let Some(variants) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array) {
+        return alternatives(variants, root, depth);
+    }
+    match type_name(schema) {
+        Some("string") => Shape::Text(Text {
+            time: schema.contains_key("x-time"),
+            words: texts(schema.get("x-time")),
+            single: flag(schema, "x-single"),
+        }),
+        Some("integer") => integer(schema),
+        Some("number") => Shape::Number {
+            low: schema.get("minimum").and_then(Value::as_f64),
+            high: schema.get("maximum").and_then(Value::as_f64),
+        },
+        Some("boolean") => Shape::Boolean,
+        Some("array") => Shape::List(Box::new(List {
+            item: schema.get("items").map_or(Shape::Any, |item| compile(item, root, depth + 1)),
+            split: flag(schema, "x-split"),
+            most: schema.get("maxItems").and_then(Value::as_u64).and_then(|most| usize::try_from(most).ok()),
+        })),
+        Some("object") if schema.contains_key("properties") => Shape::Object(Box::new(object(schema, root, depth))),
+        Some("object") => Shape::Map,
+        _ => Shape::Any,
+    }
+}
+
+/// A string or an object is an object that a string stands for; null beside a type says nothing.
+fn alternatives(variants: &[Value], root: &JsonObject, depth: usize) -> Shape {
+    let mut shapes: Vec<Shape> = (variants.iter())
+        .filter(|variant| variant.get("type").and_then(Value::as_str) != Some("null"))
+        .map(|variant| compile(variant, root, depth + 1))
+        .collect();
+    let object = shapes.iter().position(|shape| matches!(shape, Shape::Object(_)));
+    match (shapes.len(), object) {
+        (1, _) => shapes.swap_remove(0),
+        (_, Some(object)) => shapes.swap_remove(object),
+        _ => Shape::Any,
+    }
+}
+
+fn object(schema: &JsonObject, root: &JsonObject, depth: usize) -> Object {
+    let none = Map::new();
+    let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
+    let required = texts(schema.get("required"));
+    let mut object = Object { scalar: text(schema, "x-scalar"), lift: text(schema, "x-lift"), ..Object::default() };
+    for (name, field) in properties {
+        for alias in texts(field.get("x-aliases")) {
+            object.names.insert(fold(&alias), name.clone());
+        }
+        let required = required.contains(name);
+        object.fields.insert(name.clone(), Field { shape: compile(field, root, depth + 1), required });
+    }
+    // A name is never shadowed by an alias of another field.
+    for name in object.fields.keys() {
+        object.names.insert(fold(name), name.clone());
+    }
+    object.example = match schema.get("x-example") {
+        Some(Value::Object(fields)) => spell(fields.iter().map(|(name, value)| (name.as_str(), value.to_string()))),
+        _ => spell(required_fields(&object)),
+    };
+    object
+}
+
+/// Placeholders for what is required.
+fn required_fields(object: &Object) -> impl Iterator<Item = (&str, String)> {
+    object.fields.iter().filter(|(_, field)| field.required).map(|(name, field)| {
+        let value = match &field.shape {
+            Shape::Integer { .. } | Shape::Number { .. } => "0".to_owned(),
+            Shape::Boolean => "true".to_owned(),
+            Shape::List(_) => "[…]".to_owned(),
+            Shape::Map | Shape::Object(_) => "{…}".to_owned(),
+            Shape::Choice(choice) => format!("{:?}", choice.values.first().map_or("…", String::as_str)),
+            Shape::Text(_) | Shape::Any => "\"…\"".to_owned(),
+        };
+        (name.as_str(), value)
+    })
+}
+
+/// An object as people write one.
+fn spell<'n>(fields: impl Iterator<Item = (&'n str, String)>) -> String {
+    let fields: Vec<String> = fields.map(|(name, value)| format!("{name:?}: {value}")).collect();
+    format!("{{{}}}", fields.join(", "))
+}
+
+fn integer(schema: &JsonObject) -> Shape {
+    let bound = |name: &str| {
+        let value = schema.get(name)?;
+        value.as_i64().or_else(|| super::reader::whole(value.as_f64()?))
+    };
+    let (least, most) = match schema.get("format").and_then(Value::as_str) {
+        Some("uint32") => (0, i64::from(u32::MAX)),
+        Some("int32") => (i64::from(i32::MIN), i64::from(i32::MAX)),
+        Some(format) if format.starts_with("uint") => (0, i64::MAX),
+        _ => (i64::MIN, i64::MAX),
+    };
+    Shape::Integer { low: bound("minimum").unwrap_or(least), high: bound("maximum").unwrap_or(most) }
+}
+
+fn reference<'r>(schema: &JsonObject, root: &'r JsonObject) -> Option<&'r Value> {
+    let name = schema.get("$ref")?.as_str()?.strip_prefix("#/$defs/")?;
+    root.get("$defs")?.get(name)
+}
+
+/// The words of an enumeration, however it is written.
+fn words(schema: &JsonObject) -> Option<Vec<String>> {
+    if let Some(values) = schema.get("enum").and_then(Value::as_array) {
+        return Some(values.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+    }
+    let variants = schema.get("oneOf").or_else(|| schema.get("anyOf"))?.as_array()?;
+    variants.iter().map(|variant| Some(variant.get("const")?.as_str()?.to_owned())).collect()
+}
+
+fn synonyms(schema: &JsonObject) -> BTreeMap<String, Synonym> {
+    let Some(Value::Object(synonyms)) = schema.get("x-synonyms") else { return BTreeMap::new() };
+    let synonym = |meaning: &Value| match meaning {
+        Value::String(to) => Some(Synonym { to: to.clone(), with: Vec::new(), otherwise: None }),
+        Value::Object(meaning) => Some(Synonym {
+            to: text(meaning, "to")?,
+            with: texts(meaning.get("with")),
+            otherwise: text(meaning, "else"),
+        }),
+        _ => None,
+    };
+    synonyms.iter().filter_map(|(word, meaning)| Some((fold(word), synonym(meaning)?))).collect()
+}
+
+/// The one type, null aside.
+fn type_name(schema: &JsonObject) -> Option<&str> {
+    match schema.get("type")? {
+        Value::String(name) => Some(name),
+        Value::Array(names) => names.iter().filter_map(Value::as_str).find(|name| *name != "null"),
+        _ => None,
+    }
+}
+
+fn flag(schema: &JsonObject, name: &str) -> bool {
+    schema.get(name) == Some(&Value::Bool(true))
+}
+
+fn text(schema: &JsonObject, name: &str) -> Option<String> {
+    schema.get(name).and_then(Value::as_str).map(str::to_owned)
+}
+
+fn texts(value: Option<&Value>) -> Vec<String> {
+    let values = value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    values.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}

@@ -1,0 +1,126 @@
+"""Calls as models and clients really send them, over the wire, on both databases: calls.jsonl, one call a line.
+
+    name       what is special about it
+    given      calls before it, [tool, arguments]; $1 is the first ID that they stored
+    tool, arguments
+    answer     what the structured answer must contain
+    stored     every memory of the project afterwards, oldest first: no more, no fewer
+    then       [tool, arguments, answer] of a call after it
+    absent     paths that the answer must not have (in the first stored memory, where there is `stored`)
+    notes      parts of the notes; a repaired call says what was repaired, before everything else
+    refused    the field that the error names; nothing is stored, unless `stored` says what was there before
+    message    parts of the error
+"""
+
+import json
+import pathlib
+
+import pytest
+
+import wire
+
+CALLS = [json.loads(line) for line in pathlib.Path(__file__).with_name("calls.jsonl").read_text().splitlines()]
+# Words of the implementation, which mean nothing to a client.
+FOREIGN = ["a sequence", "a map", "f64", "usize", "i64", "struct ", "unknown variant", "unknown field", "invalid type", "serde"]
+
+
+class Project:
+    """A project of its own, called with bare JSON-RPC."""
+
+    def __init__(self, service) -> None:
+        self.service = service
+        self.authorization = f"Bearer {next(service.unused)}"
+        self.ids: list[str] = []
+
+    def fill(self, value):
+        text = json.dumps(value)
+        for place, id in enumerate(self.ids, 1):
+            text = text.replace(f"${place}", id)
+        return json.loads(text)
+
+    def call(self, tool: str, arguments) -> dict:
+        body = wire.request("tools/call", {"name": tool, "arguments": self.fill(arguments)})
+        answer = wire.send(self.service, body=body, authorization=self.authorization)
+        assert answer.status == 200, answer
+        assert "result" in answer.json, answer
+        return answer.json["result"]
+
+    def succeed(self, tool: str, arguments) -> tuple[dict, str]:
+        result = self.call(tool, arguments)
+        text = result["content"][0]["text"]
+        assert not result.get("isError"), f"{tool} refused {arguments}: {text}"
+        return result["structuredContent"], text
+
+    def stored(self) -> list[dict]:
+        """Every memory, oldest first."""
+        answer, _ = self.succeed("recall", {"limit": 100, "max_chars": 1_000_000, "include_outdated": True})
+        assert "next_cursor" not in answer
+        ids = [hit["id"] for hit in reversed(answer["hits"])]
+        return self.succeed("get", {"ids": ids})[0]["memories"] if ids else []
+
+
+def check(expected, found, path: str = "answer") -> None:
+    """Everything that is expected is there; lists are equally long."""
+    if isinstance(expected, dict):
+        for name, value in expected.items():
+            assert isinstance(found, dict) and name in found, f"{path}.{name} is missing in {found}"
+            check(value, found[name], f"{path}.{name}")
+    elif isinstance(expected, list):
+        assert isinstance(found, list) and len(expected) == len(found), f"{path}: {expected} is not {found}"
+        for index, value in enumerate(expected):
+            check(value, found[index], f"{path}[{index}]")
+    else:
+        assert expected == found, f"{path}: {expected!r} is not {found!r}"
+
+
+def lookup(value: dict, path: str):
+    for name in path.split("."):
+        value = value.get(name, {})
+    return value
+
+
+def test_the_calls_are_many_and_cover_every_tool():
+    assert len(CALLS) >= 150 and len({call["name"] for call in CALLS}) == len(CALLS)
+    tools = {call["tool"] for call in CALLS}
+    assert tools == {"remember", "recall", "get", "update", "forget", "focus", "link", "explore", "review", "status"}
+    assert all("refused" in call or "answer" in call or "stored" in call for call in CALLS)
+
+
+@pytest.mark.parametrize("call", CALLS, ids=[call["name"] for call in CALLS])
+def test_a_call_does_what_was_meant_or_says_why_not(shared, call):
+    project = Project(shared)
+    for tool, arguments in call.get("given", []):
+        answer, _ = project.succeed(tool, arguments)
+        project.ids += [memory["id"] for memory in answer.get("memories", [])]
+    if "refused" in call:
+        refused(project, call)
+        return
+    answer, text = project.succeed(call["tool"], call["arguments"])
+    check(call.get("answer", {}), answer)
+    notes = answer.get("notes", [])
+    for part in call.get("notes", []):
+        assert any(part in note for note in notes), f"no note on {part}: {notes}"
+        assert text.startswith("Note: "), text
+    stored = project.stored() if "stored" in call else []
+    if "stored" in call:
+        check(call["stored"], stored, "stored")
+    for path in call.get("absent", []):
+        assert not lookup(stored[0] if stored else answer, path), f"{path} is there"
+    if "then" in call:
+        tool, arguments, expected = call["then"]
+        check(expected, project.succeed(tool, arguments)[0])
+
+
+def refused(project: Project, call: dict) -> None:
+    result = project.call(call["tool"], call["arguments"])
+    assert result.get("isError"), f"accepted: {result}"
+    error, text = result["structuredContent"]["error"], result["content"][0]["text"]
+    assert error["code"] == "invalid_argument" and error["field"] == call["refused"], error
+    for part in call.get("message", []):
+        assert part in error["message"] and part in text, error["message"]
+    for word in FOREIGN:
+        assert word not in text, text
+    read_only = call["tool"] in ("recall", "get", "explore", "status")
+    assert ("nothing was stored" in text) == (not read_only), text
+    if "given" not in call or "stored" in call:
+        check(call.get("stored", []), project.stored(), "stored")
