@@ -30,7 +30,7 @@ pub struct LinkParams {
 #[schemars(
     inline,
     transform = bare,
-    extend("x-scalar" = "name", "x-example" = {"name": "…", "type": "…"})
+    extend("x-scalar" = "name", "x-example" = r#"{"name": "…", "type": "…"}"#)
 )]
 pub struct EntityItem {
     #[expect(missing_docs, reason = "says itself")]
@@ -56,7 +56,7 @@ pub struct EntityItem {
 #[schemars(
     inline,
     transform = bare,
-    extend("x-example" = {"from": "…", "type": "…", "to": "…"})
+    extend("x-example" = r#"{"from": "…", "type": "…", "to": "…"}"#)
 )]
 pub struct RelationItem {
     #[expect(missing_docs, reason = "says itself")]

@@ -29,7 +29,7 @@ pub struct RememberParams {
 /// One memory.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(inline, extend("x-example" = {"content": "…"}))]
+#[schemars(inline, extend("x-example" = r#"{"content": "…"}"#))]
 pub struct RememberItem {
     /// Self-contained text, up to 64 KiB.
     #[schemars(extend("x-aliases" = ["text", "memory", "fact", "value"]))]

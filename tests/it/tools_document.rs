@@ -211,7 +211,17 @@ fn introduction() -> String {
          structured content, which the tables describe, and the same in few words for a model. In what a model reads of a \
          schema (`tools/list`) answers are told one level deep; here they are told in full. A field that is not there is \
          empty.\n\nA call that fails has `isError`, and in its structured content `error` with `code` (stable), `message`, \
-         `advice`, and where an argument is wrong, `field`, `value` and `expected`. Unknown arguments are refused.\n\nIds and \
+         `advice`, and where an argument is wrong, `field`, `value` and `expected`. All problems of a call are reported at once; \
+         where there are several, `problems` lists them.\n\nArguments are read by the schema of the tool, and what is clear is repaired: `null`, and `\"\"` for an optional argument, \
+         mean not set (`[]` clears `tags` in `update`, `null` inside of `metadata` and `properties` removes a key); JSON text \
+         where an array or an object is expected is parsed; one value where an array is expected becomes its only entry, and \
+         text with commas becomes several tags or IDs; numbers and booleans may be text; words of an enumeration may be in \
+         capitals or common synonyms (`fact`: `note`); well-known other names of an argument are understood (`id`: `ids`); \
+         the fields of one item may be the arguments of `remember` themselves. Times may be RFC 3339, dates, months \
+         (`2026-03`), without a zone (then UTC), or relative in English or German (`yesterday`, `7 days ago`, `letzte Woche`); \
+         a period means its beginning. Unknown arguments that look like a misspelt one are refused, others are ignored. \
+         `notes` lists everything that was repaired or ignored. Arrays that give the fields of an object by position are \
+         refused.\n\nIds and \
          times in the examples are made up; everything else is what a service answered.\n"
     )
 }

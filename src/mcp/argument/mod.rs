@@ -9,6 +9,7 @@
 //! | `x-aliases` | field | other names of the field |
 //! | `x-time` | string | a point in time, in any form that [`crate::domain::moment`] reads; a list names further words |
 //! | `x-split` | array of strings | one string with commas is a list |
+//! | `x-empty` | string | an empty text is a value and not left out |
 //! | `x-single` | string | an array with one entry is that entry |
 //! | `x-synonyms` | enum | other words for a value; `{"to", "with", "else"}` decides by the fields beside it |
 //! | `x-scalar` | object | a string stands for an object with this field |

@@ -568,6 +568,7 @@ fn is_empty(value: &Value) -> bool {
 fn is_unset(shape: &Shape, value: &Value) -> bool {
     match (shape, value) {
         (_, Value::Null) => true,
+        (Shape::Text(Text { empty: true, .. }), Value::String(_)) => false,
         (Shape::Text(Text { time: false, .. }) | Shape::Any, Value::String(text)) => text.is_empty(),
         (Shape::Object(object), Value::String(text)) if object.scalar.is_some() => text.is_empty(),
         (_, Value::String(text)) => {

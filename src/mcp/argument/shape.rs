@@ -52,6 +52,8 @@ pub(in crate::mcp) struct Text {
     pub(super) words: Vec<String>,
     /// An array with one entry is that entry.
     pub(super) single: bool,
+    /// An empty text is a value of its own.
+    pub(super) empty: bool,
 }
 
 /// Words that are accepted.
@@ -92,7 +94,7 @@ pub(in crate::mcp) struct Object {
     pub(super) scalar: Option<String>,
     /// The list whose entries' fields may stand beside it.
     pub(super) lift: Option<String>,
-    /// JSON.
+    /// What an error shows, as people write JSON.
     pub(super) example: String,
 }
 
@@ -173,6 +175,7 @@ fn compile(schema: &Value, root: &JsonObject, depth: usize) -> Shape {
             time: schema.contains_key("x-time"),
             words: texts(schema.get("x-time")),
             single: flag(schema, "x-single"),
+            empty: flag(schema, "x-empty"),
         }),
         Some("integer") => integer(schema),
         Some("number") => Shape::Number {
@@ -221,31 +224,25 @@ fn object(schema: &JsonObject, root: &JsonObject, depth: usize) -> Object {
     for name in object.fields.keys() {
         object.names.insert(fold(name), name.clone());
     }
-    object.example = match schema.get("x-example") {
-        Some(Value::Object(fields)) => spell(fields.iter().map(|(name, value)| (name.as_str(), value.to_string()))),
-        _ => spell(required_fields(&object)),
-    };
+    object.example = text(schema, "x-example").unwrap_or_else(|| required_fields(&object));
     object
 }
 
-/// Placeholders for what is required.
-fn required_fields(object: &Object) -> impl Iterator<Item = (&str, String)> {
-    object.fields.iter().filter(|(_, field)| field.required).map(|(name, field)| {
-        let value = match &field.shape {
-            Shape::Integer { .. } | Shape::Number { .. } => "0".to_owned(),
-            Shape::Boolean => "true".to_owned(),
-            Shape::List(_) => "[…]".to_owned(),
-            Shape::Map | Shape::Object(_) => "{…}".to_owned(),
-            Shape::Choice(choice) => format!("{:?}", choice.values.first().map_or("…", String::as_str)),
-            Shape::Text(_) | Shape::Any => "\"…\"".to_owned(),
-        };
-        (name.as_str(), value)
-    })
-}
-
-/// An object as people write one.
-fn spell<'n>(fields: impl Iterator<Item = (&'n str, String)>) -> String {
-    let fields: Vec<String> = fields.map(|(name, value)| format!("{name:?}: {value}")).collect();
+/// The required fields with placeholders.
+fn required_fields(object: &Object) -> String {
+    let required = object.fields.iter().filter(|(_, field)| field.required);
+    let fields: Vec<String> = required
+        .map(|(name, field)| {
+            let value = match &field.shape {
+                Shape::Integer { .. } | Shape::Number { .. } => "0",
+                Shape::Boolean => "true",
+                Shape::List(_) => "[…]",
+                Shape::Map | Shape::Object(_) => "{…}",
+                Shape::Choice(_) | Shape::Text(_) | Shape::Any => "\"…\"",
+            };
+            format!("{name:?}: {value}")
+        })
+        .collect();
     format!("{{{}}}", fields.join(", "))
 }
 

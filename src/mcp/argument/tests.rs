@@ -20,7 +20,7 @@ fn shape() -> Shape {
         "required": ["items"],
         "$defs": { "Item": {
             "type": "object",
-            "x-example": { "content": "…" },
+            "x-example": "{\"content\": \"…\"}",
             "properties": {
                 "content": { "type": "string", "x-aliases": ["text"] },
                 "kind": {
@@ -36,7 +36,7 @@ fn shape() -> Shape {
                 "session": { "type": ["string", "null"], "x-aliases": ["session_id"] },
                 "lesson": { "type": ["string", "null"] },
                 "relations": { "type": "array", "items": {
-                    "type": "object", "x-example": { "from": "…", "to": "…" },
+                    "type": "object", "x-example": "{\"from\": \"…\", \"to\": \"…\"}",
                     "properties": { "from": { "type": "string" }, "to": { "type": "string" } },
                     "required": ["from", "to"],
                 } },
