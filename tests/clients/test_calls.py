@@ -124,3 +124,46 @@ def refused(project: Project, call: dict) -> None:
     assert ("nothing was stored" in text) == (not read_only), text
     if "given" not in call or "stored" in call:
         check(call.get("stored", []), project.stored(), "stored")
+
+
+def prompt(shared, arguments) -> dict:
+    body = wire.request("prompts/get", {"name": "reflect", "arguments": arguments})
+    return wire.send(shared, body=body, authorization=f"Bearer {next(shared.unused)}").json
+
+
+@pytest.mark.parametrize("arguments", [
+    {"outcome": "-0.5", "lesson": None, "memory": "", "runId": "r1"},
+    {"outcome": -0.5, "runId": "r1"},
+    '{"outcome": "-0.5", "runId": "r1"}',
+], ids=["unset", "a number", "JSON text"])  # fmt: skip
+def test_prompts_are_read_by_the_same_rules(shared, arguments):
+    text = prompt(shared, arguments)["result"]["messages"][0]["content"]["text"]
+    assert "Outcome: -0.5" in text and text.startswith("Note: ") and "ignored: runId" in text
+
+
+def test_a_misspelt_argument_of_a_prompt_is_refused(shared):
+    error = prompt(shared, {"leson": "x"})["error"]
+    assert error["code"] == -32602 and "leson: unknown argument; did you mean lesson?" in error["message"], error
+
+
+def test_tools_may_have_a_prefix(backend, new_service):
+    service = new_service(backend, MEMORY_TOOL_PREFIX="memory_")
+    listed = wire.send(service, body=wire.request("tools/list")).json["result"]["tools"]
+    assert len(listed) == 10 and all(tool["name"].startswith("memory_") for tool in listed)
+    for name in ("memory_status", "status"):
+        assert wire.send(service, body=wire.call(name, {})).json["result"]["structuredContent"]["memories"] == 0
+
+
+def test_large_arguments_take_bounded_work(shared):
+    """The worst that fits into a body is answered, with an error that stays small."""
+    project = Project(shared)
+    for arguments in [
+        {f"field{n}": n for n in range(100_000)},
+        {"items": [[]] * 400},
+        {"items": [{"content": "x", "tags": [None] * 300_000}]},
+        {"items": "[" * 2_000_000},
+        {"items": "[" + "1," * 1_000_000 + "1]"},
+    ]:
+        result = project.call("remember", arguments)
+        assert result["isError"] and len(json.dumps(result)) < 30_000
+    assert project.stored() == []
