@@ -15,7 +15,6 @@ use rmcp::model::{
     Reference, ResourceContents, Role, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer};
-use serde_json::Value;
 
 use super::argument::{self, Shape};
 use super::error::ToolError;
@@ -222,49 +221,6 @@ impl MemoryServer {
         let result = GetPromptResult::new(vec![PromptMessage::new_text(Role::User, text)]);
         Ok(result.with_description(prompt.about().2))
     }
-
-    /// Calls whose parameters rmcp cannot read, but whose meaning is clear: `arguments` as JSON text, or an empty list.
-    async fn answer_unusual(
-        &self,
-        request: &CustomRequest,
-        context: &RequestContext<RoleServer>,
-    ) -> Option<Result<CustomResult, ErrorData>> {
-        let params = request.params.as_ref()?;
-        let name = params.get("name")?.as_str()?;
-        let arguments = unusual_arguments(params.get("arguments"))?;
-        let result = match request.method.as_str() {
-            "tools/call" => self.answer_call(name, arguments, context).await.map(|result| json_result(&result)),
-            "prompts/get" => {
-                self.answer_prompt(name, Some(arguments), context).await.map(|result| json_result(&result))
-            }
-            _ => return None,
-        };
-        Some(result.and_then(|result| result))
-    }
-}
-
-/// Arguments in a form that is not an object but stands for one.
-fn unusual_arguments(arguments: Option<&Value>) -> Option<JsonObject> {
-    match arguments {
-        None | Some(Value::Null) => Some(JsonObject::new()),
-        Some(Value::Object(arguments)) => Some(arguments.clone()),
-        Some(Value::Array(entries)) if entries.is_empty() => Some(JsonObject::new()),
-        Some(Value::String(text)) if text.trim().is_empty() => Some(JsonObject::new()),
-        Some(Value::String(text)) => match argument::parse_json_text(text.trim()) {
-            Ok(Value::Object(arguments)) => Some(arguments),
-            Ok(Value::String(inner)) => match argument::parse_json_text(inner.trim()) {
-                Ok(Value::Object(arguments)) => Some(arguments),
-                _ => None,
-            },
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-fn json_result(result: &impl serde::Serialize) -> Result<CustomResult, ErrorData> {
-    let value = serde_json::to_value(result).map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
-    Ok(CustomResult::new(value))
 }
 
 impl ServerHandler for MemoryServer {
@@ -399,11 +355,8 @@ impl ServerHandler for MemoryServer {
     async fn on_custom_request(
         &self,
         request: CustomRequest,
-        context: RequestContext<RoleServer>,
+        _: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
-        if let Some(result) = self.answer_unusual(&request, &context).await {
-            return result;
-        }
         // What cannot be read as one of the methods which rmcp knows ends here as well.
         let params = match request.method.as_str() {
             "tools/call" => Some("name (a text) and arguments (an object)"),

@@ -13,7 +13,7 @@ const MAX_VALUES: usize = 100_000;
 ///
 /// # Errors
 /// Why the text cannot be read, as the end of a sentence.
-pub(in crate::mcp) fn parse(text: &str) -> Result<Value, String> {
+pub(super) fn parse(text: &str) -> Result<Value, String> {
     check_bounds(text)?;
     match serde_json::from_str(text) {
         Ok(value) => Ok(value),

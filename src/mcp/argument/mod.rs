@@ -32,7 +32,6 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-pub(super) use json_text::parse as parse_json_text;
 pub(super) use shape::Shape;
 
 /// Most problems that one error lists.
