@@ -173,7 +173,8 @@ fn rows(schema: &Value, root: &Value, prefix: &str, always: &str, table: &mut St
     let none = serde_json::Map::new();
     let required: Vec<&str> =
         schema["required"].as_array().map(|names| names.iter().filter_map(Value::as_str).collect()).unwrap_or_default();
-    for (name, field) in schema["properties"].as_object().unwrap_or(&none) {
+    let fields = schema["properties"].as_object().unwrap_or(&none).iter();
+    for (name, field) in fields.filter(|(_, field)| field["x-hidden"].is_null()) {
         let (is, deeper) = kind(field, root);
         let mark = if required.contains(&name.as_str()) { always } else { "" };
         let what = field["description"].as_str().unwrap_or_default().replace('\n', " ").replace('|', "\\|");
