@@ -131,7 +131,7 @@ async def test_focus_refuses_what_cannot_be(memory):
         ({"action": "touch"}, "id"),
         ({"action": "drop", "id": "first"}, "id"),
         ({"action": "forget"}, "action"),
-        ({"action": "list", "colour": "red"}, "colour"),
+        ({"action": "list", "acton": "add"}, "acton"),
     ]:
         error = await memory.refused("focus", **arguments)
         assert error["code"] == "invalid_argument" and error["field"] == field, error

@@ -296,7 +296,7 @@ async def test_candidates_of_an_entity_and_of_a_session(memory):
     for arguments, field in [
         ({"action": "candidates", "entity": "Nobody"}, "entity"),
         ({"action": "candidates", "entity": " "}, "entity"),
-        ({"action": "candidates", "session": ""}, "session"),
+        ({"action": "candidates", "session": " "}, "session"),
         ({"action": "candidates", "id": bread, "entity": "Ada"}, "entity"),
         ({"action": "list", "session": "harbour"}, "session"),
     ]:
