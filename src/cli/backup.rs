@@ -96,7 +96,7 @@ impl Scratch {
             return Err(data_error(file, problem));
         }
         self.store.prepare().await?;
-        let imports = Imports { project: None, keep_going: false };
+        let imports = Imports { project: None, keep_going: false, conflicts: port::Conflicts::Report };
         let report = port::import(&*self.store, file, &imports, &mut |_| {}).await?;
         report.problems.first.first().map_or(Ok(()), |problem| Err(data_error(file, problem)))
     }
@@ -442,7 +442,7 @@ async fn refill(
     if !empty {
         local.store.clear().await?;
     }
-    let imports = Imports { project: None, keep_going: false };
+    let imports = Imports { project: None, keep_going: false, conflicts: port::Conflicts::Report };
     let size = std::fs::metadata(&file).map(|data| data.len()).unwrap_or_default();
     let bar = super::port::bar("restoring", size, true);
     let report = port::import(&*local.store, &file, &imports, &mut |done| bar.set_position(done)).await;

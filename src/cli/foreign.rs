@@ -1,4 +1,4 @@
-//! `import --from`: other programs' data becomes a file of our own format, which is then imported like any other.
+//! `import --from`: another program's data becomes a file in our own format, which is then imported like any other.
 
 use std::io::{BufWriter, Read};
 use std::path::Path;
@@ -10,8 +10,8 @@ use super::{Failure, USAGE};
 use crate::config::without_secrets;
 use crate::domain::{Clock, SystemClock};
 use crate::port::source::table::{self, Columns, Rows, Sort};
-use crate::port::source::{basic_memory, chatgpt, claude, mcp_memory_server, mcp_memory_service};
-use crate::port::{PortError, Problems, Sink};
+use crate::port::source::{Progress, basic_memory, chatgpt, claude, mcp_memory_server, mcp_memory_service};
+use crate::port::{Converted, PortError, Sink};
 use crate::store::postgres::ForeignDatabase;
 use crate::store::sqlite::ForeignFile;
 
@@ -22,13 +22,13 @@ const LONGEST_URL: u64 = 64 * 1024;
 pub(super) enum From {
     /// memory.jsonl of @modelcontextprotocol/server-memory
     McpMemoryServer,
-    /// Folder of Markdown notes of basic-memory
+    /// Folder or zip archive of Markdown notes of basic-memory
     BasicMemory,
     /// JSON export or SQLite file of mcp-memory-service
     McpMemoryService,
-    /// conversations.json of a claude.ai export
+    /// Export of claude.ai: the zip archive, the unpacked folder or conversations.json
     Claude,
-    /// conversations.json of a ChatGPT export
+    /// Export of ChatGPT: the zip archive, the unpacked folder or conversations.json
     Chatgpt,
     /// PostgreSQL URL of the Python server that this program replaces: a file with it, - for the standard input, or itself
     CognitiveMemoryPython,
@@ -53,14 +53,15 @@ pub(super) fn mapping(columns: &[String]) -> Result<Columns, Failure> {
     Ok(mapping)
 }
 
-/// Writes the data into the draft; what could not be taken.
+/// Writes the data into the draft.
 pub(super) async fn convert(
     from: From,
     path: &Path,
     (tables, mapping): (&[String], Columns),
     project: &str,
     draft: &Draft,
-) -> Result<Problems, Failure> {
+    progress: Progress<'_>,
+) -> Result<Converted, Failure> {
     let system = match from {
         From::McpMemoryServer => mcp_memory_server::SYSTEM,
         From::BasicMemory => basic_memory::SYSTEM,
@@ -73,29 +74,54 @@ pub(super) async fn convert(
     let mut out = BufWriter::new(draft.create()?);
     let mut sink = Sink::new(&mut out, &failed, system, project, SystemClock.now())?;
     match from {
-        From::McpMemoryServer => mcp_memory_server::convert(path, &mut sink)?,
-        From::BasicMemory => basic_memory::convert(path, &mut sink)?,
-        From::McpMemoryService if super::backup::is_sqlite(path)? => service_file(path, &mut sink).await?,
-        From::McpMemoryService => mcp_memory_service::convert(path, &mut sink)?,
-        From::Claude => claude::convert(path, &mut sink)?,
-        From::Chatgpt => chatgpt::convert(path, &mut sink)?,
+        From::McpMemoryServer => mcp_memory_server::convert(path, &mut sink, progress)?,
+        From::BasicMemory => basic_memory::convert(path, &mut sink, progress)?,
+        From::McpMemoryService if is_database(path) => service_file(path, &mut sink).await?,
+        From::McpMemoryService => mcp_memory_service::convert(path, &mut sink, progress)?,
+        From::Claude => claude::convert(path, &mut sink, progress)?,
+        From::Chatgpt => chatgpt::convert(path, &mut sink, progress)?,
         From::CognitiveMemoryPython => database(path, tables, mapping, &mut sink).await?,
     }
-    let (_, problems) = sink.finish()?;
-    Ok(problems)
+    Ok(sink.finish()?)
+}
+
+/// Whether a path is a SQLite file. Pipes and the like are not opened.
+fn is_database(path: &Path) -> bool {
+    path.is_file() && super::backup::is_sqlite(path).unwrap_or(false)
 }
 
 async fn service_file(path: &Path, sink: &mut Sink<'_>) -> Result<(), PortError> {
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let wrong = |reason: String| PortError::Input { path: path.to_owned(), reason };
     let mut file = ForeignFile::open(path).await?;
+    let tables = file.tables().await?;
+    if !tables.iter().any(|table| table == mcp_memory_service::TABLE) {
+        let there = if tables.is_empty() { "none".to_owned() } else { tables.join(", ") };
+        return Err(wrong(format!(
+            "there is no table {:?} in this SQLite file; its tables: {there}",
+            mcp_memory_service::TABLE
+        )));
+    }
     let mut number = 0;
     let rows = file
         .rows(mcp_memory_service::TABLE, |row| {
             number += 1;
-            mcp_memory_service::row(&format!("row {number}"), &row, sink)
+            let place = format!("{name}, row {number}");
+            for oddity in row.oddities {
+                sink.warnings.add(&place, oddity);
+            }
+            mcp_memory_service::row(&place, &row.fields, sink)
         })
         .await;
     file.close().await;
-    rows
+    match rows {
+        // What was read until then is kept, if the caller wants that.
+        Err(PortError::Store(error)) => {
+            sink.problems.add(format!("{name}, behind row {number}"), error.to_string());
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 /// The URL that the argument is or leads to. A command line can be read by every process of the machine, so a URL with a
@@ -136,18 +162,24 @@ async fn database(argument: &Path, tables: &[String], mapping: Columns, sink: &m
     let mut database = ForeignDatabase::open(&database_url(argument)?).await?;
     let there = database.tables().await?;
     for table in tables {
-        if !there.iter().any(|(name, _)| name == table) {
-            let names: Vec<&str> = there.iter().map(|(name, _)| name.as_str()).collect();
+        if !there.iter().any(|(name, ..)| name == table) {
+            let names: Vec<&str> = there.iter().map(|(name, ..)| name.as_str()).collect();
             let error = anyhow::anyhow!("there is no table {table:?}; there are: {}", names.join(", "));
             return Err(Failure { code: USAGE, error });
         }
     }
-    let wanted = there.into_iter().filter(|(name, _)| tables.is_empty() || tables.contains(name));
+    let wanted = there.into_iter().filter(|(name, ..)| tables.is_empty() || tables.contains(name));
     let mut sorted: Vec<(Sort, String)> = Vec::new();
-    for (name, columns) in wanted {
+    for (name, columns, is_view) in wanted {
+        if is_view && tables.is_empty() {
+            super::port::note(&format!("view {name}: left out, it shows what tables contain; --table {name} reads it"));
+            continue;
+        }
         match table::sort(&name, &columns, &mapping) {
             Some(sort) => sorted.push((sort, name)),
-            None => super::port::note(&format!("table {name}: left out, its columns do not say what it holds")),
+            None => super::port::note(&format!(
+                "table {name}: left out, its columns do not say what it contains; name them with --column"
+            )),
         }
     }
     sorted.sort();

@@ -1,5 +1,6 @@
 //! `export` and `import`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,8 @@ use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, USAGE, runtime, say};
 use crate::config::{Database, Settings, Sources};
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::{Clock, Scope, SystemClock};
-use crate::port::{self, Imports, PortError, Problems};
+use crate::port::source::input::{self, Wanted};
+use crate::port::{self, Conflicts, Converted, Imports, PortError, Problems, Report};
 use crate::store::StoreError;
 
 const DATA: u8 = 1;
@@ -32,7 +34,8 @@ pub(super) struct ImportArgs {
     /// Store everything in this project, whatever project it comes from
     #[arg(long)]
     project: Option<String>,
-    /// Store what can be stored and report the rest, instead of storing nothing from a file with mistakes
+    /// Store everything that can be stored and report the rest; without this, one part that cannot be stored keeps
+    /// everything out
     #[arg(long)]
     keep_going: bool,
     /// Program that the data comes from, where that is not this one
@@ -44,7 +47,8 @@ pub(super) struct ImportArgs {
     /// With --from cognitive-memory-python: which column holds a field, as FIELD=COLUMN; can be repeated
     #[arg(long = "column", value_name = "FIELD=COLUMN", requires = "from")]
     columns: Vec<String>,
-    /// File to read, or - for the standard input; for other programs the file, folder or URL with their data
+    /// File to read, or - for the standard input; for other programs the file, folder, zip archive or URL with their
+    /// data
     file: PathBuf,
 }
 
@@ -53,6 +57,7 @@ impl std::convert::From<PortError> for Failure {
         match error {
             PortError::Store(error) => error.into(),
             PortError::Problem(_) => Self { code: DATA, error: error.into() },
+            PortError::Input { .. } => Self { code: USAGE, error: error.into() },
             PortError::File { .. } => Self { code: INTERNAL, error: error.into() },
         }
     }
@@ -222,31 +227,87 @@ pub(super) fn note(text: &str) {
     eprintln!("{text}");
 }
 
+/// What export files of our own are called.
+const EXPORT: Wanted = Wanted { description: "export (.jsonl)", accepts: |name| name.ends_with(".jsonl") };
+/// Problems that are listed when nothing is stored anyway.
+const LISTED_WHEN_REFUSED: usize = 20;
+/// A database URL is shorter.
+const LONGEST_URL: u64 = 16 * 1024;
+
 pub(super) fn import(args: &ImportArgs, sources: &Sources) -> Result<u8, Failure> {
     let settings = super::settings(sources)?;
     runtime()?.block_on(async {
-        let imports = Imports { project: args.project.clone(), keep_going: args.keep_going };
+        let conflicts = if args.from.is_some() { Conflicts::KeepBoth } else { Conflicts::Report };
+        let imports = Imports { project: args.project.clone(), keep_going: args.keep_going, conflicts };
         if let Some(from) = args.from {
-            let draft = Draft::new(&scratch(&settings, "import")?);
-            let mapping = foreign::mapping(&args.columns)?;
-            let project = args.project.as_deref().unwrap_or(DEFAULT_PROJECT);
-            let problems = foreign::convert(from, &args.file, (&args.tables, mapping), project, &draft).await?;
-            return store_file(&settings, draft.place(), &imports, problems).await;
+            return import_foreign(from, args, &settings, &imports).await;
         }
         let spool = spool(&settings, &args.file)?;
         let path = spool.as_ref().map_or(args.file.as_path(), Draft::place);
-        store_file(&settings, path, &imports, Problems::default()).await
+        store_file(&settings, path, &imports, Converted::default()).await
     })
 }
 
-/// The standard input as a file, since it is read twice.
+async fn import_foreign(from: From, args: &ImportArgs, settings: &Settings, imports: &Imports) -> Result<u8, Failure> {
+    let draft = Draft::new(&scratch(settings, "import")?);
+    let mapping = foreign::mapping(&args.columns)?;
+    let project = args.project.as_deref().unwrap_or(DEFAULT_PROJECT);
+    // A URL on the standard input stays out of the list of processes with its password.
+    let (spooled, file) = if from == From::CognitiveMemoryPython {
+        (None, if is_standard_input(&args.file) { url_from_input()? } else { args.file.clone() })
+    } else {
+        let spooled = spool_input(settings, &args.file)?;
+        let file = spooled.as_ref().map_or(args.file.as_path(), Draft::place).to_owned();
+        (spooled, file)
+    };
+    let size = std::fs::metadata(&file).map(|data| if data.is_file() { data.len() } else { 0 }).unwrap_or_default();
+    let reading = bar("reading", size, true);
+    let tables = (args.tables.as_slice(), mapping);
+    let converted = foreign::convert(from, &file, tables, project, &draft, &|bytes| reading.inc(bytes)).await;
+    reading.finish_and_clear();
+    drop(spooled);
+    store_file(settings, draft.place(), imports, converted?).await
+}
+
+fn is_standard_input(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
+fn url_from_input() -> Result<PathBuf, Failure> {
+    let mut url = String::new();
+    let input = std::io::stdin().lock();
+    input.take(LONGEST_URL).read_to_string(&mut url).map_err(file_error(Path::new("standard input")))?;
+    Ok(PathBuf::from(url.trim()))
+}
+
+/// The file to import, as one that can be read twice: a copy of the standard input or of the export in a zip archive.
 fn spool(settings: &Settings, file: &Path) -> Result<Option<Draft>, Failure> {
-    if file.as_os_str() != "-" {
+    if is_standard_input(file) {
+        return spool_input(settings, file);
+    }
+    // Says what is wrong with a path, and what else is there.
+    input::Inputs::find(file, EXPORT)?;
+    if file.is_dir() {
+        let reason = "this is a folder; name the export in it".to_owned();
+        return Err(PortError::Input { path: file.to_owned(), reason }.into());
+    }
+    if !input::is_zip(file).map_err(file_error(file))? {
         return Ok(None);
     }
     let draft = Draft::new(&scratch(settings, "import")?);
     let mut out = draft.create()?;
-    std::io::copy(&mut std::io::stdin().lock().by_ref(), &mut out).map_err(file_error(draft.place()))?;
+    input::extract_single(file, EXPORT, &mut out)?;
+    Ok(Some(draft))
+}
+
+/// A copy of the standard input, if that is what is to be read.
+fn spool_input(settings: &Settings, file: &Path) -> Result<Option<Draft>, Failure> {
+    if !is_standard_input(file) {
+        return Ok(None);
+    }
+    let draft = Draft::new(&scratch(settings, "import")?);
+    let mut out = draft.create()?;
+    std::io::copy(&mut std::io::stdin().lock(), &mut out).map_err(file_error(draft.place()))?;
     Ok(Some(draft))
 }
 
@@ -264,25 +325,25 @@ pub(super) fn scratch(settings: &Settings, name: &str) -> Result<PathBuf, Failur
     Ok(folder.join(format!("{name}-{}", SystemClock.new_id())))
 }
 
-/// Checks a file, then stores it, and says what became of it. `before` is what was found on the way to the file.
+/// Checks a file, then stores it, and says what became of it. `converted` is what was found on the way to the file.
 pub(super) async fn store_file(
     settings: &Settings,
     path: &Path,
     imports: &Imports,
-    before: Problems,
+    converted: Converted,
 ) -> Result<u8, Failure> {
     let size = std::fs::metadata(path).map(|data| data.len()).unwrap_or_default();
     let checking = bar("checking", size, true);
     let checked = port::check(path, &mut |done| checking.set_position(done))?;
     checking.finish_and_clear();
-    let mut problems = before;
+    let Converted { mut problems, mut warnings, omitted } = converted;
     problems.extend(checked.problems);
     if problems.count > 0 && !imports.keep_going {
-        tell(&problems);
+        list(&problems, "not imported", LISTED_WHEN_REFUSED);
         let error = anyhow::anyhow!(
-            "nothing was stored, because of {} in the file; with --keep-going the other {} records are",
-            counted(problems.count, "mistake"),
-            checked.records
+            "nothing was stored, because {} cannot be imported; run it again with --keep-going to store the other {}",
+            counted(problems.count, "part"),
+            counted(checked.records, "record")
         );
         return Err(Failure { code: DATA, error });
     }
@@ -290,31 +351,55 @@ pub(super) async fn store_file(
     let storing = bar("importing", size, true);
     let report = port::import(&*local.store, path, imports, &mut |done| storing.set_position(done)).await;
     storing.finish_and_clear();
-    let report = report?;
+    let mut report = report?;
     local.store.close().await;
-    // Lines that cannot be read were counted by the check already.
-    let refused = report.problems.count.saturating_sub(problems.count.min(report.problems.count));
-    let told = if report.problems.count > problems.count { &report.problems } else { &problems };
-    tell(told);
-    say(&format!(
-        "{} stored, {} there already{}\n",
-        counted(report.created, "record"),
-        report.present,
-        if told.count > 0 { format!(", {} left out", told.count) } else { String::new() }
-    ))?;
+    let refused = report.problems.count;
+    problems.extend(std::mem::take(&mut report.problems));
+    warnings.extend(std::mem::take(&mut report.warnings));
+    list(&warnings, "warning", usize::MAX);
+    list(&problems, "not imported", usize::MAX);
+    for (what, count) in &omitted {
+        note(&format!("left out on purpose: {what}: {count}"));
+    }
+    say(&format!("{}\n", summary(&report, problems.count, warnings.count)))?;
     Ok(u8::from(refused > 0 && !imports.keep_going))
+}
+
+/// One line about an import.
+fn summary(report: &Report, left_out: u64, warnings: u64) -> String {
+    let mut text = format!("{} stored", counted(report.created, "record"));
+    if report.created > 0 {
+        text.push_str(&format!(" ({})", by_kind(&report.created_by_kind)));
+    }
+    text.push_str(&format!(", {} already there", report.present));
+    if left_out > 0 {
+        text.push_str(&format!(", {left_out} left out"));
+    }
+    if warnings > 0 {
+        text.push_str(&format!(", {}", counted(warnings, "warning")));
+    }
+    text
+}
+
+fn by_kind(counts: &BTreeMap<&'static str, u64>) -> String {
+    // Memories first: they are what people look for.
+    let (memories, others): (Vec<_>, Vec<_>) = counts.iter().partition(|(kind, _)| **kind == "memories");
+    let texts: Vec<String> =
+        memories.into_iter().chain(others).map(|(kind, count)| format!("{kind}: {count}")).collect();
+    texts.join(", ")
 }
 
 pub(super) fn counted(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-fn tell(problems: &Problems) {
-    for problem in &problems.first {
-        note(&problem.to_string());
+fn list(problems: &Problems, label: &str, most: usize) {
+    let listed = problems.first.len().min(most);
+    for problem in problems.first.iter().take(most) {
+        note(&format!("{label}: {problem}"));
     }
-    let more = problems.count - problems.first.len() as u64;
+    let more = problems.count - listed as u64;
     if more > 0 {
-        note(&format!("and {more} more"));
+        note(&format!("{label}: {more} more"));
     }
 }

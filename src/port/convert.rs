@@ -1,8 +1,8 @@
-//! What the readers of other programs' data write into: records in the format of an export. Their ids come from the
-//! ids which the other program used, so that the same data imported twice is stored once. Limits of this program are
-//! met by splitting long texts, and by telling what cannot be kept; nothing is dropped in silence.
+//! Where the readers of other programs' data put what they read: records in the format of an export. Record IDs are
+//! derived from the IDs of the other program, so that importing the same data twice stores it once. Long texts are
+//! split, names and metadata that exceed a limit are shortened with a warning, and whatever cannot be kept is reported.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
 use chrono::{DateTime, Utc};
@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::fit::{clean, cut, fit_metadata};
 use super::line::{self, End};
 use super::memory_line;
 use super::{PortError, Problems};
@@ -55,6 +56,17 @@ pub struct Foreign {
     pub recall_count: i64,
 }
 
+/// What came of reading another program's data.
+#[derive(Debug, Default)]
+pub struct Converted {
+    /// What could not be taken.
+    pub problems: Problems,
+    /// What was taken in a changed form.
+    pub warnings: Problems,
+    /// What is left out on purpose, and how often.
+    pub omitted: BTreeMap<&'static str, u64>,
+}
+
 /// Takes records and writes them down as lines of an export.
 pub struct Sink<'a> {
     out: &'a mut dyn Write,
@@ -64,9 +76,15 @@ pub struct Sink<'a> {
     now: DateTime<Utc>,
     hash: Sha256,
     records: u64,
-    entities: HashSet<String>,
+    /// Key of the name, and the type.
+    entities: HashMap<String, String>,
+    /// ID of each memory, and the begin of the hash of its text.
+    memories: HashMap<Uuid, [u8; 8]>,
     /// What could not be taken.
     pub problems: Problems,
+    /// What was taken in a changed form.
+    pub warnings: Problems,
+    omitted: BTreeMap<&'static str, u64>,
 }
 
 impl std::fmt::Debug for Sink<'_> {
@@ -96,19 +114,27 @@ impl<'a> Sink<'a> {
             now,
             hash: Sha256::new(),
             records: 0,
-            entities: HashSet::new(),
+            entities: HashMap::new(),
+            memories: HashMap::new(),
             problems: Problems::default(),
+            warnings: Problems::default(),
+            omitted: BTreeMap::new(),
         })
     }
 
-    /// Writes the end line; how many records there are.
+    /// Counts something that is left out on purpose, such as `messages of tools`.
+    pub fn omit(&mut self, what: &'static str) {
+        *self.omitted.entry(what).or_default() += 1;
+    }
+
+    /// Writes the end line.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn finish(self) -> Result<(u64, Problems), PortError> {
+    pub fn finish(self) -> Result<Converted, PortError> {
         let end = End { records: self.records, sha256: super::export::hex(&self.hash.finalize()) };
         writeln!(self.out, "{}", line::end(&end)).and_then(|()| self.out.flush()).map_err(self.failed)?;
-        Ok((self.records, self.problems))
+        Ok(Converted { problems: self.problems, warnings: self.warnings, omitted: self.omitted })
     }
 
     fn put(&mut self, record: Record) -> Result<(), PortError> {
@@ -119,23 +145,46 @@ impl<'a> Sink<'a> {
         self.out.write_all(text.as_bytes()).map_err(self.failed)
     }
 
-    /// A time that can be, or none.
+    /// A time that can be stored, or none.
     fn time(&self, at: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
         use chrono::Datelike;
         at.filter(|at| (1970..2200).contains(&at.year()) && *at <= self.now + chrono::TimeDelta::days(1))
             .map(line::micros)
     }
 
-    /// A memory; a long one becomes several. Returns the id of the first, or nothing where it cannot be taken, which
-    /// is then among the problems.
+    /// Reads a time as programs write it; warns if there is something else in its place.
+    pub fn read_time(&mut self, place: &str, field: &str, value: &Value) -> Option<DateTime<Utc>> {
+        let at = self.time(super::source::time(value));
+        let is_absent = value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty());
+        if at.is_none() && !is_absent {
+            self.warnings.add(place, format!("{field} {} is no time between 1970 and now: ignored", brief(value)));
+        }
+        at
+    }
+
+    /// Takes a memory; a long one becomes several. Returns the ID of the first, or nothing if it has no text or cannot
+    /// be taken, which is then among the problems.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn memory(&mut self, place: &str, foreign: Foreign) -> Result<Option<Uuid>, PortError> {
-        let content = clean(&foreign.content);
+    pub fn memory(&mut self, place: &str, mut foreign: Foreign) -> Result<Option<Uuid>, PortError> {
+        let content = self.clean_text(place, &std::mem::take(&mut foreign.content));
         if content.trim().is_empty() {
             return Ok(None);
         }
+        let (tags, further) = fit_tags(&foreign.tags);
+        foreign.tags = tags;
+        let mut metadata = std::mem::take(&mut foreign.metadata);
+        if !further.is_empty() {
+            metadata.insert("further_tags".to_owned(), further.into());
+        }
+        let (metadata, warnings) = fit_metadata(metadata);
+        foreign.metadata = metadata;
+        for warning in warnings {
+            self.warnings.add(place, warning);
+        }
+        foreign.session = self.fit_name(place, "session", foreign.session.take());
+        foreign.speaker = self.fit_name(place, "speaker", foreign.speaker.take());
         let parts = split(&content);
         let count = parts.len();
         let mut first = None;
@@ -149,39 +198,63 @@ impl<'a> Sink<'a> {
                     piece.turn = None;
                 }
             }
-            let id = self.one(place, piece)?;
+            let id = self.put_memory(place, piece)?;
             first = first.or(id);
         }
         Ok(first)
     }
 
-    fn one(&mut self, place: &str, foreign: Foreign) -> Result<Option<Uuid>, PortError> {
+    /// Replaces what no database stores.
+    fn clean_text(&mut self, place: &str, text: &str) -> String {
+        if text.contains('\0') {
+            self.warnings.add(place, "NUL characters were replaced by U+FFFD");
+        }
+        clean(text)
+    }
+
+    fn fit_name(&mut self, place: &str, field: &str, name: Option<String>) -> Option<String> {
+        let name = clean(&name?);
+        let fitting = cut(name.trim(), validate::MAX_NAME_BYTES);
+        if fitting.len() < name.trim().len() {
+            let warning = format!("{field} {fitting:.40?}… was cut to {} bytes", validate::MAX_NAME_BYTES);
+            self.warnings.add(place, warning);
+        }
+        Some(fitting.to_owned()).filter(|name| !name.is_empty())
+    }
+
+    /// A key for a memory whose key is free, or taken by the same text; else one that is made unique by its text.
+    fn unique_id(&mut self, place: &str, foreign: &Foreign) -> Uuid {
+        let digest = Sha256::digest(foreign.content.as_bytes());
+        let mut hash = [0; 8];
+        hash.copy_from_slice(&digest[..8]);
+        let at = self.time(foreign.created_at);
+        let id = self.id(&foreign.key, at);
+        if *self.memories.entry(id).or_insert(hash) == hash {
+            return id;
+        }
+        self.warnings.add(
+            place,
+            format!("its ID {:?} was used before for another text: both texts are kept", brief_text(&foreign.key)),
+        );
+        let own = self.id(&format!("{}\n{}", foreign.key, super::export::hex(&digest)), at);
+        self.memories.insert(own, hash);
+        own
+    }
+
+    fn put_memory(&mut self, place: &str, foreign: Foreign) -> Result<Option<Uuid>, PortError> {
         let created_at = self.time(foreign.created_at).or_else(|| self.time(foreign.occurred_at)).unwrap_or(self.now);
         let updated_at = self.time(foreign.updated_at).unwrap_or(created_at).max(created_at);
-        let id = self.id(&foreign.key, self.time(foreign.created_at));
+        let id = self.unique_id(place, &foreign);
         let mut metadata = foreign.metadata;
         metadata.insert("imported_from".to_owned(), self.system.into());
-        let mut tags: Vec<String> = Vec::new();
-        for tag in &foreign.tags {
-            let tag = cut(clean(tag).trim(), validate::MAX_TAG_BYTES).to_owned();
-            if !tag.is_empty() && !tags.contains(&tag) {
-                tags.push(tag);
-            }
-        }
-        if tags.len() > validate::MAX_TAGS {
-            metadata.insert("further_tags".to_owned(), tags.split_off(validate::MAX_TAGS).into());
-        }
-        let name = |text: Option<String>| {
-            text.map(|text| cut(clean(&text).trim(), validate::MAX_NAME_BYTES).to_owned()).filter(|t| !t.is_empty())
-        };
-        let session = name(foreign.session);
+        let session = foreign.session;
         let memory = Memory {
             id,
             seq: 0,
             project: self.project.clone(),
             kind: foreign.kind,
             content: foreign.content,
-            tags,
+            tags: foreign.tags,
             importance: foreign.importance.filter(|i| i.is_finite()).unwrap_or(0.5).clamp(0.0, 1.0),
             metadata,
             occurred_at: self.time(foreign.occurred_at).unwrap_or(created_at),
@@ -193,7 +266,7 @@ impl<'a> Sink<'a> {
             version: 1,
             turn: foreign.turn.filter(|_| foreign.kind == Kind::Dialogue && session.is_some()),
             session,
-            speaker: name(foreign.speaker),
+            speaker: foreign.speaker,
             episode: foreign.episode,
             sources: Vec::new(),
             recall_count: foreign.recall_count.max(0),
@@ -234,7 +307,22 @@ impl<'a> Sink<'a> {
         uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
 
-    /// An entity; the first one of a name counts.
+    /// A name and type that can be stored; warns if they had to be shortened. `None` if no name is left.
+    pub fn entity_name(&mut self, place: &str, name: &str, kind: &str) -> Option<EntityName> {
+        let fitting = self.fit_name(place, "name", Some(name.to_owned())).filter(|name| !name_key(name).is_empty())?;
+        let kind = clean(kind);
+        let fitting_kind = cut(kind.trim(), validate::MAX_TAG_BYTES);
+        let fitting_kind = if name_key(fitting_kind).is_empty() { "entity" } else { fitting_kind };
+        Some(EntityName { name: fitting, kind: fitting_kind.to_owned() })
+    }
+
+    /// Whether an entity of this name was given.
+    #[must_use]
+    pub fn has_entity(&self, name: &EntityName) -> bool {
+        self.entities.contains_key(&name_key(&name.name))
+    }
+
+    /// Takes an entity. A second one of the same name adds nothing.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -249,14 +337,24 @@ impl<'a> Sink<'a> {
             self.problems.add(place, invalid.to_string());
             return Ok(());
         }
-        if !self.entities.insert(name_key(&name.name)) {
+        let kind = type_key(&name.kind);
+        if let Some(known) = self.entities.get(&name_key(&name.name)) {
+            if *known != kind {
+                let warning = format!("{:?} is known as {known:?}: its second type {kind:?} is ignored", name.name);
+                self.warnings.add(place, warning);
+            }
             return Ok(());
+        }
+        self.entities.insert(name_key(&name.name), kind.clone());
+        let (properties, warnings) = fit_metadata(properties);
+        for warning in warnings {
+            self.warnings.add(place, warning);
         }
         let at = self.time(at).unwrap_or(self.now);
         self.put(Record::Entity(EntityRecord {
             project: self.project.clone(),
             name: name.name.clone(),
-            kind: type_key(&name.kind),
+            kind,
             properties,
             use_count: 0,
             last_used_at: None,
@@ -265,7 +363,7 @@ impl<'a> Sink<'a> {
         }))
     }
 
-    /// A relation between entities that were given before.
+    /// Takes a relation. An entity that it names and nothing describes is created with a warning.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -275,15 +373,20 @@ impl<'a> Sink<'a> {
         (source, kind, target): (&EntityName, &str, &EntityName),
         weight: f64,
     ) -> Result<(), PortError> {
-        for name in [source, target] {
-            if !self.entities.contains(&name_key(&name.name)) {
-                self.problems.add(place, format!("the relation {kind:?} names {:?}, which is no entity", name.name));
-                return Ok(());
-            }
-        }
         if name_key(&source.name) == name_key(&target.name) {
-            self.problems.add(place, format!("{:?} has a relation to itself, which is not kept", source.name));
+            self.problems.add(place, format!("{:?} has a relation to itself, which cannot be stored", source.name));
             return Ok(());
+        }
+        for name in [source, target] {
+            if !self.has_entity(name) {
+                let warning =
+                    format!("the relation {kind:?} names {:?}, which is no entity of its own: created", name.name);
+                self.warnings.add(place, warning);
+                self.entity(place, name, Map::new(), None)?;
+                if !self.has_entity(name) {
+                    return Ok(());
+                }
+            }
         }
         let kind = type_key(cut(clean(kind).trim(), validate::MAX_TAG_BYTES));
         let kind = if kind.is_empty() { "related_to".to_owned() } else { kind };
@@ -308,24 +411,35 @@ impl<'a> Sink<'a> {
     /// # Errors
     /// When it cannot be written.
     pub fn mention(&mut self, memory: Uuid, entity: &EntityName) -> Result<(), PortError> {
-        if !self.entities.contains(&name_key(&entity.name)) {
+        if !self.has_entity(entity) {
             return Ok(());
         }
         self.put(Record::Mention(MentionRecord { project: self.project.clone(), memory, entity: entity.clone() }))
     }
 }
 
-/// NUL characters cannot be stored anywhere.
-fn clean(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
+/// The tags that a memory may have, and the others.
+fn fit_tags(tags: &[String]) -> (Vec<String>, Vec<String>) {
+    let mut fitting: Vec<String> = Vec::new();
+    for tag in tags {
+        let tag = cut(clean(tag).trim(), validate::MAX_TAG_BYTES).to_owned();
+        if !tag.is_empty() && !fitting.contains(&tag) {
+            fitting.push(tag);
+        }
+    }
+    let further = if fitting.len() > validate::MAX_TAGS { fitting.split_off(validate::MAX_TAGS) } else { Vec::new() };
+    (fitting, further)
 }
 
-fn cut(text: &str, most: usize) -> &str {
-    let mut end = most.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+/// A value as an error message shows it.
+fn brief(value: &Value) -> String {
+    brief_text(&value.to_string())
+}
+
+fn brief_text(text: &str) -> String {
+    let short: String = text.chars().take(60).collect();
+    let dots = if short.len() < text.len() { "…" } else { "" };
+    format!("{short}{dots}")
 }
 
 /// Parts that fit, cut between paragraphs or lines or words where there are any.

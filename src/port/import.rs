@@ -1,16 +1,19 @@
 //! A file into a database: first every line is read and checked, then the records are stored in portions. Each portion
-//! is one transaction and what is there already is left alone, so an import that was interrupted is continued by
-//! doing it again.
+//! is one transaction, and records that are already stored are left alone, so an import that was interrupted is
+//! continued by repeating it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::conflict::Renamed;
 use super::export::hex;
 use super::line::{self, End, Line};
-use super::{PortError, Problem, Problems};
+use super::source::text::{TextReader, next_raw_line};
+use super::{PortError, Problem, Problems, conflict};
 use crate::domain::Scope;
 use crate::store::Store;
 use crate::store::port::{Imported, Record};
@@ -20,7 +23,8 @@ const PORTION: usize = 200;
 /// Text of one transaction, about.
 const PORTION_BYTES: usize = 1024 * 1024;
 /// A longer line is no record.
-const LONGEST_LINE: u64 = 256 * 1024 * 1024;
+const LONGEST_LINE: usize = 256 * 1024 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// What a look at a file found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +37,15 @@ pub struct Checked {
     pub problems: Problems,
 }
 
+/// What happens to a memory whose ID is stored with another text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conflicts {
+    /// The stored one is kept, and the other one is reported as left out.
+    Report,
+    /// Both are kept, the new one under another ID, unless the stored one was edited here.
+    KeepBoth,
+}
+
 /// How an import is done.
 #[derive(Debug, Clone)]
 pub struct Imports {
@@ -40,6 +53,8 @@ pub struct Imports {
     pub project: Option<String>,
     /// Store what can be stored, and report the rest.
     pub keep_going: bool,
+    /// For memories that are stored with another text.
+    pub conflicts: Conflicts,
 }
 
 /// What became of a file's records.
@@ -47,10 +62,30 @@ pub struct Imports {
 pub struct Report {
     /// Stored.
     pub created: u64,
-    /// There already.
+    /// Stored, by what they are: `memories`, `entities` and so on.
+    pub created_by_kind: BTreeMap<&'static str, u64>,
+    /// Already stored.
     pub present: u64,
     /// Left out, and why.
     pub problems: Problems,
+    /// Stored in a changed form.
+    pub warnings: Problems,
+}
+
+impl Report {
+    /// Counts a record that was stored.
+    pub(super) fn count_created(&mut self, record: &Record) {
+        self.created += 1;
+        let kind = match record {
+            Record::Memory(_) => "memories",
+            Record::Entity(_) => "entities",
+            Record::Relation(_) => "relations",
+            Record::Mention(_) => "mentions",
+            Record::Focus(_) => "items of working memory",
+            Record::Review(_) => "reviews",
+        };
+        *self.created_by_kind.entry(kind).or_default() += 1;
+    }
 }
 
 /// A line, or what it is instead of text, and whether it ended as a line does.
@@ -59,17 +94,18 @@ type Text<'a> = (Result<&'a str, String>, bool);
 /// The lines of a file, with their numbers.
 struct Lines {
     path: PathBuf,
-    reader: BufReader<File>,
+    reader: Box<dyn BufRead + Send>,
     number: u64,
     bytes: u64,
-    buffer: Vec<u8>,
+    /// The line that was read last, with its end as the hash needs it.
+    line: Vec<u8>,
 }
 
 impl Lines {
     fn open(path: &Path) -> Result<Self, PortError> {
-        let file = File::open(path).map_err(|source| PortError::File { path: path.to_owned(), source })?;
-        let reader = BufReader::with_capacity(64 * 1024, file);
-        Ok(Self { path: path.to_owned(), reader, number: 0, bytes: 0, buffer: Vec::new() })
+        let failed = |source| PortError::File { path: path.to_owned(), source };
+        let reader = File::open(path).and_then(decoded).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), reader, number: 0, bytes: 0, line: Vec::new() })
     }
 
     fn place(&self) -> String {
@@ -78,20 +114,36 @@ impl Lines {
 
     /// The next line.
     fn next(&mut self) -> Result<Option<Text<'_>>, PortError> {
-        self.buffer.clear();
-        let mut limited = (&mut self.reader).take(LONGEST_LINE);
-        let count = limited
-            .read_until(b'\n', &mut self.buffer)
-            .map_err(|source| PortError::File { path: self.path.clone(), source })?;
-        if count == 0 {
-            return Ok(None);
-        }
+        let read = next_raw_line(&mut self.reader, LONGEST_LINE);
+        let read = read.map_err(|source| PortError::File { path: self.path.clone(), source })?;
+        let Some(line) = read else { return Ok(None) };
         self.number += 1;
-        self.bytes += count as u64;
-        let whole = self.buffer.last() == Some(&b'\n');
-        let text = std::str::from_utf8(&self.buffer).map_err(|error| format!("this is not UTF-8 text ({error})"));
-        Ok(Some((text, whole)))
+        self.bytes += line.length;
+        let Some(bytes) = line.bytes else {
+            self.line.clear();
+            let text = format!("the line is longer than {} MiB", LONGEST_LINE / 1024 / 1024);
+            return Ok(Some((Err(text), line.is_terminated)));
+        };
+        self.line = bytes;
+        if line.is_terminated {
+            self.line.push(b'\n');
+        }
+        let text = std::str::from_utf8(&self.line).map_err(|error| format!("this is not UTF-8 text ({error})"));
+        Ok(Some((text, line.is_terminated)))
     }
+}
+
+/// Leaves out a byte order mark, and decodes UTF-16, which some shells write when they redirect an export.
+fn decoded(file: File) -> io::Result<Box<dyn BufRead + Send>> {
+    let mut reader = BufReader::with_capacity(BUFFER_BYTES, file);
+    let mut begin = Vec::new();
+    (&mut reader).take(3).read_to_end(&mut begin)?;
+    let rest = |begin: Vec<u8>, reader| io::Cursor::new(begin).chain(reader);
+    Ok(match begin.as_slice() {
+        [0xef, 0xbb, 0xbf] => Box::new(reader),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Box::new(TextReader::new(rest(begin, reader))),
+        _ => Box::new(rest(begin, reader)),
+    })
 }
 
 /// Reads a file to its end.
@@ -137,14 +189,16 @@ fn walk(
         }
     }
     let mut end: Option<(String, End)> = None;
+    let mut is_behind_end = false;
     loop {
         let place = format!("line {}", lines.number + 1);
         let bytes = lines.bytes;
         let Some((text, whole)) = lines.next()? else { break };
-        if end.is_some() {
-            problems.add(place, "there is something behind the end line");
-            break;
+        if end.is_some() && !is_behind_end {
+            is_behind_end = true;
+            problems.add(&place, "there is something behind the end line, such as another export");
         }
+        let is_header = is_header(&text);
         match text.and_then(|text| Ok((text, line::read(text.trim())?))) {
             Ok((text, Line::Record(record))) if whole => each(Some(record), text, bytes),
             Ok((_, Line::End(found))) => end = Some((place, found)),
@@ -155,9 +209,10 @@ fn walk(
                 problems.add(place, "the line is cut: the file was not written, or not copied, to its end");
                 return Ok(None);
             }
+            Err(_) if is_behind_end && is_header => {}
             Err(error) => {
                 problems.add(place, error);
-                each(None, text_of(&lines.buffer), bytes);
+                each(None, text_of(&lines.line), bytes);
             }
         }
     }
@@ -170,11 +225,16 @@ fn walk(
     Ok(end)
 }
 
+/// Whether a line begins an export.
+fn is_header(text: &Result<&str, String>) -> bool {
+    text.as_ref().is_ok_and(|text| text.starts_with("{\"format\"") && line::read_header(text.trim()).is_ok())
+}
+
 fn text_of(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
-/// Stores the records of a file that was [`check`]ed.
+/// Stores the records of a file that was [`check`]ed; lines that it reported are skipped.
 ///
 /// # Errors
 /// When the file cannot be read or the database fails. What was stored until then stays, and is `present` next time.
@@ -187,18 +247,15 @@ pub async fn import(
     let mut report = Report::default();
     let mut lines = Lines::open(path)?;
     lines.next()?;
-    let mut portion = Portion::default();
+    let mut portion = Portion::new(imports.conflicts);
     loop {
         let place = format!("line {}", lines.number + 1);
         let Some((text, _)) = lines.next()? else { break };
         let read = text.and_then(|text| Ok((text.len(), line::read(text.trim())?)));
         let (length, record) = match read {
             Ok((length, Line::Record(record))) => (length, record),
-            Ok((_, Line::End(_))) => break,
-            Err(error) => {
-                report.problems.add(place, error);
-                continue;
-            }
+            // Another export may follow the end. `check` has reported the lines that cannot be read.
+            Ok((_, Line::End(_))) | Err(_) => continue,
         };
         let project = imports.project.clone().unwrap_or_else(|| record.project().to_owned());
         if portion.is_full(length, &project) {
@@ -212,15 +269,28 @@ pub async fn import(
     Ok(report)
 }
 
-#[derive(Default)]
 struct Portion {
     project: String,
     places: Vec<String>,
     records: Vec<Record>,
     bytes: usize,
+    conflicts: Conflicts,
+    /// Memories of earlier portions that were stored under another ID.
+    renamed: Renamed,
 }
 
 impl Portion {
+    fn new(conflicts: Conflicts) -> Self {
+        Self {
+            project: String::new(),
+            places: Vec::new(),
+            records: Vec::new(),
+            bytes: 0,
+            conflicts,
+            renamed: Renamed::default(),
+        }
+    }
+
     fn is_full(&self, more: usize, project: &str) -> bool {
         !self.records.is_empty()
             && (self.project != project
@@ -241,13 +311,20 @@ impl Portion {
         }
         let scope = Scope::new(&self.project, "import");
         let answers = store.import(&scope, &self.records).await?;
-        for (place, answer) in self.places.drain(..).zip(answers) {
+        let batch = conflict::Batch { store, scope: &scope, records: &self.records, places: &self.places };
+        let contested = batch.contested(&answers, self.conflicts).await?;
+        for (index, answer) in answers.into_iter().enumerate() {
+            if contested.contains_key(&index) {
+                continue;
+            }
             match answer {
-                Imported::Created => report.created += 1,
+                Imported::Created => report.count_created(&self.records[index]),
                 Imported::Present => report.present += 1,
-                Imported::Refused(why) => report.problems.add(place, why),
+                Imported::Refused(why) => report.problems.add(self.places[index].clone(), why),
             }
         }
+        batch.settle(contested, &mut self.renamed, report).await?;
+        self.places.clear();
         self.records.clear();
         self.bytes = 0;
         Ok(())

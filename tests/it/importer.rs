@@ -1,4 +1,4 @@
-//! Other programs' data, by the command line. tests/data/README.md says who wrote it.
+//! Importing other programs' data by the command line. tests/data/README.md names the programs that wrote it.
 
 use std::path::{Path, PathBuf};
 
@@ -9,11 +9,11 @@ use crate::port::{export, ok};
 use crate::postgres_server::Database;
 use crate::process::{Ran, Setup};
 
-fn data(name: &str) -> PathBuf {
+pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
-fn import(setup: &Setup, from: &str, path: &str, more: &[&str]) -> Ran {
+pub(crate) fn import(setup: &Setup, from: &str, path: &str, more: &[&str]) -> Ran {
     let args: Vec<&str> = ["import", "--from", from, path].into_iter().chain(more.iter().copied()).collect();
     setup.run(&args)
 }
@@ -23,19 +23,22 @@ fn imported(from: &str, path: &Path, created: u64) -> Vec<Value> {
     let setup = Setup::new();
     let path = path.to_str().unwrap();
     let first = import(&setup, from, path, &[]);
-    assert_eq!(ok(&first).stdout, format!("{created} records stored, 0 there already\n"), "{}", first.stderr);
+    let begin = format!("{created} records stored (memories: ");
+    assert!(ok(&first).stdout.starts_with(&begin), "{} {}", first.stdout, first.stderr);
+    assert!(first.stdout.contains("), 0 already there"), "{} {}", first.stdout, first.stderr);
     let again = import(&setup, from, path, &[]);
-    assert_eq!(ok(&again).stdout, format!("0 records stored, {created} there already\n"), "{}", again.stderr);
+    let begin = format!("0 records stored, {created} already there");
+    assert!(ok(&again).stdout.starts_with(&begin), "{} {}", again.stdout, again.stderr);
     records(&setup)
 }
 
-fn records(setup: &Setup) -> Vec<Value> {
+pub(crate) fn records(setup: &Setup) -> Vec<Value> {
     let text = export(setup, "all.jsonl");
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     lines[1..lines.len() - 1].to_vec()
 }
 
-fn of<'a>(records: &'a [Value], kind: &str) -> Vec<&'a Value> {
+pub(crate) fn of<'a>(records: &'a [Value], kind: &str) -> Vec<&'a Value> {
     records.iter().filter(|record| record["type"] == kind).collect()
 }
 
@@ -103,10 +106,11 @@ fn chatgpt_with_branches_and_a_broken_conversation() {
     let path = path.to_str().unwrap();
     let ran = import(&setup, "chatgpt", path, &[]);
     assert_eq!(ran.code, Some(1), "{}", ran.stdout);
-    assert!(ran.stderr.contains("conversation 2: ") && ran.stderr.contains("--keep-going"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("conversations.json, conversation 2 (line "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("--keep-going"), "{}", ran.stderr);
     assert!(!setup.database().exists(), "nothing by halves");
     let ran = import(&setup, "chatgpt", path, &["--keep-going", "--project", "old"]);
-    assert_eq!(ok(&ran).stdout, "3 records stored, 0 there already, 1 left out\n");
+    assert_eq!(ok(&ran).stdout, "3 records stored (memories: 3), 0 already there, 1 left out\n", "{}", ran.stderr);
     let records = records(&setup);
     let text = |record: &Value| (record["turn"].clone(), record["content"].clone());
     let turns: Vec<(Value, Value)> = records.iter().map(text).collect();
@@ -160,7 +164,7 @@ async fn tables_of_a_postgres_database() {
     let setup = Setup::new();
     let url = database.options().to_url_lossy().to_string();
     let ran = import(&setup, "cognitive-memory-python", &url, &[]);
-    assert_eq!(ok(&ran).stdout, "7 records stored, 0 there already\n", "{}", ran.stderr);
+    assert!(ok(&ran).stdout.starts_with("7 records stored ("), "{} {}", ran.stdout, ran.stderr);
     assert!(ran.stderr.contains("table diary: left out"), "{}", ran.stderr);
     let found = records(&setup);
     let by_kind = |kind: &str| found.iter().find(|record| record["kind"] == kind).unwrap();
@@ -177,21 +181,27 @@ async fn tables_of_a_postgres_database() {
     // What the names do not say, the caller does.
     let more = ["--table", "diary", "--column", "content=entry", "--column", "occurred_at=day"];
     let ran = import(&setup, "cognitive-memory-python", &url, &more);
-    assert_eq!(ok(&ran).stdout, "1 record stored, 0 there already\n", "{}", ran.stderr);
+    assert_eq!(ok(&ran).stdout, "1 record stored (memories: 1), 0 already there\n", "{}", ran.stderr);
     let again = import(&setup, "cognitive-memory-python", &url, &[]);
-    assert_eq!(ok(&again).stdout, "0 records stored, 7 there already\n", "{}", again.stderr);
+    assert_eq!(ok(&again).stdout, "0 records stored, 7 already there\n", "{}", again.stderr);
     let wrong = import(&setup, "cognitive-memory-python", &url, &["--table", "nothing"]);
     assert!(wrong.code == Some(64) && wrong.stderr.contains("l2_insights"), "{}", wrong.stderr);
 }
 
 #[test]
-fn what_is_not_there_or_something_else_is_named() {
+fn missing_and_unsuitable_files_are_named_with_the_next_step() {
     let setup = Setup::new();
     let text = setup.file("text.json", "dear diary");
+    setup.file("conversations-000.json", "[]");
     for from in
         ["mcp-memory-server", "basic-memory", "mcp-memory-service", "claude", "chatgpt", "cognitive-memory-python"]
     {
         let ran = import(&setup, from, "missing", &[]);
+        if from != "cognitive-memory-python" {
+            assert_eq!(ran.code, Some(64), "{from}: {}", ran.stderr);
+            assert!(ran.stderr.contains("there is no such file or folder"), "{from}: {}", ran.stderr);
+            assert!(ran.stderr.contains("conversations-000.json"), "{from} names what is there: {}", ran.stderr);
+        }
         assert!(ran.code != Some(0) && !ran.stderr.is_empty(), "{from}: {}", ran.stdout);
         if from != "basic-memory" {
             let ran = import(&setup, from, text.to_str().unwrap(), &[]);

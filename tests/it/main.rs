@@ -24,6 +24,7 @@ mod expiry;
 mod fusion;
 mod get;
 mod importer;
+mod importer_faults;
 mod lifecycle;
 mod log;
 mod people;

@@ -122,11 +122,13 @@ async fn a_round_trip_over_both_databases_changes_nothing() {
     let file = sqlite.path("a.jsonl");
     let file = file.to_str().unwrap();
     let ran = postgres.run(&["import", file]);
-    assert_eq!(ok(&ran).stdout, "21 records stored, 0 there already\n", "{}", ran.stderr);
+    let stored = "21 records stored (memories: 9, entities: 2, items of working memory: 3, mentions: 3, relations: 3, \
+        reviews: 1), 0 already there\n";
+    assert_eq!(ok(&ran).stdout, stored, "{}", ran.stderr);
     assert_eq!(export(&postgres, "b.jsonl"), original);
     // Again: nothing is stored twice.
     let ran = postgres.run(&["import", file]);
-    assert_eq!(ok(&ran).stdout, "0 records stored, 21 there already\n", "{}", ran.stderr);
+    assert_eq!(ok(&ran).stdout, "0 records stored, 21 already there\n", "{}", ran.stderr);
     assert_eq!(export(&postgres, "b2.jsonl"), original);
 
     let back = Setup::new();
@@ -244,7 +246,8 @@ async fn damaged_files_are_refused_with_the_line() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(ran.stderr.contains(&format!("line {}: this is not JSON", memory + 1)), "{}", ran.stderr);
     // With the memory go the mention of it and its review; the item that became it forgets that.
-    assert!(ran.stdout.starts_with("18 records stored, 0 there already"), "{}", ran.stdout);
+    assert!(ran.stdout.starts_with("18 records stored ("), "{}", ran.stdout);
+    assert!(ran.stdout.contains("), 0 already there, "), "{}", ran.stdout);
     let path = target.file("cut.jsonl", &text[..text.len() / 2]);
     let ran = target.run(&["import", "--keep-going", path.to_str().unwrap()]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
@@ -287,7 +290,9 @@ async fn an_interrupted_import_is_continued_by_doing_it_again() {
     let before = count().await.unwrap();
     assert!(before > 0, "it had begun");
     let ran = source.run(&["import", path.to_str().unwrap()]);
-    assert_eq!(ok(&ran).stdout, format!("{} records stored, {before} there already\n", 5_000 - before));
+    let rest = 5_000 - before;
+    let expected = format!("{rest} records stored (memories: {rest}), {before} already there\n");
+    assert_eq!(ok(&ran).stdout, expected);
     let server = source.serve().await;
     let status = server.client().call("status", json!({})).await;
     assert_eq!(status["memories"], 5_000);
@@ -301,7 +306,7 @@ async fn an_interrupted_import_is_continued_by_doing_it_again() {
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "5000 records stored, 0 there already\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "5000 records stored (memories: 5000), 0 already there\n");
 }
 
 #[tokio::test]

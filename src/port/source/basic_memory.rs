@@ -1,20 +1,26 @@
-//! basic-memory: a folder of Markdown files with front matter. Each note becomes a memory, with its text as it is, and
-//! an entity; `- relation [[Target]]` becomes a relation, and the tags of front matter and observations its tags.
+//! basic-memory: a folder of Markdown files with front matter. Each note becomes a memory with its text unchanged, and
+//! an entity; `- relation [[Target]]` becomes a relation, and the tags of front matter and observations become tags.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde_json::Map;
+use serde_json::{Map, Value};
 
-use super::{problem, time};
+use super::front_matter::{self, Document};
+use super::input::{Inputs, Wanted};
+use super::{Progress, problem, read_text, report_skipped, scalar_text, time};
 use crate::port::PortError;
 use crate::port::convert::{Foreign, Sink};
 use crate::store::port::EntityName;
 
-/// What the actor of the import is called.
+/// The name of the program in the actor of imported memories.
 pub const SYSTEM: &str = "basic-memory";
-/// A folder deeper than this is a circle of links.
-const DEEPEST: usize = 32;
+/// A larger file is no note.
+const LARGEST_NOTE: usize = 32 * 1024 * 1024;
+/// Fields of the front matter that have a place of their own in a memory.
+const PLACED_FIELDS: [&str; 6] = ["title", "type", "permalink", "tags", "created", "date"];
+
+const WANTED: Wanted = Wanted { description: "Markdown file (.md)", accepts: |name| name.ends_with(".md") };
 
 struct Note {
     place: String,
@@ -23,101 +29,92 @@ struct Note {
     relations: Vec<(String, String)>,
 }
 
-/// Reads a folder, or a single file.
+/// Reads a folder, a zip archive, or a single file.
 ///
 /// # Errors
-/// When it cannot be read or the sink be written.
-pub fn convert(path: &Path, sink: &mut Sink<'_>) -> Result<(), PortError> {
-    let mut files = Vec::new();
-    collect(path, &mut files, 0)?;
-    files.sort();
-    if files.is_empty() {
-        return Err(problem(path, "there are no Markdown files in it"));
-    }
-    let mut notes = Vec::with_capacity(files.len());
-    for file in &files {
-        let place = file.strip_prefix(path).unwrap_or(file).display().to_string();
-        match std::fs::read_to_string(file) {
-            Ok(text) => notes.push(note(&place, file, &text, sink)?),
-            Err(error) => sink.problems.add(place, error.to_string()),
-        }
-    }
-    // A link names a note by its title or permalink; one without a note is an entity all the same.
-    let mut by_name: BTreeMap<String, EntityName> = BTreeMap::new();
-    for note in &notes {
-        by_name.insert(note.permalink.to_lowercase(), note.entity.clone());
-        by_name.insert(note.entity.name.to_lowercase(), note.entity.clone());
-    }
-    for note in &notes {
-        for (kind, target) in &note.relations {
-            let target = match by_name.get(&target.to_lowercase()) {
-                Some(entity) => entity.clone(),
-                None => {
-                    let entity = EntityName { name: target.clone(), kind: "note".to_owned() };
-                    sink.entity(&note.place, &entity, Map::new(), None)?;
-                    by_name.insert(target.to_lowercase(), entity.clone());
-                    entity
+/// When there are no notes or the sink cannot be written.
+pub fn convert(path: &Path, sink: &mut Sink<'_>, progress: Progress<'_>) -> Result<(), PortError> {
+    let mut inputs = Inputs::find(path, WANTED)?;
+    report_skipped(&mut inputs, sink);
+    let mut notes = Vec::with_capacity(inputs.files.len());
+    for index in 0..inputs.files.len() {
+        let (place, modified) = (inputs.files[index].name.clone(), inputs.files[index].modified);
+        let text =
+            inputs.read(index, progress, |reader| Ok((read_text(reader, LARGEST_NOTE), reader.undecodable())))?;
+        match text {
+            Ok((Ok(Some(text)), undecodable)) => {
+                if let Some(undecodable) = undecodable {
+                    sink.warnings.add(&place, undecodable);
                 }
-            };
-            sink.relation(&note.place, (&note.entity, kind, &target), 1.0)?;
+                notes.extend(note(&place, modified, &text, sink)?);
+            }
+            Ok((Ok(None), _)) => {
+                sink.problems.add(place, format!("the file is larger than {} MiB", LARGEST_NOTE / 1024 / 1024));
+            }
+            Ok((Err(error), _)) | Err(error) => {
+                sink.problems.add(place, format!("the file cannot be read: {error}"));
+            }
+        }
+    }
+    if notes.is_empty() && sink.problems.count == 0 {
+        return Err(problem(path, "none of the Markdown files has a text"));
+    }
+    store_relations(&notes, sink)
+}
+
+/// A link names a note by its title or permalink; the target of a link without a note becomes an entity as well.
+fn store_relations(notes: &[Note], sink: &mut Sink<'_>) -> Result<(), PortError> {
+    let mut by_name: BTreeMap<String, EntityName> = BTreeMap::new();
+    for note in notes {
+        by_name.entry(note.permalink.to_lowercase()).or_insert_with(|| note.entity.clone());
+    }
+    for note in notes {
+        by_name.entry(note.entity.name.to_lowercase()).or_insert_with(|| note.entity.clone());
+    }
+    for note in notes {
+        for (kind, target) in &note.relations {
+            let known = by_name.get(&target.to_lowercase()).cloned();
+            let Some(entity) = known.or_else(|| sink.entity_name(&note.place, target, "note")) else { continue };
+            sink.entity(&note.place, &entity, Map::new(), None)?;
+            by_name.entry(target.to_lowercase()).or_insert_with(|| entity.clone());
+            sink.relation(&note.place, (&note.entity, kind, &entity), 1.0)?;
         }
     }
     Ok(())
 }
 
-fn collect(path: &Path, files: &mut Vec<PathBuf>, depth: usize) -> Result<(), PortError> {
-    let failed = |source| PortError::File { path: path.to_owned(), source };
-    if path.is_file() {
-        files.push(path.to_owned());
-        return Ok(());
+fn note(
+    place: &str,
+    modified: Option<chrono::DateTime<chrono::Utc>>,
+    text: &str,
+    sink: &mut Sink<'_>,
+) -> Result<Option<Note>, PortError> {
+    let Document { fields, body, warning } = front_matter::split(text);
+    if let Some(warning) = warning {
+        sink.warnings.add(place, warning);
     }
-    for entry in std::fs::read_dir(path).map_err(failed)? {
-        let entry = entry.map_err(failed)?.path();
-        let hidden = entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if hidden || depth >= DEEPEST {
-            continue;
-        }
-        if entry.is_dir() {
-            collect(&entry, files, depth + 1)?;
-        } else if entry.extension().is_some_and(|extension| extension == "md") {
-            files.push(entry);
-        }
-    }
-    Ok(())
-}
-
-fn note(place: &str, file: &Path, text: &str, sink: &mut Sink<'_>) -> Result<Note, PortError> {
-    let (front, body) = front_matter(text);
-    let scalar = |name: &str| front.get(name).and_then(|values| values.first()).filter(|value| !value.is_empty());
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let title = scalar("title").cloned().unwrap_or_else(|| stem.clone());
-    let kind = scalar("type").cloned().unwrap_or_else(|| "note".to_owned());
-    let permalink = scalar("permalink").cloned().unwrap_or_else(|| place.trim_end_matches(".md").to_owned());
-    let modified = std::fs::metadata(file).and_then(|data| data.modified()).ok().map(chrono::DateTime::from);
-    let date = |name: &str| scalar(name).and_then(|text| time(&text.as_str().into()));
+    let scalar = |name: &str| first_text(fields.get(name)?).filter(|value| !value.trim().is_empty());
+    let stem = place.rsplit('/').next().unwrap_or(place);
+    let stem = if stem.to_lowercase().ends_with(".md") { &stem[..stem.len() - 3] } else { stem };
+    let title = scalar("title").unwrap_or_else(|| stem.to_owned());
+    let kind = scalar("type").unwrap_or_else(|| "note".to_owned());
+    let without_extension = place.strip_suffix(".md").unwrap_or(place);
+    let permalink = scalar("permalink").unwrap_or_else(|| without_extension.to_owned());
+    let date = |name: &str| scalar(name).and_then(|text| time(&text.into()));
     let created_at = date("created").or_else(|| date("date"));
-    let mut tags: Vec<String> = front.get("tags").cloned().unwrap_or_default();
-    let mut relations = Vec::new();
-    for line in body.lines() {
-        if let Some((kind, target)) = relation(line) {
-            relations.push((kind, target));
-        } else if line.trim_start().starts_with("- [") {
-            tags.extend(line.split_whitespace().filter_map(|word| word.strip_prefix('#')).map(str::to_owned));
-        }
-    }
-    let entity = EntityName { name: title.clone(), kind };
+    let mut tags = fields.get("tags").map(front_matter_tags).unwrap_or_default();
+    let (relations, observed) = read_lines(body);
+    tags.extend(observed);
+    let Some(entity) = sink.entity_name(place, &title, &kind).or_else(|| sink.entity_name(place, stem, &kind)) else {
+        sink.problems.add(place, "neither its title nor its name has a visible character");
+        return Ok(None);
+    };
     sink.entity(place, &entity, Map::new(), created_at.or(modified))?;
-    let mut metadata = Map::new();
-    metadata.insert("title".to_owned(), title.clone().into());
-    metadata.insert("permalink".to_owned(), permalink.clone().into());
-    let heading = format!("# {title}");
-    let body = body.trim();
-    let content = if body.starts_with(&heading) { body.to_owned() } else { format!("{heading}\n\n{body}") };
     let foreign = Foreign {
         key: permalink.clone(),
-        content,
+        content: with_heading(&title, body),
         tags,
-        metadata,
+        metadata: metadata(&fields, &title, &permalink),
         created_at,
         occurred_at: modified,
         ..Foreign::default()
@@ -125,7 +122,58 @@ fn note(place: &str, file: &Path, text: &str, sink: &mut Sink<'_>) -> Result<Not
     if let Some(id) = sink.memory(place, foreign)? {
         sink.mention(id, &entity)?;
     }
-    Ok(Note { place: place.to_owned(), permalink, entity, relations })
+    Ok(Some(Note { place: place.to_owned(), permalink, entity, relations }))
+}
+
+fn with_heading(title: &str, body: &str) -> String {
+    let heading = format!("# {title}");
+    let body = body.trim();
+    if body.starts_with(&heading) { body.to_owned() } else { format!("{heading}\n\n{body}") }
+}
+
+/// The title, the permalink, and every field of the front matter that has no place elsewhere.
+fn metadata(fields: &Map<String, Value>, title: &str, permalink: &str) -> Map<String, Value> {
+    let further = fields.iter().filter(|(name, value)| !PLACED_FIELDS.contains(&name.as_str()) && !value.is_null());
+    let mut metadata: Map<String, Value> = further.map(|(name, value)| (name.clone(), value.clone())).collect();
+    metadata.insert("title".to_owned(), title.into());
+    metadata.insert("permalink".to_owned(), permalink.into());
+    metadata
+}
+
+/// The scalar of a field, or the first one of a list.
+fn first_text(value: &Value) -> Option<String> {
+    match value {
+        Value::Array(list) => list.iter().find_map(scalar_text),
+        other => scalar_text(other),
+    }
+}
+
+/// Tags as a list or, with commas between them, as one scalar. A `#` in front is no part of a tag.
+fn front_matter_tags(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(list) => list.iter().flat_map(front_matter_tags).collect(),
+        Value::String(text) => text
+            .split(',')
+            .map(|tag| tag.trim().trim_start_matches('#').to_owned())
+            .filter(|tag| !tag.is_empty())
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Relations, as kind and target, and the tags of observations.
+fn read_lines(body: &str) -> (Vec<(String, String)>, Vec<String>) {
+    let mut relations = Vec::new();
+    let mut tags = Vec::new();
+    for line in body.lines() {
+        if let Some(relation) = relation(line) {
+            relations.push(relation);
+        } else if line.trim_start().starts_with("- [") {
+            let words = line.split_whitespace().filter_map(|word| word.strip_prefix('#'));
+            tags.extend(words.map(|tag| tag.trim_end_matches(['.', ',', ';', ')']).to_owned()));
+        }
+    }
+    (relations, tags)
 }
 
 /// `- kind [[Target]]`, or a bare link in a list.
@@ -143,36 +191,4 @@ fn relation(line: &str) -> Option<(String, String)> {
         return None;
     }
     Some((if kind.is_empty() { "links_to".to_owned() } else { kind.to_owned() }, target.to_owned()))
-}
-
-/// The scalars and lists of the YAML at the top, as far as such files have them, and the text behind it.
-fn front_matter(text: &str) -> (BTreeMap<String, Vec<String>>, &str) {
-    let text = text.trim_start_matches('\u{feff}');
-    let Some(rest) = text.strip_prefix("---\n").or_else(|| text.strip_prefix("---\r\n")) else {
-        return (BTreeMap::new(), text);
-    };
-    let Some(end) = rest.find("\n---") else { return (BTreeMap::new(), text) };
-    let body = rest[end + 4..].split_once('\n').map_or("", |(_, body)| body);
-    let mut front: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut last = String::new();
-    let plain = |value: &str| value.trim().trim_matches(['"', '\'']).to_owned();
-    for line in rest[..end].lines() {
-        if let Some(item) = line.trim_start().strip_prefix("- ") {
-            front.entry(last.clone()).or_default().push(plain(item));
-        } else if let Some((name, value)) = line.split_once(':').filter(|_| !line.starts_with(' ')) {
-            last = name.trim().to_owned();
-            let value = value.trim();
-            let values = match value.strip_prefix('[').and_then(|value| value.strip_suffix(']')) {
-                Some(list) => list.split(',').map(plain).filter(|item| !item.is_empty()).collect(),
-                None if value.is_empty() => Vec::new(),
-                None => vec![plain(value)],
-            };
-            front.insert(last.clone(), values);
-        }
-    }
-    // `tags: a, b` is a list, too.
-    if let Some(tags) = front.get_mut("tags") {
-        *tags = tags.iter().flat_map(|tag| tag.split(',')).map(plain).filter(|tag| !tag.is_empty()).collect();
-    }
-    (front, body)
 }

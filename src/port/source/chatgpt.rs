@@ -1,176 +1,175 @@
-//! The export of ChatGPT: `conversations.json`, in which a conversation is a tree of messages, since answers can be
-//! made anew and questions rewritten. The branch that was last in use becomes the turns of a dialogue; what lies on
-//! other branches is kept without a number and marked.
+//! The export of ChatGPT: `conversations.json`, or `conversations-000.json` and its siblings. A conversation is a tree
+//! of messages, since answers can be regenerated and questions edited. The branch that was last in use becomes the
+//! turns of a dialogue; messages on other branches are kept without a turn number and marked.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{elements, in_folder, time};
+use super::input::Inputs;
+use super::{CONVERSATIONS, Item, Progress, each_item, key, kind_of};
 use crate::domain::Kind;
 use crate::port::PortError;
 use crate::port::convert::{Foreign, Sink};
 
-/// What the actor of the import is called.
+/// The name of the program in the actor of imported memories.
 pub const SYSTEM: &str = "chatgpt";
 
-#[derive(Deserialize)]
-struct Conversation {
-    #[serde(alias = "conversation_id")]
-    id: Option<String>,
-    title: Option<String>,
-    #[serde(default)]
-    create_time: Value,
-    current_node: Option<String>,
-    mapping: HashMap<String, Node>,
-}
-
-#[derive(Deserialize)]
-struct Node {
-    parent: Option<String>,
-    #[serde(default)]
-    children: Vec<String>,
-    message: Option<Message>,
-}
-
-#[derive(Deserialize)]
-struct Message {
-    id: String,
-    author: Author,
-    #[serde(default)]
-    create_time: Value,
-    #[serde(default)]
-    content: Value,
-    #[serde(default)]
-    metadata: Value,
-}
-
-#[derive(Deserialize)]
-struct Author {
-    role: String,
-}
-
-/// Reads the file, or the folder with it.
+/// Reads the file, all parts of an unpacked export, or the zip archive.
 ///
 /// # Errors
-/// When the file cannot be read or the sink be written.
-pub fn convert(path: &Path, sink: &mut Sink<'_>) -> Result<(), PortError> {
-    let path = in_folder(path, "conversations.json");
-    elements(&path, "conversations.json of a ChatGPT export", &mut |index, conversation: Value| {
-        // Both keys may be there at once, which the derived reader would refuse.
-        let mut conversation = conversation;
-        if let Some(object) = conversation.as_object_mut()
-            && object.contains_key("id")
-        {
-            object.remove("conversation_id");
-        }
-        match serde_json::from_value::<Conversation>(conversation) {
-            Ok(conversation) => one(index, &conversation, sink),
-            Err(error) => {
-                sink.problems.add(format!("conversation {}", index + 1), error.to_string());
-                Ok(())
-            }
-        }
-    })
+/// When there is no such file or the sink cannot be written.
+pub fn convert(path: &Path, sink: &mut Sink<'_>, progress: Progress<'_>) -> Result<(), PortError> {
+    let mut inputs = Inputs::find(path, CONVERSATIONS)?;
+    each_item(&mut inputs, (&["conversations"], "conversation"), progress, sink, &mut conversation)
 }
 
-fn one(index: usize, conversation: &Conversation, sink: &mut Sink<'_>) -> Result<(), PortError> {
-    let place = format!("conversation {}", index + 1);
-    let Some(session) = conversation.id.clone() else {
-        sink.problems.add(place, "it has no id");
-        return Ok(());
-    };
-    let current = branch(conversation);
-    let on_branch: HashSet<&str> = current.iter().copied().collect();
-    let mut turn = 0;
-    for id in &current {
-        if put(conversation, (&session, id), Some(turn + 1), sink, &place)? {
-            turn += 1;
+/// What the messages of a conversation share.
+struct Conversation<'a> {
+    session: String,
+    title: Option<&'a str>,
+    created_at: &'a Value,
+    nodes: &'a Map<String, Value>,
+}
+
+fn conversation(item: Item, sink: &mut Sink<'_>) -> Result<(), PortError> {
+    let Item { place, value, .. } = item;
+    let nodes = match &value["mapping"] {
+        Value::Object(nodes) => nodes,
+        Value::Null if value.is_object() && value.get("mapping").is_some() => {
+            sink.omit("conversations without messages");
+            return Ok(());
         }
+        _ if !value.is_object() => {
+            sink.problems.add(place, format!("{} instead of a conversation", kind_of(&value)));
+            return Ok(());
+        }
+        other => {
+            let found = if value.get("mapping").is_some() { kind_of(other) } else { "missing" };
+            sink.problems.add(place, format!("its mapping is {found}, an object with the messages is expected"));
+            return Ok(());
+        }
+    };
+    let session = key(&value["id"]).or_else(|| key(&value["conversation_id"])).unwrap_or_else(|| {
+        sink.warnings.add(&place, "it has no id: its first node names the session");
+        nodes.keys().min().cloned().unwrap_or_default()
+    });
+    let conversation = Conversation {
+        session,
+        title: value["title"].as_str().filter(|title| !title.is_empty()),
+        created_at: &value["create_time"],
+        nodes,
+    };
+    let branch = current_branch(nodes, value["current_node"].as_str());
+    let on_branch: HashSet<&str> = branch.iter().copied().collect();
+    let mut turn = 0;
+    for id in branch {
+        turn += i64::from(put(&conversation, id, Some(turn + 1), sink, &place)?);
     }
-    let mut others: Vec<&String> = conversation.mapping.keys().filter(|id| !on_branch.contains(id.as_str())).collect();
+    let mut others: Vec<&String> = nodes.keys().filter(|id| !on_branch.contains(id.as_str())).collect();
     others.sort();
     for id in others {
-        put(conversation, (&session, id), None, sink, &place)?;
+        put(&conversation, id, None, sink, &place)?;
     }
     Ok(())
 }
 
 /// The nodes from the root to the one that was last in use.
-fn branch(conversation: &Conversation) -> Vec<&str> {
-    let mapping = &conversation.mapping;
-    let known = conversation.current_node.as_deref().filter(|id| mapping.contains_key(*id));
+fn current_branch<'a>(nodes: &'a Map<String, Value>, current: Option<&'a str>) -> Vec<&'a str> {
+    let parent_of = |id: &str| nodes[id]["parent"].as_str().filter(|parent| nodes.contains_key(*parent));
     let mut path = Vec::new();
-    if let Some(mut id) = known {
-        // A circle would be a damaged file; no branch is longer than all nodes.
-        while path.len() <= mapping.len() {
+    // No branch of a tree is longer than all nodes; a longer one is a cycle in a damaged file.
+    let mut seen = HashSet::new();
+    if let Some(current) = current.filter(|id| nodes.contains_key(*id)) {
+        let mut next = Some(current);
+        while let Some(id) = next.filter(|id| seen.insert(*id)) {
             path.push(id);
-            match mapping.get(id).and_then(|node| node.parent.as_deref()) {
-                Some(parent) if mapping.contains_key(parent) => id = parent,
-                _ => break,
-            }
+            next = parent_of(id);
         }
         path.reverse();
         return path;
     }
-    let root = mapping.iter().find(|(_, node)| node.parent.as_ref().is_none_or(|parent| !mapping.contains_key(parent)));
-    let mut next = root.map(|(id, _)| id.as_str());
-    while let Some(id) = next.filter(|_| path.len() <= mapping.len()) {
+    let root = nodes.keys().map(String::as_str).find(|id| parent_of(id).is_none());
+    let mut next = root;
+    while let Some(id) = next.filter(|id| seen.insert(*id)) {
         path.push(id);
-        next = mapping.get(id).and_then(|node| node.children.last()).map(String::as_str);
+        let children = nodes[id]["children"].as_array().map(Vec::as_slice).unwrap_or_default();
+        next = children.iter().rev().filter_map(Value::as_str).find(|child| nodes.contains_key(*child));
     }
     path
 }
 
 /// Whether there was something to keep.
 fn put(
-    conversation: &Conversation,
-    (session, id): (&str, &str),
+    conversation: &Conversation<'_>,
+    id: &str,
     turn: Option<i64>,
     sink: &mut Sink<'_>,
     place: &str,
 ) -> Result<bool, PortError> {
-    let Some(message) = conversation.mapping.get(id).and_then(|node| node.message.as_ref()) else { return Ok(false) };
-    let hidden = message.metadata["is_visually_hidden_from_conversation"] == true;
-    if hidden || !["user", "assistant"].contains(&message.author.role.as_str()) {
+    let place = format!("{place}, message {id}");
+    let message = match &conversation.nodes[id]["message"] {
+        Value::Null => return Ok(false),
+        message @ Value::Object(_) => message,
+        other => {
+            sink.warnings.add(place, format!("{} instead of a message: skipped", kind_of(other)));
+            return Ok(false);
+        }
+    };
+    let role = message["author"]["role"].as_str();
+    if message["metadata"]["is_visually_hidden_from_conversation"] == true {
+        sink.omit("hidden messages");
         return Ok(false);
     }
-    let content = text(&message.content);
-    if content.trim().is_empty() {
+    if role.is_some_and(|role| role != "user" && role != "assistant") {
+        sink.omit("messages of the system and of tools");
         return Ok(false);
+    }
+    let content = text(&message["content"]);
+    if content.trim().is_empty() {
+        sink.omit("messages without text");
+        return Ok(false);
+    }
+    if role.is_none() {
+        sink.warnings.add(&place, "its author has no role: imported without a speaker");
     }
     let mut metadata = Map::new();
-    if let Some(title) = conversation.title.as_ref().filter(|title| !title.is_empty()) {
-        metadata.insert("title".to_owned(), title.clone().into());
+    if let Some(title) = conversation.title {
+        metadata.insert("title".to_owned(), title.into());
     }
     if turn.is_none() {
         metadata.insert("branch".to_owned(), "not the one in use".into());
     }
+    let created_at = sink.read_time(&place, "create_time", &message["create_time"]);
     let foreign = Foreign {
-        key: message.id.clone(),
+        key: key(&message["id"]).unwrap_or_else(|| id.to_owned()),
         kind: Kind::Dialogue,
         content,
         metadata,
-        created_at: time(&message.create_time).or_else(|| time(&conversation.create_time)),
-        session: Some(session.to_owned()),
+        created_at: created_at.or_else(|| sink.read_time(&place, "create_time", conversation.created_at)),
+        session: Some(conversation.session.clone()),
         turn,
-        speaker: Some(message.author.role.clone()),
+        speaker: role.map(str::to_owned),
         ..Foreign::default()
     };
-    Ok(sink.memory(&format!("{place}, message {id}"), foreign)?.is_some())
+    Ok(sink.memory(&place, foreign)?.is_some())
 }
 
 /// The written parts of a message; pictures and the like have no text.
 fn text(content: &Value) -> String {
-    let parts: Vec<&str> = content["parts"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|part| part.as_str().or_else(|| part["text"].as_str()))
-        .filter(|part| !part.trim().is_empty())
-        .collect();
+    if let Value::String(text) = content {
+        return text.clone();
+    }
+    let parts: Vec<&str> = match &content["parts"] {
+        Value::String(text) => vec![text],
+        Value::Array(parts) => parts
+            .iter()
+            .filter_map(|part| part.as_str().or_else(|| part["text"].as_str()))
+            .filter(|part| !part.trim().is_empty())
+            .collect(),
+        _ => Vec::new(),
+    };
     match content["content_type"].as_str() {
         Some("text" | "multimodal_text") | None => parts.join("\n\n"),
         // Thoughts, code for tools, pages that were read.

@@ -2,83 +2,128 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{elements, in_folder, time};
+use super::input::Inputs;
+use super::{CONVERSATIONS, Item, Progress, each_item, key, kind_of};
 use crate::domain::Kind;
 use crate::port::PortError;
 use crate::port::convert::{Foreign, Sink};
 
-/// What the actor of the import is called.
+/// The name of the program in the actor of imported memories.
 pub const SYSTEM: &str = "claude";
 
-#[derive(Deserialize)]
-struct Conversation {
-    uuid: String,
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    created_at: Value,
-    chat_messages: Vec<Message>,
-}
-
-#[derive(Deserialize)]
-struct Message {
-    uuid: String,
-    #[serde(default)]
-    text: String,
-    #[serde(default)]
-    content: Vec<Value>,
-    sender: String,
-    #[serde(default)]
-    created_at: Value,
-    #[serde(default)]
-    attachments: Vec<Value>,
-}
-
-/// Reads the file, or the folder with it.
+/// Reads the file, all parts of an unpacked export, or the zip archive.
 ///
 /// # Errors
-/// When the file cannot be read or the sink be written.
-pub fn convert(path: &Path, sink: &mut Sink<'_>) -> Result<(), PortError> {
-    let path = in_folder(path, "conversations.json");
-    elements(&path, "conversations.json of a Claude export", &mut |index, conversation: Conversation| {
-        let mut turn = 0;
-        for (number, message) in conversation.chat_messages.into_iter().enumerate() {
-            let place = format!("conversation {}, message {}", index + 1, number + 1);
-            let content = text(&message);
-            if content.trim().is_empty() {
-                continue;
-            }
-            turn += 1;
-            let mut metadata = Map::new();
-            if !conversation.name.is_empty() {
-                metadata.insert("title".to_owned(), conversation.name.clone().into());
-            }
-            let foreign = Foreign {
-                key: message.uuid,
-                kind: Kind::Dialogue,
-                content,
-                metadata,
-                created_at: time(&message.created_at).or_else(|| time(&conversation.created_at)),
-                session: Some(conversation.uuid.clone()),
-                turn: Some(turn),
-                speaker: Some(message.sender),
-                ..Foreign::default()
-            };
-            sink.memory(&place, foreign)?;
-        }
-        Ok(())
-    })
+/// When there is no such file or the sink cannot be written.
+pub fn convert(path: &Path, sink: &mut Sink<'_>, progress: Progress<'_>) -> Result<(), PortError> {
+    let mut inputs = Inputs::find(path, CONVERSATIONS)?;
+    each_item(&mut inputs, (&["conversations"], "conversation"), progress, sink, &mut conversation)
 }
 
-/// The written parts; what a tool said or thought is left out. Older exports have `text` only.
-fn text(message: &Message) -> String {
-    let parts: Vec<&str> =
-        message.content.iter().filter(|part| part["type"] == "text").filter_map(|part| part["text"].as_str()).collect();
-    let mut text = if parts.is_empty() { message.text.clone() } else { parts.join("\n\n") };
-    for attachment in &message.attachments {
+/// What the messages of a conversation share.
+struct Conversation {
+    session: String,
+    title: Option<String>,
+    created_at: Value,
+}
+
+fn conversation(item: Item, sink: &mut Sink<'_>) -> Result<(), PortError> {
+    let Item { place, value, .. } = item;
+    let Value::Object(fields) = &value else {
+        sink.problems.add(place, format!("{} instead of a conversation", kind_of(&value)));
+        return Ok(());
+    };
+    let messages = match fields.get("chat_messages") {
+        Some(Value::Array(messages)) => messages,
+        Some(Value::Null) | None => {
+            sink.omit("conversations without messages");
+            return Ok(());
+        }
+        Some(other) => {
+            sink.problems.add(place, format!("chat_messages is {}, a list is expected", kind_of(other)));
+            return Ok(());
+        }
+    };
+    let first_id = || messages.iter().find_map(|message| key(&message["uuid"]));
+    let session = key(&value["uuid"]).or_else(|| {
+        sink.warnings.add(&place, "it has no uuid: the one of its first message names the session");
+        first_id()
+    });
+    let title = value["name"].as_str().map(str::to_owned);
+    if title.is_none() {
+        sink.warnings.add(&place, format!("its name is {}: imported without a title", kind_of(&value["name"])));
+    }
+    let conversation = Conversation {
+        session: session.unwrap_or_else(|| place.clone()),
+        title: title.filter(|title| !title.is_empty()),
+        created_at: value["created_at"].clone(),
+    };
+    let mut turn = 0;
+    for (index, message) in messages.iter().enumerate() {
+        let place = format!("{place}, message {}", index + 1);
+        turn += i64::from(put(&conversation, (index, message), turn + 1, sink, &place)?);
+    }
+    Ok(())
+}
+
+/// Whether there was something to keep.
+fn put(
+    conversation: &Conversation,
+    (index, message): (usize, &Value),
+    turn: i64,
+    sink: &mut Sink<'_>,
+    place: &str,
+) -> Result<bool, PortError> {
+    if !message.is_object() {
+        sink.warnings.add(place, format!("{} instead of a message: skipped", kind_of(message)));
+        return Ok(false);
+    }
+    let content = text(message);
+    if content.trim().is_empty() {
+        sink.omit("messages without text");
+        return Ok(false);
+    }
+    let id = key(&message["uuid"]).unwrap_or_else(|| {
+        sink.warnings.add(place, "it has no uuid: its place in the conversation identifies it");
+        format!("{}\n{index}", conversation.session)
+    });
+    let speaker = message["sender"].as_str().map(str::to_owned);
+    if speaker.is_none() {
+        sink.warnings.add(place, format!("its sender is {}: imported without a speaker", kind_of(&message["sender"])));
+    }
+    let mut metadata = Map::new();
+    if let Some(title) = &conversation.title {
+        metadata.insert("title".to_owned(), title.clone().into());
+    }
+    let created_at = sink.read_time(place, "created_at", &message["created_at"]);
+    let foreign = Foreign {
+        key: id,
+        kind: Kind::Dialogue,
+        content,
+        metadata,
+        created_at: created_at.or_else(|| sink.read_time(place, "created_at", &conversation.created_at)),
+        session: Some(conversation.session.clone()),
+        turn: Some(turn),
+        speaker,
+        ..Foreign::default()
+    };
+    Ok(sink.memory(place, foreign)?.is_some())
+}
+
+/// The written parts; tool calls and thoughts are left out. Older exports have `text` only.
+fn text(message: &Value) -> String {
+    let parts: Vec<&str> = match &message["content"] {
+        Value::String(text) => vec![text],
+        Value::Array(parts) => {
+            parts.iter().filter(|part| part["type"] == "text").filter_map(|part| part["text"].as_str()).collect()
+        }
+        _ => Vec::new(),
+    };
+    let written = parts.iter().any(|part| !part.trim().is_empty());
+    let mut text = if written { parts.join("\n\n") } else { message["text"].as_str().unwrap_or_default().to_owned() };
+    for attachment in message["attachments"].as_array().into_iter().flatten() {
         let name = attachment["file_name"].as_str().unwrap_or("attachment");
         if let Some(content) = attachment["extracted_content"].as_str().filter(|content| !content.trim().is_empty()) {
             text.push_str(&format!("\n\n[{name}]\n{content}"));

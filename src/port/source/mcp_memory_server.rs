@@ -1,77 +1,209 @@
-//! The reference server `@modelcontextprotocol/server-memory`: a JSON line an entity or a relation. Each observation
-//! becomes a note which mentions its entity, so that recall finds it by its words.
+//! The reference server `@modelcontextprotocol/server-memory`: a JSON line for each entity and relation. Each
+//! observation becomes a note that mentions its entity, so that recall finds it by its words.
 
 use std::io::BufRead;
 use std::path::Path;
 
-use serde::Deserialize;
-use serde_json::Map;
+use serde_json::{Map, Value};
 
-use super::{in_folder, open, problem};
+use super::input::{InputReader, Inputs, Wanted};
+use super::text::{TextLine, next_line};
+use super::{Item, Progress, each_file, each_item, kind_of, report_skipped, scalar_text};
 use crate::port::PortError;
 use crate::port::convert::{Foreign, Sink};
-use crate::store::port::EntityName;
+use crate::port::lenient;
 
-/// What the server calls itself.
+/// The name of the program in the actor of imported memories.
 pub const SYSTEM: &str = "mcp-memory-server";
+/// A longer line is skipped and reported.
+const LONGEST_LINE: usize = super::json::LARGEST_ELEMENT;
 
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-enum Line {
-    Entity {
-        name: String,
-        #[serde(rename = "entityType")]
-        kind: String,
-        #[serde(default)]
-        observations: Vec<String>,
-    },
-    Relation {
-        from: String,
-        to: String,
-        #[serde(rename = "relationType")]
-        kind: String,
-    },
+const WANTED: Wanted = Wanted {
+    description: "memory.jsonl or memory.json",
+    accepts: |name| name.ends_with(".jsonl") || name == "memory.json",
+};
+
+/// Waits until all entities are known, since an entity may follow the relations that name it.
+struct Relation {
+    place: String,
+    source: String,
+    kind: String,
+    target: String,
 }
 
-/// Reads `memory.jsonl`, twice: entities may come behind their relations.
+/// Reads the file, the folder or the zip archive with it.
 ///
 /// # Errors
-/// When the file cannot be read or the sink be written.
-pub fn convert(path: &Path, sink: &mut Sink<'_>) -> Result<(), PortError> {
-    let path = in_folder(path, "memory.jsonl");
-    for relations in [false, true] {
-        for (index, text) in open(&path)?.lines().enumerate() {
-            let text = text.map_err(|error| problem(&path, error))?;
-            let place = format!("line {}", index + 1);
-            if text.trim().is_empty() {
+/// When there is no such file or the sink cannot be written.
+pub fn convert(path: &Path, sink: &mut Sink<'_>, progress: Progress<'_>) -> Result<(), PortError> {
+    let mut inputs = Inputs::find(path, WANTED)?;
+    let mut relations = Vec::new();
+    if is_one_document(&mut inputs)? {
+        let members = (&["entities", "relations"][..], "element");
+        each_item(&mut inputs, members, progress, sink, &mut |item, sink| record(item, &mut relations, sink))?;
+    } else {
+        report_skipped(&mut inputs, sink);
+        each_file(&mut inputs, progress, sink, &mut |name, reader, sink| lines(name, reader, &mut relations, sink))?;
+    }
+    for relation in relations {
+        store_relation(&relation, sink)?;
+    }
+    Ok(())
+}
+
+/// Whether the file is not one of lines, but what the tool `read_graph` answers, or an array.
+fn is_one_document(inputs: &mut Inputs) -> Result<bool, PortError> {
+    let begin = inputs.read(0, &|_| {}, |reader| Ok(reader.fill_buf().map(<[u8]>::to_vec).unwrap_or_default()))?;
+    inputs.restart();
+    let begin = begin.unwrap_or_default();
+    let begin = String::from_utf8_lossy(&begin);
+    let begin = begin.trim_start();
+    let first_line = begin.lines().next().unwrap_or_default().trim_end();
+    let first_key = begin.strip_prefix('{').unwrap_or_default().trim_start();
+    let is_graph = ["\"entities\"", "\"relations\""].iter().any(|key| first_key.starts_with(key));
+    Ok(begin.starts_with('[') || first_line == "{" || is_graph)
+}
+
+fn lines(
+    name: &str,
+    reader: &mut InputReader<'_>,
+    relations: &mut Vec<Relation>,
+    sink: &mut Sink<'_>,
+) -> Result<(), PortError> {
+    let mut number = 0_u64;
+    loop {
+        number += 1;
+        let place = format!("{name}, line {number}");
+        let line = match next_line(reader, LONGEST_LINE) {
+            Ok(Some(TextLine::Whole(line))) => line,
+            Ok(Some(TextLine::TooLong)) => {
+                sink.problems.add(place, format!("the line is longer than {} MiB", LONGEST_LINE / 1024 / 1024));
                 continue;
             }
-            match (serde_json::from_str::<Line>(&text), relations) {
-                (Ok(Line::Entity { name, kind, observations }), false) => {
-                    let entity = entity(&name, &kind);
-                    sink.entity(&place, &entity, Map::new(), None)?;
-                    for observation in observations {
-                        let foreign = Foreign {
-                            key: format!("{name}\n{observation}"),
-                            content: format!("{name}: {observation}"),
-                            ..Foreign::default()
-                        };
-                        if let Some(id) = sink.memory(&place, foreign)? {
-                            sink.mention(id, &entity)?;
-                        }
-                    }
-                }
-                (Ok(Line::Relation { from, to, kind }), true) => {
-                    sink.relation(&place, (&entity(&from, ""), &kind, &entity(&to, "")), 1.0)?;
-                }
-                (Err(error), false) => sink.problems.add(place, format!("neither an entity nor a relation ({error})")),
-                _ => {}
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                sink.problems.add(place, format!("the file cannot be read further: {error}"));
+                return Ok(());
             }
+        };
+        if line.trim().is_empty() {
+            continue;
+        }
+        let (text, repairs) = lenient::mend(&line);
+        for repair in repairs {
+            sink.warnings.add(&place, repair.to_string());
+        }
+        // Two processes of that server may have written at once, without a line end between their records.
+        let records = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
+        let mut count = 0;
+        for value in records {
+            match value {
+                Ok(value) => {
+                    count += 1;
+                    record(Item { member: 0, place: place.clone(), value }, relations, sink)?;
+                }
+                Err(error) => {
+                    let (reason, column) = (error.to_string(), error.column());
+                    let reason = reason.split(" at line ").next().unwrap_or(&reason);
+                    sink.problems.add(&place, format!("this is not JSON ({reason}, column {column})"));
+                    break;
+                }
+            }
+        }
+        if count > 1 {
+            sink.warnings.add(place, format!("{count} records on one line"));
+        }
+    }
+}
+
+fn record(item: Item, relations: &mut Vec<Relation>, sink: &mut Sink<'_>) -> Result<(), PortError> {
+    let Item { member, place, value } = item;
+    let is_relation = match value["type"].as_str() {
+        Some("entity") => false,
+        Some("relation") => true,
+        _ => member == 1 || (value.get("from").is_some() && value.get("to").is_some()),
+    };
+    if is_relation {
+        take_relation(place, &value, relations, sink);
+        return Ok(());
+    }
+    let is_entity =
+        value["type"] == "entity" || value.get("entityType").is_some() || value.get("observations").is_some();
+    if !is_entity {
+        sink.problems.add(place, "this is neither an entity nor a relation");
+        return Ok(());
+    }
+    store_entity(&place, &value, sink)
+}
+
+fn take_relation(place: String, value: &Value, relations: &mut Vec<Relation>, sink: &mut Sink<'_>) {
+    let name = |field: &str| scalar_text(&value[field]).filter(|name| !name.trim().is_empty());
+    let (Some(source), Some(target)) = (name("from"), name("to")) else {
+        let field = if name("from").is_none() { "from" } else { "to" };
+        let found = kind_of(&value[field]);
+        sink.problems.add(place, format!("the relation's {field} is {found}, the name of an entity is expected"));
+        return;
+    };
+    let kind = name("relationType").unwrap_or_else(|| {
+        sink.warnings.add(&place, "the relation has no relationType: related_to is assumed");
+        "related_to".to_owned()
+    });
+    relations.push(Relation { place, source, kind, target });
+}
+
+fn store_relation(relation: &Relation, sink: &mut Sink<'_>) -> Result<(), PortError> {
+    let Relation { place, source, kind, target } = relation;
+    match (sink.entity_name(place, source, ""), sink.entity_name(place, target, "")) {
+        (Some(source), Some(target)) => sink.relation(place, (&source, kind, &target), 1.0),
+        _ => {
+            sink.problems.add(place, "the relation names an entity without a visible character");
+            Ok(())
+        }
+    }
+}
+
+fn store_entity(place: &str, value: &Value, sink: &mut Sink<'_>) -> Result<(), PortError> {
+    let name = scalar_text(&value["name"]).unwrap_or_default();
+    let kind = scalar_text(&value["entityType"]).unwrap_or_else(|| {
+        sink.warnings.add(place, format!("its entityType is {}: entity is assumed", kind_of(&value["entityType"])));
+        "entity".to_owned()
+    });
+    let Some(entity) = sink.entity_name(place, &name, &kind) else {
+        let found = kind_of(&value["name"]);
+        sink.problems.add(place, format!("the entity's name is {found}, text with a visible character is expected"));
+        return Ok(());
+    };
+    sink.entity(place, &entity, Map::new(), None)?;
+    let single;
+    let observations = match &value["observations"] {
+        Value::Array(observations) => observations.as_slice(),
+        Value::Null => &[],
+        other => {
+            single = [other.clone()];
+            &single
+        }
+    };
+    for (index, observation) in observations.iter().enumerate() {
+        let place = format!("{place}, observation {}", index + 1);
+        let Some(text) = observation_text(observation).filter(|text| !text.trim().is_empty()) else {
+            sink.warnings.add(place, format!("{} without text: skipped", kind_of(observation)));
+            continue;
+        };
+        let foreign =
+            Foreign { key: format!("{name}\n{text}"), content: format!("{name}: {text}"), ..Foreign::default() };
+        if let Some(id) = sink.memory(&place, foreign)? {
+            sink.mention(id, &entity)?;
         }
     }
     Ok(())
 }
 
-fn entity(name: &str, kind: &str) -> EntityName {
-    EntityName { name: name.trim().to_owned(), kind: kind.trim().to_owned() }
+/// Forks of the server write objects instead of strings.
+fn observation_text(observation: &Value) -> Option<String> {
+    let written = ["content", "text", "observation"].iter().find_map(|field| observation[*field].as_str());
+    match observation {
+        Value::Null => None,
+        Value::Object(_) | Value::Array(_) => Some(written.map_or_else(|| observation.to_string(), str::to_owned)),
+        scalar => scalar_text(scalar),
+    }
 }

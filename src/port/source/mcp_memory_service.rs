@@ -1,39 +1,38 @@
-//! mcp-memory-service: its JSON export, or the table `memories` of its SQLite file. Its kinds of memories become tags,
-//! except for the dialogue and insights which this program has itself.
+//! mcp-memory-service: its JSON export, or the table `memories` of its SQLite file. Its types of memories become tags,
+//! except for the insights that this program has itself.
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{labels, object, problem, time};
+use super::input::{Inputs, Wanted};
+use super::{Item, Progress, each_item, kind_of, labels, object};
 use crate::domain::Kind;
 use crate::port::PortError;
 use crate::port::convert::{Foreign, Sink};
 
-/// What the actor of the import is called.
+/// The name of the program in the actor of imported memories.
 pub const SYSTEM: &str = "mcp-memory-service";
 /// The table of its SQLite file.
 pub const TABLE: &str = "memories";
 
-/// Reads a JSON export.
+/// Its exports have names of the user's choice.
+pub const WANTED: Wanted =
+    Wanted { description: "JSON export of mcp-memory-service", accepts: |name| name.ends_with(".json") };
+
+/// Reads a JSON export, a folder or a zip archive with such files.
 ///
 /// # Errors
-/// When the file cannot be read or the sink be written.
-pub fn convert(path: &Path, sink: &mut Sink<'_>) -> Result<(), PortError> {
-    let text = std::fs::read(path).map_err(|source| PortError::File { path: path.to_owned(), source })?;
-    let file: Value = serde_json::from_slice(&text).map_err(|error| problem(path, error))?;
-    let memories = file.get("memories").unwrap_or(&file).as_array();
-    let Some(memories) = memories else {
-        return Err(problem(path, "an object with `memories` is expected, as `memory export` writes it"));
-    };
-    for (index, memory) in memories.iter().enumerate() {
-        let place = format!("memory {}", index + 1);
-        match memory.as_object() {
-            Some(memory) => row(&place, memory, sink)?,
-            None => sink.problems.add(place, "it is no object"),
+/// When there is no such file or the sink cannot be written.
+pub fn convert(path: &Path, sink: &mut Sink<'_>, progress: Progress<'_>) -> Result<(), PortError> {
+    let mut inputs = Inputs::find(path, WANTED)?;
+    each_item(&mut inputs, (&["memories"], "memory"), progress, sink, &mut |item: Item, sink| match &item.value {
+        Value::Object(memory) => row(&item.place, memory, sink),
+        other => {
+            sink.problems.add(item.place, format!("{} instead of a memory", kind_of(other)));
+            Ok(())
         }
-    }
-    Ok(())
+    })
 }
 
 /// Takes one memory of the export, or one row of the table.
@@ -43,11 +42,11 @@ pub fn convert(path: &Path, sink: &mut Sink<'_>) -> Result<(), PortError> {
 pub fn row(place: &str, row: &Map<String, Value>, sink: &mut Sink<'_>) -> Result<(), PortError> {
     let get = |name: &str| row.get(name).unwrap_or(&Value::Null);
     if !get("deleted_at").is_null() {
-        // Forgotten there, and not to be remembered here.
+        sink.omit("memories that were deleted there");
         return Ok(());
     }
-    let Some(content) = get("content").as_str() else {
-        sink.problems.add(place, "it has no content");
+    let Some(content) = get("content").as_str().filter(|content| !content.trim().is_empty()) else {
+        sink.problems.add(place, format!("its content is {}, text is expected", kind_of(get("content"))));
         return Ok(());
     };
     let mut tags = labels(get("tags"));
@@ -62,6 +61,8 @@ pub fn row(place: &str, row: &Map<String, Value>, sink: &mut Sink<'_>) -> Result
     let metadata = object(get("metadata"));
     let importance =
         ["importance", "importance_score", "quality_score"].iter().find_map(|name| metadata.get(*name)?.as_f64());
+    let created_at = sink.read_time(place, "created_at", get("created_at"));
+    let updated_at = sink.read_time(place, "updated_at", get("updated_at"));
     let foreign = Foreign {
         key: get("content_hash").as_str().unwrap_or(content).to_owned(),
         kind,
@@ -69,8 +70,8 @@ pub fn row(place: &str, row: &Map<String, Value>, sink: &mut Sink<'_>) -> Result
         tags,
         importance,
         metadata,
-        created_at: time(get("created_at")),
-        updated_at: time(get("updated_at")),
+        created_at: created_at.or_else(|| super::time(get("created_at_iso"))),
+        updated_at: updated_at.or_else(|| super::time(get("updated_at_iso"))),
         ..Foreign::default()
     };
     sink.memory(place, foreign).map(drop)

@@ -1,90 +1,179 @@
 //! Readers of other programs' data, one file a program: each turns files or rows into calls of a
 //! [`Sink`](super::Sink). Rows of a database come from the command line, which knows the backends.
 
-use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
+use std::io::BufRead;
 
 use chrono::{DateTime, Utc};
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::convert::Sink;
 use super::{PortError, Problem};
 
 pub mod basic_memory;
 pub mod chatgpt;
 pub mod claude;
+mod front_matter;
+pub mod input;
+mod json;
 pub mod mcp_memory_server;
 pub mod mcp_memory_service;
 pub mod table;
+pub mod text;
 
-fn open(path: &Path) -> Result<BufReader<File>, PortError> {
-    let file = File::open(path).map_err(|source| PortError::File { path: path.to_owned(), source })?;
-    Ok(BufReader::with_capacity(64 * 1024, file))
+use input::{InputReader, Inputs, Wanted};
+
+/// Reports how many more bytes were read.
+pub type Progress<'a> = &'a dyn Fn(u64);
+
+/// Conversations as the exports of chat programs name their files: in one part or in several.
+pub const CONVERSATIONS: Wanted =
+    Wanted { description: "conversations.json or conversations-000.json", accepts: is_conversations };
+
+fn is_conversations(name: &str) -> bool {
+    let Some(part) = name.strip_prefix("conversations").and_then(|rest| rest.strip_suffix(".json")) else {
+        return false;
+    };
+    part.chars().all(|c| c.is_ascii_digit() || " -_.()".contains(c))
 }
 
-fn problem(path: &Path, text: impl std::fmt::Display) -> PortError {
+/// An element of a JSON array in one of the files.
+struct Item {
+    /// Which of the wanted members it belongs to.
+    member: usize,
+    /// Where it is, for messages.
+    place: String,
+    value: Value,
+}
+
+/// Gives the elements of the arrays in all files to `each`. Elements that cannot be parsed are reported; so is
+/// everything else that is wrong with a file.
+fn each_item(
+    inputs: &mut Inputs,
+    (members, noun): (&[&str], &str),
+    progress: Progress<'_>,
+    sink: &mut Sink<'_>,
+    each: &mut dyn FnMut(Item, &mut Sink<'_>) -> Result<(), PortError>,
+) -> Result<(), PortError> {
+    report_skipped(inputs, sink);
+    each_file(inputs, progress, sink, &mut |name, reader, sink| {
+        let scanned = json::elements::<Stopped>(reader, members, &mut |element| {
+            let place = format!("{name}, {noun} {} ({})", element.number, element.location);
+            for repair in &element.repairs {
+                sink.warnings.add(&place, repair.to_string());
+            }
+            match element.value {
+                Ok(value) => each(Item { member: element.member, place, value }, sink).map_err(Stopped::ByCaller),
+                Err(reason) => {
+                    sink.problems.add(place, reason);
+                    Ok(())
+                }
+            }
+        });
+        match scanned {
+            Ok(None) => Ok(()),
+            Ok(Some(json::Flaw::Unexpected(reason))) => {
+                let expected = if members.is_empty() {
+                    String::new()
+                } else {
+                    format!(" or an object with {}", members.join(" or "))
+                };
+                sink.problems.add(name, format!("{reason}; a JSON array{expected} is expected"));
+                Ok(())
+            }
+            Ok(Some(json::Flaw::Truncated(place))) => {
+                sink.problems.add(
+                    format!("{name}, {place}"),
+                    "the file ends here: it was not written, or not copied, to its end",
+                );
+                Ok(())
+            }
+            Ok(Some(json::Flaw::TrailingText(place))) => {
+                sink.problems.add(
+                    format!("{name}, {place}"),
+                    "there is something behind the end of the JSON, which is not read",
+                );
+                Ok(())
+            }
+            Err(Stopped::ByCaller(error)) => Err(error),
+            Err(Stopped::ByReader(error)) => {
+                sink.problems.add(name, format!("the file cannot be read further: {error}"));
+                Ok(())
+            }
+        }
+    })
+}
+
+/// Why a file was not read to its end.
+enum Stopped {
+    ByReader(std::io::Error),
+    ByCaller(PortError),
+}
+
+impl From<std::io::Error> for Stopped {
+    fn from(error: std::io::Error) -> Self {
+        Self::ByReader(error)
+    }
+}
+
+type EachFile<'a> = dyn FnMut(&str, &mut InputReader<'_>, &mut Sink<'_>) -> Result<(), PortError> + 'a;
+
+/// Opens one file after the other.
+fn each_file(
+    inputs: &mut Inputs,
+    progress: Progress<'_>,
+    sink: &mut Sink<'_>,
+    each: &mut EachFile<'_>,
+) -> Result<(), PortError> {
+    for index in 0..inputs.files.len() {
+        let name = inputs.files[index].name.clone();
+        let read = inputs.read(index, progress, |reader| {
+            each(&name, reader, sink)?;
+            Ok(reader.undecodable())
+        })?;
+        match read {
+            Ok(None) => {}
+            Ok(Some(undecodable)) => sink.warnings.add(name, undecodable),
+            Err(error) => sink.problems.add(name, format!("the file cannot be read: {error}")),
+        }
+    }
+    Ok(())
+}
+
+fn report_skipped(inputs: &mut Inputs, sink: &mut Sink<'_>) {
+    sink.warnings.extend(std::mem::take(&mut inputs.skipped));
+}
+
+/// Reads a text of at most `limit` bytes; `None` if it is longer.
+fn read_text(reader: &mut InputReader<'_>, limit: usize) -> std::io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    loop {
+        let chunk = reader.fill_buf()?;
+        if chunk.is_empty() {
+            return Ok(Some(String::from_utf8_lossy(&bytes).into_owned()));
+        }
+        if bytes.len() + chunk.len() > limit {
+            return Ok(None);
+        }
+        bytes.extend_from_slice(chunk);
+        let used = chunk.len();
+        reader.consume(used);
+    }
+}
+
+fn problem(path: &std::path::Path, text: impl std::fmt::Display) -> PortError {
     PortError::Problem(Problem { place: path.display().to_string(), text: text.to_string() })
 }
 
-/// Gives the elements of a JSON array to `each`, one after the other: the whole file is never in memory.
-fn elements<T: DeserializeOwned>(
-    path: &Path,
-    expected: &str,
-    each: &mut dyn FnMut(usize, T) -> Result<(), PortError>,
-) -> Result<(), PortError> {
-    struct Elements<'a, T> {
-        each: &'a mut dyn FnMut(usize, T) -> Result<(), PortError>,
-        stopped: &'a mut Option<PortError>,
-    }
-    impl<'de, T: DeserializeOwned> Visitor<'de> for Elements<'_, T> {
-        type Value = ();
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a JSON array")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-            let mut index = 0;
-            while let Some(element) = seq.next_element::<T>()? {
-                if let Err(error) = (self.each)(index, element) {
-                    *self.stopped = Some(error);
-                    return Err(serde::de::Error::custom("stopped"));
-                }
-                index += 1;
-            }
-            Ok(())
-        }
-    }
-    impl<'de, T: DeserializeOwned> DeserializeSeed<'de> for Elements<'_, T> {
-        type Value = ();
-
-        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-            deserializer.deserialize_seq(self)
-        }
-    }
-    let mut stopped = None;
-    let mut reader = serde_json::Deserializer::from_reader(open(path)?);
-    let read = Elements { each, stopped: &mut stopped }.deserialize(&mut reader).and_then(|()| reader.end());
-    match (stopped, read) {
-        (Some(error), _) => Err(error),
-        (None, Err(error)) => Err(problem(path, format!("{error}; {expected} is expected"))),
-        (None, Ok(())) => Ok(()),
-    }
-}
-
-/// A file, or the one of this name in a folder.
-fn in_folder(path: &Path, name: &str) -> std::path::PathBuf {
-    if path.is_dir() { path.join(name) } else { path.to_owned() }
-}
-
-/// A time as programs write it: RFC 3339, without a zone, or seconds since 1970.
-fn time(value: &Value) -> Option<DateTime<Utc>> {
+/// A time as programs write it: RFC 3339, without a zone, or seconds, milliseconds or microseconds since 1970.
+pub(super) fn time(value: &Value) -> Option<DateTime<Utc>> {
     match value {
-        #[expect(clippy::cast_possible_truncation, reason = "what does not fit is no time, which chrono says")]
-        Value::Number(number) => DateTime::from_timestamp_micros((number.as_f64()? * 1e6).round() as i64),
+        Value::Number(number) => since_1970(number.as_f64()?),
         Value::String(text) => {
             let text = text.trim();
+            if let Ok(number) = text.parse::<f64>() {
+                // A number below that is a year.
+                return since_1970(number).filter(|_| number > 1e6);
+            }
             DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).ok().or_else(|| {
                 let forms = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M"];
                 let local = forms.iter().find_map(|form| chrono::NaiveDateTime::parse_from_str(text, form).ok());
@@ -101,13 +190,24 @@ fn time(value: &Value) -> Option<DateTime<Utc>> {
     }
 }
 
+/// The unit shows in the size: in seconds, all numbers up to the year 5138 have fewer digits.
+#[expect(clippy::cast_possible_truncation, reason = "a number that does not fit is no time, and chrono refuses it")]
+fn since_1970(number: f64) -> Option<DateTime<Utc>> {
+    let micros = match number.abs() {
+        ..1e11 => number * 1e6,
+        ..1e14 => number * 1e3,
+        _ => number,
+    };
+    DateTime::from_timestamp_micros(micros.round() as i64)
+}
+
 /// Labels, as a list or in a text with commas, or as JSON in a text.
 fn labels(value: &Value) -> Vec<String> {
     match value {
-        Value::Array(list) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        Value::String(text) => match serde_json::from_str::<Vec<String>>(text) {
-            Ok(list) => list,
-            Err(_) => {
+        Value::Array(list) => list.iter().filter_map(scalar_text).collect(),
+        Value::String(text) => match super::lenient::parse(text) {
+            Ok(Value::Array(list)) => list.iter().filter_map(scalar_text).collect(),
+            _ => {
                 let text = text.trim_matches(['{', '}']);
                 text.split(',')
                     .map(|tag| tag.trim().trim_matches('"').to_owned())
@@ -119,16 +219,46 @@ fn labels(value: &Value) -> Vec<String> {
     }
 }
 
-/// An object, or one as JSON in a text.
+/// An object, or one as JSON in a text. Anything else is kept under the name `metadata`.
 fn object(value: &Value) -> Map<String, Value> {
+    let other = |value: Value| Map::from_iter([("metadata".to_owned(), value)]);
     match value {
         Value::Object(map) => map.clone(),
-        Value::String(text) => serde_json::from_str(text).unwrap_or_default(),
-        _ => Map::new(),
+        Value::Null => Map::new(),
+        Value::String(text) if text.trim().is_empty() => Map::new(),
+        Value::String(text) => match super::lenient::parse(text) {
+            Ok(Value::Object(map)) => map,
+            Ok(Value::Null) => Map::new(),
+            Ok(value) => other(value),
+            Err(_) => other(Value::String(text.clone())),
+        },
+        value => other(value.clone()),
     }
 }
 
-/// Whatever identifies something, as text.
+/// A string, number or truth value as text.
+fn scalar_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(value) => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+/// What a value is, for messages.
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// An identifier as text.
 fn key(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if !text.is_empty() => Some(text.clone()),

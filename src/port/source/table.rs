@@ -1,5 +1,5 @@
-//! Tables whose meaning lies in the names of their columns: the Python server which this program replaces, and
-//! whatever else keeps memories in a PostgreSQL database. Every column that is not understood is kept as metadata.
+//! Tables that are recognised by the names of their columns: those of the Python server that this program replaces, and
+//! of others that keep memories in a PostgreSQL database. Every column that is not understood is kept as metadata.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,7 +11,7 @@ use crate::port::PortError;
 use crate::port::convert::{Foreign, Sink};
 use crate::store::port::EntityName;
 
-/// What the actor of the import is called.
+/// The name of the program in the actor of imported memories.
 pub const SYSTEM: &str = "cognitive-memory-python";
 
 /// Fields, and the names of columns that hold them, the likeliest first.
@@ -132,12 +132,12 @@ impl Rows {
         let place = format!("{table}, row {}", id.clone().unwrap_or_else(|| self.number.to_string()));
         match sort {
             Sort::Entities => {
-                let Some(name) = field("name").as_str() else {
-                    sink.problems.add(place, "it has no name");
+                let (name, kind) = (field("name").as_str(), field("kind").as_str());
+                let Some(entity) = name.and_then(|name| sink.entity_name(&place, name, kind.unwrap_or_default()))
+                else {
+                    sink.problems.add(place, "it has no name with a visible character");
                     return Ok(());
                 };
-                let kind = field("kind").as_str().unwrap_or("entity").to_owned();
-                let entity = EntityName { name: name.trim().to_owned(), kind };
                 sink.entity(&place, &entity, object(field("metadata")), time(field("created_at")))?;
                 if let Some(id) = id {
                     self.entities.insert(id, entity);
@@ -145,9 +145,11 @@ impl Rows {
                 Ok(())
             }
             Sort::Relations => {
+                // By the ID of an entity's row, or by its name.
                 let find = |value: &Value| {
                     let key = key(value)?;
-                    Some(self.entities.get(&key).cloned().unwrap_or(EntityName { name: key, kind: String::new() }))
+                    let named = EntityName { name: key.clone(), kind: String::new() };
+                    self.entities.get(&key).cloned().or_else(|| Some(named).filter(|named| sink.has_entity(named)))
                 };
                 let kind = field("relation").as_str().unwrap_or("related_to");
                 match (find(field("source")), find(field("target"))) {
@@ -156,7 +158,7 @@ impl Rows {
                         sink.relation(&place, (&source, kind, &target), weight)
                     }
                     _ => {
-                        sink.problems.add(place, "it has no source or no target");
+                        sink.problems.add(place, "its source or its target is no known entity");
                         Ok(())
                     }
                 }

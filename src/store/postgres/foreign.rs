@@ -8,8 +8,11 @@ use super::fault;
 use crate::store::{Result, StoreError};
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-/// Tables on the search path, with their columns.
-const TABLES: &str = "SELECT c.relname::text AS name, array_agg(a.attname::text ORDER BY a.attnum) AS columns \
+/// For one page of rows; a view may compute for ever.
+const TIME_LIMIT: &str = "SET LOCAL statement_timeout = '300s'";
+/// Tables and views on the search path, with their columns.
+const TABLES: &str = "SELECT c.relname::text AS name, array_agg(a.attname::text ORDER BY a.attnum) AS columns, \
+    bool_or(c.relkind = 'v') AS is_view \
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
     JOIN pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema') \
@@ -17,7 +20,7 @@ const TABLES: &str = "SELECT c.relname::text AS name, array_agg(a.attname::text 
 const FETCH: &str = "FETCH 500 FROM foreign_rows";
 const CLOSE: &str = "CLOSE foreign_rows";
 
-/// A database that is only read, as it was at one moment.
+/// A snapshot of a database, which is only read.
 #[derive(Debug)]
 pub struct ForeignDatabase {
     connection: PgConnection,
@@ -39,6 +42,7 @@ impl ForeignDatabase {
         let translate = |error| fault::translate(&options, "read the other program's database", error);
         let mut connection = options.connect().await.map_err(translate)?;
         sqlx::query(BEGIN).execute(&mut connection).await.map_err(translate)?;
+        sqlx::query(TIME_LIMIT).execute(&mut connection).await.map_err(translate)?;
         Ok(Self { connection, options })
     }
 
@@ -46,11 +50,11 @@ impl ForeignDatabase {
         fault::translate(&self.options, "read the other program's database", error)
     }
 
-    /// Names of its tables, each with its columns.
+    /// Names of its tables and views, each with its columns and whether it is a view.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub async fn tables(&mut self) -> Result<Vec<(String, Vec<String>)>> {
+    pub async fn tables(&mut self) -> Result<Vec<(String, Vec<String>, bool)>> {
         let rows = sqlx::query_as(TABLES).fetch_all(&mut self.connection).await;
         rows.map_err(|error| self.failed(error))
     }

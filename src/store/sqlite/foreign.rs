@@ -1,27 +1,62 @@
 //! Tables of other programs' SQLite files, as JSON objects.
+//!
+//! The file may be damaged or made by an attacker. Only ordinary tables are read: a view or a virtual table could
+//! compute for ever. The values that are read are bounded by the size of the file, since pages that refer to each
+//! other could repeat the same rows without end.
 
 use std::path::Path;
 
+use futures_util::TryStreamExt;
 use serde_json::{Map, Value};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, TypeInfo, ValueRef};
 
 use super::error::from_sqlx;
 use crate::store::{Result, StoreError};
 
-/// Rows that are in memory at once.
-const PAGE: i64 = 500;
-const TABLES: &str = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name";
-const COLUMNS: &str = "SELECT name FROM pragma_table_info($1) ORDER BY cid";
+/// A longer text is left out of its row.
+const LONGEST_TEXT: i64 = 16 * 1024 * 1024;
+/// Rows may have this much more text than the file has bytes: pages that were written since are in the log.
+const EXTRA_BYTES: u64 = 64 * 1024 * 1024;
+/// Of an ordinary table: what has pages of its own and is neither a view nor virtual.
+const TABLES: &str = "SELECT CAST(name AS BLOB) FROM sqlite_schema \
+    WHERE type = 'table' AND rootpage > 0 AND name NOT LIKE 'sqlite%' ORDER BY name";
+/// Generated columns are not among them.
+const COLUMNS: &str = "SELECT CAST(name AS BLOB) FROM pragma_table_info($1) ORDER BY cid";
 
 /// A file that is only read.
 #[derive(Debug)]
 pub struct ForeignFile {
     connection: SqliteConnection,
+    /// Bytes of the file.
+    size: u64,
+}
+
+/// A row of a table.
+#[derive(Debug, Default)]
+pub struct ForeignRow {
+    /// Values by the name of their column; those that JSON does not have are null.
+    pub fields: Map<String, Value>,
+    /// What could not be read as it is.
+    pub oddities: Vec<String>,
 }
 
 fn failed(error: sqlx::Error) -> StoreError {
-    from_sqlx(error, "reading the other program's file")
+    match from_sqlx(error, "reading the other program's file") {
+        // The advice would be about our own database.
+        StoreError::Setup { source: Some(source), .. } => StoreError::Setup {
+            reason: format!(
+                "the other program's SQLite file cannot be read ({source}); check it with `sqlite3 FILE 'PRAGMA integrity_check'`"
+            ),
+            source: Some(source),
+        },
+        other => other,
+    }
+}
+
+fn endless() -> StoreError {
+    let reason = "the table gives more data than the file has: its pages refer to each other in circles".to_owned();
+    StoreError::Setup { reason, source: None }
 }
 
 /// A name as an SQL identifier.
@@ -39,16 +74,20 @@ impl ForeignFile {
             .filename(path)
             .create_if_missing(false)
             .pragma("query_only", "ON")
+            .pragma("trusted_schema", "OFF")
+            .pragma("cell_size_check", "ON")
             .disable_statement_logging();
-        Ok(Self { connection: options.connect().await.map_err(failed)? })
+        let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        Ok(Self { connection: options.connect().await.map_err(failed)?, size })
     }
 
-    /// Names of its tables.
+    /// Names of its ordinary tables.
     ///
     /// # Errors
     /// When it cannot be read.
     pub async fn tables(&mut self) -> Result<Vec<String>> {
-        sqlx::query_scalar(TABLES).fetch_all(&mut self.connection).await.map_err(failed)
+        let names: Vec<Vec<u8>> = sqlx::query_scalar(TABLES).fetch_all(&mut self.connection).await.map_err(failed)?;
+        Ok(names.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect())
     }
 
     /// Gives every row of a table to `each`, in the order of storage.
@@ -58,39 +97,33 @@ impl ForeignFile {
     pub async fn rows<E: From<StoreError>>(
         &mut self,
         table: &str,
-        mut each: impl FnMut(Map<String, Value>) -> Result<(), E>,
+        mut each: impl FnMut(ForeignRow) -> Result<(), E>,
     ) -> Result<(), E> {
-        let columns: Vec<String> =
+        let names: Vec<Vec<u8>> =
             sqlx::query_scalar(COLUMNS).bind(table).fetch_all(&mut self.connection).await.map_err(failed)?;
-        let pairs: Vec<String> = columns
+        let columns: Vec<String> = names.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect();
+        if columns.is_empty() {
+            return Ok(());
+        }
+        // A value, and whether it was too long; blobs are vectors, which are computed again.
+        let values: Vec<String> = columns
             .iter()
             .map(|column| {
-                let text = column.replace('\'', "''");
                 let name = quoted(column);
-                format!("'{text}', CASE typeof({name}) WHEN 'blob' THEN NULL ELSE {name} END")
+                format!(
+                    "CASE WHEN typeof({name}) = 'blob' OR octet_length({name}) > {LONGEST_TEXT} THEN NULL ELSE {name} END, \
+                     typeof({name}) <> 'blob' AND octet_length({name}) > {LONGEST_TEXT}"
+                )
             })
             .collect();
-        let statement = format!(
-            "SELECT rowid, json_object({}) FROM {} WHERE rowid > $1 ORDER BY rowid LIMIT {PAGE}",
-            pairs.join(", "),
-            quoted(table)
-        );
-        let mut after = i64::MIN;
-        loop {
-            let rows = sqlx::query(AssertSqlSafe(statement.clone()))
-                .bind(after)
-                .fetch_all(&mut self.connection)
-                .await
-                .map_err(failed)?;
-            if rows.is_empty() {
-                return Ok(());
-            }
-            for row in &rows {
-                after = row.try_get(0).map_err(failed)?;
-                let text: &str = row.try_get(1).map_err(failed)?;
-                each(serde_json::from_str(text).unwrap_or_default())?;
-            }
+        let statement = format!("SELECT {} FROM {} NOT INDEXED", values.join(", "), quoted(table));
+        let mut budget = self.size.saturating_add(EXTRA_BYTES);
+        let mut rows = sqlx::query(AssertSqlSafe(statement)).fetch(&mut self.connection);
+        while let Some(row) = rows.try_next().await.map_err(failed)? {
+            let row = read_row(&row, &columns, &mut budget)?;
+            each(row)?;
         }
+        Ok(())
     }
 
     /// Ends the connection.
@@ -98,4 +131,34 @@ impl ForeignFile {
         // Nothing was written, so nothing can be lost.
         let _ = self.connection.close().await;
     }
+}
+
+fn read_row(row: &SqliteRow, columns: &[String], budget: &mut u64) -> Result<ForeignRow> {
+    let mut read = ForeignRow::default();
+    // Every row takes some bytes of the file.
+    let mut bytes = 1;
+    for (index, column) in columns.iter().enumerate() {
+        let raw = row.try_get_raw(index * 2).map_err(failed)?;
+        let value = match raw.type_info().name() {
+            _ if raw.is_null() => Value::Null,
+            "INTEGER" => Value::from(row.try_get_unchecked::<i64, _>(index * 2).map_err(failed)?),
+            "REAL" => Value::from(row.try_get_unchecked::<f64, _>(index * 2).map_err(failed)?),
+            _ => {
+                let text: &[u8] = row.try_get_unchecked(index * 2).map_err(failed)?;
+                bytes += text.len() as u64;
+                let decoded = String::from_utf8_lossy(text);
+                if matches!(decoded, std::borrow::Cow::Owned(_)) {
+                    read.oddities
+                        .push(format!("{column} is no valid UTF-8: undecodable bytes were replaced by U+FFFD"));
+                }
+                Value::String(decoded.into_owned())
+            }
+        };
+        if row.try_get_unchecked::<Option<bool>, _>(index * 2 + 1).map_err(failed)? == Some(true) {
+            read.oddities.push(format!("{column} is longer than {} MiB: left out", LONGEST_TEXT / 1024 / 1024));
+        }
+        read.fields.insert(column.clone(), value);
+    }
+    *budget = budget.checked_sub(bytes).ok_or_else(endless)?;
+    Ok(read)
 }
