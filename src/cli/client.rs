@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use reqwest::ClientBuilder;
+use anyhow::Context;
 use reqwest::redirect::Policy;
+use reqwest::{ClientBuilder, Response};
 
 /// For a service on this machine or behind a proxy on it, which speaks no TLS: the certificates of the system, which
 /// take a while to read and may be missing in a container, are left alone. It follows no redirects: the service sends
@@ -15,4 +16,44 @@ pub(super) fn plain() -> ClientBuilder {
 /// For the control socket of a running service.
 pub(super) fn control(socket: &Path) -> ClientBuilder {
     plain().unix_socket(socket)
+}
+
+/// The largest answer that is read. The service's own ones are far smaller.
+pub(super) const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
+
+/// An answer that is not complete yet.
+pub(super) struct Body {
+    response: Response,
+    bytes: Vec<u8>,
+}
+
+impl Body {
+    pub(super) fn new(response: Response) -> Self {
+        Self { response, bytes: Vec::new() }
+    }
+
+    /// Reads until the end, or until there are more than `limit` bytes; whether that was the end.
+    pub(super) async fn read_up_to(&mut self, limit: usize) -> anyhow::Result<bool> {
+        while self.bytes.len() <= limit {
+            match self.response.chunk().await.map_err(reqwest::Error::without_url).context("the answer broke off")? {
+                Some(chunk) => self.bytes.extend_from_slice(&chunk),
+                None => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// What was read; bytes that are no text are replaced.
+    pub(super) fn into_text(self) -> String {
+        String::from_utf8(self.bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    }
+}
+
+/// Reads an answer of at most [`LARGEST_ANSWER`] bytes: who answers may be anyone.
+pub(super) async fn bounded_text(response: Response) -> anyhow::Result<String> {
+    let mut body = Body::new(response);
+    if body.read_up_to(LARGEST_ANSWER).await? {
+        return Ok(body.into_text());
+    }
+    anyhow::bail!("the answer is larger than {} MiB: this is no memory service", LARGEST_ANSWER / 1024 / 1024)
 }

@@ -155,7 +155,8 @@ pub(super) async fn ask<T: DeserializeOwned>(
     let response = client.post(format!("http://localhost/{operation}")).json(command).send().await;
     let response = response.context("the service did not answer on its control socket")?;
     let done = response.status().is_success();
-    let answer: Value = response.json().await.context("the service's answer cannot be read")?;
+    let answer = client::bounded_text(response).await?;
+    let answer: Value = serde_json::from_str(&answer).context("the service's answer cannot be read")?;
     if done {
         return Ok(Some(Ok(serde_json::from_value(answer).context("the service's answer cannot be read")?)));
     }

@@ -24,7 +24,8 @@ async fn ask(url: &str) -> (bool, String) {
         let client = client::plain().timeout(LONGEST).build()?;
         let response = client.get(url).send().await?;
         let ready = response.status().is_success();
-        Ok::<_, reqwest::Error>((ready, response.json::<serde_json::Value>().await?))
+        let report = client::bounded_text(response).await?;
+        Ok::<_, anyhow::Error>((ready, serde_json::from_str::<serde_json::Value>(&report)?))
     };
     match answer.await {
         Ok((true, _)) => (true, "ready".to_owned()),
@@ -38,9 +39,6 @@ async fn ask(url: &str) -> (bool, String) {
                 .collect();
             (false, format!("not ready: {}", unmet.join("; ")))
         }
-        Err(error) => {
-            let error = anyhow::Error::from(error);
-            (false, format!("no answer from {}: {}", without_secrets(url), error.root_cause()))
-        }
+        Err(error) => (false, format!("no answer from {}: {}", without_secrets(url), error.root_cause())),
     }
 }

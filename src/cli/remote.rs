@@ -102,7 +102,10 @@ impl Service {
         };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
-        let text = response.text().await.map_err(unreachable)?;
+        let text = super::client::bounded_text(response).await;
+        let text =
+            text.with_context(|| format!("the service at {} gave no answer that can be read", self.endpoint.shown));
+        let text = text.map_err(|error| Failure { code: UNAVAILABLE, error })?;
         let answer: Value = serde_json::from_str(&text)
             .with_context(|| {
                 format!("the service at {} answered {status}, but not as an MCP server does", self.endpoint.shown)

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use serde_json::Value;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncWriteExt, BufReader, Interest};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::discovery::{self, DiscoveryError, Endpoint};
-use super::{Failure, local, runtime, service, start};
+use super::{Failure, client, local, runtime, service, start};
 use crate::config::{Auth, Credential, Purpose, Settings, Sources, sha256};
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::engine::fresh_token;
@@ -24,8 +25,22 @@ use crate::lifecycle::{self, ExitReason, Notifier, Readiness, Role, Sentinel, Su
 use crate::store::StoreError;
 use crate::telemetry::Stream;
 
+mod message;
+
+use message::{INVALID_REQUEST, Line, Message, SERVICE_ERROR};
+
 /// Requests under way at once; further lines wait unread.
 const MAX_REQUESTS: usize = 64;
+/// Bytes of requests under way at once; a longer line than this is read all the same if the service takes it.
+const MAX_REQUEST_BYTES: usize = 32 * 1024 * 1024;
+/// Answers up to this size are read at any time,
+const SMALL_ANSWER: usize = 1024 * 1024;
+/// larger ones only so many at once.
+const LARGE_ANSWERS: usize = 2;
+/// How long requests under way may take when the process is asked to stop.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
+/// How long the client may then take to read the answers.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// How long a request waits for a service that is being restarted.
 const LONGEST_ABSENCE: Duration = Duration::from_secs(20);
 /// Between two looks for the service.
@@ -50,54 +65,142 @@ async fn bridge(
     notifier: &Notifier,
     readiness: &Readiness,
 ) -> Result<ExitReason, Failure> {
-    let (answers, mut waiting) = mpsc::channel::<String>(MAX_REQUESTS);
     let drain = settings.http.drain_timeout;
+    let longest_line = settings.http.max_body_bytes;
     let bridge = Arc::new(Bridge {
         upstream: Mutex::new(None),
         version: std::sync::Mutex::new(None),
         settings,
         supervisor: supervisor.clone(),
         readiness: readiness.clone(),
+        large_answers: Arc::new(Semaphore::new(LARGE_ANSWERS)),
     });
     // Finding the service now lets a wrong setup fail before the first request.
-    bridge.upstream(None).await.map_err(|error| Failure { code: super::UNAVAILABLE, error })?;
-    supervisor.spawn("writer", Role::Helper, async move {
-        let mut out = tokio::io::stdout();
-        while let Some(line) = waiting.recv().await {
-            out.write_all(line.as_bytes()).await?;
-            out.write_all(b"\n").await?;
-            out.flush().await?;
-        }
-        Ok::<(), std::io::Error>(())
-    });
-    let places = Arc::new(Semaphore::new(MAX_REQUESTS));
-    let (requests, ending) = (supervisor.clone(), supervisor.clone());
+    tokio::select! {
+        found = bridge.upstream(None) => drop(found.map_err(|error| Failure { code: super::UNAVAILABLE, error })?),
+        () = supervisor.stopping().cancelled() => return Ok(lifecycle::run(supervisor, notifier, readiness).await),
+    }
+    let (answers, waiting) = mpsc::channel::<String>(1);
+    supervisor.spawn("writer", Role::Helper, write_answers(waiting, supervisor.clone()));
+    supervisor.spawn("output", Role::Helper, watch_output(supervisor.clone()));
     supervisor.spawn("reader", Role::Helper, async move {
-        let mut lines = BufReader::new(tokio::io::stdin()).lines();
-        while let Ok(Some(line)) = lines.next_line().await {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
-            let (bridge, answers) = (Arc::clone(&bridge), answers.clone());
-            let opening = line.contains("\"initialize\"");
-            let request = requests.spawn_request("request", async move {
-                for answer in bridge.forward(&line).await {
-                    if answers.send(answer).await.is_err() {
-                        break;
-                    }
-                }
-                drop(place);
-            });
-            if opening {
-                // What follows needs the version that is negotiated here.
-                let _ = request.await;
-            }
-        }
-        // The client has closed our input: answer what it still waits for, then end.
-        let all = u32::try_from(MAX_REQUESTS).unwrap_or(u32::MAX);
-        let _ = tokio::time::timeout(drain, places.acquire_many(all)).await;
-        ending.stop(ExitReason::Finished);
+        read_requests(&bridge, answers, (longest_line, drain)).await;
+        // The client has closed its end, or the process was asked to stop before.
+        bridge.supervisor.stop(ExitReason::Finished);
         Ok::<(), std::io::Error>(())
     });
     Ok(lifecycle::run(supervisor, notifier, readiness).await)
+}
+
+/// Writes answers until nobody reads them or nobody gives any.
+async fn write_answers(mut waiting: mpsc::Receiver<String>, supervisor: Supervisor) -> Result<(), std::io::Error> {
+    let mut out = tokio::io::stdout();
+    let stopped = async {
+        supervisor.stopping().cancelled().await;
+        tokio::time::sleep(LAST_ANSWERS).await;
+    };
+    tokio::pin!(stopped);
+    while let Some(mut line) = waiting.recv().await {
+        line.push('\n');
+        let write = async {
+            out.write_all(line.as_bytes()).await?;
+            out.flush().await
+        };
+        let written = tokio::select! {
+            written = write => written,
+            // The client no longer reads, but has not closed its end.
+            () = &mut stopped => return Ok(()),
+        };
+        if let Err(error) = written {
+            tracing::info!(%error, "the client no longer reads answers");
+            supervisor.stop(ExitReason::Finished);
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Stops the process when the client has closed the standard output, even if it keeps the standard input open.
+#[expect(deprecated, reason = "the replacement is unsafe; the standard output is open as long as the process")]
+async fn watch_output(supervisor: Supervisor) -> Result<(), std::io::Error> {
+    // A file cannot be watched, and is never closed by another process.
+    let Ok(output) = AsyncFd::with_interest(std::io::stdout(), Interest::ERROR) else { return Ok(()) };
+    loop {
+        let mut state = tokio::select! {
+            () = supervisor.stopping().cancelled() => return Ok(()),
+            state = output.ready(Interest::ERROR) => state?,
+        };
+        if state.ready().is_error() {
+            tracing::info!("the client has closed the standard output");
+            supervisor.stop(ExitReason::Finished);
+            return Ok(());
+        }
+        state.clear_ready();
+    }
+}
+
+/// Forwards requests until the input ends or the process is asked to stop. Then waits for what is under way: for
+/// `drain` if the client has only closed its end.
+async fn read_requests(bridge: &Arc<Bridge>, answers: mpsc::Sender<String>, (longest_line, drain): (usize, Duration)) {
+    let stopping = bridge.supervisor.stopping();
+    let places = Arc::new(Semaphore::new(MAX_REQUESTS));
+    let most_bytes = u32::try_from(MAX_REQUEST_BYTES.max(longest_line)).unwrap_or(u32::MAX);
+    let room = Arc::new(Semaphore::new(most_bytes as usize));
+    let mut input = BufReader::new(tokio::io::stdin());
+    loop {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await.ok()?;
+            let line = message::next_line(&mut input, longest_line).await;
+            let line = line.inspect_err(|error| tracing::warn!(%error, "the standard input cannot be read")).ok()??;
+            let bytes = if let Line::Bytes(bytes) = &line { bytes.len() } else { 0 };
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(most_bytes);
+            let room = Arc::clone(&room).acquire_many_owned(bytes).await.ok()?;
+            Some((line, place, room))
+        };
+        let next = tokio::select! {
+            () = stopping.cancelled() => return,
+            next = next => next,
+        };
+        let Some((line, place, room)) = next else { break };
+        let is_opening = matches!(&line, Line::Bytes(bytes) if contains(bytes, b"\"initialize\""));
+        let (bridge, answers) = (Arc::clone(bridge), answers.clone());
+        let request = bridge.supervisor.clone().spawn_request("request", async move {
+            let answered = bridge.answer(line, longest_line).await;
+            for line in answered.lines {
+                if answers.send(line).await.is_err() {
+                    break;
+                }
+            }
+            drop((place, room, answered.large));
+        });
+        if is_opening {
+            // What follows needs the version that is negotiated here.
+            let _ = request.await;
+        }
+    }
+    let all = u32::try_from(MAX_REQUESTS).unwrap_or(u32::MAX);
+    tokio::select! {
+        () = stopping.cancelled() => {}
+        _ = tokio::time::timeout(drain, places.acquire_many(all)) => {}
+    }
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+/// The answers to a line.
+#[derive(Default)]
+struct Answered {
+    lines: Vec<String>,
+    /// Held while a large answer is in memory.
+    large: Option<OwnedSemaphorePermit>,
+}
+
+impl Answered {
+    fn with(lines: Vec<String>) -> Self {
+        Self { lines, large: None }
+    }
 }
 
 /// A service and the client that reaches it.
@@ -121,6 +224,7 @@ struct Bridge {
     settings: Settings,
     supervisor: Supervisor,
     readiness: Readiness,
+    large_answers: Arc<Semaphore>,
 }
 
 impl Bridge {
@@ -192,45 +296,64 @@ impl Bridge {
         Ok(Endpoint::named(&url, Some(token)))
     }
 
-    /// Sends one line; the answers are lines too. A line that is no request has none.
-    async fn forward(&self, line: &str) -> Vec<String> {
-        if line.trim().is_empty() {
-            return Vec::new();
-        }
-        let message: Value = match serde_json::from_str(line) {
-            Ok(message) => message,
-            Err(error) => return vec![fault(&Value::Null, -32700, &format!("this line is not JSON: {error}"))],
-        };
-        match self.send(&message, line).await {
-            Ok(answers) => {
-                self.learn_version(&message, &answers);
-                answers
+    /// Answers one line; the answers are lines too.
+    async fn answer(&self, line: Line, longest_line: usize) -> Answered {
+        let bytes = match line {
+            Line::Bytes(bytes) => bytes,
+            Line::TooLong { id, length } => {
+                let text = format!(
+                    "this message has {length} bytes, at most {longest_line} are accepted (MEMORY_MAX_BODY_BYTES): send \
+                     fewer items in each call"
+                );
+                return Answered::with(vec![message::fault(&id, INVALID_REQUEST, &text)]);
             }
-            Err(error) => match message.get("id") {
-                Some(id) => vec![fault(id, -32000, &format!("{error:#}"))],
-                None => Vec::new(),
-            },
+        };
+        if bytes.trim_ascii().is_empty() {
+            return Answered::default();
+        }
+        let message = match Message::parse(bytes) {
+            Ok(message) => message,
+            Err(fault) => return Answered::with(vec![fault]),
+        };
+        let stopped = async {
+            self.supervisor.stopping().cancelled().await;
+            tokio::time::sleep(LAST_REQUESTS).await;
+        };
+        let sent = tokio::select! {
+            sent = self.send(&message) => sent,
+            () = stopped => Err(anyhow::anyhow!("the connection to the memory service was closed during the request, \
+                which may or may not have been carried out")),
+        };
+        match sent {
+            Ok(answered) => {
+                self.learn_version(&message.value, &answered.lines);
+                answered
+            }
+            Err(error) => Answered::with(message.faults(SERVICE_ERROR, &format!("{error:#}"))),
         }
     }
 
-    async fn send(&self, message: &Value, line: &str) -> anyhow::Result<Vec<String>> {
+    async fn send(&self, message: &Message) -> anyhow::Result<Answered> {
         let end = tokio::time::Instant::now() + LONGEST_ABSENCE;
         let mut failed = None;
+        // Whether an attempt before may have been carried out.
+        let mut is_repeated = false;
         loop {
             let upstream = self.upstream(failed.as_ref()).await?;
-            let mut request =
-                upstream.client.post(&upstream.endpoint.url).headers(self.headers(message)).body(line.to_owned());
+            let headers = self.headers(&message.value);
+            let mut request = upstream.client.post(&upstream.endpoint.url).headers(headers).body(message.text.clone());
             if let Some(token) = &upstream.endpoint.token {
                 request = request.bearer_auth(token);
             }
             match request.timeout(self.settings.http.request_timeout + Duration::from_secs(10)).send().await {
-                Ok(response) => return read(response).await,
+                Ok(response) => return self.read(response, message, is_repeated).await,
                 // Nothing was sent, or sending it again does no harm: the process that served may have ended meanwhile.
                 Err(error)
                     if (error.is_connect()
-                        || (error.is_request() && !error.is_timeout() && is_repeatable(message)))
+                        || (error.is_request() && !error.is_timeout() && message.is_repeatable()))
                         && tokio::time::Instant::now() < end =>
                 {
+                    is_repeated |= !error.is_connect();
                     failed = Some(upstream);
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -241,6 +364,61 @@ impl Bridge {
                 }
             }
         }
+    }
+
+    /// The JSON-RPC messages of an answer, one a line.
+    async fn read(
+        &self,
+        response: reqwest::Response,
+        message: &Message,
+        is_repeated: bool,
+    ) -> anyhow::Result<Answered> {
+        let status = response.status();
+        let is_events = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.starts_with("text/event-stream"));
+        let mut body = client::Body::new(response);
+        let mut large = None;
+        if !body.read_up_to(SMALL_ANSWER).await? {
+            large = Some(Arc::clone(&self.large_answers).acquire_owned().await?);
+            if !body.read_up_to(client::LARGEST_ANSWER).await? {
+                let most = client::LARGEST_ANSWER / 1024 / 1024;
+                anyhow::bail!("the answer is larger than {most} MiB, which no memory service sends");
+            }
+        }
+        let body = body.into_text();
+        let complete = |answer: Value| {
+            message.complete(if is_repeated { message.settle_repeated(answer) } else { answer }).to_string()
+        };
+        if is_events {
+            let data = body.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim);
+            let data = data.filter(|data| !data.is_empty());
+            let lines =
+                data.map(|data| serde_json::from_str(data).map_or_else(|_| data.to_owned(), complete)).collect();
+            return Ok(Answered { lines, large });
+        }
+        if body.trim().is_empty() && status.is_success() {
+            return Ok(Answered::default());
+        }
+        let lines = match serde_json::from_str::<Value>(&body) {
+            Ok(Value::Array(batch)) if batch.iter().all(|answer| answer.get("jsonrpc").is_some()) => {
+                let batch: Vec<Value> = batch.into_iter().map(|answer| message.complete(answer)).collect();
+                vec![Value::Array(batch).to_string()]
+            }
+            // A batch that was refused as a whole.
+            Ok(answer) if message.value.is_array() && answer["id"].is_null() && answer.get("error").is_some() => {
+                let code = answer["error"]["code"].as_i64().unwrap_or(SERVICE_ERROR);
+                message.faults(code, answer["error"]["message"].as_str().unwrap_or_default())
+            }
+            Ok(answer) if answer.get("jsonrpc").is_some() => vec![complete(answer)],
+            Ok(answer) if answer["error"].is_string() => {
+                anyhow::bail!("the memory service answered {status}: {}", answer["error"].as_str().unwrap_or_default())
+            }
+            _ => anyhow::bail!("the memory service answered {status}: {}", body.chars().take(200).collect::<String>()),
+        };
+        Ok(Answered { lines, large })
     }
 
     /// The headers of Streamable HTTP, which repeat parts of the body from revision 2026-07-28 on.
@@ -277,25 +455,6 @@ impl Bridge {
     }
 }
 
-/// Whether a request may be carried out twice: it changes nothing, or the second time finds what the first one did.
-fn is_repeatable(message: &Value) -> bool {
-    if message["method"] != "tools/call" {
-        return true;
-    }
-    let arguments = &message["params"]["arguments"];
-    match message["params"]["name"].as_str().unwrap_or_default() {
-        "recall" | "get" | "explore" | "status" | "forget" | "link" => true,
-        // What is equal is stored once; a turn without a number could be said twice.
-        "remember" => {
-            arguments["idempotency_key"].is_string()
-                || arguments["items"].as_array().is_some_and(|items| {
-                    items.iter().all(|item| item["kind"] != "dialogue" || item["turn"].is_number())
-                })
-        }
-        _ => false,
-    }
-}
-
 enum StartError {
     InUse(StoreError),
     Other(Failure),
@@ -305,33 +464,4 @@ impl From<Failure> for StartError {
     fn from(failure: Failure) -> Self {
         Self::Other(failure)
     }
-}
-
-/// The JSON-RPC messages of an answer, one a line.
-async fn read(response: reqwest::Response) -> anyhow::Result<Vec<String>> {
-    let status = response.status();
-    let events = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.starts_with("text/event-stream"));
-    let body = response.text().await.context("the answer broke off")?;
-    if events {
-        let data = body.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim);
-        return Ok(data.filter(|data| !data.is_empty()).map(str::to_owned).collect());
-    }
-    if body.trim().is_empty() && status.is_success() {
-        return Ok(Vec::new());
-    }
-    match serde_json::from_str::<Value>(&body) {
-        Ok(answer) if answer.get("jsonrpc").is_some() => Ok(vec![answer.to_string()]),
-        Ok(answer) if answer["error"].is_string() => {
-            anyhow::bail!("the memory service answered {status}: {}", answer["error"].as_str().unwrap_or_default())
-        }
-        _ => anyhow::bail!("the memory service answered {status}: {}", body.chars().take(200).collect::<String>()),
-    }
-}
-
-fn fault(id: &Value, code: i64, message: &str) -> String {
-    json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } }).to_string()
 }
