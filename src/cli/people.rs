@@ -125,6 +125,9 @@ pub(super) struct ForgetArgs {
     json: bool,
 }
 
+/// Exit code if protected memories did not change.
+const UNCHANGED: u8 = 1;
+
 /// One call, and the answer on paper.
 fn run(
     sources: &Sources,
@@ -226,17 +229,42 @@ pub(super) fn show(args: &ShowArgs, sources: &Sources) -> Result<u8, Failure> {
 pub(super) fn forget(args: &ForgetArgs, sources: &Sources) -> Result<u8, Failure> {
     let (mode, done) = match (args.restore, args.purge) {
         (true, _) => ("restore", "restored"),
-        (_, true) => ("purge", "removed for ever"),
-        _ => ("delete", "forgotten; `forget --restore` brings it back"),
+        (_, true) => ("purge", "purged; this cannot be undone"),
+        _ => ("delete", "deleted; `forget --restore` undoes this"),
     };
     let mut arguments = json!({ "ids": args.ids, "mode": mode });
     if let Some(reason) = &args.reason {
         arguments["reason"] = reason.as_str().into();
     }
-    run(sources, "forget", arguments, args.json, |_, answer| {
-        let changed = answer["changed"].as_u64().unwrap_or_default();
+    let (code, answer) = run(sources, "forget", arguments, args.json, |_, answer| forgotten(answer, done, mode))?;
+    let refused = answer["reviews"].as_array().is_some_and(|reviews| !reviews.is_empty());
+    Ok(if refused { UNCHANGED } else { code })
+}
+
+/// What was done, and which requests await the owner of protected memories.
+fn forgotten(answer: &Value, done: &str, mode: &str) -> String {
+    let changed = answer["changed"].as_u64().unwrap_or_default();
+    let mut lines = Vec::new();
+    let reviews: Vec<&str> =
+        answer["reviews"].as_array().into_iter().flatten().filter_map(|review| review["id"].as_str()).collect();
+    if changed > 0 {
         let what = if changed == 1 { "1 memory".to_owned() } else { format!("{changed} memories") };
-        format!("{what} {done}\n")
-    })
-    .map(|(code, _)| code)
+        lines.push(format!("{what} {done}"));
+    }
+    for note in answer["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        lines.push(note.to_owned());
+    }
+    if !reviews.is_empty() {
+        let participle = match mode {
+            "restore" => "restored",
+            "purge" => "purged",
+            _ => "deleted",
+        };
+        let (request, verb) = if reviews.len() == 1 { ("Request", "awaits") } else { ("Requests", "await") };
+        let ids = reviews.join(", ");
+        lines.push(format!(
+            "Not {participle}: protected. {request} {ids} {verb} the owner: `cognitive-memory-mcp review`."
+        ));
+    }
+    lines.into_iter().map(|line| line + "\n").collect()
 }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::memory::{Kind, Memory};
+use super::validate::has_tag;
 
 /// Which of two questions a time answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl AsOf {
 pub struct Filter {
     /// Any of these kinds; empty means all.
     pub kinds: Vec<Kind>,
-    /// All of these tags.
+    /// All of these tags, in upper or lower case.
     pub tags: Vec<String>,
     /// Exactly this conversation.
     pub session: Option<String>,
@@ -81,7 +82,7 @@ impl Filter {
             && (self.as_of != AsOf::KnownThen || memory.updated_at <= self.now)
             && (self.as_of != AsOf::TrueThen || memory.occurred_at <= self.now)
             && (self.kinds.is_empty() || self.kinds.contains(&memory.kind))
-            && self.tags.iter().all(|tag| memory.tags.contains(tag))
+            && self.tags.iter().all(|tag| has_tag(&memory.tags, tag))
             && self.session.as_ref().is_none_or(|session| memory.session.as_ref() == Some(session))
             && self.speaker.as_ref().is_none_or(|speaker| memory.speaker.as_ref() == Some(speaker))
             && self.since.is_none_or(|since| memory.occurred_at >= since)

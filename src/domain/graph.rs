@@ -9,7 +9,9 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 pub use super::link_plan::{Plan, PlannedEntity, PlannedRelation, plan};
-pub use super::name::{name_key, name_words, names_in, type_key};
+pub use super::name::{
+    PossibleName, are_similar_names, name_key, name_words, names_in, parts_of_name, possible_names, type_key,
+};
 
 /// Type of an entity that nobody gave one.
 pub const DEFAULT_TYPE: &str = "thing";
@@ -162,6 +164,13 @@ impl Links {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entities.is_empty() && self.relations.is_empty()
+    }
+
+    /// Names of the entities that exist afterwards, as they are written.
+    pub fn created_names(&self) -> impl Iterator<Item = &str> {
+        let entities = self.entities.iter().filter(|entity| !entity.erase).map(|entity| entity.name.as_str());
+        let kept = self.relations.iter().filter(|relation| relation.unlink.is_none());
+        entities.chain(kept.flat_map(|relation| [relation.from.as_str(), relation.to.as_str()]))
     }
 
     /// The compared forms of all names in it, sorted, each once.

@@ -226,7 +226,8 @@ impl<'a> Planner<'a> {
             }
             self.entities[place].1.touch(false);
         }
-        let kind = new.kind.clone().ok_or_else(|| Invalid::new("type", "", "what the relation says, such as uses"))?;
+        let kind =
+            new.kind.clone().ok_or_else(|| Invalid::new("type", "", "the type of the relation, such as uses"))?;
         let Some(place) = self.target(from, to, &kind, new) else {
             // It held before and ended: this is another time, which begins now where nobody says otherwise.
             let again = self.of_kind(from, to, Some(&kind)).next().is_some();
@@ -309,7 +310,7 @@ impl<'a> Planner<'a> {
             .collect();
         if let Some(first) = later.first().filter(|_| later.len() == meant.len()) {
             let begin = first.valid_from.to_rfc3339();
-            let expected = format!("a time after the relation begins, which is {begin}; unlink erase takes it away");
+            let expected = format!("a time after the relation begins, which is {begin}; unlink erase removes it");
             return Err(Invalid::new("valid_to", end.to_rfc3339(), expected));
         }
         self.not_begun.extend(later);
@@ -381,7 +382,7 @@ impl Draft<Entity> {
 }
 
 fn unknown(field: &str, name: &str) -> Invalid {
-    Invalid::new(field, name, "the name of a known entity; explore with mode list shows them")
+    Invalid::new(field, name, "the name of an existing entity; explore with mode list shows them")
 }
 
 fn erased(field: &str, name: &str) -> Invalid {

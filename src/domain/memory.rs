@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::conversation::{Setting, asks};
 use super::graph::Links;
+use super::validate::{self, Invalid};
 
 /// What a memory is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
@@ -116,6 +117,17 @@ pub struct NewMemory {
     pub links: Links,
     /// Whether only an approved review may change it.
     pub protected: bool,
+    /// Which of the values with a default the caller gave.
+    pub stated: Stated,
+}
+
+/// Values of a new memory that the caller gave, in contrast to their defaults.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stated {
+    /// `importance`.
+    pub importance: bool,
+    /// `occurred_at`.
+    pub occurred_at: bool,
 }
 
 /// A stored memory.
@@ -210,6 +222,9 @@ pub struct Patch {
     /// Sets or takes away the protection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protected: Option<bool>,
+    /// Source memories to add to those there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sources: Option<Vec<Uuid>>,
 }
 
 /// Tells an absent field from null.
@@ -218,6 +233,19 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<D
 }
 
 impl Patch {
+    /// Refuses sources that a memory cannot have: itself, or more than [`validate::MAX_IDS`].
+    ///
+    /// # Errors
+    /// [`Invalid`] names the field.
+    pub fn check_sources(&self, memory: &Memory) -> Result<(), Invalid> {
+        let Some(sources) = &self.sources else { return Ok(()) };
+        if sources.contains(&memory.id) {
+            return Err(Invalid::new("sources", memory.id.to_string(), "other memories than this one"));
+        }
+        let added = sources.iter().filter(|source| !memory.sources.contains(source)).count();
+        validate::count("sources", memory.sources.len() + added, validate::MAX_IDS)
+    }
+
     /// Whether anything but a vote is in it.
     #[must_use]
     pub fn changes_memory(&self) -> bool {
@@ -259,6 +287,11 @@ impl Patch {
         }
         if let Some(protected) = self.protected {
             memory.protected = protected;
+        }
+        for source in self.sources.iter().flatten() {
+            if !memory.sources.contains(source) {
+                memory.sources.push(*source);
+            }
         }
         let changed = *memory != before;
         if changed {
@@ -410,6 +443,7 @@ impl Memory {
             "outcome": self.episode.as_ref().map(|e| e.outcome),
             "lesson": self.episode.as_ref().map(|e| &e.lesson),
             "protected": self.protected,
+            "sources": self.sources,
         })
     }
 
@@ -432,6 +466,7 @@ impl Memory {
         set(snapshot, "superseded_by", &mut memory.superseded_by);
         set(snapshot, "deleted_at", &mut memory.deleted_at);
         set(snapshot, "protected", &mut memory.protected);
+        set(snapshot, "sources", &mut memory.sources);
         if let Some(episode) = &mut memory.episode {
             set(snapshot, "situation", &mut episode.situation);
             set(snapshot, "outcome", &mut episode.outcome);

@@ -8,6 +8,11 @@ const QUERY_WORDS: usize = 64;
 /// Words of the longest name that is found in a query.
 const NAME_WORDS: usize = 8;
 
+/// Words of a stored text that may name entities.
+pub const TEXT_WORDS: usize = 512;
+/// Words of the longest name that is recognised in a stored text.
+const TEXT_NAME_WORDS: usize = 5;
+
 /// What two names have in common when they mean the same entity: Unicode form NFKC, case folded, single spaces.
 #[must_use]
 pub fn name_key(name: &str) -> String {
@@ -54,6 +59,89 @@ pub fn names_in(query: &str) -> Vec<String> {
     names
 }
 
+/// A place in a text where the name of an entity may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PossibleName {
+    /// Number of the first word.
+    pub start: usize,
+    /// How many words it has.
+    pub length: usize,
+    /// The words, as [`name_words`] writes names.
+    pub words: String,
+}
+
+/// Every sequence of words in a stored text that may be a name. So that common words are not taken for names, a single
+/// word counts only if it has a capital letter or a digit, or if its script has no capitals, and if it is not `common`;
+/// of several words, one must not be common. Looks at the first [`TEXT_WORDS`] words.
+#[must_use]
+pub fn possible_names(text: &str, common: &dyn Fn(&str) -> bool) -> Vec<PossibleName> {
+    let head: String = text.chars().take(TEXT_WORDS * 16).map(|c| if c == '\u{2019}' { '\'' } else { c }).collect();
+    let mut words: Vec<(String, bool, bool)> = Vec::new();
+    for word in head.unicode_words().take(TEXT_WORDS) {
+        let folded = folded_words(word);
+        let plain = folded.iter().all(|part| common(part));
+        let distinct = is_distinct(word) && !plain;
+        words.extend(folded.into_iter().map(|part| (part, distinct, plain)));
+    }
+    let mut names = Vec::new();
+    for length in 1..=TEXT_NAME_WORDS.min(words.len()) {
+        for (start, window) in words.windows(length).enumerate() {
+            let possible = if length == 1 { window[0].1 } else { window.iter().any(|(_, _, plain)| !plain) };
+            if possible {
+                let words: Vec<&str> = window.iter().map(|(word, _, _)| word.as_str()).collect();
+                names.push(PossibleName { start, length, words: words.join(" ") });
+            }
+        }
+    }
+    names
+}
+
+/// Whether a single word may be a name by its looks.
+fn is_distinct(word: &str) -> bool {
+    let letters = || word.chars().filter(|c| c.is_alphabetic());
+    let caseless = letters().all(|c| !c.is_lowercase() && !c.is_uppercase());
+    letters().next().is_some()
+        && (word.chars().any(|c| c.is_uppercase() || c.is_numeric()) || (caseless && letters().count() > 1))
+}
+
+/// Whether two different names may mean the same: all words of one are among those of the other, or they differ by a
+/// letter or two. Names with different digits are different.
+#[must_use]
+pub fn are_similar_names(one: &str, other: &str) -> bool {
+    let (one, other) = (folded_words(one), folded_words(other));
+    if one.is_empty() || other.is_empty() {
+        return false;
+    }
+    let within = |small: &[String], large: &[String]| small.iter().all(|word| large.contains(word));
+    if within(&one, &other) || within(&other, &one) {
+        return true;
+    }
+    let (one, other) = (one.join(" "), other.join(" "));
+    let digits = |name: &str| name.chars().filter(char::is_ascii_digit).collect::<String>();
+    let length = one.chars().count().min(other.chars().count());
+    let allowed = match length {
+        0..=4 => 0,
+        5..=8 => 1,
+        _ => 2,
+    };
+    digits(&one) == digits(&other) && allowed > 0 && strsim::osa_distance(&one, &other) <= allowed
+}
+
+/// The names that part of `name` could be known by: every sequence of its words, as [`name_key`] writes names.
+#[must_use]
+pub fn parts_of_name(name: &str) -> Vec<String> {
+    let key = name_key(name);
+    let words: Vec<&str> = key.split(' ').take(NAME_WORDS).collect();
+    let lengths = 1..=words.len();
+    let mut parts: Vec<String> = lengths
+        .flat_map(|length| words.windows(length).map(|part| part.join(" ")))
+        .filter(|part| *part != key)
+        .collect();
+    parts.sort_unstable();
+    parts.dedup();
+    parts
+}
+
 /// Types are compared like names, and kept as they are compared.
 #[must_use]
 pub fn type_key(name: &str) -> String {
@@ -77,6 +165,55 @@ mod tests {
             assert_eq!(name_key(one), name_key(other), "{one} {other}");
         }
         assert_ne!(name_key("Zoe"), name_key("Zoë"));
+    }
+
+    fn possible(text: &str) -> Vec<String> {
+        let common = |word: &str| ["the", "will", "may", "of"].contains(&word);
+        possible_names(text, &common).into_iter().map(|name| name.words).collect()
+    }
+
+    #[test]
+    fn names_are_possible_in_texts_where_they_look_like_names() {
+        for (text, name) in [
+            ("Yesterday Marta's cat slept", "Marta"),
+            ("we met marta lindqvist", "Marta Lindqvist"),
+            ("deployed on k8s", "k8s"),
+            ("edit src/main.rs first", "src/main.rs"),
+            ("東京で会議", "東京"),
+            ("The ship of Theseus", "Ship of Theseus"),
+        ] {
+            assert!(possible(text).contains(&name_words(name)), "{text}: {:?}", possible(text));
+        }
+        for (text, name) in [
+            ("the apple fell", "Apple"),
+            ("Will it rain? May be.", "Will"),
+            ("room 42 is free", "42"),
+            ("of the", "of the"),
+            ("a Martian", "Marta"),
+        ] {
+            assert!(!possible(text).contains(&name_words(name)), "{text}: {:?}", possible(text));
+        }
+        assert!(possible(&"Word ".repeat(100_000)).len() <= TEXT_WORDS * TEXT_NAME_WORDS);
+    }
+
+    #[test]
+    fn similar_names_may_mean_the_same() {
+        for (one, other) in [
+            ("Marta", "Marta Lindqvist"),
+            ("Lindqvist", "Marta Lindqvist"),
+            ("Marta K. Lindqvist", "marta lindqvist"),
+            ("Lindqvist, Marta", "Marta Lindqvist"),
+            ("Marta Lindquist", "Marta Lindqvist"),
+            ("Postgers", "Postgres"),
+        ] {
+            assert!(are_similar_names(one, other), "{one} {other}");
+        }
+        for (one, other) in
+            [("Marta", "Martin"), ("server 1", "server 2"), ("Ada", "Eda"), ("Berlin", "Paris"), ("?", "!")]
+        {
+            assert!(!are_similar_names(one, other), "{one} {other}");
+        }
+        assert_eq!(parts_of_name("Marta K Lindqvist").len(), 5);
     }
 
     #[test]

@@ -63,18 +63,18 @@ impl Proposal {
         if memory.superseded_by == Some(successor.id) {
             return Ok(false);
         }
-        let refuse = |id: Uuid, by: Uuid| {
-            let expected = format!("a memory that holds; this one was superseded by {by}");
-            Invalid::new("other", id.to_string(), expected)
+        let refuse = |field: &str, id: Uuid, by: Uuid| {
+            let expected = format!("a memory that is not superseded; this one was superseded by {by}");
+            Invalid::new(field, id.to_string(), expected)
         };
         if let Some(by) = memory.superseded_by {
-            return Err(refuse(memory.id, by));
+            return Err(refuse("replace", memory.id, by));
         }
         if let Some(by) = successor.superseded_by {
-            return Err(refuse(successor.id, by));
+            return Err(refuse("keep", successor.id, by));
         }
         if memory.id == successor.id {
-            return Err(Invalid::new("other", successor.id.to_string(), "another memory: none supersedes itself"));
+            return Err(Invalid::new("keep", successor.id.to_string(), "another memory than replace"));
         }
         memory.superseded_by = Some(successor.id);
         memory.version += 1;

@@ -153,7 +153,9 @@ impl Analyzer {
         terms
     }
 
-    fn is_stop_word(&self, word: &str) -> bool {
+    /// Whether a folded word is too common to tell texts apart.
+    #[must_use]
+    pub fn is_stop_word(&self, word: &str) -> bool {
         self.language == Language::English && stop_words::ENGLISH.binary_search(&word).is_ok()
     }
 

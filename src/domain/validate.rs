@@ -5,6 +5,7 @@ use std::fmt::Display;
 use chrono::{DateTime, Days, Utc};
 use serde_json::{Map, Value};
 
+use super::memory::Kind;
 use super::moment;
 
 /// Most memories in one `remember`.
@@ -42,7 +43,7 @@ const SHOWN_CHARS: usize = 60;
 
 /// A value that is refused. Nothing was stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {value} is not accepted; expected {expected}")]
+#[error("{field}: {}", self.problem())]
 pub struct Invalid {
     /// Path of the field, such as `items[3].tags[0]`.
     pub field: String,
@@ -50,6 +51,8 @@ pub struct Invalid {
     pub value: String,
     /// What would be accepted.
     pub expected: String,
+    /// A sentence that says more than value and expectation do.
+    pub rule: Option<String>,
 }
 
 impl Invalid {
@@ -59,7 +62,21 @@ impl Invalid {
         let value = value.as_ref();
         let short: String = value.chars().take(SHOWN_CHARS).collect();
         let dots = if short.len() < value.len() { "…" } else { "" };
-        Self { field: field.into(), value: format!("{short:?}{dots}"), expected: expected.into() }
+        Self { field: field.into(), value: format!("{short:?}{dots}"), expected: expected.into(), rule: None }
+    }
+
+    /// The refusal of a field that only memories of another kind have.
+    #[must_use]
+    pub fn only_for(wanted: Kind, kind: Kind, field: &str, value: &str) -> Self {
+        let article = |kind: Kind| if matches!(kind, Kind::Insight | Kind::Episode) { "an" } else { "a" };
+        let rule =
+            format!("`{field}` is only allowed on memories of kind {wanted}; this one is {} {kind}", article(kind));
+        Self { rule: Some(rule), ..Self::new(field, value, format!("no {field} for kind {kind}")) }
+    }
+
+    fn problem(&self) -> String {
+        let (value, expected) = (&self.value, &self.expected);
+        self.rule.clone().unwrap_or_else(|| format!("{value} is not accepted; expected {expected}"))
     }
 
     /// The same refusal inside of `outer`, such as `items[3]`.
@@ -100,7 +117,20 @@ pub fn number(field: &str, value: f64, low: f64, high: f64) -> Result<f64, Inval
     }
 }
 
-/// Tags: trimmed, sorted, without duplicates.
+/// What two tags have in common when they are the same tag: upper and lower case do not matter.
+#[must_use]
+pub fn tag_key(tag: &str) -> String {
+    tag.to_lowercase()
+}
+
+/// Whether a tag is among `tags`, however it is written.
+#[must_use]
+pub fn has_tag(tags: &[String], tag: &str) -> bool {
+    let key = tag_key(tag);
+    tags.iter().any(|known| tag_key(known) == key)
+}
+
+/// Tags: trimmed, sorted, without duplicates. Of several spellings of a tag, the first one is kept.
 ///
 /// # Errors
 /// For too many, empty, or overlong tags.
@@ -111,10 +141,11 @@ pub fn tags(field: &str, values: &[String]) -> Result<Vec<String>, Invalid> {
     let mut tags = Vec::with_capacity(values.len());
     for (index, tag) in values.iter().enumerate() {
         text(&format!("{field}[{index}]"), tag, MAX_TAG_BYTES)?;
-        tags.push(tag.trim().to_owned());
+        if !has_tag(&tags, tag.trim()) {
+            tags.push(tag.trim().to_owned());
+        }
     }
     tags.sort();
-    tags.dedup();
     Ok(tags)
 }
 

@@ -45,17 +45,17 @@ const MAX_RELATIONS: usize = 2_000;
 pub struct ExploreParams {
     #[expect(missing_docs, reason = "says itself")]
     pub mode: ExploreMode,
-    /// Start; list: prefix
+    /// Entity to start from; list: prefix of the names
     #[schemars(extend("x-aliases" = ["entity", "from", "start"]))]
     pub name: Option<String>,
     #[expect(missing_docs, reason = "says itself")]
     #[schemars(extend("x-aliases" = ["target", "end"]))]
     pub to: Option<String>,
-    /// Of relations; list: of entities
+    /// Type of the relations; list: of the entities
     #[serde(rename = "type")]
     #[schemars(extend("x-aliases" = ["kind"]))]
     pub kind: Option<String>,
-    /// neighbours 1-5; path 1-10
+    /// neighbours: 1 to 5; path: 1 to 10
     pub depth: Option<u32>,
     #[expect(missing_docs, reason = "says itself")]
     pub limit: Option<usize>,
@@ -65,7 +65,7 @@ pub struct ExploreParams {
     /// Earlier name of valid_at.
     #[schemars(extend("x-time" = true, "x-hidden" = true))]
     pub as_of: Option<String>,
-    /// list: last name seen
+    /// list: last name of the previous page
     pub after: Option<String>,
 }
 
@@ -229,10 +229,10 @@ impl Engine {
         let mut output = ExploreOutput { partial, ..ExploreOutput::default() };
         output.entities = found.iter().map(|entity| EntityView::new(entity, trip.call.scope.project())).collect();
         if let Some(last) = found.last().filter(|_| partial) {
-            output.notes.push(format!("There are more: after {:?} goes on.", last.name));
+            output.notes.push(format!("There are more entities; continue with after {:?}.", last.name));
         }
         if found.is_empty() {
-            output.notes.push("No entity is called so, or of this type.".to_owned());
+            output.notes.push("No entity has this name or type.".to_owned());
         }
         Ok(output)
     }
@@ -284,7 +284,7 @@ impl Engine {
             }
         }
         if output.partial {
-            output.notes.push("There is more: raise limit, lower depth, or name a type.".to_owned());
+            output.notes.push("There is more; raise limit, lower depth, or give a type.".to_owned());
         }
         Ok(output)
     }
@@ -307,7 +307,7 @@ impl Engine {
             output.notes.push(if output.partial {
                 "No path was found in the part of the graph that was searched.".to_owned()
             } else {
-                format!("No path of at most {longest} relations leads there.")
+                format!("There is no path of at most {longest} relations.")
             });
             return Ok(output);
         };
@@ -350,7 +350,7 @@ impl Engine {
         let mut output = ExploreOutput { partial, ..ExploreOutput::default() };
         output.entities = found.iter().filter_map(view).collect();
         if found.is_empty() {
-            output.notes.push("Nothing else shares neighbours or memories with it.".to_owned());
+            output.notes.push("No other entity shares neighbours or memories with it.".to_owned());
         }
         Ok(output)
     }

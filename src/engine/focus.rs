@@ -1,4 +1,4 @@
-//! Working memory: what a session has in mind, and the archive of what it had.
+//! Working memory: a short list of items for a session, and the archive of earlier items.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use crate::store::focus::{Focused, NewFocus, Place};
 
 /// Archived items of a page.
 const PAGE: usize = 20;
-/// Why an item left, where nobody says.
+/// The reason for an item that is dropped without one.
 const DROPPED: &str = "dropped";
 
 /// What to do.
@@ -23,31 +23,34 @@ const DROPPED: &str = "dropped";
 #[serde(deny_unknown_fields, default)]
 #[schemars(transform = bare)]
 pub struct FocusParams {
-    #[expect(missing_docs, reason = "says itself")]
-    pub action: FocusAction,
-    #[expect(missing_docs, reason = "says itself")]
+    /// Default list, or add if content is given. restore: bring back an archived item; save: store it as a memory
+    pub action: Option<FocusAction>,
+    /// Whose working memory; without it the project's
     pub session: Option<String>,
-    #[expect(missing_docs, reason = "says itself")]
-    #[schemars(extend("x-aliases" = ["text", "item"]))]
+    /// add: the text
+    #[schemars(extend("x-plain" = true, "x-aliases" = ["text", "item"]))]
     pub content: Option<String>,
-    /// 0 to 1; above 0.8 stays longest
+    /// 0 to 1; items above 0.8 are archived last
     #[schemars(range(min = 0, max = 1))]
     pub importance: Option<f64>,
-    #[expect(missing_docs, reason = "says itself")]
-    #[schemars(extend("x-aliases" = ["ids", "item_id"], "x-single" = true))]
+    /// Of the item
+    #[schemars(extend("x-plain" = true, "x-aliases" = ["ids", "item_id"], "x-single" = true))]
     pub id: Option<String>,
-    #[expect(missing_docs, reason = "says itself")]
+    /// drop: why
+    #[schemars(extend("x-plain" = true))]
     pub reason: Option<String>,
-    /// promote: into a memory
+    /// Makes the former action `promote` mean `save`
+    #[schemars(skip)]
     pub memory: bool,
-    /// list: the archive
+    /// list: the archive instead
     pub archived: bool,
-    #[expect(missing_docs, reason = "says itself")]
+    /// list: the next page of the archive
+    #[schemars(extend("x-plain" = true))]
     pub cursor: Option<String>,
 }
 
 /// What to do with the working memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(
     inline,
@@ -55,31 +58,101 @@ pub struct FocusParams {
     extend("x-synonyms" = {"push": "add", "show": "list", "get": "list", "remove": "drop", "archive": "drop"})
 )]
 pub enum FocusAction {
-    /// Have something in mind.
+    /// Adds an item.
     Add,
-    /// What is there.
-    #[default]
+    /// Lists the items.
     List,
-    /// It was used.
+    /// Marks an item as used now.
     Touch,
-    /// To the archive.
+    /// Moves an item to the archive.
     Drop,
-    /// Back from the archive, or into a memory.
+    /// Brings an item back from the archive.
+    Restore,
+    /// Stores an item as a memory and archives it.
+    Save,
+    /// The former name of `restore` and, with `memory`, of `save`.
+    #[schemars(skip)]
     Promote,
 }
 
-/// What is in mind now.
+impl FocusAction {
+    /// The name in calls.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::List => "list",
+            Self::Touch => "touch",
+            Self::Drop => "drop",
+            Self::Restore => "restore",
+            Self::Save => "save",
+            Self::Promote => "promote",
+        }
+    }
+
+    /// The arguments that it reads, besides session.
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Add => &["content", "importance"],
+            Self::List => &["archived", "cursor"],
+            Self::Drop => &["id", "reason"],
+            Self::Promote => &["id", "memory"],
+            Self::Touch | Self::Restore | Self::Save => &["id"],
+        }
+    }
+}
+
+impl FocusParams {
+    /// The action that is meant: without a name, a content is to be added.
+    #[must_use]
+    pub fn meant(&self) -> FocusAction {
+        self.action.unwrap_or(if self.content.is_some() { FocusAction::Add } else { FocusAction::List })
+    }
+
+    /// The arguments that are given, besides action and session.
+    fn given(&self) -> impl Iterator<Item = &'static str> {
+        let given = [
+            ("content", self.content.is_some()),
+            ("importance", self.importance.is_some()),
+            ("id", self.id.is_some()),
+            ("reason", self.reason.is_some()),
+            ("memory", self.memory),
+            ("archived", self.archived),
+            ("cursor", self.cursor.is_some()),
+        ];
+        given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name)
+    }
+
+    /// Refuses a text that the action would drop, and notes everything else that it does not read.
+    fn unread_arguments(&self, action: FocusAction) -> Result<Vec<String>, Invalid> {
+        let unread: Vec<&str> = self.given().filter(|name| !action.arguments().contains(name)).collect();
+        if let Some(content) = self.content.as_ref().filter(|_| unread.contains(&"content")) {
+            let expected = format!("no content for action {}; use action add to store it", action.as_str());
+            return Err(Invalid::new("content", content, expected));
+        }
+        if self.action.is_none() && unread.contains(&"id") {
+            let expected = "touch, drop, restore or save when an id is given";
+            return Err(Invalid::new("action", "", expected));
+        }
+        if unread.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(vec![format!("Ignored: {} (not used by action {}).", unread.join(", "), action.as_str())])
+    }
+}
+
+/// The working memory after the call.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 #[schemars(transform = optional)]
 pub struct FocusOutput {
-    /// Most recently touched first; the item that was changed.
+    /// Most recently used first, or the item that was changed.
     #[schemars(schema_with = "list_schema")]
     pub items: Vec<FocusView>,
-    /// What had to make room, now in the archive.
+    /// Items that were archived to make room.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(skip)]
     pub evicted: Vec<FocusView>,
-    /// The memory that it became.
+    /// The memory that it was saved as.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub memory: Option<String>,
@@ -87,7 +160,7 @@ pub struct FocusOutput {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub next_cursor: Option<String>,
-    /// What one should know.
+    /// Remarks on this answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(skip)]
     pub notes: Vec<String>,
@@ -110,15 +183,15 @@ pub struct FocusView {
     /// When it was last used.
     #[schemars(skip)]
     pub touched_at: String,
-    /// When it left.
+    /// When it was archived.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub archived_at: Option<String>,
-    /// Why it left.
+    /// Why it was archived.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub reason: Option<String>,
-    /// The memory that it became, or repeats.
+    /// The memory with the same text.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub memory: Option<String>,
@@ -148,55 +221,65 @@ impl FocusView {
 }
 
 impl Engine {
-    /// Adds, lists, touches, drops or promotes items of the working memory.
+    /// Adds, lists, touches, drops, restores or saves items of the working memory.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] names what is missing; an unknown id is not found.
+    /// [`EngineError::Invalid`] names the argument that is missing or refused; an unknown ID is not found.
     pub async fn focus(&self, call: &Call, params: FocusParams) -> Result<FocusOutput, EngineError> {
-        let session = match &params.session {
-            Some(session) => {
-                validate::text("session", session, validate::MAX_NAME_BYTES)?;
-                session.as_str()
+        if let Some(session) = &params.session {
+            validate::text("session", session, validate::MAX_NAME_BYTES)?;
+        }
+        let action = params.meant();
+        let mut notes = params.unread_arguments(action)?;
+        let action = match action {
+            FocusAction::Promote => {
+                let now = if params.memory { FocusAction::Save } else { FocusAction::Restore };
+                notes.push(format!("Action promote is now called {}.", now.as_str()));
+                now
             }
-            None => "",
+            action => action,
         };
-        let now = self.clock.now();
-        match params.action {
-            FocusAction::Add => {
-                let content = params.content.clone().unwrap_or_default();
-                validate::text("content", &content, validate::MAX_EPISODE_BYTES)?;
-                let importance = validate::number("importance", params.importance.unwrap_or(0.5), 0.0, 1.0)?;
-                let new = NewFocus { id: self.clock.new_id(), content, importance, now };
-                let added = self.store.focus_add(&call.scope, session, new, self.focus_capacity);
-                Ok(told(call.database(added).await?, "It was in mind already, and was touched."))
-            }
-            FocusAction::List if params.archived => self.list_archive(call, session, &params).await,
+        let mut output = self.change_focus(call, action, &params).await?;
+        notes.append(&mut output.notes);
+        Ok(FocusOutput { notes, ..output })
+    }
+
+    async fn change_focus(
+        &self,
+        call: &Call,
+        action: FocusAction,
+        params: &FocusParams,
+    ) -> Result<FocusOutput, EngineError> {
+        let (session, now) = (params.session.as_deref().unwrap_or_default(), self.clock.now());
+        let only = |view: FocusView| FocusOutput { items: vec![view], ..FocusOutput::default() };
+        match action {
+            FocusAction::Add => self.add_to_focus(call, session, params).await,
+            FocusAction::List if params.archived => self.list_archive(call, session, params).await,
             FocusAction::List => {
                 let items = call.database(self.store.focus_list(&call.scope, session)).await?;
                 call.count_rows(items.len());
                 Ok(FocusOutput { items: items.into_iter().map(FocusView::new).collect(), ..FocusOutput::default() })
             }
             FocusAction::Touch => {
-                let id = self.item_id(call, session, &params).await?;
+                let id = self.item_id(call, session, params).await?;
                 let item = call.database(self.store.focus_touch(&call.scope, session, id, now)).await?;
-                Ok(FocusOutput { items: vec![FocusView::new(item)], ..FocusOutput::default() })
+                Ok(only(FocusView::new(item)))
             }
             FocusAction::Drop => {
-                let id = self.item_id(call, session, &params).await?;
+                let id = self.item_id(call, session, params).await?;
                 let reason = params.reason.as_deref().unwrap_or(DROPPED);
                 validate::text("reason", reason, validate::MAX_REASON_BYTES)?;
                 let dropped = self.store.focus_drop(&call.scope, session, id, reason, None, now);
-                let view = FocusView::archived(call.database(dropped).await?);
-                Ok(FocusOutput { items: vec![view], ..FocusOutput::default() })
+                Ok(only(FocusView::archived(call.database(dropped).await?)))
             }
-            FocusAction::Promote if params.memory => {
-                let id = self.item_id(call, session, &params).await?;
-                self.become_memory(call, session, id).await
+            FocusAction::Save => {
+                let id = self.item_id(call, session, params).await?;
+                self.save_as_memory(call, session, id).await
             }
-            FocusAction::Promote => {
-                let id = self.item_id(call, session, &params).await?;
+            FocusAction::Restore | FocusAction::Promote => {
+                let id = self.item_id(call, session, params).await?;
                 let restored = self.store.focus_restore(&call.scope, session, id, self.focus_capacity, now);
-                Ok(told(call.database(restored).await?, "It was in mind still, and was touched."))
+                Ok(focused(call.database(restored).await?, "The item was not archived; it was marked as used."))
             }
         }
     }
@@ -204,6 +287,15 @@ impl Engine {
     async fn item_id(&self, call: &Call, session: &str, params: &FocusParams) -> Result<Uuid, EngineError> {
         let id = params.id.as_deref().unwrap_or_default();
         self.resolve_one(call, Referable::FocusItem { session }, "id", id).await
+    }
+
+    async fn add_to_focus(&self, call: &Call, session: &str, params: &FocusParams) -> Result<FocusOutput, EngineError> {
+        let content = params.content.clone().unwrap_or_default();
+        validate::text("content", &content, validate::MAX_EPISODE_BYTES)?;
+        let importance = validate::number("importance", params.importance.unwrap_or(0.5), 0.0, 1.0)?;
+        let new = NewFocus { id: self.clock.new_id(), content, importance, now: self.clock.now() };
+        let added = self.store.focus_add(&call.scope, session, new, self.focus_capacity);
+        Ok(focused(call.database(added).await?, "The working memory already had this item; it was marked as used."))
     }
 
     async fn list_archive(&self, call: &Call, session: &str, params: &FocusParams) -> Result<FocusOutput, EngineError> {
@@ -224,8 +316,9 @@ impl Engine {
         })
     }
 
-    /// The memory comes first: an interruption leaves the item where it is, and doing it again finds the same memory.
-    async fn become_memory(&self, call: &Call, session: &str, id: Uuid) -> Result<FocusOutput, EngineError> {
+    /// Stores the memory first: after an interruption the item is still there, and saving it again finds the same
+    /// memory.
+    async fn save_as_memory(&self, call: &Call, session: &str, id: Uuid) -> Result<FocusOutput, EngineError> {
         let item = match call.database(self.store.focus_get(&call.scope, session, id)).await? {
             Place::Focus(item) => item,
             Place::Archive(archived) => archived.item,
@@ -243,17 +336,18 @@ impl Engine {
         let now = self.clock.now();
         let dropped = self.store.focus_drop(&call.scope, session, id, "became a memory", Some(memory), now);
         let view = FocusView::archived(call.database(dropped).await?);
-        Ok(FocusOutput { items: vec![view], memory: Some(memory.to_string()), ..FocusOutput::default() })
+        let memory = Some(memory.to_string());
+        Ok(FocusOutput { items: vec![view], memory, notes: stored.notes, ..FocusOutput::default() })
     }
 }
 
-fn told(focused: Focused, known: &str) -> FocusOutput {
+fn focused(focused: Focused, known: &str) -> FocusOutput {
     let mut output = FocusOutput { items: vec![FocusView::new(focused.item)], ..FocusOutput::default() };
     if !focused.added {
         output.notes.push(known.to_owned());
     }
     if focused.evicted.iter().any(|(_, eviction)| *eviction == Eviction::AllProtected) {
-        output.notes.push("All items were above importance 0.8: the oldest had to go.".to_owned());
+        output.notes.push("All items had an importance above 0.8, so the oldest was archived.".to_owned());
     }
     output.evicted = focused
         .evicted

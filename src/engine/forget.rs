@@ -6,21 +6,26 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Call, Engine, EngineError, ReviewView};
-use crate::domain::Proposal;
 use crate::domain::validate::{self, Invalid};
+use crate::domain::{Memory, Proposal};
 use crate::store::{ForgetMode, StoreError};
+
+/// More changed memories are counted, but not listed.
+const MOST_LISTED: usize = 20;
+/// Characters of a text that a list shows.
+const SHOWN_CHARS: usize = 80;
 
 /// What to forget.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForgetParams {
-    /// Up to 200; all or none.
+    /// Up to 200; all or none
     #[schemars(extend("x-aliases" = ["id", "memory_id", "memory_ids"], "x-split" = true))]
     pub ids: Vec<String>,
-    /// delete (default) is undone by restore; purge leaves no trace.
+    /// delete (default) can be undone with restore; purge cannot
     #[serde(default)]
     pub mode: Mode,
-    /// Kept in the history.
+    /// Recorded in the history
     #[serde(default)]
     pub reason: Option<String>,
 }
@@ -44,12 +49,30 @@ pub enum Mode {
 pub struct ForgetOutput {
     /// What was asked.
     pub mode: Mode,
-    /// How many changed; the others were in that state already.
+    /// How many memories changed; the others were in that state before.
     pub changed: u64,
-    /// For protected memories, which did not change: what the owner is asked.
+    /// The memories that changed, unless there are many.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub memories: Vec<ForgottenView>,
+    /// Requests to the owner of protected memories, which did not change.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(skip)]
     pub reviews: Vec<ReviewView>,
+    /// Remarks on this answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub notes: Vec<String>,
+}
+
+/// A memory that was deleted, restored or purged.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ForgottenView {
+    /// Its ID.
+    pub id: String,
+    /// The beginning of its text; absent for a purged one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
 }
 
 impl Engine {
@@ -57,25 +80,45 @@ impl Engine {
     /// a review asks their owner.
     ///
     /// # Errors
-    /// Not found, naming every unknown id.
+    /// Not found, naming every unknown ID.
     pub async fn forget(&self, call: &Call, params: ForgetParams) -> Result<ForgetOutput, EngineError> {
         let ids = self.resolve_ids(call, "ids", &params.ids).await?;
         if ids.is_empty() {
-            return Err(Invalid::new("ids", "[]", "at least one id").into());
+            return Err(Invalid::new("ids", "[]", "at least one ID").into());
         }
         if let Some(reason) = &params.reason {
             validate::text("reason", reason, validate::MAX_REASON_BYTES)?;
         }
-        let mode = match params.mode {
-            Mode::Delete => ForgetMode::Delete,
-            Mode::Restore => ForgetMode::Restore,
-            Mode::Purge => ForgetMode::Purge,
-        };
         call.count_rows(ids.len());
+        let mode = ForgetMode::from(params.mode);
+        let before = call.database(self.store.get(&call.scope, &ids, true)).await?;
+        let (changed, reviews) = self.forget_unprotected(call, &ids, mode, params.reason.as_deref()).await?;
+        let awaiting: Vec<&str> = reviews.iter().map(|review| review.memory.as_str()).collect();
+        let concerned =
+            |memory: &&Memory| !awaiting.contains(&memory.id.to_string().as_str()) && params.mode.applies_to(memory);
+        let affected: Vec<&Memory> = before.iter().filter(concerned).collect();
+        let unchanged = ids.len().saturating_sub(affected.len() + reviews.len());
+        let listed = if affected.len() <= MOST_LISTED { affected.as_slice() } else { &[] };
+        Ok(ForgetOutput {
+            mode: params.mode,
+            changed,
+            memories: listed.iter().map(|memory| ForgottenView::new(memory, params.mode)).collect(),
+            reviews,
+            notes: params.mode.note_unchanged(unchanged).into_iter().collect(),
+        })
+    }
+
+    /// Changes the memories that are not protected and asks the owner of the others.
+    async fn forget_unprotected(
+        &self,
+        call: &Call,
+        ids: &[Uuid],
+        mode: ForgetMode,
+        reason: Option<&str>,
+    ) -> Result<(u64, Vec<ReviewView>), EngineError> {
         let now = self.clock.now();
-        let reason = params.reason.as_deref();
-        let protected = match call.database(self.store.forget(&call.scope, &ids, mode, reason, now)).await {
-            Ok(changed) => return Ok(ForgetOutput { mode: params.mode, changed, reviews: Vec::new() }),
+        let protected = match call.database(self.store.forget(&call.scope, ids, mode, reason, now)).await {
+            Ok(changed) => return Ok((changed, Vec::new())),
             Err(StoreError::Protected { ids }) => ids,
             Err(error) => return Err(error.into()),
         };
@@ -85,13 +128,63 @@ impl Engine {
             ForgetMode::Purge => Proposal::Purge,
         };
         let proposals = protected.iter().map(|id| (*id, proposal.clone())).collect();
-        let reviews = self.propose(call, proposals, params.reason.clone()).await?;
-        let rest: Vec<Uuid> = ids.into_iter().filter(|id| !protected.contains(id)).collect();
-        let changed = if rest.is_empty() {
-            0
-        } else {
-            call.database(self.store.forget(&call.scope, &rest, mode, reason, now)).await?
+        let reviews = self.propose(call, proposals, reason.map(str::to_owned)).await?;
+        let rest: Vec<Uuid> = ids.iter().filter(|id| !protected.contains(id)).copied().collect();
+        if rest.is_empty() {
+            return Ok((0, reviews));
+        }
+        Ok((call.database(self.store.forget(&call.scope, &rest, mode, reason, now)).await?, reviews))
+    }
+}
+
+impl From<Mode> for ForgetMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Delete => Self::Delete,
+            Mode::Restore => Self::Restore,
+            Mode::Purge => Self::Purge,
+        }
+    }
+}
+
+impl Mode {
+    /// The participle in sentences.
+    #[must_use]
+    pub fn done(self) -> &'static str {
+        match self {
+            Self::Delete => "deleted",
+            Self::Restore => "restored",
+            Self::Purge => "purged",
+        }
+    }
+
+    /// Whether it changes a memory in this state.
+    fn applies_to(self, memory: &Memory) -> bool {
+        match self {
+            Self::Delete => memory.deleted_at.is_none(),
+            Self::Restore => memory.deleted_at.is_some(),
+            Self::Purge => true,
+        }
+    }
+
+    fn note_unchanged(self, count: usize) -> Option<String> {
+        let state = match self {
+            Self::Delete => "already deleted",
+            Self::Restore => "not deleted",
+            Self::Purge => return None,
         };
-        Ok(ForgetOutput { mode: params.mode, changed, reviews })
+        match count {
+            0 => None,
+            1 => Some(format!("1 memory did not change; it was {state}.")),
+            n => Some(format!("{n} memories did not change; they were {state}.")),
+        }
+    }
+}
+
+impl ForgottenView {
+    /// A purged text is not repeated: nothing of it is to remain.
+    fn new(memory: &Memory, mode: Mode) -> Self {
+        let shown = || memory.content.chars().take(SHOWN_CHARS).collect();
+        Self { id: memory.id.to_string(), content: (mode != Mode::Purge).then(shown) }
     }
 }

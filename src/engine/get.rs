@@ -371,15 +371,19 @@ fn chained(memory: Memory, links: &[Link], project: &str) -> MemoryView {
     let id = memory.id;
     let mut view = MemoryView::new(memory, project);
     view.supersedes = links.iter().filter(|link| link.by == id).map(|link| link.old.to_string()).collect();
+    view.current = current_successor(id, links);
+    view
+}
+
+/// The end of a memory's chain of replacements, if that is neither deleted nor purged.
+pub(super) fn current_successor(id: Uuid, links: &[Link]) -> Option<String> {
     let next = |id: Uuid| links.iter().find(|link| link.old == id);
-    // As many steps as there are links: enough for any chain, and an end for what should be none.
+    // As many steps as there are links: enough for any chain, and an end for a circle.
     let mut last = next(id);
     for _ in links {
         last = last.and_then(|link| next(link.by)).or(last);
     }
-    // Where the end of the chain is deleted or purged, nothing holds.
-    view.current = last.filter(|link| link.holds).map(|link| link.by.to_string());
-    view
+    last.filter(|link| link.holds).map(|link| link.by.to_string())
 }
 
 fn difference(old: &Value, new: &Value) -> (Option<Value>, Option<Value>) {

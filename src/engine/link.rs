@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::view::timestamp;
 use super::{Call, Engine, EngineError};
@@ -11,7 +12,7 @@ use crate::domain::Links;
 use crate::domain::graph::{NewEntity, NewRelation, Unlink, name_key, type_key};
 use crate::domain::validate::{self, Invalid};
 
-/// What to link, up to 1,000 of both together. Missing ends of relations are made.
+/// What to link, up to 1,000 entities and relations together. Missing entities at the ends of relations are created.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(transform = bare)]
@@ -151,7 +152,7 @@ pub(super) fn mentions_schema(generator: &mut SchemaGenerator) -> Schema {
 }
 
 /// Relations that a memory adds; it cannot end any.
-pub(super) fn told_schema(generator: &mut SchemaGenerator) -> Schema {
+pub(super) fn added_relations_schema(generator: &mut SchemaGenerator) -> Schema {
     let mut relation = generator.subschema_for::<RelationItem>().to_value();
     hide(&mut relation, &["unlink"]);
     json_schema!({ "type": "array", "items": relation })
@@ -171,7 +172,7 @@ pub(super) fn list_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "array" })
 }
 
-/// What became of it.
+/// What was changed.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(transform = optional)]
 pub struct LinkOutput {
@@ -183,7 +184,7 @@ pub struct LinkOutput {
     /// Removed entities and relations.
     #[schemars(skip)]
     pub erased: usize,
-    /// Spellings that mean a known entity, and what could not end yet.
+    /// New entities, similar names, and relations that could not be ended yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(skip)]
     pub notes: Vec<String>,
@@ -202,14 +203,15 @@ impl Engine {
         }
         validate::count("entities and relations", count, validate::MAX_LINKS)?;
         let links = accept_links(params.entities, params.relations)?;
+        refuse_memory_ids(&links)?;
         call.count_rows(count);
+        let names = self.look_up_names(call, &[&links]).await?;
         let linked = call.database(self.store.link(&call.scope, &links, now)).await?;
-        let mut notes: Vec<String> =
-            linked.same.iter().map(|(given, known)| format!("{given:?} is the known {known:?}.")).collect();
+        let mut notes = self.note_names(call, names).await;
         notes.extend(linked.not_begun.iter().map(|later| {
             let begin = timestamp(later.valid_from);
             format!(
-                "{:?} {} {:?} begins at {begin} only and stays; unlink erase takes it away.",
+                "{:?} {} {:?} only begins at {begin}, so it was not ended; unlink erase removes it.",
                 later.from, later.kind, later.to
             )
         }));
@@ -222,11 +224,34 @@ impl Engine {
     }
 }
 
-/// What a memory links, which is never taken away by another memory.
+/// Refuses IDs of memories where names of entities are expected. What exists under such a name can still be removed.
+pub(super) fn refuse_memory_ids(links: &Links) -> Result<(), Invalid> {
+    for (index, entity) in links.entities.iter().enumerate().filter(|(_, entity)| !entity.erase) {
+        refuse_memory_id("name", &entity.name).map_err(|invalid| invalid.within(format!("entities[{index}]")))?;
+    }
+    for (index, relation) in links.relations.iter().enumerate().filter(|(_, relation)| relation.unlink.is_none()) {
+        for (field, name) in [("from", &relation.from), ("to", &relation.to)] {
+            refuse_memory_id(field, name).map_err(|invalid| invalid.within(format!("relations[{index}]")))?;
+        }
+    }
+    Ok(())
+}
+
+fn refuse_memory_id(field: &str, name: &str) -> Result<(), Invalid> {
+    let id = name.trim().trim_start_matches("memory://");
+    if !id.contains('-') || Uuid::parse_str(id).is_err() {
+        return Ok(());
+    }
+    let expected = "the name of an entity, not the ID of a memory; to link memories, give their IDs to remember or update as \
+                    sources, or to remember as supersedes";
+    Err(Invalid::new(field, name, expected))
+}
+
+/// The links of a memory, which never remove anything.
 pub(super) fn accept_mentions(entities: Vec<MentionItem>, relations: Vec<RelationItem>) -> Result<Links, Invalid> {
     validate::count("entities", entities.len(), validate::MAX_MENTIONS)?;
     validate::count("relations", relations.len(), validate::MAX_MENTIONS)?;
-    let expected = "link for what is to be taken away";
+    let expected = "no removal here; call link to remove entities and relations";
     if let Some(index) = entities.iter().position(|item| item.0.erase) {
         return Err(Invalid::new(format!("entities[{index}].erase"), "true", expected));
     }
@@ -276,11 +301,11 @@ fn accept_entity(item: EntityItem) -> Result<NewEntity, Invalid> {
 fn accept_relation(item: RelationItem) -> Result<NewRelation, Invalid> {
     let (from, to) = (accept_name("from", &item.from)?, accept_name("to", &item.to)?);
     if name_key(&from) == name_key(&to) {
-        return Err(Invalid::new("to", &to, "another entity than from: nothing is related to itself"));
+        return Err(Invalid::new("to", &to, "another entity than from"));
     }
     let kind = accept_type(item.kind.as_deref())?;
     if kind.is_none() && item.unlink.is_none() {
-        return Err(Invalid::new("type", "", "what the relation says, such as uses or works at"));
+        return Err(Invalid::new("type", "", "the type of the relation, such as uses or works at"));
     }
     validate::metadata("properties", &item.properties)?;
     let time = |field: &str, value: Option<String>| value.map(|value| validate::time(field, &value)).transpose();

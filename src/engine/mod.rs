@@ -15,6 +15,7 @@ use crate::embed::Desk;
 use crate::store::{Store, StoreError};
 
 mod completion;
+mod entity_note;
 mod explore;
 mod focus;
 mod forget;
@@ -42,7 +43,7 @@ mod view;
 pub use completion::Completable;
 pub use explore::{EntityDetail, ExploreMode, ExploreOutput, ExploreParams};
 pub use focus::{FocusAction, FocusOutput, FocusParams, FocusView};
-pub use forget::{ForgetOutput, ForgetParams, Mode};
+pub use forget::{ForgetOutput, ForgetParams, ForgottenView, Mode};
 pub use get::{GetOutput, GetParams, HistoryView};
 pub use graph_view::{EntityView, RelationView};
 pub use link::{EntityItem, LinkOutput, LinkParams, MentionItem, RelationItem, UnlinkMode};
@@ -50,7 +51,9 @@ pub use notices::Notices;
 pub use recall::{AnswerPrinter, Detail, Hit, RecallOutput, RecallParams, Why};
 pub use recall_note::RecallNotes;
 pub use remember::{Indexed, RememberItem, RememberOutput, RememberParams, StoredView};
-pub use review::{ReviewAction, ReviewCommand, ReviewOutput, ReviewParams, ReviewReport, ReviewView};
+pub use review::{
+    CandidateView, PairView, ReviewAction, ReviewCommand, ReviewOutput, ReviewParams, ReviewReport, ReviewView,
+};
 pub use session::{OpenReview, SessionStart, SessionStartParams};
 pub use similar::SimilarView;
 pub use status::{StatusOutput, StatusParams, ValueCount, ValueCounts};
@@ -245,37 +248,43 @@ impl EngineError {
         }
     }
 
-    /// What the caller can do about it; completes the sentence of `Display`.
+    /// What the caller can do about it; follows the sentence of `Display`.
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self.code() {
-            "invalid_argument" => "Correct the argument and call again; nothing was stored.",
+            "invalid_argument" => "Correct the argument and call again; nothing was changed.",
             "not_found" => {
-                "Find the id with recall, with get and include_deleted, or with focus list; nothing was changed."
+                "Find the ID with recall, with get and include_deleted, or with focus and action list; nothing was \
+                 changed."
             }
             "ambiguous_id" => "Call again with more digits or with a full ID; nothing was changed.",
-            "version_conflict" => "Read the memory again with get, then repeat the update with the version it has now.",
-            "idempotency_conflict" => "Use a new idempotency_key for new content; nothing was stored.",
+            "version_conflict" => {
+                "Read the memory again with get, then repeat the update with its current version; nothing was changed."
+            }
+            "idempotency_conflict" => "Use a new idempotency_key for different arguments; nothing was stored.",
             "turn_exists" => "Use the next free turn number, or update the stored turn; nothing was stored.",
             "already_superseded" => "Supersede the newer memory instead; nothing was stored.",
             "limit_exceeded" => {
-                "Purge what is no longer needed (forget, mode purge; link, erase): bytes include the earlier versions of \
-                 memories. Or ask the operator for a higher MEMORY_PROJECT_MAX_MEMORIES, MEMORY_PROJECT_MAX_BYTES or \
-                 MEMORY_PROJECT_MAX_ENTRIES, or for MEMORY_HISTORY_DAYS; nothing was stored."
+                "Purge memories that are no longer needed (forget with mode purge; link with erase): bytes include the \
+                 earlier versions of memories. Or ask the operator for a higher MEMORY_PROJECT_MAX_MEMORIES, \
+                 MEMORY_PROJECT_MAX_BYTES or MEMORY_PROJECT_MAX_ENTRIES, or for MEMORY_HISTORY_DAYS; nothing was stored."
             }
-            "token_exists" => "Choose another name, or give it a new secret with `token rotate`; nothing was changed.",
-            "token_unknown" => "`token list` shows the tokens there are; nothing was changed.",
+            "token_exists" => {
+                "Choose another name, or renew that token's secret with `token rotate`; nothing was changed."
+            }
+            "token_unknown" => "List the tokens with `token list`; nothing was changed.",
             "protected" => {
-                "Nothing was stored. Store it without supersedes, then propose the replacement by review with action judge."
+                "Nothing was stored. Store it without supersedes, then call review with action judge to ask the owner for \
+                 the replacement."
             }
-            "changed_again" => "Undo that later change first, if it shall go; nothing was changed.",
+            "changed_again" => "Undo the later change first; nothing was changed.",
             "already_decided" => "List the open reviews; nothing was changed.",
             "too_many_reviews" => "The owner has to decide some of them first; nothing was changed.",
             "database_unavailable" => {
-                "The service recovers by itself; call again in some seconds, with an idempotency_key for a write."
+                "The service recovers by itself: call again in a few seconds, a write with an idempotency_key."
             }
-            "database_setup" => "A person has to look at the service's log.",
-            _ => "This is a defect; the service's log has the details under this request's id.",
+            "database_setup" => "The operator has to check the service's log.",
+            _ => "This is a defect in the service; its log has the details under this request's ID.",
         }
     }
 }

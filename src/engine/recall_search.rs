@@ -153,7 +153,7 @@ impl Engine {
             let note = if doubtful(confidence) {
                 "Nothing stored seems to answer this; these are only the nearest."
             } else {
-                "Perhaps nothing stored answers this; judge by the texts."
+                "Weak matches only; check whether they answer the question."
             };
             notes.push(note.to_owned());
         }

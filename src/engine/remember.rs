@@ -7,9 +7,12 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::link::{MentionItem, RelationItem, accept_mentions, mentions_schema, told_schema};
+use super::entity_note::note_recognised;
+use super::link::{MentionItem, RelationItem, accept_mentions, mentions_schema, refuse_memory_ids, added_relations_schema};
+use super::update::note_expired;
 use super::{Call, Engine, EngineError, SimilarView, parse_ids};
-use crate::domain::memory::{Episode, Kind, NewMemory};
+use crate::domain::Links;
+use crate::domain::memory::{Episode, Kind, Memory, NewMemory, Stated};
 use crate::domain::validate::{self, Invalid};
 use crate::store::{Idempotency, Remember, Remembered};
 
@@ -18,10 +21,10 @@ use crate::store::{Idempotency, Remember, Remembered};
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-lift" = "items"))]
 pub struct RememberParams {
-    /// 1 to 500.
+    /// 1 to 500
     #[schemars(length(min = 1, max = 500), extend("x-aliases" = ["item", "memories"]))]
     pub items: Vec<RememberItem>,
-    /// Unique; a repeated call stores nothing twice.
+    /// Unique per request; repeating a call with it stores nothing twice
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
 }
@@ -31,10 +34,10 @@ pub struct RememberParams {
 #[serde(deny_unknown_fields)]
 #[schemars(inline, extend("x-example" = r#"{"content": "…"}"#))]
 pub struct RememberItem {
-    /// Self-contained text, up to 64 KiB.
+    /// Self-contained text, up to 64 KiB
     #[schemars(extend("x-aliases" = ["text", "memory", "fact", "value"]))]
     pub content: String,
-    /// dialogue: one turn verbatim; note (default): fact, preference, decision; insight: conclusion from sources; episode: attempt with lesson.
+    /// note (default): fact, preference, decision; dialogue: one turn verbatim; insight: conclusion from sources; episode: attempt and its lesson
     #[serde(default)]
     #[schemars(extend("x-aliases" = ["type", "memory_type", "category"]))]
     pub kind: Kind,
@@ -42,7 +45,7 @@ pub struct RememberItem {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-plain" = true, "x-aliases" = ["tag", "labels", "keywords"], "x-split" = true))]
     pub tags: Vec<String>,
-    /// 0 to 1, default 0.5.
+    /// 0 to 1, default 0.5
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1), extend("x-aliases" = ["priority"]))]
     pub importance: Option<f64>,
@@ -50,53 +53,53 @@ pub struct RememberItem {
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schemars(extend("x-plain" = true))]
     pub metadata: Map<String, Value>,
-    /// RFC 3339 or date; default now.
+    /// RFC 3339 or date; default now
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-aliases" = ["timestamp", "date", "time", "when", "created_at"], "x-time" = true))]
     pub occurred_at: Option<String>,
-    /// When it stops being true.
+    /// When it stops being true
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-aliases" = ["expires_at", "expires"], "x-time" = true))]
     pub valid_until: Option<String>,
-    /// Conversation.
+    /// Conversation ID
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-aliases" = ["session_id", "conversation", "conversation_id"]))]
     pub session: Option<String>,
-    /// dialogue: its number.
+    /// dialogue: its number in the session
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub turn: Option<i64>,
-    /// Who said it.
+    /// Who said it
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-plain" = true, "x-aliases" = ["role", "author"]))]
     pub speaker: Option<String>,
-    /// episode: what was tried.
+    /// episode: what was tried
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub situation: Option<String>,
-    /// episode: -1 failed to 1 succeeded.
+    /// episode: -1 (failed) to 1 (succeeded)
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1, max = 1))]
     pub outcome: Option<f64>,
-    /// episode: what to do next time.
+    /// episode: what to do next time
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lesson: Option<String>,
-    /// Ids it rests on.
+    /// IDs of the source memories
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-aliases" = ["source", "source_ids"], "x-split" = true))]
     pub sources: Vec<String>,
-    /// Ids it replaces.
+    /// IDs of the memories it replaces
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-aliases" = ["replaces"], "x-split" = true))]
     pub supersedes: Vec<String>,
-    /// Mentioned: names, or {name, type}.
+    /// Mentioned entities: names, or {name, type}
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "mentions_schema", extend("x-aliases" = ["entity"]))]
     pub entities: Vec<MentionItem>,
-    /// Told of, as for link.
+    /// Relations to add: {from, type, to}, optional weight, properties, valid_from, valid_to
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "told_schema", extend("x-aliases" = ["relation"]))]
+    #[schemars(schema_with = "added_relations_schema", extend("x-aliases" = ["relation"]))]
     pub relations: Vec<RelationItem>,
-    /// Only the owner may change it.
+    /// Later changes need the owner's approval
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protected: bool,
 }
@@ -104,27 +107,35 @@ pub struct RememberItem {
 /// What was stored.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct RememberOutput {
-    /// One entry an item, in order.
+    /// One entry per item, in order.
     pub memories: Vec<StoredView>,
-    /// How many are new; the others were there already.
+    /// How many memories are new; the others were stored before.
     pub created: usize,
-    /// What finds them from now on.
+    /// Which indexes find them now.
     pub indexed: Indexed,
-    /// What one should know about this answer.
+    /// Remarks on this answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(skip)]
     pub notes: Vec<String>,
 }
 
-/// Where an item is kept.
+/// The memory of an item.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct StoredView {
-    /// Id.
+    /// Its ID.
     pub id: String,
-    /// False: the same was stored before.
+    /// False if the same text was stored before.
     pub created: bool,
-    /// Others that say nearly the same; one of them may be superseded by this.
+    /// Values that were added to the memory that was stored before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub merged: Vec<String>,
+    /// Values that were not, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub ignored: Vec<String>,
+    /// Similar memories, of which one may be superseded by this one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(skip)]
     pub similar: Vec<SimilarView>,
@@ -174,41 +185,47 @@ impl Engine {
             return Err(Invalid::new("items", format!("{links} entities and relations"), expected).into());
         }
         call.count_rows(items.len());
-        let texts: Vec<(Kind, String)> = items.iter().map(|item| (item.kind, item.content.clone())).collect();
-        let protected: Vec<bool> = items.iter().map(|item| item.protected).collect();
-        let linking: Vec<bool> = items.iter().map(|item| !item.links.is_empty()).collect();
-        let command = Remember { items, idempotency, now };
-        let stored = call.database(self.store.remember(&call.scope, command)).await?;
+        for (index, item) in items.iter().enumerate() {
+            refuse_memory_ids(&item.links).map_err(|invalid| invalid.within(format!("items[{index}]")))?;
+        }
+        let given: Vec<Given> = items.iter().map(Given::from).collect();
+        let recognised = self.recognise_entities(call, &mut items).await?;
+        let links: Vec<&Links> = items.iter().map(|item| &item.links).collect();
+        let names = self.look_up_names(call, &links).await?;
+        let stored = call.database(self.store.remember(&call.scope, Remember { items, idempotency, now })).await?;
         self.desk.call();
-        let view = |stored: &Remembered| StoredView {
-            id: stored.id.to_string(),
-            created: stored.created,
-            similar: Vec::new(),
-        };
-        let mut memories: Vec<StoredView> = stored.iter().map(view).collect();
-        let new = stored.iter().zip(&texts).enumerate().filter(|(_, (stored, (kind, _)))| {
-            // People repeat themselves: nearly equal turns of a dialogue say nothing.
-            stored.created && *kind != Kind::Dialogue
-        });
-        let new = new.map(|(place, (stored, (_, text)))| (place, stored.id, text.as_str())).collect();
-        let mut notes = self.note_similar(call, new, &mut memories, now).await;
-        for (stored, _) in stored.iter().zip(&protected).filter(|(stored, wanted)| **wanted && !stored.created) {
-            notes.push(format!("Memory {} was there already; update it to have it protected.", stored.id));
-        }
-        let repeated = stored.iter().zip(&linking).filter(|(stored, linking)| **linking && !stored.created);
-        let repeated: Vec<Uuid> = repeated.map(|(stored, _)| stored.id).collect();
-        if !repeated.is_empty() {
-            // The memories are stored: whatever goes wrong here, only the note is missing.
-            let known = call.database(self.store.get(&call.scope, &repeated, false)).await.unwrap_or_default();
-            for memory in known.iter().filter(|memory| memory.protected) {
-                notes.push(format!(
-                    "Memory {} was there already and is protected: it mentions what it mentioned before.",
-                    memory.id
-                ));
-            }
-        }
         let created = stored.iter().filter(|item| item.created).count();
+        let mut notes = note_idempotency(&stored);
+        if notes.is_empty() {
+            notes.extend(self.note_names(call, names).await);
+            notes.extend(note_recognised(&recognised));
+            notes.extend(note_expired_items(&given, now));
+            notes.extend(self.note_protected(call, &stored, &given).await);
+        }
+        let mut memories: Vec<StoredView> = stored.into_iter().zip(&given).map(StoredView::from).collect();
+        let new = new_texts(&memories, &given);
+        notes.extend(self.note_similar(call, new, &mut memories, now).await);
         Ok(RememberOutput { created, memories, indexed: Indexed { lexical: true, semantic: false }, notes })
+    }
+
+    /// Protected memories that items repeat: nothing is added to them. The items are stored: whatever goes wrong here,
+    /// only the notes are missing.
+    async fn note_protected(&self, call: &Call, stored: &[Remembered], given: &[Given]) -> Vec<String> {
+        let adds =
+            |(stored, given): &(&Remembered, &Given)| !stored.created && (stored.repeat.protected || given.links);
+        let ids: Vec<Uuid> = stored.iter().zip(given).filter(adds).map(|(stored, _)| stored.id).collect();
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        let known = call.database(self.store.get(&call.scope, &ids, false)).await.unwrap_or_default();
+        let protected = known.iter().filter(|memory| memory.protected);
+        let note = |memory: &Memory| {
+            format!(
+                "Memory {} was stored before and is protected, so nothing was added to it. Call update to ask its owner.",
+                memory.id
+            )
+        };
+        protected.map(note).collect()
     }
 
     /// Says whether [`Engine::remember`] would take an item, and stores nothing.
@@ -251,6 +268,7 @@ impl Engine {
                 None
             }
         };
+        let stated = Stated { importance: item.importance.is_some(), occurred_at: item.occurred_at.is_some() };
         Ok(NewMemory {
             id: self.clock.new_id(),
             kind,
@@ -268,6 +286,7 @@ impl Engine {
             supersedes: parse_ids("supersedes", &item.supersedes)?,
             links: accept_mentions(item.entities, item.relations)?,
             protected: item.protected,
+            stated,
         })
     }
 }
@@ -276,7 +295,71 @@ fn only_for(kind: Kind, wanted: Kind, field: &str, value: &str) -> Result<(), In
     if kind == wanted {
         return Ok(());
     }
-    Err(Invalid::new(field, value, format!("no {field} for kind {kind}: it belongs to kind {wanted}")))
+    Err(Invalid::only_for(wanted, kind, field, value))
+}
+
+/// What an item said, for remarks after it was stored.
+struct Given {
+    kind: Kind,
+    content: String,
+    /// Whether it named entities or relations.
+    links: bool,
+    valid_until: Option<DateTime<Utc>>,
+}
+
+impl From<&NewMemory> for Given {
+    fn from(item: &NewMemory) -> Self {
+        Self {
+            kind: item.kind,
+            content: item.content.clone(),
+            links: !item.links.is_empty(),
+            valid_until: item.valid_until,
+        }
+    }
+}
+
+impl From<(Remembered, &Given)> for StoredView {
+    fn from((stored, given): (Remembered, &Given)) -> Self {
+        let mut merged = stored.repeat.merged;
+        if given.links && !stored.created && !stored.replayed && !stored.repeat.protected {
+            merged.push("entities and relations".to_owned());
+        }
+        Self {
+            id: stored.id.to_string(),
+            created: stored.created,
+            merged,
+            ignored: stored.repeat.ignored,
+            similar: Vec::new(),
+        }
+    }
+}
+
+/// New memories whose near-duplicates are of interest: place in the answer, ID, text. People repeat themselves, so
+/// similar turns of a dialogue say nothing.
+fn new_texts<'a>(memories: &[StoredView], given: &'a [Given]) -> Vec<(usize, Uuid, &'a str)> {
+    let new = memories.iter().zip(given).enumerate();
+    let new = new.filter(|(_, (stored, given))| stored.created && given.kind != Kind::Dialogue);
+    new.filter_map(|(place, (stored, given))| Some((place, Uuid::parse_str(&stored.id).ok()?, given.content.as_str())))
+        .collect()
+}
+
+fn note_idempotency(stored: &[Remembered]) -> Vec<String> {
+    let note = "This idempotency_key was used before with the same arguments; these are the memories of that call, and \
+                nothing was stored again.";
+    if stored.iter().any(|item| item.replayed) { vec![note.to_owned()] } else { Vec::new() }
+}
+
+/// Memories that recall leaves out from the start are most likely a mistake.
+fn note_expired_items(given: &[Given], now: DateTime<Utc>) -> Option<String> {
+    let expired = |item: &Given| item.valid_until.filter(|until| *until <= now);
+    let (index, first) = given.iter().enumerate().find_map(|(index, item)| Some((index, expired(item)?)))?;
+    match given.iter().filter(|item| expired(item).is_some()).count() {
+        1 => Some(format!("items[{index}]: {}", note_expired(first))),
+        n => Some(format!(
+            "{n} items have a valid_until in the past; the first is items[{index}]: {}",
+            note_expired(first)
+        )),
+    }
 }
 
 fn accept_episode(situation: Option<String>, outcome: Option<f64>, lesson: Option<String>) -> Result<Episode, Invalid> {
@@ -285,7 +368,7 @@ fn accept_episode(situation: Option<String>, outcome: Option<f64>, lesson: Optio
         validate::text(field, &value, validate::MAX_EPISODE_BYTES)?;
         Ok::<_, Invalid>(value)
     };
-    let outcome = outcome.ok_or_else(|| Invalid::new("outcome", "", "how the attempt ended, from -1 to 1"))?;
+    let outcome = outcome.ok_or_else(|| Invalid::new("outcome", "", "a number from -1 (failed) to 1 (succeeded)"))?;
     Ok(Episode {
         situation: required("situation", situation)?,
         outcome: validate::number("outcome", outcome, -1.0, 1.0)?,

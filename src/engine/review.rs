@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::link::accept_name;
 use super::view::timestamp;
-use super::{Call, Engine, EngineError, MemoryView, SimilarView};
+use super::{Call, Engine, EngineError, MemoryView};
 use crate::domain::graph::name_key;
 use crate::domain::validate::{self, Invalid};
 use crate::domain::{Decision, Filter, Judgement, Kind, Memory, Proposal, Review, Scope};
@@ -28,44 +28,62 @@ const MOST_PAIRS: usize = 20;
 const MOST_MENTIONING: usize = 200;
 /// Reviews of a list that names no limit.
 const DEFAULT_LIMIT: usize = 20;
+/// Characters of a candidate's text that are shown.
+const SHOWN_CHARS: usize = 160;
 
 /// What to do.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReviewParams {
-    /// list what waits; candidates to judge; judge: other replaces id.
+    /// candidates: find likely duplicates and contradictions. judge: have keep replace replace. list: requests awaiting the owner
     pub action: ReviewAction,
-    /// Memory, to be replaced.
+    /// judge: ID of the memory that stays valid; default the newer
+    #[serde(default)]
+    pub keep: Option<String>,
+    /// judge: ID of the memory that it replaces
+    #[serde(default)]
+    pub replace: Option<String>,
+    /// list, candidates: ID of a memory to narrow them to.
     #[serde(default)]
     #[schemars(description = "")]
     pub id: Option<String>,
-    /// By this one.
+    /// judge: with `id` and without `keep` and `replace`, the other memory of the pair; the newer one is kept.
     #[serde(default)]
-    #[schemars(description = "")]
+    #[schemars(skip)]
     pub other: Option<String>,
-    /// What they are to each other.
+    /// judge: how the two memories are related.
     #[serde(default)]
     #[schemars(with = "Judgement", description = "")]
     pub judgement: Option<Judgement>,
-    /// Why.
+    /// judge: why.
     #[serde(default)]
     #[schemars(description = "")]
     pub reason: Option<String>,
-    /// Candidates that mention this entity, however different their words are.
+    /// candidates: only memories that mention this entity, however different their words are.
     #[serde(default)]
     #[schemars(description = "")]
     pub entity: Option<String>,
-    /// Candidates of this session.
+    /// candidates: only memories of this session.
     #[serde(default)]
     #[schemars(description = "")]
     pub session: Option<String>,
 }
 
 impl ReviewParams {
-    /// An action with nothing more to say.
+    /// An action without further arguments.
     #[must_use]
     pub fn new(action: ReviewAction) -> Self {
-        Self { action, id: None, other: None, judgement: None, reason: None, entity: None, session: None }
+        Self {
+            action,
+            keep: None,
+            replace: None,
+            id: None,
+            other: None,
+            judgement: None,
+            reason: None,
+            entity: None,
+            session: None,
+        }
     }
 }
 
@@ -74,15 +92,15 @@ impl ReviewParams {
 #[serde(rename_all = "lowercase")]
 #[schemars(inline, extend("x-synonyms" = {"candidate": "candidates", "judgement": "judge", "judgment": "judge"}))]
 pub enum ReviewAction {
-    /// See what waits.
+    /// Lists requests that await the owner.
     List,
-    /// See what looks alike.
+    /// Finds similar memories.
     Candidates,
-    /// Say what two memories are to each other.
+    /// Decides how two memories are related.
     Judge,
 }
 
-/// What waits, or looks alike.
+/// Reviews, or pairs of similar memories.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ReviewOutput {
     /// Newest first.
@@ -92,15 +110,42 @@ pub struct ReviewOutput {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(skip)]
     pub candidates: Vec<PairView>,
+    /// Remarks on this answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub notes: Vec<String>,
 }
 
-/// Two memories that look alike.
+/// Two similar memories, labelled as `judge` would treat them by default.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PairView {
+    /// How similar they are, from 0 to 1.
+    pub similarity: f64,
     /// The newer one.
-    pub memory: SimilarView,
+    pub keep: CandidateView,
     /// The older one.
-    pub other: SimilarView,
+    pub replace: CandidateView,
+}
+
+/// One memory of a pair.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CandidateView {
+    /// Its ID.
+    pub id: String,
+    /// When it happened.
+    pub occurred_at: String,
+    /// The beginning of its text.
+    pub content: String,
+}
+
+impl CandidateView {
+    fn new(memory: &Memory) -> Self {
+        Self {
+            id: memory.id.to_string(),
+            occurred_at: timestamp(memory.occurred_at),
+            content: memory.content.chars().take(SHOWN_CHARS).collect(),
+        }
+    }
 }
 
 /// A review as callers see it.
@@ -201,57 +246,35 @@ pub struct ReviewReport {
 }
 
 impl Engine {
-    /// Lists reviews, finds what looks alike, keeps a judgement.
+    /// Lists reviews, finds similar memories, or records a judgement.
     ///
     /// # Errors
     /// [`EngineError::Invalid`], not found, too many reviews.
     pub async fn review(&self, call: &Call, params: ReviewParams) -> Result<ReviewOutput, EngineError> {
-        let id = self.named_memory(call, "id", params.id.as_deref()).await?;
-        let other = self.named_memory(call, "other", params.other.as_deref()).await?;
         if let Some(reason) = &params.reason {
             validate::text("reason", reason, validate::MAX_REASON_BYTES)?;
         }
-        let only_judge = |field: &str, given: bool| match given {
-            true => Err(Invalid::new(field, field, format!("no {field}: it belongs to action judge"))),
-            false => Ok(()),
-        };
-        if params.action != ReviewAction::Judge {
-            only_judge("other", other.is_some())?;
-            only_judge("judgement", params.judgement.is_some())?;
-        }
-        if params.action != ReviewAction::Candidates || id.is_some() {
-            for (field, given) in [("entity", params.entity.is_some()), ("session", params.session.is_some())] {
-                if given {
-                    let expected = format!("no {field}: it narrows action candidates without id");
-                    return Err(Invalid::new(field, field, expected).into());
-                }
-            }
-        }
+        params.refuse_arguments_of_other_actions()?;
         match params.action {
             ReviewAction::List => {
                 let now = self.clock.now();
+                let id = self.named_memory(call, "id", params.id.as_deref()).await?;
                 let query = id.map_or(ReviewQuery::Open(now), |id| ReviewQuery::About(vec![id]));
                 let reviews = call.database(self.store.reviews(&call.scope, &query, DEFAULT_LIMIT)).await?;
                 call.count_rows(reviews.len());
                 let reviews = reviews.into_iter().map(|review| review.at(now).into()).collect();
-                Ok(ReviewOutput { reviews, candidates: Vec::new() })
+                Ok(ReviewOutput { reviews, ..ReviewOutput::default() })
             }
             ReviewAction::Candidates => {
+                let id = self.named_memory(call, "id", params.id.as_deref()).await?;
                 let candidates = self.candidates(call, id, params.entity.as_deref(), params.session).await?;
-                Ok(ReviewOutput { reviews: Vec::new(), candidates })
+                Ok(ReviewOutput { candidates, ..ReviewOutput::default() })
             }
-            ReviewAction::Judge => {
-                let missing = |field: &str, expected: &str| Invalid::new(field, "", expected);
-                let id = id.ok_or_else(|| missing("id", "the memory to be replaced"))?;
-                let other = other.ok_or_else(|| missing("other", "the memory that holds instead"))?;
-                let judgement =
-                    params.judgement.ok_or_else(|| missing("judgement", "duplicate, contradiction or unrelated"))?;
-                let reviews = self.judge(call, (id, other), judgement, params.reason).await?;
-                Ok(ReviewOutput { reviews, candidates: Vec::new() })
-            }
+            ReviewAction::Judge => self.judge(call, params).await,
         }
     }
 
+    /// The memory that an optional argument names.
     async fn named_memory(&self, call: &Call, field: &str, id: Option<&str>) -> Result<Option<Uuid>, EngineError> {
         match id {
             Some(id) => Ok(Some(self.resolve_one(call, Referable::Memory, field, id).await?)),
@@ -259,31 +282,47 @@ impl Engine {
         }
     }
 
-    async fn judge(
-        &self,
-        call: &Call,
-        (id, other): (Uuid, Uuid),
-        judgement: Judgement,
-        reason: Option<String>,
-    ) -> Result<Vec<ReviewView>, EngineError> {
-        let memory = self.own(call, "id", id).await?;
-        let successor = self.own(call, "other", other).await?;
-        let proposal = match judgement {
-            Judgement::Unrelated if id == other => {
-                return Err(Invalid::new("other", other.to_string(), "another memory than id").into());
-            }
-            Judgement::Unrelated => Proposal::Nothing { other },
-            judgement => {
-                let proposal = Proposal::Supersede { by: other, judgement };
-                // The same rule as at the approval, told now.
-                if !proposal.supersede(&mut memory.clone(), &successor, self.clock.now())? {
-                    let expected = "a memory that is not superseded by the other one already";
-                    return Err(Invalid::new("id", id.to_string(), expected).into());
-                }
-                proposal
-            }
+    /// The two memories of a judgement, which may be named by short IDs.
+    async fn pair_to_judge(&self, call: &Call, params: &ReviewParams) -> Result<Pair, EngineError> {
+        let keep = self.named_memory(call, "keep", params.keep.as_deref()).await?;
+        let replace = self.named_memory(call, "replace", params.replace.as_deref()).await?;
+        let id = self.named_memory(call, "id", params.id.as_deref()).await?;
+        let other = self.named_memory(call, "other", params.other.as_deref()).await?;
+        Ok(Pair::of((keep, replace), [id, other])?)
+    }
+
+    /// Records how two memories are related. A replacement of an unprotected memory takes effect at once, as
+    /// `supersedes` does; one of a protected memory awaits its owner.
+    async fn judge(&self, call: &Call, params: ReviewParams) -> Result<ReviewOutput, EngineError> {
+        let pair = self.pair_to_judge(call, &params).await?;
+        let judgement =
+            params.judgement.ok_or_else(|| Invalid::new("judgement", "", "duplicate, contradiction or unrelated"))?;
+        let (fields, ids) = pair.in_order();
+        let first = self.own(call, fields.0, ids.0).await?;
+        let second = self.own(call, fields.1, ids.1).await?;
+        if first.id == second.id {
+            return Err(Invalid::new(fields.1, second.id.to_string(), "another memory than the first").into());
+        }
+        if judgement == Judgement::Unrelated {
+            let proposal = Proposal::Nothing { other: first.id };
+            let reviews = self.propose(call, vec![(second.id, proposal)], params.reason).await?;
+            return Ok(ReviewOutput { reviews, ..ReviewOutput::default() });
+        }
+        let age = |memory: &Memory| (memory.occurred_at, memory.seq);
+        let (keep, replace) = match pair {
+            Pair::Unordered(..) if age(&first) < age(&second) => (second, first),
+            _ => (first, second),
         };
-        self.propose(call, vec![(id, proposal)], reason).await
+        let mut notes = pair.note_direction(&keep, &replace);
+        let proposal = Proposal::Supersede { by: keep.id, judgement };
+        // The same rule as at the approval, so that nothing is proposed that can only be refused.
+        if !proposal.supersede(&mut replace.clone(), &keep, self.clock.now())? {
+            notes.push(format!("Nothing changed: memory {} was already superseded by {}.", replace.id, keep.id));
+            return Ok(ReviewOutput { notes, ..ReviewOutput::default() });
+        }
+        let review = self.new_review(replace.id, proposal, params.reason);
+        let settled = call.database(self.store.settle(&call.scope, &review)).await?;
+        Ok(ReviewOutput { reviews: vec![settled.into()], notes, ..ReviewOutput::default() })
     }
 
     /// A live memory of the caller's own project.
@@ -300,19 +339,16 @@ impl Engine {
         proposals: Vec<(Uuid, Proposal)>,
         reason: Option<String>,
     ) -> Result<Vec<ReviewView>, EngineError> {
-        let now = self.clock.now();
-        let expires_at = now.checked_add_days(Days::new(self.review_days.into())).unwrap_or(now);
-        let review = |(memory, proposal)| NewReview {
-            id: self.clock.new_id(),
-            memory,
-            proposal,
-            reason: reason.clone(),
-            now,
-            expires_at,
-        };
+        let review = |(memory, proposal)| self.new_review(memory, proposal, reason.clone());
         let reviews: Vec<NewReview> = proposals.into_iter().map(review).collect();
         let stored = call.database(self.store.propose(&call.scope, &reviews)).await?;
         Ok(stored.into_iter().map(ReviewView::from).collect())
+    }
+
+    fn new_review(&self, memory: Uuid, proposal: Proposal, reason: Option<String>) -> NewReview {
+        let now = self.clock.now();
+        let expires_at = now.checked_add_days(Days::new(self.review_days.into())).unwrap_or(now);
+        NewReview { id: self.clock.new_id(), memory, proposal, reason, now, expires_at }
     }
 
     /// Pairs that were not judged yet: those that look alike, of the memory or of the newest ones, or those that mention
@@ -360,8 +396,10 @@ impl Engine {
         pairs.retain(|(a, b, _)| seen.insert(pair(a.id, b.id)));
         pairs.sort_by(|a, b| b.2.total_cmp(&a.2));
         let view = |(a, b, similarity): (Memory, Memory, f64)| {
-            let (newer, older) = if a.seq > b.seq { (a, b) } else { (b, a) };
-            PairView { memory: (newer, similarity).into(), other: (older, similarity).into() }
+            let age = |memory: &Memory| (memory.occurred_at, memory.seq);
+            let (newer, older) = if age(&a) > age(&b) { (a, b) } else { (b, a) };
+            let similarity = (similarity * 100.0).round() / 100.0;
+            PairView { similarity, keep: CandidateView::new(&newer), replace: CandidateView::new(&older) }
         };
         Ok(pairs.into_iter().take(MOST_PAIRS).map(view).collect())
     }
@@ -375,7 +413,7 @@ impl Engine {
             return Err(Invalid::new(
                 "entity",
                 entity,
-                "the name of a known entity; explore with mode list shows them",
+                "the name of an existing entity; explore with mode list shows them",
             )
             .into());
         }
@@ -426,5 +464,79 @@ impl Engine {
         }
         let reviews = reviews.into_iter().map(|review| review.at(now).into()).collect();
         Ok(ReviewReport { reviews, memories })
+    }
+}
+
+/// The pair of a judgement.
+#[derive(Debug, Clone, Copy)]
+enum Pair {
+    /// The first is kept, the second replaced.
+    Ordered(Uuid, Uuid),
+    /// The newer is kept.
+    Unordered(Uuid, Uuid),
+}
+
+impl Pair {
+    /// `keep` and `replace` give the direction; one of them with `id` or `other` does so as well; `id` and `other`
+    /// alone do not.
+    fn of((keep, replace): (Option<Uuid>, Option<Uuid>), others: [Option<Uuid>; 2]) -> Result<Self, Invalid> {
+        let mut rest: Vec<Uuid> = others.into_iter().flatten().collect();
+        rest.retain(|id| Some(*id) != keep && Some(*id) != replace);
+        match (keep, replace, rest.as_slice()) {
+            (Some(keep), Some(replace), []) => Ok(Self::Ordered(keep, replace)),
+            (Some(keep), None, [replace]) => Ok(Self::Ordered(keep, *replace)),
+            (None, Some(replace), [keep]) => Ok(Self::Ordered(*keep, replace)),
+            (None, None, [id, other]) => Ok(Self::Unordered(*id, *other)),
+            (Some(_), Some(_), [id, ..]) => {
+                Err(Invalid::new("id", id.to_string(), "no id or other besides keep and replace"))
+            }
+            (Some(_), None, _) => Err(Invalid::new("replace", "", "the ID of the memory that keep replaces")),
+            _ => Err(Invalid::new("keep", "", "the ID of the memory that stays valid, and replace with the other one")),
+        }
+    }
+
+    /// Both IDs with the arguments that gave them.
+    fn in_order(self) -> ((&'static str, &'static str), (Uuid, Uuid)) {
+        match self {
+            Self::Ordered(keep, replace) => (("keep", "replace"), (keep, replace)),
+            Self::Unordered(id, other) => (("id", "other"), (id, other)),
+        }
+    }
+
+    fn note_direction(self, keep: &Memory, replace: &Memory) -> Vec<String> {
+        match self {
+            Self::Ordered(..) => Vec::new(),
+            Self::Unordered(..) => vec![format!(
+                "id and other do not say which memory to keep, so the newer one, {} ({}), replaces {} ({}). Use keep and \
+                 replace to choose.",
+                keep.id,
+                timestamp(keep.occurred_at),
+                replace.id,
+                timestamp(replace.occurred_at),
+            )],
+        }
+    }
+}
+
+impl ReviewParams {
+    fn refuse_arguments_of_other_actions(&self) -> Result<(), Invalid> {
+        let only_judge = [
+            ("keep", self.keep.is_some()),
+            ("replace", self.replace.is_some()),
+            ("other", self.other.is_some()),
+            ("judgement", self.judgement.is_some()),
+        ];
+        let misplaced = only_judge.into_iter().find(|(_, given)| *given && self.action != ReviewAction::Judge);
+        if let Some((field, _)) = misplaced {
+            return Err(Invalid::new(field, field, format!("no {field}: it belongs to action judge")));
+        }
+        let narrows = self.action == ReviewAction::Candidates && self.id.is_none();
+        for (field, given) in [("entity", self.entity.is_some()), ("session", self.session.is_some())] {
+            if given && !narrows {
+                let expected = format!("no {field}: it narrows action candidates without id");
+                return Err(Invalid::new(field, field, expected));
+            }
+        }
+        Ok(())
     }
 }

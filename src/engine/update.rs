@@ -1,69 +1,75 @@
 //! Changing a memory.
 
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use super::get::current_successor;
+use super::view::timestamp;
 use super::{Call, Engine, EngineError, MemoryView, ReviewView};
-use crate::domain::Proposal;
 use crate::domain::memory::Patch;
 use crate::domain::validate::{self, Invalid};
+use crate::domain::{Memory, Proposal};
 use crate::store::{Referable, StoreError, Update};
 
 /// What to change; absent fields stay.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateParams {
-    /// Id.
+    /// ID of the memory
     #[schemars(extend("x-plain" = true, "x-aliases" = ["ids", "memory_id"], "x-single" = true))]
     pub id: String,
-    /// The version you read; refused if it changed.
+    /// The version you read; the update fails if it has changed since
     #[serde(default)]
     #[schemars(range(min = 1), extend("x-aliases" = ["version"]))]
     pub expected_version: Option<i64>,
-    /// New text.
+    /// New text
     #[serde(default)]
     #[schemars(extend("x-plain" = true, "x-aliases" = ["text"]))]
     pub content: Option<String>,
-    /// Replace all.
+    /// Replaces all tags; [] removes them
     #[serde(default)]
     #[schemars(extend("x-aliases" = ["tag", "labels"], "x-split" = true))]
     pub tags: Option<Vec<String>>,
-    /// 0 to 1.
+    /// 0 to 1
     #[serde(default)]
     #[schemars(range(min = 0, max = 1), extend("x-plain" = true))]
     pub importance: Option<f64>,
-    /// Merged; null removes a key.
+    /// Merged; null removes a key
     #[serde(default)]
     pub metadata: Option<Map<String, Value>>,
-    /// RFC 3339 or date.
+    /// RFC 3339 or date
     #[serde(default)]
     #[schemars(extend("x-plain" = true, "x-time" = true))]
     pub occurred_at: Option<String>,
-    /// "never": for ever.
+    /// RFC 3339 or date; "never" removes it
     #[serde(default, deserialize_with = "present")]
     #[schemars(extend("x-time" = ["never"]))]
     pub valid_until: Option<Option<String>>,
-    /// Of an episode.
+    /// Episodes only
     #[serde(default)]
     #[schemars(extend("x-plain" = true))]
     pub situation: Option<String>,
-    /// Of an episode.
+    /// Episodes only
     #[serde(default)]
     #[schemars(range(min = -1, max = 1), extend("x-plain" = true))]
     pub outcome: Option<f64>,
-    /// Of an episode.
+    /// Episodes only
     #[serde(default)]
     #[schemars(extend("x-plain" = true))]
     pub lesson: Option<String>,
-    /// Whether it was of use.
+    /// Whether the memory was useful
     #[serde(default)]
     #[schemars(extend("x-plain" = true))]
     pub feedback: Option<Feedback>,
-    /// true: only the owner may change it from then on.
+    /// true: later changes need the owner's approval
     #[serde(default)]
     pub protected: Option<bool>,
-    /// Kept in the history.
+    /// IDs of source memories to add
+    #[serde(default)]
+    pub sources: Option<Vec<String>>,
+    /// Recorded in the history
     #[serde(default)]
     pub reason: Option<String>,
 }
@@ -79,15 +85,22 @@ pub enum Feedback {
     NotHelpful,
 }
 
-/// The memory as it is now.
+/// The memory after the update.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct UpdateOutput {
     /// The memory.
     pub memory: MemoryView,
-    /// It is protected and did not change: what the owner is asked.
+    /// Names of the fields that changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<String>,
+    /// The request to the owner, if the memory is protected and did not change.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub review: Option<ReviewView>,
+    /// Remarks on this answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub notes: Vec<String>,
 }
 
 /// Tells an absent field from null.
@@ -96,74 +109,117 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<S
 }
 
 impl Engine {
-    /// Patches a memory; history keeps what was, and changed text is found at once. A protected one does not change: a
-    /// review asks its owner, and only a vote is counted.
+    /// Patches a memory; history keeps the earlier values, and changed text is found at once. A protected memory does
+    /// not change: a review asks its owner, and only a vote is counted.
     ///
     /// # Errors
     /// [`EngineError::Invalid`], not found, or a version conflict which names the current version.
     pub async fn update(&self, call: &Call, params: UpdateParams) -> Result<UpdateOutput, EngineError> {
         let now = self.clock.now();
         let id = self.resolve_one(call, Referable::Memory, "id", &params.id).await?;
-        if let Some(version) = params.expected_version.filter(|version| *version < 1) {
-            return Err(
-                Invalid::new("expected_version", version.to_string(), "the version of the memory, 1 or more").into()
-            );
-        }
-        if let Some(content) = &params.content {
-            validate::text("content", content, validate::MAX_CONTENT_BYTES)?;
-        }
-        for (field, text) in [("situation", &params.situation), ("lesson", &params.lesson)] {
-            if let Some(text) = text {
-                validate::text(field, text, validate::MAX_EPISODE_BYTES)?;
-            }
-        }
-        if let Some(reason) = &params.reason {
-            validate::text("reason", reason, validate::MAX_REASON_BYTES)?;
-        }
-        if let Some(metadata) = &params.metadata {
-            validate::metadata("metadata", metadata)?;
-        }
-        let mut patch = Patch {
-            tags: params.tags.map(|tags| validate::tags("tags", &tags)).transpose()?,
-            importance: params.importance.map(|value| validate::number("importance", value, 0.0, 1.0)).transpose()?,
-            metadata: params.metadata,
-            occurred_at: params.occurred_at.map(|at| validate::past_time("occurred_at", &at, now)).transpose()?,
-            valid_until: match params.valid_until {
-                None => None,
-                // A text, since a schema that also allows null is one that some models' providers refuse.
-                Some(until) => {
-                    let until = until.filter(|until| until != "never");
-                    Some(until.map(|at| validate::time("valid_until", &at)).transpose()?)
-                }
-            },
-            outcome: params.outcome.map(|value| validate::number("outcome", value, -1.0, 1.0)).transpose()?,
-            content: params.content,
-            situation: params.situation,
-            lesson: params.lesson,
-            helpful: params.feedback.map(|vote| vote == Feedback::Helpful),
-            protected: params.protected,
-        };
-        if patch == Patch::default() {
-            return Err(Invalid::new("update", "{}", "at least one field to change, or feedback").into());
-        }
+        let sources = self.resolve_ids(call, "sources", params.sources.as_deref().unwrap_or_default()).await?;
+        let (expected_version, reason) = (params.expected_version, params.reason.clone());
+        let patch = accept_patch(params, sources, now)?;
         call.count_rows(1);
-        let project = call.scope.project();
-        let command = Update {
-            id,
-            expected_version: params.expected_version,
-            patch: patch.clone(),
-            reason: params.reason.clone(),
-            now,
-        };
-        match call.database(self.store.update(&call.scope, command.clone())).await {
-            Ok(memory) => return Ok(UpdateOutput { memory: MemoryView::new(memory, project), review: None }),
-            Err(StoreError::Protected { .. }) => {}
+        let before = call.database(self.store.get(&call.scope, &[id], false)).await?.pop();
+        let command = Update { id, expected_version, patch: patch.clone(), reason, now };
+        let (memory, review) = match call.database(self.store.update(&call.scope, command.clone())).await {
+            Ok(memory) => (memory, None),
+            Err(StoreError::Protected { .. }) => self.propose_update(call, command).await?,
             Err(error) => return Err(error.into()),
+        };
+        let changed = before.map(|before| changed_fields(&before, &memory)).unwrap_or_default();
+        let mut notes = Vec::new();
+        if patch.changes_memory() && changed.is_empty() && review.is_none() {
+            notes.push("Nothing changed: the memory already has these values.".to_owned());
         }
+        notes.extend(patch.helpful.map(|helpful| confirm_feedback(helpful, &memory)));
+        notes.extend(self.note_successor(call, &memory).await);
+        notes.extend(memory.valid_until.filter(|until| *until <= now && patch.valid_until.is_some()).map(note_expired));
+        Ok(UpdateOutput { memory: MemoryView::new(memory, call.scope.project()), changed, review, notes })
+    }
+
+    /// Asks the owner of a protected memory; only a vote is counted.
+    async fn propose_update(&self, call: &Call, command: Update) -> Result<(Memory, Option<ReviewView>), EngineError> {
+        let mut patch = command.patch.clone();
         let vote = Patch { helpful: patch.helpful.take(), ..Patch::default() };
-        let review = self.propose(call, vec![(id, Proposal::Update { patch: Box::new(patch) })], params.reason).await?;
+        let proposal = Proposal::Update { patch: Box::new(patch) };
+        let reviews = self.propose(call, vec![(command.id, proposal)], command.reason.clone()).await?;
         // Without a vote this changes nothing and reads the memory.
         let memory = call.database(self.store.update(&call.scope, Update { patch: vote, ..command })).await?;
-        Ok(UpdateOutput { memory: MemoryView::new(memory, project), review: review.into_iter().next() })
+        Ok((memory, reviews.into_iter().next()))
     }
+
+    /// The memory that replaced this one. The update is done: if this fails, only the note is missing.
+    async fn note_successor(&self, call: &Call, memory: &Memory) -> Option<String> {
+        let by = memory.superseded_by?;
+        let links = call.database(self.store.chains(&call.scope, &[memory.id])).await.unwrap_or_default();
+        let current = current_successor(memory.id, &links).unwrap_or_else(|| by.to_string());
+        Some(format!(
+            "This memory is outdated: it was superseded by {by}. To change what holds now, update {current} instead."
+        ))
+    }
+}
+
+/// Checks the arguments and turns them into a patch that changes something.
+fn accept_patch(params: UpdateParams, sources: Vec<Uuid>, now: DateTime<Utc>) -> Result<Patch, Invalid> {
+    if let Some(version) = params.expected_version.filter(|version| *version < 1) {
+        return Err(Invalid::new("expected_version", version.to_string(), "the version of the memory, 1 or more"));
+    }
+    if let Some(content) = &params.content {
+        validate::text("content", content, validate::MAX_CONTENT_BYTES)?;
+    }
+    for (field, text) in [("situation", &params.situation), ("lesson", &params.lesson)] {
+        if let Some(text) = text {
+            validate::text(field, text, validate::MAX_EPISODE_BYTES)?;
+        }
+    }
+    if let Some(reason) = &params.reason {
+        validate::text("reason", reason, validate::MAX_REASON_BYTES)?;
+    }
+    if let Some(metadata) = &params.metadata {
+        validate::metadata("metadata", metadata)?;
+    }
+    let patch = Patch {
+        tags: params.tags.map(|tags| validate::tags("tags", &tags)).transpose()?,
+        importance: params.importance.map(|value| validate::number("importance", value, 0.0, 1.0)).transpose()?,
+        metadata: params.metadata,
+        occurred_at: params.occurred_at.map(|at| validate::past_time("occurred_at", &at, now)).transpose()?,
+        valid_until: match params.valid_until {
+            None => None,
+            // A text, since a schema that also allows null is one that some models' providers refuse.
+            Some(until) => {
+                let until = until.filter(|until| until != "never");
+                Some(until.map(|at| validate::time("valid_until", &at)).transpose()?)
+            }
+        },
+        outcome: params.outcome.map(|value| validate::number("outcome", value, -1.0, 1.0)).transpose()?,
+        content: params.content,
+        situation: params.situation,
+        lesson: params.lesson,
+        helpful: params.feedback.map(|vote| vote == Feedback::Helpful),
+        protected: params.protected,
+        sources: Some(sources).filter(|ids| !ids.is_empty()),
+    };
+    if patch == Patch::default() {
+        return Err(Invalid::new("update", "{}", "at least one field to change, or feedback"));
+    }
+    Ok(patch)
+}
+
+/// Names of the fields in which two versions differ.
+fn changed_fields(before: &Memory, after: &Memory) -> Vec<String> {
+    let (before, after) = (before.snapshot(), after.snapshot());
+    let fields = after.as_object().into_iter().flatten();
+    fields.filter(|(name, value)| before.get(*name) != Some(*value)).map(|(name, _)| name.clone()).collect()
+}
+
+fn confirm_feedback(helpful: bool, memory: &Memory) -> String {
+    let vote = if helpful { "helpful" } else { "not helpful" };
+    format!("Feedback recorded: {vote} ({} helpful, {} not helpful in total).", memory.helpful, memory.not_helpful)
+}
+
+/// A memory that recall leaves out from the start is most likely a mistake.
+pub(super) fn note_expired(until: DateTime<Utc>) -> String {
+    format!("valid_until {} is in the past, so recall finds this memory only with include_outdated.", timestamp(until))
 }

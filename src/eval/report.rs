@@ -15,7 +15,7 @@ const VERSION: u32 = 1;
 /// How the notes of an answer begin that say that nothing answers the question.
 const NOTHING: [&str; 2] = ["Nothing ", "None of "];
 /// How one begins that says that perhaps nothing does.
-const PERHAPS: &str = "Perhaps nothing ";
+const PERHAPS: &str = "Weak matches ";
 
 /// Whether the answer of a recall says that nothing answers the question: it is empty, or a note says so.
 #[must_use]

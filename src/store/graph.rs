@@ -17,6 +17,10 @@ pub enum EntityQuery {
     Keys(Vec<String>),
     /// Those with these numbers.
     Numbers(Vec<i64>),
+    /// Those with these names, in the form of [`crate::domain::graph::name_words`].
+    Words(Vec<String>),
+    /// So many of the newest, without their properties.
+    Newest(usize),
     /// By name.
     List {
         /// Of this type.

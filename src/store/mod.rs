@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::domain::lexical::{CorpusStats, Part, WeightedTerm};
 use crate::domain::memory::{Memory, NewMemory, Patch};
 use crate::domain::spelling::Guess;
-use crate::domain::{Filter, Scope, Setting, Standing};
+use crate::domain::{Filter, Repeat, Scope, Setting, Standing};
 
 mod around;
 mod check;
@@ -266,13 +266,31 @@ pub struct Idempotency {
 }
 
 /// What became of one item of a [`Remember`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Remembered {
-    /// Its id: the new one, or that of the memory that was there already.
+    /// Its ID: the new one, or that of the memory that was there already.
     pub id: Uuid,
     /// False when a live memory of the same kind and content hash was there already (for dialogue: the same
     /// session and turn, too), or when the request was repeated with its idempotency key.
     pub created: bool,
+    /// Whether the request was carried out before under its idempotency key, so that nothing was done now.
+    pub replayed: bool,
+    /// What the item added to the memory that was there already.
+    pub repeat: Repeat,
+}
+
+impl Remembered {
+    /// A new memory, or one that was there already and got nothing more.
+    #[must_use]
+    pub fn new(id: Uuid, created: bool) -> Self {
+        Self { id, created, ..Self::default() }
+    }
+
+    /// The answer to a request that was carried out before.
+    #[must_use]
+    pub fn replayed(id: Uuid) -> Self {
+        Self { id, replayed: true, ..Self::default() }
+    }
 }
 
 /// A lexical search.
@@ -398,10 +416,10 @@ pub trait Store:
     /// Stores a batch in the scope's own project: rows, history (`created`, and `superseded` for what is replaced),
     /// lexical index and index jobs, durably, in one transaction.
     ///
-    /// An item equal to a live memory (same project, kind and content hash; not outdated) is not stored again; the
-    /// existing id comes back. Dialogue is exempt, since people repeat themselves, unless session and turn are equal
+    /// An item equal to a live memory (same project, kind and content hash; not outdated) is not stored again; what it
+    /// says beyond the text is merged into that memory by [`crate::domain::Restated::merge_into`], and its ID comes back. Dialogue is exempt, since people repeat themselves, unless session and turn are equal
     /// too (a turn that was superseded or deleted does not count, an expired one does). Two equal items of one batch
-    /// become one.
+    /// become one, by [`crate::domain::repeat::merge_repeats`].
     ///
     /// What any item supersedes goes first: an item may repeat the text, or take the turn, of what is replaced. Where
     /// an item was there already, the existing memory replaces what the item supersedes; having replaced it before is

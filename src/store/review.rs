@@ -51,6 +51,12 @@ pub struct Decide {
 }
 
 impl Decide {
+    /// The approval of a review by its own proposer.
+    #[must_use]
+    pub fn approve(review: &Review, now: DateTime<Utc>) -> Self {
+        Self { id: review.id, decision: Decision::Approve, reason: None, now }
+    }
+
     /// What the history says about the change.
     #[must_use]
     pub fn history_reason(&self, review: &Review) -> String {
@@ -73,6 +79,13 @@ pub trait ReviewStore: Send + Sync + 'static {
     /// [`StoreError::NotFound`](super::StoreError::NotFound) for memories that are not there (deleted ones are),
     /// [`StoreError::TooManyReviews`](super::StoreError::TooManyReviews).
     async fn propose(&self, scope: &Scope, reviews: &[NewReview]) -> Result<Vec<Review>>;
+
+    /// Stores a review and, unless its memory is protected, carries it out as approved by the caller, in the same
+    /// transaction.
+    ///
+    /// # Errors
+    /// Those of [`ReviewStore::propose`] and [`ReviewStore::decide`].
+    async fn settle(&self, scope: &Scope, review: &NewReview) -> Result<Review>;
 
     /// Reviews, newest first. States are those of the table: an open one may have expired.
     async fn reviews(&self, scope: &Scope, query: &ReviewQuery, limit: usize) -> Result<Vec<Review>>;

@@ -17,6 +17,10 @@ def short(id: str) -> str:
     return id[-8:]
 
 
+# Larger batches are answered without the IDs of new memories.
+MOST_LISTED = 50
+
+
 class Memory:
     """The tools, called through a connected SDK client."""
 
@@ -59,7 +63,10 @@ class Memory:
         return error | {"text": text}
 
     async def remember(self, *items: dict, **arguments) -> list[str]:
-        """Stores, and gives the ids."""
+        """Stores, and gives the IDs; in calls that are small enough for an answer with all of them."""
+        if len(items) > MOST_LISTED and "idempotency_key" not in arguments:
+            rest = await self.remember(*items[:MOST_LISTED], **arguments)
+            return rest + await self.remember(*items[MOST_LISTED:], **arguments)
         output, text = await self.answer("remember", {"items": list(items), **arguments})
         ids = [memory["id"] for memory in output["memories"]]
         assert len(ids) == len(items) and all(short(id) in text for id in ids)

@@ -86,14 +86,14 @@ async def test_what_left_comes_back_or_becomes_a_memory(memory):
     [item] = (await focus(memory, "add", content="Ask Ada about the cipher", session="monday"))["items"]
     dropped = await focus(memory, "drop", id=item["id"], session="monday", reason="asked")
     assert dropped["items"][0]["reason"] == "asked" and await kept(memory, session="monday") == []
-    back = await focus(memory, "promote", id=item["id"], session="monday")
+    back = await focus(memory, "restore", id=item["id"], session="monday")
     assert back["items"][0]["created_at"] == item["created_at"]
     assert await kept(memory, session="monday") == ["Ask Ada about the cipher"] and await kept(memory) == []
-    stored = await focus(memory, "promote", id=item["id"], session="monday", memory=True)
+    stored = await focus(memory, "save", id=item["id"], session="monday")
     assert await kept(memory, session="monday") == []
     assert (await memory.one(stored["memory"])).items() >= {"kind": "note", "session": "monday"}.items()
     assert await memory.found("cipher") == [stored["memory"]]
-    # Again, from the archive: the same memory.
+    # Again, from the archive and under the former name of the action: the same memory.
     assert (await focus(memory, "promote", id=item["id"], session="monday", memory=True))["memory"] == stored["memory"]
     # What is purged leaves the archive as well.
     await memory.forget(stored["memory"], mode="purge")
@@ -135,7 +135,7 @@ async def test_focus_refuses_what_cannot_be(memory):
     ]:
         error = await memory.refused("focus", **arguments)
         assert error["code"] == "invalid_argument" and error["field"] == field, error
-    for action in ("touch", "drop", "promote"):
+    for action in ("touch", "drop", "restore", "save", "promote"):
         error = await memory.refused("focus", action=action, id=NOWHERE)
         assert error["code"] == "not_found" and "focus" in error["advice"]
 

@@ -86,11 +86,11 @@ async def test_a_session_starts_with_what_is_in_mind_and_what_waits(memory):
     await memory.call("focus", action="add", content="The mast first, then the sails.")
     await memory.call("focus", action="add", content="Only of the night shift.", session="night")
     await memory.call("link", relations=[{"from": "Ada", "type": "works at", "to": "Harbour"}])
-    old, new = await memory.remember({"content": "Ada works at the harbour.", "entities": [{"name": "Ada"}]}, {"content": "Ada works at the shipyard."})
+    old, new = await memory.remember({"content": "Ada works at the harbour.", "entities": [{"name": "Ada"}], "protected": True}, {"content": "Ada works at the shipyard."})
     await memory.remember(*({"content": f"Quokka {n}"} for n in range(3)))
     quiet = await say(memory, "session_start")
     assert "mast first" in quiet and "night shift" not in quiet and "wait" not in quiet and "-works at->" not in quiet
-    await memory.call("review", action="judge", id=old, other=new, judgement="contradiction", reason="She moved.")
+    await memory.call("review", action="judge", keep=new, replace=old, judgement="contradiction", reason="She moved.")
     text = await say(memory, "session_start", session="night", entity="ADA", task="Meet Ada")
     assert "night shift" in text and "mast first" not in text
     assert "1 change waits for the owner" in text and "She moved." in text and 'replace "Ada works at the harbour." with "Ada works at the shipyard."' in text and "`cognitive-memory-mcp review`" in text
@@ -112,12 +112,12 @@ async def test_a_session_ends_with_what_to_keep(memory):
 async def test_a_lesson_is_asked_for(memory):
     [id] = await memory.remember({"content": "Port 8080 is free."})
     text = await say(memory, "reflect")
-    for word in ["Situation: work it out", "Outcome: work it out", "Lesson: work it out", "episode", "remember"]:
+    for word in ["Situation: infer it", "Outcome: infer it", "Lesson: infer it", "episode", "remember"]:
         assert word in text
     text = await say(memory, "reflect", situation="Deploy", lesson="Look first.", memory=id)
-    assert "Situation: Deploy\n" in text and "Lesson: Look first." in text and "Outcome: work it out" in text
+    assert "Situation: Deploy\n" in text and "Lesson: Look first." in text and "Outcome: infer it" in text
     assert "Port 8080 is free." in text and "not_helpful" in text
-    assert "not there" in await say(memory, "reflect", memory=NOWHERE)
+    assert "does not exist" in await say(memory, "reflect", memory=NOWHERE)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ async def test_the_resources_are_read(memory):
 
 
 async def test_what_is_in_mind_is_read(memory):
-    assert await read(memory, "memory://focus") == "Nothing is in mind."
+    assert await read(memory, "memory://focus") == "The working memory is empty."
     for content in ["First the mast.", "Then the sails."]:
         await memory.call("focus", action="add", content=content)
     text = await read(memory, "memory://focus")

@@ -229,22 +229,26 @@ async def test_a_protected_memory_changes_by_review_only(memory):
     [id, free] = await memory.remember(note("The safe's code is with the notary", protected=True), note("The code is 1234"))
     assert (await memory.one(id))["protected"]
     output, text = await memory.answer("remember", {"items": [note("The code is 1234", protected=True)]})
-    assert output["created"] == 0 and free in output["notes"][0] and "protected" in text
+    assert output["created"] == 0 and output["memories"][0]["merged"] == ["protected"] and "protected" in text
+    owner_decides = await memory.answer("update", {"id": free, "protected": False})
+    assert owner_decides[0]["review"]["state"] == "open"
     output, text = await memory.answer("update", {"id": id, "content": "The code is 0000", "feedback": "helpful", "reason": "mail"})
     assert output["memory"]["content"] == "The safe's code is with the notary" and output["memory"]["version"] == 1
     review = output["review"]
     assert (review["state"], review["action"], review["reason"]) == ("open", "update", "mail")
     assert review["change"] == {"content": "The code is 0000"}
-    assert "Protected" in text and short(review["id"]) in text and review["until"] in text
-    output, text = await memory.answer("forget", {"ids": [id, free]})
-    assert output["changed"] == 1 and output["reviews"][0]["action"] == "delete" and "Protected" in text
+    assert f"Not changed: protected. Request {short(review['id'])} awaits the owner: `cognitive-memory-mcp review`." in text
+    [other] = await memory.remember(note("Another code"))
+    output, text = await memory.answer("forget", {"ids": [id, other]})
+    assert output["changed"] == 1 and output["reviews"][0]["action"] == "delete" and short(other) in text
+    assert f"Not deleted: protected. Request {short(output['reviews'][0]['id'])} awaits the owner" in text
     assert await memory.found("notary") == [id]
     error = await memory.refused("remember", items=[note("The code is 1111", supersedes=[id])])
     assert error["code"] == "protected" and "judge" in error["advice"] and await memory.found("1111") == []
     await memory.update(id, protected=False)
     assert (await memory.one(id))["protected"]
     output, text = await memory.answer("review", {"action": "list"})
-    assert [each["action"] for each in output["reviews"]] == ["update", "delete", "update"]
+    assert [each["action"] for each in output["reviews"]] == ["update", "delete", "update", "update"]
     assert all(short(each["id"]) in text for each in output["reviews"])
     for word in ["approve", "reject", "undo"]:
         error = await memory.refused("review", action=word, id=review["id"])
@@ -257,19 +261,22 @@ async def test_candidates_and_judgements(memory):
     )
     output, text = await memory.answer("review", {"action": "candidates"})
     [pair] = output["candidates"]
-    assert (pair["memory"]["id"], pair["other"]["id"]) == (lisbon, berlin) and short(berlin) in text
+    assert (pair["keep"]["id"], pair["replace"]["id"]) == (lisbon, berlin)
+    assert f"keep {short(lisbon)} (newer" in text and f"replace {short(berlin)} (older" in text
     assert (await memory.answer("review", {"action": "candidates", "id": berlin}))[0]["candidates"] == [pair]
     assert (await memory.answer("review", {"action": "candidates", "id": other}))[0].get("candidates", []) == []
-    judged = {"action": "judge", "id": berlin, "other": lisbon, "judgement": "contradiction", "reason": "she moved"}
-    output, _ = await memory.answer("review", judged)
+    judged = {"action": "judge", "keep": lisbon, "replace": berlin, "judgement": "contradiction", "reason": "she moved"}
+    output, text = await memory.answer("review", judged)
     [review] = output["reviews"]
-    assert (review["action"], review["state"]) == ("supersede", "open")
+    assert (review["action"], review["state"]) == ("supersede", "approved") and f"review undo {review['id']}" in text
     assert review["change"] == {"by": lisbon, "judgement": "contradiction"}
-    assert (await memory.answer("review", judged))[0]["reviews"] == [review], "said twice, kept once"
+    assert (await memory.one(berlin))["superseded_by"] == lisbon, "at once, as supersedes does"
+    output, text = await memory.answer("review", judged)
+    assert output["reviews"] == [] and "already superseded" in text
     assert (await memory.answer("review", {"action": "candidates"}))[0].get("candidates", []) == [], "judged already"
-    output, _ = await memory.answer("review", {"action": "judge", "id": berlin, "other": other, "judgement": "unrelated"})
+    output, _ = await memory.answer("review", {"action": "judge", "keep": berlin, "replace": other, "judgement": "unrelated"})
     assert output["reviews"][0]["state"] == "dismissed"
-    assert len((await memory.answer("review", {"action": "list"}))[0]["reviews"]) == 1
+    assert (await memory.answer("review", {"action": "list"}))[0]["reviews"] == []
     assert len((await memory.answer("review", {"action": "list", "id": berlin}))[0]["reviews"]) == 2
 
 
@@ -280,14 +287,14 @@ async def test_candidates_of_an_entity_and_of_a_session(memory):
         note("Bread needs yeast and flour", session="kitchen"), note("Boats need a mast and sails", session="harbour"),
         note("Boats need a mast and sails and a crew", session="harbour"),
     )  # fmt: skip
-    pairs = lambda output: {frozenset((pair["memory"]["id"], pair["other"]["id"])) for pair in output.get("candidates", [])}  # noqa: E731
+    pairs = lambda output: {frozenset((pair["keep"]["id"], pair["replace"]["id"])) for pair in output.get("candidates", [])}  # noqa: E731
     everything = await memory.call("review", action="candidates")
     assert pairs(everything) == {frozenset((boat, ship))}, "no words in common"
     assert pairs(await memory.call("review", action="candidates", entity="ADA")) == {frozenset((home, away))}
     assert pairs(await memory.call("review", action="candidates", session="harbour")) == {frozenset((boat, ship))}
     assert pairs(await memory.call("review", action="candidates", session="kitchen")) == set()
     assert pairs(await memory.call("review", action="candidates", entity="Ada", session="kitchen")) == set()
-    await memory.call("review", action="judge", id=home, other=away, judgement="contradiction")
+    await memory.call("review", action="judge", keep=away, replace=home, judgement="contradiction")
     assert pairs(await memory.call("review", action="candidates", entity="Ada")) == set(), "judged already"
     # Of many that mention it the newest are compared, and the answer stays bounded.
     await memory.remember(*(note(f"Ada did thing {n}", **ada) for n in range(30)))
@@ -309,15 +316,16 @@ async def test_judgements_that_cannot_be(memory):
     [d] = await memory.remember(note("a better thing", supersedes=[c]))
     judge = {"action": "judge", "judgement": "duplicate"}
     for arguments, code, field in [
-        ({**judge, "id": a, "other": a}, "invalid_argument", "other"),
-        ({**judge, "id": a}, "invalid_argument", "other"),
-        ({"action": "judge", "id": a, "other": b}, "invalid_argument", "judgement"),
-        ({**judge, "id": a, "other": NOWHERE}, "not_found", None),
-        ({**judge, "id": "x", "other": a}, "invalid_argument", "id"),
+        ({**judge, "keep": a, "replace": a}, "invalid_argument", "replace"),
+        ({**judge, "replace": a}, "invalid_argument", "keep"),
+        ({**judge, "keep": a}, "invalid_argument", "replace"),
+        ({**judge, "id": a}, "invalid_argument", "keep"),
+        ({"action": "judge", "keep": a, "replace": b}, "invalid_argument", "judgement"),
+        ({**judge, "replace": a, "keep": NOWHERE}, "not_found", None),
+        ({**judge, "replace": "x", "keep": a}, "invalid_argument", "replace"),
         # A circle, and a chain that goes on elsewhere.
-        ({**judge, "id": d, "other": c}, "invalid_argument", "other"),
-        ({**judge, "id": c, "other": a}, "invalid_argument", "other"),
-        ({**judge, "id": c, "other": d}, "invalid_argument", "id"),
+        ({**judge, "replace": d, "keep": c}, "invalid_argument", "keep"),
+        ({**judge, "replace": c, "keep": a}, "invalid_argument", "replace"),
         ({"action": "list", "other": a}, "invalid_argument", "other"),
         ({"action": "list", "id": a, "reason": " "}, "invalid_argument", "reason"),
         ({"action": "candidates", "id": NOWHERE}, "not_found", None),
@@ -455,7 +463,7 @@ async def test_a_purge_leaves_no_trace(new_service, backend):
         )  # fmt: skip
         free = await memory.remember(note(f"{canary} five about birds", sources=[id]))
         await memory.update(free[0], content=f"{canary} six about birds", reason=f"{canary} seven")
-        judged = {"action": "judge", "id": free[0], "other": other, "judgement": "duplicate", "reason": f"{canary} eight"}
+        judged = {"action": "judge", "replace": free[0], "keep": other, "judgement": "duplicate", "reason": f"{canary} eight"}
         await memory.answer("review", judged)
         await memory.answer("update", {"id": id, "content": f"{canary} nine", "reason": f"{canary} ten"})
         for content in (f"{canary} eleven", f"{canary} six about birds"):

@@ -150,10 +150,15 @@ async def test_all_kinds_with_all_fields_in_one_batch(memory):
 
 
 async def test_a_full_batch(memory):
-    ids = await memory.remember(*[note(f"Fact number {n} about the harbour") for n in range(500)])
-    assert len(set(ids)) == 500
-    assert len((await memory.get(*ids[:200]))["memories"]) == 200
-    assert [hit["id"] for hit in await memory.browse_all()] == ids[::-1]
+    items = [note(f"Fact number {n} about the harbour") for n in range(500)]
+    output, text = await memory.answer("remember", {"items": items})
+    assert output["created"] == 500 and output["memories"] == [] and len(text) < 500, "no 500 IDs"
+    hits = await memory.browse_all()
+    assert [hit["content"] for hit in hits] == [item["content"] for item in items[::-1]]
+    assert len((await memory.get(*[hit["id"] for hit in hits[:200]]))["memories"]) == 200
+    output, text = await memory.answer("remember", {"items": [*items[:1], *(note(f"New {n}") for n in range(60))]})
+    assert output["created"] == 60 and [memory["id"] for memory in output["memories"]] == [hits[-1]["id"]]
+    assert "60 new memories" in text
 
 
 async def test_what_is_stored_already_comes_back_with_its_id(memory):

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use cognitive_memory_mcp::domain::{Scope, SystemClock};
+use cognitive_memory_mcp::domain::{Judgement, Scope, SystemClock};
 use cognitive_memory_mcp::engine::{
-    Call, Engine, ExploreMode, ExploreOutput, ExploreParams, FocusAction, FocusParams, ForgetParams, GetParams,
-    LinkParams, Mode, RecallParams, RelationItem, RememberItem, RememberParams, UnlinkMode, UpdateParams,
+    Call, Engine, EngineError, ExploreMode, ExploreOutput, ExploreParams, Feedback, FocusAction, FocusParams,
+    ForgetParams, GetParams, LinkParams, Mode, RecallParams, RelationItem, RememberItem, RememberParams, ReviewAction,
+    ReviewParams, UnlinkMode, UpdateParams,
 };
 use cognitive_memory_mcp::store::Store;
 use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
@@ -34,6 +35,11 @@ impl Bench {
 
     async fn note(&self, content: &str) -> String {
         self.remember(vec![item(content)]).await.remove(0)
+    }
+
+    async fn superseded_by(&self, id: &str) -> Option<String> {
+        let params = GetParams { ids: vec![id.to_owned()], ..GetParams::default() };
+        self.engine.get(&call(), params).await.unwrap().memories.remove(0).superseded_by
     }
 
     async fn forget(&self, id: &str, mode: Mode) {
@@ -176,10 +182,15 @@ async fn only_what_holds_is_current() {
 async fn what_was_promoted_goes_with_its_memory() {
     let bench = Bench::new().await;
     let focus = async |params: FocusParams| bench.engine.focus(&call(), params).await.unwrap();
-    let added = FocusParams { action: FocusAction::Add, content: Some("ask Ada".into()), ..FocusParams::default() };
+    let added =
+        FocusParams { action: Some(FocusAction::Add), content: Some("ask Ada".into()), ..FocusParams::default() };
     let id = focus(added).await.items.remove(0).id;
-    let promote =
-        |memory| FocusParams { action: FocusAction::Promote, id: Some(id.clone()), memory, ..FocusParams::default() };
+    let promote = |memory| FocusParams {
+        action: Some(FocusAction::Promote),
+        id: Some(id.clone()),
+        memory,
+        ..FocusParams::default()
+    };
     let memory = focus(promote(true)).await.memory.unwrap();
     let reworded = UpdateParams { id: memory.clone(), content: Some("asked Ada".into()), ..UpdateParams::default() };
     bench.engine.update(&call(), reworded).await.unwrap();
@@ -234,4 +245,189 @@ async fn an_answer_says_what_stood_for_a_misspelled_word() {
     let (terms, unfinished) = recall("postg port").await;
     assert_eq!(terms, ["port", "postg~postgr"]);
     assert!(spelled > misspelled && spelled > unfinished, "{spelled} {misspelled} {unfinished}");
+}
+
+#[tokio::test]
+async fn a_judgement_names_what_is_kept_and_what_is_replaced() {
+    let bench = Bench::new().await;
+    let dated = async |content: &str, at: &str| {
+        bench.remember(vec![RememberItem { occurred_at: Some(at.to_owned()), ..item(content) }]).await.remove(0)
+    };
+    let judge = |keep: Option<&String>, replace: Option<&String>, id: Option<&String>, other: Option<&String>| {
+        let mut params = ReviewParams::new(ReviewAction::Judge);
+        params.judgement = Some(Judgement::Contradiction);
+        (params.keep, params.replace) = (keep.cloned(), replace.cloned());
+        (params.id, params.other) = (id.cloned(), other.cloned());
+        params
+    };
+    // Stored in the opposite order of the events.
+    let new = dated("Ada lives in Paris now", "2026-02-01").await;
+    let old = dated("Ada lives in Berlin now", "2025-02-01").await;
+    let candidates =
+        bench.engine.review(&call(), ReviewParams::new(ReviewAction::Candidates)).await.unwrap().candidates;
+    assert_eq!((&candidates[0].keep.id, &candidates[0].replace.id), (&new, &old));
+    // The order of the former arguments says nothing about what is kept.
+    let output = bench.engine.review(&call(), judge(None, None, Some(&new), Some(&old))).await.unwrap();
+    assert_eq!((output.reviews[0].memory.as_str(), output.reviews[0].state.as_str()), (old.as_str(), "approved"));
+    assert!(output.notes.iter().any(|note| note.contains(&new) && note.contains("keep and replace")), "{output:?}");
+    assert_eq!(bench.superseded_by(&old).await.as_ref(), Some(&new), "at once");
+    let again = bench.engine.review(&call(), judge(Some(&new), Some(&old), None, None)).await.unwrap();
+    assert!(again.reviews.is_empty() && again.notes[0].contains("already superseded"), "{again:?}");
+    // The caller decides, even against the dates.
+    let (a, b) = (dated("the port is 5433", "2026-02-01").await, dated("the port is 5432", "2025-02-01").await);
+    bench.engine.review(&call(), judge(Some(&b), Some(&a), None, None)).await.unwrap();
+    assert_eq!(bench.superseded_by(&a).await.as_ref(), Some(&b));
+    for (params, field) in [
+        (judge(Some(&a), None, None, None), "replace"),
+        (judge(None, Some(&a), None, None), "keep"),
+        (judge(None, None, Some(&a), None), "keep"),
+        (judge(Some(&a), Some(&b), Some(&new), None), "id"),
+        (judge(Some(&a), Some(&a), None, None), "replace"),
+        (ReviewParams { judgement: None, ..judge(Some(&a), Some(&b), None, None) }, "judgement"),
+    ] {
+        let error = bench.engine.review(&call(), params).await.unwrap_err();
+        assert!(matches!(&error, EngineError::Invalid(invalid) if invalid.field == field), "{field}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn memory_ids_are_no_names_of_entities() {
+    let bench = Bench::new().await;
+    let (one, other) = (bench.note("one").await, bench.note("other").await);
+    let link = async |relation: RelationItem| {
+        bench.engine.link(&call(), LinkParams { entities: Vec::new(), relations: vec![relation] }).await
+    };
+    let error = link(relation(&one, "supports", &other)).await.unwrap_err().to_string();
+    for part in ["relations[0].from", "sources", "supersedes"] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+    let telling = RememberItem { relations: vec![relation("Ada", "wrote", &one)], ..item("Ada wrote it") };
+    let params = RememberParams { items: vec![telling], idempotency_key: None };
+    let error = bench.engine.remember(&call(), params).await.unwrap_err().to_string();
+    assert!(error.contains("items[0].relations[0].to"), "{error}");
+    let listed = ExploreParams { mode: ExploreMode::List, ..ExploreParams::default() };
+    assert!(bench.explore(listed).await.entities.is_empty(), "nothing was stored");
+    // Such names from earlier versions can be removed.
+    let end = RelationItem { unlink: Some(UnlinkMode::Erase), ..relation(&one, "supports", &other) };
+    assert!(link(end).await.unwrap_err().to_string().contains("existing entity"));
+}
+
+#[tokio::test]
+async fn new_and_similar_entities_are_reported() {
+    let bench = Bench::new().await;
+    let notes = bench.link("default", vec![relation("Marta Lindqvist", "works at", "Acme")]).await;
+    assert_eq!(notes, ["New entities: \"Marta Lindqvist\", \"Acme\"."]);
+    let notes = bench.link("default", vec![relation("Marta", "knows", "acme")]).await.join("\n");
+    for part in ["\"acme\" is the existing entity \"Acme\"", "New entities: \"Marta\"", "existing \"Marta Lindqvist\""]
+    {
+        assert!(notes.contains(part), "{part} in {notes}");
+    }
+    let params = RememberParams { items: vec![telling("x", ["Lindquist, Marta".to_owned()])], idempotency_key: None };
+    let notes = bench.engine.remember(&call(), params).await.unwrap().notes.join("\n");
+    assert!(notes.contains("New entities") && notes.contains("\"Marta\""), "{notes}");
+}
+
+#[tokio::test]
+async fn entities_are_recognised_in_texts() {
+    let bench = Bench::new().await;
+    bench.link("default", vec![relation("Marta Lindqvist", "uses", "Apple"), relation("Zed", "knows", "May")]).await;
+    let recognised = async |content: &str| {
+        let params = RememberParams { items: vec![item(content)], idempotency_key: None };
+        let notes = bench.engine.remember(&call(), params).await.unwrap().notes.join("\n");
+        notes.lines().find(|note| note.contains("Recognised")).map(str::to_owned).unwrap_or_default()
+    };
+    let note = recognised("Yesterday marta lindqvist met Zed.").await;
+    assert!(note.contains("\"Marta Lindqvist\"") && note.contains("\"Zed\""), "{note}");
+    assert_eq!(recognised("She ate an apple in the zedonk house.").await, "", "common words are no names");
+    let params = GetParams { entities: vec!["Zed".into()], ..GetParams::default() };
+    assert_eq!(bench.engine.get(&call(), params).await.unwrap().memories.len(), 1, "linked as mentioned");
+}
+
+#[tokio::test]
+async fn a_repetition_says_what_it_added() {
+    let bench = Bench::new().await;
+    let id = bench.note("the door code is 4711").await;
+    let again = RememberItem {
+        tags: vec!["door".into()],
+        importance: Some(0.9),
+        session: Some("chat".into()),
+        ..telling("the door code is 4711", ["Ada".to_owned()])
+    };
+    let params = RememberParams { items: vec![again], idempotency_key: Some("k".into()) };
+    let output = bench.engine.remember(&call(), params.clone()).await.unwrap();
+    let stored = &output.memories[0];
+    assert_eq!((stored.id.as_str(), stored.created), (id.as_str(), false));
+    let merged = stored.merged.join("; ");
+    assert!(["door", "importance 0.9", "entities"].iter().all(|part| merged.contains(part)), "{merged}");
+    assert!(stored.ignored[0].contains("session"), "{stored:?}");
+    let replay = bench.engine.remember(&call(), params).await.unwrap();
+    assert!(replay.memories[0].merged.is_empty() && replay.notes[0].contains("idempotency_key"), "{replay:?}");
+    let past = RememberItem { valid_until: Some("2020-01-01".into()), ..item("an offer") };
+    let params = RememberParams { items: vec![past], idempotency_key: None };
+    let notes = bench.engine.remember(&call(), params).await.unwrap().notes;
+    assert!(notes.iter().any(|note| note.contains("items[0]") && note.contains("in the past")), "{notes:?}");
+}
+
+#[tokio::test]
+async fn an_update_says_what_it_changed() {
+    let bench = Bench::new().await;
+    let old = bench.note("she lives in Berlin").await;
+    let middle = RememberItem { supersedes: vec![old.clone()], ..item("she lives in Paris") };
+    let middle = bench.remember(vec![middle]).await.remove(0);
+    let new = RememberItem { supersedes: vec![middle.clone()], ..item("she lives in Rome") };
+    let new = bench.remember(vec![new]).await.remove(0);
+    let update = async |params: UpdateParams| bench.engine.update(&call(), params).await.unwrap();
+    let outdated = UpdateParams { id: old.clone(), importance: Some(0.9), ..UpdateParams::default() };
+    let output = update(outdated.clone()).await;
+    assert_eq!(output.changed, ["importance"]);
+    assert!(output.notes[0].contains(&middle) && output.notes[0].contains(&new), "{:?}", output.notes);
+    let again = update(outdated).await;
+    assert!(again.changed.is_empty() && again.notes[0].contains("Nothing changed"), "{again:?}");
+    let vote = UpdateParams { id: new.clone(), feedback: Some(Feedback::Helpful), ..UpdateParams::default() };
+    let output = update(vote).await;
+    assert!(output.notes[0].contains("Feedback recorded: helpful (1 helpful, 0 not helpful"), "{:?}", output.notes);
+    let sources = UpdateParams { id: new, sources: Some(vec![old.clone()]), ..UpdateParams::default() };
+    let output = update(sources).await;
+    assert_eq!((output.changed, output.memory.sources), (vec!["sources".to_owned()], vec![old]));
+}
+
+#[tokio::test]
+async fn forgetting_says_what_it_did() {
+    let bench = Bench::new().await;
+    let free = bench.note("free").await;
+    let kept = bench.remember(vec![RememberItem { protected: true, ..item("kept") }]).await.remove(0);
+    let forget = async |ids: Vec<String>, mode: Mode| {
+        bench.engine.forget(&call(), ForgetParams { ids, mode, reason: None }).await.unwrap()
+    };
+    let output = forget(vec![free.clone(), kept.clone()], Mode::Delete).await;
+    assert_eq!((output.changed, output.memories[0].id.as_str(), output.reviews.len()), (1, free.as_str(), 1));
+    let output = forget(vec![free.clone()], Mode::Delete).await;
+    assert!(output.changed == 0 && output.notes[0].contains("already deleted"), "{output:?}");
+    let output = forget(vec![kept.clone()], Mode::Purge).await;
+    assert_eq!((output.changed, output.memories.len(), output.reviews.len()), (0, 0, 1));
+    let output = forget(vec![free.clone()], Mode::Purge).await;
+    assert_eq!((output.changed, output.memories[0].content.as_ref()), (1, None), "a purged text is not repeated");
+}
+
+#[tokio::test]
+async fn the_working_memory_drops_nothing_that_it_is_given() {
+    let bench = Bench::new().await;
+    let focus = async |params: FocusParams| bench.engine.focus(&call(), params).await;
+    let content = Some("ask Ada".to_owned());
+    let added = focus(FocusParams { content: content.clone(), ..FocusParams::default() }).await.unwrap();
+    let id = added.items[0].id.clone();
+    assert_eq!(focus(FocusParams::default()).await.unwrap().items.len(), 1);
+    let list = FocusParams { action: Some(FocusAction::List), content, ..FocusParams::default() };
+    assert!(focus(list).await.unwrap_err().to_string().contains("use action add"));
+    let unnamed = FocusParams { id: Some(id.clone()), ..FocusParams::default() };
+    assert!(focus(unnamed).await.unwrap_err().to_string().contains("restore or save"));
+    let act = |action| FocusParams { action: Some(action), id: Some(id.clone()), ..FocusParams::default() };
+    let dropped = focus(FocusParams { importance: Some(0.9), ..act(FocusAction::Drop) }).await.unwrap();
+    assert!(dropped.notes[0].contains("importance"), "{dropped:?}");
+    focus(act(FocusAction::Restore)).await.unwrap();
+    assert_eq!(focus(FocusParams::default()).await.unwrap().items.len(), 1);
+    let saved = focus(act(FocusAction::Save)).await.unwrap();
+    let alias = focus(FocusParams { memory: true, ..act(FocusAction::Promote) }).await.unwrap();
+    assert!(saved.memory.is_some() && saved.memory == alias.memory);
+    assert!(alias.notes[0].contains("now called save"), "{alias:?}");
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use cognitive_memory_mcp::domain::lexical::{CorpusStats, POSTING_BUDGET, select_terms};
-use cognitive_memory_mcp::domain::memory::{Patch, content_hash};
+use cognitive_memory_mcp::domain::memory::{Patch, Stated, content_hash};
 use cognitive_memory_mcp::domain::spelling::guesses;
 use cognitive_memory_mcp::domain::{Analyzer, Change, Filter, Kind, Language, Links, NewMemory, Scope};
 use cognitive_memory_mcp::store::postgres::PostgresStore;
@@ -59,6 +59,7 @@ fn note(content: impl Into<String>) -> NewMemory {
         supersedes: Vec::new(),
         links: Links::default(),
         protected: false,
+        stated: Stated::default(),
     }
 }
 
@@ -130,7 +131,7 @@ async fn small_stores_at_the_same_time_share_a_statement() {
             assert!(!own || (answer.created && answer.id == item.id), "{}: {answer:?}", item.content);
         }
     }
-    let same = [answers[10][0], answers[10][1], answers[20][1]];
+    let same = [&answers[10][0], &answers[10][1], &answers[20][1]];
     assert!(same.iter().all(|answer| answer.id == same[0].id), "{same:?}");
     assert_eq!(same.iter().filter(|answer| answer.created).count(), 1);
 
@@ -229,9 +230,9 @@ async fn what_is_stored_is_found_changed_and_forgotten() {
     item.tags = vec!["cats".into(), "ünï".into()];
     item.metadata.insert("a".into(), serde_json::json!({"b": [1, 2.5, "x"]}));
     let answer = self::store(&store, vec![item.clone()]).await.unwrap();
-    assert_eq!(answer, [Remembered { id: item.id, created: true }]);
+    assert_eq!(answer, [Remembered::new(item.id, true)]);
     let again = self::store(&store, vec![note(item.content.clone())]).await.unwrap();
-    assert_eq!(again, [Remembered { id: item.id, created: false }]);
+    assert_eq!(again, [Remembered::replayed(item.id)]);
 
     let hits = search(&store, &item.content).await.unwrap();
     assert_eq!(hits.len(), 1);

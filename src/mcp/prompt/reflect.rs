@@ -14,8 +14,7 @@ impl MemoryPrompt for Reflect {
         (
             "reflect",
             "Learn from what happened",
-            "Turns an attempt, above all one that failed, into a lesson which is recalled in \
-            similar situations.",
+            "Turn an attempt, especially a failed one, into a lesson that is recalled in similar situations.",
         )
     }
 
@@ -26,7 +25,7 @@ impl MemoryPrompt for Reflect {
             Argument { name: "lesson", description: "What to do next time", completes: None },
             Argument {
                 name: "memory",
-                description: "Id of a memory that played a part",
+                description: "ID of a memory that was involved",
                 completes: Some(Completable::Id),
             },
         ]
@@ -35,20 +34,14 @@ impl MemoryPrompt for Reflect {
     async fn say(&self, engine: &Engine, call: &Call, mut given: Given) -> Result<String, ToolError> {
         let mut text = "Let us learn from what just happened.\n".to_owned();
         let questions = [
-            ("situation", "Situation", "what was tried, where, and under which circumstances it would come up again"),
+            ("situation", "Situation", "what was tried, where, and when this situation may come up again"),
             ("outcome", "Outcome", "how it went, from -1 (failed) to 1 (succeeded)"),
-            (
-                "lesson",
-                "Lesson",
-                "the cause, and what to do or not to do next time, as a rule somebody else could follow",
-            ),
+            ("lesson", "Lesson", "the cause, and what to do or avoid next time, as a rule that others can follow"),
         ];
         for (name, title, question) in questions {
             match given.take(name) {
                 Some(answer) => text.push_str(&format!("\n{title}: {answer}")),
-                None => {
-                    text.push_str(&format!("\n{title}: work it out from this conversation, else ask me ({question})."))
-                }
+                None => text.push_str(&format!("\n{title}: infer it from this conversation, or ask me ({question}).")),
             }
         }
         if let Some(id) = given.take("memory") {
@@ -56,17 +49,16 @@ impl MemoryPrompt for Reflect {
             let found = engine.get(call, params).await?;
             match found.memories.first() {
                 Some(memory) => text.push_str(&format!(
-                    "\n\nThis memory played a part; when it misled, say so with update (feedback not_helpful) or correct \
-                     it:\n{}",
+                    "\n\nThis memory was involved. If it misled, give feedback with update (not_helpful) or correct it:\n{}",
                     describe(memory)
                 )),
-                None => text.push_str("\n\nThe memory that I named is not there (any more)."),
+                None => text.push_str("\n\nThe memory that I named does not exist."),
             }
         }
         text.push_str(
-            "\n\nFirst recall with kinds [\"episode\"] and the situation: where the same lesson is stored, sharpen it with \
-             update. Otherwise call remember with one item of kind episode: content in a sentence, situation, outcome, \
-             lesson, and in sources the ids of memories that played a part.",
+            "\n\nFirst recall with kinds [\"episode\"] and the situation. If the same lesson is stored, improve it with update. \
+             Otherwise call remember with one item of kind episode: content in one sentence, situation, outcome, lesson, \
+             and the IDs of the memories involved in sources.",
         );
         Ok(text)
     }

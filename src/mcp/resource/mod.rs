@@ -1,4 +1,4 @@
-//! The resources: what a person can attach to a conversation. Each file has an address and the text behind it.
+//! The resources, which a person can attach to a conversation. Each file has an address and the text behind it.
 
 use async_trait::async_trait;
 use rmcp::model::{Resource, ResourceTemplate};
@@ -30,16 +30,16 @@ pub(super) const TEMPLATES: [Template; 2] = [
     Template {
         address: "memory://{id}",
         name: "memory",
-        title: "A memory",
-        description: "One memory in full, by its id.",
+        title: "Memory",
+        description: "One full memory, by its ID.",
         argument: "id",
         completes: Completable::Id,
     },
     Template {
         address: "memory://entity/{name}",
         name: "entity",
-        title: "Somebody or something",
-        description: "What is known of an entity, by its name: relations, and the memories that mention it.",
+        title: "Entity",
+        description: "An entity by its name: its relations and the memories that mention it.",
         argument: "name",
         completes: Completable::Entity,
     },

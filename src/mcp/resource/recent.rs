@@ -11,7 +11,7 @@ pub(super) struct Recent;
 #[async_trait]
 impl MemoryResource for Recent {
     fn about(&self) -> (&'static str, &'static str, &'static str, &'static str) {
-        ("recent", "Stored last", "The newest memories of the project.", "text/plain")
+        ("recent", "Recent memories", "The newest memories of the project.", "text/plain")
     }
 
     async fn read(&self, engine: &Engine, call: &Call) -> Result<Document, ToolError> {

@@ -10,7 +10,7 @@ pub(super) struct Status;
 #[async_trait]
 impl MemoryResource for Status {
     fn about(&self) -> (&'static str, &'static str, &'static str, &'static str) {
-        ("status", "State of the memory", "Counts, index backlog, database and versions.", "application/json")
+        ("status", "Status", "Counts, index backlog, database and versions.", "application/json")
     }
 
     async fn read(&self, engine: &Engine, call: &Call) -> Result<Document, ToolError> {

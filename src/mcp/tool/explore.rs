@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
-use super::{Answer, MemoryTool, ToolError, answer, define, parse};
+use super::quote::inline;
+use super::{Answer, MemoryTool, ToolError, answer, define, parse, with_notes};
 use crate::engine::{Call, Engine, EntityView, ExploreOutput, ExploreParams, RelationView};
 
 pub(crate) struct Explore;
@@ -16,7 +17,8 @@ impl MemoryTool for Explore {
     fn definition(&self) -> Tool {
         define::<ExploreParams, ExploreOutput>(
             "explore",
-            "Walk the graph: an entity's neighbours, a path, a list, missing links.",
+            "Query the graph of entities. neighbours and suggest (likely missing relations) need name; path needs name and \
+             to; list takes a name prefix or a type.",
             ToolAnnotations::new().read_only(true),
         )
     }
@@ -30,8 +32,8 @@ impl MemoryTool for Explore {
         let entities = if output.entities.len() == 1 { "entity" } else { "entities" };
         let relations = if output.relations.len() == 1 { "relation" } else { "relations" };
         let partial = if output.partial { " (partial)" } else { "" };
-        let mut text =
-            format!("{} {entities}, {} {relations}{partial}:", output.entities.len(), output.relations.len());
+        let counts = format!("{} {entities}, {} {relations}{partial}:", output.entities.len(), output.relations.len());
+        let mut text = with_notes(&output.notes, &counts);
         for entity in &output.entities {
             text.push('\n');
             text.push_str(&describe_entity(entity));
@@ -40,17 +42,13 @@ impl MemoryTool for Explore {
             text.push('\n');
             text.push_str(&describe_relation(relation));
         }
-        for note in &output.notes {
-            text.push_str("\nNote: ");
-            text.push_str(note);
-        }
         Ok(answer(&output, text))
     }
 }
 
 /// An entity in a line.
 pub(super) fn describe_entity(entity: &EntityView) -> String {
-    let mut line = format!("{} [{}]", entity.name, entity.kind);
+    let mut line = format!("{} [{}]", inline(&entity.name), inline(&entity.kind));
     let details = [
         entity.project.as_ref().map(|project| format!("project {project}")),
         entity.distance.filter(|distance| *distance > 0).map(|distance| format!("distance {distance}")),
@@ -59,14 +57,14 @@ pub(super) fn describe_entity(entity: &EntityView) -> String {
     ];
     for detail in details.into_iter().flatten() {
         line.push_str(" · ");
-        line.push_str(&detail);
+        line.push_str(&inline(&detail));
     }
     line
 }
 
 /// A relation in a line.
 pub(super) fn describe_relation(relation: &RelationView) -> String {
-    let mut line = format!("{} -{}-> {}", relation.from, relation.kind, relation.to);
+    let mut line = format!("{} -{}-> {}", inline(&relation.from), inline(&relation.kind), inline(&relation.to));
     for (word, time) in [("from", &relation.valid_from), ("until", &relation.valid_to)] {
         if let Some(time) = time {
             line.push_str(&format!(" {word} {time}"));

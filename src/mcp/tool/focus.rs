@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
-use super::{Answer, MemoryTool, ToolError, action, answer, define, describe_focus, parse};
+use super::{Answer, MemoryTool, ToolError, action, answer, define, describe_focus, parse, with_notes};
 use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, FocusOutput, FocusParams};
 
@@ -17,7 +17,7 @@ impl MemoryTool for Focus {
     fn definition(&self) -> Tool {
         define::<FocusParams, FocusOutput>(
             "focus",
-            "A session's working memory: what to keep in mind now. promote brings back what was archived.",
+            "A session's short working memory (10 items by default; the least recently used is archived).",
             ToolAnnotations::new().read_only(false).destructive(false),
         )
     }
@@ -27,36 +27,31 @@ impl MemoryTool for Focus {
     }
 
     fn writes(&self, arguments: &JsonObject) -> bool {
-        !matches!(action(arguments), Some("list") | None)
+        let given = |name: &str| arguments.get(name).is_some_and(|value| !value.is_null());
+        match action(arguments) {
+            Some("list") => false,
+            Some(_) => true,
+            // Without an action, a content is to be added; `text` is another name for it.
+            None => given("content") || given("text"),
+        }
     }
 
     async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
         let output = engine.focus(call, parse(arguments)?).await?;
-        let mut text = match output.items.len() {
-            0 => "Nothing.".to_owned(),
+        let count = match output.items.len() {
+            0 => "No items.".to_owned(),
             1 => "1 item:".to_owned(),
             n => format!("{n} items:"),
         };
-        for item in &output.items {
-            text.push('\n');
-            text.push_str(&describe_focus(item));
-        }
-        for item in &output.evicted {
-            text.push_str("\nArchived to make room: ");
-            text.push_str(&describe_focus(item));
-        }
+        let mut lines = vec![with_notes(&output.notes, &count)];
+        lines.extend(output.items.iter().map(describe_focus));
+        lines.extend(output.evicted.iter().map(|item| format!("Archived to make room: {}", describe_focus(item))));
         if let Some(memory) = &output.memory {
-            text.push_str("\nStored as memory ");
-            text.push_str(short_id(memory));
-        }
-        for note in &output.notes {
-            text.push_str("\nNote: ");
-            text.push_str(note);
+            lines.push(format!("Stored as memory {}", short_id(memory)));
         }
         if let Some(cursor) = &output.next_cursor {
-            text.push_str("\nMore with cursor ");
-            text.push_str(cursor);
+            lines.push(format!("More with cursor {cursor}"));
         }
-        Ok(answer(&output, text))
+        Ok(answer(&output, lines.join("\n")))
     }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
-use super::{Answer, MemoryTool, ToolError, answer, define, parse};
+use super::{Answer, MemoryTool, ToolError, answer, define, parse, with_notes};
 use crate::engine::{Call, Engine, LinkOutput, LinkParams};
 
 pub(crate) struct Link;
@@ -16,8 +16,8 @@ impl MemoryTool for Link {
     fn definition(&self) -> Tool {
         define::<LinkParams, LinkOutput>(
             "link",
-            "Merge entities and relations into the graph; null removes a property. unlink ends a relation at valid_to \
-             or now, or erases it.",
+            "Add or update entities (by name, not memory ID) and relations between them. null removes a property; unlink \
+             ends a relation (at valid_to, or now) or erases it.",
             ToolAnnotations::new().read_only(false).destructive(true),
         )
     }
@@ -28,11 +28,7 @@ impl MemoryTool for Link {
 
     async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
         let output = engine.link(call, parse(arguments)?).await?;
-        let mut text = format!("{} created, {} changed, {} erased.", output.created, output.changed, output.erased);
-        for note in &output.notes {
-            text.push_str("\nNote: ");
-            text.push_str(note);
-        }
-        Ok(answer(&output, text))
+        let counts = format!("{} created, {} changed, {} erased.", output.created, output.changed, output.erased);
+        Ok(answer(&output, with_notes(&output.notes, &counts)))
     }
 }

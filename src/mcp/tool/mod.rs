@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use self::quote::{excerpt, inline, quote};
 use super::argument::Problem;
 use super::error::ToolError;
 use crate::domain::reference::short_id;
@@ -20,6 +21,7 @@ mod focus;
 mod forget;
 mod get;
 mod link;
+mod quote;
 mod recall;
 mod remember;
 mod review;
@@ -141,16 +143,25 @@ fn short_ids(ids: &[String]) -> String {
     ids.iter().map(|id| short_id(id)).collect::<Vec<_>>().join(", ")
 }
 
-/// One item of the working memory in a line.
-pub(super) fn describe_focus(item: &FocusView) -> String {
-    let mut line = format!("[{}] {}", short_id(&item.id), item.content);
-    if let Some(reason) = &item.reason {
-        line.push_str(&format!(" ({reason})"));
+/// Characters of a text that a line shows of it.
+const EXCERPT_CHARS: usize = 160;
+
+/// The notes of an answer, which come before everything else.
+fn with_notes(notes: &[String], text: &str) -> String {
+    let mut lines: Vec<String> = notes.iter().map(|note| format!("Note: {note}")).collect();
+    if !text.is_empty() {
+        lines.push(text.to_owned());
     }
-    line
+    lines.join("\n")
 }
 
-/// An entity with what hangs on it, a line each.
+/// One item of the working memory.
+pub(super) fn describe_focus(item: &FocusView) -> String {
+    let reason = item.reason.as_ref().map(|reason| format!(" ({})", inline(reason))).unwrap_or_default();
+    format!("[{}]{reason}\n{}", short_id(&item.id), quote(&item.content))
+}
+
+/// An entity with its relations and the memories that mention it, one per line.
 pub(super) fn describe_detail(detail: &EntityDetail) -> String {
     let mut lines = vec![explore::describe_entity(&detail.entity)];
     lines.extend(detail.relations.iter().map(explore::describe_relation));
@@ -176,40 +187,72 @@ fn counted(number: u64) -> String {
 
 /// One review in a line.
 pub(super) fn describe_review(review: &ReviewView) -> String {
-    let mut line = format!(
-        "[review {}] {} {} memory {}",
-        short_id(&review.id),
-        review.state,
-        review.action,
-        short_id(&review.memory)
-    );
-    if !review.change.is_null() {
-        line.push_str(&format!(" {}", review.change));
-    }
+    let mut line = format!("[review {}] {}: {}", short_id(&review.id), review.state, proposed_change(review));
     if let Some(reason) = &review.reason {
-        line.push_str(&format!(" because {reason}"));
+        line.push_str(&format!("; reason: {}", excerpt(reason, EXCERPT_CHARS)));
     }
     if review.state == "open" {
-        line.push_str(&format!(", until {}", review.until));
+        line.push_str(&format!("; expires {}", review.until));
     }
     line
 }
 
-/// What to tell about protected memories, which only their owner changes.
-fn protected(reviews: &[ReviewView]) -> String {
-    let lines: Vec<String> = reviews.iter().map(describe_review).collect();
-    format!("Protected, so nothing was changed; the owner is asked:\n{}", lines.join("\n"))
+/// What a review does to its memory, in words.
+fn proposed_change(review: &ReviewView) -> String {
+    let (memory, change) = (short_id(&review.memory), &review.change);
+    let field = |name: &str| change[name].as_str().unwrap_or_default();
+    match review.action.as_str() {
+        "supersede" => format!("replace memory {memory} with {} ({})", short_id(field("by")), field("judgement")),
+        "nothing" => format!("memories {memory} and {} are unrelated", short_id(field("other"))),
+        "update" => {
+            let fields = change.as_object().into_iter().flatten();
+            let changes: Vec<String> =
+                fields.map(|(name, value)| format!("{name} to {}", shown_value(value))).collect();
+            format!("update memory {memory}: {}", changes.join(", "))
+        }
+        action => format!("{action} memory {memory}"),
+    }
 }
 
-/// One memory in a few lines.
+fn shown_value(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("\"{}\"", excerpt(text, EXCERPT_CHARS)),
+        other => excerpt(&other.to_string(), EXCERPT_CHARS),
+    }
+}
+
+/// What is done to a protected memory when nothing is: the request that its owner decides.
+fn awaiting_owner(done: &str, reviews: &[ReviewView]) -> String {
+    let ids: Vec<&str> = reviews.iter().map(|review| short_id(&review.id)).collect();
+    let (request, verb) = if ids.len() == 1 { ("Request", "awaits") } else { ("Requests", "await") };
+    format!("Not {done}: protected. {request} {} {verb} the owner: `cognitive-memory-mcp review`.", ids.join(", "))
+}
+
+/// One memory: a line with its ID and attributes, then its text with every line marked.
 pub(super) fn describe(memory: &MemoryView) -> String {
-    // Fractions of a second tell a model nothing.
+    let mut text = describe_attributes(memory);
+    text.push('\n');
+    let spoken = memory.speaker.as_ref().map(|speaker| format!("{}: {}", inline(speaker), memory.content));
+    text.push_str(&quote(spoken.as_ref().unwrap_or(&memory.content)));
+    if let (Some(situation), Some(outcome), Some(lesson)) = (&memory.situation, memory.outcome, &memory.lesson) {
+        let episode = format!("Situation: {situation}\nOutcome: {outcome}\nLesson: {lesson}");
+        text.push_str(&format!("\n{}", quote(&episode)));
+    }
+    if !memory.metadata.is_empty() {
+        let metadata = Value::Object(memory.metadata.clone()).to_string();
+        text.push_str(&format!("\n{}", quote(&format!("Metadata: {}", inline(&metadata)))));
+    }
+    text
+}
+
+fn describe_attributes(memory: &MemoryView) -> String {
+    // Models do not need fractions of a second.
     let at = memory.occurred_at.split(['.', 'Z']).next().unwrap_or_default();
-    let mut head = format!("[{} {}] {at}Z", memory.kind, short_id(&memory.id));
+    let mut line = format!("[{} {}] {at}Z", memory.kind, short_id(&memory.id));
     let mut add = |label: &str, value: &str| {
-        head.push_str(" · ");
-        head.push_str(label);
-        head.push_str(value);
+        line.push_str(" · ");
+        line.push_str(label);
+        line.push_str(&inline(value));
     };
     if let Some(project) = &memory.project {
         add("project ", project);
@@ -228,7 +271,7 @@ pub(super) fn describe(memory: &MemoryView) -> String {
         add("superseded by ", short_id(id));
     }
     if let Some(id) = &memory.current {
-        add("now it is ", short_id(id));
+        add("current version ", short_id(id));
     }
     if !memory.supersedes.is_empty() {
         add("supersedes ", &short_ids(&memory.supersedes));
@@ -242,18 +285,5 @@ pub(super) fn describe(memory: &MemoryView) -> String {
     if memory.deleted_at.is_some() {
         add("", "deleted");
     }
-    let mut text = head;
-    text.push('\n');
-    if let Some(speaker) = &memory.speaker {
-        text.push_str(speaker);
-        text.push_str(": ");
-    }
-    text.push_str(&memory.content);
-    if let (Some(situation), Some(outcome), Some(lesson)) = (&memory.situation, memory.outcome, &memory.lesson) {
-        text.push_str(&format!("\nSituation: {situation}\nOutcome: {outcome}\nLesson: {lesson}"));
-    }
-    if !memory.metadata.is_empty() {
-        text.push_str(&format!("\nMetadata: {}", Value::Object(memory.metadata.clone())));
-    }
-    text
+    line
 }

@@ -18,7 +18,7 @@ impl MemoryTool for Recall {
     fn definition(&self) -> Tool {
         define::<RecallParams, RecallOutput>(
             "recall",
-            "Find memories by a question or by words, with filters. Call it before you answer anything that an earlier \
+            "Find memories by question or keywords, with filters. Call it before answering anything that an earlier \
              conversation may have settled.",
             ToolAnnotations::new().read_only(true),
         )

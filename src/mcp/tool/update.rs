@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
-use super::{Answer, MemoryTool, ToolError, answer, define, describe, parse, protected};
+use super::{Answer, MemoryTool, ToolError, answer, awaiting_owner, define, describe, parse, with_notes};
 use crate::engine::{Call, Engine, UpdateOutput, UpdateParams};
 
 pub(crate) struct Update;
@@ -16,7 +16,7 @@ impl MemoryTool for Update {
     fn definition(&self) -> Tool {
         define::<UpdateParams, UpdateOutput>(
             "update",
-            "Correct a memory, or say whether it helped. History keeps what was. When a fact changed in the world, \
+            "Correct a memory, add sources, or give feedback on it. History keeps earlier values. If a fact has changed, \
              remember the new one with supersedes instead.",
             ToolAnnotations::new().destructive(false),
         )
@@ -28,11 +28,13 @@ impl MemoryTool for Update {
 
     async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
         let output = engine.update(call, parse(arguments)?).await?;
+        let mut lines = Vec::new();
         if let Some(review) = &output.review {
-            let text = format!("{}\n{}", protected(std::slice::from_ref(review)), describe(&output.memory));
-            return Ok(answer(&output, text));
+            lines.push(awaiting_owner("changed", std::slice::from_ref(review)));
+        } else if !output.changed.is_empty() {
+            lines.push(format!("Changed {}; now at version {}.", output.changed.join(", "), output.memory.version));
         }
-        let text = format!("Now at version {}:\n{}", output.memory.version, describe(&output.memory));
-        Ok(answer(&output, text))
+        lines.push(describe(&output.memory));
+        Ok(answer(&output, with_notes(&output.notes, &lines.join("\n"))))
     }
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::attempt::{begin, commit};
 use super::fault::Fault;
-use super::remember::{check_usage, json, lock_usage, missing, number};
+use super::remember::{check_usage, json, lock_usage, missing, number, require_sources};
 use super::row::{MemoryColumns, MemoryRow};
 use super::sql;
 use crate::domain::memory::{Change, Kind, Memory, Patch, content_hash, indexed_text};
@@ -47,6 +47,10 @@ pub(super) async fn update(
         return Err(StoreError::VersionConflict { id: before.id, expected, current: before.version }.into());
     }
     refuse_foreign_fields(&command.patch, &before)?;
+    command.patch.check_sources(&before).map_err(StoreError::from)?;
+    if let Some(sources) = &command.patch.sources {
+        require_sources(&mut transaction, scope, sources).await?;
+    }
     let mut after = before.clone();
     if command.patch.apply(&mut after, command.now) {
         if before.protected {
@@ -105,7 +109,22 @@ pub(super) async fn rewrite(
         let (gone, come) = (part(leaves, &old), part(enters, &new));
         count(connection, scope, come.0 - gone.0, come.1 - gone.1).await?;
     }
+    if before.sources != after.sources {
+        replace_sources(connection, scope, &after).await?;
+    }
     write(connection, scope, &[(before, after)], Some(&[new.length]), note).await
+}
+
+/// Writes the sources of a memory in place of the stored ones; those that were purged stay away.
+async fn replace_sources(connection: &mut PgConnection, scope: &Scope, memory: &Memory) -> Result<(), Fault> {
+    sqlx::query(sql::REMOVE_SOURCES).bind(scope.project()).bind(memory.seq).execute(&mut *connection).await?;
+    sqlx::query(sql::RESTORE_SOURCES)
+        .bind(scope.project())
+        .bind(memory.seq)
+        .bind(&memory.sources)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 fn refuse_foreign_fields(patch: &Patch, memory: &Memory) -> Result<(), Fault> {
@@ -116,8 +135,7 @@ fn refuse_foreign_fields(patch: &Patch, memory: &Memory) -> Result<(), Fault> {
     let fields = [("situation", &patch.situation), ("outcome", &outcome), ("lesson", &patch.lesson)];
     for (field, value) in fields {
         if let Some(value) = value {
-            let expected = format!("it only for memories of kind episode; this one is of kind {}", memory.kind);
-            return Err(StoreError::from(Invalid::new(field, value, expected)).into());
+            return Err(StoreError::from(Invalid::only_for(Kind::Episode, memory.kind, field, value)).into());
         }
     }
     Ok(())

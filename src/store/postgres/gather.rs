@@ -188,6 +188,9 @@ impl PostgresStore {
         if batch.large() {
             attempts = attempts.with_limit(remember::LARGE_LIMIT);
         }
-        attempt!(attempts, connection => remember::remember(connection, scope, &batch, (attempts.collided(), self.limits)))
+        attempt!(attempts, connection => {
+            let state = (attempts.collided(), self.limits);
+            remember::remember(connection, scope, &batch, &self.analyzer, state)
+        })
     }
 }

@@ -47,6 +47,8 @@ impl GraphStore for PostgresStore {
         let rows: Vec<EntityRow> = attempt!(attempts, connection => async {
             let statement = match query {
                 EntityQuery::Keys(keys) => sqlx::query_as(sql::BY_KEY).bind(&readable).bind(keys),
+                EntityQuery::Words(words) => sqlx::query_as(sql::BY_WORDS).bind(&readable).bind(words),
+                EntityQuery::Newest(limit) => sqlx::query_as(sql::NEWEST).bind(&readable).bind(bounded(*limit)),
                 EntityQuery::Numbers(numbers) => sqlx::query_as(sql::BY_NUMBER).bind(&readable).bind(numbers),
                 EntityQuery::List { kind, prefix, after, limit } => {
                     let statement = sqlx::query_as(if kind.is_some() { sql::LIST_TYPE } else { sql::LIST })
@@ -283,7 +285,7 @@ async fn write_relations(
 pub(super) async fn remember(
     connection: &mut PgConnection,
     scope: &Scope,
-    items: &[(Remembered, &Links)],
+    items: &[(&Remembered, &Links)],
     limits: Limits,
     now: DateTime<Utc>,
 ) -> Result<(), Fault> {

@@ -50,6 +50,17 @@ pub(super) const BY_KEY: &str = concat!(
     " FROM project p JOIN entity e ON e.project_id = p.id AND e.name_key = ANY ($2) WHERE p.name = ANY ($1) \
      ORDER BY e.seq"
 );
+/// Entities by the words of their names.
+pub(super) const BY_WORDS: &str = concat!(
+    "SELECT ",
+    entity_columns!(),
+    " FROM project p JOIN entity e ON e.project_id = p.id AND e.words = ANY ($2) WHERE p.name = ANY ($1) \
+     ORDER BY e.seq"
+);
+/// The newest entities, without their properties.
+pub(super) const NEWEST: &str = "SELECT e.seq, p.name AS project, e.name, e.type, '{}'::jsonb AS properties, e.use_count, \
+        e.last_used_at, e.created_at, e.updated_at \
+    FROM project p JOIN entity e ON e.project_id = p.id WHERE p.name = ANY ($1) ORDER BY e.seq DESC LIMIT $2";
 /// Entities by number.
 pub(super) const BY_NUMBER: &str = concat!(
     "SELECT ",
@@ -172,6 +183,8 @@ pub(super) const TOGETHER: &str = "WITH reached AS MATERIALIZED (\
 pub(super) const ALL: &[(&str, &str)] = &[
     ("LOCK", LOCK),
     ("BY_KEY", BY_KEY),
+    ("BY_WORDS", BY_WORDS),
+    ("NEWEST", NEWEST),
     ("BY_NUMBER", BY_NUMBER),
     ("LIST", LIST),
     ("LIST_TYPE", LIST_TYPE),

@@ -41,6 +41,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { version: 7, name: "0007_history", sql: include_str!("migrations/0007_history.sql") },
     Migration { version: 8, name: "0008_short_id", sql: include_str!("migrations/0008_short_id.sql") },
     Migration { version: 9, name: "0009_outstanding", sql: include_str!("migrations/0009_outstanding.sql") },
+    Migration { version: 10, name: "0010_tag", sql: include_str!("migrations/0010_tag.sql") },
 ];
 
 /// The newest version that this binary knows.

@@ -14,7 +14,8 @@ use super::history::trim_keys;
 use super::row::{MemoryRow, PreviousRow, RememberRow};
 use super::{change, graph, sql};
 use crate::domain::memory::{Change, Kind, NewMemory, content_hash, indexed_text};
-use crate::domain::{Analyzer, Invalid, Links, Scope};
+use crate::domain::repeat::merge_repeats;
+use crate::domain::{Analyzer, Invalid, Links, Repeat, Restated, Scope};
 use crate::store::{Idempotency, Limits, Remember, Remembered, Result, StoreError};
 
 /// Batches with more postings get a transaction with more time.
@@ -58,8 +59,24 @@ pub(super) struct Batch {
     /// Index of a place and what it supersedes, in the order of the items.
     supersedes: Vec<(usize, Uuid)>,
     links: Vec<Links>,
+    /// What the items that stand for themselves say beyond their text, by place.
+    restated: Vec<Restated>,
+    /// What each item of the request added to an earlier one with the same text.
+    repeats: Vec<Repeat>,
     /// The first item that takes the turn of an earlier one with another text, and the index of that one's place.
     torn_turn: Option<(usize, usize)>,
+}
+
+/// Why the history has a new version of a memory whose text was stored again.
+const STORED_AGAIN: &str = "stored again";
+
+/// What the statement does with an item that adds something to a memory which is there already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeats {
+    /// Stores nothing at all.
+    Halt,
+    /// Leaves the merging to the same transaction.
+    Merge,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -70,8 +87,10 @@ enum Sameness {
 
 impl Batch {
     /// Analyses and hashes, which takes a while for large texts.
-    pub(super) fn new(command: Remember, analyzer: &Analyzer) -> Result<Self> {
+    pub(super) fn new(mut command: Remember, analyzer: &Analyzer) -> Result<Self> {
         let count = command.items.len();
+        command.items.iter().try_for_each(refuse_nul)?;
+        let repeats = merge_repeats(&mut command.items);
         let mut batch = Self {
             now: command.now,
             analyzer: analyzer.fingerprint(),
@@ -101,11 +120,12 @@ impl Batch {
             all_sources: Vec::new(),
             supersedes: Vec::new(),
             links: Vec::with_capacity(count),
+            restated: Vec::with_capacity(count),
+            repeats,
             torn_turn: None,
         };
         let mut seen: HashMap<Sameness, i32> = HashMap::new();
         for item in command.items {
-            refuse_nul(&item)?;
             let hash = content_hash(&item.content);
             let sameness = match (item.kind, &item.session, item.turn) {
                 (Kind::Dialogue, Some(session), Some(turn)) => Some(Sameness::Turn(session.clone(), turn)),
@@ -129,6 +149,7 @@ impl Batch {
                 seen.insert(sameness, place);
             }
             batch.places.push(place);
+            batch.restated.push(Restated::from(&item));
             let text = indexed_text(&item.content, item.speaker.as_deref(), &item.tags, item.episode.as_ref());
             let terms = analyzer.terms(&text);
             batch.lengths.push(number(terms.length as usize));
@@ -177,12 +198,18 @@ impl Batch {
             && self.links.iter().all(Links::is_empty)
     }
 
+    /// Whether an item adds something to a memory that was there already.
+    fn adds(&self, placed: &[Option<Uuid>]) -> bool {
+        let known = |at: usize| placed[at].is_some_and(|id| id != self.ids[at]);
+        self.restated.iter().enumerate().any(|(at, restated)| !restated.is_empty() && known(at))
+    }
+
     fn replay(&self, previous: PreviousRow) -> Result<Vec<Remembered>, Fault> {
         match &self.idempotency {
             Some(given) if previous.request_hash != given.request_hash => {
                 Err(StoreError::IdempotencyConflict { key: given.key.clone() }.into())
             }
-            _ => Ok(previous.answer.into_iter().map(|id| Remembered { id, created: false }).collect()),
+            _ => Ok(previous.answer.into_iter().map(Remembered::replayed).collect()),
         }
     }
 }
@@ -193,12 +220,19 @@ enum Stored {
     Placed(Vec<Option<Uuid>>),
 }
 
+/// What a transaction made of a batch.
+enum Merged {
+    Replayed(Vec<Remembered>),
+    Placed(Vec<Option<Uuid>>, Vec<Repeat>),
+}
+
 /// One attempt at storing a batch. `collided` says that an earlier attempt met an equal memory which the statement
 /// does not see.
 pub(super) async fn remember(
     connection: &mut PgConnection,
     scope: &Scope,
     batch: &Batch,
+    analyzer: &Analyzer,
     (collided, limits): (bool, Limits),
 ) -> Result<Vec<Remembered>, Fault> {
     if batch.ids.is_empty() {
@@ -215,22 +249,32 @@ pub(super) async fn remember(
     if let Some(given) = &batch.idempotency {
         trim_keys(connection, scope, &given.key).await?;
     }
-    let stored = if batch.is_simple() && !limits.any() {
-        store(connection, scope, batch).await?
+    let merged = if batch.is_simple() && !limits.any() {
+        match store(connection, scope, batch, Repeats::Halt).await? {
+            Stored::Replayed(answer) => return Ok(answer),
+            Stored::Placed(placed) if batch.adds(&placed) => {
+                in_steps(connection, scope, batch, analyzer, limits).await?
+            }
+            Stored::Placed(placed) => Merged::Placed(placed, vec![Repeat::default(); batch.ids.len()]),
+        }
     } else {
-        in_steps(connection, scope, batch, limits).await?
+        in_steps(connection, scope, batch, analyzer, limits).await?
     };
-    let placed = match stored {
-        Stored::Replayed(answer) => return Ok(answer),
-        Stored::Placed(placed) => placed,
+    let (placed, mut merged) = match merged {
+        Merged::Replayed(answer) => return Ok(answer),
+        Merged::Placed(placed, merged) => (placed, merged),
     };
     let mut answered = vec![false; placed.len()];
-    let answer = batch.places.iter().map(|place| {
+    let answer = batch.places.iter().zip(&batch.repeats).map(|(place, repeat)| {
         let at = index(*place);
         let first = !std::mem::replace(&mut answered[at], true);
         let id = placed[at].unwrap_or(batch.ids[at]);
-        // An id of our own that is there already comes from an attempt whose answer was lost.
-        Remembered { id, created: first && id == batch.ids[at] }
+        let mut repeat = repeat.clone();
+        if first {
+            repeat.extend(std::mem::take(&mut merged[at]));
+        }
+        // An ID of our own that is there already comes from an attempt whose answer was lost.
+        Remembered { repeat, ..Remembered::new(id, first && id == batch.ids[at]) }
     });
     Ok(answer.collect())
 }
@@ -240,8 +284,9 @@ async fn in_steps(
     connection: &mut PgConnection,
     scope: &Scope,
     batch: &Batch,
+    analyzer: &Analyzer,
     limits: Limits,
-) -> Result<Stored, Fault> {
+) -> Result<Merged, Fault> {
     let mut transaction = begin(connection).await?;
     if limits.any() {
         lock_usage(&mut transaction, scope).await?;
@@ -260,30 +305,63 @@ async fn in_steps(
         if let Some(previous) = previous {
             let answer = batch.replay(previous)?;
             commit(transaction).await?;
-            return Ok(Stored::Replayed(answer));
+            return Ok(Merged::Replayed(answer));
         }
     }
-    check_sources(&mut transaction, scope, batch).await?;
+    require_sources(&mut transaction, scope, &batch.all_sources).await?;
     let earlier = supersede(&mut transaction, scope, batch).await?;
-    let stored = store(&mut transaction, scope, batch).await?;
-    if let Stored::Placed(placed) = &stored {
-        refuse_two_successors(batch, placed, earlier)?;
-        add_sources(&mut transaction, scope, batch, placed).await?;
-        redirect(&mut transaction, scope, batch, placed).await?;
-        let place = |(old, new): (&Option<Uuid>, &Uuid)| Remembered {
-            id: old.unwrap_or(*new),
-            created: old.is_none_or(|old| old == *new),
-        };
-        let places = placed.iter().zip(&batch.ids).map(place);
-        let linked: Vec<(Remembered, &Links)> = places.zip(&batch.links).collect();
-        graph::remember(&mut transaction, scope, &linked, limits, batch.now).await?;
-        // A project over its limit may still be told that it knows something.
-        if limits.any() && placed.iter().any(Option::is_none) {
-            check_usage(&mut transaction, scope, limits).await?;
+    let placed = match store(&mut transaction, scope, batch, Repeats::Merge).await? {
+        Stored::Placed(placed) => placed,
+        Stored::Replayed(answer) => {
+            commit(transaction).await?;
+            return Ok(Merged::Replayed(answer));
         }
+    };
+    refuse_two_successors(batch, &placed, earlier)?;
+    add_sources(&mut transaction, scope, batch, &placed).await?;
+    redirect(&mut transaction, scope, batch, &placed).await?;
+    let repeats = merge(&mut transaction, scope, batch, &placed, analyzer).await?;
+    let place =
+        |(old, new): (&Option<Uuid>, &Uuid)| Remembered::new(old.unwrap_or(*new), old.is_none_or(|old| old == *new));
+    let places: Vec<Remembered> = placed.iter().zip(&batch.ids).map(place).collect();
+    let linked: Vec<(&Remembered, &Links)> = places.iter().zip(&batch.links).collect();
+    graph::remember(&mut transaction, scope, &linked, limits, batch.now).await?;
+    // A project over its limit may still be told that it knows something.
+    let grows = placed.iter().any(Option::is_none) || repeats.iter().any(|repeat| !repeat.merged.is_empty());
+    if limits.any() && grows {
+        let limits = if placed.iter().any(Option::is_none) { limits } else { Limits { memories: 0, ..limits } };
+        check_usage(&mut transaction, scope, limits).await?;
     }
     commit(transaction).await?;
-    Ok(stored)
+    Ok(Merged::Placed(placed, repeats))
+}
+
+/// Adds what the items say to memories that were there already. Reports it by place.
+async fn merge(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    batch: &Batch,
+    placed: &[Option<Uuid>],
+    analyzer: &Analyzer,
+) -> Result<Vec<Repeat>, Fault> {
+    let mut repeats = vec![Repeat::default(); placed.len()];
+    let known = |at: usize| placed[at].filter(|id| *id != batch.ids[at] && !batch.restated[at].is_empty());
+    let wanted: Vec<(Uuid, usize)> = (0..placed.len()).filter_map(|at| Some((known(at)?, at))).collect();
+    if wanted.is_empty() {
+        return Ok(repeats);
+    }
+    let ids: Vec<Uuid> = wanted.iter().map(|(id, _)| *id).collect();
+    for before in change::lock(connection, scope, &ids).await? {
+        let Some((_, at)) = wanted.iter().find(|(id, _)| *id == before.id) else { continue };
+        let (patch, repeat) = batch.restated[*at].merge_into(&before);
+        repeats[*at] = repeat;
+        let mut after = before.clone();
+        if patch.apply(&mut after, batch.now) {
+            let note = change::Note { change: Change::Updated, reason: Some(STORED_AGAIN), now: batch.now };
+            change::rewrite(connection, scope, before, after, analyzer, &note).await?;
+        }
+    }
+    Ok(repeats)
 }
 
 /// From here to the end of the transaction nobody else adds to the project, so that a limit holds exactly.
@@ -298,8 +376,12 @@ pub(super) async fn check_usage(connection: &mut PgConnection, scope: &Scope, li
     Ok(limits.check(scope.project(), memories.unsigned_abs(), bytes.unsigned_abs())?)
 }
 
-async fn check_sources(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Result<(), Fault> {
-    let wanted = &batch.all_sources;
+/// Refuses sources that are not live memories of a readable project.
+pub(super) async fn require_sources(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    wanted: &[Uuid],
+) -> Result<(), Fault> {
     if wanted.is_empty() {
         return Ok(());
     }
@@ -414,8 +496,8 @@ async fn redirect(
 }
 
 /// The statement, and what it takes to make it work in a new project.
-async fn store(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Result<Stored, Fault> {
-    let mut rows = run(&mut *connection, scope, batch).await?;
+async fn store(connection: &mut PgConnection, scope: &Scope, batch: &Batch, repeats: Repeats) -> Result<Stored, Fault> {
+    let mut rows = run(&mut *connection, scope, batch, repeats).await?;
     if rows.is_empty() {
         // No such project yet, or an index of another analysis.
         let analyzer: Option<String> =
@@ -430,7 +512,7 @@ async fn store(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> R
             return Err(fault::setup(reason).into());
         }
         sqlx::query(sql::CREATE_PROJECT).bind(scope.project()).execute(&mut *connection).await?;
-        rows = run(&mut *connection, scope, batch).await?;
+        rows = run(&mut *connection, scope, batch, repeats).await?;
     }
     let mut placed = vec![None; batch.ids.len()];
     let mut differing: Vec<(usize, usize, Uuid)> = Vec::new();
@@ -459,7 +541,14 @@ async fn store(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> R
     }
 }
 
-async fn run(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Result<Vec<RememberRow>, Fault> {
+async fn run(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    batch: &Batch,
+    repeats: Repeats,
+) -> Result<Vec<RememberRow>, Fault> {
+    let adds: Vec<bool> =
+        batch.restated.iter().map(|restated| repeats == Repeats::Halt && !restated.is_empty()).collect();
     let key = batch.idempotency.as_ref().map(|given| given.key.as_str());
     let request_hash = batch.idempotency.as_ref().map(|given| given.request_hash.as_slice());
     let rows = sqlx::query_as(sql::REMEMBER)
@@ -490,6 +579,7 @@ async fn run(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Res
         .bind(request_hash)
         .bind(&batch.places)
         .bind(&batch.protected)
+        .bind(&adds)
         .fetch_all(connection)
         .await?;
     Ok(rows)

@@ -20,7 +20,17 @@ use crate::store::{Decide, ForgetMode, Limits, NewReview, Result, ReviewQuery, R
 impl ReviewStore for PostgresStore {
     async fn propose(&self, scope: &Scope, reviews: &[NewReview]) -> Result<Vec<Review>> {
         let mut attempts = self.attempts(scope, "store a review", Effect::Once)?;
-        attempt!(attempts, connection => propose(connection, scope, reviews, self.limits))
+        attempt!(attempts, connection => async {
+            let mut transaction = begin(connection).await?;
+            let answer = propose(&mut transaction, scope, reviews, self.limits).await?;
+            commit(transaction).await?;
+            Ok(answer)
+        })
+    }
+
+    async fn settle(&self, scope: &Scope, review: &NewReview) -> Result<Review> {
+        let mut attempts = self.attempts(scope, "judge two memories", Effect::Once)?;
+        attempt!(attempts, connection => settle(connection, scope, review, &self.analyzer, self.limits))
     }
 
     async fn reviews(&self, scope: &Scope, query: &ReviewQuery, limit: usize) -> Result<Vec<Review>> {
@@ -56,7 +66,12 @@ impl ReviewStore for PostgresStore {
 
     async fn decide(&self, scope: &Scope, command: &Decide) -> Result<Review> {
         let mut attempts = self.attempts(scope, "decide a review", Effect::Once)?;
-        attempt!(attempts, connection => decide(connection, scope, command, &self.analyzer, self.limits))
+        attempt!(attempts, connection => async {
+            let mut transaction = begin(connection).await?;
+            let review = decide(&mut transaction, scope, command, &self.analyzer, self.limits).await?;
+            commit(transaction).await?;
+            Ok(review)
+        })
     }
 }
 
@@ -89,13 +104,12 @@ async fn propose(
     reviews: &[NewReview],
     limits: Limits,
 ) -> Result<Vec<Review>, Fault> {
-    let mut transaction = begin(connection).await?;
     let mut answer = Vec::with_capacity(reviews.len());
     let mut open: Option<i64> = None;
     for review in reviews {
         let concerned: Vec<Uuid> = [Some(review.memory), review.proposal.other()].into_iter().flatten().collect();
         let found: Vec<Uuid> =
-            lock(&mut transaction, scope, &concerned).await?.iter().map(|memory| memory.id).collect();
+            lock(&mut *connection, scope, &concerned).await?.iter().map(|memory| memory.id).collect();
         missing("id", &concerned, &found)?;
         let (proposal, state) = (json(&review.proposal), review.proposal.first_state());
         let same: Option<ReviewRow> = sqlx::query_as(sql::SAME_REVIEW)
@@ -104,7 +118,7 @@ async fn propose(
             .bind(state.as_str())
             .bind(&proposal)
             .bind(review.now)
-            .fetch_optional(&mut *transaction)
+            .fetch_optional(&mut *connection)
             .await?;
         if let Some(ReviewRow(same)) = same {
             answer.push(same);
@@ -115,7 +129,7 @@ async fn propose(
                 Some(count) => count,
                 None => {
                     let query = sqlx::query_scalar(sql::COUNT_OPEN).bind(scope.project()).bind(review.now);
-                    query.fetch_one(&mut *transaction).await?
+                    query.fetch_one(&mut *connection).await?
                 }
             };
             if count >= bounded(MOST_OPEN) {
@@ -134,15 +148,39 @@ async fn propose(
             .bind(&review.reason)
             .bind(review.now)
             .bind(review.expires_at)
-            .execute(&mut *transaction)
+            .execute(&mut *connection)
             .await?;
-        bound::require_reviews(&mut transaction, scope, limits).await?;
+        bound::require_reviews(&mut *connection, scope, limits).await?;
         let ReviewRow(stored) =
-            sqlx::query_as(sql::REVIEW).bind(scope.project()).bind(review.id).fetch_one(&mut *transaction).await?;
+            sqlx::query_as(sql::REVIEW).bind(scope.project()).bind(review.id).fetch_one(&mut *connection).await?;
         answer.push(stored);
     }
-    commit(transaction).await?;
     Ok(answer)
+}
+
+/// Proposes a change and, unless its memory is protected, carries it out, in one transaction.
+async fn settle(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    review: &NewReview,
+    analyzer: &Analyzer,
+    limits: Limits,
+) -> Result<Review, Fault> {
+    let mut transaction = begin(connection).await?;
+    // First of all, as every writer of a project with a limit does.
+    if limits.bytes > 0 {
+        lock_usage(&mut transaction, scope).await?;
+    }
+    let unknown = || StoreError::NotFound { field: "id", ids: vec![review.memory] };
+    let mut proposed = propose(&mut transaction, scope, std::slice::from_ref(review), limits).await?;
+    let mut settled = proposed.pop().ok_or_else(unknown)?;
+    let memory = lock(&mut transaction, scope, &[review.memory]).await?.pop().ok_or_else(unknown)?;
+    if settled.state == ReviewState::Open && !memory.protected {
+        let command = Decide::approve(&settled, review.now);
+        settled = decide(&mut transaction, scope, &command, analyzer, limits).await?;
+    }
+    commit(transaction).await?;
+    Ok(settled)
 }
 
 async fn decide(
@@ -152,15 +190,14 @@ async fn decide(
     analyzer: &Analyzer,
     limits: Limits,
 ) -> Result<Review, Fault> {
-    let mut transaction = begin(connection).await?;
     // First of all, as every writer of a project with a limit does.
     if limits.bytes > 0 && command.decision == Decision::Approve {
-        lock_usage(&mut transaction, scope).await?;
+        lock_usage(&mut *connection, scope).await?;
     }
     let review: Option<ReviewRow> = sqlx::query_as(sql::LOCK_REVIEW)
         .bind(scope.project())
         .bind(command.id)
-        .fetch_optional(&mut *transaction)
+        .fetch_optional(&mut *connection)
         .await?;
     let review = review.ok_or(StoreError::NotFound { field: "id", ids: vec![command.id] })?.0;
     let mut review = review.at(command.now);
@@ -170,7 +207,7 @@ async fn decide(
     let reason = command.history_reason(&review);
     // Locked together and in the order of storage, as everywhere.
     let concerned: Vec<Uuid> = [Some(review.memory), review.proposal.other()].into_iter().flatten().collect();
-    let mut memories = lock(&mut transaction, scope, &concerned).await?;
+    let mut memories = lock(&mut *connection, scope, &concerned).await?;
     let at = memories.iter().position(|memory| memory.id == review.memory);
     let at = at.ok_or(StoreError::NotFound { field: "memory", ids: vec![review.memory] })?;
     let memory = memories.swap_remove(at);
@@ -179,11 +216,11 @@ async fn decide(
         Decision::Approve => {
             let before = memory.version;
             let what = (&review, memories.first());
-            let version = apply(&mut transaction, scope, memory, what, (command, &reason), analyzer, limits).await?;
+            let version = apply(&mut *connection, scope, memory, what, (command, &reason), analyzer, limits).await?;
             Some(version).filter(|version| *version != before)
         }
         Decision::Undo => {
-            take_back(&mut transaction, scope, memory, &review, (command, &reason), analyzer).await?;
+            take_back(&mut *connection, scope, memory, &review, (command, &reason), analyzer).await?;
             review.applied_version
         }
     };
@@ -200,9 +237,8 @@ async fn decide(
         .bind(command.now)
         .bind(&review.decision_reason)
         .bind(applied)
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?;
-    commit(transaction).await?;
     Ok(review)
 }
 

@@ -30,7 +30,7 @@ macro_rules! filter {
             $as_of,
             "::int <> 2 OR m.occurred_at <= $10) AND m.deleted_at IS NULL \
          AND ($2::text[] IS NULL OR m.kind = ANY ($2)) \
-         AND ($3::text[] IS NULL OR m.tags @> $3) \
+         AND ($3::text[] IS NULL OR m.tag_keys @> (SELECT fold_tags($3))) \
          AND ($4::text IS NULL OR m.session = $4) \
          AND ($5::text IS NULL OR m.speaker = $5) \
          AND ($6::timestamptz IS NULL OR m.occurred_at >= $6) \
@@ -202,7 +202,8 @@ pub(super) const CREATE_PROJECT: &str = "INSERT INTO project (name) VALUES ($1) 
 ///
 /// A row an item. `old_id` names the equal memory that is there already. Where two requests store equal memories at
 /// the same moment, the unique indexes over the claims let one of them through, and the division below by zero undoes
-/// the other as a whole, which is then repeated and finds what it collided with. Rows go in in the order of their
+/// the other as a whole, which is then repeated and finds what it collided with. Where an item that adds something (`$28`)
+/// is there already, nothing is stored: the caller merges in a transaction. Rows go in in the order of their
 /// hash, so that two such batches do not wait for each other.
 pub(super) const REMEMBER: &str = concat!(
     "WITH here AS MATERIALIZED (\
@@ -223,12 +224,13 @@ pub(super) const REMEMBER: &str = concat!(
             END) AS old_seq \
         FROM here, unnest($5::uuid[], $6::text[], $7::text[], $8::bytea[], $9::text[], $10::float8[], $11::text[], \
             $12::timestamptz[], $13::timestamptz[], $14::text[], $15::bigint[], $16::text[], $17::text[], \
-            $18::float8[], $19::text[], $20::int[], $27::boolean[]) WITH ORDINALITY AS i(id, kind, content, \
+            $18::float8[], $19::text[], $20::int[], $27::boolean[], $28::boolean[]) WITH ORDINALITY AS i(id, kind, content, \
             content_hash, tags, importance, metadata, occurred_at, valid_until, session, turn, speaker, situation, \
-            outcome, lesson, length, protected, n) \
+            outcome, lesson, length, protected, adds, n) \
         WHERE NOT EXISTS (SELECT FROM previous)\
     ), seen AS MATERIALIZED (\
-        SELECT i.n, m.id, m.content_hash <> i.content_hash AS differs \
+        SELECT i.n, m.id, m.content_hash <> i.content_hash AS differs, \
+            m.content_hash <> i.content_hash OR (i.adds AND m.id <> i.id) AS halts \
         FROM here, item i JOIN memory m ON m.seq = i.old_seq WHERE m.project_id = here.id\
     ), inserted AS (\
         INSERT INTO memory (project_id, seq, id, kind, content, content_hash, length, tags, importance, metadata, \
@@ -239,7 +241,7 @@ pub(super) const REMEMBER: &str = concat!(
             i.occurred_at, $3, $2::text, $3, i.valid_until, i.session, i.turn, i.speaker, i.situation, i.outcome, i.lesson, \
             i.protected, CASE WHEN i.kind <> 'dialogue' AND (i.valid_until IS NULL OR i.valid_until > $3) THEN true END, \
             CASE WHEN i.kind = 'dialogue' AND i.session IS NOT NULL AND i.turn IS NOT NULL THEN true END \
-        FROM here, item i WHERE i.old_seq IS NULL AND NOT EXISTS (SELECT FROM seen WHERE differs) \
+        FROM here, item i WHERE i.old_seq IS NULL AND NOT EXISTS (SELECT FROM seen WHERE halts) \
         ORDER BY i.content_hash \
         ON CONFLICT DO NOTHING RETURNING seq, length\
     ), placed AS MATERIALIZED (\
@@ -259,7 +261,7 @@ pub(super) const REMEMBER: &str = concat!(
             FROM unnest($26::int[]) WITH ORDINALITY AS o(n, place) JOIN item i ON i.n = o.n \
             LEFT JOIN seen s ON s.n = i.n ORDER BY o.place), $3 \
         FROM here WHERE $24::text IS NOT NULL AND NOT EXISTS (SELECT FROM previous) \
-            AND NOT EXISTS (SELECT FROM seen WHERE differs)\
+            AND NOT EXISTS (SELECT FROM seen WHERE halts)\
     ), counted AS (\
         INSERT INTO corpus AS c (project_id, shard, documents, total_length) \
         SELECT here.id, pg_backend_pid() % 16, count(*), sum(x.length) FROM here, inserted x \
@@ -269,7 +271,7 @@ pub(super) const REMEMBER: &str = concat!(
     ) \
     SELECT i.n, s.id AS old_id, coalesce(s.differs, false) AS differs, NULL::bytea AS request_hash, \
         NULL::uuid[] AS answer, \
-        1 / CASE WHEN placed.lost = 0 OR EXISTS (SELECT FROM seen WHERE differs) THEN 1 ELSE 0 END AS unbroken \
+        1 / CASE WHEN placed.lost = 0 OR EXISTS (SELECT FROM seen WHERE halts) THEN 1 ELSE 0 END AS unbroken \
     FROM placed, item i LEFT JOIN seen s ON s.n = i.n \
     UNION ALL \
     SELECT NULL, NULL, NULL, previous.request_hash, previous.answer, 1 FROM previous"
@@ -295,6 +297,15 @@ pub(super) const ADD_SOURCES: &str = "INSERT INTO source (project_id, memory_seq
     SELECT m.project_id, m.seq, i.position, i.source_id \
     FROM unnest($2::uuid[], $3::int[], $4::uuid[]) AS i(id, position, source_id) \
     JOIN memory m ON m.id = i.id JOIN project p ON p.id = m.project_id AND p.name = $1 ON CONFLICT DO NOTHING";
+
+/// Removes the sources of a memory.
+pub(super) const REMOVE_SOURCES: &str = "DELETE FROM source s USING project p \
+    WHERE p.name = $1 AND s.project_id = p.id AND s.memory_seq = $2";
+/// Stores those of the sources that were not purged.
+pub(super) const RESTORE_SOURCES: &str = "INSERT INTO source (project_id, memory_seq, position, source_id) \
+    SELECT p.id, $2, i.position::int - 1, i.source_id FROM project p \
+    CROSS JOIN unnest($3::uuid[]) WITH ORDINALITY AS i(source_id, position) \
+    WHERE p.name = $1 AND EXISTS (SELECT FROM memory m WHERE m.id = i.source_id) ON CONFLICT DO NOTHING";
 
 /// A batch that superseded something turned out to be equal to what was there: that is the successor.
 pub(super) const REDIRECT: &str = "UPDATE memory m SET superseded_by = i.existing \
@@ -531,11 +542,14 @@ pub(super) const COUNTS: &str = "SELECT m.kind, count(*) FILTER (WHERE m.deleted
 /// Memories that wait for an embedding.
 pub(super) const BACKLOG: &str = "SELECT count(*) FROM index_job j \
     WHERE j.project_id = ANY (ARRAY(SELECT id FROM project WHERE name = ANY ($1)))";
-/// Tags among the newest memories ($2) of each project that begin with a text ($3), the most used first.
-pub(super) const COMPLETE_TAGS: &str = "SELECT t.tag FROM project p CROSS JOIN LATERAL (\
-        SELECT m.tags FROM memory m WHERE m.project_id = p.id AND m.deleted_at IS NULL ORDER BY m.seq DESC LIMIT $2\
-    ) n CROSS JOIN LATERAL unnest(n.tags) AS t (tag) WHERE p.name = ANY ($1) AND starts_with(t.tag, $3) \
-    GROUP BY t.tag ORDER BY count(*) DESC, t.tag LIMIT $4";
+/// Tags among the newest memories ($2) of each project that begin with a text ($3), the most used first, each in the
+/// spelling that most memories have.
+pub(super) const COMPLETE_TAGS: &str = "SELECT mode() WITHIN GROUP (ORDER BY t.tag) FROM project p CROSS JOIN LATERAL (\
+        SELECT m.tags, m.tag_keys FROM memory m WHERE m.project_id = p.id AND m.deleted_at IS NULL \
+        ORDER BY m.seq DESC LIMIT $2\
+    ) n CROSS JOIN LATERAL unnest(n.tags, n.tag_keys) AS t (tag, key) \
+    WHERE p.name = ANY ($1) AND starts_with(t.key, (SELECT (fold_tags(ARRAY[$3]))[1])) \
+    GROUP BY t.key ORDER BY count(*) DESC, t.key LIMIT $4";
 /// Ids among them whose digits begin with a text ($3), the newest first.
 pub(super) const COMPLETE_IDS: &str = "SELECT n.id FROM project p CROSS JOIN LATERAL (\
         SELECT m.seq, m.id FROM memory m WHERE m.project_id = p.id AND m.deleted_at IS NULL \
@@ -610,6 +624,8 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("KNOWN", KNOWN),
     ("ALLOW_TIME", ALLOW_TIME),
     ("ADD_SOURCES", ADD_SOURCES),
+    ("REMOVE_SOURCES", REMOVE_SOURCES),
+    ("RESTORE_SOURCES", RESTORE_SOURCES),
     ("REDIRECT", REDIRECT),
     ("LOCK", LOCK),
     ("WRITE", WRITE),

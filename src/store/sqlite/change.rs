@@ -11,11 +11,12 @@ use super::cache::Delta;
 use super::error::from_sqlx;
 use super::read::memories;
 use super::row::MemoryRow;
+use super::tag::tag_keys;
 use super::word_index::{add_terms, remove_terms, terms_of};
-use super::write::{enqueue, history_bytes, json, missing, note, require_space, run, save, unique};
-use super::{Open, sql};
+use super::write::{enqueue, history_bytes, missing, note, require_sources, require_space, run, save, unique};
+use super::{Open, hex_ids, sql};
 use crate::domain::validate::Invalid;
-use crate::domain::{Analyzer, Change, Memory, Scope};
+use crate::domain::{Analyzer, Change, Kind, Memory, Scope};
 use crate::store::{ForgetMode, Result, StoreError, Update};
 
 pub(super) async fn update(
@@ -40,9 +41,10 @@ pub(super) async fn update(
     if memory.episode.is_none()
         && let Some((field, Some(value))) = of_episodes.into_iter().find(|(_, value)| value.is_some())
     {
-        let expected = format!("it only for memories of kind episode; this one is of kind {}", memory.kind);
-        return Err(Invalid::new(field, value, expected).into());
+        return Err(Invalid::only_for(Kind::Episode, memory.kind, field, value).into());
     }
+    patch.check_sources(&memory)?;
+    require_sources(open, connection, scope, patch.sources.iter().flatten()).await?;
     let before = memory.clone();
     let changed = patch.apply(&mut memory, command.now);
     if !changed && patch.helpful.is_none() {
@@ -108,12 +110,27 @@ pub(super) async fn rewrite(
     if before.tags != after.tags {
         sqlx::query(sql::REPLACE_TAGS)
             .bind(seq)
-            .bind(json(&after.tags))
+            .bind(tag_keys(&after.tags))
             .execute(&mut *connection)
             .await
             .map_err(|error| from_sqlx(error, "changing tags"))?;
     }
+    if before.sources != after.sources {
+        replace_sources(connection, after).await?;
+    }
     note(connection, scope, after, told.change, &before.snapshot(), told.reason, told.now).await
+}
+
+/// Writes the sources of a memory in place of the stored ones; those that were purged stay away.
+async fn replace_sources(connection: &mut SqliteConnection, memory: &Memory) -> Result<()> {
+    run(connection, sql::DELETE_SOURCES, memory.seq, "removing sources").await?;
+    sqlx::query(sql::INSERT_SOURCES)
+        .bind(memory.id)
+        .bind(hex_ids(&memory.sources))
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(|error| from_sqlx(error, "storing sources"))
 }
 
 /// What `forget` is to do.

@@ -11,8 +11,16 @@ use super::SqliteStore;
 use super::error::from_sqlx;
 use super::sql::{COMPLETE_IDS, COMPLETE_TAGS};
 use crate::domain::Scope;
+use crate::domain::validate::tag_key;
 use crate::store::Result;
 use crate::store::completion::{COMPLETION_WINDOW, CompletionStore};
+
+/// The spelling of a tag that most memories have, with the uses of all.
+fn most_used_spelling(spellings: BTreeMap<String, i64>) -> Option<(String, i64)> {
+    let uses = spellings.values().sum();
+    let (tag, _) = spellings.into_iter().max_by_key(|(tag, uses)| (*uses, Reverse(tag.clone())))?;
+    Some((tag, uses))
+}
 
 #[async_trait]
 impl CompletionStore for SqliteStore {
@@ -21,21 +29,25 @@ impl CompletionStore for SqliteStore {
         let failed = |error| from_sqlx(error, "completing a tag");
         self.bounded(async {
             let (mut connection, projects) = open.reader(scope).await?;
-            let mut uses: BTreeMap<String, i64> = BTreeMap::new();
+            let mut spellings: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
+            let begin = tag_key(prefix);
             for project in projects {
                 let rows = sqlx::query(COMPLETE_TAGS)
                     .bind(project)
                     .bind(COMPLETION_WINDOW)
-                    .bind(prefix)
                     .fetch_all(&mut *connection)
                     .await
                     .map_err(failed)?;
                 for row in rows {
                     let tag: String = row.try_get(0).map_err(failed)?;
-                    *uses.entry(tag).or_default() += row.try_get::<i64, _>(1).map_err(failed)?;
+                    let key = tag_key(&tag);
+                    if key.starts_with(&begin) {
+                        let uses: i64 = row.try_get(1).map_err(failed)?;
+                        *spellings.entry(key).or_default().entry(tag).or_default() += uses;
+                    }
                 }
             }
-            let mut tags: Vec<(String, i64)> = uses.into_iter().collect();
+            let mut tags: Vec<(String, i64)> = spellings.into_values().filter_map(most_used_spelling).collect();
             // Stable: equally used ones stay in the order of their names.
             tags.sort_by_key(|(_, uses)| Reverse(*uses));
             Ok(tags.into_iter().take(limit).map(|(tag, _)| tag).collect())

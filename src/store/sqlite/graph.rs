@@ -56,6 +56,8 @@ impl GraphStore for SqliteStore {
                     return fields.into_iter().map(entity_of).collect::<sqlx::Result<_>>().map_err(failed);
                 }
                 EntityQuery::Keys(keys) => sqlx::query(sql::BY_KEY).bind(projects).bind(json(keys)),
+                EntityQuery::Words(words) => sqlx::query(sql::BY_WORDS).bind(projects).bind(json(words)),
+                EntityQuery::Newest(most) => sqlx::query(sql::NEWEST).bind(projects).bind(limit(*most)),
                 EntityQuery::List { kind, prefix, after, limit: most } => {
                     let statement = if kind.is_some() { sql::LIST_TYPE } else { sql::LIST };
                     sqlx::query(statement)
@@ -378,7 +380,7 @@ pub(super) async fn write(
 pub(super) async fn mention(
     connection: &mut SqliteConnection,
     project: i64,
-    memory: Remembered,
+    memory: &Remembered,
     links: &Links,
     numbers: &HashMap<String, i64>,
 ) -> Result<()> {

@@ -58,6 +58,13 @@ named! {
     /// Entities by name ($2: JSON of compared names).
     BY_KEY = concat!(entity!(), "WHERE e.project IN (SELECT value FROM json_each($1)) \
         AND e.name_key IN (SELECT value FROM json_each($2)) ORDER BY e.id");
+    /// Entities by the words of their names ($2: JSON of them).
+    BY_WORDS = concat!(entity!(), "WHERE e.project IN (SELECT value FROM json_each($1)) \
+        AND e.words IN (SELECT value FROM json_each($2)) ORDER BY e.id");
+    /// The newest entities ($2), without their properties.
+    NEWEST = "SELECT e.id, (SELECT p.name FROM project p WHERE p.id = e.project), e.name, e.type, '{}', e.use_count, \
+        e.last_used_at, e.created_at, e.updated_at FROM entity e \
+        WHERE e.project IN (SELECT value FROM json_each($1)) ORDER BY e.id DESC LIMIT $2";
     /// Entities by number, as one JSON text: a row an entity costs more than the reading.
     BY_NUMBER = "SELECT json_group_array(json_array(e.id, (SELECT p.name FROM project p WHERE p.id = e.project), e.name, \
             e.type, json(e.properties), e.use_count, e.last_used_at, e.created_at, e.updated_at)) \

@@ -154,7 +154,7 @@ async fn attempt_unobserved(open: &Open, writer: &mut Writer, commands: &[Pendin
     for Pending { scope, work, .. } in commands {
         let answer = match work {
             Work::Remember(prepared) => {
-                write::remember(open, &mut connection, scope, prepared).await.map(|(project, answer)| {
+                write::remember(open, &mut connection, scope, prepared, &mut delta).await.map(|(project, answer)| {
                     prepared.extend(&mut delta, project, &answer);
                     projects.push((scope.project(), project));
                     answer

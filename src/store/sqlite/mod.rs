@@ -22,6 +22,7 @@ mod group;
 mod history;
 mod lock;
 mod matrix;
+mod merge;
 mod near;
 mod overview;
 mod past;
@@ -34,6 +35,7 @@ mod review_sql;
 mod row;
 mod schema;
 mod sql;
+mod tag;
 mod token;
 mod vector;
 mod vector_sql;
@@ -198,6 +200,7 @@ impl SqliteStore {
         schema::require_own(connection).await?;
         schema::migrate(connection).await?;
         word_index::rebuild_if_needed(connection, &self.analyzer).await?;
+        tag::fold_tag_index(connection).await?;
         let anchor = open_anchor(&path).await?;
         lock.note_created().map_err(|error| unwritable_lock(&error))?;
         let readers = SqlitePoolOptions::new()
@@ -392,7 +395,7 @@ impl Store for SqliteStore {
 
     async fn remember(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>> {
         let open = self.opened()?;
-        let command = write::Prepared::new(command, &self.analyzer)?;
+        let command = write::Prepared::new(command, Arc::clone(&self.analyzer))?;
         self.bounded(self.gathering.submit(&open, scope, Work::Remember(command))).await
     }
 

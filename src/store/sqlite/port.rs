@@ -391,7 +391,12 @@ impl Importing<'_> {
             .await
             .map_err(storing)?;
         if !memory.tags.is_empty() {
-            write::run(self.connection, port_sql::INSERT_TAGS, seq, "storing tags").await?;
+            sqlx::query(sql::INSERT_TAGS)
+                .bind(memory.id)
+                .bind(super::tag::tag_keys(&memory.tags))
+                .execute(&mut *self.connection)
+                .await
+                .map_err(storing)?;
         }
         if !memory.sources.is_empty() {
             sqlx::query(sql::INSERT_SOURCES)

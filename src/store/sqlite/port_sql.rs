@@ -86,9 +86,6 @@ pub(super) const INSERT_MEMORY: &str = "INSERT INTO memory (id, project, kind, l
     not_helpful, protected, content_hash, session, turn, speaker, tags, outcome, situation, lesson, metadata, content) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, \
     $24, $25, $26, $27) RETURNING seq";
-/// Its tags, from the row.
-pub(super) const INSERT_TAGS: &str = "INSERT INTO memory_tag (memory, tag) \
-    SELECT m.seq, t.value FROM memory m, json_each(m.tags) t WHERE m.seq = $1";
 /// An entity by its compared name.
 pub(super) const FIND_ENTITY: &str = "SELECT id FROM entity WHERE project = $1 AND name_key = $2";
 /// One row when no relation says the same of the same time.

@@ -31,7 +31,7 @@ macro_rules! bind_filter {
         let kinds: Vec<&str> = $filter.kinds.iter().map(|kind| kind.as_str()).collect();
         $query
             .bind(serde_json::to_string(&kinds).expect("texts always serialise"))
-            .bind(serde_json::to_string(&$filter.tags).expect("texts always serialise"))
+            .bind(crate::store::sqlite::tag::tag_keys(&$filter.tags))
             .bind($filter.session.as_deref())
             .bind($filter.speaker.as_deref())
             .bind($filter.since.map(|time| time.timestamp_micros()))

@@ -24,6 +24,21 @@ impl ReviewStore for SqliteStore {
         self.bounded(open.write(async |connection, _| propose(&open, connection, scope, reviews).await)).await
     }
 
+    async fn settle(&self, scope: &Scope, review: &NewReview) -> Result<Review> {
+        let open = self.opened()?;
+        let analyzer = &self.analyzer;
+        self.bounded(open.write(async |connection, delta| {
+            let mut proposed = propose(&open, connection, scope, std::slice::from_ref(review)).await?;
+            let proposed = proposed.pop().ok_or(StoreError::NotFound { field: "id", ids: vec![review.memory] })?;
+            if proposed.state != ReviewState::Open || is_protected(&open, connection, scope, review.memory).await? {
+                return Ok(proposed);
+            }
+            let command = Decide::approve(&proposed, review.now);
+            decide(&open, connection, scope, &command, (analyzer.as_ref(), delta)).await
+        }))
+        .await
+    }
+
     async fn reviews(&self, scope: &Scope, query: &ReviewQuery, limit: usize) -> Result<Vec<Review>> {
         let open = self.opened()?;
         self.bounded(async {
@@ -149,6 +164,11 @@ async fn propose(
         answer.push(one(connection, *project, review.id).await?);
     }
     Ok(answer)
+}
+
+async fn is_protected(open: &Open, connection: &mut SqliteConnection, scope: &Scope, memory: Uuid) -> Result<bool> {
+    let project: Vec<i64> = open.project(scope.project(), connection).await?.into_iter().collect();
+    Ok(memories(connection, &project, &[memory]).await?.iter().any(|row| row.memory.protected))
 }
 
 async fn one(connection: &mut SqliteConnection, project: i64, id: Uuid) -> Result<Review> {

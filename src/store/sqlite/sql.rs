@@ -141,12 +141,19 @@ named! {
         INSERT INTO index_job (memory, kind, project) SELECT seq, 'embedding', $2 FROM memory WHERE id = $1; \
         INSERT INTO memory_term (rowid, terms) SELECT seq, $20 FROM memory WHERE id = $1; \
         UPDATE project SET documents = documents + 1, total_length = total_length + $4 WHERE id = $2";
-    /// Its tags.
-    INSERT_TAGS = "INSERT INTO memory_tag (memory, tag) \
-        SELECT m.seq, t.value FROM memory m JOIN json_each(m.tags) t WHERE m.id = $1";
+    /// Its tags in the form in which they are compared ($2: JSON of them).
+    INSERT_TAGS = "INSERT OR IGNORE INTO memory_tag (memory, tag) \
+        SELECT m.seq, t.value FROM memory m JOIN json_each($2) t WHERE m.id = $1";
+    /// The next tags ($3) behind one of a memory ($1, $2).
+    TAG_INDEX = "SELECT memory, tag FROM memory_tag WHERE (memory, tag) > ($1, $2) ORDER BY memory, tag LIMIT $3";
+    /// Writes a tag ($2) in the form in which it is compared ($3).
+    FOLD_TAG = "INSERT OR IGNORE INTO memory_tag (memory, tag) VALUES ($1, $3); \
+        DELETE FROM memory_tag WHERE memory = $1 AND tag = $2";
     /// Its sources ($2: JSON of ids in hexadecimal).
     INSERT_SOURCES = "INSERT INTO source (memory, position, source) \
         SELECT (SELECT seq FROM memory WHERE id = $1), w.key, o.seq FROM json_each($2) w JOIN memory o ON o.id = unhex(w.value)";
+    /// Removes them.
+    DELETE_SOURCES = "DELETE FROM source WHERE memory = $1";
     /// One entry of the history.
     INSERT_HISTORY = "INSERT INTO history (memory, version, change, old, actor, reason, at) \
         VALUES ($1, $2, $3, $4, $5, $6, $7)";
@@ -180,7 +187,7 @@ named! {
         protected = $19 WHERE seq = $1";
     /// New tags for old.
     REPLACE_TAGS = "DELETE FROM memory_tag WHERE memory = $1; \
-        INSERT INTO memory_tag (memory, tag) SELECT $1, t.value FROM json_each($2) t";
+        INSERT OR IGNORE INTO memory_tag (memory, tag) SELECT $1, t.value FROM json_each($2) t";
     /// A row and all that hangs on it, also the items of the working memory that have the text of any of its versions.
     DELETE_MEMORY = concat!(
         "DELETE FROM focus WHERE seq IN (", same_text!("focus"), "); \
@@ -219,10 +226,10 @@ named! {
          AND superseded_by IS NOT NULL AND deleted_at IS NULL), \
         (SELECT count(*) FROM index_job WHERE project IN (SELECT value FROM json_each($1)))";
 
-    /// Tags among the newest memories ($2) of a project ($1) that begin with a text ($3), with their uses.
+    /// Tags among the newest memories ($2) of a project ($1), with their uses.
     COMPLETE_TAGS = "SELECT t.value, count(*) FROM (SELECT m.tags FROM memory m WHERE m.project = $1 \
         AND m.deleted_at IS NULL ORDER BY m.seq DESC LIMIT $2) n, json_each(n.tags) t \
-        WHERE substr(t.value, 1, length($3)) = $3 GROUP BY t.value";
+        GROUP BY t.value";
     /// Ids among them whose digits begin with a text ($3).
     COMPLETE_IDS = "SELECT n.seq, n.id FROM (SELECT m.seq, m.id FROM memory m WHERE m.project = $1 \
         AND m.deleted_at IS NULL ORDER BY m.seq DESC LIMIT $2) n \

@@ -2,6 +2,7 @@
 //! jobs and corpus figures in agreement.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, Utc};
@@ -10,16 +11,20 @@ use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::cache::Delta;
+use super::change::{Told, growth, rewrite};
 use super::error::{from_sqlx, is_damage, name_disk};
+use super::merge::{STORED_AGAIN, merges};
 use super::read::{indexed, memories};
 use super::row::{self, MemoryRow};
+use super::tag::tag_keys;
 use super::word_index::index_entry;
 use super::{Open, Writer, graph, hex_ids, json_numbers, sql};
 use crate::domain::graph::{Plan, plan};
 use crate::domain::memory::{content_hash, indexed_text};
+use crate::domain::repeat::merge_repeats;
 use crate::domain::text::Terms;
 use crate::domain::validate::Invalid;
-use crate::domain::{Analyzer, Change, Kind, Links, Memory, NewMemory, Scope};
+use crate::domain::{Analyzer, Change, Kind, Links, Memory, NewMemory, Repeat, Scope};
 use crate::store::{Limits, Remember, Remembered, Result, StoreError, replayable};
 
 impl Open {
@@ -85,6 +90,9 @@ impl Open {
 pub(super) struct Prepared {
     command: Remember,
     items: Vec<Analysed>,
+    /// What later items added to earlier ones with the same text.
+    repeats: Vec<Repeat>,
+    analyzer: Arc<Analyzer>,
 }
 
 #[derive(Debug)]
@@ -101,14 +109,15 @@ impl Prepared {
         }
     }
 
-    pub(super) fn new(command: Remember, analyzer: &Analyzer) -> Result<Self> {
+    pub(super) fn new(mut command: Remember, analyzer: Arc<Analyzer>) -> Result<Self> {
         let mut items = Vec::with_capacity(command.items.len());
+        command.items.iter().try_for_each(refuse_nul)?;
+        let repeats = merge_repeats(&mut command.items);
         for item in &command.items {
-            refuse_nul(item)?;
             let text = indexed_text(&item.content, item.speaker.as_deref(), &item.tags, item.episode.as_ref());
             items.push(Analysed { hash: content_hash(&item.content), terms: analyzer.terms(&text) });
         }
-        Ok(Self { command, items })
+        Ok(Self { command, items, repeats, analyzer })
     }
 }
 
@@ -150,15 +159,17 @@ pub(super) async fn remember(
     connection: &mut SqliteConnection,
     scope: &Scope,
     prepared: &Prepared,
+    delta: &mut Delta,
 ) -> Result<(i64, Vec<Remembered>)> {
-    let Prepared { command, items } = prepared;
+    let Prepared { command, items, .. } = prepared;
     let project = own_project(open, connection, scope).await?;
     if let Some(answer) = replay(connection, project, command).await? {
         return Ok((project, answer));
     }
-    require_sources(open, connection, scope, &command.items).await?;
+    require_sources(open, connection, scope, command.items.iter().flat_map(|item| &item.sources)).await?;
     let mut superseded = replaced(connection, project, &command.items).await?;
-    let answer = places(connection, project, prepared, &superseded).await?;
+    let mut answer = places(connection, project, prepared, &superseded).await?;
+    let merges = merges(connection, project, &command.items, &prepared.repeats, &mut answer, command.now).await?;
     let links: Vec<&Links> = command.items.iter().map(|item| &item.links).collect();
     let plan = if links.iter().all(|links| links.is_empty()) {
         Plan::default()
@@ -184,8 +195,10 @@ pub(super) async fn remember(
         return Err(StoreError::Protected { ids: protected });
     }
     let replaced_bytes = superseded.values().filter(|row| row.memory.superseded_by.is_none());
-    let replaced_bytes = replaced_bytes.map(|row| history_bytes(&row.memory, None)).sum();
-    require_room(open, connection, scope, project, (&command.items, &answer), replaced_bytes).await?;
+    let replaced_bytes: u64 = replaced_bytes.map(|row| history_bytes(&row.memory, None)).sum();
+    let merged_bytes: u64 = merges.iter().map(|(before, after)| growth(before, after, Some(STORED_AGAIN))).sum();
+    let grown = (replaced_bytes, merged_bytes);
+    require_room(open, connection, scope, project, (&command.items, &answer), grown).await?;
     super::bound::require_graph(open, connection, scope, project, &plan).await?;
     // What is replaced goes first: a turn may be replaced by its correction.
     for (item, place) in command.items.iter().zip(&answer) {
@@ -199,9 +212,13 @@ pub(super) async fn remember(
             insert(connection, scope, project, item, analysed, command.now).await?;
         }
     }
+    for (before, after) in &merges {
+        let told = Told { change: Change::Updated, reason: Some(STORED_AGAIN), now: command.now };
+        rewrite(connection, scope, project, (before, after), &told, (&prepared.analyzer, delta)).await?;
+    }
     let entities = graph::write(connection, project, &plan, command.now).await?;
     for (links, place) in links.iter().zip(&answer) {
-        graph::mention(connection, project, *place, links, &entities).await?;
+        graph::mention(connection, project, place, links, &entities).await?;
     }
     if let Some(idempotency) = &command.idempotency {
         sqlx::query(sql::INSERT_IDEMPOTENT)
@@ -218,14 +235,15 @@ pub(super) async fn remember(
     Ok((project, answer))
 }
 
-/// Refuses what would make the project larger than it may be; `history` is what the history grows by.
+/// Refuses what would make the project larger than it may be; `replaced` is what the history grows by for memories that
+/// are superseded, `merged` what memories that are there already and their history grow by.
 async fn require_room(
     open: &Open,
     connection: &mut SqliteConnection,
     scope: &Scope,
     project: i64,
     (items, answer): (&[NewMemory], &[Remembered]),
-    history: u64,
+    (replaced, merged): (u64, u64),
 ) -> Result<()> {
     if !open.limits.any() {
         return Ok(());
@@ -233,11 +251,10 @@ async fn require_room(
     let new = items.iter().zip(answer).filter(|(_, place)| place.created).map(|(item, _)| item.bytes());
     let (memories, bytes) = new.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
     // A project over its limit may still be told that it knows something.
-    if memories == 0 {
-        Ok(())
-    } else {
-        require_space(open, connection, scope, project, memories, bytes + history).await
+    if memories == 0 && merged == 0 {
+        return Ok(());
     }
+    require_space(open, connection, scope, project, memories, bytes + replaced + merged).await
 }
 
 /// What an entry of the history takes of the limit of bytes, when `before` is what it keeps.
@@ -280,16 +297,17 @@ async fn replay(
         return Err(StoreError::IdempotencyConflict { key: idempotency.key.clone() });
     }
     let ids = row::ids(&row, 1).map_err(failed)?;
-    Ok(Some(ids.into_iter().map(|id| Remembered { id, created: false }).collect()))
+    Ok(Some(ids.into_iter().map(Remembered::replayed).collect()))
 }
 
-async fn require_sources(
+/// Refuses sources that are not live memories of a readable project.
+pub(super) async fn require_sources(
     open: &Open,
     connection: &mut SqliteConnection,
     scope: &Scope,
-    items: &[NewMemory],
+    sources: impl Iterator<Item = &Uuid>,
 ) -> Result<()> {
-    let wanted: Vec<Uuid> = unique(items.iter().flat_map(|item| &item.sources));
+    let wanted: Vec<Uuid> = unique(sources);
     if wanted.is_empty() {
         return Ok(());
     }
@@ -338,7 +356,7 @@ pub(super) fn missing(field: &'static str, mut ids: Vec<Uuid>, found: impl Fn(&U
 async fn places(
     connection: &mut SqliteConnection,
     project: i64,
-    Prepared { command, items }: &Prepared,
+    Prepared { command, items, .. }: &Prepared,
     superseded: &HashMap<Uuid, MemoryRow>,
 ) -> Result<Vec<Remembered>> {
     let mut equal = equal(connection, project, command, items, superseded).await?;
@@ -365,7 +383,7 @@ async fn places(
                 existing
             }
         };
-        places.push(Remembered { id: existing.unwrap_or(item.id), created: existing.is_none() });
+        places.push(Remembered::new(existing.unwrap_or(item.id), existing.is_none()));
     }
     Ok(places)
 }
@@ -471,7 +489,12 @@ async fn insert(
         .await
         .map_err(failed)?;
     if !item.tags.is_empty() {
-        sqlx::query(sql::INSERT_TAGS).bind(item.id).execute(&mut *connection).await.map_err(failed)?;
+        sqlx::query(sql::INSERT_TAGS)
+            .bind(item.id)
+            .bind(tag_keys(&item.tags))
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
     }
     if !item.sources.is_empty() {
         sqlx::query(sql::INSERT_SOURCES)

@@ -39,7 +39,7 @@ pub(crate) async fn equal_memories_from_many_tasks_become_one(store: Arc<dyn Sto
     for round in 0..5 {
         let text = format!("everybody says this {round}");
         let answers = join_all((0..16).map(|_| remember(&*store, &scope, vec![note(&text)]))).await;
-        let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap()[0]).collect();
+        let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap()[0].clone()).collect();
         assert!(answers.iter().all(|answer| answer.id == answers[0].id));
         assert_eq!(answers.iter().filter(|answer| answer.created).count(), 1);
     }

@@ -100,6 +100,34 @@ pub(crate) async fn every_filter_admits_what_the_rule_admits(store: Arc<dyn Stor
     assert!(admitted > 100, "the filters hardly admit anything");
 }
 
+pub(crate) async fn tags_are_compared_without_case(store: Arc<dyn Store>) {
+    let (store, scope) = (&*store, scope());
+    let tagged = |content: &str, tags: &[&str]| NewMemory {
+        tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        ..note(content)
+    };
+    let mixed = store_one(store, &scope, tagged("common one", &["Decision", "Ärger"])).await;
+    let lower = store_one(store, &scope, tagged("common two", &["decision"])).await;
+    store_one(store, &scope, tagged("common three", &["decisions"])).await;
+    let with = |tags: &[&str]| Filter { tags: tags.iter().map(|tag| (*tag).to_owned()).collect(), ..Filter::at(at(9)) };
+    for (tags, expected) in [
+        (&["DECISION"][..], vec![lower, mixed]),
+        (&["decision"][..], vec![lower, mixed]),
+        (&["ärger", "Decision"][..], vec![mixed]),
+        (&["ÄRGER"][..], vec![mixed]),
+        (&["Decisio"][..], vec![]),
+    ] {
+        let browsed = store.browse(&scope, &with(tags), None, 10).await.unwrap();
+        assert_eq!(browsed.iter().map(|memory| memory.id).collect::<Vec<_>>(), expected, "{tags:?}");
+        let mut searched: Vec<Uuid> =
+            search(store, &scope, "common", with(tags)).await.into_iter().map(|hit| hit.id).collect();
+        searched.sort_by(|a, b| b.cmp(a));
+        assert_eq!(searched, expected, "{tags:?}");
+    }
+    let memory = super::load(store, &scope, mixed).await;
+    assert_eq!(memory.tags, ["Decision", "Ärger"], "the spelling stays");
+}
+
 pub(crate) async fn browsing_pages_through_everything_once(store: Arc<dyn Store>) {
     let scope = scope();
     varied(&*store, &scope).await;

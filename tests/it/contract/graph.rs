@@ -198,6 +198,22 @@ pub(crate) async fn a_refused_link_leaves_nothing(store: Arc<dyn Store>) {
     assert!(named(&*store, &scope, &["x", "z"]).await.is_empty());
 }
 
+pub(crate) async fn entities_are_found_by_words_and_by_age(store: Arc<dyn Store>) {
+    let (mine, other) = (scope(), scope());
+    let known = NewEntity { properties: properties(json!({"a": 1})), ..entity("Marta  Lindqvist") };
+    link(&*store, &mine, vec![known, entity("src/main.rs")], Vec::new()).await.unwrap();
+    link(&*store, &other, vec![entity("Marta Lindqvist")], Vec::new()).await.unwrap();
+    let names = async |query: EntityQuery| -> Vec<String> {
+        store.entities(&mine, &query).await.unwrap().into_iter().map(|entity| entity.name).collect()
+    };
+    let words = |words: &[&str]| EntityQuery::Words(words.iter().map(|words| (*words).to_owned()).collect());
+    assert_eq!(names(words(&["marta lindqvist", "src main.rs"])).await, ["Marta  Lindqvist", "src/main.rs"]);
+    assert!(names(words(&["marta", "Marta Lindqvist"])).await.is_empty());
+    assert_eq!(names(EntityQuery::Newest(1)).await, ["src/main.rs"]);
+    let newest = store.entities(&mine, &EntityQuery::Newest(10)).await.unwrap();
+    assert!(newest.len() == 2 && newest.iter().all(|entity| entity.properties.is_empty()), "{newest:?}");
+}
+
 pub(crate) async fn entities_are_listed_by_type_and_prefix(store: Arc<dyn Store>) {
     let scope = scope();
     let batch = (0..30)

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use cognitive_memory_mcp::domain::conversation::Turn;
 use cognitive_memory_mcp::domain::lexical::{CorpusStats, Part, WeightedTerm, select_terms};
-use cognitive_memory_mcp::domain::memory::{content_hash, indexed_text};
+use cognitive_memory_mcp::domain::memory::{Stated, content_hash, indexed_text};
 use cognitive_memory_mcp::domain::{
     Analyzer, Clock, Episode, Filter, History, Kind, Language, Links, Memory, NewMemory, Scope, Setting, Standing,
     SystemClock,
@@ -35,6 +35,7 @@ pub(crate) mod history;
 pub(crate) mod model;
 pub(crate) mod past;
 pub(crate) mod reference;
+pub(crate) mod repeat;
 pub(crate) mod review;
 pub(crate) mod search;
 pub(crate) mod spelling;
@@ -83,6 +84,7 @@ macro_rules! contract_tests {
                 crowd::callers_who_go_away_harm_nobody,
                 crowd::bad_commands_harm_nobody_beside_them,
                 filter::every_filter_admits_what_the_rule_admits,
+                filter::tags_are_compared_without_case,
                 filter::browsing_pages_through_everything_once,
                 filter::projects_do_not_see_each_other,
                 focus::the_least_recently_touched_makes_room,
@@ -99,6 +101,7 @@ macro_rules! contract_tests {
                 graph::a_relation_ends_without_being_erased,
                 graph::an_erased_entity_takes_all_of_its_own_along,
                 graph::a_refused_link_leaves_nothing,
+                graph::entities_are_found_by_words_and_by_age,
                 graph::entities_are_listed_by_type_and_prefix,
                 graph::the_strongest_relations_come_first,
                 graph::relations_between_entities_are_found,
@@ -128,6 +131,13 @@ macro_rules! contract_tests {
                 reference::items_and_reviews_are_found_by_parts_of_their_ids,
                 reference::tools_accept_short_ids,
                 reference::ambiguous_ids_list_their_candidates,
+                repeat::new_values_are_merged,
+                repeat::what_is_not_merged_is_reported,
+                repeat::a_protected_memory_stays_as_it_is,
+                repeat::equal_items_of_a_batch_are_united,
+                repeat::a_turn_is_merged_and_a_replay_is_not,
+                repeat::sources_can_be_added_and_taken_back,
+                review::a_judgement_takes_effect_unless_the_memory_is_protected,
                 review::only_votes_pass_the_protection,
                 review::what_is_approved_is_done_and_can_be_undone,
                 review::a_replacement_can_be_approved_and_undone,
@@ -225,6 +235,7 @@ pub(crate) fn note(content: &str) -> NewMemory {
         supersedes: Vec::new(),
         links: Links::default(),
         protected: false,
+        stated: Stated::default(),
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use cognitive_memory_mcp::domain::memory::content_hash;
-use cognitive_memory_mcp::domain::{Change, Episode, Filter, History, Kind, Memory, NewMemory, Patch, Scope};
+use cognitive_memory_mcp::domain::repeat::merge_repeats;
+use cognitive_memory_mcp::domain::{Change, Episode, Filter, History, Kind, Memory, NewMemory, Patch, Restated, Scope};
 use cognitive_memory_mcp::store::{Counts, ForgetMode, Idempotency, Remember, Remembered, Store, StoreError, Update};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -194,12 +195,14 @@ impl Model {
             if *hash != given.request_hash {
                 return Err(StoreError::IdempotencyConflict { key: given.key.clone() });
             }
-            return Ok(ids.iter().map(|id| Remembered { id: *id, created: false }).collect());
+            return Ok(ids.iter().map(|id| Remembered::replayed(*id)).collect());
         }
         self.missing("sources", command.items.iter().flat_map(|item| item.sources.clone()).collect())?;
         let going: Vec<Uuid> = command.items.iter().flat_map(|item| item.supersedes.clone()).collect();
         self.missing("supersedes", going.clone())?;
 
+        let mut items = command.items.clone();
+        let repeats = merge_repeats(&mut items);
         let mut answer: Vec<Remembered> = Vec::new();
         let mut errors: Vec<StoreError> = Vec::new();
         for (number, item) in command.items.iter().enumerate() {
@@ -232,7 +235,7 @@ impl Model {
                     stored.map(|memory| memory.id).or(in_batch)
                 }
             };
-            answer.push(Remembered { id: existing.unwrap_or(item.id), created: existing.is_none() });
+            answer.push(Remembered::new(existing.unwrap_or(item.id), existing.is_none()));
         }
         let mut successors: BTreeMap<Uuid, Uuid> = BTreeMap::new();
         for (item, place) in command.items.iter().zip(&answer) {
@@ -255,7 +258,26 @@ impl Model {
             let place = self.live(id).expect("was checked");
             self.change(place, Change::Superseded, now, None, |memory| memory.superseded_by = Some(by));
         }
-        for (item, _) in command.items.iter().zip(&answer).filter(|(_, place)| place.created) {
+        let mut merged: Vec<Uuid> = answer.iter().filter(|place| place.created).map(|place| place.id).collect();
+        for ((item, place), repeat) in items.iter().zip(&mut answer).zip(repeats) {
+            place.repeat = repeat;
+            if place.created || merged.contains(&place.id) {
+                continue;
+            }
+            merged.push(place.id);
+            let at = self.live(place.id).expect("it is there already");
+            let (patch, repeat) = Restated::from(item).merge_into(&self.memories[at]);
+            place.repeat.extend(repeat);
+            if patch.changes_memory() {
+                let edit = |memory: &mut Memory| {
+                    let (version, updated_at) = (memory.version, memory.updated_at);
+                    patch.apply(memory, updated_at);
+                    (memory.version, memory.updated_at) = (version, updated_at);
+                };
+                self.change(at, Change::Updated, now, Some("stored again"), edit);
+            }
+        }
+        for (item, _) in items.iter().zip(&answer).filter(|(_, place)| place.created) {
             self.next += 1;
             let mut sources = item.sources.clone();
             sources.dedup();

@@ -145,6 +145,26 @@ pub(crate) async fn a_replacement_can_be_approved_and_undone(store: Arc<dyn Stor
     assert_eq!(found(store, &scope, "lives").await.len(), 2);
 }
 
+pub(crate) async fn a_judgement_takes_effect_unless_the_memory_is_protected(store: Arc<dyn Store>) {
+    let (store, scope) = (&*store, scope());
+    let proposal = |by| Proposal::Supersede { by, judgement: Judgement::Duplicate };
+    let new = store_one(store, &scope, note("she lives in Paris")).await;
+    let free = store_one(store, &scope, note("she lives in Berlin")).await;
+    let settled = store.settle(&scope, &review(free, proposal(new))).await.unwrap();
+    assert_eq!((settled.state, settled.decided_by.as_deref()), (ReviewState::Approved, Some("tester")));
+    assert_eq!(load(store, &scope, free).await.superseded_by, Some(new));
+    assert_eq!(found(store, &scope, "lives").await, [new]);
+    decide(store, &scope, settled.id, Decision::Undo, 20).await.unwrap();
+    assert_eq!(load(store, &scope, free).await.superseded_by, None);
+    let kept = protected(store, &scope, "she lives in Rome").await;
+    let settled = store.settle(&scope, &review(kept, proposal(new))).await.unwrap();
+    assert_eq!((settled.state, settled.decided_by), (ReviewState::Open, None));
+    assert_eq!(load(store, &scope, kept).await.superseded_by, None);
+    let circle = store.settle(&scope, &review(new, proposal(new))).await.unwrap_err();
+    assert!(matches!(circle, StoreError::Invalid(_)), "{circle:?}");
+    assert_eq!(store.reviews(&scope, &ReviewQuery::All, 10).await.unwrap().len(), 2, "a refusal leaves no review");
+}
+
 pub(crate) async fn an_approved_purge_leaves_nothing(store: Arc<dyn Store>) {
     let (store, scope) = (&*store, scope());
     let id = protected(store, &scope, "to be purged").await;
