@@ -9,7 +9,7 @@ use super::view::timestamp;
 use super::{Call, Engine, EngineError, RememberItem, RememberParams};
 use crate::domain::cursor::{self, Position};
 use crate::domain::focus::{ArchivedItem, Eviction, FocusItem};
-use crate::domain::validate;
+use crate::domain::validate::{self, Invalid};
 use crate::store::Referable;
 use crate::store::focus::{Focused, NewFocus, Place};
 

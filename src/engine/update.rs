@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use uuid::Uuid;
+
 use super::get::current_successor;
 use super::view::timestamp;
 use super::{Call, Engine, EngineError, MemoryView, ReviewView};

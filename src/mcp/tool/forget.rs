@@ -7,6 +7,7 @@ use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::{Answer, EXCERPT_CHARS, MemoryTool, ToolError, answer, awaiting_owner, define, excerpt, parse, with_notes};
+use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, ForgetOutput, ForgetParams, Mode};
 
 pub(crate) struct Forget;
@@ -33,7 +34,7 @@ impl MemoryTool for Forget {
         }
         for memory in &output.memories {
             let text = memory.content.as_ref().map(|text| format!(" {}", excerpt(text, EXCERPT_CHARS)));
-            lines.push(format!("[{}]{}", memory.id, text.unwrap_or_default()));
+            lines.push(format!("[{}]{}", short_id(&memory.id), text.unwrap_or_default()));
         }
         if !output.reviews.is_empty() {
             lines.push(awaiting_owner(output.mode.done(), &output.reviews));

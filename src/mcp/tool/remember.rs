@@ -72,7 +72,12 @@ fn describe_stored(memory: &StoredView) -> String {
         }
     }
     for other in &memory.similar {
-        text.push_str(&format!("\n  similar ({:.2}) {}\n{}", other.similarity, short_id(&other.id), quote(&other.content)));
+        text.push_str(&format!(
+            "\n  similar ({:.2}) {}\n{}",
+            other.similarity,
+            short_id(&other.id),
+            quote(&other.content)
+        ));
     }
     text
 }
