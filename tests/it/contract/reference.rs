@@ -134,12 +134,12 @@ pub(crate) async fn tools_accept_short_ids(store: Arc<dyn Store>) {
     assert!(invalid.starts_with("ids[0]: \"first one\" is not accepted; expected the ID of a memory"), "{invalid}");
 
     let focus = |action, id: Option<&str>| FocusParams {
-        action,
+        action: Some(action),
         id: id.map(str::to_owned),
-        content: Some("Deploy on Friday".to_owned()),
+        content: (action == FocusAction::Add).then(|| "Deploy on Friday".to_owned()),
         ..FocusParams::default()
     };
-    let item = engine.focus(&call, focus(FocusAction::Add, None)).await.unwrap().items.remove(0).id;
+    let item = engine.focus(&call, focus(Some(FocusAction::Add), None)).await.unwrap().items.remove(0).id;
     let dropped = engine.focus(&call, focus(FocusAction::Drop, Some(short_id(&item)))).await.unwrap();
     assert_eq!(dropped.items[0].id, item);
 }
