@@ -139,7 +139,7 @@ pub(crate) async fn tools_accept_short_ids(store: Arc<dyn Store>) {
         content: (action == FocusAction::Add).then(|| "Deploy on Friday".to_owned()),
         ..FocusParams::default()
     };
-    let item = engine.focus(&call, focus(Some(FocusAction::Add), None)).await.unwrap().items.remove(0).id;
+    let item = engine.focus(&call, focus(FocusAction::Add, None)).await.unwrap().items.remove(0).id;
     let dropped = engine.focus(&call, focus(FocusAction::Drop, Some(short_id(&item)))).await.unwrap();
     assert_eq!(dropped.items[0].id, item);
 }
