@@ -8,7 +8,9 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::entity_note::note_recognised;
-use super::link::{MentionItem, RelationItem, accept_mentions, mentions_schema, refuse_memory_ids, added_relations_schema};
+use super::link::{
+    MentionItem, RelationItem, accept_mentions, added_relations_schema, mentions_schema, refuse_memory_ids,
+};
 use super::update::note_expired;
 use super::{Call, Engine, EngineError, SimilarView, parse_ids};
 use crate::domain::Links;
