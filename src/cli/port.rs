@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Read, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -231,8 +231,6 @@ pub(super) fn note(text: &str) {
 const EXPORT: Wanted = Wanted { description: "export (.jsonl)", accepts: |name| name.ends_with(".jsonl") };
 /// Problems that are listed when nothing is stored anyway.
 const LISTED_WHEN_REFUSED: usize = 20;
-/// A database URL is shorter.
-const LONGEST_URL: u64 = 16 * 1024;
 
 pub(super) fn import(args: &ImportArgs, sources: &Sources) -> Result<u8, Failure> {
     let settings = super::settings(sources)?;
@@ -252,14 +250,9 @@ async fn import_foreign(from: From, args: &ImportArgs, settings: &Settings, impo
     let draft = Draft::new(&scratch(settings, "import")?);
     let mapping = foreign::mapping(&args.columns)?;
     let project = args.project.as_deref().unwrap_or(DEFAULT_PROJECT);
-    // A URL on the standard input stays out of the list of processes with its password.
-    let (spooled, file) = if from == From::CognitiveMemoryPython {
-        (None, if is_standard_input(&args.file) { url_from_input()? } else { args.file.clone() })
-    } else {
-        let spooled = spool_input(settings, &args.file)?;
-        let file = spooled.as_ref().map_or(args.file.as_path(), Draft::place).to_owned();
-        (spooled, file)
-    };
+    // For a database the standard input has its URL, which `foreign` reads.
+    let spooled = if from == From::CognitiveMemoryPython { None } else { spool_input(settings, &args.file)? };
+    let file = spooled.as_ref().map_or(args.file.as_path(), Draft::place).to_owned();
     let size = std::fs::metadata(&file).map(|data| if data.is_file() { data.len() } else { 0 }).unwrap_or_default();
     let reading = bar("reading", size, true);
     let tables = (args.tables.as_slice(), mapping);
@@ -271,13 +264,6 @@ async fn import_foreign(from: From, args: &ImportArgs, settings: &Settings, impo
 
 fn is_standard_input(file: &Path) -> bool {
     file.as_os_str() == "-"
-}
-
-fn url_from_input() -> Result<PathBuf, Failure> {
-    let mut url = String::new();
-    let input = std::io::stdin().lock();
-    input.take(LONGEST_URL).read_to_string(&mut url).map_err(file_error(Path::new("standard input")))?;
-    Ok(PathBuf::from(url.trim()))
 }
 
 /// The file to import, as one that can be read twice: a copy of the standard input or of the export in a zip archive.

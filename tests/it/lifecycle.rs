@@ -263,7 +263,7 @@ async fn what_was_acknowledged_survives_kill_9() {
     let client = server.client();
     for part in kept.chunks(200) {
         let ids: Vec<&str> = part.iter().map(|(id, _)| id.as_str()).collect();
-        let found = client.call("get", json!({ "ids": ids })).await;
+        let found = client.call("get", json!({ "ids": ids, "max_chars": 1_000_000 })).await;
         assert_eq!(found["memories"].as_array().map(Vec::len), Some(part.len()), "lost: {}", found["missing"]);
         for ((id, text), memory) in part.iter().zip(found["memories"].as_array().expect("memories")) {
             assert_eq!((memory["id"].as_str(), memory["content"].as_str()), (Some(id.as_str()), Some(text.as_str())));

@@ -54,7 +54,7 @@ fn tour(setup: &Setup) {
     assert!(gone.code == Some(64) && gone.stderr.contains("there is no memory"), "{}", gone.stderr);
     let unknown = setup.run(&["forget", &id]);
     assert!(unknown.code == Some(64) && unknown.stderr.contains(&id), "{}", unknown.stderr);
-    let wrong = setup.run(&["list", "--since", "yesterday"]);
+    let wrong = setup.run(&["list", "--since", "some day"]);
     assert!(wrong.code == Some(64) && wrong.stderr.contains("since"), "{}", wrong.stderr);
     let episode = ["remember", "t", "--kind", "episode", "--situation", "s", "--outcome", "-0.5", "--lesson", "l"];
     let id = id_of(&ok(setup.run(&episode)));

@@ -22,14 +22,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A home folder and an environment, in which the program may be started several times.
 pub(crate) struct Setup {
-    home: TempDir,
+    home: Arc<TempDir>,
     env: BTreeMap<OsString, OsString>,
 }
 
 impl Setup {
     /// Listens on a free port; everything else is the default.
     pub(crate) fn new() -> Self {
-        let setup = Self { home: tempfile::tempdir().expect("a temporary folder"), env: BTreeMap::new() };
+        let setup = Self { home: Arc::new(tempfile::tempdir().expect("a temporary folder")), env: BTreeMap::new() };
         // No test fetches a model unless it is about that.
         setup.env("MEMORY_LISTEN", "127.0.0.1:0").env("MEMORY_EMBEDDER", "none")
     }
@@ -91,7 +91,9 @@ impl Setup {
 
     /// Starts `serve` without waiting for it.
     pub(crate) fn start(&self) -> Server {
-        Server::start(self.command(&["serve"]))
+        let mut server = Server::start(self.command(&["serve"]));
+        server.home = Some(Arc::clone(&self.home));
+        server
     }
 
     /// Starts `serve` and waits until it serves.
@@ -190,6 +192,8 @@ pub(crate) struct Server {
     pub(crate) stdout: Lines,
     pub(crate) stderr: Lines,
     base: String,
+    /// The service ends when its database is deleted, so the folder lives as long.
+    home: Option<Arc<TempDir>>,
 }
 
 impl Server {
@@ -199,7 +203,7 @@ impl Server {
         let (stdout, stderr) = (Lines::default(), Lines::default());
         let readers =
             vec![stdout.read(child.stdout.take().expect("a pipe")), stderr.read(child.stderr.take().expect("a pipe"))];
-        Self { child, readers, stdout, stderr, base: String::new() }
+        Self { child, readers, stdout, stderr, base: String::new(), home: None }
     }
 
     pub(crate) fn pid(&self) -> u32 {

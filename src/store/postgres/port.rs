@@ -81,7 +81,7 @@ impl PostgresSnapshot {
         records.truncate(loaded.max(1));
         let Some(last) = records.last().map(|record| record.memory.seq) else { return Ok((Vec::new(), after)) };
         let ids: Vec<Uuid> = records.iter().take(loaded).map(|record| record.memory.id).collect();
-        let mut history: Vec<History> = sqlx::query_as(sql::HISTORY)
+        let mut history: Vec<History> = sqlx::query_as(port_sql::HISTORY)
             .bind(&self.projects)
             .bind(&ids)
             .fetch_all(&mut self.connection)

@@ -59,6 +59,18 @@ pub(super) const HISTORY_AFTER: &str = "SELECT * FROM (\
             AND h.memory_seq = m.seq AND h.seq > $2 - 1 ORDER BY h.seq LIMIT $3) h WHERE m.id = $1\
     ) h ORDER BY h.place LIMIT $3";
 
+/// The creation of memories, then their changes.
+pub(super) const HISTORY: &str = "SELECT * FROM (\
+        SELECT m.id, 1::bigint AS version, 'created' AS change, NULL::jsonb AS old, m.created_by AS actor, \
+            NULL::text AS reason, m.created_at AS at, 0::bigint AS seq \
+        FROM memory m JOIN project p ON p.id = m.project_id WHERE p.name = ANY ($1) AND m.id = ANY ($2) \
+        UNION ALL \
+        SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at, h.seq \
+        FROM memory m JOIN project p ON p.id = m.project_id \
+        JOIN history h ON h.project_id = m.project_id AND h.memory_seq = m.seq \
+        WHERE p.name = ANY ($1) AND m.id = ANY ($2)\
+    ) h ORDER BY h.at, h.seq, h.id";
+
 /// Whether a memory is there, and where.
 pub(super) const FIND_MEMORY: &str =
     "SELECT p.name, m.seq FROM memory m JOIN project p ON p.id = m.project_id WHERE m.id = $1";
@@ -153,6 +165,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("INSERT_MEMORY", INSERT_MEMORY),
     ("INSERT_STATISTIC", INSERT_STATISTIC),
     ("INSERT_SOURCES", INSERT_SOURCES),
+    ("HISTORY", HISTORY),
     ("INSERT_HISTORY", INSERT_HISTORY),
     ("FIND_ENTITY", FIND_ENTITY),
     ("INSERT_ENTITY", INSERT_ENTITY),

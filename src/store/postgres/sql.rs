@@ -522,18 +522,6 @@ pub(super) const EXPORT: &str = concat!(
      JOIN project p ON p.id = m.project_id ORDER BY m.seq"
 );
 
-/// The creation of memories, then what happened to them.
-pub(super) const HISTORY: &str = "SELECT * FROM (\
-        SELECT m.id, 1::bigint AS version, 'created' AS change, NULL::jsonb AS old, m.created_by AS actor, \
-            NULL::text AS reason, m.created_at AS at, 0::bigint AS seq \
-        FROM memory m JOIN project p ON p.id = m.project_id WHERE p.name = ANY ($1) AND m.id = ANY ($2) \
-        UNION ALL \
-        SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at, h.seq \
-        FROM memory m JOIN project p ON p.id = m.project_id \
-        JOIN history h ON h.project_id = m.project_id AND h.memory_seq = m.seq \
-        WHERE p.name = ANY ($1) AND m.id = ANY ($2)\
-    ) h ORDER BY h.at, h.seq, h.id";
-
 /// Figures of `status`.
 pub(super) const COUNTS: &str = "SELECT m.kind, count(*) FILTER (WHERE m.deleted_at IS NULL) AS live, \
         count(*) FILTER (WHERE m.deleted_at IS NOT NULL) AS deleted, \
@@ -646,7 +634,6 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("BROWSE_TAGS", BROWSE_TAGS),
     ("GET", GET),
     ("EXPORT", EXPORT),
-    ("HISTORY", HISTORY),
     ("COUNTS", COUNTS),
     ("BACKLOG", BACKLOG),
     ("INFO", INFO),
