@@ -1,0 +1,57 @@
+"""The calls that every client makes, and the checks of what it got back and of what is stored afterwards."""
+
+TOOLS = ["remember", "recall", "get", "update", "forget", "focus", "link", "explore", "review", "status"]
+
+FIRST = "The harbour office opens at seven in the morning."
+SECOND = "Marta Lindqvist keeps the keys of the boathouse."
+ALREADY_KNOWN = "The ferry to the island leaves from pier nine."
+
+
+def with_nulls(schema: dict, given: dict) -> dict:
+    """What clients with strict schemas send: null for every argument that is not set, also inside given objects."""
+    properties = schema.get("properties", {})
+    filled = dict.fromkeys(properties) | given
+    for name, value in given.items():
+        inner = properties.get(name, {}).get("items", {})
+        if isinstance(value, list) and inner.get("properties"):
+            filled[name] = [with_nulls(inner, item) for item in value]
+    return filled
+
+
+def calls_of(schemas: dict[str, dict], known: str, fill=with_nulls) -> list:
+    """Calls as models make them; `known` is the ID of a memory that is stored already. `fill` completes arguments."""
+    plain = [
+        ["remember", {"items": [{"content": FIRST, "tags": ["harbour"]}]}],
+        ["recall", {"query": "When does the harbour office open?", "limit": 3}],
+    ]
+    filled = [
+        ["remember", {"items": [{"content": SECOND, "tags": ["people"]}]}],
+        ["recall", {"query": "boathouse keys"}],
+        ["get", {"ids": [known]}],
+        ["status", {}],
+        ["forget", {"ids": [known]}],
+    ]
+    refused = [["recall", {"query": "harbour", "limit": -1}]]
+    return plain + [[tool, fill(schemas[tool], given)] for tool, given in filled] + refused
+
+
+def check_answers(answers: list[str]) -> None:
+    _, found, _, found_with_nulls, got, status, _, refused = answers
+    assert FIRST in found, found
+    assert SECOND in found_with_nulls, found_with_nulls
+    assert ALREADY_KNOWN in got, got
+    assert "harbour" in status, "the status lists the tags"
+    assert "limit" in refused and "from 1 to 100" in refused, refused
+
+
+async def prepare(memory) -> tuple[str, dict[str, dict]]:
+    """Stores what the framework will read and forget; the ID, and the schemas of the tools."""
+    [known] = await memory.remember({"content": ALREADY_KNOWN, "tags": ["ferry"]})
+    schemas = {tool.name: tool.input_schema for tool in (await memory.client.list_tools()).tools}
+    return known, schemas
+
+
+async def check_memory(memory) -> None:
+    """Exactly what the framework was asked to store and forget was stored and forgotten."""
+    stored = {hit["content"]: hit["tags"] for hit in await memory.browse_all()}
+    assert stored == {FIRST: ["harbour"], SECOND: ["people"]}
