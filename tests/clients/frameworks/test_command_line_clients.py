@@ -27,7 +27,8 @@ TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 def platform_binary(packages: str, inside: str) -> pathlib.Path:
     """The program for this machine; npm installs only the packages that fit it."""
     found = sorted(node_package(".").resolve().glob(f"{packages}/{inside}"))
-    assert found, f"no {packages}/{inside}"
+    if not found:
+        pytest.skip(f"{packages} is not installed for this kind of machine")
     return found[0]
 
 
