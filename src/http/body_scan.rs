@@ -7,12 +7,10 @@
 
 use serde_json::Value;
 
+pub(super) use crate::mcp::{MAX_CONTAINERS, MAX_VALUES};
+
 /// Most levels of objects and arrays.
 pub(super) const MAX_DEPTH: usize = 64;
-/// Most objects and arrays: 500 items with 50 relations each, and room for metadata.
-pub(super) const MAX_CONTAINERS: usize = 30_000;
-/// Most values of any kind.
-pub(super) const MAX_VALUES: usize = 200_000;
 /// Longest ID that is repeated in an error.
 const MAX_ID_BYTES: usize = 1024;
 
@@ -61,6 +59,35 @@ pub(super) struct BodyScan {
     /// The escape before this character was the first half of a surrogate pair.
     after_high_surrogate: bool,
     has_lone_surrogate: bool,
+    strings: StringContent,
+}
+
+/// What strings would add if they were JSON text. Arguments may be sent as such text, which is parsed later.
+#[derive(Debug, Default)]
+struct StringContent {
+    containers: usize,
+    commas: usize,
+    /// Bytes of `\u00` seen so far.
+    matched: u8,
+}
+
+impl StringContent {
+    fn push(&mut self, byte: u8) {
+        match byte {
+            b'[' | b'{' => self.containers += 1,
+            b',' => self.commas += 1,
+            // An escaped ASCII character may be a bracket, at whatever level of text inside text: `\\u005b`.
+            b'2'..=b'7' if self.matched == 4 => self.containers += 1,
+            _ => {}
+        }
+        self.matched = match (self.matched, byte) {
+            (_, b'\\') => 1,
+            (1, b'u') => 2,
+            (2, b'0') => 3,
+            (3, b'0') => 4,
+            _ => 0,
+        };
+    }
 }
 
 impl Default for BodyScan {
@@ -78,6 +105,7 @@ impl Default for BodyScan {
             id: Vec::new(),
             after_high_surrogate: false,
             has_lone_surrogate: false,
+            strings: StringContent::default(),
         }
     }
 }
@@ -105,6 +133,16 @@ impl BodyScan {
         self.containers + self.commas
     }
 
+    /// Objects and arrays that the call may have once JSON text in its strings is parsed, at most.
+    pub(super) fn possible_containers(&self) -> usize {
+        (self.containers + self.strings.containers).min(MAX_CONTAINERS)
+    }
+
+    /// Values that the call may have once JSON text in its strings is parsed, at most.
+    pub(super) fn possible_values(&self) -> usize {
+        (self.values() + self.strings.containers + self.strings.commas).min(MAX_VALUES)
+    }
+
     /// Whether a string has one half of a surrogate pair without the other (`"\ud83d"`), which no parser accepts.
     pub(super) fn has_lone_surrogate(&self) -> bool {
         self.has_lone_surrogate
@@ -118,6 +156,9 @@ impl BodyScan {
     }
 
     fn step(&mut self, byte: u8) {
+        if self.text != Text::Outside {
+            self.strings.push(byte);
+        }
         match self.text {
             Text::Outside => self.step_outside(byte),
             Text::Inside => {
@@ -346,6 +387,23 @@ mod tests {
         // Brackets and commas inside of strings are text.
         let text = format!("[\"{}\\\"{}\"]", "[{,".repeat(50_000), "[".repeat(100));
         assert_eq!((scan(&text).excess(), scan(&text).values()), (None, 1));
+    }
+
+    #[test]
+    fn json_text_in_strings_is_estimated() {
+        let possible = |body: &str| {
+            let scan = scan(body);
+            (scan.possible_containers(), scan.possible_values())
+        };
+        assert_eq!(possible(r#"{"a":"plain words"}"#), (1, 1));
+        assert_eq!(possible(r#"{"a":"[{\"b\":1},2]"}"#), (3, 4));
+        // Brackets that are escaped, in text and in text inside text.
+        for (escaped, expected) in [(r"\u005b\u007b", 3), (r"\\u005B\\u007b", 3), (r"\u005cu005b", 2)] {
+            assert_eq!(possible(&format!("{{\"a\":\"{escaped}\"}}")).0, expected, "{escaped}");
+        }
+        let text = format!("{{\"a\":\"{}\"}}", "[],".repeat(MAX_VALUES));
+        assert_eq!(possible(&text), (MAX_CONTAINERS, MAX_VALUES));
+        assert_eq!(scan(&text).excess(), None);
     }
 
     #[test]

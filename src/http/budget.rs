@@ -68,9 +68,12 @@ impl Budget {
         acquire(&self.receiving, bytes, RECEIVING.max(self.max_body_bytes)).await
     }
 
-    /// A share for carrying out a call with a body of this size and content.
+    /// A share for carrying out a call with a body of this size and content. Strings count as the JSON text that they
+    /// may be, because a text of a few bytes can become a large tree.
     pub(super) async fn call(&self, bytes: usize, scan: &BodyScan) -> Result<Share, Exhausted> {
-        let cost = bytes * COST_OF_BYTE + scan.values() * COST_OF_VALUE + scan.containers() * COST_OF_CONTAINER;
+        let cost = bytes * COST_OF_BYTE
+            + scan.possible_values() * COST_OF_VALUE
+            + scan.possible_containers() * COST_OF_CONTAINER;
         if cost <= SMALL_COST {
             return acquire(&self.small_calls, UNIT, UNIT).await;
         }

@@ -14,6 +14,7 @@ mod server;
 mod tool;
 mod transport;
 
+pub(crate) use argument::{MAX_CONTAINERS, MAX_VALUES};
 #[cfg(debug_assertions)]
 pub use conformance::ConformanceServer;
 pub use meter::CallMeter;

@@ -1,28 +1,80 @@
-//! JSON inside of a string: clients and models encode arrays and objects as text. Depth and number of values are
-//! counted before anything is parsed, so that a small text cannot become a large tree.
+//! JSON inside a string: clients and models encode arrays and objects as text. Depth and number of values are counted
+//! before anything is parsed, and over the whole call, so that small texts cannot become large trees.
 
 use serde_json::Value;
 
+use super::{MAX_CONTAINERS, MAX_VALUES};
+
 /// Deepest nesting.
 const MAX_DEPTH: usize = 64;
-/// Most values, keys included.
-const MAX_VALUES: usize = 100_000;
 
-/// Parses a text that must be a JSON array or object. Arrays and objects as Python prints them, such as `['a', 'b']`,
-/// are read as well.
-///
-/// # Errors
-/// Why the text cannot be read, as the end of a sentence.
-pub(super) fn parse(text: &str) -> Result<Value, String> {
-    check_bounds(text)?;
-    match serde_json::from_str(text) {
-        Ok(value) => Ok(value),
-        Err(error) => python_literal(text).ok_or_else(|| format!("a string that is not valid JSON ({error})")),
+/// How much a call has of what its size is limited by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Size {
+    /// Objects and arrays.
+    containers: usize,
+    /// Values of any kind.
+    values: usize,
+}
+
+/// What a call has in total: its arguments as they arrived, and the JSON texts in them that were parsed.
+#[derive(Debug)]
+pub(super) struct CallSize(Size);
+
+impl CallSize {
+    /// Counts the arguments as they arrived.
+    pub(super) fn of_arguments(arguments: &Value) -> Self {
+        let mut size = Size::default();
+        count_values(arguments, &mut size);
+        Self(size)
+    }
+
+    /// Parses a text that must be a JSON array or object, and adds it to the size of the call. Arrays and objects as
+    /// Python prints them, such as `['a', 'b']`, are read as well.
+    ///
+    /// # Errors
+    /// Why the text cannot be read, as the end of a sentence.
+    pub(super) fn parse(&mut self, text: &str) -> Result<Value, String> {
+        let size = scan_text(text)?;
+        self.add(size)?;
+        match serde_json::from_str(text) {
+            Ok(value) => Ok(value),
+            Err(error) => python_literal(text).ok_or_else(|| format!("a string that is not valid JSON ({error})")),
+        }
+    }
+
+    fn add(&mut self, size: Size) -> Result<(), String> {
+        let total = Size { containers: self.0.containers + size.containers, values: self.0.values + size.values };
+        let excess = if total.containers > MAX_CONTAINERS {
+            format!("{MAX_CONTAINERS} objects and arrays")
+        } else if total.values > MAX_VALUES {
+            format!("{MAX_VALUES} values")
+        } else {
+            self.0 = total;
+            return Ok(());
+        };
+        Err(format!("JSON text with which the call has more than {excess} (send fewer at once)"))
     }
 }
 
-fn check_bounds(text: &str) -> Result<(), String> {
-    let (mut depth, mut values, mut inside, mut escaped) = (0_usize, 1_usize, false, false);
+fn count_values(value: &Value, size: &mut Size) {
+    size.values += 1;
+    match value {
+        Value::Array(entries) => {
+            size.containers += 1;
+            entries.iter().for_each(|entry| count_values(entry, size));
+        }
+        Value::Object(fields) => {
+            size.containers += 1;
+            fields.values().for_each(|field| count_values(field, size));
+        }
+        _ => {}
+    }
+}
+
+/// Counts what a text would become.
+fn scan_text(text: &str) -> Result<Size, String> {
+    let (mut size, mut depth, mut inside, mut escaped) = (Size::default(), 0_usize, false, false);
     for byte in text.bytes() {
         if inside {
             inside = escaped || byte != b'"';
@@ -33,20 +85,19 @@ fn check_bounds(text: &str) -> Result<(), String> {
             b'"' => inside = true,
             b'[' | b'{' => {
                 depth += 1;
-                values += 1;
+                size.containers += 1;
+                size.values += 1;
             }
             b']' | b'}' => depth = depth.saturating_sub(1),
-            b',' | b':' => values += 1,
+            // Each further value follows a comma.
+            b',' => size.values += 1,
             _ => {}
         }
         if depth > MAX_DEPTH {
             return Err(format!("JSON nested more than {MAX_DEPTH} deep"));
         }
-        if values > MAX_VALUES {
-            return Err(format!("JSON with more than {MAX_VALUES} values"));
-        }
     }
-    Ok(())
+    Ok(size)
 }
 
 /// `['a', None]` is `["a", null]`. A text with double quotes or backslashes could mean something else.
@@ -66,6 +117,7 @@ fn python_literal(text: &str) -> Option<Value> {
             json.push_str(&piece.replace("None", "null").replace("True", "true").replace("False", "false"));
         }
     }
-    check_bounds(&json).ok()?;
+    // Its quotes differ, and with them what is inside a string: it is counted again, within the same limits.
+    CallSize(Size::default()).add(scan_text(&json).ok()?).ok()?;
     serde_json::from_str(&json).ok()
 }

@@ -34,6 +34,11 @@ mod tests;
 
 pub(super) use shape::Shape;
 
+/// Most objects and arrays in one call, also when they arrive as JSON text: 500 items with 50 relations each, and room
+/// for metadata.
+pub(crate) const MAX_CONTAINERS: usize = 30_000;
+/// Most values of any kind in one call, also when they arrive as JSON text.
+pub(crate) const MAX_VALUES: usize = 200_000;
 /// Most problems that one error lists.
 const MAX_LISTED: usize = 20;
 /// How much of a value an error or a note shows.
@@ -85,8 +90,9 @@ pub(super) fn describe(problems: &[Problem]) -> String {
 /// # Errors
 /// Every problem of the call, in the order of the arguments.
 pub(super) fn prepare(shape: &Shape, arguments: JsonObject, now: DateTime<Utc>) -> Result<Prepared, Vec<Problem>> {
-    let mut reader = reader::Reader::new(now);
-    let value = reader.read_all(shape, Value::Object(arguments));
+    let arguments = Value::Object(arguments);
+    let mut reader = reader::Reader::new(now, &arguments);
+    let value = reader.read_all(shape, arguments);
     let (notes, problems) = reader.finish();
     match value {
         Some(Value::Object(arguments)) if problems.is_empty() => Ok(Prepared { arguments, notes }),

@@ -7,11 +7,12 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use rmcp::model::JsonObject;
 use serde_json::Value;
 
+use super::json_text::CallSize;
 use super::name::{self, Meaning};
 use super::note::Notes;
 use super::path::Path;
 use super::shape::{Choice, List, Object, Shape, Text};
-use super::{Problem, json_text, shorten, shown};
+use super::{Problem, shorten, shown};
 use crate::domain::{moment, validate};
 
 /// Most problems that are kept; an error lists fewer.
@@ -41,14 +42,23 @@ pub(super) struct Reader<'s> {
     problems: Vec<Problem>,
     meanings: HashMap<(usize, String), Meaning<'s>>,
     too_many: bool,
+    size: CallSize,
 }
 
 /// Fields by the name that the shape gives them, each with the name that was sent.
 type Fields<'s> = BTreeMap<&'s str, (String, Value)>;
 
 impl<'s> Reader<'s> {
-    pub(super) fn new(now: DateTime<Utc>) -> Self {
-        Self { now, notes: Notes::default(), problems: Vec::new(), meanings: HashMap::new(), too_many: false }
+    /// A reader for these arguments.
+    pub(super) fn new(now: DateTime<Utc>, arguments: &Value) -> Self {
+        Self {
+            now,
+            notes: Notes::default(),
+            problems: Vec::new(),
+            meanings: HashMap::new(),
+            too_many: false,
+            size: CallSize::of_arguments(arguments),
+        }
     }
 
     /// Notes and problems.
@@ -262,7 +272,7 @@ impl<'s> Reader<'s> {
     fn map(&mut self, shape: &Shape, path: &Path<'_>, value: Value) -> Option<JsonObject> {
         match value {
             Value::Object(object) => Some(object),
-            Value::String(text) if text.trim_start().starts_with('{') => match json_text::parse(text.trim()) {
+            Value::String(text) if text.trim_start().starts_with('{') => match self.size.parse(text.trim()) {
                 Ok(Value::Object(object)) => {
                     self.notes.repaired(path, "read from JSON text".to_owned());
                     Some(object)
@@ -317,7 +327,7 @@ impl<'s> Reader<'s> {
         let text = unquoted(text);
         let trimmed = text.trim();
         if trimmed.starts_with(['[', '{']) {
-            return match (json_text::parse(trimmed), &list.item) {
+            return match (self.size.parse(trimmed), &list.item) {
                 (Ok(Value::Array(entries)), _) => {
                     self.notes.repaired(path, "read from JSON text".to_owned());
                     Some(entries)

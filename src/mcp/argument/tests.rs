@@ -235,7 +235,7 @@ fn every_problem_is_reported_at_once_in_terms_of_json() {
         (json!({ "items": "[{\"content\": \"\\ud83d\"}]" }), vec!["items: expected an array", "not valid JSON"]),
         (json!({ "items": "[{\"content\": NaN}]" }), vec!["items: expected an array", "not valid JSON"]),
         (json!({ "items": "[".repeat(1_000_000) }), vec!["items: expected an array", "nested more than 64 deep"]),
-        (json!({ "items": format!("[{}]", "1,".repeat(200_000)) }), vec!["more than 100000 values"]),
+        (json!({ "items": format!("[{}]", "1,".repeat(200_000)) }), vec!["more than 200000 values"]),
     ] {
         let error = read(given).expect_err("refused");
         for message in messages {
@@ -270,4 +270,26 @@ fn texts_of_a_prompt_are_read_by_the_same_rules() {
     assert_eq!(prepared.arguments, object(json!({ "outcome": "-0.5" })));
     assert_eq!(prepared.notes.len(), 3, "{:?}", prepared.notes);
     assert!(prepare(&shape, object(json!({ "tga": "x" })), now()).is_err());
+}
+
+#[test]
+fn json_texts_share_the_limits_of_the_call() {
+    let metadata = |objects: usize| format!("{{\"a\":[{}{{}}]}}", "{},".repeat(objects - 1));
+    let items = |objects: usize| {
+        let item = || json!({ "content": "x", "metadata": metadata(objects) });
+        json!({ "items": [item(), item()] })
+    };
+    let third = MAX_CONTAINERS / 3;
+    assert!(read(items(third)).is_ok());
+    // Each text is small enough, the call is not.
+    let error = read(items(2 * third)).expect_err("refused");
+    assert!(error.contains("items[1].metadata") && error.contains("30000 objects and arrays"), "{error}");
+    // What arrived as values counts as well.
+    let values = json!({ "content": "x", "metadata": { "a": vec![json!({}); 2 * third] } });
+    let text = json!({ "content": "x", "metadata": metadata(2 * third) });
+    let error = read(json!({ "items": [values, text] })).expect_err("refused");
+    assert!(error.contains("items[1].metadata"), "{error}");
+    let numbers = format!("{{\"a\":[{}1]}}", "1,".repeat(MAX_VALUES));
+    let error = read(json!({ "items": [{ "content": "x", "metadata": numbers }] })).expect_err("refused");
+    assert!(error.contains("200000 values"), "{error}");
 }
