@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -32,6 +32,10 @@ const WRITE_STALL: Duration = Duration::from_secs(30);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long a head that was begun may take when the service is asked to stop.
 const HEAD_GRACE: Duration = Duration::from_secs(1);
+/// How much of a request's body is still read after an answer that did not wait for it, and for how long: a client
+/// that is still sending would otherwise find the connection reset, and the answer gone.
+const MAX_LINGERING_BYTES: usize = 16 * 1024 * 1024;
+const LINGERING_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection is looked at this often at least.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Most bytes that are buffered in each direction, and longest head.
@@ -69,6 +73,8 @@ struct Progress {
     /// Whether the work waits for more of the request's body.
     awaits_body: bool,
     answered_any: bool,
+    /// Whether a request was answered before all of its body was read.
+    left_body_unread: bool,
 }
 
 impl Progress {
@@ -104,6 +110,7 @@ impl Activity {
             write_stalled: None,
             awaits_body: false,
             answered_any: false,
+            left_body_unread: false,
         };
         Arc::new(Self { progress: Mutex::new(progress), evicted: CancellationToken::new(), is_local })
     }
@@ -254,7 +261,8 @@ pub(super) async fn serve_connection(
             request.extensions_mut().insert(peer);
         }
         let activity = Arc::clone(&mark);
-        let request = request.map(|body| WatchedRequestBody { body, activity: Arc::clone(&activity) });
+        let request =
+            request.map(|body| WatchedRequestBody { body, has_ended: false, activity: Arc::clone(&activity) });
         let answer = service.call(request);
         async move {
             let response: Response = answer.await?;
@@ -262,7 +270,7 @@ pub(super) async fn serve_connection(
             Ok::<_, Infallible>(response.map(|body| WatchedBody { body, activity }))
         }
     });
-    let stream = WatchedStream { stream, activity: Arc::clone(&activity) };
+    let stream = WatchedStream { stream, activity: Arc::clone(&activity), lingering: None };
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     let served = tokio::select! {
         served = connection.as_mut() => served,
@@ -293,6 +301,34 @@ pub(super) async fn serve_connection(
 struct WatchedStream<S> {
     stream: S,
     activity: Arc<Activity>,
+    lingering: Option<Lingering>,
+}
+
+/// The end of a connection whose peer may still be sending.
+struct Lingering {
+    deadline: Pin<Box<tokio::time::Sleep>>,
+    discarded: usize,
+}
+
+impl Lingering {
+    fn begin() -> Self {
+        Self { deadline: Box::pin(tokio::time::sleep(LINGERING_TIMEOUT)), discarded: 0 }
+    }
+
+    /// Reads and discards until the peer has sent everything, has sent too much, or has used up its time.
+    fn poll_discard(&mut self, stream: Pin<&mut impl AsyncRead>, context: &mut Context<'_>) -> Poll<()> {
+        let mut stream = stream;
+        let mut space = [0; 16 * 1024];
+        while self.deadline.as_mut().poll(context).is_pending() && self.discarded < MAX_LINGERING_BYTES {
+            let mut buffer = ReadBuf::new(&mut space);
+            match stream.as_mut().poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.discarded += buffer.filled().len(),
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
+    }
 }
 
 impl<S> WatchedStream<S> {
@@ -321,7 +357,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.note(written)
@@ -345,7 +381,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let Self { stream, activity, lingering } = &mut *self;
+        let lingering = match lingering {
+            Some(lingering) => lingering,
+            None => {
+                // The peer sees the end of the answer while what it sends is still read.
+                ready!(Pin::new(&mut *stream).poll_shutdown(context))?;
+                if !activity.progress().left_body_unread {
+                    return Poll::Ready(Ok(()));
+                }
+                lingering.insert(Lingering::begin())
+            }
+        };
+        lingering.poll_discard(Pin::new(stream), context).map(Ok)
     }
 }
 
@@ -384,7 +432,16 @@ impl HttpBody for WatchedBody {
 /// The body of a request, which notes when its peer keeps us waiting.
 struct WatchedRequestBody {
     body: Incoming,
+    has_ended: bool,
     activity: Arc<Activity>,
+}
+
+impl Drop for WatchedRequestBody {
+    fn drop(&mut self) {
+        if !self.has_ended && !self.body.is_end_stream() {
+            self.activity.progress().left_body_unread = true;
+        }
+    }
 }
 
 impl HttpBody for WatchedRequestBody {
@@ -397,6 +454,7 @@ impl HttpBody for WatchedRequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
         self.activity.progress().awaits_body = frame.is_pending();
+        self.has_ended |= matches!(frame, Poll::Ready(None));
         frame
     }
 
@@ -434,6 +492,40 @@ mod tests {
     async fn closed_after(serving: tokio::task::JoinHandle<()>, start: Instant) -> u64 {
         serving.await.unwrap();
         start.elapsed().as_secs()
+    }
+
+    /// Sends a POST with a body of this size that nobody reads; the answer.
+    async fn upload(size: usize) -> (String, tokio::task::JoinHandle<()>) {
+        let (mut ours, serving) = connect(5);
+        let head = format!("POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n");
+        ours.write_all(head.as_bytes()).await.unwrap();
+        let mut rest = size;
+        while rest > 0 && ours.write_all(&[b'x'; 1024][..rest.min(1024)]).await.is_ok() {
+            rest -= rest.min(1024);
+        }
+        let mut answer = String::new();
+        ours.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(rest > 0, size > MAX_LINGERING_BYTES, "{rest} bytes were not taken");
+        (answer, serving)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_is_still_sending_sees_the_answer() {
+        for size in [100, 4 * 1024 * 1024, 2 * MAX_LINGERING_BYTES] {
+            let (answer, serving) = upload(size).await;
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("xxxxx"), "{size}: {answer}");
+            serving.await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_stops_sending_is_not_waited_for() {
+        let (start, (mut ours, serving)) = (Instant::now(), connect(1));
+        ours.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nx").await.unwrap();
+        let mut answer = String::new();
+        ours.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(closed_after(serving, start).await, LINGERING_TIMEOUT.as_secs());
     }
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
