@@ -346,6 +346,15 @@ impl Bridge {
                 request = request.bearer_auth(token);
             }
             match request.timeout(self.settings.http.request_timeout + Duration::from_secs(10)).send().await {
+                // Another process, with a token of its own, may have taken over the socket. Nothing was carried out.
+                Ok(response)
+                    if response.status() == reqwest::StatusCode::UNAUTHORIZED && tokio::time::Instant::now() < end =>
+                {
+                    if self.upstream(Some(&upstream)).await?.endpoint == upstream.endpoint {
+                        return self.read(response, message, is_repeated).await;
+                    }
+                    failed = None;
+                }
                 Ok(response) => return self.read(response, message, is_repeated).await,
                 // Nothing was sent, or sending it again does no harm: the process that served may have ended meanwhile.
                 Err(error)
