@@ -3,7 +3,6 @@
 //!
 //! To add an operation: a route in [`commands`], taking the command of a use case and answering with its answer.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +17,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Failure, UNAVAILABLE, client, discovery};
-use crate::config::{Database, Settings, TrustError, User};
+use crate::config::{Database, Settings};
 use crate::domain::Scope;
 use crate::engine::{Call, Engine, EngineError, ReviewCommand, ReviewReport, TokenCommand};
-use crate::http::{ControlSocket, reachable_path};
+use crate::http::ControlSocket;
 use crate::lifecycle::Supervisor;
 use crate::store::StoreError;
 
@@ -125,11 +124,11 @@ pub(super) fn refused(error: &EngineError) -> anyhow::Error {
 }
 
 /// The process that has the database open could not make the socket, or runs where this one cannot reach it.
-pub(super) fn unreachable(in_use: StoreError, socket: &Path) -> Failure {
+pub(super) fn unreachable(in_use: StoreError, settings: &Settings) -> Failure {
     let error = anyhow::Error::from(in_use).context(format!(
         "the process that has the database open takes no commands at {}: run this command where it runs (in its \
          container: `podman exec`), as its user, or stop it first",
-        socket.display()
+        discovery::shown_sockets(settings)
     ));
     Failure { code: UNAVAILABLE, error }
 }
@@ -137,20 +136,14 @@ pub(super) fn unreachable(in_use: StoreError, socket: &Path) -> Failure {
 /// What the service said to a command.
 pub(super) type Answer<T> = Result<T, Refusal>;
 
-/// Gives a command to the service that listens at `path`. `None` when nobody listens there.
+/// Gives a command to the service of this database. `None` when nobody listens at any of its sockets.
 pub(super) async fn ask<T: DeserializeOwned>(
-    path: &Path,
+    settings: &Settings,
     operation: &str,
     command: &impl Serialize,
 ) -> anyhow::Result<Option<Answer<T>>> {
-    if let Err(TrustError::Distrusted(reason)) = User::of_process().examine(path) {
-        anyhow::bail!("the socket {} is not trusted: {reason}; remove it and restart the service", path.display());
-    }
-    // The folder stays open as long as the name is used.
-    let Ok((name, _folder)) = reachable_path(path) else { return Ok(None) };
-    if tokio::net::UnixStream::connect(&name).await.is_err() {
-        return Ok(None);
-    }
+    // The directory stays open as long as the name is used.
+    let Some((name, _directory, _)) = discovery::find_socket(settings).await? else { return Ok(None) };
     let client = client::control(&name).timeout(PATIENCE).build()?;
     let response = client.post(format!("http://localhost/{operation}")).json(command).send().await;
     let response = response.context("the service did not answer on its control socket")?;

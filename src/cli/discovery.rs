@@ -115,10 +115,12 @@ async fn find_owner(
 ) -> Result<Option<Endpoint>, DiscoveryError> {
     let Some(owner) = sqlite::owner(database) else { return Ok(None) };
     // It has yet to say where it listens: whoever opens the database now learns that it is in use.
-    let Some(announced) = owner.url else { return Ok(None) };
+    let Some(announced) = owner.url.clone() else { return Ok(None) };
     let lock = sqlite::lock_path(database);
     check(settings.user, &lock)?;
-    let Some((name, directory, _)) = find_socket(settings).await? else {
+    // Another process that took the database over meanwhile may be the one at the socket, and wants another token.
+    let is_current = || sqlite::owner(database).as_ref() == Some(&owner);
+    let Some((name, directory, _)) = find_socket(settings).await?.filter(|_| is_current()) else {
         let socket = beside(database);
         return Err(DiscoveryError::Silent { pid: owner.pid, database: database.to_owned(), socket });
     };
@@ -150,7 +152,9 @@ fn check_place(settings: &Settings, socket: &Path) -> Result<(), DiscoveryError>
 }
 
 /// The first socket that somebody answers, under a name that can be connected to.
-async fn find_socket(settings: &Settings) -> Result<Option<(PathBuf, Option<File>, PathBuf)>, DiscoveryError> {
+pub(super) async fn find_socket(
+    settings: &Settings,
+) -> Result<Option<(PathBuf, Option<File>, PathBuf)>, DiscoveryError> {
     for path in sockets(settings) {
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
         if !metadata.file_type().is_socket() {
@@ -177,8 +181,14 @@ async fn refuse_stranger(settings: &Settings) -> Result<(), DiscoveryError> {
 
 // ---- where sockets are -----------------------------------------------------------------------------------------------
 
+/// The sockets at which the service of this database could listen, for a message.
+pub(super) fn shown_sockets(settings: &Settings) -> String {
+    let shown: Vec<String> = sockets(settings).iter().map(|path| path.display().to_string()).collect();
+    shown.join(" or ")
+}
+
 /// The socket beside an embedded database.
-pub(super) fn beside(database: &Path) -> PathBuf {
+fn beside(database: &Path) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(".control");
     PathBuf::from(name)

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 
-use super::{CONFIGURATION, Failure, UNAVAILABLE, control, discovery, local, runtime, say};
-use crate::config::{Database, Embedding, Settings, Sources};
+use super::{CONFIGURATION, Failure, UNAVAILABLE, control, local, runtime, say};
+use crate::config::{Embedding, Settings, Sources};
 use crate::domain::SystemClock;
 use crate::embed::fetch::{FetchError, Meter, Plan, State, known_models};
 use crate::engine::{Engine, EngineError};
@@ -120,16 +120,14 @@ async fn queue_all(settings: &Settings) -> Result<u64, Failure> {
     match local.store.prepare().await {
         Ok(()) => {}
         Err(error @ StoreError::InUse { .. }) => {
-            let Database::Sqlite { path } = &settings.database else { return Err(error.into()) };
-            let socket = discovery::beside(path);
-            let answer = control::ask(&socket, "reindex", &()).await;
+            let answer = control::ask(settings, "reindex", &()).await;
             return match answer.map_err(|error| Failure { code: UNAVAILABLE, error })? {
                 Some(Ok(backlog)) => Ok(backlog),
                 Some(Err(refusal)) => Err(Failure {
                     code: UNAVAILABLE,
                     error: anyhow::anyhow!("{}. {}", refusal.message, refusal.advice),
                 }),
-                None => Err(control::unreachable(error, &socket)),
+                None => Err(control::unreachable(error, settings)),
             };
         }
         Err(error) => return Err(error.into()),

@@ -90,8 +90,7 @@ pub(super) fn run(arguments: ReviewArguments, sources: &Sources) -> Result<u8, F
 /// Through the service that has the file open; where there is none, or with PostgreSQL, on the database itself.
 async fn ask(settings: &Settings, request: ReviewRequest) -> Result<ReviewReport, Failure> {
     if let Database::Sqlite { path } = &settings.database {
-        let socket = discovery::beside(path);
-        let answer = control::ask(&socket, "review", &request).await;
+        let answer = control::ask(settings, "review", &request).await;
         if let Some(report) = answer.map_err(|error| Failure { code: REFUSED, error })? {
             return report.map_err(|refusal| Failure { code: REFUSED, error: anyhow::anyhow!(refusal.message) });
         }
@@ -101,7 +100,7 @@ async fn ask(settings: &Settings, request: ReviewRequest) -> Result<ReviewReport
                  container: `podman exec`), as its user, or stop it first",
                 owner.pid,
                 path.display(),
-                socket.display()
+                discovery::shown_sockets(settings)
             );
             return Err(Failure { code: UNAVAILABLE, error });
         }

@@ -7,8 +7,8 @@ use anyhow::anyhow;
 use clap::Subcommand;
 
 use super::local::{self, Local};
-use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, control, discovery, runtime, say};
-use crate::config::{Auth, Database, Settings, Sources, is_credential_name, sha256};
+use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, control, runtime, say};
+use crate::config::{Auth, Settings, Sources, is_credential_name, sha256};
 use crate::domain::SystemClock;
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::engine::{Engine, EngineError, TokenAnswer, TokenCommand as Operation, TokenView, fresh_token};
@@ -116,8 +116,7 @@ async fn carry_out(settings: &Settings, operation: Operation) -> Result<TokenAns
     match local.store.prepare().await {
         Ok(()) => {}
         Err(error @ StoreError::InUse { .. }) => {
-            let Database::Sqlite { path } = &settings.database else { return Err(error.into()) };
-            return ask(&discovery::beside(path), &operation, error).await;
+            return ask(settings, &operation, error).await;
         }
         Err(error) => return Err(error.into()),
     }
@@ -136,15 +135,15 @@ async fn carry_out(settings: &Settings, operation: Operation) -> Result<TokenAns
     })
 }
 
-async fn ask(socket: &std::path::Path, operation: &Operation, in_use: StoreError) -> Result<TokenAnswer, Failure> {
-    let answer = control::ask(socket, "token", operation).await;
+async fn ask(settings: &Settings, operation: &Operation, in_use: StoreError) -> Result<TokenAnswer, Failure> {
+    let answer = control::ask(settings, "token", operation).await;
     match answer.map_err(|error| Failure { code: UNAVAILABLE, error })? {
         Some(Ok(answer)) => Ok(answer),
         Some(Err(refusal)) => {
             let code = if refusal.code == "database_unavailable" { UNAVAILABLE } else { USAGE };
             Err(Failure { code, error: anyhow!("{}. {}", refusal.message, refusal.advice) })
         }
-        None => Err(control::unreachable(in_use, socket)),
+        None => Err(control::unreachable(in_use, settings)),
     }
 }
 

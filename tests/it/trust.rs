@@ -367,6 +367,36 @@ async fn a_service_on_postgresql_is_found_by_its_socket() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn commands_of_the_owner_find_the_socket_in_the_runtime_directory() {
+    let setup = Setup::new();
+    let runtime = setup.path("runtime");
+    fs::create_dir(&runtime).expect("a directory");
+    // The place beside the database is taken, as it is where the file system has no sockets.
+    setup.file("share/cognitive-memory-mcp/memory.db.control", "not a socket");
+    let setup = setup.env("XDG_RUNTIME_DIR", &runtime);
+    let server = setup.serve().await;
+    let sockets = fs::read_dir(runtime.join("cognitive-memory-mcp")).expect("a directory").count();
+    assert_eq!(sockets, 1);
+    for (args, said) in [
+        (&["token", "create", "laptop"][..], "Token, for the client"),
+        (&["token", "list"], "laptop"),
+        (&["review", "list"], "Nothing waits for a decision"),
+        (&["reindex"], "wait for new vectors"),
+    ] {
+        let ran = setup.run(args);
+        assert!(ran.code == Some(0) && ran.stdout.contains(said), "{args:?}: {} {}", ran.stdout, ran.stderr);
+    }
+    // Without a socket, the message names both places.
+    fs::remove_dir_all(runtime.join("cognitive-memory-mcp")).expect("removed");
+    for args in [&["token", "list"][..], &["review", "list"], &["reindex"]] {
+        let ran = setup.run(args);
+        assert_eq!(ran.code, UNAVAILABLE, "{args:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("memory.db.control or ") && ran.stderr.contains("runtime"), "{}", ran.stderr);
+    }
+    server.stop().await;
+}
+
 // ---- what is printed -----------------------------------------------------------------------------------------------
 
 #[test]
