@@ -15,7 +15,7 @@ use super::remote::Service;
 use super::{Failure, local, runtime, say};
 use crate::config::{self, Auth, Database, Purpose, Reading, Settings, Sources};
 use crate::domain::{Clock, SystemClock};
-use crate::store::{self, Pace, Store, StoreError, sqlite};
+use crate::store::{self, IndexPages, Pace, Store, StoreError, sqlite};
 
 /// Space below which writing soon fails.
 const LEAST_SPACE: u64 = 100 * 1024 * 1024;
@@ -331,9 +331,24 @@ async fn inspect(args: &DoctorArgs, store: &dyn Store, report: &mut Report) {
             Err(error) => result = Err(error),
         }
     }
+    let mut pages = "every page is sound, and ";
+    if args.deep {
+        match store.inspect_index_pages().await {
+            Ok(IndexPages::Checked(damaged)) => {
+                if let Ok(findings) = &mut result {
+                    findings.extend(damaged);
+                }
+            }
+            Ok(IndexPages::Unchecked(reason)) => {
+                report.ok("index pages", format!("not checked: {reason}"));
+                pages = "";
+            }
+            Err(error) => result = result.and(Err(error)),
+        }
+    }
     match result {
         Ok(findings) if findings.is_empty() && args.deep => {
-            report.ok("integrity", "every page is sound, and the word index and the vectors agree with the memories");
+            report.ok("integrity", format!("{pages}the word index and the vectors agree with the memories"));
         }
         Ok(findings) if findings.is_empty() => {
             report.ok("integrity", "the database and the word index are sound, as far as a quick look shows (--deep)");

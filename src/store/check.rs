@@ -17,7 +17,7 @@ const MOST_SUSPECTS: usize = 10_000;
 /// What a finding is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
-    /// The pages of the file.
+    /// The pages of the file, or of its indexes.
     File,
     /// Tables, indexes, triggers and views.
     Schema,
@@ -35,6 +35,15 @@ impl Subject {
     pub fn is_derived(self) -> bool {
         matches!(self, Self::WordIndex | Self::Vectors)
     }
+}
+
+/// What a check of the pages of the indexes came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IndexPages {
+    /// They were checked, and this is wrong.
+    Checked(Vec<Finding>),
+    /// They cannot be checked, for this reason.
+    Unchecked(String),
 }
 
 /// Something that is wrong inside of a database.
@@ -89,6 +98,12 @@ pub trait CheckStore: Send + Sync {
     /// database offers that. Takes as long as it takes; a caller who wants no more of it drops the future. Works on the
     /// embedded file while another process has it open, and changes nothing.
     async fn inspect_deeply(&self, pace: Pace) -> Result<Vec<Finding>>;
+
+    /// Checks the pages of the indexes with the tools of the database server. Where [`Self::inspect_deeply`] reads every
+    /// page itself, there is nothing left to do.
+    async fn inspect_index_pages(&self) -> Result<IndexPages> {
+        Ok(IndexPages::Checked(Vec::new()))
+    }
 
     /// Lets the next [`Store::prepare`](super::Store::prepare) of a new process rebuild the word index.
     async fn request_index_rebuild(&self) -> Result<()>;

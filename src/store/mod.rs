@@ -35,7 +35,7 @@ mod vector;
 mod write_health;
 
 pub use around::{Around, AroundQuery, AroundStore, Neighbour};
-pub use check::{CheckStore, Finding, Pace, Subject};
+pub use check::{CheckStore, Finding, IndexPages, Pace, Subject};
 pub use completion::CompletionStore;
 pub use focus::FocusStore;
 pub use graph::GraphStore;

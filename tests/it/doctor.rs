@@ -3,6 +3,8 @@
 use serde_json::Value;
 use sqlx::{ConnectOptions, Connection};
 
+use crate::port::on_postgres;
+use crate::postgres_server::Database;
 use crate::process::{Ran, Setup};
 
 fn verdicts(ran: &Ran) -> Vec<(String, String, String)> {
@@ -93,6 +95,19 @@ async fn only_a_deep_look_finds_a_word_too_much() {
     server.stop().await;
     let repaired = setup.run(&["doctor", "--deep", "--repair"]);
     assert_eq!(repaired.code, Some(0), "{}", repaired.stdout);
+}
+
+#[tokio::test]
+async fn a_deep_look_at_postgresql_says_whether_pages_were_read() {
+    let database = Database::migrated().await;
+    let setup = on_postgres(&database);
+    let without = setup.run(&["doctor", "--deep"]);
+    assert_eq!(without.code, Some(0), "{}", without.stdout);
+    assert!(without.stdout.contains("CREATE EXTENSION amcheck"), "{}", without.stdout);
+    assert!(!without.stdout.contains("every page is sound"), "{}", without.stdout);
+    sqlx::raw_sql("CREATE EXTENSION amcheck").execute(&mut database.connection().await).await.expect("installed");
+    let with = setup.run(&["doctor", "--deep"]);
+    assert!(with.code == Some(0) && with.stdout.contains("every page is sound"), "{}", with.stdout);
 }
 
 #[tokio::test]

@@ -11,15 +11,15 @@ use cognitive_memory_mcp::domain::spelling::guesses;
 use cognitive_memory_mcp::domain::{Analyzer, Change, Filter, Kind, Language, Links, NewMemory, Scope};
 use cognitive_memory_mcp::store::postgres::PostgresStore;
 use cognitive_memory_mcp::store::{
-    Candidate, CheckStore as _, ForgetMode, Idempotency, LexicalQuery, Pace, Remember, Remembered, Store, StoreError,
-    Subject, Update, VectorQuery, VectorStore as _,
+    Candidate, CheckStore as _, ForgetMode, Idempotency, IndexPages, LexicalQuery, Pace, Remember, Remembered, Store,
+    StoreError, Subject, Update, VectorQuery, VectorStore as _,
 };
 use futures_util::future::join_all;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr};
 use uuid::Uuid;
 
-use crate::contract::{Fixture, contract_tests, history};
+use crate::contract::{Fixture, analyzer, contract_tests, history};
 use crate::postgres_server::{Database, Server};
 
 async fn fresh() -> Fixture {
@@ -851,6 +851,45 @@ async fn a_deep_check_finds_what_the_indexes_lack_and_what_they_have_too_much() 
     let findings = store.inspect_deeply(Pace::FULL_SPEED).await.unwrap();
     assert_eq!(findings[0].subject, Subject::Vectors, "{findings:?}");
     store.close().await;
+}
+
+#[tokio::test]
+async fn a_deep_check_reads_the_pages_of_indexes_with_amcheck() {
+    let (database, store) = prepared().await;
+    let items = ["one", "two", "three"].map(note).to_vec();
+    store.remember(&scope(), Remember { items, idempotency: None, now: now() }).await.unwrap();
+    let mut owner = database.connection().await;
+    let unchecked = async |store: &PostgresStore, words: &str| match store.inspect_index_pages().await.unwrap() {
+        IndexPages::Unchecked(reason) => assert!(reason.contains(words), "{reason}"),
+        checked => panic!("{checked:?}"),
+    };
+    unchecked(&store, "CREATE EXTENSION amcheck").await;
+    // In a schema of its own, which is not searched.
+    let install = "CREATE SCHEMA \"Tools\"; CREATE EXTENSION amcheck SCHEMA \"Tools\"";
+    sqlx::raw_sql(install).execute(&mut owner).await.unwrap();
+    assert_eq!(store.inspect_index_pages().await.unwrap(), IndexPages::Checked(Vec::new()));
+    // An index whose order changed, as after an upgrade of the library that compares texts.
+    let damage = "CREATE FUNCTION fickle(bigint, bigint) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT btint8cmp($1, $2)'; \
+        CREATE OPERATOR CLASS fickle_ops FOR TYPE bigint USING btree AS OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, \
+        OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 fickle(bigint, bigint); \
+        CREATE INDEX memory_fickle ON memory (seq fickle_ops); \
+        CREATE OR REPLACE FUNCTION fickle(bigint, bigint) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT btint8cmp($2, $1)'";
+    sqlx::raw_sql(damage).execute(&mut owner).await.unwrap();
+    let IndexPages::Checked(findings) = store.inspect_index_pages().await.unwrap() else { panic!("not checked") };
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].remedy.contains("REINDEX INDEX CONCURRENTLY memory_fickle"), "{findings:?}");
+    // A role that may not use it.
+    let role = format!("reader_{}", Uuid::new_v4().simple());
+    let grants =
+        format!("CREATE ROLE {role} LOGIN PASSWORD 'x'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}");
+    sqlx::raw_sql(AssertSqlSafe(grants)).execute(&mut owner).await.unwrap();
+    let options = database.options().username(&role).password("x");
+    let restricted = PostgresStore::new(options, 1, analyzer());
+    unchecked(&restricted, &format!("GRANT EXECUTE ON FUNCTION \"Tools\".bt_index_check(regclass) TO {role}")).await;
+    restricted.close().await;
+    store.close().await;
+    let drop = format!("DROP OWNED BY {role}; DROP ROLE {role}");
+    sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut owner).await.unwrap();
 }
 
 #[tokio::test]

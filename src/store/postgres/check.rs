@@ -1,7 +1,9 @@
 //! The comparison of word index and vectors with the memories, a page at a time on a connection of its own.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use sqlx::{FromRow, PgConnection, Row};
+use sqlx::{AssertSqlSafe, FromRow, PgConnection, Row};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -13,8 +15,12 @@ use super::row_security::View;
 use super::{Place, PostgresStore, check_sql, sql};
 use crate::domain::memory::indexed_text;
 use crate::store::check::{Current, IndexComparison, vector_finding, word_index_finding};
-use crate::store::{CheckStore, Finding, MemoryKey, Pace, Result, Subject, WriteFailure};
+use crate::store::{CheckStore, Finding, IndexPages, MemoryKey, Pace, Result, Subject, WriteFailure};
 
+/// `data_corrupted` and `index_corrupted`.
+const DAMAGED: [&str; 2] = ["XX001", "XX002"];
+/// Longest check of one index, which reads all of it.
+const LONGEST_INDEX_CHECK: Duration = Duration::from_secs(600);
 /// Memories whose vectors are compared at once.
 const VECTOR_PAGE: i64 = 5_000;
 
@@ -114,6 +120,18 @@ impl PostgresStore {
     }
 }
 
+/// Says what is wrong with an index, where the check of its pages failed for that reason.
+fn damaged_index(name: &str, error: &sqlx::Error) -> Option<Finding> {
+    let sqlx::Error::Database(error) = error else { return None };
+    error.code().filter(|code| DAMAGED.contains(&&**code))?;
+    let detail = format!("the index {name} is damaged: {}", error.message());
+    let remedy = format!(
+        "run `REINDEX INDEX CONCURRENTLY {name}` as its owner, then `doctor --deep` again; look for the cause in the \
+         server's log (storage, or a changed version of the C library or ICU)"
+    );
+    Some(Finding::new(Subject::File, detail, remedy))
+}
+
 #[async_trait]
 impl CheckStore for PostgresStore {
     async fn inspect_deeply(&self, pace: Pace) -> Result<Vec<Finding>> {
@@ -139,6 +157,52 @@ impl CheckStore for PostgresStore {
         }
         findings.extend(self.compare_vectors(&mut connection, pace).await?);
         Ok(findings)
+    }
+
+    async fn inspect_index_pages(&self) -> Result<IndexPages> {
+        let mut connection = self.connect().await?;
+        let check: Option<(String, bool)> = self
+            .within("look for amcheck", LONG, async {
+                sqlx::query(sql::UNLIMITED).execute(&mut connection).await?;
+                Ok::<_, Fault>(sqlx::query_as(check_sql::AMCHECK).fetch_optional(&mut connection).await?)
+            })
+            .await?;
+        let function = match check {
+            Some((function, true)) => function,
+            Some((function, false)) => {
+                return Ok(IndexPages::Unchecked(format!(
+                    "this role may not use the extension amcheck; a superuser can run \
+                     `GRANT EXECUTE ON FUNCTION {function}(regclass) TO {}`",
+                    self.options.get_username()
+                )));
+            }
+            None => {
+                return Ok(IndexPages::Unchecked(
+                    "the extension amcheck is not installed in this database; a superuser can run \
+                     `CREATE EXTENSION amcheck`"
+                        .to_owned(),
+                ));
+            }
+        };
+        let indexes: Vec<(i64, String)> = self
+            .within("list indexes", LONG, async {
+                Ok::<_, Fault>(sqlx::query_as(check_sql::BTREE_INDEXES).fetch_all(&mut connection).await?)
+            })
+            .await?;
+        // The server quoted the name of the function.
+        let statement = format!("SELECT {function}($1::bigint::oid::regclass)");
+        let mut findings = Vec::new();
+        for (oid, name) in indexes {
+            let finding = self.within("check an index", LONGEST_INDEX_CHECK, async {
+                let statement = AssertSqlSafe(statement.as_str());
+                match sqlx::query(statement).bind(oid).execute(&mut connection).await {
+                    Ok(_) => Ok(None),
+                    Err(error) => damaged_index(&name, &error).map(Some).ok_or(Fault::from(error)),
+                }
+            });
+            findings.extend(finding.await?);
+        }
+        Ok(IndexPages::Checked(findings))
     }
 
     async fn request_index_rebuild(&self) -> Result<()> {

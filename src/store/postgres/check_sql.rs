@@ -21,6 +21,18 @@ pub(super) const VECTORS: &str = "SELECT \
         AND NOT EXISTS (SELECT FROM index_job j WHERE j.project_id = m.project_id AND j.memory_seq = m.seq)), \
     (SELECT count(*) FROM embedding e LEFT JOIN memory m ON m.project_id = e.project_id AND m.seq = e.memory_seq \
         WHERE e.memory_seq > $1 AND e.memory_seq <= $2 AND (m.seq IS NULL OR m.content_hash <> e.content_hash))";
+/// The check of one index that the extension amcheck brings, as a name to call it by, and whether this role may.
+pub(super) const AMCHECK: &str = "SELECT p.oid::regproc::text, has_function_privilege(p.oid, 'EXECUTE') \
+    FROM pg_extension e JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid \
+    AND d.classid = 'pg_proc'::regclass JOIN pg_proc p ON p.oid = d.objid \
+    WHERE e.extname = 'amcheck' AND p.proname = 'bt_index_check' AND p.pronargs = 1";
+/// The B-tree indexes of the tables beside `memory` that have its owner: in a shared schema the others are not ours.
+pub(super) const BTREE_INDEXES: &str = "SELECT x.oid::bigint, x.oid::regclass::text FROM pg_class m \
+    JOIN pg_class t ON t.relnamespace = m.relnamespace AND t.relowner = m.relowner \
+    JOIN pg_index i ON i.indrelid = t.oid AND i.indisvalid AND i.indisready \
+    JOIN pg_class x ON x.oid = i.indexrelid AND x.relkind = 'i' AND x.relpersistence = 'p' \
+    JOIN pg_am a ON a.oid = x.relam AND a.amname = 'btree' \
+    WHERE m.oid = 'memory'::regclass ORDER BY x.relname";
 /// A write that changes nothing anybody reads.
 pub(super) const PROBE_WRITE: &str = "INSERT INTO meta (key, value) VALUES ('write_probe', now()::text) \
     ON CONFLICT (key) DO UPDATE SET value = excluded.value";
@@ -32,5 +44,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("CHECK_VERSIONS", VERSIONS),
     ("CHECK_LAST", LAST),
     ("CHECK_VECTORS", VECTORS),
+    ("CHECK_AMCHECK", AMCHECK),
+    ("CHECK_BTREE_INDEXES", BTREE_INDEXES),
     ("PROBE_WRITE", PROBE_WRITE),
 ];
