@@ -136,7 +136,7 @@ async def test_scopes_bound_what_is_done(service, issuer):
     for name, arguments in reads:
         assert show(service, reader, call(name, arguments)).status == 200, (name, arguments)
     writes = [(name, {}) for name, tool in tools.items() if not tool["annotations"].get("readOnlyHint") and name != "focus"]
-    writes += [("focus", {"action": action}) for action in ("add", "touch", "drop", "promote", "LIST", "", None, ["list"])]
+    writes += [("focus", {"action": action}) for action in ("add", "touch", "drop", "save", "restore")]
     writes += [("review", {"action": action}) for action in ("judge", "approve", None)]
     for name, arguments in writes:
         answer = show(service, reader, call(name, arguments))

@@ -23,12 +23,19 @@ class Answer:
         return f"{self.status} {self.headers} {self.text[:500]}"
 
 
-def send(service: Service, method: str = "POST", body: str | bytes | None = None, path: str = "/mcp", **headers: str) -> Answer:
+def send(
+    service: Service,
+    method: str = "POST",
+    body: str | bytes | None = None,
+    path: str = "/mcp",
+    patience: float = PATIENCE,
+    **headers: str,
+) -> Answer:
     """Headers are written like_this=...; None leaves one out which is there by default."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     defaults = {name: value for name, value in JSON_HEADERS.items() if name.lower() not in {n.lower() for n in named}}
     merged = {name: value for name, value in (defaults | named).items() if value is not None}
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=patience)
     try:
         connection.request(method, path, body.encode() if isinstance(body, str) else body, merged)
         return Answer(connection.getresponse())
