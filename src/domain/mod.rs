@@ -12,6 +12,7 @@ pub mod focus;
 pub mod fold;
 pub mod fusion;
 pub mod graph;
+pub mod lenient_json;
 pub mod lexical;
 mod link_plan;
 pub mod memory;

@@ -92,6 +92,10 @@ pub(super) async fn take_in(State(intake): State<Arc<Intake>>, mut request: Requ
         let message = "the body must be JSON: send the header `Content-Type: application/json`";
         return RpcError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, SERVER_ERROR, message).into_response();
     }
+    if is_compressed(request.headers()) {
+        let message = "the body must not be compressed: leave out the header `Content-Encoding`";
+        return RpcError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, SERVER_ERROR, message).into_response();
+    }
     let deadline = Instant::now() + intake.request_timeout;
     let (parts, body) = request.into_parts();
     let received = match intake.receive(body, deadline).await {
@@ -259,6 +263,11 @@ pub(super) async fn forward(parts: &Parts, message: Message, next: Next) -> Resp
 fn has_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+}
+
+fn is_compressed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    codings.any(|coding| !coding.is_empty() && !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 fn busy() -> RpcError {

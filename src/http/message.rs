@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::body_scan::BodyScan;
 use super::rpc_error::{PARSE_ERROR, RpcError};
+use crate::domain::lenient_json;
 use crate::mcp::{CallNotes, SideArguments};
 
 /// Most messages of a batch.
@@ -21,6 +22,13 @@ const SMALL_BODY_VALUES: usize = 1_000;
 const MAX_ENVELOPE_BYTES: usize = 64 * 1024;
 /// The first revision without a handshake.
 const STATELESS: &str = "2026-07-28";
+/// Names that other interfaces, and the models that were trained on them, give to `arguments`.
+const OTHER_NAMES_OF_ARGUMENTS: [&str; 8] =
+    ["args", "input", "parameters", "params", "kwargs", "tool_input", "toolInput", "inputs"];
+/// What stands beside `arguments` in the params of a call.
+const PROTOCOL_PARAMS: [&str; 7] = ["name", "arguments", "_meta", "task", "title", "inputResponses", "requestState"];
+/// Most names in a note.
+const MAX_LISTED_NAMES: usize = 10;
 /// The revision that a client speaks which does not say.
 const OLDEST_WITHOUT_HEADER: &str = "2025-03-26";
 
@@ -143,16 +151,26 @@ impl Context<'_> {
         if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
             return Err(RpcError::invalid_request("the message is not JSON-RPC 2.0: `jsonrpc` must be \"2.0\""));
         }
+        let is_response = message.contains_key("result") || message.contains_key("error");
         let method = match message.get("method") {
-            Some(Value::String(method)) => Some(method.clone()),
-            None if message.contains_key("result") || message.contains_key("error") => None,
+            Some(Value::String(method)) if !is_response => Some(method.clone()),
+            Some(Value::String(_)) => {
+                return Err(RpcError::invalid_request(
+                    "a message with `method` is a request and must not have `result` or `error`",
+                ));
+            }
+            None if is_response => {
+                return Err(RpcError::invalid_request(
+                    "this service sends no requests, so it accepts no responses: expected a message with `method`",
+                ));
+            }
             _ => return Err(RpcError::invalid_request("the message has no `method`: expected a string")),
         };
         let id = check_id(&mut message, method.as_deref())?;
         let mut notes = self.notes.clone();
         let (mut tool, mut arguments) = (None, Map::new());
         if let Some(method) = &method {
-            repair_params(&mut message);
+            repair_params(&mut message)?;
             match method.as_str() {
                 // Revision 2026-07-28 has no handshake; the protocol library answers it there.
                 "initialize" if self.version.is_none_or(|version| version < STATELESS) => {
@@ -205,16 +223,24 @@ fn check_id(message: &mut Map<String, Value>, method: Option<&str>) -> Result<Op
 }
 
 /// Params that are not set are written in several ways; languages whose empty map is an empty list write `[]`.
-fn repair_params(message: &mut Map<String, Value>) {
+fn repair_params(message: &mut Map<String, Value>) -> Result<(), RpcError> {
     let is_unset = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
     if message.get("params").is_some_and(is_unset) {
         message.remove("params");
     }
-    if let Some(params) = message.get_mut("params").and_then(Value::as_object_mut)
-        && params.get("_meta").is_some_and(is_unset)
-    {
-        params.remove("_meta");
+    match message.get_mut("params") {
+        None => {}
+        Some(Value::Object(params)) => {
+            if params.get("_meta").is_some_and(is_unset) {
+                params.remove("_meta");
+            }
+        }
+        Some(other) => {
+            let sentence = format!("params: expected an object such as {{}}, got {}", shorten(other));
+            return Err(RpcError::invalid_params(sentence));
+        }
     }
+    Ok(())
 }
 
 /// Accepts what says nothing that matters: the capabilities of the client are not used, and its name only for people.
@@ -260,16 +286,22 @@ fn repair_initialize(message: &mut Map<String, Value>, version: Option<&str>) ->
 
 /// Takes the arguments of a call out of its params: an object, JSON text of one, or nothing.
 fn take_arguments(message: &mut Map<String, Value>, notes: &mut Vec<String>) -> Result<Map<String, Value>, RpcError> {
-    let Some(params) = message.get_mut("params").and_then(Value::as_object_mut) else { return Ok(Map::new()) };
-    let Some(arguments) = params.remove("arguments") else { return Ok(Map::new()) };
+    match message.get_mut("params").and_then(Value::as_object_mut) {
+        Some(params) => take_arguments_of(params, notes),
+        None => Ok(Map::new()),
+    }
+}
+
+fn take_arguments_of(params: &mut Map<String, Value>, notes: &mut Vec<String>) -> Result<Map<String, Value>, RpcError> {
+    let Some(arguments) = params.remove("arguments").filter(|arguments| !arguments.is_null()) else {
+        return take_misplaced_arguments(params, notes);
+    };
     match arguments {
         Value::Object(arguments) => return Ok(arguments),
-        Value::Null => return Ok(Map::new()),
         Value::Array(list) if list.is_empty() => return Ok(Map::new()),
         Value::String(text) if text.trim().is_empty() => return Ok(Map::new()),
         Value::String(text) => {
-            if let Some(arguments) = parse_argument_text(&text) {
-                notes.push("arguments: parsed from JSON text; send an object".to_owned());
+            if let Some(arguments) = parse_argument_text(&text, notes) {
                 return Ok(arguments);
             }
         }
@@ -278,14 +310,57 @@ fn take_arguments(message: &mut Map<String, Value>, notes: &mut Vec<String>) -> 
     Err(RpcError::invalid_params("params.arguments: expected an object such as {\"query\": \"...\"}"))
 }
 
+/// Clients that build their requests by hand use the name of another interface for `arguments`, or leave it out and
+/// write the arguments beside `name`. Ignoring those would answer another question than the one that was asked.
+fn take_misplaced_arguments(
+    params: &mut Map<String, Value>,
+    notes: &mut Vec<String>,
+) -> Result<Map<String, Value>, RpcError> {
+    for other in OTHER_NAMES_OF_ARGUMENTS {
+        if !params.get(other).is_some_and(is_object_or_text_of_one) {
+            continue;
+        }
+        let Some(value) = params.remove(other) else { continue };
+        params.insert("arguments".to_owned(), value);
+        notes.push(format!("params.{other}: read as arguments"));
+        return take_arguments_of(params, notes);
+    }
+    let names: Vec<String> = params.keys().filter(|name| !PROTOCOL_PARAMS.contains(&name.as_str())).cloned().collect();
+    if !names.is_empty() {
+        notes.push(format!("params: read as arguments: {}; send them inside of arguments", list_names(&names)));
+    }
+    Ok(names.into_iter().filter_map(|name| params.remove_entry(&name)).collect())
+}
+
+fn is_object_or_text_of_one(value: &Value) -> bool {
+    value.is_object() || value.as_str().is_some_and(|text| text.trim_start().starts_with('{'))
+}
+
+fn list_names(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(MAX_LISTED_NAMES).map(|name| name.chars().take(60).collect()).collect();
+    match names.len().saturating_sub(MAX_LISTED_NAMES) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 /// The text is as long as the body at most, and is bounded like one.
-fn parse_argument_text(text: &str) -> Option<Map<String, Value>> {
+fn parse_argument_text(text: &str, notes: &mut Vec<String>) -> Option<Map<String, Value>> {
     let mut scan = BodyScan::default();
     scan.push(text.as_bytes());
     if scan.excess().is_some() {
         return None;
     }
-    serde_json::from_str(text).ok()
+    let (arguments, repairs) = match serde_json::from_str(text) {
+        Ok(arguments) => (arguments, Vec::new()),
+        Err(_) => {
+            let (repaired, repairs) = lenient_json::mend(text);
+            (serde_json::from_str(&repaired).ok()?, repairs)
+        }
+    };
+    notes.push("arguments: parsed from JSON text; send an object".to_owned());
+    notes.extend(repairs.iter().map(|repair| format!("arguments: {repair}")));
+    Some(arguments)
 }
 
 fn shorten(value: &Value) -> String {
@@ -374,6 +449,20 @@ mod tests {
             let message = single(&body).unwrap();
             assert_eq!(message.arguments.with(|given| Value::Object(given.clone())), expected, "{body}");
         }
+        for arguments in [
+            r#""input":{"query":"x"}"#,
+            r#""arguments":null,"args":{"query":"x"}"#,
+            r#""parameters":"{\"query\":\"x\"}""#,
+            r#""query":"x""#,
+        ] {
+            let body = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"recall","_meta":{{}},{arguments}}}}}"#
+            );
+            let message = single(&body).unwrap();
+            assert_eq!(message.arguments.with(|given| Value::Object(given.clone())), json!({ "query": "x" }), "{body}");
+            assert_eq!(message.tool.as_deref(), Some("recall"));
+            assert!(!message.notes.0.is_empty(), "{body}");
+        }
         for arguments in ["5", "[1]", "\"words\"", "true"] {
             let body = format!(
                 r#"{{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{{"name":"recall","arguments":{arguments}}}}}"#
@@ -396,6 +485,12 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":1.5,"method":"x"}"#, -32600, json!(1.5)),
             (r#"{"jsonrpc":"2.0","id":null,"method":"x"}"#, -32600, Value::Null),
             (r#"{"jsonrpc":"2.0","id":{},"method":"x"}"#, -32600, Value::Null),
+            (r#"{"jsonrpc":"2.0","id":4,"method":"ping","params":5}"#, -32602, json!(4)),
+            (r#"{"jsonrpc":"2.0","id":4,"method":"tools/list","params":"{}"}"#, -32602, json!(4)),
+            (r#"{"jsonrpc":"2.0","id":4,"method":"tools/call","params":[1]}"#, -32602, json!(4)),
+            (r#"{"jsonrpc":"2.0","id":4,"method":"x","result":{}}"#, -32600, json!(4)),
+            (r#"{"jsonrpc":"2.0","id":4,"result":{}}"#, -32600, json!(4)),
+            (r#"{"jsonrpc":"2.0","id":4,"error":5}"#, -32600, json!(4)),
             ("[]", -32600, Value::Null),
             ("5", -32600, Value::Null),
         ] {

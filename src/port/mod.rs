@@ -14,7 +14,6 @@ pub mod convert;
 pub mod export;
 mod fit;
 pub mod import;
-pub mod lenient;
 pub mod line;
 mod memory_line;
 pub mod source;

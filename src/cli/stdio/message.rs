@@ -5,7 +5,7 @@ use std::io;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
-use crate::port::lenient;
+use crate::domain::lenient_json;
 
 pub(super) const PARSE_ERROR: i64 = -32700;
 pub(super) const INVALID_REQUEST: i64 = -32600;
@@ -67,7 +67,8 @@ impl Message {
     /// Reads a line; what is no JSON and cannot be repaired gives the error to answer with.
     pub(super) fn parse(line: Vec<u8>) -> Result<Self, String> {
         let text = match String::from_utf8(line) {
-            Ok(text) => text,
+            // RFC 8259 lets parsers ignore a byte order mark, which some programs write first.
+            Ok(text) => text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text),
             Err(error) => {
                 let at = error.utf8_error().valid_up_to();
                 let id = find_id(error.as_bytes());
@@ -82,7 +83,7 @@ impl Message {
             Ok(value) => return Ok(Self { text, value, notes: Vec::new() }),
             Err(error) => error,
         };
-        let (mended, repairs) = lenient::mend(&text);
+        let (mended, repairs) = lenient_json::mend(&text);
         match serde_json::from_str(&mended) {
             Ok(value) => {
                 let notes = repairs.iter().map(|repair| format!("In this call, {repair}.")).collect();
@@ -158,7 +159,7 @@ impl Message {
         if self.notes.is_empty() {
             return answer;
         }
-        if let Some(content) = answer["result"]["structuredContent"].as_object_mut() {
+        if let Some(content) = answer.pointer_mut("/result/structuredContent").and_then(Value::as_object_mut) {
             let notes = content.entry("notes").or_insert_with(|| json!([]));
             if let Some(notes) = notes.as_array_mut() {
                 notes.splice(0..0, self.notes.iter().map(|note| json!(note)));
@@ -179,14 +180,29 @@ fn is_repeatable(message: &Value) -> bool {
     match message["params"]["name"].as_str().unwrap_or_default() {
         "recall" | "get" | "explore" | "status" | "forget" | "link" => true,
         // Equal memories are stored once; a turn without a number could be said twice.
-        "remember" => {
-            arguments["idempotency_key"].is_string()
-                || arguments["items"].as_array().is_some_and(|items| {
-                    items.iter().all(|item| item["kind"] != "dialogue" || item["turn"].is_number())
-                })
-        }
+        "remember" => arguments["idempotency_key"].is_string() || stores_no_unnumbered_turn(arguments),
         _ => false,
     }
+}
+
+/// Only items in their plain form are looked into: the service also reads other forms, such as a kind in capitals or
+/// beside the items, in which a turn of a dialogue is not recognised here.
+fn stores_no_unnumbered_turn(arguments: &Value) -> bool {
+    let Some(fields) = arguments.as_object() else { return false };
+    let Some(items) = fields.get("items").and_then(Value::as_array) else { return false };
+    let is_safe = |item: &Value| {
+        item.is_object()
+            && item.get("type").is_none()
+            && match &item["kind"] {
+                Value::Null => true,
+                Value::String(kind) => {
+                    ["note", "insight", "episode"].contains(&kind.as_str())
+                        || kind == "dialogue" && item["turn"].is_number()
+                }
+                _ => false,
+            }
+    };
+    fields.keys().all(|name| ["items", "idempotency_key"].contains(&name.as_str())) && items.iter().all(is_safe)
 }
 
 fn is_purge(message: &Value) -> bool {
@@ -367,6 +383,14 @@ mod tests {
     }
 
     #[test]
+    fn an_error_in_answer_to_a_repaired_line_stays_an_error() {
+        let request = Message::parse("\u{feff}{\"id\": 1, \"method\": \"pi\tng\"}".into()).unwrap();
+        assert_eq!(request.notes.len(), 1);
+        let error = json!({ "id": 1, "error": { "code": -32601, "message": "unknown method" } });
+        assert_eq!(request.complete(error.clone()), error);
+    }
+
+    #[test]
     fn only_what_does_no_harm_twice_is_repeated() {
         let call = |name: &str, arguments: Value| {
             message(&json!({ "id": 1, "method": "tools/call", "params": { "name": name, "arguments": arguments } }))
@@ -374,6 +398,16 @@ mod tests {
         assert!(forget("purge", &["a"]).is_repeatable() && call("recall", json!({})).is_repeatable());
         assert!(call("remember", json!({ "items": [{ "content": "x" }] })).is_repeatable());
         assert!(!call("remember", json!({ "items": [{ "content": "x", "kind": "dialogue" }] })).is_repeatable());
+        // The service reads these forms as dialogue, too.
+        for arguments in [
+            json!({ "items": [{ "content": "x", "kind": "Dialogue" }] }),
+            json!({ "items": [{ "content": "x", "type": "dialogue" }] }),
+            json!({ "items": [{ "content": "x" }], "kind": "dialogue" }),
+            json!({ "items": ["{\"content\": \"x\", \"kind\": \"dialogue\"}"] }),
+            json!({ "content": "x", "kind": "dialogue" }),
+        ] {
+            assert!(!call("remember", arguments.clone()).is_repeatable(), "{arguments}");
+        }
         for name in ["update", "focus", "review", "unknown"] {
             assert!(!call(name, json!({})).is_repeatable(), "{name}");
         }

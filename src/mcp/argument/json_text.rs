@@ -4,9 +4,24 @@
 use serde_json::Value;
 
 use super::{MAX_CONTAINERS, MAX_VALUES};
+use crate::domain::lenient_json;
 
 /// Deepest nesting.
 const MAX_DEPTH: usize = 64;
+
+/// A value that was read from text, and how.
+pub(super) struct Parsed {
+    pub(super) value: Value,
+    /// For a note to the caller.
+    pub(super) how: String,
+}
+
+fn parse_repaired(text: &str) -> Option<Parsed> {
+    let (repaired, repairs) = lenient_json::mend(text);
+    let value = serde_json::from_str(&repaired).ok()?;
+    let repairs: Vec<String> = repairs.iter().map(ToString::to_string).collect();
+    Some(Parsed { value, how: format!("read from JSON text ({})", repairs.join("; ")) })
+}
 
 /// How much a call has of what its size is limited by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,16 +45,21 @@ impl CallSize {
     }
 
     /// Parses a text that must be a JSON array or object, and adds it to the size of the call. Arrays and objects as
-    /// Python prints them, such as `['a', 'b']`, are read as well.
+    /// Python prints them, such as `['a', 'b']`, are read as well, and so is JSON with raw line breaks in strings,
+    /// halves of surrogate pairs, or `NaN`.
     ///
     /// # Errors
     /// Why the text cannot be read, as the end of a sentence.
-    pub(super) fn parse(&mut self, text: &str) -> Result<Value, String> {
+    pub(super) fn parse(&mut self, text: &str) -> Result<Parsed, String> {
         let size = scan_text(text)?;
         self.add(size)?;
+        let how = "read from JSON text".to_owned();
         match serde_json::from_str(text) {
-            Ok(value) => Ok(value),
-            Err(error) => python_literal(text).ok_or_else(|| format!("a string that is not valid JSON ({error})")),
+            Ok(value) => Ok(Parsed { value, how }),
+            Err(error) => match python_literal(text) {
+                Some(value) => Ok(Parsed { value, how }),
+                None => parse_repaired(text).ok_or_else(|| format!("a string that is not valid JSON ({error})")),
+            },
         }
     }
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use rmcp::model::JsonObject;
 use serde_json::Value;
 
-use super::json_text::CallSize;
+use super::json_text::{CallSize, Parsed};
 use super::name::{self, Meaning};
 use super::note::Notes;
 use super::path::Path;
@@ -273,11 +273,11 @@ impl<'s> Reader<'s> {
         match value {
             Value::Object(object) => Some(object),
             Value::String(text) if text.trim_start().starts_with('{') => match self.size.parse(text.trim()) {
-                Ok(Value::Object(object)) => {
-                    self.notes.repaired(path, "read from JSON text".to_owned());
+                Ok(Parsed { value: Value::Object(object), how }) => {
+                    self.notes.repaired(path, how);
                     Some(object)
                 }
-                Ok(other) => self.refuse(path, shape.expected(), &other),
+                Ok(other) => self.refuse(path, shape.expected(), &other.value),
                 Err(reason) => self.unreadable(path, shape, &text, &reason),
             },
             other => self.refuse(path, shape.expected(), &other),
@@ -296,10 +296,16 @@ impl<'s> Reader<'s> {
             return None;
         }
         let problems = self.problems.len();
+        // A list of nothing but empty entries is not an empty list, which may clear a value.
+        let skips_empty = holds_words(&list.item) && !entries.iter().all(is_empty_entry);
         let mut read = Vec::with_capacity(entries.len());
         for (index, entry) in entries.into_iter().enumerate() {
             if self.problems.len() == MAX_PROBLEMS {
                 return None;
+            }
+            if skips_empty && is_empty_entry(&entry) {
+                self.notes.empty(&Path::Entry(path, index));
+                continue;
             }
             read.extend(self.value(&list.item, &Path::Entry(path, index), entry, &[]));
         }
@@ -328,15 +334,15 @@ impl<'s> Reader<'s> {
         let trimmed = text.trim();
         if trimmed.starts_with(['[', '{']) {
             return match (self.size.parse(trimmed), &list.item) {
-                (Ok(Value::Array(entries)), _) => {
-                    self.notes.repaired(path, "read from JSON text".to_owned());
+                (Ok(Parsed { value: Value::Array(entries), how }), _) => {
+                    self.notes.repaired(path, how);
                     Some(entries)
                 }
-                (Ok(value @ Value::Object(_)), Shape::Object(_)) => {
-                    self.notes.repaired(path, "one object read from JSON text".to_owned());
+                (Ok(Parsed { value: value @ Value::Object(_), how }), Shape::Object(_)) => {
+                    self.notes.repaired(path, format!("one object {how}"));
                     Some(vec![value])
                 }
-                (Ok(other), _) => self.refuse(path, shape.expected(), &other),
+                (Ok(other), _) => self.refuse(path, shape.expected(), &other.value),
                 (Err(reason), _) => self.unreadable(path, shape, trimmed, &reason),
             };
         }
@@ -563,6 +569,23 @@ fn unquoted(text: String) -> String {
 fn shorten_name(name: &str) -> String {
     let short: String = name.chars().take(super::SHOWN_CHARS).filter(|c| !c.is_control()).collect();
     if short.len() < name.len() { format!("{short}…") } else { short }
+}
+
+/// Whether the entries of a list are names, labels, IDs or words, of which an empty one says nothing.
+fn holds_words(item: &Shape) -> bool {
+    match item {
+        Shape::Text(_) | Shape::Choice(_) => true,
+        Shape::Object(object) => object.scalar.is_some(),
+        _ => false,
+    }
+}
+
+fn is_empty_entry(entry: &Value) -> bool {
+    match entry {
+        Value::Null => true,
+        Value::String(text) => text.trim().is_empty(),
+        _ => false,
+    }
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -5,7 +5,7 @@ use std::io::{self, BufRead};
 
 use serde_json::Value;
 
-use crate::port::lenient::{Mender, Repair};
+use crate::domain::lenient_json::{Mender, Repair};
 
 /// A larger element is skipped and reported.
 pub(super) const LARGEST_ELEMENT: usize = 64 * 1024 * 1024;

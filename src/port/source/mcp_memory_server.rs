@@ -9,9 +9,9 @@ use serde_json::{Map, Value};
 use super::input::{InputReader, Inputs, Wanted};
 use super::text::{TextLine, next_line};
 use super::{Item, Progress, each_file, each_item, kind_of, report_skipped, scalar_text};
+use crate::domain::lenient_json;
 use crate::port::PortError;
 use crate::port::convert::{Foreign, Sink};
-use crate::port::lenient;
 
 /// The name of the program in the actor of imported memories.
 pub const SYSTEM: &str = "mcp-memory-server";
@@ -86,10 +86,11 @@ fn lines(
                 return Ok(());
             }
         };
-        if line.trim().is_empty() {
+        if line.trim_start_matches('\u{feff}').trim().is_empty() {
             continue;
         }
-        let (text, repairs) = lenient::mend(&line);
+        // Files that were joined have a byte order mark in the middle.
+        let (text, repairs) = lenient_json::mend(line.trim_start_matches('\u{feff}'));
         for repair in repairs {
             sink.warnings.add(&place, repair.to_string());
         }

@@ -205,7 +205,7 @@ fn since_1970(number: f64) -> Option<DateTime<Utc>> {
 fn labels(value: &Value) -> Vec<String> {
     match value {
         Value::Array(list) => list.iter().filter_map(scalar_text).collect(),
-        Value::String(text) => match super::lenient::parse(text) {
+        Value::String(text) => match crate::domain::lenient_json::parse(text) {
             Ok(Value::Array(list)) => list.iter().filter_map(scalar_text).collect(),
             _ => {
                 let text = text.trim_matches(['{', '}']);
@@ -226,7 +226,7 @@ fn object(value: &Value) -> Map<String, Value> {
         Value::Object(map) => map.clone(),
         Value::Null => Map::new(),
         Value::String(text) if text.trim().is_empty() => Map::new(),
-        Value::String(text) => match super::lenient::parse(text) {
+        Value::String(text) => match crate::domain::lenient_json::parse(text) {
             Ok(Value::Object(map)) => map,
             Ok(Value::Null) => Map::new(),
             Ok(value) => other(value),
