@@ -51,6 +51,8 @@ impl WriteHealth {
             Err(error @ (StoreError::Unavailable { .. } | StoreError::Setup { .. })) => {
                 self.failed(error, !is_damage(error));
             }
+            // Readiness must not wait for the next look: nothing is written from now on.
+            Err(error @ StoreError::FileReplaced { .. }) => self.failed(error, false),
             Err(_) => {}
         }
     }

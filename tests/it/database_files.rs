@@ -74,6 +74,21 @@ async fn a_lock_file_that_is_a_link_is_not_followed() {
 }
 
 #[tokio::test]
+async fn writes_are_refused_once_the_database_was_truncated() {
+    for length in [0, 100] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("memory.db");
+        let (store, scope) = (open(&path).await, scope());
+        store_one(&store, &scope, note("something")).await;
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+        let error = remember(&store, &scope, vec![note("lost")]).await.unwrap_err();
+        assert!(error.to_string().contains("was truncated"), "{length}: {error}");
+        assert!(matches!(store.info().await, Err(StoreError::FileReplaced { .. })), "{length}");
+        store.close().await;
+    }
+}
+
+#[tokio::test]
 async fn writes_are_refused_once_the_files_are_not_those_that_are_open() {
     for victim in ["memory.db", "memory.db-wal"] {
         for replaced in [false, true] {
@@ -97,6 +112,7 @@ async fn writes_are_refused_once_the_files_are_not_those_that_are_open() {
             let purge = store.forget(&scope, &[id], ForgetMode::Purge, None, at(0)).await;
             assert!(matches!(purge, Err(StoreError::FileReplaced { .. })), "{case}");
             assert!(matches!(store.info().await, Err(StoreError::FileReplaced { .. })), "{case}");
+            assert!(store.write_failure().borrow().is_some(), "{case}: readiness does not follow at once");
             store.close().await;
             let left = std::fs::read_to_string(folder.path().join(victim));
             assert_eq!(left.ok().as_deref(), replaced.then_some("another file"), "{case}: closing touched it");

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use super::with_suffix;
 use crate::store::{Result, StoreError};
 
+/// SQLite's smallest page: an open database is never shorter.
+const SMALLEST_DATABASE: u64 = 512;
+
 /// A file, whatever its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileId {
@@ -33,6 +36,8 @@ impl FileId {
 pub(super) struct OpenFiles {
     database: PathBuf,
     files: Vec<(PathBuf, FileId)>,
+    /// Whether the first page was in the file already, and not only in the write-ahead log.
+    had_content: bool,
 }
 
 impl OpenFiles {
@@ -40,7 +45,8 @@ impl OpenFiles {
     pub(super) fn of(path: &Path) -> Self {
         let paths = [path.to_owned(), with_suffix(path, "-wal")];
         let files = paths.into_iter().filter_map(|path| FileId::at(&path).map(|id| (path, id))).collect();
-        Self { database: path.to_owned(), files }
+        let had_content = std::fs::metadata(path).is_ok_and(|data| data.len() >= SMALLEST_DATABASE);
+        Self { database: path.to_owned(), files, had_content }
     }
 
     /// Where the database is.
@@ -48,19 +54,26 @@ impl OpenFiles {
         &self.database
     }
 
-    /// Costs two system calls, little enough for every write.
+    /// Costs three system calls, little enough for every write.
     ///
     /// # Errors
-    /// [`StoreError::FileReplaced`] when a path leads to no file or to another one.
+    /// [`StoreError::FileReplaced`] when a path leads to no file or to another one, or the database was truncated.
     pub(super) fn check(&self) -> Result<()> {
+        if self.had_content && std::fs::metadata(&self.database).is_ok_and(|data| data.len() < SMALLEST_DATABASE) {
+            return Err(Self::fault(&self.database, "was truncated"));
+        }
         for (path, id) in &self.files {
             let what = match FileId::at(path) {
                 Some(found) if found == *id => continue,
                 Some(_) => "was replaced by another file",
                 None => "was moved or deleted",
             };
-            return Err(StoreError::FileReplaced { path: path.display().to_string(), what });
+            return Err(Self::fault(path, what));
         }
         Ok(())
+    }
+
+    fn fault(path: &Path, what: &'static str) -> StoreError {
+        StoreError::FileReplaced { path: path.display().to_string(), what }
     }
 }
