@@ -11,6 +11,9 @@ use uuid::Uuid;
 use super::memory::{Episode, Kind, Memory, NewMemory, Patch, content_hash, merge};
 use super::validate::{self, MAX_IDS, MAX_TAGS};
 
+/// How [`Repeat::merged`] says that the item has protected the memory, which was not protected before.
+pub const PROTECTED_NOW: &str = "protected";
+
 /// What became of the values of an item whose text was stored before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repeat {
@@ -87,7 +90,7 @@ impl Restated {
         }
         if self.protected && !memory.protected {
             patch.protected = Some(true);
-            repeat.merged.push("protected".to_owned());
+            repeat.merged.push(PROTECTED_NOW.to_owned());
         }
         self.report_unchanged(memory, &mut repeat);
         if memory.protected && patch.changes_memory() {

@@ -14,7 +14,8 @@ use super::link::{
 use super::update::note_expired;
 use super::{Call, Engine, EngineError, SimilarView, parse_ids};
 use crate::domain::Links;
-use crate::domain::memory::{Episode, Kind, Memory, NewMemory, Stated};
+use crate::domain::memory::{Episode, Kind, NewMemory, Stated};
+use crate::domain::repeat::PROTECTED_NOW;
 use crate::domain::validate::{self, Invalid};
 use crate::store::{Idempotency, Remember, Remembered};
 
@@ -202,32 +203,33 @@ impl Engine {
             notes.extend(self.note_names(call, names).await);
             notes.extend(note_recognised(&recognised));
             notes.extend(note_expired_items(&given, now));
-            notes.extend(self.note_protected(call, &stored, &given).await);
         }
-        let mut memories: Vec<StoredView> = stored.into_iter().zip(&given).map(StoredView::from).collect();
+        let protected = self.protected_before(call, &stored, &given).await;
+        notes.extend(protected.iter().map(note_protected));
+        let view = |(stored, given): (Remembered, &Given)| {
+            let adds_links = given.links && !protected.contains(&stored.id);
+            StoredView::new(stored, adds_links)
+        };
+        let mut memories: Vec<StoredView> = stored.into_iter().zip(&given).map(view).collect();
         let new = new_texts(&memories, &given);
         notes.extend(self.note_similar(call, new, &mut memories, now).await);
         Ok(RememberOutput { created, memories, indexed: Indexed { lexical: true, semantic: false }, notes })
     }
 
-    /// Protected memories that items repeat: nothing is added to them. The items are stored: whatever goes wrong here,
-    /// only the notes are missing.
-    async fn note_protected(&self, call: &Call, stored: &[Remembered], given: &[Given]) -> Vec<String> {
-        let adds =
-            |(stored, given): &(&Remembered, &Given)| !stored.created && (stored.repeat.protected || given.links);
+    /// Memories that were protected before items repeated them: nothing is added to them. The items are stored: whatever
+    /// goes wrong here, only the notes are missing.
+    async fn protected_before(&self, call: &Call, stored: &[Remembered], given: &[Given]) -> Vec<Uuid> {
+        let adds = |(stored, given): &(&Remembered, &Given)| {
+            !stored.created
+                && !stored.repeat.merged.iter().any(|part| part == PROTECTED_NOW)
+                && (stored.repeat.protected || given.links)
+        };
         let ids: Vec<Uuid> = stored.iter().zip(given).filter(adds).map(|(stored, _)| stored.id).collect();
-        if ids.is_empty() {
+        if ids.is_empty() || stored.iter().any(|item| item.replayed) {
             return Vec::new();
         }
         let known = call.database(self.store.get(&call.scope, &ids, false)).await.unwrap_or_default();
-        let protected = known.iter().filter(|memory| memory.protected);
-        let note = |memory: &Memory| {
-            format!(
-                "Memory {} was stored before and is protected, so nothing was added to it. Call update to ask its owner.",
-                memory.id
-            )
-        };
-        protected.map(note).collect()
+        known.iter().filter(|memory| memory.protected).map(|memory| memory.id).collect()
     }
 
     /// Says whether [`Engine::remember`] would take an item, and stores nothing.
@@ -320,10 +322,15 @@ impl From<&NewMemory> for Given {
     }
 }
 
-impl From<(Remembered, &Given)> for StoredView {
-    fn from((stored, given): (Remembered, &Given)) -> Self {
+fn note_protected(id: &Uuid) -> String {
+    format!("Memory {id} was stored before and is protected, so nothing was added to it. Call update to ask its owner.")
+}
+
+impl StoredView {
+    /// `adds_links`: whether the item has entities or relations that the memory may take.
+    fn new(stored: Remembered, adds_links: bool) -> Self {
         let mut merged = stored.repeat.merged;
-        if given.links && !stored.created && !stored.replayed && !stored.repeat.protected {
+        if adds_links && !stored.created && !stored.replayed && !stored.repeat.protected {
             merged.push("entities and relations".to_owned());
         }
         Self {

@@ -27,7 +27,13 @@ macro_rules! counted {
     };
 }
 
-const TAGS: &str = counted!("m.tags", "t.tag", "CROSS JOIN LATERAL unnest(m.tags) AS t (tag) WHERE p.name = ANY ($1)");
+/// Tags are compared without regard to case; each is shown in the spelling that most memories have.
+const TAGS: &str = "SELECT mode() WITHIN GROUP (ORDER BY t.tag COLLATE \"C\") AS value, count(*) AS n, \
+        count(*) OVER () AS total \
+    FROM project p CROSS JOIN LATERAL (SELECT m.tags, m.tag_keys FROM memory m \
+        WHERE m.project_id = p.id AND m.deleted_at IS NULL ORDER BY m.seq DESC LIMIT $2) m \
+    CROSS JOIN LATERAL unnest(m.tags, m.tag_keys) AS t (tag, key) \
+    WHERE p.name = ANY ($1) GROUP BY t.key ORDER BY n DESC, t.key COLLATE \"C\" LIMIT $3";
 const SESSIONS: &str = counted!("m.session", "m.session", "WHERE p.name = ANY ($1) AND m.session IS NOT NULL");
 const SPEAKERS: &str = counted!("m.speaker", "m.speaker", "WHERE p.name = ANY ($1) AND m.speaker IS NOT NULL");
 const ENTITY_TYPES: &str = "SELECT e.type AS value, count(*) AS n, count(*) OVER () AS total FROM entity e \
@@ -41,7 +47,7 @@ const OUTSTANDING: &str = concat!(
         SELECT m.* FROM project p CROSS JOIN LATERAL (\
             SELECT m.* FROM memory m WHERE m.project_id = p.id AND m.deleted_at IS NULL AND m.superseded_by IS NULL \
                 AND (m.protected OR m.importance >= 0.7) AND (m.valid_until IS NULL OR m.valid_until > $2) \
-                AND ($3::text IS NULL OR $3 = ANY (m.tags)) \
+                AND ($3::text IS NULL OR m.tag_keys @> (SELECT fold_tags(ARRAY[$3]))) \
             ORDER BY m.protected DESC, m.importance DESC, m.seq DESC LIMIT $4) m \
         WHERE p.name = ANY ($1) ORDER BY m.protected DESC, m.importance DESC, m.seq DESC LIMIT $4) m \
      JOIN project p ON p.id = m.project_id ORDER BY m.protected DESC, m.importance DESC, m.seq DESC"

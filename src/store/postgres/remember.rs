@@ -320,12 +320,13 @@ async fn in_steps(
     refuse_two_successors(batch, &placed, earlier)?;
     add_sources(&mut transaction, scope, batch, &placed).await?;
     redirect(&mut transaction, scope, batch, &placed).await?;
-    let repeats = merge(&mut transaction, scope, batch, &placed, analyzer).await?;
     let place =
         |(old, new): (&Option<Uuid>, &Uuid)| Remembered::new(old.unwrap_or(*new), old.is_none_or(|old| old == *new));
     let places: Vec<Remembered> = placed.iter().zip(&batch.ids).map(place).collect();
     let linked: Vec<(&Remembered, &Links)> = places.iter().zip(&batch.links).collect();
+    // Before the merges: an item that protects a memory still adds its entities to it.
     graph::remember(&mut transaction, scope, &linked, limits, batch.now).await?;
+    let repeats = merge(&mut transaction, scope, batch, &placed, analyzer).await?;
     // A project over its limit may still be told that it knows something.
     let grows = placed.iter().any(Option::is_none) || repeats.iter().any(|repeat| !repeat.merged.is_empty());
     if limits.any() && grows {

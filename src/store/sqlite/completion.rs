@@ -16,7 +16,7 @@ use crate::store::Result;
 use crate::store::completion::{COMPLETION_WINDOW, CompletionStore};
 
 /// The spelling of a tag that most memories have, with the uses of all.
-fn most_used_spelling(spellings: BTreeMap<String, i64>) -> Option<(String, i64)> {
+pub(super) fn most_used_spelling(spellings: BTreeMap<String, i64>) -> Option<(String, i64)> {
     let uses = spellings.values().sum();
     let (tag, _) = spellings.into_iter().max_by_key(|(tag, uses)| (*uses, Reverse(tag.clone())))?;
     Some((tag, uses))

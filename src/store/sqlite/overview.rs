@@ -1,14 +1,19 @@
 //! [`OverviewStore`] on SQLite.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 
+use super::completion::most_used_spelling;
 use super::error::from_sqlx;
 use super::read::limit;
 use super::row::MemoryRow;
 use super::sql::{memory, named};
 use super::{SqliteStore, json_numbers};
+use crate::domain::validate::tag_key;
 use crate::domain::{Memory, Scope};
 use crate::store::Result;
 use crate::store::overview::{Facet, FacetValues, OVERVIEW_WINDOW, OverviewStore};
@@ -25,10 +30,9 @@ macro_rules! newest {
 }
 
 named! {
-    /// Tags with counts, and how many there are. $3 most.
-    TAGS = concat!("SELECT t.tag, count(*) AS n, count(*) OVER () ",
-        newest!("JOIN memory_tag t ON t.memory = m.seq GROUP BY t.tag ORDER BY n DESC, t.tag LIMIT $3"));
-    /// Conversations.
+    /// Tags with counts, each in every spelling.
+    TAGS = concat!("SELECT t.value, count(*) ", newest!("CROSS JOIN json_each(m.tags) t GROUP BY t.value"));
+    /// Conversations with counts, and how many there are. $3 most.
     SESSIONS = concat!("SELECT m.session, count(*) AS n, count(*) OVER () ",
         newest!("WHERE m.session IS NOT NULL GROUP BY m.session ORDER BY n DESC, m.session LIMIT $3"));
     /// Speakers.
@@ -50,7 +54,7 @@ impl OverviewStore for SqliteStore {
         let open = self.opened()?;
         let failed = |error| from_sqlx(error, "counting values");
         let statement = match facet {
-            Facet::Tag => TAGS,
+            Facet::Tag => return self.tags_with_counts(scope, most).await,
             Facet::Session => SESSIONS,
             Facet::Speaker => SPEAKERS,
             Facet::EntityType => ENTITY_TYPES,
@@ -83,7 +87,7 @@ impl OverviewStore for SqliteStore {
             let (mut connection, projects) = open.reader(scope).await?;
             let mut found: Vec<Memory> = Vec::new();
             for project in projects {
-                let query = sqlx::query(OUTSTANDING).bind(project).bind(now.timestamp_micros()).bind(tag);
+                let query = sqlx::query(OUTSTANDING).bind(project).bind(now.timestamp_micros()).bind(tag.map(tag_key));
                 let rows = query.bind(limit(most)).fetch_all(&mut *connection).await.map_err(failed)?;
                 for row in &rows {
                     found.push(MemoryRow::read(row).map_err(failed)?.memory);
@@ -95,6 +99,30 @@ impl OverviewStore for SqliteStore {
             });
             found.truncate(most);
             Ok(found)
+        })
+        .await
+    }
+}
+
+impl SqliteStore {
+    /// Tags are compared without regard to case; each is shown in the spelling that most memories have.
+    async fn tags_with_counts(&self, scope: &Scope, most: usize) -> Result<FacetValues> {
+        let open = self.opened()?;
+        let failed = |error| from_sqlx(error, "counting tags");
+        self.bounded(async {
+            let (mut connection, projects) = open.reader(scope).await?;
+            let query = sqlx::query_as(TAGS).bind(json_numbers(&projects)).bind(OVERVIEW_WINDOW);
+            let rows: Vec<(String, i64)> = query.fetch_all(&mut *connection).await.map_err(failed)?;
+            let mut spellings: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
+            for (tag, uses) in rows {
+                *spellings.entry(tag_key(&tag)).or_default().entry(tag).or_default() += uses;
+            }
+            let mut tags: Vec<(String, i64)> = spellings.into_values().filter_map(most_used_spelling).collect();
+            let total = tags.len() as u64;
+            // Stable: equally used ones stay in the order of their names.
+            tags.sort_by_key(|(_, uses)| Reverse(*uses));
+            let values = tags.into_iter().take(most).map(|(tag, uses)| (tag, uses.unsigned_abs())).collect();
+            Ok(FacetValues { values, total })
         })
         .await
     }

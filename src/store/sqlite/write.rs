@@ -212,13 +212,14 @@ pub(super) async fn remember(
             insert(connection, scope, project, item, analysed, command.now).await?;
         }
     }
-    for (before, after) in &merges {
-        let told = Told { change: Change::Updated, reason: Some(STORED_AGAIN), now: command.now };
-        rewrite(connection, scope, project, (before, after), &told, (&prepared.analyzer, delta)).await?;
-    }
+    // Before the merges: an item that protects a memory still adds its entities to it.
     let entities = graph::write(connection, project, &plan, command.now).await?;
     for (links, place) in links.iter().zip(&answer) {
         graph::mention(connection, project, place, links, &entities).await?;
+    }
+    for (before, after) in &merges {
+        let told = Told { change: Change::Updated, reason: Some(STORED_AGAIN), now: command.now };
+        rewrite(connection, scope, project, (before, after), &told, (&prepared.analyzer, delta)).await?;
     }
     if let Some(idempotency) = &command.idempotency {
         sqlx::query(sql::INSERT_IDEMPOTENT)

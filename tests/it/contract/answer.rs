@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cognitive_memory_mcp::domain::reference::short_id;
 use cognitive_memory_mcp::domain::{Kind, SystemClock};
 use cognitive_memory_mcp::engine::{
-    Call, Detail, Engine, ExploreParams, LinkParams, RecallOutput, RecallParams, RelationItem, RememberItem,
+    Call, Detail, Engine, ExploreParams, GetParams, LinkParams, RecallOutput, RecallParams, RelationItem, RememberItem,
     RememberParams, SessionStartParams, StatusParams,
 };
 use cognitive_memory_mcp::store::Store;
@@ -218,7 +218,9 @@ pub(crate) async fn a_status_lists_what_there_is(store: Arc<dyn Store>) {
     let service = Service::new(&store);
     let mut items = Vec::new();
     for number in 0..12 {
-        let tags = vec!["all".to_owned(), format!("tag-{number:02}")];
+        // Four spellings of "ALL" and eight of "All" are one tag.
+        let common = if number < 4 { "ALL" } else { "All" };
+        let tags = vec![common.to_owned(), format!("tag-{number:02}")];
         items.push(RememberItem { tags, ..item(&format!("note {number}")) });
     }
     items.push(RememberItem {
@@ -237,7 +239,7 @@ pub(crate) async fn a_status_lists_what_there_is(store: Arc<dyn Store>) {
     assert_eq!((status.tags.top.len(), status.tags.more), (10, 3));
     let first: Vec<(&str, u64)> =
         status.tags.top.iter().take(2).map(|value| (value.value.as_str(), value.count)).collect();
-    assert_eq!(first, [("all", 12), ("tag-00", 1)]);
+    assert_eq!(first, [("All", 12), ("tag-00", 1)]);
     assert_eq!((status.sessions.top[0].value.as_str(), status.sessions.top[0].count), ("s", 1));
     assert_eq!(status.speakers.top[0].value, "Ada");
     assert_eq!(status.entity_types.top[0].count, 2);
@@ -249,7 +251,7 @@ pub(crate) async fn a_session_starts_with_what_matters_most(store: Arc<dyn Store
     let service = Service::new(&store);
     let weighed = |content: &str, importance: f64| RememberItem { importance: Some(importance), ..item(content) };
     let protected =
-        RememberItem { protected: true, tags: vec!["law".to_owned()], ..weighed("Never deploy on Friday.", 0.3) };
+        RememberItem { protected: true, tags: vec!["Law".to_owned()], ..weighed("Never deploy on Friday.", 0.3) };
     let ids = service
         .remember(vec![
             weighed("The key is under the mat.", 0.7),
@@ -265,9 +267,40 @@ pub(crate) async fn a_session_starts_with_what_matters_most(store: Arc<dyn Store
     assert_eq!(important, ["Never deploy on Friday.", "The house is blue.", "the key is under the mat"]);
     let recent: Vec<&str> = start.recent.iter().map(|memory| memory.content.as_str()).collect();
     assert_eq!(recent, ["The weather was fine."], "nothing is repeated, nothing expired comes");
-    let tagged = SessionStartParams { tag: Some("law".to_owned()), ..SessionStartParams::default() };
-    let tagged = service.engine.session_start(&service.call, tagged).await.unwrap();
-    assert_eq!(tagged.important.iter().map(|memory| &memory.id).collect::<Vec<_>>(), [&ids[3]]);
+    for tag in ["law", "Law", "LAW"] {
+        let tagged = SessionStartParams { tag: Some(tag.to_owned()), ..SessionStartParams::default() };
+        let tagged = service.engine.session_start(&service.call, tagged).await.unwrap();
+        assert_eq!(tagged.important.iter().map(|memory| &memory.id).collect::<Vec<_>>(), [&ids[3]], "{tag}");
+    }
+}
+
+pub(crate) async fn a_repetition_says_truly_what_it_added_to_a_protected_memory(store: Arc<dyn Store>) {
+    let service = Service::new(&store);
+    let ids = service.remember(vec![item("Kim lives in Bergen.")]).await;
+    let again = |entity: &str, protected: bool| RememberItem {
+        entities: vec![serde_json::from_value(serde_json::json!({ "name": entity })).unwrap()],
+        protected,
+        ..item("Kim lives in Bergen.")
+    };
+    let repeat = async |entity: &str, protected: bool| {
+        let params = RememberParams { items: vec![again(entity, protected)], idempotency_key: None };
+        service.engine.remember(&service.call, params).await.unwrap()
+    };
+    let mentioning = async |entity: &str| {
+        let params = GetParams { entities: vec![entity.to_owned()], ..GetParams::default() };
+        let found = service.engine.get(&service.call, params).await.unwrap();
+        found.memories.iter().map(|memory| memory.id.clone()).collect::<Vec<_>>()
+    };
+    // The item that protects the memory adds its entity, too, and says so.
+    let answer = repeat("Ada", true).await;
+    assert_eq!(answer.memories[0].merged, ["protected", "entities and relations"]);
+    assert!(!answer.notes.iter().any(|note| note.contains("nothing was added")), "{:?}", answer.notes);
+    assert_eq!(mentioning("Ada").await, ids);
+    // From then on nothing is added, and nothing else is claimed.
+    let answer = repeat("Grace", false).await;
+    assert!(answer.memories[0].merged.is_empty(), "{:?}", answer.memories[0].merged);
+    assert!(answer.notes.iter().any(|note| note.contains("nothing was added")), "{:?}", answer.notes);
+    assert!(mentioning("Grace").await.is_empty());
 }
 
 pub(crate) async fn a_budget_limits_what_is_printed(store: Arc<dyn Store>) {

@@ -60,6 +60,7 @@ macro_rules! contract_tests {
                 answer::an_empty_answer_says_why,
                 answer::a_status_lists_what_there_is,
                 answer::a_session_starts_with_what_matters_most,
+                answer::a_repetition_says_truly_what_it_added_to_a_protected_memory,
                 answer::a_budget_limits_what_is_printed,
                 answer::an_index_shows_the_beginning_of_much,
                 around::turns_come_by_their_places,
