@@ -159,6 +159,10 @@ async fn fingerprint(store: &dyn Store) -> Result<Exported, Failure> {
 
 pub(super) fn is_sqlite(path: &Path) -> Result<bool, Failure> {
     let mut begin = Vec::new();
+    if !path.exists() {
+        let error = anyhow!("there is no file {}; name one that `backup` or `export` wrote", path.display());
+        return Err(Failure { code: USAGE, error });
+    }
     if std::fs::metadata(path).is_ok_and(|data| !data.is_file()) {
         return Err(Failure { code: USAGE, error: anyhow!("{} is not a regular file", path.display()) });
     }

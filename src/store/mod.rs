@@ -158,7 +158,7 @@ pub enum StoreError {
     #[error(transparent)]
     Invalid(#[from] crate::domain::Invalid),
     /// Another process has the embedded database open.
-    #[error("the embedded database {path} is in use by process {pid}")]
+    #[error("the embedded database {path} is in use by {}", describe_owner(pid))]
     InUse {
         /// The file.
         path: String,
@@ -194,6 +194,11 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+}
+
+/// The process that has a database open; the lock of the file itself does not say which one that is.
+fn describe_owner(pid: &str) -> String {
+    if pid.bytes().all(|byte| byte.is_ascii_digit()) { format!("process {pid}") } else { "another process".to_owned() }
 }
 
 fn join(ids: &[Uuid]) -> String {
