@@ -40,12 +40,12 @@ pub struct FocusParams {
     #[schemars(extend("x-plain" = true))]
     pub reason: Option<String>,
     /// Makes the former action `promote` mean `save`
-    #[schemars(skip)]
+    #[schemars(extend("x-hidden" = true))]
     pub memory: bool,
     /// list: the archive instead
     pub archived: bool,
     /// list: the next page of the archive
-    #[schemars(extend("x-plain" = true))]
+    #[schemars(extend("x-plain" = true, "x-aliases" = ["next_cursor", "page_token"]))]
     pub cursor: Option<String>,
 }
 
@@ -55,7 +55,8 @@ pub struct FocusParams {
 #[schemars(
     inline,
     transform = bare,
-    extend("x-synonyms" = {"push": "add", "show": "list", "get": "list", "remove": "drop", "archive": "drop"})
+    extend("x-synonyms" = {"push": "add", "show": "list", "get": "list", "remove": "drop", "archive": "drop",
+                           "promote": "promote"})
 )]
 pub enum FocusAction {
     /// Adds an item.
@@ -310,7 +311,7 @@ impl Engine {
         call.count_rows(found.len());
         let last = found.last().filter(|_| more).map(|archived| archived.item.seq);
         Ok(FocusOutput {
-            next_cursor: last.map(|seq| cursor::encode(Position::Before(seq), question)),
+            next_cursor: last.map(|seq| cursor::encode(&Position::Before(seq), &question)),
             items: found.into_iter().map(FocusView::archived).collect(),
             ..FocusOutput::default()
         })

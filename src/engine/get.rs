@@ -47,9 +47,11 @@ pub struct GetParams {
     pub include_deleted: bool,
     /// For the whole answer, default 40000.
     #[serde(default)]
+    #[schemars(extend("x-aliases" = ["max_characters", "budget"]))]
     pub max_chars: Option<usize>,
     /// next_cursor of the previous answer.
     #[serde(default)]
+    #[schemars(extend("x-aliases" = ["next_cursor", "page_token"]))]
     pub cursor: Option<String>,
 }
 
@@ -144,7 +146,7 @@ impl Request {
     }
 
     fn cursor(&self, position: Position) -> String {
-        cursor::encode(position, self.question.clone())
+        cursor::encode(&position, &self.question)
     }
 }
 

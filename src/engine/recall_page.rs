@@ -12,7 +12,7 @@ use crate::domain::passage::passage;
 use crate::domain::reference::first_line;
 
 /// Characters of a text in an index.
-const INDEX_CHARS: usize = 40;
+const INDEX_CHARS: usize = 36;
 /// Fewest characters of a shortened text; rather than less, the last hits go to the next page.
 const LEAST_SHARE: usize = 80;
 /// Attempts to use the budget well; the fewest characters of each text are known to fit.
@@ -209,7 +209,7 @@ impl Fitting<'_> {
     fn try_with(&self, output: &mut RecallOutput, kept: usize, share: usize) -> usize {
         output.hits = self.entries[..kept].iter().map(|entry| entry.within(share)).collect();
         let next = self.entries.get(kept).map(|entry| &entry.start).or(self.end.as_ref());
-        output.next_cursor = next.map(|position| cursor::encode(position.clone(), self.request.question.clone()));
+        output.next_cursor = next.map(|position| cursor::encode(position, &self.request.question));
         output.notes.clone_from(&self.notes);
         if output.hits.iter().any(|hit| hit.cut) && self.request.max_chars >= LEAST_NOTED {
             output.notes.push(SHORTENED.to_owned());
