@@ -44,4 +44,4 @@ pub use review::{Decision, Judgement, Proposal, Review, ReviewState};
 pub use scope::Scope;
 pub use standing::{Factors, Standing};
 pub use text::{Analyzer, Language};
-pub use validate::Invalid;
+pub use validate::{Invalid, Problems};

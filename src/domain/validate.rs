@@ -41,9 +41,12 @@ pub const MAX_QUERY_CHARS: usize = 10_000;
 /// How much of a refused value is shown.
 const SHOWN_CHARS: usize = 60;
 
+/// Most problems that one refusal names besides the first; the others are counted.
+const MAX_FURTHER: usize = 19;
+
 /// A value that is refused. Nothing was stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {}", self.problem())]
+#[error("{}", self.describe_all())]
 pub struct Invalid {
     /// Path of the field, such as `items[3].tags[0]`.
     pub field: String,
@@ -53,6 +56,51 @@ pub struct Invalid {
     pub expected: String,
     /// A sentence that says more than value and expectation do.
     pub rule: Option<String>,
+    /// Further values of the same call that are refused, each without further ones of its own.
+    pub further: Box<[Invalid]>,
+    /// How many more there are.
+    pub omitted: usize,
+}
+
+/// Collects everything that is refused in a call, so that its caller can correct all of it at once.
+#[derive(Debug, Default)]
+pub struct Problems {
+    found: Vec<Invalid>,
+    omitted: usize,
+}
+
+impl Problems {
+    /// The accepted value. For a refused one the problem is noted, and a placeholder is returned that nothing uses:
+    /// [`Problems::refuse_if_any`] ends the call.
+    pub fn accept<T: Default>(&mut self, result: Result<T, Invalid>) -> T {
+        result.unwrap_or_else(|invalid| {
+            self.note(invalid);
+            T::default()
+        })
+    }
+
+    /// Adds a problem.
+    pub fn note(&mut self, mut invalid: Invalid) {
+        let further = std::mem::take(&mut invalid.further).into_vec();
+        self.omitted += std::mem::take(&mut invalid.omitted);
+        for problem in std::iter::once(invalid).chain(further) {
+            if self.found.len() > MAX_FURTHER {
+                self.omitted += 1;
+            } else {
+                self.found.push(problem);
+            }
+        }
+    }
+
+    /// Ends the call where something was refused.
+    ///
+    /// # Errors
+    /// The first problem, with the others inside of it.
+    pub fn refuse_if_any(self) -> Result<(), Invalid> {
+        let mut found = self.found.into_iter();
+        let Some(first) = found.next() else { return Ok(()) };
+        Err(Invalid { further: found.collect(), omitted: self.omitted, ..first })
+    }
 }
 
 impl Invalid {
@@ -62,7 +110,14 @@ impl Invalid {
         let value = value.as_ref();
         let short: String = value.chars().take(SHOWN_CHARS).collect();
         let dots = if short.len() < value.len() { "…" } else { "" };
-        Self { field: field.into(), value: format!("{short:?}{dots}"), expected: expected.into(), rule: None }
+        Self {
+            field: field.into(),
+            value: format!("{short:?}{dots}"),
+            expected: expected.into(),
+            rule: None,
+            further: Box::default(),
+            omitted: 0,
+        }
     }
 
     /// The refusal of a field that only memories of another kind have.
@@ -74,15 +129,39 @@ impl Invalid {
         Self { rule: Some(rule), ..Self::new(field, value, format!("no {field} for kind {kind}")) }
     }
 
-    fn problem(&self) -> String {
-        let (value, expected) = (&self.value, &self.expected);
-        self.rule.clone().unwrap_or_else(|| format!("{value} is not accepted; expected {expected}"))
+    /// This problem alone, in a sentence.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let (field, value, expected) = (&self.field, &self.value, &self.expected);
+        match &self.rule {
+            Some(rule) => format!("{field}: {rule}"),
+            None => format!("{field}: {value} is not accepted; expected {expected}"),
+        }
+    }
+
+    fn describe_all(&self) -> String {
+        if self.further.is_empty() {
+            return self.describe();
+        }
+        let mut sentences: Vec<String> = self.all().map(Self::describe).collect();
+        if self.omitted > 0 {
+            sentences.push(format!("and {} more problems", self.omitted));
+        }
+        format!("{} problems: {}", self.further.len() + 1 + self.omitted, sentences.join("; "))
+    }
+
+    /// All problems, this one first.
+    pub fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.further)
     }
 
     /// The same refusal inside of `outer`, such as `items[3]`.
     #[must_use]
     pub fn within(mut self, outer: impl Display) -> Self {
         self.field = format!("{outer}.{}", self.field);
+        for problem in &mut self.further {
+            problem.field = format!("{outer}.{}", problem.field);
+        }
         self
     }
 }
@@ -233,4 +312,46 @@ pub fn moment(field: &str, value: &str, now: DateTime<Utc>) -> Result<DateTime<U
         return Err(Invalid::new(field, value, "a time in the past: what will be believed is not known"));
     }
     Ok(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_problem_is_described_alone() {
+        let mut problems = Problems::default();
+        assert_eq!(problems.accept(number("weight", 0.5, 0.0, 1.0)).to_bits(), 0.5_f64.to_bits());
+        problems.accept(number("weight", 2.0, 0.0, 1.0));
+        let invalid = problems.refuse_if_any().unwrap_err();
+        assert_eq!(invalid.to_string(), r#"weight: "2" is not accepted; expected a number from 0 to 1"#);
+        assert_eq!(Problems::default().refuse_if_any(), Ok(()));
+    }
+
+    #[test]
+    fn every_problem_is_named_with_its_place() {
+        let mut item = Problems::default();
+        item.accept(text("content", "", 9));
+        item.accept(number("importance", 7.0, 0.0, 1.0));
+        let mut call = Problems::default();
+        call.note(item.refuse_if_any().unwrap_err().within("items[1]"));
+        call.note(Invalid::new("key", "", "a key"));
+        let invalid = call.refuse_if_any().unwrap_err();
+        let fields: Vec<&str> = invalid.all().map(|problem| problem.field.as_str()).collect();
+        assert_eq!(fields, ["items[1].content", "items[1].importance", "key"]);
+        assert!(invalid.to_string().starts_with("3 problems: items[1].content: "), "{invalid}");
+    }
+
+    #[test]
+    fn many_problems_are_counted() {
+        let mut problems = Problems::default();
+        for index in 0..500 {
+            problems.note(Invalid::new(format!("items[{index}]"), "", "text"));
+        }
+        let invalid = problems.refuse_if_any().unwrap_err();
+        assert_eq!((invalid.all().count(), invalid.omitted), (20, 480));
+        assert!(
+            invalid.to_string().starts_with("500 problems: ") && invalid.to_string().ends_with("and 480 more problems")
+        );
+    }
 }

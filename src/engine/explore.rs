@@ -60,7 +60,7 @@ pub struct ExploreParams {
     #[expect(missing_docs, reason = "says itself")]
     pub limit: Option<usize>,
     /// Relations that were true at this time; default now
-    #[schemars(extend("x-time" = true))]
+    #[schemars(extend("x-aliases" = ["true_at"], "x-time" = true))]
     pub valid_at: Option<String>,
     /// Earlier name of valid_at.
     #[schemars(extend("x-time" = true, "x-hidden" = true))]

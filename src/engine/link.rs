@@ -1,5 +1,7 @@
 //! Entities and relations: what a caller may write, in `link` and beside a memory in `remember`.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -8,9 +10,13 @@ use uuid::Uuid;
 
 use super::view::timestamp;
 use super::{Call, Engine, EngineError};
-use crate::domain::Links;
 use crate::domain::graph::{NewEntity, NewRelation, Unlink, name_key, type_key};
-use crate::domain::validate::{self, Invalid};
+use crate::domain::validate::{self, Invalid, Problems};
+use crate::domain::{IdPart, IdReference, Links};
+use crate::store::Referable;
+
+/// Most names of a call that are compared with short IDs.
+const MOST_PARTS: usize = 1_000;
 
 /// What to link, up to 1,000 entities and relations together. Missing entities at the ends of relations are created.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -194,7 +200,7 @@ impl Engine {
     /// Merges entities and relations into the project's graph, all or nothing.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] names the first entity or relation that is refused.
+    /// [`EngineError::Invalid`] names the entities and relations that are refused.
     pub async fn link(&self, call: &Call, params: LinkParams) -> Result<LinkOutput, EngineError> {
         let now = self.clock.now();
         let count = params.entities.len() + params.relations.len();
@@ -203,7 +209,7 @@ impl Engine {
         }
         validate::count("entities and relations", count, validate::MAX_LINKS)?;
         let links = accept_links(params.entities, params.relations)?;
-        refuse_memory_ids(&links)?;
+        self.refuse_names_of_memories(call, named_entities(&links, "")).await?;
         call.count_rows(count);
         let names = self.look_up_names(call, &[&links]).await?;
         let linked = call.database(self.store.link(&call.scope, &links, now)).await?;
@@ -222,29 +228,71 @@ impl Engine {
             notes,
         })
     }
+
+    /// Refuses names that are IDs of memories: full ones always, short ones where such a memory exists.
+    pub(super) async fn refuse_names_of_memories(
+        &self,
+        call: &Call,
+        names: Vec<(String, &str)>,
+    ) -> Result<(), EngineError> {
+        let parts: Vec<IdPart> = names.iter().filter_map(|(_, name)| short_id_in(name)).collect();
+        let known = self.known_parts(call, parts).await?;
+        let mut problems = Problems::default();
+        for (field, name) in names {
+            if is_full_id(name) || short_id_in(name).is_some_and(|part| known.contains(&part)) {
+                problems.note(memory_instead_of_entity(field, name));
+            }
+        }
+        Ok(problems.refuse_if_any()?)
+    }
+
+    /// Those of `parts` that are the ends or beginnings of the IDs of memories.
+    async fn known_parts(&self, call: &Call, mut parts: Vec<IdPart>) -> Result<BTreeSet<IdPart>, EngineError> {
+        parts.sort();
+        parts.dedup();
+        // Each is a lookup.
+        parts.truncate(MOST_PARTS);
+        if parts.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let found = call.database(self.store.referents(&call.scope, Referable::Memory, &parts, 1)).await?;
+        Ok(found.into_iter().map(|referent| parts[referent.part].clone()).collect())
+    }
 }
 
-/// Refuses IDs of memories where names of entities are expected. What exists under such a name can still be removed.
-pub(super) fn refuse_memory_ids(links: &Links) -> Result<(), Invalid> {
+/// A name that may be the short ID of a memory.
+fn short_id_in(name: &str) -> Option<IdPart> {
+    match IdReference::parse(name) {
+        Some(IdReference::Part(part)) if part.suffix().is_some() => Some(part),
+        _ => None,
+    }
+}
+
+/// The names in `links` that a call may create entities under, each with its field; `outer` is the field of the links.
+/// What exists under the ID of a memory can still be removed.
+pub(super) fn named_entities<'a>(links: &'a Links, outer: &str) -> Vec<(String, &'a str)> {
+    let mut names = Vec::new();
     for (index, entity) in links.entities.iter().enumerate().filter(|(_, entity)| !entity.erase) {
-        refuse_memory_id("name", &entity.name).map_err(|invalid| invalid.within(format!("entities[{index}]")))?;
+        names.push((format!("{outer}entities[{index}].name"), entity.name.as_str()));
     }
     for (index, relation) in links.relations.iter().enumerate().filter(|(_, relation)| relation.unlink.is_none()) {
-        for (field, name) in [("from", &relation.from), ("to", &relation.to)] {
-            refuse_memory_id(field, name).map_err(|invalid| invalid.within(format!("relations[{index}]")))?;
-        }
+        names.push((format!("{outer}relations[{index}].from"), relation.from.as_str()));
+        names.push((format!("{outer}relations[{index}].to"), relation.to.as_str()));
     }
-    Ok(())
+    names
 }
 
-fn refuse_memory_id(field: &str, name: &str) -> Result<(), Invalid> {
-    let id = name.trim().trim_start_matches("memory://");
-    if !id.contains('-') || Uuid::parse_str(id).is_err() {
-        return Ok(());
-    }
+/// The refusal of a memory's ID where the name of an entity is expected.
+fn memory_instead_of_entity(field: String, name: &str) -> Invalid {
     let expected = "the name of an entity, not the ID of a memory; to link memories, give their IDs to remember or update as \
                     sources, or to remember as supersedes";
-    Err(Invalid::new(field, name, expected))
+    Invalid::new(field, name, expected)
+}
+
+/// Whether a name is the full ID of a memory. Hexadecimal digits alone may also be something else.
+fn is_full_id(name: &str) -> bool {
+    let id = name.trim().trim_start_matches("memory://");
+    id.contains('-') && Uuid::parse_str(id).is_ok()
 }
 
 /// The links of a memory, which never remove anything.
@@ -262,13 +310,20 @@ pub(super) fn accept_mentions(entities: Vec<MentionItem>, relations: Vec<Relatio
 }
 
 fn accept_links(entities: Vec<EntityItem>, relations: Vec<RelationItem>) -> Result<Links, Invalid> {
-    let mut links = Links::default();
+    let (mut links, mut problems) = (Links::default(), Problems::default());
     for (index, item) in entities.into_iter().enumerate() {
-        links.entities.push(accept_entity(item).map_err(|invalid| invalid.within(format!("entities[{index}]")))?);
+        match accept_entity(item) {
+            Ok(entity) => links.entities.push(entity),
+            Err(invalid) => problems.note(invalid.within(format!("entities[{index}]"))),
+        }
     }
     for (index, item) in relations.into_iter().enumerate() {
-        links.relations.push(accept_relation(item).map_err(|invalid| invalid.within(format!("relations[{index}]")))?);
+        match accept_relation(item) {
+            Ok(relation) => links.relations.push(relation),
+            Err(invalid) => problems.note(invalid.within(format!("relations[{index}]"))),
+        }
     }
+    problems.refuse_if_any()?;
     Ok(links)
 }
 

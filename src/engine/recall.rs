@@ -40,15 +40,17 @@ pub struct RecallParams {
     #[schemars(range(min = 1, max = 100), extend("x-aliases" = ["max_results", "top_k", "k", "n", "count"]))]
     pub limit: Option<usize>,
     /// Length of the whole answer, default 12000.
-    #[schemars(range(min = 100, max = 1_000_000))]
+    #[schemars(range(min = 100, max = 1_000_000), extend("x-aliases" = ["max_characters", "budget"]))]
     pub max_chars: Option<usize>,
     /// index: first lines only; full: every field.
+    #[schemars(extend("x-aliases" = ["format", "verbosity"]))]
     pub detail: Detail,
     /// Also why each hit was found.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    #[schemars(extend("x-plain" = true))]
+    #[schemars(extend("x-plain" = true, "x-aliases" = ["explanation", "why"]))]
     pub explain: bool,
     /// next_cursor of the last page.
+    #[schemars(extend("x-aliases" = ["next_cursor", "page_token"]))]
     pub cursor: Option<String>,
     /// Any of these kinds.
     #[schemars(extend("x-plain" = true, "x-aliases" = ["kind", "type", "types"]))]
@@ -74,10 +76,10 @@ pub struct RecallParams {
     /// Also superseded and expired.
     pub include_outdated: bool,
     /// As it was known at this time.
-    #[schemars(extend("x-time" = true))]
+    #[schemars(extend("x-aliases" = ["known_at"], "x-time" = true))]
     pub as_of: Option<String>,
     /// What was true at this time, as known today.
-    #[schemars(extend("x-time" = true))]
+    #[schemars(extend("x-aliases" = ["true_at"], "x-time" = true))]
     pub valid_at: Option<String>,
 }
 
@@ -92,7 +94,12 @@ impl RecallParams {
 /// How much of each hit an answer contains.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[schemars(inline)]
+#[schemars(
+    inline,
+    extend("x-synonyms" = {"brief": "index", "short": "index", "summary": "index", "ids": "index", "low": "index",
+                           "texts": "text", "content": "text", "normal": "text", "default": "text", "medium": "text",
+                           "all": "full", "complete": "full", "verbose": "full", "high": "full"})
+)]
 pub enum Detail {
     /// ID, kind, date, first line, confidence and size.
     Index,

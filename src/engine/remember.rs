@@ -9,14 +9,14 @@ use uuid::Uuid;
 
 use super::entity_note::note_recognised;
 use super::link::{
-    MentionItem, RelationItem, accept_mentions, added_relations_schema, mentions_schema, refuse_memory_ids,
+    MentionItem, RelationItem, accept_mentions, added_relations_schema, mentions_schema, named_entities,
 };
 use super::update::note_expired;
 use super::{Call, Engine, EngineError, SimilarView, parse_ids};
 use crate::domain::Links;
 use crate::domain::memory::{Episode, Kind, NewMemory, Stated};
 use crate::domain::repeat::PROTECTED_NOW;
-use crate::domain::validate::{self, Invalid};
+use crate::domain::validate::{self, Invalid, Problems};
 use crate::store::{Idempotency, Remember, Remembered};
 
 /// What to store.
@@ -158,7 +158,7 @@ impl Engine {
     /// Stores a batch, all or nothing. When it returns, the memories are durable and found by their words.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] names the first item and field that is refused.
+    /// [`EngineError::Invalid`] names the items and fields that are refused.
     pub async fn remember(&self, call: &Call, params: RememberParams) -> Result<RememberOutput, EngineError> {
         let now = self.clock.now();
         if params.items.is_empty() {
@@ -175,10 +175,14 @@ impl Engine {
         };
         let mut given = params.items;
         self.resolve_links(call, &mut given).await?;
-        let mut items = Vec::with_capacity(given.len());
+        let (mut items, mut problems) = (Vec::with_capacity(given.len()), Problems::default());
         for (index, item) in given.into_iter().enumerate() {
-            items.push(self.accept(item, now).map_err(|invalid| invalid.within(format!("items[{index}]")))?);
+            match self.accept(item, now) {
+                Ok(item) => items.push(item),
+                Err(invalid) => problems.note(invalid.within(format!("items[{index}]"))),
+            }
         }
+        problems.refuse_if_any()?;
         let links: usize = items.iter().map(|item| item.links.entities.len() + item.links.relations.len()).sum();
         if links > validate::MAX_MENTIONS_AT_ONCE {
             let expected = format!(
@@ -188,9 +192,9 @@ impl Engine {
             return Err(Invalid::new("items", format!("{links} entities and relations"), expected).into());
         }
         call.count_rows(items.len());
-        for (index, item) in items.iter().enumerate() {
-            refuse_memory_ids(&item.links).map_err(|invalid| invalid.within(format!("items[{index}]")))?;
-        }
+        let names = items.iter().enumerate();
+        let names = names.flat_map(|(index, item)| named_entities(&item.links, &format!("items[{index}].")));
+        self.refuse_names_of_memories(call, names.collect()).await?;
         let given: Vec<Given> = items.iter().map(Given::from).collect();
         let recognised = self.recognise_entities(call, &mut items).await?;
         let links: Vec<&Links> = items.iter().map(|item| &item.links).collect();
@@ -241,65 +245,65 @@ impl Engine {
     }
 
     fn accept(&self, item: RememberItem, now: DateTime<Utc>) -> Result<NewMemory, Invalid> {
-        validate::text("content", &item.content, validate::MAX_CONTENT_BYTES)?;
-        validate::metadata("metadata", &item.metadata)?;
+        let mut problems = Problems::default();
+        problems.accept(validate::text("content", &item.content, validate::MAX_CONTENT_BYTES));
+        problems.accept(validate::metadata("metadata", &item.metadata));
         for (field, name) in [("session", &item.session), ("speaker", &item.speaker)] {
             if let Some(name) = name {
-                validate::text(field, name, validate::MAX_NAME_BYTES)?;
+                problems.accept(validate::text(field, name, validate::MAX_NAME_BYTES));
             }
         }
-        let kind = item.kind;
-        if let Some(turn) = item.turn {
-            only_for(kind, Kind::Dialogue, "turn", &turn.to_string())?;
-            if turn < 0 {
-                return Err(Invalid::new("turn", turn.to_string(), "a number of at least 0"));
-            }
-            if item.session.is_none() {
-                return Err(Invalid::new("session", "", "the conversation that the turn belongs to"));
-            }
-        }
-        let episode = match kind {
-            Kind::Episode => Some(accept_episode(item.situation, item.outcome, item.lesson)?),
-            _ => {
-                for (field, value) in [("situation", &item.situation), ("lesson", &item.lesson)] {
-                    if let Some(value) = value {
-                        only_for(kind, Kind::Episode, field, value)?;
-                    }
-                }
-                if let Some(outcome) = item.outcome {
-                    only_for(kind, Kind::Episode, "outcome", &outcome.to_string())?;
-                }
-                None
-            }
-        };
+        check_fields_of_kind(&item, &mut problems);
+        let episode = (item.kind == Kind::Episode)
+            .then(|| problems.accept(accept_episode(item.situation, item.outcome, item.lesson).map(Some)))
+            .flatten();
         let stated = Stated { importance: item.importance.is_some(), occurred_at: item.occurred_at.is_some() };
-        Ok(NewMemory {
+        let accepted = NewMemory {
             id: self.clock.new_id(),
-            kind,
-            tags: validate::tags("tags", &item.tags)?,
-            importance: validate::number("importance", item.importance.unwrap_or(0.5), 0.0, 1.0)?,
+            kind: item.kind,
+            tags: problems.accept(validate::tags("tags", &item.tags)),
+            importance: problems.accept(validate::number("importance", item.importance.unwrap_or(0.5), 0.0, 1.0)),
             metadata: item.metadata,
-            occurred_at: item.occurred_at.map_or(Ok(now), |at| validate::past_time("occurred_at", &at, now))?,
-            valid_until: item.valid_until.map(|at| validate::time("valid_until", &at)).transpose()?,
+            occurred_at: problems
+                .accept(item.occurred_at.map_or(Ok(now), |at| validate::past_time("occurred_at", &at, now))),
+            valid_until: problems.accept(item.valid_until.map(|at| validate::time("valid_until", &at)).transpose()),
             content: item.content,
             session: item.session,
             turn: item.turn,
             speaker: item.speaker,
             episode,
-            sources: parse_ids("sources", &item.sources)?,
-            supersedes: parse_ids("supersedes", &item.supersedes)?,
-            links: accept_mentions(item.entities, item.relations)?,
+            sources: problems.accept(parse_ids("sources", &item.sources)),
+            supersedes: problems.accept(parse_ids("supersedes", &item.supersedes)),
+            links: problems.accept(accept_mentions(item.entities, item.relations)),
             protected: item.protected,
             stated,
-        })
+        };
+        problems.refuse_if_any()?;
+        Ok(accepted)
     }
 }
 
-fn only_for(kind: Kind, wanted: Kind, field: &str, value: &str) -> Result<(), Invalid> {
-    if kind == wanted {
-        return Ok(());
+/// Fields that only some kinds have.
+fn check_fields_of_kind(item: &RememberItem, problems: &mut Problems) {
+    if let Some(turn) = item.turn {
+        if item.kind != Kind::Dialogue {
+            problems.note(Invalid::only_for(Kind::Dialogue, item.kind, "turn", &turn.to_string()));
+        } else if item.session.is_none() {
+            problems.note(Invalid::new("session", "", "the conversation that the turn belongs to"));
+        }
+        if turn < 0 {
+            problems.note(Invalid::new("turn", turn.to_string(), "a number of at least 0"));
+        }
     }
-    Err(Invalid::only_for(wanted, kind, field, value))
+    if item.kind == Kind::Episode {
+        return;
+    }
+    let outcome = item.outcome.map(|outcome| outcome.to_string());
+    for (field, value) in [("situation", &item.situation), ("lesson", &item.lesson), ("outcome", &outcome)] {
+        if let Some(value) = value {
+            problems.note(Invalid::only_for(Kind::Episode, item.kind, field, value));
+        }
+    }
 }
 
 /// What an item said, for remarks after it was stored.
@@ -374,13 +378,17 @@ fn note_expired_items(given: &[Given], now: DateTime<Utc>) -> Option<String> {
 fn accept_episode(situation: Option<String>, outcome: Option<f64>, lesson: Option<String>) -> Result<Episode, Invalid> {
     let required = |field: &str, value: Option<String>| {
         let value = value.unwrap_or_default();
-        validate::text(field, &value, validate::MAX_EPISODE_BYTES)?;
-        Ok::<_, Invalid>(value)
+        validate::text(field, &value, validate::MAX_EPISODE_BYTES).map(|()| value)
     };
-    let outcome = outcome.ok_or_else(|| Invalid::new("outcome", "", "a number from -1 (failed) to 1 (succeeded)"))?;
-    Ok(Episode {
-        situation: required("situation", situation)?,
-        outcome: validate::number("outcome", outcome, -1.0, 1.0)?,
-        lesson: required("lesson", lesson)?,
-    })
+    let outcome = outcome
+        .ok_or_else(|| Invalid::new("outcome", "", "a number from -1 (failed) to 1 (succeeded)"))
+        .and_then(|outcome| validate::number("outcome", outcome, -1.0, 1.0));
+    let mut problems = Problems::default();
+    let episode = Episode {
+        outcome: problems.accept(outcome),
+        situation: problems.accept(required("situation", situation)),
+        lesson: problems.accept(required("lesson", lesson)),
+    };
+    problems.refuse_if_any()?;
+    Ok(episode)
 }

@@ -39,9 +39,11 @@ pub struct ReviewParams {
     pub action: ReviewAction,
     /// judge: ID of the memory that stays valid; default the newer
     #[serde(default)]
+    #[schemars(extend("x-aliases" = ["keep_id"], "x-single" = true))]
     pub keep: Option<String>,
     /// judge: ID of the memory that it replaces
     #[serde(default)]
+    #[schemars(extend("x-aliases" = ["replace_id", "replaced"], "x-single" = true))]
     pub replace: Option<String>,
     /// list, candidates: ID of a memory to narrow them to.
     #[serde(default)]
@@ -49,7 +51,7 @@ pub struct ReviewParams {
     pub id: Option<String>,
     /// judge: with `id` and without `keep` and `replace`, the other memory of the pair; the newer one is kept.
     #[serde(default)]
-    #[schemars(skip)]
+    #[schemars(description = "", extend("x-hidden" = true, "x-single" = true))]
     pub other: Option<String>,
     /// judge: how the two memories are related.
     #[serde(default)]

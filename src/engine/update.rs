@@ -11,7 +11,7 @@ use super::get::current_successor;
 use super::view::timestamp;
 use super::{Call, Engine, EngineError, MemoryView, ReviewView};
 use crate::domain::memory::Patch;
-use crate::domain::validate::{self, Invalid};
+use crate::domain::validate::{self, Invalid, Problems};
 use crate::domain::{Memory, Proposal};
 use crate::store::{Referable, StoreError, Update};
 
@@ -165,37 +165,41 @@ impl Engine {
 
 /// Checks the arguments and turns them into a patch that changes something.
 fn accept_patch(params: UpdateParams, sources: Vec<Uuid>, now: DateTime<Utc>) -> Result<Patch, Invalid> {
+    let mut problems = Problems::default();
     if let Some(version) = params.expected_version.filter(|version| *version < 1) {
-        return Err(Invalid::new("expected_version", version.to_string(), "the version of the memory, 1 or more"));
+        problems.note(Invalid::new("expected_version", version.to_string(), "the version of the memory, 1 or more"));
     }
-    if let Some(content) = &params.content {
-        validate::text("content", content, validate::MAX_CONTENT_BYTES)?;
-    }
-    for (field, text) in [("situation", &params.situation), ("lesson", &params.lesson)] {
+    for (field, text, most) in [
+        ("content", &params.content, validate::MAX_CONTENT_BYTES),
+        ("situation", &params.situation, validate::MAX_EPISODE_BYTES),
+        ("lesson", &params.lesson, validate::MAX_EPISODE_BYTES),
+        ("reason", &params.reason, validate::MAX_REASON_BYTES),
+    ] {
         if let Some(text) = text {
-            validate::text(field, text, validate::MAX_EPISODE_BYTES)?;
+            problems.accept(validate::text(field, text, most));
         }
     }
-    if let Some(reason) = &params.reason {
-        validate::text("reason", reason, validate::MAX_REASON_BYTES)?;
-    }
     if let Some(metadata) = &params.metadata {
-        validate::metadata("metadata", metadata)?;
+        problems.accept(validate::metadata("metadata", metadata));
     }
+    let within = |field: &str, value: Option<f64>, low: f64| {
+        value.map(|value| validate::number(field, value, low, 1.0)).transpose()
+    };
     let patch = Patch {
-        tags: params.tags.map(|tags| validate::tags("tags", &tags)).transpose()?,
-        importance: params.importance.map(|value| validate::number("importance", value, 0.0, 1.0)).transpose()?,
+        tags: problems.accept(params.tags.map(|tags| validate::tags("tags", &tags)).transpose()),
+        importance: problems.accept(within("importance", params.importance, 0.0)),
         metadata: params.metadata,
-        occurred_at: params.occurred_at.map(|at| validate::past_time("occurred_at", &at, now)).transpose()?,
+        occurred_at: problems
+            .accept(params.occurred_at.map(|at| validate::past_time("occurred_at", &at, now)).transpose()),
         valid_until: match params.valid_until {
             None => None,
             // A text, since a schema that also allows null is one that some models' providers refuse.
             Some(until) => {
                 let until = until.filter(|until| until != "never");
-                Some(until.map(|at| validate::time("valid_until", &at)).transpose()?)
+                Some(problems.accept(until.map(|at| validate::time("valid_until", &at)).transpose()))
             }
         },
-        outcome: params.outcome.map(|value| validate::number("outcome", value, -1.0, 1.0)).transpose()?,
+        outcome: problems.accept(within("outcome", params.outcome, -1.0)),
         content: params.content,
         situation: params.situation,
         lesson: params.lesson,
@@ -203,6 +207,7 @@ fn accept_patch(params: UpdateParams, sources: Vec<Uuid>, now: DateTime<Utc>) ->
         protected: params.protected,
         sources: Some(sources).filter(|ids| !ids.is_empty()),
     };
+    problems.refuse_if_any()?;
     if patch == Patch::default() {
         return Err(Invalid::new("update", "{}", "at least one field to change, or feedback"));
     }

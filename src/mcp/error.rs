@@ -5,6 +5,7 @@ use rmcp::model::{CallToolResult, ContentBlock};
 use serde_json::json;
 
 use super::argument::{self, Problem};
+use crate::domain::Invalid;
 use crate::engine::EngineError;
 
 /// Most problems of a call in the structured answer.
@@ -60,6 +61,12 @@ impl ToolError {
                 "Correct all of these and call again; nothing was stored."
             }
             Self::Arguments(problems) if problems.len() > 1 => "Correct all of these and call again.",
+            Self::Engine(EngineError::Invalid(invalid)) if !invalid.further.is_empty() && writes => {
+                "Correct all of these and call again; nothing was stored."
+            }
+            Self::Engine(EngineError::Invalid(invalid)) if !invalid.further.is_empty() => {
+                "Correct all of these and call again."
+            }
             Self::Arguments(_) | Self::Engine(EngineError::Invalid(_)) if writes => {
                 "Correct the argument and call again; nothing was stored."
             }
@@ -95,6 +102,9 @@ impl ToolError {
             error["field"] = invalid.field.clone().into();
             error["value"] = invalid.value.clone().into();
             error["expected"] = invalid.expected.clone().into();
+            if !invalid.further.is_empty() {
+                error["problems"] = invalid.all().map(describe_refusal).collect();
+            }
         }
         if let Self::Engine(engine) = &self
             && let Some(current) = engine.current_version()
@@ -131,6 +141,16 @@ impl ToolError {
         result.content = vec![ContentBlock::text(text)];
         result
     }
+}
+
+/// One of several values that are refused, as a program reads it.
+fn describe_refusal(invalid: &Invalid) -> serde_json::Value {
+    json!({
+        "message": invalid.describe(),
+        "field": invalid.field,
+        "value": invalid.value,
+        "expected": invalid.expected,
+    })
 }
 
 /// Adds field, value and expectation of a problem to what a program reads.

@@ -1,7 +1,7 @@
 """Calls as models and clients really send them, over the wire, on both databases: calls.jsonl, one call a line.
 
     name       what is special about it
-    given      calls before it, [tool, arguments]; $1 is the first ID that they stored
+    given      calls before it, [tool, arguments]; $1 is the first ID that they stored, @1 its short form
     tool, arguments
     answer     what the structured answer must contain
     stored     every memory of the project afterwards, oldest first: no more, no fewer
@@ -35,7 +35,7 @@ class Project:
     def fill(self, value):
         text = json.dumps(value)
         for place, id in enumerate(self.ids, 1):
-            text = text.replace(f"${place}", id)
+            text = text.replace(f"${place}", id).replace(f"@{place}", id[-8:])
         return json.loads(text)
 
     def call(self, tool: str, arguments) -> dict:
@@ -96,19 +96,21 @@ def test_a_call_does_what_was_meant_or_says_why_not(shared, call):
         refused(project, call)
         return
     answer, text = project.succeed(call["tool"], call["arguments"])
-    check(call.get("answer", {}), answer)
+    # What the call stored has an ID, too.
+    project.ids += [memory["id"] for memory in answer.get("memories", []) if call["tool"] == "remember"]
+    check(project.fill(call.get("answer", {})), answer)
     notes = answer.get("notes", [])
     for part in call.get("notes", []):
         assert any(part in note for note in notes), f"no note on {part}: {notes}"
         assert text.startswith("Note: "), text
     stored = project.stored() if "stored" in call else []
     if "stored" in call:
-        check(call["stored"], stored, "stored")
+        check(project.fill(call["stored"]), stored, "stored")
     for path in call.get("absent", []):
         assert not lookup(stored[0] if stored else answer, path), f"{path} is there"
     if "then" in call:
         tool, arguments, expected = call["then"]
-        check(expected, project.succeed(tool, arguments)[0])
+        check(project.fill(expected), project.succeed(tool, arguments)[0])
 
 
 def refused(project: Project, call: dict) -> None:

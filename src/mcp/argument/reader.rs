@@ -423,7 +423,10 @@ impl<'s> Reader<'s> {
             if fits { Some(&synonym.to) } else { synonym.otherwise.as_ref() }
         });
         let Some(meant) = meant else { return self.refuse(path, shape.expected(), &value) };
-        self.notes.repaired(path, format!("{} read as {meant:?}", shorten(word)));
+        // A former word that is still a value of its own needs no remark here.
+        if meant != word {
+            self.notes.repaired(path, format!("{} read as {meant:?}", shorten(word)));
+        }
         Some(Value::String(meant.clone()))
     }
 
