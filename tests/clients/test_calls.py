@@ -97,7 +97,8 @@ def test_a_call_does_what_was_meant_or_says_why_not(shared, call):
         return
     answer, text = project.succeed(call["tool"], call["arguments"])
     # What the call stored has an ID, too.
-    project.ids += [memory["id"] for memory in answer.get("memories", []) if call["tool"] == "remember"]
+    if call["tool"] == "remember":
+        project.ids += [memory["id"] for memory in answer["memories"]]
     check(project.fill(call.get("answer", {})), answer)
     notes = answer.get("notes", [])
     for part in call.get("notes", []):
@@ -162,7 +163,7 @@ def test_large_arguments_take_bounded_work(shared):
     for arguments in [
         {f"field{n}": n for n in range(100_000)},
         {"items": [[]] * 400},
-        {"items": [{"content": "x", "tags": [None] * 300_000}]},
+        {"items": [{"content": "x", "tags": [None] * 150_000}]},
         {"items": "[" * 2_000_000},
         {"items": "[" + "1," * 1_000_000 + "1]"},
     ]:
