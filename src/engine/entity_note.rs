@@ -29,6 +29,8 @@ const MOST_POSSIBLE_NAMES: usize = 10_000;
 pub(super) struct NamesBefore {
     /// Names of entities that do not exist yet, as the caller writes them.
     new: Vec<String>,
+    /// Their keys.
+    new_keys: BTreeSet<String>,
     /// Names that are written differently: as given, as stored.
     spelled: Vec<(String, String)>,
 }
@@ -131,7 +133,7 @@ impl Engine {
 
 impl NamesBefore {
     fn add_new(&mut self, name: &str) {
-        if !self.new.iter().any(|known| name_key(known) == name_key(name)) {
+        if self.new_keys.insert(name_key(name)) {
             self.new.push(name.to_owned());
         }
     }
