@@ -94,7 +94,7 @@ async def test_a_session_starts_with_what_is_in_mind_and_what_waits(memory):
     text = await say(memory, "session_start", session="night", entity="ADA", task="Meet Ada")
     assert "night shift" in text and "mast first" not in text
     assert "1 change waits for the owner" in text and "She moved." in text and 'replace "Ada works at the harbour." with "Ada works at the shipyard."' in text and "`cognitive-memory-mcp review`" in text
-    assert "# What is known of ADA" in text and "Ada -works at-> Harbour" in text and f"mentioned by {short(old)}" in text
+    assert "# What is known of ADA" in text and "Ada -works at-> Harbour" in text and short(old) in text.partition("mentioned by")[2]
     assert text.count("Ada works at the harbour.") == 1, "what is known of her is not repeated"
     assert text.index("# In mind now") < text.index("# What is known of ADA") < text.index("# 1 change") < text.index("# Stored last")
     assert "Harbour" not in await say(memory, "session_start", entity="Nobody", task="x")
@@ -154,7 +154,7 @@ async def test_the_resources_are_read(memory):
     assert "Nothing is stored" in await read(memory, "memory://recent")
     ids = await memory.remember({"content": "First", "tags": ["a"]}, {"content": "Second"})
     recent = await read(memory, "memory://recent")
-    assert recent.index("Second") < recent.index("First") and all(id in recent for id in ids)
+    assert recent.index("Second") < recent.index("First") and all(short(id) in recent for id in ids)
     assert json.loads(await read(memory, "memory://status")) == await memory.status()
     one = await read(memory, f"memory://{ids[0]}")
     assert "First" in one and "tags a" in one and "Second" not in one
@@ -201,7 +201,7 @@ async def test_words_are_completed(memory):
     assert await complete(memory, ids[0], argument="id") == [ids[0]]
     assert await complete(memory, ids[0][:30].upper(), "reflect", "memory") == [id for id in ids[::-1] if id.startswith(ids[0][:30])]
     assert await complete(memory, "not hexadecimal", argument="id") == []
-    for odd in ["\0", "%", "'", "x" * 100_000]:
+    for odd in ["\0", "%", "'", "x" * 50_000]:
         assert await complete(memory, odd, "session_start") == []
 
 
@@ -214,7 +214,7 @@ async def test_entities_are_completed(memory):
     assert await complete(memory, "", **by) == ["100% wool", "Ada Lovelace", "Adam", "Zoë"]
     assert await complete(memory, "Ada", "session_start", "entity") == ["Ada Lovelace", "Adam"]
     assert await complete(memory, "x", "session_start", "entity") == []
-    for odd in ["\0", "%", "'", "_", "x" * 100_000]:
+    for odd in ["\0", "%", "'", "_", "x" * 50_000]:
         assert await complete(memory, odd, **by) == []
 
 

@@ -2,6 +2,8 @@
 
 import json
 
+from client import short
+
 
 
 def note(content: str, **fields) -> dict:
@@ -79,9 +81,9 @@ async def test_the_working_memory_adds_what_it_is_given(memory):
 async def test_forgetting_says_what_happened(memory):
     free, kept = await memory.remember(note("free"), note("kept", protected=True))
     output, text = await memory.answer("forget", {"ids": [kept], "mode": "purge"})
-    assert text == f"Not purged: protected. Request {output['reviews'][0]['id']} awaits the owner: `cognitive-memory-mcp review`."
+    assert text == f"Not purged: protected. Request {short(output['reviews'][0]['id'])} awaits the owner: `cognitive-memory-mcp review`."
     output, text = await memory.answer("forget", {"ids": [free]})
-    assert "1 memory deleted" in text and f"[{free}] free" in text
+    assert "1 memory deleted" in text and f"[{short(free)}] free" in text
     output, text = await memory.answer("forget", {"ids": [free]})
     assert text == "Note: 1 memory did not change; it was already deleted.\nNothing was deleted."
 

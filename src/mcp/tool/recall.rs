@@ -214,10 +214,10 @@ pub(super) fn one_line(text: &str) -> String {
     text.split(breaks_line).map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// The lines of a text behind the first one begin with spaces, so that none can pass for a hit or for a note.
+/// Marks the lines of a text after the first one, so that none can pass for a hit, a heading or a note.
 fn indented(text: &str) -> String {
     let text = text.replace("\r\n", "\n");
-    text.trim_end().split(breaks_line).collect::<Vec<_>>().join("\n  ")
+    text.trim_end().split(breaks_line).collect::<Vec<_>>().join("\n> ")
 }
 
 /// The beginning of a text that is too long even with the least of each hit.

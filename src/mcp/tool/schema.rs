@@ -44,6 +44,9 @@ pub(super) fn output(schema: &JsonObject) -> Arc<JsonObject> {
             let mut shallow = JsonObject::new();
             if let Some(is) = type_of(field, schema) {
                 shallow.insert("type".into(), is.into());
+                if is == "array" {
+                    shallow.insert("items".into(), entry_of(field, schema));
+                }
             }
             declare_contents(&mut shallow);
             (name.clone(), Value::Object(shallow))
@@ -53,6 +56,15 @@ pub(super) fn output(schema: &JsonObject) -> Arc<JsonObject> {
     shallow.insert("type".into(), "object".into());
     shallow.insert("properties".into(), properties.into());
     Arc::new(shallow)
+}
+
+/// The type of the entries of a list. Clients warn of a schema that admits anything.
+fn entry_of(field: &Value, root: &JsonObject) -> Value {
+    let is = field.get("items").and_then(|items| type_of(items, root)).unwrap_or("object");
+    let mut entry = JsonObject::new();
+    entry.insert("type".into(), is.into());
+    declare_contents(&mut entry);
+    Value::Object(entry)
 }
 
 /// The one type of a field, null aside; none where it may be anything.
