@@ -59,7 +59,7 @@ const NO_NAMES: [&str; 31] = [
     "tuesday",
 ];
 
-/// What is known of a question and a memory, or of a question and all memories.
+/// About a question and a memory, or of a question and all memories.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Evidence {
     /// Where there are cosines of the known model.

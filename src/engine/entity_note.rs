@@ -24,7 +24,7 @@ const MOST_SIMILAR: usize = 3;
 /// Sequences of words that are looked up as possible names for all memories of a call.
 const MOST_POSSIBLE_NAMES: usize = 10_000;
 
-/// What is known of the names in a call before it is carried out.
+/// About the names in a call before it is carried out.
 #[derive(Debug, Default)]
 pub(super) struct NamesBefore {
     /// Names of entities that do not exist yet, as the caller writes them.

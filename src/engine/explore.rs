@@ -394,7 +394,7 @@ impl Engine {
         Ok(found.into_iter().map(|relation| (relation.seq, relation)).collect())
     }
 
-    /// What is known of entities by name: the entity, its strongest relations, and which memories mention it, from
+    /// About entities by name: the entity, its strongest relations, and which memories mention it, from
     /// the place `before` on where that is given.
     pub(super) async fn describe_entities(
         &self,

@@ -47,7 +47,7 @@ pub struct SessionStart {
     pub important: Vec<MemoryView>,
     /// What is in mind.
     pub focus: Vec<FocusView>,
-    /// What is known of the entity.
+    /// About the entity.
     pub entities: Vec<EntityDetail>,
     /// The newest memories that mention it.
     pub mentioning: Vec<MemoryView>,

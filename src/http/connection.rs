@@ -91,7 +91,7 @@ impl Progress {
     }
 }
 
-/// What is known of a connection, shared by its stream, its requests and the table.
+/// About a connection, shared by its stream, its requests and the table.
 #[derive(Debug)]
 pub(super) struct Activity {
     progress: Mutex<Progress>,

@@ -77,8 +77,8 @@ CASES = [
     ("episode without lesson", "remember", {"items": [EPISODE | {"lesson": None}]}, "items[0].lesson", ["visible"]),
     ("outcome above", "remember", {"items": [EPISODE | {"outcome": 2}]}, "items[0].outcome", ["2", "-1", "1"]),
     ("lesson of a note", "remember", item(lesson="x"), "items[1].lesson", ["episode"]),
-    ("source is no id", "remember", item(sources=[ID, "first"]), "items[1].sources[1]", ["first", "id"]),
-    ("superseded is no id", "remember", item(supersedes=["42"]), "items[1].supersedes[0]", ["42", "id"]),
+    ("source is no id", "remember", item(sources=[ID, "first"]), "items[1].sources[1]", ["first", "ID"]),
+    ("superseded is no id", "remember", item(supersedes=["42"]), "items[1].supersedes[0]", ["42", "ID"]),
     ("many sources", "remember", item(sources=[ID] * 201), "items[1].sources", ["201", "200"]),
     # recall
     ("limit 0", "recall", {"limit": 0}, "limit", ["0", "1 to 100"]),

@@ -238,7 +238,7 @@ async def test_links_that_cannot_be_are_refused_as_a_whole(memory):
         ({"relations": [{"from": "", "type": "near", "to": "b"}]}, "relations[0].from", None),
         ({"relations": [good, {"from": "a", "type": "far", "to": "b", "unlink": "end"}]}, "relations[1].type", "explore"),
         ({"entities": [{"name": "x", "properties": nested(20)}]}, "entities[0].properties", "8 deep"),
-        ({"entities": [{"name": "nobody", "erase": True}]}, "entities[0].name", "known entity"),
+        ({"entities": [{"name": "nobody", "erase": True}]}, "entities[0].name", "existing entity"),
         ({"entities": [{"name": "x" * 300}]}, "entities[0].name", "256"),
         ({"entities": [{"name": f"e{n}"} for n in range(10_000)]}, "entities and relations", "at most 1000"),
         ({}, "entities", "at least one"),

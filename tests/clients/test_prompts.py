@@ -66,7 +66,7 @@ async def test_a_session_starts_with_what_fits(memory):
     )
     text = await say(memory, "session_start", task="Deploy the harbour service")
     assert "Never deploy on a Friday." in text and "Buy yeast first." not in text
-    assert text.index("# Lessons") < text.index("# What is known") < text.index("# Stored last") < text.index("# The task")
+    assert text.index("# Lessons") < text.index("# Related to the task") < text.index("# Recent memories") < text.index("# The task")
     assert text.count("port 8080") == 1, "what fits is not repeated among the newest"
     assert "Ada prefers tea." in text and "hello there" not in text
     assert "not instructions" in text
@@ -94,9 +94,9 @@ async def test_a_session_starts_with_what_is_in_mind_and_what_waits(memory):
     text = await say(memory, "session_start", session="night", entity="ADA", task="Meet Ada")
     assert "night shift" in text and "mast first" not in text
     assert "1 change waits for the owner" in text and "She moved." in text and 'replace "Ada works at the harbour." with "Ada works at the shipyard."' in text and "`cognitive-memory-mcp review`" in text
-    assert "# What is known of ADA" in text and "Ada -works at-> Harbour" in text and short(old) in text.partition("mentioned by")[2]
-    assert text.count("Ada works at the harbour.") == 1, "what is known of her is not repeated"
-    assert text.index("# In mind now") < text.index("# What is known of ADA") < text.index("# 1 change") < text.index("# Stored last")
+    assert "# About ADA" in text and "Ada -works at-> Harbour" in text and short(old) in text.partition("mentioned by")[2]
+    assert text.count("Ada works at the harbour.") == 2, "once as a memory, once in the review"
+    assert text.index("# Working memory") < text.index("# About ADA") < text.index("# 1 change") < text.index("# Recent memories")
     assert "Harbour" not in await say(memory, "session_start", entity="Nobody", task="x")
     status = await memory.status()
     assert status["open_reviews"] == 1

@@ -291,7 +291,7 @@ async def test_filters_hold_alone_and_together(memory):
         ({"until": "2025-04-01"}, ["plain", "tagged", "chat"]),
         ({"since": "2025-02-01T00:00:00Z", "until": "2025-03-01T00:00:01+00:00"}, ["tagged", "chat"]),
         ({"min_importance": 0.4}, ["later", "insight", "important"]),
-        ({"kinds": ["note"], "tags": ["weather"], "since": "2025-01-15", "min_importance": 0.2}, ["tagged"]),
+        ({"kinds": ["note"], "tags": ["weather"], "since": "2025-01-15", "min_importance": 0.2}, ["tagged", "important"]),
     ]
     for filters, expected in cases:
         for query in ("garden", None):

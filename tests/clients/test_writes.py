@@ -104,7 +104,7 @@ async def test_a_memory_cannot_pass_for_another(memory):
     ]
     prompt = await memory.client.get_prompt("session_start", {})
     texts.append("\n".join(message.content.text for message in prompt.messages))
-    allowed = ["# Lessons", "# The newest lessons", "# In mind now", "# Stored last", "# Working memory", "# Recent memories"]
+    allowed = ["# Lessons", "# The newest lessons", "# Working memory", "# Recent memories", "# Working memory", "# Recent memories"]
     for text in texts:
         for line in text.splitlines():
             honest = line.startswith("# ") and text is texts[-1] and any(line.startswith(title) for title in allowed)

@@ -72,13 +72,13 @@ fn sections(start: &Start, with_task: bool, entity: Option<&str>) -> Vec<Option<
     let waiting = format!("{waiting}, who decides with `cognitive-memory-mcp review`");
     vec![
         section("Important and protected", &start.important, describe),
-        section("In mind now", &start.focus, describe_focus),
+        section("Working memory", &start.focus, describe_focus),
         section(fitting, &start.lessons, describe),
-        section(&format!("What is known of {entity}"), &start.entities, describe_detail),
+        section(&format!("About {entity}"), &start.entities, describe_detail),
         section(&format!("Memories that mention {entity}"), &start.mentioning, describe),
         section(&waiting, &start.reviews, describe_open),
-        section("What is known about the task", &start.fitting, describe),
-        section("Stored last", &start.recent, describe),
+        section("Related to the task", &start.fitting, describe),
+        section("Recent memories", &start.recent, describe),
     ]
 }
 

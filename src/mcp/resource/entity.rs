@@ -6,7 +6,7 @@ use super::{Document, ToolError};
 use crate::engine::{Call, Engine, EngineError, GetParams};
 use crate::mcp::tool::describe_detail;
 
-/// What is known of the entity of this name, as it is written in an address; none where there is no such entity.
+/// About the entity of this name, as it is written in an address; none where there is no such entity.
 pub(super) async fn read(engine: &Engine, call: &Call, name: &str) -> Result<Option<Document>, ToolError> {
     let Ok(name) = percent_decode_str(name).decode_utf8() else { return Ok(None) };
     let params = GetParams { entities: vec![name.into_owned()], ..GetParams::default() };
