@@ -52,6 +52,11 @@ impl Endpoint {
         Self { url, shown, token, socket: Some(name), _directory: directory.map(Arc::new) }
     }
 
+    /// Whether it is a Unix socket of this user, and not an address on the network.
+    pub(super) fn is_socket(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// A client for this endpoint alone. It follows no redirects, which could lead to anybody.
     pub(super) fn client(&self) -> reqwest::ClientBuilder {
         match &self.socket {

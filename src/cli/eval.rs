@@ -104,7 +104,7 @@ pub(super) fn run(args: &EvalArgs, sources: &Sources) -> Result<u8, Failure> {
     let mut report = match &plan.corpus {
         Some(corpus) => in_process(args, &settings, &plan, corpus)?,
         None => runtime()?.block_on(async {
-            let memory = Memory::open(&settings).await?;
+            let memory = Memory::open(&settings, None).await?;
             let report = async {
                 check_ids(&memory, &name_of(&args.golden), &plan.questions).await?;
                 measure(&memory, &plan).await

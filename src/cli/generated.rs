@@ -3,6 +3,7 @@
 use clap::{CommandFactory, ValueEnum};
 
 use super::{Cli, Failure, say};
+use crate::config;
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum Shell {
@@ -30,6 +31,7 @@ pub(super) fn completions(shell: Shell) -> Result<u8, Failure> {
 pub(super) fn man() -> Result<u8, Failure> {
     let mut page = Vec::new();
     clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(Failure::internal)?;
+    page.extend_from_slice(format!(".SH SETTINGS\n{}", verbatim(&config::settings_help().to_string())).as_bytes());
     let mut command = Cli::command();
     command.build();
     // One page for all: each command below the program's own text.
@@ -41,9 +43,14 @@ pub(super) fn man() -> Result<u8, Failure> {
             .and_then(|()| man.render_description_section(&mut page))
             .map_err(Failure::internal)?;
         let text = subcommand.clone().render_help().to_string();
-        let text = text.replace('\\', "\\\\").replace("\n.", "\n\\&.").replace("\n'", "\n\\&'");
-        page.extend_from_slice(format!(".nf\n{text}.fi\n").as_bytes());
+        page.extend_from_slice(verbatim(&text).as_bytes());
     }
     say(&String::from_utf8_lossy(&page))?;
     Ok(0)
+}
+
+/// Text that is printed line by line.
+fn verbatim(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace("\n.", "\n\\&.").replace("\n'", "\n\\&'");
+    format!(".nf\n{}\n.fi\n", text.trim_end())
 }

@@ -18,13 +18,16 @@ mod config_command;
 mod control;
 mod discovery;
 mod doctor;
+mod edit;
 mod eval;
 mod foreign;
 mod generated;
 mod healthcheck;
+mod help;
 mod local;
 mod migrate;
 mod model;
+mod overview;
 mod paper;
 mod people;
 mod port;
@@ -35,6 +38,8 @@ mod service;
 mod stdio;
 mod token;
 
+use paper::Paper;
+
 const USAGE: u8 = 64;
 const UNAVAILABLE: u8 = 69;
 const INTERNAL: u8 = 70;
@@ -43,6 +48,7 @@ const CONFIGURATION: u8 = 78;
 /// Persistent memory for AI agents, served over the Model Context Protocol.
 #[derive(Parser)]
 #[command(name = "cognitive-memory-mcp", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(disable_help_subcommand = true)]
 struct Cli {
     #[command(flatten)]
     flags: Flags,
@@ -50,15 +56,16 @@ struct Cli {
     command: Command,
 }
 
-const AFTER_HELP: &str = "Every setting can be given as an option (--help lists them), in the environment, as a file (NAME_FILE), \
-or in .env.development and .env.production of the configuration directory (~/.config/cognitive-memory-mcp, --config-dir); \
-`config show` prints the values in force, their origins and the files that were read.";
+const AFTER_HELP: &str = "Every command also accepts the settings as options, such as --data-dir or --listen: \
+`cognitive-memory-mcp help settings` lists them.";
 
 #[derive(Subcommand)]
 enum Command {
     /// Serve MCP over HTTP, as a service does
+    #[command(after_help = AFTER_HELP)]
     Serve(service::Switches),
     /// Serve MCP on standard input and output, through the running service if there is one
+    #[command(after_help = AFTER_HELP)]
     Stdio,
     /// Ask the running service whether it is ready: exit code 0 or 1
     Healthcheck,
@@ -67,42 +74,50 @@ enum Command {
     Config(config_command::ConfigCommand),
     /// Bring the schema of the database up to date, as `serve` does at start
     Migrate {
-        /// Only say what would be done; exit code 1 when there is something to do
+        /// Only print what would be done; exit code 1 if there is something to do
         #[arg(long)]
         check: bool,
     },
     /// The embedding model on this machine
     #[command(subcommand)]
     Model(model::ModelCommand),
-    /// Make all vectors anew, in the background of the service
+    /// Compute all vectors again, in the background of the service
     Reindex,
     /// Store a memory
     Remember(people::RememberArgs),
-    /// Find memories; exit code 1 when there is none
+    /// Find memories; exit code 1 if there are none
     Recall(people::RecallArgs),
     /// List the newest memories
     List(people::ListArgs),
-    /// Show memories with everything about them
+    /// Show memories in full
     Show(people::ShowArgs),
-    /// Delete memories, bring them back, or remove every trace of them
+    /// Change a memory, in your editor or by options
+    Edit(edit::EditArgs),
+    /// Delete memories, restore them, or remove them permanently
     Forget(people::ForgetArgs),
-    /// Write everything that is remembered into a file (JSON lines), also while the service runs
+    /// Show what the memory contains: counts, tags, sessions, speakers
+    Status(overview::StatusArgs),
+    /// List the tags in use, with the number of memories
+    Tags(overview::TagsArgs),
+    /// List the entities of the graph
+    Entities(overview::EntitiesArgs),
+    /// Write all memories to a file (JSON lines), also while the service runs
     Export(port::ExportArgs),
-    /// Read such a file; what is there already is left alone, so that it can be repeated
+    /// Import such a file, or the data of another program; memories that exist already are skipped
     Import(port::ImportArgs),
-    /// Check everything the service needs and say what to do about it: exit code 0 or 1
+    /// Check everything the service needs and suggest remedies: exit code 0 or 1
     Doctor(doctor::DoctorArgs),
     /// Return the space of purged memories to the disk; the service must be stopped
     Compact,
-    /// Save the database into a file, also while the service runs; the file is tried before it is kept
+    /// Save the database to a file, also while the service runs; the file is tested before it is kept
     Backup(backup::BackupArgs),
     /// Fill the database from a backup or an export; the service must be stopped
     Restore(backup::RestoreArgs),
     /// Measure recall by questions with known answers
     Eval(eval::EvalArgs),
-    /// Decide what models proposed for protected memories
+    /// Decide on changes that models proposed for protected memories
     Review(review::ReviewArguments),
-    /// Make, list and revoke tokens for clients
+    /// Create, list and revoke tokens for clients
     #[command(subcommand)]
     Token(token::TokenCommand),
     /// Print the completions for a shell
@@ -112,6 +127,11 @@ enum Command {
     },
     /// Print the manual page
     Man,
+    /// Print the help of the program or of a command; `help settings` lists the settings
+    Help {
+        /// A command, or `settings`
+        topic: Vec<String>,
+    },
 }
 
 /// Runs the program and gives its exit code.
@@ -139,6 +159,11 @@ pub fn main() -> ExitCode {
         Command::Recall(args) => people::recall(&args, &sources),
         Command::List(args) => people::list(&args, &sources),
         Command::Show(args) => people::show(&args, &sources),
+        Command::Edit(args) => edit::run(&args, &sources),
+        Command::Status(args) => overview::status(&args, &sources),
+        Command::Tags(args) => overview::tags(&args, &sources),
+        Command::Entities(args) => overview::entities(&args, &sources),
+        Command::Help { topic } => help::run(&topic),
         Command::Forget(args) => people::forget(&args, &sources),
         Command::Completions { shell } => generated::completions(shell),
         Command::Man => generated::man(),
@@ -203,13 +228,26 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// Prints an error with its causes, each on a line of its own.
-#[expect(clippy::print_stderr, reason = "the last words of a command")]
+/// Prints an error in the style of the argument parser, with the causes that it does not mention itself. A reader of an
+/// export that has gone away needs no message.
 fn say_error(error: &anyhow::Error) {
-    eprintln!("cognitive-memory-mcp: {error}");
-    for cause in error.chain().skip(1) {
-        eprintln!("  because: {cause}");
+    if let Some(port::ClosedPipe) = error.downcast_ref() {
+        return;
     }
+    let mut text = error.to_string();
+    let label = Paper::of_stderr().error_label("error:");
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(&format!("\n  because: {cause}"));
+        }
+    }
+    say_aside(&format!("{label} {text}"));
+}
+
+/// Prints a line to the standard error, even if nobody reads it.
+fn say_aside(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Prints the result of a command.
@@ -232,10 +270,10 @@ fn settings(sources: &Sources) -> Result<Settings, Failure> {
     Ok(settings)
 }
 
-#[expect(clippy::print_stderr, reason = "commands have no log")]
 fn warn(warnings: &[String]) {
+    let label = Paper::of_stderr().warning_label("warning:");
     for warning in warnings {
-        eprintln!("cognitive-memory-mcp: warning: {warning}");
+        say_aside(&format!("{label} {warning}"));
     }
 }
 

@@ -13,6 +13,8 @@ const PLAIN_WIDTH: usize = 100;
 /// Wider lines are hard to read.
 const WIDEST: usize = 120;
 const NARROWEST: usize = 30;
+/// Columns of tags in a list.
+const WIDEST_TAGS: usize = 24;
 
 /// Where the output goes.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +29,11 @@ impl Paper {
         let terminal = std::io::stdout().is_terminal();
         let width = if terminal { usize::from(console_width()) } else { PLAIN_WIDTH };
         Self { width: width.clamp(NARROWEST, WIDEST), wrap: terminal, colour: terminal && may_colour() }
+    }
+
+    pub(super) fn of_stderr() -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        Self { colour: terminal && may_colour(), ..Self::of_stdout() }
     }
 
     #[cfg(test)]
@@ -54,6 +61,16 @@ impl Paper {
         self.paint("31", text)
     }
 
+    /// The word before an error, as the argument parser prints it.
+    pub(super) fn error_label(&self, label: &str) -> String {
+        self.paint("1;31", label)
+    }
+
+    /// The word before a warning.
+    pub(super) fn warning_label(&self, label: &str) -> String {
+        self.paint("1;33", label)
+    }
+
     pub(super) fn warning(&self, text: &str) -> String {
         self.paint("33", text)
     }
@@ -73,51 +90,164 @@ impl Paper {
         out
     }
 
-    /// Hits of a recall, each with its text and why it is there.
+    /// Hits of a recall, each with its text; why it was found, where the answer says so.
     pub(super) fn hits(&self, answer: &Value) -> String {
-        let mut out = String::new();
+        let mut out = self.notes(answer);
         for (index, hit) in entries(answer, "hits").enumerate() {
-            if index > 0 {
+            if !out.is_empty() {
                 out.push('\n');
             }
-            let rank = hit["why"]["rank"].as_u64().unwrap_or(index as u64 + 1);
-            out.push_str(&format!("{} {}\n", self.bold(&format!("{rank:>2}.")), self.head(hit)));
+            out.push_str(&format!("{} {}\n", self.bold(&format!("{:>2}.", index + 1)), self.head(hit)));
             out.push_str(&self.body(hit, 4));
             if hit["cut"] == true {
-                out.push_str(&self.dim(&self.block("… `show` has all of it", 4)));
+                out.push_str(&self.dim(&self.block("… shortened; `show` prints all of it", 4)));
             }
-            let terms: Vec<&str> = list(&hit["why"]["terms"]).collect();
-            if !terms.is_empty() {
-                let why = format!("{:.2}  {}", hit["why"]["score"].as_f64().unwrap_or_default(), terms.join(" "));
-                out.push_str(&self.dim(&self.block(&why, 4)));
+            if let Some(similar) = hit["similar"].as_u64() {
+                out.push_str(&self.dim(&self.block(&format!("+{similar} similar"), 4)));
+            }
+            if hit["why"].is_object() {
+                out.push_str(&self.dim(&self.block(&reasons(&hit["why"]), 4)));
             }
         }
-        out + &self.notes(answer)
+        out
     }
 
-    /// One line a memory.
+    /// One line for each memory, under a heading.
     pub(super) fn rows(&self, answer: &Value) -> String {
-        let mut out = String::new();
-        for hit in entries(answer, "hits") {
-            let id = short_id(hit["id"].as_str().unwrap_or_default());
-            let at = date(hit);
-            let kind = format!("{:<8}", hit["kind"].as_str().unwrap_or_default());
-            let room = self.width.saturating_sub(id.len() + at.len() + kind.len() + 3);
-            let text = visible(hit["content"].as_str().unwrap_or_default());
-            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            let line = if room < NARROWEST / 2 {
-                // No room beside the id: below it.
-                format!("{}\n{}", self.dim(id), fit(&text, self.width))
-            } else {
-                format!("{} {} {} {}", self.dim(id), at, self.paint(colour(hit), &kind), fit(&text, room))
-            };
+        let mut out = self.notes(answer);
+        let hits: Vec<&Value> = entries(answer, "hits").collect();
+        if hits.is_empty() {
+            return if out.is_empty() { "No memories.\n".to_owned() } else { out };
+        }
+        let tags: Vec<String> = hits.iter().map(|hit| tags_of(hit)).collect();
+        let widest = tags.iter().map(|tags| width(tags)).max().unwrap_or_default();
+        let most = if self.wrap { WIDEST_TAGS.min(self.width / 4) } else { WIDEST_TAGS };
+        let column = if widest == 0 { 0 } else { widest.clamp("TAGS".len(), most) };
+        let head = [("ID", 8), ("DATE", 10), ("KIND", 8), ("TAGS", column)];
+        let head: String =
+            head.iter().filter(|(_, room)| *room > 0).map(|(name, room)| pad(name, *room) + " ").collect();
+        let room = self.width.saturating_sub(width(&head));
+        out.push_str(&self.bold(&format!("{head}TEXT")));
+        out.push('\n');
+        for (hit, tags) in hits.into_iter().zip(tags) {
+            let id = pad(short_id(hit["id"].as_str().unwrap_or_default()), 8);
+            let kind = pad(hit["kind"].as_str().unwrap_or_default(), 8);
+            let labels = if column == 0 { String::new() } else { pad(&fit(&tags, column), column) + " " };
+            let text = one_line(hit["content"].as_str().unwrap_or_default());
+            let (id, kind, labels) = (self.dim(&id), self.paint(colour(hit), &kind), self.paint("36", &labels));
+            let line = format!("{id} {} {kind} {labels}{}", pad(&date(hit), 10), fit(&text, room));
             out.push_str(line.trim_end());
             out.push('\n');
         }
         if let Some(cursor) = answer["next_cursor"].as_str() {
             out.push_str(&self.dim(&format!("More: list --cursor {cursor}\n")));
         }
-        out + &self.notes(answer)
+        out
+    }
+
+    /// Counts of what the memory contains.
+    pub(super) fn status(&self, answer: &Value) -> String {
+        let number = |name: &str| answer[name].as_u64().unwrap_or_default();
+        let kinds = answer["by_kind"].as_object().into_iter().flatten();
+        let kinds: Vec<String> = kinds.map(|(kind, count)| format!("{count} {kind}")).collect();
+        let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+        let readable: Vec<&str> = list(&answer["readable_projects"]).collect();
+        let get = |name: &str| text(answer, name).unwrap_or_default();
+        let reviews = match number("open_reviews") {
+            0 => "none".to_owned(),
+            count => format!("{count}; `review list` shows them"),
+        };
+        let facts = [
+            ("project", get("project")),
+            ("also reads", if readable.len() > 1 { readable.join(", ") } else { String::new() }),
+            ("memories", format!("{}{kinds}", number("memories"))),
+            ("superseded", number("superseded").to_string()),
+            ("deleted", number("deleted").to_string()),
+            ("tags", values(&answer["tags"])),
+            ("sessions", values(&answer["sessions"])),
+            ("speakers", values(&answer["speakers"])),
+            ("entities", values(&answer["entity_types"])),
+            ("reviews", reviews),
+            ("embedding", text(answer, "model").unwrap_or_else(|| "none: recall by words alone".to_owned())),
+            ("to embed", number("index_backlog").to_string()),
+            (
+                "database",
+                format!("{} {}, schema {}", get("database"), get("database_version"), answer["schema_version"]),
+            ),
+            ("version", get("version")),
+        ];
+        let mut out = self.notes(answer);
+        for (name, fact) in facts.iter().filter(|(_, fact)| !fact.is_empty()) {
+            let block = self.block(fact, 12);
+            out.push_str(&format!("{}{}", self.dim(&pad(name, 12)), block.trim_start()));
+        }
+        out
+    }
+
+    /// Values with the number of their memories, the most frequent first.
+    pub(super) fn counts(&self, counts: &Value, heading: &str, none: &str) -> String {
+        let rows: Vec<(u64, &str)> = entries(counts, "top")
+            .map(|value| (value["count"].as_u64().unwrap_or_default(), value["value"].as_str().unwrap_or_default()))
+            .collect();
+        if rows.is_empty() {
+            return format!("{none}\n");
+        }
+        let mut out = self.bold(&format!("{:>8} {heading}", "MEMORIES")) + "\n";
+        for (count, value) in rows {
+            out.push_str(&format!("{count:>8} {}\n", one_line(value)));
+        }
+        if let Some(more) = counts["more"].as_u64() {
+            out.push_str(&self.dim(&format!("and {more} more\n")));
+        }
+        out
+    }
+
+    /// Entities, one a line.
+    pub(super) fn entities(&self, answer: &Value) -> String {
+        let rows: Vec<(String, String)> = entries(answer, "entities")
+            .map(|entity| {
+                let get = |name: &str| one_line(entity[name].as_str().unwrap_or_default());
+                (get("type"), get("name"))
+            })
+            .collect();
+        if rows.is_empty() {
+            return "No entities.\n".to_owned();
+        }
+        let column =
+            rows.iter().map(|(kind, _)| width(kind)).max().unwrap_or_default().clamp("TYPE".len(), WIDEST_TAGS);
+        let mut out = self.bold(&format!("{} NAME", pad("TYPE", column))) + "\n";
+        for (kind, name) in rows {
+            out.push_str(&format!("{} {name}\n", self.paint("36", &pad(&fit(&kind, column), column))));
+        }
+        if answer["partial"] == true {
+            out.push_str(&self.dim("There are more: raise --limit, or give the beginning of the names.\n"));
+        }
+        out
+    }
+
+    /// The lines in which two texts differ, each with a sign before it.
+    pub(super) fn difference(&self, old: &str, new: &str, indent: usize) -> String {
+        let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+        let start = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
+        let ends = old[start..].iter().rev().zip(new[start..].iter().rev());
+        let end = ends.take_while(|(old, new)| old == new).count();
+        let mut out = String::new();
+        for (sign, code, lines) in
+            [('-', "31", &old[start..old.len() - end]), ('+', "32", &new[start..new.len() - end])]
+        {
+            for line in lines {
+                let line = format!("{:indent$}{sign} {}\n", "", shown(line));
+                out.push_str(&self.paint(code, line.trim_end_matches('\n')));
+                out.push('\n');
+            }
+        }
+        out
+    }
+
+    /// Both texts of an edit that came too late.
+    pub(super) fn conflict(&self, now: &str, typed: &str) -> String {
+        let difference = self.difference(now, typed, 0);
+        format!("{}\n{}\n{difference}", self.bold("- the text as it is now"), self.bold("+ your text"))
     }
 
     /// Everything about a memory.
@@ -130,13 +260,15 @@ impl Paper {
             out.push_str(&format!("{}\n", self.head(memory)));
             out.push_str(&self.body(memory, 2));
             let facts = [
+                ("id", text(memory, "id")),
                 ("importance", memory["importance"].as_f64().map(|n| n.to_string())),
                 ("stored", text(memory, "created_at")),
                 ("changed", text(memory, "updated_at").map(|at| format!("{at}, version {}", memory["version"]))),
                 ("valid until", text(memory, "valid_until")),
                 ("replaced by", text(memory, "superseded_by")),
+                ("protected", memory["protected"].as_bool().filter(|is_so| *is_so).map(|_| "yes".to_owned())),
                 ("deleted", text(memory, "deleted_at")),
-                ("rests on", Some(list(&memory["sources"]).collect::<Vec<_>>().join(", ")).filter(|s| !s.is_empty())),
+                ("sources", Some(list(&memory["sources"]).collect::<Vec<_>>().join(", ")).filter(|s| !s.is_empty())),
                 ("metadata", memory.get("metadata").map(Value::to_string)),
             ];
             for (name, fact) in facts {
@@ -149,7 +281,7 @@ impl Paper {
                 out.push_str(&self.change(change));
             }
         }
-        out
+        self.notes(answer) + &out
     }
 
     fn change(&self, change: &Value) -> String {
@@ -205,9 +337,65 @@ impl Paper {
         out
     }
 
-    fn notes(&self, answer: &Value) -> String {
-        list(&answer["notes"]).map(|note| self.dim(&self.block(note, 0))).collect()
+    /// Remarks, which come before everything else.
+    pub(super) fn notes(&self, answer: &Value) -> String {
+        list(&answer["notes"]).map(|note| self.warning(&self.block(&format!("Note: {note}"), 0))).collect()
     }
+}
+
+/// Why a hit was found.
+fn reasons(why: &Value) -> String {
+    let mut text = format!("score {:.2}", why["score"].as_f64().unwrap_or_default());
+    let terms: Vec<&str> = list(&why["terms"]).collect();
+    if !terms.is_empty() {
+        text.push_str(&format!(", words {}", terms.join(" ")));
+    }
+    if let Some(factors) = why["factors"].as_str() {
+        text.push_str(&format!(", {factors}"));
+    }
+    text
+}
+
+/// The most frequent values, in a line.
+fn values(counts: &Value) -> String {
+    let mut parts: Vec<String> = entries(counts, "top")
+        .map(|value| format!("{} {}", one_line(value["value"].as_str().unwrap_or_default()), value["count"]))
+        .collect();
+    if let Some(more) = counts["more"].as_u64() {
+        parts.push(format!("and {more} more"));
+    }
+    parts.join(", ")
+}
+
+fn tags_of(memory: &Value) -> String {
+    list(&memory["tags"]).map(|tag| format!("#{}", one_line(tag))).collect::<Vec<_>>().join(" ")
+}
+
+/// Text without line breaks and what would steer the terminal.
+fn one_line(text: &str) -> String {
+    visible(text).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Text with spaces behind it, at least `room` columns wide.
+fn pad(text: &str, room: usize) -> String {
+    format!("{text}{}", " ".repeat(room.saturating_sub(width(text))))
+}
+
+/// Text of a model on the owner's terminal, where it must not pass for a line of ours: further lines are marked, and
+/// control characters and those that change the direction of writing are spelled out.
+pub(super) fn shown(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => safe.push_str("\n    | "),
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                safe.extend(c.escape_unicode());
+            }
+            c if c.is_control() => safe.extend(c.escape_unicode()),
+            c => safe.push(c),
+        }
+    }
+    safe
 }
 
 fn may_colour() -> bool {
@@ -246,7 +434,7 @@ fn colour(memory: &Value) -> &'static str {
 }
 
 /// Without what would steer the terminal: a memory may come from anywhere.
-fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     text.replace('\t', "    ").chars().filter(|c| *c == '\n' || !c.is_control()).collect()
 }
 
@@ -324,6 +512,36 @@ mod tests {
         }
         assert_eq!(fit("日本語", 5), "日本…");
         assert_eq!(fit("abc", 3), "abc");
+    }
+
+    #[test]
+    fn a_models_text_cannot_pass_for_ours() {
+        let text = "honest\n\u{1b}[2K\u{1b}[Afake\u{9b}1A\u{202e}\r";
+        let safe = shown(text);
+        assert_eq!(safe, "honest\n    | \\u{1b}[2K\\u{1b}[Afake\\u{9b}1A\\u{202e}\\u{d}");
+    }
+
+    #[test]
+    fn a_difference_has_only_the_lines_that_differ() {
+        let paper = Paper::plain(80);
+        assert_eq!(paper.difference("a\nb\nc", "a\nx\ny\nc", 2), "  - b\n  + x\n  + y\n");
+        assert_eq!(paper.difference("a", "a", 0), "");
+        assert_eq!(paper.difference("a\na", "a\na\na", 0), "+ a\n");
+        assert_eq!(paper.difference("", "new", 0), "+ new\n");
+    }
+
+    #[test]
+    fn lists_have_a_heading_and_fit_the_terminal() {
+        let hit = |tags: Value| {
+            serde_json::json!({ "id": "0190f3a2-0000-7000-8000-0000deadbeef", "kind": "note", "tags": tags,
+                "occurred_at": "2026-03-01T12:00:00Z", "content": "Tea at four\nin the garden behind the old house" })
+        };
+        let answer = serde_json::json!({ "hits": [hit(serde_json::json!(["habit"])), hit(serde_json::json!([]))] });
+        let rows = Paper::plain(60).rows(&answer);
+        let lines: Vec<&str> = rows.lines().collect();
+        assert_eq!(lines[0], "ID       DATE       KIND     TAGS   TEXT");
+        assert!(lines[1].starts_with("deadbeef 2026-03-01 note     #habit Tea at four in"), "{rows}");
+        assert!(lines.iter().all(|line| width(line) <= 60), "{rows}");
     }
 
     #[test]

@@ -1,20 +1,44 @@
 //! `remember`, `recall`, `list`, `show` and `forget`, for people and their scripts.
 
-use std::io::{IsTerminal, Read};
+use std::io::{BufRead, IsTerminal, Read};
 
+use anyhow::anyhow;
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::paper::Paper;
 use super::remote::Memory;
 use super::{Failure, USAGE, runtime, say};
-use crate::config::Sources;
-use crate::domain::reference::short_id;
+use crate::config::{Settings, Sources};
+use crate::domain::evidence::unsure;
+use crate::domain::reference::{first_line, short_id};
+
+/// Memories of one page; `list` reads as many pages as it needs.
+const PAGE: usize = 100;
+/// Exit code if protected memories did not change, or a person did not confirm.
+const UNCHANGED: u8 = 1;
+/// Exit code if nothing was found, as with grep.
+const NOTHING_FOUND: u8 = 1;
+/// Characters of one answer that the commands ask for; more is read in further parts.
+const MOST_CHARS: usize = 1_000_000;
+/// Characters of a memory that a question about it shows.
+const SHOWN_CHARS: usize = 60;
+
+/// What the commands on memories have in common.
+#[derive(Args)]
+pub(super) struct CallArgs {
+    /// Project of the memories [default: the project of the token, or `default` without one]
+    #[arg(long, value_name = "NAME")]
+    pub(super) project: Option<String>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
 
 #[derive(Args)]
 pub(super) struct RememberArgs {
-    /// The text; - or nothing reads it from the standard input
-    text: Option<String>,
+    /// The text, quoted or not; - or no text reads it from the standard input
+    text: Vec<String>,
     /// Label to filter by; can be repeated
     #[arg(long = "tag", short = 't', value_name = "TAG")]
     tags: Vec<String>,
@@ -39,19 +63,15 @@ pub(super) struct RememberArgs {
     /// For an episode: what to do next time
     #[arg(long)]
     lesson: Option<String>,
-    /// Id of a memory that this one replaces; can be repeated
+    /// ID of a memory that this one replaces; can be repeated
     #[arg(long, value_name = "ID")]
     supersedes: Vec<String>,
-    /// Print the answer as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    call: CallArgs,
 }
 
 #[derive(Args)]
 pub(super) struct FilterArgs {
-    /// At most so many, 1 to 100
-    #[arg(long, short = 'n', default_value_t = 10)]
-    limit: usize,
     /// Only with this tag; can be repeated
     #[arg(long = "tag", short = 't', value_name = "TAG")]
     tags: Vec<String>,
@@ -70,9 +90,8 @@ pub(super) struct FilterArgs {
     /// Also what was replaced or has expired
     #[arg(long)]
     outdated: bool,
-    /// Print the answer as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    call: CallArgs,
 }
 
 #[derive(Args)]
@@ -80,165 +99,311 @@ pub(super) struct RecallArgs {
     /// Question or words
     #[arg(required = true)]
     query: Vec<String>,
+    /// Number of memories, at most 100
+    #[arg(long, short = 'n', default_value_t = 10)]
+    limit: usize,
+    /// Also print why each memory was found
+    #[arg(long)]
+    explain: bool,
+    /// Exit with code 1 also if the matches are so weak that they may not answer the question
+    #[arg(long)]
+    strict: bool,
     #[command(flatten)]
     filter: FilterArgs,
 }
 
 #[derive(Args)]
 pub(super) struct ListArgs {
-    #[command(flatten)]
-    filter: FilterArgs,
-    /// Where the page before ended
+    /// Number of memories
+    #[arg(long, short = 'n', default_value_t = 10)]
+    limit: usize,
+    /// List all memories
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+    /// Continue where an earlier list ended
     #[arg(long)]
     cursor: Option<String>,
+    #[command(flatten)]
+    filter: FilterArgs,
 }
 
 #[derive(Args)]
 pub(super) struct ShowArgs {
-    /// Ids
+    /// IDs, or their last 8 digits
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
-    /// Also what happened to it
+    /// Also every change
     #[arg(long)]
     history: bool,
-    /// Print the answer as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    call: CallArgs,
 }
 
 #[derive(Args)]
 pub(super) struct ForgetArgs {
-    /// Ids: all of them, or none
+    /// IDs, or their last 8 digits; all of the memories are deleted, or none
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
     /// Bring back what was deleted
     #[arg(long, conflicts_with = "purge")]
     restore: bool,
-    /// Remove every trace, for ever
+    /// Remove the memories and their history permanently; asks first
     #[arg(long)]
     purge: bool,
+    /// Purge without asking
+    #[arg(long, short = 'y', requires = "purge")]
+    yes: bool,
     /// Why; kept in the history
     #[arg(long)]
     reason: Option<String>,
-    /// Print the answer as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    call: CallArgs,
 }
 
-/// Exit code if protected memories did not change.
-const UNCHANGED: u8 = 1;
-
-/// One call, and the answer on paper.
-fn run(
-    sources: &Sources,
-    tool: &str,
-    arguments: Value,
-    as_json: bool,
-    draw: impl FnOnce(&Paper, &Value) -> String,
-) -> Result<(u8, Value), Failure> {
-    let settings = super::settings(sources)?;
-    let answer = runtime()?.block_on(async {
-        let memory = Memory::open(&settings).await?;
+/// Opens the memory for one call.
+pub(super) fn call_tool(settings: &Settings, args: &CallArgs, tool: &str, arguments: Value) -> Result<Value, Failure> {
+    runtime()?.block_on(async {
+        let memory = Memory::open(settings, args.project.as_deref()).await?;
         let answer = memory.call(tool, arguments).await;
         memory.close().await;
         answer
-    })?;
-    if as_json {
-        let text = serde_json::to_string_pretty(&answer).map_err(Failure::internal)?;
-        say(&format!("{text}\n"))?;
-    } else {
-        say(&draw(&Paper::of_stdout(), &answer))?;
+    })
+}
+
+/// Prints an answer as JSON, or as `draw` words it.
+pub(super) fn print(args: &CallArgs, answer: &Value, draw: impl FnOnce(&Paper) -> String) -> Result<(), Failure> {
+    if !args.json {
+        return say(&draw(&Paper::of_stdout()));
     }
-    Ok((0, answer))
+    let text = serde_json::to_string_pretty(answer).map_err(Failure::internal)?;
+    say(&format!("{text}\n"))
+}
+
+/// Sets the arguments that were given.
+pub(super) fn set_given<const N: usize>(arguments: &mut Value, given: [(&str, Option<Value>); N]) {
+    for (name, value) in given {
+        if let Some(value) = value {
+            arguments[name] = value;
+        }
+    }
+}
+
+/// Text from the standard input.
+pub(super) fn read_input() -> Result<String, Failure> {
+    if std::io::stdin().is_terminal() {
+        super::port::note("Type the text, then press Ctrl-D on an empty line.");
+    }
+    let mut text = String::new();
+    std::io::stdin().lock().read_to_string(&mut text).map_err(Failure::internal)?;
+    Ok(text.trim_end().to_owned())
 }
 
 pub(super) fn remember(args: RememberArgs, sources: &Sources) -> Result<u8, Failure> {
-    let text = match args.text.filter(|text| text != "-") {
-        Some(text) => text,
-        None => {
-            if std::io::stdin().is_terminal() {
-                super::port::note("Type the text, then Ctrl-D on a line of its own.");
-            }
-            let mut text = String::new();
-            std::io::stdin().lock().read_to_string(&mut text).map_err(Failure::internal)?;
-            text.trim_end().to_owned()
-        }
-    };
-    let mut item = json!({ "content": text, "kind": args.kind, "tags": args.tags, "supersedes": args.supersedes });
-    let optional = [
-        ("importance", args.importance.map(Value::from)),
-        ("occurred_at", args.at.map(Value::from)),
-        ("session", args.session.map(Value::from)),
-        ("situation", args.situation.map(Value::from)),
-        ("outcome", args.outcome.map(Value::from)),
-        ("lesson", args.lesson.map(Value::from)),
-    ];
-    for (name, value) in optional {
-        if let Some(value) = value {
-            item[name] = value;
-        }
+    let settings = super::settings(sources)?;
+    let text = args.text.join(" ");
+    let text = if text.is_empty() || text == "-" { read_input()? } else { text };
+    if text.trim().is_empty() {
+        return Err(Failure { code: USAGE, error: anyhow!("the text is empty, so nothing was stored") });
     }
-    let arguments = json!({ "items": [item] });
-    run(sources, "remember", arguments, args.json, |paper, answer| {
-        let stored = &answer["memories"][0];
-        let id = paper.bold(short_id(stored["id"].as_str().unwrap_or_default()));
-        if stored["created"] == true { format!("Remembered as {id}\n") } else { format!("Known already, as {id}\n") }
-    })
-    .map(|(code, _)| code)
+    let mut item = json!({ "content": text, "kind": args.kind, "tags": args.tags, "supersedes": args.supersedes });
+    set_given(
+        &mut item,
+        [
+            ("importance", args.importance.map(Value::from)),
+            ("occurred_at", args.at.map(Value::from)),
+            ("session", args.session.map(Value::from)),
+            ("situation", args.situation.map(Value::from)),
+            ("outcome", args.outcome.map(Value::from)),
+            ("lesson", args.lesson.map(Value::from)),
+        ],
+    );
+    let answer = call_tool(&settings, &args.call, "remember", json!({ "items": [item] }))?;
+    print(&args.call, &answer, |paper| stored(paper, &answer))?;
+    Ok(0)
+}
+
+/// What became of a text.
+fn stored(paper: &Paper, answer: &Value) -> String {
+    let memory = &answer["memories"][0];
+    let list = |name: &str| memory[name].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>();
+    let id = paper.bold(short_id(memory["id"].as_str().unwrap_or_default()));
+    let verb = if memory["created"] == true { "Remembered as" } else { "Known already, as" };
+    let mut text = format!("{verb} {id}\n");
+    let merged = list("merged");
+    if !merged.is_empty() {
+        text.push_str(&paper.block(&format!("Added to it: {}", merged.join(", ")), 0));
+    }
+    for ignored in list("ignored") {
+        text.push_str(&paper.block(&format!("Not changed: {ignored}"), 0));
+    }
+    for similar in memory["similar"].as_array().into_iter().flatten() {
+        let get = |name: &str| similar[name].as_str().unwrap_or_default();
+        let line = format!("Similar: {} {}", short_id(get("id")), first_line(get("content"), SHOWN_CHARS));
+        text.push_str(&paper.dim(&paper.block(&line, 0)));
+    }
+    paper.notes(answer) + &text
 }
 
 fn filtered(filter: &FilterArgs) -> Value {
-    let mut arguments = json!({ "limit": filter.limit, "tags": filter.tags, "kinds": filter.kinds,
-        "include_outdated": filter.outdated });
-    for (name, value) in [("session", &filter.session), ("since", &filter.since), ("until", &filter.until)] {
-        if let Some(value) = value {
-            arguments[name] = value.as_str().into();
-        }
-    }
+    let mut arguments = json!({ "tags": filter.tags, "kinds": filter.kinds, "include_outdated": filter.outdated,
+        "detail": "full" });
+    let given = |value: &Option<String>| value.as_deref().map(Value::from);
+    set_given(
+        &mut arguments,
+        [("session", given(&filter.session)), ("since", given(&filter.since)), ("until", given(&filter.until))],
+    );
     arguments
 }
 
 pub(super) fn recall(args: &RecallArgs, sources: &Sources) -> Result<u8, Failure> {
+    let settings = super::settings(sources)?;
     let mut arguments = filtered(&args.filter);
     arguments["query"] = args.query.join(" ").into();
-    let (code, answer) = run(sources, "recall", arguments, args.filter.json, Paper::hits)?;
-    // As grep does: a script sees whether there was anything.
+    arguments["limit"] = args.limit.into();
+    if args.explain {
+        arguments["explain"] = true.into();
+    }
+    let answer = call_tool(&settings, &args.filter.call, "recall", arguments)?;
+    print(&args.filter.call, &answer, |paper| paper.hits(&answer))?;
     let nothing = answer["hits"].as_array().is_none_or(Vec::is_empty);
-    Ok(if nothing { 1 } else { code })
+    let weak = args.strict && answer["confidence"].as_f64().is_some_and(unsure);
+    Ok(if nothing || weak { NOTHING_FOUND } else { 0 })
 }
 
 pub(super) fn list(args: &ListArgs, sources: &Sources) -> Result<u8, Failure> {
-    let mut arguments = filtered(&args.filter);
-    if let Some(cursor) = &args.cursor {
-        arguments["cursor"] = cursor.as_str().into();
+    let settings = super::settings(sources)?;
+    let call = &args.filter.call;
+    if args.limit == 0 {
+        return Err(Failure { code: USAGE, error: anyhow!("--limit: 0 is not accepted; expected 1 or more") });
     }
-    run(sources, "recall", arguments, args.filter.json, Paper::rows).map(|(code, _)| code)
+    let limit = if args.all { usize::MAX } else { args.limit };
+    let answer = runtime()?.block_on(async {
+        let memory = Memory::open(&settings, call.project.as_deref()).await?;
+        let answer = list_pages(&memory, args, limit).await;
+        memory.close().await;
+        answer
+    })?;
+    print(call, &answer, |paper| paper.rows(&answer))?;
+    Ok(0)
+}
+
+/// Reads pages until there are `limit` memories or no more.
+async fn list_pages(memory: &Memory, args: &ListArgs, limit: usize) -> Result<Value, Failure> {
+    let mut cursor = args.cursor.clone();
+    let (mut hits, mut notes) = (Vec::new(), Vec::new());
+    loop {
+        let mut arguments = filtered(&args.filter);
+        arguments["limit"] = limit.saturating_sub(hits.len()).min(PAGE).into();
+        set_given(&mut arguments, [("cursor", cursor.take().map(Value::from))]);
+        let mut page = memory.call("recall", arguments).await?;
+        if let Value::Array(found) = page["hits"].take() {
+            hits.extend(found);
+        }
+        if let Value::Array(found) = page["notes"].take() {
+            notes.extend(found.into_iter().filter(|note| !notes.contains(note)).collect::<Vec<_>>());
+        }
+        cursor = page["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() || hits.len() >= limit {
+            break;
+        }
+    }
+    let mut answer = json!({ "hits": hits });
+    let notes = (!notes.is_empty()).then_some(Value::Array(notes));
+    set_given(&mut answer, [("next_cursor", cursor.map(Value::from)), ("notes", notes)]);
+    Ok(answer)
 }
 
 pub(super) fn show(args: &ShowArgs, sources: &Sources) -> Result<u8, Failure> {
-    let arguments = json!({ "ids": args.ids, "history": args.history, "include_deleted": true });
-    let (code, answer) = run(sources, "get", arguments, args.json, Paper::whole)?;
+    let settings = super::settings(sources)?;
+    let answer = runtime()?.block_on(async {
+        let memory = Memory::open(&settings, args.call.project.as_deref()).await?;
+        let answer = get_parts(&memory, &args.ids, args.history).await;
+        memory.close().await;
+        answer
+    })?;
+    print(&args.call, &answer, |paper| paper.whole(&answer))?;
     let missing: Vec<&str> = answer["missing"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if missing.is_empty() {
-        return Ok(code);
+        return Ok(0);
     }
-    let error = anyhow::anyhow!("there is no memory {}", missing.join(", "));
+    let error = anyhow!("there is no memory {}; `list` and `recall` print IDs", missing.join(", "));
     Err(Failure { code: USAGE, error })
 }
 
+/// Reads memories and their history, however large they are.
+async fn get_parts(memory: &Memory, ids: &[String], history: bool) -> Result<Value, Failure> {
+    let mut rest: Vec<Value> = ids.iter().map(|id| id.as_str().into()).collect();
+    let mut answer = json!({ "memories": [] });
+    while !rest.is_empty() {
+        let mut arguments =
+            json!({ "ids": rest, "history": history, "include_deleted": true, "max_chars": MOST_CHARS });
+        let mut not_read = Vec::new();
+        loop {
+            let mut part = memory.call("get", arguments.clone()).await?;
+            let cursor = part["next_cursor"].take();
+            if let Value::Array(ids) = part["not_read"].take() {
+                not_read.extend(ids);
+            }
+            for name in ["memories", "missing", "history", "notes"] {
+                append(&mut answer, name, part[name].take());
+            }
+            if cursor.is_null() {
+                break;
+            }
+            arguments["cursor"] = cursor;
+        }
+        if not_read.len() >= rest.len() {
+            break;
+        }
+        rest = not_read;
+    }
+    Ok(answer)
+}
+
+fn append(answer: &mut Value, name: &str, more: Value) {
+    let Value::Array(more) = more else { return };
+    match answer[name].as_array_mut() {
+        Some(known) => known.extend(more),
+        None => answer[name] = Value::Array(more),
+    }
+}
+
 pub(super) fn forget(args: &ForgetArgs, sources: &Sources) -> Result<u8, Failure> {
+    let settings = super::settings(sources)?;
+    if args.purge && !args.yes && !confirm_purge(&settings, args)? {
+        super::port::note("Nothing was purged.");
+        return Ok(UNCHANGED);
+    }
     let (mode, done) = match (args.restore, args.purge) {
         (true, _) => ("restore", "restored"),
         (_, true) => ("purge", "purged; this cannot be undone"),
         _ => ("delete", "deleted; `forget --restore` undoes this"),
     };
     let mut arguments = json!({ "ids": args.ids, "mode": mode });
-    if let Some(reason) = &args.reason {
-        arguments["reason"] = reason.as_str().into();
-    }
-    let (code, answer) = run(sources, "forget", arguments, args.json, |_, answer| forgotten(answer, done, mode))?;
+    set_given(&mut arguments, [("reason", args.reason.as_deref().map(Value::from))]);
+    let answer = call_tool(&settings, &args.call, "forget", arguments)?;
+    print(&args.call, &answer, |_| forgotten(&answer, done, mode))?;
     let refused = answer["reviews"].as_array().is_some_and(|reviews| !reviews.is_empty());
-    Ok(if refused { UNCHANGED } else { code })
+    Ok(if refused { UNCHANGED } else { 0 })
+}
+
+/// Asks the person on the terminal, who sees what would be lost.
+fn confirm_purge(settings: &Settings, args: &ForgetArgs) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        let error = anyhow!("--purge removes memories and their history permanently: confirm it with --yes");
+        return Err(Failure { code: USAGE, error });
+    }
+    let arguments = json!({ "ids": args.ids, "include_deleted": true });
+    let found = call_tool(settings, &args.call, "get", arguments)?;
+    for memory in found["memories"].as_array().into_iter().flatten() {
+        let get = |name: &str| memory[name].as_str().unwrap_or_default();
+        let text = first_line(get("content"), SHOWN_CHARS);
+        super::port::note(&format!("{} {}", short_id(get("id")), super::paper::visible(&text)));
+    }
+    super::port::note("Remove these memories and their history permanently? Type yes to confirm:");
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).map_err(Failure::internal)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 /// What was done, and which requests await the owner of protected memories.
@@ -247,12 +412,12 @@ fn forgotten(answer: &Value, done: &str, mode: &str) -> String {
     let mut lines = Vec::new();
     let reviews: Vec<&str> =
         answer["reviews"].as_array().into_iter().flatten().filter_map(|review| review["id"].as_str()).collect();
-    if changed > 0 {
-        let what = if changed == 1 { "1 memory".to_owned() } else { format!("{changed} memories") };
-        lines.push(format!("{what} {done}"));
-    }
     for note in answer["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         lines.push(note.to_owned());
+    }
+    if changed > 0 || reviews.is_empty() {
+        let what = if changed == 1 { "1 memory".to_owned() } else { format!("{changed} memories") };
+        lines.push(format!("{what} {done}"));
     }
     if !reviews.is_empty() {
         let participle = match mode {
@@ -260,11 +425,14 @@ fn forgotten(answer: &Value, done: &str, mode: &str) -> String {
             "purge" => "purged",
             _ => "deleted",
         };
-        let (request, verb) = if reviews.len() == 1 { ("Request", "awaits") } else { ("Requests", "await") };
-        let ids = reviews.join(", ");
-        lines.push(format!(
-            "Not {participle}: protected. {request} {ids} {verb} the owner: `cognitive-memory-mcp review`."
-        ));
+        lines.push(format!("Not {participle}: protected. {}", awaiting(&reviews)));
     }
     lines.into_iter().map(|line| line + "\n").collect()
+}
+
+/// Which requests await the owner, and the command for it.
+pub(super) fn awaiting(reviews: &[&str]) -> String {
+    let (request, verb) = if reviews.len() == 1 { ("Request", "awaits") } else { ("Requests", "await") };
+    let ids: Vec<&str> = reviews.iter().map(|id| short_id(id)).collect();
+    format!("{request} {} {verb} the owner: `cognitive-memory-mcp review list`.", ids.join(", "))
 }

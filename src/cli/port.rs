@@ -190,7 +190,8 @@ pub(super) fn export(args: &ExportArgs, sources: &Sources) -> Result<u8, Failure
         let local = readable(&settings).await?;
         let scope = scope(&local, args.project.as_deref()).await?;
         let exported = if args.file.as_os_str() == "-" {
-            write_all(&local, &scope, &mut std::io::stdout().lock(), &file_error(Path::new("standard output"))).await?
+            let out = &mut std::io::stdout().lock();
+            write_all(&local, &scope, out, &file_error(Path::new("standard output"))).await.map_err(close_pipe)?
         } else {
             let draft = Draft::new(&args.file);
             let mut out = BufWriter::new(draft.create()?);
@@ -208,6 +209,20 @@ pub(super) fn export(args: &ExportArgs, sources: &Sources) -> Result<u8, Failure
     })
 }
 
+/// The reader of the standard output went away before the end of an export.
+#[derive(Debug, thiserror::Error)]
+#[error("the reader of the standard output has gone away")]
+pub(super) struct ClosedPipe;
+
+fn close_pipe(failure: Failure) -> Failure {
+    match failure.error.downcast_ref() {
+        Some(PortError::File { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => {
+            Failure { code: failure.code, error: ClosedPipe.into() }
+        }
+        _ => failure,
+    }
+}
+
 pub(super) async fn write_all(
     local: &Local,
     scope: &Scope,
@@ -221,10 +236,9 @@ pub(super) async fn write_all(
     Ok(exported?)
 }
 
-/// What a person wants to know, but not a pipe.
-#[expect(clippy::print_stderr, reason = "the standard output may be the export itself")]
+/// A remark for a person. The standard output may be the export itself.
 pub(super) fn note(text: &str) {
-    eprintln!("{text}");
+    super::say_aside(text);
 }
 
 /// What export files of our own are called.

@@ -1,19 +1,28 @@
-//! The memory as the commands for people reach it: the running service over MCP, found as `stdio` finds it; where
-//! there is none, the database itself.
+//! The memory as the commands for people reach it: the running service over MCP, found as `stdio` finds it; without one,
+//! the database itself, through the same tool layer in this process.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, header};
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use super::discovery::{self, Endpoint};
-use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, local};
-use crate::config::Settings;
+use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, USAGE, local, service};
+use crate::config::{Settings, is_credential_name};
+use crate::domain::Scope;
 use crate::domain::scope::DEFAULT_PROJECT;
-use crate::domain::{Scope, SystemClock};
-use crate::engine::{Call, Engine, EngineError};
+use crate::engine::Engine;
+use crate::mcp::Identity;
 use crate::store::Store;
+
+/// Media types that an MCP client accepts.
+const ACCEPTED: &str = "application/json, text/event-stream";
 
 /// Where the tools are.
 pub(super) enum Memory {
@@ -26,24 +35,41 @@ pub(super) enum Memory {
 pub(super) struct Service {
     client: reqwest::Client,
     endpoint: Endpoint,
+    /// The project that the owner asks for; otherwise the token decides.
+    project: Option<String>,
 }
 
 pub(super) struct Here {
-    engine: Engine,
+    engine: Arc<Engine>,
     store: Arc<dyn Store>,
-    call: Call,
+    router: Router,
+    host: String,
+    scope: Arc<Scope>,
+}
+
+/// Why a tool did nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct Refused {
+    /// The stable code of the error.
+    pub(super) code: String,
+    message: String,
 }
 
 impl Memory {
-    pub(super) async fn open(settings: &Settings) -> Result<Self, Failure> {
-        if let Some(service) = Service::find(settings).await? {
-            return Ok(Self::Service(service));
+    /// Opens the memory in a project; without one, in that of the token or in `default`.
+    pub(super) async fn open(settings: &Settings, project: Option<&str>) -> Result<Self, Failure> {
+        if let Some(project) = project.filter(|project| !is_credential_name(project)) {
+            let error = anyhow!(
+                "--project: {project:?} is not accepted; expected the name of a project: letters, digits, `-`, `_` and `.`"
+            );
+            return Err(Failure { code: USAGE, error });
         }
-        let local = local::store(settings)?;
-        local.store.prepare().await?;
-        let engine = Engine::new(Arc::clone(&local.store), local.analyzer, Arc::new(SystemClock));
-        let call = Call::new(Scope::new(DEFAULT_PROJECT, "cli"));
-        Ok(Self::Here(Box::new(Here { engine, store: local.store, call })))
+        match (Service::find(settings).await?, project) {
+            (Some(service), Some(project)) => Ok(Self::Service(service.in_project(project).await?)),
+            (Some(service), None) => Ok(Self::Service(service)),
+            (None, project) => Ok(Self::Here(Box::new(Here::open(settings, project).await?))),
+        }
     }
 
     /// Calls a tool and gives its structured answer.
@@ -74,7 +100,23 @@ impl Service {
     pub(super) fn at(settings: &Settings, endpoint: Endpoint) -> Result<Self, Failure> {
         let timeout = settings.http.request_timeout + Duration::from_secs(10);
         let client = endpoint.client().timeout(timeout).build().map_err(Failure::internal)?;
-        Ok(Self { client, endpoint })
+        Ok(Self { client, endpoint, project: None })
+    }
+
+    /// The same service for one project. Its owner may choose any; over the network the token decides.
+    async fn in_project(mut self, project: &str) -> Result<Self, Failure> {
+        self.project = self.endpoint.is_socket().then(|| project.to_owned());
+        let status = self.call("status", json!({})).await?;
+        let actual = status["project"].as_str().unwrap_or_default();
+        if actual == project {
+            return Ok(self);
+        }
+        let error = anyhow!(
+            "the service at {} uses project {actual:?}, which the token decides; to use project {project:?}, set \
+             MEMORY_TOKEN to a token for it (`cognitive-memory-mcp token create NAME --project {project}`)",
+            self.endpoint.shown
+        );
+        Err(Failure { code: USAGE, error })
     }
 
     /// Where it is, for people.
@@ -84,77 +126,138 @@ impl Service {
 
     /// Calls a tool and gives its structured answer.
     pub(super) async fn call(&self, tool: &str, arguments: Value) -> Result<Value, Failure> {
-        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-            "params": { "name": tool, "arguments": arguments } });
         let mut request = self
             .client
             .post(&self.endpoint.url)
-            .header("accept", "application/json, text/event-stream")
-            .header("content-type", "application/json")
-            .body(body.to_string());
+            .header(header::ACCEPT, ACCEPTED)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(tool_call(tool, arguments));
         if let Some(token) = &self.endpoint.token {
             request = request.bearer_auth(token);
         }
-        let unreachable = |error: reqwest::Error| Failure {
-            code: UNAVAILABLE,
-            error: anyhow::Error::from(error.without_url())
-                .context(format!("the service at {} did not answer", self.endpoint.shown)),
-        };
-        let response = request.send().await.map_err(unreachable)?;
-        let status = response.status();
+        if let Some(project) = &self.project {
+            request = request.header(service::PROJECT_HEADER, project);
+        }
+        let response = request.send().await.map_err(|error| self.unreachable(error))?;
+        let status = response.status().as_u16();
         let text = super::client::bounded_text(response).await;
         let text =
             text.with_context(|| format!("the service at {} gave no answer that can be read", self.endpoint.shown));
         let text = text.map_err(|error| Failure { code: UNAVAILABLE, error })?;
-        let answer: Value = serde_json::from_str(&text)
-            .with_context(|| {
-                format!("the service at {} answered {status}, but not as an MCP server does", self.endpoint.shown)
-            })
-            .map_err(|error| Failure { code: UNAVAILABLE, error })?;
-        if let Some(error) = answer["error"].as_str() {
-            let hint = match status.as_u16() {
-                401 | 403 => "; set MEMORY_TOKEN, or MEMORY_TOKEN_FILE, to a token of this service",
-                _ => "",
-            };
-            let error = anyhow::anyhow!("the service at {} answered {status}: {error}{hint}", self.endpoint.shown);
-            return Err(Failure { code: UNAVAILABLE, error });
-        }
-        if let Some(message) = answer["error"]["message"].as_str() {
-            return Err(Failure { code: INTERNAL, error: anyhow::anyhow!("{message}") });
-        }
-        let result = &answer["result"];
-        if result["isError"] == true {
-            let text = result["content"][0]["text"].as_str().unwrap_or("the tool failed").to_owned();
-            return Err(Failure { code: USAGE, error: anyhow::anyhow!(text) });
-        }
-        Ok(result["structuredContent"].clone())
+        structured_answer(&format!("the service at {}", self.endpoint.shown), status, &text)
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> Failure {
+        let place = &self.endpoint.shown;
+        let error = if error.is_connect() {
+            anyhow!("No service at {place}. Start it with: cognitive-memory-mcp serve")
+        } else if error.is_timeout() {
+            anyhow!("the service at {place} did not answer in time")
+        } else {
+            anyhow::Error::from(error.without_url()).context(format!("the service at {place} did not answer"))
+        };
+        Failure { code: UNAVAILABLE, error }
     }
 }
 
 impl Here {
+    async fn open(settings: &Settings, project: Option<&str>) -> Result<Self, Failure> {
+        let local = local::store(settings)?;
+        local.store.prepare().await?;
+        let (engine, router) = service::without_listener(settings, &local);
+        let scope = Arc::new(Scope::new(project.unwrap_or(DEFAULT_PROJECT), service::OWNER));
+        let host = settings.http.allowed_hosts.first().cloned().unwrap_or_else(|| "localhost".to_owned());
+        Ok(Self { engine, store: local.store, router, host, scope })
+    }
+
     async fn call(&self, tool: &str, arguments: Value) -> Result<Value, Failure> {
-        let Self { engine, call, .. } = self;
-        match tool {
-            "remember" => answer(engine.remember(call, read(arguments)?).await),
-            "recall" => answer(engine.recall(call, read(arguments)?).await),
-            "get" => answer(engine.get(call, read(arguments)?).await),
-            "forget" => answer(engine.forget(call, read(arguments)?).await),
-            "status" => answer(engine.status(call, read(arguments)?).await),
-            _ => Err(Failure::internal(anyhow::anyhow!("no command calls {tool}"))),
-        }
+        let mut request = Request::post("/mcp")
+            .header(header::HOST, &self.host)
+            .header(header::ACCEPT, ACCEPTED)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(tool_call(tool, arguments)))
+            .map_err(Failure::internal)?;
+        request.extensions_mut().insert(Identity(Arc::clone(&self.scope)));
+        let Ok(response) = self.router.clone().oneshot(request).await;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.map_err(|error| Failure::internal(anyhow!("{error}")))?;
+        structured_answer("this program", status, &String::from_utf8_lossy(&body.to_bytes()))
     }
 }
 
-fn read<T: serde::de::DeserializeOwned>(arguments: Value) -> Result<T, Failure> {
-    serde_json::from_value(arguments).map_err(|error| Failure { code: USAGE, error: error.into() })
+fn tool_call(tool: &str, arguments: Value) -> String {
+    json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": tool, "arguments": arguments } })
+        .to_string()
 }
 
-fn answer(output: Result<impl serde::Serialize, EngineError>) -> Result<Value, Failure> {
-    match output {
-        Ok(output) => serde_json::to_value(output).map_err(Failure::internal),
-        Err(EngineError::Store(error)) if !matches!(error, crate::store::StoreError::NotFound { .. }) => {
-            Err(error.into())
-        }
-        Err(error) => Err(Failure { code: USAGE, error: anyhow::anyhow!("{error}") }),
+/// The structured answer of a tool, or why there is none.
+fn structured_answer(place: &str, status: u16, text: &str) -> Result<Value, Failure> {
+    let answer: Value = serde_json::from_str(text)
+        .with_context(|| format!("{place} answered with status {status}, but not as an MCP server does"))
+        .map_err(|error| Failure { code: UNAVAILABLE, error })?;
+    if let Some(error) = answer["error"].as_str() {
+        let hint = match status {
+            401 | 403 => "; set MEMORY_TOKEN, or MEMORY_TOKEN_FILE, to a token of this service",
+            _ => "",
+        };
+        let error = anyhow!("{place} answered with status {status}: {error}{hint}");
+        return Err(Failure { code: UNAVAILABLE, error });
+    }
+    if let Some(message) = answer["error"]["message"].as_str() {
+        return Err(Failure { code: INTERNAL, error: anyhow!("{message}") });
+    }
+    let result = &answer["result"];
+    if result["isError"] == true {
+        return Err(refusal(result));
+    }
+    Ok(result["structuredContent"].clone())
+}
+
+/// The refusal of a tool, without what only a model can use.
+fn refusal(result: &Value) -> Failure {
+    let error = &result["structuredContent"]["error"];
+    let code = error["code"].as_str().unwrap_or("internal").to_owned();
+    let message = error["message"].as_str().or(result["content"][0]["text"].as_str()).unwrap_or("the tool failed");
+    // People pass one memory as options, not as a list of items.
+    let message = message.replace("items[0].", "");
+    let exit = match code.as_str() {
+        "database_unavailable" | "timeout" => UNAVAILABLE,
+        "database_setup" => CONFIGURATION,
+        "internal" => INTERNAL,
+        _ => USAGE,
+    };
+    Failure { code: exit, error: Refused { code, message }.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(status: u16, answer: &Value) -> Failure {
+        structured_answer("the service at X", status, &answer.to_string()).expect_err("a failure")
+    }
+
+    #[test]
+    fn errors_of_tools_keep_their_code_and_lose_the_words_for_models() {
+        let error = json!({ "code": "invalid_argument", "message": "items[0].kind: \"x\" is not accepted",
+            "advice": "Correct the argument and call again; nothing was stored." });
+        let refused = failure(200, &json!({ "result": { "isError": true, "structuredContent": { "error": error } } }));
+        assert_eq!((refused.code, refused.error.to_string().as_str()), (USAGE, "kind: \"x\" is not accepted"));
+        let error = json!({ "code": "database_unavailable", "message": "no database" });
+        let absent = failure(200, &json!({ "result": { "isError": true, "structuredContent": { "error": error } } }));
+        assert_eq!(absent.code, UNAVAILABLE);
+    }
+
+    #[test]
+    fn a_missing_token_is_a_matter_of_the_setup() {
+        let refused = failure(401, &json!({ "error": "no token" }));
+        assert_eq!(refused.code, UNAVAILABLE);
+        assert!(refused.error.to_string().contains("MEMORY_TOKEN"), "{}", refused.error);
+    }
+
+    #[test]
+    fn an_answer_of_another_program_is_not_read() {
+        let refused = structured_answer("the service at X", 200, "<html>").expect_err("a failure");
+        assert!(refused.error.to_string().contains("not as an MCP server does"), "{}", refused.error);
     }
 }

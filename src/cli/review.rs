@@ -1,13 +1,15 @@
 //! `review`: the owner decides what models proposed. The one way to approve; no tool does it.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use serde_json::Value;
 
 use super::control::{self, ReviewRequest};
+use super::paper::{Paper, shown};
 use super::{Failure, UNAVAILABLE, discovery, local, runtime, say};
 use crate::config::{Database, Settings, Sources};
+use crate::domain::reference::short_id;
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::{Decision, SystemClock};
 use crate::engine::{Engine, ReviewCommand, ReviewReport, ReviewView};
@@ -15,6 +17,8 @@ use crate::store::sqlite;
 
 /// Exit code of a decision that was refused.
 const REFUSED: u8 = 1;
+/// Columns before the old and the new text.
+const INDENT: usize = 4;
 
 #[derive(Args)]
 pub(super) struct ReviewArguments {
@@ -30,31 +34,31 @@ pub(super) struct ReviewArguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// List what waits for a decision
+    /// List the changes that await a decision
     List {
-        /// Also what was decided or has expired
+        /// Also those that were decided or have expired
         #[arg(long)]
         all: bool,
-        /// At most so many, newest first
+        /// Number of reviews, newest first
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
-    /// Show a review with the memory that it is about
+    /// Show one review
     Show {
-        /// Id of the review
+        /// ID of the review, or its last 8 digits
         id: String,
     },
-    /// Carry out what was proposed
+    /// Make the proposed change
     Approve(Choice),
     /// Leave the memory as it is
     Reject(Choice),
-    /// Take back what was approved
+    /// Undo an approved change
     Undo(Choice),
 }
 
 #[derive(Args)]
 struct Choice {
-    /// Id of the review
+    /// ID of the review, or its last 8 digits
     id: String,
     /// Why; kept in the history
     #[arg(long)]
@@ -76,12 +80,13 @@ pub(super) fn run(arguments: ReviewArguments, sources: &Sources) -> Result<u8, F
         Command::Reject(choice) => choice.decide(Decision::Reject),
         Command::Undo(choice) => choice.decide(Decision::Undo),
     };
+    let project = arguments.project.clone();
     let request = ReviewRequest { project: arguments.project, command };
     let report = runtime()?.block_on(ask(&settings, request))?;
     let text = if arguments.json {
         serde_json::to_string_pretty(&report).map_err(Failure::internal)? + "\n"
     } else {
-        describe(&report)
+        describe(&report, &project)
     };
     say(&text)?;
     Ok(0)
@@ -106,7 +111,7 @@ async fn ask(settings: &Settings, request: ReviewRequest) -> Result<ReviewReport
         }
         if !path.exists() {
             let error =
-                anyhow::anyhow!("there is no database {}; `config show` tells where it is looked for", path.display());
+                anyhow::anyhow!("there is no database {}; `config show` prints its configured path", path.display());
             return Err(Failure { code: UNAVAILABLE, error });
         }
     }
@@ -119,76 +124,79 @@ async fn ask(settings: &Settings, request: ReviewRequest) -> Result<ReviewReport
     report.map_err(|error| Failure { code: REFUSED, error: control::refused(&error) })
 }
 
-fn describe(report: &ReviewReport) -> String {
+fn describe(report: &ReviewReport, project: &str) -> String {
     if report.reviews.is_empty() {
-        return "Nothing waits for a decision.\n".to_owned();
+        return "No reviews await a decision.\n".to_owned();
     }
-    let mut text = String::new();
-    for review in &report.reviews {
-        line(&mut text, review);
+    let paper = Paper::of_stdout();
+    let reviews: Vec<String> = report.reviews.iter().map(|review| card(&paper, review, report, project)).collect();
+    reviews.join("\n")
+}
+
+/// A review with what would change and how to decide.
+fn card(paper: &Paper, review: &ReviewView, report: &ReviewReport, project: &str) -> String {
+    let id = short_id(&review.id);
+    let mut text =
+        format!("{}  {}: {} memory {}\n", paper.bold(id), review.state, review.action, short_id(&review.memory));
+    text.push_str(&change(paper, review, report));
+    let mut line = |name: &str, value: &str| {
+        text.push_str(&format!("    {} {}\n", paper.dim(&format!("{name:<9}")), shown(value)));
+    };
+    line("proposed", &format!("{} by {}", review.at, review.by));
+    if let Some(reason) = &review.reason {
+        line("reason", reason);
     }
-    for memory in &report.memories {
-        let field = |name: &str| memory[name].as_str().unwrap_or_default();
-        // Writing to a String does not fail.
-        let _ = writeln!(
-            text,
-            "\nmemory {} as it is now, version {}\n{}",
-            field("id"),
-            memory["version"],
-            shown(field("content"))
-        );
-        for name in ["situation", "lesson"] {
-            if !field(name).is_empty() {
-                let _ = writeln!(text, "{name}: {}", shown(field(name)));
-            }
+    if let (Some(by), Some(at)) = (&review.decided_by, &review.decided_at) {
+        let why = review.decision_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        line("decided", &format!("{at} by {by}{why}"));
+    }
+    let project = if project == DEFAULT_PROJECT { String::new() } else { format!(" --project {project}") };
+    let command = |word: &str| format!("cognitive-memory-mcp review {word} {id}{project}");
+    match review.state.as_str() {
+        "open" => {
+            line("expires", &review.until);
+            line("approve", &command("approve"));
+            line("reject", &command("reject"));
         }
+        "approved" => line("undo", &command("undo")),
+        _ => {}
     }
     text
 }
 
-/// Text of a model on the owner's terminal, where it must not pass for a line of ours: lines are marked, and what would
-/// move the cursor or turn the direction of writing is spelled out.
-fn shown(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' => safe.push_str("\n    | "),
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                safe.extend(c.escape_unicode());
-            }
-            c if c.is_control() => safe.extend(c.escape_unicode()),
-            c => safe.push(c),
+/// The old and the new values.
+fn change(paper: &Paper, review: &ReviewView, report: &ReviewReport) -> String {
+    let find = |id: &str| report.memories.iter().find(|memory| memory["id"] == id).unwrap_or(&Value::Null);
+    let content = |memory: &Value| memory["content"].as_str().unwrap_or_default().to_owned();
+    let memory = find(&review.memory);
+    let is_pending = review.state == "open";
+    match review.action.as_str() {
+        "delete" | "purge" if is_pending => paper.difference(&content(memory), "", INDENT),
+        _ if review.change["by"].is_string() => {
+            let by = find(review.change["by"].as_str().unwrap_or_default());
+            paper.difference(&content(memory), &content(by), INDENT)
+        }
+        _ => {
+            let fields = review.change.as_object().into_iter().flatten();
+            fields
+                .map(|(field, new)| {
+                    field_change(paper, field, if is_pending { &memory[field] } else { &Value::Null }, new)
+                })
+                .collect()
         }
     }
-    safe
 }
 
-fn line(text: &mut String, review: &ReviewView) {
-    let _ = writeln!(text, "{}  {:<9} {} memory {}", review.id, review.state, review.action, review.memory);
-    if !review.change.is_null() {
-        let _ = writeln!(text, "    change    {}", shown(&review.change.to_string()));
+fn field_change(paper: &Paper, field: &str, old: &Value, new: &Value) -> String {
+    let words = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let (old, new) = (words(old), words(new));
+    if field == "content" {
+        return paper.difference(&old, &new, INDENT);
     }
-    let _ = writeln!(text, "    proposed  {} by {}", review.at, review.by);
-    if let Some(reason) = &review.reason {
-        let _ = writeln!(text, "    because   {}", shown(reason));
-    }
-    if review.state == "open" {
-        let _ = writeln!(text, "    expires   {}", review.until);
-    }
-    if let (Some(by), Some(at)) = (&review.decided_by, &review.decided_at) {
-        let why = review.decision_reason.as_ref().map(|reason| format!(": {}", shown(reason))).unwrap_or_default();
-        let _ = writeln!(text, "    decided   {at} by {by}{why}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::shown;
-
-    #[test]
-    fn a_models_text_cannot_pass_for_ours() {
-        let text = "honest\n\u{1b}[2K\u{1b}[Afake\u{9b}1A\u{202e}\r";
-        let safe = shown(text);
-        assert_eq!(safe, "honest\n    | \\u{1b}[2K\\u{1b}[Afake\\u{9b}1A\\u{202e}\\u{d}");
-    }
+    let label = |value: String| if value.is_empty() { value } else { format!("{field}: {value}") };
+    paper.difference(&label(old), &label(new), INDENT)
 }

@@ -15,13 +15,16 @@ use crate::domain::SystemClock;
 use crate::engine::Engine;
 use crate::http::{Gate, Listener, OAuth};
 use crate::lifecycle::{self, ExitReason, Notifier, ProbeError, Readiness, Sentinel, Supervisor, Watchdog};
-use crate::telemetry::{self, Stream};
+use crate::telemetry::{self, Stream, Telemetry};
 
 /// Longest wait for the first answer of our own router.
 const FIRST_PROBE: Duration = Duration::from_secs(10);
 /// How long the database may take before we say that we are ready without it: who waits for the start of the service
 /// can then use it at once, where the database is up. Connections wait as long to be accepted.
 const FIRST_CONNECTION: Duration = Duration::from_secs(3);
+
+/// Longest wait for the log before the greeting.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 pub(super) fn run(sources: &Sources, switches: &service::Switches) -> Result<u8, Failure> {
     let (supervisor, notifier, readiness) = (Supervisor::new(), Notifier::from_env(), Readiness::new());
@@ -35,8 +38,9 @@ pub(super) fn run(sources: &Sources, switches: &service::Switches) -> Result<u8,
     telemetry::announce(&settings);
     supervisor.set_drain_budget(settings.http.drain_timeout);
     let runtime = runtime()?;
-    let reason =
-        runtime.block_on(serve(&settings, (&supervisor, &notifier, &readiness), switches)).inspect_err(|failure| {
+    let reason = runtime
+        .block_on(serve(&settings, &telemetry, (&supervisor, &notifier, &readiness), switches))
+        .inspect_err(|failure| {
             tracing::error!(error = format!("{:#}", failure.error), code = failure.code, "not started");
             notifier.status(&format!("Not started, exit code {}: {}", failure.code, failure.error));
         })?;
@@ -47,6 +51,7 @@ pub(super) fn run(sources: &Sources, switches: &service::Switches) -> Result<u8,
 
 async fn serve(
     settings: &Settings,
+    telemetry: &Telemetry,
     (supervisor, notifier, readiness): (&Supervisor, &Notifier, &Readiness),
     switches: &service::Switches,
 ) -> Result<ExitReason, Failure> {
@@ -86,7 +91,9 @@ async fn serve(
             watchdog.start();
             tracing::info!(url = format!("http://{}/mcp", address), "serving");
             if wants_greeting(settings) {
-                // Whoever cannot read it is served all the same.
+                // After the lines that were logged so far, which another thread writes.
+                telemetry.flush(LAST_LINES);
+                // The service works even if nobody can read this.
                 let _ = say(&greeting(settings, address));
             }
         }
@@ -135,17 +142,21 @@ fn wants_greeting(settings: &Settings) -> bool {
     }
 }
 
-/// How to connect, for the person who started it by hand.
+/// How to connect a client and what to try first, for a person who started the service by hand.
 fn greeting(settings: &Settings, address: SocketAddr) -> String {
     let url = format!("http://{}/mcp", reachable(address));
-    let header = match settings.auth {
-        Auth::None => "",
-        Auth::Tokens(_) => " --header \"Authorization: Bearer TOKEN\"",
+    let (header, token) = match settings.auth {
+        Auth::None => ("", ""),
+        Auth::Tokens(_) => (
+            " --header \"Authorization: Bearer TOKEN\"",
+            "  Create a token:\n      cognitive-memory-mcp token create NAME\n",
+        ),
     };
     format!(
-        "\n  Memory is served at {url}\n  Data: {}\n\n  Claude Code:  claude mcp add --transport http memory {url}{header}\n  \
-         Others:       {{\"mcpServers\": {{\"memory\": {{\"type\": \"http\", \"url\": \"{url}\"}}}}}}\n  \
-         Stop with Ctrl-C.\n\n",
+        "\n  Memory is served at {url}\n  Data: {}\n\n{token}  Connect Claude Code:\n      claude mcp add --transport http \
+         memory {url}{header}\n  Connect another client:\n      {{\"mcpServers\": {{\"memory\": {{\"type\": \"http\", \
+         \"url\": \"{url}\"}}}}}}\n  Try it in another terminal:\n      cognitive-memory-mcp remember I prefer tea to \
+         coffee\n      cognitive-memory-mcp recall what do I prefer to drink\n\n  Stop with Ctrl-C.\n\n",
         settings.database
     )
 }

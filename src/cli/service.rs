@@ -12,8 +12,8 @@ use axum::middleware;
 
 use super::local::Local;
 use super::{Failure, control, model};
-use crate::config::{self, Embedding, Settings};
-use crate::domain::{Clock, SystemClock};
+use crate::config::{self, Auth, Embedding, Settings, is_credential_name};
+use crate::domain::{Clock, Scope, SystemClock};
 use crate::embed::http::HttpOptions;
 use crate::embed::local::LocalOptions;
 use crate::embed::{Desk, Prefixes};
@@ -21,7 +21,12 @@ use crate::engine::{Engine, Notices};
 use crate::http::{self, Gate, Listener};
 use crate::jobs::{self, Provision, Retention};
 use crate::lifecycle::{Condition, Probe, Readiness, Supervisor};
-use crate::mcp::MemoryServer;
+use crate::mcp::{Identity, MemoryServer};
+
+/// Header by which the owner chooses a project. Only the Unix socket of the owner accepts it.
+pub(super) const PROJECT_HEADER: &str = "x-memory-project";
+/// Who acts in the history when the owner uses the command line.
+pub(super) const OWNER: &str = "cli";
 
 /// What is switched on for tests; nothing in release builds.
 #[derive(Debug, Default, clap::Args)]
@@ -122,6 +127,30 @@ pub(super) async fn start(
     Ok(Service { address, probe, door: Door { listener, router } })
 }
 
+/// The tools on a database that a command has opened itself: everything between a request and the database, without a
+/// listener, jobs or a model.
+pub(super) fn without_listener(settings: &Settings, local: &Local) -> (Arc<Engine>, Router) {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let engine = Engine::new(Arc::clone(&local.store), Arc::clone(&local.analyzer), Arc::clone(&clock))
+        .with_focus_capacity(settings.focus_capacity)
+        .with_review_days(settings.review_days);
+    let engine = Arc::new(engine);
+    let parts = http::Parts {
+        server: MemoryServer::new(Arc::clone(&engine), settings.http.request_timeout),
+        engine: Arc::clone(&engine),
+        // Nobody comes in without an identity, and the command brings its own.
+        gate: Gate::new(&Auth::Tokens(Vec::new())),
+        readiness: Readiness::new(),
+        supervisor: Supervisor::new(),
+        clock,
+        #[cfg(debug_assertions)]
+        fault: http::Fault { hang_file: None },
+        #[cfg(debug_assertions)]
+        conformance: false,
+    };
+    (engine, http::router(&settings.http, parts))
+}
+
 /// What the settings say, in the words of the job.
 fn retention(settings: config::Retention) -> Retention {
     Retention {
@@ -142,9 +171,19 @@ fn local_router(settings: &Settings, router: &Router, address: SocketAddr) -> Ro
         if let Some(host) = host.clone() {
             request.headers_mut().insert(HOST, host);
         }
+        if let Some(identity) = chosen_project(&request) {
+            request.extensions_mut().insert(identity);
+        }
         std::future::ready(request)
     };
     router.clone().layer(middleware::map_request(rename))
+}
+
+/// The identity of an owner who names a project. Whoever may connect to the socket owns the database, and could as well
+/// create a token for that project.
+fn chosen_project(request: &Request) -> Option<Identity> {
+    let project = request.headers().get(PROJECT_HEADER)?.to_str().ok()?;
+    is_credential_name(project).then(|| Identity(Arc::new(Scope::new(project, OWNER))))
 }
 
 /// Where the embedder comes from, and its name.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use clap::builder::StyledStr;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
-use super::setting::{SETTINGS, setting};
+use super::setting::{SETTINGS, Setting, setting};
 
 /// Settings given on the command line. Put it into a clap struct with `#[command(flatten)]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,21 +29,45 @@ impl Flags {
     }
 }
 
+/// The options of the settings.
+fn options() -> impl Iterator<Item = (&'static Setting, Arg)> {
+    SETTINGS.iter().copied().filter_map(|setting| {
+        let help = format!("{} [setting {}; default {}]", setting.doc, setting.name, setting.default.describe());
+        let option = Arg::new(setting.name).long(setting.flag?).value_name("VALUE").help(help);
+        Some((setting, option))
+    })
+}
+
+/// The help on all settings, for terminals.
+#[must_use]
+pub fn settings_help() -> StyledStr {
+    let secrets: Vec<&str> =
+        SETTINGS.iter().filter(|setting| setting.flag.is_none()).map(|setting| setting.name).collect();
+    let after = format!(
+        "These have no option, since every process can read a command line: {}. Set them in the environment, in a file that \
+         NAME_FILE names, or in .env.development and .env.production of the configuration directory.",
+        secrets.join(", ")
+    );
+    let mut command = Command::new("settings")
+        .disable_help_flag(true)
+        .max_term_width(100)
+        .about(
+            "Every command accepts these options. Each can also be set in the environment by its setting name, in a file \
+             that NAME_FILE names, or in .env.development and .env.production of the configuration directory; `config show` \
+             prints the values in force and where they come from.",
+        )
+        .help_template("{about-with-newline}\n{all-args}{after-help}")
+        .after_help(after);
+    for (setting, option) in options() {
+        command = command.arg(option.help_heading(setting.section.title()));
+    }
+    command.render_long_help()
+}
+
 impl Args for Flags {
-    fn augment_args(mut command: Command) -> Command {
-        for setting in SETTINGS {
-            let Some(flag) = setting.flag else { continue };
-            command = command.arg(
-                Arg::new(setting.name)
-                    .long(flag)
-                    .value_name("VALUE")
-                    .help(format!("{} [setting {}; default {}]", setting.doc, setting.name, setting.default.describe()))
-                    .hide_short_help(true)
-                    .global(true)
-                    .help_heading("Settings"),
-            );
-        }
-        command
+    fn augment_args(command: Command) -> Command {
+        // Hidden, since they would bury the options of the command itself; `help settings` shows them.
+        command.args(options().map(|(_, option)| option.hide(true).global(true)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -94,6 +119,15 @@ mod tests {
         assert_eq!(cli.flags.get("MEMORY_LISTEN"), Some("127.0.0.1:1"));
         assert_eq!(cli.flags.get("MEMORY_LOG_LEVEL"), Some("debug"));
         assert_eq!(cli.flags.get("MEMORY_LOG_FILE"), None);
+    }
+
+    #[test]
+    fn the_help_on_settings_has_all_of_them() {
+        let help = settings_help().to_string();
+        for setting in SETTINGS {
+            assert!(help.contains(setting.name), "{}", setting.name);
+            assert!(setting.flag.is_none_or(|flag| help.contains(&format!("--{flag} "))), "{}", setting.name);
+        }
     }
 
     #[test]

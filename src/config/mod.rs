@@ -24,7 +24,7 @@ pub use assemble::{ConfigFile, Entry, FileState, Purpose, Reading, load, read};
 pub use credential::{Credential, MIN_TOKEN_LENGTH, is_credential_name, sha256};
 pub use database::{Database, Postgres, SslMode};
 pub use document::to_markdown;
-pub use flag::Flags;
+pub use flag::{Flags, settings_help};
 pub use problem::{ConfigError, Problem, without_secrets};
 pub use setting::{DefaultValue, Kind, LANGUAGES, SETTINGS, Section, Setting, setting};
 pub use settings::{

@@ -30,6 +30,8 @@ const MOST_MENTIONING: usize = 200;
 const DEFAULT_LIMIT: usize = 20;
 /// Characters of a candidate's text that are shown.
 const SHOWN_CHARS: usize = 160;
+/// Reviews of a report whose memories are included.
+const MOST_SHOWN: usize = 100;
 
 /// What to do.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -243,7 +245,7 @@ pub enum ReviewCommand {
 pub struct ReviewReport {
     /// The reviews.
     pub reviews: Vec<ReviewView>,
-    /// The memories that a single one is about, as they are now.
+    /// The memories that the first 100 reviews are about, as they are now.
     pub memories: Vec<Value>,
 }
 
@@ -434,10 +436,10 @@ impl Engine {
     /// Not found, decided already, and whatever the change itself is refused with.
     pub async fn administer(&self, call: &Call, command: ReviewCommand) -> Result<ReviewReport, EngineError> {
         let now = self.clock.now();
-        let (reviews, with_memories) = match command {
+        let reviews = match command {
             ReviewCommand::List { all, limit } => {
                 let query = if all { ReviewQuery::All } else { ReviewQuery::Open(now) };
-                (call.database(self.store.reviews(&call.scope, &query, limit)).await?, false)
+                call.database(self.store.reviews(&call.scope, &query, limit)).await?
             }
             ReviewCommand::Show { id } => {
                 let id = self.resolve_one(call, Referable::Review, "id", &id).await?;
@@ -445,7 +447,7 @@ impl Engine {
                 if reviews.is_empty() {
                     return Err(StoreError::NotFound { field: "id", ids: vec![id] }.into());
                 }
-                (reviews, true)
+                reviews
             }
             ReviewCommand::Decide { id, decision, reason } => {
                 let id = self.resolve_one(call, Referable::Review, "id", &id).await?;
@@ -453,17 +455,16 @@ impl Engine {
                     validate::text("reason", reason, validate::MAX_REASON_BYTES)?;
                 }
                 let command = Decide { id, decision, reason, now };
-                (vec![call.database(self.store.decide(&call.scope, &command)).await?], true)
+                vec![call.database(self.store.decide(&call.scope, &command)).await?]
             }
         };
-        let mut memories = Vec::new();
-        if with_memories {
-            let ids = reviews.iter().flat_map(|review| [Some(review.memory), review.proposal.other()]);
-            let ids: Vec<Uuid> = ids.flatten().collect();
-            let found = call.database(self.store.get(&call.scope, &ids, true)).await?;
-            let view = |memory| serde_json::to_value(MemoryView::new(memory, call.scope.project()));
-            memories.extend(found.into_iter().filter_map(|memory| view(memory).ok()));
-        }
+        let shown = reviews.iter().take(MOST_SHOWN);
+        let ids = shown.flat_map(|review| [Some(review.memory), review.proposal.other()]);
+        let ids: BTreeSet<Uuid> = ids.flatten().collect();
+        let ids: Vec<Uuid> = ids.into_iter().collect();
+        let found = call.database(self.store.get(&call.scope, &ids, true)).await?;
+        let view = |memory| serde_json::to_value(MemoryView::new(memory, call.scope.project()));
+        let memories = found.into_iter().filter_map(|memory| view(memory).ok()).collect();
         let reviews = reviews.into_iter().map(|review| review.at(now).into()).collect();
         Ok(ReviewReport { reviews, memories })
     }

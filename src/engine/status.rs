@@ -6,15 +6,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Call, Engine, EngineError};
+use crate::domain::Invalid;
 use crate::store::{Facet, FacetValues};
 
 /// Values of each list.
-const MOST_VALUES: usize = 10;
+const DEFAULT_VALUES: usize = 10;
+/// The same of a question that names a limit.
+const MOST_VALUES: usize = 1_000;
 
-/// Nothing to ask.
+/// What to count.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct StatusParams {}
+#[serde(deny_unknown_fields, default)]
+pub struct StatusParams {
+    /// Values of each list, 1 to 1000, default 10.
+    pub limit: Option<usize>,
+}
 
 /// The state of the memory.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -63,7 +69,7 @@ pub struct StatusOutput {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct ValueCounts {
-    /// Most frequent first, at most 10.
+    /// Most frequent first.
     pub top: Vec<ValueCount>,
     /// How many more values there are.
     #[serde(skip_serializing_if = "is_zero")]
@@ -97,8 +103,13 @@ impl Engine {
     /// Counts and versions.
     ///
     /// # Errors
-    /// When the database does not answer.
-    pub async fn status(&self, call: &Call, _: StatusParams) -> Result<StatusOutput, EngineError> {
+    /// [`EngineError::Invalid`] for a limit out of range; when the database does not answer.
+    pub async fn status(&self, call: &Call, params: StatusParams) -> Result<StatusOutput, EngineError> {
+        let limit = params.limit.unwrap_or(DEFAULT_VALUES);
+        if !(1..=MOST_VALUES).contains(&limit) {
+            let expected = format!("a number from 1 to {MOST_VALUES}");
+            return Err(Invalid::new("limit", limit.to_string(), expected).into());
+        }
         let now = self.clock.now();
         let counts = call.database(self.store.counts(&call.scope, now)).await?;
         let open_reviews = call.database(self.store.open_reviews(&call.scope, now)).await?;
@@ -111,10 +122,10 @@ impl Engine {
             by_kind: counts.by_kind,
             deleted: counts.deleted,
             superseded: counts.superseded,
-            tags: self.value_counts(call, Facet::Tag).await?,
-            sessions: self.value_counts(call, Facet::Session).await?,
-            speakers: self.value_counts(call, Facet::Speaker).await?,
-            entity_types: self.value_counts(call, Facet::EntityType).await?,
+            tags: self.value_counts(call, Facet::Tag, limit).await?,
+            sessions: self.value_counts(call, Facet::Session, limit).await?,
+            speakers: self.value_counts(call, Facet::Speaker, limit).await?,
+            entity_types: self.value_counts(call, Facet::EntityType, limit).await?,
             index_backlog: counts.index_backlog,
             open_reviews,
             model: self.desk.embedder().map(|embedder| embedder.model().id.clone()),
@@ -125,7 +136,7 @@ impl Engine {
         })
     }
 
-    async fn value_counts(&self, call: &Call, facet: Facet) -> Result<ValueCounts, EngineError> {
-        Ok(call.database(self.store.facet(&call.scope, facet, MOST_VALUES)).await?.into())
+    async fn value_counts(&self, call: &Call, facet: Facet, limit: usize) -> Result<ValueCounts, EngineError> {
+        Ok(call.database(self.store.facet(&call.scope, facet, limit)).await?.into())
     }
 }

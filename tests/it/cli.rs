@@ -37,7 +37,11 @@ fn help() {
         "recall",
         "list",
         "show",
+        "edit",
         "forget",
+        "status",
+        "tags",
+        "entities",
         "export",
         "import",
         "doctor",
@@ -103,7 +107,7 @@ async fn a_wrong_configuration_ends_with_78_and_every_problem_at_once() {
     // `config check` prints the block as its result.
     let check = setup.run(&["config", "check"]);
     assert_eq!(check.code, CONFIGURATION);
-    let block = serve.stderr.trim().strip_prefix("cognitive-memory-mcp: ").expect("the name of the program");
+    let block = serve.stderr.trim().strip_prefix("error: ").expect("an error");
     assert!(check.stdout.starts_with(block), "{}", check.stdout);
     // Commands end alike, but leave the name alone that may be another program's.
     for args in [&["stdio"][..], &["healthcheck"], &["migrate"], &["migrate", "--check"]] {

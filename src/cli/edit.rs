@@ -1,0 +1,211 @@
+//! `edit`: changes a memory, in an editor or by options.
+
+use std::fs::{self, File};
+use std::io::{IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::paper::{Paper, visible};
+use super::people::{CallArgs, awaiting, call_tool, print, read_input, set_given};
+use super::remote::Refused;
+use super::{Failure, USAGE, port, say};
+use crate::config::{Settings, Sources};
+use crate::domain::reference::short_id;
+use crate::domain::{Clock, SystemClock};
+
+/// Exit code if the memory did not change.
+const UNCHANGED: u8 = 1;
+/// Characters of the longest memory that is read whole.
+const MOST_CHARS: usize = 1_000_000;
+/// Where neither `VISUAL` nor `EDITOR` is set.
+const USUAL_EDITOR: &str = "vi";
+
+#[derive(Args)]
+pub(super) struct EditArgs {
+    /// ID, or its last 8 digits
+    id: String,
+    /// New text; - reads it from the standard input; without any option $VISUAL or $EDITOR opens
+    #[arg(long, value_name = "TEXT")]
+    content: Option<String>,
+    /// Tag that replaces all present ones; can be repeated
+    #[arg(long = "tag", short = 't', value_name = "TAG")]
+    tags: Vec<String>,
+    /// Remove all tags
+    #[arg(long, conflicts_with = "tags")]
+    no_tags: bool,
+    /// From 0 to 1
+    #[arg(long)]
+    importance: Option<f64>,
+    /// When it happened: a date or a time
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// When it ceases to be valid: a date or a time, or never
+    #[arg(long, value_name = "TIME")]
+    valid_until: Option<String>,
+    /// For an episode: what was tried
+    #[arg(long)]
+    situation: Option<String>,
+    /// For an episode: how it went, from -1 to 1
+    #[arg(long, allow_negative_numbers = true)]
+    outcome: Option<f64>,
+    /// For an episode: what to do next time
+    #[arg(long)]
+    lesson: Option<String>,
+    /// Why; kept in the history
+    #[arg(long)]
+    reason: Option<String>,
+    #[command(flatten)]
+    call: CallArgs,
+}
+
+pub(super) fn run(args: &EditArgs, sources: &Sources) -> Result<u8, Failure> {
+    let settings = super::settings(sources)?;
+    let before = fetch(&settings, args)?;
+    let mut patch = given_changes(args)?;
+    let typed = if patch == json!({}) {
+        let text = edit_text(before["content"].as_str().unwrap_or_default())?;
+        if before["content"].as_str().map(str::trim_end) == Some(text.as_str()) {
+            say("Nothing changed.\n")?;
+            return Ok(0);
+        }
+        patch["content"] = text.as_str().into();
+        Some(text)
+    } else {
+        args.content.as_ref().and_then(|_| patch["content"].as_str()).map(str::to_owned)
+    };
+    patch["id"] = before["id"].clone();
+    patch["expected_version"] = before["version"].clone();
+    set_given(&mut patch, [("reason", args.reason.as_deref().map(Value::from))]);
+    match call_tool(&settings, &args.call, "update", patch) {
+        Ok(answer) => report(args, &answer),
+        Err(failure) => Err(keep_typed(&settings, args, typed.as_deref(), failure)),
+    }
+}
+
+/// The memory as it is now.
+fn fetch(settings: &Settings, args: &EditArgs) -> Result<Value, Failure> {
+    let mut found = call_tool(settings, &args.call, "get", json!({ "ids": [args.id], "max_chars": MOST_CHARS }))?;
+    let memory = found["memories"][0].take();
+    if memory.is_object() {
+        return Ok(memory);
+    }
+    let error = anyhow!("there is no memory {}; `list` and `recall` print IDs", args.id);
+    Err(Failure { code: USAGE, error })
+}
+
+/// What the options change; empty without any.
+fn given_changes(args: &EditArgs) -> Result<Value, Failure> {
+    let content = match args.content.as_deref() {
+        Some("-") => Some(read_input()?),
+        given => given.map(str::to_owned),
+    };
+    let tags = (args.no_tags || !args.tags.is_empty()).then(|| json!(args.tags));
+    let text = |value: &Option<String>| value.as_deref().map(Value::from);
+    let mut patch = json!({});
+    set_given(
+        &mut patch,
+        [
+            ("content", content.map(Value::from)),
+            ("tags", tags),
+            ("importance", args.importance.map(Value::from)),
+            ("occurred_at", text(&args.at)),
+            ("valid_until", text(&args.valid_until)),
+            ("situation", text(&args.situation)),
+            ("outcome", args.outcome.map(Value::from)),
+            ("lesson", text(&args.lesson)),
+        ],
+    );
+    Ok(patch)
+}
+
+fn report(args: &EditArgs, answer: &Value) -> Result<u8, Failure> {
+    let review = answer["review"]["id"].as_str();
+    print(&args.call, answer, |paper| match review {
+        Some(id) => format!("Not changed: protected. {}\n", awaiting(&[id])),
+        None => {
+            let memory = &answer["memory"];
+            let id = paper.bold(short_id(memory["id"].as_str().unwrap_or_default()));
+            paper.notes(answer) + &format!("Saved {id} as version {}\n", memory["version"])
+        }
+    })?;
+    Ok(if review.is_some() { UNCHANGED } else { 0 })
+}
+
+/// After a failure: puts what was typed into a file, so that it is not lost, and shows both texts of a conflict.
+fn keep_typed(settings: &Settings, args: &EditArgs, typed: Option<&str>, failure: Failure) -> Failure {
+    let kept = typed.map(|text| (text, write_text(text)));
+    let place = match &kept {
+        Some((_, Ok(path))) => format!("; your text is kept in {}", path.display()),
+        _ => String::new(),
+    };
+    let refused = failure.error.downcast_ref::<Refused>();
+    if refused.is_none_or(|refused| refused.code != "version_conflict") {
+        let error = if place.is_empty() { failure.error } else { anyhow!("{:#}{place}", failure.error) };
+        return Failure { code: failure.code, error };
+    }
+    let version = match (fetch(settings, args), &kept) {
+        (Ok(now), Some((text, _))) => {
+            let paper = Paper::of_stderr();
+            port::note(&paper.conflict(now["content"].as_str().unwrap_or_default(), text));
+            format!(" and has version {} now", now["version"])
+        }
+        (Ok(now), None) => format!(" and has version {} now", now["version"]),
+        (Err(_), _) => String::new(),
+    };
+    let error = anyhow!("memory {} was changed meanwhile{version}; nothing was saved{place}", visible(&args.id));
+    Failure { code: UNCHANGED, error }
+}
+
+/// Opens the person's editor on a text and returns what they saved.
+fn edit_text(text: &str) -> Result<String, Failure> {
+    let Some(editor) = editor() else {
+        let error = anyhow!(
+            "there is no terminal for an editor; give the changes as options, such as --content TEXT or --content - for \
+             the standard input, or set VISUAL to a program that edits a file"
+        );
+        return Err(Failure { code: USAGE, error });
+    };
+    let path = write_text(text).context("cannot write a file for the editor").map_err(Failure::internal)?;
+    let edited = run_editor(&editor, &path);
+    // After a failure the file stays: it may contain what was typed.
+    let edited = edited.map_err(|error| Failure { code: USAGE, error })?;
+    let _ = fs::remove_file(&path);
+    Ok(edited)
+}
+
+fn run_editor(editor: &str, path: &Path) -> anyhow::Result<String> {
+    // A shell, since the variable may contain options: `code --wait`.
+    let status = Command::new("sh").arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(path).status();
+    let status = status.context("cannot start a shell")?;
+    if !status.success() {
+        return Err(anyhow!(
+            "the editor `{editor}` failed ({status}); nothing was saved, and the text is in {}; set VISUAL or EDITOR to \
+             your editor",
+            path.display()
+        ));
+    }
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text.trim_end().to_owned())
+}
+
+/// The person's editor; the usual one only where there is a terminal for it.
+fn editor() -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "a convention of terminals, no setting of ours")]
+    let look = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+    look("VISUAL")
+        .or_else(|| look("EDITOR"))
+        .or_else(|| std::io::stdin().is_terminal().then(|| USUAL_EDITOR.to_owned()))
+}
+
+/// A new file with a text, which only this user can read.
+fn write_text(text: &str) -> std::io::Result<PathBuf> {
+    let path = std::env::temp_dir().join(format!("memory-{}.md", SystemClock.new_id()));
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+    writeln!(file, "{text}")?;
+    Ok(path)
+}
