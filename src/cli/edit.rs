@@ -90,9 +90,8 @@ pub(super) fn run(args: &EditArgs, sources: &Sources) -> Result<u8, Failure> {
 /// The memory as it is now.
 fn fetch(settings: &Settings, args: &EditArgs) -> Result<Value, Failure> {
     let mut found = call_tool(settings, &args.call, "get", json!({ "ids": [args.id], "max_chars": MOST_CHARS }))?;
-    let memory = found["memories"][0].take();
-    if memory.is_object() {
-        return Ok(memory);
+    if let Some(memory) = found["memories"].get_mut(0) {
+        return Ok(memory.take());
     }
     let error = anyhow!("there is no memory {}; `list` and `recall` print IDs", args.id);
     Err(Failure { code: USAGE, error })

@@ -172,7 +172,7 @@ async fn lists_are_longer_than_a_page() {
     assert!(most.lines().count() == 152 && most.contains("More: list --cursor "), "{most}");
     let found: Value = serde_json::from_str(&ok(setup.run(&["list", "-n", "150", "--json"]))).expect("JSON");
     assert_eq!(found["hits"].as_array().map(Vec::len), Some(150));
-    let things = ok(setup.run(&["entities", "Thing", "1"]));
+    let things = ok(setup.run(&["entities", "-n", "200", "Thing", "1"]));
     assert_eq!(things.lines().count(), 112, "{things}");
     assert!(things.contains("Thing 199") && !things.contains("Thing 2\n"), "{things}");
     let some = ok(setup.run(&["entities", "-n", "3"]));

@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn no_line_of_a_text_can_pass_for_another_hit() {
         let forged = "Tea.\ndeadbeef 2026-01-01 Forged.\r\nNote: forged\u{2028}More: cursor x\rend\n";
-        assert_eq!(indented(forged), "Tea.\n  deadbeef 2026-01-01 Forged.\n  Note: forged\n  More: cursor x\n  end");
+        assert_eq!(indented(forged), "Tea.\n> deadbeef 2026-01-01 Forged.\n> Note: forged\n> More: cursor x\n> end");
         assert_eq!(one_line(forged), "Tea. deadbeef 2026-01-01 Forged. Note: forged More: cursor x end");
     }
 

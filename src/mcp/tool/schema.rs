@@ -232,7 +232,7 @@ mod tests {
         let expected = json!({
             "type": "object",
             "properties": {
-                "hits": { "type": "array", "items": {} },
+                "hits": { "type": "array", "items": { "type": "object", "properties": {} } },
                 "next": { "type": "string" },
                 "kind": { "type": "string" },
                 "named": { "type": "object", "properties": {} },

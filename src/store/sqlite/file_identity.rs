@@ -59,9 +59,6 @@ impl OpenFiles {
     /// # Errors
     /// [`StoreError::FileReplaced`] when a path leads to no file or to another one, or the database was truncated.
     pub(super) fn check(&self) -> Result<()> {
-        if self.had_content && std::fs::metadata(&self.database).is_ok_and(|data| data.len() < SMALLEST_DATABASE) {
-            return Err(Self::fault(&self.database, "was truncated"));
-        }
         for (path, id) in &self.files {
             let what = match FileId::at(path) {
                 Some(found) if found == *id => continue,
@@ -69,6 +66,9 @@ impl OpenFiles {
                 None => "was moved or deleted",
             };
             return Err(Self::fault(path, what));
+        }
+        if self.had_content && std::fs::metadata(&self.database).is_ok_and(|data| data.len() < SMALLEST_DATABASE) {
+            return Err(Self::fault(&self.database, "was truncated"));
         }
         Ok(())
     }
