@@ -55,7 +55,7 @@ pub struct Invalid {
     /// What would be accepted.
     pub expected: String,
     /// A sentence that says more than value and expectation do.
-    pub rule: Option<String>,
+    pub rule: Option<Box<str>>,
     /// Further values of the same call that are refused, each without further ones of its own.
     pub further: Box<[Invalid]>,
     /// How many more there are.
@@ -126,7 +126,7 @@ impl Invalid {
         let article = |kind: Kind| if matches!(kind, Kind::Insight | Kind::Episode) { "an" } else { "a" };
         let rule =
             format!("`{field}` is only allowed on memories of kind {wanted}; this one is {} {kind}", article(kind));
-        Self { rule: Some(rule), ..Self::new(field, value, format!("no {field} for kind {kind}")) }
+        Self { rule: Some(rule.into()), ..Self::new(field, value, format!("no {field} for kind {kind}")) }
     }
 
     /// This problem alone, in a sentence.

@@ -230,11 +230,10 @@ fn repair_params(message: &mut Map<String, Value>) -> Result<(), RpcError> {
     }
     match message.get_mut("params") {
         None => {}
-        Some(Value::Object(params)) => {
-            if params.get("_meta").is_some_and(is_unset) {
-                params.remove("_meta");
-            }
+        Some(Value::Object(params)) if params.get("_meta").is_some_and(is_unset) => {
+            params.remove("_meta");
         }
+        Some(Value::Object(_)) => {}
         Some(other) => {
             let sentence = format!("params: expected an object such as {{}}, got {}", shorten(other));
             return Err(RpcError::invalid_params(sentence));
