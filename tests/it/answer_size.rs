@@ -76,7 +76,6 @@ async fn ten_hits_cost_few_characters() {
         mean(&indexes),
         indexes.iter().max().unwrap(),
     );
-    println!("{measured}");
     assert!(texts.len() > 100, "{measured}");
     assert!(mean(&texts) <= TEXT && mean(&structured) <= STRUCTURED && mean(&indexes) <= INDEX, "{measured}");
     server.stop().await;

@@ -80,7 +80,7 @@ async fn a_failed_write_makes_the_service_not_ready_until_one_succeeds() {
     let mut server = Server::start(setup.wrapped(&wrapper, &["serve"]));
     server.serving().await;
     server.client().remember("before").await;
-    assert_eq!(wait_for(&server, 200).await.contains("last write failed"), false);
+    assert!(!wait_for(&server, 200).await.contains("last write failed"));
     limit_file_size(&server, "4096:");
     let answer = server.client().try_call("remember", json!({ "items": [{ "content": "no room" }] })).await;
     assert_eq!(answer.expect("an answer")["result"]["isError"], true);

@@ -381,7 +381,7 @@ async fn commands_of_the_owner_find_the_socket_in_the_runtime_directory() {
     for (args, said) in [
         (&["token", "create", "laptop"][..], "Token, for the client"),
         (&["token", "list"], "laptop"),
-        (&["review", "list"], "Nothing waits for a decision"),
+        (&["review", "list"], "No reviews await a decision"),
         (&["reindex"], "wait for new vectors"),
     ] {
         let ran = setup.run(args);

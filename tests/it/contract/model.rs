@@ -31,6 +31,7 @@ struct Item {
     supersedes: Vec<Place>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a test has few steps, and boxes would hide what they are")]
 #[derive(Debug, Clone)]
 enum Step {
     Remember { items: Vec<Item>, key: Option<(u8, u8)> },
