@@ -23,7 +23,7 @@ from service import Backend, Service
 
 HELPER = services.REPOSITORY / "tests/host/postgres"
 # Projects on the shared service: one for each test, on each backend.
-PROJECTS = 400
+PROJECTS = 1_000
 _left_out: list[str] = []
 _names = itertools.count()
 

@@ -73,7 +73,7 @@ CASES = [
     ("metadata too large", "remember", item(metadata={"a": "x" * 16_384}), "items[1].metadata", ["16384"]),
     ("NUL in metadata", "remember", item(metadata={"a": {"b": "\0"}}), "items[1].metadata", ["NUL"]),
     # remember: episodes, ids
-    ("episode without outcome", "remember", {"items": [EPISODE | {"outcome": None}]}, "items[0].outcome", ["-1 to 1"]),
+    ("episode without outcome", "remember", {"items": [EPISODE | {"outcome": None}]}, "items[0].outcome", ["-1 (failed) to 1"]),
     ("episode without lesson", "remember", {"items": [EPISODE | {"lesson": None}]}, "items[0].lesson", ["visible"]),
     ("outcome above", "remember", {"items": [EPISODE | {"outcome": 2}]}, "items[0].outcome", ["2", "-1", "1"]),
     ("lesson of a note", "remember", item(lesson="x"), "items[1].lesson", ["episode"]),
