@@ -174,6 +174,8 @@ def fill(service: Service) -> list[str]:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
 def test_the_memory_of_one_request_is_bounded(service, figure):
     ids = fill(service)
     peaks = {}
@@ -187,6 +189,8 @@ def test_the_memory_of_one_request_is_bounded(service, figure):
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
 def test_the_memory_of_many_requests_is_bounded(service, figure):
     ids = fill(service)
     calls = calls_of(service, ids)
