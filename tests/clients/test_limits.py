@@ -173,9 +173,8 @@ def fill(service: Service) -> list[str]:
     return ids
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.slow
-@pytest.mark.timeout(1_800)
+@pytest.mark.timeout(900)
 def test_the_memory_of_one_request_is_bounded(service, figure):
     ids = fill(service)
     peaks = {}
@@ -188,9 +187,8 @@ def test_the_memory_of_one_request_is_bounded(service, figure):
     assert not {name: peak // MIB for name, peak in peaks.items() if peak > MEMORY_OF_REQUEST}
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.slow
-@pytest.mark.timeout(1_800)
+@pytest.mark.timeout(900)
 def test_the_memory_of_many_requests_is_bounded(service, figure):
     ids = fill(service)
     calls = calls_of(service, ids)
