@@ -55,7 +55,7 @@ struct Scratch {
     store: Arc<SqliteStore>,
 }
 
-/// What a file turned out to hold.
+/// The kind of content of a file.
 struct Restored {
     records: Exported,
     /// Damage of derived data, which the restore repairs.
@@ -310,7 +310,7 @@ fn aside_name(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// What becomes of the tokens.
+/// The tokens to restore and to keep.
 struct Tokens {
     /// Those of the file that are valid.
     of_file: Vec<String>,

@@ -18,7 +18,7 @@ pub(super) enum ConfigCommand {
 
 pub(super) fn run(command: ConfigCommand, sources: &Sources) -> Result<u8, Failure> {
     let purpose = match command {
-        // What keeps `serve` from starting.
+        // Problems that keep `serve` from starting.
         ConfigCommand::Check => Purpose::Service,
         ConfigCommand::Show | ConfigCommand::Markdown => Purpose::Command,
     };

@@ -1,6 +1,6 @@
 //! How this machine's other processes find the service, and how it proves to be theirs.
 //!
-//! Whoever listens on a port may be anybody, so a token goes to an address only if the user named it (`MEMORY_URL`).
+//! Any process may listen on a port, so a token goes to an address only if the user named it (`MEMORY_URL`).
 //! Otherwise requests go through a Unix socket of this user: its file and its directory must belong to this user or root,
 //! which makes every connection a proof.
 

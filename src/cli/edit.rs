@@ -97,7 +97,7 @@ fn fetch(settings: &Settings, args: &EditArgs) -> Result<Value, Failure> {
     Err(Failure { code: USAGE, error })
 }
 
-/// What the options change; empty without any.
+/// The changes that the options ask for; empty without any.
 fn given_changes(args: &EditArgs) -> Result<Value, Failure> {
     let content = match args.content.as_deref() {
         Some("-") => Some(read_input()?),

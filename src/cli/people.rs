@@ -24,7 +24,7 @@ const MOST_CHARS: usize = 1_000_000;
 /// Characters of a memory that a question about it shows.
 const SHOWN_CHARS: usize = 60;
 
-/// What the commands on memories have in common.
+/// Options that all commands on memories share.
 #[derive(Args)]
 pub(super) struct CallArgs {
     /// Project of the memories [default: the project of the token, or `default` without one]

@@ -241,7 +241,7 @@ pub(super) fn note(text: &str) {
     super::say_aside(text);
 }
 
-/// What export files of our own are called.
+/// Names of our own export files.
 const EXPORT: Wanted = Wanted { description: "export (.jsonl)", accepts: |name| name.ends_with(".jsonl") };
 /// Problems that are listed when nothing is stored anyway.
 const LISTED_WHEN_REFUSED: usize = 20;

@@ -59,7 +59,7 @@ pub struct ConfigFile {
     pub state: FileState,
 }
 
-/// What became of a file.
+/// The outcome for a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileState {
     /// Settings were read from it.

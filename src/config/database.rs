@@ -209,7 +209,7 @@ const HARMLESS: &[&str] = &[
 /// Values of `target_session_attrs` that a service which writes can work with.
 const WRITABLE_SESSIONS: &[&str] = &["any", "read-write", "primary"];
 
-/// What a parameter of an address means to the driver.
+/// The meaning of an address parameter to the driver.
 enum Parameter {
     /// It is passed on.
     Kept,

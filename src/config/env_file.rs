@@ -80,7 +80,7 @@ pub(super) fn parse(text: &str) -> (Vec<Assignment>, Vec<Fault>) {
     (assignments, faults)
 }
 
-/// What lines begin with when they look like `NAME=`.
+/// The name at the beginning of a line that looks like `NAME=`.
 fn names(lines: &[&str]) -> Vec<String> {
     let name = |line: &&str| {
         let line = line.trim_start();

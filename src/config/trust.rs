@@ -10,7 +10,7 @@ const ROOT: u32 = 0;
 const STICKY: u32 = 0o1000;
 const GROUP_WRITE: u32 = 0o020;
 const WORLD_WRITE: u32 = 0o002;
-/// As many symbolic links as the kernel follows.
+/// The number of symbolic links that the kernel follows.
 const MAX_LINKS: usize = 40;
 
 /// The user and the primary group of a process.

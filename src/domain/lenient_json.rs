@@ -258,7 +258,7 @@ pub fn mend(text: &str) -> (String, Vec<Repair>) {
 /// Parses JSON in a text, repaired.
 ///
 /// # Errors
-/// What the parser says.
+/// The events of the parser.
 pub fn parse(text: &str) -> serde_json::Result<serde_json::Value> {
     serde_json::from_str(text).or_else(|_| serde_json::from_str(&mend(text).0))
 }

@@ -177,7 +177,7 @@ fn named_date(words: &[&str]) -> Option<NaiveDate> {
     }
 }
 
-/// What depends on the current time.
+/// Expressions that depend on the current time.
 fn from_now(words: &[&str], now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let today = now.date_naive();
     let first = |span: Span| begin(span.from);

@@ -14,7 +14,7 @@ const ALL_DIGITS: usize = 32;
 /// Scheme of the addresses under which a memory is linked as a resource.
 const SCHEME: &str = "memory://";
 
-/// What a caller names something by.
+/// A reference as a caller writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IdReference {
     /// The whole ID.

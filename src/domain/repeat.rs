@@ -34,7 +34,7 @@ impl Repeat {
     }
 }
 
-/// What an item says beyond its text.
+/// The values of an item besides its text.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Restated {
     tags: Vec<String>,

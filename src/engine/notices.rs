@@ -1,4 +1,4 @@
-//! What the operator should know, for `status`.
+//! Notices for the operator, shown by `status`.
 
 use std::sync::{Arc, PoisonError, RwLock};
 

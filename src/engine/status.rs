@@ -14,7 +14,7 @@ const DEFAULT_VALUES: usize = 10;
 /// The same of a question that names a limit.
 const MOST_VALUES: usize = 1_000;
 
-/// What to count.
+/// The values to count.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StatusParams {

@@ -14,7 +14,7 @@ pub(super) const MAX_DEPTH: usize = 64;
 /// Longest ID that is repeated in an error.
 const MAX_ID_BYTES: usize = 1024;
 
-/// What a body has too much of.
+/// The limit that a body exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Excess {
     /// Levels.

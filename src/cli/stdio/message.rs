@@ -59,7 +59,7 @@ pub(super) async fn next_line(reader: &mut (impl AsyncBufRead + Unpin), limit: u
 pub(super) struct Message {
     pub(super) text: String,
     pub(super) value: Value,
-    /// What was repaired in the text.
+    /// Repairs made in the text.
     pub(super) notes: Vec<String>,
 }
 

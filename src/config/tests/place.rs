@@ -168,7 +168,7 @@ fn files_of_other_users_are_not_read() {
         std::os::unix::fs::symlink("../file", site.path().join("etc/.env.development")).unwrap();
         chown("etc/.env.development", 4711);
         assert_distrusted(&site, "is a symbolic link, and it is owned by user 4711");
-        // What root owns is trusted by everybody.
+        // Everybody trusts files of root.
         chown("etc/.env.development", 0);
         site.sources.user = User { uid: 4711, gid: 4711 };
         assert_eq!(languages(&site), "german");
