@@ -334,8 +334,11 @@ class Client:
     def contents(self, ids: list[str]) -> dict[str, str]:
         found = {}
         for start in range(0, len(ids), 200):
-            answer = self.call("get", ids=ids[start : start + 200])
-            found |= {memory["id"]: memory["content"] for memory in answer["memories"]}
+            unread = ids[start : start + 200]
+            while unread:
+                answer = self.call("get", ids=unread)
+                found |= {memory["id"]: memory["content"] for memory in answer["memories"]}
+                unread = answer.get("not_read", [])
         return found
 
 

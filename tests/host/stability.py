@@ -216,7 +216,8 @@ class Client:
         if draw < 0.64 and self.deleted:
             return {"tool": "forget", "arguments": {"ids": [self.deleted.pop()], "mode": "restore"}}
         if draw < 0.82:
-            return {"tool": "get", "arguments": {"ids": [self.pick() for _ in range(self.random.randint(1, 10))]}}
+            ids = [self.pick() for _ in range(self.random.randint(1, 10))]
+            return {"tool": "get", "arguments": {"ids": ids, "max_chars": 1_000_000}}
         return {"tool": "recall", "expect": id, "arguments": {"query": self.live[id][2], "limit": 5}}
 
     def pick(self) -> str:
@@ -562,6 +563,16 @@ class Line:
         if self.connection is not None:
             self.connection.close()
             self.connection = None
+
+
+def read_memories(line: Line, ids: list[str], **arguments) -> list[dict]:
+    """Reads memories with as many calls as the length limit of `get` requires."""
+    memories = []
+    while ids:
+        answer = line.call("get", ids=ids, **arguments)
+        memories += answer["memories"]
+        ids = answer.get("not_read", [])
+    return memories
 
 
 class Prober:
@@ -983,8 +994,8 @@ def settle_accounts(line: Line, tag: str, files: list[pathlib.Path], pending: li
     ids = list(state)
     for start in range(0, len(ids), 200):
         some = ids[start : start + 200]
-        visible = {memory["id"]: memory for memory in line.call("get", ids=some)["memories"]}
-        kept = {memory["id"]: memory for memory in line.call("get", ids=some, include_deleted=True)["memories"]}
+        visible = {memory["id"]: memory for memory in read_memories(line, some)}
+        kept = {memory["id"]: memory for memory in read_memories(line, some, include_deleted=True)}
         for id in some:
             sum, version, wish, token = state[id]
             if id in open_ids:
@@ -1343,7 +1354,7 @@ class Run:
         ids = [self.probe_id, *(id for id, entry in state.items() if entry[2] != "purged")]
         for start in range(0, len(ids), 200):
             # All or none: an id that was lost must not keep the others.
-            there = line.call("get", ids=ids[start : start + 200], include_deleted=True)["memories"]
+            there = read_memories(line, ids[start : start + 200], include_deleted=True)
             if there:
                 line.call("forget", ids=[memory["id"] for memory in there], mode="purge")
 
