@@ -14,7 +14,9 @@ use clap::Args;
 
 use super::local::{self, Local};
 use super::port::scratch as scratch_path;
-use super::port::{Draft, counted, file_error, note, readable, stop_first, sync_folder, writable, write_all};
+use super::port::{
+    Draft, counted, file_error, note, readable, stop_first, sync_folder, writable, write_all,
+};
 use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, runtime, say};
 use crate::config::{Database, Settings, Sources};
 use crate::domain::scope::DEFAULT_PROJECT;
@@ -73,8 +75,14 @@ impl Scratch {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&folder).map_err(file_error(&folder))?;
-        let store = SqliteStore::open(SqliteOptions::new(Self::file(&folder)), Arc::clone(&local.analyzer));
-        Ok(Self { folder, store: Arc::new(store) })
+        let store = SqliteStore::open(
+            SqliteOptions::new(Self::file(&folder)),
+            Arc::clone(&local.analyzer),
+        );
+        Ok(Self {
+            folder,
+            store: Arc::new(store),
+        })
     }
 
     /// Restores a file into it.
@@ -87,7 +95,10 @@ impl Scratch {
             self.import(file).await?;
         }
         let repaired = self.repair(file).await?;
-        Ok(Restored { records: fingerprint(&*self.store).await?, repaired })
+        Ok(Restored {
+            records: fingerprint(&*self.store).await?,
+            repaired,
+        })
     }
 
     async fn import(&self, file: &Path) -> Result<(), Failure> {
@@ -96,15 +107,26 @@ impl Scratch {
             return Err(data_error(file, problem));
         }
         self.store.prepare().await?;
-        let imports = Imports { project: None, keep_going: false, conflicts: port::Conflicts::Report };
+        let imports = Imports {
+            project: None,
+            keep_going: false,
+            conflicts: port::Conflicts::Report,
+        };
         let report = port::import(&*self.store, file, &imports, &mut |_| {}).await?;
-        report.problems.first.first().map_or(Ok(()), |problem| Err(data_error(file, problem)))
+        report
+            .problems
+            .first
+            .first()
+            .map_or(Ok(()), |problem| Err(data_error(file, problem)))
     }
 
     /// Refuses damaged memories, and repairs a damaged word index.
     async fn repair(&self, file: &Path) -> Result<Vec<Finding>, Failure> {
         let findings = self.store.inspect().await?;
-        if let Some(finding) = findings.iter().find(|finding| !finding.subject.is_derived()) {
+        if let Some(finding) = findings
+            .iter()
+            .find(|finding| !finding.subject.is_derived())
+        {
             return Err(data_error(file, &format!("not sound: {}", finding.detail)));
         }
         if !findings.is_empty() {
@@ -112,7 +134,10 @@ impl Scratch {
             self.store.close().await;
             self.store.prepare().await?;
             if let Some(finding) = self.store.inspect().await?.first() {
-                return Err(data_error(file, &format!("cannot be repaired: {}", finding.detail)));
+                return Err(data_error(
+                    file,
+                    &format!("cannot be repaired: {}", finding.detail),
+                ));
             }
         }
         Ok(findings)
@@ -120,7 +145,10 @@ impl Scratch {
 }
 
 fn data_error(file: &Path, problem: &dyn std::fmt::Display) -> Failure {
-    Failure { code: DATA, error: anyhow!("{}: {problem:#}", file.display()) }
+    Failure {
+        code: DATA,
+        error: anyhow!("{}: {problem:#}", file.display()),
+    }
 }
 
 /// Copies a database together with the changes that are still in its log, as a service that was killed leaves them.
@@ -131,7 +159,10 @@ fn copy_database(file: &Path, target: &Path) -> Result<(), Failure> {
             file.display(),
             owner.pid
         );
-        return Err(Failure { code: UNAVAILABLE, error });
+        return Err(Failure {
+            code: UNAVAILABLE,
+            error,
+        });
     }
     for suffix in ["", "-wal", "-journal"] {
         let (from, to) = (with_suffix(file, suffix), with_suffix(target, suffix));
@@ -154,20 +185,34 @@ async fn fingerprint(store: &dyn Store) -> Result<Exported, Failure> {
     let scope = Scope::new(DEFAULT_PROJECT, "backup").reading(store.projects().await?);
     let mut snapshot = store.snapshot(&scope).await?;
     let failed = file_error(Path::new("the records"));
-    Ok(port::export(snapshot.as_mut(), &mut std::io::sink(), &failed, &mut |_| {}).await?)
+    Ok(port::export(
+        snapshot.as_mut(),
+        &mut std::io::sink(),
+        &failed,
+        &mut |_| {},
+    )
+    .await?)
 }
 
 pub(super) fn is_sqlite(path: &Path) -> Result<bool, Failure> {
     let mut begin = Vec::new();
     if !path.exists() {
-        let error = anyhow!("there is no file {}; name one that `backup` or `export` wrote", path.display());
+        let error = anyhow!(
+            "there is no file {}; name one that `backup` or `export` wrote",
+            path.display()
+        );
         return Err(Failure { code: USAGE, error });
     }
     if std::fs::metadata(path).is_ok_and(|data| !data.is_file()) {
-        return Err(Failure { code: USAGE, error: anyhow!("{} is not a regular file", path.display()) });
+        return Err(Failure {
+            code: USAGE,
+            error: anyhow!("{} is not a regular file", path.display()),
+        });
     }
     let file = std::fs::File::open(path).map_err(file_error(path))?;
-    file.take(SQLITE.len() as u64).read_to_end(&mut begin).map_err(file_error(path))?;
+    file.take(SQLITE.len() as u64)
+        .read_to_end(&mut begin)
+        .map_err(file_error(path))?;
     Ok(begin == SQLITE)
 }
 
@@ -175,7 +220,8 @@ fn private(path: &Path) -> Result<(), Failure> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(file_error(path))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+            .map_err(file_error(path))?;
     }
     Ok(())
 }
@@ -254,7 +300,11 @@ pub(super) fn restore(args: &RestoreArgs, sources: &Sources) -> Result<u8, Failu
         if let Database::Sqlite { path } = &settings.database
             && let Some(owner) = sqlite::owner(path)
         {
-            let error = StoreError::InUse { path: path.display().to_string(), pid: owner.pid, url: owner.url };
+            let error = StoreError::InUse {
+                path: path.display().to_string(),
+                pid: owner.pid,
+                url: owner.url,
+            };
             return Err(stop_first(error, "restore"));
         }
         if local.embedded.is_none() {
@@ -263,14 +313,18 @@ pub(super) fn restore(args: &RestoreArgs, sources: &Sources) -> Result<u8, Failu
         let empty = is_empty(&local).await;
         if !args.replace && !empty.as_ref().is_ok_and(|empty| *empty) {
             let error = match empty {
-                Err(error) => anyhow::Error::from(error).context("the database that is there cannot be read"),
+                Err(error) => {
+                    anyhow::Error::from(error).context("the database that is there cannot be read")
+                }
                 Ok(_) => anyhow!("the database is not empty"),
             };
             let error = error.context("nothing was restored; --replace keeps aside what is there");
             return Err(Failure { code: USAGE, error });
         }
         let scratch = Scratch::new(scratch_path(&settings, "scratch")?, &local)?;
-        let Restored { records: restored, .. } = scratch.restore(&args.file).await?;
+        let Restored {
+            records: restored, ..
+        } = scratch.restore(&args.file).await?;
         let present = present_tokens(&settings, &local).await?;
         let tokens = Tokens::of(&scratch, present, args.keep_tokens).await?;
         let aside = match &settings.database {
@@ -294,7 +348,10 @@ pub(super) fn restore(args: &RestoreArgs, sources: &Sources) -> Result<u8, Failu
             restored.sha256
         ))?;
         if let Some(aside) = aside {
-            say(&format!("What was there before is in {}\n", aside.display()))?;
+            say(&format!(
+                "What was there before is in {}\n",
+                aside.display()
+            ))?;
         }
         Ok(0)
     })
@@ -306,7 +363,10 @@ async fn is_empty(local: &Local) -> Result<bool, StoreError> {
 
 fn aside_name(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".before-restore-{}", SystemClock.now().format("%Y%m%dT%H%M%SZ")));
+    name.push(format!(
+        ".before-restore-{}",
+        SystemClock.now().format("%Y%m%dT%H%M%SZ")
+    ));
     name.into()
 }
 
@@ -325,14 +385,30 @@ impl Tokens {
     /// else's, and never against a token of the same name, which may have been revoked since.
     async fn of(scratch: &Scratch, present: Vec<StoredToken>, keep: bool) -> Result<Self, Failure> {
         let stored = scratch.store.tokens().await?;
-        let valid: Vec<StoredToken> = stored.into_iter().filter(|stored| stored.token.revoked_at.is_none()).collect();
-        let of_file = valid.iter().map(|stored| format!("{:?}", stored.token.name)).collect();
+        let valid: Vec<StoredToken> = stored
+            .into_iter()
+            .filter(|stored| stored.token.revoked_at.is_none())
+            .collect();
+        let of_file = valid
+            .iter()
+            .map(|stored| format!("{:?}", stored.token.name))
+            .collect();
         let is_new = |stored: &StoredToken| {
-            !present.iter().any(|known| known.token.name == stored.token.name || known.sha256 == stored.sha256)
+            !present
+                .iter()
+                .any(|known| known.token.name == stored.token.name || known.sha256 == stored.sha256)
         };
-        let added: Vec<StoredToken> = if keep { valid.into_iter().filter(is_new).collect() } else { Vec::new() };
+        let added: Vec<StoredToken> = if keep {
+            valid.into_iter().filter(is_new).collect()
+        } else {
+            Vec::new()
+        };
         let in_force = present.into_iter().chain(added.iter().cloned()).collect();
-        Ok(Self { of_file, added, in_force })
+        Ok(Self {
+            of_file,
+            added,
+            in_force,
+        })
     }
 
     fn tell(&self, keep: bool) {
@@ -341,8 +417,16 @@ impl Tokens {
         }
         let names = self.of_file.join(", ");
         if keep {
-            let added: Vec<String> = self.added.iter().map(|stored| format!("{:?}", stored.token.name)).collect();
-            let added = if added.is_empty() { "none".to_owned() } else { added.join(", ") };
+            let added: Vec<String> = self
+                .added
+                .iter()
+                .map(|stored| format!("{:?}", stored.token.name))
+                .collect();
+            let added = if added.is_empty() {
+                "none".to_owned()
+            } else {
+                added.join(", ")
+            };
             note(&format!(
                 "Tokens in the file: {names}; restored: {added}. A token of the same name here takes precedence."
             ));
@@ -372,7 +456,9 @@ async fn present_tokens(settings: &Settings, local: &Local) -> Result<Vec<Stored
     };
     local.store.close().await;
     Ok(tokens.unwrap_or_else(|error| {
-        note(&format!("The tokens of the present database cannot be read ({error}), and are not kept."));
+        note(&format!(
+            "The tokens of the present database cannot be read ({error}), and are not kept."
+        ));
         Vec::new()
     }))
 }
@@ -425,7 +511,10 @@ async fn refill(
     let mut aside = None;
     if !empty {
         let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).create(&settings.data_dir).map_err(file_error(&settings.data_dir))?;
+        builder
+            .recursive(true)
+            .create(&settings.data_dir)
+            .map_err(file_error(&settings.data_dir))?;
         let name = with_suffix(&aside_name(&settings.data_dir.join("postgres")), ".jsonl");
         let draft = Draft::new(&name);
         let scope = super::port::scope(&local, None).await?;
@@ -446,10 +535,19 @@ async fn refill(
     if !empty {
         local.store.clear().await?;
     }
-    let imports = Imports { project: None, keep_going: false, conflicts: port::Conflicts::Report };
-    let size = std::fs::metadata(&file).map(|data| data.len()).unwrap_or_default();
+    let imports = Imports {
+        project: None,
+        keep_going: false,
+        conflicts: port::Conflicts::Report,
+    };
+    let size = std::fs::metadata(&file)
+        .map(|data| data.len())
+        .unwrap_or_default();
     let bar = super::port::bar("restoring", size, true);
-    let report = port::import(&*local.store, &file, &imports, &mut |done| bar.set_position(done)).await;
+    let report = port::import(&*local.store, &file, &imports, &mut |done| {
+        bar.set_position(done)
+    })
+    .await;
     bar.finish_and_clear();
     report?;
     let now = fingerprint(&*local.store).await?;
@@ -460,9 +558,14 @@ async fn refill(
              stop the service and repeat with --replace{}",
             now.records,
             expected.records,
-            aside.map(|aside| format!(" (what was there before is in {})", aside.display())).unwrap_or_default()
+            aside
+                .map(|aside| format!(" (what was there before is in {})", aside.display()))
+                .unwrap_or_default()
         );
-        return Err(Failure { code: INTERNAL, error });
+        return Err(Failure {
+            code: INTERNAL,
+            error,
+        });
     }
     Ok(aside)
 }

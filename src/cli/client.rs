@@ -10,7 +10,10 @@ use reqwest::{ClientBuilder, Response};
 /// take a while to read and may be missing in a container, are left alone. It follows no redirects: the service sends
 /// none, and a stranger's would lead requests elsewhere.
 pub(super) fn plain() -> ClientBuilder {
-    reqwest::Client::builder().no_proxy().redirect(Policy::none()).tls_certs_only([])
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(Policy::none())
+        .tls_certs_only([])
 }
 
 /// For the control socket of a running service.
@@ -29,13 +32,22 @@ pub(super) struct Body {
 
 impl Body {
     pub(super) fn new(response: Response) -> Self {
-        Self { response, bytes: Vec::new() }
+        Self {
+            response,
+            bytes: Vec::new(),
+        }
     }
 
     /// Reads until the end, or until there are more than `limit` bytes; whether that was the end.
     pub(super) async fn read_up_to(&mut self, limit: usize) -> anyhow::Result<bool> {
         while self.bytes.len() <= limit {
-            match self.response.chunk().await.map_err(reqwest::Error::without_url).context("the answer broke off")? {
+            match self
+                .response
+                .chunk()
+                .await
+                .map_err(reqwest::Error::without_url)
+                .context("the answer broke off")?
+            {
                 Some(chunk) => self.bytes.extend_from_slice(&chunk),
                 None => return Ok(true),
             }
@@ -45,7 +57,8 @@ impl Body {
 
     /// What was read; bytes that are no text are replaced.
     pub(super) fn into_text(self) -> String {
-        String::from_utf8(self.bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+        String::from_utf8(self.bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     }
 }
 
@@ -55,5 +68,8 @@ pub(super) async fn bounded_text(response: Response) -> anyhow::Result<String> {
     if body.read_up_to(LARGEST_ANSWER).await? {
         return Ok(body.into_text());
     }
-    anyhow::bail!("the answer is larger than {} MiB: this is no memory service", LARGEST_ANSWER / 1024 / 1024)
+    anyhow::bail!(
+        "the answer is larger than {} MiB: this is no memory service",
+        LARGEST_ANSWER / 1024 / 1024
+    )
 }

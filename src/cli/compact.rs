@@ -15,7 +15,11 @@ pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
         );
         return Err(Failure { code: USAGE, error });
     };
-    let size = || std::fs::metadata(path).map(|data| data.len()).unwrap_or_default();
+    let size = || {
+        std::fs::metadata(path)
+            .map(|data| data.len())
+            .unwrap_or_default()
+    };
     runtime()?.block_on(async {
         let local = writable(&settings, "compact").await?;
         let before = size();
@@ -24,7 +28,10 @@ pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
         }
         local.store.close().await;
         let (before, after) = (indicatif::HumanBytes(before), indicatif::HumanBytes(size()));
-        say(&format!("{}: {before} before, {after} now\n", path.display()))?;
+        say(&format!(
+            "{}: {before} before, {after} now\n",
+            path.display()
+        ))?;
         Ok(0)
     })
 }

@@ -23,7 +23,11 @@ pub(super) fn run(command: ConfigCommand, sources: &Sources) -> Result<u8, Failu
         ConfigCommand::Show | ConfigCommand::Markdown => Purpose::Command,
     };
     let reading = config::read(sources, purpose);
-    let code = if reading.settings.is_ok() { 0 } else { CONFIGURATION };
+    let code = if reading.settings.is_ok() {
+        0
+    } else {
+        CONFIGURATION
+    };
     match command {
         ConfigCommand::Check => {
             say(&reading.check())?;

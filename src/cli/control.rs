@@ -46,13 +46,22 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(error: &EngineError) -> Self {
-        Self { code: error.code().to_owned(), message: error.to_string(), advice: error.advice().to_owned() }
+        Self {
+            code: error.code().to_owned(),
+            message: error.to_string(),
+            advice: error.advice().to_owned(),
+        }
     }
 }
 
 /// Serves MCP requests, and commands where the database is a file that only this process can open. Without the socket the
 /// service works as well, so that it is missing is logged and no reason to stop.
-pub(super) async fn serve(settings: &Settings, supervisor: &Supervisor, engine: &Arc<Engine>, requests: Router) {
+pub(super) async fn serve(
+    settings: &Settings,
+    supervisor: &Supervisor,
+    engine: &Arc<Engine>,
+    requests: Router,
+) {
     let router = match &settings.database {
         Database::Sqlite { .. } => requests.merge(commands(engine)),
         Database::Postgres(_) => requests,
@@ -79,7 +88,10 @@ pub(super) async fn serve(settings: &Settings, supervisor: &Supervisor, engine: 
             "no socket could be made: `stdio` and other commands work only while the service is stopped, or with MEMORY_URL"
         ),
         Database::Postgres(_) => {
-            tracing::info!(failures, "no socket could be made: commands of this machine open the database themselves");
+            tracing::info!(
+                failures,
+                "no socket could be made: commands of this machine open the database themselves"
+            );
         }
     }
 }
@@ -108,13 +120,25 @@ async fn reindex(State(engine): State<Arc<Engine>>) -> Response {
 fn answer(result: Result<impl Serialize, EngineError>) -> Response {
     match result {
         Ok(report) => Json(report).into_response(),
-        Err(error) => (StatusCode::CONFLICT, Json(json!({ "error": Refusal::new(&error) }))).into_response(),
+        Err(error) => (
+            StatusCode::CONFLICT,
+            Json(json!({ "error": Refusal::new(&error) })),
+        )
+            .into_response(),
     }
 }
 
 /// Does what the owner asks.
-pub(super) async fn carry_out(engine: &Engine, request: ReviewRequest) -> Result<ReviewReport, EngineError> {
-    engine.administer(&Call::new(Scope::new(request.project, ACTOR)), request.command).await
+pub(super) async fn carry_out(
+    engine: &Engine,
+    request: ReviewRequest,
+) -> Result<ReviewReport, EngineError> {
+    engine
+        .administer(
+            &Call::new(Scope::new(request.project, ACTOR)),
+            request.command,
+        )
+        .await
 }
 
 /// The sentence for a person about what was refused.
@@ -130,7 +154,10 @@ pub(super) fn unreachable(in_use: StoreError, settings: &Settings) -> Failure {
          container: `podman exec`), as its user, or stop it first",
         discovery::shown_sockets(settings)
     ));
-    Failure { code: UNAVAILABLE, error }
+    Failure {
+        code: UNAVAILABLE,
+        error,
+    }
 }
 
 /// What the service said to a command.
@@ -143,16 +170,26 @@ pub(super) async fn ask<T: DeserializeOwned>(
     command: &impl Serialize,
 ) -> anyhow::Result<Option<Answer<T>>> {
     // The directory stays open as long as the name is used.
-    let Some((name, _directory, _)) = discovery::find_socket(settings).await? else { return Ok(None) };
+    let Some((name, _directory, _)) = discovery::find_socket(settings).await? else {
+        return Ok(None);
+    };
     let client = client::control(&name).timeout(PATIENCE).build()?;
-    let response = client.post(format!("http://localhost/{operation}")).json(command).send().await;
+    let response = client
+        .post(format!("http://localhost/{operation}"))
+        .json(command)
+        .send()
+        .await;
     let response = response.context("the service did not answer on its control socket")?;
     let done = response.status().is_success();
     let answer = client::bounded_text(response).await?;
-    let answer: Value = serde_json::from_str(&answer).context("the service's answer cannot be read")?;
+    let answer: Value =
+        serde_json::from_str(&answer).context("the service's answer cannot be read")?;
     if done {
-        return Ok(Some(Ok(serde_json::from_value(answer).context("the service's answer cannot be read")?)));
+        return Ok(Some(Ok(
+            serde_json::from_value(answer).context("the service's answer cannot be read")?
+        )));
     }
-    let refusal: Refusal = serde_json::from_value(answer["error"].clone()).context("the service refused")?;
+    let refusal: Refusal =
+        serde_json::from_value(answer["error"].clone()).context("the service refused")?;
     Ok(Some(Err(refusal)))
 }

@@ -44,12 +44,24 @@ impl PartialEq for Endpoint {
 impl Endpoint {
     /// An address that the user named, or a listener of this process.
     pub(super) fn named(url: &str, token: Option<String>) -> Self {
-        Self { url: url.to_owned(), shown: without_secrets(url), token, socket: None, _directory: None }
+        Self {
+            url: url.to_owned(),
+            shown: without_secrets(url),
+            token,
+            socket: None,
+            _directory: None,
+        }
     }
 
     fn local(name: PathBuf, directory: Option<File>, shown: String, token: Option<String>) -> Self {
         let url = "http://localhost/mcp".to_owned();
-        Self { url, shown, token, socket: Some(name), _directory: directory.map(Arc::new) }
+        Self {
+            url,
+            shown,
+            token,
+            socket: Some(name),
+            _directory: directory.map(Arc::new),
+        }
     }
 
     /// Whether it is a Unix socket of this user, and not an address on the network.
@@ -77,7 +89,11 @@ pub(super) enum DiscoveryError {
         database.display(),
         socket.display()
     )]
-    Silent { pid: String, database: PathBuf, socket: PathBuf },
+    Silent {
+        pid: String,
+        database: PathBuf,
+        socket: PathBuf,
+    },
     /// A socket or lock file of somebody else.
     #[error("{} is not trusted: {reason}. Remove it, or set MEMORY_URL to the address of your service", path.display())]
     Distrusted { path: PathBuf, reason: String },
@@ -92,20 +108,29 @@ pub(super) enum DiscoveryError {
 
 impl From<DiscoveryError> for Failure {
     fn from(error: DiscoveryError) -> Self {
-        Self { code: UNAVAILABLE, error: error.into() }
+        Self {
+            code: UNAVAILABLE,
+            error: error.into(),
+        }
     }
 }
 
 /// The service that `MEMORY_URL` names, else this user's service on this machine. `None` when there is none.
 pub(super) async fn find(settings: &Settings) -> Result<Option<Endpoint>, DiscoveryError> {
-    let own = settings.client.token.as_ref().map(|token| token.expose_secret().to_owned());
+    let own = settings
+        .client
+        .token
+        .as_ref()
+        .map(|token| token.expose_secret().to_owned());
     if let Some(url) = &settings.client.url {
         return Ok(Some(Endpoint::named(url, own)));
     }
     match &settings.database {
         Database::Sqlite { path } => find_owner(settings, path, own).await,
         Database::Postgres(_) => match find_socket(settings).await? {
-            Some((name, directory, path)) => Ok(Some(Endpoint::local(name, directory, shown(&path), own))),
+            Some((name, directory, path)) => {
+                Ok(Some(Endpoint::local(name, directory, shown(&path), own)))
+            }
             None if own.is_some() => refuse_stranger(settings).await.map(|()| None),
             None => Ok(None),
         },
@@ -118,20 +143,30 @@ async fn find_owner(
     database: &Path,
     own: Option<String>,
 ) -> Result<Option<Endpoint>, DiscoveryError> {
-    let Some(owner) = sqlite::owner(database) else { return Ok(None) };
+    let Some(owner) = sqlite::owner(database) else {
+        return Ok(None);
+    };
     // It has yet to say where it listens: whoever opens the database now learns that it is in use.
-    let Some(announced) = owner.url.clone() else { return Ok(None) };
+    let Some(announced) = owner.url.clone() else {
+        return Ok(None);
+    };
     let lock = sqlite::lock_path(database);
     check(settings.user, &lock)?;
     // Another process that took the database over meanwhile may be the one at the socket, and wants another token.
     let is_current = || sqlite::owner(database).as_ref() == Some(&owner);
     let Some((name, directory, _)) = find_socket(settings).await?.filter(|_| is_current()) else {
         let socket = beside(database);
-        return Err(DiscoveryError::Silent { pid: owner.pid, database: database.to_owned(), socket });
+        return Err(DiscoveryError::Silent {
+            pid: owner.pid,
+            database: database.to_owned(),
+            socket,
+        });
     };
     Ok(Some(match announced.split_once('#') {
         // A `stdio`, which lets in whoever can read its lock file.
-        Some((url, token)) => Endpoint::local(name, directory, url.to_owned(), Some(token.to_owned())),
+        Some((url, token)) => {
+            Endpoint::local(name, directory, url.to_owned(), Some(token.to_owned()))
+        }
         None => Endpoint::local(name, directory, announced, own),
     }))
 }
@@ -142,7 +177,10 @@ fn shown(socket: &Path) -> String {
 
 fn check(user: User, path: &Path) -> Result<(), DiscoveryError> {
     match user.examine(path) {
-        Err(TrustError::Distrusted(reason)) => Err(DiscoveryError::Distrusted { path: path.to_owned(), reason }),
+        Err(TrustError::Distrusted(reason)) => Err(DiscoveryError::Distrusted {
+            path: path.to_owned(),
+            reason,
+        }),
         _ => Ok(()),
     }
 }
@@ -150,7 +188,10 @@ fn check(user: User, path: &Path) -> Result<(), DiscoveryError> {
 /// Checks a socket, and the directory that was made for it: its owner could put another one there.
 fn check_place(settings: &Settings, socket: &Path) -> Result<(), DiscoveryError> {
     check(settings.user, socket)?;
-    match socket.parent().filter(|parent| settings.socket_dirs.iter().any(|ours| ours == parent)) {
+    match socket
+        .parent()
+        .filter(|parent| settings.socket_dirs.iter().any(|ours| ours == parent))
+    {
         Some(directory) => check(settings.user, directory),
         None => Ok(()),
     }
@@ -161,12 +202,16 @@ pub(super) async fn find_socket(
     settings: &Settings,
 ) -> Result<Option<(PathBuf, Option<File>, PathBuf)>, DiscoveryError> {
     for path in sockets(settings) {
-        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        let Ok(metadata) = fs::symlink_metadata(&path) else {
+            continue;
+        };
         if !metadata.file_type().is_socket() {
             continue;
         }
         check_place(settings, &path)?;
-        let Ok((name, directory)) = reachable_path(&path) else { continue };
+        let Ok((name, directory)) = reachable_path(&path) else {
+            continue;
+        };
         if tokio::net::UnixStream::connect(&name).await.is_ok() {
             return Ok(Some((name, directory, path)));
         }
@@ -177,7 +222,9 @@ pub(super) async fn find_socket(
 /// Asks, without a token, whether somebody is where the service would be.
 async fn refuse_stranger(settings: &Settings) -> Result<(), DiscoveryError> {
     let address = format!("http://{}", settings.http.local_address());
-    let Ok(client) = client::plain().timeout(LONGEST_GREETING).build() else { return Ok(()) };
+    let Ok(client) = client::plain().timeout(LONGEST_GREETING).build() else {
+        return Ok(());
+    };
     match client.get(format!("{address}/health/live")).send().await {
         Ok(_) => Err(DiscoveryError::Unproven { address }),
         Err(_) => Ok(()),
@@ -188,7 +235,10 @@ async fn refuse_stranger(settings: &Settings) -> Result<(), DiscoveryError> {
 
 /// The sockets at which the service of this database could listen, for a message.
 pub(super) fn shown_sockets(settings: &Settings) -> String {
-    let shown: Vec<String> = sockets(settings).iter().map(|path| path.display().to_string()).collect();
+    let shown: Vec<String> = sockets(settings)
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     shown.join(" or ")
 }
 
@@ -206,12 +256,27 @@ pub(super) fn sockets(settings: &Settings) -> Vec<PathBuf> {
         Database::Sqlite { path } => (Some(beside(path)), path.display().to_string()),
         Database::Postgres(postgres) => {
             let server = settings.database.server().unwrap_or_default();
-            (None, format!("{server}/{} {}", postgres.name, postgres.user))
+            (
+                None,
+                format!("{server}/{} {}", postgres.name, postgres.user),
+            )
         }
     };
-    let digest: String = Sha256::digest(identity.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let digest: String = Sha256::digest(identity.as_bytes())
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let name = format!("{}-{digest}.sock", settings.database.backend());
-    first.into_iter().chain(settings.socket_dirs.iter().map(|directory| directory.join(&name))).collect()
+    first
+        .into_iter()
+        .chain(
+            settings
+                .socket_dirs
+                .iter()
+                .map(|directory| directory.join(&name)),
+        )
+        .collect()
 }
 
 /// Makes the directory of a socket, for this user alone, where it is missing.
@@ -219,16 +284,26 @@ pub(super) fn sockets(settings: &Settings) -> Vec<PathBuf> {
 /// # Errors
 /// When it cannot be made, or when others could exchange what is in it.
 pub(super) fn prepare_directory(settings: &Settings, socket: &Path) -> std::io::Result<()> {
-    let Some(directory) = socket.parent() else { return Ok(()) };
+    let Some(directory) = socket.parent() else {
+        return Ok(());
+    };
     let is_ours = settings.socket_dirs.iter().any(|ours| ours == directory);
     if is_ours && !directory.exists() {
         // The runtime directory of a session is made by the system or not at all.
-        let runtime = directory.parent().filter(|parent| parent.starts_with("/run"));
+        let runtime = directory
+            .parent()
+            .filter(|parent| parent.starts_with("/run"));
         let recursive = runtime.is_none();
-        DirBuilder::new().recursive(recursive).mode(0o700).create(directory)?;
+        DirBuilder::new()
+            .recursive(recursive)
+            .mode(0o700)
+            .create(directory)?;
     }
     if is_ours {
-        settings.user.examine(directory).map_err(std::io::Error::other)?;
+        settings
+            .user
+            .examine(directory)
+            .map_err(std::io::Error::other)?;
     }
     Ok(())
 }

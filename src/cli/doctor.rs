@@ -48,15 +48,33 @@ struct Report(Vec<Finding>);
 
 impl Report {
     fn ok(&mut self, check: &'static str, detail: impl Into<String>) {
-        self.0.push(Finding { check, verdict: Verdict::Ok, detail: detail.into(), remedy: None });
+        self.0.push(Finding {
+            check,
+            verdict: Verdict::Ok,
+            detail: detail.into(),
+            remedy: None,
+        });
     }
 
-    fn add(&mut self, verdict: Verdict, check: &'static str, detail: impl Into<String>, remedy: impl Into<String>) {
-        self.0.push(Finding { check, verdict, detail: detail.into(), remedy: Some(remedy.into()) });
+    fn add(
+        &mut self,
+        verdict: Verdict,
+        check: &'static str,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.0.push(Finding {
+            check,
+            verdict,
+            detail: detail.into(),
+            remedy: Some(remedy.into()),
+        });
     }
 
     fn failed(&self) -> bool {
-        self.0.iter().any(|finding| finding.verdict == Verdict::Failed)
+        self.0
+            .iter()
+            .any(|finding| finding.verdict == Verdict::Failed)
     }
 }
 
@@ -94,7 +112,10 @@ pub(super) fn run(args: &DoctorArgs, sources: &Sources) -> Result<u8, Failure> {
     unit(&mut report);
     if args.json {
         let answer = serde_json::json!({ "ok": !report.failed(), "checks": report.0 });
-        say(&format!("{}\n", serde_json::to_string_pretty(&answer).map_err(Failure::internal)?))?;
+        say(&format!(
+            "{}\n",
+            serde_json::to_string_pretty(&answer).map_err(Failure::internal)?
+        ))?;
     } else {
         say(&draw(&report, &Paper::of_stdout()))?;
     }
@@ -110,13 +131,25 @@ fn draw(report: &Report, paper: &Paper) -> String {
             Verdict::Failed => paper.bad("FAILED "),
         };
         let text = paper.block(&finding.detail, 23);
-        out.push_str(&format!("{mark} {:<14} {}", finding.check, text.trim_start()));
+        out.push_str(&format!(
+            "{mark} {:<14} {}",
+            finding.check,
+            text.trim_start()
+        ));
         if let Some(remedy) = &finding.remedy {
             out.push_str(&paper.bold(&paper.block(&format!("→ {remedy}"), 23)));
         }
     }
-    let failed = report.0.iter().filter(|finding| finding.verdict == Verdict::Failed).count();
-    let warnings = report.0.iter().filter(|finding| finding.verdict == Verdict::Warning).count();
+    let failed = report
+        .0
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Failed)
+        .count();
+    let warnings = report
+        .0
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Warning)
+        .count();
     out.push_str(&match (failed, warnings) {
         (0, 0) => "Everything is in order.\n".to_owned(),
         (0, warnings) => format!("It works; {warnings} to look at.\n"),
@@ -153,11 +186,17 @@ fn files(reading: &Reading, report: &mut Report) {
 fn tokens(settings: &Settings, report: &mut Report) {
     match &settings.auth {
         Auth::Tokens(credentials) => {
-            let names: Vec<&str> = credentials.iter().map(|credential| credential.name.as_str()).collect();
+            let names: Vec<&str> = credentials
+                .iter()
+                .map(|credential| credential.name.as_str())
+                .collect();
             report.ok("tokens", format!("{} ({})", names.len(), names.join(", ")));
         }
         Auth::None if settings.http.listen.ip().is_loopback() => {
-            report.ok("tokens", "none; whoever can connect on this machine is let in");
+            report.ok(
+                "tokens",
+                "none; whoever can connect on this machine is let in",
+            );
         }
         Auth::None => report.add(
             Verdict::Warning,
@@ -180,7 +219,10 @@ async fn examine(args: &DoctorArgs, settings: &Settings, report: &mut Report) {
 /// Rights of the folder and the file: what is remembered is nobody else's.
 fn folder(folder: &Path, file: &Path, report: &mut Report) {
     if !folder.exists() {
-        report.ok("data folder", format!("{} is made when it is needed", folder.display()));
+        report.ok(
+            "data folder",
+            format!("{} is made when it is needed", folder.display()),
+        );
         return;
     }
     let probe = folder.join(format!(".doctor-{}", std::process::id()));
@@ -190,13 +232,20 @@ fn folder(folder: &Path, file: &Path, report: &mut Report) {
             "give this user write access to {}, or name another folder in MEMORY_DATA_DIR; if the disk is full, free space",
             folder.display()
         );
-        report.add(Verdict::Failed, "data folder", format!("{}: {error}", folder.display()), remedy);
+        report.add(
+            Verdict::Failed,
+            "data folder",
+            format!("{}: {error}", folder.display()),
+            remedy,
+        );
         return;
     }
     #[cfg(unix)]
     for path in [folder, file] {
         use std::os::unix::fs::PermissionsExt;
-        let Ok(data) = std::fs::metadata(path) else { continue };
+        let Ok(data) = std::fs::metadata(path) else {
+            continue;
+        };
         let mode = data.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             let right = if path == folder { "700" } else { "600" };
@@ -214,13 +263,27 @@ fn folder(folder: &Path, file: &Path, report: &mut Report) {
 
 /// Asks `df`, which is wherever a shell is. In the image there is none, and the host's checks see the volume.
 fn space(folder: &Path, report: &mut Report) {
-    let place = folder.ancestors().find(|path| path.exists()).unwrap_or(folder);
-    let Ok(output) = Command::new("df").args(["-Pk", "--"]).arg(place).output() else { return };
+    let place = folder
+        .ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(folder);
+    let Ok(output) = Command::new("df").args(["-Pk", "--"]).arg(place).output() else {
+        return;
+    };
     let text = String::from_utf8_lossy(&output.stdout);
-    let free =
-        text.lines().nth(1).and_then(|line| line.split_whitespace().nth(3)).and_then(|kib| kib.parse::<u64>().ok());
-    let Some(free) = free.map(|kib| kib.saturating_mul(1024)) else { return };
-    let detail = format!("{} free at {}", indicatif::HumanBytes(free), place.display());
+    let free = text
+        .lines()
+        .nth(1)
+        .and_then(|line| line.split_whitespace().nth(3))
+        .and_then(|kib| kib.parse::<u64>().ok());
+    let Some(free) = free.map(|kib| kib.saturating_mul(1024)) else {
+        return;
+    };
+    let detail = format!(
+        "{} free at {}",
+        indicatif::HumanBytes(free),
+        place.display()
+    );
     let remedy = "free space there; a write that finds no room is refused, nothing that was acknowledged is lost";
     match free {
         free if free < LEAST_SPACE => report.add(Verdict::Failed, "disk", detail, remedy),
@@ -233,7 +296,12 @@ async fn database(args: &DoctorArgs, settings: &Settings, report: &mut Report) {
     let local = match local::store(settings) {
         Ok(local) => local,
         Err(failure) => {
-            report.add(Verdict::Failed, "database", format!("{:#}", failure.error), "correct MEMORY_DATABASE_URL");
+            report.add(
+                Verdict::Failed,
+                "database",
+                format!("{:#}", failure.error),
+                "correct MEMORY_DATABASE_URL",
+            );
             return;
         }
     };
@@ -241,12 +309,17 @@ async fn database(args: &DoctorArgs, settings: &Settings, report: &mut Report) {
         Database::Sqlite { path } => Some(path),
         Database::Postgres(_) => None,
     };
-    if let Some(sqlite::MissingDatabase { detail, remedy }) = embedded.and_then(|path| sqlite::missing_database(path)) {
+    if let Some(sqlite::MissingDatabase { detail, remedy }) =
+        embedded.and_then(|path| sqlite::missing_database(path))
+    {
         report.add(Verdict::Failed, "database", detail, remedy);
         return;
     }
     if let Some(path) = embedded.filter(|path| !path.exists()) {
-        report.ok("database", format!("{} is made at the first start", path.display()));
+        report.ok(
+            "database",
+            format!("{} is made at the first start", path.display()),
+        );
         return;
     }
     let pending = match local.store.pending_migrations().await {
@@ -270,25 +343,52 @@ async fn database(args: &DoctorArgs, settings: &Settings, report: &mut Report) {
     };
     if !pending.is_empty() {
         let detail = format!("migrations are missing: {}", pending.join(", "));
-        report.add(Verdict::Warning, "schema", detail, "start the service, which applies them, or run `migrate`");
+        report.add(
+            Verdict::Warning,
+            "schema",
+            detail,
+            "start the service, which applies them, or run `migrate`",
+        );
         return;
     }
     // The embedded one belongs to whoever has it open; looking into it needs no opening.
     if embedded.is_none() {
         if let Err(error) = local.store.prepare().await {
-            report.add(Verdict::Failed, "database", error.to_string(), "see docs/deployment.md, troubleshooting");
+            report.add(
+                Verdict::Failed,
+                "database",
+                error.to_string(),
+                "see docs/deployment.md, troubleshooting",
+            );
             return;
         }
         match local.store.info().await {
             Ok(info) => report.ok(
                 "database",
-                format!("{} on PostgreSQL {}, schema {}", info.name, info.version, info.schema_version),
+                format!(
+                    "{} on PostgreSQL {}, schema {}",
+                    info.name, info.version, info.schema_version
+                ),
             ),
-            Err(error) => report.add(Verdict::Failed, "database", error.to_string(), "look at the server's log"),
+            Err(error) => report.add(
+                Verdict::Failed,
+                "database",
+                error.to_string(),
+                "look at the server's log",
+            ),
         }
     } else if let Some(path) = embedded {
-        let size = std::fs::metadata(path).map(|data| data.len()).unwrap_or_default();
-        report.ok("database", format!("{} ({}), schema up to date", path.display(), indicatif::HumanBytes(size)));
+        let size = std::fs::metadata(path)
+            .map(|data| data.len())
+            .unwrap_or_default();
+        report.ok(
+            "database",
+            format!(
+                "{} ({}), schema up to date",
+                path.display(),
+                indicatif::HumanBytes(size)
+            ),
+        );
     }
     if args.repair {
         repair(settings, report).await;
@@ -303,7 +403,12 @@ async fn repair(settings: &Settings, report: &mut Report) {
         Ok(()) => report.ok("repair", "the word index was rebuilt from the memories"),
         Err(failure) => {
             let remedy = "do what the line above says, and repeat";
-            report.add(Verdict::Failed, "repair", format!("{:#}", failure.error), remedy);
+            report.add(
+                Verdict::Failed,
+                "repair",
+                format!("{:#}", failure.error),
+                remedy,
+            );
         }
     }
 }
@@ -325,7 +430,8 @@ async fn inspect(args: &DoctorArgs, store: &dyn Store, report: &mut Report) {
         match store.inspect_deeply(Pace::FULL_SPEED).await {
             // Both looks notice the same damage of the word index; the deep one says more.
             Ok(deep) => {
-                findings.retain(|finding| deep.iter().all(|other| other.subject != finding.subject));
+                findings
+                    .retain(|finding| deep.iter().all(|other| other.subject != finding.subject));
                 findings.extend(deep);
             }
             Err(error) => result = Err(error),
@@ -348,10 +454,16 @@ async fn inspect(args: &DoctorArgs, store: &dyn Store, report: &mut Report) {
     }
     match result {
         Ok(findings) if findings.is_empty() && args.deep => {
-            report.ok("integrity", format!("{pages}the word index and the vectors agree with the memories"));
+            report.ok(
+                "integrity",
+                format!("{pages}the word index and the vectors agree with the memories"),
+            );
         }
         Ok(findings) if findings.is_empty() => {
-            report.ok("integrity", "the database and the word index are sound, as far as a quick look shows (--deep)");
+            report.ok(
+                "integrity",
+                "the database and the word index are sound, as far as a quick look shows (--deep)",
+            );
         }
         Ok(findings) => {
             for store::Finding { detail, remedy, .. } in findings {
@@ -368,7 +480,8 @@ async fn inspect(args: &DoctorArgs, store: &dyn Store, report: &mut Report) {
 }
 
 async fn service(settings: &Settings, report: &mut Report) {
-    let start = "start it: `systemctl --user start cognitive-memory-mcp`, or `cognitive-memory-mcp serve`";
+    let start =
+        "start it: `systemctl --user start cognitive-memory-mcp`, or `cognitive-memory-mcp serve`";
     let service = match Service::find(settings).await {
         Ok(Some(service)) => service,
         Ok(None) => {
@@ -377,7 +490,12 @@ async fn service(settings: &Settings, report: &mut Report) {
             return;
         }
         Err(failure) => {
-            report.add(Verdict::Failed, "service", format!("{:#}", failure.error), start);
+            report.add(
+                Verdict::Failed,
+                "service",
+                format!("{:#}", failure.error),
+                start,
+            );
             return;
         }
     };
@@ -385,9 +503,16 @@ async fn service(settings: &Settings, report: &mut Report) {
         && settings.client.url.is_none()
         && let Some(owner) = sqlite::owner(path)
     {
-        report.ok("lock", format!("process {} has the database open", owner.pid));
+        report.ok(
+            "lock",
+            format!("process {} has the database open", owner.pid),
+        );
     }
-    let asked = tokio::time::timeout(LONGEST_ANSWER, service.call("status", serde_json::json!({}))).await;
+    let asked = tokio::time::timeout(
+        LONGEST_ANSWER,
+        service.call("status", serde_json::json!({})),
+    )
+    .await;
     match asked {
         Ok(Ok(status)) => {
             let version = status["version"].as_str().unwrap_or("?");
@@ -426,12 +551,19 @@ fn unit(report: &mut Report) {
         let output = Command::new("systemctl").args(args).output().ok()?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    let show = ["show", "cognitive-memory-mcp.service", "--property=LoadState,ActiveState,SubState"];
+    let show = [
+        "show",
+        "cognitive-memory-mcp.service",
+        "--property=LoadState,ActiveState,SubState",
+    ];
     for (scope, flag) in [("user", Some("--user")), ("system", None)] {
         let args: Vec<&str> = flag.into_iter().chain(show).collect();
         let Some(text) = ask(&args) else { return };
         let value = |name: &str| {
-            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default().to_owned()
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+                .unwrap_or_default()
+                .to_owned()
         };
         if value("LoadState") != "loaded" {
             continue;
@@ -448,7 +580,9 @@ fn unit(report: &mut Report) {
             report.add(Verdict::Failed, "unit", detail, remedy);
         }
         if flag.is_some() {
-            let linger = Command::new("loginctl").args(["show-user", "--property=Linger", "--value", "self"]).output();
+            let linger = Command::new("loginctl")
+                .args(["show-user", "--property=Linger", "--value", "self"])
+                .output();
             if let Ok(output) = linger
                 && String::from_utf8_lossy(&output.stdout).trim() == "no"
             {

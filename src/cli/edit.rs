@@ -76,11 +76,17 @@ pub(super) fn run(args: &EditArgs, sources: &Sources) -> Result<u8, Failure> {
         patch["content"] = text.as_str().into();
         Some(text)
     } else {
-        args.content.as_ref().and_then(|_| patch["content"].as_str()).map(str::to_owned)
+        args.content
+            .as_ref()
+            .and_then(|_| patch["content"].as_str())
+            .map(str::to_owned)
     };
     patch["id"] = before["id"].clone();
     patch["expected_version"] = before["version"].clone();
-    set_given(&mut patch, [("reason", args.reason.as_deref().map(Value::from))]);
+    set_given(
+        &mut patch,
+        [("reason", args.reason.as_deref().map(Value::from))],
+    );
     match call_tool(&settings, &args.call, "update", patch) {
         Ok(answer) => report(args, &answer),
         Err(failure) => Err(keep_typed(&settings, args, typed.as_deref(), failure)),
@@ -89,11 +95,19 @@ pub(super) fn run(args: &EditArgs, sources: &Sources) -> Result<u8, Failure> {
 
 /// The memory as it is now.
 fn fetch(settings: &Settings, args: &EditArgs) -> Result<Value, Failure> {
-    let mut found = call_tool(settings, &args.call, "get", json!({ "ids": [args.id], "max_chars": MOST_CHARS }))?;
+    let mut found = call_tool(
+        settings,
+        &args.call,
+        "get",
+        json!({ "ids": [args.id], "max_chars": MOST_CHARS }),
+    )?;
     if let Some(memory) = found["memories"].get_mut(0) {
         return Ok(memory.take());
     }
-    let error = anyhow!("there is no memory {}; `list` and `recall` print IDs", args.id);
+    let error = anyhow!(
+        "there is no memory {}; `list` and `recall` print IDs",
+        args.id
+    );
     Err(Failure { code: USAGE, error })
 }
 
@@ -136,7 +150,12 @@ fn report(args: &EditArgs, answer: &Value) -> Result<u8, Failure> {
 }
 
 /// After a failure: puts what was typed into a file, so that it is not lost, and shows both texts of a conflict.
-fn keep_typed(settings: &Settings, args: &EditArgs, typed: Option<&str>, failure: Failure) -> Failure {
+fn keep_typed(
+    settings: &Settings,
+    args: &EditArgs,
+    typed: Option<&str>,
+    failure: Failure,
+) -> Failure {
     let kept = typed.map(|text| (text, write_text(text)));
     let place = match &kept {
         Some((_, Ok(path))) => format!("; your text is kept in {}", path.display()),
@@ -144,8 +163,15 @@ fn keep_typed(settings: &Settings, args: &EditArgs, typed: Option<&str>, failure
     };
     let refused = failure.error.downcast_ref::<Refused>();
     if refused.is_none_or(|refused| refused.code != "version_conflict") {
-        let error = if place.is_empty() { failure.error } else { anyhow!("{:#}{place}", failure.error) };
-        return Failure { code: failure.code, error };
+        let error = if place.is_empty() {
+            failure.error
+        } else {
+            anyhow!("{:#}{place}", failure.error)
+        };
+        return Failure {
+            code: failure.code,
+            error,
+        };
     }
     let version = match (fetch(settings, args), &kept) {
         (Ok(now), Some((text, _))) => {
@@ -156,8 +182,14 @@ fn keep_typed(settings: &Settings, args: &EditArgs, typed: Option<&str>, failure
         (Ok(now), None) => format!(" and has version {} now", now["version"]),
         (Err(_), _) => String::new(),
     };
-    let error = anyhow!("memory {} was changed meanwhile{version}; nothing was saved{place}", visible(&args.id));
-    Failure { code: UNCHANGED, error }
+    let error = anyhow!(
+        "memory {} was changed meanwhile{version}; nothing was saved{place}",
+        visible(&args.id)
+    );
+    Failure {
+        code: UNCHANGED,
+        error,
+    }
 }
 
 /// Opens the person's editor on a text and returns what they saved.
@@ -169,7 +201,9 @@ fn edit_text(text: &str) -> Result<String, Failure> {
         );
         return Err(Failure { code: USAGE, error });
     };
-    let path = write_text(text).context("cannot write a file for the editor").map_err(Failure::internal)?;
+    let path = write_text(text)
+        .context("cannot write a file for the editor")
+        .map_err(Failure::internal)?;
     let edited = run_editor(&editor, &path);
     // After a failure the file stays: it may contain what was typed.
     let edited = edited.map_err(|error| Failure { code: USAGE, error })?;
@@ -179,7 +213,12 @@ fn edit_text(text: &str) -> Result<String, Failure> {
 
 fn run_editor(editor: &str, path: &Path) -> anyhow::Result<String> {
     // A shell, since the variable may contain options: `code --wait`.
-    let status = Command::new("sh").arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(path).status();
+    let status = Command::new("sh")
+        .arg("-c")
+        .arg(format!("{editor} \"$1\""))
+        .arg("sh")
+        .arg(path)
+        .status();
     let status = status.context("cannot start a shell")?;
     if !status.success() {
         return Err(anyhow!(
@@ -188,23 +227,37 @@ fn run_editor(editor: &str, path: &Path) -> anyhow::Result<String> {
             path.display()
         ));
     }
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(text.trim_end().to_owned())
 }
 
 /// The person's editor; the usual one only where there is a terminal for it.
 fn editor() -> Option<String> {
-    #[expect(clippy::disallowed_methods, reason = "a convention of terminals, no setting of ours")]
-    let look = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-    look("VISUAL")
-        .or_else(|| look("EDITOR"))
-        .or_else(|| std::io::stdin().is_terminal().then(|| USUAL_EDITOR.to_owned()))
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a convention of terminals, no setting of ours"
+    )]
+    let look = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .filter(|value| !value.trim().is_empty())
+    };
+    look("VISUAL").or_else(|| look("EDITOR")).or_else(|| {
+        std::io::stdin()
+            .is_terminal()
+            .then(|| USUAL_EDITOR.to_owned())
+    })
 }
 
 /// A new file with a text, which only this user can read.
 fn write_text(text: &str) -> std::io::Result<PathBuf> {
     let path = std::env::temp_dir().join(format!("memory-{}.md", SystemClock.new_id()));
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)?;
     writeln!(file, "{text}")?;
     Ok(path)
 }

@@ -20,7 +20,8 @@ use crate::domain::{Clock, SystemClock};
 use crate::engine::{Engine, fresh_token};
 use crate::eval::report::{Target, doubts, says_nothing};
 use crate::eval::{
-    Asked, Baseline, Came, CorpusItem, Mistakes, Question, Report, golden, read_corpus, read_questions, table,
+    Asked, Baseline, Came, CorpusItem, Mistakes, Question, Report, golden, read_corpus,
+    read_questions, table,
 };
 use crate::http::{Gate, Listener};
 use crate::lifecycle::{self, ExitReason, Notifier, Readiness, Sentinel, Supervisor};
@@ -80,13 +81,22 @@ pub(super) struct EvalArgs {
 }
 
 fn points(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "expected a number from 0 to 100".to_owned())?;
-    if (0.0..=100.0).contains(&value) { Ok(value) } else { Err("expected a number from 0 to 100".to_owned()) }
+    let value: f64 = text
+        .parse()
+        .map_err(|_| "expected a number from 0 to 100".to_owned())?;
+    if (0.0..=100.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err("expected a number from 0 to 100".to_owned())
+    }
 }
 
 impl From<Mistakes> for Failure {
     fn from(mistakes: Mistakes) -> Self {
-        Self { code: USAGE, error: mistakes.into() }
+        Self {
+            code: USAGE,
+            error: mistakes.into(),
+        }
     }
 }
 
@@ -119,7 +129,8 @@ pub(super) fn run(args: &EvalArgs, sources: &Sources) -> Result<u8, Failure> {
     }
     let whole = serde_json::to_string_pretty(&report).map_err(Failure::internal)? + "\n";
     if let Some(path) = &args.save_baseline {
-        let baseline = serde_json::to_string_pretty(&report.baseline()).map_err(Failure::internal)? + "\n";
+        let baseline =
+            serde_json::to_string_pretty(&report.baseline()).map_err(Failure::internal)? + "\n";
         std::fs::write(path, baseline).map_err(file_error(path))?;
     }
     if let Some(path) = &args.output {
@@ -130,7 +141,13 @@ pub(super) fn run(args: &EvalArgs, sources: &Sources) -> Result<u8, Failure> {
     } else {
         say(&draw(&report, args.failures))?;
     }
-    Ok(if report.drift.as_ref().is_some_and(crate::eval::Drift::fell) { FELL } else { 0 })
+    Ok(
+        if report.drift.as_ref().is_some_and(crate::eval::Drift::fell) {
+            FELL
+        } else {
+            0
+        },
+    )
 }
 
 fn name_of(path: &Path) -> String {
@@ -154,10 +171,12 @@ fn plan(args: &EvalArgs) -> Result<Plan, Failure> {
     });
     let corpus = match &args.corpus {
         None => None,
-        Some(path) => Some(read_corpus(&name_of(path), &text_of(path)?).unwrap_or_else(|found| {
-            mistakes.extend(found.0);
-            Vec::new()
-        })),
+        Some(path) => Some(
+            read_corpus(&name_of(path), &text_of(path)?).unwrap_or_else(|found| {
+                mistakes.extend(found.0);
+                Vec::new()
+            }),
+        ),
     };
     if !mistakes.is_empty() {
         return Err(Mistakes(mistakes).into());
@@ -167,19 +186,32 @@ fn plan(args: &EvalArgs) -> Result<Plan, Failure> {
     }
     let baseline = match &args.baseline {
         None => None,
-        Some(path) => Some(
-            Baseline::read(&text_of(path)?)
-                .map_err(|error| Failure { code: USAGE, error: anyhow::anyhow!("{}: {error}", path.display()) })?,
-        ),
+        Some(path) => Some(Baseline::read(&text_of(path)?).map_err(|error| Failure {
+            code: USAGE,
+            error: anyhow::anyhow!("{}: {error}", path.display()),
+        })?),
     };
-    let golden = Sha256::digest(&golden).iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Plan { golden, questions, corpus, baseline })
+    let golden = Sha256::digest(&golden)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Ok(Plan {
+        golden,
+        questions,
+        corpus,
+        baseline,
+    })
 }
 
 /// An id in a golden set which the memory does not know is a mistake, not a failure of recall.
 async fn check_ids(memory: &Memory, file: &str, questions: &[Question]) -> Result<(), Failure> {
     let of = |question: &Question| {
-        question.expected.iter().filter(|entry| Uuid::parse_str(entry).is_ok()).cloned().collect()
+        question
+            .expected
+            .iter()
+            .filter(|entry| Uuid::parse_str(entry).is_ok())
+            .cloned()
+            .collect()
     };
     let ids: Vec<(usize, String)> = questions
         .iter()
@@ -192,11 +224,26 @@ async fn check_ids(memory: &Memory, file: &str, questions: &[Question]) -> Resul
     for chunk in ids.chunks(IDS) {
         let asked: Vec<&String> = chunk.iter().map(|(_, id)| id).collect();
         let answer = memory.call("get", json!({ "ids": asked })).await?;
-        let missing: Vec<&str> = answer["missing"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let lines = chunk.iter().filter(|(_, id)| missing.contains(&id.as_str()));
-        unknown.extend(lines.map(|(line, id)| format!("{file} line {line}: expected: there is no memory {id:?}")));
+        let missing: Vec<&str> = answer["missing"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let lines = chunk
+            .iter()
+            .filter(|(_, id)| missing.contains(&id.as_str()));
+        unknown.extend(
+            lines.map(|(line, id)| {
+                format!("{file} line {line}: expected: there is no memory {id:?}")
+            }),
+        );
     }
-    if unknown.is_empty() { Ok(()) } else { Err(Mistakes(unknown).into()) }
+    if unknown.is_empty() {
+        Ok(())
+    } else {
+        Err(Mistakes(unknown).into())
+    }
 }
 
 /// Puts every question, one after the other.
@@ -211,7 +258,9 @@ async fn measure(memory: &Memory, plan: &Plan) -> Result<Report, Failure> {
     };
     let backlog = status["index_backlog"].as_u64().unwrap_or_default();
     if target.model.is_some() && backlog > 0 {
-        note(&format!("{backlog} memories wait for the index by meaning: they are found by their words only"));
+        note(&format!(
+            "{backlog} memories wait for the index by meaning: they are found by their words only"
+        ));
     }
     let bar = bar("asking", plan.questions.len() as u64, false);
     let (mut asked, mut degraded) = (Vec::with_capacity(plan.questions.len()), 0);
@@ -224,39 +273,70 @@ async fn measure(memory: &Memory, plan: &Plan) -> Result<Report, Failure> {
             arguments.retain(|_, value| !value.is_null());
         }
         let start = Instant::now();
-        let answer = memory.call("recall", arguments).await.map_err(|failure| Failure {
-            error: failure.error.context(format!("the question in line {}", question.line)),
-            ..failure
-        })?;
+        let answer = memory
+            .call("recall", arguments)
+            .await
+            .map_err(|failure| Failure {
+                error: failure
+                    .error
+                    .context(format!("the question in line {}", question.line)),
+                ..failure
+            })?;
         asked.push(judge(question, &answer, start.elapsed()));
         degraded += u64::from(target.model.is_some() && is_by_words_alone(&answer));
         bar.inc(1);
     }
     bar.finish_and_clear();
     if degraded > 0 {
-        note(&format!("{} searched by words alone, since the embedder did not answer", counted(degraded, "question")));
+        note(&format!(
+            "{} searched by words alone, since the embedder did not answer",
+            counted(degraded, "question")
+        ));
     }
     Ok(Report::new(plan.golden.clone(), target, asked))
 }
 
 fn is_by_words_alone(answer: &Value) -> bool {
-    let mut notes = answer["notes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let mut notes = answer["notes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
     notes.any(|note| note.starts_with("Searched by words alone"))
 }
 
 fn judge(question: &Question, answer: &Value, took: Duration) -> Asked {
     let mut open: Vec<&String> = question.expected.iter().collect();
-    let came = answer["hits"].as_array().into_iter().flatten().take(DEPTH).map(|hit| {
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        let (id, key, content) = (text(&hit["id"]), text(&hit["metadata"]["key"]), text(&hit["content"]));
-        let names = [&id, &key, &content];
-        // Each expected one counts once.
-        let place = open.iter().position(|entry| names.iter().any(|name| name.as_ref() == Some(*entry)));
-        let right = place.map(|place| open.swap_remove(place)).is_some();
-        // Scores compare the hits of one answer, confidences also answers.
-        let score = hit["why"]["confidence"].as_f64().or_else(|| answer["confidence"].as_f64());
-        Came { id: id.unwrap_or_default(), key, score, right, content: content.unwrap_or_default() }
-    });
+    let came = answer["hits"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .take(DEPTH)
+        .map(|hit| {
+            let text = |value: &Value| value.as_str().map(str::to_owned);
+            let (id, key, content) = (
+                text(&hit["id"]),
+                text(&hit["metadata"]["key"]),
+                text(&hit["content"]),
+            );
+            let names = [&id, &key, &content];
+            // Each expected one counts once.
+            let place = open
+                .iter()
+                .position(|entry| names.iter().any(|name| name.as_ref() == Some(*entry)));
+            let right = place.map(|place| open.swap_remove(place)).is_some();
+            // Scores compare the hits of one answer, confidences also answers.
+            let score = hit["why"]["confidence"]
+                .as_f64()
+                .or_else(|| answer["confidence"].as_f64());
+            Came {
+                id: id.unwrap_or_default(),
+                key,
+                score,
+                right,
+                content: content.unwrap_or_default(),
+            }
+        });
     Asked {
         line: question.line,
         query: question.ask.query.clone().unwrap_or_default(),
@@ -274,7 +354,8 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("cognitive-memory-eval-{}", SystemClock.new_id()));
+        let path =
+            std::env::temp_dir().join(format!("cognitive-memory-eval-{}", SystemClock.new_id()));
         let mut builder = std::fs::DirBuilder::new();
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
@@ -290,14 +371,30 @@ impl Drop for Scratch {
 }
 
 /// A service in this process, as `serve` runs it, on a database of its own.
-fn in_process(args: &EvalArgs, settings: &Settings, plan: &Plan, corpus: &[CorpusItem]) -> Result<Report, Failure> {
-    let (supervisor, notifier, readiness) = (Supervisor::new(), Notifier::to(None, None), Readiness::new());
+fn in_process(
+    args: &EvalArgs,
+    settings: &Settings,
+    plan: &Plan,
+    corpus: &[CorpusItem],
+) -> Result<Report, Failure> {
+    let (supervisor, notifier, readiness) = (
+        Supervisor::new(),
+        Notifier::to(None, None),
+        Readiness::new(),
+    );
     // Its signal handlers let the temporary database go on Ctrl-C, too.
-    let _sentinel = Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
+    let _sentinel =
+        Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
     let mut settings = settings.clone();
-    let scratch = if args.configured_database { None } else { Some(Scratch::new()?) };
+    let scratch = if args.configured_database {
+        None
+    } else {
+        Some(Scratch::new()?)
+    };
     if let Some(Scratch(folder)) = &scratch {
-        settings.database = Database::Sqlite { path: folder.join("memory.db") };
+        settings.database = Database::Sqlite {
+            path: folder.join("memory.db"),
+        };
     }
     runtime()?.block_on(async {
         let local = local::store(&settings)?;
@@ -347,15 +444,32 @@ async fn serve(
     let listener = Listener::bind(address).await.map_err(Failure::internal)?;
     let database = readiness.condition("database", "connecting");
     let switches = service::Switches::measuring();
-    let service = service::start(settings, local, gate, listener, (supervisor, readiness, database), &switches).await?;
+    let service = service::start(
+        settings,
+        local,
+        gate,
+        listener,
+        (supervisor, readiness, database),
+        &switches,
+    )
+    .await?;
     service.door.open(supervisor);
-    let engine = made.ok_or_else(|| Failure::internal(anyhow::anyhow!("the service has no engine")))?;
+    let engine =
+        made.ok_or_else(|| Failure::internal(anyhow::anyhow!("the service has no engine")))?;
     let url = format!("http://{}/mcp", service.address);
-    Ok((Memory::Service(Service::at(settings, Endpoint::named(&url, Some(token)))?), engine))
+    Ok((
+        Memory::Service(Service::at(settings, Endpoint::named(&url, Some(token)))?),
+        engine,
+    ))
 }
 
 /// Stores the corpus, after every line of it was checked.
-async fn load(memory: &Memory, engine: &Engine, file: &str, corpus: &[CorpusItem]) -> Result<(), Failure> {
+async fn load(
+    memory: &Memory,
+    engine: &Engine,
+    file: &str,
+    corpus: &[CorpusItem],
+) -> Result<(), Failure> {
     let refused = |item: &CorpusItem| {
         let refusal = engine.check(item.item.clone()).err()?;
         Some(format!("{file} line {}: {refusal}", item.line))
@@ -364,7 +478,9 @@ async fn load(memory: &Memory, engine: &Engine, file: &str, corpus: &[CorpusItem
     if !mistakes.is_empty() {
         return Err(Mistakes(mistakes).into());
     }
-    let there = memory.call("status", json!({})).await?["memories"].as_u64().unwrap_or_default();
+    let there = memory.call("status", json!({})).await?["memories"]
+        .as_u64()
+        .unwrap_or_default();
     if there > 0 {
         let error = anyhow::anyhow!(
             "the database holds {there} memories; --corpus needs an empty one, since others would be found among them"
@@ -379,18 +495,33 @@ async fn load(memory: &Memory, engine: &Engine, file: &str, corpus: &[CorpusItem
         rest = behind;
         let mut items = Vec::with_capacity(batch.len());
         for entry in batch {
-            let named = |keys: &[String]| keys.iter().filter_map(|key| ids.get(key.as_str()).cloned()).collect();
+            let named = |keys: &[String]| {
+                keys.iter()
+                    .filter_map(|key| ids.get(key.as_str()).cloned())
+                    .collect()
+            };
             let mut item = entry.item.clone();
             (item.sources, item.supersedes) = (named(&entry.sources), named(&entry.supersedes));
             items.push(item);
         }
-        let answer = memory.call("remember", json!({ "items": items })).await.map_err(|failure| Failure {
-            error: failure.error.context(format!("{file} lines {} and following", batch[0].line)),
-            ..failure
-        })?;
-        for (entry, stored) in batch.iter().zip(answer["memories"].as_array().into_iter().flatten()) {
+        let answer = memory
+            .call("remember", json!({ "items": items }))
+            .await
+            .map_err(|failure| Failure {
+                error: failure
+                    .error
+                    .context(format!("{file} lines {} and following", batch[0].line)),
+                ..failure
+            })?;
+        for (entry, stored) in batch
+            .iter()
+            .zip(answer["memories"].as_array().into_iter().flatten())
+        {
             if stored["created"] != true {
-                note(&format!("{file} line {}: the same text is there already", entry.line));
+                note(&format!(
+                    "{file} line {}: the same text is there already",
+                    entry.line
+                ));
             }
             if let (Some(key), Some(id)) = (&entry.key, stored["id"].as_str()) {
                 ids.insert(key, id.to_owned());
@@ -407,7 +538,11 @@ fn batch(rest: &[CorpusItem]) -> usize {
     let (mut keys, mut bytes) = (std::collections::BTreeSet::new(), 0);
     for (place, entry) in rest.iter().enumerate().take(BATCH) {
         bytes += entry.item.content.len();
-        let refers = entry.sources.iter().chain(&entry.supersedes).any(|key| keys.contains(key.as_str()));
+        let refers = entry
+            .sources
+            .iter()
+            .chain(&entry.supersedes)
+            .any(|key| keys.contains(key.as_str()));
         if place > 0 && (refers || bytes > BATCH_BYTES) {
             return place;
         }
@@ -417,7 +552,12 @@ fn batch(rest: &[CorpusItem]) -> usize {
 }
 
 /// Waits until everything is found by meaning, if there is an embedder to come.
-async fn indexed(memory: &Memory, readiness: &Readiness, embeds: bool, patience: Duration) -> Result<(), Failure> {
+async fn indexed(
+    memory: &Memory,
+    readiness: &Readiness,
+    embeds: bool,
+    patience: Duration,
+) -> Result<(), Failure> {
     let (start, mut told) = (Instant::now(), false);
     let work = async {
         // The database is there; the embedder comes beside the service.
@@ -439,7 +579,9 @@ async fn indexed(memory: &Memory, readiness: &Readiness, embeds: bool, patience:
                     .get_or_insert_with(|| bar("indexing", total, false))
                     .set_position(total.saturating_sub(backlog));
             } else if start.elapsed() > SILENCE && !told {
-                note("waiting for the embedding model; MEMORY_EMBEDDER=none measures recall by words alone");
+                note(
+                    "waiting for the embedding model; MEMORY_EMBEDDER=none measures recall by words alone",
+                );
                 told = true;
             }
             tokio::time::sleep(PAUSE).await;
@@ -470,16 +612,27 @@ fn draw(report: &Report, failures: usize) -> String {
     }
     let paper = Paper::of_stdout();
     for asked in report.worst(failures) {
-        out.push_str(&format!("\n{}\n", paper.bold(&format!("line {}, {}", asked.line, asked.group))));
+        out.push_str(&format!(
+            "\n{}\n",
+            paper.bold(&format!("line {}, {}", asked.line, asked.group))
+        ));
         out.push_str(&paper.block(&asked.query, 2));
-        let expected = if asked.expected.is_empty() { "nothing".to_owned() } else { asked.expected.join("; ") };
+        let expected = if asked.expected.is_empty() {
+            "nothing".to_owned()
+        } else {
+            asked.expected.join("; ")
+        };
         out.push_str(&paper.dim(&paper.block(&format!("expected: {}", cut(&expected)), 2)));
         for (index, came) in asked.came.iter().enumerate() {
             let mark = if came.right { "+" } else { " " };
             let name = came.key.as_deref().unwrap_or(&came.id);
             let line = format!("{mark}{:>3}. {name}: {}", index + 1, cut(&came.content));
             let block = paper.block(&line, 2);
-            out.push_str(&if came.right { paper.good(&block) } else { block });
+            out.push_str(&if came.right {
+                paper.good(&block)
+            } else {
+                block
+            });
         }
         if asked.came.is_empty() {
             out.push_str("  nothing came\n");

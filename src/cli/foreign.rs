@@ -10,7 +10,9 @@ use super::{Failure, USAGE};
 use crate::config::without_secrets;
 use crate::domain::{Clock, SystemClock};
 use crate::port::source::table::{self, Columns, Rows, Sort};
-use crate::port::source::{Progress, basic_memory, chatgpt, claude, mcp_memory_server, mcp_memory_service};
+use crate::port::source::{
+    Progress, basic_memory, chatgpt, claude, mcp_memory_server, mcp_memory_service,
+};
 use crate::port::{Converted, PortError, Sink};
 use crate::store::postgres::ForeignDatabase;
 use crate::store::sqlite::ForeignFile;
@@ -38,8 +40,9 @@ pub(super) enum From {
 pub(super) fn mapping(columns: &[String]) -> Result<Columns, Failure> {
     let mut mapping = Columns::new();
     for column in columns {
-        let pair =
-            column.split_once('=').filter(|(field, name)| table::fields().any(|f| f == *field) && !name.is_empty());
+        let pair = column
+            .split_once('=')
+            .filter(|(field, name)| table::fields().any(|f| f == *field) && !name.is_empty());
         let Some((field, name)) = pair else {
             let fields: Vec<&str> = table::fields().collect();
             let error = anyhow::anyhow!(
@@ -91,12 +94,26 @@ fn is_database(path: &Path) -> bool {
 }
 
 async fn service_file(path: &Path, sink: &mut Sink<'_>) -> Result<(), PortError> {
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let wrong = |reason: String| PortError::Input { path: path.to_owned(), reason };
+    let name = path
+        .file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned();
+    let wrong = |reason: String| PortError::Input {
+        path: path.to_owned(),
+        reason,
+    };
     let mut file = ForeignFile::open(path).await?;
     let tables = file.tables().await?;
-    if !tables.iter().any(|table| table == mcp_memory_service::TABLE) {
-        let there = if tables.is_empty() { "none".to_owned() } else { tables.join(", ") };
+    if !tables
+        .iter()
+        .any(|table| table == mcp_memory_service::TABLE)
+    {
+        let there = if tables.is_empty() {
+            "none".to_owned()
+        } else {
+            tables.join(", ")
+        };
         return Err(wrong(format!(
             "there is no table {:?} in this SQLite file; its tables: {there}",
             mcp_memory_service::TABLE
@@ -117,7 +134,8 @@ async fn service_file(path: &Path, sink: &mut Sink<'_>) -> Result<(), PortError>
     match rows {
         // What was read until then is kept, if the caller wants that.
         Err(PortError::Store(error)) => {
-            sink.problems.add(format!("{name}, behind row {number}"), error.to_string());
+            sink.problems
+                .add(format!("{name}, behind row {number}"), error.to_string());
             Ok(())
         }
         other => other,
@@ -140,7 +158,8 @@ fn database_url(argument: &Path) -> Result<String, Failure> {
     let read = if text == "-" {
         std::io::read_to_string(std::io::stdin().lock().take(LONGEST_URL))
     } else {
-        std::fs::File::open(argument).and_then(|file| std::io::read_to_string(file.take(LONGEST_URL)))
+        std::fs::File::open(argument)
+            .and_then(|file| std::io::read_to_string(file.take(LONGEST_URL)))
     };
     let read = read.map_err(|error| {
         let name = without_secrets(&text);
@@ -154,25 +173,39 @@ fn database_url(argument: &Path) -> Result<String, Failure> {
 
 fn has_password(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let in_userinfo = rest.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
+    let in_userinfo = rest
+        .rsplit_once('@')
+        .is_some_and(|(user, _)| user.contains(':'));
     in_userinfo || rest.contains("password=")
 }
 
-async fn database(argument: &Path, tables: &[String], mapping: Columns, sink: &mut Sink<'_>) -> Result<(), Failure> {
+async fn database(
+    argument: &Path,
+    tables: &[String],
+    mapping: Columns,
+    sink: &mut Sink<'_>,
+) -> Result<(), Failure> {
     let mut database = ForeignDatabase::open(&database_url(argument)?).await?;
     let there = database.tables().await?;
     for table in tables {
         if !there.iter().any(|(name, ..)| name == table) {
             let names: Vec<&str> = there.iter().map(|(name, ..)| name.as_str()).collect();
-            let error = anyhow::anyhow!("there is no table {table:?}; there are: {}", names.join(", "));
+            let error = anyhow::anyhow!(
+                "there is no table {table:?}; there are: {}",
+                names.join(", ")
+            );
             return Err(Failure { code: USAGE, error });
         }
     }
-    let wanted = there.into_iter().filter(|(name, ..)| tables.is_empty() || tables.contains(name));
+    let wanted = there
+        .into_iter()
+        .filter(|(name, ..)| tables.is_empty() || tables.contains(name));
     let mut sorted: Vec<(Sort, String)> = Vec::new();
     for (name, columns, is_view) in wanted {
         if is_view && tables.is_empty() {
-            super::port::note(&format!("view {name}: left out, it shows what tables contain; --table {name} reads it"));
+            super::port::note(&format!(
+                "view {name}: left out, it shows what tables contain; --table {name} reads it"
+            ));
             continue;
         }
         match table::sort(&name, &columns, &mapping) {

@@ -30,12 +30,23 @@ pub(super) fn completions(shell: Shell) -> Result<u8, Failure> {
 
 pub(super) fn man() -> Result<u8, Failure> {
     let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(Failure::internal)?;
-    page.extend_from_slice(format!(".SH SETTINGS\n{}", verbatim(&config::settings_help().to_string())).as_bytes());
+    clap_mangen::Man::new(Cli::command())
+        .render(&mut page)
+        .map_err(Failure::internal)?;
+    page.extend_from_slice(
+        format!(
+            ".SH SETTINGS\n{}",
+            verbatim(&config::settings_help().to_string())
+        )
+        .as_bytes(),
+    );
     let mut command = Cli::command();
     command.build();
     // One page for all: each command below the program's own text.
-    for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
+    for subcommand in command
+        .get_subcommands()
+        .filter(|subcommand| !subcommand.is_hide_set())
+    {
         let man = clap_mangen::Man::new(subcommand.clone());
         let heading = format!(".SH COMMAND {}\n", subcommand.get_name().to_uppercase());
         page.extend_from_slice(heading.as_bytes());
@@ -51,6 +62,9 @@ pub(super) fn man() -> Result<u8, Failure> {
 
 /// Text that is printed line by line.
 fn verbatim(text: &str) -> String {
-    let text = text.replace('\\', "\\\\").replace("\n.", "\n\\&.").replace("\n'", "\n\\&'");
+    let text = text
+        .replace('\\', "\\\\")
+        .replace("\n.", "\n\\&.")
+        .replace("\n'", "\n\\&'");
     format!(".nf\n{}\n.fi\n", text.trim_end())
 }

@@ -35,10 +35,19 @@ async fn ask(url: &str) -> (bool, String) {
                 .into_iter()
                 .flatten()
                 .filter(|(_, check)| check["ok"] == false)
-                .map(|(name, check)| format!("{name}: {}", check["detail"].as_str().unwrap_or_default()))
+                .map(|(name, check)| {
+                    format!("{name}: {}", check["detail"].as_str().unwrap_or_default())
+                })
                 .collect();
             (false, format!("not ready: {}", unmet.join("; ")))
         }
-        Err(error) => (false, format!("no answer from {}: {}", without_secrets(url), error.root_cause())),
+        Err(error) => (
+            false,
+            format!(
+                "no answer from {}: {}",
+                without_secrets(url),
+                error.root_cause()
+            ),
+        ),
     }
 }

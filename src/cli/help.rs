@@ -13,11 +13,18 @@ const SETTINGS: &str = "settings";
 pub(super) fn run(topic: &[String]) -> Result<u8, Failure> {
     if topic == [SETTINGS] {
         let help = config::settings_help();
-        let text = if std::io::stdout().is_terminal() { help.ansi().to_string() } else { help.to_string() };
+        let text = if std::io::stdout().is_terminal() {
+            help.ansi().to_string()
+        } else {
+            help.to_string()
+        };
         say(&text)?;
         return Ok(0);
     }
-    let arguments = ["cognitive-memory-mcp"].into_iter().chain(topic.iter().map(String::as_str)).chain(["--help"]);
+    let arguments = ["cognitive-memory-mcp"]
+        .into_iter()
+        .chain(topic.iter().map(String::as_str))
+        .chain(["--help"]);
     match Cli::command().try_get_matches_from(arguments) {
         Ok(_) => Ok(0),
         Err(message) => {

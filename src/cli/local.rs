@@ -22,16 +22,33 @@ pub(super) struct Local {
 
 /// Makes the store; connects to nothing.
 pub(super) fn store(settings: &Settings) -> Result<Local, Failure> {
-    let language: Language =
-        settings.language.parse().map_err(|error: String| Failure::internal(anyhow::anyhow!(error)))?;
+    let language: Language = settings
+        .language
+        .parse()
+        .map_err(|error: String| Failure::internal(anyhow::anyhow!(error)))?;
     let analyzer = Arc::new(Analyzer::new(language));
-    let config::ProjectLimits { memories, bytes, entries } = settings.limits;
-    let limits = Limits { memories, bytes, entries };
+    let config::ProjectLimits {
+        memories,
+        bytes,
+        entries,
+    } = settings.limits;
+    let limits = Limits {
+        memories,
+        bytes,
+        entries,
+    };
     Ok(match &settings.database {
         Database::Sqlite { path } => {
-            let options = SqliteOptions { limits, ..SqliteOptions::new(path) };
+            let options = SqliteOptions {
+                limits,
+                ..SqliteOptions::new(path)
+            };
             let embedded = Arc::new(SqliteStore::open(options, Arc::clone(&analyzer)));
-            Local { store: Arc::clone(&embedded) as Arc<dyn Store>, embedded: Some(embedded), analyzer }
+            Local {
+                store: Arc::clone(&embedded) as Arc<dyn Store>,
+                embedded: Some(embedded),
+                analyzer,
+            }
         }
         Database::Postgres(postgres) => {
             if !postgres.ignored.is_empty() {
@@ -40,14 +57,22 @@ pub(super) fn store(settings: &Settings) -> Result<Local, Failure> {
                     "MEMORY_DATABASE_URL has parameters without effect"
                 );
             }
-            let store = PostgresStore::new(options(postgres)?, settings.database_pool, Arc::clone(&analyzer))
-                .with_limits(limits)
-                .with_row_security(match settings.row_security {
-                    config::RowSecurity::Auto => RowSecurity::Auto,
-                    config::RowSecurity::On => RowSecurity::On,
-                    config::RowSecurity::Off => RowSecurity::Off,
-                });
-            Local { store: Arc::new(store), embedded: None, analyzer }
+            let store = PostgresStore::new(
+                options(postgres)?,
+                settings.database_pool,
+                Arc::clone(&analyzer),
+            )
+            .with_limits(limits)
+            .with_row_security(match settings.row_security {
+                config::RowSecurity::Auto => RowSecurity::Auto,
+                config::RowSecurity::On => RowSecurity::On,
+                config::RowSecurity::Off => RowSecurity::Off,
+            });
+            Local {
+                store: Arc::new(store),
+                embedded: None,
+                analyzer,
+            }
         }
     })
 }

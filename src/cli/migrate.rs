@@ -22,7 +22,10 @@ pub(super) fn run(check: bool, sources: &Sources) -> Result<u8, Failure> {
             say(&format!("applied: {name}\n"))?;
         }
         let info = local.store.info().await?;
-        say(&format!("{} is at schema {}.\n", info.name, info.schema_version))?;
+        say(&format!(
+            "{} is at schema {}.\n",
+            info.name, info.schema_version
+        ))?;
         local.store.close().await;
         Ok(0)
     })

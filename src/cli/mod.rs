@@ -195,14 +195,24 @@ struct Failure {
 
 impl Failure {
     fn internal(error: impl Into<anyhow::Error>) -> Self {
-        Self { code: INTERNAL, error: error.into() }
+        Self {
+            code: INTERNAL,
+            error: error.into(),
+        }
     }
 }
 
 impl From<config::ConfigError> for Failure {
     fn from(error: config::ConfigError) -> Self {
-        let code = if error.is_transient() { UNAVAILABLE } else { CONFIGURATION };
-        Self { code, error: error.into() }
+        let code = if error.is_transient() {
+            UNAVAILABLE
+        } else {
+            CONFIGURATION
+        };
+        Self {
+            code,
+            error: error.into(),
+        }
     }
 }
 
@@ -213,7 +223,10 @@ impl From<TelemetryError> for Failure {
             TelemetryError::File { .. } => CONFIGURATION,
             _ => INTERNAL,
         };
-        Self { code, error: error.into() }
+        Self {
+            code,
+            error: error.into(),
+        }
     }
 }
 
@@ -224,7 +237,10 @@ impl From<StoreError> for Failure {
             StoreError::Setup { .. } => CONFIGURATION,
             _ => INTERNAL,
         };
-        Self { code, error: error.into() }
+        Self {
+            code,
+            error: error.into(),
+        }
     }
 }
 
@@ -256,9 +272,9 @@ fn say(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // A reader that has gone away (`| head`) has read enough.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::internal(anyhow::Error::from(error).context("cannot write to the standard output")))
-        }
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::internal(
+            anyhow::Error::from(error).context("cannot write to the standard output"),
+        )),
         _ => Ok(()),
     }
 }
@@ -278,7 +294,11 @@ fn warn(warnings: &[String]) {
 }
 
 /// Settings and logging, for commands that run as long as they are wanted.
-fn start(sources: &Sources, purpose: Purpose, stream: Stream) -> Result<(Settings, Telemetry), Failure> {
+fn start(
+    sources: &Sources,
+    purpose: Purpose,
+    stream: Stream,
+) -> Result<(Settings, Telemetry), Failure> {
     let settings = config::load(sources, purpose)?;
     let telemetry = telemetry::init(&settings.log, stream)?;
     if purpose == Purpose::Command {
@@ -288,5 +308,8 @@ fn start(sources: &Sources, purpose: Purpose, stream: Stream) -> Result<(Setting
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::internal)
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::internal)
 }

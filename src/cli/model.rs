@@ -31,9 +31,18 @@ pub(super) enum ModelCommand {
 /// How the configured model is to be had.
 pub(super) fn plan(settings: &Settings) -> Option<Plan> {
     match &settings.embedding {
-        Embedding::Local { model, dir, source, hub, .. } => {
-            Some(Plan { model: model.clone(), dir: dir.clone(), source: source.clone(), hub: hub.clone() })
-        }
+        Embedding::Local {
+            model,
+            dir,
+            source,
+            hub,
+            ..
+        } => Some(Plan {
+            model: model.clone(),
+            dir: dir.clone(),
+            source: source.clone(),
+            hub: hub.clone(),
+        }),
         Embedding::None | Embedding::Http { .. } => None,
     }
 }
@@ -47,20 +56,34 @@ pub(super) fn run(command: ModelCommand, sources: &Sources) -> Result<u8, Failur
     match command {
         ModelCommand::Fetch => {
             let meter = Meter::new(std::io::stderr().is_terminal());
-            let folder = runtime()?.block_on(plan.fetch(&meter)).map_err(|error| Failure {
-                code: if matches!(error, FetchError::Disk { .. }) { CONFIGURATION } else { UNAVAILABLE },
-                error: error.into(),
-            })?;
+            let folder = runtime()?
+                .block_on(plan.fetch(&meter))
+                .map_err(|error| Failure {
+                    code: if matches!(error, FetchError::Disk { .. }) {
+                        CONFIGURATION
+                    } else {
+                        UNAVAILABLE
+                    },
+                    error: error.into(),
+                })?;
             say(&format!("{} is in {}\n", plan.id(), folder.display()))?;
             Ok(0)
         }
         ModelCommand::Compact { folder } => {
             let failed = |error| {
-                let error = anyhow::Error::new(error).context(format!("{} was not copied", plan.id()));
-                Failure { code: CONFIGURATION, error }
+                let error =
+                    anyhow::Error::new(error).context(format!("{} was not copied", plan.id()));
+                Failure {
+                    code: CONFIGURATION,
+                    error,
+                }
             };
             plan.compact(&folder).map_err(failed)?;
-            say(&format!("{} is in {}; name it in MEMORY_MODEL_SOURCE\n", plan.id(), folder.display()))?;
+            say(&format!(
+                "{} is in {}; name it in MEMORY_MODEL_SOURCE\n",
+                plan.id(),
+                folder.display()
+            ))?;
             Ok(0)
         }
         ModelCommand::Verify => {
@@ -70,7 +93,9 @@ pub(super) fn run(command: ModelCommand, sources: &Sources) -> Result<u8, Failur
                 text.push_str(&format!("  {:<10} {name}\n", word(*state)));
             }
             say(&text)?;
-            Ok(u8::from(states.iter().any(|(_, state)| matches!(state, State::Missing | State::Damaged))))
+            Ok(u8::from(states.iter().any(|(_, state)| {
+                matches!(state, State::Missing | State::Damaged)
+            })))
         }
         ModelCommand::List => {
             let mut models = known_models();
@@ -80,11 +105,18 @@ pub(super) fn run(command: ModelCommand, sources: &Sources) -> Result<u8, Failur
             let mut text = String::new();
             for model in models {
                 let chosen = model == plan.id();
-                let one =
-                    Plan { model: model.to_owned(), source: plan.source.clone().filter(|_| chosen), ..plan.clone() };
+                let one = Plan {
+                    model: model.to_owned(),
+                    source: plan.source.clone().filter(|_| chosen),
+                    ..plan.clone()
+                };
                 let here = one.folder().join("model.safetensors").is_file();
                 let mark = if chosen { "*" } else { " " };
-                let place = if here { one.folder().display().to_string() } else { "not here".to_owned() };
+                let place = if here {
+                    one.folder().display().to_string()
+                } else {
+                    "not here".to_owned()
+                };
                 text.push_str(&format!("{mark} {model}  {place}\n"));
             }
             say(&text)?;
@@ -109,9 +141,13 @@ pub(super) fn reindex(sources: &Sources) -> Result<u8, Failure> {
     let backlog = runtime()?.block_on(queue_all(&settings))?;
     let first = match &settings.embedding {
         Embedding::None => "MEMORY_EMBEDDER is none: they wait until it is something else.",
-        _ => "the service makes them in the background; `status` and /health/ready tell how many are left.",
+        _ => {
+            "the service makes them in the background; `status` and /health/ready tell how many are left."
+        }
     };
-    say(&format!("{backlog} memories wait for new vectors; {first}\n"))?;
+    say(&format!(
+        "{backlog} memories wait for new vectors; {first}\n"
+    ))?;
     Ok(0)
 }
 
@@ -121,7 +157,10 @@ async fn queue_all(settings: &Settings) -> Result<u64, Failure> {
         Ok(()) => {}
         Err(error @ StoreError::InUse { .. }) => {
             let answer = control::ask(settings, "reindex", &()).await;
-            return match answer.map_err(|error| Failure { code: UNAVAILABLE, error })? {
+            return match answer.map_err(|error| Failure {
+                code: UNAVAILABLE,
+                error,
+            })? {
                 Some(Ok(backlog)) => Ok(backlog),
                 Some(Err(refusal)) => Err(Failure {
                     code: UNAVAILABLE,
@@ -132,13 +171,17 @@ async fn queue_all(settings: &Settings) -> Result<u64, Failure> {
         }
         Err(error) => return Err(error.into()),
     }
-    let engine = Engine::new(Arc::clone(&local.store), local.analyzer, Arc::new(SystemClock));
+    let engine = Engine::new(
+        Arc::clone(&local.store),
+        local.analyzer,
+        Arc::new(SystemClock),
+    );
     let queued = engine.reindex().await;
     local.store.close().await;
     queued.map_err(|error| match error {
         EngineError::Store(error) => error.into(),
-        EngineError::Invalid(_) | EngineError::UnknownReference { .. } | EngineError::AmbiguousReference { .. } => {
-            Failure::internal(error)
-        }
+        EngineError::Invalid(_)
+        | EngineError::UnknownReference { .. }
+        | EngineError::AmbiguousReference { .. } => Failure::internal(error),
     })
 }

@@ -51,9 +51,16 @@ pub(super) fn status(args: &StatusArgs, sources: &Sources) -> Result<u8, Failure
 
 pub(super) fn tags(args: &TagsArgs, sources: &Sources) -> Result<u8, Failure> {
     let settings = super::settings(sources)?;
-    let mut answer = call_tool(&settings, &args.call, "status", json!({ "limit": args.limit }))?;
+    let mut answer = call_tool(
+        &settings,
+        &args.call,
+        "status",
+        json!({ "limit": args.limit }),
+    )?;
     let tags = answer["tags"].take();
-    print(&args.call, &tags, |paper| paper.counts(&tags, "TAG", "No tags."))?;
+    print(&args.call, &tags, |paper| {
+        paper.counts(&tags, "TAG", "No tags.")
+    })?;
     Ok(0)
 }
 
@@ -79,9 +86,18 @@ async fn list_entities(memory: &Memory, args: &EntitiesArgs) -> Result<Value, Fa
         let mut arguments = json!({ "mode": "list", "limit": limit });
         let after = entities.last().map(|last| last["name"].clone());
         let kind = args.kind.as_deref().map(Value::from);
-        set_given(&mut arguments, [("name", prefix.clone().map(Value::from)), ("type", kind), ("after", after)]);
+        set_given(
+            &mut arguments,
+            [
+                ("name", prefix.clone().map(Value::from)),
+                ("type", kind),
+                ("after", after),
+            ],
+        );
         let mut page = memory.call("explore", arguments).await?;
-        let Value::Array(found) = page["entities"].take() else { break };
+        let Value::Array(found) = page["entities"].take() else {
+            break;
+        };
         is_partial = page["partial"] == true && !found.is_empty();
         entities.extend(found);
     }

@@ -27,22 +27,41 @@ pub(super) struct Paper {
 impl Paper {
     pub(super) fn of_stdout() -> Self {
         let terminal = std::io::stdout().is_terminal();
-        let width = if terminal { usize::from(console_width()) } else { PLAIN_WIDTH };
-        Self { width: width.clamp(NARROWEST, WIDEST), wrap: terminal, colour: terminal && may_colour() }
+        let width = if terminal {
+            usize::from(console_width())
+        } else {
+            PLAIN_WIDTH
+        };
+        Self {
+            width: width.clamp(NARROWEST, WIDEST),
+            wrap: terminal,
+            colour: terminal && may_colour(),
+        }
     }
 
     pub(super) fn of_stderr() -> Self {
         let terminal = std::io::stderr().is_terminal();
-        Self { colour: terminal && may_colour(), ..Self::of_stdout() }
+        Self {
+            colour: terminal && may_colour(),
+            ..Self::of_stdout()
+        }
     }
 
     #[cfg(test)]
     fn plain(width: usize) -> Self {
-        Self { width, wrap: true, colour: false }
+        Self {
+            width,
+            wrap: true,
+            colour: false,
+        }
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
-        if self.colour && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colour && !text.is_empty() {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     pub(super) fn bold(&self, text: &str) -> String {
@@ -81,7 +100,11 @@ impl Paper {
         let room = self.width.saturating_sub(indent).max(NARROWEST / 2);
         let mut out = String::new();
         for line in visible(text).lines() {
-            let pieces = if self.wrap { wrap(line, room) } else { vec![line.to_owned()] };
+            let pieces = if self.wrap {
+                wrap(line, room)
+            } else {
+                vec![line.to_owned()]
+            };
             for piece in pieces {
                 out.push_str(format!("{space}{piece}").trim_end());
                 out.push('\n');
@@ -97,7 +120,11 @@ impl Paper {
             if !out.is_empty() {
                 out.push('\n');
             }
-            out.push_str(&format!("{} {}\n", self.bold(&format!("{:>2}.", index + 1)), self.head(hit)));
+            out.push_str(&format!(
+                "{} {}\n",
+                self.bold(&format!("{:>2}.", index + 1)),
+                self.head(hit)
+            ));
             out.push_str(&self.body(hit, 4));
             if hit["cut"] == true {
                 out.push_str(&self.dim(&self.block("… shortened; `show` prints all of it", 4)));
@@ -117,25 +144,56 @@ impl Paper {
         let mut out = self.notes(answer);
         let hits: Vec<&Value> = entries(answer, "hits").collect();
         if hits.is_empty() {
-            return if out.is_empty() { "No memories.\n".to_owned() } else { out };
+            return if out.is_empty() {
+                "No memories.\n".to_owned()
+            } else {
+                out
+            };
         }
         let tags: Vec<String> = hits.iter().map(|hit| tags_of(hit)).collect();
-        let widest = tags.iter().map(|tags| width(tags)).max().unwrap_or_default();
-        let most = if self.wrap { WIDEST_TAGS.min(self.width / 4) } else { WIDEST_TAGS };
-        let column = if widest == 0 { 0 } else { widest.clamp("TAGS".len(), most) };
+        let widest = tags
+            .iter()
+            .map(|tags| width(tags))
+            .max()
+            .unwrap_or_default();
+        let most = if self.wrap {
+            WIDEST_TAGS.min(self.width / 4)
+        } else {
+            WIDEST_TAGS
+        };
+        let column = if widest == 0 {
+            0
+        } else {
+            widest.clamp("TAGS".len(), most)
+        };
         let head = [("ID", 8), ("DATE", 10), ("KIND", 8), ("TAGS", column)];
-        let head: String =
-            head.iter().filter(|(_, room)| *room > 0).map(|(name, room)| pad(name, *room) + " ").collect();
+        let head: String = head
+            .iter()
+            .filter(|(_, room)| *room > 0)
+            .map(|(name, room)| pad(name, *room) + " ")
+            .collect();
         let room = self.width.saturating_sub(width(&head));
         out.push_str(&self.bold(&format!("{head}TEXT")));
         out.push('\n');
         for (hit, tags) in hits.into_iter().zip(tags) {
             let id = pad(short_id(hit["id"].as_str().unwrap_or_default()), 8);
             let kind = pad(hit["kind"].as_str().unwrap_or_default(), 8);
-            let labels = if column == 0 { String::new() } else { pad(&fit(&tags, column), column) + " " };
+            let labels = if column == 0 {
+                String::new()
+            } else {
+                pad(&fit(&tags, column), column) + " "
+            };
             let text = one_line(hit["content"].as_str().unwrap_or_default());
-            let (id, kind, labels) = (self.dim(&id), self.paint(colour(hit), &kind), self.paint("36", &labels));
-            let line = format!("{id} {} {kind} {labels}{}", pad(&date(hit), 10), fit(&text, room));
+            let (id, kind, labels) = (
+                self.dim(&id),
+                self.paint(colour(hit), &kind),
+                self.paint("36", &labels),
+            );
+            let line = format!(
+                "{id} {} {kind} {labels}{}",
+                pad(&date(hit), 10),
+                fit(&text, room)
+            );
             out.push_str(line.trim_end());
             out.push('\n');
         }
@@ -149,8 +207,14 @@ impl Paper {
     pub(super) fn status(&self, answer: &Value) -> String {
         let number = |name: &str| answer[name].as_u64().unwrap_or_default();
         let kinds = answer["by_kind"].as_object().into_iter().flatten();
-        let kinds: Vec<String> = kinds.map(|(kind, count)| format!("{count} {kind}")).collect();
-        let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+        let kinds: Vec<String> = kinds
+            .map(|(kind, count)| format!("{count} {kind}"))
+            .collect();
+        let kinds = if kinds.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", kinds.join(", "))
+        };
         let readable: Vec<&str> = list(&answer["readable_projects"]).collect();
         let get = |name: &str| text(answer, name).unwrap_or_default();
         let reviews = match number("open_reviews") {
@@ -159,7 +223,14 @@ impl Paper {
         };
         let facts = [
             ("project", get("project")),
-            ("also reads", if readable.len() > 1 { readable.join(", ") } else { String::new() }),
+            (
+                "also reads",
+                if readable.len() > 1 {
+                    readable.join(", ")
+                } else {
+                    String::new()
+                },
+            ),
             ("memories", format!("{}{kinds}", number("memories"))),
             ("superseded", number("superseded").to_string()),
             ("deleted", number("deleted").to_string()),
@@ -168,18 +239,30 @@ impl Paper {
             ("speakers", values(&answer["speakers"])),
             ("entities", values(&answer["entity_types"])),
             ("reviews", reviews),
-            ("embedding", text(answer, "model").unwrap_or_else(|| "none: recall by words alone".to_owned())),
+            (
+                "embedding",
+                text(answer, "model").unwrap_or_else(|| "none: recall by words alone".to_owned()),
+            ),
             ("to embed", number("index_backlog").to_string()),
             (
                 "database",
-                format!("{} {}, schema {}", get("database"), get("database_version"), answer["schema_version"]),
+                format!(
+                    "{} {}, schema {}",
+                    get("database"),
+                    get("database_version"),
+                    answer["schema_version"]
+                ),
             ),
             ("version", get("version")),
         ];
         let mut out = self.notes(answer);
         for (name, fact) in facts.iter().filter(|(_, fact)| !fact.is_empty()) {
             let block = self.block(fact, 12);
-            out.push_str(&format!("{}{}", self.dim(&pad(name, 12)), block.trim_start()));
+            out.push_str(&format!(
+                "{}{}",
+                self.dim(&pad(name, 12)),
+                block.trim_start()
+            ));
         }
         out
     }
@@ -187,7 +270,12 @@ impl Paper {
     /// Values with the number of their memories, the most frequent first.
     pub(super) fn counts(&self, counts: &Value, heading: &str, none: &str) -> String {
         let rows: Vec<(u64, &str)> = entries(counts, "top")
-            .map(|value| (value["count"].as_u64().unwrap_or_default(), value["value"].as_str().unwrap_or_default()))
+            .map(|value| {
+                (
+                    value["count"].as_u64().unwrap_or_default(),
+                    value["value"].as_str().unwrap_or_default(),
+                )
+            })
             .collect();
         if rows.is_empty() {
             return format!("{none}\n");
@@ -213,14 +301,23 @@ impl Paper {
         if rows.is_empty() {
             return "No entities.\n".to_owned();
         }
-        let column =
-            rows.iter().map(|(kind, _)| width(kind)).max().unwrap_or_default().clamp("TYPE".len(), WIDEST_TAGS);
+        let column = rows
+            .iter()
+            .map(|(kind, _)| width(kind))
+            .max()
+            .unwrap_or_default()
+            .clamp("TYPE".len(), WIDEST_TAGS);
         let mut out = self.bold(&format!("{} NAME", pad("TYPE", column))) + "\n";
         for (kind, name) in rows {
-            out.push_str(&format!("{} {name}\n", self.paint("36", &pad(&fit(&kind, column), column))));
+            out.push_str(&format!(
+                "{} {name}\n",
+                self.paint("36", &pad(&fit(&kind, column), column))
+            ));
         }
         if answer["partial"] == true {
-            out.push_str(&self.dim("There are more: raise --limit, or give the beginning of the names.\n"));
+            out.push_str(
+                &self.dim("There are more: raise --limit, or give the beginning of the names.\n"),
+            );
         }
         out
     }
@@ -228,13 +325,18 @@ impl Paper {
     /// The lines in which two texts differ, each with a sign before it.
     pub(super) fn difference(&self, old: &str, new: &str, indent: usize) -> String {
         let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
-        let start = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
+        let start = old
+            .iter()
+            .zip(&new)
+            .take_while(|(old, new)| old == new)
+            .count();
         let ends = old[start..].iter().rev().zip(new[start..].iter().rev());
         let end = ends.take_while(|(old, new)| old == new).count();
         let mut out = String::new();
-        for (sign, code, lines) in
-            [('-', "31", &old[start..old.len() - end]), ('+', "32", &new[start..new.len() - end])]
-        {
+        for (sign, code, lines) in [
+            ('-', "31", &old[start..old.len() - end]),
+            ('+', "32", &new[start..new.len() - end]),
+        ] {
             for line in lines {
                 let line = format!("{:indent$}{sign} {}\n", "", shown(line));
                 out.push_str(&self.paint(code, line.trim_end_matches('\n')));
@@ -247,7 +349,11 @@ impl Paper {
     /// Both texts of an edit that came too late.
     pub(super) fn conflict(&self, now: &str, typed: &str) -> String {
         let difference = self.difference(now, typed, 0);
-        format!("{}\n{}\n{difference}", self.bold("- the text as it is now"), self.bold("+ your text"))
+        format!(
+            "{}\n{}\n{difference}",
+            self.bold("- the text as it is now"),
+            self.bold("+ your text")
+        )
     }
 
     /// Everything about a memory.
@@ -261,19 +367,40 @@ impl Paper {
             out.push_str(&self.body(memory, 2));
             let facts = [
                 ("id", text(memory, "id")),
-                ("importance", memory["importance"].as_f64().map(|n| n.to_string())),
+                (
+                    "importance",
+                    memory["importance"].as_f64().map(|n| n.to_string()),
+                ),
                 ("stored", text(memory, "created_at")),
-                ("changed", text(memory, "updated_at").map(|at| format!("{at}, version {}", memory["version"]))),
+                (
+                    "changed",
+                    text(memory, "updated_at")
+                        .map(|at| format!("{at}, version {}", memory["version"])),
+                ),
                 ("valid until", text(memory, "valid_until")),
                 ("replaced by", text(memory, "superseded_by")),
-                ("protected", memory["protected"].as_bool().filter(|is_so| *is_so).map(|_| "yes".to_owned())),
+                (
+                    "protected",
+                    memory["protected"]
+                        .as_bool()
+                        .filter(|is_so| *is_so)
+                        .map(|_| "yes".to_owned()),
+                ),
                 ("deleted", text(memory, "deleted_at")),
-                ("sources", Some(list(&memory["sources"]).collect::<Vec<_>>().join(", ")).filter(|s| !s.is_empty())),
+                (
+                    "sources",
+                    Some(list(&memory["sources"]).collect::<Vec<_>>().join(", "))
+                        .filter(|s| !s.is_empty()),
+                ),
                 ("metadata", memory.get("metadata").map(Value::to_string)),
             ];
             for (name, fact) in facts {
                 if let Some(fact) = fact {
-                    out.push_str(&format!("  {} {}\n", self.dim(&format!("{name:<11}")), visible(&fact)));
+                    out.push_str(&format!(
+                        "  {} {}\n",
+                        self.dim(&format!("{name:<11}")),
+                        visible(&fact)
+                    ));
                 }
             }
             let id = memory["id"].as_str().unwrap_or_default();
@@ -287,15 +414,24 @@ impl Paper {
     fn change(&self, change: &Value) -> String {
         let get = |name: &str| text(change, name).unwrap_or_default();
         let version = format!("  {} ", self.bold(&format!("v{}", change["version"])));
-        let mut out = format!("{version}{} {} by {}", get("at"), get("change"), visible(&get("by")));
+        let mut out = format!(
+            "{version}{} {} by {}",
+            get("at"),
+            get("change"),
+            visible(&get("by"))
+        );
         if let Some(reason) = text(change, "reason") {
             out.push_str(&format!(": {}", visible(&reason)));
         }
         out.push('\n');
         for (sign, side, code) in [('-', "old", "31"), ('+', "new", "32")] {
             for (field, value) in change[side].as_object().into_iter().flatten() {
-                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                out.push_str(&self.paint(code, &self.block(&format!("{sign} {field}: {value}"), 5)));
+                let value = value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned);
+                out.push_str(
+                    &self.paint(code, &self.block(&format!("{sign} {field}: {value}"), 5)),
+                );
             }
         }
         out
@@ -306,18 +442,27 @@ impl Paper {
         let kind = memory["kind"].as_str().unwrap_or_default();
         let mut head = format!("{} {}", self.paint(colour(memory), kind), date(memory));
         if let Some(session) = text(memory, "session") {
-            let turn = memory["turn"].as_i64().map(|turn| format!(" #{turn}")).unwrap_or_default();
+            let turn = memory["turn"]
+                .as_i64()
+                .map(|turn| format!(" #{turn}"))
+                .unwrap_or_default();
             head.push_str(&format!("  {}{turn}", visible(&session)));
         }
         for tag in list(&memory["tags"]) {
-            head.push_str(&format!(" {}", self.paint("36", &format!("#{}", visible(tag)))));
+            head.push_str(&format!(
+                " {}",
+                self.paint("36", &format!("#{}", visible(tag)))
+            ));
         }
         if memory.get("deleted_at").is_some() {
             head.push_str(&format!(" {}", self.bad("deleted")));
         } else if memory.get("superseded_by").is_some() {
             head.push_str(&format!(" {}", self.warning("replaced")));
         }
-        head.push_str(&format!("  {}", self.dim(short_id(memory["id"].as_str().unwrap_or_default()))));
+        head.push_str(&format!(
+            "  {}",
+            self.dim(short_id(memory["id"].as_str().unwrap_or_default()))
+        ));
         head
     }
 
@@ -328,7 +473,8 @@ impl Paper {
             None => content.to_owned(),
         };
         let mut out = self.block(&content, indent);
-        if let (Some(situation), Some(lesson)) = (text(memory, "situation"), text(memory, "lesson")) {
+        if let (Some(situation), Some(lesson)) = (text(memory, "situation"), text(memory, "lesson"))
+        {
             let outcome = memory["outcome"].as_f64().unwrap_or_default();
             out.push_str(&self.block(&format!("Situation: {situation}"), indent));
             out.push_str(&self.block(&format!("Outcome: {outcome}"), indent));
@@ -339,7 +485,9 @@ impl Paper {
 
     /// Remarks, which come before everything else.
     pub(super) fn notes(&self, answer: &Value) -> String {
-        list(&answer["notes"]).map(|note| self.warning(&self.block(&format!("Note: {note}"), 0))).collect()
+        list(&answer["notes"])
+            .map(|note| self.warning(&self.block(&format!("Note: {note}"), 0)))
+            .collect()
     }
 }
 
@@ -359,7 +507,13 @@ fn reasons(why: &Value) -> String {
 /// The most frequent values, in a line.
 fn values(counts: &Value) -> String {
     let mut parts: Vec<String> = entries(counts, "top")
-        .map(|value| format!("{} {}", one_line(value["value"].as_str().unwrap_or_default()), value["count"]))
+        .map(|value| {
+            format!(
+                "{} {}",
+                one_line(value["value"].as_str().unwrap_or_default()),
+                value["count"]
+            )
+        })
         .collect();
     if let Some(more) = counts["more"].as_u64() {
         parts.push(format!("and {more} more"));
@@ -368,12 +522,18 @@ fn values(counts: &Value) -> String {
 }
 
 fn tags_of(memory: &Value) -> String {
-    list(&memory["tags"]).map(|tag| format!("#{}", one_line(tag))).collect::<Vec<_>>().join(" ")
+    list(&memory["tags"])
+        .map(|tag| format!("#{}", one_line(tag)))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Text without line breaks and what would steer the terminal.
 fn one_line(text: &str) -> String {
-    visible(text).split_whitespace().collect::<Vec<_>>().join(" ")
+    visible(text)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Text with spaces behind it, at least `room` columns wide.
@@ -399,7 +559,10 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 fn may_colour() -> bool {
-    #[expect(clippy::disallowed_methods, reason = "a convention of terminals, no setting of ours")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a convention of terminals, no setting of ours"
+    )]
     let look = |name: &str| std::env::var(name).unwrap_or_default();
     look("NO_COLOR").is_empty() && look("TERM") != "dumb"
 }
@@ -413,7 +576,11 @@ fn entries<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a Value>
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &str> {
-    value.as_array().into_iter().flatten().filter_map(Value::as_str)
+    value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
 }
 
 fn text(object: &Value, name: &str) -> Option<String> {
@@ -421,7 +588,12 @@ fn text(object: &Value, name: &str) -> Option<String> {
 }
 
 fn date(memory: &Value) -> String {
-    memory["occurred_at"].as_str().unwrap_or_default().chars().take(10).collect()
+    memory["occurred_at"]
+        .as_str()
+        .unwrap_or_default()
+        .chars()
+        .take(10)
+        .collect()
 }
 
 fn colour(memory: &Value) -> &'static str {
@@ -435,12 +607,17 @@ fn colour(memory: &Value) -> &'static str {
 
 /// Without what would steer the terminal: a memory may come from anywhere.
 pub(super) fn visible(text: &str) -> String {
-    text.replace('\t', "    ").chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+    text.replace('\t', "    ")
+        .chars()
+        .filter(|c| *c == '\n' || !c.is_control())
+        .collect()
 }
 
 /// Columns that a grapheme takes: two for the wide ones of East Asia and for pictures.
 fn columns(grapheme: &str) -> usize {
-    let Some(first) = grapheme.chars().next() else { return 0 };
+    let Some(first) = grapheme.chars().next() else {
+        return 0;
+    };
     let wide = matches!(u32::from(first),
         0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe30..=0xfe6f | 0xff00..=0xff60
         | 0xffe0..=0xffe6 | 0x1f300..=0x1f64f | 0x1f680..=0x1f6ff | 0x1f900..=0x1f9ff | 0x20000..=0x3fffd);
@@ -508,7 +685,12 @@ mod tests {
                 assert_eq!(line, line.trim_end());
             }
             let joined: String = block.chars().filter(|c| !c.is_whitespace()).collect();
-            assert_eq!(joined, text.chars().filter(|c| !c.is_whitespace()).collect::<String>());
+            assert_eq!(
+                joined,
+                text.chars()
+                    .filter(|c| !c.is_whitespace())
+                    .collect::<String>()
+            );
         }
         assert_eq!(fit("日本語", 5), "日本…");
         assert_eq!(fit("abc", 3), "abc");
@@ -518,13 +700,19 @@ mod tests {
     fn a_models_text_cannot_pass_for_ours() {
         let text = "honest\n\u{1b}[2K\u{1b}[Afake\u{9b}1A\u{202e}\r";
         let safe = shown(text);
-        assert_eq!(safe, "honest\n    | \\u{1b}[2K\\u{1b}[Afake\\u{9b}1A\\u{202e}\\u{d}");
+        assert_eq!(
+            safe,
+            "honest\n    | \\u{1b}[2K\\u{1b}[Afake\\u{9b}1A\\u{202e}\\u{d}"
+        );
     }
 
     #[test]
     fn a_difference_has_only_the_lines_that_differ() {
         let paper = Paper::plain(80);
-        assert_eq!(paper.difference("a\nb\nc", "a\nx\ny\nc", 2), "  - b\n  + x\n  + y\n");
+        assert_eq!(
+            paper.difference("a\nb\nc", "a\nx\ny\nc", 2),
+            "  - b\n  + x\n  + y\n"
+        );
         assert_eq!(paper.difference("a", "a", 0), "");
         assert_eq!(paper.difference("a\na", "a\na\na", 0), "+ a\n");
         assert_eq!(paper.difference("", "new", 0), "+ new\n");
@@ -540,7 +728,10 @@ mod tests {
         let rows = Paper::plain(60).rows(&answer);
         let lines: Vec<&str> = rows.lines().collect();
         assert_eq!(lines[0], "ID       DATE       KIND     TAGS   TEXT");
-        assert!(lines[1].starts_with("deadbeef 2026-03-01 note     #habit Tea at four in"), "{rows}");
+        assert!(
+            lines[1].starts_with("deadbeef 2026-03-01 note     #habit Tea at four in"),
+            "{rows}"
+        );
         assert!(lines.iter().all(|line| width(line) <= 60), "{rows}");
     }
 

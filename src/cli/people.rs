@@ -161,7 +161,12 @@ pub(super) struct ForgetArgs {
 }
 
 /// Opens the memory for one call.
-pub(super) fn call_tool(settings: &Settings, args: &CallArgs, tool: &str, arguments: Value) -> Result<Value, Failure> {
+pub(super) fn call_tool(
+    settings: &Settings,
+    args: &CallArgs,
+    tool: &str,
+    arguments: Value,
+) -> Result<Value, Failure> {
     runtime()?.block_on(async {
         let memory = Memory::open(settings, args.project.as_deref()).await?;
         let answer = memory.call(tool, arguments).await;
@@ -171,7 +176,11 @@ pub(super) fn call_tool(settings: &Settings, args: &CallArgs, tool: &str, argume
 }
 
 /// Prints an answer as JSON, or as `draw` words it.
-pub(super) fn print(args: &CallArgs, answer: &Value, draw: impl FnOnce(&Paper) -> String) -> Result<(), Failure> {
+pub(super) fn print(
+    args: &CallArgs,
+    answer: &Value,
+    draw: impl FnOnce(&Paper) -> String,
+) -> Result<(), Failure> {
     if !args.json {
         return say(&draw(&Paper::of_stdout()));
     }
@@ -194,16 +203,26 @@ pub(super) fn read_input() -> Result<String, Failure> {
         super::port::note("Type the text, then press Ctrl-D on an empty line.");
     }
     let mut text = String::new();
-    std::io::stdin().lock().read_to_string(&mut text).map_err(Failure::internal)?;
+    std::io::stdin()
+        .lock()
+        .read_to_string(&mut text)
+        .map_err(Failure::internal)?;
     Ok(text.trim_end().to_owned())
 }
 
 pub(super) fn remember(args: RememberArgs, sources: &Sources) -> Result<u8, Failure> {
     let settings = super::settings(sources)?;
     let text = args.text.join(" ");
-    let text = if text.is_empty() || text == "-" { read_input()? } else { text };
+    let text = if text.is_empty() || text == "-" {
+        read_input()?
+    } else {
+        text
+    };
     if text.trim().is_empty() {
-        return Err(Failure { code: USAGE, error: anyhow!("the text is empty, so nothing was stored") });
+        return Err(Failure {
+            code: USAGE,
+            error: anyhow!("the text is empty, so nothing was stored"),
+        });
     }
     let mut item = json!({ "content": text, "kind": args.kind, "tags": args.tags, "supersedes": args.supersedes });
     set_given(
@@ -217,7 +236,12 @@ pub(super) fn remember(args: RememberArgs, sources: &Sources) -> Result<u8, Fail
             ("lesson", args.lesson.map(Value::from)),
         ],
     );
-    let answer = call_tool(&settings, &args.call, "remember", json!({ "items": [item] }))?;
+    let answer = call_tool(
+        &settings,
+        &args.call,
+        "remember",
+        json!({ "items": [item] }),
+    )?;
     print(&args.call, &answer, |paper| stored(paper, &answer))?;
     Ok(0)
 }
@@ -225,9 +249,20 @@ pub(super) fn remember(args: RememberArgs, sources: &Sources) -> Result<u8, Fail
 /// What became of a text.
 fn stored(paper: &Paper, answer: &Value) -> String {
     let memory = &answer["memories"][0];
-    let list = |name: &str| memory[name].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>();
+    let list = |name: &str| {
+        memory[name]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect::<Vec<_>>()
+    };
     let id = paper.bold(short_id(memory["id"].as_str().unwrap_or_default()));
-    let verb = if memory["created"] == true { "Remembered as" } else { "Known already, as" };
+    let verb = if memory["created"] == true {
+        "Remembered as"
+    } else {
+        "Known already, as"
+    };
     let mut text = format!("{verb} {id}\n");
     let merged = list("merged");
     if !merged.is_empty() {
@@ -238,7 +273,11 @@ fn stored(paper: &Paper, answer: &Value) -> String {
     }
     for similar in memory["similar"].as_array().into_iter().flatten() {
         let get = |name: &str| similar[name].as_str().unwrap_or_default();
-        let line = format!("Similar: {} {}", short_id(get("id")), first_line(get("content"), SHOWN_CHARS));
+        let line = format!(
+            "Similar: {} {}",
+            short_id(get("id")),
+            first_line(get("content"), SHOWN_CHARS)
+        );
         text.push_str(&paper.dim(&paper.block(&line, 0)));
     }
     paper.notes(answer) + &text
@@ -250,7 +289,11 @@ fn filtered(filter: &FilterArgs) -> Value {
     let given = |value: &Option<String>| value.as_deref().map(Value::from);
     set_given(
         &mut arguments,
-        [("session", given(&filter.session)), ("since", given(&filter.since)), ("until", given(&filter.until))],
+        [
+            ("session", given(&filter.session)),
+            ("since", given(&filter.since)),
+            ("until", given(&filter.until)),
+        ],
     );
     arguments
 }
@@ -274,7 +317,10 @@ pub(super) fn list(args: &ListArgs, sources: &Sources) -> Result<u8, Failure> {
     let settings = super::settings(sources)?;
     let call = &args.filter.call;
     if args.limit == 0 {
-        return Err(Failure { code: USAGE, error: anyhow!("--limit: 0 is not accepted; expected 1 or more") });
+        return Err(Failure {
+            code: USAGE,
+            error: anyhow!("--limit: 0 is not accepted; expected 1 or more"),
+        });
     }
     let limit = if args.all { usize::MAX } else { args.limit };
     let answer = runtime()?.block_on(async {
@@ -300,7 +346,12 @@ async fn list_pages(memory: &Memory, args: &ListArgs, limit: usize) -> Result<Va
             hits.extend(found);
         }
         if let Value::Array(found) = page["notes"].take() {
-            notes.extend(found.into_iter().filter(|note| !notes.contains(note)).collect::<Vec<_>>());
+            notes.extend(
+                found
+                    .into_iter()
+                    .filter(|note| !notes.contains(note))
+                    .collect::<Vec<_>>(),
+            );
         }
         cursor = page["next_cursor"].as_str().map(str::to_owned);
         if cursor.is_none() || hits.len() >= limit {
@@ -309,7 +360,10 @@ async fn list_pages(memory: &Memory, args: &ListArgs, limit: usize) -> Result<Va
     }
     let mut answer = json!({ "hits": hits });
     let notes = (!notes.is_empty()).then_some(Value::Array(notes));
-    set_given(&mut answer, [("next_cursor", cursor.map(Value::from)), ("notes", notes)]);
+    set_given(
+        &mut answer,
+        [("next_cursor", cursor.map(Value::from)), ("notes", notes)],
+    );
     Ok(answer)
 }
 
@@ -322,11 +376,19 @@ pub(super) fn show(args: &ShowArgs, sources: &Sources) -> Result<u8, Failure> {
         answer
     })?;
     print(&args.call, &answer, |paper| paper.whole(&answer))?;
-    let missing: Vec<&str> = answer["missing"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let missing: Vec<&str> = answer["missing"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     if missing.is_empty() {
         return Ok(0);
     }
-    let error = anyhow!("there is no memory {}; `list` and `recall` print IDs", missing.join(", "));
+    let error = anyhow!(
+        "there is no memory {}; `list` and `recall` print IDs",
+        missing.join(", ")
+    );
     Err(Failure { code: USAGE, error })
 }
 
@@ -335,8 +397,7 @@ async fn get_parts(memory: &Memory, ids: &[String], history: bool) -> Result<Val
     let mut rest: Vec<Value> = ids.iter().map(|id| id.as_str().into()).collect();
     let mut answer = json!({ "memories": [] });
     while !rest.is_empty() {
-        let mut arguments =
-            json!({ "ids": rest, "history": history, "include_deleted": true, "max_chars": MOST_CHARS });
+        let mut arguments = json!({ "ids": rest, "history": history, "include_deleted": true, "max_chars": MOST_CHARS });
         let mut not_read = Vec::new();
         loop {
             let mut part = memory.call("get", arguments.clone()).await?;
@@ -380,17 +441,24 @@ pub(super) fn forget(args: &ForgetArgs, sources: &Sources) -> Result<u8, Failure
         _ => ("delete", "deleted; `forget --restore` undoes this"),
     };
     let mut arguments = json!({ "ids": args.ids, "mode": mode });
-    set_given(&mut arguments, [("reason", args.reason.as_deref().map(Value::from))]);
+    set_given(
+        &mut arguments,
+        [("reason", args.reason.as_deref().map(Value::from))],
+    );
     let answer = call_tool(&settings, &args.call, "forget", arguments)?;
     print(&args.call, &answer, |_| forgotten(&answer, done, mode))?;
-    let refused = answer["reviews"].as_array().is_some_and(|reviews| !reviews.is_empty());
+    let refused = answer["reviews"]
+        .as_array()
+        .is_some_and(|reviews| !reviews.is_empty());
     Ok(if refused { UNCHANGED } else { 0 })
 }
 
 /// Asks the person on the terminal, who sees what would be lost.
 fn confirm_purge(settings: &Settings, args: &ForgetArgs) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
-        let error = anyhow!("--purge removes memories and their history permanently: confirm it with --yes");
+        let error = anyhow!(
+            "--purge removes memories and their history permanently: confirm it with --yes"
+        );
         return Err(Failure { code: USAGE, error });
     }
     let arguments = json!({ "ids": args.ids, "include_deleted": true });
@@ -398,11 +466,18 @@ fn confirm_purge(settings: &Settings, args: &ForgetArgs) -> Result<bool, Failure
     for memory in found["memories"].as_array().into_iter().flatten() {
         let get = |name: &str| memory[name].as_str().unwrap_or_default();
         let text = first_line(get("content"), SHOWN_CHARS);
-        super::port::note(&format!("{} {}", short_id(get("id")), super::paper::visible(&text)));
+        super::port::note(&format!(
+            "{} {}",
+            short_id(get("id")),
+            super::paper::visible(&text)
+        ));
     }
     super::port::note("Remove these memories and their history permanently? Type yes to confirm:");
     let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(Failure::internal)?;
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(Failure::internal)?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
@@ -410,13 +485,26 @@ fn confirm_purge(settings: &Settings, args: &ForgetArgs) -> Result<bool, Failure
 fn forgotten(answer: &Value, done: &str, mode: &str) -> String {
     let changed = answer["changed"].as_u64().unwrap_or_default();
     let mut lines = Vec::new();
-    let reviews: Vec<&str> =
-        answer["reviews"].as_array().into_iter().flatten().filter_map(|review| review["id"].as_str()).collect();
-    for note in answer["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+    let reviews: Vec<&str> = answer["reviews"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|review| review["id"].as_str())
+        .collect();
+    for note in answer["notes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
         lines.push(note.to_owned());
     }
     if changed > 0 || reviews.is_empty() {
-        let what = if changed == 1 { "1 memory".to_owned() } else { format!("{changed} memories") };
+        let what = if changed == 1 {
+            "1 memory".to_owned()
+        } else {
+            format!("{changed} memories")
+        };
         lines.push(format!("{what} {done}"));
     }
     if !reviews.is_empty() {
@@ -425,14 +513,24 @@ fn forgotten(answer: &Value, done: &str, mode: &str) -> String {
             "purge" => "purged",
             _ => "deleted",
         };
-        lines.push(format!("Not {participle}: protected. {}", awaiting(&reviews)));
+        lines.push(format!(
+            "Not {participle}: protected. {}",
+            awaiting(&reviews)
+        ));
     }
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
 /// Which requests await the owner, and the command for it.
 pub(super) fn awaiting(reviews: &[&str]) -> String {
-    let (request, verb) = if reviews.len() == 1 { ("Request", "awaits") } else { ("Requests", "await") };
+    let (request, verb) = if reviews.len() == 1 {
+        ("Request", "awaits")
+    } else {
+        ("Requests", "await")
+    };
     let ids: Vec<&str> = reviews.iter().map(|id| short_id(id)).collect();
-    format!("{request} {} {verb} the owner: `cognitive-memory-mcp review list`.", ids.join(", "))
+    format!(
+        "{request} {} {verb} the owner: `cognitive-memory-mcp review list`.",
+        ids.join(", ")
+    )
 }

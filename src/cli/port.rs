@@ -56,18 +56,34 @@ impl std::convert::From<PortError> for Failure {
     fn from(error: PortError) -> Self {
         match error {
             PortError::Store(error) => error.into(),
-            PortError::Problem(_) => Self { code: DATA, error: error.into() },
-            PortError::Input { .. } => Self { code: USAGE, error: error.into() },
-            PortError::File { .. } => Self { code: INTERNAL, error: error.into() },
+            PortError::Problem(_) => Self {
+                code: DATA,
+                error: error.into(),
+            },
+            PortError::Input { .. } => Self {
+                code: USAGE,
+                error: error.into(),
+            },
+            PortError::File { .. } => Self {
+                code: INTERNAL,
+                error: error.into(),
+            },
         }
     }
 }
 
 /// A bar on a terminal, nothing elsewhere.
 pub(super) fn bar(what: &'static str, length: u64, bytes: bool) -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let numbers = if bytes { "{bytes}/{total_bytes}" } else { "{human_pos}/{human_len}" };
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let numbers = if bytes {
+        "{bytes}/{total_bytes}"
+    } else {
+        "{human_pos}/{human_len}"
+    };
     let style = ProgressStyle::with_template(&format!("{{msg}} {{wide_bar}} {numbers} {{eta}}"));
     let bar = ProgressBar::with_draw_target(Some(length), target).with_message(what);
     match style {
@@ -87,7 +103,10 @@ pub(super) async fn readable(settings: &Settings) -> Result<Local, Failure> {
                  migrate`",
                 pending.join(", ")
             );
-            return Err(Failure { code: CONFIGURATION, error });
+            return Err(Failure {
+                code: CONFIGURATION,
+                error,
+            });
         }
         local.store.prepare().await?;
     }
@@ -97,7 +116,11 @@ pub(super) async fn readable(settings: &Settings) -> Result<Local, Failure> {
 /// A store that can be written. The embedded file belongs to one process at a time.
 pub(super) async fn writable(settings: &Settings, what: &str) -> Result<Local, Failure> {
     let local = local::store(settings)?;
-    local.store.prepare().await.map_err(|error| stop_first(error, what))?;
+    local
+        .store
+        .prepare()
+        .await
+        .map_err(|error| stop_first(error, what))?;
     Ok(local)
 }
 
@@ -110,7 +133,10 @@ pub(super) fn stop_first(error: StoreError, what: &str) -> Failure {
         "{what} needs the embedded database for itself; stop the service (systemctl --user stop \
          cognitive-memory-mcp, or end the client that started it), {what}, and start it again"
     ));
-    Failure { code: UNAVAILABLE, error }
+    Failure {
+        code: UNAVAILABLE,
+        error,
+    }
 }
 
 /// The scope of all projects, or of one that exists.
@@ -120,7 +146,11 @@ pub(super) async fn scope(local: &Local, project: Option<&str>) -> Result<Scope,
         None => Ok(Scope::new(DEFAULT_PROJECT, "export").reading(projects)),
         Some(name) if projects.iter().any(|known| known == name) => Ok(Scope::new(name, "export")),
         Some(name) => {
-            let known = if projects.is_empty() { "none yet".to_owned() } else { projects.join(", ") };
+            let known = if projects.is_empty() {
+                "none yet".to_owned()
+            } else {
+                projects.join(", ")
+            };
             let error = anyhow::anyhow!("there is no project {name:?}; there are: {known}");
             Err(Failure { code: USAGE, error })
         }
@@ -129,13 +159,21 @@ pub(super) async fn scope(local: &Local, project: Option<&str>) -> Result<Scope,
 
 pub(super) fn file_error(path: &Path) -> impl Fn(std::io::Error) -> PortError {
     let path = path.to_owned();
-    move |source| PortError::File { path: path.clone(), source }
+    move |source| PortError::File {
+        path: path.clone(),
+        source,
+    }
 }
 
 /// Makes the name of a file durable.
 pub(super) fn sync_folder(path: &Path) -> Result<(), PortError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(file_error(folder))
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(file_error(folder))
 }
 
 /// A file for this user alone, under another name until it is complete.
@@ -149,7 +187,11 @@ impl Draft {
     pub(super) fn new(path: &Path) -> Self {
         let mut draft = path.as_os_str().to_owned();
         draft.push(format!(".{}.part", std::process::id()));
-        Self { path: path.to_owned(), draft: draft.into(), done: false }
+        Self {
+            path: path.to_owned(),
+            draft: draft.into(),
+            done: false,
+        }
     }
 
     /// Where it is until then.
@@ -191,7 +233,14 @@ pub(super) fn export(args: &ExportArgs, sources: &Sources) -> Result<u8, Failure
         let scope = scope(&local, args.project.as_deref()).await?;
         let exported = if args.file.as_os_str() == "-" {
             let out = &mut std::io::stdout().lock();
-            write_all(&local, &scope, out, &file_error(Path::new("standard output"))).await.map_err(close_pipe)?
+            write_all(
+                &local,
+                &scope,
+                out,
+                &file_error(Path::new("standard output")),
+            )
+            .await
+            .map_err(close_pipe)?
         } else {
             let draft = Draft::new(&args.file);
             let mut out = BufWriter::new(draft.create()?);
@@ -217,7 +266,10 @@ pub(super) struct ClosedPipe;
 fn close_pipe(failure: Failure) -> Failure {
     match failure.error.downcast_ref() {
         Some(PortError::File { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => {
-            Failure { code: failure.code, error: ClosedPipe.into() }
+            Failure {
+                code: failure.code,
+                error: ClosedPipe.into(),
+            }
         }
         _ => failure,
     }
@@ -231,7 +283,10 @@ pub(super) async fn write_all(
 ) -> Result<port::Exported, Failure> {
     let mut snapshot = local.store.snapshot(scope).await?;
     let bar = bar("exporting", snapshot.size().await?, false);
-    let exported = port::export(snapshot.as_mut(), out, failed, &mut |done| bar.set_position(done)).await;
+    let exported = port::export(snapshot.as_mut(), out, failed, &mut |done| {
+        bar.set_position(done)
+    })
+    .await;
     bar.finish_and_clear();
     Ok(exported?)
 }
@@ -242,15 +297,26 @@ pub(super) fn note(text: &str) {
 }
 
 /// Names of our own export files.
-const EXPORT: Wanted = Wanted { description: "export (.jsonl)", accepts: |name| name.ends_with(".jsonl") };
+const EXPORT: Wanted = Wanted {
+    description: "export (.jsonl)",
+    accepts: |name| name.ends_with(".jsonl"),
+};
 /// Problems that are listed when nothing is stored anyway.
 const LISTED_WHEN_REFUSED: usize = 20;
 
 pub(super) fn import(args: &ImportArgs, sources: &Sources) -> Result<u8, Failure> {
     let settings = super::settings(sources)?;
     runtime()?.block_on(async {
-        let conflicts = if args.from.is_some() { Conflicts::KeepBoth } else { Conflicts::Report };
-        let imports = Imports { project: args.project.clone(), keep_going: args.keep_going, conflicts };
+        let conflicts = if args.from.is_some() {
+            Conflicts::KeepBoth
+        } else {
+            Conflicts::Report
+        };
+        let imports = Imports {
+            project: args.project.clone(),
+            keep_going: args.keep_going,
+            conflicts,
+        };
         if let Some(from) = args.from {
             return import_foreign(from, args, &settings, &imports).await;
         }
@@ -260,17 +326,34 @@ pub(super) fn import(args: &ImportArgs, sources: &Sources) -> Result<u8, Failure
     })
 }
 
-async fn import_foreign(from: From, args: &ImportArgs, settings: &Settings, imports: &Imports) -> Result<u8, Failure> {
+async fn import_foreign(
+    from: From,
+    args: &ImportArgs,
+    settings: &Settings,
+    imports: &Imports,
+) -> Result<u8, Failure> {
     let draft = Draft::new(&scratch(settings, "import")?);
     let mapping = foreign::mapping(&args.columns)?;
     let project = args.project.as_deref().unwrap_or(DEFAULT_PROJECT);
     // For a database the standard input has its URL, which `foreign` reads.
-    let spooled = if from == From::CognitiveMemoryPython { None } else { spool_input(settings, &args.file)? };
-    let file = spooled.as_ref().map_or(args.file.as_path(), Draft::place).to_owned();
-    let size = std::fs::metadata(&file).map(|data| if data.is_file() { data.len() } else { 0 }).unwrap_or_default();
+    let spooled = if from == From::CognitiveMemoryPython {
+        None
+    } else {
+        spool_input(settings, &args.file)?
+    };
+    let file = spooled
+        .as_ref()
+        .map_or(args.file.as_path(), Draft::place)
+        .to_owned();
+    let size = std::fs::metadata(&file)
+        .map(|data| if data.is_file() { data.len() } else { 0 })
+        .unwrap_or_default();
     let reading = bar("reading", size, true);
     let tables = (args.tables.as_slice(), mapping);
-    let converted = foreign::convert(from, &file, tables, project, &draft, &|bytes| reading.inc(bytes)).await;
+    let converted = foreign::convert(from, &file, tables, project, &draft, &|bytes| {
+        reading.inc(bytes)
+    })
+    .await;
     reading.finish_and_clear();
     drop(spooled);
     store_file(settings, draft.place(), imports, converted?).await
@@ -289,7 +372,11 @@ fn spool(settings: &Settings, file: &Path) -> Result<Option<Draft>, Failure> {
     input::Inputs::find(file, EXPORT)?;
     if file.is_dir() {
         let reason = "this is a folder; name the export in it".to_owned();
-        return Err(PortError::Input { path: file.to_owned(), reason }.into());
+        return Err(PortError::Input {
+            path: file.to_owned(),
+            reason,
+        }
+        .into());
     }
     if !input::is_zip(file).map_err(file_error(file))? {
         return Ok(None);
@@ -332,11 +419,17 @@ pub(super) async fn store_file(
     imports: &Imports,
     converted: Converted,
 ) -> Result<u8, Failure> {
-    let size = std::fs::metadata(path).map(|data| data.len()).unwrap_or_default();
+    let size = std::fs::metadata(path)
+        .map(|data| data.len())
+        .unwrap_or_default();
     let checking = bar("checking", size, true);
     let checked = port::check(path, &mut |done| checking.set_position(done))?;
     checking.finish_and_clear();
-    let Converted { mut problems, mut warnings, omitted } = converted;
+    let Converted {
+        mut problems,
+        mut warnings,
+        omitted,
+    } = converted;
     problems.extend(checked.problems);
     if problems.count > 0 && !imports.keep_going {
         list(&problems, "not imported", LISTED_WHEN_REFUSED);
@@ -349,7 +442,10 @@ pub(super) async fn store_file(
     }
     let local = writable(settings, "import").await?;
     let storing = bar("importing", size, true);
-    let report = port::import(&*local.store, path, imports, &mut |done| storing.set_position(done)).await;
+    let report = port::import(&*local.store, path, imports, &mut |done| {
+        storing.set_position(done)
+    })
+    .await;
     storing.finish_and_clear();
     let mut report = report?;
     local.store.close().await;
@@ -361,7 +457,10 @@ pub(super) async fn store_file(
     for (what, count) in &omitted {
         note(&format!("left out on purpose: {what}: {count}"));
     }
-    say(&format!("{}\n", summary(&report, problems.count, warnings.count)))?;
+    say(&format!(
+        "{}\n",
+        summary(&report, problems.count, warnings.count)
+    ))?;
     Ok(u8::from(refused > 0 && !imports.keep_going))
 }
 
@@ -383,14 +482,22 @@ fn summary(report: &Report, left_out: u64, warnings: u64) -> String {
 
 fn by_kind(counts: &BTreeMap<&'static str, u64>) -> String {
     // Memories first: they are what people look for.
-    let (memories, others): (Vec<_>, Vec<_>) = counts.iter().partition(|(kind, _)| **kind == "memories");
-    let texts: Vec<String> =
-        memories.into_iter().chain(others).map(|(kind, count)| format!("{kind}: {count}")).collect();
+    let (memories, others): (Vec<_>, Vec<_>) =
+        counts.iter().partition(|(kind, _)| **kind == "memories");
+    let texts: Vec<String> = memories
+        .into_iter()
+        .chain(others)
+        .map(|(kind, count)| format!("{kind}: {count}"))
+        .collect();
     texts.join(", ")
 }
 
 pub(super) fn counted(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+    if count == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{count} {what}s")
+    }
 }
 
 fn list(problems: &Problems, label: &str, most: usize) {

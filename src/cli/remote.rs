@@ -93,14 +93,25 @@ impl Memory {
 impl Service {
     /// The service that `MEMORY_URL` names, or this user's service on this machine.
     pub(super) async fn find(settings: &Settings) -> Result<Option<Self>, Failure> {
-        discovery::find(settings).await?.map(|endpoint| Self::at(settings, endpoint)).transpose()
+        discovery::find(settings)
+            .await?
+            .map(|endpoint| Self::at(settings, endpoint))
+            .transpose()
     }
 
     /// The service at an endpoint that is known.
     pub(super) fn at(settings: &Settings, endpoint: Endpoint) -> Result<Self, Failure> {
         let timeout = settings.http.request_timeout + Duration::from_secs(10);
-        let client = endpoint.client().timeout(timeout).build().map_err(Failure::internal)?;
-        Ok(Self { client, endpoint, project: None })
+        let client = endpoint
+            .client()
+            .timeout(timeout)
+            .build()
+            .map_err(Failure::internal)?;
+        Ok(Self {
+            client,
+            endpoint,
+            project: None,
+        })
     }
 
     /// The same service for one project. Its owner may choose any; over the network the token decides.
@@ -138,13 +149,27 @@ impl Service {
         if let Some(project) = &self.project {
             request = request.header(service::PROJECT_HEADER, project);
         }
-        let response = request.send().await.map_err(|error| self.unreachable(error))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(error))?;
         let status = response.status().as_u16();
         let text = super::client::bounded_text(response).await;
-        let text =
-            text.with_context(|| format!("the service at {} gave no answer that can be read", self.endpoint.shown));
-        let text = text.map_err(|error| Failure { code: UNAVAILABLE, error })?;
-        structured_answer(&format!("the service at {}", self.endpoint.shown), status, &text)
+        let text = text.with_context(|| {
+            format!(
+                "the service at {} gave no answer that can be read",
+                self.endpoint.shown
+            )
+        });
+        let text = text.map_err(|error| Failure {
+            code: UNAVAILABLE,
+            error,
+        })?;
+        structured_answer(
+            &format!("the service at {}", self.endpoint.shown),
+            status,
+            &text,
+        )
     }
 
     fn unreachable(&self, error: reqwest::Error) -> Failure {
@@ -154,9 +179,13 @@ impl Service {
         } else if error.is_timeout() {
             anyhow!("the service at {place} did not answer in time")
         } else {
-            anyhow::Error::from(error.without_url()).context(format!("the service at {place} did not answer"))
+            anyhow::Error::from(error.without_url())
+                .context(format!("the service at {place} did not answer"))
         };
-        Failure { code: UNAVAILABLE, error }
+        Failure {
+            code: UNAVAILABLE,
+            error,
+        }
     }
 }
 
@@ -165,9 +194,23 @@ impl Here {
         let local = local::store(settings)?;
         local.store.prepare().await?;
         let (engine, router) = service::without_listener(settings, &local);
-        let scope = Arc::new(Scope::new(project.unwrap_or(DEFAULT_PROJECT), service::OWNER));
-        let host = settings.http.allowed_hosts.first().cloned().unwrap_or_else(|| "localhost".to_owned());
-        Ok(Self { engine, store: local.store, router, host, scope })
+        let scope = Arc::new(Scope::new(
+            project.unwrap_or(DEFAULT_PROJECT),
+            service::OWNER,
+        ));
+        let host = settings
+            .http
+            .allowed_hosts
+            .first()
+            .cloned()
+            .unwrap_or_else(|| "localhost".to_owned());
+        Ok(Self {
+            engine,
+            store: local.store,
+            router,
+            host,
+            scope,
+        })
     }
 
     async fn call(&self, tool: &str, arguments: Value) -> Result<Value, Failure> {
@@ -177,11 +220,21 @@ impl Here {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Body::from(tool_call(tool, arguments)))
             .map_err(Failure::internal)?;
-        request.extensions_mut().insert(Identity(Arc::clone(&self.scope)));
+        request
+            .extensions_mut()
+            .insert(Identity(Arc::clone(&self.scope)));
         let Ok(response) = self.router.clone().oneshot(request).await;
         let status = response.status().as_u16();
-        let body = response.into_body().collect().await.map_err(|error| Failure::internal(anyhow!("{error}")))?;
-        structured_answer("this program", status, &String::from_utf8_lossy(&body.to_bytes()))
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|error| Failure::internal(anyhow!("{error}")))?;
+        structured_answer(
+            "this program",
+            status,
+            &String::from_utf8_lossy(&body.to_bytes()),
+        )
     }
 }
 
@@ -193,18 +246,29 @@ fn tool_call(tool: &str, arguments: Value) -> String {
 /// The structured answer of a tool, or why there is none.
 fn structured_answer(place: &str, status: u16, text: &str) -> Result<Value, Failure> {
     let answer: Value = serde_json::from_str(text)
-        .with_context(|| format!("{place} answered with status {status}, but not as an MCP server does"))
-        .map_err(|error| Failure { code: UNAVAILABLE, error })?;
+        .with_context(|| {
+            format!("{place} answered with status {status}, but not as an MCP server does")
+        })
+        .map_err(|error| Failure {
+            code: UNAVAILABLE,
+            error,
+        })?;
     if let Some(error) = answer["error"].as_str() {
         let hint = match status {
             401 | 403 => "; set MEMORY_TOKEN, or MEMORY_TOKEN_FILE, to a token of this service",
             _ => "",
         };
         let error = anyhow!("{place} answered with status {status}: {error}{hint}");
-        return Err(Failure { code: UNAVAILABLE, error });
+        return Err(Failure {
+            code: UNAVAILABLE,
+            error,
+        });
     }
     if let Some(message) = answer["error"]["message"].as_str() {
-        return Err(Failure { code: INTERNAL, error: anyhow!("{message}") });
+        return Err(Failure {
+            code: INTERNAL,
+            error: anyhow!("{message}"),
+        });
     }
     let result = &answer["result"];
     if result["isError"] == true {
@@ -217,7 +281,10 @@ fn structured_answer(place: &str, status: u16, text: &str) -> Result<Value, Fail
 fn refusal(result: &Value) -> Failure {
     let error = &result["structuredContent"]["error"];
     let code = error["code"].as_str().unwrap_or("internal").to_owned();
-    let message = error["message"].as_str().or(result["content"][0]["text"].as_str()).unwrap_or("the tool failed");
+    let message = error["message"]
+        .as_str()
+        .or(result["content"][0]["text"].as_str())
+        .unwrap_or("the tool failed");
     // People pass one memory as options, not as a list of items.
     let message = message.replace("items[0].", "");
     let exit = match code.as_str() {
@@ -226,7 +293,10 @@ fn refusal(result: &Value) -> Failure {
         "internal" => INTERNAL,
         _ => USAGE,
     };
-    Failure { code: exit, error: Refused { code, message }.into() }
+    Failure {
+        code: exit,
+        error: Refused { code, message }.into(),
+    }
 }
 
 #[cfg(test)]
@@ -241,10 +311,19 @@ mod tests {
     fn errors_of_tools_keep_their_code_and_lose_the_words_for_models() {
         let error = json!({ "code": "invalid_argument", "message": "items[0].kind: \"x\" is not accepted",
             "advice": "Correct the argument and call again; nothing was stored." });
-        let refused = failure(200, &json!({ "result": { "isError": true, "structuredContent": { "error": error } } }));
-        assert_eq!((refused.code, refused.error.to_string().as_str()), (USAGE, "kind: \"x\" is not accepted"));
+        let refused = failure(
+            200,
+            &json!({ "result": { "isError": true, "structuredContent": { "error": error } } }),
+        );
+        assert_eq!(
+            (refused.code, refused.error.to_string().as_str()),
+            (USAGE, "kind: \"x\" is not accepted")
+        );
         let error = json!({ "code": "database_unavailable", "message": "no database" });
-        let absent = failure(200, &json!({ "result": { "isError": true, "structuredContent": { "error": error } } }));
+        let absent = failure(
+            200,
+            &json!({ "result": { "isError": true, "structuredContent": { "error": error } } }),
+        );
         assert_eq!(absent.code, UNAVAILABLE);
     }
 
@@ -252,12 +331,23 @@ mod tests {
     fn a_missing_token_is_a_matter_of_the_setup() {
         let refused = failure(401, &json!({ "error": "no token" }));
         assert_eq!(refused.code, UNAVAILABLE);
-        assert!(refused.error.to_string().contains("MEMORY_TOKEN"), "{}", refused.error);
+        assert!(
+            refused.error.to_string().contains("MEMORY_TOKEN"),
+            "{}",
+            refused.error
+        );
     }
 
     #[test]
     fn an_answer_of_another_program_is_not_read() {
         let refused = structured_answer("the service at X", 200, "<html>").expect_err("a failure");
-        assert!(refused.error.to_string().contains("not as an MCP server does"), "{}", refused.error);
+        assert!(
+            refused
+                .error
+                .to_string()
+                .contains("not as an MCP server does"),
+            "{}",
+            refused.error
+        );
     }
 }

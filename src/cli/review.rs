@@ -67,7 +67,11 @@ struct Choice {
 
 impl Choice {
     fn decide(self, decision: Decision) -> ReviewCommand {
-        ReviewCommand::Decide { id: self.id, decision, reason: self.reason }
+        ReviewCommand::Decide {
+            id: self.id,
+            decision,
+            reason: self.reason,
+        }
     }
 }
 
@@ -81,7 +85,10 @@ pub(super) fn run(arguments: ReviewArguments, sources: &Sources) -> Result<u8, F
         Command::Undo(choice) => choice.decide(Decision::Undo),
     };
     let project = arguments.project.clone();
-    let request = ReviewRequest { project: arguments.project, command };
+    let request = ReviewRequest {
+        project: arguments.project,
+        command,
+    };
     let report = runtime()?.block_on(ask(&settings, request))?;
     let text = if arguments.json {
         serde_json::to_string_pretty(&report).map_err(Failure::internal)? + "\n"
@@ -96,8 +103,14 @@ pub(super) fn run(arguments: ReviewArguments, sources: &Sources) -> Result<u8, F
 async fn ask(settings: &Settings, request: ReviewRequest) -> Result<ReviewReport, Failure> {
     if let Database::Sqlite { path } = &settings.database {
         let answer = control::ask(settings, "review", &request).await;
-        if let Some(report) = answer.map_err(|error| Failure { code: REFUSED, error })? {
-            return report.map_err(|refusal| Failure { code: REFUSED, error: anyhow::anyhow!(refusal.message) });
+        if let Some(report) = answer.map_err(|error| Failure {
+            code: REFUSED,
+            error,
+        })? {
+            return report.map_err(|refusal| Failure {
+                code: REFUSED,
+                error: anyhow::anyhow!(refusal.message),
+            });
         }
         if let Some(owner) = sqlite::owner(path) {
             let error = anyhow::anyhow!(
@@ -107,21 +120,36 @@ async fn ask(settings: &Settings, request: ReviewRequest) -> Result<ReviewReport
                 path.display(),
                 discovery::shown_sockets(settings)
             );
-            return Err(Failure { code: UNAVAILABLE, error });
+            return Err(Failure {
+                code: UNAVAILABLE,
+                error,
+            });
         }
         if !path.exists() {
-            let error =
-                anyhow::anyhow!("there is no database {}; `config show` prints its configured path", path.display());
-            return Err(Failure { code: UNAVAILABLE, error });
+            let error = anyhow::anyhow!(
+                "there is no database {}; `config show` prints its configured path",
+                path.display()
+            );
+            return Err(Failure {
+                code: UNAVAILABLE,
+                error,
+            });
         }
     }
     let local = local::store(settings)?;
     local.store.prepare().await?;
-    let engine = Engine::new(Arc::clone(&local.store), local.analyzer, Arc::new(SystemClock))
-        .with_review_days(settings.review_days);
+    let engine = Engine::new(
+        Arc::clone(&local.store),
+        local.analyzer,
+        Arc::new(SystemClock),
+    )
+    .with_review_days(settings.review_days);
     let report = control::carry_out(&engine, request).await;
     local.store.close().await;
-    report.map_err(|error| Failure { code: REFUSED, error: control::refused(&error) })
+    report.map_err(|error| Failure {
+        code: REFUSED,
+        error: control::refused(&error),
+    })
 }
 
 fn describe(report: &ReviewReport, project: &str) -> String {
@@ -129,28 +157,49 @@ fn describe(report: &ReviewReport, project: &str) -> String {
         return "No reviews await a decision.\n".to_owned();
     }
     let paper = Paper::of_stdout();
-    let reviews: Vec<String> = report.reviews.iter().map(|review| card(&paper, review, report, project)).collect();
+    let reviews: Vec<String> = report
+        .reviews
+        .iter()
+        .map(|review| card(&paper, review, report, project))
+        .collect();
     reviews.join("\n")
 }
 
 /// A review with what would change and how to decide.
 fn card(paper: &Paper, review: &ReviewView, report: &ReviewReport, project: &str) -> String {
     let id = short_id(&review.id);
-    let mut text =
-        format!("{}  {}: {} memory {}\n", paper.bold(id), review.state, review.action, short_id(&review.memory));
+    let mut text = format!(
+        "{}  {}: {} memory {}\n",
+        paper.bold(id),
+        review.state,
+        review.action,
+        short_id(&review.memory)
+    );
     text.push_str(&change(paper, review, report));
     let mut line = |name: &str, value: &str| {
-        text.push_str(&format!("    {} {}\n", paper.dim(&format!("{name:<9}")), shown(value)));
+        text.push_str(&format!(
+            "    {} {}\n",
+            paper.dim(&format!("{name:<9}")),
+            shown(value)
+        ));
     };
     line("proposed", &format!("{} by {}", review.at, review.by));
     if let Some(reason) = &review.reason {
         line("reason", reason);
     }
     if let (Some(by), Some(at)) = (&review.decided_by, &review.decided_at) {
-        let why = review.decision_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let why = review
+            .decision_reason
+            .as_ref()
+            .map(|reason| format!(": {reason}"))
+            .unwrap_or_default();
         line("decided", &format!("{at} by {by}{why}"));
     }
-    let project = if project == DEFAULT_PROJECT { String::new() } else { format!(" --project {project}") };
+    let project = if project == DEFAULT_PROJECT {
+        String::new()
+    } else {
+        format!(" --project {project}")
+    };
     let command = |word: &str| format!("cognitive-memory-mcp review {word} {id}{project}");
     match review.state.as_str() {
         "open" => {
@@ -166,7 +215,13 @@ fn card(paper: &Paper, review: &ReviewView, report: &ReviewReport, project: &str
 
 /// The old and the new values.
 fn change(paper: &Paper, review: &ReviewView, report: &ReviewReport) -> String {
-    let find = |id: &str| report.memories.iter().find(|memory| memory["id"] == id).unwrap_or(&Value::Null);
+    let find = |id: &str| {
+        report
+            .memories
+            .iter()
+            .find(|memory| memory["id"] == id)
+            .unwrap_or(&Value::Null)
+    };
     let content = |memory: &Value| memory["content"].as_str().unwrap_or_default().to_owned();
     let memory = find(&review.memory);
     let is_pending = review.state == "open";
@@ -180,7 +235,16 @@ fn change(paper: &Paper, review: &ReviewView, report: &ReviewReport) -> String {
             let fields = review.change.as_object().into_iter().flatten();
             fields
                 .map(|(field, new)| {
-                    field_change(paper, field, if is_pending { &memory[field] } else { &Value::Null }, new)
+                    field_change(
+                        paper,
+                        field,
+                        if is_pending {
+                            &memory[field]
+                        } else {
+                            &Value::Null
+                        },
+                        new,
+                    )
                 })
                 .collect()
         }
@@ -197,6 +261,12 @@ fn field_change(paper: &Paper, field: &str, old: &Value, new: &Value) -> String 
     if field == "content" {
         return paper.difference(&old, &new, INDENT);
     }
-    let label = |value: String| if value.is_empty() { value } else { format!("{field}: {value}") };
+    let label = |value: String| {
+        if value.is_empty() {
+            value
+        } else {
+            format!("{field}: {value}")
+        }
+    };
     paper.difference(&label(old), &label(new), INDENT)
 }

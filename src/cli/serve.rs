@@ -14,7 +14,9 @@ use crate::config::{Auth, LogFormat, Purpose, Settings, Sources, is_transient, r
 use crate::domain::SystemClock;
 use crate::engine::Engine;
 use crate::http::{Gate, Listener, OAuth};
-use crate::lifecycle::{self, ExitReason, Notifier, ProbeError, Readiness, Sentinel, Supervisor, Watchdog};
+use crate::lifecycle::{
+    self, ExitReason, Notifier, ProbeError, Readiness, Sentinel, Supervisor, Watchdog,
+};
 use crate::telemetry::{self, Stream, Telemetry};
 
 /// Longest wait for the first answer of our own router.
@@ -27,22 +29,43 @@ const FIRST_CONNECTION: Duration = Duration::from_secs(3);
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 pub(super) fn run(sources: &Sources, switches: &service::Switches) -> Result<u8, Failure> {
-    let (supervisor, notifier, readiness) = (Supervisor::new(), Notifier::from_env(), Readiness::new());
+    let (supervisor, notifier, readiness) =
+        (Supervisor::new(), Notifier::from_env(), Readiness::new());
     // Before anything else: as process 1 no signal does anything until it has a handler.
-    let sentinel = Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
-    let (settings, telemetry) = start(sources, Purpose::Service, Stream::Stdout).inspect_err(|failure| {
-        let first = failure.error.to_string().lines().next().unwrap_or_default().to_owned();
-        notifier.status(&format!("Not started, exit code {}: {first}", failure.code));
-    })?;
+    let sentinel =
+        Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
+    let (settings, telemetry) =
+        start(sources, Purpose::Service, Stream::Stdout).inspect_err(|failure| {
+            let first = failure
+                .error
+                .to_string()
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            notifier.status(&format!("Not started, exit code {}: {first}", failure.code));
+        })?;
     sentinel.before_exit(telemetry.flusher());
     telemetry::announce(&settings);
     supervisor.set_drain_budget(settings.http.drain_timeout);
     let runtime = runtime()?;
     let reason = runtime
-        .block_on(serve(&settings, &telemetry, (&supervisor, &notifier, &readiness), switches))
+        .block_on(serve(
+            &settings,
+            &telemetry,
+            (&supervisor, &notifier, &readiness),
+            switches,
+        ))
         .inspect_err(|failure| {
-            tracing::error!(error = format!("{:#}", failure.error), code = failure.code, "not started");
-            notifier.status(&format!("Not started, exit code {}: {}", failure.code, failure.error));
+            tracing::error!(
+                error = format!("{:#}", failure.error),
+                code = failure.code,
+                "not started"
+            );
+            notifier.status(&format!(
+                "Not started, exit code {}: {}",
+                failure.code, failure.error
+            ));
         })?;
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!(reason = %reason, "ended");
@@ -69,10 +92,24 @@ async fn serve(
         .map_err(|error| Failure { code: bind_code(&error), error })?;
     let database = readiness.condition("database", "connecting");
     let oauth = oauth(settings, supervisor)?;
-    let gate =
-        |engine: &Arc<Engine>| Ok(Gate::new(&settings.auth).with_directory(Arc::clone(engine)).with_oauth(oauth));
-    let Service { address, probe, door } =
-        service::start(settings, &local, gate, listener, (supervisor, readiness, database), switches).await?;
+    let gate = |engine: &Arc<Engine>| {
+        Ok(Gate::new(&settings.auth)
+            .with_directory(Arc::clone(engine))
+            .with_oauth(oauth))
+    };
+    let Service {
+        address,
+        probe,
+        door,
+    } = service::start(
+        settings,
+        &local,
+        gate,
+        listener,
+        (supervisor, readiness, database),
+        switches,
+    )
+    .await?;
     announce(&local, address)?;
     let watchdog = Watchdog::new(supervisor, notifier, readiness, probe);
     match watchdog.prove(FIRST_PROBE).await {
@@ -99,13 +136,21 @@ async fn serve(
         }
         // `run` below ends in order.
         Err(ProbeError::Stopping) => {}
-        Err(error) => return Err(Failure { code: INTERNAL, error: error.into() }),
+        Err(error) => {
+            return Err(Failure {
+                code: INTERNAL,
+                error: error.into(),
+            });
+        }
     }
     Ok(end(&local, (supervisor, notifier, readiness)).await)
 }
 
 /// Waits for the end of the service, and for that of its work.
-async fn end(local: &Local, (supervisor, notifier, readiness): (&Supervisor, &Notifier, &Readiness)) -> ExitReason {
+async fn end(
+    local: &Local,
+    (supervisor, notifier, readiness): (&Supervisor, &Notifier, &Readiness),
+) -> ExitReason {
     let reason = lifecycle::run(supervisor, notifier, readiness).await;
     local.store.close().await;
     reason
@@ -113,8 +158,14 @@ async fn end(local: &Local, (supervisor, notifier, readiness): (&Supervisor, &No
 
 /// An address that is taken may become free, and so may file descriptors; any other fault is for a person to correct.
 fn bind_code(error: &anyhow::Error) -> u8 {
-    let passes = |error: &std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse || is_transient(error);
-    if error.downcast_ref().is_some_and(passes) { UNAVAILABLE } else { CONFIGURATION }
+    let passes = |error: &std::io::Error| {
+        error.kind() == std::io::ErrorKind::AddrInUse || is_transient(error)
+    };
+    if error.downcast_ref().is_some_and(passes) {
+        UNAVAILABLE
+    } else {
+        CONFIGURATION
+    }
 }
 
 /// Lets `stdio` processes find this one through the lock file of the embedded database.
@@ -126,7 +177,9 @@ fn announce(local: &Local, address: SocketAddr) -> Result<(), Failure> {
 }
 
 fn oauth(settings: &Settings, supervisor: &Supervisor) -> Result<Option<OAuth>, Failure> {
-    let Some(oauth) = settings.oauth.clone() else { return Ok(None) };
+    let Some(oauth) = settings.oauth.clone() else {
+        return Ok(None);
+    };
     OAuth::new(oauth, Arc::new(SystemClock), supervisor).map(Some).map_err(|error| Failure {
         code: CONFIGURATION,
         error: anyhow::Error::from(error)

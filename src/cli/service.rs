@@ -46,7 +46,10 @@ pub(super) struct Switches {
 
 impl Switches {
     pub(super) fn measuring() -> Self {
-        Self { measuring: true, ..Self::default() }
+        Self {
+            measuring: true,
+            ..Self::default()
+        }
     }
 }
 
@@ -86,11 +89,15 @@ pub(super) async fn start(
         None => Desk::closed(),
     });
     let notices = Notices::default();
-    let engine = Engine::new(Arc::clone(&local.store), Arc::clone(&local.analyzer), Arc::clone(&clock))
-        .with_focus_capacity(settings.focus_capacity)
-        .with_review_days(settings.review_days)
-        .with_notices(notices.clone())
-        .with_embedder(Arc::clone(&desk));
+    let engine = Engine::new(
+        Arc::clone(&local.store),
+        Arc::clone(&local.analyzer),
+        Arc::clone(&clock),
+    )
+    .with_focus_capacity(settings.focus_capacity)
+    .with_review_days(settings.review_days)
+    .with_notices(notices.clone())
+    .with_embedder(Arc::clone(&desk));
     let engine = Arc::new(engine);
     let parts = http::Parts {
         server: MemoryServer::new(Arc::clone(&engine), settings.http.request_timeout)
@@ -102,21 +109,40 @@ pub(super) async fn start(
         clock: Arc::clone(&clock),
         // Not a setting: no release build knows it.
         #[cfg(debug_assertions)]
-        fault: http::Fault { hang_file: std::env::var_os("CMM_FAULT_HANG_FILE").map(Into::into) },
+        fault: http::Fault {
+            hang_file: std::env::var_os("CMM_FAULT_HANG_FILE").map(Into::into),
+        },
         #[cfg(debug_assertions)]
         conformance: switches.conformance,
     };
     let router: Router = http::router(&settings.http, parts);
     let address = listener.address();
     if switches.is_shared || local.embedded.is_some() {
-        control::serve(settings, supervisor, &engine, local_router(settings, &router, address)).await;
+        control::serve(
+            settings,
+            supervisor,
+            &engine,
+            local_router(settings, &router, address),
+        )
+        .await;
     }
     jobs::keep_database(supervisor, Arc::clone(&local.store), database);
     if !switches.measuring {
         let condition = readiness.condition("data", "not checked yet");
-        jobs::check_database(supervisor, &local.store, condition, notices, jobs::CheckSchedule::default());
+        jobs::check_database(
+            supervisor,
+            &local.store,
+            condition,
+            notices,
+            jobs::CheckSchedule::default(),
+        );
         jobs::write_recall_notes(supervisor, &engine);
-        jobs::remove_expired(supervisor, &local.store, &clock, retention(settings.retention));
+        jobs::remove_expired(
+            supervisor,
+            &local.store,
+            &clock,
+            retention(settings.retention),
+        );
     }
     if let Some((_, provision)) = provision {
         let condition = readiness.condition("embedding", "starting");
@@ -124,16 +150,24 @@ pub(super) async fn start(
         jobs::provide_embedder(supervisor, &desk, provision);
     }
     let probe = http::self_probe(router.clone(), host(settings, address));
-    Ok(Service { address, probe, door: Door { listener, router } })
+    Ok(Service {
+        address,
+        probe,
+        door: Door { listener, router },
+    })
 }
 
 /// The tools on a database that a command has opened itself: everything between a request and the database, without a
 /// listener, jobs or a model.
 pub(super) fn without_listener(settings: &Settings, local: &Local) -> (Arc<Engine>, Router) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let engine = Engine::new(Arc::clone(&local.store), Arc::clone(&local.analyzer), Arc::clone(&clock))
-        .with_focus_capacity(settings.focus_capacity)
-        .with_review_days(settings.review_days);
+    let engine = Engine::new(
+        Arc::clone(&local.store),
+        Arc::clone(&local.analyzer),
+        Arc::clone(&clock),
+    )
+    .with_focus_capacity(settings.focus_capacity)
+    .with_review_days(settings.review_days);
     let engine = Arc::new(engine);
     let parts = http::Parts {
         server: MemoryServer::new(Arc::clone(&engine), settings.http.request_timeout),
@@ -161,7 +195,12 @@ fn retention(settings: config::Retention) -> Retention {
 
 /// A host that the service accepts.
 fn host(settings: &Settings, address: SocketAddr) -> String {
-    settings.http.allowed_hosts.first().cloned().unwrap_or_else(|| address.to_string())
+    settings
+        .http
+        .allowed_hosts
+        .first()
+        .cloned()
+        .unwrap_or_else(|| address.to_string())
 }
 
 /// The router behind the Unix socket, where names of hosts mean nothing: its clients do not know those that are accepted.
@@ -190,20 +229,42 @@ fn chosen_project(request: &Request) -> Option<Identity> {
 fn provision(settings: &Settings) -> Option<(String, Provision)> {
     match &settings.embedding {
         Embedding::None => None,
-        Embedding::Http { model, url, key, prefixes } => {
-            let options =
-                HttpOptions { url: url.clone(), model: model.clone(), key: key.clone(), prefixes: stated(prefixes) };
+        Embedding::Http {
+            model,
+            url,
+            key,
+            prefixes,
+        } => {
+            let options = HttpOptions {
+                url: url.clone(),
+                model: model.clone(),
+                key: key.clone(),
+                prefixes: stated(prefixes),
+            };
             Some((model.clone(), Provision::Http(options)))
         }
         Embedding::Local { prefixes, .. } => {
             let plan = model::plan(settings)?;
             let terminal = std::io::stderr().is_terminal();
-            let options = LocalOptions { prefixes: stated(prefixes), ..LocalOptions::default() };
-            Some((plan.id().to_owned(), Provision::Local { plan, options, terminal }))
+            let options = LocalOptions {
+                prefixes: stated(prefixes),
+                ..LocalOptions::default()
+            };
+            Some((
+                plan.id().to_owned(),
+                Provision::Local {
+                    plan,
+                    options,
+                    terminal,
+                },
+            ))
         }
     }
 }
 
 fn stated(prefixes: &config::Prefixes) -> Prefixes {
-    Prefixes { query: prefixes.query.clone(), passage: prefixes.passage.clone() }
+    Prefixes {
+        query: prefixes.query.clone(),
+        passage: prefixes.passage.clone(),
+    }
 }

@@ -47,8 +47,13 @@ const LONGEST_ABSENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
-    let (supervisor, notifier, readiness) = (Supervisor::new(), Notifier::to(None, None), Readiness::new());
-    let sentinel = Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
+    let (supervisor, notifier, readiness) = (
+        Supervisor::new(),
+        Notifier::to(None, None),
+        Readiness::new(),
+    );
+    let sentinel =
+        Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
     let (settings, telemetry) = start(sources, Purpose::Command, Stream::Stderr)?;
     sentinel.before_exit(telemetry.flusher());
     supervisor.set_drain_budget(settings.http.drain_timeout);
@@ -81,7 +86,11 @@ async fn bridge(
         () = supervisor.stopping().cancelled() => return Ok(lifecycle::run(supervisor, notifier, readiness).await),
     }
     let (answers, waiting) = mpsc::channel::<String>(1);
-    supervisor.spawn("writer", Role::Helper, write_answers(waiting, supervisor.clone()));
+    supervisor.spawn(
+        "writer",
+        Role::Helper,
+        write_answers(waiting, supervisor.clone()),
+    );
     supervisor.spawn("output", Role::Helper, watch_output(supervisor.clone()));
     supervisor.spawn("reader", Role::Helper, async move {
         read_requests(&bridge, answers, (longest_line, drain)).await;
@@ -93,7 +102,10 @@ async fn bridge(
 }
 
 /// Writes answers until nobody reads them or nobody gives any.
-async fn write_answers(mut waiting: mpsc::Receiver<String>, supervisor: Supervisor) -> Result<(), std::io::Error> {
+async fn write_answers(
+    mut waiting: mpsc::Receiver<String>,
+    supervisor: Supervisor,
+) -> Result<(), std::io::Error> {
     let mut out = tokio::io::stdout();
     let stopped = async {
         supervisor.stopping().cancelled().await;
@@ -121,10 +133,15 @@ async fn write_answers(mut waiting: mpsc::Receiver<String>, supervisor: Supervis
 }
 
 /// Stops the process when the client has closed the standard output, even if it keeps the standard input open.
-#[expect(deprecated, reason = "the replacement is unsafe; the standard output is open as long as the process")]
+#[expect(
+    deprecated,
+    reason = "the replacement is unsafe; the standard output is open as long as the process"
+)]
 async fn watch_output(supervisor: Supervisor) -> Result<(), std::io::Error> {
     // A file cannot be watched, and is never closed by another process.
-    let Ok(output) = AsyncFd::with_interest(std::io::stdout(), Interest::ERROR) else { return Ok(()) };
+    let Ok(output) = AsyncFd::with_interest(std::io::stdout(), Interest::ERROR) else {
+        return Ok(());
+    };
     loop {
         let mut state = tokio::select! {
             () = supervisor.stopping().cancelled() => return Ok(()),
@@ -141,7 +158,11 @@ async fn watch_output(supervisor: Supervisor) -> Result<(), std::io::Error> {
 
 /// Forwards requests until the input ends or the process is asked to stop. Then waits for what is under way: for
 /// `drain` if the client has only closed its end.
-async fn read_requests(bridge: &Arc<Bridge>, answers: mpsc::Sender<String>, (longest_line, drain): (usize, Duration)) {
+async fn read_requests(
+    bridge: &Arc<Bridge>,
+    answers: mpsc::Sender<String>,
+    (longest_line, drain): (usize, Duration),
+) {
     let stopping = bridge.supervisor.stopping();
     let places = Arc::new(Semaphore::new(MAX_REQUESTS));
     let most_bytes = u32::try_from(MAX_REQUEST_BYTES.max(longest_line)).unwrap_or(u32::MAX);
@@ -151,8 +172,14 @@ async fn read_requests(bridge: &Arc<Bridge>, answers: mpsc::Sender<String>, (lon
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await.ok()?;
             let line = message::next_line(&mut input, longest_line).await;
-            let line = line.inspect_err(|error| tracing::warn!(%error, "the standard input cannot be read")).ok()??;
-            let bytes = if let Line::Bytes(bytes) = &line { bytes.len() } else { 0 };
+            let line = line
+                .inspect_err(|error| tracing::warn!(%error, "the standard input cannot be read"))
+                .ok()??;
+            let bytes = if let Line::Bytes(bytes) = &line {
+                bytes.len()
+            } else {
+                0
+            };
             let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(most_bytes);
             let room = Arc::clone(&room).acquire_many_owned(bytes).await.ok()?;
             Some((line, place, room))
@@ -161,18 +188,23 @@ async fn read_requests(bridge: &Arc<Bridge>, answers: mpsc::Sender<String>, (lon
             () = stopping.cancelled() => return,
             next = next => next,
         };
-        let Some((line, place, room)) = next else { break };
+        let Some((line, place, room)) = next else {
+            break;
+        };
         let is_opening = matches!(&line, Line::Bytes(bytes) if contains(bytes, b"\"initialize\""));
         let (bridge, answers) = (Arc::clone(bridge), answers.clone());
-        let request = bridge.supervisor.clone().spawn_request("request", async move {
-            let answered = bridge.answer(line, longest_line).await;
-            for line in answered.lines {
-                if answers.send(line).await.is_err() {
-                    break;
+        let request = bridge
+            .supervisor
+            .clone()
+            .spawn_request("request", async move {
+                let answered = bridge.answer(line, longest_line).await;
+                for line in answered.lines {
+                    if answers.send(line).await.is_err() {
+                        break;
+                    }
                 }
-            }
-            drop((place, room, answered.large));
-        });
+                drop((place, room, answered.large));
+            });
         if is_opening {
             // What follows needs the version that is negotiated here.
             let _ = request.await;
@@ -213,7 +245,11 @@ struct Upstream {
 impl Upstream {
     fn new(endpoint: Endpoint) -> Result<Self, Failure> {
         // No idle connections: one that died with the service would cost the next request its answer.
-        let client = endpoint.client().pool_max_idle_per_host(0).build().map_err(Failure::internal)?;
+        let client = endpoint
+            .client()
+            .pool_max_idle_per_host(0)
+            .build()
+            .map_err(Failure::internal)?;
         Ok(Self { endpoint, client })
     }
 }
@@ -231,8 +267,9 @@ impl Bridge {
     /// The service to talk to; `failed` is the one that just did not answer.
     async fn upstream(&self, failed: Option<&Upstream>) -> anyhow::Result<Upstream> {
         let mut current = self.upstream.lock().await;
-        if let Some(known) =
-            current.as_ref().filter(|known| failed.map(|failed| &failed.endpoint) != Some(&known.endpoint))
+        if let Some(known) = current
+            .as_ref()
+            .filter(|known| failed.map(|failed| &failed.endpoint) != Some(&known.endpoint))
         {
             return Ok(known.clone());
         }
@@ -286,12 +323,21 @@ impl Bridge {
         let listener = Listener::bind(address).await.map_err(Failure::internal)?;
         let database = self.readiness.condition("database", "connecting");
         let parts = (&self.supervisor, &self.readiness, database);
-        let service =
-            service::start(&self.settings, &local, gate, listener, parts, &service::Switches::default()).await?;
+        let service = service::start(
+            &self.settings,
+            &local,
+            gate,
+            listener,
+            parts,
+            &service::Switches::default(),
+        )
+        .await?;
         service.door.open(&self.supervisor);
         let url = format!("http://{}/mcp", service.address);
         if let Some(embedded) = &local.embedded {
-            embedded.announce(&format!("{url}#{token}")).map_err(Failure::from)?;
+            embedded
+                .announce(&format!("{url}#{token}"))
+                .map_err(Failure::from)?;
         }
         Ok(Endpoint::named(&url, Some(token)))
     }
@@ -341,14 +387,23 @@ impl Bridge {
         loop {
             let upstream = self.upstream(failed.as_ref()).await?;
             let headers = self.headers(&message.value);
-            let mut request = upstream.client.post(&upstream.endpoint.url).headers(headers).body(message.text.clone());
+            let mut request = upstream
+                .client
+                .post(&upstream.endpoint.url)
+                .headers(headers)
+                .body(message.text.clone());
             if let Some(token) = &upstream.endpoint.token {
                 request = request.bearer_auth(token);
             }
-            match request.timeout(self.settings.http.request_timeout + Duration::from_secs(10)).send().await {
+            match request
+                .timeout(self.settings.http.request_timeout + Duration::from_secs(10))
+                .send()
+                .await
+            {
                 // Another process, with a token of its own, may have taken over the socket. Nothing was carried out.
                 Ok(response)
-                    if response.status() == reqwest::StatusCode::UNAUTHORIZED && tokio::time::Instant::now() < end =>
+                    if response.status() == reqwest::StatusCode::UNAUTHORIZED
+                        && tokio::time::Instant::now() < end =>
                 {
                     if self.upstream(Some(&upstream)).await?.endpoint == upstream.endpoint {
                         return self.read(response, message, is_repeated).await;
@@ -359,7 +414,9 @@ impl Bridge {
                 // Nothing was sent, or sending it again does no harm: the process that served may have ended meanwhile.
                 Err(error)
                     if (error.is_connect()
-                        || (error.is_request() && !error.is_timeout() && message.is_repeatable()))
+                        || (error.is_request()
+                            && !error.is_timeout()
+                            && message.is_repeatable()))
                         && tokio::time::Instant::now() < end =>
                 {
                     is_repeated |= !error.is_connect();
@@ -394,38 +451,68 @@ impl Bridge {
             large = Some(Arc::clone(&self.large_answers).acquire_owned().await?);
             if !body.read_up_to(client::LARGEST_ANSWER).await? {
                 let most = client::LARGEST_ANSWER / 1024 / 1024;
-                anyhow::bail!("the answer is larger than {most} MiB, which no memory service sends");
+                anyhow::bail!(
+                    "the answer is larger than {most} MiB, which no memory service sends"
+                );
             }
         }
         let body = body.into_text();
         let complete = |answer: Value| {
-            message.complete(if is_repeated { message.settle_repeated(answer) } else { answer }).to_string()
+            message
+                .complete(if is_repeated {
+                    message.settle_repeated(answer)
+                } else {
+                    answer
+                })
+                .to_string()
         };
         if is_events {
-            let data = body.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim);
+            let data = body
+                .lines()
+                .filter_map(|line| line.strip_prefix("data:"))
+                .map(str::trim);
             let data = data.filter(|data| !data.is_empty());
-            let lines =
-                data.map(|data| serde_json::from_str(data).map_or_else(|_| data.to_owned(), complete)).collect();
+            let lines = data
+                .map(|data| serde_json::from_str(data).map_or_else(|_| data.to_owned(), complete))
+                .collect();
             return Ok(Answered { lines, large });
         }
         if body.trim().is_empty() && status.is_success() {
             return Ok(Answered::default());
         }
         let lines = match serde_json::from_str::<Value>(&body) {
-            Ok(Value::Array(batch)) if batch.iter().all(|answer| answer.get("jsonrpc").is_some()) => {
-                let batch: Vec<Value> = batch.into_iter().map(|answer| message.complete(answer)).collect();
+            Ok(Value::Array(batch))
+                if batch.iter().all(|answer| answer.get("jsonrpc").is_some()) =>
+            {
+                let batch: Vec<Value> = batch
+                    .into_iter()
+                    .map(|answer| message.complete(answer))
+                    .collect();
                 vec![Value::Array(batch).to_string()]
             }
             // A batch that was refused as a whole.
-            Ok(answer) if message.value.is_array() && answer["id"].is_null() && answer.get("error").is_some() => {
+            Ok(answer)
+                if message.value.is_array()
+                    && answer["id"].is_null()
+                    && answer.get("error").is_some() =>
+            {
                 let code = answer["error"]["code"].as_i64().unwrap_or(SERVICE_ERROR);
-                message.faults(code, answer["error"]["message"].as_str().unwrap_or_default())
+                message.faults(
+                    code,
+                    answer["error"]["message"].as_str().unwrap_or_default(),
+                )
             }
             Ok(answer) if answer.get("jsonrpc").is_some() => vec![complete(answer)],
             Ok(answer) if answer["error"].is_string() => {
-                anyhow::bail!("the memory service answered {status}: {}", answer["error"].as_str().unwrap_or_default())
+                anyhow::bail!(
+                    "the memory service answered {status}: {}",
+                    answer["error"].as_str().unwrap_or_default()
+                )
             }
-            _ => anyhow::bail!("the memory service answered {status}: {}", body.chars().take(200).collect::<String>()),
+            _ => anyhow::bail!(
+                "the memory service answered {status}: {}",
+                body.chars().take(200).collect::<String>()
+            ),
         };
         Ok(Answered { lines, large })
     }
@@ -434,14 +521,30 @@ impl Bridge {
     fn headers(&self, message: &Value) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        headers.insert(
+            ACCEPT,
+            HeaderValue::from_static("application/json, text/event-stream"),
+        );
         let params = &message["params"];
-        let negotiated = self.version.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        let version =
-            params["_meta"]["io.modelcontextprotocol/protocolVersion"].as_str().map(str::to_owned).or(negotiated);
-        let name = params["name"].as_str().or_else(|| params["uri"].as_str()).or_else(|| params["taskId"].as_str());
+        let negotiated = self
+            .version
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone();
+        let version = params["_meta"]["io.modelcontextprotocol/protocolVersion"]
+            .as_str()
+            .map(str::to_owned)
+            .or(negotiated);
+        let name = params["name"]
+            .as_str()
+            .or_else(|| params["uri"].as_str())
+            .or_else(|| params["taskId"].as_str());
         let method = message["method"].as_str();
-        let pairs = [("mcp-protocol-version", version.as_deref()), ("mcp-method", method), ("mcp-name", name)];
+        let pairs = [
+            ("mcp-protocol-version", version.as_deref()),
+            ("mcp-method", method),
+            ("mcp-name", name),
+        ];
         for (header, value) in pairs {
             if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok())
                 && method != Some("initialize")
@@ -459,8 +562,15 @@ impl Bridge {
         let version = answers
             .iter()
             .filter_map(|answer| serde_json::from_str::<Value>(answer).ok())
-            .find_map(|answer| answer["result"]["protocolVersion"].as_str().map(str::to_owned));
-        *self.version.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = version;
+            .find_map(|answer| {
+                answer["result"]["protocolVersion"]
+                    .as_str()
+                    .map(str::to_owned)
+            });
+        *self
+            .version
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = version;
     }
 }
 

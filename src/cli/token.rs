@@ -11,7 +11,9 @@ use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, control, runtime, say};
 use crate::config::{Auth, Settings, Sources, is_credential_name, sha256};
 use crate::domain::SystemClock;
 use crate::domain::scope::DEFAULT_PROJECT;
-use crate::engine::{Engine, EngineError, TokenAnswer, TokenCommand as Operation, TokenView, fresh_token};
+use crate::engine::{
+    Engine, EngineError, TokenAnswer, TokenCommand as Operation, TokenView, fresh_token,
+};
 use crate::store::StoreError;
 
 #[derive(Subcommand)]
@@ -67,12 +69,32 @@ pub(super) enum TokenCommand {
 
 pub(super) fn run(command: TokenCommand, sources: &Sources) -> Result<u8, Failure> {
     let (operation, json) = match command {
-        TokenCommand::New { name, project, read } => return new(&name, &project, &read),
-        TokenCommand::Create { name, project, read, expires, json } => {
+        TokenCommand::New {
+            name,
+            project,
+            read,
+        } => return new(&name, &project, &read),
+        TokenCommand::Create {
+            name,
+            project,
+            read,
+            expires,
+            json,
+        } => {
             check_names(
-                [("NAME", &name), ("--project", &project)].into_iter().chain(read.iter().map(|r| ("--read", r))),
+                [("NAME", &name), ("--project", &project)]
+                    .into_iter()
+                    .chain(read.iter().map(|r| ("--read", r))),
             )?;
-            (Operation::Create { name, project, reads: read, expires }, json)
+            (
+                Operation::Create {
+                    name,
+                    project,
+                    reads: read,
+                    expires,
+                },
+                json,
+            )
         }
         TokenCommand::List { json } => (Operation::List, json),
         TokenCommand::Revoke { name } => (Operation::Revoke { name }, false),
@@ -91,7 +113,9 @@ pub(super) fn run(command: TokenCommand, sources: &Sources) -> Result<u8, Failur
 fn check_names<'a>(names: impl Iterator<Item = (&'a str, &'a String)>) -> Result<(), Failure> {
     for (what, value) in names {
         if !is_credential_name(value) {
-            let error = anyhow!("{what} {value:?} is not accepted; expected letters, digits, `-`, `_` and `.`");
+            let error = anyhow!(
+                "{what} {value:?} is not accepted; expected letters, digits, `-`, `_` and `.`"
+            );
             return Err(Failure { code: USAGE, error });
         }
     }
@@ -99,10 +123,21 @@ fn check_names<'a>(names: impl Iterator<Item = (&'a str, &'a String)>) -> Result
 }
 
 fn new(name: &String, project: &String, read: &[String]) -> Result<u8, Failure> {
-    check_names([("NAME", name), ("--project", project)].into_iter().chain(read.iter().map(|r| ("--read", r))))?;
+    check_names(
+        [("NAME", name), ("--project", project)]
+            .into_iter()
+            .chain(read.iter().map(|r| ("--read", r))),
+    )?;
     let token = fresh_token().map_err(Failure::internal)?;
-    let hash: String = sha256(&token).iter().map(|byte| format!("{byte:02x}")).collect();
-    let reads = if read.is_empty() { String::new() } else { format!(" read={}", read.join(",")) };
+    let hash: String = sha256(&token)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let reads = if read.is_empty() {
+        String::new()
+    } else {
+        format!(" read={}", read.join(","))
+    };
     say(&format!(
         "Token, for the client (it is not shown again):\n  {token}\n\n\
          Line for the file that MEMORY_TOKENS_FILE names:\n  {name} sha256:{hash} project={project}{reads}\n"
@@ -120,7 +155,9 @@ async fn carry_out(settings: &Settings, operation: Operation) -> Result<TokenAns
         }
         Err(error) => return Err(error.into()),
     }
-    let Local { store, analyzer, .. } = local;
+    let Local {
+        store, analyzer, ..
+    } = local;
     let engine = Engine::new(Arc::clone(&store), analyzer, Arc::new(SystemClock));
     let answer = engine.token(operation).await;
     store.close().await;
@@ -131,17 +168,34 @@ async fn carry_out(settings: &Settings, operation: Operation) -> Result<TokenAns
             _ => USAGE,
         };
         let advice = error.advice();
-        Failure { code, error: anyhow!("{error}. {advice}") }
+        Failure {
+            code,
+            error: anyhow!("{error}. {advice}"),
+        }
     })
 }
 
-async fn ask(settings: &Settings, operation: &Operation, in_use: StoreError) -> Result<TokenAnswer, Failure> {
+async fn ask(
+    settings: &Settings,
+    operation: &Operation,
+    in_use: StoreError,
+) -> Result<TokenAnswer, Failure> {
     let answer = control::ask(settings, "token", operation).await;
-    match answer.map_err(|error| Failure { code: UNAVAILABLE, error })? {
+    match answer.map_err(|error| Failure {
+        code: UNAVAILABLE,
+        error,
+    })? {
         Some(Ok(answer)) => Ok(answer),
         Some(Err(refusal)) => {
-            let code = if refusal.code == "database_unavailable" { UNAVAILABLE } else { USAGE };
-            Err(Failure { code, error: anyhow!("{}. {}", refusal.message, refusal.advice) })
+            let code = if refusal.code == "database_unavailable" {
+                UNAVAILABLE
+            } else {
+                USAGE
+            };
+            Err(Failure {
+                code,
+                error: anyhow!("{}. {}", refusal.message, refusal.advice),
+            })
         }
         None => Err(control::unreachable(in_use, settings)),
     }
@@ -153,10 +207,14 @@ fn word(settings: &Settings, operation: &Operation, answer: &TokenAnswer) -> Str
         text += &format!("Token, for the client (it is not shown again):\n  {secret}\n\n");
     }
     match operation {
-        Operation::List if answer.tokens.is_empty() => text += "There is no token in the database.\n",
+        Operation::List if answer.tokens.is_empty() => {
+            text += "There is no token in the database.\n"
+        }
         Operation::List => text += &table(&answer.tokens),
         Operation::Revoke { name } => {
-            text += &format!("The token of {name} is revoked; a running service refuses it within 5 seconds.\n");
+            text += &format!(
+                "The token of {name} is revoked; a running service refuses it within 5 seconds.\n"
+            );
         }
         Operation::Create { .. } | Operation::Rotate { .. } => {
             for token in &answer.tokens {
@@ -164,36 +222,56 @@ fn word(settings: &Settings, operation: &Operation, answer: &TokenAnswer) -> Str
                 if !token.reads.is_empty() {
                     text += &format!(", and reads {}", token.reads.join(", "));
                 }
-                text += &token.expires_at.as_ref().map(|end| format!("; it ends {end}")).unwrap_or_default();
+                text += &token
+                    .expires_at
+                    .as_ref()
+                    .map(|end| format!("; it ends {end}"))
+                    .unwrap_or_default();
                 text += ".\n";
             }
         }
     }
     let makes = matches!(operation, Operation::Create { .. });
     if makes && matches!(settings.auth, Auth::None) && std::io::stdout().is_terminal() {
-        text += "Here no token is asked for (MEMORY_AUTH): set MEMORY_AUTH=tokens for the service.\n";
+        text +=
+            "Here no token is asked for (MEMORY_AUTH): set MEMORY_AUTH=tokens for the service.\n";
     }
     text
 }
 
 fn table(tokens: &[TokenView]) -> String {
-    let mut rows = vec![["NAME", "PROJECT", "READS", "TOKEN", "STATE", "MADE", "ENDS"].map(str::to_owned)];
+    let mut rows =
+        vec![["NAME", "PROJECT", "READS", "TOKEN", "STATE", "MADE", "ENDS"].map(str::to_owned)];
     for token in tokens {
         rows.push([
             token.name.clone(),
             token.project.clone(),
-            if token.reads.is_empty() { "-".to_owned() } else { token.reads.join(",") },
+            if token.reads.is_empty() {
+                "-".to_owned()
+            } else {
+                token.reads.join(",")
+            },
             format!("{}…", token.prefix),
             token.state.clone(),
             token.created_at.clone(),
             token.expires_at.clone().unwrap_or_else(|| "-".to_owned()),
         ]);
     }
-    let widths: Vec<usize> =
-        (0..7).map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..7)
+        .map(|at| {
+            rows.iter()
+                .map(|row| row[at].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
     rows.iter()
         .map(|row| {
-            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            let cells: Vec<String> = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| format!("{cell:width$}"))
+                .collect();
             format!("{}\n", cells.join("  ").trim_end())
         })
         .collect()

@@ -97,7 +97,10 @@ pub struct Reading {
 /// Reads the settings and keeps what `config show` needs.
 pub fn read(sources: &Sources, purpose: Purpose) -> Reading {
     let mut reader = Reader::new(sources, purpose);
-    for setting in SETTINGS.into_iter().filter(|setting| setting.is_bootstrap()) {
+    for setting in SETTINGS
+        .into_iter()
+        .filter(|setting| setting.is_bootstrap())
+    {
         reader.resolve(setting);
     }
     reader.take_foreign_environment();
@@ -106,7 +109,10 @@ pub fn read(sources: &Sources, purpose: Purpose) -> Reading {
     reader.check_names_in_environment();
     reader.read_env_file(environment);
     reader.check_names_of_credentials();
-    for setting in SETTINGS.into_iter().filter(|setting| !setting.is_bootstrap()) {
+    for setting in SETTINGS
+        .into_iter()
+        .filter(|setting| !setting.is_bootstrap())
+    {
         reader.resolve(setting);
     }
     let settings = reader.settings(environment);
@@ -183,7 +189,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a value, or the default when it is a literal. None: there is no value, or it is a problem by now.
-    fn parse<T>(&mut self, setting: &'static Setting, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    fn parse<T>(
+        &mut self,
+        setting: &'static Setting,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
         if self.is_broken(setting) {
             return None;
         }
@@ -199,7 +209,11 @@ impl<'a> Reader<'a> {
                     DefaultValue::Is(text) => format!(", or remove it for the default {text}"),
                     DefaultValue::Described(_) => String::new(),
                 };
-                let hint = if hint.is_empty() { hint } else { format!("{hint} ") };
+                let hint = if hint.is_empty() {
+                    hint
+                } else {
+                    format!("{hint} ")
+                };
                 self.report(setting, format!("{hint}Correct it{default}."));
                 None
             }
@@ -221,14 +235,19 @@ impl<'a> Reader<'a> {
 
     /// One of the words of the table, by its position in `values`.
     fn choice<T: Copy>(&mut self, setting: &'static Setting, values: &[T]) -> Option<T> {
-        let Kind::Choice(words) = setting.kind else { unreachable!("{} is a choice in the table", setting.name) };
+        let Kind::Choice(words) = setting.kind else {
+            unreachable!("{} is a choice in the table", setting.name)
+        };
         debug_assert_eq!(words.len(), values.len());
         self.parse(setting, |text| {
             let position = words.iter().position(|word| *word == text);
-            position.and_then(|position| values.get(position)).copied().ok_or_else(|| {
-                let lower = text.to_lowercase();
-                did_you_mean(&lower, words.iter().copied()).unwrap_or_default()
-            })
+            position
+                .and_then(|position| values.get(position))
+                .copied()
+                .ok_or_else(|| {
+                    let lower = text.to_lowercase();
+                    did_you_mean(&lower, words.iter().copied()).unwrap_or_default()
+                })
         })
     }
 
@@ -249,17 +268,26 @@ impl<'a> Reader<'a> {
     fn settings(&mut self, environment: Option<Environment>) -> Option<Settings> {
         let http = self.http();
         let oauth = self.oauth();
-        let auth = self.auth(environment, http.as_ref().map(|http| http.listen), oauth.is_some());
+        let auth = self.auth(
+            environment,
+            http.as_ref().map(|http| http.listen),
+            oauth.is_some(),
+        );
         let limits = self.limits();
         let client = self.client();
-        let data_dir = self.path(&table::DATA_DIR).unwrap_or_else(|| self.default_data_dir());
+        let data_dir = self
+            .path(&table::DATA_DIR)
+            .unwrap_or_else(|| self.default_data_dir());
         let database = self.database(environment, &data_dir);
         let database_pool = u32::try_from(self.number(&table::DATABASE_POOL)).unwrap_or(u32::MAX);
         let row_security = self.row_security();
         let language = self.choice(&table::LANGUAGE, table::LANGUAGES);
         let embedding = self.embedding(&data_dir);
-        let tool_prefix = self.parse(&table::TOOL_PREFIX, access::tool_prefix).unwrap_or_default();
-        let focus_capacity = usize::try_from(self.number(&table::FOCUS_CAPACITY)).unwrap_or(usize::MAX);
+        let tool_prefix = self
+            .parse(&table::TOOL_PREFIX, access::tool_prefix)
+            .unwrap_or_default();
+        let focus_capacity =
+            usize::try_from(self.number(&table::FOCUS_CAPACITY)).unwrap_or(usize::MAX);
         let review_days = u32::try_from(self.number(&table::REVIEW_DAYS)).unwrap_or(u32::MAX);
         let retention = self.retention();
         let log = self.log();
@@ -293,31 +321,40 @@ impl<'a> Reader<'a> {
     fn client(&mut self) -> Option<Client> {
         let url = self.parse(&table::URL, |text| match text.split_once("://") {
             Some(("http", rest)) if !rest.is_empty() => Ok(text.trim_end_matches('/').to_owned()),
-            Some(("https", _)) => Err("Only http is spoken; put a proxy on this machine in between.".to_owned()),
+            Some(("https", _)) => {
+                Err("Only http is spoken; put a proxy on this machine in between.".to_owned())
+            }
             _ => Err(String::new()),
         });
         let token = self.parse(&table::TOKEN, |text| Ok(SecretString::from(text.trim())));
-        (!self.is_broken(&table::URL) && !self.is_broken(&table::TOKEN)).then_some(Client { url, token })
+        (!self.is_broken(&table::URL) && !self.is_broken(&table::TOKEN))
+            .then_some(Client { url, token })
     }
 
     fn http(&mut self) -> Option<Http> {
         let listen = self.parse(&table::LISTEN, |text| {
-            text.parse::<SocketAddr>().map_err(|_| match text.rsplit_once(':') {
-                Some((host, port))
-                    if port.parse::<u16>().is_ok() && host.chars().any(char::is_alphabetic) && !host.contains(':') =>
-                {
-                    "Write the address in numbers, not a name.".to_owned()
-                }
-                None if text.parse::<std::net::IpAddr>().is_ok() => "The port is missing.".to_owned(),
-                _ => String::new(),
-            })
+            text.parse::<SocketAddr>()
+                .map_err(|_| match text.rsplit_once(':') {
+                    Some((host, port))
+                        if port.parse::<u16>().is_ok()
+                            && host.chars().any(char::is_alphabetic)
+                            && !host.contains(':') =>
+                    {
+                        "Write the address in numbers, not a name.".to_owned()
+                    }
+                    None if text.parse::<std::net::IpAddr>().is_ok() => {
+                        "The port is missing.".to_owned()
+                    }
+                    _ => String::new(),
+                })
         });
         let allowed_hosts = self.parse(&table::ALLOWED_HOSTS, |text| list(text, host_header));
         let allowed_origins = match self.is_set(&table::ALLOWED_ORIGINS) {
             true => self.parse(&table::ALLOWED_ORIGINS, |text| list(text, origin_header)),
             false => Some(Vec::new()),
         };
-        let max_body_bytes = usize::try_from(self.number(&table::MAX_BODY_BYTES)).unwrap_or(usize::MAX);
+        let max_body_bytes =
+            usize::try_from(self.number(&table::MAX_BODY_BYTES)).unwrap_or(usize::MAX);
         let request_timeout = Duration::from_secs(self.number(&table::REQUEST_TIMEOUT));
         let drain_timeout = Duration::from_secs(self.number(&table::DRAIN_TIMEOUT));
         Some(Http {
@@ -334,10 +371,19 @@ impl<'a> Reader<'a> {
     fn default_data_dir(&mut self) -> PathBuf {
         let sources = self.sources;
         // The XDG specification ignores relative paths.
-        let xdg = sources.env_text("XDG_DATA_HOME").filter(|path| path.starts_with('/')).map(PathBuf::from);
-        let home = sources.env_text("HOME").map(|home| sources.path(home).join(".local/share"));
-        let directory = xdg.or(home).unwrap_or_else(|| PathBuf::from("/var/lib")).join(APPLICATION);
-        self.worked_out.insert(table::DATA_DIR.name, directory.display().to_string());
+        let xdg = sources
+            .env_text("XDG_DATA_HOME")
+            .filter(|path| path.starts_with('/'))
+            .map(PathBuf::from);
+        let home = sources
+            .env_text("HOME")
+            .map(|home| sources.path(home).join(".local/share"));
+        let directory = xdg
+            .or(home)
+            .unwrap_or_else(|| PathBuf::from("/var/lib"))
+            .join(APPLICATION);
+        self.worked_out
+            .insert(table::DATA_DIR.name, directory.display().to_string());
         directory
     }
 
@@ -371,7 +417,9 @@ impl<'a> Reader<'a> {
         });
         let identifier = |text: &str| match text {
             text if text.len() > 63 => Err("It is too long.".to_owned()),
-            text if text.chars().any(char::is_control) => Err("It has a control character.".to_owned()),
+            text if text.chars().any(char::is_control) => {
+                Err("It has a control character.".to_owned())
+            }
             text => Ok(text.to_owned()),
         };
         let port = u16::try_from(self.number(&table::DATABASE_PORT)).unwrap_or(u16::MAX);
@@ -384,14 +432,19 @@ impl<'a> Reader<'a> {
             Ok(SecretString::from(text))
         });
         let ssl_mode = self.parse(&table::DATABASE_SSLMODE, |text| {
-            text.parse().map_err(|()| match table::DATABASE_SSLMODE.kind {
-                Kind::Choice(words) => did_you_mean(text, words.iter().copied()).unwrap_or_default(),
-                _ => String::new(),
-            })
+            text.parse()
+                .map_err(|()| match table::DATABASE_SSLMODE.kind {
+                    Kind::Choice(words) => {
+                        did_you_mean(text, words.iter().copied()).unwrap_or_default()
+                    }
+                    _ => String::new(),
+                })
         });
 
         let has_address = self.is_set(&table::DATABASE_URL);
-        let parts = DATABASE_PARTS.into_iter().filter(|part| self.is_set(part) && !self.is_broken(part));
+        let parts = DATABASE_PARTS
+            .into_iter()
+            .filter(|part| self.is_set(part) && !self.is_broken(part));
         let stray: Vec<_> = match (has_address, self.is_set(&table::DATABASE_HOST)) {
             (true, _) => {
                 parts.map(|part| (part, "Remove it, or MEMORY_DATABASE_URL: the address says it all.")).collect()
@@ -405,13 +458,19 @@ impl<'a> Reader<'a> {
         for (part, remedy) in stray {
             self.report(part, remedy);
         }
-        if [&table::DATABASE_URL].into_iter().chain(DATABASE_PARTS).any(|setting| self.is_broken(setting)) {
+        if [&table::DATABASE_URL]
+            .into_iter()
+            .chain(DATABASE_PARTS)
+            .any(|setting| self.is_broken(setting))
+        {
             return None;
         }
 
         match (address, host) {
             (Some(Address::Sqlite(path)), _) => Some(Database::Sqlite {
-                path: self.sources.path_from(&self.base_directory(&table::DATABASE_URL), &path),
+                path: self
+                    .sources
+                    .path_from(&self.base_directory(&table::DATABASE_URL), &path),
             }),
             (Some(Address::Postgres(postgres)), _) => Some(Database::Postgres(*postgres)),
             (None, Some(host)) => {
@@ -422,7 +481,8 @@ impl<'a> Reader<'a> {
                             Environment::Production => "cognitive_memory",
                             Environment::Development => "cognitive_memory_dev",
                         };
-                        self.worked_out.insert(table::DATABASE_NAME.name, name.to_owned());
+                        self.worked_out
+                            .insert(table::DATABASE_NAME.name, name.to_owned());
                         name.to_owned()
                     }
                 };
@@ -444,35 +504,59 @@ impl<'a> Reader<'a> {
                 );
                 None
             }
-            (None, None) => Some(Database::Sqlite { path: data_dir.join("memory.db") }),
+            (None, None) => Some(Database::Sqlite {
+                path: data_dir.join("memory.db"),
+            }),
         }
     }
 
     fn log(&mut self) -> Option<Log> {
         use LogLevel::{Debug, Error, Info, Trace, Warn};
-        let format = self.choice(&table::LOG_FORMAT, &[LogFormat::Auto, LogFormat::Json, LogFormat::Pretty]);
+        let format = self.choice(
+            &table::LOG_FORMAT,
+            &[LogFormat::Auto, LogFormat::Json, LogFormat::Pretty],
+        );
         let level = self.choice(&table::LOG_LEVEL, &[Error, Warn, Info, Debug, Trace]);
         let file = self.path(&table::LOG_FILE);
         let file_bytes = self.number(&table::LOG_FILE_BYTES);
         let file_count = u32::try_from(self.number(&table::LOG_FILE_COUNT)).unwrap_or(u32::MAX);
         let prefix = self.choice(&table::LOG_PREFIX, &[LogPrefix::None, LogPrefix::Sd]);
-        Some(Log { format: format?, level: level?, file, file_bytes, file_count, prefix: prefix? })
+        Some(Log {
+            format: format?,
+            level: level?,
+            file,
+            file_bytes,
+            file_count,
+            prefix: prefix?,
+        })
     }
 
     // ---- result ------------------------------------------------------------------------------------------------------
 
     fn finish(mut self, settings: Option<Settings>) -> Reading {
-        let entries = SETTINGS.into_iter().map(|setting| self.entry(setting)).collect();
+        let entries = SETTINGS
+            .into_iter()
+            .map(|setting| self.entry(setting))
+            .collect();
         // In the order of the documents; what belongs to no setting comes first.
         let place = |problem: &Problem| {
-            setting_of(&problem.name).and_then(|found| SETTINGS.iter().position(|s| s.name == found.name))
+            setting_of(&problem.name)
+                .and_then(|found| SETTINGS.iter().position(|s| s.name == found.name))
         };
         self.problems.sort_by_key(place);
         let settings = match settings {
             Some(settings) if self.problems.is_empty() => Ok(settings),
-            _ => Err(ConfigError::new(std::mem::take(&mut self.problems), self.is_transient)),
+            _ => Err(ConfigError::new(
+                std::mem::take(&mut self.problems),
+                self.is_transient,
+            )),
         };
-        Reading { settings, entries, files: self.files, warnings: self.warnings }
+        Reading {
+            settings,
+            entries,
+            files: self.files,
+            warnings: self.warnings,
+        }
     }
 
     fn entry(&self, setting: &'static Setting) -> Entry {
@@ -489,17 +573,26 @@ impl<'a> Reader<'a> {
                     (None, DefaultValue::Is(text)) => (*text).to_owned(),
                     (None, DefaultValue::Described(_)) => "-".to_owned(),
                 };
-                let origin = self.cleared.get(setting.name).map(|by| Origin::Cleared(Box::new(by.clone())));
+                let origin = self
+                    .cleared
+                    .get(setting.name)
+                    .map(|by| Origin::Cleared(Box::new(by.clone())));
                 (value, origin.unwrap_or(Origin::Default))
             }
         };
-        Entry { name: setting.name, value, origin }
+        Entry {
+            name: setting.name,
+            value,
+            origin,
+        }
     }
 }
 
 /// The setting to which a name, or a name with `_FILE`, belongs.
 fn setting_of(name: &str) -> Option<&'static Setting> {
-    SETTINGS.into_iter().find(|setting| setting.name == name || setting.file_name().as_deref() == Some(name))
+    SETTINGS
+        .into_iter()
+        .find(|setting| setting.name == name || setting.file_name().as_deref() == Some(name))
 }
 
 fn parse_environment(text: &str) -> Result<Environment, String> {
@@ -513,9 +606,16 @@ fn parse_environment(text: &str) -> Result<Environment, String> {
 }
 
 /// The items of a comma list, in lower case and without empty ones.
-fn list(text: &str, read: impl Fn(&str) -> Result<(), &'static str>) -> Result<Vec<String>, String> {
+fn list(
+    text: &str,
+    read: impl Fn(&str) -> Result<(), &'static str>,
+) -> Result<Vec<String>, String> {
     let mut items: Vec<String> = Vec::new();
-    for item in text.split(',').map(|item| item.trim().to_lowercase()).filter(|item| !item.is_empty()) {
+    for item in text
+        .split(',')
+        .map(|item| item.trim().to_lowercase())
+        .filter(|item| !item.is_empty())
+    {
         if let Err(fault) = read(&item) {
             return Err(format!("{}: {fault}.", shown(&item, false)));
         }
@@ -523,7 +623,11 @@ fn list(text: &str, read: impl Fn(&str) -> Result<(), &'static str>) -> Result<V
             items.push(item);
         }
     }
-    if items.is_empty() { Err("There is no item in it.".to_owned()) } else { Ok(items) }
+    if items.is_empty() {
+        Err("There is no item in it.".to_owned())
+    } else {
+        Ok(items)
+    }
 }
 
 fn host_header(host: &str) -> Result<(), &'static str> {
@@ -540,7 +644,9 @@ fn host_header(host: &str) -> Result<(), &'static str> {
             Some((ip, rest)) => (ip, Some(rest.strip_prefix(':').unwrap_or("x"))),
             None => return Err("`]` is missing"),
         },
-        (Err(_), None) => host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port))),
+        (Err(_), None) => host
+            .split_once(':')
+            .map_or((host, None), |(name, port)| (name, Some(port))),
     };
     if port.is_some_and(|port| port.parse::<u16>().is_err()) {
         return Err("the port is not a number");
@@ -548,16 +654,29 @@ fn host_header(host: &str) -> Result<(), &'static str> {
     let is_ip = host.starts_with('[');
     let valid = match is_ip {
         true => name.parse::<std::net::Ipv6Addr>().is_ok(),
-        false => !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')),
+        false => {
+            !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+        }
     };
-    if valid { Ok(()) } else { Err("it is not a host name") }
+    if valid {
+        Ok(())
+    } else {
+        Err("it is not a host name")
+    }
 }
 
 fn origin_header(origin: &str) -> Result<(), &'static str> {
     let Some((scheme, host)) = origin.split_once("://") else {
         return Err("write an origin with its scheme, such as `https://`");
     };
-    if scheme.is_empty() || !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.')) {
+    if scheme.is_empty()
+        || !scheme
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+    {
         return Err("the scheme is not valid");
     }
     if host.contains('/') {

@@ -46,7 +46,9 @@ pub fn sha256(token: &str) -> [u8; 32] {
 /// Whether a name is fit for a credential or a project: 1 to 64 letters, digits, `.`, `_` or `-`.
 pub fn is_credential_name(name: &str) -> bool {
     (1..=MAX_NAME_LENGTH).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 /// Reads the lines; every fault names its line and never its text.
@@ -55,7 +57,10 @@ pub(super) fn parse(text: &str) -> Result<Vec<Credential>, Vec<String>> {
     let mut faults = Vec::new();
     let mut names = BTreeMap::new();
     let mut hashes = BTreeMap::new();
-    let numbered = text.lines().zip(1..).map(|(line, number)| (line.trim(), number));
+    let numbered = text
+        .lines()
+        .zip(1..)
+        .map(|(line, number)| (line.trim(), number));
     for (line, number) in numbered.filter(|(line, _)| !line.is_empty() && !line.starts_with('#')) {
         let credential = match parse_line(line) {
             Ok(credential) => credential,
@@ -80,7 +85,11 @@ pub(super) fn parse(text: &str) -> Result<Vec<Credential>, Vec<String>> {
     if credentials.is_empty() && faults.is_empty() {
         faults.push("there is no credential in it".to_owned());
     }
-    if faults.is_empty() { Ok(credentials) } else { Err(faults) }
+    if faults.is_empty() {
+        Ok(credentials)
+    } else {
+        Err(faults)
+    }
 }
 
 fn parse_line(line: &str) -> Result<Credential, String> {
@@ -89,17 +98,30 @@ fn parse_line(line: &str) -> Result<Credential, String> {
         return Err("a name and a token are expected".to_owned());
     };
     if !is_credential_name(name) {
-        return Err(format!("a name has 1 to {MAX_NAME_LENGTH} letters, digits, `.`, `_` or `-`"));
+        return Err(format!(
+            "a name has 1 to {MAX_NAME_LENGTH} letters, digits, `.`, `_` or `-`"
+        ));
     }
     let (mut project, mut reads) = (None, None);
     for word in words {
         match word.split_once('=') {
             Some(("project", name)) if project.is_none() => project = Some(project_name(name)?),
             Some(("read", names)) if reads.is_none() => {
-                reads = Some(names.split(',').map(project_name).collect::<Result<Vec<String>, String>>()?);
+                reads = Some(
+                    names
+                        .split(',')
+                        .map(project_name)
+                        .collect::<Result<Vec<String>, String>>()?,
+                );
             }
-            Some(("project" | "read", _)) => return Err("`project=` and `read=` stand once each".to_owned()),
-            _ => return Err("only `project=NAME` and `read=NAME,NAME` may follow the token".to_owned()),
+            Some(("project" | "read", _)) => {
+                return Err("`project=` and `read=` stand once each".to_owned());
+            }
+            _ => {
+                return Err(
+                    "only `project=NAME` and `read=NAME,NAME` may follow the token".to_owned(),
+                );
+            }
         }
     }
     let sha256 = match token.strip_prefix("sha256:") {
@@ -109,7 +131,9 @@ fn parse_line(line: &str) -> Result<Credential, String> {
             return Err("a token has ASCII characters only".to_owned());
         }
         None if token.len() < MIN_TOKEN_LENGTH => {
-            return Err(format!("a token has at least {MIN_TOKEN_LENGTH} characters"));
+            return Err(format!(
+                "a token has at least {MIN_TOKEN_LENGTH} characters"
+            ));
         }
         None => sha256(token),
     };
@@ -125,7 +149,9 @@ fn project_name(name: &str) -> Result<String, String> {
     if is_credential_name(name) {
         return Ok(name.to_owned());
     }
-    Err(format!("a project has 1 to {MAX_NAME_LENGTH} letters, digits, `.`, `_` or `-`"))
+    Err(format!(
+        "a project has 1 to {MAX_NAME_LENGTH} letters, digits, `.`, `_` or `-`"
+    ))
 }
 
 fn from_hex(hex: &str) -> Option<[u8; 32]> {
@@ -157,9 +183,21 @@ mod tests {
         );
         let credentials = parse(&text).expect("valid lines");
         assert_eq!(credentials.len(), 2);
-        assert_eq!((credentials[0].name.as_str(), credentials[0].project.as_str()), ("alice", "default"));
+        assert_eq!(
+            (
+                credentials[0].name.as_str(),
+                credentials[0].project.as_str()
+            ),
+            ("alice", "default")
+        );
         assert_eq!(credentials[0].sha256, sha256("0123456789abcdef"));
-        assert_eq!((credentials[1].name.as_str(), credentials[1].project.as_str()), ("bob", "work"));
+        assert_eq!(
+            (
+                credentials[1].name.as_str(),
+                credentials[1].project.as_str()
+            ),
+            ("bob", "work")
+        );
         assert_eq!(credentials[1].sha256, sha256("abc"));
         assert_eq!(credentials[1].reads, ["team", "shared"]);
     }
@@ -175,13 +213,19 @@ mod tests {
 
     #[test]
     fn nothing_is_a_fault() {
-        assert_eq!(parse("# nobody\n"), Err(vec!["there is no credential in it".to_owned()]));
+        assert_eq!(
+            parse("# nobody\n"),
+            Err(vec!["there is no credential in it".to_owned()])
+        );
     }
 
     #[test]
     fn debug_shows_no_hash() {
         let text = format!("{:?}", parse("alice 0123456789abcdef").expect("valid line"));
-        assert_eq!(text, r#"[Credential { name: "alice", project: "default", reads: [], .. }]"#);
+        assert_eq!(
+            text,
+            r#"[Credential { name: "alice", project: "default", reads: [], .. }]"#
+        );
     }
 
     proptest! {

@@ -51,7 +51,9 @@ impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite { path } => write!(f, "{} (SQLite)", path.display()),
-            Self::Postgres(postgres) => write!(f, "{} on {} (PostgreSQL)", postgres.name, postgres.server()),
+            Self::Postgres(postgres) => {
+                write!(f, "{} on {} (PostgreSQL)", postgres.name, postgres.server())
+            }
         }
     }
 }
@@ -121,10 +123,16 @@ impl FromStr for SslMode {
     type Err = ();
 
     fn from_str(word: &str) -> Result<Self, ()> {
-        [Self::Disable, Self::Prefer, Self::Require, Self::VerifyCa, Self::VerifyFull]
-            .into_iter()
-            .find(|mode| mode.as_str() == word)
-            .ok_or(())
+        [
+            Self::Disable,
+            Self::Prefer,
+            Self::Require,
+            Self::VerifyCa,
+            Self::VerifyFull,
+        ]
+        .into_iter()
+        .find(|mode| mode.as_str() == word)
+        .ok_or(())
     }
 }
 
@@ -144,13 +152,19 @@ pub(super) fn parse(text: &str) -> Result<Address, String> {
             let path = rest.strip_prefix("//").unwrap_or(rest);
             match path {
                 "" => Err("The path is missing.".to_owned()),
-                ":memory:" => Err("A database in memory would forget everything; name a file.".to_owned()),
-                path if path.contains('?') => Err("Options after `?` are not supported for SQLite.".to_owned()),
+                ":memory:" => {
+                    Err("A database in memory would forget everything; name a file.".to_owned())
+                }
+                path if path.contains('?') => {
+                    Err("Options after `?` are not supported for SQLite.".to_owned())
+                }
                 path => Ok(Address::Sqlite(path.to_owned())),
             }
         }
         "postgres" | "postgresql" => {
-            let rest = rest.strip_prefix("//").ok_or("`//` is missing after the scheme.")?;
+            let rest = rest
+                .strip_prefix("//")
+                .ok_or("`//` is missing after the scheme.")?;
             Ok(Address::Postgres(Box::new(parse_postgres(text, rest)?)))
         }
         _ => Err("The scheme is not known.".to_owned()),
@@ -225,24 +239,34 @@ fn parameter(key: &str, value: &str) -> Result<Parameter, String> {
         return Ok(Parameter::Ignored(name));
     }
     match key {
-        "target_session_attrs" if WRITABLE_SESSIONS.contains(&value) => Ok(Parameter::Ignored("target_session_attrs")),
-        "target_session_attrs" => Err("`target_session_attrs` asks for a standby, but the service writes; remove it \
+        "target_session_attrs" if WRITABLE_SESSIONS.contains(&value) => {
+            Ok(Parameter::Ignored("target_session_attrs"))
+        }
+        "target_session_attrs" => Err(
+            "`target_session_attrs` asks for a standby, but the service writes; remove it \
              and name the primary server."
-            .to_owned()),
+                .to_owned(),
+        ),
         // In libpq this means the authorities of the operating system, which are the default here, and a full check.
         "sslrootcert" if value == "system" => Ok(Parameter::Replaced("sslmode=verify-full")),
-        "schema" | "search_path" | "currentSchema" => {
-            Err(format!("Name the schema by `options=-csearch_path%3DNAME` in the place of `{key}`."))
-        }
+        "schema" | "search_path" | "currentSchema" => Err(format!(
+            "Name the schema by `options=-csearch_path%3DNAME` in the place of `{key}`."
+        )),
         "statement-cache-capacity" if value.parse::<usize>().is_err() => {
             Err("`statement-cache-capacity` is not a whole number.".to_owned())
         }
-        key if PARAMETERS.contains(&key) || (key.starts_with("options[") && key.ends_with(']')) => Ok(Parameter::Kept),
+        key if PARAMETERS.contains(&key) || (key.starts_with("options[") && key.ends_with(']')) => {
+            Ok(Parameter::Kept)
+        }
         key => {
             let known = PARAMETERS.iter().chain(HARMLESS).copied();
-            let hint = did_you_mean(key, known).map(|hint| format!(" {hint}")).unwrap_or_default();
+            let hint = did_you_mean(key, known)
+                .map(|hint| format!(" {hint}"))
+                .unwrap_or_default();
             let key: String = key.escape_debug().take(40).collect();
-            Err(format!("The parameter `{key}` is not supported; remove it.{hint}"))
+            Err(format!(
+                "The parameter `{key}` is not supported; remove it.{hint}"
+            ))
         }
     }
 }
@@ -250,12 +274,17 @@ fn parameter(key: &str, value: &str) -> Result<Parameter, String> {
 fn parse_postgres(url: &str, rest: &str) -> Result<Postgres, String> {
     // A password with one of these characters would be taken for another part.
     if rest.contains('#') || rest.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err("Percent-encode special characters: `#` is `%23`, a space is `%20`.".to_owned());
+        return Err(
+            "Percent-encode special characters: `#` is `%23`, a space is `%20`.".to_owned(),
+        );
     }
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, name) = rest.split_once('/').unwrap_or((rest, ""));
     if name.contains('@') || query.contains('@') {
-        return Err("Percent-encode special characters: `/` is `%2F`, `?` is `%3F`, `@` is `%40`.".to_owned());
+        return Err(
+            "Percent-encode special characters: `/` is `%2F`, `?` is `%3F`, `@` is `%40`."
+                .to_owned(),
+        );
     }
     let (userinfo, address) = authority.rsplit_once('@').unwrap_or(("", authority));
     if userinfo.contains('@') {
@@ -271,7 +300,11 @@ fn parse_postgres(url: &str, rest: &str) -> Result<Postgres, String> {
         port: port.unwrap_or(5432),
         name: decode(name)?,
         user: decode(user)?,
-        password: password.map(decode).transpose()?.filter(|password| !password.is_empty()).map(SecretString::from),
+        password: password
+            .map(decode)
+            .transpose()?
+            .filter(|password| !password.is_empty())
+            .map(SecretString::from),
         ssl_mode: SslMode::default(),
         url: None,
         ignored: Vec::new(),
@@ -287,7 +320,11 @@ fn parse_postgres(url: &str, rest: &str) -> Result<Postgres, String> {
             }
             Parameter::Replaced(other) => {
                 kept.push(other);
-                other.split_once('=').map_or((other, String::new()), |(key, value)| (key, value.to_owned()))
+                other
+                    .split_once('=')
+                    .map_or((other, String::new()), |(key, value)| {
+                        (key, value.to_owned())
+                    })
             }
             Parameter::Ignored(name) => {
                 if !postgres.ignored.contains(&name) {
@@ -300,24 +337,37 @@ fn parse_postgres(url: &str, rest: &str) -> Result<Postgres, String> {
             "host" => postgres.host = value,
             "user" => postgres.user = value,
             "dbname" => postgres.name = value,
-            "password" => postgres.password = Some(SecretString::from(value)).filter(|_| !pair.ends_with('=')),
+            "password" => {
+                postgres.password = Some(SecretString::from(value)).filter(|_| !pair.ends_with('='))
+            }
             "port" => {
-                postgres.port =
-                    value.parse().ok().filter(|port| *port > 0).ok_or("The port is not a number from 1 to 65535.")?
+                postgres.port = value
+                    .parse()
+                    .ok()
+                    .filter(|port| *port > 0)
+                    .ok_or("The port is not a number from 1 to 65535.")?
             }
             "sslmode" => {
-                postgres.ssl_mode = value
-                    .parse()
-                    .map_err(|()| "`sslmode` is one of disable, prefer, require, verify-ca, verify-full.")?;
+                postgres.ssl_mode = value.parse().map_err(
+                    |()| "`sslmode` is one of disable, prefer, require, verify-ca, verify-full.",
+                )?;
             }
             _ => {}
         }
     }
     let base = url.split_once('?').map_or(url, |(base, _)| base);
-    let address = if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) };
+    let address = if kept.is_empty() {
+        base.to_owned()
+    } else {
+        format!("{base}?{}", kept.join("&"))
+    };
     postgres.url = Some(SecretString::from(address));
     // Defaults taken from the operating system's user or from libpq's variables would be a guess about where data goes.
-    for (part, value) in [("user", &postgres.user), ("host", &postgres.host), ("database name", &postgres.name)] {
+    for (part, value) in [
+        ("user", &postgres.user),
+        ("host", &postgres.host),
+        ("database name", &postgres.name),
+    ] {
         if value.is_empty() {
             return Err(format!("The {part} is missing."));
         }
@@ -331,13 +381,20 @@ fn parse_postgres(url: &str, rest: &str) -> Result<Postgres, String> {
 fn split_port(address: &str) -> Result<(&str, Option<u16>), String> {
     let (host, port) = match address.strip_prefix('[') {
         Some(rest) => {
-            let (host, rest) = rest.split_once(']').ok_or("`]` is missing after the IPv6 address.")?;
+            let (host, rest) = rest
+                .split_once(']')
+                .ok_or("`]` is missing after the IPv6 address.")?;
             if host.parse::<std::net::Ipv6Addr>().is_err() {
                 return Err("What stands in `[...]` is no IPv6 address.".to_owned());
             }
-            (host, rest.strip_prefix(':').or((!rest.is_empty()).then_some("x")))
+            (
+                host,
+                rest.strip_prefix(':').or((!rest.is_empty()).then_some("x")),
+            )
         }
-        None if address.contains(['[', ']']) => return Err("`[` and `]` only surround an IPv6 address.".to_owned()),
+        None if address.contains(['[', ']']) => {
+            return Err("`[` and `]` only surround an IPv6 address.".to_owned());
+        }
         None => match address.split_once(':') {
             Some((host, port)) => (host, Some(port)),
             None => (address, None),
@@ -354,13 +411,16 @@ fn split_port(address: &str) -> Result<(&str, Option<u16>), String> {
 }
 
 fn decode(text: &str) -> Result<String, String> {
-    const FAULT: &str = "A `%` is not followed by two hexadecimal digits of UTF-8 text; write `%` itself as `%25`.";
+    const FAULT: &str =
+        "A `%` is not followed by two hexadecimal digits of UTF-8 text; write `%` itself as `%25`.";
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         if byte == b'%' {
             let mut digit = || rest.next().and_then(|byte| char::from(byte).to_digit(16));
-            let (Some(high), Some(low)) = (digit(), digit()) else { return Err(FAULT.to_owned()) };
+            let (Some(high), Some(low)) = (digit(), digit()) else {
+                return Err(FAULT.to_owned());
+            };
             bytes.push(u8::try_from(high * 16 + low).map_err(|_| FAULT)?);
         } else {
             bytes.push(byte);
@@ -386,9 +446,19 @@ pub(super) fn host_fault(host: &str) -> Option<&'static str> {
 
 impl PartialEq for Postgres {
     fn eq(&self, other: &Self) -> bool {
-        let exposed = |secret: &Option<SecretString>| secret.as_ref().map(|secret| secret.expose_secret().to_owned());
+        let exposed = |secret: &Option<SecretString>| {
+            secret
+                .as_ref()
+                .map(|secret| secret.expose_secret().to_owned())
+        };
         (&self.host, self.port, &self.name, &self.user, self.ssl_mode)
-            == (&other.host, other.port, &other.name, &other.user, other.ssl_mode)
+            == (
+                &other.host,
+                other.port,
+                &other.name,
+                &other.user,
+                other.ssl_mode,
+            )
             && exposed(&self.password) == exposed(&other.password)
             && exposed(&self.url) == exposed(&other.url)
             && self.ignored == other.ignored
@@ -411,7 +481,9 @@ mod tests {
     }
 
     fn fault(url: &str) -> String {
-        parse(url).err().unwrap_or_else(|| panic!("accepted: {url}"))
+        parse(url)
+            .err()
+            .unwrap_or_else(|| panic!("accepted: {url}"))
     }
 
     #[test]
@@ -422,21 +494,41 @@ mod tests {
             ("sqlite://x.db", "x.db"),
             ("sqlite:~/x", "~/x"),
         ] {
-            assert!(matches!(parse(url), Ok(Address::Sqlite(path)) if path == expected), "{url}");
+            assert!(
+                matches!(parse(url), Ok(Address::Sqlite(path)) if path == expected),
+                "{url}"
+            );
         }
     }
 
     #[test]
     fn postgres_addresses() {
-        let full = postgres("postgresql://me:p%40ss%2F%25@[::1]:6543/my%20db?sslmode=verify-full&application_name=x");
+        let full = postgres(
+            "postgresql://me:p%40ss%2F%25@[::1]:6543/my%20db?sslmode=verify-full&application_name=x",
+        );
         assert_eq!(
-            (full.host.as_str(), full.port, full.name.as_str(), full.user.as_str(), full.ssl_mode),
+            (
+                full.host.as_str(),
+                full.port,
+                full.name.as_str(),
+                full.user.as_str(),
+                full.ssl_mode
+            ),
             ("::1", 6543, "my db", "me", SslMode::VerifyFull)
         );
-        assert_eq!(full.password.as_ref().map(ExposeSecret::expose_secret), Some("p@ss/%"));
-        assert_eq!(Database::Postgres(full).to_string(), "my db on [::1]:6543 (PostgreSQL)");
+        assert_eq!(
+            full.password.as_ref().map(ExposeSecret::expose_secret),
+            Some("p@ss/%")
+        );
+        assert_eq!(
+            Database::Postgres(full).to_string(),
+            "my db on [::1]:6543 (PostgreSQL)"
+        );
         let socket = postgres("postgres://me@/db?host=/run/postgresql");
-        assert_eq!((socket.host.as_str(), socket.port, socket.password.is_none()), ("/run/postgresql", 5432, true));
+        assert_eq!(
+            (socket.host.as_str(), socket.port, socket.password.is_none()),
+            ("/run/postgresql", 5432, true)
+        );
     }
 
     #[test]
@@ -468,7 +560,10 @@ mod tests {
             "sqlite::memory:",
             "sqlite:a?mode=rwc",
         ];
-        let faults: Vec<String> = urls.iter().map(|url| format!("{url}\n    {}", fault(url))).collect();
+        let faults: Vec<String> = urls
+            .iter()
+            .map(|url| format!("{url}\n    {}", fault(url)))
+            .collect();
         insta::assert_snapshot!(faults.join("\n"));
         assert!(urls.iter().all(|url| !fault(url).contains("er2")));
     }
@@ -476,27 +571,53 @@ mod tests {
     /// As managed services print them.
     #[test]
     fn harmless_parameters_are_ignored_by_name() {
-        let neon = postgres("postgresql://me:p@h.neon.tech/d?sslmode=require&channel_binding=require");
-        assert_eq!((neon.ssl_mode, neon.ignored.as_slice()), (SslMode::Require, &["channel_binding"][..]));
+        let neon =
+            postgres("postgresql://me:p@h.neon.tech/d?sslmode=require&channel_binding=require");
+        assert_eq!(
+            (neon.ssl_mode, neon.ignored.as_slice()),
+            (SslMode::Require, &["channel_binding"][..])
+        );
         let url = neon.url.as_ref().map(ExposeSecret::expose_secret);
         assert_eq!(url, Some("postgresql://me:p@h.neon.tech/d?sslmode=require"));
-        let prisma = postgres("postgres://me:p@h:6543/d?pgbouncer=true&connection_limit=1&connect_timeout=10");
-        assert_eq!(prisma.ignored, ["pgbouncer", "connection_limit", "connect_timeout"]);
-        assert_eq!(prisma.url.as_ref().map(ExposeSecret::expose_secret), Some("postgres://me:p@h:6543/d"));
-        let primary = postgres("postgres://me:p@h/d?target_session_attrs=read-write&keepalives=1&keepalives=1");
+        let prisma = postgres(
+            "postgres://me:p@h:6543/d?pgbouncer=true&connection_limit=1&connect_timeout=10",
+        );
+        assert_eq!(
+            prisma.ignored,
+            ["pgbouncer", "connection_limit", "connect_timeout"]
+        );
+        assert_eq!(
+            prisma.url.as_ref().map(ExposeSecret::expose_secret),
+            Some("postgres://me:p@h:6543/d")
+        );
+        let primary = postgres(
+            "postgres://me:p@h/d?target_session_attrs=read-write&keepalives=1&keepalives=1",
+        );
         assert_eq!(primary.ignored, ["target_session_attrs", "keepalives"]);
         let system = postgres("postgres://me:p@h/d?sslrootcert=system&options=-csearch_path%3Dx");
-        assert_eq!((system.ssl_mode, system.ignored.len()), (SslMode::VerifyFull, 0));
+        assert_eq!(
+            (system.ssl_mode, system.ignored.len()),
+            (SslMode::VerifyFull, 0)
+        );
         let url = system.url.as_ref().map(ExposeSecret::expose_secret);
-        assert_eq!(url, Some("postgres://me:p@h/d?sslmode=verify-full&options=-csearch_path%3Dx"));
+        assert_eq!(
+            url,
+            Some("postgres://me:p@h/d?sslmode=verify-full&options=-csearch_path%3Dx")
+        );
         let named = postgres("postgres://h/?user=me&password=p%40&dbname=d");
         assert_eq!((named.user.as_str(), named.name.as_str()), ("me", "d"));
-        assert_eq!(named.password.as_ref().map(ExposeSecret::expose_secret), Some("p@"));
+        assert_eq!(
+            named.password.as_ref().map(ExposeSecret::expose_secret),
+            Some("p@")
+        );
     }
 
     #[test]
     fn debug_shows_no_secret() {
-        let text = format!("{:?}", Database::Postgres(postgres("postgres://me:hunter2@h/d")));
+        let text = format!(
+            "{:?}",
+            Database::Postgres(postgres("postgres://me:hunter2@h/d"))
+        );
         assert!(!text.contains("hunter2"), "{text}");
     }
 

@@ -8,11 +8,23 @@ use super::setting::{SETTINGS, Section};
 impl Reading {
     /// A table of every setting (name, value without secrets, origin), then the files.
     pub fn show(&self) -> String {
-        let rows =
-            self.entries.iter().map(|entry| [entry.name.to_owned(), entry.value.clone(), entry.origin.to_string()]);
+        let rows = self.entries.iter().map(|entry| {
+            [
+                entry.name.to_owned(),
+                entry.value.clone(),
+                entry.origin.to_string(),
+            ]
+        });
         let rows: Vec<[String; 3]> =
-            std::iter::once(["NAME".to_owned(), "VALUE".to_owned(), "ORIGIN".to_owned()]).chain(rows).collect();
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+            std::iter::once(["NAME".to_owned(), "VALUE".to_owned(), "ORIGIN".to_owned()])
+                .chain(rows)
+                .collect();
+        let width = |column: usize| {
+            rows.iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or_default()
+        };
         let (first, second) = (width(0), width(1));
         let mut text = String::new();
         for [name, value, origin] in &rows {
@@ -41,7 +53,10 @@ impl Reading {
     pub fn check(&self) -> String {
         let files = self.list_files();
         match &self.settings {
-            Ok(settings) => format!("The configuration is valid: {}.\n{files}", settings.summary()),
+            Ok(settings) => format!(
+                "The configuration is valid: {}.\n{files}",
+                settings.summary()
+            ),
             Err(error) => format!("{error}\n\n{files}"),
         }
     }

@@ -35,7 +35,11 @@ struct Lines<'a> {
 
 impl Read for Lines<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let line = self.rest.iter().position(|byte| *byte == b'\n').map_or(self.rest.len(), |at| at + 1);
+        let line = self
+            .rest
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(self.rest.len(), |at| at + 1);
         let count = line.min(buffer.len());
         buffer[..count].copy_from_slice(&self.rest[..count]);
         self.rest = &self.rest[count..];
@@ -51,7 +55,10 @@ pub(super) fn parse(text: &str) -> (Vec<Assignment>, Vec<Fault>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines: Vec<&str> = text.lines().collect();
     let reached = Rc::new(Cell::new(0));
-    let items = dotenvy::from_read_iter(Lines { rest: text.as_bytes(), reached: Rc::clone(&reached) });
+    let items = dotenvy::from_read_iter(Lines {
+        rest: text.as_bytes(),
+        reached: Rc::clone(&reached),
+    });
     let (mut assignments, mut faults) = (Vec::new(), Vec::new());
     let mut before = 0;
     for item in items {
@@ -62,7 +69,11 @@ pub(super) fn parse(text: &str) -> (Vec<Assignment>, Vec<Fault>) {
             .take_while(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
             .count();
         let start = (before + skipped).min(end.saturating_sub(1));
-        let fault = |swallows| Fault { line: start + 1, swallows, names: names(&lines[start..end]) };
+        let fault = |swallows| Fault {
+            line: start + 1,
+            swallows,
+            names: names(&lines[start..end]),
+        };
         match item {
             Ok((_, value)) if value.lines().skip(1).any(is_assignment) => {
                 faults.push(fault(true));
@@ -84,7 +95,10 @@ pub(super) fn parse(text: &str) -> (Vec<Assignment>, Vec<Fault>) {
 fn names(lines: &[&str]) -> Vec<String> {
     let name = |line: &&str| {
         let line = line.trim_start();
-        let (name, _) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
+        let (name, _) = line
+            .strip_prefix("export ")
+            .unwrap_or(line)
+            .split_once('=')?;
         let name = name.trim();
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
         (!name.is_empty() && name.chars().all(fits)).then(|| name.to_owned())
@@ -99,7 +113,9 @@ fn is_assignment(line: &str) -> bool {
     line.split_once('=').is_some_and(|(name, _)| {
         name.starts_with(|first: char| first.is_ascii_uppercase() || first == '_')
             && name.contains('_')
-            && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+            && name
+                .chars()
+                .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
     })
 }
 
@@ -134,7 +150,10 @@ mod tests {
     fn lines(text: &str) -> Vec<(String, String, usize)> {
         let (assignments, faults) = parse(text);
         assert_eq!(faults, []);
-        assignments.into_iter().map(|a| (a.name, a.value, a.line)).collect()
+        assignments
+            .into_iter()
+            .map(|a| (a.name, a.value, a.line))
+            .collect()
     }
 
     fn one(name: &str, value: &str, line: usize) -> (String, String, usize) {
@@ -143,8 +162,17 @@ mod tests {
 
     #[test]
     fn assignments_know_their_line() {
-        let text = "\u{feff}# comment\n\nA=1\r\n  # another\nexport B='two\nlines'\n\nC=\"x\" # why\nD=";
-        assert_eq!(lines(text), [one("A", "1", 3), one("B", "two\nlines", 5), one("C", "x", 8), one("D", "", 9)]);
+        let text =
+            "\u{feff}# comment\n\nA=1\r\n  # another\nexport B='two\nlines'\n\nC=\"x\" # why\nD=";
+        assert_eq!(
+            lines(text),
+            [
+                one("A", "1", 3),
+                one("B", "two\nlines", 5),
+                one("C", "x", 8),
+                one("D", "", 9)
+            ]
+        );
     }
 
     #[test]
@@ -152,26 +180,46 @@ mod tests {
         let (assignments, faults) = parse("A=1\nnot an assignment\nB=2\n\n1C=3\n");
         assert_eq!(assignments.len(), 2);
         assert_eq!(
-            faults.iter().map(|fault| (fault.line, fault.swallows)).collect::<Vec<_>>(),
+            faults
+                .iter()
+                .map(|fault| (fault.line, fault.swallows))
+                .collect::<Vec<_>>(),
             [(2, false), (5, false)]
         );
-        assert_eq!((faults[0].names.len(), &faults[1].names[..]), (0, &["1C".to_owned()][..]));
+        assert_eq!(
+            (faults[0].names.len(), &faults[1].names[..]),
+            (0, &["1C".to_owned()][..])
+        );
     }
 
     #[test]
     fn an_open_quote_is_reported_where_it_opens() {
         let (assignments, faults) = parse("A=1\n# c\nB=\"open\nC=3\n");
         assert_eq!(assignments.len(), 1);
-        assert_eq!(faults, [Fault { line: 3, swallows: false, names: vec!["B".to_owned(), "C".to_owned()] }]);
+        assert_eq!(
+            faults,
+            [Fault {
+                line: 3,
+                swallows: false,
+                names: vec!["B".to_owned(), "C".to_owned()]
+            }]
+        );
     }
 
     #[test]
     fn a_value_that_takes_in_the_next_assignment_is_a_fault() {
         let (assignments, faults) = parse("A_DIR=\"C:\\data\\\"\nB_SECRET=hush\nC_DIR=\"x\"\n");
-        assert!(assignments.iter().all(|assignment| !assignment.value.contains("hush")));
+        assert!(
+            assignments
+                .iter()
+                .all(|assignment| !assignment.value.contains("hush"))
+        );
         assert_eq!(faults[0].line, 1);
         let (assignments, faults) = parse("A=1\nB_DIR=\"C:\\\"\n  export C_SECRET=hush\"\nD=2\n");
-        assert_eq!((faults.len(), faults[0].line, faults[0].swallows), (1, 2, true));
+        assert_eq!(
+            (faults.len(), faults[0].line, faults[0].swallows),
+            (1, 2, true)
+        );
         assert_eq!(faults[0].names, ["B_DIR", "C_SECRET"]);
         assert_eq!(assignments.len(), 2);
         let key = "A_KEY='-----BEGIN KEY-----\nMIIB/x+Ab0=\nabc==\n-----END KEY-----'\nB_X='a = b\nC = d'";

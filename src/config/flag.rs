@@ -32,8 +32,16 @@ impl Flags {
 /// The options of the settings.
 fn options() -> impl Iterator<Item = (&'static Setting, Arg)> {
     SETTINGS.iter().copied().filter_map(|setting| {
-        let help = format!("{} [setting {}; default {}]", setting.doc, setting.name, setting.default.describe());
-        let option = Arg::new(setting.name).long(setting.flag?).value_name("VALUE").help(help);
+        let help = format!(
+            "{} [setting {}; default {}]",
+            setting.doc,
+            setting.name,
+            setting.default.describe()
+        );
+        let option = Arg::new(setting.name)
+            .long(setting.flag?)
+            .value_name("VALUE")
+            .help(help);
         Some((setting, option))
     })
 }
@@ -41,8 +49,11 @@ fn options() -> impl Iterator<Item = (&'static Setting, Arg)> {
 /// The help on all settings, for terminals.
 #[must_use]
 pub fn settings_help() -> StyledStr {
-    let secrets: Vec<&str> =
-        SETTINGS.iter().filter(|setting| setting.flag.is_none()).map(|setting| setting.name).collect();
+    let secrets: Vec<&str> = SETTINGS
+        .iter()
+        .filter(|setting| setting.flag.is_none())
+        .map(|setting| setting.name)
+        .collect();
     let after = format!(
         "These have no option, since every process can read a command line: {}. Set them in the environment, in a file that \
          NAME_FILE names, or in .env.development and .env.production of the configuration directory.",
@@ -113,8 +124,9 @@ mod tests {
 
     #[test]
     fn options_work_on_both_sides_of_the_subcommand() {
-        let cli = Cli::try_parse_from(["x", "--listen", "127.0.0.1:1", "serve", "--log-level=debug"])
-            .expect("valid arguments");
+        let cli =
+            Cli::try_parse_from(["x", "--listen", "127.0.0.1:1", "serve", "--log-level=debug"])
+                .expect("valid arguments");
         assert!(matches!(cli.command, Sub::Serve));
         assert_eq!(cli.flags.get("MEMORY_LISTEN"), Some("127.0.0.1:1"));
         assert_eq!(cli.flags.get("MEMORY_LOG_LEVEL"), Some("debug"));
@@ -126,7 +138,13 @@ mod tests {
         let help = settings_help().to_string();
         for setting in SETTINGS {
             assert!(help.contains(setting.name), "{}", setting.name);
-            assert!(setting.flag.is_none_or(|flag| help.contains(&format!("--{flag} "))), "{}", setting.name);
+            assert!(
+                setting
+                    .flag
+                    .is_none_or(|flag| help.contains(&format!("--{flag} "))),
+                "{}",
+                setting.name
+            );
         }
     }
 
@@ -134,6 +152,11 @@ mod tests {
     fn secrets_have_no_option() {
         assert!(Cli::try_parse_from(["x", "--tokens", "a b", "serve"]).is_err());
         assert!(Cli::try_parse_from(["x", "--database-password", "b", "serve"]).is_err());
-        assert_eq!(Flags::default().with("MEMORY_TOKENS", "x").get("MEMORY_TOKENS"), None);
+        assert_eq!(
+            Flags::default()
+                .with("MEMORY_TOKENS", "x")
+                .get("MEMORY_TOKENS"),
+            None
+        );
     }
 }

@@ -28,8 +28,8 @@ pub use flag::{Flags, settings_help};
 pub use problem::{ConfigError, Problem, without_secrets};
 pub use setting::{DefaultValue, Kind, LANGUAGES, SETTINGS, Section, Setting, setting};
 pub use settings::{
-    Auth, Client, Embedding, Environment, Http, Log, LogFormat, LogLevel, LogPrefix, OAuth, Prefixes, ProjectLimits,
-    Retention, RowSecurity, Settings, Summary, reachable,
+    Auth, Client, Embedding, Environment, Http, Log, LogFormat, LogLevel, LogPrefix, OAuth,
+    Prefixes, ProjectLimits, Retention, RowSecurity, Settings, Summary, reachable,
 };
 pub use source::{Origin, Sources};
 pub use trust::{TrustError, User, is_transient};

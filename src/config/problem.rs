@@ -26,7 +26,10 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(super) fn new(problems: Vec<Problem>, transient: bool) -> Self {
-        Self { problems, transient }
+        Self {
+            problems,
+            transient,
+        }
     }
 
     /// Whether a file could not be read for a reason that may go away by itself, such as no free file descriptor.
@@ -48,11 +51,20 @@ impl fmt::Display for ConfigError {
         }
         for (index, problem) in self.problems.iter().enumerate() {
             let value = problem.value.as_deref().unwrap_or("(not set)");
-            write!(f, "\n\n{:>3}. {}\n     value     {value}", index + 1, problem.name)?;
+            write!(
+                f,
+                "\n\n{:>3}. {}\n     value     {value}",
+                index + 1,
+                problem.name
+            )?;
             if let Some(origin) = &problem.origin {
                 write!(f, "\n     from      {origin}")?;
             }
-            write!(f, "\n     expected  {}\n     to do     {}", problem.expected, problem.remedy)?;
+            write!(
+                f,
+                "\n     expected  {}\n     to do     {}",
+                problem.expected, problem.remedy
+            )?;
         }
         Ok(())
     }
@@ -90,14 +102,23 @@ pub fn without_secrets(value: &str) -> String {
         _ => rest.to_owned(),
     };
     match rest.split_once('?') {
-        Some((path, query)) if !scheme.is_empty() && !query.is_empty() => format!("{scheme}{path}?***"),
+        Some((path, query)) if !scheme.is_empty() && !query.is_empty() => {
+            format!("{scheme}{path}?***")
+        }
         _ => format!("{scheme}{rest}"),
     }
 }
 
 /// Up to two of the candidates which are nearest to a mistyped name, as a question.
-pub(super) fn did_you_mean<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
-    let stem = |name: &str| name.strip_prefix("MEMORY_").unwrap_or(name).to_ascii_uppercase();
+pub(super) fn did_you_mean<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<String> {
+    let stem = |name: &str| {
+        name.strip_prefix("MEMORY_")
+            .unwrap_or(name)
+            .to_ascii_uppercase()
+    };
     let wanted = stem(name);
     let mut near: Vec<(usize, &str)> = candidates
         .map(|candidate| (distance(&wanted, &stem(candidate)), candidate))
@@ -105,8 +126,12 @@ pub(super) fn did_you_mean<'a>(name: &str, candidates: impl Iterator<Item = &'a 
         .collect();
     near.sort();
     let best = near.first()?.0;
-    let names: Vec<&str> =
-        near.iter().filter(|(distance, _)| *distance == best).map(|(_, name)| *name).take(2).collect();
+    let names: Vec<&str> = near
+        .iter()
+        .filter(|(distance, _)| *distance == best)
+        .map(|(_, name)| *name)
+        .take(2)
+        .collect();
     Some(format!("Did you mean {}?", names.join(" or ")))
 }
 
@@ -139,7 +164,10 @@ mod tests {
 
     #[test]
     fn userinfo_is_taken_out() {
-        assert_eq!(without_secrets("postgres://u:p@ss@h/db"), "postgres://***@h/db");
+        assert_eq!(
+            without_secrets("postgres://u:p@ss@h/db"),
+            "postgres://***@h/db"
+        );
         assert_eq!(without_secrets("http://h/x"), "http://h/x");
         assert_eq!(without_secrets("plain"), "plain");
     }

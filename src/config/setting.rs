@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 mod embedding;
 
 pub(super) use embedding::{
-    EMBEDDER, EMBEDDER_KEY, EMBEDDER_URL, MODEL, MODEL_DIR, MODEL_HUB, MODEL_SOURCE, PASSAGE_PREFIX, QUERY_PREFIX,
+    EMBEDDER, EMBEDDER_KEY, EMBEDDER_URL, MODEL, MODEL_DIR, MODEL_HUB, MODEL_SOURCE,
+    PASSAGE_PREFIX, QUERY_PREFIX,
 };
 
 /// Stemmer languages the service knows, `none` included.
@@ -101,8 +102,12 @@ impl Kind {
                 }
             },
             Self::Number { min, max, unit: "" } => format!("a whole number from {min} to {max}"),
-            Self::Number { min, max, unit } => format!("a whole number of {unit} from {min} to {max}"),
-            Self::Address => "an IP address and a port, such as `127.0.0.1:8765` or `[::1]:8765`".to_owned(),
+            Self::Number { min, max, unit } => {
+                format!("a whole number of {unit} from {min} to {max}")
+            }
+            Self::Address => {
+                "an IP address and a port, such as `127.0.0.1:8765` or `[::1]:8765`".to_owned()
+            }
             Self::Path(what) | Self::Text(what) => (*what).to_owned(),
         }
     }
@@ -160,7 +165,10 @@ impl Setting {
 
 /// The setting of that name.
 pub fn setting(name: &str) -> Option<&'static Setting> {
-    SETTINGS.iter().copied().find(|setting| setting.name == name)
+    SETTINGS
+        .iter()
+        .copied()
+        .find(|setting| setting.name == name)
 }
 
 /// Every setting, in the order of the documents.
@@ -264,7 +272,9 @@ pub(super) static ALLOWED_HOSTS: Setting = Setting {
 pub(super) static ALLOWED_ORIGINS: Setting = Setting {
     name: "MEMORY_ALLOWED_ORIGINS",
     section: Section::Http,
-    kind: Kind::Text("origins such as `https://example.org` or `http://localhost:3000`, separated by commas"),
+    kind: Kind::Text(
+        "origins such as `https://example.org` or `http://localhost:3000`, separated by commas",
+    ),
     default: DefaultValue::Described("none: every browser origin is refused"),
     secret: false,
     flag: Some("allowed-origins"),
@@ -274,7 +284,11 @@ pub(super) static ALLOWED_ORIGINS: Setting = Setting {
 pub(super) static MAX_BODY_BYTES: Setting = Setting {
     name: "MEMORY_MAX_BODY_BYTES",
     section: Section::Http,
-    kind: Kind::Number { min: 1024, max: 67_108_864, unit: "bytes" },
+    kind: Kind::Number {
+        min: 1024,
+        max: 67_108_864,
+        unit: "bytes",
+    },
     default: DefaultValue::Is("4194304"),
     secret: false,
     flag: Some("max-body-bytes"),
@@ -284,7 +298,11 @@ pub(super) static MAX_BODY_BYTES: Setting = Setting {
 pub(super) static REQUEST_TIMEOUT: Setting = Setting {
     name: "MEMORY_REQUEST_TIMEOUT",
     section: Section::Http,
-    kind: Kind::Number { min: 1, max: 600, unit: "seconds" },
+    kind: Kind::Number {
+        min: 1,
+        max: 600,
+        unit: "seconds",
+    },
     default: DefaultValue::Is("30"),
     secret: false,
     flag: Some("request-timeout"),
@@ -294,7 +312,11 @@ pub(super) static REQUEST_TIMEOUT: Setting = Setting {
 pub(super) static DRAIN_TIMEOUT: Setting = Setting {
     name: "MEMORY_DRAIN_TIMEOUT",
     section: Section::Http,
-    kind: Kind::Number { min: 0, max: 300, unit: "seconds" },
+    kind: Kind::Number {
+        min: 0,
+        max: 300,
+        unit: "seconds",
+    },
     default: DefaultValue::Is("20"),
     secret: false,
     flag: Some("drain-timeout"),
@@ -304,7 +326,9 @@ pub(super) static DRAIN_TIMEOUT: Setting = Setting {
 pub(super) static TOOL_PREFIX: Setting = Setting {
     name: "MEMORY_TOOL_PREFIX",
     section: Section::Http,
-    kind: Kind::Text("up to 32 letters, digits, `_` and `-`, beginning with a letter, such as `memory_`"),
+    kind: Kind::Text(
+        "up to 32 letters, digits, `_` and `-`, beginning with a letter, such as `memory_`",
+    ),
     default: DefaultValue::Described("none"),
     secret: false,
     flag: Some("tool-prefix"),
@@ -340,7 +364,9 @@ pub(super) static TOKENS: Setting = Setting {
 pub(super) static OAUTH_ISSUER: Setting = Setting {
     name: "MEMORY_OAUTH_ISSUER",
     section: Section::Access,
-    kind: Kind::Text("the identifier of an authorization server, such as `https://login.example.org`"),
+    kind: Kind::Text(
+        "the identifier of an authorization server, such as `https://login.example.org`",
+    ),
     default: DefaultValue::Described("none"),
     secret: false,
     flag: Some("oauth-issuer"),
@@ -372,7 +398,11 @@ pub(super) static OAUTH_PROJECT_CLAIM: Setting = Setting {
 pub(super) static PROJECT_MAX_MEMORIES: Setting = Setting {
     name: "MEMORY_PROJECT_MAX_MEMORIES",
     section: Section::Access,
-    kind: Kind::Number { min: 0, max: 1_000_000_000, unit: "memories" },
+    kind: Kind::Number {
+        min: 0,
+        max: 1_000_000_000,
+        unit: "memories",
+    },
     default: DefaultValue::Is("0"),
     secret: false,
     flag: Some("project-max-memories"),
@@ -383,7 +413,11 @@ pub(super) static PROJECT_MAX_MEMORIES: Setting = Setting {
 pub(super) static PROJECT_MAX_BYTES: Setting = Setting {
     name: "MEMORY_PROJECT_MAX_BYTES",
     section: Section::Access,
-    kind: Kind::Number { min: 0, max: 1_099_511_627_776, unit: "bytes" },
+    kind: Kind::Number {
+        min: 0,
+        max: 1_099_511_627_776,
+        unit: "bytes",
+    },
     default: DefaultValue::Is("0"),
     secret: false,
     flag: Some("project-max-bytes"),
@@ -394,7 +428,11 @@ pub(super) static PROJECT_MAX_BYTES: Setting = Setting {
 pub(super) static PROJECT_MAX_ENTRIES: Setting = Setting {
     name: "MEMORY_PROJECT_MAX_ENTRIES",
     section: Section::Access,
-    kind: Kind::Number { min: 0, max: 1_000_000_000, unit: "entries" },
+    kind: Kind::Number {
+        min: 0,
+        max: 1_000_000_000,
+        unit: "entries",
+    },
     default: DefaultValue::Is("0"),
     secret: false,
     flag: Some("project-max-entries"),
@@ -406,7 +444,9 @@ pub(super) static URL: Setting = Setting {
     name: "MEMORY_URL",
     section: Section::Access,
     kind: Kind::Text("the address of a running service, such as `http://127.0.0.1:8765/mcp`"),
-    default: DefaultValue::Described("this user's service on this machine, found by its Unix socket"),
+    default: DefaultValue::Described(
+        "this user's service on this machine, found by its Unix socket",
+    ),
     secret: false,
     flag: Some("url"),
     doc: "The service that `stdio`, `healthcheck` and the commands talk to; it receives `MEMORY_TOKEN`. When it is set, \
@@ -461,7 +501,11 @@ pub(super) static DATABASE_HOST: Setting = Setting {
 pub(super) static DATABASE_PORT: Setting = Setting {
     name: "MEMORY_DATABASE_PORT",
     section: Section::Storage,
-    kind: Kind::Number { min: 1, max: 65535, unit: "" },
+    kind: Kind::Number {
+        min: 1,
+        max: 65535,
+        unit: "",
+    },
     default: DefaultValue::Is("5432"),
     secret: false,
     flag: Some("database-port"),
@@ -472,7 +516,9 @@ pub(super) static DATABASE_NAME: Setting = Setting {
     name: "MEMORY_DATABASE_NAME",
     section: Section::Storage,
     kind: Kind::Text("the name of a database, at most 63 bytes"),
-    default: DefaultValue::Described("`cognitive_memory` in production, `cognitive_memory_dev` in development"),
+    default: DefaultValue::Described(
+        "`cognitive_memory` in production, `cognitive_memory_dev` in development",
+    ),
     secret: false,
     flag: Some("database-name"),
     doc: "Database on the PostgreSQL server.",
@@ -511,7 +557,11 @@ pub(super) static DATABASE_SSLMODE: Setting = Setting {
 pub(super) static DATABASE_POOL: Setting = Setting {
     name: "MEMORY_DATABASE_POOL",
     section: Section::Storage,
-    kind: Kind::Number { min: 1, max: 100, unit: "connections" },
+    kind: Kind::Number {
+        min: 1,
+        max: 100,
+        unit: "connections",
+    },
     default: DefaultValue::Is("8"),
     secret: false,
     flag: Some("database-pool"),
@@ -542,7 +592,11 @@ pub(super) static LANGUAGE: Setting = Setting {
 pub(super) static FOCUS_CAPACITY: Setting = Setting {
     name: "MEMORY_FOCUS_CAPACITY",
     section: Section::Storage,
-    kind: Kind::Number { min: 1, max: 100, unit: "items" },
+    kind: Kind::Number {
+        min: 1,
+        max: 100,
+        unit: "items",
+    },
     default: DefaultValue::Is("10"),
     secret: false,
     flag: Some("focus-capacity"),
@@ -552,7 +606,11 @@ pub(super) static FOCUS_CAPACITY: Setting = Setting {
 pub(super) static REVIEW_DAYS: Setting = Setting {
     name: "MEMORY_REVIEW_DAYS",
     section: Section::Storage,
-    kind: Kind::Number { min: 1, max: 3_650, unit: "days" },
+    kind: Kind::Number {
+        min: 1,
+        max: 3_650,
+        unit: "days",
+    },
     default: DefaultValue::Is("30"),
     secret: false,
     flag: Some("review-days"),
@@ -562,7 +620,11 @@ pub(super) static REVIEW_DAYS: Setting = Setting {
 pub(super) static HISTORY_DAYS: Setting = Setting {
     name: "MEMORY_HISTORY_DAYS",
     section: Section::Storage,
-    kind: Kind::Number { min: 0, max: 36_500, unit: "days" },
+    kind: Kind::Number {
+        min: 0,
+        max: 36_500,
+        unit: "days",
+    },
     default: DefaultValue::Is("0"),
     secret: false,
     flag: Some("history-days"),
@@ -573,7 +635,11 @@ pub(super) static HISTORY_DAYS: Setting = Setting {
 pub(super) static IDEMPOTENCY_DAYS: Setting = Setting {
     name: "MEMORY_IDEMPOTENCY_DAYS",
     section: Section::Storage,
-    kind: Kind::Number { min: 1, max: 3_650, unit: "days" },
+    kind: Kind::Number {
+        min: 1,
+        max: 3_650,
+        unit: "days",
+    },
     default: DefaultValue::Is("7"),
     secret: false,
     flag: Some("idempotency-days"),
@@ -615,7 +681,11 @@ pub(super) static LOG_FILE: Setting = Setting {
 pub(super) static LOG_FILE_BYTES: Setting = Setting {
     name: "MEMORY_LOG_FILE_BYTES",
     section: Section::Log,
-    kind: Kind::Number { min: 65_536, max: 1_073_741_824, unit: "bytes" },
+    kind: Kind::Number {
+        min: 65_536,
+        max: 1_073_741_824,
+        unit: "bytes",
+    },
     default: DefaultValue::Is("10485760"),
     secret: false,
     flag: Some("log-file-bytes"),
@@ -625,7 +695,11 @@ pub(super) static LOG_FILE_BYTES: Setting = Setting {
 pub(super) static LOG_FILE_COUNT: Setting = Setting {
     name: "MEMORY_LOG_FILE_COUNT",
     section: Section::Log,
-    kind: Kind::Number { min: 1, max: 100, unit: "files" },
+    kind: Kind::Number {
+        min: 1,
+        max: 100,
+        unit: "files",
+    },
     default: DefaultValue::Is("5"),
     secret: false,
     flag: Some("log-file-count"),

@@ -325,7 +325,11 @@ pub struct Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} environment, database {}", self.environment, self.database)?;
+        write!(
+            f,
+            "{} environment, database {}",
+            self.environment, self.database
+        )?;
         match &self.server {
             Some(server) => write!(f, " on {server} (PostgreSQL)")?,
             None => write!(f, " (SQLite)")?,

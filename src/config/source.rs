@@ -41,19 +41,25 @@ impl Sources {
     /// Adds a variable to the environment, for tests and tools.
     #[must_use]
     pub fn with_env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env.insert(name.as_ref().to_owned(), value.as_ref().to_owned());
+        self.env
+            .insert(name.as_ref().to_owned(), value.as_ref().to_owned());
         self
     }
 
     /// A variable of the environment that is text and not empty.
     pub(super) fn env_text(&self, name: &str) -> Option<&str> {
-        self.env.get(OsStr::new(name))?.to_str().filter(|value| !value.is_empty())
+        self.env
+            .get(OsStr::new(name))?
+            .to_str()
+            .filter(|value| !value.is_empty())
     }
 
     /// A variable that must be an absolute path; the XDG specification ignores relative ones, and so does this program,
     /// since the working directory may belong to a stranger.
     pub(super) fn env_path(&self, name: &str) -> Option<&Path> {
-        self.env_text(name).map(Path::new).filter(|path| path.is_absolute())
+        self.env_text(name)
+            .map(Path::new)
+            .filter(|path| path.is_absolute())
     }
 
     /// The home directory of a person. Containers set HOME to `/` for users that have none.
@@ -63,7 +69,11 @@ impl Sources {
 
     /// Makes a path absolute. Relative ones start at `base`; `~/` is the home directory, since only a shell expands it.
     pub(super) fn path_from(&self, base: &Path, text: &str) -> PathBuf {
-        let rest = if text == "~" { Some("") } else { text.strip_prefix("~/") };
+        let rest = if text == "~" {
+            Some("")
+        } else {
+            text.strip_prefix("~/")
+        };
         match (rest, self.env_text("HOME")) {
             (Some(rest), Some(home)) => self.working_dir.join(home).join(rest),
             // `join` with "." would leave a dot in what people read.
@@ -79,7 +89,10 @@ impl Sources {
 
     /// A path as people know it: relative to the working directory when it lies there.
     pub(super) fn display_path(&self, path: &Path) -> String {
-        let short = path.strip_prefix(&self.working_dir).ok().filter(|short| !short.as_os_str().is_empty());
+        let short = path
+            .strip_prefix(&self.working_dir)
+            .ok()
+            .filter(|short| !short.as_os_str().is_empty());
         short.unwrap_or(path).display().to_string()
     }
 }
@@ -202,7 +215,11 @@ pub(super) fn read_trusted_file(path: &Path, user: User) -> Result<String, FileE
 }
 
 fn check_kind(metadata: &fs::Metadata) -> Result<(), FileError> {
-    if metadata.is_file() { Ok(()) } else { Err(FileError::NotAFile) }
+    if metadata.is_file() {
+        Ok(())
+    } else {
+        Err(FileError::NotAFile)
+    }
 }
 
 fn read_text(file: File) -> Result<String, FileError> {
@@ -227,5 +244,9 @@ pub(super) fn read_value(path: &Path) -> Result<String, FileError> {
         }
     }
     // Somebody meant to put something there: a secret that was never written must not mean "none".
-    if text.trim().is_empty() { Err(FileError::Empty) } else { Ok(text) }
+    if text.trim().is_empty() {
+        Err(FileError::Empty)
+    } else {
+        Ok(text)
+    }
 }

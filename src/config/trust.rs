@@ -42,7 +42,10 @@ impl Default for User {
 impl User {
     /// The user of this process.
     pub fn of_process() -> Self {
-        Self { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+        Self {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+        }
     }
 
     /// Checks owner and mode of an opened file or directory.
@@ -54,11 +57,15 @@ impl User {
         let (mode, group) = (metadata.mode(), metadata.gid());
         let permissions = mode & 0o7777;
         if mode & WORLD_WRITE != 0 {
-            return Err(TrustError::Distrusted(format!("it is writable by everyone (mode {permissions:o})")));
+            return Err(TrustError::Distrusted(format!(
+                "it is writable by everyone (mode {permissions:o})"
+            )));
         }
         // Many systems give each user a private group and make files group-writable.
         if mode & GROUP_WRITE != 0 && group != self.gid && group != ROOT {
-            return Err(TrustError::Distrusted(format!("it is writable by group {group} (mode {permissions:o})")));
+            return Err(TrustError::Distrusted(format!(
+                "it is writable by group {group} (mode {permissions:o})"
+            )));
         }
         Ok(())
     }
@@ -68,7 +75,10 @@ impl User {
         if owner == self.uid || owner == ROOT {
             return Ok(());
         }
-        Err(TrustError::Distrusted(format!("it is owned by user {owner}, not by user {} or root", self.uid)))
+        Err(TrustError::Distrusted(format!(
+            "it is owned by user {owner}, not by user {} or root",
+            self.uid
+        )))
     }
 
     /// Follows symbolic links to the file or directory itself, whose owner and mode the caller still has to check.
@@ -86,10 +96,16 @@ impl User {
                 return Ok(path);
             }
             if let Err(TrustError::Distrusted(reason)) = self.check_owner(&metadata) {
-                return Err(TrustError::Distrusted(format!("{} is a symbolic link, and {reason}", path.display())));
+                return Err(TrustError::Distrusted(format!(
+                    "{} is a symbolic link, and {reason}",
+                    path.display()
+                )));
             }
             let target = fs::read_link(&path)?;
-            path = path.parent().map(|directory| directory.join(&target)).unwrap_or(target);
+            path = path
+                .parent()
+                .map(|directory| directory.join(&target))
+                .unwrap_or(target);
         }
         Err(io::Error::from(rustix::io::Errno::LOOP).into())
     }
@@ -170,13 +186,23 @@ mod tests {
             assert_eq!(user.examine(&file).unwrap(), file, "{mode:o}");
         }
         set_mode(&file, 0o666);
-        assert_eq!(reason(user.examine(&file)), "it is writable by everyone (mode 666)");
+        assert_eq!(
+            reason(user.examine(&file)),
+            "it is writable by everyone (mode 666)"
+        );
         set_mode(&file, 0o602);
         assert!(reason(user.examine(&file)).contains("everyone"));
         let group = fs::metadata(&file).unwrap().gid();
-        let elsewhere = User { gid: group + 1, ..user };
+        let elsewhere = User {
+            gid: group + 1,
+            ..user
+        };
         set_mode(&file, 0o664);
-        assert_eq!(elsewhere.examine(&file).is_ok(), group == ROOT, "root's group is trusted");
+        assert_eq!(
+            elsewhere.examine(&file).is_ok(),
+            group == ROOT,
+            "root's group is trusted"
+        );
     }
 
     #[test]
@@ -187,10 +213,29 @@ mod tests {
         let user = User::of_process();
         if user.uid == ROOT {
             std::os::unix::fs::chown(&file, Some(4711), Some(4711)).unwrap();
-            assert_eq!(reason(user.examine(&file)), "it is owned by user 4711, not by user 0 or root");
-            assert!(User { uid: 4711, gid: 4711 }.examine(&file).is_ok());
+            assert_eq!(
+                reason(user.examine(&file)),
+                "it is owned by user 4711, not by user 0 or root"
+            );
+            assert!(
+                User {
+                    uid: 4711,
+                    gid: 4711
+                }
+                .examine(&file)
+                .is_ok()
+            );
         } else {
-            assert!(reason(User { uid: user.uid + 1, ..user }.examine(&file)).starts_with("it is owned by user"));
+            assert!(
+                reason(
+                    User {
+                        uid: user.uid + 1,
+                        ..user
+                    }
+                    .examine(&file)
+                )
+                .starts_with("it is owned by user")
+            );
         }
     }
 
@@ -203,14 +248,23 @@ mod tests {
         let link = directory.path().join("link");
         symlink("open/settings", &link).unwrap();
         let user = User::of_process();
-        assert_eq!(user.examine(&link).unwrap(), directory.path().join("open/settings"));
+        assert_eq!(
+            user.examine(&link).unwrap(),
+            directory.path().join("open/settings")
+        );
         set_mode(&open, 0o777);
         assert!(reason(user.examine(&link)).contains("open is writable by everyone"));
         set_mode(&open, 0o1777);
-        assert!(user.examine(&link).is_ok(), "the sticky bit protects entries");
+        assert!(
+            user.examine(&link).is_ok(),
+            "the sticky bit protects entries"
+        );
         if user.uid == ROOT {
             std::os::unix::fs::lchown(&link, Some(4711), None).unwrap();
-            assert!(reason(user.examine(&link)).contains("is a symbolic link, and it is owned by user 4711"));
+            assert!(
+                reason(user.examine(&link))
+                    .contains("is a symbolic link, and it is owned by user 4711")
+            );
         }
         let circle = directory.path().join("circle");
         symlink("circle", &circle).unwrap();
@@ -219,10 +273,18 @@ mod tests {
 
     #[test]
     fn some_errors_go_away_by_themselves() {
-        for code in [rustix::io::Errno::MFILE, rustix::io::Errno::ROFS, rustix::io::Errno::NOSPC] {
+        for code in [
+            rustix::io::Errno::MFILE,
+            rustix::io::Errno::ROFS,
+            rustix::io::Errno::NOSPC,
+        ] {
             assert!(is_transient(&code.into()));
         }
-        for code in [rustix::io::Errno::NOENT, rustix::io::Errno::ACCESS, rustix::io::Errno::PERM] {
+        for code in [
+            rustix::io::Errno::NOENT,
+            rustix::io::Errno::ACCESS,
+            rustix::io::Errno::PERM,
+        ] {
             assert!(!is_transient(&code.into()));
         }
     }

@@ -16,12 +16,18 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the clock"
+    )]
     fn now(&self) -> DateTime<Utc> {
         Utc::now().trunc_subsecs(6)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that draws ids")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that draws ids"
+    )]
     fn new_id(&self) -> Uuid {
         Uuid::now_v7()
     }

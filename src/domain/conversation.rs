@@ -8,8 +8,20 @@ use chrono::{DateTime, Utc};
 use super::Analyzer;
 
 /// Speakers of these names are no persons that a question could name.
-const ROLES: [&str; 12] =
-    ["user", "assistant", "system", "human", "ai", "bot", "agent", "model", "tool", "unknown", "me", "you"];
+const ROLES: [&str; 12] = [
+    "user",
+    "assistant",
+    "system",
+    "human",
+    "ai",
+    "bot",
+    "agent",
+    "model",
+    "tool",
+    "unknown",
+    "me",
+    "you",
+];
 
 /// A turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,16 +62,28 @@ impl Setting {
         asks: bool,
         occurred_at: DateTime<Utc>,
     ) -> Self {
-        let turn = session.zip(number).map(|(session, number)| Turn { project, session, number });
+        let turn = session.zip(number).map(|(session, number)| Turn {
+            project,
+            session,
+            number,
+        });
         let speaker = speaker.filter(|name| !name.is_empty());
-        Self { project, asks: asks && turn.is_some(), turn, speaker, length, occurred_at }
+        Self {
+            project,
+            asks: asks && turn.is_some(),
+            turn,
+            speaker,
+            length,
+            occurred_at,
+        }
     }
 }
 
 /// Whether a text ends with a question mark. The backends say it of what they hold.
 #[must_use]
 pub fn asks(text: &str) -> bool {
-    text.trim_end_matches([' ', '\t', '\r', '\n']).ends_with(['?', '\u{ff1f}', '\u{61f}'])
+    text.trim_end_matches([' ', '\t', '\r', '\n'])
+        .ends_with(['?', '\u{ff1f}', '\u{61f}'])
 }
 
 /// The terms by which a question can name a speaker; none for roles.
@@ -90,7 +114,10 @@ mod tests {
     fn a_speaker_is_named_by_any_word_of_the_name() {
         let analyzer = Analyzer::new(Language::English);
         let named = |name: &str| name_terms(name, &analyzer);
-        assert!(named("Ada Lovelace").is_superset(&BTreeSet::from(["ada".to_owned(), "lovelac".to_owned()])));
+        assert!(
+            named("Ada Lovelace")
+                .is_superset(&BTreeSet::from(["ada".to_owned(), "lovelac".to_owned()]))
+        );
         assert!(named("Assistant").is_empty() && named("user").is_empty());
         let plain = Analyzer::new(Language::None);
         assert!(name_terms("Ada", &plain).contains("ada's"));

@@ -25,7 +25,8 @@ const SEPARATOR: char = '.';
 /// A short hash of everything that decides the order of hits: it notices mistakes, and each character costs a model.
 #[must_use]
 pub fn question_hash(question: &impl Serialize) -> String {
-    let text = serde_json::to_vec(question).expect("a question is plain data, which always serialises");
+    let text =
+        serde_json::to_vec(question).expect("a question is plain data, which always serialises");
     URL_SAFE_NO_PAD.encode(&Sha256::digest(text)[..3])
 }
 
@@ -46,7 +47,8 @@ pub fn encode(position: &Position, question: &str) -> String {
 /// # Errors
 /// When it was not made by [`encode`], or for another question.
 pub fn decode(cursor: &str, question: &str) -> Result<Position, Invalid> {
-    let expected = "the next_cursor of the previous answer, unchanged, together with the same other arguments";
+    let expected =
+        "the next_cursor of the previous answer, unchanged, together with the same other arguments";
     cursor
         .trim()
         .rsplit_once(SEPARATOR)
@@ -61,7 +63,10 @@ fn parse_position(place: &str) -> Option<Position> {
         ("s", None) => value.parse().ok().map(Position::Before),
         ("o", None) => value.parse().ok().map(Position::Offset),
         ("h", None) => Some(Position::History(value.parse().ok()?, None)),
-        ("h", Some((memory, seq))) => Some(Position::History(memory.parse().ok()?, Some(seq.parse().ok()?))),
+        ("h", Some((memory, seq))) => Some(Position::History(
+            memory.parse().ok()?,
+            Some(seq.parse().ok()?),
+        )),
         _ => None,
     }
 }
@@ -89,8 +94,20 @@ mod tests {
     #[test]
     fn other_texts_are_no_cursors() {
         let question = question_hash(&"a");
-        for place in ["", "o", "o-1", "x1", "o1.2", "h1.x", "ö1", "s99999999999999999999"] {
-            assert!(decode(&format!("{place}.{question}"), &question).is_err(), "{place}");
+        for place in [
+            "",
+            "o",
+            "o-1",
+            "x1",
+            "o1.2",
+            "h1.x",
+            "ö1",
+            "s99999999999999999999",
+        ] {
+            assert!(
+                decode(&format!("{place}.{question}"), &question).is_err(),
+                "{place}"
+            );
         }
         for cursor in ["", "?!", &question] {
             assert!(decode(cursor, &question).is_err(), "{cursor}");

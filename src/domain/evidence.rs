@@ -87,7 +87,9 @@ impl Evidence {
     pub fn confidence(self) -> f64 {
         let coverage = self.coverage.clamp(0.0, 1.0);
         let seen = match self.nearness {
-            Some(Nearness { cosine, third }) => 5.0 * cosine + 6.0 * (cosine - third).max(0.0) + 5.0 * coverage - 5.3,
+            Some(Nearness { cosine, third }) => {
+                5.0 * cosine + 6.0 * (cosine - third).max(0.0) + 5.0 * coverage - 5.3
+            }
             None => 8.0 * coverage - 3.7,
         };
         let by_chance = 0.25 * (self.memories.clamp(FITTED.0, FITTED.1) as f64 / USUAL).ln();
@@ -126,12 +128,17 @@ pub fn proper_names(question: &str) -> Vec<&str> {
         english(&word) && SHARED.binary_search(&word.as_str()).is_err()
     };
     let capital = |word: &str| word.starts_with(char::is_uppercase);
-    let sentence = words.iter().any(telling) && words.iter().any(|word| word.starts_with(char::is_lowercase));
+    let sentence = words.iter().any(telling)
+        && words
+            .iter()
+            .any(|word| word.starts_with(char::is_lowercase));
     if !sentence {
         return Vec::new();
     }
     let names = words.iter().enumerate().filter_map(|(at, word)| {
-        let name = word.strip_suffix("'s").or_else(|| word.strip_suffix("\u{2019}s"));
+        let name = word
+            .strip_suffix("'s")
+            .or_else(|| word.strip_suffix("\u{2019}s"));
         // The first word has a capital letter anyway.
         let due = at == 0 && name.is_none();
         let name = name.unwrap_or(word);
@@ -147,39 +154,89 @@ mod tests {
     use super::*;
 
     fn near(cosine: f64, third: f64, coverage: f64) -> Evidence {
-        Evidence { nearness: Some(Nearness { cosine, third }), coverage, stranger: false, memories: 600 }
+        Evidence {
+            nearness: Some(Nearness { cosine, third }),
+            coverage,
+            stranger: false,
+            memories: 600,
+        }
     }
 
     #[test]
     fn confidence_grows_with_nearness_and_coverage() {
         let one = near(0.5, 0.4, 0.5).confidence();
         assert!((one - 1.0 / (1.0 + (-0.3_f64).exp())).abs() < 1e-12);
-        let among = |memories| Evidence { memories, ..near(0.5, 0.4, 0.5) }.confidence();
-        assert!(among(100) > one && one > among(900), "among more memories more are near by chance");
-        assert!(among(0) == among(20) && among(1_000) == among(1_000_000), "no further than was measured");
+        let among = |memories| {
+            Evidence {
+                memories,
+                ..near(0.5, 0.4, 0.5)
+            }
+            .confidence()
+        };
+        assert!(
+            among(100) > one && one > among(900),
+            "among more memories more are near by chance"
+        );
+        assert!(
+            among(0) == among(20) && among(1_000) == among(1_000_000),
+            "no further than was measured"
+        );
         assert!(near(0.6, 0.4, 0.5).confidence() > one && near(0.5, 0.4, 0.6).confidence() > one);
-        assert!(near(0.5, 0.45, 0.5).confidence() < one, "what stands out is more than what is among many");
-        let words = |coverage: f64| Evidence { coverage, memories: 600, ..Evidence::default() }.confidence();
+        assert!(
+            near(0.5, 0.45, 0.5).confidence() < one,
+            "what stands out is more than what is among many"
+        );
+        let words = |coverage: f64| {
+            Evidence {
+                coverage,
+                memories: 600,
+                ..Evidence::default()
+            }
+            .confidence()
+        };
         assert!((words(2.0) - 1.0 / (1.0 + (-4.3_f64).exp())).abs() < 1e-12);
-        assert!(doubtful(words(0.2)) && !strange(words(0.2)) && strange(words(0.0)) && !doubtful(words(0.3)));
+        assert!(
+            doubtful(words(0.2))
+                && !strange(words(0.2))
+                && strange(words(0.0))
+                && !doubtful(words(0.3))
+        );
         assert!(unsure(words(0.4)) && !doubtful(words(0.4)) && !unsure(words(0.5)));
-        assert!(strange(near(0.3, 0.28, 0.1).confidence()) && !doubtful(near(0.45, 0.3, 0.25).confidence()));
+        assert!(
+            strange(near(0.3, 0.28, 0.1).confidence())
+                && !doubtful(near(0.45, 0.3, 0.25).confidence())
+        );
     }
 
     #[test]
     fn whom_nobody_knows_is_a_stranger() {
         let known = near(0.5, 0.4, 0.4);
-        let stranger = Evidence { stranger: true, ..known };
+        let stranger = Evidence {
+            stranger: true,
+            ..known
+        };
         assert!(!doubtful(known.confidence()) && doubtful(stranger.confidence()));
         // Near enough, the name may be written in another way.
-        assert!(!doubtful(Evidence { stranger: true, ..near(0.9, 0.5, 0.9) }.confidence()));
+        assert!(!doubtful(
+            Evidence {
+                stranger: true,
+                ..near(0.9, 0.5, 0.9)
+            }
+            .confidence()
+        ));
     }
 
     #[test]
     fn names_have_a_capital_letter_where_none_is_due() {
         for (question, names) in [
-            ("What did Melanie and her kids do in July 2023?", vec!["Melanie"]),
-            ("Which pizza does Ada\u{2019}s brother order on Friday?", vec!["Ada"]),
+            (
+                "What did Melanie and her kids do in July 2023?",
+                vec!["Melanie"],
+            ),
+            (
+                "Which pizza does Ada\u{2019}s brother order on Friday?",
+                vec!["Ada"],
+            ),
             ("Ada's shoe size is what?", vec!["Ada"]),
             ("Who paid for the trip to New York?", vec!["New", "York"]),
             ("Melanie called about the tent", vec![]),

@@ -83,12 +83,21 @@ impl Filter {
             && (self.as_of != AsOf::TrueThen || memory.occurred_at <= self.now)
             && (self.kinds.is_empty() || self.kinds.contains(&memory.kind))
             && self.tags.iter().all(|tag| has_tag(&memory.tags, tag))
-            && self.session.as_ref().is_none_or(|session| memory.session.as_ref() == Some(session))
-            && self.speaker.as_ref().is_none_or(|speaker| memory.speaker.as_ref() == Some(speaker))
+            && self
+                .session
+                .as_ref()
+                .is_none_or(|session| memory.session.as_ref() == Some(session))
+            && self
+                .speaker
+                .as_ref()
+                .is_none_or(|speaker| memory.speaker.as_ref() == Some(speaker))
             && self.since.is_none_or(|since| memory.occurred_at >= since)
             && self.until.is_none_or(|until| memory.occurred_at < until)
-            && self.min_importance.is_none_or(|least| memory.importance >= least)
+            && self
+                .min_importance
+                .is_none_or(|least| memory.importance >= least)
             && (self.include_outdated
-                || (memory.superseded_by.is_none() && memory.valid_until.is_none_or(|until| until > self.now)))
+                || (memory.superseded_by.is_none()
+                    && memory.valid_until.is_none_or(|until| until > self.now)))
     }
 }

@@ -65,11 +65,17 @@ impl Eviction {
 /// Which of `items` goes next.
 #[must_use]
 pub fn victim(items: &[FocusItem]) -> Option<(usize, Eviction)> {
-    let free = items.iter().enumerate().filter(|(_, item)| item.importance <= PROTECTED_IMPORTANCE);
+    let free = items
+        .iter()
+        .enumerate()
+        .filter(|(_, item)| item.importance <= PROTECTED_IMPORTANCE);
     if let Some((place, _)) = free.min_by_key(|(_, item)| (item.touched_at, item.seq)) {
         return Some((place, Eviction::LeastRecentlyTouched));
     }
-    let oldest = items.iter().enumerate().min_by_key(|(_, item)| (item.created_at, item.seq));
+    let oldest = items
+        .iter()
+        .enumerate()
+        .min_by_key(|(_, item)| (item.created_at, item.seq));
     oldest.map(|(place, _)| (place, Eviction::AllProtected))
 }
 
@@ -77,7 +83,9 @@ pub fn victim(items: &[FocusItem]) -> Option<(usize, Eviction)> {
 pub fn make_room(items: &mut Vec<FocusItem>, capacity: usize) -> Vec<(FocusItem, Eviction)> {
     let mut gone = Vec::new();
     while items.len() >= capacity.max(1) {
-        let Some((place, eviction)) = victim(items) else { break };
+        let Some((place, eviction)) = victim(items) else {
+            break;
+        };
         gone.push((items.remove(place), eviction));
     }
     gone
@@ -90,16 +98,34 @@ mod tests {
     fn item(seq: i64, importance: f64, created: i64, touched: i64) -> FocusItem {
         let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
         let (created_at, touched_at) = (at(created), at(touched));
-        FocusItem { id: Uuid::nil(), seq, content: String::new(), importance, created_at, touched_at, memory: None }
+        FocusItem {
+            id: Uuid::nil(),
+            seq,
+            content: String::new(),
+            importance,
+            created_at,
+            touched_at,
+            memory: None,
+        }
     }
 
     #[test]
     fn the_least_recently_touched_goes_unless_it_is_protected() {
-        let mut items = vec![item(1, 0.9, 1, 1), item(2, 0.8, 2, 9), item(3, 0.1, 3, 8), item(4, 0.81, 4, 4)];
-        let gone: Vec<(i64, Eviction)> =
-            make_room(&mut items, 1).into_iter().map(|(item, eviction)| (item.seq, eviction)).collect();
+        let mut items = vec![
+            item(1, 0.9, 1, 1),
+            item(2, 0.8, 2, 9),
+            item(3, 0.1, 3, 8),
+            item(4, 0.81, 4, 4),
+        ];
+        let gone: Vec<(i64, Eviction)> = make_room(&mut items, 1)
+            .into_iter()
+            .map(|(item, eviction)| (item.seq, eviction))
+            .collect();
         let (touched, protected) = (Eviction::LeastRecentlyTouched, Eviction::AllProtected);
-        assert_eq!(gone, [(3, touched), (2, touched), (1, protected), (4, protected)]);
+        assert_eq!(
+            gone,
+            [(3, touched), (2, touched), (1, protected), (4, protected)]
+        );
         assert!(items.is_empty());
     }
 

@@ -12,8 +12,8 @@ use super::Memory;
 /// Words that change nothing where they are in lower case, sorted for binary search. None of them is a negation, a
 /// number or a preposition in one of the supported languages.
 const FILLERS: [&str; 22] = [
-    "also", "auch", "aussi", "bitte", "das", "dem", "den", "der", "des", "die", "een", "ein", "eine", "einem", "einen",
-    "einer", "eines", "please", "really", "sehr", "the", "very",
+    "also", "auch", "aussi", "bitte", "das", "dem", "den", "der", "des", "die", "een", "ein",
+    "eine", "einem", "einen", "einer", "eines", "please", "really", "sehr", "the", "very",
 ];
 /// Of these the ones that may begin a text, in upper case.
 const ARTICLES: [&str; 6] = ["das", "der", "die", "ein", "eine", "the"];
@@ -23,7 +23,12 @@ const PUNCTUATION: &str = ".,;:!…\"'`´“”„‘’‚«»‹›()[]{}<>*_~
 /// The same for memories that say the same about the same: also kind, speaker, and whether they hold agree.
 #[must_use]
 pub fn fold_key(memory: &Memory) -> String {
-    let mut key = format!("{}\n{}\n{}\n", memory.kind, memory.project, memory.superseded_by.is_some());
+    let mut key = format!(
+        "{}\n{}\n{}\n",
+        memory.kind,
+        memory.project,
+        memory.superseded_by.is_some()
+    );
     key.push_str(memory.speaker.as_deref().unwrap_or_default());
     push_words(&mut key, &memory.content);
     if let Some(episode) = &memory.episode {
@@ -36,14 +41,21 @@ pub fn fold_key(memory: &Memory) -> String {
 
 /// Adds the words that count, one a line.
 fn push_words(key: &mut String, text: &str) {
-    let normal: String = text.nfkc().map(|sign| if sign == '\u{2019}' { '\'' } else { sign }).collect();
-    let segments: Vec<&str> = normal.split_word_bounds().filter(|segment| !segment.trim().is_empty()).collect();
+    let normal: String = text
+        .nfkc()
+        .map(|sign| if sign == '\u{2019}' { '\'' } else { sign })
+        .collect();
+    let segments: Vec<&str> = normal
+        .split_word_bounds()
+        .filter(|segment| !segment.trim().is_empty())
+        .collect();
     key.push('\n');
     for (place, segment) in segments.iter().enumerate() {
         if segment.chars().any(char::is_alphanumeric) {
             let word = segment.to_lowercase();
             let begins = place == 0 && ARTICLES.contains(&word.as_str());
-            let filler = FILLERS.binary_search(&word.as_str()).is_ok() && (begins || word == *segment);
+            let filler =
+                FILLERS.binary_search(&word.as_str()).is_ok() && (begins || word == *segment);
             if !filler {
                 key.push_str(&word);
                 key.push('\n');
@@ -56,14 +68,18 @@ fn push_words(key: &mut String, text: &str) {
 }
 
 fn is_punctuation(segment: &str) -> bool {
-    segment.chars().all(|sign| PUNCTUATION.contains(sign) || sign.is_control())
+    segment
+        .chars()
+        .all(|sign| PUNCTUATION.contains(sign) || sign.is_control())
 }
 
 /// Whether a sign stands right before a digit: as a minus, in a time, a ratio or a version.
 fn touches_number(text: &str, segment: &str) -> bool {
     // `segment` is a slice of `text`.
     let end = segment.as_ptr() as usize - text.as_ptr() as usize + segment.len();
-    text.get(end..).and_then(|rest| rest.chars().next()).is_some_and(char::is_numeric)
+    text.get(end..)
+        .and_then(|rest| rest.chars().next())
+        .is_some_and(char::is_numeric)
 }
 
 #[cfg(test)]
@@ -86,7 +102,10 @@ mod tests {
         for (a, b) in [
             ("The deploy runs on Friday.", "the deploy runs on Friday"),
             ("User prefers dark mode", "The user prefers dark mode!"),
-            ("Marta likes green tea.", "  marta really likes *green* tea "),
+            (
+                "Marta likes green tea.",
+                "  marta really likes *green* tea ",
+            ),
             ("Das Passwort liegt im Tresor.", "Passwort liegt im Tresor"),
             ("It\u{2019}s late", "It's late"),
             ("ＴＥＡ　time", "tea time"),

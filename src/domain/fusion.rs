@@ -143,15 +143,21 @@ struct Turns {
 
 impl Turns {
     fn new(members: &[Member<'_>]) -> Self {
-        let mut order: Vec<usize> = (0..members.len()).filter(|at| members[*at].setting.turn.is_some()).collect();
+        let mut order: Vec<usize> = (0..members.len())
+            .filter(|at| members[*at].setting.turn.is_some())
+            .collect();
         order.sort_by(|a, b| members[*a].setting.turn.cmp(&members[*b].setting.turn));
         let mut place = vec![None; members.len()];
         let mut session = vec![usize::MAX; members.len()];
         let mut sessions = 0;
         for (index, at) in order.iter().enumerate() {
             let follows = index > 0 && {
-                let (a, b) = (&members[order[index - 1]].setting.turn, &members[*at].setting.turn);
-                a.as_ref().map(|t| (t.project, &t.session)) == b.as_ref().map(|t| (t.project, &t.session))
+                let (a, b) = (
+                    &members[order[index - 1]].setting.turn,
+                    &members[*at].setting.turn,
+                );
+                a.as_ref().map(|t| (t.project, &t.session))
+                    == b.as_ref().map(|t| (t.project, &t.session))
             };
             sessions += usize::from(!follows);
             place[*at] = Some(index);
@@ -161,15 +167,24 @@ impl Turns {
             *own = sessions;
             sessions += 1;
         }
-        Self { order, place, session, sessions }
+        Self {
+            order,
+            place,
+            session,
+            sessions,
+        }
     }
 
     /// The neighbours of a member with their distance, negative before it.
     fn around(&self, members: &[Member<'_>], at: usize, found: &mut Vec<(i64, usize)>) {
         found.clear();
-        let (Some(place), Some(turn)) = (self.place[at], &members[at].setting.turn) else { return };
+        let (Some(place), Some(turn)) = (self.place[at], &members[at].setting.turn) else {
+            return;
+        };
         let mut add = |other: usize| {
-            let Some(number) = members[other].setting.turn.as_ref().map(|turn| turn.number) else { return false };
+            let Some(number) = members[other].setting.turn.as_ref().map(|turn| turn.number) else {
+                return false;
+            };
             let distance = number.saturating_sub(turn.number);
             let near = self.session[other] == self.session[at] && distance.abs() <= REACH;
             if near && distance != 0 {
@@ -177,8 +192,15 @@ impl Turns {
             }
             near
         };
-        let _ = self.order[..place].iter().rev().take(MOST_AROUND).all(|other| add(*other));
-        let _ = self.order[place + 1..].iter().take(MOST_AROUND).all(|other| add(*other));
+        let _ = self.order[..place]
+            .iter()
+            .rev()
+            .take(MOST_AROUND)
+            .all(|other| add(*other));
+        let _ = self.order[place + 1..]
+            .iter()
+            .take(MOST_AROUND)
+            .all(|other| add(*other));
     }
 }
 
@@ -190,17 +212,39 @@ fn step(distance: i64) -> usize {
 /// name, those who bear it have as much of it in all that they said.
 fn counted(members: &[Member<'_>], names: &[bool]) -> Vec<Vec<Part>> {
     let mut noted = vec![0.0_f64; names.len()];
-    for member in members.iter().filter(|member| member.setting.speaker.is_none()) {
-        for part in member.parts.iter().filter(|part| part.term < names.len() && names[part.term]) {
+    for member in members
+        .iter()
+        .filter(|member| member.setting.speaker.is_none())
+    {
+        for part in member
+            .parts
+            .iter()
+            .filter(|part| part.term < names.len() && names[part.term])
+        {
             noted[part.term] = noted[part.term].max(part.gain);
         }
     }
     let of = |member: &Member<'_>| {
         let spoken = member.setting.speaker.is_some();
         let counts = |part: &&Part| part.term < names.len() && !(spoken && names[part.term]);
-        let said = member.named.unwrap_or_default().iter().filter(|term| **term < names.len() && names[**term]);
-        let said = said.map(|term| Part { term: *term, gain: noted[*term] }).filter(|part| part.gain > 0.0);
-        member.parts.iter().filter(counts).copied().chain(said).collect()
+        let said = member
+            .named
+            .unwrap_or_default()
+            .iter()
+            .filter(|term| **term < names.len() && names[**term]);
+        let said = said
+            .map(|term| Part {
+                term: *term,
+                gain: noted[*term],
+            })
+            .filter(|part| part.gain > 0.0);
+        member
+            .parts
+            .iter()
+            .filter(counts)
+            .copied()
+            .chain(said)
+            .collect()
     };
     members.iter().map(of).collect()
 }
@@ -221,15 +265,28 @@ pub fn fuse(members: &[Member<'_>], question: Question<'_>) -> Vec<Fused> {
             *known = known.max(part.gain);
         }
     }
-    let session_words: Vec<f64> =
-        (0..turns.sessions).map(|session| best[session * terms..][..terms].iter().sum()).collect();
+    let session_words: Vec<f64> = (0..turns.sessions)
+        .map(|session| best[session * terms..][..terms].iter().sum())
+        .collect();
 
     // Meaning, from the worst candidate to the best.
     let cosines = || members.iter().filter_map(|member| member.cosine);
-    let (low, high) = (cosines().fold(f64::INFINITY, f64::min), cosines().fold(f64::NEG_INFINITY, f64::max));
+    let (low, high) = (
+        cosines().fold(f64::INFINITY, f64::min),
+        cosines().fold(f64::NEG_INFINITY, f64::max),
+    );
     let sure = ((high - UNSURE) / SURE).clamp(0.0, 1.0);
-    let share = |cosine: f64| sure * if high > low { (cosine - low) / (high - low) } else { 1.0 };
-    let meaning: Vec<f64> = members.iter().map(|member| member.cosine.map_or(0.0, share)).collect();
+    let share = |cosine: f64| {
+        sure * if high > low {
+            (cosine - low) / (high - low)
+        } else {
+            1.0
+        }
+    };
+    let meaning: Vec<f64> = members
+        .iter()
+        .map(|member| member.cosine.map_or(0.0, share))
+        .collect();
     let mut session_meaning = vec![0.0_f64; turns.sessions];
     for (session, meaning) in turns.session.iter().zip(&meaning) {
         session_meaning[*session] = session_meaning[*session].max(*meaning);
@@ -266,28 +323,52 @@ pub fn fuse(members: &[Member<'_>], question: Question<'_>) -> Vec<Fused> {
             }
         }
         coverage[at] = scratch.iter().sum();
-        nameless[at] = scratch.iter().zip(question.names).filter(|(_, name)| !**name).map(|(gain, _)| gain).sum();
+        nameless[at] = scratch
+            .iter()
+            .zip(question.names)
+            .filter(|(_, name)| !**name)
+            .map(|(gain, _)| gain)
+            .sum();
         around[at] = (weights > 0.0).then(|| sum / weights);
     }
 
     let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
     let (most_words, most_session) = (most(&coverage), most(&session_words));
-    let trust =
-        if high.is_finite() && question.total > 0.0 { (most_words / (question.total * COVERED)).min(1.0) } else { 1.0 };
+    let trust = if high.is_finite() && question.total > 0.0 {
+        (most_words / (question.total * COVERED)).min(1.0)
+    } else {
+        1.0
+    };
     let divided = |value: f64, by: f64| if by > 0.0 { trust * value / by } else { 0.0 };
     let fused = |at: usize| {
-        let Member { setting, named, time, .. } = members[at];
+        let Member {
+            setting,
+            named,
+            time,
+            ..
+        } = members[at];
         let session = turns.session[at];
-        let alone = if around[at].is_none() { AROUND * ALONE } else { 0.0 };
+        let alone = if around[at].is_none() {
+            AROUND * ALONE
+        } else {
+            0.0
+        };
         let words = SESSION_WORDS * divided(session_words[session], most_session);
         let topic = SESSION_MEANING * session_meaning[session];
         // A memory that is its own session has what that gives from itself.
-        let (own_words, own_topic, session_share) =
-            if setting.turn.is_some() { (0.0, 0.0, words + topic) } else { (words, topic, 0.0) };
+        let (own_words, own_topic, session_share) = if setting.turn.is_some() {
+            (0.0, 0.0, words + topic)
+        } else {
+            (words, topic, 0.0)
+        };
         let shares = [
             (Share::Words, divided(own[at], most_words) + own_words),
             (Share::Meaning, (MEANING + alone) * meaning[at] + own_topic),
-            (Share::Around, divided(coverage[at] - own[at], most_words) + AROUND * around[at].unwrap_or_default()),
+            (
+                Share::Around,
+                divided(coverage[at] - own[at], most_words)
+                    + AROUND * around[at].unwrap_or_default(),
+            ),
             (Share::Session, session_share),
             (Share::Time, TIME * time),
             (Share::Speaker, if named.is_some() { SPEAKER } else { 0.0 }),
@@ -301,8 +382,16 @@ pub fn fuse(members: &[Member<'_>], question: Question<'_>) -> Vec<Fused> {
             }
         }
         let score = damping * shares.iter().map(|(_, share)| share).sum::<f64>();
-        let shares = shares.into_iter().filter(|(_, share)| *share > 0.0).collect();
-        Fused { score, shares, damping, coverage: nameless[at] }
+        let shares = shares
+            .into_iter()
+            .filter(|(_, share)| *share > 0.0)
+            .collect();
+        Fused {
+            score,
+            shares,
+            damping,
+            coverage: nameless[at],
+        }
     };
     (0..members.len()).map(fused).collect()
 }
@@ -310,16 +399,29 @@ pub fn fuse(members: &[Member<'_>], question: Question<'_>) -> Vec<Fused> {
 /// Candidates by what they are worth before anything around them is known: the sum of their shares of each channel's
 /// best.
 #[must_use]
-pub fn preliminary<K: Copy + Eq + std::hash::Hash>(words: &[(K, f64)], meaning: &[(K, f64)]) -> HashMap<K, f64> {
+pub fn preliminary<K: Copy + Eq + std::hash::Hash>(
+    words: &[(K, f64)],
+    meaning: &[(K, f64)],
+) -> HashMap<K, f64> {
     let mut scores: HashMap<K, f64> = HashMap::with_capacity(words.len() + meaning.len());
     let most = words.iter().map(|(_, score)| *score).fold(0.0, f64::max);
     for (key, score) in words {
         *scores.entry(*key).or_default() += if most > 0.0 { score / most } else { 0.0 };
     }
-    let low = meaning.iter().map(|(_, cosine)| *cosine).fold(f64::INFINITY, f64::min);
-    let high = meaning.iter().map(|(_, cosine)| *cosine).fold(f64::NEG_INFINITY, f64::max);
+    let low = meaning
+        .iter()
+        .map(|(_, cosine)| *cosine)
+        .fold(f64::INFINITY, f64::min);
+    let high = meaning
+        .iter()
+        .map(|(_, cosine)| *cosine)
+        .fold(f64::NEG_INFINITY, f64::max);
     for (key, cosine) in meaning {
-        *scores.entry(*key).or_default() += if high > low { (cosine - low) / (high - low) } else { 1.0 };
+        *scores.entry(*key).or_default() += if high > low {
+            (cosine - low) / (high - low)
+        } else {
+            1.0
+        };
     }
     scores
 }
@@ -331,15 +433,37 @@ mod tests {
     use super::*;
 
     fn said(number: Option<i64>, length: u32, asks: bool) -> Setting {
-        Setting::new(1, (Some("s".to_owned()), number), None, length, asks, DateTime::UNIX_EPOCH)
+        Setting::new(
+            1,
+            (Some("s".to_owned()), number),
+            None,
+            length,
+            asks,
+            DateTime::UNIX_EPOCH,
+        )
     }
 
     fn member<'a>(parts: &'a [Part], cosine: Option<f64>, setting: &'a Setting) -> Member<'a> {
-        Member { parts, cosine, setting, named: None, time: 0.0 }
+        Member {
+            parts,
+            cosine,
+            setting,
+            named: None,
+            time: 0.0,
+        }
     }
 
     fn scores(members: &[Member<'_>]) -> Vec<f64> {
-        fuse(members, Question { names: &[false, false], total: 0.0 }).iter().map(|fused| fused.score).collect()
+        fuse(
+            members,
+            Question {
+                names: &[false, false],
+                total: 0.0,
+            },
+        )
+        .iter()
+        .map(|fused| fused.score)
+        .collect()
     }
 
     fn close(found: &[f64], expected: &[f64]) {
@@ -352,9 +476,17 @@ mod tests {
     #[test]
     fn an_answer_has_the_words_of_its_question() {
         let parts = [Part { term: 0, gain: 2.0 }];
-        let (question, answer, late) = (said(Some(1), 30, true), said(Some(2), 30, false), said(Some(3), 30, false));
+        let (question, answer, late) = (
+            said(Some(1), 30, true),
+            said(Some(2), 30, false),
+            said(Some(3), 30, false),
+        );
         // Coverage 2, 2 and 1; the session covers all of it.
-        let members = [member(&parts, None, &question), member(&[], None, &answer), member(&[], None, &late)];
+        let members = [
+            member(&parts, None, &question),
+            member(&[], None, &answer),
+            member(&[], None, &late),
+        ];
         close(&scores(&members), &[1.3 * 0.9, 1.3, 0.5 + 0.3]);
         let plain = said(Some(1), 30, false);
         let members = [member(&parts, None, &plain), member(&[], None, &answer)];
@@ -365,21 +497,46 @@ mod tests {
     fn memories_outside_of_conversations_have_nothing_around_them_and_lose_nothing() {
         let (one, two) = ([Part { term: 0, gain: 3.0 }], [Part { term: 1, gain: 1.5 }]);
         let note = said(None, 1, true);
-        let members = [member(&one, Some(0.6), &note), member(&two, Some(0.4), &note), member(&[], Some(0.2), &note)];
-        let found = fuse(&members, Question { names: &[false, false], total: 0.0 });
+        let members = [
+            member(&one, Some(0.6), &note),
+            member(&two, Some(0.4), &note),
+            member(&[], Some(0.2), &note),
+        ];
+        let found = fuse(
+            &members,
+            Question {
+                names: &[false, false],
+                total: 0.0,
+            },
+        );
         // Meaning is 1, 0.5 and 0 and weighs 0.4 + 0.6 / 2 + 0.3.
-        close(&found.iter().map(|fused| fused.score).collect::<Vec<_>>(), &[2.3, 0.65 + 0.5, 0.0]);
-        assert_eq!(found[0].shares.keys().collect::<Vec<_>>(), [&Share::Words, &Share::Meaning]);
+        close(
+            &found.iter().map(|fused| fused.score).collect::<Vec<_>>(),
+            &[2.3, 0.65 + 0.5, 0.0],
+        );
+        assert_eq!(
+            found[0].shares.keys().collect::<Vec<_>>(),
+            [&Share::Words, &Share::Meaning]
+        );
     }
 
     #[test]
     fn stray_words_count_less_beside_meaning() {
         let stray = [Part { term: 0, gain: 1.0 }];
         let note = said(None, 5, false);
-        let question = Question { names: &[false, false], total: 6.0 };
+        let question = Question {
+            names: &[false, false],
+            total: 6.0,
+        };
         let scores = |cosines: [Option<f64>; 2]| {
-            let members = [member(&stray, cosines[0], &note), member(&[], cosines[1], &note)];
-            fuse(&members, question).iter().map(|fused| fused.score).collect::<Vec<_>>()
+            let members = [
+                member(&stray, cosines[0], &note),
+                member(&[], cosines[1], &note),
+            ];
+            fuse(&members, question)
+                .iter()
+                .map(|fused| fused.score)
+                .collect::<Vec<_>>()
         };
         // A sixth of the question is covered, of three quarters that are wanted.
         close(&scores([Some(0.2), Some(0.6)]), &[1.3 / 4.5, 1.0]);
@@ -388,15 +545,26 @@ mod tests {
 
     #[test]
     fn meaning_around_counts_and_a_low_best_cosine_does_not() {
-        let settings = [said(Some(1), 30, false), said(Some(2), 30, false), said(Some(4), 30, false)];
+        let settings = [
+            said(Some(1), 30, false),
+            said(Some(2), 30, false),
+            said(Some(4), 30, false),
+        ];
         let cosines = |cosines: [f64; 3]| {
-            let members: Vec<Member<'_>> =
-                settings.iter().zip(cosines).map(|(setting, cosine)| member(&[], Some(cosine), setting)).collect();
+            let members: Vec<Member<'_>> = settings
+                .iter()
+                .zip(cosines)
+                .map(|(setting, cosine)| member(&[], Some(cosine), setting))
+                .collect();
             scores(&members)
         };
         // Meaning 1, 0.5, 0. Around the first: the second; around the second: the first and, two away, the third.
         let around = [0.5, (0.6 * 1.0 + 0.4 * 0.0) / 1.0, 0.5];
-        let expected = [0.4 + 0.6 * around[0] + 0.3, 0.2 + 0.6 * around[1] + 0.3, 0.6 * around[2] + 0.3];
+        let expected = [
+            0.4 + 0.6 * around[0] + 0.3,
+            0.2 + 0.6 * around[1] + 0.3,
+            0.6 * around[2] + 0.3,
+        ];
         close(&cosines([0.8, 0.5, 0.2]), &expected);
         close(&cosines([0.14, 0.05, 0.0]), &[0.0; 3]);
         close(&cosines([0.25, 0.25, 0.25]), &[0.5 * 1.3; 3]);
@@ -405,20 +573,60 @@ mod tests {
     #[test]
     fn names_speakers_times_and_lengths() {
         let parts = [Part { term: 0, gain: 1.0 }, Part { term: 1, gain: 1.0 }];
-        let spoken = Setting { speaker: Some("Ada".to_owned()), ..said(None, 5, false) };
+        let spoken = Setting {
+            speaker: Some("Ada".to_owned()),
+            ..said(None, 5, false)
+        };
         let note = said(None, 5, false);
-        let question = Question { names: &[true, false], total: 0.0 };
-        let ada = Member { named: Some(&[0]), time: 0.5, ..member(&parts[1..], None, &spoken) };
+        let question = Question {
+            names: &[true, false],
+            total: 0.0,
+        };
+        let ada = Member {
+            named: Some(&[0]),
+            time: 0.5,
+            ..member(&parts[1..], None, &spoken)
+        };
         // Without a note that has the name, it is worth nothing beside the speaker.
         let found = fuse(&[ada, member(&parts, None, &spoken)], question);
-        close(&found.iter().map(|fused| fused.score).collect::<Vec<_>>(), &[1.3 + 0.5 + 0.2, 1.3]);
+        close(
+            &found.iter().map(|fused| fused.score).collect::<Vec<_>>(),
+            &[1.3 + 0.5 + 0.2, 1.3],
+        );
         // With it, who says it has it.
-        let found = fuse(&[ada, member(&parts, None, &spoken), member(&parts, None, &note)], question);
-        close(&found.iter().map(|fused| fused.score).collect::<Vec<_>>(), &[1.3 + 0.5 + 0.2, 0.65, 1.3]);
-        assert!(found.iter().all(|fused| (fused.coverage - 1.0).abs() < 1e-9), "names are no coverage");
+        let found = fuse(
+            &[
+                ada,
+                member(&parts, None, &spoken),
+                member(&parts, None, &note),
+            ],
+            question,
+        );
+        close(
+            &found.iter().map(|fused| fused.score).collect::<Vec<_>>(),
+            &[1.3 + 0.5 + 0.2, 0.65, 1.3],
+        );
+        assert!(
+            found
+                .iter()
+                .all(|fused| (fused.coverage - 1.0).abs() < 1e-9),
+            "names are no coverage"
+        );
         let short = said(Some(1), 1, false);
         let members = [member(&parts, None, &short)];
-        close(&scores(&members), &[1.3 * (1.0 - 0.4 * (1.0 - 2.0_f64.ln() / 31.0_f64.ln()))]);
-        assert!(fuse(&[], Question { names: &[], total: 0.0 }).is_empty());
+        close(
+            &scores(&members),
+            &[1.3 * (1.0 - 0.4 * (1.0 - 2.0_f64.ln() / 31.0_f64.ln()))],
+        );
+        assert!(
+            fuse(
+                &[],
+                Question {
+                    names: &[],
+                    total: 0.0
+                }
+            )
+            .is_empty()
+        );
     }
 }

@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 
 pub use super::link_plan::{Plan, PlannedEntity, PlannedRelation, plan};
 pub use super::name::{
-    PossibleName, are_similar_names, name_key, name_words, names_in, parts_of_name, possible_names, type_key,
+    PossibleName, are_similar_names, name_key, name_words, names_in, parts_of_name, possible_names,
+    type_key,
 };
 
 /// Type of an entity that nobody gave one.
@@ -168,17 +169,32 @@ impl Links {
 
     /// Names of the entities that exist afterwards, as they are written.
     pub fn created_names(&self) -> impl Iterator<Item = &str> {
-        let entities = self.entities.iter().filter(|entity| !entity.erase).map(|entity| entity.name.as_str());
-        let kept = self.relations.iter().filter(|relation| relation.unlink.is_none());
+        let entities = self
+            .entities
+            .iter()
+            .filter(|entity| !entity.erase)
+            .map(|entity| entity.name.as_str());
+        let kept = self
+            .relations
+            .iter()
+            .filter(|relation| relation.unlink.is_none());
         entities.chain(kept.flat_map(|relation| [relation.from.as_str(), relation.to.as_str()]))
     }
 
     /// The compared forms of all names in it, sorted, each once.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
-        let ends = self.relations.iter().flat_map(|relation| [&relation.from, &relation.to]);
-        let mut keys: Vec<String> =
-            self.entities.iter().map(|entity| &entity.name).chain(ends).map(|name| name_key(name)).collect();
+        let ends = self
+            .relations
+            .iter()
+            .flat_map(|relation| [&relation.from, &relation.to]);
+        let mut keys: Vec<String> = self
+            .entities
+            .iter()
+            .map(|entity| &entity.name)
+            .chain(ends)
+            .map(|name| name_key(name))
+            .collect();
         keys.sort_unstable();
         keys.dedup();
         keys
@@ -197,10 +213,21 @@ pub fn keys(batches: &[&Links]) -> Vec<String> {
 /// Pairs of known entities between which relations are named.
 #[must_use]
 pub fn pairs(batches: &[&Links], known: &[Entity]) -> Vec<(i64, i64)> {
-    let by_key: HashMap<String, i64> = known.iter().map(|entity| (name_key(&entity.name), entity.seq)).collect();
-    let ends =
-        |relation: &NewRelation| Some((*by_key.get(&name_key(&relation.from))?, *by_key.get(&name_key(&relation.to))?));
-    let mut pairs: Vec<(i64, i64)> = batches.iter().flat_map(|links| &links.relations).filter_map(ends).collect();
+    let by_key: HashMap<String, i64> = known
+        .iter()
+        .map(|entity| (name_key(&entity.name), entity.seq))
+        .collect();
+    let ends = |relation: &NewRelation| {
+        Some((
+            *by_key.get(&name_key(&relation.from))?,
+            *by_key.get(&name_key(&relation.to))?,
+        ))
+    };
+    let mut pairs: Vec<(i64, i64)> = batches
+        .iter()
+        .flat_map(|links| &links.relations)
+        .filter_map(ends)
+        .collect();
     pairs.sort_unstable();
     pairs.dedup();
     pairs

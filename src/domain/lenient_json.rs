@@ -24,7 +24,9 @@ impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::LoneSurrogate => "half of a surrogate pair was replaced by U+FFFD",
-            Self::NotANumber => "a number that JSON does not have (NaN, Infinity or too large) was read as null",
+            Self::NotANumber => {
+                "a number that JSON does not have (NaN, Infinity or too large) was read as null"
+            }
             Self::ControlCharacter => "an unescaped control character in a string was escaped",
         })
     }
@@ -164,7 +166,9 @@ impl Mender {
         }
         self.hex.push(byte);
         if self.hex.len() == 4 {
-            let unit = std::str::from_utf8(&self.hex).ok().and_then(|hex| u16::from_str_radix(hex, 16).ok());
+            let unit = std::str::from_utf8(&self.hex)
+                .ok()
+                .and_then(|hex| u16::from_str_radix(hex, 16).ok());
             self.state = State::InString;
             self.push_unit(unit.unwrap_or_default());
         }
@@ -234,7 +238,9 @@ impl Mender {
 
 /// Whether a word is a number to the program that wrote it, but not to JSON.
 fn is_no_json_number(token: &[u8]) -> bool {
-    let Ok(token) = std::str::from_utf8(token) else { return false };
+    let Ok(token) = std::str::from_utf8(token) else {
+        return false;
+    };
     let name = token.trim_start_matches(['-', '+']).to_ascii_lowercase();
     if ["nan", "inf", "infinity"].contains(&name.as_str()) {
         return true;
@@ -271,14 +277,19 @@ mod tests {
 
     #[test]
     fn valid_json_passes_through_unchanged() {
-        let text = r#" {"a": [1, -2.5e10, true, null, "é \u00e9 \\u \" \ud83d\ude00 \/ NaN"], "": {}} "#;
+        let text =
+            r#" {"a": [1, -2.5e10, true, null, "é \u00e9 \\u \" \ud83d\ude00 \/ NaN"], "": {}} "#;
         assert_eq!(mend(text), (text.to_owned(), Vec::new()));
     }
 
     #[test]
     fn numbers_that_json_does_not_have_become_null() {
-        let (text, repairs) = mend(r#"{"a":NaN,"b":[Infinity,-Infinity, nan],"c":1e999,"d":-1e999,"e":"NaN"}"#);
-        assert_eq!(text, r#"{"a":null,"b":[null,null, null],"c":null,"d":null,"e":"NaN"}"#);
+        let (text, repairs) =
+            mend(r#"{"a":NaN,"b":[Infinity,-Infinity, nan],"c":1e999,"d":-1e999,"e":"NaN"}"#);
+        assert_eq!(
+            text,
+            r#"{"a":null,"b":[null,null, null],"c":null,"d":null,"e":"NaN"}"#
+        );
         assert_eq!(repairs, [Repair::NotANumber]);
         assert_eq!(mend("NaN").0, "null");
     }
@@ -295,7 +306,11 @@ mod tests {
             (r#""\uD83D\\ude00""#, "\u{fffd}\\ude00"),
         ] {
             let (text, repairs) = mend(broken);
-            assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), json!(expected), "{broken}");
+            assert_eq!(
+                serde_json::from_str::<Value>(&text).unwrap(),
+                json!(expected),
+                "{broken}"
+            );
             assert_eq!(repairs, [Repair::LoneSurrogate], "{broken}");
         }
     }

@@ -43,7 +43,11 @@ impl CorpusStats {
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
     pub fn average_length(&self) -> f64 {
-        if self.documents == 0 { 1.0 } else { (self.total_length as f64 / self.documents as f64).max(1.0) }
+        if self.documents == 0 {
+            1.0
+        } else {
+            (self.total_length as f64 / self.documents as f64).max(1.0)
+        }
     }
 }
 
@@ -72,9 +76,16 @@ pub struct Part {
 #[must_use]
 pub fn select_terms(terms: &[String], stats: &CorpusStats, budget: u64) -> Vec<WeightedTerm> {
     let own = terms.iter().zip(stats.document_frequencies.iter().copied());
-    let mut found: Vec<(&String, u64, Option<&StandIn>)> =
-        own.filter(|(_, frequency)| *frequency > 0).map(|(term, frequency)| (term, frequency, None)).collect();
-    found.extend(stats.stand_ins.iter().map(|stand_in| (&stand_in.found, stand_in.frequency, Some(stand_in))));
+    let mut found: Vec<(&String, u64, Option<&StandIn>)> = own
+        .filter(|(_, frequency)| *frequency > 0)
+        .map(|(term, frequency)| (term, frequency, None))
+        .collect();
+    found.extend(
+        stats
+            .stand_ins
+            .iter()
+            .map(|stand_in| (&stand_in.found, stand_in.frequency, Some(stand_in))),
+    );
     found.sort_by(|a, b| a.1.cmp(&b.1).then_with(|| a.0.cmp(b.0)));
     let mut read = 0;
     let mut selected = Vec::new();
@@ -86,7 +97,11 @@ pub fn select_terms(terms: &[String], stats: &CorpusStats, budget: u64) -> Vec<W
         let weight = inverse_document_frequency(stats.documents, frequency);
         let weight = weight * stand_in.map_or(1.0, |stand_in| stand_in.likeness);
         let stands_for = stand_in.map(|stand_in| stand_in.term);
-        selected.push(WeightedTerm { term: term.clone(), weight, stands_for });
+        selected.push(WeightedTerm {
+            term: term.clone(),
+            weight,
+            stands_for,
+        });
     }
     selected
 }
@@ -100,10 +115,16 @@ pub fn keep_best(parts: &mut Vec<Part>, terms: &[WeightedTerm]) -> f64 {
     let all = parts.clone();
     let beaten = |part: &Part| {
         let better = |other: &Part| (other.gain, other.term) > (part.gain, part.term);
-        origin(part).is_some() && all.iter().any(|other| origin(other) == origin(part) && better(other))
+        origin(part).is_some()
+            && all
+                .iter()
+                .any(|other| origin(other) == origin(part) && better(other))
     };
     parts.retain(|part| !beaten(part));
-    all.iter().filter(|part| beaten(part)).map(|part| part.gain).sum()
+    all.iter()
+        .filter(|part| beaten(part))
+        .map(|part| part.gain)
+        .sum()
 }
 
 /// What one term adds to the score of a memory of `length` terms in which it occurs so often.
@@ -117,8 +138,12 @@ pub fn part(weight: f64, occurrences: f64, length: f64, average_length: f64) -> 
 #[must_use]
 pub fn total_weight(terms: &[String], stats: &CorpusStats, left_out: impl Fn(&str) -> bool) -> f64 {
     let frequencies = stats.document_frequencies.iter().copied();
-    let kept = terms.iter().zip(frequencies).filter(|(term, _)| !left_out(term));
-    kept.map(|(_, frequency)| inverse_document_frequency(stats.documents, frequency)).sum()
+    let kept = terms
+        .iter()
+        .zip(frequencies)
+        .filter(|(term, _)| !left_out(term));
+    kept.map(|(_, frequency)| inverse_document_frequency(stats.documents, frequency))
+        .sum()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
@@ -132,7 +157,12 @@ mod tests {
     use super::*;
 
     fn stats(document_frequencies: Vec<u64>) -> CorpusStats {
-        CorpusStats { documents: 100, total_length: 1_000, document_frequencies, ..CorpusStats::default() }
+        CorpusStats {
+            documents: 100,
+            total_length: 1_000,
+            document_frequencies,
+            ..CorpusStats::default()
+        }
     }
 
     fn names(terms: &[&str]) -> Vec<String> {
@@ -141,8 +171,15 @@ mod tests {
 
     #[test]
     fn rare_terms_weigh_more_and_absent_ones_are_left_out() {
-        let picked = select_terms(&names(&["common", "absent", "rare"]), &stats(vec![60, 0, 1]), 1_000);
-        assert_eq!(picked.iter().map(|t| t.term.as_str()).collect::<Vec<_>>(), ["rare", "common"]);
+        let picked = select_terms(
+            &names(&["common", "absent", "rare"]),
+            &stats(vec![60, 0, 1]),
+            1_000,
+        );
+        assert_eq!(
+            picked.iter().map(|t| t.term.as_str()).collect::<Vec<_>>(),
+            ["rare", "common"]
+        );
         assert!(picked[0].weight > picked[1].weight && picked[1].weight > 0.0);
     }
 
@@ -151,27 +188,48 @@ mod tests {
         let terms = names(&["common", "absent", "rare"]);
         let stats = stats(vec![60, 0, 1]);
         let total = total_weight(&terms, &stats, |_| false);
-        let expected = (1.0 + 40.5 / 60.5_f64).ln() + (1.0 + 100.5 / 0.5_f64).ln() + (1.0 + 99.5 / 1.5_f64).ln();
+        let expected = (1.0 + 40.5 / 60.5_f64).ln()
+            + (1.0 + 100.5 / 0.5_f64).ln()
+            + (1.0 + 99.5 / 1.5_f64).ln();
         assert!((total - expected).abs() < 1e-12);
         assert!(total_weight(&terms, &stats, |term| term == "absent") < total);
     }
 
     #[test]
     fn the_budget_drops_common_terms_but_never_all() {
-        assert_eq!(select_terms(&names(&["a", "b"]), &stats(vec![90, 2]), 10).len(), 1);
+        assert_eq!(
+            select_terms(&names(&["a", "b"]), &stats(vec![90, 2]), 10).len(),
+            1
+        );
         assert_eq!(select_terms(&names(&["a"]), &stats(vec![90]), 10).len(), 1);
     }
 
     #[test]
     fn what_stands_for_a_term_weighs_less_and_counts_once() {
-        let stand_in =
-            |found: &str, likeness: f64| StandIn { term: 1, found: found.to_owned(), frequency: 3, likeness };
+        let stand_in = |found: &str, likeness: f64| StandIn {
+            term: 1,
+            found: found.to_owned(),
+            frequency: 3,
+            likeness,
+        };
         let stand_ins = vec![stand_in("near", 0.8), stand_in("nearer", 0.5)];
-        let stats = CorpusStats { stand_ins, ..stats(vec![3, 0]) };
+        let stats = CorpusStats {
+            stand_ins,
+            ..stats(vec![3, 0])
+        };
         let picked = select_terms(&names(&["known", "neer"]), &stats, 1_000);
-        let shares: Vec<(&str, f64, Option<usize>)> =
-            picked.iter().map(|t| (t.term.as_str(), t.weight / picked[0].weight, t.stands_for)).collect();
-        assert_eq!(shares, [("known", 1.0, None), ("near", 0.8, Some(1)), ("nearer", 0.5, Some(1))]);
+        let shares: Vec<(&str, f64, Option<usize>)> = picked
+            .iter()
+            .map(|t| (t.term.as_str(), t.weight / picked[0].weight, t.stands_for))
+            .collect();
+        assert_eq!(
+            shares,
+            [
+                ("known", 1.0, None),
+                ("near", 0.8, Some(1)),
+                ("nearer", 0.5, Some(1))
+            ]
+        );
         let part = |term: usize, gain: f64| Part { term, gain };
         let mut parts = vec![part(0, 2.0), part(1, 1.0), part(2, 1.5)];
         assert!((keep_best(&mut parts, &picked) - 1.0).abs() < 1e-12);

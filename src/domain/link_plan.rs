@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::graph::{
-    DEFAULT_TYPE, DEFAULT_WEIGHT, Entity, Linked, Links, NewEntity, NewRelation, NotBegun, Relation, Unlink,
+    DEFAULT_TYPE, DEFAULT_WEIGHT, Entity, Linked, Links, NewEntity, NewRelation, NotBegun,
+    Relation, Unlink,
 };
 use super::memory::merge;
 use super::name::name_key;
@@ -62,7 +63,11 @@ struct Draft<T> {
 
 impl<T> Draft<T> {
     fn touch(&mut self, changed: bool) {
-        self.state = if changed || self.state == State::Changed { State::Changed } else { State::Used };
+        self.state = if changed || self.state == State::Changed {
+            State::Changed
+        } else {
+            State::Used
+        };
     }
 
     fn is_written(&self) -> bool {
@@ -102,7 +107,9 @@ pub fn plan(
 ) -> Result<Plan, Invalid> {
     let mut planner = Planner::new(project, entities, relations, now);
     for (index, links) in items.iter().enumerate() {
-        planner.batch(links).map_err(|invalid| invalid.within(format!("items[{index}]")))?;
+        planner
+            .batch(links)
+            .map_err(|invalid| invalid.within(format!("items[{index}]")))?;
     }
     Ok(planner.finish())
 }
@@ -120,7 +127,12 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(project: &'a str, entities: Vec<Entity>, relations: Vec<Relation>, now: DateTime<Utc>) -> Self {
+    fn new(
+        project: &'a str,
+        entities: Vec<Entity>,
+        relations: Vec<Relation>,
+        now: DateTime<Utc>,
+    ) -> Self {
         let mut planner = Self {
             project,
             now,
@@ -137,11 +149,24 @@ impl<'a> Planner<'a> {
             let key = name_key(&item.name);
             by_seq.insert(item.seq, planner.entities.len());
             planner.by_key.insert(key.clone(), planner.entities.len());
-            planner.entities.push((key, Draft { item, state: State::Untouched }));
+            planner.entities.push((
+                key,
+                Draft {
+                    item,
+                    state: State::Untouched,
+                },
+            ));
         }
         for item in relations {
             if let (Some(from), Some(to)) = (by_seq.get(&item.from), by_seq.get(&item.to)) {
-                planner.add(*from, *to, Draft { item, state: State::Untouched });
+                planner.add(
+                    *from,
+                    *to,
+                    Draft {
+                        item,
+                        state: State::Untouched,
+                    },
+                );
             }
         }
         planner
@@ -149,16 +174,21 @@ impl<'a> Planner<'a> {
 
     fn batch(&mut self, links: &Links) -> Result<(), Invalid> {
         for (index, entity) in links.entities.iter().enumerate() {
-            self.entity(entity).map_err(|invalid| invalid.within(format!("entities[{index}]")))?;
+            self.entity(entity)
+                .map_err(|invalid| invalid.within(format!("entities[{index}]")))?;
         }
         for (index, relation) in links.relations.iter().enumerate() {
-            self.relation(relation).map_err(|invalid| invalid.within(format!("relations[{index}]")))?;
+            self.relation(relation)
+                .map_err(|invalid| invalid.within(format!("relations[{index}]")))?;
         }
         Ok(())
     }
 
     fn add(&mut self, from: usize, to: usize, draft: Draft<Relation>) {
-        self.by_ends.entry((from, to)).or_default().push(self.relations.len());
+        self.by_ends
+            .entry((from, to))
+            .or_default()
+            .push(self.relations.len());
         self.relations.push((from, to, draft));
     }
 
@@ -187,7 +217,13 @@ impl<'a> Planner<'a> {
             updated_at: self.now,
         };
         self.by_key.insert(key.clone(), self.entities.len());
-        self.entities.push((key, Draft { item, state: State::Changed }));
+        self.entities.push((
+            key,
+            Draft {
+                item,
+                state: State::Changed,
+            },
+        ));
         self.entities.len() - 1
     }
 
@@ -226,8 +262,10 @@ impl<'a> Planner<'a> {
             }
             self.entities[place].1.touch(false);
         }
-        let kind =
-            new.kind.clone().ok_or_else(|| Invalid::new("type", "", "the type of the relation, such as uses"))?;
+        let kind = new
+            .kind
+            .clone()
+            .ok_or_else(|| Invalid::new("type", "", "the type of the relation, such as uses"))?;
         let Some(place) = self.target(from, to, &kind, new) else {
             // It held before and ended: this is another time, which begins now where nobody says otherwise.
             let again = self.of_kind(from, to, Some(&kind)).next().is_some();
@@ -245,7 +283,14 @@ impl<'a> Planner<'a> {
                 updated_at: self.now,
             };
             require_order(&item, new)?;
-            self.add(from, to, Draft { item, state: State::Changed });
+            self.add(
+                from,
+                to,
+                Draft {
+                    item,
+                    state: State::Changed,
+                },
+            );
             return Ok(());
         };
         let draft = &mut self.relations[place].2;
@@ -278,11 +323,20 @@ impl<'a> Planner<'a> {
             return same.into_iter().find(|place| {
                 let known = item(*place);
                 known.valid_to.is_none_or(|end| end > begin)
-                    && new.valid_to.is_none_or(|end| known.valid_from.is_none_or(|known| known < end))
+                    && new
+                        .valid_to
+                        .is_none_or(|end| known.valid_from.is_none_or(|known| known < end))
             });
         }
-        let open = same.iter().copied().find(|place| item(*place).valid_to.is_none_or(|end| end > self.now));
-        let last = || same.iter().copied().max_by_key(|place| item(*place).valid_to);
+        let open = same
+            .iter()
+            .copied()
+            .find(|place| item(*place).valid_to.is_none_or(|end| end > self.now));
+        let last = || {
+            same.iter()
+                .copied()
+                .max_by_key(|place| item(*place).valid_to)
+        };
         open.or_else(|| new.valid_to.and_then(|_| last()))
     }
 
@@ -291,26 +345,52 @@ impl<'a> Planner<'a> {
         let from = known(&new.from).ok_or_else(|| unknown("from", &new.from))?;
         let to = known(&new.to).ok_or_else(|| unknown("to", &new.to))?;
         let end = new.valid_to.unwrap_or(self.now);
-        let ends = |relation: &Relation| how == Unlink::Erase || relation.valid_to.is_none_or(|known| known > end);
+        let ends = |relation: &Relation| {
+            how == Unlink::Erase || relation.valid_to.is_none_or(|known| known > end)
+        };
         let all: Vec<usize> = self.of_kind(from, to, new.kind.as_deref()).collect();
-        let meant: Vec<usize> = all.iter().copied().filter(|place| ends(&self.relations[*place].2.item)).collect();
+        let meant: Vec<usize> = all
+            .iter()
+            .copied()
+            .filter(|place| ends(&self.relations[*place].2.item))
+            .collect();
         if all.is_empty() {
             let value = new.kind.as_deref().unwrap_or("any");
-            let expected = format!("a relation that {:?} has to {:?}; explore shows them", new.from, new.to);
+            let expected = format!(
+                "a relation that {:?} has to {:?}; explore shows them",
+                new.from, new.to
+            );
             return Err(Invalid::new("type", value, expected));
         }
-        let begins = |place: usize| self.relations[place].2.item.valid_from.filter(|from| *from >= end);
+        let begins = |place: usize| {
+            self.relations[place]
+                .2
+                .item
+                .valid_from
+                .filter(|from| *from >= end)
+        };
         let later: Vec<NotBegun> = meant
             .iter()
             .filter(|_| how == Unlink::End)
             .filter_map(|place| {
-                let (from, to, kind) = (new.from.clone(), new.to.clone(), self.relations[*place].2.item.kind.clone());
-                Some(NotBegun { from, to, kind, valid_from: begins(*place)? })
+                let (from, to, kind) = (
+                    new.from.clone(),
+                    new.to.clone(),
+                    self.relations[*place].2.item.kind.clone(),
+                );
+                Some(NotBegun {
+                    from,
+                    to,
+                    kind,
+                    valid_from: begins(*place)?,
+                })
             })
             .collect();
         if let Some(first) = later.first().filter(|_| later.len() == meant.len()) {
             let begin = first.valid_from.to_rfc3339();
-            let expected = format!("a time after the relation begins, which is {begin}; unlink erase removes it");
+            let expected = format!(
+                "a time after the relation begins, which is {begin}; unlink erase removes it"
+            );
             return Err(Invalid::new("valid_to", end.to_rfc3339(), expected));
         }
         self.not_begun.extend(later);
@@ -330,7 +410,9 @@ impl<'a> Planner<'a> {
         let mut plan = Plan::default();
         plan.linked.same = self.same;
         plan.linked.not_begun = self.not_begun;
-        for (key, Draft { mut item, state }) in self.entities.iter().map(|(key, draft)| (key, draft.copy())) {
+        for (key, Draft { mut item, state }) in
+            self.entities.iter().map(|(key, draft)| (key, draft.copy()))
+        {
             match state {
                 State::Untouched => continue,
                 State::Erased => {
@@ -347,7 +429,10 @@ impl<'a> Planner<'a> {
             }
             item.use_count += 1;
             item.last_used_at = Some(self.now);
-            plan.entities.push(PlannedEntity { key: key.clone(), entity: item });
+            plan.entities.push(PlannedEntity {
+                key: key.clone(),
+                entity: item,
+            });
         }
         for (from, to, draft) in self.relations {
             let (from, to) = (&self.entities[from], &self.entities[to]);
@@ -369,7 +454,11 @@ impl<'a> Planner<'a> {
                 }
             }
             item.use_count += 1;
-            plan.relations.push(PlannedRelation { from: from.0.clone(), to: to.0.clone(), relation: item });
+            plan.relations.push(PlannedRelation {
+                from: from.0.clone(),
+                to: to.0.clone(),
+                relation: item,
+            });
         }
         plan
     }
@@ -377,12 +466,19 @@ impl<'a> Planner<'a> {
 
 impl Draft<Entity> {
     fn copy(&self) -> Self {
-        Self { item: self.item.clone(), state: self.state }
+        Self {
+            item: self.item.clone(),
+            state: self.state,
+        }
     }
 }
 
 fn unknown(field: &str, name: &str) -> Invalid {
-    Invalid::new(field, name, "the name of an existing entity; explore with mode list shows them")
+    Invalid::new(
+        field,
+        name,
+        "the name of an existing entity; explore with mode list shows them",
+    )
 }
 
 fn erased(field: &str, name: &str) -> Invalid {
@@ -396,7 +492,9 @@ fn without_nulls(properties: &Map<String, Value>) -> Map<String, Value> {
 }
 
 fn require_order(relation: &Relation, new: &NewRelation) -> Result<(), Invalid> {
-    let (Some(from), Some(to)) = (relation.valid_from, relation.valid_to) else { return Ok(()) };
+    let (Some(from), Some(to)) = (relation.valid_from, relation.valid_to) else {
+        return Ok(());
+    };
     if from < to {
         return Ok(());
     }
@@ -430,9 +528,19 @@ mod tests {
     }
 
     fn known(seq: i64, name: &str) -> Entity {
-        let planned =
-            Links { entities: vec![NewEntity { name: name.to_owned(), ..NewEntity::default() }], ..Links::default() };
-        let mut entity = planned.plan("p", Vec::new(), Vec::new(), at(0)).unwrap().entities.remove(0).entity;
+        let planned = Links {
+            entities: vec![NewEntity {
+                name: name.to_owned(),
+                ..NewEntity::default()
+            }],
+            ..Links::default()
+        };
+        let mut entity = planned
+            .plan("p", Vec::new(), Vec::new(), at(0))
+            .unwrap()
+            .entities
+            .remove(0)
+            .entity;
         entity.seq = seq;
         entity
     }
@@ -455,37 +563,86 @@ mod tests {
 
     #[test]
     fn a_relation_that_ended_begins_anew() {
-        let links = |new: NewRelation| Links { relations: vec![new], ..Links::default() };
+        let links = |new: NewRelation| Links {
+            relations: vec![new],
+            ..Links::default()
+        };
         let plan = |new: NewRelation, stored: Vec<Relation>| {
-            let plan = links(new).plan("p", vec![known(1, "a"), known(2, "b")], stored, at(100)).unwrap();
+            let plan = links(new)
+                .plan("p", vec![known(1, "a"), known(2, "b")], stored, at(100))
+                .unwrap();
             let only = plan.relations[0].relation.clone();
             (only.seq, only.valid_from, only.valid_to)
         };
         let ended = stored(7, Some(0), Some(10));
-        assert_eq!(plan(relation("a", "b"), vec![ended.clone()]), (0, Some(at(100)), None));
-        assert_eq!(plan(relation("a", "b"), vec![ended.clone(), stored(8, Some(50), None)]), (8, Some(at(50)), None));
-        let from = NewRelation { valid_from: Some(at(5)), ..relation("a", "b") };
-        assert_eq!(plan(from, vec![ended.clone()]), (7, Some(at(5)), Some(at(10))));
-        let to = NewRelation { valid_to: Some(at(12)), ..relation("a", "b") };
+        assert_eq!(
+            plan(relation("a", "b"), vec![ended.clone()]),
+            (0, Some(at(100)), None)
+        );
+        assert_eq!(
+            plan(
+                relation("a", "b"),
+                vec![ended.clone(), stored(8, Some(50), None)]
+            ),
+            (8, Some(at(50)), None)
+        );
+        let from = NewRelation {
+            valid_from: Some(at(5)),
+            ..relation("a", "b")
+        };
+        assert_eq!(
+            plan(from, vec![ended.clone()]),
+            (7, Some(at(5)), Some(at(10)))
+        );
+        let to = NewRelation {
+            valid_to: Some(at(12)),
+            ..relation("a", "b")
+        };
         assert_eq!(plan(to, vec![ended]), (7, Some(at(0)), Some(at(12))));
     }
 
     #[test]
     fn ends_are_made_and_spellings_are_told() {
-        let links = Links { relations: vec![relation("A", "b"), relation("B", "c")], ..Links::default() };
-        let plan = links.plan("p", vec![known(1, "a")], Vec::new(), at(1)).unwrap();
-        assert_eq!((plan.linked.entities_created, plan.linked.relations_created), (2, 2));
-        let same = [("A".to_owned(), "a".to_owned()), ("B".to_owned(), "b".to_owned())];
+        let links = Links {
+            relations: vec![relation("A", "b"), relation("B", "c")],
+            ..Links::default()
+        };
+        let plan = links
+            .plan("p", vec![known(1, "a")], Vec::new(), at(1))
+            .unwrap();
+        assert_eq!(
+            (plan.linked.entities_created, plan.linked.relations_created),
+            (2, 2)
+        );
+        let same = [
+            ("A".to_owned(), "a".to_owned()),
+            ("B".to_owned(), "b".to_owned()),
+        ];
         assert_eq!(plan.linked.same, same);
     }
 
     #[test]
     fn what_is_not_there_cannot_be_unlinked() {
-        let end = |from: &str, to: &str| NewRelation { unlink: Some(Unlink::End), ..relation(from, to) };
-        for (new, field) in [(end("a", "nobody"), "relations[0].to"), (end("b", "a"), "relations[0].type")] {
-            let links = Links { relations: vec![new], ..Links::default() };
-            let error =
-                links.plan("p", vec![known(1, "a"), known(2, "b")], vec![stored(7, None, None)], at(1)).unwrap_err();
+        let end = |from: &str, to: &str| NewRelation {
+            unlink: Some(Unlink::End),
+            ..relation(from, to)
+        };
+        for (new, field) in [
+            (end("a", "nobody"), "relations[0].to"),
+            (end("b", "a"), "relations[0].type"),
+        ] {
+            let links = Links {
+                relations: vec![new],
+                ..Links::default()
+            };
+            let error = links
+                .plan(
+                    "p",
+                    vec![known(1, "a"), known(2, "b")],
+                    vec![stored(7, None, None)],
+                    at(1),
+                )
+                .unwrap_err();
             assert_eq!(error.field, field);
         }
     }

@@ -16,7 +16,20 @@ use super::graph::Links;
 use super::validate::{self, Invalid};
 
 /// What a memory is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 #[schemars(
     inline,
@@ -67,7 +80,10 @@ impl FromStr for Kind {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name).ok_or_else(|| format!("unknown kind {name:?}"))
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+            .ok_or_else(|| format!("unknown kind {name:?}"))
     }
 }
 
@@ -228,7 +244,9 @@ pub struct Patch {
 }
 
 /// Tells an absent field from null.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<DateTime<Utc>>>, D::Error> {
+fn present<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<DateTime<Utc>>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -238,18 +256,30 @@ impl Patch {
     /// # Errors
     /// [`Invalid`] names the field.
     pub fn check_sources(&self, memory: &Memory) -> Result<(), Invalid> {
-        let Some(sources) = &self.sources else { return Ok(()) };
+        let Some(sources) = &self.sources else {
+            return Ok(());
+        };
         if sources.contains(&memory.id) {
-            return Err(Invalid::new("sources", memory.id.to_string(), "other memories than this one"));
+            return Err(Invalid::new(
+                "sources",
+                memory.id.to_string(),
+                "other memories than this one",
+            ));
         }
-        let added = sources.iter().filter(|source| !memory.sources.contains(source)).count();
+        let added = sources
+            .iter()
+            .filter(|source| !memory.sources.contains(source))
+            .count();
         validate::count("sources", memory.sources.len() + added, validate::MAX_IDS)
     }
 
     /// Whether anything but a vote is in it.
     #[must_use]
     pub fn changes_memory(&self) -> bool {
-        Self { helpful: None, ..self.clone() } != Self::default()
+        Self {
+            helpful: None,
+            ..self.clone()
+        } != Self::default()
     }
 
     /// Applies the patch to `memory`: fields, votes and, when anything but a vote changed, version and
@@ -315,7 +345,9 @@ pub(super) fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>)
                 target.remove(key);
             }
             Value::Object(inner) => {
-                let slot = target.entry(key.clone()).or_insert_with(|| Value::Object(Map::new()));
+                let slot = target
+                    .entry(key.clone())
+                    .or_insert_with(|| Value::Object(Map::new()));
                 if !slot.is_object() {
                     *slot = Value::Object(Map::new());
                 }
@@ -349,7 +381,13 @@ pub enum Change {
 
 impl Change {
     /// Every change.
-    pub const ALL: [Self; 5] = [Self::Created, Self::Updated, Self::Superseded, Self::Deleted, Self::Restored];
+    pub const ALL: [Self; 5] = [
+        Self::Created,
+        Self::Updated,
+        Self::Superseded,
+        Self::Deleted,
+        Self::Restored,
+    ];
 
     /// The name in tables and answers.
     #[must_use]
@@ -368,7 +406,10 @@ impl FromStr for Change {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|change| change.as_str() == name).ok_or_else(|| format!("unknown change {name:?}"))
+        Self::ALL
+            .into_iter()
+            .find(|change| change.as_str() == name)
+            .ok_or_else(|| format!("unknown change {name:?}"))
     }
 }
 
@@ -418,7 +459,14 @@ impl Memory {
     #[must_use]
     pub fn setting(&self, project: i64, length: u32) -> Setting {
         let place = (self.session.clone(), self.turn);
-        Setting::new(project, place, self.speaker.clone(), length, asks(&self.content), self.occurred_at)
+        Setting::new(
+            project,
+            place,
+            self.speaker.clone(),
+            length,
+            asks(&self.content),
+            self.occurred_at,
+        )
     }
 
     /// Size against the limit of a project.
@@ -452,7 +500,10 @@ impl Memory {
     #[must_use]
     pub fn with_snapshot(&self, snapshot: &Value) -> Self {
         fn set<T: serde::de::DeserializeOwned>(snapshot: &Value, key: &str, field: &mut T) {
-            if let Some(value) = snapshot.get(key).and_then(|value| T::deserialize(value).ok()) {
+            if let Some(value) = snapshot
+                .get(key)
+                .and_then(|value| T::deserialize(value).ok())
+            {
                 *field = value;
             }
         }
@@ -480,13 +531,20 @@ impl Memory {
 /// whose name would make all that one person said alike.
 #[must_use]
 pub fn embedded_text(content: &str, episode: Option<&Episode>) -> String {
-    episode
-        .map_or_else(|| content.to_owned(), |episode| format!("{content}\n{}\n{}", episode.situation, episode.lesson))
+    episode.map_or_else(
+        || content.to_owned(),
+        |episode| format!("{content}\n{}\n{}", episode.situation, episode.lesson),
+    )
 }
 
 /// The texts of a memory that the lexical index holds, in one place for creation and update.
 #[must_use]
-pub fn indexed_text(content: &str, speaker: Option<&str>, tags: &[String], episode: Option<&Episode>) -> String {
+pub fn indexed_text(
+    content: &str,
+    speaker: Option<&str>,
+    tags: &[String],
+    episode: Option<&Episode>,
+) -> String {
     let mut text = content.to_owned();
     let mut push = |part: &str| {
         text.push('\n');

@@ -2,15 +2,28 @@
 //! in English and German such as "yesterday", "7 days ago" or "letzte Woche". The whole text must be a time; a text that
 //! only contains one is not read. A period means its first moment. Without a zone, UTC is meant.
 
-use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc, Weekday};
+use chrono::{
+    DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc, Weekday,
+};
 
 use super::time_expression::{LAST, Span, THIS, Unit, count, day, month, relative, unit, year};
 
 /// Longest text that is read.
 const MAX_BYTES: usize = 64;
 /// Words before a time that say nothing about it.
-const FILLERS: [&str; 12] = ["on", "at", "since", "from", "until", "am", "um", "seit", "ab", "bis", "vom", "im"];
-const NEXT: [&str; 8] = ["next", "nächste", "nächsten", "nächster", "nächstes", "kommende", "kommenden", "kommendes"];
+const FILLERS: [&str; 12] = [
+    "on", "at", "since", "from", "until", "am", "um", "seit", "ab", "bis", "vom", "im",
+];
+const NEXT: [&str; 8] = [
+    "next",
+    "nächste",
+    "nächsten",
+    "nächster",
+    "nächstes",
+    "kommende",
+    "kommenden",
+    "kommendes",
+];
 const WEEKDAYS: [&[&str]; 7] = [
     &["monday", "mon", "montag"],
     &["tuesday", "tue", "dienstag"],
@@ -36,7 +49,12 @@ pub struct Moment {
 
 impl Moment {
     fn written(at: DateTime<Utc>) -> Self {
-        Self { at, plain: false, zone_assumed: false, relative: false }
+        Self {
+            at,
+            plain: false,
+            zone_assumed: false,
+            relative: false,
+        }
     }
 }
 
@@ -48,13 +66,23 @@ pub fn read_absolute(text: &str) -> Option<Moment> {
         return None;
     }
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-        return Some(Moment { plain: true, ..Moment::written(time.to_utc()) });
+        return Some(Moment {
+            plain: true,
+            ..Moment::written(time.to_utc())
+        });
     }
     if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
         let plain = text.len() == 10;
-        return Some(Moment { plain, ..Moment::written(begin(date)) });
+        return Some(Moment {
+            plain,
+            ..Moment::written(begin(date))
+        });
     }
-    numeric(text).or_else(|| DateTime::parse_from_rfc2822(text).ok().map(|time| Moment::written(time.to_utc())))
+    numeric(text).or_else(|| {
+        DateTime::parse_from_rfc2822(text)
+            .ok()
+            .map(|time| Moment::written(time.to_utc()))
+    })
 }
 
 /// Reads a time.
@@ -62,8 +90,13 @@ pub fn read_absolute(text: &str) -> Option<Moment> {
 pub fn read(text: &str, now: DateTime<Utc>) -> Option<Moment> {
     read_absolute(text).or_else(|| {
         let text = text.trim();
-        let at = (text.len() <= MAX_BYTES).then(|| in_words(&text.to_lowercase(), now)).flatten()?;
-        Some(Moment { relative: true, ..Moment::written(at) })
+        let at = (text.len() <= MAX_BYTES)
+            .then(|| in_words(&text.to_lowercase(), now))
+            .flatten()?;
+        Some(Moment {
+            relative: true,
+            ..Moment::written(at)
+        })
     })
 }
 
@@ -77,25 +110,37 @@ fn numeric(text: &str) -> Option<Moment> {
         return None;
     }
     let split = text.find(['T', 't', ' ']);
-    let (date_text, time_text) = split.map_or((text, ""), |at| (&text[..at], text[at + 1..].trim()));
+    let (date_text, time_text) =
+        split.map_or((text, ""), |at| (&text[..at], text[at + 1..].trim()));
     if time_text.is_empty() {
         return period(date_text).map(|date| Moment::written(begin(date)));
     }
     let date = date(date_text)?;
     let (time_text, zone) = split_zone(time_text)?;
     let local = NaiveDateTime::new(date, time_of_day(time_text)?);
-    let at = local.checked_sub_signed(zone.unwrap_or_default())?.and_utc();
-    Some(Moment { zone_assumed: zone.is_none(), ..Moment::written(at) })
+    let at = local
+        .checked_sub_signed(zone.unwrap_or_default())?
+        .and_utc();
+    Some(Moment {
+        zone_assumed: zone.is_none(),
+        ..Moment::written(at)
+    })
 }
 
 fn date(text: &str) -> Option<NaiveDate> {
     let formats = ["%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y"];
     let year_has_four_digits = text.split(['-', '/', '.']).any(|part| part.len() == 4);
-    let read = || formats.iter().find_map(|format| NaiveDate::parse_from_str(text, format).ok());
+    let read = || {
+        formats
+            .iter()
+            .find_map(|format| NaiveDate::parse_from_str(text, format).ok())
+    };
     if year_has_four_digits {
         return read();
     }
-    (text.len() == 8).then(|| NaiveDate::parse_from_str(text, "%Y%m%d").ok()).flatten()
+    (text.len() == 8)
+        .then(|| NaiveDate::parse_from_str(text, "%Y%m%d").ok())
+        .flatten()
 }
 
 /// A date, month or year.
@@ -123,7 +168,9 @@ fn split_zone(text: &str) -> Option<(&str, Option<TimeDelta>)> {
             return Some((time.trim_end(), Some(TimeDelta::zero())));
         }
     }
-    let Some(at) = text.rfind(['+', '-']) else { return Some((text, None)) };
+    let Some(at) = text.rfind(['+', '-']) else {
+        return Some((text, None));
+    };
     let digits: String = text[at + 1..].chars().filter(|c| *c != ':').collect();
     let (hours, minutes) = match digits.len() {
         2 => (digits.as_str(), "0"),
@@ -132,14 +179,20 @@ fn split_zone(text: &str) -> Option<(&str, Option<TimeDelta>)> {
     };
     let (hours, minutes): (i64, i64) = (hours.parse().ok()?, minutes.parse().ok()?);
     let seconds = (hours * 60 + minutes) * 60;
-    let zone = TimeDelta::try_seconds(if text[at..].starts_with('-') { -seconds } else { seconds })?;
+    let zone = TimeDelta::try_seconds(if text[at..].starts_with('-') {
+        -seconds
+    } else {
+        seconds
+    })?;
     (hours <= 14 && minutes < 60).then_some((text[..at].trim_end(), Some(zone)))
 }
 
 fn time_of_day(text: &str) -> Option<NaiveTime> {
     let text = text.strip_suffix("uhr").unwrap_or(text).trim_end();
     let formats = ["%H:%M:%S%.f", "%H:%M", "%H:%M:%S,%f"];
-    formats.iter().find_map(|format| NaiveTime::parse_from_str(text, format).ok())
+    formats
+        .iter()
+        .find_map(|format| NaiveTime::parse_from_str(text, format).ok())
 }
 
 /// Lower-case words, with a time of day at the end or without.
@@ -147,20 +200,31 @@ fn in_words(text: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     if let Some((before, time)) = text.rsplit_once(' ')
         && time.contains(':')
     {
-        let before = before.strip_suffix(" at").or_else(|| before.strip_suffix(" um")).unwrap_or(before);
+        let before = before
+            .strip_suffix(" at")
+            .or_else(|| before.strip_suffix(" um"))
+            .unwrap_or(before);
         let (time, zone) = split_zone(time)?;
         let day = in_words(before.trim_end_matches(','), now)?.date_naive();
-        return day.and_time(time_of_day(time)?).checked_sub_signed(zone.unwrap_or_default()).map(|at| at.and_utc());
+        return day
+            .and_time(time_of_day(time)?)
+            .checked_sub_signed(zone.unwrap_or_default())
+            .map(|at| at.and_utc());
     }
     if text.contains(|c: char| !c.is_alphanumeric() && !matches!(c, ' ' | ',' | '.' | '-')) {
         return None;
     }
-    let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = text
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
     let words = match words.as_slice() {
         [filler, rest @ ..] if !rest.is_empty() && FILLERS.contains(filler) => rest,
         all => all,
     };
-    named_date(words).map(begin).or_else(|| from_now(words, now))
+    named_date(words)
+        .map(begin)
+        .or_else(|| from_now(words, now))
 }
 
 /// "7 May 2023", "May 7, 2023", "7. Mai 2023", "March 2026".
@@ -172,7 +236,9 @@ fn named_date(words: &[&str]) -> Option<NaiveDate> {
         ["the", rest @ ..] => named_date(rest),
         ["in" | "im", name, of] | [name, of] => of_year(name, Some(1), of),
         [number, "of", name, of] => of_year(name, day(Some(number)), of),
-        [first, second, of] => of_year(second, day(Some(first)), of).or_else(|| of_year(first, day(Some(second)), of)),
+        [first, second, of] => {
+            of_year(second, day(Some(first)), of).or_else(|| of_year(first, day(Some(second)), of))
+        }
         _ => None,
     }
 }
@@ -189,11 +255,17 @@ fn from_now(words: &[&str], now: DateTime<Utc>) -> Option<DateTime<Utc>> {
             Some(wanted) => Some(begin(forward(today, wanted)?)),
             None => next_period(unit(Some(period))?, today),
         },
-        [last, name] if LAST.contains(last) && weekday(name).is_some() => Some(begin(backward(today, weekday(name)?)?)),
+        [last, name] if LAST.contains(last) && weekday(name).is_some() => {
+            Some(begin(backward(today, weekday(name)?)?))
+        }
         [name] if weekday(name).is_some() => Some(begin(backward(today, weekday(name)?)?)),
         ["the", last, period] if LAST.contains(last) => relative(&[last, period], today).map(first),
-        [word, _] if LAST.contains(word) || THIS.contains(word) => relative(words, today).map(first),
-        ["yesterday" | "gestern" | "today" | "heute" | "vorgestern"] => relative(words, today).map(first),
+        [word, _] if LAST.contains(word) || THIS.contains(word) => {
+            relative(words, today).map(first)
+        }
+        ["yesterday" | "gestern" | "today" | "heute" | "vorgestern"] => {
+            relative(words, today).map(first)
+        }
         [number, unit, "ago"] | ["vor", number, unit] => {
             let number = count(Some(number))?;
             if let Some(length) = clock_unit(unit) {
@@ -250,12 +322,21 @@ fn weekday(word: &str) -> Option<Weekday> {
 
 /// The nearest such day before `today`.
 fn backward(today: NaiveDate, wanted: Weekday) -> Option<NaiveDate> {
-    today.pred_opt()?.iter_days().rev().take(7).find(|day| day.weekday() == wanted)
+    today
+        .pred_opt()?
+        .iter_days()
+        .rev()
+        .take(7)
+        .find(|day| day.weekday() == wanted)
 }
 
 /// The nearest such day after `today`.
 fn forward(today: NaiveDate, wanted: Weekday) -> Option<NaiveDate> {
-    today.succ_opt()?.iter_days().take(7).find(|day| day.weekday() == wanted)
+    today
+        .succ_opt()?
+        .iter_days()
+        .take(7)
+        .find(|day| day.weekday() == wanted)
 }
 
 #[cfg(test)]
@@ -263,7 +344,9 @@ mod tests {
     use super::*;
 
     fn at(text: &str) -> Option<String> {
-        let now = DateTime::parse_from_rfc3339("2024-03-14T15:30:00Z").expect("a time").to_utc();
+        let now = DateTime::parse_from_rfc3339("2024-03-14T15:30:00Z")
+            .expect("a time")
+            .to_utc();
         read(text, now).map(|moment| moment.at.format("%Y-%m-%dT%H:%M:%S").to_string())
     }
 

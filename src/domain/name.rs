@@ -17,7 +17,12 @@ const TEXT_NAME_WORDS: usize = 5;
 #[must_use]
 pub fn name_key(name: &str) -> String {
     let folded: String = name.nfkc().flat_map(fold).collect();
-    folded.split_whitespace().collect::<Vec<_>>().join(" ").nfkc().collect()
+    folded
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .nfkc()
+        .collect()
 }
 
 /// Case folding where it is more than lower case: the sharp s, and the Greek sigma at the end of a word.
@@ -27,15 +32,23 @@ fn fold(c: char) -> impl Iterator<Item = char> {
         'ς' => ("σ", None),
         other => ("", Some(other)),
     };
-    special.chars().chain(other.into_iter().flat_map(char::to_lowercase))
+    special
+        .chars()
+        .chain(other.into_iter().flat_map(char::to_lowercase))
 }
 
 /// The words of a name or of a text, as names are looked for in a query: folded, without possessive endings.
 fn folded_words(text: &str) -> Vec<String> {
-    let plain: String = text.chars().map(|c| if c == '\u{2019}' { '\'' } else { c }).collect();
+    let plain: String = text
+        .chars()
+        .map(|c| if c == '\u{2019}' { '\'' } else { c })
+        .collect();
     let key = name_key(&plain);
     let bare = |word: &str| word.strip_suffix("'s").unwrap_or(word).to_owned();
-    key.unicode_words().map(bare).filter(|word| !word.is_empty()).collect()
+    key.unicode_words()
+        .map(bare)
+        .filter(|word| !word.is_empty())
+        .collect()
 }
 
 /// The words of a name, by which a query finds it; empty for a name of symbols.
@@ -75,7 +88,11 @@ pub struct PossibleName {
 /// of several words, one must not be common. Looks at the first [`TEXT_WORDS`] words.
 #[must_use]
 pub fn possible_names(text: &str, common: &dyn Fn(&str) -> bool) -> Vec<PossibleName> {
-    let head: String = text.chars().take(TEXT_WORDS * 16).map(|c| if c == '\u{2019}' { '\'' } else { c }).collect();
+    let head: String = text
+        .chars()
+        .take(TEXT_WORDS * 16)
+        .map(|c| if c == '\u{2019}' { '\'' } else { c })
+        .collect();
     let mut words: Vec<(String, bool, bool)> = Vec::new();
     for word in head.unicode_words().take(TEXT_WORDS) {
         let folded = folded_words(word);
@@ -86,10 +103,18 @@ pub fn possible_names(text: &str, common: &dyn Fn(&str) -> bool) -> Vec<Possible
     let mut names = Vec::new();
     for length in 1..=TEXT_NAME_WORDS.min(words.len()) {
         for (start, window) in words.windows(length).enumerate() {
-            let possible = if length == 1 { window[0].1 } else { window.iter().any(|(_, _, plain)| !plain) };
+            let possible = if length == 1 {
+                window[0].1
+            } else {
+                window.iter().any(|(_, _, plain)| !plain)
+            };
             if possible {
                 let words: Vec<&str> = window.iter().map(|(word, _, _)| word.as_str()).collect();
-                names.push(PossibleName { start, length, words: words.join(" ") });
+                names.push(PossibleName {
+                    start,
+                    length,
+                    words: words.join(" "),
+                });
             }
         }
     }
@@ -101,7 +126,8 @@ fn is_distinct(word: &str) -> bool {
     let letters = || word.chars().filter(|c| c.is_alphabetic());
     let caseless = letters().all(|c| !c.is_lowercase() && !c.is_uppercase());
     letters().next().is_some()
-        && (word.chars().any(|c| c.is_uppercase() || c.is_numeric()) || (caseless && letters().count() > 1))
+        && (word.chars().any(|c| c.is_uppercase() || c.is_numeric())
+            || (caseless && letters().count() > 1))
 }
 
 /// Whether two different names may mean the same: all words of one are among those of the other, or they differ by a
@@ -117,7 +143,11 @@ pub fn are_similar_names(one: &str, other: &str) -> bool {
         return true;
     }
     let (one, other) = (one.join(" "), other.join(" "));
-    let digits = |name: &str| name.chars().filter(char::is_ascii_digit).collect::<String>();
+    let digits = |name: &str| {
+        name.chars()
+            .filter(char::is_ascii_digit)
+            .collect::<String>()
+    };
     let length = one.chars().count().min(other.chars().count());
     let allowed = match length {
         0..=4 => 0,
@@ -169,7 +199,10 @@ mod tests {
 
     fn possible(text: &str) -> Vec<String> {
         let common = |word: &str| ["the", "will", "may", "of"].contains(&word);
-        possible_names(text, &common).into_iter().map(|name| name.words).collect()
+        possible_names(text, &common)
+            .into_iter()
+            .map(|name| name.words)
+            .collect()
     }
 
     #[test]
@@ -182,7 +215,11 @@ mod tests {
             ("東京で会議", "東京"),
             ("The ship of Theseus", "Ship of Theseus"),
         ] {
-            assert!(possible(text).contains(&name_words(name)), "{text}: {:?}", possible(text));
+            assert!(
+                possible(text).contains(&name_words(name)),
+                "{text}: {:?}",
+                possible(text)
+            );
         }
         for (text, name) in [
             ("the apple fell", "Apple"),
@@ -191,7 +228,11 @@ mod tests {
             ("of the", "of the"),
             ("a Martian", "Marta"),
         ] {
-            assert!(!possible(text).contains(&name_words(name)), "{text}: {:?}", possible(text));
+            assert!(
+                !possible(text).contains(&name_words(name)),
+                "{text}: {:?}",
+                possible(text)
+            );
         }
         assert!(possible(&"Word ".repeat(100_000)).len() <= TEXT_WORDS * TEXT_NAME_WORDS);
     }
@@ -208,9 +249,13 @@ mod tests {
         ] {
             assert!(are_similar_names(one, other), "{one} {other}");
         }
-        for (one, other) in
-            [("Marta", "Martin"), ("server 1", "server 2"), ("Ada", "Eda"), ("Berlin", "Paris"), ("?", "!")]
-        {
+        for (one, other) in [
+            ("Marta", "Martin"),
+            ("server 1", "server 2"),
+            ("Ada", "Eda"),
+            ("Berlin", "Paris"),
+            ("?", "!"),
+        ] {
             assert!(!are_similar_names(one, other), "{one} {other}");
         }
         assert_eq!(parts_of_name("Marta K Lindqvist").len(), 5);
@@ -224,7 +269,11 @@ mod tests {
             ("is src/main.rs formatted", "src/main.rs"),
             ("東京で会議", "東京"),
         ] {
-            assert!(names_in(query).contains(&name_words(name)), "{query}: {:?}", names_in(query));
+            assert!(
+                names_in(query).contains(&name_words(name)),
+                "{query}: {:?}",
+                names_in(query)
+            );
         }
         assert!(!names_in("adamant").contains(&name_words("Ada")));
         assert!(names_in("").is_empty() && names_in("?!").is_empty());

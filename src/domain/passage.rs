@@ -28,15 +28,20 @@ pub fn passage(text: &str, terms: &[&str], room: usize) -> String {
     let start = start.min(signs.len() - inner);
     let start = next_word(&signs, start);
     let end = (start + inner).min(signs.len());
-    let rest: String =
-        if end == signs.len() { signs[start..].iter().collect() } else { shortened(&signs[start..], inner + 1) };
+    let rest: String = if end == signs.len() {
+        signs[start..].iter().collect()
+    } else {
+        shortened(&signs[start..], inner + 1)
+    };
     format!("{ELLIPSIS}{rest}")
 }
 
 /// The beginning, with an ellipsis, in at most `room` characters.
 fn shortened(signs: &[char], room: usize) -> String {
     let end = room.saturating_sub(1);
-    let snapped = (end.saturating_sub(MOST_SNAPPED)..end).rev().find(|at| signs[*at].is_whitespace());
+    let snapped = (end.saturating_sub(MOST_SNAPPED)..end)
+        .rev()
+        .find(|at| signs[*at].is_whitespace());
     let mut text: String = signs[..snapped.unwrap_or(end)].iter().collect();
     text.truncate(text.trim_end().len());
     if room > 0 {
@@ -46,7 +51,8 @@ fn shortened(signs: &[char], room: usize) -> String {
 }
 
 fn next_word(signs: &[char], start: usize) -> usize {
-    let space = (start..signs.len().min(start + MOST_SNAPPED)).find(|at| signs[*at].is_whitespace());
+    let space =
+        (start..signs.len().min(start + MOST_SNAPPED)).find(|at| signs[*at].is_whitespace());
     space.map_or(start, |at| at + 1)
 }
 
@@ -60,7 +66,10 @@ fn matches(signs: &[char], terms: &[&str]) -> Vec<(usize, usize)> {
         if inside_word {
             continue;
         }
-        let matching = stems.iter().enumerate().filter(|(_, stem)| !stem.is_empty() && folded[at..].starts_with(stem));
+        let matching = stems
+            .iter()
+            .enumerate()
+            .filter(|(_, stem)| !stem.is_empty() && folded[at..].starts_with(stem));
         found.extend(matching.map(|(term, _)| (at, term)));
         if found.len() >= MOST_MATCHES {
             break;
@@ -89,7 +98,12 @@ fn fold(sign: char) -> char {
 fn best_start(matches: &[(usize, usize)], room: usize) -> usize {
     let (mut best, mut start) = ((0, 0), 0);
     for (index, (first, _)) in matches.iter().enumerate() {
-        let within = || matches[index..].iter().take_while(|(at, _)| at - first < room * 3 / 4).take(100);
+        let within = || {
+            matches[index..]
+                .iter()
+                .take_while(|(at, _)| at - first < room * 3 / 4)
+                .take(100)
+        };
         let mut terms: Vec<usize> = within().map(|(_, term)| *term).collect();
         let count = terms.len();
         terms.sort_unstable();
@@ -107,7 +121,11 @@ mod tests {
     use super::*;
 
     fn long(middle: &str) -> String {
-        format!("{}{middle}{}", "Nothing of interest. ".repeat(40), " More of the same.".repeat(40))
+        format!(
+            "{}{middle}{}",
+            "Nothing of interest. ".repeat(40),
+            " More of the same.".repeat(40)
+        )
     }
 
     #[test]
@@ -121,13 +139,20 @@ mod tests {
         let text = long("The code of the safe is 4711, says Marta.");
         let shown = passage(&text, &["safe", "code"], 120);
         assert!(shown.contains("The code of the safe is 4711"), "{shown}");
-        assert!(shown.starts_with('…') && shown.ends_with('…') && shown.chars().count() <= 120, "{shown}");
+        assert!(
+            shown.starts_with('…') && shown.ends_with('…') && shown.chars().count() <= 120,
+            "{shown}"
+        );
     }
 
     #[test]
     fn case_accents_and_endings_do_not_matter() {
-        for (word, term) in [("Résumés", "resum"), ("PARTIES", "parti"), ("Schlüssel", "schlussel"), ("北京", "北京")]
-        {
+        for (word, term) in [
+            ("Résumés", "resum"),
+            ("PARTIES", "parti"),
+            ("Schlüssel", "schlussel"),
+            ("北京", "北京"),
+        ] {
             let shown = passage(&long(word), &[term], 100);
             assert!(shown.contains(word), "{word}: {shown}");
         }
@@ -136,7 +161,10 @@ mod tests {
     #[test]
     fn a_text_without_a_match_begins_at_its_beginning() {
         let shown = passage(&long("x"), &["absent"], 60);
-        assert!(shown.starts_with("Nothing of interest.") && shown.ends_with('…'), "{shown}");
+        assert!(
+            shown.starts_with("Nothing of interest.") && shown.ends_with('…'),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -43,7 +43,11 @@ impl IdReference {
         if text.len() > ALL_DIGITS + 4 {
             return None;
         }
-        let digits: String = text.chars().filter(|sign| *sign != '-').collect::<String>().to_ascii_lowercase();
+        let digits: String = text
+            .chars()
+            .filter(|sign| *sign != '-')
+            .collect::<String>()
+            .to_ascii_lowercase();
         let fits = (LEAST_DIGITS..ALL_DIGITS).contains(&digits.len());
         let readable = digits.chars().all(|digit| digit.is_ascii_hexdigit());
         (fits && readable).then_some(Self::Part(IdPart { digits }))
@@ -65,7 +69,11 @@ impl IdPart {
 
     fn padded(&self, digit: char) -> Uuid {
         let missing = ALL_DIGITS - self.digits.len();
-        let digits: String = self.digits.chars().chain(std::iter::repeat_n(digit, missing)).collect();
+        let digits: String = self
+            .digits
+            .chars()
+            .chain(std::iter::repeat_n(digit, missing))
+            .collect();
         Uuid::parse_str(&digits).expect("32 hexadecimal digits are a UUID")
     }
 
@@ -85,13 +93,18 @@ impl IdPart {
 /// The short form of an ID in its usual notation.
 #[must_use]
 pub fn short_id(id: &str) -> &str {
-    id.get(id.len().saturating_sub(SHORT_DIGITS)..).unwrap_or(id)
+    id.get(id.len().saturating_sub(SHORT_DIGITS)..)
+        .unwrap_or(id)
 }
 
 /// The first line of a text that has visible characters, shortened to `most` characters.
 #[must_use]
 pub fn first_line(text: &str, most: usize) -> String {
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let line = text
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or_default();
     let more = line.len() < text.trim().len();
     match line.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", line[..end].trim_end()),
@@ -116,8 +129,18 @@ mod tests {
     #[test]
     fn full_ids_are_read_in_every_notation() {
         let id = Uuid::parse_str(ID).unwrap();
-        for text in [ID, &ID.to_uppercase(), &ID.replace('-', ""), &format!(" {ID} "), &format!("memory://{ID}")] {
-            assert_eq!(IdReference::parse(text), Some(IdReference::Full(id)), "{text}");
+        for text in [
+            ID,
+            &ID.to_uppercase(),
+            &ID.replace('-', ""),
+            &format!(" {ID} "),
+            &format!("memory://{ID}"),
+        ] {
+            assert_eq!(
+                IdReference::parse(text),
+                Some(IdReference::Full(id)),
+                "{text}"
+            );
         }
     }
 
@@ -133,12 +156,25 @@ mod tests {
             assert!(part.lowest() <= id && id <= part.highest(), "{prefix}");
         }
         assert!(part("01990a2c").lowest() > id && part("01990a2a").highest() < id);
-        assert_eq!(part("0199").suffix(), None, "too short for the end of an ID");
+        assert_eq!(
+            part("0199").suffix(),
+            None,
+            "too short for the end of an ID"
+        );
     }
 
     #[test]
     fn other_texts_are_no_references() {
-        for text in ["", "019", "note", "01990a2g", "first memory", &"a".repeat(33), &"ä".repeat(9), &"-".repeat(40)] {
+        for text in [
+            "",
+            "019",
+            "note",
+            "01990a2g",
+            "first memory",
+            &"a".repeat(33),
+            &"ä".repeat(9),
+            &"-".repeat(40),
+        ] {
             assert_eq!(IdReference::parse(text), None, "{text}");
         }
         assert_eq!(short_id("ärger"), "ärger");

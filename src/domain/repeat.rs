@@ -80,11 +80,20 @@ impl Restated {
         self.add_tags(memory, &mut patch, &mut repeat);
         self.add_metadata(memory, &mut patch, &mut repeat);
         self.add_sources(memory, &mut patch, &mut repeat);
-        if let Some(importance) = self.importance.filter(|importance| differs(*importance, memory.importance)) {
+        if let Some(importance) = self
+            .importance
+            .filter(|importance| differs(*importance, memory.importance))
+        {
             patch.importance = Some(importance);
-            repeat.merged.push(format!("importance {importance} (was {})", memory.importance));
+            repeat.merged.push(format!(
+                "importance {importance} (was {})",
+                memory.importance
+            ));
         }
-        if let Some(until) = self.valid_until.filter(|until| Some(*until) != memory.valid_until) {
+        if let Some(until) = self
+            .valid_until
+            .filter(|until| Some(*until) != memory.valid_until)
+        {
             patch.valid_until = Some(Some(until));
             repeat.merged.push(format!("valid_until {}", shown(until)));
         }
@@ -94,20 +103,33 @@ impl Restated {
         }
         self.report_unchanged(memory, &mut repeat);
         if memory.protected && patch.changes_memory() {
-            let refused = Repeat { merged: Vec::new(), ignored: names(&patch), protected: true };
-            repeat = Repeat { ignored: [refused.ignored, repeat.ignored].concat(), ..refused };
+            let refused = Repeat {
+                merged: Vec::new(),
+                ignored: names(&patch),
+                protected: true,
+            };
+            repeat = Repeat {
+                ignored: [refused.ignored, repeat.ignored].concat(),
+                ..refused
+            };
             patch = Patch::default();
         }
         (patch, repeat)
     }
 
     fn add_tags(&self, memory: &Memory, patch: &mut Patch, repeat: &mut Repeat) {
-        let mut new: Vec<String> =
-            self.tags.iter().filter(|tag| !validate::has_tag(&memory.tags, tag)).cloned().collect();
+        let mut new: Vec<String> = self
+            .tags
+            .iter()
+            .filter(|tag| !validate::has_tag(&memory.tags, tag))
+            .cloned()
+            .collect();
         let room = MAX_TAGS.saturating_sub(memory.tags.len());
         if new.len() > room {
             let left = new.split_off(room).join(", ");
-            repeat.ignored.push(format!("tags {left} (a memory has at most {MAX_TAGS} tags)"));
+            repeat.ignored.push(format!(
+                "tags {left} (a memory has at most {MAX_TAGS} tags)"
+            ));
         }
         if !new.is_empty() {
             repeat.merged.push(format!("tags {}", new.join(", ")));
@@ -119,8 +141,12 @@ impl Restated {
 
     fn add_metadata(&self, memory: &Memory, patch: &mut Patch, repeat: &mut Repeat) {
         let changed = |(key, value): &(&String, &Value)| memory.metadata.get(*key) != Some(*value);
-        let new: Map<String, Value> =
-            self.metadata.iter().filter(changed).map(|(key, value)| (key.clone(), value.clone())).collect();
+        let new: Map<String, Value> = self
+            .metadata
+            .iter()
+            .filter(changed)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
         let mut after = memory.metadata.clone();
         merge(&mut after, &new);
         if after == memory.metadata {
@@ -128,7 +154,9 @@ impl Restated {
         }
         let keys = new.keys().cloned().collect::<Vec<_>>().join(", ");
         if validate::metadata("metadata", &after).is_err() {
-            repeat.ignored.push(format!("metadata {keys} (too large together with the stored metadata)"));
+            repeat.ignored.push(format!(
+                "metadata {keys} (too large together with the stored metadata)"
+            ));
         } else {
             repeat.merged.push(format!("metadata {keys}"));
             patch.metadata = Some(new);
@@ -140,11 +168,18 @@ impl Restated {
         let mut new: Vec<Uuid> = self.sources.iter().filter(is_new).copied().collect();
         let room = MAX_IDS.saturating_sub(memory.sources.len());
         if new.len() > room {
-            repeat.ignored.push(format!("{} sources (a memory has at most {MAX_IDS})", new.len() - room));
+            repeat.ignored.push(format!(
+                "{} sources (a memory has at most {MAX_IDS})",
+                new.len() - room
+            ));
             new.truncate(room);
         }
         if !new.is_empty() {
-            repeat.merged.push(if new.len() == 1 { "1 source".to_owned() } else { format!("{} sources", new.len()) });
+            repeat.merged.push(if new.len() == 1 {
+                "1 source".to_owned()
+            } else {
+                format!("{} sources", new.len())
+            });
             patch.sources = Some(new);
         }
     }
@@ -154,21 +189,51 @@ impl Restated {
         let stored = memory.episode.as_ref();
         let given = self.episode.as_ref();
         let episode_differs = |differs: fn(&Episode, &Episode) -> bool| {
-            given.zip(stored).is_some_and(|(given, stored)| differs(given, stored))
+            given
+                .zip(stored)
+                .is_some_and(|(given, stored)| differs(given, stored))
         };
         let updatable = [
-            ("occurred_at", self.occurred_at.is_some_and(|at| at != memory.occurred_at)),
-            ("situation", episode_differs(|given, stored| given.situation != stored.situation)),
-            ("outcome", episode_differs(|given, stored| differs(given.outcome, stored.outcome))),
-            ("lesson", episode_differs(|given, stored| given.lesson != stored.lesson)),
+            (
+                "occurred_at",
+                self.occurred_at.is_some_and(|at| at != memory.occurred_at),
+            ),
+            (
+                "situation",
+                episode_differs(|given, stored| given.situation != stored.situation),
+            ),
+            (
+                "outcome",
+                episode_differs(|given, stored| differs(given.outcome, stored.outcome)),
+            ),
+            (
+                "lesson",
+                episode_differs(|given, stored| given.lesson != stored.lesson),
+            ),
         ];
         let fixed = [
-            ("session", self.session.is_some() && self.session != memory.session),
-            ("speaker", self.speaker.is_some() && self.speaker != memory.speaker),
+            (
+                "session",
+                self.session.is_some() && self.session != memory.session,
+            ),
+            (
+                "speaker",
+                self.speaker.is_some() && self.speaker != memory.speaker,
+            ),
         ];
-        let named = |(name, differs): (&'static str, bool), advice: &str| differs.then(|| format!("{name} ({advice})"));
-        repeat.ignored.extend(updatable.into_iter().filter_map(|field| named(field, "change it with update")));
-        repeat.ignored.extend(fixed.into_iter().filter_map(|field| named(field, "cannot be changed")));
+        let named = |(name, differs): (&'static str, bool), advice: &str| {
+            differs.then(|| format!("{name} ({advice})"))
+        };
+        repeat.ignored.extend(
+            updatable
+                .into_iter()
+                .filter_map(|field| named(field, "change it with update")),
+        );
+        repeat.ignored.extend(
+            fixed
+                .into_iter()
+                .filter_map(|field| named(field, "cannot be changed")),
+        );
     }
 }
 
@@ -181,7 +246,11 @@ fn names(patch: &Patch) -> Vec<String> {
         ("importance", patch.importance.is_some()),
         ("valid_until", patch.valid_until.is_some()),
     ];
-    fields.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.to_owned()).collect()
+    fields
+        .into_iter()
+        .filter(|(_, given)| *given)
+        .map(|(name, _)| name.to_owned())
+        .collect()
 }
 
 /// Both come from the same decimal text, or one does not.
@@ -207,7 +276,9 @@ pub fn merge_repeats(items: &mut [NewMemory]) -> Vec<Repeat> {
         let item = &items[index];
         let hash = content_hash(&item.content);
         let sameness = match (item.kind, &item.session, item.turn) {
-            (Kind::Dialogue, Some(session), Some(turn)) => Some(Sameness::Turn(session.clone(), turn, hash)),
+            (Kind::Dialogue, Some(session), Some(turn)) => {
+                Some(Sameness::Turn(session.clone(), turn, hash))
+            }
             (Kind::Dialogue, ..) => None,
             (kind, ..) => Some(Sameness::Text(kind, hash)),
         };

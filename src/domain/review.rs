@@ -59,12 +59,18 @@ impl Proposal {
     ///
     /// # Errors
     /// When either was replaced by something else in the meantime, or they are the same.
-    pub fn supersede(&self, memory: &mut Memory, successor: &Memory, now: DateTime<Utc>) -> Result<bool, Invalid> {
+    pub fn supersede(
+        &self,
+        memory: &mut Memory,
+        successor: &Memory,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Invalid> {
         if memory.superseded_by == Some(successor.id) {
             return Ok(false);
         }
         let refuse = |field: &str, id: Uuid, by: Uuid| {
-            let expected = format!("a memory that is not superseded; this one was superseded by {by}");
+            let expected =
+                format!("a memory that is not superseded; this one was superseded by {by}");
             Invalid::new(field, id.to_string(), expected)
         };
         if let Some(by) = memory.superseded_by {
@@ -74,7 +80,11 @@ impl Proposal {
             return Err(refuse("keep", successor.id, by));
         }
         if memory.id == successor.id {
-            return Err(Invalid::new("keep", successor.id.to_string(), "another memory than replace"));
+            return Err(Invalid::new(
+                "keep",
+                successor.id.to_string(),
+                "another memory than replace",
+            ));
         }
         memory.superseded_by = Some(successor.id);
         memory.version += 1;
@@ -85,7 +95,11 @@ impl Proposal {
     /// Where a review of it begins.
     #[must_use]
     pub fn first_state(&self) -> ReviewState {
-        if matches!(self, Self::Nothing { .. }) { ReviewState::Dismissed } else { ReviewState::Open }
+        if matches!(self, Self::Nothing { .. }) {
+            ReviewState::Dismissed
+        } else {
+            ReviewState::Open
+        }
     }
 
     /// In a word.
@@ -139,8 +153,14 @@ pub enum ReviewState {
 
 impl ReviewState {
     /// Every state.
-    pub const ALL: [Self; 6] =
-        [Self::Open, Self::Expired, Self::Approved, Self::Rejected, Self::Dismissed, Self::Undone];
+    pub const ALL: [Self; 6] = [
+        Self::Open,
+        Self::Expired,
+        Self::Approved,
+        Self::Rejected,
+        Self::Dismissed,
+        Self::Undone,
+    ];
 
     /// The name in tables and answers.
     #[must_use]
@@ -160,7 +180,10 @@ impl FromStr for ReviewState {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|state| state.as_str() == name).ok_or_else(|| format!("unknown state {name:?}"))
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == name)
+            .ok_or_else(|| format!("unknown state {name:?}"))
     }
 }
 
@@ -215,16 +238,32 @@ impl Review {
         now: DateTime<Utc>,
     ) -> Result<(Memory, Change), Obstacle> {
         let current = memory.snapshot();
-        let states: Vec<&Value> = history.iter().filter_map(|entry| entry.old.as_ref()).chain([&current]).collect();
+        let states: Vec<&Value> = history
+            .iter()
+            .filter_map(|entry| entry.old.as_ref())
+            .chain([&current])
+            .collect();
         let changes: Vec<&History> = history.iter().filter(|entry| entry.old.is_some()).collect();
-        let approved = changes.first().is_some_and(|entry| Some(entry.version) == self.applied_version);
-        let [before, left, ..] = states.as_slice() else { return Err(Obstacle::forgotten(memory)) };
-        let Some(fields) = before.as_object().filter(|_| approved) else { return Err(Obstacle::forgotten(memory)) };
+        let approved = changes
+            .first()
+            .is_some_and(|entry| Some(entry.version) == self.applied_version);
+        let [before, left, ..] = states.as_slice() else {
+            return Err(Obstacle::forgotten(memory));
+        };
+        let Some(fields) = before.as_object().filter(|_| approved) else {
+            return Err(Obstacle::forgotten(memory));
+        };
         let mut back = serde_json::Map::new();
-        for (field, value) in fields.iter().filter(|(field, value)| left.get(field) != Some(value)) {
+        for (field, value) in fields
+            .iter()
+            .filter(|(field, value)| left.get(field) != Some(value))
+        {
             if current.get(field) != left.get(field) {
                 let differs = |at: usize| states[at].get(field) != states[at + 1].get(field);
-                let last = (1..changes.len()).rev().find(|at| differs(*at)).map(|at| changes[at]);
+                let last = (1..changes.len())
+                    .rev()
+                    .find(|at| differs(*at))
+                    .map(|at| changes[at]);
                 return Err(Obstacle::new(memory, field, last));
             }
             back.insert(field.clone(), value.clone());
@@ -257,17 +296,34 @@ impl Obstacle {
     fn forgotten(memory: &Memory) -> Self {
         let cause =
             "its history no longer has the approved change (MEMORY_HISTORY_DAYS removes old changes)".to_owned();
-        Self { memory: memory.id, version: None, cause }
+        Self {
+            memory: memory.id,
+            version: None,
+            cause,
+        }
     }
 
     fn new(memory: &Memory, field: &str, later: Option<&History>) -> Self {
         let what = later.map_or_else(String::new, |entry| {
-            let why = entry.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+            let why = entry
+                .reason
+                .as_ref()
+                .map(|reason| format!(" ({reason})"))
+                .unwrap_or_default();
             let at = entry.at.to_rfc3339_opts(SecondsFormat::Secs, true);
-            format!(" by version {}, {} by {} at {at}{why}", entry.version, entry.change.as_str(), entry.actor)
+            format!(
+                " by version {}, {} by {} at {at}{why}",
+                entry.version,
+                entry.change.as_str(),
+                entry.actor
+            )
         });
         let cause = format!("its {field} was changed again{what}");
-        Self { memory: memory.id, version: later.map(|entry| entry.version), cause }
+        Self {
+            memory: memory.id,
+            version: later.map(|entry| entry.version),
+            cause,
+        }
     }
 }
 

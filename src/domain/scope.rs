@@ -20,7 +20,12 @@ impl Scope {
     #[must_use]
     pub fn new(project: impl Into<String>, actor: impl Into<String>) -> Self {
         let project = project.into();
-        Self { readable: BTreeSet::from([project.clone()]), project, actor: actor.into(), read_only: false }
+        Self {
+            readable: BTreeSet::from([project.clone()]),
+            project,
+            actor: actor.into(),
+            read_only: false,
+        }
     }
 
     /// The same scope, also reading `projects`.

@@ -30,12 +30,14 @@ impl Script {
             | '\u{4e00}'..='\u{9fff}'
             | '\u{f900}'..='\u{faff}'
             | '\u{20000}'..='\u{3ffff}' => Self::Ideographic,
-            '\u{1100}'..='\u{11ff}' | '\u{3130}'..='\u{318f}' | '\u{a960}'..='\u{a97f}' | '\u{ac00}'..='\u{d7ff}' => {
-                Self::Hangul
-            }
-            '\u{0e00}'..='\u{0eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{a9e0}'..='\u{a9ff}' => {
-                Self::SoutheastAsian
-            }
+            '\u{1100}'..='\u{11ff}'
+            | '\u{3130}'..='\u{318f}'
+            | '\u{a960}'..='\u{a97f}'
+            | '\u{ac00}'..='\u{d7ff}' => Self::Hangul,
+            '\u{0e00}'..='\u{0eff}'
+            | '\u{1000}'..='\u{109f}'
+            | '\u{1780}'..='\u{17ff}'
+            | '\u{a9e0}'..='\u{a9ff}' => Self::SoutheastAsian,
             _ => Self::Spaced,
         }
     }
@@ -54,7 +56,8 @@ pub(super) fn script_runs(word: &str) -> Vec<(Script, &str)> {
     for (at, c) in word.char_indices() {
         let script = Script::of(c);
         // Marks that all scripts share continue the run before them.
-        let continues = current == Some(script) || (script == Script::Spaced && !c.is_alphanumeric());
+        let continues =
+            current == Some(script) || (script == Script::Spaced && !c.is_alphanumeric());
         match current {
             Some(before) if !continues => {
                 runs.push((before, &word[start..at]));
@@ -71,7 +74,10 @@ pub(super) fn script_runs(word: &str) -> Vec<(Script, &str)> {
 /// Pairs of neighbouring characters of a word that has more than two.
 pub(super) fn character_pairs(word: &str) -> impl Iterator<Item = String> + '_ {
     let longer = word.chars().nth(2).is_some();
-    let pairs = word.chars().zip(word.chars().skip(1)).map(|(left, right)| String::from_iter([left, right]));
+    let pairs = word
+        .chars()
+        .zip(word.chars().skip(1))
+        .map(|(left, right)| String::from_iter([left, right]));
     pairs.filter(move |_| longer)
 }
 
@@ -117,7 +123,9 @@ const PARTICLES: &[&str] = &[
 
 /// A Korean noun of one syllable without its particle: pairs of syllables find longer ones.
 pub(super) fn syllable_before_particle(word: &str) -> Option<&str> {
-    let particle = PARTICLES.iter().find(|particle| word.len() > particle.len() && word.ends_with(**particle))?;
+    let particle = PARTICLES
+        .iter()
+        .find(|particle| word.len() > particle.len() && word.ends_with(**particle))?;
     let noun = &word[..word.len() - particle.len()];
     noun.chars().nth(1).is_none().then_some(noun)
 }
@@ -153,8 +161,14 @@ mod tests {
     #[test]
     fn a_word_is_split_into_runs_of_one_script() {
         use Script::{Hangul, Ideographic, Katakana, Spaced};
-        assert_eq!(script_runs("API서버는"), [(Spaced, "API"), (Hangul, "서버는")]);
-        assert_eq!(script_runs("データ基盤"), [(Katakana, "データ"), (Ideographic, "基盤")]);
+        assert_eq!(
+            script_runs("API서버는"),
+            [(Spaced, "API"), (Hangul, "서버는")]
+        );
+        assert_eq!(
+            script_runs("データ基盤"),
+            [(Katakana, "データ"), (Ideographic, "基盤")]
+        );
         assert_eq!(script_runs("don't"), [(Spaced, "don't")]);
         assert_eq!(script_runs(""), []);
     }

@@ -60,14 +60,19 @@ pub fn guesses(terms: &[String]) -> Vec<Guess> {
     if terms.len() > MOST_TERMS {
         return Vec::new();
     }
-    terms.iter().enumerate().filter_map(|(place, term)| Guess::new(place, term)).collect()
+    terms
+        .iter()
+        .enumerate()
+        .filter_map(|(place, term)| Guess::new(place, term))
+        .collect()
 }
 
 impl Guess {
     fn new(term: usize, text: &str) -> Option<Self> {
         let chars: Vec<char> = text.chars().collect();
         let count = chars.len();
-        if !(LEAST_CHARS..=MOST_CHARS).contains(&count) || !chars.iter().any(|c| c.is_alphabetic()) {
+        if !(LEAST_CHARS..=MOST_CHARS).contains(&count) || !chars.iter().any(|c| c.is_alphabetic())
+        {
             return None;
         }
         let spell = |parts: &[&[char]]| parts.iter().copied().flatten().collect::<String>();
@@ -85,7 +90,11 @@ impl Guess {
                 gaps.push((spell(&[before]), spell(&[&chars[at..]])));
             }
             if at + 1 < count && (letter(at) || letter(at + 1)) && chars[at] != chars[at + 1] {
-                whole.push(spell(&[before, &[chars[at + 1], chars[at]], &chars[at + 2..]]));
+                whole.push(spell(&[
+                    before,
+                    &[chars[at + 1], chars[at]],
+                    &chars[at + 2..],
+                ]));
             }
         }
         gaps.push((text.to_owned(), String::new()));
@@ -97,15 +106,22 @@ impl Guess {
         if count >= TWO_SLIPS {
             heads.push(spell(&[&chars[..LEAST_STEM.max(count / 2)]]));
         }
-        Some(Self { term, whole, gaps, letters: letters(&chars), heads })
+        Some(Self {
+            term,
+            whole,
+            gaps,
+            letters: letters(&chars),
+            heads,
+        })
     }
 
     /// All spellings.
     pub fn spellings(&self) -> impl Iterator<Item = String> {
-        let between = self
-            .gaps
-            .iter()
-            .flat_map(|(before, behind)| self.letters.chars().map(move |letter| format!("{before}{letter}{behind}")));
+        let between = self.gaps.iter().flat_map(|(before, behind)| {
+            self.letters
+                .chars()
+                .map(move |letter| format!("{before}{letter}{behind}"))
+        });
         self.whole.iter().cloned().chain(between)
     }
 }
@@ -149,12 +165,27 @@ pub struct StandIn {
 #[must_use]
 pub fn stand_ins(terms: &[String], stats: &CorpusStats) -> Vec<StandIn> {
     let mut by_term: BTreeMap<usize, Vec<StandIn>> = BTreeMap::new();
-    for Near { term, found, frequency } in &stats.near {
-        let Some(asked) = terms.get(*term).filter(|_| stats.document_frequencies.get(*term) == Some(&0)) else {
+    for Near {
+        term,
+        found,
+        frequency,
+    } in &stats.near
+    {
+        let Some(asked) = terms
+            .get(*term)
+            .filter(|_| stats.document_frequencies.get(*term) == Some(&0))
+        else {
             continue;
         };
-        if let Some(likeness) = likeness(asked, found).filter(|_| *frequency > 0 && !terms.contains(found)) {
-            let stand_in = StandIn { term: *term, found: found.clone(), frequency: *frequency, likeness };
+        if let Some(likeness) =
+            likeness(asked, found).filter(|_| *frequency > 0 && !terms.contains(found))
+        {
+            let stand_in = StandIn {
+                term: *term,
+                found: found.clone(),
+                frequency: *frequency,
+                likeness,
+            };
             by_term.entry(*term).or_default().push(stand_in);
         }
     }
@@ -162,11 +193,14 @@ pub fn stand_ins(terms: &[String], stats: &CorpusStats) -> Vec<StandIn> {
     for mut near in by_term.into_values() {
         near.sort_by(|a, b| {
             let like = b.likeness.total_cmp(&a.likeness);
-            like.then_with(|| b.frequency.cmp(&a.frequency)).then_with(|| a.found.cmp(&b.found))
+            like.then_with(|| b.frequency.cmp(&a.frequency))
+                .then_with(|| a.found.cmp(&b.found))
         });
         near.dedup_by(|a, b| a.found == b.found);
         for stand_in in near.into_iter().take(MOST_STAND_INS) {
-            let known = best.entry(stand_in.found.clone()).or_insert_with(|| stand_in.clone());
+            let known = best
+                .entry(stand_in.found.clone())
+                .or_insert_with(|| stand_in.clone());
             if known.likeness < stand_in.likeness {
                 *known = stand_in;
             }
@@ -183,16 +217,24 @@ pub fn likeness(asked: &str, found: &str) -> Option<f64> {
     if a.len() < LEAST_CHARS || a == b {
         return None;
     }
-    let digits = |chars: &[char]| chars.iter().copied().filter(|c| c.is_numeric()).collect::<Vec<_>>();
+    let digits = |chars: &[char]| {
+        chars
+            .iter()
+            .copied()
+            .filter(|c| c.is_numeric())
+            .collect::<Vec<_>>()
+    };
     let same_digits = digits(&a) == digits(&b);
     let (short, long) = (a.len().min(b.len()) as f64, a.len().max(b.len()) as f64);
     let mut best = None::<f64>;
     let mut take = |likeness: f64| best = Some(best.map_or(likeness, |best| best.max(likeness)));
-    let number_goes_on = a.last().is_some_and(|c| c.is_numeric()) && b.get(a.len()).is_some_and(|c| c.is_numeric());
+    let number_goes_on =
+        a.last().is_some_and(|c| c.is_numeric()) && b.get(a.len()).is_some_and(|c| c.is_numeric());
     if b.starts_with(&a) && !number_goes_on {
         take(UNFINISHED * short / long);
     }
-    if same_digits && a.starts_with(&b) && b.len() >= LEAST_STEM && a.len() - b.len() <= MOST_ENDING {
+    if same_digits && a.starts_with(&b) && b.len() >= LEAST_STEM && a.len() - b.len() <= MOST_ENDING
+    {
         take(UNFINISHED * short / long);
     }
     let forgiven = if a.len() >= TWO_SLIPS { 2 } else { 1 };
@@ -205,7 +247,14 @@ pub fn likeness(asked: &str, found: &str) -> Option<f64> {
         };
         if slips <= forgiven && (a.len() >= OTHER_LETTERS || is_slip(&a, &b)) {
             let alike = 1.0 - slips as f64 / long;
-            take(MISSPELLED * if a.len() < OTHER_LETTERS { alike * alike } else { alike });
+            take(
+                MISSPELLED
+                    * if a.len() < OTHER_LETTERS {
+                        alike * alike
+                    } else {
+                        alike
+                    },
+            );
         }
     }
     best
@@ -216,7 +265,9 @@ fn is_slip(asked: &[char], found: &[char]) -> bool {
     let same = asked.iter().zip(found).take_while(|(a, b)| a == b).count();
     match asked.len().cmp(&found.len()) {
         Ordering::Less => true,
-        Ordering::Equal => asked.get(same) == found.get(same + 1) && asked.get(same + 1) == found.get(same),
+        Ordering::Equal => {
+            asked.get(same) == found.get(same + 1) && asked.get(same + 1) == found.get(same)
+        }
         Ordering::Greater => same > 0 && asked[same] == asked[same - 1],
     }
 }
@@ -250,7 +301,10 @@ mod tests {
     }
 
     fn slips(a: &str, b: &str) -> usize {
-        distance(&a.chars().collect::<Vec<_>>(), &b.chars().collect::<Vec<_>>())
+        distance(
+            &a.chars().collect::<Vec<_>>(),
+            &b.chars().collect::<Vec<_>>(),
+        )
     }
 
     #[test]
@@ -275,7 +329,10 @@ mod tests {
     fn what_is_near_counts_less_and_what_is_far_nothing() {
         let close = |asked: &str, found: &str, expected: f64| {
             let likeness = likeness(asked, found).unwrap_or_else(|| panic!("{asked} {found}"));
-            assert!((likeness - expected).abs() < 1e-9, "{asked} {found}: {likeness}");
+            assert!(
+                (likeness - expected).abs() < 1e-9,
+                "{asked} {found}: {likeness}"
+            );
         };
         close("postgers", "postgres", 0.9 * 7.0 / 8.0);
         close("maintanenc", "maintenanc", 0.9 * 0.8);
@@ -307,7 +364,16 @@ mod tests {
     /// Whatever counts as one slip is asked for, and nothing that is asked for is thrown away.
     #[test]
     fn every_single_slip_is_among_the_spellings() {
-        let words = ["river", "mountain", "hb1004", "x86asm", "aabb", "überall", "привет", "v2beta"];
+        let words = [
+            "river",
+            "mountain",
+            "hb1004",
+            "x86asm",
+            "aabb",
+            "überall",
+            "привет",
+            "v2beta",
+        ];
         for word in words {
             let guess = Guess::new(0, word).unwrap();
             let spellings: BTreeSet<String> = guess.spellings().collect();
@@ -322,7 +388,8 @@ mod tests {
                 without.remove(at);
                 for other in [swapped, without] {
                     let other: String = other.into_iter().collect();
-                    let within = spellings.contains(&other) || guess.heads.iter().any(|head| other.starts_with(head));
+                    let within = spellings.contains(&other)
+                        || guess.heads.iter().any(|head| other.starts_with(head));
                     assert!(likeness(word, &other).is_none() || within, "{word} {other}");
                 }
                 for letter in guess.letters.chars() {
@@ -331,7 +398,10 @@ mod tests {
                     replaced[at] = letter;
                     for other in [more, replaced] {
                         let other: String = other.into_iter().collect();
-                        assert!(likeness(word, &other).is_none() || spellings.contains(&other), "{word} {other}");
+                        assert!(
+                            likeness(word, &other).is_none() || spellings.contains(&other),
+                            "{word} {other}"
+                        );
                     }
                 }
             }
@@ -339,12 +409,22 @@ mod tests {
         assert_eq!(Guess::new(0, "1984"), None);
         assert_eq!(Guess::new(0, "cat"), None);
         assert_eq!(guesses(&vec!["unknown".to_owned(); 33]), []);
-        assert_eq!(guesses(&strings(&["ab", "abcd"])).iter().map(|guess| guess.term).collect::<Vec<_>>(), [1]);
+        assert_eq!(
+            guesses(&strings(&["ab", "abcd"]))
+                .iter()
+                .map(|guess| guess.term)
+                .collect::<Vec<_>>(),
+            [1]
+        );
     }
 
     #[test]
     fn the_best_few_stand_in_for_what_is_unknown_alone() {
-        let near = |term: usize, found: &str, frequency: u64| Near { term, found: found.to_owned(), frequency };
+        let near = |term: usize, found: &str, frequency: u64| Near {
+            term,
+            found: found.to_owned(),
+            frequency,
+        };
         let terms = strings(&["mountian", "known", "mountais", "river"]);
         let stats = CorpusStats {
             document_frequencies: vec![0, 3, 0, 0],

@@ -40,14 +40,23 @@ impl Standing {
     /// Of something new that nobody has an opinion of, stored at `created_at`.
     #[must_use]
     pub fn new(created_at: DateTime<Utc>) -> Self {
-        Self { importance: 0.5, created_at, last_recalled_at: None, recall_count: 0, helpful: 0, not_helpful: 0 }
+        Self {
+            importance: 0.5,
+            created_at,
+            last_recalled_at: None,
+            recall_count: 0,
+            helpful: 0,
+            not_helpful: 0,
+        }
     }
 
     /// `exp(-days / S)` with `S = base * (1 + ln(1 + recalls))`, from [`FLOOR`] to 1. The days count from the last
     /// recall.
     #[must_use]
     pub fn strength(&self, now: DateTime<Utc>) -> f64 {
-        let since = self.last_recalled_at.map_or(self.created_at, |at| at.max(self.created_at));
+        let since = self
+            .last_recalled_at
+            .map_or(self.created_at, |at| at.max(self.created_at));
         // Clocks of several servers differ: a time in the future is the present.
         let days = (now - since).as_seconds_f64().max(0.0) / 86_400.0;
         let stability = BASE_DAYS * (1.0 + self.uses().ln_1p());
@@ -71,7 +80,13 @@ impl Standing {
         // In thousandths: moments must not decide between equals, nor move hits from one page to another.
         let total = (importance * recency * usage * feedback * 1_000.0).round() / 1_000.0;
         let total = total.clamp(LEAST, GREATEST);
-        Factors { importance, recency, usage, feedback, total }
+        Factors {
+            importance,
+            recency,
+            usage,
+            feedback,
+            total,
+        }
     }
 }
 
@@ -100,10 +115,14 @@ impl Factors {
             ("use", self.usage),
             ("feedback", self.feedback),
         ];
-        let mut told: Vec<(&str, f64)> =
-            named.into_iter().filter(|(_, factor)| (factor - 1.0).abs() >= 0.005).collect();
+        let mut told: Vec<(&str, f64)> = named
+            .into_iter()
+            .filter(|(_, factor)| (factor - 1.0).abs() >= 0.005)
+            .collect();
         told.sort_by(|a, b| (b.1 - 1.0).abs().total_cmp(&(a.1 - 1.0).abs()));
-        told.into_iter().map(|(name, factor)| format!("{name} ×{factor:.2}")).collect()
+        told.into_iter()
+            .map(|(name, factor)| format!("{name} ×{factor:.2}"))
+            .collect()
     }
 }
 
@@ -124,14 +143,24 @@ mod tests {
         assert!((new.factors(start()).total - 1.0).abs() < 1e-12);
         assert!((new.strength(start() + TimeDelta::days(30)) - (-1.0_f64).exp()).abs() < 1e-12);
         assert!((new.strength(start() + TimeDelta::days(10_000)) - FLOOR).abs() < f64::EPSILON);
-        assert!((new.strength(start() - TimeDelta::days(1)) - 1.0).abs() < f64::EPSILON, "a clock that runs ahead");
+        assert!(
+            (new.strength(start() - TimeDelta::days(1)) - 1.0).abs() < f64::EPSILON,
+            "a clock that runs ahead"
+        );
     }
 
     #[test]
     fn recall_refreshes_and_makes_last_longer() {
         let now = start() + TimeDelta::days(60);
-        let used = Standing { recall_count: 3, last_recalled_at: Some(start()), ..Standing::new(start()) };
-        let fresh = Standing { last_recalled_at: Some(now), ..used };
+        let used = Standing {
+            recall_count: 3,
+            last_recalled_at: Some(start()),
+            ..Standing::new(start())
+        };
+        let fresh = Standing {
+            last_recalled_at: Some(now),
+            ..used
+        };
         assert!(Standing::new(start()).strength(now) < used.strength(now));
         assert!((used.strength(now) - (-60.0 / (30.0 * (1.0 + 4.0_f64.ln()))).exp()).abs() < 1e-12);
         assert!((fresh.strength(now) - 1.0).abs() < f64::EPSILON);
@@ -147,7 +176,13 @@ mod tests {
         assert!(total(&|s| s.importance = 1.0) > 1.0 && total(&|s| s.importance = 0.0) < 1.0);
         assert!(total(&|s| s.helpful = 1) > 1.0 && total(&|s| s.not_helpful = 1) < 1.0);
         assert!(total(&|s| s.recall_count = 5) > 1.0);
-        let told = Standing { importance: 1.0, helpful: 1, ..Standing::new(start()) }.factors(start()).explain();
+        let told = Standing {
+            importance: 1.0,
+            helpful: 1,
+            ..Standing::new(start())
+        }
+        .factors(start())
+        .explain();
         assert_eq!(told, ["importance ×1.10", "feedback ×1.03"]);
     }
 

@@ -95,7 +95,10 @@ impl Analyzer {
     /// An analyzer for texts which are mostly in `language`.
     #[must_use]
     pub fn new(language: Language) -> Self {
-        Self { language, stemmer: language.algorithm().map(Stemmer::create) }
+        Self {
+            language,
+            stemmer: language.algorithm().map(Stemmer::create),
+        }
     }
 
     /// Identifies the analysis; an index made with another one has to be rebuilt.
@@ -109,7 +112,10 @@ impl Analyzer {
     pub fn terms(&self, text: &str) -> Terms {
         let mut words = Vec::new();
         let mut symbols = Vec::new();
-        let normal: String = text.nfkc().map(|c| if c == '\u{2019}' { '\'' } else { c }).collect();
+        let normal: String = text
+            .nfkc()
+            .map(|c| if c == '\u{2019}' { '\'' } else { c })
+            .collect();
         let mut ideograph_before: Option<char> = None;
         let mut clusters = ClusterPairs::default();
         let mut chain = Chain::default();
@@ -120,7 +126,11 @@ impl Analyzer {
                     words.push(String::from_iter([left, right]));
                 }
                 ideograph_before = ideograph;
-                if segment.chars().next().is_some_and(|c| Script::of(c) == Script::SoutheastAsian) {
+                if segment
+                    .chars()
+                    .next()
+                    .is_some_and(|c| Script::of(c) == Script::SoutheastAsian)
+                {
                     chain.end(&mut words);
                     clusters.push(segment, &mut words);
                     continue;
@@ -132,19 +142,34 @@ impl Analyzer {
                 ideograph_before = None;
                 clusters.finish(&mut words);
                 chain.sign(segment, &mut words);
-                symbols.extend(segment.chars().filter(|c| !c.is_whitespace() && !c.is_control()).map(String::from));
+                symbols.extend(
+                    segment
+                        .chars()
+                        .filter(|c| !c.is_whitespace() && !c.is_control())
+                        .map(String::from),
+                );
             }
         }
         clusters.finish(&mut words);
         chain.end(&mut words);
         // Emoji carry meaning beside words; punctuation only where there is nothing else.
-        let emoji = symbols.iter().filter(|symbol| symbol.chars().all(is_pictograph)).cloned();
+        let emoji = symbols
+            .iter()
+            .filter(|symbol| symbol.chars().all(is_pictograph))
+            .cloned();
         words.extend(emoji);
         if words.is_empty() {
             words = symbols;
         }
-        let full: Vec<&String> = words.iter().filter(|word| !self.is_stop_word(word)).collect();
-        let kept = if full.is_empty() { words.iter().collect() } else { full };
+        let full: Vec<&String> = words
+            .iter()
+            .filter(|word| !self.is_stop_word(word))
+            .collect();
+        let kept = if full.is_empty() {
+            words.iter().collect()
+        } else {
+            full
+        };
         let mut terms = Terms::default();
         for word in kept {
             *terms.counts.entry(self.term(word)).or_default() += 1;
@@ -162,7 +187,9 @@ impl Analyzer {
     fn term(&self, word: &str) -> String {
         let short: String = word.chars().take(MAX_TERM_CHARS).collect();
         let stem = match &self.stemmer {
-            Some(stemmer) if short.chars().all(|c| c.is_alphabetic() || c == '\'') => stemmer.stem(&short).into_owned(),
+            Some(stemmer) if short.chars().all(|c| c.is_alphabetic() || c == '\'') => {
+                stemmer.stem(&short).into_owned()
+            }
             _ => short.clone(),
         };
         let folded: String = fold_accents(&stem);
@@ -200,7 +227,12 @@ impl<'t> Chain<'t> {
     fn end(&mut self, words: &mut Vec<String>) {
         if self.segments.len() > 1 {
             // Longer words are cut anyhow.
-            let joined: String = self.segments.iter().take(MAX_TERM_CHARS).map(|segment| one_word(segment)).collect();
+            let joined: String = self
+                .segments
+                .iter()
+                .take(MAX_TERM_CHARS)
+                .map(|segment| one_word(segment))
+                .collect();
             if joined.chars().any(char::is_alphabetic) {
                 words.push(joined);
             }
@@ -212,7 +244,9 @@ impl<'t> Chain<'t> {
 
 /// Lower case, without what joins the parts of an identifier.
 fn one_word(segment: &str) -> String {
-    let kept = segment.chars().filter(|c| !c.is_whitespace() && !c.is_control() && *c != '_');
+    let kept = segment
+        .chars()
+        .filter(|c| !c.is_whitespace() && !c.is_control() && *c != '_');
     kept.collect::<String>().to_lowercase()
 }
 
@@ -237,7 +271,10 @@ fn word_terms(segment: &str, words: &mut Vec<String>) {
 
 /// Removes accents, but not the marks that spell vowels and tones in the scripts of South and Southeast Asia.
 fn fold_accents(word: &str) -> String {
-    word.nfd().filter(|c| !is_combining_mark(*c) || Script::needs_marks(*c)).nfc().collect()
+    word.nfd()
+        .filter(|c| !is_combining_mark(*c) || Script::needs_marks(*c))
+        .nfc()
+        .collect()
 }
 
 /// Pushes the segment as one word and, where it is an identifier, its parts: `getUserName` and `get_user_name` give
@@ -248,7 +285,10 @@ fn identifier_parts(segment: &str, words: &mut Vec<String>) {
         return;
     }
     // A combining mark may hang on a white space, which is no part of a word.
-    let segment: String = segment.chars().filter(|c| !c.is_whitespace() && !c.is_control()).collect();
+    let segment: String = segment
+        .chars()
+        .filter(|c| !c.is_whitespace() && !c.is_control())
+        .collect();
     let whole = one_word(&segment);
     let mut parts: Vec<String> = Vec::new();
     let mut part = String::new();
@@ -260,7 +300,9 @@ fn identifier_parts(segment: &str, words: &mut Vec<String>) {
         } else {
             let next_lower = letters.peek().is_some_and(|n| n.is_lowercase());
             let hump = c.is_uppercase()
-                && before.is_some_and(|b| b.is_lowercase() || b.is_numeric() || (b.is_uppercase() && next_lower));
+                && before.is_some_and(|b| {
+                    b.is_lowercase() || b.is_numeric() || (b.is_uppercase() && next_lower)
+                });
             if hump {
                 parts.extend(Some(std::mem::take(&mut part)).filter(|p| !p.is_empty()));
             }
@@ -296,7 +338,11 @@ fn runs(part: &str) -> Vec<&str> {
     }
     runs.push(&part[start..]);
     let word = |run: &&str| run.chars().all(char::is_numeric) || run.chars().nth(1).is_some();
-    if (2..=3).contains(&runs.len()) && runs.iter().all(word) { runs } else { Vec::new() }
+    if (2..=3).contains(&runs.len()) && runs.iter().all(word) {
+        runs
+    } else {
+        Vec::new()
+    }
 }
 
 fn single_ideograph(segment: &str) -> Option<char> {
@@ -317,7 +363,11 @@ mod tests {
     use super::*;
 
     fn english(text: &str) -> Vec<String> {
-        Analyzer::new(Language::English).terms(text).counts.into_keys().collect()
+        Analyzer::new(Language::English)
+            .terms(text)
+            .counts
+            .into_keys()
+            .collect()
     }
 
     #[test]
@@ -328,7 +378,10 @@ mod tests {
 
     #[test]
     fn identifiers_are_found_whole_and_by_part() {
-        assert_eq!(english("getUserName"), ["get", "getusernam", "name", "user"]);
+        assert_eq!(
+            english("getUserName"),
+            ["get", "getusernam", "name", "user"]
+        );
         assert_eq!(english("HTTPServer"), ["http", "httpserver", "server"]);
         assert_eq!(english("max_chars"), ["char", "max", "maxchar"]);
         assert_eq!(english("__init__"), ["init"]);
@@ -339,9 +392,17 @@ mod tests {
         for (one, other, common) in [
             ("HB-1004", "HB1004", &["1004", "hb", "hb1004"][..]),
             ("HB1004", "hb 1004", &["1004", "hb"]),
-            ("user_profile_id", "userProfileId", &["id", "profil", "user", "userprofileid"]),
+            (
+                "user_profile_id",
+                "userProfileId",
+                &["id", "profil", "user", "userprofileid"],
+            ),
             ("user-profile-id", "userprofileid", &["userprofileid"]),
-            ("USER_PROFILE_ID", "user profile id", &["id", "profil", "user"]),
+            (
+                "USER_PROFILE_ID",
+                "user profile id",
+                &["id", "profil", "user"],
+            ),
             ("e-mail", "E\u{2011}Mail", &["e", "email", "mail"]),
             ("Wi-Fi", "wifi", &["wifi"]),
             ("HV-2011-8834", "HV20118834", &["hv", "hv20118834"]),
@@ -349,12 +410,21 @@ mod tests {
             ("getHttp2Client", "http2", &["2", "http", "http2"]),
         ] {
             let (one, other) = (english(one), english(other));
-            assert_eq!(one.iter().filter(|term| other.contains(term)).collect::<Vec<_>>(), common, "{one:?} {other:?}");
+            assert_eq!(
+                one.iter()
+                    .filter(|term| other.contains(term))
+                    .collect::<Vec<_>>(),
+                common,
+                "{one:?} {other:?}"
+            );
         }
         assert_eq!(english("3-4"), ["3", "4"]);
         assert_eq!(english("k8s"), ["k8s"]);
         assert_eq!(english("550e8400"), ["550e8400"]);
-        assert_eq!(english("left - right -- middle"), ["left", "middl", "right"]);
+        assert_eq!(
+            english("left - right -- middle"),
+            ["left", "middl", "right"]
+        );
     }
 
     #[test]
@@ -377,7 +447,10 @@ mod tests {
             ("ម៉ាស៊ីនមេស្ថិតនៅភ្នំពេញ", "ភ្នំពេញ"),
         ] {
             let (text, query) = (english(text), english(query));
-            assert!(query.iter().any(|term| text.contains(term)), "{query:?} in {text:?}");
+            assert!(
+                query.iter().any(|term| text.contains(term)),
+                "{query:?} in {text:?}"
+            );
         }
     }
 

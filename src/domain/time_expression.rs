@@ -26,9 +26,9 @@ const MONTHS: [&[&str]; 12] = [
 ];
 /// A month after one of these is a time, without them it may be a name.
 const BEFORE_MONTH: [&str; 29] = [
-    "in", "during", "of", "since", "from", "until", "before", "after", "by", "around", "early", "late", "mid", "last",
-    "this", "im", "seit", "ab", "bis", "vor", "nach", "anfang", "ende", "mitte", "letzten", "vom", "zum", "diesen",
-    "diesem",
+    "in", "during", "of", "since", "from", "until", "before", "after", "by", "around", "early",
+    "late", "mid", "last", "this", "im", "seit", "ab", "bis", "vor", "nach", "anfang", "ende",
+    "mitte", "letzten", "vom", "zum", "diesen", "diesem",
 ];
 const BEFORE_YEAR: [&str; 19] = [
     "in",
@@ -52,8 +52,8 @@ const BEFORE_YEAR: [&str; 19] = [
     "bis",
 ];
 pub(super) const LAST: [&str; 12] = [
-    "last", "past", "previous", "letzte", "letzten", "letzter", "letztes", "letztem", "vorige", "vorigen", "voriger",
-    "voriges",
+    "last", "past", "previous", "letzte", "letzten", "letzter", "letztes", "letztem", "vorige",
+    "vorigen", "voriger", "voriges",
 ];
 pub(super) const THIS: [&str; 6] = ["this", "diese", "diesen", "dieser", "dieses", "diesem"];
 
@@ -68,21 +68,33 @@ pub struct Span {
 
 impl Span {
     fn day(day: NaiveDate) -> Option<Self> {
-        Some(Self { from: day, to: day.succ_opt()? })
+        Some(Self {
+            from: day,
+            to: day.succ_opt()?,
+        })
     }
 
     fn month(year: i32, month: u32) -> Option<Self> {
         let from = NaiveDate::from_ymd_opt(year, month, 1)?;
-        Some(Self { from, to: from.checked_add_months(Months::new(1))? })
+        Some(Self {
+            from,
+            to: from.checked_add_months(Months::new(1))?,
+        })
     }
 
     fn year(year: i32) -> Option<Self> {
-        Some(Self { from: NaiveDate::from_ymd_opt(year, 1, 1)?, to: NaiveDate::from_ymd_opt(year + 1, 1, 1)? })
+        Some(Self {
+            from: NaiveDate::from_ymd_opt(year, 1, 1)?,
+            to: NaiveDate::from_ymd_opt(year + 1, 1, 1)?,
+        })
     }
 
     fn week(of: NaiveDate) -> Option<Self> {
         let from = of.checked_sub_days(Days::new(of.weekday().num_days_from_monday().into()))?;
-        Some(Self { from, to: from.checked_add_days(Days::new(7))? })
+        Some(Self {
+            from,
+            to: from.checked_add_days(Days::new(7))?,
+        })
     }
 }
 
@@ -108,7 +120,10 @@ pub fn nearness(day: NaiveDate, spans: &[Span]) -> f64 {
 #[must_use]
 pub fn spans(question: &str, today: NaiveDate, years: &BTreeSet<i32>) -> Vec<Span> {
     let lower = question.to_lowercase();
-    let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = lower
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
     if let Some(day) = iso_date(&lower) {
         return Span::day(day).into_iter().collect();
     }
@@ -120,7 +135,10 @@ pub fn spans(question: &str, today: NaiveDate, years: &BTreeSet<i32>) -> Vec<Spa
             return spans;
         }
     }
-    (0..words.len()).find_map(|at| relative(&words[at..], today)).into_iter().collect()
+    (0..words.len())
+        .find_map(|at| relative(&words[at..], today))
+        .into_iter()
+        .collect()
 }
 
 /// The words of a question that can be part of a time: months, years, days of a month. What happened then seldom has them
@@ -132,7 +150,9 @@ pub fn time_words(question: &str) -> impl Iterator<Item = &str> {
             || year(Some(&lower.as_str())).is_some()
             || day(Some(&lower.as_str())).is_some()
     };
-    question.split(|c: char| !c.is_alphanumeric()).filter(of_time)
+    question
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(of_time)
 }
 
 /// How a time may be written; reads it from the first word on.
@@ -152,7 +172,9 @@ impl Named {
             None => years.iter().rev().take(MOST_YEARS).copied().collect(),
         };
         let span = |year| match (self.month, self.day) {
-            (Some(month), Some(day)) => NaiveDate::from_ymd_opt(year, month, day).and_then(Span::day),
+            (Some(month), Some(day)) => {
+                NaiveDate::from_ymd_opt(year, month, day).and_then(Span::day)
+            }
             (Some(month), None) => Span::month(year, month),
             _ => Span::year(year),
         };
@@ -162,11 +184,16 @@ impl Named {
 
 fn iso_date(text: &str) -> Option<NaiveDate> {
     let pieces = text.split(|c: char| !c.is_ascii_digit() && c != '-');
-    pieces.filter(|piece| piece.len() == 10).find_map(|piece| piece.parse().ok())
+    pieces
+        .filter(|piece| piece.len() == 10)
+        .find_map(|piece| piece.parse().ok())
 }
 
 pub(super) fn month(word: Option<&&str>) -> Option<u32> {
-    (1..).zip(MONTHS).find(|(_, names)| word.is_some_and(|word| names.contains(word))).map(|(number, _)| number)
+    (1..)
+        .zip(MONTHS)
+        .find(|(_, names)| word.is_some_and(|word| names.contains(word)))
+        .map(|(number, _)| number)
 }
 
 pub(super) fn year(word: Option<&&str>) -> Option<i32> {
@@ -175,32 +202,58 @@ pub(super) fn year(word: Option<&&str>) -> Option<i32> {
 
 pub(super) fn day(word: Option<&&str>) -> Option<u32> {
     let word = word?;
-    let digits = ["st", "nd", "rd", "th"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word);
-    digits.parse().ok().filter(|day| (1..=31).contains(day) && digits.len() <= 2)
+    let digits = ["st", "nd", "rd", "th"]
+        .iter()
+        .find_map(|end| word.strip_suffix(end))
+        .unwrap_or(word);
+    digits
+        .parse()
+        .ok()
+        .filter(|day| (1..=31).contains(day) && digits.len() <= 2)
 }
 
 fn day_of_month(words: &[&str]) -> Option<Named> {
     let of = usize::from(words.get(1) == Some(&"of"));
     if let (Some(day), Some(month)) = (day(words.first()), month(words.get(1 + of))) {
-        return Some(Named { year: year(words.get(2 + of)), month: Some(month), day: Some(day) });
+        return Some(Named {
+            year: year(words.get(2 + of)),
+            month: Some(month),
+            day: Some(day),
+        });
     }
     let (month, day) = (month(words.first())?, day(words.get(1))?);
-    Some(Named { year: year(words.get(2)), month: Some(month), day: Some(day) })
+    Some(Named {
+        year: year(words.get(2)),
+        month: Some(month),
+        day: Some(day),
+    })
 }
 
 fn month_of_year(words: &[&str]) -> Option<Named> {
-    Some(Named { month: Some(month(words.first())?), year: Some(year(words.get(1))?), day: None })
+    Some(Named {
+        month: Some(month(words.first())?),
+        year: Some(year(words.get(1))?),
+        day: None,
+    })
 }
 
 fn bare_month(words: &[&str]) -> Option<Named> {
     BEFORE_MONTH.contains(words.first()?).then_some(())?;
-    Some(Named { month: Some(month(words.get(1))?), year: None, day: None })
+    Some(Named {
+        month: Some(month(words.get(1))?),
+        year: None,
+        day: None,
+    })
 }
 
 fn bare_year(words: &[&str]) -> Option<Named> {
     BEFORE_YEAR.contains(words.first()?).then_some(())?;
     let year = year(words.get(1)).filter(|year| (1_900..2_100).contains(year))?;
-    Some(Named { year: Some(year), month: None, day: None })
+    Some(Named {
+        year: Some(year),
+        month: None,
+        day: None,
+    })
 }
 
 #[derive(Clone, Copy)]
@@ -269,7 +322,10 @@ mod tests {
     fn told(question: &str) -> Vec<(String, String)> {
         let today = NaiveDate::from_ymd_opt(2024, 3, 14).expect("a day");
         let found = spans(question, today, &BTreeSet::from([2022, 2023]));
-        found.into_iter().map(|span| (span.from.to_string(), span.to.to_string())).collect()
+        found
+            .into_iter()
+            .map(|span| (span.from.to_string(), span.to.to_string()))
+            .collect()
     }
 
     #[test]
@@ -292,7 +348,11 @@ mod tests {
             ("3 days ago", "2024-03-11", "2024-03-12"),
             ("vor zwei Monaten", "2024-01-01", "2024-02-01"),
         ] {
-            assert_eq!(told(question), [(from.to_owned(), to.to_owned())], "{question}");
+            assert_eq!(
+                told(question),
+                [(from.to_owned(), to.to_owned())],
+                "{question}"
+            );
         }
     }
 
@@ -300,7 +360,15 @@ mod tests {
     fn a_month_alone_is_that_of_every_year_and_names_are_no_times() {
         let march = |year: i32| (format!("{year}-03-01"), format!("{year}-04-01"));
         assert_eq!(told("what happened in March"), [march(2023), march(2022)]);
-        for none in ["may I ask", "April likes tea", "room 2023", "the last one", "99 days", "in 20233", ""] {
+        for none in [
+            "may I ask",
+            "April likes tea",
+            "room 2023",
+            "the last one",
+            "99 days",
+            "in 20233",
+            "",
+        ] {
             assert!(told(none).is_empty(), "{none}");
         }
     }
@@ -308,8 +376,14 @@ mod tests {
     #[test]
     fn nearness_fades_on_both_sides() {
         let day = |day| NaiveDate::from_ymd_opt(2023, 5, day).expect("a day");
-        let spans = [Span { from: day(10), to: day(12) }];
-        assert_eq!((nearness(day(10), &spans), nearness(day(11), &spans)), (1.0, 1.0));
+        let spans = [Span {
+            from: day(10),
+            to: day(12),
+        }];
+        assert_eq!(
+            (nearness(day(10), &spans), nearness(day(11), &spans)),
+            (1.0, 1.0)
+        );
         assert!((nearness(day(3), &spans) - (-1.0_f64).exp()).abs() < 1e-12);
         assert!((nearness(day(18), &spans) - (-1.0_f64).exp()).abs() < 1e-12);
         assert_eq!(nearness(day(1), &[]), 0.0);

@@ -48,7 +48,9 @@ impl Token {
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_LENGTH).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 #[cfg(test)]
@@ -68,7 +70,13 @@ mod tests {
             revoked_at: None,
         };
         assert!(token.holds_at(at(9).expect("a time")) && !token.holds_at(at(10).expect("a time")));
-        assert!(!Token { revoked_at: at(5), ..token.clone() }.holds_at(at(6).expect("a time")));
+        assert!(
+            !Token {
+                revoked_at: at(5),
+                ..token.clone()
+            }
+            .holds_at(at(6).expect("a time"))
+        );
         let scope = token.scope();
         assert_eq!((scope.project(), scope.actor()), ("work", "laptop"));
         assert_eq!(scope.readable().collect::<Vec<_>>(), ["team", "work"]);

@@ -98,15 +98,25 @@ impl Problems {
     /// The first problem, with the others inside of it.
     pub fn refuse_if_any(self) -> Result<(), Invalid> {
         let mut found = self.found.into_iter();
-        let Some(first) = found.next() else { return Ok(()) };
-        Err(Invalid { further: found.collect(), omitted: self.omitted, ..first })
+        let Some(first) = found.next() else {
+            return Ok(());
+        };
+        Err(Invalid {
+            further: found.collect(),
+            omitted: self.omitted,
+            ..first
+        })
     }
 }
 
 impl Invalid {
     /// A refusal of a value; long ones are shortened.
     #[must_use]
-    pub fn new(field: impl Into<String>, value: impl AsRef<str>, expected: impl Into<String>) -> Self {
+    pub fn new(
+        field: impl Into<String>,
+        value: impl AsRef<str>,
+        expected: impl Into<String>,
+    ) -> Self {
         let value = value.as_ref();
         let short: String = value.chars().take(SHOWN_CHARS).collect();
         let dots = if short.len() < value.len() { "…" } else { "" };
@@ -123,10 +133,21 @@ impl Invalid {
     /// The refusal of a field that only memories of another kind have.
     #[must_use]
     pub fn only_for(wanted: Kind, kind: Kind, field: &str, value: &str) -> Self {
-        let article = |kind: Kind| if matches!(kind, Kind::Insight | Kind::Episode) { "an" } else { "a" };
-        let rule =
-            format!("`{field}` is only allowed on memories of kind {wanted}; this one is {} {kind}", article(kind));
-        Self { rule: Some(rule.into()), ..Self::new(field, value, format!("no {field} for kind {kind}")) }
+        let article = |kind: Kind| {
+            if matches!(kind, Kind::Insight | Kind::Episode) {
+                "an"
+            } else {
+                "a"
+            }
+        };
+        let rule = format!(
+            "`{field}` is only allowed on memories of kind {wanted}; this one is {} {kind}",
+            article(kind)
+        );
+        Self {
+            rule: Some(rule.into()),
+            ..Self::new(field, value, format!("no {field} for kind {kind}"))
+        }
     }
 
     /// This problem alone, in a sentence.
@@ -147,7 +168,11 @@ impl Invalid {
         if self.omitted > 0 {
             sentences.push(format!("and {} more problems", self.omitted));
         }
-        format!("{} problems: {}", self.further.len() + 1 + self.omitted, sentences.join("; "))
+        format!(
+            "{} problems: {}",
+            self.further.len() + 1 + self.omitted,
+            sentences.join("; ")
+        )
     }
 
     /// All problems, this one first.
@@ -175,10 +200,17 @@ pub fn text(field: &str, value: &str, max: usize) -> Result<(), Invalid> {
         return Err(Invalid::new(field, value, "text without NUL characters"));
     }
     if value.trim().is_empty() {
-        return Err(Invalid::new(field, value, "text with at least one visible character"));
+        return Err(Invalid::new(
+            field,
+            value,
+            "text with at least one visible character",
+        ));
     }
     if value.len() > max {
-        let expected = format!("at most {max} bytes of UTF-8 text, this has {}; split it into several", value.len());
+        let expected = format!(
+            "at most {max} bytes of UTF-8 text, this has {}; split it into several",
+            value.len()
+        );
         return Err(Invalid::new(field, value, expected));
     }
     Ok(())
@@ -192,7 +224,11 @@ pub fn number(field: &str, value: f64, low: f64, high: f64) -> Result<f64, Inval
     if (low..=high).contains(&value) {
         Ok(value)
     } else {
-        Err(Invalid::new(field, value.to_string(), format!("a number from {low} to {high}")))
+        Err(Invalid::new(
+            field,
+            value.to_string(),
+            format!("a number from {low} to {high}"),
+        ))
     }
 }
 
@@ -215,7 +251,11 @@ pub fn has_tag(tags: &[String], tag: &str) -> bool {
 /// For too many, empty, or overlong tags.
 pub fn tags(field: &str, values: &[String]) -> Result<Vec<String>, Invalid> {
     if values.len() > MAX_TAGS {
-        return Err(Invalid::new(field, format!("{} tags", values.len()), format!("at most {MAX_TAGS} tags")));
+        return Err(Invalid::new(
+            field,
+            format!("{} tags", values.len()),
+            format!("at most {MAX_TAGS} tags"),
+        ));
     }
     let mut tags = Vec::with_capacity(values.len());
     for (index, tag) in values.iter().enumerate() {
@@ -234,7 +274,11 @@ pub fn tags(field: &str, values: &[String]) -> Result<Vec<String>, Invalid> {
 /// When it is longer.
 pub fn count(field: &str, found: usize, max: usize) -> Result<(), Invalid> {
     if found > max {
-        Err(Invalid::new(field, format!("{found} entries"), format!("at most {max} entries")))
+        Err(Invalid::new(
+            field,
+            format!("{found} entries"),
+            format!("at most {max} entries"),
+        ))
     } else {
         Ok(())
     }
@@ -253,9 +297,18 @@ pub fn metadata(field: &str, value: &Map<String, Value>) -> Result<(), Invalid> 
             format!("at most {MAX_METADATA_BYTES} bytes of JSON"),
         ));
     }
-    if !value.iter().all(|(key, inner)| !key.contains('\0') && clean(inner, MAX_METADATA_DEPTH - 1)) {
-        let expected = format!("a JSON object nested at most {MAX_METADATA_DEPTH} deep, without NUL characters");
-        return Err(Invalid::new(field, serde_json::to_string(value).unwrap_or_default(), expected));
+    if !value
+        .iter()
+        .all(|(key, inner)| !key.contains('\0') && clean(inner, MAX_METADATA_DEPTH - 1))
+    {
+        let expected = format!(
+            "a JSON object nested at most {MAX_METADATA_DEPTH} deep, without NUL characters"
+        );
+        return Err(Invalid::new(
+            field,
+            serde_json::to_string(value).unwrap_or_default(),
+            expected,
+        ));
     }
     Ok(())
 }
@@ -264,7 +317,12 @@ fn clean(value: &Value, depth: usize) -> bool {
     match value {
         Value::String(text) => !text.contains('\0'),
         Value::Array(items) => depth > 0 && items.iter().all(|item| clean(item, depth - 1)),
-        Value::Object(map) => depth > 0 && map.iter().all(|(key, item)| !key.contains('\0') && clean(item, depth - 1)),
+        Value::Object(map) => {
+            depth > 0
+                && map
+                    .iter()
+                    .all(|(key, item)| !key.contains('\0') && clean(item, depth - 1))
+        }
         _ => true,
     }
 }
@@ -274,7 +332,8 @@ fn clean(value: &Value, depth: usize) -> bool {
 /// # Errors
 /// When it cannot be read, or is not between 1970 and 2200.
 pub fn time(field: &str, value: &str) -> Result<DateTime<Utc>, Invalid> {
-    let expected = "a time such as 2026-03-01T12:00:00Z, or a date such as 2026-03-01, between 1970 and 2200";
+    let expected =
+        "a time such as 2026-03-01T12:00:00Z, or a date such as 2026-03-01, between 1970 and 2200";
     moment::read_absolute(value)
         .map(|moment| moment.at)
         .filter(|at| is_in_range(*at))
@@ -295,8 +354,12 @@ pub fn is_in_range(at: DateTime<Utc>) -> bool {
 /// As [`time`], and for a time in the future.
 pub fn past_time(field: &str, value: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Invalid> {
     let at = time(field, value)?;
-    if now.checked_add_days(Days::new(1)).is_some_and(|limit| at > limit) {
-        let expected = "a time that is not in the future; put plans into the content, or set valid_until";
+    if now
+        .checked_add_days(Days::new(1))
+        .is_some_and(|limit| at > limit)
+    {
+        let expected =
+            "a time that is not in the future; put plans into the content, or set valid_until";
         return Err(Invalid::new(field, value, expected));
     }
     Ok(at)
@@ -309,7 +372,11 @@ pub fn past_time(field: &str, value: &str, now: DateTime<Utc>) -> Result<DateTim
 pub fn moment(field: &str, value: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Invalid> {
     let at = time(field, value)?;
     if at > now {
-        return Err(Invalid::new(field, value, "a time in the past: what will be believed is not known"));
+        return Err(Invalid::new(
+            field,
+            value,
+            "a time in the past: what will be believed is not known",
+        ));
     }
     Ok(at)
 }
@@ -321,10 +388,16 @@ mod tests {
     #[test]
     fn one_problem_is_described_alone() {
         let mut problems = Problems::default();
-        assert_eq!(problems.accept(number("weight", 0.5, 0.0, 1.0)).to_bits(), 0.5_f64.to_bits());
+        assert_eq!(
+            problems.accept(number("weight", 0.5, 0.0, 1.0)).to_bits(),
+            0.5_f64.to_bits()
+        );
         problems.accept(number("weight", 2.0, 0.0, 1.0));
         let invalid = problems.refuse_if_any().unwrap_err();
-        assert_eq!(invalid.to_string(), r#"weight: "2" is not accepted; expected a number from 0 to 1"#);
+        assert_eq!(
+            invalid.to_string(),
+            r#"weight: "2" is not accepted; expected a number from 0 to 1"#
+        );
         assert_eq!(Problems::default().refuse_if_any(), Ok(()));
     }
 
@@ -337,9 +410,17 @@ mod tests {
         call.note(item.refuse_if_any().unwrap_err().within("items[1]"));
         call.note(Invalid::new("key", "", "a key"));
         let invalid = call.refuse_if_any().unwrap_err();
-        let fields: Vec<&str> = invalid.all().map(|problem| problem.field.as_str()).collect();
+        let fields: Vec<&str> = invalid
+            .all()
+            .map(|problem| problem.field.as_str())
+            .collect();
         assert_eq!(fields, ["items[1].content", "items[1].importance", "key"]);
-        assert!(invalid.to_string().starts_with("3 problems: items[1].content: "), "{invalid}");
+        assert!(
+            invalid
+                .to_string()
+                .starts_with("3 problems: items[1].content: "),
+            "{invalid}"
+        );
     }
 
     #[test]
@@ -351,7 +432,8 @@ mod tests {
         let invalid = problems.refuse_if_any().unwrap_err();
         assert_eq!((invalid.all().count(), invalid.omitted), (20, 480));
         assert!(
-            invalid.to_string().starts_with("500 problems: ") && invalid.to_string().ends_with("and 480 more problems")
+            invalid.to_string().starts_with("500 problems: ")
+                && invalid.to_string().ends_with("and 480 more problems")
         );
     }
 }

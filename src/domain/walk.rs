@@ -20,7 +20,11 @@ pub struct Step {
 
 /// The strongest first, the oldest of equals first.
 fn order(steps: &mut [Step]) {
-    steps.sort_by(|a, b| b.weight.total_cmp(&a.weight).then_with(|| a.relation.cmp(&b.relation)));
+    steps.sort_by(|a, b| {
+        b.weight
+            .total_cmp(&a.weight)
+            .then_with(|| a.relation.cmp(&b.relation))
+    });
 }
 
 /// The entities at the other ends, each once, those of the strongest relations first.
@@ -29,7 +33,11 @@ pub fn strongest(steps: &[Step]) -> Vec<i64> {
     let mut sorted = steps.to_vec();
     order(&mut sorted);
     let mut seen = HashSet::new();
-    sorted.iter().map(|step| step.other).filter(|other| seen.insert(*other)).collect()
+    sorted
+        .iter()
+        .map(|step| step.other)
+        .filter(|other| seen.insert(*other))
+        .collect()
 }
 
 /// Whether an entity may have more relations, where at most `most` of each were asked for in each direction.
@@ -188,9 +196,19 @@ impl PathSearch {
             frontier: starts.to_vec(),
             depth: 0,
         };
-        let found =
-            from.iter().find(|start| to.contains(start)).map(|both| vec![Hop { entity: *both, relation: None }]);
-        let mut search = Self { sides: [side(from), side(to)], turn: 0, most, partial: false, found };
+        let found = from.iter().find(|start| to.contains(start)).map(|both| {
+            vec![Hop {
+                entity: *both,
+                relation: None,
+            }]
+        });
+        let mut search = Self {
+            sides: [side(from), side(to)],
+            turn: 0,
+            most,
+            partial: false,
+            found,
+        };
         search.choose();
         search
     }
@@ -217,7 +235,11 @@ impl PathSearch {
         let mut counts: HashMap<i64, usize> = HashMap::new();
         let (mut next, mut meeting) = (Vec::new(), None);
         let [one, other] = &mut self.sides;
-        let (side, opposite) = if self.turn == 0 { (one, other) } else { (other, one) };
+        let (side, opposite) = if self.turn == 0 {
+            (one, other)
+        } else {
+            (other, one)
+        };
         for step in steps {
             let count = counts.entry(step.at).or_default();
             *count += 1;
@@ -242,16 +264,25 @@ impl PathSearch {
         let mut hops = vec![];
         let mut entity = meeting;
         while let Some(Some((before, relation))) = self.sides[0].from.get(&entity) {
-            hops.push(Hop { entity: *before, relation: Some(*relation) });
+            hops.push(Hop {
+                entity: *before,
+                relation: Some(*relation),
+            });
             entity = *before;
         }
         hops.reverse();
         let mut entity = meeting;
         while let Some(Some((after, relation))) = self.sides[1].from.get(&entity) {
-            hops.push(Hop { entity, relation: Some(*relation) });
+            hops.push(Hop {
+                entity,
+                relation: Some(*relation),
+            });
             entity = *after;
         }
-        hops.push(Hop { entity, relation: None });
+        hops.push(Hop {
+            entity,
+            relation: None,
+        });
         hops
     }
 
@@ -291,14 +322,29 @@ pub struct Suggestion {
 /// entities it is related to (Adamic and Adar, 2003); memories count by the logarithm of their number.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-pub fn suggest(starts: &[i64], near: &[Step], far: &[Step], together: &[(i64, u64)], limit: usize) -> Vec<Suggestion> {
-    let linked: HashSet<i64> = near.iter().map(|step| step.other).chain(starts.iter().copied()).collect();
+pub fn suggest(
+    starts: &[i64],
+    near: &[Step],
+    far: &[Step],
+    together: &[(i64, u64)],
+    limit: usize,
+) -> Vec<Suggestion> {
+    let linked: HashSet<i64> = near
+        .iter()
+        .map(|step| step.other)
+        .chain(starts.iter().copied())
+        .collect();
     let mut around: BTreeMap<i64, HashSet<i64>> = BTreeMap::new();
     for step in far {
         around.entry(step.at).or_default().insert(step.other);
     }
     let mut found: BTreeMap<i64, Suggestion> = BTreeMap::new();
-    let blank = |entity| Suggestion { entity, score: 0.0, neighbours: 0, memories: 0 };
+    let blank = |entity| Suggestion {
+        entity,
+        score: 0.0,
+        neighbours: 0,
+        memories: 0,
+    };
     for others in around.values() {
         let share = 1.0 / (1.0 + others.len() as f64).ln();
         for other in others.iter().filter(|other| !linked.contains(other)) {
@@ -313,7 +359,11 @@ pub fn suggest(starts: &[i64], near: &[Step], far: &[Step], together: &[(i64, u6
         suggestion.memories += count;
     }
     let mut suggestions: Vec<Suggestion> = found.into_values().collect();
-    suggestions.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.entity.cmp(&b.entity)));
+    suggestions.sort_by(|a, b| {
+        b.score
+            .total_cmp(&a.score)
+            .then_with(|| a.entity.cmp(&b.entity))
+    });
     suggestions.truncate(limit);
     suggestions
 }
@@ -342,7 +392,12 @@ mod tests {
                 let relation = 100 + i64::try_from(number).unwrap();
                 for (one, other) in [(from, to), (to, from)] {
                     if one == at {
-                        steps.push(Step { at: *at, relation, other: *other, weight: 1.0 });
+                        steps.push(Step {
+                            at: *at,
+                            relation,
+                            other: *other,
+                            weight: 1.0,
+                        });
                     }
                 }
             }
@@ -363,7 +418,10 @@ mod tests {
     fn circles_end_and_directions_do_not_matter() {
         let graph = [(1, 2), (3, 2), (3, 1), (3, 4)];
         let around = walk(1, 10, 5, &graph);
-        assert_eq!(around.entities().collect::<Vec<_>>(), [(1, 0), (2, 1), (3, 1), (4, 2)]);
+        assert_eq!(
+            around.entities().collect::<Vec<_>>(),
+            [(1, 0), (2, 1), (3, 1), (4, 2)]
+        );
         assert_eq!(around.relations(), [100, 102, 101, 103]);
         assert!(!around.is_partial() && around.frontier().is_empty());
         let short = walk(1, 2, 5, &graph);
@@ -376,12 +434,16 @@ mod tests {
             let found = steps(search.frontier(), graph);
             search.absorb(found, 1_000);
         }
-        search.found().map(|hops| hops.into_iter().map(|hop| hop.entity).collect())
+        search
+            .found()
+            .map(|hops| hops.into_iter().map(|hop| hop.entity).collect())
     }
 
     #[test]
     fn the_shortest_path_is_found_from_both_ends() {
-        let line: Vec<(i64, i64)> = (1..12).map(|n| if n % 2 == 0 { (n, n + 1) } else { (n + 1, n) }).collect();
+        let line: Vec<(i64, i64)> = (1..12)
+            .map(|n| if n % 2 == 0 { (n, n + 1) } else { (n + 1, n) })
+            .collect();
         assert_eq!(path(1, 11, 10, &line), Some((1..12).collect()));
         assert_eq!(path(1, 12, 10, &line), None);
         assert_eq!(path(1, 1, 10, &line), Some(vec![1]));
@@ -392,11 +454,19 @@ mod tests {
 
     #[test]
     fn suggestions_count_what_is_shared() {
-        let near = [Step { at: 1, relation: 1, other: 2, weight: 1.0 }];
+        let near = [Step {
+            at: 1,
+            relation: 1,
+            other: 2,
+            weight: 1.0,
+        }];
         let far = steps(&[2], &[(1, 2), (2, 3), (2, 4)]);
         let found = suggest(&[1], &near, &far, &[(4, 3), (2, 9)], 10);
         assert_eq!(
-            found.iter().map(|s| (s.entity, s.neighbours, s.memories)).collect::<Vec<_>>(),
+            found
+                .iter()
+                .map(|s| (s.entity, s.neighbours, s.memories))
+                .collect::<Vec<_>>(),
             [(4, 1, 3), (3, 1, 0)]
         );
     }

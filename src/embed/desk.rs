@@ -46,7 +46,9 @@ impl Desk {
     }
 
     fn new(wanted: Option<String>) -> Self {
-        let trouble = wanted.as_ref().map(|_| "the embedding model is being loaded".to_owned());
+        let trouble = wanted
+            .as_ref()
+            .map(|_| "the embedding model is being loaded".to_owned());
         Self {
             wanted,
             embedder: RwLock::default(),
@@ -63,13 +65,19 @@ impl Desk {
 
     /// The embedder, once it is there.
     pub fn embedder(&self) -> Option<Arc<dyn Embedder>> {
-        self.embedder.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.embedder
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The embedder has come.
     pub fn open(&self, embedder: Arc<dyn Embedder>) {
         self.cache.clear();
-        *self.embedder.write().unwrap_or_else(PoisonError::into_inner) = Some(embedder);
+        *self
+            .embedder
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(embedder);
         self.set_trouble(None);
         self.work.notify_one();
     }
@@ -81,7 +89,10 @@ impl Desk {
 
     /// What is wrong, if anything.
     pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// There is something to be indexed.
@@ -103,7 +114,9 @@ impl Desk {
             return Ok(None);
         }
         let Some(embedder) = self.embedder() else {
-            return Err(self.trouble().unwrap_or_else(|| "the embedding model is not there yet".to_owned()));
+            return Err(self
+                .trouble()
+                .unwrap_or_else(|| "the embedding model is not there yet".to_owned()));
         };
         let model = embedder.model().clone();
         if let Some(vector) = self.cache.get(text) {
@@ -111,7 +124,12 @@ impl Desk {
         }
         let vector = tokio::time::timeout(QUERY_LIMIT, embedder.query(text.to_owned()))
             .await
-            .map_err(|_| format!("the embedder did not answer within {} s", QUERY_LIMIT.as_secs()))?
+            .map_err(|_| {
+                format!(
+                    "the embedder did not answer within {} s",
+                    QUERY_LIMIT.as_secs()
+                )
+            })?
             .map_err(|error| error.to_string())?;
         let vector: Arc<[f32]> = vector.into();
         self.cache.put(text.to_owned(), Arc::clone(&vector));

@@ -60,7 +60,10 @@ pub struct HttpEmbedder {
 
 impl fmt::Debug for HttpEmbedder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpEmbedder").field("model", &self.model).field("url", &self.endpoint.options.url).finish()
+        f.debug_struct("HttpEmbedder")
+            .field("model", &self.model)
+            .field("url", &self.endpoint.options.url)
+            .finish()
     }
 }
 
@@ -110,7 +113,10 @@ enum BodyError {
 
 /// Reads a body of at most `limit` bytes, whatever length the server announced.
 async fn read_body(mut response: reqwest::Response, limit: usize) -> Result<Vec<u8>, BodyError> {
-    if response.content_length().is_some_and(|length| length > limit as u64) {
+    if response
+        .content_length()
+        .is_some_and(|length| length > limit as u64)
+    {
         return Err(BodyError::TooLarge);
     }
     let mut body = Vec::new();
@@ -125,13 +131,25 @@ async fn read_body(mut response: reqwest::Response, limit: usize) -> Result<Vec<
 
 /// An error with its causes, without the address: that may hold a secret.
 pub(super) fn describe(error: &reqwest::Error) -> String {
-    let mut text = if error.is_timeout() { "no answer in time".to_owned() } else { String::new() };
+    let mut text = if error.is_timeout() {
+        "no answer in time".to_owned()
+    } else {
+        String::new()
+    };
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
-        text = if text.is_empty() { inner.to_string() } else { format!("{text}: {inner}") };
+        text = if text.is_empty() {
+            inner.to_string()
+        } else {
+            format!("{text}: {inner}")
+        };
         cause = inner.source();
     }
-    if text.is_empty() { error.to_string() } else { text }
+    if text.is_empty() {
+        error.to_string()
+    } else {
+        text
+    }
 }
 
 impl HttpEmbedder {
@@ -149,18 +167,31 @@ impl HttpEmbedder {
         let first = endpoint.ask(&["a first text".to_owned()], None).await?;
         let dimension = first.first().map_or(0, Vec::len);
         normalised(first.into_iter().next().unwrap_or_default(), dimension)?;
-        let model = Model { id: endpoint.options.prefixes.model(&endpoint.options.model), dimension };
-        Ok(Self { model, endpoint, queries: Semaphore::new(MAX_QUERIES) })
+        let model = Model {
+            id: endpoint.options.prefixes.model(&endpoint.options.model),
+            dimension,
+        };
+        Ok(Self {
+            model,
+            endpoint,
+            queries: Semaphore::new(MAX_QUERIES),
+        })
     }
 
     async fn vectors(&self, texts: &[String]) -> Result<Vec<Vector>, EmbedError> {
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
             match self.endpoint.ask(texts, Some(self.model.dimension)).await {
-                Err(EmbedError::Unavailable { reason, retry_after }) => {
+                Err(EmbedError::Unavailable {
+                    reason,
+                    retry_after,
+                }) => {
                     let wait = retry_after.unwrap_or(pause);
                     if attempt == ATTEMPTS || wait > LONGEST_PAUSE {
-                        return Err(EmbedError::Unavailable { reason, retry_after });
+                        return Err(EmbedError::Unavailable {
+                            reason,
+                            retry_after,
+                        });
                     }
                     tokio::time::sleep(wait).await;
                     pause *= 2;
@@ -173,14 +204,29 @@ impl HttpEmbedder {
 }
 
 impl Endpoint {
-    async fn ask(&self, texts: &[String], dimension: Option<usize>) -> Result<Vec<Vector>, EmbedError> {
-        let body = Request { model: &self.options.model, input: texts, encoding_format: "float" };
-        let mut request = self.client.post(format!("{}/embeddings", self.options.url)).json(&body).timeout(ANSWER);
+    async fn ask(
+        &self,
+        texts: &[String],
+        dimension: Option<usize>,
+    ) -> Result<Vec<Vector>, EmbedError> {
+        let body = Request {
+            model: &self.options.model,
+            input: texts,
+            encoding_format: "float",
+        };
+        let mut request = self
+            .client
+            .post(format!("{}/embeddings", self.options.url))
+            .json(&body)
+            .timeout(ANSWER);
         if let Some(key) = &self.options.key {
             request = request.bearer_auth(key.expose_secret());
         }
         let passing = |error: reqwest::Error| {
-            EmbedError::unavailable(format!("the embedding endpoint cannot be reached: {}", describe(&error)))
+            EmbedError::unavailable(format!(
+                "the embedding endpoint cannot be reached: {}",
+                describe(&error)
+            ))
         };
         let response = request.send().await.map_err(passing)?;
         let status = response.status();
@@ -198,28 +244,38 @@ impl Endpoint {
                 )));
             }
             return Err(match status {
-                StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
-                    EmbedError::Refused(reason.into())
-                }
+                StatusCode::BAD_REQUEST
+                | StatusCode::PAYLOAD_TOO_LARGE
+                | StatusCode::UNPROCESSABLE_ENTITY => EmbedError::Refused(reason.into()),
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                     EmbedError::unavailable(format!("{reason}: check MEMORY_EMBEDDER_KEY"))
                 }
-                StatusCode::NOT_FOUND => {
-                    EmbedError::unavailable(format!("{reason}: check MEMORY_EMBEDDER_URL and MEMORY_MODEL"))
-                }
-                _ => EmbedError::Unavailable { reason: reason.into(), retry_after },
+                StatusCode::NOT_FOUND => EmbedError::unavailable(format!(
+                    "{reason}: check MEMORY_EMBEDDER_URL and MEMORY_MODEL"
+                )),
+                _ => EmbedError::Unavailable {
+                    reason: reason.into(),
+                    retry_after,
+                },
             });
         }
         let limit = texts.len().max(1) * MAX_ANSWER_PER_TEXT;
-        let bytes = read_body(response, limit).await.map_err(|error| match error {
-            BodyError::TooLarge => EmbedError::Invalid(
-                format!("the embedding endpoint answered with more than {limit} bytes for {} texts", texts.len())
+        let bytes = read_body(response, limit)
+            .await
+            .map_err(|error| match error {
+                BodyError::TooLarge => EmbedError::Invalid(
+                    format!(
+                        "the embedding endpoint answered with more than {limit} bytes for {} texts",
+                        texts.len()
+                    )
                     .into(),
-            ),
-            BodyError::Network(error) => passing(error),
-        })?;
+                ),
+                BodyError::Network(error) => passing(error),
+            })?;
         let answer: Answer = serde_json::from_slice(&bytes).map_err(|error| {
-            EmbedError::Invalid(format!("the embedding endpoint answered with something else: {error}").into())
+            EmbedError::Invalid(
+                format!("the embedding endpoint answered with something else: {error}").into(),
+            )
         })?;
         let mut vectors = vec![None; texts.len()];
         for (place, item) in answer.data.into_iter().enumerate() {
@@ -229,10 +285,15 @@ impl Endpoint {
         }
         let vectors: Option<Vec<Vector>> = vectors.into_iter().collect();
         let vectors = vectors.ok_or_else(|| {
-            EmbedError::Invalid("the embedding endpoint did not answer with a vector for each text".into())
+            EmbedError::Invalid(
+                "the embedding endpoint did not answer with a vector for each text".into(),
+            )
         })?;
         match dimension {
-            Some(dimension) => vectors.into_iter().map(|vector| normalised(vector, dimension)).collect(),
+            Some(dimension) => vectors
+                .into_iter()
+                .map(|vector| normalised(vector, dimension))
+                .collect(),
             None => Ok(vectors),
         }
     }
@@ -246,23 +307,50 @@ impl Embedder for HttpEmbedder {
 
     async fn passages(&self, texts: Vec<String>) -> Result<Vec<Vec<Vector>>, EmbedError> {
         let chunks: Vec<Vec<String>> = texts.iter().map(|text| chunks(text)).collect();
-        let prefix = spaced(self.endpoint.options.prefixes.passage.as_deref().unwrap_or_default());
-        let all: Vec<String> = chunks.iter().flatten().map(|chunk| format!("{prefix}{chunk}")).collect();
+        let prefix = spaced(
+            self.endpoint
+                .options
+                .prefixes
+                .passage
+                .as_deref()
+                .unwrap_or_default(),
+        );
+        let all: Vec<String> = chunks
+            .iter()
+            .flatten()
+            .map(|chunk| format!("{prefix}{chunk}"))
+            .collect();
         let mut vectors = Vec::with_capacity(all.len());
         for batch in all.chunks(BATCH) {
             vectors.extend(self.vectors(batch).await?);
         }
         let mut vectors = vectors.into_iter();
-        Ok(chunks.iter().map(|chunks| vectors.by_ref().take(chunks.len()).collect()).collect())
+        Ok(chunks
+            .iter()
+            .map(|chunks| vectors.by_ref().take(chunks.len()).collect())
+            .collect())
     }
 
     async fn query(&self, text: String) -> Result<Vector, EmbedError> {
-        let busy = |_| EmbedError::unavailable("too many questions wait for the embedding endpoint");
+        let busy =
+            |_| EmbedError::unavailable("too many questions wait for the embedding endpoint");
         let _permit = self.queries.try_acquire().map_err(busy)?;
-        let prefix = spaced(self.endpoint.options.prefixes.query.as_deref().unwrap_or_default());
+        let prefix = spaced(
+            self.endpoint
+                .options
+                .prefixes
+                .query
+                .as_deref()
+                .unwrap_or_default(),
+        );
         let text: String = prefix.chars().chain(text.chars().take(CHUNK)).collect();
-        let mut vectors = self.endpoint.ask(&[text], Some(self.model.dimension)).await?;
-        vectors.pop().ok_or_else(|| EmbedError::Invalid("no vector was returned".into()))
+        let mut vectors = self
+            .endpoint
+            .ask(&[text], Some(self.model.dimension))
+            .await?;
+        vectors
+            .pop()
+            .ok_or_else(|| EmbedError::Invalid("no vector was returned".into()))
     }
 }
 
@@ -292,9 +380,17 @@ mod tests {
     fn chunks_overlap_and_lose_nothing() {
         assert_eq!(chunks(""), [" "]);
         assert_eq!(chunks("ü"), ["ü"]);
-        let text: String = (0..5_000).map(|n| char::from_u32(0x4e00 + n).unwrap()).collect();
+        let text: String = (0..5_000)
+            .map(|n| char::from_u32(0x4e00 + n).unwrap())
+            .collect();
         let parts = chunks(&text);
-        assert_eq!(parts.iter().map(|part| part.chars().count()).collect::<Vec<_>>(), [2_000, 2_000, 1_400]);
+        assert_eq!(
+            parts
+                .iter()
+                .map(|part| part.chars().count())
+                .collect::<Vec<_>>(),
+            [2_000, 2_000, 1_400]
+        );
         let whole: String = parts
             .iter()
             .enumerate()

@@ -45,13 +45,20 @@ pub struct Prefixes {
 impl Prefixes {
     /// The model under which vectors of texts behind this prefix are kept: they are others than without it.
     fn model(&self, id: &str) -> String {
-        self.passage.as_ref().map_or_else(|| id.to_owned(), |passage| format!("{id} behind {passage:?}"))
+        self.passage.as_ref().map_or_else(
+            || id.to_owned(),
+            |passage| format!("{id} behind {passage:?}"),
+        )
     }
 }
 
 /// A prefix with the space that settings lose at their end.
 fn spaced(prefix: &str) -> String {
-    if prefix.is_empty() { String::new() } else { format!("{} ", prefix.trim_end()) }
+    if prefix.is_empty() {
+        String::new()
+    } else {
+        format!("{} ", prefix.trim_end())
+    }
 }
 
 /// Of length 1 and without NaN.
@@ -98,7 +105,10 @@ pub enum EmbedError {
 impl EmbedError {
     /// Worth another attempt.
     pub fn unavailable(reason: impl Into<Arc<str>>) -> Self {
-        Self::Unavailable { reason: reason.into(), retry_after: None }
+        Self::Unavailable {
+            reason: reason.into(),
+            retry_after: None,
+        }
     }
 }
 
@@ -110,13 +120,16 @@ pub fn normalised(mut vector: Vector, dimension: usize) -> Result<Vector, EmbedE
     if vector.len() != dimension {
         let found = vector.len();
         return Err(EmbedError::Invalid(
-            format!("a vector of {found} dimensions was returned, the model has {dimension}").into(),
+            format!("a vector of {found} dimensions was returned, the model has {dimension}")
+                .into(),
         ));
     }
     let square: f64 = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
     // Catches NaN and the infinite, too.
     if !(square.is_finite() && square > 0.0) {
-        return Err(EmbedError::Invalid("a vector with NaN, infinite or only zero elements was returned".into()));
+        return Err(EmbedError::Invalid(
+            "a vector with NaN, infinite or only zero elements was returned".into(),
+        ));
     }
     let scale = (1.0 / square.sqrt()) as f32;
     vector.iter_mut().for_each(|x| *x *= scale);
@@ -130,7 +143,12 @@ mod tests {
     #[test]
     fn only_vectors_of_the_model_pass() {
         assert_eq!(normalised(vec![3.0, 4.0], 2).unwrap(), [0.6, 0.8]);
-        for wrong in [vec![1.0], vec![f32::NAN, 1.0], vec![f32::INFINITY, 0.0], vec![0.0, 0.0]] {
+        for wrong in [
+            vec![1.0],
+            vec![f32::NAN, 1.0],
+            vec![f32::INFINITY, 0.0],
+            vec![0.0, 0.0],
+        ] {
             assert!(matches!(normalised(wrong, 2), Err(EmbedError::Invalid(_))));
         }
     }

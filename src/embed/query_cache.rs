@@ -46,7 +46,11 @@ impl QueryCache {
     }
 
     pub(super) fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).vectors.clear();
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .vectors
+            .clear();
     }
 }
 
@@ -59,7 +63,11 @@ mod tests {
         let cache = QueryCache::default();
         for number in 0..2 * MOST {
             cache.put(number.to_string(), Arc::from([number as f32]));
-            assert_eq!(cache.get("0").as_deref(), Some(&[0.0][..]), "after {number}");
+            assert_eq!(
+                cache.get("0").as_deref(),
+                Some(&[0.0][..]),
+                "after {number}"
+            );
         }
         assert!(cache.get("1").is_none());
         assert!(cache.0.lock().unwrap().vectors.len() <= MOST);

@@ -25,16 +25,28 @@ impl Engine {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn complete(&self, call: &Call, what: Completable, prefix: &str) -> Result<Vec<String>, EngineError> {
+    pub async fn complete(
+        &self,
+        call: &Call,
+        what: Completable,
+        prefix: &str,
+    ) -> Result<Vec<String>, EngineError> {
         let prefix = prefix.trim_start();
-        let longest = if what == Completable::Entity { MAX_NAME_BYTES } else { MAX_TAG_BYTES };
+        let longest = if what == Completable::Entity {
+            MAX_NAME_BYTES
+        } else {
+            MAX_TAG_BYTES
+        };
         if prefix.len() > longest || prefix.contains('\0') {
             return Ok(Vec::new());
         }
         match what {
-            Completable::Tag => {
-                Ok(call.database(self.store.tags_with_prefix(&call.scope, prefix, MAX_SUGGESTIONS)).await?)
-            }
+            Completable::Tag => Ok(call
+                .database(
+                    self.store
+                        .tags_with_prefix(&call.scope, prefix, MAX_SUGGESTIONS),
+                )
+                .await?),
             Completable::Entity => {
                 let query = EntityQuery::List {
                     kind: None,
@@ -42,7 +54,9 @@ impl Engine {
                     after: String::new(),
                     limit: MAX_SUGGESTIONS,
                 };
-                let found = call.database(self.store.entities(&call.scope, &query)).await?;
+                let found = call
+                    .database(self.store.entities(&call.scope, &query))
+                    .await?;
                 // Several readable projects may know one by the same name; they come side by side.
                 let mut names: Vec<String> = found.into_iter().map(|entity| entity.name).collect();
                 names.dedup();
@@ -53,7 +67,12 @@ impl Engine {
                 if !digits.chars().all(|digit| digit.is_ascii_hexdigit()) {
                     return Ok(Vec::new());
                 }
-                let ids = call.database(self.store.ids_with_prefix(&call.scope, &digits, MAX_SUGGESTIONS)).await?;
+                let ids = call
+                    .database(
+                        self.store
+                            .ids_with_prefix(&call.scope, &digits, MAX_SUGGESTIONS),
+                    )
+                    .await?;
                 Ok(ids.iter().map(ToString::to_string).collect())
             }
         }

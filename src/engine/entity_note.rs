@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Call, Engine, EngineError};
 use crate::domain::graph::{
-    Entity, Links, NewEntity, PossibleName, are_similar_names, keys, name_key, name_words, parts_of_name,
-    possible_names,
+    Entity, Links, NewEntity, PossibleName, are_similar_names, keys, name_key, name_words,
+    parts_of_name, possible_names,
 };
 use crate::domain::memory::NewMemory;
 use crate::domain::validate::MAX_MENTIONS;
@@ -37,20 +37,34 @@ pub(super) struct NamesBefore {
 
 impl Engine {
     /// Looks up the names in `links` before they are stored.
-    pub(super) async fn look_up_names(&self, call: &Call, links: &[&Links]) -> Result<NamesBefore, EngineError> {
+    pub(super) async fn look_up_names(
+        &self,
+        call: &Call,
+        links: &[&Links],
+    ) -> Result<NamesBefore, EngineError> {
         let keys = keys(links);
         if keys.is_empty() {
             return Ok(NamesBefore::default());
         }
-        let found = call.database(self.store.entities(&own(call), &EntityQuery::Keys(keys))).await?;
-        let known: HashMap<String, String> =
-            found.into_iter().map(|entity| (name_key(&entity.name), entity.name)).collect();
+        let found = call
+            .database(self.store.entities(&own(call), &EntityQuery::Keys(keys)))
+            .await?;
+        let known: HashMap<String, String> = found
+            .into_iter()
+            .map(|entity| (name_key(&entity.name), entity.name))
+            .collect();
         let mut names = NamesBefore::default();
         let mut seen = BTreeSet::new();
-        for name in links.iter().flat_map(|links| links.created_names()).filter(|name| seen.insert(*name)) {
+        for name in links
+            .iter()
+            .flat_map(|links| links.created_names())
+            .filter(|name| seen.insert(*name))
+        {
             match known.get(&name_key(name)) {
                 None => names.add_new(name),
-                Some(stored) if stored != name => names.spelled.push((name.to_owned(), stored.clone())),
+                Some(stored) if stored != name => {
+                    names.spelled.push((name.to_owned(), stored.clone()))
+                }
                 Some(_) => {}
             }
         }
@@ -61,15 +75,23 @@ impl Engine {
     /// here, only remarks are missing.
     pub(super) async fn note_names(&self, call: &Call, names: NamesBefore) -> Vec<String> {
         let mut notes = Vec::new();
-        let spelled =
-            names.spelled.iter().map(|(given, stored)| format!("{given:?} is the existing entity {stored:?}."));
+        let spelled = names
+            .spelled
+            .iter()
+            .map(|(given, stored)| format!("{given:?} is the existing entity {stored:?}."));
         notes.extend(spelled.take(MOST_LISTED));
         if names.new.is_empty() {
             return notes;
         }
-        notes.push(format!("New entities: {}.", listed(names.new.iter().map(String::as_str))));
+        notes.push(format!(
+            "New entities: {}.",
+            listed(names.new.iter().map(String::as_str))
+        ));
         for name in names.new.iter().take(MOST_LISTED) {
-            let similar = self.similar_entities(call, name, &names.new).await.unwrap_or_default();
+            let similar = self
+                .similar_entities(call, name, &names.new)
+                .await
+                .unwrap_or_default();
             if !similar.is_empty() {
                 notes.push(format!(
                     "{name:?} is similar to the existing {}. If they are the same, use the existing name and erase {name:?} \
@@ -82,17 +104,30 @@ impl Engine {
     }
 
     /// Existing entities whose names are similar to a new one.
-    async fn similar_entities(&self, call: &Call, name: &str, new: &[String]) -> Result<Vec<String>, EngineError> {
+    async fn similar_entities(
+        &self,
+        call: &Call,
+        name: &str,
+        new: &[String],
+    ) -> Result<Vec<String>, EngineError> {
         let longer = format!("{} ", name_key(name));
         let queries = [
             EntityQuery::Keys(parts_of_name(name)),
-            EntityQuery::List { kind: None, prefix: longer, after: String::new(), limit: LONGER_COMPARED },
+            EntityQuery::List {
+                kind: None,
+                prefix: longer,
+                after: String::new(),
+                limit: LONGER_COMPARED,
+            },
             EntityQuery::Newest(NEWEST_COMPARED),
         ];
         let new: BTreeSet<String> = new.iter().map(|name| name_key(name)).collect();
         let mut similar: Vec<String> = Vec::new();
         for query in queries {
-            for entity in call.database(self.store.entities(&own(call), &query)).await? {
+            for entity in call
+                .database(self.store.entities(&own(call), &query))
+                .await?
+            {
                 let known = new.contains(&name_key(&entity.name)) || similar.contains(&entity.name);
                 if !known && are_similar_names(name, &entity.name) {
                     similar.push(entity.name);
@@ -110,12 +145,18 @@ impl Engine {
         items: &mut [NewMemory],
     ) -> Result<BTreeSet<String>, EngineError> {
         let possible = possible_in_all(items, &self.analyzer);
-        let words: BTreeSet<&str> = possible.iter().flatten().map(|name| name.words.as_str()).collect();
+        let words: BTreeSet<&str> = possible
+            .iter()
+            .flatten()
+            .map(|name| name.words.as_str())
+            .collect();
         if words.is_empty() {
             return Ok(BTreeSet::new());
         }
         let query = EntityQuery::Words(words.into_iter().map(str::to_owned).collect());
-        let known = call.database(self.store.entities(&own(call), &query)).await?;
+        let known = call
+            .database(self.store.entities(&own(call), &query))
+            .await?;
         let known = distinctive(known);
         let mut recognised = BTreeSet::new();
         for (item, possible) in items.iter_mut().zip(possible) {
@@ -123,7 +164,10 @@ impl Engine {
             for name in mentioned(possible, &known) {
                 if !present.contains(&name_key(&name)) && item.links.entities.len() < MAX_MENTIONS {
                     recognised.insert(name.clone());
-                    item.links.entities.push(NewEntity { name, ..NewEntity::default() });
+                    item.links.entities.push(NewEntity {
+                        name,
+                        ..NewEntity::default()
+                    });
                 }
             }
         }
@@ -148,7 +192,10 @@ pub(super) fn note_recognised(names: &BTreeSet<String>) -> Option<String> {
 /// Names in quotes, the first ones of many.
 fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     let more = names.len().saturating_sub(MOST_LISTED);
-    let shown: Vec<String> = names.take(MOST_LISTED).map(|name| format!("{name:?}")).collect();
+    let shown: Vec<String> = names
+        .take(MOST_LISTED)
+        .map(|name| format!("{name:?}"))
+        .collect();
     match more {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
@@ -180,7 +227,11 @@ fn possible_in_all(items: &[NewMemory], analyzer: &Analyzer) -> Vec<Vec<Possible
 fn distinctive(entities: Vec<Entity>) -> BTreeMap<String, String> {
     let never = |_: &str| false;
     let is_name = |entity: &Entity| !possible_names(&entity.name, &never).is_empty();
-    entities.into_iter().filter(is_name).map(|entity| (name_words(&entity.name), entity.name)).collect()
+    entities
+        .into_iter()
+        .filter(is_name)
+        .map(|entity| (name_words(&entity.name), entity.name))
+        .collect()
 }
 
 /// The entities that a text mentions: of names that overlap, the longest.

@@ -123,15 +123,28 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for names that are not known, and limits and times that cannot be.
-    pub async fn explore(&self, call: &Call, params: ExploreParams) -> Result<ExploreOutput, EngineError> {
+    pub async fn explore(
+        &self,
+        call: &Call,
+        params: ExploreParams,
+    ) -> Result<ExploreOutput, EngineError> {
         let limit = params.limit.unwrap_or(DEFAULT_ENTITIES);
         if !(1..=MAX_ENTITIES).contains(&limit) {
             let expected = format!("a number from 1 to {MAX_ENTITIES}");
             return Err(Invalid::new("limit", limit.to_string(), expected).into());
         }
-        let most = if params.mode == ExploreMode::Path { MAX_PATH } else { MAX_DEPTH };
+        let most = if params.mode == ExploreMode::Path {
+            MAX_PATH
+        } else {
+            MAX_DEPTH
+        };
         if let Some(depth) = params.depth.filter(|depth| !(1..=most).contains(depth)) {
-            return Err(Invalid::new("depth", depth.to_string(), format!("a number from 1 to {most}")).into());
+            return Err(Invalid::new(
+                "depth",
+                depth.to_string(),
+                format!("a number from 1 to {most}"),
+            )
+            .into());
         }
         let trip = Trip {
             call,
@@ -154,7 +167,11 @@ impl Engine {
 
     fn accept_valid_at(&self, params: &ExploreParams) -> Result<DateTime<Utc>, Invalid> {
         match (&params.valid_at, &params.as_of) {
-            (Some(_), Some(at)) => Err(Invalid::new("as_of", at, "valid_at alone: the graph has no other time")),
+            (Some(_), Some(at)) => Err(Invalid::new(
+                "as_of",
+                at,
+                "valid_at alone: the graph has no other time",
+            )),
             (Some(at), None) => validate::time("valid_at", at),
             (None, Some(at)) => validate::time("as_of", at),
             (None, None) => Ok(self.clock.now()),
@@ -168,7 +185,9 @@ impl Engine {
         params: &ExploreParams,
     ) -> Result<ExploreOutput, EngineError> {
         if params.mode == ExploreMode::List {
-            return self.list(trip, params.name.as_deref(), params.after.as_deref()).await;
+            return self
+                .list(trip, params.name.as_deref(), params.after.as_deref())
+                .await;
         }
         let starts = self.entity(call, "name", params.name.as_deref()).await?;
         match params.mode {
@@ -182,17 +201,37 @@ impl Engine {
     }
 
     /// The entities of that name: one in each readable project at most.
-    async fn entity(&self, call: &Call, field: &str, name: Option<&str>) -> Result<Vec<Entity>, EngineError> {
+    async fn entity(
+        &self,
+        call: &Call,
+        field: &str,
+        name: Option<&str>,
+    ) -> Result<Vec<Entity>, EngineError> {
         let name = accept_name(field, name.unwrap_or_default())?;
         let key = name_key(&name);
-        let found = call.database(self.store.entities(&call.scope, &EntityQuery::Keys(vec![key.clone()]))).await?;
+        let found = call
+            .database(
+                self.store
+                    .entities(&call.scope, &EntityQuery::Keys(vec![key.clone()])),
+            )
+            .await?;
         if !found.is_empty() {
             return Ok(found);
         }
         let prefix: String = key.chars().take(3).collect();
-        let alike = EntityQuery::List { kind: None, prefix, after: String::new(), limit: 5 };
-        let alike = call.database(self.store.entities(&call.scope, &alike)).await?;
-        let alike: Vec<String> = alike.iter().map(|entity| format!("{:?}", entity.name)).collect();
+        let alike = EntityQuery::List {
+            kind: None,
+            prefix,
+            after: String::new(),
+            limit: 5,
+        };
+        let alike = call
+            .database(self.store.entities(&call.scope, &alike))
+            .await?;
+        let alike: Vec<String> = alike
+            .iter()
+            .map(|entity| format!("{:?}", entity.name))
+            .collect();
         let expected = if alike.is_empty() {
             "the name of a known entity; mode list shows them".to_owned()
         } else {
@@ -210,7 +249,12 @@ impl Engine {
         for (field, text) in [("name", prefix), ("after", after)] {
             validate::count(field, text.map_or(0, str::len), validate::MAX_NAME_BYTES)?;
             if text.is_some_and(|text| text.contains('\0')) {
-                return Err(Invalid::new(field, text.unwrap_or_default(), "text without NUL characters").into());
+                return Err(Invalid::new(
+                    field,
+                    text.unwrap_or_default(),
+                    "text without NUL characters",
+                )
+                .into());
             }
         }
         // Entities of one name, of which each project has one, stay on one page: the next one begins after the name.
@@ -220,24 +264,47 @@ impl Engine {
             after: name_key(after.unwrap_or_default()),
             limit: trip.limit + trip.call.scope.readable().count(),
         };
-        let mut found = trip.call.database(self.store.entities(&trip.call.scope, &query)).await?;
-        let last = found.get(trip.limit - 1).map(|entity| name_key(&entity.name));
-        let rest = found.iter().skip(trip.limit).position(|entity| Some(name_key(&entity.name)) != last);
+        let mut found = trip
+            .call
+            .database(self.store.entities(&trip.call.scope, &query))
+            .await?;
+        let last = found
+            .get(trip.limit - 1)
+            .map(|entity| name_key(&entity.name));
+        let rest = found
+            .iter()
+            .skip(trip.limit)
+            .position(|entity| Some(name_key(&entity.name)) != last);
         let partial = rest.is_some();
         found.truncate(trip.limit + rest.unwrap_or(found.len()));
         trip.call.count_rows(found.len());
-        let mut output = ExploreOutput { partial, ..ExploreOutput::default() };
-        output.entities = found.iter().map(|entity| EntityView::new(entity, trip.call.scope.project())).collect();
+        let mut output = ExploreOutput {
+            partial,
+            ..ExploreOutput::default()
+        };
+        output.entities = found
+            .iter()
+            .map(|entity| EntityView::new(entity, trip.call.scope.project()))
+            .collect();
         if let Some(last) = found.last().filter(|_| partial) {
-            output.notes.push(format!("There are more entities; continue with after {:?}.", last.name));
+            output.notes.push(format!(
+                "There are more entities; continue with after {:?}.",
+                last.name
+            ));
         }
         if found.is_empty() {
-            output.notes.push("No entity has this name or type.".to_owned());
+            output
+                .notes
+                .push("No entity has this name or type.".to_owned());
         }
         Ok(output)
     }
 
-    async fn neighbours(&self, trip: &Trip<'_>, starts: &[Entity]) -> Result<ExploreOutput, EngineError> {
+    async fn neighbours(
+        &self,
+        trip: &Trip<'_>,
+        starts: &[Entity],
+    ) -> Result<ExploreOutput, EngineError> {
         let starts: Vec<i64> = starts.iter().map(|entity| entity.seq).collect();
         let mut walk = Walk::new(&starts, trip.limit);
         let most = trip.limit + 1;
@@ -246,9 +313,14 @@ impl Engine {
             let (level, mut done, mut portion) = (walk.frontier().to_vec(), 0, FIRST_PORTION);
             while done < level.len() && !walk.is_full() {
                 let end = level.len().min(done + portion);
-                let (steps, whole) = self.steps(trip, &level[done..end], most, usize::MAX).await?;
+                let (steps, whole) = self
+                    .steps(trip, &level[done..end], most, usize::MAX)
+                    .await?;
                 walk.absorb_part(steps, most);
-                (done, portion) = (if whole { end } else { usize::MAX }, PORTION.min(2 * portion));
+                (done, portion) = (
+                    if whole { end } else { usize::MAX },
+                    PORTION.min(2 * portion),
+                );
             }
             if done <= level.len() {
                 walk.advance();
@@ -264,45 +336,78 @@ impl Engine {
         let mut relations = walk.relations().to_vec();
         if walk.is_full() {
             // The walk did not see all relations of those that it returns.
-            let among =
-                StepQuery { frontier: &numbers, at: trip.at, kind: trip.kind.as_deref(), most: MAX_RELATIONS + 1 };
-            relations = trip.call.database(self.store.between(&trip.call.scope, &among)).await?;
+            let among = StepQuery {
+                frontier: &numbers,
+                at: trip.at,
+                kind: trip.kind.as_deref(),
+                most: MAX_RELATIONS + 1,
+            };
+            relations = trip
+                .call
+                .database(self.store.between(&trip.call.scope, &among))
+                .await?;
         }
         let cut = relations.len() > MAX_RELATIONS;
         relations.truncate(MAX_RELATIONS);
-        let reading = (self.by_number(trip.call, &numbers), self.relations(trip.call, &relations));
+        let reading = (
+            self.by_number(trip.call, &numbers),
+            self.relations(trip.call, &relations),
+        );
         let (entities, found) = tokio::try_join!(reading.0, reading.1)?;
         let mut output = ExploreOutput {
-            relations: relation_views(&relations, &found, &entities).into_iter().map(|(_, view)| view).collect(),
+            relations: relation_views(&relations, &found, &entities)
+                .into_iter()
+                .map(|(_, view)| view)
+                .collect(),
             partial: walk.is_partial() || cut,
             ..ExploreOutput::default()
         };
         for (number, distance) in walk.entities() {
             if let Some(entity) = entities.get(&number) {
                 let view = EntityView::new(entity, trip.call.scope.project());
-                output.entities.push(EntityView { distance: Some(distance), ..view });
+                output.entities.push(EntityView {
+                    distance: Some(distance),
+                    ..view
+                });
             }
         }
         if output.partial {
-            output.notes.push("There is more; raise limit, lower depth, or give a type.".to_owned());
+            output
+                .notes
+                .push("There is more; raise limit, lower depth, or give a type.".to_owned());
         }
         Ok(output)
     }
 
-    async fn path(&self, trip: &Trip<'_>, starts: &[Entity], ends: &[Entity]) -> Result<ExploreOutput, EngineError> {
-        let numbers = |entities: &[Entity]| entities.iter().map(|entity| entity.seq).collect::<Vec<i64>>();
+    async fn path(
+        &self,
+        trip: &Trip<'_>,
+        starts: &[Entity],
+        ends: &[Entity],
+    ) -> Result<ExploreOutput, EngineError> {
+        let numbers = |entities: &[Entity]| {
+            entities
+                .iter()
+                .map(|entity| entity.seq)
+                .collect::<Vec<i64>>()
+        };
         let longest = trip.depth.unwrap_or(MAX_PATH);
         let mut search = PathSearch::new(&numbers(starts), &numbers(ends), longest);
         let mut left = PATH_STEPS;
         while !search.frontier().is_empty() {
-            let (steps, whole) = self.steps(trip, search.frontier(), PATH_DEGREE, left).await?;
+            let (steps, whole) = self
+                .steps(trip, search.frontier(), PATH_DEGREE, left)
+                .await?;
             left = left.saturating_sub(steps.len());
             search.absorb(steps, PATH_DEGREE);
             if !whole {
                 search.interrupt();
             }
         }
-        let mut output = ExploreOutput { partial: search.is_partial(), ..ExploreOutput::default() };
+        let mut output = ExploreOutput {
+            partial: search.is_partial(),
+            ..ExploreOutput::default()
+        };
         let Some(hops) = search.found() else {
             output.notes.push(if output.partial {
                 "No path was found in the part of the graph that was searched.".to_owned()
@@ -315,7 +420,10 @@ impl Engine {
         let entities = self.by_number(trip.call, &numbers).await?;
         let relations: Vec<i64> = hops.iter().filter_map(|hop| hop.relation).collect();
         let found = self.relations(trip.call, &relations).await?;
-        output.relations = relation_views(&relations, &found, &entities).into_iter().map(|(_, view)| view).collect();
+        output.relations = relation_views(&relations, &found, &entities)
+            .into_iter()
+            .map(|(_, view)| view)
+            .collect();
         let own = trip.call.scope.project();
         output.entities = numbers
             .iter()
@@ -325,17 +433,30 @@ impl Engine {
         Ok(output)
     }
 
-    async fn suggest(&self, trip: &Trip<'_>, starts: &[Entity]) -> Result<ExploreOutput, EngineError> {
+    async fn suggest(
+        &self,
+        trip: &Trip<'_>,
+        starts: &[Entity],
+    ) -> Result<ExploreOutput, EngineError> {
         let starts: Vec<i64> = starts.iter().map(|entity| entity.seq).collect();
         let (near, near_whole) = self.steps(trip, &starts, PATH_DEGREE, usize::MAX).await?;
         let mut around = strongest(&near);
-        let mut partial = !near_whole || may_be_cut(&near, PATH_DEGREE) || around.len() > SUGGEST_DEGREE;
+        let mut partial =
+            !near_whole || may_be_cut(&near, PATH_DEGREE) || around.len() > SUGGEST_DEGREE;
         around.truncate(SUGGEST_DEGREE);
-        let (far, far_whole) = self.steps(trip, &around, SUGGEST_DEGREE, usize::MAX).await?;
+        let (far, far_whole) = self
+            .steps(trip, &around, SUGGEST_DEGREE, usize::MAX)
+            .await?;
         let store = &self.store;
-        let together = trip.call.database(store.mentioned_together(&trip.call.scope, &starts)).await?;
+        let together = trip
+            .call
+            .database(store.mentioned_together(&trip.call.scope, &starts))
+            .await?;
         let mut found = suggest(&starts, &near, &far, &together.entities, trip.limit + 1);
-        partial |= !far_whole || may_be_cut(&far, SUGGEST_DEGREE) || together.partial || found.len() > trip.limit;
+        partial |= !far_whole
+            || may_be_cut(&far, SUGGEST_DEGREE)
+            || together.partial
+            || found.len() > trip.limit;
         found.truncate(trip.limit);
         let numbers: Vec<i64> = found.iter().map(|suggestion| suggestion.entity).collect();
         let entities = self.by_number(trip.call, &numbers).await?;
@@ -347,10 +468,15 @@ impl Engine {
                 ..EntityView::new(entities.get(&suggestion.entity)?, own)
             })
         };
-        let mut output = ExploreOutput { partial, ..ExploreOutput::default() };
+        let mut output = ExploreOutput {
+            partial,
+            ..ExploreOutput::default()
+        };
         output.entities = found.iter().filter_map(view).collect();
         if found.is_empty() {
-            output.notes.push("No other entity shares neighbours or memories with it.".to_owned());
+            output
+                .notes
+                .push("No other entity shares neighbours or memories with it.".to_owned());
         }
         Ok(output)
     }
@@ -368,30 +494,57 @@ impl Engine {
             if index > 0 && (Instant::now() > trip.deadline || steps.len() >= most_steps) {
                 return Ok((steps, false));
             }
-            let query = StepQuery { frontier: portion, at: trip.at, kind: trip.kind.as_deref(), most };
-            steps.extend(trip.call.database(self.store.steps(&trip.call.scope, &query)).await?);
+            let query = StepQuery {
+                frontier: portion,
+                at: trip.at,
+                kind: trip.kind.as_deref(),
+                most,
+            };
+            steps.extend(
+                trip.call
+                    .database(self.store.steps(&trip.call.scope, &query))
+                    .await?,
+            );
         }
         let whole = Instant::now() <= trip.deadline && steps.len() <= most_steps;
         Ok((steps, whole))
     }
 
-    async fn by_number(&self, call: &Call, numbers: &[i64]) -> Result<HashMap<i64, Entity>, EngineError> {
+    async fn by_number(
+        &self,
+        call: &Call,
+        numbers: &[i64],
+    ) -> Result<HashMap<i64, Entity>, EngineError> {
         if numbers.is_empty() {
             return Ok(HashMap::new());
         }
         let query = EntityQuery::Numbers(numbers.to_vec());
-        let found = call.database(self.store.entities(&call.scope, &query)).await?;
+        let found = call
+            .database(self.store.entities(&call.scope, &query))
+            .await?;
         call.count_rows(found.len());
-        Ok(found.into_iter().map(|entity| (entity.seq, entity)).collect())
+        Ok(found
+            .into_iter()
+            .map(|entity| (entity.seq, entity))
+            .collect())
     }
 
-    async fn relations(&self, call: &Call, numbers: &[i64]) -> Result<HashMap<i64, Relation>, EngineError> {
+    async fn relations(
+        &self,
+        call: &Call,
+        numbers: &[i64],
+    ) -> Result<HashMap<i64, Relation>, EngineError> {
         if numbers.is_empty() {
             return Ok(HashMap::new());
         }
-        let found = call.database(self.store.relations(&call.scope, numbers)).await?;
+        let found = call
+            .database(self.store.relations(&call.scope, numbers))
+            .await?;
         call.count_rows(found.len());
-        Ok(found.into_iter().map(|relation| (relation.seq, relation)).collect())
+        Ok(found
+            .into_iter()
+            .map(|relation| (relation.seq, relation))
+            .collect())
     }
 
     /// About entities by name: the entity, its strongest relations, and which memories mention it, from
@@ -405,30 +558,57 @@ impl Engine {
     ) -> Result<Vec<EntityDetail>, EngineError> {
         let now = self.clock.now();
         let numbers: Vec<i64> = entities.iter().map(|entity| entity.seq).collect();
-        let query = StepQuery { frontier: &numbers, at: now, kind: None, most };
+        let query = StepQuery {
+            frontier: &numbers,
+            at: now,
+            kind: None,
+            most,
+        };
         let steps = call.database(self.store.steps(&call.scope, &query)).await?;
         let mut relations: Vec<i64> = steps.iter().map(|step| step.relation).collect();
         relations.sort_unstable();
         relations.dedup();
-        let mut ends: Vec<i64> = steps.iter().map(|step| step.other).chain(numbers.iter().copied()).collect();
+        let mut ends: Vec<i64> = steps
+            .iter()
+            .map(|step| step.other)
+            .chain(numbers.iter().copied())
+            .collect();
         ends.sort_unstable();
         ends.dedup();
         let known = self.by_number(call, &ends).await?;
         let found = self.relations(call, &relations).await?;
-        let views: HashMap<i64, RelationView> = relation_views(&relations, &found, &known).into_iter().collect();
+        let views: HashMap<i64, RelationView> = relation_views(&relations, &found, &known)
+            .into_iter()
+            .collect();
         // One more tells whether there are more.
-        let mentions = call.database(self.store.mentions(&call.scope, &numbers, now, before, most + 1)).await?;
-        let sizes = call.database(self.store.entity_sizes(&call.scope, &numbers, now)).await?;
+        let mentions = call
+            .database(
+                self.store
+                    .mentions(&call.scope, &numbers, now, before, most + 1),
+            )
+            .await?;
+        let sizes = call
+            .database(self.store.entity_sizes(&call.scope, &numbers, now))
+            .await?;
         let detail = |entity: &Entity| {
-            let mentioning: Vec<&Mention> = mentions.iter().filter(|mention| mention.entity == entity.seq).collect();
+            let mentioning: Vec<&Mention> = mentions
+                .iter()
+                .filter(|mention| mention.entity == entity.seq)
+                .collect();
             let size = sizes.iter().find(|size| size.entity == entity.seq);
             let of_it = steps.iter().filter(|step| step.at == entity.seq);
             EntityDetail {
                 entity: EntityView::new(entity, call.scope.project()),
-                relations: of_it.filter_map(|step| views.get(&step.relation).cloned()).collect(),
+                relations: of_it
+                    .filter_map(|step| views.get(&step.relation).cloned())
+                    .collect(),
                 relation_count: size.map_or(0, |size| size.relations.unsigned_abs()),
                 ended_relations: size.map_or(0, |size| size.ended.unsigned_abs()),
-                memories: mentioning.iter().take(most).map(|mention| mention.id.to_string()).collect(),
+                memories: mentioning
+                    .iter()
+                    .take(most)
+                    .map(|mention| mention.id.to_string())
+                    .collect(),
                 memory_count: size.map_or(0, |size| size.memories.unsigned_abs()),
                 last: (mentioning.len() > most).then(|| mentioning[most - 1].seq),
             }
@@ -471,7 +651,10 @@ fn relation_views(
     found: &HashMap<i64, Relation>,
     entities: &HashMap<i64, Entity>,
 ) -> Vec<(i64, RelationView)> {
-    let names: HashMap<i64, String> = entities.iter().map(|(number, entity)| (*number, entity.name.clone())).collect();
+    let names: HashMap<i64, String> = entities
+        .iter()
+        .map(|(number, entity)| (*number, entity.name.clone()))
+        .collect();
     let view = |number: &i64| Some((*number, RelationView::new(found.get(number)?, &names)?));
     numbers.iter().filter_map(view).collect()
 }
@@ -482,7 +665,19 @@ fn reason(suggestion: &Suggestion) -> String {
         1 => Some(format!("1 {one}")),
         n => Some(format!("{n} {many}")),
     };
-    let neighbours = count(suggestion.neighbours as u64, "shared neighbour", "shared neighbours");
-    let memories = count(suggestion.memories, "memory mentions both", "memories mention both");
-    neighbours.into_iter().chain(memories).collect::<Vec<_>>().join(", ")
+    let neighbours = count(
+        suggestion.neighbours as u64,
+        "shared neighbour",
+        "shared neighbours",
+    );
+    let memories = count(
+        suggestion.memories,
+        "memory mentions both",
+        "memories mention both",
+    );
+    neighbours
+        .into_iter()
+        .chain(memories)
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -107,7 +107,11 @@ impl FocusParams {
     /// The action that is meant: without a name, a content is to be added.
     #[must_use]
     pub fn meant(&self) -> FocusAction {
-        self.action.unwrap_or(if self.content.is_some() { FocusAction::Add } else { FocusAction::List })
+        self.action.unwrap_or(if self.content.is_some() {
+            FocusAction::Add
+        } else {
+            FocusAction::List
+        })
     }
 
     /// The arguments that are given, besides action and session.
@@ -121,14 +125,27 @@ impl FocusParams {
             ("archived", self.archived),
             ("cursor", self.cursor.is_some()),
         ];
-        given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name)
+        given
+            .into_iter()
+            .filter(|(_, given)| *given)
+            .map(|(name, _)| name)
     }
 
     /// Refuses a text that the action would drop, and notes everything else that it does not read.
     fn unread_arguments(&self, action: FocusAction) -> Result<Vec<String>, Invalid> {
-        let unread: Vec<&str> = self.given().filter(|name| !action.arguments().contains(name)).collect();
-        if let Some(content) = self.content.as_ref().filter(|_| unread.contains(&"content")) {
-            let expected = format!("no content for action {}; use action add to store it", action.as_str());
+        let unread: Vec<&str> = self
+            .given()
+            .filter(|name| !action.arguments().contains(name))
+            .collect();
+        if let Some(content) = self
+            .content
+            .as_ref()
+            .filter(|_| unread.contains(&"content"))
+        {
+            let expected = format!(
+                "no content for action {}; use action add to store it",
+                action.as_str()
+            );
             return Err(Invalid::new("content", content, expected));
         }
         if self.action.is_none() && unread.contains(&"id") {
@@ -138,7 +155,11 @@ impl FocusParams {
         if unread.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(vec![format!("Ignored: {} (not used by action {}).", unread.join(", "), action.as_str())])
+        Ok(vec![format!(
+            "Ignored: {} (not used by action {}).",
+            unread.join(", "),
+            action.as_str()
+        )])
     }
 }
 
@@ -226,7 +247,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::Invalid`] names the argument that is missing or refused; an unknown ID is not found.
-    pub async fn focus(&self, call: &Call, params: FocusParams) -> Result<FocusOutput, EngineError> {
+    pub async fn focus(
+        &self,
+        call: &Call,
+        params: FocusParams,
+    ) -> Result<FocusOutput, EngineError> {
         if let Some(session) = &params.session {
             validate::text("session", session, validate::MAX_NAME_BYTES)?;
         }
@@ -234,7 +259,11 @@ impl Engine {
         let mut notes = params.unread_arguments(action)?;
         let action = match action {
             FocusAction::Promote => {
-                let now = if params.memory { FocusAction::Save } else { FocusAction::Restore };
+                let now = if params.memory {
+                    FocusAction::Save
+                } else {
+                    FocusAction::Restore
+                };
                 notes.push(format!("Action promote is now called {}.", now.as_str()));
                 now
             }
@@ -251,26 +280,41 @@ impl Engine {
         action: FocusAction,
         params: &FocusParams,
     ) -> Result<FocusOutput, EngineError> {
-        let (session, now) = (params.session.as_deref().unwrap_or_default(), self.clock.now());
-        let only = |view: FocusView| FocusOutput { items: vec![view], ..FocusOutput::default() };
+        let (session, now) = (
+            params.session.as_deref().unwrap_or_default(),
+            self.clock.now(),
+        );
+        let only = |view: FocusView| FocusOutput {
+            items: vec![view],
+            ..FocusOutput::default()
+        };
         match action {
             FocusAction::Add => self.add_to_focus(call, session, params).await,
             FocusAction::List if params.archived => self.list_archive(call, session, params).await,
             FocusAction::List => {
-                let items = call.database(self.store.focus_list(&call.scope, session)).await?;
+                let items = call
+                    .database(self.store.focus_list(&call.scope, session))
+                    .await?;
                 call.count_rows(items.len());
-                Ok(FocusOutput { items: items.into_iter().map(FocusView::new).collect(), ..FocusOutput::default() })
+                Ok(FocusOutput {
+                    items: items.into_iter().map(FocusView::new).collect(),
+                    ..FocusOutput::default()
+                })
             }
             FocusAction::Touch => {
                 let id = self.item_id(call, session, params).await?;
-                let item = call.database(self.store.focus_touch(&call.scope, session, id, now)).await?;
+                let item = call
+                    .database(self.store.focus_touch(&call.scope, session, id, now))
+                    .await?;
                 Ok(only(FocusView::new(item)))
             }
             FocusAction::Drop => {
                 let id = self.item_id(call, session, params).await?;
                 let reason = params.reason.as_deref().unwrap_or(DROPPED);
                 validate::text("reason", reason, validate::MAX_REASON_BYTES)?;
-                let dropped = self.store.focus_drop(&call.scope, session, id, reason, None, now);
+                let dropped = self
+                    .store
+                    .focus_drop(&call.scope, session, id, reason, None, now);
                 Ok(only(FocusView::archived(call.database(dropped).await?)))
             }
             FocusAction::Save => {
@@ -279,37 +323,82 @@ impl Engine {
             }
             FocusAction::Restore | FocusAction::Promote => {
                 let id = self.item_id(call, session, params).await?;
-                let restored = self.store.focus_restore(&call.scope, session, id, self.focus_capacity, now);
-                Ok(focused(call.database(restored).await?, "The item was not archived; it was marked as used."))
+                let restored =
+                    self.store
+                        .focus_restore(&call.scope, session, id, self.focus_capacity, now);
+                Ok(focused(
+                    call.database(restored).await?,
+                    "The item was not archived; it was marked as used.",
+                ))
             }
         }
     }
 
-    async fn item_id(&self, call: &Call, session: &str, params: &FocusParams) -> Result<Uuid, EngineError> {
+    async fn item_id(
+        &self,
+        call: &Call,
+        session: &str,
+        params: &FocusParams,
+    ) -> Result<Uuid, EngineError> {
         let id = params.id.as_deref().unwrap_or_default();
-        self.resolve_one(call, Referable::FocusItem { session }, "id", id).await
+        self.resolve_one(call, Referable::FocusItem { session }, "id", id)
+            .await
     }
 
-    async fn add_to_focus(&self, call: &Call, session: &str, params: &FocusParams) -> Result<FocusOutput, EngineError> {
+    async fn add_to_focus(
+        &self,
+        call: &Call,
+        session: &str,
+        params: &FocusParams,
+    ) -> Result<FocusOutput, EngineError> {
         let content = params.content.clone().unwrap_or_default();
         validate::text("content", &content, validate::MAX_EPISODE_BYTES)?;
-        let importance = validate::number("importance", params.importance.unwrap_or(0.5), 0.0, 1.0)?;
-        let new = NewFocus { id: self.clock.new_id(), content, importance, now: self.clock.now() };
-        let added = self.store.focus_add(&call.scope, session, new, self.focus_capacity);
-        Ok(focused(call.database(added).await?, "The working memory already had this item; it was marked as used."))
+        let importance =
+            validate::number("importance", params.importance.unwrap_or(0.5), 0.0, 1.0)?;
+        let new = NewFocus {
+            id: self.clock.new_id(),
+            content,
+            importance,
+            now: self.clock.now(),
+        };
+        let added = self
+            .store
+            .focus_add(&call.scope, session, new, self.focus_capacity);
+        Ok(focused(
+            call.database(added).await?,
+            "The working memory already had this item; it was marked as used.",
+        ))
     }
 
-    async fn list_archive(&self, call: &Call, session: &str, params: &FocusParams) -> Result<FocusOutput, EngineError> {
+    async fn list_archive(
+        &self,
+        call: &Call,
+        session: &str,
+        params: &FocusParams,
+    ) -> Result<FocusOutput, EngineError> {
         let question = cursor::question_hash(&("focus", session));
-        let before = match params.cursor.as_ref().map(|text| cursor::decode(text, &question)).transpose()? {
+        let before = match params
+            .cursor
+            .as_ref()
+            .map(|text| cursor::decode(text, &question))
+            .transpose()?
+        {
             Some(Position::Before(seq)) => Some(seq),
             _ => None,
         };
-        let mut found = call.database(self.store.focus_archived(&call.scope, session, before, PAGE + 1)).await?;
+        let mut found = call
+            .database(
+                self.store
+                    .focus_archived(&call.scope, session, before, PAGE + 1),
+            )
+            .await?;
         let more = found.len() > PAGE;
         found.truncate(PAGE);
         call.count_rows(found.len());
-        let last = found.last().filter(|_| more).map(|archived| archived.item.seq);
+        let last = found
+            .last()
+            .filter(|_| more)
+            .map(|archived| archived.item.seq);
         Ok(FocusOutput {
             next_cursor: last.map(|seq| cursor::encode(&Position::Before(seq), &question)),
             items: found.into_iter().map(FocusView::archived).collect(),
@@ -319,8 +408,16 @@ impl Engine {
 
     /// Stores the memory first: after an interruption the item is still there, and saving it again finds the same
     /// memory.
-    async fn save_as_memory(&self, call: &Call, session: &str, id: Uuid) -> Result<FocusOutput, EngineError> {
-        let item = match call.database(self.store.focus_get(&call.scope, session, id)).await? {
+    async fn save_as_memory(
+        &self,
+        call: &Call,
+        session: &str,
+        id: Uuid,
+    ) -> Result<FocusOutput, EngineError> {
+        let item = match call
+            .database(self.store.focus_get(&call.scope, session, id))
+            .await?
+        {
             Place::Focus(item) => item,
             Place::Archive(archived) => archived.item,
         };
@@ -330,30 +427,66 @@ impl Engine {
             session: Some(session.to_owned()).filter(|session| !session.is_empty()),
             ..RememberItem::default()
         };
-        let stored = self.remember(call, RememberParams { items: vec![note], idempotency_key: None }).await?;
-        let Some(memory) = stored.memories.first().and_then(|stored| Uuid::parse_str(&stored.id).ok()) else {
+        let stored = self
+            .remember(
+                call,
+                RememberParams {
+                    items: vec![note],
+                    idempotency_key: None,
+                },
+            )
+            .await?;
+        let Some(memory) = stored
+            .memories
+            .first()
+            .and_then(|stored| Uuid::parse_str(&stored.id).ok())
+        else {
             return Ok(FocusOutput::default());
         };
         let now = self.clock.now();
-        let dropped = self.store.focus_drop(&call.scope, session, id, "became a memory", Some(memory), now);
+        let dropped = self.store.focus_drop(
+            &call.scope,
+            session,
+            id,
+            "became a memory",
+            Some(memory),
+            now,
+        );
         let view = FocusView::archived(call.database(dropped).await?);
         let memory = Some(memory.to_string());
-        Ok(FocusOutput { items: vec![view], memory, notes: stored.notes, ..FocusOutput::default() })
+        Ok(FocusOutput {
+            items: vec![view],
+            memory,
+            notes: stored.notes,
+            ..FocusOutput::default()
+        })
     }
 }
 
 fn focused(focused: Focused, known: &str) -> FocusOutput {
-    let mut output = FocusOutput { items: vec![FocusView::new(focused.item)], ..FocusOutput::default() };
+    let mut output = FocusOutput {
+        items: vec![FocusView::new(focused.item)],
+        ..FocusOutput::default()
+    };
     if !focused.added {
         output.notes.push(known.to_owned());
     }
-    if focused.evicted.iter().any(|(_, eviction)| *eviction == Eviction::AllProtected) {
-        output.notes.push("All items had an importance above 0.8, so the oldest was archived.".to_owned());
+    if focused
+        .evicted
+        .iter()
+        .any(|(_, eviction)| *eviction == Eviction::AllProtected)
+    {
+        output
+            .notes
+            .push("All items had an importance above 0.8, so the oldest was archived.".to_owned());
     }
     output.evicted = focused
         .evicted
         .into_iter()
-        .map(|(item, eviction)| FocusView { reason: Some(eviction.as_str().to_owned()), ..FocusView::new(item) })
+        .map(|(item, eviction)| FocusView {
+            reason: Some(eviction.as_str().to_owned()),
+            ..FocusView::new(item)
+        })
         .collect();
     output
 }

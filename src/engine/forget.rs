@@ -81,7 +81,11 @@ impl Engine {
     ///
     /// # Errors
     /// Not found, naming every unknown ID.
-    pub async fn forget(&self, call: &Call, params: ForgetParams) -> Result<ForgetOutput, EngineError> {
+    pub async fn forget(
+        &self,
+        call: &Call,
+        params: ForgetParams,
+    ) -> Result<ForgetOutput, EngineError> {
         let ids = self.resolve_ids(call, "ids", &params.ids).await?;
         if ids.is_empty() {
             return Err(Invalid::new("ids", "[]", "at least one ID").into());
@@ -91,18 +95,33 @@ impl Engine {
         }
         call.count_rows(ids.len());
         let mode = ForgetMode::from(params.mode);
-        let before = call.database(self.store.get(&call.scope, &ids, true)).await?;
-        let (changed, reviews) = self.forget_unprotected(call, &ids, mode, params.reason.as_deref()).await?;
-        let awaiting: Vec<&str> = reviews.iter().map(|review| review.memory.as_str()).collect();
-        let concerned =
-            |memory: &&Memory| !awaiting.contains(&memory.id.to_string().as_str()) && params.mode.applies_to(memory);
+        let before = call
+            .database(self.store.get(&call.scope, &ids, true))
+            .await?;
+        let (changed, reviews) = self
+            .forget_unprotected(call, &ids, mode, params.reason.as_deref())
+            .await?;
+        let awaiting: Vec<&str> = reviews
+            .iter()
+            .map(|review| review.memory.as_str())
+            .collect();
+        let concerned = |memory: &&Memory| {
+            !awaiting.contains(&memory.id.to_string().as_str()) && params.mode.applies_to(memory)
+        };
         let affected: Vec<&Memory> = before.iter().filter(concerned).collect();
         let unchanged = ids.len().saturating_sub(affected.len() + reviews.len());
-        let listed = if affected.len() <= MOST_LISTED { affected.as_slice() } else { &[] };
+        let listed = if affected.len() <= MOST_LISTED {
+            affected.as_slice()
+        } else {
+            &[]
+        };
         Ok(ForgetOutput {
             mode: params.mode,
             changed,
-            memories: listed.iter().map(|memory| ForgottenView::new(memory, params.mode)).collect(),
+            memories: listed
+                .iter()
+                .map(|memory| ForgottenView::new(memory, params.mode))
+                .collect(),
             reviews,
             notes: params.mode.note_unchanged(unchanged).into_iter().collect(),
         })
@@ -117,7 +136,10 @@ impl Engine {
         reason: Option<&str>,
     ) -> Result<(u64, Vec<ReviewView>), EngineError> {
         let now = self.clock.now();
-        let protected = match call.database(self.store.forget(&call.scope, ids, mode, reason, now)).await {
+        let protected = match call
+            .database(self.store.forget(&call.scope, ids, mode, reason, now))
+            .await
+        {
             Ok(changed) => return Ok((changed, Vec::new())),
             Err(StoreError::Protected { ids }) => ids,
             Err(error) => return Err(error.into()),
@@ -128,12 +150,22 @@ impl Engine {
             ForgetMode::Purge => Proposal::Purge,
         };
         let proposals = protected.iter().map(|id| (*id, proposal.clone())).collect();
-        let reviews = self.propose(call, proposals, reason.map(str::to_owned)).await?;
-        let rest: Vec<Uuid> = ids.iter().filter(|id| !protected.contains(id)).copied().collect();
+        let reviews = self
+            .propose(call, proposals, reason.map(str::to_owned))
+            .await?;
+        let rest: Vec<Uuid> = ids
+            .iter()
+            .filter(|id| !protected.contains(id))
+            .copied()
+            .collect();
         if rest.is_empty() {
             return Ok((0, reviews));
         }
-        Ok((call.database(self.store.forget(&call.scope, &rest, mode, reason, now)).await?, reviews))
+        Ok((
+            call.database(self.store.forget(&call.scope, &rest, mode, reason, now))
+                .await?,
+            reviews,
+        ))
     }
 }
 
@@ -185,6 +217,9 @@ impl ForgottenView {
     /// A purged text is not repeated: nothing of it is to remain.
     fn new(memory: &Memory, mode: Mode) -> Self {
         let shown = || memory.content.chars().take(SHOWN_CHARS).collect();
-        Self { id: memory.id.to_string(), content: (mode != Mode::Purge).then(shown) }
+        Self {
+            id: memory.id.to_string(),
+            content: (mode != Mode::Purge).then(shown),
+        }
     }
 }

@@ -120,15 +120,32 @@ struct Request {
 impl Request {
     fn accept(params: GetParams, ids: Vec<Uuid>) -> Result<Self, Invalid> {
         if params.ids.is_empty() && params.entities.is_empty() {
-            return Err(Invalid::new("ids", "[]", "at least one id, or the name of an entity in entities"));
+            return Err(Invalid::new(
+                "ids",
+                "[]",
+                "at least one id, or the name of an entity in entities",
+            ));
         }
         validate::count("entities", params.entities.len(), MAX_NAMES)?;
         let max_chars = params.max_chars.unwrap_or(DEFAULT_MAX_CHARS);
         if !(100..=1_000_000).contains(&max_chars) {
-            return Err(Invalid::new("max_chars", max_chars.to_string(), "a number from 100 to 1000000"));
+            return Err(Invalid::new(
+                "max_chars",
+                max_chars.to_string(),
+                "a number from 100 to 1000000",
+            ));
         }
-        let question = cursor::question_hash(&(&ids, &params.entities, params.history, params.include_deleted));
-        let position = params.cursor.as_ref().map(|text| cursor::decode(text, &question)).transpose()?;
+        let question = cursor::question_hash(&(
+            &ids,
+            &params.entities,
+            params.history,
+            params.include_deleted,
+        ));
+        let position = params
+            .cursor
+            .as_ref()
+            .map(|text| cursor::decode(text, &question))
+            .transpose()?;
         Ok(Self {
             ids,
             names: params.entities,
@@ -158,7 +175,10 @@ struct Budget {
 
 impl Budget {
     fn new(max_chars: usize) -> Self {
-        Self { left: max_chars, used: false }
+        Self {
+            left: max_chars,
+            used: false,
+        }
     }
 
     /// Whether `part` fits, measured as JSON, which is the longer form of an answer.
@@ -183,17 +203,23 @@ impl Engine {
         let (ids, unmatched) = self.resolve_known(call, "ids", &params.ids).await?;
         let request = Request::accept(params, ids)?;
         let mut budget = Budget::new(request.max_chars);
-        let mut output = GetOutput { missing: unmatched, ..GetOutput::default() };
+        let mut output = GetOutput {
+            missing: unmatched,
+            ..GetOutput::default()
+        };
         if let Some(Position::History(index, place)) = request.position {
-            self.read_history(call, &request, (index, place), &mut budget, &mut output).await?;
+            self.read_history(call, &request, (index, place), &mut budget, &mut output)
+                .await?;
             return Ok(output);
         }
         let mentioned = self.read_entities(call, &request, &mut output).await?;
         let mut ids = request.ids.clone();
         ids.extend(mentioned.into_iter().filter(|id| !request.ids.contains(id)));
-        self.read_memories(call, &request, &ids, &mut budget, &mut output).await?;
+        self.read_memories(call, &request, &ids, &mut budget, &mut output)
+            .await?;
         if request.history {
-            self.read_history(call, &request, (0, None), &mut budget, &mut output).await?;
+            self.read_history(call, &request, (0, None), &mut budget, &mut output)
+                .await?;
         }
         Ok(output)
     }
@@ -210,14 +236,25 @@ impl Engine {
         let mut full = false;
         for portion in ids.chunks(PORTION) {
             if full {
-                output.not_read.extend(portion.iter().map(ToString::to_string));
+                output
+                    .not_read
+                    .extend(portion.iter().map(ToString::to_string));
                 continue;
             }
-            let memories = call.database(self.store.get(&call.scope, portion, request.include_deleted)).await?;
+            let memories = call
+                .database(
+                    self.store
+                        .get(&call.scope, portion, request.include_deleted),
+                )
+                .await?;
             call.count_rows(memories.len());
             let found: Vec<Uuid> = memories.iter().map(|memory| memory.id).collect();
-            let links = call.database(self.store.chains(&call.scope, &found)).await?;
-            let missing = portion.iter().filter(|id| request.ids.contains(id) && !found.contains(id));
+            let links = call
+                .database(self.store.chains(&call.scope, &found))
+                .await?;
+            let missing = portion
+                .iter()
+                .filter(|id| request.ids.contains(id) && !found.contains(id));
             output.missing.extend(missing.map(ToString::to_string));
             for memory in memories {
                 let view = chained(memory, &links, call.scope.project());
@@ -250,31 +287,42 @@ impl Engine {
         let before = match request.position {
             None => None,
             Some(Position::Before(seq)) if request.pages_memories() => Some(seq),
-            Some(_) => return Err(Invalid::new("cursor", "", "the next_cursor of an answer of get").into()),
+            Some(_) => {
+                return Err(
+                    Invalid::new("cursor", "", "the next_cursor of an answer of get").into(),
+                );
+            }
         };
         let (found, unknown) = self.find_entities(call, &request.names).await?;
         output.missing.extend(unknown);
         if found.is_empty() {
             return Ok(Vec::new());
         }
-        let described = self.describe_entities(call, &found, before, MOST_OF_EACH).await?;
+        let described = self
+            .describe_entities(call, &found, before, MOST_OF_EACH)
+            .await?;
         if let [detail] = described.as_slice()
             && request.pages_memories()
         {
             output.next_cursor = detail.last.map(|seq| request.cursor(Position::Before(seq)));
         } else if described.iter().any(|detail| detail.last.is_some()) {
-            let note =
-                "Some entities have more memories than are listed here; get one entity alone to page through them.";
+            let note = "Some entities have more memories than are listed here; get one entity alone to page through them.";
             output.notes.push(note.to_owned());
         }
         let mentioned = described.iter().flat_map(|detail| detail.memories.iter());
-        let mentioned = mentioned.filter_map(|id| Uuid::parse_str(id).ok()).collect();
+        let mentioned = mentioned
+            .filter_map(|id| Uuid::parse_str(id).ok())
+            .collect();
         output.entities = described;
         Ok(mentioned)
     }
 
     /// Entities by name, in the order of the names, and the names that are not known.
-    async fn find_entities(&self, call: &Call, names: &[String]) -> Result<(Vec<Entity>, Vec<String>), EngineError> {
+    async fn find_entities(
+        &self,
+        call: &Call,
+        names: &[String],
+    ) -> Result<(Vec<Entity>, Vec<String>), EngineError> {
         if names.is_empty() {
             return Ok((Vec::new(), Vec::new()));
         }
@@ -283,11 +331,17 @@ impl Engine {
             keys.push(name_key(&accept_name(&format!("entities[{index}]"), name)?));
         }
         let query = EntityQuery::Keys(keys.clone());
-        let mut found = call.database(self.store.entities(&call.scope, &query)).await?;
+        let mut found = call
+            .database(self.store.entities(&call.scope, &query))
+            .await?;
         let place = |entity: &Entity| keys.iter().position(|key| *key == name_key(&entity.name));
         found.sort_by_key(|entity| (place(entity), entity.seq));
         let known: Vec<String> = found.iter().map(|entity| name_key(&entity.name)).collect();
-        let unknown = names.iter().zip(&keys).filter(|(_, key)| !known.contains(key)).map(|(name, _)| name.clone());
+        let unknown = names
+            .iter()
+            .zip(&keys)
+            .filter(|(_, key)| !known.contains(key))
+            .map(|(name, _)| name.clone());
         Ok((found, unknown.collect()))
     }
 
@@ -304,21 +358,35 @@ impl Engine {
             let mut after = None;
             if place.is_none() {
                 // What the newest change led to: the memory as it is. For a later page its first entry says it.
-                let memories = call.database(self.store.get(&call.scope, &[*id], request.include_deleted)).await?;
-                let Some(memory) = memories.first() else { continue };
+                let memories = call
+                    .database(self.store.get(&call.scope, &[*id], request.include_deleted))
+                    .await?;
+                let Some(memory) = memories.first() else {
+                    continue;
+                };
                 after = Some(memory.snapshot());
             }
             loop {
                 let (entries, bytes) = HISTORY_PORTION;
-                let query = HistoryQuery { memory: *id, from: place, entries, bytes };
-                let mut page = call.database(self.store.history_page(&call.scope, &query)).await?;
+                let query = HistoryQuery {
+                    memory: *id,
+                    from: place,
+                    entries,
+                    bytes,
+                };
+                let mut page = call
+                    .database(self.store.history_page(&call.scope, &query))
+                    .await?;
                 // The entry at the place was shown before; what it changed is what the next one led to.
                 if let (Some(shown), Some(entry)) = (place, page.first())
                     && entry.place == shown
                 {
                     after = page.remove(0).history.old;
                 }
-                let Some(last) = page.last().map(|entry| (entry.place, entry.history.change)) else { break };
+                let Some(last) = page.last().map(|entry| (entry.place, entry.history.change))
+                else {
+                    break;
+                };
                 for entry in page {
                     let old = entry.history.old.clone();
                     let view = HistoryView::new(entry.history, after.as_ref());
@@ -353,8 +421,17 @@ impl HistoryView {
             _ => (None, None),
         };
         // Nobody gives a reason when a new memory replaces an old one: the new one is the reason.
-        let successor = || Some(format!("superseded by {}", new.as_ref()?.get("superseded_by")?.as_str()?));
-        let reason = entry.reason.or_else(|| (entry.change == Change::Superseded).then(successor).flatten());
+        let successor = || {
+            Some(format!(
+                "superseded by {}",
+                new.as_ref()?.get("superseded_by")?.as_str()?
+            ))
+        };
+        let reason = entry.reason.or_else(|| {
+            (entry.change == Change::Superseded)
+                .then(successor)
+                .flatten()
+        });
         Self {
             id: entry.memory_id.to_string(),
             version: entry.version,
@@ -372,7 +449,11 @@ impl HistoryView {
 fn chained(memory: Memory, links: &[Link], project: &str) -> MemoryView {
     let id = memory.id;
     let mut view = MemoryView::new(memory, project);
-    view.supersedes = links.iter().filter(|link| link.by == id).map(|link| link.old.to_string()).collect();
+    view.supersedes = links
+        .iter()
+        .filter(|link| link.by == id)
+        .map(|link| link.old.to_string())
+        .collect();
     view.current = current_successor(id, links);
     view
 }
@@ -385,14 +466,25 @@ pub(super) fn current_successor(id: Uuid, links: &[Link]) -> Option<String> {
     for _ in links {
         last = last.and_then(|link| next(link.by)).or(last);
     }
-    last.filter(|link| link.holds).map(|link| link.by.to_string())
+    last.filter(|link| link.holds)
+        .map(|link| link.by.to_string())
 }
 
 fn difference(old: &Value, new: &Value) -> (Option<Value>, Option<Value>) {
-    let (Some(before), Some(after)) = (old.as_object(), new.as_object()) else { return (None, None) };
-    let changed = || after.keys().filter(|key| before.get(*key) != after.get(*key));
+    let (Some(before), Some(after)) = (old.as_object(), new.as_object()) else {
+        return (None, None);
+    };
+    let changed = || {
+        after
+            .keys()
+            .filter(|key| before.get(*key) != after.get(*key))
+    };
     let pick = |side: &serde_json::Map<String, Value>| {
-        Some(Value::Object(changed().filter_map(|key| Some((key.clone(), side.get(key)?.clone()))).collect()))
+        Some(Value::Object(
+            changed()
+                .filter_map(|key| Some((key.clone(), side.get(key)?.clone())))
+                .collect(),
+        ))
     };
     (pick(before), pick(after))
 }

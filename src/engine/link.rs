@@ -118,9 +118,16 @@ impl TryFrom<Value> for MentionItem {
 
     fn try_from(value: Value) -> Result<Self, String> {
         match value {
-            Value::String(name) => Ok(Self(EntityItem { name, ..EntityItem::default() })),
-            Value::Object(_) => serde_json::from_value(value).map(Self).map_err(|error| error.to_string()),
-            other => Err(format!("{other} is neither a name nor an object with name and type")),
+            Value::String(name) => Ok(Self(EntityItem {
+                name,
+                ..EntityItem::default()
+            })),
+            Value::Object(_) => serde_json::from_value(value)
+                .map(Self)
+                .map_err(|error| error.to_string()),
+            other => Err(format!(
+                "{other} is neither a name nor an object with name and type"
+            )),
         }
     }
 }
@@ -167,7 +174,10 @@ pub(super) fn added_relations_schema(generator: &mut SchemaGenerator) -> Schema 
 /// Keeps fields out of what a model reads; they are still understood.
 fn hide(object: &mut Value, fields: &[&str]) {
     for field in fields {
-        if let Some(field) = object.pointer_mut(&format!("/properties/{field}")).and_then(Value::as_object_mut) {
+        if let Some(field) = object
+            .pointer_mut(&format!("/properties/{field}"))
+            .and_then(Value::as_object_mut)
+        {
             field.insert("x-hidden".to_owned(), Value::Bool(true));
         }
     }
@@ -209,10 +219,13 @@ impl Engine {
         }
         validate::count("entities and relations", count, validate::MAX_LINKS)?;
         let links = accept_links(params.entities, params.relations)?;
-        self.refuse_names_of_memories(call, named_entities(&links, "")).await?;
+        self.refuse_names_of_memories(call, named_entities(&links, ""))
+            .await?;
         call.count_rows(count);
         let names = self.look_up_names(call, &[&links]).await?;
-        let linked = call.database(self.store.link(&call.scope, &links, now)).await?;
+        let linked = call
+            .database(self.store.link(&call.scope, &links, now))
+            .await?;
         let mut notes = self.note_names(call, names).await;
         notes.extend(linked.not_begun.iter().map(|later| {
             let begin = timestamp(later.valid_from);
@@ -235,7 +248,10 @@ impl Engine {
         call: &Call,
         names: Vec<(String, &str)>,
     ) -> Result<(), EngineError> {
-        let parts: Vec<IdPart> = names.iter().filter_map(|(_, name)| short_id_in(name)).collect();
+        let parts: Vec<IdPart> = names
+            .iter()
+            .filter_map(|(_, name)| short_id_in(name))
+            .collect();
         let known = self.known_parts(call, parts).await?;
         let mut problems = Problems::default();
         for (field, name) in names {
@@ -247,7 +263,11 @@ impl Engine {
     }
 
     /// Those of `parts` that are the ends or beginnings of the IDs of memories.
-    async fn known_parts(&self, call: &Call, mut parts: Vec<IdPart>) -> Result<BTreeSet<IdPart>, EngineError> {
+    async fn known_parts(
+        &self,
+        call: &Call,
+        mut parts: Vec<IdPart>,
+    ) -> Result<BTreeSet<IdPart>, EngineError> {
         parts.sort();
         parts.dedup();
         // Each is a lookup.
@@ -255,8 +275,16 @@ impl Engine {
         if parts.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let found = call.database(self.store.referents(&call.scope, Referable::Memory, &parts, 1)).await?;
-        Ok(found.into_iter().map(|referent| parts[referent.part].clone()).collect())
+        let found = call
+            .database(
+                self.store
+                    .referents(&call.scope, Referable::Memory, &parts, 1),
+            )
+            .await?;
+        Ok(found
+            .into_iter()
+            .map(|referent| parts[referent.part].clone())
+            .collect())
     }
 }
 
@@ -272,12 +300,31 @@ fn short_id_in(name: &str) -> Option<IdPart> {
 /// What exists under the ID of a memory can still be removed.
 pub(super) fn named_entities<'a>(links: &'a Links, outer: &str) -> Vec<(String, &'a str)> {
     let mut names = Vec::new();
-    for (index, entity) in links.entities.iter().enumerate().filter(|(_, entity)| !entity.erase) {
-        names.push((format!("{outer}entities[{index}].name"), entity.name.as_str()));
+    for (index, entity) in links
+        .entities
+        .iter()
+        .enumerate()
+        .filter(|(_, entity)| !entity.erase)
+    {
+        names.push((
+            format!("{outer}entities[{index}].name"),
+            entity.name.as_str(),
+        ));
     }
-    for (index, relation) in links.relations.iter().enumerate().filter(|(_, relation)| relation.unlink.is_none()) {
-        names.push((format!("{outer}relations[{index}].from"), relation.from.as_str()));
-        names.push((format!("{outer}relations[{index}].to"), relation.to.as_str()));
+    for (index, relation) in links
+        .relations
+        .iter()
+        .enumerate()
+        .filter(|(_, relation)| relation.unlink.is_none())
+    {
+        names.push((
+            format!("{outer}relations[{index}].from"),
+            relation.from.as_str(),
+        ));
+        names.push((
+            format!("{outer}relations[{index}].to"),
+            relation.to.as_str(),
+        ));
     }
     names
 }
@@ -296,15 +343,26 @@ fn is_full_id(name: &str) -> bool {
 }
 
 /// The links of a memory, which never remove anything.
-pub(super) fn accept_mentions(entities: Vec<MentionItem>, relations: Vec<RelationItem>) -> Result<Links, Invalid> {
+pub(super) fn accept_mentions(
+    entities: Vec<MentionItem>,
+    relations: Vec<RelationItem>,
+) -> Result<Links, Invalid> {
     validate::count("entities", entities.len(), validate::MAX_MENTIONS)?;
     validate::count("relations", relations.len(), validate::MAX_MENTIONS)?;
     let expected = "no removal here; call link to remove entities and relations";
     if let Some(index) = entities.iter().position(|item| item.0.erase) {
-        return Err(Invalid::new(format!("entities[{index}].erase"), "true", expected));
+        return Err(Invalid::new(
+            format!("entities[{index}].erase"),
+            "true",
+            expected,
+        ));
     }
     if let Some(index) = relations.iter().position(|item| item.unlink.is_some()) {
-        return Err(Invalid::new(format!("relations[{index}].unlink"), "", expected));
+        return Err(Invalid::new(
+            format!("relations[{index}].unlink"),
+            "",
+            expected,
+        ));
     }
     accept_links(entities.into_iter().map(|item| item.0).collect(), relations)
 }
@@ -331,7 +389,11 @@ fn accept_links(entities: Vec<EntityItem>, relations: Vec<RelationItem>) -> Resu
 pub(super) fn accept_name(field: &str, name: &str) -> Result<String, Invalid> {
     validate::text(field, name, validate::MAX_NAME_BYTES)?;
     if name_key(name).is_empty() {
-        return Err(Invalid::new(field, name, "a name with at least one visible character"));
+        return Err(Invalid::new(
+            field,
+            name,
+            "a name with at least one visible character",
+        ));
     }
     Ok(name.trim().to_owned())
 }
@@ -354,16 +416,25 @@ fn accept_entity(item: EntityItem) -> Result<NewEntity, Invalid> {
 }
 
 fn accept_relation(item: RelationItem) -> Result<NewRelation, Invalid> {
-    let (from, to) = (accept_name("from", &item.from)?, accept_name("to", &item.to)?);
+    let (from, to) = (
+        accept_name("from", &item.from)?,
+        accept_name("to", &item.to)?,
+    );
     if name_key(&from) == name_key(&to) {
         return Err(Invalid::new("to", &to, "another entity than from"));
     }
     let kind = accept_type(item.kind.as_deref())?;
     if kind.is_none() && item.unlink.is_none() {
-        return Err(Invalid::new("type", "", "the type of the relation, such as uses or works at"));
+        return Err(Invalid::new(
+            "type",
+            "",
+            "the type of the relation, such as uses or works at",
+        ));
     }
     validate::metadata("properties", &item.properties)?;
-    let time = |field: &str, value: Option<String>| value.map(|value| validate::time(field, &value)).transpose();
+    let time = |field: &str, value: Option<String>| {
+        value.map(|value| validate::time(field, &value)).transpose()
+    };
     let valid_from: Option<DateTime<Utc>> = time("valid_from", item.valid_from)?;
     let valid_to = time("valid_to", item.valid_to)?;
     if let (Some(begin), Some(end)) = (valid_from, valid_to)
@@ -376,7 +447,10 @@ fn accept_relation(item: RelationItem) -> Result<NewRelation, Invalid> {
         from,
         to,
         kind,
-        weight: item.weight.map(|weight| validate::number("weight", weight, 0.0, 1.0)).transpose()?,
+        weight: item
+            .weight
+            .map(|weight| validate::number("weight", weight, 0.0, 1.0))
+            .transpose()?,
         properties: item.properties,
         valid_from,
         valid_to,

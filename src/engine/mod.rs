@@ -52,7 +52,8 @@ pub use recall::{AnswerPrinter, Detail, Hit, RecallOutput, RecallParams, Why};
 pub use recall_note::RecallNotes;
 pub use remember::{Indexed, RememberItem, RememberOutput, RememberParams, StoredView};
 pub use review::{
-    CandidateView, PairView, ReviewAction, ReviewCommand, ReviewOutput, ReviewParams, ReviewReport, ReviewView,
+    CandidateView, PairView, ReviewAction, ReviewCommand, ReviewOutput, ReviewParams, ReviewReport,
+    ReviewView,
 };
 pub use session::{OpenReview, SessionStart, SessionStartParams};
 pub use similar::SimilarView;
@@ -83,7 +84,9 @@ const REVIEW_DAYS: u32 = 30;
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("analyzer", &self.analyzer).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("analyzer", &self.analyzer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -147,7 +150,10 @@ impl Engine {
     pub async fn reindex(&self) -> Result<u64, EngineError> {
         let mut place = None;
         loop {
-            place = self.store.queue_missing(None, place, self.clock.now()).await?;
+            place = self
+                .store
+                .queue_missing(None, place, self.clock.now())
+                .await?;
             if place.is_none() {
                 break;
             }
@@ -231,9 +237,9 @@ impl EngineError {
                 StoreError::Overtaken(_) => "changed_again",
                 StoreError::TooManyReviews { .. } => "too_many_reviews",
                 StoreError::Unavailable { .. } => "database_unavailable",
-                StoreError::InUse { .. } | StoreError::Setup { .. } | StoreError::FileReplaced { .. } => {
-                    "database_setup"
-                }
+                StoreError::InUse { .. }
+                | StoreError::Setup { .. }
+                | StoreError::FileReplaced { .. } => "database_setup",
                 _ => "internal",
             },
         }
@@ -261,8 +267,12 @@ impl EngineError {
             "version_conflict" => {
                 "Read the memory again with get, then repeat the update with its current version; nothing was changed."
             }
-            "idempotency_conflict" => "Use a new idempotency_key for different arguments; nothing was stored.",
-            "turn_exists" => "Use the next free turn number, or update the stored turn; nothing was stored.",
+            "idempotency_conflict" => {
+                "Use a new idempotency_key for different arguments; nothing was stored."
+            }
+            "turn_exists" => {
+                "Use the next free turn number, or update the stored turn; nothing was stored."
+            }
             "already_superseded" => "Supersede the newer memory instead; nothing was stored.",
             "limit_exceeded" => {
                 "Purge memories that are no longer needed (forget with mode purge; link with erase): bytes include the \
@@ -279,12 +289,16 @@ impl EngineError {
             }
             "changed_again" => "Undo the later change first; nothing was changed.",
             "already_decided" => "List the open reviews; nothing was changed.",
-            "too_many_reviews" => "The owner has to decide some of them first; nothing was changed.",
+            "too_many_reviews" => {
+                "The owner has to decide some of them first; nothing was changed."
+            }
             "database_unavailable" => {
                 "The service recovers by itself: call again in a few seconds, a write with an idempotency_key."
             }
             "database_setup" => "The operator has to check the service's log.",
-            _ => "This is a defect in the service; its log has the details under this request's ID.",
+            _ => {
+                "This is a defect in the service; its log has the details under this request's ID."
+            }
         }
     }
 }
@@ -303,11 +317,19 @@ impl Call {
     /// A call in `scope`.
     #[must_use]
     pub fn new(scope: Scope) -> Self {
-        Self { scope, database_micros: AtomicU64::new(0), rows: AtomicU64::new(0), hits: AtomicU64::new(0) }
+        Self {
+            scope,
+            database_micros: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+            hits: AtomicU64::new(0),
+        }
     }
 
     /// Awaits a store method and adds its time to the call's account.
-    async fn database<T>(&self, method: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    async fn database<T>(
+        &self,
+        method: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let start = Instant::now();
         let result = method.await;
         let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);

@@ -15,6 +15,9 @@ impl Notices {
     /// The present ones.
     #[must_use]
     pub fn current(&self) -> Vec<String> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }

@@ -8,7 +8,9 @@ use super::{Call, Engine, EngineError};
 use crate::domain::lexical::{CorpusStats, Part, part};
 use crate::domain::memory::{content_hash, indexed_text};
 use crate::domain::{Analyzer, AsOf, Filter, Memory, Standing};
-use crate::store::{Candidate, Changed, LexicalQuery, MOST_CHANGED, MOST_CHANGED_BYTES, StoreError};
+use crate::store::{
+    Candidate, Changed, LexicalQuery, MOST_CHANGED, MOST_CHANGED_BYTES, StoreError,
+};
 
 /// Memories that changed since, as they were.
 #[derive(Debug, Default)]
@@ -33,25 +35,46 @@ struct Found {
 
 impl Engine {
     /// Reads what a question about the past needs, with the words of the question; nothing for one about the present.
-    pub(super) async fn look_back(&self, call: &Call, filter: &Filter, terms: &[String]) -> Result<Past, EngineError> {
+    pub(super) async fn look_back(
+        &self,
+        call: &Call,
+        filter: &Filter,
+        terms: &[String],
+    ) -> Result<Past, EngineError> {
         if filter.as_of != AsOf::KnownThen {
             return Ok(Past::default());
         }
-        let Changed { mut memories, partial, expired } =
-            call.database(self.store.changed_since(&call.scope, filter.now)).await?;
+        let Changed {
+            mut memories,
+            partial,
+            expired,
+        } = call
+            .database(self.store.changed_since(&call.scope, filter.now))
+            .await?;
         memories.retain(|memory| filter.admits(memory));
         let (analyzer, terms) = (Arc::clone(&self.analyzer), terms.to_vec());
         // Megabytes of text take longer than others should wait for their turn.
         let analysing = tokio::task::spawn_blocking(move || {
-            let found = memories.iter().map(|memory| Found::new(memory, &terms, &analyzer)).collect();
-            Past { memories, found, cut: partial, expired }
+            let found = memories
+                .iter()
+                .map(|memory| Found::new(memory, &terms, &analyzer))
+                .collect();
+            Past {
+                memories,
+                found,
+                cut: partial,
+                expired,
+            }
         });
         analysing.await.map_err(|error| {
             if error.is_panic() {
                 std::panic::resume_unwind(error.into_panic());
             }
             let reason = "the service is stopping".to_owned();
-            EngineError::Store(StoreError::Unavailable { reason, source: None })
+            EngineError::Store(StoreError::Unavailable {
+                reason,
+                source: None,
+            })
         })
     }
 }
@@ -60,12 +83,28 @@ impl Found {
     fn new(memory: &Memory, terms: &[String], analyzer: &Analyzer) -> Self {
         let hash = content_hash(&memory.content);
         if terms.is_empty() {
-            return Self { length: 0, counts: HashMap::new(), hash };
+            return Self {
+                length: 0,
+                counts: HashMap::new(),
+                hash,
+            };
         }
-        let text = indexed_text(&memory.content, memory.speaker.as_deref(), &memory.tags, memory.episode.as_ref());
+        let text = indexed_text(
+            &memory.content,
+            memory.speaker.as_deref(),
+            &memory.tags,
+            memory.episode.as_ref(),
+        );
         let mut all = analyzer.terms(&text);
-        let counts = terms.iter().filter_map(|term| all.counts.remove_entry(term)).collect();
-        Self { length: all.length, counts, hash }
+        let counts = terms
+            .iter()
+            .filter_map(|term| all.counts.remove_entry(term))
+            .collect();
+        Self {
+            length: all.length,
+            counts,
+            hash,
+        }
     }
 }
 
@@ -108,7 +147,12 @@ impl Past {
             let mut parts = Vec::new();
             for (place, term) in query.terms.iter().enumerate() {
                 if let Some(count) = found.counts.get(&term.term) {
-                    let gain = part(term.weight, f64::from(*count), f64::from(found.length), query.average_length);
+                    let gain = part(
+                        term.weight,
+                        f64::from(*count),
+                        f64::from(found.length),
+                        query.average_length,
+                    );
                     parts.push(Part { term: place, gain });
                 }
             }
@@ -122,6 +166,10 @@ impl Past {
                 setting: memory.setting(project, found.length),
             })
         };
-        self.memories.iter().zip(&self.found).filter_map(candidate).collect()
+        self.memories
+            .iter()
+            .zip(&self.found)
+            .filter_map(candidate)
+            .collect()
     }
 }

@@ -157,7 +157,10 @@ pub struct Hit {
     pub why: Option<Why>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
 fn is_zero(count: &usize) -> bool {
     *count == 0
 }
@@ -210,8 +213,18 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for limits, times, tags and cursors that cannot be.
-    pub async fn recall(&self, call: &Call, params: RecallParams) -> Result<RecallOutput, EngineError> {
-        let texts = |output: &RecallOutput| output.hits.iter().map(|hit| hit.memory.text()).collect::<String>();
+    pub async fn recall(
+        &self,
+        call: &Call,
+        params: RecallParams,
+    ) -> Result<RecallOutput, EngineError> {
+        let texts = |output: &RecallOutput| {
+            output
+                .hits
+                .iter()
+                .map(|hit| hit.memory.text())
+                .collect::<String>()
+        };
         self.recall_printed(call, params, &texts).await
     }
 
@@ -228,36 +241,58 @@ impl Engine {
         print: &AnswerPrinter<'_>,
     ) -> Result<RecallOutput, EngineError> {
         let request = self.accept_recall(&params)?;
-        let mut output = RecallOutput { notes: request.notes.clone(), ..RecallOutput::default() };
+        let mut output = RecallOutput {
+            notes: request.notes.clone(),
+            ..RecallOutput::default()
+        };
         let page = match &request.query {
             None => self.browse(call, &request, &mut output).await?,
             Some(query) => self.search(call, query, &request, &mut output).await?,
         };
         if page.is_empty() && request.position.is_none() {
-            output.notes.extend(self.explain_nothing(call, &request).await?);
+            output
+                .notes
+                .extend(self.explain_nothing(call, &request).await?);
         }
         page.fit_into(&mut output, &request, call.scope.project(), print);
         call.count_hits(output.hits.len());
         // A look back is no use of what is believed today.
         if request.query.is_some() && request.filter.as_of == AsOf::Present {
-            let recalled = output.hits.iter().filter_map(|hit| Uuid::parse_str(&hit.memory.id).ok());
+            let recalled = output
+                .hits
+                .iter()
+                .filter_map(|hit| Uuid::parse_str(&hit.memory.id).ok());
             self.notes.add(&call.scope, recalled);
         }
         Ok(output)
     }
 
-    async fn browse(&self, call: &Call, request: &Request, output: &mut RecallOutput) -> Result<Page, EngineError> {
+    async fn browse(
+        &self,
+        call: &Call,
+        request: &Request,
+        output: &mut RecallOutput,
+    ) -> Result<Page, EngineError> {
         let before = match request.position {
             Some(Position::Before(seq)) => Some(seq),
             _ => None,
         };
         // Twice as many as needed, since some may be folded.
         let most = 2 * request.limit;
-        let mut found = call.database(self.store.browse(&call.scope, &request.filter, before, most + 1)).await?;
+        let mut found = call
+            .database(
+                self.store
+                    .browse(&call.scope, &request.filter, before, most + 1),
+            )
+            .await?;
         call.count_rows(found.len());
         let past = self.look_back(call, &request.filter, &[]).await?;
         output.notes.extend(past.notes());
-        found.extend(past.memories.into_iter().filter(|memory| before.is_none_or(|seq| memory.seq < seq)));
+        found.extend(
+            past.memories
+                .into_iter()
+                .filter(|memory| before.is_none_or(|seq| memory.seq < seq)),
+        );
         found.sort_by_key(|memory| std::cmp::Reverse(memory.seq));
         let mut page = Page::new(request.limit);
         for (place, memory) in found.into_iter().enumerate() {
@@ -266,7 +301,12 @@ impl Engine {
                 page.end_at(start);
                 break;
             }
-            if !page.add(Found { start, memory, why: None, terms: Vec::new() }) {
+            if !page.add(Found {
+                start,
+                memory,
+                why: None,
+                terms: Vec::new(),
+            }) {
                 break;
             }
         }
@@ -310,11 +350,22 @@ impl Engine {
         request: &Request,
         offset: usize,
     ) -> Result<(Page, usize), EngineError> {
-        let Ranking { hits, terms, strange, past, .. } = ranking;
+        let Ranking {
+            hits,
+            terms,
+            strange,
+            past,
+            ..
+        } = ranking;
         let few = strange && offset == 0 && !request.limited;
         let limit = if few { STRANGERS } else { request.limit };
-        let hits = if request.filter.include_outdated { self.behind_successors(call, hits).await? } else { hits };
-        let mut by_id: HashMap<Uuid, Memory> = past.into_iter().map(|memory| (memory.id, memory)).collect();
+        let hits = if request.filter.include_outdated {
+            self.behind_successors(call, hits).await?
+        } else {
+            hits
+        };
+        let mut by_id: HashMap<Uuid, Memory> =
+            past.into_iter().map(|memory| (memory.id, memory)).collect();
         let last = (offset + MOST_FOLDED * limit).min(MAX_RANKED);
         let total = hits.len();
         let mut page = Page::new(limit);
@@ -328,21 +379,39 @@ impl Engine {
                 return Ok((page, at));
             }
             let part: Vec<(usize, Ranked)> = places.by_ref().take(limit + 1).collect();
-            let ids =
-                part.iter().map(|(_, hit)| hit.candidate.id).filter(|id| !by_id.contains_key(id)).collect::<Vec<_>>();
-            let memories = call.database(self.store.get(&call.scope, &ids, false)).await?;
+            let ids = part
+                .iter()
+                .map(|(_, hit)| hit.candidate.id)
+                .filter(|id| !by_id.contains_key(id))
+                .collect::<Vec<_>>();
+            let memories = call
+                .database(self.store.get(&call.scope, &ids, false))
+                .await?;
             call.count_rows(part.len());
             // What was changed between the two statements is not what was believed then.
-            let as_it_was =
-                |memory: &Memory| request.filter.as_of != AsOf::KnownThen || memory.updated_at <= request.filter.now;
-            by_id.extend(memories.into_iter().filter(as_it_was).map(|memory| (memory.id, memory)));
+            let as_it_was = |memory: &Memory| {
+                request.filter.as_of != AsOf::KnownThen || memory.updated_at <= request.filter.now
+            };
+            by_id.extend(
+                memories
+                    .into_iter()
+                    .filter(as_it_was)
+                    .map(|memory| (memory.id, memory)),
+            );
             for (place, hit) in part {
                 // Whatever was deleted between the two statements is left out.
-                let Some(memory) = by_id.remove(&hit.candidate.id) else { continue };
+                let Some(memory) = by_id.remove(&hit.candidate.id) else {
+                    continue;
+                };
                 let why = why(place, hit, &terms);
                 let start = Position::Offset(place);
                 let searched = why.terms.clone();
-                if !page.add(Found { start, memory, why: Some(why), terms: searched }) {
+                if !page.add(Found {
+                    start,
+                    memory,
+                    why: Some(why),
+                    terms: searched,
+                }) {
                     return Ok((page, place));
                 }
             }
@@ -351,13 +420,22 @@ impl Engine {
     }
 
     /// The same hits, superseded memories behind what replaced them.
-    async fn behind_successors(&self, call: &Call, hits: Vec<Ranked>) -> Result<Vec<Ranked>, EngineError> {
-        let ids: Vec<Uuid> = hits.iter().take(ORDERED).map(|hit| hit.candidate.id).collect();
+    async fn behind_successors(
+        &self,
+        call: &Call,
+        hits: Vec<Ranked>,
+    ) -> Result<Vec<Ranked>, EngineError> {
+        let ids: Vec<Uuid> = hits
+            .iter()
+            .take(ORDERED)
+            .map(|hit| hit.candidate.id)
+            .collect();
         if ids.len() < 2 {
             return Ok(hits);
         }
         let links = call.database(self.store.chains(&call.scope, &ids)).await?;
-        let successors: HashMap<Uuid, Uuid> = links.into_iter().map(|link| (link.old, link.by)).collect();
+        let successors: HashMap<Uuid, Uuid> =
+            links.into_iter().map(|link| (link.old, link.by)).collect();
         Ok(after_successors(hits, |hit| hit.candidate.id, &successors))
     }
 
@@ -373,7 +451,11 @@ impl Engine {
         }
         let max_chars = params.budget();
         if !(100..=1_000_000).contains(&max_chars) {
-            return Err(Invalid::new("max_chars", max_chars.to_string(), "a number from 100 to 1000000"));
+            return Err(Invalid::new(
+                "max_chars",
+                max_chars.to_string(),
+                "a number from 100 to 1000000",
+            ));
         }
         for (field, name) in [("session", &params.session), ("speaker", &params.speaker)] {
             if let Some(name) = name {
@@ -381,25 +463,43 @@ impl Engine {
             }
         }
         let mut notes = Vec::new();
-        let mut query = params.query.as_deref().map(str::trim).filter(|query| !query.is_empty()).map(str::to_owned);
+        let mut query = params
+            .query
+            .as_deref()
+            .map(str::trim)
+            .filter(|query| !query.is_empty())
+            .map(str::to_owned);
         if let Some(text) = &mut query {
             if text.contains('\0') {
                 return Err(Invalid::new("query", text, "text without NUL characters"));
             }
-            if let Some((cut, _)) = text.char_indices().nth(validate::MAX_QUERY_CHARS).filter(|_| !is_storable(text)) {
+            if let Some((cut, _)) = text
+                .char_indices()
+                .nth(validate::MAX_QUERY_CHARS)
+                .filter(|_| !is_storable(text))
+            {
                 text.truncate(cut);
-                notes.push(format!("Only the first {} characters of the query were used.", validate::MAX_QUERY_CHARS));
+                notes.push(format!(
+                    "Only the first {} characters of the query were used.",
+                    validate::MAX_QUERY_CHARS
+                ));
             }
         } else if params.query.is_some() {
             notes.push("The query is empty: these are the newest memories.".to_owned());
         }
-        let time = |field: &str, value: &Option<String>| value.as_ref().map(|v| validate::time(field, v)).transpose();
+        let time = |field: &str, value: &Option<String>| {
+            value.as_ref().map(|v| validate::time(field, v)).transpose()
+        };
         let (since, until) = (time("since", &params.since)?, time("until", &params.until)?);
         if let (Some(from), Some(to)) = (since, until)
             && from >= to
         {
             let expected = format!("a time after since, which is {from}");
-            return Err(Invalid::new("until", params.until.as_deref().unwrap_or_default(), expected));
+            return Err(Invalid::new(
+                "until",
+                params.until.as_deref().unwrap_or_default(),
+                expected,
+            ));
         }
         let (moment, as_of) = accept_time(params, now)?;
         let filter = Filter {
@@ -426,7 +526,11 @@ impl Engine {
             ..params.clone()
         };
         let question = cursor::question_hash(&unpaged);
-        let position = params.cursor.as_ref().map(|text| cursor::decode(text, &question)).transpose()?;
+        let position = params
+            .cursor
+            .as_ref()
+            .map(|text| cursor::decode(text, &question))
+            .transpose()?;
         let limited = params.limit.is_some();
         Ok(Request {
             query,
@@ -444,20 +548,28 @@ impl Engine {
 }
 
 /// The time that the question is about.
-fn accept_time(params: &RecallParams, now: DateTime<Utc>) -> Result<(DateTime<Utc>, AsOf), Invalid> {
+fn accept_time(
+    params: &RecallParams,
+    now: DateTime<Utc>,
+) -> Result<(DateTime<Utc>, AsOf), Invalid> {
     match (&params.as_of, &params.valid_at) {
         (None, None) => Ok((now, AsOf::Present)),
         (Some(at), None) => Ok((validate::moment("as_of", at, now)?, AsOf::KnownThen)),
         (None, Some(at)) => Ok((validate::time("valid_at", at)?, AsOf::TrueThen)),
         (Some(_), Some(at)) => {
-            let expected = "either as_of (what was known then) or valid_at (what was true then), not both";
+            let expected =
+                "either as_of (what was known then) or valid_at (what was true then), not both";
             Err(Invalid::new("valid_at", at, expected))
         }
     }
 }
 
 /// Puts each entry right behind its successor, where that comes later in the list.
-fn after_successors<T>(entries: Vec<T>, id_of: impl Fn(&T) -> Uuid, successors: &HashMap<Uuid, Uuid>) -> Vec<T> {
+fn after_successors<T>(
+    entries: Vec<T>,
+    id_of: impl Fn(&T) -> Uuid,
+    successors: &HashMap<Uuid, Uuid>,
+) -> Vec<T> {
     let mut open: HashMap<Uuid, usize> = HashMap::new();
     for entry in &entries {
         *open.entry(id_of(entry)).or_default() += 1;
@@ -496,18 +608,36 @@ fn after_successors<T>(entries: Vec<T>, id_of: impl Fn(&T) -> Uuid, successors: 
 }
 
 fn why(place: usize, hit: Ranked, terms: &[String]) -> Why {
-    let Ranked { candidate, places, shares, confidence, bonus, entities, factors } = hit;
-    let mut found: Vec<String> = candidate.parts.iter().filter_map(|part| terms.get(part.term).cloned()).collect();
+    let Ranked {
+        candidate,
+        places,
+        shares,
+        confidence,
+        bonus,
+        entities,
+        factors,
+    } = hit;
+    let mut found: Vec<String> = candidate
+        .parts
+        .iter()
+        .filter_map(|part| terms.get(part.term).cloned())
+        .collect();
     found.sort();
     Why {
         factors: factors.and_then(explain),
         rank: place + 1,
         score: round(candidate.score),
         confidence: confidence.map(round),
-        shares: shares.into_iter().map(|(share, part)| (share, round(part))).collect(),
+        shares: shares
+            .into_iter()
+            .map(|(share, part)| (share, round(part)))
+            .collect(),
         terms: found,
         exact: candidate.exact,
-        channels: places.into_iter().map(|(channel, place)| (channel, rounded(place))).collect(),
+        channels: places
+            .into_iter()
+            .map(|(channel, place)| (channel, rounded(place)))
+            .collect(),
         entity_bonus: (!entities.is_empty()).then(|| round(bonus)),
         entities,
     }
@@ -543,7 +673,10 @@ pub(super) fn round(score: f64) -> f64 {
 }
 
 fn rounded(place: Place) -> Place {
-    Place { score: round(place.score), ..place }
+    Place {
+        score: round(place.score),
+        ..place
+    }
 }
 
 #[cfg(test)]
@@ -560,10 +693,22 @@ mod tests {
         assert_eq!(order(&[1, 2, 3], &[]), [1, 2, 3]);
         assert_eq!(order(&[1, 2, 3, 4], &[(1, 3)]), [2, 3, 1, 4]);
         assert_eq!(order(&[1, 2, 3], &[(1, 2), (2, 3)]), [3, 2, 1]);
-        assert_eq!(order(&[1, 4, 3], &[(1, 2), (2, 3)]), [4, 3, 1], "the successor between is not a hit");
+        assert_eq!(
+            order(&[1, 4, 3], &[(1, 2), (2, 3)]),
+            [4, 3, 1],
+            "the successor between is not a hit"
+        );
         assert_eq!(order(&[3, 1, 2], &[(1, 3)]), [3, 1, 2], "already behind");
-        assert_eq!(order(&[1, 2, 9], &[(1, 3), (2, 3)]), [1, 2, 9], "the successor is no hit");
+        assert_eq!(
+            order(&[1, 2, 9], &[(1, 3), (2, 3)]),
+            [1, 2, 9],
+            "the successor is no hit"
+        );
         assert_eq!(order(&[1, 2, 3], &[(1, 3), (2, 3)]), [3, 1, 2]);
-        assert_eq!(order(&[1, 2], &[(1, 2), (2, 1)]).len(), 2, "a circle loses nothing");
+        assert_eq!(
+            order(&[1, 2], &[(1, 2), (2, 1)]).len(),
+            2,
+            "a circle loses nothing"
+        );
     }
 }

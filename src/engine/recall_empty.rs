@@ -17,17 +17,28 @@ const ALIKE: f64 = 0.6;
 
 impl Engine {
     /// The reasons of an empty first page.
-    pub(super) async fn explain_nothing(&self, call: &Call, request: &Request) -> Result<Vec<String>, EngineError> {
-        let counts = call.database(self.store.counts(&call.scope, request.filter.now)).await?;
+    pub(super) async fn explain_nothing(
+        &self,
+        call: &Call,
+        request: &Request,
+    ) -> Result<Vec<String>, EngineError> {
+        let counts = call
+            .database(self.store.counts(&call.scope, request.filter.now))
+            .await?;
         let total: u64 = counts.by_kind.values().sum();
         if total == 0 {
             return Ok(vec!["Nothing is stored in this project yet.".to_owned()]);
         }
         if request.filter.as_of == AsOf::KnownThen {
-            let note = format!("Nothing of this was known at {}, or it was purged since.", request.filter.now);
+            let note = format!(
+                "Nothing of this was known at {}, or it was purged since.",
+                request.filter.now
+            );
             return Ok(vec![note]);
         }
-        let unknown = self.unknown_values(call, &request.filter, &counts.by_kind).await?;
+        let unknown = self
+            .unknown_values(call, &request.filter, &counts.by_kind)
+            .await?;
         if !unknown.is_empty() {
             return Ok(unknown);
         }
@@ -36,13 +47,17 @@ impl Engine {
         }
         let filtered = request.filter != Filter::at(request.filter.now);
         Ok(vec![match (filtered, request.query.is_some()) {
-            (true, _) => format!("No memory passes all filters; {total} are stored. Call again with fewer filters."),
+            (true, _) => format!(
+                "No memory passes all filters; {total} are stored. Call again with fewer filters."
+            ),
             (false, true) => format!(
                 "None of the {total} stored memories contains a word of the query. Try other words or names, or an \
                  empty query to browse."
             ),
             (false, false) => {
-                format!("All {total} stored memories are superseded or expired; include_outdated lists them.")
+                format!(
+                    "All {total} stored memories are superseded or expired; include_outdated lists them."
+                )
             }
         }])
     }
@@ -55,25 +70,58 @@ impl Engine {
         by_kind: &std::collections::BTreeMap<String, u64>,
     ) -> Result<Vec<String>, EngineError> {
         let mut notes = Vec::new();
-        let anything = Filter { include_outdated: true, ..Filter::at(filter.now) };
+        let anything = Filter {
+            include_outdated: true,
+            ..Filter::at(filter.now)
+        };
         for tag in &filter.tags {
-            let only = Filter { tags: vec![tag.clone()], ..anything.clone() };
-            if let Some(note) = self.unknown_value(call, only, ("tag", tag), Facet::Tag).await? {
+            let only = Filter {
+                tags: vec![tag.clone()],
+                ..anything.clone()
+            };
+            if let Some(note) = self
+                .unknown_value(call, only, ("tag", tag), Facet::Tag)
+                .await?
+            {
                 notes.push(note);
             }
         }
         if let Some(session) = &filter.session {
-            let only = Filter { session: Some(session.clone()), ..anything.clone() };
-            notes.extend(self.unknown_value(call, only, ("session", session), Facet::Session).await?);
+            let only = Filter {
+                session: Some(session.clone()),
+                ..anything.clone()
+            };
+            notes.extend(
+                self.unknown_value(call, only, ("session", session), Facet::Session)
+                    .await?,
+            );
         }
         if let Some(speaker) = &filter.speaker {
-            let only = Filter { speaker: Some(speaker.clone()), ..anything };
-            notes.extend(self.unknown_value(call, only, ("speaker", speaker), Facet::Speaker).await?);
+            let only = Filter {
+                speaker: Some(speaker.clone()),
+                ..anything
+            };
+            notes.extend(
+                self.unknown_value(call, only, ("speaker", speaker), Facet::Speaker)
+                    .await?,
+            );
         }
-        if !filter.kinds.is_empty() && filter.kinds.iter().all(|kind| !by_kind.contains_key(kind.as_str())) {
+        if !filter.kinds.is_empty()
+            && filter
+                .kinds
+                .iter()
+                .all(|kind| !by_kind.contains_key(kind.as_str()))
+        {
             let wanted: Vec<&str> = filter.kinds.iter().map(|kind| kind.as_str()).collect();
-            let there: Vec<String> = by_kind.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-            notes.push(format!("No memory is of kind {}; stored are {}.", wanted.join(" or "), there.join(", ")));
+            let there: Vec<String> = by_kind
+                .iter()
+                .map(|(kind, count)| format!("{count} {kind}"))
+                .collect();
+            notes.push(format!(
+                "No memory is of kind {}; stored are {}.",
+                wanted.join(" or "),
+                there.join(", ")
+            ));
         }
         Ok(notes)
     }
@@ -85,16 +133,27 @@ impl Engine {
         (what, value): (&str, &str),
         facet: Facet,
     ) -> Result<Option<String>, EngineError> {
-        if !call.database(self.store.browse(&call.scope, &only, None, 1)).await?.is_empty() {
+        if !call
+            .database(self.store.browse(&call.scope, &only, None, 1))
+            .await?
+            .is_empty()
+        {
             return Ok(None);
         }
-        let values = call.database(self.store.facet(&call.scope, facet, MOST_VALUES)).await?.values;
+        let values = call
+            .database(self.store.facet(&call.scope, facet, MOST_VALUES))
+            .await?
+            .values;
         let values: Vec<String> = values.into_iter().map(|(value, _)| value).collect();
         let hint = match most_alike(value, &values) {
             Some(meant) => format!("did you mean {meant:?}?"),
             None if values.is_empty() => format!("no memory has any {what}."),
             None => {
-                let listed: Vec<String> = values.iter().take(MOST_LISTED).map(|value| format!("{value:?}")).collect();
+                let listed: Vec<String> = values
+                    .iter()
+                    .take(MOST_LISTED)
+                    .map(|value| format!("{value:?}"))
+                    .collect();
                 format!("most frequent: {}.", listed.join(", "))
             }
         };
@@ -102,19 +161,35 @@ impl Engine {
     }
 
     /// What the same question finds among outdated memories.
-    async fn outdated(&self, call: &Call, request: &Request) -> Result<Option<String>, EngineError> {
+    async fn outdated(
+        &self,
+        call: &Call,
+        request: &Request,
+    ) -> Result<Option<String>, EngineError> {
         if request.filter.include_outdated {
             return Ok(None);
         }
-        let filter = Filter { include_outdated: true, ..request.filter.clone() };
+        let filter = Filter {
+            include_outdated: true,
+            ..request.filter.clone()
+        };
         let memories = match &request.query {
-            None => call.database(self.store.browse(&call.scope, &filter, None, MOST_OUTDATED)).await?,
+            None => {
+                call.database(self.store.browse(&call.scope, &filter, None, MOST_OUTDATED))
+                    .await?
+            }
             Some(query) => {
                 let found = self.find(call, query, &filter, MOST_OUTDATED).await?.hits;
                 // Something is always near by meaning.
-                let matching = found.iter().filter(|hit| hit.candidate.exact || !hit.candidate.parts.is_empty());
-                let ids: Vec<_> = matching.take(MOST_OUTDATED).map(|hit| hit.candidate.id).collect();
-                call.database(self.store.get(&call.scope, &ids, false)).await?
+                let matching = found
+                    .iter()
+                    .filter(|hit| hit.candidate.exact || !hit.candidate.parts.is_empty());
+                let ids: Vec<_> = matching
+                    .take(MOST_OUTDATED)
+                    .map(|hit| hit.candidate.id)
+                    .collect();
+                call.database(self.store.get(&call.scope, &ids, false))
+                    .await?
             }
         };
         Ok(count_outdated(&memories, request))
@@ -123,19 +198,36 @@ impl Engine {
 
 fn count_outdated(memories: &[Memory], request: &Request) -> Option<String> {
     let now = request.filter.now;
-    let superseded = memories.iter().filter(|memory| memory.superseded_by.is_some()).count();
+    let superseded = memories
+        .iter()
+        .filter(|memory| memory.superseded_by.is_some())
+        .count();
     let current = |memory: &&Memory| memory.superseded_by.is_none();
     let expired = |memory: &&Memory| memory.valid_until.is_some_and(|until| until <= now);
     let expired = memories.iter().filter(current).filter(expired).count();
     let counts = [(expired, "expired"), (superseded, "superseded")];
-    let parts: Vec<String> =
-        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    let parts: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
     if parts.is_empty() {
         return None;
     }
-    let least = if memories.len() == MOST_OUTDATED { "At least " } else { "" };
-    let (noun, verb) = if expired + superseded == 1 { ("memory", "matches") } else { ("memories", "match") };
-    Some(format!("{least}{} {noun} {verb}; use include_outdated.", parts.join(" and ")))
+    let least = if memories.len() == MOST_OUTDATED {
+        "At least "
+    } else {
+        ""
+    };
+    let (noun, verb) = if expired + superseded == 1 {
+        ("memory", "matches")
+    } else {
+        ("memories", "match")
+    };
+    Some(format!(
+        "{least}{} {noun} {verb}; use include_outdated.",
+        parts.join(" and ")
+    ))
 }
 
 /// The value that was probably meant.
@@ -146,13 +238,20 @@ fn most_alike(value: &str, values: &[String]) -> Option<String> {
         if other == folded {
             return 1.0;
         }
-        let within = folded.len() >= 3 && other.len() >= 3 && (other.contains(&folded) || folded.contains(&other));
+        let within = folded.len() >= 3
+            && other.len() >= 3
+            && (other.contains(&folded) || folded.contains(&other));
         let either = |a: &str, b: &str| likeness(a, b).unwrap_or_default();
         let alike = either(&folded, &other).max(either(&other, &folded));
         if within { alike.max(ALIKE) } else { alike }
     };
-    let scored = values.iter().map(|other| (score(other), other)).filter(|(score, _)| *score >= ALIKE);
-    scored.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, other)| other.clone())
+    let scored = values
+        .iter()
+        .map(|other| (score(other), other))
+        .filter(|(score, _)| *score >= ALIKE);
+    scored
+        .reduce(|best, next| if next.0 > best.0 { next } else { best })
+        .map(|(_, other)| other.clone())
 }
 
 #[cfg(test)]

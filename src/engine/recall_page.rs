@@ -49,7 +49,12 @@ pub(super) struct Page {
 
 impl Page {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, groups: Vec::new(), by_key: HashMap::new(), end: None }
+        Self {
+            limit,
+            groups: Vec::new(),
+            by_key: HashMap::new(),
+            end: None,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -77,7 +82,10 @@ impl Page {
             return false;
         }
         self.by_key.insert(key, self.groups.len());
-        self.groups.push(Group { found, others: Vec::new() });
+        self.groups.push(Group {
+            found,
+            others: Vec::new(),
+        });
         true
     }
 
@@ -89,8 +97,18 @@ impl Page {
         project: &str,
         print: &AnswerPrinter<'_>,
     ) {
-        let entries: Vec<Entry> = self.groups.into_iter().map(|group| group.entry(request, project)).collect();
-        let fitting = Fitting { entries, end: self.end, notes: std::mem::take(&mut output.notes), request, print };
+        let entries: Vec<Entry> = self
+            .groups
+            .into_iter()
+            .map(|group| group.entry(request, project))
+            .collect();
+        let fitting = Fitting {
+            entries,
+            end: self.end,
+            notes: std::mem::take(&mut output.notes),
+            request,
+            print,
+        };
         fitting.write(output);
     }
 }
@@ -107,7 +125,16 @@ impl Group {
     }
 
     fn entry(self, request: &Request, project: &str) -> Entry {
-        let Group { found: Found { start, memory, why, terms }, others } = self;
+        let Group {
+            found:
+                Found {
+                    start,
+                    memory,
+                    why,
+                    terms,
+                },
+            others,
+        } = self;
         let mut memory = MemoryView::new(memory, project);
         let length = memory.chars();
         let (mut confidence, mut size) = (None, None);
@@ -134,7 +161,12 @@ impl Group {
             size,
             why: why.filter(|_| request.explain),
         };
-        Entry { hit, terms, start, length }
+        Entry {
+            hit,
+            terms,
+            start,
+            length,
+        }
     }
 }
 
@@ -155,10 +187,17 @@ impl Entry {
         }
         hit.cut = true;
         // A term that was found for a misspelled one is written `asked~found`.
-        let terms: Vec<&str> = self.terms.iter().map(|term| term.rsplit('~').next().unwrap_or(term.as_str())).collect();
+        let terms: Vec<&str> = self
+            .terms
+            .iter()
+            .map(|term| term.rsplit('~').next().unwrap_or(term.as_str()))
+            .collect();
         let mut left = room;
         // The lesson first: it is what an episode is kept for.
-        for text in [&mut hit.memory.lesson, &mut hit.memory.situation].into_iter().flatten() {
+        for text in [&mut hit.memory.lesson, &mut hit.memory.situation]
+            .into_iter()
+            .flatten()
+        {
             *text = passage(text, &terms, left / 2);
             left = left.saturating_sub(text.chars().count());
         }
@@ -187,11 +226,19 @@ impl Fitting<'_> {
         while printed > budget && kept > 1 {
             // Each entry takes at least its share of what is printed.
             let share = (printed / kept).max(1);
-            kept = kept.saturating_sub(((printed - budget) / (2 * share)).max(1)).max(1);
+            kept = kept
+                .saturating_sub(((printed - budget) / (2 * share)).max(1))
+                .max(1);
             printed = self.try_with(output, kept, LEAST_SHARE);
         }
-        let lengths: Vec<usize> = self.entries[..kept].iter().map(|entry| entry.length).collect();
-        let shown: usize = lengths.iter().map(|length| (*length).min(LEAST_SHARE)).sum();
+        let lengths: Vec<usize> = self.entries[..kept]
+            .iter()
+            .map(|entry| entry.length)
+            .collect();
+        let shown: usize = lengths
+            .iter()
+            .map(|length| (*length).min(LEAST_SHARE))
+            .sum();
         let mut room = (shown + budget).saturating_sub(printed);
         for _ in 0..MOST_ATTEMPTS {
             let share = even_share(&lengths, room);
@@ -207,8 +254,15 @@ impl Fitting<'_> {
     /// Makes the answer with the first `kept` hits, each with at most `share` characters of text, and says how long it
     /// is when printed.
     fn try_with(&self, output: &mut RecallOutput, kept: usize, share: usize) -> usize {
-        output.hits = self.entries[..kept].iter().map(|entry| entry.within(share)).collect();
-        let next = self.entries.get(kept).map(|entry| &entry.start).or(self.end.as_ref());
+        output.hits = self.entries[..kept]
+            .iter()
+            .map(|entry| entry.within(share))
+            .collect();
+        let next = self
+            .entries
+            .get(kept)
+            .map(|entry| &entry.start)
+            .or(self.end.as_ref());
         output.next_cursor = next.map(|position| cursor::encode(position, &self.request.question));
         output.notes.clone_from(&self.notes);
         if output.hits.iter().any(|hit| hit.cut) && self.request.max_chars >= LEAST_NOTED {

@@ -27,12 +27,20 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Invalid`] for what cannot be an ID, [`EngineError::UnknownReference`] and
     /// [`EngineError::AmbiguousReference`] for parts of IDs. Whether a full ID exists is left to the store.
-    pub(super) async fn resolve_ids(&self, call: &Call, field: &str, ids: &[String]) -> Result<Vec<Uuid>, EngineError> {
+    pub(super) async fn resolve_ids(
+        &self,
+        call: &Call,
+        field: &str,
+        ids: &[String],
+    ) -> Result<Vec<Uuid>, EngineError> {
         let (found, unknown) = self.resolve_known(call, field, ids).await?;
         if unknown.is_empty() {
             return Ok(found);
         }
-        Err(EngineError::UnknownReference { field: field.to_owned(), references: unknown })
+        Err(EngineError::UnknownReference {
+            field: field.to_owned(),
+            references: unknown,
+        })
     }
 
     /// As [`Engine::resolve_ids`], with the references that match no memory beside.
@@ -44,7 +52,12 @@ impl Engine {
     ) -> Result<(Vec<Uuid>, Vec<String>), EngineError> {
         validate::count(field, ids.len(), validate::MAX_IDS)?;
         let named = ids.iter().enumerate();
-        let named = named.map(|(index, text)| Named { field: format!("{field}[{index}]"), text }).collect();
+        let named = named
+            .map(|(index, text)| Named {
+                field: format!("{field}[{index}]"),
+                text,
+            })
+            .collect();
         let resolved = self.look_up(call, Referable::Memory, named).await?;
         let (mut found, mut unknown) = (Vec::with_capacity(ids.len()), Vec::new());
         for (id, text) in resolved.into_iter().zip(ids) {
@@ -68,10 +81,15 @@ impl Engine {
         field: &str,
         text: &str,
     ) -> Result<Uuid, EngineError> {
-        let named = vec![Named { field: field.to_owned(), text }];
+        let named = vec![Named {
+            field: field.to_owned(),
+            text,
+        }];
         let found = self.look_up(call, kind, named).await?.pop().flatten();
-        let unknown =
-            || EngineError::UnknownReference { field: field.to_owned(), references: vec![text.trim().to_owned()] };
+        let unknown = || EngineError::UnknownReference {
+            field: field.to_owned(),
+            references: vec![text.trim().to_owned()],
+        };
         found.ok_or_else(unknown)
     }
 
@@ -79,27 +97,50 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::resolve_ids`]; also when there are too many parts.
-    pub(super) async fn resolve_links(&self, call: &Call, items: &mut [RememberItem]) -> Result<(), EngineError> {
-        let is_part = |text: &&mut String| matches!(IdReference::parse(text), Some(IdReference::Part(_)));
+    pub(super) async fn resolve_links(
+        &self,
+        call: &Call,
+        items: &mut [RememberItem],
+    ) -> Result<(), EngineError> {
+        let is_part =
+            |text: &&mut String| matches!(IdReference::parse(text), Some(IdReference::Part(_)));
         let mut slots: Vec<(String, &mut String)> = Vec::new();
         for (index, item) in items.iter_mut().enumerate() {
-            for (field, ids) in [("sources", &mut item.sources), ("supersedes", &mut item.supersedes)] {
+            for (field, ids) in [
+                ("sources", &mut item.sources),
+                ("supersedes", &mut item.supersedes),
+            ] {
                 let parts = ids.iter_mut().enumerate().filter(|(_, text)| is_part(text));
-                slots.extend(parts.map(|(place, text)| (format!("items[{index}].{field}[{place}]"), text)));
+                slots.extend(
+                    parts.map(|(place, text)| (format!("items[{index}].{field}[{place}]"), text)),
+                );
             }
         }
         if slots.is_empty() {
             return Ok(());
         }
         if slots.len() > MOST_PARTS {
-            let expected = format!("at most {MOST_PARTS} short IDs in one call; use full IDs, or several calls");
-            return Err(Invalid::new("items", format!("{} short IDs", slots.len()), expected).into());
+            let expected = format!(
+                "at most {MOST_PARTS} short IDs in one call; use full IDs, or several calls"
+            );
+            return Err(
+                Invalid::new("items", format!("{} short IDs", slots.len()), expected).into(),
+            );
         }
-        let named = slots.iter().map(|(field, text)| Named { field: field.clone(), text }).collect();
+        let named = slots
+            .iter()
+            .map(|(field, text)| Named {
+                field: field.clone(),
+                text,
+            })
+            .collect();
         let resolved = self.look_up(call, Referable::Memory, named).await?;
         for ((field, text), id) in slots.into_iter().zip(resolved) {
             let Some(id) = id else {
-                return Err(EngineError::UnknownReference { field, references: vec![text.clone()] });
+                return Err(EngineError::UnknownReference {
+                    field,
+                    references: vec![text.clone()],
+                });
             };
             *text = id.to_string();
         }
@@ -116,7 +157,8 @@ impl Engine {
         let mut parts: Vec<IdPart> = Vec::new();
         let mut references = Vec::with_capacity(named.len());
         for Named { field, text } in &named {
-            let reference = IdReference::parse(text).ok_or_else(|| Invalid::new(field, text, expected(kind)))?;
+            let reference = IdReference::parse(text)
+                .ok_or_else(|| Invalid::new(field, text, expected(kind)))?;
             if let IdReference::Part(part) = &reference {
                 parts.push(part.clone());
             }
@@ -127,7 +169,11 @@ impl Engine {
         let found = if parts.is_empty() {
             Vec::new()
         } else {
-            call.database(self.store.referents(&call.scope, kind, &parts, MOST_CANDIDATES + 1)).await?
+            call.database(
+                self.store
+                    .referents(&call.scope, kind, &parts, MOST_CANDIDATES + 1),
+            )
+            .await?
         };
         let mut resolved = Vec::with_capacity(named.len());
         for (reference, Named { field, text }) in references.into_iter().zip(named) {
@@ -147,18 +193,36 @@ fn only_one(field: String, text: &str, matches: &[&Referent]) -> Result<Option<U
     if matches.len() < 2 {
         return Ok(matches.first().map(|referent| referent.id));
     }
-    let candidate = |referent: &&Referent| format!("{} ({})", referent.id, first_line(&referent.text, CANDIDATE_CHARS));
-    let mut candidates: Vec<String> = matches.iter().take(MOST_CANDIDATES).map(candidate).collect();
+    let candidate = |referent: &&Referent| {
+        format!(
+            "{} ({})",
+            referent.id,
+            first_line(&referent.text, CANDIDATE_CHARS)
+        )
+    };
+    let mut candidates: Vec<String> = matches
+        .iter()
+        .take(MOST_CANDIDATES)
+        .map(candidate)
+        .collect();
     if matches.len() > MOST_CANDIDATES {
         candidates.push("and others".to_owned());
     }
-    Err(EngineError::AmbiguousReference { field, reference: text.trim().to_owned(), candidates })
+    Err(EngineError::AmbiguousReference {
+        field,
+        reference: text.trim().to_owned(),
+        candidates,
+    })
 }
 
 fn expected(kind: Referable<'_>) -> &'static str {
     match kind {
-        Referable::Memory => "the ID of a memory: all of it, its last 8 or more digits, or a prefix that only one has",
-        Referable::FocusItem { .. } => "the ID of an item in the working memory, as focus prints it",
+        Referable::Memory => {
+            "the ID of a memory: all of it, its last 8 or more digits, or a prefix that only one has"
+        }
+        Referable::FocusItem { .. } => {
+            "the ID of an item in the working memory, as focus prints it"
+        }
         Referable::Review => "the ID of a review, as review list prints it",
     }
 }

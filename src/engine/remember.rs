@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::entity_note::note_recognised;
 use super::link::{
-    MentionItem, RelationItem, accept_mentions, added_relations_schema, mentions_schema, named_entities,
+    MentionItem, RelationItem, accept_mentions, added_relations_schema, mentions_schema,
+    named_entities,
 };
 use super::update::note_expired;
 use super::{Call, Engine, EngineError, SimilarView, parse_ids};
@@ -159,7 +160,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::Invalid`] names the items and fields that are refused.
-    pub async fn remember(&self, call: &Call, params: RememberParams) -> Result<RememberOutput, EngineError> {
+    pub async fn remember(
+        &self,
+        call: &Call,
+        params: RememberParams,
+    ) -> Result<RememberOutput, EngineError> {
         let now = self.clock.now();
         if params.items.is_empty() {
             return Err(Invalid::new("items", "[]", "at least one memory").into());
@@ -169,8 +174,12 @@ impl Engine {
             None => None,
             Some(key) => {
                 validate::text("idempotency_key", key, validate::MAX_NAME_BYTES)?;
-                let request = serde_json::to_vec(&params.items).expect("items are plain data, which always serialises");
-                Some(Idempotency { key: key.clone(), request_hash: Sha256::digest(request).into() })
+                let request = serde_json::to_vec(&params.items)
+                    .expect("items are plain data, which always serialises");
+                Some(Idempotency {
+                    key: key.clone(),
+                    request_hash: Sha256::digest(request).into(),
+                })
             }
         };
         let mut given = params.items;
@@ -183,23 +192,38 @@ impl Engine {
             }
         }
         problems.refuse_if_any()?;
-        let links: usize = items.iter().map(|item| item.links.entities.len() + item.links.relations.len()).sum();
+        let links: usize = items
+            .iter()
+            .map(|item| item.links.entities.len() + item.links.relations.len())
+            .sum();
         if links > validate::MAX_MENTIONS_AT_ONCE {
             let expected = format!(
                 "at most {} entities and relations in all items together; store them in several calls",
                 validate::MAX_MENTIONS_AT_ONCE
             );
-            return Err(Invalid::new("items", format!("{links} entities and relations"), expected).into());
+            return Err(
+                Invalid::new("items", format!("{links} entities and relations"), expected).into(),
+            );
         }
         call.count_rows(items.len());
         let names = items.iter().enumerate();
-        let names = names.flat_map(|(index, item)| named_entities(&item.links, &format!("items[{index}].")));
+        let names = names
+            .flat_map(|(index, item)| named_entities(&item.links, &format!("items[{index}].")));
         self.refuse_names_of_memories(call, names.collect()).await?;
         let given: Vec<Given> = items.iter().map(Given::from).collect();
         let recognised = self.recognise_entities(call, &mut items).await?;
         let links: Vec<&Links> = items.iter().map(|item| &item.links).collect();
         let names = self.look_up_names(call, &links).await?;
-        let stored = call.database(self.store.remember(&call.scope, Remember { items, idempotency, now })).await?;
+        let stored = call
+            .database(self.store.remember(
+                &call.scope,
+                Remember {
+                    items,
+                    idempotency,
+                    now,
+                },
+            ))
+            .await?;
         self.desk.call();
         let created = stored.iter().filter(|item| item.created).count();
         let mut notes = note_idempotency(&stored);
@@ -217,23 +241,52 @@ impl Engine {
         let mut memories: Vec<StoredView> = stored.into_iter().zip(&given).map(view).collect();
         let new = new_texts(&memories, &given);
         notes.extend(self.note_similar(call, new, &mut memories, now).await);
-        Ok(RememberOutput { created, memories, indexed: Indexed { lexical: true, semantic: false }, notes })
+        Ok(RememberOutput {
+            created,
+            memories,
+            indexed: Indexed {
+                lexical: true,
+                semantic: false,
+            },
+            notes,
+        })
     }
 
     /// Memories that were protected before items repeated them: nothing is added to them. The items are stored: whatever
     /// goes wrong here, only the notes are missing.
-    async fn protected_before(&self, call: &Call, stored: &[Remembered], given: &[Given]) -> Vec<Uuid> {
+    async fn protected_before(
+        &self,
+        call: &Call,
+        stored: &[Remembered],
+        given: &[Given],
+    ) -> Vec<Uuid> {
         let adds = |(stored, given): &(&Remembered, &Given)| {
             !stored.created
-                && !stored.repeat.merged.iter().any(|part| part == PROTECTED_NOW)
+                && !stored
+                    .repeat
+                    .merged
+                    .iter()
+                    .any(|part| part == PROTECTED_NOW)
                 && (stored.repeat.protected || given.links)
         };
-        let ids: Vec<Uuid> = stored.iter().zip(given).filter(adds).map(|(stored, _)| stored.id).collect();
+        let ids: Vec<Uuid> = stored
+            .iter()
+            .zip(given)
+            .filter(adds)
+            .map(|(stored, _)| stored.id)
+            .collect();
         if ids.is_empty() || stored.iter().any(|item| item.replayed) {
             return Vec::new();
         }
-        let known = call.database(self.store.get(&call.scope, &ids, false)).await.unwrap_or_default();
-        known.iter().filter(|memory| memory.protected).map(|memory| memory.id).collect()
+        let known = call
+            .database(self.store.get(&call.scope, &ids, false))
+            .await
+            .unwrap_or_default();
+        known
+            .iter()
+            .filter(|memory| memory.protected)
+            .map(|memory| memory.id)
+            .collect()
     }
 
     /// Says whether [`Engine::remember`] would take an item, and stores nothing.
@@ -246,7 +299,11 @@ impl Engine {
 
     fn accept(&self, item: RememberItem, now: DateTime<Utc>) -> Result<NewMemory, Invalid> {
         let mut problems = Problems::default();
-        problems.accept(validate::text("content", &item.content, validate::MAX_CONTENT_BYTES));
+        problems.accept(validate::text(
+            "content",
+            &item.content,
+            validate::MAX_CONTENT_BYTES,
+        ));
         problems.accept(validate::metadata("metadata", &item.metadata));
         for (field, name) in [("session", &item.session), ("speaker", &item.speaker)] {
             if let Some(name) = name {
@@ -255,18 +312,34 @@ impl Engine {
         }
         check_fields_of_kind(&item, &mut problems);
         let episode = (item.kind == Kind::Episode)
-            .then(|| problems.accept(accept_episode(item.situation, item.outcome, item.lesson).map(Some)))
+            .then(|| {
+                problems.accept(accept_episode(item.situation, item.outcome, item.lesson).map(Some))
+            })
             .flatten();
-        let stated = Stated { importance: item.importance.is_some(), occurred_at: item.occurred_at.is_some() };
+        let stated = Stated {
+            importance: item.importance.is_some(),
+            occurred_at: item.occurred_at.is_some(),
+        };
         let accepted = NewMemory {
             id: self.clock.new_id(),
             kind: item.kind,
             tags: problems.accept(validate::tags("tags", &item.tags)),
-            importance: problems.accept(validate::number("importance", item.importance.unwrap_or(0.5), 0.0, 1.0)),
+            importance: problems.accept(validate::number(
+                "importance",
+                item.importance.unwrap_or(0.5),
+                0.0,
+                1.0,
+            )),
             metadata: item.metadata,
-            occurred_at: problems
-                .accept(item.occurred_at.map_or(Ok(now), |at| validate::past_time("occurred_at", &at, now))),
-            valid_until: problems.accept(item.valid_until.map(|at| validate::time("valid_until", &at)).transpose()),
+            occurred_at: problems.accept(
+                item.occurred_at
+                    .map_or(Ok(now), |at| validate::past_time("occurred_at", &at, now)),
+            ),
+            valid_until: problems.accept(
+                item.valid_until
+                    .map(|at| validate::time("valid_until", &at))
+                    .transpose(),
+            ),
             content: item.content,
             session: item.session,
             turn: item.turn,
@@ -287,19 +360,36 @@ impl Engine {
 fn check_fields_of_kind(item: &RememberItem, problems: &mut Problems) {
     if let Some(turn) = item.turn {
         if item.kind != Kind::Dialogue {
-            problems.note(Invalid::only_for(Kind::Dialogue, item.kind, "turn", &turn.to_string()));
+            problems.note(Invalid::only_for(
+                Kind::Dialogue,
+                item.kind,
+                "turn",
+                &turn.to_string(),
+            ));
         } else if item.session.is_none() {
-            problems.note(Invalid::new("session", "", "the conversation that the turn belongs to"));
+            problems.note(Invalid::new(
+                "session",
+                "",
+                "the conversation that the turn belongs to",
+            ));
         }
         if turn < 0 {
-            problems.note(Invalid::new("turn", turn.to_string(), "a number of at least 0"));
+            problems.note(Invalid::new(
+                "turn",
+                turn.to_string(),
+                "a number of at least 0",
+            ));
         }
     }
     if item.kind == Kind::Episode {
         return;
     }
     let outcome = item.outcome.map(|outcome| outcome.to_string());
-    for (field, value) in [("situation", &item.situation), ("lesson", &item.lesson), ("outcome", &outcome)] {
+    for (field, value) in [
+        ("situation", &item.situation),
+        ("lesson", &item.lesson),
+        ("outcome", &outcome),
+    ] {
         if let Some(value) = value {
             problems.note(Invalid::only_for(Kind::Episode, item.kind, field, value));
         }
@@ -327,7 +417,9 @@ impl From<&NewMemory> for Given {
 }
 
 fn note_protected(id: &Uuid) -> String {
-    format!("Memory {id} was stored before and is protected, so nothing was added to it. Call update to ask its owner.")
+    format!(
+        "Memory {id} was stored before and is protected, so nothing was added to it. Call update to ask its owner."
+    )
 }
 
 impl StoredView {
@@ -352,20 +444,33 @@ impl StoredView {
 fn new_texts<'a>(memories: &[StoredView], given: &'a [Given]) -> Vec<(usize, Uuid, &'a str)> {
     let new = memories.iter().zip(given).enumerate();
     let new = new.filter(|(_, (stored, given))| stored.created && given.kind != Kind::Dialogue);
-    new.filter_map(|(place, (stored, given))| Some((place, Uuid::parse_str(&stored.id).ok()?, given.content.as_str())))
-        .collect()
+    new.filter_map(|(place, (stored, given))| {
+        Some((
+            place,
+            Uuid::parse_str(&stored.id).ok()?,
+            given.content.as_str(),
+        ))
+    })
+    .collect()
 }
 
 fn note_idempotency(stored: &[Remembered]) -> Vec<String> {
     let note = "This idempotency_key was used before with the same arguments; these are the memories of that call, and \
                 nothing was stored again.";
-    if stored.iter().any(|item| item.replayed) { vec![note.to_owned()] } else { Vec::new() }
+    if stored.iter().any(|item| item.replayed) {
+        vec![note.to_owned()]
+    } else {
+        Vec::new()
+    }
 }
 
 /// Memories that recall leaves out from the start are most likely a mistake.
 fn note_expired_items(given: &[Given], now: DateTime<Utc>) -> Option<String> {
     let expired = |item: &Given| item.valid_until.filter(|until| *until <= now);
-    let (index, first) = given.iter().enumerate().find_map(|(index, item)| Some((index, expired(item)?)))?;
+    let (index, first) = given
+        .iter()
+        .enumerate()
+        .find_map(|(index, item)| Some((index, expired(item)?)))?;
     match given.iter().filter(|item| expired(item).is_some()).count() {
         1 => Some(format!("items[{index}]: {}", note_expired(first))),
         n => Some(format!(
@@ -375,7 +480,11 @@ fn note_expired_items(given: &[Given], now: DateTime<Utc>) -> Option<String> {
     }
 }
 
-fn accept_episode(situation: Option<String>, outcome: Option<f64>, lesson: Option<String>) -> Result<Episode, Invalid> {
+fn accept_episode(
+    situation: Option<String>,
+    outcome: Option<f64>,
+    lesson: Option<String>,
+) -> Result<Episode, Invalid> {
     let required = |field: &str, value: Option<String>| {
         let value = value.unwrap_or_default();
         validate::text(field, &value, validate::MAX_EPISODE_BYTES).map(|()| value)

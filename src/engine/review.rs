@@ -192,7 +192,9 @@ impl From<Review> for ReviewView {
         let change = match change.as_object_mut() {
             Some(fields) if fields.len() > 1 => {
                 fields.remove("action");
-                fields.remove("patch").unwrap_or_else(|| Value::Object(std::mem::take(fields)))
+                fields
+                    .remove("patch")
+                    .unwrap_or_else(|| Value::Object(std::mem::take(fields)))
             }
             _ => Value::Null,
         };
@@ -254,7 +256,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::Invalid`], not found, too many reviews.
-    pub async fn review(&self, call: &Call, params: ReviewParams) -> Result<ReviewOutput, EngineError> {
+    pub async fn review(
+        &self,
+        call: &Call,
+        params: ReviewParams,
+    ) -> Result<ReviewOutput, EngineError> {
         if let Some(reason) = &params.reason {
             validate::text("reason", reason, validate::MAX_REASON_BYTES)?;
         }
@@ -264,34 +270,60 @@ impl Engine {
                 let now = self.clock.now();
                 let id = self.named_memory(call, "id", params.id.as_deref()).await?;
                 let query = id.map_or(ReviewQuery::Open(now), |id| ReviewQuery::About(vec![id]));
-                let reviews = call.database(self.store.reviews(&call.scope, &query, DEFAULT_LIMIT)).await?;
+                let reviews = call
+                    .database(self.store.reviews(&call.scope, &query, DEFAULT_LIMIT))
+                    .await?;
                 call.count_rows(reviews.len());
-                let reviews = reviews.into_iter().map(|review| review.at(now).into()).collect();
-                Ok(ReviewOutput { reviews, ..ReviewOutput::default() })
+                let reviews = reviews
+                    .into_iter()
+                    .map(|review| review.at(now).into())
+                    .collect();
+                Ok(ReviewOutput {
+                    reviews,
+                    ..ReviewOutput::default()
+                })
             }
             ReviewAction::Candidates => {
                 let id = self.named_memory(call, "id", params.id.as_deref()).await?;
-                let candidates = self.candidates(call, id, params.entity.as_deref(), params.session).await?;
-                Ok(ReviewOutput { candidates, ..ReviewOutput::default() })
+                let candidates = self
+                    .candidates(call, id, params.entity.as_deref(), params.session)
+                    .await?;
+                Ok(ReviewOutput {
+                    candidates,
+                    ..ReviewOutput::default()
+                })
             }
             ReviewAction::Judge => self.judge(call, params).await,
         }
     }
 
     /// The memory that an optional argument names.
-    async fn named_memory(&self, call: &Call, field: &str, id: Option<&str>) -> Result<Option<Uuid>, EngineError> {
+    async fn named_memory(
+        &self,
+        call: &Call,
+        field: &str,
+        id: Option<&str>,
+    ) -> Result<Option<Uuid>, EngineError> {
         match id {
-            Some(id) => Ok(Some(self.resolve_one(call, Referable::Memory, field, id).await?)),
+            Some(id) => Ok(Some(
+                self.resolve_one(call, Referable::Memory, field, id).await?,
+            )),
             None => Ok(None),
         }
     }
 
     /// The two memories of a judgement, which may be named by short IDs.
     async fn pair_to_judge(&self, call: &Call, params: &ReviewParams) -> Result<Pair, EngineError> {
-        let keep = self.named_memory(call, "keep", params.keep.as_deref()).await?;
-        let replace = self.named_memory(call, "replace", params.replace.as_deref()).await?;
+        let keep = self
+            .named_memory(call, "keep", params.keep.as_deref())
+            .await?;
+        let replace = self
+            .named_memory(call, "replace", params.replace.as_deref())
+            .await?;
         let id = self.named_memory(call, "id", params.id.as_deref()).await?;
-        let other = self.named_memory(call, "other", params.other.as_deref()).await?;
+        let other = self
+            .named_memory(call, "other", params.other.as_deref())
+            .await?;
         Ok(Pair::of((keep, replace), [id, other])?)
     }
 
@@ -299,18 +331,29 @@ impl Engine {
     /// `supersedes` does; one of a protected memory awaits its owner.
     async fn judge(&self, call: &Call, params: ReviewParams) -> Result<ReviewOutput, EngineError> {
         let pair = self.pair_to_judge(call, &params).await?;
-        let judgement =
-            params.judgement.ok_or_else(|| Invalid::new("judgement", "", "duplicate, contradiction or unrelated"))?;
+        let judgement = params.judgement.ok_or_else(|| {
+            Invalid::new("judgement", "", "duplicate, contradiction or unrelated")
+        })?;
         let (fields, ids) = pair.in_order();
         let first = self.own(call, fields.0, ids.0).await?;
         let second = self.own(call, fields.1, ids.1).await?;
         if first.id == second.id {
-            return Err(Invalid::new(fields.1, second.id.to_string(), "another memory than the first").into());
+            return Err(Invalid::new(
+                fields.1,
+                second.id.to_string(),
+                "another memory than the first",
+            )
+            .into());
         }
         if judgement == Judgement::Unrelated {
             let proposal = Proposal::Nothing { other: first.id };
-            let reviews = self.propose(call, vec![(second.id, proposal)], params.reason).await?;
-            return Ok(ReviewOutput { reviews, ..ReviewOutput::default() });
+            let reviews = self
+                .propose(call, vec![(second.id, proposal)], params.reason)
+                .await?;
+            return Ok(ReviewOutput {
+                reviews,
+                ..ReviewOutput::default()
+            });
         }
         let age = |memory: &Memory| (memory.occurred_at, memory.seq);
         let (keep, replace) = match pair {
@@ -318,22 +361,43 @@ impl Engine {
             _ => (first, second),
         };
         let mut notes = pair.note_direction(&keep, &replace);
-        let proposal = Proposal::Supersede { by: keep.id, judgement };
+        let proposal = Proposal::Supersede {
+            by: keep.id,
+            judgement,
+        };
         // The same rule as at the approval, so that nothing is proposed that can only be refused.
         if !proposal.supersede(&mut replace.clone(), &keep, self.clock.now())? {
-            notes.push(format!("Nothing changed: memory {} was already superseded by {}.", replace.id, keep.id));
-            return Ok(ReviewOutput { notes, ..ReviewOutput::default() });
+            notes.push(format!(
+                "Nothing changed: memory {} was already superseded by {}.",
+                replace.id, keep.id
+            ));
+            return Ok(ReviewOutput {
+                notes,
+                ..ReviewOutput::default()
+            });
         }
         let review = self.new_review(replace.id, proposal, params.reason);
-        let settled = call.database(self.store.settle(&call.scope, &review)).await?;
-        Ok(ReviewOutput { reviews: vec![settled.into()], notes, ..ReviewOutput::default() })
+        let settled = call
+            .database(self.store.settle(&call.scope, &review))
+            .await?;
+        Ok(ReviewOutput {
+            reviews: vec![settled.into()],
+            notes,
+            ..ReviewOutput::default()
+        })
     }
 
     /// A live memory of the caller's own project.
     async fn own(&self, call: &Call, field: &'static str, id: Uuid) -> Result<Memory, EngineError> {
-        let found = call.database(self.store.get(&call.scope, &[id], false)).await?.pop();
+        let found = call
+            .database(self.store.get(&call.scope, &[id], false))
+            .await?
+            .pop();
         let found = found.filter(|memory| memory.project == call.scope.project());
-        Ok(found.ok_or(StoreError::NotFound { field, ids: vec![id] })?)
+        Ok(found.ok_or(StoreError::NotFound {
+            field,
+            ids: vec![id],
+        })?)
     }
 
     /// Asks the owner of protected memories.
@@ -345,14 +409,25 @@ impl Engine {
     ) -> Result<Vec<ReviewView>, EngineError> {
         let review = |(memory, proposal)| self.new_review(memory, proposal, reason.clone());
         let reviews: Vec<NewReview> = proposals.into_iter().map(review).collect();
-        let stored = call.database(self.store.propose(&call.scope, &reviews)).await?;
+        let stored = call
+            .database(self.store.propose(&call.scope, &reviews))
+            .await?;
         Ok(stored.into_iter().map(ReviewView::from).collect())
     }
 
     fn new_review(&self, memory: Uuid, proposal: Proposal, reason: Option<String>) -> NewReview {
         let now = self.clock.now();
-        let expires_at = now.checked_add_days(Days::new(self.review_days.into())).unwrap_or(now);
-        NewReview { id: self.clock.new_id(), memory, proposal, reason, now, expires_at }
+        let expires_at = now
+            .checked_add_days(Days::new(self.review_days.into()))
+            .unwrap_or(now);
+        NewReview {
+            id: self.clock.new_id(),
+            memory,
+            proposal,
+            reason,
+            now,
+            expires_at,
+        }
     }
 
     /// Pairs that were not judged yet: those that look alike, of the memory or of the newest ones, or those that mention
@@ -369,13 +444,18 @@ impl Engine {
             validate::text("session", session, validate::MAX_NAME_BYTES)?;
         }
         let kinds = vec![Kind::Note, Kind::Insight, Kind::Episode];
-        let filter = Filter { kinds, session, ..Filter::at(now) };
+        let filter = Filter {
+            kinds,
+            session,
+            ..Filter::at(now)
+        };
         let memories = match (id, entity) {
             (Some(id), _) => vec![self.own(call, "id", id).await?],
             (None, Some(entity)) => self.mentioning(call, entity, &filter).await?,
             (None, None) => {
                 let own = Scope::new(call.scope.project(), call.scope.actor());
-                call.database(self.store.browse(&own, &filter, None, COMPARED)).await?
+                call.database(self.store.browse(&own, &filter, None, COMPARED))
+                    .await?
             }
         };
         call.count_rows(memories.len());
@@ -383,36 +463,66 @@ impl Engine {
         if entity.is_some() {
             for (index, memory) in memories.iter().enumerate() {
                 let others = memories[index + 1..].iter();
-                pairs.extend(others.map(|other| (memory.clone(), other.clone(), self.common_words(memory, other))));
+                pairs.extend(others.map(|other| {
+                    (
+                        memory.clone(),
+                        other.clone(),
+                        self.common_words(memory, other),
+                    )
+                }));
             }
         } else {
             for memory in memories {
-                let similar = self.similar(call, memory.id, &memory.content, WORTH_A_LOOK, now).await?;
-                pairs.extend(similar.into_iter().map(|(other, similarity)| (memory.clone(), other, similarity)));
+                let similar = self
+                    .similar(call, memory.id, &memory.content, WORTH_A_LOOK, now)
+                    .await?;
+                pairs.extend(
+                    similar
+                        .into_iter()
+                        .map(|(other, similarity)| (memory.clone(), other, similarity)),
+                );
             }
         }
         let ids: BTreeSet<Uuid> = pairs.iter().flat_map(|(a, b, _)| [a.id, b.id]).collect();
         let ids: Vec<Uuid> = ids.into_iter().collect();
-        let judged = call.database(self.store.reviews(&call.scope, &ReviewQuery::About(ids), 1_000)).await?;
+        let judged = call
+            .database(
+                self.store
+                    .reviews(&call.scope, &ReviewQuery::About(ids), 1_000),
+            )
+            .await?;
         let pair = |a: Uuid, b: Uuid| (a.min(b), a.max(b));
-        let mut seen: BTreeSet<(Uuid, Uuid)> =
-            judged.iter().filter_map(|review| Some(pair(review.memory, review.proposal.other()?))).collect();
+        let mut seen: BTreeSet<(Uuid, Uuid)> = judged
+            .iter()
+            .filter_map(|review| Some(pair(review.memory, review.proposal.other()?)))
+            .collect();
         pairs.retain(|(a, b, _)| seen.insert(pair(a.id, b.id)));
         pairs.sort_by(|a, b| b.2.total_cmp(&a.2));
         let view = |(a, b, similarity): (Memory, Memory, f64)| {
             let age = |memory: &Memory| (memory.occurred_at, memory.seq);
             let (newer, older) = if age(&a) > age(&b) { (a, b) } else { (b, a) };
             let similarity = (similarity * 100.0).round() / 100.0;
-            PairView { similarity, keep: CandidateView::new(&newer), replace: CandidateView::new(&older) }
+            PairView {
+                similarity,
+                keep: CandidateView::new(&newer),
+                replace: CandidateView::new(&older),
+            }
         };
         Ok(pairs.into_iter().take(MOST_PAIRS).map(view).collect())
     }
 
     /// The newest memories of the caller's own project that mention an entity and pass the filter.
-    async fn mentioning(&self, call: &Call, entity: &str, filter: &Filter) -> Result<Vec<Memory>, EngineError> {
+    async fn mentioning(
+        &self,
+        call: &Call,
+        entity: &str,
+        filter: &Filter,
+    ) -> Result<Vec<Memory>, EngineError> {
         let own = Scope::new(call.scope.project(), call.scope.actor());
         let key = name_key(&accept_name("entity", entity)?);
-        let found = call.database(self.store.entities(&own, &EntityQuery::Keys(vec![key]))).await?;
+        let found = call
+            .database(self.store.entities(&own, &EntityQuery::Keys(vec![key])))
+            .await?;
         if found.is_empty() {
             return Err(Invalid::new(
                 "entity",
@@ -422,7 +532,12 @@ impl Engine {
             .into());
         }
         let numbers: Vec<i64> = found.iter().map(|entity| entity.seq).collect();
-        let mentions = call.database(self.store.mentions(&own, &numbers, filter.now, None, MOST_MENTIONING)).await?;
+        let mentions = call
+            .database(
+                self.store
+                    .mentions(&own, &numbers, filter.now, None, MOST_MENTIONING),
+            )
+            .await?;
         let ids: Vec<Uuid> = mentions.into_iter().map(|mention| mention.id).collect();
         let mut memories = call.database(self.store.get(&own, &ids, false)).await?;
         memories.retain(|memory| filter.admits(memory));
@@ -434,38 +549,73 @@ impl Engine {
     ///
     /// # Errors
     /// Not found, decided already, and whatever the change itself is refused with.
-    pub async fn administer(&self, call: &Call, command: ReviewCommand) -> Result<ReviewReport, EngineError> {
+    pub async fn administer(
+        &self,
+        call: &Call,
+        command: ReviewCommand,
+    ) -> Result<ReviewReport, EngineError> {
         let now = self.clock.now();
         let reviews = match command {
             ReviewCommand::List { all, limit } => {
-                let query = if all { ReviewQuery::All } else { ReviewQuery::Open(now) };
-                call.database(self.store.reviews(&call.scope, &query, limit)).await?
+                let query = if all {
+                    ReviewQuery::All
+                } else {
+                    ReviewQuery::Open(now)
+                };
+                call.database(self.store.reviews(&call.scope, &query, limit))
+                    .await?
             }
             ReviewCommand::Show { id } => {
                 let id = self.resolve_one(call, Referable::Review, "id", &id).await?;
-                let reviews = call.database(self.store.reviews(&call.scope, &ReviewQuery::One(id), 1)).await?;
+                let reviews = call
+                    .database(self.store.reviews(&call.scope, &ReviewQuery::One(id), 1))
+                    .await?;
                 if reviews.is_empty() {
-                    return Err(StoreError::NotFound { field: "id", ids: vec![id] }.into());
+                    return Err(StoreError::NotFound {
+                        field: "id",
+                        ids: vec![id],
+                    }
+                    .into());
                 }
                 reviews
             }
-            ReviewCommand::Decide { id, decision, reason } => {
+            ReviewCommand::Decide {
+                id,
+                decision,
+                reason,
+            } => {
                 let id = self.resolve_one(call, Referable::Review, "id", &id).await?;
                 if let Some(reason) = &reason {
                     validate::text("reason", reason, validate::MAX_REASON_BYTES)?;
                 }
-                let command = Decide { id, decision, reason, now };
-                vec![call.database(self.store.decide(&call.scope, &command)).await?]
+                let command = Decide {
+                    id,
+                    decision,
+                    reason,
+                    now,
+                };
+                vec![
+                    call.database(self.store.decide(&call.scope, &command))
+                        .await?,
+                ]
             }
         };
         let shown = reviews.iter().take(MOST_SHOWN);
         let ids = shown.flat_map(|review| [Some(review.memory), review.proposal.other()]);
         let ids: BTreeSet<Uuid> = ids.flatten().collect();
         let ids: Vec<Uuid> = ids.into_iter().collect();
-        let found = call.database(self.store.get(&call.scope, &ids, true)).await?;
+        let found = call
+            .database(self.store.get(&call.scope, &ids, true))
+            .await?;
         let view = |memory| serde_json::to_value(MemoryView::new(memory, call.scope.project()));
-        let memories = found.into_iter().filter_map(|memory| view(memory).ok()).collect();
-        let reviews = reviews.into_iter().map(|review| review.at(now).into()).collect();
+        let memories = found
+            .into_iter()
+            .filter_map(|memory| view(memory).ok())
+            .collect();
+        let reviews = reviews
+            .into_iter()
+            .map(|review| review.at(now).into())
+            .collect();
         Ok(ReviewReport { reviews, memories })
     }
 }
@@ -482,7 +632,10 @@ enum Pair {
 impl Pair {
     /// `keep` and `replace` give the direction; one of them with `id` or `other` does so as well; `id` and `other`
     /// alone do not.
-    fn of((keep, replace): (Option<Uuid>, Option<Uuid>), others: [Option<Uuid>; 2]) -> Result<Self, Invalid> {
+    fn of(
+        (keep, replace): (Option<Uuid>, Option<Uuid>),
+        others: [Option<Uuid>; 2],
+    ) -> Result<Self, Invalid> {
         let mut rest: Vec<Uuid> = others.into_iter().flatten().collect();
         rest.retain(|id| Some(*id) != keep && Some(*id) != replace);
         match (keep, replace, rest.as_slice()) {
@@ -490,11 +643,21 @@ impl Pair {
             (Some(keep), None, [replace]) => Ok(Self::Ordered(keep, *replace)),
             (None, Some(replace), [keep]) => Ok(Self::Ordered(*keep, replace)),
             (None, None, [id, other]) => Ok(Self::Unordered(*id, *other)),
-            (Some(_), Some(_), [id, ..]) => {
-                Err(Invalid::new("id", id.to_string(), "no id or other besides keep and replace"))
-            }
-            (Some(_), None, _) => Err(Invalid::new("replace", "", "the ID of the memory that keep replaces")),
-            _ => Err(Invalid::new("keep", "", "the ID of the memory that stays valid, and replace with the other one")),
+            (Some(_), Some(_), [id, ..]) => Err(Invalid::new(
+                "id",
+                id.to_string(),
+                "no id or other besides keep and replace",
+            )),
+            (Some(_), None, _) => Err(Invalid::new(
+                "replace",
+                "",
+                "the ID of the memory that keep replaces",
+            )),
+            _ => Err(Invalid::new(
+                "keep",
+                "",
+                "the ID of the memory that stays valid, and replace with the other one",
+            )),
         }
     }
 
@@ -529,12 +692,21 @@ impl ReviewParams {
             ("other", self.other.is_some()),
             ("judgement", self.judgement.is_some()),
         ];
-        let misplaced = only_judge.into_iter().find(|(_, given)| *given && self.action != ReviewAction::Judge);
+        let misplaced = only_judge
+            .into_iter()
+            .find(|(_, given)| *given && self.action != ReviewAction::Judge);
         if let Some((field, _)) = misplaced {
-            return Err(Invalid::new(field, field, format!("no {field}: it belongs to action judge")));
+            return Err(Invalid::new(
+                field,
+                field,
+                format!("no {field}: it belongs to action judge"),
+            ));
         }
         let narrows = self.action == ReviewAction::Candidates && self.id.is_none();
-        for (field, given) in [("entity", self.entity.is_some()), ("session", self.session.is_some())] {
+        for (field, given) in [
+            ("entity", self.entity.is_some()),
+            ("session", self.session.is_some()),
+        ] {
             if given && !narrows {
                 let expected = format!("no {field}: it narrows action candidates without id");
                 return Err(Invalid::new(field, field, expected));

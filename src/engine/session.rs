@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 use super::{
-    Call, Engine, EngineError, EntityDetail, FocusParams, FocusView, GetParams, MemoryView, RecallParams, ReviewAction,
-    ReviewParams, ReviewView,
+    Call, Engine, EngineError, EntityDetail, FocusParams, FocusView, GetParams, MemoryView,
+    RecallParams, ReviewAction, ReviewParams, ReviewView,
 };
 use crate::domain::fold::fold_key;
 use crate::domain::passage::passage;
@@ -77,10 +77,19 @@ impl Engine {
     ///
     /// # Errors
     /// When the tag cannot be one, or the database does not answer.
-    pub async fn session_start(&self, call: &Call, params: SessionStartParams) -> Result<SessionStart, EngineError> {
-        let task = params.task.map(|task| task.trim().to_owned()).filter(|task| !task.is_empty());
+    pub async fn session_start(
+        &self,
+        call: &Call,
+        params: SessionStartParams,
+    ) -> Result<SessionStart, EngineError> {
+        let task = params
+            .task
+            .map(|task| task.trim().to_owned())
+            .filter(|task| !task.is_empty());
         let tags = validate::tags("tags", &params.tag.into_iter().collect::<Vec<String>>())?;
-        let important = self.important(call, tags.first().map(String::as_str)).await?;
+        let important = self
+            .important(call, tags.first().map(String::as_str))
+            .await?;
         let facts = vec![Kind::Note, Kind::Insight];
         let ask = |query: Option<String>, kinds: Vec<Kind>, limit: usize| RecallParams {
             query,
@@ -90,16 +99,32 @@ impl Engine {
             max_chars: Some(MAX_CHARS),
             ..RecallParams::default()
         };
-        let lessons = self.views(call, ask(task.clone(), vec![Kind::Episode], MAX_LESSONS)).await?;
+        let lessons = self
+            .views(call, ask(task.clone(), vec![Kind::Episode], MAX_LESSONS))
+            .await?;
         let (entities, mentioning) = match params.entity {
             Some(name) => {
-                let about = self.get(call, GetParams { entities: vec![name], ..GetParams::default() }).await?;
-                (about.entities, about.memories.into_iter().take(MAX_FITTING).collect())
+                let about = self
+                    .get(
+                        call,
+                        GetParams {
+                            entities: vec![name],
+                            ..GetParams::default()
+                        },
+                    )
+                    .await?;
+                (
+                    about.entities,
+                    about.memories.into_iter().take(MAX_FITTING).collect(),
+                )
             }
             None => (Vec::new(), Vec::new()),
         };
         let mut fitting = match task {
-            Some(task) => self.views(call, ask(Some(task), facts.clone(), MAX_FITTING)).await?,
+            Some(task) => {
+                self.views(call, ask(Some(task), facts.clone(), MAX_FITTING))
+                    .await?
+            }
             None => Vec::new(),
         };
         let mut recent = self.views(call, ask(None, facts, MAX_RECENT)).await?;
@@ -109,11 +134,25 @@ impl Engine {
         for part in [&mut mentioning, &mut lessons, &mut fitting, &mut recent] {
             part.retain(|memory| seen.insert(memory.id.clone()));
         }
-        let focus = self.focus(call, FocusParams { session: params.session, ..FocusParams::default() }).await?.items;
-        let open_reviews = call.database(self.store.open_reviews(&call.scope, self.clock.now())).await?;
+        let focus = self
+            .focus(
+                call,
+                FocusParams {
+                    session: params.session,
+                    ..FocusParams::default()
+                },
+            )
+            .await?
+            .items;
+        let open_reviews = call
+            .database(self.store.open_reviews(&call.scope, self.clock.now()))
+            .await?;
         let mut reviews = Vec::new();
         if open_reviews > 0 {
-            let mut open = self.review(call, ReviewParams::new(ReviewAction::List)).await?.reviews;
+            let mut open = self
+                .review(call, ReviewParams::new(ReviewAction::List))
+                .await?
+                .reviews;
             open.truncate(MAX_REVIEWS);
             reviews = self.in_words(call, open).await?;
         }
@@ -134,17 +173,37 @@ impl Engine {
     }
 
     /// Protected and important memories, each once.
-    async fn important(&self, call: &Call, tag: Option<&str>) -> Result<Vec<MemoryView>, EngineError> {
+    async fn important(
+        &self,
+        call: &Call,
+        tag: Option<&str>,
+    ) -> Result<Vec<MemoryView>, EngineError> {
         // Twice as many as are shown, since some may say the same.
         let most = 2 * MAX_IMPORTANT;
-        let found = call.database(self.store.outstanding(&call.scope, tag, self.clock.now(), most)).await?;
+        let found = call
+            .database(
+                self.store
+                    .outstanding(&call.scope, tag, self.clock.now(), most),
+            )
+            .await?;
         call.count_rows(found.len());
         let mut seen = HashSet::new();
-        let distinct = found.into_iter().filter(|memory| seen.insert(fold_key(memory)));
-        let mut views: Vec<MemoryView> =
-            distinct.take(MAX_IMPORTANT).map(|memory| MemoryView::new(memory, call.scope.project())).collect();
+        let distinct = found
+            .into_iter()
+            .filter(|memory| seen.insert(fold_key(memory)));
+        let mut views: Vec<MemoryView> = distinct
+            .take(MAX_IMPORTANT)
+            .map(|memory| MemoryView::new(memory, call.scope.project()))
+            .collect();
         for view in &mut views {
-            for text in [Some(&mut view.content), view.situation.as_mut(), view.lesson.as_mut()].into_iter().flatten() {
+            for text in [
+                Some(&mut view.content),
+                view.situation.as_mut(),
+                view.lesson.as_mut(),
+            ]
+            .into_iter()
+            .flatten()
+            {
                 *text = passage(text, &[], MEMORY_CHARS);
             }
         }
@@ -152,31 +211,72 @@ impl Engine {
     }
 
     /// What each review would do, with the texts of its memories.
-    async fn in_words(&self, call: &Call, reviews: Vec<ReviewView>) -> Result<Vec<OpenReview>, EngineError> {
-        let named = reviews.iter().flat_map(|review| [Some(review.memory.as_str()), review.change["by"].as_str()]);
-        let ids: Vec<Uuid> = named.flatten().filter_map(|id| Uuid::parse_str(id).ok()).collect();
-        let memories = call.database(self.store.get(&call.scope, &ids, true)).await?;
+    async fn in_words(
+        &self,
+        call: &Call,
+        reviews: Vec<ReviewView>,
+    ) -> Result<Vec<OpenReview>, EngineError> {
+        let named = reviews
+            .iter()
+            .flat_map(|review| [Some(review.memory.as_str()), review.change["by"].as_str()]);
+        let ids: Vec<Uuid> = named
+            .flatten()
+            .filter_map(|id| Uuid::parse_str(id).ok())
+            .collect();
+        let memories = call
+            .database(self.store.get(&call.scope, &ids, true))
+            .await?;
         let texts: HashMap<String, String> = memories
             .into_iter()
-            .map(|memory| (memory.id.to_string(), first_line(&memory.content, REVIEW_CHARS)))
+            .map(|memory| {
+                (
+                    memory.id.to_string(),
+                    first_line(&memory.content, REVIEW_CHARS),
+                )
+            })
             .collect();
-        let text = |id: &str| texts.get(id).map_or_else(|| format!("memory {id}"), |text| format!("{text:?}"));
+        let text = |id: &str| {
+            texts
+                .get(id)
+                .map_or_else(|| format!("memory {id}"), |text| format!("{text:?}"))
+        };
         let words = |review: &ReviewView| {
             let memory = text(&review.memory);
             match (review.action.as_str(), review.change["by"].as_str()) {
                 ("supersede", Some(by)) => format!("replace {memory} with {}", text(by)),
                 ("update", _) => {
-                    let fields: Vec<&str> =
-                        review.change.as_object().into_iter().flatten().map(|(field, _)| field.as_str()).collect();
+                    let fields: Vec<&str> = review
+                        .change
+                        .as_object()
+                        .into_iter()
+                        .flatten()
+                        .map(|(field, _)| field.as_str())
+                        .collect();
                     format!("change {} of {memory}", fields.join(", "))
                 }
                 (action, _) => format!("{action} {memory}"),
             }
         };
-        Ok(reviews.into_iter().map(|review| OpenReview { proposal: words(&review), review }).collect())
+        Ok(reviews
+            .into_iter()
+            .map(|review| OpenReview {
+                proposal: words(&review),
+                review,
+            })
+            .collect())
     }
 
-    async fn views(&self, call: &Call, params: RecallParams) -> Result<Vec<MemoryView>, EngineError> {
-        Ok(self.recall(call, params).await?.hits.into_iter().map(|hit| hit.memory).collect())
+    async fn views(
+        &self,
+        call: &Call,
+        params: RecallParams,
+    ) -> Result<Vec<MemoryView>, EngineError> {
+        Ok(self
+            .recall(call, params)
+            .await?
+            .hits
+            .into_iter()
+            .map(|hit| hit.memory)
+            .collect())
     }
 }

@@ -95,10 +95,14 @@ impl Engine {
                 )];
             }
             if start.elapsed() > PATIENCE {
-                return vec![format!("Similar memories were looked for only for the first {done} new memories.")];
+                return vec![format!(
+                    "Similar memories were looked for only for the first {done} new memories."
+                )];
             }
             match self.similar(call, *id, text, NEARLY_EQUAL, now).await {
-                Ok(similar) => memories[*place].similar = similar.into_iter().map(SimilarView::from).collect(),
+                Ok(similar) => {
+                    memories[*place].similar = similar.into_iter().map(SimilarView::from).collect()
+                }
                 Err(_) => return vec!["Similar memories could not be looked for.".to_owned()],
             }
         }
@@ -125,14 +129,29 @@ impl Engine {
             terms: select_terms(&terms, stats, BUDGET),
             average_length: stats.average_length(),
             exact: content_hash(text),
-            filter: Filter { kinds: vec![Kind::Note, Kind::Insight, Kind::Episode], ..Filter::at(now) },
+            filter: Filter {
+                kinds: vec![Kind::Note, Kind::Insight, Kind::Episode],
+                ..Filter::at(now)
+            },
             limit: 4 * MOST_SIMILAR,
         };
-        let candidates = call.database(self.store.search_quickly(&own, &terms, &query, PATIENCE)).await?;
-        let Some(whole) = candidates.iter().find(|hit| hit.id == id).map(|hit| hit.score) else {
+        let candidates = call
+            .database(self.store.search_quickly(&own, &terms, &query, PATIENCE))
+            .await?;
+        let Some(whole) = candidates
+            .iter()
+            .find(|hit| hit.id == id)
+            .map(|hit| hit.score)
+        else {
             return Ok(Vec::new());
         };
-        let share = |score: f64| if whole > 0.0 { (score / whole).min(1.0) } else { 0.0 };
+        let share = |score: f64| {
+            if whole > 0.0 {
+                (score / whole).min(1.0)
+            } else {
+                0.0
+            }
+        };
         // The other factor is at most 1.
         let shares: BTreeMap<Uuid, f64> = candidates
             .iter()
@@ -165,7 +184,10 @@ impl Engine {
 
     /// How much of their words two memories have in common, from 0 to 1.
     pub(super) fn common_words(&self, a: &Memory, b: &Memory) -> f64 {
-        let (a, b) = (self.analyzer.terms(&a.content).counts, self.analyzer.terms(&b.content).counts);
+        let (a, b) = (
+            self.analyzer.terms(&a.content).counts,
+            self.analyzer.terms(&b.content).counts,
+        );
         let common = a.keys().filter(|term| b.contains_key(*term)).count();
         (ratio(common, a.len()) * ratio(common, b.len())).sqrt()
     }

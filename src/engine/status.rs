@@ -86,7 +86,10 @@ pub struct ValueCount {
     pub count: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }
@@ -94,7 +97,11 @@ fn is_zero(count: &u64) -> bool {
 impl From<FacetValues> for ValueCounts {
     fn from(found: FacetValues) -> Self {
         let more = found.total.saturating_sub(found.values.len() as u64);
-        let top = found.values.into_iter().map(|(value, count)| ValueCount { value, count }).collect();
+        let top = found
+            .values
+            .into_iter()
+            .map(|(value, count)| ValueCount { value, count })
+            .collect();
         Self { top, more }
     }
 }
@@ -104,7 +111,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for a limit out of range; when the database does not answer.
-    pub async fn status(&self, call: &Call, params: StatusParams) -> Result<StatusOutput, EngineError> {
+    pub async fn status(
+        &self,
+        call: &Call,
+        params: StatusParams,
+    ) -> Result<StatusOutput, EngineError> {
         let limit = params.limit.unwrap_or(DEFAULT_VALUES);
         if !(1..=MOST_VALUES).contains(&limit) {
             let expected = format!("a number from 1 to {MOST_VALUES}");
@@ -112,7 +123,9 @@ impl Engine {
         }
         let now = self.clock.now();
         let counts = call.database(self.store.counts(&call.scope, now)).await?;
-        let open_reviews = call.database(self.store.open_reviews(&call.scope, now)).await?;
+        let open_reviews = call
+            .database(self.store.open_reviews(&call.scope, now))
+            .await?;
         let info = call.database(self.store.info()).await?;
         Ok(StatusOutput {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -128,7 +141,10 @@ impl Engine {
             entity_types: self.value_counts(call, Facet::EntityType, limit).await?,
             index_backlog: counts.index_backlog,
             open_reviews,
-            model: self.desk.embedder().map(|embedder| embedder.model().id.clone()),
+            model: self
+                .desk
+                .embedder()
+                .map(|embedder| embedder.model().id.clone()),
             database: info.backend.to_owned(),
             database_version: info.version,
             schema_version: info.schema_version,
@@ -136,7 +152,15 @@ impl Engine {
         })
     }
 
-    async fn value_counts(&self, call: &Call, facet: Facet, limit: usize) -> Result<ValueCounts, EngineError> {
-        Ok(call.database(self.store.facet(&call.scope, facet, limit)).await?.into())
+    async fn value_counts(
+        &self,
+        call: &Call,
+        facet: Facet,
+        limit: usize,
+    ) -> Result<ValueCounts, EngineError> {
+        Ok(call
+            .database(self.store.facet(&call.scope, facet, limit))
+            .await?
+            .into())
     }
 }

@@ -100,12 +100,19 @@ impl Secret {
     fn fresh() -> Result<Self, EngineError> {
         let random = fresh_token().map_err(|error| {
             let reason = error.to_string();
-            EngineError::Store(crate::store::StoreError::Unavailable { reason, source: None })
+            EngineError::Store(crate::store::StoreError::Unavailable {
+                reason,
+                source: None,
+            })
         })?;
         let text = format!("{TOKEN_MARK}{random}");
         let sha256 = Sha256::digest(text.as_bytes()).into();
         let prefix = text.chars().take(PREFIX_LENGTH).collect();
-        Ok(Self { text, sha256, prefix })
+        Ok(Self {
+            text,
+            sha256,
+            prefix,
+        })
     }
 }
 
@@ -116,23 +123,45 @@ impl Engine {
     /// [`EngineError::Invalid`] for names and times, and the store's own.
     pub async fn token(&self, command: TokenCommand) -> Result<TokenAnswer, EngineError> {
         match command {
-            TokenCommand::Create { name, project, reads, expires } => {
-                self.create_token(name, project, reads, expires).await
-            }
+            TokenCommand::Create {
+                name,
+                project,
+                reads,
+                expires,
+            } => self.create_token(name, project, reads, expires).await,
             TokenCommand::List => {
                 let tokens = self.store.tokens().await?;
-                Ok(TokenAnswer { secret: None, tokens: tokens.iter().map(|stored| self.view(&stored.token)).collect() })
+                Ok(TokenAnswer {
+                    secret: None,
+                    tokens: tokens
+                        .iter()
+                        .map(|stored| self.view(&stored.token))
+                        .collect(),
+                })
             }
             TokenCommand::Revoke { name } => {
                 let token = self.store.revoke_token(&name, self.clock.now()).await?;
                 tracing::info!(token = name, project = token.project, "a token was revoked");
-                Ok(TokenAnswer { secret: None, tokens: vec![self.view(&token)] })
+                Ok(TokenAnswer {
+                    secret: None,
+                    tokens: vec![self.view(&token)],
+                })
             }
             TokenCommand::Rotate { name } => {
                 let secret = Secret::fresh()?;
-                let token = self.store.rotate_token(&name, secret.sha256, &secret.prefix, self.clock.now()).await?;
-                tracing::info!(token = name, project = token.project, "a token was made anew");
-                Ok(TokenAnswer { secret: Some(secret.text), tokens: vec![self.view(&token)] })
+                let token = self
+                    .store
+                    .rotate_token(&name, secret.sha256, &secret.prefix, self.clock.now())
+                    .await?;
+                tracing::info!(
+                    token = name,
+                    project = token.project,
+                    "a token was made anew"
+                );
+                Ok(TokenAnswer {
+                    secret: Some(secret.text),
+                    tokens: vec![self.view(&token)],
+                })
             }
         }
     }
@@ -156,18 +185,40 @@ impl Engine {
         reads.retain(|read| *read != project);
         reads.sort();
         reads.dedup();
-        let expires_at = expires.as_deref().map(|text| validate::time("expires", text)).transpose()?;
+        let expires_at = expires
+            .as_deref()
+            .map(|text| validate::time("expires", text))
+            .transpose()?;
         if let (Some(end), Some(text)) = (expires_at, &expires)
             && end <= now
         {
             return Err(Invalid::new("expires", text, "a time in the future").into());
         }
         let secret = Secret::fresh()?;
-        let token =
-            Token { name, project, reads, prefix: secret.prefix, created_at: now, expires_at, revoked_at: None };
-        self.store.create_token(&StoredToken { token: token.clone(), sha256: secret.sha256 }).await?;
-        tracing::info!(token = token.name, project = token.project, "a token was made");
-        Ok(TokenAnswer { secret: Some(secret.text), tokens: vec![self.view(&token)] })
+        let token = Token {
+            name,
+            project,
+            reads,
+            prefix: secret.prefix,
+            created_at: now,
+            expires_at,
+            revoked_at: None,
+        };
+        self.store
+            .create_token(&StoredToken {
+                token: token.clone(),
+                sha256: secret.sha256,
+            })
+            .await?;
+        tracing::info!(
+            token = token.name,
+            project = token.project,
+            "a token was made"
+        );
+        Ok(TokenAnswer {
+            secret: Some(secret.text),
+            tokens: vec![self.view(&token)],
+        })
     }
 
     /// What the gate compares with: tokens that hold now.
@@ -182,7 +233,8 @@ impl Engine {
     }
 
     fn view(&self, token: &Token) -> TokenView {
-        let text = |time: chrono::DateTime<chrono::Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let text =
+            |time: chrono::DateTime<chrono::Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
         let state = match token.revoked_at {
             Some(_) => "revoked",
             None if token.holds_at(self.clock.now()) => "valid",

@@ -116,46 +116,108 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::Invalid`], not found, or a version conflict which names the current version.
-    pub async fn update(&self, call: &Call, params: UpdateParams) -> Result<UpdateOutput, EngineError> {
+    pub async fn update(
+        &self,
+        call: &Call,
+        params: UpdateParams,
+    ) -> Result<UpdateOutput, EngineError> {
         let now = self.clock.now();
-        let id = self.resolve_one(call, Referable::Memory, "id", &params.id).await?;
-        let sources = self.resolve_ids(call, "sources", params.sources.as_deref().unwrap_or_default()).await?;
+        let id = self
+            .resolve_one(call, Referable::Memory, "id", &params.id)
+            .await?;
+        let sources = self
+            .resolve_ids(
+                call,
+                "sources",
+                params.sources.as_deref().unwrap_or_default(),
+            )
+            .await?;
         let (expected_version, reason) = (params.expected_version, params.reason.clone());
         let patch = accept_patch(params, sources, now)?;
         call.count_rows(1);
-        let before = call.database(self.store.get(&call.scope, &[id], false)).await?.pop();
-        let command = Update { id, expected_version, patch: patch.clone(), reason, now };
-        let (memory, review) = match call.database(self.store.update(&call.scope, command.clone())).await {
+        let before = call
+            .database(self.store.get(&call.scope, &[id], false))
+            .await?
+            .pop();
+        let command = Update {
+            id,
+            expected_version,
+            patch: patch.clone(),
+            reason,
+            now,
+        };
+        let (memory, review) = match call
+            .database(self.store.update(&call.scope, command.clone()))
+            .await
+        {
             Ok(memory) => (memory, None),
             Err(StoreError::Protected { .. }) => self.propose_update(call, command).await?,
             Err(error) => return Err(error.into()),
         };
-        let changed = before.map(|before| changed_fields(&before, &memory)).unwrap_or_default();
+        let changed = before
+            .map(|before| changed_fields(&before, &memory))
+            .unwrap_or_default();
         let mut notes = Vec::new();
         if patch.changes_memory() && changed.is_empty() && review.is_none() {
             notes.push("Nothing changed: the memory already has these values.".to_owned());
         }
-        notes.extend(patch.helpful.map(|helpful| confirm_feedback(helpful, &memory)));
+        notes.extend(
+            patch
+                .helpful
+                .map(|helpful| confirm_feedback(helpful, &memory)),
+        );
         notes.extend(self.note_successor(call, &memory).await);
-        notes.extend(memory.valid_until.filter(|until| *until <= now && patch.valid_until.is_some()).map(note_expired));
-        Ok(UpdateOutput { memory: MemoryView::new(memory, call.scope.project()), changed, review, notes })
+        notes.extend(
+            memory
+                .valid_until
+                .filter(|until| *until <= now && patch.valid_until.is_some())
+                .map(note_expired),
+        );
+        Ok(UpdateOutput {
+            memory: MemoryView::new(memory, call.scope.project()),
+            changed,
+            review,
+            notes,
+        })
     }
 
     /// Asks the owner of a protected memory; only a vote is counted.
-    async fn propose_update(&self, call: &Call, command: Update) -> Result<(Memory, Option<ReviewView>), EngineError> {
+    async fn propose_update(
+        &self,
+        call: &Call,
+        command: Update,
+    ) -> Result<(Memory, Option<ReviewView>), EngineError> {
         let mut patch = command.patch.clone();
-        let vote = Patch { helpful: patch.helpful.take(), ..Patch::default() };
-        let proposal = Proposal::Update { patch: Box::new(patch) };
-        let reviews = self.propose(call, vec![(command.id, proposal)], command.reason.clone()).await?;
+        let vote = Patch {
+            helpful: patch.helpful.take(),
+            ..Patch::default()
+        };
+        let proposal = Proposal::Update {
+            patch: Box::new(patch),
+        };
+        let reviews = self
+            .propose(call, vec![(command.id, proposal)], command.reason.clone())
+            .await?;
         // Without a vote this changes nothing and reads the memory.
-        let memory = call.database(self.store.update(&call.scope, Update { patch: vote, ..command })).await?;
+        let memory = call
+            .database(self.store.update(
+                &call.scope,
+                Update {
+                    patch: vote,
+                    ..command
+                },
+            ))
+            .await?;
         Ok((memory, reviews.into_iter().next()))
     }
 
     /// The memory that replaced this one. The update is done: if this fails, only the note is missing.
     async fn note_successor(&self, call: &Call, memory: &Memory) -> Option<String> {
         let by = memory.superseded_by?;
-        let links = call.database(self.store.chains(&call.scope, &[memory.id])).await.unwrap_or_default();
+        let links = call
+            .database(self.store.chains(&call.scope, &[memory.id]))
+            .await
+            .unwrap_or_default();
         let current = current_successor(memory.id, &links).unwrap_or_else(|| by.to_string());
         Some(format!(
             "This memory is outdated: it was superseded by {by}. To change what holds now, update {current} instead."
@@ -164,10 +226,18 @@ impl Engine {
 }
 
 /// Checks the arguments and turns them into a patch that changes something.
-fn accept_patch(params: UpdateParams, sources: Vec<Uuid>, now: DateTime<Utc>) -> Result<Patch, Invalid> {
+fn accept_patch(
+    params: UpdateParams,
+    sources: Vec<Uuid>,
+    now: DateTime<Utc>,
+) -> Result<Patch, Invalid> {
     let mut problems = Problems::default();
     if let Some(version) = params.expected_version.filter(|version| *version < 1) {
-        problems.note(Invalid::new("expected_version", version.to_string(), "the version of the memory, 1 or more"));
+        problems.note(Invalid::new(
+            "expected_version",
+            version.to_string(),
+            "the version of the memory, 1 or more",
+        ));
     }
     for (field, text, most) in [
         ("content", &params.content, validate::MAX_CONTENT_BYTES),
@@ -183,20 +253,37 @@ fn accept_patch(params: UpdateParams, sources: Vec<Uuid>, now: DateTime<Utc>) ->
         problems.accept(validate::metadata("metadata", metadata));
     }
     let within = |field: &str, value: Option<f64>, low: f64| {
-        value.map(|value| validate::number(field, value, low, 1.0)).transpose()
+        value
+            .map(|value| validate::number(field, value, low, 1.0))
+            .transpose()
     };
     let patch = Patch {
-        tags: problems.accept(params.tags.map(|tags| validate::tags("tags", &tags)).transpose()),
+        tags: problems.accept(
+            params
+                .tags
+                .map(|tags| validate::tags("tags", &tags))
+                .transpose(),
+        ),
         importance: problems.accept(within("importance", params.importance, 0.0)),
         metadata: params.metadata,
-        occurred_at: problems
-            .accept(params.occurred_at.map(|at| validate::past_time("occurred_at", &at, now)).transpose()),
+        occurred_at: problems.accept(
+            params
+                .occurred_at
+                .map(|at| validate::past_time("occurred_at", &at, now))
+                .transpose(),
+        ),
         valid_until: match params.valid_until {
             None => None,
             // A text, since a schema that also allows null is one that some models' providers refuse.
             Some(until) => {
                 let until = until.filter(|until| until != "never");
-                Some(problems.accept(until.map(|at| validate::time("valid_until", &at)).transpose()))
+                Some(
+                    problems.accept(
+                        until
+                            .map(|at| validate::time("valid_until", &at))
+                            .transpose(),
+                    ),
+                )
             }
         },
         outcome: problems.accept(within("outcome", params.outcome, -1.0)),
@@ -209,7 +296,11 @@ fn accept_patch(params: UpdateParams, sources: Vec<Uuid>, now: DateTime<Utc>) ->
     };
     problems.refuse_if_any()?;
     if patch == Patch::default() {
-        return Err(Invalid::new("update", "{}", "at least one field to change, or feedback"));
+        return Err(Invalid::new(
+            "update",
+            "{}",
+            "at least one field to change, or feedback",
+        ));
     }
     Ok(patch)
 }
@@ -218,15 +309,24 @@ fn accept_patch(params: UpdateParams, sources: Vec<Uuid>, now: DateTime<Utc>) ->
 fn changed_fields(before: &Memory, after: &Memory) -> Vec<String> {
     let (before, after) = (before.snapshot(), after.snapshot());
     let fields = after.as_object().into_iter().flatten();
-    fields.filter(|(name, value)| before.get(*name) != Some(*value)).map(|(name, _)| name.clone()).collect()
+    fields
+        .filter(|(name, value)| before.get(*name) != Some(*value))
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 fn confirm_feedback(helpful: bool, memory: &Memory) -> String {
     let vote = if helpful { "helpful" } else { "not helpful" };
-    format!("Feedback recorded: {vote} ({} helpful, {} not helpful in total).", memory.helpful, memory.not_helpful)
+    format!(
+        "Feedback recorded: {vote} ({} helpful, {} not helpful in total).",
+        memory.helpful, memory.not_helpful
+    )
 }
 
 /// A memory that recall leaves out from the start is most likely a mistake.
 pub(super) fn note_expired(until: DateTime<Utc>) -> String {
-    format!("valid_until {} is in the past, so recall finds this memory only with include_outdated.", timestamp(until))
+    format!(
+        "valid_until {} is in the past, so recall finds this memory only with include_outdated.",
+        timestamp(until)
+    )
 }

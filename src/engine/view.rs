@@ -86,8 +86,9 @@ impl MemoryView {
     /// The view of `memory` for a caller whose own project is `own_project`.
     #[must_use]
     pub fn new(memory: Memory, own_project: &str) -> Self {
-        let (situation, outcome, lesson) =
-            memory.episode.map_or((None, None, None), |e| (Some(e.situation), Some(e.outcome), Some(e.lesson)));
+        let (situation, outcome, lesson) = memory.episode.map_or((None, None, None), |e| {
+            (Some(e.situation), Some(e.outcome), Some(e.lesson))
+        });
         Self {
             id: memory.id.to_string(),
             kind: memory.kind,
@@ -97,7 +98,8 @@ impl MemoryView {
             importance: memory.importance,
             metadata: memory.metadata,
             occurred_at: timestamp(memory.occurred_at),
-            updated_at: (memory.updated_at != memory.created_at).then(|| timestamp(memory.updated_at)),
+            updated_at: (memory.updated_at != memory.created_at)
+                .then(|| timestamp(memory.updated_at)),
             created_at: timestamp(memory.created_at),
             valid_until: memory.valid_until.map(timestamp),
             superseded_by: memory.superseded_by.map(|id| id.to_string()),
@@ -119,7 +121,10 @@ impl MemoryView {
     /// The texts of it that a model reads.
     pub(super) fn text(&self) -> String {
         let extra = [&self.situation, &self.lesson];
-        extra.into_iter().flatten().fold(self.content.clone(), |text, extra| text + extra)
+        extra
+            .into_iter()
+            .flatten()
+            .fold(self.content.clone(), |text, extra| text + extra)
     }
 
     /// Only what an index shows.
@@ -145,7 +150,12 @@ impl MemoryView {
     #[must_use]
     pub fn chars(&self) -> usize {
         let extra = [&self.situation, &self.lesson];
-        self.content.chars().count() + extra.into_iter().flatten().map(|text| text.chars().count()).sum::<usize>()
+        self.content.chars().count()
+            + extra
+                .into_iter()
+                .flatten()
+                .map(|text| text.chars().count())
+                .sum::<usize>()
     }
 }
 

@@ -70,7 +70,8 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn mistake(&mut self, line: usize, what: impl std::fmt::Display) {
-        self.mistakes.push(format!("{} line {line}: {what}", self.file));
+        self.mistakes
+            .push(format!("{} line {line}: {what}", self.file));
     }
 
     /// The objects of a file with their lines.
@@ -82,18 +83,28 @@ impl Reader<'_> {
             }
             match serde_json::from_str::<Value>(line) {
                 Ok(Value::Object(object)) => objects.push((index + 1, object)),
-                Ok(other) => self.mistake(index + 1, Invalid::new("line", other.to_string(), "a JSON object")),
+                Ok(other) => self.mistake(
+                    index + 1,
+                    Invalid::new("line", other.to_string(), "a JSON object"),
+                ),
                 Err(error) => self.mistake(index + 1, format!("no JSON: {error}")),
             }
         }
         if objects.is_empty() && self.mistakes.is_empty() {
-            self.mistakes.push(format!("{}: the file is empty; expected one JSON object a line", self.file));
+            self.mistakes.push(format!(
+                "{}: the file is empty; expected one JSON object a line",
+                self.file
+            ));
         }
         objects
     }
 
     fn finish<T>(self, read: Vec<T>) -> Result<Vec<T>, Mistakes> {
-        if self.mistakes.is_empty() { Ok(read) } else { Err(Mistakes(self.mistakes)) }
+        if self.mistakes.is_empty() {
+            Ok(read)
+        } else {
+            Err(Mistakes(self.mistakes))
+        }
     }
 }
 
@@ -102,7 +113,10 @@ impl Reader<'_> {
 /// # Errors
 /// All mistakes of the file.
 pub fn read_questions(file: &str, text: &str) -> Result<Vec<Question>, Mistakes> {
-    let mut reader = Reader { file, mistakes: Vec::new() };
+    let mut reader = Reader {
+        file,
+        mistakes: Vec::new(),
+    };
     let mut questions = Vec::new();
     for (line, object) in reader.objects(text) {
         match question(line, object) {
@@ -117,7 +131,8 @@ fn question(line: usize, mut object: Map<String, Value>) -> Result<Question, Str
     let expected: Vec<String> = match object.remove("expected") {
         Some(value) => typed("expected", value)?,
         None => {
-            let wanted = "a list of ids, keys or whole texts; [] where nothing answers the question";
+            let wanted =
+                "a list of ids, keys or whole texts; [] where nothing answers the question";
             return Err(Invalid::new("expected", "", wanted).to_string());
         }
     };
@@ -126,21 +141,41 @@ fn question(line: usize, mut object: Map<String, Value>) -> Result<Question, Str
         let shown = serde_json::to_string(&expected).unwrap_or_default();
         return Err(Invalid::new("expected", shown, "different, visible entries").to_string());
     }
-    let group = object.remove("group").map_or(Ok(NO_GROUP.to_owned()), |value| typed("group", value))?;
+    let group = object
+        .remove("group")
+        .map_or(Ok(NO_GROUP.to_owned()), |value| typed("group", value))?;
     validate::text("group", &group, validate::MAX_NAME_BYTES).map_err(|error| error.to_string())?;
     if let Some(name) = FIXED.iter().find(|name| object.contains_key(**name)) {
         let value = object[*name].to_string();
-        return Err(Invalid::new(*name, value, "none: ten memories are asked for, with all of their text").to_string());
+        return Err(Invalid::new(
+            *name,
+            value,
+            "none: ten memories are asked for, with all of their text",
+        )
+        .to_string());
     }
     let ask: RecallParams = typed("", Value::Object(object))?;
     check(&ask).map_err(|error| error.to_string())?;
-    Ok(Question { line, group, expected, ask })
+    Ok(Question {
+        line,
+        group,
+        expected,
+        ask,
+    })
 }
 
 fn check(ask: &RecallParams) -> Result<(), Invalid> {
-    validate::text("query", ask.query.as_deref().unwrap_or_default(), validate::MAX_CONTENT_BYTES)?;
+    validate::text(
+        "query",
+        ask.query.as_deref().unwrap_or_default(),
+        validate::MAX_CONTENT_BYTES,
+    )?;
     validate::tags("tags", &ask.tags)?;
-    for (field, time) in [("since", &ask.since), ("until", &ask.until), ("as_of", &ask.as_of)] {
+    for (field, time) in [
+        ("since", &ask.since),
+        ("until", &ask.until),
+        ("as_of", &ask.as_of),
+    ] {
         if let Some(time) = time {
             validate::time(field, time)?;
         }
@@ -153,7 +188,10 @@ fn check(ask: &RecallParams) -> Result<(), Invalid> {
 /// # Errors
 /// All mistakes of the file.
 pub fn read_corpus(file: &str, text: &str) -> Result<Vec<CorpusItem>, Mistakes> {
-    let mut reader = Reader { file, mistakes: Vec::new() };
+    let mut reader = Reader {
+        file,
+        mistakes: Vec::new(),
+    };
     let mut items: Vec<CorpusItem> = Vec::new();
     let mut keys: BTreeMap<String, usize> = BTreeMap::new();
     for (line, object) in reader.objects(text) {
@@ -172,7 +210,14 @@ pub fn read_corpus(file: &str, text: &str) -> Result<Vec<CorpusItem>, Mistakes> 
         if let Some(key) = &read.key
             && let Some(first) = keys.insert(key.clone(), line)
         {
-            reader.mistake(line, Invalid::new("key", key, format!("another key; line {first} has this one")));
+            reader.mistake(
+                line,
+                Invalid::new(
+                    "key",
+                    key,
+                    format!("another key; line {first} has this one"),
+                ),
+            );
         }
         items.push(read);
     }
@@ -180,30 +225,65 @@ pub fn read_corpus(file: &str, text: &str) -> Result<Vec<CorpusItem>, Mistakes> 
 }
 
 fn memory(line: usize, mut object: Map<String, Value>) -> Result<CorpusItem, String> {
-    let key: Option<String> = object.remove("key").map(|value| typed("key", value)).transpose()?;
+    let key: Option<String> = object
+        .remove("key")
+        .map(|value| typed("key", value))
+        .transpose()?;
     let mut item: RememberItem = typed("", Value::Object(object))?;
     if let Some(key) = &key {
         validate::text("key", key, validate::MAX_NAME_BYTES).map_err(|error| error.to_string())?;
         item.metadata.insert("key".to_owned(), key.as_str().into());
     }
-    let key = key.or_else(|| item.metadata.get("key").and_then(Value::as_str).map(str::to_owned));
-    let (sources, supersedes) = (std::mem::take(&mut item.sources), std::mem::take(&mut item.supersedes));
-    Ok(CorpusItem { line, key, item, sources, supersedes })
+    let key = key.or_else(|| {
+        item.metadata
+            .get("key")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    });
+    let (sources, supersedes) = (
+        std::mem::take(&mut item.sources),
+        std::mem::take(&mut item.supersedes),
+    );
+    Ok(CorpusItem {
+        line,
+        key,
+        item,
+        sources,
+        supersedes,
+    })
 }
 
 /// Says which questions expect what the corpus does not have.
 ///
 /// # Errors
 /// Each such question.
-pub fn match_corpus(file: &str, questions: &[Question], corpus: &[CorpusItem]) -> Result<(), Mistakes> {
-    let mut names: BTreeSet<&str> = corpus.iter().filter_map(|item| item.key.as_deref()).collect();
+pub fn match_corpus(
+    file: &str,
+    questions: &[Question],
+    corpus: &[CorpusItem],
+) -> Result<(), Mistakes> {
+    let mut names: BTreeSet<&str> = corpus
+        .iter()
+        .filter_map(|item| item.key.as_deref())
+        .collect();
     names.extend(corpus.iter().map(|item| item.item.content.as_str()));
-    let mut reader = Reader { file, mistakes: Vec::new() };
+    let mut reader = Reader {
+        file,
+        mistakes: Vec::new(),
+    };
     for question in questions {
-        for unknown in question.expected.iter().filter(|entry| !names.contains(entry.as_str())) {
+        for unknown in question
+            .expected
+            .iter()
+            .filter(|entry| !names.contains(entry.as_str()))
+        {
             reader.mistake(
                 question.line,
-                Invalid::new("expected", unknown, "the key or the whole text of a memory of the corpus"),
+                Invalid::new(
+                    "expected",
+                    unknown,
+                    "the key or the whole text of a memory of the corpus",
+                ),
             );
         }
     }
@@ -220,7 +300,11 @@ fn typed<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, String> {
             (field, path) => format!("{field}{path}"),
         };
         let inner = error.into_inner();
-        if place.is_empty() { inner.to_string() } else { format!("{place}: {inner}") }
+        if place.is_empty() {
+            inner.to_string()
+        } else {
+            format!("{place}: {inner}")
+        }
     })
 }
 
@@ -233,12 +317,18 @@ mod tests {
         let text = "\n{\"query\":\"tea\",\"expected\":[\"a\"],\"group\":\"keyword\",\"tags\":[\"x\"],\"since\":\"2026-03-01\"}\n\
                     {\"query\":\"gin\",\"expected\":[]}";
         let questions = read_questions("q", text).unwrap();
-        assert_eq!((questions[0].line, questions[0].group.as_str()), (2, "keyword"));
+        assert_eq!(
+            (questions[0].line, questions[0].group.as_str()),
+            (2, "keyword")
+        );
         assert_eq!(
             (&questions[0].ask.tags, questions[0].ask.since.as_deref()),
             (&vec!["x".to_owned()], Some("2026-03-01"))
         );
-        assert_eq!((questions[1].group.as_str(), questions[1].expected.len()), ("other", 0));
+        assert_eq!(
+            (questions[1].group.as_str(), questions[1].expected.len()),
+            ("other", 0)
+        );
     }
 
     #[test]
@@ -246,26 +336,53 @@ mod tests {
         let lines = [
             ("{", "no JSON"),
             ("[1]", "a JSON object"),
-            (r#"{"query":"a"}"#, "expected: \"\" is not accepted; expected a list of ids"),
-            (r#"{"query":"a","expected":"b"}"#, "expected: invalid type: string \"b\", expected a sequence"),
-            (r#"{"query":"a","expected":[1]}"#, "expected[0]: invalid type: integer `1`, expected a string"),
+            (
+                r#"{"query":"a"}"#,
+                "expected: \"\" is not accepted; expected a list of ids",
+            ),
+            (
+                r#"{"query":"a","expected":"b"}"#,
+                "expected: invalid type: string \"b\", expected a sequence",
+            ),
+            (
+                r#"{"query":"a","expected":[1]}"#,
+                "expected[0]: invalid type: integer `1`, expected a string",
+            ),
             (r#"{"query":"a","expected":["b","b"]}"#, "different"),
-            (r#"{"query":" ","expected":[]}"#, "query: \" \" is not accepted"),
+            (
+                r#"{"query":" ","expected":[]}"#,
+                "query: \" \" is not accepted",
+            ),
             (r#"{"query":"a","expected":[],"limit":3}"#, "limit: \"3\""),
-            (r#"{"query":"a","expected":[],"tag":"x"}"#, "unknown field `tag`, expected one of"),
-            (r#"{"query":"a","expected":[],"kinds":["memo"]}"#, "kinds[0]: unknown variant `memo`"),
-            (r#"{"query":"a","expected":[],"until":"May"}"#, "until: \"May\""),
+            (
+                r#"{"query":"a","expected":[],"tag":"x"}"#,
+                "unknown field `tag`, expected one of",
+            ),
+            (
+                r#"{"query":"a","expected":[],"kinds":["memo"]}"#,
+                "kinds[0]: unknown variant `memo`",
+            ),
+            (
+                r#"{"query":"a","expected":[],"until":"May"}"#,
+                "until: \"May\"",
+            ),
         ];
         let text: Vec<&str> = lines.iter().map(|(line, _)| *line).collect();
         let mistakes = read_questions("q.jsonl", &text.join("\n")).unwrap_err().0;
         assert_eq!(mistakes.len(), lines.len(), "{mistakes:#?}");
         for (index, (mistake, (_, words))) in mistakes.iter().zip(lines).enumerate() {
             assert!(
-                mistake.starts_with(&format!("q.jsonl line {}: ", index + 1)) && mistake.contains(words),
+                mistake.starts_with(&format!("q.jsonl line {}: ", index + 1))
+                    && mistake.contains(words),
                 "{mistake}"
             );
         }
-        assert!(read_questions("q", "\n").unwrap_err().to_string().contains("the file is empty"));
+        assert!(
+            read_questions("q", "\n")
+                .unwrap_err()
+                .to_string()
+                .contains("the file is empty")
+        );
     }
 
     #[test]
@@ -273,16 +390,26 @@ mod tests {
         let text = "{\"key\":\"a\",\"content\":\"old\"}\n{\"content\":\"new\",\"supersedes\":[\"a\"],\"metadata\":{\"key\":\"b\"}}";
         let corpus = read_corpus("c", text).unwrap();
         assert_eq!(corpus[0].item.metadata["key"], "a");
-        assert_eq!((corpus[1].key.as_deref(), &corpus[1].supersedes), (Some("b"), &vec!["a".to_owned()]));
-        let questions = read_questions("q", "{\"query\":\"x\",\"expected\":[\"b\",\"old\"]}").unwrap();
+        assert_eq!(
+            (corpus[1].key.as_deref(), &corpus[1].supersedes),
+            (Some("b"), &vec!["a".to_owned()])
+        );
+        let questions =
+            read_questions("q", "{\"query\":\"x\",\"expected\":[\"b\",\"old\"]}").unwrap();
         assert_eq!(match_corpus("q", &questions, &corpus), Ok(()));
         let questions = read_questions("q", "{\"query\":\"x\",\"expected\":[\"c\"]}").unwrap();
-        let mistakes = match_corpus("q", &questions, &corpus).unwrap_err().to_string();
-        assert!(mistakes.contains("q line 1: expected: \"c\" is not accepted"), "{mistakes}");
+        let mistakes = match_corpus("q", &questions, &corpus)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            mistakes.contains("q line 1: expected: \"c\" is not accepted"),
+            "{mistakes}"
+        );
         let wrong = "{\"key\":\"a\",\"content\":\"x\"}\n{\"key\":\"a\",\"content\":\"y\"}\n{\"content\":\"z\",\"sources\":[\"q\"]}";
         let mistakes = read_corpus("c", wrong).unwrap_err().0;
         assert!(
-            mistakes[0].contains("line 1 has this one") && mistakes[1].contains("keys of earlier lines"),
+            mistakes[0].contains("line 1 has this one")
+                && mistakes[1].contains("keys of earlier lines"),
             "{mistakes:?}"
         );
     }

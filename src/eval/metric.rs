@@ -9,13 +9,21 @@
 /// Share of right answers among the first `k` places: `|right in first k| / k`. Places that stay empty count as wrong.
 #[must_use]
 pub fn precision_at(k: usize, ranks: &[usize]) -> f64 {
-    if k == 0 { 0.0 } else { share(within(k, ranks), k) }
+    if k == 0 {
+        0.0
+    } else {
+        share(within(k, ranks), k)
+    }
 }
 
 /// Share of the right answers that are among the first `k`: `|right in first k| / |right|`.
 #[must_use]
 pub fn recall_at(k: usize, ranks: &[usize], right: usize) -> f64 {
-    if right == 0 { 0.0 } else { share(within(k, ranks), right) }
+    if right == 0 {
+        0.0
+    } else {
+        share(within(k, ranks), right)
+    }
 }
 
 /// 1 if any right answer is among the first `k`, else 0.
@@ -39,7 +47,12 @@ pub fn ndcg_at(k: usize, ranks: &[usize], right: usize) -> f64 {
     if ideal == 0.0 {
         return 0.0;
     }
-    ranks.iter().filter(|rank| **rank <= k).map(|rank| gain(*rank)).sum::<f64>() / ideal
+    ranks
+        .iter()
+        .filter(|rank| **rank <= k)
+        .map(|rank| gain(*rank))
+        .sum::<f64>()
+        / ideal
 }
 
 /// The value below or at which `percent` of all lie (nearest rank); 0 of nothing.
@@ -77,7 +90,11 @@ pub fn separation(high: &[f64], low: &[f64]) -> Option<f64> {
 #[must_use]
 pub fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = values.len();
-    if count == 0 { 0.0 } else { values.sum::<f64>() / number(count) }
+    if count == 0 {
+        0.0
+    } else {
+        values.sum::<f64>() / number(count)
+    }
 }
 
 /// `part / whole`.
@@ -90,7 +107,10 @@ fn within(k: usize, ranks: &[usize]) -> usize {
     ranks.iter().filter(|rank| **rank <= k).count()
 }
 
-#[expect(clippy::cast_precision_loss, reason = "places and counts stay far below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "places and counts stay far below 2^52"
+)]
 fn number(count: usize) -> f64 {
     count as f64
 }
@@ -100,7 +120,10 @@ mod tests {
     use super::*;
 
     fn near(found: f64, expected: f64) {
-        assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
+        assert!(
+            (found - expected).abs() < 1e-12,
+            "{found} is not {expected}"
+        );
     }
 
     #[test]
@@ -115,7 +138,10 @@ mod tests {
         near(reciprocal_rank(&ranks), 0.5);
         // log2(3) = 1.5849625, log2(8) = 3; best: 1 + 1/log2(3) + 1/2.
         let gained = 0.630_929_753_571_457_4 + 1.0 / 3.0;
-        near(ndcg_at(10, &ranks, 3), gained / (1.0 + 0.630_929_753_571_457_4 + 0.5));
+        near(
+            ndcg_at(10, &ranks, 3),
+            gained / (1.0 + 0.630_929_753_571_457_4 + 0.5),
+        );
     }
 
     #[test]
@@ -156,7 +182,10 @@ mod tests {
     #[test]
     fn separation_counts_pairs() {
         // Of 3 x 2 pairs: 5 above, 1 tie.
-        near(separation(&[5.0, 3.0, 2.0], &[1.0, 2.0]).unwrap(), 5.5 / 6.0);
+        near(
+            separation(&[5.0, 3.0, 2.0], &[1.0, 2.0]).unwrap(),
+            5.5 / 6.0,
+        );
         near(separation(&[0.0], &[1.0]).unwrap(), 0.0);
     }
 }

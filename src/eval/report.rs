@@ -22,13 +22,18 @@ const PERHAPS: &str = "Weak matches ";
 pub fn says_nothing(answer: &Value) -> bool {
     let items = |name: &str| answer[name].as_array().into_iter().flatten();
     let mut notes = items("notes").filter_map(Value::as_str);
-    items("hits").next().is_none() || notes.any(|note| NOTHING.iter().any(|begin| note.starts_with(begin)))
+    items("hits").next().is_none()
+        || notes.any(|note| NOTHING.iter().any(|begin| note.starts_with(begin)))
 }
 
 /// Whether it says so, or that perhaps nothing does.
 #[must_use]
 pub fn doubts(answer: &Value) -> bool {
-    let mut notes = answer["notes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let mut notes = answer["notes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
     says_nothing(answer) || notes.any(|note| note.starts_with(PERHAPS))
 }
 
@@ -75,7 +80,12 @@ impl Asked {
     /// Places of the right answers.
     #[must_use]
     pub fn ranks(&self) -> Vec<usize> {
-        self.came.iter().enumerate().filter(|(_, came)| came.right).map(|(index, _)| index + 1).collect()
+        self.came
+            .iter()
+            .enumerate()
+            .filter(|(_, came)| came.right)
+            .map(|(index, _)| index + 1)
+            .collect()
     }
 
     fn answerable(&self) -> bool {
@@ -92,7 +102,10 @@ impl Asked {
             return (f64::from(u8::from(self.told_nothing)), 1.0);
         }
         let ranks = self.ranks();
-        (metric::recall_at(10, &ranks, self.expected.len()), metric::reciprocal_rank(&ranks))
+        (
+            metric::recall_at(10, &ranks, self.expected.len()),
+            metric::reciprocal_rank(&ranks),
+        )
     }
 }
 
@@ -144,16 +157,27 @@ pub struct Figures {
 
 impl Figures {
     fn of(asked: &[&Asked]) -> Self {
-        let (yes, no): (Vec<&Asked>, Vec<&Asked>) = asked.iter().partition(|asked| asked.answerable());
-        let ranked: Vec<(Vec<usize>, usize)> = yes.iter().map(|asked| (asked.ranks(), asked.expected.len())).collect();
+        let (yes, no): (Vec<&Asked>, Vec<&Asked>) =
+            asked.iter().partition(|asked| asked.answerable());
+        let ranked: Vec<(Vec<usize>, usize)> = yes
+            .iter()
+            .map(|asked| (asked.ranks(), asked.expected.len()))
+            .collect();
         let mean = |of: &dyn Fn(&[usize], usize) -> f64| {
-            round(metric::mean(ranked.iter().map(|(ranks, right)| of(ranks, *right))))
+            round(metric::mean(
+                ranked.iter().map(|(ranks, right)| of(ranks, *right)),
+            ))
         };
         let share = |asked: &[&Asked], which: fn(&Asked) -> bool| {
             let count = asked.iter().filter(|asked| which(asked)).count();
             (!asked.is_empty()).then(|| round(metric::share(count, asked.len())))
         };
-        let scores = |asked: &[&Asked]| asked.iter().map(|asked| asked.best_score()).collect::<Vec<f64>>();
+        let scores = |asked: &[&Asked]| {
+            asked
+                .iter()
+                .map(|asked| asked.best_score())
+                .collect::<Vec<f64>>()
+        };
         let times: Vec<f64> = asked.iter().map(|asked| asked.millis).collect();
         Self {
             answerable: yes.len(),
@@ -199,12 +223,20 @@ impl Figures {
             ("not doubted", self.not_doubted),
             ("separation", self.separation),
         ];
-        watched.extend(others.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        watched.extend(
+            others
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
         watched
     }
 
     fn without_times(&self) -> Self {
-        Self { latency_p50: None, latency_p95: None, ..self.clone() }
+        Self {
+            latency_p50: None,
+            latency_p95: None,
+            ..self.clone()
+        }
     }
 }
 
@@ -256,9 +288,17 @@ impl Report {
         for asked in &questions {
             groups.entry(asked.group.clone()).or_default().push(asked);
         }
-        let groups = groups.into_iter().map(|(name, asked)| (name, Figures::of(&asked))).collect();
+        let groups = groups
+            .into_iter()
+            .map(|(name, asked)| (name, Figures::of(&asked)))
+            .collect();
         let overall = Figures::of(&questions.iter().collect::<Vec<_>>());
-        let Target { service, database, model, memories } = target;
+        let Target {
+            service,
+            database,
+            model,
+            memories,
+        } = target;
         Self {
             format: FORMAT,
             version: VERSION,
@@ -283,7 +323,11 @@ impl Report {
             golden: self.golden.clone(),
             model: self.model.clone(),
             overall: self.overall.without_times(),
-            groups: self.groups.iter().map(|(name, figures)| (name.clone(), figures.without_times())).collect(),
+            groups: self
+                .groups
+                .iter()
+                .map(|(name, figures)| (name.clone(), figures.without_times()))
+                .collect(),
         }
     }
 
@@ -293,16 +337,28 @@ impl Report {
         for (name, then) in &baseline.groups {
             if let Some(now) = self.groups.get(name) {
                 let group = self::changes(name, then, now, tolerance);
-                changes.extend(group.into_iter().filter(|change| change.points.abs() > tolerance));
+                changes.extend(
+                    group
+                        .into_iter()
+                        .filter(|change| change.points.abs() > tolerance),
+                );
             }
         }
-        self.drift = Some(Drift { tolerance, other_questions: baseline.golden != self.golden, changes });
+        self.drift = Some(Drift {
+            tolerance,
+            other_questions: baseline.golden != self.golden,
+            changes,
+        });
     }
 
     /// The questions that went worst, those first that found nothing.
     #[must_use]
     pub fn worst(&self, most: usize) -> Vec<&Asked> {
-        let mut failed: Vec<&Asked> = self.questions.iter().filter(|asked| asked.merit() < (1.0, 1.0)).collect();
+        let mut failed: Vec<&Asked> = self
+            .questions
+            .iter()
+            .filter(|asked| asked.merit() < (1.0, 1.0))
+            .collect();
         failed.sort_by(|a, b| {
             let (a, b) = (a.merit(), b.merit());
             a.0.total_cmp(&b.0).then_with(|| a.1.total_cmp(&b.1))
@@ -335,10 +391,15 @@ impl Baseline {
     /// What is wrong with it.
     pub fn read(text: &str) -> Result<Self, String> {
         let expected = "expected a file that eval wrote with --save-baseline or --output";
-        let baseline: Self = serde_json::from_str(text).map_err(|error| format!("{error}; {expected}"))?;
+        let baseline: Self =
+            serde_json::from_str(text).map_err(|error| format!("{error}; {expected}"))?;
         if baseline.format != FORMAT || baseline.version != VERSION {
-            let Self { format, version, .. } = baseline;
-            return Err(format!("format {format:?} version {version}; {expected}, of version {VERSION}"));
+            let Self {
+                format, version, ..
+            } = baseline;
+            return Err(format!(
+                "format {format:?} version {version}; {expected}, of version {VERSION}"
+            ));
         }
         Ok(baseline)
     }
@@ -359,7 +420,9 @@ impl Drift {
     /// Whether a figure of the whole fell by more than it may.
     #[must_use]
     pub fn fell(&self) -> bool {
-        self.changes.iter().any(|change| change.group == "all" && change.fell)
+        self.changes
+            .iter()
+            .any(|change| change.group == "all" && change.fell)
     }
 }
 
@@ -385,7 +448,14 @@ fn changes(group: &str, then: &Figures, now: &Figures, tolerance: f64) -> Vec<Ch
     let change = |(figure, now): (&'static str, f64)| {
         let then = *before.get(figure)?;
         let points = ((now - then) * 100.0 * 100.0).round() / 100.0;
-        Some(Change { group: group.to_owned(), figure, then, now, points, fell: points < -tolerance })
+        Some(Change {
+            group: group.to_owned(),
+            figure,
+            then,
+            now,
+            points,
+            fell: points < -tolerance,
+        })
     };
     now.watched().into_iter().filter_map(change).collect()
 }
@@ -438,13 +508,29 @@ mod tests {
         ]);
         let all = &report.overall;
         assert_eq!((all.answerable, all.unanswerable), (3, 2));
-        assert_eq!((all.recall_at_10, all.hit_at_5, all.mrr), (0.5, 0.6667, 0.4167));
+        assert_eq!(
+            (all.recall_at_10, all.hit_at_5, all.mrr),
+            (0.5, 0.6667, 0.4167)
+        );
         assert_eq!((all.told_nothing, all.not_denied), (Some(0.5), Some(1.0)));
         assert_eq!((all.doubted, all.not_doubted), (Some(0.5), Some(0.6667)));
         // 5 and 4 are above both, 2 above one of them.
         assert_eq!(all.separation, Some(0.8333));
-        assert_eq!((report.groups["a"].recall_at_10, report.groups["none"].told_nothing), (0.75, Some(0.5)));
-        assert_eq!(report.worst(9).iter().map(|asked| asked.group.as_str()).collect::<Vec<_>>(), ["b", "none", "a"]);
+        assert_eq!(
+            (
+                report.groups["a"].recall_at_10,
+                report.groups["none"].told_nothing
+            ),
+            (0.75, Some(0.5))
+        );
+        assert_eq!(
+            report
+                .worst(9)
+                .iter()
+                .map(|asked| asked.group.as_str())
+                .collect::<Vec<_>>(),
+            ["b", "none", "a"]
+        );
     }
 
     #[test]
@@ -458,8 +544,16 @@ mod tests {
             let mut now = report((0..100).map(|n| asked("a", 1, &right(n), 1.0)).collect());
             now.compare(&baseline, 1.0);
             let drift = now.drift.unwrap();
-            assert_eq!((drift.fell(), drift.other_questions), (fell, false), "{misses}");
+            assert_eq!(
+                (drift.fell(), drift.other_questions),
+                (fell, false),
+                "{misses}"
+            );
         }
-        assert!(Baseline::read("{}").unwrap_err().contains("--save-baseline"));
+        assert!(
+            Baseline::read("{}")
+                .unwrap_err()
+                .contains("--save-baseline")
+        );
     }
 }

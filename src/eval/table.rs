@@ -2,17 +2,39 @@
 
 use super::report::{Drift, Figures, Report};
 
-const HEAD: [&str; 11] =
-    ["questions", "P@5", "R@5", "hit@5", "P@10", "R@10", "hit@10", "MRR", "nDCG@10", "p50 ms", "p95 ms"];
+const HEAD: [&str; 11] = [
+    "questions",
+    "P@5",
+    "R@5",
+    "hit@5",
+    "P@10",
+    "R@10",
+    "hit@10",
+    "MRR",
+    "nDCG@10",
+    "p50 ms",
+    "p95 ms",
+];
 
 /// The table by group and for all, and a line about questions that nothing answers.
 #[must_use]
 pub fn figures(report: &Report) -> String {
     let mut rows = vec![("group".to_owned(), HEAD.map(str::to_owned).to_vec())];
-    rows.extend(report.groups.iter().map(|(name, figures)| (name.clone(), cells(figures))));
+    rows.extend(
+        report
+            .groups
+            .iter()
+            .map(|(name, figures)| (name.clone(), cells(figures))),
+    );
     rows.push(("all".to_owned(), cells(&report.overall)));
-    let model = report.model.as_deref().map_or_else(|| "by words alone".to_owned(), |model| format!("with {model}"));
-    let mut out = format!("{} memories in {}, {model}; {}\n\n", report.memories, report.database, report.service);
+    let model = report.model.as_deref().map_or_else(
+        || "by words alone".to_owned(),
+        |model| format!("with {model}"),
+    );
+    let mut out = format!(
+        "{} memories in {}, {model}; {}\n\n",
+        report.memories, report.database, report.service
+    );
     out.push_str(&lines(&rows));
     let all = &report.overall;
     if let (Some(told), Some(doubted)) = (all.told_nothing, all.doubted) {
@@ -24,7 +46,9 @@ pub fn figures(report: &Report) -> String {
         ));
         if let (Some(kept), Some(not_doubted)) = (all.not_denied, all.not_doubted) {
             let (denied, doubted) = (points(1.0 - kept), points(1.0 - not_doubted));
-            out.push_str(&format!(".\nOf the others wrongly the former: {denied} %, either: {doubted} %"));
+            out.push_str(&format!(
+                ".\nOf the others wrongly the former: {denied} %, either: {doubted} %"
+            ));
         }
         if let Some(separation) = all.separation {
             out.push_str(&format!(
@@ -50,10 +74,17 @@ fn cells(figures: &Figures) -> Vec<String> {
         figures.mrr,
         figures.ndcg_at_10,
     ];
-    let shown = |value: f64| if figures.answerable == 0 { "-".to_owned() } else { points(value) };
+    let shown = |value: f64| {
+        if figures.answerable == 0 {
+            "-".to_owned()
+        } else {
+            points(value)
+        }
+    };
     cells.extend(means.map(shown));
     cells.extend(
-        [figures.latency_p50, figures.latency_p95].map(|time| time.map_or("-".to_owned(), |t| format!("{t:.1}"))),
+        [figures.latency_p50, figures.latency_p95]
+            .map(|time| time.map_or("-".to_owned(), |t| format!("{t:.1}"))),
     );
     cells
 }
@@ -61,7 +92,12 @@ fn cells(figures: &Figures) -> Vec<String> {
 /// What changed since the baseline.
 #[must_use]
 pub fn drift(drift: &Drift) -> String {
-    let mut rows = vec![("group".to_owned(), ["figure", "baseline", "now", "change", ""].map(str::to_owned).to_vec())];
+    let mut rows = vec![(
+        "group".to_owned(),
+        ["figure", "baseline", "now", "change", ""]
+            .map(str::to_owned)
+            .to_vec(),
+    )];
     for change in &drift.changes {
         let mark = if change.fell { "fell" } else { "" };
         let cells = vec![
@@ -77,7 +113,11 @@ pub fn drift(drift: &Drift) -> String {
     if drift.other_questions {
         out.push_str("The baseline is of other questions: the change may be theirs.\n");
     }
-    let end = if drift.fell() { "A figure fell by more than" } else { "No figure of all questions fell by more than" };
+    let end = if drift.fell() {
+        "A figure fell by more than"
+    } else {
+        "No figure of all questions fell by more than"
+    };
     out.push_str(&format!("{end} {} points.\n", drift.tolerance));
     out
 }
@@ -92,7 +132,13 @@ fn lines(rows: &[(String, Vec<String>)]) -> String {
     let first = rows.iter().map(|(name, _)| wide(name)).max().unwrap_or(0);
     let columns = rows.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
-        .map(|column| rows.iter().filter_map(|(_, cells)| cells.get(column)).map(wide).max().unwrap_or(0))
+        .map(|column| {
+            rows.iter()
+                .filter_map(|(_, cells)| cells.get(column))
+                .map(wide)
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     let mut out = String::new();
     for (name, cells) in rows {

@@ -18,7 +18,12 @@ const PIECE: usize = 32 * 1024;
 
 /// Waits for room for a large answer. Small ones and streams pass.
 pub(super) async fn bound(response: Response, budget: &Budget, id: Option<&Value>) -> Response {
-    let Some(size) = response.body().size_hint().exact().and_then(|size| usize::try_from(size).ok()) else {
+    let Some(size) = response
+        .body()
+        .size_hint()
+        .exact()
+        .and_then(|size| usize::try_from(size).ok())
+    else {
         return response;
     };
     if size <= FREE_BYTES {
@@ -32,8 +37,18 @@ pub(super) async fn bound(response: Response, budget: &Budget, id: Option<&Value
         return axum::response::IntoResponse::into_response(error.with_id(id.cloned()));
     };
     let (parts, body) = response.into_parts();
-    let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    Response::from_parts(parts, Body::new(PiecewiseBody { rest: bytes, _share: share }))
+    let bytes = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    Response::from_parts(
+        parts,
+        Body::new(PiecewiseBody {
+            rest: bytes,
+            _share: share,
+        }),
+    )
 }
 
 struct PiecewiseBody {
@@ -45,7 +60,10 @@ impl HttpBody for PiecewiseBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if self.rest.is_empty() {
             return Poll::Ready(None);
         }

@@ -39,7 +39,10 @@ pub struct Gate {
 /// Why somebody does not.
 enum Refusal {
     /// There is no token, or it is none of ours.
-    Unauthorized { sentence: String, reason: RefusalReason },
+    Unauthorized {
+        sentence: String,
+        reason: RefusalReason,
+    },
     /// It is right and does not suffice.
     Forbidden { scope: &'static str },
     /// Nobody can tell now.
@@ -54,8 +57,15 @@ impl Gate {
             holders: match auth {
                 Auth::None => None,
                 Auth::Tokens(credentials) => {
-                    let scope = |c: &config::Credential| Scope::new(&c.project, &c.name).reading(c.reads.clone());
-                    Some(credentials.iter().map(|c| (c.sha256, Identity(Arc::new(scope(c))))).collect())
+                    let scope = |c: &config::Credential| {
+                        Scope::new(&c.project, &c.name).reading(c.reads.clone())
+                    };
+                    Some(
+                        credentials
+                            .iter()
+                            .map(|c| (c.sha256, Identity(Arc::new(scope(c)))))
+                            .collect(),
+                    )
                 }
             },
             directory: None,
@@ -68,7 +78,11 @@ impl Gate {
     /// Also lets in who holds a token of the database.
     #[must_use]
     pub fn with_directory(mut self, engine: Arc<Engine>) -> Self {
-        self.directory = Some(Directory { engine, known: Mutex::default(), reading: tokio::sync::Mutex::default() });
+        self.directory = Some(Directory {
+            engine,
+            known: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
+        });
         self
     }
 
@@ -91,8 +105,13 @@ impl Gate {
     }
 
     async fn admit(&self, header: Option<&HeaderValue>) -> Result<Identity, Refusal> {
-        let Some(holders) = &self.holders else { return Ok(self.open.clone()) };
-        let refuse = |sentence: &str, reason| Refusal::Unauthorized { sentence: sentence.to_owned(), reason };
+        let Some(holders) = &self.holders else {
+            return Ok(self.open.clone());
+        };
+        let refuse = |sentence: &str, reason| Refusal::Unauthorized {
+            sentence: sentence.to_owned(),
+            reason,
+        };
         let Some(header) = header else {
             return Err(refuse(
                 "no token: send the header `Authorization: Bearer TOKEN` with a token of this service",
@@ -106,7 +125,10 @@ impl Gate {
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim())
             .ok_or_else(|| {
-                refuse("the Authorization header is not of the form `Bearer TOKEN`", RefusalReason::Malformed)
+                refuse(
+                    "the Authorization header is not of the form `Bearer TOKEN`",
+                    RefusalReason::Malformed,
+                )
             })?;
         let hash = config::sha256(token);
         // Every holder is compared, so that time tells nothing about which one is close.
@@ -122,9 +144,10 @@ impl Gate {
         if let Some(oauth) = self.oauth.as_ref().filter(|_| OAuth::is_jwt(token)) {
             return match oauth.accept(token).await {
                 Ok(scope) => Ok(Identity(Arc::new(scope))),
-                Err(Rejection::Invalid(why)) => {
-                    Err(refuse(&format!("this access token is not accepted: {why}"), RefusalReason::Invalid))
-                }
+                Err(Rejection::Invalid(why)) => Err(refuse(
+                    &format!("this access token is not accepted: {why}"),
+                    RefusalReason::Invalid,
+                )),
                 Err(Rejection::Scope(scope)) => Err(Refusal::Forbidden { scope }),
                 Err(Rejection::Unavailable(sentence)) => Err(Refusal::Unavailable { sentence }),
             };
@@ -146,33 +169,52 @@ impl Gate {
         let (status, sentence, details) = match refusal {
             Refusal::Unavailable { sentence } => {
                 let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, &sentence);
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+                response
+                    .headers_mut()
+                    .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
                 return response;
             }
             Refusal::Unauthorized { sentence, reason } => {
-                let details = if reason == RefusalReason::Missing { "" } else { ", error=\"invalid_token\"" };
+                let details = if reason == RefusalReason::Missing {
+                    ""
+                } else {
+                    ", error=\"invalid_token\""
+                };
                 (StatusCode::UNAUTHORIZED, sentence, details.to_owned())
             }
             Refusal::Forbidden { scope } => (
                 StatusCode::FORBIDDEN,
-                format!("this access token lacks the scope {scope}: ask its issuer for one that has it"),
+                format!(
+                    "this access token lacks the scope {scope}: ask its issuer for one that has it"
+                ),
                 format!(", error=\"insufficient_scope\", scope=\"{scope}\""),
             ),
         };
         let mut challenge = format!("Bearer realm=\"cognitive-memory-mcp\"{details}");
-        if let Some(url) = self.oauth.as_ref().and_then(|oauth| oauth.metadata_url(host)) {
+        if let Some(url) = self
+            .oauth
+            .as_ref()
+            .and_then(|oauth| oauth.metadata_url(host))
+        {
             challenge += &format!(", resource_metadata=\"{url}\"");
         }
         let mut response = problem(status, &sentence);
         let challenge = HeaderValue::from_str(&challenge)
             .unwrap_or_else(|_| HeaderValue::from_static("Bearer realm=\"cognitive-memory-mcp\""));
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, challenge);
         response
     }
 
     /// The answer to a change by somebody who may only read.
     pub(super) fn refuse_write(&self, host: Option<&HeaderValue>) -> Response {
-        self.answer(Refusal::Forbidden { scope: super::oauth::WRITE }, host)
+        self.answer(
+            Refusal::Forbidden {
+                scope: super::oauth::WRITE,
+            },
+            host,
+        )
     }
 }
 
@@ -198,14 +240,20 @@ impl Directory {
         if let Some(Ok(Some(identity))) = self.look(hash, |read_at| read_at.elapsed() < FRESH) {
             return Ok(Some(identity));
         }
-        let _alone =
-            tokio::time::timeout(PATIENCE, self.reading.lock()).await.map_err(|_| unavailable("it is slow"))?;
+        let _alone = tokio::time::timeout(PATIENCE, self.reading.lock())
+            .await
+            .map_err(|_| unavailable("it is slow"))?;
         // Everybody else gets an answer that is newer than the question: a token holds as soon as it is made. All who
         // wait here share one reading.
         if let Some(found) = self.look(hash, |read_at| read_at >= arrived) {
             return found;
         }
-        let last = self.known.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|known| known.read_at);
+        let last = self
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .map(|known| known.read_at);
         if let Some(pause) = last.and_then(|last| PAUSE.checked_sub(last.elapsed())) {
             tokio::time::sleep(pause).await;
         }
@@ -218,21 +266,38 @@ impl Directory {
         };
         let tokens = tokens
             .into_iter()
-            .map(|stored| (stored.sha256, (Identity(Arc::new(stored.token.scope())), stored.token)))
+            .map(|stored| {
+                (
+                    stored.sha256,
+                    (Identity(Arc::new(stored.token.scope())), stored.token),
+                )
+            })
             .collect();
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Known { read_at, failure, tokens });
-        self.look(hash, |_| true).unwrap_or_else(|| Err(unavailable("it is slow")))
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Known {
+            read_at,
+            failure,
+            tokens,
+        });
+        self.look(hash, |_| true)
+            .unwrap_or_else(|| Err(unavailable("it is slow")))
     }
 
     /// What was read, if its time will do.
-    fn look(&self, hash: &[u8; 32], will_do: impl Fn(Instant) -> bool) -> Option<Result<Option<Identity>, Refusal>> {
+    fn look(
+        &self,
+        hash: &[u8; 32],
+        will_do: impl Fn(Instant) -> bool,
+    ) -> Option<Result<Option<Identity>, Refusal>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.as_ref().filter(|known| will_do(known.read_at))?;
         Some(match &known.failure {
             Some(why) => Err(unavailable(why)),
             None => {
                 let now = self.engine.now();
-                let held = known.tokens.get(hash).filter(|(_, token)| token.holds_at(now));
+                let held = known
+                    .tokens
+                    .get(hash)
+                    .filter(|(_, token)| token.holds_at(now));
                 Ok(held.map(|(identity, _)| identity.clone()))
             }
         })
@@ -240,14 +305,23 @@ impl Directory {
 }
 
 fn unavailable(why: &str) -> Refusal {
-    Refusal::Unavailable { sentence: format!("tokens cannot be looked up now: {why}; try again in some seconds") }
+    Refusal::Unavailable {
+        sentence: format!("tokens cannot be looked up now: {why}; try again in some seconds"),
+    }
 }
 
 /// Puts the caller's identity into the request, or answers with the reason why not.
-pub(super) async fn authenticate(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn authenticate(
+    State(gate): State<Arc<Gate>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     // The self-probe never leaves the process and has its identity already; nothing on the wire can set an extension.
     if request.extensions().get::<Identity>().is_none() {
-        match gate.admit(request.headers().get(header::AUTHORIZATION)).await {
+        match gate
+            .admit(request.headers().get(header::AUTHORIZATION))
+            .await
+        {
             Ok(identity) => {
                 request.extensions_mut().insert(identity);
             }
@@ -259,7 +333,8 @@ pub(super) async fn authenticate(State(gate): State<Arc<Gate>>, mut request: Req
                     Refusal::Unavailable { .. } => None,
                 };
                 if let Some(reason) = reason {
-                    gate.refusals.refused(reason, request.extensions().get::<Peer>(), headers);
+                    gate.refusals
+                        .refused(reason, request.extensions().get::<Peer>(), headers);
                 }
                 return gate.answer(refusal, headers.get(header::HOST));
             }

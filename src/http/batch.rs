@@ -33,22 +33,33 @@ pub(super) async fn run(
     answers.into_response()
 }
 
-async fn run_one(parts: &Parts, message: Message, deadline: Instant, next: Next, answers: &mut Answers) {
+async fn run_one(
+    parts: &Parts,
+    message: Message,
+    deadline: Instant,
+    next: Next,
+    answers: &mut Answers,
+) {
     let id = message.id.clone();
     // A response of the client answers nothing that this service asked, and gets no answer itself.
     if message.method.is_none() {
         return;
     }
-    let error = |text: &'static str| RpcError::new(StatusCode::OK, SERVER_ERROR, text).with_id(id.clone());
+    let error =
+        |text: &'static str| RpcError::new(StatusCode::OK, SERVER_ERROR, text).with_id(id.clone());
     if answers.bytes >= MAX_ANSWER_BYTES {
         if id.is_some() {
-            answers.push_error(error("not carried out: the answers to this batch are too large; send it by itself"));
+            answers.push_error(error(
+                "not carried out: the answers to this batch are too large; send it by itself",
+            ));
         }
         return;
     }
     if Instant::now() >= deadline {
         if id.is_some() {
-            answers.push_error(error("not carried out: the time for this batch is over; send it by itself"));
+            answers.push_error(error(
+                "not carried out: the time for this batch is over; send it by itself",
+            ));
         }
         return;
     }
@@ -57,13 +68,19 @@ async fn run_one(parts: &Parts, message: Message, deadline: Instant, next: Next,
         return;
     }
     let Ok(answer) = answer else {
-        answers.push_error(error("no answer in the time for this batch: it may or may not have been carried out"));
+        answers.push_error(error(
+            "no answer in the time for this batch: it may or may not have been carried out",
+        ));
         return;
     };
     match to_bytes(answer.into_body(), MAX_ANSWER_BYTES).await {
         Ok(bytes) if serde_json::from_slice::<IgnoredAny>(&bytes).is_ok() => answers.push(&bytes),
-        Ok(_) => answers.push_error(error("the answer is not a single message; send it by itself")),
-        Err(_) => answers.push_error(error("carried out, but the answer is too large for a batch; send it by itself")),
+        Ok(_) => answers.push_error(error(
+            "the answer is not a single message; send it by itself",
+        )),
+        Err(_) => answers.push_error(error(
+            "carried out, but the answer is too large for a batch; send it by itself",
+        )),
     }
 }
 
@@ -76,7 +93,8 @@ struct Answers {
 
 impl Answers {
     fn push(&mut self, answer: &[u8]) {
-        self.elements.push(if self.elements.is_empty() { b'[' } else { b',' });
+        self.elements
+            .push(if self.elements.is_empty() { b'[' } else { b',' });
         self.elements.extend_from_slice(answer);
         self.bytes = self.elements.len();
     }

@@ -247,10 +247,17 @@ impl BodyScan {
         self.copy(byte);
         let Some(digit) = char::from(byte).to_digit(16) else {
             // Not an escape at all; the parser says so.
-            self.text = if byte == b'"' { Text::Outside } else { Text::Inside };
+            self.text = if byte == b'"' {
+                Text::Outside
+            } else {
+                Text::Inside
+            };
             return;
         };
-        #[expect(clippy::cast_possible_truncation, reason = "a hexadecimal digit has four bits")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a hexadecimal digit has four bits"
+        )]
         let code = (code << 4) | digit as u16;
         if digits < 3 {
             self.text = Text::Unicode(digits + 1, code);
@@ -302,7 +309,11 @@ pub(super) fn replace_lone_surrogates(body: &mut [u8]) -> usize {
             continue;
         }
         match escaped_unit(body, at) {
-            Some(0xD800..=0xDBFF) if matches!(escaped_unit(body, at + 6), Some(0xDC00..=0xDFFF)) => at += 12,
+            Some(0xD800..=0xDBFF)
+                if matches!(escaped_unit(body, at + 6), Some(0xDC00..=0xDFFF)) =>
+            {
+                at += 12
+            }
             Some(0xD800..=0xDFFF) => {
                 body[at + 2..at + 6].copy_from_slice(b"fffd");
                 replaced += 1;
@@ -343,10 +354,16 @@ mod tests {
     fn the_id_is_found_wherever_it_is() {
         for (body, id) in [
             (r#"{"jsonrpc":"2.0","id":7,"method":"x"}"#, json!(7)),
-            (r#"{"method":"x","params":{"id":1,"a":[{"id":2}]},"jsonrpc":"2.0","id":"last"}"#, json!("last")),
+            (
+                r#"{"method":"x","params":{"id":1,"a":[{"id":2}]},"jsonrpc":"2.0","id":"last"}"#,
+                json!("last"),
+            ),
             (r#"{ "id" : -3 , "method":"#, json!(-3)),
             (r#"{"id":"a\"b\\","method":"x""#, json!("a\"b\\")),
-            (r#"{"id":"seven","params":{"text":"not closed"#, json!("seven")),
+            (
+                r#"{"id":"seven","params":{"text":"not closed"#,
+                json!("seven"),
+            ),
             (r#"{"id":1.5}"#, json!(1.5)),
             (r#"{"id":12"#, json!(12)),
             (r#"{"method":"id","id":2}"#, json!(2)),
@@ -380,7 +397,10 @@ mod tests {
         assert_eq!(scan(&nested(MAX_DEPTH + 1)).excess(), Some(Excess::Depth));
         let containers = |count| format!("[{}{{}}]", "{},".repeat(count - 2));
         assert_eq!(scan(&containers(MAX_CONTAINERS)).excess(), None);
-        assert_eq!(scan(&containers(MAX_CONTAINERS + 1)).excess(), Some(Excess::Containers));
+        assert_eq!(
+            scan(&containers(MAX_CONTAINERS + 1)).excess(),
+            Some(Excess::Containers)
+        );
         let values = |count| format!("[{}1]", "1,".repeat(count - 1));
         assert_eq!(scan(&values(MAX_VALUES - 1)).excess(), None);
         assert_eq!(scan(&values(MAX_VALUES + 1)).excess(), Some(Excess::Values));
@@ -398,8 +418,16 @@ mod tests {
         assert_eq!(possible(r#"{"a":"plain words"}"#), (1, 1));
         assert_eq!(possible(r#"{"a":"[{\"b\":1},2]"}"#), (3, 4));
         // Brackets that are escaped, in text and in text inside text.
-        for (escaped, expected) in [(r"\u005b\u007b", 3), (r"\\u005B\\u007b", 3), (r"\u005cu005b", 2)] {
-            assert_eq!(possible(&format!("{{\"a\":\"{escaped}\"}}")).0, expected, "{escaped}");
+        for (escaped, expected) in [
+            (r"\u005b\u007b", 3),
+            (r"\\u005B\\u007b", 3),
+            (r"\u005cu005b", 2),
+        ] {
+            assert_eq!(
+                possible(&format!("{{\"a\":\"{escaped}\"}}")).0,
+                expected,
+                "{escaped}"
+            );
         }
         let text = format!("{{\"a\":\"{}\"}}", "[],".repeat(MAX_VALUES));
         assert_eq!(possible(&text), (MAX_CONTAINERS, MAX_VALUES));
@@ -414,14 +442,21 @@ mod tests {
                 r#"["\ude00 \ud83d\ude00 \ud83dx \ud83d\n \ud83d\ud83d\ude00"]"#,
                 "[\"\u{fffd} 😀 \u{fffd}x \u{fffd}\\n \u{fffd}😀\"]",
             ),
-            (r#"["\uD83D\uDE00","\\ud83d","\u0041"]"#, r#"["😀","\\ud83d","A"]"#),
+            (
+                r#"["\uD83D\uDE00","\\ud83d","\u0041"]"#,
+                r#"["😀","\\ud83d","A"]"#,
+            ),
         ] {
             let expected: Value = serde_json::from_str(repaired).unwrap();
             let lone = serde_json::from_str::<Value>(body).is_err();
             assert_eq!(scan(body).has_lone_surrogate(), lone, "{body}");
             let mut bytes = body.as_bytes().to_vec();
             assert_eq!(replace_lone_surrogates(&mut bytes) > 0, lone, "{body}");
-            assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), expected, "{body}");
+            assert_eq!(
+                serde_json::from_slice::<Value>(&bytes).unwrap(),
+                expected,
+                "{body}"
+            );
         }
     }
 }

@@ -86,7 +86,11 @@ impl Budget {
     }
 }
 
-async fn acquire(semaphore: &Arc<Semaphore>, bytes: usize, most: usize) -> Result<Share, Exhausted> {
+async fn acquire(
+    semaphore: &Arc<Semaphore>,
+    bytes: usize,
+    most: usize,
+) -> Result<Share, Exhausted> {
     // What is larger than everything waits until nothing else is under way.
     let units = u32::try_from(bytes.min(most).div_ceil(UNIT)).unwrap_or(u32::MAX);
     match timeout(PATIENCE, Arc::clone(semaphore).acquire_many_owned(units)).await {
@@ -115,7 +119,9 @@ mod tests {
             held.push(share);
         }
         assert_eq!(held.len(), LARGE_CALLS / (4 * 1024 * 1024 * COST_OF_BYTE));
-        let small: Vec<_> = futures_util::future::join_all((0..SMALL_CALLS).map(|_| budget.call(100, &large))).await;
+        let small: Vec<_> =
+            futures_util::future::join_all((0..SMALL_CALLS).map(|_| budget.call(100, &large)))
+                .await;
         assert!(small.iter().all(Result::is_ok));
         assert!(budget.call(100, &large).await.is_err());
         held.pop();

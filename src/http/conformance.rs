@@ -15,8 +15,17 @@ pub(super) fn endpoints<S: Clone + Send + Sync + 'static>(
     protocol: StreamableHttpServerConfig,
 ) -> Router<S> {
     let server = ConformanceServer::new(server);
-    let with_sessions = protocol.clone().with_legacy_session_mode(true).with_json_response(false);
-    super::endpoint("/mcp", server.clone(), NeverSessionManager::default(), protocol).merge(super::endpoint(
+    let with_sessions = protocol
+        .clone()
+        .with_legacy_session_mode(true)
+        .with_json_response(false);
+    super::endpoint(
+        "/mcp",
+        server.clone(),
+        NeverSessionManager::default(),
+        protocol,
+    )
+    .merge(super::endpoint(
         "/mcp/sessions",
         server,
         LocalSessionManager::default(),

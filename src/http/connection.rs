@@ -82,7 +82,9 @@ impl Progress {
     fn deadline(&self) -> Option<Instant> {
         let stalled = self.write_stalled.map(|since| since + WRITE_STALL);
         let phase = match self.phase {
-            Phase::Waiting { head_begun } if head_begun || !self.answered_any => Some(self.since + HEAD_TIMEOUT),
+            Phase::Waiting { head_begun } if head_begun || !self.answered_any => {
+                Some(self.since + HEAD_TIMEOUT)
+            }
             Phase::Waiting { .. } => Some(self.since + IDLE_TIMEOUT),
             Phase::Working => None,
             Phase::Answering => Some(self.since + ANSWER_TIMEOUT),
@@ -112,7 +114,11 @@ impl Activity {
             answered_any: false,
             left_body_unread: false,
         };
-        Arc::new(Self { progress: Mutex::new(progress), evicted: CancellationToken::new(), is_local })
+        Arc::new(Self {
+            progress: Mutex::new(progress),
+            evicted: CancellationToken::new(),
+            is_local,
+        })
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -149,7 +155,9 @@ impl Activity {
     }
 
     fn cannot_write(&self) {
-        self.progress().write_stalled.get_or_insert_with(Instant::now);
+        self.progress()
+            .write_stalled
+            .get_or_insert_with(Instant::now);
     }
 
     /// Ends when the peer has used up its time, or the connection has to give way.
@@ -187,7 +195,11 @@ struct Open {
 impl ConnectionTable {
     /// A table for so many connections, some of which only this machine may use.
     pub(super) fn new(capacity: usize, reserved: usize) -> Arc<Self> {
-        Arc::new(Self { capacity, reserved, open: Mutex::default() })
+        Arc::new(Self {
+            capacity,
+            reserved,
+            open: Mutex::default(),
+        })
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -198,7 +210,11 @@ impl ConnectionTable {
     /// None when all of them wait for us.
     pub(super) fn admit(self: &Arc<Self>, is_local: bool) -> Option<Place> {
         let mut open = self.open();
-        let foreign = open.connections.values().filter(|activity| !activity.is_local).count();
+        let foreign = open
+            .connections
+            .values()
+            .filter(|activity| !activity.is_local)
+            .count();
         let is_full = open.connections.len() >= self.capacity;
         if is_full || !is_local && foreign >= self.capacity - self.reserved {
             // Others than this machine never push out connections of this machine.
@@ -207,7 +223,11 @@ impl ConnectionTable {
         let (id, activity) = (open.next, Activity::new(is_local));
         open.next += 1;
         open.connections.insert(id, Arc::clone(&activity));
-        Some(Place { table: Arc::clone(self), id, activity })
+        Some(Place {
+            table: Arc::clone(self),
+            id,
+            activity,
+        })
     }
 
     /// Drops the connection that has waited longest for its peer, as when there are no more file descriptors.
@@ -221,9 +241,13 @@ fn evict(open: &mut Open, may_go: impl Fn(&Activity) -> bool) -> Option<()> {
         let progress = activity.progress();
         (progress.phase != Phase::Working || progress.awaits_body).then_some(progress.last_byte)
     };
-    let candidates = open.connections.iter().filter(|(_, activity)| may_go(activity));
-    let (id, _) =
-        candidates.filter_map(|(id, activity)| Some((*id, idle_since(activity)?))).min_by_key(|(_, at)| *at)?;
+    let candidates = open
+        .connections
+        .iter()
+        .filter(|(_, activity)| may_go(activity));
+    let (id, _) = candidates
+        .filter_map(|(id, activity)| Some((*id, idle_since(activity)?)))
+        .min_by_key(|(_, at)| *at)?;
     open.connections.remove(&id)?.evicted.cancel();
     Some(())
 }
@@ -250,10 +274,14 @@ pub(super) async fn serve_connection(
     peer: Option<Peer>,
     place: Option<Place>,
 ) {
-    let activity = place.as_ref().map_or_else(|| Activity::new(true), |place| Arc::clone(&place.activity));
+    let activity = place
+        .as_ref()
+        .map_or_else(|| Activity::new(true), |place| Arc::clone(&place.activity));
     let mut http = http1::Builder::new();
     // The times that count are those of the activity.
-    http.timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT + LOOK_EVERY).max_buf_size(BUFFER);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(IDLE_TIMEOUT + LOOK_EVERY)
+        .max_buf_size(BUFFER);
     let mark = Arc::clone(&activity);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         mark.enter(Phase::Working);
@@ -261,8 +289,11 @@ pub(super) async fn serve_connection(
             request.extensions_mut().insert(peer);
         }
         let activity = Arc::clone(&mark);
-        let request =
-            request.map(|body| WatchedRequestBody { body, has_ended: false, activity: Arc::clone(&activity) });
+        let request = request.map(|body| WatchedRequestBody {
+            body,
+            has_ended: false,
+            activity: Arc::clone(&activity),
+        });
         let answer = service.call(request);
         async move {
             let response: Response = answer.await?;
@@ -270,7 +301,11 @@ pub(super) async fn serve_connection(
             Ok::<_, Infallible>(response.map(|body| WatchedBody { body, activity }))
         }
     });
-    let stream = WatchedStream { stream, activity: Arc::clone(&activity), lingering: None };
+    let stream = WatchedStream {
+        stream,
+        activity: Arc::clone(&activity),
+        lingering: None,
+    };
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     let served = tokio::select! {
         served = connection.as_mut() => served,
@@ -293,7 +328,10 @@ pub(super) async fn serve_connection(
         }
     };
     if let Err(error) = served {
-        tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early");
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "a connection ended early"
+        );
     }
 }
 
@@ -312,17 +350,28 @@ struct Lingering {
 
 impl Lingering {
     fn begin() -> Self {
-        Self { deadline: Box::pin(tokio::time::sleep(LINGERING_TIMEOUT)), discarded: 0 }
+        Self {
+            deadline: Box::pin(tokio::time::sleep(LINGERING_TIMEOUT)),
+            discarded: 0,
+        }
     }
 
     /// Reads and discards until the peer has sent everything, has sent too much, or has used up its time.
-    fn poll_discard(&mut self, stream: Pin<&mut impl AsyncRead>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_discard(
+        &mut self,
+        stream: Pin<&mut impl AsyncRead>,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
         let mut stream = stream;
         let mut space = [0; 16 * 1024];
-        while self.deadline.as_mut().poll(context).is_pending() && self.discarded < MAX_LINGERING_BYTES {
+        while self.deadline.as_mut().poll(context).is_pending()
+            && self.discarded < MAX_LINGERING_BYTES
+        {
             let mut buffer = ReadBuf::new(&mut space);
             match stream.as_mut().poll_read(context, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.discarded += buffer.filled().len(),
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.discarded += buffer.filled().len()
+                }
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }
@@ -358,7 +407,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.note(written)
     }
@@ -381,7 +434,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, activity, lingering } = &mut *self;
+        let Self {
+            stream,
+            activity,
+            lingering,
+        } = &mut *self;
         let lingering = match lingering {
             Some(lingering) => lingering,
             None => {
@@ -479,7 +536,8 @@ mod tests {
         let (ours, theirs) = tokio::io::duplex(16 * 1024);
         let pieces = move || {
             let full = std::iter::repeat_n(32 * 1024, answer / (32 * 1024));
-            full.chain([answer % (32 * 1024)]).map(|size| Ok::<_, Infallible>("x".repeat(size)))
+            full.chain([answer % (32 * 1024)])
+                .map(|size| Ok::<_, Infallible>("x".repeat(size)))
         };
         let answer = move || async move { Body::from_stream(futures_util::stream::iter(pieces())) };
         let router = Router::new().fallback(answer);
@@ -497,15 +555,26 @@ mod tests {
     /// Sends a POST with a body of this size that nobody reads; the answer.
     async fn upload(size: usize) -> (String, tokio::task::JoinHandle<()>) {
         let (mut ours, serving) = connect(5);
-        let head = format!("POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n");
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n"
+        );
         ours.write_all(head.as_bytes()).await.unwrap();
         let mut rest = size;
-        while rest > 0 && ours.write_all(&[b'x'; 1024][..rest.min(1024)]).await.is_ok() {
+        while rest > 0
+            && ours
+                .write_all(&[b'x'; 1024][..rest.min(1024)])
+                .await
+                .is_ok()
+        {
             rest -= rest.min(1024);
         }
         let mut answer = String::new();
         ours.read_to_string(&mut answer).await.unwrap();
-        assert_eq!(rest > 0, size > MAX_LINGERING_BYTES, "{rest} bytes were not taken");
+        assert_eq!(
+            rest > 0,
+            size > MAX_LINGERING_BYTES,
+            "{rest} bytes were not taken"
+        );
         (answer, serving)
     }
 
@@ -513,7 +582,10 @@ mod tests {
     async fn a_client_that_is_still_sending_sees_the_answer() {
         for size in [100, 4 * 1024 * 1024, 2 * MAX_LINGERING_BYTES] {
             let (answer, serving) = upload(size).await;
-            assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("xxxxx"), "{size}: {answer}");
+            assert!(
+                answer.starts_with("HTTP/1.1 200") && answer.contains("xxxxx"),
+                "{size}: {answer}"
+            );
             serving.await.unwrap();
         }
     }
@@ -521,11 +593,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_stops_sending_is_not_waited_for() {
         let (start, (mut ours, serving)) = (Instant::now(), connect(1));
-        ours.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nx").await.unwrap();
+        ours.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nx")
+            .await
+            .unwrap();
         let mut answer = String::new();
         ours.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        assert_eq!(closed_after(serving, start).await, LINGERING_TIMEOUT.as_secs());
+        assert_eq!(
+            closed_after(serving, start).await,
+            LINGERING_TIMEOUT.as_secs()
+        );
     }
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -591,13 +668,19 @@ mod tests {
         // The first one works, so the second has waited longest.
         places[0].activity.enter(Phase::Working);
         places.push(table.admit(false).expect("room"));
-        assert_eq!(places.iter().map(is_evicted).collect::<Vec<_>>(), [false, true, false, false]);
+        assert_eq!(
+            places.iter().map(is_evicted).collect::<Vec<_>>(),
+            [false, true, false, false]
+        );
         // The reserved share is for this machine.
         let local = table.admit(true).expect("the reserved share");
         for place in &places {
             place.activity.enter(Phase::Working);
         }
-        assert!(table.admit(false).is_none(), "all of them work, and the local one is not theirs to push out");
+        assert!(
+            table.admit(false).is_none(),
+            "all of them work, and the local one is not theirs to push out"
+        );
         assert!(!is_evicted(&local));
         assert!(table.admit(true).is_some());
         assert!(is_evicted(&local), "full, and nothing else waits");

@@ -41,7 +41,10 @@ pub fn reachable_path(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
         return Ok((path.to_owned(), None));
     }
     let folder = File::open(folder)?;
-    Ok((PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name), Some(folder)))
+    Ok((
+        PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name),
+        Some(folder),
+    ))
 }
 
 impl ControlSocket {
@@ -58,8 +61,15 @@ impl ControlSocket {
             }
             Ok(_) => match UnixStream::connect(&name).await {
                 // Its process ended without removing it.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
-                _ => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers there")),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    fs::remove_file(path)?
+                }
+                _ => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::AddrInUse,
+                        "another process answers there",
+                    ));
+                }
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -67,7 +77,12 @@ impl ControlSocket {
         let listener = UnixListener::bind(name)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         let made = fs::symlink_metadata(path)?;
-        Ok(Self { listener, path: path.to_owned(), uid: made.uid(), file: (made.dev(), made.ino()) })
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+            uid: made.uid(),
+            file: (made.dev(), made.ino()),
+        })
     }
 
     /// Serves `router` until the supervisor stops.
@@ -83,19 +98,27 @@ impl ControlSocket {
                 let stream = match accepted {
                     Ok((stream, _)) => stream,
                     Err(error) => {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "a command was not accepted");
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "a command was not accepted"
+                        );
                         tokio::time::sleep(Duration::from_millis(100)).await;
                         continue;
                     }
                 };
                 // The file's mode says it already; between its making and its mode there was a moment.
-                let allowed = stream.peer_cred().is_ok_and(|peer| peer.uid() == self.uid || peer.uid() == 0);
+                let allowed = stream
+                    .peer_cred()
+                    .is_ok_and(|peer| peer.uid() == self.uid || peer.uid() == 0);
                 if !allowed {
                     tracing::warn!("a command of another user was refused");
                     continue;
                 }
                 let (service, stopping) = (service.clone(), stopping.clone());
-                drop(tasks.spawn_request("command", serve_connection(stream, service, stopping, None, None)));
+                drop(tasks.spawn_request(
+                    "command",
+                    serve_connection(stream, service, stopping, None, None),
+                ));
             }
         });
     }
@@ -104,7 +127,9 @@ impl ControlSocket {
 impl Drop for ControlSocket {
     fn drop(&mut self) {
         // Somebody may have put another one in its place. Where it cannot be removed, the next start does it.
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.file) {
+        if fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == self.file)
+        {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -119,7 +144,9 @@ mod tests {
     #[tokio::test]
     async fn a_socket_of_any_length_is_reached_and_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let deep = folder.path().join("a-folder-with-a-rather-long-name".repeat(6));
+        let deep = folder
+            .path()
+            .join("a-folder-with-a-rather-long-name".repeat(6));
         fs::create_dir(&deep).unwrap();
         for path in [folder.path().join("short"), deep.join("memory.db.control")] {
             let (name, _folder) = reachable_path(&path).unwrap();
@@ -143,7 +170,9 @@ mod tests {
                     tokio::task::yield_now().await;
                 }
             };
-            tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the file goes with the socket");
+            tokio::time::timeout(Duration::from_secs(10), gone)
+                .await
+                .expect("the file goes with the socket");
         }
     }
 
@@ -152,11 +181,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("memory.db.control");
         fs::write(&path, "somebody's notes").unwrap();
-        assert_eq!(ControlSocket::bind(&path).await.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            ControlSocket::bind(&path).await.unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert_eq!(fs::read_to_string(&path).unwrap(), "somebody's notes");
         fs::remove_file(&path).unwrap();
         let first = ControlSocket::bind(&path).await.unwrap();
-        assert_eq!(ControlSocket::bind(&path).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            ControlSocket::bind(&path).await.unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
         // Another one in its place is not taken away with it.
         fs::rename(&path, folder.path().join("moved")).unwrap();
         let second = ControlSocket::bind(&path).await.unwrap();

@@ -14,7 +14,11 @@ pub struct Fault {
     pub hang_file: Option<PathBuf>,
 }
 
-pub(super) async fn inject(State(fault): State<Arc<Fault>>, request: Request, next: Next) -> Response {
+pub(super) async fn inject(
+    State(fault): State<Arc<Fault>>,
+    request: Request,
+    next: Next,
+) -> Response {
     if fault.hang_file.as_ref().is_some_and(|file| file.exists()) {
         return std::future::pending().await;
     }

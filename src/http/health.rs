@@ -28,6 +28,10 @@ pub(super) async fn live(State(health): State<Health>) -> Response {
 /// 200 when every check is met, 503 otherwise, the checks in either case. A restart does not help when it is 503.
 pub(super) async fn ready(State(health): State<Health>) -> Response {
     let report = health.readiness.report();
-    let status = if report.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if report.is_ready() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(report)).into_response()
 }

@@ -39,8 +39,15 @@ struct HostName {
 
 impl HostName {
     fn of(authority: &Authority) -> Self {
-        let name = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        Self { name, port: authority.port_u16() }
+        let name = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_ascii_lowercase();
+        Self {
+            name,
+            port: authority.port_u16(),
+        }
     }
 
     fn is_address_or_loopback(&self) -> bool {
@@ -69,15 +76,24 @@ enum HostFault {
 impl HostPolicy {
     pub(super) fn new(settings: &Http, log: RefusalLog) -> Self {
         let host = |allowed: &String| {
-            let parsed = Authority::try_from(allowed.as_str()).ok().map(|authority| HostName::of(&authority));
+            let parsed = Authority::try_from(allowed.as_str())
+                .ok()
+                .map(|authority| HostName::of(&authority));
             // An IPv6 address without brackets is not an authority.
             parsed
                 .filter(|_| allowed.parse::<IpAddr>().is_err())
-                .unwrap_or_else(|| HostName { name: allowed.trim_matches(['[', ']']).to_ascii_lowercase(), port: None })
+                .unwrap_or_else(|| HostName {
+                    name: allowed.trim_matches(['[', ']']).to_ascii_lowercase(),
+                    port: None,
+                })
         };
         Self {
             hosts: settings.allowed_hosts.iter().map(host).collect(),
-            origins: settings.allowed_origins.iter().filter_map(|origin| allowed_origin(origin)).collect(),
+            origins: settings
+                .allowed_origins
+                .iter()
+                .filter_map(|origin| allowed_origin(origin))
+                .collect(),
             log,
         }
     }
@@ -85,11 +101,15 @@ impl HostPolicy {
     /// Whether the request comes from a page that may use the service, or from no page.
     pub(super) fn allows_origin(&self, headers: &HeaderMap) -> bool {
         let mut given = headers.get_all(header::ORIGIN).iter();
-        let Some(origin) = given.next() else { return true };
+        let Some(origin) = given.next() else {
+            return true;
+        };
         if given.next().is_some() {
             return false;
         }
-        let Some(origin) = origin.to_str().ok().and_then(read_origin) else { return false };
+        let Some(origin) = origin.to_str().ok().and_then(read_origin) else {
+            return false;
+        };
         self.origins.iter().any(|allowed| match (allowed, &origin) {
             (AllowedOrigin::Null, None) => true,
             (AllowedOrigin::Site { scheme, host }, Some((given_scheme, given))) => {
@@ -98,7 +118,9 @@ impl HostPolicy {
                     "https" => Some(443),
                     _ => None,
                 });
-                scheme == given_scheme && host.name == given.name && (host.port.is_none() || host.port == port)
+                scheme == given_scheme
+                    && host.name == given.name
+                    && (host.port.is_none() || host.port == port)
             }
             _ => false,
         })
@@ -112,9 +134,13 @@ impl HostPolicy {
             None if monitored => return Ok(()),
             None => return Err(HostFault::Malformed("the request has no Host header")),
         };
-        let listed =
-            |allowed: &HostName| allowed.name == host.name && (allowed.port.is_none() || allowed.port == host.port);
-        if path == PUBLIC || self.hosts.iter().any(listed) || monitored && host.is_address_or_loopback() {
+        let listed = |allowed: &HostName| {
+            allowed.name == host.name && (allowed.port.is_none() || allowed.port == host.port)
+        };
+        if path == PUBLIC
+            || self.hosts.iter().any(listed)
+            || monitored && host.is_address_or_loopback()
+        {
             return Ok(());
         }
         Err(HostFault::Forbidden)
@@ -124,11 +150,19 @@ impl HostPolicy {
 /// The one host that the request names.
 fn requested_host(uri: &Uri, headers: &HeaderMap) -> Result<Option<HostName>, HostFault> {
     let mut given = headers.get_all(header::HOST).iter();
-    let header = given.next().map(|host| read_authority(host.as_bytes())).transpose()?;
+    let header = given
+        .next()
+        .map(|host| read_authority(host.as_bytes()))
+        .transpose()?;
     if given.next().is_some() {
-        return Err(HostFault::Malformed("the request has more than one Host header"));
+        return Err(HostFault::Malformed(
+            "the request has more than one Host header",
+        ));
     }
-    let address = uri.authority().map(|authority| read_authority(authority.as_str().as_bytes())).transpose()?;
+    let address = uri
+        .authority()
+        .map(|authority| read_authority(authority.as_str().as_bytes()))
+        .transpose()?;
     match (header, address) {
         (Some(header), Some(address)) if header != address => Err(HostFault::Misdirected),
         (header, address) => Ok(address.or(header)),
@@ -139,11 +173,14 @@ fn read_authority(bytes: &[u8]) -> Result<HostName, HostFault> {
     if bytes.contains(&b'@') {
         return Err(HostFault::Malformed("a host must not have a user name"));
     }
-    let authority = Authority::try_from(bytes).map_err(|_| HostFault::Malformed("the Host header is not valid"))?;
+    let authority = Authority::try_from(bytes)
+        .map_err(|_| HostFault::Malformed("the Host header is not valid"))?;
     let host = HostName::of(&authority);
     // `localhost:` and `localhost:99999` have no port that could be compared.
-    let names_port =
-        authority.as_str().rsplit_once(':').is_some_and(|(name, _)| !name.starts_with('[') || name.ends_with(']'));
+    let names_port = authority
+        .as_str()
+        .rsplit_once(':')
+        .is_some_and(|(name, _)| !name.starts_with('[') || name.ends_with(']'));
     if host.name.is_empty() || names_port && host.port.is_none() {
         return Err(HostFault::Malformed("the Host header is not valid"));
     }
@@ -159,7 +196,10 @@ fn allowed_origin(text: &str) -> Option<AllowedOrigin> {
 }
 
 /// Scheme and host of an origin; None within for `null`.
-#[expect(clippy::option_option, reason = "the outer one says whether it can be read, the inner one what was read")]
+#[expect(
+    clippy::option_option,
+    reason = "the outer one says whether it can be read, the inner one what was read"
+)]
 fn read_origin(text: &str) -> Option<Option<(String, HostName)>> {
     if text.eq_ignore_ascii_case("null") {
         return Some(None);
@@ -170,7 +210,11 @@ fn read_origin(text: &str) -> Option<Option<(String, HostName)>> {
 }
 
 /// Refuses what is not meant for this service.
-pub(super) async fn check_host(State(policy): State<Arc<HostPolicy>>, request: Request, next: Next) -> Response {
+pub(super) async fn check_host(
+    State(policy): State<Arc<HostPolicy>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let path = request.uri().path();
     let fault = if request.method() == Method::CONNECT {
         Err(HostFault::Malformed("this service is not a proxy"))
@@ -180,15 +224,20 @@ pub(super) async fn check_host(State(policy): State<Arc<HostPolicy>>, request: R
     let (status, sentence) = match fault {
         Ok(()) => return next.run(request).await,
         Err(HostFault::Malformed(sentence)) => (StatusCode::BAD_REQUEST, sentence),
-        Err(HostFault::Misdirected) => {
-            (StatusCode::MISDIRECTED_REQUEST, "the address of the request and its Host header name different hosts")
-        }
+        Err(HostFault::Misdirected) => (
+            StatusCode::MISDIRECTED_REQUEST,
+            "the address of the request and its Host header name different hosts",
+        ),
         Err(HostFault::Forbidden) => (
             StatusCode::FORBIDDEN,
             "this Host header is not allowed: add the name by which the service is reached to MEMORY_ALLOWED_HOSTS",
         ),
     };
-    policy.log.refused(RefusalReason::Host, request.extensions().get::<Peer>(), request.headers());
+    policy.log.refused(
+        RefusalReason::Host,
+        request.extensions().get::<Peer>(),
+        request.headers(),
+    );
     if path.starts_with("/mcp") {
         return RpcError::new(status, SERVER_ERROR, sentence).into_response();
     }
@@ -215,7 +264,10 @@ mod tests {
     }
 
     fn headers(name: &'static str, values: &[&str]) -> HeaderMap {
-        values.iter().map(|value| (name.parse().unwrap(), value.parse().unwrap())).collect()
+        values
+            .iter()
+            .map(|value| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
     }
 
     fn check(policy: &HostPolicy, uri: &str, hosts: &[&str]) -> Result<(), HostFault> {
@@ -225,13 +277,36 @@ mod tests {
 
     #[test]
     fn only_the_hosts_of_the_list_are_served() {
-        let policy = policy(&["localhost", "127.0.0.1", "::1", "memory.example", "10.0.0.5:8765"], &[]);
-        for host in
-            ["localhost", "LocalHost:1", "127.0.0.1:8765", "[::1]", "[::1]:8765", "memory.example", "10.0.0.5:8765"]
-        {
+        let policy = policy(
+            &[
+                "localhost",
+                "127.0.0.1",
+                "::1",
+                "memory.example",
+                "10.0.0.5:8765",
+            ],
+            &[],
+        );
+        for host in [
+            "localhost",
+            "LocalHost:1",
+            "127.0.0.1:8765",
+            "[::1]",
+            "[::1]:8765",
+            "memory.example",
+            "10.0.0.5:8765",
+        ] {
             assert_eq!(check(&policy, "/mcp", &[host]), Ok(()), "{host}");
-            assert_eq!(check(&policy, &format!("http://{host}/mcp"), &[host]), Ok(()), "{host}");
-            assert_eq!(check(&policy, &format!("http://{host}/mcp"), &[]), Ok(()), "{host}");
+            assert_eq!(
+                check(&policy, &format!("http://{host}/mcp"), &[host]),
+                Ok(()),
+                "{host}"
+            );
+            assert_eq!(
+                check(&policy, &format!("http://{host}/mcp"), &[]),
+                Ok(()),
+                "{host}"
+            );
         }
         for host in [
             "evil.example",
@@ -241,9 +316,17 @@ mod tests {
             "127.0.0.1.evil.example:80",
             "2130706433",
         ] {
-            assert_eq!(check(&policy, "/mcp", &[host]), Err(HostFault::Forbidden), "{host}");
+            assert_eq!(
+                check(&policy, "/mcp", &[host]),
+                Err(HostFault::Forbidden),
+                "{host}"
+            );
             for path in ["/metrics", "/health/ready"] {
-                let expected = if host.starts_with("10.") { Ok(()) } else { Err(HostFault::Forbidden) };
+                let expected = if host.starts_with("10.") {
+                    Ok(())
+                } else {
+                    Err(HostFault::Forbidden)
+                };
                 assert_eq!(check(&policy, path, &[host]), expected, "{path} {host}");
             }
             assert_eq!(check(&policy, "/health/live", &[host]), Ok(()), "{host}");
@@ -266,12 +349,22 @@ mod tests {
             ("/health/live", &["localhost", "localhost"]),
             ("/metrics", &["a@localhost"]),
         ] {
-            assert!(matches!(check(&policy, uri, hosts), Err(HostFault::Malformed(_))), "{uri} {hosts:?}");
+            assert!(
+                matches!(check(&policy, uri, hosts), Err(HostFault::Malformed(_))),
+                "{uri} {hosts:?}"
+            );
         }
         for uri in ["http://evil.example/mcp", "http://localhost:1/mcp"] {
-            assert_eq!(check(&policy, uri, &["localhost"]), Err(HostFault::Misdirected), "{uri}");
+            assert_eq!(
+                check(&policy, uri, &["localhost"]),
+                Err(HostFault::Misdirected),
+                "{uri}"
+            );
         }
-        assert_eq!(check(&policy, "http://evil.example/mcp", &["evil.example"]), Err(HostFault::Forbidden));
+        assert_eq!(
+            check(&policy, "http://evil.example/mcp", &["evil.example"]),
+            Err(HostFault::Forbidden)
+        );
         assert_eq!(check(&policy, "/health/ready", &[]), Ok(()));
     }
 
@@ -279,7 +372,12 @@ mod tests {
     fn origins_are_compared_whole() {
         let policy = policy(
             &[],
-            &["https://app.example", "http://localhost:3000", "https://any.example:*", "https://one.example:443"],
+            &[
+                "https://app.example",
+                "http://localhost:3000",
+                "https://any.example:*",
+                "https://one.example:443",
+            ],
         );
         for origin in [
             "https://app.example",
@@ -288,7 +386,10 @@ mod tests {
             "https://any.example:1",
             "https://one.example",
         ] {
-            assert!(policy.allows_origin(&headers("origin", &[origin])), "{origin}");
+            assert!(
+                policy.allows_origin(&headers("origin", &[origin])),
+                "{origin}"
+            );
         }
         for origin in [
             "null",
@@ -300,9 +401,15 @@ mod tests {
             "https://one.example:444",
             "https://a@app.example",
         ] {
-            assert!(!policy.allows_origin(&headers("origin", &[origin])), "{origin}");
+            assert!(
+                !policy.allows_origin(&headers("origin", &[origin])),
+                "{origin}"
+            );
         }
         assert!(policy.allows_origin(&HeaderMap::new()));
-        assert!(!policy.allows_origin(&headers("origin", &["https://app.example", "https://app.example"])));
+        assert!(!policy.allows_origin(&headers(
+            "origin",
+            &["https://app.example", "https://app.example"]
+        )));
     }
 }

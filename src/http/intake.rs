@@ -59,12 +59,21 @@ struct Collected {
 
 impl Collected {
     /// Adds what arrived. `wanted` is the size of the whole as far as it is known.
-    async fn push(&mut self, frame: &[u8], wanted: usize, budget: &Budget) -> Result<(), Exhausted> {
+    async fn push(
+        &mut self,
+        frame: &[u8],
+        wanted: usize,
+        budget: &Budget,
+    ) -> Result<(), Exhausted> {
         let needed = self.bytes.len() + frame.len();
         if needed > FREE_BYTES && needed > self.bytes.capacity() {
             // A body that did not announce its size grows in steps.
             let capacity = wanted.max(needed).max(self.bytes.capacity() * 3 / 2);
-            let held = if self.share.is_some() { self.bytes.capacity() } else { 0 };
+            let held = if self.share.is_some() {
+                self.bytes.capacity()
+            } else {
+                0
+            };
             let more = budget.receive(capacity - held).await?;
             match &mut self.share {
                 Some(share) => share.merge(more),
@@ -78,23 +87,28 @@ impl Collected {
 }
 
 /// Takes the request apart and answers it.
-pub(super) async fn take_in(State(intake): State<Arc<Intake>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn take_in(
+    State(intake): State<Arc<Intake>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     request.headers_mut().insert(header::ACCEPT, ACCEPT);
     if request.method() != Method::POST {
         return rpc_error::from_plain_text(next.run(request).await, None).await;
     }
     if !intake.hosts.allows_origin(request.headers()) {
-        let message =
-            "this Origin header is not allowed: add it to MEMORY_ALLOWED_ORIGINS if its pages may use the memory";
+        let message = "this Origin header is not allowed: add it to MEMORY_ALLOWED_ORIGINS if its pages may use the memory";
         return RpcError::new(StatusCode::FORBIDDEN, SERVER_ERROR, message).into_response();
     }
     if !has_json(request.headers()) {
         let message = "the body must be JSON: send the header `Content-Type: application/json`";
-        return RpcError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, SERVER_ERROR, message).into_response();
+        return RpcError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, SERVER_ERROR, message)
+            .into_response();
     }
     if is_compressed(request.headers()) {
         let message = "the body must not be compressed: leave out the header `Content-Encoding`";
-        return RpcError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, SERVER_ERROR, message).into_response();
+        return RpcError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, SERVER_ERROR, message)
+            .into_response();
     }
     let deadline = Instant::now() + intake.request_timeout;
     let (parts, body) = request.into_parts();
@@ -106,7 +120,13 @@ pub(super) async fn take_in(State(intake): State<Arc<Intake>>, mut request: Requ
 }
 
 impl Intake {
-    async fn answer(&self, parts: Parts, received: Received, deadline: Instant, next: Next) -> Response {
+    async fn answer(
+        &self,
+        parts: Parts,
+        received: Received,
+        deadline: Instant,
+        next: Next,
+    ) -> Response {
         let Received { bytes, scan, share } = received;
         let id = scan.id();
         let _call = if parts.extensions.get::<Unqueued>().is_some() {
@@ -155,7 +175,11 @@ impl Intake {
         scan: &mut BodyScan,
         deadline: Instant,
     ) -> Result<(Vec<u8>, Option<Share>), RpcError> {
-        let announced = body.size_hint().exact().and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
+        let announced = body
+            .size_hint()
+            .exact()
+            .and_then(|size| usize::try_from(size).ok())
+            .unwrap_or(0);
         let (mut collected, mut total, mut refusal) = (Collected::default(), 0_usize, None);
         while let Some(frame) = next_frame(&mut body, deadline).await? {
             total = total.saturating_add(frame.len());
@@ -173,7 +197,11 @@ impl Intake {
                 Some(too_much(excess))
             } else {
                 let wanted = announced.clamp(total, self.max_body_bytes);
-                collected.push(&frame, wanted, &self.budget).await.err().map(|Exhausted| busy())
+                collected
+                    .push(&frame, wanted, &self.budget)
+                    .await
+                    .err()
+                    .map(|Exhausted| busy())
             };
             if refusal.is_some() {
                 collected = Collected::default();
@@ -197,12 +225,20 @@ impl Intake {
 
     /// Whether a message changes something for somebody who may only read.
     fn writes_without_right(&self, parts: &Parts, messages: &Messages) -> bool {
-        if parts.extensions.get::<Identity>().is_none_or(|Identity(scope)| scope.may_write()) {
+        if parts
+            .extensions
+            .get::<Identity>()
+            .is_none_or(|Identity(scope)| scope.may_write())
+        {
             return false;
         }
         let writes = |message: &Message| {
-            let Some(tool) = &message.tool else { return false };
-            message.arguments.with(|arguments| self.server.writes(tool, Some(arguments)))
+            let Some(tool) = &message.tool else {
+                return false;
+            };
+            message
+                .arguments
+                .with(|arguments| self.server.writes(tool, Some(arguments)))
         };
         match messages {
             Messages::Single(message) => message.as_ref().is_ok_and(writes),
@@ -212,18 +248,26 @@ impl Intake {
 }
 
 /// The next bytes of the body.
-async fn next_frame(body: &mut Body, deadline: Instant) -> Result<Option<axum::body::Bytes>, RpcError> {
+async fn next_frame(
+    body: &mut Body,
+    deadline: Instant,
+) -> Result<Option<axum::body::Bytes>, RpcError> {
     loop {
         let frame = match timeout_at(deadline, timeout(STALL, body.frame())).await {
             Ok(Ok(None)) => return Ok(None),
             Ok(Ok(Some(Ok(frame)))) => frame,
             Ok(Ok(Some(Err(_)))) => {
-                let message = "the body ended early, or its chunks are not framed as HTTP/1.1 requires";
+                let message =
+                    "the body ended early, or its chunks are not framed as HTTP/1.1 requires";
                 return Err(RpcError::new(StatusCode::BAD_REQUEST, PARSE_ERROR, message));
             }
             Ok(Err(_)) | Err(_) => {
                 let message = "the body did not arrive in time: nothing was done";
-                return Err(RpcError::new(StatusCode::REQUEST_TIMEOUT, SERVER_ERROR, message));
+                return Err(RpcError::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    SERVER_ERROR,
+                    message,
+                ));
             }
         };
         // Trailers mean nothing here.
@@ -234,22 +278,37 @@ async fn next_frame(body: &mut Body, deadline: Instant) -> Result<Option<axum::b
 }
 
 async fn parse(bytes: Vec<u8>, scan: BodyScan, headers: &HeaderMap) -> Result<Messages, RpcError> {
-    let version = headers.get("mcp-protocol-version").and_then(|version| version.to_str().ok()).map(str::to_owned);
+    let version = headers
+        .get("mcp-protocol-version")
+        .and_then(|version| version.to_str().ok())
+        .map(str::to_owned);
     if bytes.len() <= PARSED_HERE {
         return Ok(message::parse(bytes, &scan, version.as_deref()));
     }
     let work = move || message::parse(bytes, &scan, version.as_deref());
     tokio::task::spawn_blocking(work).await.map_err(|_| {
-        RpcError::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER_ERROR, "the body could not be parsed: this is a defect")
+        RpcError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            SERVER_ERROR,
+            "the body could not be parsed: this is a defect",
+        )
     })
 }
 
 /// Gives one message to the protocol library.
 pub(super) async fn forward(parts: &Parts, message: Message, next: Next) -> Response {
-    let Message { id, body, arguments, notes, .. } = message;
+    let Message {
+        id,
+        body,
+        arguments,
+        notes,
+        ..
+    } = message;
     let mut parts = parts.clone();
     parts.headers.remove(header::TRANSFER_ENCODING);
-    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    parts
+        .headers
+        .insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     if let Arguments::Beside(arguments) = arguments {
         parts.extensions.insert(arguments);
     }
@@ -261,8 +320,15 @@ pub(super) async fn forward(parts: &Parts, message: Message, next: Next) -> Resp
 }
 
 fn has_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
+    kind.split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .eq_ignore_ascii_case("application/json")
 }
 
 fn is_compressed(headers: &HeaderMap) -> bool {
@@ -271,19 +337,25 @@ fn is_compressed(headers: &HeaderMap) -> bool {
 }
 
 fn busy() -> RpcError {
-    RpcError::busy("the service is busy with other requests: nothing was done, try again in some seconds")
+    RpcError::busy(
+        "the service is busy with other requests: nothing was done, try again in some seconds",
+    )
 }
 
 fn too_much(excess: Excess) -> RpcError {
     let what = match excess {
-        Excess::Depth => format!("the body is nested too deeply: at most {MAX_DEPTH} levels are accepted"),
+        Excess::Depth => {
+            format!("the body is nested too deeply: at most {MAX_DEPTH} levels are accepted")
+        }
         Excess::Containers => {
             format!(
                 "the body has too many objects and arrays: at most {MAX_CONTAINERS} are accepted, send fewer at once"
             )
         }
         Excess::Values => {
-            format!("the body has too many values: at most {MAX_VALUES} are accepted, send fewer at once")
+            format!(
+                "the body has too many values: at most {MAX_VALUES} are accepted, send fewer at once"
+            )
         }
     };
     RpcError::new(StatusCode::PAYLOAD_TOO_LARGE, SERVER_ERROR, what)
@@ -291,5 +363,9 @@ fn too_much(excess: Excess) -> RpcError {
 
 fn readable_size(bytes: usize) -> String {
     const MIB: usize = 1024 * 1024;
-    if bytes.is_multiple_of(MIB) { format!("{} MiB", bytes / MIB) } else { format!("{bytes} bytes") }
+    if bytes.is_multiple_of(MIB) {
+        format!("{} MiB", bytes / MIB)
+    } else {
+        format!("{bytes} bytes")
+    }
 }

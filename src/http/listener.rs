@@ -96,8 +96,14 @@ fn accept(
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, or a peer that left: neither is a reason to stop, nor to spin.
-                    tracing::warn!(error = &error as &dyn std::error::Error, "a connection was not accepted");
-                    if error.raw_os_error().is_some_and(|code| NO_DESCRIPTORS.contains(&code)) {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "a connection was not accepted"
+                    );
+                    if error
+                        .raw_os_error()
+                        .is_some_and(|code| NO_DESCRIPTORS.contains(&code))
+                    {
                         connections.evict_longest_idle();
                     }
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -113,8 +119,16 @@ fn accept(
             let _ = stream.set_nodelay(true);
             // By itself the kernel lets it grow to some MiB, for every peer that does not read.
             let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
-            let peer = Peer { address: peer.ip().to_canonical() };
-            let serving = serve_connection(stream, service.clone(), stopping.clone(), Some(peer), Some(place));
+            let peer = Peer {
+                address: peer.ip().to_canonical(),
+            };
+            let serving = serve_connection(
+                stream,
+                service.clone(),
+                stopping.clone(),
+                Some(peer),
+                Some(place),
+            );
             drop(tasks.spawn_request("connection", serving));
         }
     });
@@ -123,5 +137,8 @@ fn accept(
 /// Whether the peer is on this machine.
 fn is_local(stream: &TcpStream, peer: IpAddr) -> bool {
     let peer = peer.to_canonical();
-    peer.is_loopback() || stream.local_addr().is_ok_and(|own| own.ip().to_canonical() == peer)
+    peer.is_loopback()
+        || stream
+            .local_addr()
+            .is_ok_and(|own| own.ip().to_canonical() == peer)
 }

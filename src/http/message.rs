@@ -23,10 +23,26 @@ const MAX_ENVELOPE_BYTES: usize = 64 * 1024;
 /// The first revision without a handshake.
 const STATELESS: &str = "2026-07-28";
 /// Names that other interfaces, and the models that were trained on them, give to `arguments`.
-const OTHER_NAMES_OF_ARGUMENTS: [&str; 8] =
-    ["args", "input", "parameters", "params", "kwargs", "tool_input", "toolInput", "inputs"];
+const OTHER_NAMES_OF_ARGUMENTS: [&str; 8] = [
+    "args",
+    "input",
+    "parameters",
+    "params",
+    "kwargs",
+    "tool_input",
+    "toolInput",
+    "inputs",
+];
 /// What stands beside `arguments` in the params of a call.
-const PROTOCOL_PARAMS: [&str; 7] = ["name", "arguments", "_meta", "task", "title", "inputResponses", "requestState"];
+const PROTOCOL_PARAMS: [&str; 7] = [
+    "name",
+    "arguments",
+    "_meta",
+    "task",
+    "title",
+    "inputResponses",
+    "requestState",
+];
 /// Most names in a note.
 const MAX_LISTED_NAMES: usize = 10;
 /// The revision that a client speaks which does not say.
@@ -93,7 +109,11 @@ pub(super) fn parse(mut body: Vec<u8>, scan: &BodyScan, version: Option<&str>) -
         }
     };
     drop(body);
-    let context = Context { is_small, version, notes };
+    let context = Context {
+        is_small,
+        version,
+        notes,
+    };
     match value {
         Value::Array(messages) => batch(messages, &context),
         message => Messages::Single(context.read(message)),
@@ -102,7 +122,10 @@ pub(super) fn parse(mut body: Vec<u8>, scan: &BodyScan, version: Option<&str>) -
 
 fn batch(messages: Vec<Value>, context: &Context<'_>) -> Messages {
     let refuse = |message: String| Messages::Single(Err(RpcError::invalid_request(message)));
-    if let Some(version) = context.version.filter(|version| *version > OLDEST_WITHOUT_HEADER) {
+    if let Some(version) = context
+        .version
+        .filter(|version| *version > OLDEST_WITHOUT_HEADER)
+    {
         return refuse(format!(
             "the body is an array, but revision {version} of MCP has no batches: send one message per request"
         ));
@@ -111,11 +134,16 @@ fn batch(messages: Vec<Value>, context: &Context<'_>) -> Messages {
         return refuse("the batch is empty: send at least one message".to_owned());
     }
     if messages.len() > MAX_BATCH {
-        return refuse(format!("the batch has {} messages: send at most {MAX_BATCH} per request", messages.len()));
+        return refuse(format!(
+            "the batch has {} messages: send at most {MAX_BATCH} per request",
+            messages.len()
+        ));
     }
     let read = |message: Value| {
         if message["method"] == "initialize" {
-            let error = RpcError::invalid_request("initialize must not be part of a batch: send it by itself");
+            let error = RpcError::invalid_request(
+                "initialize must not be part of a batch: send it by itself",
+            );
             return Err(error.with_id(id_of(&message)));
         }
         context.read(message)
@@ -125,7 +153,10 @@ fn batch(messages: Vec<Value>, context: &Context<'_>) -> Messages {
 
 /// The ID of a message where it has one that can be repeated.
 fn id_of(message: &Value) -> Option<Value> {
-    message.get("id").filter(|id| id.is_string() || id.is_number()).cloned()
+    message
+        .get("id")
+        .filter(|id| id.is_string() || id.is_number())
+        .cloned()
 }
 
 /// What applies to all messages of a body.
@@ -149,7 +180,9 @@ impl Context<'_> {
             ));
         };
         if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
-            return Err(RpcError::invalid_request("the message is not JSON-RPC 2.0: `jsonrpc` must be \"2.0\""));
+            return Err(RpcError::invalid_request(
+                "the message is not JSON-RPC 2.0: `jsonrpc` must be \"2.0\"",
+            ));
         }
         let is_response = message.contains_key("result") || message.contains_key("error");
         let method = match message.get("method") {
@@ -164,7 +197,11 @@ impl Context<'_> {
                     "this service sends no requests, so it accepts no responses: expected a message with `method`",
                 ));
             }
-            _ => return Err(RpcError::invalid_request("the message has no `method`: expected a string")),
+            _ => {
+                return Err(RpcError::invalid_request(
+                    "the message has no `method`: expected a string",
+                ));
+            }
         };
         let id = check_id(&mut message, method.as_deref())?;
         let mut notes = self.notes.clone();
@@ -178,7 +215,13 @@ impl Context<'_> {
                 }
                 "tools/call" | "prompts/get" => {
                     arguments = take_arguments(&mut message, &mut notes)?;
-                    let name = || message.get("params")?.get("name")?.as_str().map(str::to_owned);
+                    let name = || {
+                        message
+                            .get("params")?
+                            .get("name")?
+                            .as_str()
+                            .map(str::to_owned)
+                    };
                     tool = name().filter(|_| method == "tools/call");
                 }
                 _ => {}
@@ -201,13 +244,25 @@ impl Context<'_> {
                 body.len()
             )));
         }
-        Ok(Message { id, method, tool, body, arguments, notes: CallNotes(notes.into()) })
+        Ok(Message {
+            id,
+            method,
+            tool,
+            body,
+            arguments,
+            notes: CallNotes(notes.into()),
+        })
     }
 }
 
 /// The ID of a request; None for notifications and responses.
-fn check_id(message: &mut Map<String, Value>, method: Option<&str>) -> Result<Option<Value>, RpcError> {
-    let Some(method) = method else { return Ok(None) };
+fn check_id(
+    message: &mut Map<String, Value>,
+    method: Option<&str>,
+) -> Result<Option<Value>, RpcError> {
+    let Some(method) = method else {
+        return Ok(None);
+    };
     match message.get("id") {
         None => Ok(None),
         Some(id) if id.is_string() || id.is_i64() => Ok(Some(id.clone())),
@@ -216,9 +271,9 @@ fn check_id(message: &mut Map<String, Value>, method: Option<&str>) -> Result<Op
             message.remove("id");
             Ok(None)
         }
-        Some(_) => {
-            Err(RpcError::invalid_request("`id` must be a string or an integer; leave it out only for notifications"))
-        }
+        Some(_) => Err(RpcError::invalid_request(
+            "`id` must be a string or an integer; leave it out only for notifications",
+        )),
     }
 }
 
@@ -235,7 +290,10 @@ fn repair_params(message: &mut Map<String, Value>) -> Result<(), RpcError> {
         }
         Some(Value::Object(_)) => {}
         Some(other) => {
-            let sentence = format!("params: expected an object such as {{}}, got {}", shorten(other));
+            let sentence = format!(
+                "params: expected an object such as {{}}, got {}",
+                shorten(other)
+            );
             return Err(RpcError::invalid_params(sentence));
         }
     }
@@ -243,7 +301,10 @@ fn repair_params(message: &mut Map<String, Value>) -> Result<(), RpcError> {
 }
 
 /// Accepts what says nothing that matters: the capabilities of the client are not used, and its name only for people.
-fn repair_initialize(message: &mut Map<String, Value>, version: Option<&str>) -> Result<(), RpcError> {
+fn repair_initialize(
+    message: &mut Map<String, Value>,
+    version: Option<&str>,
+) -> Result<(), RpcError> {
     let params = message.entry("params").or_insert_with(|| json!({}));
     let Some(params) = params.as_object_mut() else {
         return Err(RpcError::invalid_params(
@@ -253,11 +314,16 @@ fn repair_initialize(message: &mut Map<String, Value>, version: Option<&str>) ->
     match params.get("protocolVersion") {
         Some(Value::String(_)) => {}
         None | Some(Value::Null) => {
-            params.insert("protocolVersion".to_owned(), version.unwrap_or(OLDEST_WITHOUT_HEADER).into());
+            params.insert(
+                "protocolVersion".to_owned(),
+                version.unwrap_or(OLDEST_WITHOUT_HEADER).into(),
+            );
         }
         Some(other) => {
-            let message =
-                format!("params.protocolVersion: expected a string such as \"2025-11-25\", got {}", shorten(other));
+            let message = format!(
+                "params.protocolVersion: expected a string such as \"2025-11-25\", got {}",
+                shorten(other)
+            );
             return Err(RpcError::invalid_params(message));
         }
     }
@@ -272,7 +338,10 @@ fn repair_initialize(message: &mut Map<String, Value>, version: Option<&str>) ->
             Value::Number(number) => number.to_string(),
             _ => "unknown".to_owned(),
         };
-        params.insert("clientInfo".to_owned(), json!({ "name": text("name"), "version": text("version") }));
+        params.insert(
+            "clientInfo".to_owned(),
+            json!({ "name": text("name"), "version": text("version") }),
+        );
     }
     if params.get("_meta").is_some_and(|meta| !meta.is_object()) {
         params.remove("_meta");
@@ -284,15 +353,24 @@ fn repair_initialize(message: &mut Map<String, Value>, version: Option<&str>) ->
 }
 
 /// Takes the arguments of a call out of its params: an object, JSON text of one, or nothing.
-fn take_arguments(message: &mut Map<String, Value>, notes: &mut Vec<String>) -> Result<Map<String, Value>, RpcError> {
+fn take_arguments(
+    message: &mut Map<String, Value>,
+    notes: &mut Vec<String>,
+) -> Result<Map<String, Value>, RpcError> {
     match message.get_mut("params").and_then(Value::as_object_mut) {
         Some(params) => take_arguments_of(params, notes),
         None => Ok(Map::new()),
     }
 }
 
-fn take_arguments_of(params: &mut Map<String, Value>, notes: &mut Vec<String>) -> Result<Map<String, Value>, RpcError> {
-    let Some(arguments) = params.remove("arguments").filter(|arguments| !arguments.is_null()) else {
+fn take_arguments_of(
+    params: &mut Map<String, Value>,
+    notes: &mut Vec<String>,
+) -> Result<Map<String, Value>, RpcError> {
+    let Some(arguments) = params
+        .remove("arguments")
+        .filter(|arguments| !arguments.is_null())
+    else {
         return take_misplaced_arguments(params, notes);
     };
     match arguments {
@@ -306,7 +384,9 @@ fn take_arguments_of(params: &mut Map<String, Value>, notes: &mut Vec<String>) -
         }
         _ => {}
     }
-    Err(RpcError::invalid_params("params.arguments: expected an object such as {\"query\": \"...\"}"))
+    Err(RpcError::invalid_params(
+        "params.arguments: expected an object such as {\"query\": \"...\"}",
+    ))
 }
 
 /// Clients that build their requests by hand use the name of another interface for `arguments`, or leave it out and
@@ -319,24 +399,43 @@ fn take_misplaced_arguments(
         if !params.get(other).is_some_and(is_object_or_text_of_one) {
             continue;
         }
-        let Some(value) = params.remove(other) else { continue };
+        let Some(value) = params.remove(other) else {
+            continue;
+        };
         params.insert("arguments".to_owned(), value);
         notes.push(format!("params.{other}: read as arguments"));
         return take_arguments_of(params, notes);
     }
-    let names: Vec<String> = params.keys().filter(|name| !PROTOCOL_PARAMS.contains(&name.as_str())).cloned().collect();
+    let names: Vec<String> = params
+        .keys()
+        .filter(|name| !PROTOCOL_PARAMS.contains(&name.as_str()))
+        .cloned()
+        .collect();
     if !names.is_empty() {
-        notes.push(format!("params: read as arguments: {}; send them inside of arguments", list_names(&names)));
+        notes.push(format!(
+            "params: read as arguments: {}; send them inside of arguments",
+            list_names(&names)
+        ));
     }
-    Ok(names.into_iter().filter_map(|name| params.remove_entry(&name)).collect())
+    Ok(names
+        .into_iter()
+        .filter_map(|name| params.remove_entry(&name))
+        .collect())
 }
 
 fn is_object_or_text_of_one(value: &Value) -> bool {
-    value.is_object() || value.as_str().is_some_and(|text| text.trim_start().starts_with('{'))
+    value.is_object()
+        || value
+            .as_str()
+            .is_some_and(|text| text.trim_start().starts_with('{'))
 }
 
 fn list_names(names: &[String]) -> String {
-    let shown: Vec<String> = names.iter().take(MAX_LISTED_NAMES).map(|name| name.chars().take(60).collect()).collect();
+    let shown: Vec<String> = names
+        .iter()
+        .take(MAX_LISTED_NAMES)
+        .map(|name| name.chars().take(60).collect())
+        .collect();
     match names.len().saturating_sub(MAX_LISTED_NAMES) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
@@ -364,7 +463,11 @@ fn parse_argument_text(text: &str, notes: &mut Vec<String>) -> Option<Map<String
 
 fn shorten(value: &Value) -> String {
     let text = value.to_string();
-    if text.chars().count() <= 60 { text } else { text.chars().take(60).chain("...".chars()).collect() }
+    if text.chars().count() <= 60 {
+        text
+    } else {
+        text.chars().take(60).chain("...".chars()).collect()
+    }
 }
 
 #[cfg(test)]
@@ -385,7 +488,12 @@ mod tests {
     }
 
     fn sent(body: &str) -> Value {
-        serde_json::from_slice(&single(body).unwrap_or_else(|error| panic!("{body}: {error:?}")).body).unwrap()
+        serde_json::from_slice(
+            &single(body)
+                .unwrap_or_else(|error| panic!("{body}: {error:?}"))
+                .body,
+        )
+        .unwrap()
     }
 
     #[test]
@@ -396,7 +504,10 @@ mod tests {
             ("capabilities", Some(Value::Null)),
             ("capabilities", None),
             ("capabilities", Some(json!([]))),
-            ("capabilities", Some(json!({ "roots": [], "sampling": true }))),
+            (
+                "capabilities",
+                Some(json!({ "roots": [], "sampling": true })),
+            ),
             ("clientInfo", Some(Value::Null)),
             ("clientInfo", None),
             ("clientInfo", Some(json!({ "name": "x" }))),
@@ -412,15 +523,30 @@ mod tests {
                 Some(value) => params[field] = value.clone(),
                 None => drop(params.as_object_mut().unwrap().remove(field)),
             }
-            let body = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params }).to_string();
+            let body =
+                json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params })
+                    .to_string();
             let sent = sent(&body);
             let params = sent["params"].clone();
-            assert!(serde_json::from_value::<InitializeRequestParams>(params).is_ok(), "{field} {value:?}: {sent}");
+            assert!(
+                serde_json::from_value::<InitializeRequestParams>(params).is_ok(),
+                "{field} {value:?}: {sent}"
+            );
         }
-        for params in [json!({ "protocolVersion": 7 }), json!("x"), json!(["2025-06-18"])] {
-            let body = json!({ "jsonrpc": "2.0", "id": 4, "method": "initialize", "params": params }).to_string();
+        for params in [
+            json!({ "protocolVersion": 7 }),
+            json!("x"),
+            json!(["2025-06-18"]),
+        ] {
+            let body =
+                json!({ "jsonrpc": "2.0", "id": 4, "method": "initialize", "params": params })
+                    .to_string();
             let error = single(&body).unwrap_err();
-            assert_eq!((error.code, error.id.clone()), (-32602, Some(json!(4))), "{body}");
+            assert_eq!(
+                (error.code, error.id.clone()),
+                (-32602, Some(json!(4))),
+                "{body}"
+            );
             assert!(error.message.contains("params"), "{error:?}");
         }
     }
@@ -428,7 +554,9 @@ mod tests {
     #[test]
     fn a_revision_without_a_handshake_gets_no_repairs() {
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"_meta":{}}}"#;
-        let Messages::Single(Ok(message)) = read(body, Some(STATELESS)) else { panic!("not a message") };
+        let Messages::Single(Ok(message)) = read(body, Some(STATELESS)) else {
+            panic!("not a message")
+        };
         let sent: Value = serde_json::from_slice(&message.body).unwrap();
         assert_eq!(sent, serde_json::from_str::<Value>(body).unwrap());
     }
@@ -446,7 +574,11 @@ mod tests {
                 r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"recall","arguments":{arguments}}}}}"#
             );
             let message = single(&body).unwrap();
-            assert_eq!(message.arguments.with(|given| Value::Object(given.clone())), expected, "{body}");
+            assert_eq!(
+                message.arguments.with(|given| Value::Object(given.clone())),
+                expected,
+                "{body}"
+            );
         }
         for arguments in [
             r#""input":{"query":"x"}"#,
@@ -458,7 +590,11 @@ mod tests {
                 r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"recall","_meta":{{}},{arguments}}}}}"#
             );
             let message = single(&body).unwrap();
-            assert_eq!(message.arguments.with(|given| Value::Object(given.clone())), json!({ "query": "x" }), "{body}");
+            assert_eq!(
+                message.arguments.with(|given| Value::Object(given.clone())),
+                json!({ "query": "x" }),
+                "{body}"
+            );
             assert_eq!(message.tool.as_deref(), Some("recall"));
             assert!(!message.notes.0.is_empty(), "{body}");
         }
@@ -467,7 +603,11 @@ mod tests {
                 r#"{{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{{"name":"recall","arguments":{arguments}}}}}"#
             );
             let error = single(&body).unwrap_err();
-            assert_eq!((error.code, error.id.clone()), (-32602, Some(json!("a"))), "{body}");
+            assert_eq!(
+                (error.code, error.id.clone()),
+                (-32602, Some(json!("a"))),
+                "{body}"
+            );
             assert!(error.message.contains("params.arguments"), "{error:?}");
         }
     }
@@ -476,25 +616,65 @@ mod tests {
     fn errors_repeat_the_id_that_could_be_read() {
         for (body, code, id) in [
             (r#"{"jsonrpc":"2.0","id":1"#, PARSE_ERROR, json!(1)),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"#, PARSE_ERROR, json!(1)),
-            (r#"{"jsonrpc":"2.0","id":"a","method":"x",}"#, PARSE_ERROR, json!("a")),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"#,
+                PARSE_ERROR,
+                json!(1),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":"a","method":"x",}"#,
+                PARSE_ERROR,
+                json!("a"),
+            ),
             (r#"{"jsonrpc":"1.0","id":2,"method":"x"}"#, -32600, json!(2)),
             (r#"{"id":2,"method":"x"}"#, -32600, json!(2)),
             (r#"{"jsonrpc":"2.0","id":3,"method":5}"#, -32600, json!(3)),
-            (r#"{"jsonrpc":"2.0","id":1.5,"method":"x"}"#, -32600, json!(1.5)),
-            (r#"{"jsonrpc":"2.0","id":null,"method":"x"}"#, -32600, Value::Null),
-            (r#"{"jsonrpc":"2.0","id":{},"method":"x"}"#, -32600, Value::Null),
-            (r#"{"jsonrpc":"2.0","id":4,"method":"ping","params":5}"#, -32602, json!(4)),
-            (r#"{"jsonrpc":"2.0","id":4,"method":"tools/list","params":"{}"}"#, -32602, json!(4)),
-            (r#"{"jsonrpc":"2.0","id":4,"method":"tools/call","params":[1]}"#, -32602, json!(4)),
-            (r#"{"jsonrpc":"2.0","id":4,"method":"x","result":{}}"#, -32600, json!(4)),
+            (
+                r#"{"jsonrpc":"2.0","id":1.5,"method":"x"}"#,
+                -32600,
+                json!(1.5),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":null,"method":"x"}"#,
+                -32600,
+                Value::Null,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":{},"method":"x"}"#,
+                -32600,
+                Value::Null,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":4,"method":"ping","params":5}"#,
+                -32602,
+                json!(4),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":4,"method":"tools/list","params":"{}"}"#,
+                -32602,
+                json!(4),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":4,"method":"tools/call","params":[1]}"#,
+                -32602,
+                json!(4),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":4,"method":"x","result":{}}"#,
+                -32600,
+                json!(4),
+            ),
             (r#"{"jsonrpc":"2.0","id":4,"result":{}}"#, -32600, json!(4)),
             (r#"{"jsonrpc":"2.0","id":4,"error":5}"#, -32600, json!(4)),
             ("[]", -32600, Value::Null),
             ("5", -32600, Value::Null),
         ] {
             let error = single(body).unwrap_err().to_json();
-            assert_eq!((&error["error"]["code"], &error["id"]), (&json!(code), &id), "{body}");
+            assert_eq!(
+                (&error["error"]["code"], &error["id"]),
+                (&json!(code), &id),
+                "{body}"
+            );
         }
     }
 
@@ -503,7 +683,9 @@ mod tests {
         let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
         let many = |count| format!("[{}]", vec![ping; count].join(","));
         for version in [None, Some("2024-11-05"), Some("2025-03-26")] {
-            assert!(matches!(read(&many(MAX_BATCH), version), Messages::Batch(all) if all.len() == MAX_BATCH));
+            assert!(
+                matches!(read(&many(MAX_BATCH), version), Messages::Batch(all) if all.len() == MAX_BATCH)
+            );
         }
         for (body, version) in [
             (many(MAX_BATCH + 1), None),
@@ -516,9 +698,15 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
-        let mixed = format!("[{ping},5,{{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"initialize\"}}]");
-        let Messages::Batch(messages) = read(&mixed, None) else { panic!("not a batch") };
-        let codes: Vec<_> = messages.iter().map(|message| message.as_ref().err().map(|error| error.code)).collect();
+        let mixed =
+            format!("[{ping},5,{{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"initialize\"}}]");
+        let Messages::Batch(messages) = read(&mixed, None) else {
+            panic!("not a batch")
+        };
+        let codes: Vec<_> = messages
+            .iter()
+            .map(|message| message.as_ref().err().map(|error| error.code))
+            .collect();
         assert_eq!(codes, [None, Some(-32600), Some(-32600)]);
     }
 

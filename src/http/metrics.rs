@@ -41,8 +41,19 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn new(engine: Arc<Engine>, calls: CallMeter, refusals: RefusalLog, readiness: Readiness) -> Self {
-        Self { engine, calls, refusals, readiness, backlog: Arc::default() }
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        calls: CallMeter,
+        refusals: RefusalLog,
+        readiness: Readiness,
+    ) -> Self {
+        Self {
+            engine,
+            calls,
+            refusals,
+            readiness,
+            backlog: Arc::default(),
+        }
     }
 
     async fn backlog(&self) -> Option<u64> {
@@ -50,7 +61,10 @@ impl Metrics {
         if let Some((_, count)) = known.filter(|(at, _)| at.elapsed() < COUNTED) {
             return Some(count);
         }
-        let count = timeout(PATIENCE, self.engine.index_backlog()).await.ok()?.ok()?;
+        let count = timeout(PATIENCE, self.engine.index_backlog())
+            .await
+            .ok()?
+            .ok()?;
         *known = Some((Instant::now(), count));
         Some(count)
     }
@@ -65,21 +79,42 @@ fn gauge(value: u64) -> Gauge {
 /// All figures. What cannot be told, since the database is away, is not there.
 pub(super) async fn metrics(State(metrics): State<Metrics>) -> Response {
     let mut registry = Registry::with_prefix("cognitive_memory");
-    registry.register("build", "The program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+    registry.register(
+        "build",
+        "The program",
+        Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+    );
     let report = metrics.readiness.report();
-    registry.register("ready", "Whether every check is met", gauge(report.is_ready().into()));
+    registry.register(
+        "ready",
+        "Whether every check is met",
+        gauge(report.is_ready().into()),
+    );
     let checks = Family::<Checked, Gauge>::default();
     for (check, state) in &report.checks {
-        checks.get_or_create(&Checked { check }).set(state.ok.into());
+        checks
+            .get_or_create(&Checked { check })
+            .set(state.ok.into());
     }
     registry.register("check", "Whether a check of /health/ready is met", checks);
     if let Some(backlog) = metrics.backlog().await {
-        registry.register("index_backlog", "Memories that wait for a vector", gauge(backlog));
+        registry.register(
+            "index_backlog",
+            "Memories that wait for a vector",
+            gauge(backlog),
+        );
     }
     metrics.calls.register(&mut registry);
     metrics.refusals.register(&mut registry);
     let mut text = String::new();
     // Writing to a text fails never.
     let _ = encode(&mut text, &registry);
-    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+    (
+        [(
+            CONTENT_TYPE,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        )],
+        text,
+    )
+        .into_response()
 }

@@ -106,9 +106,16 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
         max_body_bytes: settings.max_body_bytes,
         request_timeout: settings.request_timeout,
     });
-    let metrics =
-        metrics::Metrics::new(parts.engine, server.calls().clone(), gate.refusals().clone(), parts.readiness.clone());
-    let health = health::Health { readiness: parts.readiness, supervisor: parts.supervisor };
+    let metrics = metrics::Metrics::new(
+        parts.engine,
+        server.calls().clone(),
+        gate.refusals().clone(),
+        parts.readiness.clone(),
+    );
+    let health = health::Health {
+        readiness: parts.readiness,
+        supervisor: parts.supervisor,
+    };
     // Bodies and tools have their own limits, and answer in the words of the protocol. This one is for everything else,
     // and allows for the waits for a share of the budget.
     let timeout = settings.request_timeout * 2 + std::time::Duration::from_secs(20);
@@ -121,12 +128,24 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
     #[cfg(not(debug_assertions))]
     let mcp = endpoint("/mcp", server, NeverSessionManager::default(), protocol);
     #[cfg(debug_assertions)]
-    let mcp = mcp.layer(middleware::from_fn_with_state(Arc::new(parts.fault), fault::inject));
+    let mcp = mcp.layer(middleware::from_fn_with_state(
+        Arc::new(parts.fault),
+        fault::inject,
+    ));
     let mcp = mcp
         .layer(middleware::from_fn_with_state(intake, intake::take_in))
-        .layer(middleware::from_fn_with_state(Arc::clone(&gate), auth::authenticate));
-    let mcp = if settings.allowed_origins.is_empty() { mcp } else { mcp.layer(sharing(&settings.allowed_origins)) };
-    let metadata = get(oauth::metadata).with_state(gate).layer(public_sharing());
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&gate),
+            auth::authenticate,
+        ));
+    let mcp = if settings.allowed_origins.is_empty() {
+        mcp
+    } else {
+        mcp.layer(sharing(&settings.allowed_origins))
+    };
+    let metadata = get(oauth::metadata)
+        .with_state(gate)
+        .layer(public_sharing());
     let metrics = get(metrics::metrics).with_state(metrics);
     mcp.route(oauth::METADATA_PATH, metadata.clone())
         .route(&format!("{}/mcp", oauth::METADATA_PATH), metadata.clone())
@@ -137,27 +156,42 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
         .with_state(health)
         .fallback(not_found)
         .layer(middleware::from_fn_with_state(hosts, host::check_host))
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, timeout))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::REQUEST_TIMEOUT,
+            timeout,
+        ))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(parts.clock, name_request))
 }
 
 /// An address of MCP, with and without a slash at its end, not yet guarded by anything.
-fn endpoint<S, H, M>(path: &str, server: H, sessions: M, protocol: StreamableHttpServerConfig) -> Router<S>
+fn endpoint<S, H, M>(
+    path: &str,
+    server: H,
+    sessions: M,
+    protocol: StreamableHttpServerConfig,
+) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
     H: ServerHandler + Clone,
     M: SessionManager,
 {
-    let service = StreamableHttpService::new(move || Ok(server.clone()), Arc::new(sessions), protocol);
-    Router::new().route_service(path, service.clone()).route_service(&format!("{path}/"), service)
+    let service =
+        StreamableHttpService::new(move || Ok(server.clone()), Arc::new(sessions), protocol);
+    Router::new()
+        .route_service(path, service.clone())
+        .route_service(&format!("{path}/"), service)
 }
 
 /// Lets pages of the allowed origins read the answers. Outside of authentication: a browser asks before it shows a token.
 fn sharing(origins: &[String]) -> CorsLayer {
     let header = HeaderName::from_static;
     CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())))
+        .allow_origin(AllowOrigin::list(
+            origins
+                .iter()
+                .filter_map(|origin| HeaderValue::from_str(origin).ok()),
+        ))
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
         // Revisions of the protocol add headers, some of them named by tools.
         .allow_headers(AllowHeaders::mirror_request())
@@ -173,11 +207,19 @@ fn sharing(origins: &[String]) -> CorsLayer {
 
 /// Lets pages of every origin read what is public.
 fn public_sharing() -> CorsLayer {
-    CorsLayer::new().allow_origin(Any).allow_methods([Method::GET]).allow_headers(Any).max_age(PREFLIGHT_AGE)
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET])
+        .allow_headers(Any)
+        .max_age(PREFLIGHT_AGE)
 }
 
 /// Gives the request an ID, which the answer and the log carry, and closes the connection after a refusal.
-async fn name_request(State(clock): State<Arc<dyn Clock>>, mut request: Request, next: Next) -> Response {
+async fn name_request(
+    State(clock): State<Arc<dyn Clock>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let id: Arc<str> = clock.new_id().to_string().into();
     request.extensions_mut().insert(RequestId(id.clone()));
     let has_body = !request.body().is_end_stream();
@@ -185,7 +227,9 @@ async fn name_request(State(clock): State<Arc<dyn Clock>>, mut request: Request,
     // Who refuses a request may not have read its body, and then the connection ends with the answer. A client that is
     // not told would send its next request into the void.
     if has_body && response.status().as_u16() >= 400 {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-request-id", value);
@@ -209,5 +253,10 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response<Body> {
 
 /// An error in JSON with a sentence on what to do.
 fn problem(status: StatusCode, sentence: &str) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], json!({ "error": sentence }).to_string()).into_response()
+    (
+        status,
+        [(header::CONTENT_TYPE, "application/json")],
+        json!({ "error": sentence }).to_string(),
+    )
+        .into_response()
 }

@@ -41,7 +41,10 @@ async fn ask(router: Router, host: &str, identity: Identity) -> Result<(), TaskE
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();
     let answer: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-    if answer["result"]["tools"].as_array().is_some_and(|tools| !tools.is_empty()) {
+    if answer["result"]["tools"]
+        .as_array()
+        .is_some_and(|tools| !tools.is_empty())
+    {
         return Ok(());
     }
     let start: String = String::from_utf8_lossy(&body).chars().take(200).collect();

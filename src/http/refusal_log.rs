@@ -76,11 +76,15 @@ struct Recent {
 impl Recent {
     /// How many refusals of this peer were left out before this one, if this one is to be written.
     fn admit(&mut self, peer: Option<IpAddr>, now: Instant) -> Option<u64> {
-        if self.since.is_none_or(|since| now.duration_since(since) >= PEER_PAUSE) {
+        if self
+            .since
+            .is_none_or(|since| now.duration_since(since) >= PEER_PAUSE)
+        {
             (self.since, self.lines) = (Some(now), 0);
         }
         if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&peer) {
-            self.peers.retain(|_, (last, _)| now.duration_since(*last) < PEER_PAUSE);
+            self.peers
+                .retain(|_, (last, _)| now.duration_since(*last) < PEER_PAUSE);
         }
         let (full, has_room) = (self.lines >= MAX_LINES, self.peers.len() < MAX_PEERS);
         match self.peers.get_mut(&peer) {
@@ -102,16 +106,30 @@ impl Recent {
 impl RefusalLog {
     /// Notes a refusal.
     pub(super) fn refused(&self, reason: RefusalReason, peer: Option<&Peer>, headers: &HeaderMap) {
-        self.counts.get_or_create(&Refused { reason: reason.name() }).inc();
+        self.counts
+            .get_or_create(&Refused {
+                reason: reason.name(),
+            })
+            .inc();
         if reason == RefusalReason::Missing {
             return;
         }
         let peer = peer.map(|peer| peer.address);
-        let admitted = self.recent.lock().unwrap_or_else(PoisonError::into_inner).admit(peer, Instant::now());
+        let admitted = self
+            .recent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .admit(peer, Instant::now());
         let Some(left_out) = admitted else { return };
         let peer = peer.map(|peer| peer.to_string());
         let forwarded_for = forwarded_for(headers);
-        tracing::warn!(reason = reason.name(), peer, forwarded_for, left_out, "request refused");
+        tracing::warn!(
+            reason = reason.name(),
+            peer,
+            forwarded_for,
+            left_out,
+            "request refused"
+        );
     }
 
     /// Shows the counts in a registry.
@@ -148,7 +166,11 @@ mod tests {
         for _ in 0..1000 {
             assert_eq!(recent.admit(peer(1), start), None);
         }
-        assert_eq!(recent.admit(peer(2), start), Some(0), "another peer has a line of its own");
+        assert_eq!(
+            recent.admit(peer(2), start),
+            Some(0),
+            "another peer has a line of its own"
+        );
         assert_eq!(recent.admit(peer(1), start + PEER_PAUSE), Some(1000));
     }
 
@@ -156,16 +178,22 @@ mod tests {
     fn many_peers_are_bounded_together() {
         let (mut recent, start) = (Recent::default(), Instant::now());
         let peers = (0..10_000_u32).map(|number| Some(IpAddr::from(number.to_be_bytes())));
-        let written = peers.filter(|peer| recent.admit(*peer, start).is_some()).count();
+        let written = peers
+            .filter(|peer| recent.admit(*peer, start).is_some())
+            .count();
         assert_eq!(written, MAX_LINES);
         assert!(recent.peers.len() <= MAX_PEERS);
-        assert_eq!(recent.admit(Some(IpAddr::from([192, 0, 2, 1])), start + PEER_PAUSE), Some(0));
+        assert_eq!(
+            recent.admit(Some(IpAddr::from([192, 0, 2, 1])), start + PEER_PAUSE),
+            Some(0)
+        );
     }
 
     #[test]
     fn only_addresses_of_a_forwarding_header_are_written() {
-        let headers =
-            |value: &str| HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), value.parse().unwrap())]);
+        let headers = |value: &str| {
+            HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), value.parse().unwrap())])
+        };
         assert_eq!(
             forwarded_for(&headers("203.0.113.9, \"x\", 2001:db8::1")).as_deref(),
             Some("203.0.113.9, 2001:db8::1")

@@ -28,8 +28,17 @@ pub(super) struct RpcError {
 }
 
 impl RpcError {
-    pub(super) fn new(status: StatusCode, code: i64, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, message: message.into(), id: None }
+    pub(super) fn new(
+        status: StatusCode,
+        code: i64,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            id: None,
+        }
     }
 
     pub(super) fn invalid_request(message: impl Into<Cow<'static, str>>) -> Self {
@@ -60,9 +69,16 @@ impl RpcError {
 impl IntoResponse for RpcError {
     fn into_response(self) -> Response {
         let body = self.to_json().to_string();
-        let mut response = (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        let mut response = (
+            self.status,
+            [(header::CONTENT_TYPE, "application/json")],
+            body,
+        )
+            .into_response();
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
         }
         response
     }
@@ -71,17 +87,29 @@ impl IntoResponse for RpcError {
 /// Turns an error that the protocol library answered as plain text into a JSON-RPC error.
 pub(super) async fn from_plain_text(response: Response, id: Option<Value>) -> Response {
     let status = response.status();
-    let is_json =
-        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/json");
+    let is_json = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes() == b"application/json");
     if !(status.is_client_error() || status.is_server_error()) || is_json {
         return response;
     }
     let (mut parts, body) = response.into_parts();
     let text = to_bytes(body, MAX_ERROR_BYTES).await.unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
-    let code = if status == StatusCode::BAD_REQUEST { INVALID_REQUEST } else { SERVER_ERROR };
+    let code = if status == StatusCode::BAD_REQUEST {
+        INVALID_REQUEST
+    } else {
+        SERVER_ERROR
+    };
     parts.headers.remove(header::CONTENT_LENGTH);
-    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let body = RpcError::new(status, code, text).with_id(id).to_json().to_string();
+    parts.headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    let body = RpcError::new(status, code, text)
+        .with_id(id)
+        .to_json()
+        .to_string();
     (parts, body).into_response()
 }

@@ -21,7 +21,11 @@ pub struct CheckSchedule {
 
 impl Default for CheckSchedule {
     fn default() -> Self {
-        Self { first: Duration::from_secs(60), interval: Duration::from_secs(24 * 3600), pace: Pace::BACKGROUND }
+        Self {
+            first: Duration::from_secs(60),
+            interval: Duration::from_secs(24 * 3600),
+            pace: Pace::BACKGROUND,
+        }
     }
 }
 
@@ -36,7 +40,12 @@ pub fn check_database(
 ) {
     condition.met("not checked since the start");
     let stopping = supervisor.stopping().clone();
-    let checker = Checker { store: Arc::clone(store), condition, notices, pace: schedule.pace };
+    let checker = Checker {
+        store: Arc::clone(store),
+        condition,
+        notices,
+        pace: schedule.pace,
+    };
     supervisor.spawn_restarting("database checker", move || {
         let (checker, stopping) = (checker.clone(), stopping.clone());
         async move {
@@ -72,7 +81,10 @@ impl Checker {
                 true
             }
             Err(error) => {
-                tracing::debug!(error = &error as &dyn Error, "the data could not be checked");
+                tracing::debug!(
+                    error = &error as &dyn Error,
+                    "the data could not be checked"
+                );
                 false
             }
         }
@@ -80,11 +92,20 @@ impl Checker {
 
     /// Asks for the rebuild that a damaged word index needs.
     async fn with_repair(&self, mut findings: Vec<Finding>) -> Vec<Finding> {
-        for finding in findings.iter_mut().filter(|finding| finding.subject == Subject::WordIndex) {
+        for finding in findings
+            .iter_mut()
+            .filter(|finding| finding.subject == Subject::WordIndex)
+        {
             match self.store.request_index_rebuild().await {
-                Ok(()) => finding.remedy = "restart the service, which rebuilds the index at its start".to_owned(),
+                Ok(()) => {
+                    finding.remedy =
+                        "restart the service, which rebuilds the index at its start".to_owned()
+                }
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn Error, "no rebuild of the word index was requested")
+                    tracing::warn!(
+                        error = &error as &dyn Error,
+                        "no rebuild of the word index was requested"
+                    )
                 }
             }
         }
@@ -93,7 +114,11 @@ impl Checker {
 
     fn report(&self, findings: Vec<Finding>) {
         for finding in &findings {
-            tracing::error!(finding = finding.detail, remedy = finding.remedy, "a check of the data found damage");
+            tracing::error!(
+                finding = finding.detail,
+                remedy = finding.remedy,
+                "a check of the data found damage"
+            );
         }
         let sentences: Vec<String> = findings.iter().map(ToString::to_string).collect();
         let all = sentences.join("; ");

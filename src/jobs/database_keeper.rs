@@ -28,7 +28,13 @@ pub fn keep_database(supervisor: &Supervisor, store: Arc<dyn Store>, condition: 
     let stopping = supervisor.stopping().clone();
     supervisor.spawn("database keeper", Role::Essential, async move {
         let write_failure = store.write_failure();
-        let mut keeper = Keeper { store, condition, write_failure, prepared: false, lost_since: None };
+        let mut keeper = Keeper {
+            store,
+            condition,
+            write_failure,
+            prepared: false,
+            lost_since: None,
+        };
         let mut pause = Duration::from_millis(200);
         let mut looks: u32 = 0;
         loop {
@@ -45,7 +51,11 @@ pub fn keep_database(supervisor: &Supervisor, store: Arc<dyn Store>, condition: 
                     () = keeper.maintain() => {}
                 }
             }
-            pause = if well { PERIOD } else { (pause * 2).min(MAX_PAUSE) };
+            pause = if well {
+                PERIOD
+            } else {
+                (pause * 2).min(MAX_PAUSE)
+            };
             tokio::select! {
                 () = stopping.cancelled() => return Ok(()),
                 () = heartbeat.idle(tokio::time::sleep(pause)) => {}
@@ -70,7 +80,9 @@ impl Keeper {
     /// Prepares the database if that has not succeeded yet, otherwise asks it for a sign of life.
     async fn look(&mut self) -> Result<bool, StoreError> {
         let result = if self.prepared {
-            tokio::time::timeout(LONGEST_LOOK, self.store.info()).await.unwrap_or_else(|_| Err(too_slow()))
+            tokio::time::timeout(LONGEST_LOOK, self.store.info())
+                .await
+                .unwrap_or_else(|_| Err(too_slow()))
         } else {
             match self.store.prepare().await {
                 Ok(()) => self.store.info().await,
@@ -97,12 +109,22 @@ impl Keeper {
     /// Neither old statistics nor a failed trial write is a reason to do without a database.
     async fn maintain(&self) {
         if let Err(error) = self.store.refresh_statistics().await {
-            tracing::debug!(error = &error as &dyn Error, "the statistics of the tables were not refreshed");
+            tracing::debug!(
+                error = &error as &dyn Error,
+                "the statistics of the tables were not refreshed"
+            );
         }
-        if self.write_failure.borrow().as_ref().is_some_and(|failure| failure.may_pass)
+        if self
+            .write_failure
+            .borrow()
+            .as_ref()
+            .is_some_and(|failure| failure.may_pass)
             && let Err(error) = self.store.probe_write().await
         {
-            tracing::debug!(error = &error as &dyn Error, "the database still takes no writes");
+            tracing::debug!(
+                error = &error as &dyn Error,
+                "the database still takes no writes"
+            );
         }
     }
 
@@ -137,7 +159,10 @@ impl Keeper {
     /// Logs once per outage: the readiness check tells the rest.
     fn note_outage(&mut self, reason: &str) {
         if self.lost_since.is_none() {
-            tracing::error!(error = reason, "no database: tools answer with an error until it is back");
+            tracing::error!(
+                error = reason,
+                "no database: tools answer with an error until it is back"
+            );
             self.lost_since = Some(Instant::now());
         }
         self.condition.unmet(reason);
@@ -145,5 +170,8 @@ impl Keeper {
 }
 
 fn too_slow() -> StoreError {
-    StoreError::Unavailable { reason: format!("no answer within {} s", LONGEST_LOOK.as_secs()), source: None }
+    StoreError::Unavailable {
+        reason: format!("no answer within {} s", LONGEST_LOOK.as_secs()),
+        source: None,
+    }
 }

@@ -56,7 +56,10 @@ pub fn provide_embedder(supervisor: &Supervisor, desk: &Arc<Desk>, provision: Pr
                 };
                 // Once: what it says does not change while a machine is offline.
                 if !said {
-                    tracing::warn!(trouble, "no embedder yet: recall is by words alone, and this is tried again");
+                    tracing::warn!(
+                        trouble,
+                        "no embedder yet: recall is by words alone, and this is tried again"
+                    );
                     said = true;
                 }
                 desk.set_trouble(Some(trouble));
@@ -74,17 +77,29 @@ impl Provision {
     async fn bring(&self) -> Result<Arc<dyn Embedder>, String> {
         match self {
             Self::Http(options) => {
-                let embedder = HttpEmbedder::connect(options.clone()).await.map_err(|error| error.to_string())?;
+                let embedder = HttpEmbedder::connect(options.clone())
+                    .await
+                    .map_err(|error| error.to_string())?;
                 Ok(Arc::new(embedder))
             }
-            Self::Local { plan, options, terminal } => {
-                let folder = plan.fetch(&Meter::new(*terminal)).await.map_err(|error| error.to_string())?;
+            Self::Local {
+                plan,
+                options,
+                terminal,
+            } => {
+                let folder = plan
+                    .fetch(&Meter::new(*terminal))
+                    .await
+                    .map_err(|error| error.to_string())?;
                 let (id, options) = (plan.id().to_owned(), options.clone());
                 let load = move || {
-                    LocalEmbedder::load(&folder, &id, &options)
-                        .map_err(|error| format!("the model in {} cannot be used: {error}", folder.display()))
+                    LocalEmbedder::load(&folder, &id, &options).map_err(|error| {
+                        format!("the model in {} cannot be used: {error}", folder.display())
+                    })
                 };
-                let embedder = tokio::task::spawn_blocking(load).await.map_err(|error| error.to_string())??;
+                let embedder = tokio::task::spawn_blocking(load)
+                    .await
+                    .map_err(|error| error.to_string())??;
                 Ok(Arc::new(embedder))
             }
         }

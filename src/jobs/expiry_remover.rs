@@ -39,8 +39,17 @@ impl Retention {
 }
 
 /// Spawns the remover. While the database is away, data stays until the next look.
-pub fn remove_expired(supervisor: &Supervisor, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>, retention: Retention) {
-    let (store, clock, stopping) = (Arc::clone(store), Arc::clone(clock), supervisor.stopping().clone());
+pub fn remove_expired(
+    supervisor: &Supervisor,
+    store: &Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
+    retention: Retention,
+) {
+    let (store, clock, stopping) = (
+        Arc::clone(store),
+        Arc::clone(clock),
+        supervisor.stopping().clone(),
+    );
     supervisor.spawn_restarting("expiry remover", move || {
         let (store, clock, stopping) = (Arc::clone(&store), Arc::clone(&clock), stopping.clone());
         async move {
@@ -77,8 +86,15 @@ mod tests {
     #[test]
     fn days_become_the_time_before_which_data_expires() {
         let now = DateTime::from_timestamp(1_767_225_600, 0).unwrap();
-        let expiry = Retention { history_days: Some(30), idempotency_days: None }.expiry(now);
-        assert_eq!(expiry.history_before.unwrap().to_rfc3339(), "2025-12-02T00:00:00+00:00");
+        let expiry = Retention {
+            history_days: Some(30),
+            idempotency_days: None,
+        }
+        .expiry(now);
+        assert_eq!(
+            expiry.history_before.unwrap().to_rfc3339(),
+            "2025-12-02T00:00:00+00:00"
+        );
         assert_eq!(expiry.keys_before, None);
     }
 }

@@ -38,7 +38,12 @@ pub fn index_vectors(
     let condition = Arc::new(condition);
     condition.met(&state(desk, None));
     let (indexer, preparer) = (supervisor.clone(), supervisor.stopping().clone());
-    let parts = (Arc::clone(store), Arc::clone(desk), Arc::clone(clock), condition);
+    let parts = (
+        Arc::clone(store),
+        Arc::clone(desk),
+        Arc::clone(clock),
+        condition,
+    );
     supervisor.spawn_restarting("vector indexer", move || {
         let (store, desk, clock, condition) = parts.clone();
         let heartbeat = indexer.heartbeat("vector indexer", Role::Helper, MAX_AGE);
@@ -89,11 +94,16 @@ async fn prepare(store: &dyn Store, desk: &Desk) -> Result<(), StoreError> {
 
 /// For people: what embeds, and how much waits for it.
 fn state(desk: &Desk, backlog: Option<u64>) -> String {
-    let wait = backlog.map(|count| format!(", {count} memories wait")).unwrap_or_default();
+    let wait = backlog
+        .map(|count| format!(", {count} memories wait"))
+        .unwrap_or_default();
     match (desk.wanted(), desk.embedder(), desk.trouble()) {
         (None, ..) => "off: recall is by words alone".to_owned(),
         (_, Some(embedder), None) => format!("{}{wait}", embedder.model()),
-        (_, _, trouble) => format!("by words alone: {}{wait}", trouble.unwrap_or_else(|| "loading".to_owned())),
+        (_, _, trouble) => format!(
+            "by words alone: {}{wait}",
+            trouble.unwrap_or_else(|| "loading".to_owned())
+        ),
     }
 }
 
@@ -166,7 +176,11 @@ impl Indexer {
     }
 
     /// One batch; returns how many memories were dealt with.
-    async fn round(&mut self, embedder: &dyn Embedder, heartbeat: &Heartbeat) -> Result<usize, Stop> {
+    async fn round(
+        &mut self,
+        embedder: &dyn Embedder,
+        heartbeat: &Heartbeat,
+    ) -> Result<usize, Stop> {
         let model = embedder.model();
         if self.queued.as_ref() != Some(model) {
             self.fill_queue(model, heartbeat).await?;
@@ -183,7 +197,10 @@ impl Indexer {
         let work = embedder.passages(jobs.iter().map(|job| job.text.clone()).collect());
         match self.telling(work).await {
             Ok(vectors) => self.save(model, &jobs, vectors).await?,
-            Err(EmbedError::Unavailable { reason, retry_after }) => {
+            Err(EmbedError::Unavailable {
+                reason,
+                retry_after,
+            }) => {
                 return Err(self.postpone(&jobs, &reason, retry_after).await?);
             }
             // One of them, most probably.
@@ -196,11 +213,20 @@ impl Indexer {
         Ok(jobs.len())
     }
 
-    async fn save(&self, model: &Model, jobs: &[IndexJob], vectors: Vec<Vec<Vec<f32>>>) -> Result<(), StoreError> {
+    async fn save(
+        &self,
+        model: &Model,
+        jobs: &[IndexJob],
+        vectors: Vec<Vec<Vec<f32>>>,
+    ) -> Result<(), StoreError> {
         let embedded: Vec<Embedded> = jobs
             .iter()
             .zip(vectors)
-            .map(|(job, vectors)| Embedded { key: job.key, version: job.version, vectors })
+            .map(|(job, vectors)| Embedded {
+                key: job.key,
+                version: job.version,
+                vectors,
+            })
             .collect();
         let now = self.clock.now();
         let saved = self.store.save_vectors(&model.id, &embedded, now).await?;
@@ -212,12 +238,23 @@ impl Indexer {
         Ok(())
     }
 
-    async fn one_by_one(&self, embedder: &dyn Embedder, jobs: &[IndexJob], heartbeat: &Heartbeat) -> Result<(), Stop> {
+    async fn one_by_one(
+        &self,
+        embedder: &dyn Embedder,
+        jobs: &[IndexJob],
+        heartbeat: &Heartbeat,
+    ) -> Result<(), Stop> {
         for (place, job) in jobs.iter().enumerate() {
             heartbeat.beat();
             match embedder.passages(vec![job.text.clone()]).await {
-                Ok(vectors) => self.save(embedder.model(), std::slice::from_ref(job), vectors).await?,
-                Err(EmbedError::Unavailable { reason, retry_after }) => {
+                Ok(vectors) => {
+                    self.save(embedder.model(), std::slice::from_ref(job), vectors)
+                        .await?
+                }
+                Err(EmbedError::Unavailable {
+                    reason,
+                    retry_after,
+                }) => {
                     return Err(self.postpone(&jobs[place..], &reason, retry_after).await?);
                 }
                 Err(error) => {
@@ -228,7 +265,9 @@ impl Indexer {
                         "a memory cannot be embedded; it is found by its words"
                     );
                     let later = self.clock.now() + REFUSED * (1 << job.attempts.min(8));
-                    self.store.postpone_index_jobs(&[job.key], Some(&error), later).await?;
+                    self.store
+                        .postpone_index_jobs(&[job.key], Some(&error), later)
+                        .await?;
                 }
             }
         }
@@ -236,13 +275,23 @@ impl Indexer {
     }
 
     /// The embedder is away: gives the memories back.
-    async fn postpone(&self, jobs: &[IndexJob], reason: &str, after: Option<Duration>) -> Result<Stop, StoreError> {
+    async fn postpone(
+        &self,
+        jobs: &[IndexJob],
+        reason: &str,
+        after: Option<Duration>,
+    ) -> Result<Stop, StoreError> {
         if self.desk.trouble().as_deref() != Some(reason) {
-            tracing::warn!(reason, "the embedder does not get on: memories wait for their vectors");
+            tracing::warn!(
+                reason,
+                "the embedder does not get on: memories wait for their vectors"
+            );
         }
         self.desk.set_trouble(Some(reason.to_owned()));
         let keys: Vec<MemoryKey> = jobs.iter().map(|job| job.key).collect();
-        self.store.postpone_index_jobs(&keys, None, self.clock.now()).await?;
+        self.store
+            .postpone_index_jobs(&keys, None, self.clock.now())
+            .await?;
         Ok(Stop::Later(after))
     }
 
@@ -251,7 +300,11 @@ impl Indexer {
         let (before, now) = (self.store.queued_model().await?, model.to_string());
         if before.as_ref() != Some(&now) {
             if let Some(before) = &before {
-                tracing::info!(before, now, "another model: memories without its vectors are embedded anew");
+                tracing::info!(
+                    before,
+                    now,
+                    "another model: memories without its vectors are embedded anew"
+                );
             }
             self.queue_missing(model, heartbeat).await?;
             self.store.set_queued_model(&now).await?;
@@ -265,7 +318,10 @@ impl Indexer {
         let mut place = None;
         loop {
             heartbeat.beat();
-            place = self.store.queue_missing(Some((&model.id, model.dimension)), place, self.clock.now()).await?;
+            place = self
+                .store
+                .queue_missing(Some((&model.id, model.dimension)), place, self.clock.now())
+                .await?;
             if place.is_none() {
                 return Ok(());
             }

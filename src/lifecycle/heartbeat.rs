@@ -28,7 +28,10 @@ pub(super) struct Moment {
 
 impl Moment {
     pub(super) fn never(epoch: Instant) -> Self {
-        Self { epoch, at: AtomicU64::new(0) }
+        Self {
+            epoch,
+            at: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn touch(&self) {
@@ -60,14 +63,25 @@ pub(super) struct Heartbeats {
 
 impl Heartbeats {
     pub(super) fn new(epoch: Instant) -> Self {
-        Self { epoch, pulses: Arc::default() }
+        Self {
+            epoch,
+            pulses: Arc::default(),
+        }
     }
 
     pub(super) fn register(&self, name: &'static str, role: Role, max_age: Duration) -> Heartbeat {
-        let pulse = Arc::new(Pulse { name, role, max_age, last: Moment::never(self.epoch) });
+        let pulse = Arc::new(Pulse {
+            name,
+            role,
+            max_age,
+            last: Moment::never(self.epoch),
+        });
         pulse.last.touch();
         lock(&self.pulses).push(Arc::clone(&pulse));
-        Heartbeat { registry: self.clone(), pulse }
+        Heartbeat {
+            registry: self.clone(),
+            pulse,
+        }
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -77,7 +91,10 @@ impl Heartbeats {
             .map(|pulse| Age {
                 name: pulse.name,
                 role: pulse.role,
-                age: pulse.last.get().map_or(Duration::ZERO, |last| now.saturating_duration_since(last)),
+                age: pulse
+                    .last
+                    .get()
+                    .map_or(Duration::ZERO, |last| now.saturating_duration_since(last)),
                 max_age: pulse.max_age,
             })
             .collect();
@@ -143,7 +160,13 @@ impl Age {
 impl fmt::Display for Age {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stale = if self.is_fresh() { "" } else { " STALE" };
-        write!(f, "{}{stale} {:.1} s of {:.1} s", self.name, self.age.as_secs_f64(), self.max_age.as_secs_f64())
+        write!(
+            f,
+            "{}{stale} {:.1} s of {:.1} s",
+            self.name,
+            self.age.as_secs_f64(),
+            self.max_age.as_secs_f64()
+        )
     }
 }
 
@@ -165,7 +188,9 @@ impl Progress {
     }
 
     pub(super) fn stale(&self, role: Role) -> impl Iterator<Item = &Age> {
-        self.ages.iter().filter(move |age| age.role == role && !age.is_fresh())
+        self.ages
+            .iter()
+            .filter(move |age| age.role == role && !age.is_fresh())
     }
 }
 

@@ -35,14 +35,20 @@ pub use notifier::Notifier;
 pub use probe::{Probe, ProbeError};
 pub use readiness::{Check, Condition, Readiness, ReadinessReport, ReadinessStatus};
 pub use sentinel::{EXIT_GRACE, Sentinel, SentinelError};
-pub use supervisor::{ABORT_GRACE, Cut, DEFAULT_DRAIN, ExitReason, Role, Signal, Supervisor, TaskError};
+pub use supervisor::{
+    ABORT_GRACE, Cut, DEFAULT_DRAIN, ExitReason, Role, Signal, Supervisor, TaskError,
+};
 pub use watchdog::{DEFAULT_LIMIT, Watchdog};
 
 /// Waits until something asks the service to stop, then drains and aborts.
 ///
 /// Returns within the drain budget plus [`ABORT_GRACE`] of the request to stop. The caller turns
 /// [`ExitReason::exit_code`] into the exit code of the process.
-pub async fn run(supervisor: &Supervisor, notifier: &Notifier, readiness: &Readiness) -> ExitReason {
+pub async fn run(
+    supervisor: &Supervisor,
+    notifier: &Notifier,
+    readiness: &Readiness,
+) -> ExitReason {
     let reason = supervisor.stop_requested().await;
     announce_stop(supervisor, notifier, readiness, &reason);
     supervisor.drain().await;
@@ -53,8 +59,16 @@ pub async fn run(supervisor: &Supervisor, notifier: &Notifier, readiness: &Readi
 ///
 /// The sentinel calls it as well, because a stop may come while the service is still starting
 /// or while the runtime is blocked, when nobody has reached [`run`].
-fn announce_stop(supervisor: &Supervisor, notifier: &Notifier, readiness: &Readiness, reason: &ExitReason) {
-    let sentence = format!("Stopping ({reason}), finishing work for at most {} s", supervisor.drain_budget().as_secs());
+fn announce_stop(
+    supervisor: &Supervisor,
+    notifier: &Notifier,
+    readiness: &Readiness,
+    reason: &ExitReason,
+) {
+    let sentence = format!(
+        "Stopping ({reason}), finishing work for at most {} s",
+        supervisor.drain_budget().as_secs()
+    );
     readiness.stopping(&sentence);
     notifier.stopping(&sentence);
 }

@@ -49,19 +49,25 @@ impl Notifier {
     /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` of this process. A missing
     /// `WATCHDOG_PID` is fine: podman passes none on.
     pub fn from_env() -> Self {
-        Self::to(env::var_os("NOTIFY_SOCKET").as_deref(), sd_notify::watchdog_enabled())
+        Self::to(
+            env::var_os("NOTIFY_SOCKET").as_deref(),
+            sd_notify::watchdog_enabled(),
+        )
     }
 
     /// Sends to the given address, a path or `@abstract`. An address that cannot be used is
     /// logged and then ignored: the service is worth more than its notifications.
     pub fn to(address: Option<&OsStr>, watchdog: Option<Duration>) -> Self {
-        let socket = address.filter(|address| !address.is_empty()).and_then(|address| match connect(address) {
-            Ok(socket) => Some(socket),
-            Err(error) => {
-                tracing::error!(?address, %error, "systemd cannot be notified");
-                None
-            }
-        });
+        let socket =
+            address
+                .filter(|address| !address.is_empty())
+                .and_then(|address| match connect(address) {
+                    Ok(socket) => Some(socket),
+                    Err(error) => {
+                        tracing::error!(?address, %error, "systemd cannot be notified");
+                        None
+                    }
+                });
         // A limit without a socket is nobody's limit: there is no way to ping.
         let watchdog = watchdog.filter(|limit| !limit.is_zero() && socket.is_some());
         Self {
@@ -143,7 +149,10 @@ fn connect(address: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         [b'/', ..] => SocketAddr::from_pathname(address)?,
         _ => {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "NOTIFY_SOCKET must start with / or @"));
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "NOTIFY_SOCKET must start with / or @",
+            ));
         }
     };
     let socket = UnixDatagram::unbound()?;
@@ -153,7 +162,11 @@ fn connect(address: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
 
 /// One line of bounded length: error texts from elsewhere may contain anything.
 fn clean(sentence: &str) -> String {
-    let mut line: String = sentence.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut line: String = sentence
+        .trim()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     if line.len() > STATUS_MAX_BYTES {
         line.truncate(line.floor_char_boundary(STATUS_MAX_BYTES - '…'.len_utf8()));
         line.push('…');

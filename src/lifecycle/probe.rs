@@ -27,7 +27,9 @@ impl Probe {
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), TaskError>> + Send + 'static,
     {
-        Self { call: Box::new(move || call().boxed()) }
+        Self {
+            call: Box::new(move || call().boxed()),
+        }
     }
 
     pub(super) async fn call(&self, within: Duration) -> Result<(), ProbeError> {

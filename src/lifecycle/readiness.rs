@@ -80,7 +80,10 @@ impl Readiness {
         if added {
             self.inner.changed.send_replace(());
         }
-        Condition { inner: Arc::clone(&self.inner), name }
+        Condition {
+            inner: Arc::clone(&self.inner),
+            name,
+        }
     }
 
     /// What the service does when all is well, e.g. "Serving on 127.0.0.1:8765".
@@ -132,7 +135,11 @@ impl Readiness {
             .conditions
             .iter()
             .map(|(name, entry)| {
-                let check = Check { ok: entry.ok, detail: entry.detail.clone(), since: entry.since_wall };
+                let check = Check {
+                    ok: entry.ok,
+                    detail: entry.detail.clone(),
+                    since: entry.since_wall,
+                };
                 (*name, check)
             })
             .collect();
@@ -163,11 +170,19 @@ impl Readiness {
 
 impl Entry {
     fn new(ok: bool, detail: &str) -> Self {
-        Self { ok, detail: detail.to_owned(), since: Instant::now(), since_wall: wall_clock() }
+        Self {
+            ok,
+            detail: detail.to_owned(),
+            since: Instant::now(),
+            since_wall: wall_clock(),
+        }
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "people compare it with the log; no decision depends on it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "people compare it with the log; no decision depends on it"
+)]
 fn wall_clock() -> DateTime<Utc> {
     Utc::now().trunc_subsecs(0)
 }

@@ -72,7 +72,11 @@ impl Sentinel {
     /// # Errors
     ///
     /// The system refused a thread, a pipe or a handler.
-    pub fn start(supervisor: &Supervisor, notifier: &Notifier, readiness: &Readiness) -> Result<Self, SentinelError> {
+    pub fn start(
+        supervisor: &Supervisor,
+        notifier: &Notifier,
+        readiness: &Readiness,
+    ) -> Result<Self, SentinelError> {
         let ended = CancellationToken::new();
         let before_exit = Arc::<OnceLock<Hook>>::default();
         let hook = Arc::clone(&before_exit);
@@ -89,26 +93,32 @@ impl Sentinel {
         };
         let (installed, wait) = mpsc::channel();
         let until = ended.clone();
-        thread::Builder::new().name("sentinel".to_owned()).spawn(move || {
-            let runtime = runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = match runtime {
-                Ok(runtime) => runtime,
-                Err(error) => return drop(installed.send(Err(error))),
-            };
-            runtime.block_on(async move {
-                let signals = match Signals::install() {
-                    Ok(signals) => signals,
+        thread::Builder::new()
+            .name("sentinel".to_owned())
+            .spawn(move || {
+                let runtime = runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = match runtime {
+                    Ok(runtime) => runtime,
                     Err(error) => return drop(installed.send(Err(error))),
                 };
-                let _ = installed.send(Ok(()));
-                tokio::select! {
-                    () = until.cancelled() => {}
-                    () = guard.stand(signals) => {}
-                }
-            });
-        })?;
-        wait.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended")))?;
-        Ok(Self { _ended: ended.drop_guard(), before_exit })
+                runtime.block_on(async move {
+                    let signals = match Signals::install() {
+                        Ok(signals) => signals,
+                        Err(error) => return drop(installed.send(Err(error))),
+                    };
+                    let _ = installed.send(Ok(()));
+                    tokio::select! {
+                        () = until.cancelled() => {}
+                        () = guard.stand(signals) => {}
+                    }
+                });
+            })?;
+        wait.recv()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread ended")))?;
+        Ok(Self {
+            _ended: ended.drop_guard(),
+            before_exit,
+        })
     }
 
     /// What to do last when the process ends itself without returning from `main`, such as writing out the log, which
@@ -118,7 +128,10 @@ impl Sentinel {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "main cannot return while the runtime is blocked")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "main cannot return while the runtime is blocked"
+)]
 fn end_process(code: i32) {
     std::process::exit(code);
 }
@@ -185,7 +198,11 @@ impl Guard {
         let every = (pace.limit / 50).clamp(Duration::from_millis(5), Duration::from_millis(500));
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut watch = Watch { last_tick: Instant::now(), thawed: None, stuck: false };
+        let mut watch = Watch {
+            last_tick: Instant::now(),
+            thawed: None,
+            stuck: false,
+        };
         let mut stop: Option<Instant> = None;
         let mut signalled = false;
         loop {
@@ -219,7 +236,8 @@ impl Guard {
 
     fn second(&self, signal: Signal) {
         let tasks = self.supervisor.running();
-        self.notifier.last_words(&format!("Ended at once by a second {signal}"));
+        self.notifier
+            .last_words(&format!("Ended at once by a second {signal}"));
         say(move || tracing::warn!(%signal, tasks, "second signal, ending at once"));
         (self.exit.0)(i32::from(signal.exit_code()));
     }
@@ -279,7 +297,11 @@ impl Guard {
                 "the service hangs, no watchdog ping for {:.1} s of {:.1} s ({}); heartbeats: {}",
                 unpinged.as_secs_f64(),
                 pace.limit.as_secs_f64(),
-                if watch.stuck { "runtime blocked" } else { "runtime moves" },
+                if watch.stuck {
+                    "runtime blocked"
+                } else {
+                    "runtime moves"
+                },
                 self.supervisor.progress()
             )
         })
@@ -318,10 +340,12 @@ struct Watch {
 /// hold the lock of stdout or of the notifier.
 fn say(words: impl FnOnce() + Send + 'static) {
     let (done, wait) = mpsc::channel();
-    let thread = thread::Builder::new().name("last words".to_owned()).spawn(move || {
-        words();
-        let _ = done.send(());
-    });
+    let thread = thread::Builder::new()
+        .name("last words".to_owned())
+        .spawn(move || {
+            words();
+            let _ = done.send(());
+        });
     if thread.is_ok() {
         let _ = wait.recv_timeout(WORDS_TAKE_AT_MOST);
     }

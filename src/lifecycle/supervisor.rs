@@ -171,7 +171,10 @@ impl Supervisor {
                 reason: Mutex::default(),
                 drain_millis: AtomicU64::new(0),
                 heartbeats: Heartbeats::new(epoch),
-                vital: Vital { checked: Moment::never(epoch), pinged: Moment::never(epoch) },
+                vital: Vital {
+                    checked: Moment::never(epoch),
+                    pinged: Moment::never(epoch),
+                },
             }),
         }
         .with_drain_budget(DEFAULT_DRAIN)
@@ -218,7 +221,9 @@ impl Supervisor {
     }
 
     pub(super) fn reason(&self) -> ExitReason {
-        lock(&self.inner.reason).clone().unwrap_or(ExitReason::Finished)
+        lock(&self.inner.reason)
+            .clone()
+            .unwrap_or(ExitReason::Finished)
     }
 
     /// Registers a heartbeat. `max_age` is the time after which the loop counts as hung: for an
@@ -376,7 +381,12 @@ impl Supervisor {
     }
 
     /// The one place that spawns.
-    fn launch<F>(&self, tracker: &TaskTracker, name: &'static str, future: F) -> JoinHandle<F::Output>
+    fn launch<F>(
+        &self,
+        tracker: &TaskTracker,
+        name: &'static str,
+        future: F,
+    ) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
@@ -433,7 +443,10 @@ struct Running {
 impl Running {
     fn enter(inner: &Arc<Inner>, name: &'static str) -> Self {
         *lock(&inner.running).entry(name).or_default() += 1;
-        Self { inner: Arc::clone(inner), name }
+        Self {
+            inner: Arc::clone(inner),
+            name,
+        }
     }
 }
 

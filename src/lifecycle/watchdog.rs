@@ -39,7 +39,9 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn of(notifier: &Notifier) -> Self {
-        Self { limit: notifier.watchdog_limit().unwrap_or(DEFAULT_LIMIT) }
+        Self {
+            limit: notifier.watchdog_limit().unwrap_or(DEFAULT_LIMIT),
+        }
     }
 
     fn look(self) -> Duration {
@@ -81,7 +83,12 @@ pub struct Watchdog {
 impl Watchdog {
     /// The limit is systemd's, or [`DEFAULT_LIMIT`] without one; then a hang is logged and shown
     /// in `/health/ready`, but nothing is pinged and the process never ends itself.
-    pub fn new(supervisor: &Supervisor, notifier: &Notifier, readiness: &Readiness, probe: Probe) -> Self {
+    pub fn new(
+        supervisor: &Supervisor,
+        notifier: &Notifier,
+        readiness: &Readiness,
+        probe: Probe,
+    ) -> Self {
         let pace = Pace::of(notifier);
         Self {
             supervisor: supervisor.clone(),
@@ -127,7 +134,11 @@ impl Watchdog {
     /// after [`Notifier::ready`]: systemd's clock runs from there.
     pub fn start(self) {
         let supervisor = self.supervisor.clone();
-        let status = keep_status(self.readiness.clone(), self.notifier.clone(), supervisor.clone());
+        let status = keep_status(
+            self.readiness.clone(),
+            self.notifier.clone(),
+            supervisor.clone(),
+        );
         supervisor.spawn_companion("status", status);
         supervisor.spawn_companion("watchdog", self.watch());
     }
@@ -198,11 +209,15 @@ impl Watchdog {
             Some(_) => "watchdog ping withheld",
             None => "no watchdog to restart it",
         };
-        self.condition.unmet(&format!("stalled, {consequence}: {progress}"));
+        self.condition
+            .unmet(&format!("stalled, {consequence}: {progress}"));
         // Directly: the task that keeps the status may be the one that hangs.
         self.notifier.status(&self.readiness.sentence());
         // At once and then every third of the limit: often enough, never a flood.
-        if trouble.withheld.is_none_or(|said| said.elapsed() >= self.pace.ping()) {
+        if trouble
+            .withheld
+            .is_none_or(|said| said.elapsed() >= self.pace.ping())
+        {
             trouble.withheld = Some(Instant::now());
             tracing::error!(
                 heartbeats = %progress,

@@ -60,8 +60,12 @@ impl ToolError {
             Self::Arguments(problems) if problems.len() > 1 && writes => {
                 "Correct all of these and call again; nothing was stored."
             }
-            Self::Arguments(problems) if problems.len() > 1 => "Correct all of these and call again.",
-            Self::Engine(EngineError::Invalid(invalid)) if !invalid.further.is_empty() && writes => {
+            Self::Arguments(problems) if problems.len() > 1 => {
+                "Correct all of these and call again."
+            }
+            Self::Engine(EngineError::Invalid(invalid))
+                if !invalid.further.is_empty() && writes =>
+            {
                 "Correct all of these and call again; nothing was stored."
             }
             Self::Engine(EngineError::Invalid(invalid)) if !invalid.further.is_empty() => {
@@ -70,9 +74,13 @@ impl ToolError {
             Self::Arguments(_) | Self::Engine(EngineError::Invalid(_)) if writes => {
                 "Correct the argument and call again; nothing was stored."
             }
-            Self::Arguments(_) | Self::Engine(EngineError::Invalid(_)) => "Correct the argument and call again.",
+            Self::Arguments(_) | Self::Engine(EngineError::Invalid(_)) => {
+                "Correct the argument and call again."
+            }
             Self::Engine(error) => error.advice(),
-            Self::ReadOnly => "The user has to grant it the scope memory:write; nothing was changed.",
+            Self::ReadOnly => {
+                "The user has to grant it the scope memory:write; nothing was changed."
+            }
             Self::Timeout { .. } => {
                 "A write may or may not have been done; repeating it with the same idempotency_key is safe."
             }
@@ -86,7 +94,10 @@ impl ToolError {
         let (code, message, advice) = (self.code(), self.message(), self.advice(false));
         let data = Some(json!({ "code": code, "advice": advice }));
         let message = format!("{code}: {message}. {advice}");
-        if matches!(self, Self::Arguments(_) | Self::Engine(EngineError::Invalid(_))) {
+        if matches!(
+            self,
+            Self::Arguments(_) | Self::Engine(EngineError::Invalid(_))
+        ) {
             ErrorData::invalid_params(message, data)
         } else {
             ErrorData::internal_error(message, data)
@@ -131,7 +142,11 @@ impl ToolError {
             error["notes"] = notes.into();
         }
         // A sentence of its own ends with its own mark.
-        let stop = if message.ends_with(['?', '.', '!']) { "" } else { "." };
+        let stop = if message.ends_with(['?', '.', '!']) {
+            ""
+        } else {
+            "."
+        };
         let mut text = format!("{code}: {message}{stop} {advice}");
         for note in notes {
             text.push_str("\nNote: ");

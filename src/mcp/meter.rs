@@ -9,7 +9,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 /// Upper bounds in seconds: most calls take milliseconds, and none takes longer than the timeout.
-const BOUNDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const BOUNDS: [f64; 13] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ended {
@@ -32,21 +34,42 @@ pub struct CallMeter {
 impl Default for CallMeter {
     fn default() -> Self {
         let histogram: fn() -> Histogram = || Histogram::new(BOUNDS);
-        Self { ended: Family::default(), durations: Family::new_with_constructor(histogram) }
+        Self {
+            ended: Family::default(),
+            durations: Family::new_with_constructor(histogram),
+        }
     }
 }
 
 impl CallMeter {
     /// A call of a known tool that ended with `ok` or the code of an error.
     pub(super) fn count(&self, tool: &str, outcome: &'static str, duration: Duration) {
-        self.ended.get_or_create(&Ended { tool: tool.to_owned(), outcome }).inc();
-        self.durations.get_or_create(&Called { tool: tool.to_owned() }).observe(duration.as_secs_f64());
+        self.ended
+            .get_or_create(&Ended {
+                tool: tool.to_owned(),
+                outcome,
+            })
+            .inc();
+        self.durations
+            .get_or_create(&Called {
+                tool: tool.to_owned(),
+            })
+            .observe(duration.as_secs_f64());
     }
 
     /// Shows the figures in a registry.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("tool_calls", "Calls of a tool by outcome: ok, or the code of an error", self.ended.clone());
+        registry.register(
+            "tool_calls",
+            "Calls of a tool by outcome: ok, or the code of an error",
+            self.ended.clone(),
+        );
         let help = "Time from a call to its answer";
-        registry.register_with_unit("tool_call_duration", help, Unit::Seconds, self.durations.clone());
+        registry.register_with_unit(
+            "tool_call_duration",
+            help,
+            Unit::Seconds,
+            self.durations.clone(),
+        );
     }
 }

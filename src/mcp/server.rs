@@ -8,11 +8,12 @@ use futures_util::FutureExt;
 use rmcp::ErrorData;
 use rmcp::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult, CompletionInfo,
-    ContentBlock, CustomRequest, CustomResult, ErrorCode, GetPromptRequestParams, GetPromptResponse, GetPromptResult,
-    Implementation, JsonObject, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
-    PaginatedRequestParams, PromptMessage, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult,
-    Reference, ResourceContents, Role, ServerCapabilities, ServerConfig, Tool,
+    CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult,
+    CompletionInfo, ContentBlock, CustomRequest, CustomResult, ErrorCode, GetPromptRequestParams,
+    GetPromptResponse, GetPromptResult, Implementation, JsonObject, ListPromptsResult,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    PromptMessage, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, Reference,
+    ResourceContents, Role, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer};
 
@@ -61,18 +62,28 @@ impl Entry {
         if !prefix.is_empty() {
             offered.name = format!("{prefix}{}", offered.name).into();
         }
-        Self { offered, shape: Shape::of_arguments(&tool.parameters()), tool }
+        Self {
+            offered,
+            shape: Shape::of_arguments(&tool.parameters()),
+            tool,
+        }
     }
 
     /// Whether no call of this tool changes anything.
     fn is_read_only(&self) -> bool {
-        self.offered.annotations.as_ref().and_then(|hints| hints.read_only_hint) == Some(true)
+        self.offered
+            .annotations
+            .as_ref()
+            .and_then(|hints| hints.read_only_hint)
+            == Some(true)
     }
 }
 
 impl std::fmt::Debug for MemoryServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MemoryServer").field("engine", &self.shared.engine).finish_non_exhaustive()
+        f.debug_struct("MemoryServer")
+            .field("engine", &self.shared.engine)
+            .finish_non_exhaustive()
     }
 }
 
@@ -80,17 +91,27 @@ impl MemoryServer {
     /// A server on `engine` whose tools answer within `timeout`.
     #[must_use]
     pub fn new(engine: Arc<Engine>, timeout: Duration) -> Self {
-        let implementation =
-            Implementation::new("cognitive-memory-mcp", env!("CARGO_PKG_VERSION")).with_title("Cognitive memory");
+        let implementation = Implementation::new("cognitive-memory-mcp", env!("CARGO_PKG_VERSION"))
+            .with_title("Cognitive memory");
         let capabilities = ServerCapabilities::builder()
             .enable_tools()
             .enable_prompts()
             .enable_resources()
             .enable_completions()
             .build();
-        let config = ServerConfig::new(capabilities).with_server_info(implementation).with_instructions(INSTRUCTIONS);
+        let config = ServerConfig::new(capabilities)
+            .with_server_info(implementation)
+            .with_instructions(INSTRUCTIONS);
         let tools = tool::ALL.iter().map(|tool| Entry::new(*tool, "")).collect();
-        Self { shared: Arc::new(Shared { engine, timeout, config, tools, calls: CallMeter::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                engine,
+                timeout,
+                config,
+                tools,
+                calls: CallMeter::default(),
+            }),
+        }
     }
 
     /// The same with a prefix before the name of every tool, for clients that do not keep the tools of different servers
@@ -98,7 +119,10 @@ impl MemoryServer {
     #[must_use]
     pub fn with_tool_prefix(mut self, prefix: &str) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
-            shared.tools = tool::ALL.iter().map(|tool| Entry::new(*tool, prefix)).collect();
+            shared.tools = tool::ALL
+                .iter()
+                .map(|tool| Entry::new(*tool, prefix))
+                .collect();
         }
         self
     }
@@ -112,7 +136,9 @@ impl MemoryServer {
     /// Whether a call of a tool changes anything.
     #[must_use]
     pub fn writes(&self, name: &str, arguments: Option<&JsonObject>) -> bool {
-        let Some(entry) = self.find(name) else { return false };
+        let Some(entry) = self.find(name) else {
+            return false;
+        };
         let arguments = arguments.cloned().unwrap_or_default();
         match argument::prepare(&entry.shape, arguments, self.shared.engine.now()) {
             Ok(prepared) => entry.tool.writes(&prepared.arguments),
@@ -124,7 +150,13 @@ impl MemoryServer {
     fn find(&self, name: &str) -> Option<&Entry> {
         let tools = &self.shared.tools;
         let offered = tools.iter().find(|entry| entry.offered.name == name);
-        offered.or_else(|| tools.iter().zip(tool::NAMES).find(|(_, plain)| *plain == name).map(|(entry, _)| entry))
+        offered.or_else(|| {
+            tools
+                .iter()
+                .zip(tool::NAMES)
+                .find(|(_, plain)| *plain == name)
+                .map(|(entry, _)| entry)
+        })
     }
 
     /// Reads the arguments, then runs the tool. `notes` are how the arguments were read.
@@ -161,17 +193,28 @@ impl MemoryServer {
         context: &RequestContext<RoleServer>,
     ) -> Result<CallToolResult, ErrorData> {
         let Some(entry) = self.find(name) else {
-            let known: Vec<&str> = self.shared.tools.iter().map(|entry| entry.offered.name.as_ref()).collect();
+            let known: Vec<&str> = self
+                .shared
+                .tools
+                .iter()
+                .map(|entry| entry.offered.name.as_ref())
+                .collect();
             let message = format!("unknown tool {name:?}; there are {}", known.join(", "));
             return Err(ErrorData::invalid_params(message, None));
         };
         let (call, request_id) = caller(context)?;
         let start = Instant::now();
-        let mut notes = extension(context).map(|CallNotes(notes)| notes.to_vec()).unwrap_or_default();
+        let mut notes = extension(context)
+            .map(|CallNotes(notes)| notes.to_vec())
+            .unwrap_or_default();
         let work = self.run(entry, &call, arguments, &mut notes);
         // Arguments that the transport keeps beside the message are large.
         let large = extension::<SideArguments>(context).is_some();
-        let result = if large { run_blocking(work) } else { work.await };
+        let result = if large {
+            run_blocking(work)
+        } else {
+            work.await
+        };
         let duration = start.elapsed();
         let name = entry.offered.name.as_ref();
         self.shared.calls.count(name, outcome(&result), duration);
@@ -188,12 +231,18 @@ impl MemoryServer {
     }
 
     /// Bounded in time, and an answer even when it panics.
-    async fn guarded<T>(&self, work: impl Future<Output = Result<T, ToolError>>) -> Result<T, ToolError> {
+    async fn guarded<T>(
+        &self,
+        work: impl Future<Output = Result<T, ToolError>>,
+    ) -> Result<T, ToolError> {
         // rmcp runs a request as a task of its own: nobody would answer for one that panics, nor log its line.
-        match tokio::time::timeout(self.shared.timeout, AssertUnwindSafe(work).catch_unwind()).await {
+        match tokio::time::timeout(self.shared.timeout, AssertUnwindSafe(work).catch_unwind()).await
+        {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(ToolError::Panic),
-            Err(_) => Err(ToolError::Timeout { seconds: self.shared.timeout.as_secs() }),
+            Err(_) => Err(ToolError::Timeout {
+                seconds: self.shared.timeout.as_secs(),
+            }),
         }
     }
 }
@@ -212,11 +261,22 @@ impl MemoryServer {
         let engine = &self.shared.engine;
         let work = async {
             let given = prompt::Given::accept(prompt, arguments, engine.now())?;
-            let notes: Vec<String> = given.notes.iter().map(|note| format!("Note: {note}\n")).collect();
+            let notes: Vec<String> = given
+                .notes
+                .iter()
+                .map(|note| format!("Note: {note}\n"))
+                .collect();
             Ok(notes.concat() + &prompt.say(engine, &call, given).await?)
         };
         let result = self.guarded(work).await;
-        log_reading("prompt", prompt.about().0, &call, start.elapsed(), &result, request_id.as_deref());
+        log_reading(
+            "prompt",
+            prompt.about().0,
+            &call,
+            start.elapsed(),
+            &result,
+            request_id.as_deref(),
+        );
         let text = result.map_err(ToolError::into_error_data)?;
         let result = GetPromptResult::new(vec![PromptMessage::new_text(Role::User, text)]);
         Ok(result.with_description(prompt.about().2))
@@ -233,7 +293,13 @@ impl ServerHandler for MemoryServer {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(self.shared.tools.iter().map(|entry| entry.offered.clone()).collect()))
+        Ok(ListToolsResult::with_all_items(
+            self.shared
+                .tools
+                .iter()
+                .map(|entry| entry.offered.clone())
+                .collect(),
+        ))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
@@ -249,7 +315,10 @@ impl ServerHandler for MemoryServer {
             request.arguments = Some(arguments.take());
         }
         let arguments = request.arguments.unwrap_or_default();
-        Ok(self.answer_call(&request.name, arguments, &context).await?.into())
+        Ok(self
+            .answer_call(&request.name, arguments, &context)
+            .await?
+            .into())
     }
 
     async fn list_prompts(
@@ -257,7 +326,12 @@ impl ServerHandler for MemoryServer {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        Ok(ListPromptsResult::with_all_items(prompt::ALL.iter().map(|each| prompt::definition(*each)).collect()))
+        Ok(ListPromptsResult::with_all_items(
+            prompt::ALL
+                .iter()
+                .map(|each| prompt::definition(*each))
+                .collect(),
+        ))
     }
 
     async fn get_prompt(
@@ -268,7 +342,10 @@ impl ServerHandler for MemoryServer {
         if let Some(arguments) = extension::<SideArguments>(&context) {
             request.arguments = Some(arguments.take());
         }
-        Ok(self.answer_prompt(&request.name, request.arguments, &context).await?.into())
+        Ok(self
+            .answer_prompt(&request.name, request.arguments, &context)
+            .await?
+            .into())
     }
 
     async fn list_resources(
@@ -276,7 +353,10 @@ impl ServerHandler for MemoryServer {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let all = resource::ALL.iter().map(|each| resource::definition(*each)).collect();
+        let all = resource::ALL
+            .iter()
+            .map(|each| resource::definition(*each))
+            .collect();
         Ok(ListResourcesResult::with_all_items(all))
     }
 
@@ -285,7 +365,9 @@ impl ServerHandler for MemoryServer {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        Ok(ListResourceTemplatesResult::with_all_items(resource::TEMPLATES.iter().map(resource::template).collect()))
+        Ok(ListResourceTemplatesResult::with_all_items(
+            resource::TEMPLATES.iter().map(resource::template).collect(),
+        ))
     }
 
     async fn read_resource(
@@ -295,9 +377,18 @@ impl ServerHandler for MemoryServer {
     ) -> Result<ReadResourceResponse, ErrorData> {
         let (call, request_id) = caller(&context)?;
         let start = Instant::now();
-        let result = self.guarded(resource::read(&self.shared.engine, &call, &request.uri)).await;
+        let result = self
+            .guarded(resource::read(&self.shared.engine, &call, &request.uri))
+            .await;
         // The address may be anything that somebody typed.
-        log_reading("resource", "", &call, start.elapsed(), &result, request_id.as_deref());
+        log_reading(
+            "resource",
+            "",
+            &call,
+            start.elapsed(),
+            &result,
+            request_id.as_deref(),
+        );
         let Some(document) = result.map_err(ToolError::into_error_data)? else {
             let data = serde_json::json!({ "uri": request.uri });
             let message = "nothing is behind this address; resources/list names those that are there; memory://{id} takes \
@@ -322,13 +413,24 @@ impl ServerHandler for MemoryServer {
         let what = match &request.r#ref {
             Reference::Prompt(reference) => {
                 let arguments = find_prompt(&reference.name)?.arguments();
-                arguments.iter().find(|known| known.name == argument.name).and_then(|known| known.completes)
+                arguments
+                    .iter()
+                    .find(|known| known.name == argument.name)
+                    .and_then(|known| known.completes)
             }
             Reference::Resource(reference) => {
-                let known = resource::TEMPLATES.iter().find(|template| template.address == reference.uri);
+                let known = resource::TEMPLATES
+                    .iter()
+                    .find(|template| template.address == reference.uri);
                 let known = known.ok_or_else(|| {
-                    let known: Vec<&str> = resource::TEMPLATES.iter().map(|template| template.address).collect();
-                    let message = format!("nothing can be completed there; there are {}", known.join(", "));
+                    let known: Vec<&str> = resource::TEMPLATES
+                        .iter()
+                        .map(|template| template.address)
+                        .collect();
+                    let message = format!(
+                        "nothing can be completed there; there are {}",
+                        known.join(", ")
+                    );
                     ErrorData::invalid_params(message, None)
                 })?;
                 (argument.name == known.argument).then_some(known.completes)
@@ -338,16 +440,32 @@ impl ServerHandler for MemoryServer {
                 return Err(ErrorData::invalid_params(message, None));
             }
         };
-        let Some(what) = what else { return Ok(CompleteResult::default()) };
+        let Some(what) = what else {
+            return Ok(CompleteResult::default());
+        };
         let (call, request_id) = caller(&context)?;
         let start = Instant::now();
-        let work = async { Ok(self.shared.engine.complete(&call, what, &argument.value).await?) };
+        let work = async {
+            Ok(self
+                .shared
+                .engine
+                .complete(&call, what, &argument.value)
+                .await?)
+        };
         let result = self.guarded(work).await;
-        log_reading("completion", &argument.name, &call, start.elapsed(), &result, request_id.as_deref());
+        log_reading(
+            "completion",
+            &argument.name,
+            &call,
+            start.elapsed(),
+            &result,
+            request_id.as_deref(),
+        );
         let values = result.map_err(ToolError::into_error_data)?;
         // As many as the protocol allows are as many as there may be more of.
         let more = values.len() >= CompletionInfo::MAX_VALUES;
-        let mut completion = CompletionInfo::new(values).map_err(|error| ErrorData::internal_error(error, None))?;
+        let mut completion =
+            CompletionInfo::new(values).map_err(|error| ErrorData::internal_error(error, None))?;
         completion.has_more = Some(more);
         Ok(CompleteResult::new(completion))
     }
@@ -363,13 +481,20 @@ impl ServerHandler for MemoryServer {
             "tools/call" => Some("name (a text) and arguments (an object)"),
             "prompts/get" => Some("name (a text) and arguments (an object of texts)"),
             "resources/read" => Some("uri (a text)"),
-            "completion/complete" => Some("ref (an object with type and name or uri) and argument (name and value)"),
-            "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => Some("cursor (a text)"),
+            "completion/complete" => {
+                Some("ref (an object with type and name or uri) and argument (name and value)")
+            }
+            "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => {
+                Some("cursor (a text)")
+            }
             "server/discover" => Some("_meta (an object)"),
             _ => None,
         };
         if let Some(params) = params {
-            let message = format!("the params of {} are an object with {params}", request.method);
+            let message = format!(
+                "the params of {} are an object with {params}",
+                request.method
+            );
             return Err(ErrorData::invalid_params(message, None));
         }
         let message = format!(
@@ -389,24 +514,38 @@ fn run_blocking<T>(work: impl Future<Output = T>) -> T {
 
 /// What the transport attached to the request.
 fn extension<T: Clone + Send + Sync + 'static>(context: &RequestContext<RoleServer>) -> Option<&T> {
-    context.extensions.get::<http::request::Parts>()?.extensions.get()
+    context
+        .extensions
+        .get::<http::request::Parts>()?
+        .extensions
+        .get()
 }
 
 /// For whom the request is carried out, and under which name in the log.
 fn caller(context: &RequestContext<RoleServer>) -> Result<(Call, Option<Arc<str>>), ErrorData> {
     // Without an identity nobody was authenticated: a defect of the transport, which must not turn into access.
     let Some(Identity(scope)) = extension(context) else {
-        return Err(ErrorData::internal_error("the request carries no identity", None));
+        return Err(ErrorData::internal_error(
+            "the request carries no identity",
+            None,
+        ));
     };
     let request_id = extension(context).map(|RequestId(id)| Arc::clone(id));
     Ok((Call::new((**scope).clone()), request_id))
 }
 
 fn find_prompt(name: &str) -> Result<&'static dyn MemoryPrompt, ErrorData> {
-    prompt::ALL.iter().find(|prompt| prompt.about().0 == name).copied().ok_or_else(|| {
-        let known: Vec<&str> = prompt::ALL.iter().map(|prompt| prompt.about().0).collect();
-        ErrorData::invalid_params(format!("unknown prompt {name:?}; there are {}", known.join(", ")), None)
-    })
+    prompt::ALL
+        .iter()
+        .find(|prompt| prompt.about().0 == name)
+        .copied()
+        .ok_or_else(|| {
+            let known: Vec<&str> = prompt::ALL.iter().map(|prompt| prompt.about().0).collect();
+            ErrorData::invalid_params(
+                format!("unknown prompt {name:?}; there are {}", known.join(", ")),
+                None,
+            )
+        })
 }
 
 fn outcome<T>(result: &Result<T, ToolError>) -> &'static str {
@@ -425,21 +564,60 @@ fn log_reading<T>(
     let outcome = outcome(result);
     let (duration_ms, db_ms) = (millis(duration), millis(call.database_time()));
     let (project, actor, rows) = (call.scope.project(), call.scope.actor(), call.rows());
-    if matches!(outcome, "internal" | "database_setup" | "database_unavailable") {
-        tracing::error!(kind, name, project, actor, duration_ms, db_ms, rows, outcome, request_id, "reading");
+    if matches!(
+        outcome,
+        "internal" | "database_setup" | "database_unavailable"
+    ) {
+        tracing::error!(
+            kind,
+            name,
+            project,
+            actor,
+            duration_ms,
+            db_ms,
+            rows,
+            outcome,
+            request_id,
+            "reading"
+        );
     } else {
-        tracing::info!(kind, name, project, actor, duration_ms, db_ms, rows, outcome, request_id, "reading");
+        tracing::info!(
+            kind,
+            name,
+            project,
+            actor,
+            duration_ms,
+            db_ms,
+            rows,
+            outcome,
+            request_id,
+            "reading"
+        );
     }
 }
 
 /// The one line of a tool call. Never what was stored or asked.
-fn log(tool: &str, call: &Call, duration: Duration, result: &Result<Answer, ToolError>, request_id: Option<&str>) {
+fn log(
+    tool: &str,
+    call: &Call,
+    duration: Duration,
+    result: &Result<Answer, ToolError>,
+    request_id: Option<&str>,
+) {
     let outcome = outcome(result);
     let (duration_ms, db_ms) = (millis(duration), millis(call.database_time()));
-    let (project, actor, rows, hits) = (call.scope.project(), call.scope.actor(), call.rows(), call.hits());
+    let (project, actor, rows, hits) = (
+        call.scope.project(),
+        call.scope.actor(),
+        call.rows(),
+        call.hits(),
+    );
     match result {
         Err(ToolError::Engine(error))
-            if matches!(error.code(), "internal" | "database_setup" | "database_unavailable") =>
+            if matches!(
+                error.code(),
+                "internal" | "database_setup" | "database_unavailable"
+            ) =>
         {
             let error = error as &dyn std::error::Error;
             tracing::error!(
@@ -457,9 +635,31 @@ fn log(tool: &str, call: &Call, duration: Duration, result: &Result<Answer, Tool
             );
         }
         Err(ToolError::Panic) => {
-            tracing::error!(tool, project, actor, duration_ms, db_ms, rows, hits, outcome, request_id, "tool call");
+            tracing::error!(
+                tool,
+                project,
+                actor,
+                duration_ms,
+                db_ms,
+                rows,
+                hits,
+                outcome,
+                request_id,
+                "tool call"
+            );
         }
-        _ => tracing::info!(tool, project, actor, duration_ms, db_ms, rows, hits, outcome, request_id, "tool call"),
+        _ => tracing::info!(
+            tool,
+            project,
+            actor,
+            duration_ms,
+            db_ms,
+            rows,
+            hits,
+            outcome,
+            request_id,
+            "tool call"
+        ),
     }
 }
 
@@ -496,12 +696,17 @@ mod tests {
     #[tokio::test]
     async fn a_panic_in_a_tool_is_an_answer() {
         let analyzer = Arc::new(Analyzer::new(Language::English));
-        let store = Arc::new(SqliteStore::open(SqliteOptions::new("never-opened"), Arc::clone(&analyzer)));
+        let store = Arc::new(SqliteStore::open(
+            SqliteOptions::new("never-opened"),
+            Arc::clone(&analyzer),
+        ));
         let engine = Arc::new(Engine::new(store, analyzer, Arc::new(SystemClock)));
         let server = MemoryServer::new(engine, Duration::from_secs(1));
         let call = Call::new(Scope::new("default", "test"));
         let entry = Entry::new(&Broken, "");
-        let result = server.run(&entry, &call, JsonObject::new(), &mut Vec::new()).await;
+        let result = server
+            .run(&entry, &call, JsonObject::new(), &mut Vec::new())
+            .await;
         assert_eq!(result.err().map(|error| error.code()), Some("internal"));
     }
 }

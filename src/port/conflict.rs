@@ -62,10 +62,17 @@ impl Batch<'_> {
             return Ok(contested);
         }
         let stored = self.store.get(self.scope, &ids, true).await?;
-        let stored: HashMap<Uuid, Memory> = stored.into_iter().map(|memory| (memory.id, memory)).collect();
+        let stored: HashMap<Uuid, Memory> = stored
+            .into_iter()
+            .map(|memory| (memory.id, memory))
+            .collect();
         for (index, record) in present {
-            let Some(stored) = stored.get(&record.memory.id) else { continue };
-            if stored.content != record.memory.content && !self.was_text_of(stored, &record.memory.content).await? {
+            let Some(stored) = stored.get(&record.memory.id) else {
+                continue;
+            };
+            if stored.content != record.memory.content
+                && !self.was_text_of(stored, &record.memory.content).await?
+            {
                 contested.insert(index, settlement(record, stored, conflicts));
             }
         }
@@ -79,7 +86,12 @@ impl Batch<'_> {
         }
         let mut from = None;
         loop {
-            let query = HistoryQuery { memory: stored.id, from, entries: PAGE_ENTRIES, bytes: PAGE_BYTES };
+            let query = HistoryQuery {
+                memory: stored.id,
+                from,
+                entries: PAGE_ENTRIES,
+                bytes: PAGE_BYTES,
+            };
             let page = self.store.history_page(self.scope, &query).await?;
             let mut earlier = page.iter().filter_map(|entry| entry.history.old.as_ref());
             if earlier.any(|old| old["content"] == text) {
@@ -122,7 +134,10 @@ impl Batch<'_> {
             if let Record::Mention(mention) = record
                 && let Some(memory) = renamed.get(&mention.memory)
             {
-                records.push(Record::Mention(MentionRecord { memory: *memory, ..mention.clone() }));
+                records.push(Record::Mention(MentionRecord {
+                    memory: *memory,
+                    ..mention.clone()
+                }));
                 places.push(self.places[index].clone());
                 warnings.push(None);
             }
@@ -131,7 +146,9 @@ impl Batch<'_> {
             return Ok(());
         }
         let answers = self.store.import(self.scope, &records).await?;
-        for (((record, place), warning), answer) in records.iter().zip(places).zip(warnings).zip(answers) {
+        for (((record, place), warning), answer) in
+            records.iter().zip(places).zip(warnings).zip(answers)
+        {
             match (answer, warning) {
                 (Imported::Created, warning) => {
                     report.count_created(record);
@@ -156,7 +173,8 @@ fn settlement(record: &MemoryRecord, stored: &Memory, conflicts: Conflicts) -> S
         let mut random = [0; 10];
         random.copy_from_slice(&digest[..10]);
         let own = uuid::Builder::from_unix_timestamp_millis(millis_of(id), &random).into_uuid();
-        let warning = format!("memory {id} is stored with another text: both are kept, this one as {own}");
+        let warning =
+            format!("memory {id} is stored with another text: both are kept, this one as {own}");
         return Settlement::Store(without_turn(Box::new(record.clone()), own), warning);
     }
     Settlement::LeaveOut(format!(
@@ -167,7 +185,9 @@ fn settlement(record: &MemoryRecord, stored: &Memory, conflicts: Conflicts) -> S
 
 /// The time in the first 48 bits of an ID of version 7.
 fn millis_of(id: Uuid) -> u64 {
-    id.as_bytes()[..6].iter().fold(0, |millis, byte| millis << 8 | u64::from(*byte))
+    id.as_bytes()[..6]
+        .iter()
+        .fold(0, |millis, byte| millis << 8 | u64::from(*byte))
 }
 
 /// A dialogue has one memory for each turn number.

@@ -18,7 +18,9 @@ use crate::domain::graph::DEFAULT_WEIGHT;
 use crate::domain::name::{name_key, type_key};
 use crate::domain::validate;
 use crate::domain::{Change, Episode, History, Kind, Memory};
-use crate::store::port::{EntityName, EntityRecord, MemoryRecord, MentionRecord, Record, RelationRecord};
+use crate::store::port::{
+    EntityName, EntityRecord, MemoryRecord, MentionRecord, Record, RelationRecord,
+};
 
 /// Longest part of a text that is split.
 const PART_BYTES: usize = 60_000;
@@ -89,7 +91,10 @@ pub struct Sink<'a> {
 
 impl std::fmt::Debug for Sink<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sink").field("system", &self.system).field("records", &self.records).finish_non_exhaustive()
+        f.debug_struct("Sink")
+            .field("system", &self.system)
+            .field("records", &self.records)
+            .finish_non_exhaustive()
     }
 }
 
@@ -132,9 +137,18 @@ impl<'a> Sink<'a> {
     /// # Errors
     /// When it cannot be written.
     pub fn finish(self) -> Result<Converted, PortError> {
-        let end = End { records: self.records, sha256: super::export::hex(&self.hash.finalize()) };
-        writeln!(self.out, "{}", line::end(&end)).and_then(|()| self.out.flush()).map_err(self.failed)?;
-        Ok(Converted { problems: self.problems, warnings: self.warnings, omitted: self.omitted })
+        let end = End {
+            records: self.records,
+            sha256: super::export::hex(&self.hash.finalize()),
+        };
+        writeln!(self.out, "{}", line::end(&end))
+            .and_then(|()| self.out.flush())
+            .map_err(self.failed)?;
+        Ok(Converted {
+            problems: self.problems,
+            warnings: self.warnings,
+            omitted: self.omitted,
+        })
     }
 
     fn put(&mut self, record: Record) -> Result<(), PortError> {
@@ -148,16 +162,25 @@ impl<'a> Sink<'a> {
     /// A time that can be stored, or none.
     fn time(&self, at: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
         use chrono::Datelike;
-        at.filter(|at| (1970..2200).contains(&at.year()) && *at <= self.now + chrono::TimeDelta::days(1))
-            .map(line::micros)
+        at.filter(|at| {
+            (1970..2200).contains(&at.year()) && *at <= self.now + chrono::TimeDelta::days(1)
+        })
+        .map(line::micros)
     }
 
     /// Reads a time as programs write it; warns if there is something else in its place.
     pub fn read_time(&mut self, place: &str, field: &str, value: &Value) -> Option<DateTime<Utc>> {
         let at = self.time(super::source::time(value));
-        let is_absent = value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty());
+        let is_absent =
+            value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty());
         if at.is_none() && !is_absent {
-            self.warnings.add(place, format!("{field} {} is no time between 1970 and now: ignored", brief(value)));
+            self.warnings.add(
+                place,
+                format!(
+                    "{field} {} is no time between 1970 and now: ignored",
+                    brief(value)
+                ),
+            );
         }
         at
     }
@@ -189,10 +212,16 @@ impl<'a> Sink<'a> {
         let count = parts.len();
         let mut first = None;
         for (index, part) in parts.into_iter().enumerate() {
-            let mut piece = Foreign { content: part.to_owned(), ..foreign.clone() };
+            let mut piece = Foreign {
+                content: part.to_owned(),
+                ..foreign.clone()
+            };
             if count > 1 {
                 piece.key = format!("{}#{index}", foreign.key);
-                piece.metadata.insert("part".to_owned(), format!("{} of {count}", index + 1).into());
+                piece.metadata.insert(
+                    "part".to_owned(),
+                    format!("{} of {count}", index + 1).into(),
+                );
                 if index > 0 {
                     // One turn has one row; the rest follows it without a number.
                     piece.turn = None;
@@ -207,7 +236,8 @@ impl<'a> Sink<'a> {
     /// Replaces what no database stores.
     fn clean_text(&mut self, place: &str, text: &str) -> String {
         if text.contains('\0') {
-            self.warnings.add(place, "NUL characters were replaced by U+FFFD");
+            self.warnings
+                .add(place, "NUL characters were replaced by U+FFFD");
         }
         clean(text)
     }
@@ -216,7 +246,10 @@ impl<'a> Sink<'a> {
         let name = clean(&name?);
         let fitting = cut(name.trim(), validate::MAX_NAME_BYTES);
         if fitting.len() < name.trim().len() {
-            let warning = format!("{field} {fitting:.40?}… was cut to {} bytes", validate::MAX_NAME_BYTES);
+            let warning = format!(
+                "{field} {fitting:.40?}… was cut to {} bytes",
+                validate::MAX_NAME_BYTES
+            );
             self.warnings.add(place, warning);
         }
         Some(fitting.to_owned()).filter(|name| !name.is_empty())
@@ -234,16 +267,28 @@ impl<'a> Sink<'a> {
         }
         self.warnings.add(
             place,
-            format!("its ID {:?} was used before for another text: both texts are kept", brief_text(&foreign.key)),
+            format!(
+                "its ID {:?} was used before for another text: both texts are kept",
+                brief_text(&foreign.key)
+            ),
         );
-        let own = self.id(&format!("{}\n{}", foreign.key, super::export::hex(&digest)), at);
+        let own = self.id(
+            &format!("{}\n{}", foreign.key, super::export::hex(&digest)),
+            at,
+        );
         self.memories.insert(own, hash);
         own
     }
 
     fn put_memory(&mut self, place: &str, foreign: Foreign) -> Result<Option<Uuid>, PortError> {
-        let created_at = self.time(foreign.created_at).or_else(|| self.time(foreign.occurred_at)).unwrap_or(self.now);
-        let updated_at = self.time(foreign.updated_at).unwrap_or(created_at).max(created_at);
+        let created_at = self
+            .time(foreign.created_at)
+            .or_else(|| self.time(foreign.occurred_at))
+            .unwrap_or(self.now);
+        let updated_at = self
+            .time(foreign.updated_at)
+            .unwrap_or(created_at)
+            .max(created_at);
         let id = self.unique_id(place, &foreign);
         let mut metadata = foreign.metadata;
         metadata.insert("imported_from".to_owned(), self.system.into());
@@ -255,7 +300,11 @@ impl<'a> Sink<'a> {
             kind: foreign.kind,
             content: foreign.content,
             tags: foreign.tags,
-            importance: foreign.importance.filter(|i| i.is_finite()).unwrap_or(0.5).clamp(0.0, 1.0),
+            importance: foreign
+                .importance
+                .filter(|i| i.is_finite())
+                .unwrap_or(0.5)
+                .clamp(0.0, 1.0),
             metadata,
             occurred_at: self.time(foreign.occurred_at).unwrap_or(created_at),
             created_at,
@@ -264,7 +313,9 @@ impl<'a> Sink<'a> {
             superseded_by: None,
             deleted_at: None,
             version: 1,
-            turn: foreign.turn.filter(|_| foreign.kind == Kind::Dialogue && session.is_some()),
+            turn: foreign
+                .turn
+                .filter(|_| foreign.kind == Kind::Dialogue && session.is_some()),
             session,
             speaker: foreign.speaker,
             episode: foreign.episode,
@@ -303,17 +354,28 @@ impl<'a> Sink<'a> {
         let digest = Sha256::digest(format!("{}\n{}\n{key}", self.system, self.project));
         let mut random = [0; 10];
         random.copy_from_slice(&digest[..10]);
-        let millis = created_at.and_then(|at| u64::try_from(at.timestamp_millis()).ok()).unwrap_or_default();
+        let millis = created_at
+            .and_then(|at| u64::try_from(at.timestamp_millis()).ok())
+            .unwrap_or_default();
         uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
 
     /// A name and type that can be stored; warns if they had to be shortened. `None` if no name is left.
     pub fn entity_name(&mut self, place: &str, name: &str, kind: &str) -> Option<EntityName> {
-        let fitting = self.fit_name(place, "name", Some(name.to_owned())).filter(|name| !name_key(name).is_empty())?;
+        let fitting = self
+            .fit_name(place, "name", Some(name.to_owned()))
+            .filter(|name| !name_key(name).is_empty())?;
         let kind = clean(kind);
         let fitting_kind = cut(kind.trim(), validate::MAX_TAG_BYTES);
-        let fitting_kind = if name_key(fitting_kind).is_empty() { "entity" } else { fitting_kind };
-        Some(EntityName { name: fitting, kind: fitting_kind.to_owned() })
+        let fitting_kind = if name_key(fitting_kind).is_empty() {
+            "entity"
+        } else {
+            fitting_kind
+        };
+        Some(EntityName {
+            name: fitting,
+            kind: fitting_kind.to_owned(),
+        })
     }
 
     /// Whether an entity of this name was given.
@@ -340,7 +402,10 @@ impl<'a> Sink<'a> {
         let kind = type_key(&name.kind);
         if let Some(known) = self.entities.get(&name_key(&name.name)) {
             if *known != kind {
-                let warning = format!("{:?} is known as {known:?}: its second type {kind:?} is ignored", name.name);
+                let warning = format!(
+                    "{:?} is known as {known:?}: its second type {kind:?} is ignored",
+                    name.name
+                );
                 self.warnings.add(place, warning);
             }
             return Ok(());
@@ -374,13 +439,21 @@ impl<'a> Sink<'a> {
         weight: f64,
     ) -> Result<(), PortError> {
         if name_key(&source.name) == name_key(&target.name) {
-            self.problems.add(place, format!("{:?} has a relation to itself, which cannot be stored", source.name));
+            self.problems.add(
+                place,
+                format!(
+                    "{:?} has a relation to itself, which cannot be stored",
+                    source.name
+                ),
+            );
             return Ok(());
         }
         for name in [source, target] {
             if !self.has_entity(name) {
-                let warning =
-                    format!("the relation {kind:?} names {:?}, which is no entity of its own: created", name.name);
+                let warning = format!(
+                    "the relation {kind:?} names {:?}, which is no entity of its own: created",
+                    name.name
+                );
                 self.warnings.add(place, warning);
                 self.entity(place, name, Map::new(), None)?;
                 if !self.has_entity(name) {
@@ -389,13 +462,21 @@ impl<'a> Sink<'a> {
             }
         }
         let kind = type_key(cut(clean(kind).trim(), validate::MAX_TAG_BYTES));
-        let kind = if kind.is_empty() { "related_to".to_owned() } else { kind };
+        let kind = if kind.is_empty() {
+            "related_to".to_owned()
+        } else {
+            kind
+        };
         self.put(Record::Relation(Box::new(RelationRecord {
             project: self.project.clone(),
             source: source.clone(),
             target: target.clone(),
             kind,
-            weight: if weight.is_finite() { weight.clamp(0.0, 1.0) } else { DEFAULT_WEIGHT },
+            weight: if weight.is_finite() {
+                weight.clamp(0.0, 1.0)
+            } else {
+                DEFAULT_WEIGHT
+            },
             properties: Map::new(),
             use_count: 0,
             last_used_at: None,
@@ -414,7 +495,11 @@ impl<'a> Sink<'a> {
         if !self.has_entity(entity) {
             return Ok(());
         }
-        self.put(Record::Mention(MentionRecord { project: self.project.clone(), memory, entity: entity.clone() }))
+        self.put(Record::Mention(MentionRecord {
+            project: self.project.clone(),
+            memory,
+            entity: entity.clone(),
+        }))
     }
 }
 
@@ -427,7 +512,11 @@ fn fit_tags(tags: &[String]) -> (Vec<String>, Vec<String>) {
             fitting.push(tag);
         }
     }
-    let further = if fitting.len() > validate::MAX_TAGS { fitting.split_off(validate::MAX_TAGS) } else { Vec::new() };
+    let further = if fitting.len() > validate::MAX_TAGS {
+        fitting.split_off(validate::MAX_TAGS)
+    } else {
+        Vec::new()
+    };
     (fitting, further)
 }
 
@@ -450,7 +539,12 @@ fn split(text: &str) -> Vec<&str> {
         let piece = cut(rest, PART_BYTES);
         let end = ["\n\n", "\n", " "]
             .iter()
-            .find_map(|gap| piece.rfind(gap).filter(|at| *at > PART_BYTES / 2).map(|at| at + gap.len()))
+            .find_map(|gap| {
+                piece
+                    .rfind(gap)
+                    .filter(|at| *at > PART_BYTES / 2)
+                    .map(|at| at + gap.len())
+            })
             .unwrap_or(piece.len());
         parts.push(&rest[..end]);
         rest = &rest[end..];

@@ -65,8 +65,13 @@ pub async fn export(
         }
     }
     exported.sha256 = hex(&hash.finalize());
-    let end = End { records: exported.records, sha256: exported.sha256.clone() };
-    writeln!(out, "{}", line::end(&end)).and_then(|()| out.flush()).map_err(failed)?;
+    let end = End {
+        records: exported.records,
+        sha256: exported.sha256.clone(),
+    };
+    writeln!(out, "{}", line::end(&end))
+        .and_then(|()| out.flush())
+        .map_err(failed)?;
     Ok(exported)
 }
 
@@ -79,7 +84,10 @@ async fn write_in_parts(
     const END: &str = "]}";
     let memory = record.memory.clone();
     let line = line::write(Record::Memory(Box::new(record)));
-    write(line.strip_suffix(END).expect("the history is the last field of the line of a memory"))?;
+    write(
+        line.strip_suffix(END)
+            .expect("the history is the last field of the line of a memory"),
+    )?;
     let (mut after, mut separator) = (Place::default(), "");
     loop {
         let (entries, place) = snapshot.history(&memory, after).await?;
@@ -100,8 +108,10 @@ async fn write_in_parts(
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }

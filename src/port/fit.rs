@@ -30,7 +30,9 @@ pub(super) fn fit_metadata(metadata: Map<String, Value>) -> (Map<String, Value>,
         let mut is_changed = false;
         let value = fit_value(value, MAX_METADATA_DEPTH - 1, &mut is_changed);
         if is_changed {
-            warnings.push(format!("metadata {key:.40?} was nested too deeply: its inner part became text"));
+            warnings.push(format!(
+                "metadata {key:.40?} was nested too deeply: its inner part became text"
+            ));
         }
         let key = clean(&key);
         sizes.push((value.to_string().len() + key.len() + 4, key.clone()));
@@ -43,7 +45,9 @@ pub(super) fn fit_metadata(metadata: Map<String, Value>) -> (Map<String, Value>,
     {
         fitting.remove(&key);
         total -= size;
-        warnings.push(format!("metadata {key:.40?} was left out: it has {size} bytes, which is too much"));
+        warnings.push(format!(
+            "metadata {key:.40?} was left out: it has {size} bytes, which is too much"
+        ));
     }
     (fitting, warnings)
 }
@@ -59,10 +63,14 @@ fn fit_value(value: Value, depth: usize, is_changed: &mut bool) -> Value {
             *is_changed = true;
             Value::String(clean(&Value::Object(map).to_string()))
         }
-        Value::Array(list) => list.into_iter().map(|value| fit_value(value, depth - 1, is_changed)).collect(),
-        Value::Object(map) => {
-            map.into_iter().map(|(key, value)| (clean(&key), fit_value(value, depth - 1, is_changed))).collect()
-        }
+        Value::Array(list) => list
+            .into_iter()
+            .map(|value| fit_value(value, depth - 1, is_changed))
+            .collect(),
+        Value::Object(map) => map
+            .into_iter()
+            .map(|(key, value)| (clean(&key), fit_value(value, depth - 1, is_changed)))
+            .collect(),
         other => other,
     }
 }
@@ -90,12 +98,20 @@ mod tests {
         for _ in 0..50 {
             deep = json!([deep]);
         }
-        let metadata = object(json!({ "deep": deep, "long": "x".repeat(20_000), "nul\0": "a\0b", "small": 1 }));
+        let metadata = object(
+            json!({ "deep": deep, "long": "x".repeat(20_000), "nul\0": "a\0b", "small": 1 }),
+        );
         let (fitting, warnings) = fit_metadata(metadata);
         validate::metadata("metadata", &fitting).unwrap();
         assert_eq!(fitting["nul\u{fffd}"], "a\u{fffd}b");
         assert_eq!(fitting["small"], 1);
-        assert!(fitting["deep"].to_string().contains("bottom") && !fitting.contains_key("long"), "{fitting:?}");
-        assert!(warnings[0].contains("\"deep\"") && warnings[1].contains("\"long\""), "{warnings:?}");
+        assert!(
+            fitting["deep"].to_string().contains("bottom") && !fitting.contains_key("long"),
+            "{fitting:?}"
+        );
+        assert!(
+            warnings[0].contains("\"deep\"") && warnings[1].contains("\"long\""),
+            "{warnings:?}"
+        );
     }
 }

@@ -103,9 +103,18 @@ struct Lines {
 
 impl Lines {
     fn open(path: &Path) -> Result<Self, PortError> {
-        let failed = |source| PortError::File { path: path.to_owned(), source };
+        let failed = |source| PortError::File {
+            path: path.to_owned(),
+            source,
+        };
         let reader = File::open(path).and_then(decoded).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), reader, number: 0, bytes: 0, line: Vec::new() })
+        Ok(Self {
+            path: path.to_owned(),
+            reader,
+            number: 0,
+            bytes: 0,
+            line: Vec::new(),
+        })
     }
 
     fn place(&self) -> String {
@@ -115,7 +124,10 @@ impl Lines {
     /// The next line.
     fn next(&mut self) -> Result<Option<Text<'_>>, PortError> {
         let read = next_raw_line(&mut self.reader, LONGEST_LINE);
-        let read = read.map_err(|source| PortError::File { path: self.path.clone(), source })?;
+        let read = read.map_err(|source| PortError::File {
+            path: self.path.clone(),
+            source,
+        })?;
         let Some(line) = read else { return Ok(None) };
         self.number += 1;
         self.bytes += line.length;
@@ -128,7 +140,8 @@ impl Lines {
         if line.is_terminated {
             self.line.push(b'\n');
         }
-        let text = std::str::from_utf8(&self.line).map_err(|error| format!("this is not UTF-8 text ({error})"));
+        let text = std::str::from_utf8(&self.line)
+            .map_err(|error| format!("this is not UTF-8 text ({error})"));
         Ok(Some((text, line.is_terminated)))
     }
 }
@@ -183,9 +196,15 @@ fn walk(
     let mut lines = Lines::open(path)?;
     let problem = |place: String, text: String| PortError::Problem(Problem { place, text });
     match lines.next()? {
-        None => return Err(problem(path.display().to_string(), "the file is empty".to_owned())),
+        None => {
+            return Err(problem(
+                path.display().to_string(),
+                "the file is empty".to_owned(),
+            ));
+        }
         Some((text, _)) => {
-            text.and_then(|text| line::read_header(text.trim())).map_err(|text| problem("line 1".to_owned(), text))?;
+            text.and_then(|text| line::read_header(text.trim()))
+                .map_err(|text| problem("line 1".to_owned(), text))?;
         }
     }
     let mut end: Option<(String, End)> = None;
@@ -193,10 +212,15 @@ fn walk(
     loop {
         let place = format!("line {}", lines.number + 1);
         let bytes = lines.bytes;
-        let Some((text, whole)) = lines.next()? else { break };
+        let Some((text, whole)) = lines.next()? else {
+            break;
+        };
         if end.is_some() && !is_behind_end {
             is_behind_end = true;
-            problems.add(&place, "there is something behind the end line, such as another export");
+            problems.add(
+                &place,
+                "there is something behind the end line, such as another export",
+            );
         }
         let is_header = is_header(&text);
         match text.and_then(|text| Ok((text, line::read(text.trim())?))) {
@@ -206,7 +230,10 @@ fn walk(
                 each(Some(record), text, bytes);
             }
             Err(_) if !whole => {
-                problems.add(place, "the line is cut: the file was not written, or not copied, to its end");
+                problems.add(
+                    place,
+                    "the line is cut: the file was not written, or not copied, to its end",
+                );
                 return Ok(None);
             }
             Err(_) if is_behind_end && is_header => {}
@@ -227,7 +254,8 @@ fn walk(
 
 /// Whether a line begins an export.
 fn is_header(text: &Result<&str, String>) -> bool {
-    text.as_ref().is_ok_and(|text| text.starts_with("{\"format\"") && line::read_header(text.trim()).is_ok())
+    text.as_ref()
+        .is_ok_and(|text| text.starts_with("{\"format\"") && line::read_header(text.trim()).is_ok())
 }
 
 fn text_of(bytes: &[u8]) -> &str {
@@ -250,14 +278,19 @@ pub async fn import(
     let mut portion = Portion::new(imports.conflicts);
     loop {
         let place = format!("line {}", lines.number + 1);
-        let Some((text, _)) = lines.next()? else { break };
+        let Some((text, _)) = lines.next()? else {
+            break;
+        };
         let read = text.and_then(|text| Ok((text.len(), line::read(text.trim())?)));
         let (length, record) = match read {
             Ok((length, Line::Record(record))) => (length, record),
             // Another export may follow the end. `check` has reported the lines that cannot be read.
             Ok((_, Line::End(_))) | Err(_) => continue,
         };
-        let project = imports.project.clone().unwrap_or_else(|| record.project().to_owned());
+        let project = imports
+            .project
+            .clone()
+            .unwrap_or_else(|| record.project().to_owned());
         if portion.is_full(length, &project) {
             portion.store(store, &mut report).await?;
         }
@@ -311,7 +344,12 @@ impl Portion {
         }
         let scope = Scope::new(&self.project, "import");
         let answers = store.import(&scope, &self.records).await?;
-        let batch = conflict::Batch { store, scope: &scope, records: &self.records, places: &self.places };
+        let batch = conflict::Batch {
+            store,
+            scope: &scope,
+            records: &self.records,
+            places: &self.places,
+        };
         let contested = batch.contested(&answers, self.conflicts).await?;
         for (index, answer) in answers.into_iter().enumerate() {
             if contested.contains_key(&index) {

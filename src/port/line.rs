@@ -13,7 +13,8 @@ use crate::domain::name::{name_key, type_key};
 use crate::domain::validate::{self, Invalid};
 use crate::domain::{Proposal, Review, ReviewState};
 use crate::store::port::{
-    EntityName, EntityRecord, FocusRecord, FocusState, MentionRecord, Record, RelationRecord, ReviewRecord,
+    EntityName, EntityRecord, FocusRecord, FocusState, MentionRecord, Record, RelationRecord,
+    ReviewRecord,
 };
 
 /// What the header calls the format.
@@ -194,13 +195,21 @@ pub fn write(record: Record) -> String {
                 updated_at: r.updated_at,
             },
         ),
-        Record::Mention(r) => {
-            tagged("mention", &MentionLine { project: r.project, memory: r.memory, entity: r.entity.into() })
-        }
+        Record::Mention(r) => tagged(
+            "mention",
+            &MentionLine {
+                project: r.project,
+                memory: r.memory,
+                entity: r.entity.into(),
+            },
+        ),
         Record::Focus(r) => {
             let (archived_at, reason) = match r.state {
                 FocusState::Held => (None, None),
-                FocusState::Archived { archived_at, reason } => (Some(archived_at), Some(reason)),
+                FocusState::Archived {
+                    archived_at,
+                    reason,
+                } => (Some(archived_at), Some(reason)),
             };
             tagged(
                 "focus",
@@ -245,7 +254,10 @@ pub fn write(record: Record) -> String {
 /// The first line.
 #[must_use]
 pub fn header() -> String {
-    plain(&Header { format: FORMAT.to_owned(), version: VERSION })
+    plain(&Header {
+        format: FORMAT.to_owned(),
+        version: VERSION,
+    })
 }
 
 /// The last line.
@@ -278,7 +290,10 @@ pub fn read_header(line: &str) -> Result<(), String> {
         ));
     };
     if header.format != FORMAT {
-        return Err(format!("the format is {:?}, {FORMAT:?} is expected", header.format));
+        return Err(format!(
+            "the format is {:?}, {FORMAT:?} is expected",
+            header.format
+        ));
     }
     if header.version != VERSION {
         return Err(format!(
@@ -295,8 +310,11 @@ pub fn read_header(line: &str) -> Result<(), String> {
 /// # Errors
 /// A sentence that says what is wrong.
 pub fn read(line: &str) -> Result<Line, String> {
-    let value: Value = serde_json::from_str(line).map_err(|error| format!("this is not JSON ({error})"))?;
-    let Value::Object(mut object) = value else { return Err("a JSON object is expected".to_owned()) };
+    let value: Value =
+        serde_json::from_str(line).map_err(|error| format!("this is not JSON ({error})"))?;
+    let Value::Object(mut object) = value else {
+        return Err("a JSON object is expected".to_owned());
+    };
     let Some(Value::String(kind)) = object.remove("type") else {
         return Err("the field `type` is missing".to_owned());
     };
@@ -307,7 +325,11 @@ pub fn read(line: &str) -> Result<Line, String> {
         "relation" => read_relation(parse(value)?).map_err(|invalid| invalid.to_string())?,
         "mention" => {
             let m: MentionLine = parse(value)?;
-            Record::Mention(MentionRecord { project: m.project, memory: m.memory, entity: m.entity.into() })
+            Record::Mention(MentionRecord {
+                project: m.project,
+                memory: m.memory,
+                entity: m.entity.into(),
+            })
         }
         "focus" => read_focus(parse(value)?).map_err(|invalid| invalid.to_string())?,
         "review" => read_review(parse(value)?).map_err(|invalid| invalid.to_string())?,
@@ -318,14 +340,19 @@ pub fn read(line: &str) -> Result<Line, String> {
             ));
         }
     };
-    validate::text("project", record.project(), validate::MAX_NAME_BYTES).map_err(|invalid| invalid.to_string())?;
+    validate::text("project", record.project(), validate::MAX_NAME_BYTES)
+        .map_err(|invalid| invalid.to_string())?;
     Ok(Line::Record(record))
 }
 
 pub(super) fn parse<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, String> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
-        if path == "." { error.inner().to_string() } else { format!("{path}: {}", error.inner()) }
+        if path == "." {
+            error.inner().to_string()
+        } else {
+            format!("{path}: {}", error.inner())
+        }
     })
 }
 
@@ -335,7 +362,11 @@ pub(super) fn check_time(field: &str, at: DateTime<Utc>) -> Result<(), Invalid> 
     if (1970..10_000).contains(&at.year()) {
         return Ok(());
     }
-    Err(Invalid::new(field, at.to_rfc3339(), "a time between 1970 and 9999"))
+    Err(Invalid::new(
+        field,
+        at.to_rfc3339(),
+        "a time between 1970 and 9999",
+    ))
 }
 
 fn check_times<const N: usize>(times: [(&str, Option<DateTime<Utc>>); N]) -> Result<(), Invalid> {
@@ -349,14 +380,22 @@ fn check_count(field: &str, count: i64) -> Result<(), Invalid> {
     if count >= 0 {
         return Ok(());
     }
-    Err(Invalid::new(field, count.to_string(), "a number of at least 0"))
+    Err(Invalid::new(
+        field,
+        count.to_string(),
+        "a number of at least 0",
+    ))
 }
 
 /// A name as `link` stores it.
 pub(super) fn name(field: &str, name: &str) -> Result<String, Invalid> {
     validate::text(field, name, validate::MAX_NAME_BYTES)?;
     if name_key(name).is_empty() {
-        return Err(Invalid::new(field, name, "a name with at least one visible character"));
+        return Err(Invalid::new(
+            field,
+            name,
+            "a name with at least one visible character",
+        ));
     }
     Ok(name.trim().to_owned())
 }
@@ -369,7 +408,9 @@ pub(super) fn kind(kind: &str) -> Result<String, Invalid> {
 
 fn no_nul(field: &str, text: Option<&String>) -> Result<(), Invalid> {
     match text {
-        Some(text) if text.contains('\0') => Err(Invalid::new(field, text, "text without NUL characters")),
+        Some(text) if text.contains('\0') => {
+            Err(Invalid::new(field, text, "text without NUL characters"))
+        }
         _ => Ok(()),
     }
 }
@@ -452,8 +493,17 @@ fn read_focus(line: FocusLine) -> Result<Record, Invalid> {
     ])?;
     let state = match (line.archived_at, line.reason) {
         (None, None) => FocusState::Held,
-        (Some(at), Some(reason)) => FocusState::Archived { archived_at: micros(at), reason },
-        _ => return Err(Invalid::new("archived_at", "", "archived_at with a reason, or neither")),
+        (Some(at), Some(reason)) => FocusState::Archived {
+            archived_at: micros(at),
+            reason,
+        },
+        _ => {
+            return Err(Invalid::new(
+                "archived_at",
+                "",
+                "archived_at with a reason, or neither",
+            ));
+        }
     };
     Ok(Record::Focus(FocusRecord {
         project: line.project,
@@ -470,7 +520,11 @@ fn read_focus(line: FocusLine) -> Result<Record, Invalid> {
 
 fn read_review(line: ReviewLine) -> Result<Record, Invalid> {
     if line.state == ReviewState::Expired {
-        return Err(Invalid::new("state", line.state.as_str(), "open: expires_at says whether it has expired"));
+        return Err(Invalid::new(
+            "state",
+            line.state.as_str(),
+            "open: expires_at says whether it has expired",
+        ));
     }
     for (field, text) in [
         ("actor", Some(&line.actor)),

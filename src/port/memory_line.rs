@@ -75,7 +75,14 @@ struct HistoryLine {
 
 impl From<History> for HistoryLine {
     fn from(h: History) -> Self {
-        Self { version: h.version, change: h.change, old: h.old, actor: h.actor, reason: h.reason, at: h.at }
+        Self {
+            version: h.version,
+            change: h.change,
+            old: h.old,
+            actor: h.actor,
+            reason: h.reason,
+            at: h.at,
+        }
     }
 }
 
@@ -87,7 +94,11 @@ pub(super) fn entry(history: History) -> String {
 /// A memory as its line says it.
 pub(super) fn line(MemoryRecord { memory: m, history }: MemoryRecord) -> MemoryLine {
     let (situation, outcome, lesson) = match m.episode {
-        Some(episode) => (Some(episode.situation), Some(episode.outcome), Some(episode.lesson)),
+        Some(episode) => (
+            Some(episode.situation),
+            Some(episode.outcome),
+            Some(episode.lesson),
+        ),
         None => (None, None, None),
     };
     let history = history.into_iter().map(HistoryLine::from).collect();
@@ -140,7 +151,11 @@ pub(super) fn check(record: &mut MemoryRecord) -> Result<(), Invalid> {
     if memory.kind != Kind::Dialogue
         && let Some(turn) = memory.turn
     {
-        return Err(Invalid::new("turn", turn.to_string(), format!("no turn for kind {}", memory.kind)));
+        return Err(Invalid::new(
+            "turn",
+            turn.to_string(),
+            format!("no turn for kind {}", memory.kind),
+        ));
     }
     if (memory.kind == Kind::Episode) != memory.episode.is_some() {
         let expected = "situation, outcome and lesson for kind episode, and for no other";
@@ -160,7 +175,11 @@ pub(super) fn check(record: &mut MemoryRecord) -> Result<(), Invalid> {
     ];
     for (field, count, least) in counts {
         if count < least {
-            return Err(Invalid::new(field, count.to_string(), format!("a number of at least {least}")));
+            return Err(Invalid::new(
+                field,
+                count.to_string(),
+                format!("a number of at least {least}"),
+            ));
         }
     }
     let times = [
@@ -182,37 +201,83 @@ pub(super) fn check(record: &mut MemoryRecord) -> Result<(), Invalid> {
 /// Every memory was created once, first, and has had no change that is not numbered.
 fn check_history(record: &mut MemoryRecord) -> Result<(), Invalid> {
     let memory = &record.memory;
-    let created = record.history.iter().filter(|entry| entry.change == Change::Created).count();
-    if created != 1 || record.history.first().is_none_or(|entry| entry.change != Change::Created) {
+    let created = record
+        .history
+        .iter()
+        .filter(|entry| entry.change == Change::Created)
+        .count();
+    if created != 1
+        || record
+            .history
+            .first()
+            .is_none_or(|entry| entry.change != Change::Created)
+    {
         let expected = "one entry with change `created`, as the first";
-        return Err(Invalid::new("history", format!("{created} of {}", record.history.len()), expected));
+        return Err(Invalid::new(
+            "history",
+            format!("{created} of {}", record.history.len()),
+            expected,
+        ));
     }
     for (index, entry) in record.history.iter().enumerate() {
         let field = |name: &str| format!("history[{index}].{name}");
         check_time(&field("at"), entry.at)?;
-        if entry.actor.contains('\0') || entry.reason.as_ref().is_some_and(|reason| reason.contains('\0')) {
-            return Err(Invalid::new(field("actor"), &entry.actor, "text without NUL characters"));
+        if entry.actor.contains('\0')
+            || entry
+                .reason
+                .as_ref()
+                .is_some_and(|reason| reason.contains('\0'))
+        {
+            return Err(Invalid::new(
+                field("actor"),
+                &entry.actor,
+                "text without NUL characters",
+            ));
         }
         let old = entry.old.as_ref().map(Value::to_string).unwrap_or_default();
         if old.contains("\\u0000") || (index > 0) != entry.old.is_some() {
-            return Err(Invalid::new(field("old"), old, "the fields before, for every change but the creation"));
+            return Err(Invalid::new(
+                field("old"),
+                old,
+                "the fields before, for every change but the creation",
+            ));
         }
         if entry.version < 1 || entry.version > memory.version {
             let expected = format!("a version from 1 to {}", memory.version);
-            return Err(Invalid::new(field("version"), entry.version.to_string(), expected));
+            return Err(Invalid::new(
+                field("version"),
+                entry.version.to_string(),
+                expected,
+            ));
         }
     }
     let (id, at) = (memory.id, memory.created_at);
     let first = &mut record.history[0];
-    *first = History { memory_id: id, version: 1, reason: None, at, ..first.clone() };
+    *first = History {
+        memory_id: id,
+        version: 1,
+        reason: None,
+        at,
+        ..first.clone()
+    };
     Ok(())
 }
 
 fn accept(line: MemoryLine) -> Result<MemoryRecord, Invalid> {
     let episode = match (line.situation, line.outcome, line.lesson) {
-        (Some(situation), Some(outcome), Some(lesson)) => Some(Episode { situation, outcome, lesson }),
+        (Some(situation), Some(outcome), Some(lesson)) => Some(Episode {
+            situation,
+            outcome,
+            lesson,
+        }),
         (None, None, None) => None,
-        _ => return Err(Invalid::new("situation", "", "situation, outcome and lesson together, or none of them")),
+        _ => {
+            return Err(Invalid::new(
+                "situation",
+                "",
+                "situation, outcome and lesson together, or none of them",
+            ));
+        }
     };
     let history = line
         .history
@@ -277,7 +342,10 @@ pub(super) fn check_patch(patch: &Patch) -> Result<(), Invalid> {
             validate::text(field, text, most)?;
         }
     }
-    for (field, number, least) in [("importance", patch.importance, 0.0), ("outcome", patch.outcome, -1.0)] {
+    for (field, number, least) in [
+        ("importance", patch.importance, 0.0),
+        ("outcome", patch.outcome, -1.0),
+    ] {
         if let Some(number) = number {
             validate::number(field, number, least, 1.0)?;
         }
@@ -288,7 +356,10 @@ pub(super) fn check_patch(patch: &Patch) -> Result<(), Invalid> {
     if let Some(metadata) = &patch.metadata {
         validate::metadata("metadata", metadata)?;
     }
-    for (field, at) in [("occurred_at", patch.occurred_at), ("valid_until", patch.valid_until.flatten())] {
+    for (field, at) in [
+        ("occurred_at", patch.occurred_at),
+        ("valid_until", patch.valid_until.flatten()),
+    ] {
         if let Some(at) = at {
             check_time(field, at)?;
         }

@@ -80,7 +80,10 @@ impl Problems {
     /// One more.
     pub fn add(&mut self, place: impl Into<String>, text: impl Into<String>) {
         if self.first.len() < KEPT_PROBLEMS {
-            self.first.push(Problem { place: place.into(), text: text.into() });
+            self.first.push(Problem {
+                place: place.into(),
+                text: text.into(),
+            });
         }
         self.count += 1;
     }

@@ -60,7 +60,11 @@ pub struct Finding {
 impl Finding {
     /// A finding with its remedy.
     pub fn new(subject: Subject, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { subject, detail: detail.into(), remedy: remedy.into() }
+        Self {
+            subject,
+            detail: detail.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 
@@ -156,16 +160,18 @@ fn weight(term: &str) -> u64 {
 impl IndexComparison {
     /// Adds a live memory with the terms that the index should hold. Keys must ascend.
     pub(super) fn expect(&mut self, key: MemoryKey, version: i64, terms: &Terms) {
-        let sum = terms
-            .counts
-            .iter()
-            .fold(0_u64, |sum, (term, count)| sum.wrapping_add(weight(term).wrapping_mul(u64::from(*count))));
+        let sum = terms.counts.iter().fold(0_u64, |sum, (term, count)| {
+            sum.wrapping_add(weight(term).wrapping_mul(u64::from(*count)))
+        });
         self.memories.push(Balance { key, version, sum });
     }
 
     /// Takes note that the index holds a term of a memory so many times.
     pub(super) fn found(&mut self, key: MemoryKey, term: &str, count: u64) {
-        match self.memories.binary_search_by_key(&key, |balance| balance.key) {
+        match self
+            .memories
+            .binary_search_by_key(&key, |balance| balance.key)
+        {
             Ok(place) => {
                 let balance = &mut self.memories[place];
                 balance.sum = balance.sum.wrapping_sub(weight(term).wrapping_mul(count));
@@ -177,16 +183,31 @@ impl IndexComparison {
 
     /// Memories that have to be looked at again.
     pub(super) fn suspects(&self) -> Vec<MemoryKey> {
-        let wrong = self.memories.iter().filter(|balance| balance.sum != 0).map(|balance| balance.key);
-        wrong.take(MOST_SUSPECTS).chain(self.strays.iter().copied()).collect()
+        let wrong = self
+            .memories
+            .iter()
+            .filter(|balance| balance.sum != 0)
+            .map(|balance| balance.key);
+        wrong
+            .take(MOST_SUSPECTS)
+            .chain(self.strays.iter().copied())
+            .collect()
     }
 
     /// What is wrong with them, as they are now.
     pub(super) fn confirm(&self, current: &Current) -> Disagreement {
         let unchanged = |balance: &&Balance| current.get(&balance.key) == Some(&balance.version);
-        let wrong = self.memories.iter().filter(|balance| balance.sum != 0).take(MOST_SUSPECTS).filter(unchanged);
+        let wrong = self
+            .memories
+            .iter()
+            .filter(|balance| balance.sum != 0)
+            .take(MOST_SUSPECTS)
+            .filter(unchanged);
         let left_over = self.strays.iter().filter(|key| !current.contains_key(key));
-        Disagreement { wrong: wrong.count() as u64, left_over: left_over.count() as u64 }
+        Disagreement {
+            wrong: wrong.count() as u64,
+            left_over: left_over.count() as u64,
+        }
     }
 }
 
@@ -222,8 +243,14 @@ mod tests {
     }
 
     fn terms(words: &[(&str, u32)]) -> Terms {
-        let counts = words.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect();
-        Terms { counts, length: words.iter().map(|(_, count)| count).sum() }
+        let counts = words
+            .iter()
+            .map(|(word, count)| ((*word).to_owned(), *count))
+            .collect();
+        Terms {
+            counts,
+            length: words.iter().map(|(_, count)| count).sum(),
+        }
     }
 
     #[test]
@@ -241,6 +268,12 @@ mod tests {
         assert_eq!(comparison.suspects(), [key(2), key(3), key(9), key(10)]);
         // The third was changed meanwhile, the tenth was stored.
         let current = Current::from([(key(1), 1), (key(2), 1), (key(3), 2), (key(10), 1)]);
-        assert_eq!(comparison.confirm(&current), Disagreement { wrong: 1, left_over: 1 });
+        assert_eq!(
+            comparison.confirm(&current),
+            Disagreement {
+                wrong: 1,
+                left_over: 1
+            }
+        );
     }
 }

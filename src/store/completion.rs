@@ -14,8 +14,14 @@ pub const COMPLETION_WINDOW: i64 = 5_000;
 #[async_trait]
 pub trait CompletionStore: Send + Sync + 'static {
     /// Tags that begin with `prefix`, the most used first, then by name.
-    async fn tags_with_prefix(&self, scope: &Scope, prefix: &str, limit: usize) -> Result<Vec<String>>;
+    async fn tags_with_prefix(
+        &self,
+        scope: &Scope,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<String>>;
 
     /// Ids whose hexadecimal digits, without hyphens and in small letters, begin with `digits`; the newest first.
-    async fn ids_with_prefix(&self, scope: &Scope, digits: &str, limit: usize) -> Result<Vec<Uuid>>;
+    async fn ids_with_prefix(&self, scope: &Scope, digits: &str, limit: usize)
+    -> Result<Vec<Uuid>>;
 }

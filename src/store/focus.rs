@@ -24,21 +24,41 @@ pub struct NewFocus {
 }
 
 impl From<NewFocus> for FocusItem {
-    fn from(NewFocus { id, content, importance, now }: NewFocus) -> Self {
-        Self { id, seq: 0, content, importance, created_at: now, touched_at: now, memory: None }
+    fn from(
+        NewFocus {
+            id,
+            content,
+            importance,
+            now,
+        }: NewFocus,
+    ) -> Self {
+        Self {
+            id,
+            seq: 0,
+            content,
+            importance,
+            created_at: now,
+            touched_at: now,
+            memory: None,
+        }
     }
 }
 
 /// The item with the same text, as [`content_hash`] compares it.
 pub(super) fn same_text<'a>(items: &'a [FocusItem], content: &str) -> Option<&'a FocusItem> {
     let hash = content_hash(content);
-    items.iter().find(|item| content_hash(&item.content) == hash)
+    items
+        .iter()
+        .find(|item| content_hash(&item.content) == hash)
 }
 
 /// Refuses what was to be linked to a memory that is not there any more.
 pub(super) fn require_memory(memory: Option<Uuid>, archived: ArchivedItem) -> Result<ArchivedItem> {
     match memory {
-        Some(id) if archived.item.memory.is_none() => Err(StoreError::NotFound { field: "memory", ids: vec![id] }),
+        Some(id) if archived.item.memory.is_none() => Err(StoreError::NotFound {
+            field: "memory",
+            ids: vec![id],
+        }),
         _ => Ok(archived),
     }
 }
@@ -74,7 +94,13 @@ pub enum Place {
 pub trait FocusStore: Send + Sync {
     /// Adds an item, or touches the one with the same text and raises its importance. Evicts by
     /// [`crate::domain::focus::make_room`].
-    async fn focus_add(&self, scope: &Scope, session: &str, new: NewFocus, capacity: usize) -> Result<Focused>;
+    async fn focus_add(
+        &self,
+        scope: &Scope,
+        session: &str,
+        new: NewFocus,
+        capacity: usize,
+    ) -> Result<Focused>;
 
     /// All items of a session, the most recently touched first.
     async fn focus_list(&self, scope: &Scope, session: &str) -> Result<Vec<FocusItem>>;
@@ -92,7 +118,13 @@ pub trait FocusStore: Send + Sync {
     async fn focus_get(&self, scope: &Scope, session: &str, id: Uuid) -> Result<Place>;
 
     /// Marks an item as used now.
-    async fn focus_touch(&self, scope: &Scope, session: &str, id: Uuid, now: DateTime<Utc>) -> Result<FocusItem>;
+    async fn focus_touch(
+        &self,
+        scope: &Scope,
+        session: &str,
+        id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<FocusItem>;
 
     /// Moves an item to the archive. One that became a memory names it; that also marks an archived one. A memory that
     /// is not there any more is [`super::StoreError::NotFound`] with the field `memory`.

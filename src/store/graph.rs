@@ -90,7 +90,12 @@ impl From<(i64, Uuid, i64)> for Mention {
 
 impl From<(i64, i64, i64, i64)> for EntitySize {
     fn from((entity, memories, relations, ended): (i64, i64, i64, i64)) -> Self {
-        Self { entity, memories, relations, ended }
+        Self {
+            entity,
+            memories,
+            relations,
+            ended,
+        }
     }
 }
 
@@ -148,7 +153,12 @@ pub trait GraphStore: Send + Sync {
     ) -> Result<Vec<Mention>>;
 
     /// How much there is about each of the entities at `now`. Each number stops at [`MOST_COUNTED`].
-    async fn entity_sizes(&self, scope: &Scope, entities: &[i64], now: DateTime<Utc>) -> Result<Vec<EntitySize>>;
+    async fn entity_sizes(
+        &self,
+        scope: &Scope,
+        entities: &[i64],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<EntitySize>>;
 
     /// Which entities are mentioned by the same live memories as these, and by how many of the newest.
     async fn mentioned_together(&self, scope: &Scope, entities: &[i64]) -> Result<Together>;

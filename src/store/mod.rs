@@ -39,7 +39,9 @@ pub use check::{CheckStore, Finding, IndexPages, Pace, Subject};
 pub use completion::CompletionStore;
 pub use focus::FocusStore;
 pub use graph::GraphStore;
-pub use history::{Expired, Expiry, HistoryEntry, HistoryQuery, HistoryStore, MOST_KEY_BYTES, MOST_KEYS};
+pub use history::{
+    Expired, Expiry, HistoryEntry, HistoryQuery, HistoryStore, MOST_KEY_BYTES, MOST_KEYS,
+};
 pub use overview::{Facet, FacetValues, OverviewStore};
 pub use past::{Changed, Link, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore};
 pub use port::PortStore;
@@ -90,7 +92,9 @@ pub enum StoreError {
         key: String,
     },
     /// A dialogue turn exists already, with another text.
-    #[error("turn {turn} of session {session:?} exists already with another text, as memory {existing}")]
+    #[error(
+        "turn {turn} of session {session:?} exists already with another text, as memory {existing}"
+    )]
     TurnExists {
         /// The conversation.
         session: String,
@@ -198,11 +202,18 @@ pub enum StoreError {
 
 /// The process that has a database open; the lock of the file itself does not say which one that is.
 fn describe_owner(pid: &str) -> String {
-    if pid.bytes().all(|byte| byte.is_ascii_digit()) { format!("process {pid}") } else { "another process".to_owned() }
+    if pid.bytes().all(|byte| byte.is_ascii_digit()) {
+        format!("process {pid}")
+    } else {
+        "another process".to_owned()
+    }
 }
 
 fn join(ids: &[Uuid]) -> String {
-    ids.iter().map(Uuid::to_string).collect::<Vec<_>>().join(", ")
+    ids.iter()
+        .map(Uuid::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// How much a project may hold; 0 is without a limit. What is deleted counts until it is purged.
@@ -231,7 +242,12 @@ impl Limits {
     pub fn check_entries(self, project: &str, what: &'static str, figure: u64) -> Result<()> {
         if self.entries > 0 && figure > self.entries {
             let project = project.to_owned();
-            return Err(StoreError::LimitExceeded { project, what, figure, limit: self.entries });
+            return Err(StoreError::LimitExceeded {
+                project,
+                what,
+                figure,
+                limit: self.entries,
+            });
         }
         Ok(())
     }
@@ -241,9 +257,17 @@ impl Limits {
     /// # Errors
     /// [`StoreError::LimitExceeded`] with the first limit that would be passed.
     pub fn check(self, project: &str, memories: u64, bytes: u64) -> Result<()> {
-        for (what, figure, limit) in [("memories", memories, self.memories), ("bytes", bytes, self.bytes)] {
+        for (what, figure, limit) in [
+            ("memories", memories, self.memories),
+            ("bytes", bytes, self.bytes),
+        ] {
             if limit > 0 && figure > limit {
-                return Err(StoreError::LimitExceeded { project: project.to_owned(), what, figure, limit });
+                return Err(StoreError::LimitExceeded {
+                    project: project.to_owned(),
+                    what,
+                    figure,
+                    limit,
+                });
             }
         }
         Ok(())
@@ -288,13 +312,21 @@ impl Remembered {
     /// A new memory, or one that was there already and got nothing more.
     #[must_use]
     pub fn new(id: Uuid, created: bool) -> Self {
-        Self { id, created, ..Self::default() }
+        Self {
+            id,
+            created,
+            ..Self::default()
+        }
     }
 
     /// The answer to a request that was carried out before.
     #[must_use]
     pub fn replayed(id: Uuid) -> Self {
-        Self { id, replayed: true, ..Self::default() }
+        Self {
+            id,
+            replayed: true,
+            ..Self::default()
+        }
     }
 }
 
@@ -443,7 +475,12 @@ pub trait Store:
 
     /// The same and, in one round trip, what there is near to those of the terms that occur nowhere: the terms that their
     /// [`Guess`] names, of at most [`crate::domain::spelling::MOST_UNKNOWN`] of them, the longest first.
-    async fn corpus_stats_near(&self, scope: &Scope, terms: &[String], guesses: &[Guess]) -> Result<CorpusStats>;
+    async fn corpus_stats_near(
+        &self,
+        scope: &Scope,
+        terms: &[String],
+        guesses: &[Guess],
+    ) -> Result<CorpusStats>;
 
     /// BM25 candidates, best first, ties by newest; exact ones before all others.
     async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Candidate>>;
@@ -463,7 +500,13 @@ pub trait Store:
     ) -> Result<Vec<Candidate>>;
 
     /// The newest memories that pass the filter, by storage order, after `before`.
-    async fn browse(&self, scope: &Scope, filter: &Filter, before: Option<i64>, limit: usize) -> Result<Vec<Memory>>;
+    async fn browse(
+        &self,
+        scope: &Scope,
+        filter: &Filter,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<Memory>>;
 
     /// Memories by id, in the order asked for, each once; unknown ones are left out. Deleted ones come only with
     /// `include_deleted`.
@@ -515,5 +558,10 @@ pub trait Store:
 /// The stored answer of an idempotent request.
 #[must_use]
 pub fn replayable(answer: &[Remembered]) -> Value {
-    Value::from(answer.iter().map(|item| item.id.to_string()).collect::<Vec<_>>())
+    Value::from(
+        answer
+            .iter()
+            .map(|item| item.id.to_string())
+            .collect::<Vec<_>>(),
+    )
 }

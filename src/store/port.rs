@@ -208,8 +208,15 @@ pub enum Section {
 
 impl Section {
     /// Every section, in order.
-    pub const ALL: [Self; 7] =
-        [Self::Entity, Self::Relation, Self::Memory, Self::Mention, Self::Focus, Self::Archive, Self::Review];
+    pub const ALL: [Self; 7] = [
+        Self::Entity,
+        Self::Relation,
+        Self::Memory,
+        Self::Mention,
+        Self::Focus,
+        Self::Archive,
+        Self::Review,
+    ];
 }
 
 /// Where a page ended; the next one begins behind it.
@@ -250,7 +257,12 @@ pub trait Snapshot: Send {
 
     /// The next records of a section behind `after`, at most `limit`, with the place of the last.
     /// A page has fewer memories when their history is long.
-    async fn page(&mut self, section: Section, after: Place, limit: i64) -> Result<(Vec<Record>, Place)>;
+    async fn page(
+        &mut self,
+        section: Section,
+        after: Place,
+        limit: i64,
+    ) -> Result<(Vec<Record>, Place)>;
 
     /// The next entries of a memory's history behind `after`, oldest first, with the place of the last; none at its
     /// end. It begins behind [`Place::default`].

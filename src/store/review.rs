@@ -54,7 +54,12 @@ impl Decide {
     /// The approval of a review by its own proposer.
     #[must_use]
     pub fn approve(review: &Review, now: DateTime<Utc>) -> Self {
-        Self { id: review.id, decision: Decision::Approve, reason: None, now }
+        Self {
+            id: review.id,
+            decision: Decision::Approve,
+            reason: None,
+            now,
+        }
     }
 
     /// What the history says about the change.
@@ -64,7 +69,10 @@ impl Decide {
             Decision::Undo => "undone",
             _ => "approved",
         };
-        let why = self.reason.as_ref().or(review.reason.as_ref().filter(|_| self.decision == Decision::Approve));
+        let why = self.reason.as_ref().or(review
+            .reason
+            .as_ref()
+            .filter(|_| self.decision == Decision::Approve));
         let why = why.map(|reason| format!(": {reason}")).unwrap_or_default();
         format!("review {} {what}{why}", review.id)
     }
@@ -88,7 +96,12 @@ pub trait ReviewStore: Send + Sync + 'static {
     async fn settle(&self, scope: &Scope, review: &NewReview) -> Result<Review>;
 
     /// Reviews, newest first. States are those of the table: an open one may have expired.
-    async fn reviews(&self, scope: &Scope, query: &ReviewQuery, limit: usize) -> Result<Vec<Review>>;
+    async fn reviews(
+        &self,
+        scope: &Scope,
+        query: &ReviewQuery,
+        limit: usize,
+    ) -> Result<Vec<Review>>;
 
     /// How many wait at this time.
     async fn open_reviews(&self, scope: &Scope, now: DateTime<Utc>) -> Result<u64>;

@@ -29,7 +29,13 @@ pub trait TokenStore: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::TokenUnknown`](super::StoreError::TokenUnknown), also when it was revoked.
-    async fn rotate_token(&self, name: &str, sha256: [u8; 32], prefix: &str, now: DateTime<Utc>) -> Result<Token>;
+    async fn rotate_token(
+        &self,
+        name: &str,
+        sha256: [u8; 32],
+        prefix: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Token>;
 
     /// Ends a token. Revoking it again changes nothing.
     ///

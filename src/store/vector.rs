@@ -104,7 +104,12 @@ pub trait VectorStore: Send + Sync + 'static {
 
     /// Keeps vectors in place of all that a memory had, and takes the memory off the queue. Memories that changed in
     /// the meantime, or are gone, are left alone. Returns how many got their vectors.
-    async fn save_vectors(&self, model: &str, embedded: &[Embedded], now: DateTime<Utc>) -> Result<u64>;
+    async fn save_vectors(
+        &self,
+        model: &str,
+        embedded: &[Embedded],
+        now: DateTime<Utc>,
+    ) -> Result<u64>;
 
     /// Puts claimed memories back, to be tried again at `not_before`. With an `error` it counts as an attempt.
     async fn postpone_index_jobs(
@@ -118,5 +123,9 @@ pub trait VectorStore: Send + Sync + 'static {
     async fn index_backlog(&self) -> Result<u64>;
 
     /// The memories nearest to a vector, best first.
-    async fn search_vectors(&self, scope: &Scope, query: &VectorQuery) -> Result<Vec<SemanticCandidate>>;
+    async fn search_vectors(
+        &self,
+        scope: &Scope,
+        query: &VectorQuery,
+    ) -> Result<Vec<SemanticCandidate>>;
 }

@@ -36,7 +36,10 @@ impl WriteHealth {
 
     /// The database failed to write. Refusals, such as a version conflict, are not failures of the database.
     pub(super) fn failed(&self, error: &StoreError, may_pass: bool) {
-        let failure = WriteFailure { reason: error.to_string(), may_pass };
+        let failure = WriteFailure {
+            reason: error.to_string(),
+            may_pass,
+        };
         self.0.send_if_modified(|known| {
             let changed = known.as_ref() != Some(&failure);
             *known = Some(failure);

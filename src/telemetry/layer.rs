@@ -31,8 +31,16 @@ pub(super) struct LogLayer {
 }
 
 impl LogLayer {
-    pub(super) fn new(service: &'static str, now: fn() -> DateTime<Utc>, targets: Vec<Target>) -> Self {
-        Self { service, now, targets }
+    pub(super) fn new(
+        service: &'static str,
+        now: fn() -> DateTime<Utc>,
+        targets: Vec<Target>,
+    ) -> Self {
+        Self {
+            service,
+            now,
+            targets,
+        }
     }
 }
 
@@ -56,7 +64,11 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
-        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+        for span in context
+            .event_scope(event)
+            .into_iter()
+            .flat_map(|scope| scope.from_root())
+        {
             if let Some(outer) = span.extensions().get::<Fields>() {
                 for (name, value) in &outer.0 {
                     fields.set(name, value.clone());
@@ -66,7 +78,12 @@ where
         // A span may have a field of this name; the message is the event's.
         fields.0.retain(|(name, _)| name != MESSAGE);
         event.record(&mut fields);
-        let message = match fields.0.iter().position(|(name, _)| name == MESSAGE).map(|at| fields.0.remove(at).1) {
+        let message = match fields
+            .0
+            .iter()
+            .position(|(name, _)| name == MESSAGE)
+            .map(|at| fields.0.remove(at).1)
+        {
             Some(Value::String(text)) => text,
             Some(value) => value.to_string(),
             None => String::new(),
@@ -80,7 +97,9 @@ where
             fields: fields.0,
         };
         for target in &self.targets {
-            target.queue.push(render(&record, self.service, target.form, target.prefix));
+            target
+                .queue
+                .push(render(&record, self.service, target.form, target.prefix));
         }
     }
 }
@@ -104,8 +123,8 @@ impl Fields {
 impl Visit for Fields {
     fn record_f64(&mut self, field: &Field, value: f64) {
         // JSON has no infinity.
-        let number =
-            serde_json::Number::from_f64(value).map_or_else(|| Value::String(value.to_string()), Value::Number);
+        let number = serde_json::Number::from_f64(value)
+            .map_or_else(|| Value::String(value.to_string()), Value::Number);
         self.set(field.name(), number);
     }
 
@@ -118,12 +137,14 @@ impl Visit for Fields {
     }
 
     fn record_i128(&mut self, field: &Field, value: i128) {
-        let number = i64::try_from(value).map_or_else(|_| Value::String(value.to_string()), Value::from);
+        let number =
+            i64::try_from(value).map_or_else(|_| Value::String(value.to_string()), Value::from);
         self.set(field.name(), number);
     }
 
     fn record_u128(&mut self, field: &Field, value: u128) {
-        let number = u64::try_from(value).map_or_else(|_| Value::String(value.to_string()), Value::from);
+        let number =
+            u64::try_from(value).map_or_else(|_| Value::String(value.to_string()), Value::from);
         self.set(field.name(), number);
     }
 

@@ -66,13 +66,20 @@ fn json(record: &Record<'_>, service: &str, line: &mut Vec<u8>) {
     let written = (|| {
         let mut serializer = serde_json::Serializer::new(&mut *line);
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("timestamp", &record.time.to_rfc3339_opts(SecondsFormat::Micros, true))?;
+        map.serialize_entry(
+            "timestamp",
+            &record.time.to_rfc3339_opts(SecondsFormat::Micros, true),
+        )?;
         map.serialize_entry("level", record.level.as_str())?;
         map.serialize_entry("target", record.target)?;
         map.serialize_entry("message", cut(&record.message).as_ref())?;
         map.serialize_entry("service", service)?;
         for (name, value) in &record.fields {
-            let name = if RESERVED.contains(&name.as_str()) { format!("field_{name}") } else { name.clone() };
+            let name = if RESERVED.contains(&name.as_str()) {
+                format!("field_{name}")
+            } else {
+                name.clone()
+            };
             match value {
                 Value::String(text) => map.serialize_entry(&name, cut(text).as_ref())?,
                 value => map.serialize_entry(&name, value)?,
@@ -98,9 +105,16 @@ fn pretty(record: &Record<'_>, colour: bool) -> String {
         Level::TRACE => "\u{1b}[35m",
     };
     let (dim, hue, reset) = (paint(DIM), paint(hue), paint(RESET));
-    let target = record.target.strip_prefix(super::CRATE).unwrap_or(record.target).trim_start_matches("::");
-    let mut line =
-        format!("{dim}{}{reset} {hue}{:5}{reset} ", record.time.format("%H:%M:%S%.3fZ"), record.level.as_str());
+    let target = record
+        .target
+        .strip_prefix(super::CRATE)
+        .unwrap_or(record.target)
+        .trim_start_matches("::");
+    let mut line = format!(
+        "{dim}{}{reset} {hue}{:5}{reset} ",
+        record.time.format("%H:%M:%S%.3fZ"),
+        record.level.as_str()
+    );
     if !target.is_empty() {
         // Writing to a String does not fail.
         let _ = write!(line, "{dim}{target}{reset} ");
@@ -108,7 +122,9 @@ fn pretty(record: &Record<'_>, colour: bool) -> String {
     line.push_str(&visible(&record.message));
     for (name, value) in &record.fields {
         let text = match value {
-            Value::String(text) if text.is_empty() || text.contains([' ', '=', '"']) => format!("{:?}", cut(text)),
+            Value::String(text) if text.is_empty() || text.contains([' ', '=', '"']) => {
+                format!("{:?}", cut(text))
+            }
             Value::String(text) => visible(text),
             value => value.to_string(),
         };
@@ -121,7 +137,11 @@ fn pretty(record: &Record<'_>, colour: bool) -> String {
 fn visible(text: &str) -> String {
     let mut visible = String::with_capacity(text.len());
     for c in cut(text).chars() {
-        if c.is_control() { visible.extend(c.escape_default()) } else { visible.push(c) }
+        if c.is_control() {
+            visible.extend(c.escape_default())
+        } else {
+            visible.push(c)
+        }
     }
     visible
 }

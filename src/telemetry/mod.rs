@@ -90,8 +90,10 @@ impl Telemetry {
 fn flush(queues: &[Queue], longest: Duration) -> bool {
     let end = std::time::Instant::now() + longest;
     // All of them, also after one that is stuck.
-    let written: Vec<bool> =
-        queues.iter().map(|queue| queue.flush(end.saturating_duration_since(std::time::Instant::now()))).collect();
+    let written: Vec<bool> = queues
+        .iter()
+        .map(|queue| queue.flush(end.saturating_duration_since(std::time::Instant::now())))
+        .collect();
     written.into_iter().all(|written| written)
 }
 
@@ -113,17 +115,26 @@ pub fn init(log: &Log, stream: Stream) -> Result<Telemetry, TelemetryError> {
     let form = match log.format {
         LogFormat::Json => Form::Json,
         LogFormat::Auto if !is_terminal => Form::Json,
-        LogFormat::Auto | LogFormat::Pretty => Form::Pretty { colour: is_terminal && !no_colour() },
+        LogFormat::Auto | LogFormat::Pretty => Form::Pretty {
+            colour: is_terminal && !no_colour(),
+        },
     };
     let prefix = log.prefix == LogPrefix::Sd;
     let mut targets = vec![start(output::Standard::new(stream), form, prefix)?];
     if let Some(path) = &log.file {
-        let file = rotate::RotatingFile::open(path, log.file_bytes, log.file_count)
-            .map_err(|source| TelemetryError::File { path: path.clone(), source })?;
+        let file =
+            rotate::RotatingFile::open(path, log.file_bytes, log.file_count).map_err(|source| {
+                TelemetryError::File {
+                    path: path.clone(),
+                    source,
+                }
+            })?;
         targets.push(start(file, Form::Json, false)?);
     }
     let queues = targets.iter().map(|target| target.queue.clone()).collect();
-    let subscriber = tracing_subscriber::registry().with(filter(log.level)).with(LogLayer::new(SERVICE, now, targets));
+    let subscriber = tracing_subscriber::registry()
+        .with(filter(log.level))
+        .with(LogLayer::new(SERVICE, now, targets));
     tracing::subscriber::set_global_default(subscriber).map_err(TelemetryError::Twice)?;
     log_panics();
     Ok(Telemetry { queues })
@@ -171,7 +182,11 @@ fn start<O: output::Output>(output: O, form: Form, prefix: bool) -> Result<Targe
         line::render(&record, SERVICE, form, prefix)
     };
     let queue = Queue::start(output, notice).map_err(TelemetryError::Thread)?;
-    Ok(Target { queue, form, prefix })
+    Ok(Target {
+        queue,
+        form,
+        prefix,
+    })
 }
 
 /// Our own events by level. Libraries warn at most: below that rmcp prints whole messages of clients.
@@ -184,7 +199,10 @@ fn filter(level: LogLevel) -> Targets {
         LogLevel::Trace => (LevelFilter::TRACE, LevelFilter::WARN),
     };
     // Its warnings quote what a client sent: names of tools and methods, arguments of a wrong form.
-    Targets::new().with_default(others).with_target("rmcp::service", LevelFilter::ERROR).with_target(CRATE, ours)
+    Targets::new()
+        .with_default(others)
+        .with_target("rmcp::service", LevelFilter::ERROR)
+        .with_target(CRATE, ours)
 }
 
 #[expect(
@@ -206,8 +224,8 @@ fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         let backtrace = std::backtrace::Backtrace::capture();
-        let backtrace =
-            (backtrace.status() == std::backtrace::BacktraceStatus::Captured).then(|| backtrace.to_string());
+        let backtrace = (backtrace.status() == std::backtrace::BacktraceStatus::Captured)
+            .then(|| backtrace.to_string());
         tracing::error!(
             reason = panic_reason(panic.payload()),
             place,
@@ -221,7 +239,10 @@ fn log_panics() {
 /// The text of a panic if it is known at compile time. A formatted one may quote what a client sent, as that of a
 /// string cut within a character does.
 fn panic_reason(payload: &(dyn Any + Send)) -> &'static str {
-    payload.downcast_ref::<&'static str>().copied().unwrap_or("(not shown, it may hold data)")
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .unwrap_or("(not shown, it may hold data)")
 }
 
 #[cfg(test)]

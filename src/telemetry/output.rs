@@ -46,7 +46,9 @@ impl Output for Standard {
                 Ok(count) => line = &line[count..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Another holder of the pipe may have made it non-blocking.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(PAUSE),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    std::thread::sleep(PAUSE)
+                }
                 // The reader is gone; it may come back (a journal that restarts).
                 Err(_) => return,
             }

@@ -49,9 +49,15 @@ impl Queue {
         output: O,
         notice: impl Fn(u64) -> Vec<u8> + Send + 'static,
     ) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared { state: Mutex::default(), filled: Condvar::new(), idle: Condvar::new() });
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            filled: Condvar::new(),
+            idle: Condvar::new(),
+        });
         let queue = Self(Arc::clone(&shared));
-        std::thread::Builder::new().name("log".to_owned()).spawn(move || write(&shared, output, notice))?;
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || write(&shared, output, notice))?;
         Ok(queue)
     }
 
@@ -71,7 +77,8 @@ impl Queue {
     /// Waits until everything is written, but not longer than that; says whether it is.
     pub(super) fn flush(&self, longest: Duration) -> bool {
         let state = self.0.state();
-        let busy = |state: &mut State| state.writing || !state.lines.is_empty() || state.dropped > 0;
+        let busy =
+            |state: &mut State| state.writing || !state.lines.is_empty() || state.dropped > 0;
         match self.0.idle.wait_timeout_while(state, longest, busy) {
             Ok((_, result)) => !result.timed_out(),
             Err(_) => false,
@@ -85,7 +92,10 @@ fn write(shared: &Shared, mut output: impl Output, notice: impl Fn(u64) -> Vec<u
         while state.lines.is_empty() && state.dropped == 0 {
             state.writing = false;
             shared.idle.notify_all();
-            state = shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = shared
+                .filled
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         let lines = std::mem::take(&mut state.lines);
         let dropped = std::mem::take(&mut state.dropped);
@@ -125,15 +135,24 @@ mod tests {
     fn a_stuck_output_costs_lines_but_no_time() {
         let (allow, allowed) = mpsc::channel();
         let (sender, written) = mpsc::channel();
-        let queue =
-            Queue::start(Gate { allowed, written: sender }, |count| format!("dropped {count}").into_bytes()).unwrap();
+        let queue = Queue::start(
+            Gate {
+                allowed,
+                written: sender,
+            },
+            |count| format!("dropped {count}").into_bytes(),
+        )
+        .unwrap();
         let begin = Instant::now();
         let line = vec![b'x'; 64 * 1024];
         for _ in 0..1000 {
             queue.push(line.clone());
         }
         assert!(begin.elapsed() < Duration::from_secs(5));
-        assert!(!queue.flush(Duration::from_millis(50)), "nothing was written yet");
+        assert!(
+            !queue.flush(Duration::from_millis(50)),
+            "nothing was written yet"
+        );
         // The output recovers.
         drop(allow);
         assert!(queue.flush(Duration::from_secs(10)));
@@ -141,7 +160,13 @@ mod tests {
         let kept = lines.iter().filter(|written| **written == line).count();
         let dropped: usize = lines
             .iter()
-            .filter_map(|line| std::str::from_utf8(line).ok()?.strip_prefix("dropped ")?.parse::<usize>().ok())
+            .filter_map(|line| {
+                std::str::from_utf8(line)
+                    .ok()?
+                    .strip_prefix("dropped ")?
+                    .parse::<usize>()
+                    .ok()
+            })
             .sum();
         assert!(kept >= 64 && dropped > 0, "kept {kept}, dropped {dropped}");
         assert_eq!(kept + dropped, 1000);
@@ -152,11 +177,22 @@ mod tests {
         let (allow, allowed) = mpsc::channel();
         drop(allow);
         let (sender, written) = mpsc::channel();
-        let queue = Queue::start(Gate { allowed, written: sender }, |_| Vec::new()).unwrap();
+        let queue = Queue::start(
+            Gate {
+                allowed,
+                written: sender,
+            },
+            |_| Vec::new(),
+        )
+        .unwrap();
         for number in 0..1000_u32 {
             queue.push(number.to_le_bytes().to_vec());
         }
         assert!(queue.flush(Duration::from_secs(10)));
-        assert!(written.try_iter().eq((0..1000_u32).map(|number| number.to_le_bytes().to_vec())));
+        assert!(
+            written
+                .try_iter()
+                .eq((0..1000_u32).map(|number| number.to_le_bytes().to_vec()))
+        );
     }
 }

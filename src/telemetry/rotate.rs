@@ -22,7 +22,13 @@ impl RotatingFile {
     /// Opens the file, or makes it.
     pub(super) fn open(path: &Path, max_bytes: u64, count: u32) -> io::Result<Self> {
         let file = open(path)?;
-        Ok(Self { path: path.to_owned(), max_bytes, count: count.max(1), file: Some(file), torn: false })
+        Ok(Self {
+            path: path.to_owned(),
+            max_bytes,
+            count: count.max(1),
+            file: Some(file),
+            torn: false,
+        })
     }
 
     fn try_write(&mut self, line: &[u8]) -> io::Result<()> {
@@ -30,7 +36,10 @@ impl RotatingFile {
         let there = fs::metadata(&self.path).ok();
         let ours = self.file.as_ref().and_then(|file| file.metadata().ok());
         let id = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
-        let is_ours = there.as_ref().map(id).is_some_and(|id_there| ours.as_ref().map(id) == Some(id_there));
+        let is_ours = there
+            .as_ref()
+            .map(id)
+            .is_some_and(|id_there| ours.as_ref().map(id) == Some(id_there));
         if !is_ours {
             self.file = None;
         }
@@ -71,7 +80,11 @@ impl RotatingFile {
 
 /// The log tells who did what, which is not for everybody on the machine.
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o640)
+        .open(path)
 }
 
 impl Output for RotatingFile {
@@ -88,8 +101,10 @@ mod tests {
     use super::*;
 
     fn names(directory: &Path) -> Vec<String> {
-        let mut names: Vec<String> =
-            fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -105,10 +120,15 @@ mod tests {
         assert_eq!(names(directory.path()), ["log", "log.1", "log.2"]);
         let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
         let all = read("log.2") + &read("log.1") + &read("log");
-        let expected: String =
-            (100 - all.lines().count()..100).map(|number| format!("line number {number:06}\n")).collect();
+        let expected: String = (100 - all.lines().count()..100)
+            .map(|number| format!("line number {number:06}\n"))
+            .collect();
         assert_eq!(all, expected, "the last lines, in order, none torn");
-        assert!(names(directory.path()).iter().all(|name| read(name).len() <= 100));
+        assert!(
+            names(directory.path())
+                .iter()
+                .all(|name| read(name).len() <= 100)
+        );
     }
 
     #[test]
@@ -135,7 +155,12 @@ mod tests {
         }
         let lines: usize = names(directory.path())
             .iter()
-            .map(|name| fs::read_to_string(directory.path().join(name)).unwrap().lines().count())
+            .map(|name| {
+                fs::read_to_string(directory.path().join(name))
+                    .unwrap()
+                    .lines()
+                    .count()
+            })
             .sum();
         assert_eq!(lines, 40);
         fs::remove_file(&path).unwrap();

@@ -15,9 +15,25 @@ fn fixed() -> DateTime<Utc> {
 /// Runs something and gives back what it logged.
 fn logged(level: LogLevel, form: Form, prefix: bool, work: impl FnOnce()) -> String {
     let mut file = tempfile::tempfile().unwrap();
-    let queue = Queue::start(output::Standard::of(file.try_clone().unwrap()), |_| Vec::new()).unwrap();
-    let layer = LogLayer::new(SERVICE, fixed, vec![Target { queue: queue.clone(), form, prefix }]);
-    tracing::subscriber::with_default(tracing_subscriber::registry().with(filter(level)).with(layer), work);
+    let queue = Queue::start(output::Standard::of(file.try_clone().unwrap()), |_| {
+        Vec::new()
+    })
+    .unwrap();
+    let layer = LogLayer::new(
+        SERVICE,
+        fixed,
+        vec![Target {
+            queue: queue.clone(),
+            form,
+            prefix,
+        }],
+    );
+    tracing::subscriber::with_default(
+        tracing_subscriber::registry()
+            .with(filter(level))
+            .with(layer),
+        work,
+    );
     assert!(queue.flush(Duration::from_secs(10)));
     read(&mut file)
 }
@@ -35,7 +51,12 @@ struct Outer(#[source] std::io::Error);
 
 fn speak() {
     let error = Outer(std::io::Error::other("disk full"));
-    let span = tracing::info_span!("request", request_id = "r-1", tool = tracing::field::Empty, tries = 1);
+    let span = tracing::info_span!(
+        "request",
+        request_id = "r-1",
+        tool = tracing::field::Empty,
+        tries = 1
+    );
     let _guard = span.enter();
     span.record("tool", "remember");
     tracing::info!(
@@ -65,14 +86,24 @@ fn json_lines() {
     let text = logged(LogLevel::Info, Form::Json, false, speak);
     insta::assert_snapshot!(text);
     for line in text.lines() {
-        let Value::Object(object) = serde_json::from_str(line).unwrap() else { panic!("not an object: {line}") };
-        assert!(object.values().all(|value| !value.is_object()), "flat: {line}");
+        let Value::Object(object) = serde_json::from_str(line).unwrap() else {
+            panic!("not an object: {line}")
+        };
+        assert!(
+            object.values().all(|value| !value.is_object()),
+            "flat: {line}"
+        );
     }
 }
 
 #[test]
 fn pretty_lines() {
-    insta::assert_snapshot!(logged(LogLevel::Info, Form::Pretty { colour: false }, false, speak));
+    insta::assert_snapshot!(logged(
+        LogLevel::Info,
+        Form::Pretty { colour: false },
+        false,
+        speak
+    ));
 }
 
 #[test]
@@ -110,7 +141,15 @@ fn libraries_never_log_below_warnings() {
         });
         assert_eq!(text, "");
     }
-    assert_eq!(logged(LogLevel::Error, Form::Json, false, || tracing::warn!(target: "rmcp", "w")), "");
+    assert_eq!(
+        logged(
+            LogLevel::Error,
+            Form::Json,
+            false,
+            || tracing::warn!(target: "rmcp", "w")
+        ),
+        ""
+    );
 }
 
 #[test]
@@ -119,16 +158,27 @@ fn long_texts_are_cut_at_a_character() {
         tracing::info!(text = "é".repeat(100_000), "{}", "x".repeat(100_000))
     });
     assert!(text.len() < 20_000);
-    assert!(serde_json::from_str::<Value>(&text).unwrap()["text"].as_str().unwrap().ends_with("bytes left out)"));
+    assert!(
+        serde_json::from_str::<Value>(&text).unwrap()["text"]
+            .as_str()
+            .unwrap()
+            .ends_with("bytes left out)")
+    );
 }
 
 #[test]
 fn the_environment_is_announced_without_secrets() {
     let directory = tempfile::tempdir().unwrap();
-    let sources = Sources { working_dir: directory.path().to_owned(), ..Sources::default() }
-        .with_env("ENVIRONMENT", "production")
-        .with_env("MEMORY_DATABASE_URL", "postgres://me:hunter2@db.example/cognitive_memory")
-        .with_env("MEMORY_TOKENS", "laptop 0123456789abcdef");
+    let sources = Sources {
+        working_dir: directory.path().to_owned(),
+        ..Sources::default()
+    }
+    .with_env("ENVIRONMENT", "production")
+    .with_env(
+        "MEMORY_DATABASE_URL",
+        "postgres://me:hunter2@db.example/cognitive_memory",
+    )
+    .with_env("MEMORY_TOKENS", "laptop 0123456789abcdef");
     let settings = load(&sources, Purpose::Service).unwrap();
     let text = logged(LogLevel::Info, Form::Json, false, || announce(&settings));
     assert!(!text.contains("hunter2") && !text.contains("0123456789abcdef"));
@@ -139,9 +189,12 @@ fn the_environment_is_announced_without_secrets() {
         working_dir: "/".into(),
         ..Sources::default()
     };
-    let text = logged(LogLevel::Info, Form::Pretty { colour: false }, false, || {
-        announce(&load(&sources, Purpose::Service).unwrap())
-    });
+    let text = logged(
+        LogLevel::Info,
+        Form::Pretty { colour: false },
+        false,
+        || announce(&load(&sources, Purpose::Service).unwrap()),
+    );
     insta::assert_snapshot!(text);
 }
 
@@ -161,7 +214,9 @@ fn a_closed_reader_does_no_harm() {
 fn a_reader_that_sleeps_does_not_stop_the_end() {
     let (reader, writer) = std::io::pipe().unwrap();
     let file = File::from(std::os::fd::OwnedFd::from(writer));
-    let telemetry = Telemetry { queues: vec![Queue::start(output::Standard::of(file), |_| Vec::new()).unwrap()] };
+    let telemetry = Telemetry {
+        queues: vec![Queue::start(output::Standard::of(file), |_| Vec::new()).unwrap()],
+    };
     for _ in 0..100 {
         telemetry.queues[0].push(vec![b'x'; 16 * 1024]);
     }
@@ -174,6 +229,12 @@ fn a_reader_that_sleeps_does_not_stop_the_end() {
 
 #[test]
 fn formatted_panics_are_not_shown() {
-    assert_eq!(panic_reason(&"written in the source"), "written in the source");
-    assert_eq!(panic_reason(&format!("inside of `{}`", "memory text")), "(not shown, it may hold data)");
+    assert_eq!(
+        panic_reason(&"written in the source"),
+        "written in the source"
+    );
+    assert_eq!(
+        panic_reason(&format!("inside of `{}`", "memory text")),
+        "(not shown, it may hold data)"
+    );
 }

@@ -16,8 +16,13 @@ pub(crate) type Measured = (&'static str, Arc<dyn Store>, Option<String>);
 pub(crate) fn settle(runtime: &Runtime, url: Option<&str>) {
     let Some(url) = url else { return };
     runtime.block_on(async {
-        let mut connection = PgConnection::connect(url).await.expect("the PostgreSQL server answers");
-        sqlx::raw_sql("VACUUM ANALYZE").execute(&mut connection).await.expect("may tidy");
+        let mut connection = PgConnection::connect(url)
+            .await
+            .expect("the PostgreSQL server answers");
+        sqlx::raw_sql("VACUUM ANALYZE")
+            .execute(&mut connection)
+            .await
+            .expect("may tidy");
         connection.close().await.expect("it was open");
     });
 }
@@ -31,15 +36,26 @@ pub(crate) fn stores(
     folder: &std::path::Path,
     analyzer: &Arc<Analyzer>,
 ) -> Vec<Measured> {
-    let sqlite = SqliteStore::open(SqliteOptions::new(folder.join("memory.db")), Arc::clone(analyzer));
+    let sqlite = SqliteStore::open(
+        SqliteOptions::new(folder.join("memory.db")),
+        Arc::clone(analyzer),
+    );
     let mut stores: Vec<Measured> = vec![("sqlite", Arc::new(sqlite), None)];
     if let Ok(server) = std::env::var("MEMORY_TEST_POSTGRES") {
         let name = format!("bench_{bench}_{}", std::process::id());
         let url = runtime.block_on(async {
-            let pool = sqlx::PgPool::connect(&server).await.expect("the PostgreSQL server answers");
+            let pool = sqlx::PgPool::connect(&server)
+                .await
+                .expect("the PostgreSQL server answers");
             let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-            sqlx::query(create).execute(&pool).await.expect("may create databases");
-            format!("{}/{name}", server.rsplit_once('/').expect("a database in the URL").0)
+            sqlx::query(create)
+                .execute(&pool)
+                .await
+                .expect("may create databases");
+            format!(
+                "{}/{name}",
+                server.rsplit_once('/').expect("a database in the URL").0
+            )
         });
         let store = PostgresStore::new(url.parse().expect("a URL"), 4, Arc::clone(analyzer));
         stores.push(("postgres", Arc::new(store), Some(url)));

@@ -68,17 +68,27 @@ pub(super) fn rows(sayings: &[Saying], world: &World, analyzer: &Analyzer) -> Ve
 
 impl Bulk {
     pub(super) async fn connect(url: &str) -> Self {
-        Self { connection: PgConnection::connect(url).await.expect("the PostgreSQL server answers") }
+        Self {
+            connection: PgConnection::connect(url)
+                .await
+                .expect("the PostgreSQL server answers"),
+        }
     }
 
     async fn run(&mut self, statement: &str) {
-        sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut self.connection).await.expect(statement);
+        sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
+            .execute(&mut self.connection)
+            .await
+            .expect(statement);
     }
 
     async fn project(&mut self, name: &str) -> i32 {
-        let make =
-            "INSERT INTO project (name) VALUES ($1) ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id";
-        sqlx::query_scalar(make).bind(name).fetch_one(&mut self.connection).await.expect("a project")
+        let make = "INSERT INTO project (name) VALUES ($1) ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id";
+        sqlx::query_scalar(make)
+            .bind(name)
+            .fetch_one(&mut self.connection)
+            .await
+            .expect("a project")
     }
 
     /// What the service draws from now on is far from the numbers used here.
@@ -97,15 +107,25 @@ impl Bulk {
             let time = time(number);
             memory_line(&mut memories, project, seq, time, row);
             for (term, frequency) in &row.terms {
-                let _ = writeln!(postings, "{project}\t{term}\t{seq}\t{frequency}\t{}", row.length);
+                let _ = writeln!(
+                    postings,
+                    "{project}\t{term}\t{seq}\t{frequency}\t{}",
+                    row.length
+                );
             }
             vector_row(&mut vectors, project, seq as i64, time, row);
         }
         vectors.extend((-1_i16).to_be_bytes());
-        for (statement, bytes) in
-            [(MEMORY, memories.into_bytes()), (POSTING, postings.into_bytes()), (EMBEDDING, vectors)]
-        {
-            let mut copy = self.connection.copy_in_raw(statement).await.expect("a copy begins");
+        for (statement, bytes) in [
+            (MEMORY, memories.into_bytes()),
+            (POSTING, postings.into_bytes()),
+            (EMBEDDING, vectors),
+        ] {
+            let mut copy = self
+                .connection
+                .copy_in_raw(statement)
+                .await
+                .expect("a copy begins");
             copy.send(bytes).await.expect("the rows are sent");
             copy.finish().await.expect("the rows are right");
         }
@@ -127,21 +147,31 @@ impl Bulk {
         for statement in COMPARED {
             let mut texts = Vec::new();
             for project in [one, other] {
-                let rows: Vec<String> =
-                    sqlx::query_scalar(statement).bind(project).fetch_all(&mut self.connection).await.expect(statement);
+                let rows: Vec<String> = sqlx::query_scalar(statement)
+                    .bind(project)
+                    .fetch_all(&mut self.connection)
+                    .await
+                    .expect(statement);
                 assert!(!rows.is_empty(), "{statement}");
                 texts.push(rows);
             }
-            assert_eq!(texts[0], texts[1], "the service and this program write different rows");
+            assert_eq!(
+                texts[0], texts[1],
+                "the service and this program write different rows"
+            );
         }
     }
 
     pub(super) async fn drop_index(&mut self) {
-        self.run(&format!("DROP INDEX IF EXISTS embedding_nearest_{DIMENSION}")).await;
+        self.run(&format!(
+            "DROP INDEX IF EXISTS embedding_nearest_{DIMENSION}"
+        ))
+        .await;
     }
 
     pub(super) async fn drop_posting_key(&mut self) {
-        self.run("ALTER TABLE posting DROP CONSTRAINT posting_pkey").await;
+        self.run("ALTER TABLE posting DROP CONSTRAINT posting_pkey")
+            .await;
     }
 
     pub(super) async fn make_posting_key(&mut self) {
@@ -170,7 +200,11 @@ impl Bulk {
 
 fn memory_line(out: &mut String, project: i32, seq: usize, time: DateTime<Utc>, row: &Row) {
     let (id, content, length) = (id(seq as u64), &row.saying.content, row.length);
-    let (kind, claim) = if row.saying.turn.is_some() { ("dialogue", r"\N") } else { ("note", "t") };
+    let (kind, claim) = if row.saying.turn.is_some() {
+        ("dialogue", r"\N")
+    } else {
+        ("note", "t")
+    };
     let hash: String = row.hash.iter().fold(String::new(), |mut hash, byte| {
         let _ = write!(hash, "{byte:02x}");
         hash
@@ -204,7 +238,9 @@ fn vector_row(out: &mut Vec<u8>, project: i32, seq: i64, time: DateTime<Utc>, ro
     let mut vector = Vec::with_capacity(2 * row.vector.len() + 4);
     vector.extend((row.vector.len() as u16).to_be_bytes());
     vector.extend([0, 0]);
-    row.vector.iter().for_each(|x| vector.extend(half(*x).to_be_bytes()));
+    row.vector
+        .iter()
+        .for_each(|x| vector.extend(half(*x).to_be_bytes()));
     let dimension = (row.vector.len() as i32).to_be_bytes();
     let fields: [&[u8]; 8] = [
         &project.to_be_bytes(),

@@ -30,7 +30,9 @@ pub(crate) const VOCABULARY: f64 = 60_000.0;
 
 /// The word of a rank: pronounceable, and without a common ending that a stemmer would fold.
 pub(crate) fn word(mut rank: usize) -> String {
-    const ONSET: [&str; 16] = ["b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "t", "v", "z", "br", "kr", "tr"];
+    const ONSET: [&str; 16] = [
+        "b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "t", "v", "z", "br", "kr", "tr",
+    ];
     const CORE: [&str; 5] = ["a", "e", "i", "o", "u"];
     let mut word = String::new();
     loop {
@@ -56,7 +58,9 @@ fn any_word(random: &mut Random) -> String {
 
 /// One memory's text.
 pub(crate) fn memory(random: &mut Random) -> String {
-    let words: Vec<String> = (0..6 + random.below(35)).map(|_| any_word(random)).collect();
+    let words: Vec<String> = (0..6 + random.below(35))
+        .map(|_| any_word(random))
+        .collect();
     words.join(" ")
 }
 

@@ -27,13 +27,21 @@ impl Chart {
 
     fn y(&self, value: f64) -> f64 {
         let (low, high) = self.values;
-        let share =
-            if self.logarithmic { (value / low).ln() / (high / low).ln() } else { (value - low) / (high - low) };
+        let share = if self.logarithmic {
+            (value / low).ln() / (high / low).ln()
+        } else {
+            (value - low) / (high - low)
+        };
         BOTTOM - share * (BOTTOM - TOP)
     }
 
     fn axes(&self, out: &mut String, title: &str, marks: &[f64], label: impl Fn(f64) -> String) {
-        let _ = write!(out, r##"<text x="{}" y="{}" font-weight="bold">{title}</text>"##, self.left, TOP - 18.0);
+        let _ = write!(
+            out,
+            r##"<text x="{}" y="{}" font-weight="bold">{title}</text>"##,
+            self.left,
+            TOP - 18.0
+        );
         for mark in marks {
             let y = self.y(*mark);
             let _ = write!(
@@ -68,9 +76,14 @@ impl Chart {
     }
 
     fn line(&self, out: &mut String, colour: &str, dashed: bool, points: &[(f64, f64)]) {
-        let place = |(size, value): &(f64, f64)| format!("{:.1},{:.1}", self.x(*size), self.y(*value));
+        let place =
+            |(size, value): &(f64, f64)| format!("{:.1},{:.1}", self.x(*size), self.y(*value));
         let places: Vec<String> = points.iter().map(place).collect();
-        let dash = if dashed { r#" stroke-dasharray="6 4""# } else { "" };
+        let dash = if dashed {
+            r#" stroke-dasharray="6 4""#
+        } else {
+            ""
+        };
         let _ = write!(
             out,
             r##"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>"##,
@@ -89,15 +102,20 @@ impl Chart {
 
 fn thousands(size: f64) -> String {
     let digits = format!("{size:.0}");
-    let groups: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().filter_map(|part| std::str::from_utf8(part).ok()).collect();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .filter_map(|part| std::str::from_utf8(part).ok())
+        .collect();
     groups.join(",")
 }
 
 fn series(points: &[Value], backend: &str, field: &str) -> Vec<(f64, f64)> {
     let of_backend = points.iter().filter(|point| point["backend"] == backend);
-    let mut found: Vec<(f64, f64)> =
-        of_backend.filter_map(|point| Some((point["memories"].as_f64()?, point[field].as_f64()?))).collect();
+    let mut found: Vec<(f64, f64)> = of_backend
+        .filter_map(|point| Some((point["memories"].as_f64()?, point[field].as_f64()?)))
+        .collect();
     found.sort_by(|a, b| a.0.total_cmp(&b.0));
     found
 }
@@ -105,20 +123,55 @@ fn series(points: &[Value], backend: &str, field: &str) -> Vec<(f64, f64)> {
 /// The picture of the results of a run.
 pub(crate) fn draw(points: &[Value]) -> String {
     let sizes = (1_000.0, 1_000_000.0);
-    let times = Chart { left: 70.0, right: 450.0, sizes, values: (1.0, 200.0), logarithmic: true };
-    let quality = Chart { left: 560.0, right: 915.0, sizes, values: (0.5, 1.0), logarithmic: false };
+    let times = Chart {
+        left: 70.0,
+        right: 450.0,
+        sizes,
+        values: (1.0, 200.0),
+        logarithmic: true,
+    };
+    let quality = Chart {
+        left: 560.0,
+        right: 915.0,
+        sizes,
+        values: (0.5, 1.0),
+        logarithmic: false,
+    };
     let mut out = format!(
         r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12" fill="#222222"><rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>"##
     );
-    times.axes(&mut out, "A recall, one client", &[1.0, 3.0, 10.0, 30.0, 100.0], |mark| format!("{mark:.0} ms"));
+    times.axes(
+        &mut out,
+        "A recall, one client",
+        &[1.0, 3.0, 10.0, 30.0, 100.0],
+        |mark| format!("{mark:.0} ms"),
+    );
     let marks = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
-    quality.axes(&mut out, "Of the ten nearest by exact comparison, found", &marks, |mark| {
-        format!("{:.0} %", mark * 100.0)
-    });
+    quality.axes(
+        &mut out,
+        "Of the ten nearest by exact comparison, found",
+        &marks,
+        |mark| format!("{:.0} %", mark * 100.0),
+    );
     for (backend, colour) in COLOURS {
-        times.line(&mut out, colour, false, &series(points, backend, "recall_p50_ms"));
-        times.line(&mut out, colour, true, &series(points, backend, "recall_p95_ms"));
-        quality.line(&mut out, colour, false, &series(points, backend, "nearest_10"));
+        times.line(
+            &mut out,
+            colour,
+            false,
+            &series(points, backend, "recall_p50_ms"),
+        );
+        times.line(
+            &mut out,
+            colour,
+            true,
+            &series(points, backend, "recall_p95_ms"),
+        );
+        quality.line(
+            &mut out,
+            colour,
+            false,
+            &series(points, backend, "nearest_10"),
+        );
     }
     for (place, (backend, colour)) in COLOURS.into_iter().enumerate() {
         let y = HEIGHT - 10.0;

@@ -5,7 +5,11 @@
 //! the machine does meets both (`tests/bench/embed_onnx.py`). With `--target x86_64-unknown-linux-musl` it has the
 //! allocator of the static binary.
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program that prints a table for a person")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a program that prints a table for a person"
+)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -26,9 +30,14 @@ const ROUNDS: usize = 60;
 
 /// A text of about so many tokens, another one for each number.
 fn text(tokens: usize, number: usize) -> String {
-    const WORDS: [&str; 12] =
-        ["the", "river", "runs", "over", "old", "stones", "and", "under", "a", "green", "bridge", "today"];
-    (0..tokens - 2).map(|n| WORDS[(n * 7 + number * 5 + n / 12) % 12]).collect::<Vec<_>>().join(" ")
+    const WORDS: [&str; 12] = [
+        "the", "river", "runs", "over", "old", "stones", "and", "under", "a", "green", "bridge",
+        "today",
+    ];
+    (0..tokens - 2)
+        .map(|n| WORDS[(n * 7 + number * 5 + n / 12) % 12])
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Kilobytes that the process holds now, and held at most.
@@ -45,9 +54,17 @@ fn memory() -> (u64, u64) {
 fn worked(process: u32) -> f64 {
     let nanoseconds = |task: std::fs::DirEntry| {
         let text = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-        text.split_whitespace().next().and_then(|first| first.parse::<f64>().ok()).unwrap_or(0.0)
+        text.split_whitespace()
+            .next()
+            .and_then(|first| first.parse::<f64>().ok())
+            .unwrap_or(0.0)
     };
-    std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten().map(nanoseconds).sum::<f64>() / 1e9
+    std::fs::read_dir(format!("/proc/{process}/task"))
+        .unwrap()
+        .flatten()
+        .map(nanoseconds)
+        .sum::<f64>()
+        / 1e9
 }
 
 /// What one engine took for one kind of texts, by the clock and in work.
@@ -60,7 +77,14 @@ impl Times {
         self.0.sort_by(f64::total_cmp);
         self.1.sort_by(f64::total_cmp);
         let cells = [self.0.first(), self.1.first(), self.1.get(self.1.len() / 2)];
-        cells.map(|cell| cell.map_or_else(|| " |".to_owned(), |seconds| format!(" {:.1} |", seconds * 1e3))).concat()
+        cells
+            .map(|cell| {
+                cell.map_or_else(
+                    || " |".to_owned(),
+                    |seconds| format!(" {:.1} |", seconds * 1e3),
+                )
+            })
+            .concat()
     }
 }
 
@@ -86,8 +110,15 @@ impl Onnx {
             .spawn()
             .unwrap();
         disable_transparent_huge_pages(true).unwrap();
-        let (questions, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, questions, answers }
+        let (questions, answers) = (
+            child.stdin.take().unwrap(),
+            BufReader::new(child.stdout.take().unwrap()),
+        );
+        Self {
+            child,
+            questions,
+            answers,
+        }
     }
 
     fn embed(&mut self, texts: &[String], times: &mut Times) {
@@ -121,23 +152,39 @@ impl Drop for Onnx {
 fn main() {
     // As in the program itself.
     disable_transparent_huge_pages(true).unwrap();
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
     let Some(folder) = arguments.first().map(PathBuf::from) else {
-        println!("left out: name the folder of the model, cargo bench --bench embed -- FOLDER [PYTHON MODEL.onnx]");
+        println!(
+            "left out: name the folder of the model, cargo bench --bench embed -- FOLDER [PYTHON MODEL.onnx]"
+        );
         return;
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    println!("Milliseconds: the fastest by the clock, the fastest and the median in work of all threads.\n");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    println!(
+        "Milliseconds: the fastest by the clock, the fastest and the median in work of all threads.\n"
+    );
     println!("| threads | texts | clock | work | median | ONNX Runtime: clock | work | median |");
     println!("|---|---|---|---|---|---|---|---|");
     let mut notes = String::new();
     for threads in [1, 2] {
-        let options = LocalOptions { query_threads: threads, index_threads: threads, ..LocalOptions::default() };
+        let options = LocalOptions {
+            query_threads: threads,
+            index_threads: threads,
+            ..LocalOptions::default()
+        };
         let start = Instant::now();
         let embedder = LocalEmbedder::load(&folder, "model", &options).unwrap();
         let load = start.elapsed();
         // The thread that loaded it has gone by then, and with it what it worked.
-        runtime.block_on(embedder.query("a first text".to_owned())).unwrap();
+        runtime
+            .block_on(embedder.query("a first text".to_owned()))
+            .unwrap();
         let mut onnx = match &arguments[1..] {
             [python, model] => Some(Onnx::start(python, model, &folder, threads)),
             _ => None,
@@ -151,7 +198,9 @@ fn main() {
                     0 => [8, 12, 16, 20, 28, 40, 64, 120][number % 8],
                     tokens => tokens,
                 };
-                let texts: Vec<String> = (0..count).map(|number| text(length(number), number + round)).collect();
+                let texts: Vec<String> = (0..count)
+                    .map(|number| text(length(number), number + round))
+                    .collect();
                 if let Some(onnx) = &mut onnx {
                     onnx.embed(&texts, &mut theirs);
                 }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cognitive_memory_mcp::domain::{Analyzer, Language, Scope, SystemClock};
-use cognitive_memory_mcp::engine::{Call, Engine, ExploreMode, ExploreOutput, ExploreParams, LinkParams, RelationItem};
+use cognitive_memory_mcp::engine::{
+    Call, Engine, ExploreMode, ExploreOutput, ExploreParams, LinkParams, RelationItem,
+};
 use criterion::{Criterion, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
 
@@ -39,18 +41,32 @@ fn measure(
     (name, store, url): backend::Measured,
     analyzer: &Arc<Analyzer>,
 ) {
-    runtime.block_on(store.prepare()).expect("the database can be prepared");
-    let engine = Engine::new(Arc::clone(&store), Arc::clone(analyzer), Arc::new(SystemClock));
+    runtime
+        .block_on(store.prepare())
+        .expect("the database can be prepared");
+    let engine = Engine::new(
+        Arc::clone(&store),
+        Arc::clone(analyzer),
+        Arc::new(SystemClock),
+    );
     runtime.block_on(async {
         fill(&engine, "wide", 10_000, 50_000).await;
         fill(&engine, "dense", 1_000, 50_000).await;
     });
     backend::settle(runtime, url.as_deref());
     let mut group = criterion.benchmark_group(name);
-    group.measurement_time(Duration::from_secs(5)).sample_size(50);
+    group
+        .measurement_time(Duration::from_secs(5))
+        .sample_size(50);
     let cases: [(&str, &str, usize, ExploreMode, usize); 4] = [
         ("neighbours", "wide", 10_000, ExploreMode::Neighbours, 50),
-        ("neighbours_500", "wide", 10_000, ExploreMode::Neighbours, 500),
+        (
+            "neighbours_500",
+            "wide",
+            10_000,
+            ExploreMode::Neighbours,
+            500,
+        ),
         ("path_wide", "wide", 10_000, ExploreMode::Path, 50),
         ("path_dense", "dense", 1_000, ExploreMode::Path, 50),
     ];
@@ -83,7 +99,9 @@ fn measure(
             entities / CALLS
         );
         group.bench_function(case, |bencher| {
-            bencher.to_async(runtime).iter(|| explore(&engine, project, question()));
+            bencher
+                .to_async(runtime)
+                .iter(|| explore(&engine, project, question()));
         });
     }
     group.finish();
@@ -91,7 +109,10 @@ fn measure(
 }
 
 async fn explore(engine: &Engine, project: &str, params: ExploreParams) -> ExploreOutput {
-    engine.explore(&Call::new(Scope::new(project, "bench")), params).await.expect("an answer")
+    engine
+        .explore(&Call::new(Scope::new(project, "bench")), params)
+        .await
+        .expect("an answer")
 }
 
 fn entity(number: usize) -> String {
@@ -108,7 +129,11 @@ async fn fill(engine: &Engine, project: &str, entities: usize, relations: usize)
         let mut batch = Vec::new();
         while batch.len() < 1_000 {
             let from = below(entities);
-            let to = if below(5) == 0 { below(100) } else { below(entities) };
+            let to = if below(5) == 0 {
+                below(100)
+            } else {
+                below(entities)
+            };
             if from != to {
                 batch.push(RelationItem {
                     from: entity(from),
@@ -120,7 +145,16 @@ async fn fill(engine: &Engine, project: &str, entities: usize, relations: usize)
             }
         }
         left -= batch.len();
-        engine.link(&call, LinkParams { entities: Vec::new(), relations: batch }).await.expect("linked");
+        engine
+            .link(
+                &call,
+                LinkParams {
+                    entities: Vec::new(),
+                    relations: batch,
+                },
+            )
+            .await
+            .expect("linked");
     }
 }
 

@@ -39,26 +39,44 @@ fn compare(
     (name, store, url): backend::Measured,
     analyzer: &Arc<Analyzer>,
 ) {
-    runtime.block_on(store.prepare()).expect("the database can be prepared");
-    let engine = Engine::new(Arc::clone(&store), Arc::clone(analyzer), Arc::new(SystemClock));
+    runtime
+        .block_on(store.prepare())
+        .expect("the database can be prepared");
+    let engine = Engine::new(
+        Arc::clone(&store),
+        Arc::clone(analyzer),
+        Arc::new(SystemClock),
+    );
     let mut random = Random::new(7);
     let mut stored = 0;
     let mut group = criterion.benchmark_group(name);
-    group.measurement_time(Duration::from_secs(8)).sample_size(50);
+    group
+        .measurement_time(Duration::from_secs(8))
+        .sample_size(50);
     for size in SIZES {
         runtime.block_on(fill(&engine, &mut random, size - stored));
         stored = size;
         backend::settle(runtime, url.as_deref());
         let mut questions = Random::new(11);
         group.bench_function(BenchmarkId::new("statements", size), |bencher| {
-            bencher.to_async(runtime).iter(|| statements(&store, analyzer, corpus::question(&mut questions)));
+            bencher
+                .to_async(runtime)
+                .iter(|| statements(&store, analyzer, corpus::question(&mut questions)));
         });
         let mut questions = Random::new(11);
         group.bench_function(BenchmarkId::new("recall", size), |bencher| {
             bencher.to_async(runtime).iter(|| {
-                let params = RecallParams { query: Some(corpus::question(&mut questions)), ..RecallParams::default() };
+                let params = RecallParams {
+                    query: Some(corpus::question(&mut questions)),
+                    ..RecallParams::default()
+                };
                 let engine = &engine;
-                async move { engine.recall(&Call::new(Scope::new("default", "bench")), params).await.expect("an answer") }
+                async move {
+                    engine
+                        .recall(&Call::new(Scope::new("default", "bench")), params)
+                        .await
+                        .expect("an answer")
+                }
             });
         });
     }
@@ -69,10 +87,22 @@ fn compare(
 async fn fill(engine: &Engine, random: &mut Random, mut left: usize) {
     let call = Call::new(Scope::new("default", "bench"));
     while left > 0 {
-        let item = |random: &mut Random| RememberItem { content: corpus::memory(random), ..RememberItem::default() };
+        let item = |random: &mut Random| RememberItem {
+            content: corpus::memory(random),
+            ..RememberItem::default()
+        };
         let items: Vec<RememberItem> = (0..left.min(500)).map(|_| item(random)).collect();
         left -= items.len();
-        engine.remember(&call, RememberParams { items, idempotency_key: None }).await.expect("stored");
+        engine
+            .remember(
+                &call,
+                RememberParams {
+                    items,
+                    idempotency_key: None,
+                },
+            )
+            .await
+            .expect("stored");
     }
 }
 
@@ -80,7 +110,10 @@ async fn fill(engine: &Engine, random: &mut Random, mut left: usize) {
 async fn statements(store: &Arc<dyn Store>, analyzer: &Analyzer, question: String) {
     let scope = Scope::new("default", "bench");
     let terms: Vec<String> = analyzer.terms(&question).counts.into_keys().collect();
-    let mut stats = store.corpus_stats_near(&scope, &terms, &guesses(&terms)).await.expect("statistics");
+    let mut stats = store
+        .corpus_stats_near(&scope, &terms, &guesses(&terms))
+        .await
+        .expect("statistics");
     stats.stand_ins = stand_ins(&terms, &stats);
     let query = LexicalQuery {
         terms: select_terms(&terms, &stats, POSTING_BUDGET),

@@ -9,7 +9,11 @@
 //! SQLite is filled by the service's own way, PostgreSQL by COPY, since a million memories are to be there in minutes;
 //! that both ways make the same rows is checked at the start.
 
-#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a program that measures and prints")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a program that measures and prints"
+)]
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -71,12 +75,17 @@ fn options() -> Options {
         let position = arguments.iter().position(|argument| argument == name)?;
         arguments.get(position + 1).cloned()
     };
-    let list = |text: &str| text.split(',').map(|size| size.trim().parse().expect("a number of memories")).collect();
+    let list = |text: &str| {
+        text.split(',')
+            .map(|size| size.trim().parse().expect("a number of memories"))
+            .collect()
+    };
     Options {
         sizes: list(&value("--sizes").unwrap_or_else(|| "1000,10000,100000".to_owned())),
         parts: value("--parts").as_deref().map(list).unwrap_or_default(),
         backend: value("--backend"),
-        questions: value("--questions").map_or(200, |count| count.parse().expect("a number of questions")),
+        questions: value("--questions")
+            .map_or(200, |count| count.parse().expect("a number of questions")),
         results: value("--results").map(PathBuf::from),
         picture: value("--picture").map(PathBuf::from),
     }
@@ -87,22 +96,47 @@ async fn main() {
     let options = options();
     let world = Arc::new(World::new());
     let analyzer = Arc::new(Analyzer::new(Language::English));
-    let wanted = |name: &str| options.backend.as_deref().is_none_or(|backend| backend == name);
+    let wanted = |name: &str| {
+        options
+            .backend
+            .as_deref()
+            .is_none_or(|backend| backend == name)
+    };
     let mut results = Results::read(&options);
     if wanted("sqlite") {
         let data = tempfile::tempdir().expect("a temporary folder");
-        let place = Place::Sqlite { folder: data.path().to_owned() };
-        let bench = Bench::new("SQLite", open(data.path(), &analyzer), place, &world, &analyzer).await;
+        let place = Place::Sqlite {
+            folder: data.path().to_owned(),
+        };
+        let bench = Bench::new(
+            "SQLite",
+            open(data.path(), &analyzer),
+            place,
+            &world,
+            &analyzer,
+        )
+        .await;
         bench.run(&options, &mut results).await;
     }
     if wanted("postgres")
         && let Ok(server) = std::env::var("MEMORY_TEST_POSTGRES")
     {
         let (url, name) = create_database(&server).await;
-        let store = Arc::new(PostgresStore::new(url.parse().expect("a URL"), 4, Arc::clone(&analyzer)));
+        let store = Arc::new(PostgresStore::new(
+            url.parse().expect("a URL"),
+            4,
+            Arc::clone(&analyzer),
+        ));
         store.prepare().await.expect("the database can be prepared");
         let bulk = Bulk::connect(&url).await;
-        let bench = Bench::new("PostgreSQL", store, Place::Postgres(Box::new(bulk)), &world, &analyzer).await;
+        let bench = Bench::new(
+            "PostgreSQL",
+            store,
+            Place::Postgres(Box::new(bulk)),
+            &world,
+            &analyzer,
+        )
+        .await;
         bench.run(&options, &mut results).await;
         drop_database(&server, &name).await;
     }
@@ -112,21 +146,40 @@ async fn main() {
 }
 
 fn open(folder: &Path, analyzer: &Arc<Analyzer>) -> Arc<SqliteStore> {
-    Arc::new(SqliteStore::open(SqliteOptions::new(folder.join("memory.db")), Arc::clone(analyzer)))
+    Arc::new(SqliteStore::open(
+        SqliteOptions::new(folder.join("memory.db")),
+        Arc::clone(analyzer),
+    ))
 }
 
 async fn create_database(server: &str) -> (String, String) {
-    let pool = sqlx::PgPool::connect(server).await.expect("the PostgreSQL server answers");
+    let pool = sqlx::PgPool::connect(server)
+        .await
+        .expect("the PostgreSQL server answers");
     let name = format!("bench_scale_{}", std::process::id());
     let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-    sqlx::query(create).execute(&pool).await.expect("may create databases");
-    (format!("{}/{name}", server.rsplit_once('/').expect("a database in the URL").0), name)
+    sqlx::query(create)
+        .execute(&pool)
+        .await
+        .expect("may create databases");
+    (
+        format!(
+            "{}/{name}",
+            server.rsplit_once('/').expect("a database in the URL").0
+        ),
+        name,
+    )
 }
 
 async fn drop_database(server: &str, name: &str) {
-    let pool = sqlx::PgPool::connect(server).await.expect("the PostgreSQL server answers");
+    let pool = sqlx::PgPool::connect(server)
+        .await
+        .expect("the PostgreSQL server answers");
     let drop = sqlx::AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
-    sqlx::query(drop).execute(&pool).await.expect("may drop what it created");
+    sqlx::query(drop)
+        .execute(&pool)
+        .await
+        .expect("may drop what it created");
 }
 
 /// The figures, of this run and of those before.
@@ -138,15 +191,20 @@ struct Results {
 impl Results {
     fn read(options: &Options) -> Self {
         let file = options.results.clone();
-        let text = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
-        let points =
-            text.map_or_else(Vec::new, |text| serde_json::from_str(&text).expect("figures as they were written"));
+        let text = file
+            .as_ref()
+            .and_then(|file| std::fs::read_to_string(file).ok());
+        let points = text.map_or_else(Vec::new, |text| {
+            serde_json::from_str(&text).expect("figures as they were written")
+        });
         Self { file, points }
     }
 
     fn add(&mut self, point: Value) {
         println!("{point}");
-        self.points.retain(|old| old["backend"] != point["backend"] || old["memories"] != point["memories"]);
+        self.points.retain(|old| {
+            old["backend"] != point["backend"] || old["memories"] != point["memories"]
+        });
         self.points.push(point);
         if let Some(file) = &self.file {
             let text = serde_json::to_string_pretty(&self.points).expect("plain data");
@@ -183,12 +241,20 @@ fn part_name(size: usize) -> String {
 }
 
 fn engine(store: &Arc<dyn Store>, analyzer: &Arc<Analyzer>) -> Engine {
-    Engine::new(Arc::clone(store), Arc::clone(analyzer), Arc::new(SystemClock))
+    Engine::new(
+        Arc::clone(store),
+        Arc::clone(analyzer),
+        Arc::new(SystemClock),
+    )
 }
 
 fn item(saying: &Saying, number: usize) -> RememberItem {
     let occurred_at = Some(bulk::time(number).to_rfc3339());
-    let base = RememberItem { content: saying.content.clone(), occurred_at, ..RememberItem::default() };
+    let base = RememberItem {
+        content: saying.content.clone(),
+        occurred_at,
+        ..RememberItem::default()
+    };
     match &saying.turn {
         None => base,
         Some((session, turn, speaker)) => RememberItem {
@@ -228,9 +294,19 @@ impl Bench {
     async fn run(mut self, options: &Options, results: &mut Results) {
         let smallest = options.sizes.iter().copied().min().expect("a size");
         // Spread over what is there at every size.
-        let sources: Vec<usize> = (0..options.questions).map(|n| n * 7919 % smallest).collect();
-        let questions: Vec<String> = sources.iter().map(|number| self.world.question(*number)).collect();
-        let mut exact = Exact::new(questions.iter().map(|question| self.world.vector(question)).collect());
+        let sources: Vec<usize> = (0..options.questions)
+            .map(|n| n * 7919 % smallest)
+            .collect();
+        let questions: Vec<String> = sources
+            .iter()
+            .map(|number| self.world.question(*number))
+            .collect();
+        let mut exact = Exact::new(
+            questions
+                .iter()
+                .map(|question| self.world.vector(question))
+                .collect(),
+        );
         self.compare_ways().await;
         let mut stored = 0;
         for size in &options.sizes {
@@ -239,7 +315,11 @@ impl Bench {
             self.load(stored, *size, &mut exact).await;
             let load = start.elapsed();
             let last = options.sizes.last() == Some(size);
-            let parts = if last { self.load_parts(&options.parts, options.questions).await } else { Vec::new() };
+            let parts = if last {
+                self.load_parts(&options.parts, options.questions).await
+            } else {
+                Vec::new()
+            };
             stored = *size;
             let mut point = Map::new();
             let mut note = |name: &str, value: f64| {
@@ -268,7 +348,10 @@ impl Bench {
             note("search_p50_ms", found.at(0.5));
             note("search_p95_ms", found.at(0.95));
             note("nearest_10", found.share);
-            for one_of in ONE_OF.into_iter().filter(|one_of| size / one_of >= 2 * Exact::COUNT) {
+            for one_of in ONE_OF
+                .into_iter()
+                .filter(|one_of| size / one_of >= 2 * Exact::COUNT)
+            {
                 let found = self.filtered(&questions, *size, size / one_of).await;
                 note(&format!("one_of_{one_of}_p50_ms"), found.at(0.5));
                 note(&format!("one_of_{one_of}_p95_ms"), found.at(0.95));
@@ -286,14 +369,37 @@ impl Bench {
 
     /// The service and [`Bulk`] write the same rows.
     async fn compare_ways(&mut self) {
-        let sayings: Vec<Saying> = (0..60).map(|number| self.world.saying(9_000_000 + number)).collect();
-        let Place::Postgres(bulk) = &mut self.place else { return };
+        let sayings: Vec<Saying> = (0..60)
+            .map(|number| self.world.saying(9_000_000 + number))
+            .collect();
+        let Place::Postgres(bulk) = &mut self.place else {
+            return;
+        };
         bulk.begin().await;
         let call = Call::new(Scope::new("by service", "bench"));
-        let items = sayings.iter().enumerate().map(|(number, saying)| item(saying, number)).collect();
-        self.engine.remember(&call, RememberParams { items, idempotency_key: None }).await.expect("stored");
+        let items = sayings
+            .iter()
+            .enumerate()
+            .map(|(number, saying)| item(saying, number))
+            .collect();
+        self.engine
+            .remember(
+                &call,
+                RememberParams {
+                    items,
+                    idempotency_key: None,
+                },
+            )
+            .await
+            .expect("stored");
         embed_all(&*self.store, &self.world).await;
-        bulk.copy("by copy", 90_000_000, 0, &bulk::rows(&sayings, &self.world, &self.analyzer)).await;
+        bulk.copy(
+            "by copy",
+            90_000_000,
+            0,
+            &bulk::rows(&sayings, &self.world, &self.analyzer),
+        )
+        .await;
         bulk.count("by copy").await;
         bulk.compare("by service", "by copy").await;
     }
@@ -305,7 +411,8 @@ impl Bench {
     }
 
     async fn load(&mut self, from: usize, to: usize, exact: &mut Exact) {
-        let bar = ProgressBar::with_draw_target(Some((to - from) as u64), ProgressDrawTarget::stderr());
+        let bar =
+            ProgressBar::with_draw_target(Some((to - from) as u64), ProgressDrawTarget::stderr());
         let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len}, {eta} left");
         bar.set_style(style.expect("a template"));
         bar.set_message(format!("{}: loading", self.name));
@@ -316,12 +423,17 @@ impl Bench {
         let mut first = from;
         while first < to {
             let count = CHUNK.min(to - first);
-            let sayings: Vec<Saying> = (first..first + count).into_par_iter().map(|n| self.world.saying(n)).collect();
+            let sayings: Vec<Saying> = (first..first + count)
+                .into_par_iter()
+                .map(|n| self.world.saying(n))
+                .collect();
             let vectors = match &mut self.place {
                 Place::Postgres(bulk) => {
                     let rows = bulk::rows(&sayings, &self.world, &self.analyzer);
                     bulk.copy(WHOLE, 1, first, &rows).await;
-                    self.numbers.extend((first..first + count).map(|number| (bulk::id(number as u64 + 1), number)));
+                    self.numbers.extend(
+                        (first..first + count).map(|number| (bulk::id(number as u64 + 1), number)),
+                    );
                     rows.into_iter().map(|row| row.vector).collect()
                 }
                 Place::Sqlite { .. } => self.remember(&sayings, first).await,
@@ -346,14 +458,33 @@ impl Bench {
         let call = Call::new(scope(WHOLE));
         for (part, sayings) in sayings.chunks(500).enumerate() {
             let first = first + part * 500;
-            let items = sayings.iter().enumerate().map(|(place, saying)| item(saying, first + place)).collect();
-            let stored =
-                self.engine.remember(&call, RememberParams { items, idempotency_key: None }).await.expect("stored");
-            let ids = stored.memories.iter().map(|memory| memory.id.parse().expect("an id"));
+            let items = sayings
+                .iter()
+                .enumerate()
+                .map(|(place, saying)| item(saying, first + place))
+                .collect();
+            let stored = self
+                .engine
+                .remember(
+                    &call,
+                    RememberParams {
+                        items,
+                        idempotency_key: None,
+                    },
+                )
+                .await
+                .expect("stored");
+            let ids = stored
+                .memories
+                .iter()
+                .map(|memory| memory.id.parse().expect("an id"));
             self.numbers.extend(ids.zip(first..));
         }
         embed_all(&*self.store, &self.world).await;
-        sayings.par_iter().map(|saying| self.world.vector(&saying.content)).collect()
+        sayings
+            .par_iter()
+            .map(|saying| self.world.vector(&saying.content))
+            .collect()
     }
 
     async fn prepare_search(&mut self) {
@@ -368,7 +499,10 @@ impl Bench {
             self.engine = engine(&self.store, &self.analyzer).with_embedder(desk);
             self.words = engine(&self.store, &self.analyzer);
         }
-        self.store.prepare_vectors(&self.world.model().id, DIMENSION).await.expect("the search is prepared");
+        self.store
+            .prepare_vectors(&self.world.model().id, DIMENSION)
+            .await
+            .expect("the search is prepared");
     }
 
     /// Milliseconds for the vectors of a batch as the service saves them; the middle of some.
@@ -377,16 +511,38 @@ impl Bench {
         let mut times = Vec::new();
         for _ in 0..WRITES {
             let first = self.written;
-            let items = (first..first + BATCH).map(|n| item(&self.world.saying(5_000_000 + n), n)).collect();
+            let items = (first..first + BATCH)
+                .map(|n| item(&self.world.saying(5_000_000 + n), n))
+                .collect();
             self.written += BATCH;
-            self.engine.remember(&call, RememberParams { items, idempotency_key: None }).await.expect("stored");
-            let jobs = self.store.claim_index_jobs(BATCH, SystemClock.now()).await.expect("jobs");
+            self.engine
+                .remember(
+                    &call,
+                    RememberParams {
+                        items,
+                        idempotency_key: None,
+                    },
+                )
+                .await
+                .expect("stored");
+            let jobs = self
+                .store
+                .claim_index_jobs(BATCH, SystemClock.now())
+                .await
+                .expect("jobs");
             let embedded: Vec<Embedded> = jobs
                 .iter()
-                .map(|job| Embedded { key: job.key, version: job.version, vectors: vec![self.world.vector(&job.text)] })
+                .map(|job| Embedded {
+                    key: job.key,
+                    version: job.version,
+                    vectors: vec![self.world.vector(&job.text)],
+                })
                 .collect();
             let start = Instant::now();
-            let saved = self.store.save_vectors(&self.world.model().id, &embedded, SystemClock.now()).await;
+            let saved = self
+                .store
+                .save_vectors(&self.world.model().id, &embedded, SystemClock.now())
+                .await;
             times.push(millis(start.elapsed()));
             assert_eq!(saved.expect("saved"), BATCH as u64);
         }
@@ -399,8 +555,9 @@ impl Bench {
             Place::Postgres(bulk) => bulk.bytes().await,
             Place::Sqlite { folder } => {
                 let files = std::fs::read_dir(folder).expect("the folder can be read");
-                let size =
-                    |file: std::io::Result<std::fs::DirEntry>| file.and_then(|file| file.metadata()).map(|m| m.len());
+                let size = |file: std::io::Result<std::fs::DirEntry>| {
+                    file.and_then(|file| file.metadata()).map(|m| m.len())
+                };
                 let bytes: u64 = files.filter_map(|file| size(file).ok()).sum();
                 // The copy in memory: a byte a number, its memory's number and a factor.
                 ((self.numbers.len() * (DIMENSION + 12)) as f64, bytes as f64)
@@ -410,24 +567,47 @@ impl Bench {
 
     /// Projects beside the one of all sizes, in the same tables.
     async fn load_parts(&mut self, sizes: &[usize], questions: usize) -> Vec<Part> {
-        let Place::Postgres(bulk) = &mut self.place else { return Vec::new() };
+        let Place::Postgres(bulk) = &mut self.place else {
+            return Vec::new();
+        };
         let mut parts = Vec::new();
         let mut start = PARTS_FROM;
         for size in sizes {
             let sources: Vec<usize> = (0..questions).map(|n| start + n * 7919 % size).collect();
-            let questions: Vec<String> = sources.iter().map(|number| self.world.question(*number)).collect();
-            let mut exact = Exact::new(questions.iter().map(|question| self.world.vector(question)).collect());
+            let questions: Vec<String> = sources
+                .iter()
+                .map(|number| self.world.question(*number))
+                .collect();
+            let mut exact = Exact::new(
+                questions
+                    .iter()
+                    .map(|question| self.world.vector(question))
+                    .collect(),
+            );
             for first in (start..start + size).step_by(CHUNK) {
                 let range = first..(first + CHUNK).min(start + size);
-                let sayings: Vec<Saying> = range.clone().into_par_iter().map(|n| self.world.saying(n)).collect();
+                let sayings: Vec<Saying> = range
+                    .clone()
+                    .into_par_iter()
+                    .map(|n| self.world.saying(n))
+                    .collect();
                 let rows = bulk::rows(&sayings, &self.world, &self.analyzer);
                 bulk.copy(&part_name(*size), 1, first, &rows).await;
-                self.numbers.extend(range.map(|number| (bulk::id(number as u64 + 1), number)));
-                exact.add(first, &rows.into_iter().map(|row| row.vector).collect::<Vec<_>>());
+                self.numbers
+                    .extend(range.map(|number| (bulk::id(number as u64 + 1), number)));
+                exact.add(
+                    first,
+                    &rows.into_iter().map(|row| row.vector).collect::<Vec<_>>(),
+                );
             }
             bulk.count(&part_name(*size)).await;
             start += size;
-            parts.push(Part { size: *size, questions, sources, exact });
+            parts.push(Part {
+                size: *size,
+                questions,
+                sources,
+                exact,
+            });
         }
         if !parts.is_empty() {
             bulk.settle().await;
@@ -437,8 +617,12 @@ impl Bench {
 
     async fn ask_part(&self, part: &Part) {
         let name = part_name(part.size);
-        let recall = self.recall(&self.engine, &name, &part.questions, &part.sources).await;
-        let search = self.nearest(&name, &part.questions, &part.exact, part.size).await;
+        let recall = self
+            .recall(&self.engine, &name, &part.questions, &part.sources)
+            .await;
+        let search = self
+            .nearest(&name, &part.questions, &part.exact, part.size)
+            .await;
         println!(
             "{name}: recall {:.1} / {:.1} ms, search {:.1} / {:.1} ms, of the nearest ten {:.1} %",
             recall.at(0.5),
@@ -449,11 +633,23 @@ impl Bench {
         );
     }
 
-    async fn recall(&self, engine: &Engine, project: &str, questions: &[String], sources: &[usize]) -> Found {
+    async fn recall(
+        &self,
+        engine: &Engine,
+        project: &str,
+        questions: &[String],
+        sources: &[usize],
+    ) -> Found {
         let mut found = Found::default();
         let ask = async |question: &String| {
-            let params = RecallParams { query: Some(question.clone()), ..RecallParams::default() };
-            engine.recall(&Call::new(scope(project)), params).await.expect("an answer")
+            let params = RecallParams {
+                query: Some(question.clone()),
+                ..RecallParams::default()
+            };
+            engine
+                .recall(&Call::new(scope(project)), params)
+                .await
+                .expect("an answer")
         };
         for question in questions.iter().take(40) {
             ask(question).await;
@@ -462,20 +658,36 @@ impl Bench {
             let start = Instant::now();
             let output = ask(question).await;
             found.times.push(millis(start.elapsed()));
-            let alone = output.notes.iter().find(|note| note.contains("by words alone"));
+            let alone = output
+                .notes
+                .iter()
+                .find(|note| note.contains("by words alone"));
             if let Some(note) = alone {
                 println!("{note}");
             }
-            let is_source = |id: &str| id.parse().is_ok_and(|id: Uuid| self.numbers.get(&id) == Some(source));
-            found.share += f64::from(u8::from(output.hits.iter().any(|hit| is_source(&hit.memory.id))));
+            let is_source = |id: &str| {
+                id.parse()
+                    .is_ok_and(|id: Uuid| self.numbers.get(&id) == Some(source))
+            };
+            found.share += f64::from(u8::from(
+                output.hits.iter().any(|hit| is_source(&hit.memory.id)),
+            ));
         }
         found.finish()
     }
 
-    async fn nearest(&self, project: &str, questions: &[String], exact: &Exact, documents: usize) -> Found {
+    async fn nearest(
+        &self,
+        project: &str,
+        questions: &[String],
+        exact: &Exact,
+        documents: usize,
+    ) -> Found {
         let mut found = Found::default();
         for (place, question) in questions.iter().enumerate() {
-            let (time, nearest) = self.search(project, question, documents, Filter::at(SystemClock.now())).await;
+            let (time, nearest) = self
+                .search(project, question, documents, Filter::at(SystemClock.now()))
+                .await;
             found.times.push(time);
             found.share += exact.share(place, &nearest);
         }
@@ -488,8 +700,15 @@ impl Bench {
         for (place, question) in questions.iter().enumerate() {
             let first = place * 7919 * 131 % (size - pass);
             let mut exact = Exact::new(vec![self.world.vector(question)]);
-            let texts = (first..first + pass).into_par_iter().map(|number| self.world.saying(number).content);
-            exact.add(first, &texts.map(|text| self.world.vector(&text)).collect::<Vec<_>>());
+            let texts = (first..first + pass)
+                .into_par_iter()
+                .map(|number| self.world.saying(number).content);
+            exact.add(
+                first,
+                &texts
+                    .map(|text| self.world.vector(&text))
+                    .collect::<Vec<_>>(),
+            );
             let filter = Filter {
                 since: Some(bulk::time(first)),
                 until: Some(bulk::time(first + pass)),
@@ -503,7 +722,13 @@ impl Bench {
     }
 
     /// How long the search by vector takes, and the ten nearest that it finds.
-    async fn search(&self, project: &str, question: &str, documents: usize, filter: Filter) -> (f64, Vec<usize>) {
+    async fn search(
+        &self,
+        project: &str,
+        question: &str,
+        documents: usize,
+        filter: Filter,
+    ) -> (f64, Vec<usize>) {
         let query = VectorQuery {
             model: self.world.model().id.clone(),
             vector: self.world.vector(question).into(),
@@ -512,24 +737,44 @@ impl Bench {
             documents: documents as u64,
         };
         let start = Instant::now();
-        let hits = self.store.search_vectors(&scope(project), &query).await.expect("hits");
+        let hits = self
+            .store
+            .search_vectors(&scope(project), &query)
+            .await
+            .expect("hits");
         let time = millis(start.elapsed());
-        (time, hits.iter().take(Exact::COUNT).filter_map(|hit| self.numbers.get(&hit.id).copied()).collect())
+        (
+            time,
+            hits.iter()
+                .take(Exact::COUNT)
+                .filter_map(|hit| self.numbers.get(&hit.id).copied())
+                .collect(),
+        )
     }
 }
 
 /// Gives all that wait their vectors, as the service does.
 async fn embed_all(store: &dyn Store, world: &World) {
     loop {
-        let jobs = store.claim_index_jobs(1_000, SystemClock.now()).await.expect("jobs");
+        let jobs = store
+            .claim_index_jobs(1_000, SystemClock.now())
+            .await
+            .expect("jobs");
         if jobs.is_empty() {
             return;
         }
         let embedded: Vec<Embedded> = jobs
             .par_iter()
-            .map(|job| Embedded { key: job.key, version: job.version, vectors: vec![world.vector(&job.text)] })
+            .map(|job| Embedded {
+                key: job.key,
+                version: job.version,
+                vectors: vec![world.vector(&job.text)],
+            })
             .collect();
-        let saved = store.save_vectors(&world.model().id, &embedded, SystemClock.now()).await.expect("saved");
+        let saved = store
+            .save_vectors(&world.model().id, &embedded, SystemClock.now())
+            .await
+            .expect("saved");
         assert_eq!(saved, jobs.len() as u64);
     }
 }

@@ -3,7 +3,11 @@
 //! Prints a Markdown table. PostgreSQL is measured when MEMORY_TEST_POSTGRES names a server on which databases may
 //! be created. Options: `--seconds N` a phase (default 10), `--memories N` (default 10000), `--clients N` (default 8).
 
-#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a program that measures and prints")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a program that measures and prints"
+)]
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -34,7 +38,9 @@ async fn main() {
         Err(_) => None,
     };
     for (index, (name, value)) in sqlite.iter().enumerate() {
-        let other = postgres.as_ref().map_or("not measured", |rows| rows[index].1.as_str());
+        let other = postgres
+            .as_ref()
+            .map_or("not measured", |rows| rows[index].1.as_str());
         println!("| {name} | {value} | {other} |");
     }
 }
@@ -43,7 +49,9 @@ fn options() -> Options {
     let arguments: Vec<String> = std::env::args().collect();
     let number = |name: &str, default: u64| {
         let position = arguments.iter().position(|argument| argument == name);
-        position.and_then(|at| arguments.get(at + 1)).map_or(default, |text| text.parse().expect("a number"))
+        position
+            .and_then(|at| arguments.get(at + 1))
+            .map_or(default, |text| text.parse().expect("a number"))
     };
     Options {
         seconds: number("--seconds", 10),
@@ -53,7 +61,9 @@ fn options() -> Options {
 }
 
 async fn create_database(server: &str) -> String {
-    let pool = sqlx::PgPool::connect(server).await.expect("the PostgreSQL server answers");
+    let pool = sqlx::PgPool::connect(server)
+        .await
+        .expect("the PostgreSQL server answers");
     let name = format!("bench_{}", std::process::id());
     sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
         .execute(&pool)
@@ -65,8 +75,13 @@ async fn create_database(server: &str) -> String {
 
 /// Tidies the database as its server does some time after many writes, so that measurements do not depend on when.
 async fn settle(url: &str) {
-    let pool = sqlx::PgPool::connect(url).await.expect("the PostgreSQL server answers");
-    sqlx::raw_sql("VACUUM ANALYZE").execute(&pool).await.expect("may tidy");
+    let pool = sqlx::PgPool::connect(url)
+        .await
+        .expect("the PostgreSQL server answers");
+    sqlx::raw_sql("VACUUM ANALYZE")
+        .execute(&pool)
+        .await
+        .expect("may tidy");
     pool.close().await;
 }
 
@@ -83,36 +98,61 @@ async fn measure(options: &Options, database: Option<String>) -> Vec<(String, St
         starts.push(took);
     }
     starts.sort();
-    rows.push(("start to first answer, median of 20".to_owned(), format!("{:.0} ms", millis(starts[10]))));
-    rows.push(("resident memory, idle".to_owned(), format!("{:.1} MB", server.resident())));
+    rows.push((
+        "start to first answer, median of 20".to_owned(),
+        format!("{:.0} ms", millis(starts[10])),
+    ));
+    rows.push((
+        "resident memory, idle".to_owned(),
+        format!("{:.1} MB", server.resident()),
+    ));
 
     let phase = Duration::from_secs(options.seconds);
     let mut random = Random::new(99);
     let mut left = options.memories;
     while left > 0 {
-        let items: Vec<Value> = (0..left.min(500)).map(|_| json!({ "content": corpus::memory(&mut random) })).collect();
+        let items: Vec<Value> = (0..left.min(500))
+            .map(|_| json!({ "content": corpus::memory(&mut random) }))
+            .collect();
         left -= items.len();
         server.call("remember", json!({ "items": items })).await;
     }
     if let Some(url) = &database {
         settle(url).await;
     }
-    let recalls =
-        load(&server, options.clients, phase, |random| ("recall", json!({ "query": corpus::question(random) }))).await;
+    let recalls = load(&server, options.clients, phase, |random| {
+        ("recall", json!({ "query": corpus::question(random) }))
+    })
+    .await;
     rows.push((
-        format!("recalls a second, {} clients, {} memories", options.clients, options.memories),
+        format!(
+            "recalls a second, {} clients, {} memories",
+            options.clients, options.memories
+        ),
         recalls.rate(),
     ));
     rows.push(("recall, p50 / p95".to_owned(), recalls.latency()));
-    let single = load(&server, 1, phase / 2, |random| ("recall", json!({ "query": corpus::question(random) }))).await;
-    rows.push(("recall, one client, p50 / p95".to_owned(), single.latency()));
-    let stores = load(&server, options.clients, phase, |random| {
-        ("remember", json!({ "items": [{ "content": corpus::memory(random) }] }))
+    let single = load(&server, 1, phase / 2, |random| {
+        ("recall", json!({ "query": corpus::question(random) }))
     })
     .await;
-    rows.push((format!("stores a second, {} clients", options.clients), stores.rate()));
+    rows.push(("recall, one client, p50 / p95".to_owned(), single.latency()));
+    let stores = load(&server, options.clients, phase, |random| {
+        (
+            "remember",
+            json!({ "items": [{ "content": corpus::memory(random) }] }),
+        )
+    })
+    .await;
+    rows.push((
+        format!("stores a second, {} clients", options.clients),
+        stores.rate(),
+    ));
     rows.push(("store, p50 / p95".to_owned(), stores.latency()));
-    rows.push(("resident memory, after the load".to_owned(), format!("{:.1} MB", server.resident())));
+    rows.push((
+        "resident memory, after the load".to_owned(),
+        format!("{:.1} MB", server.resident()),
+    ));
     server.stop();
     rows
 }
@@ -126,12 +166,25 @@ struct Server {
 impl Server {
     /// Starts the service; the time is from before the process exists to the first answer of a tool.
     async fn start(data: &Path, database: Option<&str>) -> (Self, Duration) {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|l| l.local_addr())
+            .expect("a free port")
+            .port();
         // MEMORY_TEST_BINARY names another build, such as the static one.
         let built = std::env::var("MEMORY_TEST_BINARY");
-        let mut command = Command::new(built.as_deref().unwrap_or(env!("CARGO_BIN_EXE_cognitive-memory-mcp")));
+        let mut command = Command::new(
+            built
+                .as_deref()
+                .unwrap_or(env!("CARGO_BIN_EXE_cognitive-memory-mcp")),
+        );
         command
-            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--log-level", "info"])
+            .args([
+                "serve",
+                "--listen",
+                &format!("127.0.0.1:{port}"),
+                "--log-level",
+                "info",
+            ])
             .env("MEMORY_DATA_DIR", data)
             .env_remove("MEMORY_TEST_POSTGRES")
             .env_remove("MEMORY_TEST_BINARY")
@@ -149,7 +202,10 @@ impl Server {
         let child = command.spawn().expect("the program starts");
         let server = Self { child, url, client };
         loop {
-            assert!(start.elapsed() < Duration::from_secs(30), "no answer within 30 s");
+            assert!(
+                start.elapsed() < Duration::from_secs(30),
+                "no answer within 30 s"
+            );
             if let Some(answer) = server.try_call("recall", json!({ "limit": 1 })).await
                 && answer["isError"] == false
             {
@@ -161,7 +217,11 @@ impl Server {
 
     async fn try_call(&self, tool: &str, arguments: Value) -> Option<Value> {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": tool, "arguments": arguments } });
-        let request = self.client.post(&self.url).header("accept", "application/json, text/event-stream").json(&body);
+        let request = self
+            .client
+            .post(&self.url)
+            .header("accept", "application/json, text/event-stream")
+            .json(&body);
         let answer: Value = request.send().await.ok()?.json().await.ok()?;
         Some(answer["result"].clone())
     }
@@ -172,9 +232,17 @@ impl Server {
     }
 
     fn resident(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the process runs");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-        let kib: f64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .expect("the process runs");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .expect("VmRSS");
+        let kib: f64 = line
+            .split_whitespace()
+            .nth(1)
+            .and_then(|n| n.parse().ok())
+            .expect("a number");
         kib / 1024.0
     }
 
@@ -202,13 +270,20 @@ impl Load {
     }
 
     fn latency(&self) -> String {
-        let at = |share: f64| millis(self.latencies[((self.latencies.len() - 1) as f64 * share) as usize]);
+        let at = |share: f64| {
+            millis(self.latencies[((self.latencies.len() - 1) as f64 * share) as usize])
+        };
         format!("{:.1} / {:.1} ms", at(0.5), at(0.95))
     }
 }
 
 /// Calls from `clients` at once, each with its own connection, one after the other.
-async fn load(server: &Server, clients: u64, phase: Duration, make: fn(&mut Random) -> (&'static str, Value)) -> Load {
+async fn load(
+    server: &Server,
+    clients: u64,
+    phase: Duration,
+    make: fn(&mut Random) -> (&'static str, Value),
+) -> Load {
     let count = Arc::new(AtomicU64::new(0));
     let start = Instant::now();
     let mut tasks = Vec::new();
@@ -242,7 +317,11 @@ async fn load(server: &Server, clients: u64, phase: Duration, make: fn(&mut Rand
         latencies.extend(task.await.expect("a client ends"));
     }
     latencies.sort();
-    Load { count: count.load(Ordering::Relaxed), took: start.elapsed(), latencies }
+    Load {
+        count: count.load(Ordering::Relaxed),
+        took: start.elapsed(),
+        latencies,
+    }
 }
 
 fn millis(duration: Duration) -> f64 {
@@ -252,5 +331,8 @@ fn millis(duration: Duration) -> f64 {
 /// No certificates are needed on this machine, only somebody who could read them.
 fn plain_client() -> reqwest::Result<reqwest::Client> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().tls_certs_only([]).build()
+    reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .build()
 }

@@ -18,8 +18,10 @@ const FIELDS: usize = 60;
 const COMMON: usize = 200;
 /// Memories of a conversation, and of a stretch of notes.
 const SESSION: usize = 20;
-const SPEAKERS: [&str; 12] =
-    ["Ada", "Bruno", "Chiara", "David", "Emre", "Fatima", "Greta", "Hugo", "Ines", "Jonas", "Kemal", "Lea"];
+const SPEAKERS: [&str; 12] = [
+    "Ada", "Bruno", "Chiara", "David", "Emre", "Fatima", "Greta", "Hugo", "Ines", "Jonas", "Kemal",
+    "Lea",
+];
 /// Length of the noise beside a direction of length 1.
 const NOISE: f32 = 0.35;
 
@@ -53,22 +55,35 @@ fn random(seed: usize, purpose: u64) -> Random {
 fn direction(seed: usize, purpose: u64) -> Vec<f32> {
     let mut random = random(seed, purpose);
     let mut bell = || ((0..4).map(|_| random.unit()).sum::<f64>() - 2.0) as f32;
-    normal((0..DIMENSION).map(|place| bell() / (1.0 + place as f32 / 96.0)).collect())
+    normal(
+        (0..DIMENSION)
+            .map(|place| bell() / (1.0 + place as f32 / 96.0))
+            .collect(),
+    )
 }
 
 fn normal(mut vector: Vec<f32>) -> Vec<f32> {
-    let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+    let length = vector
+        .iter()
+        .map(|x| x * x)
+        .sum::<f32>()
+        .sqrt()
+        .max(f32::MIN_POSITIVE);
     vector.iter_mut().for_each(|x| *x /= length);
     vector
 }
 
 fn add(sum: &mut [f32], weight: f32, part: &[f32]) {
-    sum.iter_mut().zip(part).for_each(|(sum, x)| *sum += weight * x);
+    sum.iter_mut()
+        .zip(part)
+        .for_each(|(sum, x)| *sum += weight * x);
 }
 
 fn mixed(parts: &[(f32, &[f32])]) -> Vec<f32> {
     let mut sum = vec![0.0; DIMENSION];
-    parts.iter().for_each(|(weight, part)| add(&mut sum, *weight, part));
+    parts
+        .iter()
+        .for_each(|(weight, part)| add(&mut sum, *weight, part));
     normal(sum)
 }
 
@@ -79,10 +94,19 @@ fn topic_of(rank: usize) -> Option<usize> {
 impl World {
     pub(crate) fn new() -> Self {
         let words: Vec<String> = (0..VOCABULARY as usize).map(word).collect();
-        let ranks = words.iter().enumerate().map(|(rank, word)| (word.clone(), rank)).collect();
+        let ranks = words
+            .iter()
+            .enumerate()
+            .map(|(rank, word)| (word.clone(), rank))
+            .collect();
         let fields: Vec<Vec<f32>> = (0..FIELDS).map(|field| direction(field, 2)).collect();
         let centres: Vec<Vec<f32>> = (0..TOPICS)
-            .map(|topic| mixed(&[(0.6, &fields[topic % FIELDS][..]), (0.8, &direction(topic, 3)[..])]))
+            .map(|topic| {
+                mixed(&[
+                    (0.6, &fields[topic % FIELDS][..]),
+                    (0.8, &direction(topic, 3)[..]),
+                ])
+            })
             .collect();
         let mut topics = vec![Vec::new(); TOPICS];
         (0..words.len()).for_each(|rank| {
@@ -100,8 +124,17 @@ impl World {
                 }
             })
             .collect();
-        let model = Model { id: "generated".to_owned(), dimension: DIMENSION };
-        Self { model, words, ranks, directions, topics }
+        let model = Model {
+            id: "generated".to_owned(),
+            dimension: DIMENSION,
+        };
+        Self {
+            model,
+            words,
+            ranks,
+            directions,
+            topics,
+        }
     }
 
     fn topic(random: &mut Random) -> usize {
@@ -116,9 +149,19 @@ impl World {
         let (talk, of_session) = (shared.unit() < 0.7, Self::topic(&mut shared));
         let pair = [shared.below(SPEAKERS.len()), shared.below(SPEAKERS.len())];
         let mut own = random(number, 6);
-        let topic = if talk { of_session } else { Self::topic(&mut own) };
+        let topic = if talk {
+            of_session
+        } else {
+            Self::topic(&mut own)
+        };
         let content = self.text(&mut own, topic);
-        let turn = talk.then(|| (format!("session {block}"), turn as i64, SPEAKERS[pair[turn % 2]]));
+        let turn = talk.then(|| {
+            (
+                format!("session {block}"),
+                turn as i64,
+                SPEAKERS[pair[turn % 2]],
+            )
+        });
         Saying { content, turn }
     }
 
@@ -143,7 +186,10 @@ impl World {
     pub(crate) fn question(&self, number: usize) -> String {
         let content = self.saying(number).content;
         let mut own = random(number, 7);
-        let mut telling: Vec<&str> = content.split(' ').filter(|word| self.ranks[*word] >= COMMON).collect();
+        let mut telling: Vec<&str> = content
+            .split(' ')
+            .filter(|word| self.ranks[*word] >= COMMON)
+            .collect();
         telling.dedup();
         let mut words: Vec<&str> = Vec::new();
         while words.len() < 4 && !telling.is_empty() {
@@ -160,7 +206,11 @@ impl World {
         for word in text.split(' ') {
             if let Some(rank) = self.ranks.get(word) {
                 let weight = (1.0 + *rank as f32 / 50.0).ln() + 0.05;
-                add(&mut sum, weight, &self.directions[rank * DIMENSION..(rank + 1) * DIMENSION]);
+                add(
+                    &mut sum,
+                    weight,
+                    &self.directions[rank * DIMENSION..(rank + 1) * DIMENSION],
+                );
                 seed = seed.wrapping_mul(1_000_003).wrapping_add(*rank);
             }
         }
@@ -200,17 +250,28 @@ impl Exact {
 
     /// Further memories, numbered from `first` on.
     pub(crate) fn add(&mut self, first: usize, vectors: &[Vec<f32>]) {
-        self.questions.par_iter().zip(&mut self.best).for_each(|(question, best)| {
-            best.extend(vectors.iter().enumerate().map(|(place, vector)| (dot(question, vector), first + place)));
-            best.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
-            best.truncate(Self::COUNT);
-        });
+        self.questions
+            .par_iter()
+            .zip(&mut self.best)
+            .for_each(|(question, best)| {
+                best.extend(
+                    vectors
+                        .iter()
+                        .enumerate()
+                        .map(|(place, vector)| (dot(question, vector), first + place)),
+                );
+                best.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+                best.truncate(Self::COUNT);
+            });
     }
 
     /// Share of the nearest to a question that are among the found.
     pub(crate) fn share(&self, question: usize, found: &[usize]) -> f64 {
         let best = &self.best[question];
-        best.iter().filter(|(_, number)| found.contains(number)).count() as f64 / best.len().max(1) as f64
+        best.iter()
+            .filter(|(_, number)| found.contains(number))
+            .count() as f64
+            / best.len().max(1) as f64
     }
 }
 

@@ -17,9 +17,13 @@ const INDEX: usize = 800;
 const BUDGET: usize = 700;
 
 fn lines(file: &str) -> Vec<Map<String, Value>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(file);
     let text = std::fs::read_to_string(path).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn length(text: impl Display) -> usize {
@@ -41,7 +45,10 @@ async fn ten_hits_cost_few_characters() {
         item.retain(|field, _| !["key", "sources", "supersedes"].contains(&field.as_str()));
     }
     for part in items.chunks(400) {
-        let stored = client.try_call("remember", json!({ "items": part })).await.unwrap();
+        let stored = client
+            .try_call("remember", json!({ "items": part }))
+            .await
+            .unwrap();
         assert_ne!(stored["result"]["isError"], true, "{stored}");
     }
     let (mut texts, mut structured, mut indexes) = (Vec::new(), Vec::new(), Vec::new());
@@ -50,7 +57,11 @@ async fn ten_hits_cost_few_characters() {
             let mut arguments = question.clone();
             arguments.retain(|field, _| !["group", "expected"].contains(&field.as_str()));
             arguments.extend(more.as_object().unwrap().clone());
-            let answer = client.try_call("recall", Value::Object(arguments)).await.unwrap()["result"].take();
+            let answer = client
+                .try_call("recall", Value::Object(arguments))
+                .await
+                .unwrap()["result"]
+                .take();
             assert_ne!(answer["isError"], true, "{answer}");
             answer
         };
@@ -77,6 +88,9 @@ async fn ten_hits_cost_few_characters() {
         indexes.iter().max().unwrap(),
     );
     assert!(texts.len() > 100, "{measured}");
-    assert!(mean(&texts) <= TEXT && mean(&structured) <= STRUCTURED && mean(&indexes) <= INDEX, "{measured}");
+    assert!(
+        mean(&texts) <= TEXT && mean(&structured) <= STRUCTURED && mean(&indexes) <= INDEX,
+        "{measured}"
+    );
     server.stop().await;
 }

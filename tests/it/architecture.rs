@@ -62,7 +62,10 @@ impl Source {
 
     fn backend(&self) -> Option<&str> {
         let mut parts = self.path.split('/');
-        (parts.next() == Some("store")).then(|| parts.next()).flatten().filter(|part| BACKENDS.contains(part))
+        (parts.next() == Some("store"))
+            .then(|| parts.next())
+            .flatten()
+            .filter(|part| BACKENDS.contains(part))
     }
 
     fn is_test(&self) -> bool {
@@ -90,10 +93,24 @@ fn sources() -> Vec<Source> {
         .into_iter()
         .map(|file| {
             let text = std::fs::read_to_string(&file).expect("a source");
-            let path = file.strip_prefix(&root).expect("below src").to_string_lossy().into_owned();
-            let before_tests = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-            let code: Vec<&str> = before_tests.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-            Source { path, code: code.join("\n"), lines: text.lines().count() }
+            let path = file
+                .strip_prefix(&root)
+                .expect("below src")
+                .to_string_lossy()
+                .into_owned();
+            let before_tests = text
+                .split("\n#[cfg(test)]\nmod tests {")
+                .next()
+                .unwrap_or_default();
+            let code: Vec<&str> = before_tests
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+                .collect();
+            Source {
+                path,
+                code: code.join("\n"),
+                lines: text.lines().count(),
+            }
         })
         .collect()
 }
@@ -133,8 +150,14 @@ fn expand(prefix: &str, rest: &str, found: &mut BTreeSet<String>) {
         }
         return;
     }
-    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-    let path = if prefix.is_empty() { rest[..end].to_owned() } else { format!("{prefix}::{}", &rest[..end]) };
+    let end = rest
+        .find(|c: char| !c.is_alphanumeric() && c != '_')
+        .unwrap_or(rest.len());
+    let path = if prefix.is_empty() {
+        rest[..end].to_owned()
+    } else {
+        format!("{prefix}::{}", &rest[..end])
+    };
     match rest[end..].strip_prefix("::") {
         Some(deeper) if !path.is_empty() => expand(&path, deeper, found),
         _ => drop(found.insert(path)),
@@ -160,25 +183,40 @@ fn paths_are_found_in_every_form() {
 fn modules_name_only_what_they_may() {
     let allowed: BTreeMap<&str, &[&str]> = ALLOWED.iter().copied().collect();
     let mut wrong = Vec::new();
-    for source in sources().iter().filter(|source| !["lib.rs", "main.rs"].contains(&source.path.as_str())) {
+    for source in sources()
+        .iter()
+        .filter(|source| !["lib.rs", "main.rs"].contains(&source.path.as_str()))
+    {
         let module = source.module();
         let Some(may) = allowed.get(module) else {
-            wrong.push(format!("{}: the module {module} has no line in ALLOWED", source.path));
+            wrong.push(format!(
+                "{}: the module {module} has no line in ALLOWED",
+                source.path
+            ));
             continue;
         };
         for path in paths(&source.code) {
             let target = path.split("::").next().unwrap_or_default();
             if target != module && allowed.contains_key(target) && !may.contains(&target) {
-                wrong.push(format!("{} names {path}; {module} may name {may:?}", source.path));
+                wrong.push(format!(
+                    "{} names {path}; {module} may name {may:?}",
+                    source.path
+                ));
             }
-            let backend = path.strip_prefix("store::").and_then(|rest| rest.split("::").next());
+            let backend = path
+                .strip_prefix("store::")
+                .and_then(|rest| rest.split("::").next());
             let backend = backend.filter(|name| BACKENDS.contains(name));
             if module != "cli" && backend.is_some() && backend != source.backend() {
                 wrong.push(format!("{} names the backend {path}", source.path));
             }
         }
         // A way around the reading above.
-        for line in source.code.lines().filter(|line| line.contains("super::super::super::super")) {
+        for line in source
+            .code
+            .lines()
+            .filter(|line| line.contains("super::super::super::super"))
+        {
             wrong.push(format!("{}: {line}", source.path));
         }
     }
@@ -187,8 +225,10 @@ fn modules_name_only_what_they_may() {
 
 #[test]
 fn the_allowed_edges_have_no_circle() {
-    let mut left: BTreeMap<&str, BTreeSet<&str>> =
-        ALLOWED.iter().map(|(module, may)| (*module, may.iter().copied().collect())).collect();
+    let mut left: BTreeMap<&str, BTreeSet<&str>> = ALLOWED
+        .iter()
+        .map(|(module, may)| (*module, may.iter().copied().collect()))
+        .collect();
     while !left.is_empty() {
         let free: Vec<&str> = left
             .iter()
@@ -204,11 +244,24 @@ fn the_allowed_edges_have_no_circle() {
 
 #[test]
 fn sql_lies_with_its_backend() {
-    let begins = ["SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM ", "CREATE TABLE ", "ALTER TABLE ", "PRAGMA "];
+    let begins = [
+        "SELECT ",
+        "INSERT INTO ",
+        "UPDATE ",
+        "DELETE FROM ",
+        "CREATE TABLE ",
+        "ALTER TABLE ",
+        "PRAGMA ",
+    ];
     let mut wrong = Vec::new();
-    for source in sources().iter().filter(|source| source.backend().is_none() && !source.is_test()) {
+    for source in sources()
+        .iter()
+        .filter(|source| source.backend().is_none() && !source.is_test())
+    {
         for line in source.code.lines() {
-            if begins.iter().any(|begin| line.contains(&format!("\"{begin}")))
+            if begins
+                .iter()
+                .any(|begin| line.contains(&format!("\"{begin}")))
                 || line.contains("sqlx::query(")
                 || line.contains("sqlx::raw_sql(")
             {
@@ -216,14 +269,23 @@ fn sql_lies_with_its_backend() {
             }
         }
     }
-    assert!(wrong.is_empty(), "SQL outside of store/<backend>:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "SQL outside of store/<backend>:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
 fn the_domain_knows_no_machinery() {
-    let foreign = ["tokio", "sqlx", "rmcp", "axum", "reqwest", "std::fs", "std::net", "async fn"];
+    let foreign = [
+        "tokio", "sqlx", "rmcp", "axum", "reqwest", "std::fs", "std::net", "async fn",
+    ];
     let mut wrong = Vec::new();
-    for source in sources().iter().filter(|source| source.module() == "domain") {
+    for source in sources()
+        .iter()
+        .filter(|source| source.module() == "domain")
+    {
         for name in foreign.iter().filter(|name| source.code.contains(**name)) {
             wrong.push(format!("{}: {name}", source.path));
         }
@@ -233,25 +295,45 @@ fn the_domain_knows_no_machinery() {
 
 #[test]
 fn only_the_supervisor_spawns() {
-    let spawns = ["tokio::spawn(", "task::spawn(", "JoinSet", "TaskTracker", "spawn_local", "Handle::current("];
+    let spawns = [
+        "tokio::spawn(",
+        "task::spawn(",
+        "JoinSet",
+        "TaskTracker",
+        "spawn_local",
+        "Handle::current(",
+    ];
     let mut wrong = Vec::new();
-    for source in sources().iter().filter(|source| source.module() != "lifecycle") {
+    for source in sources()
+        .iter()
+        .filter(|source| source.module() != "lifecycle")
+    {
         // Blocking on a future starts no task.
         let code = source.code.replace("Handle::current().block_on(", "");
         for name in spawns.iter().filter(|name| code.contains(**name)) {
             wrong.push(format!("{}: {name}", source.path));
         }
     }
-    assert!(wrong.is_empty(), "tasks nobody watches:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "tasks nobody watches:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
 fn files_stay_readable() {
     let mut wrong = Vec::new();
     for source in sources().iter().filter(|source| !source.is_test()) {
-        let longest = TOO_LONG.iter().find(|(path, _)| *path == source.path).map_or(LONGEST, |(_, longest)| *longest);
+        let longest = TOO_LONG
+            .iter()
+            .find(|(path, _)| *path == source.path)
+            .map_or(LONGEST, |(_, longest)| *longest);
         if source.lines > longest {
-            wrong.push(format!("{} has {} lines, {longest} are allowed", source.path, source.lines));
+            wrong.push(format!(
+                "{} has {} lines, {longest} are allowed",
+                source.path, source.lines
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -262,6 +344,10 @@ fn every_module_says_what_it_is() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for source in sources().iter().filter(|source| !source.is_test()) {
         let text = std::fs::read_to_string(root.join(&source.path)).expect("a source");
-        assert!(text.starts_with("//!"), "{} begins without a comment that says what it is", source.path);
+        assert!(
+            text.starts_with("//!"),
+            "{} begins without a comment that says what it is",
+            source.path
+        );
     }
 }

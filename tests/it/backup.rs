@@ -12,8 +12,12 @@ use crate::process::Setup;
 
 fn aside(setup: &Setup) -> Vec<PathBuf> {
     let folder = setup.database().parent().unwrap().to_owned();
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut names: Vec<PathBuf> = entries.filter(|path| path.to_string_lossy().contains(".before-restore-")).collect();
+    let entries = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut names: Vec<PathBuf> = entries
+        .filter(|path| path.to_string_lossy().contains(".before-restore-"))
+        .collect();
     names.sort();
     names
 }
@@ -24,23 +28,54 @@ async fn the_embedded_database_is_saved_while_it_serves_and_comes_back() {
     let server = setup.serve().await;
     let ids = fill(&server).await;
     let saved = setup.run(&["backup", "saved.db"]);
-    assert!(ok(&saved).stdout.contains("10 records, 9 of them memories, verified by a restore"), "{}", saved.stdout);
-    let mode = std::fs::metadata(setup.path("saved.db")).unwrap().permissions().mode() & 0o777;
+    assert!(
+        ok(&saved)
+            .stdout
+            .contains("10 records, 9 of them memories, verified by a restore"),
+        "{}",
+        saved.stdout
+    );
+    let mode = std::fs::metadata(setup.path("saved.db"))
+        .unwrap()
+        .permissions()
+        .mode()
+        & 0o777;
     assert_eq!(mode, 0o600);
     let original = export(&setup, "a.jsonl");
     // The same name again, and a restore under a running service: no.
     let again = setup.run(&["backup", "saved.db"]);
-    assert!(again.code == Some(64) && again.stderr.contains("exists already"), "{}", again.stderr);
+    assert!(
+        again.code == Some(64) && again.stderr.contains("exists already"),
+        "{}",
+        again.stderr
+    );
     let running = setup.run(&["restore", "--replace", "saved.db"]);
-    assert!(running.code == Some(69) && running.stderr.contains("stop the service"), "{}", running.stderr);
-    server.client().call("forget", json!({ "ids": [ids[0]], "mode": "purge" })).await;
+    assert!(
+        running.code == Some(69) && running.stderr.contains("stop the service"),
+        "{}",
+        running.stderr
+    );
+    server
+        .client()
+        .call("forget", json!({ "ids": [ids[0]], "mode": "purge" }))
+        .await;
     server.client().remember("after the backup").await;
     server.stop().await;
 
     let refused = setup.run(&["restore", "saved.db"]);
-    assert!(refused.code == Some(64) && refused.stderr.contains("--replace"), "{}", refused.stderr);
+    assert!(
+        refused.code == Some(64) && refused.stderr.contains("--replace"),
+        "{}",
+        refused.stderr
+    );
     let restored = setup.run(&["restore", "--replace", "saved.db"]);
-    assert!(ok(&restored).stdout.contains("What was there before is in "), "{}", restored.stdout);
+    assert!(
+        ok(&restored)
+            .stdout
+            .contains("What was there before is in "),
+        "{}",
+        restored.stdout
+    );
     assert_eq!(export(&setup, "b.jsonl"), original);
     let kept = aside(&setup);
     assert_eq!(kept.len(), 1, "{kept:?}");
@@ -49,14 +84,20 @@ async fn the_embedded_database_is_saved_while_it_serves_and_comes_back() {
     ok(&other.run(&["restore", kept[0].to_str().unwrap()]));
     assert!(export(&other, "c.jsonl").contains("after the backup"));
     let server = setup.serve().await;
-    let found = server.client().call("recall", json!({ "query": "better insight" })).await;
+    let found = server
+        .client()
+        .call("recall", json!({ "query": "better insight" }))
+        .await;
     assert_eq!(found["hits"][0]["id"], ids[0].as_str());
     server.stop().await;
     // Nothing is left lying about.
     let folder = setup.database().parent().unwrap().to_owned();
     for entry in std::fs::read_dir(folder).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();
-        assert!(!name.contains("scratch") && !name.contains(".part"), "{name}");
+        assert!(
+            !name.contains("scratch") && !name.contains(".part"),
+            "{name}"
+        );
     }
 }
 
@@ -73,14 +114,31 @@ async fn postgres_is_saved_and_restored_by_either_database() {
     assert_eq!(export(&postgres, "b.jsonl"), original);
     let server = postgres.serve().await;
     let saved = postgres.run(&["backup", "saved.jsonl"]);
-    assert!(ok(&saved).stdout.contains("21 records, 9 of them memories, verified"), "{}", saved.stdout);
+    assert!(
+        ok(&saved)
+            .stdout
+            .contains("21 records, 9 of them memories, verified"),
+        "{}",
+        saved.stdout
+    );
     server.client().remember("after the backup").await;
     server.stop().await;
     let refused = postgres.run(&["restore", "saved.jsonl"]);
-    assert!(refused.code == Some(64) && refused.stderr.contains("--replace"), "{}", refused.stderr);
+    assert!(
+        refused.code == Some(64) && refused.stderr.contains("--replace"),
+        "{}",
+        refused.stderr
+    );
     let restored = postgres.run(&["restore", "--replace", "saved.jsonl"]);
-    let aside = ok(&restored).stdout.lines().find_map(|line| line.strip_prefix("What was there before is in "));
-    assert!(std::fs::read_to_string(aside.unwrap()).unwrap().contains("after the backup"));
+    let aside = ok(&restored)
+        .stdout
+        .lines()
+        .find_map(|line| line.strip_prefix("What was there before is in "));
+    assert!(
+        std::fs::read_to_string(aside.unwrap())
+            .unwrap()
+            .contains("after the backup")
+    );
     assert_eq!(export(&postgres, "c.jsonl"), original);
     let back = Setup::new();
     let saved = postgres.path("saved.jsonl");
@@ -102,7 +160,11 @@ async fn a_damaged_backup_harms_nothing() {
     setup.file("text.txt", "dear diary");
     for name in ["broken.db", "short.db", "cut.jsonl", "text.txt", "missing"] {
         let ran = setup.run(&["restore", "--replace", name]);
-        assert!(ran.code != Some(0) && !ran.stderr.is_empty(), "{name}: {}", ran.stdout);
+        assert!(
+            ran.code != Some(0) && !ran.stderr.is_empty(),
+            "{name}: {}",
+            ran.stdout
+        );
         assert_eq!(export(&setup, &format!("after-{name}")), original, "{name}");
         assert!(aside(&setup).is_empty(), "{name}");
     }
@@ -121,7 +183,10 @@ async fn a_file_with_a_foreign_trigger_is_not_restored() {
     let original = export(&setup, "a.jsonl");
     ok(&setup.run(&["backup", "saved.db"]));
     let changes = [
-        ("thief", "CREATE TRIGGER thief AFTER INSERT ON memory BEGIN DELETE FROM memory WHERE seq = NEW.seq; END"),
+        (
+            "thief",
+            "CREATE TRIGGER thief AFTER INSERT ON memory BEGIN DELETE FROM memory WHERE seq = NEW.seq; END",
+        ),
         ("spy", "CREATE VIEW spy AS SELECT content FROM memory"),
         ("loot", "CREATE TABLE loot (content TEXT)"),
     ];
@@ -130,7 +195,11 @@ async fn a_file_with_a_foreign_trigger_is_not_restored() {
         execute(&setup.path("foreign.db"), change).await;
         let refused = setup.run(&["restore", "--replace", "foreign.db"]);
         assert_eq!(refused.code, Some(1), "{name}: {}", refused.stderr);
-        assert!(refused.stderr.contains(&format!("{name:?}")), "{name}: {}", refused.stderr);
+        assert!(
+            refused.stderr.contains(&format!("{name:?}")),
+            "{name}: {}",
+            refused.stderr
+        );
         assert_eq!(export(&setup, &format!("after-{name}")), original, "{name}");
         assert!(aside(&setup).is_empty(), "{name}");
     }
@@ -141,7 +210,10 @@ async fn changes_in_the_log_beside_a_file_are_restored_with_it() {
     let setup = Setup::new();
     let server = setup.serve().await;
     for number in 0..5 {
-        server.client().remember(&format!("memory {number} of the log")).await;
+        server
+            .client()
+            .remember(&format!("memory {number} of the log"))
+            .await;
     }
     let in_use = setup.run(&["restore", "--replace", setup.database().to_str().unwrap()]);
     assert_eq!(in_use.code, Some(69), "{}", in_use.stderr);
@@ -156,9 +228,16 @@ async fn changes_in_the_log_beside_a_file_are_restored_with_it() {
     ok(&other.run(&["restore", "copy.db"]));
     let restored = export(&other, "a.jsonl");
     for number in 0..5 {
-        assert!(restored.contains(&format!("memory {number} of the log")), "{restored}");
+        assert!(
+            restored.contains(&format!("memory {number} of the log")),
+            "{restored}"
+        );
     }
-    assert_eq!(std::fs::metadata(other.path("copy.db-wal")).unwrap().len(), log, "the original is left alone");
+    assert_eq!(
+        std::fs::metadata(other.path("copy.db-wal")).unwrap().len(),
+        log,
+        "the original is left alone"
+    );
 }
 
 #[tokio::test]
@@ -176,26 +255,48 @@ async fn tokens_of_a_file_come_back_on_request_only() {
     ok(&setup.run(&["token", "create", "phone"]));
     let mine = names(&setup);
     let restored = setup.run(&["restore", "--replace", file]);
-    assert!(ok(&restored).stderr.contains("\"stranger\""), "{}", restored.stderr);
+    assert!(
+        ok(&restored).stderr.contains("\"stranger\""),
+        "{}",
+        restored.stderr
+    );
     assert_eq!(names(&setup), mine, "the owner's tokens are what they were");
     ok(&setup.run(&["restore", "--replace", "--keep-tokens", file]));
     let all = names(&setup);
     assert!(all.contains("stranger") && all.contains("phone"), "{all}");
     // The widths of the columns depend on the longest name.
     let laptop = |listed: &str| {
-        let line = listed.lines().find(|line| line.contains("laptop")).expect("the token").to_owned();
-        line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        let line = listed
+            .lines()
+            .find(|line| line.contains("laptop"))
+            .expect("the token")
+            .to_owned();
+        line.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
-    assert_eq!(laptop(&all), laptop(&mine), "the token of the same name was replaced");
+    assert_eq!(
+        laptop(&all),
+        laptop(&mine),
+        "the token of the same name was replaced"
+    );
 }
 
 #[tokio::test]
 async fn a_damaged_word_index_is_in_the_way_of_neither_backup_nor_restore() {
     let (setup, _) = filled().await;
     let original = export(&setup, "a.jsonl");
-    execute(&setup.database(), "INSERT INTO memory_term (rowid, terms) VALUES (4711, '1:walrus')").await;
+    execute(
+        &setup.database(),
+        "INSERT INTO memory_term (rowid, terms) VALUES (4711, '1:walrus')",
+    )
+    .await;
     let saved = setup.run(&["backup", "saved.db"]);
-    assert!(ok(&saved).stdout.contains("verified by a restore"), "{}", saved.stdout);
+    assert!(
+        ok(&saved).stdout.contains("verified by a restore"),
+        "{}",
+        saved.stdout
+    );
     assert!(saved.stderr.contains("word index"), "{}", saved.stderr);
     let other = Setup::new();
     ok(&other.run(&["restore", setup.path("saved.db").to_str().unwrap()]));

@@ -60,11 +60,18 @@ fn help() {
         let args: Vec<&str> = command.split_whitespace().chain(["-h"]).collect();
         let ran = setup.run(&args);
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{command}");
-        short.push_str(&format!("$ cognitive-memory-mcp {}\n{}\n", args.join(" "), ran.stdout));
+        short.push_str(&format!(
+            "$ cognitive-memory-mcp {}\n{}\n",
+            args.join(" "),
+            ran.stdout
+        ));
     }
     insta::assert_snapshot!("help_short", short);
     let version = setup.run(&["--version"]);
-    assert_eq!(version.stdout, format!("cognitive-memory-mcp {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        version.stdout,
+        format!("cognitive-memory-mcp {}\n", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 #[test]
@@ -76,13 +83,24 @@ fn wrong_usage_ends_with_64_and_says_what_is_wrong() {
         (&["serve", "--listn", "x"][..], "--listen"),
         (&["serve", "more"][..], "unexpected argument 'more'"),
         (&["token", "new"][..], "<NAME>"),
-        (&["token", "new", "two words"][..], "\"two words\" is not accepted"),
+        (
+            &["token", "new", "two words"][..],
+            "\"two words\" is not accepted",
+        ),
         (&["token", "new", "a", "--project", "ü"][..], "--project"),
         // Every process sees a command line: secrets have no option.
-        (&["serve", "--tokens", "a 0123456789abcdef"][..], "unexpected argument '--tokens'"),
+        (
+            &["serve", "--tokens", "a 0123456789abcdef"][..],
+            "unexpected argument '--tokens'",
+        ),
     ] {
         let ran = setup.run(args);
-        assert_eq!((ran.code, ran.stdout.as_str()), (USAGE, ""), "{args:?}: {}", ran.stderr);
+        assert_eq!(
+            (ran.code, ran.stdout.as_str()),
+            (USAGE, ""),
+            "{args:?}: {}",
+            ran.stderr
+        );
         assert!(ran.stderr.contains(words), "{args:?}: {}", ran.stderr);
     }
 }
@@ -103,27 +121,47 @@ async fn a_wrong_configuration_ends_with_78_and_every_problem_at_once() {
     insta::assert_snapshot!("configuration_problems", stable(&setup, &serve.stderr));
     assert!(!serve.stderr.contains("hunter2"));
     let said = "Not started, exit code 78: The configuration has 6 problems:";
-    eventually("the status says so", || (systemd.status() == said).then_some(())).await;
+    eventually("the status says so", || {
+        (systemd.status() == said).then_some(())
+    })
+    .await;
     // `config check` prints the block as its result.
     let check = setup.run(&["config", "check"]);
     assert_eq!(check.code, CONFIGURATION);
-    let block = serve.stderr.trim().strip_prefix("error: ").expect("an error");
+    let block = serve
+        .stderr
+        .trim()
+        .strip_prefix("error: ")
+        .expect("an error");
     assert!(check.stdout.starts_with(block), "{}", check.stdout);
     // Commands end alike, but leave the name alone that may be another program's.
-    for args in [&["stdio"][..], &["healthcheck"], &["migrate"], &["migrate", "--check"]] {
+    for args in [
+        &["stdio"][..],
+        &["healthcheck"],
+        &["migrate"],
+        &["migrate", "--check"],
+    ] {
         let ran = setup.run(args);
         assert_eq!(ran.code, CONFIGURATION, "{args:?}");
-        assert!(ran.stderr.contains("The configuration has 5 problems:"), "{args:?}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains("The configuration has 5 problems:"),
+            "{args:?}: {}",
+            ran.stderr
+        );
     }
     assert!(!setup.database().exists(), "nothing was made");
 }
 
 #[test]
 fn config_shows_values_with_their_origin_and_no_secrets() {
-    let setup =
-        Setup::new().env("MEMORY_DATABASE_PASSWORD_FILE", "password").env("MEMORY_DATABASE_HOST", "db.internal");
+    let setup = Setup::new()
+        .env("MEMORY_DATABASE_PASSWORD_FILE", "password")
+        .env("MEMORY_DATABASE_HOST", "db.internal");
     setup.file("password", "correct horse\n");
-    setup.config_file(".env.development", "MEMORY_TOKENS='desk battery-staple-16chars'\nMEMORY_DATABASE_NAME=notes\n");
+    setup.config_file(
+        ".env.development",
+        "MEMORY_TOKENS='desk battery-staple-16chars'\nMEMORY_DATABASE_NAME=notes\n",
+    );
     let show = setup.run(&["--request-timeout=7", "config", "show"]);
     assert_eq!((show.code, show.stderr.as_str()), (Some(0), ""));
     // The width of the columns depends on the home folder.
@@ -133,12 +171,19 @@ fn config_shows_values_with_their_origin_and_no_secrets() {
     assert_eq!(check.code, Some(0));
     insta::assert_snapshot!("config_check", stable(&setup, &check.stdout));
     for secret in ["correct horse", "battery", "staple"] {
-        assert!(!show.stdout.contains(secret) && !check.stdout.contains(secret), "{secret}");
+        assert!(
+            !show.stdout.contains(secret) && !check.stdout.contains(secret),
+            "{secret}"
+        );
     }
 }
 
 fn narrow(row: &str) -> String {
-    row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect::<Vec<_>>().join("  ")
+    row.split("  ")
+        .map(str::trim)
+        .filter(|cell| !cell.is_empty())
+        .collect::<Vec<_>>()
+        .join("  ")
 }
 
 #[test]
@@ -149,13 +194,20 @@ fn a_port_that_is_taken_is_named() {
     let ran = setup.run(&["serve"]);
     // Who uses it may end: trying again is right.
     assert_eq!(ran.code, UNAVAILABLE, "{}", ran.stderr);
-    let expected =
-        format!("cannot listen on {address} (MEMORY_LISTEN): is another program, or another instance, using it?");
+    let expected = format!(
+        "cannot listen on {address} (MEMORY_LISTEN): is another program, or another instance, using it?"
+    );
     assert!(ran.stderr.contains(&expected), "{}", ran.stderr);
-    assert!(ran.stderr.contains("because: Address already in use"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("because: Address already in use"),
+        "{}",
+        ran.stderr
+    );
 
     // An address of somebody else stays one: that is for a person to correct.
-    let setup = Setup::new().env("MEMORY_LISTEN", "192.0.2.1:1").env("MEMORY_AUTH", "none");
+    let setup = Setup::new()
+        .env("MEMORY_LISTEN", "192.0.2.1:1")
+        .env("MEMORY_AUTH", "none");
     let ran = setup.run(&["serve"]);
     assert_eq!(ran.code, CONFIGURATION, "{}", ran.stderr);
 }
@@ -167,7 +219,11 @@ async fn a_second_service_on_one_file_names_the_first() {
     for args in [&["serve"][..], &["migrate"]] {
         let second = setup.run(args);
         assert_eq!(second.code, UNAVAILABLE, "{}", second.stderr);
-        let expected = format!("{} is in use by process {}", setup.database().display(), first.pid());
+        let expected = format!(
+            "{} is in use by process {}",
+            setup.database().display(),
+            first.pid()
+        );
         assert!(second.stderr.contains(&expected), "{}", second.stderr);
         assert!(!second.stderr.contains("locked"), "{}", second.stderr);
     }
@@ -189,17 +245,24 @@ async fn healthcheck_says_whether_it_is_ready_in_a_sentence() {
     };
     server_is_ready(&server).await;
     let well = ask(&server.url("/mcp"));
-    assert_eq!((well.code, well.stdout.as_str(), well.stderr.as_str()), (Some(0), "ready\n", ""));
+    assert_eq!(
+        (well.code, well.stdout.as_str(), well.stderr.as_str()),
+        (Some(0), "ready\n", "")
+    );
     let url = server.url("/mcp");
     server.stop().await;
     let gone = ask(&url);
     assert_eq!(gone.code, Some(1));
     let base = url.trim_end_matches("/mcp");
-    let expected = format!("no answer from {base}/health/ready: Connection refused (os error 111)\n");
+    let expected =
+        format!("no answer from {base}/health/ready: Connection refused (os error 111)\n");
     assert_eq!((gone.stdout, gone.stderr.as_str()), (expected, ""));
 
     // Nobody listens on the discard port.
-    let setup = Setup::new().env("MEMORY_DATABASE_URL", "postgres://memory@127.0.0.1:9/memory");
+    let setup = Setup::new().env(
+        "MEMORY_DATABASE_URL",
+        "postgres://memory@127.0.0.1:9/memory",
+    );
     let server = setup.serve().await;
     let ill = eventually("the outage is known", || {
         let mut command = setup.command(&["healthcheck"]);
@@ -208,7 +271,11 @@ async fn healthcheck_says_whether_it_is_ready_in_a_sentence() {
     })
     .await;
     assert_eq!(ill.code, Some(1));
-    assert!(ill.stdout.starts_with("not ready: database: "), "{}", ill.stdout);
+    assert!(
+        ill.stdout.starts_with("not ready: database: "),
+        "{}",
+        ill.stdout
+    );
     assert_eq!(ill.stdout.lines().count(), 1, "{}", ill.stdout);
 }
 
@@ -225,7 +292,11 @@ async fn migrate_says_what_it_does() {
     let setup = Setup::new();
     let check = setup.run(&["migrate", "--check"]);
     assert_eq!(check.code, Some(1), "{}", check.stderr);
-    assert!(check.stdout.starts_with("pending: 0001_"), "{}", check.stdout);
+    assert!(
+        check.stdout.starts_with("pending: 0001_"),
+        "{}",
+        check.stdout
+    );
     assert!(!setup.database().exists(), "a check makes nothing");
     let migrate = setup.run(&["migrate"]);
     assert_eq!((migrate.code, migrate.stderr.as_str()), (Some(0), ""));
@@ -235,7 +306,12 @@ async fn migrate_says_what_it_does() {
         migrate.stdout
     );
     let check = setup.run(&["migrate", "--check"]);
-    assert_eq!((check.code, check.stdout.as_str()), (Some(0), "The schema is up to date.\n"), "{}", check.stderr);
+    assert_eq!(
+        (check.code, check.stdout.as_str()),
+        (Some(0), "The schema is up to date.\n"),
+        "{}",
+        check.stderr
+    );
     let server = setup.serve().await;
     // While it is served: a look does not disturb.
     let check = setup.run(&["migrate", "--check"]);
@@ -248,16 +324,35 @@ async fn a_new_token_opens_the_door() {
     let setup = Setup::new();
     let made = setup.run(&["token", "new", "laptop", "--project", "work"]);
     assert_eq!((made.code, made.stderr.as_str()), (Some(0), ""));
-    let lines: Vec<&str> = made.stdout.lines().filter_map(|line| line.strip_prefix("  ")).collect();
-    let [token, line] = lines[..] else { panic!("{}", made.stdout) };
-    assert!(token.len() >= 43 && !line.contains(token), "{}", made.stdout);
-    insta::assert_snapshot!("token_new", made.stdout.replace(token, "[TOKEN]").replace(hash(line), "[HASH]"));
+    let lines: Vec<&str> = made
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("  "))
+        .collect();
+    let [token, line] = lines[..] else {
+        panic!("{}", made.stdout)
+    };
+    assert!(
+        token.len() >= 43 && !line.contains(token),
+        "{}",
+        made.stdout
+    );
+    insta::assert_snapshot!(
+        "token_new",
+        made.stdout
+            .replace(token, "[TOKEN]")
+            .replace(hash(line), "[HASH]")
+    );
     assert_ne!(setup.run(&["token", "new", "laptop"]).stdout, made.stdout);
 
     let file = setup.file("tokens", format!("# people\n{line}\n"));
     let setup = setup.env("MEMORY_TOKENS_FILE", file);
     let server = setup.serve().await;
-    let status = server.client().with_token(token).call("status", json!({})).await;
+    let status = server
+        .client()
+        .with_token(token)
+        .call("status", json!({}))
+        .await;
     assert_eq!(status["project"], "work");
     server.stop().await;
 }
@@ -273,7 +368,11 @@ async fn what_is_wrong_with_the_database_file_is_said_with_what_to_do() {
     let setup = Setup::new().env("MEMORY_DATA_DIR", "/proc/memory");
     let ran = setup.run(&["serve"]);
     assert_eq!(ran.code, CONFIGURATION, "{}", ran.stderr);
-    assert!(ran.stderr.contains("/proc/memory") && ran.stderr.contains("write"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("/proc/memory") && ran.stderr.contains("write"),
+        "{}",
+        ran.stderr
+    );
 
     let setup = Setup::new();
     let folder = setup.file("a file", "");
@@ -282,18 +381,25 @@ async fn what_is_wrong_with_the_database_file_is_said_with_what_to_do() {
     assert_eq!(ran.code, CONFIGURATION, "{}", ran.stderr);
 
     let setup = Setup::new();
-    setup.file("share/cognitive-memory-mcp/memory.db", "these are holiday pictures ".repeat(400));
+    setup.file(
+        "share/cognitive-memory-mcp/memory.db",
+        "these are holiday pictures ".repeat(400),
+    );
     for args in [&["serve"][..], &["migrate"], &["migrate", "--check"]] {
         let ran = setup.run(args);
         assert_eq!(ran.code, CONFIGURATION, "{args:?}: {}", ran.stderr);
         assert!(
-            ran.stderr.contains("is not a SQLite database") && ran.stderr.contains("move this one away"),
+            ran.stderr.contains("is not a SQLite database")
+                && ran.stderr.contains("move this one away"),
             "{}",
             ran.stderr
         );
     }
     let text = std::fs::read_to_string(setup.database()).expect("the file");
-    assert!(text.starts_with("these are holiday pictures"), "nothing of it was touched");
+    assert!(
+        text.starts_with("these are holiday pictures"),
+        "nothing of it was touched"
+    );
 
     let setup = Setup::new();
     std::fs::create_dir_all(setup.database().parent().expect("a folder")).expect("a folder");
@@ -308,7 +414,11 @@ async fn what_is_wrong_with_the_database_file_is_said_with_what_to_do() {
     for args in [&["serve"][..], &["migrate"], &["migrate", "--check"]] {
         let ran = setup.run(args);
         assert_eq!(ran.code, CONFIGURATION, "{args:?}: {}", ran.stderr);
-        assert!(ran.stderr.contains("schema 4711") && ran.stderr.contains("upgrade"), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("schema 4711") && ran.stderr.contains("upgrade"),
+            "{}",
+            ran.stderr
+        );
     }
 }
 
@@ -317,7 +427,13 @@ async fn a_damaged_database_is_named() {
     let setup = Setup::new();
     let server = setup.serve().await;
     for number in 0..50 {
-        server.client().remember(&format!("{number} {}", "something to fill pages with ".repeat(40))).await;
+        server
+            .client()
+            .remember(&format!(
+                "{number} {}",
+                "something to fill pages with ".repeat(40)
+            ))
+            .await;
     }
     server.stop().await;
     let mut bytes = std::fs::read(setup.database()).expect("the file");
@@ -338,7 +454,11 @@ async fn a_damaged_database_is_named() {
     if found.contains("\"serving\"") {
         // Nothing at the start had to read those pages: then whoever needs them hears it.
         server.serving().await;
-        let answer = server.client().try_call("recall", json!({ "query": "something" })).await.expect("an answer");
+        let answer = server
+            .client()
+            .try_call("recall", json!({ "query": "something" }))
+            .await
+            .expect("an answer");
         assert_eq!(answer["result"]["isError"], true, "{answer}");
         assert!(answer.to_string().contains(words), "{answer}");
         server.stop().await;
@@ -349,9 +469,14 @@ async fn a_damaged_database_is_named() {
 }
 
 async fn sql(setup: &Setup, text: &'static str) {
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(setup.database()).create_if_missing(true);
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(setup.database())
+        .create_if_missing(true);
     let mut connection = options.connect().await.expect("a database");
-    sqlx::raw_sql(text).execute(&mut connection).await.expect("it is carried out");
+    sqlx::raw_sql(text)
+        .execute(&mut connection)
+        .await
+        .expect("it is carried out");
     connection.close().await.expect("closed");
 }
 
@@ -362,7 +487,11 @@ fn a_reader_that_goes_away_is_no_error() {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
         let mut command = setup.command(args);
-        let status = command.stdout(writer).stderr(Stdio::piped()).output().expect("it ran");
+        let status = command
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .output()
+            .expect("it ran");
         assert_eq!(status.status.code(), Some(0), "{args:?}");
         assert_eq!(String::from_utf8_lossy(&status.stderr), "", "{args:?}");
     }
@@ -371,8 +500,16 @@ fn a_reader_that_goes_away_is_no_error() {
 #[test]
 fn a_result_that_cannot_be_written_is_an_error() {
     let setup = Setup::new();
-    let full = File::options().write(true).open("/dev/full").expect("/dev/full");
-    let output = setup.command(&["token", "new", "a"]).stdout(full).stderr(Stdio::piped()).output().expect("it ran");
+    let full = File::options()
+        .write(true)
+        .open("/dev/full")
+        .expect("/dev/full");
+    let output = setup
+        .command(&["token", "new", "a"])
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .output()
+        .expect("it ran");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_ne!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("No space left on device"), "{said}");
@@ -382,15 +519,26 @@ fn a_result_that_cannot_be_written_is_an_error() {
 async fn a_log_that_cannot_be_written_does_not_stop_the_service() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
-    let full = File::options().write(true).open("/dev/full").expect("/dev/full");
+    let full = File::options()
+        .write(true)
+        .open("/dev/full")
+        .expect("/dev/full");
     for stdout in [Stdio::from(full), Stdio::from(writer)] {
         let setup = Setup::new();
-        let mut child = setup.command(&["serve"]).stdout(stdout).stderr(Stdio::piped()).spawn().expect("a process");
+        let mut child = setup
+            .command(&["serve"])
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a process");
         // There is no log to tell the address; the lock file does.
         let lock = setup.path("share/cognitive-memory-mcp/memory.db.lock");
         let url = eventually("an address in the lock file", || {
             let text = std::fs::read_to_string(&lock).ok()?;
-            text.lines().nth(1).filter(|url| url.ends_with("/mcp")).map(str::to_owned)
+            text.lines()
+                .nth(1)
+                .filter(|url| url.ends_with("/mcp"))
+                .map(str::to_owned)
         })
         .await;
         let client = crate::process::Client::new(url);
@@ -404,5 +552,10 @@ async fn a_log_that_cannot_be_written_does_not_stop_the_service() {
     let setup = Setup::new().env("MEMORY_LOG_FILE", "/proc/log");
     let ran = setup.run(&["serve"]);
     assert_eq!(ran.code, CONFIGURATION);
-    assert!(ran.stderr.contains("cannot open the log file /proc/log (MEMORY_LOG_FILE)"), "{}", ran.stderr);
+    assert!(
+        ran.stderr
+            .contains("cannot open the log file /proc/log (MEMORY_LOG_FILE)"),
+        "{}",
+        ran.stderr
+    );
 }

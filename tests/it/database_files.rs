@@ -22,9 +22,14 @@ async fn open(path: &Path) -> SqliteStore {
 }
 
 async fn execute(path: &Path, statements: &str) {
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true);
     let mut connection = options.connect().await.unwrap();
-    sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut connection).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
+        .execute(&mut connection)
+        .await
+        .unwrap();
     connection.close().await.unwrap();
 }
 
@@ -40,9 +45,16 @@ async fn one_file_is_opened_once_whatever_its_name() {
     symlink(folder.path(), path("linked/folder")).unwrap();
     for name in ["hard.db", "soft.db", "linked/folder/memory.db"] {
         let error = store(&path(name)).prepare().await.unwrap_err();
-        assert!(matches!(error, StoreError::InUse { .. }), "{name}: {error:?}");
+        assert!(
+            matches!(error, StoreError::InUse { .. }),
+            "{name}: {error:?}"
+        );
     }
-    assert_eq!(owner(&path("soft.db")), owner(&path("memory.db")), "a symbolic link leads to the same owner");
+    assert_eq!(
+        owner(&path("soft.db")),
+        owner(&path("memory.db")),
+        "a symbolic link leads to the same owner"
+    );
     // Somebody tidies up.
     std::fs::remove_file(path("memory.db.lock")).unwrap();
     let error = store(&path("memory.db")).prepare().await.unwrap_err();
@@ -68,7 +80,10 @@ async fn a_lock_file_that_is_a_link_is_not_followed() {
         assert_eq!(owner(&path("memory.db")), None);
         std::fs::remove_file(path("memory.db.lock")).unwrap();
     }
-    assert_eq!(std::fs::read_to_string(path("precious")).unwrap(), "keep me");
+    assert_eq!(
+        std::fs::read_to_string(path("precious")).unwrap(),
+        "keep me"
+    );
     assert!(!path("missing").exists());
     open(&path("memory.db")).await.close().await;
 }
@@ -80,10 +95,23 @@ async fn writes_are_refused_once_the_database_was_truncated() {
         let path = folder.path().join("memory.db");
         let (store, scope) = (open(&path).await, scope());
         store_one(&store, &scope, note("something")).await;
-        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
-        let error = remember(&store, &scope, vec![note("lost")]).await.unwrap_err();
-        assert!(error.to_string().contains("was truncated"), "{length}: {error}");
-        assert!(matches!(store.info().await, Err(StoreError::FileReplaced { .. })), "{length}");
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(length)
+            .unwrap();
+        let error = remember(&store, &scope, vec![note("lost")])
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("was truncated"),
+            "{length}: {error}"
+        );
+        assert!(
+            matches!(store.info().await, Err(StoreError::FileReplaced { .. })),
+            "{length}"
+        );
         store.close().await;
     }
 }
@@ -101,21 +129,43 @@ async fn writes_are_refused_once_the_files_are_not_those_that_are_open() {
             if replaced {
                 std::fs::write(folder.path().join(victim), "another file").unwrap();
             }
-            let what = if replaced { "was replaced by another file" } else { "was moved or deleted" };
+            let what = if replaced {
+                "was replaced by another file"
+            } else {
+                "was moved or deleted"
+            };
             let case = format!("{victim} {what}");
-            let error = remember(&store, &scope, vec![note("lost")]).await.unwrap_err();
+            let error = remember(&store, &scope, vec![note("lost")])
+                .await
+                .unwrap_err();
             assert!(
-                matches!(error, StoreError::FileReplaced { .. }) && error.to_string().contains(what),
+                matches!(error, StoreError::FileReplaced { .. })
+                    && error.to_string().contains(what),
                 "{case}: {error}"
             );
             let id = SystemClock.new_id();
-            let purge = store.forget(&scope, &[id], ForgetMode::Purge, None, at(0)).await;
-            assert!(matches!(purge, Err(StoreError::FileReplaced { .. })), "{case}");
-            assert!(matches!(store.info().await, Err(StoreError::FileReplaced { .. })), "{case}");
-            assert!(store.write_failure().borrow().is_some(), "{case}: readiness does not follow at once");
+            let purge = store
+                .forget(&scope, &[id], ForgetMode::Purge, None, at(0))
+                .await;
+            assert!(
+                matches!(purge, Err(StoreError::FileReplaced { .. })),
+                "{case}"
+            );
+            assert!(
+                matches!(store.info().await, Err(StoreError::FileReplaced { .. })),
+                "{case}"
+            );
+            assert!(
+                store.write_failure().borrow().is_some(),
+                "{case}: readiness does not follow at once"
+            );
             store.close().await;
             let left = std::fs::read_to_string(folder.path().join(victim));
-            assert_eq!(left.ok().as_deref(), replaced.then_some("another file"), "{case}: closing touched it");
+            assert_eq!(
+                left.ok().as_deref(),
+                replaced.then_some("another file"),
+                "{case}: closing touched it"
+            );
         }
     }
 }
@@ -136,7 +186,8 @@ async fn a_database_that_was_there_is_not_replaced_by_an_empty_one() {
         let error = store(&path).prepare().await.unwrap_err();
         assert!(matches!(error, StoreError::Setup { .. }), "{error:?}");
         assert!(
-            error.to_string().contains("mount its volume") && error.to_string().contains("memory.db.lock"),
+            error.to_string().contains("mount its volume")
+                && error.to_string().contains("memory.db.lock"),
             "{error}"
         );
         assert_eq!(path.exists(), empty, "nothing is created");
@@ -151,8 +202,19 @@ async fn a_database_that_was_there_is_not_replaced_by_an_empty_one() {
     fresh.close().await;
     // The lock file of an earlier version, whose service announced itself.
     std::fs::remove_file(&path).unwrap();
-    std::fs::write(folder.path().join("memory.db.lock"), "17\nhttp://127.0.0.1:8765/mcp\n").unwrap();
-    assert!(store(&path).prepare().await.unwrap_err().to_string().contains("mount its volume"));
+    std::fs::write(
+        folder.path().join("memory.db.lock"),
+        "17\nhttp://127.0.0.1:8765/mcp\n",
+    )
+    .unwrap();
+    assert!(
+        store(&path)
+            .prepare()
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("mount its volume")
+    );
     // One that was stopped before there was a database.
     std::fs::write(folder.path().join("memory.db.lock"), "17\n\n").unwrap();
     open(&path).await.close().await;
@@ -160,8 +222,18 @@ async fn a_database_that_was_there_is_not_replaced_by_an_empty_one() {
     std::fs::remove_file(&path).unwrap();
     std::fs::remove_file(folder.path().join("memory.db.lock")).unwrap();
     std::fs::write(folder.path().join("memory.db-wal"), "changes").unwrap();
-    assert!(store(&path).prepare().await.unwrap_err().to_string().contains("memory.db-wal has changes"));
-    assert_eq!(std::fs::read_to_string(folder.path().join("memory.db-wal")).unwrap(), "changes");
+    assert!(
+        store(&path)
+            .prepare()
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("memory.db-wal has changes")
+    );
+    assert_eq!(
+        std::fs::read_to_string(folder.path().join("memory.db-wal")).unwrap(),
+        "changes"
+    );
 }
 
 #[tokio::test]
@@ -172,17 +244,35 @@ async fn a_schema_that_somebody_changed_is_refused_with_names() {
     store_one(&first, &scope, note("something")).await;
     first.close().await;
     let changes = [
-        ("thief", "CREATE TRIGGER thief AFTER INSERT ON memory BEGIN DELETE FROM memory; END", "DROP TRIGGER thief"),
-        ("spy", "CREATE VIEW spy AS SELECT * FROM memory", "DROP VIEW spy"),
+        (
+            "thief",
+            "CREATE TRIGGER thief AFTER INSERT ON memory BEGIN DELETE FROM memory; END",
+            "DROP TRIGGER thief",
+        ),
+        (
+            "spy",
+            "CREATE VIEW spy AS SELECT * FROM memory",
+            "DROP VIEW spy",
+        ),
         ("extra", "CREATE TABLE extra (x)", "DROP TABLE extra"),
-        ("slow", "CREATE INDEX slow ON memory (content)", "DROP INDEX slow"),
+        (
+            "slow",
+            "CREATE INDEX slow ON memory (content)",
+            "DROP INDEX slow",
+        ),
         ("memory_deleted", "DROP TRIGGER memory_deleted", ""),
     ];
     for (name, change, undo) in changes {
         execute(&path, change).await;
         let error = store(&path).prepare().await.unwrap_err();
-        assert!(matches!(error, StoreError::Setup { .. }), "{name}: {error:?}");
-        assert!(error.to_string().contains(&format!("{name:?}")), "{name}: {error}");
+        assert!(
+            matches!(error, StoreError::Setup { .. }),
+            "{name}: {error:?}"
+        );
+        assert!(
+            error.to_string().contains(&format!("{name:?}")),
+            "{name}: {error}"
+        );
         if !undo.is_empty() {
             execute(&path, undo).await;
             open(&path).await.close().await;
@@ -231,14 +321,27 @@ async fn a_database_of_an_earlier_version_keeps_everything() {
     assert_eq!(store.inspect_deeply(Pace::FULL_SPEED).await.unwrap(), []);
     store.close().await;
     // Before 3.45, json_valid(NULL) is false, and integrity_check of such a version must not take that for damage.
-    let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
-    let definition: String = sqlx::query_scalar("SELECT sql FROM sqlite_schema WHERE name = 'history'")
-        .fetch_one(&mut connection)
+    let mut connection = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(&path)
+        .connect()
         .await
         .unwrap();
-    assert!(definition.contains("CHECK (old IS NULL OR json_valid(old))"), "{definition}");
-    let refused = sqlx::query("UPDATE history SET old = 'no JSON'").execute(&mut connection).await;
-    assert!(refused.unwrap_err().to_string().contains("CHECK"), "the condition still holds");
+    let definition: String =
+        sqlx::query_scalar("SELECT sql FROM sqlite_schema WHERE name = 'history'")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+    assert!(
+        definition.contains("CHECK (old IS NULL OR json_valid(old))"),
+        "{definition}"
+    );
+    let refused = sqlx::query("UPDATE history SET old = 'no JSON'")
+        .execute(&mut connection)
+        .await;
+    assert!(
+        refused.unwrap_err().to_string().contains("CHECK"),
+        "the condition still holds"
+    );
     connection.close().await.unwrap();
 }
 
@@ -250,9 +353,19 @@ async fn a_compacted_file_is_smaller_and_whole() {
     let kept = store_one(&store, &scope, note("a walrus stays")).await;
     let mut ids = Vec::new();
     for number in 0..40 {
-        ids.push(store_one(&store, &scope, note(&format!("{number} {}", "filler ".repeat(4_000)))).await);
+        ids.push(
+            store_one(
+                &store,
+                &scope,
+                note(&format!("{number} {}", "filler ".repeat(4_000))),
+            )
+            .await,
+        );
     }
-    store.forget(&scope, &ids, ForgetMode::Purge, None, at(1)).await.unwrap();
+    store
+        .forget(&scope, &ids, ForgetMode::Purge, None, at(1))
+        .await
+        .unwrap();
     let size = || std::fs::metadata(&path).unwrap().len();
     let before = size();
     store.compact().await.unwrap();

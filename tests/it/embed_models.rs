@@ -26,9 +26,15 @@ fn load(folder: &Path, options: &LocalOptions) -> std::io::Result<LocalEmbedder>
 }
 
 async fn farthest(folder: &Path) -> f32 {
-    let embedder = load(folder, &LocalOptions::default()).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
-    let cases: Vec<Case> = serde_json::from_slice(&std::fs::read(folder.join("reference.json")).unwrap()).unwrap();
-    let texts: Vec<String> = cases.iter().filter(|c| c.kind == "passage").map(|c| c.text.clone()).collect();
+    let embedder = load(folder, &LocalOptions::default())
+        .unwrap_or_else(|error| panic!("{folder:?}: {error}"));
+    let cases: Vec<Case> =
+        serde_json::from_slice(&std::fs::read(folder.join("reference.json")).unwrap()).unwrap();
+    let texts: Vec<String> = cases
+        .iter()
+        .filter(|c| c.kind == "passage")
+        .map(|c| c.text.clone())
+        .collect();
     let mut passages = embedder.passages(texts).await.unwrap().into_iter();
     let mut farthest = 0.0_f32;
     for case in cases {
@@ -39,8 +45,17 @@ async fn farthest(folder: &Path) -> f32 {
         };
         assert_eq!(vector.len(), case.vector.len(), "{folder:?}");
         assert_eq!(vector.len(), embedder.model().dimension, "{folder:?}");
-        let off = vector.iter().zip(&case.vector).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(off < 1e-4, "{folder:?}: {off} off for {} {:?}", case.kind, case.text);
+        let off = vector
+            .iter()
+            .zip(&case.vector)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        assert!(
+            off < 1e-4,
+            "{folder:?}: {off} off for {} {:?}",
+            case.kind,
+            case.text
+        );
         farthest = farthest.max(off);
     }
     farthest
@@ -69,36 +84,60 @@ async fn an_unknown_model_is_made_compact() {
         source: Some(source.to_owned()),
         hub: None,
     };
-    let (folder, compact) = (models().join("distilbert-weighted-dense"), dir.path().join("compact"));
+    let (folder, compact) = (
+        models().join("distilbert-weighted-dense"),
+        dir.path().join("compact"),
+    );
     plan(&folder).compact(&compact).unwrap();
     let states = plan(&compact).verify().unwrap();
-    assert!(states.iter().all(|(_, state)| *state == State::Sound), "{states:?}");
+    assert!(
+        states.iter().all(|(_, state)| *state == State::Sound),
+        "{states:?}"
+    );
     assert_eq!(states.len(), plan(&folder).verify().unwrap().len());
     let vector = |folder: &Path| load(folder, &LocalOptions::default()).unwrap();
     let (whole, smaller) = (vector(&folder), vector(&compact));
     let text = "the river runs over old stones";
-    let (whole, smaller) = (whole.query(text.to_owned()).await.unwrap(), smaller.query(text.to_owned()).await.unwrap());
-    let off = whole.iter().zip(&smaller).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let (whole, smaller) = (
+        whole.query(text.to_owned()).await.unwrap(),
+        smaller.query(text.to_owned()).await.unwrap(),
+    );
+    let off = whole
+        .iter()
+        .zip(&smaller)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
     assert!(off > 0.0 && off < 1e-3, "{off}");
 }
 
 /// Which thread took which share of a question, and how many had time, is chance; a vector is not.
 #[tokio::test]
 async fn a_text_has_one_vector_however_threads_share_it() {
-    let options = |threads: usize| LocalOptions { query_threads: 3, index_threads: threads, ..LocalOptions::default() };
+    let options = |threads: usize| LocalOptions {
+        query_threads: 3,
+        index_threads: threads,
+        ..LocalOptions::default()
+    };
     let folder = models().join("mpnet-last");
     let embedder = load(&folder, &options(3)).unwrap();
-    let texts: Vec<String> = (1..=24).map(|words| "the river runs over old stones ".repeat(words)).collect();
+    let texts: Vec<String> = (1..=24)
+        .map(|words| "the river runs over old stones ".repeat(words))
+        .collect();
     let mut alone = Vec::new();
     for text in &texts {
         alone.push(embedder.query(text.clone()).await.unwrap());
     }
-    let at_once = || futures_util::future::join_all(texts.iter().map(|text| embedder.query(text.clone())));
+    let at_once =
+        || futures_util::future::join_all(texts.iter().map(|text| embedder.query(text.clone())));
     for _ in 0..20 {
         let vectors: Vec<_> = at_once().await.into_iter().map(Result::unwrap).collect();
         assert_eq!(vectors, alone);
     }
-    let by_one = load(&folder, &options(1)).unwrap().passages(texts.clone()).await.unwrap();
+    let by_one = load(&folder, &options(1))
+        .unwrap()
+        .passages(texts.clone())
+        .await
+        .unwrap();
     assert_eq!(embedder.passages(texts.clone()).await.unwrap(), by_one);
 }
 
@@ -133,40 +172,176 @@ fn what_is_not_known_is_refused_by_its_name() {
     let set = |key: &'static str, value: Value| move |file: &mut Value| file[key] = value;
     let module = |kind: &'static str| {
         move |file: &mut Value| {
-            let module = json!({ "path": "3_More", "type": format!("sentence_transformers.models.{kind}") });
+            let module =
+                json!({ "path": "3_More", "type": format!("sentence_transformers.models.{kind}") });
             file.as_array_mut().unwrap().push(module);
         }
     };
     let copies = [
-        (changed("bert-max-bf16", "config.json", set("model_type", json!("albert"))), "albert"),
-        (changed("bert-max-bf16", "config.json", set("model_type", json!("modernbert"))), "modernbert"),
-        (changed("bert-max-bf16", "config.json", set("is_decoder", json!(true))), "decoder"),
         (
-            changed("bert-max-bf16", "config.json", set("position_embedding_type", json!("relative_key"))),
+            changed(
+                "bert-max-bf16",
+                "config.json",
+                set("model_type", json!("albert")),
+            ),
+            "albert",
+        ),
+        (
+            changed(
+                "bert-max-bf16",
+                "config.json",
+                set("model_type", json!("modernbert")),
+            ),
+            "modernbert",
+        ),
+        (
+            changed(
+                "bert-max-bf16",
+                "config.json",
+                set("is_decoder", json!(true)),
+            ),
+            "decoder",
+        ),
+        (
+            changed(
+                "bert-max-bf16",
+                "config.json",
+                set("position_embedding_type", json!("relative_key")),
+            ),
             "relative_key",
         ),
-        (changed("bert-max-bf16", "config.json", set("hidden_act", json!("silu"))), "silu"),
-        (changed("bert-max-bf16", "config.json", set("num_attention_heads", json!(7))), "sizes"),
-        (changed("bert-max-bf16", "config.json", set("intermediate_size", json!(25))), "intermediate.dense"),
-        (changed("bert-max-bf16", POOLING, set("pooling_mode", json!("attention"))), "attention"),
-        (changed("bert-max-bf16", POOLING, set("pooling_mode", json!(["cls", "mean"]))), "one way of pooling"),
-        (changed("bert-cls-prefixed", POOLING, set("pooling_mode_max_tokens", json!(true))), "one way of pooling"),
-        (changed("xlm-roberta-prompts", POOLING, set("include_prompt", json!(false))), "prompt"),
-        (changed("roberta-mean", "modules.json", module("Dense")), "3_More/config.json: it is missing"),
-        (changed(TWO, "modules.json", |file| file.as_array_mut().unwrap().swap(1, 2)), "Dense"),
-        (changed(TWO, DENSE, set("activation_function", json!("torch.nn.modules.activation.Mish"))), "Mish"),
-        (changed(TWO, DENSE, set("activation_function", json!("somebody.else.Tanh"))), "somebody.else.Tanh"),
-        (changed(TWO, DENSE, set("module_input_name", json!("token_embeddings"))), "token_embeddings"),
-        (changed(TWO, DENSE, set("use_residual", json!(true))), "use_residual"),
-        (changed(TWO, DENSE, set("in_features", json!(16))), "vectors of 20"),
-        (changed(TWO, DENSE, set("out_features", json!(11))), "3_Dense/model.safetensors: tensor linear.weight"),
-        (changed(TWO, DENSE, set("bias", json!(true))), "3_Dense/model.safetensors: there is no tensor linear.bias"),
-        (changed("roberta-mean", "modules.json", module("SpladePooling")), "SpladePooling"),
-        (changed("roberta-mean", "modules.json", |file| file.as_array_mut().unwrap().truncate(1)), "Pooling"),
-        (changed("mpnet-last", "config.json", set("relative_attention_num_buckets", json!(16))), "relative_attention"),
+        (
+            changed(
+                "bert-max-bf16",
+                "config.json",
+                set("hidden_act", json!("silu")),
+            ),
+            "silu",
+        ),
+        (
+            changed(
+                "bert-max-bf16",
+                "config.json",
+                set("num_attention_heads", json!(7)),
+            ),
+            "sizes",
+        ),
+        (
+            changed(
+                "bert-max-bf16",
+                "config.json",
+                set("intermediate_size", json!(25)),
+            ),
+            "intermediate.dense",
+        ),
+        (
+            changed(
+                "bert-max-bf16",
+                POOLING,
+                set("pooling_mode", json!("attention")),
+            ),
+            "attention",
+        ),
+        (
+            changed(
+                "bert-max-bf16",
+                POOLING,
+                set("pooling_mode", json!(["cls", "mean"])),
+            ),
+            "one way of pooling",
+        ),
+        (
+            changed(
+                "bert-cls-prefixed",
+                POOLING,
+                set("pooling_mode_max_tokens", json!(true)),
+            ),
+            "one way of pooling",
+        ),
+        (
+            changed(
+                "xlm-roberta-prompts",
+                POOLING,
+                set("include_prompt", json!(false)),
+            ),
+            "prompt",
+        ),
+        (
+            changed("roberta-mean", "modules.json", module("Dense")),
+            "3_More/config.json: it is missing",
+        ),
+        (
+            changed(TWO, "modules.json", |file| {
+                file.as_array_mut().unwrap().swap(1, 2)
+            }),
+            "Dense",
+        ),
+        (
+            changed(
+                TWO,
+                DENSE,
+                set(
+                    "activation_function",
+                    json!("torch.nn.modules.activation.Mish"),
+                ),
+            ),
+            "Mish",
+        ),
+        (
+            changed(
+                TWO,
+                DENSE,
+                set("activation_function", json!("somebody.else.Tanh")),
+            ),
+            "somebody.else.Tanh",
+        ),
+        (
+            changed(
+                TWO,
+                DENSE,
+                set("module_input_name", json!("token_embeddings")),
+            ),
+            "token_embeddings",
+        ),
+        (
+            changed(TWO, DENSE, set("use_residual", json!(true))),
+            "use_residual",
+        ),
+        (
+            changed(TWO, DENSE, set("in_features", json!(16))),
+            "vectors of 20",
+        ),
+        (
+            changed(TWO, DENSE, set("out_features", json!(11))),
+            "3_Dense/model.safetensors: tensor linear.weight",
+        ),
+        (
+            changed(TWO, DENSE, set("bias", json!(true))),
+            "3_Dense/model.safetensors: there is no tensor linear.bias",
+        ),
+        (
+            changed("roberta-mean", "modules.json", module("SpladePooling")),
+            "SpladePooling",
+        ),
+        (
+            changed("roberta-mean", "modules.json", |file| {
+                file.as_array_mut().unwrap().truncate(1)
+            }),
+            "Pooling",
+        ),
+        (
+            changed(
+                "mpnet-last",
+                "config.json",
+                set("relative_attention_num_buckets", json!(16)),
+            ),
+            "relative_attention",
+        ),
     ];
     for (copy, named) in copies {
-        let error = load(copy.path(), &LocalOptions::default()).unwrap_err().to_string();
+        let error = load(copy.path(), &LocalOptions::default())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(named), "{named} expected: {error}");
     }
 }
@@ -174,12 +349,32 @@ fn what_is_not_known_is_refused_by_its_name() {
 /// What `modules.json` of somebody else names would be read there, and fetched to there.
 #[test]
 fn modules_outside_of_the_model_are_refused() {
-    for path in ["", "/", "/1_Pooling", "../1_Pooling", "1_Pooling/../..", "1_Pooling/", "."] {
-        let copy = changed("roberta-mean", "modules.json", |file| file[1]["path"] = json!(path));
-        let error = load(copy.path(), &LocalOptions::default()).unwrap_err().to_string();
-        assert!(error.contains(&format!("{path:?} is no path inside of the model")), "{error}");
+    for path in [
+        "",
+        "/",
+        "/1_Pooling",
+        "../1_Pooling",
+        "1_Pooling/../..",
+        "1_Pooling/",
+        ".",
+    ] {
+        let copy = changed("roberta-mean", "modules.json", |file| {
+            file[1]["path"] = json!(path)
+        });
+        let error = load(copy.path(), &LocalOptions::default())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(&format!("{path:?} is no path inside of the model")),
+            "{error}"
+        );
         let known = given(copy.path()).verify().unwrap();
-        assert!(known.iter().all(|(name, _)| !name.starts_with('/') && !name.contains("..")), "{path:?}: {known:?}");
+        assert!(
+            known
+                .iter()
+                .all(|(name, _)| !name.starts_with('/') && !name.contains("..")),
+            "{path:?}: {known:?}"
+        );
     }
 }
 
@@ -188,49 +383,83 @@ fn modules_outside_of_the_model_are_refused() {
 fn weights_that_are_missing_are_named() {
     let copy = changed("bert-cls-dense", "modules.json", |_| {});
     let weights = copy.path().join("2_Dense/model.safetensors");
-    let error = || load(copy.path(), &LocalOptions::default()).unwrap_err().to_string();
+    let error = || {
+        load(copy.path(), &LocalOptions::default())
+            .unwrap_err()
+            .to_string()
+    };
     std::fs::rename(&weights, weights.with_file_name("pytorch_model.bin")).unwrap();
     let (binary, files) = (error(), given(copy.path()));
     assert!(
-        binary.contains("2_Dense/model.safetensors") && binary.contains("pytorch_model.bin is not read"),
+        binary.contains("2_Dense/model.safetensors")
+            && binary.contains("pytorch_model.bin is not read"),
         "{binary}"
     );
     assert!(binary.contains("save it again"), "{binary}");
-    let missing = files.verify().unwrap().into_iter().filter(|(_, state)| *state == State::Missing);
-    assert_eq!(missing.map(|(name, _)| name).collect::<Vec<_>>(), ["2_Dense/model.safetensors"]);
+    let missing = files
+        .verify()
+        .unwrap()
+        .into_iter()
+        .filter(|(_, state)| *state == State::Missing);
+    assert_eq!(
+        missing.map(|(name, _)| name).collect::<Vec<_>>(),
+        ["2_Dense/model.safetensors"]
+    );
     std::fs::remove_file(weights.with_file_name("pytorch_model.bin")).unwrap();
     assert_eq!(error(), "2_Dense/model.safetensors: it is missing");
 }
 
 fn given(folder: &Path) -> Plan {
-    Plan { model: "some/model".to_owned(), dir: PathBuf::new(), source: Some(folder.to_owned()), hub: None }
+    Plan {
+        model: "some/model".to_owned(),
+        dir: PathBuf::new(),
+        source: Some(folder.to_owned()),
+        hub: None,
+    }
 }
 
 /// The models of E5 have no prompts in their files: their authors ask for them in prose.
 #[tokio::test]
 async fn prefixes_can_be_configured() {
     let prompts = json!({ "prompts": {} });
-    let bare = changed("xlm-roberta-prompts", "config_sentence_transformers.json", |file| *file = prompts);
+    let bare = changed(
+        "xlm-roberta-prompts",
+        "config_sentence_transformers.json",
+        |file| *file = prompts,
+    );
     let folder = models().join("xlm-roberta-prompts");
     let by_files = load(&folder, &LocalOptions::default()).unwrap();
     let stated = |query: &str| LocalOptions {
-        prefixes: Prefixes { query: Some(query.to_owned()), passage: Some("passage:".to_owned()) },
+        prefixes: Prefixes {
+            query: Some(query.to_owned()),
+            passage: Some("passage:".to_owned()),
+        },
         ..LocalOptions::default()
     };
     let by_settings = load(bare.path(), &stated("query:")).unwrap();
     let without = load(bare.path(), &LocalOptions::default()).unwrap();
-    assert_eq!(by_settings.model().id, "small behind \"passage:\"", "its vectors are not those without");
+    assert_eq!(
+        by_settings.model().id,
+        "small behind \"passage:\"",
+        "its vectors are not those without"
+    );
     let question = || "the old bridge".to_owned();
     let expected = by_files.query(question()).await.unwrap();
     assert_eq!(by_settings.query(question()).await.unwrap(), expected);
     assert_ne!(without.query(question()).await.unwrap(), expected);
-    assert_ne!(by_settings.passages(vec![question()]).await.unwrap()[0][0], expected);
+    assert_ne!(
+        by_settings.passages(vec![question()]).await.unwrap()[0][0],
+        expected
+    );
     // Each chunk of a long text stands behind the prefix, and an empty prefix takes that of the files away.
     let long = || vec!["the river runs over old stones ".repeat(40)];
     let chunks = by_settings.passages(long()).await.unwrap().swap_remove(0);
     assert!(chunks.len() > 3);
     let by_none = load(&folder, &stated("")).unwrap();
-    assert_eq!(by_none.query(question()).await.unwrap(), without.query(question()).await.unwrap());
+    assert_eq!(
+        by_none.query(question()).await.unwrap(),
+        without.query(question()).await.unwrap()
+    );
 }
 
 #[tokio::test]
@@ -245,17 +474,33 @@ async fn truncating_the_file_of_a_loaded_model_makes_it_unavailable_and_ends_not
     }
     let pooling = copy.path().join("1_Pooling");
     std::fs::create_dir(&pooling).unwrap();
-    std::fs::copy(original.join("1_Pooling/config.json"), pooling.join("config.json")).unwrap();
+    std::fs::copy(
+        original.join("1_Pooling/config.json"),
+        pooling.join("config.json"),
+    )
+    .unwrap();
     let embedder = load(copy.path(), &LocalOptions::default()).unwrap();
     embedder.query("before".to_owned()).await.unwrap();
-    let weights = std::fs::OpenOptions::new().write(true).open(copy.path().join("model.safetensors")).unwrap();
+    let weights = std::fs::OpenOptions::new()
+        .write(true)
+        .open(copy.path().join("model.safetensors"))
+        .unwrap();
     weights.set_len(100).unwrap();
     for result in [
-        embedder.query("some other words".to_owned()).await.map(drop),
-        embedder.passages(vec!["some other words".to_owned()]).await.map(drop),
+        embedder
+            .query("some other words".to_owned())
+            .await
+            .map(drop),
+        embedder
+            .passages(vec!["some other words".to_owned()])
+            .await
+            .map(drop),
     ] {
         let error = result.unwrap_err();
-        assert!(matches!(error, EmbedError::Unavailable { .. }), "the text was blamed: {error}");
+        assert!(
+            matches!(error, EmbedError::Unavailable { .. }),
+            "the text was blamed: {error}"
+        );
         assert!(error.to_string().contains("model verify"), "{error}");
     }
 }

@@ -26,7 +26,8 @@ const GOLDEN: &str = r#"{"query":"tea","expected":["tea"],"group":"keyword"}
 "#;
 
 fn files(setup: &Setup, golden: &str, corpus: &str) -> (String, String) {
-    let write = |name: &str, text: &str| setup.file(name, text).to_str().expect("a path").to_owned();
+    let write =
+        |name: &str, text: &str| setup.file(name, text).to_str().expect("a path").to_owned();
     (write("golden.jsonl", golden), write("corpus.jsonl", corpus))
 }
 
@@ -37,14 +38,34 @@ fn report(ran: &Ran) -> Value {
 
 fn check(report: &Value, database: &str) {
     let all = &report["overall"];
-    assert_eq!((&report["database"], &report["memories"]), (&json!(database), &json!(5)));
-    assert_eq!((&all["answerable"], &all["unanswerable"]), (&json!(5), &json!(1)));
-    assert_eq!((&all["recall_at_5"], &all["hit_at_10"], &all["mrr"]), (&json!(0.7), &json!(0.8), &json!(0.8)), "{all}");
-    assert_eq!((&all["precision_at_5"], &all["precision_at_10"]), (&json!(0.16), &json!(0.08)));
-    assert_eq!((&all["told_nothing"], &all["not_denied"], &all["separation"]), (&json!(1.0), &json!(0.8), &json!(0.9)));
+    assert_eq!(
+        (&report["database"], &report["memories"]),
+        (&json!(database), &json!(5))
+    );
+    assert_eq!(
+        (&all["answerable"], &all["unanswerable"]),
+        (&json!(5), &json!(1))
+    );
+    assert_eq!(
+        (&all["recall_at_5"], &all["hit_at_10"], &all["mrr"]),
+        (&json!(0.7), &json!(0.8), &json!(0.8)),
+        "{all}"
+    );
+    assert_eq!(
+        (&all["precision_at_5"], &all["precision_at_10"]),
+        (&json!(0.16), &json!(0.08))
+    );
+    assert_eq!(
+        (&all["told_nothing"], &all["not_denied"], &all["separation"]),
+        (&json!(1.0), &json!(0.8), &json!(0.9))
+    );
     assert_eq!(report["groups"]["keyword"]["recall_at_10"], 0.8333);
     let questions = report["questions"].as_array().expect("questions");
-    assert_eq!(questions[4]["came"].as_array().map(Vec::len), Some(1), "the old code is replaced: {report}");
+    assert_eq!(
+        questions[4]["came"].as_array().map(Vec::len),
+        Some(1),
+        "the old code is replaced: {report}"
+    );
     assert_eq!(questions[4]["came"][0]["key"], "new");
     assert!(all["latency_p95"].as_f64().expect("a time") > 0.0);
 }
@@ -60,16 +81,38 @@ fn a_corpus_of_its_own_leaves_the_configured_database_alone() {
     let ran = setup.run(&["eval", &golden, "--corpus", &corpus, "--failures", "2"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let lines: Vec<&str> = ran.stdout.lines().collect();
-    assert!(lines[0].starts_with("5 memories in sqlite, by words alone"), "{}", ran.stdout);
-    let row = |name: &str| lines.iter().find(|line| line.starts_with(name)).expect("a row").split_whitespace();
+    assert!(
+        lines[0].starts_with("5 memories in sqlite, by words alone"),
+        "{}",
+        ran.stdout
+    );
+    let row = |name: &str| {
+        lines
+            .iter()
+            .find(|line| line.starts_with(name))
+            .expect("a row")
+            .split_whitespace()
+    };
     assert_eq!(
         row("all").take(10).collect::<Vec<_>>(),
-        ["all", "6", "16.0", "70.0", "80.0", "8.0", "70.0", "80.0", "80.0", "72.3"]
+        [
+            "all", "6", "16.0", "70.0", "80.0", "8.0", "70.0", "80.0", "80.0", "72.3"
+        ]
     );
-    for words in ["line 3, paraphrase", "nothing came", "line 2, keyword", "+  1. ", "expected: Zeppelins"] {
+    for words in [
+        "line 3, paraphrase",
+        "nothing came",
+        "line 2, keyword",
+        "+  1. ",
+        "expected: Zeppelins",
+    ] {
         assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
     }
-    assert!(!ran.stdout.contains("line 6"), "what nothing answers was told: {}", ran.stdout);
+    assert!(
+        !ran.stdout.contains("line 6"),
+        "what nothing answers was told: {}",
+        ran.stdout
+    );
 }
 
 #[tokio::test]
@@ -77,15 +120,32 @@ async fn the_same_figures_come_from_postgresql_and_from_a_running_service() {
     let database = Database::empty().await;
     let setup = on_postgres(&database);
     let (golden, corpus) = files(&setup, GOLDEN, CORPUS);
-    let args = ["eval", &golden, "--corpus", &corpus, "--configured-database", "--json"];
+    let args = [
+        "eval",
+        &golden,
+        "--corpus",
+        &corpus,
+        "--configured-database",
+        "--json",
+    ];
     check(&report(&setup.run(&args)), "postgres");
     let again = setup.run(&args);
-    assert!(again.code == Some(64) && again.stderr.contains("holds 5 memories"), "{}", again.stderr);
+    assert!(
+        again.code == Some(64) && again.stderr.contains("holds 5 memories"),
+        "{}",
+        again.stderr
+    );
     // The memories are still there: once without a service, once by it.
-    check(&report(&setup.run(&["eval", &golden, "--json"])), "postgres");
+    check(
+        &report(&setup.run(&["eval", &golden, "--json"])),
+        "postgres",
+    );
     let server = setup.serve().await;
     let elsewhere = Setup::new().env("MEMORY_URL", server.url("/mcp"));
-    check(&report(&elsewhere.run(&["eval", &golden, "--json"])), "postgres");
+    check(
+        &report(&elsewhere.run(&["eval", &golden, "--json"])),
+        "postgres",
+    );
     server.stop().await;
 }
 
@@ -97,10 +157,17 @@ async fn ids_of_a_running_service_are_expected_and_must_exist() {
     let missing = "01900000-0000-7000-8000-000000000001";
     let line = |id: &str| format!("{}\n", json!({ "query": "tea", "expected": [id] }));
     let (golden, _) = files(&setup, &line(&id), "");
-    assert_eq!(report(&setup.run(&["eval", &golden, "--json"]))["overall"]["mrr"], 1.0);
+    assert_eq!(
+        report(&setup.run(&["eval", &golden, "--json"]))["overall"]["mrr"],
+        1.0
+    );
     let (golden, _) = files(&setup, &(line(&id) + &line(missing)), "");
     let ran = setup.run(&["eval", &golden]);
-    assert!(ran.code == Some(64) && ran.stderr.contains("line 2") && ran.stderr.contains(missing), "{}", ran.stderr);
+    assert!(
+        ran.code == Some(64) && ran.stderr.contains("line 2") && ran.stderr.contains(missing),
+        "{}",
+        ran.stderr
+    );
     server.stop().await;
 }
 
@@ -113,11 +180,19 @@ fn what_fell_since_a_baseline_is_told_by_the_exit_code() {
     let run = |more: &[&str]| setup.run(&[&["eval", &golden, "--corpus", &corpus], more].concat());
     let first = run(&["--save-baseline", &baseline, "--output", &output]);
     assert_eq!(first.code, Some(0), "{}", first.stderr);
-    let kept: Value = serde_json::from_str(&std::fs::read_to_string(&baseline).expect("a file")).expect("JSON");
-    assert!(kept["overall"]["latency_p50"].is_null() && kept["questions"].is_null(), "{kept}");
+    let kept: Value =
+        serde_json::from_str(&std::fs::read_to_string(&baseline).expect("a file")).expect("JSON");
+    assert!(
+        kept["overall"]["latency_p50"].is_null() && kept["questions"].is_null(),
+        "{kept}"
+    );
     for earlier in [&baseline, &output] {
         let same = run(&["--baseline", earlier]);
-        assert!(same.code == Some(0) && same.stdout.contains("No figure of all questions fell"), "{}", same.stdout);
+        assert!(
+            same.code == Some(0) && same.stdout.contains("No figure of all questions fell"),
+            "{}",
+            same.stdout
+        );
     }
     // The same corpus without what one question wants.
     let poorer = CORPUS.replace("Tea at four", "Beer at four");
@@ -128,24 +203,54 @@ fn what_fell_since_a_baseline_is_told_by_the_exit_code() {
         "{}",
         worse.stdout
     );
-    let worse: Value = serde_json::from_str(&run(&["--baseline", &baseline, "--json"]).stdout).expect("JSON");
-    let change =
-        worse["drift"]["changes"].as_array().expect("changes").iter().find(|change| change["figure"] == "R@10");
-    assert_eq!((&change.expect("R@10")["points"], &worse["drift"]["other_questions"]), (&json!(-20.0), &json!(false)));
-    assert_eq!(run(&["--baseline", &baseline, "--tolerance", "25"]).code, Some(0));
+    let worse: Value =
+        serde_json::from_str(&run(&["--baseline", &baseline, "--json"]).stdout).expect("JSON");
+    let change = worse["drift"]["changes"]
+        .as_array()
+        .expect("changes")
+        .iter()
+        .find(|change| change["figure"] == "R@10");
+    assert_eq!(
+        (
+            &change.expect("R@10")["points"],
+            &worse["drift"]["other_questions"]
+        ),
+        (&json!(-20.0), &json!(false))
+    );
+    assert_eq!(
+        run(&["--baseline", &baseline, "--tolerance", "25"]).code,
+        Some(0)
+    );
     let wrong = run(&["--baseline", &golden]);
-    assert!(wrong.code == Some(64) && wrong.stderr.contains("--save-baseline"), "{}", wrong.stderr);
+    assert!(
+        wrong.code == Some(64) && wrong.stderr.contains("--save-baseline"),
+        "{}",
+        wrong.stderr
+    );
 }
 
 #[test]
 fn files_with_mistakes_are_told_line_by_line_and_nothing_is_loaded() {
     let setup = Setup::new().env("MEMORY_DATA_DIR", "data");
     let golden = "{\"query\":\"a\",\"expected\":[\"x\"]}\n{\"query\":\"a\"}\n";
-    let (golden, corpus) = files(&setup, golden, "{\"content\":7}\n{\"key\":\"x\",\"content\":\"fine\"}\n");
-    let args = ["eval", &golden, "--corpus", &corpus, "--configured-database"];
+    let (golden, corpus) = files(
+        &setup,
+        golden,
+        "{\"content\":7}\n{\"key\":\"x\",\"content\":\"fine\"}\n",
+    );
+    let args = [
+        "eval",
+        &golden,
+        "--corpus",
+        &corpus,
+        "--configured-database",
+    ];
     let ran = setup.run(&args);
     assert_eq!(ran.code, Some(64), "{}", ran.stderr);
-    for words in ["golden.jsonl line 2: expected: ", "corpus.jsonl line 1: content: invalid type: integer `7`"] {
+    for words in [
+        "golden.jsonl line 2: expected: ",
+        "corpus.jsonl line 1: content: invalid type: integer `7`",
+    ] {
         assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
     }
     // What only the engine refuses, and what no memory is called.
@@ -156,22 +261,45 @@ fn files_with_mistakes_are_told_line_by_line_and_nothing_is_loaded() {
     );
     let ran = setup.run(&args);
     assert_eq!(ran.code, Some(64), "{}", ran.stderr);
-    for words in ["corpus.jsonl line 2: content: ", "corpus.jsonl line 3: importance: \"2\" is not accepted"] {
+    for words in [
+        "corpus.jsonl line 2: content: ",
+        "corpus.jsonl line 3: importance: \"2\" is not accepted",
+    ] {
         assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
     }
     let stored = setup.run(&["list"]);
-    assert!(stored.stdout.contains("Nothing is stored"), "{}", stored.stdout);
-    setup.file("golden.jsonl", "{\"query\":\"a\",\"expected\":[\"gone\"]}\n");
+    assert!(
+        stored.stdout.contains("Nothing is stored"),
+        "{}",
+        stored.stdout
+    );
+    setup.file(
+        "golden.jsonl",
+        "{\"query\":\"a\",\"expected\":[\"gone\"]}\n",
+    );
     setup.file("corpus.jsonl", "{\"key\":\"x\",\"content\":\"fine\"}\n");
     let ran = setup.run(&args);
-    assert!(ran.code == Some(64) && ran.stderr.contains("golden.jsonl line 1: expected: \"gone\""), "{}", ran.stderr);
+    assert!(
+        ran.code == Some(64)
+            && ran
+                .stderr
+                .contains("golden.jsonl line 1: expected: \"gone\""),
+        "{}",
+        ran.stderr
+    );
     let ran = setup.run(&["eval", "nowhere.jsonl"]);
-    assert!(ran.code == Some(64) && ran.stderr.contains("cannot read nowhere.jsonl"), "{}", ran.stderr);
+    assert!(
+        ran.code == Some(64) && ran.stderr.contains("cannot read nowhere.jsonl"),
+        "{}",
+        ran.stderr
+    );
 }
 
 /// Where the golden set of the repository lies.
 fn own(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
 }
 
 #[tokio::test]
@@ -181,11 +309,17 @@ async fn an_interrupt_leaves_nothing_behind() {
     std::fs::create_dir(&folder).expect("a folder");
     let setup = setup.env("TMPDIR", &folder);
     let path = |name: &str| own(name).to_str().expect("a path").to_owned();
-    let mut running =
-        Server::start(setup.command(&["eval", &path("queries.jsonl"), "--corpus", &path("memories.jsonl")]));
+    let mut running = Server::start(setup.command(&[
+        "eval",
+        &path("queries.jsonl"),
+        "--corpus",
+        &path("memories.jsonl"),
+    ]));
     let scratch = || std::fs::read_dir(&folder).expect("a folder").next();
     eventually("its database", || {
-        scratch().and_then(Result::ok).filter(|entry| entry.path().join("memory.db").exists())
+        scratch()
+            .and_then(Result::ok)
+            .filter(|entry| entry.path().join("memory.db").exists())
     })
     .await;
     running.signal("INT");
@@ -196,11 +330,23 @@ async fn an_interrupt_leaves_nothing_behind() {
 
 fn own_set(setup: &Setup, figures: &str, model: &str, more: &[&str]) {
     let path = |name: &str| own(name).to_str().expect("a path").to_owned();
-    let (queries, memories, baseline) = (path("queries.jsonl"), path("memories.jsonl"), path(figures));
-    let base = ["eval", &queries, "--corpus", &memories, "--baseline", &baseline];
+    let (queries, memories, baseline) =
+        (path("queries.jsonl"), path("memories.jsonl"), path(figures));
+    let base = [
+        "eval",
+        &queries,
+        "--corpus",
+        &memories,
+        "--baseline",
+        &baseline,
+    ];
     let ran = setup.run(&[&base, more].concat());
     assert_eq!(ran.code, Some(0), "{}\n{}", ran.stdout, ran.stderr);
-    assert!(ran.stdout.contains(model) && !ran.stdout.contains("other questions"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains(model) && !ran.stdout.contains("other questions"),
+        "{}",
+        ran.stdout
+    );
 }
 
 #[test]
@@ -211,20 +357,37 @@ fn the_golden_set_is_found_by_words_as_well_as_before_in_sqlite() {
 #[tokio::test]
 async fn the_golden_set_is_found_by_words_as_well_as_before_in_postgresql() {
     let database = Database::empty().await;
-    own_set(&on_postgres(&database), "lexical.json", "by words alone", &["--configured-database"]);
+    own_set(
+        &on_postgres(&database),
+        "lexical.json",
+        "by words alone",
+        &["--configured-database"],
+    );
 }
 
 #[test]
 fn scripts_without_spaces_are_found_by_words() {
     let setup = Setup::new();
     let path = |name: &str| own(name).to_str().expect("a path").to_owned();
-    let (queries, memories) = (path("scripts-queries.jsonl"), path("scripts-memories.jsonl"));
+    let (queries, memories) = (
+        path("scripts-queries.jsonl"),
+        path("scripts-memories.jsonl"),
+    );
     let report = report(&setup.run(&["eval", &queries, "--corpus", &memories, "--json"]));
     for script in ["hangul", "katakana", "khmer", "lao", "thai"] {
         let group = &report["groups"][script];
-        assert!(group["answerable"].as_u64().expect("a number") >= 10, "{group}");
-        assert!(group["recall_at_10"].as_f64().expect("a share") >= 0.9, "{script}: {group}");
+        assert!(
+            group["answerable"].as_u64().expect("a number") >= 10,
+            "{group}"
+        );
+        assert!(
+            group["recall_at_10"].as_f64().expect("a share") >= 0.9,
+            "{script}: {group}"
+        );
         // All memories of a script fit into few pages, so the rank tells more.
-        assert!(group["mrr"].as_f64().expect("a number") >= 0.9, "{script}: {group}");
+        assert!(
+            group["mrr"].as_f64().expect("a number") >= 0.9,
+            "{script}: {group}"
+        );
     }
 }

@@ -12,13 +12,25 @@ use crate::process::Setup;
 
 /// A memory whose changes are from the beginning of 2026.
 async fn with_old_history(setup: &Setup) -> String {
-    let store = Arc::new(SqliteStore::open(SqliteOptions::new(setup.database()), analyzer()));
+    let store = Arc::new(SqliteStore::open(
+        SqliteOptions::new(setup.database()),
+        analyzer(),
+    ));
     store.prepare().await.unwrap();
     let scope = Scope::new("default", "tester");
     let id = store_one(&*store, &scope, note("first")).await;
     for number in 1..=250 {
-        let patch = Patch { content: Some(format!("text {number}")), ..Patch::default() };
-        let command = Update { id, expected_version: None, patch, reason: None, now: at(number) };
+        let patch = Patch {
+            content: Some(format!("text {number}")),
+            ..Patch::default()
+        };
+        let command = Update {
+            id,
+            expected_version: None,
+            patch,
+            reason: None,
+            now: at(number),
+        };
         store.update(&scope, command).await.unwrap();
     }
     store.close().await;
@@ -27,7 +39,10 @@ async fn with_old_history(setup: &Setup) -> String {
 
 fn versions(answer: &Value) -> Vec<i64> {
     let history = answer["history"].as_array().expect("a history");
-    history.iter().map(|entry| entry["version"].as_i64().expect("a version")).collect()
+    history
+        .iter()
+        .map(|entry| entry["version"].as_i64().expect("a version"))
+        .collect()
 }
 
 #[tokio::test]

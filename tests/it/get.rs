@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use cognitive_memory_mcp::domain::{Change, Scope, SystemClock};
 use cognitive_memory_mcp::engine::{
-    Call, Engine, GetOutput, GetParams, HistoryView, LinkParams, RelationItem, RememberItem, RememberParams,
-    UpdateParams,
+    Call, Engine, GetOutput, GetParams, HistoryView, LinkParams, RelationItem, RememberItem,
+    RememberParams, UpdateParams,
 };
 use cognitive_memory_mcp::store::Store;
 use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
@@ -23,7 +23,10 @@ struct Bench {
 impl Bench {
     async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(SqliteOptions::new(folder.path().join("memory.db")), analyzer());
+        let store = SqliteStore::open(
+            SqliteOptions::new(folder.path().join("memory.db")),
+            analyzer(),
+        );
         Self::on(Arc::new(store), Box::new(folder)).await
     }
 
@@ -34,17 +37,31 @@ impl Bench {
 
     async fn on(store: Arc<dyn Store>, keep: Box<dyn std::any::Any>) -> Self {
         store.prepare().await.unwrap();
-        Self { engine: Engine::new(store, analyzer(), Arc::new(SystemClock)), _keep: keep }
+        Self {
+            engine: Engine::new(store, analyzer(), Arc::new(SystemClock)),
+            _keep: keep,
+        }
     }
 
     async fn remember(&self, items: Vec<RememberItem>) -> Vec<String> {
-        let params = RememberParams { items, idempotency_key: None };
+        let params = RememberParams {
+            items,
+            idempotency_key: None,
+        };
         let stored = self.engine.remember(&call(), params).await.unwrap();
-        stored.memories.into_iter().map(|memory| memory.id).collect()
+        stored
+            .memories
+            .into_iter()
+            .map(|memory| memory.id)
+            .collect()
     }
 
     async fn update(&self, id: &str, content: String) {
-        let params = UpdateParams { id: id.to_owned(), content: Some(content), ..UpdateParams::default() };
+        let params = UpdateParams {
+            id: id.to_owned(),
+            content: Some(content),
+            ..UpdateParams::default()
+        };
         self.engine.update(&call(), params).await.unwrap();
     }
 
@@ -56,10 +73,18 @@ impl Bench {
     async fn whole_history(&self, params: GetParams) -> (Vec<HistoryView>, usize) {
         let (mut all, mut pages, mut cursor) = (Vec::new(), 0, None);
         loop {
-            let output = self.get(GetParams { cursor, ..params.clone() }).await;
+            let output = self
+                .get(GetParams {
+                    cursor,
+                    ..params.clone()
+                })
+                .await;
             pages += 1;
             assert!(pages > 1 || output.memories.len() + output.not_read.len() == params.ids.len());
-            assert!(pages == 1 || output.memories.is_empty(), "memories come once");
+            assert!(
+                pages == 1 || output.memories.is_empty(),
+                "memories come once"
+            );
             all.extend(output.history);
             cursor = output.next_cursor;
             if cursor.is_none() {
@@ -75,7 +100,10 @@ fn call() -> Call {
 }
 
 fn item(content: String) -> RememberItem {
-    RememberItem { content, ..RememberItem::default() }
+    RememberItem {
+        content,
+        ..RememberItem::default()
+    }
 }
 
 fn size(output: &GetOutput) -> usize {
@@ -84,12 +112,20 @@ fn size(output: &GetOutput) -> usize {
 
 async fn many_memories_are_read_call_by_call(bench: Bench) {
     let text = |number: usize| format!("{number} {}", "x".repeat(60_000));
-    let ids = bench.remember((0..30).map(|number| item(text(number))).collect()).await;
+    let ids = bench
+        .remember((0..30).map(|number| item(text(number))).collect())
+        .await;
     let mut wanted = ids.clone();
     wanted.push("0192d3c0-0000-7000-8000-000000000000".to_owned());
     let (mut read, mut missing, mut calls) = (BTreeSet::new(), 0, 0);
     while !wanted.is_empty() {
-        let output = bench.get(GetParams { ids: wanted, max_chars: Some(200_000), ..GetParams::default() }).await;
+        let output = bench
+            .get(GetParams {
+                ids: wanted,
+                max_chars: Some(200_000),
+                ..GetParams::default()
+            })
+            .await;
         calls += 1;
         assert!(size(&output) < 210_000, "{}", size(&output));
         assert!(calls > 30 || output.memories.len() <= 3);
@@ -98,7 +134,12 @@ async fn many_memories_are_read_call_by_call(bench: Bench) {
             assert!(read.insert(memory.id), "each comes once");
         }
         missing += output.missing.len();
-        assert_eq!(output.not_read.is_empty(), output.notes.is_empty(), "{:?}", output.notes);
+        assert_eq!(
+            output.not_read.is_empty(),
+            output.notes.is_empty(),
+            "{:?}",
+            output.notes
+        );
         wanted = output.not_read;
     }
     assert_eq!((read, missing, calls), (ids.into_iter().collect(), 1, 10));
@@ -108,8 +149,16 @@ async fn many_memories_are_read_call_by_call(bench: Bench) {
 }
 
 async fn read_one(bench: &Bench) -> usize {
-    let id = bench.remember(vec![item(format!("large {}", "y".repeat(61_000)))]).await;
-    let output = bench.get(GetParams { ids: id, max_chars: Some(100), ..GetParams::default() }).await;
+    let id = bench
+        .remember(vec![item(format!("large {}", "y".repeat(61_000)))])
+        .await;
+    let output = bench
+        .get(GetParams {
+            ids: id,
+            max_chars: Some(100),
+            ..GetParams::default()
+        })
+        .await;
     output.memories[0].content.len()
 }
 
@@ -125,29 +174,62 @@ async fn many_memories_are_read_call_by_call_on_postgres() {
 
 async fn a_history_is_read_page_by_page(bench: Bench) {
     let text = |version: usize| format!("version {version} {}", "z".repeat(5_000));
-    let ids = bench.remember(vec![item("first".to_owned()), item("other".to_owned())]).await;
+    let ids = bench
+        .remember(vec![item("first".to_owned()), item("other".to_owned())])
+        .await;
     for version in 2..=60 {
         bench.update(&ids[0], text(version)).await;
     }
     bench.update(&ids[1], "another".to_owned()).await;
     for max_chars in [100, 30_000, 1_000_000] {
-        let params = GetParams { ids: ids.clone(), history: true, max_chars: Some(max_chars), ..GetParams::default() };
+        let params = GetParams {
+            ids: ids.clone(),
+            history: true,
+            max_chars: Some(max_chars),
+            ..GetParams::default()
+        };
         let (history, pages) = bench.whole_history(params).await;
         let versions: Vec<i64> = history.iter().map(|entry| entry.version).collect();
-        assert_eq!(versions, (1..=60).rev().chain([2, 1]).collect::<Vec<i64>>(), "{max_chars}");
+        assert_eq!(
+            versions,
+            (1..=60).rev().chain([2, 1]).collect::<Vec<i64>>(),
+            "{max_chars}"
+        );
         for entry in history.iter().filter(|entry| entry.version > 2) {
-            let content = |side: &Option<serde_json::Value>| side.as_ref().unwrap()["content"].clone();
+            let content =
+                |side: &Option<serde_json::Value>| side.as_ref().unwrap()["content"].clone();
             let version = usize::try_from(entry.version).unwrap();
-            assert_eq!((content(&entry.old), content(&entry.new)), (json!(text(version - 1)), json!(text(version))));
+            assert_eq!(
+                (content(&entry.old), content(&entry.new)),
+                (json!(text(version - 1)), json!(text(version)))
+            );
         }
-        assert!(history.iter().filter(|entry| entry.change == Change::Created).count() == 2);
+        assert!(
+            history
+                .iter()
+                .filter(|entry| entry.change == Change::Created)
+                .count()
+                == 2
+        );
         assert!(max_chars > 100 || pages > 60, "{pages}");
         assert!(max_chars < 1_000_000 || pages == 1, "{pages}");
     }
-    let params = GetParams { ids: ids.clone(), history: true, ..GetParams::default() };
+    let params = GetParams {
+        ids: ids.clone(),
+        history: true,
+        ..GetParams::default()
+    };
     let first = bench.get(params.clone()).await;
-    assert!(size(&first) < 60_000 && first.notes.iter().any(|note| note.contains("next_cursor")), "{:?}", first.notes);
-    let other = GetParams { ids: ids[..1].to_vec(), cursor: first.next_cursor, ..params };
+    assert!(
+        size(&first) < 60_000 && first.notes.iter().any(|note| note.contains("next_cursor")),
+        "{:?}",
+        first.notes
+    );
+    let other = GetParams {
+        ids: ids[..1].to_vec(),
+        cursor: first.next_cursor,
+        ..params
+    };
     let refused = bench.engine.get(&call(), other).await.unwrap_err();
     assert!(refused.to_string().contains("cursor"), "{refused}");
 }
@@ -175,16 +257,48 @@ async fn entities_tell_how_much_there_is(bench: Bench) {
         valid_to: valid_to.map(str::to_owned),
         ..RelationItem::default()
     };
-    let mut relations: Vec<RelationItem> = (0..25).map(|number| relation(format!("friend {number}"), None)).collect();
-    relations.extend((0..3).map(|number| relation(format!("past {number}"), Some("2020-01-01T00:00:00Z"))));
-    bench.engine.link(&call(), LinkParams { entities: Vec::new(), relations }).await.unwrap();
-    let ask = |cursor| GetParams { entities: vec!["Ada".to_owned()], cursor, ..GetParams::default() };
+    let mut relations: Vec<RelationItem> = (0..25)
+        .map(|number| relation(format!("friend {number}"), None))
+        .collect();
+    relations.extend(
+        (0..3).map(|number| relation(format!("past {number}"), Some("2020-01-01T00:00:00Z"))),
+    );
+    bench
+        .engine
+        .link(
+            &call(),
+            LinkParams {
+                entities: Vec::new(),
+                relations,
+            },
+        )
+        .await
+        .unwrap();
+    let ask = |cursor| GetParams {
+        entities: vec!["Ada".to_owned()],
+        cursor,
+        ..GetParams::default()
+    };
     let (mut seen, mut cursor, mut counts) = (BTreeSet::new(), None, Vec::new());
     loop {
         let output = bench.get(ask(cursor)).await;
         let detail = &output.entities[0];
-        assert_eq!((detail.memory_count, detail.relation_count, detail.ended_relations), (45, 25, 3));
-        assert_eq!(detail.memories, output.memories.iter().map(|memory| memory.id.clone()).collect::<Vec<_>>());
+        assert_eq!(
+            (
+                detail.memory_count,
+                detail.relation_count,
+                detail.ended_relations
+            ),
+            (45, 25, 3)
+        );
+        assert_eq!(
+            detail.memories,
+            output
+                .memories
+                .iter()
+                .map(|memory| memory.id.clone())
+                .collect::<Vec<_>>()
+        );
         counts.push(detail.memories.len());
         seen.extend(detail.memories.iter().cloned());
         cursor = output.next_cursor;
@@ -193,9 +307,16 @@ async fn entities_tell_how_much_there_is(bench: Bench) {
         }
     }
     assert_eq!((counts, seen), (vec![20, 20, 5], ids.into_iter().collect()));
-    let both = GetParams { entities: vec!["Ada".to_owned(), "friend 1".to_owned()], ..GetParams::default() };
+    let both = GetParams {
+        entities: vec!["Ada".to_owned(), "friend 1".to_owned()],
+        ..GetParams::default()
+    };
     let both = bench.get(both).await;
-    assert!(both.next_cursor.is_none() && both.notes[0].contains("alone"), "{:?}", both.notes);
+    assert!(
+        both.next_cursor.is_none() && both.notes[0].contains("alone"),
+        "{:?}",
+        both.notes
+    );
 }
 
 #[tokio::test]

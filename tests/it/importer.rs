@@ -10,11 +10,16 @@ use crate::postgres_server::Database;
 use crate::process::{Ran, Setup};
 
 pub(crate) fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name)
 }
 
 pub(crate) fn import(setup: &Setup, from: &str, path: &str, more: &[&str]) -> Ran {
-    let args: Vec<&str> = ["import", "--from", from, path].into_iter().chain(more.iter().copied()).collect();
+    let args: Vec<&str> = ["import", "--from", from, path]
+        .into_iter()
+        .chain(more.iter().copied())
+        .collect();
     setup.run(&args)
 }
 
@@ -24,29 +29,60 @@ fn imported(from: &str, path: &Path, created: u64) -> Vec<Value> {
     let path = path.to_str().unwrap();
     let first = import(&setup, from, path, &[]);
     let begin = format!("{created} records stored (memories: ");
-    assert!(ok(&first).stdout.starts_with(&begin), "{} {}", first.stdout, first.stderr);
-    assert!(first.stdout.contains("), 0 already there"), "{} {}", first.stdout, first.stderr);
+    assert!(
+        ok(&first).stdout.starts_with(&begin),
+        "{} {}",
+        first.stdout,
+        first.stderr
+    );
+    assert!(
+        first.stdout.contains("), 0 already there"),
+        "{} {}",
+        first.stdout,
+        first.stderr
+    );
     let again = import(&setup, from, path, &[]);
     let begin = format!("0 records stored, {created} already there");
-    assert!(ok(&again).stdout.starts_with(&begin), "{} {}", again.stdout, again.stderr);
+    assert!(
+        ok(&again).stdout.starts_with(&begin),
+        "{} {}",
+        again.stdout,
+        again.stderr
+    );
     records(&setup)
 }
 
 pub(crate) fn records(setup: &Setup) -> Vec<Value> {
     let text = export(setup, "all.jsonl");
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     lines[1..lines.len() - 1].to_vec()
 }
 
 pub(crate) fn of<'a>(records: &'a [Value], kind: &str) -> Vec<&'a Value> {
-    records.iter().filter(|record| record["type"] == kind).collect()
+    records
+        .iter()
+        .filter(|record| record["type"] == kind)
+        .collect()
 }
 
 #[test]
 fn the_reference_server() {
-    let records = imported("mcp-memory-server", &data("mcp-memory-server/memory.jsonl"), 13);
-    let names: Vec<&Value> = of(&records, "entity").iter().map(|entity| &entity["name"]).collect();
-    assert_eq!(names, ["Ada Lovelace", "Analytical Engine", "Zürich office"]);
+    let records = imported(
+        "mcp-memory-server",
+        &data("mcp-memory-server/memory.jsonl"),
+        13,
+    );
+    let names: Vec<&Value> = of(&records, "entity")
+        .iter()
+        .map(|entity| &entity["name"])
+        .collect();
+    assert_eq!(
+        names,
+        ["Ada Lovelace", "Analytical Engine", "Zürich office"]
+    );
     let relation = of(&records, "relation")[0];
     assert_eq!(
         (&relation["kind"], &relation["target"]["name"]),
@@ -54,20 +90,41 @@ fn the_reference_server() {
     );
     let memories = of(&records, "memory");
     assert_eq!(memories.len(), 4);
-    assert_eq!(memories[1]["content"], "Ada Lovelace: Prefers tea over coffee");
-    assert_eq!(memories[1]["history"][0]["actor"], "import:mcp-memory-server");
+    assert_eq!(
+        memories[1]["content"],
+        "Ada Lovelace: Prefers tea over coffee"
+    );
+    assert_eq!(
+        memories[1]["history"][0]["actor"],
+        "import:mcp-memory-server"
+    );
     assert_eq!(of(&records, "mention").len(), 4);
 }
 
 #[tokio::test]
 async fn mcp_memory_service_as_json_and_as_a_file() {
-    let by_json = imported("mcp-memory-service", &data("mcp-memory-service/export.json"), 2);
-    let decision = by_json.iter().find(|record| record["metadata"]["ticket"] == "OPS-12").unwrap();
+    let by_json = imported(
+        "mcp-memory-service",
+        &data("mcp-memory-service/export.json"),
+        2,
+    );
+    let decision = by_json
+        .iter()
+        .find(|record| record["metadata"]["ticket"] == "OPS-12")
+        .unwrap();
     assert_eq!(decision["tags"], json!(["database", "decision", "ops"]));
-    assert!(decision["created_at"].as_str().unwrap().starts_with("2026-11-23T12:26:01.85"), "{decision}");
+    assert!(
+        decision["created_at"]
+            .as_str()
+            .unwrap()
+            .starts_with("2026-11-23T12:26:01.85"),
+        "{decision}"
+    );
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("memory.db");
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(true);
     let mut connection = options.connect().await.unwrap();
     let sql = include_str!("../data/mcp-memory-service/memories.sql");
     sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
@@ -75,7 +132,10 @@ async fn mcp_memory_service_as_json_and_as_a_file() {
     // Either way the same memories, under the same ids; what was deleted there stays away.
     let by_file = imported("mcp-memory-service", &path, 2);
     let ids = |records: &[Value]| {
-        let mut ids: Vec<String> = records.iter().map(|record| record["id"].to_string()).collect();
+        let mut ids: Vec<String> = records
+            .iter()
+            .map(|record| record["id"].to_string())
+            .collect();
         ids.sort();
         ids
     };
@@ -85,13 +145,23 @@ async fn mcp_memory_service_as_json_and_as_a_file() {
 #[test]
 fn claude() {
     let records = imported("claude", &data("claude"), 3);
-    let turns: Vec<(&Value, &Value, &Value)> =
-        records.iter().map(|record| (&record["turn"], &record["speaker"], &record["content"])).collect();
+    let turns: Vec<(&Value, &Value, &Value)> = records
+        .iter()
+        .map(|record| (&record["turn"], &record["speaker"], &record["content"]))
+        .collect();
     assert_eq!(
         turns,
         [
-            (&json!(1), &json!("human"), &json!("How long does rye dough rest?\n\n[recipe.txt]\n500 g rye")),
-            (&json!(2), &json!("assistant"), &json!("Overnight,\n\nin a cool place.")),
+            (
+                &json!(1),
+                &json!("human"),
+                &json!("How long does rye dough rest?\n\n[recipe.txt]\n500 g rye")
+            ),
+            (
+                &json!(2),
+                &json!("assistant"),
+                &json!("Overnight,\n\nin a cool place.")
+            ),
             (&json!(3), &json!("human"), &json!("Thanks")),
         ]
     );
@@ -106,11 +176,26 @@ fn chatgpt_with_branches_and_a_broken_conversation() {
     let path = path.to_str().unwrap();
     let ran = import(&setup, "chatgpt", path, &[]);
     assert_eq!(ran.code, Some(1), "{}", ran.stdout);
-    assert!(ran.stderr.contains("conversations.json, conversation 2 (line "), "{}", ran.stderr);
+    assert!(
+        ran.stderr
+            .contains("conversations.json, conversation 2 (line "),
+        "{}",
+        ran.stderr
+    );
     assert!(ran.stderr.contains("--keep-going"), "{}", ran.stderr);
     assert!(!setup.database().exists(), "nothing by halves");
-    let ran = import(&setup, "chatgpt", path, &["--keep-going", "--project", "old"]);
-    assert_eq!(ok(&ran).stdout, "3 records stored (memories: 3), 0 already there, 1 left out\n", "{}", ran.stderr);
+    let ran = import(
+        &setup,
+        "chatgpt",
+        path,
+        &["--keep-going", "--project", "old"],
+    );
+    assert_eq!(
+        ok(&ran).stdout,
+        "3 records stored (memories: 3), 0 already there, 1 left out\n",
+        "{}",
+        ran.stderr
+    );
     let records = records(&setup);
     let text = |record: &Value| (record["turn"].clone(), record["content"].clone());
     let turns: Vec<(Value, Value)> = records.iter().map(text).collect();
@@ -122,21 +207,44 @@ fn chatgpt_with_branches_and_a_broken_conversation() {
             (Value::Null, json!("The one at nine.")),
         ]
     );
-    assert_eq!((&records[0]["project"], &records[0]["session"]), (&json!("old"), &json!("c-1")));
+    assert_eq!(
+        (&records[0]["project"], &records[0]["session"]),
+        (&json!("old"), &json!("c-1"))
+    );
 }
 
 #[test]
 fn basic_memory_folder() {
     let records = imported("basic-memory", &data("basic-memory"), 10);
     let memories = of(&records, "memory");
-    let coffee = memories.iter().find(|memory| memory["metadata"]["title"] == "Coffee Brewing").unwrap();
+    let coffee = memories
+        .iter()
+        .find(|memory| memory["metadata"]["title"] == "Coffee Brewing")
+        .unwrap();
     assert_eq!(coffee["tags"], json!(["coffee", "hot", "kitchen"]));
-    assert!(coffee["content"].as_str().unwrap().contains("Pour over at 93 degrees"), "{coffee}");
-    let relations: Vec<(&Value, &Value)> =
-        of(&records, "relation").iter().map(|relation| (&relation["kind"], &relation["target"]["name"])).collect();
-    assert!(relations.contains(&(&json!("pairs_with"), &json!("Chocolate"))), "{relations:?}");
-    assert!(relations.contains(&(&json!("part_of"), &json!("Morning Routine"))), "{relations:?}");
-    assert!(relations.contains(&(&json!("includes"), &json!("Coffee Brewing"))), "{relations:?}");
+    assert!(
+        coffee["content"]
+            .as_str()
+            .unwrap()
+            .contains("Pour over at 93 degrees"),
+        "{coffee}"
+    );
+    let relations: Vec<(&Value, &Value)> = of(&records, "relation")
+        .iter()
+        .map(|relation| (&relation["kind"], &relation["target"]["name"]))
+        .collect();
+    assert!(
+        relations.contains(&(&json!("pairs_with"), &json!("Chocolate"))),
+        "{relations:?}"
+    );
+    assert!(
+        relations.contains(&(&json!("part_of"), &json!("Morning Routine"))),
+        "{relations:?}"
+    );
+    assert!(
+        relations.contains(&(&json!("includes"), &json!("Coffee Brewing"))),
+        "{relations:?}"
+    );
 }
 
 #[tokio::test]
@@ -164,28 +272,75 @@ async fn tables_of_a_postgres_database() {
     let setup = Setup::new();
     let url = database.options().to_url_lossy().to_string();
     let ran = import(&setup, "cognitive-memory-python", &url, &[]);
-    assert!(ok(&ran).stdout.starts_with("7 records stored ("), "{} {}", ran.stdout, ran.stderr);
-    assert!(ran.stderr.contains("table diary: left out"), "{}", ran.stderr);
+    assert!(
+        ok(&ran).stdout.starts_with("7 records stored ("),
+        "{} {}",
+        ran.stdout,
+        ran.stderr
+    );
+    assert!(
+        ran.stderr.contains("table diary: left out"),
+        "{}",
+        ran.stderr
+    );
     let found = records(&setup);
     let by_kind = |kind: &str| found.iter().find(|record| record["kind"] == kind).unwrap();
     assert_eq!(by_kind("dialogue")["speaker"], "user");
     assert_eq!(by_kind("dialogue")["occurred_at"], "2025-01-01T09:00:00Z");
     assert_eq!(
-        (&by_kind("insight")["importance"], by_kind("insight")["metadata"].get("embedding")),
+        (
+            &by_kind("insight")["importance"],
+            by_kind("insight")["metadata"].get("embedding")
+        ),
         (&json!(0.9), None)
     );
     assert_eq!(by_kind("insight")["metadata"]["source_ids"], json!([1, 2]));
-    assert_eq!((&by_kind("episode")["lesson"], &by_kind("episode")["outcome"]), (&json!("Ask first"), &json!(-0.5)));
+    assert_eq!(
+        (
+            &by_kind("episode")["lesson"],
+            &by_kind("episode")["outcome"]
+        ),
+        (&json!("Ask first"), &json!(-0.5))
+    );
     let relation = of(&found, "relation")[0];
-    assert_eq!((&relation["source"]["name"], &relation["target"]["name"]), (&json!("Key"), &json!("Mat")));
+    assert_eq!(
+        (&relation["source"]["name"], &relation["target"]["name"]),
+        (&json!("Key"), &json!("Mat"))
+    );
     // What the names do not say, the caller does.
-    let more = ["--table", "diary", "--column", "content=entry", "--column", "occurred_at=day"];
+    let more = [
+        "--table",
+        "diary",
+        "--column",
+        "content=entry",
+        "--column",
+        "occurred_at=day",
+    ];
     let ran = import(&setup, "cognitive-memory-python", &url, &more);
-    assert_eq!(ok(&ran).stdout, "1 record stored (memories: 1), 0 already there\n", "{}", ran.stderr);
+    assert_eq!(
+        ok(&ran).stdout,
+        "1 record stored (memories: 1), 0 already there\n",
+        "{}",
+        ran.stderr
+    );
     let again = import(&setup, "cognitive-memory-python", &url, &[]);
-    assert_eq!(ok(&again).stdout, "0 records stored, 7 already there\n", "{}", again.stderr);
-    let wrong = import(&setup, "cognitive-memory-python", &url, &["--table", "nothing"]);
-    assert!(wrong.code == Some(64) && wrong.stderr.contains("l2_insights"), "{}", wrong.stderr);
+    assert_eq!(
+        ok(&again).stdout,
+        "0 records stored, 7 already there\n",
+        "{}",
+        again.stderr
+    );
+    let wrong = import(
+        &setup,
+        "cognitive-memory-python",
+        &url,
+        &["--table", "nothing"],
+    );
+    assert!(
+        wrong.code == Some(64) && wrong.stderr.contains("l2_insights"),
+        "{}",
+        wrong.stderr
+    );
 }
 
 #[test]
@@ -193,19 +348,40 @@ fn missing_and_unsuitable_files_are_named_with_the_next_step() {
     let setup = Setup::new();
     let text = setup.file("text.json", "dear diary");
     setup.file("conversations-000.json", "[]");
-    for from in
-        ["mcp-memory-server", "basic-memory", "mcp-memory-service", "claude", "chatgpt", "cognitive-memory-python"]
-    {
+    for from in [
+        "mcp-memory-server",
+        "basic-memory",
+        "mcp-memory-service",
+        "claude",
+        "chatgpt",
+        "cognitive-memory-python",
+    ] {
         let ran = import(&setup, from, "missing", &[]);
         if from != "cognitive-memory-python" {
             assert_eq!(ran.code, Some(64), "{from}: {}", ran.stderr);
-            assert!(ran.stderr.contains("there is no such file or folder"), "{from}: {}", ran.stderr);
-            assert!(ran.stderr.contains("conversations-000.json"), "{from} names what is there: {}", ran.stderr);
+            assert!(
+                ran.stderr.contains("there is no such file or folder"),
+                "{from}: {}",
+                ran.stderr
+            );
+            assert!(
+                ran.stderr.contains("conversations-000.json"),
+                "{from} names what is there: {}",
+                ran.stderr
+            );
         }
-        assert!(ran.code != Some(0) && !ran.stderr.is_empty(), "{from}: {}", ran.stdout);
+        assert!(
+            ran.code != Some(0) && !ran.stderr.is_empty(),
+            "{from}: {}",
+            ran.stdout
+        );
         if from != "basic-memory" {
             let ran = import(&setup, from, text.to_str().unwrap(), &[]);
-            assert!(ran.code != Some(0) && !ran.stderr.is_empty(), "{from}: {}", ran.stdout);
+            assert!(
+                ran.code != Some(0) && !ran.stderr.is_empty(),
+                "{from}: {}",
+                ran.stdout
+            );
         }
         assert!(!setup.database().exists(), "{from}");
     }
@@ -222,7 +398,9 @@ fn files_cut_in_the_middle() {
     ] {
         let setup = Setup::new();
         let whole = std::fs::read_to_string(data(name)).unwrap();
-        let half = (whole.len() / 2..).find(|at| whole.is_char_boundary(*at)).unwrap();
+        let half = (whole.len() / 2..)
+            .find(|at| whole.is_char_boundary(*at))
+            .unwrap();
         // Not by chance at the end of a line.
         let half = whole[..half].trim_end().trim_end_matches(['}', ']', ',']);
         let path = setup.file("cut.json", half);
@@ -235,6 +413,16 @@ fn files_cut_in_the_middle() {
     let setup = Setup::new();
     let whole = std::fs::read_to_string(data("mcp-memory-server/memory.jsonl")).unwrap();
     let path = setup.file("cut.jsonl", &whole[..whole.len() - 10]);
-    let ran = import(&setup, "mcp-memory-server", path.to_str().unwrap(), &["--keep-going"]);
-    assert!(!ok(&ran).stdout.starts_with("0 ") && ran.stderr.contains("line"), "{} {}", ran.stdout, ran.stderr);
+    let ran = import(
+        &setup,
+        "mcp-memory-server",
+        path.to_str().unwrap(),
+        &["--keep-going"],
+    );
+    assert!(
+        !ok(&ran).stdout.starts_with("0 ") && ran.stderr.contains("line"),
+        "{} {}",
+        ran.stdout,
+        ran.stderr
+    );
 }

@@ -1,5 +1,9 @@
 //! Start, proof of life and end of the real process, as systemd sees them.
-#![expect(clippy::disallowed_methods, clippy::print_stderr, reason = "the tests stand outside of the service")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "the tests stand outside of the service"
+)]
 
 use std::process::Command;
 use std::sync::Arc;
@@ -28,18 +32,33 @@ async fn ready_comes_when_requests_are_served_and_in_words() {
     systemd.heard("READY=1").await;
     // The very moment it was said. The address is in the status, as for a person.
     let status = systemd.status();
-    let address = status.strip_prefix("Serving on ").unwrap_or_else(|| panic!("{status:?}"));
+    let address = status
+        .strip_prefix("Serving on ")
+        .unwrap_or_else(|| panic!("{status:?}"));
     let address = address.split(',').next().unwrap_or_default();
     let (live, _, _) = get(&format!("http://{address}/health/live")).await;
     assert_eq!(live, 200);
     server.serving().await;
     assert_eq!(server.authority(), address);
-    server.client().remember("kept from the first moment on").await;
+    server
+        .client()
+        .remember("kept from the first moment on")
+        .await;
     // Every status is a sentence for people; the last one has nothing to complain about.
-    eventually("all is well", || (systemd.status() == format!("Serving on {address}")).then_some(())).await;
+    eventually("all is well", || {
+        (systemd.status() == format!("Serving on {address}")).then_some(())
+    })
+    .await;
     let lines = systemd.lines();
-    assert_eq!(lines.iter().filter(|(_, line)| line == "READY=1").count(), 1, "{lines:?}");
-    assert!(systemd.times("WATCHDOG=1").is_empty(), "nobody asked for pings");
+    assert_eq!(
+        lines.iter().filter(|(_, line)| line == "READY=1").count(),
+        1,
+        "{lines:?}"
+    );
+    assert!(
+        systemd.times("WATCHDOG=1").is_empty(),
+        "nobody asked for pings"
+    );
     server.stop().await;
 }
 
@@ -47,13 +66,19 @@ async fn ready_comes_when_requests_are_served_and_in_words() {
 async fn pings_come_at_every_third_of_the_limit() {
     let systemd = Systemd::new();
     let server = limit(systemd.setup(), LIMIT).serve().await;
-    let pings = eventually("four pings", || Some(systemd.times("WATCHDOG=1")).filter(|pings| pings.len() >= 4)).await;
+    let pings = eventually("four pings", || {
+        Some(systemd.times("WATCHDOG=1")).filter(|pings| pings.len() >= 4)
+    })
+    .await;
     let ready = systemd.heard("READY=1").await;
     assert!(pings[0] >= ready, "a ping before READY");
     for pair in pings.windows(2) {
         let gap = pair[1] - pair[0];
         // Sent at most every third; a late reader makes gaps look shorter, a busy machine makes them longer.
-        assert!(gap >= LIMIT / 4 && gap < LIMIT * 9 / 10, "{gap:?} between two pings");
+        assert!(
+            gap >= LIMIT / 4 && gap < LIMIT * 9 / 10,
+            "{gap:?} between two pings"
+        );
     }
     let stopped = server.stop().await;
     assert!(!stopped.contains("ERROR"), "{stopped}");
@@ -68,28 +93,49 @@ async fn a_request_under_way_is_answered_before_the_end() {
         "name": "remember", "arguments": { "items": [{ "content": "in the last moment" }] } } })
     .to_string();
     let mut wire = Wire::connect(&server).await;
-    let head = head(&server, &format!("Expect: 100-continue\r\nContent-Length: {}\r\n", body.len()));
+    let head = head(
+        &server,
+        &format!("Expect: 100-continue\r\nContent-Length: {}\r\n", body.len()),
+    );
     wire.write(&head).await;
     // From here on the request is in the hands of the service.
     wire.read_until("100 Continue").await;
     let mut idle = Wire::connect(&server).await;
-    idle.write(&head.replace("POST /mcp", "GET /health/live").replace("Expect: 100-continue\r\n", "")).await;
+    idle.write(
+        &head
+            .replace("POST /mcp", "GET /health/live")
+            .replace("Expect: 100-continue\r\n", ""),
+    )
+    .await;
 
     server.signal("TERM");
     systemd.heard("STOPPING=1").await;
-    eventually("new connections are refused", || std::net::TcpStream::connect(server.authority()).err()).await;
+    eventually("new connections are refused", || {
+        std::net::TcpStream::connect(server.authority()).err()
+    })
+    .await;
     let (half, rest) = body.split_at(body.len() / 2);
     wire.write(half).await;
     wire.write(rest).await;
     let answer = wire.read_to_end().await;
-    assert!(answer.contains("200 OK") && answer.contains("\"id\":7"), "{answer}");
+    assert!(
+        answer.contains("200 OK") && answer.contains("\"id\":7"),
+        "{answer}"
+    );
     assert!(answer.contains("\"isError\":false"), "{answer}");
     assert_eq!(server.ended().await.code(), Some(0), "{}", server.log());
-    assert!(systemd.status().starts_with("Stopping (SIGTERM)"), "{}", systemd.status());
+    assert!(
+        systemd.status().starts_with("Stopping (SIGTERM)"),
+        "{}",
+        systemd.status()
+    );
     assert!(!server.log().contains("ERROR"), "{}", server.log());
 
     let again = setup.serve().await;
-    let found = again.client().call("recall", json!({ "query": "last moment" })).await;
+    let found = again
+        .client()
+        .call("recall", json!({ "query": "last moment" }))
+        .await;
     assert_eq!(found["hits"][0]["content"], "in the last moment");
     again.stop().await;
 }
@@ -103,16 +149,28 @@ async fn a_write_that_waits_for_the_disk_is_answered_before_the_end() {
     server.client().remember("something").await;
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(setup.database());
     let mut other = options.connect().await.expect("the database");
-    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.expect("the lock");
+    sqlx::raw_sql("BEGIN IMMEDIATE")
+        .execute(&mut other)
+        .await
+        .expect("the lock");
     let client = server.client();
-    let request = tokio::spawn(async move { client.try_call("remember", note("while another writes")).await });
+    let request = tokio::spawn(async move {
+        client
+            .try_call("remember", note("while another writes"))
+            .await
+    });
     let mut second = Wire::connect(&server).await;
     // Accepted in order: when this one is answered, the one before is under way.
-    second.write("GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    second
+        .write("GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
     second.read_until("live").await;
     server.signal("TERM");
     systemd.heard("STOPPING=1").await;
-    sqlx::raw_sql("COMMIT").execute(&mut other).await.expect("the end of the lock");
+    sqlx::raw_sql("COMMIT")
+        .execute(&mut other)
+        .await
+        .expect("the end of the lock");
     other.close().await.expect("closed");
     let answer = request.await.expect("no panic").expect("an answer");
     assert_eq!(answer["result"]["isError"], false, "{answer}");
@@ -125,7 +183,8 @@ async fn open_connections_do_not_hold_up_the_end() {
     let mut server = setup.serve().await;
     // Idle after an answer; connected and silent; half a head; a stream for server messages, as old clients open it.
     let mut idle = Wire::connect(&server).await;
-    idle.write("GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    idle.write("GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
     idle.read_until("live").await;
     let mut half = Wire::connect(&server).await;
     half.write("POST /mcp HTTP/1.1\r\nHost: loc").await;
@@ -134,14 +193,26 @@ async fn open_connections_do_not_hold_up_the_end() {
     let accept = "GET /mcp HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n";
     stream.write(accept).await;
     let answer = stream.read_until("\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 405"), "no stream is offered, and none stays open: {answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 405"),
+        "no stream is offered, and none stays open: {answer}"
+    );
 
     let asked = Instant::now();
     server.signal("TERM");
     assert_eq!(server.ended().await.code(), Some(0), "{}", server.log());
     // Far from the 20 s for requests under way.
-    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}: {}", asked.elapsed(), server.log());
-    assert!(!server.log().contains("the drain budget is used up"), "{}", server.log());
+    assert!(
+        asked.elapsed() < Duration::from_secs(8),
+        "{:?}: {}",
+        asked.elapsed(),
+        server.log()
+    );
+    assert!(
+        !server.log().contains("the drain budget is used up"),
+        "{}",
+        server.log()
+    );
 }
 
 #[tokio::test]
@@ -149,12 +220,20 @@ async fn a_request_that_never_ends_is_cut_off_after_the_budget() {
     let setup = Setup::new().env("MEMORY_DRAIN_TIMEOUT", "1");
     let mut server = setup.serve().await;
     let mut wire = Wire::connect(&server).await;
-    wire.write(&head(&server, "Expect: 100-continue\r\nContent-Length: 100\r\n")).await;
+    wire.write(&head(
+        &server,
+        "Expect: 100-continue\r\nContent-Length: 100\r\n",
+    ))
+    .await;
     wire.read_until("100 Continue").await;
     server.signal("TERM");
     // A success all the same: systemd asked for it.
     assert_eq!(server.ended().await.code(), Some(0), "{}", server.log());
-    assert!(server.log().contains("the drain budget is used up"), "{}", server.log());
+    assert!(
+        server.log().contains("the drain budget is used up"),
+        "{}",
+        server.log()
+    );
 }
 
 #[tokio::test]
@@ -164,13 +243,21 @@ async fn a_second_signal_ends_it_at_once() {
         let setup = systemd.setup().env("MEMORY_DRAIN_TIMEOUT", "300");
         let mut server = setup.serve().await;
         let mut wire = Wire::connect(&server).await;
-        wire.write(&head(&server, "Expect: 100-continue\r\nContent-Length: 100\r\n")).await;
+        wire.write(&head(
+            &server,
+            "Expect: 100-continue\r\nContent-Length: 100\r\n",
+        ))
+        .await;
         wire.read_until("100 Continue").await;
         server.signal("TERM");
         server.logged("asked to stop").await;
         server.signal(name);
         assert_eq!(server.ended().await.code(), Some(code), "{}", server.log());
-        assert!(server.log().contains("second signal, ending at once"), "{}", server.log());
+        assert!(
+            server.log().contains("second signal, ending at once"),
+            "{}",
+            server.log()
+        );
     }
 }
 
@@ -179,7 +266,9 @@ async fn sighup_changes_nothing() {
     let setup = Setup::new();
     let mut server = setup.serve().await;
     server.signal("HUP");
-    server.logged("SIGHUP ignored: restart the service to apply changed settings").await;
+    server
+        .logged("SIGHUP ignored: restart the service to apply changed settings")
+        .await;
     server.client().remember("still here").await;
     server.stop().await;
 }
@@ -190,7 +279,13 @@ async fn as_process_1_it_hears_signals_and_ends_in_order() {
         eprintln!("left out, because {WITHOUT_NAMESPACES} is set: the program as process 1");
         return;
     }
-    let mut unshare = vec!["unshare", "--fork", "--pid", "--mount-proc", "--kill-child=KILL"];
+    let mut unshare = vec![
+        "unshare",
+        "--fork",
+        "--pid",
+        "--mount-proc",
+        "--kill-child=KILL",
+    ];
     let probe = |line: &[&str]| Command::new(line[0]).args(&line[1..]).arg("true").output();
     if !probe(&unshare).is_ok_and(|output| output.status.success()) {
         // Not root; perhaps this user may be root in a namespace.
@@ -198,7 +293,9 @@ async fn as_process_1_it_hears_signals_and_ends_in_order() {
     }
     let possible = probe(&unshare);
     assert!(
-        possible.as_ref().is_ok_and(|output| output.status.success()),
+        possible
+            .as_ref()
+            .is_ok_and(|output| output.status.success()),
         "{unshare:?} is not possible here ({possible:?}): run the tests as root or allow user namespaces, \
          or set {WITHOUT_NAMESPACES}=1 to leave this test out"
     );
@@ -207,9 +304,16 @@ async fn as_process_1_it_hears_signals_and_ends_in_order() {
     let mut server = Server::start(setup.wrapped(&unshare, &["serve"]));
     server.serving().await;
     let children = format!("/proc/{0}/task/{0}/children", server.pid());
-    let pid: u32 = std::fs::read_to_string(children).expect("children").trim().parse().expect("one child");
+    let pid: u32 = std::fs::read_to_string(children)
+        .expect("children")
+        .trim()
+        .parse()
+        .expect("one child");
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
-    let inside = status.lines().find(|line| line.starts_with("NSpid:")).and_then(|line| line.split('\t').next_back());
+    let inside = status
+        .lines()
+        .find(|line| line.starts_with("NSpid:"))
+        .and_then(|line| line.split('\t').next_back());
     assert_eq!(inside, Some("1"), "{status}");
     server.client().remember("as process 1").await;
     let mut half = Wire::connect(&server).await;
@@ -218,7 +322,12 @@ async fn as_process_1_it_hears_signals_and_ends_in_order() {
     signal(pid, "TERM");
     systemd.heard("STOPPING=1").await;
     assert_eq!(server.ended().await.code(), Some(0), "{}", server.log());
-    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}: {}", asked.elapsed(), server.log());
+    assert!(
+        asked.elapsed() < Duration::from_secs(8),
+        "{:?}: {}",
+        asked.elapsed(),
+        server.log()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -238,14 +347,26 @@ async fn what_was_acknowledged_survives_kill_9() {
                     let mut kept = Vec::new();
                     for number in 0.. {
                         let texts: Vec<String> = (0..BATCH)
-                            .map(|item| format!("round {round} writer {writer} fact {number}-{item}"))
+                            .map(|item| {
+                                format!("round {round} writer {writer} fact {number}-{item}")
+                            })
                             .collect();
-                        let items: Vec<Value> = texts.iter().map(|text| json!({ "content": text })).collect();
+                        let items: Vec<Value> = texts
+                            .iter()
+                            .map(|text| json!({ "content": text }))
+                            .collect();
                         // The end of the service ends the writer.
-                        let Ok(answer) = client.try_call("remember", json!({ "items": items })).await else { break };
+                        let Ok(answer) =
+                            client.try_call("remember", json!({ "items": items })).await
+                        else {
+                            break;
+                        };
                         let stored = &answer["result"]["structuredContent"]["memories"];
                         for (index, text) in texts.into_iter().enumerate() {
-                            kept.push((stored[index]["id"].as_str().expect("an id").to_owned(), text));
+                            kept.push((
+                                stored[index]["id"].as_str().expect("an id").to_owned(),
+                                text,
+                            ));
                         }
                         acknowledged.fetch_add(1, Ordering::Relaxed);
                     }
@@ -253,7 +374,10 @@ async fn what_was_acknowledged_survives_kill_9() {
                 })
             })
             .collect();
-        eventually("150 acknowledged batches", || (acknowledged.load(Ordering::Relaxed) >= 150).then_some(())).await;
+        eventually("150 acknowledged batches", || {
+            (acknowledged.load(Ordering::Relaxed) >= 150).then_some(())
+        })
+        .await;
         server.kill().await;
         for writer in writers {
             kept.extend(writer.await.expect("no panic"));
@@ -263,17 +387,42 @@ async fn what_was_acknowledged_survives_kill_9() {
     let client = server.client();
     for part in kept.chunks(200) {
         let ids: Vec<&str> = part.iter().map(|(id, _)| id.as_str()).collect();
-        let found = client.call("get", json!({ "ids": ids, "max_chars": 1_000_000 })).await;
-        assert_eq!(found["memories"].as_array().map(Vec::len), Some(part.len()), "lost: {}", found["missing"]);
-        for ((id, text), memory) in part.iter().zip(found["memories"].as_array().expect("memories")) {
-            assert_eq!((memory["id"].as_str(), memory["content"].as_str()), (Some(id.as_str()), Some(text.as_str())));
+        let found = client
+            .call("get", json!({ "ids": ids, "max_chars": 1_000_000 }))
+            .await;
+        assert_eq!(
+            found["memories"].as_array().map(Vec::len),
+            Some(part.len()),
+            "lost: {}",
+            found["missing"]
+        );
+        for ((id, text), memory) in part
+            .iter()
+            .zip(found["memories"].as_array().expect("memories"))
+        {
+            assert_eq!(
+                (memory["id"].as_str(), memory["content"].as_str()),
+                (Some(id.as_str()), Some(text.as_str()))
+            );
         }
     }
     let (_, last) = kept.last().expect("something was kept");
-    let found = client.call("recall", json!({ "query": last, "limit": 1 })).await;
-    assert_eq!(found["hits"][0]["content"], *last.as_str(), "the index is whole as well");
-    let stored = client.call("status", json!({})).await["memories"].as_u64().expect("a number");
-    assert_eq!(stored % BATCH as u64, 0, "batches are whole: {stored} memories");
+    let found = client
+        .call("recall", json!({ "query": last, "limit": 1 }))
+        .await;
+    assert_eq!(
+        found["hits"][0]["content"],
+        *last.as_str(),
+        "the index is whole as well"
+    );
+    let stored = client.call("status", json!({})).await["memories"]
+        .as_u64()
+        .expect("a number");
+    assert_eq!(
+        stored % BATCH as u64,
+        0,
+        "batches are whole: {stored} memories"
+    );
     server.stop().await;
 }
 
@@ -286,7 +435,10 @@ async fn a_stopped_process_is_silent_and_goes_on_afterwards() {
     let pid = server.pid();
     eventually("stopped", || {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
-        stat.rsplit(") ").next().is_some_and(|state| state.starts_with('T')).then_some(())
+        stat.rsplit(") ")
+            .next()
+            .is_some_and(|state| state.starts_with('T'))
+            .then_some(())
     })
     .await;
     let stopped = Instant::now();
@@ -295,13 +447,19 @@ async fn a_stopped_process_is_silent_and_goes_on_afterwards() {
     let woken = Instant::now();
     server.signal("CONT");
     let next = eventually("a ping afterwards", || {
-        systemd.times("WATCHDOG=1").into_iter().find(|ping| *ping > stopped + Duration::from_millis(200))
+        systemd
+            .times("WATCHDOG=1")
+            .into_iter()
+            .find(|ping| *ping > stopped + Duration::from_millis(200))
     })
     .await;
     assert!(next >= woken, "a ping while it was stopped");
     // Its own absence is no hang: it neither ends itself nor stays unwell.
     server.client().remember("after the pause").await;
-    eventually("another ping", || (systemd.times("WATCHDOG=1").last() > Some(&next)).then_some(())).await;
+    eventually("another ping", || {
+        (systemd.times("WATCHDOG=1").last() > Some(&next)).then_some(())
+    })
+    .await;
     assert!(server.is_running());
     server.stop().await;
 }
@@ -340,7 +498,10 @@ mod hang {
                 break text;
             }
         };
-        assert!(ready.contains("\"not_ready\"") && ready.contains("stalled"), "{ready}");
+        assert!(
+            ready.contains("\"not_ready\"") && ready.contains("stalled"),
+            "{ready}"
+        );
 
         assert_eq!(server.ended().await.code(), Some(70), "{}", server.log());
         let ended = Instant::now();
@@ -348,15 +509,32 @@ mod hang {
         let silence = ended - last;
         assert!(silence >= LIMIT * 8 / 10, "{silence:?} after the last ping");
         let status = systemd.status();
-        assert!(status.starts_with("Ending itself: the service hangs"), "{status}");
-        assert!(status.contains("request path STALE") && status.contains("listener"), "{status}");
+        assert!(
+            status.starts_with("Ending itself: the service hangs"),
+            "{status}"
+        );
+        assert!(
+            status.contains("request path STALE") && status.contains("listener"),
+            "{status}"
+        );
         let said: Vec<String> = systemd.lines().into_iter().map(|(_, line)| line).collect();
-        assert!(said.iter().any(|line| line.contains("watchdog ping withheld")), "{said:?}");
+        assert!(
+            said.iter()
+                .any(|line| line.contains("watchdog ping withheld")),
+            "{said:?}"
+        );
         let log = server.log();
-        for words in ["the service hangs, watchdog ping withheld", "ending the process", "request path STALE"] {
+        for words in [
+            "the service hangs, watchdog ping withheld",
+            "ending the process",
+            "request path STALE",
+        ] {
             assert!(log.contains(words), "{words}: {log}");
         }
-        assert!(victim.await.expect("no panic").is_err(), "the hung request was cut off");
+        assert!(
+            victim.await.expect("no panic").is_err(),
+            "the hung request was cut off"
+        );
     }
 
     #[tokio::test]
@@ -367,7 +545,9 @@ mod hang {
         let setup = setup.env("CMM_FAULT_HANG_FILE", &switch);
         let mut server = setup.serve().await;
         std::fs::write(&switch, "").expect("a file");
-        server.logged("the service hangs, watchdog ping withheld").await;
+        server
+            .logged("the service hangs, watchdog ping withheld")
+            .await;
         std::fs::remove_file(&switch).expect("a file");
         server.logged("all essential loops move again").await;
         assert_eq!(get(&server.url("/health/live")).await.0, 200);

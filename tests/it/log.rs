@@ -12,9 +12,15 @@ async fn a_tool_call_is_one_wide_line() {
     let id = client.remember("The harbour is closed on Mondays").await;
     client.call("recall", json!({ "query": "harbour" })).await;
     client.call("get", json!({ "ids": [id] })).await;
-    let wrong = client.try_call("recall", json!({ "limit": 0 })).await.expect("an answer");
+    let wrong = client
+        .try_call("recall", json!({ "limit": 0 }))
+        .await
+        .expect("an answer");
     assert_eq!(wrong["result"]["isError"], true);
-    let wrong = client.try_call("recall", json!({ "limit": "many" })).await.expect("an answer");
+    let wrong = client
+        .try_call("recall", json!({ "limit": "many" }))
+        .await
+        .expect("an answer");
     assert_eq!(wrong["result"]["isError"], true);
     let log = server.stop().await;
     let mut lines: Vec<Value> = log
@@ -25,9 +31,22 @@ async fn a_tool_call_is_one_wide_line() {
     assert_eq!(lines.len(), 5, "{log}");
     // What differs from run to run, after a look at its form.
     for line in &mut lines {
-        assert!(line["timestamp"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
-        assert!(line["duration_ms"].as_f64() >= line["db_ms"].as_f64() && line["db_ms"].is_f64(), "{line}");
-        assert!(line["request_id"].as_str().is_some_and(|id| uuid::Uuid::parse_str(id).is_ok()), "{line}");
+        assert!(
+            line["timestamp"]
+                .as_str()
+                .is_some_and(|time| time.ends_with('Z')),
+            "{line}"
+        );
+        assert!(
+            line["duration_ms"].as_f64() >= line["db_ms"].as_f64() && line["db_ms"].is_f64(),
+            "{line}"
+        );
+        assert!(
+            line["request_id"]
+                .as_str()
+                .is_some_and(|id| uuid::Uuid::parse_str(id).is_ok()),
+            "{line}"
+        );
         for field in ["timestamp", "duration_ms", "db_ms", "request_id"] {
             line[field] = format!("[{field}]").into();
         }
@@ -37,29 +56,57 @@ async fn a_tool_call_is_one_wide_line() {
 
 #[tokio::test]
 async fn the_first_line_tells_the_environment_and_the_database() {
-    let setup = Setup::new().env("ENVIRONMENT", "production").env("MEMORY_AUTH", "none");
-    let file = setup.config_file(".env.production", "MEMORY_DATABASE_URL=sqlite:../../kept.db\n");
+    let setup = Setup::new()
+        .env("ENVIRONMENT", "production")
+        .env("MEMORY_AUTH", "none");
+    let file = setup.config_file(
+        ".env.production",
+        "MEMORY_DATABASE_URL=sqlite:../../kept.db\n",
+    );
     let mut server = setup.serve().await;
     let line = server.logged("production environment loaded").await;
     assert_eq!(server.stdout.json()[0], line, "it is the first");
     let database = file.with_file_name("../../kept.db");
     assert_eq!(line["database"], database.to_str().expect("text"));
-    assert!(line["env_file"].as_str().is_some_and(|name| file.ends_with(name)), "{line}");
-    assert_eq!((&line["backend"], &line["auth"]), (&json!("sqlite"), &json!("none")));
+    assert!(
+        line["env_file"]
+            .as_str()
+            .is_some_and(|name| file.ends_with(name)),
+        "{line}"
+    );
+    assert_eq!(
+        (&line["backend"], &line["auth"]),
+        (&json!("sqlite"), &json!("none"))
+    );
     server.stop().await;
 
     // Nobody answers there; the line comes before anybody is asked.
     let setup = Setup::new()
         .env("ENVIRONMENT", "production")
-        .env("MEMORY_DATABASE_URL", "postgres://someone:hunter2canary@127.0.0.1:9/kept?sslmode=disable")
+        .env(
+            "MEMORY_DATABASE_URL",
+            "postgres://someone:hunter2canary@127.0.0.1:9/kept?sslmode=disable",
+        )
         .env("MEMORY_TOKENS", "laptop canary-0123456789abcdef");
     let mut server = setup.serve().await;
     let line = server.logged("production environment loaded").await;
-    assert_eq!((&line["backend"], &line["database"]), (&json!("postgres"), &json!("kept")));
-    assert_eq!((&line["server"], &line["credentials"]), (&json!("127.0.0.1:9"), &json!(1)));
+    assert_eq!(
+        (&line["backend"], &line["database"]),
+        (&json!("postgres"), &json!("kept"))
+    );
+    assert_eq!(
+        (&line["server"], &line["credentials"]),
+        (&json!("127.0.0.1:9"), &json!(1))
+    );
     let client = server.client().with_token("canary-0123456789abcdef");
-    let answer = client.try_call("status", json!({})).await.expect("an answer");
-    assert_eq!(answer["result"]["structuredContent"]["error"]["code"], "database_unavailable", "{answer}");
+    let answer = client
+        .try_call("status", json!({}))
+        .await
+        .expect("an answer");
+    assert_eq!(
+        answer["result"]["structuredContent"]["error"]["code"], "database_unavailable",
+        "{answer}"
+    );
     let log = server.stop().await;
     assert!(!log.contains("canary"), "{log}");
 }
@@ -78,13 +125,20 @@ async fn nothing_that_belongs_to_the_user_is_ever_logged() {
         .env("RUST_LOG", "trace")
         .env("RUST_BACKTRACE", "1");
     let server = setup.serve().await;
-    let client = server.client().with_token(&format!("{}-0123456789", canary("token")));
+    let client = server
+        .client()
+        .with_token(&format!("{}-0123456789", canary("token")));
     let item = json!({
         "kind": "dialogue", "content": canary("content"), "tags": [canary("tag")], "session": canary("session"), "turn": 1,
         "speaker": canary("speaker"), "metadata": { canary("key"): canary("metadata") },
     });
     let key = canary("idempotency");
-    let stored = client.call("remember", json!({ "items": [item], "idempotency_key": key })).await;
+    let stored = client
+        .call(
+            "remember",
+            json!({ "items": [item], "idempotency_key": key }),
+        )
+        .await;
     let id = stored["memories"][0]["id"].clone();
     let episode = json!({ "kind": "episode", "content": canary("episode"), "situation": canary("situation"),
         "outcome": 1, "lesson": canary("lesson") });
@@ -92,17 +146,37 @@ async fn nothing_that_belongs_to_the_user_is_ever_logged() {
     client
         .call("recall", json!({ "query": canary("query"), "tags": [canary("tag")], "session": canary("session") }))
         .await;
-    client.call("recall", json!({ "query": canary("content") })).await;
-    client.call("update", json!({ "id": id, "content": canary("changed"), "reason": canary("reason") })).await;
-    client.call("get", json!({ "ids": [id], "history": true })).await;
-    client.call("status", json!({ canary("argument"): 1 })).await;
+    client
+        .call("recall", json!({ "query": canary("content") }))
+        .await;
+    client
+        .call(
+            "update",
+            json!({ "id": id, "content": canary("changed"), "reason": canary("reason") }),
+        )
+        .await;
+    client
+        .call("get", json!({ "ids": [id], "history": true }))
+        .await;
+    client
+        .call("status", json!({ canary("argument"): 1 }))
+        .await;
 
     // Everything that fails.
     for (tool, arguments) in [
-        ("remember", json!({ "items": [{ "content": 1, canary("field"): canary("value") }] })),
+        (
+            "remember",
+            json!({ "items": [{ "content": 1, canary("field"): canary("value") }] }),
+        ),
         ("remember", json!({ "items": canary("not-a-list") })),
-        ("remember", json!({ "items": [{ "content": canary("other") }], "idempotency_key": key })),
-        ("remember", json!({ "items": [{ "kind": canary("kind"), "content": "x" }] })),
+        (
+            "remember",
+            json!({ "items": [{ "content": canary("other") }], "idempotency_key": key }),
+        ),
+        (
+            "remember",
+            json!({ "items": [{ "kind": canary("kind"), "content": "x" }] }),
+        ),
         (
             "remember",
             json!({ "items": [{ "kind": "dialogue", "content": canary("turn-again"), "session": canary("session"), "turn": 1 }] }),
@@ -115,13 +189,27 @@ async fn nothing_that_belongs_to_the_user_is_ever_logged() {
         ("recall", json!({ "query": [canary("query-list")] })),
         ("recall", json!({ "limit": canary("limit") })),
         ("get", json!({ "ids": [canary("id")] })),
-        ("update", json!({ "id": canary("id"), "importance": canary("importance") })),
-        ("forget", json!({ "ids": [canary("id")], "mode": canary("mode") })),
+        (
+            "update",
+            json!({ "id": canary("id"), "importance": canary("importance") }),
+        ),
+        (
+            "forget",
+            json!({ "ids": [canary("id")], "mode": canary("mode") }),
+        ),
     ] {
-        let answer = client.try_call(tool, arguments.clone()).await.expect("an answer");
+        let answer = client
+            .try_call(tool, arguments.clone())
+            .await
+            .expect("an answer");
         assert_eq!(answer["result"]["isError"], true, "{arguments}: {answer}");
     }
-    client.call("forget", json!({ "ids": [id], "reason": canary("forgotten") })).await;
+    client
+        .call(
+            "forget",
+            json!({ "ids": [id], "reason": canary("forgotten") }),
+        )
+        .await;
     // What is no tool call at all.
     for body in [
         json!({ "jsonrpc": "2.0", "id": canary("request"), "method": "tools/list", "params": { "cursor": canary("page") } }),
@@ -134,17 +222,42 @@ async fn nothing_that_belongs_to_the_user_is_ever_logged() {
         json!([{ "jsonrpc": "2.0", "id": 1, "method": canary("batch") }]),
         json!(canary("string")),
     ] {
-        client.post(body.to_string()).send().await.expect("an answer");
+        client
+            .post(body.to_string())
+            .send()
+            .await
+            .expect("an answer");
     }
     let strangers = server.client().with_token(&canary("wrong-token"));
     strangers.post("{}").send().await.expect("an answer");
-    client.post(canary("no-json")).send().await.expect("an answer");
-    client.post("{}").header("mcp-session-id", canary("session-id")).send().await.expect("an answer");
-    client.post("{}").header("mcp-protocol-version", canary("version")).send().await.expect("an answer");
+    client
+        .post(canary("no-json"))
+        .send()
+        .await
+        .expect("an answer");
+    client
+        .post("{}")
+        .header("mcp-session-id", canary("session-id"))
+        .send()
+        .await
+        .expect("an answer");
+    client
+        .post("{}")
+        .header("mcp-protocol-version", canary("version"))
+        .send()
+        .await
+        .expect("an answer");
 
     let said = server.stop().await;
     let file = std::fs::read_to_string(&log_file).expect("the log file");
-    assert!(said.matches("tool call").count() >= 20 && file.matches("tool call").count() >= 20, "{said}");
-    let leaks: Vec<&str> = said.lines().chain(file.lines()).filter(|line| line.contains("canary")).collect();
+    assert!(
+        said.matches("tool call").count() >= 20 && file.matches("tool call").count() >= 20,
+        "{said}"
+    );
+    let leaks: Vec<&str> = said
+        .lines()
+        .chain(file.lines())
+        .filter(|line| line.contains("canary"))
+        .collect();
     assert!(leaks.is_empty(), "{}", leaks.join("\n"));
 }

@@ -29,10 +29,16 @@ struct PgBouncer {
 impl PgBouncer {
     fn start(database: &Database, mode: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let options = database.options();
         let url = options.to_url_lossy();
-        let password = percent_encoding::percent_decode_str(url.password().unwrap_or_default()).decode_utf8().unwrap();
+        let password = percent_encoding::percent_decode_str(url.password().unwrap_or_default())
+            .decode_utf8()
+            .unwrap();
         let settings = format!(
             "[databases]\n* = host={} port={} user={} password={password}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
              listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\ndefault_pool_size = 12\n",
@@ -42,11 +48,20 @@ impl PgBouncer {
         );
         let path = folder.path().join("pgbouncer.ini");
         std::fs::write(&path, settings).unwrap();
-        let child = Self::command(&path).spawn().unwrap_or_else(|error| panic!("pgbouncer: {error}; {HELP}"));
-        let mut pooler = Self { child, port, _folder: folder };
+        let child = Self::command(&path)
+            .spawn()
+            .unwrap_or_else(|error| panic!("pgbouncer: {error}; {HELP}"));
+        let mut pooler = Self {
+            child,
+            port,
+            _folder: folder,
+        };
         let end = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(pooler.child.try_wait().unwrap().is_none(), "pgbouncer ended; {HELP}");
+            assert!(
+                pooler.child.try_wait().unwrap().is_none(),
+                "pgbouncer ended; {HELP}"
+            );
             assert!(Instant::now() < end, "pgbouncer does not listen");
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -56,10 +71,17 @@ impl PgBouncer {
     /// It refuses to work as root, but can change its user after it has read its settings.
     fn command(settings: &Path) -> Command {
         let mut command = Command::new("pgbouncer");
-        if std::fs::metadata("/proc/self").is_ok_and(|data| std::os::unix::fs::MetadataExt::uid(&data) == 0) {
+        if std::fs::metadata("/proc/self")
+            .is_ok_and(|data| std::os::unix::fs::MetadataExt::uid(&data) == 0)
+        {
             command.args(["-u", "nobody"]);
         }
-        command.arg("-q").arg(settings).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg("-q")
+            .arg(settings)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command
     }
 
@@ -82,7 +104,10 @@ impl Drop for PgBouncer {
 fn assert_names_the_mode(error: &StoreError) {
     let text = error.to_string();
     assert!(matches!(error, StoreError::Setup { .. }), "{text}");
-    assert!(text.contains("transaction mode") && text.contains("pool_mode = session"), "{text}");
+    assert!(
+        text.contains("transaction mode") && text.contains("pool_mode = session"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -92,8 +117,14 @@ async fn transaction_pooling_is_refused_with_a_remedy() {
     let store = pooler.store(&database);
     assert_names_the_mode(&store.prepare().await.unwrap_err());
     assert_names_the_mode(&store.pending_migrations().await.unwrap_err());
-    let refused = store.browse(&scope(), &Filter::at(at(0)), None, 1).await.unwrap_err();
-    assert!(refused.to_string().contains("transaction mode"), "tools say the same: {refused}");
+    let refused = store
+        .browse(&scope(), &Filter::at(at(0)), None, 1)
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("transaction mode"),
+        "tools say the same: {refused}"
+    );
 }
 
 /// Other clients of the pooler leave sessions behind that it hands out.
@@ -123,10 +154,16 @@ async fn a_parameter_that_the_pooler_refuses_is_named() {
     let database = Database::migrated().await;
     let pooler = PgBouncer::start(&database, "session");
     let options = pooler.options(&database).options([("geqo", "off")]);
-    let refused = PostgresStore::new(options, 4, analyzer()).prepare().await.unwrap_err();
+    let refused = PostgresStore::new(options, 4, analyzer())
+        .prepare()
+        .await
+        .unwrap_err();
     assert!(matches!(refused, StoreError::Setup { .. }), "{refused}");
     let text = refused.to_string();
-    assert!(text.contains("options") && text.contains("ignore_startup_parameters"), "{text}");
+    assert!(
+        text.contains("options") && text.contains("ignore_startup_parameters"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -136,8 +173,15 @@ async fn session_pooling_works() {
     let store: Arc<dyn Store> = Arc::new(pooler.store(&database));
     store.prepare().await.unwrap();
     let scope = scope();
-    let texts: Vec<String> = (0..20).map(|_| format!("pooled {}", SystemClock.new_id())).collect();
-    join_all(texts.iter().map(|text| store_one(&*store, &scope, note(text)))).await;
+    let texts: Vec<String> = (0..20)
+        .map(|_| format!("pooled {}", SystemClock.new_id()))
+        .collect();
+    join_all(
+        texts
+            .iter()
+            .map(|text| store_one(&*store, &scope, note(text))),
+    )
+    .await;
     assert_eq!(found(&*store, &scope, "pooled").await.len(), 20);
     store.close().await;
 }

@@ -12,7 +12,9 @@ use crate::process::{Ran, Server, Setup};
 /// One of everything that can be remembered, through the tools.
 pub(crate) async fn fill(server: &Server) -> Vec<String> {
     let client = server.client();
-    let first = client.remember("Ünïcode, \"quotes\" and\na second line; 10.5 %").await;
+    let first = client
+        .remember("Ünïcode, \"quotes\" and\na second line; 10.5 %")
+        .await;
     let stored = client
         .call(
             "remember",
@@ -29,17 +31,47 @@ pub(crate) async fn fill(server: &Server) -> Vec<String> {
             ] }),
         )
         .await;
-    let ids: Vec<String> = (0..7).map(|n| stored["memories"][n]["id"].as_str().unwrap().to_owned()).collect();
-    client.call("remember", json!({ "items": [{ "content": "the replacement", "supersedes": [ids[6]] }] })).await;
-    client.call("update", json!({ "id": ids[0], "content": "a better insight", "reason": "clearer" })).await;
-    client.call("update", json!({ "id": ids[0], "feedback": "helpful" })).await;
-    client.call("update", json!({ "id": ids[1], "importance": 1.0, "metadata": { "n": 1.0e20 } })).await;
-    client.call("forget", json!({ "ids": [ids[5]], "reason": "wrong" })).await;
+    let ids: Vec<String> = (0..7)
+        .map(|n| stored["memories"][n]["id"].as_str().unwrap().to_owned())
+        .collect();
+    client
+        .call(
+            "remember",
+            json!({ "items": [{ "content": "the replacement", "supersedes": [ids[6]] }] }),
+        )
+        .await;
+    client
+        .call(
+            "update",
+            json!({ "id": ids[0], "content": "a better insight", "reason": "clearer" }),
+        )
+        .await;
+    client
+        .call("update", json!({ "id": ids[0], "feedback": "helpful" }))
+        .await;
+    client
+        .call(
+            "update",
+            json!({ "id": ids[1], "importance": 1.0, "metadata": { "n": 1.0e20 } }),
+        )
+        .await;
+    client
+        .call("forget", json!({ "ids": [ids[5]], "reason": "wrong" }))
+        .await;
     client.call("forget", json!({ "ids": [ids[3]] })).await;
-    client.call("forget", json!({ "ids": [ids[3]], "mode": "restore" })).await;
+    client
+        .call("forget", json!({ "ids": [ids[3]], "mode": "restore" }))
+        .await;
     // A protected memory, and a change to it that waits for a person.
-    client.call("update", json!({ "id": first, "protected": true })).await;
-    client.call("update", json!({ "id": first, "content": "something else", "reason": "it moved" })).await;
+    client
+        .call("update", json!({ "id": first, "protected": true }))
+        .await;
+    client
+        .call(
+            "update",
+            json!({ "id": first, "content": "something else", "reason": "it moved" }),
+        )
+        .await;
     ids
 }
 
@@ -62,7 +94,9 @@ const GRAPH: &str = "INSERT INTO entity (project, name, name_key, words, type, p
     UPDATE memory SET recall_count = 4, last_recalled_at = 1700000000000002 WHERE seq = 1";
 
 async fn sql(path: &Path, text: &'static str) {
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).foreign_keys(true);
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(path)
+        .foreign_keys(true);
     let mut connection = options.connect().await.unwrap();
     sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
@@ -98,21 +132,49 @@ pub(crate) fn on_postgres(database: &Database) -> Setup {
 async fn a_round_trip_over_both_databases_changes_nothing() {
     let (sqlite, ids) = filled().await;
     let original = export(&sqlite, "a.jsonl");
-    let lines: Vec<Value> = original.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines[0], json!({ "format": "cognitive-memory", "version": 1 }));
+    let lines: Vec<Value> = original
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        lines[0],
+        json!({ "format": "cognitive-memory", "version": 1 })
+    );
     let kinds = |kind: &str| lines.iter().filter(|line| line["type"] == kind).count();
     assert_eq!(
-        ["entity", "relation", "memory", "mention", "focus", "review", "end"].map(kinds),
+        [
+            "entity", "relation", "memory", "mention", "focus", "review", "end"
+        ]
+        .map(kinds),
         [2, 3, 9, 3, 3, 1, 1],
         "{original}"
     );
-    let protected: Vec<&Value> = lines.iter().filter(|line| line["protected"] == true).collect();
-    assert_eq!((protected.len(), &protected[0]["recall_count"]), (1, &json!(4)), "{original}");
+    let protected: Vec<&Value> = lines
+        .iter()
+        .filter(|line| line["protected"] == true)
+        .collect();
+    assert_eq!(
+        (protected.len(), &protected[0]["recall_count"]),
+        (1, &json!(4)),
+        "{original}"
+    );
     let review = lines.iter().find(|line| line["type"] == "review").unwrap();
-    assert_eq!((&review["memory"], &review["state"]), (&protected[0]["id"], &json!("open")));
-    assert_eq!(review["proposal"], json!({ "action": "update", "patch": { "content": "something else" } }));
-    let insight = lines.iter().find(|line| line["id"] == ids[0].as_str()).unwrap();
-    assert_eq!((&insight["version"], &insight["helpful"]), (&json!(2), &json!(1)));
+    assert_eq!(
+        (&review["memory"], &review["state"]),
+        (&protected[0]["id"], &json!("open"))
+    );
+    assert_eq!(
+        review["proposal"],
+        json!({ "action": "update", "patch": { "content": "something else" } })
+    );
+    let insight = lines
+        .iter()
+        .find(|line| line["id"] == ids[0].as_str())
+        .unwrap();
+    assert_eq!(
+        (&insight["version"], &insight["helpful"]),
+        (&json!(2), &json!(1))
+    );
     assert_eq!(insight["history"][1]["old"]["content"], "insight on it");
     assert_eq!(insight["history"][1]["reason"], "clearer");
 
@@ -128,7 +190,12 @@ async fn a_round_trip_over_both_databases_changes_nothing() {
     assert_eq!(export(&postgres, "b.jsonl"), original);
     // Again: nothing is stored twice.
     let ran = postgres.run(&["import", file]);
-    assert_eq!(ok(&ran).stdout, "0 records stored, 21 already there\n", "{}", ran.stderr);
+    assert_eq!(
+        ok(&ran).stdout,
+        "0 records stored, 21 already there\n",
+        "{}",
+        ran.stderr
+    );
     assert_eq!(export(&postgres, "b2.jsonl"), original);
 
     let back = Setup::new();
@@ -140,19 +207,39 @@ async fn a_round_trip_over_both_databases_changes_nothing() {
     for setup in [&postgres, &back] {
         let server = setup.serve().await;
         let client = server.client();
-        let found = client.call("recall", json!({ "query": "better insight" })).await;
+        let found = client
+            .call("recall", json!({ "query": "better insight" }))
+            .await;
         assert_eq!(found["hits"][0]["id"], ids[0].as_str(), "{found}");
         let status = client.call("status", json!({})).await;
         assert_eq!(
-            (&status["memories"], &status["deleted"], &status["index_backlog"]),
+            (
+                &status["memories"],
+                &status["deleted"],
+                &status["index_backlog"]
+            ),
             (&json!(8), &json!(1), &json!(8))
         );
-        client.call("forget", json!({ "ids": [ids[5]], "mode": "restore" })).await;
-        client.call("update", json!({ "id": ids[0], "tags": ["new"] })).await;
-        let got = client.call("get", json!({ "ids": [ids[0]], "history": true })).await;
+        client
+            .call("forget", json!({ "ids": [ids[5]], "mode": "restore" }))
+            .await;
+        client
+            .call("update", json!({ "id": ids[0], "tags": ["new"] }))
+            .await;
+        let got = client
+            .call("get", json!({ "ids": [ids[0]], "history": true }))
+            .await;
         assert_eq!(got["history"].as_array().unwrap().len(), 3, "{got}");
-        let refused = client.call("update", json!({ "id": protected[0]["id"], "content": "something else" })).await;
-        assert!(refused.to_string().contains(review["id"].as_str().unwrap()), "the review waits: {refused}");
+        let refused = client
+            .call(
+                "update",
+                json!({ "id": protected[0]["id"], "content": "something else" }),
+            )
+            .await;
+        assert!(
+            refused.to_string().contains(review["id"].as_str().unwrap()),
+            "the review waits: {refused}"
+        );
         let explored = client.call("explore", json!({ "name": "ANN" })).await;
         assert!(explored.to_string().contains("Bob"), "{explored}");
         let focus = client.call("focus", json!({})).await;
@@ -167,7 +254,12 @@ async fn an_export_reads_beside_the_service_and_an_import_says_to_stop_it() {
     let server = setup.serve().await;
     fill(&server).await;
     let text = export(&setup, "a.jsonl");
-    assert_eq!(text.lines().filter(|line| line.starts_with("{\"type\":\"memory\"")).count(), 9);
+    assert_eq!(
+        text.lines()
+            .filter(|line| line.starts_with("{\"type\":\"memory\""))
+            .count(),
+        9
+    );
     let piped = setup.run(&["export", "-"]);
     assert_eq!(ok(&piped).stdout, text);
     let file = setup.path("a.jsonl");
@@ -182,17 +274,28 @@ async fn one_project_goes_out_and_into_another() {
     let (setup, _) = filled().await;
     let unknown = setup.run(&["export", "--project", "nobody", "-"]);
     assert_eq!(unknown.code, Some(64));
-    assert!(unknown.stderr.contains("there are: default"), "{}", unknown.stderr);
+    assert!(
+        unknown.stderr.contains("there are: default"),
+        "{}",
+        unknown.stderr
+    );
     ok(&setup.run(&["export", "--project", "default", "a.jsonl"]));
     let other = Setup::new();
     let file = setup.path("a.jsonl");
     let file = file.to_str().unwrap();
     ok(&other.run(&["import", "--project", "work", file]));
     let text = export(&other, "b.jsonl");
-    assert!(text.contains("\"project\":\"work\"") && !text.contains("\"project\":\"default\""), "{text}");
+    assert!(
+        text.contains("\"project\":\"work\"") && !text.contains("\"project\":\"default\""),
+        "{text}"
+    );
     // The ids are in use, elsewhere: that is said, and nothing is moved.
     let ran = other.run(&["import", file]);
-    assert!(ran.stderr.contains("is there already, in another project"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("is there already, in another project"),
+        "{}",
+        ran.stderr
+    );
     assert_eq!(ran.code, Some(1), "{}", ran.stdout);
 }
 
@@ -201,7 +304,10 @@ async fn damaged_files_are_refused_with_the_line() {
     let (setup, _) = filled().await;
     let text = export(&setup, "a.jsonl");
     let lines: Vec<&str> = text.lines().collect();
-    let memory = lines.iter().position(|line| line.contains("\"type\":\"memory\"")).unwrap();
+    let memory = lines
+        .iter()
+        .position(|line| line.contains("\"type\":\"memory\""))
+        .unwrap();
     let other = |lines: &[&str]| lines.join("\n") + "\n";
     let replaced = |at: usize, line: &str| {
         let mut changed = lines.clone();
@@ -209,28 +315,85 @@ async fn damaged_files_are_refused_with_the_line() {
         other(&changed)
     };
     let deep = (0..20).fold("1".to_owned(), |inner, _| format!("{{\"x\":{inner}}}"));
-    let deep = lines[memory].replacen("\"importance\"", &format!("\"metadata\":{deep},\"importance\""), 1);
+    let deep = lines[memory].replacen(
+        "\"importance\"",
+        &format!("\"metadata\":{deep},\"importance\""),
+        1,
+    );
     let last = format!("line {}", lines.len() - 1);
     for (name, file, words) in [
         ("empty", String::new(), "the file is empty"),
-        ("foreign", "{\"name\":\"Ann\"}\n".to_owned(), "line 1: this is no export"),
-        ("newer", replaced(0, "{\"format\":\"cognitive-memory\",\"version\":2}"), "version 2"),
+        (
+            "foreign",
+            "{\"name\":\"Ann\"}\n".to_owned(),
+            "line 1: this is no export",
+        ),
+        (
+            "newer",
+            replaced(0, "{\"format\":\"cognitive-memory\",\"version\":2}"),
+            "version 2",
+        ),
         ("no end", other(&lines[..lines.len() - 1]), last.as_str()),
         ("cut", text[..text.len() / 2].to_owned(), "the line is cut"),
-        ("no json", replaced(memory, "{\"type\":"), &format!("line {}: this is not JSON", memory + 1)),
-        ("kind", replaced(memory, &lines[memory].replace("\"kind\":\"note\"", "\"kind\":\"poem\"")), "kind"),
-        ("field", replaced(memory, &lines[memory].replacen("{\"type\"", "{\"mood\":1,\"type\"", 1)), "mood"),
+        (
+            "no json",
+            replaced(memory, "{\"type\":"),
+            &format!("line {}: this is not JSON", memory + 1),
+        ),
+        (
+            "kind",
+            replaced(
+                memory,
+                &lines[memory].replace("\"kind\":\"note\"", "\"kind\":\"poem\""),
+            ),
+            "kind",
+        ),
+        (
+            "field",
+            replaced(
+                memory,
+                &lines[memory].replacen("{\"type\"", "{\"mood\":1,\"type\"", 1),
+            ),
+            "mood",
+        ),
         (
             "old",
-            replaced(memory, &lines[memory].replacen("\"occurred_at\":\"20", "\"occurred_at\":\"19", 1)),
+            replaced(
+                memory,
+                &lines[memory].replacen("\"occurred_at\":\"20", "\"occurred_at\":\"19", 1),
+            ),
             "occurred_at",
         ),
-        ("heavy", text.replacen("\"weight\":0.75", "\"weight\":1.75", 1), "weight"),
-        ("self", text.replacen("\"target\":{\"name\":\"Bob\"", "\"target\":{\"name\":\"ann\"", 1), "related to itself"),
-        ("backwards", text.replacen("\"valid_to\":\"1970", "\"valid_to\":\"1969", 1), "valid_to"),
+        (
+            "heavy",
+            text.replacen("\"weight\":0.75", "\"weight\":1.75", 1),
+            "weight",
+        ),
+        (
+            "self",
+            text.replacen(
+                "\"target\":{\"name\":\"Bob\"",
+                "\"target\":{\"name\":\"ann\"",
+                1,
+            ),
+            "related to itself",
+        ),
+        (
+            "backwards",
+            text.replacen("\"valid_to\":\"1970", "\"valid_to\":\"1969", 1),
+            "valid_to",
+        ),
         ("deep", replaced(memory, &deep), "nested at most"),
-        ("changed", text.replace("it broke", "it works"), "not as it was written"),
-        ("after", format!("{text}{}\n", lines[memory]), "behind the end line"),
+        (
+            "changed",
+            text.replace("it broke", "it works"),
+            "not as it was written",
+        ),
+        (
+            "after",
+            format!("{text}{}\n", lines[memory]),
+            "behind the end line",
+        ),
     ] {
         let target = Setup::new();
         let path = target.file("in.jsonl", &file);
@@ -244,10 +407,23 @@ async fn damaged_files_are_refused_with_the_line() {
     let path = target.file("in.jsonl", replaced(memory, "{\"type\":"));
     let ran = target.run(&["import", "--keep-going", path.to_str().unwrap()]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    assert!(ran.stderr.contains(&format!("line {}: this is not JSON", memory + 1)), "{}", ran.stderr);
+    assert!(
+        ran.stderr
+            .contains(&format!("line {}: this is not JSON", memory + 1)),
+        "{}",
+        ran.stderr
+    );
     // With the memory go the mention of it and its review; the item that became it forgets that.
-    assert!(ran.stdout.starts_with("18 records stored ("), "{}", ran.stdout);
-    assert!(ran.stdout.contains("), 0 already there, "), "{}", ran.stdout);
+    assert!(
+        ran.stdout.starts_with("18 records stored ("),
+        "{}",
+        ran.stdout
+    );
+    assert!(
+        ran.stdout.contains("), 0 already there, "),
+        "{}",
+        ran.stdout
+    );
     let path = target.file("cut.jsonl", &text[..text.len() / 2]);
     let ran = target.run(&["import", "--keep-going", path.to_str().unwrap()]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
@@ -269,15 +445,29 @@ async fn an_interrupted_import_is_continued_by_doing_it_again() {
         sha2::Digest::update(&mut hash, line.as_bytes());
         text.push_str(&line);
     }
-    let sha256: String = sha2::Digest::finalize(hash).iter().map(|byte| format!("{byte:02x}")).collect();
-    text.push_str(&format!("{}\n", json!({ "type": "end", "records": 5000, "sha256": sha256 })));
+    let sha256: String = sha2::Digest::finalize(hash)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    text.push_str(&format!(
+        "{}\n",
+        json!({ "type": "end", "records": 5000, "sha256": sha256 })
+    ));
     let path = source.file("many.jsonl", &text);
-    let mut child = source.command(&["import", path.to_str().unwrap()]).spawn().unwrap();
+    let mut child = source
+        .command(&["import", path.to_str().unwrap()])
+        .spawn()
+        .unwrap();
     let count = || async {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(source.database()).read_only(true);
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(source.database())
+            .read_only(true);
         let mut connection = options.connect().await.ok()?;
         let statement = AssertSqlSafe("SELECT count(*) FROM memory".to_owned());
-        sqlx::query_scalar::<_, i64>(statement).fetch_one(&mut connection).await.ok()
+        sqlx::query_scalar::<_, i64>(statement)
+            .fetch_one(&mut connection)
+            .await
+            .ok()
     };
     // Killed once it has begun.
     let end = std::time::Instant::now() + crate::process::PATIENCE;
@@ -296,17 +486,36 @@ async fn an_interrupted_import_is_continued_by_doing_it_again() {
     let server = source.serve().await;
     let status = server.client().call("status", json!({})).await;
     assert_eq!(status["memories"], 5_000);
-    let found = server.client().call("recall", json!({ "query": "number 4321" })).await;
-    assert!(found["hits"][0]["content"].as_str().unwrap().contains("4321"), "{found}");
+    let found = server
+        .client()
+        .call("recall", json!({ "query": "number 4321" }))
+        .await;
+    assert!(
+        found["hits"][0]["content"]
+            .as_str()
+            .unwrap()
+            .contains("4321"),
+        "{found}"
+    );
     server.stop().await;
     // By the standard input.
     let target = Setup::new();
     let mut command = target.command(&["import", "-"]);
-    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    command
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
     let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "5000 records stored (memories: 5000), 0 already there\n");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "5000 records stored (memories: 5000), 0 already there\n"
+    );
 }
 
 #[tokio::test]
@@ -315,7 +524,11 @@ async fn an_export_of_a_clock_that_was_far_ahead_can_be_imported() {
     let server = setup.serve().await;
     server.client().remember("from the future").await;
     server.stop().await;
-    let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(setup.database()).connect().await.unwrap();
+    let mut connection = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(setup.database())
+        .connect()
+        .await
+        .unwrap();
     // The year 9000, as if the clock had been wrong when the memory was stored.
     let sql = "UPDATE memory SET occurred_at = 221845392000000000, created_at = 221845392000000000, \
         updated_at = 221845392000000000; UPDATE history SET at = 221845392000000000";

@@ -63,7 +63,11 @@ impl Database {
     }
 
     pub(crate) async fn connection(&self) -> PgConnection {
-        self.options().disable_statement_logging().connect().await.expect("the test database answers")
+        self.options()
+            .disable_statement_logging()
+            .connect()
+            .await
+            .expect("the test database answers")
     }
 }
 
@@ -72,14 +76,20 @@ impl Drop for Database {
         // Servers which are named from outside live on. A runtime of its own, since drop cannot wait in the test's.
         let (server, name) = (self.server.clone(), self.name.clone());
         let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             runtime.block_on(async {
-                let Ok(Ok(mut connection)) = tokio::time::timeout(Duration::from_secs(2), server.connect()).await
+                let Ok(Ok(mut connection)) =
+                    tokio::time::timeout(Duration::from_secs(2), server.connect()).await
                 else {
                     return;
                 };
                 let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-                let _ = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await;
+                let _ = sqlx::raw_sql(AssertSqlSafe(sql))
+                    .execute(&mut connection)
+                    .await;
             });
         });
         let _ = dropping.join();
@@ -87,24 +97,42 @@ impl Drop for Database {
 }
 
 async fn run(server: &PgConnectOptions, sql: &str) {
-    let mut connection =
-        server.clone().disable_statement_logging().connect().await.unwrap_or_else(|error| panic!("{error}; {HELP}"));
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+    let mut connection = server
+        .clone()
+        .disable_statement_logging()
+        .connect()
+        .await
+        .unwrap_or_else(|error| panic!("{error}; {HELP}"));
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        .execute(&mut connection)
+        .await
+        .unwrap();
     connection.close().await.unwrap();
 }
 
 /// Name of a migrated database of which copies are quick. Made once, whoever comes first.
 async fn template(server: &PgConnectOptions) -> String {
-    let hash = include_str!("../../src/store/postgres/migrations/SHA256").lines().last().unwrap_or_default();
+    let hash = include_str!("../../src/store/postgres/migrations/SHA256")
+        .lines()
+        .last()
+        .unwrap_or_default();
     let name = format!("template_{}", &hash[hash.len() - 16..]);
-    let mut connection =
-        server.clone().disable_statement_logging().connect().await.unwrap_or_else(|error| panic!("{error}; {HELP}"));
-    sqlx::query("SELECT pg_advisory_lock(4711)").execute(&mut connection).await.unwrap();
-    let there: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
-        .bind(&name)
-        .fetch_one(&mut connection)
+    let mut connection = server
+        .clone()
+        .disable_statement_logging()
+        .connect()
+        .await
+        .unwrap_or_else(|error| panic!("{error}; {HELP}"));
+    sqlx::query("SELECT pg_advisory_lock(4711)")
+        .execute(&mut connection)
         .await
         .unwrap();
+    let there: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+            .bind(&name)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
     if !there {
         let making = format!("{name}_new");
         let statements = [
@@ -112,7 +140,10 @@ async fn template(server: &PgConnectOptions) -> String {
             format!("CREATE DATABASE {making} TEMPLATE template0 ENCODING 'UTF8'"),
         ];
         for sql in statements {
-            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(sql))
+                .execute(&mut connection)
+                .await
+                .unwrap();
         }
         let analyzer = Arc::new(Analyzer::new(Language::English));
         let store = PostgresStore::new(server.clone().database(&making), 1, analyzer);
@@ -121,7 +152,10 @@ async fn template(server: &PgConnectOptions) -> String {
         let rename = format!("ALTER DATABASE {making} RENAME TO {name}");
         // A session that was just closed may still be there for a moment.
         for attempt in 0.. {
-            match sqlx::raw_sql(AssertSqlSafe(rename.clone())).execute(&mut connection).await {
+            match sqlx::raw_sql(AssertSqlSafe(rename.clone()))
+                .execute(&mut connection)
+                .await
+            {
                 Ok(_) => break,
                 Err(error) => assert!(attempt < 100, "{error}"),
             }
@@ -141,22 +175,30 @@ fn shared() -> PgConnectOptions {
     // nextest runs every test in a process of its own, `cargo test` all in one.
     let (run, watched) = match std::env::var("NEXTEST_RUN_ID") {
         Ok(run) => (run, std::os::unix::process::parent_id()),
-        Err(_) => (format!("process-{}", std::process::id()), std::process::id()),
+        Err(_) => (
+            format!("process-{}", std::process::id()),
+            std::process::id(),
+        ),
     };
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("postgres").join(run);
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join("postgres")
+        .join(run);
     fs::create_dir_all(&folder).unwrap();
     let lock = File::create(folder.join("lock")).unwrap();
     lock.lock().unwrap();
     let ready = folder.join("server.json");
-    let text = fs::read_to_string(&ready).unwrap_or_else(|_| start_for_run(&folder, &ready, watched));
+    let text =
+        fs::read_to_string(&ready).unwrap_or_else(|_| start_for_run(&folder, &ready, watched));
     options(&text)
 }
 
 /// Starts a server whose stdin ends when the process `watched` does, which is its sign to stop.
 fn start_for_run(folder: &Path, ready: &Path, watched: u32) -> String {
-    let script =
-        r#"{ while kill -0 "$1" 2> /dev/null; do sleep 0.3; done; rm -rf "$2"; } | "$3" > "$2/out" 2> "$2/err""#;
-    #[expect(clippy::zombie_processes, reason = "it outlives this process, and ends with the run")]
+    let script = r#"{ while kill -0 "$1" 2> /dev/null; do sleep 0.3; done; rm -rf "$2"; } | "$3" > "$2/out" 2> "$2/err""#;
+    #[expect(
+        clippy::zombie_processes,
+        reason = "it outlives this process, and ends with the run"
+    )]
     let mut child = Command::new("setsid")
         .args(["bash", "-c", script, "bash", &watched.to_string()])
         .arg(folder)
@@ -187,7 +229,8 @@ fn helper() -> PathBuf {
 }
 
 fn options(json: &str) -> PgConnectOptions {
-    let value: serde_json::Value = serde_json::from_str(json.trim()).expect("the helper prints JSON");
+    let value: serde_json::Value =
+        serde_json::from_str(json.trim()).expect("the helper prints JSON");
     PgConnectOptions::from_str(value["url"].as_str().expect("a url")).expect("a URL of PostgreSQL")
 }
 
@@ -208,8 +251,16 @@ impl Server {
         let mut answers = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
         answers.read_line(&mut line).unwrap();
-        assert!(!line.is_empty(), "{} did not start; {HELP}", helper().display());
-        Self { child, answers, options: options(&line) }
+        assert!(
+            !line.is_empty(),
+            "{} did not start; {HELP}",
+            helper().display()
+        );
+        Self {
+            child,
+            answers,
+            options: options(&line),
+        }
     }
 
     /// `stop`, `kill`, `start`, `freeze` or `thaw`; returns when it is done.

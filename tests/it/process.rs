@@ -29,9 +29,14 @@ pub(crate) struct Setup {
 impl Setup {
     /// Listens on a free port; everything else is the default.
     pub(crate) fn new() -> Self {
-        let setup = Self { home: Arc::new(tempfile::tempdir().expect("a temporary folder")), env: BTreeMap::new() };
+        let setup = Self {
+            home: Arc::new(tempfile::tempdir().expect("a temporary folder")),
+            env: BTreeMap::new(),
+        };
         // No test fetches a model unless it is about that.
-        setup.env("MEMORY_LISTEN", "127.0.0.1:0").env("MEMORY_EMBEDDER", "none")
+        setup
+            .env("MEMORY_LISTEN", "127.0.0.1:0")
+            .env("MEMORY_EMBEDDER", "none")
     }
 
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
@@ -70,7 +75,11 @@ impl Setup {
     /// The same, started by another program.
     pub(crate) fn wrapped(&self, wrapper: &[&str], args: &[&str]) -> Command {
         let program = env!("CARGO_BIN_EXE_cognitive-memory-mcp");
-        let mut line = wrapper.iter().copied().chain([program]).chain(args.iter().copied());
+        let mut line = wrapper
+            .iter()
+            .copied()
+            .chain([program])
+            .chain(args.iter().copied());
         let mut command = Command::new(line.next().expect("a program"));
         command
             .args(line)
@@ -114,8 +123,11 @@ pub(crate) struct Ran {
 
 impl Ran {
     pub(crate) fn of(mut command: Command) -> Self {
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program can be started");
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program can be started");
         let end = Instant::now() + PATIENCE;
         // Read meanwhile, since a pipe holds no more than 64 KiB.
         let stdout = drain(child.stdout.take());
@@ -127,11 +139,19 @@ impl Ran {
             if Instant::now() > end {
                 let _ = child.kill();
                 let _ = child.wait();
-                panic!("{command:?} does not end: {} {}", said(stdout), said(stderr));
+                panic!(
+                    "{command:?} does not end: {} {}",
+                    said(stdout),
+                    said(stderr)
+                );
             }
             std::thread::sleep(LOOK_EVERY);
         };
-        Self { code: status.code(), stdout: said(stdout), stderr: said(stderr) }
+        Self {
+            code: status.code(),
+            stdout: said(stdout),
+            stderr: said(stderr),
+        }
     }
 }
 
@@ -140,7 +160,8 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
     let mut pipe = pipe.expect("a pipe");
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        pipe.read_to_end(&mut bytes).expect("what it says can be read");
+        pipe.read_to_end(&mut bytes)
+            .expect("what it says can be read");
         bytes
     })
 }
@@ -170,7 +191,11 @@ impl Lines {
         let lines = self.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
-                lines.0.lock().expect("no panic").push(String::from_utf8_lossy(&line).into_owned());
+                lines
+                    .0
+                    .lock()
+                    .expect("no panic")
+                    .push(String::from_utf8_lossy(&line).into_owned());
             }
         })
     }
@@ -181,7 +206,12 @@ impl Lines {
 
     /// The lines that are JSON.
     pub(crate) fn json(&self) -> Vec<Value> {
-        self.0.lock().expect("no panic").iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        self.0
+            .lock()
+            .expect("no panic")
+            .iter()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 }
 
@@ -198,12 +228,24 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(mut command: Command) -> Self {
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program can be started");
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program can be started");
         let (stdout, stderr) = (Lines::default(), Lines::default());
-        let readers =
-            vec![stdout.read(child.stdout.take().expect("a pipe")), stderr.read(child.stderr.take().expect("a pipe"))];
-        Self { child, readers, stdout, stderr, base: String::new(), home: None }
+        let readers = vec![
+            stdout.read(child.stdout.take().expect("a pipe")),
+            stderr.read(child.stderr.take().expect("a pipe")),
+        ];
+        Self {
+            child,
+            readers,
+            stdout,
+            stderr,
+            base: String::new(),
+            home: None,
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -226,12 +268,25 @@ impl Server {
     pub(crate) async fn logged(&mut self, message: &str) -> Value {
         let end = Instant::now() + PATIENCE;
         loop {
-            if let Some(line) = self.stdout.json().into_iter().find(|line| line["message"] == message) {
+            if let Some(line) = self
+                .stdout
+                .json()
+                .into_iter()
+                .find(|line| line["message"] == message)
+            {
                 return line;
             }
             let ended = self.child.try_wait().expect("a child");
-            assert!(ended.is_none(), "it ended with {ended:?} before it said {message:?}:\n{}", self.log());
-            assert!(Instant::now() < end, "it never said {message:?}:\n{}", self.log());
+            assert!(
+                ended.is_none(),
+                "it ended with {ended:?} before it said {message:?}:\n{}",
+                self.log()
+            );
+            assert!(
+                Instant::now() < end,
+                "it never said {message:?}:\n{}",
+                self.log()
+            );
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
@@ -298,7 +353,10 @@ impl Drop for Server {
 
 /// Sends a signal.
 pub(crate) fn signal(pid: u32, name: &str) {
-    let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().expect("a shell");
+    let status = Command::new("sh")
+        .args(["-c", &format!("kill -{name} {pid}")])
+        .status()
+        .expect("a shell");
     assert!(status.success(), "kill -{name} {pid}");
 }
 
@@ -313,7 +371,11 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(url: String) -> Self {
         let http = plain_client().timeout(PATIENCE).build().expect("a client");
-        Self { http, url, token: None }
+        Self {
+            http,
+            url,
+            token: None,
+        }
     }
 
     pub(crate) fn with_token(mut self, token: &str) -> Self {
@@ -338,12 +400,21 @@ impl Client {
     /// Sends a JSON-RPC request; the whole answer.
     pub(crate) async fn try_request(&self, method: &str, params: Value) -> reqwest::Result<Value> {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        self.post(body.to_string()).send().await?.error_for_status()?.json().await
+        self.post(body.to_string())
+            .send()
+            .await?
+            .error_for_status()?
+            .json()
+            .await
     }
 
     /// Calls a tool; the whole answer, or why there is none.
     pub(crate) async fn try_call(&self, tool: &str, arguments: Value) -> reqwest::Result<Value> {
-        self.try_request("tools/call", json!({ "name": tool, "arguments": arguments })).await
+        self.try_request(
+            "tools/call",
+            json!({ "name": tool, "arguments": arguments }),
+        )
+        .await
     }
 
     /// Calls a tool which must succeed; its structured content.
@@ -355,8 +426,13 @@ impl Client {
 
     /// Stores a note; its id.
     pub(crate) async fn remember(&self, content: &str) -> String {
-        let stored = self.call("remember", json!({ "items": [{ "content": content }] })).await;
-        stored["memories"][0]["id"].as_str().expect("an id").to_owned()
+        let stored = self
+            .call("remember", json!({ "items": [{ "content": content }] }))
+            .await;
+        stored["memories"][0]["id"]
+            .as_str()
+            .expect("an id")
+            .to_owned()
     }
 }
 
@@ -364,7 +440,11 @@ impl Client {
 pub(crate) async fn get(url: &str) -> (u16, reqwest::header::HeaderMap, String) {
     let client = plain_client().timeout(PATIENCE).build().expect("a client");
     let response = client.get(url).send().await.expect("an answer");
-    (response.status().as_u16(), response.headers().clone(), response.text().await.expect("text"))
+    (
+        response.status().as_u16(),
+        response.headers().clone(),
+        response.text().await.expect("text"),
+    )
 }
 
 /// Stands for conmon and systemd: keeps what conmon relays, with the time, and what it would drop.
@@ -381,9 +461,18 @@ struct Heard {
 
 /// The lines which conmon 2.1 relays.
 fn is_relayed(line: &str) -> bool {
-    const WHOLE: [&str; 5] = ["READY=1", "STOPPING=1", "RELOADING=1", "WATCHDOG=1", "WATCHDOG=trigger"];
+    const WHOLE: [&str; 5] = [
+        "READY=1",
+        "STOPPING=1",
+        "RELOADING=1",
+        "WATCHDOG=1",
+        "WATCHDOG=trigger",
+    ];
     const BEGINNING: [&str; 4] = ["STATUS=", "ERRNO=", "BUSERROR=", "MONOTONIC_USEC="];
-    WHOLE.contains(&line) || BEGINNING.iter().any(|beginning| line.starts_with(beginning))
+    WHOLE.contains(&line)
+        || BEGINNING
+            .iter()
+            .any(|beginning| line.starts_with(beginning))
 }
 
 impl Systemd {
@@ -392,14 +481,21 @@ impl Systemd {
         let socket = UnixDatagram::bind(folder.path().join("notify")).expect("a socket");
         let heard = Arc::<Mutex<Heard>>::default();
         let weak = Arc::downgrade(&heard);
-        socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+        socket
+            .set_read_timeout(Some(Duration::from_millis(200)))
+            .expect("a timeout");
         std::thread::spawn(move || {
             let mut buffer = [0; 8192];
             // Until the test is over.
             while let Some(heard) = weak.upgrade() {
                 drop(heard);
-                let Ok(length) = socket.recv(&mut buffer) else { continue };
-                let (now, text) = (Instant::now(), String::from_utf8_lossy(&buffer[..length]).into_owned());
+                let Ok(length) = socket.recv(&mut buffer) else {
+                    continue;
+                };
+                let (now, text) = (
+                    Instant::now(),
+                    String::from_utf8_lossy(&buffer[..length]).into_owned(),
+                );
                 let Some(heard) = weak.upgrade() else { return };
                 let mut heard = heard.lock().expect("no panic");
                 for line in text.lines() {
@@ -422,19 +518,32 @@ impl Systemd {
     /// Every line with its time.
     pub(crate) fn lines(&self) -> Vec<(Instant, String)> {
         let heard = self.heard.lock().expect("no panic");
-        assert!(heard.dropped.is_empty(), "conmon would drop {:?}", heard.dropped);
+        assert!(
+            heard.dropped.is_empty(),
+            "conmon would drop {:?}",
+            heard.dropped
+        );
         heard.relayed.clone()
     }
 
     /// When this line came.
     pub(crate) fn times(&self, line: &str) -> Vec<Instant> {
-        self.lines().into_iter().filter(|(_, heard)| heard == line).map(|(at, _)| at).collect()
+        self.lines()
+            .into_iter()
+            .filter(|(_, heard)| heard == line)
+            .map(|(at, _)| at)
+            .collect()
     }
 
     /// The latest status.
     pub(crate) fn status(&self) -> String {
         let lines = self.lines();
-        lines.iter().rev().find_map(|(_, line)| line.strip_prefix("STATUS=")).unwrap_or_default().to_owned()
+        lines
+            .iter()
+            .rev()
+            .find_map(|(_, line)| line.strip_prefix("STATUS="))
+            .unwrap_or_default()
+            .to_owned()
     }
 
     pub(crate) async fn heard(&self, line: &str) -> Instant {
@@ -450,13 +559,21 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) async fn connect(server: &Server) -> Self {
-        let stream = tokio::net::TcpStream::connect(server.authority()).await.expect("a connection");
-        Self { stream, read: Vec::new() }
+        let stream = tokio::net::TcpStream::connect(server.authority())
+            .await
+            .expect("a connection");
+        Self {
+            stream,
+            read: Vec::new(),
+        }
     }
 
     pub(crate) async fn write(&mut self, text: &str) {
         use tokio::io::AsyncWriteExt;
-        self.stream.write_all(text.as_bytes()).await.expect("an open connection");
+        self.stream
+            .write_all(text.as_bytes())
+            .await
+            .expect("an open connection");
     }
 
     /// Reads until this text came.

@@ -13,7 +13,11 @@ use crate::port::on_postgres;
 use crate::postgres_server::Database;
 use crate::process::{Client, PATIENCE, Server, Setup, get};
 
-const SUBJECTS: [&[&str]; 3] = [&["kitten", "pet"], &["deploy", "release"], &["pizza", "food"]];
+const SUBJECTS: [&[&str]; 3] = [
+    &["kitten", "pet"],
+    &["deploy", "release"],
+    &["pizza", "food"],
+];
 
 /// Knows three subjects, each model in an order of its own: comparing vectors of two models would find the wrong ones.
 struct Endpoint {
@@ -23,8 +27,16 @@ struct Endpoint {
 }
 
 fn vector(model: &str, text: &str) -> Vec<f64> {
-    let mut axes: Vec<f64> =
-        SUBJECTS.iter().map(|words| if words.iter().any(|word| text.contains(word)) { 1.0 } else { 0.01 }).collect();
+    let mut axes: Vec<f64> = SUBJECTS
+        .iter()
+        .map(|words| {
+            if words.iter().any(|word| text.contains(word)) {
+                1.0
+            } else {
+                0.01
+            }
+        })
+        .collect();
     match model {
         "turned" => axes.rotate_left(1),
         "wide" => axes.extend([0.02, 0.03]),
@@ -35,14 +47,22 @@ fn vector(model: &str, text: &str) -> Vec<f64> {
 
 async fn embeddings(State(endpoint): State<Arc<Endpoint>>, Json(body): Json<Value>) -> Json<Value> {
     let model = body["model"].as_str().unwrap().to_owned();
-    let texts: Vec<&str> = body["input"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    let texts: Vec<&str> = body["input"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|text| text.as_str().unwrap())
+        .collect();
     if texts.len() > 1 {
         endpoint.batches.acquire().await.unwrap().forget();
         let mut seen = endpoint.texts.lock().unwrap();
         seen.extend(texts.iter().map(|text| (model.clone(), (*text).to_owned())));
     }
-    let data: Vec<Value> =
-        texts.iter().enumerate().map(|(n, text)| json!({ "index": n, "embedding": vector(&model, text) })).collect();
+    let data: Vec<Value> = texts
+        .iter()
+        .enumerate()
+        .map(|(n, text)| json!({ "index": n, "embedding": vector(&model, text) }))
+        .collect();
     Json(json!({ "data": data }))
 }
 
@@ -59,8 +79,13 @@ const BATCH: usize = 32;
 
 impl Scene {
     async fn new(setup: Setup) -> Self {
-        let endpoint = Arc::new(Endpoint { batches: Semaphore::new(MANY), texts: Mutex::default() });
-        let router = Router::new().route("/v1/embeddings", post(embeddings)).with_state(Arc::clone(&endpoint));
+        let endpoint = Arc::new(Endpoint {
+            batches: Semaphore::new(MANY),
+            texts: Mutex::default(),
+        });
+        let router = Router::new()
+            .route("/v1/embeddings", post(embeddings))
+            .with_state(Arc::clone(&endpoint));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -74,7 +99,10 @@ impl Scene {
     }
 
     fn model(self, name: &str) -> Self {
-        Self { setup: self.setup.env("MEMORY_MODEL", name), ..self }
+        Self {
+            setup: self.setup.env("MEMORY_MODEL", name),
+            ..self
+        }
     }
 
     /// No batch is answered from now on.
@@ -90,7 +118,10 @@ impl Scene {
     /// The command, which ends before the work is done.
     fn reindex(&self) {
         let ran = tokio::task::block_in_place(|| self.setup.run(&["reindex"]));
-        assert!(ran.code == Some(0) && ran.stdout.contains(&format!("{MEMORIES} memories wait")), "{ran:?}");
+        assert!(
+            ran.code == Some(0) && ran.stdout.contains(&format!("{MEMORIES} memories wait")),
+            "{ran:?}"
+        );
     }
 
     /// How many texts of which models were embedded since the last hold.
@@ -108,7 +139,8 @@ async fn backlog(server: &Server, client: &Client, count: usize, model: &str) {
     loop {
         let status = client.call("status", json!({})).await;
         let (code, _, ready) = get(&server.url("/health/ready")).await;
-        let told = ready.contains(&format!("{model} (")) && ready.contains(&format!(", {count} memories wait"));
+        let told = ready.contains(&format!("{model} ("))
+            && ready.contains(&format!(", {count} memories wait"));
         let (_, _, metrics) = get(&server.url("/metrics")).await;
         let measured = metrics.contains(&format!("\ncognitive_memory_index_backlog {count}\n"));
         // Asked one after the other: the embedder may come between two of them.
@@ -116,27 +148,43 @@ async fn backlog(server: &Server, client: &Client, count: usize, model: &str) {
             assert_eq!(code, 200, "it is ready all the while: {ready}");
             return;
         }
-        assert!(Instant::now() < end, "{count} for {model} expected: {status} {ready} {metrics}");
+        assert!(
+            Instant::now() < end,
+            "{count} for {model} expected: {status} {ready} {metrics}"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
 
 async fn found(client: &Client, query: &str) -> Vec<String> {
-    let answer = client.call("recall", json!({ "query": query, "limit": 100 })).await;
-    answer["hits"].as_array().unwrap().iter().map(|hit| hit["content"].as_str().unwrap().to_owned()).collect()
+    let answer = client
+        .call("recall", json!({ "query": query, "limit": 100 }))
+        .await;
+    answer["hits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hit| hit["content"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// By a word that stands in the text: works at any time.
 async fn by_words(client: &Client) {
     let hits = found(client, "kitten").await;
-    assert!(hits.iter().filter(|hit| hit.contains("kitten")).count() == MEMORIES / 3, "{hits:?}");
+    assert!(
+        hits.iter().filter(|hit| hit.contains("kitten")).count() == MEMORIES / 3,
+        "{hits:?}"
+    );
 }
 
 /// By another word for the same: as many as have vectors of the model that asks, and none about anything else.
 async fn by_meaning(client: &Client, count: std::ops::RangeInclusive<usize>) {
     let hits = found(client, "a pet").await;
     assert!(count.contains(&hits.len()), "{hits:?}");
-    assert!(hits.iter().all(|hit| hit.contains("kitten")), "vectors of two models were compared: {hits:?}");
+    assert!(
+        hits.iter().all(|hit| hit.contains("kitten")),
+        "vectors of two models were compared: {hits:?}"
+    );
 }
 
 async fn fill(client: &Client) {
@@ -187,7 +235,11 @@ async fn story(scene: Scene) {
     scene.let_go(MANY);
     backlog(&server, &client, 0, "wide").await;
     by_meaning(&client, third..=third).await;
-    assert_eq!(scene.embedded(), (MEMORIES, vec!["wide".to_owned()]), "each once, and none at the start");
+    assert_eq!(
+        scene.embedded(),
+        (MEMORIES, vec!["wide".to_owned()]),
+        "each once, and none at the start"
+    );
     server.stop().await;
 
     // And while there is none.
@@ -217,5 +269,8 @@ async fn another_model_takes_over_while_recall_goes_on_in_postgresql() {
 fn nothing_to_embed_with_is_told() {
     let setup = Setup::new();
     let ran = setup.run(&["reindex"]);
-    assert!(ran.code == Some(0) && ran.stdout.contains("MEMORY_EMBEDDER is none"), "{ran:?}");
+    assert!(
+        ran.code == Some(0) && ran.stdout.contains("MEMORY_EMBEDDER is none"),
+        "{ran:?}"
+    );
 }

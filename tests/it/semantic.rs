@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use cognitive_memory_mcp::domain::{Clock, Scope, SystemClock};
 use cognitive_memory_mcp::embed::{Desk, EmbedError, Embedder, Model, Vector};
-use cognitive_memory_mcp::engine::{Call, Engine, RecallOutput, RecallParams, RememberItem, RememberParams};
+use cognitive_memory_mcp::engine::{
+    Call, Engine, RecallOutput, RecallParams, RememberItem, RememberParams,
+};
 use cognitive_memory_mcp::jobs;
 use cognitive_memory_mcp::lifecycle::{ExitReason, Readiness, Supervisor};
 use cognitive_memory_mcp::store::Store;
@@ -27,12 +29,23 @@ struct Subjects {
     seen: Mutex<HashSet<String>>,
 }
 
-const SUBJECTS: [&[&str]; 3] = [&["cat", "dog", "pet", "kitten"], &["deploy", "release", "ship"], &["pizza", "food"]];
+const SUBJECTS: [&[&str]; 3] = [
+    &["cat", "dog", "pet", "kitten"],
+    &["deploy", "release", "ship"],
+    &["pizza", "food"],
+];
 
 impl Subjects {
     fn new(id: &str) -> Arc<Self> {
-        let model = Model { id: id.to_owned(), dimension: 3 };
-        Arc::new(Self { model, away: AtomicU32::new(0), seen: Mutex::default() })
+        let model = Model {
+            id: id.to_owned(),
+            dimension: 3,
+        };
+        Arc::new(Self {
+            model,
+            away: AtomicU32::new(0),
+            seen: Mutex::default(),
+        })
     }
 
     fn vector(&self, text: &str) -> Result<Vector, EmbedError> {
@@ -40,14 +53,24 @@ impl Subjects {
             return Err(EmbedError::Refused("no such text".into()));
         }
         let away = |n: u32| n.checked_sub(1);
-        if self.away.fetch_update(Ordering::Relaxed, Ordering::Relaxed, away).is_ok() {
+        if self
+            .away
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, away)
+            .is_ok()
+        {
             return Err(EmbedError::Unavailable {
                 reason: "gone for lunch".into(),
                 retry_after: Some(Duration::from_millis(20)),
             });
         }
         self.seen.lock().unwrap().insert(text.to_owned());
-        let about = |words: &&[&str]| if words.iter().any(|word| text.contains(word)) { 1.0 } else { 0.01 };
+        let about = |words: &&[&str]| {
+            if words.iter().any(|word| text.contains(word)) {
+                1.0
+            } else {
+                0.01
+            }
+        };
         cognitive_memory_mcp::embed::normalised(SUBJECTS.iter().map(about).collect(), 3)
     }
 }
@@ -59,7 +82,10 @@ impl Embedder for Subjects {
     }
 
     async fn passages(&self, texts: Vec<String>) -> Result<Vec<Vec<Vector>>, EmbedError> {
-        texts.iter().map(|text| Ok(vec![self.vector(text)?])).collect()
+        texts
+            .iter()
+            .map(|text| Ok(vec![self.vector(text)?]))
+            .collect()
     }
 
     async fn query(&self, text: String) -> Result<Vector, EmbedError> {
@@ -80,16 +106,26 @@ struct Service {
 impl Service {
     async fn start(folder: Option<Arc<tempfile::TempDir>>) -> Self {
         let folder = folder.unwrap_or_else(|| Arc::new(tempfile::tempdir().unwrap()));
-        let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(SqliteOptions::new(folder.path().join("memory.db")), analyzer()));
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(
+            SqliteOptions::new(folder.path().join("memory.db")),
+            analyzer(),
+        ));
         store.prepare().await.unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let desk = Arc::new(Desk::expecting("subjects"));
-        let engine = Engine::new(Arc::clone(&store), analyzer(), Arc::clone(&clock)).with_embedder(Arc::clone(&desk));
+        let engine = Engine::new(Arc::clone(&store), analyzer(), Arc::clone(&clock))
+            .with_embedder(Arc::clone(&desk));
         let (supervisor, readiness) = (Supervisor::new(), Readiness::new());
         let condition = readiness.condition("embedding", "starting");
         jobs::index_vectors(&supervisor, &store, &desk, &clock, condition);
-        Self { engine, store, desk, supervisor, readiness, folder }
+        Self {
+            engine,
+            store,
+            desk,
+            supervisor,
+            readiness,
+            folder,
+        }
     }
 
     fn call(&self) -> Call {
@@ -97,20 +133,42 @@ impl Service {
     }
 
     async fn remember(&self, texts: &[&str]) {
-        let items =
-            texts.iter().map(|text| RememberItem { content: (*text).to_owned(), ..RememberItem::default() }).collect();
-        self.engine.remember(&self.call(), RememberParams { items, idempotency_key: None }).await.unwrap();
+        let items = texts
+            .iter()
+            .map(|text| RememberItem {
+                content: (*text).to_owned(),
+                ..RememberItem::default()
+            })
+            .collect();
+        self.engine
+            .remember(
+                &self.call(),
+                RememberParams {
+                    items,
+                    idempotency_key: None,
+                },
+            )
+            .await
+            .unwrap();
     }
 
     async fn recall(&self, query: &str) -> RecallOutput {
-        let params = RecallParams { query: Some(query.to_owned()), explain: true, ..RecallParams::default() };
+        let params = RecallParams {
+            query: Some(query.to_owned()),
+            explain: true,
+            ..RecallParams::default()
+        };
         self.engine.recall(&self.call(), params).await.unwrap()
     }
 
     async fn backlog_of(&self, count: u64) {
         let end = Instant::now() + PATIENCE;
         while self.store.index_backlog().await.unwrap() != count {
-            assert!(Instant::now() < end, "the backlog stays at {:?}", self.store.index_backlog().await);
+            assert!(
+                Instant::now() < end,
+                "the backlog stays at {:?}",
+                self.store.index_backlog().await
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -123,16 +181,30 @@ impl Service {
 }
 
 fn texts(output: &RecallOutput) -> Vec<&str> {
-    output.hits.iter().map(|hit| hit.memory.content.as_str()).collect()
+    output
+        .hits
+        .iter()
+        .map(|hit| hit.memory.content.as_str())
+        .collect()
 }
 
 #[tokio::test]
 async fn other_words_for_the_same_are_found() {
     let service = Service::start(None).await;
-    service.remember(&["The kitten sleeps", "We ship on Fridays", "A word about pizza"]).await;
+    service
+        .remember(&[
+            "The kitten sleeps",
+            "We ship on Fridays",
+            "A word about pizza",
+        ])
+        .await;
     let early = service.recall("pet dog").await;
     assert!(early.hits.is_empty());
-    assert!(early.notes[0].contains("by words alone"), "{:?}", early.notes);
+    assert!(
+        early.notes[0].contains("by words alone"),
+        "{:?}",
+        early.notes
+    );
     service.desk.open(Subjects::new("subjects"));
     service.backlog_of(0).await;
     let found = service.recall("pet dog").await;
@@ -142,9 +214,18 @@ async fn other_words_for_the_same_are_found() {
     let found = service.recall("a word on food").await;
     assert_eq!(texts(&found), ["A word about pizza"]);
     let why = serde_json::to_value(found.hits[0].why.as_ref().unwrap()).unwrap();
-    assert_eq!((&why["channels"]["words"]["rank"], &why["channels"]["meaning"]["rank"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (
+            &why["channels"]["words"]["rank"],
+            &why["channels"]["meaning"]["rank"]
+        ),
+        (&json!(1), &json!(1))
+    );
     let report = serde_json::to_string(&service.readiness.report()).unwrap();
-    assert!(service.readiness.is_ready() && report.contains("subjects (3 dimensions)"), "{report}");
+    assert!(
+        service.readiness.is_ready() && report.contains("subjects (3 dimensions)"),
+        "{report}"
+    );
     service.stop().await;
 }
 
@@ -153,12 +234,19 @@ async fn an_embedder_that_goes_away_loses_nothing() {
     let service = Service::start(None).await;
     let subjects = Subjects::new("subjects");
     subjects.away.store(3, Ordering::Relaxed);
-    service.desk.open(Arc::clone(&subjects) as Arc<dyn Embedder>);
-    service.remember(&["The kitten sleeps", "indigestible"]).await;
+    service
+        .desk
+        .open(Arc::clone(&subjects) as Arc<dyn Embedder>);
+    service
+        .remember(&["The kitten sleeps", "indigestible"])
+        .await;
     // The one that is refused waits for its next attempt, and holds up nobody.
     service.backlog_of(1).await;
     assert_eq!(texts(&service.recall("dog").await), ["The kitten sleeps"]);
-    assert_eq!(texts(&service.recall("indigestible").await), ["indigestible"]);
+    assert_eq!(
+        texts(&service.recall("indigestible").await),
+        ["indigestible"]
+    );
     service.stop().await;
 }
 
@@ -166,7 +254,9 @@ async fn an_embedder_that_goes_away_loses_nothing() {
 async fn another_model_takes_over_in_the_background() {
     let service = Service::start(None).await;
     service.desk.open(Subjects::new("one"));
-    service.remember(&["The kitten sleeps", "We ship on Fridays"]).await;
+    service
+        .remember(&["The kitten sleeps", "We ship on Fridays"])
+        .await;
     service.backlog_of(0).await;
     let folder = service.stop().await;
 
@@ -175,10 +265,17 @@ async fn another_model_takes_over_in_the_background() {
     let end = Instant::now() + PATIENCE;
     while texts(&service.recall("dog").await) != ["The kitten sleeps"] {
         assert!(Instant::now() < end, "no vectors of the new model");
-        assert_eq!(texts(&service.recall("kitten").await), ["The kitten sleeps"], "by words all the while");
+        assert_eq!(
+            texts(&service.recall("kitten").await),
+            ["The kitten sleeps"],
+            "by words all the while"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(service.store.queued_model().await.unwrap().as_deref(), Some("two (3 dimensions)"));
+    assert_eq!(
+        service.store.queued_model().await.unwrap().as_deref(),
+        Some("two (3 dimensions)")
+    );
     service.stop().await;
 }
 
@@ -187,17 +284,33 @@ async fn pages_are_of_one_list() {
     let service = Service::start(None).await;
     service.desk.open(Subjects::new("subjects"));
     let memories: Vec<String> = (0..240)
-        .map(|n| if n % 2 == 0 { format!("A pizza, number {n}") } else { format!("Some food, number {n}") })
+        .map(|n| {
+            if n % 2 == 0 {
+                format!("A pizza, number {n}")
+            } else {
+                format!("Some food, number {n}")
+            }
+        })
         .collect();
     for part in memories.chunks(100) {
-        service.remember(&part.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        service
+            .remember(&part.iter().map(String::as_str).collect::<Vec<_>>())
+            .await;
     }
     service.backlog_of(0).await;
-    let mut params =
-        RecallParams { query: Some("pizza".to_owned()), explain: true, limit: Some(40), ..RecallParams::default() };
+    let mut params = RecallParams {
+        query: Some("pizza".to_owned()),
+        explain: true,
+        limit: Some(40),
+        ..RecallParams::default()
+    };
     let mut seen: Vec<String> = Vec::new();
     loop {
-        let page = service.engine.recall(&service.call(), params.clone()).await.unwrap();
+        let page = service
+            .engine
+            .recall(&service.call(), params.clone())
+            .await
+            .unwrap();
         for hit in &page.hits {
             seen.push(hit.memory.content.clone());
             assert_eq!(hit.why.as_ref().unwrap().rank, seen.len());
@@ -207,13 +320,28 @@ async fn pages_are_of_one_list() {
             break;
         }
     }
-    assert_eq!(seen.iter().collect::<HashSet<_>>().len(), seen.len(), "each once");
+    assert_eq!(
+        seen.iter().collect::<HashSet<_>>().len(),
+        seen.len(),
+        "each once"
+    );
     assert_eq!(seen.len(), memories.len(), "all of them");
-    assert!(seen[..40].iter().all(|text| text.contains("pizza")), "{seen:?}");
+    assert!(
+        seen[..40].iter().all(|text| text.contains("pizza")),
+        "{seen:?}"
+    );
     // A longer page is the same list.
-    let params =
-        RecallParams { query: Some("pizza".to_owned()), explain: true, limit: Some(100), ..RecallParams::default() };
-    let page = service.engine.recall(&service.call(), params).await.unwrap();
+    let params = RecallParams {
+        query: Some("pizza".to_owned()),
+        explain: true,
+        limit: Some(100),
+        ..RecallParams::default()
+    };
+    let page = service
+        .engine
+        .recall(&service.call(), params)
+        .await
+        .unwrap();
     assert_eq!(texts(&page), seen[..100]);
     service.stop().await;
 }
@@ -221,24 +349,62 @@ async fn pages_are_of_one_list() {
 #[tokio::test]
 async fn who_asks_about_something_else_is_told_so_and_gets_few_of_the_nearest() {
     let service = Service::start(None).await;
-    let weeks: Vec<String> = (1..=12).map(|week| format!("The report of week {week} is late")).collect();
-    service.remember(&weeks.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let weeks: Vec<String> = (1..=12)
+        .map(|week| format!("The report of week {week} is late"))
+        .collect();
+    service
+        .remember(&weeks.iter().map(String::as_str).collect::<Vec<_>>())
+        .await;
     let recall = async |query: &str, limit: Option<usize>, cursor: Option<String>| {
-        let params =
-            RecallParams { query: Some(query.to_owned()), explain: true, limit, cursor, ..RecallParams::default() };
-        service.engine.recall(&service.call(), params).await.unwrap()
+        let params = RecallParams {
+            query: Some(query.to_owned()),
+            explain: true,
+            limit,
+            cursor,
+            ..RecallParams::default()
+        };
+        service
+            .engine
+            .recall(&service.call(), params)
+            .await
+            .unwrap()
     };
-    let told = |output: &RecallOutput| output.notes.iter().any(|note| note.starts_with("Nothing stored seems"));
+    let told = |output: &RecallOutput| {
+        output
+            .notes
+            .iter()
+            .any(|note| note.starts_with("Nothing stored seems"))
+    };
     let known = recall("Which report is late?", None, None).await;
-    assert!(known.hits.len() == 10 && !told(&known) && known.confidence > Some(0.9), "{:?}", known.notes);
+    assert!(
+        known.hits.len() == 10 && !told(&known) && known.confidence > Some(0.9),
+        "{:?}",
+        known.notes
+    );
     let stranger = "Which report does Melanie read?";
     let first = recall(stranger, None, None).await;
-    assert!(first.hits.len() == 5 && told(&first) && first.confidence < Some(0.05), "{:?}", first.confidence);
-    assert!(first.hits.iter().all(|hit| hit.why.as_ref().unwrap().confidence < Some(0.05)));
+    assert!(
+        first.hits.len() == 5 && told(&first) && first.confidence < Some(0.05),
+        "{:?}",
+        first.confidence
+    );
+    assert!(
+        first
+            .hits
+            .iter()
+            .all(|hit| hit.why.as_ref().unwrap().confidence < Some(0.05))
+    );
     let rest = recall(stranger, None, first.next_cursor.clone()).await;
     let all: HashSet<&str> = texts(&first).into_iter().chain(texts(&rest)).collect();
-    assert!(all.len() == 12 && rest.next_cursor.is_none(), "the cursor leads to the rest");
-    assert_eq!(recall(stranger, Some(10), None).await.hits.len(), 10, "who names a number gets it");
+    assert!(
+        all.len() == 12 && rest.next_cursor.is_none(),
+        "the cursor leads to the rest"
+    );
+    assert_eq!(
+        recall(stranger, Some(10), None).await.hits.len(),
+        10,
+        "who names a number gets it"
+    );
     service.stop().await;
 }
 
@@ -250,8 +416,21 @@ async fn when_it_happened_need_not_be_in_the_text() {
         occurred_at: Some(at.to_owned()),
         ..RememberItem::default()
     };
-    let items = vec![item("The boiler broke", "2025-07-09"), item("The boiler was cleaned", "2025-11-02")];
-    service.engine.remember(&service.call(), RememberParams { items, idempotency_key: None }).await.unwrap();
+    let items = vec![
+        item("The boiler broke", "2025-07-09"),
+        item("The boiler was cleaned", "2025-11-02"),
+    ];
+    service
+        .engine
+        .remember(
+            &service.call(),
+            RememberParams {
+                items,
+                idempotency_key: None,
+            },
+        )
+        .await
+        .unwrap();
     let found = service.recall("What about the boiler in July 2025?").await;
     assert_eq!(texts(&found)[0], "The boiler broke");
     assert!(found.confidence > Some(0.9), "{:?}", found.confidence);
@@ -261,10 +440,19 @@ async fn when_it_happened_need_not_be_in_the_text() {
 #[tokio::test]
 async fn a_name_may_be_misspelled_but_its_beginning_is_another_one() {
     let service = Service::start(None).await;
-    service.remember(&["A carol was sung late", "Every report is late", "Priya read a novel"]).await;
+    service
+        .remember(&[
+            "A carol was sung late",
+            "Every report is late",
+            "Priya read a novel",
+        ])
+        .await;
     let told = async |query: &str| {
         let found = service.recall(query).await;
-        found.notes.iter().any(|note| note.starts_with("Nothing stored seems"))
+        found
+            .notes
+            .iter()
+            .any(|note| note.starts_with("Nothing stored seems"))
     };
     assert!(told("Which report does Caroline read?").await);
     assert!(!told("Which novel did Prija read?").await);
@@ -275,7 +463,9 @@ async fn a_name_may_be_misspelled_but_its_beginning_is_another_one() {
 #[tokio::test]
 async fn the_program_finds_by_meaning() {
     let Some(folder) = model_folder() else { return };
-    let setup = Setup::new().env("MEMORY_EMBEDDER", "local").env("MEMORY_MODEL_SOURCE", &folder);
+    let setup = Setup::new()
+        .env("MEMORY_EMBEDDER", "local")
+        .env("MEMORY_MODEL_SOURCE", &folder);
     let server = setup.serve().await;
     let client = server.client();
     client
@@ -291,20 +481,35 @@ async fn the_program_finds_by_meaning() {
     let end = Instant::now() + PATIENCE;
     loop {
         let answer = client
-            .call("recall", json!({ "query": "What is the name of the cat?", "limit": 1, "explain": true }))
+            .call(
+                "recall",
+                json!({ "query": "What is the name of the cat?", "limit": 1, "explain": true }),
+            )
             .await;
         if answer["hits"][0]["content"] == "Her feline companion is called Mimi." {
-            assert_eq!(answer["hits"][0]["why"]["channels"]["meaning"]["rank"], 1, "{answer}");
+            assert_eq!(
+                answer["hits"][0]["why"]["channels"]["meaning"]["rank"], 1,
+                "{answer}"
+            );
             break;
         }
         assert!(Instant::now() < end, "{answer}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let status = client.call("status", json!({})).await;
-    assert_eq!((&status["model"], &status["index_backlog"]), (&json!("all-MiniLM-L6-v2"), &json!(0)));
+    assert_eq!(
+        (&status["model"], &status["index_backlog"]),
+        (&json!("all-MiniLM-L6-v2"), &json!(0))
+    );
     let memory = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let resident = memory.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let resident = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
     let kilobytes: u64 = resident.split_whitespace().next().unwrap().parse().unwrap();
-    assert!(kilobytes < 150 * 1024, "{kilobytes} kB resident with the model");
+    assert!(
+        kilobytes < 150 * 1024,
+        "{kilobytes} kB resident with the model"
+    );
     server.stop().await;
 }

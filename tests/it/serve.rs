@@ -47,14 +47,24 @@ async fn hosts_and_origins_are_checked() {
         ("Host: localhost.rebound.example\r\n".to_owned(), refused),
         ("Host: 127.0.0.1.rebound.example:80\r\n".to_owned(), refused),
         (String::new(), "HTTP/1.1 400"),
-        (format!("Host: {own}\r\nOrigin: https://evil.example\r\n"), refused),
+        (
+            format!("Host: {own}\r\nOrigin: https://evil.example\r\n"),
+            refused,
+        ),
         // No page of a browser is expected, not even one of this machine.
-        (format!("Host: {own}\r\nOrigin: http://localhost:3000\r\n"), refused),
+        (
+            format!("Host: {own}\r\nOrigin: http://localhost:3000\r\n"),
+            refused,
+        ),
         (format!("Host: {own}\r\nOrigin: null\r\n"), refused),
     ] {
         let answer = raw(&server, &listing(&headers)).await;
         assert!(answer.starts_with(expected), "{headers:?}: {answer}");
-        assert_eq!(answer.contains("\"tools\""), expected.contains("200"), "{headers:?}");
+        assert_eq!(
+            answer.contains("\"tools\""),
+            expected.contains("200"),
+            "{headers:?}"
+        );
     }
     server.stop().await;
 
@@ -63,9 +73,18 @@ async fn hosts_and_origins_are_checked() {
         .env("MEMORY_ALLOWED_ORIGINS", "https://app.example.org");
     let server = setup.serve().await;
     for (headers, expected) in [
-        ("Host: memory.example.org\r\nOrigin: https://app.example.org\r\n", "HTTP/1.1 200 OK"),
-        ("Host: memory.example.org\r\nOrigin: http://app.example.org\r\n", refused),
-        ("Host: memory.example.org\r\nOrigin: https://app.example.org.evil.example\r\n", refused),
+        (
+            "Host: memory.example.org\r\nOrigin: https://app.example.org\r\n",
+            "HTTP/1.1 200 OK",
+        ),
+        (
+            "Host: memory.example.org\r\nOrigin: http://app.example.org\r\n",
+            refused,
+        ),
+        (
+            "Host: memory.example.org\r\nOrigin: https://app.example.org.evil.example\r\n",
+            refused,
+        ),
         // The list replaces the default.
         ("Host: localhost\r\n", refused),
     ] {
@@ -88,7 +107,10 @@ async fn bodies_have_a_limit() {
     assert_eq!(status(client.post(large.clone())).await, 413);
     // Without a length in the head.
     let parts = futures_util::stream::iter(vec![large; 3]).map(Ok::<_, std::io::Error>);
-    assert_eq!(status(client.post(reqwest::Body::wrap_stream(parts))).await, 413);
+    assert_eq!(
+        status(client.post(reqwest::Body::wrap_stream(parts))).await,
+        413
+    );
     assert_eq!(client.call("status", json!({})).await["memories"], 1);
     server.stop().await;
 }
@@ -101,7 +123,10 @@ async fn nothing_waits_for_ever() {
     client.remember("something").await;
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(setup.database());
     let mut other = options.connect().await.expect("the database");
-    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.expect("the lock");
+    sqlx::raw_sql("BEGIN IMMEDIATE")
+        .execute(&mut other)
+        .await
+        .expect("the lock");
     let start = Instant::now();
     let mut slow = Wire::connect(&server).await;
     slow.write(&format!(
@@ -110,13 +135,22 @@ async fn nothing_waits_for_ever() {
         server.authority()
     ))
     .await;
-    let answer = client.try_call("remember", json!({ "items": [{ "content": "too late" }] })).await.expect("an answer");
+    let answer = client
+        .try_call("remember", json!({ "items": [{ "content": "too late" }] }))
+        .await
+        .expect("an answer");
     assert!(start.elapsed() >= Duration::from_secs(1));
     assert_eq!(answer["result"]["isError"], true, "{answer}");
-    assert_eq!(answer["result"]["structuredContent"]["error"]["code"], "timeout", "{answer}");
+    assert_eq!(
+        answer["result"]["structuredContent"]["error"]["code"], "timeout",
+        "{answer}"
+    );
     // What only reads is not held up by the one who writes.
     assert_eq!(client.call("status", json!({})).await["memories"], 1);
-    sqlx::raw_sql("COMMIT").execute(&mut other).await.expect("the end of the lock");
+    sqlx::raw_sql("COMMIT")
+        .execute(&mut other)
+        .await
+        .expect("the end of the lock");
     other.close().await.expect("closed");
     client.remember("in time").await;
     let answer = slow.read_until("\r\n\r\n").await;
@@ -131,11 +165,20 @@ async fn figures_for_a_monitor() {
     let client = server.client();
     client.remember("counted").await;
     client.remember("counted, too").await;
-    let refused = client.try_call("remember", json!({ "items": [] })).await.expect("an answer");
-    assert_eq!(refused["result"]["structuredContent"]["error"]["code"], "invalid_argument", "{refused}");
+    let refused = client
+        .try_call("remember", json!({ "items": [] }))
+        .await
+        .expect("an answer");
+    assert_eq!(
+        refused["result"]["structuredContent"]["error"]["code"], "invalid_argument",
+        "{refused}"
+    );
     let (code, headers, text) = get(&server.url("/metrics")).await;
     assert_eq!(code, 200);
-    assert_eq!(headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert_eq!(
+        headers["content-type"],
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
     for line in [
         "cognitive_memory_ready 1",
         "cognitive_memory_check{check=\"database\"} 1",
@@ -145,7 +188,10 @@ async fn figures_for_a_monitor() {
         "cognitive_memory_tool_call_duration_seconds_count{tool=\"remember\"} 3",
         "# EOF",
     ] {
-        assert!(text.lines().any(|shown| shown == line), "{line} expected: {text}");
+        assert!(
+            text.lines().any(|shown| shown == line),
+            "{line} expected: {text}"
+        );
     }
 }
 
@@ -169,19 +215,33 @@ async fn other_paths_methods_and_sessions() {
         );
         let answer = raw(&server, &request).await;
         assert!(answer.starts_with("HTTP/1.1 405"), "{method}: {answer}");
-        assert!(answer.to_lowercase().contains("allow: post"), "{method}: {answer}");
+        assert!(
+            answer.to_lowercase().contains("allow: post"),
+            "{method}: {answer}"
+        );
     }
     // A client that knows a session of an earlier process goes on, whatever revision it speaks.
     for version in ["2025-03-26", "2025-06-18", "2025-11-25"] {
-        let request =
-            client.post(LIST).header("mcp-session-id", "of-an-earlier-life").header("mcp-protocol-version", version);
+        let request = client
+            .post(LIST)
+            .header("mcp-session-id", "of-an-earlier-life")
+            .header("mcp-protocol-version", version);
         assert_eq!(status(request).await, 200, "{version}");
-        let params =
-            json!({ "protocolVersion": version, "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } });
-        let answer = client.try_request("initialize", params).await.expect("an answer");
+        let params = json!({ "protocolVersion": version, "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } });
+        let answer = client
+            .try_request("initialize", params)
+            .await
+            .expect("an answer");
         assert_eq!(answer["result"]["protocolVersion"], version);
-        assert_eq!(answer["result"]["serverInfo"]["name"], "cognitive-memory-mcp");
-        assert!(answer["result"]["instructions"].as_str().is_some_and(|text| text.contains("recall")));
+        assert_eq!(
+            answer["result"]["serverInfo"]["name"],
+            "cognitive-memory-mcp"
+        );
+        assert!(
+            answer["result"]["instructions"]
+                .as_str()
+                .is_some_and(|text| text.contains("recall"))
+        );
         let done = client.post(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
         assert_eq!(status(done).await, 202);
     }
@@ -197,7 +257,11 @@ async fn faults_of_the_protocol_are_json_rpc_errors() {
         (r#"{"jsonrpc":"2.0","id":1"#, -32700, 400),
         ("no json at all", -32700, 400),
         (r#"{"jsonrpc":"2.0","id":1,"method":"nope"}"#, -32601, 200),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"nope","arguments":{}}}"#, -32602, 200),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"nope","arguments":{}}}"#,
+            -32602,
+            200,
+        ),
         (
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"recall","arguments":"words"}}"#,
             -32602,
@@ -207,14 +271,30 @@ async fn faults_of_the_protocol_are_json_rpc_errors() {
         let response = client.post(body).send().await.expect("an answer");
         assert_eq!(response.status().as_u16(), http, "{body}");
         let text = response.text().await.expect("text");
-        let answer: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{body}: no JSON: {text}"));
+        let answer: Value =
+            serde_json::from_str(&text).unwrap_or_else(|_| panic!("{body}: no JSON: {text}"));
         assert_eq!(answer["error"]["code"], code, "{body}: {answer}");
-        assert!(answer["error"]["message"].as_str().is_some_and(|message| message.len() > 10), "{body}: {answer}");
+        assert!(
+            answer["error"]["message"]
+                .as_str()
+                .is_some_and(|message| message.len() > 10),
+            "{body}: {answer}"
+        );
     }
-    let odd = client.post(LIST).header("mcp-protocol-version", "1999-01-01").send().await.expect("an answer");
+    let odd = client
+        .post(LIST)
+        .header("mcp-protocol-version", "1999-01-01")
+        .send()
+        .await
+        .expect("an answer");
     assert_eq!(odd.status().as_u16(), 400);
     let answer: Value = odd.json().await.expect("JSON");
-    assert!(answer["error"]["message"].as_str().is_some_and(|message| message.contains("1999-01-01")), "{answer}");
+    assert!(
+        answer["error"]["message"]
+            .as_str()
+            .is_some_and(|message| message.contains("1999-01-01")),
+        "{answer}"
+    );
     server.stop().await;
 }
 
@@ -224,11 +304,20 @@ async fn every_answer_carries_the_id_of_its_request() {
     let mut server = setup.serve().await;
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "status" } }).to_string();
     let response = server.client().post(call).send().await.expect("an answer");
-    let id = response.headers()["x-request-id"].to_str().expect("text").to_owned();
-    assert_eq!(uuid::Uuid::parse_str(&id).expect("an id").get_version_num(), 7);
+    let id = response.headers()["x-request-id"]
+        .to_str()
+        .expect("text")
+        .to_owned();
+    assert_eq!(
+        uuid::Uuid::parse_str(&id).expect("an id").get_version_num(),
+        7
+    );
     assert_eq!(server.logged("tool call").await["request_id"], id.as_str());
     for path in ["/health/live", "/nowhere", "/mcp"] {
-        let other = get(&server.url(path)).await.1["x-request-id"].to_str().expect("text").to_owned();
+        let other = get(&server.url(path)).await.1["x-request-id"]
+            .to_str()
+            .expect("text")
+            .to_owned();
         assert_ne!(other, id, "{path}");
     }
     server.stop().await;
@@ -239,9 +328,17 @@ async fn only_holders_of_a_token_get_in() {
     const PLAIN: &str = "plain-token-0123456789";
     const HASHED: &str = "hashed-token-0123456789";
     let setup = Setup::new();
-    let hash: String = cognitive_memory_mcp::config::sha256(HASHED).iter().map(|byte| format!("{byte:02x}")).collect();
-    let file = setup.file("tokens", format!("# one a line\nlaptop {PLAIN}\n\ndesktop sha256:{hash} project=work\n"));
-    let setup = setup.env("MEMORY_TOKENS_FILE", file).env("ENVIRONMENT", "production");
+    let hash: String = cognitive_memory_mcp::config::sha256(HASHED)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let file = setup.file(
+        "tokens",
+        format!("# one a line\nlaptop {PLAIN}\n\ndesktop sha256:{hash} project=work\n"),
+    );
+    let setup = setup
+        .env("MEMORY_TOKENS_FILE", file)
+        .env("ENVIRONMENT", "production");
     let setup = setup.env("MEMORY_DATABASE_URL", "sqlite:memory.db");
     let mut server = setup.serve().await;
 
@@ -254,29 +351,69 @@ async fn only_holders_of_a_token_get_in() {
     };
     let near = format!("Bearer {}", &PLAIN[..PLAIN.len() - 1]);
     let mut bodies = Vec::new();
-    for wrong in [None, Some("Bearer "), Some("Basic bGFwdG9wOng="), Some(&*near), Some("Bearer x"), Some(PLAIN)] {
+    for wrong in [
+        None,
+        Some("Bearer "),
+        Some("Basic bGFwdG9wOng="),
+        Some(&*near),
+        Some("Bearer x"),
+        Some(PLAIN),
+    ] {
         let response = open(wrong).send().await.expect("an answer");
         assert_eq!(response.status().as_u16(), 401, "{wrong:?}");
-        let challenge = response.headers()["www-authenticate"].to_str().expect("text");
-        let told = if wrong.is_some() { ", error=\"invalid_token\"" } else { "" };
-        assert_eq!(challenge, format!("Bearer realm=\"cognitive-memory-mcp\"{told}"));
+        let challenge = response.headers()["www-authenticate"]
+            .to_str()
+            .expect("text");
+        let told = if wrong.is_some() {
+            ", error=\"invalid_token\""
+        } else {
+            ""
+        };
+        assert_eq!(
+            challenge,
+            format!("Bearer realm=\"cognitive-memory-mcp\"{told}")
+        );
         assert!(response.headers().contains_key("x-request-id"));
         bodies.push(response.text().await.expect("text"));
     }
-    assert!(bodies[0].contains("Authorization: Bearer TOKEN"), "{}", bodies[0]);
-    assert_eq!(bodies[3], bodies[4], "the answer does not tell how near a token was");
+    assert!(
+        bodies[0].contains("Authorization: Bearer TOKEN"),
+        "{}",
+        bodies[0]
+    );
+    assert_eq!(
+        bodies[3], bodies[4],
+        "the answer does not tell how near a token was"
+    );
     // The hash is no token.
     assert_eq!(status(open(Some(&format!("Bearer {hash}")))).await, 401);
-    assert_eq!(status(open(Some(&format!("Bearer sha256:{hash}")))).await, 401);
-    assert_eq!(status(open(Some(&format!("bearer {PLAIN}")))).await, 200, "the scheme has no case");
+    assert_eq!(
+        status(open(Some(&format!("Bearer sha256:{hash}")))).await,
+        401
+    );
+    assert_eq!(
+        status(open(Some(&format!("bearer {PLAIN}")))).await,
+        200,
+        "the scheme has no case"
+    );
 
-    let (laptop, desktop) = (server.client().with_token(PLAIN), server.client().with_token(HASHED));
+    let (laptop, desktop) = (
+        server.client().with_token(PLAIN),
+        server.client().with_token(HASHED),
+    );
     let id = laptop.remember("only for the default project").await;
     let foreign = desktop.call("get", json!({ "ids": [id] })).await;
-    assert_eq!(foreign["missing"], json!([id]), "projects do not see each other");
+    assert_eq!(
+        foreign["missing"],
+        json!([id]),
+        "projects do not see each other"
+    );
     assert_eq!(desktop.call("status", json!({})).await["project"], "work");
     let line = server.logged("tool call").await;
-    assert_eq!((&line["actor"], &line["project"]), (&json!("laptop"), &json!("default")));
+    assert_eq!(
+        (&line["actor"], &line["project"]),
+        (&json!("laptop"), &json!("default"))
+    );
     // Whoever watches over the service needs no token.
     assert_eq!(get(&server.url("/health/live")).await.0, 200);
     assert_eq!(get(&server.url("/health/ready")).await.0, 200);
@@ -290,8 +427,20 @@ async fn only_holders_of_a_token_get_in() {
 async fn what_a_model_reads_first() {
     let setup = Setup::new();
     let server = setup.serve().await;
-    let text = server.client().post(LIST).send().await.expect("an answer").text().await.expect("text");
-    assert!(text.len() <= MOST_BYTES_OF_TOOLS, "tools/list has {} bytes", text.len());
+    let text = server
+        .client()
+        .post(LIST)
+        .send()
+        .await
+        .expect("an answer")
+        .text()
+        .await
+        .expect("text");
+    assert!(
+        text.len() <= MOST_BYTES_OF_TOOLS,
+        "tools/list has {} bytes",
+        text.len()
+    );
     let answer: Value = serde_json::from_str(&text).expect("JSON");
     let tools = answer["result"]["tools"].as_array().expect("tools");
     for tool in tools {
@@ -301,16 +450,25 @@ async fn what_a_model_reads_first() {
         // Whatever is left out has the protocol's default, which is never the harmless one by mistake.
         let hints = tool["annotations"].as_object().expect("hints");
         let harmless = hints.get("readOnlyHint") == Some(&Value::Bool(true));
-        assert!(harmless || hints.contains_key("destructiveHint"), "{}", tool["name"]);
+        assert!(
+            harmless || hints.contains_key("destructiveHint"),
+            "{}",
+            tool["name"]
+        );
     }
     // Tokenisers take three and a half characters of such text for a token, or more.
     let tokens = text.len() * 2 / 7;
-    assert!(tokens <= MOST_TOKENS_OF_TOOLS, "tools/list has about {tokens} tokens");
+    assert!(
+        tokens <= MOST_TOKENS_OF_TOOLS,
+        "tools/list has about {tokens} tokens"
+    );
     insta::assert_json_snapshot!("tools", answer["result"]["tools"]);
     let client: Client = server.client();
-    let params =
-        json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
-    let mut hello = client.try_request("initialize", params).await.expect("an answer");
+    let params = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
+    let mut hello = client
+        .try_request("initialize", params)
+        .await
+        .expect("an answer");
     hello["result"]["serverInfo"]["version"] = "[version]".into();
     insta::assert_json_snapshot!("initialize", hello["result"]);
     server.stop().await;

@@ -46,27 +46,57 @@ async fn the_service_ends_when_its_database_is_taken_away() {
         let folder = setup.database().parent().expect("a folder").to_owned();
         std::fs::rename(folder.join(victim), folder.join("moved")).expect("moved");
         // Not acknowledged, whether or not the service has noticed by itself.
-        if let Ok(answer) = server.client().try_call("remember", json!({ "items": [{ "content": "lost" }] })).await {
+        if let Ok(answer) = server
+            .client()
+            .try_call("remember", json!({ "items": [{ "content": "lost" }] }))
+            .await
+        {
             assert_eq!(answer["result"]["isError"], true, "{answer}");
         }
-        assert_eq!(server.ended().await.code(), Some(70), "{victim}: {}", server.log());
-        assert!(server.log().contains("was moved or deleted"), "{}", server.log());
+        assert_eq!(
+            server.ended().await.code(),
+            Some(70),
+            "{victim}: {}",
+            server.log()
+        );
+        assert!(
+            server.log().contains("was moved or deleted"),
+            "{}",
+            server.log()
+        );
         // A restart by systemd does not begin an empty memory, and once the file is back everything is.
         if victim == "memory.db" {
             let refused = Ran::of(setup.command(&["serve"]));
-            assert_eq!(refused.code, Some(78), "{}{}", refused.stdout, refused.stderr);
+            assert_eq!(
+                refused.code,
+                Some(78),
+                "{}{}",
+                refused.stdout,
+                refused.stderr
+            );
         }
         std::fs::rename(folder.join("moved"), folder.join(victim)).expect("moved back");
         let server = setup.serve().await;
-        let found = server.client().call("recall", json!({ "query": "acknowledged" })).await;
-        assert_eq!(found["hits"].as_array().map(Vec::len), Some(1), "{victim}: {found}");
+        let found = server
+            .client()
+            .call("recall", json!({ "query": "acknowledged" }))
+            .await;
+        assert_eq!(
+            found["hits"].as_array().map(Vec::len),
+            Some(1),
+            "{victim}: {found}"
+        );
         server.stop().await;
     }
 }
 
 fn limit_file_size(server: &Server, limit: &str) {
     let status = Command::new("prlimit")
-        .args(["--pid", &server.pid().to_string(), &format!("--fsize={limit}")])
+        .args([
+            "--pid",
+            &server.pid().to_string(),
+            &format!("--fsize={limit}"),
+        ])
         .status()
         .expect("prlimit of util-linux");
     assert!(status.success());
@@ -82,19 +112,34 @@ async fn a_failed_write_makes_the_service_not_ready_until_one_succeeds() {
     server.client().remember("before").await;
     assert!(!wait_for(&server, 200).await.contains("last write failed"));
     limit_file_size(&server, "4096:");
-    let answer = server.client().try_call("remember", json!({ "items": [{ "content": "no room" }] })).await;
+    let answer = server
+        .client()
+        .try_call("remember", json!({ "items": [{ "content": "no room" }] }))
+        .await;
     assert_eq!(answer.expect("an answer")["result"]["isError"], true);
     let body = wait_for(&server, 503).await;
-    assert!(body.contains("the last write failed") && body.contains("memory.db"), "{body}");
+    assert!(
+        body.contains("the last write failed") && body.contains("memory.db"),
+        "{body}"
+    );
     // Reading goes on.
-    let found = server.client().call("recall", json!({ "query": "before" })).await;
+    let found = server
+        .client()
+        .call("recall", json!({ "query": "before" }))
+        .await;
     assert_eq!(found["hits"].as_array().map(Vec::len), Some(1), "{found}");
     limit_file_size(&server, "unlimited:");
     server.client().remember("there is room again").await;
     wait_for(&server, 200).await;
     // Without anybody who writes, the service finds out by itself.
     limit_file_size(&server, "4096:");
-    let _ = server.client().try_call("remember", json!({ "items": [{ "content": "no room again" }] })).await;
+    let _ = server
+        .client()
+        .try_call(
+            "remember",
+            json!({ "items": [{ "content": "no room again" }] }),
+        )
+        .await;
     wait_for(&server, 503).await;
     limit_file_size(&server, "unlimited:");
     wait_for(&server, 200).await;
@@ -120,12 +165,23 @@ async fn a_full_disk_keeps_nobody_from_saving_to_another_one() {
         \"$3\" backup saved.db; echo \"backup $?\"; \"$3\" export saved.jsonl; echo \"export $?\"; \"$3\" doctor --json";
     let program = env!("CARGO_BIN_EXE_cognitive-memory-mcp");
     let mut unshare = vec!["unshare", "--mount"];
-    if !Command::new("unshare").args(["--mount", "true"]).output().is_ok_and(|output| output.status.success()) {
+    if !Command::new("unshare")
+        .args(["--mount", "true"])
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
         // Not root; perhaps this user may be root in a namespace.
         unshare.splice(1..1, ["--user", "--map-root-user"]);
     }
-    let (data, seed) = (folder.to_str().expect("UTF-8"), seed.to_str().expect("UTF-8"));
-    let line = [&unshare[1..], &["sh", "-c", script, "sh", data, seed, program]].concat();
+    let (data, seed) = (
+        folder.to_str().expect("UTF-8"),
+        seed.to_str().expect("UTF-8"),
+    );
+    let line = [
+        &unshare[1..],
+        &["sh", "-c", script, "sh", data, seed, program],
+    ]
+    .concat();
     let mut command = Command::new("unshare");
     command
         .args(line)
@@ -134,8 +190,17 @@ async fn a_full_disk_keeps_nobody_from_saving_to_another_one() {
         .env("MEMORY_EMBEDDER", "none")
         .current_dir(setup.path(""));
     let ran = Ran::of(command);
-    assert!(ran.stdout.contains("backup 0") && ran.stdout.contains("export 0"), "{}{}", ran.stdout, ran.stderr);
-    assert!(!ran.stdout.contains("postgres"), "a full disk is no matter of PostgreSQL: {}", ran.stdout);
+    assert!(
+        ran.stdout.contains("backup 0") && ran.stdout.contains("export 0"),
+        "{}{}",
+        ran.stdout,
+        ran.stderr
+    );
+    assert!(
+        !ran.stdout.contains("postgres"),
+        "a full disk is no matter of PostgreSQL: {}",
+        ran.stdout
+    );
     let other = Setup::new();
     let restored = other.run(&["restore", setup.path("saved.db").to_str().expect("UTF-8")]);
     assert_eq!(restored.code, Some(0), "{}", restored.stderr);
@@ -152,20 +217,34 @@ async fn the_background_check_reports_damage_and_has_it_repaired() {
     };
     let store: Arc<dyn Store> = Arc::new(open().await);
     store_one(&*store, &scope(), note("a walrus")).await;
-    let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+    let mut connection = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(&path)
+        .connect()
+        .await
+        .unwrap();
     let sql = "INSERT INTO memory_term (rowid, terms) VALUES (1, '1:stray')";
     sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
 
-    let (supervisor, readiness, notices) = (Supervisor::new(), Readiness::new(), Notices::default());
+    let (supervisor, readiness, notices) =
+        (Supervisor::new(), Readiness::new(), Notices::default());
     let condition = readiness.condition("data", "not checked yet");
-    let schedule =
-        CheckSchedule { first: Duration::from_millis(1), interval: Duration::from_secs(3600), pace: Pace::FULL_SPEED };
+    let schedule = CheckSchedule {
+        first: Duration::from_millis(1),
+        interval: Duration::from_secs(3600),
+        pace: Pace::FULL_SPEED,
+    };
     check_database(&supervisor, &store, condition, notices.clone(), schedule);
     let said = eventually("a finding", || notices.current().first().cloned()).await;
-    assert!(said.contains("word index") && said.contains("restart the service"), "{said}");
+    assert!(
+        said.contains("word index") && said.contains("restart the service"),
+        "{said}"
+    );
     let report = readiness.report();
-    assert!(report.is_ready(), "the memories are whole, so the service does its work");
+    assert!(
+        report.is_ready(),
+        "the memories are whole, so the service does its work"
+    );
     assert_eq!(report.checks["data"].detail, said);
     supervisor.stop(ExitReason::Finished);
     store.close().await;

@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use cognitive_memory_mcp::engine::{
-    ExploreOutput, ExploreParams, FocusOutput, FocusParams, ForgetOutput, ForgetParams, GetOutput, GetParams,
-    LinkOutput, LinkParams, RecallOutput, RecallParams, RememberOutput, RememberParams, ReviewOutput, ReviewParams,
-    StatusOutput, StatusParams, UpdateOutput, UpdateParams,
+    ExploreOutput, ExploreParams, FocusOutput, FocusParams, ForgetOutput, ForgetParams, GetOutput,
+    GetParams, LinkOutput, LinkParams, RecallOutput, RecallParams, RememberOutput, RememberParams,
+    ReviewOutput, ReviewParams, StatusOutput, StatusParams, UpdateOutput, UpdateParams,
 };
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -41,8 +41,14 @@ fn schemas(tool: &str) -> Option<(Value, Value)> {
 
 fn both<P: JsonSchema, O: JsonSchema>() -> (Value, Value) {
     let settings = SchemaSettings::draft2020_12;
-    let arguments = settings().for_deserialize().into_generator().into_root_schema_for::<P>();
-    let answer = settings().for_serialize().into_generator().into_root_schema_for::<O>();
+    let arguments = settings()
+        .for_deserialize()
+        .into_generator()
+        .into_root_schema_for::<P>();
+    let answer = settings()
+        .for_serialize()
+        .into_generator()
+        .into_root_schema_for::<O>();
     (arguments.to_value(), answer.to_value())
 }
 
@@ -58,7 +64,10 @@ const SCRIPT: &[(&str, &str)] = &[
              "lesson": "Deploy before noon, never on a Friday."}],
           "idempotency_key": "quay-1"}"#,
     ),
-    ("recall", r#"{"query": "Which port does Quay use?", "limit": 1}"#),
+    (
+        "recall",
+        r#"{"query": "Which port does Quay use?", "limit": 1}"#,
+    ),
     (
         "update",
         r#"{"id": "$1", "expected_version": 1, "reason": "moved with release 2",
@@ -66,13 +75,19 @@ const SCRIPT: &[(&str, &str)] = &[
     ),
     ("get", r#"{"ids": ["$1"], "history": true}"#),
     ("forget", r#"{"ids": ["$2"], "reason": "a duplicate"}"#),
-    ("focus", r#"{"action": "add", "content": "Move Quay to release 2", "session": "quay-move", "importance": 0.9}"#),
+    (
+        "focus",
+        r#"{"action": "add", "content": "Move Quay to release 2", "session": "quay-move", "importance": 0.9}"#,
+    ),
     (
         "link",
         r#"{"entities": [{"name": "Quay", "type": "project", "properties": {"language": "Rust"}}],
             "relations": [{"from": "Ada", "to": "Quay", "type": "maintains", "valid_from": "2025-06-01"}]}"#,
     ),
-    ("explore", r#"{"mode": "neighbours", "name": "Quay", "depth": 2}"#),
+    (
+        "explore",
+        r#"{"mode": "neighbours", "name": "Quay", "depth": 2}"#,
+    ),
     ("review", r#"{"action": "list"}"#),
     ("status", "{}"),
 ];
@@ -105,13 +120,17 @@ impl Ids {
                         self.0.len() - 1
                     });
                     *text = Self::shown(place);
-                } else if chrono::DateTime::parse_from_rfc3339(text).is_ok() && !text.ends_with("T00:00:00Z") {
+                } else if chrono::DateTime::parse_from_rfc3339(text).is_ok()
+                    && !text.ends_with("T00:00:00Z")
+                {
                     moments.push(text.clone());
                     MOMENT.clone_into(text);
                 }
             }
             Value::Array(items) => items.iter_mut().for_each(|item| self.settle(item, moments)),
-            Value::Object(object) => object.values_mut().for_each(|item| self.settle(item, moments)),
+            Value::Object(object) => object
+                .values_mut()
+                .for_each(|item| self.settle(item, moments)),
             _ => {}
         }
     }
@@ -120,11 +139,15 @@ impl Ids {
         let mut text = text.to_owned();
         for (place, id) in self.0.iter().enumerate() {
             let shown = Self::shown(place);
-            text = text.replace(id, &shown).replace(&id[id.len() - 8..], &shown[shown.len() - 8..]);
+            text = text
+                .replace(id, &shown)
+                .replace(&id[id.len() - 8..], &shown[shown.len() - 8..]);
         }
         for moment in moments {
             let second = moment.split(['.', 'Z']).next().unwrap_or_default();
-            text = text.replace(moment, MOMENT).replace(&format!("{second}Z"), MOMENT);
+            text = text
+                .replace(moment, MOMENT)
+                .replace(&format!("{second}Z"), MOMENT);
         }
         text
     }
@@ -136,25 +159,45 @@ fn pretty(value: &Value) -> String {
 
 /// A type in words, and the schema of what is inside of it.
 fn kind<'s>(field: &'s Value, root: &'s Value) -> (String, Option<&'s Value>) {
-    if let Some(name) = field["$ref"].as_str().and_then(|name| name.strip_prefix("#/$defs/")) {
+    if let Some(name) = field["$ref"]
+        .as_str()
+        .and_then(|name| name.strip_prefix("#/$defs/"))
+    {
         return kind(&root["$defs"][name], root);
     }
     if let Some(names) = field["enum"].as_array() {
-        let names: Vec<String> = names.iter().filter_map(Value::as_str).map(|name| format!("`{name}`")).collect();
+        let names: Vec<String> = names
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|name| format!("`{name}`"))
+            .collect();
         return (names.join(", "), None);
     }
-    if let Some(variants) = field["oneOf"].as_array().or_else(|| field["anyOf"].as_array()) {
-        let constants: Vec<String> =
-            variants.iter().filter_map(|v| v["const"].as_str()).map(|name| format!("`{name}`")).collect();
+    if let Some(variants) = field["oneOf"]
+        .as_array()
+        .or_else(|| field["anyOf"].as_array())
+    {
+        let constants: Vec<String> = variants
+            .iter()
+            .filter_map(|v| v["const"].as_str())
+            .map(|name| format!("`{name}`"))
+            .collect();
         if !constants.is_empty() {
             return (constants.join(", "), None);
         }
-        let real = variants.iter().find(|variant| variant["type"] != "null").unwrap_or(field);
+        let real = variants
+            .iter()
+            .find(|variant| variant["type"] != "null")
+            .unwrap_or(field);
         return kind(real, root);
     }
     let name = match &field["type"] {
         Value::String(name) => name.as_str(),
-        Value::Array(names) => names.iter().filter_map(Value::as_str).find(|name| *name != "null").unwrap_or("any"),
+        Value::Array(names) => names
+            .iter()
+            .filter_map(Value::as_str)
+            .find(|name| *name != "null")
+            .unwrap_or("any"),
         _ => "any JSON",
     };
     match name {
@@ -171,17 +214,33 @@ fn kind<'s>(field: &'s Value, root: &'s Value) -> (String, Option<&'s Value>) {
 /// Rows of a table, fields of fields below them.
 fn rows(schema: &Value, root: &Value, prefix: &str, always: &str, table: &mut String) {
     let none = serde_json::Map::new();
-    let required: Vec<&str> =
-        schema["required"].as_array().map(|names| names.iter().filter_map(Value::as_str).collect()).unwrap_or_default();
+    let required: Vec<&str> = schema["required"]
+        .as_array()
+        .map(|names| names.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default();
     let fields = schema["properties"].as_object().unwrap_or(&none).iter();
     for (name, field) in fields.filter(|(_, field)| field["x-hidden"].is_null()) {
         let (is, deeper) = kind(field, root);
-        let mark = if required.contains(&name.as_str()) { always } else { "" };
-        let what = field["description"].as_str().unwrap_or_default().replace('\n', " ").replace('|', "\\|");
+        let mark = if required.contains(&name.as_str()) {
+            always
+        } else {
+            ""
+        };
+        let what = field["description"]
+            .as_str()
+            .unwrap_or_default()
+            .replace('\n', " ")
+            .replace('|', "\\|");
         writeln!(table, "| `{prefix}{name}` | {is} | {mark} | {what} |").expect("text");
         if let Some(deeper) = deeper {
             let dots = if is.starts_with("list") { "[]." } else { "." };
-            rows(deeper, root, &format!("{prefix}{name}{dots}"), always, table);
+            rows(
+                deeper,
+                root,
+                &format!("{prefix}{name}{dots}"),
+                always,
+                table,
+            );
         }
     }
 }
@@ -197,7 +256,11 @@ fn table(schema: &Value, always: &str) -> String {
 
 fn hints(tool: &Value) -> &'static str {
     let hint = |name: &str| tool["annotations"][name].as_bool();
-    match (hint("readOnlyHint"), hint("destructiveHint"), hint("idempotentHint")) {
+    match (
+        hint("readOnlyHint"),
+        hint("destructiveHint"),
+        hint("idempotentHint"),
+    ) {
         (Some(true), ..) => "Changes nothing.",
         (_, Some(true), _) => "Destructive; doing it twice does no more than once.",
         (_, _, Some(true)) => "Doing it twice does no more than once.",
@@ -232,8 +295,14 @@ async fn document() -> String {
     let server = setup.serve().await;
     let client = server.client();
     let list = async |method: &str, name: &str| {
-        let answer = client.try_request(method, json!({})).await.expect("an answer");
-        answer["result"][name].as_array().cloned().unwrap_or_else(|| panic!("{answer}"))
+        let answer = client
+            .try_request(method, json!({}))
+            .await
+            .expect("an answer");
+        answer["result"][name]
+            .as_array()
+            .cloned()
+            .unwrap_or_else(|| panic!("{answer}"))
     };
     let tools = list("tools/list", "tools").await;
 
@@ -241,12 +310,19 @@ async fn document() -> String {
     let mut examples: BTreeMap<&str, String> = BTreeMap::new();
     for (tool, arguments) in SCRIPT {
         let mut arguments = ids.fill(arguments);
-        let mut result = client.try_call(tool, arguments.clone()).await.expect("an answer")["result"].take();
+        let mut result = client
+            .try_call(tool, arguments.clone())
+            .await
+            .expect("an answer")["result"]
+            .take();
         assert_ne!(result["isError"], true, "{tool}: {result}");
         let mut moments = Vec::new();
         ids.settle(&mut arguments, &mut Vec::new());
         ids.settle(&mut result["structuredContent"], &mut moments);
-        let text = ids.settle_text(result["content"][0]["text"].as_str().expect("text"), &moments);
+        let text = ids.settle_text(
+            result["content"][0]["text"].as_str().expect("text"),
+            &moments,
+        );
         let example = format!(
             "```json\n{}\n```\n\nanswers\n\n```json\n{}\n```\n\nand to a model\n\n```text\n{text}\n```\n",
             pretty(&arguments),
@@ -258,8 +334,11 @@ async fn document() -> String {
     let mut text = introduction();
     for tool in &tools {
         let name = tool["name"].as_str().expect("a name");
-        let (arguments, answer) = schemas(name).unwrap_or_else(|| panic!("{name} has no line in `schemas`"));
-        let example = examples.get(name).unwrap_or_else(|| panic!("{name} has no call in SCRIPT"));
+        let (arguments, answer) =
+            schemas(name).unwrap_or_else(|| panic!("{name} has no line in `schemas`"));
+        let example = examples
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} has no call in SCRIPT"));
         let description = tool["description"].as_str().expect("a description");
         write!(
             text,
@@ -280,17 +359,39 @@ async fn document() -> String {
             .as_array()
             .expect("arguments")
             .iter()
-            .map(|a| format!("`{}`: {}", a["name"].as_str().unwrap(), a["description"].as_str().unwrap()))
+            .map(|a| {
+                format!(
+                    "`{}`: {}",
+                    a["name"].as_str().unwrap(),
+                    a["description"].as_str().unwrap()
+                )
+            })
             .collect();
-        let (name, description) = (prompt["name"].as_str().unwrap(), prompt["description"].as_str().unwrap());
-        writeln!(text, "| `{name}` | {description} | {} |", arguments.join("; ")).expect("text");
+        let (name, description) = (
+            prompt["name"].as_str().unwrap(),
+            prompt["description"].as_str().unwrap(),
+        );
+        writeln!(
+            text,
+            "| `{name}` | {description} | {} |",
+            arguments.join("; ")
+        )
+        .expect("text");
     }
     text.push_str("\n## Resources\n\nWhat a person can attach to a conversation.\n\n| address | is |\n|---|---|\n");
     let resources = list("resources/list", "resources").await;
     let templates = list("resources/templates/list", "resourceTemplates").await;
     for resource in resources.iter().chain(&templates) {
-        let uri = resource["uri"].as_str().or_else(|| resource["uriTemplate"].as_str()).expect("an address");
-        writeln!(text, "| `{uri}` | {} |", resource["description"].as_str().unwrap()).expect("text");
+        let uri = resource["uri"]
+            .as_str()
+            .or_else(|| resource["uriTemplate"].as_str())
+            .expect("an address");
+        writeln!(
+            text,
+            "| `{uri}` | {} |",
+            resource["description"].as_str().unwrap()
+        )
+        .expect("text");
     }
     text.push_str("\nIds and tags in arguments are completed (`completion/complete`) from the newest memories.\n");
     server.stop().await;

@@ -34,7 +34,9 @@ impl Impostor {
                 let Ok(mut stream) = stream else { return };
                 let mut buffer = [0; 65536];
                 let count = stream.read(&mut buffer).unwrap_or_default();
-                kept.lock().expect("a lock").push_str(&String::from_utf8_lossy(&buffer[..count]));
+                kept.lock()
+                    .expect("a lock")
+                    .push_str(&String::from_utf8_lossy(&buffer[..count]));
                 let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
                 let _ = stream.write_all(answer.as_bytes());
             }
@@ -68,17 +70,38 @@ fn talk(setup: &Setup, args: &[&str]) -> Ran {
 
 /// Every way in which a person or a client starts the program, with the exit code it has on an empty memory.
 fn run_everything(setup: &Setup, options: &[&str]) -> Vec<(String, Ran)> {
-    let commands: [(&[&str], i32); 5] =
-        [(&["list"], 0), (&["recall", "anything"], 1), (&["doctor"], 0), (&["config", "show"], 0), (&["stdio"], 0)];
+    let commands: [(&[&str], i32); 5] = [
+        (&["list"], 0),
+        (&["recall", "anything"], 1),
+        (&["doctor"], 0),
+        (&["config", "show"], 0),
+        (&["stdio"], 0),
+    ];
     let mut all = Vec::new();
     for (args, code) in commands {
         let line: Vec<&str> = options.iter().chain(args).copied().collect();
-        let ran = if args == ["stdio"] { talk(setup, &line) } else { setup.run(&line) };
-        assert_eq!(ran.code, Some(code), "{line:?}: {} {}", ran.stdout, ran.stderr);
+        let ran = if args == ["stdio"] {
+            talk(setup, &line)
+        } else {
+            setup.run(&line)
+        };
+        assert_eq!(
+            ran.code,
+            Some(code),
+            "{line:?}: {} {}",
+            ran.stdout,
+            ran.stderr
+        );
         if args == ["stdio"] {
-            let answers: Vec<Value> =
-                ran.stdout.lines().map(|line| serde_json::from_str(line).expect("only JSON")).collect();
-            assert_eq!(answers[0]["result"]["structuredContent"]["memories"], 0, "{answers:?}");
+            let answers: Vec<Value> = ran
+                .stdout
+                .lines()
+                .map(|line| serde_json::from_str(line).expect("only JSON"))
+                .collect();
+            assert_eq!(
+                answers[0]["result"]["structuredContent"]["memories"], 0,
+                "{answers:?}"
+            );
         }
         all.push((args[0].to_owned(), ran));
     }
@@ -103,8 +126,14 @@ fn a_file_in_the_working_directory_redirects_nothing() {
     }
     for (name, ran) in run_everything(&setup, &[]) {
         if name == "doctor" || name == "config" {
-            let mentioned = ran.stdout.contains("files in the working directory are not read");
-            assert!(ran.stdout.contains(".env.development") && mentioned, "{}", ran.stdout);
+            let mentioned = ran
+                .stdout
+                .contains("files in the working directory are not read");
+            assert!(
+                ran.stdout.contains(".env.development") && mentioned,
+                "{}",
+                ran.stdout
+            );
         }
     }
     assert_eq!(impostor.received(), "");
@@ -125,20 +154,34 @@ async fn the_service_does_not_read_the_working_directory_either() {
 #[test]
 fn files_and_variables_of_other_programs_stop_nothing() {
     for environment in ["staging", "prod", "Production"] {
-        let setup = Setup::new().env("ENVIRONMENT", environment).env("MEMORY_LISTEN_PORT", "3000");
+        let setup = Setup::new()
+            .env("ENVIRONMENT", environment)
+            .env("MEMORY_LISTEN_PORT", "3000");
         let file = "VITE_API_URL=http://localhost:3000\nVITE_TITLE=My app\nMEMORY_FILE_PATH=/notes/memory.json\nMEMORY_NOTES=/my notes\nENVIRONMENT=test\n";
         setup.file(".env.development", file);
         for options in [&[][..], &["--config-dir", "."]] {
             for (name, ran) in run_everything(&setup, options) {
-                let warnings = if name == "doctor" { &ran.stdout } else { &ran.stderr };
-                assert!(warnings.contains("Did you mean MEMORY_LISTEN"), "{name}: {warnings}");
-                let names_leftover = warnings.contains("MEMORY_FILE_PATH (.env.development line 3)");
+                let warnings = if name == "doctor" {
+                    &ran.stdout
+                } else {
+                    &ran.stderr
+                };
+                assert!(
+                    warnings.contains("Did you mean MEMORY_LISTEN"),
+                    "{name}: {warnings}"
+                );
+                let names_leftover =
+                    warnings.contains("MEMORY_FILE_PATH (.env.development line 3)");
                 assert_eq!(names_leftover, !options.is_empty(), "{name}: {warnings}");
                 assert!(
                     warnings.contains(environment) && warnings.contains("MEMORY_ENVIRONMENT"),
                     "{name}: {warnings}"
                 );
-                assert_eq!(warnings.contains(".env.development line 2"), !options.is_empty(), "{name}: {warnings}");
+                assert_eq!(
+                    warnings.contains(".env.development line 2"),
+                    !options.is_empty(),
+                    "{name}: {warnings}"
+                );
             }
         }
     }
@@ -146,9 +189,14 @@ fn files_and_variables_of_other_programs_stop_nothing() {
 
 #[tokio::test]
 async fn the_service_is_strict_about_names_in_production_only() {
-    let setup = Setup::new().env("MEMORY_FILE_PATH", "/home/me/memory.json").env("MEMORY_LISTEM", "x");
+    let setup = Setup::new()
+        .env("MEMORY_FILE_PATH", "/home/me/memory.json")
+        .env("MEMORY_LISTEM", "x");
     let all = setup.serve().await.stop().await;
-    assert!(all.contains("MEMORY_FILE_PATH (environment) is no setting of this program"), "{all}");
+    assert!(
+        all.contains("MEMORY_FILE_PATH (environment) is no setting of this program"),
+        "{all}"
+    );
     let setup = setup
         .env("MEMORY_ENVIRONMENT", "production")
         .env("ENVIRONMENT", "staging")
@@ -157,14 +205,19 @@ async fn the_service_is_strict_about_names_in_production_only() {
     let ran = setup.run(&["serve"]);
     assert_eq!(ran.code, CONFIGURATION);
     assert!(
-        ran.stderr.contains("MEMORY_FILE_PATH") && ran.stderr.contains("Did you mean MEMORY_LISTEN?"),
+        ran.stderr.contains("MEMORY_FILE_PATH")
+            && ran.stderr.contains("Did you mean MEMORY_LISTEN?"),
         "{}",
         ran.stderr
     );
     let setup = Setup::new().env("MEMORY_ENVIRONMENT", "staging");
     for args in [&["serve"][..], &["list"]] {
         let ran = setup.run(args);
-        assert!(ran.code == CONFIGURATION && ran.stderr.contains("MEMORY_ENVIRONMENT"), "{args:?}: {}", ran.stderr);
+        assert!(
+            ran.code == CONFIGURATION && ran.stderr.contains("MEMORY_ENVIRONMENT"),
+            "{args:?}: {}",
+            ran.stderr
+        );
     }
 }
 
@@ -176,8 +229,14 @@ fn shown(setup: &Setup, args: &[&str]) -> (String, String) {
     let ran = setup.run(&args);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let (table, files) = ran.stdout.split_once("\n\n").expect("two parts");
-    let row = table.lines().find(|line| line.starts_with("MEMORY_LANGUAGE")).expect("a row");
-    (row.split_whitespace().nth(1).expect("a value").to_owned(), files.to_owned())
+    let row = table
+        .lines()
+        .find(|line| line.starts_with("MEMORY_LANGUAGE"))
+        .expect("a row");
+    (
+        row.split_whitespace().nth(1).expect("a value").to_owned(),
+        files.to_owned(),
+    )
 }
 
 #[test]
@@ -185,17 +244,32 @@ fn the_configuration_directory_is_the_first_that_applies() {
     let setup = Setup::new();
     setup.file(".env.development", "MEMORY_LANGUAGE=tamil\n");
     setup.config_file(".env.development", "MEMORY_LANGUAGE=german\n");
-    setup.file("xdg/cognitive-memory-mcp/.env.development", "MEMORY_LANGUAGE=dutch\n");
+    setup.file(
+        "xdg/cognitive-memory-mcp/.env.development",
+        "MEMORY_LANGUAGE=dutch\n",
+    );
     setup.file("unit/.env.development", "MEMORY_LANGUAGE=finnish\n");
     setup.file("named/.env.development", "MEMORY_LANGUAGE=french\n");
     assert_eq!(shown(&setup, &[]).0, "german");
-    assert!(shown(&setup, &[]).1.contains("Read .config/cognitive-memory-mcp/.env.development."));
+    assert!(
+        shown(&setup, &[])
+            .1
+            .contains("Read .config/cognitive-memory-mcp/.env.development.")
+    );
     let setup = setup.env("XDG_CONFIG_HOME", "xdg");
-    assert_eq!(shown(&setup, &[]).0, "german", "a relative XDG_CONFIG_HOME is ignored");
+    assert_eq!(
+        shown(&setup, &[]).0,
+        "german",
+        "a relative XDG_CONFIG_HOME is ignored"
+    );
     let path = setup.path("xdg");
     let setup = setup.env("XDG_CONFIG_HOME", path);
     assert_eq!(shown(&setup, &[]).0, "dutch");
-    let list = format!("{}:{}", setup.path("empty").display(), setup.path("unit").display());
+    let list = format!(
+        "{}:{}",
+        setup.path("empty").display(),
+        setup.path("unit").display()
+    );
     let setup = setup.env("CONFIGURATION_DIRECTORY", list);
     assert_eq!(shown(&setup, &[]).0, "finnish");
     let path = setup.path("named");
@@ -205,7 +279,11 @@ fn the_configuration_directory_is_the_first_that_applies() {
     let setup = setup.env("MEMORY_CONFIG_DIR", "named");
     for args in [&["serve"][..], &["list"]] {
         let ran = setup.run(args);
-        assert!(ran.code == CONFIGURATION && ran.stderr.contains("absolute"), "{args:?}: {}", ran.stderr);
+        assert!(
+            ran.code == CONFIGURATION && ran.stderr.contains("absolute"),
+            "{args:?}: {}",
+            ran.stderr
+        );
     }
 }
 
@@ -219,7 +297,12 @@ fn without_a_home_the_files_are_in_etc() {
             None => command.env_remove("HOME"),
         };
         let ran = Ran::of(command);
-        assert!(ran.stdout.contains("/etc/cognitive-memory-mcp/.env.development."), "{home:?}: {}", ran.stdout);
+        assert!(
+            ran.stdout
+                .contains("/etc/cognitive-memory-mcp/.env.development."),
+            "{home:?}: {}",
+            ran.stdout
+        );
     }
 }
 
@@ -230,10 +313,17 @@ fn assert_distrusted(setup: &Setup, words: &str) {
     assert!(serve.stderr.contains(words), "{}", serve.stderr);
     let list = setup.run(&["list"]);
     assert_eq!(list.code, Some(0), "{}", list.stderr);
-    assert!(list.stderr.contains("was ignored") && list.stderr.contains(words), "{}", list.stderr);
+    assert!(
+        list.stderr.contains("was ignored") && list.stderr.contains(words),
+        "{}",
+        list.stderr
+    );
     let (language, files) = shown(setup, &[]);
     assert_eq!(language, "english");
-    assert!(files.contains("Ignored") && files.contains(words), "{files}");
+    assert!(
+        files.contains("Ignored") && files.contains(words),
+        "{files}"
+    );
     let doctor = setup.run(&["doctor"]);
     assert!(doctor.stdout.contains(words), "{}", doctor.stdout);
 }
@@ -284,18 +374,32 @@ fn an_impostor_on_the_port_receives_no_token() {
     let impostor = Impostor::start();
     let setup = Setup::new()
         .env("MEMORY_LISTEN", &impostor.address)
-        .env("MEMORY_DATABASE_URL", "postgres://memory@127.0.0.1:9/memory")
+        .env(
+            "MEMORY_DATABASE_URL",
+            "postgres://memory@127.0.0.1:9/memory",
+        )
         .env("MEMORY_TOKEN", TOKEN);
     for args in [&["list"][..], &["recall", "anything"], &["stdio"]] {
-        let ran = if args == ["stdio"] { talk(&setup, args) } else { setup.run(args) };
+        let ran = if args == ["stdio"] {
+            talk(&setup, args)
+        } else {
+            setup.run(args)
+        };
         assert_eq!(ran.code, UNAVAILABLE, "{args:?}: {}", ran.stderr);
         let next_step = format!("MEMORY_URL={}", impostor.url());
         assert!(ran.stderr.contains(&next_step), "{args:?}: {}", ran.stderr);
     }
     let doctor = setup.run(&["doctor"]);
-    assert!(doctor.stdout.contains("has not proven to be"), "{}", doctor.stdout);
+    assert!(
+        doctor.stdout.contains("has not proven to be"),
+        "{}",
+        doctor.stdout
+    );
     let received = impostor.received();
-    assert!(!received.contains(TOKEN) && !received.to_lowercase().contains("authorization"), "{received}");
+    assert!(
+        !received.contains(TOKEN) && !received.to_lowercase().contains("authorization"),
+        "{received}"
+    );
     // Who is named receives it.
     let named = setup.env("MEMORY_URL", impostor.url()).run(&["list"]);
     assert!(impostor.received().contains(TOKEN), "{}", named.stderr);
@@ -313,7 +417,11 @@ fn an_impostor_in_the_lock_file_receives_no_token() {
     let refused = |words: &str| {
         let ran = setup.run(&["list"]);
         assert_eq!(ran.code, UNAVAILABLE, "{}", ran.stderr);
-        assert!(ran.stderr.contains(words) && ran.stderr.contains("MEMORY_URL"), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains(words) && ran.stderr.contains("MEMORY_URL"),
+            "{}",
+            ran.stderr
+        );
     };
     refused("takes no requests at the socket");
     // A socket of another user, or a lock file of one, is no proof.
@@ -337,16 +445,26 @@ async fn the_token_reaches_the_service_through_its_socket() {
     let setup = Setup::new();
     let tokens = setup.file("tokens", format!("desk {TOKEN} project=work\n"));
     // Names of hosts mean nothing on a socket.
-    let setup = setup.env("MEMORY_TOKENS_FILE", tokens).env("MEMORY_ALLOWED_HOSTS", "memory.example.org");
+    let setup = setup
+        .env("MEMORY_TOKENS_FILE", tokens)
+        .env("MEMORY_ALLOWED_HOSTS", "memory.example.org");
     let server = setup.serve().await;
     let without = setup.run(&["list"]);
-    assert!(without.code == UNAVAILABLE && without.stderr.contains("401"), "{}", without.stderr);
+    assert!(
+        without.code == UNAVAILABLE && without.stderr.contains("401"),
+        "{}",
+        without.stderr
+    );
     let setup = setup.env("MEMORY_TOKEN", TOKEN);
     let stored = setup.run(&["remember", "through the socket"]);
     assert_eq!(stored.code, Some(0), "{}", stored.stderr);
     let answer: Value = serde_json::from_str(talk(&setup, &["stdio"]).stdout.trim()).expect("JSON");
     let status = &answer["result"]["structuredContent"];
-    assert_eq!((&status["project"], &status["memories"]), (&json!("work"), &json!(1)), "{answer}");
+    assert_eq!(
+        (&status["project"], &status["memories"]),
+        (&json!("work"), &json!(1)),
+        "{answer}"
+    );
     server.stop().await;
 }
 
@@ -357,13 +475,21 @@ async fn a_service_on_postgresql_is_found_by_its_socket() {
     let runtime = setup.path("runtime");
     fs::create_dir(&runtime).expect("a directory");
     let tokens = setup.file("tokens", format!("desk {TOKEN} project=work\n"));
-    let setup = setup.env("MEMORY_TOKENS_FILE", tokens).env("MEMORY_TOKEN", TOKEN).env("XDG_RUNTIME_DIR", &runtime);
+    let setup = setup
+        .env("MEMORY_TOKENS_FILE", tokens)
+        .env("MEMORY_TOKEN", TOKEN)
+        .env("XDG_RUNTIME_DIR", &runtime);
     let server = setup.serve().await;
     while get(&server.url("/health/ready")).await.0 != 200 {}
-    let sockets: Vec<_> = fs::read_dir(runtime.join("cognitive-memory-mcp")).expect("a directory").collect();
+    let sockets: Vec<_> = fs::read_dir(runtime.join("cognitive-memory-mcp"))
+        .expect("a directory")
+        .collect();
     assert_eq!(sockets.len(), 1);
     let answer: Value = serde_json::from_str(talk(&setup, &["stdio"]).stdout.trim()).expect("JSON");
-    assert_eq!(answer["result"]["structuredContent"]["project"], "work", "{answer}");
+    assert_eq!(
+        answer["result"]["structuredContent"]["project"], "work",
+        "{answer}"
+    );
     server.stop().await;
 }
 
@@ -373,10 +499,15 @@ async fn commands_of_the_owner_find_the_socket_in_the_runtime_directory() {
     let runtime = setup.path("runtime");
     fs::create_dir(&runtime).expect("a directory");
     // The place beside the database is taken, as it is where the file system has no sockets.
-    setup.file("share/cognitive-memory-mcp/memory.db.control", "not a socket");
+    setup.file(
+        "share/cognitive-memory-mcp/memory.db.control",
+        "not a socket",
+    );
     let setup = setup.env("XDG_RUNTIME_DIR", &runtime);
     let server = setup.serve().await;
-    let sockets = fs::read_dir(runtime.join("cognitive-memory-mcp")).expect("a directory").count();
+    let sockets = fs::read_dir(runtime.join("cognitive-memory-mcp"))
+        .expect("a directory")
+        .count();
     assert_eq!(sockets, 1);
     for (args, said) in [
         (&["token", "create", "laptop"][..], "Token, for the client"),
@@ -385,14 +516,23 @@ async fn commands_of_the_owner_find_the_socket_in_the_runtime_directory() {
         (&["reindex"], "wait for new vectors"),
     ] {
         let ran = setup.run(args);
-        assert!(ran.code == Some(0) && ran.stdout.contains(said), "{args:?}: {} {}", ran.stdout, ran.stderr);
+        assert!(
+            ran.code == Some(0) && ran.stdout.contains(said),
+            "{args:?}: {} {}",
+            ran.stdout,
+            ran.stderr
+        );
     }
     // Without a socket, the message names both places.
     fs::remove_dir_all(runtime.join("cognitive-memory-mcp")).expect("removed");
     for args in [&["token", "list"][..], &["review", "list"], &["reindex"]] {
         let ran = setup.run(args);
         assert_eq!(ran.code, UNAVAILABLE, "{args:?}: {}", ran.stderr);
-        assert!(ran.stderr.contains("memory.db.control or ") && ran.stderr.contains("runtime"), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("memory.db.control or ") && ran.stderr.contains("runtime"),
+            "{}",
+            ran.stderr
+        );
     }
     server.stop().await;
 }
@@ -419,12 +559,18 @@ fn passwords_in_addresses_are_never_printed() {
             &["--url", &url, "list"],
         ] {
             let ran = setup.run(args);
-            assert!(!ran.stdout.contains(secret) && !ran.stderr.contains(secret), "{url} {args:?}: {ran:?}");
+            assert!(
+                !ran.stdout.contains(secret) && !ran.stderr.contains(secret),
+                "{url} {args:?}: {ran:?}"
+            );
         }
         let mut command = setup.command(&["stdio"]);
         command.env("MEMORY_LOG_LEVEL", "trace");
         let ran = Ran::of(command);
-        assert!(!ran.stdout.contains(secret) && !ran.stderr.contains(secret), "{url}: {ran:?}");
+        assert!(
+            !ran.stdout.contains(secret) && !ran.stderr.contains(secret),
+            "{url}: {ran:?}"
+        );
     }
 }
 
@@ -439,13 +585,26 @@ fn an_import_takes_the_address_of_a_database_from_a_file() {
         command.stdin(Stdio::from(File::open(&file).expect("a file")));
         let ran = Ran::of(command);
         assert_eq!(ran.code, UNAVAILABLE, "{argument}: {}", ran.stderr);
-        assert!(!ran.stdout.contains(secret) && !ran.stderr.contains(secret), "{}", ran.stderr);
+        assert!(
+            !ran.stdout.contains(secret) && !ran.stderr.contains(secret),
+            "{}",
+            ran.stderr
+        );
         ran.stderr
     };
     for argument in [file.to_str().expect("text"), "-"] {
         assert!(!import(argument).contains("warning"), "{argument}");
     }
     assert!(import(&url).contains("can read the password"));
-    let missing = setup.run(&["import", "--from", "cognitive-memory-python", "no-such-file"]);
-    assert!(missing.code == Some(64) && missing.stderr.contains("neither a URL"), "{}", missing.stderr);
+    let missing = setup.run(&[
+        "import",
+        "--from",
+        "cognitive-memory-python",
+        "no-such-file",
+    ]);
+    assert!(
+        missing.code == Some(64) && missing.stderr.contains("neither a URL"),
+        "{}",
+        missing.stderr
+    );
 }

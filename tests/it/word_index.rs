@@ -5,7 +5,9 @@ use std::path::Path;
 
 use cognitive_memory_mcp::domain::{Patch, Scope};
 use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
-use cognitive_memory_mcp::store::{CheckStore, Finding, ForgetMode, Pace, PortStore, Store, Subject, Update};
+use cognitive_memory_mcp::store::{
+    CheckStore, Finding, ForgetMode, Pace, PortStore, Store, Subject, Update,
+};
 use proptest::prelude::*;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
 use uuid::Uuid;
@@ -14,7 +16,14 @@ use crate::contract::{analyzer, at, forget, found, note, scope, store_one};
 
 /// The longest text that a memory may have.
 const LONGEST: usize = 64 * 1024;
-const WORDS: [&str; 6] = ["geheim", "quagmire", "zeppelin", "rhubarb", "xylophone", "walrus"];
+const WORDS: [&str; 6] = [
+    "geheim",
+    "quagmire",
+    "zeppelin",
+    "rhubarb",
+    "xylophone",
+    "walrus",
+];
 
 async fn open(path: &Path) -> SqliteStore {
     let store = SqliteStore::open(SqliteOptions::new(path), analyzer());
@@ -23,12 +32,19 @@ async fn open(path: &Path) -> SqliteStore {
 }
 
 async fn connect(path: &Path) -> SqliteConnection {
-    sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap()
+    sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(path)
+        .connect()
+        .await
+        .unwrap()
 }
 
 async fn execute(path: &Path, statements: &str) {
     let mut connection = connect(path).await;
-    sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut connection).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
+        .execute(&mut connection)
+        .await
+        .unwrap();
     connection.close().await.unwrap();
 }
 
@@ -47,8 +63,17 @@ async fn left_over(path: &Path) -> Vec<(String, i64)> {
 }
 
 async fn update(store: &dyn Store, scope: &Scope, id: Uuid, content: String) {
-    let patch = Patch { content: Some(content), ..Patch::default() };
-    let command = Update { id, expected_version: None, patch, reason: None, now: at(1) };
+    let patch = Patch {
+        content: Some(content),
+        ..Patch::default()
+    };
+    let command = Update {
+        id,
+        expected_version: None,
+        patch,
+        reason: None,
+        now: at(1),
+    };
     store.update(scope, command).await.unwrap();
 }
 
@@ -63,7 +88,13 @@ async fn a_text_with_a_repeated_word_leaves_nothing_after_its_update_and_purge()
     let (store, scope) = (open(&path).await, scope());
     for mode in [ForgetMode::Delete, ForgetMode::Purge] {
         let id = store_one(&store, &scope, note("geheim")).await;
-        update(&store, &scope, id, format!("Note: {}", "geheim ".repeat(134))).await;
+        update(
+            &store,
+            &scope,
+            id,
+            format!("Note: {}", "geheim ".repeat(134)),
+        )
+        .await;
         assert_eq!(found(&store, &scope, "geheim").await, [id]);
         forget(&store, &scope, id, mode).await;
         assert_eq!(left_over(&path).await, [], "{mode:?}");
@@ -86,15 +117,21 @@ enum Step {
 fn text() -> impl Strategy<Value = String> {
     let repeats = prop_oneof![Just(1), 2..140_usize, 140..1_000_usize, Just(LONGEST)];
     prop::collection::vec((0..WORDS.len(), repeats), 1..4).prop_map(|parts| {
-        let mut text: String =
-            parts.iter().map(|(word, repeats)| format!("{} ", WORDS[*word]).repeat((*repeats).min(10_000))).collect();
+        let mut text: String = parts
+            .iter()
+            .map(|(word, repeats)| format!("{} ", WORDS[*word]).repeat((*repeats).min(10_000)))
+            .collect();
         text.truncate(LONGEST);
         text
     })
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let mode = prop_oneof![Just(ForgetMode::Delete), Just(ForgetMode::Restore), Just(ForgetMode::Purge)];
+    let mode = prop_oneof![
+        Just(ForgetMode::Delete),
+        Just(ForgetMode::Restore),
+        Just(ForgetMode::Purge)
+    ];
     prop_oneof![
         2 => text().prop_map(Step::Remember),
         4 => (any::<prop::sample::Index>(), text()).prop_map(|(which, text)| Step::Update(which.index(4), text)),
@@ -106,13 +143,19 @@ fn step() -> impl Strategy<Value = Step> {
 async fn take(store: &SqliteStore, scope: &Scope, step: Step, ids: &mut Vec<Uuid>) {
     match step {
         Step::Remember(text) => {
-            let answer = crate::contract::remember(store, scope, vec![note(&text)]).await.unwrap();
+            let answer = crate::contract::remember(store, scope, vec![note(&text)])
+                .await
+                .unwrap();
             if answer[0].created {
                 ids.push(answer[0].id);
             }
         }
         Step::Update(which, text) if which < ids.len() => {
-            let live = !store.get(scope, &[ids[which]], false).await.unwrap().is_empty();
+            let live = !store
+                .get(scope, &[ids[which]], false)
+                .await
+                .unwrap()
+                .is_empty();
             if live {
                 update(store, scope, ids[which], text).await;
             }
@@ -181,14 +224,21 @@ async fn an_index_that_an_earlier_version_damaged_is_rebuilt_at_the_next_start()
     let id = store_one(&store, &scope, note("a walrus stays")).await;
     store.close().await;
     damage_as_before(&path).await;
-    assert_eq!(left_over(&path).await, [("1:geheim".to_owned(), 99)], "the fault of FTS5 that this is about is gone");
+    assert_eq!(
+        left_over(&path).await,
+        [("1:geheim".to_owned(), 99)],
+        "the fault of FTS5 that this is about is gone"
+    );
     let store = open(&path).await;
     assert_eq!(left_over(&path).await, []);
     assert_eq!(store.inspect_deeply(Pace::FULL_SPEED).await.unwrap(), []);
     assert_eq!(found(&store, &scope, "walrus").await, [id]);
     store.close().await;
     let bytes = std::fs::read(&path).unwrap();
-    assert!(!bytes.windows(6).any(|window| window == b"geheim"), "the word is still in the file");
+    assert!(
+        !bytes.windows(6).any(|window| window == b"geheim"),
+        "the word is still in the file"
+    );
 }
 
 #[tokio::test]
@@ -200,22 +250,44 @@ async fn a_deep_check_finds_what_the_index_lacks_and_what_it_has_too_much() {
     store_one(&store, &scope, note("rhubarb")).await;
     store.close().await;
     let damages = [
-        ("a term too few", "INSERT INTO memory_term (memory_term, rowid, terms) VALUES ('delete', 1, '1:walrus')"),
-        ("a term too many", "INSERT INTO memory_term (rowid, terms) VALUES (1, '1:quagmire')"),
-        ("an occurrence too many", "INSERT INTO memory_term (rowid, terms) VALUES (2, '1:rhubarb 1:rhubarb')"),
-        ("a memory too many", "INSERT INTO memory_term (rowid, terms) VALUES (7, '1:quagmire')"),
-        ("no memory at all", "INSERT INTO memory_term (memory_term) VALUES ('delete-all')"),
+        (
+            "a term too few",
+            "INSERT INTO memory_term (memory_term, rowid, terms) VALUES ('delete', 1, '1:walrus')",
+        ),
+        (
+            "a term too many",
+            "INSERT INTO memory_term (rowid, terms) VALUES (1, '1:quagmire')",
+        ),
+        (
+            "an occurrence too many",
+            "INSERT INTO memory_term (rowid, terms) VALUES (2, '1:rhubarb 1:rhubarb')",
+        ),
+        (
+            "a memory too many",
+            "INSERT INTO memory_term (rowid, terms) VALUES (7, '1:quagmire')",
+        ),
+        (
+            "no memory at all",
+            "INSERT INTO memory_term (memory_term) VALUES ('delete-all')",
+        ),
     ];
     for (name, damage) in damages {
         execute(&path, damage).await;
         let store = open(&path).await;
         let findings = store.inspect_deeply(Pace::FULL_SPEED).await.unwrap();
         assert_eq!(subjects(&findings), [Subject::WordIndex], "{name}");
-        assert!(findings[0].remedy.contains("doctor --repair"), "{name}: {findings:?}");
+        assert!(
+            findings[0].remedy.contains("doctor --repair"),
+            "{name}: {findings:?}"
+        );
         store.request_index_rebuild().await.unwrap();
         store.close().await;
         let store = open(&path).await;
-        assert_eq!(store.inspect_deeply(Pace::FULL_SPEED).await.unwrap(), [], "{name}");
+        assert_eq!(
+            store.inspect_deeply(Pace::FULL_SPEED).await.unwrap(),
+            [],
+            "{name}"
+        );
         assert_eq!(store.inspect().await.unwrap(), [], "{name}");
         store.close().await;
     }
@@ -227,11 +299,18 @@ async fn a_deep_check_finds_vectors_that_are_missing_or_of_another_text() {
     let path = folder.path().join("memory.db");
     let (store, scope) = (open(&path).await, scope());
     store_one(&store, &scope, note("walrus")).await;
-    assert_eq!(store.inspect_deeply(Pace::FULL_SPEED).await.unwrap(), [], "a memory that waits for its vectors");
+    assert_eq!(
+        store.inspect_deeply(Pace::FULL_SPEED).await.unwrap(),
+        [],
+        "a memory that waits for its vectors"
+    );
     execute(&path, "DELETE FROM index_job").await;
     let findings = store.inspect_deeply(Pace::FULL_SPEED).await.unwrap();
     assert_eq!(subjects(&findings), [Subject::Vectors]);
-    assert!(findings[0].detail.contains("1 memories have none"), "{findings:?}");
+    assert!(
+        findings[0].detail.contains("1 memories have none"),
+        "{findings:?}"
+    );
     execute(
         &path,
         "INSERT INTO embedding (memory, model, chunk, dimension, content_hash, vector, created_at) \
@@ -239,6 +318,9 @@ async fn a_deep_check_finds_vectors_that_are_missing_or_of_another_text() {
     )
     .await;
     let findings = store.inspect_deeply(Pace::FULL_SPEED).await.unwrap();
-    assert!(findings[0].detail.contains("1 vectors are of another text"), "{findings:?}");
+    assert!(
+        findings[0].detail.contains("1 vectors are of another text"),
+        "{findings:?}"
+    );
     assert!(findings[0].remedy.contains("reindex"), "{findings:?}");
 }

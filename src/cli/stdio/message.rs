@@ -23,7 +23,10 @@ pub(super) enum Line {
 }
 
 /// Reads the next line. No more than `limit` bytes of it are kept in memory.
-pub(super) async fn next_line(reader: &mut (impl AsyncBufRead + Unpin), limit: usize) -> io::Result<Option<Line>> {
+pub(super) async fn next_line(
+    reader: &mut (impl AsyncBufRead + Unpin),
+    limit: usize,
+) -> io::Result<Option<Line>> {
     let mut bytes = Vec::new();
     let mut length = 0_u64;
     let mut ids = IdScanner::default();
@@ -51,7 +54,14 @@ pub(super) async fn next_line(reader: &mut (impl AsyncBufRead + Unpin), limit: u
             break;
         }
     }
-    Ok(Some(if length <= limit as u64 { Line::Bytes(bytes) } else { Line::TooLong { id: ids.id(), length } }))
+    Ok(Some(if length <= limit as u64 {
+        Line::Bytes(bytes)
+    } else {
+        Line::TooLong {
+            id: ids.id(),
+            length,
+        }
+    }))
 }
 
 /// A message, or a batch of messages, that can be forwarded.
@@ -68,7 +78,10 @@ impl Message {
     pub(super) fn parse(line: Vec<u8>) -> Result<Self, String> {
         let text = match String::from_utf8(line) {
             // RFC 8259 lets parsers ignore a byte order mark, which some programs write first.
-            Ok(text) => text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text),
+            Ok(text) => text
+                .strip_prefix('\u{feff}')
+                .map(str::to_owned)
+                .unwrap_or(text),
             Err(error) => {
                 let at = error.utf8_error().valid_up_to();
                 let id = find_id(error.as_bytes());
@@ -80,26 +93,49 @@ impl Message {
             }
         };
         let reason = match serde_json::from_str(&text) {
-            Ok(value) => return Ok(Self { text, value, notes: Vec::new() }),
+            Ok(value) => {
+                return Ok(Self {
+                    text,
+                    value,
+                    notes: Vec::new(),
+                });
+            }
             Err(error) => error,
         };
         let (mended, repairs) = lenient_json::mend(&text);
         match serde_json::from_str(&mended) {
             Ok(value) => {
-                let notes = repairs.iter().map(|repair| format!("In this call, {repair}.")).collect();
-                Ok(Self { text: mended, value, notes })
+                let notes = repairs
+                    .iter()
+                    .map(|repair| format!("In this call, {repair}."))
+                    .collect();
+                Ok(Self {
+                    text: mended,
+                    value,
+                    notes,
+                })
             }
-            Err(_) => Err(fault(&find_id(text.as_bytes()), PARSE_ERROR, &format!("this line is not JSON: {reason}"))),
+            Err(_) => Err(fault(
+                &find_id(text.as_bytes()),
+                PARSE_ERROR,
+                &format!("this line is not JSON: {reason}"),
+            )),
         }
     }
 
     /// An error as the answer to every request in the message; none to notifications.
     pub(super) fn faults(&self, code: i64, text: &str) -> Vec<String> {
         let answers: Vec<Value> = match &self.value {
-            Value::Array(batch) => {
-                batch.iter().filter_map(|one| one.get("id")).map(|id| error(id, code, text)).collect()
-            }
-            one => one.get("id").map(|id| error(id, code, text)).into_iter().collect(),
+            Value::Array(batch) => batch
+                .iter()
+                .filter_map(|one| one.get("id"))
+                .map(|id| error(id, code, text))
+                .collect(),
+            one => one
+                .get("id")
+                .map(|id| error(id, code, text))
+                .into_iter()
+                .collect(),
         };
         match &self.value {
             Value::Array(_) if !answers.is_empty() => vec![Value::Array(answers).to_string()],
@@ -127,15 +163,17 @@ impl Message {
         if refusal["code"] != "not_found" {
             return answer;
         }
-        let text = refusal["message"].as_str().unwrap_or_default().to_lowercase();
+        let text = refusal["message"]
+            .as_str()
+            .unwrap_or_default()
+            .to_lowercase();
         let ids = purged_ids(&self.value);
         let all_missing = !ids.is_empty() && ids.iter().all(|id| text.contains(&id.to_lowercase()));
         if !all_missing {
             // A purge does all or nothing, so the first attempt did nothing either.
             return answer;
         }
-        let sentence =
-            "The connection was lost during the purge and it was repeated: the first attempt had purged them.";
+        let sentence = "The connection was lost during the purge and it was repeated: the first attempt had purged them.";
         let count = ids.len();
         json!({
             "jsonrpc": "2.0",
@@ -159,7 +197,10 @@ impl Message {
         if self.notes.is_empty() {
             return answer;
         }
-        if let Some(content) = answer.pointer_mut("/result/structuredContent").and_then(Value::as_object_mut) {
+        if let Some(content) = answer
+            .pointer_mut("/result/structuredContent")
+            .and_then(Value::as_object_mut)
+        {
             let notes = content.entry("notes").or_insert_with(|| json!([]));
             if let Some(notes) = notes.as_array_mut() {
                 notes.splice(0..0, self.notes.iter().map(|note| json!(note)));
@@ -180,7 +221,9 @@ fn is_repeatable(message: &Value) -> bool {
     match message["params"]["name"].as_str().unwrap_or_default() {
         "recall" | "get" | "explore" | "status" | "forget" | "link" => true,
         // Equal memories are stored once; a turn without a number could be said twice.
-        "remember" => arguments["idempotency_key"].is_string() || stores_no_unnumbered_turn(arguments),
+        "remember" => {
+            arguments["idempotency_key"].is_string() || stores_no_unnumbered_turn(arguments)
+        }
         _ => false,
     }
 }
@@ -188,8 +231,12 @@ fn is_repeatable(message: &Value) -> bool {
 /// Only items in their plain form are looked into: the service also reads other forms, such as a kind in capitals or
 /// beside the items, in which a turn of a dialogue is not recognised here.
 fn stores_no_unnumbered_turn(arguments: &Value) -> bool {
-    let Some(fields) = arguments.as_object() else { return false };
-    let Some(items) = fields.get("items").and_then(Value::as_array) else { return false };
+    let Some(fields) = arguments.as_object() else {
+        return false;
+    };
+    let Some(items) = fields.get("items").and_then(Value::as_array) else {
+        return false;
+    };
     let is_safe = |item: &Value| {
         item.is_object()
             && item.get("type").is_none()
@@ -202,19 +249,27 @@ fn stores_no_unnumbered_turn(arguments: &Value) -> bool {
                 _ => false,
             }
     };
-    fields.keys().all(|name| ["items", "idempotency_key"].contains(&name.as_str())) && items.iter().all(is_safe)
+    fields
+        .keys()
+        .all(|name| ["items", "idempotency_key"].contains(&name.as_str()))
+        && items.iter().all(is_safe)
 }
 
 fn is_purge(message: &Value) -> bool {
     let params = &message["params"];
     message["method"] == "tools/call"
         && params["name"] == "forget"
-        && params["arguments"]["mode"].as_str().is_some_and(|mode| mode.trim().eq_ignore_ascii_case("purge"))
+        && params["arguments"]["mode"]
+            .as_str()
+            .is_some_and(|mode| mode.trim().eq_ignore_ascii_case("purge"))
 }
 
 fn purged_ids(message: &Value) -> Vec<&str> {
     let arguments = &message["params"]["arguments"];
-    let ids = [&arguments["ids"], &arguments["id"]].into_iter().find(|ids| !ids.is_null()).unwrap_or(&Value::Null);
+    let ids = [&arguments["ids"], &arguments["id"]]
+        .into_iter()
+        .find(|ids| !ids.is_null())
+        .unwrap_or(&Value::Null);
     match ids {
         Value::Array(ids) => ids.iter().filter_map(Value::as_str).collect(),
         Value::String(id) => vec![id],
@@ -324,14 +379,19 @@ mod tests {
 
     fn forget(mode: &str, ids: &[&str]) -> Message {
         let arguments = json!({ "ids": ids, "mode": mode });
-        message(&json!({ "id": 3, "method": "tools/call", "params": { "name": "forget", "arguments": arguments } }))
+        message(
+            &json!({ "id": 3, "method": "tools/call", "params": { "name": "forget", "arguments": arguments } }),
+        )
     }
 
     #[test]
     fn the_id_is_found_in_what_is_no_json() {
         for (line, id) in [
             (r#"{"id":7,"method":"x","params":{"id":8"#, json!(7)),
-            (r#"{"params":{"id":8,"a":[{"id":9}]},"id":"seven" , "x"#, json!("seven")),
+            (
+                r#"{"params":{"id":8,"a":[{"id":9}]},"id":"seven" , "x"#,
+                json!("seven"),
+            ),
             (r#"{ "id" : -1.5e3 }"#, json!(-1500.0)),
             (r#"{"method":"id","id":"a\"b","x":]}"#, json!("a\"b")),
             (r#"{"a":"\"id\":5","b":nonsense,"id":6"#, json!(6)),
@@ -348,13 +408,28 @@ mod tests {
 
     #[test]
     fn invalid_lines_give_errors_with_the_id() {
-        let answer =
-            |line: &[u8]| -> Value { serde_json::from_str(&Message::parse(line.to_vec()).unwrap_err()).unwrap() };
+        let answer = |line: &[u8]| -> Value {
+            serde_json::from_str(&Message::parse(line.to_vec()).unwrap_err()).unwrap()
+        };
         let wrong = answer(b"{\"id\":1,\"x\":\"caf\xe9\"}");
-        assert_eq!((&wrong["id"], &wrong["error"]["code"]), (&json!(1), &json!(-32700)));
-        assert!(wrong["error"]["message"].as_str().unwrap().contains("byte 16"), "{wrong}");
+        assert_eq!(
+            (&wrong["id"], &wrong["error"]["code"]),
+            (&json!(1), &json!(-32700))
+        );
+        assert!(
+            wrong["error"]["message"]
+                .as_str()
+                .unwrap()
+                .contains("byte 16"),
+            "{wrong}"
+        );
         assert_eq!(answer(b"{\"id\":\"a\",")["id"], "a");
-        assert_eq!(answer(format!("{{\"x\":{}1{},\"id\":2}}", "[".repeat(500), "]".repeat(500)).as_bytes())["id"], 2);
+        assert_eq!(
+            answer(
+                format!("{{\"x\":{}1{},\"id\":2}}", "[".repeat(500), "]".repeat(500)).as_bytes()
+            )["id"],
+            2
+        );
     }
 
     #[test]
@@ -362,13 +437,30 @@ mod tests {
         let line =
             br#"{"id":7,"method":"tools/call","params":{"name":"remember","arguments":{"content":"cut \ud83d"}}}"#;
         let message = Message::parse(line.to_vec()).unwrap();
-        assert_eq!(message.value["params"]["arguments"]["content"], "cut \u{fffd}");
-        assert_eq!(serde_json::from_str::<Value>(&message.text).unwrap(), message.value);
+        assert_eq!(
+            message.value["params"]["arguments"]["content"],
+            "cut \u{fffd}"
+        );
+        assert_eq!(
+            serde_json::from_str::<Value>(&message.text).unwrap(),
+            message.value
+        );
         let answer = json!({ "id": 7, "result": { "content": [{ "type": "text", "text": "Stored." }],
             "structuredContent": { "notes": ["other"], "x": 1 } } });
         let answer = message.complete(answer);
-        assert_eq!(answer["result"]["structuredContent"]["notes"].as_array().unwrap().len(), 2);
-        assert!(answer["result"]["content"][0]["text"].as_str().unwrap().starts_with("Note: In this call, half"));
+        assert_eq!(
+            answer["result"]["structuredContent"]["notes"]
+                .as_array()
+                .unwrap()
+                .len(),
+            2
+        );
+        assert!(
+            answer["result"]["content"][0]["text"]
+                .as_str()
+                .unwrap()
+                .starts_with("Note: In this call, half")
+        );
     }
 
     #[test]
@@ -376,10 +468,23 @@ mod tests {
         let request = message(&json!({ "id": 5, "method": "ping" }));
         let answer = request.complete(json!({ "id": null, "error": { "code": -32600 } }));
         assert_eq!(answer["id"], 5);
-        let batch = message(&json!([{ "id": 1, "method": "a" }, { "method": "b" }, { "id": "2", "method": "c" }]));
+        let batch = message(
+            &json!([{ "id": 1, "method": "a" }, { "method": "b" }, { "id": "2", "method": "c" }]),
+        );
         let faults: Value = serde_json::from_str(&batch.faults(-32000, "gone")[0]).unwrap();
-        assert_eq!((&faults[0]["id"], &faults[1]["id"], faults.as_array().unwrap().len()), (&json!(1), &json!("2"), 2));
-        assert!(message(&json!([{ "method": "b" }])).faults(-32000, "gone").is_empty());
+        assert_eq!(
+            (
+                &faults[0]["id"],
+                &faults[1]["id"],
+                faults.as_array().unwrap().len()
+            ),
+            (&json!(1), &json!("2"), 2)
+        );
+        assert!(
+            message(&json!([{ "method": "b" }]))
+                .faults(-32000, "gone")
+                .is_empty()
+        );
     }
 
     #[test]
@@ -393,11 +498,21 @@ mod tests {
     #[test]
     fn only_what_does_no_harm_twice_is_repeated() {
         let call = |name: &str, arguments: Value| {
-            message(&json!({ "id": 1, "method": "tools/call", "params": { "name": name, "arguments": arguments } }))
+            message(
+                &json!({ "id": 1, "method": "tools/call", "params": { "name": name, "arguments": arguments } }),
+            )
         };
-        assert!(forget("purge", &["a"]).is_repeatable() && call("recall", json!({})).is_repeatable());
+        assert!(
+            forget("purge", &["a"]).is_repeatable() && call("recall", json!({})).is_repeatable()
+        );
         assert!(call("remember", json!({ "items": [{ "content": "x" }] })).is_repeatable());
-        assert!(!call("remember", json!({ "items": [{ "content": "x", "kind": "dialogue" }] })).is_repeatable());
+        assert!(
+            !call(
+                "remember",
+                json!({ "items": [{ "content": "x", "kind": "dialogue" }] })
+            )
+            .is_repeatable()
+        );
         // The service reads these forms as dialogue, too.
         for arguments in [
             json!({ "items": [{ "content": "x", "kind": "Dialogue" }] }),
@@ -406,12 +521,18 @@ mod tests {
             json!({ "items": ["{\"content\": \"x\", \"kind\": \"dialogue\"}"] }),
             json!({ "content": "x", "kind": "dialogue" }),
         ] {
-            assert!(!call("remember", arguments.clone()).is_repeatable(), "{arguments}");
+            assert!(
+                !call("remember", arguments.clone()).is_repeatable(),
+                "{arguments}"
+            );
         }
         for name in ["update", "focus", "review", "unknown"] {
             assert!(!call(name, json!({})).is_repeatable(), "{name}");
         }
-        let batch = json!([forget("delete", &["a"]).value, call("status", json!({})).value]);
+        let batch = json!([
+            forget("delete", &["a"]).value,
+            call("status", json!({})).value
+        ]);
         assert!(message(&batch).is_repeatable());
         assert!(!message(&json!([forget("purge", &["a"]).value])).is_repeatable());
     }
@@ -423,7 +544,10 @@ mod tests {
                 "structuredContent": { "error": { "code": "not_found", "message": text } } } })
         };
         let done = forget("purge", &["A1", "b2"]).settle_repeated(refusal("not found: a1, b2"));
-        assert_eq!((&done["id"], &done["result"]["isError"]), (&json!(3), &json!(false)));
+        assert_eq!(
+            (&done["id"], &done["result"]["isError"]),
+            (&json!(3), &json!(false))
+        );
         assert_eq!(done["result"]["structuredContent"]["changed"], 2);
         // One of them still exists: the first attempt was refused as well.
         let partly = forget("purge", &["a1", "b2"]).settle_repeated(refusal("not found: b2"));
@@ -435,15 +559,28 @@ mod tests {
     #[tokio::test]
     async fn long_lines_are_skipped_with_their_id() {
         let long = "x".repeat(100);
-        let text = format!("short\n{{\"a\":\"{long}\",\"id\":4}}\n{{\"id\":5,\"a\":\"{long}\"}}\n\nlast");
+        let text =
+            format!("short\n{{\"a\":\"{long}\",\"id\":4}}\n{{\"id\":5,\"a\":\"{long}\"}}\n\nlast");
         let mut reader = tokio::io::BufReader::with_capacity(7, text.as_bytes());
         let mut lines = Vec::new();
         while let Some(line) = next_line(&mut reader, 50).await.unwrap() {
             lines.push(line);
         }
         assert_eq!(lines[0], Line::Bytes(b"short".to_vec()));
-        assert_eq!(lines[1], Line::TooLong { id: json!(4), length: 115 });
-        assert_eq!(lines[2], Line::TooLong { id: json!(5), length: 115 });
+        assert_eq!(
+            lines[1],
+            Line::TooLong {
+                id: json!(4),
+                length: 115
+            }
+        );
+        assert_eq!(
+            lines[2],
+            Line::TooLong {
+                id: json!(5),
+                length: 115
+            }
+        );
         assert_eq!(lines.len(), 5, "{lines:?}");
     }
 }

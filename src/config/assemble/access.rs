@@ -15,8 +15,9 @@ impl Reader<'_> {
         oauth: bool,
     ) -> Option<Auth> {
         let wanted = self.choice(&table::AUTH, &["tokens", "none"]);
-        let credentials =
-            self.parse(&table::TOKENS, |text| credential::parse(text).map_err(|faults| sentence(&faults)));
+        let credentials = self.parse(&table::TOKENS, |text| {
+            credential::parse(text).map_err(|faults| sentence(&faults))
+        });
         if self.is_broken(&table::AUTH) || self.is_broken(&table::TOKENS) {
             return None;
         }
@@ -37,13 +38,15 @@ impl Reader<'_> {
             }
             (Some("none"), None) => Some(Auth::None),
             (_, Some(credentials)) => {
-                self.worked_out.insert(table::AUTH.name, "tokens".to_owned());
+                self.worked_out
+                    .insert(table::AUTH.name, "tokens".to_owned());
                 Some(Auth::Tokens(credentials))
             }
             // Those of the database and of the issuer, then.
             (Some(_), None) => Some(Auth::Tokens(Vec::new())),
             (None, None) if oauth || self.is_set(&table::OAUTH_ISSUER) => {
-                self.worked_out.insert(table::AUTH.name, "tokens".to_owned());
+                self.worked_out
+                    .insert(table::AUTH.name, "tokens".to_owned());
                 Some(Auth::Tokens(Vec::new()))
             }
             (None, None) => {
@@ -80,7 +83,9 @@ impl Reader<'_> {
             text => Ok(text.to_owned()),
         });
         let project_claim = self.parse(&table::OAUTH_PROJECT_CLAIM, |text| match text {
-            text if text.len() > 200 || text.chars().any(char::is_control) => Err("It is no name.".to_owned()),
+            text if text.len() > 200 || text.chars().any(char::is_control) => {
+                Err("It is no name.".to_owned())
+            }
             text => Ok(text.to_owned()),
         });
         match (&issuer, &audience) {
@@ -92,11 +97,18 @@ impl Reader<'_> {
                 );
             }
             (None, Some(_)) if !self.is_broken(&table::OAUTH_ISSUER) => {
-                self.report(&table::OAUTH_AUDIENCE, "Set MEMORY_OAUTH_ISSUER too, or remove it: nothing uses it.");
+                self.report(
+                    &table::OAUTH_AUDIENCE,
+                    "Set MEMORY_OAUTH_ISSUER too, or remove it: nothing uses it.",
+                );
             }
             _ => {}
         }
-        Some(OAuth { issuer: issuer?, audience: audience?, project_claim: project_claim? })
+        Some(OAuth {
+            issuer: issuer?,
+            audience: audience?,
+            project_claim: project_claim?,
+        })
     }
 
     pub(super) fn limits(&mut self) -> ProjectLimits {
@@ -116,21 +128,31 @@ impl Reader<'_> {
     }
 
     pub(super) fn row_security(&mut self) -> Option<RowSecurity> {
-        self.choice(&table::DATABASE_ROW_SECURITY, &[RowSecurity::Auto, RowSecurity::On, RowSecurity::Off])
+        self.choice(
+            &table::DATABASE_ROW_SECURITY,
+            &[RowSecurity::Auto, RowSecurity::On, RowSecurity::Off],
+        )
     }
 }
 
 /// Keys that come over plain HTTP could be anybody's, except from this machine.
 fn issuer(text: &str) -> Result<&str, String> {
-    let Some((scheme, rest)) = text.split_once("://") else { return Err(String::new()) };
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(String::new());
+    };
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
     };
-    let local = name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let local = name == "localhost"
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback());
     match scheme {
-        _ if name.is_empty() || host.contains('@') || text.contains(['?', '#', ' ']) => Err(String::new()),
+        _ if name.is_empty() || host.contains('@') || text.contains(['?', '#', ' ']) => {
+            Err(String::new())
+        }
         "https" => Ok(text),
         "http" if local => Ok(text),
         "http" => Err("Only https is accepted from other machines.".to_owned()),
@@ -141,8 +163,14 @@ fn issuer(text: &str) -> Result<&str, String> {
 /// The prefix of tools: with the longest name of a tool it must fit into 64 characters of what every provider accepts.
 pub(super) fn tool_prefix(text: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    let fits = text.len() <= 32 && text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(allowed);
-    if fits { Ok(text.to_owned()) } else { Err(String::new()) }
+    let fits = text.len() <= 32
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(allowed);
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(String::new())
+    }
 }
 
 fn is_loopback(address: SocketAddr) -> bool {

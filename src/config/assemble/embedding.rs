@@ -11,7 +11,9 @@ use crate::config::settings::{Embedding, Prefixes};
 /// Takes an address without its last slash.
 fn address(text: &str) -> Result<String, String> {
     match text.split_once("://") {
-        Some(("http" | "https", rest)) if !rest.is_empty() && !rest.contains(char::is_whitespace) => {
+        Some(("http" | "https", rest))
+            if !rest.is_empty() && !rest.contains(char::is_whitespace) =>
+        {
             Ok(text.trim_end_matches('/').to_owned())
         }
         _ => Err(String::new()),
@@ -30,13 +32,20 @@ impl Reader<'_> {
             }
             Ok(text.to_owned())
         });
-        let dir = self.path(&table::MODEL_DIR).unwrap_or_else(|| data_dir.join("models"));
+        let dir = self
+            .path(&table::MODEL_DIR)
+            .unwrap_or_else(|| data_dir.join("models"));
         if !self.is_set(&table::MODEL_DIR) {
-            self.worked_out.insert(table::MODEL_DIR.name, dir.display().to_string());
+            self.worked_out
+                .insert(table::MODEL_DIR.name, dir.display().to_string());
         }
         let source = self.path(&table::MODEL_SOURCE);
         let named = self.parse(&table::MODEL_HUB, address);
-        let hub = named.or_else(|| self.sources.env_text("HF_ENDPOINT").and_then(|text| address(text).ok()));
+        let hub = named.or_else(|| {
+            self.sources
+                .env_text("HF_ENDPOINT")
+                .and_then(|text| address(text).ok())
+        });
         let url = self.parse(&table::EMBEDDER_URL, address);
         let key = self.parse(&table::EMBEDDER_KEY, |text| match text.trim() {
             key if key.chars().all(|c| c.is_ascii_graphic()) => Ok(SecretString::from(key)),
@@ -50,26 +59,53 @@ impl Reader<'_> {
                 text => Ok(text.to_owned()),
             })
         };
-        let prefixes = Prefixes { query: prefix(&table::QUERY_PREFIX), passage: prefix(&table::PASSAGE_PREFIX) };
-        let broken =
-            [&table::MODEL_DIR, &table::MODEL_SOURCE, &table::MODEL_HUB, &table::EMBEDDER_URL, &table::EMBEDDER_KEY];
-        let broken = broken.into_iter().chain([&table::QUERY_PREFIX, &table::PASSAGE_PREFIX]);
+        let prefixes = Prefixes {
+            query: prefix(&table::QUERY_PREFIX),
+            passage: prefix(&table::PASSAGE_PREFIX),
+        };
+        let broken = [
+            &table::MODEL_DIR,
+            &table::MODEL_SOURCE,
+            &table::MODEL_HUB,
+            &table::EMBEDDER_URL,
+            &table::EMBEDDER_KEY,
+        ];
+        let broken = broken
+            .into_iter()
+            .chain([&table::QUERY_PREFIX, &table::PASSAGE_PREFIX]);
         if broken.into_iter().any(|setting| self.is_broken(setting)) {
             return None;
         }
         match (kind?, url) {
             ("none", _) => Some(Embedding::None),
-            ("http", Some(url)) => Some(Embedding::Http { model: model?, url, key, prefixes }),
+            ("http", Some(url)) => Some(Embedding::Http {
+                model: model?,
+                url,
+                key,
+                prefixes,
+            }),
             ("http", None) => {
-                self.report(&table::EMBEDDER_URL, "Set it, since MEMORY_EMBEDDER is http.");
+                self.report(
+                    &table::EMBEDDER_URL,
+                    "Set it, since MEMORY_EMBEDDER is http.",
+                );
                 None
             }
             (_, Some(_)) => {
                 // Somebody thinks of an endpoint; the texts would go to a model of this process.
-                self.report(&table::EMBEDDER_URL, "Set MEMORY_EMBEDDER=http too, or remove it: nothing else uses it.");
+                self.report(
+                    &table::EMBEDDER_URL,
+                    "Set MEMORY_EMBEDDER=http too, or remove it: nothing else uses it.",
+                );
                 None
             }
-            _ => Some(Embedding::Local { model: model?, dir, source, hub, prefixes }),
+            _ => Some(Embedding::Local {
+                model: model?,
+                dir,
+                source,
+                hub,
+                prefixes,
+            }),
         }
     }
 }

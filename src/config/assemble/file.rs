@@ -24,7 +24,12 @@ const FOREIGN_ENVIRONMENT: &str = "ENVIRONMENT";
 const SYSTEM_DIRECTORY: &str = "/etc";
 
 /// Names with our prefix that systemd (memory pressure), Cloud Foundry and Heroku put into the environment.
-const FOREIGN: &[&str] = &["MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE", "MEMORY_LIMIT", "MEMORY_AVAILABLE"];
+const FOREIGN: &[&str] = &[
+    "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE",
+    "MEMORY_LIMIT",
+    "MEMORY_AVAILABLE",
+];
 
 /// A directory that may have an `.env` file.
 struct Directory {
@@ -39,10 +44,19 @@ impl Reader<'_> {
     /// Takes `ENVIRONMENT` where `MEMORY_ENVIRONMENT` is not set. Other programs give it other values.
     pub(super) fn take_foreign_environment(&mut self) {
         let name = table::ENVIRONMENT.name;
-        if self.found.contains_key(name) || self.cleared.contains_key(name) || self.is_broken(&table::ENVIRONMENT) {
+        if self.found.contains_key(name)
+            || self.cleared.contains_key(name)
+            || self.is_broken(&table::ENVIRONMENT)
+        {
             return;
         }
-        let Some(value) = self.sources.env.get(std::ffi::OsStr::new(FOREIGN_ENVIRONMENT)) else { return };
+        let Some(value) = self
+            .sources
+            .env
+            .get(std::ffi::OsStr::new(FOREIGN_ENVIRONMENT))
+        else {
+            return;
+        };
         let value = value.to_string_lossy();
         match value.trim() {
             "" => {}
@@ -83,11 +97,13 @@ impl Reader<'_> {
             .flat_map(|setting| [Some(setting.name.to_owned()), setting.file_name()])
             .flatten()
             .collect();
-        let guess =
-            did_you_mean(name, known.iter().map(String::as_str)).map(|guess| format!("{guess} ")).unwrap_or_default();
+        let guess = did_you_mean(name, known.iter().map(String::as_str))
+            .map(|guess| format!("{guess} "))
+            .unwrap_or_default();
         let name = name.escape_debug().to_string();
         if !self.is_strict {
-            let warning = format!("{name} ({origin}) is no setting of this program and was ignored. {guess}");
+            let warning =
+                format!("{name} ({origin}) is no setting of this program and was ignored. {guess}");
             self.warnings.push(warning.trim_end().to_owned());
             return;
         }
@@ -97,15 +113,23 @@ impl Reader<'_> {
             value: Some(HIDDEN.to_owned()),
             origin: Some(origin.to_string()),
             expected: format!("no names with {PREFIX} other than those of the settings"),
-            remedy: format!("{guess}Correct the name or remove it; docs/configuration.md lists every setting."),
+            remedy: format!(
+                "{guess}Correct the name or remove it; docs/configuration.md lists every setting."
+            ),
         });
     }
 
     pub(super) fn check_names_of_credentials(&mut self) {
-        let Some(directory) = self.credentials_directory() else { return };
-        let Ok(entries) = fs::read_dir(&directory) else { return };
-        let mut names: Vec<String> =
-            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        let Some(directory) = self.credentials_directory() else {
+            return;
+        };
+        let Ok(entries) = fs::read_dir(&directory) else {
+            return;
+        };
+        let mut names: Vec<String> = entries
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
         names.sort();
         for name in names {
             let origin = Origin::Credential(self.sources.display_path(&directory.join(&name)));
@@ -115,7 +139,9 @@ impl Reader<'_> {
 
     /// systemd always gives an absolute path; a relative one would lead into the working directory.
     pub(super) fn credentials_directory(&self) -> Option<PathBuf> {
-        self.sources.env_path("CREDENTIALS_DIRECTORY").map(Path::to_owned)
+        self.sources
+            .env_path("CREDENTIALS_DIRECTORY")
+            .map(Path::to_owned)
     }
 
     // ---- the directory -----------------------------------------------------------------------------------------------
@@ -129,36 +155,61 @@ impl Reader<'_> {
             let text = found.value.expose_secret().to_owned();
             let path = self.sources.path(&text);
             let is_option = matches!(found.origin, Origin::Flag(_));
-            let in_home = (text == "~" || text.starts_with("~/")) && self.sources.env_path("HOME").is_some();
+            let in_home =
+                (text == "~" || text.starts_with("~/")) && self.sources.env_path("HOME").is_some();
             if !is_option && !text.starts_with('/') && !in_home {
                 let remedy = "Write an absolute path: a relative one would name another directory wherever a program \
                               is started. The option --config-dir takes relative paths.";
                 self.report(&table::CONFIG_DIR, remedy);
                 return None;
             }
-            return Some(Directory { path, is_named: true });
+            return Some(Directory {
+                path,
+                is_named: true,
+            });
         }
         if let Some(path) = self.systemd_directory(file_name) {
             let value = SecretString::from(path.display().to_string());
             let origin = Origin::Variable("CONFIGURATION_DIRECTORY");
-            self.found.insert(table::CONFIG_DIR.name, Found { value, origin });
-            return Some(Directory { path, is_named: false });
+            self.found
+                .insert(table::CONFIG_DIR.name, Found { value, origin });
+            return Some(Directory {
+                path,
+                is_named: false,
+            });
         }
-        let user = match (self.sources.env_path("XDG_CONFIG_HOME"), self.sources.home()) {
+        let user = match (
+            self.sources.env_path("XDG_CONFIG_HOME"),
+            self.sources.home(),
+        ) {
             (Some(directory), _) => Some(directory.to_owned()),
             (None, home) => home.map(|home| home.join(".config")),
         };
-        let path = user.unwrap_or_else(|| PathBuf::from(SYSTEM_DIRECTORY)).join(APPLICATION);
-        self.worked_out.insert(table::CONFIG_DIR.name, path.display().to_string());
-        Some(Directory { path, is_named: false })
+        let path = user
+            .unwrap_or_else(|| PathBuf::from(SYSTEM_DIRECTORY))
+            .join(APPLICATION);
+        self.worked_out
+            .insert(table::CONFIG_DIR.name, path.display().to_string());
+        Some(Directory {
+            path,
+            is_named: false,
+        })
     }
 
     /// A unit may have several configuration directories: the first with the file, else the first.
     fn systemd_directory(&self, file_name: &str) -> Option<PathBuf> {
         let list = self.sources.env_text("CONFIGURATION_DIRECTORY")?;
-        let directories: Vec<&Path> = list.split(':').map(Path::new).filter(|path| path.is_absolute()).collect();
-        let with_file = directories.iter().find(|path| fs::symlink_metadata(path.join(file_name)).is_ok());
-        with_file.or(directories.first()).map(|path| path.to_path_buf())
+        let directories: Vec<&Path> = list
+            .split(':')
+            .map(Path::new)
+            .filter(|path| path.is_absolute())
+            .collect();
+        let with_file = directories
+            .iter()
+            .find(|path| fs::symlink_metadata(path.join(file_name)).is_ok());
+        with_file
+            .or(directories.first())
+            .map(|path| path.to_path_buf())
     }
 
     /// The file in the working directory is read by many programs, and was by early versions of this one.
@@ -175,7 +226,10 @@ impl Reader<'_> {
     }
 
     fn note_file(&mut self, path: &Path, state: FileState) {
-        self.files.push(ConfigFile { path: self.sources.display_path(path), state });
+        self.files.push(ConfigFile {
+            path: self.sources.display_path(path),
+            state,
+        });
     }
 
     /// Reports a file or directory that another user could have written.
@@ -185,7 +239,9 @@ impl Reader<'_> {
         let uid = self.sources.user.uid;
         let remedy = "make it writable by you alone (chmod go-w) and owned by you or root (chown)";
         match self.purpose {
-            Purpose::Command => self.warnings.push(format!("{name} was ignored: {reason}. To use it, {remedy}.")),
+            Purpose::Command => self.warnings.push(format!(
+                "{name} was ignored: {reason}. To use it, {remedy}."
+            )),
             Purpose::Service => self.problems.push(Problem {
                 name,
                 value: Some(HIDDEN.to_owned()),
@@ -210,7 +266,10 @@ impl Reader<'_> {
                 false
             }
             _ if *is_named => {
-                self.report(&table::CONFIG_DIR, "Create the directory or correct the path.");
+                self.report(
+                    &table::CONFIG_DIR,
+                    "Create the directory or correct the path.",
+                );
                 false
             }
             _ => true,
@@ -221,9 +280,13 @@ impl Reader<'_> {
 
     pub(super) fn read_env_file(&mut self, environment: Option<Environment>) {
         // With an unknown environment any file would be a guess.
-        let Some(environment) = environment else { return };
+        let Some(environment) = environment else {
+            return;
+        };
         let file_name = format!(".env.{environment}");
-        let Some(directory) = self.find_directory(&file_name) else { return };
+        let Some(directory) = self.find_directory(&file_name) else {
+            return;
+        };
         self.mention_working_directory(&directory.path, &file_name);
         if !self.is_usable(&directory) {
             return;
@@ -259,7 +322,10 @@ impl Reader<'_> {
             self.report_line(file, &fault);
         }
         for assignment in assignments {
-            let origin = Origin::EnvFile { path: file.to_owned(), line: assignment.line };
+            let origin = Origin::EnvFile {
+                path: file.to_owned(),
+                line: assignment.line,
+            };
             self.check_name(&assignment.name, &origin);
             if assignment.name == FOREIGN_ENVIRONMENT && assignment.value != environment.as_str() {
                 self.warnings.push(format!(
@@ -277,9 +343,12 @@ impl Reader<'_> {
     fn report_line(&mut self, file: &str, fault: &env_file::Fault) {
         let origin = format!("{file} line {}", fault.line);
         let is_ours = fault.names.iter().any(|name| setting_of(name).is_some());
-        let is_foreign = !fault.names.is_empty() && !fault.names.iter().any(|name| name.starts_with(PREFIX));
+        let is_foreign =
+            !fault.names.is_empty() && !fault.names.iter().any(|name| name.starts_with(PREFIX));
         if !is_ours && (is_foreign || !self.is_strict) {
-            self.warnings.push(format!("{origin} was ignored: it is no assignment this program can read"));
+            self.warnings.push(format!(
+                "{origin} was ignored: it is no assignment this program can read"
+            ));
             return;
         }
         self.problems.push(Problem {
@@ -305,14 +374,20 @@ impl Reader<'_> {
         environment: Environment,
     ) {
         let remedy = if let Some(first) = self.assignments.get(&assignment.name) {
-            format!("Remove one of the two: line {} sets it already.", first.line)
-        } else if setting.name == table::ENVIRONMENT.name && assignment.value == environment.as_str() {
+            format!(
+                "Remove one of the two: line {} sets it already.",
+                first.line
+            )
+        } else if setting.name == table::ENVIRONMENT.name
+            && assignment.value == environment.as_str()
+        {
             return;
         } else if setting.is_bootstrap() {
             "Remove it: this file was found by it, so it is read from the command line and the environment only."
                 .to_owned()
         } else if setting.secret && assignment.substituted {
-            "Put the value into single quotes: a `$` outside of them stands for a variable.".to_owned()
+            "Put the value into single quotes: a `$` outside of them stands for a variable."
+                .to_owned()
         } else {
             return;
         };
@@ -328,5 +403,8 @@ impl Reader<'_> {
 }
 
 fn is_missing(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+    )
 }

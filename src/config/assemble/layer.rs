@@ -20,15 +20,28 @@ impl Reader<'_> {
             Ok(value) => value,
             Err(()) => return,
         };
-        let file_in_env = match file_name.as_deref().map(|name| self.variable(setting, name)).transpose() {
+        let file_in_env = match file_name
+            .as_deref()
+            .map(|name| self.variable(setting, name))
+            .transpose()
+        {
             Ok(value) => value.flatten(),
             Err(()) => return,
         };
-        let assigned = |name: &str| self.assignments.get(name).filter(|_| !setting.is_bootstrap()).cloned();
+        let assigned = |name: &str| {
+            self.assignments
+                .get(name)
+                .filter(|_| !setting.is_bootstrap())
+                .cloned()
+        };
         let in_file = assigned(setting.name);
         let file_in_file = file_name.as_deref().and_then(assigned);
         let origin_of = |assignment: &Assignment| Origin::EnvFile {
-            path: self.env_file.as_ref().map(|path| sources.display_path(path)).unwrap_or_default(),
+            path: self
+                .env_file
+                .as_ref()
+                .map(|path| sources.display_path(path))
+                .unwrap_or_default(),
             line: assignment.line,
         };
 
@@ -66,19 +79,27 @@ impl Reader<'_> {
             .map(|directory| directory.join(setting.name));
         let mut layers = Vec::new();
         if let (Some(value), Some(flag)) = (sources.flags.get(setting.name), setting.flag) {
-            layers.push(Layer::Value(value.to_owned(), Origin::Flag(flag.to_owned())));
+            layers.push(Layer::Value(
+                value.to_owned(),
+                Origin::Flag(flag.to_owned()),
+            ));
         }
         // Within one layer an empty name gives way to the other one.
-        let empty_value =
-            in_env.as_ref().is_some_and(String::is_empty) && file_in_env.as_ref().is_some_and(|path| !path.is_empty());
-        layers.extend(in_env.filter(|_| !empty_value).map(|value| Layer::Value(value, Origin::Environment)));
+        let empty_value = in_env.as_ref().is_some_and(String::is_empty)
+            && file_in_env.as_ref().is_some_and(|path| !path.is_empty());
+        layers.extend(
+            in_env
+                .filter(|_| !empty_value)
+                .map(|value| Layer::Value(value, Origin::Environment)),
+        );
         layers.extend(file_in_env.map(|path| Layer::Path(path, Origin::Environment)));
         if let Some(assignment) = &file_in_file
             && (in_file.is_none() || !assignment.value.is_empty())
         {
             layers.push(Layer::Path(assignment.value.clone(), origin_of(assignment)));
         }
-        let in_file = in_file.map(|assignment| Layer::Value(assignment.value.clone(), origin_of(&assignment)));
+        let in_file = in_file
+            .map(|assignment| Layer::Value(assignment.value.clone(), origin_of(&assignment)));
 
         if layers.is_empty()
             && let Some(path) = credential.filter(|path| !matches!(path.try_exists(), Ok(false)))
@@ -89,13 +110,25 @@ impl Reader<'_> {
         }
         match layers.into_iter().next().or(in_file) {
             None => {}
-            Some(Layer::Value(value, origin) | Layer::Path(value, origin)) if value.trim().is_empty() => {
+            Some(Layer::Value(value, origin) | Layer::Path(value, origin))
+                if value.trim().is_empty() =>
+            {
                 self.cleared.insert(setting.name, origin);
             }
             Some(Layer::Value(value, origin)) => {
                 // A password may begin or end with a space, nothing else does.
-                let value = if setting.secret { value } else { value.trim().to_owned() };
-                self.found.insert(setting.name, Found { value: SecretString::from(value), origin });
+                let value = if setting.secret {
+                    value
+                } else {
+                    value.trim().to_owned()
+                };
+                self.found.insert(
+                    setting.name,
+                    Found {
+                        value: SecretString::from(value),
+                        origin,
+                    },
+                );
             }
             Some(Layer::Path(path, named_in)) => {
                 let variable = file_name.unwrap_or_default();
@@ -104,7 +137,10 @@ impl Reader<'_> {
                     _ => &sources.working_dir,
                 };
                 let path = sources.path_from(base, path.trim());
-                let origin = Origin::File { path: sources.display_path(&path), variable: variable.clone() };
+                let origin = Origin::File {
+                    path: sources.display_path(&path),
+                    variable: variable.clone(),
+                };
                 self.take_file(setting, &path, &variable, origin, &named_in);
             }
         }
@@ -112,7 +148,12 @@ impl Reader<'_> {
 
     /// A variable of the environment; a problem when it is not text.
     fn variable(&mut self, setting: &'static Setting, name: &str) -> Result<Option<String>, ()> {
-        match self.sources.env.get(OsStr::new(name)).map(|value| value.to_str()) {
+        match self
+            .sources
+            .env
+            .get(OsStr::new(name))
+            .map(|value| value.to_str())
+        {
             None => Ok(None),
             Some(Some(value)) => Ok(Some(value.to_owned())),
             Some(None) => {
@@ -130,12 +171,32 @@ impl Reader<'_> {
     }
 
     /// Reads the value from a file; `name` is what led to it, and `named_in` where that stands.
-    fn take_file(&mut self, setting: &'static Setting, path: &Path, name: &str, origin: Origin, named_in: &Origin) {
+    fn take_file(
+        &mut self,
+        setting: &'static Setting,
+        path: &Path,
+        name: &str,
+        origin: Origin,
+        named_in: &Origin,
+    ) {
         match read_value(path) {
             Ok(value) => {
-                let value = if setting.secret { value } else { value.trim().to_owned() };
-                self.found.insert(setting.name, Found { value: SecretString::from(value), origin });
-                self.files.push(ConfigFile { path: self.sources.display_path(path), state: FileState::Read });
+                let value = if setting.secret {
+                    value
+                } else {
+                    value.trim().to_owned()
+                };
+                self.found.insert(
+                    setting.name,
+                    Found {
+                        value: SecretString::from(value),
+                        origin,
+                    },
+                );
+                self.files.push(ConfigFile {
+                    path: self.sources.display_path(path),
+                    state: FileState::Read,
+                });
             }
             Err(error) => {
                 self.is_transient |= error.is_transient();

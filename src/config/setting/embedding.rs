@@ -78,7 +78,9 @@ pub(in crate::config) static PASSAGE_PREFIX: Setting = Setting {
 pub(in crate::config) static EMBEDDER_URL: Setting = Setting {
     name: "MEMORY_EMBEDDER_URL",
     section: Section::Embedding,
-    kind: Kind::Text("the base address of an OpenAI-compatible service, such as `http://127.0.0.1:11434/v1`"),
+    kind: Kind::Text(
+        "the base address of an OpenAI-compatible service, such as `http://127.0.0.1:11434/v1`",
+    ),
     default: DefaultValue::Described("none"),
     secret: false,
     flag: Some("embedder-url"),

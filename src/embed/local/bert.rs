@@ -97,23 +97,38 @@ fn damaged(what: impl std::fmt::Display) -> io::Error {
 impl Bert {
     /// Reads `config.json` and `model.safetensors`.
     pub(super) fn load(folder: &Path) -> io::Result<Self> {
-        let config = Config::read(folder).map_err(|error| damaged(format!("config.json: {error}")))?;
+        let config =
+            Config::read(folder).map_err(|error| damaged(format!("config.json: {error}")))?;
         let weights = Weights::open(&folder.join(WEIGHTS))
             .and_then(|weights| weights.behind_prefix_of(WORDS))
             .map_err(|error| named(WEIGHTS, error))?;
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        let mut positions =
-            weights.tensor("embeddings.position_embeddings.weight", &[config.max_position_embeddings, hidden])?;
+        let mut positions = weights.tensor(
+            "embeddings.position_embeddings.weight",
+            &[config.max_position_embeddings, hidden],
+        )?;
         if config.type_vocab_size > 0 {
-            let types = weights.tensor("embeddings.token_type_embeddings.weight", &[config.type_vocab_size, hidden])?;
+            let types = weights.tensor(
+                "embeddings.token_type_embeddings.weight",
+                &[config.type_vocab_size, hidden],
+            )?;
             for row in positions.chunks_exact_mut(hidden) {
                 add(row, &types[..hidden]);
             }
         }
         let distances = if config.has_distances() {
-            let (buckets, heads) = (config.relative_attention_num_buckets, config.num_attention_heads);
-            let table = weights.tensor("encoder.relative_attention_bias.weight", &[buckets, heads])?;
-            Some(Distances::new(&table, buckets, heads, config.max_position_embeddings))
+            let (buckets, heads) = (
+                config.relative_attention_num_buckets,
+                config.num_attention_heads,
+            );
+            let table =
+                weights.tensor("encoder.relative_attention_bias.weight", &[buckets, heads])?;
+            Some(Distances::new(
+                &table,
+                buckets,
+                heads,
+                config.max_position_embeddings,
+            ))
         } else {
             None
         };
@@ -123,7 +138,10 @@ impl Bert {
             io::Result::Ok(executor.prepack_b(view(weight, [columns, rows], [1, step])?))
         };
         let heads = config.num_attention_heads;
-        let parts = (1..=PARTS.min(heads)).rev().find(|parts| heads % parts == 0).unwrap_or(1);
+        let parts = (1..=PARTS.min(heads))
+            .rev()
+            .find(|parts| heads % parts == 0)
+            .unwrap_or(1);
         let attention = |inputs: [String; 3], output: String| {
             let read = |name: &String| {
                 let weight = weights.tensor(&format!("{name}.weight"), &[hidden, hidden])?;
@@ -139,8 +157,15 @@ impl Bert {
                     .flat_map(|(weight, _)| &weight[first * hidden..][..columns * hidden])
                     .copied()
                     .collect();
-                let bias = inputs.iter().flat_map(|(_, bias)| &bias[first..][..columns]).copied().collect();
-                let input = Linear { weight: pack(&of_part, 3 * columns, hidden, hidden)?, bias };
+                let bias = inputs
+                    .iter()
+                    .flat_map(|(_, bias)| &bias[first..][..columns])
+                    .copied()
+                    .collect();
+                let input = Linear {
+                    weight: pack(&of_part, 3 * columns, hidden, hidden)?,
+                    bias,
+                };
                 Ok(Heads {
                     first: part * heads / parts,
                     input,
@@ -156,10 +181,19 @@ impl Bert {
             let slice = |first: usize| {
                 let rows = SLICE.min(inner - first);
                 let bias = up_bias[first..first + rows].to_vec();
-                let up = Linear { weight: pack(&up[first * hidden..], rows, hidden, hidden)?, bias };
-                Ok(Slice { up, down: pack(&down[first..], hidden, rows, inner)? })
+                let up = Linear {
+                    weight: pack(&up[first * hidden..], rows, hidden, hidden)?,
+                    bias,
+                };
+                Ok(Slice {
+                    up,
+                    down: pack(&down[first..], hidden, rows, inner)?,
+                })
             };
-            (0..inner).step_by(SLICE).map(slice).collect::<io::Result<Vec<_>>>()
+            (0..inner)
+                .step_by(SLICE)
+                .map(slice)
+                .collect::<io::Result<Vec<_>>>()
         };
         let norm = |name: String| {
             io::Result::Ok(Norm {
@@ -173,7 +207,8 @@ impl Bert {
             let name = |part: &str| format!("{}.{number}.{part}", names.layer);
             io::Result::Ok(Layer {
                 heads: attention([query, key, value].map(name), name(names.attended))?,
-                attended_bias: weights.tensor(&format!("{}.bias", name(names.attended)), &[hidden])?,
+                attended_bias: weights
+                    .tensor(&format!("{}.bias", name(names.attended)), &[hidden])?,
                 attention_norm: norm(name(names.attention_norm))?,
                 slices: slices(&name(names.up), &name(names.down))?,
                 down_bias: weights.tensor(&format!("{}.bias", name(names.down)), &[hidden])?,
@@ -196,18 +231,29 @@ impl Bert {
 
     /// The last hidden states of all tokens of `texts`, one row a token. The parts of each layer are worked on in so
     /// many `shares`, with as many of `helpers` as there are.
-    pub(super) fn forward(&self, texts: &[&[u32]], shares: usize, helpers: &[Arc<ThreadPool>]) -> io::Result<Vec<f32>> {
+    pub(super) fn forward(
+        &self,
+        texts: &[&[u32]],
+        shares: usize,
+        helpers: &[Arc<ThreadPool>],
+    ) -> io::Result<Vec<f32>> {
         let executor = GemmExecutor::<f32>::new();
         let rooms: Vec<Mutex<Room>> = (0..shares).map(|_| Mutex::default()).collect();
         let work = |share: Share<'_>| {
-            let mut room = rooms[share.number].lock().unwrap_or_else(PoisonError::into_inner);
+            let mut room = rooms[share.number]
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             let layer = &self.layers[share.turn / 2];
             if share.turn.is_multiple_of(2) {
                 let mut parts = layer.heads[of_share(&share, layer.heads.len(), shares)].iter();
-                parts.try_for_each(|heads| self.attend(&executor, heads, texts, share.from, &mut room, share.to))
+                parts.try_for_each(|heads| {
+                    self.attend(&executor, heads, texts, share.from, &mut room, share.to)
+                })
             } else {
                 let mut parts = layer.slices[of_share(&share, layer.slices.len(), shares)].iter();
-                parts.try_for_each(|slice| self.widen(&executor, slice, share.from, &mut room, share.to))
+                parts.try_for_each(|slice| {
+                    self.widen(&executor, slice, share.from, &mut room, share.to)
+                })
             }
         };
         let turns = Turns::new(shares, &work);
@@ -230,16 +276,22 @@ impl Bert {
 
     fn embedded(&self, texts: &[&[u32]]) -> io::Result<Vec<f32>> {
         let hidden = self.config.hidden_size;
-        let mut states = Vec::with_capacity(texts.iter().map(|text| text.len()).sum::<usize>() * hidden);
+        let mut states =
+            Vec::with_capacity(texts.iter().map(|text| text.len()).sum::<usize>() * hidden);
         for text in texts {
             for (position, token) in (self.config.first_position()..).zip(*text) {
                 let token = *token as usize;
                 if token >= self.words.count || position >= self.config.max_position_embeddings {
-                    return Err(damaged("tokenizer.json and config.json do not belong together"));
+                    return Err(damaged(
+                        "tokenizer.json and config.json do not belong together",
+                    ));
                 }
                 self.weights.row(&self.words, token, &mut states)?;
                 let row = states.len() - hidden;
-                add(&mut states[row..], &self.positions[position * hidden..][..hidden]);
+                add(
+                    &mut states[row..],
+                    &self.positions[position * hidden..][..hidden],
+                );
             }
         }
         self.normalise(&self.norm, &mut states);
@@ -262,24 +314,44 @@ impl Bert {
         for texts in grouped(texts, PORTION) {
             let tokens: usize = texts.iter().map(|text| text.len()).sum();
             let inputs = sized(&mut room.wide, tokens * 3 * width);
-            heads.input.apply(executor, &states[first * hidden..][..tokens * hidden], inputs)?;
+            heads.input.apply(
+                executor,
+                &states[first * hidden..][..tokens * hidden],
+                inputs,
+            )?;
             let context = sized(&mut room.context, tokens * width);
             let mut token = 0;
             for texts in grouped(texts, TILE) {
                 let length: usize = texts.iter().map(|text| text.len()).sum();
                 let inputs = &inputs[token * 3 * width..][..length * 3 * width];
                 let context = &mut context[token * width..][..length * width];
-                self.attend_to(executor, heads, texts, inputs, context, &mut room.scores, &mut room.attended)?;
+                self.attend_to(
+                    executor,
+                    heads,
+                    texts,
+                    inputs,
+                    context,
+                    &mut room.scores,
+                    &mut room.attended,
+                )?;
                 token += length;
             }
-            multiply_packed(executor, context, &heads.output, &mut to[first * hidden..][..tokens * hidden])?;
+            multiply_packed(
+                executor,
+                context,
+                &heads.output,
+                &mut to[first * hidden..][..tokens * hidden],
+            )?;
             first += tokens;
         }
         Ok(())
     }
 
     /// Attention of some heads over each of `texts`; `inputs` holds their queries, keys and values.
-    #[expect(clippy::too_many_arguments, reason = "the memory that is worked in comes from outside")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the memory that is worked in comes from outside"
+    )]
     fn attend_to(
         &self,
         executor: &GemmExecutor<f32>,
@@ -291,7 +363,10 @@ impl Bert {
         attended: &mut Vec<f32>,
     ) -> io::Result<()> {
         let width = self.config.hidden_size / self.config.num_attention_heads;
-        let (all, length) = (heads.output.rows(), inputs.len() / (3 * heads.output.rows()));
+        let (all, length) = (
+            heads.output.rows(),
+            inputs.len() / (3 * heads.output.rows()),
+        );
         let scores = sized(scores, length * length);
         let attended = sized(attended, length * width);
         for head in 0..all / width {
@@ -299,7 +374,10 @@ impl Bert {
             let query = view(query, [length, width], [3 * all, 1])?;
             let key = view(key, [width, length], [1, 3 * all])?;
             let value = view(value, [length, width], [3 * all, 1])?;
-            let mut scaled = GemmOptions { alpha: 1.0 / (width as f32).sqrt(), ..GemmOptions::default() };
+            let mut scaled = GemmOptions {
+                alpha: 1.0 / (width as f32).sqrt(),
+                ..GemmOptions::default()
+            };
             if let Some(distances) = &self.distances {
                 scaled.beta = 1.0;
                 each_own(texts, scores, |place, own, _| {
@@ -312,8 +390,17 @@ impl Bert {
                 others.into_iter().for_each(|others| others.fill(0.0));
             });
             let scores = view(scores, [length, length], [length, 1])?;
-            multiply(executor, scores, GemmInputB::Unpacked(value), attended, GemmOptions::default())?;
-            for (row, of_head) in context.chunks_exact_mut(all).zip(attended.chunks_exact(width)) {
+            multiply(
+                executor,
+                scores,
+                GemmInputB::Unpacked(value),
+                attended,
+                GemmOptions::default(),
+            )?;
+            for (row, of_head) in context
+                .chunks_exact_mut(all)
+                .zip(attended.chunks_exact(width))
+            {
                 row[head * width..][..width].copy_from_slice(of_head);
             }
         }
@@ -331,7 +418,10 @@ impl Bert {
     ) -> io::Result<()> {
         let portion = PORTION * self.config.hidden_size;
         for (from, to) in states.chunks(portion).zip(to.chunks_mut(portion)) {
-            let wide = sized(&mut room.wide, from.len() / self.config.hidden_size * slice.up.bias.len());
+            let wide = sized(
+                &mut room.wide,
+                from.len() / self.config.hidden_size * slice.up.bias.len(),
+            );
             slice.up.apply(executor, from, wide)?;
             self.activation.apply(wide);
             multiply_packed(executor, wide, &slice.down, to)?;
@@ -378,7 +468,11 @@ fn grouped<'a, 'b>(texts: &'b [&'a [u32]], most: usize) -> impl Iterator<Item = 
 
 /// Rows of scores of texts that lie end to end: for each token its place in its text, its scores for that text, and those
 /// for the texts before and behind.
-fn each_own(texts: &[&[u32]], scores: &mut [f32], mut work: impl FnMut(usize, &mut [f32], [&mut [f32]; 2])) {
+fn each_own(
+    texts: &[&[u32]],
+    scores: &mut [f32],
+    mut work: impl FnMut(usize, &mut [f32], [&mut [f32]; 2]),
+) {
     let length: usize = texts.iter().map(|text| text.len()).sum();
     let mut rows = scores.chunks_exact_mut(length);
     let mut first = 0;
@@ -404,15 +498,21 @@ impl Linear {
     /// `to = from * weight + bias`
     fn apply(&self, executor: &GemmExecutor<f32>, from: &[f32], to: &mut [f32]) -> io::Result<()> {
         // The product on top of the bias: the kernel adds to what is there as quickly as it writes.
-        to.chunks_exact_mut(self.bias.len()).for_each(|row| row.copy_from_slice(&self.bias));
+        to.chunks_exact_mut(self.bias.len())
+            .for_each(|row| row.copy_from_slice(&self.bias));
         multiply_packed(executor, from, &self.weight, to)
     }
 }
 
 /// `to = rows + bias`
 fn add_to_rows(rows: &[f32], bias: &[f32], to: &mut [f32]) {
-    for (row, to) in rows.chunks_exact(bias.len()).zip(to.chunks_exact_mut(bias.len())) {
-        to.iter_mut().zip(row.iter().zip(bias)).for_each(|(to, (x, bias))| *to = x + bias);
+    for (row, to) in rows
+        .chunks_exact(bias.len())
+        .zip(to.chunks_exact_mut(bias.len()))
+    {
+        to.iter_mut()
+            .zip(row.iter().zip(bias))
+            .for_each(|(to, (x, bias))| *to = x + bias);
     }
 }
 
@@ -425,7 +525,10 @@ fn multiply_packed(
 ) -> io::Result<()> {
     let columns = weight.rows();
     let from = view(from, [from.len() / columns, columns], [columns, 1])?;
-    let options = GemmOptions { beta: 1.0, ..GemmOptions::default() };
+    let options = GemmOptions {
+        beta: 1.0,
+        ..GemmOptions::default()
+    };
     multiply(executor, from, GemmInputB::Packed(weight), to, options)
 }
 
@@ -436,12 +539,15 @@ fn multiply(
     to: &mut [f32],
     options: GemmOptions<'_, f32, f32, f32>,
 ) -> io::Result<()> {
-    executor.gemm(to, GemmInputA::Unpacked(a), b, options).map_err(io::Error::other)
+    executor
+        .gemm(to, GemmInputA::Unpacked(a), b, options)
+        .map_err(io::Error::other)
 }
 
 /// A matrix inside of `data`, with steps from row to row and from column to column.
 fn view(data: &[f32], shape: [usize; 2], steps: [usize; 2]) -> io::Result<Matrix<'_, f32>> {
-    Matrix::from_data_with_strides(shape, data, steps).map_err(|error| io::Error::other(format!("{error:?}")))
+    Matrix::from_data_with_strides(shape, data, steps)
+        .map_err(|error| io::Error::other(format!("{error:?}")))
 }
 
 fn add(to: &mut [f32], more: &[f32]) {

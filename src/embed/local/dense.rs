@@ -63,7 +63,9 @@ impl Activation {
             Self::Tanh => numbers.iter_mut().for_each(|x| *x = x.tanh()),
             Self::Relu => numbers.iter_mut().for_each(|x| *x = x.max(0.0)),
             Self::Gelu => Gelu {}.map_mut(numbers),
-            Self::Sigmoid => numbers.iter_mut().for_each(|x| *x = 1.0 / (1.0 + (-*x).exp())),
+            Self::Sigmoid => numbers
+                .iter_mut()
+                .for_each(|x| *x = 1.0 / (1.0 + (-*x).exp())),
         }
     }
 }
@@ -81,35 +83,60 @@ impl Dense {
     pub(super) fn read(folder: &Path, place: &str, dimension: usize) -> io::Result<Self> {
         let name = format!("{place}/config.json");
         let refused = |what: String| Err(named(&name, what));
-        let Some(file) = optional::<DenseFile>(folder, &name)? else { return refused("it is missing".to_owned()) };
+        let Some(file) = optional::<DenseFile>(folder, &name)? else {
+            return refused("it is missing".to_owned());
+        };
         let (inner, outer) = (file.in_features, file.out_features);
         if inner != dimension || outer == 0 {
-            return refused(format!("from {inner} to {outer} numbers does not fit vectors of {dimension}"));
+            return refused(format!(
+                "from {inner} to {outer} numbers does not fit vectors of {dimension}"
+            ));
         }
         if file.use_residual {
             return refused("a residual connection (use_residual) is not known".to_owned());
         }
-        let others = [&file.module_input_name, &file.module_output_name].into_iter().flatten();
-        if let Some(other) = others.into_iter().find(|name| *name != "sentence_embedding") {
+        let others = [&file.module_input_name, &file.module_output_name]
+            .into_iter()
+            .flatten();
+        if let Some(other) = others
+            .into_iter()
+            .find(|name| *name != "sentence_embedding")
+        {
             return refused(format!("a module that works on {other:?} is not known"));
         }
         let Some(activation) = Activation::named(&file.activation_function) else {
-            return refused(format!("the activation {:?} is not known", file.activation_function));
+            return refused(format!(
+                "the activation {:?} is not known",
+                file.activation_function
+            ));
         };
         let path = folder.join(place).join(WEIGHTS);
         let name = format!("{place}/{WEIGHTS}");
         let read = || {
             let weights = Weights::open(&path)?;
-            let bias = if file.bias { weights.tensor("linear.bias", &[outer])? } else { vec![0.0; outer] };
+            let bias = if file.bias {
+                weights.tensor("linear.bias", &[outer])?
+            } else {
+                vec![0.0; outer]
+            };
             io::Result::Ok((weights.tensor("linear.weight", &[outer, inner])?, bias))
         };
         let (weight, bias) = match read() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(named(&name, missing(&path))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(named(&name, missing(&path)));
+            }
             other => other.map_err(|error| named(&name, error))?,
         };
         // Turned, so that what is added to lies side by side.
-        let rows = (0..inner).flat_map(|column| weight.iter().skip(column).step_by(inner)).copied().collect();
-        Ok(Self { rows, bias, activation })
+        let rows = (0..inner)
+            .flat_map(|column| weight.iter().skip(column).step_by(inner))
+            .copied()
+            .collect();
+        Ok(Self {
+            rows,
+            bias,
+            activation,
+        })
     }
 
     /// Numbers that go out.
@@ -120,7 +147,9 @@ impl Dense {
     pub(super) fn apply(&self, vector: &[f32]) -> Vector {
         let mut to = self.bias.clone();
         for (x, row) in vector.iter().zip(self.rows.chunks_exact(to.len())) {
-            to.iter_mut().zip(row).for_each(|(to, weight)| *to += x * weight);
+            to.iter_mut()
+                .zip(row)
+                .for_each(|(to, weight)| *to += x * weight);
         }
         self.activation.apply(&mut to);
         to
@@ -130,7 +159,10 @@ impl Dense {
 /// What to do about weights that are not there.
 fn missing(weights: &Path) -> String {
     match weights.with_file_name("pytorch_model.bin").exists() {
-        true => format!("it is missing, and pytorch_model.bin is not read: {}", super::SAVE_ANEW),
+        true => format!(
+            "it is missing, and pytorch_model.bin is not read: {}",
+            super::SAVE_ANEW
+        ),
         false => "it is missing".to_owned(),
     }
 }

@@ -59,7 +59,11 @@ pub struct LocalOptions {
 impl Default for LocalOptions {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { query_threads: cores.min(4), index_threads: (cores / 2).clamp(1, 4), prefixes: Prefixes::default() }
+        Self {
+            query_threads: cores.min(4),
+            index_threads: (cores / 2).clamp(1, 4),
+            prefixes: Prefixes::default(),
+        }
     }
 }
 
@@ -74,7 +78,9 @@ pub struct LocalEmbedder {
 
 impl fmt::Debug for LocalEmbedder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalEmbedder").field("model", &self.model).finish_non_exhaustive()
+        f.debug_struct("LocalEmbedder")
+            .field("model", &self.model)
+            .finish_non_exhaustive()
     }
 }
 
@@ -86,13 +92,19 @@ impl LocalEmbedder {
     /// When a file is missing, damaged, or of a model that is not known; says which.
     pub fn load(folder: &Path, id: &str, options: &LocalOptions) -> io::Result<Self> {
         // Outside of any pool the first text would start one for the whole process.
-        let alone = ThreadPoolBuilder::new().num_threads(1).build().map_err(io::Error::other)?;
+        let alone = ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .map_err(io::Error::other)?;
         let encoder = alone.install(|| {
             let _allowed = HugePages::allow();
             Encoder::load(folder, options)
         })?;
         Ok(Self {
-            model: Model { id: options.prefixes.model(id), dimension: encoder.head.dimension },
+            model: Model {
+                id: options.prefixes.model(id),
+                dimension: encoder.head.dimension,
+            },
             encoder: Arc::new(encoder),
             query_threads: Team::new("embed-query", options.query_threads.max(1))?,
             index_threads: Team::new("embed-index", options.index_threads.max(1))?,
@@ -122,7 +134,10 @@ impl LocalEmbedder {
             let _ = reply.send(work(&encoder, helpers));
         });
         let gone = || EmbedError::unavailable("the model stopped in the middle of a text");
-        answer.await.map_err(|_| gone())?.map_err(|error| embedding_error(&error))
+        answer
+            .await
+            .map_err(|_| gone())?
+            .map_err(|error| embedding_error(&error))
     }
 }
 
@@ -133,13 +148,19 @@ impl Embedder for LocalEmbedder {
     }
 
     async fn passages(&self, texts: Vec<String>) -> Result<Vec<Vec<Vector>>, EmbedError> {
-        self.on(&self.index_threads, move |encoder, helpers| encoder.passages(&texts, helpers)).await
+        self.on(&self.index_threads, move |encoder, helpers| {
+            encoder.passages(&texts, helpers)
+        })
+        .await
     }
 
     async fn query(&self, text: String) -> Result<Vector, EmbedError> {
         let busy = |_| EmbedError::unavailable("too many questions wait for the model");
         let _permit = self.waiting.try_acquire().map_err(busy)?;
-        self.on(&self.query_threads, move |encoder, helpers| encoder.query(&text, helpers)).await
+        self.on(&self.query_threads, move |encoder, helpers| {
+            encoder.query(&text, helpers)
+        })
+        .await
     }
 }
 
@@ -178,15 +199,23 @@ struct PromptsFile {
 impl PromptsFile {
     /// The first of these that there is, else the one for everything.
     fn prompt(&self, names: &[&str]) -> String {
-        let all = names.iter().copied().chain(self.default_prompt_name.as_deref());
-        all.filter_map(|name| self.prompts.get(name)).next().cloned().unwrap_or_default()
+        let all = names
+            .iter()
+            .copied()
+            .chain(self.default_prompt_name.as_deref());
+        all.filter_map(|name| self.prompts.get(name))
+            .next()
+            .cloned()
+            .unwrap_or_default()
     }
 }
 
 /// A file of the model, where it has it.
 fn optional<T: for<'de> Deserialize<'de>>(folder: &Path, name: &str) -> io::Result<Option<T>> {
     match std::fs::read(folder.join(name)) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| named(name, error)),
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| named(name, error)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(named(name, error)),
     }
@@ -211,13 +240,24 @@ impl Encoder {
     fn load(folder: &Path, options: &LocalOptions) -> io::Result<Self> {
         let prefixes = &options.prefixes;
         let bert = Bert::load(folder)?;
-        let sentence: SentenceFile = optional(folder, "sentence_bert_config.json")?.unwrap_or_default();
-        let tokenizer: TokenizerFile = optional(folder, "tokenizer_config.json")?.unwrap_or_default();
-        let most = tokenizer.model_max_length.map_or(MAX_TOKENS, |length| length.clamp(0.0, 1e6) as usize);
-        let most = sentence.max_seq_length.unwrap_or(most).min(MAX_TOKENS).min(bert.config.max_tokens());
-        let prompts: PromptsFile = optional(folder, "config_sentence_transformers.json")?.unwrap_or_default();
+        let sentence: SentenceFile =
+            optional(folder, "sentence_bert_config.json")?.unwrap_or_default();
+        let tokenizer: TokenizerFile =
+            optional(folder, "tokenizer_config.json")?.unwrap_or_default();
+        let most = tokenizer
+            .model_max_length
+            .map_or(MAX_TOKENS, |length| length.clamp(0.0, 1e6) as usize);
+        let most = sentence
+            .max_seq_length
+            .unwrap_or(most)
+            .min(MAX_TOKENS)
+            .min(bert.config.max_tokens());
+        let prompts: PromptsFile =
+            optional(folder, "config_sentence_transformers.json")?.unwrap_or_default();
         let stated = |prefix: &Option<String>, names: &[&str]| {
-            prefix.as_deref().map_or_else(|| prompts.prompt(names), super::spaced)
+            prefix
+                .as_deref()
+                .map_or_else(|| prompts.prompt(names), super::spaced)
         };
         let query_prompt = stated(&prefixes.query, &["query", "search_query"]);
         let passage_prompt = stated(&prefixes.passage, &["document", "passage", "corpus"]);
@@ -236,11 +276,18 @@ impl Encoder {
         Ok(encoder)
     }
 
-    fn passages(&self, texts: &[String], helpers: &[Arc<ThreadPool>]) -> io::Result<Vec<Vec<Vector>>> {
+    fn passages(
+        &self,
+        texts: &[String],
+        helpers: &[Arc<ThreadPool>],
+    ) -> io::Result<Vec<Vec<Vector>>> {
         let mut chunks = Vec::new();
         let mut counts = Vec::with_capacity(texts.len());
         for text in texts {
-            let of_text = self.chunker.all(&self.passage_prompt, text).map_err(io::Error::other)?;
+            let of_text = self
+                .chunker
+                .all(&self.passage_prompt, text)
+                .map_err(io::Error::other)?;
             counts.push(of_text.len());
             chunks.extend(of_text);
         }
@@ -256,20 +303,34 @@ impl Encoder {
             }
         };
         beside(helpers, &work, &mut || work());
-        let vectors = vectors.into_iter().filter_map(OnceLock::into_inner).collect::<io::Result<Vec<_>>>()?;
+        let vectors = vectors
+            .into_iter()
+            .filter_map(OnceLock::into_inner)
+            .collect::<io::Result<Vec<_>>>()?;
         let mut vectors = vectors.into_iter().flatten();
-        Ok(counts.into_iter().map(|count| vectors.by_ref().take(count).collect()).collect())
+        Ok(counts
+            .into_iter()
+            .map(|count| vectors.by_ref().take(count).collect())
+            .collect())
     }
 
     fn query(&self, text: &str, helpers: &[Arc<ThreadPool>]) -> io::Result<Vector> {
-        let chunks = self.chunker.chunks(&self.query_prompt, text, 1).map_err(io::Error::other)?;
+        let chunks = self
+            .chunker
+            .chunks(&self.query_prompt, text, 1)
+            .map_err(io::Error::other)?;
         let chunks: Vec<&[u32]> = chunks.iter().map(Vec::as_slice).collect();
         let mut vectors = self.vectors(&chunks, self.shares, helpers)?;
         vectors.pop().ok_or_else(|| io::Error::other("no vector"))
     }
 
     /// Of texts that go through the model together.
-    fn vectors(&self, texts: &[&[u32]], shares: usize, helpers: &[Arc<ThreadPool>]) -> io::Result<Vec<Vector>> {
+    fn vectors(
+        &self,
+        texts: &[&[u32]],
+        shares: usize,
+        helpers: &[Arc<ThreadPool>],
+    ) -> io::Result<Vec<Vector>> {
         let hidden = self.bert.config.hidden_size;
         let states = self.bert.forward(texts, shares, helpers)?;
         let mut from = 0;

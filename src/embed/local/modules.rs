@@ -40,22 +40,37 @@ impl Module {
         let inside = |part: &str| !part.is_empty() && part != "." && part != "..";
         match self.path.as_str() {
             "" => self.files().is_empty(),
-            path => path.split('/').all(|part| inside(part) && part.chars().all(plain)),
+            path => path
+                .split('/')
+                .all(|part| inside(part) && part.chars().all(plain)),
         }
     }
 }
 
 fn modules(folder: &Path) -> io::Result<Option<Vec<Module>>> {
     let modules: Option<Vec<Module>> = optional(folder, FILE)?;
-    match modules.iter().flatten().find(|module| !module.lies_inside()) {
-        Some(module) => Err(named(FILE, format!("{:?} is no path inside of the model", module.path))),
+    match modules
+        .iter()
+        .flatten()
+        .find(|module| !module.lies_inside())
+    {
+        Some(module) => Err(named(
+            FILE,
+            format!("{:?} is no path inside of the model", module.path),
+        )),
         None => Ok(modules),
     }
 }
 
 /// The files of the modules behind the transformer. Nothing where `modules.json` is missing or damaged.
 pub(in crate::embed) fn files(folder: &Path) -> Option<Vec<String>> {
-    let of = |module: &Module| module.files().iter().map(|file| format!("{}/{file}", module.path)).collect::<Vec<_>>();
+    let of = |module: &Module| {
+        module
+            .files()
+            .iter()
+            .map(|file| format!("{}/{file}", module.path))
+            .collect::<Vec<_>>()
+    };
     Some(modules(folder).ok()??.iter().flat_map(of).collect())
 }
 
@@ -80,14 +95,22 @@ impl Head {
         let refused = |what: String| Err(named(FILE, what));
         let Some(modules) = modules(folder)? else {
             // A bare model, of which the reference takes the mean.
-            return Ok(Self { hidden, pooling: Pooling::Mean, steps: Vec::new(), dimension: hidden });
+            return Ok(Self {
+                hidden,
+                pooling: Pooling::Mean,
+                steps: Vec::new(),
+                dimension: hidden,
+            });
         };
         let (mut pooling, mut steps, mut dimension) = (None, Vec::new(), hidden);
         for (module, number) in modules.iter().zip(0..) {
             match (module.kind(), &pooling) {
                 ("Transformer", _) if number == 0 && module.path.is_empty() => {}
                 ("Transformer", _) if number == 0 => {
-                    return refused(format!("a model in a folder of its own ({}) is not known", module.path));
+                    return refused(format!(
+                        "a model in a folder of its own ({}) is not known",
+                        module.path
+                    ));
                 }
                 ("Pooling", None) => pooling = Some(Pooling::read(folder, &module.path, prompted)?),
                 ("Normalize", Some(_)) => steps.push(Step::Normalize),
@@ -97,13 +120,20 @@ impl Head {
                     steps.push(Step::Dense(dense));
                 }
                 (kind @ ("Transformer" | "Pooling" | "Normalize" | "Dense"), _) => {
-                    return refused(format!("a module of type {kind} is not known in place {number}"));
+                    return refused(format!(
+                        "a module of type {kind} is not known in place {number}"
+                    ));
                 }
                 (other, _) => return refused(format!("a module of type {other} is not known")),
             }
         }
         match pooling {
-            Some(pooling) => Ok(Self { hidden, pooling, steps, dimension }),
+            Some(pooling) => Ok(Self {
+                hidden,
+                pooling,
+                steps,
+                dimension,
+            }),
             None => refused("there is no module of type Pooling".to_owned()),
         }
     }

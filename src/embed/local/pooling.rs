@@ -47,7 +47,8 @@ impl PoolingFile {
             Some(OneOrMore::More(ways)) => ways.iter().map(String::as_str).collect(),
             None => {
                 let on = self.other.iter().filter(|(_, value)| **value == true);
-                on.filter_map(|(name, _)| name.strip_prefix("pooling_mode_")).collect()
+                on.filter_map(|(name, _)| name.strip_prefix("pooling_mode_"))
+                    .collect()
             }
         }
     }
@@ -61,11 +62,18 @@ impl Pooling {
             return Err(named(&name, "it is missing"));
         };
         if prompted && file.include_prompt == Some(false) {
-            return Err(named(&name, "pooling without the tokens of the prompt is not known"));
+            return Err(named(
+                &name,
+                "pooling without the tokens of the prompt is not known",
+            ));
         }
         match file.ways()[..] {
-            [way] => Self::named(way).ok_or_else(|| named(&name, format!("pooling by {way} is not known"))),
-            ref ways => Err(named(&name, format!("one way of pooling is expected, not {}", ways.len()))),
+            [way] => Self::named(way)
+                .ok_or_else(|| named(&name, format!("pooling by {way} is not known"))),
+            ref ways => Err(named(
+                &name,
+                format!("one way of pooling is expected, not {}", ways.len()),
+            )),
         }
     }
 
@@ -90,17 +98,31 @@ impl Pooling {
             Self::Mean | Self::Root | Self::Weighted => {
                 let (mut sum, mut weights) = (vec![0.0; hidden], 0.0_f32);
                 for (row, place) in rows.zip(1_u16..) {
-                    let weight = if self == Self::Weighted { f32::from(place) } else { 1.0 };
-                    sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += x * weight);
+                    let weight = if self == Self::Weighted {
+                        f32::from(place)
+                    } else {
+                        1.0
+                    };
+                    sum.iter_mut()
+                        .zip(row)
+                        .for_each(|(sum, x)| *sum += x * weight);
                     weights += weight;
                 }
-                let divisor = if self == Self::Root { weights.sqrt() } else { weights };
+                let divisor = if self == Self::Root {
+                    weights.sqrt()
+                } else {
+                    weights
+                };
                 sum.iter_mut().for_each(|sum| *sum /= divisor);
                 sum
             }
             Self::Max => {
                 let mut most = rows.next().unwrap_or_default().to_vec();
-                rows.for_each(|row| most.iter_mut().zip(row).for_each(|(most, x)| *most = most.max(*x)));
+                rows.for_each(|row| {
+                    most.iter_mut()
+                        .zip(row)
+                        .for_each(|(most, x)| *most = most.max(*x))
+                });
                 most
             }
         }

@@ -32,22 +32,36 @@ pub(super) struct Members {
 impl Team {
     pub(super) fn new(name: &'static str, size: usize) -> io::Result<Arc<Self>> {
         let pool = |number: usize| {
-            let pool = ThreadPoolBuilder::new().num_threads(1).thread_name(move |_| format!("{name}-{number}"));
+            let pool = ThreadPoolBuilder::new()
+                .num_threads(1)
+                .thread_name(move |_| format!("{name}-{number}"));
             // Whoever waits for the text hears of it; without a handler the whole process would end.
-            pool.panic_handler(|_| ()).build().map(Arc::new).map_err(io::Error::other)
+            pool.panic_handler(|_| ())
+                .build()
+                .map(Arc::new)
+                .map_err(io::Error::other)
         };
         let free = (0..size).map(pool).collect::<io::Result<_>>()?;
-        Ok(Arc::new(Self { free: Mutex::new(free), permits: Arc::new(Semaphore::new(size)) }))
+        Ok(Arc::new(Self {
+            free: Mutex::new(free),
+            permits: Arc::new(Semaphore::new(size)),
+        }))
     }
 
     /// One thread as soon as there is one, and all others that are free.
     pub(super) async fn members(self: &Arc<Self>) -> Result<Members, AcquireError> {
         let mut permits = vec![Arc::clone(&self.permits).acquire_owned().await?];
-        permits.extend(std::iter::from_fn(|| Arc::clone(&self.permits).try_acquire_owned().ok()));
+        permits.extend(std::iter::from_fn(|| {
+            Arc::clone(&self.permits).try_acquire_owned().ok()
+        }));
         let mut free = locked(&self.free);
         let others = free.len().saturating_sub(permits.len());
         let pools = free.split_off(others);
-        Ok(Members { team: Arc::clone(self), pools, _permits: permits })
+        Ok(Members {
+            team: Arc::clone(self),
+            pools,
+            _permits: permits,
+        })
     }
 }
 
@@ -67,8 +81,14 @@ impl Drop for Members {
 }
 
 /// Runs `help` on each of `helpers` and `lead` here. Returns when all have.
-pub(super) fn beside<R>(helpers: &[Arc<ThreadPool>], help: &(dyn Fn() + Sync), lead: &mut dyn FnMut() -> R) -> R {
-    let Some((helper, others)) = helpers.split_first() else { return lead() };
+pub(super) fn beside<R>(
+    helpers: &[Arc<ThreadPool>],
+    help: &(dyn Fn() + Sync),
+    lead: &mut dyn FnMut() -> R,
+) -> R {
+    let Some((helper, others)) = helpers.split_first() else {
+        return lead();
+    };
     helper.in_place_scope(|scope| {
         scope.spawn(|_| help());
         beside(others, help, lead)
@@ -105,10 +125,21 @@ struct Sum {
 
 impl<'a> Turns<'a> {
     pub(super) fn new(shares: usize, work: Work<'a>) -> Self {
-        let sum = |_| Mutex::new(Sum { numbers: Vec::new(), outcome: Ok(()) });
+        let sum = |_| {
+            Mutex::new(Sum {
+                numbers: Vec::new(),
+                outcome: Ok(()),
+            })
+        };
         let sums: Vec<_> = (1..shares).map(sum).collect();
         let (from, next) = (RwLock::default(), AtomicU64::new(u64::from(u32::MAX)));
-        Self { work, from, next, finished: AtomicUsize::new(0), sums }
+        Self {
+            work,
+            from,
+            next,
+            finished: AtomicUsize::new(0),
+            sums,
+        }
     }
 
     /// Takes shares until the end.
@@ -128,14 +159,24 @@ impl<'a> Turns<'a> {
     /// One turn: adds to `to` what all shares make of `from`.
     pub(super) fn lead(&self, turn: usize, from: &mut Vec<f32>, to: &mut [f32]) -> io::Result<()> {
         if self.sums.is_empty() {
-            return (self.work)(Share { turn, number: 0, from, to });
+            return (self.work)(Share {
+                turn,
+                number: 0,
+                from,
+                to,
+            });
         }
         self.exchange(from);
         self.finished.store(0, Ordering::Release);
         self.next.store((turn as u64) << 32 | 1, Ordering::Release);
         let mine = {
             let from = self.from.read().unwrap_or_else(PoisonError::into_inner);
-            (self.work)(Share { turn, number: 0, from: &from, to })
+            (self.work)(Share {
+                turn,
+                number: 0,
+                from: &from,
+                to,
+            })
         };
         while let Some((turn, number)) = self.claim() {
             self.take(turn, number);
@@ -149,7 +190,9 @@ impl<'a> Turns<'a> {
         for sum in &self.sums {
             let mut sum = locked(sum);
             std::mem::replace(&mut sum.outcome, Ok(()))?;
-            to.iter_mut().zip(&sum.numbers).for_each(|(to, more)| *to += more);
+            to.iter_mut()
+                .zip(&sum.numbers)
+                .for_each(|(to, more)| *to += more);
         }
         Ok(())
     }
@@ -166,13 +209,19 @@ impl<'a> Turns<'a> {
     }
 
     fn exchange(&self, from: &mut Vec<f32>) {
-        std::mem::swap(&mut *self.from.write().unwrap_or_else(PoisonError::into_inner), from);
+        std::mem::swap(
+            &mut *self.from.write().unwrap_or_else(PoisonError::into_inner),
+            from,
+        );
     }
 
     fn claim(&self) -> Option<(usize, usize)> {
         let number = |next: u64| (next & u64::from(u32::MAX)) as usize;
         let more = |next: u64| (next != END && number(next) <= self.sums.len()).then(|| next + 1);
-        let claimed = self.next.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        let claimed = self
+            .next
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
+            .ok()?;
         Some(((claimed >> 32) as usize, number(claimed)))
     }
 
@@ -184,7 +233,9 @@ impl<'a> Turns<'a> {
             }
         }
         let _finished = Finished(&self.finished);
-        let Some(sum) = self.sums.get(number - 1) else { return };
+        let Some(sum) = self.sums.get(number - 1) else {
+            return;
+        };
         let mut sum = locked(sum);
         let from = self.from.read().unwrap_or_else(PoisonError::into_inner);
         let Sum { numbers, outcome } = &mut *sum;
@@ -192,13 +243,22 @@ impl<'a> Turns<'a> {
         numbers.resize(from.len(), 0.0);
         // What stays if the work panics.
         *outcome = Err(io::Error::other("a share of a text was given up"));
-        *outcome = (self.work)(Share { turn, number, from: &from, to: numbers });
+        *outcome = (self.work)(Share {
+            turn,
+            number,
+            from: &from,
+            to: numbers,
+        });
     }
 }
 
 fn pause(spins: &mut u32) {
     *spins += 1;
-    if *spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+    if *spins < SPINS {
+        std::hint::spin_loop()
+    } else {
+        std::thread::yield_now()
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -27,25 +27,50 @@ pub(super) struct Chunker {
 impl Chunker {
     /// Reads `tokenizer.json`. The padding and truncation it carries are those of its author's use, not of the model.
     pub(super) fn load(folder: &Path, max_tokens: usize, lower: bool) -> Result<Self, String> {
-        let mut tokenizer = Tokenizer::from_file(folder.join("tokenizer.json")).map_err(|error| error.to_string())?;
-        tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
+        let mut tokenizer = Tokenizer::from_file(folder.join("tokenizer.json"))
+            .map_err(|error| error.to_string())?;
+        tokenizer
+            .with_truncation(None)
+            .map_err(|error| error.to_string())?;
         tokenizer.with_padding(None);
-        let frame = tokenizer.encode("", true).map_err(|error| error.to_string())?.get_ids().to_vec();
+        let frame = tokenizer
+            .encode("", true)
+            .map_err(|error| error.to_string())?
+            .get_ids()
+            .to_vec();
         let (before, after) = frame.split_at(frame.len().min(1));
         if max_tokens < frame.len() + LEAST_TOKENS {
             return Err(format!("{max_tokens} tokens are too few for this model"));
         }
-        Ok(Self { before: before.to_vec(), after: after.to_vec(), tokenizer, max_tokens, lower })
+        Ok(Self {
+            before: before.to_vec(),
+            after: after.to_vec(),
+            tokenizer,
+            max_tokens,
+            lower,
+        })
     }
 
     /// The chunks of a text, at most `most` of them and at least one, each behind the prompt.
-    pub(super) fn chunks(&self, prompt: &str, text: &str, most: usize) -> Result<Vec<Vec<u32>>, String> {
+    pub(super) fn chunks(
+        &self,
+        prompt: &str,
+        text: &str,
+        most: usize,
+    ) -> Result<Vec<Vec<u32>>, String> {
         let most = most.clamp(1, MAX_CHUNKS);
-        let end = text.char_indices().nth(most * self.max_tokens * CHARACTERS_A_TOKEN).map_or(text.len(), |(at, _)| at);
+        let end = text
+            .char_indices()
+            .nth(most * self.max_tokens * CHARACTERS_A_TOKEN)
+            .map_or(text.len(), |(at, _)| at);
         let tokens = self.tokens(&format!("{prompt}{}", &text[..end]))?;
         let frame = self.before.len() + self.after.len();
         // The first chunk has it already.
-        let mut prompt = if prompt.is_empty() { Vec::new() } else { self.tokens(prompt)? };
+        let mut prompt = if prompt.is_empty() {
+            Vec::new()
+        } else {
+            self.tokens(prompt)?
+        };
         prompt.truncate((self.max_tokens - frame) / 2);
         let mut chunks = Vec::new();
         let mut start = 0;
@@ -66,7 +91,10 @@ impl Chunker {
             true => self.tokenizer.encode_fast(text.to_lowercase(), false),
             false => self.tokenizer.encode_fast(text, false),
         };
-        Ok(encoded.map_err(|error| error.to_string())?.get_ids().to_vec())
+        Ok(encoded
+            .map_err(|error| error.to_string())?
+            .get_ids()
+            .to_vec())
     }
 
     /// All chunks of a text.

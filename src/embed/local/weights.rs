@@ -76,11 +76,20 @@ impl Header {
             return Err(damaged("no safetensors file"));
         }
         let text = read_bytes(file, 8, size).map_err(no_header)?;
-        let mut all: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&text).map_err(damaged)?;
+        let mut all: BTreeMap<String, serde_json::Value> =
+            serde_json::from_slice(&text).map_err(damaged)?;
         let metadata = all.remove(METADATA);
         let entry = |(name, entry)| Ok((name, serde_json::from_value(entry)?));
-        let entries = all.into_iter().map(entry).collect::<serde_json::Result<_>>().map_err(damaged)?;
-        Ok(Self { metadata, entries, end: size + 8 })
+        let entries = all
+            .into_iter()
+            .map(entry)
+            .collect::<serde_json::Result<_>>()
+            .map_err(damaged)?;
+        Ok(Self {
+            metadata,
+            entries,
+            end: size + 8,
+        })
     }
 }
 
@@ -118,22 +127,45 @@ impl Weights {
                 _ => continue,
             };
             let (start, end) = entry.data_offsets;
-            let bytes = entry.shape.iter().try_fold(kind.size(), |bytes, side| bytes.checked_mul(*side));
+            let bytes = entry
+                .shape
+                .iter()
+                .try_fold(kind.size(), |bytes, side| bytes.checked_mul(*side));
             if end.checked_sub(start) != bytes.map(|bytes| bytes as u64)
                 || length.checked_sub(header.end).is_none_or(|data| end > data)
             {
-                return Err(damaged(format!("tensor {name} extends beyond the end of the file")));
+                return Err(damaged(format!(
+                    "tensor {name} extends beyond the end of the file"
+                )));
             }
-            tensors.insert(name, Place { kind, shape: entry.shape, start: header.end + start });
+            tensors.insert(
+                name,
+                Place {
+                    kind,
+                    shape: entry.shape,
+                    start: header.end + start,
+                },
+            );
         }
-        Ok(Self { file, tensors, prefix: String::new() })
+        Ok(Self {
+            file,
+            tensors,
+            prefix: String::new(),
+        })
     }
 
     /// Names are from here on those behind whatever stands before `anchor`.
     pub(super) fn behind_prefix_of(mut self, anchor: &str) -> io::Result<Self> {
-        let prefixes = self.tensors.keys().filter_map(|name| name.strip_suffix(anchor));
+        let prefixes = self
+            .tensors
+            .keys()
+            .filter_map(|name| name.strip_suffix(anchor));
         let shortest = prefixes.min_by_key(|prefix| prefix.len());
-        let missing = || damaged(format!("no model of the BERT family: there is no tensor {anchor}"));
+        let missing = || {
+            damaged(format!(
+                "no model of the BERT family: there is no tensor {anchor}"
+            ))
+        };
         self.prefix = shortest.ok_or_else(missing)?.to_owned();
         Ok(self)
     }
@@ -146,10 +178,14 @@ impl Weights {
             (norm, "bias") => named(&format!("{norm}.beta")),
             _ => None,
         };
-        let place = named(name).or_else(old).ok_or_else(|| damaged(format!("there is no tensor {name}")))?;
+        let place = named(name)
+            .or_else(old)
+            .ok_or_else(|| damaged(format!("there is no tensor {name}")))?;
         if place.shape != shape {
             let found = &place.shape;
-            return Err(damaged(format!("tensor {name} is {found:?}, the configuration says {shape:?}")));
+            return Err(damaged(format!(
+                "tensor {name} is {found:?}, the configuration says {shape:?}"
+            )));
         }
         Ok(place)
     }
@@ -164,7 +200,11 @@ impl Weights {
 
     /// The rows of a matrix, which stay in the file.
     pub(super) fn rows(&self, name: &str, count: usize, width: usize) -> io::Result<Rows> {
-        Ok(Rows { place: self.place(name, &[count, width])?.clone(), count, width })
+        Ok(Rows {
+            place: self.place(name, &[count, width])?.clone(),
+            count,
+            width,
+        })
     }
 
     /// Appends one row to `to`.
@@ -174,11 +214,33 @@ impl Weights {
 
     fn read(&self, place: &Place, first: usize, count: usize, to: &mut Vec<f32>) -> io::Result<()> {
         let size = place.kind.size();
-        let bytes = read_bytes(&self.file, place.start + (first * size) as u64, (count * size) as u64)?;
+        let bytes = read_bytes(
+            &self.file,
+            place.start + (first * size) as u64,
+            (count * size) as u64,
+        )?;
         match place.kind {
-            Type::F32 => to.extend(bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four))),
-            Type::F16 => to.extend(bytes.as_chunks().0.iter().map(|two| f16::from_le_bytes(*two).to_f32())),
-            Type::BF16 => to.extend(bytes.as_chunks().0.iter().map(|two| bf16::from_le_bytes(*two).to_f32())),
+            Type::F32 => to.extend(
+                bytes
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|four| f32::from_le_bytes(*four)),
+            ),
+            Type::F16 => to.extend(
+                bytes
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|two| f16::from_le_bytes(*two).to_f32()),
+            ),
+            Type::BF16 => to.extend(
+                bytes
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|two| bf16::from_le_bytes(*two).to_f32()),
+            ),
         }
         Ok(())
     }
@@ -191,27 +253,64 @@ pub(super) fn compact(from: &Path, to: &Path) -> io::Result<()> {
     let file = File::open(from)?;
     let header = Header::read(&file)?;
     let names = header.entries.keys().filter(|name| name.ends_with(WORDS));
-    let words = names.min_by_key(|name| name.len()).ok_or_else(|| damaged(format!("there is no tensor {WORDS}")))?;
+    let words = names
+        .min_by_key(|name| name.len())
+        .ok_or_else(|| damaged(format!("there is no tensor {WORDS}")))?;
     let mut tensors: Vec<(&String, &Entry)> = header.entries.iter().collect();
     tensors.sort_by_key(|(_, entry)| entry.data_offsets);
     let mut text = Vec::new();
     let mut end = 0;
-    for (name, Entry { dtype, shape, data_offsets: (first, last) }) in &tensors {
-        let length = last.checked_sub(*first).ok_or_else(|| damaged(format!("tensor {name} ends before it begins")))?;
+    for (
+        name,
+        Entry {
+            dtype,
+            shape,
+            data_offsets: (first, last),
+        },
+    ) in &tensors
+    {
+        let length = last
+            .checked_sub(*first)
+            .ok_or_else(|| damaged(format!("tensor {name} ends before it begins")))?;
         let halved = *name == words && dtype == "F32";
-        let (dtype, length) = if halved { ("F16", length / 2) } else { (dtype.as_str(), length) };
-        let entry = Entry { dtype: dtype.to_owned(), shape: shape.clone(), data_offsets: (end, end + length) };
-        text.push(format!("{}:{}", serde_json::to_string(name)?, serde_json::to_string(&entry)?));
+        let (dtype, length) = if halved {
+            ("F16", length / 2)
+        } else {
+            (dtype.as_str(), length)
+        };
+        let entry = Entry {
+            dtype: dtype.to_owned(),
+            shape: shape.clone(),
+            data_offsets: (end, end + length),
+        };
+        text.push(format!(
+            "{}:{}",
+            serde_json::to_string(name)?,
+            serde_json::to_string(&entry)?
+        ));
         end += length;
     }
-    text.extend(header.metadata.iter().map(|metadata| format!("{METADATA:?}:{metadata}")));
+    text.extend(
+        header
+            .metadata
+            .iter()
+            .map(|metadata| format!("{METADATA:?}:{metadata}")),
+    );
     let mut text = format!("{{{}}}", text.join(","));
     // The format's numbers begin at a multiple of 8.
     text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
     let mut out = BufWriter::new(File::create(to)?);
     out.write_all(&(text.len() as u64).to_le_bytes())?;
     out.write_all(text.as_bytes())?;
-    for (name, Entry { dtype, data_offsets: (first, last), .. }) in tensors {
+    for (
+        name,
+        Entry {
+            dtype,
+            data_offsets: (first, last),
+            ..
+        },
+    ) in tensors
+    {
         let bytes = read_bytes(&file, header.end + first, last - first)?;
         if name == words && dtype == "F32" {
             for four in bytes.as_chunks().0 {
@@ -240,10 +339,16 @@ mod tests {
     #[test]
     fn tensors_and_rows_are_read() {
         let header = r#"{"__metadata__":{"format":"pt"},"bert.embeddings.word_embeddings.weight":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#;
-        let data: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let data: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0]
+            .iter()
+            .flat_map(|x| x.to_le_bytes())
+            .collect();
         let file = file(header, &data);
         let name = "embeddings.word_embeddings.weight";
-        let weights = Weights::open(file.path()).unwrap().behind_prefix_of(name).unwrap();
+        let weights = Weights::open(file.path())
+            .unwrap()
+            .behind_prefix_of(name)
+            .unwrap();
         assert_eq!(weights.tensor(name, &[2, 2]).unwrap(), [1.0, 2.0, 3.0, 4.0]);
         let rows = weights.rows(name, 2, 2).unwrap();
         let mut row = Vec::new();
@@ -258,9 +363,17 @@ mod tests {
         let outside = r#"{"embeddings.word_embeddings.weight":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#;
         let wrong = r#"{"embeddings.word_embeddings.weight":{"dtype":"F32","shape":[9,9],"data_offsets":[0,16]}}"#;
         for (header, data) in [("no json", 0), (outside, 15), (wrong, 16)] {
-            assert!(Weights::open(file(header, &vec![0; data]).path()).is_err(), "{header}");
+            assert!(
+                Weights::open(file(header, &vec![0; data]).path()).is_err(),
+                "{header}"
+            );
         }
-        assert!(Weights::open(file("{}", &[]).path()).unwrap().behind_prefix_of("weight").is_err());
+        assert!(
+            Weights::open(file("{}", &[]).path())
+                .unwrap()
+                .behind_prefix_of("weight")
+                .is_err()
+        );
         let empty = tempfile::NamedTempFile::new().unwrap();
         assert!(Weights::open(empty.path()).is_err());
     }

@@ -34,7 +34,8 @@ struct Fields {
 
 impl Header {
     pub(super) fn read(text: &[u8]) -> Result<Self, String> {
-        let fields: Fields = serde_json::from_slice(text).map_err(|_| "its header is not that of a JWT".to_owned())?;
+        let fields: Fields = serde_json::from_slice(text)
+            .map_err(|_| "its header is not that of a JWT".to_owned())?;
         let algorithm = match fields.alg.as_str() {
             "RS256" => Algorithm::Rs256,
             "ES256" => Algorithm::Es256,
@@ -48,7 +49,10 @@ impl Header {
         if !matches!(kind.trim_start_matches("application/"), "jwt" | "at+jwt") {
             return Err("it is not an access token".to_owned());
         }
-        Ok(Self { algorithm, key: fields.kid })
+        Ok(Self {
+            algorithm,
+            key: fields.kid,
+        })
     }
 }
 
@@ -59,13 +63,18 @@ pub(super) fn check(claims: &Value, settings: &OAuth, now: DateTime<Utc>) -> Res
     }
     let meant = match &claims["aud"] {
         Value::String(audience) => *audience == settings.audience,
-        Value::Array(audiences) => audiences.iter().any(|audience| audience.as_str() == Some(&settings.audience)),
+        Value::Array(audiences) => audiences
+            .iter()
+            .any(|audience| audience.as_str() == Some(&settings.audience)),
         _ => false,
     };
     if !meant {
         return Err("it is for another audience".to_owned());
     }
-    #[expect(clippy::cast_precision_loss, reason = "milliseconds of our time are far below 2^53")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "milliseconds of our time are far below 2^53"
+    )]
     let now = now.timestamp_millis() as f64 / 1000.0;
     match claims["exp"].as_f64() {
         Some(end) if now < end + LEEWAY_SECONDS => {}
@@ -99,7 +108,11 @@ mod tests {
     use super::*;
 
     fn settings() -> OAuth {
-        OAuth { issuer: "https://i".into(), audience: "https://a".into(), project_claim: "p".into() }
+        OAuth {
+            issuer: "https://i".into(),
+            audience: "https://a".into(),
+            project_claim: "p".into(),
+        }
     }
 
     #[test]
@@ -130,7 +143,10 @@ mod tests {
 
     #[test]
     fn scopes_are_whole_words() {
-        assert_eq!(scopes(&json!({"scope": "memory:read openid"})), ["memory:read", "openid"]);
+        assert_eq!(
+            scopes(&json!({"scope": "memory:read openid"})),
+            ["memory:read", "openid"]
+        );
         assert_eq!(scopes(&json!({"scp": ["memory:write"]})), ["memory:write"]);
         assert!(scopes(&json!({"scope": 7})).is_empty());
     }
@@ -143,7 +159,11 @@ mod tests {
         }
         assert!(read(json!({"alg": "RS256", "crit": ["b64"]})).is_err());
         assert!(read(json!({"alg": "RS256", "typ": "logout+jwt"})).is_err());
-        let header = read(json!({"alg": "ES256", "typ": "application/at+JWT", "kid": "k"})).expect("a header");
-        assert_eq!((header.algorithm, header.key.as_deref()), (Algorithm::Es256, Some("k")));
+        let header = read(json!({"alg": "ES256", "typ": "application/at+JWT", "kid": "k"}))
+            .expect("a header");
+        assert_eq!(
+            (header.algorithm, header.key.as_deref()),
+            (Algorithm::Es256, Some("k"))
+        );
     }
 }

@@ -71,11 +71,15 @@ impl State {
     }
 
     fn usable(&self) -> Option<Arc<Vec<Key>>> {
-        self.age().is_some_and(|age| age < LONGEST_USE).then(|| Arc::clone(&self.keys))
+        self.age()
+            .is_some_and(|age| age < LONGEST_USE)
+            .then(|| Arc::clone(&self.keys))
     }
 
     fn was_just_asked(&self) -> bool {
-        self.asked.as_ref().is_some_and(|(at, _)| at.elapsed() < PAUSE)
+        self.asked
+            .as_ref()
+            .is_some_and(|(at, _)| at.elapsed() < PAUSE)
     }
 }
 
@@ -112,7 +116,10 @@ impl Jwk {
         }
         let bytes = |text: Option<String>| URL_SAFE_NO_PAD.decode(text?.trim_end_matches('=')).ok();
         let public = match (self.kty.as_str(), self.crv.as_deref()) {
-            ("RSA", _) => Public::Rsa { n: bytes(self.n)?, e: bytes(self.e)? },
+            ("RSA", _) => Public::Rsa {
+                n: bytes(self.n)?,
+                e: bytes(self.e)?,
+            },
             ("EC", Some("P-256")) => {
                 let (x, y) = (bytes(self.x)?, bytes(self.y)?);
                 // An uncompressed point.
@@ -129,7 +136,10 @@ impl Jwk {
         if !self.alg.as_deref().is_none_or(serves) {
             return None;
         }
-        Some(Key { id: self.kid, public })
+        Some(Key {
+            id: self.kid,
+            public,
+        })
     }
 }
 
@@ -154,25 +164,42 @@ impl Key {
                 .verify(&signature::RSA_PKCS1_2048_8192_SHA256, message, signature)
                 .is_ok(),
             Public::P256(point) => {
-                UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point).verify(message, signature).is_ok()
+                UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point)
+                    .verify(message, signature)
+                    .is_ok()
             }
-            Public::Ed25519(point) => {
-                UnparsedPublicKey::new(&signature::ED25519, point).verify(message, signature).is_ok()
-            }
+            Public::Ed25519(point) => UnparsedPublicKey::new(&signature::ED25519, point)
+                .verify(message, signature)
+                .is_ok(),
         }
     }
 }
 
 impl Keys {
     pub(super) fn new(issuer: &str, supervisor: Supervisor) -> Result<Self, reqwest::Error> {
-        let client = Client::builder().timeout(ANSWER).redirect(redirect::Policy::none()).build()?;
-        let source =
-            Source { client, issuer: issuer.to_owned(), state: Mutex::default(), refreshed: watch::Sender::new(0) };
-        Ok(Self { source: Arc::new(source), supervisor })
+        let client = Client::builder()
+            .timeout(ANSWER)
+            .redirect(redirect::Policy::none())
+            .build()?;
+        let source = Source {
+            client,
+            issuer: issuer.to_owned(),
+            state: Mutex::default(),
+            refreshed: watch::Sender::new(0),
+        };
+        Ok(Self {
+            source: Arc::new(source),
+            supervisor,
+        })
     }
 
     /// Whether one of the issuer's keys made the signature.
-    pub(super) async fn verify(&self, header: &Header, message: &[u8], signature: &[u8]) -> Result<(), Rejection> {
+    pub(super) async fn verify(
+        &self,
+        header: &Header,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), Rejection> {
         let known = self.known();
         let mut keys = match known {
             Some(keys) => keys,
@@ -186,9 +213,15 @@ impl Keys {
         if !keys.iter().any(means) {
             return Err(Rejection::Invalid("its issuer has no such key".to_owned()));
         }
-        let mut candidates = keys.iter().filter(|key| means(key) && key.serves(header.algorithm));
+        let mut candidates = keys
+            .iter()
+            .filter(|key| means(key) && key.serves(header.algorithm));
         // Of a set without names every key would be tried, for every token that anybody makes up.
-        if candidates.by_ref().take(MOST_TRIED).any(|key| key.verify(message, signature)) {
+        if candidates
+            .by_ref()
+            .take(MOST_TRIED)
+            .any(|key| key.verify(message, signature))
+        {
             return Ok(());
         }
         Err(Rejection::Invalid(match candidates.next() {
@@ -225,7 +258,9 @@ impl Keys {
         }
         Err(Rejection::Unavailable(match &state.asked {
             Some((_, Some(why))) => {
-                format!("access tokens cannot be checked now, since their issuer gives no keys: {why}")
+                format!(
+                    "access tokens cannot be checked now, since their issuer gives no keys: {why}"
+                )
             }
             _ => "the issuer of tokens is slow".to_owned(),
         }))
@@ -244,7 +279,10 @@ impl Keys {
             state.asking = true;
         }
         let refresh = Refresh(Arc::clone(&self.source));
-        drop(self.supervisor.spawn_request("issuer keys", async move { refresh.run().await }));
+        drop(
+            self.supervisor
+                .spawn_request("issuer keys", async move { refresh.run().await }),
+        );
         true
     }
 }
@@ -263,7 +301,10 @@ impl Refresh {
                 None
             }
             Err(why) => {
-                tracing::warn!(issuer = self.0.issuer, "cannot fetch the keys of the issuer: {why}");
+                tracing::warn!(
+                    issuer = self.0.issuer,
+                    "cannot fetch the keys of the issuer: {why}"
+                );
                 Some(why)
             }
         };
@@ -302,7 +343,9 @@ impl Source {
                 failures.push(format!("{url} names no jwks_uri"));
                 continue;
             };
-            if !(keys.starts_with("https://") || self.issuer.starts_with("http://") && keys.starts_with("http://")) {
+            if !(keys.starts_with("https://")
+                || self.issuer.starts_with("http://") && keys.starts_with("http://"))
+            {
                 return Err("its keys are not served by https".to_owned());
             }
             return Ok(read_keys(self.get(keys).await?));
@@ -312,7 +355,11 @@ impl Source {
 
     async fn get(&self, url: &str) -> Result<Value, String> {
         let failed = |error: reqwest::Error| {
-            let kind = if error.is_timeout() { "it does not answer in time" } else { "it cannot be reached" };
+            let kind = if error.is_timeout() {
+                "it does not answer in time"
+            } else {
+                "it cannot be reached"
+            };
             format!("{url}: {kind}")
         };
         let mut response = self.client.get(url).send().await.map_err(failed)?;
@@ -337,15 +384,28 @@ impl Source {
 
 /// The keys of a set that can be used; others are left out one by one.
 fn read_keys(mut set: Value) -> Vec<Key> {
-    let Some(list) = set.get_mut("keys").and_then(Value::as_array_mut).map(std::mem::take) else { return Vec::new() };
-    list.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok()?.read()).take(MOST_KEYS).collect()
+    let Some(list) = set
+        .get_mut("keys")
+        .and_then(Value::as_array_mut)
+        .map(std::mem::take)
+    else {
+        return Vec::new();
+    };
+    list.into_iter()
+        .filter_map(|key| serde_json::from_value::<Jwk>(key).ok()?.read())
+        .take(MOST_KEYS)
+        .collect()
 }
 
 /// RFC 8414 puts the well-known part in front of the path, OpenID Connect behind it.
 fn metadata_urls(issuer: &str) -> Vec<String> {
     let issuer = issuer.trim_end_matches('/');
     let (scheme, rest) = issuer.split_once("://").unwrap_or(("https", issuer));
-    let (host, path) = rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, format!("/{path}")));
+    let (host, path) = rest
+        .split_once('/')
+        .map_or((rest, String::new()), |(host, path)| {
+            (host, format!("/{path}"))
+        });
     vec![
         format!("{scheme}://{host}/.well-known/oauth-authorization-server{path}"),
         format!("{issuer}/.well-known/openid-configuration"),
@@ -360,9 +420,15 @@ mod tests {
     fn metadata_is_looked_for_where_the_standards_put_it() {
         assert_eq!(
             metadata_urls("https://h:1/t/"),
-            ["https://h:1/.well-known/oauth-authorization-server/t", "https://h:1/t/.well-known/openid-configuration"]
+            [
+                "https://h:1/.well-known/oauth-authorization-server/t",
+                "https://h:1/t/.well-known/openid-configuration"
+            ]
         );
-        assert_eq!(metadata_urls("https://h")[0], "https://h/.well-known/oauth-authorization-server");
+        assert_eq!(
+            metadata_urls("https://h")[0],
+            "https://h/.well-known/oauth-authorization-server"
+        );
     }
 
     #[test]
@@ -375,9 +441,17 @@ mod tests {
         ] });
         let keys = read_keys(set);
         assert_eq!(keys.len(), 2);
-        let header = |algorithm, key: Option<&str>| Header { algorithm, key: key.map(str::to_owned) };
-        let could_have_signed = |key: &&Key, header: &Header| key.is_meant_by(header) && key.serves(header.algorithm);
-        let count = |header: Header| keys.iter().filter(|key| could_have_signed(key, &header)).count();
+        let header = |algorithm, key: Option<&str>| Header {
+            algorithm,
+            key: key.map(str::to_owned),
+        };
+        let could_have_signed =
+            |key: &&Key, header: &Header| key.is_meant_by(header) && key.serves(header.algorithm);
+        let count = |header: Header| {
+            keys.iter()
+                .filter(|key| could_have_signed(key, &header))
+                .count()
+        };
         assert_eq!(count(header(Algorithm::Rs256, None)), 1);
         assert_eq!(count(header(Algorithm::Rs256, Some("a"))), 1);
         assert_eq!(count(header(Algorithm::EdDsa, Some("a"))), 0);
@@ -386,10 +460,21 @@ mod tests {
 
     #[test]
     fn keys_for_other_purposes_are_left_out() {
-        let read = |text: &str| serde_json::from_str::<Jwk>(text).ok().and_then(Jwk::read).is_some();
-        assert!(read(r#"{"kty": "RSA", "n": "AQAB", "e": "AQAB", "use": "sig"}"#));
-        assert!(!read(r#"{"kty": "RSA", "n": "AQAB", "e": "AQAB", "use": "enc"}"#));
+        let read = |text: &str| {
+            serde_json::from_str::<Jwk>(text)
+                .ok()
+                .and_then(Jwk::read)
+                .is_some()
+        };
+        assert!(read(
+            r#"{"kty": "RSA", "n": "AQAB", "e": "AQAB", "use": "sig"}"#
+        ));
+        assert!(!read(
+            r#"{"kty": "RSA", "n": "AQAB", "e": "AQAB", "use": "enc"}"#
+        ));
         assert!(!read(r#"{"kty": "oct", "k": "AQAB"}"#));
-        assert!(!read(r#"{"kty": "EC", "crv": "P-521", "x": "AQAB", "y": "AQAB"}"#));
+        assert!(!read(
+            r#"{"kty": "EC", "crv": "P-521", "x": "AQAB", "y": "AQAB"}"#
+        ));
     }
 }

@@ -64,7 +64,11 @@ impl OAuth {
         clock: Arc<dyn Clock>,
         supervisor: &Supervisor,
     ) -> Result<Self, reqwest::Error> {
-        Ok(Self { keys: Keys::new(&settings.issuer, supervisor.clone())?, settings, clock })
+        Ok(Self {
+            keys: Keys::new(&settings.issuer, supervisor.clone())?,
+            settings,
+            clock,
+        })
     }
 
     /// Whether a bearer token has the form of one of these. Ours have no dots.
@@ -78,14 +82,25 @@ impl OAuth {
         if token.len() > LONGEST_TOKEN {
             return Err(invalid("it is too long"));
         }
-        let (signed, signature) = token.rsplit_once('.').ok_or_else(|| invalid("it is no JWT"))?;
-        let (head, payload) = signed.split_once('.').ok_or_else(|| invalid("it is no JWT"))?;
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| invalid("it is no JWT"));
+        let (signed, signature) = token
+            .rsplit_once('.')
+            .ok_or_else(|| invalid("it is no JWT"))?;
+        let (head, payload) = signed
+            .split_once('.')
+            .ok_or_else(|| invalid("it is no JWT"))?;
+        let decode = |part: &str| {
+            URL_SAFE_NO_PAD
+                .decode(part)
+                .map_err(|_| invalid("it is no JWT"))
+        };
         let header = Header::read(&decode(head)?).map_err(Rejection::Invalid)?;
         let (payload, signature) = (decode(payload)?, decode(signature)?);
-        self.keys.verify(&header, signed.as_bytes(), &signature).await?;
+        self.keys
+            .verify(&header, signed.as_bytes(), &signature)
+            .await?;
         // Nothing of the claims is believed, or even said, before this line.
-        let claims: Value = serde_json::from_slice(&payload).map_err(|_| invalid("its claims are no JSON"))?;
+        let claims: Value =
+            serde_json::from_slice(&payload).map_err(|_| invalid("its claims are no JSON"))?;
         claim::check(&claims, &self.settings, self.clock.now()).map_err(Rejection::Invalid)?;
         let scopes = claim::scopes(&claims);
         if !scopes.contains(&READ) {
@@ -96,13 +111,26 @@ impl OAuth {
             Some(Value::String(name)) if is_name(name) => name,
             Some(_) => {
                 let claim = &self.settings.project_claim;
-                return Err(Rejection::Invalid(format!("its claim {claim} is not the name of a project")));
+                return Err(Rejection::Invalid(format!(
+                    "its claim {claim} is not the name of a project"
+                )));
             }
         };
-        let subject = ["sub", "client_id"].into_iter().find_map(|claim| claims[claim].as_str()).unwrap_or("oauth");
-        let actor: String = subject.chars().filter(|c| !c.is_control()).take(LONGEST_ACTOR).collect();
+        let subject = ["sub", "client_id"]
+            .into_iter()
+            .find_map(|claim| claims[claim].as_str())
+            .unwrap_or("oauth");
+        let actor: String = subject
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(LONGEST_ACTOR)
+            .collect();
         let scope = Scope::new(project, actor);
-        Ok(if scopes.contains(&WRITE) { scope } else { scope.reading_only() })
+        Ok(if scopes.contains(&WRITE) {
+            scope
+        } else {
+            scope.reading_only()
+        })
     }
 
     /// Where clients find the metadata of this resource, seen from where they are.
@@ -111,7 +139,9 @@ impl OAuth {
         let (scheme, rest) = resource.split_once("://")?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let slash = if path.is_empty() { "" } else { "/" };
-        Some(format!("{scheme}://{authority}{METADATA_PATH}{slash}{path}"))
+        Some(format!(
+            "{scheme}://{authority}{METADATA_PATH}{slash}{path}"
+        ))
     }
 
     /// The address of this resource: the audience, if it is one.
@@ -121,14 +151,22 @@ impl OAuth {
             return Some(audience.clone());
         }
         let host = host?.to_str().ok()?;
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
-        host.chars().all(plain).then(|| format!("http://{host}/mcp"))
+        let plain =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+        host.chars()
+            .all(plain)
+            .then(|| format!("http://{host}/mcp"))
     }
 }
 
 /// The metadata of the protected resource. Public.
-pub(super) async fn metadata(State(gate): State<Arc<Gate>>, headers: axum::http::HeaderMap) -> Response {
-    let Some(oauth) = gate.oauth() else { return super::not_found().await };
+pub(super) async fn metadata(
+    State(gate): State<Arc<Gate>>,
+    headers: axum::http::HeaderMap,
+) -> Response {
+    let Some(oauth) = gate.oauth() else {
+        return super::not_found().await;
+    };
     let Some(resource) = oauth.resource(headers.get(header::HOST)) else {
         return super::problem(StatusCode::BAD_REQUEST, "the Host header is not valid");
     };

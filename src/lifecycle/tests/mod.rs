@@ -24,7 +24,13 @@ use super::heartbeat::lock;
 
 /// The lines conmon 2.1 relays; it drops all others.
 fn relayed(line: &str) -> bool {
-    const WHOLE: [&str; 5] = ["READY=1", "STOPPING=1", "RELOADING=1", "WATCHDOG=1", "WATCHDOG=trigger"];
+    const WHOLE: [&str; 5] = [
+        "READY=1",
+        "STOPPING=1",
+        "RELOADING=1",
+        "WATCHDOG=1",
+        "WATCHDOG=trigger",
+    ];
     const PREFIX: [&str; 4] = ["STATUS=", "ERRNO=", "BUSERROR=", "MONOTONIC_USEC="];
     WHOLE.contains(&line) || PREFIX.iter().any(|prefix| line.starts_with(prefix))
 }
@@ -47,7 +53,10 @@ impl Systemd {
     }
 
     fn bind() -> (Self, UnixDatagram) {
-        let this = Self { dir: tempfile::tempdir().expect("a temporary directory"), lines: Arc::default() };
+        let this = Self {
+            dir: tempfile::tempdir().expect("a temporary directory"),
+            lines: Arc::default(),
+        };
         let socket = UnixDatagram::bind(this.socket()).expect("a notify socket");
         (this, socket)
     }
@@ -97,7 +106,11 @@ impl Systemd {
     }
 
     fn times(&self, text: &str) -> Vec<Instant> {
-        self.lines().into_iter().filter(|line| line.text == text).map(|line| line.at).collect()
+        self.lines()
+            .into_iter()
+            .filter(|line| line.text == text)
+            .map(|line| line.at)
+            .collect()
     }
 
     fn pings(&self) -> Vec<Instant> {
@@ -116,7 +129,10 @@ impl Systemd {
 fn take(lines: &Mutex<Vec<Line>>, datagram: &[u8]) {
     let at = Instant::now();
     let text = std::str::from_utf8(datagram).expect("UTF-8");
-    lock(lines).extend(text.lines().map(|text| Line { at, text: text.to_owned() }));
+    lock(lines).extend(text.lines().map(|text| Line {
+        at,
+        text: text.to_owned(),
+    }));
 }
 
 /// Waits on the (paused) clock until something is true.

@@ -22,7 +22,10 @@ async fn a_status_is_sent_when_it_changes_and_is_one_line() {
     notifier.status(&"ü".repeat(5000));
     until("two lines", secs(1), || systemd.lines().len() >= 2).await;
     let texts = systemd.texts();
-    assert_eq!(texts[0], "STATUS=database unreachable: WATCHDOG=1  STOPPING=1");
+    assert_eq!(
+        texts[0],
+        "STATUS=database unreachable: WATCHDOG=1  STOPPING=1"
+    );
     assert!(texts[1].ends_with("ü…") && texts[1].len() < 1100);
     assert_eq!(texts.len(), 2);
 }
@@ -37,7 +40,10 @@ async fn after_stopping_nothing_claims_to_serve() {
     notifier.stopping("Stopping again");
     notifier.last_words("Bye");
     until("last words", secs(1), || systemd.status() == "Bye").await;
-    assert_eq!(systemd.texts(), ["STOPPING=1", "STATUS=Stopping (SIGTERM)", "STATUS=Bye"]);
+    assert_eq!(
+        systemd.texts(),
+        ["STOPPING=1", "STATUS=Stopping (SIGTERM)", "STATUS=Bye"]
+    );
 }
 
 #[test]
@@ -53,7 +59,12 @@ fn an_abstract_socket_is_reached() {
 
 #[test]
 fn nothing_happens_without_a_usable_socket() {
-    for address in [None, Some(""), Some("vsock:2:1234"), Some("/nowhere/at/all")] {
+    for address in [
+        None,
+        Some(""),
+        Some("vsock:2:1234"),
+        Some("/nowhere/at/all"),
+    ] {
         let notifier = Notifier::to(address.map(OsStr::new), Some(secs(60)));
         notifier.ready("Serving");
         notifier.status("Still serving");
@@ -67,7 +78,10 @@ fn a_limit_counts_only_with_a_socket_to_ping() {
     assert_eq!(Notifier::to(None, Some(secs(60))).watchdog_limit(), None);
     let (systemd, _socket) = Systemd::bind();
     assert_eq!(systemd.notifier(Some(secs(0))).watchdog_limit(), None);
-    assert_eq!(systemd.notifier(Some(secs(60))).watchdog_limit(), Some(secs(60)));
+    assert_eq!(
+        systemd.notifier(Some(secs(60))).watchdog_limit(),
+        Some(secs(60))
+    );
 }
 
 #[test]

@@ -20,8 +20,12 @@ fn service() {
     };
     let (supervisor, notifier) = (Supervisor::new(), Notifier::from_env());
     let readiness = Readiness::new();
-    let _sentinel = Sentinel::start(&supervisor, &notifier, &readiness).expect("handlers for signals");
-    tracing_subscriber::fmt().json().with_writer(std::io::stderr).init();
+    let _sentinel =
+        Sentinel::start(&supervisor, &notifier, &readiness).expect("handlers for signals");
+    tracing_subscriber::fmt()
+        .json()
+        .with_writer(std::io::stderr)
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // One, so that one task blocks them all.
         .worker_threads(1)
@@ -29,11 +33,20 @@ fn service() {
         .build()
         .expect("a runtime");
     let reason = runtime.block_on(async {
-        let watchdog = Watchdog::new(&supervisor, &notifier, &readiness, Probe::new(|| async { Ok(()) }));
+        let watchdog = Watchdog::new(
+            &supervisor,
+            &notifier,
+            &readiness,
+            Probe::new(|| async { Ok(()) }),
+        );
         watchdog.prove(secs(5)).await.expect("served");
         readiness.headline("Serving");
         if mode == "stubborn" {
-            supervisor.spawn("stubborn", Role::Essential, pending::<Result<(), Infallible>>());
+            supervisor.spawn(
+                "stubborn",
+                Role::Essential,
+                pending::<Result<(), Infallible>>(),
+            );
         }
         if mode == "blocked" {
             let notifier = notifier.clone();
@@ -60,7 +73,11 @@ impl Process {
     fn start(systemd: &Systemd, mode: &str, watchdog: Option<Duration>) -> Self {
         let mut command = Command::new(std::env::current_exe().expect("this test binary"));
         command
-            .args(["--exact", "lifecycle::tests::process::service", "--nocapture"])
+            .args([
+                "--exact",
+                "lifecycle::tests::process::service",
+                "--nocapture",
+            ])
             .env(MODE, mode)
             .env("NOTIFY_SOCKET", systemd.socket())
             .env_remove("WATCHDOG_USEC")
@@ -75,8 +92,10 @@ impl Process {
     }
 
     fn signal(&self, name: &str) {
-        let status =
-            Command::new("sh").args(["-c", &format!("kill -{name} {}", self.0.id())]).status().expect("a shell");
+        let status = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {}", self.0.id())])
+            .status()
+            .expect("a shell");
         assert!(status.success());
     }
 
@@ -125,7 +144,10 @@ fn sigterm_and_sigint_stop_in_order_and_sighup_does_not() {
         assert_eq!(code, Some(0), "{log}");
         assert_eq!(systemd.times("STOPPING=1").len(), 1);
         let status = systemd.status();
-        assert!(status.starts_with(&format!("Stopping (SIG{signal})")), "{status}");
+        assert!(
+            status.starts_with(&format!("Stopping (SIG{signal})")),
+            "{status}"
+        );
         assert!(log.contains("SIGHUP ignored"), "{log}");
         assert!(!log.contains("ERROR"), "{log}");
     }
@@ -141,7 +163,10 @@ fn a_second_signal_ends_the_process() {
     process.signal("TERM");
     let (code, log) = process.wait();
     assert_eq!(code, Some(143), "{log}");
-    assert!(log.contains("second signal") && log.contains("stubborn"), "{log}");
+    assert!(
+        log.contains("second signal") && log.contains("stubborn"),
+        "{log}"
+    );
 }
 
 #[test]

@@ -19,7 +19,10 @@ async fn a_sentence_names_what_is_missing_and_for_how_long() {
     advance(secs(12)).await;
     database.unmet("unreachable: connection refused");
     assert!(!readiness.is_ready());
-    assert_eq!(readiness.sentence(), "Serving on 127.0.0.1:8765, database unreachable: connection refused (12 s)");
+    assert_eq!(
+        readiness.sentence(),
+        "Serving on 127.0.0.1:8765, database unreachable: connection refused (12 s)"
+    );
     advance(secs(180)).await;
     assert!(readiness.sentence().ends_with("(3 min)"));
 
@@ -31,7 +34,9 @@ async fn a_sentence_names_what_is_missing_and_for_how_long() {
 #[tokio::test(start_paused = true)]
 async fn the_report_is_json_for_machines() {
     let readiness = Readiness::new();
-    readiness.condition("database", "connecting").unmet("unreachable: connection refused");
+    readiness
+        .condition("database", "connecting")
+        .unmet("unreachable: connection refused");
     readiness.condition("listener", "not bound").met("bound");
     let report = readiness.report();
     assert!(!report.is_ready());
@@ -39,7 +44,10 @@ async fn the_report_is_json_for_machines() {
     for check in ["database", "listener"] {
         let since = json["checks"][check]["since"].take();
         let since = since.as_str().expect("a time");
-        assert!(chrono::DateTime::parse_from_rfc3339(since).is_ok(), "{since}");
+        assert!(
+            chrono::DateTime::parse_from_rfc3339(since).is_ok(),
+            "{since}"
+        );
     }
     assert_eq!(
         json,

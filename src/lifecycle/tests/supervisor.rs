@@ -63,8 +63,13 @@ async fn an_essential_task_that_ends_ends_the_service() {
     struct Failure(#[source] std::io::Error);
 
     let supervisor = Supervisor::new();
-    supervisor.spawn("listener", Role::Essential, async { Err(Failure(std::io::Error::other("too many open files"))) });
-    assert_eq!(failed(run_alone(&supervisor).await), ("listener", "cannot accept: too many open files".to_owned()));
+    supervisor.spawn("listener", Role::Essential, async {
+        Err(Failure(std::io::Error::other("too many open files")))
+    });
+    assert_eq!(
+        failed(run_alone(&supervisor).await),
+        ("listener", "cannot accept: too many open files".to_owned())
+    );
 
     let supervisor = Supervisor::new();
     supervisor.spawn("jobs", Role::Essential, async {
@@ -73,17 +78,27 @@ async fn an_essential_task_that_ends_ends_the_service() {
         }
         Ok::<(), Infallible>(())
     });
-    assert_eq!(failed(run_alone(&supervisor).await), ("jobs", "panicked: index 7 out of range".to_owned()));
+    assert_eq!(
+        failed(run_alone(&supervisor).await),
+        ("jobs", "panicked: index 7 out of range".to_owned())
+    );
 
     let supervisor = Supervisor::new();
-    supervisor.spawn("writer", Role::Essential, async { Ok::<(), Infallible>(()) });
-    assert_eq!(failed(run_alone(&supervisor).await), ("writer", "ended too early".to_owned()));
+    supervisor.spawn("writer", Role::Essential, async {
+        Ok::<(), Infallible>(())
+    });
+    assert_eq!(
+        failed(run_alone(&supervisor).await),
+        ("writer", "ended too early".to_owned())
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_helper_that_fails_does_not_end_the_service() {
     let supervisor = Supervisor::new();
-    supervisor.spawn("error", Role::Helper, async { Err::<(), TaskError>("no".into()) });
+    supervisor.spawn("error", Role::Helper, async {
+        Err::<(), TaskError>("no".into())
+    });
     supervisor.spawn("panic", Role::Helper, async {
         if secs(1) > secs(0) {
             panic!("no");
@@ -121,8 +136,16 @@ async fn a_helper_is_restarted_with_growing_waits() {
     });
     until("done", secs(600), || supervisor.running().is_empty()).await;
     let starts = lock(&starts).clone();
-    let waits: Vec<u128> = starts.windows(2).map(|pair| (pair[1] - pair[0]).as_millis() / 10 * 10).collect();
-    assert_eq!(waits, [250, 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000, 30000, 61250, 500]);
+    let waits: Vec<u128> = starts
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0]).as_millis() / 10 * 10)
+        .collect();
+    assert_eq!(
+        waits,
+        [
+            250, 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000, 30000, 61250, 500
+        ]
+    );
     assert!(!supervisor.stopping().is_cancelled());
 }
 
@@ -157,7 +180,13 @@ async fn a_stop_drains_and_says_so() {
     assert!(finished.load(Ordering::SeqCst));
     assert_eq!(begun.elapsed().as_secs(), 12);
     assert!(!readiness.is_ready());
-    assert_eq!(systemd.texts(), ["STOPPING=1", "STATUS=Stopping (SIGTERM), finishing work for at most 20 s"]);
+    assert_eq!(
+        systemd.texts(),
+        [
+            "STOPPING=1",
+            "STATUS=Stopping (SIGTERM), finishing work for at most 20 s"
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,7 +229,10 @@ async fn a_request_goes_on_when_nobody_waits_for_it() {
     assert_eq!(receiver.await, Ok("stored"));
 
     let supervisor = Supervisor::new();
-    assert_eq!(supervisor.spawn_request("sum", async { 1 + 1 }).await, Ok(2));
+    assert_eq!(
+        supervisor.spawn_request("sum", async { 1 + 1 }).await,
+        Ok(2)
+    );
     let panics = supervisor.spawn_request("panic", async {
         if secs(1) > secs(0) {
             panic!("no");
@@ -216,10 +248,17 @@ async fn the_second_signal_ends_at_once() {
         let systemd = Systemd::paused();
         let (notifier, readiness) = (systemd.notifier(None), Readiness::new());
         let supervisor = Supervisor::new();
-        supervisor.spawn("stubborn", Role::Essential, pending::<Result<(), Infallible>>());
+        supervisor.spawn(
+            "stubborn",
+            Role::Essential,
+            pending::<Result<(), Infallible>>(),
+        );
         let (signals, exits) = guard(&supervisor, &notifier, &readiness);
         signals.send(Signal::Terminate).expect("the guard listens");
-        assert_eq!(supervisor.stop_requested().await, ExitReason::Signal(Signal::Terminate));
+        assert_eq!(
+            supervisor.stop_requested().await,
+            ExitReason::Signal(Signal::Terminate)
+        );
         sleep(secs(3)).await;
         assert!(lock(&exits).is_empty(), "the first one drains");
         signals.send(second).expect("the guard listens");
@@ -254,7 +293,10 @@ async fn the_first_reason_counts() {
     });
     supervisor.stop(ExitReason::Signal(Signal::Interrupt));
     supervisor.stop(ExitReason::Finished);
-    assert_eq!(run_alone(&supervisor).await, ExitReason::Signal(Signal::Interrupt));
+    assert_eq!(
+        run_alone(&supervisor).await,
+        ExitReason::Signal(Signal::Interrupt)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -264,7 +306,10 @@ async fn heartbeats_age_and_go_away_with_their_loop() {
     let review = supervisor.heartbeat("review", Role::Helper, secs(5));
     sleep(secs(9)).await;
     assert!(supervisor.progress().is_fresh(), "helpers do not count");
-    assert_eq!(supervisor.progress().to_string(), "jobs 9.0 s of 10.0 s, review STALE 9.0 s of 5.0 s");
+    assert_eq!(
+        supervisor.progress().to_string(),
+        "jobs 9.0 s of 10.0 s, review STALE 9.0 s of 5.0 s"
+    );
     sleep(secs(1)).await;
     assert!(!supervisor.progress().is_fresh());
     jobs.beat();

@@ -6,7 +6,9 @@ use tokio::sync::mpsc;
 
 use super::supervisor::{Exits, guard};
 use super::*;
-use crate::lifecycle::{ExitReason, Heartbeat, Probe, ProbeError, Readiness, Role, Signal, Supervisor, Watchdog, run};
+use crate::lifecycle::{
+    ExitReason, Heartbeat, Probe, ProbeError, Readiness, Role, Signal, Supervisor, Watchdog, run,
+};
 
 const SERVED: u8 = 0;
 const HANGS: u8 = 1;
@@ -37,7 +39,15 @@ impl Service {
         readiness.headline("Serving on 127.0.0.1:8765");
         notifier.ready(&readiness.sentence());
         watchdog.start();
-        Self { systemd, supervisor, notifier, readiness, exits, request_path, _signals: signals }
+        Self {
+            systemd,
+            supervisor,
+            notifier,
+            readiness,
+            exits,
+            request_path,
+            _signals: signals,
+        }
     }
 
     fn heartbeat(&self) -> Heartbeat {
@@ -138,7 +148,10 @@ async fn a_request_path_that_does_not_serve_ends_the_process_before_systemd_does
         assert!(silence >= LIMIT * 9 / 10 && silence < LIMIT, "{silence:?}");
         assert!(at - begun < LIMIT * 3 / 2, "{:?}", at - begun);
         let status = service.systemd.status();
-        assert!(status.starts_with("Ending itself: the service hangs, no watchdog ping for 27."), "{status}");
+        assert!(
+            status.starts_with("Ending itself: the service hangs, no watchdog ping for 27."),
+            "{status}"
+        );
         assert!(status.contains("request path STALE"), "{status}");
         assert!(status.contains("runtime moves"), "{status}");
     }
@@ -153,14 +166,22 @@ async fn one_slow_answer_is_forgiven() {
     service.request_path.store(SERVED, Ordering::SeqCst);
     sleep(secs(100)).await;
     assert!(gaps(&service.systemd.pings()).all(|gap| gap < LIMIT * 2 / 3));
-    assert!(!service.systemd.texts().iter().any(|text| text.contains("stalled")));
+    assert!(
+        !service
+            .systemd
+            .texts()
+            .iter()
+            .any(|text| text.contains("stalled"))
+    );
     assert_eq!(service.exit(), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_hung_helper_is_no_reason_to_restart() {
     let service = Service::start(Some(LIMIT)).await;
-    let _review = service.supervisor.heartbeat("review", Role::Helper, secs(5));
+    let _review = service
+        .supervisor
+        .heartbeat("review", Role::Helper, secs(5));
     sleep(secs(120)).await;
     assert!(service.readiness.is_ready());
     assert!(service.systemd.pings().len() >= 8);
@@ -186,16 +207,20 @@ async fn without_a_watchdog_a_hang_is_shown_but_nothing_ends() {
 async fn pings_go_on_while_draining() {
     let service = Service::start(Some(secs(6))).await;
     let soft = service.supervisor.stopping().clone();
-    service.supervisor.spawn("listener", Role::Essential, async move {
-        soft.cancelled().await;
-        sleep(secs(18)).await;
-        Ok::<(), Infallible>(())
-    });
+    service
+        .supervisor
+        .spawn("listener", Role::Essential, async move {
+            soft.cancelled().await;
+            sleep(secs(18)).await;
+            Ok::<(), Infallible>(())
+        });
     sleep(secs(10)).await;
     // The router is closed first, and that is no hang.
     service.request_path.store(HANGS, Ordering::SeqCst);
     let before = service.systemd.pings().len();
-    service.supervisor.stop(ExitReason::Signal(Signal::Terminate));
+    service
+        .supervisor
+        .stop(ExitReason::Signal(Signal::Terminate));
     let reason = run(&service.supervisor, &service.notifier, &service.readiness).await;
     assert_eq!(reason.exit_code(), 0);
     assert_eq!(service.supervisor.running(), "");
@@ -221,13 +246,23 @@ async fn the_status_line_follows_the_conditions_but_not_too_often() {
         .into_iter()
         .filter(|line| line.at >= begun && line.text.starts_with("STATUS="))
         .collect();
-    assert!(statuses.len() >= 15 && statuses.len() <= 30, "{}", statuses.len());
+    assert!(
+        statuses.len() >= 15 && statuses.len() <= 30,
+        "{}",
+        statuses.len()
+    );
     let status = service.systemd.status();
-    assert!(status.starts_with("Serving on 127.0.0.1:8765, database unreachable: attempt 199 ("), "{status}");
+    assert!(
+        status.starts_with("Serving on 127.0.0.1:8765, database unreachable: attempt 199 ("),
+        "{status}"
+    );
     // A lost database is no hang.
     assert!(service.systemd.pings().len() >= 5);
     database.met("connected");
-    until("well again", secs(7), || service.systemd.status() == "Serving on 127.0.0.1:8765").await;
+    until("well again", secs(7), || {
+        service.systemd.status() == "Serving on 127.0.0.1:8765"
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,7 +20,10 @@ fn parse_repaired(text: &str) -> Option<Parsed> {
     let (repaired, repairs) = lenient_json::mend(text);
     let value = serde_json::from_str(&repaired).ok()?;
     let repairs: Vec<String> = repairs.iter().map(ToString::to_string).collect();
-    Some(Parsed { value, how: format!("read from JSON text ({})", repairs.join("; ")) })
+    Some(Parsed {
+        value,
+        how: format!("read from JSON text ({})", repairs.join("; ")),
+    })
 }
 
 /// How much a call has of what its size is limited by.
@@ -58,13 +61,17 @@ impl CallSize {
             Ok(value) => Ok(Parsed { value, how }),
             Err(error) => match python_literal(text) {
                 Some(value) => Ok(Parsed { value, how }),
-                None => parse_repaired(text).ok_or_else(|| format!("a string that is not valid JSON ({error})")),
+                None => parse_repaired(text)
+                    .ok_or_else(|| format!("a string that is not valid JSON ({error})")),
             },
         }
     }
 
     fn add(&mut self, size: Size) -> Result<(), String> {
-        let total = Size { containers: self.0.containers + size.containers, values: self.0.values + size.values };
+        let total = Size {
+            containers: self.0.containers + size.containers,
+            values: self.0.values + size.values,
+        };
         let excess = if total.containers > MAX_CONTAINERS {
             format!("{MAX_CONTAINERS} objects and arrays")
         } else if total.values > MAX_VALUES {
@@ -73,7 +80,9 @@ impl CallSize {
             self.0 = total;
             return Ok(());
         };
-        Err(format!("JSON text with which the call has more than {excess} (send fewer at once)"))
+        Err(format!(
+            "JSON text with which the call has more than {excess} (send fewer at once)"
+        ))
     }
 }
 
@@ -134,7 +143,12 @@ fn python_literal(text: &str) -> Option<Value> {
         if place % 2 == 1 {
             json.push_str(piece);
         } else {
-            json.push_str(&piece.replace("None", "null").replace("True", "true").replace("False", "false"));
+            json.push_str(
+                &piece
+                    .replace("None", "null")
+                    .replace("True", "true")
+                    .replace("False", "false"),
+            );
         }
     }
     // Its quotes differ, and with them what is inside a string: it is counted again, within the same limits.

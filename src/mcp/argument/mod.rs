@@ -68,16 +68,27 @@ pub(super) struct Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.field.is_empty() { f.write_str(&self.text) } else { write!(f, "{}: {}", self.field, self.text) }
+        if self.field.is_empty() {
+            f.write_str(&self.text)
+        } else {
+            write!(f, "{}: {}", self.field, self.text)
+        }
     }
 }
 
 /// Everything that is wrong with a call, as one sentence.
 pub(super) fn describe(problems: &[Problem]) -> String {
-    let listed: Vec<String> = problems.iter().take(MAX_LISTED).map(ToString::to_string).collect();
+    let listed: Vec<String> = problems
+        .iter()
+        .take(MAX_LISTED)
+        .map(ToString::to_string)
+        .collect();
     let mut text = listed.join("; ");
     if problems.len() > MAX_LISTED {
-        text.push_str(&format!("; and {} more problems", problems.len() - MAX_LISTED));
+        text.push_str(&format!(
+            "; and {} more problems",
+            problems.len() - MAX_LISTED
+        ));
     }
     if problems.len() > 1 {
         text.insert_str(0, &format!("{} problems: ", problems.len()));
@@ -89,7 +100,11 @@ pub(super) fn describe(problems: &[Problem]) -> String {
 ///
 /// # Errors
 /// Every problem of the call, in the order of the arguments.
-pub(super) fn prepare(shape: &Shape, arguments: JsonObject, now: DateTime<Utc>) -> Result<Prepared, Vec<Problem>> {
+pub(super) fn prepare(
+    shape: &Shape,
+    arguments: JsonObject,
+    now: DateTime<Utc>,
+) -> Result<Prepared, Vec<Problem>> {
     let arguments = Value::Object(arguments);
     let mut reader = reader::Reader::new(now, &arguments);
     let value = reader.read_all(shape, arguments);

@@ -51,7 +51,10 @@ pub(super) enum Meaning<'s> {
 
 /// A name without case and separators: `maxChars` and `max_chars` are one.
 pub(super) fn fold(name: &str) -> String {
-    name.chars().filter(|c| !matches!(c, '_' | '-' | ' ' | '.')).flat_map(char::to_lowercase).collect()
+    name.chars()
+        .filter(|c| !matches!(c, '_' | '-' | ' ' | '.'))
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 /// Finds the field that a name means. `outermost`: clients add arguments of their own only there.
@@ -70,8 +73,12 @@ pub(super) fn resolve<'s>(object: &'s Object, name: &str, outermost: bool) -> Me
         return Meaning::Alias(field);
     }
     // Aliases count: who misspells an alias means its field.
-    let near = object.names.iter().filter_map(|(known, field)| Some((slips(&folded, known)?, field)));
-    near.min_by_key(|(slips, _)| *slips).map_or(Meaning::Unknown, |(_, field)| Meaning::Slip(field))
+    let near = object
+        .names
+        .iter()
+        .filter_map(|(known, field)| Some((slips(&folded, known)?, field)));
+    near.min_by_key(|(slips, _)| *slips)
+        .map_or(Meaning::Unknown, |(_, field)| Meaning::Slip(field))
 }
 
 /// How far an unknown name is from a known one; none where it is something else.
@@ -85,6 +92,7 @@ fn slips(unknown: &str, known: &str) -> Option<usize> {
     if distance <= forgiven {
         return Some(distance);
     }
-    let contained = known.len() >= LONG_NAME && (unknown.starts_with(known) || unknown.ends_with(known));
+    let contained =
+        known.len() >= LONG_NAME && (unknown.starts_with(known) || unknown.ends_with(known));
     contained.then_some(forgiven + 1)
 }

@@ -58,7 +58,11 @@ impl Notes {
         if let Some(known) = self.repairs.iter_mut().find(|known| known.what == what) {
             known.more += 1;
         } else if self.repairs.len() < MAX_LISTED {
-            self.repairs.push(Repair { what, first: path.to_string(), more: 0 });
+            self.repairs.push(Repair {
+                what,
+                first: path.to_string(),
+                more: 0,
+            });
         } else {
             self.further += 1;
         }

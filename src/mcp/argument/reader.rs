@@ -69,14 +69,20 @@ impl<'s> Reader<'s> {
     /// Reads all arguments of a call.
     pub(super) fn read_all(&mut self, shape: &'s Shape, arguments: Value) -> Option<Value> {
         match (shape, arguments) {
-            (Shape::Object(object), Value::Object(given)) => {
-                self.object(object, &Path::Root, given, Place::Outermost).map(Value::Object)
-            }
+            (Shape::Object(object), Value::Object(given)) => self
+                .object(object, &Path::Root, given, Place::Outermost)
+                .map(Value::Object),
             (shape, arguments) => self.value(shape, &Path::Root, arguments, &[]),
         }
     }
 
-    fn value(&mut self, shape: &'s Shape, path: &Path<'_>, value: Value, beside: &[&str]) -> Option<Value> {
+    fn value(
+        &mut self,
+        shape: &'s Shape,
+        path: &Path<'_>,
+        value: Value,
+        beside: &[&str],
+    ) -> Option<Value> {
         match shape {
             Shape::Any => Some(value),
             Shape::Text(text) => self.text(text, shape, path, value),
@@ -93,14 +99,21 @@ impl<'s> Reader<'s> {
                     }
                     (_, value) => self.map(shape, path, value)?,
                 };
-                self.object(object, path, given, Place::Nested).map(Value::Object)
+                self.object(object, path, given, Place::Nested)
+                    .map(Value::Object)
             }
         }
     }
 
     // ---------------------------------------------------------------------------------------------------- objects
 
-    fn object(&mut self, object: &'s Object, path: &Path<'_>, given: JsonObject, place: Place) -> Option<JsonObject> {
+    fn object(
+        &mut self,
+        object: &'s Object,
+        path: &Path<'_>,
+        given: JsonObject,
+        place: Place,
+    ) -> Option<JsonObject> {
         let problems = self.problems.len();
         let mut fields = Fields::new();
         let mut lifted = JsonObject::new();
@@ -110,7 +123,8 @@ impl<'s> Reader<'s> {
                 Meaning::Exact(field) => self.collect(&mut fields, path, field, name, value),
                 _ if value.is_null() => {}
                 Meaning::Alias(field) => {
-                    self.notes.repaired(&Path::Field(path, &name), format!("read as {field}"));
+                    self.notes
+                        .repaired(&Path::Field(path, &name), format!("read as {field}"));
                     self.collect(&mut fields, path, field, name, value);
                 }
                 _ if self.is_lifted(object, &name, place) => drop(lifted.insert(name, value)),
@@ -134,14 +148,22 @@ impl<'s> Reader<'s> {
             return Meaning::Exact(field);
         }
         let outermost = place == Place::Outermost;
-        let key = (std::ptr::from_ref(object).addr() + usize::from(outermost), name.to_owned());
+        let key = (
+            std::ptr::from_ref(object).addr() + usize::from(outermost),
+            name.to_owned(),
+        );
         if let Some(meaning) = self.meanings.get(&key) {
             return *meaning;
         }
         if self.meanings.len() >= MAX_UNKNOWN {
             if !std::mem::replace(&mut self.too_many, true) {
                 let text = "too many unknown arguments".to_owned();
-                self.problem(Problem { field: String::new(), value: None, expected: None, text });
+                self.problem(Problem {
+                    field: String::new(),
+                    value: None,
+                    expected: None,
+                    text,
+                });
             }
             return Meaning::Unknown;
         }
@@ -152,17 +174,35 @@ impl<'s> Reader<'s> {
 
     /// Whether a name is a field of the entries of the list that may be written beside it.
     fn is_lifted(&mut self, object: &'s Object, name: &str, place: Place) -> bool {
-        let Some((_, item)) = lifted_list(object) else { return false };
-        matches!(self.meaning(item, name, place), Meaning::Exact(_) | Meaning::Alias(_))
+        let Some((_, item)) = lifted_list(object) else {
+            return false;
+        };
+        matches!(
+            self.meaning(item, name, place),
+            Meaning::Exact(_) | Meaning::Alias(_)
+        )
     }
 
-    fn collect(&mut self, fields: &mut Fields<'s>, path: &Path<'_>, field: &'s str, name: String, value: Value) {
+    fn collect(
+        &mut self,
+        fields: &mut Fields<'s>,
+        path: &Path<'_>,
+        field: &'s str,
+        name: String,
+        value: Value,
+    ) {
         match fields.get(field) {
             Some((_, known)) if *known == value || is_empty(&value) => {}
             Some((other, known)) if !is_empty(known) => {
-                let text = format!("means the same as {other}, which has another value; send one of them");
+                let text =
+                    format!("means the same as {other}, which has another value; send one of them");
                 let field = Path::Field(path, &name).to_string();
-                self.problem(Problem { field, value: Some(shown(&value)), expected: None, text });
+                self.problem(Problem {
+                    field,
+                    value: Some(shown(&value)),
+                    expected: None,
+                    text,
+                });
             }
             _ => drop(fields.insert(field, (name, value))),
         }
@@ -171,14 +211,20 @@ impl<'s> Reader<'s> {
     fn unknown(&mut self, path: &Path<'_>, name: &str, meant: &str) {
         let text = format!("unknown argument; did you mean {meant}?");
         let field = Path::Field(path, &shorten_name(name)).to_string();
-        self.problem(Problem { field, value: None, expected: Some(meant.to_owned()), text });
+        self.problem(Problem {
+            field,
+            value: None,
+            expected: Some(meant.to_owned()),
+            text,
+        });
     }
 
     fn ignore(&mut self, object: &'s Object, path: &Path<'_>, name: &str, place: Place) {
         let mut ignored = Path::Field(path, &shorten_name(name)).to_string();
         // What a client adds may also be what a model means.
         if place == Place::Outermost
-            && let Meaning::Alias(meant) | Meaning::Slip(meant) = self.meaning(object, name, Place::Nested)
+            && let Meaning::Alias(meant) | Meaning::Slip(meant) =
+                self.meaning(object, name, Place::Nested)
         {
             ignored.push_str(&format!(" (the argument of this tool is {meant})"));
         }
@@ -194,8 +240,11 @@ impl<'s> Reader<'s> {
         slips: &[&str],
         with_lifted: bool,
     ) -> JsonObject {
-        let beside: Vec<&str> =
-            given.iter().filter(|(_, (_, value))| !is_empty(value)).map(|(field, _)| *field).collect();
+        let beside: Vec<&str> = given
+            .iter()
+            .filter(|(_, (_, value))| !is_empty(value))
+            .map(|(field, _)| *field)
+            .collect();
         let mut read = JsonObject::new();
         let mut seen = Vec::new();
         for (name, (_, value)) in given {
@@ -207,7 +256,11 @@ impl<'s> Reader<'s> {
                 }
                 continue;
             }
-            if field.required && with_lifted && is_empty(&value) && object.lift.as_deref() == Some(name) {
+            if field.required
+                && with_lifted
+                && is_empty(&value)
+                && object.lift.as_deref() == Some(name)
+            {
                 seen.push(name);
                 continue;
             }
@@ -236,63 +289,112 @@ impl<'s> Reader<'s> {
     fn missing(&mut self, path: &Path<'_>, shape: &Shape) {
         let expected = shape.expected();
         let text = format!("required; expected {expected}");
-        self.problem(Problem { field: path.to_string(), value: None, expected: Some(expected), text });
+        self.problem(Problem {
+            field: path.to_string(),
+            value: None,
+            expected: Some(expected),
+            text,
+        });
     }
 
     /// Fields of an item beside the list of items: one more item, or what all items have in common.
-    fn lift(&mut self, object: &'s Object, path: &Path<'_>, lifted: JsonObject, read: &mut JsonObject) {
-        let Some((list, item)) = lifted_list(object) else { return };
-        let whole = lifted.keys().any(|name| match self.meaning(item, name, Place::Outermost) {
-            Meaning::Exact(field) | Meaning::Alias(field) => item.fields[field].required,
-            _ => false,
-        });
+    fn lift(
+        &mut self,
+        object: &'s Object,
+        path: &Path<'_>,
+        lifted: JsonObject,
+        read: &mut JsonObject,
+    ) {
+        let Some((list, item)) = lifted_list(object) else {
+            return;
+        };
+        let whole = lifted
+            .keys()
+            .any(|name| match self.meaning(item, name, Place::Outermost) {
+                Meaning::Exact(field) | Meaning::Alias(field) => item.fields[field].required,
+                _ => false,
+            });
         let names: Vec<String> = lifted.keys().map(|name| shorten_name(name)).collect();
         if whole || !read.contains_key(list) {
-            let Some(one) = self.object(item, path, lifted, Place::Nested) else { return };
-            self.notes.repaired(&list, format!("the arguments {} were read as one item", names.join(", ")));
-            match read.entry(list.to_owned()).or_insert_with(|| Value::Array(Vec::new())) {
+            let Some(one) = self.object(item, path, lifted, Place::Nested) else {
+                return;
+            };
+            self.notes.repaired(
+                &list,
+                format!("the arguments {} were read as one item", names.join(", ")),
+            );
+            match read
+                .entry(list.to_owned())
+                .or_insert_with(|| Value::Array(Vec::new()))
+            {
                 Value::Array(items) => items.push(Value::Object(one)),
                 other => *other = Value::Array(vec![Value::Object(one)]),
             }
             return;
         }
-        let Some(shared) = self.object(item, path, lifted, Place::Partial) else { return };
+        let Some(shared) = self.object(item, path, lifted, Place::Partial) else {
+            return;
+        };
         for (name, value) in &shared {
             if value.to_string().len() > MAX_SHARED_BYTES {
-                let expected = format!("at most {MAX_SHARED_BYTES} bytes beside {list}; put it into the items");
+                let expected = format!(
+                    "at most {MAX_SHARED_BYTES} bytes beside {list}; put it into the items"
+                );
                 self.reject(&Path::Field(path, name), expected, value);
                 return;
             }
         }
-        let Some(Value::Array(items)) = read.get_mut(list) else { return };
-        items.iter_mut().filter_map(Value::as_object_mut).for_each(|item| share(item, &shared));
-        self.notes.repaired(&list, format!("{} applied to every item", names.join(", ")));
+        let Some(Value::Array(items)) = read.get_mut(list) else {
+            return;
+        };
+        items
+            .iter_mut()
+            .filter_map(Value::as_object_mut)
+            .for_each(|item| share(item, &shared));
+        self.notes
+            .repaired(&list, format!("{} applied to every item", names.join(", ")));
     }
 
     fn map(&mut self, shape: &Shape, path: &Path<'_>, value: Value) -> Option<JsonObject> {
         match value {
             Value::Object(object) => Some(object),
-            Value::String(text) if text.trim_start().starts_with('{') => match self.size.parse(text.trim()) {
-                Ok(Parsed { value: Value::Object(object), how }) => {
-                    self.notes.repaired(path, how);
-                    Some(object)
+            Value::String(text) if text.trim_start().starts_with('{') => {
+                match self.size.parse(text.trim()) {
+                    Ok(Parsed {
+                        value: Value::Object(object),
+                        how,
+                    }) => {
+                        self.notes.repaired(path, how);
+                        Some(object)
+                    }
+                    Ok(other) => self.refuse(path, shape.expected(), &other.value),
+                    Err(reason) => self.unreadable(path, shape, &text, &reason),
                 }
-                Ok(other) => self.refuse(path, shape.expected(), &other.value),
-                Err(reason) => self.unreadable(path, shape, &text, &reason),
-            },
+            }
             other => self.refuse(path, shape.expected(), &other),
         }
     }
 
     // ----------------------------------------------------------------------------------------------------- arrays
 
-    fn list(&mut self, list: &'s List, shape: &Shape, path: &Path<'_>, value: Value) -> Option<Value> {
+    fn list(
+        &mut self,
+        list: &'s List,
+        shape: &Shape,
+        path: &Path<'_>,
+        value: Value,
+    ) -> Option<Value> {
         let entries = self.entries(list, shape, path, value)?;
         if let Some(most) = list.most.filter(|most| entries.len() > *most) {
             let (expected, found) = (format!("at most {most} entries"), entries.len());
             let text = format!("expected {expected}, got {found}");
             let value = Some(format!("{found} entries"));
-            self.problem(Problem { field: path.to_string(), value, expected: Some(expected), text });
+            self.problem(Problem {
+                field: path.to_string(),
+                value,
+                expected: Some(expected),
+                text,
+            });
             return None;
         }
         let problems = self.problems.len();
@@ -312,16 +414,26 @@ impl<'s> Reader<'s> {
         (self.problems.len() == problems).then_some(Value::Array(read))
     }
 
-    fn entries(&mut self, list: &'s List, shape: &Shape, path: &Path<'_>, value: Value) -> Option<Vec<Value>> {
+    fn entries(
+        &mut self,
+        list: &'s List,
+        shape: &Shape,
+        path: &Path<'_>,
+        value: Value,
+    ) -> Option<Vec<Value>> {
         let one = "one value read as an array";
         match (&list.item, value) {
             (_, Value::Array(entries)) => Some(entries),
             (Shape::Object(_), value @ Value::Object(_)) => {
-                self.notes.repaired(path, "one object read as an array".to_owned());
+                self.notes
+                    .repaired(path, "one object read as an array".to_owned());
                 Some(vec![value])
             }
             (_, Value::String(text)) => self.entries_of_text(list, shape, path, text),
-            (Shape::Text(_) | Shape::Integer { .. } | Shape::Number { .. }, value @ Value::Number(_)) => {
+            (
+                Shape::Text(_) | Shape::Integer { .. } | Shape::Number { .. },
+                value @ Value::Number(_),
+            ) => {
                 self.notes.repaired(path, one.to_owned());
                 Some(vec![value])
             }
@@ -329,16 +441,34 @@ impl<'s> Reader<'s> {
         }
     }
 
-    fn entries_of_text(&mut self, list: &'s List, shape: &Shape, path: &Path<'_>, text: String) -> Option<Vec<Value>> {
+    fn entries_of_text(
+        &mut self,
+        list: &'s List,
+        shape: &Shape,
+        path: &Path<'_>,
+        text: String,
+    ) -> Option<Vec<Value>> {
         let text = unquoted(text);
         let trimmed = text.trim();
         if trimmed.starts_with(['[', '{']) {
             return match (self.size.parse(trimmed), &list.item) {
-                (Ok(Parsed { value: Value::Array(entries), how }), _) => {
+                (
+                    Ok(Parsed {
+                        value: Value::Array(entries),
+                        how,
+                    }),
+                    _,
+                ) => {
                     self.notes.repaired(path, how);
                     Some(entries)
                 }
-                (Ok(Parsed { value: value @ Value::Object(_), how }), Shape::Object(_)) => {
+                (
+                    Ok(Parsed {
+                        value: value @ Value::Object(_),
+                        how,
+                    }),
+                    Shape::Object(_),
+                ) => {
                     self.notes.repaired(path, format!("one object {how}"));
                     Some(vec![value])
                 }
@@ -347,8 +477,13 @@ impl<'s> Reader<'s> {
             };
         }
         match &list.item {
-            Shape::Text(_) | Shape::Choice(_) if list.split || matches!(list.item, Shape::Choice(_)) => {
-                let parts = text.split([',', ';', '\n']).map(str::trim).filter(|part| !part.is_empty());
+            Shape::Text(_) | Shape::Choice(_)
+                if list.split || matches!(list.item, Shape::Choice(_)) =>
+            {
+                let parts = text
+                    .split([',', ';', '\n'])
+                    .map(str::trim)
+                    .filter(|part| !part.is_empty());
                 let parts: Vec<Value> = parts.map(Value::from).collect();
                 if parts.len() > 1 {
                     self.notes.repaired(path, "split at commas".to_owned());
@@ -360,7 +495,8 @@ impl<'s> Reader<'s> {
             }
             _ => {}
         }
-        self.notes.repaired(path, "one value read as an array".to_owned());
+        self.notes
+            .repaired(path, "one value read as an array".to_owned());
         Some(vec![Value::String(trimmed.to_owned())])
     }
 
@@ -375,8 +511,19 @@ impl<'s> Reader<'s> {
                 Some(Value::String(number.to_string()))
             }
             Value::Array(mut entries) if kind.single && entries.len() == 1 => {
-                self.notes.repaired(path, "the one entry of an array".to_owned());
-                entries.pop().and_then(|entry| self.text(&Text { single: false, ..kind.clone() }, shape, path, entry))
+                self.notes
+                    .repaired(path, "the one entry of an array".to_owned());
+                entries.pop().and_then(|entry| {
+                    self.text(
+                        &Text {
+                            single: false,
+                            ..kind.clone()
+                        },
+                        shape,
+                        path,
+                        entry,
+                    )
+                })
             }
             other => self.refuse(path, shape.expected(), &other),
         }
@@ -387,7 +534,9 @@ impl<'s> Reader<'s> {
         if let Some(word) = kind.words.iter().find(|word| **word == folded) {
             return Some(Value::String(word.clone()));
         }
-        let Some(moment) = moment::read(&text, self.now).filter(|moment| validate::is_in_range(moment.at)) else {
+        let Some(moment) =
+            moment::read(&text, self.now).filter(|moment| validate::is_in_range(moment.at))
+        else {
             return self.refuse(path, shape.expected(), &Value::String(text));
         };
         if moment.plain {
@@ -395,7 +544,8 @@ impl<'s> Reader<'s> {
         }
         let at = moment.at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
         if moment.relative {
-            self.notes.repaired(path, format!("{} read as {at}", shorten(&text)));
+            self.notes
+                .repaired(path, format!("{} read as {at}", shorten(&text)));
         } else if moment.zone_assumed {
             self.notes.zone_assumed();
         }
@@ -410,37 +560,66 @@ impl<'s> Reader<'s> {
         value: Value,
         beside: &[&str],
     ) -> Option<Value> {
-        let Value::String(word) = &value else { return self.refuse(path, shape.expected(), &value) };
+        let Value::String(word) = &value else {
+            return self.refuse(path, shape.expected(), &value);
+        };
         if choice.values.contains(word) {
             return Some(value);
         }
         let folded = name::fold(word);
-        let meant = choice.values.iter().find(|known| name::fold(known) == folded).or_else(|| {
-            let synonym = choice.synonyms.get(&folded)?;
-            let fits = synonym.with.is_empty() || synonym.with.iter().any(|field| beside.contains(&field.as_str()));
-            // In a list there are no fields beside the word.
-            let fits = fits || beside.is_empty();
-            if fits { Some(&synonym.to) } else { synonym.otherwise.as_ref() }
-        });
-        let Some(meant) = meant else { return self.refuse(path, shape.expected(), &value) };
+        let meant = choice
+            .values
+            .iter()
+            .find(|known| name::fold(known) == folded)
+            .or_else(|| {
+                let synonym = choice.synonyms.get(&folded)?;
+                let fits = synonym.with.is_empty()
+                    || synonym
+                        .with
+                        .iter()
+                        .any(|field| beside.contains(&field.as_str()));
+                // In a list there are no fields beside the word.
+                let fits = fits || beside.is_empty();
+                if fits {
+                    Some(&synonym.to)
+                } else {
+                    synonym.otherwise.as_ref()
+                }
+            });
+        let Some(meant) = meant else {
+            return self.refuse(path, shape.expected(), &value);
+        };
         // A former word that is still a value of its own needs no remark here.
         if meant != word {
-            self.notes.repaired(path, format!("{} read as {meant:?}", shorten(word)));
+            self.notes
+                .repaired(path, format!("{} read as {meant:?}", shorten(word)));
         }
         Some(Value::String(meant.clone()))
     }
 
-    fn integer(&mut self, shape: &Shape, path: &Path<'_>, value: Value, low: i64, high: i64) -> Option<Value> {
+    fn integer(
+        &mut self,
+        shape: &Shape,
+        path: &Path<'_>,
+        value: Value,
+        low: i64,
+        high: i64,
+    ) -> Option<Value> {
         let number = match &value {
             Value::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)),
-            Value::String(text) => text.trim().parse().ok().or_else(|| whole(text.trim().parse().ok()?)),
+            Value::String(text) => text
+                .trim()
+                .parse()
+                .ok()
+                .or_else(|| whole(text.trim().parse().ok()?)),
             _ => None,
         };
         let Some(number) = number.filter(|number| (low..=high).contains(number)) else {
             return self.refuse(path, shape.expected(), &value);
         };
         if value.is_string() {
-            self.notes.repaired(path, format!("{} read as {number}", shown(&value)));
+            self.notes
+                .repaired(path, format!("{} read as {number}", shown(&value)));
         }
         Some(Value::from(number))
     }
@@ -459,11 +638,16 @@ impl<'s> Reader<'s> {
             _ => None,
         };
         let fits = |number: &f64| {
-            number.is_finite() && low.is_none_or(|low| *number >= low) && high.is_none_or(|high| *number <= high)
+            number.is_finite()
+                && low.is_none_or(|low| *number >= low)
+                && high.is_none_or(|high| *number <= high)
         };
-        let Some(number) = number.filter(fits) else { return self.refuse(path, shape.expected(), &value) };
+        let Some(number) = number.filter(fits) else {
+            return self.refuse(path, shape.expected(), &value);
+        };
         if value.is_string() {
-            self.notes.repaired(path, format!("{} read as {number}", shown(&value)));
+            self.notes
+                .repaired(path, format!("{} read as {number}", shown(&value)));
             return Some(Value::from(number));
         }
         Some(value)
@@ -484,8 +668,11 @@ impl<'s> Reader<'s> {
             },
             _ => None,
         };
-        let Some(truth) = truth else { return self.refuse(path, shape.expected(), &value) };
-        self.notes.repaired(path, format!("{} read as {truth}", shown(&value)));
+        let Some(truth) = truth else {
+            return self.refuse(path, shape.expected(), &value);
+        };
+        self.notes
+            .repaired(path, format!("{} read as {truth}", shown(&value)));
         Some(Value::Bool(truth))
     }
 
@@ -514,14 +701,30 @@ impl<'s> Reader<'s> {
         };
         let text = format!("expected {expected}, got {got}");
         let field = path.to_string();
-        self.problem(Problem { field, value: Some(shown(value)), expected: Some(expected), text });
+        self.problem(Problem {
+            field,
+            value: Some(shown(value)),
+            expected: Some(expected),
+            text,
+        });
     }
 
-    fn unreadable<T>(&mut self, path: &Path<'_>, shape: &Shape, text: &str, reason: &str) -> Option<T> {
+    fn unreadable<T>(
+        &mut self,
+        path: &Path<'_>,
+        shape: &Shape,
+        text: &str,
+        reason: &str,
+    ) -> Option<T> {
         let expected = shape.expected();
         let sentence = format!("expected {expected}, got {reason}");
         let (field, value) = (path.to_string(), Some(shorten(text)));
-        self.problem(Problem { field, value, expected: Some(expected), text: sentence });
+        self.problem(Problem {
+            field,
+            value,
+            expected: Some(expected),
+            text: sentence,
+        });
         None
     }
 }
@@ -556,7 +759,10 @@ fn share(item: &mut JsonObject, shared: &JsonObject) {
 }
 
 /// A number without a fraction, within what every JSON implementation keeps exactly.
-#[expect(clippy::cast_possible_truncation, reason = "checked to be whole and below 2^53")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "checked to be whole and below 2^53"
+)]
 pub(super) fn whole(number: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
@@ -564,14 +770,28 @@ pub(super) fn whole(number: f64) -> Option<i64> {
 
 /// A text that is a JSON string with an array or object in it: encoded twice.
 fn unquoted(text: String) -> String {
-    let inner = text.trim().starts_with('"').then(|| serde_json::from_str::<String>(text.trim()).ok()).flatten();
-    inner.filter(|inner| inner.trim_start().starts_with(['[', '{'])).unwrap_or(text)
+    let inner = text
+        .trim()
+        .starts_with('"')
+        .then(|| serde_json::from_str::<String>(text.trim()).ok())
+        .flatten();
+    inner
+        .filter(|inner| inner.trim_start().starts_with(['[', '{']))
+        .unwrap_or(text)
 }
 
 /// Long names would fill an error or a note.
 fn shorten_name(name: &str) -> String {
-    let short: String = name.chars().take(super::SHOWN_CHARS).filter(|c| !c.is_control()).collect();
-    if short.len() < name.len() { format!("{short}…") } else { short }
+    let short: String = name
+        .chars()
+        .take(super::SHOWN_CHARS)
+        .filter(|c| !c.is_control())
+        .collect();
+    if short.len() < name.len() {
+        format!("{short}…")
+    } else {
+        short
+    }
 }
 
 /// Whether the entries of a list are names, labels, IDs or words, of which an empty one says nothing.
@@ -605,7 +825,9 @@ fn is_unset(shape: &Shape, value: &Value) -> bool {
     match (shape, value) {
         (_, Value::Null) => true,
         (Shape::Text(Text { empty: true, .. }), Value::String(_)) => false,
-        (Shape::Text(Text { time: false, .. }) | Shape::Any, Value::String(text)) => text.is_empty(),
+        (Shape::Text(Text { time: false, .. }) | Shape::Any, Value::String(text)) => {
+            text.is_empty()
+        }
         (Shape::Object(object), Value::String(text)) if object.scalar.is_some() => text.is_empty(),
         (_, Value::String(text)) => {
             let text = text.trim().to_lowercase();

@@ -113,8 +113,11 @@ impl Shape {
 
     /// The shape of arguments that are all optional texts.
     pub(in crate::mcp) fn of_texts<'n>(names: impl Iterator<Item = &'n str>) -> Self {
-        let properties: Map<String, Value> = names.map(|name| (name.to_owned(), json!({ "type": "string" }))).collect();
-        let schema: JsonObject = Map::from_iter([("properties".to_owned(), Value::Object(properties))]);
+        let properties: Map<String, Value> = names
+            .map(|name| (name.to_owned(), json!({ "type": "string" })))
+            .collect();
+        let schema: JsonObject =
+            Map::from_iter([("properties".to_owned(), Value::Object(properties))]);
         Self::of_arguments(&schema)
     }
 
@@ -157,7 +160,9 @@ impl Shape {
 }
 
 fn compile(schema: &Value, root: &JsonObject, depth: usize) -> Shape {
-    let Value::Object(schema) = schema else { return Shape::Any };
+    let Value::Object(schema) = schema else {
+        return Shape::Any;
+    };
     if depth > MAX_DEPTH {
         return Shape::Any;
     }
@@ -165,9 +170,16 @@ fn compile(schema: &Value, root: &JsonObject, depth: usize) -> Shape {
         return compile(target, root, depth + 1);
     }
     if let Some(values) = words(schema) {
-        return Shape::Choice(Choice { values, synonyms: synonyms(schema) });
+        return Shape::Choice(Choice {
+            values,
+            synonyms: synonyms(schema),
+        });
     }
-    if let Some(variants) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array) {
+    if let Some(variants) = schema
+        .get("anyOf")
+        .or_else(|| schema.get("oneOf"))
+        .and_then(Value::as_array)
+    {
         return alternatives(variants, root, depth);
     }
     match type_name(schema) {
@@ -184,11 +196,18 @@ fn compile(schema: &Value, root: &JsonObject, depth: usize) -> Shape {
         },
         Some("boolean") => Shape::Boolean,
         Some("array") => Shape::List(Box::new(List {
-            item: schema.get("items").map_or(Shape::Any, |item| compile(item, root, depth + 1)),
+            item: schema
+                .get("items")
+                .map_or(Shape::Any, |item| compile(item, root, depth + 1)),
             split: flag(schema, "x-split"),
-            most: schema.get("maxItems").and_then(Value::as_u64).and_then(|most| usize::try_from(most).ok()),
+            most: schema
+                .get("maxItems")
+                .and_then(Value::as_u64)
+                .and_then(|most| usize::try_from(most).ok()),
         })),
-        Some("object") if schema.contains_key("properties") => Shape::Object(Box::new(object(schema, root, depth))),
+        Some("object") if schema.contains_key("properties") => {
+            Shape::Object(Box::new(object(schema, root, depth)))
+        }
         Some("object") => Shape::Map,
         _ => Shape::Any,
     }
@@ -200,7 +219,9 @@ fn alternatives(variants: &[Value], root: &JsonObject, depth: usize) -> Shape {
         .filter(|variant| variant.get("type").and_then(Value::as_str) != Some("null"))
         .map(|variant| compile(variant, root, depth + 1))
         .collect();
-    let object = shapes.iter().position(|shape| matches!(shape, Shape::Object(_)));
+    let object = shapes
+        .iter()
+        .position(|shape| matches!(shape, Shape::Object(_)));
     match (shapes.len(), object) {
         (1, _) => shapes.swap_remove(0),
         (_, Some(object)) => shapes.swap_remove(object),
@@ -210,15 +231,28 @@ fn alternatives(variants: &[Value], root: &JsonObject, depth: usize) -> Shape {
 
 fn object(schema: &JsonObject, root: &JsonObject, depth: usize) -> Object {
     let none = Map::new();
-    let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
+    let properties = schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .unwrap_or(&none);
     let required = texts(schema.get("required"));
-    let mut object = Object { scalar: text(schema, "x-scalar"), lift: text(schema, "x-lift"), ..Object::default() };
+    let mut object = Object {
+        scalar: text(schema, "x-scalar"),
+        lift: text(schema, "x-lift"),
+        ..Object::default()
+    };
     for (name, field) in properties {
         for alias in texts(field.get("x-aliases")) {
             object.names.insert(fold(&alias), name.clone());
         }
         let required = required.contains(name);
-        object.fields.insert(name.clone(), Field { shape: compile(field, root, depth + 1), required });
+        object.fields.insert(
+            name.clone(),
+            Field {
+                shape: compile(field, root, depth + 1),
+                required,
+            },
+        );
     }
     // A name is never shadowed by an alias of another field.
     for name in object.fields.keys() {
@@ -249,7 +283,9 @@ fn required_fields(object: &Object) -> String {
 fn integer(schema: &JsonObject) -> Shape {
     let bound = |name: &str| {
         let value = schema.get(name)?;
-        value.as_i64().or_else(|| super::reader::whole(value.as_f64()?))
+        value
+            .as_i64()
+            .or_else(|| super::reader::whole(value.as_f64()?))
     };
     let (least, most) = match schema.get("format").and_then(Value::as_str) {
         Some("uint32") => (0, i64::from(u32::MAX)),
@@ -257,7 +293,10 @@ fn integer(schema: &JsonObject) -> Shape {
         Some(format) if format.starts_with("uint") => (0, i64::MAX),
         _ => (i64::MIN, i64::MAX),
     };
-    Shape::Integer { low: bound("minimum").unwrap_or(least), high: bound("maximum").unwrap_or(most) }
+    Shape::Integer {
+        low: bound("minimum").unwrap_or(least),
+        high: bound("maximum").unwrap_or(most),
+    }
 }
 
 fn reference<'r>(schema: &JsonObject, root: &'r JsonObject) -> Option<&'r Value> {
@@ -268,16 +307,34 @@ fn reference<'r>(schema: &JsonObject, root: &'r JsonObject) -> Option<&'r Value>
 /// The words of an enumeration, however it is written.
 fn words(schema: &JsonObject) -> Option<Vec<String>> {
     if let Some(values) = schema.get("enum").and_then(Value::as_array) {
-        return Some(values.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+        return Some(
+            values
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+        );
     }
-    let variants = schema.get("oneOf").or_else(|| schema.get("anyOf"))?.as_array()?;
-    variants.iter().map(|variant| Some(variant.get("const")?.as_str()?.to_owned())).collect()
+    let variants = schema
+        .get("oneOf")
+        .or_else(|| schema.get("anyOf"))?
+        .as_array()?;
+    variants
+        .iter()
+        .map(|variant| Some(variant.get("const")?.as_str()?.to_owned()))
+        .collect()
 }
 
 fn synonyms(schema: &JsonObject) -> BTreeMap<String, Synonym> {
-    let Some(Value::Object(synonyms)) = schema.get("x-synonyms") else { return BTreeMap::new() };
+    let Some(Value::Object(synonyms)) = schema.get("x-synonyms") else {
+        return BTreeMap::new();
+    };
     let synonym = |meaning: &Value| match meaning {
-        Value::String(to) => Some(Synonym { to: to.clone(), with: Vec::new(), otherwise: None }),
+        Value::String(to) => Some(Synonym {
+            to: to.clone(),
+            with: Vec::new(),
+            otherwise: None,
+        }),
         Value::Object(meaning) => Some(Synonym {
             to: text(meaning, "to")?,
             with: texts(meaning.get("with")),
@@ -285,14 +342,20 @@ fn synonyms(schema: &JsonObject) -> BTreeMap<String, Synonym> {
         }),
         _ => None,
     };
-    synonyms.iter().filter_map(|(word, meaning)| Some((fold(word), synonym(meaning)?))).collect()
+    synonyms
+        .iter()
+        .filter_map(|(word, meaning)| Some((fold(word), synonym(meaning)?)))
+        .collect()
 }
 
 /// The one type, null aside.
 fn type_name(schema: &JsonObject) -> Option<&str> {
     match schema.get("type")? {
         Value::String(name) => Some(name),
-        Value::Array(names) => names.iter().filter_map(Value::as_str).find(|name| *name != "null"),
+        Value::Array(names) => names
+            .iter()
+            .filter_map(Value::as_str)
+            .find(|name| *name != "null"),
         _ => None,
     }
 }
@@ -306,6 +369,13 @@ fn text(schema: &JsonObject, name: &str) -> Option<String> {
 }
 
 fn texts(value: Option<&Value>) -> Vec<String> {
-    let values = value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    values.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    let values = value
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    values
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
 }

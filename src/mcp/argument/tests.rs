@@ -51,7 +51,9 @@ fn shape() -> Shape {
 }
 
 fn now() -> DateTime<Utc> {
-    DateTime::parse_from_rfc3339("2026-03-14T15:30:00Z").expect("a time").to_utc()
+    DateTime::parse_from_rfc3339("2026-03-14T15:30:00Z")
+        .expect("a time")
+        .to_utc()
 }
 
 fn read(arguments: Value) -> Result<(Value, Vec<String>), String> {
@@ -65,7 +67,11 @@ fn read(arguments: Value) -> Result<(Value, Vec<String>), String> {
 /// The one item of a call, and the notes.
 fn item(arguments: Value) -> (Value, Vec<String>) {
     let (mut arguments, notes) = read(arguments).expect("accepted");
-    assert_eq!(arguments["items"].as_array().map(Vec::len), Some(1), "{arguments}");
+    assert_eq!(
+        arguments["items"].as_array().map(Vec::len),
+        Some(1),
+        "{arguments}"
+    );
     (arguments["items"][0].take(), notes)
 }
 
@@ -98,14 +104,30 @@ fn values_in_another_form_are_repaired_with_a_note() {
     for (given, field, expected) in [
         (json!({ "tags": "a, b" }), "tags", json!(["a", "b"])),
         (json!({ "tags": "a" }), "tags", json!(["a"])),
-        (json!({ "tags": "[\"a\", \"b\"]" }), "tags", json!(["a", "b"])),
+        (
+            json!({ "tags": "[\"a\", \"b\"]" }),
+            "tags",
+            json!(["a", "b"]),
+        ),
         (json!({ "tags": "['a', 'b']" }), "tags", json!(["a", "b"])),
         (json!({ "tags": "\"[\\\"a\\\"]\"" }), "tags", json!(["a"])),
         (json!({ "tags": [2026] }), "tags", json!(["2026"])),
-        (json!({ "tags": ["a", null, "", "b"] }), "tags", json!(["a", "b"])),
+        (
+            json!({ "tags": ["a", null, "", "b"] }),
+            "tags",
+            json!(["a", "b"]),
+        ),
         (json!({ "tags": "[\"a\nb\"]" }), "tags", json!(["a\nb"])),
-        (json!({ "tags": "[\"a\\ud83d\"]" }), "tags", json!(["a\u{fffd}"])),
-        (json!({ "entities": ["Marta", null] }), "entities", json!([{ "name": "Marta" }])),
+        (
+            json!({ "tags": "[\"a\\ud83d\"]" }),
+            "tags",
+            json!(["a\u{fffd}"]),
+        ),
+        (
+            json!({ "entities": ["Marta", null] }),
+            "entities",
+            json!([{ "name": "Marta" }]),
+        ),
         (json!({ "tag": ["a"] }), "tags", json!(["a"])),
         (json!({ "importance": "0.7" }), "importance", json!(0.7)),
         (json!({ "turn": "5" }), "turn", json!(5)),
@@ -115,17 +137,41 @@ fn values_in_another_form_are_repaired_with_a_note() {
         (json!({ "kind": "NOTE" }), "kind", json!("note")),
         (json!({ "kind": "Fact" }), "kind", json!("note")),
         (json!({ "kind": "lesson" }), "kind", json!("note")),
-        (json!({ "kind": "lesson", "lesson": "l" }), "kind", json!("episode")),
-        (json!({ "metadata": "{\"a\": null}" }), "metadata", json!({ "a": null })),
-        (json!({ "occurred_at": "2026-03-01T10:00:00" }), "occurred_at", json!("2026-03-01T10:00:00Z")),
-        (json!({ "occurred_at": "yesterday" }), "occurred_at", json!("2026-03-13T00:00:00Z")),
-        (json!({ "relations": { "from": "a", "to": "b" } }), "relations", json!([{ "from": "a", "to": "b" }])),
+        (
+            json!({ "kind": "lesson", "lesson": "l" }),
+            "kind",
+            json!("episode"),
+        ),
+        (
+            json!({ "metadata": "{\"a\": null}" }),
+            "metadata",
+            json!({ "a": null }),
+        ),
+        (
+            json!({ "occurred_at": "2026-03-01T10:00:00" }),
+            "occurred_at",
+            json!("2026-03-01T10:00:00Z"),
+        ),
+        (
+            json!({ "occurred_at": "yesterday" }),
+            "occurred_at",
+            json!("2026-03-13T00:00:00Z"),
+        ),
+        (
+            json!({ "relations": { "from": "a", "to": "b" } }),
+            "relations",
+            json!([{ "from": "a", "to": "b" }]),
+        ),
         (
             json!({ "relations": "[{\"from\": \"a\", \"to\": \"b\"}]" }),
             "relations",
             json!([{ "from": "a", "to": "b" }]),
         ),
-        (json!({ "entities": "Marta" }), "entities", json!([{ "name": "Marta" }])),
+        (
+            json!({ "entities": "Marta" }),
+            "entities",
+            json!([{ "name": "Marta" }]),
+        ),
         (json!({ "session": 7 }), "session", json!("7")),
         (json!({ "session_id": "s" }), "session", json!("s")),
     ] {
@@ -136,8 +182,12 @@ fn values_in_another_form_are_repaired_with_a_note() {
         assert_eq!(notes.len(), 1, "{given}: {notes:?}");
     }
     // An integer of JSON Schema is no repair, and a word beside times is none either.
-    let (read, notes) = item(json!({ "items": [{ "content": "x", "turn": 5.0, "occurred_at": "Never" }] }));
-    assert_eq!((&read["turn"], &read["occurred_at"], notes.len()), (&json!(5), &json!("never"), 0));
+    let (read, notes) =
+        item(json!({ "items": [{ "content": "x", "turn": 5.0, "occurred_at": "Never" }] }));
+    assert_eq!(
+        (&read["turn"], &read["occurred_at"], notes.len()),
+        (&json!(5), &json!("never"), 0)
+    );
 }
 
 #[test]
@@ -174,7 +224,11 @@ fn fields_beside_the_items_are_for_all_of_them() {
     );
     assert_eq!(notes, ["items: session, tags applied to every item."]);
     let large = json!({ "items": [{ "content": "x" }], "metadata": { "a": "x".repeat(20_000) } });
-    assert!(super::tests::read(large).expect_err("refused").starts_with("metadata: expected at most 16384 bytes"));
+    assert!(
+        super::tests::read(large)
+            .expect_err("refused")
+            .starts_with("metadata: expected at most 16384 bytes")
+    );
 }
 
 #[test]
@@ -189,13 +243,22 @@ fn unknown_arguments_are_ignored_unless_they_are_slips() {
     let (_, notes) = item(json!({ "items": [{ "content": "x", "colour": "red" }] }));
     assert_eq!(notes, ["Unknown arguments were ignored: items[0].colour."]);
     for (given, message) in [
-        (json!({ "items": [{ "contents": "x" }] }), "items[0].contents: unknown argument; did you mean content?"),
+        (
+            json!({ "items": [{ "contents": "x" }] }),
+            "items[0].contents: unknown argument; did you mean content?",
+        ),
         (
             json!({ "items": [{ "content": "x", "importence": 1 }] }),
             "items[0].importence: unknown argument; did you mean importance?",
         ),
-        (json!({ "itmes": [] }), "itmes: unknown argument; did you mean items?"),
-        (json!({ "items": [{ "content": "x", "text": "y" }] }), "items[0].text: means the same as content"),
+        (
+            json!({ "itmes": [] }),
+            "itmes: unknown argument; did you mean items?",
+        ),
+        (
+            json!({ "items": [{ "content": "x", "text": "y" }] }),
+            "items[0].text: means the same as content",
+        ),
     ] {
         let error = super::tests::read(given).expect_err("refused");
         assert!(error.starts_with(message), "{error}");
@@ -205,14 +268,33 @@ fn unknown_arguments_are_ignored_unless_they_are_slips() {
 #[test]
 fn every_problem_is_reported_at_once_in_terms_of_json() {
     for (given, messages) in [
-        (json!({}), vec![r#"items: required; expected an array of objects such as [{"content": "…"}]"#]),
+        (
+            json!({}),
+            vec![r#"items: required; expected an array of objects such as [{"content": "…"}]"#],
+        ),
         (
             json!({ "items": "hello" }),
-            vec![r#"items: expected an array of objects such as [{"content": "…"}], got a string: "hello""#],
+            vec![
+                r#"items: expected an array of objects such as [{"content": "…"}], got a string: "hello""#,
+            ],
         ),
-        (json!({ "items": 5 }), vec!["items: expected an array of objects", "got a number: 5"]),
-        (json!({ "items": [["text", "note", ["x"]]] }), vec!["items[0]: expected an object such as", "got an array"]),
-        (json!({ "items": [null, true] }), vec!["2 problems: items[0]", "got null", "items[1]", "got a boolean: true"]),
+        (
+            json!({ "items": 5 }),
+            vec!["items: expected an array of objects", "got a number: 5"],
+        ),
+        (
+            json!({ "items": [["text", "note", ["x"]]] }),
+            vec!["items[0]: expected an object such as", "got an array"],
+        ),
+        (
+            json!({ "items": [null, true] }),
+            vec![
+                "2 problems: items[0]",
+                "got null",
+                "items[1]",
+                "got a boolean: true",
+            ],
+        ),
         (
             json!({ "items": [{ "content": 5, "kind": "thing", "tags": [{}], "importance": 2, "turn": 1.5,
             "protected": "maybe", "metadata": "x", "occurred_at": "soon", "relations": [["Marta", "knows", "Zed"]] }] }),
@@ -229,27 +311,57 @@ fn every_problem_is_reported_at_once_in_terms_of_json() {
                 r#"items[0].relations[0]: expected an object such as {"from": "…", "to": "…"}, got an array"#,
             ],
         ),
-        (json!({ "items": vec![json!({ "content": "x" }); 4] }), vec!["items: expected at most 3 entries, got 4"]),
-        (json!({ "items": [{ "content": "x", "importance": "NaN" }] }), vec![r#"got a string: "NaN""#]),
-        (json!({ "items": [{ "content": "x", "importance": "inf", "turn": 1e30 }] }), vec!["2 problems", "1e+30"]),
+        (
+            json!({ "items": vec![json!({ "content": "x" }); 4] }),
+            vec!["items: expected at most 3 entries, got 4"],
+        ),
+        (
+            json!({ "items": [{ "content": "x", "importance": "NaN" }] }),
+            vec![r#"got a string: "NaN""#],
+        ),
+        (
+            json!({ "items": [{ "content": "x", "importance": "inf", "turn": 1e30 }] }),
+            vec!["2 problems", "1e+30"],
+        ),
         (
             json!({ "items": [{ "content": "x", "occurred_at": 1_700_000_000 }] }),
             vec!["a time such as", "got a number"],
         ),
-        (json!({ "items": "[{\"content\": \"\\x\"}]" }), vec!["items: expected an array", "not valid JSON"]),
-        (json!({ "items": "[{\"content\": NaN}]" }), vec!["items[0].content: expected a string, got null"]),
+        (
+            json!({ "items": "[{\"content\": \"\\x\"}]" }),
+            vec!["items: expected an array", "not valid JSON"],
+        ),
+        (
+            json!({ "items": "[{\"content\": NaN}]" }),
+            vec!["items[0].content: expected a string, got null"],
+        ),
         (
             json!({ "items": [{ "content": "x", "tags": [null, ""] }] }),
             vec!["items[0].tags[0]: expected a string, got null"],
         ),
-        (json!({ "items": "[".repeat(1_000_000) }), vec!["items: expected an array", "nested more than 64 deep"]),
-        (json!({ "items": format!("[{}]", "1,".repeat(200_000)) }), vec!["more than 200000 values"]),
+        (
+            json!({ "items": "[".repeat(1_000_000) }),
+            vec!["items: expected an array", "nested more than 64 deep"],
+        ),
+        (
+            json!({ "items": format!("[{}]", "1,".repeat(200_000)) }),
+            vec!["more than 200000 values"],
+        ),
     ] {
         let error = read(given).expect_err("refused");
         for message in messages {
             assert!(error.contains(message), "{message:?} is not in {error:?}");
         }
-        for foreign in ["sequence", "a map", "f64", "usize", "i64", "struct", "variant", "invalid type"] {
+        for foreign in [
+            "sequence",
+            "a map",
+            "f64",
+            "usize",
+            "i64",
+            "struct",
+            "variant",
+            "invalid type",
+        ] {
             assert!(!error.contains(foreign), "{foreign:?} is in {error:?}");
         }
         assert!(error.len() < 2_500, "{} bytes", error.len());
@@ -258,23 +370,44 @@ fn every_problem_is_reported_at_once_in_terms_of_json() {
 
 #[test]
 fn many_repairs_and_problems_stay_brief() {
-    let items: Vec<Value> =
-        (0..3).map(|_| json!({ "content": "x", "tags": "a,b", "occurred_at": "2026-01-01 10:00" })).collect();
+    let items: Vec<Value> = (0..3)
+        .map(|_| json!({ "content": "x", "tags": "a,b", "occurred_at": "2026-01-01 10:00" }))
+        .collect();
     let (_, notes) = read(json!({ "items": items })).expect("accepted");
-    assert_eq!(notes, ["items[0].tags and 2 more: split at commas.", "Times without a time zone were read as UTC."]);
+    assert_eq!(
+        notes,
+        [
+            "items[0].tags and 2 more: split at commas.",
+            "Times without a time zone were read as UTC."
+        ]
+    );
     let tags = vec![Value::Null; 500_000];
     let error = read(json!({ "items": [{ "content": "x", "tags": tags }] })).expect_err("refused");
-    assert!(error.starts_with("1000 problems") && error.len() < 4_000, "{}", error.len());
-    let unknown: JsonObject = (0..100_000).map(|n| (format!("field{n}"), Value::from(n))).collect();
+    assert!(
+        error.starts_with("1000 problems") && error.len() < 4_000,
+        "{}",
+        error.len()
+    );
+    let unknown: JsonObject = (0..100_000)
+        .map(|n| (format!("field{n}"), Value::from(n)))
+        .collect();
     let error = prepare(&shape(), unknown, now()).expect_err("refused");
-    assert!(describe(&error).contains("too many unknown arguments"), "{}", describe(&error));
+    assert!(
+        describe(&error).contains("too many unknown arguments"),
+        "{}",
+        describe(&error)
+    );
 }
 
 #[test]
 fn texts_of_a_prompt_are_read_by_the_same_rules() {
     let shape = Shape::of_texts(["outcome", "tag"].into_iter());
-    let prepared =
-        prepare(&shape, object(json!({ "outcome": -0.5, "tag": "", "runId": "r" })), now()).expect("accepted");
+    let prepared = prepare(
+        &shape,
+        object(json!({ "outcome": -0.5, "tag": "", "runId": "r" })),
+        now(),
+    )
+    .expect("accepted");
     assert_eq!(prepared.arguments, object(json!({ "outcome": "-0.5" })));
     assert_eq!(prepared.notes.len(), 3, "{:?}", prepared.notes);
     assert!(prepare(&shape, object(json!({ "tga": "x" })), now()).is_err());
@@ -291,13 +424,17 @@ fn json_texts_share_the_limits_of_the_call() {
     assert!(read(items(third)).is_ok());
     // Each text is small enough, the call is not.
     let error = read(items(2 * third)).expect_err("refused");
-    assert!(error.contains("items[1].metadata") && error.contains("30000 objects and arrays"), "{error}");
+    assert!(
+        error.contains("items[1].metadata") && error.contains("30000 objects and arrays"),
+        "{error}"
+    );
     // What arrived as values counts as well.
     let values = json!({ "content": "x", "metadata": { "a": vec![json!({}); 2 * third] } });
     let text = json!({ "content": "x", "metadata": metadata(2 * third) });
     let error = read(json!({ "items": [values, text] })).expect_err("refused");
     assert!(error.contains("items[1].metadata"), "{error}");
     let numbers = format!("{{\"a\":[{}1]}}", "1,".repeat(MAX_VALUES));
-    let error = read(json!({ "items": [{ "content": "x", "metadata": numbers }] })).expect_err("refused");
+    let error =
+        read(json!({ "items": [{ "content": "x", "metadata": numbers }] })).expect_err("refused");
     assert!(error.contains("200000 values"), "{error}");
 }

@@ -46,16 +46,23 @@ fn script(name: &str) -> Option<Script> {
         "test_input_required_result_elicitation" | "test_streaming_elicitation" => {
             (vec![json!({ "user_name": name_of() })], false)
         }
-        "test_input_required_result_sampling" => {
-            (vec![json!({ "capital_question": sample("What is the capital of France?", 100) })], false)
+        "test_input_required_result_sampling" => (
+            vec![json!({ "capital_question": sample("What is the capital of France?", 100) })],
+            false,
+        ),
+        "test_input_required_result_list_roots" => {
+            (vec![json!({ "client_roots": roots() })], false)
         }
-        "test_input_required_result_list_roots" => (vec![json!({ "client_roots": roots() })], false),
-        "test_input_required_result_request_state" | "test_input_required_result_tampered_state" => {
-            (vec![confirm()], true)
-        }
+        "test_input_required_result_request_state"
+        | "test_input_required_result_tampered_state" => (vec![confirm()], true),
         "test_input_required_result_multiple_inputs" => {
             let greeting = sample("Generate a greeting", 50);
-            (vec![json!({ "user_name": name_of(), "greeting": greeting, "client_roots": roots() })], true)
+            (
+                vec![
+                    json!({ "user_name": name_of(), "greeting": greeting, "client_roots": roots() }),
+                ],
+                true,
+            )
         }
         "test_input_required_result_multi_round" => (
             vec![
@@ -64,12 +71,16 @@ fn script(name: &str) -> Option<Script> {
             ],
             true,
         ),
-        "test_input_required_result_capabilities" => {
-            (vec![json!({ "user_name": name_of(), "question": sample("Anything?", 10) })], false)
-        }
-        "test_input_required_result_prompt" => {
-            (vec![json!({ "user_context": elicit("What context should the prompt use?", "context", "string") })], false)
-        }
+        "test_input_required_result_capabilities" => (
+            vec![json!({ "user_name": name_of(), "question": sample("Anything?", 10) })],
+            false,
+        ),
+        "test_input_required_result_prompt" => (
+            vec![
+                json!({ "user_context": elicit("What context should the prompt use?", "context", "string") }),
+            ],
+            false,
+        ),
         _ => return None,
     };
     Some(Script { rounds, state })
@@ -105,12 +116,18 @@ pub(super) fn proceed(
     let counts = !script.state || state.is_some();
     let complete = |round: usize| {
         let asked = script.rounds.get(round).and_then(Value::as_object);
-        asked.is_some_and(|asked| asked.keys().all(|key| answered.get(key).is_some_and(Value::is_object)))
+        asked.is_some_and(|asked| {
+            asked
+                .keys()
+                .all(|key| answered.get(key).is_some_and(Value::is_object))
+        })
     };
     if counts && complete(round) {
         round += 1;
     }
-    let Some(requests) = script.rounds.get(round) else { return Ok(Progress::Done(answered)) };
+    let Some(requests) = script.rounds.get(round) else {
+        return Ok(Progress::Done(answered));
+    };
     let mut requests = requests.clone();
     if let Some(requests) = requests.as_object_mut() {
         requests.retain(|_, request| request["method"].as_str().is_some_and(&may));

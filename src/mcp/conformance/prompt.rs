@@ -2,8 +2,8 @@
 
 use rmcp::ErrorData;
 use rmcp::model::{
-    ContentBlock, GetPromptRequestParams, GetPromptResponse, GetPromptResult, Prompt, PromptArgument, PromptMessage,
-    Role,
+    ContentBlock, GetPromptRequestParams, GetPromptResponse, GetPromptResult, Prompt,
+    PromptArgument, PromptMessage, Role,
 };
 use serde_json::json;
 
@@ -18,19 +18,31 @@ pub(super) fn list() -> Vec<Prompt> {
         ("test_prompt_with_image", &[]),
         ("test_input_required_result_prompt", &[]),
     ];
-    let argument = |name: &&str| PromptArgument::new(*name).with_description("A test argument").with_required(true);
+    let argument = |name: &&str| {
+        PromptArgument::new(*name)
+            .with_description("A test argument")
+            .with_required(true)
+    };
     prompts
         .iter()
         .map(|(name, arguments)| {
             let arguments = arguments.iter().map(argument).collect();
-            Prompt::new(*name, Some("A fixture of the conformance suite."), Some(arguments))
+            Prompt::new(
+                *name,
+                Some("A fixture of the conformance suite."),
+                Some(arguments),
+            )
         })
         .collect()
 }
 
 pub(super) fn get(request: &GetPromptRequestParams) -> Result<GetPromptResponse, ErrorData> {
     let argument = |name: &str| {
-        let value = request.arguments.as_ref().and_then(|arguments| arguments.get(name)).and_then(|v| v.as_str());
+        let value = request
+            .arguments
+            .as_ref()
+            .and_then(|arguments| arguments.get(name))
+            .and_then(|v| v.as_str());
         value.ok_or_else(|| ErrorData::invalid_params(format!("{name} is missing"), None))
     };
     let text = |text: String| PromptMessage::new_text(Role::User, text);
@@ -38,10 +50,16 @@ pub(super) fn get(request: &GetPromptRequestParams) -> Result<GetPromptResponse,
         "test_simple_prompt" => vec![text("This is a simple prompt for testing.".to_owned())],
         "test_prompt_with_arguments" => {
             let (first, second) = (argument("arg1")?, argument("arg2")?);
-            vec![text(format!("Prompt with arguments: arg1='{first}', arg2='{second}'"))]
+            vec![text(format!(
+                "Prompt with arguments: arg1='{first}', arg2='{second}'"
+            ))]
         }
         "test_prompt_with_embedded_resource" => {
-            let content = resource(argument("resourceUri")?, "text/plain", "Embedded resource content for testing.");
+            let content = resource(
+                argument("resourceUri")?,
+                "text/plain",
+                "Embedded resource content for testing.",
+            );
             vec![
                 PromptMessage::new(Role::User, ContentBlock::resource(content)),
                 text("Please process the embedded resource above.".to_owned()),
@@ -52,13 +70,23 @@ pub(super) fn get(request: &GetPromptRequestParams) -> Result<GetPromptResponse,
             text("Please analyze the image above.".to_owned()),
         ],
         "test_input_required_result_prompt" => {
-            let (responses, state) = (request.input_responses.clone(), request.request_state.as_deref());
+            let (responses, state) = (
+                request.input_responses.clone(),
+                request.request_state.as_deref(),
+            );
             match input::proceed(&request.name, responses, state, |_| true)? {
                 Progress::Ask(result) => return Ok(result.into()),
-                Progress::Done(answers) => vec![text(format!("In this context: {}", json!(answers)))],
+                Progress::Done(answers) => {
+                    vec![text(format!("In this context: {}", json!(answers)))]
+                }
             }
         }
-        name => return Err(ErrorData::invalid_params(format!("there is no fixture {name:?}"), None)),
+        name => {
+            return Err(ErrorData::invalid_params(
+                format!("there is no fixture {name:?}"),
+                None,
+            ));
+        }
     };
     Ok(GetPromptResult::new(messages).into())
 }

@@ -10,12 +10,18 @@ const BINARY: &str = "test://static-binary";
 const WATCHED: &str = "test://watched-resource";
 
 pub(super) fn list() -> Vec<Resource> {
-    [(TEXT, "text/plain"), (BINARY, "image/png"), (WATCHED, "text/plain")]
-        .map(|(uri, mime_type)| {
-            let name = uri.trim_start_matches("test://");
-            Resource::new(uri, name).with_description("A fixture of the conformance suite.").with_mime_type(mime_type)
-        })
-        .to_vec()
+    [
+        (TEXT, "text/plain"),
+        (BINARY, "image/png"),
+        (WATCHED, "text/plain"),
+    ]
+    .map(|(uri, mime_type)| {
+        let name = uri.trim_start_matches("test://");
+        Resource::new(uri, name)
+            .with_description("A fixture of the conformance suite.")
+            .with_mime_type(mime_type)
+    })
+    .to_vec()
 }
 
 pub(super) fn template() -> ResourceTemplate {
@@ -26,7 +32,11 @@ pub(super) fn template() -> ResourceTemplate {
 
 pub(super) fn read(uri: &str) -> Option<ReadResourceResult> {
     let contents = match uri {
-        TEXT | WATCHED => tool::resource(uri, "text/plain", "This is the content of the static text resource."),
+        TEXT | WATCHED => tool::resource(
+            uri,
+            "text/plain",
+            "This is the content of the static text resource.",
+        ),
         BINARY => ResourceContents::BlobResourceContents {
             uri: uri.to_owned(),
             mime_type: Some("image/png".to_owned()),
@@ -34,8 +44,11 @@ pub(super) fn read(uri: &str) -> Option<ReadResourceResult> {
             meta: None,
         },
         _ => {
-            let id = uri.strip_prefix("test://template/")?.strip_suffix("/data")?;
-            let data = json!({ "id": id, "templateTest": true, "data": format!("Data for ID: {id}") });
+            let id = uri
+                .strip_prefix("test://template/")?
+                .strip_suffix("/data")?;
+            let data =
+                json!({ "id": id, "templateTest": true, "data": format!("Data for ID: {id}") });
             tool::resource(uri, "application/json", &data.to_string())
         }
     };

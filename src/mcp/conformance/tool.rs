@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use rmcp::ErrorData;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities, ContentBlock, CustomRequest,
-    LoggingLevel, LoggingMessageNotificationParam, ProgressNotificationParam, ProtocolVersion, ResourceContents,
-    ServerRequest, Tool,
+    CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities, ContentBlock,
+    CustomRequest, LoggingLevel, LoggingMessageNotificationParam, ProgressNotificationParam,
+    ProtocolVersion, ResourceContents, ServerRequest, Tool,
 };
 use rmcp::service::{RequestContext, RoleServer};
 use serde_json::{Value, json};
@@ -41,15 +41,29 @@ pub(super) fn list() -> Vec<Tool> {
     let object = |value: Value| value.as_object().cloned().unwrap_or_default();
     let plain = PLAIN.iter().chain(&input::TOOLS);
     let mut tools: Vec<Tool> = plain
-        .map(|name| Tool::new(*name, "A fixture of the conformance suite.", object(json!({ "type": "object" }))))
+        .map(|name| {
+            Tool::new(
+                *name,
+                "A fixture of the conformance suite.",
+                object(json!({ "type": "object" })),
+            )
+        })
         .collect();
     for (name, argument) in [("test_sampling", "prompt"), ("test_elicitation", "message")] {
         let schema = json!({
             "type": "object", "properties": { argument: { "type": "string" } }, "required": [argument],
         });
-        tools.push(Tool::new(name, "A fixture of the conformance suite.", object(schema)));
+        tools.push(Tool::new(
+            name,
+            "A fixture of the conformance suite.",
+            object(schema),
+        ));
     }
-    tools.push(Tool::new("json_schema_2020_12_tool", "Tool with JSON Schema 2020-12 features", object(full_schema())));
+    tools.push(Tool::new(
+        "json_schema_2020_12_tool",
+        "Tool with JSON Schema 2020-12 features",
+        object(full_schema()),
+    ));
     tools
 }
 
@@ -106,12 +120,24 @@ pub(super) async fn call(
         .into()),
         "test_tool_with_logging" | "test_logging_tool" => {
             // From 2026 on only who names a level wants messages.
-            let legacy = context.protocol_version().is_none_or(|version| version < ProtocolVersion::V_2026_07_28);
-            let wanted = context.meta.log_level().is_some() || (legacy && request.name == "test_tool_with_logging");
-            for message in ["Tool execution started", "Tool processing data", "Tool execution completed"] {
+            let legacy = context
+                .protocol_version()
+                .is_none_or(|version| version < ProtocolVersion::V_2026_07_28);
+            let wanted = context.meta.log_level().is_some()
+                || (legacy && request.name == "test_tool_with_logging");
+            for message in [
+                "Tool execution started",
+                "Tool processing data",
+                "Tool execution completed",
+            ] {
                 if wanted {
-                    let param = LoggingMessageNotificationParam::new(LoggingLevel::Info, message.into());
-                    context.peer.notify_logging_message(param).await.map_err(failed)?;
+                    let param =
+                        LoggingMessageNotificationParam::new(LoggingLevel::Info, message.into());
+                    context
+                        .peer
+                        .notify_logging_message(param)
+                        .await
+                        .map_err(failed)?;
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -137,7 +163,10 @@ pub(super) async fn call(
                 "messages": [{ "role": "user", "content": { "type": "text", "text": prompt } }], "maxTokens": 100,
             });
             let answer = ask(context, "sampling/createMessage", params).await?;
-            text(format!("LLM response: {}", answer["content"]["text"].as_str().unwrap_or_default()))
+            text(format!(
+                "LLM response: {}",
+                answer["content"]["text"].as_str().unwrap_or_default()
+            ))
         }
         "test_elicitation" => {
             let schema = json!({
@@ -150,12 +179,18 @@ pub(super) async fn call(
             });
             let params = json!({ "message": arguments["message"], "requestedSchema": schema });
             let answer = ask(context, "elicitation/create", params).await?;
-            text(format!("User response: action={}, content={}", answer["action"], answer["content"]))
+            text(format!(
+                "User response: action={}, content={}",
+                answer["action"], answer["content"]
+            ))
         }
         "test_elicitation_sep1034_defaults" => text(elicited(context, defaults()).await?),
         "test_elicitation_sep1330_enums" => text(elicited(context, enums()).await?),
         "test_missing_capability" => {
-            if context.client_capabilities().is_none_or(|can| can.sampling.is_none()) {
+            if context
+                .client_capabilities()
+                .is_none_or(|can| can.sampling.is_none())
+            {
                 let needed = ClientCapabilities::builder().enable_sampling().build();
                 return Err(ErrorData::missing_required_client_capability(needed));
             }
@@ -171,7 +206,12 @@ pub(super) async fn call(
                 "sampling/createMessage" => can.sampling.is_some(),
                 _ => can.roots.is_some(),
             };
-            match input::proceed(name, request.input_responses, request.request_state.as_deref(), may)? {
+            match input::proceed(
+                name,
+                request.input_responses,
+                request.request_state.as_deref(),
+                may,
+            )? {
                 Progress::Ask(result) => Ok(result.into()),
                 Progress::Done(answers) => {
                     let answers = json!(answers);
@@ -182,7 +222,10 @@ pub(super) async fn call(
                 }
             }
         }
-        name => Err(ErrorData::invalid_params(format!("there is no fixture {name:?}"), None)),
+        name => Err(ErrorData::invalid_params(
+            format!("there is no fixture {name:?}"),
+            None,
+        )),
     }
 }
 
@@ -201,22 +244,35 @@ fn failed(error: rmcp::service::ServiceError) -> ErrorData {
 
 /// Asks the client, as revisions before 2026 have it. As a free-form request: the schemas of the suite go beyond what
 /// the typed ones hold.
-async fn ask(context: &RequestContext<RoleServer>, method: &str, params: Value) -> Result<Value, ErrorData> {
+async fn ask(
+    context: &RequestContext<RoleServer>,
+    method: &str,
+    params: Value,
+) -> Result<Value, ErrorData> {
     let parts = context.extensions.get::<http::request::Parts>();
     if parts.is_none_or(|parts| !parts.headers.contains_key("mcp-session-id")) {
-        return Err(ErrorData::internal_error("without a session no answer would find its way back", None));
+        return Err(ErrorData::internal_error(
+            "without a session no answer would find its way back",
+            None,
+        ));
     }
     let request = ServerRequest::CustomRequest(CustomRequest::new(method, Some(params)));
     let answer = context.peer.send_request(request).await.map_err(failed)?;
     serde_json::to_value(answer).map_err(|error| ErrorData::internal_error(error.to_string(), None))
 }
 
-async fn elicited(context: &RequestContext<RoleServer>, properties: Value) -> Result<String, ErrorData> {
+async fn elicited(
+    context: &RequestContext<RoleServer>,
+    properties: Value,
+) -> Result<String, ErrorData> {
     let schema = json!({ "type": "object", "properties": properties, "required": [] });
     let params = json!({ "message": "Please fill this in", "requestedSchema": schema });
     let answer = ask(context, "elicitation/create", params).await?;
     let action = answer["action"].as_str().unwrap_or_default();
-    Ok(format!("Elicitation completed: action={action}, content={}", answer["content"]))
+    Ok(format!(
+        "Elicitation completed: action={action}, content={}",
+        answer["content"]
+    ))
 }
 
 fn defaults() -> Value {
@@ -233,7 +289,11 @@ fn enums() -> Value {
     let plain = json!(["option1", "option2", "option3"]);
     let titled = |word: &str| {
         let option = |value: &str, number: &str| json!({ "const": value, "title": format!("{number} {word}") });
-        json!([option("value1", "First"), option("value2", "Second"), option("value3", "Third")])
+        json!([
+            option("value1", "First"),
+            option("value2", "Second"),
+            option("value3", "Third")
+        ])
     };
     json!({
         "untitledSingle": { "type": "string", "enum": plain },

@@ -15,8 +15,11 @@ mod session_end;
 mod session_start;
 
 /// Every prompt, in the order in which a person sees them.
-pub(super) const ALL: [&dyn MemoryPrompt; 3] =
-    [&session_start::SessionStart, &session_end::SessionEnd, &reflect::Reflect];
+pub(super) const ALL: [&dyn MemoryPrompt; 3] = [
+    &session_start::SessionStart,
+    &session_end::SessionEnd,
+    &reflect::Reflect,
+];
 
 /// An argument of a prompt: name, what it is, and what completes it. All are optional texts.
 pub(super) struct Argument {
@@ -44,7 +47,11 @@ pub(super) fn definition(prompt: &dyn MemoryPrompt) -> Prompt {
     let arguments = prompt
         .arguments()
         .iter()
-        .map(|argument| PromptArgument::new(argument.name).with_description(argument.description).with_required(false))
+        .map(|argument| {
+            PromptArgument::new(argument.name)
+                .with_description(argument.description)
+                .with_required(false)
+        })
         .collect();
     Prompt::new(name, Some(description), Some(arguments)).with_title(title)
 }
@@ -64,12 +71,18 @@ impl Given {
         now: DateTime<Utc>,
     ) -> Result<Self, ToolError> {
         let shape = Shape::of_texts(prompt.arguments().iter().map(|argument| argument.name));
-        let prepared = prepare(&shape, arguments.unwrap_or_default(), now).map_err(ToolError::Arguments)?;
-        Ok(Self { arguments: prepared.arguments, notes: prepared.notes })
+        let prepared =
+            prepare(&shape, arguments.unwrap_or_default(), now).map_err(ToolError::Arguments)?;
+        Ok(Self {
+            arguments: prepared.arguments,
+            notes: prepared.notes,
+        })
     }
 
     fn take(&mut self, name: &str) -> Option<String> {
-        let Some(Value::String(text)) = self.arguments.remove(name) else { return None };
+        let Some(Value::String(text)) = self.arguments.remove(name) else {
+            return None;
+        };
         let text = text.trim();
         (!text.is_empty()).then(|| text.to_owned())
     }

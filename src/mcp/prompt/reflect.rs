@@ -20,9 +20,21 @@ impl MemoryPrompt for Reflect {
 
     fn arguments(&self) -> &'static [Argument] {
         &[
-            Argument { name: "situation", description: "What was tried, and where", completes: None },
-            Argument { name: "outcome", description: "How it went, in words or from -1 to 1", completes: None },
-            Argument { name: "lesson", description: "What to do next time", completes: None },
+            Argument {
+                name: "situation",
+                description: "What was tried, and where",
+                completes: None,
+            },
+            Argument {
+                name: "outcome",
+                description: "How it went, in words or from -1 to 1",
+                completes: None,
+            },
+            Argument {
+                name: "lesson",
+                description: "What to do next time",
+                completes: None,
+            },
             Argument {
                 name: "memory",
                 description: "ID of a memory that was involved",
@@ -31,21 +43,44 @@ impl MemoryPrompt for Reflect {
         ]
     }
 
-    async fn say(&self, engine: &Engine, call: &Call, mut given: Given) -> Result<String, ToolError> {
+    async fn say(
+        &self,
+        engine: &Engine,
+        call: &Call,
+        mut given: Given,
+    ) -> Result<String, ToolError> {
         let mut text = "Let us learn from what just happened.\n".to_owned();
         let questions = [
-            ("situation", "Situation", "what was tried, where, and when this situation may come up again"),
-            ("outcome", "Outcome", "how it went, from -1 (failed) to 1 (succeeded)"),
-            ("lesson", "Lesson", "the cause, and what to do or avoid next time, as a rule that others can follow"),
+            (
+                "situation",
+                "Situation",
+                "what was tried, where, and when this situation may come up again",
+            ),
+            (
+                "outcome",
+                "Outcome",
+                "how it went, from -1 (failed) to 1 (succeeded)",
+            ),
+            (
+                "lesson",
+                "Lesson",
+                "the cause, and what to do or avoid next time, as a rule that others can follow",
+            ),
         ];
         for (name, title, question) in questions {
             match given.take(name) {
                 Some(answer) => text.push_str(&format!("\n{title}: {answer}")),
-                None => text.push_str(&format!("\n{title}: infer it from this conversation, or ask me ({question}).")),
+                None => text.push_str(&format!(
+                    "\n{title}: infer it from this conversation, or ask me ({question})."
+                )),
             }
         }
         if let Some(id) = given.take("memory") {
-            let params = GetParams { ids: vec![id], include_deleted: true, ..GetParams::default() };
+            let params = GetParams {
+                ids: vec![id],
+                include_deleted: true,
+                ..GetParams::default()
+            };
             let found = engine.get(call, params).await?;
             match found.memories.first() {
                 Some(memory) => text.push_str(&format!(

@@ -22,11 +22,19 @@ const TEXT: &str = "This conversation is ending. Store in memory what a later on
 #[async_trait]
 impl MemoryPrompt for SessionEnd {
     fn about(&self) -> (&'static str, &'static str, &'static str) {
-        ("session_end", "Store what matters", "Review this conversation and store what later ones will need.")
+        (
+            "session_end",
+            "Store what matters",
+            "Review this conversation and store what later ones will need.",
+        )
     }
 
     fn arguments(&self) -> &'static [Argument] {
-        &[Argument { name: "tag", description: "Tag for everything that is stored", completes: Some(Completable::Tag) }]
+        &[Argument {
+            name: "tag",
+            description: "Tag for everything that is stored",
+            completes: Some(Completable::Tag),
+        }]
     }
 
     async fn say(&self, _: &Engine, _: &Call, mut given: Given) -> Result<String, ToolError> {

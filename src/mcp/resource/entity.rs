@@ -7,14 +7,26 @@ use crate::engine::{Call, Engine, EngineError, GetParams};
 use crate::mcp::tool::describe_detail;
 
 /// About the entity of this name, as it is written in an address; none where there is no such entity.
-pub(super) async fn read(engine: &Engine, call: &Call, name: &str) -> Result<Option<Document>, ToolError> {
-    let Ok(name) = percent_decode_str(name).decode_utf8() else { return Ok(None) };
-    let params = GetParams { entities: vec![name.into_owned()], ..GetParams::default() };
+pub(super) async fn read(
+    engine: &Engine,
+    call: &Call,
+    name: &str,
+) -> Result<Option<Document>, ToolError> {
+    let Ok(name) = percent_decode_str(name).decode_utf8() else {
+        return Ok(None);
+    };
+    let params = GetParams {
+        entities: vec![name.into_owned()],
+        ..GetParams::default()
+    };
     let found = match engine.get(call, params).await {
         // Whatever is no name leads nowhere.
         Err(EngineError::Invalid(_)) => return Ok(None),
         other => other?,
     };
     let parts: Vec<String> = found.entities.iter().map(describe_detail).collect();
-    Ok((!parts.is_empty()).then(|| Document { mime_type: "text/plain", text: parts.join("\n") }))
+    Ok((!parts.is_empty()).then(|| Document {
+        mime_type: "text/plain",
+        text: parts.join("\n"),
+    }))
 }

@@ -11,13 +11,25 @@ pub(super) struct Focus;
 #[async_trait]
 impl MemoryResource for Focus {
     fn about(&self) -> (&'static str, &'static str, &'static str, &'static str) {
-        ("focus", "Working memory", "The project's working memory, most recently used first.", "text/plain")
+        (
+            "focus",
+            "Working memory",
+            "The project's working memory, most recently used first.",
+            "text/plain",
+        )
     }
 
     async fn read(&self, engine: &Engine, call: &Call) -> Result<Document, ToolError> {
         let items = engine.focus(call, FocusParams::default()).await?.items;
         let lines: Vec<String> = items.iter().map(describe_focus).collect();
-        let text = if lines.is_empty() { "The working memory is empty.".to_owned() } else { lines.join("\n") };
-        Ok(Document { mime_type: "text/plain", text })
+        let text = if lines.is_empty() {
+            "The working memory is empty.".to_owned()
+        } else {
+            lines.join("\n")
+        };
+        Ok(Document {
+            mime_type: "text/plain",
+            text,
+        })
     }
 }

@@ -82,8 +82,14 @@ pub(super) fn template(template: &Template) -> ResourceTemplate {
 }
 
 /// Reads an address; none where nothing is behind it.
-pub(super) async fn read(engine: &Engine, call: &Call, uri: &str) -> Result<Option<Document>, ToolError> {
-    let Some(name) = uri.strip_prefix(SCHEME) else { return Ok(None) };
+pub(super) async fn read(
+    engine: &Engine,
+    call: &Call,
+    uri: &str,
+) -> Result<Option<Document>, ToolError> {
+    let Some(name) = uri.strip_prefix(SCHEME) else {
+        return Ok(None);
+    };
     match ALL.iter().find(|resource| resource.about().0 == name) {
         Some(resource) => resource.read(engine, call).await.map(Some),
         None => match name.strip_prefix("entity/") {

@@ -11,13 +11,33 @@ pub(super) struct Recent;
 #[async_trait]
 impl MemoryResource for Recent {
     fn about(&self) -> (&'static str, &'static str, &'static str, &'static str) {
-        ("recent", "Recent memories", "The newest memories of the project.", "text/plain")
+        (
+            "recent",
+            "Recent memories",
+            "The newest memories of the project.",
+            "text/plain",
+        )
     }
 
     async fn read(&self, engine: &Engine, call: &Call) -> Result<Document, ToolError> {
-        let output = engine.recall(call, RecallParams { limit: Some(20), ..RecallParams::default() }).await?;
-        let mut lines: Vec<String> = output.hits.iter().map(|hit| describe(&hit.memory)).collect();
+        let output = engine
+            .recall(
+                call,
+                RecallParams {
+                    limit: Some(20),
+                    ..RecallParams::default()
+                },
+            )
+            .await?;
+        let mut lines: Vec<String> = output
+            .hits
+            .iter()
+            .map(|hit| describe(&hit.memory))
+            .collect();
         lines.extend(output.notes);
-        Ok(Document { mime_type: "text/plain", text: lines.join("\n") })
+        Ok(Document {
+            mime_type: "text/plain",
+            text: lines.join("\n"),
+        })
     }
 }

@@ -10,12 +10,21 @@ pub(super) struct Status;
 #[async_trait]
 impl MemoryResource for Status {
     fn about(&self) -> (&'static str, &'static str, &'static str, &'static str) {
-        ("status", "Status", "Counts, index backlog, database and versions.", "application/json")
+        (
+            "status",
+            "Status",
+            "Counts, index backlog, database and versions.",
+            "application/json",
+        )
     }
 
     async fn read(&self, engine: &Engine, call: &Call) -> Result<Document, ToolError> {
         let status = engine.status(call, StatusParams::default()).await?;
-        let text = serde_json::to_string_pretty(&status).expect("a status is plain data, which always serialises");
-        Ok(Document { mime_type: "application/json", text })
+        let text = serde_json::to_string_pretty(&status)
+            .expect("a status is plain data, which always serialises");
+        Ok(Document {
+            mime_type: "application/json",
+            text,
+        })
     }
 }

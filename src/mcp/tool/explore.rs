@@ -27,12 +27,29 @@ impl MemoryTool for Explore {
         schema_for_type::<ExploreParams>()
     }
 
-    async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
+    async fn run(
+        &self,
+        engine: &Engine,
+        call: &Call,
+        arguments: JsonObject,
+    ) -> Result<Answer, ToolError> {
         let output = engine.explore(call, parse(arguments)?).await?;
-        let entities = if output.entities.len() == 1 { "entity" } else { "entities" };
-        let relations = if output.relations.len() == 1 { "relation" } else { "relations" };
+        let entities = if output.entities.len() == 1 {
+            "entity"
+        } else {
+            "entities"
+        };
+        let relations = if output.relations.len() == 1 {
+            "relation"
+        } else {
+            "relations"
+        };
         let partial = if output.partial { " (partial)" } else { "" };
-        let counts = format!("{} {entities}, {} {relations}{partial}:", output.entities.len(), output.relations.len());
+        let counts = format!(
+            "{} {entities}, {} {relations}{partial}:",
+            output.entities.len(),
+            output.relations.len()
+        );
         let mut text = with_notes(&output.notes, &counts);
         for entity in &output.entities {
             text.push('\n');
@@ -50,10 +67,17 @@ impl MemoryTool for Explore {
 pub(super) fn describe_entity(entity: &EntityView) -> String {
     let mut line = format!("{} [{}]", inline(&entity.name), inline(&entity.kind));
     let details = [
-        entity.project.as_ref().map(|project| format!("project {project}")),
-        entity.distance.filter(|distance| *distance > 0).map(|distance| format!("distance {distance}")),
+        entity
+            .project
+            .as_ref()
+            .map(|project| format!("project {project}")),
+        entity
+            .distance
+            .filter(|distance| *distance > 0)
+            .map(|distance| format!("distance {distance}")),
         entity.why.clone(),
-        (!entity.properties.is_empty()).then(|| serde_json::Value::Object(entity.properties.clone()).to_string()),
+        (!entity.properties.is_empty())
+            .then(|| serde_json::Value::Object(entity.properties.clone()).to_string()),
     ];
     for detail in details.into_iter().flatten() {
         line.push_str(" · ");
@@ -64,8 +88,16 @@ pub(super) fn describe_entity(entity: &EntityView) -> String {
 
 /// A relation in a line.
 pub(super) fn describe_relation(relation: &RelationView) -> String {
-    let mut line = format!("{} -{}-> {}", inline(&relation.from), inline(&relation.kind), inline(&relation.to));
-    for (word, time) in [("from", &relation.valid_from), ("until", &relation.valid_to)] {
+    let mut line = format!(
+        "{} -{}-> {}",
+        inline(&relation.from),
+        inline(&relation.kind),
+        inline(&relation.to)
+    );
+    for (word, time) in [
+        ("from", &relation.valid_from),
+        ("until", &relation.valid_to),
+    ] {
         if let Some(time) = time {
             line.push_str(&format!(" {word} {time}"));
         }

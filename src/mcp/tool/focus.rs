@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
-use super::{Answer, MemoryTool, ToolError, action, answer, define, describe_focus, parse, with_notes};
+use super::{
+    Answer, MemoryTool, ToolError, action, answer, define, describe_focus, parse, with_notes,
+};
 use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, FocusOutput, FocusParams};
 
@@ -36,7 +38,12 @@ impl MemoryTool for Focus {
         }
     }
 
-    async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
+    async fn run(
+        &self,
+        engine: &Engine,
+        call: &Call,
+        arguments: JsonObject,
+    ) -> Result<Answer, ToolError> {
         let output = engine.focus(call, parse(arguments)?).await?;
         let count = match output.items.len() {
             0 => "No items.".to_owned(),
@@ -45,7 +52,12 @@ impl MemoryTool for Focus {
         };
         let mut lines = vec![with_notes(&output.notes, &count)];
         lines.extend(output.items.iter().map(describe_focus));
-        lines.extend(output.evicted.iter().map(|item| format!("Archived to make room: {}", describe_focus(item))));
+        lines.extend(
+            output
+                .evicted
+                .iter()
+                .map(|item| format!("Archived to make room: {}", describe_focus(item))),
+        );
         if let Some(memory) = &output.memory {
             lines.push(format!("Stored as memory {}", short_id(memory)));
         }

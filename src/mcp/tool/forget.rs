@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
-use super::{Answer, EXCERPT_CHARS, MemoryTool, ToolError, answer, awaiting_owner, define, excerpt, parse, with_notes};
+use super::{
+    Answer, EXCERPT_CHARS, MemoryTool, ToolError, answer, awaiting_owner, define, excerpt, parse,
+    with_notes,
+};
 use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, ForgetOutput, ForgetParams, Mode};
 
@@ -26,20 +29,35 @@ impl MemoryTool for Forget {
         schema_for_type::<ForgetParams>()
     }
 
-    async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
+    async fn run(
+        &self,
+        engine: &Engine,
+        call: &Call,
+        arguments: JsonObject,
+    ) -> Result<Answer, ToolError> {
         let output = engine.forget(call, parse(arguments)?).await?;
         let mut lines = Vec::new();
         if output.changed > 0 || output.reviews.is_empty() {
             lines.push(summary(&output));
         }
         for memory in &output.memories {
-            let text = memory.content.as_ref().map(|text| format!(" {}", excerpt(text, EXCERPT_CHARS)));
-            lines.push(format!("[{}]{}", short_id(&memory.id), text.unwrap_or_default()));
+            let text = memory
+                .content
+                .as_ref()
+                .map(|text| format!(" {}", excerpt(text, EXCERPT_CHARS)));
+            lines.push(format!(
+                "[{}]{}",
+                short_id(&memory.id),
+                text.unwrap_or_default()
+            ));
         }
         if !output.reviews.is_empty() {
             lines.push(awaiting_owner(output.mode.done(), &output.reviews));
         }
-        Ok(answer(&output, with_notes(&output.notes, &lines.join("\n"))))
+        Ok(answer(
+            &output,
+            with_notes(&output.notes, &lines.join("\n")),
+        ))
     }
 }
 

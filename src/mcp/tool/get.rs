@@ -7,7 +7,9 @@ use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::Value;
 
-use super::{Answer, MemoryTool, ToolError, answer, define, describe, describe_detail, parse, short_ids};
+use super::{
+    Answer, MemoryTool, ToolError, answer, define, describe, describe_detail, parse, short_ids,
+};
 use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, GetOutput, GetParams, HistoryView};
 
@@ -27,7 +29,12 @@ impl MemoryTool for Get {
         schema_for_type::<GetParams>()
     }
 
-    async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
+    async fn run(
+        &self,
+        engine: &Engine,
+        call: &Call,
+        arguments: JsonObject,
+    ) -> Result<Answer, ToolError> {
         let output = engine.get(call, parse(arguments)?).await?;
         let mut parts = output.notes.clone();
         parts.extend(output.memories.iter().map(describe));
@@ -48,18 +55,30 @@ impl MemoryTool for Get {
 
 /// A change as a sentence.
 fn describe_change(entry: &HistoryView) -> String {
-    let HistoryView { version, at, by, .. } = entry;
+    let HistoryView {
+        version, at, by, ..
+    } = entry;
     let id = short_id(&entry.id);
-    let mut sentence = format!("{at}: {by} {} memory {id}, now version {version}", entry.change.as_str());
+    let mut sentence = format!(
+        "{at}: {by} {} memory {id}, now version {version}",
+        entry.change.as_str()
+    );
     if let Some(reason) = &entry.reason {
         sentence.push_str(&format!(", because {}", quoted(reason)));
     }
-    let (Some(Value::Object(old)), Some(Value::Object(new))) = (&entry.old, &entry.new) else { return sentence };
+    let (Some(Value::Object(old)), Some(Value::Object(new))) = (&entry.old, &entry.new) else {
+        return sentence;
+    };
     let changes: Vec<String> = new
         .iter()
         .map(|(field, value)| {
             let before = old.get(field).unwrap_or(&Value::Null);
-            format!("{} changed from {} to {}", field.replace('_', " "), in_words(before), in_words(value))
+            format!(
+                "{} changed from {} to {}",
+                field.replace('_', " "),
+                in_words(before),
+                in_words(value)
+            )
         })
         .collect();
     if !changes.is_empty() {
@@ -77,9 +96,11 @@ fn in_words(value: &Value) -> String {
         Value::Array(items) if items.is_empty() => "nothing".to_owned(),
         Value::Array(items) => items.iter().map(in_words).collect::<Vec<_>>().join(", "),
         Value::Object(fields) if fields.is_empty() => "nothing".to_owned(),
-        Value::Object(fields) => {
-            fields.iter().map(|(name, value)| format!("{name} {}", in_words(value))).collect::<Vec<_>>().join(", ")
-        }
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| format!("{name} {}", in_words(value)))
+            .collect::<Vec<_>>()
+            .join(", "),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
         Value::Number(number) => number.to_string(),
@@ -108,7 +129,9 @@ mod tests {
             by: "laptop".to_owned(),
             reason: Some("it moved".to_owned()),
             old: Some(json!({"content": "old\n# a heading", "tags": [], "valid_until": null})),
-            new: Some(json!({"content": "new", "tags": ["a", "b"], "valid_until": "2027-01-01T00:00:00Z"})),
+            new: Some(
+                json!({"content": "new", "tags": ["a", "b"], "valid_until": "2027-01-01T00:00:00Z"}),
+            ),
         };
         assert_eq!(
             describe_change(&entry),
@@ -116,7 +139,17 @@ mod tests {
              “old ⏎ # a heading” to “new”; tags changed from nothing to “a”, “b”; valid until changed from nothing to \
              “2027-01-01T00:00:00Z”"
         );
-        let created = HistoryView { change: Change::Created, version: 1, reason: None, old: None, new: None, ..entry };
-        assert_eq!(describe_change(&created), "2026-01-01T00:00:00Z: laptop created memory 0192, now version 1");
+        let created = HistoryView {
+            change: Change::Created,
+            version: 1,
+            reason: None,
+            old: None,
+            new: None,
+            ..entry
+        };
+        assert_eq!(
+            describe_change(&created),
+            "2026-01-01T00:00:00Z: laptop created memory 0192, now version 1"
+        );
     }
 }

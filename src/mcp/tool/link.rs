@@ -26,9 +26,17 @@ impl MemoryTool for Link {
         schema_for_type::<LinkParams>()
     }
 
-    async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
+    async fn run(
+        &self,
+        engine: &Engine,
+        call: &Call,
+        arguments: JsonObject,
+    ) -> Result<Answer, ToolError> {
         let output = engine.link(call, parse(arguments)?).await?;
-        let counts = format!("{} created, {} changed, {} erased.", output.created, output.changed, output.erased);
+        let counts = format!(
+            "{} created, {} changed, {} erased.",
+            output.created, output.changed, output.erased
+        );
         Ok(answer(&output, with_notes(&output.notes, &counts)))
     }
 }

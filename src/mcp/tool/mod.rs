@@ -44,8 +44,9 @@ pub(super) const ALL: [&dyn MemoryTool; 10] = [
 ];
 
 /// The names of [`ALL`], without a prefix.
-pub(super) const NAMES: [&str; 10] =
-    ["remember", "recall", "get", "update", "forget", "focus", "link", "explore", "review", "status"];
+pub(super) const NAMES: [&str; 10] = [
+    "remember", "recall", "get", "update", "forget", "focus", "link", "explore", "review", "status",
+];
 
 /// An answer in both of its forms.
 pub(super) struct Answer {
@@ -62,12 +63,20 @@ impl Answer {
             return;
         }
         if let Some(output) = self.structured.as_object_mut() {
-            let known = output.entry("notes").or_insert_with(|| Value::Array(Vec::new()));
+            let known = output
+                .entry("notes")
+                .or_insert_with(|| Value::Array(Vec::new()));
             if let Some(known) = known.as_array_mut() {
                 known.splice(0..0, notes.iter().cloned().map(Value::String));
             }
         }
-        self.text.insert_str(0, &notes.iter().map(|note| format!("Note: {note}\n")).collect::<String>());
+        self.text.insert_str(
+            0,
+            &notes
+                .iter()
+                .map(|note| format!("Note: {note}\n"))
+                .collect::<String>(),
+        );
     }
 }
 
@@ -82,11 +91,19 @@ pub(super) trait MemoryTool: Send + Sync {
 
     /// Whether a call with these arguments, once they are read, changes anything.
     fn writes(&self, _: &JsonObject) -> bool {
-        self.definition().annotations.and_then(|hints| hints.read_only_hint) != Some(true)
+        self.definition()
+            .annotations
+            .and_then(|hints| hints.read_only_hint)
+            != Some(true)
     }
 
     /// Reads the arguments, calls the use case, words the answer.
-    async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError>;
+    async fn run(
+        &self,
+        engine: &Engine,
+        call: &Call,
+        arguments: JsonObject,
+    ) -> Result<Answer, ToolError>;
 }
 
 fn define<P: JsonSchema + 'static, O: JsonSchema + 'static>(
@@ -120,7 +137,9 @@ fn title(name: &str) -> &'static str {
 
 /// The action that is asked for, where it is a word; an empty one where it is something else.
 fn action(arguments: &JsonObject) -> Option<&str> {
-    arguments.get("action").map(|action| action.as_str().unwrap_or_default())
+    arguments
+        .get("action")
+        .map(|action| action.as_str().unwrap_or_default())
 }
 
 /// Reads arguments that [`super::argument::prepare`] brought into the form of the parameters.
@@ -128,19 +147,33 @@ fn parse<P: DeserializeOwned>(arguments: JsonObject) -> Result<P, ToolError> {
     serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
         // The schema and the parameters disagree: a defect. The words of the error are not those of a client.
         tracing::error!(%error, "arguments that fit the schema do not fit the parameters");
-        let field = Some(error.path().to_string()).filter(|path| path != ".").unwrap_or_default();
+        let field = Some(error.path().to_string())
+            .filter(|path| path != ".")
+            .unwrap_or_default();
         let text = "not accepted; see the input schema of the tool".to_owned();
-        ToolError::Arguments(vec![Problem { field, value: None, expected: None, text }])
+        ToolError::Arguments(vec![Problem {
+            field,
+            value: None,
+            expected: None,
+            text,
+        }])
     })
 }
 
 fn answer(output: &impl serde::Serialize, text: String) -> Answer {
-    Answer { structured: serde_json::to_value(output).expect("an output is plain data, which always serialises"), text }
+    Answer {
+        structured: serde_json::to_value(output)
+            .expect("an output is plain data, which always serialises"),
+        text,
+    }
 }
 
 /// IDs as a text answer prints them; the structured answer has all digits.
 fn short_ids(ids: &[String]) -> String {
-    ids.iter().map(|id| short_id(id)).collect::<Vec<_>>().join(", ")
+    ids.iter()
+        .map(|id| short_id(id))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Characters of a text that a line shows of it.
@@ -157,7 +190,11 @@ fn with_notes(notes: &[String], text: &str) -> String {
 
 /// One item of the working memory.
 pub(super) fn describe_focus(item: &FocusView) -> String {
-    let reason = item.reason.as_ref().map(|reason| format!(" ({})", inline(reason))).unwrap_or_default();
+    let reason = item
+        .reason
+        .as_ref()
+        .map(|reason| format!(" ({})", inline(reason)))
+        .unwrap_or_default();
     format!("[{}]{reason}\n{}", short_id(&item.id), quote(&item.content))
 }
 
@@ -167,27 +204,44 @@ pub(super) fn describe_detail(detail: &EntityDetail) -> String {
     lines.extend(detail.relations.iter().map(explore::describe_relation));
     let shown = detail.relations.len() as u64;
     if detail.relation_count > shown {
-        lines.push(format!("{shown} of {} relations, the strongest", counted(detail.relation_count)));
+        lines.push(format!(
+            "{shown} of {} relations, the strongest",
+            counted(detail.relation_count)
+        ));
     }
     if detail.ended_relations > 0 {
         let ended = counted(detail.ended_relations);
-        lines.push(format!("{ended} ended relations are not listed; explore with valid_at shows an earlier time"));
+        lines.push(format!(
+            "{ended} ended relations are not listed; explore with valid_at shows an earlier time"
+        ));
     }
     if !detail.memories.is_empty() {
         let (shown, all) = (detail.memories.len(), counted(detail.memory_count));
-        lines.push(format!("mentioned by {shown} of {all} memories: {}", short_ids(&detail.memories)));
+        lines.push(format!(
+            "mentioned by {shown} of {all} memories: {}",
+            short_ids(&detail.memories)
+        ));
     }
     lines.join("\n")
 }
 
 /// A number that the store counts up to a limit.
 fn counted(number: u64) -> String {
-    if number >= MOST_COUNTED { format!("{MOST_COUNTED} or more") } else { number.to_string() }
+    if number >= MOST_COUNTED {
+        format!("{MOST_COUNTED} or more")
+    } else {
+        number.to_string()
+    }
 }
 
 /// One review in a line.
 pub(super) fn describe_review(review: &ReviewView) -> String {
-    let mut line = format!("[review {}] {}: {}", short_id(&review.id), review.state, proposed_change(review));
+    let mut line = format!(
+        "[review {}] {}: {}",
+        short_id(&review.id),
+        review.state,
+        proposed_change(review)
+    );
     if let Some(reason) = &review.reason {
         line.push_str(&format!("; reason: {}", excerpt(reason, EXCERPT_CHARS)));
     }
@@ -202,12 +256,20 @@ fn proposed_change(review: &ReviewView) -> String {
     let (memory, change) = (short_id(&review.memory), &review.change);
     let field = |name: &str| change[name].as_str().unwrap_or_default();
     match review.action.as_str() {
-        "supersede" => format!("replace memory {memory} with {} ({})", short_id(field("by")), field("judgement")),
-        "nothing" => format!("memories {memory} and {} are unrelated", short_id(field("other"))),
+        "supersede" => format!(
+            "replace memory {memory} with {} ({})",
+            short_id(field("by")),
+            field("judgement")
+        ),
+        "nothing" => format!(
+            "memories {memory} and {} are unrelated",
+            short_id(field("other"))
+        ),
         "update" => {
             let fields = change.as_object().into_iter().flatten();
-            let changes: Vec<String> =
-                fields.map(|(name, value)| format!("{name} to {}", shown_value(value))).collect();
+            let changes: Vec<String> = fields
+                .map(|(name, value)| format!("{name} to {}", shown_value(value)))
+                .collect();
             format!("update memory {memory}: {}", changes.join(", "))
         }
         action => format!("{action} memory {memory}"),
@@ -224,30 +286,49 @@ fn shown_value(value: &Value) -> String {
 /// What is done to a protected memory when nothing is: the request that its owner decides.
 fn awaiting_owner(done: &str, reviews: &[ReviewView]) -> String {
     let ids: Vec<&str> = reviews.iter().map(|review| short_id(&review.id)).collect();
-    let (request, verb) = if ids.len() == 1 { ("Request", "awaits") } else { ("Requests", "await") };
-    format!("Not {done}: protected. {request} {} {verb} the owner: `cognitive-memory-mcp review`.", ids.join(", "))
+    let (request, verb) = if ids.len() == 1 {
+        ("Request", "awaits")
+    } else {
+        ("Requests", "await")
+    };
+    format!(
+        "Not {done}: protected. {request} {} {verb} the owner: `cognitive-memory-mcp review`.",
+        ids.join(", ")
+    )
 }
 
 /// One memory: a line with its ID and attributes, then its text with every line marked.
 pub(super) fn describe(memory: &MemoryView) -> String {
     let mut text = describe_attributes(memory);
     text.push('\n');
-    let spoken = memory.speaker.as_ref().map(|speaker| format!("{}: {}", inline(speaker), memory.content));
+    let spoken = memory
+        .speaker
+        .as_ref()
+        .map(|speaker| format!("{}: {}", inline(speaker), memory.content));
     text.push_str(&quote(spoken.as_ref().unwrap_or(&memory.content)));
-    if let (Some(situation), Some(outcome), Some(lesson)) = (&memory.situation, memory.outcome, &memory.lesson) {
+    if let (Some(situation), Some(outcome), Some(lesson)) =
+        (&memory.situation, memory.outcome, &memory.lesson)
+    {
         let episode = format!("Situation: {situation}\nOutcome: {outcome}\nLesson: {lesson}");
         text.push_str(&format!("\n{}", quote(&episode)));
     }
     if !memory.metadata.is_empty() {
         let metadata = Value::Object(memory.metadata.clone()).to_string();
-        text.push_str(&format!("\n{}", quote(&format!("Metadata: {}", inline(&metadata)))));
+        text.push_str(&format!(
+            "\n{}",
+            quote(&format!("Metadata: {}", inline(&metadata)))
+        ));
     }
     text
 }
 
 fn describe_attributes(memory: &MemoryView) -> String {
     // Models do not need fractions of a second.
-    let at = memory.occurred_at.split(['.', 'Z']).next().unwrap_or_default();
+    let at = memory
+        .occurred_at
+        .split(['.', 'Z'])
+        .next()
+        .unwrap_or_default();
     let mut line = format!("[{} {}] {at}Z", memory.kind, short_id(&memory.id));
     let mut add = |label: &str, value: &str| {
         line.push_str(" · ");
@@ -258,7 +339,10 @@ fn describe_attributes(memory: &MemoryView) -> String {
         add("project ", project);
     }
     if let Some(session) = &memory.session {
-        let turn = memory.turn.map(|turn| format!("#{turn}")).unwrap_or_default();
+        let turn = memory
+            .turn
+            .map(|turn| format!("#{turn}"))
+            .unwrap_or_default();
         add("session ", &format!("{session}{turn}"));
     }
     if !memory.tags.is_empty() {

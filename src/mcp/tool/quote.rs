@@ -8,7 +8,11 @@ const MARK: &str = "> ";
 pub(super) fn quote(text: &str) -> String {
     let text = text.replace("\r\n", "\n");
     let mut quoted = String::with_capacity(text.len() + MARK.len());
-    for (index, line) in text.trim_end_matches(breaks_line).split(breaks_line).enumerate() {
+    for (index, line) in text
+        .trim_end_matches(breaks_line)
+        .split(breaks_line)
+        .enumerate()
+    {
         if index > 0 {
             quoted.push('\n');
         }
@@ -20,7 +24,15 @@ pub(super) fn quote(text: &str) -> String {
 
 /// A stored name, tag or reason on a single line.
 pub(super) fn inline(text: &str) -> String {
-    text.chars().map(|c| if breaks_line(c) || c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if breaks_line(c) || c.is_control() {
+                ' '
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// The beginning of a stored text on a single line, up to `most` characters.
@@ -34,7 +46,10 @@ pub(super) fn excerpt(text: &str, most: usize) -> String {
 
 /// Everything that some program shows as the end of a line.
 fn breaks_line(c: char) -> bool {
-    matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+    matches!(
+        c,
+        '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+    )
 }
 
 #[cfg(test)]
@@ -44,15 +59,27 @@ mod tests {
     #[test]
     fn every_line_is_marked() {
         assert_eq!(quote("one"), "> one");
-        assert_eq!(quote("one\r\n# two\n\n[note 0190] three\n"), "> one\n> # two\n> \n> [note 0190] three");
-        for separator in ['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'] {
-            assert_eq!(quote(&format!("a{separator}# b")), "> a\n> # b", "{separator:?}");
+        assert_eq!(
+            quote("one\r\n# two\n\n[note 0190] three\n"),
+            "> one\n> # two\n> \n> [note 0190] three"
+        );
+        for separator in [
+            '\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}',
+        ] {
+            assert_eq!(
+                quote(&format!("a{separator}# b")),
+                "> a\n> # b",
+                "{separator:?}"
+            );
         }
     }
 
     #[test]
     fn names_stay_on_one_line() {
-        assert_eq!(inline("Ada\n# Tasks\u{2028}x\u{1b}[2K"), "Ada # Tasks x [2K");
+        assert_eq!(
+            inline("Ada\n# Tasks\u{2028}x\u{1b}[2K"),
+            "Ada # Tasks x [2K"
+        );
         assert_eq!(excerpt("  one\ntwo three ", 7), "one two…");
         assert_eq!(excerpt("one", 7), "one");
     }

@@ -30,9 +30,19 @@ impl MemoryTool for Remember {
         schema_for_type::<RememberParams>()
     }
 
-    async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
+    async fn run(
+        &self,
+        engine: &Engine,
+        call: &Call,
+        arguments: JsonObject,
+    ) -> Result<Answer, ToolError> {
         let mut output = engine.remember(call, parse(arguments)?).await?;
-        let summary = format!("{} of {} stored as new{}", output.created, output.memories.len(), ending(&output));
+        let summary = format!(
+            "{} of {} stored as new{}",
+            output.created,
+            output.memories.len(),
+            ending(&output)
+        );
         if output.memories.len() > MOST_LISTED {
             shorten(&mut output);
         }
@@ -44,7 +54,8 @@ impl MemoryTool for Remember {
 
 /// With what the first line ends: the list of memories follows it, unless it is left out.
 fn ending(output: &RememberOutput) -> &'static str {
-    let listed = output.memories.len() <= MOST_LISTED || output.memories.iter().any(deserves_attention);
+    let listed =
+        output.memories.len() <= MOST_LISTED || output.memories.iter().any(deserves_attention);
     if listed { ":" } else { "." }
 }
 
@@ -65,7 +76,15 @@ fn deserves_attention(memory: &StoredView) -> bool {
 }
 
 fn describe_stored(memory: &StoredView) -> String {
-    let mut text = format!("{} {}", if memory.created { "new" } else { "already there" }, short_id(&memory.id));
+    let mut text = format!(
+        "{} {}",
+        if memory.created {
+            "new"
+        } else {
+            "already there"
+        },
+        short_id(&memory.id)
+    );
     for (label, values) in [("added", &memory.merged), ("not changed", &memory.ignored)] {
         if !values.is_empty() {
             text.push_str(&format!("; {label}: {}", inline(&values.join(", "))));

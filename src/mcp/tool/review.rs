@@ -7,11 +7,13 @@ use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::{
-    Answer, EXCERPT_CHARS, MemoryTool, ToolError, action, answer, define, describe_review, excerpt, parse, quote,
-    with_notes,
+    Answer, EXCERPT_CHARS, MemoryTool, ToolError, action, answer, define, describe_review, excerpt,
+    parse, quote, with_notes,
 };
 use crate::domain::reference::short_id;
-use crate::engine::{Call, CandidateView, Engine, PairView, ReviewOutput, ReviewParams, ReviewView};
+use crate::engine::{
+    Call, CandidateView, Engine, PairView, ReviewOutput, ReviewParams, ReviewView,
+};
 
 pub(crate) struct Review;
 
@@ -34,21 +36,32 @@ impl MemoryTool for Review {
         !matches!(action(arguments), Some("list" | "candidates"))
     }
 
-    async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
+    async fn run(
+        &self,
+        engine: &Engine,
+        call: &Call,
+        arguments: JsonObject,
+    ) -> Result<Answer, ToolError> {
         let output = engine.review(call, parse(arguments)?).await?;
         let mut lines: Vec<String> = output.reviews.iter().map(describe_outcome).collect();
         lines.extend(output.candidates.iter().map(describe_pair));
         if lines.is_empty() && output.notes.is_empty() {
             lines.push("No reviews or candidates.".to_owned());
         }
-        Ok(answer(&output, with_notes(&output.notes, &lines.join("\n"))))
+        Ok(answer(
+            &output,
+            with_notes(&output.notes, &lines.join("\n")),
+        ))
     }
 }
 
 /// A review; one that took effect says how to undo it.
 fn describe_outcome(review: &ReviewView) -> String {
     let undo = match review.state.as_str() {
-        "approved" => format!("; undo with `cognitive-memory-mcp review undo {}`", short_id(&review.id)),
+        "approved" => format!(
+            "; undo with `cognitive-memory-mcp review undo {}`",
+            short_id(&review.id)
+        ),
         _ => String::new(),
     };
     format!("{}{undo}", describe_review(review))
@@ -57,8 +70,15 @@ fn describe_outcome(review: &ReviewView) -> String {
 fn describe_pair(pair: &PairView) -> String {
     let label = |name: &str, age: &str, memory: &CandidateView| {
         let text = quote(&excerpt(&memory.content, EXCERPT_CHARS));
-        format!("{name} {} ({age}, {})\n{text}", short_id(&memory.id), memory.occurred_at)
+        format!(
+            "{name} {} ({age}, {})\n{text}",
+            short_id(&memory.id),
+            memory.occurred_at
+        )
     };
-    let (keep, replace) = (label("keep", "newer", &pair.keep), label("replace", "older", &pair.replace));
+    let (keep, replace) = (
+        label("keep", "newer", &pair.keep),
+        label("replace", "older", &pair.replace),
+    );
     format!("Similarity {:.2}:\n{keep}\n{replace}", pair.similarity)
 }

@@ -12,8 +12,17 @@ use rmcp::model::JsonObject;
 use serde_json::{Value, json};
 
 /// What an input may do without.
-const IDLE: &[&str] =
-    &["$schema", "title", "format", "minimum", "maximum", "minItems", "maxItems", "default", "additionalProperties"];
+const IDLE: &[&str] = &[
+    "$schema",
+    "title",
+    "format",
+    "minimum",
+    "maximum",
+    "minItems",
+    "maxItems",
+    "default",
+    "additionalProperties",
+];
 
 /// Our own annotations begin with this; they are for [`crate::mcp::argument`] and docs/tools.md.
 const OURS: &str = "x-";
@@ -37,7 +46,10 @@ pub(super) fn input(schema: &JsonObject) -> Arc<JsonObject> {
 /// The top level of an answer.
 pub(super) fn output(schema: &JsonObject) -> Arc<JsonObject> {
     let none = JsonObject::new();
-    let fields = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
+    let fields = schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .unwrap_or(&none);
     let properties: JsonObject = fields
         .iter()
         .map(|(name, field)| {
@@ -60,7 +72,10 @@ pub(super) fn output(schema: &JsonObject) -> Arc<JsonObject> {
 
 /// The type of the entries of a list. Clients warn of a schema that admits anything.
 fn entry_of(field: &Value, root: &JsonObject) -> Value {
-    let is = field.get("items").and_then(|items| type_of(items, root)).unwrap_or("object");
+    let is = field
+        .get("items")
+        .and_then(|items| type_of(items, root))
+        .unwrap_or("object");
     let mut entry = JsonObject::new();
     entry.insert("type".into(), is.into());
     declare_contents(&mut entry);
@@ -80,8 +95,14 @@ fn type_of<'s>(field: &'s Value, root: &'s JsonObject) -> Option<&'s str> {
             _ => None,
         },
         _ => {
-            let variants = field.get("oneOf").or_else(|| field.get("anyOf"))?.as_array()?;
-            let mut types = variants.iter().filter_map(|variant| type_of(variant, root)).filter(|is| *is != "null");
+            let variants = field
+                .get("oneOf")
+                .or_else(|| field.get("anyOf"))?
+                .as_array()?;
+            let mut types = variants
+                .iter()
+                .filter_map(|variant| type_of(variant, root))
+                .filter(|is| *is != "null");
             let first = types.next()?;
             types.all(|is| is == first).then_some(first)
         }
@@ -165,7 +186,10 @@ fn drop_null(object: &mut JsonObject) {
 /// Turns `oneOf: [{const: "a"}, {const: "b"}]` into `enum: ["a", "b"]`.
 fn name_variants(object: &mut JsonObject) {
     let names: Option<Vec<Value>> = match object.get("oneOf").or_else(|| object.get("anyOf")) {
-        Some(Value::Array(variants)) => variants.iter().map(|variant| variant.get("const").cloned()).collect(),
+        Some(Value::Array(variants)) => variants
+            .iter()
+            .map(|variant| variant.get("const").cloned())
+            .collect(),
         _ => None,
     };
     if let Some(names) = names {

@@ -26,7 +26,12 @@ impl MemoryTool for Status {
         schema_for_type::<StatusParams>()
     }
 
-    async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
+    async fn run(
+        &self,
+        engine: &Engine,
+        call: &Call,
+        arguments: JsonObject,
+    ) -> Result<Answer, ToolError> {
         let output = engine.status(call, parse(arguments)?).await?;
         let text = print_status(&output);
         Ok(answer(&output, text))
@@ -34,14 +39,30 @@ impl MemoryTool for Status {
 }
 
 fn print_status(output: &StatusOutput) -> String {
-    let kinds: Vec<String> = output.by_kind.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-    let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+    let kinds: Vec<String> = output
+        .by_kind
+        .iter()
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect();
+    let kinds = if kinds.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", kinds.join(", "))
+    };
     let mut lines = vec![format!(
         "Project {}: {} memories{kinds}, {} superseded, {} deleted, {} awaiting embedding, {} open reviews.",
-        output.project, output.memories, output.superseded, output.deleted, output.index_backlog, output.open_reviews
+        output.project,
+        output.memories,
+        output.superseded,
+        output.deleted,
+        output.index_backlog,
+        output.open_reviews
     )];
     if output.readable_projects.len() > 1 {
-        lines.push(format!("Readable projects: {}", output.readable_projects.join(", ")));
+        lines.push(format!(
+            "Readable projects: {}",
+            output.readable_projects.join(", ")
+        ));
     }
     let lists = [
         ("Tags", &output.tags),
@@ -49,7 +70,12 @@ fn print_status(output: &StatusOutput) -> String {
         ("Speakers", &output.speakers),
         ("Entity types", &output.entity_types),
     ];
-    lines.extend(lists.iter().filter(|(_, values)| !values.top.is_empty()).map(|(name, values)| list(name, values)));
+    lines.extend(
+        lists
+            .iter()
+            .filter(|(_, values)| !values.top.is_empty())
+            .map(|(name, values)| list(name, values)),
+    );
     lines.push(format!(
         "Version {}, {} {} (schema {}), {}.",
         output.version,
@@ -65,8 +91,11 @@ fn print_status(output: &StatusOutput) -> String {
 }
 
 fn list(name: &str, values: &ValueCounts) -> String {
-    let mut parts: Vec<String> =
-        values.top.iter().map(|value| format!("{} {}", one_line(&value.value), value.count)).collect();
+    let mut parts: Vec<String> = values
+        .top
+        .iter()
+        .map(|value| format!("{} {}", one_line(&value.value), value.count))
+        .collect();
     if values.more > 0 {
         parts.push(format!("and {} more", values.more));
     }

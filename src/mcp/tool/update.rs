@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
-use super::{Answer, MemoryTool, ToolError, answer, awaiting_owner, define, describe, parse, with_notes};
+use super::{
+    Answer, MemoryTool, ToolError, answer, awaiting_owner, define, describe, parse, with_notes,
+};
 use crate::engine::{Call, Engine, UpdateOutput, UpdateParams};
 
 pub(crate) struct Update;
@@ -26,15 +28,27 @@ impl MemoryTool for Update {
         schema_for_type::<UpdateParams>()
     }
 
-    async fn run(&self, engine: &Engine, call: &Call, arguments: JsonObject) -> Result<Answer, ToolError> {
+    async fn run(
+        &self,
+        engine: &Engine,
+        call: &Call,
+        arguments: JsonObject,
+    ) -> Result<Answer, ToolError> {
         let output = engine.update(call, parse(arguments)?).await?;
         let mut lines = Vec::new();
         if let Some(review) = &output.review {
             lines.push(awaiting_owner("changed", std::slice::from_ref(review)));
         } else if !output.changed.is_empty() {
-            lines.push(format!("Changed {}; now at version {}.", output.changed.join(", "), output.memory.version));
+            lines.push(format!(
+                "Changed {}; now at version {}.",
+                output.changed.join(", "),
+                output.memory.version
+            ));
         }
         lines.push(describe(&output.memory));
-        Ok(answer(&output, with_notes(&output.notes, &lines.join("\n"))))
+        Ok(answer(
+            &output,
+            with_notes(&output.notes, &lines.join("\n")),
+        ))
     }
 }

@@ -20,7 +20,10 @@ const LARGEST_NOTE: usize = 32 * 1024 * 1024;
 /// Fields of the front matter that have a place of their own in a memory.
 const PLACED_FIELDS: [&str; 6] = ["title", "type", "permalink", "tags", "created", "date"];
 
-const WANTED: Wanted = Wanted { description: "Markdown file (.md)", accepts: |name| name.ends_with(".md") };
+const WANTED: Wanted = Wanted {
+    description: "Markdown file (.md)",
+    accepts: |name| name.ends_with(".md"),
+};
 
 struct Note {
     place: String,
@@ -38,9 +41,13 @@ pub fn convert(path: &Path, sink: &mut Sink<'_>, progress: Progress<'_>) -> Resu
     report_skipped(&mut inputs, sink);
     let mut notes = Vec::with_capacity(inputs.files.len());
     for index in 0..inputs.files.len() {
-        let (place, modified) = (inputs.files[index].name.clone(), inputs.files[index].modified);
-        let text =
-            inputs.read(index, progress, |reader| Ok((read_text(reader, LARGEST_NOTE), reader.undecodable())))?;
+        let (place, modified) = (
+            inputs.files[index].name.clone(),
+            inputs.files[index].modified,
+        );
+        let text = inputs.read(index, progress, |reader| {
+            Ok((read_text(reader, LARGEST_NOTE), reader.undecodable()))
+        })?;
         match text {
             Ok((Ok(Some(text)), undecodable)) => {
                 if let Some(undecodable) = undecodable {
@@ -49,10 +56,14 @@ pub fn convert(path: &Path, sink: &mut Sink<'_>, progress: Progress<'_>) -> Resu
                 notes.extend(note(&place, modified, &text, sink)?);
             }
             Ok((Ok(None), _)) => {
-                sink.problems.add(place, format!("the file is larger than {} MiB", LARGEST_NOTE / 1024 / 1024));
+                sink.problems.add(
+                    place,
+                    format!("the file is larger than {} MiB", LARGEST_NOTE / 1024 / 1024),
+                );
             }
             Ok((Err(error), _)) | Err(error) => {
-                sink.problems.add(place, format!("the file cannot be read: {error}"));
+                sink.problems
+                    .add(place, format!("the file cannot be read: {error}"));
             }
         }
     }
@@ -66,17 +77,26 @@ pub fn convert(path: &Path, sink: &mut Sink<'_>, progress: Progress<'_>) -> Resu
 fn store_relations(notes: &[Note], sink: &mut Sink<'_>) -> Result<(), PortError> {
     let mut by_name: BTreeMap<String, EntityName> = BTreeMap::new();
     for note in notes {
-        by_name.entry(note.permalink.to_lowercase()).or_insert_with(|| note.entity.clone());
+        by_name
+            .entry(note.permalink.to_lowercase())
+            .or_insert_with(|| note.entity.clone());
     }
     for note in notes {
-        by_name.entry(note.entity.name.to_lowercase()).or_insert_with(|| note.entity.clone());
+        by_name
+            .entry(note.entity.name.to_lowercase())
+            .or_insert_with(|| note.entity.clone());
     }
     for note in notes {
         for (kind, target) in &note.relations {
             let known = by_name.get(&target.to_lowercase()).cloned();
-            let Some(entity) = known.or_else(|| sink.entity_name(&note.place, target, "note")) else { continue };
+            let Some(entity) = known.or_else(|| sink.entity_name(&note.place, target, "note"))
+            else {
+                continue;
+            };
             sink.entity(&note.place, &entity, Map::new(), None)?;
-            by_name.entry(target.to_lowercase()).or_insert_with(|| entity.clone());
+            by_name
+                .entry(target.to_lowercase())
+                .or_insert_with(|| entity.clone());
             sink.relation(&note.place, (&note.entity, kind, &entity), 1.0)?;
         }
     }
@@ -89,24 +109,42 @@ fn note(
     text: &str,
     sink: &mut Sink<'_>,
 ) -> Result<Option<Note>, PortError> {
-    let Document { fields, body, warning } = front_matter::split(text);
+    let Document {
+        fields,
+        body,
+        warning,
+    } = front_matter::split(text);
     if let Some(warning) = warning {
         sink.warnings.add(place, warning);
     }
-    let scalar = |name: &str| first_text(fields.get(name)?).filter(|value| !value.trim().is_empty());
+    let scalar =
+        |name: &str| first_text(fields.get(name)?).filter(|value| !value.trim().is_empty());
     let stem = place.rsplit('/').next().unwrap_or(place);
-    let stem = if stem.to_lowercase().ends_with(".md") { &stem[..stem.len() - 3] } else { stem };
+    let stem = if stem.to_lowercase().ends_with(".md") {
+        &stem[..stem.len() - 3]
+    } else {
+        stem
+    };
     let title = scalar("title").unwrap_or_else(|| stem.to_owned());
     let kind = scalar("type").unwrap_or_else(|| "note".to_owned());
     let without_extension = place.strip_suffix(".md").unwrap_or(place);
     let permalink = scalar("permalink").unwrap_or_else(|| without_extension.to_owned());
     let date = |name: &str| scalar(name).and_then(|text| time(&text.into()));
     let created_at = date("created").or_else(|| date("date"));
-    let mut tags = fields.get("tags").map(front_matter_tags).unwrap_or_default();
+    let mut tags = fields
+        .get("tags")
+        .map(front_matter_tags)
+        .unwrap_or_default();
     let (relations, observed) = read_lines(body);
     tags.extend(observed);
-    let Some(entity) = sink.entity_name(place, &title, &kind).or_else(|| sink.entity_name(place, stem, &kind)) else {
-        sink.problems.add(place, "neither its title nor its name has a visible character");
+    let Some(entity) = sink
+        .entity_name(place, &title, &kind)
+        .or_else(|| sink.entity_name(place, stem, &kind))
+    else {
+        sink.problems.add(
+            place,
+            "neither its title nor its name has a visible character",
+        );
         return Ok(None);
     };
     sink.entity(place, &entity, Map::new(), created_at.or(modified))?;
@@ -122,19 +160,32 @@ fn note(
     if let Some(id) = sink.memory(place, foreign)? {
         sink.mention(id, &entity)?;
     }
-    Ok(Some(Note { place: place.to_owned(), permalink, entity, relations }))
+    Ok(Some(Note {
+        place: place.to_owned(),
+        permalink,
+        entity,
+        relations,
+    }))
 }
 
 fn with_heading(title: &str, body: &str) -> String {
     let heading = format!("# {title}");
     let body = body.trim();
-    if body.starts_with(&heading) { body.to_owned() } else { format!("{heading}\n\n{body}") }
+    if body.starts_with(&heading) {
+        body.to_owned()
+    } else {
+        format!("{heading}\n\n{body}")
+    }
 }
 
 /// The title, the permalink, and every field of the front matter that has no place elsewhere.
 fn metadata(fields: &Map<String, Value>, title: &str, permalink: &str) -> Map<String, Value> {
-    let further = fields.iter().filter(|(name, value)| !PLACED_FIELDS.contains(&name.as_str()) && !value.is_null());
-    let mut metadata: Map<String, Value> = further.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let further = fields
+        .iter()
+        .filter(|(name, value)| !PLACED_FIELDS.contains(&name.as_str()) && !value.is_null());
+    let mut metadata: Map<String, Value> = further
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     metadata.insert("title".to_owned(), title.into());
     metadata.insert("permalink".to_owned(), permalink.into());
     metadata
@@ -169,7 +220,9 @@ fn read_lines(body: &str) -> (Vec<(String, String)>, Vec<String>) {
         if let Some(relation) = relation(line) {
             relations.push(relation);
         } else if line.trim_start().starts_with("- [") {
-            let words = line.split_whitespace().filter_map(|word| word.strip_prefix('#'));
+            let words = line
+                .split_whitespace()
+                .filter_map(|word| word.strip_prefix('#'));
             tags.extend(words.map(|tag| tag.trim_end_matches(['.', ',', ';', ')']).to_owned()));
         }
     }
@@ -178,7 +231,10 @@ fn read_lines(body: &str) -> (Vec<(String, String)>, Vec<String>) {
 
 /// `- kind [[Target]]`, or a bare link in a list.
 fn relation(line: &str) -> Option<(String, String)> {
-    let rest = line.trim_start().strip_prefix("- ").or_else(|| line.trim_start().strip_prefix("* "))?;
+    let rest = line
+        .trim_start()
+        .strip_prefix("- ")
+        .or_else(|| line.trim_start().strip_prefix("* "))?;
     let open = rest.find("[[")?;
     let close = rest[open..].find("]]")? + open;
     let kind = rest[..open].trim().trim_matches('"');
@@ -186,9 +242,20 @@ fn relation(line: &str) -> Option<(String, String)> {
         // An observation that links to something.
         return None;
     }
-    let target = rest[open + 2..close].split('|').next().unwrap_or_default().trim();
+    let target = rest[open + 2..close]
+        .split('|')
+        .next()
+        .unwrap_or_default()
+        .trim();
     if target.is_empty() {
         return None;
     }
-    Some((if kind.is_empty() { "links_to".to_owned() } else { kind.to_owned() }, target.to_owned()))
+    Some((
+        if kind.is_empty() {
+            "links_to".to_owned()
+        } else {
+            kind.to_owned()
+        },
+        target.to_owned(),
+    ))
 }

@@ -22,7 +22,13 @@ pub const SYSTEM: &str = "chatgpt";
 /// When there is no such file or the sink cannot be written.
 pub fn convert(path: &Path, sink: &mut Sink<'_>, progress: Progress<'_>) -> Result<(), PortError> {
     let mut inputs = Inputs::find(path, CONVERSATIONS)?;
-    each_item(&mut inputs, (&["conversations"], "conversation"), progress, sink, &mut conversation)
+    each_item(
+        &mut inputs,
+        (&["conversations"], "conversation"),
+        progress,
+        sink,
+        &mut conversation,
+    )
 }
 
 /// What the messages of a conversation share.
@@ -42,19 +48,32 @@ fn conversation(item: Item, sink: &mut Sink<'_>) -> Result<(), PortError> {
             return Ok(());
         }
         _ if !value.is_object() => {
-            sink.problems.add(place, format!("{} instead of a conversation", kind_of(&value)));
+            sink.problems.add(
+                place,
+                format!("{} instead of a conversation", kind_of(&value)),
+            );
             return Ok(());
         }
         other => {
-            let found = if value.get("mapping").is_some() { kind_of(other) } else { "missing" };
-            sink.problems.add(place, format!("its mapping is {found}, an object with the messages is expected"));
+            let found = if value.get("mapping").is_some() {
+                kind_of(other)
+            } else {
+                "missing"
+            };
+            sink.problems.add(
+                place,
+                format!("its mapping is {found}, an object with the messages is expected"),
+            );
             return Ok(());
         }
     };
-    let session = key(&value["id"]).or_else(|| key(&value["conversation_id"])).unwrap_or_else(|| {
-        sink.warnings.add(&place, "it has no id: its first node names the session");
-        nodes.keys().min().cloned().unwrap_or_default()
-    });
+    let session = key(&value["id"])
+        .or_else(|| key(&value["conversation_id"]))
+        .unwrap_or_else(|| {
+            sink.warnings
+                .add(&place, "it has no id: its first node names the session");
+            nodes.keys().min().cloned().unwrap_or_default()
+        });
     let conversation = Conversation {
         session,
         title: value["title"].as_str().filter(|title| !title.is_empty()),
@@ -67,7 +86,10 @@ fn conversation(item: Item, sink: &mut Sink<'_>) -> Result<(), PortError> {
     for id in branch {
         turn += i64::from(put(&conversation, id, Some(turn + 1), sink, &place)?);
     }
-    let mut others: Vec<&String> = nodes.keys().filter(|id| !on_branch.contains(id.as_str())).collect();
+    let mut others: Vec<&String> = nodes
+        .keys()
+        .filter(|id| !on_branch.contains(id.as_str()))
+        .collect();
     others.sort();
     for id in others {
         put(&conversation, id, None, sink, &place)?;
@@ -77,7 +99,11 @@ fn conversation(item: Item, sink: &mut Sink<'_>) -> Result<(), PortError> {
 
 /// The nodes from the root to the one that was last in use.
 fn current_branch<'a>(nodes: &'a Map<String, Value>, current: Option<&'a str>) -> Vec<&'a str> {
-    let parent_of = |id: &str| nodes[id]["parent"].as_str().filter(|parent| nodes.contains_key(*parent));
+    let parent_of = |id: &str| {
+        nodes[id]["parent"]
+            .as_str()
+            .filter(|parent| nodes.contains_key(*parent))
+    };
     let mut path = Vec::new();
     // No branch of a tree is longer than all nodes; a longer one is a cycle in a damaged file.
     let mut seen = HashSet::new();
@@ -90,12 +116,22 @@ fn current_branch<'a>(nodes: &'a Map<String, Value>, current: Option<&'a str>) -
         path.reverse();
         return path;
     }
-    let root = nodes.keys().map(String::as_str).find(|id| parent_of(id).is_none());
+    let root = nodes
+        .keys()
+        .map(String::as_str)
+        .find(|id| parent_of(id).is_none());
     let mut next = root;
     while let Some(id) = next.filter(|id| seen.insert(*id)) {
         path.push(id);
-        let children = nodes[id]["children"].as_array().map(Vec::as_slice).unwrap_or_default();
-        next = children.iter().rev().filter_map(Value::as_str).find(|child| nodes.contains_key(*child));
+        let children = nodes[id]["children"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        next = children
+            .iter()
+            .rev()
+            .filter_map(Value::as_str)
+            .find(|child| nodes.contains_key(*child));
     }
     path
 }
@@ -113,7 +149,10 @@ fn put(
         Value::Null => return Ok(false),
         message @ Value::Object(_) => message,
         other => {
-            sink.warnings.add(place, format!("{} instead of a message: skipped", kind_of(other)));
+            sink.warnings.add(
+                place,
+                format!("{} instead of a message: skipped", kind_of(other)),
+            );
             return Ok(false);
         }
     };
@@ -132,7 +171,8 @@ fn put(
         return Ok(false);
     }
     if role.is_none() {
-        sink.warnings.add(&place, "its author has no role: imported without a speaker");
+        sink.warnings
+            .add(&place, "its author has no role: imported without a speaker");
     }
     let mut metadata = Map::new();
     if let Some(title) = conversation.title {
@@ -147,7 +187,8 @@ fn put(
         kind: Kind::Dialogue,
         content,
         metadata,
-        created_at: created_at.or_else(|| sink.read_time(&place, "create_time", conversation.created_at)),
+        created_at: created_at
+            .or_else(|| sink.read_time(&place, "create_time", conversation.created_at)),
         session: Some(conversation.session.clone()),
         turn,
         speaker: role.map(str::to_owned),

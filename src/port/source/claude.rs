@@ -19,7 +19,13 @@ pub const SYSTEM: &str = "claude";
 /// When there is no such file or the sink cannot be written.
 pub fn convert(path: &Path, sink: &mut Sink<'_>, progress: Progress<'_>) -> Result<(), PortError> {
     let mut inputs = Inputs::find(path, CONVERSATIONS)?;
-    each_item(&mut inputs, (&["conversations"], "conversation"), progress, sink, &mut conversation)
+    each_item(
+        &mut inputs,
+        (&["conversations"], "conversation"),
+        progress,
+        sink,
+        &mut conversation,
+    )
 }
 
 /// What the messages of a conversation share.
@@ -32,7 +38,10 @@ struct Conversation {
 fn conversation(item: Item, sink: &mut Sink<'_>) -> Result<(), PortError> {
     let Item { place, value, .. } = item;
     let Value::Object(fields) = &value else {
-        sink.problems.add(place, format!("{} instead of a conversation", kind_of(&value)));
+        sink.problems.add(
+            place,
+            format!("{} instead of a conversation", kind_of(&value)),
+        );
         return Ok(());
     };
     let messages = match fields.get("chat_messages") {
@@ -42,18 +51,30 @@ fn conversation(item: Item, sink: &mut Sink<'_>) -> Result<(), PortError> {
             return Ok(());
         }
         Some(other) => {
-            sink.problems.add(place, format!("chat_messages is {}, a list is expected", kind_of(other)));
+            sink.problems.add(
+                place,
+                format!("chat_messages is {}, a list is expected", kind_of(other)),
+            );
             return Ok(());
         }
     };
     let first_id = || messages.iter().find_map(|message| key(&message["uuid"]));
     let session = key(&value["uuid"]).or_else(|| {
-        sink.warnings.add(&place, "it has no uuid: the one of its first message names the session");
+        sink.warnings.add(
+            &place,
+            "it has no uuid: the one of its first message names the session",
+        );
         first_id()
     });
     let title = value["name"].as_str().map(str::to_owned);
     if title.is_none() {
-        sink.warnings.add(&place, format!("its name is {}: imported without a title", kind_of(&value["name"])));
+        sink.warnings.add(
+            &place,
+            format!(
+                "its name is {}: imported without a title",
+                kind_of(&value["name"])
+            ),
+        );
     }
     let conversation = Conversation {
         session: session.unwrap_or_else(|| place.clone()),
@@ -63,7 +84,13 @@ fn conversation(item: Item, sink: &mut Sink<'_>) -> Result<(), PortError> {
     let mut turn = 0;
     for (index, message) in messages.iter().enumerate() {
         let place = format!("{place}, message {}", index + 1);
-        turn += i64::from(put(&conversation, (index, message), turn + 1, sink, &place)?);
+        turn += i64::from(put(
+            &conversation,
+            (index, message),
+            turn + 1,
+            sink,
+            &place,
+        )?);
     }
     Ok(())
 }
@@ -77,7 +104,10 @@ fn put(
     place: &str,
 ) -> Result<bool, PortError> {
     if !message.is_object() {
-        sink.warnings.add(place, format!("{} instead of a message: skipped", kind_of(message)));
+        sink.warnings.add(
+            place,
+            format!("{} instead of a message: skipped", kind_of(message)),
+        );
         return Ok(false);
     }
     let content = text(message);
@@ -86,12 +116,21 @@ fn put(
         return Ok(false);
     }
     let id = key(&message["uuid"]).unwrap_or_else(|| {
-        sink.warnings.add(place, "it has no uuid: its place in the conversation identifies it");
+        sink.warnings.add(
+            place,
+            "it has no uuid: its place in the conversation identifies it",
+        );
         format!("{}\n{index}", conversation.session)
     });
     let speaker = message["sender"].as_str().map(str::to_owned);
     if speaker.is_none() {
-        sink.warnings.add(place, format!("its sender is {}: imported without a speaker", kind_of(&message["sender"])));
+        sink.warnings.add(
+            place,
+            format!(
+                "its sender is {}: imported without a speaker",
+                kind_of(&message["sender"])
+            ),
+        );
     }
     let mut metadata = Map::new();
     if let Some(title) = &conversation.title {
@@ -103,7 +142,8 @@ fn put(
         kind: Kind::Dialogue,
         content,
         metadata,
-        created_at: created_at.or_else(|| sink.read_time(place, "created_at", &conversation.created_at)),
+        created_at: created_at
+            .or_else(|| sink.read_time(place, "created_at", &conversation.created_at)),
         session: Some(conversation.session.clone()),
         turn: Some(turn),
         speaker,
@@ -116,16 +156,25 @@ fn put(
 fn text(message: &Value) -> String {
     let parts: Vec<&str> = match &message["content"] {
         Value::String(text) => vec![text],
-        Value::Array(parts) => {
-            parts.iter().filter(|part| part["type"] == "text").filter_map(|part| part["text"].as_str()).collect()
-        }
+        Value::Array(parts) => parts
+            .iter()
+            .filter(|part| part["type"] == "text")
+            .filter_map(|part| part["text"].as_str())
+            .collect(),
         _ => Vec::new(),
     };
     let written = parts.iter().any(|part| !part.trim().is_empty());
-    let mut text = if written { parts.join("\n\n") } else { message["text"].as_str().unwrap_or_default().to_owned() };
+    let mut text = if written {
+        parts.join("\n\n")
+    } else {
+        message["text"].as_str().unwrap_or_default().to_owned()
+    };
     for attachment in message["attachments"].as_array().into_iter().flatten() {
         let name = attachment["file_name"].as_str().unwrap_or("attachment");
-        if let Some(content) = attachment["extracted_content"].as_str().filter(|content| !content.trim().is_empty()) {
+        if let Some(content) = attachment["extracted_content"]
+            .as_str()
+            .filter(|content| !content.trim().is_empty())
+        {
             text.push_str(&format!("\n\n[{name}]\n{content}"));
         }
     }

@@ -23,13 +23,26 @@ pub(super) struct Document<'a> {
 
 /// Takes a Markdown file apart.
 pub(super) fn split(text: &str) -> Document<'_> {
-    let whole = Document { fields: Map::new(), body: text, warning: None };
-    let Some((yaml, body)) = between_marks(text) else { return whole };
+    let whole = Document {
+        fields: Map::new(),
+        body: text,
+        warning: None,
+    };
+    let Some((yaml, body)) = between_marks(text) else {
+        return whole;
+    };
     match parse(yaml) {
-        Ok((fields, warning)) => Document { fields, body, warning },
-        Err(error) => {
-            Document { warning: Some(format!("the front matter is no valid YAML ({error}): kept as text")), ..whole }
-        }
+        Ok((fields, warning)) => Document {
+            fields,
+            body,
+            warning,
+        },
+        Err(error) => Document {
+            warning: Some(format!(
+                "the front matter is no valid YAML ({error}): kept as text"
+            )),
+            ..whole
+        },
     }
 }
 
@@ -53,7 +66,10 @@ fn between_marks(text: &str) -> Option<(&str, &str)> {
 /// A list or object that is not complete yet.
 enum Open {
     List(Vec<Value>),
-    Object { fields: Map<String, Value>, key: Option<String> },
+    Object {
+        fields: Map<String, Value>,
+        key: Option<String>,
+    },
 }
 
 #[derive(Default)]
@@ -74,7 +90,9 @@ fn parse(yaml: &str) -> Result<(Map<String, Value>, Option<String>), String> {
             event => builder.take(event)?,
         }
     }
-    let warning = builder.repeated_key.map(|key| format!("{key:?} is in the front matter twice: both values are kept"));
+    let warning = builder
+        .repeated_key
+        .map(|key| format!("{key:?} is in the front matter twice: both values are kept"));
     match builder.root {
         None | Some(Value::Null) => Ok((Map::new(), warning)),
         Some(Value::Object(fields)) => Ok((fields, warning)),
@@ -86,17 +104,32 @@ impl Builder {
     fn take(&mut self, event: Event<'_>) -> Result<(), String> {
         match event {
             Event::Scalar(text, style, anchor, _) => {
-                let is_null = style == ScalarStyle::Plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
-                let value = if is_null { Value::Null } else { Value::String(text.into_owned()) };
+                let is_null = style == ScalarStyle::Plain
+                    && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+                let value = if is_null {
+                    Value::Null
+                } else {
+                    Value::String(text.into_owned())
+                };
                 self.add(value, anchor)
             }
             Event::Alias(anchor) => {
-                let value = self.anchors.get(&anchor).cloned().ok_or("an alias refers to itself")?;
+                let value = self
+                    .anchors
+                    .get(&anchor)
+                    .cloned()
+                    .ok_or("an alias refers to itself")?;
                 self.values += count(&value);
                 self.add(value, 0)
             }
             Event::SequenceStart(anchor, _) => self.begin(Open::List(Vec::new()), anchor),
-            Event::MappingStart(anchor, _) => self.begin(Open::Object { fields: Map::new(), key: None }, anchor),
+            Event::MappingStart(anchor, _) => self.begin(
+                Open::Object {
+                    fields: Map::new(),
+                    key: None,
+                },
+                anchor,
+            ),
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             _ => Ok(()),
         }
@@ -177,14 +210,21 @@ mod tests {
 
     fn fields(yaml: &str) -> Value {
         let text = format!("---\n{yaml}\n---\nbody\n");
-        let Document { fields, body, warning } = split(&text);
+        let Document {
+            fields,
+            body,
+            warning,
+        } = split(&text);
         assert_eq!((body, warning), ("body\n", None), "{yaml}");
         Value::Object(fields)
     }
 
     #[test]
     fn quotes_escapes_comments_and_blocks() {
-        assert_eq!(fields("tags: [\"#quay\", 'x y', plain]   # a comment")["tags"], json!(["#quay", "x y", "plain"]));
+        assert_eq!(
+            fields("tags: [\"#quay\", 'x y', plain]   # a comment")["tags"],
+            json!(["#quay", "x y", "plain"])
+        );
         assert_eq!(
             fields(r#"title: "He said \"deep\" and 'it''s' \u00e9""#)["title"],
             "He said \"deep\" and 'it''s' é"
@@ -194,7 +234,10 @@ mod tests {
             fields("a: >-\n  folded\n  over: lines\nb: |\n  kept\n  lines\n"),
             json!({ "a": "folded over: lines", "b": "kept\nlines\n" })
         );
-        assert_eq!(fields("tags:\n- a # one\n- \"b, c\"\n- [d]"), json!({ "tags": ["a", "b, c", ["d"]] }));
+        assert_eq!(
+            fields("tags:\n- a # one\n- \"b, c\"\n- [d]"),
+            json!({ "tags": ["a", "b, c", ["d"]] })
+        );
         assert_eq!(
             fields("a: {b: [1, 2.0], c: ~}\ne:\nf: \"\""),
             json!({ "a": { "b": ["1", "2.0"], "c": null }, "e": null, "f": "" })
@@ -203,14 +246,31 @@ mod tests {
             fields("created: 2026-01-02 10:00:00\ntitle: yes"),
             json!({ "created": "2026-01-02 10:00:00", "title": "yes" })
         );
-        assert_eq!(fields("a: &x [1, 2]\nb: *x"), json!({ "a": ["1", "2"], "b": ["1", "2"] }));
+        assert_eq!(
+            fields("a: &x [1, 2]\nb: *x"),
+            json!({ "a": ["1", "2"], "b": ["1", "2"] })
+        );
         assert_eq!(fields(""), json!({}));
     }
 
     #[test]
     fn a_file_without_front_matter_is_its_text() {
-        for text in ["", "text", "--- a\nb\n---\n", "a\n---\nb\n---\n", "---\nunclosed: 1\n"] {
-            assert_eq!(split(text), Document { fields: serde_json::Map::new(), body: text, warning: None }, "{text}");
+        for text in [
+            "",
+            "text",
+            "--- a\nb\n---\n",
+            "a\n---\nb\n---\n",
+            "---\nunclosed: 1\n",
+        ] {
+            assert_eq!(
+                split(text),
+                Document {
+                    fields: serde_json::Map::new(),
+                    body: text,
+                    warning: None
+                },
+                "{text}"
+            );
         }
         assert_eq!(split("---\r\na: 1\r\n---\r\nbody").body, "body");
         assert_eq!(split("---\na: 1\n...\n---\n").body, "---\n");
@@ -218,10 +278,23 @@ mod tests {
 
     #[test]
     fn broken_front_matter_stays_in_the_text() {
-        let bomb: String =
-            (1..9).map(|n| format!("a{n}: &a{n} [*a{0},*a{0},*a{0},*a{0},*a{0},*a{0},*a{0},*a{0}]\n", n - 1)).collect();
+        let bomb: String = (1..9)
+            .map(|n| {
+                format!(
+                    "a{n}: &a{n} [*a{0},*a{0},*a{0},*a{0},*a{0},*a{0},*a{0},*a{0}]\n",
+                    n - 1
+                )
+            })
+            .collect();
         let deep = format!("a: {}{}", "[".repeat(100), "]".repeat(100));
-        for yaml in ["a: [1", "a: \"open", "\t- x: :", &format!("a0: &a0 x\n{bomb}"), &deep, "- a list"] {
+        for yaml in [
+            "a: [1",
+            "a: \"open",
+            "\t- x: :",
+            &format!("a0: &a0 x\n{bomb}"),
+            &deep,
+            "- a list",
+        ] {
             let text = format!("---\n{yaml}\n---\nbody");
             let document = split(&text);
             assert_eq!(document.body, text);

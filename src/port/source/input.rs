@@ -64,7 +64,10 @@ pub struct Inputs {
 
 impl std::fmt::Debug for Inputs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inputs").field("root", &self.root).field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("Inputs")
+            .field("root", &self.root)
+            .field("files", &self.files)
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,20 +81,38 @@ impl Inputs {
     /// When there is nothing at the path, or nothing that is wanted. The message names what looks like it.
     pub fn find(path: &Path, wanted: Wanted) -> Result<Self, PortError> {
         let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, wanted, &error))?;
-        let mut inputs =
-            Self { root: path.to_owned(), archive: None, budget: 0, files: Vec::new(), skipped: Problems::default() };
+        let mut inputs = Self {
+            root: path.to_owned(),
+            archive: None,
+            budget: 0,
+            files: Vec::new(),
+            skipped: Problems::default(),
+        };
         if metadata.is_dir() {
             inputs.walk_folder(path, wanted)?;
         } else if !metadata.is_file() {
-            let reason =
-                format!("this is {}; name a file or a folder, or - to read standard input", kind_of(&metadata));
-            return Err(PortError::Input { path: path.to_owned(), reason });
+            let reason = format!(
+                "this is {}; name a file or a folder, or - to read standard input",
+                kind_of(&metadata)
+            );
+            return Err(PortError::Input {
+                path: path.to_owned(),
+                reason,
+            });
         } else if is_zip(path).map_err(|error| unreadable(path, wanted, &error))? {
             inputs.list_archive(path, wanted)?;
         } else {
-            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+            let name = path
+                .file_name()
+                .unwrap_or(path.as_os_str())
+                .to_string_lossy()
+                .into_owned();
             let modified = metadata.modified().ok().map(DateTime::from);
-            inputs.files.push(Input { name, modified, place: Place::File(path.to_owned()) });
+            inputs.files.push(Input {
+                name,
+                modified,
+                place: Place::File(path.to_owned()),
+            });
         }
         if inputs.files.is_empty() {
             return Err(inputs.nothing_found(path, wanted, metadata.is_dir()));
@@ -115,18 +136,28 @@ impl Inputs {
         progress: &dyn Fn(u64),
         each: impl FnOnce(&mut InputReader<'_>) -> Result<T, PortError>,
     ) -> Result<io::Result<T>, PortError> {
-        let Some(input) = self.files.get(index) else { return Ok(Err(io::ErrorKind::NotFound.into())) };
+        let Some(input) = self.files.get(index) else {
+            return Ok(Err(io::ErrorKind::NotFound.into()));
+        };
         match (&input.place, &mut self.archive) {
             (Place::File(path), _) => match open_regular(path) {
                 Ok(file) => {
-                    let counted = Counted { reader: file, budget: None, progress };
+                    let counted = Counted {
+                        reader: file,
+                        budget: None,
+                        progress,
+                    };
                     each(&mut TextReader::new(Box::new(counted))).map(Ok)
                 }
                 Err(error) => Ok(Err(error)),
             },
             (Place::Archived(number), Some(archive)) => match archive.by_index(*number) {
                 Ok(entry) => {
-                    let counted = Counted { reader: entry, budget: Some(&mut self.budget), progress };
+                    let counted = Counted {
+                        reader: entry,
+                        budget: Some(&mut self.budget),
+                        progress,
+                    };
                     each(&mut TextReader::new(Box::new(counted))).map(Ok)
                 }
                 Err(error) => Ok(Err(io::Error::other(error))),
@@ -149,7 +180,8 @@ impl Inputs {
 
     fn archive_budget(&self) -> u64 {
         let size = std::fs::metadata(&self.root).map_or(0, |metadata| metadata.len());
-        size.saturating_mul(MOST_EXPANSION_RATIO).max(LEAST_EXPANSION)
+        size.saturating_mul(MOST_EXPANSION_RATIO)
+            .max(LEAST_EXPANSION)
     }
 
     fn walk_folder(&mut self, root: &Path, wanted: Wanted) -> Result<(), PortError> {
@@ -160,7 +192,10 @@ impl Inputs {
                 Ok(entries) => entries,
                 Err(source) if depth == 0 => return Err(unreadable(root, wanted, &source)),
                 Err(error) => {
-                    self.skipped.add(self.name_of(&folder), format!("the folder cannot be read: {error}"));
+                    self.skipped.add(
+                        self.name_of(&folder),
+                        format!("the folder cannot be read: {error}"),
+                    );
                     continue;
                 }
             };
@@ -168,14 +203,19 @@ impl Inputs {
                 let entry = match entry {
                     Ok(entry) => entry,
                     Err(error) => {
-                        self.skipped.add(self.name_of(&folder), format!("the folder cannot be read: {error}"));
+                        self.skipped.add(
+                            self.name_of(&folder),
+                            format!("the folder cannot be read: {error}"),
+                        );
                         break;
                     }
                 };
                 seen += 1;
                 if seen > MOST_FILES {
-                    self.skipped
-                        .add(self.name_of(&folder), format!("more than {MOST_FILES} files: the rest is not read"));
+                    self.skipped.add(
+                        self.name_of(&folder),
+                        format!("more than {MOST_FILES} files: the rest is not read"),
+                    );
                     return Ok(());
                 }
                 if let Some(folder) = self.visit(&entry.path(), wanted) {
@@ -193,7 +233,11 @@ impl Inputs {
 
     /// Takes an entry of a folder if it is wanted; returns it if it is a folder.
     fn visit(&mut self, path: &Path, wanted: Wanted) -> Option<PathBuf> {
-        let file_name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let file_name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
         if file_name.starts_with('.') {
             return None;
         }
@@ -211,15 +255,26 @@ impl Inputs {
         if metadata.is_symlink() {
             // A link to a folder may hide wanted files behind any name.
             if is_wanted || path.is_dir() {
-                let target = std::fs::read_link(path).map(|target| target.display().to_string()).unwrap_or_default();
-                let reason = format!("this symbolic link to {target} is not followed; import its target by itself");
+                let target = std::fs::read_link(path)
+                    .map(|target| target.display().to_string())
+                    .unwrap_or_default();
+                let reason = format!(
+                    "this symbolic link to {target} is not followed; import its target by itself"
+                );
                 self.skipped.add(self.name_of(path), reason);
             }
         } else if is_wanted && !metadata.is_file() {
-            self.skipped.add(self.name_of(path), format!("this is {}, which is not read", kind_of(&metadata)));
+            self.skipped.add(
+                self.name_of(path),
+                format!("this is {}, which is not read", kind_of(&metadata)),
+            );
         } else if is_wanted {
             let modified = metadata.modified().ok().map(DateTime::from);
-            self.files.push(Input { name: self.name_of(path), modified, place: Place::File(path.to_owned()) });
+            self.files.push(Input {
+                name: self.name_of(path),
+                modified,
+                place: Place::File(path.to_owned()),
+            });
         }
         None
     }
@@ -227,21 +282,26 @@ impl Inputs {
     fn list_archive(&mut self, path: &Path, wanted: Wanted) -> Result<(), PortError> {
         let broken = |error: &dyn std::fmt::Display| PortError::Input {
             path: path.to_owned(),
-            reason: format!("the zip archive cannot be read ({error}); download it again, or unpack it yourself"),
+            reason: format!(
+                "the zip archive cannot be read ({error}); download it again, or unpack it yourself"
+            ),
         };
         let file = File::open(path).map_err(|error| broken(&error))?;
-        let mut archive =
-            ZipArchive::new(BufReader::with_capacity(BUFFER_BYTES, file)).map_err(|error| broken(&error))?;
+        let mut archive = ZipArchive::new(BufReader::with_capacity(BUFFER_BYTES, file))
+            .map_err(|error| broken(&error))?;
         for number in 0..archive.len().min(MOST_FILES) {
             let entry = match archive.by_index_raw(number) {
                 Ok(entry) => entry,
                 Err(error) => {
-                    self.skipped.add(format!("entry {}", number + 1), error.to_string());
+                    self.skipped
+                        .add(format!("entry {}", number + 1), error.to_string());
                     continue;
                 }
             };
             let name = entry.name().to_owned();
-            let is_hidden = name.split('/').any(|part| part.starts_with('.') || part == "__MACOSX");
+            let is_hidden = name
+                .split('/')
+                .any(|part| part.starts_with('.') || part == "__MACOSX");
             let file_name = name.rsplit('/').next().unwrap_or_default().to_lowercase();
             if entry.is_dir() || is_hidden || !(wanted.accepts)(&file_name) {
                 continue;
@@ -249,10 +309,17 @@ impl Inputs {
             if entry.is_symlink() {
                 self.skipped.add(name, "this symbolic link is not followed");
             } else if entry.encrypted() {
-                self.skipped.add(name, "this file is encrypted; unpack the archive yourself and import the folder");
+                self.skipped.add(
+                    name,
+                    "this file is encrypted; unpack the archive yourself and import the folder",
+                );
             } else {
                 let modified = entry.last_modified().and_then(archived_time);
-                self.files.push(Input { name, modified, place: Place::Archived(number) });
+                self.files.push(Input {
+                    name,
+                    modified,
+                    place: Place::Archived(number),
+                });
             }
         }
         self.archive = Some(archive);
@@ -262,7 +329,11 @@ impl Inputs {
 
     fn name_of(&self, path: &Path) -> String {
         let name = path.strip_prefix(&self.root).unwrap_or(path);
-        let name = if name.as_os_str().is_empty() { path } else { name };
+        let name = if name.as_os_str().is_empty() {
+            path
+        } else {
+            name
+        };
         name.display().to_string()
     }
 
@@ -274,7 +345,10 @@ impl Inputs {
         if is_folder && let Some(names) = similar_files(path, wanted) {
             reason.push_str(&format!("; files that look like exports: {names}"));
         }
-        PortError::Input { path: path.to_owned(), reason }
+        PortError::Input {
+            path: path.to_owned(),
+            reason,
+        }
     }
 }
 
@@ -304,8 +378,16 @@ pub fn is_zip(path: &Path) -> io::Result<bool> {
 }
 
 fn archived_time(at: zip::DateTime) -> Option<DateTime<Utc>> {
-    let day = chrono::NaiveDate::from_ymd_opt(i32::from(at.year()), u32::from(at.month()), u32::from(at.day()))?;
-    let time = day.and_hms_opt(u32::from(at.hour()), u32::from(at.minute()), u32::from(at.second()))?;
+    let day = chrono::NaiveDate::from_ymd_opt(
+        i32::from(at.year()),
+        u32::from(at.month()),
+        u32::from(at.day()),
+    )?;
+    let time = day.and_hms_opt(
+        u32::from(at.hour()),
+        u32::from(at.minute()),
+        u32::from(at.second()),
+    )?;
     Some(time.and_utc())
 }
 
@@ -324,7 +406,11 @@ fn kind_of(metadata: &Metadata) -> &'static str {
             return "a device";
         }
     }
-    if metadata.is_dir() { "a folder" } else { "no regular file" }
+    if metadata.is_dir() {
+        "a folder"
+    } else {
+        "no regular file"
+    }
 }
 
 /// Why a path cannot be read, and what else is there.
@@ -332,16 +418,28 @@ pub(super) fn unreadable(path: &Path, wanted: Wanted, error: &io::Error) -> Port
     let mut reason = error.to_string();
     if error.kind() == io::ErrorKind::NotFound {
         reason = "there is no such file or folder".to_owned();
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         match similar_files(parent, wanted) {
-            Some(names) => reason.push_str(&format!("; in {} there are: {names}", parent.display())),
+            Some(names) => {
+                reason.push_str(&format!("; in {} there are: {names}", parent.display()))
+            }
             None if parent.is_dir() => {
-                reason.push_str(&format!("; {} has no {} either", parent.display(), wanted.description));
+                reason.push_str(&format!(
+                    "; {} has no {} either",
+                    parent.display(),
+                    wanted.description
+                ));
             }
             None => reason.push_str(&format!("; {} is no folder either", parent.display())),
         }
     }
-    PortError::Input { path: path.to_owned(), reason }
+    PortError::Input {
+        path: path.to_owned(),
+        reason,
+    }
 }
 
 /// Names of files in a folder that look like exports.
@@ -354,7 +452,9 @@ fn similar_files(folder: &Path, wanted: Wanted) -> Option<String> {
         .filter(|name| !name.starts_with('.'))
         .filter_map(|name| {
             let is_wanted = (wanted.accepts)(&name.to_lowercase());
-            let is_usual = name.rsplit_once('.').is_some_and(|(_, end)| usual.contains(&end.to_lowercase().as_str()));
+            let is_usual = name
+                .rsplit_once('.')
+                .is_some_and(|(_, end)| usual.contains(&end.to_lowercase().as_str()));
             (is_wanted || is_usual).then_some((!is_wanted, name))
         })
         .collect();
@@ -363,8 +463,16 @@ fn similar_files(folder: &Path, wanted: Wanted) -> Option<String> {
     }
     names.sort();
     let more = names.len().saturating_sub(SUGGESTED_NAMES);
-    let names: Vec<String> = names.into_iter().take(SUGGESTED_NAMES).map(|(_, name)| name).collect();
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let names: Vec<String> = names
+        .into_iter()
+        .take(SUGGESTED_NAMES)
+        .map(|(_, name)| name)
+        .collect();
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
     Some(format!("{}{more}", names.join(", ")))
 }
 
@@ -395,14 +503,32 @@ impl<R: Read> Read for Counted<'_, R> {
 ///
 /// # Errors
 /// When the archive has none or several of them, or cannot be read or the copy written.
-pub fn extract_single(path: &Path, wanted: Wanted, out: &mut impl io::Write) -> Result<(), PortError> {
+pub fn extract_single(
+    path: &Path,
+    wanted: Wanted,
+    out: &mut impl io::Write,
+) -> Result<(), PortError> {
     let mut inputs = Inputs::find(path, wanted)?;
     if inputs.files.len() != 1 {
-        let names: Vec<&str> = inputs.files.iter().take(SUGGESTED_NAMES).map(|input| input.name.as_str()).collect();
-        let reason = format!("it contains several files; unpack it and import them one by one: {}", names.join(", "));
-        return Err(PortError::Input { path: path.to_owned(), reason });
+        let names: Vec<&str> = inputs
+            .files
+            .iter()
+            .take(SUGGESTED_NAMES)
+            .map(|input| input.name.as_str())
+            .collect();
+        let reason = format!(
+            "it contains several files; unpack it and import them one by one: {}",
+            names.join(", ")
+        );
+        return Err(PortError::Input {
+            path: path.to_owned(),
+            reason,
+        });
     }
-    let failed = |source| PortError::File { path: path.to_owned(), source };
+    let failed = |source| PortError::File {
+        path: path.to_owned(),
+        source,
+    };
     let copied = inputs.read(0, &|_| {}, |reader| io::copy(reader, out).map_err(failed))?;
     copied.map(drop).map_err(failed)
 }

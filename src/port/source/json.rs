@@ -182,7 +182,10 @@ impl<'a> Scanner<'a> {
             Some(b',') if self.depth == 1 => self.expect_key(),
             Some(b'[') if self.depth == 1 => {
                 self.depth += 1;
-                let wanted = self.members.iter().position(|member| self.key.as_deref() == Some(*member));
+                let wanted = self
+                    .members
+                    .iter()
+                    .position(|member| self.key.as_deref() == Some(*member));
                 if let Some(member) = wanted {
                     self.enter(member);
                 }
@@ -218,7 +221,12 @@ impl<'a> Scanner<'a> {
         self.mender.take_repairs();
     }
 
-    fn push_in_elements(&mut self, member: usize, structural: Option<u8>, is_space: bool) -> Option<Element> {
+    fn push_in_elements(
+        &mut self,
+        member: usize,
+        structural: Option<u8>,
+        is_space: bool,
+    ) -> Option<Element> {
         let at_base = self.depth == self.base;
         match structural {
             Some(b',') if at_base => {
@@ -228,7 +236,11 @@ impl<'a> Scanner<'a> {
             }
             Some(b']' | b'}') if at_base => {
                 // An empty array has no element, a comma at the end none behind it.
-                let element = if self.begin.is_some() { self.end_element(member) } else { None };
+                let element = if self.begin.is_some() {
+                    self.end_element(member)
+                } else {
+                    None
+                };
                 self.leave();
                 return element;
             }
@@ -251,7 +263,11 @@ impl<'a> Scanner<'a> {
         self.depth -= 1;
         self.mender.collecting = false;
         self.mender.text = Vec::new();
-        self.scope = if self.depth == 0 { Scope::End } else { Scope::Object };
+        self.scope = if self.depth == 0 {
+            Scope::End
+        } else {
+            Scope::Object
+        };
     }
 
     /// The element before the comma or bracket that was just read.
@@ -260,22 +276,38 @@ impl<'a> Scanner<'a> {
         self.number += 1;
         let text = &self.mender.text[..self.mender.text.len().saturating_sub(1)];
         let value = if self.oversized {
-            Err(format!("it is larger than {} MiB", LARGEST_ELEMENT / 1024 / 1024))
+            Err(format!(
+                "it is larger than {} MiB",
+                LARGEST_ELEMENT / 1024 / 1024
+            ))
         } else {
-            serde_json::from_slice(text.trim_ascii_start()).map_err(|error| describe(&error, line, offset))
+            serde_json::from_slice(text.trim_ascii_start())
+                .map_err(|error| describe(&error, line, offset))
         };
         let repairs = self.mender.take_repairs();
-        Some(Element { member, number: self.number, location: place(line, offset), value, repairs })
+        Some(Element {
+            member,
+            number: self.number,
+            location: place(line, offset),
+            value,
+            repairs,
+        })
     }
 
     fn finish(&mut self) -> Option<Flaw> {
         match self.scope {
             Scope::Start => Some(Flaw::Unexpected("it is empty")),
-            Scope::End if !self.entered => Some(Flaw::Unexpected("none of the expected lists is in it")),
+            Scope::End if !self.entered => {
+                Some(Flaw::Unexpected("none of the expected lists is in it"))
+            }
             Scope::End => self.trailing.take().map(Flaw::TrailingText),
             Scope::Object | Scope::Elements(_) => Some(Flaw::Truncated(match self.begin {
                 Some((line, offset)) => {
-                    format!("{}, in the element that begins at {}", self.location(), place(line, offset))
+                    format!(
+                        "{}, in the element that begins at {}",
+                        self.location(),
+                        place(line, offset)
+                    )
                 }
                 None => self.location(),
             })),
@@ -293,10 +325,17 @@ fn describe(error: &serde_json::Error, line: u64, offset: u64) -> String {
     let reason = text.split(" at line ").next().unwrap_or(&text);
     if error.line() <= 1 {
         let column = u64::try_from(error.column()).unwrap_or_default();
-        return format!("{reason} at line {line}, byte {}", offset + column.saturating_sub(1));
+        return format!(
+            "{reason} at line {line}, byte {}",
+            offset + column.saturating_sub(1)
+        );
     }
     let below = u64::try_from(error.line()).unwrap_or(1) - 1;
-    format!("{reason} at line {}, column {}", line + below, error.column())
+    format!(
+        "{reason} at line {}, column {}",
+        line + below,
+        error.column()
+    )
 }
 
 #[cfg(test)]
@@ -320,19 +359,40 @@ mod tests {
 
     fn values(text: &str, members: &[&str]) -> (Vec<Value>, Option<Flaw>) {
         let (found, flaw) = scan(text, members);
-        (found.into_iter().map(|element| element.value.unwrap()).collect(), flaw)
+        (
+            found
+                .into_iter()
+                .map(|element| element.value.unwrap())
+                .collect(),
+            flaw,
+        )
     }
 
     #[test]
     fn elements_of_an_array_and_of_members_of_an_object() {
         let text = r#" [ {"a": "],["} , [1,[2]], "x,\"]" ,null, -1.5 ] "#;
-        let expected = vec![json!({ "a": "],[" }), json!([1, [2]]), json!("x,\"]"), json!(null), json!(-1.5)];
+        let expected = vec![
+            json!({ "a": "],[" }),
+            json!([1, [2]]),
+            json!("x,\"]"),
+            json!(null),
+            json!(-1.5),
+        ];
         assert_eq!(values(text, &[]), (expected, None));
         assert_eq!(values("[]", &[]), (vec![], None));
         let text = r#"{"x": {"memories": [9]}, "y": [8, "memories"], "mem\u006fries": [1, {"memories": [2]}], "z": 3}"#;
-        assert_eq!(values(text, &["memories"]), (vec![json!(1), json!({ "memories": [2] })], None));
-        let (found, flaw) = scan(r#"{"entities":[{}],"relations":[{},{}]}"#, &["entities", "relations"]);
-        let members: Vec<(usize, usize)> = found.iter().map(|element| (element.member, element.number)).collect();
+        assert_eq!(
+            values(text, &["memories"]),
+            (vec![json!(1), json!({ "memories": [2] })], None)
+        );
+        let (found, flaw) = scan(
+            r#"{"entities":[{}],"relations":[{},{}]}"#,
+            &["entities", "relations"],
+        );
+        let members: Vec<(usize, usize)> = found
+            .iter()
+            .map(|element| (element.member, element.number))
+            .collect();
         assert_eq!((members, flaw), (vec![(0, 1), (1, 1), (1, 2)], None));
     }
 
@@ -342,10 +402,16 @@ mod tests {
         let text = format!("[1,\n  {{\"a\":: 2}},\n{deep},\n{{\n\"b\":\n*}}, 5]");
         let (found, flaw) = scan(&text, &[]);
         assert_eq!((found.len(), flaw), (5, None));
-        let wrong: Vec<String> =
-            found.iter().filter_map(|element| element.value.as_ref().err()).map(String::to_owned).collect();
+        let wrong: Vec<String> = found
+            .iter()
+            .filter_map(|element| element.value.as_ref().err())
+            .map(String::to_owned)
+            .collect();
         assert_eq!(wrong[0], "expected value at line 2, byte 11");
-        assert!(wrong[1].starts_with("recursion limit exceeded at line 3"), "{wrong:?}");
+        assert!(
+            wrong[1].starts_with("recursion limit exceeded at line 3"),
+            "{wrong:?}"
+        );
         assert_eq!(wrong[2], "expected value at line 6, column 1");
         assert_eq!(found[1].location, "line 2, byte 6");
     }
@@ -356,10 +422,18 @@ mod tests {
         assert_eq!(found, [json!(1), json!(2)]);
         assert_eq!(
             flaw,
-            Some(Flaw::Truncated("line 1, byte 9, in the element that begins at line 1, byte 5".to_owned()))
+            Some(Flaw::Truncated(
+                "line 1, byte 9, in the element that begins at line 1, byte 5".to_owned()
+            ))
         );
-        assert_eq!(values("[1] x", &[]).1, Some(Flaw::TrailingText("line 1, byte 4".to_owned())));
-        assert_eq!(values("dear diary", &[]).1, Some(Flaw::Unexpected("it is no JSON")));
+        assert_eq!(
+            values("[1] x", &[]).1,
+            Some(Flaw::TrailingText("line 1, byte 4".to_owned()))
+        );
+        assert_eq!(
+            values("dear diary", &[]).1,
+            Some(Flaw::Unexpected("it is no JSON"))
+        );
         assert_eq!(values(" \n", &[]).1, Some(Flaw::Unexpected("it is empty")));
         let flaw = Some(Flaw::Unexpected("none of the expected lists is in it"));
         assert_eq!(values("{\"other\": 1}", &["memories"]), (vec![], flaw));

@@ -40,10 +40,14 @@ pub fn convert(path: &Path, sink: &mut Sink<'_>, progress: Progress<'_>) -> Resu
     let mut relations = Vec::new();
     if is_one_document(&mut inputs)? {
         let members = (&["entities", "relations"][..], "element");
-        each_item(&mut inputs, members, progress, sink, &mut |item, sink| record(item, &mut relations, sink))?;
+        each_item(&mut inputs, members, progress, sink, &mut |item, sink| {
+            record(item, &mut relations, sink)
+        })?;
     } else {
         report_skipped(&mut inputs, sink);
-        each_file(&mut inputs, progress, sink, &mut |name, reader, sink| lines(name, reader, &mut relations, sink))?;
+        each_file(&mut inputs, progress, sink, &mut |name, reader, sink| {
+            lines(name, reader, &mut relations, sink)
+        })?;
     }
     for relation in relations {
         store_relation(&relation, sink)?;
@@ -53,14 +57,18 @@ pub fn convert(path: &Path, sink: &mut Sink<'_>, progress: Progress<'_>) -> Resu
 
 /// Whether the file is not one of lines, but what the tool `read_graph` answers, or an array.
 fn is_one_document(inputs: &mut Inputs) -> Result<bool, PortError> {
-    let begin = inputs.read(0, &|_| {}, |reader| Ok(reader.fill_buf().map(<[u8]>::to_vec).unwrap_or_default()))?;
+    let begin = inputs.read(0, &|_| {}, |reader| {
+        Ok(reader.fill_buf().map(<[u8]>::to_vec).unwrap_or_default())
+    })?;
     inputs.restart();
     let begin = begin.unwrap_or_default();
     let begin = String::from_utf8_lossy(&begin);
     let begin = begin.trim_start();
     let first_line = begin.lines().next().unwrap_or_default().trim_end();
     let first_key = begin.strip_prefix('{').unwrap_or_default().trim_start();
-    let is_graph = ["\"entities\"", "\"relations\""].iter().any(|key| first_key.starts_with(key));
+    let is_graph = ["\"entities\"", "\"relations\""]
+        .iter()
+        .any(|key| first_key.starts_with(key));
     Ok(begin.starts_with('[') || first_line == "{" || is_graph)
 }
 
@@ -77,12 +85,16 @@ fn lines(
         let line = match next_line(reader, LONGEST_LINE) {
             Ok(Some(TextLine::Whole(line))) => line,
             Ok(Some(TextLine::TooLong)) => {
-                sink.problems.add(place, format!("the line is longer than {} MiB", LONGEST_LINE / 1024 / 1024));
+                sink.problems.add(
+                    place,
+                    format!("the line is longer than {} MiB", LONGEST_LINE / 1024 / 1024),
+                );
                 continue;
             }
             Ok(None) => return Ok(()),
             Err(error) => {
-                sink.problems.add(place, format!("the file cannot be read further: {error}"));
+                sink.problems
+                    .add(place, format!("the file cannot be read further: {error}"));
                 return Ok(());
             }
         };
@@ -101,24 +113,40 @@ fn lines(
             match value {
                 Ok(value) => {
                     count += 1;
-                    record(Item { member: 0, place: place.clone(), value }, relations, sink)?;
+                    record(
+                        Item {
+                            member: 0,
+                            place: place.clone(),
+                            value,
+                        },
+                        relations,
+                        sink,
+                    )?;
                 }
                 Err(error) => {
                     let (reason, column) = (error.to_string(), error.column());
                     let reason = reason.split(" at line ").next().unwrap_or(&reason);
-                    sink.problems.add(&place, format!("this is not JSON ({reason}, column {column})"));
+                    sink.problems.add(
+                        &place,
+                        format!("this is not JSON ({reason}, column {column})"),
+                    );
                     break;
                 }
             }
         }
         if count > 1 {
-            sink.warnings.add(place, format!("{count} records on one line"));
+            sink.warnings
+                .add(place, format!("{count} records on one line"));
         }
     }
 }
 
 fn record(item: Item, relations: &mut Vec<Relation>, sink: &mut Sink<'_>) -> Result<(), PortError> {
-    let Item { member, place, value } = item;
+    let Item {
+        member,
+        place,
+        value,
+    } = item;
     let is_relation = match value["type"].as_str() {
         Some("entity") => false,
         Some("relation") => true,
@@ -128,10 +156,12 @@ fn record(item: Item, relations: &mut Vec<Relation>, sink: &mut Sink<'_>) -> Res
         take_relation(place, &value, relations, sink);
         return Ok(());
     }
-    let is_entity =
-        value["type"] == "entity" || value.get("entityType").is_some() || value.get("observations").is_some();
+    let is_entity = value["type"] == "entity"
+        || value.get("entityType").is_some()
+        || value.get("observations").is_some();
     if !is_entity {
-        sink.problems.add(place, "this is neither an entity nor a relation");
+        sink.problems
+            .add(place, "this is neither an entity nor a relation");
         return Ok(());
     }
     store_entity(&place, &value, sink)
@@ -142,22 +172,44 @@ fn take_relation(place: String, value: &Value, relations: &mut Vec<Relation>, si
     let (Some(source), Some(target)) = (name("from"), name("to")) else {
         let field = if name("from").is_none() { "from" } else { "to" };
         let found = kind_of(&value[field]);
-        sink.problems.add(place, format!("the relation's {field} is {found}, the name of an entity is expected"));
+        sink.problems.add(
+            place,
+            format!("the relation's {field} is {found}, the name of an entity is expected"),
+        );
         return;
     };
     let kind = name("relationType").unwrap_or_else(|| {
-        sink.warnings.add(&place, "the relation has no relationType: related_to is assumed");
+        sink.warnings.add(
+            &place,
+            "the relation has no relationType: related_to is assumed",
+        );
         "related_to".to_owned()
     });
-    relations.push(Relation { place, source, kind, target });
+    relations.push(Relation {
+        place,
+        source,
+        kind,
+        target,
+    });
 }
 
 fn store_relation(relation: &Relation, sink: &mut Sink<'_>) -> Result<(), PortError> {
-    let Relation { place, source, kind, target } = relation;
-    match (sink.entity_name(place, source, ""), sink.entity_name(place, target, "")) {
+    let Relation {
+        place,
+        source,
+        kind,
+        target,
+    } = relation;
+    match (
+        sink.entity_name(place, source, ""),
+        sink.entity_name(place, target, ""),
+    ) {
         (Some(source), Some(target)) => sink.relation(place, (&source, kind, &target), 1.0),
         _ => {
-            sink.problems.add(place, "the relation names an entity without a visible character");
+            sink.problems.add(
+                place,
+                "the relation names an entity without a visible character",
+            );
             Ok(())
         }
     }
@@ -166,12 +218,21 @@ fn store_relation(relation: &Relation, sink: &mut Sink<'_>) -> Result<(), PortEr
 fn store_entity(place: &str, value: &Value, sink: &mut Sink<'_>) -> Result<(), PortError> {
     let name = scalar_text(&value["name"]).unwrap_or_default();
     let kind = scalar_text(&value["entityType"]).unwrap_or_else(|| {
-        sink.warnings.add(place, format!("its entityType is {}: entity is assumed", kind_of(&value["entityType"])));
+        sink.warnings.add(
+            place,
+            format!(
+                "its entityType is {}: entity is assumed",
+                kind_of(&value["entityType"])
+            ),
+        );
         "entity".to_owned()
     });
     let Some(entity) = sink.entity_name(place, &name, &kind) else {
         let found = kind_of(&value["name"]);
-        sink.problems.add(place, format!("the entity's name is {found}, text with a visible character is expected"));
+        sink.problems.add(
+            place,
+            format!("the entity's name is {found}, text with a visible character is expected"),
+        );
         return Ok(());
     };
     sink.entity(place, &entity, Map::new(), None)?;
@@ -186,12 +247,19 @@ fn store_entity(place: &str, value: &Value, sink: &mut Sink<'_>) -> Result<(), P
     };
     for (index, observation) in observations.iter().enumerate() {
         let place = format!("{place}, observation {}", index + 1);
-        let Some(text) = observation_text(observation).filter(|text| !text.trim().is_empty()) else {
-            sink.warnings.add(place, format!("{} without text: skipped", kind_of(observation)));
+        let Some(text) = observation_text(observation).filter(|text| !text.trim().is_empty())
+        else {
+            sink.warnings.add(
+                place,
+                format!("{} without text: skipped", kind_of(observation)),
+            );
             continue;
         };
-        let foreign =
-            Foreign { key: format!("{name}\n{text}"), content: format!("{name}: {text}"), ..Foreign::default() };
+        let foreign = Foreign {
+            key: format!("{name}\n{text}"),
+            content: format!("{name}: {text}"),
+            ..Foreign::default()
+        };
         if let Some(id) = sink.memory(&place, foreign)? {
             sink.mention(id, &entity)?;
         }
@@ -201,10 +269,14 @@ fn store_entity(place: &str, value: &Value, sink: &mut Sink<'_>) -> Result<(), P
 
 /// Forks of the server write objects instead of strings.
 fn observation_text(observation: &Value) -> Option<String> {
-    let written = ["content", "text", "observation"].iter().find_map(|field| observation[*field].as_str());
+    let written = ["content", "text", "observation"]
+        .iter()
+        .find_map(|field| observation[*field].as_str());
     match observation {
         Value::Null => None,
-        Value::Object(_) | Value::Array(_) => Some(written.map_or_else(|| observation.to_string(), str::to_owned)),
+        Value::Object(_) | Value::Array(_) => {
+            Some(written.map_or_else(|| observation.to_string(), str::to_owned))
+        }
         scalar => scalar_text(scalar),
     }
 }

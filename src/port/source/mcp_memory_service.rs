@@ -17,8 +17,10 @@ pub const SYSTEM: &str = "mcp-memory-service";
 pub const TABLE: &str = "memories";
 
 /// Its exports have names of the user's choice.
-pub const WANTED: Wanted =
-    Wanted { description: "JSON export of mcp-memory-service", accepts: |name| name.ends_with(".json") };
+pub const WANTED: Wanted = Wanted {
+    description: "JSON export of mcp-memory-service",
+    accepts: |name| name.ends_with(".json"),
+};
 
 /// Reads a JSON export, a folder or a zip archive with such files.
 ///
@@ -26,13 +28,22 @@ pub const WANTED: Wanted =
 /// When there is no such file or the sink cannot be written.
 pub fn convert(path: &Path, sink: &mut Sink<'_>, progress: Progress<'_>) -> Result<(), PortError> {
     let mut inputs = Inputs::find(path, WANTED)?;
-    each_item(&mut inputs, (&["memories"], "memory"), progress, sink, &mut |item: Item, sink| match &item.value {
-        Value::Object(memory) => row(&item.place, memory, sink),
-        other => {
-            sink.problems.add(item.place, format!("{} instead of a memory", kind_of(other)));
-            Ok(())
-        }
-    })
+    each_item(
+        &mut inputs,
+        (&["memories"], "memory"),
+        progress,
+        sink,
+        &mut |item: Item, sink| match &item.value {
+            Value::Object(memory) => row(&item.place, memory, sink),
+            other => {
+                sink.problems.add(
+                    item.place,
+                    format!("{} instead of a memory", kind_of(other)),
+                );
+                Ok(())
+            }
+        },
+    )
 }
 
 /// Takes one memory of the export, or one row of the table.
@@ -45,8 +56,17 @@ pub fn row(place: &str, row: &Map<String, Value>, sink: &mut Sink<'_>) -> Result
         sink.omit("memories that were deleted there");
         return Ok(());
     }
-    let Some(content) = get("content").as_str().filter(|content| !content.trim().is_empty()) else {
-        sink.problems.add(place, format!("its content is {}, text is expected", kind_of(get("content"))));
+    let Some(content) = get("content")
+        .as_str()
+        .filter(|content| !content.trim().is_empty())
+    else {
+        sink.problems.add(
+            place,
+            format!(
+                "its content is {}, text is expected",
+                kind_of(get("content"))
+            ),
+        );
         return Ok(());
     };
     let mut tags = labels(get("tags"));
@@ -59,8 +79,9 @@ pub fn row(place: &str, row: &Map<String, Value>, sink: &mut Sink<'_>) -> Result
         }
     }
     let metadata = object(get("metadata"));
-    let importance =
-        ["importance", "importance_score", "quality_score"].iter().find_map(|name| metadata.get(*name)?.as_f64());
+    let importance = ["importance", "importance_score", "quality_score"]
+        .iter()
+        .find_map(|name| metadata.get(*name)?.as_f64());
     let created_at = sink.read_time(place, "created_at", get("created_at"));
     let updated_at = sink.read_time(place, "updated_at", get("updated_at"));
     let foreign = Foreign {

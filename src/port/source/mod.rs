@@ -26,14 +26,20 @@ use input::{InputReader, Inputs, Wanted};
 pub type Progress<'a> = &'a dyn Fn(u64);
 
 /// Conversations as the exports of chat programs name their files: in one part or in several.
-pub const CONVERSATIONS: Wanted =
-    Wanted { description: "conversations.json or conversations-000.json", accepts: is_conversations };
+pub const CONVERSATIONS: Wanted = Wanted {
+    description: "conversations.json or conversations-000.json",
+    accepts: is_conversations,
+};
 
 fn is_conversations(name: &str) -> bool {
-    let Some(part) = name.strip_prefix("conversations").and_then(|rest| rest.strip_suffix(".json")) else {
+    let Some(part) = name
+        .strip_prefix("conversations")
+        .and_then(|rest| rest.strip_suffix(".json"))
+    else {
         return false;
     };
-    part.chars().all(|c| c.is_ascii_digit() || " -_.()".contains(c))
+    part.chars()
+        .all(|c| c.is_ascii_digit() || " -_.()".contains(c))
 }
 
 /// An element of a JSON array in one of the files.
@@ -62,7 +68,15 @@ fn each_item(
                 sink.warnings.add(&place, repair.to_string());
             }
             match element.value {
-                Ok(value) => each(Item { member: element.member, place, value }, sink).map_err(Stopped::ByCaller),
+                Ok(value) => each(
+                    Item {
+                        member: element.member,
+                        place,
+                        value,
+                    },
+                    sink,
+                )
+                .map_err(Stopped::ByCaller),
                 Err(reason) => {
                     sink.problems.add(place, reason);
                     Ok(())
@@ -77,7 +91,10 @@ fn each_item(
                 } else {
                     format!(" or an object with {}", members.join(" or "))
                 };
-                sink.problems.add(name, format!("{reason}; a JSON array{expected} is expected"));
+                sink.problems.add(
+                    name,
+                    format!("{reason}; a JSON array{expected} is expected"),
+                );
                 Ok(())
             }
             Ok(Some(json::Flaw::Truncated(place))) => {
@@ -96,7 +113,8 @@ fn each_item(
             }
             Err(Stopped::ByCaller(error)) => Err(error),
             Err(Stopped::ByReader(error)) => {
-                sink.problems.add(name, format!("the file cannot be read further: {error}"));
+                sink.problems
+                    .add(name, format!("the file cannot be read further: {error}"));
                 Ok(())
             }
         }
@@ -115,7 +133,8 @@ impl From<std::io::Error> for Stopped {
     }
 }
 
-type EachFile<'a> = dyn FnMut(&str, &mut InputReader<'_>, &mut Sink<'_>) -> Result<(), PortError> + 'a;
+type EachFile<'a> =
+    dyn FnMut(&str, &mut InputReader<'_>, &mut Sink<'_>) -> Result<(), PortError> + 'a;
 
 /// Opens one file after the other.
 fn each_file(
@@ -133,7 +152,9 @@ fn each_file(
         match read {
             Ok(None) => {}
             Ok(Some(undecodable)) => sink.warnings.add(name, undecodable),
-            Err(error) => sink.problems.add(name, format!("the file cannot be read: {error}")),
+            Err(error) => sink
+                .problems
+                .add(name, format!("the file cannot be read: {error}")),
         }
     }
     Ok(())
@@ -161,7 +182,10 @@ fn read_text(reader: &mut InputReader<'_>, limit: usize) -> std::io::Result<Opti
 }
 
 fn problem(path: &std::path::Path, text: impl std::fmt::Display) -> PortError {
-    PortError::Problem(Problem { place: path.display().to_string(), text: text.to_string() })
+    PortError::Problem(Problem {
+        place: path.display().to_string(),
+        text: text.to_string(),
+    })
 }
 
 /// A time as programs write it: RFC 3339, without a zone, or seconds, milliseconds or microseconds since 1970.
@@ -174,24 +198,44 @@ pub(super) fn time(value: &Value) -> Option<DateTime<Utc>> {
                 // A number below that is a year.
                 return since_1970(number).filter(|_| number > 1e6);
             }
-            DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).ok().or_else(|| {
-                let forms = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M"];
-                let local = forms.iter().find_map(|form| chrono::NaiveDateTime::parse_from_str(text, form).ok());
-                let zoned = ["%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f%#z"];
-                let zoned = || zoned.iter().find_map(|form| DateTime::parse_from_str(text, form).ok());
-                let day = || chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
-                local
-                    .map(|at| at.and_utc())
-                    .or_else(|| zoned().map(|at| at.to_utc()))
-                    .or_else(|| Some(day()?.and_utc()))
-            })
+            DateTime::parse_from_rfc3339(text)
+                .map(|at| at.to_utc())
+                .ok()
+                .or_else(|| {
+                    let forms = [
+                        "%Y-%m-%dT%H:%M:%S%.f",
+                        "%Y-%m-%d %H:%M:%S%.f",
+                        "%Y-%m-%d %H:%M",
+                    ];
+                    let local = forms
+                        .iter()
+                        .find_map(|form| chrono::NaiveDateTime::parse_from_str(text, form).ok());
+                    let zoned = ["%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f%#z"];
+                    let zoned = || {
+                        zoned
+                            .iter()
+                            .find_map(|form| DateTime::parse_from_str(text, form).ok())
+                    };
+                    let day = || {
+                        chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d")
+                            .ok()?
+                            .and_hms_opt(0, 0, 0)
+                    };
+                    local
+                        .map(|at| at.and_utc())
+                        .or_else(|| zoned().map(|at| at.to_utc()))
+                        .or_else(|| Some(day()?.and_utc()))
+                })
         }
         _ => None,
     }
 }
 
 /// The unit shows in the size: in seconds, all numbers up to the year 5138 have fewer digits.
-#[expect(clippy::cast_possible_truncation, reason = "a number that does not fit is no time, and chrono refuses it")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a number that does not fit is no time, and chrono refuses it"
+)]
 fn since_1970(number: f64) -> Option<DateTime<Utc>> {
     let micros = match number.abs() {
         ..1e11 => number * 1e6,

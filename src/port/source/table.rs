@@ -17,29 +17,91 @@ pub const SYSTEM: &str = "cognitive-memory-python";
 /// Fields, and the names of columns that hold them, the likeliest first.
 const FIELDS: &[(&str, &[&str])] = &[
     ("id", &["id", "uuid", "memory_id", "key"]),
-    ("content", &["content", "text", "message", "memory", "statement", "body"]),
+    (
+        "content",
+        &["content", "text", "message", "memory", "statement", "body"],
+    ),
     ("tags", &["tags", "labels", "keywords"]),
-    ("importance", &["importance", "memory_strength", "strength", "score", "priority"]),
+    (
+        "importance",
+        &[
+            "importance",
+            "memory_strength",
+            "strength",
+            "score",
+            "priority",
+        ],
+    ),
     ("metadata", &["metadata", "meta", "properties", "extra"]),
-    ("created_at", &["created_at", "timestamp", "created", "stored_at", "inserted_at", "time"]),
-    ("updated_at", &["updated_at", "modified_at", "last_modified"]),
+    (
+        "created_at",
+        &[
+            "created_at",
+            "timestamp",
+            "created",
+            "stored_at",
+            "inserted_at",
+            "time",
+        ],
+    ),
+    (
+        "updated_at",
+        &["updated_at", "modified_at", "last_modified"],
+    ),
     ("occurred_at", &["occurred_at", "happened_at", "event_time"]),
-    ("session", &["session_id", "session", "conversation_id", "thread_id"]),
-    ("turn", &["turn", "turn_number", "position", "message_index"]),
+    (
+        "session",
+        &["session_id", "session", "conversation_id", "thread_id"],
+    ),
+    (
+        "turn",
+        &["turn", "turn_number", "position", "message_index"],
+    ),
     ("speaker", &["speaker", "role", "author", "sender"]),
     ("situation", &["situation", "query", "context", "task"]),
     ("outcome", &["outcome", "reward"]),
     ("lesson", &["lesson", "reflection", "verbal_reflection"]),
-    ("recall_count", &["recall_count", "access_count", "use_count"]),
+    (
+        "recall_count",
+        &["recall_count", "access_count", "use_count"],
+    ),
     ("name", &["name", "title"]),
     ("kind", &["type", "label", "entity_type", "kind"]),
-    ("source", &["source_id", "source", "from_id", "from_node", "source_node_id"]),
-    ("target", &["target_id", "target", "to_id", "to_node", "target_node_id"]),
-    ("relation", &["relation", "relation_type", "relationship", "edge_type", "type"]),
+    (
+        "source",
+        &[
+            "source_id",
+            "source",
+            "from_id",
+            "from_node",
+            "source_node_id",
+        ],
+    ),
+    (
+        "target",
+        &["target_id", "target", "to_id", "to_node", "target_node_id"],
+    ),
+    (
+        "relation",
+        &[
+            "relation",
+            "relation_type",
+            "relationship",
+            "edge_type",
+            "type",
+        ],
+    ),
     ("weight", &["weight", "strength"]),
 ];
 /// Columns without meaning outside of the database they are in.
-const IGNORED: &[&str] = &["embedding", "embeddings", "vector", "tsv", "search_vector", "content_tsv"];
+const IGNORED: &[&str] = &[
+    "embedding",
+    "embeddings",
+    "vector",
+    "tsv",
+    "search_vector",
+    "content_tsv",
+];
 
 /// Which column holds a field, where it is not one of the usual names.
 pub type Columns = BTreeMap<String, String>;
@@ -62,10 +124,19 @@ pub fn fields() -> impl Iterator<Item = &'static str> {
 
 fn column<'a>(field: &str, columns: &'a [String], mapping: &'a Columns) -> Option<&'a str> {
     if let Some(column) = mapping.get(field) {
-        return columns.iter().find(|name| *name == column).map(String::as_str);
+        return columns
+            .iter()
+            .find(|name| *name == column)
+            .map(String::as_str);
     }
-    let usual = FIELDS.iter().find(|(name, _)| *name == field).map_or(&[][..], |(_, usual)| usual);
-    usual.iter().find_map(|name| columns.iter().find(|column| column == name)).map(String::as_str)
+    let usual = FIELDS
+        .iter()
+        .find(|(name, _)| *name == field)
+        .map_or(&[][..], |(_, usual)| usual);
+    usual
+        .iter()
+        .find_map(|name| columns.iter().find(|column| column == name))
+        .map(String::as_str)
 }
 
 /// What a table holds, by its name and columns; nothing that this program could keep, where it is not clear.
@@ -109,7 +180,10 @@ impl Rows {
     /// With a mapping of the caller's.
     #[must_use]
     pub fn new(mapping: Columns) -> Self {
-        Self { mapping, ..Self::default() }
+        Self {
+            mapping,
+            ..Self::default()
+        }
     }
 
     /// Takes a row.
@@ -126,19 +200,31 @@ impl Rows {
         self.number += 1;
         let columns: Vec<String> = row.keys().cloned().collect();
         let field = |name: &str| {
-            column(name, &columns, &self.mapping).and_then(|column| row.get(column)).unwrap_or(&Value::Null)
+            column(name, &columns, &self.mapping)
+                .and_then(|column| row.get(column))
+                .unwrap_or(&Value::Null)
         };
         let id = key(field("id"));
-        let place = format!("{table}, row {}", id.clone().unwrap_or_else(|| self.number.to_string()));
+        let place = format!(
+            "{table}, row {}",
+            id.clone().unwrap_or_else(|| self.number.to_string())
+        );
         match sort {
             Sort::Entities => {
                 let (name, kind) = (field("name").as_str(), field("kind").as_str());
-                let Some(entity) = name.and_then(|name| sink.entity_name(&place, name, kind.unwrap_or_default()))
+                let Some(entity) =
+                    name.and_then(|name| sink.entity_name(&place, name, kind.unwrap_or_default()))
                 else {
-                    sink.problems.add(place, "it has no name with a visible character");
+                    sink.problems
+                        .add(place, "it has no name with a visible character");
                     return Ok(());
                 };
-                sink.entity(&place, &entity, object(field("metadata")), time(field("created_at")))?;
+                sink.entity(
+                    &place,
+                    &entity,
+                    object(field("metadata")),
+                    time(field("created_at")),
+                )?;
                 if let Some(id) = id {
                     self.entities.insert(id, entity);
                 }
@@ -148,8 +234,14 @@ impl Rows {
                 // By the ID of an entity's row, or by its name.
                 let find = |value: &Value| {
                     let key = key(value)?;
-                    let named = EntityName { name: key.clone(), kind: String::new() };
-                    self.entities.get(&key).cloned().or_else(|| Some(named).filter(|named| sink.has_entity(named)))
+                    let named = EntityName {
+                        name: key.clone(),
+                        kind: String::new(),
+                    };
+                    self.entities
+                        .get(&key)
+                        .cloned()
+                        .or_else(|| Some(named).filter(|named| sink.has_entity(named)))
                 };
                 let kind = field("relation").as_str().unwrap_or("related_to");
                 match (find(field("source")), find(field("target"))) {
@@ -158,7 +250,8 @@ impl Rows {
                         sink.relation(&place, (&source, kind, &target), weight)
                     }
                     _ => {
-                        sink.problems.add(place, "its source or its target is no known entity");
+                        sink.problems
+                            .add(place, "its source or its target is no known entity");
                         Ok(())
                     }
                 }
@@ -185,22 +278,40 @@ impl Rows {
         columns: &[String],
     ) -> Option<Foreign> {
         let column = |name: &str| column(name, columns, &self.mapping);
-        let field = |name: &str| column(name).and_then(|column| row.get(column)).unwrap_or(&Value::Null);
-        let text = |name: &str| field(name).as_str().map(str::to_owned).filter(|text| !text.trim().is_empty());
+        let field = |name: &str| {
+            column(name)
+                .and_then(|column| row.get(column))
+                .unwrap_or(&Value::Null)
+        };
+        let text = |name: &str| {
+            field(name)
+                .as_str()
+                .map(str::to_owned)
+                .filter(|text| !text.trim().is_empty())
+        };
         let episode = match (kind, text("situation"), text("lesson")) {
-            (Kind::Episode, Some(situation), Some(lesson)) => {
-                Some(Episode { situation, outcome: field("outcome").as_f64().unwrap_or(0.0).clamp(-1.0, 1.0), lesson })
-            }
+            (Kind::Episode, Some(situation), Some(lesson)) => Some(Episode {
+                situation,
+                outcome: field("outcome").as_f64().unwrap_or(0.0).clamp(-1.0, 1.0),
+                lesson,
+            }),
             _ => None,
         };
-        let content = text("content").or_else(|| episode.as_ref().map(|episode| episode.lesson.clone()))?;
-        let kind = if kind == Kind::Episode && episode.is_none() { Kind::Note } else { kind };
+        let content =
+            text("content").or_else(|| episode.as_ref().map(|episode| episode.lesson.clone()))?;
+        let kind = if kind == Kind::Episode && episode.is_none() {
+            Kind::Note
+        } else {
+            kind
+        };
         let mut metadata = object(field("metadata"));
         let understood: Vec<&str> = fields().filter_map(column).collect();
         for (name, value) in row {
             let known = understood.contains(&name.as_str()) || IGNORED.contains(&name.as_str());
             if !known && !value.is_null() {
-                metadata.entry(name.clone()).or_insert_with(|| value.clone());
+                metadata
+                    .entry(name.clone())
+                    .or_insert_with(|| value.clone());
             }
         }
         let session = key(field("session"));
@@ -213,8 +324,13 @@ impl Rows {
             }
             _ => None,
         };
-        let column_of = |name: &str| crate::port::source::table::column(name, columns, &self.mapping);
-        let again = |name: &str| column_of(name).and_then(|column| row.get(column)).unwrap_or(&Value::Null);
+        let column_of =
+            |name: &str| crate::port::source::table::column(name, columns, &self.mapping);
+        let again = |name: &str| {
+            column_of(name)
+                .and_then(|column| row.get(column))
+                .unwrap_or(&Value::Null)
+        };
         Some(Foreign {
             key: format!("{table}\n{}", id.unwrap_or_else(|| content.clone())),
             kind,

@@ -31,7 +31,10 @@ pub struct TextReader<R> {
 
 impl<R> std::fmt::Debug for TextReader<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TextReader").field("encoding", &self.encoding).field("offset", &self.offset).finish()
+        f.debug_struct("TextReader")
+            .field("encoding", &self.encoding)
+            .field("offset", &self.offset)
+            .finish()
     }
 }
 
@@ -55,17 +58,28 @@ impl<R: Read> TextReader<R> {
     #[must_use]
     pub fn undecodable(&self) -> Option<String> {
         let first = self.first_undecodable.first()?;
-        let places: Vec<String> = self.first_undecodable.iter().skip(1).map(u64::to_string).collect();
+        let places: Vec<String> = self
+            .first_undecodable
+            .iter()
+            .skip(1)
+            .map(u64::to_string)
+            .collect();
         let mut text = format!("byte {first}");
         for place in places {
             text.push_str(", byte ");
             text.push_str(&place);
         }
-        let more = self.undecodable.saturating_sub(self.first_undecodable.len() as u64);
+        let more = self
+            .undecodable
+            .saturating_sub(self.first_undecodable.len() as u64);
         if more > 0 {
             text.push_str(&format!(" and {more} more places"));
         }
-        let encoding = if self.encoding == Some(Encoding::Utf8) { "UTF-8" } else { "UTF-16" };
+        let encoding = if self.encoding == Some(Encoding::Utf8) {
+            "UTF-8"
+        } else {
+            "UTF-16"
+        };
         Some(format!("{text}: invalid {encoding} was replaced by U+FFFD"))
     }
 
@@ -130,7 +144,8 @@ impl<R: Read> TextReader<R> {
                     done = self.input.len();
                 }
                 Err(error) => {
-                    self.output.extend_from_slice(&self.input[done..done + error.valid_up_to()]);
+                    self.output
+                        .extend_from_slice(&self.input[done..done + error.valid_up_to()]);
                     done += error.valid_up_to();
                     let length = match error.error_len() {
                         Some(length) => length,
@@ -149,10 +164,15 @@ impl<R: Read> TextReader<R> {
     fn decode_utf16(&mut self, big_endian: bool) -> usize {
         let unit = |pair: &[u8]| {
             let pair = [pair[0], pair[1]];
-            if big_endian { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) }
+            if big_endian {
+                u16::from_be_bytes(pair)
+            } else {
+                u16::from_le_bytes(pair)
+            }
         };
         let mut whole = self.input.len() / 2 * 2;
-        let ends_in_pair = whole >= 2 && (0xd800..0xdc00).contains(&unit(&self.input[whole - 2..whole]));
+        let ends_in_pair =
+            whole >= 2 && (0xd800..0xdc00).contains(&unit(&self.input[whole - 2..whole]));
         if ends_in_pair && !self.ended {
             whole -= 2;
         }
@@ -162,7 +182,8 @@ impl<R: Read> TextReader<R> {
         for decoded in char::decode_utf16(units) {
             match decoded {
                 Ok(character) => {
-                    self.output.extend_from_slice(character.encode_utf8(&mut buffer).as_bytes());
+                    self.output
+                        .extend_from_slice(character.encode_utf8(&mut buffer).as_bytes());
                     done += character.len_utf16() * 2;
                 }
                 Err(_) => {
@@ -246,8 +267,15 @@ pub struct RawLine {
 ///
 /// # Errors
 /// When the reader fails.
-pub fn next_raw_line(reader: &mut (impl BufRead + ?Sized), limit: usize) -> io::Result<Option<RawLine>> {
-    let mut line = RawLine { bytes: Some(Vec::new()), is_terminated: false, length: 0 };
+pub fn next_raw_line(
+    reader: &mut (impl BufRead + ?Sized),
+    limit: usize,
+) -> io::Result<Option<RawLine>> {
+    let mut line = RawLine {
+        bytes: Some(Vec::new()),
+        is_terminated: false,
+        length: 0,
+    };
     while !line.is_terminated {
         let available = match reader.fill_buf() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -303,14 +331,23 @@ mod tests {
         let mut trickle = TextReader::new(Trickle(bytes));
         let mut again = String::new();
         trickle.read_to_string(&mut again).unwrap();
-        assert_eq!((&text, whole.undecodable()), (&again, trickle.undecodable()));
+        assert_eq!(
+            (&text, whole.undecodable()),
+            (&again, trickle.undecodable())
+        );
         (text, whole.undecodable())
     }
 
     fn utf16(text: &str, big_endian: bool, mark: bool) -> Vec<u8> {
         let mark = if mark { "\u{feff}" } else { "" };
         let units = format!("{mark}{text}");
-        let bytes = |unit: u16| if big_endian { unit.to_be_bytes() } else { unit.to_le_bytes() };
+        let bytes = |unit: u16| {
+            if big_endian {
+                unit.to_be_bytes()
+            } else {
+                unit.to_le_bytes()
+            }
+        };
         units.encode_utf16().flat_map(bytes).collect()
     }
 
@@ -318,10 +355,17 @@ mod tests {
     fn every_encoding_gives_the_same_text() {
         let text = "{\"a\": \"Zürich 世界 \u{1f600}\"}\n";
         assert_eq!(decode(text.as_bytes()), (text.to_owned(), None));
-        assert_eq!(decode(format!("\u{feff}{text}").as_bytes()), (text.to_owned(), None));
+        assert_eq!(
+            decode(format!("\u{feff}{text}").as_bytes()),
+            (text.to_owned(), None)
+        );
         for big_endian in [false, true] {
             for mark in [false, true] {
-                assert_eq!(decode(&utf16(text, big_endian, mark)), (text.to_owned(), None), "{big_endian} {mark}");
+                assert_eq!(
+                    decode(&utf16(text, big_endian, mark)),
+                    (text.to_owned(), None),
+                    "{big_endian} {mark}"
+                );
             }
         }
         assert_eq!(decode(b""), (String::new(), None));
@@ -332,15 +376,27 @@ mod tests {
     fn bytes_that_are_no_text_are_replaced_and_placed() {
         let (text, told) = decode(b"caf\xe9 \xf0\x9f\x98 end \xc3");
         assert_eq!(text, "caf\u{fffd} \u{fffd} end \u{fffd}");
-        assert_eq!(told.unwrap(), "byte 3, byte 5, byte 13: invalid UTF-8 was replaced by U+FFFD");
+        assert_eq!(
+            told.unwrap(),
+            "byte 3, byte 5, byte 13: invalid UTF-8 was replaced by U+FFFD"
+        );
         let (text, told) = decode(&[0xff, 0xfe, b'a', 0, 0x3d, 0xd8, b'b', 0, b'c']);
-        assert_eq!((text.as_str(), told.unwrap().starts_with("byte 4, byte 8: ")), ("a\u{fffd}b\u{fffd}", true));
-        assert!(decode(&[0xff; 50]).1.unwrap().contains("and 40 more places"));
+        assert_eq!(
+            (text.as_str(), told.unwrap().starts_with("byte 4, byte 8: ")),
+            ("a\u{fffd}b\u{fffd}", true)
+        );
+        assert!(
+            decode(&[0xff; 50])
+                .1
+                .unwrap()
+                .contains("and 40 more places")
+        );
     }
 
     #[test]
     fn a_line_that_is_too_long_costs_only_itself() {
-        let mut reader = std::io::BufReader::with_capacity(7, &b"one\r\n0123456789012345\n\nlast"[..]);
+        let mut reader =
+            std::io::BufReader::with_capacity(7, &b"one\r\n0123456789012345\n\nlast"[..]);
         let whole = |text: &str| Some(TextLine::Whole(text.to_owned()));
         assert_eq!(next_line(&mut reader, 10).unwrap(), whole("one"));
         assert_eq!(next_line(&mut reader, 10).unwrap(), Some(TextLine::TooLong));

@@ -50,7 +50,11 @@ impl AroundStore for PostgresStore {
     async fn around(&self, scope: &Scope, query: &AroundQuery) -> Result<Around> {
         let columns = FilterColumns::new(scope, &query.filter);
         let projects: Vec<i64> = query.turns.iter().map(|turn| turn.project).collect();
-        let sessions: Vec<&str> = query.turns.iter().map(|turn| turn.session.as_str()).collect();
+        let sessions: Vec<&str> = query
+            .turns
+            .iter()
+            .map(|turn| turn.session.as_str())
+            .collect();
         let numbers: Vec<i64> = query.turns.iter().map(|turn| turn.number).collect();
         let mut attempts = self.attempts(scope, "look around", Effect::Read)?;
         let rows: Vec<AroundRow> = attempt!(attempts, connection => async {
@@ -93,9 +97,17 @@ impl FromRow<'_, PgRow> for AroundRow {
         Ok(match row.try_get("names")? {
             Some(names) => {
                 let named: i64 = row.try_get("named")?;
-                Self::Mentioning(Mentioning { id, seq, names }, usize::try_from(named).unwrap_or_default())
+                Self::Mentioning(
+                    Mentioning { id, seq, names },
+                    usize::try_from(named).unwrap_or_default(),
+                )
             }
-            None => Self::Turn(Neighbour { id, seq, standing: standing(row)?, setting: setting(row)? }),
+            None => Self::Turn(Neighbour {
+                id,
+                seq,
+                standing: standing(row)?,
+                setting: setting(row)?,
+            }),
         })
     }
 }

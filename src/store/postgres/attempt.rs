@@ -43,7 +43,12 @@ pub(super) struct Attempts<'s> {
 }
 
 impl<'s> Attempts<'s> {
-    pub(super) fn new(store: &'s PostgresStore, view: View, during: &'static str, effect: Effect) -> Self {
+    pub(super) fn new(
+        store: &'s PostgresStore,
+        view: View,
+        during: &'static str,
+        effect: Effect,
+    ) -> Self {
         Self {
             store,
             view,
@@ -169,7 +174,11 @@ impl<'s> Attempts<'s> {
     }
 
     fn finish(&self, error: StoreError) -> StoreError {
-        if self.uncertain { fault::uncertain(error) } else { error }
+        if self.uncertain {
+            fault::uncertain(error)
+        } else {
+            error
+        }
     }
 }
 
@@ -192,11 +201,15 @@ macro_rules! attempt {
 pub(super) use attempt;
 
 /// Ends a transaction; its failures are told apart from those of statements.
-pub(super) async fn commit(transaction: sqlx::Transaction<'_, sqlx::Postgres>) -> Result<(), Fault> {
+pub(super) async fn commit(
+    transaction: sqlx::Transaction<'_, sqlx::Postgres>,
+) -> Result<(), Fault> {
     transaction.commit().await.map_err(Fault::Commit)
 }
 
 /// Begins one.
-pub(super) async fn begin(connection: &mut PgConnection) -> Result<sqlx::Transaction<'_, sqlx::Postgres>, Fault> {
+pub(super) async fn begin(
+    connection: &mut PgConnection,
+) -> Result<sqlx::Transaction<'_, sqlx::Postgres>, Fault> {
     Ok(sqlx::Connection::begin(connection).await?)
 }

@@ -10,9 +10,12 @@ use crate::domain::focus::PROJECT_FULL;
 use crate::domain::graph::Plan;
 use crate::store::Limits;
 
-const ENTITIES: &str = "SELECT count(*) FROM entity e JOIN project p ON p.id = e.project_id WHERE p.name = $1";
-const RELATIONS: &str = "SELECT count(*) FROM relation r JOIN project p ON p.id = r.project_id WHERE p.name = $1";
-const REVIEWS: &str = "SELECT count(*) FROM review r JOIN project p ON p.id = r.project_id WHERE p.name = $1";
+const ENTITIES: &str =
+    "SELECT count(*) FROM entity e JOIN project p ON p.id = e.project_id WHERE p.name = $1";
+const RELATIONS: &str =
+    "SELECT count(*) FROM relation r JOIN project p ON p.id = r.project_id WHERE p.name = $1";
+const REVIEWS: &str =
+    "SELECT count(*) FROM review r JOIN project p ON p.id = r.project_id WHERE p.name = $1";
 /// What was touched longest ago goes to the archive ($3, $4: when and why) until $2 items are left.
 const ARCHIVE_REST: &str = "WITH gone AS (\
         DELETE FROM focus f WHERE (f.project_id, f.seq) IN (\
@@ -50,8 +53,18 @@ pub(super) async fn require_graph(
     limits: Limits,
 ) -> Result<(), Fault> {
     for (grows, what, statement) in [
-        (plan.entities.iter().any(|planned| planned.entity.seq == 0), "entities", ENTITIES),
-        (plan.relations.iter().any(|planned| planned.relation.seq == 0), "relations", RELATIONS),
+        (
+            plan.entities.iter().any(|planned| planned.entity.seq == 0),
+            "entities",
+            ENTITIES,
+        ),
+        (
+            plan.relations
+                .iter()
+                .any(|planned| planned.relation.seq == 0),
+            "relations",
+            RELATIONS,
+        ),
     ] {
         if grows {
             require(connection, scope, limits, (what, statement)).await?;
@@ -61,7 +74,11 @@ pub(super) async fn require_graph(
 }
 
 /// Refuses a review, which was stored in this transaction, when there are more than there may be.
-pub(super) async fn require_reviews(connection: &mut PgConnection, scope: &Scope, limits: Limits) -> Result<(), Fault> {
+pub(super) async fn require_reviews(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    limits: Limits,
+) -> Result<(), Fault> {
     require(connection, scope, limits, ("reviews", REVIEWS)).await
 }
 
@@ -74,7 +91,10 @@ async fn require(
     if limits.entries == 0 {
         return Ok(());
     }
-    let count: i64 = sqlx::query_scalar(statement).bind(scope.project()).fetch_one(connection).await?;
+    let count: i64 = sqlx::query_scalar(statement)
+        .bind(scope.project())
+        .fetch_one(connection)
+        .await?;
     Ok(limits.check_entries(scope.project(), what, count.unsigned_abs())?)
 }
 
@@ -89,8 +109,16 @@ pub(super) async fn trim_focus(
         return Ok(());
     }
     let most = bounded(usize::try_from(limits.entries).unwrap_or(usize::MAX));
-    let archive = sqlx::query(ARCHIVE_REST).bind(scope.project()).bind(most).bind(now).bind(PROJECT_FULL);
+    let archive = sqlx::query(ARCHIVE_REST)
+        .bind(scope.project())
+        .bind(most)
+        .bind(now)
+        .bind(PROJECT_FULL);
     archive.execute(&mut *connection).await?;
-    sqlx::query(DELETE_OLDEST).bind(scope.project()).bind(most).execute(connection).await?;
+    sqlx::query(DELETE_OLDEST)
+        .bind(scope.project())
+        .bind(most)
+        .execute(connection)
+        .await?;
     Ok(())
 }

@@ -40,27 +40,61 @@ pub(super) async fn update(
         .await?
         .into_iter()
         .find(|memory| memory.deleted_at.is_none())
-        .ok_or_else(|| StoreError::NotFound { field: "id", ids: vec![command.id] })?;
+        .ok_or_else(|| StoreError::NotFound {
+            field: "id",
+            ids: vec![command.id],
+        })?;
     if let Some(expected) = command.expected_version
         && expected != before.version
     {
-        return Err(StoreError::VersionConflict { id: before.id, expected, current: before.version }.into());
+        return Err(StoreError::VersionConflict {
+            id: before.id,
+            expected,
+            current: before.version,
+        }
+        .into());
     }
     refuse_foreign_fields(&command.patch, &before)?;
-    command.patch.check_sources(&before).map_err(StoreError::from)?;
+    command
+        .patch
+        .check_sources(&before)
+        .map_err(StoreError::from)?;
     if let Some(sources) = &command.patch.sources {
         require_sources(&mut transaction, scope, sources).await?;
     }
     let mut after = before.clone();
     if command.patch.apply(&mut after, command.now) {
         if before.protected {
-            return Err(StoreError::Protected { ids: vec![before.id] }.into());
+            return Err(StoreError::Protected {
+                ids: vec![before.id],
+            }
+            .into());
         }
-        let note = Note { change: Change::Updated, reason: command.reason.as_deref(), now: command.now };
-        rewrite(&mut transaction, scope, before, after.clone(), analyzer, &note).await?;
+        let note = Note {
+            change: Change::Updated,
+            reason: command.reason.as_deref(),
+            now: command.now,
+        };
+        rewrite(
+            &mut transaction,
+            scope,
+            before,
+            after.clone(),
+            analyzer,
+            &note,
+        )
+        .await?;
         // Also for a shorter text: the history grows by the longer one.
         if limits.bytes > 0 {
-            check_usage(&mut transaction, scope, Limits { memories: 0, ..limits }).await?;
+            check_usage(
+                &mut transaction,
+                scope,
+                Limits {
+                    memories: 0,
+                    ..limits
+                },
+            )
+            .await?;
         }
     } else if command.patch.helpful.is_some() {
         sqlx::query(sql::VOTE)
@@ -90,13 +124,21 @@ pub(super) async fn rewrite(
     let enters = is_live && (!was_live || old != new);
     let reworded = before.embedded_text() != after.embedded_text();
     if reworded {
-        sqlx::query(sql::FORGET_VECTORS).bind(scope.project()).bind(after.seq).execute(&mut *connection).await?;
+        sqlx::query(sql::FORGET_VECTORS)
+            .bind(scope.project())
+            .bind(after.seq)
+            .execute(&mut *connection)
+            .await?;
     }
     if leaves {
         unindex(connection, scope, &[(&before, &old)]).await?;
     }
     if !is_live {
-        sqlx::query(sql::UNQUEUE).bind(scope.project()).bind([after.seq]).execute(&mut *connection).await?;
+        sqlx::query(sql::UNQUEUE)
+            .bind(scope.project())
+            .bind([after.seq])
+            .execute(&mut *connection)
+            .await?;
     }
     let queued = is_live && (!was_live || reworded);
     if enters || queued {
@@ -105,19 +147,40 @@ pub(super) async fn rewrite(
         index(connection, scope, &[(&after, terms)], queued, note.now).await?;
     }
     if leaves || enters {
-        let part = |yes: bool, terms: &Terms| if yes { (1, i64::from(terms.length)) } else { (0, 0) };
+        let part = |yes: bool, terms: &Terms| {
+            if yes {
+                (1, i64::from(terms.length))
+            } else {
+                (0, 0)
+            }
+        };
         let (gone, come) = (part(leaves, &old), part(enters, &new));
         count(connection, scope, come.0 - gone.0, come.1 - gone.1).await?;
     }
     if before.sources != after.sources {
         replace_sources(connection, scope, &after).await?;
     }
-    write(connection, scope, &[(before, after)], Some(&[new.length]), note).await
+    write(
+        connection,
+        scope,
+        &[(before, after)],
+        Some(&[new.length]),
+        note,
+    )
+    .await
 }
 
 /// Writes the sources of a memory in place of the stored ones; those that were purged stay away.
-async fn replace_sources(connection: &mut PgConnection, scope: &Scope, memory: &Memory) -> Result<(), Fault> {
-    sqlx::query(sql::REMOVE_SOURCES).bind(scope.project()).bind(memory.seq).execute(&mut *connection).await?;
+async fn replace_sources(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    memory: &Memory,
+) -> Result<(), Fault> {
+    sqlx::query(sql::REMOVE_SOURCES)
+        .bind(scope.project())
+        .bind(memory.seq)
+        .execute(&mut *connection)
+        .await?;
     sqlx::query(sql::RESTORE_SOURCES)
         .bind(scope.project())
         .bind(memory.seq)
@@ -132,10 +195,20 @@ fn refuse_foreign_fields(patch: &Patch, memory: &Memory) -> Result<(), Fault> {
         return Ok(());
     }
     let outcome = patch.outcome.map(|outcome| outcome.to_string());
-    let fields = [("situation", &patch.situation), ("outcome", &outcome), ("lesson", &patch.lesson)];
+    let fields = [
+        ("situation", &patch.situation),
+        ("outcome", &outcome),
+        ("lesson", &patch.lesson),
+    ];
     for (field, value) in fields {
         if let Some(value) = value {
-            return Err(StoreError::from(Invalid::only_for(Kind::Episode, memory.kind, field, value)).into());
+            return Err(StoreError::from(Invalid::only_for(
+                Kind::Episode,
+                memory.kind,
+                field,
+                value,
+            ))
+            .into());
         }
     }
     Ok(())
@@ -174,7 +247,11 @@ pub(super) async fn forget(
             ForgetMode::Purge => true,
         })
         .collect();
-    let protected: Vec<Uuid> = concerned.iter().filter(|memory| memory.protected).map(|memory| memory.id).collect();
+    let protected: Vec<Uuid> = concerned
+        .iter()
+        .filter(|memory| memory.protected)
+        .map(|memory| memory.id)
+        .collect();
     if !protected.is_empty() {
         return Err(StoreError::Protected { ids: protected }.into());
     }
@@ -184,7 +261,15 @@ pub(super) async fn forget(
     }
     carry_out(&mut transaction, scope, &concerned, command, analyzer).await?;
     if limited {
-        check_usage(&mut transaction, scope, Limits { memories: 0, ..limits }).await?;
+        check_usage(
+            &mut transaction,
+            scope,
+            Limits {
+                memories: 0,
+                ..limits
+            },
+        )
+        .await?;
     }
     commit(transaction).await?;
     Ok(concerned.len() as u64)
@@ -198,25 +283,45 @@ pub(super) async fn carry_out(
     command: &Forget<'_>,
     analyzer: &Analyzer,
 ) -> Result<(), Fault> {
-    let analysed: Vec<Terms> = concerned.iter().map(|memory| terms(analyzer, memory)).collect();
-    let lengths: Vec<i32> = analysed.iter().map(|terms| number(terms.length as usize)).collect();
-    let live: Vec<(&Memory, &Terms)> =
-        concerned.iter().zip(&analysed).filter(|(memory, _)| memory.deleted_at.is_none()).collect();
+    let analysed: Vec<Terms> = concerned
+        .iter()
+        .map(|memory| terms(analyzer, memory))
+        .collect();
+    let lengths: Vec<i32> = analysed
+        .iter()
+        .map(|terms| number(terms.length as usize))
+        .collect();
+    let live: Vec<(&Memory, &Terms)> = concerned
+        .iter()
+        .zip(&analysed)
+        .filter(|(memory, _)| memory.deleted_at.is_none())
+        .collect();
     if !live.is_empty() {
         unindex(transaction, scope, &live).await?;
         let seqs: Vec<i64> = live.iter().map(|(memory, _)| memory.seq).collect();
-        sqlx::query(sql::UNQUEUE).bind(scope.project()).bind(&seqs).execute(&mut *transaction).await?;
+        sqlx::query(sql::UNQUEUE)
+            .bind(scope.project())
+            .bind(&seqs)
+            .execute(&mut *transaction)
+            .await?;
         count(
             transaction,
             scope,
             -size(live.len()),
-            -live.iter().map(|(_, terms)| i64::from(terms.length)).sum::<i64>(),
+            -live
+                .iter()
+                .map(|(_, terms)| i64::from(terms.length))
+                .sum::<i64>(),
         )
         .await?;
     }
     if command.mode == ForgetMode::Purge {
         let seqs: Vec<i64> = concerned.iter().map(|memory| memory.seq).collect();
-        sqlx::query(sql::PURGE).bind(scope.project()).bind(&seqs).execute(&mut *transaction).await?;
+        sqlx::query(sql::PURGE)
+            .bind(scope.project())
+            .bind(&seqs)
+            .execute(&mut *transaction)
+            .await?;
     } else {
         let (change, deleted_at) = match command.mode {
             ForgetMode::Delete => (Change::Deleted, Some(command.now)),
@@ -238,9 +343,19 @@ pub(super) async fn carry_out(
                 (before.clone(), after)
             })
             .collect();
-        let note = Note { change, reason: command.reason, now: command.now };
-        write(transaction, scope, &changes, Some(&lengths.iter().map(|n| n.unsigned_abs()).collect::<Vec<_>>()), &note)
-            .await?;
+        let note = Note {
+            change,
+            reason: command.reason,
+            now: command.now,
+        };
+        write(
+            transaction,
+            scope,
+            &changes,
+            Some(&lengths.iter().map(|n| n.unsigned_abs()).collect::<Vec<_>>()),
+            &note,
+        )
+        .await?;
     }
     Ok(())
 }
@@ -266,23 +381,43 @@ pub(super) async fn require_free_turns(
         .bind(turns.iter().map(|turn| turn.1).collect::<Vec<_>>())
         .fetch_all(connection)
         .await?;
-    let mut holders: HashMap<(&str, i64), Uuid> =
-        taken.iter().map(|(session, turn, id)| ((session.as_str(), *turn), *id)).collect();
+    let mut holders: HashMap<(&str, i64), Uuid> = taken
+        .iter()
+        .map(|(session, turn, id)| ((session.as_str(), *turn), *id))
+        .collect();
     for (session, turn, id) in turns {
         if let Some(existing) = holders.insert((session, turn), id) {
-            return Err(StoreError::TurnExists { session: session.to_owned(), turn, existing }.into());
+            return Err(StoreError::TurnExists {
+                session: session.to_owned(),
+                turn,
+                existing,
+            }
+            .into());
         }
     }
     Ok(())
 }
 
-pub(super) async fn lock(connection: &mut PgConnection, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Memory>, Fault> {
-    let rows: Vec<MemoryRow> = sqlx::query_as(sql::LOCK).bind(scope.project()).bind(ids).fetch_all(connection).await?;
+pub(super) async fn lock(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    ids: &[Uuid],
+) -> Result<Vec<Memory>, Fault> {
+    let rows: Vec<MemoryRow> = sqlx::query_as(sql::LOCK)
+        .bind(scope.project())
+        .bind(ids)
+        .fetch_all(connection)
+        .await?;
     Ok(rows.into_iter().map(|row| row.0).collect())
 }
 
 pub(super) fn terms(analyzer: &Analyzer, memory: &Memory) -> Terms {
-    analyzer.terms(&indexed_text(&memory.content, memory.speaker.as_deref(), &memory.tags, memory.episode.as_ref()))
+    analyzer.terms(&indexed_text(
+        &memory.content,
+        memory.speaker.as_deref(),
+        &memory.tags,
+        memory.episode.as_ref(),
+    ))
 }
 
 /// Writes changed memories, given as before and after, with their history.
@@ -300,8 +435,12 @@ pub(super) async fn write(
     for (at, (before, after)) in changes.iter().enumerate() {
         columns.seq.push(after.seq);
         columns.content.push(after.content.clone());
-        columns.content_hash.push(content_hash(&after.content).to_vec());
-        columns.length.push(lengths.map(|lengths| number(lengths[at] as usize)));
+        columns
+            .content_hash
+            .push(content_hash(&after.content).to_vec());
+        columns
+            .length
+            .push(lengths.map(|lengths| number(lengths[at] as usize)));
         columns.tags.push(json(&after.tags));
         columns.importance.push(after.importance);
         columns.metadata.push(json(&after.metadata));
@@ -310,9 +449,18 @@ pub(super) async fn write(
         columns.superseded_by.push(after.superseded_by);
         columns.deleted_at.push(after.deleted_at);
         columns.version.push(after.version);
-        columns.situation.push(after.episode.as_ref().map(|episode| episode.situation.clone()));
-        columns.outcome.push(after.episode.as_ref().map(|episode| episode.outcome));
-        columns.lesson.push(after.episode.as_ref().map(|episode| episode.lesson.clone()));
+        columns.situation.push(
+            after
+                .episode
+                .as_ref()
+                .map(|episode| episode.situation.clone()),
+        );
+        columns
+            .outcome
+            .push(after.episode.as_ref().map(|episode| episode.outcome));
+        columns
+            .lesson
+            .push(after.episode.as_ref().map(|episode| episode.lesson.clone()));
         columns.helpful.push(after.helpful);
         columns.not_helpful.push(after.not_helpful);
         columns.protected.push(after.protected);
@@ -355,7 +503,8 @@ pub(super) async fn index(
     queue: bool,
     now: DateTime<Utc>,
 ) -> Result<(), Fault> {
-    let (mut seqs, mut names, mut frequencies, mut lengths) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut seqs, mut names, mut frequencies, mut lengths) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (memory, terms) in memories {
         for (term, frequency) in &terms.counts {
             seqs.push(memory.seq);
@@ -364,7 +513,11 @@ pub(super) async fn index(
             lengths.push(number(terms.length as usize));
         }
     }
-    let queued: Vec<i64> = if queue { memories.iter().map(|(memory, _)| memory.seq).collect() } else { Vec::new() };
+    let queued: Vec<i64> = if queue {
+        memories.iter().map(|(memory, _)| memory.seq).collect()
+    } else {
+        Vec::new()
+    };
     sqlx::query(sql::INDEX)
         .bind(scope.project())
         .bind(&seqs)
@@ -378,7 +531,11 @@ pub(super) async fn index(
     Ok(())
 }
 
-async fn unindex(connection: &mut PgConnection, scope: &Scope, memories: &[(&Memory, &Terms)]) -> Result<(), Fault> {
+async fn unindex(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    memories: &[(&Memory, &Terms)],
+) -> Result<(), Fault> {
     let (mut seqs, mut names) = (Vec::new(), Vec::new());
     for (memory, terms) in memories {
         for term in terms.counts.keys() {
@@ -386,7 +543,12 @@ async fn unindex(connection: &mut PgConnection, scope: &Scope, memories: &[(&Mem
             names.push(term.as_str());
         }
     }
-    sqlx::query(sql::UNINDEX).bind(scope.project()).bind(&seqs).bind(&names).execute(connection).await?;
+    sqlx::query(sql::UNINDEX)
+        .bind(scope.project())
+        .bind(&seqs)
+        .bind(&names)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
@@ -396,7 +558,12 @@ pub(super) async fn count(
     documents: i64,
     length: i64,
 ) -> Result<(), Fault> {
-    sqlx::query(sql::COUNT_CORPUS).bind(scope.project()).bind(documents).bind(length).execute(connection).await?;
+    sqlx::query(sql::COUNT_CORPUS)
+        .bind(scope.project())
+        .bind(documents)
+        .bind(length)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

@@ -15,7 +15,9 @@ use super::row_security::View;
 use super::{Place, PostgresStore, check_sql, sql};
 use crate::domain::memory::indexed_text;
 use crate::store::check::{Current, IndexComparison, vector_finding, word_index_finding};
-use crate::store::{CheckStore, Finding, IndexPages, MemoryKey, Pace, Result, Subject, WriteFailure};
+use crate::store::{
+    CheckStore, Finding, IndexPages, MemoryKey, Pace, Result, Subject, WriteFailure,
+};
 
 /// `data_corrupted` and `index_corrupted`.
 const DAMAGED: [&str; 2] = ["XX001", "XX002"];
@@ -28,7 +30,10 @@ pub(super) const REBUILD_INDEX: &str =
     "run `cognitive-memory-mcp doctor --repair`, which rebuilds the word index from the memories";
 
 fn key(project: i32, seq: i64) -> MemoryKey {
-    MemoryKey { project: i64::from(project), seq }
+    MemoryKey {
+        project: i64::from(project),
+        seq,
+    }
 }
 
 impl PostgresStore {
@@ -42,16 +47,35 @@ impl PostgresStore {
         loop {
             let rows = self
                 .within("read memories", LONG, async {
-                    let query = sqlx::query(check_sql::MEMORIES).bind(after.project_id).bind(after.seq);
+                    let query = sqlx::query(check_sql::MEMORIES)
+                        .bind(after.project_id)
+                        .bind(after.seq);
                     let rows = query.fetch_all(&mut *connection).await?;
-                    let read = |row| Ok::<_, Fault>((IndexedRow::from_row(row)?, row.try_get::<i64, _>("version")?));
+                    let read = |row| {
+                        Ok::<_, Fault>((
+                            IndexedRow::from_row(row)?,
+                            row.try_get::<i64, _>("version")?,
+                        ))
+                    };
                     rows.iter().map(read).collect::<Result<Vec<_>, Fault>>()
                 })
                 .await?;
             for (row, version) in &rows {
-                let text = indexed_text(&row.content, row.speaker.as_deref(), &row.tags, row.episode.as_ref());
-                after = Place { project_id: row.project_id, seq: row.seq };
-                comparison.expect(key(row.project_id, row.seq), *version, &self.analyzer.terms(&text));
+                let text = indexed_text(
+                    &row.content,
+                    row.speaker.as_deref(),
+                    &row.tags,
+                    row.episode.as_ref(),
+                );
+                after = Place {
+                    project_id: row.project_id,
+                    seq: row.seq,
+                };
+                comparison.expect(
+                    key(row.project_id, row.seq),
+                    *version,
+                    &self.analyzer.terms(&text),
+                );
             }
             if rows.is_empty() {
                 return Ok(());
@@ -70,37 +94,63 @@ impl PostgresStore {
         loop {
             let rows: Vec<(i32, String, i64, i32)> = self
                 .within("read the word index", LONG, async {
-                    let query = sqlx::query_as(check_sql::POSTINGS).bind(after.0).bind(&after.1).bind(after.2);
+                    let query = sqlx::query_as(check_sql::POSTINGS)
+                        .bind(after.0)
+                        .bind(&after.1)
+                        .bind(after.2);
                     Ok::<_, Fault>(query.fetch_all(&mut *connection).await?)
                 })
                 .await?;
-            let Some((project, term, seq, _)) = rows.last() else { return Ok(()) };
+            let Some((project, term, seq, _)) = rows.last() else {
+                return Ok(());
+            };
             after = (*project, term.clone(), *seq);
             for (project, term, seq, frequency) in &rows {
-                comparison.found(key(*project, *seq), term, u64::from(frequency.unsigned_abs()));
+                comparison.found(
+                    key(*project, *seq),
+                    term,
+                    u64::from(frequency.unsigned_abs()),
+                );
             }
             pace.rest_since(&mut started).await;
         }
     }
 
-    async fn read_current(&self, connection: &mut PgConnection, suspects: &[MemoryKey]) -> Result<Current> {
+    async fn read_current(
+        &self,
+        connection: &mut PgConnection,
+        suspects: &[MemoryKey],
+    ) -> Result<Current> {
         let projects: Vec<i64> = suspects.iter().map(|key| key.project).collect();
         let seqs: Vec<i64> = suspects.iter().map(|key| key.seq).collect();
         let rows: Vec<(i32, i64, i64)> = self
             .within("read memories", LONG, async {
-                let query = sqlx::query_as(check_sql::VERSIONS).bind(&projects).bind(&seqs);
+                let query = sqlx::query_as(check_sql::VERSIONS)
+                    .bind(&projects)
+                    .bind(&seqs);
                 Ok::<_, Fault>(query.fetch_all(connection).await?)
             })
             .await?;
-        Ok(rows.into_iter().map(|(project, seq, version)| (key(project, seq), version)).collect())
+        Ok(rows
+            .into_iter()
+            .map(|(project, seq, version)| (key(project, seq), version))
+            .collect())
     }
 
-    async fn compare_vectors(&self, connection: &mut PgConnection, pace: Pace) -> Result<Option<Finding>> {
+    async fn compare_vectors(
+        &self,
+        connection: &mut PgConnection,
+        pace: Pace,
+    ) -> Result<Option<Finding>> {
         let (mut missing, mut stale) = (0_u64, 0_u64);
         let (mut after, mut started) = (0_i64, Instant::now());
         let last: i64 = self
             .within("read memories", LONG, async {
-                Ok::<_, Fault>(sqlx::query_scalar(check_sql::LAST).fetch_one(&mut *connection).await?)
+                Ok::<_, Fault>(
+                    sqlx::query_scalar(check_sql::LAST)
+                        .fetch_one(&mut *connection)
+                        .await?,
+                )
             })
             .await?;
         while after < last {
@@ -122,7 +172,9 @@ impl PostgresStore {
 
 /// Says what is wrong with an index, where the check of its pages failed for that reason.
 fn damaged_index(name: &str, error: &sqlx::Error) -> Option<Finding> {
-    let sqlx::Error::Database(error) = error else { return None };
+    let sqlx::Error::Database(error) = error else {
+        return None;
+    };
     error.code().filter(|code| DAMAGED.contains(&&**code))?;
     let detail = format!("the index {name} is damaged: {}", error.message());
     let remedy = format!(
@@ -146,10 +198,17 @@ impl CheckStore for PostgresStore {
         let mut findings = Vec::new();
         if analyzer.as_deref() == Some(&self.analyzer.fingerprint()) {
             let mut comparison = IndexComparison::default();
-            self.read_memories(&mut connection, &mut comparison, pace).await?;
-            self.read_index(&mut connection, &mut comparison, pace).await?;
-            let current = self.read_current(&mut connection, &comparison.suspects()).await?;
-            findings.extend(word_index_finding(comparison.confirm(&current), REBUILD_INDEX));
+            self.read_memories(&mut connection, &mut comparison, pace)
+                .await?;
+            self.read_index(&mut connection, &mut comparison, pace)
+                .await?;
+            let current = self
+                .read_current(&mut connection, &comparison.suspects())
+                .await?;
+            findings.extend(word_index_finding(
+                comparison.confirm(&current),
+                REBUILD_INDEX,
+            ));
         } else {
             let detail = "the word index was made for another language";
             let remedy = "restart the service, which rebuilds it, or correct MEMORY_LANGUAGE";
@@ -164,7 +223,11 @@ impl CheckStore for PostgresStore {
         let check: Option<(String, bool)> = self
             .within("look for amcheck", LONG, async {
                 sqlx::query(sql::UNLIMITED).execute(&mut connection).await?;
-                Ok::<_, Fault>(sqlx::query_as(check_sql::AMCHECK).fetch_optional(&mut connection).await?)
+                Ok::<_, Fault>(
+                    sqlx::query_as(check_sql::AMCHECK)
+                        .fetch_optional(&mut connection)
+                        .await?,
+                )
             })
             .await?;
         let function = match check {
@@ -186,7 +249,11 @@ impl CheckStore for PostgresStore {
         };
         let indexes: Vec<(i64, String)> = self
             .within("list indexes", LONG, async {
-                Ok::<_, Fault>(sqlx::query_as(check_sql::BTREE_INDEXES).fetch_all(&mut connection).await?)
+                Ok::<_, Fault>(
+                    sqlx::query_as(check_sql::BTREE_INDEXES)
+                        .fetch_all(&mut connection)
+                        .await?,
+                )
             })
             .await?;
         // The server quoted the name of the function.
@@ -195,9 +262,15 @@ impl CheckStore for PostgresStore {
         for (oid, name) in indexes {
             let finding = self.within("check an index", LONGEST_INDEX_CHECK, async {
                 let statement = AssertSqlSafe(statement.as_str());
-                match sqlx::query(statement).bind(oid).execute(&mut connection).await {
+                match sqlx::query(statement)
+                    .bind(oid)
+                    .execute(&mut connection)
+                    .await
+                {
                     Ok(_) => Ok(None),
-                    Err(error) => damaged_index(&name, &error).map(Some).ok_or(Fault::from(error)),
+                    Err(error) => damaged_index(&name, &error)
+                        .map(Some)
+                        .ok_or(Fault::from(error)),
                 }
             });
             findings.extend(finding.await?);

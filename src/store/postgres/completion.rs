@@ -12,7 +12,12 @@ use crate::store::completion::{COMPLETION_WINDOW, CompletionStore};
 
 #[async_trait]
 impl CompletionStore for PostgresStore {
-    async fn tags_with_prefix(&self, scope: &Scope, prefix: &str, limit: usize) -> Result<Vec<String>> {
+    async fn tags_with_prefix(
+        &self,
+        scope: &Scope,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<String>> {
         let readable: Vec<&str> = scope.readable().collect();
         let mut attempts = self.attempts(scope, "complete a tag", Effect::Read)?;
         attempt!(attempts, connection => async {
@@ -25,7 +30,12 @@ impl CompletionStore for PostgresStore {
         })
     }
 
-    async fn ids_with_prefix(&self, scope: &Scope, digits: &str, limit: usize) -> Result<Vec<Uuid>> {
+    async fn ids_with_prefix(
+        &self,
+        scope: &Scope,
+        digits: &str,
+        limit: usize,
+    ) -> Result<Vec<Uuid>> {
         let readable: Vec<&str> = scope.readable().collect();
         let mut attempts = self.attempts(scope, "complete an id", Effect::Read)?;
         attempt!(attempts, connection => async {

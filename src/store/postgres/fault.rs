@@ -43,9 +43,10 @@ pub(super) enum Cause {
 
 pub(super) fn cause(error: &sqlx::Error) -> Cause {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
-            Cause::Broken
-        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed => Cause::Broken,
         sqlx::Error::Database(inner) => match inner.code().as_deref() {
             // Plans made before a migration by a newer server; a failover to a standby.
             Some("0A000" | "26000" | "25006") => Cause::Broken,
@@ -60,7 +61,9 @@ pub(super) fn cause(error: &sqlx::Error) -> Cause {
 
 /// Whether the server could not store what it was given: no space or other resources, read-only, an I/O error, damage.
 pub(super) fn is_of_storage(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| {
         matches!(&*code, "53000" | "53100" | "53200" | "53400" | "25006")
             || code.starts_with("58")
@@ -70,19 +73,31 @@ pub(super) fn is_of_storage(error: &sqlx::Error) -> bool {
 
 /// The sentence for callers when no answer came in time.
 pub(super) fn silent(limit: Duration) -> StoreError {
-    unavailable(format!("it did not answer within {} s", limit.as_secs()), None)
+    unavailable(
+        format!("it did not answer within {} s", limit.as_secs()),
+        None,
+    )
 }
 
 pub(super) fn unavailable(reason: impl Into<String>, source: Option<sqlx::Error>) -> StoreError {
-    StoreError::Unavailable { reason: reason.into(), source }
+    StoreError::Unavailable {
+        reason: reason.into(),
+        source,
+    }
 }
 
 pub(super) fn setup(reason: impl Into<String>) -> StoreError {
-    StoreError::Setup { reason: reason.into(), source: None }
+    StoreError::Setup {
+        reason: reason.into(),
+        source: None,
+    }
 }
 
 /// A pooler that hands each transaction to another session of the server.
-pub(super) fn transaction_pooling(options: &PgConnectOptions, source: Option<sqlx::Error>) -> StoreError {
+pub(super) fn transaction_pooling(
+    options: &PgConnectOptions,
+    source: Option<sqlx::Error>,
+) -> StoreError {
     let reason = format!(
         "{} is a connection pooler in transaction mode, which mixes up the sessions that the memory needs: use the \
          server's own address or a pooler in session mode (PgBouncer: pool_mode = session; Supabase: port 5432; Neon: \
@@ -111,29 +126,44 @@ pub(super) fn no_connection(options: &PgConnectOptions, why: NoConnection) -> St
     match why {
         NoConnection::Sql(error) => translate(options, "connect", error),
         NoConnection::Silent => unavailable(format!("{place} does not answer"), None),
-        NoConnection::Busy(size) => {
-            unavailable(format!("all {size} connections are busy; more are allowed by MEMORY_DATABASE_POOL"), None)
-        }
+        NoConnection::Busy(size) => unavailable(
+            format!("all {size} connections are busy; more are allowed by MEMORY_DATABASE_POOL"),
+            None,
+        ),
         NoConnection::Closed => unavailable("the service is stopping", None),
     }
 }
 
 /// A driver's error in the words of the store.
-pub(super) fn translate(options: &PgConnectOptions, during: &'static str, error: sqlx::Error) -> StoreError {
+pub(super) fn translate(
+    options: &PgConnectOptions,
+    during: &'static str,
+    error: sqlx::Error,
+) -> StoreError {
     let place = place(options);
     let user = options.get_username();
     let database = options.get_database().unwrap_or(user);
     let reason = match &error {
         sqlx::Error::Io(io) => format!("{place} cannot be reached ({})", io.kind()),
         sqlx::Error::Tls(_) => {
-            let reason =
-                format!("no encrypted connection to {place}: check MEMORY_DATABASE_SSLMODE and its certificate");
-            return StoreError::Setup { reason, source: Some(error) };
+            let reason = format!(
+                "no encrypted connection to {place}: check MEMORY_DATABASE_SSLMODE and its certificate"
+            );
+            return StoreError::Setup {
+                reason,
+                source: Some(error),
+            };
         }
-        sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => format!("the connection to {place} broke"),
+        sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+            format!("the connection to {place} broke")
+        }
         sqlx::Error::Configuration(_) => {
-            let reason = "the database settings cannot be used: check MEMORY_DATABASE_URL".to_owned();
-            return StoreError::Setup { reason, source: Some(error) };
+            let reason =
+                "the database settings cannot be used: check MEMORY_DATABASE_URL".to_owned();
+            return StoreError::Setup {
+                reason,
+                source: Some(error),
+            };
         }
         sqlx::Error::Database(inner) => {
             let code = inner.code().unwrap_or_default().into_owned();
@@ -143,14 +173,20 @@ pub(super) fn translate(options: &PgConnectOptions, during: &'static str, error:
                         "{place} accepts encrypted connections only: set MEMORY_DATABASE_SSLMODE=require, or \
                          sslmode=require in MEMORY_DATABASE_URL"
                     );
-                    return StoreError::Setup { reason, source: Some(error) };
+                    return StoreError::Setup {
+                        reason,
+                        source: Some(error),
+                    };
                 }
                 "28P01" | "28000" => {
                     let reason = format!(
                         "{place} does not let user {user:?} in: check MEMORY_DATABASE_USER and \
                          MEMORY_DATABASE_PASSWORD (or its file), and the server's pg_hba.conf"
                     );
-                    return StoreError::Setup { reason, source: Some(error) };
+                    return StoreError::Setup {
+                        reason,
+                        source: Some(error),
+                    };
                 }
                 // Prepared statements that are missing, or that somebody else made.
                 "26000" | "42P05" => return transaction_pooling(options, Some(error)),
@@ -161,28 +197,40 @@ pub(super) fn translate(options: &PgConnectOptions, during: &'static str, error:
                          MEMORY_DATABASE_URL, or add it to ignore_startup_parameters of PgBouncer",
                         inner.message()
                     );
-                    return StoreError::Setup { reason, source: Some(error) };
+                    return StoreError::Setup {
+                        reason,
+                        source: Some(error),
+                    };
                 }
                 "3D000" => {
                     let reason = format!(
                         "{place} has no database {database:?}: create it with \
                          CREATE DATABASE \"{database}\" OWNER \"{user}\" ENCODING 'UTF8' TEMPLATE template0"
                     );
-                    return StoreError::Setup { reason, source: Some(error) };
+                    return StoreError::Setup {
+                        reason,
+                        source: Some(error),
+                    };
                 }
                 "42501" => {
                     let reason = format!(
                         "user {user:?} lacks rights in database {database:?}: use the role that made the tables, or as \
                          that role or a superuser GRANT the rights on the schema and its tables to \"{user}\""
                     );
-                    return StoreError::Setup { reason, source: Some(error) };
+                    return StoreError::Setup {
+                        reason,
+                        source: Some(error),
+                    };
                 }
                 "42P01" | "42703" => {
                     let reason = format!(
                         "the schema of database {database:?} is not the one this program made: restart it, which \
                          brings the schema up to date, or restore the database"
                     );
-                    return StoreError::Setup { reason, source: Some(error) };
+                    return StoreError::Setup {
+                        reason,
+                        source: Some(error),
+                    };
                 }
                 "53300" => format!(
                     "{place} has no free connection: lower MEMORY_DATABASE_POOL, or raise max_connections there (or the \
@@ -198,15 +246,32 @@ pub(super) fn translate(options: &PgConnectOptions, during: &'static str, error:
                 "40001" | "40P01" | "22012" | "23505" => {
                     "too many changes to the same memories at the same moment".to_owned()
                 }
-                code if code.starts_with("53") => format!("{place} is short of resources (SQLSTATE {code})"),
-                code if code.starts_with("08") || code.starts_with("57P") => {
-                    format!("the connection to {place} broke (SQLSTATE {code}: {})", inner.message())
+                code if code.starts_with("53") => {
+                    format!("{place} is short of resources (SQLSTATE {code})")
                 }
-                code if code.starts_with("58") => format!("{place} has a system error (SQLSTATE {code})"),
-                _ => return StoreError::Internal { during, source: error },
+                code if code.starts_with("08") || code.starts_with("57P") => {
+                    format!(
+                        "the connection to {place} broke (SQLSTATE {code}: {})",
+                        inner.message()
+                    )
+                }
+                code if code.starts_with("58") => {
+                    format!("{place} has a system error (SQLSTATE {code})")
+                }
+                _ => {
+                    return StoreError::Internal {
+                        during,
+                        source: error,
+                    };
+                }
             }
         }
-        _ => return StoreError::Internal { during, source: error },
+        _ => {
+            return StoreError::Internal {
+                during,
+                source: error,
+            };
+        }
     };
     unavailable(reason, Some(error))
 }
@@ -221,16 +286,25 @@ pub(super) fn read_only(options: &PgConnectOptions) -> String {
 
 /// Whether a server refused a connection because it was not encrypted. Only the message says so.
 fn demands_encryption(message: &str) -> bool {
-    ["no encryption", "SSL off", "connection is insecure", "SSL connection is required"]
-        .iter()
-        .any(|words| message.contains(words))
+    [
+        "no encryption",
+        "SSL off",
+        "connection is insecure",
+        "SSL connection is required",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
 }
 
 /// Where the server is, without credentials.
 fn place(options: &PgConnectOptions) -> String {
     match options.get_socket() {
         Some(socket) => format!("PostgreSQL at {}", socket.display()),
-        None => format!("PostgreSQL at {}:{}", options.get_host(), options.get_port()),
+        None => format!(
+            "PostgreSQL at {}:{}",
+            options.get_host(),
+            options.get_port()
+        ),
     }
 }
 
@@ -250,6 +324,8 @@ mod tests {
         assert!(!demands_encryption(
             "no pg_hba.conf entry for host \"10.0.0.1\", user \"me\", database \"d\", SSL encryption"
         ));
-        assert!(!demands_encryption("role \"me\" is not permitted to log in"));
+        assert!(!demands_encryption(
+            "role \"me\" is not permitted to log in"
+        ));
     }
 }

@@ -25,7 +25,13 @@ struct Session<'a> {
 
 #[async_trait]
 impl FocusStore for PostgresStore {
-    async fn focus_add(&self, scope: &Scope, session: &str, new: NewFocus, capacity: usize) -> Result<Focused> {
+    async fn focus_add(
+        &self,
+        scope: &Scope,
+        session: &str,
+        new: NewFocus,
+        capacity: usize,
+    ) -> Result<Focused> {
         let mut attempts = self.attempts(scope, "add to the working memory", Effect::Repeatable)?;
         attempt!(attempts, connection => async {
             let mut transaction = begin(connection).await?;
@@ -69,7 +75,13 @@ impl FocusStore for PostgresStore {
         })
     }
 
-    async fn focus_touch(&self, scope: &Scope, session: &str, id: Uuid, now: DateTime<Utc>) -> Result<FocusItem> {
+    async fn focus_touch(
+        &self,
+        scope: &Scope,
+        session: &str,
+        id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<FocusItem> {
         let mut attempts = self.attempts(scope, "touch an item", Effect::Repeatable)?;
         attempt!(attempts, connection => async {
             let mut transaction = begin(connection).await?;
@@ -146,14 +158,28 @@ impl FocusStore for PostgresStore {
 }
 
 impl<'a> Session<'a> {
-    async fn locked(connection: &'a mut PgConnection, scope: &'a Scope, session: &'a str) -> Result<Self, Fault> {
+    async fn locked(
+        connection: &'a mut PgConnection,
+        scope: &'a Scope,
+        session: &'a str,
+    ) -> Result<Self, Fault> {
         super::own_project(connection, scope).await?;
-        sqlx::query(sql::LOCK).bind(scope.project()).bind(session).execute(&mut *connection).await?;
-        Ok(Self { connection, project: scope.project(), session })
+        sqlx::query(sql::LOCK)
+            .bind(scope.project())
+            .bind(session)
+            .execute(&mut *connection)
+            .await?;
+        Ok(Self {
+            connection,
+            project: scope.project(),
+            session,
+        })
     }
 
     async fn items(&mut self) -> Result<Vec<FocusItem>, Fault> {
-        let query = sqlx::query_as(sql::ITEMS).bind(self.project).bind(self.session);
+        let query = sqlx::query_as(sql::ITEMS)
+            .bind(self.project)
+            .bind(self.session);
         let rows: Vec<ItemRow> = query.fetch_all(&mut *self.connection).await?;
         Ok(rows.into_iter().map(|row| row.0).collect())
     }
@@ -162,9 +188,13 @@ impl<'a> Session<'a> {
         if let Some(item) = self.items().await?.into_iter().find(|item| item.id == id) {
             return Ok(Place::Focus(item));
         }
-        let query = sqlx::query_as(sql::ARCHIVED_ITEM).bind(self.project).bind(self.session).bind(id);
+        let query = sqlx::query_as(sql::ARCHIVED_ITEM)
+            .bind(self.project)
+            .bind(self.session)
+            .bind(id);
         let row: Option<ArchivedRow> = query.fetch_optional(&mut *self.connection).await?;
-        row.map(|row| Place::Archive(row.0)).ok_or_else(|| unknown(id))
+        row.map(|row| Place::Archive(row.0))
+            .ok_or_else(|| unknown(id))
     }
 
     async fn add(&mut self, new: NewFocus, capacity: usize) -> Result<Focused, Fault> {
@@ -172,13 +202,22 @@ impl<'a> Session<'a> {
             // The same id: an earlier attempt whose answer was lost.
             let added = item.id == new.id;
             let item = self.touch(item, new.importance, new.now).await?;
-            return Ok(Focused { item, added, evicted: Vec::new() });
+            return Ok(Focused {
+                item,
+                added,
+                evicted: Vec::new(),
+            });
         }
         let now = new.now;
         self.insert(new.into(), capacity, now).await
     }
 
-    async fn insert(&mut self, mut item: FocusItem, capacity: usize, now: DateTime<Utc>) -> Result<Focused, Fault> {
+    async fn insert(
+        &mut self,
+        mut item: FocusItem,
+        capacity: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Focused, Fault> {
         let mut items = self.items().await?;
         let evicted = make_room(&mut items, capacity);
         for (gone, eviction) in &evicted {
@@ -198,24 +237,46 @@ impl<'a> Session<'a> {
             .bind(content_hash(&item.content).as_slice())
             .fetch_one(&mut *self.connection)
             .await?;
-        Ok(Focused { item, added: true, evicted })
+        Ok(Focused {
+            item,
+            added: true,
+            evicted,
+        })
     }
 
-    async fn touch(&mut self, mut item: FocusItem, importance: f64, now: DateTime<Utc>) -> Result<FocusItem, Fault> {
+    async fn touch(
+        &mut self,
+        mut item: FocusItem,
+        importance: f64,
+        now: DateTime<Utc>,
+    ) -> Result<FocusItem, Fault> {
         item.touched_at = item.touched_at.max(now);
         item.importance = item.importance.max(importance);
-        let query = sqlx::query(sql::TOUCH).bind(self.project).bind(item.seq).bind(now).bind(importance);
+        let query = sqlx::query(sql::TOUCH)
+            .bind(self.project)
+            .bind(item.seq)
+            .bind(now)
+            .bind(importance);
         query.execute(&mut *self.connection).await?;
         Ok(item)
     }
 
     /// Tells whether it was there still: a purge may have taken it along since it was read.
     async fn delete(&mut self, statement: &'static str, seq: i64) -> Result<bool, Fault> {
-        let done = sqlx::query(statement).bind(self.project).bind(seq).execute(&mut *self.connection).await?;
+        let done = sqlx::query(statement)
+            .bind(self.project)
+            .bind(seq)
+            .execute(&mut *self.connection)
+            .await?;
         Ok(done.rows_affected() > 0)
     }
 
-    async fn archive(&mut self, mut item: FocusItem, reason: &str, now: DateTime<Utc>) -> Result<ArchivedItem, Fault> {
+    async fn archive(
+        &mut self,
+        mut item: FocusItem,
+        reason: &str,
+        now: DateTime<Utc>,
+    ) -> Result<ArchivedItem, Fault> {
         (item.seq, item.memory) = sqlx::query_as(sql::ARCHIVE)
             .bind(self.project)
             .bind(self.session)
@@ -229,12 +290,20 @@ impl<'a> Session<'a> {
             .bind(reason)
             .fetch_one(&mut *self.connection)
             .await?;
-        Ok(ArchivedItem { item, archived_at: now, reason: reason.to_owned() })
+        Ok(ArchivedItem {
+            item,
+            archived_at: now,
+            reason: reason.to_owned(),
+        })
     }
 }
 
 fn unknown(id: Uuid) -> Fault {
-    StoreError::NotFound { field: "id", ids: vec![id] }.into()
+    StoreError::NotFound {
+        field: "id",
+        ids: vec![id],
+    }
+    .into()
 }
 
 struct ItemRow(FocusItem);

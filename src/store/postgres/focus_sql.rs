@@ -7,7 +7,8 @@ macro_rules! item_columns {
 }
 
 /// Those who change the same session take turns.
-pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1 || chr(1) || $2, 11))";
+pub(super) const LOCK: &str =
+    "SELECT pg_advisory_xact_lock(hashtextextended($1 || chr(1) || $2, 11))";
 /// Everything that a session has in mind.
 pub(super) const ITEMS: &str = concat!(
     "SELECT ",
@@ -52,8 +53,7 @@ pub(super) const ARCHIVE: &str = "INSERT INTO focus_archive (project_id, session
         SELECT m.id FROM memory m WHERE m.id = $8 AND m.project_id = p.id FOR KEY SHARE) m ON true \
     WHERE p.name = $1 RETURNING seq, memory_id";
 /// An item comes back.
-pub(super) const DELETE_ARCHIVED: &str =
-    "DELETE FROM focus_archive f USING project p WHERE p.name = $1 AND f.project_id = p.id AND f.seq = $2";
+pub(super) const DELETE_ARCHIVED: &str = "DELETE FROM focus_archive f USING project p WHERE p.name = $1 AND f.project_id = p.id AND f.seq = $2";
 
 /// All of the above, with a name each.
 pub(super) const ALL: &[(&str, &str)] = &[

@@ -39,11 +39,21 @@ impl ForeignDatabase {
             source: Some(source),
         })?;
         let options = options.disable_statement_logging();
-        let translate = |error| fault::translate(&options, "read the other program's database", error);
+        let translate =
+            |error| fault::translate(&options, "read the other program's database", error);
         let mut connection = options.connect().await.map_err(translate)?;
-        sqlx::query(BEGIN).execute(&mut connection).await.map_err(translate)?;
-        sqlx::query(TIME_LIMIT).execute(&mut connection).await.map_err(translate)?;
-        Ok(Self { connection, options })
+        sqlx::query(BEGIN)
+            .execute(&mut connection)
+            .await
+            .map_err(translate)?;
+        sqlx::query(TIME_LIMIT)
+            .execute(&mut connection)
+            .await
+            .map_err(translate)?;
+        Ok(Self {
+            connection,
+            options,
+        })
     }
 
     fn failed(&self, error: sqlx::Error) -> StoreError {
@@ -69,8 +79,12 @@ impl ForeignDatabase {
         mut each: impl FnMut(Map<String, Value>) -> Result<(), E>,
     ) -> Result<(), E> {
         let name = format!("\"{}\"", table.replace('"', "\"\""));
-        let declare = format!("DECLARE foreign_rows NO SCROLL CURSOR FOR SELECT to_jsonb(t) AS row FROM {name} t");
-        let declared = sqlx::query(AssertSqlSafe(declare)).execute(&mut self.connection).await;
+        let declare = format!(
+            "DECLARE foreign_rows NO SCROLL CURSOR FOR SELECT to_jsonb(t) AS row FROM {name} t"
+        );
+        let declared = sqlx::query(AssertSqlSafe(declare))
+            .execute(&mut self.connection)
+            .await;
         declared.map_err(|error| self.failed(error))?;
         loop {
             let rows = sqlx::query(FETCH).fetch_all(&mut self.connection).await;

@@ -62,10 +62,16 @@ enum Turn<'q> {
 /// first is stored: if that one were past its end already, a later one would have to be stored, too.
 fn may_share(command: &Remember) -> bool {
     let plain = command.items.iter().all(|item| {
-        item.sources.is_empty() && item.supersedes.is_empty() && item.links.is_empty() && item.valid_until.is_none()
+        item.sources.is_empty()
+            && item.supersedes.is_empty()
+            && item.links.is_empty()
+            && item.valid_until.is_none()
     });
     let size: usize = command.items.iter().map(|item| item.content.len()).sum();
-    plain && command.idempotency.is_none() && (1..=MOST_ITEMS).contains(&command.items.len()) && size <= MOST_TEXT
+    plain
+        && command.idempotency.is_none()
+        && (1..=MOST_ITEMS).contains(&command.items.len())
+        && size <= MOST_TEXT
 }
 
 /// All of it as one.
@@ -106,7 +112,11 @@ impl Queue {
     /// Waits until `command` is stored by somebody else, or is to be stored by the caller.
     async fn turn(&self, scope: &Scope, command: &Arc<Remember>) -> Turn<'_> {
         let (reply, mut answer) = oneshot::channel();
-        self.waiting().push(Waiting { scope: scope.clone(), command: Arc::clone(command), reply });
+        self.waiting().push(Waiting {
+            scope: scope.clone(),
+            command: Arc::clone(command),
+            reply,
+        });
         let turn = tokio::select! {
             biased;
             answer = &mut answer => return answer.map_or(Turn::Lost, Turn::Answered),
@@ -124,7 +134,9 @@ impl Queue {
     /// Those who wait for the same scope; nothing where somebody has taken `command` itself along.
     fn take(&self, scope: &Scope, command: &Arc<Remember>) -> Option<Vec<Waiting>> {
         let mut waiting = self.waiting();
-        let own = waiting.iter().position(|other| Arc::ptr_eq(&other.command, command))?;
+        let own = waiting
+            .iter()
+            .position(|other| Arc::ptr_eq(&other.command, command))?;
         waiting.remove(own);
         waiting.retain(|other| !other.reply.is_closed());
         let mut taken = 0;
@@ -143,7 +155,11 @@ impl Queue {
 
 impl PostgresStore {
     /// Stores, together with others where that is possible.
-    pub(super) async fn remember_with_others(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>> {
+    pub(super) async fn remember_with_others(
+        &self,
+        scope: &Scope,
+        command: Remember,
+    ) -> Result<Vec<Remembered>> {
         let attempts = self.attempts(scope, "remember", Effect::Repeatable)?;
         if self.limits.any() || !may_share(&command) {
             return self.store_batch(scope, attempts, command).await;
@@ -151,20 +167,30 @@ impl PostgresStore {
         let (command, queue) = (Arc::new(command), self.gathering.queue(scope.project()));
         let (_turn, others) = match queue.turn(scope, &command).await {
             Turn::Answered(answer) => return Ok(answer),
-            Turn::Lost => return self.store_batch(scope, attempts.repeated(), Arc::unwrap_or_clone(command)).await,
+            Turn::Lost => {
+                return self
+                    .store_batch(scope, attempts.repeated(), Arc::unwrap_or_clone(command))
+                    .await;
+            }
             Turn::Own(turn, others) => (turn, others),
         };
         if others.is_empty() {
-            return self.store_batch(scope, attempts, Arc::unwrap_or_clone(command)).await;
+            return self
+                .store_batch(scope, attempts, Arc::unwrap_or_clone(command))
+                .await;
         }
         let together = self.attempts(scope, "remember", Effect::Repeatable)?;
-        match self.store_batch(scope, together, together_with(&command, &others)).await {
+        match self
+            .store_batch(scope, together, together_with(&command, &others))
+            .await
+        {
             Ok(answer) => Ok(share(answer, &command, others)),
             Err(error) => {
                 // Each for itself, only the one with the fault fails.
                 tracing::debug!(callers = others.len() + 1, %error, "not stored together");
                 drop(others);
-                self.store_batch(scope, attempts.repeated(), Arc::unwrap_or_clone(command)).await
+                self.store_batch(scope, attempts.repeated(), Arc::unwrap_or_clone(command))
+                    .await
             }
         }
     }
@@ -178,10 +204,15 @@ impl PostgresStore {
         let size: usize = command.items.iter().map(|item| item.content.len()).sum();
         let batch = if size > MUCH_TEXT {
             let analyzer = Arc::clone(&self.analyzer);
-            tokio::task::spawn_blocking(move || Batch::new(command, &analyzer)).await.map_err(|error| {
-                let source = sqlx::Error::Io(std::io::Error::other(error));
-                StoreError::Internal { during: "analyse", source }
-            })??
+            tokio::task::spawn_blocking(move || Batch::new(command, &analyzer))
+                .await
+                .map_err(|error| {
+                    let source = sqlx::Error::Io(std::io::Error::other(error));
+                    StoreError::Internal {
+                        during: "analyse",
+                        source,
+                    }
+                })??
         } else {
             Batch::new(command, &self.analyzer)?
         };

@@ -18,7 +18,8 @@ use crate::domain::Scope;
 use crate::domain::graph::{self, Entity, Linked, Links, Plan, Relation};
 use crate::domain::walk::Step;
 use crate::store::graph::{
-    EntityQuery, EntitySize, GraphStore, MOST_COUNTED, MOST_MENTIONS, MOST_TOGETHER, Mention, StepQuery, Together,
+    EntityQuery, EntitySize, GraphStore, MOST_COUNTED, MOST_MENTIONS, MOST_TOGETHER, Mention,
+    StepQuery, Together,
 };
 use crate::store::{Limits, Remembered, Result, StoreError};
 
@@ -129,9 +130,15 @@ impl GraphStore for PostgresStore {
         Ok(rows.into_iter().map(Into::into).collect())
     }
 
-    async fn entity_sizes(&self, scope: &Scope, entities: &[i64], now: DateTime<Utc>) -> Result<Vec<EntitySize>> {
+    async fn entity_sizes(
+        &self,
+        scope: &Scope,
+        entities: &[i64],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<EntitySize>> {
         let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts(scope, "count what there is about entities", Effect::Read)?;
+        let mut attempts =
+            self.attempts(scope, "count what there is about entities", Effect::Read)?;
         let rows: Vec<(i64, i64, i64, i64)> = attempt!(attempts, connection => async {
             let query = sqlx::query_as(sql::ENTITY_SIZES).bind(&readable).bind(entities).bind(now).bind(MOST_COUNTED);
             Ok(query.fetch_all(connection).await?)
@@ -156,17 +163,27 @@ pub(super) async fn touched(
     scope: &Scope,
     batches: &[&Links],
 ) -> Result<(Vec<Entity>, Vec<Relation>), Fault> {
-    sqlx::query(sql::LOCK).bind(scope.project()).execute(&mut *connection).await?;
+    sqlx::query(sql::LOCK)
+        .bind(scope.project())
+        .execute(&mut *connection)
+        .await?;
     let own = [scope.project()];
-    let rows: Vec<EntityRow> =
-        sqlx::query_as(sql::BY_KEY).bind(own.as_slice()).bind(graph::keys(batches)).fetch_all(&mut *connection).await?;
+    let rows: Vec<EntityRow> = sqlx::query_as(sql::BY_KEY)
+        .bind(own.as_slice())
+        .bind(graph::keys(batches))
+        .fetch_all(&mut *connection)
+        .await?;
     let entities: Vec<Entity> = rows.into_iter().map(|row| row.0).collect();
     let (from, to): (Vec<i64>, Vec<i64>) = graph::pairs(batches, &entities).into_iter().unzip();
     if from.is_empty() {
         return Ok((entities, Vec::new()));
     }
-    let rows: Vec<RelationRow> =
-        sqlx::query_as(sql::BETWEEN).bind(scope.project()).bind(&from).bind(&to).fetch_all(connection).await?;
+    let rows: Vec<RelationRow> = sqlx::query_as(sql::BETWEEN)
+        .bind(scope.project())
+        .bind(&from)
+        .bind(&to)
+        .fetch_all(connection)
+        .await?;
     Ok((entities, rows.into_iter().map(|row| row.0).collect()))
 }
 
@@ -177,11 +194,16 @@ pub(super) async fn write(
     plan: &Plan,
     now: DateTime<Utc>,
 ) -> Result<HashMap<String, i64>, Fault> {
-    for (statement, numbers) in
-        [(sql::DELETE_RELATIONS, &plan.erased_relations), (sql::DELETE_ENTITIES, &plan.erased_entities)]
-    {
+    for (statement, numbers) in [
+        (sql::DELETE_RELATIONS, &plan.erased_relations),
+        (sql::DELETE_ENTITIES, &plan.erased_entities),
+    ] {
         if !numbers.is_empty() {
-            sqlx::query(statement).bind(scope.project()).bind(numbers).execute(&mut *connection).await?;
+            sqlx::query(statement)
+                .bind(scope.project())
+                .bind(numbers)
+                .execute(&mut *connection)
+                .await?;
         }
     }
     let numbers = write_entities(connection, scope, plan, now).await?;
@@ -196,8 +218,10 @@ async fn write_entities(
     now: DateTime<Utc>,
 ) -> Result<HashMap<String, i64>, Fault> {
     let mut numbers = HashMap::with_capacity(plan.entities.len());
-    let (mut names, mut keys, mut words, mut kinds, mut properties) = (vec![], vec![], vec![], vec![], vec![]);
-    let (mut known, mut known_kinds, mut known_properties, mut updated) = (vec![], vec![], vec![], vec![]);
+    let (mut names, mut keys, mut words, mut kinds, mut properties) =
+        (vec![], vec![], vec![], vec![], vec![]);
+    let (mut known, mut known_kinds, mut known_properties, mut updated) =
+        (vec![], vec![], vec![], vec![]);
     for planned in &plan.entities {
         let item = &planned.entity;
         if item.seq == 0 {
@@ -248,18 +272,49 @@ async fn write_relations(
     numbers: &HashMap<String, i64>,
     now: DateTime<Utc>,
 ) -> Result<(), Fault> {
-    let (known, new): (Vec<_>, Vec<_>) = plan.relations.iter().partition(|planned| planned.relation.seq > 0);
+    let (known, new): (Vec<_>, Vec<_>) = plan
+        .relations
+        .iter()
+        .partition(|planned| planned.relation.seq > 0);
     if !new.is_empty() {
         let end = |key: &String| numbers.get(key).copied();
         sqlx::query(sql::INSERT_RELATIONS)
             .bind(scope.project())
-            .bind(new.iter().map(|planned| end(&planned.from)).collect::<Vec<_>>())
-            .bind(new.iter().map(|planned| end(&planned.to)).collect::<Vec<_>>())
-            .bind(new.iter().map(|planned| planned.relation.kind.as_str()).collect::<Vec<_>>())
-            .bind(new.iter().map(|planned| planned.relation.weight).collect::<Vec<_>>())
-            .bind(new.iter().map(|planned| json(&planned.relation.properties)).collect::<Vec<_>>())
-            .bind(new.iter().map(|planned| planned.relation.valid_from).collect::<Vec<_>>())
-            .bind(new.iter().map(|planned| planned.relation.valid_to).collect::<Vec<_>>())
+            .bind(
+                new.iter()
+                    .map(|planned| end(&planned.from))
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                new.iter()
+                    .map(|planned| end(&planned.to))
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                new.iter()
+                    .map(|planned| planned.relation.kind.as_str())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                new.iter()
+                    .map(|planned| planned.relation.weight)
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                new.iter()
+                    .map(|planned| json(&planned.relation.properties))
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                new.iter()
+                    .map(|planned| planned.relation.valid_from)
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                new.iter()
+                    .map(|planned| planned.relation.valid_to)
+                    .collect::<Vec<_>>(),
+            )
             .bind(now)
             .execute(&mut *connection)
             .await?;
@@ -267,12 +322,42 @@ async fn write_relations(
     if !known.is_empty() {
         sqlx::query(sql::UPDATE_RELATIONS)
             .bind(scope.project())
-            .bind(known.iter().map(|planned| planned.relation.seq).collect::<Vec<_>>())
-            .bind(known.iter().map(|planned| planned.relation.weight).collect::<Vec<_>>())
-            .bind(known.iter().map(|planned| json(&planned.relation.properties)).collect::<Vec<_>>())
-            .bind(known.iter().map(|planned| planned.relation.valid_from).collect::<Vec<_>>())
-            .bind(known.iter().map(|planned| planned.relation.valid_to).collect::<Vec<_>>())
-            .bind(known.iter().map(|planned| planned.relation.updated_at).collect::<Vec<_>>())
+            .bind(
+                known
+                    .iter()
+                    .map(|planned| planned.relation.seq)
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                known
+                    .iter()
+                    .map(|planned| planned.relation.weight)
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                known
+                    .iter()
+                    .map(|planned| json(&planned.relation.properties))
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                known
+                    .iter()
+                    .map(|planned| planned.relation.valid_from)
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                known
+                    .iter()
+                    .map(|planned| planned.relation.valid_to)
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                known
+                    .iter()
+                    .map(|planned| planned.relation.updated_at)
+                    .collect::<Vec<_>>(),
+            )
             .bind(now)
             .execute(connection)
             .await?;
@@ -294,7 +379,8 @@ pub(super) async fn remember(
         return Ok(());
     }
     let (entities, relations) = touched(connection, scope, &links).await?;
-    let plan = graph::plan(&links, scope.project(), entities, relations, now).map_err(StoreError::from)?;
+    let plan =
+        graph::plan(&links, scope.project(), entities, relations, now).map_err(StoreError::from)?;
     let numbers = write(connection, scope, &plan, now).await?;
     bound::require_graph(connection, scope, &plan, limits).await?;
     let (mut ids, mut new, mut mentioned) = (Vec::new(), Vec::new(), Vec::new());

@@ -113,8 +113,7 @@ pub(super) const UPDATE_ENTITIES: &str = "UPDATE entity e SET type = i.type, pro
         AS i(seq, type, properties, updated_at) \
     WHERE p.name = $1 AND e.project_id = p.id AND e.seq = i.seq";
 /// Entities with their relations and mentions.
-pub(super) const DELETE_ENTITIES: &str =
-    "DELETE FROM entity e USING project p WHERE p.name = $1 AND e.project_id = p.id AND e.seq = ANY ($2)";
+pub(super) const DELETE_ENTITIES: &str = "DELETE FROM entity e USING project p WHERE p.name = $1 AND e.project_id = p.id AND e.seq = ANY ($2)";
 /// New relations.
 pub(super) const INSERT_RELATIONS: &str = "INSERT INTO relation (project_id, from_seq, to_seq, type, weight, properties, use_count, last_used_at, valid_from, \
         valid_to, created_at, updated_at) \
@@ -129,8 +128,7 @@ pub(super) const UPDATE_RELATIONS: &str = "UPDATE relation r SET weight = i.weig
         $7::timestamptz[]) AS i(seq, weight, properties, valid_from, valid_to, updated_at) \
     WHERE p.name = $1 AND r.project_id = p.id AND r.seq = i.seq";
 /// Relations that never were.
-pub(super) const DELETE_RELATIONS: &str =
-    "DELETE FROM relation r USING project p WHERE p.name = $1 AND r.project_id = p.id AND r.seq = ANY ($2)";
+pub(super) const DELETE_RELATIONS: &str = "DELETE FROM relation r USING project p WHERE p.name = $1 AND r.project_id = p.id AND r.seq = ANY ($2)";
 /// Memories mention entities. Protected ones that were there already stay as they are.
 pub(super) const INSERT_MENTIONS: &str = "INSERT INTO mention (project_id, memory_seq, entity_seq) \
     SELECT m.project_id, m.seq, i.entity FROM unnest($2::uuid[], $3::boolean[], $4::bigint[]) AS i(id, new, entity) \

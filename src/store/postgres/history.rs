@@ -10,7 +10,9 @@ use super::row::HistoryRow;
 use super::row_security::View;
 use super::{PostgresStore, bounded, history_sql as sql};
 use crate::domain::Scope;
-use crate::store::{Expired, Expiry, HistoryEntry, HistoryQuery, HistoryStore, MOST_KEY_BYTES, MOST_KEYS, Result};
+use crate::store::{
+    Expired, Expiry, HistoryEntry, HistoryQuery, HistoryStore, MOST_KEY_BYTES, MOST_KEYS, Result,
+};
 
 #[async_trait]
 impl HistoryStore for PostgresStore {
@@ -30,7 +32,8 @@ impl HistoryStore for PostgresStore {
     }
 
     async fn remove_expired(&self, expiry: &Expiry) -> Result<Expired> {
-        let mut attempts = self.attempts(View::All, "remove what has expired", Effect::Repeatable)?;
+        let mut attempts =
+            self.attempts(View::All, "remove what has expired", Effect::Repeatable)?;
         attempt!(attempts, connection => remove_expired(connection, expiry))
     }
 }
@@ -38,18 +41,30 @@ impl HistoryStore for PostgresStore {
 async fn remove_expired(connection: &mut PgConnection, expiry: &Expiry) -> Result<Expired, Fault> {
     let mut expired = Expired::default();
     for (before, statement, count) in [
-        (expiry.history_before, sql::EXPIRE_HISTORY, &mut expired.history),
+        (
+            expiry.history_before,
+            sql::EXPIRE_HISTORY,
+            &mut expired.history,
+        ),
         (expiry.keys_before, sql::EXPIRE_KEYS, &mut expired.keys),
     ] {
         let Some(before) = before else { continue };
-        let done = sqlx::query(statement).bind(before).bind(bounded(expiry.rows)).execute(&mut *connection).await?;
+        let done = sqlx::query(statement)
+            .bind(before)
+            .bind(bounded(expiry.rows))
+            .execute(&mut *connection)
+            .await?;
         *count = done.rows_affected();
     }
     Ok(expired)
 }
 
 /// Forgets the oldest idempotency keys of a project that has as many as it may keep, except for `key` itself.
-pub(super) async fn trim_keys(connection: &mut PgConnection, scope: &Scope, key: &str) -> Result<(), Fault> {
+pub(super) async fn trim_keys(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    key: &str,
+) -> Result<(), Fault> {
     sqlx::query(sql::TRIM_KEYS)
         .bind(scope.project())
         .bind(MOST_KEYS)
@@ -66,6 +81,9 @@ struct EntryRow(HistoryEntry);
 impl FromRow<'_, PgRow> for EntryRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
         let HistoryRow(history) = HistoryRow::from_row(row)?;
-        Ok(Self(HistoryEntry { place: row.try_get("place")?, history }))
+        Ok(Self(HistoryEntry {
+            place: row.try_get("place")?,
+            history,
+        }))
     }
 }

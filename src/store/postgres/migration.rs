@@ -32,16 +32,56 @@ pub(super) struct Migration {
 
 /// All of them, in order.
 pub(super) const MIGRATIONS: &[Migration] = &[
-    Migration { version: 1, name: "0001_foundation", sql: include_str!("migrations/0001_foundation.sql") },
-    Migration { version: 2, name: "0002_graph", sql: include_str!("migrations/0002_graph.sql") },
-    Migration { version: 3, name: "0003_review", sql: include_str!("migrations/0003_review.sql") },
-    Migration { version: 4, name: "0004_project", sql: include_str!("migrations/0004_project.sql") },
-    Migration { version: 5, name: "0005_trace", sql: include_str!("migrations/0005_trace.sql") },
-    Migration { version: 6, name: "0006_half", sql: include_str!("migrations/0006_half.sql") },
-    Migration { version: 7, name: "0007_history", sql: include_str!("migrations/0007_history.sql") },
-    Migration { version: 8, name: "0008_short_id", sql: include_str!("migrations/0008_short_id.sql") },
-    Migration { version: 9, name: "0009_outstanding", sql: include_str!("migrations/0009_outstanding.sql") },
-    Migration { version: 10, name: "0010_tag", sql: include_str!("migrations/0010_tag.sql") },
+    Migration {
+        version: 1,
+        name: "0001_foundation",
+        sql: include_str!("migrations/0001_foundation.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "0002_graph",
+        sql: include_str!("migrations/0002_graph.sql"),
+    },
+    Migration {
+        version: 3,
+        name: "0003_review",
+        sql: include_str!("migrations/0003_review.sql"),
+    },
+    Migration {
+        version: 4,
+        name: "0004_project",
+        sql: include_str!("migrations/0004_project.sql"),
+    },
+    Migration {
+        version: 5,
+        name: "0005_trace",
+        sql: include_str!("migrations/0005_trace.sql"),
+    },
+    Migration {
+        version: 6,
+        name: "0006_half",
+        sql: include_str!("migrations/0006_half.sql"),
+    },
+    Migration {
+        version: 7,
+        name: "0007_history",
+        sql: include_str!("migrations/0007_history.sql"),
+    },
+    Migration {
+        version: 8,
+        name: "0008_short_id",
+        sql: include_str!("migrations/0008_short_id.sql"),
+    },
+    Migration {
+        version: 9,
+        name: "0009_outstanding",
+        sql: include_str!("migrations/0009_outstanding.sql"),
+    },
+    Migration {
+        version: 10,
+        name: "0010_tag",
+        sql: include_str!("migrations/0010_tag.sql"),
+    },
 ];
 
 /// The newest version that this binary knows.
@@ -57,11 +97,16 @@ impl Migration {
 
 /// Whether this server will do, and what is missing.
 pub(super) async fn check(connection: &mut PgConnection) -> Result<ServerRow, Fault> {
-    let server: ServerRow = sqlx::query_as(sql::SERVER).fetch_one(&mut *connection).await?;
+    let server: ServerRow = sqlx::query_as(sql::SERVER)
+        .fetch_one(&mut *connection)
+        .await?;
     let database = &server.database;
     if server.version < OLDEST_SERVER {
         let found = server.version / 10_000;
-        return Err(fault::setup(format!("PostgreSQL {found} is too old: upgrade the server to 14 or newer")).into());
+        return Err(fault::setup(format!(
+            "PostgreSQL {found} is too old: upgrade the server to 14 or newer"
+        ))
+        .into());
     }
     if server.encoding != "UTF8" {
         let reason = format!(
@@ -78,7 +123,11 @@ pub(super) async fn check(connection: &mut PgConnection) -> Result<ServerRow, Fa
         );
         return Err(fault::setup(reason).into());
     }
-    match server.vector.as_deref().or(server.vector_available.as_deref()) {
+    match server
+        .vector
+        .as_deref()
+        .or(server.vector_available.as_deref())
+    {
         None => {
             let reason = format!(
                 "the extension pgvector is not installed on the database server: install it there (Debian package \
@@ -88,7 +137,10 @@ pub(super) async fn check(connection: &mut PgConnection) -> Result<ServerRow, Fa
             return Err(fault::setup(reason).into());
         }
         Some(version) if older(version) => {
-            let newer = server.vector_available.as_deref().filter(|available| !older(available));
+            let newer = server
+                .vector_available
+                .as_deref()
+                .filter(|available| !older(available));
             let install = match newer {
                 Some(_) => "",
                 None => "install 0.7 or newer on the database server, then ",
@@ -117,11 +169,17 @@ pub(super) async fn pending(
     if !server.migrated {
         return Ok(MIGRATIONS.iter().collect());
     }
-    let applied = sqlx::query(sql::MIGRATIONS).fetch_all(&mut *connection).await?;
+    let applied = sqlx::query(sql::MIGRATIONS)
+        .fetch_all(&mut *connection)
+        .await?;
     let mut pending: Vec<&Migration> = MIGRATIONS.iter().collect();
     for row in applied {
-        let (version, checksum): (i64, Vec<u8>) = (row.try_get("version")?, row.try_get("checksum")?);
-        let Some(known) = MIGRATIONS.iter().find(|migration| migration.version == version) else {
+        let (version, checksum): (i64, Vec<u8>) =
+            (row.try_get("version")?, row.try_get("checksum")?);
+        let Some(known) = MIGRATIONS
+            .iter()
+            .find(|migration| migration.version == version)
+        else {
             let newest = newest();
             let reason = format!(
                 "database {:?} has schema version {version}, this program knows up to {newest}: upgrade the program",
@@ -146,9 +204,14 @@ pub(super) async fn pending(
 pub(super) async fn lock(connection: &mut PgConnection) -> Result<(), Fault> {
     let deadline = Instant::now() + LOCK_WAIT;
     loop {
-        let locked: bool = sqlx::query_scalar(sql::TRY_LOCK).bind(LOCK_KEY).fetch_one(&mut *connection).await?;
+        let locked: bool = sqlx::query_scalar(sql::TRY_LOCK)
+            .bind(LOCK_KEY)
+            .fetch_one(&mut *connection)
+            .await?;
         if locked {
-            sqlx::query(sql::UNLIMITED).execute(&mut *connection).await?;
+            sqlx::query(sql::UNLIMITED)
+                .execute(&mut *connection)
+                .await?;
             return Ok(());
         }
         if Instant::now() > deadline {
@@ -160,7 +223,10 @@ pub(super) async fn lock(connection: &mut PgConnection) -> Result<(), Fault> {
 
 /// Gives the right back.
 pub(super) async fn unlock(connection: &mut PgConnection) -> Result<(), Fault> {
-    sqlx::query(sql::UNLOCK).bind(LOCK_KEY).execute(connection).await?;
+    sqlx::query(sql::UNLOCK)
+        .bind(LOCK_KEY)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
@@ -168,7 +234,9 @@ pub(super) async fn unlock(connection: &mut PgConnection) -> Result<(), Fault> {
 fn extension_refused(server: &ServerRow) -> String {
     let ServerRow { role, database, .. } = server;
     let grant = if server.vector_trusted {
-        format!(", or as the owner of the database GRANT CREATE ON DATABASE \"{database}\" TO \"{role}\"")
+        format!(
+            ", or as the owner of the database GRANT CREATE ON DATABASE \"{database}\" TO \"{role}\""
+        )
     } else {
         String::new()
     };
@@ -197,20 +265,34 @@ pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), Fault> 
         return Err(fault::setup(reason).into());
     }
     if server.vector.is_none()
-        && let Err(error) = sqlx::query(sql::CREATE_VECTOR).execute(&mut *connection).await
+        && let Err(error) = sqlx::query(sql::CREATE_VECTOR)
+            .execute(&mut *connection)
+            .await
     {
-        let refused = error.as_database_error().is_some_and(|inner| inner.code().as_deref() == Some("42501"));
+        let refused = error
+            .as_database_error()
+            .is_some_and(|inner| inner.code().as_deref() == Some("42501"));
         if !refused {
             return Err(error.into());
         }
         let reason = extension_refused(&server);
-        return Err(StoreError::Setup { reason, source: Some(error) }.into());
+        return Err(StoreError::Setup {
+            reason,
+            source: Some(error),
+        }
+        .into());
     }
-    sqlx::query(sql::CREATE_MIGRATIONS).execute(&mut *connection).await?;
+    sqlx::query(sql::CREATE_MIGRATIONS)
+        .execute(&mut *connection)
+        .await?;
     for migration in pending {
         let mut transaction = connection.begin().await?;
-        sqlx::query(sql::REACH_VECTOR).execute(&mut *transaction).await?;
-        sqlx::raw_sql(migration.sql).execute(&mut *transaction).await?;
+        sqlx::query(sql::REACH_VECTOR)
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::raw_sql(migration.sql)
+            .execute(&mut *transaction)
+            .await?;
         sqlx::query(sql::ADD_MIGRATION)
             .bind(migration.version)
             .bind(migration.name)
@@ -234,11 +316,22 @@ mod tests {
         let mut found = String::new();
         for (index, migration) in MIGRATIONS.iter().enumerate() {
             assert_eq!(migration.version, i64::try_from(index).unwrap() + 1);
-            assert!(migration.name.starts_with(&format!("{:04}_", migration.version)));
+            assert!(
+                migration
+                    .name
+                    .starts_with(&format!("{:04}_", migration.version))
+            );
             write!(found, "{} ", migration.name).unwrap();
-            migration.checksum().iter().for_each(|byte| write!(found, "{byte:02x}").unwrap());
+            migration
+                .checksum()
+                .iter()
+                .for_each(|byte| write!(found, "{byte:02x}").unwrap());
             found.push('\n');
         }
-        assert_eq!(found, include_str!("migrations/SHA256"), "a released migration is never edited: add another one");
+        assert_eq!(
+            found,
+            include_str!("migrations/SHA256"),
+            "a released migration is never edited: add another one"
+        );
     }
 }

@@ -71,8 +71,8 @@ use crate::domain::spelling::Guess;
 use crate::domain::{Analyzer, Filter, Scope};
 use crate::store::write_health::WriteHealth;
 use crate::store::{
-    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, QueryOf, Remember, Remembered, Result, Store,
-    StoreError, Update,
+    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, QueryOf, Remember,
+    Remembered, Result, Store, StoreError, Update,
 };
 
 /// Postings of a term that are counted; more are estimated.
@@ -102,7 +102,9 @@ pub struct PostgresStore {
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The options hold the password.
-        f.debug_struct("PostgresStore").field("ready", &self.ready).finish_non_exhaustive()
+        f.debug_struct("PostgresStore")
+            .field("ready", &self.ready)
+            .finish_non_exhaustive()
     }
 }
 
@@ -164,10 +166,22 @@ impl PostgresStore {
     }
 
     /// Attempts at work for the projects of a scope.
-    fn attempts(&self, view: impl Into<View>, during: &'static str, effect: Effect) -> Result<Attempts<'_>> {
+    fn attempts(
+        &self,
+        view: impl Into<View>,
+        during: &'static str,
+        effect: Effect,
+    ) -> Result<Attempts<'_>> {
         if !self.ready.load(Ordering::Acquire) {
-            let obstacle = self.obstacle.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            return Err(fault::unavailable(obstacle.unwrap_or_else(|| "it is not prepared yet".to_owned()), None));
+            let obstacle = self
+                .obstacle
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
+            return Err(fault::unavailable(
+                obstacle.unwrap_or_else(|| "it is not prepared yet".to_owned()),
+                None,
+            ));
         }
         Ok(Attempts::new(self, view.into(), during, effect))
     }
@@ -175,13 +189,18 @@ impl PostgresStore {
     fn explain(&self, during: &'static str, fault: Fault) -> StoreError {
         match fault {
             Fault::Answer(error) => error,
-            Fault::Sql(error) | Fault::Commit(error) => fault::translate(&self.options, during, error),
+            Fault::Sql(error) | Fault::Commit(error) => {
+                fault::translate(&self.options, during, error)
+            }
         }
     }
 
     /// A connection for set-up, which no limits but those of `within` hold.
     async fn connect(&self) -> Result<PgConnection> {
-        self.pool.connect().await.map_err(|why| fault::no_connection(&self.options, why))
+        self.pool
+            .connect()
+            .await
+            .map_err(|why| fault::no_connection(&self.options, why))
     }
 
     async fn within<T>(
@@ -204,8 +223,10 @@ impl PostgresStore {
         }
         if self.row_security != RowSecurity::Off {
             let usable = row_security::usable(connection, &server).await?;
-            let mark: Option<String> =
-                sqlx::query_scalar(sql::META).bind("row_security").fetch_optional(&mut *connection).await?;
+            let mark: Option<String> = sqlx::query_scalar(sql::META)
+                .bind("row_security")
+                .fetch_optional(&mut *connection)
+                .await?;
             match usable {
                 Some(role) if mark == Some(row_security::mark(migration::newest(), &role)) => {}
                 _ => return Ok(true),
@@ -217,13 +238,17 @@ impl PostgresStore {
     /// The place after which the lexical index must be made anew: the start for an index of another analysis, the
     /// end of the last batch for a rebuild that was interrupted.
     async fn rebuild_from(&self, connection: &mut PgConnection) -> Result<Option<Place>, Fault> {
-        let analyzer: Option<String> =
-            sqlx::query_scalar(sql::META).bind("analyzer").fetch_optional(&mut *connection).await?;
+        let analyzer: Option<String> = sqlx::query_scalar(sql::META)
+            .bind("analyzer")
+            .fetch_optional(&mut *connection)
+            .await?;
         if analyzer.as_deref() != Some(&self.analyzer.fingerprint()) {
             return Ok(Some(Place::default()));
         }
-        let mark: Option<String> =
-            sqlx::query_scalar(sql::META).bind("rebuilt_to").fetch_optional(&mut *connection).await?;
+        let mark: Option<String> = sqlx::query_scalar(sql::META)
+            .bind("rebuilt_to")
+            .fetch_optional(&mut *connection)
+            .await?;
         Ok(mark.map(|mark| Place::parse(&mark).unwrap_or_default()))
     }
 
@@ -231,7 +256,8 @@ impl PostgresStore {
     async fn first_connection(&self) -> Result<PgConnection> {
         if !self.ready.load(Ordering::Acquire) {
             let probing = pooler::refuse_transaction_mode(self.pool.options());
-            self.within("look for a connection pooler", CHECK, probing).await?;
+            self.within("look for a connection pooler", CHECK, probing)
+                .await?;
         }
         self.connect().await
     }
@@ -239,16 +265,49 @@ impl PostgresStore {
     /// The work of [`Store::prepare`].
     async fn prepare_alone(&self) -> Result<()> {
         let mut connection = self.first_connection().await?;
-        let server = self.within("check the database", CHECK, migration::check(&mut connection)).await?;
+        let server = self
+            .within(
+                "check the database",
+                CHECK,
+                migration::check(&mut connection),
+            )
+            .await?;
         if server.read_only {
             return Err(fault::unavailable(fault::read_only(&self.options), None));
         }
-        if self.within("check the database", CHECK, self.unfinished(&mut connection)).await? {
-            self.within("lock the database", MIGRATE, migration::lock(&mut connection)).await?;
-            self.within("migrate the database", MIGRATE, migration::migrate(&mut connection)).await?;
-            self.within("secure the rows", MIGRATE, self.secure_rows(&mut connection)).await?;
+        if self
+            .within(
+                "check the database",
+                CHECK,
+                self.unfinished(&mut connection),
+            )
+            .await?
+        {
+            self.within(
+                "lock the database",
+                MIGRATE,
+                migration::lock(&mut connection),
+            )
+            .await?;
+            self.within(
+                "migrate the database",
+                MIGRATE,
+                migration::migrate(&mut connection),
+            )
+            .await?;
+            self.within(
+                "secure the rows",
+                MIGRATE,
+                self.secure_rows(&mut connection),
+            )
+            .await?;
             self.rebuild(&mut connection).await?;
-            self.within("unlock the database", CHECK, migration::unlock(&mut connection)).await?;
+            self.within(
+                "unlock the database",
+                CHECK,
+                migration::unlock(&mut connection),
+            )
+            .await?;
         }
         if !self.ready.load(Ordering::Acquire) && self.row_security != RowSecurity::Off {
             let role = self
@@ -269,41 +328,69 @@ impl PostgresStore {
         if self.row_security != RowSecurity::Off {
             let server = migration::check(connection).await?;
             // Another server may have done it while this one waited.
-            let mark: Option<String> =
-                sqlx::query_scalar(sql::META).bind("row_security").fetch_optional(&mut *connection).await?;
+            let mark: Option<String> = sqlx::query_scalar(sql::META)
+                .bind("row_security")
+                .fetch_optional(&mut *connection)
+                .await?;
             let usable = row_security::usable(connection, &server).await?;
-            if usable.is_some_and(|role| mark == Some(row_security::mark(migration::newest(), &role))) {
+            if usable
+                .is_some_and(|role| mark == Some(row_security::mark(migration::newest(), &role)))
+            {
                 return Ok(());
             }
-            row_security::install(connection, &server, self.row_security, migration::newest()).await?;
+            row_security::install(connection, &server, self.row_security, migration::newest())
+                .await?;
         }
         Ok(())
     }
 
     async fn rebuild(&self, connection: &mut PgConnection) -> Result<()> {
-        let start = self.within("rebuild the index", CHECK, self.rebuild_from(connection)).await?;
-        let Some(mut after) = start else { return Ok(()) };
+        let start = self
+            .within("rebuild the index", CHECK, self.rebuild_from(connection))
+            .await?;
+        let Some(mut after) = start else {
+            return Ok(());
+        };
         self.within("rebuild the index", MIGRATE, async {
             let mut transaction = connection.begin().await?;
             if after == Place::default() {
-                sqlx::query(sql::EMPTY_INDEX).execute(&mut *transaction).await?;
+                sqlx::query(sql::EMPTY_INDEX)
+                    .execute(&mut *transaction)
+                    .await?;
             }
             let fingerprint = self.analyzer.fingerprint();
-            sqlx::query(sql::SET_META).bind("analyzer").bind(fingerprint).execute(&mut *transaction).await?;
-            sqlx::query(sql::SET_META).bind("rebuilt_to").bind(after.to_string()).execute(&mut *transaction).await?;
+            sqlx::query(sql::SET_META)
+                .bind("analyzer")
+                .bind(fingerprint)
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query(sql::SET_META)
+                .bind("rebuilt_to")
+                .bind(after.to_string())
+                .execute(&mut *transaction)
+                .await?;
             Ok(transaction.commit().await?)
         })
         .await?;
         let mut indexed = 0;
         loop {
-            let last = self.within("rebuild the index", MIGRATE, self.rebuild_batch(connection, after)).await?;
+            let last = self
+                .within(
+                    "rebuild the index",
+                    MIGRATE,
+                    self.rebuild_batch(connection, after),
+                )
+                .await?;
             let Some((place, count)) = last else { break };
             after = place;
             indexed += count;
             tracing::info!(indexed, "rebuilding the lexical index");
         }
         self.within("rebuild the index", CHECK, async {
-            sqlx::query(sql::UNSET_META).bind("rebuilt_to").execute(&mut *connection).await?;
+            sqlx::query(sql::UNSET_META)
+                .bind("rebuilt_to")
+                .execute(&mut *connection)
+                .await?;
             Ok(())
         })
         .await
@@ -319,7 +406,10 @@ impl PostgresStore {
             .bind(after.seq)
             .fetch_all(&mut *connection)
             .await?;
-        let Some(last) = rows.last().map(|row| Place { project_id: row.project_id, seq: row.seq }) else {
+        let Some(last) = rows.last().map(|row| Place {
+            project_id: row.project_id,
+            seq: row.seq,
+        }) else {
             return Ok(None);
         };
         let analyzer = Arc::clone(&self.analyzer);
@@ -344,7 +434,11 @@ impl PostgresStore {
             .bind(&columns.term_lengths)
             .execute(&mut *transaction)
             .await?;
-        sqlx::query(sql::SET_META).bind("rebuilt_to").bind(last.to_string()).execute(&mut *transaction).await?;
+        sqlx::query(sql::SET_META)
+            .bind("rebuilt_to")
+            .bind(last.to_string())
+            .execute(&mut *transaction)
+            .await?;
         transaction.commit().await?;
         Ok(Some((last, count)))
     }
@@ -360,7 +454,10 @@ struct Place {
 impl Place {
     fn parse(mark: &str) -> Option<Self> {
         let (project_id, seq) = mark.split_once(' ')?;
-        Some(Self { project_id: project_id.parse().ok()?, seq: seq.parse().ok()? })
+        Some(Self {
+            project_id: project_id.parse().ok()?,
+            seq: seq.parse().ok()?,
+        })
     }
 }
 
@@ -388,7 +485,12 @@ impl RebuildColumns {
     fn new(rows: &[IndexedRow], analyzer: &Analyzer) -> Self {
         let mut columns = Self::default();
         for row in rows {
-            let text = indexed_text(&row.content, row.speaker.as_deref(), &row.tags, row.episode.as_ref());
+            let text = indexed_text(
+                &row.content,
+                row.speaker.as_deref(),
+                &row.tags,
+                row.episode.as_ref(),
+            );
             let terms = analyzer.terms(&text);
             let length = remember::number(terms.length as usize);
             columns.projects.push(row.project_id);
@@ -403,7 +505,9 @@ impl RebuildColumns {
                 columns.term_projects.push(row.project_id);
                 columns.terms.push(term);
                 columns.term_seqs.push(row.seq);
-                columns.frequencies.push(remember::number(frequency as usize));
+                columns
+                    .frequencies
+                    .push(remember::number(frequency as usize));
                 columns.term_lengths.push(length);
             }
         }
@@ -430,7 +534,10 @@ impl Store for PostgresStore {
         self.within("check the database", CHECK, async {
             let server = migration::check(&mut connection).await?;
             let pending = migration::pending(&mut connection, &server).await?;
-            Ok(pending.into_iter().map(|migration| migration.name.to_owned()).collect())
+            Ok(pending
+                .into_iter()
+                .map(|migration| migration.name.to_owned())
+                .collect())
         })
         .await
     }
@@ -439,7 +546,12 @@ impl Store for PostgresStore {
         self.remember_with_others(scope, command).await
     }
 
-    async fn corpus_stats_near(&self, scope: &Scope, terms: &[String], guesses: &[Guess]) -> Result<CorpusStats> {
+    async fn corpus_stats_near(
+        &self,
+        scope: &Scope,
+        terms: &[String],
+        guesses: &[Guess],
+    ) -> Result<CorpusStats> {
         let mut attempts = self.attempts(scope, "count terms", Effect::Read)?;
         attempt!(attempts, connection => search::corpus_stats(connection, scope, terms, guesses, &self.common))
     }
@@ -458,15 +570,35 @@ impl Store for PostgresStore {
     ) -> Result<Vec<Candidate>> {
         let mut attempts = self.attempts(scope, "search quickly", Effect::Read)?;
         let busy = || fault::unavailable("it is busy", None);
-        let mut lease = timeout(patience, attempts.lease()).await.map_err(|_| busy())??;
-        let searching = search::quickly(lease.connection(), scope, terms, query, patience, &self.common);
+        let mut lease = timeout(patience, attempts.lease())
+            .await
+            .map_err(|_| busy())??;
+        let searching = search::quickly(
+            lease.connection(),
+            scope,
+            terms,
+            query,
+            patience,
+            &self.common,
+        );
         let outcome = attempts.run(searching).await;
-        attempts.judge(lease, outcome).await.unwrap_or_else(|| Err(busy()))
+        attempts
+            .judge(lease, outcome)
+            .await
+            .unwrap_or_else(|| Err(busy()))
     }
 
-    async fn browse(&self, scope: &Scope, filter: &Filter, before: Option<i64>, limit: usize) -> Result<Vec<Memory>> {
+    async fn browse(
+        &self,
+        scope: &Scope,
+        filter: &Filter,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<Memory>> {
         let statement = match filter {
-            Filter { session: Some(_), .. } => sql::BROWSE_SESSION,
+            Filter {
+                session: Some(_), ..
+            } => sql::BROWSE_SESSION,
             Filter { tags, .. } if !tags.is_empty() => sql::BROWSE_TAGS,
             _ => sql::BROWSE,
         };
@@ -474,7 +606,11 @@ impl Store for PostgresStore {
         let mut memories: Vec<Memory> = Vec::new();
         while memories.len() < limit {
             let page = (limit - memories.len()).min(sql::BROWSE_PAGE);
-            let before = memories.last().map(|memory| memory.seq).or(before).unwrap_or(i64::MAX);
+            let before = memories
+                .last()
+                .map(|memory| memory.seq)
+                .or(before)
+                .unwrap_or(i64::MAX);
             let mut attempts = self.attempts(scope, "browse", Effect::Read)?;
             let rows: Vec<MemoryRow> = attempt!(attempts, connection => async {
                 let query = columns.bind(sqlx::query_as(statement)).bind(before).bind(bounded(page));
@@ -497,7 +633,8 @@ impl Store for PostgresStore {
             let query = sqlx::query_as(sql::GET).bind(&readable).bind(ids).bind(include_deleted);
             Ok(query.fetch_all(connection).await?)
         })?;
-        let mut found: HashMap<Uuid, Memory> = rows.into_iter().map(|row| (row.0.id, row.0)).collect();
+        let mut found: HashMap<Uuid, Memory> =
+            rows.into_iter().map(|row| (row.0.id, row.0)).collect();
         Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
     }
 
@@ -514,7 +651,12 @@ impl Store for PostgresStore {
         reason: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<u64> {
-        let command = change::Forget { ids, mode, reason, now };
+        let command = change::Forget {
+            ids,
+            mode,
+            reason,
+            now,
+        };
         let mut attempts = self.attempts(scope, "forget", Effect::Once)?;
         attempt!(attempts, connection => change::forget(connection, scope, &command, &self.analyzer, self.limits))
     }
@@ -593,7 +735,8 @@ impl<'a> FilterColumns<'a> {
     fn new(scope: &'a Scope, filter: &'a Filter) -> Self {
         Self {
             readable: scope.readable().collect(),
-            kinds: (!filter.kinds.is_empty()).then(|| filter.kinds.iter().map(|kind| kind.as_str()).collect()),
+            kinds: (!filter.kinds.is_empty())
+                .then(|| filter.kinds.iter().map(|kind| kind.as_str()).collect()),
             tags: (!filter.tags.is_empty()).then_some(filter.tags.as_slice()),
             filter,
         }
@@ -617,10 +760,15 @@ impl<'a> FilterColumns<'a> {
 
 /// Makes the scope's own project, where it is missing.
 async fn own_project(connection: &mut PgConnection, scope: &Scope) -> Result<(), Fault> {
-    let found: Option<i32> =
-        sqlx::query_scalar(sql::PROJECT).bind(scope.project()).fetch_optional(&mut *connection).await?;
+    let found: Option<i32> = sqlx::query_scalar(sql::PROJECT)
+        .bind(scope.project())
+        .fetch_optional(&mut *connection)
+        .await?;
     if found.is_none() {
-        sqlx::query(sql::CREATE_PROJECT).bind(scope.project()).execute(connection).await?;
+        sqlx::query(sql::CREATE_PROJECT)
+            .bind(scope.project())
+            .execute(connection)
+            .await?;
     }
     Ok(())
 }

@@ -34,8 +34,16 @@ const TAGS: &str = "SELECT mode() WITHIN GROUP (ORDER BY t.tag COLLATE \"C\") AS
         WHERE m.project_id = p.id AND m.deleted_at IS NULL ORDER BY m.seq DESC LIMIT $2) m \
     CROSS JOIN LATERAL unnest(m.tags, m.tag_keys) AS t (tag, key) \
     WHERE p.name = ANY ($1) GROUP BY t.key ORDER BY n DESC, t.key COLLATE \"C\" LIMIT $3";
-const SESSIONS: &str = counted!("m.session", "m.session", "WHERE p.name = ANY ($1) AND m.session IS NOT NULL");
-const SPEAKERS: &str = counted!("m.speaker", "m.speaker", "WHERE p.name = ANY ($1) AND m.speaker IS NOT NULL");
+const SESSIONS: &str = counted!(
+    "m.session",
+    "m.session",
+    "WHERE p.name = ANY ($1) AND m.session IS NOT NULL"
+);
+const SPEAKERS: &str = counted!(
+    "m.speaker",
+    "m.speaker",
+    "WHERE p.name = ANY ($1) AND m.speaker IS NOT NULL"
+);
 const ENTITY_TYPES: &str = "SELECT e.type AS value, count(*) AS n, count(*) OVER () AS total FROM entity e \
     JOIN project p ON p.id = e.project_id WHERE p.name = ANY ($1) AND $2::bigint > 0 \
     GROUP BY 1 ORDER BY n DESC, 1 LIMIT $3";

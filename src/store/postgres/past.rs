@@ -11,7 +11,9 @@ use super::attempt::{Effect, attempt};
 use super::row::MemoryRow;
 use super::{PostgresStore, bounded, review_sql as sql};
 use crate::domain::{Memory, Scope};
-use crate::store::{Changed, Link, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore, Result};
+use crate::store::{
+    Changed, Link, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore, Result,
+};
 
 #[async_trait]
 impl PastStore for PostgresStore {
@@ -22,10 +24,20 @@ impl PastStore for PostgresStore {
             let query = sqlx::query_as(sql::CHANGED_SINCE).bind(&readable).bind(at).bind(bounded(MOST_CHANGED));
             Ok(query.bind(bounded(MOST_CHANGED_BYTES)).fetch_all(connection).await?)
         })?;
-        let partial = rows.first().is_some_and(|row| row.all > bounded(rows.len()));
+        let partial = rows
+            .first()
+            .is_some_and(|row| row.all > bounded(rows.len()));
         let expired = rows.iter().any(|row| row.expired);
-        let memories = rows.into_iter().filter(|row| !row.expired).map(|row| row.memory).collect();
-        Ok(Changed { memories, partial, expired })
+        let memories = rows
+            .into_iter()
+            .filter(|row| !row.expired)
+            .map(|row| row.memory)
+            .collect();
+        Ok(Changed {
+            memories,
+            partial,
+            expired,
+        })
     }
 
     async fn chains(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Link>> {
@@ -35,7 +47,10 @@ impl PastStore for PostgresStore {
             let query = sqlx::query_as(sql::CHAINS).bind(&readable).bind(ids).bind(bounded(MOST_LINKS));
             Ok(query.fetch_all(connection).await?)
         })?;
-        Ok(rows.into_iter().map(|(old, by, holds)| Link { old, by, holds }).collect())
+        Ok(rows
+            .into_iter()
+            .map(|(old, by, holds)| Link { old, by, holds })
+            .collect())
     }
 }
 
@@ -57,6 +72,10 @@ impl FromRow<'_, PgRow> for ThenRow {
         let changed_before: Option<DateTime<Utc>> = row.try_get("changed_before")?;
         then.updated_at = changed_before.unwrap_or(memory.created_at);
         let expired = later > 2 && changed_before.is_none();
-        Ok(Self { memory: then, all: row.try_get("all")?, expired })
+        Ok(Self {
+            memory: then,
+            all: row.try_get("all")?,
+            expired,
+        })
     }
 }

@@ -73,8 +73,10 @@ pub(super) struct Lease<'p> {
 impl Pool {
     pub(super) fn new(options: PgConnectOptions, size: u32) -> Self {
         // Poolers refuse parameters that they do not know; the default of the server is exact since version 12.
-        let options =
-            options.application_name("cognitive-memory-mcp").extra_float_digits(None).disable_statement_logging();
+        let options = options
+            .application_name("cognitive-memory-mcp")
+            .extra_float_digits(None)
+            .disable_statement_logging();
         Self {
             options,
             size,
@@ -95,7 +97,12 @@ impl Pool {
         let connecting = async {
             let mut connection = self.options.connect().await?;
             let [statement, lock, transaction] = LIMITS;
-            sqlx::query(sql::SESSION).bind(statement).bind(lock).bind(transaction).execute(&mut connection).await?;
+            sqlx::query(sql::SESSION)
+                .bind(statement)
+                .bind(lock)
+                .bind(transaction)
+                .execute(&mut connection)
+                .await?;
             Ok(connection)
         };
         match timeout(CONNECT, connecting).await {
@@ -113,7 +120,10 @@ impl Pool {
 
     /// What connections work as.
     pub(super) fn role(&self) -> Option<Arc<str>> {
-        self.role.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.role
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Borrows a connection that most probably works, for `view`.
@@ -128,13 +138,19 @@ impl Pool {
             if suspect || idle.born.elapsed() > LIFETIME {
                 continue;
             }
-            if idle.since.elapsed() > STALE && !matches!(timeout(PING, idle.connection.ping()).await, Ok(Ok(()))) {
+            if idle.since.elapsed() > STALE
+                && !matches!(timeout(PING, idle.connection.ping()).await, Ok(Ok(())))
+            {
                 continue;
             }
             if *view != View::Nothing && idle.view != *view {
                 // Most calls are for the projects of the one before: this round trip is rare.
                 let role = self.role();
-                let shown = timeout(PING, row_security::show(&mut idle.connection, role.as_deref(), view)).await;
+                let shown = timeout(
+                    PING,
+                    row_security::show(&mut idle.connection, role.as_deref(), view),
+                )
+                .await;
                 if !matches!(shown, Ok(Ok(()))) {
                     continue;
                 }
@@ -150,11 +166,22 @@ impl Pool {
         }
         let mut connection = self.connect().await?;
         let role = self.role();
-        match timeout(CONNECT, row_security::show(&mut connection, role.as_deref(), view)).await {
+        match timeout(
+            CONNECT,
+            row_security::show(&mut connection, role.as_deref(), view),
+        )
+        .await
+        {
             Ok(shown) => shown.map_err(NoConnection::Sql)?,
             Err(_) => return Err(NoConnection::Silent),
         }
-        Ok(Lease { pool: self, connection, view: view.clone(), born: Instant::now(), _permit: permit })
+        Ok(Lease {
+            pool: self,
+            connection,
+            view: view.clone(),
+            born: Instant::now(),
+            _permit: permit,
+        })
     }
 
     /// A connection broke or went silent; the others of its age did, too, most probably.
@@ -194,8 +221,17 @@ impl Lease<'_> {
         if self.pool.permits.is_closed() {
             return;
         }
-        let idle = Idle { connection: self.connection, view: self.view, born: self.born, since: Instant::now() };
-        self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
+        let idle = Idle {
+            connection: self.connection,
+            view: self.view,
+            born: self.born,
+            since: Instant::now(),
+        };
+        self.pool
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(idle);
     }
 
     /// The work ended with an error of the server: rolls back what is open, then as [`Lease::give_back`].

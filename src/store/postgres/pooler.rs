@@ -24,13 +24,22 @@ pub(super) async fn refuse_transaction_mode(options: &PgConnectOptions) -> Resul
     // Whether the goodbyes arrive does not matter.
     let _ = second.close().await;
     let _ = first.close().await;
-    if pooled? { Err(fault::transaction_pooling(options, None).into()) } else { Ok(()) }
+    if pooled? {
+        Err(fault::transaction_pooling(options, None).into())
+    } else {
+        Ok(())
+    }
 }
 
-async fn sessions_are_shared(first: &mut PgConnection, second: &mut PgConnection) -> sqlx::Result<bool> {
+async fn sessions_are_shared(
+    first: &mut PgConnection,
+    second: &mut PgConnection,
+) -> sqlx::Result<bool> {
     let mark = Uuid::new_v4().simple().to_string();
     let set = format!("SELECT set_config('memory.session', '{mark}', false)");
-    sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *first).await?;
+    sqlx::raw_sql(AssertSqlSafe(set))
+        .execute(&mut *first)
+        .await?;
     for _ in 0..ROUNDS {
         sqlx::raw_sql("BEGIN").execute(&mut *second).await?;
         let foreign = session_mark(second).await? == mark;

@@ -23,8 +23,9 @@ use crate::domain::name::{name_key, name_words};
 use crate::domain::text::Terms;
 use crate::domain::{Analyzer, Change, History, Kind, Memory, Scope};
 use crate::store::port::{
-    EntityName, EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, MentionRecord, PAGE_HISTORY_ENTRIES,
-    Place, PortStore, Record, RelationRecord, ReviewRecord, Section, Snapshot, loaded_with_history, store_record,
+    EntityName, EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, MentionRecord,
+    PAGE_HISTORY_ENTRIES, Place, PortStore, Record, RelationRecord, ReviewRecord, Section,
+    Snapshot, loaded_with_history, store_record,
 };
 use crate::store::{Finding, Result, StoreError, Subject};
 
@@ -43,7 +44,12 @@ impl PostgresSnapshot {
         fault::translate(&self.options, "read records", error)
     }
 
-    async fn rows(&mut self, section: Section, after: Place, limit: i64) -> sqlx::Result<(Vec<Record>, Place)> {
+    async fn rows(
+        &mut self,
+        section: Section,
+        after: Place,
+        limit: i64,
+    ) -> sqlx::Result<(Vec<Record>, Place)> {
         let (statement, read): (_, fn(&PgRow) -> sqlx::Result<Record>) = match section {
             Section::Memory => return self.memories(after, limit).await,
             Section::Entity => (port_sql::ENTITIES, entity),
@@ -53,7 +59,10 @@ impl PostgresSnapshot {
             Section::Archive => (port_sql::ARCHIVE, focus),
             Section::Review => (port_sql::REVIEWS, review),
         };
-        let mut query = sqlx::query(statement).bind(&self.projects).bind(after.0).bind(limit);
+        let mut query = sqlx::query(statement)
+            .bind(&self.projects)
+            .bind(after.0)
+            .bind(limit);
         if section == Section::Mention {
             query = query.bind(after.1);
         }
@@ -75,12 +84,21 @@ impl PostgresSnapshot {
         let mut records = Vec::with_capacity(rows.len());
         for row in &rows {
             let MemoryRow(memory) = MemoryRow::from_row(row)?;
-            records.push(MemoryRecord { memory, history: Vec::new() });
+            records.push(MemoryRecord {
+                memory,
+                history: Vec::new(),
+            });
         }
         let loaded = self.loaded_with_history(&records).await?;
         records.truncate(loaded.max(1));
-        let Some(last) = records.last().map(|record| record.memory.seq) else { return Ok((Vec::new(), after)) };
-        let ids: Vec<Uuid> = records.iter().take(loaded).map(|record| record.memory.id).collect();
+        let Some(last) = records.last().map(|record| record.memory.seq) else {
+            return Ok((Vec::new(), after));
+        };
+        let ids: Vec<Uuid> = records
+            .iter()
+            .take(loaded)
+            .map(|record| record.memory.id)
+            .collect();
         let mut history: Vec<History> = sqlx::query_as(port_sql::HISTORY)
             .bind(&self.projects)
             .bind(&ids)
@@ -96,18 +114,33 @@ impl PostgresSnapshot {
                 records[*place].history.push(entry);
             }
         }
-        Ok((records.into_iter().map(|record| Record::Memory(Box::new(record))).collect(), Place(last, 0)))
+        Ok((
+            records
+                .into_iter()
+                .map(|record| Record::Memory(Box::new(record)))
+                .collect(),
+            Place(last, 0),
+        ))
     }
 
     async fn loaded_with_history(&mut self, records: &[MemoryRecord]) -> sqlx::Result<usize> {
         let ids: Vec<Uuid> = records.iter().map(|record| record.memory.id).collect();
-        let sizes: Vec<(Uuid, i64)> =
-            sqlx::query_as(port_sql::HISTORY_SIZES).bind(&ids).fetch_all(&mut self.connection).await?;
+        let sizes: Vec<(Uuid, i64)> = sqlx::query_as(port_sql::HISTORY_SIZES)
+            .bind(&ids)
+            .fetch_all(&mut self.connection)
+            .await?;
         let sizes: HashMap<Uuid, i64> = sizes.into_iter().collect();
-        Ok(loaded_with_history(ids.iter().map(|id| sizes.get(id).copied().unwrap_or_default())))
+        Ok(loaded_with_history(
+            ids.iter()
+                .map(|id| sizes.get(id).copied().unwrap_or_default()),
+        ))
     }
 
-    async fn entries(&mut self, memory: &Memory, after: Place) -> sqlx::Result<(Vec<History>, Place)> {
+    async fn entries(
+        &mut self,
+        memory: &Memory,
+        after: Place,
+    ) -> sqlx::Result<(Vec<History>, Place)> {
         let rows = sqlx::query(port_sql::HISTORY_AFTER)
             .bind(memory.id)
             .bind(after.0)
@@ -118,7 +151,10 @@ impl PostgresSnapshot {
             Some(row) => Place(row.try_get("place")?, 0),
             None => after,
         };
-        let entries = rows.iter().map(|row| HistoryRow::from_row(row).map(|row| row.0)).collect::<sqlx::Result<_>>()?;
+        let entries = rows
+            .iter()
+            .map(|row| HistoryRow::from_row(row).map(|row| row.0))
+            .collect::<sqlx::Result<_>>()?;
         Ok((entries, place))
     }
 }
@@ -146,8 +182,14 @@ fn entity(row: &PgRow) -> sqlx::Result<Record> {
 fn relation(row: &PgRow) -> sqlx::Result<Record> {
     Ok(Record::Relation(Box::new(RelationRecord {
         project: row.try_get("project")?,
-        source: EntityName { name: row.try_get("source")?, kind: row.try_get("source_type")? },
-        target: EntityName { name: row.try_get("target")?, kind: row.try_get("target_type")? },
+        source: EntityName {
+            name: row.try_get("source")?,
+            kind: row.try_get("source_type")?,
+        },
+        target: EntityName {
+            name: row.try_get("target")?,
+            kind: row.try_get("target_type")?,
+        },
         kind: row.try_get("type")?,
         weight: row.try_get("weight")?,
         properties: object(row)?,
@@ -164,7 +206,10 @@ fn mention(row: &PgRow) -> sqlx::Result<Record> {
     Ok(Record::Mention(MentionRecord {
         project: row.try_get("project")?,
         memory: row.try_get("memory")?,
-        entity: EntityName { name: row.try_get("name")?, kind: row.try_get("type")? },
+        entity: EntityName {
+            name: row.try_get("name")?,
+            kind: row.try_get("type")?,
+        },
     }))
 }
 
@@ -180,29 +225,47 @@ fn focus(row: &PgRow) -> sqlx::Result<Record> {
         memory: row.try_get("memory_id")?,
         state: match row.try_get::<Option<DateTime<Utc>>, _>("archived_at")? {
             None => FocusState::Held,
-            Some(archived_at) => FocusState::Archived { archived_at, reason: row.try_get("reason")? },
+            Some(archived_at) => FocusState::Archived {
+                archived_at,
+                reason: row.try_get("reason")?,
+            },
         },
     }))
 }
 
 fn review(row: &PgRow) -> sqlx::Result<Record> {
     let ReviewRow(review) = ReviewRow::from_row(row)?;
-    Ok(Record::Review(Box::new(ReviewRecord { project: row.try_get("project")?, review })))
+    Ok(Record::Review(Box::new(ReviewRecord {
+        project: row.try_get("project")?,
+        review,
+    })))
 }
 
 #[async_trait]
 impl Snapshot for PostgresSnapshot {
     async fn size(&mut self) -> Result<u64> {
-        let size = sqlx::query_scalar(port_sql::SIZE).bind(&self.projects).fetch_one(&mut self.connection).await;
+        let size = sqlx::query_scalar(port_sql::SIZE)
+            .bind(&self.projects)
+            .fetch_one(&mut self.connection)
+            .await;
         size.map(super::natural).map_err(|error| self.failed(error))
     }
 
-    async fn page(&mut self, section: Section, after: Place, limit: i64) -> Result<(Vec<Record>, Place)> {
-        self.rows(section, after, limit).await.map_err(|error| self.failed(error))
+    async fn page(
+        &mut self,
+        section: Section,
+        after: Place,
+        limit: i64,
+    ) -> Result<(Vec<Record>, Place)> {
+        self.rows(section, after, limit)
+            .await
+            .map_err(|error| self.failed(error))
     }
 
     async fn history(&mut self, memory: &Memory, after: Place) -> Result<(Vec<History>, Place)> {
-        self.entries(memory, after).await.map_err(|error| self.failed(error))
+        self.entries(memory, after)
+            .await
+            .map_err(|error| self.failed(error))
     }
 }
 
@@ -218,9 +281,15 @@ impl PortStore for PostgresStore {
     async fn snapshot(&self, scope: &Scope) -> Result<Box<dyn Snapshot>> {
         let connection = self.connect().await?;
         let projects = scope.readable().map(str::to_owned).collect();
-        let mut snapshot = PostgresSnapshot { connection, options: self.options.clone(), projects };
+        let mut snapshot = PostgresSnapshot {
+            connection,
+            options: self.options.clone(),
+            projects,
+        };
         for statement in [port_sql::BEGIN, port_sql::PATIENT] {
-            let begun = sqlx::query(statement).execute(&mut snapshot.connection).await;
+            let begun = sqlx::query(statement)
+                .execute(&mut snapshot.connection)
+                .await;
             begun.map_err(|error| snapshot.failed(error))?;
         }
         Ok(Box::new(snapshot))
@@ -228,19 +297,25 @@ impl PortStore for PostgresStore {
 
     async fn import(&self, scope: &Scope, records: &[Record]) -> Result<Vec<Imported>> {
         // Repeatable: what is there already is left alone.
-        let mut attempts = self.attempts(View::All, "import", Effect::Repeatable)?.with_limit(LONG);
+        let mut attempts = self
+            .attempts(View::All, "import", Effect::Repeatable)?
+            .with_limit(LONG);
         attempt!(attempts, connection => import(connection, scope, records, &self.analyzer))
     }
 
     async fn is_empty(&self) -> Result<bool> {
         let projects = self.projects().await?;
-        let Some(first) = projects.first() else { return Ok(true) };
+        let Some(first) = projects.first() else {
+            return Ok(true);
+        };
         let scope = Scope::new(first, "").reading(projects.iter().cloned());
         Ok(self.snapshot(&scope).await?.size().await? == 0)
     }
 
     async fn clear(&self) -> Result<()> {
-        let mut attempts = self.attempts(View::All, "clear", Effect::Repeatable)?.with_limit(LONG);
+        let mut attempts = self
+            .attempts(View::All, "clear", Effect::Repeatable)?
+            .with_limit(LONG);
         attempt!(attempts, connection => async {
             sqlx::query(port_sql::CLEAR).execute(connection).await?;
             Ok(())
@@ -251,10 +326,18 @@ impl PortStore for PostgresStore {
         let mut connection = self.connect().await?;
         let row = self
             .within("check the index", LONG, async {
-                sqlx::query(port_sql::PATIENT).execute(&mut connection).await?;
+                sqlx::query(port_sql::PATIENT)
+                    .execute(&mut connection)
+                    .await?;
                 sqlx::query(sql::UNLIMITED).execute(&mut connection).await?;
-                let row = sqlx::query(port_sql::UNINDEXED).fetch_one(&mut connection).await?;
-                Ok::<(i64, i64, i64), Fault>((row.try_get("missing")?, row.try_get("stray")?, row.try_get("corpus")?))
+                let row = sqlx::query(port_sql::UNINDEXED)
+                    .fetch_one(&mut connection)
+                    .await?;
+                Ok::<(i64, i64, i64), Fault>((
+                    row.try_get("missing")?,
+                    row.try_get("stray")?,
+                    row.try_get("corpus")?,
+                ))
             })
             .await?;
         let (missing, stray, corpus) = row;
@@ -265,7 +348,11 @@ impl PortStore for PostgresStore {
             "the word index disagrees with the memories: {missing} memories are missing, entries of {stray} deleted ones \
              are left over, and the totals of {corpus} projects are wrong"
         );
-        Ok(vec![Finding::new(Subject::WordIndex, detail, super::check::REBUILD_INDEX)])
+        Ok(vec![Finding::new(
+            Subject::WordIndex,
+            detail,
+            super::check::REBUILD_INDEX,
+        )])
     }
 }
 
@@ -276,13 +363,27 @@ async fn import(
     analyzer: &Analyzer,
 ) -> Result<Vec<Imported>, Fault> {
     let mut transaction = begin(connection).await?;
-    sqlx::query(sql::CREATE_PROJECT).bind(scope.project()).execute(&mut *transaction).await?;
-    if records.iter().any(|record| matches!(record, Record::Entity(_) | Record::Relation(_))) {
+    sqlx::query(sql::CREATE_PROJECT)
+        .bind(scope.project())
+        .execute(&mut *transaction)
+        .await?;
+    if records
+        .iter()
+        .any(|record| matches!(record, Record::Entity(_) | Record::Relation(_)))
+    {
         // Whether a relation is there already is asked for, not enforced by a key: one that ended and began again has
         // a row for each time. So whoever writes to the graph of a project takes turns, as in `graph`.
-        sqlx::query(graph_sql::LOCK).bind(scope.project()).execute(&mut *transaction).await?;
+        sqlx::query(graph_sql::LOCK)
+            .bind(scope.project())
+            .execute(&mut *transaction)
+            .await?;
     }
-    let mut importing = Importing { connection: &mut transaction, scope, analyzer, live: Vec::new() };
+    let mut importing = Importing {
+        connection: &mut transaction,
+        scope,
+        analyzer,
+        live: Vec::new(),
+    };
     let mut answers = Vec::with_capacity(records.len());
     for record in records {
         answers.push(importing.record(record).await?);
@@ -306,15 +407,24 @@ impl Importing<'_> {
     }
 
     async fn find_memory(&mut self, id: Uuid) -> Result<Option<(String, i64)>, Fault> {
-        Ok(sqlx::query_as(port_sql::FIND_MEMORY).bind(id).fetch_optional(&mut *self.connection).await?)
+        Ok(sqlx::query_as(port_sql::FIND_MEMORY)
+            .bind(id)
+            .fetch_optional(&mut *self.connection)
+            .await?)
     }
 
-    async fn memory(&mut self, MemoryRecord { memory, history }: &MemoryRecord) -> Result<Imported, Fault> {
+    async fn memory(
+        &mut self,
+        MemoryRecord { memory, history }: &MemoryRecord,
+    ) -> Result<Imported, Fault> {
         if let Some((project, _)) = self.find_memory(memory.id).await? {
             return Ok(if project == self.scope.project() {
                 Imported::Present
             } else {
-                Imported::Refused(format!("memory {} is there already, in another project", memory.id))
+                Imported::Refused(format!(
+                    "memory {} is there already, in another project",
+                    memory.id
+                ))
             });
         }
         let claim = memory.deleted_at.is_none()
@@ -338,7 +448,9 @@ impl Importing<'_> {
             }
         }
         let terms = change::terms(self.analyzer, memory);
-        let creator = history.first().filter(|entry| entry.change == Change::Created);
+        let creator = history
+            .first()
+            .filter(|entry| entry.change == Change::Created);
         let episode = memory.episode.as_ref();
         let seq: i64 = sqlx::query_scalar(port_sql::INSERT_MEMORY)
             .bind(self.scope.project())
@@ -389,14 +501,23 @@ impl Importing<'_> {
         }
         self.history(seq, history).await?;
         if memory.deleted_at.is_none() {
-            self.live.push((Memory { seq, ..memory.clone() }, terms));
+            self.live.push((
+                Memory {
+                    seq,
+                    ..memory.clone()
+                },
+                terms,
+            ));
         }
         Ok(Imported::Created)
     }
 
     async fn history(&mut self, seq: i64, history: &[History]) -> Result<(), Fault> {
         // The creation is in the row itself.
-        let later: Vec<&History> = history.iter().filter(|entry| entry.change != Change::Created).collect();
+        let later: Vec<&History> = history
+            .iter()
+            .filter(|entry| entry.change != Change::Created)
+            .collect();
         if later.is_empty() {
             return Ok(());
         }
@@ -405,10 +526,25 @@ impl Importing<'_> {
             .bind(self.scope.project())
             .bind(seq)
             .bind(later.iter().map(|entry| entry.version).collect::<Vec<_>>())
-            .bind(later.iter().map(|entry| entry.change.as_str()).collect::<Vec<_>>())
+            .bind(
+                later
+                    .iter()
+                    .map(|entry| entry.change.as_str())
+                    .collect::<Vec<_>>(),
+            )
             .bind(&old)
-            .bind(later.iter().map(|entry| entry.actor.as_str()).collect::<Vec<_>>())
-            .bind(later.iter().map(|entry| entry.reason.as_deref()).collect::<Vec<_>>())
+            .bind(
+                later
+                    .iter()
+                    .map(|entry| entry.actor.as_str())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(
+                later
+                    .iter()
+                    .map(|entry| entry.reason.as_deref())
+                    .collect::<Vec<_>>(),
+            )
             .bind(later.iter().map(|entry| entry.at).collect::<Vec<_>>())
             .execute(&mut *self.connection)
             .await?;
@@ -419,11 +555,25 @@ impl Importing<'_> {
         if self.live.is_empty() {
             return Ok(());
         }
-        let live: Vec<(&Memory, &Terms)> = self.live.iter().map(|(memory, terms)| (memory, terms)).collect();
-        let now = live.iter().map(|(memory, _)| memory.updated_at).max().unwrap_or_default();
+        let live: Vec<(&Memory, &Terms)> = self
+            .live
+            .iter()
+            .map(|(memory, terms)| (memory, terms))
+            .collect();
+        let now = live
+            .iter()
+            .map(|(memory, _)| memory.updated_at)
+            .max()
+            .unwrap_or_default();
         change::index(&mut *self.connection, self.scope, &live, true, now).await?;
         let length = live.iter().map(|(_, terms)| i64::from(terms.length)).sum();
-        change::count(&mut *self.connection, self.scope, change::size(live.len()), length).await
+        change::count(
+            &mut *self.connection,
+            self.scope,
+            change::size(live.len()),
+            length,
+        )
+        .await
     }
 
     async fn find_entity(&mut self, name: &EntityName) -> Result<Option<i64>, Fault> {
@@ -435,7 +585,10 @@ impl Importing<'_> {
     }
 
     async fn entity(&mut self, record: &EntityRecord) -> Result<Imported, Fault> {
-        let name = EntityName { name: record.name.clone(), kind: record.kind.clone() };
+        let name = EntityName {
+            name: record.name.clone(),
+            kind: record.kind.clone(),
+        };
         if self.find_entity(&name).await?.is_some() {
             return Ok(Imported::Present);
         }
@@ -456,10 +609,20 @@ impl Importing<'_> {
     }
 
     async fn relation(&mut self, record: &RelationRecord) -> Result<Imported, Fault> {
-        let (source, target) = (self.find_entity(&record.source).await?, self.find_entity(&record.target).await?);
+        let (source, target) = (
+            self.find_entity(&record.source).await?,
+            self.find_entity(&record.target).await?,
+        );
         let (Some(source), Some(target)) = (source, target) else {
-            let missing = if source.is_none() { &record.source } else { &record.target };
-            return Ok(Imported::Refused(format!("there is no entity {:?}", missing.name)));
+            let missing = if source.is_none() {
+                &record.source
+            } else {
+                &record.target
+            };
+            return Ok(Imported::Refused(format!(
+                "there is no entity {:?}",
+                missing.name
+            )));
         };
         let done = sqlx::query(port_sql::INSERT_RELATION)
             .bind(self.scope.project())
@@ -480,12 +643,21 @@ impl Importing<'_> {
     }
 
     async fn mention(&mut self, record: &MentionRecord) -> Result<Imported, Fault> {
-        let memory = self.find_memory(record.memory).await?.filter(|(project, _)| project == self.scope.project());
+        let memory = self
+            .find_memory(record.memory)
+            .await?
+            .filter(|(project, _)| project == self.scope.project());
         let Some((_, memory)) = memory else {
-            return Ok(Imported::Refused(format!("there is no memory {}", record.memory)));
+            return Ok(Imported::Refused(format!(
+                "there is no memory {}",
+                record.memory
+            )));
         };
         let Some(entity) = self.find_entity(&record.entity).await? else {
-            return Ok(Imported::Refused(format!("there is no entity {:?}", record.entity.name)));
+            return Ok(Imported::Refused(format!(
+                "there is no entity {:?}",
+                record.entity.name
+            )));
         };
         let done = sqlx::query(port_sql::INSERT_MENTION)
             .bind(self.scope.project())
@@ -510,16 +682,31 @@ impl Importing<'_> {
             .bind(record.created_at)
             .bind(record.touched_at)
             .bind(record.memory);
-        if let FocusState::Archived { archived_at, reason } = &record.state {
+        if let FocusState::Archived {
+            archived_at,
+            reason,
+        } = &record.state
+        {
             query = query.bind(archived_at).bind(reason);
         }
-        Ok(created(query.execute(&mut *self.connection).await?.rows_affected()))
+        Ok(created(
+            query.execute(&mut *self.connection).await?.rows_affected(),
+        ))
     }
 
-    async fn review(&mut self, ReviewRecord { review, .. }: &ReviewRecord) -> Result<Imported, Fault> {
-        let memory = self.find_memory(review.memory).await?.filter(|(project, _)| project == self.scope.project());
+    async fn review(
+        &mut self,
+        ReviewRecord { review, .. }: &ReviewRecord,
+    ) -> Result<Imported, Fault> {
+        let memory = self
+            .find_memory(review.memory)
+            .await?
+            .filter(|(project, _)| project == self.scope.project());
         let Some((_, memory)) = memory else {
-            return Ok(Imported::Refused(format!("there is no memory {}", review.memory)));
+            return Ok(Imported::Refused(format!(
+                "there is no memory {}",
+                review.memory
+            )));
         };
         let done = sqlx::query(port_sql::INSERT_REVIEW)
             .bind(self.scope.project())
@@ -543,5 +730,9 @@ impl Importing<'_> {
 }
 
 fn created(rows: u64) -> Imported {
-    if rows > 0 { Imported::Created } else { Imported::Present }
+    if rows > 0 {
+        Imported::Created
+    } else {
+        Imported::Present
+    }
 }

@@ -56,9 +56,17 @@ const REFERRED_MEMORIES: &str = concat!(
 const REFERRED_ITEMS: &str = concat!(
     parts!("focus"),
     "SELECT w.part, r.id, r.text FROM wanted w CROSS JOIN project p CROSS JOIN LATERAL (",
-    referred!("focus", "x.session = $8", "x.id, left(x.content, $7) AS text"),
+    referred!(
+        "focus",
+        "x.session = $8",
+        "x.id, left(x.content, $7) AS text"
+    ),
     " UNION ",
-    referred!("focus_archive", "x.session = $8", "x.id, left(x.content, $7) AS text"),
+    referred!(
+        "focus_archive",
+        "x.session = $8",
+        "x.id, left(x.content, $7) AS text"
+    ),
     ") r WHERE p.name = ANY ($1) ORDER BY w.part, r.id"
 );
 /// Reviews, with the text of the memory that they are about.
@@ -121,7 +129,11 @@ impl ReferenceStore for PostgresStore {
         // A part may refer to several memories in each project.
         let mut counted = (0, 0);
         found.retain(|referent| {
-            counted = if counted.0 == referent.part { (counted.0, counted.1 + 1) } else { (referent.part, 1) };
+            counted = if counted.0 == referent.part {
+                (counted.0, counted.1 + 1)
+            } else {
+                (referent.part, 1)
+            };
             counted.1 <= most
         });
         Ok(found)

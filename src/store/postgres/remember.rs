@@ -128,7 +128,9 @@ impl Batch {
         for item in command.items {
             let hash = content_hash(&item.content);
             let sameness = match (item.kind, &item.session, item.turn) {
-                (Kind::Dialogue, Some(session), Some(turn)) => Some(Sameness::Turn(session.clone(), turn)),
+                (Kind::Dialogue, Some(session), Some(turn)) => {
+                    Some(Sameness::Turn(session.clone(), turn))
+                }
                 (Kind::Dialogue, ..) => None,
                 (kind, ..) => Some(Sameness::Content(kind, hash)),
             };
@@ -141,7 +143,9 @@ impl Batch {
                         batch.torn_turn = batch.torn_turn.or(Some((batch.places.len(), at)));
                     }
                     batch.places.push(*first);
-                    batch.supersedes.extend(item.supersedes.iter().map(|old| (at, *old)));
+                    batch
+                        .supersedes
+                        .extend(item.supersedes.iter().map(|old| (at, *old)));
                     batch.links[at].entities.extend(item.links.entities);
                     batch.links[at].relations.extend(item.links.relations);
                     continue;
@@ -150,7 +154,12 @@ impl Batch {
             }
             batch.places.push(place);
             batch.restated.push(Restated::from(&item));
-            let text = indexed_text(&item.content, item.speaker.as_deref(), &item.tags, item.episode.as_ref());
+            let text = indexed_text(
+                &item.content,
+                item.speaker.as_deref(),
+                &item.tags,
+                item.episode.as_ref(),
+            );
             let terms = analyzer.terms(&text);
             batch.lengths.push(number(terms.length as usize));
             for (term, frequency) in terms.counts {
@@ -171,7 +180,11 @@ impl Batch {
             batch.turns.push(item.turn);
             batch.speakers.push(item.speaker);
             let (situation, outcome, lesson) = match item.episode {
-                Some(episode) => (Some(episode.situation), Some(episode.outcome), Some(episode.lesson)),
+                Some(episode) => (
+                    Some(episode.situation),
+                    Some(episode.outcome),
+                    Some(episode.lesson),
+                ),
                 None => (None, None, None),
             };
             batch.situations.push(situation);
@@ -179,7 +192,9 @@ impl Batch {
             batch.lessons.push(lesson);
             batch.protected.push(item.protected);
             batch.sources.push(unique(item.sources));
-            batch.supersedes.extend(item.supersedes.iter().map(|old| (index(place), *old)));
+            batch
+                .supersedes
+                .extend(item.supersedes.iter().map(|old| (index(place), *old)));
             batch.links.push(item.links);
         }
         Ok(batch)
@@ -201,15 +216,25 @@ impl Batch {
     /// Whether an item adds something to a memory that was there already.
     fn adds(&self, placed: &[Option<Uuid>]) -> bool {
         let known = |at: usize| placed[at].is_some_and(|id| id != self.ids[at]);
-        self.restated.iter().enumerate().any(|(at, restated)| !restated.is_empty() && known(at))
+        self.restated
+            .iter()
+            .enumerate()
+            .any(|(at, restated)| !restated.is_empty() && known(at))
     }
 
     fn replay(&self, previous: PreviousRow) -> Result<Vec<Remembered>, Fault> {
         match &self.idempotency {
             Some(given) if previous.request_hash != given.request_hash => {
-                Err(StoreError::IdempotencyConflict { key: given.key.clone() }.into())
+                Err(StoreError::IdempotencyConflict {
+                    key: given.key.clone(),
+                }
+                .into())
             }
-            _ => Ok(previous.answer.into_iter().map(Remembered::replayed).collect()),
+            _ => Ok(previous
+                .answer
+                .into_iter()
+                .map(Remembered::replayed)
+                .collect()),
         }
     }
 }
@@ -255,7 +280,9 @@ pub(super) async fn remember(
             Stored::Placed(placed) if batch.adds(&placed) => {
                 in_steps(connection, scope, batch, analyzer, limits).await?
             }
-            Stored::Placed(placed) => Merged::Placed(placed, vec![Repeat::default(); batch.ids.len()]),
+            Stored::Placed(placed) => {
+                Merged::Placed(placed, vec![Repeat::default(); batch.ids.len()])
+            }
         }
     } else {
         in_steps(connection, scope, batch, analyzer, limits).await?
@@ -265,17 +292,24 @@ pub(super) async fn remember(
         Merged::Placed(placed, merged) => (placed, merged),
     };
     let mut answered = vec![false; placed.len()];
-    let answer = batch.places.iter().zip(&batch.repeats).map(|(place, repeat)| {
-        let at = index(*place);
-        let first = !std::mem::replace(&mut answered[at], true);
-        let id = placed[at].unwrap_or(batch.ids[at]);
-        let mut repeat = repeat.clone();
-        if first {
-            repeat.extend(std::mem::take(&mut merged[at]));
-        }
-        // An ID of our own that is there already comes from an attempt whose answer was lost.
-        Remembered { repeat, ..Remembered::new(id, first && id == batch.ids[at]) }
-    });
+    let answer = batch
+        .places
+        .iter()
+        .zip(&batch.repeats)
+        .map(|(place, repeat)| {
+            let at = index(*place);
+            let first = !std::mem::replace(&mut answered[at], true);
+            let id = placed[at].unwrap_or(batch.ids[at]);
+            let mut repeat = repeat.clone();
+            if first {
+                repeat.extend(std::mem::take(&mut merged[at]));
+            }
+            // An ID of our own that is there already comes from an attempt whose answer was lost.
+            Remembered {
+                repeat,
+                ..Remembered::new(id, first && id == batch.ids[at])
+            }
+        });
     Ok(answer.collect())
 }
 
@@ -292,11 +326,18 @@ async fn in_steps(
         lock_usage(&mut transaction, scope).await?;
     }
     if batch.large() {
-        sqlx::query(sql::ALLOW_TIME).bind(LARGE_STATEMENT).execute(&mut *transaction).await?;
+        sqlx::query(sql::ALLOW_TIME)
+            .bind(LARGE_STATEMENT)
+            .execute(&mut *transaction)
+            .await?;
     }
     if let Some(given) = &batch.idempotency {
         // The key is locked first: a repetition must see the answer, not that its memories are superseded already.
-        sqlx::query(sql::LOCK_KEY).bind(scope.project()).bind(&given.key).execute(&mut *transaction).await?;
+        sqlx::query(sql::LOCK_KEY)
+            .bind(scope.project())
+            .bind(&given.key)
+            .execute(&mut *transaction)
+            .await?;
         let previous: Option<PreviousRow> = sqlx::query_as(sql::PREVIOUS_ANSWER)
             .bind(scope.project())
             .bind(&given.key)
@@ -320,17 +361,26 @@ async fn in_steps(
     refuse_two_successors(batch, &placed, earlier)?;
     add_sources(&mut transaction, scope, batch, &placed).await?;
     redirect(&mut transaction, scope, batch, &placed).await?;
-    let place =
-        |(old, new): (&Option<Uuid>, &Uuid)| Remembered::new(old.unwrap_or(*new), old.is_none_or(|old| old == *new));
+    let place = |(old, new): (&Option<Uuid>, &Uuid)| {
+        Remembered::new(old.unwrap_or(*new), old.is_none_or(|old| old == *new))
+    };
     let places: Vec<Remembered> = placed.iter().zip(&batch.ids).map(place).collect();
     let linked: Vec<(&Remembered, &Links)> = places.iter().zip(&batch.links).collect();
     // Before the merges: an item that protects a memory still adds its entities to it.
     graph::remember(&mut transaction, scope, &linked, limits, batch.now).await?;
     let repeats = merge(&mut transaction, scope, batch, &placed, analyzer).await?;
     // A project over its limit may still be told that it knows something.
-    let grows = placed.iter().any(Option::is_none) || repeats.iter().any(|repeat| !repeat.merged.is_empty());
+    let grows = placed.iter().any(Option::is_none)
+        || repeats.iter().any(|repeat| !repeat.merged.is_empty());
     if limits.any() && grows {
-        let limits = if placed.iter().any(Option::is_none) { limits } else { Limits { memories: 0, ..limits } };
+        let limits = if placed.iter().any(Option::is_none) {
+            limits
+        } else {
+            Limits {
+                memories: 0,
+                ..limits
+            }
+        };
         check_usage(&mut transaction, scope, limits).await?;
     }
     commit(transaction).await?;
@@ -346,19 +396,28 @@ async fn merge(
     analyzer: &Analyzer,
 ) -> Result<Vec<Repeat>, Fault> {
     let mut repeats = vec![Repeat::default(); placed.len()];
-    let known = |at: usize| placed[at].filter(|id| *id != batch.ids[at] && !batch.restated[at].is_empty());
-    let wanted: Vec<(Uuid, usize)> = (0..placed.len()).filter_map(|at| Some((known(at)?, at))).collect();
+    let known =
+        |at: usize| placed[at].filter(|id| *id != batch.ids[at] && !batch.restated[at].is_empty());
+    let wanted: Vec<(Uuid, usize)> = (0..placed.len())
+        .filter_map(|at| Some((known(at)?, at)))
+        .collect();
     if wanted.is_empty() {
         return Ok(repeats);
     }
     let ids: Vec<Uuid> = wanted.iter().map(|(id, _)| *id).collect();
     for before in change::lock(connection, scope, &ids).await? {
-        let Some((_, at)) = wanted.iter().find(|(id, _)| *id == before.id) else { continue };
+        let Some((_, at)) = wanted.iter().find(|(id, _)| *id == before.id) else {
+            continue;
+        };
         let (patch, repeat) = batch.restated[*at].merge_into(&before);
         repeats[*at] = repeat;
         let mut after = before.clone();
         if patch.apply(&mut after, batch.now) {
-            let note = change::Note { change: Change::Updated, reason: Some(STORED_AGAIN), now: batch.now };
+            let note = change::Note {
+                change: Change::Updated,
+                reason: Some(STORED_AGAIN),
+                now: batch.now,
+            };
             change::rewrite(connection, scope, before, after, analyzer, &note).await?;
         }
     }
@@ -367,14 +426,28 @@ async fn merge(
 
 /// From here to the end of the transaction nobody else adds to the project, so that a limit holds exactly.
 pub(super) async fn lock_usage(connection: &mut PgConnection, scope: &Scope) -> Result<(), Fault> {
-    sqlx::query(sql::LOCK_USAGE).bind(scope.project()).execute(connection).await?;
+    sqlx::query(sql::LOCK_USAGE)
+        .bind(scope.project())
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
 /// What the project holds with what this transaction wrote; an error undoes it.
-pub(super) async fn check_usage(connection: &mut PgConnection, scope: &Scope, limits: Limits) -> Result<(), Fault> {
-    let (memories, bytes): (i64, i64) = sqlx::query_as(sql::USAGE).bind(scope.project()).fetch_one(connection).await?;
-    Ok(limits.check(scope.project(), memories.unsigned_abs(), bytes.unsigned_abs())?)
+pub(super) async fn check_usage(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    limits: Limits,
+) -> Result<(), Fault> {
+    let (memories, bytes): (i64, i64) = sqlx::query_as(sql::USAGE)
+        .bind(scope.project())
+        .fetch_one(connection)
+        .await?;
+    Ok(limits.check(
+        scope.project(),
+        memories.unsigned_abs(),
+        bytes.unsigned_abs(),
+    )?)
 }
 
 /// Refuses sources that are not live memories of a readable project.
@@ -387,24 +460,40 @@ pub(super) async fn require_sources(
         return Ok(());
     }
     let readable: Vec<&str> = scope.readable().collect();
-    let known: Vec<Uuid> =
-        sqlx::query_scalar(sql::KNOWN).bind(&readable).bind(wanted).fetch_all(&mut *connection).await?;
+    let known: Vec<Uuid> = sqlx::query_scalar(sql::KNOWN)
+        .bind(&readable)
+        .bind(wanted)
+        .fetch_all(&mut *connection)
+        .await?;
     missing("sources", wanted, &known)
 }
 
 /// Before the rows are stored: a memory may replace another one of the same text. Returns what had a successor before,
 /// with that.
-async fn supersede(connection: &mut PgConnection, scope: &Scope, batch: &Batch) -> Result<HashMap<Uuid, Uuid>, Fault> {
+async fn supersede(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    batch: &Batch,
+) -> Result<HashMap<Uuid, Uuid>, Fault> {
     let mut earlier = HashMap::new();
     if batch.supersedes.is_empty() {
         return Ok(earlier);
     }
     let wanted: Vec<Uuid> = batch.supersedes.iter().map(|(_, old)| *old).collect();
-    let rows: Vec<MemoryRow> =
-        sqlx::query_as(sql::LOCK).bind(scope.project()).bind(&wanted).fetch_all(&mut *connection).await?;
-    let found: Vec<Uuid> = rows.iter().filter(|row| row.0.deleted_at.is_none()).map(|row| row.0.id).collect();
+    let rows: Vec<MemoryRow> = sqlx::query_as(sql::LOCK)
+        .bind(scope.project())
+        .bind(&wanted)
+        .fetch_all(&mut *connection)
+        .await?;
+    let found: Vec<Uuid> = rows
+        .iter()
+        .filter(|row| row.0.deleted_at.is_none())
+        .map(|row| row.0.id)
+        .collect();
     missing("supersedes", &wanted, &found)?;
-    let protected = rows.iter().filter(|row| row.0.protected && row.0.superseded_by.is_none());
+    let protected = rows
+        .iter()
+        .filter(|row| row.0.protected && row.0.superseded_by.is_none());
     let protected: Vec<Uuid> = protected.map(|row| row.0.id).collect();
     if !protected.is_empty() {
         return Err(StoreError::Protected { ids: protected }.into());
@@ -416,11 +505,19 @@ async fn supersede(connection: &mut PgConnection, scope: &Scope, batch: &Batch) 
             continue;
         }
         let mut after = before.clone();
-        after.superseded_by = batch.supersedes.iter().find(|(_, old)| *old == before.id).map(|(at, _)| batch.ids[*at]);
+        after.superseded_by = batch
+            .supersedes
+            .iter()
+            .find(|(_, old)| *old == before.id)
+            .map(|(at, _)| batch.ids[*at]);
         after.version += 1;
         changes.push((before, after));
     }
-    let note = change::Note { change: Change::Superseded, reason: None, now: batch.now };
+    let note = change::Note {
+        change: Change::Superseded,
+        reason: None,
+        now: batch.now,
+    };
     change::write(connection, scope, &changes, None, &note).await?;
     Ok(earlier)
 }
@@ -497,12 +594,19 @@ async fn redirect(
 }
 
 /// The statement, and what it takes to make it work in a new project.
-async fn store(connection: &mut PgConnection, scope: &Scope, batch: &Batch, repeats: Repeats) -> Result<Stored, Fault> {
+async fn store(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    batch: &Batch,
+    repeats: Repeats,
+) -> Result<Stored, Fault> {
     let mut rows = run(&mut *connection, scope, batch, repeats).await?;
     if rows.is_empty() {
         // No such project yet, or an index of another analysis.
-        let analyzer: Option<String> =
-            sqlx::query_scalar(sql::META).bind("analyzer").fetch_optional(&mut *connection).await?;
+        let analyzer: Option<String> = sqlx::query_scalar(sql::META)
+            .bind("analyzer")
+            .fetch_optional(&mut *connection)
+            .await?;
         if analyzer.as_ref() != Some(&batch.analyzer) {
             let reason = format!(
                 "the index was rebuilt for the analysis {:?} by another server, this one works with {:?}: set \
@@ -512,25 +616,42 @@ async fn store(connection: &mut PgConnection, scope: &Scope, batch: &Batch, repe
             );
             return Err(fault::setup(reason).into());
         }
-        sqlx::query(sql::CREATE_PROJECT).bind(scope.project()).execute(&mut *connection).await?;
+        sqlx::query(sql::CREATE_PROJECT)
+            .bind(scope.project())
+            .execute(&mut *connection)
+            .await?;
         rows = run(&mut *connection, scope, batch, repeats).await?;
     }
     let mut placed = vec![None; batch.ids.len()];
     let mut differing: Vec<(usize, usize, Uuid)> = Vec::new();
     for row in rows {
         match row {
-            RememberRow::Previous(previous) => return Ok(Stored::Replayed(batch.replay(previous)?)),
-            RememberRow::Item { place, old, differs } => {
+            RememberRow::Previous(previous) => {
+                return Ok(Stored::Replayed(batch.replay(previous)?));
+            }
+            RememberRow::Item {
+                place,
+                old,
+                differs,
+            } => {
                 placed[place] = old;
                 if let Some(existing) = old.filter(|_| differs) {
-                    let item = batch.places.iter().position(|at| index(*at) == place).unwrap_or_default();
+                    let item = batch
+                        .places
+                        .iter()
+                        .position(|at| index(*at) == place)
+                        .unwrap_or_default();
                     differing.push((item, place, existing));
                 }
             }
         }
     }
     // A turn is torn in the batch itself, too. The caller hears of the first item that is wrong.
-    differing.extend(batch.torn_turn.map(|(item, at)| (item, at, placed[at].unwrap_or(batch.ids[at]))));
+    differing.extend(
+        batch
+            .torn_turn
+            .map(|(item, at)| (item, at, placed[at].unwrap_or(batch.ids[at]))),
+    );
     match differing.into_iter().min() {
         Some((_, at, existing)) => Err(StoreError::TurnExists {
             session: batch.sessions[at].clone().unwrap_or_default(),
@@ -548,10 +669,16 @@ async fn run(
     batch: &Batch,
     repeats: Repeats,
 ) -> Result<Vec<RememberRow>, Fault> {
-    let adds: Vec<bool> =
-        batch.restated.iter().map(|restated| repeats == Repeats::Halt && !restated.is_empty()).collect();
+    let adds: Vec<bool> = batch
+        .restated
+        .iter()
+        .map(|restated| repeats == Repeats::Halt && !restated.is_empty())
+        .collect();
     let key = batch.idempotency.as_ref().map(|given| given.key.as_str());
-    let request_hash = batch.idempotency.as_ref().map(|given| given.request_hash.as_slice());
+    let request_hash = batch
+        .idempotency
+        .as_ref()
+        .map(|given| given.request_hash.as_slice());
     let rows = sqlx::query_as(sql::REMEMBER)
         .bind(scope.project())
         .bind(scope.actor())
@@ -588,8 +715,16 @@ async fn run(
 
 /// PostgreSQL refuses NUL characters, in words that help nobody.
 fn refuse_nul(item: &NewMemory) -> Result<()> {
-    let episode = item.episode.iter().flat_map(|episode| [&episode.situation, &episode.lesson]);
-    let texts = [&item.content].into_iter().chain(&item.tags).chain(&item.session).chain(&item.speaker).chain(episode);
+    let episode = item
+        .episode
+        .iter()
+        .flat_map(|episode| [&episode.situation, &episode.lesson]);
+    let texts = [&item.content]
+        .into_iter()
+        .chain(&item.tags)
+        .chain(&item.session)
+        .chain(&item.speaker)
+        .chain(episode);
     match texts.into_iter().find(|text| text.contains('\0')) {
         Some(text) => Err(Invalid::new("items", text, "text without NUL characters").into()),
         None => Ok(()),
@@ -604,7 +739,11 @@ pub(super) fn missing(field: &'static str, wanted: &[Uuid], found: &[Uuid]) -> R
             ids.push(*id);
         }
     }
-    if ids.is_empty() { Ok(()) } else { Err(StoreError::NotFound { field, ids }.into()) }
+    if ids.is_empty() {
+        Ok(())
+    } else {
+        Err(StoreError::NotFound { field, ids }.into())
+    }
 }
 
 fn unique(ids: Vec<Uuid>) -> Vec<Uuid> {

@@ -13,8 +13,12 @@ use super::remember::{check_usage, json, lock_usage, missing};
 use super::row::{HistoryRow, parse};
 use super::{PostgresStore, bound, bounded, review_sql as sql};
 use crate::domain::review::MOST_OPEN;
-use crate::domain::{Analyzer, Change, Decision, History, Memory, Proposal, Review, ReviewState, Scope};
-use crate::store::{Decide, ForgetMode, Limits, NewReview, Result, ReviewQuery, ReviewStore, StoreError};
+use crate::domain::{
+    Analyzer, Change, Decision, History, Memory, Proposal, Review, ReviewState, Scope,
+};
+use crate::store::{
+    Decide, ForgetMode, Limits, NewReview, Result, ReviewQuery, ReviewStore, StoreError,
+};
 
 #[async_trait]
 impl ReviewStore for PostgresStore {
@@ -33,7 +37,12 @@ impl ReviewStore for PostgresStore {
         attempt!(attempts, connection => settle(connection, scope, review, &self.analyzer, self.limits))
     }
 
-    async fn reviews(&self, scope: &Scope, query: &ReviewQuery, limit: usize) -> Result<Vec<Review>> {
+    async fn reviews(
+        &self,
+        scope: &Scope,
+        query: &ReviewQuery,
+        limit: usize,
+    ) -> Result<Vec<Review>> {
         let mut attempts = self.attempts(scope, "list reviews", Effect::Read)?;
         let rows: Vec<ReviewRow> = attempt!(attempts, connection => async {
             let (project, limit) = (scope.project(), bounded(limit));
@@ -107,9 +116,15 @@ async fn propose(
     let mut answer = Vec::with_capacity(reviews.len());
     let mut open: Option<i64> = None;
     for review in reviews {
-        let concerned: Vec<Uuid> = [Some(review.memory), review.proposal.other()].into_iter().flatten().collect();
-        let found: Vec<Uuid> =
-            lock(&mut *connection, scope, &concerned).await?.iter().map(|memory| memory.id).collect();
+        let concerned: Vec<Uuid> = [Some(review.memory), review.proposal.other()]
+            .into_iter()
+            .flatten()
+            .collect();
+        let found: Vec<Uuid> = lock(&mut *connection, scope, &concerned)
+            .await?
+            .iter()
+            .map(|memory| memory.id)
+            .collect();
         missing("id", &concerned, &found)?;
         let (proposal, state) = (json(&review.proposal), review.proposal.first_state());
         let same: Option<ReviewRow> = sqlx::query_as(sql::SAME_REVIEW)
@@ -128,7 +143,9 @@ async fn propose(
             let count = match open {
                 Some(count) => count,
                 None => {
-                    let query = sqlx::query_scalar(sql::COUNT_OPEN).bind(scope.project()).bind(review.now);
+                    let query = sqlx::query_scalar(sql::COUNT_OPEN)
+                        .bind(scope.project())
+                        .bind(review.now);
                     query.fetch_one(&mut *connection).await?
                 }
             };
@@ -151,8 +168,11 @@ async fn propose(
             .execute(&mut *connection)
             .await?;
         bound::require_reviews(&mut *connection, scope, limits).await?;
-        let ReviewRow(stored) =
-            sqlx::query_as(sql::REVIEW).bind(scope.project()).bind(review.id).fetch_one(&mut *connection).await?;
+        let ReviewRow(stored) = sqlx::query_as(sql::REVIEW)
+            .bind(scope.project())
+            .bind(review.id)
+            .fetch_one(&mut *connection)
+            .await?;
         answer.push(stored);
     }
     Ok(answer)
@@ -171,10 +191,22 @@ async fn settle(
     if limits.bytes > 0 {
         lock_usage(&mut transaction, scope).await?;
     }
-    let unknown = || StoreError::NotFound { field: "id", ids: vec![review.memory] };
-    let mut proposed = propose(&mut transaction, scope, std::slice::from_ref(review), limits).await?;
+    let unknown = || StoreError::NotFound {
+        field: "id",
+        ids: vec![review.memory],
+    };
+    let mut proposed = propose(
+        &mut transaction,
+        scope,
+        std::slice::from_ref(review),
+        limits,
+    )
+    .await?;
     let mut settled = proposed.pop().ok_or_else(unknown)?;
-    let memory = lock(&mut transaction, scope, &[review.memory]).await?.pop().ok_or_else(unknown)?;
+    let memory = lock(&mut transaction, scope, &[review.memory])
+        .await?
+        .pop()
+        .ok_or_else(unknown)?;
     if settled.state == ReviewState::Open && !memory.protected {
         let command = Decide::approve(&settled, review.now);
         settled = decide(&mut transaction, scope, &command, analyzer, limits).await?;
@@ -199,28 +231,62 @@ async fn decide(
         .bind(command.id)
         .fetch_optional(&mut *connection)
         .await?;
-    let review = review.ok_or(StoreError::NotFound { field: "id", ids: vec![command.id] })?.0;
+    let review = review
+        .ok_or(StoreError::NotFound {
+            field: "id",
+            ids: vec![command.id],
+        })?
+        .0;
     let mut review = review.at(command.now);
     if !command.decision.applies_to(review.state) {
-        return Err(StoreError::Decided { id: review.id, state: review.state.as_str() }.into());
+        return Err(StoreError::Decided {
+            id: review.id,
+            state: review.state.as_str(),
+        }
+        .into());
     }
     let reason = command.history_reason(&review);
     // Locked together and in the order of storage, as everywhere.
-    let concerned: Vec<Uuid> = [Some(review.memory), review.proposal.other()].into_iter().flatten().collect();
+    let concerned: Vec<Uuid> = [Some(review.memory), review.proposal.other()]
+        .into_iter()
+        .flatten()
+        .collect();
     let mut memories = lock(&mut *connection, scope, &concerned).await?;
-    let at = memories.iter().position(|memory| memory.id == review.memory);
-    let at = at.ok_or(StoreError::NotFound { field: "memory", ids: vec![review.memory] })?;
+    let at = memories
+        .iter()
+        .position(|memory| memory.id == review.memory);
+    let at = at.ok_or(StoreError::NotFound {
+        field: "memory",
+        ids: vec![review.memory],
+    })?;
     let memory = memories.swap_remove(at);
     let applied = match command.decision {
         Decision::Reject => None,
         Decision::Approve => {
             let before = memory.version;
             let what = (&review, memories.first());
-            let version = apply(&mut *connection, scope, memory, what, (command, &reason), analyzer, limits).await?;
+            let version = apply(
+                &mut *connection,
+                scope,
+                memory,
+                what,
+                (command, &reason),
+                analyzer,
+                limits,
+            )
+            .await?;
             Some(version).filter(|version| *version != before)
         }
         Decision::Undo => {
-            take_back(&mut *connection, scope, memory, &review, (command, &reason), analyzer).await?;
+            take_back(
+                &mut *connection,
+                scope,
+                memory,
+                &review,
+                (command, &reason),
+                analyzer,
+            )
+            .await?;
             review.applied_version
         }
     };
@@ -268,12 +334,25 @@ async fn apply(
         if done {
             return Ok(version);
         }
-        let forget = Forget { ids: &[], mode, reason: Some(reason), now: command.now };
+        let forget = Forget {
+            ids: &[],
+            mode,
+            reason: Some(reason),
+            now: command.now,
+        };
         change::carry_out(connection, scope, &[before], &forget, analyzer).await?;
-        return Ok(if mode == ForgetMode::Purge { version } else { version + 1 });
+        return Ok(if mode == ForgetMode::Purge {
+            version
+        } else {
+            version + 1
+        });
     }
     if !live {
-        return Err(StoreError::NotFound { field: "memory", ids: vec![before.id] }.into());
+        return Err(StoreError::NotFound {
+            field: "memory",
+            ids: vec![before.id],
+        }
+        .into());
     }
     let mut after = before.clone();
     let change = match &review.proposal {
@@ -285,10 +364,19 @@ async fn apply(
         }
         Proposal::Supersede { by, .. } => {
             // It was locked once where both are the same, which is refused below.
-            let other = if *by == before.id { Some(&before) } else { other };
+            let other = if *by == before.id {
+                Some(&before)
+            } else {
+                other
+            };
             let successor = other.filter(|memory| memory.deleted_at.is_none());
-            let successor = successor.ok_or(StoreError::NotFound { field: "other", ids: vec![*by] })?;
-            let superseded = review.proposal.supersede(&mut after, successor, command.now);
+            let successor = successor.ok_or(StoreError::NotFound {
+                field: "other",
+                ids: vec![*by],
+            })?;
+            let superseded = review
+                .proposal
+                .supersede(&mut after, successor, command.now);
             if !superseded.map_err(StoreError::from)? {
                 return Ok(version);
             }
@@ -297,10 +385,22 @@ async fn apply(
         _ => return Ok(version),
     };
     let applied = after.version;
-    let note = Note { change, reason: Some(reason), now: command.now };
+    let note = Note {
+        change,
+        reason: Some(reason),
+        now: command.now,
+    };
     rewrite(&mut *connection, scope, before, after, analyzer, &note).await?;
     if limits.bytes > 0 {
-        check_usage(connection, scope, Limits { memories: 0, ..limits }).await?;
+        check_usage(
+            connection,
+            scope,
+            Limits {
+                memories: 0,
+                ..limits
+            },
+        )
+        .await?;
     }
     Ok(applied)
 }
@@ -314,7 +414,9 @@ async fn take_back(
     (command, reason): (&Decide, &str),
     analyzer: &Analyzer,
 ) -> Result<(), Fault> {
-    let Some(version) = review.applied_version else { return Ok(()) };
+    let Some(version) = review.applied_version else {
+        return Ok(());
+    };
     let rows: Vec<HistoryRow> = sqlx::query_as(sql::HISTORY_FROM)
         .bind(scope.project())
         .bind(before.id)
@@ -322,10 +424,18 @@ async fn take_back(
         .fetch_all(&mut *connection)
         .await?;
     let history: Vec<History> = rows.into_iter().map(|row| row.0).collect();
-    let (after, change) = review.taken_back(&before, &history, command.now).map_err(StoreError::from)?;
-    if after.deleted_at.is_none() && (before.deleted_at.is_some() || before.superseded_by != after.superseded_by) {
+    let (after, change) = review
+        .taken_back(&before, &history, command.now)
+        .map_err(StoreError::from)?;
+    if after.deleted_at.is_none()
+        && (before.deleted_at.is_some() || before.superseded_by != after.superseded_by)
+    {
         change::require_free_turns(connection, scope, std::slice::from_ref(&after)).await?;
     }
-    let note = Note { change, reason: Some(reason), now: command.now };
+    let note = Note {
+        change,
+        reason: Some(reason),
+        now: command.now,
+    };
     rewrite(connection, scope, before, after, analyzer, &note).await
 }

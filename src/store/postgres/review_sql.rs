@@ -29,8 +29,10 @@ pub(super) const REVIEW: &str = concat!(review!(), "r.id = $2");
 /// One, to be decided.
 pub(super) const LOCK_REVIEW: &str = concat!(review!(), "r.id = $2 FOR UPDATE OF r");
 /// Those that wait, newest first.
-pub(super) const OPEN_REVIEWS: &str =
-    concat!(review!(), "r.state = 'open' AND r.expires_at > $2 ORDER BY r.seq DESC LIMIT $3");
+pub(super) const OPEN_REVIEWS: &str = concat!(
+    review!(),
+    "r.state = 'open' AND r.expires_at > $2 ORDER BY r.seq DESC LIMIT $3"
+);
 /// Those about memories.
 pub(super) const REVIEWS_ABOUT: &str = concat!(
     review!(),

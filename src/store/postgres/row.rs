@@ -17,9 +17,11 @@ impl FromRow<'_, PgRow> for MemoryRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
         let kind: &str = row.try_get("kind")?;
         let episode = match row.try_get::<Option<String>, _>("situation")? {
-            Some(situation) => {
-                Some(Episode { situation, outcome: row.try_get("outcome")?, lesson: row.try_get("lesson")? })
-            }
+            Some(situation) => Some(Episode {
+                situation,
+                outcome: row.try_get("outcome")?,
+                lesson: row.try_get("lesson")?,
+            }),
             None => None,
         };
         Ok(Self(Memory {
@@ -91,7 +93,11 @@ impl FromRow<'_, PgRow> for CandidateRow {
             standing: standing(row)?,
             setting: setting(row)?,
         };
-        Ok(Self { candidate, numbers: row.try_get("numbers")?, indexed_length: row.try_get("indexed_length")? })
+        Ok(Self {
+            candidate,
+            numbers: row.try_get("numbers")?,
+            indexed_length: row.try_get("indexed_length")?,
+        })
     }
 }
 
@@ -112,7 +118,14 @@ pub(super) fn setting(row: &PgRow) -> sqlx::Result<Setting> {
     let (project, length): (i32, i32) = (row.try_get("project_id")?, row.try_get("length")?);
     let place = (row.try_get("session")?, row.try_get("turn")?);
     let (speaker, asks) = (row.try_get("speaker")?, row.try_get("asks")?);
-    Ok(Setting::new(project.into(), place, speaker, length.unsigned_abs(), asks, row.try_get("occurred_at")?))
+    Ok(Setting::new(
+        project.into(),
+        place,
+        speaker,
+        length.unsigned_abs(),
+        asks,
+        row.try_get("occurred_at")?,
+    ))
 }
 
 /// A chunk that is near to the question.
@@ -132,7 +145,11 @@ impl FromRow<'_, PgRow> for SemanticRow {
 
 /// What the REMEMBER statement says about an item, or about the earlier request with the same key.
 pub(super) enum RememberRow {
-    Item { place: usize, old: Option<Uuid>, differs: bool },
+    Item {
+        place: usize,
+        old: Option<Uuid>,
+        differs: bool,
+    },
     Previous(PreviousRow),
 }
 
@@ -157,7 +174,10 @@ pub(super) struct PreviousRow {
 
 impl FromRow<'_, PgRow> for PreviousRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        Ok(Self { request_hash: row.try_get("request_hash")?, answer: row.try_get("answer")? })
+        Ok(Self {
+            request_hash: row.try_get("request_hash")?,
+            answer: row.try_get("answer")?,
+        })
     }
 }
 
@@ -209,9 +229,11 @@ pub(super) struct IndexedRow {
 impl FromRow<'_, PgRow> for IndexedRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
         let episode = match row.try_get::<Option<String>, _>("situation")? {
-            Some(situation) => {
-                Some(Episode { situation, outcome: row.try_get("outcome")?, lesson: row.try_get("lesson")? })
-            }
+            Some(situation) => Some(Episode {
+                situation,
+                outcome: row.try_get("outcome")?,
+                lesson: row.try_get("lesson")?,
+            }),
             None => None,
         };
         Ok(Self {
@@ -251,6 +273,14 @@ pub(super) struct MemoryColumns {
     pub(super) old: Vec<String>,
 }
 
-pub(super) fn parse<T: std::str::FromStr<Err = String>>(column: &str, value: &str) -> sqlx::Result<T> {
-    value.parse().map_err(|error: String| sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() })
+pub(super) fn parse<T: std::str::FromStr<Err = String>>(
+    column: &str,
+    value: &str,
+) -> sqlx::Result<T> {
+    value
+        .parse()
+        .map_err(|error: String| sqlx::Error::ColumnDecode {
+            index: column.to_owned(),
+            source: error.into(),
+        })
 }

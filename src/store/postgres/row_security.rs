@@ -59,19 +59,31 @@ pub(super) enum View {
 
 impl From<&Scope> for View {
     fn from(scope: &Scope) -> Self {
-        Self::Projects { project: scope.project().to_owned(), readable: scope.readable().map(str::to_owned).collect() }
+        Self::Projects {
+            project: scope.project().to_owned(),
+            readable: scope.readable().map(str::to_owned).collect(),
+        }
     }
 }
 
 /// Prepares a connection for a view.
-pub(super) async fn show(connection: &mut PgConnection, role: Option<&str>, view: &View) -> sqlx::Result<()> {
+pub(super) async fn show(
+    connection: &mut PgConnection,
+    role: Option<&str>,
+    view: &View,
+) -> sqlx::Result<()> {
     let empty = Vec::new();
     let (project, readable) = match view {
         View::Nothing | View::All => ("", &empty),
         View::Projects { project, readable } => (project.as_str(), readable),
     };
     let role = role.filter(|_| *view != View::All).unwrap_or("none");
-    sqlx::query(sql::VIEW).bind(role).bind(readable).bind(project).execute(connection).await?;
+    sqlx::query(sql::VIEW)
+        .bind(role)
+        .bind(readable)
+        .bind(project)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
@@ -90,9 +102,15 @@ pub(super) fn mark(newest_migration: i64, role: &str) -> String {
 }
 
 /// The role, if this session may work as it and it has its rights.
-pub(super) async fn usable(connection: &mut PgConnection, server: &ServerRow) -> Result<Option<String>, Fault> {
+pub(super) async fn usable(
+    connection: &mut PgConnection,
+    server: &ServerRow,
+) -> Result<Option<String>, Fault> {
     let role = role_of(&server.role);
-    let usable: bool = sqlx::query_scalar(sql::ROLE_READY).bind(&role).fetch_one(connection).await?;
+    let usable: bool = sqlx::query_scalar(sql::ROLE_READY)
+        .bind(&role)
+        .fetch_one(connection)
+        .await?;
     Ok(usable.then_some(role))
 }
 
@@ -117,18 +135,34 @@ pub(super) async fn install(
     };
     if let Some((reason, error)) = obstacle {
         if wanted == RowSecurity::On {
-            return Err(fault::setup(format!("{reason}; or set MEMORY_DATABASE_ROW_SECURITY=auto")).into());
+            return Err(fault::setup(format!(
+                "{reason}; or set MEMORY_DATABASE_ROW_SECURITY=auto"
+            ))
+            .into());
         }
-        tracing::warn!(error = &error as &dyn std::error::Error, "row-level security is not in force: {reason}");
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "row-level security is not in force: {reason}"
+        );
         return Ok(None);
     }
     let quoted = quote(&role);
     let mut text = String::from("BEGIN;");
-    for row in sqlx::query(sql::PROJECT_TABLES).fetch_all(&mut *connection).await? {
+    for row in sqlx::query(sql::PROJECT_TABLES)
+        .fetch_all(&mut *connection)
+        .await?
+    {
         let table: String = row.try_get("name")?;
-        let write = if WRITTEN_BY_READERS.contains(&table.as_str()) { READABLE } else { WRITABLE };
+        let write = if WRITTEN_BY_READERS.contains(&table.as_str()) {
+            READABLE
+        } else {
+            WRITABLE
+        };
         text += &policies(&quote(&table), READABLE, write);
-        text += &format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {quoted};", quote(&table));
+        text += &format!(
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {quoted};",
+            quote(&table)
+        );
     }
     let (readable, writable) = (
         "name = ANY (nullif(current_setting('memory.projects', true), '')::text[])",
@@ -141,7 +175,9 @@ pub(super) async fn install(
          GRANT SELECT ON meta, schema_migration, token TO {quoted}; \
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {quoted}; COMMIT"
     );
-    sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut *connection).await?;
+    sqlx::raw_sql(AssertSqlSafe(text))
+        .execute(&mut *connection)
+        .await?;
     sqlx::query(sql::SET_META)
         .bind("row_security")
         .bind(mark(newest_migration, &role))
@@ -159,7 +195,10 @@ fn policies(table: &str, readable: &str, writable: &str) -> String {
         format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;"),
         policy("reading", format!("FOR SELECT USING ({readable})")),
         policy("inserting", format!("FOR INSERT WITH CHECK ({writable})")),
-        policy("updating", format!("FOR UPDATE USING ({writable}) WITH CHECK ({writable})")),
+        policy(
+            "updating",
+            format!("FOR UPDATE USING ({writable}) WITH CHECK ({writable})"),
+        ),
         policy("deleting", format!("FOR DELETE USING ({writable})")),
     ]
     .concat()
@@ -169,13 +208,27 @@ async fn make_role(connection: &mut PgConnection, role: &str, user: &str) -> sql
     let mut last = None;
     // Roles belong to the whole server: another database's service may be making the same one at this moment.
     for _ in 0..3 {
-        if sqlx::query_scalar(sql::ROLE_USABLE).bind(role).fetch_one(&mut *connection).await? {
+        if sqlx::query_scalar(sql::ROLE_USABLE)
+            .bind(role)
+            .fetch_one(&mut *connection)
+            .await?
+        {
             return Ok(());
         }
-        let there: bool = sqlx::query_scalar(sql::ROLE_EXISTS).bind(role).fetch_one(&mut *connection).await?;
-        let make = if there { String::new() } else { format!("CREATE ROLE {} NOLOGIN;", quote(role)) };
+        let there: bool = sqlx::query_scalar(sql::ROLE_EXISTS)
+            .bind(role)
+            .fetch_one(&mut *connection)
+            .await?;
+        let make = if there {
+            String::new()
+        } else {
+            format!("CREATE ROLE {} NOLOGIN;", quote(role))
+        };
         let text = format!("{make} GRANT {} TO {}", quote(role), quote(user));
-        match sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut *connection).await {
+        match sqlx::raw_sql(AssertSqlSafe(text))
+            .execute(&mut *connection)
+            .await
+        {
             Ok(_) => return Ok(()),
             Err(error) => last = Some(error),
         }
@@ -184,15 +237,30 @@ async fn make_role(connection: &mut PgConnection, role: &str, user: &str) -> sql
 }
 
 /// Lets the role use the types of pgvector, which may live in a schema of somebody else's. What to do, where it cannot.
-async fn lend_vector(connection: &mut PgConnection, role: &str) -> sqlx::Result<Option<(String, sqlx::Error)>> {
-    let schema: Option<String> =
-        sqlx::query_scalar(sql::VECTOR_SCHEMA).bind(role).fetch_optional(&mut *connection).await?;
-    let Some(schema) = schema else { return Ok(None) };
-    let grant = format!("GRANT USAGE ON SCHEMA {} TO {}", quote(&schema), quote(role));
-    let given = sqlx::raw_sql(AssertSqlSafe(grant.clone())).execute(&mut *connection).await;
+async fn lend_vector(
+    connection: &mut PgConnection,
+    role: &str,
+) -> sqlx::Result<Option<(String, sqlx::Error)>> {
+    let schema: Option<String> = sqlx::query_scalar(sql::VECTOR_SCHEMA)
+        .bind(role)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(schema) = schema else {
+        return Ok(None);
+    };
+    let grant = format!(
+        "GRANT USAGE ON SCHEMA {} TO {}",
+        quote(&schema),
+        quote(role)
+    );
+    let given = sqlx::raw_sql(AssertSqlSafe(grant.clone()))
+        .execute(&mut *connection)
+        .await;
     // A grant without the right to it is an error or a mere warning.
-    let missing: Option<String> =
-        sqlx::query_scalar(sql::VECTOR_SCHEMA).bind(role).fetch_optional(&mut *connection).await?;
+    let missing: Option<String> = sqlx::query_scalar(sql::VECTOR_SCHEMA)
+        .bind(role)
+        .fetch_optional(&mut *connection)
+        .await?;
     let reason = format!(
         "the role {role:?} for row-level security may not use the schema {schema:?} of the extension pgvector: as the \
          owner of that schema run {grant}"

@@ -38,12 +38,21 @@ impl Common {
     fn known(&self, projects: &str, terms: &[String]) -> Vec<Option<i64>> {
         let all = self.all();
         let known = |term: &String| all.get(&(projects.to_owned(), term.clone())).copied();
-        terms.iter().map(|term| known(term).filter(|(at, _)| at.elapsed() < COUNTED).map(|(_, count)| count)).collect()
+        terms
+            .iter()
+            .map(|term| {
+                known(term)
+                    .filter(|(at, _)| at.elapsed() < COUNTED)
+                    .map(|(_, count)| count)
+            })
+            .collect()
     }
 
     /// Keeps what was counted.
     fn learn<'a>(&self, projects: &str, counted: impl Iterator<Item = (&'a String, i64)>) {
-        let common: Vec<_> = counted.filter(|(_, frequency)| *frequency >= COMMON).collect();
+        let common: Vec<_> = counted
+            .filter(|(_, frequency)| *frequency >= COMMON)
+            .collect();
         if common.is_empty() {
             return;
         }
@@ -52,7 +61,11 @@ impl Common {
             all.clear();
         }
         let now = Instant::now();
-        all.extend(common.into_iter().map(|(term, count)| ((projects.to_owned(), term.clone()), (now, count))));
+        all.extend(
+            common
+                .into_iter()
+                .map(|(term, count)| ((projects.to_owned(), term.clone()), (now, count))),
+        );
     }
 }
 
@@ -84,18 +97,37 @@ pub(super) async fn corpus_stats(
         .fetch_one(connection)
         .await?;
     let frequencies: Vec<i64> = row.try_get("frequencies")?;
-    let counted = terms.iter().zip(&frequencies).zip(&known).filter(|(_, known)| known.is_none());
-    common.learn(&projects, counted.map(|((term, frequency), _)| (term, *frequency)));
+    let counted = terms
+        .iter()
+        .zip(&frequencies)
+        .zip(&known)
+        .filter(|(_, known)| known.is_none());
+    common.learn(
+        &projects,
+        counted.map(|((term, frequency), _)| (term, *frequency)),
+    );
     let places: Vec<i64> = row.try_get("near_places")?;
-    let (found, counts): (Vec<String>, Vec<i64>) = (row.try_get("near_terms")?, row.try_get("near_frequencies")?);
-    let near = places.into_iter().zip(found).zip(counts).map(|((place, found), count)| {
-        let term = usize::try_from(place - 1).unwrap_or_default();
-        Near { term, found, frequency: natural(count) }
-    });
+    let (found, counts): (Vec<String>, Vec<i64>) =
+        (row.try_get("near_terms")?, row.try_get("near_frequencies")?);
+    let near = places
+        .into_iter()
+        .zip(found)
+        .zip(counts)
+        .map(|((place, found), count)| {
+            let term = usize::try_from(place - 1).unwrap_or_default();
+            Near {
+                term,
+                found,
+                frequency: natural(count),
+            }
+        });
     Ok(CorpusStats {
         documents: natural(row.try_get("documents")?),
         total_length: natural(row.try_get("total_length")?),
-        document_frequencies: frequencies.into_iter().map(|n| natural(n).min(MAX_DOCUMENT_FREQUENCY)).collect(),
+        document_frequencies: frequencies
+            .into_iter()
+            .map(|n| natural(n).min(MAX_DOCUMENT_FREQUENCY))
+            .collect(),
         has_entities: row.try_get("has_entities")?,
         has_sessions: row.try_get("has_sessions")?,
         near: near.collect(),
@@ -133,7 +165,10 @@ impl<'a> Spellings<'a> {
             let place = bounded(guess.term + 1);
             all.letters[guess.term] = Some(guess.letters);
             let whole = guess.whole.iter().map(|whole| (whole.as_str(), None));
-            let gaps = guess.gaps.iter().map(|(before, behind)| (before.as_str(), Some(behind.as_str())));
+            let gaps = guess
+                .gaps
+                .iter()
+                .map(|(before, behind)| (before.as_str(), Some(behind.as_str())));
             for (before, behind) in whole.chain(gaps) {
                 all.places.push(place);
                 all.before.push(before);
@@ -141,7 +176,8 @@ impl<'a> Spellings<'a> {
             }
             all.head_places.extend(guess.heads.iter().map(|_| place));
             all.heads.extend(guess.heads.iter().map(String::as_str));
-            all.beyond.extend(guess.heads.iter().map(|head| format!("{head}{BEYOND}")));
+            all.beyond
+                .extend(guess.heads.iter().map(|head| format!("{head}{BEYOND}")));
         }
         all
     }
@@ -162,12 +198,19 @@ impl Packing {
             return Self::Each;
         }
         let bits = (63 / terms.max(1)).min(31) as u32;
-        Self::Together { bits, most: i32::MAX >> (31 - bits) }
+        Self::Together {
+            bits,
+            most: i32::MAX >> (31 - bits),
+        }
     }
 
     /// What the statement wants to know of each term.
     fn numbers(self, terms: usize) -> Vec<i32> {
-        let step = if let Self::Together { bits, .. } = self { bits as usize } else { 1 };
+        let step = if let Self::Together { bits, .. } = self {
+            bits as usize
+        } else {
+            1
+        };
         (0..).step_by(step).take(terms).collect()
     }
 
@@ -175,21 +218,40 @@ impl Packing {
     fn parts(self, row: &CandidateRow, query: &LexicalQuery) -> Option<Vec<Part>> {
         let gain = |term: usize, occurrences: i64| {
             let weight = query.terms.get(term).map_or(0.0, |term| term.weight);
-            lexical::part(weight, occurrences as f64, row.indexed_length.into(), query.average_length)
+            lexical::part(
+                weight,
+                occurrences as f64,
+                row.indexed_length.into(),
+                query.average_length,
+            )
         };
-        let part = |(term, occurrences)| Part { term, gain: gain(term, occurrences) };
+        let part = |(term, occurrences)| Part {
+            term,
+            gain: gain(term, occurrences),
+        };
         let Self::Together { bits, most } = self else {
-            let told = row.numbers.iter().map(|number| ((number >> 32) as usize, number & 0xffff_ffff));
+            let told = row
+                .numbers
+                .iter()
+                .map(|number| ((number >> 32) as usize, number & 0xffff_ffff));
             let mut parts: Vec<Part> = told.map(part).collect();
             parts.sort_unstable_by_key(|part| part.term);
             return Some(parts);
         };
-        let (together, most) = (row.numbers.first().copied().unwrap_or_default(), i64::from(most));
+        let (together, most) = (
+            row.numbers.first().copied().unwrap_or_default(),
+            i64::from(most),
+        );
         let occurrences = |term: usize| (together >> (term * bits as usize)) & most;
         let told = (0..query.terms.len()).map(|term| (term, occurrences(term)));
-        let mut parts: Vec<Part> = told.filter(|(_, occurrences)| *occurrences > 0).map(part).collect();
+        let mut parts: Vec<Part> = told
+            .filter(|(_, occurrences)| *occurrences > 0)
+            .map(part)
+            .collect();
         let sum: f64 = parts.iter().map(|part| part.gain).sum();
-        let mut beyond = parts.iter_mut().filter(|part| occurrences(part.term) == most);
+        let mut beyond = parts
+            .iter_mut()
+            .filter(|part| occurrences(part.term) == most);
         if let Some(part) = beyond.next() {
             // What is left of the score is its own.
             part.gain += row.candidate.score - sum;
@@ -207,7 +269,9 @@ pub(super) async fn search_lexical(
     // Two terms, each more than a hundred times in one text: then they are asked for one by one.
     match matches(&mut *connection, scope, query, packing).await? {
         Some(found) => Ok(found),
-        None => Ok(matches(connection, scope, query, Packing::Each).await?.unwrap_or_default()),
+        None => Ok(matches(connection, scope, query, Packing::Each)
+            .await?
+            .unwrap_or_default()),
     }
 }
 
@@ -220,7 +284,11 @@ async fn matches(
 ) -> Result<Option<Vec<Candidate>>, Fault> {
     let filter = FilterColumns::new(scope, &query.filter);
     let terms: Vec<&str> = query.terms.iter().map(|term| term.term.as_str()).collect();
-    let weights: Vec<f64> = query.terms.iter().map(|term| term.weight * (K1 + 1.0)).collect();
+    let weights: Vec<f64> = query
+        .terms
+        .iter()
+        .map(|term| term.weight * (K1 + 1.0))
+        .collect();
     let (statement, most) = match packing {
         Packing::Together { most, .. } => (sql::SEARCH_LEXICAL, Some(most)),
         Packing::Each => (sql::SEARCH_LEXICAL_MANY, None),
@@ -239,7 +307,12 @@ async fn matches(
         statement = statement.bind(most);
     }
     let rows: Vec<CandidateRow> = statement.fetch_all(connection).await?;
-    let candidate = |row: CandidateRow| Some(Candidate { parts: packing.parts(&row, query)?, ..row.candidate });
+    let candidate = |row: CandidateRow| {
+        Some(Candidate {
+            parts: packing.parts(&row, query)?,
+            ..row.candidate
+        })
+    };
     Ok(rows.into_iter().map(candidate).collect())
 }
 
@@ -253,7 +326,10 @@ pub(super) async fn quickly(
     common: &Common,
 ) -> Result<Vec<Candidate>, Fault> {
     // One round trip for both.
-    let begin = format!("BEGIN; SET LOCAL statement_timeout = {}", patience.as_millis().max(1));
+    let begin = format!(
+        "BEGIN; SET LOCAL statement_timeout = {}",
+        patience.as_millis().max(1)
+    );
     let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
     let stats = corpus_stats(&mut transaction, scope, terms, &[], common).await?;
     let found = search_lexical(&mut transaction, scope, &query(&stats)).await?;
@@ -268,7 +344,10 @@ mod tests {
     #[test]
     fn postings_are_read_as_far_as_they_are_counted() {
         for statement in [sql::SEARCH_LEXICAL, sql::SEARCH_LEXICAL_MANY] {
-            assert!(statement.contains(&format!(" LIMIT {MAX_DOCUMENT_FREQUENCY}) x ")), "{statement}");
+            assert!(
+                statement.contains(&format!(" LIMIT {MAX_DOCUMENT_FREQUENCY}) x ")),
+                "{statement}"
+            );
         }
     }
 }

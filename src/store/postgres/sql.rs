@@ -116,8 +116,7 @@ pub(super) const SESSION: &str = "SELECT set_config('statement_timeout', $1, fal
 pub(super) const VIEW: &str = "SELECT set_config('role', $1, false), \
     set_config('memory.projects', $2::text[]::text, false), set_config('memory.project', $3, false)";
 /// Whether the session may work as a role. Superusers may, where there is one.
-pub(super) const ROLE_USABLE: &str =
-    "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1 AND pg_has_role(session_user, r.oid, 'MEMBER'))";
+pub(super) const ROLE_USABLE: &str = "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1 AND pg_has_role(session_user, r.oid, 'MEMBER'))";
 /// The same, and whether the role has its rights in this database: a dump may have been restored without them.
 pub(super) const ROLE_READY: &str = "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1 \
     AND pg_has_role(session_user, r.oid, 'MEMBER') \
@@ -169,15 +168,16 @@ pub(super) const CREATE_VECTOR: &str = "CREATE EXTENSION IF NOT EXISTS vector";
 pub(super) const CREATE_MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS schema_migration (version bigint PRIMARY KEY, \
     name text NOT NULL, checksum bytea NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())";
 /// The applied migrations.
-pub(super) const MIGRATIONS: &str = "SELECT version, checksum FROM schema_migration ORDER BY version";
+pub(super) const MIGRATIONS: &str =
+    "SELECT version, checksum FROM schema_migration ORDER BY version";
 /// One more.
-pub(super) const ADD_MIGRATION: &str = "INSERT INTO schema_migration (version, name, checksum) VALUES ($1, $2, $3)";
+pub(super) const ADD_MIGRATION: &str =
+    "INSERT INTO schema_migration (version, name, checksum) VALUES ($1, $2, $3)";
 
 /// A fact about the database.
 pub(super) const META: &str = "SELECT value FROM meta WHERE key = $1";
 /// Sets a fact.
-pub(super) const SET_META: &str =
-    "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+pub(super) const SET_META: &str = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 /// Removes a fact.
 pub(super) const UNSET_META: &str = "DELETE FROM meta WHERE key = $1";
 /// The lexical index, emptied for a rebuild.
@@ -193,7 +193,8 @@ pub(super) const REBUILD_LENGTHS: &str = "UPDATE memory m SET length = i.length 
 /// Whether a project is there.
 pub(super) const PROJECT: &str = "SELECT id FROM project WHERE name = $1";
 /// For projects that have no memory yet.
-pub(super) const CREATE_PROJECT: &str = "INSERT INTO project (name) VALUES ($1) ON CONFLICT (name) DO NOTHING";
+pub(super) const CREATE_PROJECT: &str =
+    "INSERT INTO project (name) VALUES ($1) ON CONFLICT (name) DO NOTHING";
 
 // --------------------------------------------------------------------------------------------------------- writing
 
@@ -283,7 +284,8 @@ pub(super) const RELEASE_CLAIMS: &str = "UPDATE memory m SET content_claim = NUL
         AND m.content_hash = ANY ($3)";
 
 /// Requests with the same idempotency key take turns.
-pub(super) const LOCK_KEY: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1 || chr(1) || $2, 7))";
+pub(super) const LOCK_KEY: &str =
+    "SELECT pg_advisory_xact_lock(hashtextextended($1 || chr(1) || $2, 7))";
 /// What a request was answered.
 pub(super) const PREVIOUS_ANSWER: &str = "SELECT k.request_hash, k.answer FROM idempotency k \
     JOIN project p ON p.id = k.project_id WHERE p.name = $1 AND k.key = $2";
@@ -487,19 +489,26 @@ macro_rules! search_lexical {
 }
 
 /// For a few terms, whose frequencies, up to `$19`, fit into one number: `$14` says where.
-pub(super) const SEARCH_LEXICAL: &str =
-    search_lexical!("bit_or", "least(x.frequency, $19::int)::bigint << q.number", "ARRAY[coalesce(c.terms, 0)]");
+pub(super) const SEARCH_LEXICAL: &str = search_lexical!(
+    "bit_or",
+    "least(x.frequency, $19::int)::bigint << q.number",
+    "ARRAY[coalesce(c.terms, 0)]"
+);
 
 /// For more: a number for each, of which `$14` is the upper part.
-pub(super) const SEARCH_LEXICAL_MANY: &str =
-    search_lexical!("array_agg", "q.number::bigint << 32 | x.frequency", "coalesce(c.terms, '{}')");
+pub(super) const SEARCH_LEXICAL_MANY: &str = search_lexical!(
+    "array_agg",
+    "q.number::bigint << 32 | x.frequency",
+    "coalesce(c.terms, '{}')"
+);
 
 /// Most rows that a `browse` statement returns.
 pub(super) const BROWSE_PAGE: usize = 1_000;
 /// The newest memories.
 pub(super) const BROWSE: &str = browse!(" ORDER BY m.seq DESC LIMIT 1000");
 /// The newest of a session: few, and found by its index.
-pub(super) const BROWSE_SESSION: &str = browse!(" AND m.session = $4 AND m.session IS NOT NULL OFFSET 0");
+pub(super) const BROWSE_SESSION: &str =
+    browse!(" AND m.session = $4 AND m.session IS NOT NULL OFFSET 0");
 /// The newest with tags, found by theirs.
 pub(super) const BROWSE_TAGS: &str = browse!(" AND m.seq = ANY (memory_tagged($3)) OFFSET 0");
 

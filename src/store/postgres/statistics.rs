@@ -40,7 +40,10 @@ impl PostgresStore {
             Ok(())
         })
         .await?;
-        tracing::debug!(tables = grown.join(", "), "the server looked at tables that have grown");
+        tracing::debug!(
+            tables = grown.join(", "),
+            "the server looked at tables that have grown"
+        );
         Ok(())
     }
 }

@@ -26,7 +26,9 @@ impl FromRow<'_, PgRow> for TokenRow {
                 expires_at: row.try_get("expires_at")?,
                 revoked_at: row.try_get("revoked_at")?,
             },
-            sha256: sha256.try_into().map_err(|_| sqlx::Error::Decode("a hash has 32 bytes".into()))?,
+            sha256: sha256
+                .try_into()
+                .map_err(|_| sqlx::Error::Decode("a hash has 32 bytes".into()))?,
         }))
     }
 }
@@ -38,8 +40,11 @@ impl PostgresStore {
         query: sqlx::query::QueryAs<'q, sqlx::Postgres, TokenRow, sqlx::postgres::PgArguments>,
     ) -> Result<Option<Token>> {
         let mut connection = self.connect().await?;
-        let row =
-            self.within("change a token", CHECK, async { Ok(query.fetch_optional(&mut connection).await?) }).await?;
+        let row = self
+            .within("change a token", CHECK, async {
+                Ok(query.fetch_optional(&mut connection).await?)
+            })
+            .await?;
         let _ = tokio::time::timeout(CHECK, connection.close()).await;
         Ok(row.map(|row| row.0.token))
     }
@@ -59,19 +64,39 @@ impl TokenStore for PostgresStore {
             .bind(token.expires_at);
         match self.change_token(query).await? {
             Some(_) => Ok(()),
-            None => Err(StoreError::TokenExists { name: token.name.clone() }),
+            None => Err(StoreError::TokenExists {
+                name: token.name.clone(),
+            }),
         }
     }
 
-    async fn rotate_token(&self, name: &str, sha256: [u8; 32], prefix: &str, now: DateTime<Utc>) -> Result<Token> {
+    async fn rotate_token(
+        &self,
+        name: &str,
+        sha256: [u8; 32],
+        prefix: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Token> {
         let hash = sha256.to_vec();
-        let query = sqlx::query_as(sql::ROTATE_TOKEN).bind(name).bind(hash).bind(prefix).bind(now);
-        self.change_token(query).await?.ok_or_else(|| StoreError::TokenUnknown { name: name.to_owned() })
+        let query = sqlx::query_as(sql::ROTATE_TOKEN)
+            .bind(name)
+            .bind(hash)
+            .bind(prefix)
+            .bind(now);
+        self.change_token(query)
+            .await?
+            .ok_or_else(|| StoreError::TokenUnknown {
+                name: name.to_owned(),
+            })
     }
 
     async fn revoke_token(&self, name: &str, now: DateTime<Utc>) -> Result<Token> {
         let query = sqlx::query_as(sql::REVOKE_TOKEN).bind(name).bind(now);
-        self.change_token(query).await?.ok_or_else(|| StoreError::TokenUnknown { name: name.to_owned() })
+        self.change_token(query)
+            .await?
+            .ok_or_else(|| StoreError::TokenUnknown {
+                name: name.to_owned(),
+            })
     }
 
     async fn tokens(&self) -> Result<Vec<StoredToken>> {

@@ -18,7 +18,9 @@ use super::vector_sql::Way;
 use super::{CHECK, FilterColumns, PostgresStore, migration, natural, sql, vector_sql};
 use crate::domain::memory::embedded_text;
 use crate::domain::{Episode, Scope};
-use crate::store::{Embedded, IndexJob, MemoryKey, Result, SemanticCandidate, VectorQuery, VectorStore};
+use crate::store::{
+    Embedded, IndexJob, MemoryKey, Result, SemanticCandidate, VectorQuery, VectorStore,
+};
 
 /// What the queue is filled for.
 const MODEL: &str = "embedding_model";
@@ -42,11 +44,18 @@ const SAVE: Duration = Duration::from_secs(30);
 fn job(row: &PgRow) -> Result<IndexJob, sqlx::Error> {
     let situation: Option<String> = row.try_get("situation")?;
     let lesson: Option<String> = row.try_get("lesson")?;
-    let episode = situation.zip(lesson).map(|(situation, lesson)| Episode { situation, outcome: 0.0, lesson });
+    let episode = situation.zip(lesson).map(|(situation, lesson)| Episode {
+        situation,
+        outcome: 0.0,
+        lesson,
+    });
     let content: &str = row.try_get("content")?;
     let attempts: i32 = row.try_get("attempts")?;
     Ok(IndexJob {
-        key: MemoryKey { project: row.try_get("project_id")?, seq: row.try_get("memory_seq")? },
+        key: MemoryKey {
+            project: row.try_get("project_id")?,
+            seq: row.try_get("memory_seq")?,
+        },
         version: row.try_get("version")?,
         text: embedded_text(content, episode.as_ref()),
         attempts: attempts.unsigned_abs(),
@@ -63,7 +72,8 @@ async fn save(
     embedded: &[Embedded],
     now: DateTime<Utc>,
 ) -> Result<u64, Fault> {
-    let (projects, seqs): (Vec<i64>, Vec<i64>) = embedded.iter().map(|m| (m.key.project, m.key.seq)).unzip();
+    let (projects, seqs): (Vec<i64>, Vec<i64>) =
+        embedded.iter().map(|m| (m.key.project, m.key.seq)).unzip();
     let versions: Vec<i64> = embedded.iter().map(|memory| memory.version).collect();
     let mut transaction = begin(connection).await?;
     let places: Vec<i64> = sqlx::query_scalar(vector_sql::UNCHANGED)
@@ -72,11 +82,26 @@ async fn save(
         .bind(versions)
         .fetch_all(&mut *transaction)
         .await?;
-    let unchanged: Vec<&Embedded> =
-        places.iter().filter_map(|place| embedded.get(usize::try_from(place - 1).ok()?)).collect();
-    let (projects, seqs) = columns(&unchanged.iter().map(|memory| memory.key).collect::<Vec<_>>());
-    sqlx::query(vector_sql::DELETE_VECTORS).bind(&projects).bind(&seqs).execute(&mut *transaction).await?;
-    let Some(dimension) = unchanged.iter().find_map(|memory| memory.vectors.first()).map(Vec::len) else {
+    let unchanged: Vec<&Embedded> = places
+        .iter()
+        .filter_map(|place| embedded.get(usize::try_from(place - 1).ok()?))
+        .collect();
+    let (projects, seqs) = columns(
+        &unchanged
+            .iter()
+            .map(|memory| memory.key)
+            .collect::<Vec<_>>(),
+    );
+    sqlx::query(vector_sql::DELETE_VECTORS)
+        .bind(&projects)
+        .bind(&seqs)
+        .execute(&mut *transaction)
+        .await?;
+    let Some(dimension) = unchanged
+        .iter()
+        .find_map(|memory| memory.vectors.first())
+        .map(Vec::len)
+    else {
         commit(transaction).await?;
         return Ok(0);
     };
@@ -99,14 +124,20 @@ async fn save(
         .bind(numbers)
         .execute(&mut *transaction)
         .await?;
-    sqlx::query(vector_sql::DONE).bind(&projects).bind(&seqs).execute(&mut *transaction).await?;
+    sqlx::query(vector_sql::DONE)
+        .bind(&projects)
+        .bind(&seqs)
+        .execute(&mut *transaction)
+        .await?;
     commit(transaction).await?;
     Ok(unchanged.len() as u64)
 }
 
 /// The server has no memory for as much; shared memory that is full is a full disk to it.
 fn out_of_memory(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| matches!(&*code, "53100" | "53200"))
 }
 
@@ -121,7 +152,11 @@ impl PostgresStore {
         if query.documents <= FEW {
             return Ok(FEW);
         }
-        let known = *self.vectors.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = *self
+            .vectors
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let total = match known {
             Some((counted, total)) if counted.elapsed() < COUNTED => total,
             _ => {
@@ -130,7 +165,11 @@ impl PostgresStore {
                     Ok(sqlx::query_scalar(vector_sql::TOTAL).fetch_one(connection).await?)
                 })?;
                 let total = total as f64;
-                *self.vectors.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), total));
+                *self
+                    .vectors
+                    .0
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), total));
                 total
             }
         };
@@ -138,7 +177,13 @@ impl PostgresStore {
         Ok(FEW.max((SHARE * total.sqrt()).max(total / PART) as u64))
     }
 
-    async fn nearest(&self, scope: &Scope, query: &VectorQuery, page: usize, way: Way) -> Result<Vec<SemanticRow>> {
+    async fn nearest(
+        &self,
+        scope: &Scope,
+        query: &VectorQuery,
+        page: usize,
+        way: Way,
+    ) -> Result<Vec<SemanticRow>> {
         let filter = FilterColumns::new(scope, &query.filter);
         let mut attempts = self.attempts(scope, "search vectors", Effect::Read)?;
         attempt!(attempts, connection => async {
@@ -153,15 +198,24 @@ impl PostgresStore {
     }
 
     /// Makes the index where it is missing. One server does it, the others go on without.
-    async fn build_index(&self, connection: &mut PgConnection, name: &str, dimension: usize) -> Result<(), Fault> {
-        let state: Option<bool> =
-            sqlx::query_scalar(vector_sql::INDEX_STATE).bind(name).fetch_optional(&mut *connection).await?;
+    async fn build_index(
+        &self,
+        connection: &mut PgConnection,
+        name: &str,
+        dimension: usize,
+    ) -> Result<(), Fault> {
+        let state: Option<bool> = sqlx::query_scalar(vector_sql::INDEX_STATE)
+            .bind(name)
+            .fetch_optional(&mut *connection)
+            .await?;
         if state == Some(true) {
             return Ok(());
         }
         migration::lock(connection).await?;
-        let state: Option<bool> =
-            sqlx::query_scalar(vector_sql::INDEX_STATE).bind(name).fetch_optional(&mut *connection).await?;
+        let state: Option<bool> = sqlx::query_scalar(vector_sql::INDEX_STATE)
+            .bind(name)
+            .fetch_optional(&mut *connection)
+            .await?;
         if state == Some(false)
             && let Some(statement) = vector_sql::drop_index(dimension)
         {
@@ -170,14 +224,24 @@ impl PostgresStore {
         if state != Some(true)
             && let Some(statement) = vector_sql::create_index(dimension)
         {
-            sqlx::query(vector_sql::BUILD_MEMORY).execute(&mut *connection).await?;
+            sqlx::query(vector_sql::BUILD_MEMORY)
+                .execute(&mut *connection)
+                .await?;
             if let Err(error) = sqlx::query(statement).execute(&mut *connection).await {
                 if !out_of_memory(&error) {
                     return Err(error.into());
                 }
-                tracing::info!(error = &error as &dyn std::error::Error, "makes the index of vectors by one process");
-                sqlx::query(vector_sql::BUILD_ALONE).execute(&mut *connection).await?;
-                for statement in [vector_sql::drop_index(dimension), vector_sql::create_index(dimension)] {
+                tracing::info!(
+                    error = &error as &dyn std::error::Error,
+                    "makes the index of vectors by one process"
+                );
+                sqlx::query(vector_sql::BUILD_ALONE)
+                    .execute(&mut *connection)
+                    .await?;
+                for statement in [
+                    vector_sql::drop_index(dimension),
+                    vector_sql::create_index(dimension),
+                ] {
                     let Some(statement) = statement else { continue };
                     sqlx::query(statement).execute(&mut *connection).await?;
                 }
@@ -193,9 +257,16 @@ impl VectorStore for PostgresStore {
     async fn prepare_vectors(&self, _model: &str, dimension: usize) -> Result<()> {
         // Refuses while the database is not prepared.
         self.attempts(View::All, "prepare vectors", Effect::Read)?;
-        let Some(name) = vector_sql::index_name(dimension) else { return Ok(()) };
+        let Some(name) = vector_sql::index_name(dimension) else {
+            return Ok(());
+        };
         let mut connection = self.connect().await?;
-        self.within("index vectors", BUILD, self.build_index(&mut connection, &name, dimension)).await?;
+        self.within(
+            "index vectors",
+            BUILD,
+            self.build_index(&mut connection, &name, dimension),
+        )
+        .await?;
         let _ = timeout(CHECK, connection.close()).await;
         Ok(())
     }
@@ -251,8 +322,15 @@ impl VectorStore for PostgresStore {
         })
     }
 
-    async fn save_vectors(&self, model: &str, embedded: &[Embedded], now: DateTime<Utc>) -> Result<u64> {
-        let mut attempts: Attempts<'_> = self.attempts(View::All, "save vectors", Effect::Repeatable)?.with_limit(SAVE);
+    async fn save_vectors(
+        &self,
+        model: &str,
+        embedded: &[Embedded],
+        now: DateTime<Utc>,
+    ) -> Result<u64> {
+        let mut attempts: Attempts<'_> = self
+            .attempts(View::All, "save vectors", Effect::Repeatable)?
+            .with_limit(SAVE);
         attempt!(attempts, connection => save(connection, model, embedded, now))
     }
 
@@ -284,10 +362,16 @@ impl VectorStore for PostgresStore {
         })
     }
 
-    async fn search_vectors(&self, scope: &Scope, query: &VectorQuery) -> Result<Vec<SemanticCandidate>> {
+    async fn search_vectors(
+        &self,
+        scope: &Scope,
+        query: &VectorQuery,
+    ) -> Result<Vec<SemanticCandidate>> {
         let way = if query.filter.session.is_some() {
             Way::Session
-        } else if vector_sql::index_name(query.vector.len()).is_none() || query.documents <= self.few(query).await? {
+        } else if vector_sql::index_name(query.vector.len()).is_none()
+            || query.documents <= self.few(query).await?
+        {
             Way::All
         } else {
             Way::Index
@@ -295,7 +379,10 @@ impl VectorStore for PostgresStore {
         let last = PAGES[PAGES.len() - 1];
         let mut best: HashMap<i64, SemanticCandidate> = HashMap::new();
         // A memory comes several times, once for each of its chunks; few have more than one.
-        for page in PAGES.into_iter().filter(|page| *page >= query.limit.saturating_mul(5) / 4 || *page == last) {
+        for page in PAGES
+            .into_iter()
+            .filter(|page| *page >= query.limit.saturating_mul(5) / 4 || *page == last)
+        {
             let rows = self.nearest(scope, query, page, way).await?;
             let all = rows.len() < page;
             for SemanticRow(row) in rows {
@@ -308,7 +395,11 @@ impl VectorStore for PostgresStore {
             }
         }
         let mut found: Vec<SemanticCandidate> = best.into_values().collect();
-        found.sort_by(|a, b| b.cosine.total_cmp(&a.cosine).then_with(|| b.seq.cmp(&a.seq)));
+        found.sort_by(|a, b| {
+            b.cosine
+                .total_cmp(&a.cosine)
+                .then_with(|| b.seq.cmp(&a.seq))
+        });
         found.truncate(query.limit);
         Ok(found)
     }

@@ -63,15 +63,15 @@ pub(super) const WAITING: &str = "SELECT count(*) FROM index_job";
 pub(super) const INDEX_STATE: &str = "SELECT i.indisvalid FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid \
     WHERE c.oid = to_regclass($1)";
 /// All vectors, as the server last counted them.
-pub(super) const TOTAL: &str =
-    "SELECT greatest(c.reltuples, 0)::bigint FROM pg_class c WHERE c.oid = to_regclass('embedding')";
+pub(super) const TOTAL: &str = "SELECT greatest(c.reltuples, 0)::bigint FROM pg_class c WHERE c.oid = to_regclass('embedding')";
 /// Memory for the build of an index: while all vectors fit into it, the build is many times quicker. Never less than
 /// the server's own setting, and a gigabyte at most beyond it.
 pub(super) const BUILD_MEMORY: &str = "SELECT set_config('maintenance_work_mem', \
     greatest(pg_size_bytes(current_setting('maintenance_work_mem')), \
         least(2 * pg_table_size('embedding'), 1073741824)) / 1024 || 'kB', false)";
 /// No parallel workers, whose memory is shared memory: containers have little of that.
-pub(super) const BUILD_ALONE: &str = "SELECT set_config('max_parallel_maintenance_workers', '0', false)";
+pub(super) const BUILD_ALONE: &str =
+    "SELECT set_config('max_parallel_maintenance_workers', '0', false)";
 
 /// With names, for the test that prepares each.
 pub(super) const ALL: &[(&str, &str)] = &[
@@ -105,7 +105,10 @@ pub(super) fn create_index(dimension: usize) -> Option<AssertSqlSafe<String>> {
 
 /// Removes what an interrupted attempt left behind.
 pub(super) fn drop_index(dimension: usize) -> Option<AssertSqlSafe<String>> {
-    Some(AssertSqlSafe(format!("DROP INDEX CONCURRENTLY IF EXISTS {}", index_name(dimension)?)))
+    Some(AssertSqlSafe(format!(
+        "DROP INDEX CONCURRENTLY IF EXISTS {}",
+        index_name(dimension)?
+    )))
 }
 
 /// Most memories that are compared because they pass a filter; of more the newest.
@@ -127,7 +130,9 @@ pub(super) enum Way {
 /// memories are looked up from the nearest on, until enough pass the filter.
 pub(super) fn nearest(dimension: usize, limit: usize, way: Way) -> AssertSqlSafe<String> {
     // As a subquery the vector is made once, as an expression for every row.
-    let distance = format!("((e.vector::halfvec({dimension})) <=> (SELECT $11::real[]::halfvec({dimension})))");
+    let distance = format!(
+        "((e.vector::halfvec({dimension})) <=> (SELECT $11::real[]::halfvec({dimension})))"
+    );
     let (filter, columns) = (filter!("$13"), hit_columns!());
     let in_scope = "ANY (ARRAY(SELECT p.id FROM project p WHERE p.name = ANY ($1)))";
     let of_model = format!("e.dimension = {dimension} AND e.model = $12");

@@ -53,7 +53,10 @@ impl AroundStore for SqliteStore {
             let (mut connection, projects) = open.reader(scope).await?;
             let failed = |error| from_sqlx(error, "looking around");
             let json = |value: serde_json::Value| value.to_string();
-            let turns = query.turns.iter().map(|turn| serde_json::json!([turn.project, turn.session, turn.number]));
+            let turns = query
+                .turns
+                .iter()
+                .map(|turn| serde_json::json!([turn.project, turn.session, turn.number]));
             let mut statement = sqlx::query(statement(query, &query.filter, &projects))
                 .bind(json_numbers(&projects))
                 .bind(json(query.names.as_slice().into()))
@@ -64,17 +67,35 @@ impl AroundStore for SqliteStore {
             for _ in 7..10 {
                 statement = statement.bind(None::<i64>);
             }
-            let rows = bind_filter!(statement, query.filter).fetch_all(&mut *connection).await.map_err(failed)?;
+            let rows = bind_filter!(statement, query.filter)
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(failed)?;
             let mut around = Around::default();
             for row in &rows {
-                let (id, seq) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+                let (id, seq) = (
+                    row.try_get(0).map_err(failed)?,
+                    row.try_get(1).map_err(failed)?,
+                );
                 if row.try_get::<Option<&str>, _>(2).map_err(failed)?.is_some() {
                     let named: i64 = row.try_get(16).map_err(failed)?;
                     around.named.named = usize::try_from(named).unwrap_or_default();
-                    around.named.memories.push(Mentioning { id, seq, names: row::json(row, 2).map_err(failed)? });
+                    around.named.memories.push(Mentioning {
+                        id,
+                        seq,
+                        names: row::json(row, 2).map_err(failed)?,
+                    });
                 } else {
-                    let (standing, setting) = (row::standing(row).map_err(failed)?, row::setting(row).map_err(failed)?);
-                    around.turns.push(Neighbour { id, seq, standing, setting });
+                    let (standing, setting) = (
+                        row::standing(row).map_err(failed)?,
+                        row::setting(row).map_err(failed)?,
+                    );
+                    around.turns.push(Neighbour {
+                        id,
+                        seq,
+                        standing,
+                        setting,
+                    });
                 }
             }
             Ok(around)

@@ -34,14 +34,34 @@ pub(super) async fn require_graph(
     project: i64,
     plan: &Plan,
 ) -> Result<()> {
-    let entities = plan.entities.iter().filter(|planned| planned.entity.seq == 0).count();
-    let relations = plan.relations.iter().filter(|planned| planned.relation.seq == 0).count();
+    let entities = plan
+        .entities
+        .iter()
+        .filter(|planned| planned.entity.seq == 0)
+        .count();
+    let relations = plan
+        .relations
+        .iter()
+        .filter(|planned| planned.relation.seq == 0)
+        .count();
     for (new, gone, what, statement) in [
         (entities, plan.erased_entities.len(), "entities", ENTITIES),
-        (relations, plan.erased_relations.len(), "relations", RELATIONS),
+        (
+            relations,
+            plan.erased_relations.len(),
+            "relations",
+            RELATIONS,
+        ),
     ] {
         if new > gone {
-            require(open, connection, scope, project, (new - gone, what, statement)).await?;
+            require(
+                open,
+                connection,
+                scope,
+                project,
+                (new - gone, what, statement),
+            )
+            .await?;
         }
     }
     Ok(())
@@ -68,8 +88,13 @@ async fn require(
         return Ok(());
     }
     let failed = |error| from_sqlx(error, "measuring a project");
-    let count: i64 = sqlx::query_scalar(statement).bind(project).fetch_one(connection).await.map_err(failed)?;
-    open.limits.check_entries(scope.project(), what, count.unsigned_abs() + more as u64)
+    let count: i64 = sqlx::query_scalar(statement)
+        .bind(project)
+        .fetch_one(connection)
+        .await
+        .map_err(failed)?;
+    open.limits
+        .check_entries(scope.project(), what, count.unsigned_abs() + more as u64)
 }
 
 /// The working memory of all sessions and its archive keep what is newest.
@@ -84,10 +109,19 @@ pub(super) async fn trim_focus(
     }
     let failed = |error| from_sqlx(error, "keeping the working memory within its limit");
     let most = i64::try_from(open.limits.entries).unwrap_or(i64::MAX);
-    let archive = sqlx::query(ARCHIVE_REST).bind(project).bind(most).bind(now.timestamp_micros()).bind(PROJECT_FULL);
+    let archive = sqlx::query(ARCHIVE_REST)
+        .bind(project)
+        .bind(most)
+        .bind(now.timestamp_micros())
+        .bind(PROJECT_FULL);
     archive.execute(&mut *connection).await.map_err(failed)?;
     for statement in [DELETE_REST, DELETE_OLDEST] {
-        sqlx::query(statement).bind(project).bind(most).execute(&mut *connection).await.map_err(failed)?;
+        sqlx::query(statement)
+            .bind(project)
+            .bind(most)
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
     }
     Ok(())
 }

@@ -89,7 +89,10 @@ impl Cache {
     /// How many memories contain each term, as far as known.
     pub(super) fn frequencies(&self, terms: &[String]) -> Vec<Option<u64>> {
         let known = self.read();
-        terms.iter().map(|term| known.frequencies.get(term).copied()).collect()
+        terms
+            .iter()
+            .map(|term| known.frequencies.get(term).copied())
+            .collect()
     }
 
     /// Keeps what a reader counted since `generation`.
@@ -107,15 +110,25 @@ impl Cache {
             if known.frequencies.len() + counted.len() > MOST_TERMS {
                 known.frequencies.clear();
             }
-            known.frequencies.extend(counted.into_iter().map(|(term, count)| (term.clone(), count)));
+            known.frequencies.extend(
+                counted
+                    .into_iter()
+                    .map(|(term, count)| (term.clone(), count)),
+            );
         }
     }
 
     /// Which of the terms (the index's names) may be in the index; nothing where that is not known.
     pub(super) fn may_have(&self, terms: &[String]) -> Option<Vec<bool>> {
         let Known { vocabulary, .. } = &*self.read();
-        let known = |term: &String| vocabulary.hashes.contains(&vocabulary.hasher.hash_one(term.as_str()));
-        vocabulary.complete.then(|| terms.iter().map(known).collect())
+        let known = |term: &String| {
+            vocabulary
+                .hashes
+                .contains(&vocabulary.hasher.hash_one(term.as_str()))
+        };
+        vocabulary
+            .complete
+            .then(|| terms.iter().map(known).collect())
     }
 
     /// Behind which term the vocabulary is to be read on; nothing where it is known. What is new is kept from here on.
@@ -126,7 +139,11 @@ impl Cache {
     }
 
     /// Keeps what was read since, up to a term or all.
-    pub(super) fn keep_vocabulary<'a>(&self, terms: impl Iterator<Item = &'a str>, read_to: Option<String>) {
+    pub(super) fn keep_vocabulary<'a>(
+        &self,
+        terms: impl Iterator<Item = &'a str>,
+        read_to: Option<String>,
+    ) {
         let hasher = self.read().vocabulary.hasher.clone();
         let hashes: Vec<u64> = terms.map(|term| hasher.hash_one(term)).collect();
         let Known { vocabulary, .. } = &mut *self.write();
@@ -141,8 +158,16 @@ impl Cache {
     /// The lengths of memories, 0 where not known.
     pub(super) fn lengths(&self, memories: &[i64]) -> Vec<u32> {
         let known = self.read();
-        let length = |seq: &i64| usize::try_from(*seq).ok().and_then(|seq| known.lengths.get(seq)).copied();
-        memories.iter().map(|seq| length(seq).unwrap_or_default()).collect()
+        let length = |seq: &i64| {
+            usize::try_from(*seq)
+                .ok()
+                .and_then(|seq| known.lengths.get(seq))
+                .copied()
+        };
+        memories
+            .iter()
+            .map(|seq| length(seq).unwrap_or_default())
+            .collect()
     }
 
     /// Keeps what a reader read since `generation`.
@@ -152,7 +177,9 @@ impl Cache {
             return;
         }
         for (seq, length) in lengths {
-            let Ok(place) = usize::try_from(*seq) else { continue };
+            let Ok(place) = usize::try_from(*seq) else {
+                continue;
+            };
             if known.lengths.len() <= place {
                 known.lengths.resize(place + 1, 0);
             }
@@ -165,7 +192,11 @@ impl Cache {
         let mut known = self.write();
         known.committing = !delta.terms.is_empty();
         known.resizing = !delta.resized.is_empty();
-        Committing { cache: self, delta, done: false }
+        Committing {
+            cache: self,
+            delta,
+            done: false,
+        }
     }
 }
 
@@ -213,7 +244,10 @@ impl Drop for Committing<'_> {
             }
         }
         for seq in &self.delta.resized {
-            if let Some(length) = usize::try_from(*seq).ok().and_then(|place| known.lengths.get_mut(place)) {
+            if let Some(length) = usize::try_from(*seq)
+                .ok()
+                .and_then(|place| known.lengths.get_mut(place))
+            {
                 *length = 0;
             }
         }

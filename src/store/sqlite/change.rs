@@ -13,7 +13,9 @@ use super::read::memories;
 use super::row::MemoryRow;
 use super::tag::tag_keys;
 use super::word_index::{add_terms, remove_terms, terms_of};
-use super::write::{enqueue, history_bytes, missing, note, require_sources, require_space, run, save, unique};
+use super::write::{
+    enqueue, history_bytes, missing, note, require_sources, require_space, run, save, unique,
+};
 use super::{Open, hex_ids, sql};
 use crate::domain::validate::Invalid;
 use crate::domain::{Analyzer, Change, Kind, Memory, Scope};
@@ -27,19 +29,41 @@ pub(super) async fn update(
     analyzer: &Analyzer,
     delta: &mut Delta,
 ) -> Result<Memory> {
-    let unknown = || StoreError::NotFound { field: "id", ids: vec![command.id] };
-    let Some(project) = open.project(scope.project(), connection).await? else { return Err(unknown()) };
+    let unknown = || StoreError::NotFound {
+        field: "id",
+        ids: vec![command.id],
+    };
+    let Some(project) = open.project(scope.project(), connection).await? else {
+        return Err(unknown());
+    };
     let mut rows = memories(connection, &[project], &[command.id]).await?;
-    let row = rows.pop().filter(|row| row.memory.deleted_at.is_none()).ok_or_else(unknown)?;
-    let MemoryRow { mut memory, length, .. } = row;
-    if let Some(expected) = command.expected_version.filter(|expected| *expected != memory.version) {
-        return Err(StoreError::VersionConflict { id: memory.id, expected, current: memory.version });
+    let row = rows
+        .pop()
+        .filter(|row| row.memory.deleted_at.is_none())
+        .ok_or_else(unknown)?;
+    let MemoryRow {
+        mut memory, length, ..
+    } = row;
+    if let Some(expected) = command
+        .expected_version
+        .filter(|expected| *expected != memory.version)
+    {
+        return Err(StoreError::VersionConflict {
+            id: memory.id,
+            expected,
+            current: memory.version,
+        });
     }
     let patch = &command.patch;
     let outcome = patch.outcome.map(|outcome| outcome.to_string());
-    let of_episodes = [("situation", &patch.situation), ("outcome", &outcome), ("lesson", &patch.lesson)];
+    let of_episodes = [
+        ("situation", &patch.situation),
+        ("outcome", &outcome),
+        ("lesson", &patch.lesson),
+    ];
     if memory.episode.is_none()
-        && let Some((field, Some(value))) = of_episodes.into_iter().find(|(_, value)| value.is_some())
+        && let Some((field, Some(value))) =
+            of_episodes.into_iter().find(|(_, value)| value.is_some())
     {
         return Err(Invalid::only_for(Kind::Episode, memory.kind, field, value).into());
     }
@@ -55,14 +79,28 @@ pub(super) async fn update(
         return Ok(memory);
     }
     if before.protected {
-        return Err(StoreError::Protected { ids: vec![memory.id] });
+        return Err(StoreError::Protected {
+            ids: vec![memory.id],
+        });
     }
     if open.limits.bytes > 0 {
         let growth = growth(&before, &memory, command.reason.as_deref());
         require_space(open, connection, scope, project, 0, growth).await?;
     }
-    let told = Told { change: Change::Updated, reason: command.reason.as_deref(), now: command.now };
-    rewrite(connection, scope, project, (&before, &memory), &told, (analyzer, delta)).await?;
+    let told = Told {
+        change: Change::Updated,
+        reason: command.reason.as_deref(),
+        now: command.now,
+    };
+    rewrite(
+        connection,
+        scope,
+        project,
+        (&before, &memory),
+        &told,
+        (analyzer, delta),
+    )
+    .await?;
     Ok(memory)
 }
 
@@ -118,12 +156,27 @@ pub(super) async fn rewrite(
     if before.sources != after.sources {
         replace_sources(connection, after).await?;
     }
-    note(connection, scope, after, told.change, &before.snapshot(), told.reason, told.now).await
+    note(
+        connection,
+        scope,
+        after,
+        told.change,
+        &before.snapshot(),
+        told.reason,
+        told.now,
+    )
+    .await
 }
 
 /// Writes the sources of a memory in place of the stored ones; those that were purged stay away.
 async fn replace_sources(connection: &mut SqliteConnection, memory: &Memory) -> Result<()> {
-    run(connection, sql::DELETE_SOURCES, memory.seq, "removing sources").await?;
+    run(
+        connection,
+        sql::DELETE_SOURCES,
+        memory.seq,
+        "removing sources",
+    )
+    .await?;
     sqlx::query(sql::INSERT_SOURCES)
         .bind(memory.id)
         .bind(hex_ids(&memory.sources))
@@ -163,7 +216,11 @@ pub(super) async fn forget(
         ForgetMode::Purge => true,
     };
     rows.retain(concerned);
-    let protected: Vec<Uuid> = rows.iter().filter(|row| row.memory.protected).map(|row| row.memory.id).collect();
+    let protected: Vec<Uuid> = rows
+        .iter()
+        .filter(|row| row.memory.protected)
+        .map(|row| row.memory.id)
+        .collect();
     if !protected.is_empty() {
         return Err(StoreError::Protected { ids: protected });
     }
@@ -178,7 +235,11 @@ pub(super) async fn carry_out(
     open: &Open,
     connection: &mut SqliteConnection,
     scope: &Scope,
-    MemoryRow { memory: before, project, .. }: &MemoryRow,
+    MemoryRow {
+        memory: before,
+        project,
+        ..
+    }: &MemoryRow,
     command: &Forget<'_>,
     (analyzer, delta): (&Analyzer, &mut Delta),
 ) -> Result<Memory> {
@@ -199,9 +260,22 @@ pub(super) async fn carry_out(
         }
         ForgetMode::Purge => {
             if before.deleted_at.is_none() {
-                remove_terms(connection, *project, before.seq, &terms_of(before, analyzer), delta).await?;
+                remove_terms(
+                    connection,
+                    *project,
+                    before.seq,
+                    &terms_of(before, analyzer),
+                    delta,
+                )
+                .await?;
             }
-            run(connection, sql::DELETE_MEMORY, before.seq, "purging a memory").await?;
+            run(
+                connection,
+                sql::DELETE_MEMORY,
+                before.seq,
+                "purging a memory",
+            )
+            .await?;
             open.purged.store(true, Ordering::Relaxed);
             open.vectors.forget();
             return Ok(after);
@@ -209,14 +283,33 @@ pub(super) async fn carry_out(
     };
     after.version += 1;
     after.updated_at = command.now;
-    let told = Told { change, reason: command.reason, now: command.now };
-    rewrite(connection, scope, *project, (before, &after), &told, (analyzer, delta)).await?;
+    let told = Told {
+        change,
+        reason: command.reason,
+        now: command.now,
+    };
+    rewrite(
+        connection,
+        scope,
+        *project,
+        (before, &after),
+        &told,
+        (analyzer, delta),
+    )
+    .await?;
     Ok(after)
 }
 
 /// A turn that was deleted and stored anew cannot come back beside the new one.
-pub(super) async fn require_free_turn(connection: &mut SqliteConnection, project: i64, memory: &Memory) -> Result<()> {
-    let (Some(session), Some(turn), None) = (&memory.session, memory.turn, memory.superseded_by) else { return Ok(()) };
+pub(super) async fn require_free_turn(
+    connection: &mut SqliteConnection,
+    project: i64,
+    memory: &Memory,
+) -> Result<()> {
+    let (Some(session), Some(turn), None) = (&memory.session, memory.turn, memory.superseded_by)
+    else {
+        return Ok(());
+    };
     let existing: Option<Uuid> = sqlx::query_scalar(sql::TURN)
         .bind(project)
         .bind(session)
@@ -224,5 +317,11 @@ pub(super) async fn require_free_turn(connection: &mut SqliteConnection, project
         .fetch_optional(connection)
         .await
         .map_err(|error| from_sqlx(error, "looking for a turn"))?;
-    existing.map_or(Ok(()), |existing| Err(StoreError::TurnExists { session: session.clone(), turn, existing }))
+    existing.map_or(Ok(()), |existing| {
+        Err(StoreError::TurnExists {
+            session: session.clone(),
+            turn,
+            existing,
+        })
+    })
 }

@@ -14,7 +14,9 @@ use super::row::MemoryRow;
 use super::{SqliteStore, check_sql, json_numbers, schema, sql, word_index};
 use crate::domain::Analyzer;
 use crate::store::check::{Current, IndexComparison, vector_finding, word_index_finding};
-use crate::store::{CheckStore, Finding, MemoryKey, Pace, Result, StoreError, Subject, WriteFailure};
+use crate::store::{
+    CheckStore, Finding, MemoryKey, Pace, Result, StoreError, Subject, WriteFailure,
+};
 
 /// Memories that are read at once.
 const MEMORY_PAGE: i64 = 500;
@@ -24,8 +26,7 @@ const TERM_PAGE: i64 = 500;
 const VECTOR_PAGE: i64 = 5_000;
 
 const RESTORE: &str = "stop the service and restore a backup with `restore FILE --replace`";
-const REBUILD_INDEX: &str =
-    "stop the service and run `cognitive-memory-mcp doctor --repair`, which rebuilds the word index from the memories";
+const REBUILD_INDEX: &str = "stop the service and run `cognitive-memory-mcp doctor --repair`, which rebuilds the word index from the memories";
 const REFILL: &str = "stop the service, `export FILE`, then `restore FILE --replace`, which stores every record again and keeps the tokens";
 
 fn failed(error: sqlx::Error) -> StoreError {
@@ -34,19 +35,28 @@ fn failed(error: sqlx::Error) -> StoreError {
 
 fn damage(answers: &[String]) -> Option<Finding> {
     let first = answers.iter().find(|answer| *answer != "ok")?;
-    Some(Finding::new(Subject::File, format!("the file is damaged ({first})"), RESTORE))
+    Some(Finding::new(
+        Subject::File,
+        format!("the file is damaged ({first})"),
+        RESTORE,
+    ))
 }
 
 /// What a look at the structure of the file, its references and the numbers of index entries shows.
 pub(super) async fn inspect_quickly(connection: &mut SqliteConnection) -> Result<Vec<Finding>> {
-    let answers: Vec<String> =
-        sqlx::query_scalar(check_sql::QUICK_CHECK).fetch_all(&mut *connection).await.map_err(failed)?;
+    let answers: Vec<String> = sqlx::query_scalar(check_sql::QUICK_CHECK)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
     if let Some(damage) = damage(&answers) {
         return Ok(vec![damage]);
     }
     let mut findings = Vec::new();
     findings.extend(schema::foreign_objects(connection).await?);
-    let broken: i64 = sqlx::query_scalar(check_sql::FOREIGN_KEYS).fetch_one(&mut *connection).await.map_err(failed)?;
+    let broken: i64 = sqlx::query_scalar(check_sql::FOREIGN_KEYS)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
     if broken > 0 {
         let detail = format!("{broken} rows point to rows that do not exist");
         findings.push(Finding::new(Subject::References, detail, REFILL));
@@ -56,9 +66,18 @@ pub(super) async fn inspect_quickly(connection: &mut SqliteConnection) -> Result
 }
 
 async fn count_index_entries(connection: &mut SqliteConnection) -> Result<Option<Finding>> {
-    let row = sqlx::query(check_sql::UNINDEXED).fetch_one(&mut *connection).await.map_err(failed)?;
-    let (missing, stray): (i64, i64) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
-    let corpus: i64 = sqlx::query_scalar(check_sql::CORPUS).fetch_one(connection).await.map_err(failed)?;
+    let row = sqlx::query(check_sql::UNINDEXED)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let (missing, stray): (i64, i64) = (
+        row.try_get(0).map_err(failed)?,
+        row.try_get(1).map_err(failed)?,
+    );
+    let corpus: i64 = sqlx::query_scalar(check_sql::CORPUS)
+        .fetch_one(connection)
+        .await
+        .map_err(failed)?;
     Ok((missing + stray + corpus > 0).then(|| {
         let detail = format!(
             "the word index disagrees with the memories: {missing} memories are missing, entries of {stray} deleted ones \
@@ -69,12 +88,21 @@ async fn count_index_entries(connection: &mut SqliteConnection) -> Result<Option
 }
 
 /// Reads every page. In the background table by table, so that no statement lasts long.
-async fn check_pages(connection: &mut SqliteConnection, pace: Pace, started: &mut Instant) -> Result<Option<Finding>> {
-    let tables: Vec<String> =
-        sqlx::query_scalar(check_sql::TABLES).fetch_all(&mut *connection).await.map_err(failed)?;
+async fn check_pages(
+    connection: &mut SqliteConnection,
+    pace: Pace,
+    started: &mut Instant,
+) -> Result<Option<Finding>> {
+    let tables: Vec<String> = sqlx::query_scalar(check_sql::TABLES)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
     for table in tables {
-        let answers: Vec<String> =
-            sqlx::query_scalar(check_sql::CHECK_TABLE).bind(table).fetch_all(&mut *connection).await.map_err(failed)?;
+        let answers: Vec<String> = sqlx::query_scalar(check_sql::CHECK_TABLE)
+            .bind(table)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(failed)?;
         if let Some(damage) = damage(&answers) {
             return Ok(Some(damage));
         }
@@ -99,7 +127,10 @@ async fn compare_word_index(
     read_index(connection, &mut comparison, pace, started).await?;
     let suspects = comparison.suspects();
     let current = read_current(connection, &suspects).await?;
-    Ok(word_index_finding(comparison.confirm(&current), REBUILD_INDEX))
+    Ok(word_index_finding(
+        comparison.confirm(&current),
+        REBUILD_INDEX,
+    ))
 }
 
 fn key(seq: i64) -> MemoryKey {
@@ -115,7 +146,11 @@ async fn read_memories(
 ) -> Result<()> {
     let mut after = 0_i64;
     loop {
-        let page = sqlx::query(sql::LIVE).bind(after).bind(MEMORY_PAGE).fetch_all(&mut *connection).await;
+        let page = sqlx::query(sql::LIVE)
+            .bind(after)
+            .bind(MEMORY_PAGE)
+            .fetch_all(&mut *connection)
+            .await;
         let rows = page.map_err(failed)?;
         for row in &rows {
             let row = MemoryRow::read(row).map_err(failed)?;
@@ -144,7 +179,9 @@ async fn read_index(
             .fetch_all(&mut *connection)
             .await
             .map_err(failed)?;
-        let Some((last, _)) = rows.last() else { return Ok(()) };
+        let Some((last, _)) = rows.last() else {
+            return Ok(());
+        };
         after.clone_from(last);
         for (term, memories) in &rows {
             for seq in memories.split(',').filter_map(|seq| seq.parse().ok()) {
@@ -155,11 +192,20 @@ async fn read_index(
     }
 }
 
-async fn read_current(connection: &mut SqliteConnection, suspects: &[MemoryKey]) -> Result<Current> {
+async fn read_current(
+    connection: &mut SqliteConnection,
+    suspects: &[MemoryKey],
+) -> Result<Current> {
     let seqs: Vec<i64> = suspects.iter().map(|key| key.seq).collect();
-    let rows: Vec<(i64, i64)> =
-        sqlx::query_as(check_sql::VERSIONS).bind(json_numbers(&seqs)).fetch_all(connection).await.map_err(failed)?;
-    Ok(rows.into_iter().map(|(seq, version)| (key(seq), version)).collect())
+    let rows: Vec<(i64, i64)> = sqlx::query_as(check_sql::VERSIONS)
+        .bind(json_numbers(&seqs))
+        .fetch_all(connection)
+        .await
+        .map_err(failed)?;
+    Ok(rows
+        .into_iter()
+        .map(|(seq, version)| (key(seq), version))
+        .collect())
 }
 
 async fn compare_vectors(
@@ -168,7 +214,10 @@ async fn compare_vectors(
     started: &mut Instant,
 ) -> Result<Option<Finding>> {
     let (mut missing, mut stale, mut after) = (0_u64, 0_u64, 0_i64);
-    let last: i64 = sqlx::query_scalar(check_sql::LAST).fetch_one(&mut *connection).await.map_err(failed)?;
+    let last: i64 = sqlx::query_scalar(check_sql::LAST)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
     while after < last {
         let end = after + VECTOR_PAGE;
         let (without, other): (i64, i64) = sqlx::query_as(check_sql::VECTORS)
@@ -194,21 +243,27 @@ impl CheckStore for SqliteStore {
             return Ok(vec![damage]);
         }
         let mut findings = Vec::new();
-        findings.extend(compare_word_index(&mut connection, &self.analyzer, pace, &mut started).await?);
+        findings
+            .extend(compare_word_index(&mut connection, &self.analyzer, pace, &mut started).await?);
         findings.extend(compare_vectors(&mut connection, pace, &mut started).await?);
         Ok(findings)
     }
 
     async fn request_index_rebuild(&self) -> Result<()> {
         let open = self.opened()?;
-        self.bounded(open.write(async |connection, _| word_index::mark_damaged(connection).await)).await
+        self.bounded(open.write(async |connection, _| word_index::mark_damaged(connection).await))
+            .await
     }
 
     async fn probe_write(&self) -> Result<()> {
         let open = self.opened()?;
         self.bounded(open.write(async |connection, _| {
             let failed = |error| from_sqlx(error, "trying to write");
-            sqlx::query(check_sql::PROBE_WRITE).execute(connection).await.map(drop).map_err(failed)
+            sqlx::query(check_sql::PROBE_WRITE)
+                .execute(connection)
+                .await
+                .map(drop)
+                .map_err(failed)
         }))
         .await
     }

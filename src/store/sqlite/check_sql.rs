@@ -3,9 +3,11 @@
 /// `ok`, or what is wrong with the file.
 pub(super) const QUICK_CHECK: &str = "SELECT quick_check FROM pragma_quick_check LIMIT 20";
 /// Tables that have pages of their own.
-pub(super) const TABLES: &str = "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 ORDER BY name";
+pub(super) const TABLES: &str =
+    "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 ORDER BY name";
 /// `ok`, or what is wrong with a table ($1), its rows, conditions and indexes.
-pub(super) const CHECK_TABLE: &str = "SELECT integrity_check FROM pragma_integrity_check($1) LIMIT 20";
+pub(super) const CHECK_TABLE: &str =
+    "SELECT integrity_check FROM pragma_integrity_check($1) LIMIT 20";
 /// Rows that point nowhere.
 pub(super) const FOREIGN_KEYS: &str = "SELECT count(*) FROM pragma_foreign_key_check";
 /// Live memories without an index entry, and entries without a live memory.

@@ -18,13 +18,20 @@ use crate::store::completion::{COMPLETION_WINDOW, CompletionStore};
 /// The spelling of a tag that most memories have, with the uses of all.
 pub(super) fn most_used_spelling(spellings: BTreeMap<String, i64>) -> Option<(String, i64)> {
     let uses = spellings.values().sum();
-    let (tag, _) = spellings.into_iter().max_by_key(|(tag, uses)| (*uses, Reverse(tag.clone())))?;
+    let (tag, _) = spellings
+        .into_iter()
+        .max_by_key(|(tag, uses)| (*uses, Reverse(tag.clone())))?;
     Some((tag, uses))
 }
 
 #[async_trait]
 impl CompletionStore for SqliteStore {
-    async fn tags_with_prefix(&self, scope: &Scope, prefix: &str, limit: usize) -> Result<Vec<String>> {
+    async fn tags_with_prefix(
+        &self,
+        scope: &Scope,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<String>> {
         let open = self.opened()?;
         let failed = |error| from_sqlx(error, "completing a tag");
         self.bounded(async {
@@ -47,7 +54,10 @@ impl CompletionStore for SqliteStore {
                     }
                 }
             }
-            let mut tags: Vec<(String, i64)> = spellings.into_values().filter_map(most_used_spelling).collect();
+            let mut tags: Vec<(String, i64)> = spellings
+                .into_values()
+                .filter_map(most_used_spelling)
+                .collect();
             // Stable: equally used ones stay in the order of their names.
             tags.sort_by_key(|(_, uses)| Reverse(*uses));
             Ok(tags.into_iter().take(limit).map(|(tag, _)| tag).collect())
@@ -55,7 +65,12 @@ impl CompletionStore for SqliteStore {
         .await
     }
 
-    async fn ids_with_prefix(&self, scope: &Scope, digits: &str, limit: usize) -> Result<Vec<Uuid>> {
+    async fn ids_with_prefix(
+        &self,
+        scope: &Scope,
+        digits: &str,
+        limit: usize,
+    ) -> Result<Vec<Uuid>> {
         let open = self.opened()?;
         let failed = |error| from_sqlx(error, "completing an id");
         self.bounded(async {
@@ -71,7 +86,10 @@ impl CompletionStore for SqliteStore {
                     .await
                     .map_err(failed)?;
                 for row in rows {
-                    ids.push((row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?));
+                    ids.push((
+                        row.try_get(0).map_err(failed)?,
+                        row.try_get(1).map_err(failed)?,
+                    ));
                 }
             }
             ids.sort_by_key(|(seq, _)| Reverse(*seq));

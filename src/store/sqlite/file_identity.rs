@@ -21,13 +21,19 @@ impl FileId {
     fn at(path: &Path) -> Option<Self> {
         use std::os::unix::fs::MetadataExt;
         let data = std::fs::metadata(path).ok()?;
-        Some(Self { device: data.dev(), inode: data.ino() })
+        Some(Self {
+            device: data.dev(),
+            inode: data.ino(),
+        })
     }
 
     /// Elsewhere an open file cannot be deleted or replaced.
     #[cfg(not(unix))]
     fn at(_: &Path) -> Option<Self> {
-        Some(Self { device: 0, inode: 0 })
+        Some(Self {
+            device: 0,
+            inode: 0,
+        })
     }
 }
 
@@ -44,9 +50,16 @@ impl OpenFiles {
     /// The database at `path` with its write-ahead log, as they are now.
     pub(super) fn of(path: &Path) -> Self {
         let paths = [path.to_owned(), with_suffix(path, "-wal")];
-        let files = paths.into_iter().filter_map(|path| FileId::at(&path).map(|id| (path, id))).collect();
+        let files = paths
+            .into_iter()
+            .filter_map(|path| FileId::at(&path).map(|id| (path, id)))
+            .collect();
         let had_content = std::fs::metadata(path).is_ok_and(|data| data.len() >= SMALLEST_DATABASE);
-        Self { database: path.to_owned(), files, had_content }
+        Self {
+            database: path.to_owned(),
+            files,
+            had_content,
+        }
     }
 
     /// Where the database is.
@@ -67,13 +80,18 @@ impl OpenFiles {
             };
             return Err(Self::fault(path, what));
         }
-        if self.had_content && std::fs::metadata(&self.database).is_ok_and(|data| data.len() < SMALLEST_DATABASE) {
+        if self.had_content
+            && std::fs::metadata(&self.database).is_ok_and(|data| data.len() < SMALLEST_DATABASE)
+        {
             return Err(Self::fault(&self.database, "was truncated"));
         }
         Ok(())
     }
 
     fn fault(path: &Path, what: &'static str) -> StoreError {
-        StoreError::FileReplaced { path: path.display().to_string(), what }
+        StoreError::FileReplaced {
+            path: path.display().to_string(),
+            what,
+        }
     }
 }

@@ -26,11 +26,23 @@ struct Session<'a> {
 
 #[async_trait]
 impl FocusStore for SqliteStore {
-    async fn focus_add(&self, scope: &Scope, session: &str, new: NewFocus, capacity: usize) -> Result<Focused> {
+    async fn focus_add(
+        &self,
+        scope: &Scope,
+        session: &str,
+        new: NewFocus,
+        capacity: usize,
+    ) -> Result<Focused> {
         let open = self.opened()?;
         self.bounded(open.write(async |connection, _| {
             let project = own_project(&open, connection, scope).await?;
-            let focused = Session { connection, project, session }.add(new.clone(), capacity).await?;
+            let focused = Session {
+                connection,
+                project,
+                session,
+            }
+            .add(new.clone(), capacity)
+            .await?;
             bound::trim_focus(&open, connection, project, new.now).await?;
             Ok(focused)
         }))
@@ -41,8 +53,16 @@ impl FocusStore for SqliteStore {
         let open = self.opened()?;
         self.bounded(async {
             let mut connection = open.connection().await?;
-            let Some(project) = open.project(scope.project(), &mut connection).await? else { return Ok(Vec::new()) };
-            Session { connection: &mut connection, project, session }.items().await
+            let Some(project) = open.project(scope.project(), &mut connection).await? else {
+                return Ok(Vec::new());
+            };
+            Session {
+                connection: &mut connection,
+                project,
+                session,
+            }
+            .items()
+            .await
         })
         .await
     }
@@ -57,7 +77,9 @@ impl FocusStore for SqliteStore {
         let open = self.opened()?;
         self.bounded(async {
             let mut connection = open.connection().await?;
-            let Some(project) = open.project(scope.project(), &mut connection).await? else { return Ok(Vec::new()) };
+            let Some(project) = open.project(scope.project(), &mut connection).await? else {
+                return Ok(Vec::new());
+            };
             let failed = |error| from_sqlx(error, "reading the archive");
             let rows = sqlx::query(sql::ARCHIVED)
                 .bind(project)
@@ -67,7 +89,10 @@ impl FocusStore for SqliteStore {
                 .fetch_all(&mut *connection)
                 .await
                 .map_err(failed)?;
-            rows.iter().map(archived).collect::<sqlx::Result<_>>().map_err(failed)
+            rows.iter()
+                .map(archived)
+                .collect::<sqlx::Result<_>>()
+                .map_err(failed)
         })
         .await
     }
@@ -76,17 +101,36 @@ impl FocusStore for SqliteStore {
         let open = self.opened()?;
         self.bounded(async {
             let mut connection = open.connection().await?;
-            let project = open.project(scope.project(), &mut connection).await?.ok_or_else(|| unknown(id))?;
-            Session { connection: &mut connection, project, session }.find(id).await
+            let project = open
+                .project(scope.project(), &mut connection)
+                .await?
+                .ok_or_else(|| unknown(id))?;
+            Session {
+                connection: &mut connection,
+                project,
+                session,
+            }
+            .find(id)
+            .await
         })
         .await
     }
 
-    async fn focus_touch(&self, scope: &Scope, session: &str, id: Uuid, now: DateTime<Utc>) -> Result<FocusItem> {
+    async fn focus_touch(
+        &self,
+        scope: &Scope,
+        session: &str,
+        id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<FocusItem> {
         let open = self.opened()?;
         self.bounded(open.write(async |connection, _| {
             let project = own_project(&open, connection, scope).await?;
-            let mut session = Session { connection, project, session };
+            let mut session = Session {
+                connection,
+                project,
+                session,
+            };
             match session.find(id).await? {
                 Place::Focus(item) => session.touch(item, 0.0, now).await,
                 Place::Archive(_) => Err(unknown(id)),
@@ -107,7 +151,11 @@ impl FocusStore for SqliteStore {
         let open = self.opened()?;
         self.bounded(open.write(async |connection, _| {
             let project = own_project(&open, connection, scope).await?;
-            let mut session = Session { connection, project, session };
+            let mut session = Session {
+                connection,
+                project,
+                session,
+            };
             let item = match session.find(id).await? {
                 Place::Focus(item) => {
                     session.delete(sql::DELETE, item.seq).await?;
@@ -119,7 +167,10 @@ impl FocusStore for SqliteStore {
                     known.item
                 }
             };
-            let item = FocusItem { memory: memory.or(item.memory), ..item };
+            let item = FocusItem {
+                memory: memory.or(item.memory),
+                ..item
+            };
             let archived = require_memory(memory, session.archive(item, reason, now).await?)?;
             bound::trim_focus(&open, connection, project, now).await?;
             Ok(archived)
@@ -138,15 +189,32 @@ impl FocusStore for SqliteStore {
         let open = self.opened()?;
         self.bounded(open.write(async |connection, _| {
             let project = own_project(&open, connection, scope).await?;
-            let mut session = Session { connection, project, session };
+            let mut session = Session {
+                connection,
+                project,
+                session,
+            };
             let focused = match session.find(id).await? {
                 Place::Focus(item) => {
                     let item = session.touch(item, 0.0, now).await?;
-                    Focused { item, added: false, evicted: Vec::new() }
+                    Focused {
+                        item,
+                        added: false,
+                        evicted: Vec::new(),
+                    }
                 }
                 Place::Archive(known) => {
                     session.delete(sql::DELETE_ARCHIVED, known.item.seq).await?;
-                    session.insert(FocusItem { touched_at: now, ..known.item }, capacity, now).await?
+                    session
+                        .insert(
+                            FocusItem {
+                                touched_at: now,
+                                ..known.item
+                            },
+                            capacity,
+                            now,
+                        )
+                        .await?
                 }
             };
             bound::trim_focus(&open, connection, project, now).await?;
@@ -165,7 +233,10 @@ impl Session<'_> {
             .fetch_all(&mut *self.connection)
             .await
             .map_err(failed)?;
-        rows.iter().map(item).collect::<sqlx::Result<_>>().map_err(failed)
+        rows.iter()
+            .map(item)
+            .collect::<sqlx::Result<_>>()
+            .map_err(failed)
     }
 
     async fn find(&mut self, id: Uuid) -> Result<Place> {
@@ -187,13 +258,22 @@ impl Session<'_> {
     async fn add(&mut self, new: NewFocus, capacity: usize) -> Result<Focused> {
         if let Some(item) = same_text(&self.items().await?, &new.content).cloned() {
             let item = self.touch(item, new.importance, new.now).await?;
-            return Ok(Focused { item, added: false, evicted: Vec::new() });
+            return Ok(Focused {
+                item,
+                added: false,
+                evicted: Vec::new(),
+            });
         }
         let now = new.now;
         self.insert(new.into(), capacity, now).await
     }
 
-    async fn insert(&mut self, mut item: FocusItem, capacity: usize, now: DateTime<Utc>) -> Result<Focused> {
+    async fn insert(
+        &mut self,
+        mut item: FocusItem,
+        capacity: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Focused> {
         let mut items = self.items().await?;
         let evicted = make_room(&mut items, capacity);
         for (gone, eviction) in &evicted {
@@ -213,10 +293,19 @@ impl Session<'_> {
             .fetch_one(&mut *self.connection)
             .await
             .map_err(|error| from_sqlx(error, "adding to the working memory"))?;
-        Ok(Focused { item, added: true, evicted })
+        Ok(Focused {
+            item,
+            added: true,
+            evicted,
+        })
     }
 
-    async fn touch(&mut self, mut item: FocusItem, importance: f64, now: DateTime<Utc>) -> Result<FocusItem> {
+    async fn touch(
+        &mut self,
+        mut item: FocusItem,
+        importance: f64,
+        now: DateTime<Utc>,
+    ) -> Result<FocusItem> {
         item.touched_at = item.touched_at.max(now);
         item.importance = item.importance.max(importance);
         sqlx::query(sql::TOUCH)
@@ -231,11 +320,22 @@ impl Session<'_> {
     }
 
     async fn delete(&mut self, statement: &'static str, seq: i64) -> Result<()> {
-        let result = sqlx::query(statement).bind(self.project).bind(seq).execute(&mut *self.connection).await;
-        result.map(drop).map_err(|error| from_sqlx(error, "moving an item"))
+        let result = sqlx::query(statement)
+            .bind(self.project)
+            .bind(seq)
+            .execute(&mut *self.connection)
+            .await;
+        result
+            .map(drop)
+            .map_err(|error| from_sqlx(error, "moving an item"))
     }
 
-    async fn archive(&mut self, mut item: FocusItem, reason: &str, now: DateTime<Utc>) -> Result<ArchivedItem> {
+    async fn archive(
+        &mut self,
+        mut item: FocusItem,
+        reason: &str,
+        now: DateTime<Utc>,
+    ) -> Result<ArchivedItem> {
         (item.seq, item.memory) = sqlx::query_as(sql::ARCHIVE)
             .bind(self.project)
             .bind(self.session)
@@ -250,12 +350,19 @@ impl Session<'_> {
             .fetch_one(&mut *self.connection)
             .await
             .map_err(|error| from_sqlx(error, "archiving an item"))?;
-        Ok(ArchivedItem { item, archived_at: now, reason: reason.to_owned() })
+        Ok(ArchivedItem {
+            item,
+            archived_at: now,
+            reason: reason.to_owned(),
+        })
     }
 }
 
 fn unknown(id: Uuid) -> StoreError {
-    StoreError::NotFound { field: "id", ids: vec![id] }
+    StoreError::NotFound {
+        field: "id",
+        ids: vec![id],
+    }
 }
 
 fn item(row: &SqliteRow) -> sqlx::Result<FocusItem> {
@@ -271,5 +378,9 @@ fn item(row: &SqliteRow) -> sqlx::Result<FocusItem> {
 }
 
 fn archived(row: &SqliteRow) -> sqlx::Result<ArchivedItem> {
-    Ok(ArchivedItem { item: item(row)?, archived_at: row::required_time(row, 7)?, reason: row.try_get(8)? })
+    Ok(ArchivedItem {
+        item: item(row)?,
+        archived_at: row::required_time(row, 7)?,
+        reason: row.try_get(8)?,
+    })
 }

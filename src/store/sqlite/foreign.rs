@@ -44,7 +44,10 @@ pub struct ForeignRow {
 fn failed(error: sqlx::Error) -> StoreError {
     match from_sqlx(error, "reading the other program's file") {
         // The advice would be about our own database.
-        StoreError::Setup { source: Some(source), .. } => StoreError::Setup {
+        StoreError::Setup {
+            source: Some(source),
+            ..
+        } => StoreError::Setup {
             reason: format!(
                 "the other program's SQLite file cannot be read ({source}); check it with `sqlite3 FILE 'PRAGMA integrity_check'`"
             ),
@@ -55,8 +58,13 @@ fn failed(error: sqlx::Error) -> StoreError {
 }
 
 fn endless() -> StoreError {
-    let reason = "the table gives more data than the file has: its pages refer to each other in circles".to_owned();
-    StoreError::Setup { reason, source: None }
+    let reason =
+        "the table gives more data than the file has: its pages refer to each other in circles"
+            .to_owned();
+    StoreError::Setup {
+        reason,
+        source: None,
+    }
 }
 
 /// A name as an SQL identifier.
@@ -78,7 +86,10 @@ impl ForeignFile {
             .pragma("cell_size_check", "ON")
             .disable_statement_logging();
         let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        Ok(Self { connection: options.connect().await.map_err(failed)?, size })
+        Ok(Self {
+            connection: options.connect().await.map_err(failed)?,
+            size,
+        })
     }
 
     /// Names of its ordinary tables.
@@ -86,8 +97,14 @@ impl ForeignFile {
     /// # Errors
     /// When it cannot be read.
     pub async fn tables(&mut self) -> Result<Vec<String>> {
-        let names: Vec<Vec<u8>> = sqlx::query_scalar(TABLES).fetch_all(&mut self.connection).await.map_err(failed)?;
-        Ok(names.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect())
+        let names: Vec<Vec<u8>> = sqlx::query_scalar(TABLES)
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(failed)?;
+        Ok(names
+            .into_iter()
+            .filter_map(|name| String::from_utf8(name).ok())
+            .collect())
     }
 
     /// Gives every row of a table to `each`, in the order of storage.
@@ -99,9 +116,15 @@ impl ForeignFile {
         table: &str,
         mut each: impl FnMut(ForeignRow) -> Result<(), E>,
     ) -> Result<(), E> {
-        let names: Vec<Vec<u8>> =
-            sqlx::query_scalar(COLUMNS).bind(table).fetch_all(&mut self.connection).await.map_err(failed)?;
-        let columns: Vec<String> = names.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect();
+        let names: Vec<Vec<u8>> = sqlx::query_scalar(COLUMNS)
+            .bind(table)
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(failed)?;
+        let columns: Vec<String> = names
+            .into_iter()
+            .filter_map(|name| String::from_utf8(name).ok())
+            .collect();
         if columns.is_empty() {
             return Ok(());
         }
@@ -116,7 +139,11 @@ impl ForeignFile {
                 )
             })
             .collect();
-        let statement = format!("SELECT {} FROM {} NOT INDEXED", values.join(", "), quoted(table));
+        let statement = format!(
+            "SELECT {} FROM {} NOT INDEXED",
+            values.join(", "),
+            quoted(table)
+        );
         let mut budget = self.size.saturating_add(EXTRA_BYTES);
         let mut rows = sqlx::query(AssertSqlSafe(statement)).fetch(&mut self.connection);
         while let Some(row) = rows.try_next().await.map_err(failed)? {
@@ -148,14 +175,22 @@ fn read_row(row: &SqliteRow, columns: &[String], budget: &mut u64) -> Result<For
                 bytes += text.len() as u64;
                 let decoded = String::from_utf8_lossy(text);
                 if matches!(decoded, std::borrow::Cow::Owned(_)) {
-                    read.oddities
-                        .push(format!("{column} is no valid UTF-8: undecodable bytes were replaced by U+FFFD"));
+                    read.oddities.push(format!(
+                        "{column} is no valid UTF-8: undecodable bytes were replaced by U+FFFD"
+                    ));
                 }
                 Value::String(decoded.into_owned())
             }
         };
-        if row.try_get_unchecked::<Option<bool>, _>(index * 2 + 1).map_err(failed)? == Some(true) {
-            read.oddities.push(format!("{column} is longer than {} MiB: left out", LONGEST_TEXT / 1024 / 1024));
+        if row
+            .try_get_unchecked::<Option<bool>, _>(index * 2 + 1)
+            .map_err(failed)?
+            == Some(true)
+        {
+            read.oddities.push(format!(
+                "{column} is longer than {} MiB: left out",
+                LONGEST_TEXT / 1024 / 1024
+            ));
         }
         read.fields.insert(column.clone(), value);
     }

@@ -18,7 +18,8 @@ use crate::domain::Scope;
 use crate::domain::graph::{self, Entity, Linked, Links, Plan, Relation};
 use crate::domain::walk::Step;
 use crate::store::graph::{
-    EntityQuery, EntitySize, GraphStore, MOST_COUNTED, MOST_MENTIONS, MOST_TOGETHER, Mention, StepQuery, Together,
+    EntityQuery, EntitySize, GraphStore, MOST_COUNTED, MOST_MENTIONS, MOST_TOGETHER, Mention,
+    StepQuery, Together,
 };
 use crate::store::{Remembered, Result, StoreError};
 
@@ -34,7 +35,9 @@ impl GraphStore for SqliteStore {
         self.bounded(open.write(async |connection, _| {
             let project = own_project(&open, connection, scope).await?;
             let (entities, relations) = touched(connection, project, &[links]).await?;
-            let plan = links.plan(scope.project(), entities, relations, now).map_err(StoreError::from)?;
+            let plan = links
+                .plan(scope.project(), entities, relations, now)
+                .map_err(StoreError::from)?;
             bound::require_graph(&open, connection, scope, project, &plan).await?;
             write(connection, project, &plan, now).await?;
             Ok(plan.linked)
@@ -50,16 +53,35 @@ impl GraphStore for SqliteStore {
             let failed = |error| from_sqlx(error, "reading entities");
             let rows = match query {
                 EntityQuery::Numbers(numbers) => {
-                    let query = sqlx::query(sql::BY_NUMBER).bind(projects).bind(json_numbers(numbers));
+                    let query = sqlx::query(sql::BY_NUMBER)
+                        .bind(projects)
+                        .bind(json_numbers(numbers));
                     let row = query.fetch_one(&mut *connection).await.map_err(failed)?;
                     let fields: Vec<EntityFields> = row::json(&row, 0).map_err(failed)?;
-                    return fields.into_iter().map(entity_of).collect::<sqlx::Result<_>>().map_err(failed);
+                    return fields
+                        .into_iter()
+                        .map(entity_of)
+                        .collect::<sqlx::Result<_>>()
+                        .map_err(failed);
                 }
                 EntityQuery::Keys(keys) => sqlx::query(sql::BY_KEY).bind(projects).bind(json(keys)),
-                EntityQuery::Words(words) => sqlx::query(sql::BY_WORDS).bind(projects).bind(json(words)),
-                EntityQuery::Newest(most) => sqlx::query(sql::NEWEST).bind(projects).bind(limit(*most)),
-                EntityQuery::List { kind, prefix, after, limit: most } => {
-                    let statement = if kind.is_some() { sql::LIST_TYPE } else { sql::LIST };
+                EntityQuery::Words(words) => {
+                    sqlx::query(sql::BY_WORDS).bind(projects).bind(json(words))
+                }
+                EntityQuery::Newest(most) => {
+                    sqlx::query(sql::NEWEST).bind(projects).bind(limit(*most))
+                }
+                EntityQuery::List {
+                    kind,
+                    prefix,
+                    after,
+                    limit: most,
+                } => {
+                    let statement = if kind.is_some() {
+                        sql::LIST_TYPE
+                    } else {
+                        sql::LIST
+                    };
                     sqlx::query(statement)
                         .bind(projects)
                         .bind(prefix.clone())
@@ -72,7 +94,10 @@ impl GraphStore for SqliteStore {
             .fetch_all(&mut *connection)
             .await
             .map_err(failed)?;
-            rows.iter().map(entity).collect::<sqlx::Result<_>>().map_err(failed)
+            rows.iter()
+                .map(entity)
+                .collect::<sqlx::Result<_>>()
+                .map_err(failed)
         })
         .await
     }
@@ -89,7 +114,11 @@ impl GraphStore for SqliteStore {
                 .await
                 .map_err(failed)?;
             let fields: Vec<RelationFields> = row::json(&row, 0).map_err(failed)?;
-            fields.into_iter().map(relation_of).collect::<sqlx::Result<_>>().map_err(failed)
+            fields
+                .into_iter()
+                .map(relation_of)
+                .collect::<sqlx::Result<_>>()
+                .map_err(failed)
         })
         .await
     }
@@ -112,12 +141,20 @@ impl GraphStore for SqliteStore {
             for row in &rows {
                 let at: i64 = row.try_get(0).map_err(failed)?;
                 for direction in [1, 2] {
-                    let Some(list) = row.try_get::<Option<&str>, _>(direction).map_err(failed)? else { continue };
+                    let Some(list) = row.try_get::<Option<&str>, _>(direction).map_err(failed)?
+                    else {
+                        continue;
+                    };
                     steps.extend(list.split(',').filter_map(|entry| {
                         let mut fields = entry.split(':');
                         let mut number = || fields.next()?.parse::<i64>().ok();
                         let (relation, other) = (number()?, number()?);
-                        Some(Step { at, relation, other, weight: fields.next()?.parse::<f64>().ok()? / WEIGHT_UNITS })
+                        Some(Step {
+                            at,
+                            relation,
+                            other,
+                            weight: fields.next()?.parse::<f64>().ok()? / WEIGHT_UNITS,
+                        })
                     }));
                 }
             }
@@ -139,7 +176,11 @@ impl GraphStore for SqliteStore {
                 .fetch_one(&mut *connection)
                 .await
                 .map_err(|error| from_sqlx(error, "walking the graph"))?;
-            Ok(found.iter().flat_map(|list| list.split(',')).filter_map(|number| number.parse().ok()).collect())
+            Ok(found
+                .iter()
+                .flat_map(|list| list.split(','))
+                .filter_map(|number| number.parse().ok())
+                .collect())
         })
         .await
     }
@@ -169,7 +210,12 @@ impl GraphStore for SqliteStore {
         .await
     }
 
-    async fn entity_sizes(&self, scope: &Scope, entities: &[i64], now: DateTime<Utc>) -> Result<Vec<EntitySize>> {
+    async fn entity_sizes(
+        &self,
+        scope: &Scope,
+        entities: &[i64],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<EntitySize>> {
         let open = self.opened()?;
         self.bounded(async {
             let (mut connection, projects) = open.reader(scope).await?;
@@ -205,11 +251,34 @@ impl GraphStore for SqliteStore {
 }
 
 /// An entity, or a relation, as an element of a JSON text.
-type EntityFields = (i64, String, String, String, Map<String, Value>, i64, Option<i64>, i64, i64);
-type RelationFields = (i64, i64, i64, String, f64, Map<String, Value>, Option<i64>, Option<i64>, i64, i64, i64);
+type EntityFields = (
+    i64,
+    String,
+    String,
+    String,
+    Map<String, Value>,
+    i64,
+    Option<i64>,
+    i64,
+    i64,
+);
+type RelationFields = (
+    i64,
+    i64,
+    i64,
+    String,
+    f64,
+    Map<String, Value>,
+    Option<i64>,
+    Option<i64>,
+    i64,
+    i64,
+    i64,
+);
 
 fn entity_of(fields: EntityFields) -> sqlx::Result<Entity> {
-    let (seq, project, name, kind, properties, use_count, last_used_at, created_at, updated_at) = fields;
+    let (seq, project, name, kind, properties, use_count, last_used_at, created_at, updated_at) =
+        fields;
     Ok(Entity {
         seq,
         project,
@@ -224,7 +293,19 @@ fn entity_of(fields: EntityFields) -> sqlx::Result<Entity> {
 }
 
 fn relation_of(fields: RelationFields) -> sqlx::Result<Relation> {
-    let (seq, from, to, kind, weight, properties, valid_from, valid_to, use_count, created_at, updated_at) = fields;
+    let (
+        seq,
+        from,
+        to,
+        kind,
+        weight,
+        properties,
+        valid_from,
+        valid_to,
+        use_count,
+        created_at,
+        updated_at,
+    ) = fields;
     Ok(Relation {
         seq,
         from,
@@ -283,14 +364,26 @@ pub(super) async fn touched(
         .fetch_all(&mut *connection)
         .await
         .map_err(failed)?;
-    let entities: Vec<Entity> = rows.iter().map(entity).collect::<sqlx::Result<_>>().map_err(failed)?;
+    let entities: Vec<Entity> = rows
+        .iter()
+        .map(entity)
+        .collect::<sqlx::Result<_>>()
+        .map_err(failed)?;
     let pairs = graph::pairs(batches, &entities);
     if pairs.is_empty() {
         return Ok((entities, Vec::new()));
     }
-    let rows =
-        sqlx::query(sql::BETWEEN).bind(project).bind(json(&pairs)).fetch_all(connection).await.map_err(failed)?;
-    let relations = rows.iter().map(relation).collect::<sqlx::Result<_>>().map_err(failed)?;
+    let rows = sqlx::query(sql::BETWEEN)
+        .bind(project)
+        .bind(json(&pairs))
+        .fetch_all(connection)
+        .await
+        .map_err(failed)?;
+    let relations = rows
+        .iter()
+        .map(relation)
+        .collect::<sqlx::Result<_>>()
+        .map_err(failed)?;
     Ok((entities, relations))
 }
 
@@ -302,11 +395,17 @@ pub(super) async fn write(
     now: DateTime<Utc>,
 ) -> Result<HashMap<String, i64>> {
     let failed = |error| from_sqlx(error, "writing the graph");
-    for (statement, numbers) in
-        [(sql::DELETE_RELATION, &plan.erased_relations), (sql::DELETE_ENTITY, &plan.erased_entities)]
-    {
+    for (statement, numbers) in [
+        (sql::DELETE_RELATION, &plan.erased_relations),
+        (sql::DELETE_ENTITY, &plan.erased_entities),
+    ] {
         for number in numbers {
-            sqlx::query(statement).bind(project).bind(number).execute(&mut *connection).await.map_err(failed)?;
+            sqlx::query(statement)
+                .bind(project)
+                .bind(number)
+                .execute(&mut *connection)
+                .await
+                .map_err(failed)?;
         }
     }
     let mut numbers = HashMap::with_capacity(plan.entities.len());

@@ -64,8 +64,14 @@ impl Gathering {
     fn join(&self, open: &Arc<Open>, pending: Pending) -> Arc<Group> {
         let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(group) = current.upgrade() {
-            let mut gathered = group.gathered.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(commands) = gathered.as_mut().filter(|commands| commands.len() < MOST_COMMANDS) {
+            let mut gathered = group
+                .gathered
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if let Some(commands) = gathered
+                .as_mut()
+                .filter(|commands| commands.len() < MOST_COMMANDS)
+            {
                 commands.push(pending);
                 drop(gathered);
                 return group;
@@ -73,15 +79,30 @@ impl Gathering {
         }
         let gathered: Gathered = Arc::new(Mutex::new(Some(vec![pending])));
         let work = Box::pin(carry_out(Arc::clone(open), Arc::clone(&gathered)));
-        let group = Arc::new(Group { gathered, drive: tokio::sync::Mutex::new(Some(work)) });
+        let group = Arc::new(Group {
+            gathered,
+            drive: tokio::sync::Mutex::new(Some(work)),
+        });
         *current = Arc::downgrade(&group);
         group
     }
 
     /// Carries out `work` together with that of others, and answers when it is committed.
-    pub(super) async fn submit(&self, open: &Arc<Open>, scope: &Scope, work: Work) -> Result<Vec<Remembered>> {
+    pub(super) async fn submit(
+        &self,
+        open: &Arc<Open>,
+        scope: &Scope,
+        work: Work,
+    ) -> Result<Vec<Remembered>> {
         let (reply, mut answer) = oneshot::channel();
-        let group = self.join(open, Pending { scope: scope.clone(), work, reply });
+        let group = self.join(
+            open,
+            Pending {
+                scope: scope.clone(),
+                work,
+                reply,
+            },
+        );
         tokio::select! {
             biased;
             answer = &mut answer => return answer.unwrap_or_else(|_| Err(too_slow())),
@@ -98,8 +119,15 @@ impl Gathering {
 async fn carry_out(open: Arc<Open>, gathered: Gathered) {
     let mut writer = open.writer.lock().await;
     // From here on nobody joins. Who has gone away in the meantime is not served.
-    let commands = gathered.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
-    let commands: Vec<Pending> = commands.into_iter().filter(|command| !command.reply.is_closed()).collect();
+    let commands = gathered
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
+        .unwrap_or_default();
+    let commands: Vec<Pending> = commands
+        .into_iter()
+        .filter(|command| !command.reply.is_closed())
+        .collect();
     if commands.is_empty() {
         return;
     }
@@ -141,32 +169,56 @@ async fn attempt(open: &Open, writer: &mut Writer, commands: &[Pending]) -> Resu
     result
 }
 
-async fn attempt_unobserved(open: &Open, writer: &mut Writer, commands: &[Pending]) -> Result<Answers> {
+async fn attempt_unobserved(
+    open: &Open,
+    writer: &mut Writer,
+    commands: &[Pending],
+) -> Result<Answers> {
     open.files.check()?;
     writer.connect().await?;
     // Out of its slot: if this future is dropped, so is the connection, and SQLite undoes the transaction.
     let mut connection = writer.connection.take().expect("was just connected");
-    let durable = commands.iter().any(|command| matches!(command.work, Work::Remember(_)));
-    let begin = if durable { sql::BEGIN } else { sql::BEGIN_RELAXED };
+    let durable = commands
+        .iter()
+        .any(|command| matches!(command.work, Work::Remember(_)));
+    let begin = if durable {
+        sql::BEGIN
+    } else {
+        sql::BEGIN_RELAXED
+    };
     let failed = |error| from_sqlx(error, "writing");
-    sqlx::query(begin).execute(&mut connection).await.map_err(failed)?;
-    let (mut answers, mut delta, mut projects) = (Vec::with_capacity(commands.len()), Delta::default(), Vec::new());
+    sqlx::query(begin)
+        .execute(&mut connection)
+        .await
+        .map_err(failed)?;
+    let (mut answers, mut delta, mut projects) = (
+        Vec::with_capacity(commands.len()),
+        Delta::default(),
+        Vec::new(),
+    );
     for Pending { scope, work, .. } in commands {
         let answer = match work {
             Work::Remember(prepared) => {
-                write::remember(open, &mut connection, scope, prepared, &mut delta).await.map(|(project, answer)| {
-                    prepared.extend(&mut delta, project, &answer);
-                    projects.push((scope.project(), project));
-                    answer
-                })
+                write::remember(open, &mut connection, scope, prepared, &mut delta)
+                    .await
+                    .map(|(project, answer)| {
+                        prepared.extend(&mut delta, project, &answer);
+                        projects.push((scope.project(), project));
+                        answer
+                    })
             }
             Work::Note { ids, now } => {
-                write::note_recalled(open, &mut connection, scope, ids, *now).await.map(|()| Vec::new())
+                write::note_recalled(open, &mut connection, scope, ids, *now)
+                    .await
+                    .map(|()| Vec::new())
             }
         };
         match answer {
             Err(error) if !is_refusal(&error) => {
-                sqlx::query(sql::ROLLBACK).execute(&mut connection).await.map_err(failed)?;
+                sqlx::query(sql::ROLLBACK)
+                    .execute(&mut connection)
+                    .await
+                    .map_err(failed)?;
                 writer.connection = Some(connection);
                 return Err(error);
             }
@@ -174,7 +226,10 @@ async fn attempt_unobserved(open: &Open, writer: &mut Writer, commands: &[Pendin
         }
     }
     let committing = open.cache.commit(&delta);
-    sqlx::query(sql::COMMIT).execute(&mut connection).await.map_err(failed)?;
+    sqlx::query(sql::COMMIT)
+        .execute(&mut connection)
+        .await
+        .map_err(failed)?;
     committing.done();
     writer.connection = Some(connection);
     if open.purged.load(Ordering::Relaxed) {

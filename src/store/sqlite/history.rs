@@ -9,7 +9,9 @@ use super::error::from_sqlx;
 use super::read::limit;
 use super::{Open, SqliteStore, json_numbers, row, sql};
 use crate::domain::Scope;
-use crate::store::{Expired, Expiry, HistoryEntry, HistoryQuery, HistoryStore, MOST_KEY_BYTES, MOST_KEYS, Result};
+use crate::store::{
+    Expired, Expiry, HistoryEntry, HistoryQuery, HistoryStore, MOST_KEY_BYTES, MOST_KEYS, Result,
+};
 
 #[async_trait]
 impl HistoryStore for SqliteStore {
@@ -33,7 +35,11 @@ impl HistoryStore for SqliteStore {
 }
 
 /// The sizes are read first, so that no more text is loaded than the page has.
-async fn history_page(open: &Open, scope: &Scope, query: &HistoryQuery) -> Result<Vec<HistoryEntry>> {
+async fn history_page(
+    open: &Open,
+    scope: &Scope,
+    query: &HistoryQuery,
+) -> Result<Vec<HistoryEntry>> {
     let (mut connection, projects) = open.reader(scope).await?;
     let failed = |error| from_sqlx(error, "reading the history");
     let sizes: Vec<(i64, i64)> = sqlx::query_as(sql::HISTORY_PLACES)
@@ -59,17 +65,32 @@ async fn history_page(open: &Open, scope: &Scope, query: &HistoryQuery) -> Resul
         .fetch_all(&mut *connection)
         .await
         .map_err(failed)?;
-    let entry =
-        |row: &sqlx::sqlite::SqliteRow| Ok(HistoryEntry { place: row.try_get(7)?, history: row::history(row)? });
-    rows.iter().map(entry).collect::<sqlx::Result<_>>().map_err(failed)
+    let entry = |row: &sqlx::sqlite::SqliteRow| {
+        Ok(HistoryEntry {
+            place: row.try_get(7)?,
+            history: row::history(row)?,
+        })
+    };
+    rows.iter()
+        .map(entry)
+        .collect::<sqlx::Result<_>>()
+        .map_err(failed)
 }
 
 async fn remove_expired(connection: &mut SqliteConnection, expiry: &Expiry) -> Result<Expired> {
     let failed = |error| from_sqlx(error, "removing what has expired");
     let mut expired = Expired::default();
     for (before, statement, count) in [
-        (expiry.history_before, sql::EXPIRE_HISTORY, &mut expired.history),
-        (expiry.keys_before, sql::EXPIRE_IDEMPOTENT, &mut expired.keys),
+        (
+            expiry.history_before,
+            sql::EXPIRE_HISTORY,
+            &mut expired.history,
+        ),
+        (
+            expiry.keys_before,
+            sql::EXPIRE_IDEMPOTENT,
+            &mut expired.keys,
+        ),
     ] {
         let Some(before) = before else { continue };
         let done = sqlx::query(statement)

@@ -32,7 +32,9 @@ pub fn owner(path: &Path) -> Option<Owner> {
     let mut file = open_lock_file(&lock_path(path), OpenOptions::new().read(true)).ok()?;
     match file.try_lock_shared() {
         Ok(()) => None,
-        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => Some(LockText::read(&mut file).owner()),
+        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => {
+            Some(LockText::read(&mut file).owner())
+        }
     }
 }
 
@@ -56,15 +58,17 @@ pub fn missing_database(path: &Path) -> Option<MissingDatabase> {
     let name = path.display();
     if size(&with_suffix(&path, "-wal")) > 0 {
         return Some(MissingDatabase {
-            detail: format!("the database {name} is missing or empty, but {name}-wal has changes to it"),
+            detail: format!(
+                "the database {name} is missing or empty, but {name}-wal has changes to it"
+            ),
             remedy: format!(
                 "put the database file back, or restore a backup; to start with an empty memory move {name}-wal and \
                  {name}.lock away"
             ),
         });
     }
-    let text =
-        open_lock_file(&lock_path(&path), OpenOptions::new().read(true)).map(|mut file| LockText::read(&mut file));
+    let text = open_lock_file(&lock_path(&path), OpenOptions::new().read(true))
+        .map(|mut file| LockText::read(&mut file));
     text.is_ok_and(|text| text.is_of_database()).then(|| MissingDatabase {
         detail: format!("the database {name} is missing or empty, but {name}.lock shows that there was one"),
         remedy: format!(
@@ -74,7 +78,9 @@ pub fn missing_database(path: &Path) -> Option<MissingDatabase> {
 }
 
 fn size(path: &Path) -> u64 {
-    std::fs::metadata(path).map(|data| data.len()).unwrap_or_default()
+    std::fs::metadata(path)
+        .map(|data| data.len())
+        .unwrap_or_default()
 }
 
 /// The path without symbolic links, so that every name of a file leads to the same lock file.
@@ -100,13 +106,26 @@ impl OwnerLock {
         options.read(true).write(true).create(true).truncate(false);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = open_lock_file(&name, &mut options).map_err(|error| cannot(&name, &error))?;
+        let mut file =
+            open_lock_file(&name, &mut options).map_err(|error| cannot(&name, &error))?;
         if !try_lock(&file).map_err(|error| cannot(&name, &error))? {
             let Owner { pid, url } = LockText::read(&mut file).owner();
-            return Err(StoreError::InUse { path: path.display().to_string(), pid, url });
+            return Err(StoreError::InUse {
+                path: path.display().to_string(),
+                pid,
+                url,
+            });
         }
-        let text = LockText { pid: std::process::id().to_string(), url: None, ..LockText::read(&mut file) };
-        Ok(Self { file, text, database: None })
+        let text = LockText {
+            pid: std::process::id().to_string(),
+            url: None,
+            ..LockText::read(&mut file)
+        };
+        Ok(Self {
+            file,
+            text,
+            database: None,
+        })
     }
 
     /// Takes the lock on the database file at `path`, which exists by now, and notes this process as the owner.
@@ -114,12 +133,20 @@ impl OwnerLock {
         let file = File::open(path).map_err(|error| cannot(path, &error))?;
         if has_own_locks(path) {
             if !try_lock(&file).map_err(|error| cannot(path, &error))? {
-                let path = format!("{} (under another name, or without its lock file)", path.display());
-                return Err(StoreError::InUse { path, pid: "unknown".to_owned(), url: None });
+                let path = format!(
+                    "{} (under another name, or without its lock file)",
+                    path.display()
+                );
+                return Err(StoreError::InUse {
+                    path,
+                    pid: "unknown".to_owned(),
+                    url: None,
+                });
             }
             self.database = Some(file);
         }
-        self.write().map_err(|error| cannot(&lock_path(path), &error))
+        self.write()
+            .map_err(|error| cannot(&lock_path(path), &error))
     }
 
     /// Notes that the database was created, so that its absence is noticed later.
@@ -184,10 +211,15 @@ fn open_lock_file(path: &Path, options: &mut OpenOptions) -> std::io::Result<Fil
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
         options.custom_flags(flags.bits().cast_signed());
     }
-    let file = options.open(path).map_err(|error| match path.is_symlink() {
-        true => std::io::Error::new(error.kind(), "it is a symbolic link, which is not followed; remove it"),
-        false => error,
-    })?;
+    let file = options
+        .open(path)
+        .map_err(|error| match path.is_symlink() {
+            true => std::io::Error::new(
+                error.kind(),
+                "it is a symbolic link, which is not followed; remove it",
+            ),
+            false => error,
+        })?;
     if !file.metadata()?.is_file() {
         return Err(std::io::Error::other("it is not a regular file; remove it"));
     }
@@ -206,7 +238,9 @@ impl LockText {
     fn read(file: &mut File) -> Self {
         let mut text = String::new();
         // A file that cannot be read says nothing; that somebody holds the lock is known without it.
-        let _ = file.rewind().and_then(|()| file.take(4096).read_to_string(&mut text));
+        let _ = file
+            .rewind()
+            .and_then(|()| file.take(4096).read_to_string(&mut text));
         let mut lines = text.lines().map(|line| line.trim().to_owned());
         let pid = lines.next().unwrap_or_default();
         let url = lines.next().filter(|url| !url.is_empty());
@@ -221,7 +255,11 @@ impl LockText {
     }
 
     fn owner(self) -> Owner {
-        let pid = if self.pid.is_empty() { "unknown".to_owned() } else { self.pid };
+        let pid = if self.pid.is_empty() {
+            "unknown".to_owned()
+        } else {
+            self.pid
+        };
         Owner { pid, url: self.url }
     }
 }
@@ -235,6 +273,9 @@ pub fn lock_path(path: &Path) -> PathBuf {
 fn cannot(path: &Path, error: &std::io::Error) -> StoreError {
     super::error::from_io(
         error,
-        format!("the file {} cannot be locked ({error}); give this user write access there", path.display()),
+        format!(
+            "the file {} cannot be locked ({error}); give this user write access there",
+            path.display()
+        ),
     )
 }

@@ -35,7 +35,12 @@ fn quantised(vector: &[f32]) -> (f32, impl Iterator<Item = i8>) {
 
 impl Matrix {
     pub(super) fn new(model: &str, dimension: usize) -> Self {
-        Self { model: model.to_owned(), dimension, projects: BTreeMap::new(), present: HashSet::new() }
+        Self {
+            model: model.to_owned(),
+            dimension,
+            projects: BTreeMap::new(),
+            present: HashSet::new(),
+        }
     }
 
     /// Vectors in all.
@@ -55,7 +60,11 @@ impl Matrix {
 
     /// Removes the vectors of memories, where there are any.
     pub(super) fn remove(&mut self, memories: &[i64]) {
-        let gone: HashSet<i64> = memories.iter().copied().filter(|memory| self.present.remove(memory)).collect();
+        let gone: HashSet<i64> = memories
+            .iter()
+            .copied()
+            .filter(|memory| self.present.remove(memory))
+            .collect();
         if gone.is_empty() {
             return;
         }
@@ -66,10 +75,16 @@ impl Matrix {
                 *rows = old;
                 continue;
             }
-            for (row, memory) in old.memories.iter().enumerate().filter(|(_, memory)| !gone.contains(memory)) {
+            for (row, memory) in old
+                .memories
+                .iter()
+                .enumerate()
+                .filter(|(_, memory)| !gone.contains(memory))
+            {
                 rows.memories.push(*memory);
                 rows.scales.push(old.scales[row]);
-                rows.numbers.extend_from_slice(&old.numbers[row * dimension..][..dimension]);
+                rows.numbers
+                    .extend_from_slice(&old.numbers[row * dimension..][..dimension]);
             }
         }
     }
@@ -79,10 +94,22 @@ impl Matrix {
         let (_, query) = quantised(vector);
         let query: Vec<i16> = query.map(i16::from).collect();
         let mut scored: Vec<(f32, i64)> = Vec::new();
-        for rows in projects.iter().filter_map(|project| self.projects.get(project)) {
-            Scoring { rows, query: &query, scored: &mut scored }.dispatch();
+        for rows in projects
+            .iter()
+            .filter_map(|project| self.projects.get(project))
+        {
+            Scoring {
+                rows,
+                query: &query,
+                scored: &mut scored,
+            }
+            .dispatch();
         }
-        Ranked { scored, done: 0, seen: HashSet::new() }
+        Ranked {
+            scored,
+            done: 0,
+            seen: HashSet::new(),
+        }
     }
 }
 
@@ -101,14 +128,21 @@ impl Ranked {
         if rest.is_empty() {
             return None;
         }
-        let order = |a: &(f32, i64), b: &(f32, i64)| b.0.total_cmp(&a.0).then_with(|| b.1.cmp(&a.1));
+        let order =
+            |a: &(f32, i64), b: &(f32, i64)| b.0.total_cmp(&a.0).then_with(|| b.1.cmp(&a.1));
         let count = count.clamp(1, rest.len());
         if count < rest.len() {
             rest.select_nth_unstable_by(count - 1, order);
         }
         rest[..count].sort_unstable_by(order);
         self.done += count;
-        Some(rest[..count].iter().map(|(_, memory)| *memory).filter(|memory| self.seen.insert(*memory)).collect())
+        Some(
+            rest[..count]
+                .iter()
+                .map(|(_, memory)| *memory)
+                .filter(|memory| self.seen.insert(*memory))
+                .collect(),
+        )
     }
 }
 
@@ -125,10 +159,21 @@ impl SimdOp for Scoring<'_> {
 
     #[inline(always)]
     fn eval<I: Isa>(self, _: I) {
-        let Rows { memories, scales, numbers } = self.rows;
-        let rows = numbers.chunks_exact(self.query.len()).zip(scales).zip(memories);
+        let Rows {
+            memories,
+            scales,
+            numbers,
+        } = self.rows;
+        let rows = numbers
+            .chunks_exact(self.query.len())
+            .zip(scales)
+            .zip(memories);
         self.scored.extend(rows.map(|((row, step), memory)| {
-            let product: i32 = row.iter().zip(self.query).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
+            let product: i32 = row
+                .iter()
+                .zip(self.query)
+                .map(|(a, b)| i32::from(*a) * i32::from(*b))
+                .sum();
             (product as f32 * step, *memory)
         }));
     }
@@ -147,12 +192,17 @@ mod tests {
         matrix.push(2, 12, &[1.0, 0.0]);
         let all = |matrix: &Matrix, projects: &[i64]| {
             let mut ranked = matrix.ranked(projects, &[1.0, 0.0]);
-            std::iter::from_fn(|| ranked.next(1)).flatten().collect::<Vec<i64>>()
+            std::iter::from_fn(|| ranked.next(1))
+                .flatten()
+                .collect::<Vec<i64>>()
         };
         assert_eq!(all(&matrix, &[1]), [10, 11]);
         assert_eq!(all(&matrix, &[1, 2]), [12, 10, 11]);
         assert!(all(&matrix, &[3]).is_empty());
-        assert_eq!(matrix.ranked(&[1, 2], &[1.0, 0.0]).next(100).unwrap(), [12, 10, 11]);
+        assert_eq!(
+            matrix.ranked(&[1, 2], &[1.0, 0.0]).next(100).unwrap(),
+            [12, 10, 11]
+        );
         matrix.remove(&[10, 99]);
         assert_eq!(all(&matrix, &[1]), [11]);
         assert_eq!(matrix.len(), 3);

@@ -22,7 +22,11 @@ pub(super) async fn merges(
     answer: &mut [Remembered],
     now: DateTime<Utc>,
 ) -> Result<Vec<(Memory, Memory)>> {
-    let new: HashSet<Uuid> = answer.iter().filter(|place| place.created).map(|place| place.id).collect();
+    let new: HashSet<Uuid> = answer
+        .iter()
+        .filter(|place| place.created)
+        .map(|place| place.id)
+        .collect();
     let mut merges: HashMap<Uuid, (Memory, Memory)> = HashMap::new();
     for ((item, repeat), place) in items.iter().zip(repeats).zip(answer) {
         if place.created {
@@ -35,14 +39,19 @@ pub(super) async fn merges(
             continue;
         }
         let stored = memories(connection, &[project], &[place.id]).await?.pop();
-        let Some(before) = stored.map(|row| row.memory) else { continue };
+        let Some(before) = stored.map(|row| row.memory) else {
+            continue;
+        };
         let (patch, repeat) = restated.merge_into(&before);
         place.repeat.extend(repeat);
         let mut after = before.clone();
         patch.apply(&mut after, now);
         merges.insert(place.id, (before, after));
     }
-    let mut changed: Vec<(Memory, Memory)> = merges.into_values().filter(|(before, after)| before != after).collect();
+    let mut changed: Vec<(Memory, Memory)> = merges
+        .into_values()
+        .filter(|(before, after)| before != after)
+        .collect();
     changed.sort_by_key(|(before, _)| before.seq);
     Ok(changed)
 }

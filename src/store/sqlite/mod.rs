@@ -66,8 +66,8 @@ use self::group::{Gathering, Work};
 use self::lock::OwnerLock;
 use super::write_health::WriteHealth;
 use super::{
-    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, QueryOf, Remember, Remembered, Result, Store,
-    StoreError, Update,
+    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, QueryOf, Remember,
+    Remembered, Result, Store, StoreError, Update,
 };
 use crate::domain::lexical::CorpusStats;
 use crate::domain::spelling::Guess;
@@ -90,7 +90,12 @@ impl SqliteOptions {
     /// The usual for the file at `path`.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), readers: 4, timeout: Duration::from_secs(10), limits: Limits::default() }
+        Self {
+            path: path.into(),
+            readers: 4,
+            timeout: Duration::from_secs(10),
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -167,21 +172,33 @@ impl SqliteStore {
         let open = self.opened()?;
         let mut writer = open.writer.lock().await;
         let failed = |error| name_disk(from_sqlx(error, "compacting the file"), &self.options.path);
-        sqlx::query(sql::COMPACT).execute(writer.connect().await?).await.map_err(failed)?;
+        sqlx::query(sql::COMPACT)
+            .execute(writer.connect().await?)
+            .await
+            .map_err(failed)?;
         open.empty_log(&mut writer).await
     }
 
     fn opened(&self) -> Result<Arc<Open>> {
-        self.open.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(not_open)
+        self.open
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .ok_or_else(not_open)
     }
 
     fn set_open(&self, open: Option<Arc<Open>>) -> Option<Arc<Open>> {
-        std::mem::replace(&mut *self.open.write().unwrap_or_else(PoisonError::into_inner), open)
+        std::mem::replace(
+            &mut *self.open.write().unwrap_or_else(PoisonError::into_inner),
+            open,
+        )
     }
 
     /// Nothing waits without a bound.
     async fn bounded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let result = tokio::time::timeout(self.options.timeout, work).await.unwrap_or_else(|_| Err(too_slow()));
+        let result = tokio::time::timeout(self.options.timeout, work)
+            .await
+            .unwrap_or_else(|_| Err(too_slow()));
         result.map_err(|error| name_disk(error, &self.options.path))
     }
 
@@ -190,19 +207,28 @@ impl SqliteStore {
         let path = lock::canonical(&self.options.path);
         let mut lock = OwnerLock::take(&path)?;
         if let Some(MissingDatabase { detail, remedy }) = missing_database(&path) {
-            return Err(StoreError::Setup { reason: format!("{detail}; {remedy}"), source: None });
+            return Err(StoreError::Setup {
+                reason: format!("{detail}; {remedy}"),
+                source: None,
+            });
         }
         create_private(&path)?;
         lock.take_database(&path)?;
-        let options = connect_options(&path).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
-        let mut writer = Writer { options, connection: None };
+        let options = connect_options(&path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full);
+        let mut writer = Writer {
+            options,
+            connection: None,
+        };
         let connection = writer.connect().await?;
         schema::require_own(connection).await?;
         schema::migrate(connection).await?;
         word_index::rebuild_if_needed(connection, &self.analyzer).await?;
         tag::fold_tag_index(connection).await?;
         let anchor = open_anchor(&path).await?;
-        lock.note_created().map_err(|error| unwritable_lock(&error))?;
+        lock.note_created()
+            .map_err(|error| unwritable_lock(&error))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(self.options.readers.max(1))
             .acquire_timeout(self.options.timeout)
@@ -229,7 +255,10 @@ impl SqliteStore {
 /// A connection that has the write-ahead log open.
 async fn open_anchor(path: &Path) -> Result<SqliteConnection> {
     let options = connect_options(path).pragma("query_only", "ON");
-    let mut connection = options.connect().await.map_err(|error| from_sqlx(error, "opening the file"))?;
+    let mut connection = options
+        .connect()
+        .await
+        .map_err(|error| from_sqlx(error, "opening the file"))?;
     schema::version(&mut connection).await?;
     Ok(connection)
 }
@@ -276,12 +305,19 @@ fn cannot_create(path: &Path, error: &std::io::Error) -> StoreError {
 
 /// Creates the folder of the file if it is missing, for this user alone.
 fn create_folder(path: &Path) -> Result<()> {
-    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    else {
+        return Ok(());
+    };
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder).map_err(|error| cannot_create(path, &error))
+    builder
+        .create(folder)
+        .map_err(|error| cannot_create(path, &error))
 }
 
 /// Creates the file if it is missing, for this user alone.
@@ -293,13 +329,20 @@ fn create_private(path: &Path) -> Result<()> {
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop).map_err(|error| cannot_create(path, &error))
+    options
+        .open(path)
+        .map(drop)
+        .map_err(|error| cannot_create(path, &error))
 }
 
 impl Writer {
     async fn connect(&mut self) -> Result<&mut SqliteConnection> {
         if self.connection.is_none() {
-            let connection = self.options.connect().await.map_err(|error| from_sqlx(error, "opening the file"))?;
+            let connection = self
+                .options
+                .connect()
+                .await
+                .map_err(|error| from_sqlx(error, "opening the file"))?;
             self.connection = Some(connection);
         }
         Ok(self.connection.as_mut().expect("was just set"))
@@ -332,7 +375,12 @@ impl Open {
 
     /// Number of a project, where it exists.
     async fn project(&self, name: &str, connection: &mut SqliteConnection) -> Result<Option<i64>> {
-        let known = self.projects.read().unwrap_or_else(PoisonError::into_inner).get(name).copied();
+        let known = self
+            .projects
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .copied();
         if known.is_some() {
             return Ok(known);
         }
@@ -346,14 +394,24 @@ impl Open {
 
     /// Keeps the number of a project whose creation is committed.
     fn keep_project(&self, name: &str, number: i64) {
-        let known = self.projects.read().unwrap_or_else(PoisonError::into_inner).contains_key(name);
+        let known = self
+            .projects
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(name);
         if !known {
-            self.projects.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), number);
+            self.projects
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(name.to_owned(), number);
         }
     }
 
     async fn connection(&self) -> Result<PoolConnection<Sqlite>> {
-        self.readers.acquire().await.map_err(|error| from_sqlx(error, "opening a connection"))
+        self.readers
+            .acquire()
+            .await
+            .map_err(|error| from_sqlx(error, "opening a connection"))
     }
 }
 
@@ -387,7 +445,10 @@ impl Store for SqliteStore {
                 return Ok(schema::pending(0));
             }
             let (connection, version) = port::open_at_any_version(&self.options.path).await?;
-            connection.close().await.map_err(|error| from_sqlx(error, "closing the file"))?;
+            connection
+                .close()
+                .await
+                .map_err(|error| from_sqlx(error, "closing the file"))?;
             Ok(schema::pending(version))
         })
         .await
@@ -396,17 +457,25 @@ impl Store for SqliteStore {
     async fn remember(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>> {
         let open = self.opened()?;
         let command = write::Prepared::new(command, Arc::clone(&self.analyzer))?;
-        self.bounded(self.gathering.submit(&open, scope, Work::Remember(command))).await
+        self.bounded(self.gathering.submit(&open, scope, Work::Remember(command)))
+            .await
     }
 
-    async fn corpus_stats_near(&self, scope: &Scope, terms: &[String], guesses: &[Guess]) -> Result<CorpusStats> {
+    async fn corpus_stats_near(
+        &self,
+        scope: &Scope,
+        terms: &[String],
+        guesses: &[Guess],
+    ) -> Result<CorpusStats> {
         let open = self.opened()?;
-        self.bounded(read::corpus_stats(&open, scope, terms, guesses)).await
+        self.bounded(read::corpus_stats(&open, scope, terms, guesses))
+            .await
     }
 
     async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Candidate>> {
         let open = self.opened()?;
-        self.bounded(read::search_lexical(&open, scope, query)).await
+        self.bounded(read::search_lexical(&open, scope, query))
+            .await
     }
 
     async fn search_quickly(
@@ -422,27 +491,35 @@ impl Store for SqliteStore {
             read::search_lexical(&open, scope, &query(&stats)).await
         };
         // Here a statement that nobody waits for ends by itself.
-        tokio::time::timeout(patience, searching).await.unwrap_or_else(|_| Err(too_slow()))
+        tokio::time::timeout(patience, searching)
+            .await
+            .unwrap_or_else(|_| Err(too_slow()))
     }
 
-    async fn browse(&self, scope: &Scope, filter: &Filter, before: Option<i64>, limit: usize) -> Result<Vec<Memory>> {
+    async fn browse(
+        &self,
+        scope: &Scope,
+        filter: &Filter,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<Memory>> {
         let open = self.opened()?;
-        self.bounded(read::browse(&open, scope, filter, before, limit)).await
+        self.bounded(read::browse(&open, scope, filter, before, limit))
+            .await
     }
 
     async fn get(&self, scope: &Scope, ids: &[Uuid], include_deleted: bool) -> Result<Vec<Memory>> {
         let open = self.opened()?;
-        self.bounded(read::get(&open, scope, ids, include_deleted)).await
+        self.bounded(read::get(&open, scope, ids, include_deleted))
+            .await
     }
 
     async fn update(&self, scope: &Scope, command: Update) -> Result<Memory> {
         let open = self.opened()?;
         let analyzer = &self.analyzer;
-        self.bounded(
-            open.write(async |connection, delta| {
-                change::update(&open, connection, scope, &command, analyzer, delta).await
-            }),
-        )
+        self.bounded(open.write(async |connection, delta| {
+            change::update(&open, connection, scope, &command, analyzer, delta).await
+        }))
         .await
     }
 
@@ -456,19 +533,27 @@ impl Store for SqliteStore {
     ) -> Result<u64> {
         let open = self.opened()?;
         let analyzer = &self.analyzer;
-        let command = change::Forget { ids, mode, reason, now };
-        self.bounded(
-            open.write(async |connection, delta| {
-                change::forget(&open, connection, scope, &command, analyzer, delta).await
-            }),
-        )
+        let command = change::Forget {
+            ids,
+            mode,
+            reason,
+            now,
+        };
+        self.bounded(open.write(async |connection, delta| {
+            change::forget(&open, connection, scope, &command, analyzer, delta).await
+        }))
         .await
     }
 
     async fn note_recalled(&self, scope: &Scope, ids: &[Uuid], now: DateTime<Utc>) -> Result<()> {
         let open = self.opened()?;
-        let work = Work::Note { ids: ids.to_vec(), now };
-        self.bounded(self.gathering.submit(&open, scope, work)).await.map(drop)
+        let work = Work::Note {
+            ids: ids.to_vec(),
+            now,
+        };
+        self.bounded(self.gathering.submit(&open, scope, work))
+            .await
+            .map(drop)
     }
 
     async fn counts(&self, scope: &Scope, _now: DateTime<Utc>) -> Result<Counts> {
@@ -482,7 +567,10 @@ impl Store for SqliteStore {
         self.bounded(async {
             let mut connection = open.connection().await?;
             let failed = |error| from_sqlx(error, "reading the version");
-            let row = sqlx::query(sql::INFO).fetch_one(&mut *connection).await.map_err(failed)?;
+            let row = sqlx::query(sql::INFO)
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(failed)?;
             Ok(DatabaseInfo {
                 backend: "sqlite",
                 version: row.try_get(0).map_err(failed)?,
@@ -495,7 +583,9 @@ impl Store for SqliteStore {
 
     async fn close(&self) {
         let _alone = self.opening.lock().await;
-        let Some(open) = self.set_open(None) else { return };
+        let Some(open) = self.set_open(None) else {
+            return;
+        };
         if open.files.check().is_err() {
             // To close the last connection is to delete the log under the path, which is another database's by now. So the
             // connections stay open until the process ends.
@@ -509,7 +599,10 @@ impl Store for SqliteStore {
             // Not left to the last connection: somebody else's may be that, and the file be moved before it ends.
             // A failure loses nothing: what was acknowledged is on the disk.
             let _ = open.empty_log(&mut writer).await;
-            for connection in [writer.connection.take(), open.anchor.lock().await.take()].into_iter().flatten() {
+            for connection in [writer.connection.take(), open.anchor.lock().await.take()]
+                .into_iter()
+                .flatten()
+            {
                 let _ = connection.close().await;
             }
         };

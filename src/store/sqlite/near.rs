@@ -21,7 +21,10 @@ pub(super) async fn near(
     frequencies: &[u64],
     guesses: &[Guess],
 ) -> Result<Vec<Near>> {
-    let mut unknown: Vec<&Guess> = guesses.iter().filter(|guess| frequencies.get(guess.term) == Some(&0)).collect();
+    let mut unknown: Vec<&Guess> = guesses
+        .iter()
+        .filter(|guess| frequencies.get(guess.term) == Some(&0))
+        .collect();
     unknown.sort_by_key(|guess| (Reverse(terms[guess.term].chars().count()), guess.term));
     unknown.truncate(MOST_UNKNOWN);
     let mut near = Vec::new();
@@ -33,8 +36,15 @@ pub(super) async fn near(
         }
         let wanted: Vec<&String> = wanted.iter().collect();
         let counts = count(connection, projects, &wanted).await?;
-        let found = wanted.into_iter().zip(counts).filter(|(_, frequency)| *frequency > 0);
-        near.extend(found.map(|(found, frequency)| Near { term: guess.term, found: found.clone(), frequency }));
+        let found = wanted
+            .into_iter()
+            .zip(counts)
+            .filter(|(_, frequency)| *frequency > 0);
+        near.extend(found.map(|(found, frequency)| Near {
+            term: guess.term,
+            found: found.clone(),
+            frequency,
+        }));
     }
     Ok(near)
 }
@@ -52,11 +62,17 @@ async fn existing(
     projects: &[i64],
     terms: BTreeSet<String>,
 ) -> Result<BTreeSet<String>> {
-    let names: Vec<String> =
-        terms.iter().flat_map(|term| projects.iter().map(|project| indexed(*project, term))).collect();
+    let names: Vec<String> = terms
+        .iter()
+        .flat_map(|term| projects.iter().map(|project| indexed(*project, term)))
+        .collect();
     let failed = |error| from_sqlx(error, "reading the vocabulary");
     let start = Instant::now();
-    while let Some(from) = open.cache.follow_vocabulary().filter(|_| start.elapsed() < PATIENCE) {
+    while let Some(from) = open
+        .cache
+        .follow_vocabulary()
+        .filter(|_| start.elapsed() < PATIENCE)
+    {
         let row = sqlx::query(sql::VOCABULARY_PORTION)
             .bind(from)
             .bind(limit(PORTION))
@@ -67,15 +83,30 @@ async fn existing(
         let last: Option<String> = row.try_get(1).map_err(failed)?;
         let all = all.unwrap_or_default();
         let whole = all.split_ascii_whitespace().count() < PORTION;
-        open.cache.keep_vocabulary(all.split_ascii_whitespace(), last.filter(|_| !whole));
+        open.cache
+            .keep_vocabulary(all.split_ascii_whitespace(), last.filter(|_| !whole));
     }
-    let known = open.cache.may_have(&names).unwrap_or_else(|| vec![true; names.len()]);
-    let known = known.chunks(projects.len().max(1)).map(|known| known.contains(&true));
-    Ok(terms.into_iter().zip(known).filter(|(_, known)| *known).map(|(term, _)| term).collect())
+    let known = open
+        .cache
+        .may_have(&names)
+        .unwrap_or_else(|| vec![true; names.len()]);
+    let known = known
+        .chunks(projects.len().max(1))
+        .map(|known| known.contains(&true));
+    Ok(terms
+        .into_iter()
+        .zip(known)
+        .filter(|(_, known)| *known)
+        .map(|(term, _)| term)
+        .collect())
 }
 
 /// The first terms that begin with `head`.
-async fn beginning(connection: &mut SqliteConnection, projects: &[i64], head: &str) -> Result<Vec<String>> {
+async fn beginning(
+    connection: &mut SqliteConnection,
+    projects: &[i64],
+    head: &str,
+) -> Result<Vec<String>> {
     let failed = |error| from_sqlx(error, "reading the vocabulary");
     let mut all = BTreeSet::new();
     for project in projects {
@@ -88,16 +119,27 @@ async fn beginning(connection: &mut SqliteConnection, projects: &[i64], head: &s
             .await
             .map_err(failed)?;
         let prefix = indexed(*project, "");
-        all.extend(found.iter().filter_map(|term| term.strip_prefix(&prefix)).map(str::to_owned));
+        all.extend(
+            found
+                .iter()
+                .filter_map(|term| term.strip_prefix(&prefix))
+                .map(str::to_owned),
+        );
     }
     Ok(all.into_iter().take(MOST_NEAR).collect())
 }
 
 /// How many memories have each of the terms.
-async fn count(connection: &mut SqliteConnection, projects: &[i64], terms: &[&String]) -> Result<Vec<u64>> {
+async fn count(
+    connection: &mut SqliteConnection,
+    projects: &[i64],
+    terms: &[&String],
+) -> Result<Vec<u64>> {
     let failed = |error| from_sqlx(error, "reading the vocabulary");
-    let names: Vec<String> =
-        projects.iter().flat_map(|project| terms.iter().map(|term| indexed(*project, term))).collect();
+    let names: Vec<String> = projects
+        .iter()
+        .flat_map(|project| terms.iter().map(|term| indexed(*project, term)))
+        .collect();
     let rows = sqlx::query(sql::COUNT_TERMS)
         .bind(serde_json::to_string(&names).expect("texts always serialise"))
         .fetch_all(connection)

@@ -61,13 +61,22 @@ impl OverviewStore for SqliteStore {
         };
         self.bounded(async {
             let (mut connection, projects) = open.reader(scope).await?;
-            let query = sqlx::query(statement).bind(json_numbers(&projects)).bind(OVERVIEW_WINDOW).bind(limit(most));
+            let query = sqlx::query(statement)
+                .bind(json_numbers(&projects))
+                .bind(OVERVIEW_WINDOW)
+                .bind(limit(most));
             let rows = query.fetch_all(&mut *connection).await.map_err(failed)?;
             let mut found = FacetValues::default();
             for row in rows {
-                let count = |column: usize| row.try_get::<i64, _>(column).map(i64::unsigned_abs).map_err(failed);
+                let count = |column: usize| {
+                    row.try_get::<i64, _>(column)
+                        .map(i64::unsigned_abs)
+                        .map_err(failed)
+                };
                 found.total = count(2)?;
-                found.values.push((row.try_get(0).map_err(failed)?, count(1)?));
+                found
+                    .values
+                    .push((row.try_get(0).map_err(failed)?, count(1)?));
             }
             Ok(found)
         })
@@ -87,15 +96,25 @@ impl OverviewStore for SqliteStore {
             let (mut connection, projects) = open.reader(scope).await?;
             let mut found: Vec<Memory> = Vec::new();
             for project in projects {
-                let query = sqlx::query(OUTSTANDING).bind(project).bind(now.timestamp_micros()).bind(tag.map(tag_key));
-                let rows = query.bind(limit(most)).fetch_all(&mut *connection).await.map_err(failed)?;
+                let query = sqlx::query(OUTSTANDING)
+                    .bind(project)
+                    .bind(now.timestamp_micros())
+                    .bind(tag.map(tag_key));
+                let rows = query
+                    .bind(limit(most))
+                    .fetch_all(&mut *connection)
+                    .await
+                    .map_err(failed)?;
                 for row in &rows {
                     found.push(MemoryRow::read(row).map_err(failed)?.memory);
                 }
             }
             found.sort_by(|a, b| {
                 let importance = b.importance.total_cmp(&a.importance);
-                b.protected.cmp(&a.protected).then(importance).then_with(|| b.seq.cmp(&a.seq))
+                b.protected
+                    .cmp(&a.protected)
+                    .then(importance)
+                    .then_with(|| b.seq.cmp(&a.seq))
             });
             found.truncate(most);
             Ok(found)
@@ -111,17 +130,31 @@ impl SqliteStore {
         let failed = |error| from_sqlx(error, "counting tags");
         self.bounded(async {
             let (mut connection, projects) = open.reader(scope).await?;
-            let query = sqlx::query_as(TAGS).bind(json_numbers(&projects)).bind(OVERVIEW_WINDOW);
-            let rows: Vec<(String, i64)> = query.fetch_all(&mut *connection).await.map_err(failed)?;
+            let query = sqlx::query_as(TAGS)
+                .bind(json_numbers(&projects))
+                .bind(OVERVIEW_WINDOW);
+            let rows: Vec<(String, i64)> =
+                query.fetch_all(&mut *connection).await.map_err(failed)?;
             let mut spellings: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
             for (tag, uses) in rows {
-                *spellings.entry(tag_key(&tag)).or_default().entry(tag).or_default() += uses;
+                *spellings
+                    .entry(tag_key(&tag))
+                    .or_default()
+                    .entry(tag)
+                    .or_default() += uses;
             }
-            let mut tags: Vec<(String, i64)> = spellings.into_values().filter_map(most_used_spelling).collect();
+            let mut tags: Vec<(String, i64)> = spellings
+                .into_values()
+                .filter_map(most_used_spelling)
+                .collect();
             let total = tags.len() as u64;
             // Stable: equally used ones stay in the order of their names.
             tags.sort_by_key(|(_, uses)| Reverse(*uses));
-            let values = tags.into_iter().take(most).map(|(tag, uses)| (tag, uses.unsigned_abs())).collect();
+            let values = tags
+                .into_iter()
+                .take(most)
+                .map(|(tag, uses)| (tag, uses.unsigned_abs()))
+                .collect();
             Ok(FacetValues { values, total })
         })
         .await

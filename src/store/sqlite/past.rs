@@ -12,7 +12,9 @@ use super::error::from_sqlx;
 use super::row::{self, MemoryRow};
 use super::{Open, SqliteStore, hex_ids, json_numbers, review_sql as sql};
 use crate::domain::{Memory, Scope};
-use crate::store::{Changed, Link, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore, Result};
+use crate::store::{
+    Changed, Link, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore, Result,
+};
 
 #[async_trait]
 impl PastStore for SqliteStore {
@@ -33,7 +35,10 @@ impl PastStore for SqliteStore {
                 .fetch_all(&mut *connection)
                 .await
                 .map_err(failed)?;
-            Ok(rows.into_iter().map(|(old, by, holds)| Link { old, by, holds }).collect())
+            Ok(rows
+                .into_iter()
+                .map(|(old, by, holds)| Link { old, by, holds })
+                .collect())
         })
         .await
     }
@@ -55,12 +60,23 @@ async fn changed_since(open: &Open, scope: &Scope, at: DateTime<Utc>) -> Result<
         left -= size;
         number == 0 || (number < MOST_CHANGED && left >= 0)
     };
-    let read = sizes.iter().enumerate().map(&mut fits).take_while(|fits| *fits).count();
+    let read = sizes
+        .iter()
+        .enumerate()
+        .map(&mut fits)
+        .take_while(|fits| *fits)
+        .count();
     let numbers: Vec<i64> = sizes.iter().take(read).map(|(seq, _)| *seq).collect();
-    let rows =
-        sqlx::query(sql::CHANGED).bind(json_numbers(&numbers)).fetch_all(&mut *connection).await.map_err(failed)?;
-    let memories: Vec<Memory> =
-        rows.iter().map(|row| MemoryRow::read(row).map(|row| row.memory)).collect::<Result<_, _>>().map_err(failed)?;
+    let rows = sqlx::query(sql::CHANGED)
+        .bind(json_numbers(&numbers))
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let memories: Vec<Memory> = rows
+        .iter()
+        .map(|row| MemoryRow::read(row).map(|row| row.memory))
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
     let seqs: Vec<i64> = memories.iter().map(|memory| memory.seq).collect();
     let rows = sqlx::query(sql::FIRST_CHANGE)
         .bind(json_numbers(&seqs))
@@ -68,10 +84,14 @@ async fn changed_since(open: &Open, scope: &Scope, at: DateTime<Utc>) -> Result<
         .fetch_all(&mut *connection)
         .await
         .map_err(failed)?;
-    let mut before: HashMap<i64, (i64, Value, Option<DateTime<Utc>>)> = HashMap::with_capacity(rows.len());
+    let mut before: HashMap<i64, (i64, Value, Option<DateTime<Utc>>)> =
+        HashMap::with_capacity(rows.len());
     for row in &rows {
-        let entry =
-            (row.try_get(1).map_err(failed)?, row::json(row, 2).map_err(failed)?, row::time(row, 3).map_err(failed)?);
+        let entry = (
+            row.try_get(1).map_err(failed)?,
+            row::json(row, 2).map_err(failed)?,
+            row::time(row, 3).map_err(failed)?,
+        );
         before.insert(row.try_get(0).map_err(failed)?, entry);
     }
     let mut expired = false;
@@ -91,5 +111,9 @@ async fn changed_since(open: &Open, scope: &Scope, at: DateTime<Utc>) -> Result<
             Some(then)
         })
         .collect();
-    Ok(Changed { memories: then, partial: read < sizes.len(), expired })
+    Ok(Changed {
+        memories: then,
+        partial: read < sizes.len(),
+        expired,
+    })
 }

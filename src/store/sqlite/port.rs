@@ -17,14 +17,16 @@ use super::lock::{canonical, owner};
 use super::row::{self, MemoryRow};
 use super::write::{self, json, micros};
 use super::{
-    SqliteStore, connect_options, graph_sql, hex_ids, json_numbers, port_sql, schema, sql, with_suffix, word_index,
+    SqliteStore, connect_options, graph_sql, hex_ids, json_numbers, port_sql, schema, sql,
+    with_suffix, word_index,
 };
 use crate::domain::memory::content_hash;
 use crate::domain::name::{name_key, name_words};
 use crate::domain::{Analyzer, History, Kind, Memory, Scope};
 use crate::store::port::{
-    EntityName, EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, MentionRecord, PAGE_HISTORY_ENTRIES,
-    Place, PortStore, Record, RelationRecord, ReviewRecord, Section, Snapshot, loaded_with_history, store_record,
+    EntityName, EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, MentionRecord,
+    PAGE_HISTORY_ENTRIES, Place, PortStore, Record, RelationRecord, ReviewRecord, Section,
+    Snapshot, loaded_with_history, store_record,
 };
 use crate::store::{Finding, Result, Store, StoreError};
 
@@ -41,10 +43,15 @@ fn failed(error: sqlx::Error) -> StoreError {
 /// Opens the file and reads its version. SQLite creates a file of shared memory beside it unless the file is declared
 /// immutable.
 async fn open_to_read(path: &Path, immutable: bool) -> Result<(SqliteConnection, usize)> {
-    let options = connect_options(path).pragma("query_only", "ON").immutable(immutable);
+    let options = connect_options(path)
+        .pragma("query_only", "ON")
+        .immutable(immutable);
     let opened = options.connect().await;
-    let mut connection = opened.map_err(|error| name_disk(from_sqlx(error, "opening the file"), path))?;
-    let version = schema::version(&mut connection).await.map_err(|error| name_disk(error, path))?;
+    let mut connection =
+        opened.map_err(|error| name_disk(from_sqlx(error, "opening the file"), path))?;
+    let version = schema::version(&mut connection)
+        .await
+        .map_err(|error| name_disk(error, path))?;
     Ok((connection, version))
 }
 
@@ -67,7 +74,10 @@ pub(super) async fn open_at_any_version(path: &Path) -> Result<(SqliteConnection
 pub(super) async fn connect(path: &Path) -> Result<SqliteConnection> {
     if !std::fs::metadata(path).is_ok_and(|data| data.len() > 0) {
         let reason = format!("there is no database at {}", path.display());
-        return Err(StoreError::Setup { reason, source: None });
+        return Err(StoreError::Setup {
+            reason,
+            source: None,
+        });
     }
     let (connection, version) = open_at_any_version(path).await?;
     if !schema::pending(version).is_empty() {
@@ -76,13 +86,19 @@ pub(super) async fn connect(path: &Path) -> Result<SqliteConnection> {
              migrate`",
             path.display()
         );
-        return Err(StoreError::Setup { reason, source: None });
+        return Err(StoreError::Setup {
+            reason,
+            source: None,
+        });
     }
     Ok(connection)
 }
 
 async fn project_names(connection: &mut SqliteConnection) -> Result<Vec<(i64, String)>> {
-    sqlx::query_as(port_sql::PROJECTS).fetch_all(connection).await.map_err(failed)
+    sqlx::query_as(port_sql::PROJECTS)
+        .fetch_all(connection)
+        .await
+        .map_err(failed)
 }
 
 #[async_trait]
@@ -96,7 +112,12 @@ impl Snapshot for SqliteSnapshot {
         Ok(size.unsigned_abs())
     }
 
-    async fn page(&mut self, section: Section, after: Place, limit: i64) -> Result<(Vec<Record>, Place)> {
+    async fn page(
+        &mut self,
+        section: Section,
+        after: Place,
+        limit: i64,
+    ) -> Result<(Vec<Record>, Place)> {
         if section == Section::Memory {
             return self.memories(after, limit).await;
         }
@@ -108,17 +129,30 @@ impl Snapshot for SqliteSnapshot {
             Section::Archive | Section::Memory => (port_sql::ARCHIVE, focus),
             Section::Review => (port_sql::REVIEWS, review),
         };
-        let mut query = sqlx::query(statement).bind(&self.projects).bind(after.0).bind(limit);
+        let mut query = sqlx::query(statement)
+            .bind(&self.projects)
+            .bind(after.0)
+            .bind(limit);
         if section == Section::Mention {
             query = query.bind(after.1);
         }
-        let rows = query.fetch_all(&mut self.connection).await.map_err(failed)?;
+        let rows = query
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(failed)?;
         let place = match rows.last() {
             Some(row) if section == Section::Review => Place(row.try_get(12).map_err(failed)?, 0),
-            Some(row) => Place(row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?),
+            Some(row) => Place(
+                row.try_get(0).map_err(failed)?,
+                row.try_get(1).map_err(failed)?,
+            ),
             None => after,
         };
-        let records = rows.iter().map(read).collect::<sqlx::Result<_>>().map_err(failed)?;
+        let records = rows
+            .iter()
+            .map(read)
+            .collect::<sqlx::Result<_>>()
+            .map_err(failed)?;
         Ok((records, place))
     }
 
@@ -134,7 +168,11 @@ impl Snapshot for SqliteSnapshot {
             Some(row) => Place(row.try_get(7).map_err(failed)?, 0),
             None => after,
         };
-        let entries = rows.iter().map(row::history).collect::<sqlx::Result<_>>().map_err(failed)?;
+        let entries = rows
+            .iter()
+            .map(row::history)
+            .collect::<sqlx::Result<_>>()
+            .map_err(failed)?;
         Ok((entries, place))
     }
 }
@@ -148,10 +186,16 @@ impl SqliteSnapshot {
             .fetch_all(&mut self.connection)
             .await
             .map_err(failed)?;
-        let mut rows = rows.iter().map(MemoryRow::read).collect::<sqlx::Result<Vec<_>>>().map_err(failed)?;
+        let mut rows = rows
+            .iter()
+            .map(MemoryRow::read)
+            .collect::<sqlx::Result<Vec<_>>>()
+            .map_err(failed)?;
         let loaded = self.loaded_with_history(&rows).await?;
         rows.truncate(loaded.max(1));
-        let Some(last) = rows.last().map(|row| row.memory.seq) else { return Ok((Vec::new(), after)) };
+        let Some(last) = rows.last().map(|row| row.memory.seq) else {
+            return Ok((Vec::new(), after));
+        };
         let ids: Vec<Uuid> = rows.iter().take(loaded).map(|row| row.memory.id).collect();
         let history = sqlx::query(sql::HISTORY)
             .bind(&self.projects)
@@ -159,17 +203,29 @@ impl SqliteSnapshot {
             .fetch_all(&mut self.connection)
             .await
             .map_err(failed)?;
-        let mut history = history.iter().map(row::history).collect::<sqlx::Result<Vec<_>>>().map_err(failed)?;
+        let mut history = history
+            .iter()
+            .map(row::history)
+            .collect::<sqlx::Result<Vec<_>>>()
+            .map_err(failed)?;
         history.sort_by_key(|entry| entry.version);
-        let mut records: Vec<MemoryRecord> =
-            rows.into_iter().map(|row| MemoryRecord { memory: row.memory, history: Vec::new() }).collect();
+        let mut records: Vec<MemoryRecord> = rows
+            .into_iter()
+            .map(|row| MemoryRecord {
+                memory: row.memory,
+                history: Vec::new(),
+            })
+            .collect();
         let places: HashMap<Uuid, usize> = ids.into_iter().zip(0..).collect();
         for entry in history {
             if let Some(place) = places.get(&entry.memory_id) {
                 records[*place].history.push(entry);
             }
         }
-        let records = records.into_iter().map(|record| Record::Memory(Box::new(record))).collect();
+        let records = records
+            .into_iter()
+            .map(|record| Record::Memory(Box::new(record)))
+            .collect();
         Ok((records, Place(last, 0)))
     }
 
@@ -181,12 +237,17 @@ impl SqliteSnapshot {
             .await
             .map_err(failed)?;
         let sizes: HashMap<i64, i64> = sizes.into_iter().collect();
-        Ok(loaded_with_history(numbers.iter().map(|number| sizes.get(number).copied().unwrap_or_default())))
+        Ok(loaded_with_history(numbers.iter().map(|number| {
+            sizes.get(number).copied().unwrap_or_default()
+        })))
     }
 }
 
 fn entity_name(row: &SqliteRow, column: usize) -> sqlx::Result<EntityName> {
-    Ok(EntityName { name: row.try_get(column)?, kind: row.try_get(column + 1)? })
+    Ok(EntityName {
+        name: row.try_get(column)?,
+        kind: row.try_get(column + 1)?,
+    })
 }
 
 fn entity(row: &SqliteRow) -> sqlx::Result<Record> {
@@ -221,7 +282,11 @@ fn relation(row: &SqliteRow) -> sqlx::Result<Record> {
 
 fn mention(row: &SqliteRow) -> sqlx::Result<Record> {
     let (project, memory, entity) = (row.try_get(2)?, row.try_get(3)?, entity_name(row, 4)?);
-    Ok(Record::Mention(MentionRecord { project, memory, entity }))
+    Ok(Record::Mention(MentionRecord {
+        project,
+        memory,
+        entity,
+    }))
 }
 
 fn focus(row: &SqliteRow) -> sqlx::Result<Record> {
@@ -236,13 +301,19 @@ fn focus(row: &SqliteRow) -> sqlx::Result<Record> {
         memory: row.try_get(11)?,
         state: match row::time(row, 9)? {
             None => FocusState::Held,
-            Some(archived_at) => FocusState::Archived { archived_at, reason: row.try_get(10)? },
+            Some(archived_at) => FocusState::Archived {
+                archived_at,
+                reason: row.try_get(10)?,
+            },
         },
     }))
 }
 
 fn review(row: &SqliteRow) -> sqlx::Result<Record> {
-    Ok(Record::Review(Box::new(ReviewRecord { project: row.try_get(13)?, review: super::review::read(row)? })))
+    Ok(Record::Review(Box::new(ReviewRecord {
+        project: row.try_get(13)?,
+        review: super::review::read(row)?,
+    })))
 }
 
 #[async_trait]
@@ -255,13 +326,22 @@ impl PortStore for SqliteStore {
 
     async fn snapshot(&self, scope: &Scope) -> Result<Box<dyn Snapshot>> {
         let mut connection = connect(&self.options.path).await?;
-        sqlx::query(port_sql::BEGIN).execute(&mut connection).await.map_err(failed)?;
+        sqlx::query(port_sql::BEGIN)
+            .execute(&mut connection)
+            .await
+            .map_err(failed)?;
         let wanted: HashSet<&str> = scope.readable().collect();
         // The first read is the moment of the snapshot.
         let names = project_names(&mut connection).await?;
-        let numbers: Vec<i64> =
-            names.into_iter().filter(|(_, name)| wanted.contains(name.as_str())).map(|(number, _)| number).collect();
-        Ok(Box::new(SqliteSnapshot { connection, projects: json_numbers(&numbers) }))
+        let numbers: Vec<i64> = names
+            .into_iter()
+            .filter(|(_, name)| wanted.contains(name.as_str()))
+            .map(|(number, _)| number)
+            .collect();
+        Ok(Box::new(SqliteSnapshot {
+            connection,
+            projects: json_numbers(&numbers),
+        }))
     }
 
     async fn import(&self, scope: &Scope, records: &[Record]) -> Result<Vec<Imported>> {
@@ -269,7 +349,12 @@ impl PortStore for SqliteStore {
         let analyzer = &self.analyzer;
         self.bounded(open.write(async |connection, delta| {
             let project = write::own_project(&open, connection, scope).await?;
-            let mut importing = Importing { connection, delta, analyzer, project };
+            let mut importing = Importing {
+                connection,
+                delta,
+                analyzer,
+                project,
+            };
             let mut answers = Vec::with_capacity(records.len());
             for record in records {
                 answers.push(importing.record(record).await?);
@@ -284,7 +369,9 @@ impl PortStore for SqliteStore {
             return Ok(true);
         }
         let names = self.projects().await?;
-        let Some(first) = names.first() else { return Ok(true) };
+        let Some(first) = names.first() else {
+            return Ok(true);
+        };
         let scope = Scope::new(first, "").reading(names.iter().cloned());
         Ok(self.snapshot(&scope).await?.size().await? == 0)
     }
@@ -292,7 +379,10 @@ impl PortStore for SqliteStore {
     async fn clear(&self) -> Result<()> {
         let open = self.opened()?;
         self.bounded(open.write(async |connection, delta| {
-            sqlx::raw_sql(port_sql::CLEAR).execute(connection).await.map_err(|e| from_sqlx(e, "clearing"))?;
+            sqlx::raw_sql(port_sql::CLEAR)
+                .execute(connection)
+                .await
+                .map_err(|e| from_sqlx(e, "clearing"))?;
             delta.resized.push(0);
             Ok(())
         }))
@@ -325,16 +415,25 @@ impl Importing<'_> {
     }
 
     async fn find_memory(&mut self, id: Uuid) -> Result<Option<(i64, i64)>> {
-        let found = sqlx::query_as(port_sql::FIND_MEMORY).bind(id).fetch_optional(&mut *self.connection).await;
+        let found = sqlx::query_as(port_sql::FIND_MEMORY)
+            .bind(id)
+            .fetch_optional(&mut *self.connection)
+            .await;
         found.map_err(storing)
     }
 
-    async fn memory(&mut self, MemoryRecord { memory, history }: &MemoryRecord) -> Result<Imported> {
+    async fn memory(
+        &mut self,
+        MemoryRecord { memory, history }: &MemoryRecord,
+    ) -> Result<Imported> {
         if let Some((project, _)) = self.find_memory(memory.id).await? {
             return Ok(if project == self.project {
                 Imported::Present
             } else {
-                Imported::Refused(format!("memory {} is there already, in another project", memory.id))
+                Imported::Refused(format!(
+                    "memory {} is there already, in another project",
+                    memory.id
+                ))
             });
         }
         let live = memory.deleted_at.is_none();
@@ -436,7 +535,10 @@ impl Importing<'_> {
     }
 
     async fn entity(&mut self, record: &EntityRecord) -> Result<Imported> {
-        let name = EntityName { name: record.name.clone(), kind: record.kind.clone() };
+        let name = EntityName {
+            name: record.name.clone(),
+            kind: record.kind.clone(),
+        };
         if self.find_entity(&name).await?.is_some() {
             return Ok(Imported::Present);
         }
@@ -458,10 +560,20 @@ impl Importing<'_> {
     }
 
     async fn relation(&mut self, record: &RelationRecord) -> Result<Imported> {
-        let (source, target) = (self.find_entity(&record.source).await?, self.find_entity(&record.target).await?);
+        let (source, target) = (
+            self.find_entity(&record.source).await?,
+            self.find_entity(&record.target).await?,
+        );
         let (Some(source), Some(target)) = (source, target) else {
-            let missing = if source.is_none() { &record.source } else { &record.target };
-            return Ok(Imported::Refused(format!("there is no entity {:?}", missing.name)));
+            let missing = if source.is_none() {
+                &record.source
+            } else {
+                &record.target
+            };
+            return Ok(Imported::Refused(format!(
+                "there is no entity {:?}",
+                missing.name
+            )));
         };
         let done = sqlx::query(port_sql::INSERT_RELATION)
             .bind(self.project)
@@ -483,12 +595,21 @@ impl Importing<'_> {
     }
 
     async fn mention(&mut self, record: &MentionRecord) -> Result<Imported> {
-        let memory = self.find_memory(record.memory).await?.filter(|(project, _)| *project == self.project);
+        let memory = self
+            .find_memory(record.memory)
+            .await?
+            .filter(|(project, _)| *project == self.project);
         let Some((_, memory)) = memory else {
-            return Ok(Imported::Refused(format!("there is no memory {}", record.memory)));
+            return Ok(Imported::Refused(format!(
+                "there is no memory {}",
+                record.memory
+            )));
         };
         let Some(entity) = self.find_entity(&record.entity).await? else {
-            return Ok(Imported::Refused(format!("there is no entity {:?}", record.entity.name)));
+            return Ok(Imported::Refused(format!(
+                "there is no entity {:?}",
+                record.entity.name
+            )));
         };
         let done = sqlx::query(port_sql::INSERT_MENTION)
             .bind(memory)
@@ -502,9 +623,10 @@ impl Importing<'_> {
     async fn focus(&mut self, record: &FocusRecord) -> Result<Imported> {
         let (statement, archived_at, reason) = match &record.state {
             FocusState::Held => (port_sql::INSERT_FOCUS, None, None),
-            FocusState::Archived { archived_at, reason } => {
-                (port_sql::INSERT_ARCHIVE, Some(*archived_at), Some(reason))
-            }
+            FocusState::Archived {
+                archived_at,
+                reason,
+            } => (port_sql::INSERT_ARCHIVE, Some(*archived_at), Some(reason)),
         };
         let done = sqlx::query(statement)
             .bind(self.project)
@@ -524,9 +646,15 @@ impl Importing<'_> {
     }
 
     async fn review(&mut self, ReviewRecord { review, .. }: &ReviewRecord) -> Result<Imported> {
-        let memory = self.find_memory(review.memory).await?.filter(|(project, _)| *project == self.project);
+        let memory = self
+            .find_memory(review.memory)
+            .await?
+            .filter(|(project, _)| *project == self.project);
         let Some((_, memory)) = memory else {
-            return Ok(Imported::Refused(format!("there is no memory {}", review.memory)));
+            return Ok(Imported::Refused(format!(
+                "there is no memory {}",
+                review.memory
+            )));
         };
         let done = sqlx::query(port_sql::INSERT_REVIEW)
             .bind(self.project)
@@ -551,7 +679,11 @@ impl Importing<'_> {
 }
 
 fn created(rows: u64) -> Imported {
-    if rows > 0 { Imported::Created } else { Imported::Present }
+    if rows > 0 {
+        Imported::Created
+    } else {
+        Imported::Present
+    }
 }
 
 /// Writes a complete and compact copy of the database at `from` to `to`, which must not hold anything yet. Others may
@@ -561,7 +693,10 @@ fn created(rows: u64) -> Imported {
 /// As for any reading.
 pub async fn copy(from: &Path, to: &Path) -> Result<()> {
     let mut connection = connect(from).await?;
-    sqlx::query(port_sql::UNRESTRICTED).execute(&mut connection).await.map_err(failed)?;
+    sqlx::query(port_sql::UNRESTRICTED)
+        .execute(&mut connection)
+        .await
+        .map_err(failed)?;
     sqlx::query(port_sql::VACUUM_INTO)
         .bind(to.display().to_string())
         .execute(&mut connection)

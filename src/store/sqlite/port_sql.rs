@@ -94,7 +94,8 @@ pub(super) const INSERT_RELATION: &str = "INSERT INTO relation (project, source,
     SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 \
     WHERE NOT EXISTS (SELECT 1 FROM relation r WHERE r.project = $1 AND r.source = $2 AND r.target = $3 AND r.type = $4 \
         AND r.valid_from IS $9)";
-pub(super) const INSERT_MENTION: &str = "INSERT INTO mention (memory, entity) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+pub(super) const INSERT_MENTION: &str =
+    "INSERT INTO mention (memory, entity) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 /// One row when no such item is there, held or archived. $8 and $9 are those of [`INSERT_ARCHIVE`], both null.
 pub(super) const INSERT_FOCUS: &str = "INSERT INTO focus (project, id, session, content, importance, created_at, \
     touched_at, memory) SELECT $1, $2, $3, $4, $5, $6, $7, (SELECT seq FROM memory WHERE id = $10 AND project = $1) \

@@ -63,7 +63,11 @@ impl ReferenceStore for SqliteStore {
             let (mut connection, readable) = open.reader(scope).await?;
             let projects = match kind {
                 Referable::Memory => readable,
-                _ => open.project(scope.project(), &mut connection).await?.into_iter().collect(),
+                _ => open
+                    .project(scope.project(), &mut connection)
+                    .await?
+                    .into_iter()
+                    .collect(),
             };
             let mut found = Vec::new();
             for (part, digits) in parts.iter().enumerate() {
@@ -81,7 +85,10 @@ impl ReferenceStore for SqliteStore {
                         query = query.bind(session);
                     }
                     for row in query.fetch_all(&mut *connection).await.map_err(failed)? {
-                        let (id, text) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+                        let (id, text) = (
+                            row.try_get(0).map_err(failed)?,
+                            row.try_get(1).map_err(failed)?,
+                        );
                         referents.push(Referent { part, id, text });
                     }
                 }

@@ -14,48 +14,83 @@ use super::row::{self, MemoryRow};
 use super::write::{json, require_space};
 use super::{Open, SqliteStore, hex_ids, review_sql as sql};
 use crate::domain::review::MOST_OPEN;
-use crate::domain::{Analyzer, Change, Decision, History, Memory, Proposal, Review, ReviewState, Scope};
+use crate::domain::{
+    Analyzer, Change, Decision, History, Memory, Proposal, Review, ReviewState, Scope,
+};
 use crate::store::{Decide, ForgetMode, NewReview, Result, ReviewQuery, ReviewStore, StoreError};
 
 #[async_trait]
 impl ReviewStore for SqliteStore {
     async fn propose(&self, scope: &Scope, reviews: &[NewReview]) -> Result<Vec<Review>> {
         let open = self.opened()?;
-        self.bounded(open.write(async |connection, _| propose(&open, connection, scope, reviews).await)).await
+        self.bounded(
+            open.write(async |connection, _| propose(&open, connection, scope, reviews).await),
+        )
+        .await
     }
 
     async fn settle(&self, scope: &Scope, review: &NewReview) -> Result<Review> {
         let open = self.opened()?;
         let analyzer = &self.analyzer;
         self.bounded(open.write(async |connection, delta| {
-            let mut proposed = propose(&open, connection, scope, std::slice::from_ref(review)).await?;
-            let proposed = proposed.pop().ok_or(StoreError::NotFound { field: "id", ids: vec![review.memory] })?;
-            if proposed.state != ReviewState::Open || is_protected(&open, connection, scope, review.memory).await? {
+            let mut proposed =
+                propose(&open, connection, scope, std::slice::from_ref(review)).await?;
+            let proposed = proposed.pop().ok_or(StoreError::NotFound {
+                field: "id",
+                ids: vec![review.memory],
+            })?;
+            if proposed.state != ReviewState::Open
+                || is_protected(&open, connection, scope, review.memory).await?
+            {
                 return Ok(proposed);
             }
             let command = Decide::approve(&proposed, review.now);
-            decide(&open, connection, scope, &command, (analyzer.as_ref(), delta)).await
+            decide(
+                &open,
+                connection,
+                scope,
+                &command,
+                (analyzer.as_ref(), delta),
+            )
+            .await
         }))
         .await
     }
 
-    async fn reviews(&self, scope: &Scope, query: &ReviewQuery, limit: usize) -> Result<Vec<Review>> {
+    async fn reviews(
+        &self,
+        scope: &Scope,
+        query: &ReviewQuery,
+        limit: usize,
+    ) -> Result<Vec<Review>> {
         let open = self.opened()?;
         self.bounded(async {
             let mut connection = open.connection().await?;
-            let Some(project) = open.project(scope.project(), &mut connection).await? else { return Ok(Vec::new()) };
+            let Some(project) = open.project(scope.project(), &mut connection).await? else {
+                return Ok(Vec::new());
+            };
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             let statement = match query {
                 ReviewQuery::One(id) => sqlx::query(sql::REVIEW).bind(project).bind(*id),
-                ReviewQuery::Open(now) => {
-                    sqlx::query(sql::OPEN_REVIEWS).bind(project).bind(now.timestamp_micros()).bind(limit)
-                }
-                ReviewQuery::About(ids) => sqlx::query(sql::REVIEWS_ABOUT).bind(project).bind(hex_ids(ids)).bind(limit),
+                ReviewQuery::Open(now) => sqlx::query(sql::OPEN_REVIEWS)
+                    .bind(project)
+                    .bind(now.timestamp_micros())
+                    .bind(limit),
+                ReviewQuery::About(ids) => sqlx::query(sql::REVIEWS_ABOUT)
+                    .bind(project)
+                    .bind(hex_ids(ids))
+                    .bind(limit),
                 ReviewQuery::All => sqlx::query(sql::ALL_REVIEWS).bind(project).bind(limit),
             };
             let failed = |error| from_sqlx(error, "listing reviews");
-            let rows = statement.fetch_all(&mut *connection).await.map_err(failed)?;
-            rows.iter().map(read).collect::<Result<_, _>>().map_err(failed)
+            let rows = statement
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(failed)?;
+            rows.iter()
+                .map(read)
+                .collect::<Result<_, _>>()
+                .map_err(failed)
         })
         .await
     }
@@ -64,10 +99,16 @@ impl ReviewStore for SqliteStore {
         let open = self.opened()?;
         self.bounded(async {
             let mut connection = open.connection().await?;
-            let Some(project) = open.project(scope.project(), &mut connection).await? else { return Ok(0) };
-            let count = sqlx::query_scalar(sql::COUNT_OPEN).bind(project).bind(now.timestamp_micros());
-            let count: i64 =
-                count.fetch_one(&mut *connection).await.map_err(|error| from_sqlx(error, "counting reviews"))?;
+            let Some(project) = open.project(scope.project(), &mut connection).await? else {
+                return Ok(0);
+            };
+            let count = sqlx::query_scalar(sql::COUNT_OPEN)
+                .bind(project)
+                .bind(now.timestamp_micros());
+            let count: i64 = count
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(|error| from_sqlx(error, "counting reviews"))?;
             Ok(count.unsigned_abs())
         })
         .await
@@ -77,7 +118,14 @@ impl ReviewStore for SqliteStore {
         let open = self.opened()?;
         let analyzer = &self.analyzer;
         self.bounded(open.write(async |connection, delta| {
-            decide(&open, connection, scope, command, (analyzer.as_ref(), delta)).await
+            decide(
+                &open,
+                connection,
+                scope,
+                command,
+                (analyzer.as_ref(), delta),
+            )
+            .await
         }))
         .await
     }
@@ -107,16 +155,34 @@ async fn propose(
     reviews: &[NewReview],
 ) -> Result<Vec<Review>> {
     let failed = |error| from_sqlx(error, "storing a review");
-    let project: Vec<i64> = open.project(scope.project(), connection).await?.into_iter().collect();
+    let project: Vec<i64> = open
+        .project(scope.project(), connection)
+        .await?
+        .into_iter()
+        .collect();
     let mut answer = Vec::with_capacity(reviews.len());
     let mut waiting: Option<i64> = None;
     for review in reviews {
-        let concerned = [Some(review.memory), review.proposal.other()].into_iter().flatten();
+        let concerned = [Some(review.memory), review.proposal.other()]
+            .into_iter()
+            .flatten();
         let found = memories(connection, &project, &concerned.clone().collect::<Vec<_>>()).await?;
-        let seq_of = |id: Uuid| found.iter().find(|row| row.memory.id == id).map(|row| row.memory.seq);
+        let seq_of = |id: Uuid| {
+            found
+                .iter()
+                .find(|row| row.memory.id == id)
+                .map(|row| row.memory.seq)
+        };
         let unknown: Vec<Uuid> = concerned.filter(|id| seq_of(*id).is_none()).collect();
-        let (Some(seq), [], [project]) = (seq_of(review.memory), unknown.as_slice(), project.as_slice()) else {
-            return Err(StoreError::NotFound { field: "id", ids: unknown });
+        let (Some(seq), [], [project]) = (
+            seq_of(review.memory),
+            unknown.as_slice(),
+            project.as_slice(),
+        ) else {
+            return Err(StoreError::NotFound {
+                field: "id",
+                ids: unknown,
+            });
         };
         let (proposal, now) = (json(&review.proposal), review.now.timestamp_micros());
         let state = review.proposal.first_state();
@@ -166,15 +232,35 @@ async fn propose(
     Ok(answer)
 }
 
-async fn is_protected(open: &Open, connection: &mut SqliteConnection, scope: &Scope, memory: Uuid) -> Result<bool> {
-    let project: Vec<i64> = open.project(scope.project(), connection).await?.into_iter().collect();
-    Ok(memories(connection, &project, &[memory]).await?.iter().any(|row| row.memory.protected))
+async fn is_protected(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    memory: Uuid,
+) -> Result<bool> {
+    let project: Vec<i64> = open
+        .project(scope.project(), connection)
+        .await?
+        .into_iter()
+        .collect();
+    Ok(memories(connection, &project, &[memory])
+        .await?
+        .iter()
+        .any(|row| row.memory.protected))
 }
 
 async fn one(connection: &mut SqliteConnection, project: i64, id: Uuid) -> Result<Review> {
     let failed = |error| from_sqlx(error, "reading a review");
-    let row = sqlx::query(sql::REVIEW).bind(project).bind(id).fetch_optional(connection).await.map_err(failed)?;
-    let row = row.ok_or(StoreError::NotFound { field: "id", ids: vec![id] })?;
+    let row = sqlx::query(sql::REVIEW)
+        .bind(project)
+        .bind(id)
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)?;
+    let row = row.ok_or(StoreError::NotFound {
+        field: "id",
+        ids: vec![id],
+    })?;
     read(&row).map_err(failed)
 }
 
@@ -185,24 +271,58 @@ async fn decide(
     command: &Decide,
     (analyzer, delta): (&Analyzer, &mut Delta),
 ) -> Result<Review> {
-    let unknown = || StoreError::NotFound { field: "id", ids: vec![command.id] };
-    let project = open.project(scope.project(), connection).await?.ok_or_else(unknown)?;
+    let unknown = || StoreError::NotFound {
+        field: "id",
+        ids: vec![command.id],
+    };
+    let project = open
+        .project(scope.project(), connection)
+        .await?
+        .ok_or_else(unknown)?;
     let mut review = one(connection, project, command.id).await?.at(command.now);
     if !command.decision.applies_to(review.state) {
-        return Err(StoreError::Decided { id: review.id, state: review.state.as_str() });
+        return Err(StoreError::Decided {
+            id: review.id,
+            state: review.state.as_str(),
+        });
     }
     let reason = command.history_reason(&review);
-    let gone = || StoreError::NotFound { field: "memory", ids: vec![review.memory] };
-    let row = memories(connection, &[project], &[review.memory]).await?.pop().ok_or_else(gone)?;
+    let gone = || StoreError::NotFound {
+        field: "memory",
+        ids: vec![review.memory],
+    };
+    let row = memories(connection, &[project], &[review.memory])
+        .await?
+        .pop()
+        .ok_or_else(gone)?;
     let applied = match command.decision {
         Decision::Reject => None,
         Decision::Approve => {
             let before = row.memory.version;
-            let after = apply(open, connection, scope, row, &review, command, &reason, (analyzer, delta)).await?;
+            let after = apply(
+                open,
+                connection,
+                scope,
+                row,
+                &review,
+                command,
+                &reason,
+                (analyzer, delta),
+            )
+            .await?;
             Some(after.version).filter(|version| *version != before)
         }
         Decision::Undo => {
-            take_back(connection, scope, row, &review, command, &reason, (analyzer, delta)).await?;
+            take_back(
+                connection,
+                scope,
+                row,
+                &review,
+                command,
+                &reason,
+                (analyzer, delta),
+            )
+            .await?;
             review.applied_version
         }
     };
@@ -252,12 +372,20 @@ async fn apply(
         if done {
             return Ok(row.memory);
         }
-        let forget = Forget { ids: &[], mode, reason: Some(reason), now: command.now };
+        let forget = Forget {
+            ids: &[],
+            mode,
+            reason: Some(reason),
+            now: command.now,
+        };
         return change::carry_out(open, connection, scope, &row, &forget, (analyzer, delta)).await;
     }
     let before = row.memory;
     if !live {
-        return Err(StoreError::NotFound { field: "memory", ids: vec![before.id] });
+        return Err(StoreError::NotFound {
+            field: "memory",
+            ids: vec![before.id],
+        });
     }
     let mut after = before.clone();
     let change = match &review.proposal {
@@ -272,18 +400,39 @@ async fn apply(
             Change::Updated
         }
         Proposal::Supersede { by, .. } => {
-            let successor = memories(connection, &[row.project], &[*by]).await?.pop().map(|row| row.memory);
+            let successor = memories(connection, &[row.project], &[*by])
+                .await?
+                .pop()
+                .map(|row| row.memory);
             let successor = successor.filter(|memory| memory.deleted_at.is_none());
-            let successor = successor.ok_or(StoreError::NotFound { field: "other", ids: vec![*by] })?;
-            if !review.proposal.supersede(&mut after, &successor, command.now)? {
+            let successor = successor.ok_or(StoreError::NotFound {
+                field: "other",
+                ids: vec![*by],
+            })?;
+            if !review
+                .proposal
+                .supersede(&mut after, &successor, command.now)?
+            {
                 return Ok(before);
             }
             Change::Superseded
         }
         _ => return Ok(before),
     };
-    let told = Told { change, reason: Some(reason), now: command.now };
-    rewrite(connection, scope, row.project, (&before, &after), &told, (analyzer, delta)).await?;
+    let told = Told {
+        change,
+        reason: Some(reason),
+        now: command.now,
+    };
+    rewrite(
+        connection,
+        scope,
+        row.project,
+        (&before, &after),
+        &told,
+        (analyzer, delta),
+    )
+    .await?;
     Ok(after)
 }
 
@@ -297,7 +446,9 @@ async fn take_back(
     reason: &str,
     (analyzer, delta): (&Analyzer, &mut Delta),
 ) -> Result<()> {
-    let Some(version) = review.applied_version else { return Ok(()) };
+    let Some(version) = review.applied_version else {
+        return Ok(());
+    };
     let before = row.memory;
     let failed = |error| from_sqlx(error, "reading the history");
     let rows = sqlx::query(sql::HISTORY_FROM)
@@ -306,11 +457,29 @@ async fn take_back(
         .fetch_all(&mut *connection)
         .await
         .map_err(failed)?;
-    let history: Vec<History> = rows.iter().map(row::history).collect::<Result<_, _>>().map_err(failed)?;
+    let history: Vec<History> = rows
+        .iter()
+        .map(row::history)
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
     let (after, change) = review.taken_back(&before, &history, command.now)?;
-    if after.deleted_at.is_none() && (before.deleted_at.is_some() || before.superseded_by != after.superseded_by) {
+    if after.deleted_at.is_none()
+        && (before.deleted_at.is_some() || before.superseded_by != after.superseded_by)
+    {
         change::require_free_turn(connection, row.project, &after).await?;
     }
-    let told = Told { change, reason: Some(reason), now: command.now };
-    rewrite(connection, scope, row.project, (&before, &after), &told, (analyzer, delta)).await
+    let told = Told {
+        change,
+        reason: Some(reason),
+        now: command.now,
+    };
+    rewrite(
+        connection,
+        scope,
+        row.project,
+        (&before, &after),
+        &told,
+        (analyzer, delta),
+    )
+    .await
 }

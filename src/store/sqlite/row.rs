@@ -27,7 +27,11 @@ impl MemoryRow {
         let outcome: Option<f64> = row.try_get(22)?;
         let lesson: Option<String> = row.try_get(24)?;
         let episode = match (situation, outcome, lesson) {
-            (Some(situation), Some(outcome), Some(lesson)) => Some(Episode { situation, outcome, lesson }),
+            (Some(situation), Some(outcome), Some(lesson)) => Some(Episode {
+                situation,
+                outcome,
+                lesson,
+            }),
             _ => None,
         };
         let memory = Memory {
@@ -57,7 +61,11 @@ impl MemoryRow {
             sources: ids(row, 27)?,
             protected: row.try_get(28)?,
         };
-        Ok(Self { project: row.try_get(3)?, length: row.try_get(5)?, memory })
+        Ok(Self {
+            project: row.try_get(3)?,
+            length: row.try_get(5)?,
+            memory,
+        })
     }
 }
 
@@ -77,7 +85,14 @@ pub(super) fn standing(row: &SqliteRow) -> Result<Standing> {
 pub(super) fn setting(row: &SqliteRow) -> Result<Setting> {
     let length = u32::try_from(row.try_get::<i64, _>(13)?).unwrap_or(u32::MAX);
     let place = (row.try_get(10)?, row.try_get(11)?);
-    Ok(Setting::new(row.try_get(9)?, place, row.try_get(12)?, length, row.try_get(15)?, required_time(row, 14)?))
+    Ok(Setting::new(
+        row.try_get(9)?,
+        place,
+        row.try_get(12)?,
+        length,
+        row.try_get(15)?,
+        required_time(row, 14)?,
+    ))
 }
 
 /// One line of the history.
@@ -87,7 +102,10 @@ pub(super) fn history(row: &SqliteRow) -> Result<History> {
         memory_id: row.try_get(0)?,
         version: row.try_get(1)?,
         change: word(row, 2)?,
-        old: old.map(|text| serde_json::from_str(&text)).transpose().map_err(decode)?,
+        old: old
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(decode)?,
         actor: row.try_get(4)?,
         reason: row.try_get(5)?,
         at: required_time(row, 6)?,
@@ -104,12 +122,19 @@ pub(super) fn json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: usiz
 }
 
 /// A value that is written as a word, such as a kind.
-pub(super) fn word<T: std::str::FromStr<Err = String>>(row: &SqliteRow, column: usize) -> Result<T> {
-    row.try_get::<&str, _>(column)?.parse().map_err(|error: String| Error::Decode(error.into()))
+pub(super) fn word<T: std::str::FromStr<Err = String>>(
+    row: &SqliteRow,
+    column: usize,
+) -> Result<T> {
+    row.try_get::<&str, _>(column)?
+        .parse()
+        .map_err(|error: String| Error::Decode(error.into()))
 }
 
 pub(super) fn time(row: &SqliteRow, column: usize) -> Result<Option<DateTime<Utc>>> {
-    row.try_get::<Option<i64>, _>(column)?.map(moment).transpose()
+    row.try_get::<Option<i64>, _>(column)?
+        .map(moment)
+        .transpose()
 }
 
 pub(super) fn required_time(row: &SqliteRow, column: usize) -> Result<DateTime<Utc>> {

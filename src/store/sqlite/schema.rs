@@ -21,9 +21,18 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
     ("0004_project", include_str!("migrations/0004_project.sql")),
     ("0005_trace", include_str!("migrations/0005_trace.sql")),
     ("0006_history", include_str!("migrations/0006_history.sql")),
-    ("0007_history_check", include_str!("migrations/0007_history_check.sql")),
-    ("0008_short_id", include_str!("migrations/0008_short_id.sql")),
-    ("0009_outstanding", include_str!("migrations/0009_outstanding.sql")),
+    (
+        "0007_history_check",
+        include_str!("migrations/0007_history_check.sql"),
+    ),
+    (
+        "0008_short_id",
+        include_str!("migrations/0008_short_id.sql"),
+    ),
+    (
+        "0009_outstanding",
+        include_str!("migrations/0009_outstanding.sql"),
+    ),
 ];
 
 /// The newest version that this binary knows.
@@ -41,10 +50,15 @@ pub(super) async fn version(connection: &mut SqliteConnection) -> Result<usize> 
         .fetch_one(connection)
         .await
         .map_err(|error| from_sqlx(error, "reading the schema version"))?;
-    let read = |column| row.try_get::<i64, _>(column).map_err(|error| from_sqlx(error, "reading the schema version"));
+    let read = |column| {
+        row.try_get::<i64, _>(column)
+            .map_err(|error| from_sqlx(error, "reading the schema version"))
+    };
     let (version, application, objects) = (read(0)?, read(1)?, read(2)?);
     if application != APPLICATION_ID && (objects > 0 || application != 0) {
-        return Err(setup("the file is a SQLite database of another program; name another file".to_owned()));
+        return Err(setup(
+            "the file is a SQLite database of another program; name another file".to_owned(),
+        ));
     }
     let version = usize::try_from(version).unwrap_or(usize::MAX);
     if version > NEWEST {
@@ -66,18 +80,28 @@ const OBJECTS: &str = "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlit
 const MOST_NAMES: usize = 10;
 
 async fn objects(connection: &mut SqliteConnection) -> Result<Objects> {
-    let rows: Vec<(String, String, String, String)> =
-        sqlx::query_as(OBJECTS).fetch_all(connection).await.map_err(|error| from_sqlx(error, "reading the schema"))?;
-    Ok(rows.into_iter().map(|(kind, name, table, sql)| ((kind, name), (table, sql))).collect())
+    let rows: Vec<(String, String, String, String)> = sqlx::query_as(OBJECTS)
+        .fetch_all(connection)
+        .await
+        .map_err(|error| from_sqlx(error, "reading the schema"))?;
+    Ok(rows
+        .into_iter()
+        .map(|(kind, name, table, sql)| ((kind, name), (table, sql)))
+        .collect())
 }
 
 /// The objects that the migrations up to `version` create.
 async fn expected_objects(version: usize) -> Result<Objects> {
     let failed = |error| from_sqlx(error, "making a schema to compare with");
-    let options = SqliteConnectOptions::new().in_memory(true).disable_statement_logging();
+    let options = SqliteConnectOptions::new()
+        .in_memory(true)
+        .disable_statement_logging();
     let mut connection = options.connect().await.map_err(failed)?;
     for (_, text) in &MIGRATIONS[..version] {
-        sqlx::raw_sql(*text).execute(&mut connection).await.map_err(failed)?;
+        sqlx::raw_sql(*text)
+            .execute(&mut connection)
+            .await
+            .map_err(failed)?;
     }
     objects(&mut connection).await
 }
@@ -88,7 +112,11 @@ pub(super) async fn foreign_objects(connection: &mut SqliteConnection) -> Result
     let version = version(connection).await?;
     let (expected, present) = (expected_objects(version).await?, objects(connection).await?);
     let named = |(kind, name): &(String, String)| format!("{kind} {name:?}");
-    let foreign: Vec<_> = present.keys().filter(|key| !expected.contains_key(*key)).map(named).collect();
+    let foreign: Vec<_> = present
+        .keys()
+        .filter(|key| !expected.contains_key(*key))
+        .map(named)
+        .collect();
     let changed: Vec<_> = expected
         .iter()
         .filter(|(key, definition)| present.get(*key) != Some(*definition))
@@ -99,14 +127,21 @@ pub(super) async fn foreign_objects(connection: &mut SqliteConnection) -> Result
         if !names.is_empty() {
             let more = names.len().saturating_sub(MOST_NAMES);
             names.truncate(MOST_NAMES);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
             parts.push(format!("{what}: {}{more}", names.join(", ")));
         }
     }
     if parts.is_empty() {
         return Ok(None);
     }
-    let detail = format!("the schema is not the one that this program creates ({})", parts.join("; "));
+    let detail = format!(
+        "the schema is not the one that this program creates ({})",
+        parts.join("; ")
+    );
     let remedy = "do not use this file if it comes from somebody else; if you added these objects, drop them with the \
                   sqlite3 program, otherwise restore a backup";
     Ok(Some(Finding::new(Subject::Schema, detail, remedy)))
@@ -122,7 +157,10 @@ pub(super) async fn require_own(connection: &mut SqliteConnection) -> Result<()>
 
 /// Names of what [`migrate`] would apply to a database of `version`.
 pub(super) fn pending(version: usize) -> Vec<String> {
-    MIGRATIONS[version..].iter().map(|(name, _)| (*name).to_owned()).collect()
+    MIGRATIONS[version..]
+        .iter()
+        .map(|(name, _)| (*name).to_owned())
+        .collect()
 }
 
 /// Applies what is missing. Cheap when nothing is.
@@ -131,19 +169,32 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
         return Ok(());
     }
     let failed = |error| from_sqlx(error, "migrating the schema");
-    sqlx::query(sql::BEGIN).execute(&mut *connection).await.map_err(failed)?;
+    sqlx::query(sql::BEGIN)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
     // Read again under the lock: somebody may have been faster.
     let from = version(connection).await?;
     for (_, text) in &MIGRATIONS[from..] {
-        sqlx::raw_sql(*text).execute(&mut *connection).await.map_err(failed)?;
+        sqlx::raw_sql(*text)
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
     }
-    let mark = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {NEWEST}; COMMIT");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(mark)).execute(&mut *connection).await.map_err(failed)?;
+    let mark =
+        format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {NEWEST}; COMMIT");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(mark))
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
     Ok(())
 }
 
 fn setup(reason: String) -> StoreError {
-    StoreError::Setup { reason, source: None }
+    StoreError::Setup {
+        reason,
+        source: None,
+    }
 }
 
 #[cfg(test)]
@@ -173,13 +224,20 @@ mod tests {
         ];
         assert_eq!(known.len(), MIGRATIONS.len());
         for ((name, text), known) in MIGRATIONS.iter().zip(known) {
-            let hash: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+            let hash: String = Sha256::digest(text)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
             assert_eq!(hash, known, "{name}");
         }
     }
 
     async fn migrated() -> SqliteConnection {
-        let mut connection = SqliteConnectOptions::new().in_memory(true).connect().await.unwrap();
+        let mut connection = SqliteConnectOptions::new()
+            .in_memory(true)
+            .connect()
+            .await
+            .unwrap();
         migrate(&mut connection).await.unwrap();
         connection
     }
@@ -187,8 +245,15 @@ mod tests {
     /// Databases from before the counting hold history already.
     #[tokio::test]
     async fn earlier_versions_are_counted_by_the_migration() {
-        let mut connection = SqliteConnectOptions::new().in_memory(true).connect().await.unwrap();
-        let counting = MIGRATIONS.iter().position(|(name, _)| name.ends_with("_history")).unwrap();
+        let mut connection = SqliteConnectOptions::new()
+            .in_memory(true)
+            .connect()
+            .await
+            .unwrap();
+        let counting = MIGRATIONS
+            .iter()
+            .position(|(name, _)| name.ends_with("_history"))
+            .unwrap();
         for (_, text) in &MIGRATIONS[..counting] {
             sqlx::raw_sql(*text).execute(&mut connection).await.unwrap();
         }
@@ -204,16 +269,33 @@ mod tests {
             sqlx::raw_sql(*text).execute(&mut connection).await.unwrap();
         }
         let counted = async |connection: &mut SqliteConnection| {
-            let counted =
-                sqlx::query_scalar("SELECT history_bytes FROM project ORDER BY id").fetch_all(connection).await;
+            let counted = sqlx::query_scalar("SELECT history_bytes FROM project ORDER BY id")
+                .fetch_all(connection)
+                .await;
             counted.unwrap()
         };
         let before: Vec<i64> = counted(&mut connection).await;
-        assert_eq!(before, [0, i64::try_from("{\"content\":\"ü\"}".len() + "why".len() + "{}".len()).unwrap()]);
-        sqlx::raw_sql("DELETE FROM history WHERE version = 3").execute(&mut connection).await.unwrap();
+        assert_eq!(
+            before,
+            [
+                0,
+                i64::try_from("{\"content\":\"ü\"}".len() + "why".len() + "{}".len()).unwrap()
+            ]
+        );
+        sqlx::raw_sql("DELETE FROM history WHERE version = 3")
+            .execute(&mut connection)
+            .await
+            .unwrap();
         assert_eq!(counted(&mut connection).await, [0, before[1] - 2]);
-        sqlx::raw_sql("DELETE FROM memory").execute(&mut connection).await.unwrap();
-        assert_eq!(counted(&mut connection).await, [0, 0], "the rest goes with the memory");
+        sqlx::raw_sql("DELETE FROM memory")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(
+            counted(&mut connection).await,
+            [0, 0],
+            "the rest goes with the memory"
+        );
     }
 
     #[tokio::test]
@@ -228,7 +310,9 @@ mod tests {
         ];
         for (name, text) in sql::ALL.iter().chain(others.into_iter().flatten()) {
             for part in text.split("; ") {
-                let prepared = connection.prepare(sqlx::AssertSqlSafe(part).into_sql_str()).await;
+                let prepared = connection
+                    .prepare(sqlx::AssertSqlSafe(part).into_sql_str())
+                    .await;
                 assert!(prepared.is_ok(), "{name}: {prepared:?}");
             }
         }
@@ -238,13 +322,17 @@ mod tests {
     async fn every_filter_fits_the_schema() {
         let mut connection = migrated().await;
         let now = chrono::DateTime::UNIX_EPOCH;
-        for (bits, as_of) in
-            (0..256_u32).flat_map(|bits| [AsOf::Present, AsOf::KnownThen, AsOf::TrueThen].map(|as_of| (bits, as_of)))
-        {
+        for (bits, as_of) in (0..256_u32).flat_map(|bits| {
+            [AsOf::Present, AsOf::KnownThen, AsOf::TrueThen].map(|as_of| (bits, as_of))
+        }) {
             let on = |bit: u32| bits >> bit & 1 == 1;
             let filter = Filter {
                 kinds: if on(0) { vec![Kind::Note] } else { Vec::new() },
-                tags: if on(1) { vec!["a".to_owned()] } else { Vec::new() },
+                tags: if on(1) {
+                    vec!["a".to_owned()]
+                } else {
+                    Vec::new()
+                },
                 session: on(2).then(String::new),
                 speaker: on(3).then(String::new),
                 since: on(4).then_some(now),
@@ -255,7 +343,10 @@ mod tests {
                 as_of,
             };
             for projects in [&[1][..], &[1, 2]] {
-                for statement in [sql::browse(&filter, projects), sql::candidates(&filter, projects)] {
+                for statement in [
+                    sql::browse(&filter, projects),
+                    sql::candidates(&filter, projects),
+                ] {
                     connection.prepare(statement.into_sql_str()).await.unwrap();
                 }
             }
@@ -281,7 +372,10 @@ mod tests {
         ];
         for statement in statements {
             let explained = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
-            let rows = sqlx::query(explained).fetch_all(&mut connection).await.unwrap();
+            let rows = sqlx::query(explained)
+                .fetch_all(&mut connection)
+                .await
+                .unwrap();
             for row in rows {
                 let step: String = row.try_get("detail").unwrap();
                 assert!(!step.starts_with("SCAN m"), "{step}\n{statement}");

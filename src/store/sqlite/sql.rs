@@ -261,8 +261,11 @@ named! {
 /// Those whose text is the query, then the best of the scored ones, as far as they pass the filter. $1 projects,
 /// $2 JSON of memories, best first, $3 exact hash, $4 limit; from $10 on the filter. The filter is asked only until
 /// the limit is reached.
-const CANDIDATES_HEAD: &str =
-    concat!("SELECT m.id, m.seq, 1 AS exact, ", hit_columns!(), " FROM memory m WHERE m.content_hash = $3 AND ");
+const CANDIDATES_HEAD: &str = concat!(
+    "SELECT m.id, m.seq, 1 AS exact, ",
+    hit_columns!(),
+    " FROM memory m WHERE m.content_hash = $3 AND "
+);
 const CANDIDATES_MIDDLE: &str = concat!(
     " UNION ALL SELECT * FROM (SELECT m.id, m.seq, 0, ",
     hit_columns!(),
@@ -272,8 +275,10 @@ const CANDIDATES_TAIL: &str = " LIMIT $4)";
 
 /// The newest first. $1 projects, $2 before, $3 limit; from $10 on the filter. The rows are chosen by number first,
 /// so that a sort, where one is needed, does not carry the texts.
-const BROWSE_HEAD: &str =
-    concat!(memory!(), "WHERE m.seq IN (SELECT m.seq FROM memory m WHERE ($2 IS NULL OR m.seq < $2) AND ");
+const BROWSE_HEAD: &str = concat!(
+    memory!(),
+    "WHERE m.seq IN (SELECT m.seq FROM memory m WHERE ($2 IS NULL OR m.seq < $2) AND "
+);
 const BROWSE_TAIL: &str = " ORDER BY m.seq DESC LIMIT $3) ORDER BY m.seq DESC";
 
 /// For one project, which is the usual scope: SQLite walks its index from the end.
@@ -287,7 +292,8 @@ const SPEAKER: &str = " AND m.speaker = $13";
 const SINCE: &str = " AND m.occurred_at >= $14";
 const UNTIL: &str = " AND m.occurred_at < $15";
 const IMPORTANCE: &str = " AND m.importance >= $16";
-const CURRENT: &str = " AND m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $17)";
+const CURRENT: &str =
+    " AND m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $17)";
 const KNOWN_THEN: &str = " AND m.updated_at <= $17";
 const HAPPENED: &str = " AND m.occurred_at <= $17";
 const TRUE_THEN: &str = " AND (m.valid_until IS NULL OR m.valid_until > $17) AND (m.superseded_by IS NULL \
@@ -295,7 +301,11 @@ const TRUE_THEN: &str = " AND (m.valid_until IS NULL OR m.valid_until > $17) AND
 
 /// Only the conditions that are asked for, so that each can use its index.
 pub(super) fn conditions(filter: &Filter, projects: &[i64]) -> String {
-    let scope = if projects.len() == 1 { IN_PROJECT } else { IN_SCOPE };
+    let scope = if projects.len() == 1 {
+        IN_PROJECT
+    } else {
+        IN_SCOPE
+    };
     let true_then = filter.as_of == AsOf::TrueThen;
     let parts = [
         (!filter.kinds.is_empty(), KINDS),
@@ -310,14 +320,26 @@ pub(super) fn conditions(filter: &Filter, projects: &[i64]) -> String {
         (filter.as_of == AsOf::KnownThen, KNOWN_THEN),
         (true_then, HAPPENED),
     ];
-    let asked = parts.iter().filter(|(asked, _)| *asked).map(|(_, sql)| *sql);
+    let asked = parts
+        .iter()
+        .filter(|(asked, _)| *asked)
+        .map(|(_, sql)| *sql);
     std::iter::once(scope).chain(asked).collect()
 }
 
 /// The choice among scored memories under `filter`, made of the constants above and nothing else.
 pub(super) fn candidates(filter: &Filter, projects: &[i64]) -> AssertSqlSafe<String> {
     let conditions = conditions(filter, projects);
-    AssertSqlSafe([CANDIDATES_HEAD, &conditions, CANDIDATES_MIDDLE, &conditions, CANDIDATES_TAIL].concat())
+    AssertSqlSafe(
+        [
+            CANDIDATES_HEAD,
+            &conditions,
+            CANDIDATES_MIDDLE,
+            &conditions,
+            CANDIDATES_TAIL,
+        ]
+        .concat(),
+    )
 }
 
 /// The browsing under `filter`, likewise.

@@ -19,12 +19,18 @@ pub(super) fn tag_keys(tags: &[String]) -> String {
 /// Brings the index of tags into the form in which tags are compared, once for each database.
 pub(super) async fn fold_tag_index(connection: &mut SqliteConnection) -> Result<()> {
     let failed = |error| from_sqlx(error, "folding tags");
-    let folded: Option<String> =
-        sqlx::query_scalar(sql::META).bind("tag_index").fetch_optional(&mut *connection).await.map_err(failed)?;
+    let folded: Option<String> = sqlx::query_scalar(sql::META)
+        .bind("tag_index")
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(failed)?;
     if folded.is_some() {
         return Ok(());
     }
-    sqlx::query(sql::BEGIN).execute(&mut *connection).await.map_err(failed)?;
+    sqlx::query(sql::BEGIN)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
     let mut after = (0_i64, String::new());
     loop {
         let rows: Vec<(i64, String)> = sqlx::query_as(sql::TAG_INDEX)
@@ -37,10 +43,22 @@ pub(super) async fn fold_tag_index(connection: &mut SqliteConnection) -> Result<
         let Some(last) = rows.last() else { break };
         after = last.clone();
         for (memory, tag) in rows.iter().filter(|(_, tag)| tag_key(tag) != *tag) {
-            let fold = sqlx::query(sql::FOLD_TAG).bind(memory).bind(tag).bind(tag_key(tag));
+            let fold = sqlx::query(sql::FOLD_TAG)
+                .bind(memory)
+                .bind(tag)
+                .bind(tag_key(tag));
             fold.execute(&mut *connection).await.map_err(failed)?;
         }
     }
-    sqlx::query(sql::SET_META).bind("tag_index").bind("folded").execute(&mut *connection).await.map_err(failed)?;
-    sqlx::query(sql::COMMIT).execute(connection).await.map(drop).map_err(failed)
+    sqlx::query(sql::SET_META)
+        .bind("tag_index")
+        .bind("folded")
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    sqlx::query(sql::COMMIT)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(failed)
 }

@@ -13,7 +13,10 @@ use crate::store::{Result, StoreError, StoredToken, TokenStore};
 
 fn read(row: &SqliteRow) -> sqlx::Result<StoredToken> {
     let time = |column: &str| {
-        Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(column)?.and_then(DateTime::from_timestamp_micros))
+        Ok::<_, sqlx::Error>(
+            row.try_get::<Option<i64>, _>(column)?
+                .and_then(DateTime::from_timestamp_micros),
+        )
     };
     let decode = |error: &str| sqlx::Error::Decode(error.into());
     let reads: &str = row.try_get("reads")?;
@@ -21,13 +24,17 @@ fn read(row: &SqliteRow) -> sqlx::Result<StoredToken> {
         token: Token {
             name: row.try_get("name")?,
             project: row.try_get("project")?,
-            reads: serde_json::from_str(reads).map_err(|error| sqlx::Error::Decode(error.into()))?,
+            reads: serde_json::from_str(reads)
+                .map_err(|error| sqlx::Error::Decode(error.into()))?,
             prefix: row.try_get("prefix")?,
             created_at: time("created_at")?.ok_or_else(|| decode("a token without a time"))?,
             expires_at: time("expires_at")?,
             revoked_at: time("revoked_at")?,
         },
-        sha256: row.try_get::<&[u8], _>("sha256")?.try_into().map_err(|_| decode("a hash has 32 bytes"))?,
+        sha256: row
+            .try_get::<&[u8], _>("sha256")?
+            .try_into()
+            .map_err(|_| decode("a hash has 32 bytes"))?,
     })
 }
 
@@ -37,7 +44,11 @@ async fn one(
 ) -> Result<Option<Token>> {
     let failed = |error| from_sqlx(error, "changing a token");
     let row = query.fetch_optional(connection).await.map_err(failed)?;
-    row.as_ref().map(read).transpose().map_err(failed).map(|found| found.map(|stored| stored.token))
+    row.as_ref()
+        .map(read)
+        .transpose()
+        .map_err(failed)
+        .map(|found| found.map(|stored| stored.token))
 }
 
 impl SqliteStore {
@@ -49,7 +60,10 @@ impl SqliteStore {
         let open = self.opened()?;
         self.bounded(open.write(async |connection, _| {
             let failed = |error| from_sqlx(error, "replacing the tokens");
-            sqlx::query(sql::DELETE_TOKENS).execute(&mut *connection).await.map_err(failed)?;
+            sqlx::query(sql::DELETE_TOKENS)
+                .execute(&mut *connection)
+                .await
+                .map_err(failed)?;
             for StoredToken { token, sha256 } in tokens {
                 sqlx::query(sql::INSERT_TOKEN)
                     .bind(&token.name)
@@ -86,13 +100,21 @@ impl TokenStore for SqliteStore {
                 .bind(micros(token.expires_at));
             match one(connection, query).await? {
                 Some(_) => Ok(()),
-                None => Err(StoreError::TokenExists { name: token.name.clone() }),
+                None => Err(StoreError::TokenExists {
+                    name: token.name.clone(),
+                }),
             }
         }))
         .await
     }
 
-    async fn rotate_token(&self, name: &str, sha256: [u8; 32], prefix: &str, now: DateTime<Utc>) -> Result<Token> {
+    async fn rotate_token(
+        &self,
+        name: &str,
+        sha256: [u8; 32],
+        prefix: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Token> {
         let open = self.opened()?;
         self.bounded(open.write(async |connection, _| {
             let query = sqlx::query(sql::ROTATE_TOKEN)
@@ -100,7 +122,11 @@ impl TokenStore for SqliteStore {
                 .bind(sha256.as_slice())
                 .bind(prefix)
                 .bind(now.timestamp_micros());
-            one(connection, query).await?.ok_or_else(|| StoreError::TokenUnknown { name: name.to_owned() })
+            one(connection, query)
+                .await?
+                .ok_or_else(|| StoreError::TokenUnknown {
+                    name: name.to_owned(),
+                })
         }))
         .await
     }
@@ -108,8 +134,14 @@ impl TokenStore for SqliteStore {
     async fn revoke_token(&self, name: &str, now: DateTime<Utc>) -> Result<Token> {
         let open = self.opened()?;
         self.bounded(open.write(async |connection, _| {
-            let query = sqlx::query(sql::REVOKE_TOKEN).bind(name).bind(now.timestamp_micros());
-            one(connection, query).await?.ok_or_else(|| StoreError::TokenUnknown { name: name.to_owned() })
+            let query = sqlx::query(sql::REVOKE_TOKEN)
+                .bind(name)
+                .bind(now.timestamp_micros());
+            one(connection, query)
+                .await?
+                .ok_or_else(|| StoreError::TokenUnknown {
+                    name: name.to_owned(),
+                })
         }))
         .await
     }
@@ -119,8 +151,14 @@ impl TokenStore for SqliteStore {
         self.bounded(async {
             let mut connection = open.connection().await?;
             let failed = |error| from_sqlx(error, "reading the tokens");
-            let rows = sqlx::query(sql::TOKENS).fetch_all(&mut *connection).await.map_err(failed)?;
-            rows.iter().map(read).collect::<sqlx::Result<_>>().map_err(failed)
+            let rows = sqlx::query(sql::TOKENS)
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(failed)?;
+            rows.iter()
+                .map(read)
+                .collect::<sqlx::Result<_>>()
+                .map_err(failed)
         })
         .await
     }

@@ -19,7 +19,9 @@ use super::read::bind_filter;
 use super::{Open, SqliteStore, json_numbers, row, sql, vector_sql};
 use crate::domain::memory::embedded_text;
 use crate::domain::{Episode, Scope};
-use crate::store::{Embedded, IndexJob, MemoryKey, Result, SemanticCandidate, StoreError, VectorQuery, VectorStore};
+use crate::store::{
+    Embedded, IndexJob, MemoryKey, Result, SemanticCandidate, StoreError, VectorQuery, VectorStore,
+};
 
 /// What the queue is filled for.
 const MODEL: &str = "embedding_model";
@@ -60,7 +62,11 @@ impl Drop for Doubt<'_> {
 
 impl Open {
     /// The copy, read from the database where it is missing or of another model.
-    async fn matrix(&self, model: &str, dimension: usize) -> Result<OwnedRwLockReadGuard<Option<Matrix>>> {
+    async fn matrix(
+        &self,
+        model: &str,
+        dimension: usize,
+    ) -> Result<OwnedRwLockReadGuard<Option<Matrix>>> {
         let fits = |matrix: &Option<Matrix>| {
             let of_model = |matrix: &Matrix| matrix.model == model && matrix.dimension == dimension;
             !self.vectors.stale.load(Ordering::Acquire) && matrix.as_ref().is_some_and(of_model)
@@ -85,9 +91,15 @@ impl Open {
         let failed = |error| from_sqlx(error, "reading vectors");
         let mut connection = self.connection().await?;
         let mut matrix = Matrix::new(model, dimension);
-        let mut rows = sqlx::query(vector_sql::VECTORS).bind(model).bind(dimension as i64).fetch(&mut *connection);
+        let mut rows = sqlx::query(vector_sql::VECTORS)
+            .bind(model)
+            .bind(dimension as i64)
+            .fetch(&mut *connection);
         while let Some(row) = rows.try_next().await.map_err(failed)? {
-            let (project, memory) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+            let (project, memory) = (
+                row.try_get(0).map_err(failed)?,
+                row.try_get(1).map_err(failed)?,
+            );
             matrix.push(project, memory, &numbers(row.try_get(2).map_err(failed)?));
         }
         Ok(matrix)
@@ -95,7 +107,12 @@ impl Open {
 }
 
 fn numbers(bytes: &[u8]) -> Vec<f32> {
-    bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect()
+    bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|four| f32::from_le_bytes(*four))
+        .collect()
 }
 
 fn bytes(vector: &[f32]) -> Vec<u8> {
@@ -105,10 +122,17 @@ fn bytes(vector: &[f32]) -> Vec<u8> {
 fn job(row: &SqliteRow) -> Result<IndexJob, sqlx::Error> {
     let situation: Option<String> = row.try_get(6)?;
     let lesson: Option<String> = row.try_get(7)?;
-    let episode = situation.zip(lesson).map(|(situation, lesson)| Episode { situation, outcome: 0.0, lesson });
+    let episode = situation.zip(lesson).map(|(situation, lesson)| Episode {
+        situation,
+        outcome: 0.0,
+        lesson,
+    });
     let content: &str = row.try_get(4)?;
     Ok(IndexJob {
-        key: MemoryKey { project: row.try_get(1)?, seq: row.try_get(0)? },
+        key: MemoryKey {
+            project: row.try_get(1)?,
+            seq: row.try_get(0)?,
+        },
         version: row.try_get(3)?,
         text: embedded_text(content, episode.as_ref()),
         attempts: row.try_get(2)?,
@@ -128,7 +152,11 @@ impl VectorStore for SqliteStore {
         self.bounded(async {
             let mut connection = open.connection().await?;
             let failed = |error| from_sqlx(error, "reading a note");
-            sqlx::query_scalar(sql::META).bind(MODEL).fetch_optional(&mut *connection).await.map_err(failed)
+            sqlx::query_scalar(sql::META)
+                .bind(MODEL)
+                .fetch_optional(&mut *connection)
+                .await
+                .map_err(failed)
         })
         .await
     }
@@ -137,7 +165,13 @@ impl VectorStore for SqliteStore {
         let open = self.opened()?;
         self.bounded(open.write(async |connection, _| {
             let failed = |error| from_sqlx(error, "writing a note");
-            sqlx::query(sql::SET_META).bind(MODEL).bind(model).execute(connection).await.map_err(failed).map(drop)
+            sqlx::query(sql::SET_META)
+                .bind(MODEL)
+                .bind(model)
+                .execute(connection)
+                .await
+                .map_err(failed)
+                .map(drop)
         }))
         .await
     }
@@ -166,7 +200,10 @@ impl VectorStore for SqliteStore {
                 .execute(&mut *connection)
                 .await
                 .map_err(failed)?;
-            Ok(Some(MemoryKey { project: 0, seq: end }))
+            Ok(Some(MemoryKey {
+                project: 0,
+                seq: end,
+            }))
         }))
         .await
     }
@@ -183,12 +220,20 @@ impl VectorStore for SqliteStore {
                 .fetch_all(&mut *connection)
                 .await
                 .map_err(failed)?;
-            rows.iter().map(job).collect::<Result<_, _>>().map_err(failed)
+            rows.iter()
+                .map(job)
+                .collect::<Result<_, _>>()
+                .map_err(failed)
         })
         .await
     }
 
-    async fn save_vectors(&self, model: &str, embedded: &[Embedded], now: DateTime<Utc>) -> Result<u64> {
+    async fn save_vectors(
+        &self,
+        model: &str,
+        embedded: &[Embedded],
+        now: DateTime<Utc>,
+    ) -> Result<u64> {
         let open = self.opened()?;
         let saving = async {
             let mut doubt = Doubt(&open.vectors, true);
@@ -207,7 +252,11 @@ impl VectorStore for SqliteStore {
                         if !unchanged {
                             continue;
                         }
-                        sqlx::query(sql::DELETE_EMBEDDING).bind(seq).execute(&mut *connection).await.map_err(failed)?;
+                        sqlx::query(sql::DELETE_EMBEDDING)
+                            .bind(seq)
+                            .execute(&mut *connection)
+                            .await
+                            .map_err(failed)?;
                         for (chunk, vector) in memory.vectors.iter().enumerate() {
                             sqlx::query(vector_sql::INSERT_EMBEDDING)
                                 .bind(seq)
@@ -220,7 +269,11 @@ impl VectorStore for SqliteStore {
                                 .await
                                 .map_err(failed)?;
                         }
-                        sqlx::query(sql::DELETE_JOB).bind(seq).execute(&mut *connection).await.map_err(failed)?;
+                        sqlx::query(sql::DELETE_JOB)
+                            .bind(seq)
+                            .execute(&mut *connection)
+                            .await
+                            .map_err(failed)?;
                         saved.push(memory);
                     }
                     Ok(saved)
@@ -229,10 +282,19 @@ impl VectorStore for SqliteStore {
             if let Ok(saved) = &result {
                 let mut guard = open.vectors.matrix.write().await;
                 if let Some(matrix) = guard.as_mut().filter(|matrix| matrix.model == model) {
-                    matrix.remove(&saved.iter().map(|memory| memory.key.seq).collect::<Vec<_>>());
+                    matrix.remove(
+                        &saved
+                            .iter()
+                            .map(|memory| memory.key.seq)
+                            .collect::<Vec<_>>(),
+                    );
                     let dimension = matrix.dimension;
                     for memory in saved {
-                        for vector in memory.vectors.iter().filter(|vector| vector.len() == dimension) {
+                        for vector in memory
+                            .vectors
+                            .iter()
+                            .filter(|vector| vector.len() == dimension)
+                        {
                             matrix.push(memory.key.project, memory.key.seq, vector);
                         }
                     }
@@ -270,14 +332,20 @@ impl VectorStore for SqliteStore {
         self.bounded(async {
             let mut connection = open.connection().await?;
             let failed = |error| from_sqlx(error, "counting the index queue");
-            let count: i64 =
-                sqlx::query_scalar(vector_sql::BACKLOG).fetch_one(&mut *connection).await.map_err(failed)?;
+            let count: i64 = sqlx::query_scalar(vector_sql::BACKLOG)
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(failed)?;
             Ok(count.unsigned_abs())
         })
         .await
     }
 
-    async fn search_vectors(&self, scope: &Scope, query: &VectorQuery) -> Result<Vec<SemanticCandidate>> {
+    async fn search_vectors(
+        &self,
+        scope: &Scope,
+        query: &VectorQuery,
+    ) -> Result<Vec<SemanticCandidate>> {
         let open = self.opened()?;
         self.bounded(search(&open, scope, query)).await
     }
@@ -288,7 +356,12 @@ async fn search(open: &Open, scope: &Scope, query: &VectorQuery) -> Result<Vec<S
     let (mut connection, projects) = open.reader(scope).await?;
     let few = matrix.as_ref().is_none_or(|matrix| matrix.len() <= FEW);
     let (vector, of) = (Arc::clone(&query.vector), projects.clone());
-    let rank = move || matrix.as_ref().map(|matrix| matrix.ranked(&of, &vector)).unwrap_or_default();
+    let rank = move || {
+        matrix
+            .as_ref()
+            .map(|matrix| matrix.ranked(&of, &vector))
+            .unwrap_or_default()
+    };
     let mut ranked = if few {
         rank()
     } else {
@@ -303,7 +376,9 @@ async fn search(open: &Open, scope: &Scope, query: &VectorQuery) -> Result<Vec<S
     let mut found: HashMap<i64, SemanticCandidate> = HashMap::new();
     let mut portion = query.limit * 5 / 4 + SPARE;
     while found.len() < query.limit {
-        let Some(nearest) = ranked.next(portion) else { break };
+        let Some(nearest) = ranked.next(portion) else {
+            break;
+        };
         portion *= 8;
         let mut statement = sqlx::query(vector_sql::nearest(&query.filter, &projects))
             .bind(json_numbers(&projects))
@@ -312,25 +387,50 @@ async fn search(open: &Open, scope: &Scope, query: &VectorQuery) -> Result<Vec<S
         for _ in 4..10 {
             statement = statement.bind(None::<i64>);
         }
-        let rows = bind_filter!(statement, query.filter).fetch_all(&mut *connection).await.map_err(failed)?;
+        let rows = bind_filter!(statement, query.filter)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(failed)?;
         for row in &rows {
-            let (id, seq): (Uuid, i64) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+            let (id, seq): (Uuid, i64) = (
+                row.try_get(0).map_err(failed)?,
+                row.try_get(1).map_err(failed)?,
+            );
             let chunk = numbers(row.try_get(2).map_err(failed)?);
             if chunk.len() != query.vector.len() {
                 continue;
             }
-            let cosine = chunk.iter().zip(query.vector.iter()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            let cosine = chunk
+                .iter()
+                .zip(query.vector.iter())
+                .map(|(a, b)| f64::from(*a) * f64::from(*b))
+                .sum();
             match found.entry(seq) {
-                Entry::Occupied(mut known) => known.get_mut().cosine = known.get().cosine.max(cosine),
+                Entry::Occupied(mut known) => {
+                    known.get_mut().cosine = known.get().cosine.max(cosine)
+                }
                 Entry::Vacant(new) => {
-                    let (standing, setting) = (row::standing(row).map_err(failed)?, row::setting(row).map_err(failed)?);
-                    new.insert(SemanticCandidate { id, seq, cosine, standing, setting });
+                    let (standing, setting) = (
+                        row::standing(row).map_err(failed)?,
+                        row::setting(row).map_err(failed)?,
+                    );
+                    new.insert(SemanticCandidate {
+                        id,
+                        seq,
+                        cosine,
+                        standing,
+                        setting,
+                    });
                 }
             }
         }
     }
     let mut found: Vec<SemanticCandidate> = found.into_values().collect();
-    found.sort_by(|a, b| b.cosine.total_cmp(&a.cosine).then_with(|| b.seq.cmp(&a.seq)));
+    found.sort_by(|a, b| {
+        b.cosine
+            .total_cmp(&a.cosine)
+            .then_with(|| b.seq.cmp(&a.seq))
+    });
     found.truncate(query.limit);
     Ok(found)
 }

@@ -28,7 +28,8 @@ pub(super) const QUEUE_MISSING: &str = "INSERT INTO index_job (memory, kind, pro
     AND NOT EXISTS (SELECT 1 FROM embedding e WHERE e.memory = m.seq AND e.model = $1 \
     AND e.dimension = $4) ON CONFLICT DO UPDATE SET not_before = 0, attempts = 0, last_error = NULL WHERE attempts > 0";
 /// The end of a portion of memories.
-pub(super) const PORTION: &str = "SELECT max(seq) FROM (SELECT seq FROM memory WHERE seq > $1 ORDER BY seq LIMIT 2000)";
+pub(super) const PORTION: &str =
+    "SELECT max(seq) FROM (SELECT seq FROM memory WHERE seq > $1 ORDER BY seq LIMIT 2000)";
 /// All that wait.
 pub(super) const BACKLOG: &str = "SELECT count(*) FROM index_job";
 

@@ -46,13 +46,24 @@ pub(super) fn index_entry(project: i64, terms: &Terms) -> String {
 
 /// The terms by which a memory is found.
 pub(super) fn terms_of(memory: &Memory, analyzer: &Analyzer) -> Terms {
-    analyzer.terms(&indexed_text(&memory.content, memory.speaker.as_deref(), &memory.tags, memory.episode.as_ref()))
+    analyzer.terms(&indexed_text(
+        &memory.content,
+        memory.speaker.as_deref(),
+        &memory.tags,
+        memory.episode.as_ref(),
+    ))
 }
 
 /// The same under the names that the index has for them.
 pub(super) fn stored_terms(memory: &Memory, project: i64, analyzer: &Analyzer) -> Terms {
     let Terms { counts, length } = terms_of(memory, analyzer);
-    Terms { counts: counts.into_iter().map(|(term, count)| (indexed(project, &term), count)).collect(), length }
+    Terms {
+        counts: counts
+            .into_iter()
+            .map(|(term, count)| (indexed(project, &term), count))
+            .collect(),
+        length,
+    }
 }
 
 /// Makes a memory findable by its terms.
@@ -65,10 +76,15 @@ pub(super) async fn add_terms(
 ) -> Result<()> {
     let failed = |error| from_sqlx(error, "indexing a memory");
     if delta.unindexed.contains(&seq) {
-        sqlx::query(sql::FLUSH_TERMS).execute(&mut *connection).await.map_err(failed)?;
+        sqlx::query(sql::FLUSH_TERMS)
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
     }
     delta.resized.push(seq);
-    delta.terms.extend(terms.counts.keys().map(|term| (indexed(project, term), 1)));
+    delta
+        .terms
+        .extend(terms.counts.keys().map(|term| (indexed(project, term), 1)));
     sqlx::query(sql::INSERT_TERMS)
         .bind(seq)
         .bind(index_entry(project, terms))
@@ -87,7 +103,9 @@ pub(super) async fn remove_terms(
     delta: &mut Delta,
 ) -> Result<()> {
     delta.unindexed.insert(seq);
-    delta.terms.extend(terms.counts.keys().map(|term| (indexed(project, term), -1)));
+    delta
+        .terms
+        .extend(terms.counts.keys().map(|term| (indexed(project, term), -1)));
     let failed = |error| from_sqlx(error, "removing a memory from the index");
     sqlx::query(sql::DELETE_TERMS)
         .bind(seq)
@@ -98,7 +116,12 @@ pub(super) async fn remove_terms(
     resize(connection, project, -1, -i64::from(terms.length)).await
 }
 
-async fn resize(connection: &mut SqliteConnection, project: i64, documents: i64, length: i64) -> Result<()> {
+async fn resize(
+    connection: &mut SqliteConnection,
+    project: i64,
+    documents: i64,
+    length: i64,
+) -> Result<()> {
     sqlx::query(sql::RESIZE)
         .bind(project)
         .bind(documents)
@@ -111,16 +134,29 @@ async fn resize(connection: &mut SqliteConnection, project: i64, documents: i64,
 
 async fn read_mark(connection: &mut SqliteConnection, key: &str) -> Result<Option<String>> {
     let failed = |error| from_sqlx(error, "reading a mark of the index");
-    sqlx::query_scalar(sql::META).bind(key).fetch_optional(connection).await.map_err(failed)
+    sqlx::query_scalar(sql::META)
+        .bind(key)
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)
 }
 
 async fn write_mark(connection: &mut SqliteConnection, key: &str, value: &str) -> Result<()> {
     let failed = |error| from_sqlx(error, "writing a mark of the index");
-    sqlx::query(sql::SET_META).bind(key).bind(value).execute(connection).await.map(drop).map_err(failed)
+    sqlx::query(sql::SET_META)
+        .bind(key)
+        .bind(value)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(failed)
 }
 
 /// Whether the terms in the index are those of this analysis.
-pub(super) async fn is_of_analysis(connection: &mut SqliteConnection, analyzer: &Analyzer) -> Result<bool> {
+pub(super) async fn is_of_analysis(
+    connection: &mut SqliteConnection,
+    analyzer: &Analyzer,
+) -> Result<bool> {
     Ok(read_mark(connection, ANALYZER_KEY).await? == Some(analyzer.fingerprint()))
 }
 
@@ -131,7 +167,10 @@ pub(super) async fn mark_damaged(connection: &mut SqliteConnection) -> Result<()
 
 /// Rebuilds the index if another analysis or an earlier version made it, or if a check found it damaged. An interrupted
 /// rebuild leaves the old index, and the next start tries again.
-pub(super) async fn rebuild_if_needed(connection: &mut SqliteConnection, analyzer: &Analyzer) -> Result<()> {
+pub(super) async fn rebuild_if_needed(
+    connection: &mut SqliteConnection,
+    analyzer: &Analyzer,
+) -> Result<()> {
     let reason = match read_mark(connection, LAYOUT_KEY).await?.as_deref() {
         Some(LAYOUT) if is_of_analysis(connection, analyzer).await? => return Ok(()),
         Some(LAYOUT) => "the language or the analysis of words has changed",
@@ -139,33 +178,60 @@ pub(super) async fn rebuild_if_needed(connection: &mut SqliteConnection, analyze
         _ => "an earlier version wrote it, which could leave entries of deleted texts behind",
     };
     let failed = |error| from_sqlx(error, "rebuilding the word index");
-    sqlx::query(sql::BEGIN).execute(&mut *connection).await.map_err(failed)?;
-    let memories: i64 = sqlx::query_scalar(sql::COUNT_LIVE).fetch_one(&mut *connection).await.map_err(failed)?;
+    sqlx::query(sql::BEGIN)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let memories: i64 = sqlx::query_scalar(sql::COUNT_LIVE)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
     if memories > 0 {
         tracing::info!(reason, memories, "rebuilding the word index");
     }
-    sqlx::query(sql::CLEAR_TERMS).execute(&mut *connection).await.map_err(failed)?;
+    sqlx::query(sql::CLEAR_TERMS)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
     let started = Instant::now();
     let indexed = index_all(connection, analyzer, memories).await?;
     write_mark(connection, ANALYZER_KEY, &analyzer.fingerprint()).await?;
     write_mark(connection, LAYOUT_KEY, LAYOUT).await?;
-    sqlx::query(sql::COMMIT).execute(&mut *connection).await.map_err(failed)?;
+    sqlx::query(sql::COMMIT)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
     // The log still holds the pages of the old index.
-    let _: i64 = sqlx::query_scalar(sql::CHECKPOINT).fetch_one(connection).await.map_err(failed)?;
+    let _: i64 = sqlx::query_scalar(sql::CHECKPOINT)
+        .fetch_one(connection)
+        .await
+        .map_err(failed)?;
     if memories > 0 {
-        tracing::info!(indexed, seconds = started.elapsed().as_secs_f64(), "the word index is rebuilt");
+        tracing::info!(
+            indexed,
+            seconds = started.elapsed().as_secs_f64(),
+            "the word index is rebuilt"
+        );
     }
     Ok(())
 }
 
 /// Adds every live memory to an empty index, page by page, and tells how many there were.
-async fn index_all(connection: &mut SqliteConnection, analyzer: &Analyzer, memories: i64) -> Result<u64> {
+async fn index_all(
+    connection: &mut SqliteConnection,
+    analyzer: &Analyzer,
+    memories: i64,
+) -> Result<u64> {
     let failed = |error| from_sqlx(error, "rebuilding the word index");
     let (mut after, mut indexed) = (0_i64, 0_u64);
     let mut reported = Instant::now();
     loop {
-        let rows =
-            sqlx::query(sql::LIVE).bind(after).bind(REBUILD_PAGE).fetch_all(&mut *connection).await.map_err(failed)?;
+        let rows = sqlx::query(sql::LIVE)
+            .bind(after)
+            .bind(REBUILD_PAGE)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(failed)?;
         if rows.is_empty() {
             return Ok(indexed);
         }
@@ -182,9 +248,20 @@ async fn index_all(connection: &mut SqliteConnection, analyzer: &Analyzer, memor
     }
 }
 
-async fn index_one(connection: &mut SqliteConnection, row: &MemoryRow, analyzer: &Analyzer) -> Result<()> {
+async fn index_one(
+    connection: &mut SqliteConnection,
+    row: &MemoryRow,
+    analyzer: &Analyzer,
+) -> Result<()> {
     let terms = terms_of(&row.memory, analyzer);
-    add_terms(connection, row.project, row.memory.seq, &terms, &mut Delta::default()).await?;
+    add_terms(
+        connection,
+        row.project,
+        row.memory.seq,
+        &terms,
+        &mut Delta::default(),
+    )
+    .await?;
     sqlx::query(sql::SET_LENGTH)
         .bind(row.memory.seq)
         .bind(i64::from(terms.length))

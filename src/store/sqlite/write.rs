@@ -34,7 +34,10 @@ impl Open {
         &self,
         work: impl AsyncFnOnce(&mut SqliteConnection, &mut Delta) -> Result<T>,
     ) -> Result<T> {
-        let result = self.write_unobserved(work).await.map_err(|error| name_disk(error, self.files.database()));
+        let result = self
+            .write_unobserved(work)
+            .await
+            .map_err(|error| name_disk(error, self.files.database()));
         self.writes.observe(&result, is_damage);
         result
     }
@@ -49,10 +52,17 @@ impl Open {
         writer.connect().await?;
         let mut connection = writer.connection.take().expect("was just connected");
         let failed = |error| from_sqlx(error, "writing");
-        sqlx::query(sql::BEGIN).execute(&mut connection).await.map_err(failed)?;
+        sqlx::query(sql::BEGIN)
+            .execute(&mut connection)
+            .await
+            .map_err(failed)?;
         let mut delta = Delta::default();
         let result = work(&mut connection, &mut delta).await;
-        let end = if result.is_ok() { sql::COMMIT } else { sql::ROLLBACK };
+        let end = if result.is_ok() {
+            sql::COMMIT
+        } else {
+            sql::ROLLBACK
+        };
         let committing = self.cache.commit(&delta);
         let ended = sqlx::query(end).execute(&mut connection).await;
         match (result, ended) {
@@ -79,7 +89,10 @@ impl Open {
     pub(super) async fn empty_log(&self, writer: &mut Writer) -> Result<()> {
         let connection = writer.connect().await?;
         let failed = |error| from_sqlx(error, "emptying the log");
-        let busy: i64 = sqlx::query_scalar(sql::CHECKPOINT).fetch_one(connection).await.map_err(failed)?;
+        let busy: i64 = sqlx::query_scalar(sql::CHECKPOINT)
+            .fetch_one(connection)
+            .await
+            .map_err(failed)?;
         self.purged.store(busy != 0, Ordering::Relaxed);
         Ok(())
     }
@@ -104,8 +117,19 @@ struct Analysed {
 impl Prepared {
     /// What the index gained, where `answer` says that items are new.
     pub(super) fn extend(&self, delta: &mut Delta, project: i64, answer: &[Remembered]) {
-        for (analysed, _) in self.items.iter().zip(answer).filter(|(_, place)| place.created) {
-            delta.terms.extend(analysed.terms.counts.keys().map(|term| (indexed(project, term), 1)));
+        for (analysed, _) in self
+            .items
+            .iter()
+            .zip(answer)
+            .filter(|(_, place)| place.created)
+        {
+            delta.terms.extend(
+                analysed
+                    .terms
+                    .counts
+                    .keys()
+                    .map(|term| (indexed(project, term), 1)),
+            );
         }
     }
 
@@ -114,17 +138,38 @@ impl Prepared {
         command.items.iter().try_for_each(refuse_nul)?;
         let repeats = merge_repeats(&mut command.items);
         for item in &command.items {
-            let text = indexed_text(&item.content, item.speaker.as_deref(), &item.tags, item.episode.as_ref());
-            items.push(Analysed { hash: content_hash(&item.content), terms: analyzer.terms(&text) });
+            let text = indexed_text(
+                &item.content,
+                item.speaker.as_deref(),
+                &item.tags,
+                item.episode.as_ref(),
+            );
+            items.push(Analysed {
+                hash: content_hash(&item.content),
+                terms: analyzer.terms(&text),
+            });
         }
-        Ok(Self { command, items, repeats, analyzer })
+        Ok(Self {
+            command,
+            items,
+            repeats,
+            analyzer,
+        })
     }
 }
 
 /// SQLite would store a NUL character and then not see what follows it.
 fn refuse_nul(item: &NewMemory) -> Result<()> {
-    let episode = item.episode.iter().flat_map(|episode| [&episode.situation, &episode.lesson]);
-    let texts = [&item.content].into_iter().chain(&item.tags).chain(&item.session).chain(&item.speaker).chain(episode);
+    let episode = item
+        .episode
+        .iter()
+        .flat_map(|episode| [&episode.situation, &episode.lesson]);
+    let texts = [&item.content]
+        .into_iter()
+        .chain(&item.tags)
+        .chain(&item.session)
+        .chain(&item.speaker)
+        .chain(episode);
     for text in texts {
         if text.contains('\0') {
             return Err(Invalid::new("items", text, "text without NUL characters").into());
@@ -142,7 +187,11 @@ pub(super) fn micros(time: Option<DateTime<Utc>>) -> Option<i64> {
 }
 
 /// Number of the scope's own project, which is made at its first write.
-pub(super) async fn own_project(open: &Open, connection: &mut SqliteConnection, scope: &Scope) -> Result<i64> {
+pub(super) async fn own_project(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+) -> Result<i64> {
     if let Some(number) = open.project(scope.project(), connection).await? {
         return Ok(number);
     }
@@ -166,10 +215,24 @@ pub(super) async fn remember(
     if let Some(answer) = replay(connection, project, command).await? {
         return Ok((project, answer));
     }
-    require_sources(open, connection, scope, command.items.iter().flat_map(|item| &item.sources)).await?;
+    require_sources(
+        open,
+        connection,
+        scope,
+        command.items.iter().flat_map(|item| &item.sources),
+    )
+    .await?;
     let mut superseded = replaced(connection, project, &command.items).await?;
     let mut answer = places(connection, project, prepared, &superseded).await?;
-    let merges = merges(connection, project, &command.items, &prepared.repeats, &mut answer, command.now).await?;
+    let merges = merges(
+        connection,
+        project,
+        &command.items,
+        &prepared.repeats,
+        &mut answer,
+        command.now,
+    )
+    .await?;
     let links: Vec<&Links> = command.items.iter().map(|item| &item.links).collect();
     let plan = if links.iter().all(|links| links.is_empty()) {
         Plan::default()
@@ -188,22 +251,48 @@ pub(super) async fn remember(
             }
         }
     }
-    let protected =
-        |id: &&Uuid| superseded.get(*id).is_some_and(|row| row.memory.protected && row.memory.superseded_by.is_none());
-    let protected = unique(command.items.iter().flat_map(|item| &item.supersedes).filter(protected));
+    let protected = |id: &&Uuid| {
+        superseded
+            .get(*id)
+            .is_some_and(|row| row.memory.protected && row.memory.superseded_by.is_none())
+    };
+    let protected = unique(
+        command
+            .items
+            .iter()
+            .flat_map(|item| &item.supersedes)
+            .filter(protected),
+    );
     if !protected.is_empty() {
         return Err(StoreError::Protected { ids: protected });
     }
-    let replaced_bytes = superseded.values().filter(|row| row.memory.superseded_by.is_none());
-    let replaced_bytes: u64 = replaced_bytes.map(|row| history_bytes(&row.memory, None)).sum();
-    let merged_bytes: u64 = merges.iter().map(|(before, after)| growth(before, after, Some(STORED_AGAIN))).sum();
+    let replaced_bytes = superseded
+        .values()
+        .filter(|row| row.memory.superseded_by.is_none());
+    let replaced_bytes: u64 = replaced_bytes
+        .map(|row| history_bytes(&row.memory, None))
+        .sum();
+    let merged_bytes: u64 = merges
+        .iter()
+        .map(|(before, after)| growth(before, after, Some(STORED_AGAIN)))
+        .sum();
     let grown = (replaced_bytes, merged_bytes);
-    require_room(open, connection, scope, project, (&command.items, &answer), grown).await?;
+    require_room(
+        open,
+        connection,
+        scope,
+        project,
+        (&command.items, &answer),
+        grown,
+    )
+    .await?;
     super::bound::require_graph(open, connection, scope, project, &plan).await?;
     // What is replaced goes first: a turn may be replaced by its correction.
     for (item, place) in command.items.iter().zip(&answer) {
         for id in &item.supersedes {
-            let row = superseded.get_mut(id).expect("all were looked up, or the command was refused");
+            let row = superseded
+                .get_mut(id)
+                .expect("all were looked up, or the command was refused");
             supersede(connection, scope, row, place.id, command.now).await?;
         }
     }
@@ -218,8 +307,20 @@ pub(super) async fn remember(
         graph::mention(connection, project, place, links, &entities).await?;
     }
     for (before, after) in &merges {
-        let told = Told { change: Change::Updated, reason: Some(STORED_AGAIN), now: command.now };
-        rewrite(connection, scope, project, (before, after), &told, (&prepared.analyzer, delta)).await?;
+        let told = Told {
+            change: Change::Updated,
+            reason: Some(STORED_AGAIN),
+            now: command.now,
+        };
+        rewrite(
+            connection,
+            scope,
+            project,
+            (before, after),
+            &told,
+            (&prepared.analyzer, delta),
+        )
+        .await?;
     }
     if let Some(idempotency) = &command.idempotency {
         sqlx::query(sql::INSERT_IDEMPOTENT)
@@ -249,13 +350,25 @@ async fn require_room(
     if !open.limits.any() {
         return Ok(());
     }
-    let new = items.iter().zip(answer).filter(|(_, place)| place.created).map(|(item, _)| item.bytes());
+    let new = items
+        .iter()
+        .zip(answer)
+        .filter(|(_, place)| place.created)
+        .map(|(item, _)| item.bytes());
     let (memories, bytes) = new.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
     // A project over its limit may still be told that it knows something.
     if memories == 0 && merged == 0 {
         return Ok(());
     }
-    require_space(open, connection, scope, project, memories, bytes + replaced + merged).await
+    require_space(
+        open,
+        connection,
+        scope,
+        project,
+        memories,
+        bytes + replaced + merged,
+    )
+    .await
 }
 
 /// What an entry of the history takes of the limit of bytes, when `before` is what it keeps.
@@ -273,10 +386,24 @@ pub(super) async fn require_space(
     bytes: u64,
 ) -> Result<()> {
     let failed = |error| from_sqlx(error, "measuring a project");
-    let (held, size): (i64, i64) =
-        sqlx::query_as(sql::USAGE).bind(project).fetch_one(connection).await.map_err(failed)?;
-    let limits = if memories > 0 { open.limits } else { Limits { memories: 0, ..open.limits } };
-    limits.check(scope.project(), held.unsigned_abs() + memories, size.unsigned_abs() + bytes)
+    let (held, size): (i64, i64) = sqlx::query_as(sql::USAGE)
+        .bind(project)
+        .fetch_one(connection)
+        .await
+        .map_err(failed)?;
+    let limits = if memories > 0 {
+        open.limits
+    } else {
+        Limits {
+            memories: 0,
+            ..open.limits
+        }
+    };
+    limits.check(
+        scope.project(),
+        held.unsigned_abs() + memories,
+        size.unsigned_abs() + bytes,
+    )
 }
 
 /// The answer given before to the same idempotency key.
@@ -285,7 +412,9 @@ async fn replay(
     project: i64,
     command: &Remember,
 ) -> Result<Option<Vec<Remembered>>> {
-    let Some(idempotency) = &command.idempotency else { return Ok(None) };
+    let Some(idempotency) = &command.idempotency else {
+        return Ok(None);
+    };
     let failed = |error| from_sqlx(error, "reading an idempotency key");
     let row = sqlx::query(sql::IDEMPOTENT)
         .bind(project)
@@ -295,7 +424,9 @@ async fn replay(
         .map_err(failed)?;
     let Some(row) = row else { return Ok(None) };
     if row.try_get::<&[u8], _>(0).map_err(failed)? != idempotency.request_hash {
-        return Err(StoreError::IdempotencyConflict { key: idempotency.key.clone() });
+        return Err(StoreError::IdempotencyConflict {
+            key: idempotency.key.clone(),
+        });
     }
     let ids = row::ids(&row, 1).map_err(failed)?;
     Ok(Some(ids.into_iter().map(Remembered::replayed).collect()))
@@ -336,8 +467,11 @@ async fn replaced(
         return Ok(HashMap::new());
     }
     let rows = memories(connection, &[project], &wanted).await?;
-    let rows: HashMap<Uuid, MemoryRow> =
-        rows.into_iter().filter(|row| row.memory.deleted_at.is_none()).map(|row| (row.memory.id, row)).collect();
+    let rows: HashMap<Uuid, MemoryRow> = rows
+        .into_iter()
+        .filter(|row| row.memory.deleted_at.is_none())
+        .map(|row| (row.memory.id, row))
+        .collect();
     missing("supersedes", wanted, |id| rows.contains_key(id))?;
     Ok(rows)
 }
@@ -347,9 +481,17 @@ pub(super) fn unique<'a>(ids: impl Iterator<Item = &'a Uuid>) -> Vec<Uuid> {
     ids.filter(|id| seen.insert(**id)).copied().collect()
 }
 
-pub(super) fn missing(field: &'static str, mut ids: Vec<Uuid>, found: impl Fn(&Uuid) -> bool) -> Result<()> {
+pub(super) fn missing(
+    field: &'static str,
+    mut ids: Vec<Uuid>,
+    found: impl Fn(&Uuid) -> bool,
+) -> Result<()> {
     ids.retain(|id| !found(id));
-    if ids.is_empty() { Ok(()) } else { Err(StoreError::NotFound { field, ids }) }
+    if ids.is_empty() {
+        Ok(())
+    } else {
+        Err(StoreError::NotFound { field, ids })
+    }
 }
 
 /// Where each item goes: to an id of its own, to that of an equal memory which stays, or to that of an equal item
@@ -372,7 +514,11 @@ async fn places(
                 };
                 let (id, known) = stored.unwrap_or((item.id, *hash));
                 if known != *hash {
-                    return Err(StoreError::TurnExists { session: session.clone(), turn, existing: id });
+                    return Err(StoreError::TurnExists {
+                        session: session.clone(),
+                        turn,
+                        existing: id,
+                    });
                 }
                 turns.insert((session, turn), (id, known));
                 stored.map(|(id, _)| id)
@@ -384,7 +530,10 @@ async fn places(
                 existing
             }
         };
-        places.push(Remembered::new(existing.unwrap_or(item.id), existing.is_none()));
+        places.push(Remembered::new(
+            existing.unwrap_or(item.id),
+            existing.is_none(),
+        ));
     }
     Ok(places)
 }
@@ -409,7 +558,12 @@ async fn equal(
         return Ok(equal);
     }
     let failed = |error| from_sqlx(error, "looking for equal memories");
-    let rows = sqlx::query(sql::EQUAL).bind(project).bind(json(&hashes)).fetch_all(connection).await.map_err(failed)?;
+    let rows = sqlx::query(sql::EQUAL)
+        .bind(project)
+        .bind(json(&hashes))
+        .fetch_all(connection)
+        .await
+        .map_err(failed)?;
     for row in &rows {
         let id: Uuid = row.try_get(0).map_err(failed)?;
         let until: Option<i64> = row.try_get(3).map_err(failed)?;
@@ -427,10 +581,12 @@ async fn equal(
 
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// Id and content hash of a turn that is stored already.
@@ -451,7 +607,11 @@ async fn stored_turn(
         .map_err(failed)?;
     let Some(row) = row else { return Ok(None) };
     let id: Uuid = row.try_get(0).map_err(failed)?;
-    let hash = row.try_get::<&[u8], _>(1).map_err(failed)?.try_into().unwrap_or_default();
+    let hash = row
+        .try_get::<&[u8], _>(1)
+        .map_err(failed)?
+        .try_into()
+        .unwrap_or_default();
     Ok(Some((id, hash)).filter(|_| !superseded.contains_key(&id)))
 }
 
@@ -524,11 +684,24 @@ async fn supersede(
     row.memory.version += 1;
     row.memory.updated_at = now;
     save(connection, &row.memory, row.length).await?;
-    note(connection, scope, &row.memory, Change::Superseded, &old, None, now).await
+    note(
+        connection,
+        scope,
+        &row.memory,
+        Change::Superseded,
+        &old,
+        None,
+        now,
+    )
+    .await
 }
 
 /// Writes back all fields of a row that may change.
-pub(super) async fn save(connection: &mut SqliteConnection, memory: &Memory, length: i64) -> Result<()> {
+pub(super) async fn save(
+    connection: &mut SqliteConnection,
+    memory: &Memory,
+    length: i64,
+) -> Result<()> {
     let episode = memory.episode.as_ref();
     sqlx::query(sql::UPDATE_MEMORY)
         .bind(memory.seq)
@@ -586,10 +759,19 @@ pub(super) async fn run(
     seq: i64,
     during: &'static str,
 ) -> Result<()> {
-    sqlx::query(statement).bind(seq).execute(connection).await.map(drop).map_err(|error| from_sqlx(error, during))
+    sqlx::query(statement)
+        .bind(seq)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(|error| from_sqlx(error, during))
 }
 
-pub(super) async fn enqueue(connection: &mut SqliteConnection, seq: i64, project: i64) -> Result<()> {
+pub(super) async fn enqueue(
+    connection: &mut SqliteConnection,
+    seq: i64,
+    project: i64,
+) -> Result<()> {
     sqlx::query(sql::INSERT_JOB)
         .bind(seq)
         .bind(project)

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use cognitive_memory_mcp::domain::reference::short_id;
 use cognitive_memory_mcp::domain::{Kind, SystemClock};
 use cognitive_memory_mcp::engine::{
-    Call, Detail, Engine, ExploreParams, GetParams, LinkParams, RecallOutput, RecallParams, RelationItem, RememberItem,
-    RememberParams, SessionStartParams, StatusParams,
+    Call, Detail, Engine, ExploreParams, GetParams, LinkParams, RecallOutput, RecallParams,
+    RelationItem, RememberItem, RememberParams, SessionStartParams, StatusParams,
 };
 use cognitive_memory_mcp::store::Store;
 
@@ -20,13 +20,23 @@ struct Service {
 impl Service {
     fn new(store: &Arc<dyn Store>) -> Self {
         let engine = Engine::new(Arc::clone(store), analyzer(), Arc::new(SystemClock));
-        Self { engine, call: Call::new(scope()) }
+        Self {
+            engine,
+            call: Call::new(scope()),
+        }
     }
 
     async fn remember(&self, items: Vec<RememberItem>) -> Vec<String> {
-        let params = RememberParams { items, idempotency_key: None };
+        let params = RememberParams {
+            items,
+            idempotency_key: None,
+        };
         let stored = self.engine.remember(&self.call, params).await.unwrap();
-        stored.memories.into_iter().map(|memory| memory.id).collect()
+        stored
+            .memories
+            .into_iter()
+            .map(|memory| memory.id)
+            .collect()
     }
 
     async fn recall(&self, params: RecallParams) -> RecallOutput {
@@ -34,20 +44,34 @@ impl Service {
     }
 
     async fn contents(&self, params: RecallParams) -> Vec<String> {
-        self.recall(params).await.hits.into_iter().map(|hit| hit.memory.content).collect()
+        self.recall(params)
+            .await
+            .hits
+            .into_iter()
+            .map(|hit| hit.memory.content)
+            .collect()
     }
 }
 
 fn item(content: &str) -> RememberItem {
-    RememberItem { content: content.to_owned(), ..RememberItem::default() }
+    RememberItem {
+        content: content.to_owned(),
+        ..RememberItem::default()
+    }
 }
 
 fn on(content: &str, day: &str) -> RememberItem {
-    RememberItem { occurred_at: Some(day.to_owned()), ..item(content) }
+    RememberItem {
+        occurred_at: Some(day.to_owned()),
+        ..item(content)
+    }
 }
 
 fn asking(query: &str) -> RecallParams {
-    RecallParams { query: Some(query.to_owned()), ..RecallParams::default() }
+    RecallParams {
+        query: Some(query.to_owned()),
+        ..RecallParams::default()
+    }
 }
 
 pub(crate) async fn near_duplicates_are_folded(store: Arc<dyn Store>) {
@@ -68,10 +92,19 @@ pub(crate) async fn near_duplicates_are_folded(store: Arc<dyn Store>) {
         assert!(found.next_cursor.is_none());
         let folded: Vec<_> = found.hits.iter().filter(|hit| hit.similar > 0).collect();
         assert_eq!(folded.len(), 1);
-        assert_eq!((&folded[0].memory.id, folded[0].similar), (&ids[1], 2), "the newest stands for the others");
+        assert_eq!(
+            (&folded[0].memory.id, folded[0].similar),
+            (&ids[1], 2),
+            "the newest stands for the others"
+        );
         assert!(folded[0].similar_ids.is_empty(), "on request only");
     }
-    let explained = service.recall(RecallParams { explain: true, ..asking("staging server called") }).await;
+    let explained = service
+        .recall(RecallParams {
+            explain: true,
+            ..asking("staging server called")
+        })
+        .await;
     let folded = explained.hits.iter().find(|hit| hit.similar > 0).unwrap();
     let mut others = folded.similar_ids.clone();
     others.sort();
@@ -90,11 +123,19 @@ pub(crate) async fn folding_neither_loses_nor_repeats_hits(store: Arc<dyn Store>
     for query in ["quokka number", ""] {
         let (mut seen, mut cursor) = (Vec::new(), None);
         loop {
-            let page = RecallParams { limit: Some(5), cursor: cursor.take(), ..asking(query) };
+            let page = RecallParams {
+                limit: Some(5),
+                cursor: cursor.take(),
+                ..asking(query)
+            };
             let page = service.recall(page).await;
             assert!(!page.hits.is_empty(), "no page is empty: {seen:?}");
             assert!(page.hits.len() <= 5);
-            seen.extend(page.hits.iter().map(|hit| (hit.memory.content.clone(), hit.similar)));
+            seen.extend(
+                page.hits
+                    .iter()
+                    .map(|hit| (hit.memory.content.clone(), hit.similar)),
+            );
             let Some(next) = page.next_cursor else { break };
             cursor = Some(next);
         }
@@ -109,25 +150,57 @@ pub(crate) async fn folding_neither_loses_nor_repeats_hits(store: Arc<dyn Store>
 
 pub(crate) async fn superseded_memories_come_behind_their_successors(store: Arc<dyn Store>) {
     let service = Service::new(&store);
-    let old = service.remember(vec![item("Marta works at Harbour as a pilot, a harbour pilot.")]).await.remove(0);
-    let newer = RememberItem { supersedes: vec![old.clone()], ..item("Marta works elsewhere now.") };
+    let old = service
+        .remember(vec![item(
+            "Marta works at Harbour as a pilot, a harbour pilot.",
+        )])
+        .await
+        .remove(0);
+    let newer = RememberItem {
+        supersedes: vec![old.clone()],
+        ..item("Marta works elsewhere now.")
+    };
     let new = service.remember(vec![newer]).await.remove(0);
-    service.remember(vec![item("The harbour pilot has a boat.")]).await;
-    let found = service.recall(RecallParams { include_outdated: true, ..asking("Marta harbour pilot") }).await;
-    let place = |id: &str| found.hits.iter().position(|hit| hit.memory.id == id).unwrap();
+    service
+        .remember(vec![item("The harbour pilot has a boat.")])
+        .await;
+    let found = service
+        .recall(RecallParams {
+            include_outdated: true,
+            ..asking("Marta harbour pilot")
+        })
+        .await;
+    let place = |id: &str| {
+        found
+            .hits
+            .iter()
+            .position(|hit| hit.memory.id == id)
+            .unwrap()
+    };
     assert!(place(&new) < place(&old), "{:?}", found.hits);
 }
 
 pub(crate) async fn known_then_and_true_then_are_two_questions(store: Arc<dyn Store>) {
     let service = Service::new(&store);
-    let old = service.remember(vec![on("Marta works at Alpha.", "2024-03-01")]).await.remove(0);
-    let successor = RememberItem { supersedes: vec![old], ..on("Marta works at Beta.", "2025-06-01") };
+    let old = service
+        .remember(vec![on("Marta works at Alpha.", "2024-03-01")])
+        .await
+        .remove(0);
+    let successor = RememberItem {
+        supersedes: vec![old],
+        ..on("Marta works at Beta.", "2025-06-01")
+    };
     service.remember(vec![successor]).await;
-    let offer =
-        RememberItem { valid_until: Some("2025-01-01".to_owned()), ..on("Alpha gives a discount.", "2024-05-01") };
+    let offer = RememberItem {
+        valid_until: Some("2025-01-01".to_owned()),
+        ..on("Alpha gives a discount.", "2024-05-01")
+    };
     service.remember(vec![offer]).await;
     for query in ["Marta Alpha Beta discount", ""] {
-        let at = |time: &str| RecallParams { valid_at: Some(time.to_owned()), ..asking(query) };
+        let at = |time: &str| RecallParams {
+            valid_at: Some(time.to_owned()),
+            ..asking(query)
+        };
         let sorted = |mut contents: Vec<String>| {
             contents.sort();
             contents
@@ -136,19 +209,49 @@ pub(crate) async fn known_then_and_true_then_are_two_questions(store: Arc<dyn St
             sorted(service.contents(at("2024-12-01")).await),
             ["Alpha gives a discount.", "Marta works at Alpha."]
         );
-        assert_eq!(service.contents(at("2025-03-01")).await, ["Marta works at Alpha."]);
-        assert_eq!(service.contents(at("2025-07-01")).await, ["Marta works at Beta."]);
-        assert!(service.contents(at("2024-01-01")).await.is_empty(), "nothing had happened");
-        assert_eq!(service.contents(asking(query)).await, ["Marta works at Beta."]);
+        assert_eq!(
+            service.contents(at("2025-03-01")).await,
+            ["Marta works at Alpha."]
+        );
+        assert_eq!(
+            service.contents(at("2025-07-01")).await,
+            ["Marta works at Beta."]
+        );
+        assert!(
+            service.contents(at("2024-01-01")).await.is_empty(),
+            "nothing had happened"
+        );
+        assert_eq!(
+            service.contents(asking(query)).await,
+            ["Marta works at Beta."]
+        );
     }
-    let known = RecallParams { as_of: Some("2025-07-01".to_owned()), ..asking("Marta") };
+    let known = RecallParams {
+        as_of: Some("2025-07-01".to_owned()),
+        ..asking("Marta")
+    };
     let known = service.recall(known).await;
     assert!(known.hits.is_empty(), "all of it was stored later");
-    assert!(known.notes[0].starts_with("Nothing of this was known"), "{:?}", known.notes);
-    let both =
-        RecallParams { as_of: Some("2025-07-01".into()), valid_at: Some("2025-07-01".into()), ..asking("Marta") };
-    let refused = service.engine.recall(&service.call, both).await.unwrap_err().to_string();
-    assert!(refused.starts_with("valid_at: ") && refused.contains("not both"), "{refused}");
+    assert!(
+        known.notes[0].starts_with("Nothing of this was known"),
+        "{:?}",
+        known.notes
+    );
+    let both = RecallParams {
+        as_of: Some("2025-07-01".into()),
+        valid_at: Some("2025-07-01".into()),
+        ..asking("Marta")
+    };
+    let refused = service
+        .engine
+        .recall(&service.call, both)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.starts_with("valid_at: ") && refused.contains("not both"),
+        "{refused}"
+    );
 
     let relation = RelationItem {
         from: "Marta".into(),
@@ -158,7 +261,10 @@ pub(crate) async fn known_then_and_true_then_are_two_questions(store: Arc<dyn St
         valid_to: Some("2025-06-01".into()),
         ..RelationItem::default()
     };
-    let link = LinkParams { entities: Vec::new(), relations: vec![relation] };
+    let link = LinkParams {
+        entities: Vec::new(),
+        relations: vec![relation],
+    };
     service.engine.link(&service.call, link).await.unwrap();
     let explore = |valid_at: Option<&str>, as_of: Option<&str>| ExploreParams {
         name: Some("Marta".into()),
@@ -173,7 +279,13 @@ pub(crate) async fn known_then_and_true_then_are_two_questions(store: Arc<dyn St
     ] {
         let found = service.engine.explore(&service.call, params).await.unwrap();
         assert_eq!(found.relations.len(), relations);
-        assert_eq!(found.notes.iter().any(|note| note.starts_with("as_of was read as valid_at")), noted);
+        assert_eq!(
+            found
+                .notes
+                .iter()
+                .any(|note| note.starts_with("as_of was read as valid_at")),
+            noted
+        );
     }
 }
 
@@ -184,8 +296,14 @@ pub(crate) async fn an_empty_answer_says_why(store: Arc<dyn Store>) {
         assert!(found.hits.is_empty(), "{:?}", found.hits);
         found.notes.join(" ")
     };
-    assert_eq!(empty(asking("tea")).await, "Nothing is stored in this project yet.");
-    let expired = RememberItem { valid_until: Some("2026-01-01".to_owned()), ..item("The offer for tea ends soon.") };
+    assert_eq!(
+        empty(asking("tea")).await,
+        "Nothing is stored in this project yet."
+    );
+    let expired = RememberItem {
+        valid_until: Some("2026-01-01".to_owned()),
+        ..item("The offer for tea ends soon.")
+    };
     let tagged = RememberItem {
         kind: Kind::Dialogue,
         tags: vec!["decision".to_owned()],
@@ -195,23 +313,70 @@ pub(crate) async fn an_empty_answer_says_why(store: Arc<dyn Store>) {
         ..item("We take coffee.")
     };
     service.remember(vec![expired, tagged]).await;
-    assert_eq!(empty(asking("tea offer")).await, "1 expired memory matches; use include_outdated.");
-    let old = service.remember(vec![item("The kettle is red.")]).await.remove(0);
-    service.remember(vec![RememberItem { supersedes: vec![old], ..item("We boil water elsewhere.") }]).await;
-    assert_eq!(empty(asking("kettle")).await, "1 superseded memory matches; use include_outdated.");
-    let filtered = |tag: &str| RecallParams { tags: vec![tag.to_owned()], ..asking("coffee") };
+    assert_eq!(
+        empty(asking("tea offer")).await,
+        "1 expired memory matches; use include_outdated."
+    );
+    let old = service
+        .remember(vec![item("The kettle is red.")])
+        .await
+        .remove(0);
+    service
+        .remember(vec![RememberItem {
+            supersedes: vec![old],
+            ..item("We boil water elsewhere.")
+        }])
+        .await;
+    assert_eq!(
+        empty(asking("kettle")).await,
+        "1 superseded memory matches; use include_outdated."
+    );
+    let filtered = |tag: &str| RecallParams {
+        tags: vec![tag.to_owned()],
+        ..asking("coffee")
+    };
     let said = empty(filtered("decisions")).await;
-    assert_eq!(said, "No memory has the tag \"decisions\"; did you mean \"decision\"?");
+    assert_eq!(
+        said,
+        "No memory has the tag \"decisions\"; did you mean \"decision\"?"
+    );
     let said = empty(filtered("cooking")).await;
-    assert_eq!(said, "No memory has the tag \"cooking\"; most frequent: \"decision\".");
-    let said = empty(RecallParams { speaker: Some("Marta".to_owned()), ..asking("coffee") }).await;
-    assert_eq!(said, "No memory has the speaker \"Marta\"; did you mean \"Marta Lindqvist\"?");
-    let said = empty(RecallParams { session: Some("sprint-21".to_owned()), ..asking("coffee") }).await;
-    assert!(said.starts_with("No memory has the session \"sprint-21\"; "), "{said}");
-    let said = empty(RecallParams { kinds: vec![Kind::Insight], ..asking("coffee") }).await;
-    assert_eq!(said, "No memory is of kind insight; stored are 1 dialogue, 3 note.");
+    assert_eq!(
+        said,
+        "No memory has the tag \"cooking\"; most frequent: \"decision\"."
+    );
+    let said = empty(RecallParams {
+        speaker: Some("Marta".to_owned()),
+        ..asking("coffee")
+    })
+    .await;
+    assert_eq!(
+        said,
+        "No memory has the speaker \"Marta\"; did you mean \"Marta Lindqvist\"?"
+    );
+    let said = empty(RecallParams {
+        session: Some("sprint-21".to_owned()),
+        ..asking("coffee")
+    })
+    .await;
+    assert!(
+        said.starts_with("No memory has the session \"sprint-21\"; "),
+        "{said}"
+    );
+    let said = empty(RecallParams {
+        kinds: vec![Kind::Insight],
+        ..asking("coffee")
+    })
+    .await;
+    assert_eq!(
+        said,
+        "No memory is of kind insight; stored are 1 dialogue, 3 note."
+    );
     let said = empty(asking("zebra")).await;
-    assert!(said.starts_with("None of the 4 stored memories contains a word of the query."), "{said}");
+    assert!(
+        said.starts_with("None of the 4 stored memories contains a word of the query."),
+        "{said}"
+    );
 }
 
 pub(crate) async fn a_status_lists_what_there_is(store: Arc<dyn Store>) {
@@ -221,7 +386,10 @@ pub(crate) async fn a_status_lists_what_there_is(store: Arc<dyn Store>) {
         // Four spellings of "ALL" and eight of "All" are one tag.
         let common = if number < 4 { "ALL" } else { "All" };
         let tags = vec![common.to_owned(), format!("tag-{number:02}")];
-        items.push(RememberItem { tags, ..item(&format!("note {number}")) });
+        items.push(RememberItem {
+            tags,
+            ..item(&format!("note {number}"))
+        });
     }
     items.push(RememberItem {
         kind: Kind::Dialogue,
@@ -231,27 +399,62 @@ pub(crate) async fn a_status_lists_what_there_is(store: Arc<dyn Store>) {
         ..item("hello")
     });
     service.remember(items).await;
-    let relation =
-        RelationItem { from: "Ada".into(), to: "Grace".into(), kind: Some("knows".into()), ..RelationItem::default() };
-    let link = LinkParams { entities: Vec::new(), relations: vec![relation] };
+    let relation = RelationItem {
+        from: "Ada".into(),
+        to: "Grace".into(),
+        kind: Some("knows".into()),
+        ..RelationItem::default()
+    };
+    let link = LinkParams {
+        entities: Vec::new(),
+        relations: vec![relation],
+    };
     service.engine.link(&service.call, link).await.unwrap();
-    let status = service.engine.status(&service.call, StatusParams::default()).await.unwrap();
+    let status = service
+        .engine
+        .status(&service.call, StatusParams::default())
+        .await
+        .unwrap();
     assert_eq!((status.tags.top.len(), status.tags.more), (10, 3));
-    let first: Vec<(&str, u64)> =
-        status.tags.top.iter().take(2).map(|value| (value.value.as_str(), value.count)).collect();
+    let first: Vec<(&str, u64)> = status
+        .tags
+        .top
+        .iter()
+        .take(2)
+        .map(|value| (value.value.as_str(), value.count))
+        .collect();
     assert_eq!(first, [("All", 12), ("tag-00", 1)]);
-    assert_eq!((status.sessions.top[0].value.as_str(), status.sessions.top[0].count), ("s", 1));
+    assert_eq!(
+        (
+            status.sessions.top[0].value.as_str(),
+            status.sessions.top[0].count
+        ),
+        ("s", 1)
+    );
     assert_eq!(status.speakers.top[0].value, "Ada");
     assert_eq!(status.entity_types.top[0].count, 2);
-    let elsewhere = service.engine.status(&Call::new(scope()), StatusParams::default()).await.unwrap();
-    assert!(elsewhere.tags.top.is_empty() && elsewhere.entity_types.top.is_empty(), "of the readable projects only");
+    let elsewhere = service
+        .engine
+        .status(&Call::new(scope()), StatusParams::default())
+        .await
+        .unwrap();
+    assert!(
+        elsewhere.tags.top.is_empty() && elsewhere.entity_types.top.is_empty(),
+        "of the readable projects only"
+    );
 }
 
 pub(crate) async fn a_session_starts_with_what_matters_most(store: Arc<dyn Store>) {
     let service = Service::new(&store);
-    let weighed = |content: &str, importance: f64| RememberItem { importance: Some(importance), ..item(content) };
-    let protected =
-        RememberItem { protected: true, tags: vec!["Law".to_owned()], ..weighed("Never deploy on Friday.", 0.3) };
+    let weighed = |content: &str, importance: f64| RememberItem {
+        importance: Some(importance),
+        ..item(content)
+    };
+    let protected = RememberItem {
+        protected: true,
+        tags: vec!["Law".to_owned()],
+        ..weighed("Never deploy on Friday.", 0.3)
+    };
     let ids = service
         .remember(vec![
             weighed("The key is under the mat.", 0.7),
@@ -259,22 +462,65 @@ pub(crate) async fn a_session_starts_with_what_matters_most(store: Arc<dyn Store
             weighed("The house is blue.", 0.95),
             protected,
             weighed("The weather was fine.", 0.5),
-            RememberItem { valid_until: Some("2026-01-01".to_owned()), ..weighed("The sale is on.", 1.0) },
+            RememberItem {
+                valid_until: Some("2026-01-01".to_owned()),
+                ..weighed("The sale is on.", 1.0)
+            },
         ])
         .await;
-    let start = service.engine.session_start(&service.call, SessionStartParams::default()).await.unwrap();
-    let important: Vec<&str> = start.important.iter().map(|memory| memory.content.as_str()).collect();
-    assert_eq!(important, ["Never deploy on Friday.", "The house is blue.", "the key is under the mat"]);
-    let recent: Vec<&str> = start.recent.iter().map(|memory| memory.content.as_str()).collect();
-    assert_eq!(recent, ["The weather was fine."], "nothing is repeated, nothing expired comes");
+    let start = service
+        .engine
+        .session_start(&service.call, SessionStartParams::default())
+        .await
+        .unwrap();
+    let important: Vec<&str> = start
+        .important
+        .iter()
+        .map(|memory| memory.content.as_str())
+        .collect();
+    assert_eq!(
+        important,
+        [
+            "Never deploy on Friday.",
+            "The house is blue.",
+            "the key is under the mat"
+        ]
+    );
+    let recent: Vec<&str> = start
+        .recent
+        .iter()
+        .map(|memory| memory.content.as_str())
+        .collect();
+    assert_eq!(
+        recent,
+        ["The weather was fine."],
+        "nothing is repeated, nothing expired comes"
+    );
     for tag in ["law", "Law", "LAW"] {
-        let tagged = SessionStartParams { tag: Some(tag.to_owned()), ..SessionStartParams::default() };
-        let tagged = service.engine.session_start(&service.call, tagged).await.unwrap();
-        assert_eq!(tagged.important.iter().map(|memory| &memory.id).collect::<Vec<_>>(), [&ids[3]], "{tag}");
+        let tagged = SessionStartParams {
+            tag: Some(tag.to_owned()),
+            ..SessionStartParams::default()
+        };
+        let tagged = service
+            .engine
+            .session_start(&service.call, tagged)
+            .await
+            .unwrap();
+        assert_eq!(
+            tagged
+                .important
+                .iter()
+                .map(|memory| &memory.id)
+                .collect::<Vec<_>>(),
+            [&ids[3]],
+            "{tag}"
+        );
     }
 }
 
-pub(crate) async fn a_repetition_says_truly_what_it_added_to_a_protected_memory(store: Arc<dyn Store>) {
+pub(crate) async fn a_repetition_says_truly_what_it_added_to_a_protected_memory(
+    store: Arc<dyn Store>,
+) {
     let service = Service::new(&store);
     let ids = service.remember(vec![item("Kim lives in Bergen.")]).await;
     let again = |entity: &str, protected: bool| RememberItem {
@@ -283,23 +529,58 @@ pub(crate) async fn a_repetition_says_truly_what_it_added_to_a_protected_memory(
         ..item("Kim lives in Bergen.")
     };
     let repeat = async |entity: &str, protected: bool| {
-        let params = RememberParams { items: vec![again(entity, protected)], idempotency_key: None };
-        service.engine.remember(&service.call, params).await.unwrap()
+        let params = RememberParams {
+            items: vec![again(entity, protected)],
+            idempotency_key: None,
+        };
+        service
+            .engine
+            .remember(&service.call, params)
+            .await
+            .unwrap()
     };
     let mentioning = async |entity: &str| {
-        let params = GetParams { entities: vec![entity.to_owned()], ..GetParams::default() };
+        let params = GetParams {
+            entities: vec![entity.to_owned()],
+            ..GetParams::default()
+        };
         let found = service.engine.get(&service.call, params).await.unwrap();
-        found.memories.iter().map(|memory| memory.id.clone()).collect::<Vec<_>>()
+        found
+            .memories
+            .iter()
+            .map(|memory| memory.id.clone())
+            .collect::<Vec<_>>()
     };
     // The item that protects the memory adds its entity, too, and says so.
     let answer = repeat("Ada", true).await;
-    assert_eq!(answer.memories[0].merged, ["protected", "entities and relations"]);
-    assert!(!answer.notes.iter().any(|note| note.contains("nothing was added")), "{:?}", answer.notes);
+    assert_eq!(
+        answer.memories[0].merged,
+        ["protected", "entities and relations"]
+    );
+    assert!(
+        !answer
+            .notes
+            .iter()
+            .any(|note| note.contains("nothing was added")),
+        "{:?}",
+        answer.notes
+    );
     assert_eq!(mentioning("Ada").await, ids);
     // From then on nothing is added, and nothing else is claimed.
     let answer = repeat("Grace", false).await;
-    assert!(answer.memories[0].merged.is_empty(), "{:?}", answer.memories[0].merged);
-    assert!(answer.notes.iter().any(|note| note.contains("nothing was added")), "{:?}", answer.notes);
+    assert!(
+        answer.memories[0].merged.is_empty(),
+        "{:?}",
+        answer.memories[0].merged
+    );
+    assert!(
+        answer
+            .notes
+            .iter()
+            .any(|note| note.contains("nothing was added")),
+        "{:?}",
+        answer.notes
+    );
     assert!(mentioning("Grace").await.is_empty());
 }
 
@@ -307,12 +588,22 @@ pub(crate) async fn a_budget_limits_what_is_printed(store: Arc<dyn Store>) {
     let service = Service::new(&store);
     let filler = "Nothing of interest happened here. ".repeat(200);
     let items = (0..30).map(|number| {
-        item(&format!("{number} {filler} The code of the safe number {number} is {}. {filler}", number * 7919))
+        item(&format!(
+            "{number} {filler} The code of the safe number {number} is {}. {filler}",
+            number * 7919
+        ))
     });
-    service.remember(items.chain([item("A safe is short.")]).collect()).await;
+    service
+        .remember(items.chain([item("A safe is short.")]).collect())
+        .await;
     let print = |output: &RecallOutput| {
         let mut lines: Vec<String> = output.notes.clone();
-        lines.extend(output.hits.iter().map(|hit| format!("{} {}", short_id(&hit.memory.id), hit.memory.content)));
+        lines.extend(
+            output
+                .hits
+                .iter()
+                .map(|hit| format!("{} {}", short_id(&hit.memory.id), hit.memory.content)),
+        );
         lines.extend(output.next_cursor.clone());
         lines.join("\n")
     };
@@ -320,9 +611,16 @@ pub(crate) async fn a_budget_limits_what_is_printed(store: Arc<dyn Store>) {
         let mut seen = std::collections::BTreeSet::new();
         let mut cursor = None;
         loop {
-            let params =
-                RecallParams { max_chars: Some(max_chars), cursor: cursor.take(), ..asking("code of the safe") };
-            let found = service.engine.recall_printed(&service.call, params, &print).await.unwrap();
+            let params = RecallParams {
+                max_chars: Some(max_chars),
+                cursor: cursor.take(),
+                ..asking("code of the safe")
+            };
+            let found = service
+                .engine
+                .recall_printed(&service.call, params, &print)
+                .await
+                .unwrap();
             let printed = print(&found).chars().count();
             assert!(printed <= max_chars, "{printed} of {max_chars}");
             assert!(
@@ -331,11 +629,21 @@ pub(crate) async fn a_budget_limits_what_is_printed(store: Arc<dyn Store>) {
             );
             for hit in &found.hits {
                 assert!(seen.insert(hit.memory.id.clone()), "no hit comes twice");
-                assert!(!hit.cut || hit.memory.content.contains("code of the safe"), "{}", hit.memory.content);
+                assert!(
+                    !hit.cut || hit.memory.content.contains("code of the safe"),
+                    "{}",
+                    hit.memory.content
+                );
                 assert_eq!(hit.cut, hit.memory.content.contains('…'));
             }
             let shortened = found.hits.iter().any(|hit| hit.cut);
-            assert_eq!(shortened, found.notes.iter().any(|note| note.contains("get returns them in full")));
+            assert_eq!(
+                shortened,
+                found
+                    .notes
+                    .iter()
+                    .any(|note| note.contains("get returns them in full"))
+            );
             let Some(next) = found.next_cursor else { break };
             cursor = Some(next);
         }
@@ -346,13 +654,32 @@ pub(crate) async fn a_budget_limits_what_is_printed(store: Arc<dyn Store>) {
 pub(crate) async fn an_index_shows_the_beginning_of_much(store: Arc<dyn Store>) {
     let service = Service::new(&store);
     let text = "The harbour opens at six.\nEverything else about it follows here.";
-    service.remember(vec![RememberItem { tags: vec!["port".to_owned()], ..item(text) }]).await;
-    let found = service.recall(RecallParams { detail: Detail::Index, ..asking("harbour") }).await;
+    service
+        .remember(vec![RememberItem {
+            tags: vec!["port".to_owned()],
+            ..item(text)
+        }])
+        .await;
+    let found = service
+        .recall(RecallParams {
+            detail: Detail::Index,
+            ..asking("harbour")
+        })
+        .await;
     let hit = &found.hits[0];
     assert_eq!(hit.memory.content, "The harbour opens at six. …");
-    assert_eq!((hit.size, hit.confidence.is_some()), (Some(text.chars().count()), true));
+    assert_eq!(
+        (hit.size, hit.confidence.is_some()),
+        (Some(text.chars().count()), true)
+    );
     assert!(hit.memory.tags.is_empty() && hit.why.is_none());
-    let full = service.recall(RecallParams { detail: Detail::Full, explain: true, ..asking("harbour") }).await;
+    let full = service
+        .recall(RecallParams {
+            detail: Detail::Full,
+            explain: true,
+            ..asking("harbour")
+        })
+        .await;
     assert!(full.hits[0].why.is_some() && !full.hits[0].memory.created_at.is_empty());
     let usual = service.recall(asking("harbour")).await;
     assert!(usual.hits[0].why.is_none() && usual.hits[0].memory.content == text);

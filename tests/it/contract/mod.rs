@@ -4,7 +4,10 @@
 //! database may be shared with other cases, since each case works in projects of its own. To add a rule, write a
 //! case in one of the modules and add its name to the list in the macro.
 
-#![expect(clippy::unwrap_used, reason = "a test that fails here has found something")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that fails here has found something"
+)]
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -15,11 +18,12 @@ use cognitive_memory_mcp::domain::conversation::Turn;
 use cognitive_memory_mcp::domain::lexical::{CorpusStats, Part, WeightedTerm, select_terms};
 use cognitive_memory_mcp::domain::memory::{Stated, content_hash, indexed_text};
 use cognitive_memory_mcp::domain::{
-    Analyzer, Clock, Episode, Filter, History, Kind, Language, Links, Memory, NewMemory, Scope, Setting, Standing,
-    SystemClock,
+    Analyzer, Clock, Episode, Filter, History, Kind, Language, Links, Memory, NewMemory, Scope,
+    Setting, Standing, SystemClock,
 };
 use cognitive_memory_mcp::store::{
-    Candidate, ForgetMode, HistoryEntry, HistoryQuery, LexicalQuery, Remember, Remembered, Store, StoreError,
+    Candidate, ForgetMode, HistoryEntry, HistoryQuery, LexicalQuery, Remember, Remembered, Store,
+    StoreError,
 };
 use uuid::Uuid;
 
@@ -241,12 +245,25 @@ pub(crate) fn note(content: &str) -> NewMemory {
 }
 
 pub(crate) fn turn(session: &str, turn: i64, content: &str) -> NewMemory {
-    NewMemory { kind: Kind::Dialogue, session: Some(session.to_owned()), turn: Some(turn), ..note(content) }
+    NewMemory {
+        kind: Kind::Dialogue,
+        session: Some(session.to_owned()),
+        turn: Some(turn),
+        ..note(content)
+    }
 }
 
 pub(crate) fn episode(content: &str, situation: &str, lesson: &str) -> NewMemory {
-    let episode = Episode { situation: situation.to_owned(), outcome: -0.25, lesson: lesson.to_owned() };
-    NewMemory { kind: Kind::Episode, episode: Some(episode), ..note(content) }
+    let episode = Episode {
+        situation: situation.to_owned(),
+        outcome: -0.25,
+        lesson: lesson.to_owned(),
+    };
+    NewMemory {
+        kind: Kind::Episode,
+        episode: Some(episode),
+        ..note(content)
+    }
 }
 
 pub(crate) async fn remember(
@@ -254,7 +271,16 @@ pub(crate) async fn remember(
     scope: &Scope,
     items: Vec<NewMemory>,
 ) -> Result<Vec<Remembered>, StoreError> {
-    store.remember(scope, Remember { items, idempotency: None, now: at(0) }).await
+    store
+        .remember(
+            scope,
+            Remember {
+                items,
+                idempotency: None,
+                now: at(0),
+            },
+        )
+        .await
 }
 
 /// Stores one memory that is expected to be new.
@@ -266,12 +292,20 @@ pub(crate) async fn store_one(store: &dyn Store, scope: &Scope, item: NewMemory)
 }
 
 pub(crate) async fn forget(store: &dyn Store, scope: &Scope, id: Uuid, mode: ForgetMode) -> u64 {
-    store.forget(scope, &[id], mode, Some("no longer needed"), at(5)).await.unwrap()
+    store
+        .forget(scope, &[id], mode, Some("no longer needed"), at(5))
+        .await
+        .unwrap()
 }
 
 /// One memory, in whatever state.
 pub(crate) async fn load(store: &dyn Store, scope: &Scope, id: Uuid) -> Memory {
-    store.get(scope, &[id], true).await.unwrap().pop().expect("the memory is there")
+    store
+        .get(scope, &[id], true)
+        .await
+        .unwrap()
+        .pop()
+        .expect("the memory is there")
 }
 
 /// The whole history of a memory, oldest first, read in small pages.
@@ -279,10 +313,20 @@ pub(crate) async fn history(store: &dyn Store, scope: &Scope, id: Uuid) -> Vec<H
     let mut all: Vec<HistoryEntry> = Vec::new();
     loop {
         let from = all.last().map(|entry| entry.place);
-        let query = HistoryQuery { memory: id, from, entries: 3, bytes: 1_000 };
+        let query = HistoryQuery {
+            memory: id,
+            from,
+            entries: 3,
+            bytes: 1_000,
+        };
         let page = store.history_page(scope, &query).await.unwrap();
-        assert!(page.len() <= 3 && page.iter().all(|entry| entry.history.memory_id == id), "{page:?}");
-        let known = usize::from(from.is_some() && page.first().is_some_and(|entry| Some(entry.place) == from));
+        assert!(
+            page.len() <= 3 && page.iter().all(|entry| entry.history.memory_id == id),
+            "{page:?}"
+        );
+        let known = usize::from(
+            from.is_some() && page.first().is_some_and(|entry| Some(entry.place) == from),
+        );
         let ended = page.len() <= known;
         all.extend(page.into_iter().skip(known));
         if ended {
@@ -294,14 +338,27 @@ pub(crate) async fn history(store: &dyn Store, scope: &Scope, id: Uuid) -> Vec<H
 }
 
 /// The search as the engine does it, with everything that is found.
-pub(crate) async fn search(store: &dyn Store, scope: &Scope, text: &str, filter: Filter) -> Vec<Candidate> {
+pub(crate) async fn search(
+    store: &dyn Store,
+    scope: &Scope,
+    text: &str,
+    filter: Filter,
+) -> Vec<Candidate> {
     let terms: Vec<String> = analyzer().terms(text).counts.into_keys().collect();
     let stats = store.corpus_stats(scope, &terms).await.unwrap();
-    store.search_lexical(scope, &unlimited(text, &terms, &stats, filter)).await.unwrap()
+    store
+        .search_lexical(scope, &unlimited(text, &terms, &stats, filter))
+        .await
+        .unwrap()
 }
 
 /// A query for everything that has one of the terms.
-pub(crate) fn unlimited(text: &str, terms: &[String], stats: &CorpusStats, filter: Filter) -> LexicalQuery {
+pub(crate) fn unlimited(
+    text: &str,
+    terms: &[String],
+    stats: &CorpusStats,
+    filter: Filter,
+) -> LexicalQuery {
     LexicalQuery {
         terms: select_terms(terms, stats, u64::MAX),
         average_length: stats.average_length(),
@@ -312,7 +369,11 @@ pub(crate) fn unlimited(text: &str, terms: &[String], stats: &CorpusStats, filte
 }
 
 pub(crate) async fn found(store: &dyn Store, scope: &Scope, text: &str) -> Vec<Uuid> {
-    search(store, scope, text, Filter::at(at(10))).await.into_iter().map(|hit| hit.id).collect()
+    search(store, scope, text, Filter::at(at(10)))
+        .await
+        .into_iter()
+        .map(|hit| hit.id)
+        .collect()
 }
 
 /// BM25 in plain code over all live memories of a scope: what [`search`] must answer.
@@ -321,12 +382,22 @@ pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec
     let documents: Vec<_> = live
         .iter()
         .map(|memory| {
-            let text = indexed_text(&memory.content, memory.speaker.as_deref(), &memory.tags, memory.episode.as_ref());
+            let text = indexed_text(
+                &memory.content,
+                memory.speaker.as_deref(),
+                &memory.tags,
+                memory.episode.as_ref(),
+            );
             (*memory, analyzer.terms(&text))
         })
         .collect();
     let terms: Vec<String> = analyzer.terms(text).counts.into_keys().collect();
-    let count = |term: &String| documents.iter().filter(|(_, all)| all.counts.contains_key(term)).count() as u64;
+    let count = |term: &String| {
+        documents
+            .iter()
+            .filter(|(_, all)| all.counts.contains_key(term))
+            .count() as u64
+    };
     let stats = CorpusStats {
         documents: documents.len() as u64,
         total_length: documents.iter().map(|(_, all)| u64::from(all.length)).sum(),
@@ -344,7 +415,14 @@ pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec
             setting: {
                 let turn = (memory.session.clone(), memory.turn);
                 let asks = memory.content.trim_end().ends_with('?');
-                Setting::new(0, turn, memory.speaker.clone(), all.length, asks, memory.occurred_at)
+                Setting::new(
+                    0,
+                    turn,
+                    memory.speaker.clone(),
+                    all.length,
+                    asks,
+                    memory.occurred_at,
+                )
             },
             exact: content_hash(&memory.content) == content_hash(text),
             standing: Standing {
@@ -369,7 +447,10 @@ pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec
         }
     }
     hits.sort_by(|a, b| {
-        (b.exact, b.score).partial_cmp(&(a.exact, a.score)).expect("no NaN").then_with(|| b.seq.cmp(&a.seq))
+        (b.exact, b.score)
+            .partial_cmp(&(a.exact, a.score))
+            .expect("no NaN")
+            .then_with(|| b.seq.cmp(&a.seq))
     });
     hits
 }
@@ -382,22 +463,41 @@ pub(crate) fn assert_same_hits(found: &[Candidate], expected: &[Candidate]) {
         let mut setting = hit.setting.clone();
         setting.project = 0;
         setting.turn = setting.turn.map(|turn| Turn { project: 0, ..turn });
-        let parts: Vec<(usize, String)> =
-            hit.parts.iter().map(|part| (part.term, format!("{:.6}", part.gain))).collect();
+        let parts: Vec<(usize, String)> = hit
+            .parts
+            .iter()
+            .map(|part| (part.term, format!("{:.6}", part.gain)))
+            .collect();
         (hit.seq, hit.exact, setting, parts)
     };
     let by_id: BTreeMap<Uuid, &Candidate> = expected.iter().map(|hit| (hit.id, hit)).collect();
-    assert_eq!(found.len(), expected.len(), "found {found:#?}, expected {expected:#?}");
+    assert_eq!(
+        found.len(),
+        expected.len(),
+        "found {found:#?}, expected {expected:#?}"
+    );
     for (place, (hit, wanted)) in found.iter().zip(expected).enumerate() {
-        let same = by_id.get(&hit.id).unwrap_or_else(|| panic!("{hit:?} should not be found"));
-        assert!((hit.score - same.score).abs() < 1e-6, "score of {hit:?}, expected {same:?}");
+        let same = by_id
+            .get(&hit.id)
+            .unwrap_or_else(|| panic!("{hit:?} should not be found"));
+        assert!(
+            (hit.score - same.score).abs() < 1e-6,
+            "score of {hit:?}, expected {same:?}"
+        );
         assert_eq!(comparable(hit), comparable(same));
         assert_eq!(hit.standing, same.standing);
         assert_eq!(hit.exact, wanted.exact, "place {place}");
-        assert!((hit.score - wanted.score).abs() < 1e-6, "place {place}: {hit:?}, expected {wanted:?}");
+        assert!(
+            (hit.score - wanted.score).abs() < 1e-6,
+            "place {place}: {hit:?}, expected {wanted:?}"
+        );
     }
     for pair in found.windows(2) {
-        let tie = pair[0].exact == pair[1].exact && pair[0].score.to_bits() == pair[1].score.to_bits();
-        assert!(!tie || pair[0].seq > pair[1].seq, "ties go by newest: {pair:?}");
+        let tie =
+            pair[0].exact == pair[1].exact && pair[0].score.to_bits() == pair[1].score.to_bits();
+        assert!(
+            !tie || pair[0].seq > pair[1].seq,
+            "ties go by newest: {pair:?}"
+        );
     }
 }

@@ -7,8 +7,12 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use cognitive_memory_mcp::domain::memory::content_hash;
 use cognitive_memory_mcp::domain::repeat::merge_repeats;
-use cognitive_memory_mcp::domain::{Change, Episode, Filter, History, Kind, Memory, NewMemory, Patch, Restated, Scope};
-use cognitive_memory_mcp::store::{Counts, ForgetMode, Idempotency, Remember, Remembered, Store, StoreError, Update};
+use cognitive_memory_mcp::domain::{
+    Change, Episode, Filter, History, Kind, Memory, NewMemory, Patch, Restated, Scope,
+};
+use cognitive_memory_mcp::store::{
+    Counts, ForgetMode, Idempotency, Remember, Remembered, Store, StoreError, Update,
+};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::json;
@@ -31,13 +35,28 @@ struct Item {
     supersedes: Vec<Place>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "a test has few steps, and boxes would hide what they are")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a test has few steps, and boxes would hide what they are"
+)]
 #[derive(Debug, Clone)]
 enum Step {
-    Remember { items: Vec<Item>, key: Option<(u8, u8)> },
-    Update { place: Place, expected: Option<i64>, patch: Patch },
-    Forget { places: Vec<Place>, mode: ForgetMode },
-    NoteRecalled { places: Vec<Place> },
+    Remember {
+        items: Vec<Item>,
+        key: Option<(u8, u8)>,
+    },
+    Update {
+        place: Place,
+        expected: Option<i64>,
+        patch: Patch,
+    },
+    Forget {
+        places: Vec<Place>,
+        mode: ForgetMode,
+    },
+    NoteRecalled {
+        places: Vec<Place>,
+    },
 }
 
 const TEXTS: [&str; 8] = [
@@ -58,33 +77,57 @@ fn place() -> impl Strategy<Value = Place> {
 fn item() -> impl Strategy<Value = Item> {
     let kind = prop::sample::select(Kind::ALL.to_vec());
     let where_ = (prop::option::of(0..2_u8), prop::option::of(0..3_i64));
-    let links = (prop::collection::vec(place(), 0..2), prop::collection::vec(place(), 0..2));
+    let links = (
+        prop::collection::vec(place(), 0..2),
+        prop::collection::vec(place(), 0..2),
+    );
     let rare = |list: Vec<Place>, yes: bool| if yes { list } else { Vec::new() };
-    (kind, 0..TEXTS.len(), where_, 0..3_u8, prop::option::of(-5..200_i64), links, any::<[bool; 2]>()).prop_map(
-        move |(kind, content, (session, turn), tag, valid_for, (sources, supersedes), yes)| Item {
-            kind,
-            content,
-            session,
-            turn: turn.filter(|_| kind == Kind::Dialogue),
-            tag,
-            valid_for,
-            sources: rare(sources, yes[0]),
-            supersedes: rare(supersedes, yes[1]),
-        },
+    (
+        kind,
+        0..TEXTS.len(),
+        where_,
+        0..3_u8,
+        prop::option::of(-5..200_i64),
+        links,
+        any::<[bool; 2]>(),
     )
+        .prop_map(
+            move |(kind, content, (session, turn), tag, valid_for, (sources, supersedes), yes)| {
+                Item {
+                    kind,
+                    content,
+                    session,
+                    turn: turn.filter(|_| kind == Kind::Dialogue),
+                    tag,
+                    valid_for,
+                    sources: rare(sources, yes[0]),
+                    supersedes: rare(supersedes, yes[1]),
+                }
+            },
+        )
 }
 
 fn patch() -> impl Strategy<Value = Patch> {
     let content = prop::option::weighted(0.4, 0..TEXTS.len());
     let lesson = prop::option::weighted(0.1, Just("patched lesson".to_owned()));
-    (content, prop::option::of(0..3_u8), prop::option::of(any::<bool>()), lesson, prop::option::weighted(0.2, 0..2_u8))
+    (
+        content,
+        prop::option::of(0..3_u8),
+        prop::option::of(any::<bool>()),
+        lesson,
+        prop::option::weighted(0.2, 0..2_u8),
+    )
         .prop_map(|(content, tag, helpful, lesson, metadata)| Patch {
             content: content.map(|text| TEXTS[text].to_owned()),
             tags: tag.map(tags),
             helpful,
             lesson,
             metadata: metadata.map(|value| {
-                let value = if value == 0 { json!({"k": null}) } else { json!({"k": value}) };
+                let value = if value == 0 {
+                    json!({"k": null})
+                } else {
+                    json!({"k": value})
+                };
                 value.as_object().unwrap().clone()
             }),
             ..Patch::default()
@@ -92,7 +135,11 @@ fn patch() -> impl Strategy<Value = Patch> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let mode = prop::sample::select(vec![ForgetMode::Delete, ForgetMode::Restore, ForgetMode::Purge]);
+    let mode = prop::sample::select(vec![
+        ForgetMode::Delete,
+        ForgetMode::Restore,
+        ForgetMode::Purge,
+    ]);
     prop_oneof![
         5 => (prop::collection::vec(item(), 1..4), prop::option::weighted(0.2, (0..2_u8, 0..2_u8)))
             .prop_map(|(items, key)| Step::Remember { items, key }),
@@ -104,7 +151,10 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn tags(tag: u8) -> Vec<String> {
-    ["a", "b"][..usize::from(tag)].iter().map(|tag| (*tag).to_owned()).collect()
+    ["a", "b"][..usize::from(tag)]
+        .iter()
+        .map(|tag| (*tag).to_owned())
+        .collect()
 }
 
 /// The store, in as few lines as possible.
@@ -128,7 +178,11 @@ fn name(error: &StoreError) -> String {
             ids.sort();
             format!("not found: {field} {ids:?}")
         }
-        StoreError::VersionConflict { id, expected, current } => format!("version {id} {expected} {current}"),
+        StoreError::VersionConflict {
+            id,
+            expected,
+            current,
+        } => format!("version {id} {expected} {current}"),
         StoreError::IdempotencyConflict { key } => format!("key {key}"),
         StoreError::TurnExists { session, turn, .. } => format!("turn {session} {turn}"),
         StoreError::AlreadySuperseded { id, .. } => format!("superseded {id}"),
@@ -139,7 +193,10 @@ fn name(error: &StoreError) -> String {
 
 impl Model {
     fn id(&self, place: Place) -> Uuid {
-        self.created.get(place).copied().unwrap_or_else(|| Uuid::from_u128(place as u128))
+        self.created
+            .get(place)
+            .copied()
+            .unwrap_or_else(|| Uuid::from_u128(place as u128))
     }
 
     fn find(&self, id: Uuid) -> Option<usize> {
@@ -147,17 +204,35 @@ impl Model {
     }
 
     fn live(&self, id: Uuid) -> Option<usize> {
-        self.find(id).filter(|place| self.memories[*place].deleted_at.is_none())
+        self.find(id)
+            .filter(|place| self.memories[*place].deleted_at.is_none())
     }
 
     fn missing(&self, field: &'static str, ids: Vec<Uuid>) -> Result<(), StoreError> {
-        let mut unknown: Vec<Uuid> = ids.into_iter().filter(|id| self.live(*id).is_none()).collect();
+        let mut unknown: Vec<Uuid> = ids
+            .into_iter()
+            .filter(|id| self.live(*id).is_none())
+            .collect();
         unknown.sort();
         unknown.dedup();
-        if unknown.is_empty() { Ok(()) } else { Err(StoreError::NotFound { field, ids: unknown }) }
+        if unknown.is_empty() {
+            Ok(())
+        } else {
+            Err(StoreError::NotFound {
+                field,
+                ids: unknown,
+            })
+        }
     }
 
-    fn change(&mut self, place: usize, change: Change, now: i64, reason: Option<&str>, edit: impl FnOnce(&mut Memory)) {
+    fn change(
+        &mut self,
+        place: usize,
+        change: Change,
+        now: i64,
+        reason: Option<&str>,
+        edit: impl FnOnce(&mut Memory),
+    ) {
         let memory = &mut self.memories[place];
         let old = memory.snapshot();
         edit(memory);
@@ -177,7 +252,15 @@ impl Model {
         reason: Option<&str>,
     ) {
         let (actor, reason) = ("tester".to_owned(), reason.map(str::to_owned));
-        self.history.push(History { memory_id, version, change, old, actor, reason, at: at(now) });
+        self.history.push(History {
+            memory_id,
+            version,
+            change,
+            old,
+            actor,
+            reason,
+            at: at(now),
+        });
     }
 
     fn turn(&self, session: &str, turn: i64) -> Option<&Memory> {
@@ -194,12 +277,25 @@ impl Model {
             && let Some((hash, ids)) = self.answers.get(&given.key)
         {
             if *hash != given.request_hash {
-                return Err(StoreError::IdempotencyConflict { key: given.key.clone() });
+                return Err(StoreError::IdempotencyConflict {
+                    key: given.key.clone(),
+                });
             }
             return Ok(ids.iter().map(|id| Remembered::replayed(*id)).collect());
         }
-        self.missing("sources", command.items.iter().flat_map(|item| item.sources.clone()).collect())?;
-        let going: Vec<Uuid> = command.items.iter().flat_map(|item| item.supersedes.clone()).collect();
+        self.missing(
+            "sources",
+            command
+                .items
+                .iter()
+                .flat_map(|item| item.sources.clone())
+                .collect(),
+        )?;
+        let going: Vec<Uuid> = command
+            .items
+            .iter()
+            .flat_map(|item| item.supersedes.clone())
+            .collect();
         self.missing("supersedes", going.clone())?;
 
         let mut items = command.items.clone();
@@ -220,23 +316,35 @@ impl Model {
                         .map(|memory| (memory.id, content_hash(&memory.content)));
                     let existing = in_batch.or(stored);
                     if let Some((existing, _)) = existing.filter(|(_, known)| *known != hash) {
-                        errors.push(StoreError::TurnExists { session: session.clone(), turn, existing });
+                        errors.push(StoreError::TurnExists {
+                            session: session.clone(),
+                            turn,
+                            existing,
+                        });
                     }
                     existing.map(|(id, _)| id)
                 }
                 (Kind::Dialogue, ..) => None,
                 (kind, ..) => {
-                    let same = |other_kind: Kind, content: &str| other_kind == kind && content_hash(content) == hash;
+                    let same = |other_kind: Kind, content: &str| {
+                        other_kind == kind && content_hash(content) == hash
+                    };
                     let filter = Filter::at(at(now));
                     let stored = self.memories.iter().find(|memory| {
-                        same(memory.kind, &memory.content) && filter.admits(memory) && !going.contains(&memory.id)
+                        same(memory.kind, &memory.content)
+                            && filter.admits(memory)
+                            && !going.contains(&memory.id)
                     });
-                    let in_batch =
-                        before().find(|(other, _)| same(other.kind, &other.content)).map(|(_, place)| place.id);
+                    let in_batch = before()
+                        .find(|(other, _)| same(other.kind, &other.content))
+                        .map(|(_, place)| place.id);
                     stored.map(|memory| memory.id).or(in_batch)
                 }
             };
-            answer.push(Remembered::new(existing.unwrap_or(item.id), existing.is_none()));
+            answer.push(Remembered::new(
+                existing.unwrap_or(item.id),
+                existing.is_none(),
+            ));
         }
         let mut successors: BTreeMap<Uuid, Uuid> = BTreeMap::new();
         for (item, place) in command.items.iter().zip(&answer) {
@@ -245,7 +353,10 @@ impl Model {
                 let before = before.or(successors.get(id).copied());
                 match before.filter(|by| *by != place.id) {
                     Some(by) => errors.push(StoreError::AlreadySuperseded { id: *id, by }),
-                    None if self.memories[self.live(*id).expect("was checked")].superseded_by.is_none() => {
+                    None if self.memories[self.live(*id).expect("was checked")]
+                        .superseded_by
+                        .is_none() =>
+                    {
                         successors.insert(*id, place.id);
                     }
                     None => {}
@@ -257,9 +368,15 @@ impl Model {
         }
         for (id, by) in successors {
             let place = self.live(id).expect("was checked");
-            self.change(place, Change::Superseded, now, None, |memory| memory.superseded_by = Some(by));
+            self.change(place, Change::Superseded, now, None, |memory| {
+                memory.superseded_by = Some(by)
+            });
         }
-        let mut merged: Vec<Uuid> = answer.iter().filter(|place| place.created).map(|place| place.id).collect();
+        let mut merged: Vec<Uuid> = answer
+            .iter()
+            .filter(|place| place.created)
+            .map(|place| place.id)
+            .collect();
         for ((item, place), repeat) in items.iter().zip(&mut answer).zip(repeats) {
             place.repeat = repeat;
             if place.created || merged.contains(&place.id) {
@@ -314,16 +431,27 @@ impl Model {
         }
         if let Some(given) = &command.idempotency {
             let ids = answer.iter().map(|place| place.id).collect();
-            self.answers.insert(given.key.clone(), (given.request_hash, ids));
+            self.answers
+                .insert(given.key.clone(), (given.request_hash, ids));
         }
         Ok(answer)
     }
 
     fn update(&mut self, command: &Update, now: i64) -> Result<Memory, StoreError> {
-        let place = self.live(command.id).ok_or(StoreError::NotFound { field: "id", ids: vec![command.id] })?;
+        let place = self.live(command.id).ok_or(StoreError::NotFound {
+            field: "id",
+            ids: vec![command.id],
+        })?;
         let memory = self.memories[place].clone();
-        if let Some(expected) = command.expected_version.filter(|expected| *expected != memory.version) {
-            return Err(StoreError::VersionConflict { id: memory.id, expected, current: memory.version });
+        if let Some(expected) = command
+            .expected_version
+            .filter(|expected| *expected != memory.version)
+        {
+            return Err(StoreError::VersionConflict {
+                id: memory.id,
+                expected,
+                current: memory.version,
+            });
         }
         if memory.episode.is_none() && command.patch.lesson.is_some() {
             return Err(cognitive_memory_mcp::domain::Invalid::new("lesson", "", "").into());
@@ -347,9 +475,16 @@ impl Model {
         let mut ids = ids.to_vec();
         ids.sort();
         ids.dedup();
-        let unknown: Vec<Uuid> = ids.iter().copied().filter(|id| self.find(*id).is_none()).collect();
+        let unknown: Vec<Uuid> = ids
+            .iter()
+            .copied()
+            .filter(|id| self.find(*id).is_none())
+            .collect();
         if !unknown.is_empty() {
-            return Err(StoreError::NotFound { field: "ids", ids: unknown });
+            return Err(StoreError::NotFound {
+                field: "ids",
+                ids: unknown,
+            });
         }
         if mode == ForgetMode::Restore {
             let mut taken: Vec<(String, i64)> = Vec::new();
@@ -363,7 +498,11 @@ impl Model {
                     let key = (session.clone(), turn);
                     if existing.is_some() || taken.contains(&key) {
                         let existing = existing.unwrap_or(*id);
-                        return Err(StoreError::TurnExists { session, turn, existing });
+                        return Err(StoreError::TurnExists {
+                            session,
+                            turn,
+                            existing,
+                        });
                     }
                     taken.push(key);
                 }
@@ -375,10 +514,14 @@ impl Model {
             let live = self.memories[place].deleted_at.is_none();
             match mode {
                 ForgetMode::Delete if live => {
-                    self.change(place, Change::Deleted, now, Some("why"), |memory| memory.deleted_at = Some(at(now)));
+                    self.change(place, Change::Deleted, now, Some("why"), |memory| {
+                        memory.deleted_at = Some(at(now))
+                    });
                 }
                 ForgetMode::Restore if !live => {
-                    self.change(place, Change::Restored, now, Some("why"), |memory| memory.deleted_at = None);
+                    self.change(place, Change::Restored, now, Some("why"), |memory| {
+                        memory.deleted_at = None
+                    });
                 }
                 ForgetMode::Purge => {
                     self.memories.remove(place);
@@ -414,7 +557,11 @@ async fn carry_out(store: &dyn Store, scope: &Scope, model: &mut Model, step: &S
     match step {
         Step::Remember { items, key } => {
             let build = |item: &Item| {
-                let episode = Episode { situation: "at work".into(), outcome: 0.5, lesson: "river".into() };
+                let episode = Episode {
+                    situation: "at work".into(),
+                    outcome: 0.5,
+                    lesson: "river".into(),
+                };
                 NewMemory {
                     kind: item.kind,
                     session: item.session.map(|session| format!("s{session}")),
@@ -423,21 +570,36 @@ async fn carry_out(store: &dyn Store, scope: &Scope, model: &mut Model, step: &S
                     valid_until: item.valid_for.map(|seconds| at(now + seconds)),
                     episode: (item.kind == Kind::Episode).then_some(episode),
                     sources: item.sources.iter().map(|place| model.id(*place)).collect(),
-                    supersedes: item.supersedes.iter().map(|place| model.id(*place)).collect(),
+                    supersedes: item
+                        .supersedes
+                        .iter()
+                        .map(|place| model.id(*place))
+                        .collect(),
                     occurred_at: at(now) - TimeDelta::minutes(1),
                     ..note(TEXTS[item.content])
                 }
             };
             let command = Remember {
                 items: items.iter().map(build).collect(),
-                idempotency: key.map(|(key, hash)| Idempotency { key: format!("k{key}"), request_hash: [hash; 32] }),
+                idempotency: key.map(|(key, hash)| Idempotency {
+                    key: format!("k{key}"),
+                    request_hash: [hash; 32],
+                }),
                 now: at(now),
             };
             let expected = model.remember(&command, now);
             let answer = store.remember(scope, command).await;
-            assert_eq!(answer.map_err(|error| name(&error)), expected.map_err(|error| name(&error)), "{step:?}");
+            assert_eq!(
+                answer.map_err(|error| name(&error)),
+                expected.map_err(|error| name(&error)),
+                "{step:?}"
+            );
         }
-        Step::Update { place, expected, patch } => {
+        Step::Update {
+            place,
+            expected,
+            patch,
+        } => {
             let command = Update {
                 id: model.id(*place),
                 expected_version: *expected,
@@ -445,16 +607,29 @@ async fn carry_out(store: &dyn Store, scope: &Scope, model: &mut Model, step: &S
                 reason: Some("why".into()),
                 now: at(now),
             };
-            let expected = model.update(&command, now).map(|memory| Memory { seq: 0, ..memory });
-            let answer = store.update(scope, command).await.map(|memory| Memory { seq: 0, ..memory });
+            let expected = model
+                .update(&command, now)
+                .map(|memory| Memory { seq: 0, ..memory });
+            let answer = store
+                .update(scope, command)
+                .await
+                .map(|memory| Memory { seq: 0, ..memory });
             let lenient = |error: StoreError| name(&error).replace(": id ", ": ids ");
-            assert_eq!(answer.map_err(lenient), expected.map_err(lenient), "{step:?}");
+            assert_eq!(
+                answer.map_err(lenient),
+                expected.map_err(lenient),
+                "{step:?}"
+            );
         }
         Step::Forget { places, mode } => {
             let ids: Vec<Uuid> = places.iter().map(|place| model.id(*place)).collect();
             let expected = model.forget(&ids, *mode, now);
             let answer = store.forget(scope, &ids, *mode, Some("why"), at(now)).await;
-            assert_eq!(answer.map_err(|error| name(&error)), expected.map_err(|error| name(&error)), "{step:?}");
+            assert_eq!(
+                answer.map_err(|error| name(&error)),
+                expected.map_err(|error| name(&error)),
+                "{step:?}"
+            );
         }
         Step::NoteRecalled { places } => {
             let mut ids: Vec<Uuid> = places.iter().map(|place| model.id(*place)).collect();
@@ -473,7 +648,10 @@ async fn carry_out(store: &dyn Store, scope: &Scope, model: &mut Model, step: &S
 
 /// Everything that can be seen, on both.
 async fn compare(store: &dyn Store, scope: &Scope, model: &Model, now: i64) {
-    let plain = |memory: &Memory| Memory { seq: 0, ..memory.clone() };
+    let plain = |memory: &Memory| Memory {
+        seq: 0,
+        ..memory.clone()
+    };
     let ids: Vec<Uuid> = model.memories.iter().map(|memory| memory.id).collect();
     let got = store.get(scope, &model.created, true).await.unwrap();
     let mut expected: Vec<Memory> = model.memories.iter().map(plain).collect();
@@ -497,21 +675,38 @@ async fn compare(store: &dyn Store, scope: &Scope, model: &Model, now: i64) {
     let filter = Filter::at(at(now));
     let filters = [
         filter.clone(),
-        Filter { include_outdated: true, ..filter.clone() },
-        Filter { tags: tags(1), ..filter.clone() },
-        Filter { kinds: vec![Kind::Dialogue], session: Some("s1".into()), ..filter },
+        Filter {
+            include_outdated: true,
+            ..filter.clone()
+        },
+        Filter {
+            tags: tags(1),
+            ..filter.clone()
+        },
+        Filter {
+            kinds: vec![Kind::Dialogue],
+            session: Some("s1".into()),
+            ..filter
+        },
     ];
     let live: Vec<Memory> = model
         .memories
         .iter()
         .filter(|memory| memory.deleted_at.is_none())
-        .map(|memory| Memory { seq: seqs[&memory.id], ..memory.clone() })
+        .map(|memory| Memory {
+            seq: seqs[&memory.id],
+            ..memory.clone()
+        })
         .collect();
     let live: Vec<&Memory> = live.iter().collect();
     for filter in filters {
         let browsed = store.browse(scope, &filter, None, 1_000).await.unwrap();
-        let expected: Vec<Memory> =
-            live.iter().rev().filter(|memory| filter.admits(memory)).map(|memory| (*memory).clone()).collect();
+        let expected: Vec<Memory> = live
+            .iter()
+            .rev()
+            .filter(|memory| filter.admits(memory))
+            .map(|memory| (*memory).clone())
+            .collect();
         assert_eq!(browsed, expected, "{filter:?}");
         for text in ["the river runs", "mountains 👍 x", "user"] {
             let hits = search(store, scope, text, filter.clone()).await;
@@ -522,13 +717,20 @@ async fn compare(store: &dyn Store, scope: &Scope, model: &Model, now: i64) {
 
 pub(crate) async fn random_commands_agree_with_the_model(store: Arc<dyn Store>) {
     let runtime = tokio::runtime::Handle::current();
-    let config = ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig {
+        cases: 48,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
     let steps = prop::collection::vec(step(), 1..25);
     let result = tokio::task::block_in_place(|| {
         TestRunner::new(config).run(&steps, |steps| {
             runtime.block_on(async {
                 let scope = Scope::new(format!("model-{}", new_id()), "tester");
-                let mut model = Model { project: scope.project().to_owned(), ..Model::default() };
+                let mut model = Model {
+                    project: scope.project().to_owned(),
+                    ..Model::default()
+                };
                 for (number, step) in steps.iter().enumerate() {
                     carry_out(&*store, &scope, &mut model, step, number as i64 * 10).await;
                 }

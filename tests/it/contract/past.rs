@@ -9,13 +9,22 @@ use uuid::Uuid;
 use super::{at, episode, forget, load, note, scope, store_one};
 
 async fn update(store: &dyn Store, scope: &Scope, id: Uuid, patch: Patch, seconds: i64) {
-    let command = Update { id, expected_version: None, patch, reason: None, now: at(seconds) };
+    let command = Update {
+        id,
+        expected_version: None,
+        patch,
+        reason: None,
+        now: at(seconds),
+    };
     store.update(scope, command).await.unwrap();
 }
 
 /// All that was known at a moment: what did not change since, and what did, as it was.
 async fn known(store: &dyn Store, scope: &Scope, seconds: i64) -> Vec<Memory> {
-    let filter = Filter { as_of: AsOf::KnownThen, ..Filter::at(at(seconds)) };
+    let filter = Filter {
+        as_of: AsOf::KnownThen,
+        ..Filter::at(at(seconds))
+    };
     let mut all = store.browse(scope, &filter, None, 100).await.unwrap();
     all.extend(
         store
@@ -34,13 +43,22 @@ pub(crate) async fn a_look_back_sees_texts_as_they_were(store: Arc<dyn Store>) {
     let scope = scope();
     let (store, quiet) = (&*store, note("never changes"));
     let quiet = store_one(store, &scope, quiet).await;
-    let edited = NewMemory { tags: vec!["old".into()], ..episode("first text", "first situation", "first lesson") };
+    let edited = NewMemory {
+        tags: vec!["old".into()],
+        ..episode("first text", "first situation", "first lesson")
+    };
     let edited = store_one(store, &scope, edited).await;
     let deleted = store_one(store, &scope, note("will be deleted")).await;
     let replaced = store_one(store, &scope, note("will be replaced")).await;
-    let expiring = NewMemory { valid_until: Some(at(50)), ..note("will expire") };
+    let expiring = NewMemory {
+        valid_until: Some(at(50)),
+        ..note("will expire")
+    };
     let expiring = store_one(store, &scope, expiring).await;
-    let before = store.get(&scope, &[quiet, edited, deleted, replaced, expiring], true).await.unwrap();
+    let before = store
+        .get(&scope, &[quiet, edited, deleted, replaced, expiring], true)
+        .await
+        .unwrap();
 
     let second = Patch {
         content: Some("second text".into()),
@@ -50,27 +68,73 @@ pub(crate) async fn a_look_back_sees_texts_as_they_were(store: Arc<dyn Store>) {
     };
     update(store, &scope, edited, second, 10).await;
     let middle = load(store, &scope, edited).await;
-    update(store, &scope, edited, Patch { content: Some("third text".into()), ..Patch::default() }, 30).await;
-    store.forget(&scope, &[deleted], ForgetMode::Delete, None, at(20)).await.unwrap();
-    let item = NewMemory { supersedes: vec![replaced], ..note("the replacement") };
-    let new = Remember { items: vec![item.clone()], idempotency: None, now: at(40) };
+    update(
+        store,
+        &scope,
+        edited,
+        Patch {
+            content: Some("third text".into()),
+            ..Patch::default()
+        },
+        30,
+    )
+    .await;
+    store
+        .forget(&scope, &[deleted], ForgetMode::Delete, None, at(20))
+        .await
+        .unwrap();
+    let item = NewMemory {
+        supersedes: vec![replaced],
+        ..note("the replacement")
+    };
+    let new = Remember {
+        items: vec![item.clone()],
+        idempotency: None,
+        now: at(40),
+    };
     store.remember(&scope, new).await.unwrap();
 
-    assert_eq!(known(store, &scope, 0).await, before, "everything is as it was, to the letter");
-    assert!(known(store, &scope, -1).await.is_empty(), "nothing was known before");
+    assert_eq!(
+        known(store, &scope, 0).await,
+        before,
+        "everything is as it was, to the letter"
+    );
+    assert!(
+        known(store, &scope, -1).await.is_empty(),
+        "nothing was known before"
+    );
     let ids = |memories: &[Memory]| memories.iter().map(|memory| memory.id).collect::<Vec<_>>();
     let at_15 = known(store, &scope, 15).await;
     assert_eq!(ids(&at_15), [quiet, edited, deleted, replaced, expiring]);
     assert_eq!(at_15[1], middle);
     let at_25 = known(store, &scope, 25).await;
     assert_eq!(ids(&at_25), [quiet, edited, replaced, expiring]);
-    assert_eq!(ids(&known(store, &scope, 45).await), [quiet, edited, expiring, item.id]);
-    assert_eq!(ids(&known(store, &scope, 60).await), [quiet, edited, item.id]);
-    assert_eq!(known(store, &scope, 35).await[1], load(store, &scope, edited).await);
-    store.forget(&scope, &[deleted], ForgetMode::Restore, None, at(70)).await.unwrap();
-    assert_eq!(ids(&known(store, &scope, 65).await), [quiet, edited, item.id], "restored only later");
+    assert_eq!(
+        ids(&known(store, &scope, 45).await),
+        [quiet, edited, expiring, item.id]
+    );
+    assert_eq!(
+        ids(&known(store, &scope, 60).await),
+        [quiet, edited, item.id]
+    );
+    assert_eq!(
+        known(store, &scope, 35).await[1],
+        load(store, &scope, edited).await
+    );
+    store
+        .forget(&scope, &[deleted], ForgetMode::Restore, None, at(70))
+        .await
+        .unwrap();
+    assert_eq!(
+        ids(&known(store, &scope, 65).await),
+        [quiet, edited, item.id],
+        "restored only later"
+    );
     forget(store, &scope, edited, ForgetMode::Purge).await;
-    assert!(!ids(&known(store, &scope, 15).await).contains(&edited), "what is purged was never there");
+    assert!(
+        !ids(&known(store, &scope, 15).await).contains(&edited),
+        "what is purged was never there"
+    );
 }
 
 pub(crate) async fn a_look_back_reads_so_many_bytes(store: Arc<dyn Store>) {
@@ -82,13 +146,28 @@ pub(crate) async fn a_look_back_reads_so_many_bytes(store: Arc<dyn Store>) {
         stored.push(store_one(&*store, &scope, note(&text(number, "before"))).await);
     }
     for (number, id) in stored.iter().enumerate() {
-        let patch = Patch { content: Some(text(number, "after")), ..Patch::default() };
+        let patch = Patch {
+            content: Some(text(number, "after")),
+            ..Patch::default()
+        };
         update(&*store, &scope, *id, patch, 10 + number as i64).await;
     }
     let changed = store.changed_since(&scope, at(5)).await.unwrap();
-    assert!(changed.partial && (100..=130).contains(&changed.memories.len()), "{}", changed.memories.len());
-    assert_eq!(changed.memories[0].id, stored[139], "the latest changes come first");
-    assert!(changed.memories.iter().all(|memory| memory.content.ends_with(" before")));
+    assert!(
+        changed.partial && (100..=130).contains(&changed.memories.len()),
+        "{}",
+        changed.memories.len()
+    );
+    assert_eq!(
+        changed.memories[0].id, stored[139],
+        "the latest changes come first"
+    );
+    assert!(
+        changed
+            .memories
+            .iter()
+            .all(|memory| memory.content.ends_with(" before"))
+    );
     let later = store.changed_since(&scope, at(100)).await.unwrap();
     assert!(!later.partial && later.memories.len() == 49);
 }
@@ -96,18 +175,43 @@ pub(crate) async fn a_look_back_reads_so_many_bytes(store: Arc<dyn Store>) {
 pub(crate) async fn a_look_back_stays_in_its_projects(store: Arc<dyn Store>) {
     let (mine, theirs) = (scope(), scope());
     let id = store_one(&*store, &mine, note("mine")).await;
-    update(&*store, &mine, id, Patch { content: Some("changed".into()), ..Patch::default() }, 10).await;
-    assert!(store.changed_since(&theirs, at(5)).await.unwrap().memories.is_empty());
+    update(
+        &*store,
+        &mine,
+        id,
+        Patch {
+            content: Some("changed".into()),
+            ..Patch::default()
+        },
+        10,
+    )
+    .await;
+    assert!(
+        store
+            .changed_since(&theirs, at(5))
+            .await
+            .unwrap()
+            .memories
+            .is_empty()
+    );
     let reader = Scope::new(theirs.project(), "reader").reading([mine.project().to_owned()]);
     let seen = store.changed_since(&reader, at(5)).await.unwrap().memories;
-    assert_eq!(seen.iter().map(|memory| memory.content.as_str()).collect::<Vec<_>>(), ["mine"]);
+    assert_eq!(
+        seen.iter()
+            .map(|memory| memory.content.as_str())
+            .collect::<Vec<_>>(),
+        ["mine"]
+    );
 }
 
 pub(crate) async fn chains_are_told_in_both_directions(store: Arc<dyn Store>) {
     let scope = scope();
     let mut chain = vec![store_one(&*store, &scope, note("version 0")).await];
     for number in 1..5 {
-        let item = NewMemory { supersedes: vec![chain[number - 1]], ..note(&format!("version {number}")) };
+        let item = NewMemory {
+            supersedes: vec![chain[number - 1]],
+            ..note(&format!("version {number}"))
+        };
         chain.push(store_one(&*store, &scope, item).await);
     }
     let alone = store_one(&*store, &scope, note("alone")).await;
@@ -115,20 +219,47 @@ pub(crate) async fn chains_are_told_in_both_directions(store: Arc<dyn Store>) {
         links.sort();
         links
     };
-    let link = |pair: &[Uuid]| Link { old: pair[0], by: pair[1], holds: pair[1] == chain[4] };
+    let link = |pair: &[Uuid]| Link {
+        old: pair[0],
+        by: pair[1],
+        holds: pair[1] == chain[4],
+    };
     let all = sorted(chain.windows(2).map(link).collect());
     for id in &chain {
         assert_eq!(sorted(store.chains(&scope, &[*id]).await.unwrap()), all);
     }
     assert!(store.chains(&scope, &[alone]).await.unwrap().is_empty());
-    assert!(store.chains(&super::scope(), &chain).await.unwrap().is_empty(), "a chain of another project");
+    assert!(
+        store
+            .chains(&super::scope(), &chain)
+            .await
+            .unwrap()
+            .is_empty(),
+        "a chain of another project"
+    );
     let near = store.chains(&scope, &[chain[2]]).await.unwrap();
     let near: Vec<Uuid> = near.iter().map(|link| link.old).collect();
-    assert_eq!(near, [chain[2], chain[3], chain[1], chain[0]], "the way to what holds first, the nearest first");
-    for (mode, holds) in [(ForgetMode::Delete, false), (ForgetMode::Restore, true), (ForgetMode::Purge, false)] {
+    assert_eq!(
+        near,
+        [chain[2], chain[3], chain[1], chain[0]],
+        "the way to what holds first, the nearest first"
+    );
+    for (mode, holds) in [
+        (ForgetMode::Delete, false),
+        (ForgetMode::Restore, true),
+        (ForgetMode::Purge, false),
+    ] {
         forget(&*store, &scope, chain[4], mode).await;
         let links = store.chains(&scope, &[chain[0]]).await.unwrap();
-        assert_eq!(links.last(), Some(&Link { old: chain[3], by: chain[4], holds }), "{mode:?}");
+        assert_eq!(
+            links.last(),
+            Some(&Link {
+                old: chain[3],
+                by: chain[4],
+                holds
+            }),
+            "{mode:?}"
+        );
     }
 }
 
@@ -138,9 +269,30 @@ pub(crate) async fn the_nearest_of_many_links_are_told(store: Arc<dyn Store>) {
     for number in 0..MOST_LINKS + 50 {
         old.push(store_one(&*store, &scope, note(&format!("old {number}"))).await);
     }
-    let middle = NewMemory { supersedes: old, ..note("middle") };
+    let middle = NewMemory {
+        supersedes: old,
+        ..note("middle")
+    };
     let middle = store_one(&*store, &scope, middle).await;
-    let last = store_one(&*store, &scope, NewMemory { supersedes: vec![middle], ..note("last") }).await;
+    let last = store_one(
+        &*store,
+        &scope,
+        NewMemory {
+            supersedes: vec![middle],
+            ..note("last")
+        },
+    )
+    .await;
     let links = store.chains(&scope, &[middle]).await.unwrap();
-    assert_eq!((links.len(), links[0]), (MOST_LINKS, Link { old: middle, by: last, holds: true }));
+    assert_eq!(
+        (links.len(), links[0]),
+        (
+            MOST_LINKS,
+            Link {
+                old: middle,
+                by: last,
+                holds: true
+            }
+        )
+    );
 }

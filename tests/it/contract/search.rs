@@ -9,7 +9,8 @@ use proptest::test_runner::TestRunner;
 use uuid::Uuid;
 
 use super::{
-    assert_same_hits, at, episode, forget, found, naive_search, note, remember, scope, search, store_one, turn,
+    assert_same_hits, at, episode, forget, found, naive_search, note, remember, scope, search,
+    store_one, turn,
 };
 
 const WORDS: [&str; 24] = [
@@ -50,25 +51,50 @@ fn text(seed: u64) -> String {
     };
     let length = 1 + next() % 40;
     let word = |r: u64| WORDS[((r % 24) * (r / 24 % 24) / 24) as usize];
-    (0..length).map(|_| word(next())).collect::<Vec<_>>().join(" ")
+    (0..length)
+        .map(|_| word(next()))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 async fn live(store: &dyn Store, scope: &Scope) -> Vec<Memory> {
-    let all = Filter { include_outdated: true, ..Filter::at(at(0)) };
+    let all = Filter {
+        include_outdated: true,
+        ..Filter::at(at(0))
+    };
     store.browse(scope, &all, None, 100_000).await.unwrap()
 }
 
 pub(crate) async fn scores_are_those_of_plain_bm25(store: Arc<dyn Store>) {
     let scope = scope();
-    let mut items: Vec<NewMemory> = (0..120).map(|seed| turn("s", seed as i64, &text(seed))).collect();
+    let mut items: Vec<NewMemory> = (0..120)
+        .map(|seed| turn("s", seed as i64, &text(seed)))
+        .collect();
     items.extend((200..230).map(|seed| {
         let item = episode(&text(seed), &text(seed + 500), &text(seed + 600));
-        NewMemory { tags: vec!["river".into(), "rare tag".into()], speaker: Some("Ann".into()), ..item }
+        NewMemory {
+            tags: vec!["river".into(), "rare tag".into()],
+            speaker: Some("Ann".into()),
+            ..item
+        }
     }));
     // A term in plenty.
     items.push(note(&"alpha beta ".repeat(700)));
-    let ids: Vec<Uuid> = remember(&*store, &scope, items).await.unwrap().iter().map(|item| item.id).collect();
-    store_one(&*store, &scope, NewMemory { supersedes: ids[30..40].to_vec(), ..note("alpha successor") }).await;
+    let ids: Vec<Uuid> = remember(&*store, &scope, items)
+        .await
+        .unwrap()
+        .iter()
+        .map(|item| item.id)
+        .collect();
+    store_one(
+        &*store,
+        &scope,
+        NewMemory {
+            supersedes: ids[30..40].to_vec(),
+            ..note("alpha successor")
+        },
+    )
+    .await;
     for id in &ids[50..60] {
         forget(&*store, &scope, *id, ForgetMode::Delete).await;
     }
@@ -79,7 +105,10 @@ pub(crate) async fn scores_are_those_of_plain_bm25(store: Arc<dyn Store>) {
     for seed in 1_000..1_040 {
         for outdated in [false, true] {
             let query = text(seed);
-            let filter = Filter { include_outdated: outdated, ..Filter::at(at(10)) };
+            let filter = Filter {
+                include_outdated: outdated,
+                ..Filter::at(at(10))
+            };
             let expected = naive_search(&memories, &query, &filter);
             assert_same_hits(&search(&*store, &scope, &query, filter).await, &expected);
         }
@@ -88,8 +117,17 @@ pub(crate) async fn scores_are_those_of_plain_bm25(store: Arc<dyn Store>) {
 
 pub(crate) async fn the_exact_text_comes_first(store: Arc<dyn Store>) {
     let scope = scope();
-    let items = vec![note("river river river"), note("the river"), note("a long text in which one river flows")];
-    let ids: Vec<Uuid> = remember(&*store, &scope, items).await.unwrap().iter().map(|item| item.id).collect();
+    let items = vec![
+        note("river river river"),
+        note("the river"),
+        note("a long text in which one river flows"),
+    ];
+    let ids: Vec<Uuid> = remember(&*store, &scope, items)
+        .await
+        .unwrap()
+        .iter()
+        .map(|item| item.id)
+        .collect();
     let hits = search(&*store, &scope, "the river", Filter::at(at(1))).await;
     assert_eq!((hits[0].id, hits[0].exact, hits.len()), (ids[1], true, 3));
     assert!(hits[0].score > 0.0 && hits[1].score > hits[0].score);
@@ -103,12 +141,29 @@ pub(crate) async fn the_exact_text_comes_first(store: Arc<dyn Store>) {
     };
     let hits = store.search_lexical(&scope, &query(10)).await.unwrap();
     assert_eq!((hits.len(), hits[0].id, hits[0].exact), (1, ids[1], true));
-    assert_eq!((hits[0].score.to_bits(), hits[0].parts.len()), (0.0_f64.to_bits(), 0));
-    assert!(store.search_lexical(&scope, &query(0)).await.unwrap().is_empty());
+    assert_eq!(
+        (hits[0].score.to_bits(), hits[0].parts.len()),
+        (0.0_f64.to_bits(), 0)
+    );
+    assert!(
+        store
+            .search_lexical(&scope, &query(0))
+            .await
+            .unwrap()
+            .is_empty()
+    );
     // The limit keeps the best, ties go to the newest.
     let said: Vec<NewMemory> = (0..5).map(|place| turn("s", place, "giraffe")).collect();
-    let said: Vec<Uuid> = remember(&*store, &scope, said).await.unwrap().iter().map(|item| item.id).collect();
-    assert_eq!(found(&*store, &scope, "giraffes").await, said.into_iter().rev().collect::<Vec<_>>());
+    let said: Vec<Uuid> = remember(&*store, &scope, said)
+        .await
+        .unwrap()
+        .iter()
+        .map(|item| item.id)
+        .collect();
+    assert_eq!(
+        found(&*store, &scope, "giraffes").await,
+        said.into_iter().rev().collect::<Vec<_>>()
+    );
 }
 
 pub(crate) async fn awkward_texts_are_found(store: Arc<dyn Store>) {
@@ -185,15 +240,33 @@ pub(crate) async fn awkward_texts_are_found(store: Arc<dyn Store>) {
         &long_text,
         &symbols,
     ];
-    let items: Vec<NewMemory> = texts.iter().enumerate().map(|(place, text)| turn("s", place as i64, text)).collect();
-    let ids: Vec<Uuid> = remember(&*store, &scope, items).await.unwrap().iter().map(|item| item.id).collect();
+    let items: Vec<NewMemory> = texts
+        .iter()
+        .enumerate()
+        .map(|(place, text)| turn("s", place as i64, text))
+        .collect();
+    let ids: Vec<Uuid> = remember(&*store, &scope, items)
+        .await
+        .unwrap()
+        .iter()
+        .map(|item| item.id)
+        .collect();
     for (text, id) in texts.iter().zip(&ids) {
         let short: String = text.chars().take(40).collect();
-        assert_eq!(&super::load(&*store, &scope, *id).await.content, text, "{short:?} was changed");
+        assert_eq!(
+            &super::load(&*store, &scope, *id).await.content,
+            text,
+            "{short:?} was changed"
+        );
         let hits = search(&*store, &scope, text, Filter::at(at(1))).await;
-        assert!(hits.iter().any(|hit| hit.id == *id && hit.exact), "{short:?} does not find itself");
+        assert!(
+            hits.iter().any(|hit| hit.id == *id && hit.exact),
+            "{short:?} does not find itself"
+        );
         // By its terms as well, wherever it has any.
-        let by_terms = hits.iter().any(|hit| hit.id == *id && !hit.parts.is_empty());
+        let by_terms = hits
+            .iter()
+            .any(|hit| hit.id == *id && !hit.parts.is_empty());
         let visible = !super::analyzer().terms(text).counts.is_empty();
         assert_eq!(by_terms, visible, "{short:?} by its terms");
     }
@@ -209,7 +282,11 @@ pub(crate) async fn whatever_is_stored_is_found_by_its_own_text(store: Arc<dyn S
         "[\\p{Han}\\p{Hiragana}\\p{Thai}\\p{Arabic}\\p{Emoji} ]{1,20}",
     ]
     .prop_filter("visible", |text| !text.trim().is_empty());
-    let config = ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig {
+        cases: 96,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
     let strategy = prop::collection::vec(texts, 1..6);
     tokio::task::block_in_place(|| {
         TestRunner::new(config).run(&strategy, |texts| {
@@ -219,7 +296,11 @@ pub(crate) async fn whatever_is_stored_is_found_by_its_own_text(store: Arc<dyn S
                 for (text, stored) in texts.iter().zip(answer) {
                     let hits = search(&*store, &scope, text, Filter::at(at(1))).await;
                     let hit = hits.iter().find(|hit| hit.id == stored.id);
-                    prop_assert!(hit.is_some_and(|hit| hit.exact), "{:?} does not find itself", text);
+                    prop_assert!(
+                        hit.is_some_and(|hit| hit.exact),
+                        "{:?} does not find itself",
+                        text
+                    );
                     let visible = !super::analyzer().terms(text).counts.is_empty();
                     prop_assert_eq!(hit.is_some_and(|hit| !hit.parts.is_empty()), visible);
                 }
@@ -234,7 +315,9 @@ pub(crate) async fn a_scope_of_several_projects_is_one_corpus(store: Arc<dyn Sto
     let scopes: Vec<Scope> = (0..3).map(|_| scope()).collect();
     let mut seed = 2_000;
     for scope in &scopes {
-        let items = (0..30).map(|place| turn("s", place, &text(seed + place as u64))).collect();
+        let items = (0..30)
+            .map(|place| turn("s", place, &text(seed + place as u64)))
+            .collect();
         remember(&*store, scope, items).await.unwrap();
         seed += 30;
     }
@@ -254,12 +337,28 @@ pub(crate) async fn nothing_asked_nothing_found(store: Arc<dyn Store>) {
     let scope = scope();
     let stats = store.corpus_stats(&scope, &[]).await.unwrap();
     assert_eq!(stats, Default::default());
-    let stats = store.corpus_stats(&scope, &["x".into(), "x".into()]).await.unwrap();
+    let stats = store
+        .corpus_stats(&scope, &["x".into(), "x".into()])
+        .await
+        .unwrap();
     assert_eq!(stats.document_frequencies, [0, 0]);
     assert!(found(&*store, &scope, "anything").await.is_empty());
     assert!(store.get(&scope, &[], true).await.unwrap().is_empty());
-    assert!(store.browse(&scope, &Filter::at(at(0)), None, 10).await.unwrap().is_empty());
+    assert!(
+        store
+            .browse(&scope, &Filter::at(at(0)), None, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     assert!(remember(&*store, &scope, vec![]).await.unwrap().is_empty());
     store_one(&*store, &scope, note("x")).await;
-    assert_eq!(store.corpus_stats(&scope, &["x".into(), "y".into()]).await.unwrap().document_frequencies, [1, 0]);
+    assert_eq!(
+        store
+            .corpus_stats(&scope, &["x".into(), "y".into()])
+            .await
+            .unwrap()
+            .document_frequencies,
+        [1, 0]
+    );
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cognitive_memory_mcp::domain::lexical::WeightedTerm;
-use cognitive_memory_mcp::domain::spelling::{MOST_NEAR, MOST_UNKNOWN, Near, guesses, likeness, stand_ins};
+use cognitive_memory_mcp::domain::spelling::{
+    MOST_NEAR, MOST_UNKNOWN, Near, guesses, likeness, stand_ins,
+};
 use cognitive_memory_mcp::domain::{Filter, NewMemory, Scope};
 use cognitive_memory_mcp::store::{ForgetMode, Store};
 use uuid::Uuid;
@@ -12,9 +14,17 @@ use uuid::Uuid;
 use super::{analyzer, at, forget, note, remember, scope, store_one, turn, unlimited};
 
 /// What is searched for, and the ids of what is found.
-async fn spelled(store: &dyn Store, scope: &Scope, text: &str, filter: Filter) -> (Vec<WeightedTerm>, Vec<Uuid>) {
+async fn spelled(
+    store: &dyn Store,
+    scope: &Scope,
+    text: &str,
+    filter: Filter,
+) -> (Vec<WeightedTerm>, Vec<Uuid>) {
     let terms: Vec<String> = analyzer().terms(text).counts.into_keys().collect();
-    let mut stats = store.corpus_stats_near(scope, &terms, &guesses(&terms)).await.unwrap();
+    let mut stats = store
+        .corpus_stats_near(scope, &terms, &guesses(&terms))
+        .await
+        .unwrap();
     stats.stand_ins = stand_ins(&terms, &stats);
     let query = unlimited(text, &terms, &stats, filter);
     let hits = store.search_lexical(scope, &query).await.unwrap();
@@ -26,15 +36,29 @@ async fn found(store: &dyn Store, scope: &Scope, text: &str) -> Vec<Uuid> {
 }
 
 async fn meant(store: &dyn Store, scope: &Scope, text: &str) -> Vec<String> {
-    spelled(store, scope, text, Filter::at(at(10))).await.0.into_iter().map(|term| term.term).collect()
+    spelled(store, scope, text, Filter::at(at(10)))
+        .await
+        .0
+        .into_iter()
+        .map(|term| term.term)
+        .collect()
 }
 
 pub(crate) async fn misspelled_and_unfinished_words_are_found(store: Arc<dyn Store>) {
     let scope = scope();
-    let texts =
-        ["Postgres runs on port 5433", "the maintenance window", "ticket HB-1004", "ticket HB-1005", "мороженое"];
-    let ids: Vec<Uuid> =
-        remember(&*store, &scope, texts.map(note).to_vec()).await.unwrap().iter().map(|i| i.id).collect();
+    let texts = [
+        "Postgres runs on port 5433",
+        "the maintenance window",
+        "ticket HB-1004",
+        "ticket HB-1005",
+        "мороженое",
+    ];
+    let ids: Vec<Uuid> = remember(&*store, &scope, texts.map(note).to_vec())
+        .await
+        .unwrap()
+        .iter()
+        .map(|i| i.id)
+        .collect();
     for (query, place) in [
         ("postgers", 0),
         ("ostgres", 9),
@@ -56,7 +80,10 @@ pub(crate) async fn misspelled_and_unfinished_words_are_found(store: Arc<dyn Sto
     // Numbers mean themselves.
     for query in ["HB10004", "HB1006", "HB100", "5434", "543"] {
         let letters = meant(&*store, &scope, query).await;
-        assert!(letters.iter().all(|term| term == "hb"), "{query}: {letters:?}");
+        assert!(
+            letters.iter().all(|term| term == "hb"),
+            "{query}: {letters:?}"
+        );
     }
     // A known word means itself.
     store_one(&*store, &scope, note("postgers")).await;
@@ -64,7 +91,10 @@ pub(crate) async fn misspelled_and_unfinished_words_are_found(store: Arc<dyn Sto
     // What stands in for another weighs less.
     let (terms, _) = spelled(&*store, &scope, "windw maintenance", Filter::at(at(10))).await;
     assert_eq!(
-        terms.iter().map(|t| (t.term.as_str(), t.stands_for)).collect::<Vec<_>>(),
+        terms
+            .iter()
+            .map(|t| (t.term.as_str(), t.stands_for))
+            .collect::<Vec<_>>(),
         [("mainten", None), ("window", Some(1))]
     );
     assert!(terms[1].weight < terms[0].weight && terms[1].weight > 0.0);
@@ -72,29 +102,47 @@ pub(crate) async fn misspelled_and_unfinished_words_are_found(store: Arc<dyn Sto
 
 pub(crate) async fn guessing_has_bounds(store: Arc<dyn Store>) {
     let scope = scope();
-    let word =
-        |n: usize| format!("w{}", (0..8).map(|bit| if n >> bit & 1 == 1 { 'o' } else { 'a' }).collect::<String>());
-    let many: Vec<NewMemory> = (0..200).map(|n| turn("s", n as i64, &format!("{} {}", word(n), word(n + 1)))).collect();
+    let word = |n: usize| {
+        format!(
+            "w{}",
+            (0..8)
+                .map(|bit| if n >> bit & 1 == 1 { 'o' } else { 'a' })
+                .collect::<String>()
+        )
+    };
+    let many: Vec<NewMemory> = (0..200)
+        .map(|n| turn("s", n as i64, &format!("{} {}", word(n), word(n + 1))))
+        .collect();
     remember(&*store, &scope, many).await.unwrap();
     // Each has hundreds of neighbours.
     let unknown: Vec<String> = (0..30).map(|n| format!("{}xx", word(n))).collect();
-    let stats = store.corpus_stats_near(&scope, &unknown, &guesses(&unknown)).await.unwrap();
+    let stats = store
+        .corpus_stats_near(&scope, &unknown, &guesses(&unknown))
+        .await
+        .unwrap();
     let terms: BTreeSet<usize> = stats.near.iter().map(|near| near.term).collect();
     assert_eq!(terms, (0..MOST_UNKNOWN).collect());
     assert!(stats.near.len() < MOST_UNKNOWN * 4 * MOST_NEAR);
-    let long = (0..20_000).map(|n| format!("{}x", word(n))).collect::<Vec<_>>().join(" ");
+    let long = (0..20_000)
+        .map(|n| format!("{}x", word(n)))
+        .collect::<Vec<_>>()
+        .join(" ");
     assert!(meant(&*store, &scope, &long).await.len() < 300);
 }
 
 /// A word of few letters, so that many are near to each other.
 fn word(state: &mut u64) -> String {
     let mut next = |below: u64| {
-        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (*state >> 33) % below
     };
     let letters = ['a', 'b', 'n', 'o', 'я', '7'];
     let length = 4 + next(7);
-    (0..length).map(|at| letters[next(if at == 0 { 4 } else { 6 }) as usize]).collect()
+    (0..length)
+        .map(|at| letters[next(if at == 0 { 4 } else { 6 }) as usize])
+        .collect()
 }
 
 pub(crate) async fn what_is_near_is_what_the_rule_says(store: Arc<dyn Store>) {
@@ -102,9 +150,19 @@ pub(crate) async fn what_is_near_is_what_the_rule_says(store: Arc<dyn Store>) {
     let mut state = 7;
     let mut vocabulary: BTreeMap<String, BTreeSet<Uuid>> = BTreeMap::new();
     for scope in &scopes {
-        let texts: Vec<String> =
-            (0..60).map(|_| (0..4).map(|_| word(&mut state)).collect::<Vec<_>>().join(" ")).collect();
-        let items = texts.iter().enumerate().map(|(place, text)| turn("s", place as i64, text)).collect();
+        let texts: Vec<String> = (0..60)
+            .map(|_| {
+                (0..4)
+                    .map(|_| word(&mut state))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
+            .collect();
+        let items = texts
+            .iter()
+            .enumerate()
+            .map(|(place, text)| turn("s", place as i64, text))
+            .collect();
         let stored = remember(&*store, scope, items).await.unwrap();
         for (text, stored) in texts.iter().zip(stored) {
             for term in analyzer().terms(text).counts.into_keys() {
@@ -119,10 +177,19 @@ pub(crate) async fn what_is_near_is_what_the_rule_says(store: Arc<dyn Store>) {
         terms.dedup();
         let guesses = guesses(&terms);
         let mut expected = Vec::new();
-        for guess in guesses.iter().filter(|guess| !vocabulary.contains_key(&terms[guess.term])) {
+        for guess in guesses
+            .iter()
+            .filter(|guess| !vocabulary.contains_key(&terms[guess.term]))
+        {
             let mut near: BTreeSet<String> = guess.spellings().collect();
             for head in &guess.heads {
-                near.extend(vocabulary.keys().filter(|term| term.starts_with(head)).take(MOST_NEAR).cloned());
+                near.extend(
+                    vocabulary
+                        .keys()
+                        .filter(|term| term.starts_with(head))
+                        .take(MOST_NEAR)
+                        .cloned(),
+                );
             }
             for (found, memories) in &vocabulary {
                 if near.contains(found) && likeness(&terms[guess.term], found).is_some() {
@@ -130,10 +197,23 @@ pub(crate) async fn what_is_near_is_what_the_rule_says(store: Arc<dyn Store>) {
                 }
             }
         }
-        let stats = store.corpus_stats_near(&both, &terms, &guesses).await.unwrap();
-        let near = stats.near.into_iter().filter(|near| likeness(&terms[near.term], &near.found).is_some());
-        let mut near: Vec<(usize, String, u64)> =
-            near.map(|Near { term, found, frequency }| (term, found, frequency)).collect();
+        let stats = store
+            .corpus_stats_near(&both, &terms, &guesses)
+            .await
+            .unwrap();
+        let near = stats
+            .near
+            .into_iter()
+            .filter(|near| likeness(&terms[near.term], &near.found).is_some());
+        let mut near: Vec<(usize, String, u64)> = near
+            .map(
+                |Near {
+                     term,
+                     found,
+                     frequency,
+                 }| (term, found, frequency),
+            )
+            .collect();
         near.sort();
         near.dedup();
         assert_eq!(near, expected, "{terms:?}");
@@ -164,12 +244,24 @@ pub(crate) async fn nothing_out_of_sight_stands_in(store: Arc<dyn Store>) {
 
 pub(crate) async fn filters_hold_for_what_stands_in(store: Arc<dyn Store>) {
     let scope = scope();
-    let tagged = NewMemory { tags: vec!["keep".to_owned()], ..note("the marimba is here") };
-    let (one, two) = (store_one(&*store, &scope, tagged).await, store_one(&*store, &scope, note("a marimba")).await);
+    let tagged = NewMemory {
+        tags: vec!["keep".to_owned()],
+        ..note("the marimba is here")
+    };
+    let (one, two) = (
+        store_one(&*store, &scope, tagged).await,
+        store_one(&*store, &scope, note("a marimba")).await,
+    );
     assert_eq!(found(&*store, &scope, "marmiba").await.len(), 2);
-    let filter = Filter { tags: vec!["keep".to_owned()], ..Filter::at(at(10)) };
+    let filter = Filter {
+        tags: vec!["keep".to_owned()],
+        ..Filter::at(at(10))
+    };
     assert_eq!(spelled(&*store, &scope, "marmiba", filter).await.1, [one]);
-    let successor = NewMemory { supersedes: vec![two], ..note("another instrument") };
+    let successor = NewMemory {
+        supersedes: vec![two],
+        ..note("another instrument")
+    };
     store_one(&*store, &scope, successor).await;
     assert_eq!(found(&*store, &scope, "marmiba").await, [one]);
 }

@@ -39,12 +39,19 @@ async fn embed_all(store: &dyn Store, model: &str) {
             return;
         }
         let embedded: Vec<Embedded> = jobs.iter().map(embedded).collect();
-        assert_eq!(store.save_vectors(model, &embedded, at(100)).await.unwrap(), jobs.len() as u64);
+        assert_eq!(
+            store.save_vectors(model, &embedded, at(100)).await.unwrap(),
+            jobs.len() as u64
+        );
     }
 }
 
 fn embedded(job: &IndexJob) -> Embedded {
-    Embedded { key: job.key, version: job.version, vectors: vec![direction(&job.text)] }
+    Embedded {
+        key: job.key,
+        version: job.version,
+        vectors: vec![direction(&job.text)],
+    }
 }
 
 fn query(text: &str, limit: usize) -> VectorQuery {
@@ -62,32 +69,69 @@ async fn near(store: &dyn Store, scope: &Scope, text: &str) -> Vec<SemanticCandi
 }
 
 async fn ids(store: &dyn Store, scope: &Scope, text: &str) -> Vec<Uuid> {
-    near(store, scope, text).await.into_iter().map(|hit| hit.id).collect()
+    near(store, scope, text)
+        .await
+        .into_iter()
+        .map(|hit| hit.id)
+        .collect()
 }
 
 pub(crate) async fn who_waits_gets_vectors(store: Arc<dyn Store>) {
     let scope = scope();
     store.prepare_vectors(MODEL, 8).await.unwrap();
     let first = store_one(&*store, &scope, note("the first")).await;
-    store_one(&*store, &scope, NewMemory { speaker: Some("Ada".into()), ..turn("s", 1, "the second") }).await;
-    store_one(&*store, &scope, episode("the third", "a situation", "a lesson")).await;
+    store_one(
+        &*store,
+        &scope,
+        NewMemory {
+            speaker: Some("Ada".into()),
+            ..turn("s", 1, "the second")
+        },
+    )
+    .await;
+    store_one(
+        &*store,
+        &scope,
+        episode("the third", "a situation", "a lesson"),
+    )
+    .await;
     assert!(near(&*store, &scope, "the first").await.is_empty());
     assert_eq!(store.index_backlog().await.unwrap(), 3);
     let jobs = store.claim_index_jobs(2, at(100)).await.unwrap();
     let texts: Vec<&str> = jobs.iter().map(|job| job.text.as_str()).collect();
-    assert_eq!(texts, ["the third\na situation\na lesson", "the second"], "the newest first");
+    assert_eq!(
+        texts,
+        ["the third\na situation\na lesson", "the second"],
+        "the newest first"
+    );
     let two: Vec<Embedded> = jobs.iter().map(embedded).collect();
     assert_eq!(store.save_vectors(MODEL, &two, at(100)).await.unwrap(), 2);
     assert_eq!(store.index_backlog().await.unwrap(), 1);
-    assert_eq!(store.counts(&scope, at(100)).await.unwrap().index_backlog, 1);
+    assert_eq!(
+        store.counts(&scope, at(100)).await.unwrap().index_backlog,
+        1
+    );
     embed_all(&*store, MODEL).await;
     assert_eq!(store.index_backlog().await.unwrap(), 0);
     let hits = near(&*store, &scope, "the first").await;
     assert_eq!((hits.len(), hits[0].id), (3, first));
     assert!((hits[0].cosine - 1.0).abs() < 1e-6, "{hits:?}");
-    assert!(near(&*store, &super::scope(), "the first").await.is_empty(), "another project");
-    let other = VectorQuery { model: "another".to_owned(), ..query("the first", 10) };
-    assert!(store.search_vectors(&scope, &other).await.unwrap().is_empty(), "another model");
+    assert!(
+        near(&*store, &super::scope(), "the first").await.is_empty(),
+        "another project"
+    );
+    let other = VectorQuery {
+        model: "another".to_owned(),
+        ..query("the first", 10)
+    };
+    assert!(
+        store
+            .search_vectors(&scope, &other)
+            .await
+            .unwrap()
+            .is_empty(),
+        "another model"
+    );
 }
 
 pub(crate) async fn stale_vectors_are_not_kept(store: Arc<dyn Store>) {
@@ -97,7 +141,10 @@ pub(crate) async fn stale_vectors_are_not_kept(store: Arc<dyn Store>) {
     let patch = |text: &str| Update {
         id,
         expected_version: None,
-        patch: Patch { content: Some(text.to_owned()), ..Patch::default() },
+        patch: Patch {
+            content: Some(text.to_owned()),
+            ..Patch::default()
+        },
         reason: None,
         now: at(2),
     };
@@ -106,28 +153,54 @@ pub(crate) async fn stale_vectors_are_not_kept(store: Arc<dyn Store>) {
     assert_eq!(store.save_vectors(MODEL, &stale, at(3)).await.unwrap(), 0);
     assert!(near(&*store, &scope, "as it was").await.is_empty());
     let jobs = store.claim_index_jobs(10, at(4)).await.unwrap();
-    assert_eq!(jobs.iter().map(|job| job.text.as_str()).collect::<Vec<_>>(), ["as it is"], "queued anew");
+    assert_eq!(
+        jobs.iter().map(|job| job.text.as_str()).collect::<Vec<_>>(),
+        ["as it is"],
+        "queued anew"
+    );
     let fresh: Vec<Embedded> = jobs.iter().map(embedded).collect();
     assert_eq!(store.save_vectors(MODEL, &fresh, at(5)).await.unwrap(), 1);
     assert_eq!(ids(&*store, &scope, "as it is").await, [id]);
     // New words: the old vector is gone at once.
-    store.update(&scope, patch("quite different")).await.unwrap();
+    store
+        .update(&scope, patch("quite different"))
+        .await
+        .unwrap();
     assert!(near(&*store, &scope, "as it is").await.is_empty());
     assert_eq!(store.index_backlog().await.unwrap(), 1);
     // What is no part of the text leaves the vector alone.
     embed_all(&*store, MODEL).await;
-    let tags = Patch { tags: Some(vec!["t".to_owned()]), ..Patch::default() };
-    store.update(&scope, Update { patch: tags, ..patch("") }).await.unwrap();
+    let tags = Patch {
+        tags: Some(vec!["t".to_owned()]),
+        ..Patch::default()
+    };
+    store
+        .update(
+            &scope,
+            Update {
+                patch: tags,
+                ..patch("")
+            },
+        )
+        .await
+        .unwrap();
     assert_eq!(ids(&*store, &scope, "quite different").await, [id]);
 }
 
 pub(crate) async fn forgotten_memories_have_no_nearness(store: Arc<dyn Store>) {
     let scope = scope();
-    let (a, b) = (store_one(&*store, &scope, note("one")).await, store_one(&*store, &scope, note("two")).await);
+    let (a, b) = (
+        store_one(&*store, &scope, note("one")).await,
+        store_one(&*store, &scope, note("two")).await,
+    );
     let jobs = store.claim_index_jobs(10, at(1)).await.unwrap();
     forget(&*store, &scope, b, ForgetMode::Delete).await;
     let both: Vec<Embedded> = jobs.iter().map(embedded).collect();
-    assert_eq!(store.save_vectors(MODEL, &both, at(2)).await.unwrap(), 1, "nothing for the deleted one");
+    assert_eq!(
+        store.save_vectors(MODEL, &both, at(2)).await.unwrap(),
+        1,
+        "nothing for the deleted one"
+    );
     assert_eq!(ids(&*store, &scope, "two").await, [a]);
     forget(&*store, &scope, b, ForgetMode::Restore).await;
     embed_all(&*store, MODEL).await;
@@ -147,11 +220,18 @@ pub(crate) async fn filters_hold_for_vectors(store: Arc<dyn Store>) {
     for n in 0..160_u32 {
         let mut item = match n % 3 {
             0 => note(&format!("text {n}")),
-            1 => NewMemory { speaker: Some("Ada".into()), ..turn("s", n.into(), &format!("text {n}")) },
+            1 => NewMemory {
+                speaker: Some("Ada".into()),
+                ..turn("s", n.into(), &format!("text {n}"))
+            },
             _ => episode(&format!("text {n}"), "s", "l"),
         };
         item.importance = f64::from(n % 10) / 10.0;
-        item.tags = if n % 7 == 0 { vec!["rare".to_owned()] } else { Vec::new() };
+        item.tags = if n % 7 == 0 {
+            vec!["rare".to_owned()]
+        } else {
+            Vec::new()
+        };
         item.occurred_at = at(-i64::from(n));
         item.valid_until = (n % 5 == 0).then(|| at(if n % 2 == 0 { 0 } else { 1_000 }));
         items.push(item);
@@ -161,32 +241,68 @@ pub(crate) async fn filters_hold_for_vectors(store: Arc<dyn Store>) {
     remember(&*store, &there, second).await.unwrap();
     embed_all(&*store, MODEL).await;
     let both = Scope::new(here.project(), "tester").reading([there.project().to_owned()]);
-    let all = Filter { include_outdated: true, ..Filter::at(at(10)) };
+    let all = Filter {
+        include_outdated: true,
+        ..Filter::at(at(10))
+    };
     let plain = Filter::at(at(10));
     let filters = [
         plain.clone(),
         all.clone(),
-        Filter { kinds: vec![Kind::Episode, Kind::Note], ..plain.clone() },
-        Filter { tags: vec!["rare".to_owned()], ..plain.clone() },
-        Filter { session: Some("s".to_owned()), speaker: Some("Ada".to_owned()), ..plain.clone() },
-        Filter { since: Some(at(-50)), until: Some(at(-20)), ..plain.clone() },
-        Filter { min_importance: Some(0.9), ..all.clone() },
-        Filter { tags: vec!["unknown".to_owned()], ..plain },
-        Filter { as_of: AsOf::KnownThen, ..Filter::at(at(500)) },
-        Filter { as_of: AsOf::KnownThen, ..Filter::at(at(-1)) },
+        Filter {
+            kinds: vec![Kind::Episode, Kind::Note],
+            ..plain.clone()
+        },
+        Filter {
+            tags: vec!["rare".to_owned()],
+            ..plain.clone()
+        },
+        Filter {
+            session: Some("s".to_owned()),
+            speaker: Some("Ada".to_owned()),
+            ..plain.clone()
+        },
+        Filter {
+            since: Some(at(-50)),
+            until: Some(at(-20)),
+            ..plain.clone()
+        },
+        Filter {
+            min_importance: Some(0.9),
+            ..all.clone()
+        },
+        Filter {
+            tags: vec!["unknown".to_owned()],
+            ..plain
+        },
+        Filter {
+            as_of: AsOf::KnownThen,
+            ..Filter::at(at(500))
+        },
+        Filter {
+            as_of: AsOf::KnownThen,
+            ..Filter::at(at(-1))
+        },
     ];
     for scope in [&here, &both] {
         let memories = store.browse(scope, &all, None, 1_000).await.unwrap();
         for filter in &filters {
             // By comparison with all, and by way of an index, where there is one.
             for documents in [0, 1_000_000] {
-                let query = VectorQuery { filter: filter.clone(), documents, ..query("which one", 7) };
+                let query = VectorQuery {
+                    filter: filter.clone(),
+                    documents,
+                    ..query("which one", 7)
+                };
                 let found = store.search_vectors(scope, &query).await.unwrap();
                 let expected = naive(&memories, filter, &query.vector, 7);
-                let cosines: BTreeMap<Uuid, f64> = found.iter().map(|hit| (hit.id, hit.cosine)).collect();
+                let cosines: BTreeMap<Uuid, f64> =
+                    found.iter().map(|hit| (hit.id, hit.cosine)).collect();
                 assert_eq!(found.len(), expected.len(), "{filter:?}");
                 for (id, cosine) in expected {
-                    let got = cosines.get(&id).unwrap_or_else(|| panic!("{id} is missing under {filter:?}"));
+                    let got = cosines
+                        .get(&id)
+                        .unwrap_or_else(|| panic!("{id} is missing under {filter:?}"));
                     // PostgreSQL keeps numbers of 16 bits.
                     assert!((got - cosine).abs() < 5e-4, "{got} for {cosine}");
                 }
@@ -197,10 +313,17 @@ pub(crate) async fn filters_hold_for_vectors(store: Arc<dyn Store>) {
 
 fn naive(memories: &[Memory], filter: &Filter, vector: &[f32], limit: usize) -> Vec<(Uuid, f64)> {
     let cosine = |memory: &Memory| {
-        direction(&memory.embedded_text()).iter().zip(vector).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+        direction(&memory.embedded_text())
+            .iter()
+            .zip(vector)
+            .map(|(a, b)| f64::from(*a) * f64::from(*b))
+            .sum()
     };
-    let mut all: Vec<(Uuid, f64)> =
-        memories.iter().filter(|memory| filter.admits(memory)).map(|memory| (memory.id, cosine(memory))).collect();
+    let mut all: Vec<(Uuid, f64)> = memories
+        .iter()
+        .filter(|memory| filter.admits(memory))
+        .map(|memory| (memory.id, cosine(memory)))
+        .collect();
     all.sort_by(|a, b| b.1.total_cmp(&a.1));
     all.truncate(limit);
     all
@@ -217,7 +340,11 @@ pub(crate) async fn long_texts_are_found_by_each_part(store: Arc<dyn Store>) {
     let embedded: Vec<Embedded> = jobs
         .iter()
         .map(|job| Embedded {
-            vectors: if job.text == "long" { chunks().map(direction).collect() } else { vec![direction("short")] },
+            vectors: if job.text == "long" {
+                chunks().map(direction).collect()
+            } else {
+                vec![direction("short")]
+            },
             ..embedded(job)
         })
         .collect();
@@ -239,22 +366,49 @@ pub(crate) async fn another_model_means_everything_anew(store: Arc<dyn Store>) {
     store.set_queued_model(MODEL).await.unwrap();
     assert_eq!(store.queued_model().await.unwrap().as_deref(), Some(MODEL));
     queue(&*store, Some((MODEL, 8))).await;
-    assert_eq!(store.index_backlog().await.unwrap(), 0, "it has vectors of this one");
+    assert_eq!(
+        store.index_backlog().await.unwrap(),
+        0,
+        "it has vectors of this one"
+    );
     queue(&*store, Some(("another", 8))).await;
     assert_eq!(store.index_backlog().await.unwrap(), 1);
-    assert_eq!(ids(&*store, &scope, "kept").await, [id], "found by the old vectors meanwhile");
+    assert_eq!(
+        ids(&*store, &scope, "kept").await,
+        [id],
+        "found by the old vectors meanwhile"
+    );
     embed_all(&*store, "another").await;
-    assert!(near(&*store, &scope, "kept").await.is_empty(), "vectors of two models are never mixed");
-    let other = VectorQuery { model: "another".to_owned(), ..query("kept", 10) };
+    assert!(
+        near(&*store, &scope, "kept").await.is_empty(),
+        "vectors of two models are never mixed"
+    );
+    let other = VectorQuery {
+        model: "another".to_owned(),
+        ..query("kept", 10)
+    };
     assert_eq!(store.search_vectors(&scope, &other).await.unwrap().len(), 1);
     queue(&*store, Some(("another", 9))).await;
-    assert_eq!(store.index_backlog().await.unwrap(), 1, "the same name with another dimension is another model");
+    assert_eq!(
+        store.index_backlog().await.unwrap(),
+        1,
+        "the same name with another dimension is another model"
+    );
     embed_all(&*store, "another").await;
     queue(&*store, None).await;
     assert_eq!(store.index_backlog().await.unwrap(), 1, "no model: all");
     // Put off for its text, it is tried again at once.
-    let keys: Vec<MemoryKey> = store.claim_index_jobs(9, at(100)).await.unwrap().iter().map(|job| job.key).collect();
-    store.postpone_index_jobs(&keys, Some("too long"), at(1_000)).await.unwrap();
+    let keys: Vec<MemoryKey> = store
+        .claim_index_jobs(9, at(100))
+        .await
+        .unwrap()
+        .iter()
+        .map(|job| job.key)
+        .collect();
+    store
+        .postpone_index_jobs(&keys, Some("too long"), at(1_000))
+        .await
+        .unwrap();
     assert!(store.claim_index_jobs(9, at(101)).await.unwrap().is_empty());
     queue(&*store, None).await;
     assert_eq!(store.claim_index_jobs(9, at(101)).await.unwrap().len(), 1);
@@ -274,13 +428,24 @@ async fn queue(store: &dyn Store, model: Option<(&str, usize)>) {
 pub(crate) async fn what_is_put_off_comes_later(store: Arc<dyn Store>) {
     let scope = scope();
     store_one(&*store, &scope, note("put off")).await;
-    let claim = async |seconds| store.claim_index_jobs(10, at(0) + TimeDelta::seconds(seconds)).await.unwrap();
+    let claim = async |seconds| {
+        store
+            .claim_index_jobs(10, at(0) + TimeDelta::seconds(seconds))
+            .await
+            .unwrap()
+    };
     let jobs = claim(0).await;
     let keys: Vec<MemoryKey> = jobs.iter().map(|job| job.key).collect();
-    store.postpone_index_jobs(&keys, Some("too long"), at(60)).await.unwrap();
+    store
+        .postpone_index_jobs(&keys, Some("too long"), at(60))
+        .await
+        .unwrap();
     assert!(claim(30).await.is_empty());
     let jobs = claim(61).await;
     assert_eq!((jobs.len(), jobs[0].attempts), (1, 1));
-    store.postpone_index_jobs(&keys, None, at(62)).await.unwrap();
+    store
+        .postpone_index_jobs(&keys, None, at(62))
+        .await
+        .unwrap();
     assert_eq!(claim(63).await[0].attempts, 1, "nobody's fault");
 }
