@@ -192,11 +192,7 @@ impl Context<'_> {
                     "a message with `method` is a request and must not have `result` or `error`",
                 ));
             }
-            None if is_response => {
-                return Err(RpcError::invalid_request(
-                    "this service sends no requests, so it accepts no responses: expected a message with `method`",
-                ));
-            }
+            None if is_response => None,
             _ => {
                 return Err(RpcError::invalid_request(
                     "the message has no `method`: expected a string",
