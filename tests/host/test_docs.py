@@ -3,6 +3,7 @@ an installation for a user."""
 
 import re
 import shlex
+import subprocess
 
 import pytest
 from deployment import DATABASE, REPOSITORY, SERVICE, Deployment, Writer
@@ -80,3 +81,23 @@ def test_anchors_and_files_exist():
                 slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
                 assert anchor in slugs, f"{file.name} links to {target}; there are {sorted(slugs)}"
     assert SERVICE in text
+
+
+PROSE = {
+    "rule.rs": "/// What begins like this sentence is counted as one of them,\n/// across two lines.\nfn f() {}\n",
+    "rule.py": '"""Likewise this docstring of more than eight words is counted once."""\n# Who reads a short one?\n',
+    "rule": "#!/bin/bash\n# Starts well. The same words in a second sentence are counted as well.\n",
+    "rule.md": "What is a question that is longer than eight words?\n\n```\nWhat is in a block of code is never prose at all.\n```\n",
+}
+
+
+def test_the_language_check_finds_openers_in_comments_and_documents(tmp_path):
+    for name, text in PROSE.items():
+        (tmp_path / name).write_text(text)
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    words = [REPOSITORY / "tests/language", "--root", tmp_path, "--list"]
+    failed = subprocess.run([*words, "--limit", "50"], capture_output=True, text=True)
+    assert failed.returncode == 1, failed
+    found = [line.split(": ")[0] for line in failed.stdout.splitlines() if line.startswith("rule")]
+    assert found == ["rule:2", "rule.py:1", "rule.rs:1"]
+    assert subprocess.run([*words, "--limit", "80"], capture_output=True).returncode == 0
