@@ -32,8 +32,8 @@ is ready, and prints what to paste into an MCP client. Running it again is safe.
   --image REF         an image from a registry instead of a local build
   --postgres-image REF  another PostgreSQL image (17, with pgvector)
   --build             build the local image again, e.g. after `git pull`
-  --with-model        build it with the embedding model baked in (110 MB), which
-                      finds by meaning; --without-model: as small as it can be
+  --with-model        build it with the embedding model (an image of 88 MB), to
+                      recall by meaning; --without-model: the smallest image
   --port N            publish another port on 127.0.0.1 (default 8765)
   --no-backup         without the daily backup (PostgreSQL only); --backup: with it
   --no-start          install, but do not start
@@ -675,7 +675,7 @@ wait_until_ready() {
         sleep 0.5
     done
     problem "the service runs but is not ready" "$(podman exec "$SERVICE" /$SERVICE healthcheck 2>&1 | tail -n 1 || true)" \
-        "docs/operations.md, \"Running but not ready\""
+        "docs/deployment.md, \"Running but not ready\""
     return 1
 }
 
@@ -750,7 +750,7 @@ do_install() {
     heading "Checks"
     if [[ -n $was && $was != "$variant" ]]; then
         problem "it is installed on the other kind of database ($was), and data does not move by itself" \
-            "Keep it: leave out --$variant. Change: export first, then --uninstall and install again (docs/operations.md)."
+            "Keep it: leave out --$variant. Change: export first, then --uninstall and install again (docs/migration.md)."
     fi
     if check_system; then
         check_linger
