@@ -150,10 +150,7 @@ impl Engine {
     pub async fn reindex(&self) -> Result<u64, EngineError> {
         let mut place = None;
         loop {
-            place = self
-                .store
-                .queue_missing(None, place, self.clock.now())
-                .await?;
+            place = self.store.queue_missing(None, place).await?;
             if place.is_none() {
                 break;
             }

@@ -320,7 +320,7 @@ impl Indexer {
             heartbeat.beat();
             place = self
                 .store
-                .queue_missing(Some((&model.id, model.dimension)), place, self.clock.now())
+                .queue_missing(Some((&model.id, model.dimension)), place)
                 .await?;
             if place.is_none() {
                 return Ok(());

@@ -95,7 +95,6 @@ pub trait VectorStore: Send + Sync + 'static {
         &self,
         model: Option<(&str, usize)>,
         after: Option<MemoryKey>,
-        now: DateTime<Utc>,
     ) -> Result<Option<MemoryKey>>;
 
     /// Memories that wait for vectors, the newest first. What was claimed is not given to anybody else for some

@@ -76,21 +76,21 @@ pub(crate) async fn fill(server: &Server) -> Vec<String> {
 }
 
 /// The rest, with figures and times that no tool sets.
-const GRAPH: &str = "INSERT INTO entity (project, name, name_key, words, type, properties, use_count, last_used_at, \
+const GRAPH: &str = "INSERT INTO entity (project_id, name, name_key, words, type, properties, use_count, last_used_at, \
         created_at, updated_at) VALUES \
     (1, 'Ann', 'ann', 'ann', 'person', '{\"b\":1,\"a\":2}', 5, 1700000000000003, 1700000000000000, 1700000000000001), \
     (1, 'Bob', 'bob', 'bob', 'person', '{}', 0, NULL, 1, 2); \
-    INSERT INTO relation (project, source, target, type, weight, properties, use_count, last_used_at, valid_from, \
+    INSERT INTO relation (project_id, from_seq, to_seq, type, weight, properties, use_count, last_used_at, valid_from, \
         valid_to, created_at, updated_at) VALUES \
     (1, 1, 2, 'knows', 0.75, '{\"since\":\"school\"}', 3, 5, 6, 7, 8, 9), \
     (1, 1, 2, 'knows', 0.5, '{}', 1, NULL, 10, NULL, 11, 12), (1, 2, 1, 'knows', 1, '{}', 0, NULL, NULL, NULL, 13, 14); \
-    INSERT INTO mention (memory, entity) VALUES (1, 1), (2, 1), (2, 2); \
-    INSERT INTO focus (id, project, session, content, importance, created_at, touched_at) \
+    INSERT INTO mention (memory_seq, entity_seq) VALUES (1, 1), (2, 1), (2, 2); \
+    INSERT INTO focus (id, project_id, session, content, importance, created_at, touched_at) \
         VALUES (x'01900000000070008000000000000001', 1, '', 'in focus', 0.25, 9, 10); \
-    INSERT INTO focus_archive (id, project, session, content, importance, memory, created_at, touched_at, archived_at, \
+    INSERT INTO focus_archive (id, project_id, session, content, importance, memory_id, created_at, touched_at, archived_at, \
         reason) VALUES \
     (x'01900000000070008000000000000002', 1, 's', 'was in focus', 0.5, NULL, 11, 12, 13, 'evicted'), \
-    (x'01900000000070008000000000000003', 1, '', 'became a memory', 0.5, 1, 14, 15, 16, 'promoted'); \
+    (x'01900000000070008000000000000003', 1, '', 'became a memory', 0.5, (SELECT id FROM memory WHERE seq = 1), 14, 15, 16, 'promoted'); \
     UPDATE memory SET recall_count = 4, last_recalled_at = 1700000000000002 WHERE seq = 1";
 
 async fn sql(path: &Path, text: &'static str) {

@@ -804,8 +804,8 @@ async fn postgres_itself_keeps_projects_apart() {
         .unwrap(),
         3
     );
-    let foreign = "INSERT INTO index_job (project_id, memory_seq, created_at) \
-        SELECT project_id, -1, now() FROM memory WHERE content = 'b 0'";
+    let foreign = "INSERT INTO index_job (project_id, memory_seq) \
+        SELECT project_id, -1 FROM memory WHERE content = 'b 0'";
     let refused = run(&mut connection, foreign.to_owned()).await.unwrap_err();
     assert_eq!(
         refused

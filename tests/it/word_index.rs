@@ -313,7 +313,7 @@ async fn a_deep_check_finds_vectors_that_are_missing_or_of_another_text() {
     );
     execute(
         &path,
-        "INSERT INTO embedding (memory, model, chunk, dimension, content_hash, vector, created_at) \
+        "INSERT INTO embedding (memory_seq, model, chunk, dimension, content_hash, vector, created_at) \
          VALUES (1, 'm', 0, 1, zeroblob(32), zeroblob(4), 0)",
     )
     .await;

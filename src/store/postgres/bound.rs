@@ -24,9 +24,9 @@ const ARCHIVE_REST: &str = "WITH gone AS (\
                 SELECT greatest(count(*) - $2, 0) FROM project p JOIN focus a ON a.project_id = p.id WHERE p.name = $1)\
         ) RETURNING f.*\
     ) \
-    INSERT INTO focus_archive (project_id, session, id, content, importance, metadata, created_at, touched_at, \
+    INSERT INTO focus_archive (project_id, session, id, content, importance, created_at, touched_at, \
         memory_id, archived_at, reason) \
-    SELECT g.project_id, g.session, g.id, g.content, g.importance, g.metadata, g.created_at, g.touched_at, \
+    SELECT g.project_id, g.session, g.id, g.content, g.importance, g.created_at, g.touched_at, \
         g.memory_id, $3, $4 FROM gone g";
 /// What was archived first goes until $2 items are left.
 const DELETE_OLDEST: &str = "DELETE FROM focus_archive f WHERE (f.project_id, f.seq) IN (\

@@ -144,7 +144,7 @@ pub(super) async fn rewrite(
     if enters || queued {
         let nothing = Terms::default();
         let terms = if enters { &new } else { &nothing };
-        index(connection, scope, &[(&after, terms)], queued, note.now).await?;
+        index(connection, scope, &[(&after, terms)], queued).await?;
     }
     if leaves || enters {
         let part = |yes: bool, terms: &Terms| {
@@ -330,7 +330,7 @@ pub(super) async fn carry_out(
         if command.mode == ForgetMode::Restore {
             require_free_turns(transaction, scope, concerned).await?;
             let back: Vec<(&Memory, &Terms)> = concerned.iter().zip(&analysed).collect();
-            index(transaction, scope, &back, true, command.now).await?;
+            index(transaction, scope, &back, true).await?;
             let length = analysed.iter().map(|terms| i64::from(terms.length)).sum();
             count(transaction, scope, size(back.len()), length).await?;
         }
@@ -501,7 +501,6 @@ pub(super) async fn index(
     scope: &Scope,
     memories: &[(&Memory, &Terms)],
     queue: bool,
-    now: DateTime<Utc>,
 ) -> Result<(), Fault> {
     let (mut seqs, mut names, mut frequencies, mut lengths) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -525,7 +524,6 @@ pub(super) async fn index(
         .bind(&frequencies)
         .bind(&lengths)
         .bind(&queued)
-        .bind(now)
         .execute(connection)
         .await?;
     Ok(())

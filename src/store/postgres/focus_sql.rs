@@ -31,9 +31,9 @@ pub(super) const ARCHIVED_ITEM: &str = concat!(
      WHERE p.name = $1 AND f.session = $2 AND f.id = $3"
 );
 /// A new item, or one that comes back. $8 is the id of its memory, else $9 the hash of a text that may be one's.
-pub(super) const INSERT: &str = "INSERT INTO focus (project_id, session, id, content, importance, metadata, created_at, \
+pub(super) const INSERT: &str = "INSERT INTO focus (project_id, session, id, content, importance, created_at, \
         touched_at, memory_id) \
-    SELECT p.id, $2, $3::uuid, $4, $5::float8, '{}', $6::timestamptz, $7::timestamptz, coalesce(m.id, (\
+    SELECT p.id, $2, $3::uuid, $4, $5::float8, $6::timestamptz, $7::timestamptz, coalesce(m.id, (\
         SELECT m.id FROM memory m WHERE m.project_id = p.id AND m.content_hash = $9 ORDER BY m.seq LIMIT 1)) \
     FROM project p LEFT JOIN LATERAL (\
         SELECT m.id FROM memory m WHERE m.id = $8 AND m.project_id = p.id FOR KEY SHARE) m ON true \
@@ -45,9 +45,9 @@ pub(super) const TOUCH: &str = "UPDATE focus f SET touched_at = greatest(f.touch
 pub(super) const DELETE: &str =
     "DELETE FROM focus f USING project p WHERE p.name = $1 AND f.project_id = p.id AND f.seq = $2";
 /// And is kept here. Who purges its memory, $8, waits.
-pub(super) const ARCHIVE: &str = "INSERT INTO focus_archive (project_id, session, id, content, importance, metadata, created_at, touched_at, \
+pub(super) const ARCHIVE: &str = "INSERT INTO focus_archive (project_id, session, id, content, importance, created_at, touched_at, \
         memory_id, archived_at, reason) \
-    SELECT p.id, $2, $3::uuid, $4, $5::float8, '{}', $6::timestamptz, $7::timestamptz, \
+    SELECT p.id, $2, $3::uuid, $4, $5::float8, $6::timestamptz, $7::timestamptz, \
         m.id, $9::timestamptz, $10 \
     FROM project p LEFT JOIN LATERAL (\
         SELECT m.id FROM memory m WHERE m.id = $8 AND m.project_id = p.id FOR KEY SHARE) m ON true \

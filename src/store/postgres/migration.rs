@@ -82,6 +82,11 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         name: "0010_tag",
         sql: include_str!("migrations/0010_tag.sql"),
     },
+    Migration {
+        version: 11,
+        name: "0011_names",
+        sql: include_str!("migrations/0011_names.sql"),
+    },
 ];
 
 /// The newest version that this binary knows.

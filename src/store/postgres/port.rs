@@ -560,12 +560,7 @@ impl Importing<'_> {
             .iter()
             .map(|(memory, terms)| (memory, terms))
             .collect();
-        let now = live
-            .iter()
-            .map(|(memory, _)| memory.updated_at)
-            .max()
-            .unwrap_or_default();
-        change::index(&mut *self.connection, self.scope, &live, true, now).await?;
+        change::index(&mut *self.connection, self.scope, &live, true).await?;
         let length = live.iter().map(|(_, terms)| i64::from(terms.length)).sum();
         change::count(
             &mut *self.connection,

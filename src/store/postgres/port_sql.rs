@@ -110,15 +110,15 @@ pub(super) const INSERT_RELATION: &str = "INSERT INTO relation (project_id, from
 pub(super) const INSERT_MENTION: &str = "INSERT INTO mention (project_id, memory_seq, entity_seq) \
     SELECT p.id, $2, $3 FROM project p WHERE p.name = $1 ON CONFLICT DO NOTHING";
 /// One row when no such item is there, held or archived.
-pub(super) const INSERT_FOCUS: &str = "INSERT INTO focus (project_id, id, session, content, importance, metadata, \
-    created_at, touched_at, memory_id) SELECT p.id, $2::uuid, $3, $4, $5::float8, '{}', $6::timestamptz, \
+pub(super) const INSERT_FOCUS: &str = "INSERT INTO focus (project_id, id, session, content, importance, \
+    created_at, touched_at, memory_id) SELECT p.id, $2::uuid, $3, $4, $5::float8, $6::timestamptz, \
         $7::timestamptz, (SELECT m.id FROM memory m WHERE m.id = $8 AND m.project_id = p.id) \
     FROM project p WHERE p.name = $1 AND NOT EXISTS (SELECT FROM focus f WHERE f.id = $2::uuid) \
     AND NOT EXISTS (SELECT FROM focus_archive f WHERE f.id = $2::uuid)";
 /// A memory that is unknown here is left out.
 pub(super) const INSERT_ARCHIVE: &str = "INSERT INTO focus_archive (project_id, id, session, content, importance, \
-    metadata, created_at, touched_at, memory_id, archived_at, reason) \
-    SELECT p.id, $2::uuid, $3, $4, $5::float8, '{}', $6::timestamptz, $7::timestamptz, \
+    created_at, touched_at, memory_id, archived_at, reason) \
+    SELECT p.id, $2::uuid, $3, $4, $5::float8, $6::timestamptz, $7::timestamptz, \
         (SELECT m.id FROM memory m WHERE m.id = $8 AND m.project_id = p.id), $9::timestamptz, $10 \
     FROM project p WHERE p.name = $1 AND NOT EXISTS (SELECT FROM focus f WHERE f.id = $2::uuid) \
     AND NOT EXISTS (SELECT FROM focus_archive f WHERE f.id = $2::uuid)";

@@ -255,7 +255,7 @@ pub(super) const REMEMBER: &str = concat!(
         FROM here, placed, unnest($21::int[], $22::text[], $23::int[]) AS t(n, term, frequency) \
         WHERE placed.seqs[t.n] > 0\
     ), queued AS (\
-        INSERT INTO index_job (project_id, memory_seq, created_at) SELECT here.id, x.seq, $3::timestamptz FROM here, inserted x\
+        INSERT INTO index_job (project_id, memory_seq) SELECT here.id, x.seq FROM here, inserted x\
     ), answered AS (\
         INSERT INTO idempotency (project_id, key, request_hash, answer, created_at) \
         SELECT here.id, $24::text, $25::bytea, ARRAY(SELECT coalesce(s.id, i.id) \
@@ -365,8 +365,8 @@ pub(super) const INDEX: &str = "WITH posted AS (\
         FROM project p, unnest($2::bigint[], $3::text[], $4::int[], $5::int[]) AS t(seq, term, frequency, length) \
         WHERE p.name = $1\
     ) \
-    INSERT INTO index_job (project_id, memory_seq, created_at) \
-    SELECT p.id, j.seq, $7::timestamptz FROM project p, unnest($6::bigint[]) AS j(seq) WHERE p.name = $1 \
+    INSERT INTO index_job (project_id, memory_seq) \
+    SELECT p.id, j.seq FROM project p, unnest($6::bigint[]) AS j(seq) WHERE p.name = $1 \
     ON CONFLICT (project_id, memory_seq) DO UPDATE SET attempts = 0, not_before = NULL, last_error = NULL";
 
 /// The same for a rebuild, which knows the project by its id and queues nothing.

@@ -290,7 +290,6 @@ impl VectorStore for PostgresStore {
         &self,
         model: Option<(&str, usize)>,
         after: Option<MemoryKey>,
-        now: DateTime<Utc>,
     ) -> Result<Option<MemoryKey>> {
         let after = after.unwrap_or_default();
         let project = i32::try_from(after.project).unwrap_or(i32::MAX);
@@ -300,7 +299,6 @@ impl VectorStore for PostgresStore {
                 .bind(model.map(|(id, _)| id))
                 .bind(project)
                 .bind(after.seq)
-                .bind(now)
                 .bind(model.map(|(_, dimension)| i32::try_from(dimension).unwrap_or(i32::MAX)))
                 .fetch_optional(connection)
                 .await?;

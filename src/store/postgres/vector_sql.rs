@@ -44,15 +44,15 @@ pub(super) const POSTPONE: &str = "UPDATE index_job j SET not_before = $4::times
         attempts = j.attempts + ($3::text IS NOT NULL)::int \
     FROM unnest($1::bigint[], $2::bigint[]) AS i(project_id, seq) \
     WHERE j.project_id = i.project_id::int AND j.memory_seq = i.seq";
-/// Queues memories without vectors of a model ($1, of $5 dimensions; all when it is null), some thousand of them.
+/// Queues memories without vectors of a model ($1, of $4 dimensions; all when it is null), some thousand of them.
 pub(super) const QUEUE_MISSING: &str = "WITH part AS (\
         SELECT m.project_id, m.seq, m.deleted_at FROM memory m WHERE (m.project_id, m.seq) > ($2::int, $3::bigint) \
         ORDER BY m.project_id, m.seq LIMIT 2000\
     ), queued AS (\
-        INSERT INTO index_job (project_id, memory_seq, created_at) \
-        SELECT p.project_id, p.seq, $4::timestamptz FROM part p WHERE p.deleted_at IS NULL AND NOT EXISTS (\
+        INSERT INTO index_job (project_id, memory_seq) \
+        SELECT p.project_id, p.seq FROM part p WHERE p.deleted_at IS NULL AND NOT EXISTS (\
             SELECT 1 FROM embedding e WHERE e.project_id = p.project_id AND e.memory_seq = p.seq AND e.model = $1::text \
-            AND e.dimension = $5::int) \
+            AND e.dimension = $4::int) \
         ON CONFLICT (project_id, memory_seq) DO UPDATE SET not_before = NULL, attempts = 0, last_error = NULL \
             WHERE index_job.attempts > 0\
     ) \

@@ -12,16 +12,16 @@ use crate::store::graph::{MOST_MENTIONS, MOST_NAMED, Mentioning};
 use crate::store::{Around, AroundQuery, AroundStore, Neighbour, Result};
 
 /// Entities by one of the names ($2).
-const NAMES: &str = "WITH named AS MATERIALIZED (SELECT e.id, e.name, e.words FROM entity e \
-    WHERE e.project IN (SELECT value FROM json_each($1)) AND e.words IN (SELECT value FROM json_each($2)) \
-    ORDER BY e.id LIMIT $3) ";
+const NAMES: &str = "WITH named AS MATERIALIZED (SELECT e.seq, e.name, e.words FROM entity e \
+    WHERE e.project_id IN (SELECT value FROM json_each($1)) AND e.words IN (SELECT value FROM json_each($2)) \
+    ORDER BY e.seq LIMIT $3) ";
 /// The newest memories that mention them and pass the filter, which begins at $10.
 const MENTIONING: &str = concat!(
     "SELECT * FROM (SELECT m.id, m.seq, json_group_array(n.name), ",
     hit_columns!(),
     ", (SELECT count(DISTINCT words) FROM named) FROM named n, \
-     json_each((SELECT json_group_array(x.memory) FROM (SELECT x.memory FROM mention x WHERE x.entity = n.id \
-        ORDER BY x.memory DESC LIMIT $4) x)) x \
+     json_each((SELECT json_group_array(x.memory_seq) FROM (SELECT x.memory_seq FROM mention x WHERE x.entity_seq = n.seq \
+        ORDER BY x.memory_seq DESC LIMIT $4) x)) x \
      JOIN memory m ON m.seq = x.value WHERE "
 );
 const MENTIONING_TAIL: &str = " GROUP BY m.seq ORDER BY m.seq DESC LIMIT $5)";
@@ -29,7 +29,7 @@ const MENTIONING_TAIL: &str = " GROUP BY m.seq ORDER BY m.seq DESC LIMIT $5)";
 const TURNS: &str = concat!(
     "SELECT m.id, m.seq, NULL, ",
     hit_columns!(),
-    ", 0 FROM json_each($6) w CROSS JOIN memory m INDEXED BY memory_turn ON m.project = w.value ->> 0 \
+    ", 0 FROM json_each($6) w CROSS JOIN memory m INDEXED BY memory_turn ON m.project_id = w.value ->> 0 \
      AND m.session = w.value ->> 1 AND m.turn = w.value ->> 2 AND m.deleted_at IS NULL AND m.superseded_by IS NULL WHERE "
 );
 

@@ -10,20 +10,20 @@ use crate::domain::focus::PROJECT_FULL;
 use crate::domain::graph::Plan;
 use crate::store::Result;
 
-const ENTITIES: &str = "SELECT count(*) FROM entity WHERE project = $1";
-const RELATIONS: &str = "SELECT count(*) FROM relation WHERE project = $1";
-const REVIEWS: &str = "SELECT count(*) FROM review WHERE project = $1";
+const ENTITIES: &str = "SELECT count(*) FROM entity WHERE project_id = $1";
+const RELATIONS: &str = "SELECT count(*) FROM relation WHERE project_id = $1";
+const REVIEWS: &str = "SELECT count(*) FROM review WHERE project_id = $1";
 /// What was touched longest ago goes to the archive ($3, $4: when and why) until $2 items are left.
-const ARCHIVE_REST: &str = "INSERT INTO focus_archive (project, session, id, content, importance, created_at, touched_at, \
+const ARCHIVE_REST: &str = "INSERT INTO focus_archive (project_id, session, id, content, importance, created_at, touched_at, \
         archived_at, reason) \
-    SELECT project, session, id, content, importance, created_at, touched_at, $3, $4 FROM focus WHERE project = $1 \
-    ORDER BY touched_at, seq LIMIT max(0, (SELECT count(*) FROM focus WHERE project = $1) - $2)";
+    SELECT project_id, session, id, content, importance, created_at, touched_at, $3, $4 FROM focus WHERE project_id = $1 \
+    ORDER BY touched_at, seq LIMIT max(0, (SELECT count(*) FROM focus WHERE project_id = $1) - $2)";
 /// The same items leave.
-const DELETE_REST: &str = "DELETE FROM focus WHERE seq IN (SELECT seq FROM focus WHERE project = $1 \
-    ORDER BY touched_at, seq LIMIT max(0, (SELECT count(*) FROM focus WHERE project = $1) - $2))";
+const DELETE_REST: &str = "DELETE FROM focus WHERE seq IN (SELECT seq FROM focus WHERE project_id = $1 \
+    ORDER BY touched_at, seq LIMIT max(0, (SELECT count(*) FROM focus WHERE project_id = $1) - $2))";
 /// What was archived first goes until $2 items are left.
-const DELETE_OLDEST: &str = "DELETE FROM focus_archive WHERE seq IN (SELECT seq FROM focus_archive WHERE project = $1 \
-    ORDER BY seq LIMIT max(0, (SELECT count(*) FROM focus_archive WHERE project = $1) - $2))";
+const DELETE_OLDEST: &str = "DELETE FROM focus_archive WHERE seq IN (SELECT seq FROM focus_archive WHERE project_id = $1 \
+    ORDER BY seq LIMIT max(0, (SELECT count(*) FROM focus_archive WHERE project_id = $1) - $2))";
 
 /// Refuses a plan that would make the graph larger than it may be. Called before the first change, since others share
 /// the transaction of a `remember`.

@@ -16,8 +16,8 @@ pub(super) const UNINDEXED: &str = "WITH d AS MATERIALIZED (SELECT DISTINCT doc 
     (SELECT count(*) FROM d WHERE d.doc NOT IN (SELECT seq FROM memory WHERE deleted_at IS NULL))";
 /// Totals of a corpus that disagree with the memories.
 pub(super) const CORPUS: &str = "SELECT count(*) FROM project p WHERE p.documents <> \
-        (SELECT count(*) FROM memory m WHERE m.project = p.id AND m.deleted_at IS NULL) \
-    OR p.total_length <> (SELECT coalesce(sum(m.length), 0) FROM memory m WHERE m.project = p.id \
+        (SELECT count(*) FROM memory m WHERE m.project_id = p.id AND m.deleted_at IS NULL) \
+    OR p.total_length <> (SELECT coalesce(sum(m.length), 0) FROM memory m WHERE m.project_id = p.id \
         AND m.deleted_at IS NULL)";
 /// The next terms ($2) after one ($1), each with its memories, once for each occurrence.
 pub(super) const POSTINGS: &str = "SELECT w.term, \
@@ -28,14 +28,14 @@ pub(super) const VERSIONS: &str = "SELECT m.seq, m.version FROM json_each($1) w 
     WHERE m.deleted_at IS NULL";
 /// The last memory.
 pub(super) const LAST: &str = "SELECT max(coalesce((SELECT max(seq) FROM memory), 0), \
-    coalesce((SELECT max(memory) FROM embedding), 0))";
+    coalesce((SELECT max(memory_seq) FROM embedding), 0))";
 /// Live memories from $1 (exclusive) to $2 that have no vector and wait for none, and vectors of another text or of no
 /// memory.
 pub(super) const VECTORS: &str = "SELECT \
     (SELECT count(*) FROM memory m WHERE m.seq > $1 AND m.seq <= $2 AND m.deleted_at IS NULL AND m.length > 0 \
-        AND NOT EXISTS (SELECT 1 FROM embedding e WHERE e.memory = m.seq) \
-        AND NOT EXISTS (SELECT 1 FROM index_job j WHERE j.memory = m.seq)), \
-    (SELECT count(*) FROM embedding e LEFT JOIN memory m ON m.seq = e.memory WHERE e.memory > $1 AND e.memory <= $2 \
+        AND NOT EXISTS (SELECT 1 FROM embedding e WHERE e.memory_seq = m.seq) \
+        AND NOT EXISTS (SELECT 1 FROM index_job j WHERE j.memory_seq = m.seq)), \
+    (SELECT count(*) FROM embedding e LEFT JOIN memory m ON m.seq = e.memory_seq WHERE e.memory_seq > $1 AND e.memory_seq <= $2 \
         AND (m.seq IS NULL OR m.content_hash <> e.content_hash))";
 /// A write that changes nothing anybody reads.
 pub(super) const PROBE_WRITE: &str = "INSERT INTO meta (key, value) VALUES ('write_probe', '1') \

@@ -12,30 +12,30 @@ macro_rules! named {
 named! {
     /// Everything that a session has in mind.
     ITEMS = "SELECT seq, id, content, importance, created_at, touched_at, \
-        (SELECT m.id FROM memory m WHERE m.seq = f.memory) FROM focus f WHERE project = $1 AND session = $2 ORDER BY touched_at DESC, seq DESC";
+        memory_id FROM focus f WHERE project_id = $1 AND session = $2 ORDER BY touched_at DESC, seq DESC";
     /// What left it, the latest first.
     ARCHIVED = "SELECT seq, id, content, importance, created_at, touched_at, \
-        (SELECT m.id FROM memory m WHERE m.seq = a.memory), archived_at, reason FROM focus_archive a \
-        WHERE project = $1 AND session = $2 AND ($3 IS NULL OR seq < $3) ORDER BY seq DESC LIMIT $4";
+        memory_id, archived_at, reason FROM focus_archive a \
+        WHERE project_id = $1 AND session = $2 AND ($3 IS NULL OR seq < $3) ORDER BY seq DESC LIMIT $4";
     /// One of that.
     ARCHIVED_ITEM = "SELECT seq, id, content, importance, created_at, touched_at, \
-        (SELECT m.id FROM memory m WHERE m.seq = a.memory), archived_at, reason FROM focus_archive a \
-        WHERE project = $1 AND session = $2 AND id = $3";
+        memory_id, archived_at, reason FROM focus_archive a \
+        WHERE project_id = $1 AND session = $2 AND id = $3";
     /// A new item, or one that comes back. $8 is the id of its memory, else $9 the hash of a text that may be one's.
-    INSERT = "INSERT INTO focus (project, session, id, content, importance, created_at, touched_at, memory) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce((SELECT seq FROM memory WHERE id = $8 AND project = $1), \
-        (SELECT min(seq) FROM memory WHERE project = $1 AND content_hash = $9))) \
-        RETURNING seq, (SELECT m.id FROM memory m WHERE m.seq = focus.memory)";
+    INSERT = "INSERT INTO focus (project_id, session, id, content, importance, created_at, touched_at, memory_id) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce((SELECT id FROM memory WHERE id = $8 AND project_id = $1), \
+        (SELECT id FROM memory WHERE project_id = $1 AND content_hash = $9 ORDER BY seq LIMIT 1))) \
+        RETURNING seq, memory_id";
     /// An item was used.
     TOUCH = "UPDATE focus SET touched_at = max(touched_at, $3), importance = max(importance, $4) \
-        WHERE project = $1 AND seq = $2";
+        WHERE project_id = $1 AND seq = $2";
     /// An item goes.
-    DELETE = "DELETE FROM focus WHERE project = $1 AND seq = $2";
+    DELETE = "DELETE FROM focus WHERE project_id = $1 AND seq = $2";
     /// And is kept here. $8 is the id of its memory.
-    ARCHIVE = "INSERT INTO focus_archive (project, session, id, content, importance, created_at, touched_at, memory, \
+    ARCHIVE = "INSERT INTO focus_archive (project_id, session, id, content, importance, created_at, touched_at, memory_id, \
         archived_at, reason) VALUES ($1, $2, $3, $4, $5, $6, $7, \
-        (SELECT seq FROM memory WHERE id = $8 AND project = $1), $9, $10) \
-        RETURNING seq, (SELECT m.id FROM memory m WHERE m.seq = focus_archive.memory)";
+        (SELECT id FROM memory WHERE id = $8 AND project_id = $1), $9, $10) \
+        RETURNING seq, memory_id";
     /// An item comes back.
-    DELETE_ARCHIVED = "DELETE FROM focus_archive WHERE project = $1 AND seq = $2";
+    DELETE_ARCHIVED = "DELETE FROM focus_archive WHERE project_id = $1 AND seq = $2";
 }

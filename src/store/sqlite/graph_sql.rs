@@ -2,14 +2,14 @@
 
 macro_rules! entity {
     () => {
-        "SELECT e.id, (SELECT p.name FROM project p WHERE p.id = e.project), e.name, e.type, e.properties, e.use_count, \
+        "SELECT e.seq, (SELECT p.name FROM project p WHERE p.id = e.project_id), e.name, e.type, e.properties, e.use_count, \
          e.last_used_at, e.created_at, e.updated_at FROM entity e "
     };
 }
 
 macro_rules! relation {
     () => {
-        "SELECT r.id, r.source, r.target, r.type, r.weight, r.properties, r.valid_from, r.valid_to, r.use_count, \
+        "SELECT r.seq, r.from_seq, r.to_seq, r.type, r.weight, r.properties, r.valid_from, r.valid_to, r.use_count, \
          r.created_at, r.updated_at FROM "
     };
 }
@@ -20,13 +20,13 @@ macro_rules! relation {
 macro_rules! steps {
     ($near:literal, $far:literal) => {
         concat!(
-            "(SELECT group_concat(format('%d:%d:%d', s.id, s.far, s.weight * 9007199254740992)) FROM (SELECT r.id, r.",
+            "(SELECT group_concat(format('%d:%d:%d', s.seq, s.far, s.weight * 9007199254740992)) FROM (SELECT r.seq, r.",
             $far,
             " AS far, r.weight FROM relation r WHERE r.",
             $near,
-            " = f.value AND r.project IN (SELECT value FROM json_each($1)) \
+            " = f.value AND r.project_id IN (SELECT value FROM json_each($1)) \
              AND (r.valid_from IS NULL OR r.valid_from <= $3) AND (r.valid_to IS NULL OR r.valid_to > $3) \
-             AND ($4 IS NULL OR r.type = $4) ORDER BY r.weight DESC, r.id LIMIT $5) s)"
+             AND ($4 IS NULL OR r.type = $4) ORDER BY r.weight DESC, r.seq LIMIT $5) s)"
         )
     };
 }
@@ -36,11 +36,11 @@ macro_rules! list {
     ($extra:literal) => {
         concat!(
             entity!(),
-            "WHERE e.id IN (SELECT x.value FROM json_each($1) p, json_each((SELECT json_group_array(e.id) FROM (\
-                SELECT e.id FROM entity e WHERE e.project = p.value",
+            "WHERE e.seq IN (SELECT x.value FROM json_each($1) p, json_each((SELECT json_group_array(e.seq) FROM (\
+                SELECT e.seq FROM entity e WHERE e.project_id = p.value",
             $extra,
             " AND e.name_key >= $2 AND e.name_key < $3 AND e.name_key > $4 ORDER BY e.name_key LIMIT $5) e)) x) \
-             ORDER BY e.name_key, e.id LIMIT $5"
+             ORDER BY e.name_key, e.seq LIMIT $5"
         )
     };
 }
@@ -56,96 +56,96 @@ macro_rules! named {
 
 named! {
     /// Entities by name ($2: JSON of compared names).
-    BY_KEY = concat!(entity!(), "WHERE e.project IN (SELECT value FROM json_each($1)) \
-        AND e.name_key IN (SELECT value FROM json_each($2)) ORDER BY e.id");
+    BY_KEY = concat!(entity!(), "WHERE e.project_id IN (SELECT value FROM json_each($1)) \
+        AND e.name_key IN (SELECT value FROM json_each($2)) ORDER BY e.seq");
     /// Entities by the words of their names ($2: JSON of them).
-    BY_WORDS = concat!(entity!(), "WHERE e.project IN (SELECT value FROM json_each($1)) \
-        AND e.words IN (SELECT value FROM json_each($2)) ORDER BY e.id");
+    BY_WORDS = concat!(entity!(), "WHERE e.project_id IN (SELECT value FROM json_each($1)) \
+        AND e.words IN (SELECT value FROM json_each($2)) ORDER BY e.seq");
     /// The newest entities ($2), without their properties.
-    NEWEST = "SELECT e.id, (SELECT p.name FROM project p WHERE p.id = e.project), e.name, e.type, '{}', e.use_count, \
+    NEWEST = "SELECT e.seq, (SELECT p.name FROM project p WHERE p.id = e.project_id), e.name, e.type, '{}', e.use_count, \
         e.last_used_at, e.created_at, e.updated_at FROM entity e \
-        WHERE e.project IN (SELECT value FROM json_each($1)) ORDER BY e.id DESC LIMIT $2";
+        WHERE e.project_id IN (SELECT value FROM json_each($1)) ORDER BY e.seq DESC LIMIT $2";
     /// Entities by number, as one JSON text: a row an entity costs more than the reading.
-    BY_NUMBER = "SELECT json_group_array(json_array(e.id, (SELECT p.name FROM project p WHERE p.id = e.project), e.name, \
+    BY_NUMBER = "SELECT json_group_array(json_array(e.seq, (SELECT p.name FROM project p WHERE p.id = e.project_id), e.name, \
             e.type, json(e.properties), e.use_count, e.last_used_at, e.created_at, e.updated_at)) \
-        FROM entity e WHERE e.id IN (SELECT value FROM json_each($2)) \
-        AND e.project IN (SELECT value FROM json_each($1))";
+        FROM entity e WHERE e.seq IN (SELECT value FROM json_each($2)) \
+        AND e.project_id IN (SELECT value FROM json_each($1))";
     /// Entities in the order of their names, which begin with $2 (and come before $3) and come after $4.
     LIST = list!("");
     /// The same of one type.
     LIST_TYPE = list!(" AND e.type = $6");
     /// Relations between pairs of entities ($2: JSON of pairs).
-    BETWEEN = concat!(relation!(), "json_each($2) w CROSS JOIN relation r ON r.source = w.value ->> 0 \
-        AND r.target = w.value ->> 1 WHERE r.project = $1 ORDER BY r.id");
+    BETWEEN = concat!(relation!(), "json_each($2) w CROSS JOIN relation r ON r.from_seq = w.value ->> 0 \
+        AND r.to_seq = w.value ->> 1 WHERE r.project_id = $1 ORDER BY r.seq");
     /// Relations by number, likewise.
-    RELATIONS = "SELECT json_group_array(json_array(r.id, r.source, r.target, r.type, r.weight, json(r.properties), \
+    RELATIONS = "SELECT json_group_array(json_array(r.seq, r.from_seq, r.to_seq, r.type, r.weight, json(r.properties), \
             r.valid_from, r.valid_to, r.use_count, r.created_at, r.updated_at)) \
-        FROM relation r WHERE r.id IN (SELECT value FROM json_each($2)) \
-        AND r.project IN (SELECT value FROM json_each($1))";
+        FROM relation r WHERE r.seq IN (SELECT value FROM json_each($2)) \
+        AND r.project_id IN (SELECT value FROM json_each($1))";
     /// What leads on from entities ($2: JSON of their numbers) at the time $3.
-    STEPS = concat!("SELECT f.value, ", steps!("source", "target"), ", ", steps!("target", "source"),
+    STEPS = concat!("SELECT f.value, ", steps!("from_seq", "to_seq"), ", ", steps!("to_seq", "from_seq"),
         " FROM json_each($2) f");
 
     /// Relations between entities ($2) at the time $3, the strongest first.
-    AMONG = "SELECT group_concat(s.id) FROM (SELECT r.id FROM json_each($2) f CROSS JOIN relation r ON r.source = f.value \
-        WHERE r.target IN (SELECT value FROM json_each($2)) AND r.project IN (SELECT value FROM json_each($1)) \
+    AMONG = "SELECT group_concat(s.seq) FROM (SELECT r.seq FROM json_each($2) f CROSS JOIN relation r ON r.from_seq = f.value \
+        WHERE r.to_seq IN (SELECT value FROM json_each($2)) AND r.project_id IN (SELECT value FROM json_each($1)) \
         AND (r.valid_from IS NULL OR r.valid_from <= $3) AND (r.valid_to IS NULL OR r.valid_to > $3) \
-        AND ($4 IS NULL OR r.type = $4) ORDER BY r.weight DESC, r.id LIMIT $5) s";
+        AND ($4 IS NULL OR r.type = $4) ORDER BY r.weight DESC, r.seq LIMIT $5) s";
 
     /// A new entity.
-    INSERT_ENTITY = "INSERT INTO entity (project, name, name_key, words, type, properties, use_count, last_used_at, \
-        created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id";
+    INSERT_ENTITY = "INSERT INTO entity (project_id, name, name_key, words, type, properties, use_count, last_used_at, \
+        created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING seq";
     /// Merged fields of an entity.
     UPDATE_ENTITY = "UPDATE entity SET type = $3, properties = $4, use_count = $5, last_used_at = $6, updated_at = $7 \
-        WHERE project = $1 AND id = $2";
+        WHERE project_id = $1 AND seq = $2";
     /// An entity with its relations and mentions.
-    DELETE_ENTITY = "DELETE FROM entity WHERE project = $1 AND id = $2";
+    DELETE_ENTITY = "DELETE FROM entity WHERE project_id = $1 AND seq = $2";
     /// A new relation.
-    INSERT_RELATION = "INSERT INTO relation (project, source, target, type, weight, properties, use_count, \
+    INSERT_RELATION = "INSERT INTO relation (project_id, from_seq, to_seq, type, weight, properties, use_count, \
         last_used_at, valid_from, valid_to, created_at, updated_at) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
     /// Merged fields of a relation.
     UPDATE_RELATION = "UPDATE relation SET weight = $3, properties = $4, use_count = $5, last_used_at = $6, \
-        valid_from = $7, valid_to = $8, updated_at = $9 WHERE project = $1 AND id = $2";
+        valid_from = $7, valid_to = $8, updated_at = $9 WHERE project_id = $1 AND seq = $2";
     /// A relation that never was.
-    DELETE_RELATION = "DELETE FROM relation WHERE project = $1 AND id = $2";
+    DELETE_RELATION = "DELETE FROM relation WHERE project_id = $1 AND seq = $2";
     /// A memory mentions an entity, unless it is protected and was there already (not $4).
-    INSERT_MENTION = "INSERT OR IGNORE INTO mention (memory, entity) SELECT m.seq, e.id FROM memory m \
-        JOIN entity e ON e.id = $3 AND e.project = m.project \
-        WHERE m.project = $1 AND m.id = $2 AND ($4 OR NOT m.protected)";
+    INSERT_MENTION = "INSERT OR IGNORE INTO mention (memory_seq, entity_seq) SELECT m.seq, e.seq FROM memory m \
+        JOIN entity e ON e.seq = $3 AND e.project_id = m.project_id \
+        WHERE m.project_id = $1 AND m.id = $2 AND ($4 OR NOT m.protected)";
 
     /// The newest memories that mention entities ($2), hold at $3 and were stored before $5, up to $4 of each.
     MENTIONS = "SELECT f.value AS entity, m.id, m.seq FROM json_each($2) f, \
-        json_each((SELECT json_group_array(x.memory) FROM (SELECT x.memory FROM mention x JOIN memory m ON m.seq = x.memory \
-            WHERE x.entity = f.value AND m.project IN (SELECT value FROM json_each($1)) AND m.deleted_at IS NULL \
-            AND m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $3) AND x.memory < $5 \
-            ORDER BY x.memory DESC LIMIT $4) x)) x \
+        json_each((SELECT json_group_array(x.memory_seq) FROM (SELECT x.memory_seq FROM mention x JOIN memory m ON m.seq = x.memory_seq \
+            WHERE x.entity_seq = f.value AND m.project_id IN (SELECT value FROM json_each($1)) AND m.deleted_at IS NULL \
+            AND m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $3) AND x.memory_seq < $5 \
+            ORDER BY x.memory_seq DESC LIMIT $4) x)) x \
         JOIN memory m ON m.seq = x.value ORDER BY f.key, m.seq DESC";
     /// How many memories mention entities ($2) and hold at $3, and how many relations hold or have ended, up to $4 each.
     ENTITY_SIZES = "SELECT f.value AS entity, \
-        (SELECT count(*) FROM (SELECT 1 FROM mention x JOIN memory m ON m.seq = x.memory WHERE x.entity = f.value \
-            AND m.project IN (SELECT value FROM json_each($1)) AND m.deleted_at IS NULL AND m.superseded_by IS NULL \
+        (SELECT count(*) FROM (SELECT 1 FROM mention x JOIN memory m ON m.seq = x.memory_seq WHERE x.entity_seq = f.value \
+            AND m.project_id IN (SELECT value FROM json_each($1)) AND m.deleted_at IS NULL AND m.superseded_by IS NULL \
             AND (m.valid_until IS NULL OR m.valid_until > $3) LIMIT $4)) AS memories, \
-        (SELECT count(*) FROM (SELECT 1 FROM relation r WHERE (r.source = f.value OR r.target = f.value) \
-            AND r.project IN (SELECT value FROM json_each($1)) AND (r.valid_from IS NULL OR r.valid_from <= $3) \
+        (SELECT count(*) FROM (SELECT 1 FROM relation r WHERE (r.from_seq = f.value OR r.to_seq = f.value) \
+            AND r.project_id IN (SELECT value FROM json_each($1)) AND (r.valid_from IS NULL OR r.valid_from <= $3) \
             AND (r.valid_to IS NULL OR r.valid_to > $3) LIMIT $4)) AS relations, \
-        (SELECT count(*) FROM (SELECT 1 FROM relation r WHERE (r.source = f.value OR r.target = f.value) \
-            AND r.project IN (SELECT value FROM json_each($1)) AND r.valid_to <= $3 LIMIT $4)) AS ended \
+        (SELECT count(*) FROM (SELECT 1 FROM relation r WHERE (r.from_seq = f.value OR r.to_seq = f.value) \
+            AND r.project_id IN (SELECT value FROM json_each($1)) AND r.valid_to <= $3 LIMIT $4)) AS ended \
         FROM json_each($2) f";
     /// Entities among $3 of each of the newest $3 live memories that mention one of these ($2); and, without an entity,
     /// whether any were left out.
-    TOGETHER = "WITH reached AS MATERIALIZED (SELECT x.value AS memory FROM json_each($2) f, json_each((\
-            SELECT json_group_array(x.memory) FROM (SELECT x.memory FROM mention x WHERE x.entity = f.value \
-                ORDER BY x.memory DESC LIMIT $3 + 1) x)) x), \
-        near AS MATERIALIZED (SELECT DISTINCT r.memory FROM reached r CROSS JOIN memory m ON m.seq = r.memory \
-            WHERE m.deleted_at IS NULL AND m.project IN (SELECT value FROM json_each($1)) \
-            ORDER BY r.memory DESC LIMIT $3), \
-        found AS MATERIALIZED (SELECT n.memory, x.value AS entity FROM near n, json_each((\
-            SELECT json_group_array(x.entity) FROM (SELECT x.entity FROM mention x WHERE x.memory = n.memory \
-                ORDER BY x.entity LIMIT $3 + 1) x)) x), \
+    TOGETHER = "WITH reached AS MATERIALIZED (SELECT x.value AS memory_seq FROM json_each($2) f, json_each((\
+            SELECT json_group_array(x.memory_seq) FROM (SELECT x.memory_seq FROM mention x WHERE x.entity_seq = f.value \
+                ORDER BY x.memory_seq DESC LIMIT $3 + 1) x)) x), \
+        near AS MATERIALIZED (SELECT DISTINCT r.memory_seq FROM reached r CROSS JOIN memory m ON m.seq = r.memory_seq \
+            WHERE m.deleted_at IS NULL AND m.project_id IN (SELECT value FROM json_each($1)) \
+            ORDER BY r.memory_seq DESC LIMIT $3), \
+        found AS MATERIALIZED (SELECT n.memory_seq, x.value AS entity FROM near n, json_each((\
+            SELECT json_group_array(x.entity_seq) FROM (SELECT x.entity_seq FROM mention x WHERE x.memory_seq = n.memory_seq \
+                ORDER BY x.entity_seq LIMIT $3 + 1) x)) x), \
         counted AS MATERIALIZED (SELECT entity, count(*) AS memories FROM found \
             WHERE entity NOT IN (SELECT value FROM json_each($2)) GROUP BY entity) \
         SELECT NULL, (SELECT count(*) FROM reached) > $3 OR (SELECT count(*) FROM counted) > $4 \
-            OR EXISTS (SELECT 1 FROM found GROUP BY memory HAVING count(*) > $3) \
+            OR EXISTS (SELECT 1 FROM found GROUP BY memory_seq HAVING count(*) > $3) \
         UNION ALL SELECT * FROM (SELECT entity, memories FROM counted ORDER BY 2 DESC, 1 LIMIT $4)";
 }

@@ -23,7 +23,7 @@ macro_rules! newest {
     ($columns:literal) => {
         concat!(
             "FROM json_each($1) p CROSS JOIN memory m ON m.seq IN (SELECT n.seq FROM memory n \
-             WHERE n.project = p.value AND n.deleted_at IS NULL ORDER BY n.seq DESC LIMIT $2) ",
+             WHERE n.project_id = p.value AND n.deleted_at IS NULL ORDER BY n.seq DESC LIMIT $2) ",
             $columns
         )
     };
@@ -40,11 +40,11 @@ named! {
         newest!("WHERE m.speaker IS NOT NULL GROUP BY m.speaker ORDER BY n DESC, m.speaker LIMIT $3"));
     /// Types of entities.
     ENTITY_TYPES = "SELECT e.type, count(*) AS n, count(*) OVER () FROM entity e \
-        WHERE e.project IN (SELECT value FROM json_each($1)) AND $2 > 0 GROUP BY e.type ORDER BY n DESC, e.type LIMIT $3";
+        WHERE e.project_id IN (SELECT value FROM json_each($1)) AND $2 > 0 GROUP BY e.type ORDER BY n DESC, e.type LIMIT $3";
     /// Protected and important memories of one project that hold at $2, with the tag $3 where there is one.
-    OUTSTANDING = concat!(memory!(), "WHERE m.project = $1 AND m.deleted_at IS NULL AND m.superseded_by IS NULL \
+    OUTSTANDING = concat!(memory!(), "WHERE m.project_id = $1 AND m.deleted_at IS NULL AND m.superseded_by IS NULL \
         AND (m.protected = 1 OR m.importance >= 0.7) AND (m.valid_until IS NULL OR m.valid_until > $2) \
-        AND ($3 IS NULL OR EXISTS (SELECT 1 FROM memory_tag t WHERE t.memory = m.seq AND t.tag = $3)) \
+        AND ($3 IS NULL OR EXISTS (SELECT 1 FROM memory_tag t WHERE t.memory_seq = m.seq AND t.tag = $3)) \
         ORDER BY m.protected DESC, m.importance DESC, m.seq DESC LIMIT $4");
 }
 

@@ -32,15 +32,15 @@ macro_rules! referred {
 named! {
     /// Memories. $1 the project, $7 characters of text.
     REFERRED_MEMORIES = concat!("SELECT m.id, substr(m.content, 1, $7) FROM memory m WHERE m.seq IN (",
-        referred!("memory", "project = $1"), ") ORDER BY m.id LIMIT $6");
+        referred!("memory", "project_id = $1"), ") ORDER BY m.id LIMIT $6");
     /// Items in the working memory of a session ($8) and in its archive.
     REFERRED_ITEMS = concat!("SELECT f.id, substr(f.content, 1, $7) FROM focus f WHERE f.seq IN (",
-        referred!("focus", "project = $1 AND session = $8"), ") UNION ALL \
+        referred!("focus", "project_id = $1 AND session = $8"), ") UNION ALL \
         SELECT a.id, substr(a.content, 1, $7) FROM focus_archive a WHERE a.seq IN (",
-        referred!("focus_archive", "project = $1 AND session = $8"), ") ORDER BY 1 LIMIT $6");
+        referred!("focus_archive", "project_id = $1 AND session = $8"), ") ORDER BY 1 LIMIT $6");
     /// Reviews, with the text of the memory that they are about.
-    REFERRED_REVIEWS = concat!("SELECT r.id, (SELECT substr(m.content, 1, $7) FROM memory m WHERE m.seq = r.memory) \
-        FROM review r WHERE r.seq IN (", referred!("review", "project = $1"), ") ORDER BY r.id LIMIT $6");
+    REFERRED_REVIEWS = concat!("SELECT r.id, (SELECT substr(m.content, 1, $7) FROM memory m WHERE m.seq = r.memory_seq) \
+        FROM review r WHERE r.seq IN (", referred!("review", "project_id = $1"), ") ORDER BY r.id LIMIT $6");
 }
 
 #[async_trait]

@@ -5,67 +5,67 @@ use super::sql::{memory, named};
 macro_rules! review {
     () => {
         "SELECT r.id, m.id, r.state, r.proposal, r.actor, r.reason, r.created_at, r.expires_at, r.decided_by, \
-         r.decided_at, r.decision_reason, r.applied_version FROM review r JOIN memory m ON m.seq = r.memory "
+         r.decided_at, r.decision_reason, r.applied_version FROM review r JOIN memory m ON m.seq = r.memory_seq "
     };
 }
 
 named! {
     /// A new review ($3: the memory's number, $4: JSON of the other one's id in hexadecimal).
-    INSERT_REVIEW = "INSERT INTO review (id, project, memory, other, state, proposal, actor, reason, created_at, expires_at) \
+    INSERT_REVIEW = "INSERT INTO review (id, project_id, memory_seq, other_seq, state, proposal, actor, reason, created_at, expires_at) \
         VALUES ($1, $2, $3, (SELECT seq FROM memory WHERE id = $4), $5, $6, $7, $8, $9, $10)";
     /// One that waits already with the same proposal, or was dismissed.
-    SAME_REVIEW = concat!(review!(), "WHERE r.memory = $1 AND r.project = $2 AND r.state = $3 AND r.proposal = $4 \
+    SAME_REVIEW = concat!(review!(), "WHERE r.memory_seq = $1 AND r.project_id = $2 AND r.state = $3 AND r.proposal = $4 \
         AND (r.state <> 'open' OR r.expires_at > $5) LIMIT 1");
     /// How many wait.
-    COUNT_OPEN = "SELECT count(*) FROM review WHERE project = $1 AND state = 'open' AND expires_at > $2";
+    COUNT_OPEN = "SELECT count(*) FROM review WHERE project_id = $1 AND state = 'open' AND expires_at > $2";
     /// One.
-    REVIEW = concat!(review!(), "WHERE r.project = $1 AND r.id = $2");
+    REVIEW = concat!(review!(), "WHERE r.project_id = $1 AND r.id = $2");
     /// Those that wait, newest first.
-    OPEN_REVIEWS = concat!(review!(), "WHERE r.project = $1 AND r.state = 'open' AND r.expires_at > $2 \
+    OPEN_REVIEWS = concat!(review!(), "WHERE r.project_id = $1 AND r.state = 'open' AND r.expires_at > $2 \
         ORDER BY r.seq DESC LIMIT $3");
     /// Those about memories ($2: JSON of ids in hexadecimal).
-    REVIEWS_ABOUT = concat!(review!(), "WHERE r.project = $1 AND r.seq IN (\
-        SELECT b.seq FROM json_each($2) w JOIN memory k ON k.id = unhex(w.value) JOIN review b ON b.memory = k.seq \
-        UNION SELECT b.seq FROM json_each($2) w JOIN memory k ON k.id = unhex(w.value) JOIN review b ON b.other = k.seq) \
+    REVIEWS_ABOUT = concat!(review!(), "WHERE r.project_id = $1 AND r.seq IN (\
+        SELECT b.seq FROM json_each($2) w JOIN memory k ON k.id = unhex(w.value) JOIN review b ON b.memory_seq = k.seq \
+        UNION SELECT b.seq FROM json_each($2) w JOIN memory k ON k.id = unhex(w.value) JOIN review b ON b.other_seq = k.seq) \
         ORDER BY r.seq DESC LIMIT $3");
     /// All, newest first.
-    ALL_REVIEWS = concat!(review!(), "WHERE r.project = $1 ORDER BY r.seq DESC LIMIT $2");
+    ALL_REVIEWS = concat!(review!(), "WHERE r.project_id = $1 ORDER BY r.seq DESC LIMIT $2");
     /// A decision.
     DECIDE = "UPDATE review SET state = $2, decided_by = $3, decided_at = $4, decision_reason = $5, applied_version = $6 \
         WHERE id = $1";
     /// What happened to a memory from a version on.
     HISTORY_FROM = "SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at FROM history h \
-        JOIN memory m ON m.seq = h.memory WHERE h.memory = $1 AND h.version >= $2 ORDER BY h.seq";
+        JOIN memory m ON m.seq = h.memory_seq WHERE h.memory_seq = $1 AND h.version >= $2 ORDER BY h.seq";
 
     /// Memories that changed after a time ($2), of those that were there, with the size of what they are and were.
     CHANGED_SINCE = "SELECT c.seq, octet_length(c.content) + octet_length(c.metadata) \
             + coalesce(octet_length(c.situation) + octet_length(c.lesson), 0) \
             + coalesce((SELECT octet_length(h.old) FROM history h WHERE h.seq = (SELECT min(n.seq) FROM history n \
-                WHERE n.memory = c.seq AND n.at > $2 AND n.old IS NOT NULL)), 0) \
-        FROM memory c WHERE c.project IN (SELECT value FROM json_each($1)) AND c.updated_at > c.created_at \
+                WHERE n.memory_seq = c.seq AND n.at > $2 AND n.old IS NOT NULL)), 0) \
+        FROM memory c WHERE c.project_id IN (SELECT value FROM json_each($1)) AND c.updated_at > c.created_at \
         AND c.updated_at > $2 AND c.created_at <= $2 ORDER BY c.updated_at DESC, c.seq DESC LIMIT $3";
     /// These ($1: JSON of numbers).
     CHANGED = concat!(memory!(), "WHERE m.seq IN (SELECT value FROM json_each($1)) ORDER BY m.updated_at DESC, m.seq DESC");
     /// For each of these ($1: JSON of numbers) the first change after a time ($2), and when it last changed before.
-    FIRST_CHANGE = "SELECT h.memory, h.version, h.old, \
-        (SELECT max(p.at) FROM history p WHERE p.memory = h.memory AND p.at <= $2 AND p.old IS NOT NULL) FROM history h \
-        WHERE h.seq IN (SELECT (SELECT min(n.seq) FROM history n WHERE n.memory = w.value AND n.at > $2 \
+    FIRST_CHANGE = "SELECT h.memory_seq, h.version, h.old, \
+        (SELECT max(p.at) FROM history p WHERE p.memory_seq = h.memory_seq AND p.at <= $2 AND p.old IS NOT NULL) FROM history h \
+        WHERE h.seq IN (SELECT (SELECT min(n.seq) FROM history n WHERE n.memory_seq = w.value AND n.at > $2 \
         AND n.old IS NOT NULL) FROM json_each($1) w)";
     /// What replaced what, both ways from these ($2: JSON of ids in hexadecimal). Memories can replace many: the way
     /// back ends after so many of them.
-    CHAINS = "WITH RECURSIVE scope (project) AS (SELECT value FROM json_each($1)), \
+    CHAINS = "WITH RECURSIVE scope (project_id) AS (SELECT value FROM json_each($1)), \
         newer (id, step) AS (SELECT unhex(value), 0 FROM json_each($2) \
             UNION SELECT m.superseded_by, n.step + 1 FROM newer n CROSS JOIN memory m ON m.id = n.id \
-            WHERE m.superseded_by IS NOT NULL AND n.step < $3 AND m.project IN (SELECT project FROM scope)), \
+            WHERE m.superseded_by IS NOT NULL AND n.step < $3 AND m.project_id IN (SELECT project_id FROM scope)), \
         older (id, step) AS (SELECT unhex(value), 0 FROM json_each($2) \
             UNION SELECT m.id, o.step + 1 FROM older o CROSS JOIN memory m ON m.superseded_by = o.id \
-            WHERE o.step < $3 AND m.project IN (SELECT project FROM scope) \
+            WHERE o.step < $3 AND m.project_id IN (SELECT project_id FROM scope) \
             LIMIT (SELECT count(*) FROM json_each($2)) + $3) \
         SELECT m.id, m.superseded_by, EXISTS (SELECT 1 FROM memory s WHERE s.id = m.superseded_by \
-                AND s.deleted_at IS NULL AND s.superseded_by IS NULL AND s.project IN (SELECT project FROM scope)) \
+                AND s.deleted_at IS NULL AND s.superseded_by IS NULL AND s.project_id IN (SELECT project_id FROM scope)) \
             FROM (SELECT id, min(place) AS place FROM (SELECT id, step AS place FROM newer \
                 UNION ALL SELECT id, step + $3 FROM older) GROUP BY id) w \
         CROSS JOIN memory m ON m.id = w.id \
-        WHERE m.superseded_by IS NOT NULL AND m.project IN (SELECT project FROM scope) \
+        WHERE m.superseded_by IS NOT NULL AND m.project_id IN (SELECT project_id FROM scope) \
         ORDER BY w.place, m.seq DESC LIMIT $3";
 }

@@ -33,6 +33,7 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
         "0009_outstanding",
         include_str!("migrations/0009_outstanding.sql"),
     ),
+    ("0010_names", include_str!("migrations/0010_names.sql")),
 ];
 
 /// The newest version that this binary knows.
@@ -221,6 +222,7 @@ mod tests {
             "1a29d866cc69137b9585f6dd2ac60f7c750cbd8f003f9bb26abd5f4b72eb22ab",
             "551486ffef0bab356a39fdded62c3e548633fcf38f180488b8738d5b38640dc2",
             "7d2b93a8e776eb3f7e02590f3902f9fe12d3c8374cc8c596b2928875c88cbdaa",
+            "37fe3c4cef1c2753400a21a73821351ae3915d7db24165d231d9bec82ea2d842",
         ];
         assert_eq!(known.len(), MIGRATIONS.len());
         for ((name, text), known) in MIGRATIONS.iter().zip(known) {

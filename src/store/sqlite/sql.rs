@@ -9,12 +9,11 @@ use crate::domain::{AsOf, Filter};
 
 macro_rules! memory {
     () => {
-        "SELECT m.seq, m.id, (SELECT p.name FROM project p WHERE p.id = m.project) AS project, m.project, m.kind, \
+        "SELECT m.seq, m.id, (SELECT p.name FROM project p WHERE p.id = m.project_id) AS project, m.project_id, m.kind, \
          m.length, m.importance, m.deleted_at, m.superseded_by, m.valid_until, m.occurred_at, m.created_at, \
          m.updated_at, m.version, m.recall_count, m.last_recalled_at, m.helpful, m.not_helpful, m.session, m.turn, \
          m.speaker, m.tags, m.outcome, m.situation, m.lesson, m.metadata, m.content, \
-         (SELECT json_group_array(hex(o.id) ORDER BY s.position) FROM source s JOIN memory o ON o.seq = s.source \
-          WHERE s.memory = m.seq) AS sources, m.protected \
+         (SELECT json_group_array(hex(s.source_id) ORDER BY s.position) FROM source s WHERE s.memory_seq = m.seq) AS sources, m.protected \
          FROM memory m "
     };
 }
@@ -23,7 +22,7 @@ pub(super) use memory;
 /// What ranking wants to know of `memory m`: see `row::standing` and `row::setting`. The text is read only of turns.
 macro_rules! hit_columns {
     () => {
-        "m.importance, m.created_at, m.last_recalled_at, m.recall_count, m.helpful, m.not_helpful, m.project, \
+        "m.importance, m.created_at, m.last_recalled_at, m.recall_count, m.helpful, m.not_helpful, m.project_id, \
          m.session, m.turn, m.speaker, m.length, m.occurred_at, \
          m.turn IS NOT NULL AND substr(rtrim(m.content, char(32, 9, 13, 10)), -1) IN ('?', '\u{ff1f}', '\u{61f}')"
     };
@@ -34,12 +33,12 @@ pub(super) use hit_columns;
 macro_rules! same_text {
     ($table:literal) => {
         concat!(
-            "SELECT f.seq FROM (SELECT project, content FROM memory WHERE seq = $1 \
-             UNION SELECT m.project, h.old ->> '$.content' FROM history h JOIN memory m ON m.seq = h.memory \
-                WHERE h.memory = $1 AND h.old IS NOT NULL) v \
+            "SELECT f.seq FROM (SELECT project_id, content FROM memory WHERE seq = $1 \
+             UNION SELECT m.project_id, h.old ->> '$.content' FROM history h JOIN memory m ON m.seq = h.memory_seq \
+                WHERE h.memory_seq = $1 AND h.old IS NOT NULL) v \
              CROSS JOIN ",
             $table,
-            " f ON f.project = v.project AND length(f.content) = length(v.content) AND f.content = v.content"
+            " f ON f.project_id = v.project_id AND length(f.content) = length(v.content) AND f.content = v.content"
         )
     };
 }
@@ -106,64 +105,64 @@ named! {
     TOKENS = "SELECT * FROM token ORDER BY name";
 
     /// Answer to an idempotency key.
-    IDEMPOTENT = "SELECT request_hash, answer FROM idempotency WHERE project = $1 AND key = $2";
+    IDEMPOTENT = "SELECT request_hash, answer FROM idempotency WHERE project_id = $1 AND key = $2";
     /// Keeps it.
-    INSERT_IDEMPOTENT = "INSERT INTO idempotency (project, key, request_hash, answer, created_at) \
+    INSERT_IDEMPOTENT = "INSERT INTO idempotency (project_id, key, request_hash, answer, created_at) \
         VALUES ($1, $2, $3, $4, $5)";
     /// Older keys make room: the newest stay, up to a number ($2) and a size of all answers ($3).
-    TRIM_IDEMPOTENT = "DELETE FROM idempotency WHERE project = $1 AND key IN (SELECT key FROM (\
+    TRIM_IDEMPOTENT = "DELETE FROM idempotency WHERE project_id = $1 AND key IN (SELECT key FROM (\
         SELECT key, row_number() OVER newest AS number, sum(octet_length(answer)) OVER newest AS size \
-        FROM idempotency WHERE project = $1 \
+        FROM idempotency WHERE project_id = $1 \
         WINDOW newest AS (ORDER BY created_at DESC, key ROWS UNBOUNDED PRECEDING)) WHERE number > $2 OR size > $3)";
     /// Keys from before a time ($1), the oldest ($2 of them).
-    EXPIRE_IDEMPOTENT = "DELETE FROM idempotency WHERE (project, key) IN (SELECT project, key FROM idempotency \
+    EXPIRE_IDEMPOTENT = "DELETE FROM idempotency WHERE (project_id, key) IN (SELECT project_id, key FROM idempotency \
         WHERE created_at < $1 ORDER BY created_at LIMIT $2)";
     /// Changes from before a time ($1), the oldest ($2 of them).
     EXPIRE_HISTORY = "DELETE FROM history WHERE seq IN (SELECT seq FROM history WHERE at < $1 AND old IS NOT NULL \
         ORDER BY at LIMIT $2)";
     /// Memories with the same text as new ones ($2: JSON of hashes in hexadecimal).
     EQUAL = "SELECT m.id, m.kind, m.content_hash, m.valid_until FROM json_each($2) h \
-        CROSS JOIN memory m ON m.project = $1 AND m.content_hash = unhex(h.value) \
+        CROSS JOIN memory m ON m.project_id = $1 AND m.content_hash = unhex(h.value) \
         WHERE m.kind <> 'dialogue' AND m.deleted_at IS NULL AND m.superseded_by IS NULL ORDER BY m.seq";
     /// The turn of a conversation.
-    TURN = "SELECT id, content_hash FROM memory WHERE project = $1 AND session = $2 AND turn = $3 \
+    TURN = "SELECT id, content_hash FROM memory WHERE project_id = $1 AND session = $2 AND turn = $3 \
         AND deleted_at IS NULL AND superseded_by IS NULL";
     /// Which live memories of these projects ($1) have these ids ($2: JSON of ids in hexadecimal).
     PRESENT = "SELECT m.id, m.seq FROM json_each($2) w CROSS JOIN memory m ON m.id = unhex(w.value) \
-        WHERE m.deleted_at IS NULL AND m.project IN (SELECT value FROM json_each($1))";
+        WHERE m.deleted_at IS NULL AND m.project_id IN (SELECT value FROM json_each($1))";
 
     /// A new memory with its history, index entry and index job, and the grown corpus.
-    INSERT_MEMORY = "INSERT INTO memory (id, project, kind, length, importance, valid_until, occurred_at, created_at, \
+    INSERT_MEMORY = "INSERT INTO memory (id, project_id, kind, length, importance, valid_until, occurred_at, created_at, \
          updated_at, content_hash, session, turn, speaker, tags, outcome, situation, lesson, metadata, content, protected) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $21); \
-        INSERT INTO history (memory, version, change, actor, at) \
+        INSERT INTO history (memory_seq, version, change, actor, at) \
          SELECT seq, 1, 'created', $19, $8 FROM memory WHERE id = $1; \
-        INSERT INTO index_job (memory, kind, project) SELECT seq, 'embedding', $2 FROM memory WHERE id = $1; \
+        INSERT INTO index_job (memory_seq, project_id) SELECT seq, $2 FROM memory WHERE id = $1; \
         INSERT INTO memory_term (rowid, terms) SELECT seq, $20 FROM memory WHERE id = $1; \
         UPDATE project SET documents = documents + 1, total_length = total_length + $4 WHERE id = $2";
     /// Its tags in the form in which they are compared ($2: JSON of them).
-    INSERT_TAGS = "INSERT OR IGNORE INTO memory_tag (memory, tag) \
+    INSERT_TAGS = "INSERT OR IGNORE INTO memory_tag (memory_seq, tag) \
         SELECT m.seq, t.value FROM memory m JOIN json_each($2) t WHERE m.id = $1";
     /// The next tags ($3) behind one of a memory ($1, $2).
-    TAG_INDEX = "SELECT memory, tag FROM memory_tag WHERE (memory, tag) > ($1, $2) ORDER BY memory, tag LIMIT $3";
+    TAG_INDEX = "SELECT memory_seq, tag FROM memory_tag WHERE (memory_seq, tag) > ($1, $2) ORDER BY memory_seq, tag LIMIT $3";
     /// Writes a tag ($2) in the form in which it is compared ($3).
-    FOLD_TAG = "INSERT OR IGNORE INTO memory_tag (memory, tag) VALUES ($1, $3); \
-        DELETE FROM memory_tag WHERE memory = $1 AND tag = $2";
+    FOLD_TAG = "INSERT OR IGNORE INTO memory_tag (memory_seq, tag) VALUES ($1, $3); \
+        DELETE FROM memory_tag WHERE memory_seq = $1 AND tag = $2";
     /// Its sources ($2: JSON of ids in hexadecimal).
-    INSERT_SOURCES = "INSERT INTO source (memory, position, source) \
-        SELECT (SELECT seq FROM memory WHERE id = $1), w.key, o.seq FROM json_each($2) w JOIN memory o ON o.id = unhex(w.value)";
+    INSERT_SOURCES = "INSERT INTO source (memory_seq, position, source_id) \
+        SELECT (SELECT seq FROM memory WHERE id = $1), w.key, o.id FROM json_each($2) w JOIN memory o ON o.id = unhex(w.value)";
     /// Removes them.
-    DELETE_SOURCES = "DELETE FROM source WHERE memory = $1";
+    DELETE_SOURCES = "DELETE FROM source WHERE memory_seq = $1";
     /// One entry of the history.
-    INSERT_HISTORY = "INSERT INTO history (memory, version, change, old, actor, reason, at) \
+    INSERT_HISTORY = "INSERT INTO history (memory_seq, version, change, old, actor, reason, at) \
         VALUES ($1, $2, $3, $4, $5, $6, $7)";
     /// Waits for an embedding, from the beginning.
-    INSERT_JOB = "INSERT INTO index_job (memory, kind, project) VALUES ($1, 'embedding', $2) \
-        ON CONFLICT DO UPDATE SET attempts = 0, not_before = 0, claimed_by = NULL, claimed_at = NULL, last_error = NULL";
+    INSERT_JOB = "INSERT INTO index_job (memory_seq, project_id) VALUES ($1, $2) \
+        ON CONFLICT DO UPDATE SET attempts = 0, not_before = 0, last_error = NULL";
     /// Waits no longer.
-    DELETE_JOB = "DELETE FROM index_job WHERE memory = $1";
+    DELETE_JOB = "DELETE FROM index_job WHERE memory_seq = $1";
     /// Vectors of a text that is no more.
-    DELETE_EMBEDDING = "DELETE FROM embedding WHERE memory = $1";
+    DELETE_EMBEDDING = "DELETE FROM embedding WHERE memory_seq = $1";
     /// A text becomes findable.
     INSERT_TERMS = "INSERT INTO memory_term (rowid, terms) VALUES ($1, $2)";
     /// And is found no more; needs exactly the terms that were inserted.
@@ -186,8 +185,8 @@ named! {
         not_helpful = $14, content_hash = $15, length = $16, superseded_by = $17, deleted_at = $18, \
         protected = $19 WHERE seq = $1";
     /// New tags for old.
-    REPLACE_TAGS = "DELETE FROM memory_tag WHERE memory = $1; \
-        INSERT OR IGNORE INTO memory_tag (memory, tag) SELECT $1, t.value FROM json_each($2) t";
+    REPLACE_TAGS = "DELETE FROM memory_tag WHERE memory_seq = $1; \
+        INSERT OR IGNORE INTO memory_tag (memory_seq, tag) SELECT $1, t.value FROM json_each($2) t";
     /// A row and all that hangs on it, also the items of the working memory that have the text of any of its versions.
     DELETE_MEMORY = concat!(
         "DELETE FROM focus WHERE seq IN (", same_text!("focus"), "); \
@@ -196,49 +195,49 @@ named! {
     /// Recall returned these.
     NOTE_RECALLED = "UPDATE memory SET recall_count = recall_count + 1, last_recalled_at = max(coalesce(last_recalled_at, $3), $3) \
         WHERE id IN (SELECT unhex(value) FROM json_each($2)) AND deleted_at IS NULL \
-        AND project IN (SELECT value FROM json_each($1))";
+        AND project_id IN (SELECT value FROM json_each($1))";
 
     /// Memories by id, whatever their state.
     GET = concat!(memory!(), "WHERE m.id IN (SELECT unhex(value) FROM json_each($2)) \
-        AND m.project IN (SELECT value FROM json_each($1))");
+        AND m.project_id IN (SELECT value FROM json_each($1))");
     /// Memories of all states, in storage order.
-    EXPORT = concat!(memory!(), "WHERE m.seq > $2 AND m.project IN (SELECT value FROM json_each($1)) \
+    EXPORT = concat!(memory!(), "WHERE m.seq > $2 AND m.project_id IN (SELECT value FROM json_each($1)) \
         ORDER BY m.seq LIMIT $3");
     /// Places and sizes of the newest entries ($4 of them) of a memory's history ($2), from a place on ($3).
-    HISTORY_PLACES = "SELECT h.seq, coalesce(octet_length(h.old), 0) FROM memory m JOIN history h ON h.memory = m.seq \
-        WHERE m.id = $2 AND m.project IN (SELECT value FROM json_each($1)) AND ($3 IS NULL OR h.seq <= $3) \
+    HISTORY_PLACES = "SELECT h.seq, coalesce(octet_length(h.old), 0) FROM memory m JOIN history h ON h.memory_seq = m.seq \
+        WHERE m.id = $2 AND m.project_id IN (SELECT value FROM json_each($1)) AND ($3 IS NULL OR h.seq <= $3) \
         ORDER BY h.seq DESC LIMIT $4";
     /// The entries at places ($1: JSON of numbers).
     HISTORY_ENTRIES = "SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at, h.seq \
-        FROM json_each($1) w CROSS JOIN history h ON h.seq = w.value JOIN memory m ON m.seq = h.memory \
+        FROM json_each($1) w CROSS JOIN history h ON h.seq = w.value JOIN memory m ON m.seq = h.memory_seq \
         ORDER BY h.seq DESC";
     /// What happened to memories.
     HISTORY = "SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at FROM memory m \
-        JOIN history h ON h.memory = m.seq WHERE m.id IN (SELECT unhex(value) FROM json_each($2)) \
-        AND m.project IN (SELECT value FROM json_each($1)) ORDER BY h.seq";
+        JOIN history h ON h.memory_seq = m.seq WHERE m.id IN (SELECT unhex(value) FROM json_each($2)) \
+        AND m.project_id IN (SELECT value FROM json_each($1)) ORDER BY h.seq";
     /// Live memories by kind.
-    COUNT_KINDS = "SELECT kind, count(*) FROM memory WHERE project IN (SELECT value FROM json_each($1)) \
+    COUNT_KINDS = "SELECT kind, count(*) FROM memory WHERE project_id IN (SELECT value FROM json_each($1)) \
         AND deleted_at IS NULL GROUP BY kind";
     /// Deleted, superseded, waiting.
     COUNT_REST = "SELECT \
-        (SELECT count(*) FROM memory WHERE project IN (SELECT value FROM json_each($1)) AND deleted_at IS NOT NULL), \
-        (SELECT count(*) FROM memory WHERE project IN (SELECT value FROM json_each($1)) \
+        (SELECT count(*) FROM memory WHERE project_id IN (SELECT value FROM json_each($1)) AND deleted_at IS NOT NULL), \
+        (SELECT count(*) FROM memory WHERE project_id IN (SELECT value FROM json_each($1)) \
          AND superseded_by IS NOT NULL AND deleted_at IS NULL), \
-        (SELECT count(*) FROM index_job WHERE project IN (SELECT value FROM json_each($1)))";
+        (SELECT count(*) FROM index_job WHERE project_id IN (SELECT value FROM json_each($1)))";
 
     /// Tags among the newest memories ($2) of a project ($1), with their uses.
-    COMPLETE_TAGS = "SELECT t.value, count(*) FROM (SELECT m.tags FROM memory m WHERE m.project = $1 \
+    COMPLETE_TAGS = "SELECT t.value, count(*) FROM (SELECT m.tags FROM memory m WHERE m.project_id = $1 \
         AND m.deleted_at IS NULL ORDER BY m.seq DESC LIMIT $2) n, json_each(n.tags) t \
         GROUP BY t.value";
     /// Ids among them whose digits begin with a text ($3).
-    COMPLETE_IDS = "SELECT n.seq, n.id FROM (SELECT m.seq, m.id FROM memory m WHERE m.project = $1 \
+    COMPLETE_IDS = "SELECT n.seq, n.id FROM (SELECT m.seq, m.id FROM memory m WHERE m.project_id = $1 \
         AND m.deleted_at IS NULL ORDER BY m.seq DESC LIMIT $2) n \
         WHERE substr(lower(hex(n.id)), 1, length($3)) = $3 ORDER BY n.seq DESC LIMIT $4";
 
     /// Corpus of the projects ($1), and memories that contain each of the terms ($2: JSON of `project:term`).
     CORPUS_STATS = "SELECT NULL, sum(documents), sum(total_length), \
-         EXISTS (SELECT 1 FROM entity WHERE project IN (SELECT value FROM json_each($1))), \
-         EXISTS (SELECT 1 FROM memory WHERE project IN (SELECT value FROM json_each($1)) AND session IS NOT NULL) \
+         EXISTS (SELECT 1 FROM entity WHERE project_id IN (SELECT value FROM json_each($1))), \
+         EXISTS (SELECT 1 FROM memory WHERE project_id IN (SELECT value FROM json_each($1)) AND session IS NOT NULL) \
          FROM project \
          WHERE id IN (SELECT value FROM json_each($1)) \
         UNION ALL SELECT w.key, v.doc, 0, 0, 0 FROM json_each($2) w CROSS JOIN memory_term_row v ON v.term = w.value";
@@ -282,11 +281,12 @@ const BROWSE_HEAD: &str = concat!(
 const BROWSE_TAIL: &str = " ORDER BY m.seq DESC LIMIT $3) ORDER BY m.seq DESC";
 
 /// For one project, which is the usual scope: SQLite walks its index from the end.
-const IN_PROJECT: &str = "m.project = (SELECT value FROM json_each($1)) AND m.deleted_at IS NULL";
-const IN_SCOPE: &str = "m.project IN (SELECT value FROM json_each($1)) AND m.deleted_at IS NULL";
+const IN_PROJECT: &str =
+    "m.project_id = (SELECT value FROM json_each($1)) AND m.deleted_at IS NULL";
+const IN_SCOPE: &str = "m.project_id IN (SELECT value FROM json_each($1)) AND m.deleted_at IS NULL";
 const KINDS: &str = " AND m.kind IN (SELECT value FROM json_each($10))";
 const TAGS: &str = " AND NOT EXISTS (SELECT 1 FROM json_each($11) w \
-    WHERE NOT EXISTS (SELECT 1 FROM memory_tag t WHERE t.memory = m.seq AND t.tag = w.value))";
+    WHERE NOT EXISTS (SELECT 1 FROM memory_tag t WHERE t.memory_seq = m.seq AND t.tag = w.value))";
 const SESSION: &str = " AND m.session = $12";
 const SPEAKER: &str = " AND m.speaker = $13";
 const SINCE: &str = " AND m.occurred_at >= $14";

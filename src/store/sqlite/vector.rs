@@ -180,7 +180,6 @@ impl VectorStore for SqliteStore {
         &self,
         model: Option<(&str, usize)>,
         after: Option<MemoryKey>,
-        _now: DateTime<Utc>,
     ) -> Result<Option<MemoryKey>> {
         let open = self.opened()?;
         let after = after.map_or(0, |key| key.seq);

@@ -6,26 +6,26 @@ use super::sql::{conditions, hit_columns};
 use crate::domain::Filter;
 
 /// Vectors of a model, for the copy in memory.
-pub(super) const VECTORS: &str = "SELECT m.project, e.memory, e.vector FROM embedding e JOIN memory m ON m.seq = e.memory \
-    WHERE e.model = $1 AND e.dimension = $2 ORDER BY e.memory";
+pub(super) const VECTORS: &str = "SELECT m.project_id, e.memory_seq, e.vector FROM embedding e JOIN memory m ON m.seq = e.memory_seq \
+    WHERE e.model = $1 AND e.dimension = $2 ORDER BY e.memory_seq";
 
 /// The newest memories that wait.
-pub(super) const CLAIM: &str = "SELECT j.memory, j.project, j.attempts, m.version, m.content, m.speaker, m.situation, \
-    m.lesson FROM index_job j JOIN memory m ON m.seq = j.memory \
-    WHERE j.kind = 'embedding' AND j.not_before <= $1 AND m.deleted_at IS NULL ORDER BY j.memory DESC LIMIT $2";
+pub(super) const CLAIM: &str = "SELECT j.memory_seq, j.project_id, j.attempts, m.version, m.content, m.speaker, m.situation, \
+    m.lesson FROM index_job j JOIN memory m ON m.seq = j.memory_seq \
+    WHERE j.not_before <= $1 AND m.deleted_at IS NULL ORDER BY j.memory_seq DESC LIMIT $2";
 /// Whether a memory is as it was.
 pub(super) const UNCHANGED: &str =
     "SELECT EXISTS (SELECT 1 FROM memory WHERE seq = $1 AND version = $2 AND deleted_at IS NULL)";
 /// A vector.
-pub(super) const INSERT_EMBEDDING: &str = "INSERT INTO embedding (memory, model, chunk, dimension, content_hash, vector, \
+pub(super) const INSERT_EMBEDDING: &str = "INSERT INTO embedding (memory_seq, model, chunk, dimension, content_hash, vector, \
     created_at) SELECT seq, $2, $3, $4, content_hash, $5, $6 FROM memory WHERE seq = $1";
 /// Puts a memory off.
 pub(super) const POSTPONE: &str = "UPDATE index_job SET not_before = $2, attempts = attempts + ($3 IS NOT NULL), \
-    last_error = $3 WHERE kind = 'embedding' AND memory IN (SELECT value FROM json_each($1))";
+    last_error = $3 WHERE memory_seq IN (SELECT value FROM json_each($1))";
 /// Queues memories without vectors of a model ($1, of $4 dimensions; all when it is null), some of them from $2 on.
-pub(super) const QUEUE_MISSING: &str = "INSERT INTO index_job (memory, kind, project) \
-    SELECT m.seq, 'embedding', m.project FROM memory m WHERE m.seq > $2 AND m.seq <= $3 AND m.deleted_at IS NULL \
-    AND NOT EXISTS (SELECT 1 FROM embedding e WHERE e.memory = m.seq AND e.model = $1 \
+pub(super) const QUEUE_MISSING: &str = "INSERT INTO index_job (memory_seq, project_id) \
+    SELECT m.seq, m.project_id FROM memory m WHERE m.seq > $2 AND m.seq <= $3 AND m.deleted_at IS NULL \
+    AND NOT EXISTS (SELECT 1 FROM embedding e WHERE e.memory_seq = m.seq AND e.model = $1 \
     AND e.dimension = $4) ON CONFLICT DO UPDATE SET not_before = 0, attempts = 0, last_error = NULL WHERE attempts > 0";
 /// The end of a portion of memories.
 pub(super) const PORTION: &str =
@@ -37,7 +37,7 @@ const NEAREST: &str = concat!(
     "SELECT m.id, m.seq, e.vector, ",
     hit_columns!(),
     " FROM json_each($2) w CROSS JOIN memory m ON m.seq = w.value \
-     CROSS JOIN embedding e ON e.memory = m.seq WHERE e.model = $3 AND "
+     CROSS JOIN embedding e ON e.memory_seq = m.seq WHERE e.model = $3 AND "
 );
 
 /// The vectors of some memories ($2) as far as those pass the filter.

@@ -417,7 +417,7 @@ pub(crate) async fn another_model_means_everything_anew(store: Arc<dyn Store>) {
 async fn queue(store: &dyn Store, model: Option<(&str, usize)>) {
     let mut place = None;
     for _ in 0..100 {
-        place = store.queue_missing(model, place, at(20)).await.unwrap();
+        place = store.queue_missing(model, place).await.unwrap();
         if place.is_none() {
             return;
         }
