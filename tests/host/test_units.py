@@ -504,7 +504,7 @@ def test_an_unknown_key_in_a_unit(service):
     try:
         refused = service.try_install()
         assert refused.code == EXIT_CONFIGURATION, refused
-        assert "unsupported key 'NoSuchKey'" in refused.stdout and "nothing was changed" in refused.stderr
+        assert "unsupported key 'NoSuchKey'" in refused.stdout and "Nothing was changed." in refused.stderr
         service.systemctl("daemon-reload")
         service.stop()
         said = service.systemctl("start", SERVICE, check=False)
