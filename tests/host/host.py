@@ -4,12 +4,12 @@
         host.run("systemctl is-system-running")
         host.load_images("postgres", user="svc")
         host.run("podman run --rm ...", user="svc")
-        port = host.forward(8765)        # 127.0.0.1:port here is 127.0.0.1:8765 in there
+        port = host.forward(8765)        # 127.0.0.1:port leads to 127.0.0.1:8765 on the host
         host.reboot()
         host.power_cut(); host.boot()
 
-What it runs on comes from `build`; keeper.py holds the files and processes. Root of the host is root of this machine:
-trusted code only.
+`build` creates its file tree and images; keeper.py owns its files and processes. Root of the host is root of this
+machine, so only trusted code may run.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
 CGROUP_PREFIX = "memory-test-host-"
 CLONE_NEWNET = 0x40000000
-# Owners by number, and the attributes in which overlayfs notes what a layer deletes.
+# Options of tar that keep numeric owners, and the attributes in which overlayfs marks deleted files.
 _EXACTLY = ["--numeric-owner", "--same-owner", "--preserve-permissions", "--xattrs", "--xattrs-include=*"]
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -58,10 +58,10 @@ def cgroup2() -> pathlib.Path | None:
 
 
 def missing() -> list[str]:
-    """Why this machine cannot boot a host; empty when it can."""
+    """Returns the reasons why this machine cannot boot a host; empty if it can."""
     reasons = []
     if sys.platform != "linux":
-        return ["it is not Linux"]
+        return ["the system is not Linux"]
     if os.getuid() != 0:
         return ["the tests do not run as root"]
     for tool in ("unshare", "nsenter", "mount", "ip", "pivot_root", "hostname"):
@@ -76,11 +76,11 @@ def missing() -> list[str]:
             probe.mkdir()
             probe.rmdir()
         except OSError as error:
-            reasons.append(f"no cgroup can be made below {group}: {error.strerror}")
+            reasons.append(f"cannot create a cgroup below {group}: {error.strerror}")
     if "overlay" not in pathlib.Path("/proc/filesystems").read_text():
         reasons.append("the kernel has no overlayfs")
     if not (cache() / "root").exists() and not shutil.which("debootstrap"):
-        reasons.append("there is no Debian tree, and no debootstrap to make one")
+        reasons.append("there is no Debian tree, and debootstrap, which creates one, is missing")
     if not reasons:
         probe = [
             "unshare",
@@ -99,7 +99,7 @@ def missing() -> list[str]:
         ]
         done = subprocess.run(probe, capture_output=True, text=True)
         if done.returncode:
-            reasons.append(f"namespaces cannot be made: {done.stderr.strip()}")
+            reasons.append(f"cannot create namespaces: {done.stderr.strip()}")
     return reasons
 
 
@@ -110,7 +110,7 @@ def build(*stages: str) -> None:
 
 
 def sweep() -> None:
-    """Ends what hosts left whose keeper is gone, which takes a kill of exactly that process."""
+    """Ends processes and removes cgroups of hosts whose keeper was killed."""
     for group in (cgroup2() or pathlib.Path("/nowhere")).glob(CGROUP_PREFIX + "*"):
         _, _, identity = group.name.partition(CGROUP_PREFIX)
         pid, _, born = identity.partition("-")
@@ -132,7 +132,7 @@ def sweep() -> None:
 
 
 def birth(pid: int) -> str:
-    """A process's start time: with it a pid names a process for good. Empty when it has ended."""
+    """Returns the start time of a process, which identifies it together with its PID. Empty if it has ended."""
     try:
         fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -167,7 +167,7 @@ class Result:
 
 
 class Host:
-    """`size` bounds all that the host writes. `binds` are (folder here, folder there), read-only."""
+    """`size` limits the bytes that the host can write. `binds` are (folder here, folder on the host), read-only."""
 
     def __init__(
         self,
@@ -193,7 +193,7 @@ class Host:
             sweep()
         mountpoint = store / ".host"
         mountpoint.mkdir(exist_ok=True)
-        # A session of its own: Ctrl-C reaches the tests only, and they end the host in an orderly way.
+        # In a session of its own, Ctrl-C reaches only the tests, which shut the host down.
         self.keeper = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", sys.executable, "-I", "-u", str(HERE / "keeper.py")],
             stdin=subprocess.PIPE,
@@ -232,11 +232,11 @@ class Host:
         try:
             self.keeper.stdin.write(request + "\n")
             self.keeper.stdin.flush()
-            answer = json.loads(self.keeper.stdout.readline() or '{"error": "it ended"}')
+            answer = json.loads(self.keeper.stdout.readline() or '{"error": "the keeper ended"}')
         except OSError as error:
             answer = {"error": str(error)}
         if "error" in answer:
-            raise HostError(f"{self.name}: the keeper says: {answer['error']}")
+            raise HostError(f"{self.name}: the keeper failed: {answer['error']}")
         return answer
 
     @property
@@ -246,8 +246,8 @@ class Host:
         return not select.select([self._pidfd], [], [], 0)[0]
 
     def boot(self, *, wait: bool = True, timeout: float = 90) -> None:
-        """Starts PID 1. Returns when the boot is complete and lingering users' managers accept commands; with
-        wait=False as soon as PID 1 accepts commands."""
+        """Starts PID 1. Returns when the boot is complete and the managers of lingering users accept commands, or with
+        wait=False when PID 1 accepts commands."""
         with self._lock:
             self.booted_at = time.time()
             self.pid = self._ask("boot")["pid"]
@@ -266,7 +266,7 @@ class Host:
             if state in ("running", "degraded") or (not wait and state in ("starting", "initializing")):
                 break
             if not self.up or time.monotonic() > deadline:
-                raise HostError(f"{self.name} does not boot, it is {state or 'silent'}\n{self.console()}")
+                raise HostError(f"{self.name} does not boot, its state is {state or 'unknown'}\n{self.console()}")
             time.sleep(0.02)
         if wait:
             if state == "degraded":
@@ -278,14 +278,14 @@ class Host:
                 self.wait_for(lambda user=user: self._manager(user), timeout=30, what=f"the user manager of {user}")
 
     def power_off(self, *, reboot: bool = False, timeout: float = 150) -> None:
-        """An orderly shutdown."""
+        """Shuts the host down."""
         verb = "reboot" if reboot else "poweroff"
         subprocess.run([*self.enter(), "systemctl", verb, "--no-block"], capture_output=True, stdin=subprocess.DEVNULL)
         try:
             self.wait_for(lambda: not self.up, timeout=timeout, what=f"the {verb}")
         except TimeoutError:
             raise HostError(f"{self.name} does not shut down:\n{self.journal(lines=40)}") from None
-        # PID 1 is gone; the keeper waits for all others and cleans the cgroup.
+        # PID 1 has ended; the keeper waits for the other processes and cleans the cgroup.
         self._ask("kill")
 
     def reboot(self, *, wait: bool = True) -> None:
@@ -293,8 +293,7 @@ class Host:
         self.boot(wait=wait)
 
     def power_cut(self) -> None:
-        """Every process ends at once and nothing more is written. (What the kernel has taken over is not lost: what
-        an fsync would have been needed for survives here.)"""
+        """Kills every process at once. Data that the kernel has accepted survives, so a missing fsync is not detected."""
         self._ask("kill")
 
     def close(self) -> None:
@@ -323,11 +322,11 @@ class Host:
     # --------------------------------------------------------------------------------------------------- commands
 
     def enter(self) -> list[str]:
-        """The beginning of a command line which runs in the host's namespaces (but in no unit of it)."""
+        """Returns the beginning of a command line that runs in the host's namespaces, but in none of its units."""
         return ["nsenter", "-t", str(self.pid), "-m", "-p", "-n", "-u", "-i", "-C", "--"]
 
     def netns(self) -> list[str]:
-        """The beginning of a command line which runs here, but on the host's network."""
+        """Returns the beginning of a command line that runs on this machine, but in the host's network."""
         return ["nsenter", "-t", str(self.pid), "-n", "--"]
 
     def uid(self, user: str) -> int:
@@ -341,7 +340,7 @@ class Host:
         return pathlib.Path(f"/proc/{self.pid}/root/run/user/{self.uid(user)}/systemd/private").exists()
 
     def _as(self, user: str) -> list[str]:
-        """Like `enter`, as a user who can talk to the manager of its own."""
+        """Like `enter`, as a user with access to the user manager."""
         runtime = f"/run/user/{self.uid(user)}"
         environment = [
             f"XDG_RUNTIME_DIR={runtime}",
@@ -368,16 +367,17 @@ class Host:
         env: dict[str, str] | None = None,
         unit: str | None = None,
     ) -> list[str]:
-        """The command line which runs `command` (a line of bash, or words) on the host as a transient unit: of PID 1
-        for root, of the user's manager for a user. That is no login session: `nobody logged in` stays true. With
-        login=True, or for users whose manager does not run, it is one, and its end is the end of all it started."""
+        """Returns the command line that runs `command` (a line of bash, or words) on the host as a transient unit.
+
+        The unit belongs to PID 1 for root, and to the user manager for a user, so that it is no login session. With
+        login=True, or for users whose manager does not run, it is a login session, whose end ends all its processes."""
         words = ["/bin/bash", "-c", command] if isinstance(command, str) else list(command)
         run = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--service-type=exec"]
-        # Words are passed as they are, and the journal names the unit, not the command: it may hold a secret.
+        # The journal shows the description instead of the command, which may contain a secret.
         run += ["--expand-environment=no", "--description=a command of the tests"]
         run += [f"--unit={unit}"] if unit else []
         run += [f"--setenv={name}={value}" for name, value in (env or {}).items()]
-        # As in a shell: what the command leaves in the background lives on (podman's port forwarder, say).
+        # Background processes of the command, such as podman's port forwarder, continue after its end.
         leave = "--property=KillMode=process"
         path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         if user == "root":
@@ -426,7 +426,7 @@ class Host:
         login: bool = False,
         env: dict[str, str] | None = None,
     ) -> Result:
-        """Runs a command to its end. A failure raises CommandFailed unless check=False."""
+        """Runs a command and waits for its end. Raises CommandFailed for a failure unless check=False."""
         unit = f"{self._unit_prefix}-{next(self._units)}"
         shown = command if isinstance(command, str) else shlex.join(command)
         if not self.up:
@@ -438,13 +438,13 @@ class Host:
             stderr=subprocess.PIPE,
         )
         for pipe in (process.stdin, process.stdout, process.stderr):
-            # Programs which open /dev/stdin and its like by name (podman build --file -) must be allowed to.
+            # Programs may open /dev/stdin by name (podman build --file -), which needs the ownership.
             if pipe:
                 os.fchown(pipe.fileno(), self.uid(user), -1)
         try:
             out, err = process.communicate(input.encode() if isinstance(input, str) else input, timeout)
         except subprocess.TimeoutExpired:
-            # The command is the host's, not ours: it has to be ended over there.
+            # The command is not a child of this process, so systemd on the host has to kill it.
             kill = ["systemctl", "kill", "--signal=KILL", f"{unit}.service"]
             subprocess.run([*self.enter(), *kill], capture_output=True, timeout=20)
             if user != "root" and self._manager(user):
@@ -455,7 +455,7 @@ class Host:
                 process.kill()
                 out, err = process.communicate()
             result = Result(
-                -1, out.decode(errors="replace"), err.decode(errors="replace") + f"\nno end within {timeout} s"
+                -1, out.decode(errors="replace"), err.decode(errors="replace") + f"\ndid not end within {timeout} s"
             )
             raise CommandFailed(self.name, shown, user, result) from None
         result = Result(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
@@ -472,11 +472,11 @@ class Host:
         env: dict[str, str] | None = None,
         **options,
     ) -> subprocess.Popen:
-        """Starts a command and returns at once. Ending the Popen does not end the command; its stdin's end may."""
+        """Starts a command and returns immediately. Killing the Popen does not end the command; closing its stdin may."""
         return subprocess.Popen(self.command(command, user, login=login, env=env), **options)
 
     def wait_for(self, condition, *, timeout: float = 30, what: str | None = None, every: float = 0.05):
-        """Until `condition` (a function, or a command line of root) holds. Returns what the function returned."""
+        """Waits until `condition` (a function, or a command line of root) is true. Returns the value of the function."""
         check = condition if callable(condition) else lambda: self.run(condition, check=False).ok
         deadline = time.monotonic() + timeout
         while True:
@@ -484,22 +484,22 @@ class Host:
             if value:
                 return value
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self.name}: waited {timeout} s in vain for {what or condition}")
+                raise TimeoutError(f"{self.name}: {what or condition} did not happen within {timeout} s")
             time.sleep(every)
 
     def show(self, unit: str, user: str = "root") -> dict[str, str]:
-        """The properties of a unit (`systemctl show`)."""
+        """Returns the properties of a unit (`systemctl show`)."""
         scope = "" if user == "root" else "--user "
         lines = self.run(f"systemctl {scope}show {shlex.quote(unit)}", user).stdout.splitlines()
         return dict(line.partition("=")[::2] for line in lines if "=" in line)
 
     @property
     def controllers(self) -> set[str]:
-        """The cgroup controllers which the machine passes on. Often none: then no limit of memory or processes works."""
+        """The cgroup controllers that the machine delegates. Without them, limits of memory and processes do not work."""
         return set(self.read("/sys/fs/cgroup/cgroup.controllers").split())
 
     def lift_limits(self, *units: str, user: str = "svc") -> None:
-        """Where limits do not work, a container with PidsLimit= does not even start: a drop-in switches it off."""
+        """Disables PidsLimit= by a drop-in if the machine delegates no controller for it; the container would not start."""
         if "pids" in self.controllers:
             return
         folder = "/etc/containers/systemd" if user == "root" else f"/home/{user}/.config/containers/systemd"
@@ -509,13 +509,13 @@ class Host:
     # ------------------------------------------------------------------------------------------------------ files
 
     def path(self, place: str) -> pathlib.Path:
-        """A file of the host, as this machine's root reaches it: to read or to write directly. Works while the host
-        is off, except below /run and /tmp. A symbolic link in it would lead to this machine's file: resolve it first."""
+        """Returns the path of a host's file on this machine, for direct access. Works while the host is off, except below
+        /run and /tmp. A symbolic link would lead to a file of this machine, so resolve it first."""
         base = pathlib.Path(f"/proc/{self.pid}/root") if self.up else self.tree
         return base / place.lstrip("/")
 
     def write(self, place: str, text: str | bytes, user: str = "root", mode: int = 0o644) -> None:
-        """Writes a file; folders which are missing become the user's, too."""
+        """Writes a file that the user owns. Creates missing folders, which the user owns as well."""
         target = self.path(place)
         uid = self.uid(user)
         for folder in reversed(target.parents):
@@ -530,7 +530,7 @@ class Host:
         return self.path(place).read_text(errors="replace")
 
     def copy(self, source: str | os.PathLike, place: str, user: str = "root") -> None:
-        """Copies a file, or a folder with all that is in it, from this machine. Modes are kept, the owner is the user."""
+        """Copies a file or a folder from this machine. Keeps the modes; the user becomes the owner."""
         source = pathlib.Path(source)
         if source.is_dir():
             for entry in sorted(source.rglob("*")):
@@ -542,10 +542,10 @@ class Host:
             self.write(place, source.read_bytes(), user, source.stat().st_mode & 0o777)
 
     def copy_repository(self, place: str, user: str = "svc") -> None:
-        """Copies what git tracks, and what is new and not ignored."""
+        """Copies the files that git tracks, and new files that are not ignored."""
         command = ["git", "-C", str(REPOSITORY), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(command, check=True, capture_output=True).stdout
-        # A file which is deleted but still tracked is not there to be copied.
+        # A tracked file may have been deleted.
         names = b"\0".join(
             name for name in names.split(b"\0") if name and os.path.lexists(os.path.join(os.fsencode(REPOSITORY), name))
         )
@@ -560,7 +560,7 @@ class Host:
             raise HostError("the repository could not be packed")
 
     def load_images(self, *names: str, user: str = "svc") -> None:
-        """Imports images which `build` made (see the .json beside each tar) into the user's podman."""
+        """Imports images of `build` (see the .json beside each tar) into the user's podman."""
         for name in names:
             stage = "builder" if name == "rust" else "images"
             about = json.loads((cache() / stage / f"{name}.json").read_text())
@@ -574,8 +574,8 @@ class Host:
                 raise CommandFailed(self.name, command, user, Result(done.returncode, done.stdout, done.stderr))
 
     def save_podman(self, name: str, key: str, user: str = "svc") -> None:
-        """Keeps all that the user's podman has stored (images, layers of builds) for `restore_podman` on a later host,
-        in the cache folder. It takes the place of what was kept under this name. Nothing may run in podman meanwhile."""
+        """Saves the storage of the user's podman (images, build layers) in the cache, for `restore_podman` on a later host.
+        Replaces the storage saved under this name. No container or build may run at the same time."""
         store = cache() / "podman"
         store.mkdir(exist_ok=True)
         new = store / f".{name}@{key}.{os.getpid()}"
@@ -590,14 +590,14 @@ class Host:
             new.unlink(missing_ok=True)
 
     def restore_podman(self, name: str, key: str, user: str = "svc") -> bool:
-        """Gives the user's podman what was saved under this name and key, and says whether there was something. Before
-        the user's first use of podman on this host."""
+        """Restores the storage saved under this name and key, before the user's first use of podman on this host. Returns
+        whether there was one."""
         try:
             kept = open(cache() / "podman" / f"{name}@{key}.tar", "rb")
         except FileNotFoundError:
             return False
         if (self._podman_store(user) / "storage/overlay-images").exists():
-            raise HostError(f"the podman of {user} on {self.name} was used already")
+            raise HostError(f"the podman of {user} on {self.name} was used already; restore its storage before its first use")
         if user != "root":
             self.run("mkdir -p ~/.local/share/containers", user)
         with kept:
@@ -610,13 +610,13 @@ class Host:
     # ---------------------------------------------------------------------------------------------------- network
 
     def socket(self, port: int, *, timeout: float = 10) -> socket.socket:
-        """A TCP connection to a port of the host's loopback."""
+        """Opens a TCP connection to a port of the host's loopback."""
         result: list = []
 
         def work() -> None:
             try:
                 with open(f"/proc/{self.pid}/ns/net") as namespace:
-                    # For this thread alone, which ends afterwards. A socket stays where it was made.
+                    # setns affects only this thread, which ends afterwards. A socket stays in the namespace of its creation.
                     if _libc.setns(namespace.fileno(), CLONE_NEWNET):
                         raise OSError(ctypes.get_errno(), "setns")
                 result.append(socket.create_connection(("127.0.0.1", port), timeout))
@@ -632,8 +632,8 @@ class Host:
         return result[0]
 
     def forward(self, port: int) -> int:
-        """A port of 127.0.0.1 here which leads to `port` of the host's loopback, through reboots. While nobody listens
-        there a connection is accepted and reset."""
+        """Returns a port of 127.0.0.1 on this machine that leads to `port` of the host's loopback, also after reboots. If
+        no process listens there, a connection is accepted and reset."""
         if port not in self._forwards:
             self._forwards[port] = _Forward(self, port)
         return self._forwards[port].port
@@ -641,8 +641,8 @@ class Host:
     # -------------------------------------------------------------------------------------------------------- logs
 
     def journal(self, arguments: str = "", *, this_boot: bool = True, lines: int | None = None) -> str:
-        """The journal of the system and of all users. Works while the host is off. The boot id is the machine's, the
-        same for all boots: `journalctl -b` cannot tell them apart, so times are used."""
+        """Returns the journal of the system and all users, also while the host is off. Boots are distinguished by time,
+        because all of them have the boot ID of the machine."""
         words = ["journalctl", "--no-pager", "--all", "--output=short-precise", *shlex.split(arguments)]
         words += (
             [f"--since=@{self.booted_at:.6f}"] if this_boot and self.booted_at and "--since" not in arguments else []
@@ -667,7 +667,7 @@ class Host:
         return done.stdout + done.stderr
 
     def console(self) -> str:
-        """What was printed before systemd took over."""
+        """Returns the output before systemd took over the console."""
         try:
             return (self.tree.parent / "console").read_text(errors="replace")
         except OSError:
@@ -694,12 +694,12 @@ class _Forward:
         try:
             server = self.host.socket(self.target)
         except BaseException:
-            # A reset, not an orderly end: nobody was there.
+            # SO_LINGER with 0 makes close() reset the connection, as if no process listened.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
             return
         for end in (client, server):
-            # Or a request in two small pieces waits 40 ms for an acknowledgement which the client would not wait for.
+            # Without it, a request in two small parts waits 40 ms for an acknowledgement.
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         back = threading.Thread(target=_pump, args=(server, client), daemon=True)
         back.start()
@@ -709,7 +709,7 @@ class _Forward:
         server.close()
 
     def close(self) -> None:
-        # shutdown wakes the thread in accept; close alone would not.
+        # shutdown wakes the thread in accept(); close alone does not.
         try:
             self.listener.shutdown(socket.SHUT_RDWR)
         except OSError:

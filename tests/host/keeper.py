@@ -1,14 +1,13 @@
-"""Holds one test host: its files, its cgroup and its PID 1. Started by host.py inside of a private mount namespace.
+"""Owns the files, the cgroup and PID 1 of one test host. host.py starts it in a private mount namespace.
 
-The files are an overlay with everything written in a tmpfs, mounted in this process's own mount namespace: nobody else
-sees them, and they are gone with the last process of that namespace. The host's PID 1 dies with this process, and this
-process ends when its stdin does. So nothing is left over even if the tests are killed, except an empty cgroup,
-which the next host sweeps away.
+The files are an overlay whose changes are in a tmpfs. It is mounted in the mount namespace of this process only, and
+disappears with the last process of the namespace. PID 1 of the host is killed when this process ends, and this process
+ends when its stdin is closed. If the tests are killed, only an empty cgroup remains, which the next host removes.
 
 Requests are lines on stdin, answers are lines of JSON on stdout:
-    boot    starts PID 1                 {"pid": its pid as seen from the machine}
-    kill    the power fails              {"ok": true}
-    end     as the end of stdin
+    boot    starts PID 1                 {"pid": its PID on this machine}
+    kill    kills all processes          {"ok": true}
+    end     ends like a closed stdin
 """
 
 import ctypes
@@ -44,7 +43,7 @@ class Keeper:
         self.mountpoint = wishes["mountpoint"]
         self.root = f"{self.mountpoint}/root"
         self.unshare: subprocess.Popen | None = None
-        # Keeps `build` from replacing the tree while a host stands on it.
+        # Prevents `build` from replacing the tree while a host uses it.
         self.in_use = open(f"{wishes['cache']}/.lock/root", "w")
         fcntl.flock(self.in_use, fcntl.LOCK_SH)
         self.make_files(wishes)
@@ -56,7 +55,7 @@ class Keeper:
         tree = f"{wishes['cache']}/root"
         layers = f"lowerdir={tree},upperdir={self.mountpoint}/upper,workdir={self.mountpoint}/work"
         mount("-t", "overlay", "-o", layers, "overlay", self.root)
-        # podman stacks overlays of its own, which the kernel refuses on top of an overlay: these folders are plain tmpfs.
+        # podman mounts overlays, which the kernel refuses on top of an overlay, so these folders are plain tmpfs.
         shutil.copytree(f"{tree}/home", f"{self.mountpoint}/home", symlinks=True, dirs_exist_ok=True)
         for user in os.listdir(f"{tree}/home"):
             owner = os.stat(f"{tree}/home/{user}")
@@ -71,7 +70,7 @@ class Keeper:
             os.makedirs(place, exist_ok=True)
             mount("--bind", source, place)
             mount("-o", "remount,bind,ro", place)
-        # A fresh identity. An empty one would make every first boot apply the presets of all units.
+        # With an empty machine ID, every first boot would apply the presets of all units.
         pathlib.Path(f"{self.root}/etc/machine-id").write_text(os.urandom(16).hex() + "\n")
         pathlib.Path(f"{self.root}/etc/hostname").write_text(self.name + "\n")
         with open(f"{self.root}/etc/hosts", "a") as hosts:
@@ -79,7 +78,7 @@ class Keeper:
 
     def boot(self) -> dict:
         if self.unshare and self.unshare.poll() is None:
-            raise RuntimeError("the host is up already")
+            raise RuntimeError("the host is already up")
         self.remove_cgroup()
         self.cgroup.mkdir()
 
@@ -133,7 +132,7 @@ class Keeper:
 
 
 def main() -> None:
-    # Ctrl-C is for the tests; they close this process's stdin when they are done.
+    # Only the tests react to Ctrl-C; they close stdin of this process when they end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keeper = None
     try:
