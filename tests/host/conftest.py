@@ -1,7 +1,7 @@
-"""Fixtures: `host` (one for a test module, with a user `svc` and the images loaded) and `new_host` (makes more).
+"""Fixtures: `host` (one per test module, with the user `svc` and the images loaded) and `new_host` (additional hosts).
 
-When this machine cannot run a host, the tests which need one are skipped, and the summary says so loudly.
-MEMORY_TEST_HOST=required turns that into a failure (for CI), MEMORY_TEST_HOST=off leaves them out on purpose.
+If this machine cannot run a host, the tests that need one are skipped and listed in the summary.
+MEMORY_TEST_HOST=required turns that into a failure (for CI); MEMORY_TEST_HOST=off skips them on purpose.
 """
 
 import os
@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(config, items):
     if not reasons:
         return
     if wish == "required":
-        raise pytest.UsageError("MEMORY_TEST_HOST=required, but no test host can run here: " + "; ".join(reasons))
+        raise pytest.UsageError("MEMORY_TEST_HOST=required, but no test host can run on this machine: " + "; ".join(reasons))
     _reasons.extend(reasons)
     for item in needing:
         _left_out.append(item.nodeid)
@@ -51,14 +51,14 @@ def pytest_terminal_summary(terminalreporter):
             terminalreporter.line(text)
     if _left_out:
         write = terminalreporter
-        write.section("LEFT OUT: NO TEST HOST", "!", red=True, bold=True)
-        write.line(f"{len(_left_out)} tests were NOT run. They show the service on a real systemd with real podman.")
+        write.section("SKIPPED: NO TEST HOST", "!", red=True, bold=True)
+        write.line(f"{len(_left_out)} tests were NOT run. They test the service with systemd and podman.")
         write.line("This machine cannot boot a test host:")
         for reason in _reasons:
             write.line(f"  - {reason}")
         for module in sorted({node.partition("::")[0] for node in _left_out}):
-            write.line(f"  left out: {module}")
-        write.line("tests/host/README.md says what is needed. MEMORY_TEST_HOST=required makes this a failure.")
+            write.line(f"  skipped: {module}")
+        write.line("Requirements: tests/host/README.md. MEMORY_TEST_HOST=required turns this into a failure.")
 
 
 def pytest_runtest_setup(item):
@@ -83,18 +83,18 @@ def _journal(living):
                 text += f"\n--- podman ps --all ({user})\n{living.run('podman ps --all', user, check=False, timeout=20).stdout}"
         return text
     except Exception as error:
-        return f"(cannot be read: {error})\n{living.console()}"
+        return f"(unreadable: {error})\n{living.console()}"
 
 
 @pytest.fixture(scope="session")
 def images():
-    """The images are there to be loaded."""
+    """The images exist and can be loaded."""
     hosts.build("images")
 
 
 @pytest.fixture(scope="session")
 def static_binary(images):
-    """The release binary for the image; compiled here, once."""
+    """The release binary for the image, compiled once."""
     import deployment
 
     return deployment.static_binary()
@@ -112,13 +112,13 @@ def service_host(static_binary):
 
 @pytest.fixture
 def figure(record_property):
-    """Notes a measured figure for the summary."""
+    """Adds a measured value to the summary."""
     return lambda text: record_property("figure", text)
 
 
 @pytest.fixture
 def new_host(images):
-    """Makes hosts, which end with the test."""
+    """Starts hosts, which end with the test."""
     made = []
 
     def make(*names, user="svc", **options):
@@ -138,7 +138,7 @@ def host(images):
     """A booted host with the images `debian` and `postgres` in the podman of the user svc."""
     with hosts.Host() as one:
         made_from = (hosts.cache() / ".recipe/images").read_text().strip()
-        # A second instead of three for each module.
+        # Restoring takes one second per module, loading three.
         if not one.restore_podman("images", made_from):
             one.load_images("debian", "postgres", user="svc")
             one.save_podman("images", made_from)

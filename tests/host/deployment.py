@@ -3,11 +3,11 @@
     service = Deployment(host).install()
     with service.client() as client, Writer(client) as writer:
         ...                                # kill something
-        writer.progress()                  # the same session goes on
-    writer.check()                         # everything that was acknowledged is there
+        writer.progress()                  # the same session still works
+    writer.check()                         # every acknowledged write is stored
 
-The image: the binary is compiled on this machine once (or given by MEMORY_TEST_STATIC_BINARY) and goes through the
-unchanged Containerfile, with a stand-in for the compiler which hands the binary over. That takes seconds.
+The binary is compiled once on this machine, or given by MEMORY_TEST_STATIC_BINARY. The image is built in seconds by the
+unchanged Containerfile, with a substitute for the compiler that copies this binary.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PATIENCE = 15
 
 
 def static_binary() -> pathlib.Path:
-    """The release binary that belongs into the image, compiled if it is not up to date."""
+    """Returns the release binary for the image, and compiles it if it is not up to date."""
     given = os.environ.get("MEMORY_TEST_STATIC_BINARY")
     if given:
         return pathlib.Path(given)
@@ -56,11 +56,11 @@ def static_binary() -> pathlib.Path:
 
 
 def builder_image() -> str:
-    """The name under which the Containerfile looks for its compiler."""
+    """Returns the name of the compiler's image in the Containerfile."""
     return re.search(r"^ARG BUILDER_IMAGE=(\S+)", (REPOSITORY / "Containerfile").read_text(), re.M)[1]
 
 
-# Stands for the Rust image: has what the Containerfile asks for, and compiles by copying.
+# Replaces the Rust image: its `cargo build` copies the binary.
 STAND_IN = f"""\
 FROM docker.io/library/debian:trixie-slim
 COPY ca-certificates.crt /etc/ssl/certs/
@@ -74,7 +74,7 @@ RUN mkdir -p /prebuilt/lib/rustlib/{TARGET}/lib \\
 
 
 def put_images(host: Host, binary: pathlib.Path) -> None:
-    """Gives the user svc of a new host all images: Debian, PostgreSQL, the stand-in for the compiler, and ours."""
+    """Loads Debian, PostgreSQL, the compiler substitute and our image into the podman of the user svc."""
     key = hashlib.sha256()
     for part in (
         (hosts.cache() / ".recipe/images").read_bytes(),
@@ -104,7 +104,7 @@ def put_stand_in(host: Host, binary: pathlib.Path) -> None:
 
 
 def build_image(host: Host, tag: str = IMAGE, options: str = "") -> None:
-    """By the Containerfile as it is."""
+    """Builds the image with the unchanged Containerfile."""
     folder = "/home/svc/build"
     host.copy_repository(folder)
     host.run(f"podman build --format docker --network=none {options} -t {tag} {folder} && rm -r {folder}", "svc", timeout=300)
@@ -114,7 +114,7 @@ def build_image(host: Host, tag: str = IMAGE, options: str = "") -> None:
 
 
 class Deployment:
-    """`user` "root" is the system scope. `checkout` is where the repository lies on the host."""
+    """`user` "root" means the system scope. `checkout` is the path of the repository on the host."""
 
     def __init__(self, host: Host, user: str = "svc") -> None:
         self.host = host
@@ -128,9 +128,9 @@ class Deployment:
         self.url = f"http://127.0.0.1:{self.port}/mcp"
         if not host.path(self.checkout).exists():
             host.copy_repository(self.checkout, user)
-        # Where no controller reaches the host, a container with a limit of processes does not start.
+        # Without a delegated controller, containers with a process limit do not start.
         host.lift_limits(SERVICE, DATABASE, user=user)
-        # Nothing here is about recall by meaning, and no test fetches a model by the way.
+        # These tests do not need recall by meaning and must not download a model.
         host.write(f"{self.units}/{SERVICE}.container.d/90-test-host-embedder.conf", "[Container]\nEnvironment=MEMORY_EMBEDDER=none\n", user)
 
     def run(self, command: str, **options) -> Result:
@@ -144,12 +144,12 @@ class Deployment:
         return self
 
     def try_install(self, *options: str, check: bool = False, before: str = "", **kind) -> Result:
-        """`before`: assignments for the environment of the script."""
+        """Runs install.sh. `before` are assignments for its environment."""
         scope = "--system" if self.user == "root" else "--user"
         words = shlex.join(["quadlet/install.sh", scope, *options])
         return self.run(f"cd {self.checkout} && {before} {words}", check=check, timeout=300, **kind)
 
-    # ------------------------------------------------------------------------------------------------------- its state
+    # ------------------------------------------------------------------------------------------------------- state
 
     def show(self, unit: str = SERVICE) -> dict[str, str]:
         return self.host.show(f"{unit}.service", self.user)
@@ -170,14 +170,14 @@ class Deployment:
         self.systemctl("restart", unit)
 
     def pid(self, name: str = SERVICE) -> int:
-        """Process 1 of the container, as the host sees it."""
+        """Returns the PID on the host of process 1 of the container."""
         return int(str(self.run(f"podman inspect --format '{{{{.State.Pid}}}}' {name}")))
 
     def kill(self, pid: int, signal: str = "KILL") -> None:
         self.host.run(f"kill -{signal} {pid}")
 
     def get(self, path: str, timeout: float = 5) -> tuple[int, dict]:
-        """Status and JSON of a GET; status 0 when nobody answers."""
+        """Returns status and JSON of a GET, or status 0 without an answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=timeout) as answer:
                 return answer.status, json.loads(answer.read() or b"{}")
@@ -217,13 +217,13 @@ class Deployment:
         return value
 
     def journal(self, arguments: str = "", since: float | None = None) -> str:
-        """As the person who installed it sees it: `journalctl --user`, or root's `journalctl`."""
+        """Returns the journal that the installing user sees: `journalctl --user`, or root's `journalctl`."""
         scope = "" if self.user == "root" else "--user "
         since = self.host.booted_at if since is None else since
         return self.run(f"journalctl {scope}--no-pager --since=@{since:.6f} {arguments}").stdout
 
     def wait_journal(self, pattern: str, arguments: str, since: float, timeout: float = 30) -> str:
-        """The first line that matches."""
+        """Waits for a line that matches, and returns the first one."""
         found = self.host.wait_for(
             lambda: re.search(f"^.*(?:{pattern}).*$", self.journal(arguments, since), re.M),
             timeout=timeout, what=f"{pattern!r} in the journal {arguments}", every=0.2,
@@ -231,8 +231,8 @@ class Deployment:
         return found[0]
 
     def lines(self, since: float | None = None) -> list[dict]:
-        """The server's own lines, each of which is one JSON object."""
-        # conmon leaves the line's end in the message, and journalctl adds one.
+        """Returns the log lines of the server, each of which is a JSON object."""
+        # conmon keeps the newline in the message, and journalctl adds another one.
         text = self.journal(f"-t {SERVICE} -o cat", since)
         return [json.loads(line) for line in text.splitlines() if line]
 
@@ -240,7 +240,7 @@ class Deployment:
 
     @contextlib.contextmanager
     def dropin(self, text: str, unit: str = SERVICE, restart: bool = True, name: str = "50-test"):
-        """The unit with this drop-in, and afterwards without, running again."""
+        """Adds a drop-in to the unit, and afterwards removes it and restarts the unit."""
         path = f"{self.units}/{unit}.container.d/{name}.conf"
         self.host.write(path, text, self.user)
         self.systemctl("daemon-reload")
@@ -256,7 +256,7 @@ class Deployment:
                 self.restart(unit)
 
     def environment(self, *, nothing_else: bool = False, **settings: str):
-        """The unit with these settings, besides its own or instead of them; not restarted yet."""
+        """Adds settings to those of the unit, or replaces them, without a restart."""
         lines = "".join(f'Environment="{name}={value}"\n' for name, value in settings.items())
         return self.dropin("[Container]\n" + ("Environment=\n" if nothing_else else "") + lines, restart=False)
 
@@ -271,7 +271,7 @@ class Deployment:
 
 
 class Refused(Exception):
-    """A tool's own error. `code` and `message` are what a model sees."""
+    """An error of a tool, with the `code` and `message` that a model reads."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -280,8 +280,8 @@ class Refused(Exception):
 
 
 class Gateway(httpx2.AsyncHTTPTransport):
-    """Answers 502 while nobody else answers, as a proxy does: the SDK ends the whole session at a broken connection, and
-    then a test could not tell whether the service would have kept it."""
+    """Answers 502 during an outage, as a proxy does. The SDK ends its session when a connection breaks, which would hide
+    whether the service keeps sessions usable."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         try:
@@ -293,13 +293,13 @@ class Gateway(httpx2.AsyncHTTPTransport):
 
 
 class Client:
-    """One session of the official SDK, kept open through whatever happens to the service."""
+    """One session of the official SDK, which stays open during faults of the service."""
 
     def __init__(self, url: str, token: str = "", mode: str = "auto", gateway: bool = True) -> None:
         self.url, self.token, self.mode, self.gateway = url, token, mode, gateway
 
     def __enter__(self) -> Client:
-        # A portal whose session did not come about would keep the interpreter from ending.
+        # An open portal without a session would prevent the end of the interpreter.
         with contextlib.ExitStack() as stack:
             self._portal = stack.enter_context(anyio.from_thread.start_blocking_portal())
             self._mcp = stack.enter_context(self._portal.wrap_async_context_manager(self._connect()))
@@ -343,8 +343,8 @@ class Client:
 
 
 class Writer:
-    """Writes without a pause, over one session, and notes what was acknowledged. A write that failed is repeated with
-    the same idempotency key until it succeeds, as a careful client does."""
+    """Writes continuously over one session and records the acknowledged writes. A failed write is repeated with its
+    idempotency key until it succeeds."""
 
     _made = 0
 
@@ -385,7 +385,7 @@ class Writer:
             time.sleep(0.005)
 
     def progress(self, timeout: float = 60) -> None:
-        """Until two more writes were acknowledged: the first may have been under way before."""
+        """Waits for two more acknowledged writes; the first one may have begun before the call."""
         before, deadline = len(self.times), time.monotonic() + timeout
         while len(self.times) < before + 2:
             last = self.failures[-1][1] if self.failures else None
@@ -393,29 +393,29 @@ class Writer:
             time.sleep(0.01)
 
     def gap(self) -> float:
-        """The longest time without an acknowledgement."""
+        """Returns the longest time between two acknowledged writes, in seconds."""
         return max((after - before for before, after in zip(self.times, self.times[1:])), default=0.0)
 
     def check(self, client: Client | None = None) -> None:
-        """Everything acknowledged is there, word for word, and nothing twice."""
+        """Checks that every acknowledged write is stored unchanged and once."""
         found = (client or self.client).contents(list(self.acknowledged))
         lost = {id: content for id, content in self.acknowledged.items() if found.get(id) != content}
         assert not lost, f"{len(lost)} of {len(self.acknowledged)} acknowledged writes are lost: {list(lost.items())[:3]}"
         assert len(set(self.acknowledged.values())) == len(self.acknowledged)
 
 
-# ------------------------------------------------------------------------------------------------------ a runtime that hangs
+# ------------------------------------------------------------------------------------------------------ frozen threads
 
 
 @contextlib.contextmanager
 def frozen_threads(host: Host, pid: int, name: str):
-    """Stops the threads of that name in a process of the host, and no others, as a debugger does."""
+    """Stops the threads with this name in a process of the host, as a debugger does."""
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
     libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
     seize, interrupt = 0x4206, 0x4207
-    # The same process, by the number which it has on this machine.
+    # The PID of the process on this machine.
     words = [*host.enter(), "readlink", f"/proc/{pid}/ns/pid"]
     namespace = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
     here = [
@@ -429,7 +429,7 @@ def frozen_threads(host: Host, pid: int, name: str):
     end, started, failed = threading.Event(), threading.Event(), []
 
     def trace() -> None:
-        # A tracer is a thread: when it ends, what it traces goes on.
+        # The traced threads continue when the tracing thread ends.
         for task in tasks:
             for request in (seize, interrupt):
                 if libc.ptrace(request, int(task.name), None, None):
@@ -437,7 +437,7 @@ def frozen_threads(host: Host, pid: int, name: str):
         started.set()
         left = [int(task.name) for task in tasks]
         while left and not end.wait(0.02):
-            # What has been killed is gone when its tracer has seen it.
+            # A killed thread disappears only after its tracer has waited for it.
             left = [task for task in left if not _has_ended(task)]
         end.wait()
 

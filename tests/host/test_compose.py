@@ -1,4 +1,4 @@
-"""compose/ with podman-compose as in Debian, driven over MCP. (test_quadlet.py compares its settings with the units'.)"""
+"""compose/ with podman-compose of Debian, tested over MCP. test_quadlet.py compares its settings with the units."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from deployment import DATABASE, IMAGE, PORT, SERVICE, Client, Deployment, Write
 
 @pytest.fixture(scope="module")
 def compose(service_host):
-    """`compose(file, words)` runs podman-compose; the limits which this machine cannot set are lifted."""
+    """`compose(file, words)` runs podman-compose, without the limits that this machine cannot set."""
     deployment = Deployment(service_host)
     folder = f"{deployment.checkout}/compose"
     deployment.compose_folder = folder
@@ -17,9 +17,9 @@ def compose(service_host):
     deployment.token = re.search(r"cm_\S+", made)[0]
     modes = deployment.run(f"stat -c '%a' {folder}/secrets {folder}/secrets/cognitive-memory-tokens").stdout.split()
     assert modes == ["700", "644"]
-    assert deployment.run(f"{folder}/secrets/create").stdout == "", "what is there stays"
+    assert deployment.run(f"{folder}/secrets/create").stdout == "", "existing secrets are kept"
     limits = {} if "pids" in service_host.controllers else {"pids_limit": 0, "mem_limit": "0"}
-    # No test fetches a model by the way.
+    # No test may download a model.
     service = limits | {"environment": {"MEMORY_EMBEDDER": "none"}}
 
     def run(file, words, **options):
@@ -33,7 +33,7 @@ def compose(service_host):
 
 
 @pytest.mark.parametrize("file", ["compose.embedded.yaml", "compose.yaml"])
-def test_it_serves_and_keeps_the_data(compose, file):
+def test_data_survives_kills_and_down(compose, file):
     containers = {SERVICE} if "embedded" in file else {SERVICE, DATABASE}
     compose.compose(file, "up -d")
     try:
@@ -43,7 +43,7 @@ def test_it_serves_and_keeps_the_data(compose, file):
         with compose.client() as client:
             id = client.remember(f"kept by {file}")
             with Writer(client) as writer:
-                # Restarted by podman, though without a watchdog.
+                # podman restarts a killed container; a watchdog is missing.
                 compose.kill(compose.pid())
                 writer.progress()
                 if DATABASE in containers:
@@ -65,15 +65,15 @@ def test_it_serves_and_keeps_the_data(compose, file):
         with compose.client() as client:
             assert client.contents([id])
             writer.check(client)
-        # Nobody comes in without the token.
+        # A wrong token is refused.
         with pytest.raises(Exception), Client(compose.url, "cm_wrong") as client:
             client.call("status")
     finally:
         compose.compose(file, "down", check=False)
 
 
-def test_from_compose_to_the_units_with_the_data(compose):
-    """As the last paragraph of compose/README.md says."""
+def test_the_units_take_over_the_data_of_compose(compose):
+    """As described at the end of compose/README.md."""
     compose.compose("compose.yaml", "up -d")
     compose.wait_ready(60)
     with compose.client() as client:

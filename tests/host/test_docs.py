@@ -1,5 +1,5 @@
-"""The commands of docs/, run as they stand there: blocks marked ```sh test, each in a shell of its own, in order, after
-an installation for a user."""
+"""The commands in docs/: blocks marked ```sh test run unchanged and in order, each in a new shell, after an installation
+for a user. Links of the documents, and the check of the language."""
 
 import re
 import shlex
@@ -12,7 +12,7 @@ DOCUMENTS = ["deployment.md", "operations.md", "production-checklist.md"]
 
 
 def blocks(document):
-    """(heading, commands) of each block that is to be tested, without the indentation of the list it stands in."""
+    """Returns (heading, commands) of each marked block, without the indentation of a surrounding list."""
     heading, found = "", []
     lines = iter((REPOSITORY / "docs" / document).read_text().splitlines())
     for line in lines:
@@ -36,7 +36,7 @@ def service(service_host):
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_marked_block_works(service, document):
     found = blocks(document)
-    assert len(found) >= 5, "the marks are gone"
+    assert len(found) >= 5, "the marks are missing"
     failures = []
     with service.client() as client, Writer(client) as writer:
         for heading, commands in found:
@@ -46,15 +46,15 @@ def test_every_marked_block_works(service, document):
                 failures.append(f"{document}, {heading}:\n{commands}\n--> {result.code}\n{result.stdout}{result.stderr}")
     assert not failures, "\n\n".join(failures)
     service.wait_ready()
-    # A restore goes back to the dump, on purpose: only there may something be missing.
+    # operations.md restores a dump, which removes later writes on purpose.
     if document != "operations.md":
         with service.client() as client:
             writer.check(client)
     assert service.prop("ActiveState") == "active" and service.prop("ActiveState", DATABASE) == "active"
 
 
-def test_the_installation_by_hand(service):
-    """The block below "By hand", on a machine where install.sh has left nothing; the image is built by it, too."""
+def test_the_manual_installation_works(service):
+    """The block below "By hand", after install.sh has removed everything. It also builds the image."""
     service.try_install("--uninstall", "--purge", "--yes", check=True)
     text = (REPOSITORY / "docs/deployment.md").read_text()
     commands = re.search(r"^### By hand\n\n```sh\n(.*?)^```", text, re.M | re.S)[1]
@@ -71,7 +71,7 @@ def tracked_files(*patterns):
 
 
 def headings(document):
-    """The headings of a document, without those in blocks of code."""
+    """Returns the headings of a document, without those in code blocks."""
     text = re.sub(r"^ *```.*?^ *```$", "", document.read_text(), flags=re.M | re.S)
     return re.findall(r"^#+ (.+)$", text, re.M)
 

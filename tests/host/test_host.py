@@ -1,4 +1,4 @@
-"""The test host itself: is it the host that the other tests take it for, and does it leave nothing behind?"""
+"""The test host itself: it behaves like a real host, and leaves nothing behind."""
 
 import json
 import os
@@ -18,7 +18,7 @@ DEBIAN = "docker.io/library/debian:trixie-slim"
 POSTGRES = "docker.io/pgvector/pgvector:pg17"
 HERE = pathlib.Path(__file__).resolve().parent
 
-# Answers one line over HTTP, in the only language which a bare Debian brings.
+# A web server in Perl, the only language in a minimal Debian.
 ECHO = r"""
 use IO::Socket::INET;
 $| = 1;
@@ -60,15 +60,15 @@ def get(port, timeout=3):
 
 
 def sessions(host):
-    """Logins; a user's manager counts as a session of another class."""
+    """Returns the login sessions; the session of a user manager has another class."""
     rows = [line.split()[0] for line in host.run("loginctl list-sessions --no-legend").stdout.splitlines()]
     return [row for row in rows if "Class=user" in host.run(f"loginctl show-session {row}").stdout]
 
 
-# ------------------------------------------------------------------------------------------------ a host like others
+# ------------------------------------------------------------------------------------------------ basics
 
 
-def test_systemd_runs_it(host):
+def test_systemd_is_pid_1_and_the_boot_is_complete(host):
     assert host.run("cat /proc/1/comm").stdout == "systemd\n"
     assert host.run("systemctl is-system-running").stdout == "running\n"
     assert host.run("systemctl --failed --no-legend").stdout == ""
@@ -77,7 +77,7 @@ def test_systemd_runs_it(host):
     assert host.run("systemctl is-active network-online.target").stdout == "active\n"
 
 
-def test_commands(host):
+def test_commands_return_output_and_exit_code_and_can_time_out(host):
     done = host.run("cat; echo to stderr >&2; exit 3", input="from stdin\n", check=False)
     assert (done.code, done.stdout, done.stderr) == (3, "from stdin\n", "to stderr\n")
     with pytest.raises(hosts.CommandFailed, match="exit code 3"):
@@ -91,12 +91,12 @@ def test_commands(host):
         assert not host.run(f"pgrep -u {user} -f '[s]leep 1234'", check=False).ok
 
 
-def test_a_background_process_outlives_its_command(host):
+def test_a_background_process_continues_after_its_command(host):
     host.run("nohup sleep 4321 > /dev/null 2>&1 &", "svc")
     assert host.run("pkill -f '[s]leep 4321'", "svc").ok
 
 
-def test_files(host, tmp_path):
+def test_files_are_written_and_copied_with_owner_and_mode(host, tmp_path):
     host.write("/home/svc/a/b/c", "text", "svc", 0o640)
     assert host.run("stat -c '%U %a' a a/b/c; cat a/b/c", "svc").stdout == "svc 755\nsvc 640\ntext"
     (tmp_path / "one/two").mkdir(parents=True)
@@ -109,14 +109,14 @@ def test_files(host, tmp_path):
     assert host.run("stat -c %U repository/Cargo.toml", "svc").stdout == "svc\n"
 
 
-def test_the_user_lingers_without_a_login(host):
+def test_a_lingering_user_has_a_manager_without_a_login(host):
     assert host.run("systemctl --user is-system-running", "svc").stdout == "running\n"
     assert host.run("loginctl show-user svc -P Linger").stdout == "yes\n"
     assert sessions(host) == []
     assert "app.slice" in host.run("cat /proc/self/cgroup", "svc").stdout
 
 
-def test_the_kernel_of_the_machine_is_left_alone(new_host):
+def test_a_boot_does_not_change_kernel_settings_of_the_machine(new_host):
     names = "fs/file-max fs/nr_open fs/inotify/max_user_watches kernel/pid_max kernel/core_pattern vm/max_map_count"
 
     def read():
@@ -131,7 +131,7 @@ def test_the_kernel_of_the_machine_is_left_alone(new_host):
 
 
 @pytest.mark.parametrize("network", ["pasta", "echonet"])
-def test_rootless_podman(host, network):
+def test_rootless_podman_publishes_ports(host, network):
     if network == "echonet":
         host.run("podman network create echonet", "svc")
     host.write("/home/svc/echo.pl", ECHO, "svc")
@@ -139,7 +139,7 @@ def test_rootless_podman(host, network):
     host.run(f"podman run --detach --rm {options} {DEBIAN} perl /echo.pl", "svc")
     port = host.forward(8765)
     host.wait_for(lambda: get(port) == "hello\n", timeout=10)
-    # Two ways of a client outside: the forwarded port, and a program of this machine on the host's network.
+    # Clients outside of the host use the forwarded port, or run in the host's network namespace.
     client = [sys.executable, "-c", "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8765').read())"]
     done = subprocess.run([*host.netns(), *client], capture_output=True, text=True)
     assert done.stdout == "b'hello\\n'\n", done.stderr
@@ -151,18 +151,18 @@ def test_rootless_podman(host, network):
     assert get(port) is None
 
 
-def test_rootful_podman(new_host):
+def test_podman_runs_containers_as_root(new_host):
     host = new_host("debian", user="root")
     assert host.run(f"podman run --rm {DEBIAN} cat /proc/self/uid_map").stdout.split() == ["0", "0", "4294967295"]
 
 
-def test_a_build_without_a_network(host):
+def test_podman_builds_without_a_network(host):
     recipe = f"FROM {DEBIAN} AS one\nRUN mkdir /out && echo built > /out/what\nFROM scratch\nCOPY --from=one /out /\n"
     host.run("podman build --quiet --pull=never --network=none --tag built --file - .", "svc", input=recipe)
     host.run("podman save built | tar -x --to-stdout --wildcards '*.tar' | tar -t | grep what", "svc")
 
 
-def test_the_layers_of_a_build_can_be_kept_for_the_next_host(new_host):
+def test_build_layers_can_be_restored_on_the_next_host(new_host):
     recipe = f"FROM {DEBIAN}\nRUN rm -r /usr/share/common-licenses && echo built > /what\nCOPY Containerfile /\n"
     build = "podman build --pull=never --network=none --tag built ."
     first = new_host("debian")
@@ -181,7 +181,7 @@ def test_the_layers_of_a_build_can_be_kept_for_the_next_host(new_host):
     (hosts.cache() / "podman/tried@a.tar").unlink()
 
 
-def test_the_postgres_image_is_like_the_official_one(host):
+def test_the_postgres_image_behaves_like_the_official_one(host):
     host.run("printf secret | podman secret create password -", "svc")
     variables = "--env POSTGRES_USER=owner --env POSTGRES_DB=memory --env POSTGRES_PASSWORD_FILE=/run/secrets/password"
     variables += " --env POSTGRES_INITDB_ARGS='--data-checksums --auth-host=scram-sha-256'"
@@ -207,7 +207,7 @@ def test_the_postgres_image_is_like_the_official_one(host):
     assert refused.code == 1 and "POSTGRES_PASSWORD" in refused.stderr
 
 
-def test_podman_compose(host):
+def test_podman_compose_starts_a_service(host):
     host.write("/home/svc/echo.pl", ECHO, "svc")
     echo = {
         "image": DEBIAN,
@@ -221,12 +221,12 @@ def test_podman_compose(host):
     host.run("podman-compose down --timeout 1", "svc")
 
 
-# --------------------------------------------------------------------------------------------------- off and on again
+# --------------------------------------------------------------------------------------------------- reboot and power cut
 
 
 @pytest.fixture(scope="module")
 def unit(host):
-    """A Quadlet unit which starts at boot."""
+    """A Quadlet unit that starts at boot."""
     host.write("/home/svc/echo.pl", ECHO, "svc")
     host.write("/home/svc/.config/containers/systemd/echo.container", UNIT, "svc")
     host.run("systemctl --user daemon-reload && systemctl --user start echo", "svc")
@@ -234,11 +234,11 @@ def unit(host):
     return host
 
 
-def test_reboot(unit):
+def test_a_reboot_keeps_files_and_starts_units(unit):
     unit.run("echo kept > /srv/kept; echo gone > /run/gone; echo gone > /tmp/gone")
     before = unit.run("cat /etc/machine-id").stdout
     unit.reboot()
-    unit.wait_for(lambda: get(unit.forward(8765)) == "hello\n", timeout=30, what="the service, with nobody logged in")
+    unit.wait_for(lambda: get(unit.forward(8765)) == "hello\n", timeout=30, what="the service, without a login")
     assert sessions(unit) == []
     assert unit.run("cat /srv/kept; ls /run/gone /tmp/gone", check=False).stdout == "kept\n"
     assert unit.run("cat /etc/machine-id").stdout == before
@@ -246,20 +246,20 @@ def test_reboot(unit):
     assert "asked to stop" not in unit.journal()
 
 
-def test_power_cut(unit):
+def test_a_power_cut_skips_the_shutdown(unit):
     shutdowns = unit.journal(this_boot=False).count("Reached target shutdown.target")
     unit.power_cut()
     assert not unit.up
     with pytest.raises(hosts.HostError, match="is off"):
         unit.run("true")
     assert unit.read("/srv/kept") == "kept\n"
-    assert "listening" in unit.journal(this_boot=False), "the journal can be read while the host is off"
+    assert "listening" in unit.journal(this_boot=False), "the journal is readable while the host is off"
     unit.boot()
     unit.wait_for(lambda: get(unit.forward(8765)) == "hello\n", timeout=30, what="the service")
     assert unit.journal(this_boot=False).count("Reached target shutdown.target") == shutdowns
 
 
-def test_the_journal(unit):
+def test_the_journal_has_messages_of_root_users_and_containers(unit):
     unit.run("logger --tag tester --priority user.warning 'by root'")
     unit.run("logger --tag tester 'by svc'", "svc")
     lines = unit.run("journalctl --sync; journalctl SYSLOG_IDENTIFIER=tester --output=json").stdout.splitlines()
@@ -268,7 +268,7 @@ def test_the_journal(unit):
     assert "listening" in unit.run("podman logs echo", "svc").stderr + unit.run("podman logs echo", "svc").stdout
 
 
-def test_two_at_once(new_host):
+def test_two_hosts_run_at_the_same_time(new_host):
     one, two = new_host("debian"), new_host("debian")
     for host, text in ((one, "one"), (two, "two")):
         host.write("/home/svc/echo.pl", ECHO.replace("hello\\n", f"{text:5}\\n"), "svc")
@@ -282,12 +282,12 @@ def test_two_at_once(new_host):
     assert get(two.forward(8765)) == "two  \n"
 
 
-# ------------------------------------------------------------------------------------------------------ nothing stays
+# ------------------------------------------------------------------------------------------------------ clean-up
 
 
 def remains(pids):
-    """What is left of a host, whose keeper is the first of its processes: processes, cgroup, mounts. Other hosts of the
-    machine may come and go meanwhile."""
+    """Returns the remaining processes, cgroups and mounts of a host, whose keeper is the first of `pids`. Other hosts may
+    start and end at the same time."""
     left = [f"process {pid}" for pid in pids if hosts.birth(pid)]
     left += [str(path) for path in hosts.cgroup2().glob(f"{hosts.CGROUP_PREFIX}{pids[0]}-*")]
     left += [line for line in pathlib.Path("/proc/self/mounts").read_text().splitlines() if "/.host" in line]
@@ -310,7 +310,7 @@ print(*pids, flush=True)
 
 
 @pytest.mark.parametrize("end", ["close", "exit", "crash", "SIGTERM", "SIGKILL", "SIGKILL of the keeper"])
-def test_nothing_is_left(images, end):
+def test_no_process_cgroup_or_mount_remains(images, end):
     then = {"close": "one.close(); time.sleep(1000)", "exit": "", "crash": "1 / 0"}.get(end, "time.sleep(1000)")
     program = OWNER.format(here=str(HERE), image=DEBIAN, then=then)
     owner = subprocess.Popen(
@@ -322,7 +322,7 @@ def test_nothing_is_left(images, end):
         if end.endswith("keeper"):
             os.kill(pids[0], signal.SIGKILL)
             time.sleep(0.5)
-            # The keeper can no longer remove its cgroup; the next host does.
+            # A killed keeper cannot remove its cgroup; the next host does it.
             hosts.sweep()
         elif end.startswith("SIG"):
             owner.send_signal(getattr(signal, end))
@@ -335,7 +335,7 @@ def test_nothing_is_left(images, end):
         owner.communicate()
 
 
-# ----------------------------------------------------------------------------------------------- how pytest shows it
+# ----------------------------------------------------------------------------------------------- output of pytest
 
 
 def pytest_with(tmp_path, test, **env):
@@ -348,18 +348,18 @@ def pytest_with(tmp_path, test, **env):
     )
 
 
-def test_a_failure_shows_the_journal(images, tmp_path):
+def test_a_failed_test_shows_the_journal(images, tmp_path):
     done = pytest_with(tmp_path, "def test_it(new_host):\n    new_host().run('logger a trace of it; false')\n")
     assert done.returncode == 1
     assert "journal since the test began" in done.stdout and "a trace of it" in done.stdout
 
 
-def test_a_machine_without_hosts_says_so(tmp_path):
+def test_skipped_host_tests_are_reported(tmp_path):
     test = "def test_with(host):\n    pass\ndef test_without():\n    pass\n"
     done = pytest_with(tmp_path, test, MEMORY_TEST_HOST="off")
     assert done.returncode == 0
     assert "1 passed, 1 skipped" in done.stdout
-    assert "LEFT OUT: NO TEST HOST" in done.stdout and "1 tests were NOT run" in done.stdout
-    # Without root nothing of it can run, and CI can insist that it does.
+    assert "SKIPPED: NO TEST HOST" in done.stdout and "1 tests were NOT run" in done.stdout
+    # CI requires the tests to run.
     done = pytest_with(tmp_path, test, MEMORY_TEST_HOST="required", PATH="/nowhere")
-    assert done.returncode == 4 and "no test host can run here: the command unshare is missing" in done.stderr
+    assert done.returncode == 4 and "no test host can run on this machine: the command unshare is missing" in done.stderr

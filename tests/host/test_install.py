@@ -1,6 +1,6 @@
-"""quadlet/install.sh on a fresh machine: refusals, the embedded variant, updates, roll-back, uninstall (row S12).
+"""quadlet/install.sh on a fresh machine: refusals, the embedded variant, updates, rollback, uninstallation.
 
-The tests of this file go from one state to the next; test_units.py and test_system.py install the other variants."""
+The tests of this file build on one another; test_units.py and test_system.py install the other variants."""
 
 import json
 import re
@@ -15,23 +15,23 @@ EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE, EX_CONFIG = 64, 69, 70, 78
 
 @pytest.fixture(scope="module")
 def fresh(service_host):
-    """Nothing is installed; the image is there, as after a first build."""
+    """Nothing is installed; the image exists, as after a first build."""
     return Deployment(service_host)
 
 
 def everything(deployment):
-    """All that an installation could change."""
+    """Returns everything that an installation can change."""
     home = deployment.home
     files = f"find {home} -xdev -not -path '{home}/.local/share/containers/*' -not -path '{home}/.cache/*' -type f -printf '%p %s %T@\\n' | sort"
     podman = "podman images -a --no-trunc --format '{{.Id}} {{.Names}}'; podman volume ls -q; podman secret ls --format '{{.ID}} {{.Name}}'; podman network ls -q; podman ps -aq"  # fmt: skip
     units = f"{deployment.ctl} list-unit-files --no-legend 'cognitive*'; ls /var/lib/systemd/linger"
     found = [deployment.run(command, login=deployment.user == "plain").stdout for command in (files, podman, units)]
-    # podman lists in no particular order.
+    # The order of podman's lists varies.
     return "\n".join(sorted("".join(found).splitlines()))
 
 
 def refused(deployment, *options, code=EX_UNAVAILABLE, **kind):
-    """What is said when the installation is refused, with nothing changed."""
+    """Checks that the installation is refused without changes. Returns the output."""
     before = everything(deployment)
     result = deployment.try_install(*options, **kind)
     assert result.code == code, result
@@ -39,7 +39,7 @@ def refused(deployment, *options, code=EX_UNAVAILABLE, **kind):
     return result.stdout + result.stderr
 
 
-# -------------------------------------------------------------------------------------------------------- before anything
+# -------------------------------------------------------------------------------------------------------- refusals
 
 
 def test_a_dry_run_changes_nothing(fresh):
@@ -57,7 +57,7 @@ def test_a_dry_run_changes_nothing(fresh):
     assert everything(fresh) == before
 
 
-def test_wrong_usage(fresh):
+def test_wrong_usage_exits_with_64(fresh):
     for options in (
         ["--no-such-option"], ["--port", "99999"], ["--port"], ["--purge"], ["--image", "two words"],
         ["--with-model", "--image", "example.org/memory"],
@@ -68,14 +68,14 @@ def test_wrong_usage(fresh):
 
 
 @pytest.mark.parametrize("version, says", [("4.3.1", "has no Quadlet"), ("5.0.2", "is too old")])
-def test_podman_is_too_old(fresh, version, says):
+def test_an_old_podman_is_refused(fresh, version, says):
     fresh.host.write("/srv/old/podman", f'#!/bin/sh\n[ "$1" = --version ] && echo "podman version {version}" && exit\nexit 1\n', mode=0o755)
     text = refused(fresh, before="PATH=/srv/old:$PATH")
     assert f"podman {version} {says}" in text and "5.4" in text and "compose/" in text
 
 
-def test_selinux_without_a_policy_for_containers(fresh):
-    """An enforcing SELinux that knows no containers would stop them all, with messages that name nobody."""
+def test_selinux_without_a_policy_for_containers_is_refused(fresh):
+    """Without the policy, SELinux blocks every container with messages that do not name the cause."""
     fresh.host.write("/srv/selinux/getenforce", "#!/bin/sh\necho Enforcing\n", mode=0o755)
     text = refused(fresh, before="PATH=/srv/selinux:$PATH")
     assert "SELinux is enforcing and has no policy for containers" in text and "dnf install container-selinux" in text
@@ -88,7 +88,7 @@ def test_selinux_without_a_policy_for_containers(fresh):
         fresh.host.path(policy).unlink()
 
 
-def test_the_port_is_taken(fresh):
+def test_a_port_in_use_is_refused(fresh):
     fresh.run(f"systemd-run --user --collect --unit=squatter python3 -m http.server --bind 127.0.0.1 {PORT}")
     try:
         fresh.host.wait_for(lambda: fresh.host.run(f"ss -ltnH 'sport = :{PORT}'").stdout, timeout=10)
@@ -98,7 +98,7 @@ def test_the_port_is_taken(fresh):
         fresh.run("systemctl --user stop squatter")
 
 
-def test_a_broken_unit(fresh):
+def test_a_unit_with_an_unknown_key_is_refused(fresh):
     path = f"{fresh.checkout}/quadlet/{SERVICE}.container"
     unit = fresh.host.read(path)
     fresh.host.write(path, unit.replace("[Container]\n", "[Container]\nNoSuchKey=1\n"), "svc")
@@ -109,7 +109,7 @@ def test_a_broken_unit(fresh):
         fresh.host.write(path, unit, "svc")
 
 
-def test_a_unit_that_systemd_would_not_take(fresh):
+def test_a_unit_that_systemd_rejects_is_refused(fresh):
     path = f"{fresh.checkout}/quadlet/backup/cognitive-memory-backup.service"
     unit = fresh.host.read(path)
     fresh.host.write(path, unit.replace("Type=oneshot", "Type=onceshot"), "svc")
@@ -119,7 +119,7 @@ def test_a_unit_that_systemd_would_not_take(fresh):
         fresh.host.write(path, unit, "svc")
 
 
-def test_root_and_scopes_are_not_mixed_up(fresh):
+def test_scopes_need_the_matching_user(fresh):
     text = refused(fresh, "--system")
     assert "--system needs root" in text and "sudo" in text
     result = fresh.host.run(f"cd {fresh.checkout} && quadlet/install.sh", check=False)
@@ -132,8 +132,8 @@ NO_LINGER = """polkit.addRule(function (action, subject) {
 """
 
 
-def test_no_right_to_linger(fresh):
-    """The user `plain` may not let services run while nobody is logged in."""
+def test_a_user_who_may_not_linger_is_refused(fresh):
+    """The user `plain` may not run services without a login."""
     fresh.host.write("/etc/polkit-1/rules.d/10-no-linger.rules", NO_LINGER)
     fresh.host.run("systemctl restart polkit")
     plain = Deployment(fresh.host, "plain")
@@ -141,7 +141,7 @@ def test_no_right_to_linger(fresh):
     assert "loginctl enable-linger plain" in text
 
 
-def test_all_problems_are_told_at_once(fresh):
+def test_all_problems_are_reported_together(fresh):
     plain = Deployment(fresh.host, "plain")
     fresh.run(f"systemd-run --user --collect --unit=squatter python3 -m http.server --bind 127.0.0.1 {PORT}")
     try:
@@ -152,15 +152,15 @@ def test_all_problems_are_told_at_once(fresh):
     assert "Problems: 2. Nothing was changed." in text and "linger" in text and "is taken" in text
 
 
-# ----------------------------------------------------------------------------------------------------- with SQLite inside
+# ----------------------------------------------------------------------------------------------------- embedded database
 
 
 def test_install_prints_a_configuration_that_works(fresh, figure):
     begin = time.monotonic()
     result = fresh.install("--embedded").installed
     figure(f"install.sh --embedded, image there, to ready: {time.monotonic() - begin:.1f} s")
-    assert fresh.ready, "ready when it returns"
-    # Over HTTP: the address and the header, as printed.
+    assert fresh.ready, "the service is ready when the script ends"
+    # HTTP clients: the printed address and header.
     blocks = [json.loads(block) for block in re.findall(r"^  \{\n.*?^  \}$", result.stdout, re.M | re.S)]
     over_http = next(block for block in blocks if "url" in block["mcpServers"]["cognitive-memory"])["mcpServers"]["cognitive-memory"]
     assert over_http["url"] == f"http://127.0.0.1:{PORT}/mcp"
@@ -169,7 +169,7 @@ def test_install_prints_a_configuration_that_works(fresh, figure):
     assert f"claude mcp add --scope user --transport http cognitive-memory {over_http['url']}" in result.stdout
     with Client(fresh.url, token) as client:
         fresh.first = client.remember("remembered through the printed configuration")
-    # A command: as printed, run as the user, spoken to over its standard input.
+    # Clients that start a command: the printed command, run as the user.
     command = next(block for block in blocks if "command" in block["mcpServers"]["cognitive-memory"])["mcpServers"]["cognitive-memory"]
     client = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
     messages = [
@@ -185,15 +185,15 @@ def test_install_prints_a_configuration_that_works(fresh, figure):
     assert answers[1]["result"]["serverInfo"]["name"] == SERVICE
     memory = answers[2]["result"]["structuredContent"]["memories"][0]
     assert memory["content"] == "remembered through the printed configuration"
-    # A token that is wrong, or none, opens nothing.
+    # A request without a token is refused.
     assert fresh.get("/mcp")[0] == 401
 
 
-def test_what_lies_on_the_machine(fresh):
+def test_the_installation_stores_only_hashes_and_one_volume(fresh):
     secrets = fresh.run("podman secret ls --format '{{.Name}}'").stdout.split()
-    assert secrets == ["cognitive-memory-tokens"], "no database, no password"
+    assert secrets == ["cognitive-memory-tokens"], "the embedded database needs no password"
     kept = fresh.run("podman secret inspect --showsecret --format '{{.SecretData}}' cognitive-memory-tokens").stdout
-    assert fresh.token not in kept and "sha256:" in kept, "the clear text is kept nowhere"
+    assert fresh.token not in kept and "sha256:" in kept, "only the hash is stored"
     assert fresh.run("podman volume ls -q").stdout.split() == ["cognitive-memory-data"]
     modes = fresh.run(f"stat -c '%a %n' {fresh.units}/*").stdout
     assert f"644 {fresh.units}/{SERVICE}.container" in modes
@@ -237,8 +237,8 @@ def test_a_kill_loses_nothing_in_the_embedded_database(fresh):
         writer.check()
 
 
-def test_a_volume_that_cannot_be_written(fresh):
-    """A person has to act: no loop, and the message says where."""
+def test_an_unwritable_volume_stops_the_service_with_a_message(fresh):
+    """No restart helps, so there is no restart loop, and the message names the folder."""
     place = str(fresh.run("podman volume inspect --format '{{.Mountpoint}}' cognitive-memory-data"))
     fresh.stop()
     fresh.run(f"podman unshare chown -R 0:0 {place} && podman unshare chmod -R go-w {place}")
@@ -268,7 +268,7 @@ def image_id(deployment, name):
 
 
 def test_an_upgrade_keeps_the_data(fresh):
-    """`git pull && install.sh --build`; the old image stays at hand."""
+    """`git pull && install.sh --build` keeps the previous image under another tag."""
     old = image_id(fresh, IMAGE)
     change_containerfile(fresh, 'title="cognitive-memory-mcp"', 'title="cognitive-memory-mcp, the next"')
     with fresh.client() as client:
@@ -281,7 +281,7 @@ def test_an_upgrade_keeps_the_data(fresh):
     assert new != old and image_id(fresh, "localhost/cognitive-memory-mcp:previous") == old
     running = str(fresh.run(f"podman container inspect --format '{{{{.Image}}}}' {SERVICE}"))
     assert running == new
-    # Back, as the handbook says.
+    # Back to the previous image, as docs/operations.md describes.
     fresh.run(f"podman tag localhost/cognitive-memory-mcp:previous {IMAGE}")
     fresh.restart()
     fresh.wait_ready()
@@ -290,7 +290,7 @@ def test_an_upgrade_keeps_the_data(fresh):
     assert str(fresh.run(f"podman container inspect --format '{{{{.Image}}}}' {SERVICE}")) == old
 
 
-def test_an_upgrade_that_does_not_start_is_taken_back(fresh):
+def test_an_upgrade_that_does_not_start_is_rolled_back(fresh):
     old = image_id(fresh, IMAGE)
     change_containerfile(fresh, 'CMD ["serve"]', 'CMD ["serve", "--no-such-option"]')
     try:
@@ -313,16 +313,16 @@ def test_uninstall_keeps_the_data_and_a_new_installation_finds_it(fresh):
     assert fresh.get("/health/live")[0] == 0
     assert fresh.show()["LoadState"] == "not-found"
     left = fresh.run(f"find {fresh.units} -type f").stdout.split()
-    assert [path for path in left if "90-test-host" not in path] == [mine], "a person's drop-in stays"
+    assert [path for path in left if "90-test-host" not in path] == [mine], "drop-ins of the user are kept"
     fresh.host.path(mine).unlink()
     again = fresh.try_install("--embedded", check=True)
-    assert "Your token" not in again.stdout, "the old one is still good"
+    assert "Your token" not in again.stdout, "the previous token is still valid"
     fresh.wait_ready()
     with fresh.client() as client:
         assert client.contents([fresh.first])
 
 
-def test_purge_asks_and_then_leaves_nothing(fresh):
+def test_purge_asks_and_then_deletes_everything(fresh):
     asked = fresh.try_install("--uninstall", "--purge")
     assert asked.code == EX_USAGE and "Nothing was changed" in asked.stdout + asked.stderr
     assert fresh.ready
@@ -333,10 +333,10 @@ def test_purge_asks_and_then_leaves_nothing(fresh):
     assert "cognitive" not in fresh.run("podman network ls --format '{{.Name}}'").stdout
 
 
-# ------------------------------------------------------------------------------------------------------- with PostgreSQL
+# ------------------------------------------------------------------------------------------------------- PostgreSQL
 
 
-def test_reinstallation_with_postgres(fresh):
+def test_postgres_data_survives_an_uninstallation(fresh):
     fresh.install()
     with fresh.client() as client:
         first = client.remember("kept by PostgreSQL through an uninstall")
@@ -344,7 +344,7 @@ def test_reinstallation_with_postgres(fresh):
     assert "units are up to date" in fresh.try_install(check=True).stdout
     assert fresh.prop("InvocationID") == invocation and everything(fresh) == before
     fresh.try_install("--uninstall", check=True)
-    # The database is there and its password is not: a new one would not fit.
+    # The database exists without its password; a new password would not match.
     password = fresh.run("podman secret inspect --showsecret --format '{{.SecretData}}' cognitive-memory-db-password").stdout
     fresh.run("podman secret rm cognitive-memory-db-password")
     text = refused(fresh)

@@ -1,4 +1,4 @@
-"""tests/host/postgres: the server which ordinary tests use, and that nothing of it is left."""
+"""tests/host/postgres, which provides the server for ordinary tests."""
 
 import json
 import os
@@ -76,7 +76,7 @@ def owner():
     made.process.wait()
 
 
-def test_what_it_serves(owner):
+def test_it_serves_postgres_17_with_extensions_and_a_password(owner):
     assert (
         owner.sql("CREATE EXTENSION vector; CREATE EXTENSION pg_trgm; SELECT '[1,2]'::vector <-> '[1,3]'").stdout
         == "1\n"
@@ -105,14 +105,14 @@ def test_it_can_be_stopped_killed_frozen_and_started(owner):
 
 
 @pytest.mark.parametrize("end", ["stdin", "SIGTERM", "SIGINT", "SIGKILL"])
-def test_nothing_is_left(owner, end):
+def test_no_process_mount_or_folder_remains(owner, end):
     if end == "stdin":
         owner.process.stdin.close()
     else:
         owner.process.send_signal(getattr(signal, end))
     owner.process.wait(10)
     if end == "SIGKILL":
-        # The server is gone at once, its folder with the next one.
+        # The server ends immediately; the next one removes its folder.
         subprocess.run([HERE / "postgres", "--", "true"], check=True)
     deadline = time.monotonic() + 5
     while owner.left() and time.monotonic() < deadline:
@@ -120,12 +120,12 @@ def test_nothing_is_left(owner, end):
     assert owner.left() == []
 
 
-def test_around_a_command():
+def test_a_command_gets_the_url_and_its_exit_code_is_returned():
     script = "case $MEMORY_TEST_POSTGRES in postgres://*@127.0.0.1:*/postgres) exit 7 ;; esac"
     assert subprocess.run([HERE / "postgres", "--conf", "work_mem=8MB", "--", "sh", "-c", script]).returncode == 7
 
 
-def test_several_at_once():
+def test_several_servers_run_at_the_same_time():
     owners = [Owner(), Owner()]
     assert owners[0].about["port"] != owners[1].about["port"]
     assert [one.sql("SELECT 1").stdout for one in owners] == ["1\n", "1\n"]
@@ -134,7 +134,7 @@ def test_several_at_once():
         assert one.left() == []
 
 
-def test_a_setting_that_is_wrong():
+def test_a_wrong_setting_is_reported():
     done = subprocess.run(
         [HERE / "postgres", "--conf", "no_such_setting=1", "--", "true"], capture_output=True, text=True
     )

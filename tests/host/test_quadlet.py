@@ -1,6 +1,6 @@
-"""The unit files, without running them: what podman's generator makes of them, and whether systemd accepts that.
+"""The unit files: the output of podman's generator, which systemd must accept. Nothing is started.
 
-The generator's output is compared with `snapshots/`; MEMORY_TEST_UPDATE=1 writes it anew, for a person to read."""
+The output is compared with `snapshots/`; MEMORY_TEST_UPDATE=1 rewrites them for a review."""
 
 import difflib
 import json
@@ -18,7 +18,7 @@ PIECES = ("*.container", "*.network", "*.volume")
 
 
 def generate(host, scope, folder, *dropins):
-    """The generated units of a folder of quadlet/, and what the generator complained about."""
+    """Returns the generated units of a folder of quadlet/, and the errors of the generator."""
     host.run("rm -rf /srv/units /srv/out && mkdir -p /srv/units /srv/out")
     for pattern in PIECES:
         for file in (QUADLET / folder).glob(pattern):
@@ -39,7 +39,7 @@ def generate(host, scope, folder, *dropins):
 
 
 def comparable(text):
-    """The generator orders the options anew each time."""
+    """Returns the unit with sorted options, whose order varies."""
     lines = []
     for line in text.splitlines():
         if line.startswith(("ExecStart=", "ExecStop=")) and " --" in line:
@@ -52,13 +52,13 @@ def comparable(text):
 
 @pytest.mark.parametrize("folder", [".", "embedded"])
 @pytest.mark.parametrize("scope", ["user", "system"])
-def test_what_the_generator_makes(host, scope, folder):
+def test_the_generated_units_match_the_snapshot(host, scope, folder):
     units, complaints = generate(host, scope, folder)
     assert not complaints
     expected = {f"{SERVICE}.service", "cognitive-memory-frontend-network.service"}
     expected |= {"cognitive-memory-data-volume.service"} if folder == "embedded" else {
         f"{DATABASE}.service", f"{DATABASE}-volume.service", "cognitive-memory-backend-network.service"}  # fmt: skip
-    assert set(units) == expected, "one unknown key and the whole unit is missing"
+    assert set(units) == expected, "the generator drops a unit with an unknown key"
     text = "".join(f"==> {name}\n{comparable(text)}\n" for name, text in sorted(units.items()))
     file = SNAPSHOTS / f"{'postgres' if folder == '.' else folder}.{scope}.txt"
     if os.environ.get("MEMORY_TEST_UPDATE"):
@@ -70,7 +70,7 @@ def test_what_the_generator_makes(host, scope, folder):
 
 @pytest.mark.parametrize("folder", [".", "embedded"])
 @pytest.mark.parametrize("scope", ["user", "system"])
-def test_systemd_accepts_it(host, scope, folder):
+def test_systemd_accepts_the_generated_units(host, scope, folder):
     generate(host, scope, folder)
     if folder == ".":
         host.copy(QUADLET / "backup", "/srv/out")
@@ -85,7 +85,7 @@ def test_systemd_accepts_it(host, scope, folder):
 
 @pytest.mark.parametrize("scope", ["user", "system"])
 @pytest.mark.parametrize("folder", [".", "embedded"])
-def test_the_unit_has_what_the_service_needs(host, scope, folder):
+def test_the_unit_has_the_required_options(host, scope, folder):
     unit = generate(host, scope, folder)[0][f"{SERVICE}.service"]
     lines = unit.splitlines()
     for line in (
@@ -110,14 +110,14 @@ def test_the_unit_has_what_the_service_needs(host, scope, folder):
 
 @pytest.mark.parametrize("dropin", sorted((QUADLET / "drop-ins").glob("*.conf")), ids=lambda path: path.stem)
 @pytest.mark.parametrize("scope", ["user", "system"])
-def test_the_examples_of_drop_ins_convert(host, scope, dropin):
+def test_every_example_drop_in_changes_the_unit(host, scope, dropin):
     plain, _ = generate(host, scope, ".")
     units, complaints = generate(host, scope, ".", dropin)
     assert not complaints and set(units) == set(plain)
-    assert comparable(units[f"{SERVICE}.service"]) != comparable(plain[f"{SERVICE}.service"]), "it changes nothing"
+    assert comparable(units[f"{SERVICE}.service"]) != comparable(plain[f"{SERVICE}.service"]), "the drop-in changes nothing"
 
 
-def test_the_unit_that_builds(host):
+def test_the_build_unit_tags_the_image(host):
     host.run("rm -rf /srv/units /srv/out && mkdir -p /srv/units /srv/out && chown svc /srv/out")
     host.copy(QUADLET / f"build/{SERVICE}.build", f"/srv/units/{SERVICE}.build")
     said = host.run(f"{GENERATOR} --user --dryrun", "svc", env={"QUADLET_UNIT_DIRS": "/srv/units"})
@@ -125,8 +125,8 @@ def test_the_unit_that_builds(host):
     assert "--tag localhost/cognitive-memory-mcp:latest" in said.stdout.replace("--tag=", "--tag ")
 
 
-def test_an_unknown_key_would_be_noticed(host, tmp_path):
-    """The check of the checks above."""
+def test_an_unknown_key_is_reported(host, tmp_path):
+    """Shows that the tests above can fail."""
     broken = tmp_path / "broken.conf"
     broken.write_text("[Container]\nNoSuchKey=1\n")
     units, complaints = generate(host, "user", ".", broken)
@@ -134,11 +134,11 @@ def test_an_unknown_key_would_be_noticed(host, tmp_path):
     assert any("unsupported key 'NoSuchKey' in group 'Container'" in line for line in complaints)
 
 
-# ------------------------------------------------------------------------------------------------------ against compose
+# ------------------------------------------------------------------------------------------------------ comparison with compose
 
 
 def container(name):
-    """The [Container] section of a unit, each key with all of its values."""
+    """Returns the [Container] section of a unit, with all values of each key."""
     settings = {}
     section = ""
     for line in (QUADLET / name).read_text().splitlines():
@@ -158,8 +158,8 @@ def container(name):
         (f"embedded/{SERVICE}.container", "compose.embedded.yaml", SERVICE),
     ],
 )
-def test_compose_says_the_same(host, unit, file, service):
-    """Above all where the data lies: a path that differs loses everything at the change from one to the other."""
+def test_compose_has_the_settings_of_the_units(host, unit, file, service):
+    """A different path of the data would lose it at the change from one to the other."""
     host.copy(REPOSITORY / "compose" / file, f"/srv/{file}")
     text = host.run(f"python3 -c 'import json, yaml; print(json.dumps(yaml.safe_load(open(\"/srv/{file}\"))))'").stdout
     whole = json.loads(text)
@@ -167,7 +167,7 @@ def test_compose_says_the_same(host, unit, file, service):
     one = {key: values[-1] for key, values in quadlet.items()}
     assert compose["container_name"] == one["ContainerName"]
     assert compose["image"] == one["Image"]
-    # Data: the same volume, by its real name, at the same place.
+    # Data: volume and mount point must be identical.
     volumes = set()
     for mount in quadlet.get("Volume", []):
         source, place = mount.split(":")[:2]
@@ -176,7 +176,7 @@ def test_compose_says_the_same(host, unit, file, service):
     assert volumes == {
         (whole["volumes"][source]["name"], place) for source, place in (mount.split(":")[:2] for mount in compose.get("volumes", []))
     }
-    # Settings, without quotes, which only the unit needs.
+    # Settings, without the quotes that the unit needs.
     environment = dict(value.strip('"').split("=", 1) for value in quadlet["Environment"])
     assert compose["environment"] == environment
     networks = {re.search(r"^NetworkName=(.+)$", (QUADLET / name).read_text(), re.M)[1] for name in quadlet["Network"]}
@@ -186,7 +186,7 @@ def test_compose_says_the_same(host, unit, file, service):
     ports = [re.sub(r"\$\{MEMORY_PORT:-(\d+)\}", r"\1", port) for port in compose.get("ports", [])]
     assert ports == quadlet.get("PublishPort", [])
     assert set(compose["secrets"]) == {secret.split(",")[0] for secret in quadlet["Secret"]}
-    # The same confinement.
+    # Confinement.
     assert compose["user"] in (one["User"], f"{one['User']}:{one.get('Group')}")
     assert compose["read_only"] is (one["ReadOnly"] == "true")
     assert [capability.lower() for capability in compose["cap_drop"]] == [one["DropCapability"]]

@@ -1,4 +1,4 @@
-"""The system scope: the same units for the machine, installed by root, and the drop-ins that are of use there."""
+"""The system scope: the units installed by root, and the drop-ins for this scope."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from deployment import DATABASE, IMAGE, SERVICE, Deployment, Writer
 
 @pytest.fixture(scope="module")
 def service(service_host):
-    """Installed by root; the images come from the user who has them."""
+    """The service, installed by root with the images of the user svc."""
     images = [IMAGE, "docker.io/pgvector/pgvector:pg17"]
     host = service_host
     with host.popen(["podman", "save", "-q", "-m", *images], "svc", stdout=subprocess.PIPE) as save:
@@ -19,12 +19,12 @@ def service(service_host):
     return Deployment(host, "root").install().wait_ready()
 
 
-def test_the_unit_that_runs(service):
+def test_the_running_unit_has_the_documented_properties(service):
     unit = service.show()
     expected = {"Type": "notify", "Restart": "always", "RestartUSec": "10s", "WatchdogUSec": "1min", "ActiveState": "active"}
     assert {name: unit[name] for name in expected} == expected
     assert unit["StatusText"].startswith("Serving on ")
-    assert unit["WantedBy"] == str(service.run("systemctl get-default")), "what the machine boots into"
+    assert unit["WantedBy"] == str(service.run("systemctl get-default")), "the default target of the machine"
     assert unit["FragmentPath"].startswith("/run/systemd/generator")
     status = service.run(f"cat /proc/{service.pid()}/status").stdout
     assert re.search(r"^Uid:\t65532\t65532\t65532\t65532$", status, re.M)
@@ -32,7 +32,7 @@ def test_the_unit_that_runs(service):
     assert service.run(f"podman healthcheck run {SERVICE}").ok
 
 
-def test_kill_and_stop(service):
+def test_a_killed_or_hung_server_is_restarted(service):
     with service.dropin("[Service]\nRestartSec=1\nWatchdogSec=6\n"), service.client() as client:
         with Writer(client) as writer:
             service.kill(service.pid())
@@ -48,7 +48,7 @@ def test_kill_and_stop(service):
         writer.check()
 
 
-def test_reboot(service, figure):
+def test_the_service_starts_at_boot(service, figure):
     with service.client() as client:
         with Writer(client) as writer:
             service.host.power_off(reboot=True)
@@ -61,8 +61,8 @@ def test_reboot(service, figure):
         writer.check()
 
 
-def test_priorities_by_passthrough(service):
-    """quadlet/drop-ins/log-passthrough.conf: the journal has the level of each line as its priority."""
+def test_passthrough_stores_the_level_as_priority(service):
+    """quadlet/drop-ins/log-passthrough.conf: the level of a line becomes its priority in the journal."""
     example = service.host.read(f"{service.checkout}/quadlet/drop-ins/log-passthrough.conf")
     with service.dropin(example):
         service.wait_ready()
@@ -79,7 +79,7 @@ def test_priorities_by_passthrough(service):
     service.wait_ready()
 
 
-def test_tokens_as_credentials(service):
+def test_tokens_can_be_an_encrypted_credential(service):
     """quadlet/drop-ins/credentials.conf: an encrypted file is the source of the tokens."""
     tokens = service.run("podman secret inspect --showsecret --format '{{.SecretData}}' cognitive-memory-tokens").stdout.rstrip("\n")
     line = f"{tokens}\nother cm_a-token-of-the-credential\n"
@@ -104,13 +104,13 @@ def test_tokens_as_credentials(service):
     service.wait_ready()
 
 
-def test_a_backup_in_the_system_scope(service):
+def test_the_backup_writes_a_dump_below_var_lib(service):
     service.systemctl("start", "cognitive-memory-backup.service")
     dumps = service.run("ls /var/lib/cognitive-memory-backup").stdout.split()
     assert len(dumps) == 1 and dumps[0].endswith(".dump")
 
 
-def test_uninstall_and_install_again(service):
+def test_data_survives_an_uninstallation(service):
     with service.client() as client:
         id = client.remember("kept by the machine")
     service.try_install("--uninstall", check=True)
