@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Failure, UNAVAILABLE, client, discovery};
+use super::{Failure, UNAVAILABLE, client, discovery, option_name};
 use crate::config::{Database, Settings};
 use crate::domain::Scope;
 use crate::engine::{Call, Engine, EngineError, ReviewCommand, ReviewReport, TokenCommand};
@@ -144,7 +144,7 @@ pub(super) async fn carry_out(
 /// The sentence for a person about what was refused.
 pub(super) fn refused(error: &EngineError) -> anyhow::Error {
     let Refusal { message, .. } = Refusal::new(error);
-    anyhow::anyhow!(message)
+    anyhow::anyhow!(option_name::in_words_of_command("review", &message, &[]))
 }
 
 /// The process that has the database open could not make the socket, or runs where this one cannot reach it.

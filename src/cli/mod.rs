@@ -27,10 +27,13 @@ mod help;
 mod local;
 mod migrate;
 mod model;
+mod option_name;
 mod overview;
 mod paper;
 mod people;
 mod port;
+#[cfg(test)]
+mod quoted_command;
 mod remote;
 mod review;
 mod serve;

@@ -221,6 +221,10 @@ impl Paper {
             0 => "none".to_owned(),
             count => format!("{count}; `review list` shows them"),
         };
+        // Without a model nothing is to be embedded.
+        let to_embed = text(answer, "model")
+            .map(|_| number("index_backlog").to_string())
+            .unwrap_or_default();
         let facts = [
             ("project", get("project")),
             (
@@ -243,7 +247,7 @@ impl Paper {
                 "embedding",
                 text(answer, "model").unwrap_or_else(|| "none: recall by words alone".to_owned()),
             ),
-            ("to embed", number("index_backlog").to_string()),
+            ("to embed", to_embed),
             (
                 "database",
                 format!(

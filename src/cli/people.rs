@@ -461,7 +461,7 @@ fn confirm_purge(settings: &Settings, args: &ForgetArgs) -> Result<bool, Failure
         );
         return Err(Failure { code: USAGE, error });
     }
-    let arguments = json!({ "ids": args.ids, "include_deleted": true });
+    let arguments = json!({ "ids": args.ids, "include_deleted": true, "max_chars": MOST_CHARS });
     let found = call_tool(settings, &args.call, "get", arguments)?;
     for memory in found["memories"].as_array().into_iter().flatten() {
         let get = |name: &str| memory[name].as_str().unwrap_or_default();

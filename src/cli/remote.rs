@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::discovery::{self, Endpoint};
-use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, USAGE, local, service};
+use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, USAGE, local, option_name, service};
 use crate::config::{Settings, is_credential_name};
 use crate::domain::Scope;
 use crate::domain::scope::DEFAULT_PROJECT;
@@ -167,6 +167,7 @@ impl Service {
         })?;
         structured_answer(
             &format!("the service at {}", self.endpoint.shown),
+            tool,
             status,
             &text,
         )
@@ -232,6 +233,7 @@ impl Here {
             .map_err(|error| Failure::internal(anyhow!("{error}")))?;
         structured_answer(
             "this program",
+            tool,
             status,
             &String::from_utf8_lossy(&body.to_bytes()),
         )
@@ -244,7 +246,7 @@ fn tool_call(tool: &str, arguments: Value) -> String {
 }
 
 /// The structured answer of a tool, or why there is none.
-fn structured_answer(place: &str, status: u16, text: &str) -> Result<Value, Failure> {
+fn structured_answer(place: &str, tool: &str, status: u16, text: &str) -> Result<Value, Failure> {
     let answer: Value = serde_json::from_str(text)
         .with_context(|| {
             format!("{place} answered with status {status}, but not as an MCP server does")
@@ -272,21 +274,26 @@ fn structured_answer(place: &str, status: u16, text: &str) -> Result<Value, Fail
     }
     let result = &answer["result"];
     if result["isError"] == true {
-        return Err(refusal(result));
+        return Err(refusal(tool, result));
     }
     Ok(result["structuredContent"].clone())
 }
 
 /// The refusal of a tool, without what only a model can use.
-fn refusal(result: &Value) -> Failure {
+fn refusal(tool: &str, result: &Value) -> Failure {
     let error = &result["structuredContent"]["error"];
     let code = error["code"].as_str().unwrap_or("internal").to_owned();
     let message = error["message"]
         .as_str()
         .or(result["content"][0]["text"].as_str())
         .unwrap_or("the tool failed");
-    // People pass one memory as options, not as a list of items.
-    let message = message.replace("items[0].", "");
+    let problems: Vec<&str> = error["problems"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|problem| problem["message"].as_str())
+        .collect();
+    let message = option_name::in_words_of_command(tool, message, &problems);
     let exit = match code.as_str() {
         "database_unavailable" | "timeout" => UNAVAILABLE,
         "database_setup" => CONFIGURATION,
@@ -304,7 +311,8 @@ mod tests {
     use super::*;
 
     fn failure(status: u16, answer: &Value) -> Failure {
-        structured_answer("the service at X", status, &answer.to_string()).expect_err("a failure")
+        structured_answer("the service at X", "remember", status, &answer.to_string())
+            .expect_err("a failure")
     }
 
     #[test]
@@ -317,7 +325,7 @@ mod tests {
         );
         assert_eq!(
             (refused.code, refused.error.to_string().as_str()),
-            (USAGE, "kind: \"x\" is not accepted")
+            (USAGE, "--kind: \"x\" is not accepted")
         );
         let error = json!({ "code": "database_unavailable", "message": "no database" });
         let absent = failure(
@@ -340,7 +348,8 @@ mod tests {
 
     #[test]
     fn an_answer_of_another_program_is_not_read() {
-        let refused = structured_answer("the service at X", 200, "<html>").expect_err("a failure");
+        let refused = structured_answer("the service at X", "remember", 200, "<html>")
+            .expect_err("a failure");
         assert!(
             refused
                 .error

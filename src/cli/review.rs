@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::control::{self, ReviewRequest};
 use super::paper::{Paper, shown};
-use super::{Failure, UNAVAILABLE, discovery, local, runtime, say};
+use super::{Failure, UNAVAILABLE, discovery, local, option_name, runtime, say};
 use crate::config::{Database, Settings, Sources};
 use crate::domain::reference::short_id;
 use crate::domain::scope::DEFAULT_PROJECT;
@@ -107,9 +107,12 @@ async fn ask(settings: &Settings, request: ReviewRequest) -> Result<ReviewReport
             code: REFUSED,
             error,
         })? {
-            return report.map_err(|refusal| Failure {
-                code: REFUSED,
-                error: anyhow::anyhow!(refusal.message),
+            return report.map_err(|refusal| {
+                let message = option_name::in_words_of_command("review", &refusal.message, &[]);
+                Failure {
+                    code: REFUSED,
+                    error: anyhow::anyhow!(message),
+                }
             });
         }
         if let Some(owner) = sqlite::owner(path) {
