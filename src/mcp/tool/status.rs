@@ -49,13 +49,18 @@ fn print_status(output: &StatusOutput) -> String {
     } else {
         format!(" ({})", kinds.join(", "))
     };
+    // Without a model nothing is awaited.
+    let backlog = output
+        .model
+        .as_ref()
+        .map(|_| format!(", {} awaiting embedding", output.index_backlog));
     let mut lines = vec![format!(
-        "Project {}: {} memories{kinds}, {} superseded, {} deleted, {} awaiting embedding, {} open reviews.",
+        "Project {}: {} memories{kinds}, {} superseded, {} deleted{}, {} open reviews.",
         output.project,
         output.memories,
         output.superseded,
         output.deleted,
-        output.index_backlog,
+        backlog.unwrap_or_default(),
         output.open_reviews
     )];
     if output.readable_projects.len() > 1 {
