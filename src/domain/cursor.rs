@@ -47,14 +47,30 @@ pub fn encode(position: &Position, question: &str) -> String {
 /// # Errors
 /// When it was not made by [`encode`], or for another question.
 pub fn decode(cursor: &str, question: &str) -> Result<Position, Invalid> {
-    let expected =
-        "the next_cursor of the previous answer, unchanged, together with the same other arguments";
     cursor
         .trim()
         .rsplit_once(SEPARATOR)
         .filter(|(_, made_for)| *made_for == question)
         .and_then(|(place, _)| parse_position(place))
-        .ok_or_else(|| Invalid::new("cursor", cursor, expected))
+        .ok_or_else(|| refusal(cursor))
+}
+
+/// Whether a text has the form of a cursor, whatever the question.
+///
+/// # Errors
+/// When [`encode`] cannot have made it.
+pub fn check_form(cursor: &str) -> Result<(), Invalid> {
+    let place = cursor.trim().rsplit_once(SEPARATOR).map(|(place, _)| place);
+    place
+        .and_then(parse_position)
+        .map(drop)
+        .ok_or_else(|| refusal(cursor))
+}
+
+fn refusal(cursor: &str) -> Invalid {
+    let expected =
+        "the next_cursor of the previous answer, unchanged, together with the same other arguments";
+    Invalid::new("cursor", cursor, expected)
 }
 
 fn parse_position(place: &str) -> Option<Position> {
@@ -111,6 +127,7 @@ mod tests {
         }
         for cursor in ["", "?!", &question] {
             assert!(decode(cursor, &question).is_err(), "{cursor}");
+            assert!(check_form(cursor).is_err(), "{cursor}");
         }
     }
 }

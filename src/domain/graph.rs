@@ -57,6 +57,8 @@ pub struct NewRelation {
     pub valid_from: Option<DateTime<Utc>>,
     /// From when on it no longer holds.
     pub valid_to: Option<DateTime<Utc>>,
+    /// Takes back the end of a known one that has not come yet.
+    pub never_ends: bool,
     /// End or erase it.
     pub unlink: Option<Unlink>,
 }
@@ -68,6 +70,21 @@ pub struct Links {
     pub entities: Vec<NewEntity>,
     /// Relations, in order; their ends are made where they are missing.
     pub relations: Vec<NewRelation>,
+}
+
+impl Links {
+    /// Entities by name alone.
+    #[must_use]
+    pub fn of_names(names: &[String]) -> Self {
+        let entity = |name: &String| NewEntity {
+            name: name.clone(),
+            ..NewEntity::default()
+        };
+        Self {
+            entities: names.iter().map(entity).collect(),
+            relations: Vec::new(),
+        }
+    }
 }
 
 /// A stored entity.

@@ -297,7 +297,7 @@ impl<'a> Planner<'a> {
         let before = draft.item.clone();
         draft.item.weight = new.weight.unwrap_or(before.weight);
         draft.item.valid_from = new.valid_from.or(before.valid_from);
-        draft.item.valid_to = new.valid_to.or(before.valid_to);
+        draft.item.valid_to = new.valid_to.or(before.valid_to).filter(|_| !new.never_ends);
         merge(&mut draft.item.properties, &new.properties);
         validate::metadata("properties", &draft.item.properties)?;
         require_order(&draft.item, new)?;
@@ -523,6 +523,7 @@ mod tests {
             properties: Map::new(),
             valid_from: None,
             valid_to: None,
+            never_ends: false,
             unlink: None,
         }
     }

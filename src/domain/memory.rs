@@ -241,6 +241,9 @@ pub struct Patch {
     /// Source memories to add to those there are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sources: Option<Vec<Uuid>>,
+    /// Names of entities that the new text mentions. Those that exist are linked if the patch changes the memory.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mentions: Vec<String>,
 }
 
 /// Tells an absent field from null.

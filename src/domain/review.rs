@@ -54,6 +54,15 @@ impl Proposal {
         }
     }
 
+    /// Names of entities that a new text mentions.
+    #[must_use]
+    pub fn mentions(&self) -> &[String] {
+        match self {
+            Self::Update { patch } => &patch.mentions,
+            _ => &[],
+        }
+    }
+
     /// Has `memory` replaced by `successor`. Only what holds itself can replace, so that no circle comes about. Tells
     /// whether anything changed.
     ///

@@ -54,12 +54,21 @@ pub struct Invalid {
     pub value: String,
     /// What would be accepted.
     pub expected: String,
-    /// A sentence that says more than value and expectation do.
-    pub rule: Option<Box<str>>,
+    /// The rule that was broken, if the refusal is about more than one argument.
+    pub rule: Option<Box<Rule>>,
     /// Further values of the same call that are refused, each without further ones of its own.
     pub further: Box<[Invalid]>,
     /// How many more there are.
     pub omitted: usize,
+}
+
+/// A rule about several arguments.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// A sentence that says more than value and expectation do.
+    sentence: Option<String>,
+    /// Names of the arguments beside the refused one that the rule reads.
+    others: &'static [&'static str],
 }
 
 /// Collects everything that is refused in a call, so that its caller can correct all of it at once.
@@ -77,6 +86,11 @@ impl Problems {
             self.note(invalid);
             T::default()
         })
+    }
+
+    /// As [`Problems::accept`], for a check without a result.
+    pub fn check(&mut self, result: Result<(), Invalid>) {
+        self.accept(result);
     }
 
     /// Adds a problem.
@@ -144,18 +158,48 @@ impl Invalid {
             "`{field}` is only allowed on memories of kind {wanted}; this one is {} {kind}",
             article(kind)
         );
-        Self {
-            rule: Some(rule.into()),
-            ..Self::new(field, value, format!("no {field} for kind {kind}"))
+        let mut invalid =
+            Self::new(field, value, format!("no {field} for kind {kind}")).depending_on(&["kind"]);
+        invalid.rule.get_or_insert_default().sentence = Some(rule);
+        invalid
+    }
+
+    /// The same refusal by a rule that also reads `others`, which are arguments beside the refused one.
+    #[must_use]
+    pub fn depending_on(mut self, others: &'static [&'static str]) -> Self {
+        self.rule.get_or_insert_default().others = others;
+        self
+    }
+
+    /// The refused argument and those that the rule reads, as paths.
+    pub fn arguments(&self) -> impl Iterator<Item = String> {
+        let outer = self
+            .field
+            .rsplit_once('.')
+            .map(|(outer, _)| format!("{outer}."))
+            .unwrap_or_default();
+        let others = self.rule.as_ref().map_or(&[][..], |rule| rule.others);
+        std::iter::once(self.field.clone())
+            .chain(others.iter().map(move |other| format!("{outer}{other}")))
+    }
+
+    /// The same refusal under the name that the caller knows the argument by.
+    #[must_use]
+    pub fn renamed(mut self, from: &str, to: &str) -> Self {
+        for problem in std::iter::once(&mut self.field)
+            .chain(self.further.iter_mut().map(|problem| &mut problem.field))
+        {
+            rename_field(problem, from, to);
         }
+        self
     }
 
     /// This problem alone, in a sentence.
     #[must_use]
     pub fn describe(&self) -> String {
         let (field, value, expected) = (&self.field, &self.value, &self.expected);
-        match &self.rule {
-            Some(rule) => format!("{field}: {rule}"),
+        match self.rule.as_ref().and_then(|rule| rule.sentence.as_ref()) {
+            Some(sentence) => format!("{field}: {sentence}"),
             None => format!("{field}: {value} is not accepted; expected {expected}"),
         }
     }
@@ -191,6 +235,17 @@ impl Invalid {
     }
 }
 
+/// Replaces `from` at the beginning of a path, with the index after it, by `to`.
+pub fn rename_field(field: &mut String, from: &str, to: &str) {
+    let index = |rest: &str| rest.starts_with('[') && rest.find(']') == Some(rest.len() - 1);
+    if field
+        .strip_prefix(from)
+        .is_some_and(|rest| rest.is_empty() || index(rest))
+    {
+        to.clone_into(field);
+    }
+}
+
 /// A required text: something visible, no NUL, at most `max` bytes.
 ///
 /// # Errors
@@ -207,8 +262,14 @@ pub fn text(field: &str, value: &str, max: usize) -> Result<(), Invalid> {
         ));
     }
     if value.len() > max {
+        // Only a long text can be stored in several parts.
+        let advice = if max >= MAX_EPISODE_BYTES {
+            "; split it into several"
+        } else {
+            ""
+        };
         let expected = format!(
-            "at most {max} bytes of UTF-8 text, this has {}; split it into several",
+            "at most {max} bytes of UTF-8 text, this has {}{advice}",
             value.len()
         );
         return Err(Invalid::new(field, value, expected));
@@ -257,15 +318,52 @@ pub fn tags(field: &str, values: &[String]) -> Result<Vec<String>, Invalid> {
             format!("at most {MAX_TAGS} tags"),
         ));
     }
-    let mut tags = Vec::with_capacity(values.len());
+    let (mut tags, mut problems) = (Vec::with_capacity(values.len()), Problems::default());
     for (index, tag) in values.iter().enumerate() {
-        text(&format!("{field}[{index}]"), tag, MAX_TAG_BYTES)?;
+        problems.check(text(&format!("{field}[{index}]"), tag, MAX_TAG_BYTES));
         if !has_tag(&tags, tag.trim()) {
             tags.push(tag.trim().to_owned());
         }
     }
+    problems.refuse_if_any()?;
     tags.sort();
     Ok(tags)
+}
+
+/// The beginning of a name, which may be empty.
+///
+/// # Errors
+/// As [`text`], except for an empty one.
+pub fn beginning(field: &str, value: &str) -> Result<(), Invalid> {
+    if value.trim().is_empty() {
+        Ok(())
+    } else {
+        text(field, value, MAX_NAME_BYTES)
+    }
+}
+
+/// An optional text of at most `max` bytes.
+///
+/// # Errors
+/// As [`text`].
+pub fn optional_text(field: &str, value: Option<&str>, max: usize) -> Result<(), Invalid> {
+    value.map_or(Ok(()), |value| text(field, value, max))
+}
+
+/// A whole number between `low` and `high`, both included.
+///
+/// # Errors
+/// When it is not between them.
+pub fn whole_number(field: &str, value: usize, low: usize, high: usize) -> Result<usize, Invalid> {
+    if (low..=high).contains(&value) {
+        Ok(value)
+    } else {
+        Err(Invalid::new(
+            field,
+            value.to_string(),
+            format!("a number from {low} to {high}"),
+        ))
+    }
 }
 
 /// A list of at most `max` entries.
@@ -339,6 +437,20 @@ pub fn time(field: &str, value: &str) -> Result<DateTime<Utc>, Invalid> {
         .filter(|at| is_in_range(*at))
         .map(|time| chrono::SubsecRound::trunc_subsecs(time, 6))
         .ok_or_else(|| Invalid::new(field, value, expected))
+}
+
+/// The word for an end that does not come.
+pub const NEVER: &str = "never";
+
+/// An end as [`time`]; none for the word [`NEVER`].
+///
+/// # Errors
+/// As [`time`].
+pub fn end_time(field: &str, value: Option<&str>) -> Result<Option<DateTime<Utc>>, Invalid> {
+    value
+        .filter(|end| *end != NEVER)
+        .map(|end| time(field, end))
+        .transpose()
 }
 
 /// Whether a time is one that both databases and all formats can keep.

@@ -144,20 +144,11 @@ impl Engine {
         call: &Call,
         items: &mut [NewMemory],
     ) -> Result<BTreeSet<String>, EngineError> {
-        let possible = possible_in_all(items, &self.analyzer);
-        let words: BTreeSet<&str> = possible
-            .iter()
-            .flatten()
-            .map(|name| name.words.as_str())
-            .collect();
-        if words.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        let query = EntityQuery::Words(words.into_iter().map(str::to_owned).collect());
-        let known = call
-            .database(self.store.entities(&own(call), &query))
-            .await?;
-        let known = distinctive(known);
+        let possible = possible_in_all(
+            items.iter().map(|item| item.content.as_str()),
+            &self.analyzer,
+        );
+        let known = self.known_among(call, &possible).await?;
         let mut recognised = BTreeSet::new();
         for (item, possible) in items.iter_mut().zip(possible) {
             let present: BTreeSet<String> = item.links.keys().into_iter().collect();
@@ -172,6 +163,53 @@ impl Engine {
             }
         }
         Ok(recognised)
+    }
+
+    /// Known entities whose names are in the new text of a memory, and those of them that its earlier text did not name.
+    pub(super) async fn recognise_in_change(
+        &self,
+        call: &Call,
+        before: &str,
+        after: &str,
+    ) -> Result<(Vec<String>, BTreeSet<String>), EngineError> {
+        let mut possible = possible_in_all([after, before].into_iter(), &self.analyzer);
+        let known = self.known_among(call, &possible).await?;
+        let earlier = possible
+            .pop()
+            .map(|names| mentioned(names, &known))
+            .unwrap_or_default();
+        let mut names = possible
+            .pop()
+            .map(|names| mentioned(names, &known))
+            .unwrap_or_default();
+        names.truncate(MAX_MENTIONS);
+        let new = names
+            .iter()
+            .filter(|name| !earlier.contains(name))
+            .cloned()
+            .collect();
+        Ok((names, new))
+    }
+
+    /// Known entities by the words of their names.
+    async fn known_among(
+        &self,
+        call: &Call,
+        possible: &[Vec<PossibleName>],
+    ) -> Result<BTreeMap<String, String>, EngineError> {
+        let words: BTreeSet<&str> = possible
+            .iter()
+            .flatten()
+            .map(|name| name.words.as_str())
+            .collect();
+        if words.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let query = EntityQuery::Words(words.into_iter().map(str::to_owned).collect());
+        Ok(distinctive(
+            call.database(self.store.entities(&own(call), &query))
+                .await?,
+        ))
     }
 }
 
@@ -207,20 +245,23 @@ fn own(call: &Call) -> Scope {
     Scope::new(call.scope.project(), call.scope.actor())
 }
 
-/// Possible names in the texts of all memories, until there are too many to look up.
-fn possible_in_all(items: &[NewMemory], analyzer: &Analyzer) -> Vec<Vec<PossibleName>> {
+/// Possible names in all texts, until there are too many to look up.
+fn possible_in_all<'t>(
+    texts: impl Iterator<Item = &'t str>,
+    analyzer: &Analyzer,
+) -> Vec<Vec<PossibleName>> {
     let mut left = MOST_POSSIBLE_NAMES;
     let common = |word: &str| analyzer.is_stop_word(word);
-    let take = |item: &NewMemory| {
+    let take = |text: &str| {
         if left == 0 {
             return Vec::new();
         }
-        let mut names = possible_names(&item.content, &common);
+        let mut names = possible_names(text, &common);
         names.truncate(left);
         left -= names.len();
         names
     };
-    items.iter().map(take).collect()
+    texts.map(take).collect()
 }
 
 /// Entities by the words of their names. A name of one word must look like a name itself.

@@ -11,7 +11,7 @@ use super::graph_view::{EntityView, RelationView};
 use super::link::{accept_name, accept_type, bare, list_schema, optional};
 use super::{Call, Engine, EngineError};
 use crate::domain::graph::{Entity, Relation, name_key};
-use crate::domain::validate::{self, Invalid};
+use crate::domain::validate::{self, Invalid, Problems};
 use crate::domain::walk::{PathSearch, Step, Suggestion, Walk, may_be_cut, strongest, suggest};
 use crate::store::graph::{EntityQuery, Mention, StepQuery};
 
@@ -118,6 +118,39 @@ struct Trip<'a> {
     deadline: Instant,
 }
 
+/// Arguments that were accepted.
+struct Accepted {
+    at: DateTime<Utc>,
+    kind: Option<String>,
+    limit: usize,
+    depth: Option<u32>,
+}
+
+/// The names that are missing or cannot be the name of an entity.
+fn refused_names(params: &ExploreParams) -> Vec<Invalid> {
+    let name = |field: &str, name: Option<&String>| {
+        let named = accept_name(field, name.map(String::as_str).unwrap_or_default());
+        named.err().map(|invalid| invalid.depending_on(&["mode"]))
+    };
+    let beginning = |field: &str, text: Option<&String>| {
+        validate::beginning(field, text.map_or("", String::as_str)).err()
+    };
+    let refused = match params.mode {
+        ExploreMode::List => [
+            beginning("name", params.name.as_ref()),
+            beginning("after", params.after.as_ref()),
+        ],
+        ExploreMode::Path => [
+            name("name", params.name.as_ref()),
+            name("to", params.to.as_ref()),
+        ],
+        ExploreMode::Neighbours | ExploreMode::Suggest => {
+            [name("name", params.name.as_ref()), None]
+        }
+    };
+    refused.into_iter().flatten().collect()
+}
+
 impl Engine {
     /// Neighbours, a path, a list, or suggestions.
     ///
@@ -128,30 +161,18 @@ impl Engine {
         call: &Call,
         params: ExploreParams,
     ) -> Result<ExploreOutput, EngineError> {
-        let limit = params.limit.unwrap_or(DEFAULT_ENTITIES);
-        if !(1..=MAX_ENTITIES).contains(&limit) {
-            let expected = format!("a number from 1 to {MAX_ENTITIES}");
-            return Err(Invalid::new("limit", limit.to_string(), expected).into());
-        }
-        let most = if params.mode == ExploreMode::Path {
-            MAX_PATH
-        } else {
-            MAX_DEPTH
-        };
-        if let Some(depth) = params.depth.filter(|depth| !(1..=most).contains(depth)) {
-            return Err(Invalid::new(
-                "depth",
-                depth.to_string(),
-                format!("a number from 1 to {most}"),
-            )
-            .into());
-        }
+        let Accepted {
+            at,
+            kind,
+            limit,
+            depth,
+        } = self.accept_explore(&params)?;
         let trip = Trip {
             call,
-            at: self.accept_valid_at(&params)?,
-            kind: accept_type(params.kind.as_deref())?,
+            at,
+            kind,
             limit,
-            depth: params.depth,
+            depth,
             deadline: Instant::now() + TIME,
         };
         let mut output = self.look_around(call, &trip, &params).await?;
@@ -165,13 +186,48 @@ impl Engine {
         Ok(output)
     }
 
+    /// Reports everything that [`Engine::explore`] would refuse before it looks up the entities.
+    ///
+    /// # Errors
+    /// [`Invalid`] with all problems.
+    pub fn check_explore(&self, params: &ExploreParams) -> Result<(), Invalid> {
+        self.accept_explore(params).map(drop)
+    }
+
+    fn accept_explore(&self, params: &ExploreParams) -> Result<Accepted, Invalid> {
+        let mut problems = Problems::default();
+        let limit = params.limit.unwrap_or(DEFAULT_ENTITIES);
+        let limit = problems.accept(validate::whole_number("limit", limit, 1, MAX_ENTITIES));
+        let most = if params.mode == ExploreMode::Path {
+            MAX_PATH
+        } else {
+            MAX_DEPTH
+        };
+        if let Some(depth) = params.depth.filter(|depth| !(1..=most).contains(depth)) {
+            let expected = format!("a number from 1 to {most}");
+            problems
+                .note(Invalid::new("depth", depth.to_string(), expected).depending_on(&["mode"]));
+        }
+        let at = problems.accept(self.accept_valid_at(params).map(Some));
+        let kind = problems.accept(accept_type(params.kind.as_deref()));
+        for invalid in refused_names(params) {
+            problems.note(invalid);
+        }
+        problems.refuse_if_any()?;
+        Ok(Accepted {
+            at: at.unwrap_or_else(|| self.clock.now()),
+            kind,
+            limit,
+            depth: params.depth,
+        })
+    }
+
     fn accept_valid_at(&self, params: &ExploreParams) -> Result<DateTime<Utc>, Invalid> {
         match (&params.valid_at, &params.as_of) {
-            (Some(_), Some(at)) => Err(Invalid::new(
-                "as_of",
-                at,
-                "valid_at alone: the graph has no other time",
-            )),
+            (Some(_), Some(at)) => {
+                let expected = "valid_at alone: the graph has no other time";
+                Err(Invalid::new("as_of", at, expected).depending_on(&["valid_at"]))
+            }
             (Some(at), None) => validate::time("valid_at", at),
             (None, Some(at)) => validate::time("as_of", at),
             (None, None) => Ok(self.clock.now()),
@@ -246,17 +302,6 @@ impl Engine {
         prefix: Option<&str>,
         after: Option<&str>,
     ) -> Result<ExploreOutput, EngineError> {
-        for (field, text) in [("name", prefix), ("after", after)] {
-            validate::count(field, text.map_or(0, str::len), validate::MAX_NAME_BYTES)?;
-            if text.is_some_and(|text| text.contains('\0')) {
-                return Err(Invalid::new(
-                    field,
-                    text.unwrap_or_default(),
-                    "text without NUL characters",
-                )
-                .into());
-            }
-        }
         // Entities of one name, of which each project has one, stay on one page: the next one begins after the name.
         let query = EntityQuery::List {
             kind: trip.kind.clone(),

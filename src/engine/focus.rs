@@ -5,16 +5,19 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::link::{bare, list_schema, optional};
+use super::reference::check_id;
 use super::view::timestamp;
 use super::{Call, Engine, EngineError, RememberItem, RememberParams};
 use crate::domain::cursor::{self, Position};
 use crate::domain::focus::{ArchivedItem, Eviction, FocusItem};
-use crate::domain::validate::{self, Invalid};
+use crate::domain::validate::{self, Invalid, Problems};
 use crate::store::Referable;
 use crate::store::focus::{Focused, NewFocus, Place};
 
 /// Archived items of a page.
 const PAGE: usize = 20;
+/// Importance of an item without one.
+const DEFAULT_IMPORTANCE: f64 = 0.5;
 /// The reason for an item that is dropped without one.
 const DROPPED: &str = "dropped";
 
@@ -131,12 +134,24 @@ impl FocusParams {
             .map(|(name, _)| name)
     }
 
-    /// Refuses a text that the action would drop, and notes everything else that it does not read.
-    fn unread_arguments(&self, action: FocusAction) -> Result<Vec<String>, Invalid> {
-        let unread: Vec<&str> = self
-            .given()
+    /// Arguments that the action does not read.
+    fn unread_arguments(&self, action: FocusAction) -> Vec<&'static str> {
+        self.given()
             .filter(|name| !action.arguments().contains(name))
-            .collect();
+            .collect()
+    }
+
+    /// Refuses everything that can be seen to be wrong without the database.
+    fn check(&self) -> Result<(), Invalid> {
+        let mut problems = Problems::default();
+        problems.check(validate::optional_text(
+            "session",
+            self.session.as_deref(),
+            validate::MAX_NAME_BYTES,
+        ));
+        let action = self.meant();
+        let unread = self.unread_arguments(action);
+        // A text that is given is meant to be stored.
         if let Some(content) = self
             .content
             .as_ref()
@@ -146,20 +161,55 @@ impl FocusParams {
                 "no content for action {}; use action add to store it",
                 action.as_str()
             );
-            return Err(Invalid::new("content", content, expected));
+            problems.note(Invalid::new("content", content, expected).depending_on(&["action"]));
         }
         if self.action.is_none() && unread.contains(&"id") {
             let expected = "touch, drop, restore or save when an id is given";
-            return Err(Invalid::new("action", "", expected));
+            problems.note(Invalid::new("action", "", expected).depending_on(&["content"]));
         }
-        if unread.is_empty() {
-            return Ok(Vec::new());
+        problems.check(self.check_arguments_of(action));
+        problems.refuse_if_any()
+    }
+
+    /// Refuses values of the arguments that the action reads.
+    fn check_arguments_of(&self, action: FocusAction) -> Result<(), Invalid> {
+        let mut problems = Problems::default();
+        match action {
+            FocusAction::Add => {
+                let content = self.content.as_deref().unwrap_or_default();
+                let content = validate::text("content", content, validate::MAX_EPISODE_BYTES);
+                problems.check(content.map_err(|invalid| invalid.depending_on(&["action"])));
+                problems.accept(validate::number(
+                    "importance",
+                    self.importance.unwrap_or(DEFAULT_IMPORTANCE),
+                    0.0,
+                    1.0,
+                ));
+            }
+            FocusAction::List if self.archived => {
+                problems.check(self.cursor.as_deref().map_or(Ok(()), cursor::check_form));
+            }
+            FocusAction::List => {}
+            FocusAction::Touch
+            | FocusAction::Drop
+            | FocusAction::Restore
+            | FocusAction::Save
+            | FocusAction::Promote => {
+                let session = self.session.as_deref().unwrap_or_default();
+                let id = self.id.as_deref().unwrap_or_default();
+                problems.check(check_id(Referable::FocusItem { session }, "id", id));
+                let reason = self
+                    .reason
+                    .as_deref()
+                    .filter(|_| action == FocusAction::Drop);
+                problems.check(validate::optional_text(
+                    "reason",
+                    reason,
+                    validate::MAX_REASON_BYTES,
+                ));
+            }
         }
-        Ok(vec![format!(
-            "Ignored: {} (not used by action {}).",
-            unread.join(", "),
-            action.as_str()
-        )])
+        problems.refuse_if_any()
     }
 }
 
@@ -243,6 +293,14 @@ impl FocusView {
 }
 
 impl Engine {
+    /// Reports everything that [`Engine::focus`] would refuse before it looks up the item.
+    ///
+    /// # Errors
+    /// [`Invalid`] with all problems.
+    pub fn check_focus(&self, params: &FocusParams) -> Result<(), Invalid> {
+        params.check()
+    }
+
     /// Adds, lists, touches, drops, restores or saves items of the working memory.
     ///
     /// # Errors
@@ -252,11 +310,17 @@ impl Engine {
         call: &Call,
         params: FocusParams,
     ) -> Result<FocusOutput, EngineError> {
-        if let Some(session) = &params.session {
-            validate::text("session", session, validate::MAX_NAME_BYTES)?;
-        }
+        params.check()?;
         let action = params.meant();
-        let mut notes = params.unread_arguments(action)?;
+        let unread = params.unread_arguments(action);
+        let mut notes = Vec::new();
+        if !unread.is_empty() {
+            notes.push(format!(
+                "Ignored: {} (not used by action {}).",
+                unread.join(", "),
+                action.as_str()
+            ));
+        }
         let action = match action {
             FocusAction::Promote => {
                 let now = if params.memory {
@@ -311,7 +375,6 @@ impl Engine {
             FocusAction::Drop => {
                 let id = self.item_id(call, session, params).await?;
                 let reason = params.reason.as_deref().unwrap_or(DROPPED);
-                validate::text("reason", reason, validate::MAX_REASON_BYTES)?;
                 let dropped = self
                     .store
                     .focus_drop(&call.scope, session, id, reason, None, now);
@@ -352,9 +415,7 @@ impl Engine {
         params: &FocusParams,
     ) -> Result<FocusOutput, EngineError> {
         let content = params.content.clone().unwrap_or_default();
-        validate::text("content", &content, validate::MAX_EPISODE_BYTES)?;
-        let importance =
-            validate::number("importance", params.importance.unwrap_or(0.5), 0.0, 1.0)?;
+        let importance = params.importance.unwrap_or(DEFAULT_IMPORTANCE);
         let new = NewFocus {
             id: self.clock.new_id(),
             content,

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use uuid::Uuid;
 
+use super::reference::check_ids;
 use super::{Call, Engine, EngineError, ReviewView};
-use crate::domain::validate::{self, Invalid};
+use crate::domain::validate::{self, Invalid, Problems};
 use crate::domain::{Memory, Proposal};
 use crate::store::{ForgetMode, StoreError};
 
@@ -76,6 +77,24 @@ pub struct ForgottenView {
 }
 
 impl Engine {
+    /// Reports everything that [`Engine::forget`] would refuse before it looks up the memories.
+    ///
+    /// # Errors
+    /// [`Invalid`] with all problems.
+    pub fn check_forget(&self, params: &ForgetParams) -> Result<(), Invalid> {
+        let mut problems = Problems::default();
+        if params.ids.is_empty() {
+            problems.note(Invalid::new("ids", "[]", "at least one ID"));
+        }
+        problems.check(check_ids("ids", &params.ids));
+        problems.check(validate::optional_text(
+            "reason",
+            params.reason.as_deref(),
+            validate::MAX_REASON_BYTES,
+        ));
+        problems.refuse_if_any()
+    }
+
     /// Deletes, restores or purges memories of the caller's own project, all or none. Protected ones do not change:
     /// a review asks their owner.
     ///
@@ -86,13 +105,8 @@ impl Engine {
         call: &Call,
         params: ForgetParams,
     ) -> Result<ForgetOutput, EngineError> {
+        self.check_forget(&params)?;
         let ids = self.resolve_ids(call, "ids", &params.ids).await?;
-        if ids.is_empty() {
-            return Err(Invalid::new("ids", "[]", "at least one ID").into());
-        }
-        if let Some(reason) = &params.reason {
-            validate::text("reason", reason, validate::MAX_REASON_BYTES)?;
-        }
         call.count_rows(ids.len());
         let mode = ForgetMode::from(params.mode);
         let before = call

@@ -6,12 +6,15 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::link::accept_name;
+use super::recall::{LEAST_MAX_CHARS, MOST_MAX_CHARS};
+use super::reference::check_ids;
 use super::view::timestamp;
 use super::{Call, Engine, EngineError, EntityDetail, MemoryView};
+use crate::domain::Memory;
 use crate::domain::cursor::{self, Position};
 use crate::domain::graph::{Entity, name_key};
 use crate::domain::memory::{Change, History};
-use crate::domain::{Invalid, Memory, validate};
+use crate::domain::validate::{self, Invalid, Problems};
 use crate::store::graph::EntityQuery;
 use crate::store::{HistoryQuery, Link};
 
@@ -53,6 +56,14 @@ pub struct GetParams {
     #[serde(default)]
     #[schemars(extend("x-aliases" = ["next_cursor", "page_token"]))]
     pub cursor: Option<String>,
+}
+
+impl GetParams {
+    /// The most characters that the printed answer may have.
+    #[must_use]
+    pub fn budget(&self) -> usize {
+        self.max_chars.unwrap_or(DEFAULT_MAX_CHARS)
+    }
 }
 
 /// What was read.
@@ -118,23 +129,9 @@ struct Request {
 }
 
 impl Request {
-    fn accept(params: GetParams, ids: Vec<Uuid>) -> Result<Self, Invalid> {
-        if params.ids.is_empty() && params.entities.is_empty() {
-            return Err(Invalid::new(
-                "ids",
-                "[]",
-                "at least one id, or the name of an entity in entities",
-            ));
-        }
-        validate::count("entities", params.entities.len(), MAX_NAMES)?;
-        let max_chars = params.max_chars.unwrap_or(DEFAULT_MAX_CHARS);
-        if !(100..=1_000_000).contains(&max_chars) {
-            return Err(Invalid::new(
-                "max_chars",
-                max_chars.to_string(),
-                "a number from 100 to 1000000",
-            ));
-        }
+    /// Turns parameters that [`check_get`] accepted into a request.
+    fn new(params: GetParams, ids: Vec<Uuid>) -> Result<Self, Invalid> {
+        let max_chars = params.budget();
         let question = cursor::question_hash(&(
             &ids,
             &params.entities,
@@ -167,6 +164,32 @@ impl Request {
     }
 }
 
+/// Refuses everything that can be seen to be wrong without the database.
+fn check_get(params: &GetParams) -> Result<(), Invalid> {
+    let mut problems = Problems::default();
+    if params.ids.is_empty() && params.entities.is_empty() {
+        let expected = "at least one id, or the name of an entity in entities";
+        problems.note(Invalid::new("ids", "[]", expected).depending_on(&["entities"]));
+    }
+    problems.check(check_ids("ids", &params.ids));
+    match validate::count("entities", params.entities.len(), MAX_NAMES) {
+        Ok(()) => {
+            for (index, name) in params.entities.iter().enumerate() {
+                problems.accept(accept_name(&format!("entities[{index}]"), name));
+            }
+        }
+        Err(invalid) => problems.note(invalid),
+    }
+    problems.accept(validate::whole_number(
+        "max_chars",
+        params.budget(),
+        LEAST_MAX_CHARS,
+        MOST_MAX_CHARS,
+    ));
+    problems.check(params.cursor.as_deref().map_or(Ok(()), cursor::check_form));
+    problems.refuse_if_any()
+}
+
 /// Characters that an answer may still use. The first part always fits, so that every call leads on.
 struct Budget {
     left: usize,
@@ -195,14 +218,23 @@ impl Budget {
 }
 
 impl Engine {
+    /// Reports everything that [`Engine::get`] would refuse, and reads nothing.
+    ///
+    /// # Errors
+    /// [`Invalid`] with all problems.
+    pub fn check_get(&self, params: &GetParams) -> Result<(), Invalid> {
+        check_get(params)
+    }
+
     /// Reads memories by id and entities by name; unknown ones are listed, not refused.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for an id, a name or a cursor that cannot be one.
     pub async fn get(&self, call: &Call, params: GetParams) -> Result<GetOutput, EngineError> {
+        check_get(&params)?;
         let (ids, unmatched) = self.resolve_known(call, "ids", &params.ids).await?;
-        let request = Request::accept(params, ids)?;
-        let mut budget = Budget::new(request.max_chars);
+        let request = Request::new(params, ids)?;
+        let mut budget = Budget::new(call.unreserved(request.max_chars));
         let mut output = GetOutput {
             missing: unmatched,
             ..GetOutput::default()

@@ -21,7 +21,7 @@ const MOST_PARTS: usize = 1_000;
 /// What to link, up to 1,000 entities and relations together. Missing entities at the ends of relations are created.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(transform = bare)]
+#[schemars(transform = bare, extend("x-lift" = ["relations", "entities"]))]
 pub struct LinkParams {
     #[expect(missing_docs, reason = "says itself")]
     #[schemars(extend("x-aliases" = ["entity", "nodes"]))]
@@ -89,7 +89,7 @@ pub struct RelationItem {
     pub valid_from: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[expect(missing_docs, reason = "says itself")]
-    #[schemars(extend("x-aliases" = ["valid_until"], "x-time" = true))]
+    #[schemars(extend("x-aliases" = ["valid_until"], "x-time" = ["never"]))]
     pub valid_to: Option<String>,
     // At valid_to or now, or as if it had never been.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,6 +128,15 @@ impl TryFrom<Value> for MentionItem {
             other => Err(format!(
                 "{other} is neither a name nor an object with name and type"
             )),
+        }
+    }
+}
+
+impl UnlinkMode {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::End => "end",
+            Self::Erase => "erase",
         }
     }
 }
@@ -213,12 +222,8 @@ impl Engine {
     /// [`EngineError::Invalid`] names the entities and relations that are refused.
     pub async fn link(&self, call: &Call, params: LinkParams) -> Result<LinkOutput, EngineError> {
         let now = self.clock.now();
-        let count = params.entities.len() + params.relations.len();
-        if count == 0 {
-            return Err(Invalid::new("entities", "[]", "at least one entity or relation").into());
-        }
-        validate::count("entities and relations", count, validate::MAX_LINKS)?;
-        let links = accept_links(params.entities, params.relations)?;
+        let links = accept_call(params)?;
+        let count = links.entities.len() + links.relations.len();
         self.refuse_names_of_memories(call, named_entities(&links, ""))
             .await?;
         call.count_rows(count);
@@ -242,7 +247,15 @@ impl Engine {
         })
     }
 
-    /// Refuses names that are IDs of memories: full ones always, short ones where such a memory exists.
+    /// Reports everything that [`Engine::link`] would refuse before it looks up names.
+    ///
+    /// # Errors
+    /// [`Invalid`] with all problems.
+    pub fn check_link(&self, params: LinkParams) -> Result<(), Invalid> {
+        accept_call(params).map(drop)
+    }
+
+    /// Refuses names that are short IDs of existing memories. [`accept_links`] refuses full IDs.
     pub(super) async fn refuse_names_of_memories(
         &self,
         call: &Call,
@@ -255,7 +268,7 @@ impl Engine {
         let known = self.known_parts(call, parts).await?;
         let mut problems = Problems::default();
         for (field, name) in names {
-            if is_full_id(name) || short_id_in(name).is_some_and(|part| known.contains(&part)) {
+            if short_id_in(name).is_some_and(|part| known.contains(&part)) {
                 problems.note(memory_instead_of_entity(field, name));
             }
         }
@@ -330,7 +343,7 @@ pub(super) fn named_entities<'a>(links: &'a Links, outer: &str) -> Vec<(String, 
 }
 
 /// The refusal of a memory's ID where the name of an entity is expected.
-fn memory_instead_of_entity(field: String, name: &str) -> Invalid {
+fn memory_instead_of_entity(field: impl Into<String>, name: &str) -> Invalid {
     let expected = "the name of an entity, not the ID of a memory; to link memories, give their IDs to remember or update as \
                     sources, or to remember as supersedes";
     Invalid::new(field, name, expected)
@@ -347,24 +360,55 @@ pub(super) fn accept_mentions(
     entities: Vec<MentionItem>,
     relations: Vec<RelationItem>,
 ) -> Result<Links, Invalid> {
-    validate::count("entities", entities.len(), validate::MAX_MENTIONS)?;
-    validate::count("relations", relations.len(), validate::MAX_MENTIONS)?;
+    let mut problems = Problems::default();
+    problems.check(validate::count(
+        "entities",
+        entities.len(),
+        validate::MAX_MENTIONS,
+    ));
+    problems.check(validate::count(
+        "relations",
+        relations.len(),
+        validate::MAX_MENTIONS,
+    ));
+    problems.refuse_if_any()?;
+    let mut problems = Problems::default();
     let expected = "no removal here; call link to remove entities and relations";
-    if let Some(index) = entities.iter().position(|item| item.0.erase) {
-        return Err(Invalid::new(
+    for (index, _) in entities.iter().enumerate().filter(|(_, item)| item.0.erase) {
+        problems.note(Invalid::new(
             format!("entities[{index}].erase"),
             "true",
             expected,
         ));
     }
-    if let Some(index) = relations.iter().position(|item| item.unlink.is_some()) {
-        return Err(Invalid::new(
+    for (index, mode) in relations
+        .iter()
+        .enumerate()
+        .filter_map(|(index, item)| Some((index, item.unlink?)))
+    {
+        problems.note(Invalid::new(
             format!("relations[{index}].unlink"),
-            "",
+            mode.as_str(),
             expected,
         ));
     }
-    accept_links(entities.into_iter().map(|item| item.0).collect(), relations)
+    let links = problems.accept(accept_links(
+        entities.into_iter().map(|item| item.0).collect(),
+        relations,
+    ));
+    problems.refuse_if_any()?;
+    Ok(links)
+}
+
+/// All that a call of `link` contains.
+fn accept_call(params: LinkParams) -> Result<Links, Invalid> {
+    let count = params.entities.len() + params.relations.len();
+    if count == 0 {
+        let nothing = Invalid::new("entities", "[]", "at least one entity or relation");
+        return Err(nothing.depending_on(&["relations"]));
+    }
+    validate::count("entities and relations", count, validate::MAX_LINKS)?;
+    accept_links(params.entities, params.relations)
 }
 
 fn accept_links(entities: Vec<EntityItem>, relations: Vec<RelationItem>) -> Result<Links, Invalid> {
@@ -405,55 +449,87 @@ pub(super) fn accept_type(kind: Option<&str>) -> Result<Option<String>, Invalid>
     Ok(Some(type_key(kind)))
 }
 
+/// Begin and end of the time in which a relation is true.
+type Period = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
+
+/// The time in which a relation is true. An end that never comes is none.
+fn accept_period(valid_from: Option<&str>, valid_to: Option<&str>) -> Result<Period, Invalid> {
+    let mut problems = Problems::default();
+    let begin = problems.accept(
+        valid_from
+            .map(|begin| validate::time("valid_from", begin))
+            .transpose(),
+    );
+    let end = problems.accept(validate::end_time("valid_to", valid_to));
+    if let (Some(begin), Some(end)) = (begin, end)
+        && begin >= end
+    {
+        let expected = format!("a time after valid_from, which is {}", timestamp(begin));
+        problems
+            .note(Invalid::new("valid_to", timestamp(end), expected).depending_on(&["valid_from"]));
+    }
+    problems.refuse_if_any()?;
+    Ok((begin, end))
+}
+
 fn accept_entity(item: EntityItem) -> Result<NewEntity, Invalid> {
-    validate::metadata("properties", &item.properties)?;
+    let mut problems = Problems::default();
+    let name = problems.accept(accept_name("name", &item.name));
+    let kind = problems.accept(accept_type(item.kind.as_deref()));
+    problems.check(validate::metadata("properties", &item.properties));
+    // What exists under the ID of a memory can still be removed.
+    if !item.erase && is_full_id(&name) {
+        problems.note(memory_instead_of_entity("name", &name));
+    }
+    problems.refuse_if_any()?;
     Ok(NewEntity {
-        name: accept_name("name", &item.name)?,
-        kind: accept_type(item.kind.as_deref())?,
+        name,
+        kind,
         properties: item.properties,
         erase: item.erase,
     })
 }
 
 fn accept_relation(item: RelationItem) -> Result<NewRelation, Invalid> {
-    let (from, to) = (
-        accept_name("from", &item.from)?,
-        accept_name("to", &item.to)?,
-    );
-    if name_key(&from) == name_key(&to) {
-        return Err(Invalid::new("to", &to, "another entity than from"));
+    let mut problems = Problems::default();
+    let never_ends = item.valid_to.as_deref() == Some(validate::NEVER);
+    let from = problems.accept(accept_name("from", &item.from));
+    let to = problems.accept(accept_name("to", &item.to));
+    if !to.is_empty() && name_key(&from) == name_key(&to) {
+        problems.note(Invalid::new("to", &to, "another entity than from").depending_on(&["from"]));
     }
-    let kind = accept_type(item.kind.as_deref())?;
-    if kind.is_none() && item.unlink.is_none() {
-        return Err(Invalid::new(
-            "type",
-            "",
-            "the type of the relation, such as uses or works at",
-        ));
-    }
-    validate::metadata("properties", &item.properties)?;
-    let time = |field: &str, value: Option<String>| {
-        value.map(|value| validate::time(field, &value)).transpose()
-    };
-    let valid_from: Option<DateTime<Utc>> = time("valid_from", item.valid_from)?;
-    let valid_to = time("valid_to", item.valid_to)?;
-    if let (Some(begin), Some(end)) = (valid_from, valid_to)
-        && begin >= end
+    for (field, name) in [("from", &from), ("to", &to)]
+        .into_iter()
+        .filter(|_| item.unlink.is_none())
     {
-        let expected = format!("a time after valid_from, which is {}", begin.to_rfc3339());
-        return Err(Invalid::new("valid_to", end.to_rfc3339(), expected));
+        if is_full_id(name) {
+            problems.note(memory_instead_of_entity(field, name));
+        }
     }
+    if item.kind.is_none() && item.unlink.is_none() {
+        let expected = "the type of the relation, such as uses or works at";
+        problems.note(Invalid::new("type", "", expected).depending_on(&["unlink"]));
+    }
+    let kind = problems.accept(accept_type(item.kind.as_deref()));
+    problems.check(validate::metadata("properties", &item.properties));
+    let (valid_from, valid_to) = problems.accept(accept_period(
+        item.valid_from.as_deref(),
+        item.valid_to.as_deref(),
+    ));
+    let weight = item
+        .weight
+        .map(|weight| validate::number("weight", weight, 0.0, 1.0));
+    let weight = problems.accept(weight.transpose());
+    problems.refuse_if_any()?;
     Ok(NewRelation {
         from,
         to,
         kind,
-        weight: item
-            .weight
-            .map(|weight| validate::number("weight", weight, 0.0, 1.0))
-            .transpose()?,
+        weight,
         properties: item.properties,
         valid_from,
         valid_to,
+        never_ends,
         unlink: item.unlink.map(|mode| match mode {
             UnlinkMode::End => Unlink::End,
             UnlinkMode::Erase => Unlink::Erase,

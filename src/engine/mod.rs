@@ -5,12 +5,10 @@
 //! `Engine::foo`; it validates everything before the first write.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
-
-use crate::domain::{Analyzer, Clock, IdReference, Invalid, Scope};
+use crate::domain::{Analyzer, Clock, Invalid, Scope, validate};
 use crate::embed::Desk;
 use crate::store::{Store, StoreError};
 
@@ -213,6 +211,21 @@ impl From<StoreError> for EngineError {
 }
 
 impl EngineError {
+    /// The same error under the name that the caller knows the argument by. Of a list, the index is left out.
+    #[must_use]
+    pub fn renamed(mut self, from: &str, to: &str) -> Self {
+        match &mut self {
+            Self::UnknownReference { field, .. } | Self::AmbiguousReference { field, .. } => {
+                validate::rename_field(field, from, to);
+                self
+            }
+            Self::Invalid(_) | Self::Store(_) => match self {
+                Self::Invalid(invalid) => Self::Invalid(invalid.renamed(from, to)),
+                other => other,
+            },
+        }
+    }
+
     /// A stable code for programs; the sentence may change, this may not.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -308,6 +321,7 @@ pub struct Call {
     database_micros: AtomicU64,
     rows: AtomicU64,
     hits: AtomicU64,
+    reserved: AtomicUsize,
 }
 
 impl Call {
@@ -319,7 +333,18 @@ impl Call {
             database_micros: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             hits: AtomicU64::new(0),
+            reserved: AtomicUsize::new(0),
         }
+    }
+
+    /// Keeps characters of the answer free for remarks that are not part of it.
+    pub fn reserve(&self, chars: usize) {
+        self.reserved.store(chars, Ordering::Relaxed);
+    }
+
+    /// The characters of `max_chars` that are not reserved.
+    fn unreserved(&self, max_chars: usize) -> usize {
+        max_chars.saturating_sub(self.reserved.load(Ordering::Relaxed))
     }
 
     /// Awaits a store method and adds its time to the call's account.
@@ -359,23 +384,4 @@ impl Call {
     pub fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)
     }
-}
-
-/// Reads full IDs, naming the one that is none; [`Engine::resolve_links`] has replaced short ones.
-fn parse_ids(field: &str, ids: &[String]) -> Result<Vec<Uuid>, Invalid> {
-    crate::domain::validate::count(field, ids.len(), crate::domain::validate::MAX_IDS)?;
-    let mut parsed = Vec::with_capacity(ids.len());
-    for (index, id) in ids.iter().enumerate() {
-        let Some(IdReference::Full(id)) = IdReference::parse(id) else {
-            return Err(Invalid::new(
-                format!("{field}[{index}]"),
-                id,
-                "the ID of a memory, as remember and recall return it",
-            ));
-        };
-        if !parsed.contains(&id) {
-            parsed.push(id);
-        }
-    }
-    Ok(parsed)
 }

@@ -10,11 +10,12 @@ use uuid::Uuid;
 use super::rank::Ranked;
 use super::recall_page::{Found, Page};
 use super::recall_search::{MAX_RANKED, Ranking};
+use super::view::timestamp;
 use super::{Call, Engine, EngineError, MemoryView};
 use crate::domain::cursor::{self, Position};
 use crate::domain::fusion::{Channel, Place, Share};
 use crate::domain::memory::Kind;
-use crate::domain::validate::{self, Invalid};
+use crate::domain::validate::{self, Invalid, Problems};
 use crate::domain::{AsOf, Factors, Filter, Memory};
 
 /// Hits of a recall that names no limit.
@@ -24,6 +25,9 @@ const DEFAULT_LIMIT: usize = 10;
 const STRANGERS: usize = 5;
 /// Characters of an answer that names no budget.
 const DEFAULT_MAX_CHARS: usize = 12_000;
+/// Range of the characters of an answer.
+pub(super) const LEAST_MAX_CHARS: usize = 100;
+pub(super) const MOST_MAX_CHARS: usize = 1_000_000;
 /// Ranked hits that one page reads at most, for each hit of its limit: the others are folded into those before.
 const MOST_FOLDED: usize = 5;
 /// Ranked hits among which superseded memories are put behind their successors.
@@ -240,7 +244,8 @@ impl Engine {
         params: RecallParams,
         print: &AnswerPrinter<'_>,
     ) -> Result<RecallOutput, EngineError> {
-        let request = self.accept_recall(&params)?;
+        let mut request = self.accept_recall(&params)?;
+        request.max_chars = call.unreserved(request.max_chars);
         let mut output = RecallOutput {
             notes: request.notes.clone(),
             ..RecallOutput::default()
@@ -439,84 +444,43 @@ impl Engine {
         Ok(after_successors(hits, |hit| hit.candidate.id, &successors))
     }
 
+    /// Reports everything that [`Engine::recall`] would refuse, and reads nothing.
+    ///
+    /// # Errors
+    /// [`Invalid`] with all problems.
+    pub fn check_recall(&self, params: &RecallParams) -> Result<(), Invalid> {
+        self.accept_recall(params).map(drop)
+    }
+
     fn accept_recall(&self, params: &RecallParams) -> Result<Request, Invalid> {
         let now = self.clock.now();
+        let mut problems = Problems::default();
         let limit = params.limit.unwrap_or(DEFAULT_LIMIT);
-        if !(1..=validate::MAX_LIMIT).contains(&limit) {
-            return Err(Invalid::new(
-                "limit",
-                limit.to_string(),
-                format!("a number from 1 to {}", validate::MAX_LIMIT),
-            ));
-        }
-        let max_chars = params.budget();
-        if !(100..=1_000_000).contains(&max_chars) {
-            return Err(Invalid::new(
-                "max_chars",
-                max_chars.to_string(),
-                "a number from 100 to 1000000",
-            ));
-        }
-        for (field, name) in [("session", &params.session), ("speaker", &params.speaker)] {
-            if let Some(name) = name {
-                validate::text(field, name, validate::MAX_NAME_BYTES)?;
-            }
-        }
+        let limit = problems.accept(validate::whole_number(
+            "limit",
+            limit,
+            1,
+            validate::MAX_LIMIT,
+        ));
+        let max_chars = problems.accept(validate::whole_number(
+            "max_chars",
+            params.budget(),
+            LEAST_MAX_CHARS,
+            MOST_MAX_CHARS,
+        ));
+        problems.check(validate::optional_text(
+            "session",
+            params.session.as_deref(),
+            validate::MAX_NAME_BYTES,
+        ));
+        problems.check(validate::optional_text(
+            "speaker",
+            params.speaker.as_deref(),
+            validate::MAX_NAME_BYTES,
+        ));
         let mut notes = Vec::new();
-        let mut query = params
-            .query
-            .as_deref()
-            .map(str::trim)
-            .filter(|query| !query.is_empty())
-            .map(str::to_owned);
-        if let Some(text) = &mut query {
-            if text.contains('\0') {
-                return Err(Invalid::new("query", text, "text without NUL characters"));
-            }
-            if let Some((cut, _)) = text
-                .char_indices()
-                .nth(validate::MAX_QUERY_CHARS)
-                .filter(|_| !is_storable(text))
-            {
-                text.truncate(cut);
-                notes.push(format!(
-                    "Only the first {} characters of the query were used.",
-                    validate::MAX_QUERY_CHARS
-                ));
-            }
-        } else if params.query.is_some() {
-            notes.push("The query is empty: these are the newest memories.".to_owned());
-        }
-        let time = |field: &str, value: &Option<String>| {
-            value.as_ref().map(|v| validate::time(field, v)).transpose()
-        };
-        let (since, until) = (time("since", &params.since)?, time("until", &params.until)?);
-        if let (Some(from), Some(to)) = (since, until)
-            && from >= to
-        {
-            let expected = format!("a time after since, which is {from}");
-            return Err(Invalid::new(
-                "until",
-                params.until.as_deref().unwrap_or_default(),
-                expected,
-            ));
-        }
-        let (moment, as_of) = accept_time(params, now)?;
-        let filter = Filter {
-            kinds: params.kinds.clone(),
-            tags: validate::tags("tags", &params.tags)?,
-            session: params.session.clone(),
-            speaker: params.speaker.clone(),
-            since,
-            until,
-            min_importance: params
-                .min_importance
-                .map(|least| validate::number("min_importance", least, 0.0, 1.0))
-                .transpose()?,
-            include_outdated: params.include_outdated,
-            now: moment,
-            as_of,
-        };
+        let query = problems.accept(accept_query(params.query.as_deref(), &mut notes));
+        let filter = problems.accept(accept_filter(params, now).map(Some));
         let unpaged = RecallParams {
             cursor: None,
             limit: None,
@@ -526,17 +490,18 @@ impl Engine {
             ..params.clone()
         };
         let question = cursor::question_hash(&unpaged);
-        let position = params
-            .cursor
-            .as_ref()
-            .map(|text| cursor::decode(text, &question))
-            .transpose()?;
-        let limited = params.limit.is_some();
+        // A filter that is refused makes another question, for which every cursor is wrong.
+        let position = match (&params.cursor, &filter) {
+            (Some(text), Some(_)) => problems.accept(cursor::decode(text, &question).map(Some)),
+            (Some(text), None) => problems.accept(cursor::check_form(text).map(|()| None)),
+            (None, _) => None,
+        };
+        problems.refuse_if_any()?;
         Ok(Request {
             query,
-            filter,
+            filter: filter.unwrap_or_else(|| Filter::at(now)),
             limit,
-            limited,
+            limited: params.limit.is_some(),
             max_chars,
             detail: params.detail,
             explain: params.explain,
@@ -545,6 +510,71 @@ impl Engine {
             notes,
         })
     }
+}
+
+/// The query without white space around it and of bounded length; none where the newest memories are asked for.
+fn accept_query(query: Option<&str>, notes: &mut Vec<String>) -> Result<Option<String>, Invalid> {
+    let Some(query) = query else { return Ok(None) };
+    let mut text = query.trim().to_owned();
+    if text.is_empty() {
+        notes.push("The query is empty: these are the newest memories.".to_owned());
+        return Ok(None);
+    }
+    if text.contains('\0') {
+        return Err(Invalid::new("query", text, "text without NUL characters"));
+    }
+    if let Some((cut, _)) = text
+        .char_indices()
+        .nth(validate::MAX_QUERY_CHARS)
+        .filter(|_| !is_storable(&text))
+    {
+        text.truncate(cut);
+        notes.push(format!(
+            "Only the first {} characters of the query were used.",
+            validate::MAX_QUERY_CHARS
+        ));
+    }
+    Ok(Some(text))
+}
+
+fn accept_filter(params: &RecallParams, now: DateTime<Utc>) -> Result<Filter, Invalid> {
+    let mut problems = Problems::default();
+    let mut time = |field: &str, value: Option<&String>| {
+        problems.accept(value.map(|value| validate::time(field, value)).transpose())
+    };
+    let (since, until) = (
+        time("since", params.since.as_ref()),
+        time("until", params.until.as_ref()),
+    );
+    if let (Some(from), Some(to)) = (since, until)
+        && from >= to
+    {
+        let expected = format!("a time after since, which is {}", timestamp(from));
+        let until = params.until.as_deref().unwrap_or_default();
+        problems.note(Invalid::new("until", until, expected).depending_on(&["since"]));
+    }
+    let time = problems.accept(accept_time(params, now).map(Some));
+    let least = params
+        .min_importance
+        .map(|least| validate::number("min_importance", least, 0.0, 1.0));
+    let (tags, min_importance) = (
+        problems.accept(validate::tags("tags", &params.tags)),
+        problems.accept(least.transpose()),
+    );
+    problems.refuse_if_any()?;
+    let (moment, as_of) = time.unwrap_or((now, AsOf::Present));
+    Ok(Filter {
+        kinds: params.kinds.clone(),
+        tags,
+        session: params.session.clone(),
+        speaker: params.speaker.clone(),
+        since,
+        until,
+        min_importance,
+        include_outdated: params.include_outdated,
+        now: moment,
+        as_of,
+    })
 }
 
 /// The time that the question is about.
@@ -559,7 +589,7 @@ fn accept_time(
         (Some(_), Some(at)) => {
             let expected =
                 "either as_of (what was known then) or valid_at (what was true then), not both";
-            Err(Invalid::new("valid_at", at, expected))
+            Err(Invalid::new("valid_at", at, expected).depending_on(&["as_of"]))
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use uuid::Uuid;
 
-use super::{Call, Engine, EngineError, RememberItem};
+use super::{Call, Engine, EngineError};
 use crate::domain::reference::first_line;
-use crate::domain::validate::{self, Invalid};
+use crate::domain::validate::{self, Invalid, Problems};
 use crate::domain::{IdPart, IdReference};
 use crate::store::{Referable, Referent};
 
@@ -14,6 +14,33 @@ const MOST_CANDIDATES: usize = 5;
 const MOST_PARTS: usize = 1_000;
 /// Characters of a candidate's text.
 const CANDIDATE_CHARS: usize = 80;
+
+/// Refuses every text that cannot be a reference.
+///
+/// # Errors
+/// [`Invalid`] with all problems.
+pub(super) fn check_ids(field: &str, ids: &[String]) -> Result<(), Invalid> {
+    validate::count(field, ids.len(), validate::MAX_IDS)?;
+    let mut problems = Problems::default();
+    for (index, id) in ids.iter().enumerate() {
+        problems.check(check_id(
+            Referable::Memory,
+            &format!("{field}[{index}]"),
+            id,
+        ));
+    }
+    problems.refuse_if_any()
+}
+
+/// Refuses a text that cannot be a reference.
+///
+/// # Errors
+/// [`Invalid`] names what is expected.
+pub(super) fn check_id(kind: Referable<'_>, field: &str, id: &str) -> Result<(), Invalid> {
+    IdReference::parse(id)
+        .map(drop)
+        .ok_or_else(|| Invalid::new(field, id, expected(kind)))
+}
 
 /// A reference with the argument that contains it.
 struct Named<'a> {
@@ -93,58 +120,67 @@ impl Engine {
         found.ok_or_else(unknown)
     }
 
-    /// Replaces parts of IDs in `sources` and `supersedes` by the full IDs.
+    /// The memories that each of `lists` refers to, each once per list. A list comes with the argument that contains
+    /// it.
     ///
     /// # Errors
-    /// As [`Engine::resolve_ids`]; also when there are too many parts.
-    pub(super) async fn resolve_links(
+    /// As [`Engine::resolve_ids`]; also when there are too many parts of IDs.
+    pub(super) async fn resolve_lists(
         &self,
         call: &Call,
-        items: &mut [RememberItem],
-    ) -> Result<(), EngineError> {
-        let is_part =
-            |text: &&mut String| matches!(IdReference::parse(text), Some(IdReference::Part(_)));
-        let mut slots: Vec<(String, &mut String)> = Vec::new();
-        for (index, item) in items.iter_mut().enumerate() {
-            for (field, ids) in [
-                ("sources", &mut item.sources),
-                ("supersedes", &mut item.supersedes),
-            ] {
-                let parts = ids.iter_mut().enumerate().filter(|(_, text)| is_part(text));
-                slots.extend(
-                    parts.map(|(place, text)| (format!("items[{index}].{field}[{place}]"), text)),
-                );
-            }
-        }
-        if slots.is_empty() {
-            return Ok(());
-        }
-        if slots.len() > MOST_PARTS {
+        lists: &[(String, Vec<String>)],
+    ) -> Result<Vec<Vec<Uuid>>, EngineError> {
+        let all = || lists.iter().flat_map(|(_, ids)| ids);
+        let parts = all()
+            .filter(|text| matches!(IdReference::parse(text), Some(IdReference::Part(_))))
+            .count();
+        if parts > MOST_PARTS {
             let expected = format!(
                 "at most {MOST_PARTS} short IDs in one call; use full IDs, or several calls"
             );
-            return Err(
-                Invalid::new("items", format!("{} short IDs", slots.len()), expected).into(),
-            );
+            return Err(Invalid::new("items", format!("{parts} short IDs"), expected).into());
         }
-        let named = slots
+        let entry = |field: &str, (index, text): (usize, &'_ String)| {
+            (format!("{field}[{index}]"), text.clone())
+        };
+        let named: Vec<(String, String)> = lists
+            .iter()
+            .flat_map(|(field, ids)| {
+                ids.iter()
+                    .enumerate()
+                    .map(move |numbered| entry(field, numbered))
+            })
+            .collect();
+        let wanted = named
             .iter()
             .map(|(field, text)| Named {
                 field: field.clone(),
                 text,
             })
             .collect();
-        let resolved = self.look_up(call, Referable::Memory, named).await?;
-        for ((field, text), id) in slots.into_iter().zip(resolved) {
-            let Some(id) = id else {
-                return Err(EngineError::UnknownReference {
-                    field,
-                    references: vec![text.clone()],
-                });
-            };
-            *text = id.to_string();
+        let mut resolved = self
+            .look_up(call, Referable::Memory, wanted)
+            .await?
+            .into_iter()
+            .zip(named);
+        let mut found = Vec::with_capacity(lists.len());
+        for (_, ids) in lists {
+            let mut list = Vec::with_capacity(ids.len());
+            for (id, (field, text)) in resolved.by_ref().take(ids.len()) {
+                match id {
+                    None => {
+                        return Err(EngineError::UnknownReference {
+                            field,
+                            references: vec![text],
+                        });
+                    }
+                    Some(id) if !list.contains(&id) => list.push(id),
+                    Some(_) => {}
+                }
+            }
+            found.push(list);
         }
-        Ok(())
+        Ok(found)
     }
 
     /// The ID for each reference; `None` where a part matches nothing.

@@ -12,8 +12,9 @@ use super::link::{
     MentionItem, RelationItem, accept_mentions, added_relations_schema, mentions_schema,
     named_entities,
 };
+use super::reference::check_ids;
 use super::update::note_expired;
-use super::{Call, Engine, EngineError, SimilarView, parse_ids};
+use super::{Call, Engine, EngineError, SimilarView};
 use crate::domain::Links;
 use crate::domain::memory::{Episode, Kind, NewMemory, Stated};
 use crate::domain::repeat::PROTECTED_NOW;
@@ -23,7 +24,7 @@ use crate::store::{Idempotency, Remember, Remembered};
 /// What to store.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-lift" = "items"))]
+#[schemars(extend("x-lift" = ["items"]))]
 pub struct RememberParams {
     /// 1 to 500
     #[schemars(length(min = 1, max = 500), extend("x-aliases" = ["item", "memories"]))]
@@ -63,7 +64,7 @@ pub struct RememberItem {
     pub occurred_at: Option<String>,
     /// When it stops being true
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-aliases" = ["expires_at", "expires"], "x-time" = true))]
+    #[schemars(extend("x-aliases" = ["expires_at", "expires"], "x-time" = ["never"]))]
     pub valid_until: Option<String>,
     /// Conversation ID
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,44 +167,22 @@ impl Engine {
         params: RememberParams,
     ) -> Result<RememberOutput, EngineError> {
         let now = self.clock.now();
-        if params.items.is_empty() {
-            return Err(Invalid::new("items", "[]", "at least one memory").into());
-        }
-        validate::count("items", params.items.len(), validate::MAX_BATCH)?;
-        let idempotency = match &params.idempotency_key {
-            None => None,
-            Some(key) => {
-                validate::text("idempotency_key", key, validate::MAX_NAME_BYTES)?;
-                let request = serde_json::to_vec(&params.items)
-                    .expect("items are plain data, which always serialises");
-                Some(Idempotency {
-                    key: key.clone(),
-                    request_hash: Sha256::digest(request).into(),
-                })
+        let idempotency = params.idempotency_key.as_ref().map(|key| {
+            let request = serde_json::to_vec(&params.items)
+                .expect("items are plain data, which always serialises");
+            Idempotency {
+                key: key.clone(),
+                request_hash: Sha256::digest(request).into(),
             }
-        };
-        let mut given = params.items;
-        self.resolve_links(call, &mut given).await?;
-        let (mut items, mut problems) = (Vec::with_capacity(given.len()), Problems::default());
-        for (index, item) in given.into_iter().enumerate() {
-            match self.accept(item, now) {
-                Ok(item) => items.push(item),
-                Err(invalid) => problems.note(invalid.within(format!("items[{index}]"))),
-            }
-        }
-        problems.refuse_if_any()?;
-        let links: usize = items
-            .iter()
-            .map(|item| item.links.entities.len() + item.links.relations.len())
-            .sum();
-        if links > validate::MAX_MENTIONS_AT_ONCE {
-            let expected = format!(
-                "at most {} entities and relations in all items together; store them in several calls",
-                validate::MAX_MENTIONS_AT_ONCE
-            );
-            return Err(
-                Invalid::new("items", format!("{links} entities and relations"), expected).into(),
-            );
+        });
+        let Accepted {
+            mut items,
+            references,
+        } = self.accept_all(params, now)?;
+        let resolved = self.resolve_lists(call, &references).await?;
+        for (item, ids) in items.iter_mut().zip(resolved.chunks_exact(2)) {
+            item.sources.clone_from(&ids[0]);
+            item.supersedes.clone_from(&ids[1]);
         }
         call.count_rows(items.len());
         let names = items.iter().enumerate();
@@ -297,19 +276,80 @@ impl Engine {
         self.accept(item, self.clock.now()).map(drop)
     }
 
+    /// Reports everything that [`Engine::remember`] would refuse before it looks up the sources, and stores nothing.
+    ///
+    /// # Errors
+    /// [`Invalid`] with all problems.
+    pub fn check_remember(&self, params: RememberParams) -> Result<(), Invalid> {
+        self.accept_all(params, self.clock.now()).map(drop)
+    }
+
+    fn accept_all(&self, params: RememberParams, now: DateTime<Utc>) -> Result<Accepted, Invalid> {
+        let mut problems = Problems::default();
+        if params.items.is_empty() {
+            problems.note(Invalid::new("items", "[]", "at least one memory"));
+        }
+        validate::count("items", params.items.len(), validate::MAX_BATCH)?;
+        let key = params.idempotency_key.as_deref();
+        problems.check(validate::optional_text(
+            "idempotency_key",
+            key,
+            validate::MAX_NAME_BYTES,
+        ));
+        let links: usize = params
+            .items
+            .iter()
+            .map(|item| item.entities.len() + item.relations.len())
+            .sum();
+        if links > validate::MAX_MENTIONS_AT_ONCE {
+            let expected = format!(
+                "at most {} entities and relations in all items together; store them in several calls",
+                validate::MAX_MENTIONS_AT_ONCE
+            );
+            problems.note(Invalid::new(
+                "items",
+                format!("{links} entities and relations"),
+                expected,
+            ));
+        }
+        let mut accepted = Accepted::default();
+        for (index, mut item) in params.items.into_iter().enumerate() {
+            let references = [
+                ("sources", &mut item.sources),
+                ("supersedes", &mut item.supersedes),
+            ];
+            for (field, ids) in references {
+                let field = format!("items[{index}].{field}");
+                problems.check(check_ids(&field, ids));
+                accepted.references.push((field, std::mem::take(ids)));
+            }
+            match self.accept(item, now) {
+                Ok(item) => accepted.items.push(item),
+                Err(invalid) => problems.note(invalid.within(format!("items[{index}]"))),
+            }
+        }
+        problems.refuse_if_any()?;
+        Ok(accepted)
+    }
+
+    /// Accepts everything of an item but the memories that it refers to.
     fn accept(&self, item: RememberItem, now: DateTime<Utc>) -> Result<NewMemory, Invalid> {
         let mut problems = Problems::default();
-        problems.accept(validate::text(
+        problems.check(validate::text(
             "content",
             &item.content,
             validate::MAX_CONTENT_BYTES,
         ));
-        problems.accept(validate::metadata("metadata", &item.metadata));
+        problems.check(validate::metadata("metadata", &item.metadata));
         for (field, name) in [("session", &item.session), ("speaker", &item.speaker)] {
-            if let Some(name) = name {
-                problems.accept(validate::text(field, name, validate::MAX_NAME_BYTES));
-            }
+            problems.check(validate::optional_text(
+                field,
+                name.as_deref(),
+                validate::MAX_NAME_BYTES,
+            ));
         }
+        problems.check(check_ids("sources", &item.sources));
+        problems.check(check_ids("supersedes", &item.supersedes));
         check_fields_of_kind(&item, &mut problems);
         let episode = (item.kind == Kind::Episode)
             .then(|| {
@@ -335,18 +375,17 @@ impl Engine {
                 item.occurred_at
                     .map_or(Ok(now), |at| validate::past_time("occurred_at", &at, now)),
             ),
-            valid_until: problems.accept(
-                item.valid_until
-                    .map(|at| validate::time("valid_until", &at))
-                    .transpose(),
-            ),
+            valid_until: problems.accept(validate::end_time(
+                "valid_until",
+                item.valid_until.as_deref(),
+            )),
             content: item.content,
             session: item.session,
             turn: item.turn,
             speaker: item.speaker,
             episode,
-            sources: problems.accept(parse_ids("sources", &item.sources)),
-            supersedes: problems.accept(parse_ids("supersedes", &item.supersedes)),
+            sources: Vec::new(),
+            supersedes: Vec::new(),
             links: problems.accept(accept_mentions(item.entities, item.relations)),
             protected: item.protected,
             stated,
@@ -354,6 +393,13 @@ impl Engine {
         problems.refuse_if_any()?;
         Ok(accepted)
     }
+}
+
+/// Items that were accepted, and the references to their sources and to what they supersede: two lists for each item.
+#[derive(Default)]
+struct Accepted {
+    items: Vec<NewMemory>,
+    references: Vec<(String, Vec<String>)>,
 }
 
 /// Fields that only some kinds have.

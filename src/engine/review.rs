@@ -10,10 +10,11 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::link::accept_name;
+use super::reference::check_id;
 use super::view::timestamp;
 use super::{Call, Engine, EngineError, MemoryView};
 use crate::domain::graph::name_key;
-use crate::domain::validate::{self, Invalid};
+use crate::domain::validate::{self, Invalid, Problems};
 use crate::domain::{Decision, Filter, Judgement, Kind, Memory, Proposal, Review, Scope};
 use crate::store::graph::EntityQuery;
 use crate::store::{Decide, NewReview, Referable, ReviewQuery, StoreError};
@@ -252,6 +253,14 @@ pub struct ReviewReport {
 }
 
 impl Engine {
+    /// Reports everything that [`Engine::review`] would refuse before it looks up the memories.
+    ///
+    /// # Errors
+    /// [`Invalid`] with all problems.
+    pub fn check_review(&self, params: &ReviewParams) -> Result<(), Invalid> {
+        params.check()
+    }
+
     /// Lists reviews, finds similar memories, or records a judgement.
     ///
     /// # Errors
@@ -261,10 +270,7 @@ impl Engine {
         call: &Call,
         params: ReviewParams,
     ) -> Result<ReviewOutput, EngineError> {
-        if let Some(reason) = &params.reason {
-            validate::text("reason", reason, validate::MAX_REASON_BYTES)?;
-        }
-        params.refuse_arguments_of_other_actions()?;
+        params.check()?;
         match params.action {
             ReviewAction::List => {
                 let now = self.clock.now();
@@ -440,9 +446,6 @@ impl Engine {
         session: Option<String>,
     ) -> Result<Vec<PairView>, EngineError> {
         let now = self.clock.now();
-        if let Some(session) = &session {
-            validate::text("session", session, validate::MAX_NAME_BYTES)?;
-        }
         let kinds = vec![Kind::Note, Kind::Insight, Kind::Episode];
         let filter = Filter {
             kinds,
@@ -620,6 +623,18 @@ impl Engine {
     }
 }
 
+fn keep_missing() -> Invalid {
+    Invalid::new(
+        "keep",
+        "",
+        "the ID of the memory that stays valid, and replace with the other one",
+    )
+}
+
+fn replace_missing() -> Invalid {
+    Invalid::new("replace", "", "the ID of the memory that keep replaces")
+}
+
 /// The pair of a judgement.
 #[derive(Debug, Clone, Copy)]
 enum Pair {
@@ -648,16 +663,8 @@ impl Pair {
                 id.to_string(),
                 "no id or other besides keep and replace",
             )),
-            (Some(_), None, _) => Err(Invalid::new(
-                "replace",
-                "",
-                "the ID of the memory that keep replaces",
-            )),
-            _ => Err(Invalid::new(
-                "keep",
-                "",
-                "the ID of the memory that stays valid, and replace with the other one",
-            )),
+            (Some(_), None, _) => Err(replace_missing()),
+            _ => Err(keep_missing()),
         }
     }
 
@@ -685,22 +692,71 @@ impl Pair {
 }
 
 impl ReviewParams {
-    fn refuse_arguments_of_other_actions(&self) -> Result<(), Invalid> {
+    /// Refuses everything that can be seen to be wrong without the database.
+    fn check(&self) -> Result<(), Invalid> {
+        let mut problems = Problems::default();
+        for (field, id) in [
+            ("id", &self.id),
+            ("keep", &self.keep),
+            ("replace", &self.replace),
+            ("other", &self.other),
+        ] {
+            problems.check(
+                id.as_deref()
+                    .map_or(Ok(()), |id| check_id(Referable::Memory, field, id)),
+            );
+        }
+        problems.check(validate::optional_text(
+            "reason",
+            self.reason.as_deref(),
+            validate::MAX_REASON_BYTES,
+        ));
+        problems.check(validate::optional_text(
+            "session",
+            self.session.as_deref(),
+            validate::MAX_NAME_BYTES,
+        ));
+        if let Some(entity) = &self.entity {
+            problems.accept(accept_name("entity", entity));
+        }
+        self.note_arguments_of_other_actions(&mut problems);
+        if self.action == ReviewAction::Judge {
+            self.note_missing_arguments(&mut problems);
+        }
+        problems.refuse_if_any()
+    }
+
+    /// Notes what a judgement lacks. [`Pair::of`] decides which memory is which.
+    fn note_missing_arguments(&self, problems: &mut Problems) {
+        if self.judgement.is_none() {
+            let expected = "duplicate, contradiction or unrelated";
+            problems.note(Invalid::new("judgement", "", expected).depending_on(&["action"]));
+        }
+        let others = [&self.id, &self.other]
+            .into_iter()
+            .filter(|id| id.is_some())
+            .count();
+        let missing = match (&self.keep, &self.replace, others) {
+            (Some(_), None, 0) => replace_missing(),
+            (None, None, 0 | 1) | (None, Some(_), 0) => keep_missing(),
+            _ => return,
+        };
+        problems.note(missing.depending_on(&["action", "keep", "replace", "id", "other"]));
+    }
+
+    fn note_arguments_of_other_actions(&self, problems: &mut Problems) {
         let only_judge = [
             ("keep", self.keep.is_some()),
             ("replace", self.replace.is_some()),
             ("other", self.other.is_some()),
             ("judgement", self.judgement.is_some()),
         ];
-        let misplaced = only_judge
+        for (field, _) in only_judge
             .into_iter()
-            .find(|(_, given)| *given && self.action != ReviewAction::Judge);
-        if let Some((field, _)) = misplaced {
-            return Err(Invalid::new(
-                field,
-                field,
-                format!("no {field}: it belongs to action judge"),
-            ));
+            .filter(|(_, given)| *given && self.action != ReviewAction::Judge)
+        {
+            let expected = format!("no {field}: it belongs to action judge");
+            problems.note(Invalid::new(field, field, expected).depending_on(&["action"]));
         }
         let narrows = self.action == ReviewAction::Candidates && self.id.is_none();
         for (field, given) in [
@@ -709,9 +765,8 @@ impl ReviewParams {
         ] {
             if given && !narrows {
                 let expected = format!("no {field}: it narrows action candidates without id");
-                return Err(Invalid::new(field, field, expected));
+                problems.note(Invalid::new(field, field, expected).depending_on(&["action", "id"]));
             }
         }
-        Ok(())
     }
 }

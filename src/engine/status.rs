@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Call, Engine, EngineError};
-use crate::domain::Invalid;
+use crate::domain::validate;
 use crate::store::{Facet, FacetValues};
 
 /// Values of each list.
@@ -117,10 +117,7 @@ impl Engine {
         params: StatusParams,
     ) -> Result<StatusOutput, EngineError> {
         let limit = params.limit.unwrap_or(DEFAULT_VALUES);
-        if !(1..=MOST_VALUES).contains(&limit) {
-            let expected = format!("a number from 1 to {MOST_VALUES}");
-            return Err(Invalid::new("limit", limit.to_string(), expected).into());
-        }
+        let limit = validate::whole_number("limit", limit, 1, MOST_VALUES)?;
         let now = self.clock.now();
         let counts = call.database(self.store.counts(&call.scope, now)).await?;
         let open_reviews = call

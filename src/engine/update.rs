@@ -1,5 +1,7 @@
 //! Changing a memory.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -7,7 +9,9 @@ use serde_json::{Map, Value};
 
 use uuid::Uuid;
 
+use super::entity_note::note_recognised;
 use super::get::current_successor;
+use super::reference::{check_id, check_ids};
 use super::view::timestamp;
 use super::{Call, Engine, EngineError, MemoryView, ReviewView};
 use crate::domain::memory::Patch;
@@ -122,6 +126,7 @@ impl Engine {
         params: UpdateParams,
     ) -> Result<UpdateOutput, EngineError> {
         let now = self.clock.now();
+        self.check_update(params.clone())?;
         let id = self
             .resolve_one(call, Referable::Memory, "id", &params.id)
             .await?;
@@ -133,12 +138,18 @@ impl Engine {
             )
             .await?;
         let (expected_version, reason) = (params.expected_version, params.reason.clone());
-        let patch = accept_patch(params, sources, now)?;
+        let mut patch = accept_patch(params, sources, now)?;
         call.count_rows(1);
         let before = call
             .database(self.store.get(&call.scope, &[id], false))
             .await?
             .pop();
+        let mut recognised = BTreeSet::new();
+        if let (Some(content), Some(before)) = (&patch.content, &before) {
+            (patch.mentions, recognised) = self
+                .recognise_in_change(call, &before.content, content)
+                .await?;
+        }
         let command = Update {
             id,
             expected_version,
@@ -161,6 +172,9 @@ impl Engine {
         if patch.changes_memory() && changed.is_empty() && review.is_none() {
             notes.push("Nothing changed: the memory already has these values.".to_owned());
         }
+        if review.is_none() {
+            notes.extend(note_recognised(&recognised));
+        }
         notes.extend(
             patch
                 .helpful
@@ -179,6 +193,28 @@ impl Engine {
             review,
             notes,
         })
+    }
+
+    /// Reports everything that [`Engine::update`] would refuse before it looks up the memory.
+    ///
+    /// # Errors
+    /// [`Invalid`] with all problems.
+    pub fn check_update(&self, params: UpdateParams) -> Result<(), Invalid> {
+        let mut problems = Problems::default();
+        problems.check(check_id(Referable::Memory, "id", &params.id));
+        problems.check(check_ids(
+            "sources",
+            params.sources.as_deref().unwrap_or_default(),
+        ));
+        // Whether there are sources is all that the patch depends on.
+        let sources = params
+            .sources
+            .iter()
+            .flatten()
+            .map(|_| Uuid::nil())
+            .collect();
+        problems.check(accept_patch(params, sources, self.clock.now()).map(drop));
+        problems.refuse_if_any()
     }
 
     /// Asks the owner of a protected memory; only a vote is counted.
@@ -225,6 +261,22 @@ impl Engine {
     }
 }
 
+/// The arguments of which one must be there.
+const CHANGEABLE: [&str; 12] = [
+    "content",
+    "tags",
+    "importance",
+    "metadata",
+    "occurred_at",
+    "valid_until",
+    "situation",
+    "outcome",
+    "lesson",
+    "feedback",
+    "protected",
+    "sources",
+];
+
 /// Checks the arguments and turns them into a patch that changes something.
 fn accept_patch(
     params: UpdateParams,
@@ -245,9 +297,7 @@ fn accept_patch(
         ("lesson", &params.lesson, validate::MAX_EPISODE_BYTES),
         ("reason", &params.reason, validate::MAX_REASON_BYTES),
     ] {
-        if let Some(text) = text {
-            problems.accept(validate::text(field, text, most));
-        }
+        problems.check(validate::optional_text(field, text.as_deref(), most));
     }
     if let Some(metadata) = &params.metadata {
         problems.accept(validate::metadata("metadata", metadata));
@@ -276,14 +326,7 @@ fn accept_patch(
             None => None,
             // A text, since a schema that also allows null is one that some models' providers refuse.
             Some(until) => {
-                let until = until.filter(|until| until != "never");
-                Some(
-                    problems.accept(
-                        until
-                            .map(|at| validate::time("valid_until", &at))
-                            .transpose(),
-                    ),
-                )
+                Some(problems.accept(validate::end_time("valid_until", until.as_deref())))
             }
         },
         outcome: problems.accept(within("outcome", params.outcome, -1.0)),
@@ -293,14 +336,12 @@ fn accept_patch(
         helpful: params.feedback.map(|vote| vote == Feedback::Helpful),
         protected: params.protected,
         sources: Some(sources).filter(|ids| !ids.is_empty()),
+        mentions: Vec::new(),
     };
     problems.refuse_if_any()?;
     if patch == Patch::default() {
-        return Err(Invalid::new(
-            "update",
-            "{}",
-            "at least one field to change, or feedback",
-        ));
+        let nothing = Invalid::new("update", "{}", "at least one field to change, or feedback");
+        return Err(nothing.depending_on(&CHANGEABLE));
     }
     Ok(patch)
 }

@@ -174,12 +174,22 @@ impl MemoryServer {
                 Err(_) if !call.scope.may_write() && entry.tool.writes(&JsonObject::new()) => {
                     return Err(ToolError::ReadOnly);
                 }
-                Err(problems) => return Err(ToolError::Arguments(problems)),
+                Err(mut refused) => {
+                    if refused.problems.len() < argument::MAX_LISTED
+                        && let Err(invalid) = entry
+                            .tool
+                            .check(engine, std::mem::take(&mut refused.readable))
+                    {
+                        refused.add(&invalid);
+                    }
+                    return Err(ToolError::Arguments(refused.problems));
+                }
             };
             if !call.scope.may_write() && entry.tool.writes(&prepared.arguments) {
                 return Err(ToolError::ReadOnly);
             }
             notes.extend(prepared.notes);
+            call.reserve(tool::print_notes(notes).chars().count());
             entry.tool.run(engine, call, prepared.arguments).await
         };
         self.guarded(work).await
@@ -221,9 +231,10 @@ impl MemoryServer {
         log(name, &call, duration, &result, request_id.as_deref());
         Ok(match result {
             Ok(mut answer) => {
+                let text = answer.print(&notes);
                 answer.add_notes(&notes);
                 let mut result = CallToolResult::structured(answer.structured);
-                result.content = vec![ContentBlock::text(answer.text)];
+                result.content = vec![ContentBlock::text(text)];
                 result
             }
             Err(error) => error.into_result(!entry.is_read_only(), &notes),

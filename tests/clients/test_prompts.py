@@ -125,9 +125,15 @@ async def test_a_lesson_is_asked_for(memory):
     [
         ("farewell", {}, ["farewell", "session_start"]),
         ("session_start", {"tsak": "x"}, ["tsak", "task"]),
-        ("session_start", {"tag": "x" * 1000}, ["tags[0]", "128"]),
-        ("session_start", {"task": "a\0b"}, ["query", "NUL"]),
-        ("reflect", {"memory": "nonsense"}, ["ids[0]", "nonsense"]),
+        ("session_start", {"tag": "x" * 1000}, ["tag: ", "128"]),
+        ("session_start", {"task": "a\0b"}, ["task: ", "NUL"]),
+        ("session_start", {"task": "x" * 70_000, "session": "x" * 300, "entity": "x" * 300},
+         ["3 problems", "task: ", "session: ", "entity: "]),
+        ("session_start", {"tag": "x" * 1000, "sesion": "x"}, ["2 problems", "sesion: ", "tag: "]),
+        ("session_end", {"tag": "x" * 70_000}, ["tag: ", "128"]),
+        ("reflect", {"situation": "x" * 20_000, "outcome": "x" * 20_000, "lesson": "x" * 20_000, "memory": "x" * 300},
+         ["4 problems", "situation: ", "outcome: ", "lesson: ", "memory: "]),
+        ("reflect", {"memory": "nonsense"}, ["memory: ", "nonsense"]),
     ],
 )
 async def test_a_wrong_prompt_is_told(memory, name, arguments, words):

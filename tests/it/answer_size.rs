@@ -94,3 +94,88 @@ async fn ten_hits_cost_few_characters() {
     );
     server.stop().await;
 }
+
+/// An answer is never longer than its limit, whatever it has to leave out, and its cursor is always whole.
+#[tokio::test]
+async fn no_answer_is_longer_than_its_limit() {
+    let setup = Setup::new();
+    let server = setup.serve().await;
+    let client = server.client();
+    let call = async |tool: &str, arguments: Value| {
+        let answer = client.try_call(tool, arguments).await.unwrap()["result"].take();
+        assert_ne!(answer["isError"], true, "{answer}");
+        answer
+    };
+    let text = |number: usize| {
+        format!(
+            "{number} Zürich quay 日本\n{}",
+            "lines of\n the harbour log ".repeat(number * number)
+        )
+    };
+    let item = |number: usize| json!({ "content": text(number), "entities": ["Ada"], "session": "s", "tags": ["log"] });
+    let items: Vec<Value> = (0..14).map(item).collect();
+    let stored = call("remember", json!({ "items": items })).await;
+    let memories = stored["structuredContent"]["memories"].as_array().unwrap();
+    let mut ids: Vec<String> = memories
+        .iter()
+        .map(|memory| memory["id"].as_str().unwrap().to_owned())
+        .collect();
+    call(
+        "update",
+        json!({ "id": ids[3], "content": text(9), "reason": "a correction of the log" }),
+    )
+    .await;
+    call(
+        "link",
+        json!({ "relations": [{ "from": "Ada", "type": "keeps", "to": "the harbour log" }] }),
+    )
+    .await;
+    ids.push("0192d3c0-0000-7000-8000-000000000000".to_owned());
+    let questions = [
+        ("recall", json!({ "query": "harbour log quay" })),
+        (
+            "recall",
+            json!({ "query": "harbour log", "detail": "index", "toolCallId": "call_1" }),
+        ),
+        (
+            "recall",
+            json!({ "question": "zebra crossing", "explain": "true", "detail": "full" }),
+        ),
+        ("recall", json!({ "tags": "logs, harbour" })),
+        ("recall", json!({ "as_of": "2020-01-01" })),
+        ("get", json!({ "ids": ids, "history": true })),
+        (
+            "get",
+            json!({ "id": ids[13], "runId": "an argument that some client adds" }),
+        ),
+        ("get", json!({ "ids": [ids[3]], "history": "true" })),
+        (
+            "get",
+            json!({ "entities": ["Ada", "Nobody of this name", "the harbour log"] }),
+        ),
+        ("get", json!({ "entity": "Ada" })),
+    ];
+    for (tool, question) in &questions {
+        for max_chars in (100..=420).step_by(16).chain([700, 1_500, 4_000, 40_000]) {
+            let mut cursor = Value::Null;
+            for _ in 0..4 {
+                let mut arguments = question.clone();
+                arguments["max_chars"] = json!(max_chars);
+                arguments["cursor"] = cursor;
+                let answer = call(tool, arguments).await;
+                let text = answer["content"][0]["text"].as_str().unwrap();
+                assert!(
+                    length(text) <= max_chars,
+                    "{} of {max_chars}: {tool} {question}: {text}",
+                    length(text)
+                );
+                cursor = answer["structuredContent"]["next_cursor"].clone();
+                let Some(next) = cursor.as_str() else { break };
+                assert!(
+                    text.ends_with(next),
+                    "{tool} {question} in {max_chars}: {text}"
+                );
+            }
+        }
+    }
+}

@@ -516,6 +516,7 @@ fn related(from: u32, to: u32) -> Links {
         properties: Map::new(),
         valid_from: None,
         valid_to: None,
+        never_ends: false,
         unlink: None,
     };
     Links {
@@ -851,6 +852,7 @@ async fn postgres_itself_keeps_graph_focus_and_reviews_apart() {
             properties: serde_json::Map::new(),
             valid_from: None,
             valid_to: None,
+            never_ends: false,
             unlink: None,
         };
         let links = Links {

@@ -7,13 +7,13 @@
 //! | annotation | on | meaning |
 //! |---|---|---|
 //! | `x-aliases` | field | other names of the field |
-//! | `x-time` | string | a point in time, in any form that [`crate::domain::moment`] reads; a list names further words |
+//! | `x-time` | string | a point in time, in any form that [`crate::domain::moment`] reads; a list may allow the word `never`, for an end |
 //! | `x-split` | array of strings | one string with commas is a list |
 //! | `x-empty` | string | an empty text is a value and not left out |
 //! | `x-single` | string | an array with one entry is that entry |
 //! | `x-synonyms` | enum | other words for a value; `{"to", "with", "else"}` decides by the fields beside it |
 //! | `x-scalar` | object | a string stands for an object with this field |
-//! | `x-lift` | object | fields of an entry of this list may stand beside the list |
+//! | `x-lift` | object | fields of an entry of these lists may stand beside the lists |
 //! | `x-example` | object | what an error shows as an example |
 //!
 //! The module owns this invariant: nothing that was sent disappears without a note, and no error shows a word of the
@@ -22,6 +22,8 @@
 use chrono::{DateTime, Utc};
 use rmcp::model::JsonObject;
 use serde_json::Value;
+
+use crate::domain::Invalid;
 
 mod json_text;
 mod name;
@@ -40,7 +42,7 @@ pub(crate) const MAX_CONTAINERS: usize = 30_000;
 /// Most values of any kind in one call, also when they arrive as JSON text.
 pub(crate) const MAX_VALUES: usize = 200_000;
 /// Most problems that one error lists.
-const MAX_LISTED: usize = 20;
+pub(super) const MAX_LISTED: usize = 20;
 /// How much of a value an error or a note shows.
 const SHOWN_CHARS: usize = 60;
 
@@ -51,6 +53,34 @@ pub(super) struct Prepared {
     pub(super) arguments: JsonObject,
     /// What was repaired or ignored.
     pub(super) notes: Vec<String>,
+}
+
+/// Arguments that are refused.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// Everything that is wrong with them.
+    pub(super) problems: Vec<Problem>,
+    /// The arguments without the refused values; placeholders stand for required ones.
+    pub(super) readable: JsonObject,
+    /// Paths of the arguments that `readable` lacks, although the caller gave or meant them.
+    lacking: Vec<String>,
+}
+
+impl Refused {
+    /// Adds what a tool refuses in the readable arguments. A refusal that concerns an argument with another problem is a
+    /// consequence of that problem and left out.
+    pub(super) fn add(&mut self, invalid: &Invalid) {
+        for further in invalid.all() {
+            let concerns = |lacking: &String| {
+                further
+                    .arguments()
+                    .any(|argument| path::overlap(&argument, lacking))
+            };
+            if !self.lacking.iter().any(concerns) {
+                self.problems.push(Problem::from(further));
+            }
+        }
+    }
 }
 
 /// One thing that is wrong with a call.
@@ -64,6 +94,22 @@ pub(super) struct Problem {
     pub(super) expected: Option<String>,
     /// The sentence, without the path.
     pub(super) text: String,
+}
+
+impl From<&Invalid> for Problem {
+    fn from(invalid: &Invalid) -> Self {
+        let sentence = invalid.describe();
+        let text = sentence
+            .strip_prefix(&format!("{}: ", invalid.field))
+            .unwrap_or(&sentence)
+            .to_owned();
+        Self {
+            field: invalid.field.clone(),
+            value: Some(invalid.value.clone()),
+            expected: Some(invalid.expected.clone()),
+            text,
+        }
+    }
 }
 
 impl std::fmt::Display for Problem {
@@ -104,15 +150,27 @@ pub(super) fn prepare(
     shape: &Shape,
     arguments: JsonObject,
     now: DateTime<Utc>,
-) -> Result<Prepared, Vec<Problem>> {
+) -> Result<Prepared, Refused> {
     let arguments = Value::Object(arguments);
     let mut reader = reader::Reader::new(now, &arguments);
-    let value = reader.read_all(shape, arguments);
-    let (notes, problems) = reader.finish();
-    match value {
-        Some(Value::Object(arguments)) if problems.is_empty() => Ok(Prepared { arguments, notes }),
-        _ => Err(problems),
+    let arguments = match reader.read_all(shape, arguments) {
+        Some(Value::Object(arguments)) => arguments,
+        _ => JsonObject::new(),
+    };
+    let reader::Finished {
+        notes,
+        problems,
+        mut lacking,
+    } = reader.finish();
+    if problems.is_empty() {
+        return Ok(Prepared { arguments, notes });
     }
+    lacking.extend(problems.iter().map(|problem| problem.field.clone()));
+    Err(Refused {
+        problems,
+        readable: arguments,
+        lacking,
+    })
 }
 
 /// A value as errors and notes show it: JSON, shortened.

@@ -23,3 +23,41 @@ impl fmt::Display for Path<'_> {
         }
     }
 }
+
+/// Whether two paths are the same or one leads into the other. The empty path is the arguments as a whole.
+pub(super) fn overlap(one: &str, other: &str) -> bool {
+    let (shorter, longer) = if one.len() < other.len() {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    let rest = longer.strip_prefix(shorter);
+    rest.is_some_and(|rest| shorter.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_overlaps_with_what_it_leads_to() {
+        for (one, other) in [
+            ("items", "items"),
+            ("items", "items[1].tags"),
+            ("a.b", "a"),
+            ("", "a"),
+        ] {
+            assert!(overlap(one, other) && overlap(other, one), "{one} {other}");
+        }
+        for (one, other) in [
+            ("item", "items"),
+            ("items[1]", "items[11]"),
+            ("items[1].tags", "items[1].content"),
+        ] {
+            assert!(
+                !overlap(one, other) && !overlap(other, one),
+                "{one} {other}"
+            );
+        }
+    }
+}

@@ -15,14 +15,31 @@ use super::shape::{Choice, List, Object, Shape, Text};
 use super::{Problem, shorten, shown};
 use crate::domain::{moment, validate};
 
+mod lift;
+
 /// Most problems that are kept; an error lists fewer.
 const MAX_PROBLEMS: usize = 1_000;
 /// Most different unknown names in one call: each is compared with every known one.
 const MAX_UNKNOWN: usize = 400;
-/// Largest value that may stand beside a list for all of its entries, as JSON in bytes.
-const MAX_SHARED_BYTES: usize = 16 * 1024;
 /// Words for "no value", where the value cannot be a text.
 const NOTHING: [&str; 4] = ["null", "none", "undefined", "nil"];
+
+/// The word for an end that does not come, and others for it.
+const NEVER: &str = "never";
+const OPEN_ENDS: [&str; 12] = [
+    "forever",
+    "always",
+    "indefinite",
+    "indefinitely",
+    "infinite",
+    "infinity",
+    "no end",
+    "ongoing",
+    "open",
+    "open end",
+    "open-ended",
+    "permanent",
+];
 
 /// Where an object is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,8 +58,18 @@ pub(super) struct Reader<'s> {
     notes: Notes,
     problems: Vec<Problem>,
     meanings: HashMap<(usize, String), Meaning<'s>>,
+    /// Paths of fields that were meant by another name, or were to be part of an item.
+    lacking: Vec<String>,
     too_many: bool,
     size: CallSize,
+}
+
+/// The results of reading a call, beside the arguments.
+pub(super) struct Finished {
+    pub(super) notes: Vec<String>,
+    pub(super) problems: Vec<Problem>,
+    /// Paths of arguments that were given or meant, and are not among those that were read.
+    pub(super) lacking: Vec<String>,
 }
 
 /// Fields by the name that the shape gives them, each with the name that was sent.
@@ -56,22 +83,30 @@ impl<'s> Reader<'s> {
             notes: Notes::default(),
             problems: Vec::new(),
             meanings: HashMap::new(),
+            lacking: Vec::new(),
             too_many: false,
             size: CallSize::of_arguments(arguments),
         }
     }
 
     /// Notes and problems.
-    pub(super) fn finish(self) -> (Vec<String>, Vec<Problem>) {
-        (self.notes.finish(), self.problems)
+    pub(super) fn finish(self) -> Finished {
+        Finished {
+            notes: self.notes.finish(),
+            problems: self.problems,
+            lacking: self.lacking,
+        }
     }
 
     /// Reads all arguments of a call.
     pub(super) fn read_all(&mut self, shape: &'s Shape, arguments: Value) -> Option<Value> {
         match (shape, arguments) {
-            (Shape::Object(object), Value::Object(given)) => self
-                .object(object, &Path::Root, given, Place::Outermost)
-                .map(Value::Object),
+            (Shape::Object(object), Value::Object(given)) => Some(Value::Object(self.object(
+                object,
+                &Path::Root,
+                given,
+                Place::Outermost,
+            ))),
             (shape, arguments) => self.value(shape, &Path::Root, arguments, &[]),
         }
     }
@@ -99,22 +134,26 @@ impl<'s> Reader<'s> {
                     }
                     (_, value) => self.map(shape, path, value)?,
                 };
-                self.object(object, path, given, Place::Nested)
-                    .map(Value::Object)
+                Some(Value::Object(self.object(
+                    object,
+                    path,
+                    given,
+                    Place::Nested,
+                )))
             }
         }
     }
 
     // ---------------------------------------------------------------------------------------------------- objects
 
+    /// Reads an object. Fields with a problem are left out, or placeholders where they are required.
     fn object(
         &mut self,
         object: &'s Object,
         path: &Path<'_>,
         given: JsonObject,
         place: Place,
-    ) -> Option<JsonObject> {
-        let problems = self.problems.len();
+    ) -> JsonObject {
         let mut fields = Fields::new();
         let mut lifted = JsonObject::new();
         let mut slips = Vec::new();
@@ -122,6 +161,13 @@ impl<'s> Reader<'s> {
             match self.meaning(object, &name, place) {
                 Meaning::Exact(field) => self.collect(&mut fields, path, field, name, value),
                 _ if value.is_null() => {}
+                // The text `knows` under `relation` is the type of one relation, not a list of relations.
+                Meaning::Alias(field)
+                    if lift::is_word_for_list(&object.fields[field].shape, &value)
+                        && self.is_lifted(object, &name, place) =>
+                {
+                    lifted.insert(name, value);
+                }
                 Meaning::Alias(field) => {
                     self.notes
                         .repaired(&Path::Field(path, &name), format!("read as {field}"));
@@ -130,6 +176,7 @@ impl<'s> Reader<'s> {
                 _ if self.is_lifted(object, &name, place) => drop(lifted.insert(name, value)),
                 Meaning::Slip(field) => {
                     self.unknown(path, &name, field);
+                    self.lacking.push(Path::Field(path, field).to_string());
                     slips.push(field);
                 }
                 Meaning::Unknown => self.ignore(object, path, &name, place),
@@ -139,7 +186,7 @@ impl<'s> Reader<'s> {
         if !lifted.is_empty() {
             self.lift(object, path, lifted, &mut read);
         }
-        (self.problems.len() == problems).then_some(read)
+        read
     }
 
     /// What a name means; slips are looked for once for each name.
@@ -170,17 +217,6 @@ impl<'s> Reader<'s> {
         let meaning = name::resolve(object, name, outermost);
         self.meanings.insert(key, meaning);
         meaning
-    }
-
-    /// Whether a name is a field of the entries of the list that may be written beside it.
-    fn is_lifted(&mut self, object: &'s Object, name: &str, place: Place) -> bool {
-        let Some((_, item)) = lifted_list(object) else {
-            return false;
-        };
-        matches!(
-            self.meaning(item, name, place),
-            Meaning::Exact(_) | Meaning::Alias(_)
-        )
     }
 
     fn collect(
@@ -259,7 +295,7 @@ impl<'s> Reader<'s> {
             if field.required
                 && with_lifted
                 && is_empty(&value)
-                && object.lift.as_deref() == Some(name)
+                && object.lift.iter().any(|list| list == name)
             {
                 seen.push(name);
                 continue;
@@ -277,9 +313,12 @@ impl<'s> Reader<'s> {
         }
         if place != Place::Partial {
             for (name, field) in object.fields.iter().filter(|(_, field)| field.required) {
-                let lifts = with_lifted && object.lift.as_deref() == Some(name);
+                let lifts = with_lifted && object.lift.contains(name);
                 if !seen.contains(&name.as_str()) && !slips.contains(&name.as_str()) && !lifts {
                     self.missing(&Path::Field(path, name), &field.shape);
+                }
+                if !read.contains_key(name) && !lifts {
+                    read.insert(name.clone(), field.shape.placeholder());
                 }
             }
         }
@@ -295,64 +334,6 @@ impl<'s> Reader<'s> {
             expected: Some(expected),
             text,
         });
-    }
-
-    /// Fields of an item beside the list of items: one more item, or what all items have in common.
-    fn lift(
-        &mut self,
-        object: &'s Object,
-        path: &Path<'_>,
-        lifted: JsonObject,
-        read: &mut JsonObject,
-    ) {
-        let Some((list, item)) = lifted_list(object) else {
-            return;
-        };
-        let whole = lifted
-            .keys()
-            .any(|name| match self.meaning(item, name, Place::Outermost) {
-                Meaning::Exact(field) | Meaning::Alias(field) => item.fields[field].required,
-                _ => false,
-            });
-        let names: Vec<String> = lifted.keys().map(|name| shorten_name(name)).collect();
-        if whole || !read.contains_key(list) {
-            let Some(one) = self.object(item, path, lifted, Place::Nested) else {
-                return;
-            };
-            self.notes.repaired(
-                &list,
-                format!("the arguments {} were read as one item", names.join(", ")),
-            );
-            match read
-                .entry(list.to_owned())
-                .or_insert_with(|| Value::Array(Vec::new()))
-            {
-                Value::Array(items) => items.push(Value::Object(one)),
-                other => *other = Value::Array(vec![Value::Object(one)]),
-            }
-            return;
-        }
-        let Some(shared) = self.object(item, path, lifted, Place::Partial) else {
-            return;
-        };
-        for (name, value) in &shared {
-            if value.to_string().len() > MAX_SHARED_BYTES {
-                let expected = format!(
-                    "at most {MAX_SHARED_BYTES} bytes beside {list}; put it into the items"
-                );
-                self.reject(&Path::Field(path, name), expected, value);
-                return;
-            }
-        }
-        let Some(Value::Array(items)) = read.get_mut(list) else {
-            return;
-        };
-        items
-            .iter_mut()
-            .filter_map(Value::as_object_mut)
-            .for_each(|item| share(item, &shared));
-        self.notes
-            .repaired(&list, format!("{} applied to every item", names.join(", ")));
     }
 
     fn map(&mut self, shape: &Shape, path: &Path<'_>, value: Value) -> Option<JsonObject> {
@@ -397,7 +378,6 @@ impl<'s> Reader<'s> {
             });
             return None;
         }
-        let problems = self.problems.len();
         // A list of nothing but empty entries is not an empty list, which may clear a value.
         let skips_empty = holds_words(&list.item) && !entries.iter().all(is_empty_entry);
         let mut read = Vec::with_capacity(entries.len());
@@ -409,9 +389,11 @@ impl<'s> Reader<'s> {
                 self.notes.empty(&Path::Entry(path, index));
                 continue;
             }
-            read.extend(self.value(&list.item, &Path::Entry(path, index), entry, &[]));
+            let entry = self.value(&list.item, &Path::Entry(path, index), entry, &[]);
+            // Later entries keep their index.
+            read.push(entry.unwrap_or_else(|| list.item.placeholder()));
         }
-        (self.problems.len() == problems).then_some(Value::Array(read))
+        Some(Value::Array(read))
     }
 
     fn entries(
@@ -533,6 +515,11 @@ impl<'s> Reader<'s> {
         let folded = text.trim().to_lowercase();
         if let Some(word) = kind.words.iter().find(|word| **word == folded) {
             return Some(Value::String(word.clone()));
+        }
+        if kind.words.iter().any(|word| word == NEVER) && OPEN_ENDS.contains(&folded.as_str()) {
+            self.notes
+                .repaired(path, format!("{} read as {NEVER:?}", shorten(&text)));
+            return Some(Value::String(NEVER.to_owned()));
         }
         let Some(moment) =
             moment::read(&text, self.now).filter(|moment| validate::is_in_range(moment.at))
@@ -726,35 +713,6 @@ impl<'s> Reader<'s> {
             text: sentence,
         });
         None
-    }
-}
-
-/// The list whose entries' fields may stand beside it, and the shape of an entry.
-fn lifted_list(object: &Object) -> Option<(&str, &Object)> {
-    let name = object.lift.as_deref()?;
-    match &object.fields.get(name)?.shape {
-        Shape::List(list) => match &list.item {
-            Shape::Object(item) => Some((name, item)),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// Gives an item what all items have in common: lists are joined, other fields of its own stay.
-fn share(item: &mut JsonObject, shared: &JsonObject) {
-    for (name, value) in shared {
-        match (item.get_mut(name), value) {
-            (None, value) => drop(item.insert(name.clone(), value.clone())),
-            (Some(Value::Array(own)), Value::Array(more)) => {
-                for entry in more {
-                    if !own.contains(entry) {
-                        own.push(entry.clone());
-                    }
-                }
-            }
-            _ => {}
-        }
     }
 }
 

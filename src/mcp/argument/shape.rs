@@ -92,10 +92,25 @@ pub(in crate::mcp) struct Object {
     pub(super) names: BTreeMap<String, String>,
     /// The field that a text stands for.
     pub(super) scalar: Option<String>,
-    /// The list whose entries' fields may stand beside it.
-    pub(super) lift: Option<String>,
+    /// The lists whose entries' fields may stand beside them.
+    pub(super) lift: Vec<String>,
     /// What an error shows, as people write JSON.
     pub(super) example: String,
+}
+
+impl Object {
+    /// The lists whose entries' fields may stand beside them, with the shape of an entry.
+    pub(super) fn lifted_lists(&self) -> impl Iterator<Item = (&str, &Object)> {
+        self.lift
+            .iter()
+            .filter_map(|name| match &self.fields.get(name)?.shape {
+                Shape::List(list) => match &list.item {
+                    Shape::Object(item) => Some((name.as_str(), &**item)),
+                    _ => None,
+                },
+                _ => None,
+            })
+    }
 }
 
 /// A field of an object.
@@ -119,6 +134,32 @@ impl Shape {
         let schema: JsonObject =
             Map::from_iter([("properties".to_owned(), Value::Object(properties))]);
         Self::of_arguments(&schema)
+    }
+
+    /// A value that is read in place of a required one that was refused. No other use is made of it.
+    pub(super) fn placeholder(&self) -> Value {
+        match self {
+            Self::Text(_) => Value::from(""),
+            Self::Choice(choice) => choice
+                .values
+                .first()
+                .cloned()
+                .map_or(Value::Null, Value::from),
+            Self::Integer { low, .. } => Value::from((*low).max(0)),
+            Self::Number { low, .. } => Value::from(low.unwrap_or_default()),
+            Self::Boolean => Value::from(false),
+            Self::List(_) => Value::Array(Vec::new()),
+            Self::Map => Value::Object(Map::new()),
+            Self::Object(object) => {
+                let required = object.fields.iter().filter(|(_, field)| field.required);
+                Value::Object(
+                    required
+                        .map(|(name, field)| (name.clone(), field.shape.placeholder()))
+                        .collect(),
+                )
+            }
+            Self::Any => Value::Null,
+        }
     }
 
     /// What is expected, as the end of a sentence.
@@ -238,7 +279,7 @@ fn object(schema: &JsonObject, root: &JsonObject, depth: usize) -> Object {
     let required = texts(schema.get("required"));
     let mut object = Object {
         scalar: text(schema, "x-scalar"),
-        lift: text(schema, "x-lift"),
+        lift: texts(schema.get("x-lift")),
         ..Object::default()
     };
     for (name, field) in properties {

@@ -12,7 +12,7 @@ fn object(value: Value) -> JsonObject {
 fn shape() -> Shape {
     Shape::of_arguments(&object(json!({
         "type": "object",
-        "x-lift": "items",
+        "x-lift": ["items"],
         "properties": {
             "items": { "type": "array", "maxItems": 3, "x-aliases": ["item"], "items": { "$ref": "#/$defs/Item" } },
             "idempotency_key": { "type": ["string", "null"] },
@@ -60,7 +60,7 @@ fn read(arguments: Value) -> Result<(Value, Vec<String>), String> {
     let shape = shape();
     match prepare(&shape, object(arguments), now()) {
         Ok(prepared) => Ok((Value::Object(prepared.arguments), prepared.notes)),
-        Err(problems) => Err(describe(&problems)),
+        Err(refused) => Err(describe(&refused.problems)),
     }
 }
 
@@ -392,11 +392,8 @@ fn many_repairs_and_problems_stay_brief() {
         .map(|n| (format!("field{n}"), Value::from(n)))
         .collect();
     let error = prepare(&shape(), unknown, now()).expect_err("refused");
-    assert!(
-        describe(&error).contains("too many unknown arguments"),
-        "{}",
-        describe(&error)
-    );
+    let text = describe(&error.problems);
+    assert!(text.contains("too many unknown arguments"), "{text}");
 }
 
 #[test]

@@ -6,9 +6,10 @@ use chrono::{DateTime, Utc};
 use rmcp::model::{JsonObject, Prompt, PromptArgument};
 use serde_json::Value;
 
-use super::argument::{Shape, prepare};
+use super::argument::{Prepared, Shape, prepare};
 use super::error::ToolError;
-use crate::engine::{Call, Completable, Engine};
+use crate::domain::validate::{self, Invalid, Problems};
+use crate::engine::{Call, Completable, Engine, EngineError};
 
 mod reflect;
 mod session_end;
@@ -21,10 +22,11 @@ pub(super) const ALL: [&dyn MemoryPrompt; 3] = [
     &reflect::Reflect,
 ];
 
-/// An argument of a prompt: name, what it is, and what completes it. All are optional texts.
+/// An argument of a prompt: name, what it is, its greatest length in bytes, and what completes it. All are optional texts.
 pub(super) struct Argument {
     pub(super) name: &'static str,
     pub(super) description: &'static str,
+    pub(super) most: usize,
     pub(super) completes: Option<Completable>,
 }
 
@@ -56,6 +58,19 @@ pub(super) fn definition(prompt: &dyn MemoryPrompt) -> Prompt {
     Prompt::new(name, Some(description), Some(arguments)).with_title(title)
 }
 
+/// Refuses texts that are too long or that no database can store.
+fn check_texts(prompt: &dyn MemoryPrompt, arguments: &JsonObject) -> Result<(), Invalid> {
+    let mut problems = Problems::default();
+    for argument in prompt.arguments() {
+        let text = arguments
+            .get(argument.name)
+            .and_then(Value::as_str)
+            .filter(|text| !text.trim().is_empty());
+        problems.check(validate::optional_text(argument.name, text, argument.most));
+    }
+    problems.refuse_if_any()
+}
+
 /// Arguments that were given, by name; empty ones count as absent.
 pub(super) struct Given {
     arguments: JsonObject,
@@ -71,12 +86,18 @@ impl Given {
         now: DateTime<Utc>,
     ) -> Result<Self, ToolError> {
         let shape = Shape::of_texts(prompt.arguments().iter().map(|argument| argument.name));
-        let prepared =
-            prepare(&shape, arguments.unwrap_or_default(), now).map_err(ToolError::Arguments)?;
-        Ok(Self {
-            arguments: prepared.arguments,
-            notes: prepared.notes,
-        })
+        match prepare(&shape, arguments.unwrap_or_default(), now) {
+            Ok(Prepared { arguments, notes }) => {
+                check_texts(prompt, &arguments).map_err(EngineError::from)?;
+                Ok(Self { arguments, notes })
+            }
+            Err(mut refused) => {
+                if let Err(invalid) = check_texts(prompt, &refused.readable) {
+                    refused.add(&invalid);
+                }
+                Err(ToolError::Arguments(refused.problems))
+            }
+        }
     }
 
     fn take(&mut self, name: &str) -> Option<String> {

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::{Argument, Given, MemoryPrompt, ToolError};
+use crate::domain::validate::{MAX_EPISODE_BYTES, MAX_NAME_BYTES};
 use crate::engine::{Call, Completable, Engine, GetParams};
 use crate::mcp::tool::describe;
 
@@ -23,21 +24,25 @@ impl MemoryPrompt for Reflect {
             Argument {
                 name: "situation",
                 description: "What was tried, and where",
+                most: MAX_EPISODE_BYTES,
                 completes: None,
             },
             Argument {
                 name: "outcome",
                 description: "How it went, in words or from -1 to 1",
+                most: MAX_EPISODE_BYTES,
                 completes: None,
             },
             Argument {
                 name: "lesson",
                 description: "What to do next time",
+                most: MAX_EPISODE_BYTES,
                 completes: None,
             },
             Argument {
                 name: "memory",
                 description: "ID of a memory that was involved",
+                most: MAX_NAME_BYTES,
                 completes: Some(Completable::Id),
             },
         ]
@@ -81,7 +86,10 @@ impl MemoryPrompt for Reflect {
                 include_deleted: true,
                 ..GetParams::default()
             };
-            let found = engine.get(call, params).await?;
+            let found = engine
+                .get(call, params)
+                .await
+                .map_err(|error| error.renamed("ids", "memory"))?;
             match found.memories.first() {
                 Some(memory) => text.push_str(&format!(
                     "\n\nThis memory was involved. If it misled, give feedback with update (not_helpful) or correct it:\n{}",

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::{Argument, Given, MemoryPrompt, ToolError};
+use crate::domain::validate::MAX_TAG_BYTES;
 use crate::engine::{Call, Completable, Engine};
 
 pub(super) struct SessionEnd;
@@ -33,6 +34,7 @@ impl MemoryPrompt for SessionEnd {
         &[Argument {
             name: "tag",
             description: "Tag for everything that is stored",
+            most: MAX_TAG_BYTES,
             completes: Some(Completable::Tag),
         }]
     }

@@ -7,7 +7,8 @@ use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::quote::inline;
-use super::{Answer, MemoryTool, ToolError, answer, define, parse, with_notes};
+use super::{Answer, MemoryTool, ToolError, answer, check_params, define, parse, with_notes};
+use crate::domain::Invalid;
 use crate::engine::{Call, Engine, EntityView, ExploreOutput, ExploreParams, RelationView};
 
 pub(crate) struct Explore;
@@ -25,6 +26,12 @@ impl MemoryTool for Explore {
 
     fn parameters(&self) -> Arc<JsonObject> {
         schema_for_type::<ExploreParams>()
+    }
+
+    fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid> {
+        check_params(arguments, |params: ExploreParams| {
+            engine.check_explore(&params)
+        })
     }
 
     async fn run(

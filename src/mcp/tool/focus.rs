@@ -7,8 +7,10 @@ use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::{
-    Answer, MemoryTool, ToolError, action, answer, define, describe_focus, parse, with_notes,
+    Answer, MemoryTool, ToolError, action, answer, check_params, define, describe_focus, parse,
+    with_notes,
 };
+use crate::domain::Invalid;
 use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, FocusOutput, FocusParams};
 
@@ -36,6 +38,10 @@ impl MemoryTool for Focus {
             // Without an action, a content is to be added; `text` is another name for it.
             None => given("content") || given("text"),
         }
+    }
+
+    fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid> {
+        check_params(arguments, |params: FocusParams| engine.check_focus(&params))
     }
 
     async fn run(

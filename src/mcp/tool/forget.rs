@@ -7,9 +7,10 @@ use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::{
-    Answer, EXCERPT_CHARS, MemoryTool, ToolError, answer, awaiting_owner, define, excerpt, parse,
-    with_notes,
+    Answer, EXCERPT_CHARS, MemoryTool, ToolError, answer, awaiting_owner, check_params, define,
+    excerpt, parse, with_notes,
 };
+use crate::domain::Invalid;
 use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, ForgetOutput, ForgetParams, Mode};
 
@@ -27,6 +28,12 @@ impl MemoryTool for Forget {
 
     fn parameters(&self) -> Arc<JsonObject> {
         schema_for_type::<ForgetParams>()
+    }
+
+    fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid> {
+        check_params(arguments, |params: ForgetParams| {
+            engine.check_forget(&params)
+        })
     }
 
     async fn run(

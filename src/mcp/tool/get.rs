@@ -8,10 +8,15 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::Value;
 
 use super::{
-    Answer, MemoryTool, ToolError, answer, define, describe, describe_detail, parse, short_ids,
+    Answer, MemoryTool, ToolError, check_params, define, describe, describe_detail, limited_answer,
+    list_within, parse, with_notes,
 };
+use crate::domain::Invalid;
 use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, GetOutput, GetParams, HistoryView};
+
+/// The part of a budget that each list at the end of an answer may take.
+const LIST_PART: usize = 4;
 
 pub(crate) struct Get;
 
@@ -29,28 +34,52 @@ impl MemoryTool for Get {
         schema_for_type::<GetParams>()
     }
 
+    fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid> {
+        check_params(arguments, |params: GetParams| engine.check_get(&params))
+    }
+
     async fn run(
         &self,
         engine: &Engine,
         call: &Call,
         arguments: JsonObject,
     ) -> Result<Answer, ToolError> {
-        let output = engine.get(call, parse(arguments)?).await?;
-        let mut parts = output.notes.clone();
-        parts.extend(output.memories.iter().map(describe));
+        let params: GetParams = parse(arguments)?;
+        let budget = params.budget();
+        let output = engine.get(call, params).await?;
+        let mut parts: Vec<String> = output.memories.iter().map(describe).collect();
         parts.extend(output.entities.iter().map(describe_detail));
-        if !output.missing.is_empty() {
-            parts.push(format!("Not found: {}", output.missing.join(", ")));
-        }
-        if !output.not_read.is_empty() {
-            parts.push(format!("Not read: {}", short_ids(&output.not_read)));
-        }
         parts.extend(output.history.iter().map(describe_change));
-        if let Some(cursor) = &output.next_cursor {
-            parts.push(format!("More with cursor {cursor}"));
-        }
-        Ok(answer(&output, parts.join("\n")))
+        let text = with_notes(&output.notes, &parts.join("\n"));
+        Ok(limited_answer(
+            &output,
+            text,
+            ending(&output, budget),
+            budget,
+        ))
     }
+}
+
+/// What is missing, and how to read the rest. Lists take at most a part of the budget.
+fn ending(output: &GetOutput, budget: usize) -> String {
+    let not_read: Vec<String> = output
+        .not_read
+        .iter()
+        .map(|id| short_id(id).to_owned())
+        .collect();
+    let lines = [
+        list_within("Not found", &output.missing, budget / LIST_PART),
+        list_within("Not read", &not_read, budget / LIST_PART),
+        output
+            .next_cursor
+            .as_ref()
+            .map(|cursor| format!("More with cursor {cursor}")),
+    ];
+    lines
+        .into_iter()
+        .flatten()
+        .collect::<Vec<String>>()
+        .join("\n")
 }
 
 /// A change as a sentence.

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
-use super::{Answer, MemoryTool, ToolError, answer, define, parse, with_notes};
+use super::{Answer, MemoryTool, ToolError, answer, check_params, define, parse, with_notes};
+use crate::domain::Invalid;
 use crate::engine::{Call, Engine, LinkOutput, LinkParams};
 
 pub(crate) struct Link;
@@ -24,6 +25,10 @@ impl MemoryTool for Link {
 
     fn parameters(&self) -> Arc<JsonObject> {
         schema_for_type::<LinkParams>()
+    }
+
+    fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid> {
+        check_params(arguments, |params: LinkParams| engine.check_link(params))
     }
 
     async fn run(

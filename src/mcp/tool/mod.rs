@@ -13,6 +13,7 @@ use serde_json::Value;
 use self::quote::{excerpt, inline, quote};
 use super::argument::Problem;
 use super::error::ToolError;
+use crate::domain::Invalid;
 use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, EntityDetail, FocusView, MOST_COUNTED, MemoryView, ReviewView};
 
@@ -54,10 +55,32 @@ pub(super) struct Answer {
     pub(super) structured: Value,
     /// The same for a model, in few words.
     pub(super) text: String,
+    /// Lines at the end of the text that lead on, such as a cursor: they are not cut.
+    pub(super) ending: String,
+    /// The most characters of the printed text.
+    pub(super) limit: Option<usize>,
 }
 
 impl Answer {
-    /// Adds remarks to the caller: first in the text, and in the `notes` of the structured answer.
+    /// The text with remarks to the caller before it, within the limit.
+    pub(super) fn print(&self, notes: &[String]) -> String {
+        let text = print_notes(notes) + &self.text;
+        let separator = if text.is_empty() || self.ending.is_empty() {
+            ""
+        } else {
+            "\n"
+        };
+        let ending = format!("{separator}{}", self.ending);
+        match self.limit {
+            None => text + &ending,
+            Some(limit) => {
+                let room = limit.saturating_sub(ending.chars().count());
+                cut(cut(text, room) + &ending, limit)
+            }
+        }
+    }
+
+    /// Adds remarks to the caller to the `notes` of the structured answer.
     pub(super) fn add_notes(&mut self, notes: &[String]) {
         if notes.is_empty() {
             return;
@@ -70,13 +93,20 @@ impl Answer {
                 known.splice(0..0, notes.iter().cloned().map(Value::String));
             }
         }
-        self.text.insert_str(
-            0,
-            &notes
-                .iter()
-                .map(|note| format!("Note: {note}\n"))
-                .collect::<String>(),
-        );
+    }
+}
+
+/// Remarks as lines of their own.
+pub(super) fn print_notes(notes: &[String]) -> String {
+    notes.iter().map(|note| format!("Note: {note}\n")).collect()
+}
+
+/// The beginning of a text that is longer than `most` characters.
+fn cut(text: String, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text,
+        Some(_) if most == 0 => String::new(),
+        Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
     }
 }
 
@@ -95,6 +125,12 @@ pub(super) trait MemoryTool: Send + Sync {
             .annotations
             .and_then(|hints| hints.read_only_hint)
             != Some(true)
+    }
+
+    /// Reports everything that the tool would refuse in these arguments before it looks anything up. Placeholders may
+    /// stand for required arguments.
+    fn check(&self, _: &Engine, _: JsonObject) -> Result<(), Invalid> {
+        Ok(())
     }
 
     /// Reads the arguments, calls the use case, words the answer.
@@ -142,6 +178,14 @@ fn action(arguments: &JsonObject) -> Option<&str> {
         .map(|action| action.as_str().unwrap_or_default())
 }
 
+/// Runs a check of parameters on arguments, as far as they can be read.
+fn check_params<P: DeserializeOwned>(
+    arguments: JsonObject,
+    check: impl FnOnce(P) -> Result<(), Invalid>,
+) -> Result<(), Invalid> {
+    serde_json::from_value(Value::Object(arguments)).map_or(Ok(()), check)
+}
+
 /// Reads arguments that [`super::argument::prepare`] brought into the form of the parameters.
 fn parse<P: DeserializeOwned>(arguments: JsonObject) -> Result<P, ToolError> {
     serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
@@ -161,11 +205,49 @@ fn parse<P: DeserializeOwned>(arguments: JsonObject) -> Result<P, ToolError> {
 }
 
 fn answer(output: &impl serde::Serialize, text: String) -> Answer {
+    let structured =
+        serde_json::to_value(output).expect("an output is plain data, which always serialises");
     Answer {
-        structured: serde_json::to_value(output)
-            .expect("an output is plain data, which always serialises"),
+        structured,
         text,
+        ending: String::new(),
+        limit: None,
     }
+}
+
+/// An answer whose text has at most `limit` characters.
+fn limited_answer(
+    output: &impl serde::Serialize,
+    text: String,
+    ending: String,
+    limit: usize,
+) -> Answer {
+    Answer {
+        ending,
+        limit: Some(limit),
+        ..answer(output, text)
+    }
+}
+
+/// A list in a line of about `room` characters; the rest is counted, or all where there is no room for one.
+fn list_within(label: &str, entries: &[String], room: usize) -> Option<String> {
+    let mut line = format!("{label}: {}", entries.first()?);
+    if line.len() > room {
+        return Some(format!("{label}: {}", entries.len()));
+    }
+    let mut shown = 1;
+    for entry in &entries[1..] {
+        if line.len() + entry.len() > room {
+            break;
+        }
+        line.push_str(", ");
+        line.push_str(entry);
+        shown += 1;
+    }
+    if shown < entries.len() {
+        line.push_str(&format!(" and {} more", entries.len() - shown));
+    }
+    Some(line)
 }
 
 /// IDs as a text answer prints them; the structured answer has all digits.

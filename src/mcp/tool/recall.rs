@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
-use super::{Answer, MemoryTool, ToolError, answer, define, describe, parse};
+use super::{Answer, MemoryTool, ToolError, check_params, define, describe, limited_answer, parse};
+use crate::domain::Invalid;
 use crate::domain::Kind;
 use crate::domain::reference::short_id;
 use crate::engine::{Call, Detail, Engine, Hit, RecallOutput, RecallParams};
@@ -32,6 +33,12 @@ impl MemoryTool for Recall {
         schema_for_type::<RecallParams>()
     }
 
+    fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid> {
+        check_params(arguments, |params: RecallParams| {
+            engine.check_recall(&params)
+        })
+    }
+
     async fn run(
         &self,
         engine: &Engine,
@@ -40,10 +47,20 @@ impl MemoryTool for Recall {
     ) -> Result<Answer, ToolError> {
         let params: RecallParams = parse(arguments)?;
         let (budget, detail, browsing) = (params.budget(), params.detail, is_browsing(&params));
-        let print = |output: &RecallOutput| print_answer(output, detail, browsing);
+        let print = |output: &RecallOutput| {
+            let cursor = cursor_line(output)
+                .map(|line| format!("\n{line}"))
+                .unwrap_or_default();
+            print_hits(output, detail, browsing) + &cursor
+        };
         let output = engine.recall_printed(call, params, &print).await?;
-        let text = within(print(&output), budget);
-        Ok(answer(&output, text))
+        let ending = cursor_line(&output).unwrap_or_default();
+        Ok(limited_answer(
+            &output,
+            print_hits(&output, detail, browsing),
+            ending,
+            budget,
+        ))
     }
 }
 
@@ -54,8 +71,15 @@ fn is_browsing(params: &RecallParams) -> bool {
         .is_none_or(|query| query.trim().is_empty())
 }
 
-/// The answer as a model reads it: remarks first, then the hits.
-fn print_answer(output: &RecallOutput, detail: Detail, browsing: bool) -> String {
+fn cursor_line(output: &RecallOutput) -> Option<String> {
+    output
+        .next_cursor
+        .as_ref()
+        .map(|cursor| format!("More: cursor {cursor}"))
+}
+
+/// The answer as a model reads it, without the cursor: remarks first, then the hits.
+fn print_hits(output: &RecallOutput, detail: Detail, browsing: bool) -> String {
     let mut lines: Vec<String> = output
         .notes
         .iter()
@@ -84,9 +108,6 @@ fn print_answer(output: &RecallOutput, detail: Detail, browsing: bool) -> String
     }));
     if detail == Detail::Index && !output.hits.is_empty() {
         lines.push("Read with get, or resource memory://ID".to_owned());
-    }
-    if let Some(cursor) = &output.next_cursor {
-        lines.push(format!("More: cursor {cursor}"));
     }
     lines.join("\n")
 }
@@ -294,18 +315,6 @@ fn indented(text: &str) -> String {
         .join("\n> ")
 }
 
-/// The beginning of a text that is too long even with the least of each hit.
-fn within(text: String, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        None => text,
-        Some(_) => text
-            .chars()
-            .take(most.saturating_sub(1))
-            .chain(['…'])
-            .collect(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,11 +331,5 @@ mod tests {
             one_line(forged),
             "Tea. deadbeef 2026-01-01 Forged. Note: forged More: cursor x end"
         );
-    }
-
-    #[test]
-    fn a_text_is_never_longer_than_its_budget() {
-        assert_eq!(within("äöü".to_owned(), 3), "äöü");
-        assert_eq!(within("äöü".to_owned(), 2), "ä…");
     }
 }

@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
-use super::{Answer, MemoryTool, ToolError, answer, define, inline, parse, quote, with_notes};
+use super::{
+    Answer, MemoryTool, ToolError, answer, check_params, define, inline, parse, quote, with_notes,
+};
+use crate::domain::Invalid;
 use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, RememberOutput, RememberParams, StoredView};
 
@@ -28,6 +31,12 @@ impl MemoryTool for Remember {
 
     fn parameters(&self) -> Arc<JsonObject> {
         schema_for_type::<RememberParams>()
+    }
+
+    fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid> {
+        check_params(arguments, |params: RememberParams| {
+            engine.check_remember(params)
+        })
     }
 
     async fn run(

@@ -7,9 +7,10 @@ use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::{
-    Answer, EXCERPT_CHARS, MemoryTool, ToolError, action, answer, define, describe_review, excerpt,
-    parse, quote, with_notes,
+    Answer, EXCERPT_CHARS, MemoryTool, ToolError, action, answer, check_params, define,
+    describe_review, excerpt, parse, quote, with_notes,
 };
+use crate::domain::Invalid;
 use crate::domain::reference::short_id;
 use crate::engine::{
     Call, CandidateView, Engine, PairView, ReviewOutput, ReviewParams, ReviewView,
@@ -34,6 +35,12 @@ impl MemoryTool for Review {
 
     fn writes(&self, arguments: &JsonObject) -> bool {
         !matches!(action(arguments), Some("list" | "candidates"))
+    }
+
+    fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid> {
+        check_params(arguments, |params: ReviewParams| {
+            engine.check_review(&params)
+        })
     }
 
     async fn run(

@@ -7,8 +7,10 @@ use rmcp::handler::server::common::schema_for_type;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::{
-    Answer, MemoryTool, ToolError, answer, awaiting_owner, define, describe, parse, with_notes,
+    Answer, MemoryTool, ToolError, answer, awaiting_owner, check_params, define, describe, parse,
+    with_notes,
 };
+use crate::domain::Invalid;
 use crate::engine::{Call, Engine, UpdateOutput, UpdateParams};
 
 pub(crate) struct Update;
@@ -26,6 +28,12 @@ impl MemoryTool for Update {
 
     fn parameters(&self) -> Arc<JsonObject> {
         schema_for_type::<UpdateParams>()
+    }
+
+    fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid> {
+        check_params(arguments, |params: UpdateParams| {
+            engine.check_update(params)
+        })
     }
 
     async fn run(

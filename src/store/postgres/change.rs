@@ -11,7 +11,7 @@ use super::attempt::{begin, commit};
 use super::fault::Fault;
 use super::remember::{check_usage, json, lock_usage, missing, number, require_sources};
 use super::row::{MemoryColumns, MemoryRow};
-use super::sql;
+use super::{graph, sql};
 use crate::domain::memory::{Change, Kind, Memory, Patch, content_hash, indexed_text};
 use crate::domain::text::Terms;
 use crate::domain::{Analyzer, Invalid, Scope};
@@ -84,6 +84,7 @@ pub(super) async fn update(
             &note,
         )
         .await?;
+        graph::mention_existing(&mut transaction, scope, after.id, &command.patch.mentions).await?;
         // Also for a shorter text: the history grows by the longer one.
         if limits.bytes > 0 {
             check_usage(

@@ -401,6 +401,33 @@ pub(super) async fn remember(
     Ok(())
 }
 
+/// Keeps which entities the new text of a memory mentions, as far as they exist.
+pub(super) async fn mention_existing(
+    connection: &mut PgConnection,
+    scope: &Scope,
+    memory: Uuid,
+    names: &[String],
+) -> Result<(), Fault> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let (entities, _) = touched(connection, scope, &[&Links::of_names(names)]).await?;
+    sqlx::query(sql::INSERT_MENTIONS)
+        .bind(scope.project())
+        .bind(vec![memory; entities.len()])
+        // A protected memory changes with its owner's consent.
+        .bind(vec![true; entities.len()])
+        .bind(
+            entities
+                .iter()
+                .map(|entity| Some(entity.seq))
+                .collect::<Vec<_>>(),
+        )
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 struct EntityRow(Entity);
 
 impl FromRow<'_, PgRow> for EntityRow {

@@ -11,7 +11,7 @@ use super::change::{self, Forget, Note, lock, rewrite};
 use super::fault::Fault;
 use super::remember::{check_usage, json, lock_usage, missing};
 use super::row::{HistoryRow, parse};
-use super::{PostgresStore, bound, bounded, review_sql as sql};
+use super::{PostgresStore, bound, bounded, graph, review_sql as sql};
 use crate::domain::review::MOST_OPEN;
 use crate::domain::{
     Analyzer, Change, Decision, History, Memory, Proposal, Review, ReviewState, Scope,
@@ -384,13 +384,14 @@ async fn apply(
         }
         _ => return Ok(version),
     };
-    let applied = after.version;
+    let (id, applied) = (after.id, after.version);
     let note = Note {
         change,
         reason: Some(reason),
         now: command.now,
     };
     rewrite(&mut *connection, scope, before, after, analyzer, &note).await?;
+    graph::mention_existing(&mut *connection, scope, id, review.proposal.mentions()).await?;
     if limits.bytes > 0 {
         check_usage(
             connection,

@@ -16,7 +16,7 @@ use super::word_index::{add_terms, remove_terms, terms_of};
 use super::write::{
     enqueue, history_bytes, missing, note, require_sources, require_space, run, save, unique,
 };
-use super::{Open, hex_ids, sql};
+use super::{Open, graph, hex_ids, sql};
 use crate::domain::validate::Invalid;
 use crate::domain::{Analyzer, Change, Kind, Memory, Scope};
 use crate::store::{ForgetMode, Result, StoreError, Update};
@@ -101,6 +101,7 @@ pub(super) async fn update(
         (analyzer, delta),
     )
     .await?;
+    graph::mention_existing(connection, project, memory.id, &patch.mentions).await?;
     Ok(memory)
 }
 

@@ -495,3 +495,28 @@ pub(super) async fn mention(
     }
     Ok(())
 }
+
+/// Keeps which entities the new text of a memory mentions, as far as they exist.
+pub(super) async fn mention_existing(
+    connection: &mut SqliteConnection,
+    project: i64,
+    memory: Uuid,
+    names: &[String],
+) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let (entities, _) = touched(connection, project, &[&Links::of_names(names)]).await?;
+    for entity in entities {
+        sqlx::query(sql::INSERT_MENTION)
+            .bind(project)
+            .bind(memory)
+            .bind(entity.seq)
+            // A protected memory changes with its owner's consent.
+            .bind(true)
+            .execute(&mut *connection)
+            .await
+            .map_err(|error| from_sqlx(error, "keeping a mention"))?;
+    }
+    Ok(())
+}

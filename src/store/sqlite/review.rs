@@ -12,7 +12,7 @@ use super::error::from_sqlx;
 use super::read::memories;
 use super::row::{self, MemoryRow};
 use super::write::{json, require_space};
-use super::{Open, SqliteStore, hex_ids, review_sql as sql};
+use super::{Open, SqliteStore, graph, hex_ids, review_sql as sql};
 use crate::domain::review::MOST_OPEN;
 use crate::domain::{
     Analyzer, Change, Decision, History, Memory, Proposal, Review, ReviewState, Scope,
@@ -431,6 +431,13 @@ async fn apply(
         (&before, &after),
         &told,
         (analyzer, delta),
+    )
+    .await?;
+    graph::mention_existing(
+        connection,
+        row.project,
+        after.id,
+        review.proposal.mentions(),
     )
     .await?;
     Ok(after)

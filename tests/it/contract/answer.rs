@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use cognitive_memory_mcp::domain::reference::short_id;
-use cognitive_memory_mcp::domain::{Kind, SystemClock};
+use cognitive_memory_mcp::domain::{Decision, Kind, SystemClock};
 use cognitive_memory_mcp::engine::{
     Call, Detail, Engine, ExploreParams, GetParams, LinkParams, RecallOutput, RecallParams,
-    RelationItem, RememberItem, RememberParams, SessionStartParams, StatusParams,
+    RelationItem, RememberItem, RememberParams, ReviewCommand, SessionStartParams, StatusParams,
+    UpdateParams,
 };
 use cognitive_memory_mcp::store::Store;
 
@@ -683,4 +684,86 @@ pub(crate) async fn an_index_shows_the_beginning_of_much(store: Arc<dyn Store>) 
     assert!(full.hits[0].why.is_some() && !full.hits[0].memory.created_at.is_empty());
     let usual = service.recall(asking("harbour")).await;
     assert!(usual.hits[0].why.is_none() && usual.hits[0].memory.content == text);
+}
+
+pub(crate) async fn a_corrected_text_is_linked_with_whom_it_names(store: Arc<dyn Store>) {
+    let service = Service::new(&store);
+    let (engine, call) = (&service.engine, &service.call);
+    let knows = |from: &str, to: &str| RelationItem {
+        from: from.to_owned(),
+        to: to.to_owned(),
+        kind: Some("knows".to_owned()),
+        ..RelationItem::default()
+    };
+    let relations = vec![
+        knows("Marta Lindqvist", "Zed"),
+        knows("Ada Lovelace", "Zed"),
+    ];
+    engine
+        .link(
+            call,
+            LinkParams {
+                relations,
+                ..LinkParams::default()
+            },
+        )
+        .await
+        .unwrap();
+    let mentioning = async |name: &str| {
+        let params = GetParams {
+            entities: vec![name.to_owned()],
+            ..GetParams::default()
+        };
+        engine.get(call, params).await.unwrap().entities[0].memory_count
+    };
+    let protected = RememberItem {
+        protected: true,
+        ..item("A guarded note about the ferry.")
+    };
+    let ids = service
+        .remember(vec![item("Marta Lindqvist met a colleague."), protected])
+        .await;
+    let correct = async |id: &str, content: &str| {
+        let params = UpdateParams {
+            id: id.to_owned(),
+            content: Some(content.to_owned()),
+            ..UpdateParams::default()
+        };
+        engine.update(call, params).await.unwrap()
+    };
+    let answer = correct(&ids[0], "Marta Lindqvist met Zed at the quay.").await;
+    let note = answer
+        .notes
+        .iter()
+        .find(|note| note.starts_with("Recognised"))
+        .cloned()
+        .unwrap_or_default();
+    assert!(
+        note.contains("\"Zed\"") && !note.contains("Marta"),
+        "only new ones are reported: {:?}",
+        answer.notes
+    );
+    assert_eq!(
+        (mentioning("Zed").await, mentioning("Marta Lindqvist").await),
+        (1, 1)
+    );
+    // A protected memory is linked when its owner approves the change.
+    let answer = correct(&ids[1], "Ada Lovelace guards the ferry.").await;
+    let review = answer.review.unwrap().id;
+    assert!(
+        answer
+            .notes
+            .iter()
+            .all(|note| !note.starts_with("Recognised")),
+        "{:?}",
+        answer.notes
+    );
+    assert_eq!(mentioning("Ada Lovelace").await, 0);
+    let approve = ReviewCommand::Decide {
+        id: review,
+        decision: Decision::Approve,
+        reason: None,
+    };
+    engine.administer(call, approve).await.unwrap();
+    assert_eq!(mentioning("Ada Lovelace").await, 1);
 }

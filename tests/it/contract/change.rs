@@ -60,6 +60,7 @@ pub(crate) async fn a_patch_is_a_version_with_its_past(store: Arc<dyn Store>) {
         helpful: Some(true),
         protected: None,
         sources: None,
+        mentions: Vec::new(),
     };
     let mut expected = stored.clone();
     assert!(patch.apply(&mut expected, at(1)));

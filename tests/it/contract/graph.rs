@@ -35,6 +35,7 @@ fn relation(from: &str, kind: &str, to: &str) -> NewRelation {
         properties: Map::new(),
         valid_from: None,
         valid_to: None,
+        never_ends: false,
         unlink: None,
     }
 }

@@ -67,6 +67,7 @@ macro_rules! contract_tests {
                 answer::a_repetition_says_truly_what_it_added_to_a_protected_memory,
                 answer::a_budget_limits_what_is_printed,
                 answer::an_index_shows_the_beginning_of_much,
+                answer::a_corrected_text_is_linked_with_whom_it_names,
                 around::turns_come_by_their_places,
                 around::turns_and_mentions_come_together,
                 change::a_patch_is_a_version_with_its_past,
