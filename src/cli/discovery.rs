@@ -31,6 +31,8 @@ pub(super) struct Endpoint {
     pub(super) token: Option<String>,
     /// The Unix socket that is connected to in place of the address.
     socket: Option<PathBuf>,
+    /// Whether it is a `stdio` process, which has a token of its own in the lock file.
+    serves_one_client: bool,
     /// Keeps the directory open through which a long path is reached.
     _directory: Option<Arc<File>>,
 }
@@ -49,24 +51,32 @@ impl Endpoint {
             shown: without_secrets(url),
             token,
             socket: None,
+            serves_one_client: false,
             _directory: None,
         }
     }
 
     fn local(name: PathBuf, directory: Option<File>, shown: String, token: Option<String>) -> Self {
         let url = "http://localhost/mcp".to_owned();
+        let _directory = directory.map(Arc::new);
         Self {
             url,
             shown,
             token,
             socket: Some(name),
-            _directory: directory.map(Arc::new),
+            serves_one_client: false,
+            _directory,
         }
     }
 
     /// Whether it is a Unix socket of this user, and not an address on the network.
     pub(super) fn is_socket(&self) -> bool {
         self.socket.is_some()
+    }
+
+    /// Whether it is a `stdio` process and not the service, which listens on the port for everybody with a token.
+    pub(super) fn serves_one_client(&self) -> bool {
+        self.serves_one_client
     }
 
     /// A client for this endpoint alone. It follows no redirects, which could lead to anybody.
@@ -165,7 +175,11 @@ async fn find_owner(
     Ok(Some(match announced.split_once('#') {
         // A `stdio`, which lets in whoever can read its lock file.
         Some((url, token)) => {
-            Endpoint::local(name, directory, url.to_owned(), Some(token.to_owned()))
+            let endpoint = Endpoint::local(name, directory, url.to_owned(), Some(token.to_owned()));
+            Endpoint {
+                serves_one_client: true,
+                ..endpoint
+            }
         }
         None => Endpoint::local(name, directory, announced, own),
     }))

@@ -130,11 +130,11 @@ def test_every_answer_names_its_request(service):
     assert "status" in json.dumps(line[0])
 
 
-def test_health(service):
+def test_health(service, sqlite):
     assert http_get(f"{service.base}/health/live")[0] == 200
     status, body = http_get(f"{service.base}/health/ready")
     assert status == 200 and json.loads(body)["checks"]["database"]["ok"] is True
-    settings = {"MEMORY_LISTEN": f"127.0.0.1:{service.port}"}
+    settings = {"MEMORY_LISTEN": f"127.0.0.1:{service.port}", **sqlite.settings}
     well = run("healthcheck", folder=service.folder, settings=settings)
     assert (well.returncode, well.stdout) == (0, "ready\n")
     service.stop()

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::json;
 use sqlx::{ConnectOptions, Connection};
 
-use crate::process::{Ran, Server, Setup, Systemd, eventually, get};
+use crate::process::{PATIENCE, Ran, Server, Setup, Systemd, eventually, get};
 
 const USAGE: Option<i32> = Some(64);
 const UNAVAILABLE: Option<i32> = Some(69);
@@ -279,12 +279,11 @@ async fn healthcheck_says_whether_it_is_ready_in_a_sentence() {
     assert_eq!(ill.stdout.lines().count(), 1, "{}", ill.stdout);
 }
 
-async fn server_is_ready(server: &Server) {
-    loop {
-        if get(&server.url("/health/ready")).await.0 == 200 {
-            return;
-        }
-    }
+pub(crate) async fn server_is_ready(server: &Server) {
+    let ready = async { while get(&server.url("/health/ready")).await.0 != 200 {} };
+    tokio::time::timeout(PATIENCE, ready)
+        .await
+        .expect("the service becomes ready");
 }
 
 #[tokio::test]

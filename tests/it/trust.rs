@@ -1,7 +1,7 @@
 //! Whose settings are read, and who receives the token: hostile and foreign files, variables, listeners and lock files.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::process::Stdio;
@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
+use crate::cli::server_is_ready;
 use crate::port::on_postgres;
 use crate::postgres_server::Database;
 use crate::process::{Ran, Setup, get};
@@ -403,6 +404,82 @@ fn an_impostor_on_the_port_receives_no_token() {
     // Who is named receives it.
     let named = setup.env("MEMORY_URL", impostor.url()).run(&["list"]);
     assert!(impostor.received().contains(TOKEN), "{}", named.stderr);
+}
+
+#[tokio::test]
+async fn healthcheck_believes_only_the_service_of_this_user() {
+    // The port is taken by a program that answers everything with success.
+    let impostor = Impostor::start();
+    for database in ["sqlite:memory.db", "postgres://memory@127.0.0.1:9/memory"] {
+        let setup = Setup::new()
+            .env("MEMORY_LISTEN", &impostor.address)
+            .env("MEMORY_DATABASE_URL", database);
+        let ran = setup.run(&["healthcheck"]);
+        assert_eq!(ran.code, Some(1), "{database}: {}", ran.stdout);
+        assert!(
+            ran.stdout.starts_with("no answer: no service of this user"),
+            "{database}: {}",
+            ran.stdout
+        );
+        assert!(
+            ran.stdout
+                .contains(&format!("MEMORY_URL={}", impostor.url())),
+            "{database}: {}",
+            ran.stdout
+        );
+    }
+    assert_eq!(impostor.received(), "");
+    // An address that the user named is asked, and has to answer with a readiness report.
+    let named = Setup::new()
+        .env("MEMORY_URL", impostor.url())
+        .run(&["healthcheck"]);
+    assert_eq!(named.code, Some(1), "{}", named.stdout);
+    assert!(
+        named.stdout.contains("is no readiness report"),
+        "{}",
+        named.stdout
+    );
+    // The service is found without an address, on either database and whatever its port.
+    let setup = Setup::new();
+    let server = setup.serve().await;
+    server_is_ready(&server).await;
+    let found = setup.run(&["healthcheck"]);
+    assert_eq!(
+        (found.code, found.stdout.as_str(), found.stderr.as_str()),
+        (Some(0), "ready\n", "")
+    );
+    server.stop().await;
+    assert_eq!(setup.run(&["healthcheck"]).code, Some(1));
+    let database = Database::empty().await;
+    let setup = on_postgres(&database);
+    let server = setup.serve().await;
+    server_is_ready(&server).await;
+    assert_eq!(setup.run(&["healthcheck"]).stdout, "ready\n");
+    server.stop().await;
+}
+
+#[test]
+fn healthcheck_reports_a_stdio_process_in_place_of_the_service() {
+    let setup = Setup::new();
+    let mut command = setup.command(&["stdio"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut stdio = command.spawn().expect("a process");
+    let mut lines = BufReader::new(stdio.stdout.take().expect("a pipe")).lines();
+    let mut input = stdio.stdin.take().expect("a pipe");
+    input
+        .write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n")
+        .expect("written");
+    lines.next().expect("an answer").expect("text");
+    let ran = setup.run(&["healthcheck"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(
+        ran.stdout
+            .contains("a `stdio` process has the database open"),
+        "{}",
+        ran.stdout
+    );
+    drop(input);
+    assert!(stdio.wait().expect("its end").success());
 }
 
 #[test]
