@@ -37,6 +37,24 @@ async fn wait_for(server: &Server, wanted: u16) -> String {
     panic!("never {wanted}: {last}\n{}", server.log());
 }
 
+/// The command that runs another one where it may mount file systems, unless such tests are left out.
+fn mount_namespace(what: &str) -> Option<Vec<&'static str>> {
+    if std::env::var_os(WITHOUT_NAMESPACES).is_some() {
+        eprintln!("left out, because {WITHOUT_NAMESPACES} is set: {what}");
+        return None;
+    }
+    let is_root = Command::new("unshare")
+        .args(["--mount", "true"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    // Another user may be root in a namespace of its own.
+    Some(if is_root {
+        vec!["unshare", "--mount"]
+    } else {
+        vec!["unshare", "--user", "--map-root-user", "--mount"]
+    })
+}
+
 #[tokio::test]
 async fn the_service_ends_when_its_database_is_taken_away() {
     for victim in ["memory.db", "memory.db-wal"] {
@@ -148,10 +166,9 @@ async fn a_failed_write_makes_the_service_not_ready_until_one_succeeds() {
 
 #[tokio::test]
 async fn a_full_disk_keeps_nobody_from_saving_to_another_one() {
-    if std::env::var_os(WITHOUT_NAMESPACES).is_some() {
-        eprintln!("left out, because {WITHOUT_NAMESPACES} is set: a full disk");
+    let Some(unshare) = mount_namespace("a full disk") else {
         return;
-    }
+    };
     let setup = Setup::new();
     let server = setup.serve().await;
     server.client().remember("to be saved").await;
@@ -164,15 +181,6 @@ async fn a_full_disk_keeps_nobody_from_saving_to_another_one() {
         dd if=/dev/zero of=\"$1\"/fill bs=4k 2>/dev/null; \
         \"$3\" backup saved.db; echo \"backup $?\"; \"$3\" export saved.jsonl; echo \"export $?\"; \"$3\" doctor --json";
     let program = env!("CARGO_BIN_EXE_cognitive-memory-mcp");
-    let mut unshare = vec!["unshare", "--mount"];
-    if !Command::new("unshare")
-        .args(["--mount", "true"])
-        .output()
-        .is_ok_and(|output| output.status.success())
-    {
-        // Not root; perhaps this user may be root in a namespace.
-        unshare.splice(1..1, ["--user", "--map-root-user"]);
-    }
     let (data, seed) = (
         folder.to_str().expect("UTF-8"),
         seed.to_str().expect("UTF-8"),
@@ -204,6 +212,101 @@ async fn a_full_disk_keeps_nobody_from_saving_to_another_one() {
     let other = Setup::new();
     let restored = other.run(&["restore", setup.path("saved.db").to_str().expect("UTF-8")]);
     assert_eq!(restored.code, Some(0), "{}", restored.stderr);
+}
+
+#[test]
+fn a_read_only_disk_at_start_is_worth_another_attempt() {
+    let Some(unshare) = mount_namespace("a read-only disk") else {
+        return;
+    };
+    // The whole disk, and only the file, where SQLite is the first to notice.
+    for only_file in [false, true] {
+        let setup = Setup::new();
+        let folder = setup.database().parent().expect("a folder").to_owned();
+        let read_only = if only_file {
+            setup.file("share/cognitive-memory-mcp/memory.db", "")
+        } else {
+            assert_eq!(setup.run(&["migrate"]).code, Some(0));
+            folder
+        };
+        let read_only = read_only.to_str().expect("UTF-8");
+        let script = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec \"$@\"";
+        let wrapper = [&unshare[..], &["sh", "-c", script, read_only]].concat();
+        for command in ["serve", "migrate"] {
+            let ran = Ran::of(setup.wrapped(&wrapper, &[command]));
+            assert_eq!(
+                ran.code,
+                Some(69),
+                "{read_only} {command}: {}{}",
+                ran.stdout,
+                ran.stderr
+            );
+            assert!(
+                ran.stderr.to_lowercase().contains("read-only"),
+                "{read_only} {command}: {}",
+                ran.stderr
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lack_of_file_descriptors_at_start_is_worth_another_attempt() {
+    let setup = Setup::new();
+    assert_eq!(setup.run(&["migrate"]).code, Some(0));
+    let mut causes = Vec::new();
+    for limit in 4..64 {
+        let limit = format!("--nofile={limit}");
+        let mut server = Server::start(setup.wrapped(&["prlimit", &limit], &["serve"]));
+        let serves = eventually("its end, or that it serves", || {
+            let ended = !server.is_running();
+            (ended || server.log().contains("\"serving\"")).then_some(!ended)
+        });
+        if serves.await {
+            server.stop().await;
+            assert!(
+                causes
+                    .iter()
+                    .any(|cause: &String| cause.contains("memory.db")),
+                "{causes:?}"
+            );
+            return;
+        }
+        let code = server.ended().await.code();
+        assert!(
+            matches!(code, Some(69 | 70 | 127)),
+            "{limit}: {code:?} {}",
+            server.log()
+        );
+        causes.push(server.log());
+    }
+    panic!("it never serves: {causes:?}");
+}
+
+#[test]
+fn a_database_that_cannot_be_opened_needs_a_person() {
+    let setup = Setup::new();
+    std::fs::create_dir_all(setup.database()).expect("a directory in its place");
+    let ran = setup.run(&["serve"]);
+    assert_eq!(ran.code, Some(78), "{}", ran.stderr);
+}
+
+#[test]
+fn a_link_to_a_volume_that_is_not_mounted_starts_no_empty_memory() {
+    for link in [
+        "share/cognitive-memory-mcp",
+        "share/cognitive-memory-mcp/memory.db",
+    ] {
+        let setup = Setup::new();
+        let link = setup.path(link);
+        std::fs::create_dir_all(link.parent().expect("a folder")).expect("a folder");
+        std::fs::create_dir(setup.path("volume")).expect("a folder");
+        std::os::unix::fs::symlink(setup.path("volume/memory"), &link).expect("a link");
+        let ran = setup.run(&["serve"]);
+        assert_eq!(ran.code, Some(69), "{}", ran.stderr);
+        assert!(ran.stderr.contains("mount its volume"), "{}", ran.stderr);
+        assert!(!setup.path("volume/memory").exists());
+    }
 }
 
 #[tokio::test]

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use rustix::fs::Access;
+use rustix::io::Errno;
 use sqlx::Error;
 
+use super::with_suffix;
 use crate::store::StoreError;
 
 // Primary result codes, https://www.sqlite.org/rescode.html
@@ -68,6 +71,10 @@ pub(super) fn from_sqlx(source: Error, during: &'static str) -> StoreError {
             Error::PoolClosed | Error::WorkerCrashed => {
                 unavailable("the connection to the embedded database is closed", source)
             }
+            Error::Io(ref error) if is_passing(error) => unavailable(
+                "the embedded database cannot be opened, because the system lacks resources",
+                source,
+            ),
             Error::Io(_) => setup(
                 "the embedded database cannot be opened; check the path and the rights",
                 source,
@@ -77,56 +84,103 @@ pub(super) fn from_sqlx(source: Error, during: &'static str) -> StoreError {
     }
 }
 
-/// An error of the file system. Some go away by themselves, such as a disk that is full or mounted read-only after a fault,
-/// or no free file descriptor: those are worth another attempt, all others need a person.
+/// An error of the file system, as a failure for `reason`.
 pub(super) fn from_io(error: &std::io::Error, reason: String) -> StoreError {
-    use rustix::io::Errno;
-    let passing = [
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::NOMEM,
-        Errno::ROFS,
-        Errno::NOSPC,
-        Errno::DQUOT,
-        Errno::IO,
-        Errno::STALE,
-    ];
-    match Errno::from_io_error(error) {
-        Some(errno) if passing.contains(&errno) => StoreError::Unavailable {
+    match is_passing(error) {
+        true => StoreError::Unavailable {
             reason,
             source: None,
         },
-        _ => StoreError::Setup {
+        false => StoreError::Setup {
             reason,
             source: None,
         },
     }
 }
 
-/// The same error, with the path of the database where a person has to look after its disk.
+/// Whether an error of the file system may go away by itself, such as a disk that is full, mounted read-only after a fault
+/// or not mounted, or no free file descriptor. Those are worth another attempt; all others need a person.
+fn is_passing(error: &std::io::Error) -> bool {
+    let passing = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::AGAIN,
+        Errno::ROFS,
+        Errno::NOSPC,
+        Errno::DQUOT,
+        Errno::IO,
+        Errno::STALE,
+        Errno::NOTCONN,
+        Errno::HOSTDOWN,
+        Errno::TIMEDOUT,
+        Errno::NODEV,
+        Errno::NXIO,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| passing.contains(&errno))
+}
+
+/// The same error, with the path of the database where a person has to look after its disk. SQLite reports a file that it
+/// cannot open or write without the cause, so the file system is asked whether the cause may pass.
 pub(super) fn name_disk(error: StoreError, path: &Path) -> StoreError {
-    let StoreError::Unavailable {
+    let (StoreError::Unavailable {
         source: Some(source),
         ..
-    } = &error
+    }
+    | StoreError::Setup {
+        source: Some(source),
+        ..
+    }) = &error
     else {
         return error;
     };
+    let path_shown = path.display();
     let reason = match primary_code(source) {
-        Some(FULL) => format!(
-            "the disk that holds {} is full; free space there",
-            path.display()
-        ),
+        Some(FULL) => format!("the disk that holds {path_shown} is full; free space there"),
         Some(IOERR) => format!(
-            "the disk that holds {} reported an error; check that it is not full, then look at the kernel's log",
-            path.display()
+            "the disk that holds {path_shown} reported an error; check that it is not full, then look at the kernel's log"
+        ),
+        Some(READONLY) if !needs_person(path) => {
+            format!(
+                "the disk that holds {path_shown} is read-only; mount it for writing, then look at the kernel's log"
+            )
+        }
+        Some(CANTOPEN) if !needs_person(path) => format!(
+            "{path_shown} cannot be opened; check that its disk is mounted for writing and that the process has free file \
+             descriptors (`ulimit -n`)"
         ),
         _ => return error,
     };
     match error {
-        StoreError::Unavailable { source, .. } => StoreError::Unavailable { reason, source },
+        StoreError::Unavailable { source, .. } | StoreError::Setup { source, .. } => {
+            StoreError::Unavailable { reason, source }
+        }
         other => other,
     }
+}
+
+/// Whether something at `path` keeps this user from writing until a person changes it. It opens no file, because to close
+/// one would release the locks that SQLite has on it.
+fn needs_person(path: &Path) -> bool {
+    let is_other_than_file =
+        |path: &Path| std::fs::metadata(path).is_ok_and(|data| !data.is_file());
+    let is_forbidden =
+        |path: &Path, is_required: bool| match rustix::fs::access(path, Access::WRITE_OK) {
+            Ok(()) => false,
+            Err(Errno::NOENT) => is_required,
+            Err(errno) => !is_passing(&errno.into()),
+        };
+    let side_files = ["-wal", "-shm", "-journal"].map(|suffix| with_suffix(path, suffix));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    is_other_than_file(path)
+        || is_forbidden(path, true)
+        || is_forbidden(folder, true)
+        || side_files
+            .iter()
+            .any(|file| is_other_than_file(file) || is_forbidden(file, false))
 }
 
 /// Whether the error says that the file is damaged.
@@ -172,7 +226,6 @@ mod tests {
 
     #[test]
     fn errors_of_the_file_system_that_pass_are_worth_another_attempt() {
-        use rustix::io::Errno;
         let is_setup = |errno: Errno| match from_io(&errno.into(), "reason".to_owned()) {
             StoreError::Unavailable { reason, .. } if reason == "reason" => false,
             StoreError::Setup { reason, .. } if reason == "reason" => true,
@@ -184,6 +237,7 @@ mod tests {
             Errno::NFILE,
             Errno::NOSPC,
             Errno::IO,
+            Errno::NOTCONN,
         ] {
             assert!(!is_setup(errno), "{errno}");
         }

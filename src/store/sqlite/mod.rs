@@ -203,6 +203,7 @@ impl SqliteStore {
     }
 
     async fn open_database(&self) -> Result<Open> {
+        require_link_target(&self.options.path)?;
         create_folder(&self.options.path)?;
         let path = lock::canonical(&self.options.path);
         let mut lock = OwnerLock::take(&path)?;
@@ -301,6 +302,27 @@ fn cannot_create(path: &Path, error: &std::io::Error) -> StoreError {
         path.display()
     );
     error::from_io(error, reason)
+}
+
+/// Fails if a symbolic link on the path leads nowhere, as links to a volume do that is not mounted: an empty memory at its
+/// place would hide the real one.
+fn require_link_target(path: &Path) -> Result<()> {
+    let Some(link) = path
+        .ancestors()
+        .find(|part| part.is_symlink() && !part.exists())
+    else {
+        return Ok(());
+    };
+    let target = std::fs::read_link(link).unwrap_or_default();
+    let reason = format!(
+        "{} is a symbolic link to {}, which is missing; mount its volume, create what it names, or remove the link",
+        link.display(),
+        target.display()
+    );
+    Err(StoreError::Unavailable {
+        reason,
+        source: None,
+    })
 }
 
 /// Creates the folder of the file if it is missing, for this user alone.
@@ -433,7 +455,10 @@ impl Store for SqliteStore {
         if self.opened().is_ok() {
             return self.info().await.map(drop);
         }
-        let open = self.open_database().await?;
+        let open = self
+            .open_database()
+            .await
+            .map_err(|error| name_disk(error, &self.options.path))?;
         self.set_open(Some(Arc::new(open)));
         Ok(())
     }
