@@ -2,7 +2,7 @@
 //! derived from the IDs of the other program, so that importing the same data twice stores it once. Long texts are
 //! split, names and metadata that exceed a limit are shortened with a warning, and whatever cannot be kept is reported.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
 
 use chrono::{DateTime, Utc};
@@ -24,6 +24,8 @@ use crate::store::port::{
 
 /// Longest part of a text that is split.
 const PART_BYTES: usize = 60_000;
+/// Longest title that is kept as metadata.
+const MAX_TITLE_BYTES: usize = 4096;
 
 /// A memory of another program.
 #[derive(Debug, Clone, Default)]
@@ -208,6 +210,8 @@ impl<'a> Sink<'a> {
         }
         foreign.session = self.fit_name(place, "session", foreign.session.take());
         foreign.speaker = self.fit_name(place, "speaker", foreign.speaker.take());
+        // The key may be as long as the text, so it is neither copied nor hashed again for each part.
+        let key = Key::new(self.system, &self.project, std::mem::take(&mut foreign.key));
         let parts = split(&content);
         let count = parts.len();
         let mut first = None;
@@ -216,8 +220,9 @@ impl<'a> Sink<'a> {
                 content: part.to_owned(),
                 ..foreign.clone()
             };
+            let mut suffix = String::new();
             if count > 1 {
-                piece.key = format!("{}#{index}", foreign.key);
+                suffix = format!("#{index}");
                 piece.metadata.insert(
                     "part".to_owned(),
                     format!("{} of {count}", index + 1).into(),
@@ -227,7 +232,7 @@ impl<'a> Sink<'a> {
                     piece.turn = None;
                 }
             }
-            let id = self.put_memory(place, piece)?;
+            let id = self.put_memory(place, piece, (&key, &suffix))?;
             first = first.or(id);
         }
         Ok(first)
@@ -242,7 +247,20 @@ impl<'a> Sink<'a> {
         clean(text)
     }
 
-    fn fit_name(&mut self, place: &str, field: &str, name: Option<String>) -> Option<String> {
+    /// A title that the memories of a conversation share, shortened once for all of them.
+    pub fn fit_title(&mut self, place: &str, title: &str) -> Option<String> {
+        let fitting = cut(title, MAX_TITLE_BYTES);
+        if fitting.len() < title.len() {
+            self.warnings.add(
+                place,
+                format!("title {fitting:.40?}… was cut to {MAX_TITLE_BYTES} bytes"),
+            );
+        }
+        Some(fitting.to_owned()).filter(|title| !title.is_empty())
+    }
+
+    /// A name that memories share, shortened once for all of them.
+    pub fn fit_name(&mut self, place: &str, field: &str, name: Option<String>) -> Option<String> {
         let name = clean(&name?);
         let fitting = cut(name.trim(), validate::MAX_NAME_BYTES);
         if fitting.len() < name.trim().len() {
@@ -255,32 +273,34 @@ impl<'a> Sink<'a> {
         Some(fitting.to_owned()).filter(|name| !name.is_empty())
     }
 
-    /// A key for a memory whose key is free, or taken by the same text; else one that is made unique by its text.
-    fn unique_id(&mut self, place: &str, foreign: &Foreign) -> Uuid {
+    /// An ID for a memory whose key is free, or taken by the same text; else one that is made unique by its text.
+    fn unique_id(&mut self, place: &str, foreign: &Foreign, (key, suffix): (&Key, &str)) -> Uuid {
         let digest = Sha256::digest(foreign.content.as_bytes());
         let mut hash = [0; 8];
         hash.copy_from_slice(&digest[..8]);
         let at = self.time(foreign.created_at);
-        let id = self.id(&foreign.key, at);
+        let id = key.id(suffix, at);
         if *self.memories.entry(id).or_insert(hash) == hash {
             return id;
         }
         self.warnings.add(
             place,
             format!(
-                "its ID {:?} was used before for another text: both texts are kept",
-                brief_text(&foreign.key)
+                "its ID \"{}{suffix}\" was used before for another text: both texts are kept",
+                key.brief
             ),
         );
-        let own = self.id(
-            &format!("{}\n{}", foreign.key, super::export::hex(&digest)),
-            at,
-        );
+        let own = key.id(&format!("{suffix}\n{}", super::export::hex(&digest)), at);
         self.memories.insert(own, hash);
         own
     }
 
-    fn put_memory(&mut self, place: &str, foreign: Foreign) -> Result<Option<Uuid>, PortError> {
+    fn put_memory(
+        &mut self,
+        place: &str,
+        foreign: Foreign,
+        key: (&Key, &str),
+    ) -> Result<Option<Uuid>, PortError> {
         let created_at = self
             .time(foreign.created_at)
             .or_else(|| self.time(foreign.occurred_at))
@@ -289,7 +309,7 @@ impl<'a> Sink<'a> {
             .time(foreign.updated_at)
             .unwrap_or(created_at)
             .max(created_at);
-        let id = self.unique_id(place, &foreign);
+        let id = self.unique_id(place, &foreign, key);
         let mut metadata = foreign.metadata;
         metadata.insert("imported_from".to_owned(), self.system.into());
         let session = foreign.session;
@@ -346,18 +366,6 @@ impl<'a> Sink<'a> {
         }
         self.put(Record::Memory(Box::new(record)))?;
         Ok(Some(id))
-    }
-
-    /// The id that this program's id has here: the time of its creation, where the other program knows one, then what
-    /// a hash of the key gives.
-    fn id(&self, key: &str, created_at: Option<DateTime<Utc>>) -> Uuid {
-        let digest = Sha256::digest(format!("{}\n{}\n{key}", self.system, self.project));
-        let mut random = [0; 10];
-        random.copy_from_slice(&digest[..10]);
-        let millis = created_at
-            .and_then(|at| u64::try_from(at.timestamp_millis()).ok())
-            .unwrap_or_default();
-        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
 
     /// A name and type that can be stored; warns if they had to be shortened. `None` if no name is left.
@@ -503,12 +511,45 @@ impl<'a> Sink<'a> {
     }
 }
 
+/// The other program's ID of a memory, hashed once.
+struct Key {
+    hash: Sha256,
+    /// Its beginning, for messages.
+    brief: String,
+}
+
+impl Key {
+    fn new(system: &str, project: &str, key: String) -> Self {
+        let mut hash = Sha256::new();
+        for part in [system, "\n", project, "\n", &key] {
+            hash.update(part);
+        }
+        Self {
+            hash,
+            brief: brief_text(&key),
+        }
+    }
+
+    /// The ID that the key with `suffix` has here: the time of its creation, if the other program knows one, then bytes of
+    /// the hash.
+    fn id(&self, suffix: &str, created_at: Option<DateTime<Utc>>) -> Uuid {
+        let digest = self.hash.clone().chain_update(suffix).finalize();
+        let mut random = [0; 10];
+        random.copy_from_slice(&digest[..10]);
+        let millis = created_at
+            .and_then(|at| u64::try_from(at.timestamp_millis()).ok())
+            .unwrap_or_default();
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    }
+}
+
 /// The tags that a memory may have, and the others.
 fn fit_tags(tags: &[String]) -> (Vec<String>, Vec<String>) {
     let mut fitting: Vec<String> = Vec::new();
+    let mut known = HashSet::new();
     for tag in tags {
         let tag = cut(clean(tag).trim(), validate::MAX_TAG_BYTES).to_owned();
-        if !tag.is_empty() && !fitting.contains(&tag) {
+        if !tag.is_empty() && known.insert(tag.clone()) {
             fitting.push(tag);
         }
     }
@@ -552,4 +593,22 @@ fn split(text: &str) -> Vec<&str> {
     parts.push(rest);
     parts.retain(|part| !part.trim().is_empty());
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_those_of_earlier_versions() {
+        let at = DateTime::from_timestamp(1_700_000_000, 0);
+        let digest = Sha256::digest("claude\nwork\nthe key#3");
+        let id = Key::new("claude", "work", "the key".to_owned()).id("#3", at);
+        assert_eq!(id.as_bytes()[0], 0x01);
+        assert_eq!(
+            id.as_bytes()[9..16],
+            digest[3..10],
+            "behind the time, the version and the variant"
+        );
+    }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use crate::importer::{import, of, records};
@@ -849,4 +849,51 @@ fn records_of(text: &str) -> Vec<Value> {
         .collect();
     let (_, records) = lines.split_first().unwrap();
     records.to_vec()
+}
+
+#[test]
+fn a_long_name_is_not_copied_into_each_record() {
+    let long = "n".repeat(200_000);
+    let observations: Vec<String> = (0..50)
+        .map(|number| format!("observation {number}"))
+        .collect();
+    let entity = json!({ "type": "entity", "name": long, "entityType": "thing", "observations": observations });
+    let message = |number: usize| json!({ "sender": "human", "text": format!("message {number}") });
+    let messages: Vec<Value> = (0..50).map(message).collect();
+    let conversation = json!([{ "uuid": long, "name": long, "chat_messages": messages }]);
+    let message = |number: usize| {
+        json!({ "parent": null, "children": [],
+            "message": { "author": { "role": "user" }, "content": { "parts": [format!("message {number}")] } } })
+    };
+    let nodes: Map<String, Value> = (0..50)
+        .map(|number| (format!("n{number}"), message(number)))
+        .collect();
+    let chat = json!([{ "id": long, "title": long, "mapping": nodes }]);
+    for (from, name, text) in [
+        ("mcp-memory-server", "memory.jsonl", entity),
+        ("claude", "conversations.json", conversation),
+        ("chatgpt", "conversations.json", chat),
+    ] {
+        let setup = Setup::new();
+        let file = setup.file(name, text.to_string());
+        for stored in ["memories: 50", "0 records stored"] {
+            let ran = import(&setup, from, file.to_str().expect("UTF-8"), &[]);
+            assert!(
+                ok(&ran).stdout.contains(stored),
+                "{from}: {}{:.1000}",
+                ran.stdout,
+                ran.stderr
+            );
+            assert!(
+                ran.stderr.contains("was cut to"),
+                "{from}: {:.1000}",
+                ran.stderr
+            );
+        }
+        let size: usize = records(&setup)
+            .iter()
+            .map(|record| record.to_string().len())
+            .sum();
+        assert!(size < 500_000, "{from}: {size} bytes");
+    }
 }

@@ -33,8 +33,8 @@ pub fn convert(path: &Path, sink: &mut Sink<'_>, progress: Progress<'_>) -> Resu
 
 /// What the messages of a conversation share.
 struct Conversation<'a> {
-    session: String,
-    title: Option<&'a str>,
+    session: Option<String>,
+    title: Option<String>,
     created_at: &'a Value,
     nodes: &'a Map<String, Value>,
 }
@@ -75,8 +75,10 @@ fn conversation(item: Item, sink: &mut Sink<'_>) -> Result<(), PortError> {
             nodes.keys().min().cloned().unwrap_or_default()
         });
     let conversation = Conversation {
-        session,
-        title: value["title"].as_str().filter(|title| !title.is_empty()),
+        session: sink.fit_name(&place, "session", Some(session)),
+        title: value["title"]
+            .as_str()
+            .and_then(|title| sink.fit_title(&place, title)),
         created_at: &value["create_time"],
         nodes,
     };
@@ -175,8 +177,8 @@ fn put(
             .add(&place, "its author has no role: imported without a speaker");
     }
     let mut metadata = Map::new();
-    if let Some(title) = conversation.title {
-        metadata.insert("title".to_owned(), title.into());
+    if let Some(title) = &conversation.title {
+        metadata.insert("title".to_owned(), title.as_str().into());
     }
     if turn.is_none() {
         metadata.insert("branch".to_owned(), "not the one in use".into());
@@ -189,7 +191,7 @@ fn put(
         metadata,
         created_at: created_at
             .or_else(|| sink.read_time(&place, "create_time", conversation.created_at)),
-        session: Some(conversation.session.clone()),
+        session: conversation.session.clone(),
         turn,
         speaker: role.map(str::to_owned),
         ..Foreign::default()

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::input::Inputs;
-use super::{CONVERSATIONS, Item, Progress, each_item, key, kind_of};
+use super::{CONVERSATIONS, Item, Progress, each_item, key, kind_of, short_key};
 use crate::domain::Kind;
 use crate::port::PortError;
 use crate::port::convert::{Foreign, Sink};
@@ -30,7 +30,9 @@ pub fn convert(path: &Path, sink: &mut Sink<'_>, progress: Progress<'_>) -> Resu
 
 /// What the messages of a conversation share.
 struct Conversation {
-    session: String,
+    /// Identifies it in the keys of messages without one.
+    key: String,
+    session: Option<String>,
     title: Option<String>,
     created_at: Value,
 }
@@ -76,9 +78,11 @@ fn conversation(item: Item, sink: &mut Sink<'_>) -> Result<(), PortError> {
             ),
         );
     }
+    let session = session.unwrap_or_else(|| place.clone());
     let conversation = Conversation {
-        session: session.unwrap_or_else(|| place.clone()),
-        title: title.filter(|title| !title.is_empty()),
+        key: short_key(&session),
+        session: sink.fit_name(&place, "session", Some(session)),
+        title: title.and_then(|title| sink.fit_title(&place, &title)),
         created_at: value["created_at"].clone(),
     };
     let mut turn = 0;
@@ -120,7 +124,7 @@ fn put(
             place,
             "it has no uuid: its place in the conversation identifies it",
         );
-        format!("{}\n{index}", conversation.session)
+        format!("{}\n{index}", conversation.key)
     });
     let speaker = message["sender"].as_str().map(str::to_owned);
     if speaker.is_none() {
@@ -134,7 +138,7 @@ fn put(
     }
     let mut metadata = Map::new();
     if let Some(title) = &conversation.title {
-        metadata.insert("title".to_owned(), title.clone().into());
+        metadata.insert("title".to_owned(), title.as_str().into());
     }
     let created_at = sink.read_time(place, "created_at", &message["created_at"]);
     let foreign = Foreign {
@@ -144,7 +148,7 @@ fn put(
         metadata,
         created_at: created_at
             .or_else(|| sink.read_time(place, "created_at", &conversation.created_at)),
-        session: Some(conversation.session.clone()),
+        session: conversation.session.clone(),
         turn: Some(turn),
         speaker,
         ..Foreign::default()

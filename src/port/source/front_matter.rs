@@ -10,6 +10,9 @@ const MAX_DEPTH: usize = 32;
 /// More values are refused; aliases count as often as they are used.
 const MAX_VALUES: usize = 10_000;
 
+/// More bytes of text by aliases are refused.
+const MAX_ALIAS_BYTES: usize = 1024 * 1024;
+
 /// A Markdown file in its two parts.
 #[derive(Debug, PartialEq)]
 pub(super) struct Document<'a> {
@@ -77,6 +80,7 @@ struct Builder {
     open: Vec<(Open, usize)>,
     anchors: HashMap<usize, Value>,
     values: usize,
+    alias_bytes: usize,
     root: Option<Value>,
     repeated_key: Option<String>,
 }
@@ -117,10 +121,16 @@ impl Builder {
                 let value = self
                     .anchors
                     .get(&anchor)
-                    .cloned()
                     .ok_or("an alias refers to itself")?;
-                self.values += count(&value);
-                self.add(value, 0)
+                let (values, bytes) = measure(value);
+                self.values += values;
+                self.alias_bytes += bytes;
+                if self.alias_bytes > MAX_ALIAS_BYTES {
+                    return Err(format!(
+                        "its aliases repeat more than {MAX_ALIAS_BYTES} bytes"
+                    ));
+                }
+                self.add(value.clone(), 0)
             }
             Event::SequenceStart(anchor, _) => self.begin(Open::List(Vec::new()), anchor),
             Event::MappingStart(anchor, _) => self.begin(
@@ -194,11 +204,19 @@ fn into_list(value: Value) -> Vec<Value> {
     }
 }
 
-fn count(value: &Value) -> usize {
-    1 + match value {
-        Value::Array(list) => list.iter().map(count).sum::<usize>(),
-        Value::Object(fields) => fields.values().map(count).sum(),
-        _ => 0,
+/// How many values there are in a value, and how many bytes of text.
+fn measure(value: &Value) -> (usize, usize) {
+    let add = |(values, bytes): (usize, usize), (more, more_bytes): (usize, usize)| {
+        (values + more, bytes + more_bytes)
+    };
+    match value {
+        Value::Array(list) => list.iter().map(measure).fold((1, 0), add),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| add((0, name.len()), measure(value)))
+            .fold((1, 0), add),
+        Value::String(text) => (1, text.len()),
+        _ => (1, 0),
     }
 }
 
@@ -217,6 +235,23 @@ mod tests {
         } = split(&text);
         assert_eq!((body, warning), ("body\n", None), "{yaml}");
         Value::Object(fields)
+    }
+
+    #[test]
+    fn aliases_of_a_long_text_are_refused() {
+        let aliases = "- *a\n".repeat(2_000);
+        let text = format!(
+            "---\nlong: &a {}\nlist:\n{aliases}---\nbody",
+            "x".repeat(1_000)
+        );
+        let document = split(&text);
+        assert!(
+            document
+                .warning
+                .unwrap()
+                .contains("its aliases repeat more than 1048576 bytes")
+        );
+        assert!(document.body.ends_with("body"));
     }
 
     #[test]

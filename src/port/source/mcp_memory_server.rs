@@ -8,7 +8,9 @@ use serde_json::{Map, Value};
 
 use super::input::{InputReader, Inputs, Wanted};
 use super::text::{TextLine, next_line};
-use super::{Item, Progress, each_file, each_item, kind_of, report_skipped, scalar_text};
+use super::{
+    Item, Progress, each_file, each_item, kind_of, report_skipped, scalar_text, short_key,
+};
 use crate::domain::lenient_json;
 use crate::port::PortError;
 use crate::port::convert::{Foreign, Sink};
@@ -17,6 +19,9 @@ use crate::port::convert::{Foreign, Sink};
 pub const SYSTEM: &str = "mcp-memory-server";
 /// A longer line is skipped and reported.
 const LONGEST_LINE: usize = super::json::LARGEST_ELEMENT;
+
+/// A longer name is cut before it heads the text of each observation.
+const LONGEST_HEADING: usize = 4096;
 
 const WANTED: Wanted = Wanted {
     description: "memory.jsonl or memory.json",
@@ -245,6 +250,15 @@ fn store_entity(place: &str, value: &Value, sink: &mut Sink<'_>) -> Result<(), P
             &single
         }
     };
+    // A name may be as long as the file: it is copied into each observation.
+    let (short_name, shown_name) = (
+        short_key(&name),
+        if name.len() > LONGEST_HEADING {
+            &entity.name
+        } else {
+            &name
+        },
+    );
     for (index, observation) in observations.iter().enumerate() {
         let place = format!("{place}, observation {}", index + 1);
         let Some(text) = observation_text(observation).filter(|text| !text.trim().is_empty())
@@ -256,8 +270,8 @@ fn store_entity(place: &str, value: &Value, sink: &mut Sink<'_>) -> Result<(), P
             continue;
         };
         let foreign = Foreign {
-            key: format!("{name}\n{text}"),
-            content: format!("{name}: {text}"),
+            key: format!("{short_name}\n{text}"),
+            content: format!("{shown_name}: {text}"),
             ..Foreign::default()
         };
         if let Some(id) = sink.memory(&place, foreign)? {

@@ -5,6 +5,7 @@ use std::io::BufRead;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use super::convert::Sink;
 use super::{PortError, Problem};
@@ -299,6 +300,15 @@ fn kind_of(value: &Value) -> &'static str {
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
+    }
+}
+
+/// A text that identifies many records, in a form that is short enough to be copied into each of their keys.
+fn short_key(text: &str) -> String {
+    const LONGEST: usize = 4096;
+    match text.len() > LONGEST {
+        true => format!("sha256:{}", crate::port::export::hex(&Sha256::digest(text))),
+        false => text.to_owned(),
     }
 }
 
