@@ -1,4 +1,4 @@
-"""A client of the service: the official SDK, over Streamable HTTP or over stdio, which checks every answer."""
+"""A client of the service: the official SDK over Streamable HTTP or stdio. It checks every answer."""
 
 import contextlib
 import pathlib
@@ -13,16 +13,16 @@ from service import PATIENCE, binary, clean_environment
 
 
 def short(id: str) -> str:
-    """The form in which texts print an ID."""
+    """Returns the short form of an ID, which texts print."""
     return id[-8:]
 
 
-# Larger batches are answered without the IDs of new memories.
+# The answer to a larger batch does not list the IDs of new memories.
 MOST_LISTED = 50
 
 
 class Memory:
-    """The tools, called through a connected SDK client."""
+    """The tools, called by a connected SDK client."""
 
     def __init__(self, client: mcp.Client) -> None:
         self.client = client
@@ -39,31 +39,31 @@ class Memory:
         return self.validators[tool]
 
     async def answer(self, tool: str, arguments: dict) -> tuple[dict, str]:
-        """Structured content, which satisfies the tool's output schema, and the text beside it."""
+        """Returns the structured content, which matches the output schema of the tool, and the text."""
         result = await self.result(tool, arguments)
         text = "\n".join(block.text for block in result.content)
         assert not result.is_error, f"{tool} refused {str(arguments)[:300]}: {text}"
         (await self._validator(tool)).validate(result.structured_content)
-        assert text.strip(), f"{tool} gave no text"
+        assert text.strip(), f"{tool} returned no text"
         return result.structured_content, text
 
     async def call(self, tool: str, **arguments) -> dict:
         return (await self.answer(tool, arguments))[0]
 
     async def refused(self, tool: str, **arguments) -> dict:
-        """The fault of a call that must fail, with its text under `text`."""
+        """Returns the error of a call that must fail, and its text under `text`."""
         result = await self.result(tool, arguments)
         assert result.is_error, f"{tool} accepted {str(arguments)[:300]}: {str(result.structured_content)[:300]}"
-        # Clients hold errors against the schema, too.
+        # Clients validate errors against the schema as well.
         (await self._validator(tool)).validate(result.structured_content)
         error = result.structured_content["error"]
         assert error["code"] and error["message"] and error["advice"], error
         text = result.content[0].text
-        assert error["code"] in text and error["message"] in text, "the text says the same as the structured content"
+        assert error["code"] in text and error["message"] in text, "the text has code and message of the structured content"
         return error | {"text": text}
 
     async def remember(self, *items: dict, **arguments) -> list[str]:
-        """Stores, and gives the IDs; in calls that are small enough for an answer with all of them."""
+        """Stores memories and returns their IDs, in batches whose answers list all IDs."""
         if len(items) > MOST_LISTED and "idempotency_key" not in arguments:
             rest = await self.remember(*items[:MOST_LISTED], **arguments)
             return rest + await self.remember(*items[MOST_LISTED:], **arguments)
@@ -85,18 +85,18 @@ class Memory:
         return output
 
     async def found(self, query: str | None = None, **arguments) -> list[str]:
-        """Ids of a recall, best first."""
+        """Returns the IDs of a recall, best first."""
         return [hit["id"] for hit in (await self.recall(query, **arguments))["hits"]]
 
     async def browse_all(self, **arguments) -> list[dict]:
-        """Every memory that passes the filters, page by page."""
+        """Returns every memory that matches the filters, page by page."""
         hits, cursor = [], {}
         while True:
             page = await self.recall(limit=100, max_chars=1_000_000, **arguments, **cursor)
             hits += page["hits"]
             if "next_cursor" not in page:
                 return hits
-            assert page["hits"], "a page before the last one is not empty"
+            assert page["hits"], "only the last page may be empty"
             cursor = {"cursor": page["next_cursor"]}
 
     async def get(self, *ids: str, **arguments) -> dict:
@@ -119,10 +119,10 @@ class Memory:
 
 @contextlib.asynccontextmanager
 async def over_http(url: str, token: str | None = None, mode: str = "auto", **headers: str):
-    """`mode` as the SDK has it: "auto" finds the newest revision, "legacy" shakes hands as before 2026."""
+    """`mode` is that of the SDK: "auto" selects the newest revision, "legacy" uses the initialize handshake."""
     if token:
         headers["Authorization"] = f"Bearer {token}"
-    # A proxy of the environment is not between us and a local service.
+    # Ignores proxy settings of the environment, because the service is local.
     async with httpx2.AsyncClient(headers=headers, timeout=PATIENCE, trust_env=False) as http:
         async with mcp.Client(streamable_http_client(url, http_client=http), mode=mode, read_timeout_seconds=PATIENCE) as client:
             yield Memory(client)
@@ -130,12 +130,12 @@ async def over_http(url: str, token: str | None = None, mode: str = "auto", **he
 
 @contextlib.asynccontextmanager
 async def over_stdio(folder: pathlib.Path, settings: dict[str, str], mode: str = "auto", name: str = "stdio"):
-    """`cognitive-memory-mcp stdio`. Its process id is in the yielded client's `pid`, its log in FOLDER/NAME.log."""
+    """Starts `cognitive-memory-mcp stdio`. The client has its process ID in `pid`; its log is FOLDER/NAME.log."""
     folder.mkdir(parents=True, exist_ok=True)
     pid_file = folder / f"{name}.pid"
     parameters = mcp.StdioServerParameters(
         command="/bin/sh",
-        # The SDK does not tell the process id.
+        # The SDK does not expose the process ID.
         args=["-c", 'echo $$ > "$1"; exec "$2" stdio', "sh", str(pid_file), str(binary())],
         env=clean_environment(folder, settings),
         cwd=folder,

@@ -1,8 +1,8 @@
-"""Fixtures: `backend` (SQLite, then PostgreSQL), `memory` (a client with a project of its own on a shared service),
-`new_service` (a service of one's own), `new_backend` (a database of one's own).
+"""Fixtures: `backend` (an empty SQLite, then PostgreSQL database), `memory` (a client with a separate project on a shared
+service), `new_service` (a separate service), `make_backend` (additional databases).
 
-PostgreSQL comes from MEMORY_TEST_POSTGRES (the URL of a superuser), else from tests/host/postgres. Where neither is to
-be had, its tests are skipped and the summary says so loudly; MEMORY_TEST_POSTGRES=required turns that into a failure.
+PostgreSQL comes from MEMORY_TEST_POSTGRES (the URL of a superuser), or from tests/host/postgres. Without either, its
+tests are skipped and listed in the summary; MEMORY_TEST_POSTGRES=required turns that into a failure.
 """
 
 import itertools
@@ -22,7 +22,7 @@ from client import over_http
 from service import Backend, Service
 
 HELPER = services.REPOSITORY / "tests/host/postgres"
-# Projects on the shared service: one for each test, on each backend.
+# Projects on the shared service of each backend; every test uses another one.
 PROJECTS = 1_000
 _left_out: list[str] = []
 _names = itertools.count()
@@ -30,7 +30,7 @@ _names = itertools.count()
 
 def pytest_configure(config):
     if not services.binary().exists():
-        raise pytest.UsageError(f"{services.binary()} is not there: run `cargo build`, or set MEMORY_TEST_BINARY")
+        raise pytest.UsageError(f"{services.binary()} does not exist: run `cargo build`, or set MEMORY_TEST_BINARY")
 
 
 @pytest.fixture(scope="session")
@@ -40,16 +40,16 @@ def anyio_backend():
 
 @pytest.fixture(scope="session")
 def postgres_url():
-    """A server on which databases can be made."""
+    """The URL of a server on which databases can be created."""
     named = os.environ.get("MEMORY_TEST_POSTGRES", "")
     if named.startswith("postgres"):
         yield named
         return
     reason = None
     if os.getuid() != 0:
-        reason = "tests/host/postgres needs root, and MEMORY_TEST_POSTGRES names no other server"
+        reason = "tests/host/postgres needs root, and MEMORY_TEST_POSTGRES is not set"
     elif not HELPER.exists():
-        reason = "there is no tests/host/postgres"
+        reason = "tests/host/postgres does not exist"
     if reason is None:
         server = subprocess.Popen([HELPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         line = server.stdout.readline()
@@ -68,7 +68,7 @@ def postgres_url():
 
 
 def execute(url: str, statement: str) -> None:
-    """A statement outside of a transaction."""
+    """Executes a statement outside of a transaction."""
     import pg8000.native
 
     parts = urllib.parse.urlsplit(url)
@@ -84,7 +84,7 @@ def execute(url: str, statement: str) -> None:
 
 @pytest.fixture(scope="session")
 def make_backend(request, tmp_path_factory):
-    """Makes empty databases: make_backend("sqlite"), make_backend("postgres")."""
+    """Creates empty databases: make_backend("sqlite"), make_backend("postgres")."""
 
     def make(kind: str) -> Backend:
         number = f"{os.getpid()}_{next(_names)}"
@@ -102,7 +102,7 @@ def make_backend(request, tmp_path_factory):
 
 @pytest.fixture(scope="session", params=["sqlite", "postgres"])
 def kind(request):
-    """The two backends; a test that uses it, directly or not, runs on both."""
+    """The name of the backend. A test that uses it, directly or indirectly, runs on both."""
     return request.param
 
 
@@ -114,7 +114,7 @@ def backend(kind, make_backend):
 
 @pytest.fixture
 def sqlite(make_backend):
-    """An empty database, of the embedded kind only."""
+    """An empty SQLite database."""
     return make_backend("sqlite")
 
 
@@ -131,7 +131,7 @@ def shared(kind, make_backend, tmp_path_factory):
 
 @pytest.fixture
 async def memory(shared):
-    """A client over HTTP, in a project that nobody else uses."""
+    """A client over HTTP, in a project that no other test uses."""
     async with over_http(shared.url, next(shared.unused)) as client:
         yield client
 
@@ -166,11 +166,11 @@ def pytest_runtest_makereport(item, call):
 def pytest_terminal_summary(terminalreporter):
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if "no PostgreSQL" in str(report.longrepr)]
     if skipped:
-        terminalreporter.section("LEFT OUT: NO POSTGRESQL", "!", red=True, bold=True)
+        terminalreporter.section("SKIPPED: NO POSTGRESQL", "!", red=True, bold=True)
         terminalreporter.line(f"{len(skipped)} tests were NOT run on PostgreSQL:")
         for reason in sorted({str(report.longrepr[2]) for report in skipped}):
             terminalreporter.line(f"  - {reason}")
-        terminalreporter.line("MEMORY_TEST_POSTGRES=required makes this a failure.")
+        terminalreporter.line("MEMORY_TEST_POSTGRES=required turns this into a failure.")
     figures = [text for reports in terminalreporter.stats.values() for report in reports
                for name, text in getattr(report, "user_properties", []) if name == "figure"]  # fmt: skip
     if figures:
@@ -181,5 +181,5 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture
 def figure(record_property):
-    """Notes a measured figure for the summary."""
+    """Adds a measured value to the summary."""
     return lambda text: record_property("figure", text)

@@ -1,6 +1,6 @@
-// A conversation through a TypeScript SDK, told as JSON: node conversation.cjs PLAN
+// Holds a conversation through a TypeScript SDK and prints the results as JSON: node conversation.cjs PLAN
 //
-// PLAN: sdk ("v1" speaks revisions up to 2025-11-25, "v2" also 2026-07-28), packages (a node_modules folder), and either
+// PLAN: sdk ("v1" supports revisions up to 2025-11-25, "v2" also 2026-07-28), packages (a node_modules folder), and either
 // url with token, or command with environment.
 
 const { createRequire } = require("node:module");
@@ -31,7 +31,7 @@ async function talk() {
   await client.connect(transport);
   const seen = { server: client.getServerVersion(), instructions: client.getInstructions() };
   seen.tools = (await client.listTools()).tools.map((tool) => tool.name);
-  // The SDK validates what comes back against the output schema.
+  // The SDK validates the results against the output schema.
   const call = (name, args) => client.callTool({ name, arguments: args });
   const items = [{ content: `Ada met ${plan.sdk} at the harbour.`, tags: ["harbour"] }];
   seen.stored = (await call("remember", { items })).structuredContent;

@@ -1,4 +1,4 @@
-"""A long conversation with questions: one of LoCoMo's when its data is beside the repository, else our own."""
+"""A long conversation with questions: one of LoCoMo if its data is next to the repository, otherwise our own."""
 
 import dataclasses
 import datetime
@@ -16,21 +16,21 @@ OUR_OWN = pathlib.Path(__file__).resolve().parent / "conversation.txt"
 @dataclasses.dataclass
 class Question:
     text: str
-    # Places in `turns`.
+    # Indexes into `turns`.
     evidence: list[int]
 
 
 @dataclasses.dataclass
 class Conversation:
     name: str
-    # As `remember` takes them.
+    # Items for `remember`.
     turns: list[dict]
     questions: list[Question]
-    # What lexical recall must reach at least.
+    # Lower limit of lexical recall.
     floor: float
 
     def recall_at(self, k: int, answers: list[list[int]]) -> float:
-        """The mean share of a question's evidence among the first k hits, as the protocol of LoCoMo has it."""
+        """Returns the mean share of a question's evidence among the first k hits, as in the protocol of LoCoMo."""
         shares = [
             len(set(question.evidence) & set(hits[:k])) / len(question.evidence)
             for question, hits in zip(self.questions, answers, strict=True)
@@ -47,7 +47,7 @@ def our_own() -> Conversation:
         elif line.startswith("? "):
             text, *marks = [part.strip() for part in line[2:].split(" | ")]
             evidence = [[n for n, each in enumerate(turns) if mark in each["content"]] for mark in marks]
-            assert all(len(found) == 1 for found in evidence), f"not exactly one turn for each of {marks}"
+            assert all(len(found) == 1 for found in evidence), f"expected exactly one turn for each of {marks}"
             questions.append(Question(text, [found[0] for found in evidence]))
         elif line and not line.startswith("#"):
             speaker, _, content = line.partition(": ")

@@ -1,4 +1,4 @@
-"""An OAuth 2.1 authorization server: metadata, keys, and tokens for a client that shows its secret."""
+"""An OAuth 2.1 authorization server with metadata, keys, and tokens for a client with a secret."""
 
 import base64
 import http.server
@@ -34,16 +34,16 @@ class Key:
 
 
 class Issuer:
-    """Runs on a port of its own until `close`."""
+    """Runs on a free port until `close`."""
 
     def __init__(self, audience: str, path: str = "", oidc: bool = False) -> None:
         self.audience, self.path, self.oidc = audience, path, oidc
         self.keys = [Key("first", "RS256")]
         self.requests: list[str] = []
         self.claimed_issuer = None
-        # While set, no request is answered.
+        # No request is answered while it is set.
         self.hangs = threading.Event()
-        # Which answers never end: metadata, keys.
+        # The answers that never end: metadata, keys.
         self.endless: set[str] = set()
         issuer = self
 
@@ -133,7 +133,7 @@ class Issuer:
         return jwt.encode(self.claims(**changes), key.private, key.algorithm, given)
 
     def grant(self, scope: str, resource: str) -> str:
-        """A token by the token endpoint, as a client gets it."""
+        """Returns a token of the token endpoint, as a client gets it."""
         basic = base64.b64encode(f"{CLIENT}:{SECRET}".encode()).decode()
         body = urllib.parse.urlencode({"grant_type": "client_credentials", "scope": scope, "resource": resource}).encode()
         request = urllib.request.Request(self.metadata()["token_endpoint"], body, {"Authorization": f"Basic {basic}"})

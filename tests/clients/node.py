@@ -1,4 +1,4 @@
-"""Programs on Node: the TypeScript SDKs, the Inspector, the conformance suite. tests/run installs them."""
+"""Programs for Node: the TypeScript SDKs, the Inspector, the conformance suite. tests/run installs them."""
 
 import json
 import os
@@ -15,12 +15,12 @@ HERE = pathlib.Path(__file__).resolve().parent
 def packages() -> pathlib.Path:
     named = os.environ.get("MEMORY_TEST_NODE_PACKAGES")
     if not named:
-        pytest.skip("no Node: `tests/run clients` installs it with what runs on it")
+        pytest.skip("Node is not installed: `tests/run clients` installs it with its packages")
     return pathlib.Path(named)
 
 
 def run(script: pathlib.Path, *arguments: str, folder: pathlib.Path, timeout: float = 60, **environment: str):
-    """A script, which ends by itself."""
+    """Runs a script to its end."""
     node = os.environ.get("MEMORY_TEST_NODE", "node")
     return subprocess.run(
         [node, script, *arguments], cwd=folder, env=clean_environment(folder, environment),
@@ -29,7 +29,7 @@ def run(script: pathlib.Path, *arguments: str, folder: pathlib.Path, timeout: fl
 
 
 def typescript(sdk: str, folder: pathlib.Path, **connection) -> dict:
-    """What a conversation through a TypeScript SDK saw."""
+    """Returns the results of a conversation through a TypeScript SDK."""
     plan = json.dumps({"sdk": sdk, "packages": str(packages()), **connection})
     done = run(HERE / "conversation.cjs", plan, folder=folder)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
@@ -37,11 +37,11 @@ def typescript(sdk: str, folder: pathlib.Path, **connection) -> dict:
 
 
 def inspector(folder: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess:
-    """The Inspector's command line."""
+    """Runs the command line of the Inspector."""
     script = packages() / "@modelcontextprotocol/inspector/clients/launcher/build/index.js"
     return run(script, "--cli", *arguments, folder=folder)
 
 
 def conformance(folder: pathlib.Path, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess:
-    """The official conformance suite."""
+    """Runs the official conformance suite."""
     return run(packages() / "@modelcontextprotocol/conformance/dist/index.js", *arguments, folder=folder, timeout=timeout)

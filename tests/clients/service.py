@@ -1,4 +1,4 @@
-"""The service as a process: started with settings of a test, waited for with a bound, killed, and started again."""
+"""The service as a process: started with the settings of a test, stopped, killed and restarted."""
 
 import ctypes
 import dataclasses
@@ -17,14 +17,14 @@ import urllib.request
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 LIBC = ctypes.CDLL(None)
 
-# Long enough for a loaded machine; nothing waits for it when all is well.
+# Time limit in seconds, long enough for a busy machine.
 PATIENCE = 30
 
 living: list["Service"] = []
 
 
 def binary() -> pathlib.Path:
-    """The program under test: MEMORY_TEST_BINARY, else the debug build."""
+    """Returns the program under test: MEMORY_TEST_BINARY, or the debug build."""
     named = os.environ.get("MEMORY_TEST_BINARY")
     if named:
         return pathlib.Path(named).resolve()
@@ -33,20 +33,19 @@ def binary() -> pathlib.Path:
 
 
 def debug_binary() -> pathlib.Path:
-    """The debug build, which alone has switches for tests."""
+    """Returns the debug build, which has additional options for tests."""
     named = os.environ.get("MEMORY_TEST_DEBUG_BINARY")
     return pathlib.Path(named).resolve() if named else REPOSITORY / "target/debug/cognitive-memory-mcp"
 
 
 def clean_environment(folder: pathlib.Path, settings: dict[str, str]) -> dict[str, str]:
-    """Nothing of the caller's environment but what a process needs: a setting there must not decide a test."""
+    """Returns the environment of a process, without the settings of the caller."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
     return kept | {"HOME": str(folder), "MEMORY_LOG_FORMAT": "json", "MEMORY_EMBEDDER": "none"} | settings
 
 
 def free_port() -> int:
-    """A port below the range from which the kernel gives ports to outgoing connections, so that it stays free
-    between the end of a service and its next start."""
+    """Returns a port below the range of outgoing connections, so that it stays free between a stop and the next start."""
     while True:
         port = random.randrange(20_000, 32_000)
         with socket.socket() as probe:
@@ -59,19 +58,19 @@ def free_port() -> int:
 
 
 def dies_with_us() -> None:
-    """PR_SET_PDEATHSIG: no service outlives the tests, however they end."""
+    """Sets PR_SET_PDEATHSIG, so that the service is killed when the tests end for any reason."""
     LIBC.prctl(1, signal.SIGKILL)
 
 
 def wait_until(condition, what: str, patience: float = PATIENCE, pause: float = 0.02):
-    """The first true value of `condition`."""
+    """Waits for a true value of `condition`, and returns it."""
     deadline = time.monotonic() + patience
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {patience} s: {what}")
+            raise AssertionError(f"{what}: did not happen within {patience} s")
         time.sleep(pause)
 
 
@@ -88,7 +87,7 @@ def http_get(url: str, timeout: float = 5) -> tuple[int, str]:
 
 @dataclasses.dataclass(frozen=True)
 class Backend:
-    """A database of one test: the settings that name it."""
+    """The settings of a database."""
 
     name: str
     settings: dict[str, str]
@@ -139,16 +138,16 @@ class Service:
             assert self.process.poll() is None, f"the service ended with {self.process.returncode}:\n{self.log()}"
             return http_get(f"{self.base}/health/ready")[0] == 200
 
-        wait_until(ready, f"ready; its log:\n{self.log()}")
+        wait_until(ready, f"the service is ready; its log:\n{self.log()}")
 
     def kill(self) -> None:
-        """As a power cut would: SIGKILL, nothing is flushed or closed."""
+        """Sends SIGKILL, so that nothing is flushed or closed."""
         self.process.kill()
         self.process.wait(PATIENCE)
         living.remove(self)
 
     def stop(self) -> int:
-        """In order; the exit code."""
+        """Shuts the service down, and returns its exit code."""
         self.process.terminate()
         code = self.process.wait(PATIENCE)
         living.remove(self)
@@ -169,7 +168,7 @@ class Service:
 
 
 def run(*arguments: str, folder: pathlib.Path, settings: dict[str, str] | None = None) -> subprocess.CompletedProcess:
-    """A command that ends by itself."""
+    """Runs a command to its end."""
     folder.mkdir(parents=True, exist_ok=True)
     environment = clean_environment(folder, settings or {})
     return subprocess.run(

@@ -1,5 +1,5 @@
-"""Bad input: a fault of a tool names field, value and expectation, has a stable code, and nothing is stored.
-A fault of the protocol is an error of JSON-RPC."""
+"""Invalid input: an error of a tool names field, value and expectation and has a stable code, and nothing is stored.
+An error of the protocol is a JSON-RPC error."""
 
 import json
 
@@ -21,9 +21,9 @@ def item(**fields) -> dict:
     return {"items": [NOTE, NOTE | fields]}
 
 
-# Name, tool, arguments, field, what the sentence must show: of the value, and of what is expected.
+# Name, tool, arguments, field, parts of the message: from the value, and from the expectation.
 CASES = [
-    # remember: forms
+    # remember: shapes
     ("no items", "remember", {}, "items", ["items"]),
     ("items is an object", "remember", {"items": {}}, "items[0].content", ["required"]),
     ("an item is a text", "remember", {"items": ["hello"]}, "items[0]", ["hello"]),
@@ -72,7 +72,7 @@ CASES = [
     ("metadata 20 deep", "remember", item(metadata=deep(20)), "items[1].metadata", ["8"]),
     ("metadata too large", "remember", item(metadata={"a": "x" * 16_384}), "items[1].metadata", ["16384"]),
     ("NUL in metadata", "remember", item(metadata={"a": {"b": "\0"}}), "items[1].metadata", ["NUL"]),
-    # remember: episodes, ids
+    # remember: episodes, IDs
     ("episode without outcome", "remember", {"items": [EPISODE | {"outcome": None}]}, "items[0].outcome", ["-1 (failed) to 1"]),
     ("episode without lesson", "remember", {"items": [EPISODE | {"lesson": None}]}, "items[0].lesson", ["visible"]),
     ("outcome above", "remember", {"items": [EPISODE | {"outcome": 2}]}, "items[0].outcome", ["2", "-1", "1"]),
@@ -141,7 +141,7 @@ async def test_a_batch_with_one_bad_item_stores_nothing(memory, position):
     error = await memory.refused("remember", items=items, idempotency_key="batch")
     assert error["field"] == f"items[{position}].importance"
     assert (await memory.status())["memories"] == 0
-    # The key is not used up by it.
+    # The idempotency key can still be used.
     items[position]["importance"] = 0.7
     output, _ = await memory.answer("remember", {"items": items, "idempotency_key": "batch"})
     assert output["created"] == 500
@@ -171,16 +171,16 @@ async def test_an_unknown_id_is_named(memory):
         assert error["code"] == "not_found" and ID in error["message"]
 
 
-async def test_names_that_differ_in_case_or_form_are_one(memory):
+async def test_names_that_differ_in_case_or_unicode_form_are_equal(memory):
     spellings = ["Zo\u00eb M\u00fcller", "ZOE\u0308 MU\u0308LLER", " zo\u00eb  m\u00fcller "]
     await memory.remember(*({"content": f"Text {n}", "entities": [name]} for n, name in enumerate(spellings)))
     await memory.call("link", entities=[{"name": name} for name in spellings])
     listed = (await memory.call("explore", mode="list"))["entities"]
-    assert [entity["name"] for entity in listed] == [spellings[0]], "as it was written first"
+    assert [entity["name"] for entity in listed] == [spellings[0]], "the first spelling is kept"
     assert len((await memory.get(entities=spellings))["memories"]) == 3
 
 
-async def test_an_overlong_query_is_cut_and_says_so(memory):
+async def test_an_overlong_query_is_cut_with_a_note(memory):
     await memory.remember({"content": "needle"})
     output = await memory.recall("needle " * 20_000, max_chars=1000)
     assert len(output["hits"]) == 1 and "first 10000 characters" in output["notes"][0]
@@ -189,7 +189,7 @@ async def test_an_overlong_query_is_cut_and_says_so(memory):
 # ------------------------------------------------------------------------------------------------ the protocol
 
 
-async def test_an_unknown_tool_is_an_error_of_the_protocol(memory):
+async def test_an_unknown_tool_is_a_protocol_error(memory):
     with pytest.raises(mcp.MCPError) as caught:
         await memory.result("remembr", {})
     assert caught.value.code == -32602 and "remembr" in caught.value.message and "remember" in caught.value.message
@@ -212,7 +212,7 @@ PROTOCOL_FAULTS = [
 
 
 @pytest.mark.parametrize("body, code", [case[1:] for case in PROTOCOL_FAULTS], ids=[case[0] for case in PROTOCOL_FAULTS])
-def test_a_fault_of_the_protocol_is_an_error_of_json_rpc(shared, body, code):
+def test_a_protocol_error_is_a_json_rpc_error(shared, body, code):
     answer = wire.send(shared, body=body, authorization=f"Bearer {next(shared.unused)}")
     assert answer.headers.get("content-type", "").startswith("application/json"), answer
     error = answer.json["error"]

@@ -1,14 +1,14 @@
-"""Calls as models and clients really send them, over the wire, on both databases: calls.jsonl, one call a line.
+"""Calls as models and clients send them, over the wire, on both databases: calls.jsonl, one call per line.
 
-    name       what is special about it
-    given      calls before it, [tool, arguments]; $1 is the first ID that they stored, @1 its short form
+    name       the special property of the call
+    given      earlier calls, [tool, arguments]; $1 is the first ID that they stored, @1 its short form
     tool, arguments
-    answer     what the structured answer must contain
-    stored     every memory of the project afterwards, oldest first: no more, no fewer
-    then       [tool, arguments, answer] of a call after it
-    absent     paths that the answer must not have (in the first stored memory, where there is `stored`)
-    notes      parts of the notes; a repaired call says what was repaired, before everything else
-    refused    the field that the error names; nothing is stored, unless `stored` says what was there before
+    answer     required parts of the structured answer
+    stored     all memories of the project afterwards, oldest first
+    then       [tool, arguments, answer] of a later call
+    absent     paths that the answer must not contain (in the first stored memory, if there is `stored`)
+    notes      parts of the notes; a repaired call begins with a note about the repair
+    refused    the field in the error; nothing is stored, unless `stored` lists the memories of earlier calls
     message    parts of the error
 """
 
@@ -20,12 +20,12 @@ import pytest
 import wire
 
 CALLS = [json.loads(line) for line in pathlib.Path(__file__).with_name("calls.jsonl").read_text().splitlines()]
-# Words of the implementation, which mean nothing to a client.
+# Terms of the implementation, which clients do not know.
 FOREIGN = ["a sequence", "a map", "f64", "usize", "i64", "struct ", "unknown variant", "unknown field", "invalid type", "serde"]
 
 
 class Project:
-    """A project of its own, called with bare JSON-RPC."""
+    """A separate project, called with plain JSON-RPC."""
 
     def __init__(self, service) -> None:
         self.service = service
@@ -52,7 +52,7 @@ class Project:
         return result["structuredContent"], text
 
     def stored(self) -> list[dict]:
-        """Every memory, oldest first."""
+        """Returns every memory, oldest first."""
         answer, _ = self.succeed("recall", {"limit": 100, "max_chars": 1_000_000, "include_outdated": True})
         assert "next_cursor" not in answer
         ids = [hit["id"] for hit in reversed(answer["hits"])]
@@ -60,7 +60,7 @@ class Project:
 
 
 def check(expected, found, path: str = "answer") -> None:
-    """Everything that is expected is there; lists are equally long."""
+    """Checks that `found` contains everything that is expected. Lists must have the same length."""
     if isinstance(expected, dict):
         for name, value in expected.items():
             assert isinstance(found, dict) and name in found, f"{path}.{name} is missing in {found}"
@@ -79,7 +79,7 @@ def lookup(value: dict, path: str):
     return value
 
 
-def test_the_calls_are_many_and_cover_every_tool():
+def test_the_file_has_many_calls_of_every_tool():
     assert len(CALLS) >= 150 and len({call["name"] for call in CALLS}) == len(CALLS)
     tools = {call["tool"] for call in CALLS}
     assert tools == {"remember", "recall", "get", "update", "forget", "focus", "link", "explore", "review", "status"}
@@ -87,7 +87,7 @@ def test_the_calls_are_many_and_cover_every_tool():
 
 
 @pytest.mark.parametrize("call", CALLS, ids=[call["name"] for call in CALLS])
-def test_a_call_does_what_was_meant_or_says_why_not(shared, call):
+def test_a_call_does_what_was_meant_or_explains_its_refusal(shared, call):
     project = Project(shared)
     for tool, arguments in call.get("given", []):
         answer, _ = project.succeed(tool, arguments)
@@ -96,7 +96,7 @@ def test_a_call_does_what_was_meant_or_says_why_not(shared, call):
         refused(project, call)
         return
     answer, text = project.succeed(call["tool"], call["arguments"])
-    # What the call stored has an ID, too.
+    # Memories of the call itself have IDs as well.
     if call["tool"] == "remember":
         project.ids += [memory["id"] for memory in answer["memories"]]
     check(project.fill(call.get("answer", {})), answer)
@@ -108,7 +108,7 @@ def test_a_call_does_what_was_meant_or_says_why_not(shared, call):
     if "stored" in call:
         check(project.fill(call["stored"]), stored, "stored")
     for path in call.get("absent", []):
-        assert not lookup(stored[0] if stored else answer, path), f"{path} is there"
+        assert not lookup(stored[0] if stored else answer, path), f"{path} must be absent"
     if "then" in call:
         tool, arguments, expected = call["then"]
         check(project.fill(expected), project.succeed(tool, arguments)[0])
@@ -139,7 +139,7 @@ def prompt(shared, arguments) -> dict:
     {"outcome": -0.5, "runId": "r1"},
     '{"outcome": "-0.5", "runId": "r1"}',
 ], ids=["unset", "a number", "JSON text"])  # fmt: skip
-def test_prompts_are_read_by_the_same_rules(shared, arguments):
+def test_arguments_of_prompts_are_repaired_like_those_of_tools(shared, arguments):
     text = prompt(shared, arguments)["result"]["messages"][0]["content"]["text"]
     assert "Outcome: -0.5" in text and text.startswith("Note: ") and "ignored: runId" in text
 
@@ -149,7 +149,7 @@ def test_a_misspelt_argument_of_a_prompt_is_refused(shared):
     assert error["code"] == -32602 and "leson: unknown argument; did you mean lesson?" in error["message"], error
 
 
-def test_tools_may_have_a_prefix(backend, new_service):
+def test_a_prefix_of_a_tool_name_is_ignored(backend, new_service):
     service = new_service(backend, MEMORY_TOOL_PREFIX="memory_")
     listed = wire.send(service, body=wire.request("tools/list")).json["result"]["tools"]
     assert len(listed) == 10 and all(tool["name"].startswith("memory_") for tool in listed)
@@ -157,8 +157,8 @@ def test_tools_may_have_a_prefix(backend, new_service):
         assert wire.send(service, body=wire.call(name, {})).json["result"]["structuredContent"]["memories"] == 0
 
 
-def test_large_arguments_take_bounded_work(shared):
-    """The worst that fits into a body is answered, with an error that stays small."""
+def test_large_arguments_are_answered_with_a_small_error(shared):
+    """Arguments as large as the body limit allows are answered, and the error stays small."""
     project = Project(shared)
     for arguments in [
         {f"field{n}": n for n in range(100_000)},

@@ -1,4 +1,4 @@
-"""docs/clients.md: what stands there works."""
+"""The examples of docs/clients.md work."""
 
 import json
 import os
@@ -17,7 +17,7 @@ def blocks(kind: str) -> list[str]:
     return re.findall(rf"^```{kind}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
-def test_the_examples_for_any_http_client(sqlite, new_service, tmp_path):
+def test_the_examples_for_http_clients_work(sqlite, new_service, tmp_path):
     service = new_service(sqlite)
     answers = []
     commands = blocks("sh test")
@@ -33,7 +33,7 @@ def test_the_examples_for_any_http_client(sqlite, new_service, tmp_path):
     assert "Ada prefers tea over coffee." in answers[2]
 
 
-def test_the_settings_can_be_read():
+def test_the_example_settings_are_valid_json_and_toml():
     settings = blocks("json")
     assert len(settings) >= 7
     for each in settings:
@@ -42,7 +42,7 @@ def test_the_settings_can_be_read():
     assert tomllib.loads(codex)["mcp_servers"]["memory"]["url"]
 
 
-def test_the_hook_asks_once_for_each_stretch(tmp_path):
+def test_the_stop_hook_asks_once_per_part_of_a_conversation(tmp_path):
     [text] = blocks("sh hook")
     hook = tmp_path / "keep-memory"
     hook.write_text(text)
@@ -60,17 +60,17 @@ def test_the_hook_asks_once_for_each_stretch(tmp_path):
     assert stop(10).returncode == 0
     asked = stop(160)
     assert asked.returncode == 2 and "remember" in asked.stderr and not asked.stdout
-    assert stop(170).returncode == 0, "not again for so little"
-    assert stop(400, active=True).returncode == 0, "never in answer to itself"
+    assert stop(170).returncode == 0, "a short continuation is not enough"
+    assert stop(400, active=True).returncode == 0, "the hook does not react to its own question"
     assert stop(400).returncode == 2
-    assert stop(200, session="s-2").returncode == 2, "each conversation for itself"
+    assert stop(200, session="s-2").returncode == 2, "conversations are counted separately"
     transcript.unlink()
     event = json.dumps({"session_id": "s-3", "transcript_path": str(transcript)})
     assert subprocess.run([hook], input=event, capture_output=True, text=True, timeout=30).returncode == 0
 
 
 def session_start(folder, service, command: str, **environment: str) -> subprocess.CompletedProcess:
-    """As Claude Code runs it: by a shell, in the repository, with the event on the standard input."""
+    """Runs the hook as Claude Code does: by a shell, in the repository, with the event on standard input."""
     event = {
         "session_id": "01a2-s", "transcript_path": str(folder / "t.jsonl"), "cwd": str(folder), "hook_event_name": "SessionStart",
         "source": "startup", "model": "some-model",
@@ -86,14 +86,14 @@ def session_start(folder, service, command: str, **environment: str) -> subproce
     return subprocess.run(["sh", "-c", command], input=json.dumps(event), cwd=folder, env=environment, capture_output=True, text=True, timeout=30)
 
 
-def test_the_hook_brings_memory_in(sqlite, new_service, tmp_path):
+def test_the_start_hook_prints_the_memory(sqlite, new_service, tmp_path):
     service = new_service(sqlite)
     settings = next(each for each in map(json.loads, blocks("json")) if "hooks" in each)
     [start] = settings["hooks"]["SessionStart"]
-    assert set(start["matcher"].split("|")) == {"startup", "resume", "clear", "compact"}, "each way in which a session starts"
+    assert set(start["matcher"].split("|")) == {"startup", "resume", "clear", "compact"}, "all kinds of session starts"
     [hook] = start["hooks"]
     assert hook["type"] == "command" and hook["timeout"] <= 60
-    # What is written to the standard output with exit code 0 becomes part of the conversation, whatever it is.
+    # With exit code 0, all standard output becomes part of the conversation.
     empty = session_start(tmp_path, service, hook["command"])
     assert empty.returncode == 0 and empty.stdout.startswith("From memory"), empty
     for command in [
@@ -111,7 +111,7 @@ def test_the_hook_brings_memory_in(sqlite, new_service, tmp_path):
     [recall] = re.findall(r"^`(cognitive-memory-mcp recall .*)`\.$", TEXT, re.MULTILINE)
     fitting = session_start(tmp_path, service, recall)
     assert fitting.returncode == 0 and "Mondays" in fitting.stdout and "yeast" not in fitting.stdout
-    # Without a service a conversation starts all the same.
+    # Without a service, the conversation starts nevertheless.
     service.stop()
     alone = session_start(tmp_path, service, hook["command"])
     assert alone.returncode == 0 and alone.stdout.startswith("From memory"), alone
@@ -124,5 +124,5 @@ def test_the_stop_hook_is_where_the_settings_look_for_it():
 
 
 @pytest.mark.parametrize("word", ["Claude Code", "Claude Desktop", "Cursor", "VS Code", "Codex", "Gemini CLI", "Any HTTP client"])
-def test_every_client_has_its_place(word):
+def test_every_client_has_a_section(word):
     assert f"\n## {word}\n" in TEXT

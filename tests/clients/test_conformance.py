@@ -1,9 +1,9 @@
-"""The official conformance suite, against the real router with its transport and authentication.
+"""The official conformance suite, against the router with transport and authentication.
 
-Its fixtures exist in debug builds only (`serve --conformance`). Everything runs on the transport that we ship: no
-sessions, answers as JSON. Four scenarios of 2025-11-25 want a server that asks its client something in the middle of a
-call and gets the answer by another request; that revision needs sessions for it, which we do not offer and no tool of
-ours uses. For those, and for all others of that revision once more, the fixtures are also served with sessions.
+Only debug builds contain its fixtures (`serve --conformance`). All scenarios run on the shipped transport: no sessions,
+answers as JSON. In four scenarios of 2025-11-25 the server sends a request to its client during a call, which needs
+sessions in that revision. Our tools do not use this. For these scenarios the fixtures are also served with sessions, and
+all other scenarios of that revision run there a second time.
 """
 
 import re
@@ -23,24 +23,24 @@ SERVER_ASKS = {
 
 @pytest.fixture
 def fixtures(sqlite, tmp_path):
-    """The service with the suite's fixtures."""
+    """The service with the fixtures of the suite."""
     service = Service(tmp_path / "service", sqlite.settings)
     service.command = [debug_binary(), "serve", "--conformance"]
-    # By default no page of a browser may come; the suite plays one, from the service's own origin.
+    # Requests with an origin are refused by default; the suite sends the origin of the service.
     service.environment["MEMORY_ALLOWED_ORIGINS"] = service.base
     yield service.start()
     service.close()
 
 
 def required(revision: str, folder) -> set[str]:
-    """The server scenarios that a revision requires, frozen at its release."""
+    """Returns the server scenarios that a revision requires."""
     listed = node.conformance(folder, "list", "--requirements", revision).stdout
     section = listed.split("Server scenarios")[1].split("Client scenarios")[0]
     return set(re.findall(r"^  - (\S+)", section, re.MULTILINE))
 
 
 def run(url: str, revision: str, folder) -> tuple[set[str], str]:
-    """Scenarios that passed, and everything that was printed."""
+    """Returns the scenarios that passed, and the output."""
     done = node.conformance(folder, "server", "--url", url, "--requirements", revision, timeout=110)
     said = done.stdout + done.stderr
     summary = said.split("=== SUMMARY ===")[-1]
@@ -55,7 +55,7 @@ def run(url: str, revision: str, folder) -> tuple[set[str], str]:
         ("2025-11-25", "/mcp/sessions", 30, set()),
     ],
 )
-def test_conformance(revision, path, count, beyond, fixtures, tmp_path, figure):
+def test_every_required_scenario_passes(revision, path, count, beyond, fixtures, tmp_path, figure):
     wanted = required(revision, tmp_path)
     assert len(wanted) == count, wanted
     passed, said = run(fixtures.base + path, revision, tmp_path)
@@ -63,12 +63,12 @@ def test_conformance(revision, path, count, beyond, fixtures, tmp_path, figure):
     assert wanted - passed == beyond, said
 
 
-def test_release_builds_know_no_fixtures(tmp_path):
-    """Where the shipped binary is under test, it has no such switch."""
+def test_release_builds_reject_the_option_for_fixtures(tmp_path):
+    """Applies if the release binary is under test."""
     import service as services
 
     if services.binary() == debug_binary():
-        pytest.skip("only the debug build is there")
+        pytest.skip("only the debug build is under test")
     done = services.run("serve", "--conformance", folder=tmp_path)
     assert done.returncode == 64 and "--conformance" in done.stderr
     assert b"test_input_required_result" not in services.binary().read_bytes()

@@ -1,4 +1,4 @@
-"""Working memory and graph, as a client sees them, on both backends."""
+"""Working memory and graph, tested through a client on both backends."""
 
 import asyncio
 import datetime
@@ -46,7 +46,7 @@ def nested(levels: int) -> dict:
 # ------------------------------------------------------------------------------------------------ focus
 
 
-async def test_the_working_memory_holds_the_ten_that_were_touched_last(memory):
+async def test_working_memory_keeps_the_ten_items_touched_last(memory):
     first = (await focus(memory, "add", content="thought 0"))["items"][0]
     assert first["importance"] == 0.5
     for number in range(1, 10):
@@ -63,7 +63,7 @@ async def test_the_working_memory_holds_the_ten_that_were_touched_last(memory):
 
 
 @pytest.mark.timeout(600)
-async def test_the_ten_thousandth_item_is_like_the_eleventh(memory):
+async def test_ten_thousand_items_leave_the_newest_ten_in_working_memory(memory):
     for number in range(9_999):
         await focus(memory, "add", content=f"thought {number}")
     added = await focus(memory, "add", content="thought 9999")
@@ -71,7 +71,7 @@ async def test_the_ten_thousandth_item_is_like_the_eleventh(memory):
     assert await kept(memory) == [f"thought {number}" for number in range(9_999, 9_989, -1)]
 
 
-async def test_the_important_stays_longest(memory):
+async def test_the_most_important_item_stays_longest(memory):
     await focus(memory, "add", content="vital", importance=0.9)
     for number in range(12):
         await focus(memory, "add", content=f"passing {number}")
@@ -82,7 +82,7 @@ async def test_the_important_stays_longest(memory):
     assert [item["content"] for item in told["evicted"]] == ["vital"] and "importance above 0.8" in told["notes"][0]
 
 
-async def test_what_left_comes_back_or_becomes_a_memory(memory):
+async def test_an_archived_item_can_be_restored_or_stored_as_a_memory(memory):
     [item] = (await focus(memory, "add", content="Ask Ada about the cipher", session="monday"))["items"]
     dropped = await focus(memory, "drop", id=item["id"], session="monday", reason="asked")
     assert dropped["items"][0]["reason"] == "asked" and await kept(memory, session="monday") == []
@@ -93,14 +93,14 @@ async def test_what_left_comes_back_or_becomes_a_memory(memory):
     assert await kept(memory, session="monday") == []
     assert (await memory.one(stored["memory"])).items() >= {"kind": "note", "session": "monday"}.items()
     assert await memory.found("cipher") == [stored["memory"]]
-    # Again, from the archive and under the former name of the action: the same memory.
+    # A repetition from the archive, with the former name of the action, returns the same memory.
     assert (await focus(memory, "promote", id=item["id"], session="monday", memory=True))["memory"] == stored["memory"]
-    # What is purged leaves the archive as well.
+    # A purge also removes the item from the archive.
     await memory.forget(stored["memory"], mode="purge")
     assert (await focus(memory, "list", archived=True, session="monday"))["items"] == []
 
 
-async def test_the_archive_comes_in_pages(memory):
+async def test_the_archive_is_listed_in_pages(memory):
     for number in range(35):
         await focus(memory, "add", content=f"item {number}", session="long")
     first = await focus(memory, "list", archived=True, session="long")
@@ -111,7 +111,7 @@ async def test_the_archive_comes_in_pages(memory):
     assert error["field"] == "cursor"
 
 
-async def test_sessions_at_once_do_not_disturb_each_other(memory):
+async def test_concurrent_sessions_have_separate_working_memories(memory):
     async def work(session: str) -> None:
         for number in range(15):
             await focus(memory, "add", content=f"{session} {number}", session=session)
@@ -121,7 +121,7 @@ async def test_sessions_at_once_do_not_disturb_each_other(memory):
         assert await kept(memory, session=f"s{number}") == [f"s{number} {n}" for n in range(14, 4, -1)]
 
 
-async def test_focus_refuses_what_cannot_be(memory):
+async def test_focus_refuses_invalid_arguments(memory):
     for arguments, field in [
         ({"action": "add"}, "content"),
         ({"action": "add", "content": "  "}, "content"),
@@ -151,7 +151,7 @@ async def test_the_capacity_is_a_setting(new_service, backend):
 # ------------------------------------------------------------------------------------------------ link and explore
 
 
-async def test_links_are_merged_and_walked(memory):
+async def test_links_are_merged_and_traversed(memory):
     output = await link(
         memory,
         entities=[{"name": "Ada Lovelace", "type": "Person", "properties": {"born": 1815, "note": {"g": True}}}],
@@ -195,7 +195,7 @@ async def test_links_are_merged_and_walked(memory):
     assert names(suggested) == ["Analytical Engine"] and "1 shared neighbour" in suggested["entities"][0]["why"]
 
 
-async def test_a_relation_ends_and_the_past_can_be_asked(memory):
+async def test_an_ended_relation_is_found_as_of_an_earlier_time(memory):
     job = {"from": "Grace", "type": "works at", "to": "Navy"}
     await link(memory, relations=[job | {"valid_from": "1973-12-01"}])
     await link(memory, relations=[job | {"unlink": "end", "valid_to": "1986-12-31"}])
@@ -214,7 +214,7 @@ async def test_a_relation_ends_and_the_past_can_be_asked(memory):
     assert names(await explore(memory, "list")) == ["Grace"]
 
 
-async def test_circles_and_hubs_end(memory):
+async def test_traversal_ends_on_cycles_and_hubs(memory):
     ring = [{"from": f"n{n}", "type": "next", "to": f"n{(n + 1) % 12}"} for n in range(12)]
     spokes = [{"from": "hub", "type": "holds", "to": f"leaf {n}"} for n in range(600)]
     await link(memory, relations=ring + spokes + [{"from": "hub", "type": "holds", "to": "n0"}])
@@ -225,7 +225,7 @@ async def test_circles_and_hubs_end(memory):
     assert len((await explore(memory, "path", name="leaf 7", to="n6"))["entities"]) == 9
 
 
-async def test_links_that_cannot_be_are_refused_as_a_whole(memory):
+async def test_a_batch_with_an_invalid_link_is_refused_as_a_whole(memory):
     good = {"from": "a", "type": "near", "to": "b"}
     cases = [
         ({"relations": [good, {"from": "Ada", "type": "likes", "to": " ADA"}]}, "relations[1].to", "another entity"),
@@ -247,7 +247,7 @@ async def test_links_that_cannot_be_are_refused_as_a_whole(memory):
         error = await memory.refused("link", **arguments)
         assert error["code"] == "invalid_argument" and error["field"] == field, error
         assert words is None or words in error["expected"], error
-    assert names(await explore(memory, "list")) == [], "nothing was stored by any of them"
+    assert names(await explore(memory, "list")) == [], "none of them stored anything"
     await link(memory, relations=[good])
     for arguments, field in [
         ({"mode": "neighbours"}, "name"),
@@ -267,7 +267,7 @@ async def test_links_that_cannot_be_are_refused_as_a_whole(memory):
 # ------------------------------------------------------------------------------------------------ memories and graph
 
 
-async def test_memories_mention_entities_and_are_found_by_them(memory):
+async def test_memories_are_found_by_the_entities_they_mention(memory):
     tea, coffee, other = await memory.remember(
         {"content": "She drinks tea at four", "entities": ["Ada Lovelace"]},
         {
@@ -284,17 +284,17 @@ async def test_memories_mention_entities_and_are_found_by_them(memory):
     assert ada["relations"] == [{"from": "Charles", "type": "friend of", "to": "Ada Lovelace", "weight": 1.0}]
     assert "Charles -friend of-> Ada Lovelace" in text
 
-    # No word of the query is in the texts; the name is what finds them.
+    # The texts contain no word of the query; the entity finds them.
     hits = (await memory.recall("ada lovelace's hobbies"))["hits"]
     assert [hit["id"] for hit in hits] == [coffee, tea]
     assert all(hit["why"]["entities"] == ["Ada Lovelace"] and hit["why"]["entity_bonus"] > 0 for hit in hits)
-    # Words and name together: whoever has both comes first, the bonus is bounded.
+    # A memory with both the words and the entity ranks first; the bonus is bounded.
     hits = (await memory.recall("What drinks does Ada Lovelace like?"))["hits"]
     assert [hit["id"] for hit in hits][0] == tea and other in [hit["id"] for hit in hits]
     best = max(hit["why"]["score"] for hit in hits)
     assert all(hit["why"].get("entity_bonus", 0) <= best * 0.25 + 0.001 for hit in hits)
     assert "entities" not in next(hit["why"] for hit in hits if hit["id"] == other)
-    # Filters hold for this channel, too, and what is forgotten is gone.
+    # Filters apply to this channel as well, and deleted memories are not found.
     assert await memory.found("Ada Lovelace", tags=["kitchen"]) == []
     assert await memory.found("Ada Lovelace", kinds=["episode"]) == []
     await memory.forget(tea)
@@ -328,7 +328,7 @@ async def test_a_bad_mention_stores_nothing(memory):
     assert await memory.found() == [] and names(await explore(memory, "list")) == []
 
 
-async def test_the_graph_of_a_project_is_its_own(memory, shared):
+async def test_a_project_cannot_read_the_graph_of_another(memory, shared):
     await memory.remember({"content": "Where the treasure lies", "entities": ["Treasure"]})
     await link(memory, relations=[{"from": "Treasure", "type": "lies under", "to": "Old Oak"}])
     await focus(memory, "add", content="dig at night")
@@ -340,7 +340,7 @@ async def test_the_graph_of_a_project_is_its_own(memory, shared):
     assert "properties" not in (await explore(memory, "neighbours", name="treasure"))["entities"][0]
 
 
-async def test_now_and_then_are_told_apart_by_the_day(memory):
+async def test_a_future_relation_is_found_only_with_valid_at(memory):
     tomorrow = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)).isoformat()
     await link(memory, relations=[{"from": "Plan", "type": "starts", "to": "Work", "valid_from": tomorrow}])
     assert names(await explore(memory, "neighbours", name="Plan")) == ["Plan"]

@@ -1,5 +1,4 @@
-"""Bounds of the transport: size, depth and number of values of a body, memory, connections, and peers that keep the
-service waiting."""
+"""Limits of the transport: size, depth and number of values of a body, memory use, connections, and slow peers."""
 
 import concurrent.futures
 import json
@@ -15,9 +14,9 @@ from service import PATIENCE, Service, http_get, wait_until
 
 MIB = 1024 * 1024
 BODY_LIMIT = 4 * MIB
-# What the shipped units allow.
+# MemoryMax= of the shipped units.
 MEMORY_MAX = 1024 * MIB
-# One request, above the idle service.
+# Additional memory of one request.
 MEMORY_OF_REQUEST = 64 * MIB
 
 
@@ -31,7 +30,7 @@ def nested(opening: str, closing: str, levels: int) -> str:
 
 
 def attack(unit: str, size: int = BODY_LIMIT) -> str:
-    """A body of the largest size that is full of a small nested value."""
+    """Returns a body of the largest size that repeats a small nested value."""
     head = '{"jsonrpc":"2.0","id":"attack","method":"x","params":{"a":['
     count = (size - len(head) - 3) // (len(unit) + 1)
     return head + ",".join([unit] * count) + "]}}"
@@ -56,27 +55,27 @@ ATTACKS = {
 
 
 def status_value(service: Service, name: str) -> int:
-    """Bytes, from /proc."""
+    """Returns a value of /proc/PID/status in bytes."""
     text = pathlib.Path(f"/proc/{service.process.pid}/status").read_text()
     [line] = [line for line in text.splitlines() if line.startswith(f"{name}:")]
     return int(line.split()[1]) * 1024
 
 
 def reset_peak(service: Service) -> int:
-    """Makes the peak of the resident memory what it is now."""
+    """Resets the peak of the resident memory to its current value."""
     pathlib.Path(f"/proc/{service.process.pid}/clear_refs").write_text("5")
     return status_value(service, "VmHWM")
 
 
 def peak_of(service: Service, work) -> int:
-    """By how much the work raised the resident memory at most."""
+    """Returns by how many bytes the work raised the peak of the resident memory."""
     idle = reset_peak(service)
     work()
     return status_value(service, "VmHWM") - idle
 
 
 def words(size: int, seed: int) -> str:
-    """Text that has different words, which an index has to keep apart."""
+    """Returns text of different words, which all have to be indexed."""
     text, number = [], seed * 1_000_003
     length = 0
     while length < size:
@@ -88,7 +87,7 @@ def words(size: int, seed: int) -> str:
 
 
 def largest_value(schema: dict, budget: int, seed: int = 1):
-    """A value that fits a schema and is as large as it may be, within about so many bytes."""
+    """Returns the largest value that matches a schema, within about this number of bytes."""
     schema = next(iter(schema.get("anyOf", [])), schema)
     kind = schema.get("type")
     if isinstance(kind, list):
@@ -111,8 +110,8 @@ def largest_value(schema: dict, budget: int, seed: int = 1):
 
 
 def calls_of(service: Service, ids: list[str]) -> dict[str, str]:
-    """The largest request of every tool, prompt and resource that the service lists. Whether it is accepted or refused
-    does not matter: what counts is what it costs."""
+    """Returns the largest request for every listed tool, prompt and resource. The service may accept or refuse it; the test
+    measures its memory."""
     calls = {}
     room = BODY_LIMIT - 64 * 1024
     for tool in wire.send(service, body=wire.request("tools/list")).json["result"]["tools"]:
@@ -137,11 +136,11 @@ def calls_of(service: Service, ids: list[str]) -> dict[str, str]:
             for n in range(500)
         ]},
     )  # fmt: skip
-    # JSON text in the place of a value, which is parsed, too.
+    # JSON text instead of a value is parsed as well.
     small = '{"a":1},' * (room // 12)
     calls["remember, many items as text"] = wire.call("remember", {"items": f"[{small[:-1]}]"})
     metadata = "{" + ",".join(f'"k{n}":{{"a":1}}' for n in range(500)) + "}"
-    # Refused, and as much as is accepted.
+    # Above the limit, and at the limit.
     for count in [400, 59]:
         calls[f"remember, many metadata as text, {count}"] = wire.call(
             "remember", {"items": [{"content": f"Item {n}", "metadata": metadata} for n in range(count)]}
@@ -158,12 +157,12 @@ def calls_of(service: Service, ids: list[str]) -> dict[str, str]:
 
 
 def send_large(service: Service, body: str) -> wire.Answer:
-    """The service ends every call after its request timeout; a machine that does much else takes longer for the rest."""
+    """A time limit above the request timeout of the service, for a busy machine."""
     return wire.send(service, body=body, patience=4 * PATIENCE)
 
 
 def fill(service: Service) -> list[str]:
-    """Stores memories of the largest size; their IDs."""
+    """Stores memories of the largest size, and returns their IDs."""
     ids = []
     for batch in range(20):
         items = [{"content": words(60_000, 1000 + batch * 10 + n), "tags": ["filled"]} for n in range(10)]
@@ -179,7 +178,7 @@ def test_the_memory_of_one_request_is_bounded(service, figure):
     ids = fill(service)
     peaks = {}
     for name, body in calls_of(service, ids).items():
-        # Twice: the first one may grow caches that stay.
+        # The first request may fill caches, so the second one is measured.
         peaks[name] = min(peak_of(service, lambda body=body: send_large(service, body)) for _ in range(2))
     largest = sorted(peaks.items(), key=lambda item: -item[1])[:5]
     for name, peak in largest:
@@ -265,16 +264,16 @@ HEAD = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json
 
 
 @pytest.mark.parametrize("chunks", [b"zz\r\n", b"5\r\nhello", b"ffffffffffffffffff\r\n", b"3\r\n{}}x\r\n0\r\n\r\n"])
-def test_broken_chunks_are_a_fault_of_the_client(service, chunks):
+def test_broken_chunks_are_an_error_of_the_client(service, chunks):
     with socket.create_connection(("127.0.0.1", service.port), PATIENCE) as stream:
         stream.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
         stream.shutdown(socket.SHUT_WR)
         answer = read_all(stream)
-    # A client that is gone may get no answer.
+    # A disconnected client gets no answer.
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400"), answer
 
 
-def test_broken_chunks_are_answered_with_the_id(service):
+def test_broken_chunks_are_answered_with_the_request_id(service):
     message = b'{"jsonrpc":"2.0","id":"chunked","method":'
     answer = raw(service, HEAD + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\nzz\r\n" % (len(message), message))
     assert answer.startswith(b"HTTP/1.1 400"), answer
@@ -292,10 +291,10 @@ def test_broken_chunks_are_answered_with_the_id(service):
         (404, {}),
     ],
 )
-def test_a_client_that_is_still_sending_sees_the_refusal(sqlite, new_service, status, headers):
+def test_a_client_that_is_still_sending_reads_the_refusal(sqlite, new_service, status, headers):
     service = new_service(sqlite, MEMORY_AUTH="tokens") if status == 401 else new_service(sqlite)
     path = "/elsewhere" if status == 404 else "/mcp"
-    # More than the kernel's buffers take.
+    # More than the buffers of the kernel.
     for size in [BODY_LIMIT, 3 * BODY_LIMIT]:
         for _ in range(5):
             answer = wire.send(service, body=b"x" * size, path=path, **headers)
@@ -303,7 +302,7 @@ def test_a_client_that_is_still_sending_sees_the_refusal(sqlite, new_service, st
 
 
 def test_the_host_is_checked_before_the_body_is_read(service):
-    """The answer comes although the body does not."""
+    """The refusal arrives although the body is never sent."""
     head = HEAD.replace(b"Host: localhost", b"Host: evil.example") + b"Content-Length: 4000000\r\n\r\n"
     assert raw(service, head).startswith(b"HTTP/1.1 403")
     head = HEAD + b"Origin: https://evil.example\r\nContent-Length: 4000000\r\n\r\n"
@@ -315,7 +314,7 @@ def test_the_host_is_checked_before_the_body_is_read(service):
 
 @pytest.fixture
 def descriptors():
-    """As many as the tests need; the service inherits the limit."""
+    """Raises the limit of open files, which the service inherits."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
@@ -342,21 +341,21 @@ def close_all(streams: list[socket.socket]) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /mcp HTTP/1.1\r\nHost: loc", b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"])
-def test_many_idle_connections_lock_nobody_out(descriptors, sqlite, new_service, sent):
+def test_idle_connections_do_not_block_new_clients(descriptors, sqlite, new_service, sent):
     service = new_service(sqlite)
     streams = [connect(service, sent) for _ in range(1100)]
     try:
         for _ in range(3):
             assert http_get(f"{service.base}/health/ready")[0] == 200
             assert wire.send(service, body=wire.request("ping")).status == 200
-        # Those that came first had to give way.
+        # The oldest connections were closed.
         streams[0].settimeout(PATIENCE)
         assert len(read_all(streams[0])) < 1000
     finally:
         close_all(streams)
 
 
-def test_answers_that_nobody_reads_lock_nobody_out(descriptors, sqlite, new_service):
+def test_unread_answers_do_not_block_new_clients(descriptors, sqlite, new_service):
     service = new_service(sqlite)
     items = [{"content": f"{n} " + words(60_000, n)} for n in range(20)]
     stored = wire.send(service, body=wire.call("remember", {"items": items})).json["result"]["structuredContent"]
@@ -366,14 +365,14 @@ def test_answers_that_nobody_reads_lock_nobody_out(descriptors, sqlite, new_serv
     idle = reset_peak(service)
     streams = [connect(service, request, buffer=4096) for _ in range(1100)]
     try:
-        wait_until(lambda: wire.send(service, body=wire.request("ping")).status == 200, "a place for others")
+        wait_until(lambda: wire.send(service, body=wire.request("ping")).status == 200, "there is room for others")
         assert http_get(f"{service.base}/health/ready")[0] == 200
         assert status_value(service, "VmHWM") - idle < MEMORY_MAX // 2
     finally:
         close_all(streams)
 
 
-def test_heads_and_bodies_have_their_time(service):
+def test_slow_heads_and_bodies_are_ended_after_a_time_limit(service):
     begin = time.monotonic()
     slow_head = connect(service, b"POST /mcp HTTP/1.1\r\n")
     slow_body = connect(service, HEAD + b"Content-Length: 100\r\n\r\n" + b'{"id":7,')

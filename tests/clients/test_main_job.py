@@ -1,5 +1,5 @@
-"""The main job on real input: a whole conversation is stored turn by turn and in batches, the process that holds it is
-killed, and what was said is found again."""
+"""The main use case with realistic input: a conversation is stored turn by turn and in batches, the process is killed, and
+the turns are found again."""
 
 import contextlib
 import os
@@ -12,14 +12,14 @@ import pytest
 import conversation as conversations
 from client import over_http, over_stdio
 
-# Stored one by one, as a client does while people talk; the others in batches, as an import does.
+# These turns are stored one by one, as during a conversation; the others in batches, as by an import.
 SINGLE = 100
 BATCH = 50
 AVAILABLE = conversations.available()
 
 
 class OverHttp:
-    """A service, and clients that connect to it."""
+    """A service with clients."""
 
     def __init__(self, backend, new_service, tmp_path) -> None:
         self.service = new_service(backend)
@@ -33,7 +33,7 @@ class OverHttp:
 
 
 class OverStdio:
-    """No service: the client's own process holds the database."""
+    """A stdio process that opens the database itself."""
 
     def __init__(self, backend, new_service, tmp_path) -> None:
         self.settings = backend.settings | {"MEMORY_LISTEN": "127.0.0.1:1"}
@@ -62,16 +62,16 @@ async def test_a_conversation_outlives_a_crash(backend, transport, said, new_ser
         for start in range(SINGLE, len(said.turns), BATCH):
             ids += await memory.remember(*said.turns[start : start + BATCH], idempotency_key=f"import-{start}")
         batches = time.monotonic() - begin - single
-        # No goodbye: the acknowledged is what counts.
+        # The process is killed; acknowledged writes must survive.
         await place.crash(memory)
 
     async with place.connect() as memory:
-        # A client that does not know whether its last call was carried out repeats it.
+        # A client repeats a call whose outcome it does not know.
         last = (len(said.turns) - SINGLE - 1) // BATCH * BATCH + SINGLE
         assert await memory.remember(*said.turns[last:], idempotency_key=f"import-{last}") == ids[last:]
 
         stored = await memory.browse_all()
-        assert [hit["id"] for hit in stored] == ids[::-1], "nothing is lost, nothing is twice"
+        assert [hit["id"] for hit in stored] == ids[::-1], "every turn is stored exactly once"
         read = [each for start in range(0, len(ids), 200) for each in (await memory.get(*ids[start : start + 200], max_chars=1_000_000))["memories"]]
         for turn, each in zip(said.turns, read, strict=True):
             assert each.items() >= turn.items()
@@ -82,7 +82,7 @@ async def test_a_conversation_outlives_a_crash(backend, transport, said, new_ser
         recalls = time.monotonic() - begin
         for turn, id in zip(said.turns[::7], ids[::7], strict=True):
             hits = await memory.recall(turn["content"], limit=5)
-            assert id in [hit["id"] for hit in hits["hits"] if hit["why"].get("exact")], "found by its own text"
+            assert id in [hit["id"] for hit in hits["hits"] if hit["why"].get("exact")], "every turn is found by its own text"
         session = said.turns[0]["session"]
         inside = await memory.browse_all(session=session)
         assert {hit["id"] for hit in inside} == {id for turn, id in zip(said.turns, ids) if turn["session"] == session}

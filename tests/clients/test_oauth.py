@@ -1,4 +1,4 @@
-"""Access tokens of an authorization server: which open the service, which do not, and how clients find it."""
+"""Access tokens of an authorization server: accepted and refused tokens, and discovery by clients."""
 
 import base64
 import concurrent.futures
@@ -44,7 +44,7 @@ def refused(service, token: str, why: str) -> None:
     assert why in answer.json["error"], answer
 
 
-async def test_a_client_finds_its_way_from_the_refusal_to_a_call(service, issuer):
+async def test_a_client_discovers_the_issuer_from_the_refusal(service, issuer):
     first = send(service, body=request("tools/list"))
     assert first.status == 401
     assert first.headers["www-authenticate"].endswith(f'resource_metadata="https://memory.example{METADATA}/mcp"')
@@ -59,7 +59,7 @@ async def test_a_client_finds_its_way_from_the_refusal_to_a_call(service, issuer
         await memory.remember({"content": "Access tokens open this memory"})
         assert len(await memory.found("access tokens")) == 1
         assert (await memory.status())["project"] == "work"
-    # Who acted is in the history.
+    # The history names the caller.
     async with over_http(service.url, issuer.token(sub="bob")) as memory:
         hit = (await memory.recall("access tokens"))["hits"][0]
         history = await memory.get(hit["id"], history=True)
@@ -67,7 +67,7 @@ async def test_a_client_finds_its_way_from_the_refusal_to_a_call(service, issuer
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
-async def test_signatures_of_three_kinds_are_known(service, issuer, algorithm):
+async def test_three_signature_algorithms_are_accepted(service, issuer, algorithm):
     key = Key("one", algorithm)
     issuer.keys = [Key("other", "RS256"), key]
     assert show(service, issuer.token(key)).status == 200
@@ -80,7 +80,7 @@ async def test_signatures_of_three_kinds_are_known(service, issuer, algorithm):
     refused(service, issuer.token(Key("one", algorithm)), "signature")
 
 
-async def test_what_is_not_for_us_or_not_for_now_is_refused(service, issuer):
+async def test_tokens_for_another_audience_or_time_are_refused(service, issuer):
     now = int(time.time())
     for changes, why in [
         ({"iss": "https://elsewhere.example"}, "another issuer"),
@@ -95,17 +95,17 @@ async def test_what_is_not_for_us_or_not_for_now_is_refused(service, issuer):
         ({"memory_project": ["work"]}, "memory_project"),
     ]:
         refused(service, issuer.token(**changes), why)
-    # Clocks differ a little, and a list of audiences with ours is as good.
+    # A small clock difference and a list of audiences that contains ours are accepted.
     for changes in [{"exp": now - 10}, {"nbf": now + 10}, {"aud": ["x", AUDIENCE]}, {"memory_project": None}]:
         assert show(service, issuer.token(**changes)).status == 200, changes
     refused(service, issuer.token(header={"typ": "logout+jwt"}), "not an access token")
 
 
-async def test_no_way_in_without_the_private_key(service, issuer):
+async def test_forged_signatures_are_refused(service, issuer):
     claims = issuer.claims()
     unsigned = jwt.encode(claims, None, "none", {"kid": "first"})
     refused(service, unsigned, "not signed with")
-    # The public key as the secret of a keyed hash: whoever lets the token choose the method is lost.
+    # The public key as an HMAC secret, an attack on verifiers that trust the algorithm in the token.
     encode = lambda value: base64.urlsafe_b64encode(value).rstrip(b"=")  # noqa: E731
     public = issuer.keys[0].public
     for secret in (json.dumps(public).encode(), public["n"].encode(), base64.urlsafe_b64decode(public["n"] + "==")):
@@ -122,7 +122,7 @@ async def test_no_way_in_without_the_private_key(service, issuer):
     assert show(service, issuer.token()).status == 200
 
 
-async def test_scopes_bound_what_is_done(service, issuer):
+async def test_scopes_limit_the_allowed_tools(service, issuer):
     nothing = show(service, issuer.token(scope="openid"))
     assert nothing.status == 403
     assert 'error="insufficient_scope", scope="memory:read"' in nothing.headers["www-authenticate"]
@@ -150,30 +150,30 @@ async def test_scopes_bound_what_is_done(service, issuer):
             assert (await memory.client.read_resource(uri)).contents
 
 
-async def test_new_keys_are_fetched_and_floods_of_unknown_ones_are_not(service, issuer):
+async def test_new_keys_are_fetched_but_not_for_a_flood_of_unknown_keys(service, issuer):
     assert show(service, issuer.token()).status == 200
     before = len(issuer.requests)
     for number in range(30):
         unknown = Key(f"unknown-{number}", "EdDSA")
         refused(service, issuer.token(unknown), "no such key")
-    assert len(issuer.requests) - before <= 4, "an attacker decides how often the issuer is asked"
+    assert len(issuer.requests) - before <= 4, "unknown keys must not cause one request to the issuer each"
     old, new = issuer.keys[0], Key("second", "ES256")
     issuer.keys = [new]
-    wait_until(lambda: show(service, issuer.token(new)).status == 200, "the new key is known", pause=0.2)
+    wait_until(lambda: show(service, issuer.token(new)).status == 200, "the new key is accepted", pause=0.2)
     refused(service, issuer.token(old), "no such key")
 
 
-async def test_the_issuer_may_be_away(service, issuer):
+async def test_an_unreachable_issuer_refuses_tokens_but_the_service_stays_ready(service, issuer):
     static = issuer.token()
     port = issuer.port
     issuer.close()
     answer = show(service, static)
     assert answer.status == 503 and answer.headers["retry-after"] == "5", answer
     assert f"http://127.0.0.1:{port}" in answer.json["error"]
-    assert send(service, "GET", path="/health/ready").status == 200, "that is not our failure"
+    assert send(service, "GET", path="/health/ready").status == 200, "the readiness does not depend on the issuer"
 
 
-async def test_keys_outlast_an_absence(service, issuer):
+async def test_known_keys_are_valid_during_an_outage_of_the_issuer(service, issuer):
     token = issuer.token()
     assert show(service, token).status == 200
     issuer.close()
@@ -181,8 +181,8 @@ async def test_keys_outlast_an_absence(service, issuer):
     assert show(service, issuer.token(Key("newer", "EdDSA"))).status == 401
 
 
-async def test_an_issuer_that_hangs_delays_nobody_whose_key_is_known(service, issuer):
-    """Unknown keys make the service ask the issuer, which never answers; tokens of known keys do not wait for that."""
+async def test_a_hung_issuer_does_not_delay_tokens_with_known_keys(service, issuer):
+    """For unknown keys the service asks the issuer, which never answers. Tokens with known keys do not wait for it."""
     token, unknown = issuer.token(), issuer.token(Key("unknown", "EdDSA"))
     assert show(service, token).status == 200
     issuer.hangs.set()
@@ -190,20 +190,18 @@ async def test_an_issuer_that_hangs_delays_nobody_whose_key_is_known(service, is
     with concurrent.futures.ThreadPoolExecutor(64) as pool:
 
         def is_asked() -> bool:
-            # It is asked at most every five seconds; until then unknown keys are refused at once.
+            # The service asks at most every five seconds, and refuses unknown keys immediately until then.
             asking = pool.submit(show, service, unknown)
             return not concurrent.futures.wait([asking], timeout=1).done and len(issuer.requests) > before
 
-        wait_until(is_asked, "the issuer is asked")
+        wait_until(is_asked, "the service asks the issuer")
         waiting = [pool.submit(show, service, unknown) for _ in range(6)]
-        begin = time.monotonic()
         for _ in range(10):
             assert show(service, token).status == 200
-        assert not any(each.done() for each in waiting), "the others still wait, so the issuer hung all the time"
+        assert not any(each.done() for each in waiting), "the other requests still wait, so the issuer did not answer"
         issuer.hangs.clear()
         assert {each.result().status for each in waiting} == {401}
-    assert len(issuer.requests) - before <= 3, "all of them share one refresh"
-    assert time.monotonic() - begin < 30
+    assert len(issuer.requests) - before <= 3, "all requests share one refresh"
 
 
 @pytest.mark.parametrize("path", ["metadata", "keys"])
@@ -216,14 +214,14 @@ async def test_an_endless_answer_of_the_issuer_is_cut_off(service, issuer, path)
 
 
 def memory_of(service) -> int:
-    """The peak of the resident memory."""
+    """Returns the peak of the resident memory."""
     text = pathlib.Path(f"/proc/{service.process.pid}/status").read_text()
     [line] = [line for line in text.splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024
 
 
-async def test_keys_without_names_are_tried_within_a_bound(service, issuer):
-    """Otherwise every made-up token would cost as many verifications as the issuer has keys."""
+async def test_only_a_limited_number_of_keys_without_id_is_tried(service, issuer):
+    """Otherwise every forged token would cost one verification per key of the issuer."""
     mine = Key("mine", "EdDSA")
     others = [Key(f"other-{number}", "EdDSA") for number in range(9)]
     issuer.keys = [*(Key(f"rsa-{number}", "RS256") for number in range(2)), *others, mine]
@@ -232,10 +230,10 @@ async def test_keys_without_names_are_tried_within_a_bound(service, issuer):
     nameless = {"kid": None}
     refused(service, issuer.token(mine, header=nameless), "more than 8")
     assert show(service, issuer.token(others[0], header=nameless)).status == 200
-    assert show(service, issuer.token(issuer.keys[1], header=nameless)).status == 200, "keys of other kinds do not count"
+    assert show(service, issuer.token(issuer.keys[1], header=nameless)).status == 200, "keys of other algorithms do not count"
 
 
-async def test_a_page_may_ask_for_the_metadata(service):
+async def test_a_web_page_may_read_the_metadata(service):
     for path in (METADATA, f"{METADATA}/mcp"):
         preflight = send(
             service, "OPTIONS", path=path, origin="https://app.example",
@@ -248,7 +246,7 @@ async def test_a_page_may_ask_for_the_metadata(service):
         assert answer.status == 200 and answer.headers["access-control-allow-origin"] == "*"
 
 
-async def test_openid_metadata_and_paths_of_issuers(new_service, sqlite):
+async def test_issuers_with_openid_metadata_and_paths_are_supported(new_service, sqlite):
     issuer = Issuer(AUDIENCE, path="/tenant", oidc=True)
     try:
         service = new_service(sqlite, MEMORY_OAUTH_ISSUER=issuer.url, MEMORY_OAUTH_AUDIENCE=AUDIENCE)
@@ -258,13 +256,13 @@ async def test_openid_metadata_and_paths_of_issuers(new_service, sqlite):
         issuer.close()
 
 
-async def test_metadata_of_somebody_else_is_not_believed(service, issuer):
+async def test_metadata_with_another_issuer_is_refused(service, issuer):
     issuer.claimed_issuer = "https://elsewhere.example"
     answer = show(service, issuer.token())
     assert answer.status == 503 and "another issuer" in answer.json["error"]
 
 
-async def test_static_tokens_hold_beside_those_of_the_issuer(new_service, sqlite, issuer):
+async def test_static_tokens_are_valid_beside_those_of_the_issuer(new_service, sqlite, issuer):
     tokens = {"static": "token-of-the-settings"}
     service = new_service(sqlite, tokens=tokens, MEMORY_OAUTH_ISSUER=issuer.url, MEMORY_OAUTH_AUDIENCE=AUDIENCE)
     assert show(service, tokens["static"]).status == 200

@@ -1,4 +1,4 @@
-"""Clients that others wrote: FastMCP's, both TypeScript SDKs, the Inspector; and many at once."""
+"""Third-party clients: FastMCP, both TypeScript SDKs, the Inspector; and many clients at the same time."""
 
 import json
 
@@ -36,14 +36,14 @@ async def converse(client: fastmcp.Client) -> None:
     assert "FastMCP met Ada." in content.text
 
 
-async def test_fastmcp_over_http(backend, new_service):
+async def test_fastmcp_works_over_http(backend, new_service):
     service = new_service(backend, tokens={"ada": TOKEN})
     transport = StreamableHttpTransport(service.url, headers={"Authorization": f"Bearer {TOKEN}"})
     async with fastmcp.Client(transport, timeout=PATIENCE) as client:
         await converse(client)
 
 
-async def test_fastmcp_over_stdio(sqlite, tmp_path):
+async def test_fastmcp_works_over_stdio(sqlite, tmp_path):
     environment = clean_environment(tmp_path, sqlite.settings)
     transport = StdioTransport(str(binary()), ["stdio"], env=environment, cwd=str(tmp_path), keep_alive=False)
     async with fastmcp.Client(transport, timeout=PATIENCE) as client:
@@ -65,13 +65,13 @@ def check(seen: dict, sdk: str) -> None:
 
 
 @pytest.mark.parametrize("sdk", ["v1", "v2"])
-def test_the_typescript_sdk_over_http(sdk, sqlite, new_service, tmp_path):
+def test_the_typescript_sdk_works_over_http(sdk, sqlite, new_service, tmp_path):
     service = new_service(sqlite, tokens={"ada": TOKEN})
     check(node.typescript(sdk, tmp_path, url=service.url, token=TOKEN), sdk)
 
 
 @pytest.mark.parametrize("sdk", ["v1", "v2"])
-def test_the_typescript_sdk_over_stdio(sdk, sqlite, tmp_path):
+def test_the_typescript_sdk_works_over_stdio(sdk, sqlite, tmp_path):
     environment = clean_environment(tmp_path, sqlite.settings)
     check(node.typescript(sdk, tmp_path, command=str(binary()), environment=environment), sdk)
 
@@ -79,7 +79,7 @@ def test_the_typescript_sdk_over_stdio(sdk, sqlite, tmp_path):
 # ------------------------------------------------------------------------------------------------ Inspector
 
 
-def test_the_inspector(sqlite, new_service, tmp_path):
+def test_the_inspector_lists_and_calls_tools(sqlite, new_service, tmp_path):
     service = new_service(sqlite, tokens={"ada": TOKEN})
     target = [service.url, "--transport", "http", "--header", f"Authorization: Bearer {TOKEN}"]
 
@@ -88,7 +88,7 @@ def test_the_inspector(sqlite, new_service, tmp_path):
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return json.loads(done.stdout)
 
-    # It also judges whether the schemas are fit for every provider of models.
+    # The Inspector also checks whether the schemas suit every model provider.
     done = node.inspector(tmp_path, *target, "--method", "tools/list", "--strict")
     assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
     assert [tool["name"] for tool in json.loads(done.stdout)["tools"]]== TOOLS
@@ -101,7 +101,7 @@ def test_the_inspector(sqlite, new_service, tmp_path):
     assert "The Inspector was here." in json.dumps(ask("--method", "resources/read", "--uri", f"memory://{id}"))
 
 
-# ------------------------------------------------------------------------------------------------ many at once
+# ------------------------------------------------------------------------------------------------ concurrency
 
 
 async def work(memory, number: int) -> None:
@@ -111,7 +111,7 @@ async def work(memory, number: int) -> None:
         await memory.update(id, importance=0.9, reason="many at once")
 
 
-async def test_twenty_clients_on_one_daemon(backend, new_service):
+async def test_twenty_clients_use_one_service(backend, new_service):
     service = new_service(backend)
 
     async def one(number: int) -> None:
@@ -128,14 +128,14 @@ async def test_twenty_clients_on_one_daemon(backend, new_service):
     assert not trouble
 
 
-async def test_twenty_bridges_on_one_database(backend, tmp_path):
-    """On SQLite whoever comes first serves and the others find it; on PostgreSQL each serves itself."""
+async def test_twenty_stdio_processes_use_one_database(backend, tmp_path):
+    """On SQLite the first process serves and the others forward to it; on PostgreSQL each one opens the database."""
 
     async def one(number: int) -> None:
         async with over_stdio(tmp_path, settings, name=f"stdio-{number}") as memory:
             await work(memory, number)
             ended.append(number)
-            # Whoever serves must not leave the others in the middle of a request.
+            # The serving process must not end during a request of another one.
             while len(ended) < MANY:
                 await anyio.sleep(0.02)
 

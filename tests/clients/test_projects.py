@@ -1,5 +1,5 @@
-"""Nothing of a project leaks: random calls of every tool by holders of two projects, with each other's ids, names and
-cursors as arguments. What a project stores is marked; a mark in the wrong answer is a leak."""
+"""Projects are isolated: two clients make random calls of every tool, with IDs, names and cursors of each other's project
+as arguments. All stored texts contain a mark of their project, which must not occur in answers to the other one."""
 
 import itertools
 import json
@@ -16,7 +16,7 @@ UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12
 
 
 class Caller:
-    """A holder of one project: calls tools, and keeps what the answers name."""
+    """A client of one project, which collects the IDs, names and cursors of its answers."""
 
     def __init__(self, service, name: str, dice: random.Random) -> None:
         self.service, self.name, self.dice = service, name, dice
@@ -32,7 +32,7 @@ class Caller:
         assert result.get("structuredContent", {}).get("error", {}).get("code") != "internal", (tool, arguments, answer)
         text = json.dumps(answer.json)
         if not result.get("isError"):
-            # An answer may repeat ids that it was asked for, as those that are missing.
+            # An answer may repeat IDs of the request, for example missing ones.
             given = UUID.findall(json.dumps(arguments))
             found = UUID.findall(json.dumps(result.get("structuredContent")))
             self.ids += [id for id in dict.fromkeys(found) if id not in self.ids and id not in given]
@@ -42,7 +42,7 @@ class Caller:
 
 
 class Arguments:
-    """Arguments for any tool, from its schema; ids, names and cursors are of the caller or of the other one."""
+    """Returns random arguments that match the schema of a tool, with IDs, names and cursors of both projects."""
 
     def __init__(self, own: Caller, other: Caller, dice: random.Random, reads: bool) -> None:
         self.own, self.other, self.dice, self.reads = own, other, dice, reads
@@ -87,10 +87,10 @@ class Arguments:
         if re.search(r"occurred_at|valid|since|until|before|after|as_of|(^|_)(at|from|to)$", name) and self.dice.random() < 0.7:
             return self.dice.choice(["2026-01-01", "2030-01-01T00:00:00Z"])
         if name in ("session", "speaker", "tags", "idempotency_key", "type", "project"):
-            # Names which both use.
+            # Names that both projects use.
             return f"{name}-{self.dice.randrange(3)}"
         if name in ("query", "entity", "entities", "name") and self.dice.random() < 0.5:
-            # What a writer is called by the other's mark is nothing of the other's.
+            # A name that contains the other mark, but was stored by this project, is no leak.
             return self.dice.choice([*WORDS, self.other.mark] if self.reads else WORDS)
         return self.text()
 
@@ -103,7 +103,7 @@ class Arguments:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_random_calls_of_every_tool_leak_nothing(new_service, backend, seed):
+def test_random_calls_of_every_tool_return_nothing_of_another_project(new_service, backend, seed):
     service = new_service(backend, tokens=TOKENS)
     dice = random.Random(seed)
     callers = {name: Caller(service, name, dice) for name in TOKENS}
@@ -116,7 +116,7 @@ def test_random_calls_of_every_tool_leak_nothing(new_service, backend, seed):
             content = f"{WORDS[number % 5]} {caller.mark} start {number}"
             caller.call("remember", {"items": [{"content": content, "tags": ["tags-0"], "session": "session-0"}]})
         assert len(caller.ids) == 10
-        # Entities of the same names on both sides.
+        # Entities with the same names in both projects.
         relations = [
             {"from": one, "to": two, "type": "near", "properties": {"note": f"{caller.mark} relation"}}
             for one, two in itertools.pairwise(WORDS)
@@ -142,13 +142,13 @@ def test_random_calls_of_every_tool_leak_nothing(new_service, backend, seed):
         done[tool] += ok
         said = json.dumps(arguments)
         if other.mark in answer:
-            # An error may repeat what it was given, and nothing else.
+            # An error may repeat the arguments, but nothing else.
             assert other.mark in said, (tool, arguments, answer)
             assert f"{other.mark} " not in answer.replace(said, ""), (tool, arguments, answer)
         leaked = (set(UUID.findall(answer)) & set(other.ids)) - set(UUID.findall(said))
         assert not leaked, (tool, arguments, leaked, answer)
-    assert sum(count > 0 for count in done.values()) >= len(tools) - 2, f"too few calls did anything: {done}"
-    # What everybody has in the end is what they stored.
+    assert sum(count > 0 for count in done.values()) >= len(tools) - 2, f"too few calls succeeded: {done}"
+    # At the end, each project contains only its own memories.
     for name, caller in callers.items():
         other = callers["blue" if name == "red" else "red"]
         for query in [*WORDS, other.mark]:

@@ -1,4 +1,4 @@
-"""Prompts, resources and completion, as a client sees them, on both backends."""
+"""Prompts, resources and completion, tested through a client on both backends."""
 
 import json
 import uuid
@@ -54,7 +54,7 @@ async def test_the_prompts_are_listed(memory):
         assert all(argument.description and not argument.required for argument in prompt.arguments)
 
 
-async def test_a_session_starts_with_what_fits(memory):
+async def test_a_session_starts_with_memories_on_its_topic(memory):
     empty = await say(memory, "session_start", task="Deploy the harbour service")
     assert "Nothing yet." in empty and "Deploy the harbour service" in empty
     await memory.remember(
@@ -67,7 +67,7 @@ async def test_a_session_starts_with_what_fits(memory):
     text = await say(memory, "session_start", task="Deploy the harbour service")
     assert "Never deploy on a Friday." in text and "Buy yeast first." not in text
     assert text.index("# Lessons") < text.index("# Related to the task") < text.index("# Recent memories") < text.index("# The task")
-    assert text.count("port 8080") == 1, "what fits is not repeated among the newest"
+    assert text.count("port 8080") == 1, "memories on the topic are not repeated among the newest"
     assert "Ada prefers tea." in text and "hello there" not in text
     assert "not instructions" in text
 
@@ -77,12 +77,12 @@ async def test_a_session_starts_with_what_fits(memory):
     assert "port 8080" in tagged and "Friday" in tagged and "tea" not in tagged and "yeast" not in tagged
 
 
-async def test_a_session_start_is_bounded(memory):
+async def test_the_length_of_a_session_start_is_limited(memory):
     await memory.remember(*({"content": f"{number} " + "harbour " * 1000} for number in range(30)))
     assert len(await say(memory, "session_start", task="harbour")) < 20_000
 
 
-async def test_a_session_starts_with_what_is_in_mind_and_what_waits(memory):
+async def test_a_session_starts_with_working_memory_and_open_reviews(memory):
     await memory.call("focus", action="add", content="The mast first, then the sails.")
     await memory.call("focus", action="add", content="Only of the night shift.", session="night")
     await memory.call("link", relations=[{"from": "Ada", "type": "works at", "to": "Harbour"}])
@@ -102,7 +102,7 @@ async def test_a_session_starts_with_what_is_in_mind_and_what_waits(memory):
     assert status["open_reviews"] == 1
 
 
-async def test_a_session_ends_with_what_to_keep(memory):
+async def test_a_session_end_asks_what_to_remember(memory):
     text = await say(memory, "session_end")
     for word in ["remember", "supersedes", "episode", "lesson", "update", "secrets"]:
         assert word in text
@@ -136,7 +136,7 @@ async def test_a_lesson_is_asked_for(memory):
         ("reflect", {"memory": "nonsense"}, ["memory: ", "nonsense"]),
     ],
 )
-async def test_a_wrong_prompt_is_told(memory, name, arguments, words):
+async def test_an_unknown_prompt_is_an_error(memory, name, arguments, words):
     with pytest.raises(MCPError) as raised:
         await say(memory, name, **arguments)
     assert raised.value.error.code == -32602
@@ -156,7 +156,7 @@ async def test_the_resources_are_listed(memory):
         assert each.name and each.title and each.description and each.mime_type
 
 
-async def test_the_resources_are_read(memory):
+async def test_the_resources_can_be_read(memory):
     assert "Nothing is stored" in await read(memory, "memory://recent")
     ids = await memory.remember({"content": "First", "tags": ["a"]}, {"content": "Second"})
     recent = await read(memory, "memory://recent")
@@ -166,7 +166,7 @@ async def test_the_resources_are_read(memory):
     assert "First" in one and "tags a" in one and "Second" not in one
 
 
-async def test_what_is_in_mind_is_read(memory):
+async def test_the_working_memory_can_be_read(memory):
     assert await read(memory, "memory://focus") == "The working memory is empty."
     for content in ["First the mast.", "Then the sails."]:
         await memory.call("focus", action="add", content=content)
@@ -174,7 +174,7 @@ async def test_what_is_in_mind_is_read(memory):
     assert text.index("Then the sails.") < text.index("First the mast.")
 
 
-async def test_an_entity_is_read(memory):
+async def test_an_entity_can_be_read(memory):
     [id] = await memory.remember({"content": "Zoë sails.", "entities": [{"name": "Zoë Müller", "type": "person"}]})
     await memory.call("link", relations=[{"from": "Zoë Müller", "type": "sails", "to": "Boat 7/8"}])
     for name in ["Zo%C3%AB%20M%C3%BCller", "zoe%CC%88%20m%C3%BCller", "ZO%C3%8B%20M%C3%9CLLER"]:
@@ -183,7 +183,7 @@ async def test_an_entity_is_read(memory):
     assert "Boat 7/8" in await read(memory, "memory://entity/Boat%207%2F8")
 
 
-async def test_nothing_is_behind_other_addresses(memory):
+async def test_unknown_resource_addresses_are_errors(memory):
     [gone] = await memory.remember({"content": "Gone"})
     await memory.forget(gone)
     nowhere = ["", "focus/x", "%00", "entity/", "entity/Nobody", "entity/%00", "entity/%ff", "entity/" + "x" * 10_000]
@@ -216,7 +216,7 @@ async def test_entities_are_completed(memory):
     await memory.call("link", entities=[{"name": name} for name in names])
     by = {"argument": "name", "template": "memory://entity/{name}"}
     assert await complete(memory, "ada", **by) == ["Ada Lovelace", "Adam"]
-    assert await complete(memory, "ZO\u0045\u0308", **by) == ["Zoë"], "whatever the case, and the form of an accent"
+    assert await complete(memory, "ZO\u0045\u0308", **by) == ["Zoë"], "case and the form of accents are ignored"
     assert await complete(memory, "", **by) == ["100% wool", "Ada Lovelace", "Adam", "Zoë"]
     assert await complete(memory, "Ada", "session_start", "entity") == ["Ada Lovelace", "Adam"]
     assert await complete(memory, "x", "session_start", "entity") == []
@@ -224,23 +224,23 @@ async def test_entities_are_completed(memory):
         assert await complete(memory, odd, **by) == []
 
 
-async def test_as_many_words_as_the_protocol_allows(memory):
+async def test_completion_returns_at_most_the_allowed_number_of_values(memory):
     await memory.remember(*({"content": f"Number {n}", "tags": [f"t{n:03}"]} for n in range(120)))
     completion = (await memory.client.complete(PromptReference(name="session_start"), {"name": "tag", "value": "t"})).completion
     assert len(completion.values) == 100 and completion.has_more
 
 
-async def test_nothing_else_is_completed(memory):
+async def test_other_arguments_are_not_completed(memory):
     for arguments in [{"prompt": "farewell"}, {"template": "memory://{name}"}]:
         with pytest.raises(MCPError) as raised:
             await complete(memory, "a", **arguments)
         assert raised.value.error.code == -32602
 
 
-# ------------------------------------------------------------------------------------------------ whose
+# ------------------------------------------------------------------------------------------------ isolation and logs
 
 
-async def test_nobody_sees_another_project(shared):
+async def test_prompts_and_resources_of_another_project_are_not_visible(shared):
     async with over_http(shared.url, next(shared.unused)) as mine, over_http(shared.url, next(shared.unused)) as theirs:
         mark = uuid.uuid4().hex
         [id] = await theirs.remember(episode(f"Secret {mark}", f"situation {mark}", f"lesson {mark}", tags=[mark]))
@@ -264,7 +264,7 @@ async def test_nobody_sees_another_project(shared):
             await read(mine, f"memory://{id}")
 
 
-async def test_prompts_and_resources_through_a_bridge(sqlite, tmp_path):
+async def test_prompts_and_resources_work_through_stdio(sqlite, tmp_path):
     async with over_stdio(tmp_path, sqlite.settings) as memory:
         [id] = await memory.remember({"content": "Through the bridge", "tags": ["bridge"]})
         assert "Through the bridge" in await say(memory, "session_start")
@@ -272,7 +272,7 @@ async def test_prompts_and_resources_through_a_bridge(sqlite, tmp_path):
         assert await complete(memory, "br", "session_start") == ["bridge"]
 
 
-async def test_the_log_tells_no_contents(backend, new_service):
+async def test_the_log_contains_no_texts_of_memories(backend, new_service):
     service = new_service(backend)
     async with over_http(service.url) as memory:
         await memory.remember({"content": "Hidden words", "tags": ["secretive"]})
@@ -283,7 +283,7 @@ async def test_the_log_tells_no_contents(backend, new_service):
     def readings():
         return [line for line in service.log_lines() if line["message"] == "reading"]
 
-    # A line is written beside the answer, not before it.
+    # The line may be written after the answer was sent.
     wait_until(lambda: len(readings()) >= 3, "three readings are in the log")
     lines = readings()
     assert [(line["kind"], line["outcome"]) for line in lines] == [("prompt", "ok"), ("resource", "ok"), ("completion", "ok")]

@@ -1,5 +1,5 @@
-"""JSON-RPC as clients really send it: batches of revision 2025-03-26, the handshake with parts left out, text cut in the
-middle of a character, and errors that carry the ID of their request."""
+"""JSON-RPC as clients send it: batches of revision 2025-03-26, incomplete handshakes, text that was cut inside a character,
+and errors with the ID of their request."""
 
 import json
 
@@ -29,7 +29,7 @@ def batch(service, *messages, **headers):
 
 
 @pytest.mark.parametrize("version", [{}, {"mcp_protocol_version": "2025-03-26"}])
-def test_a_batch_is_carried_out_in_order(service, version):
+def test_a_batch_is_executed_in_order(service, version):
     answer = batch(
         service,
         request("ping", id="first"),
@@ -52,7 +52,7 @@ def test_a_batch_without_requests_has_no_answer(service):
     assert (answer.status, answer.text) == (202, "")
 
 
-def test_messages_of_a_batch_fail_one_by_one(service):
+def test_messages_of_a_batch_fail_independently(service):
     answer = batch(
         service, request("ping"), 5, [], {"jsonrpc": "2.0", "id": 2}, wire.initialize("2025-03-26"), request("memories/burn", id=4)
     )
@@ -60,7 +60,7 @@ def test_messages_of_a_batch_fail_one_by_one(service):
     assert errors == [(1, None), (None, -32600), (None, -32600), (2, -32600), (1, -32600), (4, -32601)]
 
 
-def test_batches_are_bounded(service):
+def test_the_size_of_a_batch_is_limited(service):
     answer = batch(service)
     assert (answer.status, answer.json["error"]["code"]) == (400, -32600)
     answer = batch(service, *[request("ping", id=n) for n in range(51)])
@@ -91,7 +91,7 @@ def test_later_revisions_have_no_batches(service, version):
     ],
     ids=str,
 )
-def test_a_handshake_with_parts_left_out(service, changes):
+def test_an_incomplete_handshake_is_accepted(service, changes):
     params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}} | changes
     for given in (params, {name: value for name, value in params.items() if value is not None}):
         answer = send(service, body=request("initialize", given, id=0))
@@ -100,7 +100,7 @@ def test_a_handshake_with_parts_left_out(service, changes):
 
 
 @pytest.mark.parametrize("params, field", [({"protocolVersion": 5}, "protocolVersion"), ("x", "params"), ([1], "params")])
-def test_a_handshake_that_cannot_be_read_names_the_field(service, params, field):
+def test_an_invalid_handshake_is_refused_with_the_field(service, params, field):
     answer = send(service, body=json.dumps({"jsonrpc": "2.0", "id": "i", "method": "initialize", "params": params}))
     error = answer.json["error"]
     assert answer.json["id"] == "i" and error["code"] == -32602 and field in error["message"], answer
@@ -112,14 +112,14 @@ def test_a_revision_without_a_handshake_has_no_initialize(service):
 
 
 @pytest.mark.parametrize("arguments", [None, [], "", "{}"])
-def test_arguments_that_say_nothing(service, arguments):
+def test_missing_and_empty_arguments_are_equal(service, arguments):
     answer = send(service, body=call("status", arguments))
     assert answer.json["result"]["isError"] is False, answer
 
 
 @pytest.mark.parametrize("method", ["tools/list", "prompts/list", "resources/list", "ping"])
 @pytest.mark.parametrize("params", [None, [], {"_meta": None}, {"cursor": None}])
-def test_params_that_say_nothing(service, method, params):
+def test_missing_and_empty_params_are_equal(service, method, params):
     answer = send(service, body=json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
     assert "result" in answer.json, answer
 
@@ -151,7 +151,7 @@ async def test_text_cut_inside_an_emoji_is_stored_with_a_note(service, cut, size
     assert any("\ufffd" in hit["content"] and "cut" in hit["content"] for hit in found)
 
 
-def test_whole_surrogate_pairs_stay_what_they_are(service):
+def test_complete_surrogate_pairs_are_kept(service):
     answer = send(service, body=call("remember", {"items": [{"content": "whole \U0001f600 and \\ud83d as text"}]}))
     assert "notes" not in answer.json["result"]["structuredContent"] or "U+FFFD" not in answer.text
     found = send(service, body=call("recall", {"query": "whole text"})).json["result"]["structuredContent"]["hits"]

@@ -1,4 +1,4 @@
-"""`stdio` with clients and services that misbehave."""
+"""`stdio` with faulty clients and services."""
 
 import contextlib
 import http.server
@@ -14,13 +14,13 @@ import wire
 from client import over_stdio
 from service import PATIENCE, binary, clean_environment, dies_with_us
 
-# Far longer than any wait here: only a process that does not drain ends in time.
+# Longer than all time limits of these tests, so a process that drains would fail them.
 LONG_DRAIN = {"MEMORY_DRAIN_TIMEOUT": "300"}
 ENDLESS = "This is an endless answer. " * 4000
 
 
 class Bridge:
-    """A `stdio` process whose input stays open."""
+    """A `stdio` process with open stdin."""
 
     def __init__(self, folder, settings: dict) -> None:
         self.process = subprocess.Popen(
@@ -51,7 +51,7 @@ class Bridge:
         return self.process.wait(timeout=PATIENCE)
 
     def peak_memory(self) -> int:
-        """In MiB."""
+        """Returns the peak of the resident memory in MiB."""
         with open(f"/proc/{self.process.pid}/status") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) // 1024
 
@@ -79,7 +79,7 @@ def bridge(bridges, sqlite):
     return bridge
 
 
-def test_a_line_that_is_no_text_or_no_json_gets_an_error_with_its_id(bridge):
+def test_a_line_that_is_not_utf8_or_json_gets_an_error_with_its_id(bridge):
     for line, id in [
         (b'{"jsonrpc":"2.0","id":11,"method":"ping","params":{"x":"caf\xe9"}}', 11),
         (b'{"jsonrpc":"2.0","method":"ping","params":{"x":"\xff\xfe"},"id":"twelve"}', "twelve"),
@@ -93,7 +93,7 @@ def test_a_line_that_is_no_text_or_no_json_gets_an_error_with_its_id(bridge):
 
 
 @pytest.mark.parametrize("behind", [False, True])
-def test_a_line_that_is_too_long_gets_an_error_that_says_how_to_split_it(bridge, behind):
+def test_an_overlong_line_gets_an_error_that_explains_how_to_split_it(bridge, behind):
     items = '{"items":[{"content":"' + "x" * (5 * 1024 * 1024) + '"}]}'
     params = f'"params":{{"name":"remember","arguments":{items}}}'
     parts = ['"id":21', params] if not behind else [params, '"id":21']
@@ -114,12 +114,12 @@ def test_half_an_emoji_is_stored_as_a_replacement_character_with_a_note(bridge):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_while_its_input_is_open(bridge, number):
+def test_a_signal_ends_it_while_stdin_is_open(bridge, number):
     bridge.process.send_signal(number)
     assert bridge.ends() in (0, 128 + number)
 
 
-def test_it_ends_when_its_output_is_closed_while_its_input_is_open(bridges, sqlite, tmp_path):
+def test_it_ends_when_stdout_is_closed_while_stdin_is_open(bridges, sqlite, tmp_path):
     process = subprocess.Popen(
         [binary(), "stdio"], cwd=tmp_path, env=clean_environment(tmp_path, sqlite.settings | LONG_DRAIN),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=dies_with_us,
@@ -136,7 +136,7 @@ def test_it_ends_when_its_output_is_closed_while_its_input_is_open(bridges, sqli
 
 
 class FakeService(http.server.ThreadingHTTPServer):
-    """A service that answers as the test says: with an object, or by a function of the handler."""
+    """A service with the given answers: an object, or a function of the handler."""
 
     daemon_threads = True
 
@@ -188,7 +188,7 @@ def fake_service():
 
 
 def hang_up(handler: FakeHandler) -> None:
-    """No answer at all: nobody knows whether the request was carried out."""
+    """Closes the connection without an answer, so the outcome of the request is unknown."""
     handler.connection.close()
 
 
@@ -213,7 +213,7 @@ IDS = ["0190aaaa-0000-7000-8000-00000000000a", "0190aaaa-0000-7000-8000-00000000
 
 
 @pytest.mark.parametrize("missing, is_error", [(IDS, False), (IDS[:1], True)])
-def test_a_purge_that_its_first_attempt_carried_out_is_done(bridges, fake_service, missing, is_error):
+def test_a_purge_that_was_done_by_its_first_attempt_succeeds(bridges, fake_service, missing, is_error):
     service = fake_service(lambda request, number: hang_up if number == 1 else not_found(request, missing))
     bridge = bridges({"MEMORY_URL": service.url})
     answer = bridge.ask(wire.call("forget", {"ids": IDS, "mode": "purge"}))
@@ -224,7 +224,7 @@ def test_a_purge_that_its_first_attempt_carried_out_is_done(bridges, fake_servic
         assert answer["result"]["structuredContent"]["changed"] == 2
 
 
-def test_what_may_do_harm_twice_is_not_repeated(bridges, fake_service):
+def test_a_call_that_is_not_idempotent_is_not_repeated(bridges, fake_service):
     service = fake_service(lambda request, number: hang_up)
     bridge = bridges({"MEMORY_URL": service.url})
     turn = {"items": [{"content": "hello", "kind": "dialogue", "session": "s"}]}
@@ -233,7 +233,7 @@ def test_what_may_do_harm_twice_is_not_repeated(bridges, fake_service):
     assert len(service.requests) == 1
 
 
-def test_an_error_without_an_id_gets_the_one_of_the_request(bridges, fake_service):
+def test_an_error_without_an_id_gets_the_id_of_its_request(bridges, fake_service):
     error = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "no"}}
     bridge = bridges({"MEMORY_URL": fake_service(lambda request, number: error).url})
     assert bridge.ask(wire.request("ping", id="mine"))["id"] == "mine"
@@ -254,7 +254,7 @@ def test_batches_are_forwarded_and_their_errors_answer_every_request(bridges, fa
     assert [answer["id"] for answer in lost] == [1, "b"] and all("error" in answer for answer in lost)
 
 
-def test_batches_are_carried_out_by_the_service_or_refused_one_by_one(bridges, sqlite):
+def test_batches_are_executed_by_the_service_or_refused_per_request(bridges, sqlite):
     batch = f"[{wire.request('ping', id=1)},{wire.request('ping', id='b')}]"
     bridge = bridges(sqlite.settings)
     bridge.ask(wire.initialize("2025-03-26"))
@@ -266,18 +266,18 @@ def test_batches_are_carried_out_by_the_service_or_refused_one_by_one(bridges, s
     assert all("2025-06-18" in answer["error"]["message"] for answer in refused), refused
 
 
-def test_an_endless_answer_does_not_fill_the_memory(bridges, fake_service):
+def test_an_endless_answer_uses_bounded_memory(bridges, fake_service):
     bridge = bridges({"MEMORY_URL": fake_service(lambda request, number: endless).url})
     for id in range(8):
         bridge.send(wire.request("ping", id=id))
     answers = [bridge.answer() for _ in range(8)]
     assert {answer["id"] for answer in answers} == set(range(8))
     assert all("larger than 64 MiB" in answer["error"]["message"] for answer in answers), answers
-    # Two answers of 64 MiB at once, in buffers that grow by doubling.
+    # Two concurrent answers of 64 MiB, in buffers that grow by doubling.
     assert bridge.peak_memory() < 450
 
 
-def test_an_endless_answer_to_a_command_does_not_fill_the_memory(fake_service, tmp_path):
+def test_an_endless_answer_to_a_command_uses_bounded_memory(fake_service, tmp_path):
     url = fake_service(lambda request, number: endless).url
     done = subprocess.run(
         [binary(), "list"], cwd=tmp_path, env=clean_environment(tmp_path, {"MEMORY_URL": url}), capture_output=True,
@@ -286,7 +286,7 @@ def test_an_endless_answer_to_a_command_does_not_fill_the_memory(fake_service, t
     assert done.returncode == 69 and "larger than 64 MiB" in done.stderr, done.stderr
 
 
-async def test_a_purge_through_a_bridge_leaves_nothing(sqlite, tmp_path):
+async def test_a_purge_through_stdio_leaves_no_trace(sqlite, tmp_path):
     async with over_stdio(tmp_path, sqlite.settings) as memory:
         [id] = await memory.remember({"content": "To be purged"})
         assert (await memory.call("forget", ids=[id], mode="purge"))["changed"] == 1

@@ -1,4 +1,4 @@
-"""Episodes, history, looks into the past, decay and use, protected memories and reviews, as clients and owners see them."""
+"""Episodes, history, `as_of` recalls, usage statistics, protected memories and reviews, for clients and owners."""
 
 import json
 import stat
@@ -35,7 +35,7 @@ async def test_an_episode_is_recalled_by_situation_by_lesson_and_by_what_happene
         assert hits[0]["lesson"] == "Rehearse on a staging copy first" and hits[0]["outcome"] == -0.5
 
 
-async def test_the_lesson_is_kept_longest(memory):
+async def test_the_lesson_is_the_last_part_to_be_cut(memory):
     lesson = "Always check the free space of the archive before " + "a long run " * 10
     await memory.remember(episode("It failed. " * 2_000, "Nightly archive " * 200, lesson))
     for query in ["nightly archive", None]:
@@ -50,7 +50,7 @@ async def test_the_lesson_is_kept_longest(memory):
 # ------------------------------------------------------------------------------------------------ history
 
 
-async def test_every_change_tells_old_new_who_and_why(memory):
+async def test_the_history_has_old_and_new_value_author_and_reason(memory):
     [first] = await memory.remember(note("Ada lives in Berlin", tags=["ada"]))
     await memory.update(first, content="Ada lives in Hamburg", importance=0.9, reason="she moved")
     await memory.forget(first, reason="by mistake")
@@ -70,14 +70,14 @@ async def test_every_change_tells_old_new_who_and_why(memory):
     assert superseded["new"] == {"superseded_by": second}
 
 
-async def test_a_conflict_tells_the_current_version(memory):
+async def test_a_version_conflict_names_the_current_version(memory):
     [id] = await memory.remember(note("one"))
     await memory.update(id, content="two")
     error = await memory.refused("update", id=id, content="three", expected_version=1)
     assert (error["code"], error["current_version"]) == ("version_conflict", 2) and "2" in error["text"]
 
 
-async def test_restoring_brings_back_exactly(memory):
+async def test_a_restored_version_is_identical(memory):
     [id] = await memory.remember(episode("what", "in the aviary", "so", tags=["b", "a"], metadata={"k": [1]}, session="s", speaker="Ada"))
     before = await memory.one(id)
     await memory.forget(id)
@@ -88,7 +88,7 @@ async def test_restoring_brings_back_exactly(memory):
     assert await memory.found("aviary") == [id]
 
 
-async def test_chains_are_visible(memory):
+async def test_chains_of_successors_are_visible(memory):
     ids = await memory.remember(note("plan A"))
     for text in ["plan B", "plan C"]:
         ids += await memory.remember(note(text, supersedes=[ids[-1]]))
@@ -100,10 +100,10 @@ async def test_chains_are_visible(memory):
     assert error["code"] == "already_superseded" and ids[1] in error["text"]
 
 
-# ------------------------------------------------------------------------------------------------ the past
+# ------------------------------------------------------------------------------------------------ as_of
 
 
-async def test_recall_answers_what_was_believed_then(memory):
+async def test_an_as_of_recall_returns_the_former_texts(memory):
     [fact] = await memory.remember(note("The office is in Zurich"))
     [gone] = await memory.remember(note("The office has a canteen"))
     [old] = await memory.remember(note("The office key is under the mat"))
@@ -118,10 +118,10 @@ async def test_recall_answers_what_was_believed_then(memory):
         fact: "The office is in Zurich", gone: "The office has a canteen", old: "The office key is under the mat",
     }  # fmt: skip
     assert all("superseded_by" not in hit and "deleted_at" not in hit and hit["version"] == 1 for hit in output["hits"])
-    # Words that nobody has any more still find what had them.
+    # Words that occur only in former versions find these versions.
     assert await memory.found("Zurich", as_of=then) == [fact] and await memory.found("Zurich") == []
     assert await memory.found("Geneva", as_of=then) == []
-    assert await memory.found("The office is in Zurich", as_of=then, limit=1) == [fact], "its own text comes first"
+    assert await memory.found("The office is in Zurich", as_of=then, limit=1) == [fact], "the former text ranks first"
     assert [hit["id"] for hit in await memory.browse_all(as_of=then)] == [old, gone, fact]
     assert await memory.found(as_of=then, limit=1) == [old]
     assert await memory.found("office", as_of=(await memory.one(fact))["created_at"]) == [fact]
@@ -130,7 +130,7 @@ async def test_recall_answers_what_was_believed_then(memory):
     assert set(await memory.found("office", as_of=then, kinds=["episode"])) == set()
 
 
-async def test_a_look_back_over_very_many_changes_says_what_it_leaves_out(memory):
+async def test_an_as_of_recall_over_many_changes_reports_omitted_ones(memory):
     [first] = await memory.remember(note("a heron stood at the pond"))
     then = (await memory.one(first))["created_at"]
     ids = [first]
@@ -147,22 +147,22 @@ async def test_a_look_back_over_very_many_changes_says_what_it_leaves_out(memory
 @pytest.mark.parametrize("at, words", [
     ("2199-01-01", ["past"]), ("1969-12-31", ["1970"]), ("someday", ["2026"]), ("2026-13-01", ["2026"]),
 ])  # fmt: skip
-async def test_times_that_cannot_be_looked_back_to(memory, at, words):
+async def test_invalid_as_of_times_are_refused(memory, at, words):
     error = await memory.refused("recall", query="x", as_of=at)
     assert error["code"] == "invalid_argument" and error["field"] == "as_of"
     assert any(word in error["text"] for word in words), error["text"]
 
 
-async def test_bad_times_of_memories(memory):
+async def test_invalid_times_of_memories_are_refused(memory):
     for field, value in [("occurred_at", "1969-12-31"), ("occurred_at", "2199-01-01"), ("valid_until", "1960-01-01")]:
         error = await memory.refused("remember", items=[note("x", **{field: value})])
         assert error["code"] == "invalid_argument" and error["field"] == f"items[0].{field}"
 
 
-# ------------------------------------------------------------------------------------------------ use
+# ------------------------------------------------------------------------------------------------ usage
 
 
-async def test_importance_and_votes_weigh_and_are_explained(memory):
+async def test_importance_and_votes_change_the_ranking_and_are_explained(memory):
     ids = await memory.remember(*[note(f"walrus sighting number{word}") for word in ["one", "two", "three"]])
     plain, important, unhelpful = ids
     await memory.update(important, importance=1.0)
@@ -174,22 +174,22 @@ async def test_importance_and_votes_weigh_and_are_explained(memory):
     assert "factors" not in hits[1]["why"]
     assert hits[2]["why"]["factors"].startswith("×0.9") and "feedback" in hits[2]["why"]["factors"]
     await memory.update(unhelpful, feedback="helpful")
-    assert (await memory.one(unhelpful))["version"] == 1, "a vote is no version"
+    assert (await memory.one(unhelpful))["version"] == 1, "a vote does not create a version"
     error = await memory.refused("update", id=NOWHERE, feedback="helpful")
     assert error["code"] == "not_found"
 
 
-async def test_the_bounds_hold_against_everything_together(memory):
+async def test_all_boosts_together_do_not_outrank_a_better_match(memory):
     answer, other = await memory.remember(
         note("heron heron heron", importance=0.0), note("a heron among very many other words of another kind", importance=1.0)
     )
     for _ in range(5):
         await memory.update(answer, feedback="not_helpful")
         await memory.update(other, feedback="helpful")
-    assert await memory.found("heron") == [answer, other], "no pinning: the better answer stays in front"
+    assert await memory.found("heron") == [answer, other], "the better match stays first"
 
 
-async def test_pages_are_of_one_list(memory):
+async def test_pages_continue_the_same_list(memory):
     await memory.remember(*[note(f"osprey number {n}", importance=(n * 37 % 100) / 100) for n in range(120)])
     seen, cursor = [], {}
     while True:
@@ -207,7 +207,7 @@ async def test_pages_are_of_one_list(memory):
 # ------------------------------------------------------------------------------------------------ near-duplicates
 
 
-async def test_near_duplicates_are_told_not_refused(memory):
+async def test_near_duplicates_are_reported_and_stored(memory):
     [old] = await memory.remember(note("The build server runs Debian 12 in the cellar"))
     output, text = await memory.answer("remember", {"items": [
         note("The build server runs Debian 13 in the cellar"), note("Quokkas are marsupials"),
@@ -225,7 +225,7 @@ async def test_near_duplicates_are_told_not_refused(memory):
 # ------------------------------------------------------------------------------------------------ reviews
 
 
-async def test_a_protected_memory_changes_by_review_only(memory):
+async def test_a_protected_memory_changes_only_by_a_review(memory):
     [id, free] = await memory.remember(note("The safe's code is with the notary", protected=True), note("The code is 1234"))
     assert (await memory.one(id))["protected"]
     output, text = await memory.answer("remember", {"items": [note("The code is 1234", protected=True)]})
@@ -252,10 +252,10 @@ async def test_a_protected_memory_changes_by_review_only(memory):
     assert all(short(each["id"]) in text for each in output["reviews"])
     for word in ["approve", "reject", "undo"]:
         error = await memory.refused("review", action=word, id=review["id"])
-        assert error["code"] == "invalid_argument", "no model approves"
+        assert error["code"] == "invalid_argument", "a client cannot approve"
 
 
-async def test_candidates_and_judgements(memory):
+async def test_a_candidate_can_be_judged(memory):
     berlin, lisbon, other = await memory.remember(
         note("Ada lives in Berlin near the river"), note("Ada lives in Lisbon near the river"), note("Quokkas are marsupials")
     )
@@ -270,7 +270,7 @@ async def test_candidates_and_judgements(memory):
     [review] = output["reviews"]
     assert (review["action"], review["state"]) == ("supersede", "approved") and f"review undo {short(review['id'])}" in text
     assert review["change"] == {"by": lisbon, "judgement": "contradiction"}
-    assert (await memory.one(berlin))["superseded_by"] == lisbon, "at once, as supersedes does"
+    assert (await memory.one(berlin))["superseded_by"] == lisbon, "applied immediately, like supersedes"
     output, text = await memory.answer("review", judged)
     assert output["reviews"] == [] and "already superseded" in text
     assert (await memory.answer("review", {"action": "candidates"}))[0].get("candidates", []) == [], "judged already"
@@ -280,7 +280,7 @@ async def test_candidates_and_judgements(memory):
     assert len((await memory.answer("review", {"action": "list", "id": berlin}))[0]["reviews"]) == 2
 
 
-async def test_candidates_of_an_entity_and_of_a_session(memory):
+async def test_candidates_can_be_limited_to_an_entity_or_a_session(memory):
     ada = {"entities": [{"name": "Ada"}]}
     home, away, bread, boat, ship = await memory.remember(
         note("Ada lives in Berlin", **ada), note("Her house stands by the Tagus, in Lisbon", **ada),
@@ -289,14 +289,14 @@ async def test_candidates_of_an_entity_and_of_a_session(memory):
     )  # fmt: skip
     pairs = lambda output: {frozenset((pair["keep"]["id"], pair["replace"]["id"])) for pair in output.get("candidates", [])}  # noqa: E731
     everything = await memory.call("review", action="candidates")
-    assert pairs(everything) == {frozenset((boat, ship))}, "no words in common"
+    assert pairs(everything) == {frozenset((boat, ship))}, "the texts have no common words"
     assert pairs(await memory.call("review", action="candidates", entity="ADA")) == {frozenset((home, away))}
     assert pairs(await memory.call("review", action="candidates", session="harbour")) == {frozenset((boat, ship))}
     assert pairs(await memory.call("review", action="candidates", session="kitchen")) == set()
     assert pairs(await memory.call("review", action="candidates", entity="Ada", session="kitchen")) == set()
     await memory.call("review", action="judge", keep=away, replace=home, judgement="contradiction")
     assert pairs(await memory.call("review", action="candidates", entity="Ada")) == set(), "judged already"
-    # Of many that mention it the newest are compared, and the answer stays bounded.
+    # Only the newest memories that mention the entity are compared, so the answer stays small.
     await memory.remember(*(note(f"Ada did thing {n}", **ada) for n in range(30)))
     many = await memory.call("review", action="candidates", entity="Ada")
     assert len(many["candidates"]) == 20
@@ -311,7 +311,7 @@ async def test_candidates_of_an_entity_and_of_a_session(memory):
         assert error["code"] == "invalid_argument" and error["field"] == field, (arguments, error)
 
 
-async def test_judgements_that_cannot_be(memory):
+async def test_invalid_judgements_are_refused(memory):
     a, b, c = await memory.remember(note("one thing"), note("another thing"), note("nothing"))
     [d] = await memory.remember(note("a better thing", supersedes=[c]))
     judge = {"action": "judge", "judgement": "duplicate"}
@@ -323,7 +323,7 @@ async def test_judgements_that_cannot_be(memory):
         ({"action": "judge", "keep": a, "replace": b}, "invalid_argument", "judgement"),
         ({**judge, "replace": a, "keep": NOWHERE}, "not_found", None),
         ({**judge, "replace": "x", "keep": a}, "invalid_argument", "replace"),
-        # A circle, and a chain that goes on elsewhere.
+        # A cycle, and a memory that already has another successor.
         ({**judge, "replace": d, "keep": c}, "invalid_argument", "keep"),
         ({**judge, "replace": c, "keep": a}, "invalid_argument", "replace"),
         ({"action": "list", "other": a}, "invalid_argument", "other"),
@@ -335,7 +335,7 @@ async def test_judgements_that_cannot_be(memory):
     assert (await memory.answer("review", {"action": "list"}))[0]["reviews"] == []
 
 
-# ------------------------------------------------------------------------------------------------ the owner's channel
+# ------------------------------------------------------------------------------------------------ commands of the owner
 
 
 def settings_of(service) -> dict[str, str]:
@@ -379,7 +379,7 @@ async def test_the_owner_approves_and_undoes_on_the_command_line(new_service, ba
         assert owner(service, "list", "--all", "--project", "another")["reviews"] == []
 
 
-async def test_limits_hold_for_what_was_approved_and_for_the_graph(new_service, backend):
+async def test_quotas_apply_to_approved_changes_and_to_the_graph(new_service, backend):
     service = new_service(backend, MEMORY_PROJECT_MAX_BYTES="100", MEMORY_PROJECT_MAX_ENTRIES="2")
     async with over_http(service.url) as memory:
         [id] = await memory.remember(note("short", protected=True))
@@ -399,7 +399,7 @@ async def test_limits_hold_for_what_was_approved_and_for_the_graph(new_service, 
         assert [item["content"] for item in (await memory.call("focus", archived=True))["items"]] == ["item 2", "item 1"]
 
 
-async def test_the_control_socket_is_for_the_owner_alone(new_service, sqlite):
+async def test_only_the_owner_can_use_the_control_socket(new_service, sqlite):
     service = new_service(sqlite)
     [database] = [path for path in sorted(_files(sqlite)) if path.suffix == ".db"]
     socket = database.with_name(database.name + ".control")
@@ -414,7 +414,7 @@ async def test_the_control_socket_is_for_the_owner_alone(new_service, sqlite):
     async with over_http(service.url) as memory:
         [id] = await memory.remember(note("kept", protected=True))
         review = (await memory.answer("forget", {"ids": [id]}))[0]["reviews"][0]
-    # A file that a killed service left is no obstacle, and without a service the command opens the database itself.
+    # The socket file of a killed service is ignored, and without a service the command opens the database.
     service.kill()
     assert socket.exists()
     assert owner(service, "list")["reviews"][0]["id"] == review["id"]
@@ -434,7 +434,7 @@ def _files(backend):
 
 
 def _dump(backend) -> bytes:
-    """Everything that the database holds, as text: on PostgreSQL every table by COPY, as a dump does it."""
+    """Returns the whole database as text: on PostgreSQL every table by COPY, like a dump."""
     if backend.name == "sqlite":
         return b"".join(path.read_bytes() for path in _files(backend) if path.is_file())
     import pg8000.native
@@ -479,7 +479,7 @@ async def test_a_purge_leaves_no_trace(new_service, backend):
         owner(service, "approve", purge["reviews"][0]["id"])
         assert (await memory.get(id, free[0], include_deleted=True, history=True))["memories"] == []
         assert await memory.found(canary) == [] and await memory.found("birds") == [other]
-        wait_until(lambda: _gone(backend, canary), "the canary is gone")
+        wait_until(lambda: _gone(backend, canary), "the canary is removed")
 
 
 def _gone(backend, canary: str) -> bool:

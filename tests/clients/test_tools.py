@@ -1,4 +1,4 @@
-"""Every tool, as a client sees it, on both backends. `memory` checks each answer against the tool's output schema."""
+"""Every tool, tested through a client on both backends. `memory` validates each answer by the output schema of the tool."""
 
 import datetime
 import json
@@ -18,15 +18,15 @@ def note(content: str, **fields) -> dict:
     return {"content": content, **fields}
 
 
-# ------------------------------------------------------------------------------------------------ what a model reads
+# ------------------------------------------------------------------------------------------------ descriptions and schemas
 
 
-async def test_tools_are_described_in_few_words(memory, figure):
+async def test_the_list_of_tools_is_short(memory, figure):
     tools = (await memory.client.list_tools()).tools
     assert [tool.name for tool in tools] == TOOLS
     size = len(json.dumps([tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools], separators=(",", ":")))
     figure(f"tools/list: {size} bytes, {size / len(tools):.0f} a tool")
-    # What all ten tools may take.
+    # Limit for all ten tools together.
     assert size < 14_000
     for tool in tools:
         jsonschema.Draft202012Validator.check_schema(tool.input_schema)
@@ -35,8 +35,8 @@ async def test_tools_are_described_in_few_words(memory, figure):
         assert 20 < len(tool.description) < 400
 
 
-# Keywords that at least one large provider refuses in the parameters of a function. Unknown arguments are tolerated, so
-# additionalProperties is not there either.
+# Keywords that at least one large provider refuses in the parameters of a function. additionalProperties is missing as
+# well, because unknown arguments are tolerated.
 REFUSED_KEYWORDS = {
     "$ref", "$defs", "$schema", "oneOf", "allOf", "not", "if", "then", "else", "const", "format", "default", "title",
     "patternProperties", "additionalProperties", "propertyNames", "unevaluatedProperties", "dependentRequired",
@@ -44,7 +44,7 @@ REFUSED_KEYWORDS = {
 
 
 def schema_faults(schema: dict, path: str, outermost: bool = True):
-    """What OpenAI (functions without `strict`), Gemini or Anthropic would refuse, and our own rules."""
+    """Returns violations of the rules of OpenAI (functions without `strict`), Gemini and Anthropic, and of our own rules."""
     if not schema:
         return
     for keyword in REFUSED_KEYWORDS & schema.keys() | {word for word in schema if word.startswith("x-")}:
@@ -72,7 +72,7 @@ def schema_faults(schema: dict, path: str, outermost: bool = True):
         yield from schema_faults(schema.get("items", {}), f"{path}[]", False)
 
 
-async def test_schemas_keep_to_what_every_provider_accepts(memory):
+async def test_schemas_are_accepted_by_every_provider(memory):
     tools = (await memory.client.list_tools()).tools
     faults = []
     for tool in tools:
@@ -85,7 +85,7 @@ async def test_schemas_keep_to_what_every_provider_accepts(memory):
     assert {"from", "type", "to"} <= relation["properties"].keys(), "a model cannot look up the schema of another tool"
 
 
-async def test_hints_say_what_a_tool_may_do(memory):
+async def test_annotations_match_the_effect_of_a_tool(memory):
     hints = {tool.name: tool.annotations for tool in (await memory.client.list_tools()).tools}
     assert {name for name, hint in hints.items() if hint.read_only_hint} == {"recall", "get", "explore", "status"}
     assert {name for name, hint in hints.items() if hint.destructive_hint} == {"forget", "link"}
@@ -103,7 +103,7 @@ async def test_the_server_introduces_itself(memory):
 # ------------------------------------------------------------------------------------------------ remember and get
 
 
-async def test_one_note(memory):
+async def test_a_note_is_stored_and_read(memory):
     before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=2)
     output, text = await memory.answer("remember", {"items": [note("Ada prefers tea over coffee.")]})
     assert output["created"] == 1 and output["indexed"] == {"lexical": True, "semantic": False}
@@ -117,7 +117,7 @@ async def test_one_note(memory):
     assert not read.keys() & {"tags", "metadata", "session", "superseded_by", "deleted_at", "updated_at", "sources", "project"}
 
 
-async def test_all_kinds_with_all_fields_in_one_batch(memory):
+async def test_a_batch_stores_all_kinds_with_all_fields(memory):
     source, other = await memory.remember(note("The build broke on Monday."), note("The build broke on Friday."))
     items = [
         {
@@ -144,15 +144,15 @@ async def test_all_kinds_with_all_fields_in_one_batch(memory):
     assert office["valid_until"] == "2199-12-31T00:00:00Z" and office["occurred_at"] == "2026-01-02T00:00:00Z"
     assert insight["sources"] == [source, other]
     assert episode.items() >= {key: items[3][key] for key in ("situation", "outcome", "lesson")}.items()
-    # A lesson always comes along, and its words find it.
+    # The lesson is always returned, and its words find the episode.
     hit = (await memory.recall("dump"))["hits"][0]
     assert hit["id"] == ids[3] and hit["lesson"] == "Take a dump first."
 
 
-async def test_a_full_batch(memory):
+async def test_a_batch_of_the_largest_size_is_stored(memory):
     items = [note(f"Fact number {n} about the harbour") for n in range(500)]
     output, text = await memory.answer("remember", {"items": items})
-    assert output["created"] == 500 and output["memories"] == [] and len(text) < 500, "no 500 IDs"
+    assert output["created"] == 500 and output["memories"] == [] and len(text) < 500, "the text does not list 500 IDs"
     hits = await memory.browse_all()
     assert [hit["content"] for hit in hits] == [item["content"] for item in items[::-1]]
     read = await memory.call("get", ids=[hit["id"] for hit in hits[:200]], max_chars=1_000_000)
@@ -162,7 +162,7 @@ async def test_a_full_batch(memory):
     assert "60 new memories" in text
 
 
-async def test_what_is_stored_already_comes_back_with_its_id(memory):
+async def test_a_duplicate_returns_the_existing_id(memory):
     [first] = await memory.remember(note("The door code is 4711."))
     output, text = await memory.answer("remember", {"items": [note("The door code is 4711."), note("The door code is 4712.")]})
     assert output["memories"][0] == {"id": first, "created": False} and output["memories"][1]["created"]
@@ -195,7 +195,7 @@ async def test_a_new_fact_supersedes_the_old_one(memory):
         assert error["code"] == "not_found" and NOWHERE in error["message"]
 
 
-async def test_what_has_expired_is_not_recalled(memory):
+async def test_an_expired_memory_is_not_recalled(memory):
     [over] = await memory.remember(note("Coupon for the cinema", valid_until="2020-01-01"))
     [valid] = await memory.remember(note("Coupon for the museum", valid_until="2190-01-01"))
     assert await memory.found("coupon") == [valid]
@@ -208,7 +208,7 @@ async def test_a_turn_is_stored_once(memory):
     assert await memory.remember(turn) == [id]
     error = await memory.refused("remember", items=[turn | {"content": "Hello again"}])
     assert error["code"] == "turn_exists" and id in error["message"]
-    # The same words in another turn are another memory.
+    # Equal words in another turn are a separate memory.
     assert await memory.remember(turn | {"turn": 4}) != [id]
     assert (await memory.status())["by_kind"] == {"dialogue": 2}
 
@@ -254,7 +254,7 @@ async def test_every_text_comes_back_unchanged_and_is_found_by_itself(memory, na
 # ------------------------------------------------------------------------------------------------ recall
 
 
-async def test_a_hit_says_why_it_is_there(memory):
+async def test_a_hit_explains_its_rank(memory):
     await memory.remember(*[note(f"Something else happened on day {n}.") for n in range(20)])
     [best, second] = await memory.remember(
         note("The sailing trip to Gotland had wonderful sailing weather."), note("A trip by train.")
@@ -268,7 +268,7 @@ async def test_a_hit_says_why_it_is_there(memory):
     assert (await memory.recall("a trip by train."))["hits"][0]["id"] == second
 
 
-async def test_filters_hold_alone_and_together(memory):
+async def test_filters_work_alone_and_together(memory):
     names = ["plain", "tagged", "chat", "later", "insight", "important"]
     ids = await memory.remember(
         note("The garden is green", occurred_at="2025-01-01", importance=0.1),
@@ -307,7 +307,7 @@ async def test_browsing_pages_through_everything_newest_first(memory):
         assert all("why" not in hit for hit in page["hits"])
         found += [hit["id"] for hit in page["hits"]]
         pages += 1
-        # What is stored meanwhile does not disturb the pages after it.
+        # Memories that are stored between two pages do not affect later pages.
         await memory.remember(note(f"Stored between the pages {pages}"))
         cursor = page.get("next_cursor")
         if not cursor:
@@ -332,11 +332,11 @@ async def test_searching_pages_through_all_hits(memory):
     assert error["code"] == "invalid_argument" and error["field"] == "cursor"
 
 
-async def test_max_chars_bounds_the_answer(memory):
+async def test_max_chars_limits_the_answer(memory):
     ids = await memory.remember(*[note(f"{n} " + "quarry " * 100) for n in range(5)])
     for query in ["quarry", None]:
         shared = await memory.recall(query, max_chars=1500, explain=False)
-        assert len(shared["hits"]) == 5 and all(hit["cut"] for hit in shared["hits"]), "all get a fair share"
+        assert len(shared["hits"]) == 5 and all(hit["cut"] for hit in shared["hits"]), "every hit gets a part of the limit"
         page = await memory.recall(query, max_chars=400, explain=False)
         assert 0 < len(page["hits"]) < 5
         rest = await memory.recall(query, max_chars=1_000_000, cursor=page["next_cursor"])
@@ -346,7 +346,7 @@ async def test_max_chars_bounds_the_answer(memory):
         assert len(text) <= 100
 
 
-async def test_an_empty_answer_says_why_it_is_empty(memory):
+async def test_an_empty_answer_gives_the_reason(memory):
     async def why(query=None, **filters):
         output = await memory.recall(query, **filters)
         assert output["hits"] == [] and output["notes"]
@@ -363,7 +363,7 @@ async def test_an_empty_answer_says_why_it_is_empty(memory):
     assert "include_outdated" in await why()
 
 
-async def test_an_empty_query_browses_and_says_so(memory):
+async def test_an_empty_query_browses_with_a_note(memory):
     ids = await memory.remember(note("One"), note("Two"))
     for query in ("", "   "):
         output = await memory.recall(query)
@@ -373,7 +373,7 @@ async def test_an_empty_query_browses_and_says_so(memory):
 # ------------------------------------------------------------------------------------------------ update
 
 
-async def test_an_update_is_found_at_once_and_history_keeps_what_was(memory):
+async def test_an_update_is_found_immediately_and_recorded_in_the_history(memory):
     [id] = await memory.remember(note("The meeting is on Tuesday", tags=["work"], metadata={"room": "A", "floor": 2}))
     new = await memory.update(
         id, expected_version=1, content="The meeting is on Thursday", tags=["work", "moved"], importance=0.8,
@@ -388,7 +388,7 @@ async def test_an_update_is_found_at_once_and_history_keeps_what_was(memory):
     assert [entry["version"] for entry in history] == [2, 1], "newest first"
     assert history[0]["reason"] == "The room was taken"
     assert history[0]["old"]["content"] == "The meeting is on Tuesday" and history[0]["new"]["content"] == new["content"]
-    assert history[0]["by"].startswith("p"), "the name of the credential"
+    assert history[0]["by"].startswith("p"), "the author is the name of the token"
 
 
 async def test_an_update_of_another_version_is_refused(memory):
@@ -399,12 +399,12 @@ async def test_an_update_of_another_version_is_refused(memory):
     assert (await memory.one(id))["content"] == "Version two"
 
 
-async def test_a_patch_that_changes_nothing_is_no_new_version(memory):
+async def test_an_update_without_changes_creates_no_version(memory):
     [id] = await memory.remember(note("Same as ever", tags=["a"]))
     assert (await memory.update(id, content="Same as ever", tags=["a"]))["version"] == 1
 
 
-async def test_validity_can_be_ended_and_lifted(memory):
+async def test_the_end_of_validity_can_be_set_and_removed(memory):
     [id] = await memory.remember(note("The road is closed"))
     assert (await memory.update(id, valid_until="2021-05-05"))["valid_until"] == "2021-05-05T00:00:00Z"
     assert await memory.found("road") == []
@@ -413,7 +413,7 @@ async def test_validity_can_be_ended_and_lifted(memory):
     assert await memory.found("road") == [id]
 
 
-async def test_feedback_is_no_new_version(memory):
+async def test_feedback_creates_no_version(memory):
     [id] = await memory.remember(note("Useful hint"))
     for feedback in ("helpful", "not_helpful"):
         assert (await memory.update(id, feedback=feedback))["version"] == 1
@@ -434,10 +434,10 @@ async def test_an_episode_can_be_corrected(memory):
 # ------------------------------------------------------------------------------------------------ forget
 
 
-async def test_deleting_restoring_and_purging(memory):
+async def test_memories_can_be_deleted_restored_and_purged(memory):
     [kept, gone] = await memory.remember(note("Keep the blue key"), note("Throw the red key away"))
     assert await memory.forget(gone, reason="It was a copy") == 1
-    assert await memory.forget(gone) == 0, "it is deleted already"
+    assert await memory.forget(gone) == 0, "it was deleted before"
     assert await memory.found("key") == [kept] and await memory.found() == [kept]
     assert (await memory.get(gone))["missing"] == [gone]
     assert (await memory.one(gone, include_deleted=True))["deleted_at"]
@@ -455,14 +455,14 @@ async def test_deleting_restoring_and_purging(memory):
     assert (await memory.status()).items() >= {"memories": 1, "deleted": 0}.items()
 
 
-async def test_all_are_forgotten_or_none(memory):
+async def test_forget_is_all_or_nothing(memory):
     [id] = await memory.remember(note("Safe"))
     error = await memory.refused("forget", ids=[id, NOWHERE])
     assert error["code"] == "not_found" and NOWHERE in error["message"] and id not in error["message"]
     assert await memory.found() == [id]
 
 
-async def test_what_was_deleted_can_be_stored_anew(memory):
+async def test_a_deleted_memory_can_be_stored_again(memory):
     [first] = await memory.remember(note("Again and again"))
     await memory.forget(first)
     [second] = await memory.remember(note("Again and again"))
@@ -472,7 +472,7 @@ async def test_what_was_deleted_can_be_stored_anew(memory):
 # ------------------------------------------------------------------------------------------------ status, projects
 
 
-async def test_status_counts(memory, kind):
+async def test_status_counts_memories_by_kind(memory, kind):
     empty = await memory.status()
     assert empty["memories"] == 0 and empty["database"] == kind and empty["project"].startswith("p")
     assert empty["schema_version"] >= 1 and empty["database_version"] and empty["version"]
@@ -481,7 +481,7 @@ async def test_status_counts(memory, kind):
     assert status["memories"] == 3 and status["by_kind"] == {"insight": 1, "note": 2}
 
 
-async def test_a_project_sees_nothing_of_another(memory, shared):
+async def test_a_project_cannot_read_another(memory, shared):
     from client import over_http
 
     [mine] = await memory.remember(note("The secret recipe has cardamom"), idempotency_key="k")

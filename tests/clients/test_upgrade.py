@@ -1,6 +1,6 @@
-"""Databases that an earlier version of the program created: the migrations keep everything that is in them.
+"""Databases of an earlier version of the program: the migrations keep all data.
 
-The earlier schema is that of its migrations, which never change; the rows are inserted by SQL, as that version wrote
+The earlier schema consists of its migrations, which never change. The rows are inserted by SQL as that version wrote
 them.
 """
 
@@ -17,10 +17,10 @@ from conftest import execute
 from service import REPOSITORY
 
 TOKEN = "token-of-an-earlier-version"
-# The migrations that the earlier version had.
+# The migrations of the earlier version.
 SQLITE_VERSION, POSTGRES_VERSION = 5, 6
 APPLICATION_ID = 0x434D656D
-# An option of the word index that Python's SQLite may be too old for. It changes no table.
+# An option of the word index that older versions of SQLite in Python do not support. It changes no table.
 SECURE_DELETE = "INSERT INTO memory_term (memory_term, rank) VALUES ('secure-delete', 1);"
 OLD, NEW, KEPT = (uuid.UUID(f"01990000-0000-7000-8000-00000000000{n}") for n in (1, 2, 3))
 CREATED, CHANGED, FAR = "2025-03-01T10:00:00Z", "2025-04-01T10:00:00Z", "2190-01-01T00:00:00Z"
@@ -53,7 +53,7 @@ def fill_sqlite(folder: str) -> None:
     connection.create_function("octet_length", 1, lambda value: None if value is None else len(str(value).encode()))
     for migration in migrations("sqlite", SQLITE_VERSION):
         connection.executescript(migration.read_text().replace(SECURE_DELETE, ""))
-    # Nor does it hold that null is valid JSON, as the program's does.
+    # It also does not accept null as valid JSON, unlike the SQLite of the program.
     connection.execute("PRAGMA ignore_check_constraints = ON")
     created, changed = micros(CREATED), micros(CHANGED)
     connection.execute("INSERT INTO project (id, name) VALUES (1, 'p')")
@@ -94,7 +94,7 @@ def quoted(value) -> str:
 
 def fill_postgres(url: str) -> None:
     parts = urllib.parse.urlsplit(url)
-    assert parts.path.startswith("/memory_clients_"), "a database of this test"
+    assert parts.path.startswith("/memory_clients_"), "the database belongs to this test"
     statements = [
         "CREATE EXTENSION IF NOT EXISTS vector",
         "CREATE TABLE schema_migration (version bigint PRIMARY KEY, name text NOT NULL, checksum bytea NOT NULL, "
@@ -132,7 +132,7 @@ def fill_postgres(url: str) -> None:
         execute(url, statement)
 
 
-def test_a_database_of_an_earlier_version_keeps_everything(backend, new_service):
+def test_a_database_of_an_earlier_version_keeps_all_data(backend, new_service):
     if backend.name == "sqlite":
         fill_sqlite(backend.settings["MEMORY_DATA_DIR"])
     else:
@@ -151,10 +151,10 @@ def test_a_database_of_an_earlier_version_keeps_everything(backend, new_service)
     assert new["tags"] == ["Depth", "quay"] and new["metadata"] == {"by": "Ada"} and new["version"] == 2
     changes = [change for change in answer["history"] if change["change"] == "updated"]
     assert len(changes) == 1 and "ten metres" in json.dumps(changes[0]) and "measured" in json.dumps(changes[0]), answer["history"]
-    assert [hit["id"] for hit in call("recall", tags=["QUAY"])["hits"]] == [str(NEW)], "tags are compared without case"
+    assert [hit["id"] for hit in call("recall", tags=["QUAY"])["hits"]] == [str(NEW)], "tags ignore case"
     [review] = call("review", action="list")["reviews"]
     assert review["memory"] == str(KEPT) and review["action"] == "delete" and review["reason"] == "obsolete"
-    # What was there can be changed like what is new.
+    # Old memories can be changed like new ones.
     assert call("update", id=str(NEW), content="The quay is dredged.")["memory"]["version"] == 3
     assert call("forget", ids=[str(OLD)])["changed"] == 1
     assert call("status")["memories"] == 2

@@ -1,4 +1,4 @@
-"""Requests by hand, for what no SDK would send."""
+"""Hand-written requests, which no SDK would send."""
 
 import http.client
 import json
@@ -31,7 +31,7 @@ def send(
     patience: float = PATIENCE,
     **headers: str,
 ) -> Answer:
-    """Headers are written like_this=...; None leaves one out which is there by default."""
+    """Sends a request. Headers are written like_this=...; None removes a default header."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     defaults = {name: value for name, value in JSON_HEADERS.items() if name.lower() not in {n.lower() for n in named}}
     merged = {name: value for name, value in (defaults | named).items() if value is not None}
@@ -56,6 +56,6 @@ def initialize(version: str) -> str:
 
 
 def meta(version: str = "2026-07-28") -> dict:
-    """What every request of the stateless revision carries."""
+    """Returns the metadata that every request of the stateless revision contains."""
     prefix = "io.modelcontextprotocol/"
     return {f"{prefix}protocolVersion": version, f"{prefix}clientInfo": CLIENT, f"{prefix}clientCapabilities": {}}

@@ -1,4 +1,4 @@
-"""The calls that every client makes, and the checks of what it got back and of what is stored afterwards."""
+"""The calls that every client makes, and the checks of the answers and of the stored memories."""
 
 TOOLS = ["remember", "recall", "get", "update", "forget", "focus", "link", "explore", "review", "status"]
 
@@ -8,7 +8,7 @@ ALREADY_KNOWN = "The ferry to the island leaves from pier nine."
 
 
 def with_nulls(schema: dict, given: dict) -> dict:
-    """What clients with strict schemas send: null for every argument that is not set, also inside given objects."""
+    """Adds null for every unset argument, also in nested objects, as clients with strict schemas do."""
     properties = schema.get("properties", {})
     filled = dict.fromkeys(properties) | given
     for name, value in given.items():
@@ -19,7 +19,7 @@ def with_nulls(schema: dict, given: dict) -> dict:
 
 
 def calls_of(schemas: dict[str, dict], known: str, fill=with_nulls) -> list:
-    """Calls as models make them; `known` is the ID of a memory that is stored already. `fill` completes arguments."""
+    """Returns calls as models make them. `known` is the ID of an existing memory; `fill` completes the arguments."""
     plain = [
         ["remember", {"items": [{"content": FIRST, "tags": ["harbour"]}]}],
         ["recall", {"query": "When does the harbour office open?", "limit": 3}],
@@ -45,13 +45,13 @@ def check_answers(answers: list[str]) -> None:
 
 
 async def prepare(memory) -> tuple[str, dict[str, dict]]:
-    """Stores what the framework will read and forget; the ID, and the schemas of the tools."""
+    """Stores the memory that the framework will read and forget. Returns its ID and the schemas of the tools."""
     [known] = await memory.remember({"content": ALREADY_KNOWN, "tags": ["ferry"]})
     schemas = {tool.name: tool.input_schema for tool in (await memory.client.list_tools()).tools}
     return known, schemas
 
 
 async def check_memory(memory) -> None:
-    """Exactly what the framework was asked to store and forget was stored and forgotten."""
+    """Checks that exactly the requested memories were stored and forgotten."""
     stored = {hit["content"]: hit["tags"] for hit in await memory.browse_all()}
     assert stored == {FIRST: ["harbour"], SECOND: ["people"]}

@@ -1,5 +1,5 @@
-"""A stand-in for a language model: a local HTTP service with the APIs of Anthropic (Messages) and OpenAI (Chat
-Completions) that asks for one tool call of a plan after the other and records what the client reports back."""
+"""A replacement for a language model: a local HTTP service with the APIs of Anthropic (Messages) and OpenAI (Chat
+Completions) that requests the tool calls of a plan one after another and records the results."""
 
 import json
 import threading
@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 def text_of(content) -> str:
-    """The content of a tool result, which is text or a list of blocks."""
+    """Returns the text of a tool result, which is a string or a list of blocks."""
     return content if isinstance(content, str) else "\n".join(block.get("text", "") for block in content)
 
 
@@ -55,7 +55,7 @@ class ScriptedModel:
         self.server.server_close()
 
     def next_call(self, offered: list[dict], answers: list[str]) -> tuple[str, dict] | None:
-        """The next call of the plan, with the name that the client gave to the tool."""
+        """Returns the next call of the plan, with the client's name of the tool."""
         if not offered:
             # A request for something else, such as a title of the conversation.
             return None

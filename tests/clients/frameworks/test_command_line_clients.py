@@ -33,7 +33,7 @@ def platform_binary(packages: str, inside: str) -> pathlib.Path:
 
 
 class Client:
-    """A command-line client with a home of its own."""
+    """A command-line client with a separate home folder."""
 
     def __init__(self, folder: pathlib.Path, *command: str | pathlib.Path, **environment: str) -> None:
         self.command = command
@@ -144,7 +144,7 @@ def run_claude_code(folder: pathlib.Path, service, model: ScriptedModel) -> None
     client.environment |= {
         "ANTHROPIC_API_KEY": "unused",
         "ANTHROPIC_BASE_URL": model.base,
-        # Otherwise the first request may lack the tools, or have a tool that searches for them.
+        # Otherwise the first request may lack the tools, or contain a tool that searches for them.
         "ENABLE_TOOL_SEARCH": "false",
         "MCP_CONNECTION_NONBLOCKING": "false",
     }
@@ -187,7 +187,7 @@ class Codex(Client):
 
     def __init__(self, folder: pathlib.Path) -> None:
         super().__init__(folder, node(), node_package("@openai/codex") / "bin/codex.js")
-        # Codex prepares a connection to the model for every conversation; this one leads nowhere.
+        # Codex prepares a connection to the model for every conversation; this address does not exist.
         self.write(".codex/config.toml", 'model_provider = "nobody"\ncheck_for_update_on_startup = false\n'
                    '[model_providers.nobody]\nname = "nobody"\nbase_url = "http://127.0.0.1:9/v1"\n')  # fmt: skip
 
@@ -285,7 +285,7 @@ async def test_codex_calls_the_tools_over_stdio(sqlite, tmp_path):
 # ------------------------------------------------------------------------------------------------ mcp-remote
 
 
-async def test_mcp_remote(sqlite, new_service, tmp_path):
+async def test_mcp_remote_forwards_stdio_to_http(sqlite, new_service, tmp_path):
     """A bridge from stdio to HTTP, for clients that only start commands."""
     service = new_service(sqlite, tokens={"ada": TOKEN})
     parameters = mcp.StdioServerParameters(

@@ -1,5 +1,5 @@
-"""Frameworks for agents and gateways: each lists the tools, converts their schemas, and calls them through its own
-objects, without a language model. What they did is checked by the official SDK."""
+"""Agent frameworks and gateways: each lists the tools, converts their schemas, and calls them through its own objects,
+without a language model. The official SDK checks the effects."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from service import binary, clean_environment, dies_with_us, free_port, http_get
 
 TOKEN = "token-of-ada-0123456789"
 
-# Those that send our schemas to a model as they are.
+# Frameworks that send our schemas to a model unchanged.
 UNCHANGED_SCHEMAS = ["langchain", "pydantic-ai", "openai-agents"]
 FRAMEWORKS = {
     "crewai": Driver("mcp1", "crewai_native"),
@@ -39,15 +39,15 @@ def check_schemas(framework: str, tools: list[dict]) -> None:
 
 
 def check_sent_nulls(framework: str, sent: list) -> None:
-    """The test would prove nothing about nulls if a framework that sends them began to drop them."""
-    # CrewAI's own support leaves unset arguments out; crewai-tools adds null where the driver leaves them out.
+    """Checks that frameworks which send null still do, because the tests about null depend on it."""
+    # CrewAI omits unset arguments; crewai-tools adds null for them.
     if framework != "crewai":
         recalled = [arguments for name, arguments in sent if name == "recall"]
         assert any(None in arguments.values() for arguments in recalled), sent
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-async def test_a_framework_over_http(framework, sqlite, new_service, tmp_path):
+async def test_a_framework_works_over_http(framework, sqlite, new_service, tmp_path):
     python(FRAMEWORKS[framework].environment)
     service = new_service(sqlite, tokens={"ada": TOKEN})
     async with over_http(service.url, TOKEN) as memory:
@@ -61,7 +61,7 @@ async def test_a_framework_over_http(framework, sqlite, new_service, tmp_path):
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-async def test_a_framework_over_stdio(framework, sqlite, tmp_path):
+async def test_a_framework_works_over_stdio(framework, sqlite, tmp_path):
     python(FRAMEWORKS[framework].environment)
     async with over_stdio(tmp_path / "before", sqlite.settings) as memory:
         known, schemas = await prepare(memory)
@@ -74,8 +74,8 @@ async def test_a_framework_over_stdio(framework, sqlite, tmp_path):
         await check_memory(memory)
 
 
-def test_strict_schemas_are_made_where_they_can_be(sqlite, new_service, tmp_path):
-    """Objects without declared properties rule strict schemas out; tools without such objects become strict."""
+def test_strict_schemas_are_used_if_possible(sqlite, new_service, tmp_path):
+    """Tools become strict unless they have objects without declared properties."""
     service = new_service(sqlite)
     seen = FRAMEWORKS["openai-agents-strict"].run(tmp_path, {"url": service.url, "headers": {}}, [])
     assert {"recall", "get", "forget", "explore", "review"} <= {tool["name"] for tool in seen["tools"] if tool["strict"]}
@@ -86,7 +86,7 @@ def test_strict_schemas_are_made_where_they_can_be(sqlite, new_service, tmp_path
 
 @contextlib.contextmanager
 def mcpo(folder, *target: str, **environment: str):
-    """A gateway that offers the tools as an OpenAPI service; its address."""
+    """Starts a gateway that offers the tools as an OpenAPI service. Yields its address."""
     port = free_port()
     with (folder / "mcpo.log").open("w") as log:
         process = subprocess.Popen(
@@ -116,11 +116,11 @@ async def call_through_mcpo(base: str, calls: list) -> list[str]:
 
 
 def only_given(_schema: dict, given: dict) -> dict:
-    """The models that mcpo makes of our schemas reject null before anything reaches us."""
+    """The models that mcpo generates from our schemas reject null before the service is called."""
     return given
 
 
-async def test_mcpo_over_http(sqlite, new_service, tmp_path):
+async def test_mcpo_works_over_http(sqlite, new_service, tmp_path):
     python("mcp1")
     service = new_service(sqlite, tokens={"ada": TOKEN})
     headers = json.dumps({"Authorization": f"Bearer {TOKEN}"})
@@ -131,7 +131,7 @@ async def test_mcpo_over_http(sqlite, new_service, tmp_path):
         await check_memory(memory)
 
 
-async def test_mcpo_over_stdio(sqlite, tmp_path):
+async def test_mcpo_works_over_stdio(sqlite, tmp_path):
     python("mcp1")
     async with over_stdio(tmp_path / "before", sqlite.settings) as memory:
         known, schemas = await prepare(memory)

@@ -1,5 +1,5 @@
 """Shared by the drivers. A driver runs inside the environment of one framework, connects it to the memory, makes the
-calls of a plan through the framework's own tool objects, and prints what it saw as one JSON object.
+calls of a plan through the framework's own tool objects, and prints the results as one JSON object.
 
 The plan is the only argument: {"connection": {"url", "headers"} or {"command", "args", "env", "cwd"},
 "calls": [[tool, arguments], ...]}.
