@@ -1,5 +1,7 @@
-"""ONNX Runtime beside tests/bench/embed.rs, which starts this: takes lines with a JSON array of texts, answers each with
-the seconds that their vectors took, tokens, mean pooling and normalisation included.
+"""ONNX Runtime as a reference for tests/bench/embed.rs, which starts this script.
+
+Reads lines with a JSON array of texts, and prints for each the seconds for their embeddings, including tokenization, mean
+pooling and normalization.
 
     python tests/bench/embed_onnx.py MODEL.onnx TOKENIZER.json THREADS
 

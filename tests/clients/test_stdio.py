@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 
 import anyio
 import pytest

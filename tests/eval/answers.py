@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Measures how many questions are told that nothing stored seems to answer, as a table in Markdown:
+"""Measures how often the service reports that no memory answers a question, as a table in Markdown:
 
     [MEMORY_LOCOMO=locomo10.json] tests/eval/answers.py [--json] [-- OPTION ...]
 
-The golden set and each conversation of a file in the form of LoCoMo's locomo10.json are asked their own questions, each
-other's, and those of tests/golden/strangers.jsonl. Without MEMORY_LOCOMO the rows that need the file are left out. Told so
-is whoever gets nothing, or a note that nothing seems to answer, as `cognitive-memory-mcp eval` counts it; in brackets are
-those, too, who get a note that perhaps nothing does. Questions that something answers count where a right answer is among
-the ten hits. The parts of the golden set are random, with a fixed seed.
+The corpora are the golden set and each conversation of a file in the format of LoCoMo's locomo10.json. Each corpus gets
+its own questions, those of the other corpora, and those of tests/golden/strangers.jsonl. Without MEMORY_LOCOMO, the rows
+that need the file are omitted. The report counts as given if there is no hit, or a note that no memory seems to answer, as
+`cognitive-memory-mcp eval` counts it. The number in brackets includes notes that perhaps no memory answers. An answerable
+question counts only if a right answer is among the ten hits. The parts of the golden set are random, with a fixed seed.
 
-MEMORY_TEST_BINARY names another program than target/debug/cognitive-memory-mcp. Settings of the environment hold; where
-they name an embedder, all is measured a second time without it. Options behind `--` go to `eval`.
+MEMORY_TEST_BINARY replaces target/debug/cognitive-memory-mcp. Settings of the environment apply; if they name an embedder,
+everything is measured a second time without it. Options after `--` are passed to `eval`.
 """
 
 import json
@@ -24,7 +24,7 @@ from common import REPOSITORY, Row, conversations, flag, progress, questions, re
 SEED = 1
 GOLDEN = REPOSITORY / "tests/golden"
 ANSWERED = "answered, and a right answer is among the ten"
-# What is counted, by heading; rows that need LoCoMo's conversations are empty without them.
+# The rows of the table by heading. Rows that need LoCoMo's conversations are omitted without them.
 TABLE = {
     ANSWERED: ["golden set", "a half of it", "a twelfth of it", "LoCoMo"],
     "about something else": [
@@ -48,7 +48,7 @@ TABLE = {
 
 @dataclass
 class Count:
-    """Questions of a row, how many of them are told that nothing answers, and how many that perhaps nothing does."""
+    """The questions of a row, those with the report that no memory answers, and those with the weaker note."""
 
     number: int = 0
     told: int = 0
@@ -57,18 +57,18 @@ class Count:
 
 @dataclass
 class Corpus:
-    """Memories, and what they are asked. The group of a question is its row."""
+    """Memories and their questions. The group of a question is its row."""
 
     name: str
     memories: list[Row]
     asked: list[Row] = field(default_factory=list)
 
     def own(self, row: str, own: Iterable[Row]) -> None:
-        """Asks questions as they are."""
+        """Adds questions with their expected answers."""
         self.asked += [{**question, "group": row} for question in own]
 
     def strange(self, row: str, texts: Iterable[str]) -> None:
-        """Asks what nothing here answers."""
+        """Adds questions that no memory of the corpus answers."""
         self.asked += [{"query": text, "expected": [], "group": row} for text in texts]
 
 
@@ -77,7 +77,7 @@ def texts(asked: Iterable[Row]) -> list[str]:
 
 
 def naming(names: Iterable[str]) -> re.Pattern[str]:
-    """Finds these names in a question."""
+    """Returns a pattern that finds these names in a question."""
     return re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(names))) or '(?!)'})\b")
 
 
@@ -86,7 +86,7 @@ def speakers(corpora: Iterable[Corpus]) -> set[str]:
 
 
 def part(memories: list[Row], keep: Callable[[Row], bool]) -> list[Row]:
-    """Some memories, which refer to none of the others."""
+    """Returns the selected memories without references to other memories."""
     kept = [dict(memory) for memory in memories if keep(memory)]
     keys = {memory["key"] for memory in kept}
     for memory in kept:
@@ -97,8 +97,9 @@ def part(memories: list[Row], keep: Callable[[Row], bool]) -> list[Row]:
 
 
 def part_of(row: str, name: str, memories: list[Row], asked: list[Row]) -> Corpus:
-    """These of the golden set's memories, asked what they answer and what only the others answer; what both answer in part
-    is left out."""
+    """Returns a part of the golden set with the questions that it answers, and those that only the rest answers.
+
+    Questions that both answer in part are omitted."""
     corpus = Corpus(name, memories)
     keys = {memory["key"] for memory in memories}
     answerable = [question for question in asked if question["expected"]]
@@ -109,7 +110,7 @@ def part_of(row: str, name: str, memories: list[Row], asked: list[Row]) -> Corpu
 
 
 def parts(row: str, count: int, memories: list[Row], asked: list[Row]) -> list[Corpus]:
-    """The golden set in so many random parts; a conversation is as a whole in one of them."""
+    """Splits the golden set into `count` random parts. Conversations are not split."""
 
     def unit(memory: Row) -> str:
         return memory.get("session") or memory["key"]
@@ -122,7 +123,7 @@ def parts(row: str, count: int, memories: list[Row], asked: list[Row]) -> list[C
 
 
 def notes(memories: list[Row], asked: list[Row], strangers: list[Row]) -> Corpus:
-    """The golden set."""
+    """Returns the golden set with its questions."""
     corpus = Corpus("the golden set", memories)
     corpus.own("golden set", (question for question in asked if question["expected"]))
     corpus.own("golden set: unanswerable", (question for question in asked if not question["expected"]))
@@ -132,7 +133,7 @@ def notes(memories: list[Row], asked: list[Row], strangers: list[Row]) -> Corpus
 
 
 def talks(samples: list[Row]) -> list[Corpus]:
-    """The conversations, asked their own questions."""
+    """Returns the conversations with their own questions."""
     corpora = []
     for number, sample in enumerate(samples, 1):
         corpus = Corpus(f"conversation {number}", list(turns(sample["conversation"])))
@@ -142,7 +143,7 @@ def talks(samples: list[Row]) -> list[Corpus]:
 
 
 def exchange(golden: Corpus, spoken: list[Corpus]) -> None:
-    """Asks the golden set what the conversations are asked, and each conversation what the others are asked."""
+    """Adds the questions of the conversations to the golden set, and those of each conversation to the others."""
     own = {corpus.name: texts(corpus.asked) for corpus in spoken}
     everyone = naming(speakers(spoken))
 
@@ -162,7 +163,7 @@ def exchange(golden: Corpus, spoken: list[Corpus]) -> None:
 
 
 def everything(samples: list[Row]) -> list[Corpus]:
-    """All that is measured."""
+    """Returns all corpora."""
     memories, asked, strangers = (read(GOLDEN / f"{name}.jsonl") for name in ("memories", "queries", "strangers"))
     golden, spoken = notes(memories, asked, strangers), talks(samples)
     if spoken:
@@ -177,7 +178,7 @@ def everything(samples: list[Row]) -> list[Corpus]:
 def count(counts: dict[str, Count], asked: list[Row]) -> None:
     """Adds the questions of a report to their rows."""
     for question in asked:
-        # Where no right answer came, nobody is misled by being told so.
+        # If no right answer was found, the report that there is none misleads nobody.
         if question["expected"] and not any(hit["right"] for hit in question["came"]):
             continue
         row = counts.setdefault(question["group"], Count())
@@ -187,7 +188,7 @@ def count(counts: dict[str, Count], asked: list[Row]) -> None:
 
 
 def measure(every: list[Corpus], settings: dict[str, str]) -> tuple[str, dict[str, Count]]:
-    """The name of a column, and the counts of its rows."""
+    """Returns the name of a column and the counts of its rows."""
     counts: dict[str, Count] = {}
     column = "words alone"
     for place, corpus in enumerate(every):
@@ -200,7 +201,7 @@ def measure(every: list[Corpus], settings: dict[str, str]) -> tuple[str, dict[st
 
 
 def share(row: str, counted: Count) -> str:
-    """The told of a row in per cent; few are told so of what is answered, which needs a decimal."""
+    """Formats the shares of a row in percent. Shares of answered questions are small and get a decimal."""
     told, doubted = (100 * count / max(counted.number, 1) for count in (counted.told, counted.doubted))
     return f"{told:.{int(row in TABLE[ANSWERED])}f} ({doubted:.0f})"
 
@@ -229,7 +230,7 @@ def main() -> None:
         return
     print("\n".join(markdown(columns)))
     if not samples:
-        print("\nMEMORY_LOCOMO names no file: the rows that need LoCoMo's conversations are left out.")
+        print("\nMEMORY_LOCOMO is not set: the rows that need LoCoMo's conversations are omitted.")
 
 
 if __name__ == "__main__":

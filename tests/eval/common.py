@@ -1,4 +1,4 @@
-"""What the scripts beside this share: LoCoMo's conversations as memories and questions, and the program that measures."""
+"""Common code of the evaluation scripts: LoCoMo's conversations as memories and questions, and the call of `eval`."""
 
 import json
 import os
@@ -14,28 +14,28 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[2]
 CATEGORIES = {1: "1 multi-hop", 2: "2 temporal", 3: "3 open-domain", 4: "4 single-hop", 5: "5 adversarial"}
 
-# A line of a file: a memory, a question, or what the program reports.
+# A line of a file: a memory, a question, or a result of the program.
 Row = dict[str, Any]
 
 
 def options() -> list[str]:
-    """What stands behind `--`, for `eval`."""
+    """Returns the options after `--`, which are for `eval`."""
     return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
 
 
 def flag(name: str) -> bool:
-    """Whether a flag stands before `--`."""
+    """Returns whether a flag is given before `--`."""
     return name in sys.argv[1 : len(sys.argv) - len(options())]
 
 
 def conversations() -> list[Row]:
-    """The conversations of the file that MEMORY_LOCOMO names; none without it."""
+    """Returns the conversations of the file in MEMORY_LOCOMO, or none if it is not set."""
     path = os.environ.get("MEMORY_LOCOMO")
     return json.loads(Path(path).read_text()) if path else []
 
 
 def turns(conversation: Row) -> Iterator[Row]:
-    """The memories of a conversation."""
+    """Yields the memories of a conversation."""
     numbers = sorted(int(match[1]) for name in conversation if (match := re.fullmatch(r"session_(\d+)", name)))
     for number in numbers:
         date = datetime.strptime(conversation[f"session_{number}_date_time"], "%I:%M %p on %d %B, %Y")
@@ -56,7 +56,7 @@ def turns(conversation: Row) -> Iterator[Row]:
 
 
 def evidence(entries: Iterable[str]) -> list[str]:
-    """Turn ids of a question: some entries hold several, some have odd spacing or leading zeros."""
+    """Returns the turn IDs of a question. Some entries have several, some irregular spacing or leading zeros."""
     found = {}
     for entry in entries:
         for session, turn in re.findall(r"D\s*:?\s*(\d+)\s*:\s*(\d+)", entry):
@@ -65,7 +65,7 @@ def evidence(entries: Iterable[str]) -> list[str]:
 
 
 def questions(entries: Iterable[Row], known: set[str]) -> Iterator[Row]:
-    """The questions that have evidence; what it names and nobody said does not count."""
+    """Yields the questions with evidence. Evidence that is not a turn of the conversation is ignored."""
     for entry in entries:
         expected = [turn for turn in evidence(entry.get("evidence") or []) if turn in known]
         if expected:
@@ -73,7 +73,7 @@ def questions(entries: Iterable[Row], known: set[str]) -> Iterator[Row]:
 
 
 def read(path: Path) -> list[Row]:
-    """The objects of a file, one a line."""
+    """Returns the objects of a file of JSON lines."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -82,9 +82,9 @@ def write(path: Path, rows: Iterable[Row]) -> None:
 
 
 def report(memories: list[Row], asked: list[Row], settings: Mapping[str, str] | None = None) -> Row:
-    """What `eval` reports of these questions, put to these memories."""
+    """Returns the report of `eval` for these memories and questions."""
     program = os.environ.get("MEMORY_TEST_BINARY", REPOSITORY / "target/debug/cognitive-memory-mcp")
-    # The program knows all names with its prefix; those of the tests are not among them.
+    # The program rejects unknown variables with its prefix, such as those of the tests.
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("MEMORY_TEST", "MEMORY_LOCOMO"))}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -97,6 +97,6 @@ def report(memories: list[Row], asked: list[Row], settings: Mapping[str, str] | 
 
 
 def progress(done: int, count: int, what: str) -> None:
-    """Tells a person at a terminal what is measured."""
+    """Prints the progress on a terminal."""
     if sys.stderr.isatty():
         print(f"{done + 1} of {count}: {what}", file=sys.stderr)

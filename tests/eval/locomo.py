@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Measures recall on the conversations of a file in the form of LoCoMo's locomo10.json, which is not part of this tree:
+"""Measures recall on conversations in the format of LoCoMo's locomo10.json, which is not part of this repository:
 
     MEMORY_LOCOMO=locomo10.json tests/eval/locomo.py [--json] [-- OPTION ...]
 
-Each conversation is a corpus of its own, one memory of kind dialogue a turn; each question with evidence is one recall,
-right are the turns of its evidence. Questions are by category: 1 multi-hop, 2 temporal, 3 open-domain, 4 single-hop,
-5 adversarial. The figures are those of `cognitive-memory-mcp eval`, means over the questions of all conversations.
+Each conversation is a separate corpus with one memory of kind dialogue per turn. Each question with evidence is one
+recall, whose right answers are the turns of the evidence. The categories of questions are 1 multi-hop, 2 temporal,
+3 open-domain, 4 single-hop and 5 adversarial. The metrics of `cognitive-memory-mcp eval` are averaged over the questions
+of all conversations.
 
-MEMORY_TEST_BINARY names another program than target/debug/cognitive-memory-mcp. Settings of the environment hold, such
-as the embedder; options behind `--` go to `eval`.
+MEMORY_TEST_BINARY replaces target/debug/cognitive-memory-mcp. Settings of the environment apply, such as the embedder.
+Options after `--` are passed to `eval`.
 """
 
 import json
@@ -29,13 +30,13 @@ FIGURES = {
 
 
 def measure(sample: Row) -> Row:
-    """The report of one conversation."""
+    """Returns the report of one conversation."""
     memories = list(turns(sample["conversation"]))
     return report(memories, list(questions(sample["qa"], {memory["key"] for memory in memories})))
 
 
 def pool(reports: list[Row], groups: list[str]) -> Row:
-    """Means over the questions of several reports."""
+    """Returns the means over the questions of several reports."""
     parts = [report["groups"][group] for report in reports for group in groups if group in report["groups"]]
     count = sum(part["answerable"] for part in parts)
     means = {name: sum(part[key] * part["answerable"] for part in parts) / max(count, 1) for name, key in FIGURES.items()}
@@ -45,7 +46,7 @@ def pool(reports: list[Row], groups: list[str]) -> Row:
 def main() -> None:
     samples = conversations()
     if not samples:
-        sys.exit("MEMORY_LOCOMO: the path of a file in the form of locomo10.json is expected")
+        sys.exit("MEMORY_LOCOMO: expected the path of a file in the format of locomo10.json, but it is not set")
     reports = []
     for place, sample in enumerate(samples):
         progress(place, len(samples), "conversations")

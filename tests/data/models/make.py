@@ -1,10 +1,10 @@
-"""Makes the small sentence models beside this file, each with the vectors that sentence-transformers has for some texts.
+"""Creates the small sentence models in this folder, each with the embeddings of sentence-transformers for some texts.
 
     python tests/data/models/make.py
 
-Needs torch, transformers, sentence-transformers and safetensors. The weights are random, biases and norms included, so
-that no part of the arithmetic can be left out unnoticed; each model has another shape, and something that others lack.
-Files are made anew as a whole: other versions of those packages give other files and the same meaning."""
+Needs torch, transformers, sentence-transformers and safetensors. All weights are random, including biases and norms, so that
+a missing part of the arithmetic changes the result. Each model has a different shape and a feature that the others lack.
+All files are replaced; other versions of the packages produce different but equivalent files."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ TEXTS = [
 
 
 def tokenizer(kind: str) -> PreTrainedTokenizerFast:
-    """A small tokenizer of the kind that the family uses."""
+    """Creates a small tokenizer of the kind that the model family uses."""
     if kind in ("uncased", "cased", "mpnet"):
         start, end, pad, unknown = ("<s>", "</s>", "<pad>", "[UNK]") if kind == "mpnet" else ("[CLS]", "[SEP]", "[PAD]", "[UNK]")
         special = [start, pad, end, unknown] if kind == "mpnet" else [pad, unknown, start, end]
@@ -110,7 +110,7 @@ def make(
     folder = HERE / name
     shutil.rmtree(folder, ignore_errors=True)
     shaken(model).save_pretrained(folder)
-    # The pooler of the classifier belongs to no sentence model.
+    # Sentence models do not use the pooler of the classifier.
     weights = {key: value for key, value in load_file(folder / "model.safetensors").items() if "pooler" not in key}
     save_file({rename(key): value.to(dtype) for key, value in weights.items()}, folder / "model.safetensors", {"format": "pt"})
     shape = tokenizer(tokens)
@@ -151,7 +151,7 @@ def make(
 
 def reference(folder: Path, rename) -> None:
     kept = (folder / "model.safetensors").read_bytes()
-    # As the reference names and computes them.
+    # With the names and the precision of the reference.
     restored = {}
     for key, value in load_file(folder / "model.safetensors").items():
         key = key.removeprefix("bert.").replace(".gamma", ".weight").replace(".beta", ".bias")
