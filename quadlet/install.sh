@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs, updates or removes the cognitive memory as a systemd service: see `install.sh --help`.
 #
-# The script first checks everything and reports all problems at once. Only then it changes something: images and secrets
-# first, units last. If the new units do not start, the previous ones are restored.
+# The script first checks everything and reports all problems together. Then it changes images and secrets, and the units
+# last. If the new units do not start, the previous ones are restored.
 set -euo pipefail
 
 readonly SERVICE=cognitive-memory-mcp
