@@ -4,6 +4,8 @@
 //! that the model is never exchanged silently: each vector travels with the name of its model. To add an embedder,
 //! implement [`Embedder`].
 
+#![warn(missing_docs)]
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -43,12 +43,10 @@ const MAX_RELATIONS: usize = 2_000;
 #[serde(deny_unknown_fields, default)]
 #[schemars(transform = bare)]
 pub struct ExploreParams {
-    #[expect(missing_docs, reason = "says itself")]
     pub mode: ExploreMode,
     /// Entity to start from; list: prefix of the names
     #[schemars(extend("x-aliases" = ["entity", "from", "start"]))]
     pub name: Option<String>,
-    #[expect(missing_docs, reason = "says itself")]
     #[schemars(extend("x-aliases" = ["target", "end"]))]
     pub to: Option<String>,
     /// Type of the relations; list: of the entities
@@ -57,7 +55,6 @@ pub struct ExploreParams {
     pub kind: Option<String>,
     /// neighbours: 1 to 5; path: 1 to 10
     pub depth: Option<u32>,
-    #[expect(missing_docs, reason = "says itself")]
     pub limit: Option<usize>,
     /// Relations that were true at this time; default now
     #[schemars(extend("x-aliases" = ["true_at"], "x-time" = true))]

@@ -23,10 +23,8 @@ const MOST_PARTS: usize = 1_000;
 #[serde(deny_unknown_fields, default)]
 #[schemars(transform = bare, extend("x-lift" = ["relations", "entities"]))]
 pub struct LinkParams {
-    #[expect(missing_docs, reason = "says itself")]
     #[schemars(extend("x-aliases" = ["entity", "nodes"]))]
     pub entities: Vec<EntityItem>,
-    #[expect(missing_docs, reason = "says itself")]
     #[schemars(extend("x-aliases" = ["relation", "edges", "links"]))]
     pub relations: Vec<RelationItem>,
 }
@@ -40,20 +38,16 @@ pub struct LinkParams {
     extend("x-scalar" = "name", "x-example" = r#"{"name": "…", "type": "…"}"#)
 )]
 pub struct EntityItem {
-    #[expect(missing_docs, reason = "says itself")]
     #[schemars(extend("x-aliases" = ["entity", "entity_name"]))]
     pub name: String,
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
-    #[expect(missing_docs, reason = "says itself")]
     #[schemars(extend("x-aliases" = ["kind", "entity_type"]))]
     pub kind: Option<String>,
     // Merged; null removes.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
-    #[expect(missing_docs, reason = "says itself")]
     #[schemars(schema_with = "object_schema")]
     pub properties: Map<String, Value>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    #[expect(missing_docs, reason = "says itself")]
     pub erase: bool,
 }
 
@@ -66,34 +60,26 @@ pub struct EntityItem {
     extend("x-example" = r#"{"from": "…", "type": "…", "to": "…"}"#)
 )]
 pub struct RelationItem {
-    #[expect(missing_docs, reason = "says itself")]
     #[schemars(extend("x-aliases" = ["source", "from_entity", "subject"]))]
     pub from: String,
-    #[expect(missing_docs, reason = "says itself")]
     #[schemars(extend("x-aliases" = ["target", "to_entity", "object"]))]
     pub to: String,
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
-    #[expect(missing_docs, reason = "says itself")]
     #[schemars(extend("x-aliases" = ["kind", "relation", "relation_type", "predicate", "label"]))]
     pub kind: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[expect(missing_docs, reason = "says itself")]
     pub weight: Option<f64>,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
-    #[expect(missing_docs, reason = "says itself")]
     #[schemars(schema_with = "object_schema")]
     pub properties: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[expect(missing_docs, reason = "says itself")]
     #[schemars(extend("x-time" = true))]
     pub valid_from: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[expect(missing_docs, reason = "says itself")]
     #[schemars(extend("x-aliases" = ["valid_until"], "x-time" = ["never"]))]
     pub valid_to: Option<String>,
     // At valid_to or now, or as if it had never been.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[expect(missing_docs, reason = "says itself")]
     #[schemars(schema_with = "unlink_schema")]
     pub unlink: Option<UnlinkMode>,
 }

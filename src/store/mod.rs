@@ -4,6 +4,8 @@
 //! of a [`Scope`] is ever read or changed: an id of another project is simply not found. To add a backend,
 //! implement [`Store`] in a folder of its own and run the contract suite of `tests/it/contract` against it.
 
+#![warn(missing_docs)]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

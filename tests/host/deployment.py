@@ -45,14 +45,14 @@ PATIENCE = 15
 
 
 def static_binary() -> pathlib.Path:
-    """Returns the release binary for the image, and compiles it if it is not up to date."""
+    """Returns the binary of the profile `dist` for the image, and compiles it if it is not up to date."""
     given = os.environ.get("MEMORY_TEST_STATIC_BINARY")
     if given:
         return pathlib.Path(given)
-    command = ["cargo", "build", "--quiet", "--release", "--locked", "--target", TARGET, "--bin", SERVICE]
+    command = ["cargo", "build", "--quiet", "--profile", "dist", "--locked", "--target", TARGET, "--bin", SERVICE]
     subprocess.run(command, cwd=REPOSITORY, check=True, stdin=subprocess.DEVNULL)
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or REPOSITORY / "target")
-    return target / TARGET / "release" / SERVICE
+    return target / TARGET / "dist" / SERVICE
 
 
 def builder_image() -> str:
@@ -68,7 +68,7 @@ COPY {SERVICE} /prebuilt/
 RUN mkdir -p /prebuilt/lib/rustlib/{TARGET}/lib \\
  && printf '#!/bin/sh\\necho /prebuilt\\n' > /usr/local/bin/rustc \\
  && printf '#!/bin/sh\\n' > /usr/local/bin/musl-gcc \\
- && printf '#!/bin/sh\\nmkdir -p target/{TARGET}/release && cp /prebuilt/{SERVICE} target/{TARGET}/release/\\n' > /usr/local/bin/cargo \\
+ && printf '#!/bin/sh\\nmkdir -p target/{TARGET}/dist && cp /prebuilt/{SERVICE} target/{TARGET}/dist/\\n' > /usr/local/bin/cargo \\
  && chmod 755 /usr/local/bin/*
 """
 
