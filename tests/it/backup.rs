@@ -9,6 +9,7 @@ use sqlx::{ConnectOptions, Connection};
 use crate::port::{export, fill, filled, ok, on_postgres};
 use crate::postgres_server::Database;
 use crate::process::Setup;
+use crate::requirement::needs;
 
 fn aside(setup: &Setup) -> Vec<PathBuf> {
     let folder = setup.database().parent().unwrap().to_owned();
@@ -103,6 +104,7 @@ async fn the_embedded_database_is_saved_while_it_serves_and_comes_back() {
 
 #[tokio::test]
 async fn postgres_is_saved_and_restored_by_either_database() {
+    needs!(Postgres);
     let (sqlite, _) = filled().await;
     let original = export(&sqlite, "a.jsonl");
     ok(&sqlite.run(&["backup", "saved.db"]));

@@ -6,6 +6,7 @@ use sqlx::{ConnectOptions, Connection};
 use crate::port::on_postgres;
 use crate::postgres_server::Database;
 use crate::process::{Ran, Setup};
+use crate::requirement::needs;
 
 fn verdicts(ran: &Ran) -> Vec<(String, String, String)> {
     let report: Value = serde_json::from_str(&ran.stdout).expect("JSON");
@@ -162,6 +163,7 @@ async fn only_a_deep_look_finds_a_word_too_much() {
 
 #[tokio::test]
 async fn a_deep_look_at_postgresql_says_whether_pages_were_read() {
+    needs!(Postgres);
     let database = Database::migrated().await;
     let setup = on_postgres(&database);
     let without = setup.run(&["doctor", "--deep"]);

@@ -12,6 +12,8 @@ use cognitive_memory_mcp::embed::local::{LocalEmbedder, LocalOptions};
 use cognitive_memory_mcp::embed::{Desk, Embedder};
 use serde::Deserialize;
 
+use crate::requirement::needs;
+
 /// Largest difference of a number in a vector.
 const TOLERANCE: f32 = 1e-4;
 
@@ -21,8 +23,7 @@ struct Reference {
     vector: Vec<f32>,
 }
 
-/// The folder of the model; `None` where it was not fetched, which `tests/run` says.
-#[expect(clippy::print_stderr, reason = "what was left out must be told")]
+/// Returns the folder of the model, or `None` if it was not downloaded.
 pub(crate) fn model_folder() -> Option<PathBuf> {
     let named = std::env::var_os("MEMORY_TEST_MODEL").map(PathBuf::from);
     let cache = std::env::var_os("MEMORY_TEST_CACHE")
@@ -34,11 +35,7 @@ pub(crate) fn model_folder() -> Option<PathBuf> {
             Some(cache.join("cognitive-memory-mcp"))
         });
     let folder = named.or_else(|| Some(cache?.join("models/all-MiniLM-L6-v2")))?;
-    let found = folder.join("model.safetensors").is_file();
-    if !found {
-        eprintln!("left out: there is no model in {}", folder.display());
-    }
-    found.then_some(folder)
+    folder.join("model.safetensors").is_file().then_some(folder)
 }
 
 pub(crate) fn load(folder: &Path) -> Arc<LocalEmbedder> {
@@ -59,7 +56,8 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
 
 #[tokio::test]
 async fn vectors_are_those_of_the_reference() {
-    let Some(folder) = model_folder() else { return };
+    needs!(Model);
+    let folder = model_folder().expect("the model is there");
     let embedder = load(&folder);
     assert_eq!(embedder.model().dimension, 384);
     let reference = reference();
@@ -84,7 +82,8 @@ async fn vectors_are_those_of_the_reference() {
 /// Word embeddings of 16 bits are near enough, and known to `verify` as what they are.
 #[tokio::test]
 async fn a_compact_model_has_the_same_vectors() {
-    let Some(folder) = model_folder() else { return };
+    needs!(Model);
+    let folder = model_folder().expect("the model is there");
     let dir = tempfile::tempdir().unwrap();
     let compact = dir.path().join("compact");
     let source = |source: PathBuf| Plan {
@@ -137,7 +136,8 @@ async fn a_compact_model_has_the_same_vectors() {
 
 #[tokio::test]
 async fn any_text_has_a_vector() {
-    let Some(folder) = model_folder() else { return };
+    needs!(Model);
+    let folder = model_folder().expect("the model is there");
     let embedder = load(&folder);
     let texts = [
         "",
@@ -165,7 +165,8 @@ async fn any_text_has_a_vector() {
 
 #[tokio::test]
 async fn questions_do_not_wait_behind_texts() {
-    let Some(folder) = model_folder() else { return };
+    needs!(Model);
+    let folder = model_folder().expect("the model is there");
     let embedder = load(&folder);
     let desk = Desk::expecting("all-MiniLM-L6-v2");
     assert!(
@@ -191,7 +192,8 @@ async fn questions_do_not_wait_behind_texts() {
 
 #[tokio::test]
 async fn a_damaged_folder_names_the_file() {
-    let Some(folder) = model_folder() else { return };
+    needs!(Model);
+    let folder = model_folder().expect("the model is there");
     let copy = tempfile::tempdir().unwrap();
     for name in ["config.json", "tokenizer.json", "modules.json"] {
         std::fs::copy(folder.join(name), copy.path().join(name)).unwrap();

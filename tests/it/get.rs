@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::contract::analyzer;
 use crate::postgres_server::Database;
+use crate::requirement::needs;
 
 struct Bench {
     engine: Engine,
@@ -169,6 +170,7 @@ async fn many_memories_are_read_call_by_call_on_sqlite() {
 
 #[tokio::test]
 async fn many_memories_are_read_call_by_call_on_postgres() {
+    needs!(Postgres);
     many_memories_are_read_call_by_call(Bench::postgres().await).await;
 }
 
@@ -241,6 +243,7 @@ async fn a_history_is_read_page_by_page_on_sqlite() {
 
 #[tokio::test]
 async fn a_history_is_read_page_by_page_on_postgres() {
+    needs!(Postgres);
     a_history_is_read_page_by_page(Bench::postgres().await).await;
 }
 
@@ -326,5 +329,6 @@ async fn entities_tell_how_much_there_is_on_sqlite() {
 
 #[tokio::test]
 async fn entities_tell_how_much_there_is_on_postgres() {
+    needs!(Postgres);
     entities_tell_how_much_there_is(Bench::postgres().await).await;
 }

@@ -8,6 +8,7 @@ use sqlx::{ConnectOptions, Connection};
 use crate::port::{export, ok};
 use crate::postgres_server::Database;
 use crate::process::{Ran, Setup};
+use crate::requirement::needs;
 
 pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -249,6 +250,7 @@ fn basic_memory_folder() {
 
 #[tokio::test]
 async fn tables_of_a_postgres_database() {
+    needs!(Postgres);
     let database = Database::empty().await;
     let mut connection = database.connection().await;
     let sql = "CREATE TABLE l0_raw (id serial, session_id text, timestamp timestamptz, speaker text, content text, metadata jsonb); \

@@ -1,11 +1,9 @@
 //! Start, proof of life and end of the real process, as systemd sees them.
 #![expect(
     clippy::disallowed_methods,
-    clippy::print_stderr,
     reason = "the tests stand outside of the service"
 )]
 
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -13,11 +11,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::process::{Server, Setup, Systemd, Wire, eventually, get, signal};
+use crate::requirement::{namespace_command, needs};
 
 /// Short enough for a test, long enough for a busy machine.
 const LIMIT: Duration = Duration::from_secs(3);
-/// Set it where the machine allows no namespaces, to leave out the tests which need them.
-const WITHOUT_NAMESPACES: &str = "TEST_WITHOUT_NAMESPACES";
 
 fn limit(setup: Setup, limit: Duration) -> Setup {
     // No WATCHDOG_PID, as in a container.
@@ -275,30 +272,9 @@ async fn sighup_changes_nothing() {
 
 #[tokio::test]
 async fn as_process_1_it_hears_signals_and_ends_in_order() {
-    if std::env::var_os(WITHOUT_NAMESPACES).is_some() {
-        eprintln!("left out, because {WITHOUT_NAMESPACES} is set: the program as process 1");
-        return;
-    }
-    let mut unshare = vec![
-        "unshare",
-        "--fork",
-        "--pid",
-        "--mount-proc",
-        "--kill-child=KILL",
-    ];
-    let probe = |line: &[&str]| Command::new(line[0]).args(&line[1..]).arg("true").output();
-    if !probe(&unshare).is_ok_and(|output| output.status.success()) {
-        // Not root; perhaps this user may be root in a namespace.
-        unshare.splice(1..1, ["--user", "--map-root-user"]);
-    }
-    let possible = probe(&unshare);
-    assert!(
-        possible
-            .as_ref()
-            .is_ok_and(|output| output.status.success()),
-        "{unshare:?} is not possible here ({possible:?}): run the tests as root or allow user namespaces, \
-         or set {WITHOUT_NAMESPACES}=1 to leave this test out"
-    );
+    needs!(Namespaces);
+    let options = ["--fork", "--pid", "--mount-proc", "--kill-child=KILL"];
+    let unshare = namespace_command(&options).expect("namespaces can be made");
     let systemd = Systemd::new();
     let setup = systemd.setup();
     let mut server = Server::start(setup.wrapped(&unshare, &["serve"]));

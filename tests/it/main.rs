@@ -34,6 +34,7 @@ mod postgres_server;
 mod process;
 mod project;
 mod reindex;
+mod requirement;
 mod schema_names;
 mod semantic;
 mod serve;

@@ -16,6 +16,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::contract::{analyzer, at, found, note, scope, store_one};
 use crate::postgres_server::Database;
+use crate::requirement::needs;
 
 const HELP: &str = "this test needs PgBouncer: apt-get install pgbouncer";
 
@@ -112,6 +113,7 @@ fn assert_names_the_mode(error: &StoreError) {
 
 #[tokio::test]
 async fn transaction_pooling_is_refused_with_a_remedy() {
+    needs!(PgBouncer);
     let database = Database::migrated().await;
     let pooler = PgBouncer::start(&database, "transaction");
     let store = pooler.store(&database);
@@ -130,6 +132,7 @@ async fn transaction_pooling_is_refused_with_a_remedy() {
 /// Other clients of the pooler leave sessions behind that it hands out.
 #[tokio::test]
 async fn transaction_pooling_is_noticed_among_many_idle_sessions() {
+    needs!(PgBouncer);
     let database = Database::migrated().await;
     let pooler = PgBouncer::start(&database, "transaction");
     let options = pooler.options(&database).extra_float_digits(None);
@@ -151,6 +154,7 @@ async fn transaction_pooling_is_noticed_among_many_idle_sessions() {
 
 #[tokio::test]
 async fn a_parameter_that_the_pooler_refuses_is_named() {
+    needs!(PgBouncer);
     let database = Database::migrated().await;
     let pooler = PgBouncer::start(&database, "session");
     let options = pooler.options(&database).options([("geqo", "off")]);
@@ -168,6 +172,7 @@ async fn a_parameter_that_the_pooler_refuses_is_named() {
 
 #[tokio::test]
 async fn session_pooling_works() {
+    needs!(PgBouncer);
     let database = Database::migrated().await;
     let pooler = PgBouncer::start(&database, "session");
     let store: Arc<dyn Store> = Arc::new(pooler.store(&database));

@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use crate::postgres_server::Database;
 use crate::process::{Ran, Server, Setup};
+use crate::requirement::needs;
 
 /// One of everything that can be remembered, through the tools.
 pub(crate) async fn fill(server: &Server) -> Vec<String> {
@@ -130,6 +131,7 @@ pub(crate) fn on_postgres(database: &Database) -> Setup {
 
 #[tokio::test]
 async fn a_round_trip_over_both_databases_changes_nothing() {
+    needs!(Postgres);
     let (sqlite, ids) = filled().await;
     let original = export(&sqlite, "a.jsonl");
     let lines: Vec<Value> = original

@@ -1,8 +1,8 @@
 //! A PostgreSQL for tests: one server for a test run, a fresh database for each test.
 //!
 //! The server is the one at `MEMORY_TEST_POSTGRES` (a URL of a superuser; `tests/host/postgres -- COMMAND` sets it),
-//! else `tests/host/postgres` is started, once for all processes of a nextest run, and ends with the run. Without a
-//! server these tests fail and say how to get one: a suite that skips them in silence would be worth little.
+//! else `tests/host/postgres` is started, once for all processes of a nextest run, and ends with the run. Tests that need
+//! a server begin with `needs!(Postgres);`, which skips and counts them where there can be none.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};

@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use crate::contract::{analyzer, at, forget, new_id, note, remember, store_one};
 use crate::postgres_server::Database;
+use crate::requirement::needs;
 
 async fn sqlite(folder: &Path, limits: Limits) -> Arc<dyn Store> {
     let options = SqliteOptions {
@@ -118,6 +119,7 @@ async fn tokens_live_and_end_in_sqlite() {
 
 #[tokio::test]
 async fn tokens_live_and_end_in_postgres() {
+    needs!(Postgres);
     let database = Database::migrated().await;
     tokens_live_and_end(&*postgres(&database, Limits::default()).await).await;
 }
@@ -216,6 +218,7 @@ async fn a_limit_of_memories_holds_exactly_in_sqlite() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_of_memories_holds_exactly_in_postgres() {
+    needs!(Postgres);
     let database = Database::migrated().await;
     a_limit_of_memories_holds_exactly(
         postgres(
@@ -359,6 +362,7 @@ async fn history_counts_towards_the_limit_of_bytes_in_sqlite() {
 
 #[tokio::test]
 async fn history_counts_towards_the_limit_of_bytes_in_postgres() {
+    needs!(Postgres);
     let database = Database::migrated().await;
     let limits = Limits {
         bytes: HISTORY_LIMIT,
@@ -385,6 +389,7 @@ async fn a_limit_of_bytes_holds_exactly_in_sqlite() {
 
 #[tokio::test]
 async fn a_limit_of_bytes_holds_exactly_in_postgres() {
+    needs!(Postgres);
     let database = Database::migrated().await;
     a_limit_of_bytes_holds_exactly(
         postgres(
@@ -488,6 +493,7 @@ async fn an_approved_change_is_held_to_the_limit_in_sqlite() {
 
 #[tokio::test]
 async fn an_approved_change_is_held_to_the_limit_in_postgres() {
+    needs!(Postgres);
     let database = Database::migrated().await;
     let limits = Limits {
         bytes: 1_000,
@@ -695,6 +701,7 @@ async fn a_limit_of_entries_holds_in_sqlite() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_of_entries_holds_in_postgres() {
+    needs!(Postgres);
     let database = Database::migrated().await;
     a_limit_of_entries_holds(
         postgres(
@@ -723,6 +730,7 @@ async fn count(connection: &mut PgConnection, table: &str) -> i64 {
 
 #[tokio::test]
 async fn postgres_itself_keeps_projects_apart() {
+    needs!(Postgres);
     let database = Database::migrated().await;
     let store = database.store().with_row_security(RowSecurity::On);
     store.prepare().await.unwrap();
@@ -838,6 +846,7 @@ async fn postgres_itself_keeps_projects_apart() {
 /// The same for what is no memory: entities, relations, mentions, working memory, reviews.
 #[tokio::test]
 async fn postgres_itself_keeps_graph_focus_and_reviews_apart() {
+    needs!(Postgres);
     let database = Database::migrated().await;
     let store = database.store().with_row_security(RowSecurity::On);
     store.prepare().await.unwrap();
@@ -933,6 +942,7 @@ async fn postgres_itself_keeps_graph_focus_and_reviews_apart() {
 
 #[tokio::test]
 async fn rights_that_a_restored_dump_lacks_are_given_again() {
+    needs!(Postgres);
     let database = Database::migrated().await;
     let store = database.store().with_row_security(RowSecurity::On);
     store.prepare().await.unwrap();
@@ -955,6 +965,7 @@ async fn rights_that_a_restored_dump_lacks_are_given_again() {
 /// A statement that forgot its condition shows what it would show: the rows of the scope.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_change_hands_without_mixing_projects() {
+    needs!(Postgres);
     let database = Database::migrated().await;
     let store = database.store_with(2, cognitive_memory_mcp::domain::Language::English);
     store.prepare().await.unwrap();
@@ -996,6 +1007,7 @@ async fn connections_change_hands_without_mixing_projects() {
 
 #[tokio::test]
 async fn without_row_security_everything_works_as_the_owner() {
+    needs!(Postgres);
     let database = Database::empty().await;
     let store = database.store().with_row_security(RowSecurity::Off);
     store.prepare().await.unwrap();
@@ -1019,6 +1031,7 @@ async fn without_row_security_everything_works_as_the_owner() {
 /// What an owner of a database has on a managed server: no superuser, and perhaps not even the right to make roles.
 #[tokio::test]
 async fn a_plain_owner_gets_row_security_when_the_role_is_there() {
+    needs!(Postgres);
     let database = Database::empty().await;
     let mut admin = database.connection().await;
     let owner = format!("owner_{}", uuid::Uuid::new_v4().simple());
@@ -1080,6 +1093,7 @@ async fn a_plain_owner_gets_row_security_when_the_role_is_there() {
 /// Managed servers keep extensions in a schema of their own, which nobody may use unless told so.
 #[tokio::test]
 async fn row_security_reaches_pgvector_in_another_schema() {
+    needs!(Postgres);
     let database = Database::empty().await;
     let mut admin = database.connection().await;
     run(

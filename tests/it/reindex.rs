@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use crate::port::on_postgres;
 use crate::postgres_server::Database;
 use crate::process::{Client, PATIENCE, Server, Setup, get};
+use crate::requirement::needs;
 
 const SUBJECTS: [&[&str]; 3] = [
     &["kitten", "pet"],
@@ -261,6 +262,7 @@ async fn another_model_takes_over_while_recall_goes_on_in_sqlite() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_model_takes_over_while_recall_goes_on_in_postgresql() {
+    needs!(Postgres);
     let database = Database::empty().await;
     story(Scene::new(on_postgres(&database)).await).await;
 }

@@ -10,6 +10,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::contract::analyzer;
 use crate::postgres_server::Database;
+use crate::requirement::needs;
 
 /// Columns by table.
 type Columns = BTreeMap<String, BTreeSet<String>>;
@@ -115,6 +116,7 @@ fn names(listed: &[(&str, &str)]) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn both_databases_have_the_same_names() {
+    needs!(Postgres);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("memory.db");
     let store = SqliteStore::open(SqliteOptions::new(&path), analyzer());

@@ -20,6 +20,7 @@ use serde_json::json;
 use crate::contract::analyzer;
 use crate::embed::model_folder;
 use crate::process::{PATIENCE, Setup};
+use crate::requirement::needs;
 
 /// Knows three subjects, whatever the words.
 #[derive(Debug)]
@@ -462,7 +463,8 @@ async fn a_name_may_be_misspelled_but_its_beginning_is_another_one() {
 /// The program with the real model, as a person runs it.
 #[tokio::test]
 async fn the_program_finds_by_meaning() {
-    let Some(folder) = model_folder() else { return };
+    needs!(Model);
+    let folder = model_folder().expect("the model is there");
     let setup = Setup::new()
         .env("MEMORY_EMBEDDER", "local")
         .env("MEMORY_MODEL_SOURCE", &folder);

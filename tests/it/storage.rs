@@ -1,5 +1,4 @@
 //! What the service and the commands do when the storage fails them: files that disappear, a disk that is full, damage.
-#![expect(clippy::print_stderr, reason = "a test that is left out says so")]
 
 use std::process::Command;
 use std::sync::Arc;
@@ -15,9 +14,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use crate::contract::{analyzer, note, scope, store_one};
 use crate::process::{Ran, Server, Setup, eventually, get};
-
-/// Set it where the machine allows no namespaces, to leave out the tests which need them.
-const WITHOUT_NAMESPACES: &str = "TEST_WITHOUT_NAMESPACES";
+use crate::requirement::{namespace_command, needs};
 
 async fn ready(server: &Server) -> (u16, String) {
     let (code, _, body) = get(&server.url("/health/ready")).await;
@@ -35,24 +32,6 @@ async fn wait_for(server: &Server, wanted: u16) -> String {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("never {wanted}: {last}\n{}", server.log());
-}
-
-/// The command that runs another one where it may mount file systems, unless such tests are left out.
-fn mount_namespace(what: &str) -> Option<Vec<&'static str>> {
-    if std::env::var_os(WITHOUT_NAMESPACES).is_some() {
-        eprintln!("left out, because {WITHOUT_NAMESPACES} is set: {what}");
-        return None;
-    }
-    let is_root = Command::new("unshare")
-        .args(["--mount", "true"])
-        .output()
-        .is_ok_and(|output| output.status.success());
-    // Another user may be root in a namespace of its own.
-    Some(if is_root {
-        vec!["unshare", "--mount"]
-    } else {
-        vec!["unshare", "--user", "--map-root-user", "--mount"]
-    })
 }
 
 #[tokio::test]
@@ -166,9 +145,8 @@ async fn a_failed_write_makes_the_service_not_ready_until_one_succeeds() {
 
 #[tokio::test]
 async fn a_full_disk_keeps_nobody_from_saving_to_another_one() {
-    let Some(unshare) = mount_namespace("a full disk") else {
-        return;
-    };
+    needs!(Namespaces);
+    let unshare = namespace_command(&["--mount"]).expect("namespaces can be made");
     let setup = Setup::new();
     let server = setup.serve().await;
     server.client().remember("to be saved").await;
@@ -216,9 +194,8 @@ async fn a_full_disk_keeps_nobody_from_saving_to_another_one() {
 
 #[test]
 fn a_read_only_disk_at_start_is_worth_another_attempt() {
-    let Some(unshare) = mount_namespace("a read-only disk") else {
-        return;
-    };
+    needs!(Namespaces);
+    let unshare = namespace_command(&["--mount"]).expect("namespaces can be made");
     // The whole disk, and only the file, where SQLite is the first to notice.
     for only_file in [false, true] {
         let setup = Setup::new();

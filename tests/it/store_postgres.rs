@@ -23,13 +23,17 @@ use uuid::Uuid;
 
 use crate::contract::{Fixture, analyzer, contract_tests, history};
 use crate::postgres_server::{Database, Server};
+use crate::requirement::{Requirement, needs};
 
-async fn fresh() -> Fixture {
+async fn fresh() -> Option<Fixture> {
+    if !Requirement::Postgres.is_met_or_skip() {
+        return None;
+    }
     let (database, store) = prepared().await;
-    Fixture {
+    Some(Fixture {
         store: Arc::new(store),
         _keep: Box::new(database),
-    }
+    })
 }
 
 contract_tests!(postgres, crate::store_postgres::fresh);
@@ -110,6 +114,7 @@ async fn prepared() -> (Database, PostgresStore) {
 
 #[tokio::test]
 async fn every_statement_can_be_prepared() {
+    needs!(Postgres);
     let (database, _store) = prepared().await;
     let mut connection = database.connection().await;
     for (name, sql) in PostgresStore::statements() {
@@ -132,6 +137,7 @@ async fn statements(database: &Database) -> i64 {
 
 #[tokio::test]
 async fn small_stores_at_the_same_time_share_a_statement() {
+    needs!(Postgres);
     let (database, postgres) = prepared().await;
     let said = |turn: i64, content: &str| NewMemory {
         kind: Kind::Dialogue,
@@ -205,6 +211,7 @@ async fn small_stores_at_the_same_time_share_a_statement() {
 /// The statement is that of a caller who goes away; the work is done all the same, and once.
 #[tokio::test]
 async fn nothing_is_lost_with_a_caller_who_stores_for_others() {
+    needs!(Postgres);
     let (database, postgres) = prepared().await;
     store(&postgres, vec![note("at the beginning")])
         .await
@@ -251,6 +258,7 @@ async fn nothing_is_lost_with_a_caller_who_stores_for_others() {
 /// Else a bulk load would go on with plans for empty tables until the server itself looks.
 #[tokio::test]
 async fn tables_that_have_grown_are_looked_at() {
+    needs!(Postgres);
     let (database, postgres) = prepared().await;
     let mut connection = database.connection().await;
     // The server looks at nothing by itself meanwhile.
@@ -299,6 +307,7 @@ async fn tables_that_have_grown_are_looked_at() {
 
 #[tokio::test]
 async fn what_is_stored_is_found_changed_and_forgotten() {
+    needs!(Postgres);
     let (_database, store) = prepared().await;
     let mut item = note("The cat's \"pyjamas\" are `blue` and (nice) 👍 running");
     item.tags = vec!["cats".into(), "ünï".into()];
@@ -403,6 +412,7 @@ async fn what_is_stored_is_found_changed_and_forgotten() {
 
 #[tokio::test]
 async fn a_purge_leaves_no_row_in_any_table() {
+    needs!(Postgres);
     let (database, store) = prepared().await;
     let kept = note("kept for ever");
     let mut gone = note("secret word xyzzy");
@@ -470,6 +480,7 @@ async fn a_purge_leaves_no_row_in_any_table() {
 
 #[tokio::test]
 async fn batches_with_everything_in_them() {
+    needs!(Postgres);
     let (_database, store) = prepared().await;
     let old = note("the office is in Berlin");
     self::store(&store, vec![old.clone()]).await.unwrap();
@@ -553,6 +564,7 @@ async fn batches_with_everything_in_them() {
 
 #[tokio::test]
 async fn another_language_rebuilds_the_index() {
+    needs!(Postgres);
     let (database, english) = prepared().await;
     let items: Vec<NewMemory> = (0..450)
         .map(|n| note(format!("running number {n}")))
@@ -592,6 +604,7 @@ async fn another_language_rebuilds_the_index() {
 
 #[tokio::test]
 async fn several_servers_prepare_an_empty_database_at_once() {
+    needs!(Postgres);
     let database = Database::empty().await;
     let stores: Vec<Arc<PostgresStore>> = (0..4).map(|_| Arc::new(database.store())).collect();
     assert_eq!(
@@ -612,6 +625,7 @@ async fn several_servers_prepare_an_empty_database_at_once() {
 /// Of many memories the nearest come from the index, under row-level security; what a filter leaves is found whole.
 #[tokio::test]
 async fn the_nearest_of_many_are_found_by_the_index() {
+    needs!(Postgres);
     let database = Database::migrated().await;
     let store = database.store();
     store.prepare().await.unwrap();
@@ -702,6 +716,7 @@ async fn the_nearest_of_many_are_found_by_the_index() {
 /// A word that is nowhere stored is guessed at without reading the words behind it, also under row-level security.
 #[tokio::test]
 async fn what_is_like_a_word_is_found_without_reading_all_words() {
+    needs!(Postgres);
     const QUESTIONS: i64 = 20;
     let (database, store) = prepared().await;
     assert!(store.working_role().is_some());
@@ -735,6 +750,7 @@ async fn what_is_like_a_word_is_found_without_reading_all_words() {
 /// A late page costs no more than the first one, also under row-level security.
 #[tokio::test]
 async fn a_late_page_does_not_read_those_before() {
+    needs!(Postgres);
     let (database, store) = prepared().await;
     assert!(store.working_role().is_some());
     let items = (0..500).map(|n| note(format!("note {n}"))).collect();
@@ -794,6 +810,7 @@ async fn read_through(database: &Database, index: &str) -> i64 {
 /// Databases from before the counting hold history already.
 #[tokio::test]
 async fn earlier_versions_are_counted_by_the_migration() {
+    needs!(Postgres);
     let (database, store) = prepared().await;
     let item = note("first");
     self::store(&store, vec![item.clone()]).await.unwrap();
@@ -844,6 +861,7 @@ async fn earlier_versions_are_counted_by_the_migration() {
 /// Vectors of 32-bit numbers, as databases before migration 6 have them, are found after it and indexed anew.
 #[tokio::test]
 async fn vectors_stay_when_they_become_halves() {
+    needs!(Postgres);
     let database = Database::migrated().await;
     let mut connection = database.connection().await;
     let before = "ALTER TABLE embedding ALTER COLUMN vector TYPE vector USING vector::vector; \
@@ -894,6 +912,7 @@ async fn vectors_stay_when_they_become_halves() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_servers_work_side_by_side() {
+    needs!(Postgres);
     let (database, one) = prepared().await;
     let two = database.store();
     two.prepare().await.unwrap();
@@ -947,6 +966,7 @@ async fn two_servers_work_side_by_side() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_servers_answer_one_idempotency_key_alike() {
+    needs!(Postgres);
     let (database, one) = prepared().await;
     let two = database.store();
     two.prepare().await.unwrap();
@@ -989,6 +1009,7 @@ async fn two_servers_answer_one_idempotency_key_alike() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_when_the_database_is_killed() {
+    needs!(OwnPostgres);
     let mut server = Server::start();
     let database = Database::on(server.options.clone(), None).await;
     let store = Arc::new(database.store());
@@ -1061,6 +1082,7 @@ async fn nothing_acknowledged_is_lost_when_the_database_is_killed() {
 
 #[tokio::test]
 async fn a_search_that_takes_too_long_costs_no_connection() {
+    needs!(Postgres);
     let (database, store) = prepared().await;
     self::store(&store, vec![note("a walrus")]).await.unwrap();
     let query = |stats: &CorpusStats| LexicalQuery {
@@ -1115,6 +1137,7 @@ async fn a_search_that_takes_too_long_costs_no_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_silent_or_away_is_named_in_time() {
+    needs!(OwnPostgres);
     let mut server = Server::start();
     let database = Database::on(server.options.clone(), None).await;
     let store = database.store();
@@ -1157,6 +1180,7 @@ async fn a_database_that_is_silent_or_away_is_named_in_time() {
 /// Tools still read; but the service is not ready, since what it is there for does not work.
 #[tokio::test]
 async fn a_server_that_accepts_no_writes_is_not_ready() {
+    needs!(Postgres);
     let (database, store) = prepared().await;
     let name = database.options().get_database().unwrap().to_owned();
     let mut connection = database.connection().await;
@@ -1190,6 +1214,7 @@ async fn a_server_that_accepts_no_writes_is_not_ready() {
 
 #[tokio::test]
 async fn what_a_person_must_do_is_said() {
+    needs!(Postgres);
     let database = Database::migrated().await;
     let analyzer = || Arc::new(Analyzer::new(Language::English));
     let expect = async |options: PgConnectOptions, words: &str| {
@@ -1313,6 +1338,7 @@ async fn what_a_person_must_do_is_said() {
 
 #[tokio::test]
 async fn a_deep_check_finds_what_the_indexes_lack_and_what_they_have_too_much() {
+    needs!(Postgres);
     let (database, store) = prepared().await;
     for content in ["walrus and zeppelin", "rhubarb"] {
         let command = Remember {
@@ -1363,6 +1389,7 @@ async fn a_deep_check_finds_what_the_indexes_lack_and_what_they_have_too_much() 
 
 #[tokio::test]
 async fn a_deep_check_reads_the_pages_of_indexes_with_amcheck() {
+    needs!(Postgres);
     let (database, store) = prepared().await;
     let items = ["one", "two", "three"].map(note).to_vec();
     store
@@ -1435,6 +1462,7 @@ async fn a_deep_check_reads_the_pages_of_indexes_with_amcheck() {
 
 #[tokio::test]
 async fn a_write_that_the_server_refuses_is_remembered_until_one_succeeds() {
+    needs!(Postgres);
     let (database, store) = prepared().await;
     let mut owner = database.connection().await;
     sqlx::raw_sql("SET default_transaction_read_only = off")

@@ -13,6 +13,7 @@ use crate::cli::server_is_ready;
 use crate::port::on_postgres;
 use crate::postgres_server::Database;
 use crate::process::{Ran, Setup, get};
+use crate::requirement::needs;
 
 const TOKEN: &str = "canary-token-0123456789";
 const UNAVAILABLE: Option<i32> = Some(69);
@@ -547,6 +548,7 @@ async fn the_token_reaches_the_service_through_its_socket() {
 
 #[tokio::test]
 async fn a_service_on_postgresql_is_found_by_its_socket() {
+    needs!(Postgres);
     let database = Database::empty().await;
     let setup = on_postgres(&database);
     let runtime = setup.path("runtime");

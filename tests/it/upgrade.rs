@@ -14,6 +14,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use crate::contract::{analyzer, found, note};
 use crate::postgres_server::Database;
+use crate::requirement::needs;
 
 const SQLITE_FILE: &[u8] = include_bytes!("../data/databases/625b3ea.db");
 const SQLITE_EXPORT: &str = include_str!("../data/databases/625b3ea-sqlite.jsonl");
@@ -165,6 +166,7 @@ async fn sqlite_rows(path: &Path) -> (i64, i64, i64, i64) {
 
 #[tokio::test]
 async fn postgres_dump_of_625b3ea_keeps_everything() {
+    needs!(Postgres);
     let database = Database::empty().await;
     let mut connection = database.connection().await;
     sqlx::raw_sql(POSTGRES_DUMP)
