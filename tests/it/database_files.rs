@@ -1,7 +1,7 @@
 //! The files of the embedded database: who may open them, what somebody else put into them, and what happens when they
 //! disappear.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 
 use cognitive_memory_mcp::domain::{Clock, Scope, SystemClock};
@@ -117,8 +117,63 @@ async fn writes_are_refused_once_the_database_was_truncated() {
 }
 
 #[tokio::test]
+async fn writes_are_refused_once_the_log_was_truncated_or_overwritten() {
+    let overwrite = |log: &std::fs::File| log.write_all_at(&[0; 32], 0).unwrap();
+    let halve = |log: &std::fs::File| log.set_len(log.metadata().unwrap().len() / 2).unwrap();
+    let empty = |log: &std::fs::File| log.set_len(0).unwrap();
+    let damages: [(&str, &dyn Fn(&std::fs::File)); 3] = [
+        ("emptied", &empty),
+        ("halved", &halve),
+        ("overwritten", &overwrite),
+    ];
+    for (case, damage) in damages {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("memory.db");
+        let (store, scope) = (open(&path).await, scope());
+        store_one(&store, &scope, note("something")).await;
+        let log = std::fs::OpenOptions::new()
+            .write(true)
+            .open(folder.path().join("memory.db-wal"))
+            .unwrap();
+        damage(&log);
+        let error = remember(&store, &scope, vec![note("lost")])
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("was truncated or overwritten"),
+            "{case}: {error}"
+        );
+        assert!(
+            matches!(store.info().await, Err(StoreError::FileReplaced { .. })),
+            "{case}"
+        );
+        assert!(
+            store.write_failure().borrow().is_some(),
+            "{case}: readiness does not follow at once"
+        );
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn another_process_may_empty_the_log_as_sqlite_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("memory.db");
+    let (store, scope) = (open(&path).await, scope());
+    for round in 0..3 {
+        store_one(&store, &scope, note(&format!("a walrus {round}"))).await;
+        execute(&path, "PRAGMA wal_checkpoint(TRUNCATE)").await;
+        let log = std::fs::metadata(folder.path().join("memory.db-wal")).unwrap();
+        assert_eq!(log.len(), 0);
+        store.info().await.unwrap();
+    }
+    assert_eq!(found(&store, &scope, "walrus").await.len(), 3);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn writes_are_refused_once_the_files_are_not_those_that_are_open() {
-    for victim in ["memory.db", "memory.db-wal"] {
+    for victim in ["memory.db", "memory.db-wal", "memory.db-shm"] {
         for replaced in [false, true] {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("memory.db");

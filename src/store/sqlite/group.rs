@@ -232,6 +232,8 @@ async fn attempt_unobserved(
         .map_err(failed)?;
     committing.done();
     writer.connection = Some(connection);
+    // Once more before the callers hear of it: somebody may have truncated the log under the transaction.
+    open.files.check()?;
     if open.purged.load(Ordering::Relaxed) {
         // What was asked for is done; that the log can still not be emptied is nobody's failure.
         let _ = open.empty_log(writer).await;

@@ -21,6 +21,7 @@ mod graph_sql;
 mod group;
 mod history;
 mod lock;
+mod log_state;
 mod matrix;
 mod merge;
 mod near;
@@ -118,7 +119,6 @@ struct Open {
     writer: tokio::sync::Mutex<Writer>,
     /// Does nothing but keep the write-ahead log in place: SQLite deletes it with the last connection.
     anchor: tokio::sync::Mutex<Option<SqliteConnection>>,
-    files: OpenFiles,
     /// Numbers of projects; they are never removed, and nobody else adds any.
     projects: RwLock<HashMap<String, i64>>,
     cache: Cache,
@@ -127,7 +127,8 @@ struct Open {
     purged: AtomicBool,
     limits: Limits,
     writes: Arc<WriteHealth>,
-    /// The last field, because it must be dropped after all connections.
+    /// Dropped after all connections, like the lock, since both have descriptors of files that SQLite locks.
+    files: OpenFiles,
     lock: std::sync::Mutex<OwnerLock>,
 }
 
@@ -241,13 +242,13 @@ impl SqliteStore {
             readers,
             writer: tokio::sync::Mutex::new(writer),
             anchor: tokio::sync::Mutex::new(Some(anchor)),
-            files: OpenFiles::of(&lock::canonical(&path)),
             projects: RwLock::new(HashMap::new()),
             cache: Cache::default(),
             vectors: vector::Vectors::default(),
             purged: AtomicBool::new(false),
             limits: self.options.limits,
             writes: Arc::clone(&self.writes),
+            files: OpenFiles::of(&lock::canonical(&path)),
             lock: std::sync::Mutex::new(lock),
         })
     }

@@ -69,6 +69,7 @@ impl Open {
             (Ok(value), Ok(_)) => {
                 committing.done();
                 writer.connection = Some(connection);
+                self.files.check()?;
                 if self.purged.load(Ordering::Relaxed) {
                     self.empty_log(&mut writer).await?;
                 }
