@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Result, StoreError};
+use super::Result;
 use crate::domain::Scope;
 use crate::domain::focus::{ArchivedItem, Eviction, FocusItem};
 use crate::domain::memory::content_hash;
@@ -50,17 +50,6 @@ pub(super) fn same_text<'a>(items: &'a [FocusItem], content: &str) -> Option<&'a
     items
         .iter()
         .find(|item| content_hash(&item.content) == hash)
-}
-
-/// Refuses what was to be linked to a memory that is not there any more.
-pub(super) fn require_memory(memory: Option<Uuid>, archived: ArchivedItem) -> Result<ArchivedItem> {
-    match memory {
-        Some(id) if archived.item.memory.is_none() => Err(StoreError::NotFound {
-            field: "memory",
-            ids: vec![id],
-        }),
-        _ => Ok(archived),
-    }
 }
 
 /// What became of an item that was added or brought back.

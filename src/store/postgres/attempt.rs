@@ -9,6 +9,7 @@ use super::PostgresStore;
 use super::fault::{self, Cause, Fault};
 use super::pool::Lease;
 use super::row_security::View;
+pub(super) use crate::store::rules::Effect;
 use crate::store::{Result, StoreError};
 
 /// Time for a method as a whole, waits and repetitions included.
@@ -17,17 +18,6 @@ const LIMIT: Duration = Duration::from_secs(5);
 const MAX_COLLISIONS: u32 = 6;
 /// Connections that may break under one piece of work. All of an earlier age are replaced after the first.
 const MAX_BROKEN: u32 = 2;
-
-/// What a repetition of the work would do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// It only reads.
-    Read,
-    /// It changes nothing more, since the new rows have their ids already.
-    Repeatable,
-    /// It would be done twice, if the first commit arrived.
-    Once,
-}
 
 /// The attempts at one piece of work.
 pub(super) struct Attempts<'s> {

@@ -54,6 +54,24 @@ pub(super) const ARCHIVE: &str = "INSERT INTO focus_archive (project_id, session
     WHERE p.name = $1 RETURNING seq, memory_id";
 /// An item comes back.
 pub(super) const DELETE_ARCHIVED: &str = "DELETE FROM focus_archive f USING project p WHERE p.name = $1 AND f.project_id = p.id AND f.seq = $2";
+/// The items that were touched longest ago go to the archive ($3, $4: when and why) until $2 are left.
+pub(super) const ARCHIVE_REST: &str = "WITH gone AS (\
+        DELETE FROM focus f WHERE (f.project_id, f.seq) IN (\
+            SELECT o.project_id, o.seq FROM project p JOIN focus o ON o.project_id = p.id WHERE p.name = $1 \
+            ORDER BY o.touched_at, o.seq LIMIT (\
+                SELECT greatest(count(*) - $2, 0) FROM project p JOIN focus a ON a.project_id = p.id WHERE p.name = $1)\
+        ) RETURNING f.*\
+    ) \
+    INSERT INTO focus_archive (project_id, session, id, content, importance, created_at, touched_at, \
+        memory_id, archived_at, reason) \
+    SELECT g.project_id, g.session, g.id, g.content, g.importance, g.created_at, g.touched_at, \
+        g.memory_id, $3, $4 FROM gone g";
+/// The items that were archived first go until $2 are left.
+pub(super) const DELETE_OLDEST: &str = "DELETE FROM focus_archive f WHERE (f.project_id, f.seq) IN (\
+        SELECT o.project_id, o.seq FROM project p JOIN focus_archive o ON o.project_id = p.id WHERE p.name = $1 \
+        ORDER BY o.seq LIMIT (\
+            SELECT greatest(count(*) - $2, 0) FROM project p JOIN focus_archive a ON a.project_id = p.id WHERE p.name = $1)\
+    )";
 
 /// All of the above, with a name each.
 pub(super) const ALL: &[(&str, &str)] = &[
@@ -66,4 +84,6 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("DELETE", DELETE),
     ("ARCHIVE", ARCHIVE),
     ("DELETE_ARCHIVED", DELETE_ARCHIVED),
+    ("ARCHIVE_REST", ARCHIVE_REST),
+    ("DELETE_OLDEST", DELETE_OLDEST),
 ];

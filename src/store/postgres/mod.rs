@@ -39,6 +39,7 @@ mod search;
 mod sql;
 mod statistics;
 mod token;
+mod tx;
 mod vector;
 mod vector_sql;
 

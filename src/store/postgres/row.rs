@@ -8,7 +8,28 @@ use uuid::Uuid;
 
 use crate::domain::memory::{Change, Episode, History, Memory};
 use crate::domain::{Setting, Standing};
+use crate::store::fields::{Fields, plain_fields};
 use crate::store::{Candidate, SemanticCandidate};
+
+impl Fields for PgRow {
+    plain_fields!();
+
+    fn uuids(&self, column: &str) -> sqlx::Result<Vec<Uuid>> {
+        self.try_get(column)
+    }
+
+    fn texts(&self, column: &str) -> sqlx::Result<Vec<String>> {
+        self.try_get(column)
+    }
+
+    fn optional_json(&self, column: &str) -> sqlx::Result<Option<Value>> {
+        self.try_get(column)
+    }
+
+    fn optional_time(&self, column: &str) -> sqlx::Result<Option<DateTime<Utc>>> {
+        self.try_get(column)
+    }
+}
 
 /// A memory with what belongs to it.
 pub(super) struct MemoryRow(pub(super) Memory);

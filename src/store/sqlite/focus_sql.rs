@@ -38,4 +38,16 @@ named! {
         RETURNING seq, memory_id";
     /// An item comes back.
     DELETE_ARCHIVED = "DELETE FROM focus_archive WHERE project_id = $1 AND seq = $2";
+    /// The items that were touched longest ago go to the archive ($3, $4: when and why) until $2 are left.
+    ARCHIVE_REST = "INSERT INTO focus_archive (project_id, session, id, content, importance, created_at, touched_at, \
+            memory_id, archived_at, reason) \
+        SELECT project_id, session, id, content, importance, created_at, touched_at, memory_id, $3, $4 FROM focus \
+        WHERE project_id = $1 \
+        ORDER BY touched_at, seq LIMIT max(0, (SELECT count(*) FROM focus WHERE project_id = $1) - $2)";
+    /// The same items leave.
+    DELETE_REST = "DELETE FROM focus WHERE seq IN (SELECT seq FROM focus WHERE project_id = $1 \
+        ORDER BY touched_at, seq LIMIT max(0, (SELECT count(*) FROM focus WHERE project_id = $1) - $2))";
+    /// The items that were archived first go until $2 are left.
+    DELETE_OLDEST = "DELETE FROM focus_archive WHERE seq IN (SELECT seq FROM focus_archive WHERE project_id = $1 \
+        ORDER BY seq LIMIT max(0, (SELECT count(*) FROM focus_archive WHERE project_id = $1) - $2))";
 }

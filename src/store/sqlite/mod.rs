@@ -38,6 +38,7 @@ mod schema;
 mod sql;
 mod tag;
 mod token;
+mod tx;
 mod vector;
 mod vector_sql;
 mod word_index;

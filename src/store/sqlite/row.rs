@@ -7,8 +7,38 @@ use sqlx::{Error, Row};
 use uuid::Uuid;
 
 use crate::domain::{Episode, History, Memory, Setting, Standing};
+use crate::store::fields::{Fields, decoding_error, plain_fields};
 
 type Result<T> = std::result::Result<T, Error>;
+
+/// Times are numbers of microseconds, lists and objects are JSON texts.
+impl Fields for SqliteRow {
+    plain_fields!();
+
+    fn uuids(&self, column: &str) -> Result<Vec<Uuid>> {
+        parsed_json(self, column)
+    }
+
+    fn texts(&self, column: &str) -> Result<Vec<String>> {
+        parsed_json(self, column)
+    }
+
+    fn optional_json(&self, column: &str) -> Result<Option<Value>> {
+        match self.try_get::<Option<&str>, _>(column)? {
+            Some(_) => parsed_json(self, column).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn optional_time(&self, column: &str) -> Result<Option<DateTime<Utc>>> {
+        self.optional_integer(column)?.map(moment).transpose()
+    }
+}
+
+fn parsed_json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<T> {
+    serde_json::from_str(row.try_get(column)?)
+        .map_err(|error| decoding_error(column, &error.to_string()))
+}
 
 /// A memory as the database has it.
 #[derive(Debug)]

@@ -1,0 +1,296 @@
+//! Rows as domain types, written once for both databases: a backend says how a row stores each type, and the functions here
+//! read rows by the names of their columns, which are the same in both.
+
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+use sqlx::Error;
+use uuid::Uuid;
+
+use super::StoredToken;
+use super::port::{
+    EntityName, EntityRecord, FocusRecord, FocusState, MentionRecord, RelationRecord, ReviewRecord,
+};
+use crate::domain::focus::{ArchivedItem, FocusItem};
+use crate::domain::graph::{Entity, Relation};
+use crate::domain::token::Token;
+use crate::domain::{Episode, History, Memory, Review};
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// The columns of a row by name.
+pub(super) trait Fields {
+    fn text(&self, column: &str) -> Result<String>;
+    fn optional_text(&self, column: &str) -> Result<Option<String>>;
+    fn integer(&self, column: &str) -> Result<i64>;
+    fn optional_integer(&self, column: &str) -> Result<Option<i64>>;
+    fn real(&self, column: &str) -> Result<f64>;
+    fn optional_real(&self, column: &str) -> Result<Option<f64>>;
+    fn flag(&self, column: &str) -> Result<bool>;
+    fn uuid(&self, column: &str) -> Result<Uuid>;
+    fn optional_uuid(&self, column: &str) -> Result<Option<Uuid>>;
+    fn bytes(&self, column: &str) -> Result<Vec<u8>>;
+    fn uuids(&self, column: &str) -> Result<Vec<Uuid>>;
+    fn texts(&self, column: &str) -> Result<Vec<String>>;
+    fn optional_json(&self, column: &str) -> Result<Option<Value>>;
+    fn optional_time(&self, column: &str) -> Result<Option<DateTime<Utc>>>;
+
+    fn time(&self, column: &str) -> Result<DateTime<Utc>> {
+        let missing = || decoding_error(column, "a time is missing");
+        self.optional_time(column)?.ok_or_else(missing)
+    }
+
+    fn json(&self, column: &str) -> Result<Value> {
+        Ok(self.optional_json(column)?.unwrap_or_default())
+    }
+
+    fn object(&self, column: &str) -> Result<Map<String, Value>> {
+        Ok(match self.json(column)? {
+            Value::Object(object) => object,
+            _ => Map::new(),
+        })
+    }
+
+    /// A value that is stored as a word, such as a kind.
+    fn word<T: FromStr<Err = String>>(&self, column: &str) -> Result<T> {
+        let text = self.text(column)?;
+        text.parse()
+            .map_err(|error: String| decoding_error(column, &error))
+    }
+}
+
+/// Implements the methods whose types both drivers decode by themselves.
+macro_rules! plain_fields {
+    () => {
+        $crate::store::fields::plain_fields! {
+            text: String, optional_text: Option<String>, integer: i64, optional_integer: Option<i64>, real: f64,
+            optional_real: Option<f64>, flag: bool, uuid: uuid::Uuid, optional_uuid: Option<uuid::Uuid>, bytes: Vec<u8>
+        }
+    };
+    ($($method:ident: $type:ty),+) => {
+        $(fn $method(&self, column: &str) -> sqlx::Result<$type> {
+            sqlx::Row::try_get(self, column)
+        })+
+    };
+}
+pub(super) use plain_fields;
+
+pub(super) fn decoding_error(column: &str, reason: &str) -> Error {
+    Error::ColumnDecode {
+        index: column.to_owned(),
+        source: reason.into(),
+    }
+}
+
+pub(super) fn memory(row: &impl Fields) -> Result<Memory> {
+    let episode = match row.optional_text("situation")? {
+        Some(situation) => Some(Episode {
+            situation,
+            outcome: row.real("outcome")?,
+            lesson: row.text("lesson")?,
+        }),
+        None => None,
+    };
+    Ok(Memory {
+        id: row.uuid("id")?,
+        seq: row.integer("seq")?,
+        project: row.text("project")?,
+        kind: row.word("kind")?,
+        content: row.text("content")?,
+        tags: row.texts("tags")?,
+        importance: row.real("importance")?,
+        metadata: row.object("metadata")?,
+        occurred_at: row.time("occurred_at")?,
+        created_at: row.time("created_at")?,
+        updated_at: row.time("updated_at")?,
+        valid_until: row.optional_time("valid_until")?,
+        superseded_by: row.optional_uuid("superseded_by")?,
+        deleted_at: row.optional_time("deleted_at")?,
+        version: row.integer("version")?,
+        session: row.optional_text("session")?,
+        turn: row.optional_integer("turn")?,
+        speaker: row.optional_text("speaker")?,
+        episode,
+        sources: row.uuids("sources")?,
+        recall_count: row.integer("recall_count")?,
+        last_recalled_at: row.optional_time("last_recalled_at")?,
+        helpful: row.integer("helpful")?,
+        not_helpful: row.integer("not_helpful")?,
+        protected: row.flag("protected")?,
+    })
+}
+
+pub(super) fn history(row: &impl Fields) -> Result<History> {
+    Ok(History {
+        memory_id: row.uuid("id")?,
+        version: row.integer("version")?,
+        change: row.word("change")?,
+        old: row.optional_json("old")?,
+        actor: row.text("actor")?,
+        reason: row.optional_text("reason")?,
+        at: row.time("at")?,
+    })
+}
+
+pub(super) fn review(row: &impl Fields) -> Result<Review> {
+    let proposal = serde_json::from_value(row.json("proposal")?)
+        .map_err(|error| decoding_error("proposal", &error.to_string()))?;
+    Ok(Review {
+        id: row.uuid("id")?,
+        memory: row.uuid("memory")?,
+        proposal,
+        state: row.word("state")?,
+        actor: row.text("actor")?,
+        reason: row.optional_text("reason")?,
+        created_at: row.time("created_at")?,
+        expires_at: row.time("expires_at")?,
+        decided_by: row.optional_text("decided_by")?,
+        decided_at: row.optional_time("decided_at")?,
+        decision_reason: row.optional_text("decision_reason")?,
+        applied_version: row.optional_integer("applied_version")?,
+    })
+}
+
+pub(super) fn focus_item(row: &impl Fields) -> Result<FocusItem> {
+    Ok(FocusItem {
+        seq: row.integer("seq")?,
+        id: row.uuid("id")?,
+        content: row.text("content")?,
+        importance: row.real("importance")?,
+        created_at: row.time("created_at")?,
+        touched_at: row.time("touched_at")?,
+        memory: row.optional_uuid("memory_id")?,
+    })
+}
+
+pub(super) fn archived_item(row: &impl Fields) -> Result<ArchivedItem> {
+    Ok(ArchivedItem {
+        item: focus_item(row)?,
+        archived_at: row.time("archived_at")?,
+        reason: row.text("reason")?,
+    })
+}
+
+pub(super) fn entity(row: &impl Fields) -> Result<Entity> {
+    Ok(Entity {
+        seq: row.integer("seq")?,
+        project: row.text("project")?,
+        name: row.text("name")?,
+        kind: row.text("type")?,
+        properties: row.object("properties")?,
+        use_count: row.integer("use_count")?,
+        last_used_at: row.optional_time("last_used_at")?,
+        created_at: row.time("created_at")?,
+        updated_at: row.time("updated_at")?,
+    })
+}
+
+pub(super) fn relation(row: &impl Fields) -> Result<Relation> {
+    Ok(Relation {
+        seq: row.integer("seq")?,
+        from: row.integer("from_seq")?,
+        to: row.integer("to_seq")?,
+        kind: row.text("type")?,
+        weight: row.real("weight")?,
+        properties: row.object("properties")?,
+        valid_from: row.optional_time("valid_from")?,
+        valid_to: row.optional_time("valid_to")?,
+        use_count: row.integer("use_count")?,
+        created_at: row.time("created_at")?,
+        updated_at: row.time("updated_at")?,
+    })
+}
+
+pub(super) fn token(row: &impl Fields) -> Result<StoredToken> {
+    let hash = row.bytes("sha256")?;
+    Ok(StoredToken {
+        token: Token {
+            name: row.text("name")?,
+            project: row.text("project")?,
+            reads: row.texts("reads")?,
+            prefix: row.text("prefix")?,
+            created_at: row.time("created_at")?,
+            expires_at: row.optional_time("expires_at")?,
+            revoked_at: row.optional_time("revoked_at")?,
+        },
+        sha256: hash
+            .try_into()
+            .map_err(|_| decoding_error("sha256", "a hash has 32 bytes"))?,
+    })
+}
+
+pub(super) fn entity_record(row: &impl Fields) -> Result<EntityRecord> {
+    let entity = entity(row)?;
+    Ok(EntityRecord {
+        project: entity.project,
+        name: entity.name,
+        kind: entity.kind,
+        properties: entity.properties,
+        use_count: entity.use_count,
+        last_used_at: entity.last_used_at,
+        created_at: entity.created_at,
+        updated_at: entity.updated_at,
+    })
+}
+
+pub(super) fn relation_record(row: &impl Fields) -> Result<RelationRecord> {
+    let relation = relation(row)?;
+    Ok(RelationRecord {
+        project: row.text("project")?,
+        source: entity_name(row, "source", "source_type")?,
+        target: entity_name(row, "target", "target_type")?,
+        kind: relation.kind,
+        weight: relation.weight,
+        properties: relation.properties,
+        use_count: relation.use_count,
+        last_used_at: row.optional_time("last_used_at")?,
+        valid_from: relation.valid_from,
+        valid_to: relation.valid_to,
+        created_at: relation.created_at,
+        updated_at: relation.updated_at,
+    })
+}
+
+pub(super) fn mention_record(row: &impl Fields) -> Result<MentionRecord> {
+    Ok(MentionRecord {
+        project: row.text("project")?,
+        memory: row.uuid("memory")?,
+        entity: entity_name(row, "name", "type")?,
+    })
+}
+
+fn entity_name(row: &impl Fields, name: &str, kind: &str) -> Result<EntityName> {
+    Ok(EntityName {
+        name: row.text(name)?,
+        kind: row.text(kind)?,
+    })
+}
+
+pub(super) fn focus_record(row: &impl Fields) -> Result<FocusRecord> {
+    let item = focus_item(row)?;
+    Ok(FocusRecord {
+        project: row.text("project")?,
+        id: item.id,
+        session: row.text("session")?,
+        content: item.content,
+        importance: item.importance,
+        created_at: item.created_at,
+        touched_at: item.touched_at,
+        memory: item.memory,
+        state: match row.optional_time("archived_at")? {
+            None => FocusState::Held,
+            Some(archived_at) => FocusState::Archived {
+                archived_at,
+                reason: row.text("reason")?,
+            },
+        },
+    })
+}
+
+pub(super) fn review_record(row: &impl Fields) -> Result<ReviewRecord> {
+    Ok(ReviewRecord {
+        project: row.text("project")?,
+        review: review(row)?,
+    })
+}

@@ -1,0 +1,430 @@
+//! The rules of the working memory. Those who change the same session take turns.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Backend, Effect, Rule, Transaction, Tx};
+use crate::domain::Scope;
+use crate::domain::focus::{ArchivedItem, FocusItem, make_room};
+use crate::store::focus::{FocusStore, Focused, NewFocus, Place, same_text};
+use crate::store::{Result, StoreError};
+
+/// Where an item is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shelf {
+    /// In the working memory.
+    Focus,
+    /// In the archive.
+    Archive,
+}
+
+/// The tables of the working memory.
+pub(crate) trait FocusTx: Transaction {
+    /// Keeps others from changing the session until the end of the transaction.
+    fn lock_session(
+        &mut self,
+        session: &str,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// All items of a session, the most recently touched first.
+    fn focus_items(
+        &mut self,
+        session: &str,
+    ) -> impl Future<Output = Result<Vec<FocusItem>, Self::Error>> + Send;
+
+    /// Archived items of a session, the latest first, after the one numbered `before`.
+    fn archived_items(
+        &mut self,
+        session: &str,
+        before: Option<i64>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<ArchivedItem>, Self::Error>> + Send;
+
+    fn archived_item(
+        &mut self,
+        session: &str,
+        id: Uuid,
+    ) -> impl Future<Output = Result<Option<ArchivedItem>, Self::Error>> + Send;
+
+    /// Stores an item and sets its number. It is linked to its memory if that is in the project, otherwise to the oldest
+    /// memory with the same text.
+    fn insert_item(
+        &mut self,
+        session: &str,
+        item: &mut FocusItem,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Stores an item in the archive and sets its number. It is linked to its memory if that is in the project.
+    fn insert_archived(
+        &mut self,
+        session: &str,
+        archived: &mut ArchivedItem,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Raises the time of the last use and the importance of an item.
+    fn touch_item(
+        &mut self,
+        seq: i64,
+        importance: f64,
+        now: DateTime<Utc>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Removes an item. Returns whether it was still there: a purge may have removed it since it was read.
+    fn delete_item(
+        &mut self,
+        shelf: Shelf,
+        seq: i64,
+    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
+
+    /// Archives the items of all sessions that were touched longest ago, and removes those that were archived first,
+    /// until at most this many of each are left.
+    fn trim_focus(
+        &mut self,
+        most: i64,
+        now: DateTime<Utc>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+#[async_trait]
+impl<B: Backend> FocusStore for B {
+    async fn focus_add(
+        &self,
+        scope: &Scope,
+        session: &str,
+        new: NewFocus,
+        capacity: usize,
+    ) -> Result<Focused> {
+        let rule = AddItem {
+            session,
+            new,
+            capacity,
+        };
+        self.run_rule(scope, &rule).await
+    }
+
+    async fn focus_list(&self, scope: &Scope, session: &str) -> Result<Vec<FocusItem>> {
+        self.run_rule(scope, &ListItems { session }).await
+    }
+
+    async fn focus_archived(
+        &self,
+        scope: &Scope,
+        session: &str,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<ArchivedItem>> {
+        let rule = ListArchive {
+            session,
+            before,
+            limit,
+        };
+        self.run_rule(scope, &rule).await
+    }
+
+    async fn focus_get(&self, scope: &Scope, session: &str, id: Uuid) -> Result<Place> {
+        self.run_rule(scope, &FindItem { session, id }).await
+    }
+
+    async fn focus_touch(
+        &self,
+        scope: &Scope,
+        session: &str,
+        id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<FocusItem> {
+        self.run_rule(scope, &TouchItem { session, id, now }).await
+    }
+
+    async fn focus_drop(
+        &self,
+        scope: &Scope,
+        session: &str,
+        id: Uuid,
+        reason: &str,
+        memory: Option<Uuid>,
+        now: DateTime<Utc>,
+    ) -> Result<ArchivedItem> {
+        let rule = DropItem {
+            session,
+            id,
+            reason,
+            memory,
+            now,
+        };
+        self.run_rule(scope, &rule).await
+    }
+
+    async fn focus_restore(
+        &self,
+        scope: &Scope,
+        session: &str,
+        id: Uuid,
+        capacity: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Focused> {
+        let rule = RestoreItem {
+            session,
+            id,
+            capacity,
+            now,
+        };
+        self.run_rule(scope, &rule).await
+    }
+}
+
+struct AddItem<'a> {
+    session: &'a str,
+    new: NewFocus,
+    capacity: usize,
+}
+
+impl Rule for AddItem<'_> {
+    type Output = Focused;
+    const PURPOSE: &'static str = "add to the working memory";
+    const EFFECT: Effect = Effect::Repeatable;
+
+    async fn apply<T: Tx>(&self, tx: &mut T) -> Result<Focused, T::Error> {
+        tx.lock_session(self.session).await?;
+        let items = tx.focus_items(self.session).await?;
+        let focused = match same_text(&items, &self.new.content) {
+            Some(item) => Focused {
+                item: touch_item(tx, item.clone(), self.new.importance, self.new.now).await?,
+                // With the same ID, an earlier attempt added it, and its answer was lost.
+                added: item.id == self.new.id,
+                evicted: Vec::new(),
+            },
+            None => {
+                let item = FocusItem::from(self.new.clone());
+                insert_with_room(tx, self.session, item, self.capacity, self.new.now).await?
+            }
+        };
+        trim_project(tx, self.new.now).await?;
+        Ok(focused)
+    }
+}
+
+struct ListItems<'a> {
+    session: &'a str,
+}
+
+impl Rule for ListItems<'_> {
+    type Output = Vec<FocusItem>;
+    const PURPOSE: &'static str = "read the working memory";
+    const EFFECT: Effect = Effect::Read;
+
+    async fn apply<T: Tx>(&self, tx: &mut T) -> Result<Vec<FocusItem>, T::Error> {
+        tx.focus_items(self.session).await
+    }
+}
+
+struct ListArchive<'a> {
+    session: &'a str,
+    before: Option<i64>,
+    limit: usize,
+}
+
+impl Rule for ListArchive<'_> {
+    type Output = Vec<ArchivedItem>;
+    const PURPOSE: &'static str = "read the archive";
+    const EFFECT: Effect = Effect::Read;
+
+    async fn apply<T: Tx>(&self, tx: &mut T) -> Result<Vec<ArchivedItem>, T::Error> {
+        tx.archived_items(self.session, self.before, self.limit)
+            .await
+    }
+}
+
+struct FindItem<'a> {
+    session: &'a str,
+    id: Uuid,
+}
+
+impl Rule for FindItem<'_> {
+    type Output = Place;
+    const PURPOSE: &'static str = "read the working memory";
+    const EFFECT: Effect = Effect::Read;
+
+    async fn apply<T: Tx>(&self, tx: &mut T) -> Result<Place, T::Error> {
+        find_item(tx, self.session, self.id).await
+    }
+}
+
+struct TouchItem<'a> {
+    session: &'a str,
+    id: Uuid,
+    now: DateTime<Utc>,
+}
+
+impl Rule for TouchItem<'_> {
+    type Output = FocusItem;
+    const PURPOSE: &'static str = "touch an item";
+    const EFFECT: Effect = Effect::Repeatable;
+
+    async fn apply<T: Tx>(&self, tx: &mut T) -> Result<FocusItem, T::Error> {
+        tx.lock_session(self.session).await?;
+        match find_item(tx, self.session, self.id).await? {
+            Place::Focus(item) => touch_item(tx, item, 0.0, self.now).await,
+            Place::Archive(_) => Err(unknown_item(self.id).into()),
+        }
+    }
+}
+
+struct DropItem<'a> {
+    session: &'a str,
+    id: Uuid,
+    reason: &'a str,
+    memory: Option<Uuid>,
+    now: DateTime<Utc>,
+}
+
+impl Rule for DropItem<'_> {
+    type Output = ArchivedItem;
+    const PURPOSE: &'static str = "drop an item";
+    const EFFECT: Effect = Effect::Repeatable;
+
+    async fn apply<T: Tx>(&self, tx: &mut T) -> Result<ArchivedItem, T::Error> {
+        tx.lock_session(self.session).await?;
+        let (item, shelf) = match find_item(tx, self.session, self.id).await? {
+            Place::Focus(item) => (item, Shelf::Focus),
+            Place::Archive(known) if self.memory.is_none() => return Ok(known),
+            Place::Archive(known) => (known.item, Shelf::Archive),
+        };
+        delete_present(tx, shelf, &item).await?;
+        let item = FocusItem {
+            memory: self.memory.or(item.memory),
+            ..item
+        };
+        let archived = archive_item(tx, self.session, item, self.reason, self.now).await?;
+        if let (Some(id), None) = (self.memory, archived.item.memory) {
+            return Err(not_found("memory", id).into());
+        }
+        trim_project(tx, self.now).await?;
+        Ok(archived)
+    }
+}
+
+struct RestoreItem<'a> {
+    session: &'a str,
+    id: Uuid,
+    capacity: usize,
+    now: DateTime<Utc>,
+}
+
+impl Rule for RestoreItem<'_> {
+    type Output = Focused;
+    const PURPOSE: &'static str = "bring an item back";
+    const EFFECT: Effect = Effect::Repeatable;
+
+    async fn apply<T: Tx>(&self, tx: &mut T) -> Result<Focused, T::Error> {
+        tx.lock_session(self.session).await?;
+        let focused = match find_item(tx, self.session, self.id).await? {
+            Place::Focus(item) => Focused {
+                item: touch_item(tx, item, 0.0, self.now).await?,
+                added: false,
+                evicted: Vec::new(),
+            },
+            Place::Archive(known) => {
+                delete_present(tx, Shelf::Archive, &known.item).await?;
+                let item = FocusItem {
+                    touched_at: self.now,
+                    ..known.item
+                };
+                insert_with_room(tx, self.session, item, self.capacity, self.now).await?
+            }
+        };
+        trim_project(tx, self.now).await?;
+        Ok(focused)
+    }
+}
+
+async fn find_item<T: Tx>(tx: &mut T, session: &str, id: Uuid) -> Result<Place, T::Error> {
+    let items = tx.focus_items(session).await?;
+    if let Some(item) = items.into_iter().find(|item| item.id == id) {
+        return Ok(Place::Focus(item));
+    }
+    let archived = tx.archived_item(session, id).await?;
+    Ok(Place::Archive(archived.ok_or_else(|| unknown_item(id))?))
+}
+
+async fn touch_item<T: Tx>(
+    tx: &mut T,
+    mut item: FocusItem,
+    importance: f64,
+    now: DateTime<Utc>,
+) -> Result<FocusItem, T::Error> {
+    tx.touch_item(item.seq, importance, now).await?;
+    item.touched_at = item.touched_at.max(now);
+    item.importance = item.importance.max(importance);
+    Ok(item)
+}
+
+/// Removes an item that was just read.
+async fn delete_present<T: Tx>(tx: &mut T, shelf: Shelf, item: &FocusItem) -> Result<(), T::Error> {
+    if tx.delete_item(shelf, item.seq).await? {
+        Ok(())
+    } else {
+        Err(unknown_item(item.id).into())
+    }
+}
+
+/// Inserts an item after what must make room for it has gone to the archive.
+async fn insert_with_room<T: Tx>(
+    tx: &mut T,
+    session: &str,
+    mut item: FocusItem,
+    capacity: usize,
+    now: DateTime<Utc>,
+) -> Result<Focused, T::Error> {
+    let mut items = tx.focus_items(session).await?;
+    let evicted = make_room(&mut items, capacity);
+    for (gone, eviction) in &evicted {
+        if tx.delete_item(Shelf::Focus, gone.seq).await? {
+            archive_item(tx, session, gone.clone(), eviction.as_str(), now).await?;
+        }
+    }
+    tx.insert_item(session, &mut item).await?;
+    Ok(Focused {
+        item,
+        added: true,
+        evicted,
+    })
+}
+
+async fn archive_item<T: Tx>(
+    tx: &mut T,
+    session: &str,
+    item: FocusItem,
+    reason: &str,
+    now: DateTime<Utc>,
+) -> Result<ArchivedItem, T::Error> {
+    let mut archived = ArchivedItem {
+        item,
+        archived_at: now,
+        reason: reason.to_owned(),
+    };
+    tx.insert_archived(session, &mut archived).await?;
+    Ok(archived)
+}
+
+/// Keeps the working memory of all sessions and its archive within the limit of the project.
+async fn trim_project<T: Tx>(tx: &mut T, now: DateTime<Utc>) -> Result<(), T::Error> {
+    match tx.limits().entries {
+        0 => Ok(()),
+        most => {
+            tx.trim_focus(i64::try_from(most).unwrap_or(i64::MAX), now)
+                .await
+        }
+    }
+}
+
+fn unknown_item(id: Uuid) -> StoreError {
+    not_found("id", id)
+}
+
+fn not_found(field: &'static str, id: Uuid) -> StoreError {
+    StoreError::NotFound {
+        field,
+        ids: vec![id],
+    }
+}

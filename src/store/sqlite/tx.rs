@@ -1,0 +1,127 @@
+//! A transaction of the embedded database, as the rules of `store::rules` work on it.
+
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Sqlite, SqliteConnection};
+
+use super::cache::Delta;
+use super::error::from_sqlx;
+use super::write::own_project;
+use super::{Open, SqliteStore};
+use crate::domain::{Analyzer, Scope};
+use crate::store::rules::{Backend, Effect, Rule, Transaction};
+use crate::store::{Limits, Result, StoreError};
+
+pub(super) type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+
+/// A transaction in the scope's own project.
+pub(super) struct SqliteTx<'a> {
+    pub(super) open: &'a Open,
+    pub(super) connection: &'a mut SqliteConnection,
+    pub(super) delta: &'a mut Delta,
+    pub(super) scope: &'a Scope,
+    pub(super) analyzer: &'a Analyzer,
+    /// Number of the project; none if it has no rows yet and the transaction only reads.
+    pub(super) project: Option<i64>,
+    /// What the transaction does, for errors.
+    pub(super) purpose: &'static str,
+}
+
+impl Transaction for SqliteTx<'_> {
+    type Error = StoreError;
+
+    fn scope(&self) -> &Scope {
+        self.scope
+    }
+
+    fn analyzer(&self) -> &Analyzer {
+        self.analyzer
+    }
+
+    fn limits(&self) -> Limits {
+        self.open.limits
+    }
+}
+
+impl SqliteTx<'_> {
+    pub(super) async fn fetch_all<T>(
+        &mut self,
+        query: Query<'_>,
+        read: fn(&SqliteRow) -> sqlx::Result<T>,
+    ) -> Result<Vec<T>> {
+        let rows = query.fetch_all(&mut *self.connection).await;
+        rows.and_then(|rows| rows.iter().map(read).collect())
+            .map_err(|error| from_sqlx(error, self.purpose))
+    }
+
+    pub(super) async fn fetch_optional<T>(
+        &mut self,
+        query: Query<'_>,
+        read: fn(&SqliteRow) -> sqlx::Result<T>,
+    ) -> Result<Option<T>> {
+        let row = query.fetch_optional(&mut *self.connection).await;
+        row.and_then(|row| row.as_ref().map(read).transpose())
+            .map_err(|error| from_sqlx(error, self.purpose))
+    }
+
+    pub(super) async fn fetch_one<T>(
+        &mut self,
+        query: Query<'_>,
+        read: fn(&SqliteRow) -> sqlx::Result<T>,
+    ) -> Result<T> {
+        let row = query.fetch_one(&mut *self.connection).await;
+        row.and_then(|row| read(&row))
+            .map_err(|error| from_sqlx(error, self.purpose))
+    }
+
+    /// Returns the number of rows that changed.
+    pub(super) async fn execute(&mut self, query: Query<'_>) -> Result<u64> {
+        let done = query.execute(&mut *self.connection).await;
+        done.map(|done| done.rows_affected())
+            .map_err(|error| from_sqlx(error, self.purpose))
+    }
+}
+
+impl Backend for SqliteStore {
+    async fn run_rule<R: Rule>(&self, scope: &Scope, rule: &R) -> Result<R::Output> {
+        let open = self.opened()?;
+        if R::EFFECT == Effect::Read {
+            return self.bounded(self.read_by_rule(&open, scope, rule)).await;
+        }
+        self.bounded(open.write(async |connection, delta| {
+            let project = own_project(&open, connection, scope).await?;
+            let mut tx = SqliteTx {
+                open: &open,
+                connection,
+                delta,
+                scope,
+                analyzer: &self.analyzer,
+                project: Some(project),
+                purpose: R::PURPOSE,
+            };
+            rule.apply(&mut tx).await
+        }))
+        .await
+    }
+}
+
+impl SqliteStore {
+    async fn read_by_rule<R: Rule>(
+        &self,
+        open: &Open,
+        scope: &Scope,
+        rule: &R,
+    ) -> Result<R::Output> {
+        let mut connection = open.connection().await?;
+        let project = open.project(scope.project(), &mut connection).await?;
+        let mut tx = SqliteTx {
+            open,
+            connection: &mut connection,
+            delta: &mut Delta::default(),
+            scope,
+            analyzer: &self.analyzer,
+            project,
+            purpose: R::PURPOSE,
+        };
+        rule.apply(&mut tx).await
+    }
+}
