@@ -444,6 +444,38 @@ fn bytes(content: &str, episode: Option<&Episode>, metadata: &Map<String, Value>
 }
 
 impl NewMemory {
+    /// The memory as the database has it first.
+    #[must_use]
+    pub fn as_stored(&self, project: &str, now: DateTime<Utc>) -> Memory {
+        Memory {
+            id: self.id,
+            seq: 0,
+            project: project.to_owned(),
+            kind: self.kind,
+            content: self.content.clone(),
+            tags: self.tags.clone(),
+            importance: self.importance,
+            metadata: self.metadata.clone(),
+            occurred_at: self.occurred_at,
+            created_at: now,
+            updated_at: now,
+            valid_until: self.valid_until,
+            superseded_by: None,
+            deleted_at: None,
+            version: 1,
+            session: self.session.clone(),
+            turn: self.turn,
+            speaker: self.speaker.clone(),
+            episode: self.episode.clone(),
+            sources: self.sources.clone(),
+            recall_count: 0,
+            last_recalled_at: None,
+            helpful: 0,
+            not_helpful: 0,
+            protected: self.protected,
+        }
+    }
+
     /// Size against the limit of a project.
     #[must_use]
     pub fn bytes(&self) -> u64 {

@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::StoredToken;
 use super::port::{
-    EntityName, EntityRecord, FocusRecord, FocusState, MentionRecord, RelationRecord, ReviewRecord,
+    EntityName, EntityRecord, FocusRecord, FocusState, MemoryRecord, MentionRecord, Record,
+    RelationRecord, ReviewRecord, Section,
 };
 use crate::domain::focus::{ArchivedItem, FocusItem};
 use crate::domain::graph::{Entity, Relation};
@@ -26,7 +27,6 @@ pub(super) trait Fields {
     fn integer(&self, column: &str) -> Result<i64>;
     fn optional_integer(&self, column: &str) -> Result<Option<i64>>;
     fn real(&self, column: &str) -> Result<f64>;
-    fn optional_real(&self, column: &str) -> Result<Option<f64>>;
     fn flag(&self, column: &str) -> Result<bool>;
     fn uuid(&self, column: &str) -> Result<Uuid>;
     fn optional_uuid(&self, column: &str) -> Result<Option<Uuid>>;
@@ -65,7 +65,7 @@ macro_rules! plain_fields {
     () => {
         $crate::store::fields::plain_fields! {
             text: String, optional_text: Option<String>, integer: i64, optional_integer: Option<i64>, real: f64,
-            optional_real: Option<f64>, flag: bool, uuid: uuid::Uuid, optional_uuid: Option<uuid::Uuid>, bytes: Vec<u8>
+            flag: bool, uuid: uuid::Uuid, optional_uuid: Option<uuid::Uuid>, bytes: Vec<u8>
         }
     };
     ($($method:ident: $type:ty),+) => {
@@ -220,7 +220,22 @@ pub(super) fn token(row: &impl Fields) -> Result<StoredToken> {
     })
 }
 
-pub(super) fn entity_record(row: &impl Fields) -> Result<EntityRecord> {
+/// A record of an export that has a row of its own. Memories are read with their history instead.
+pub(super) fn record(section: Section, row: &impl Fields) -> Result<Record> {
+    Ok(match section {
+        Section::Entity => Record::Entity(entity_record(row)?),
+        Section::Relation => Record::Relation(Box::new(relation_record(row)?)),
+        Section::Memory => Record::Memory(Box::new(MemoryRecord {
+            memory: memory(row)?,
+            history: Vec::new(),
+        })),
+        Section::Mention => Record::Mention(mention_record(row)?),
+        Section::Focus | Section::Archive => Record::Focus(focus_record(row)?),
+        Section::Review => Record::Review(Box::new(review_record(row)?)),
+    })
+}
+
+fn entity_record(row: &impl Fields) -> Result<EntityRecord> {
     let entity = entity(row)?;
     Ok(EntityRecord {
         project: entity.project,
@@ -234,7 +249,7 @@ pub(super) fn entity_record(row: &impl Fields) -> Result<EntityRecord> {
     })
 }
 
-pub(super) fn relation_record(row: &impl Fields) -> Result<RelationRecord> {
+fn relation_record(row: &impl Fields) -> Result<RelationRecord> {
     let relation = relation(row)?;
     Ok(RelationRecord {
         project: row.text("project")?,
@@ -252,7 +267,7 @@ pub(super) fn relation_record(row: &impl Fields) -> Result<RelationRecord> {
     })
 }
 
-pub(super) fn mention_record(row: &impl Fields) -> Result<MentionRecord> {
+fn mention_record(row: &impl Fields) -> Result<MentionRecord> {
     Ok(MentionRecord {
         project: row.text("project")?,
         memory: row.uuid("memory")?,
@@ -267,7 +282,7 @@ fn entity_name(row: &impl Fields, name: &str, kind: &str) -> Result<EntityName> 
     })
 }
 
-pub(super) fn focus_record(row: &impl Fields) -> Result<FocusRecord> {
+fn focus_record(row: &impl Fields) -> Result<FocusRecord> {
     let item = focus_item(row)?;
     Ok(FocusRecord {
         project: row.text("project")?,
@@ -288,7 +303,7 @@ pub(super) fn focus_record(row: &impl Fields) -> Result<FocusRecord> {
     })
 }
 
-pub(super) fn review_record(row: &impl Fields) -> Result<ReviewRecord> {
+fn review_record(row: &impl Fields) -> Result<ReviewRecord> {
     Ok(ReviewRecord {
         project: row.text("project")?,
         review: review(row)?,

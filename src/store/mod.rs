@@ -20,6 +20,7 @@ use crate::domain::spelling::Guess;
 use crate::domain::{Filter, Repeat, Scope, Setting, Standing};
 
 mod around;
+mod batch;
 mod check;
 pub mod completion;
 mod fields;

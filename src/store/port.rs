@@ -4,6 +4,8 @@
 //! but ids, times, versions and history are taken as they are. A backend implements [`PortStore`]; what it reads
 //! from one database must be what it reads again after an import into another one of any kind.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -234,20 +236,27 @@ pub enum Imported {
     Refused(String),
 }
 
-/// Stores a record by the method of `$importing` for its kind.
-macro_rules! store_record {
-    ($importing:expr, $record:expr) => {
-        match $record {
-            Record::Memory(record) => $importing.memory(record).await,
-            Record::Entity(record) => $importing.entity(record).await,
-            Record::Relation(record) => $importing.relation(record).await,
-            Record::Mention(record) => $importing.mention(record).await,
-            Record::Focus(record) => $importing.focus(record).await,
-            Record::Review(record) => $importing.review(record).await,
+/// Memories of a page, in its order, with what was loaded of their history.
+pub(super) fn memory_records(memories: Vec<Memory>, mut history: Vec<History>) -> Vec<Record> {
+    history.sort_by_key(|entry| entry.version);
+    let places: HashMap<Uuid, usize> = memories.iter().map(|memory| memory.id).zip(0..).collect();
+    let mut records: Vec<MemoryRecord> = memories
+        .into_iter()
+        .map(|memory| MemoryRecord {
+            memory,
+            history: Vec::new(),
+        })
+        .collect();
+    for entry in history {
+        if let Some(place) = places.get(&entry.memory_id) {
+            records[*place].history.push(entry);
         }
-    };
+    }
+    records
+        .into_iter()
+        .map(|record| Record::Memory(Box::new(record)))
+        .collect()
 }
-pub(super) use store_record;
 
 /// A database at one moment, whatever is written meanwhile.
 #[async_trait]

@@ -15,7 +15,6 @@ use crate::store::{Result, fields};
 
 impl FocusTx for PgTx<'_> {
     async fn lock_session(&mut self, session: &str) -> Result<(), Fault> {
-        super::own_project(self.connection, self.scope).await?;
         let query = sqlx::query(sql::LOCK)
             .bind(self.scope.project())
             .bind(session);

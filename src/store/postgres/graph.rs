@@ -5,23 +5,26 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
-use sqlx::postgres::PgRow;
-use sqlx::{FromRow, PgConnection, Row};
+use serde_json::{Value, json};
+use sqlx::Row;
 use uuid::Uuid;
 
-use super::attempt::{Effect, attempt, begin, commit};
+use super::attempt::{Effect, attempt};
+use super::change::time_text;
 use super::fault::Fault;
-use super::remember::json;
-use super::{PostgresStore, bound, bounded, graph_sql as sql};
+use super::tx::{PgTx, Query};
+use super::{PostgresStore, bounded, graph_sql as sql, port_sql};
 use crate::domain::Scope;
-use crate::domain::graph::{self, Entity, Linked, Links, Plan, Relation};
+use crate::domain::graph::{
+    self, Entity, Linked, Links, Plan, PlannedEntity, PlannedRelation, Relation,
+};
 use crate::domain::walk::Step;
 use crate::store::graph::{
     EntityQuery, EntitySize, GraphStore, MOST_COUNTED, MOST_MENTIONS, MOST_TOGETHER, Mention,
     StepQuery, Together,
 };
-use crate::store::{Limits, Remembered, Result, StoreError};
+use crate::store::rules::{Backend as _, Link, LinkTx};
+use crate::store::{Remembered, Result, fields};
 
 /// Comes after every name in the order of bytes.
 const AFTER_ALL: char = char::MAX;
@@ -29,30 +32,20 @@ const AFTER_ALL: char = char::MAX;
 #[async_trait]
 impl GraphStore for PostgresStore {
     async fn link(&self, scope: &Scope, links: &Links, now: DateTime<Utc>) -> Result<Linked> {
-        let mut attempts = self.attempts(scope, "link", Effect::Once)?;
-        attempt!(attempts, connection => async {
-            let mut transaction = begin(connection).await?;
-            super::own_project(&mut transaction, scope).await?;
-            let (entities, relations) = touched(&mut transaction, scope, &[links]).await?;
-            let plan = links.plan(scope.project(), entities, relations, now).map_err(StoreError::from)?;
-            write(&mut transaction, scope, &plan, now).await?;
-            bound::require_graph(&mut transaction, scope, &plan, self.limits).await?;
-            commit(transaction).await?;
-            Ok(plan.linked)
-        })
+        self.run_rule(scope, &Link { links, now }).await
     }
 
     async fn entities(&self, scope: &Scope, query: &EntityQuery) -> Result<Vec<Entity>> {
         let readable: Vec<&str> = scope.readable().collect();
         let mut attempts = self.attempts(scope, "read entities", Effect::Read)?;
-        let rows: Vec<EntityRow> = attempt!(attempts, connection => async {
+        attempt!(attempts, connection => async {
             let statement = match query {
-                EntityQuery::Keys(keys) => sqlx::query_as(sql::BY_KEY).bind(&readable).bind(keys),
-                EntityQuery::Words(words) => sqlx::query_as(sql::BY_WORDS).bind(&readable).bind(words),
-                EntityQuery::Newest(limit) => sqlx::query_as(sql::NEWEST).bind(&readable).bind(bounded(*limit)),
-                EntityQuery::Numbers(numbers) => sqlx::query_as(sql::BY_NUMBER).bind(&readable).bind(numbers),
+                EntityQuery::Keys(keys) => sqlx::query(sql::BY_KEY).bind(&readable).bind(keys),
+                EntityQuery::Words(words) => sqlx::query(sql::BY_WORDS).bind(&readable).bind(words),
+                EntityQuery::Newest(limit) => sqlx::query(sql::NEWEST).bind(&readable).bind(bounded(*limit)),
+                EntityQuery::Numbers(numbers) => sqlx::query(sql::BY_NUMBER).bind(&readable).bind(numbers),
                 EntityQuery::List { kind, prefix, after, limit } => {
-                    let statement = sqlx::query_as(if kind.is_some() { sql::LIST_TYPE } else { sql::LIST })
+                    let statement = sqlx::query(if kind.is_some() { sql::LIST_TYPE } else { sql::LIST })
                         .bind(&readable)
                         .bind(prefix)
                         .bind(format!("{prefix}{AFTER_ALL}"))
@@ -61,18 +54,17 @@ impl GraphStore for PostgresStore {
                     if kind.is_some() { statement.bind(kind) } else { statement }
                 }
             };
-            Ok(statement.fetch_all(connection).await?)
-        })?;
-        Ok(rows.into_iter().map(|row| row.0).collect())
+            self.transaction(connection, scope).fetch_all(statement, fields::entity).await
+        })
     }
 
     async fn relations(&self, scope: &Scope, numbers: &[i64]) -> Result<Vec<Relation>> {
         let readable: Vec<&str> = scope.readable().collect();
         let mut attempts = self.attempts(scope, "read relations", Effect::Read)?;
-        let rows: Vec<RelationRow> = attempt!(attempts, connection => async {
-            Ok(sqlx::query_as(sql::RELATIONS).bind(&readable).bind(numbers).fetch_all(connection).await?)
-        })?;
-        Ok(rows.into_iter().map(|row| row.0).collect())
+        attempt!(attempts, connection => async {
+            let query = sqlx::query(sql::RELATIONS).bind(&readable).bind(numbers);
+            self.transaction(connection, scope).fetch_all(query, fields::relation).await
+        })
     }
 
     async fn steps(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<Step>> {
@@ -157,318 +149,170 @@ impl GraphStore for PostgresStore {
     }
 }
 
-/// What is there of the entities and relations that the batches name, locked against other writers of the graph.
-pub(super) async fn touched(
-    connection: &mut PgConnection,
-    scope: &Scope,
-    batches: &[&Links],
-) -> Result<(Vec<Entity>, Vec<Relation>), Fault> {
-    sqlx::query(sql::LOCK)
-        .bind(scope.project())
-        .execute(&mut *connection)
-        .await?;
-    let own = [scope.project()];
-    let rows: Vec<EntityRow> = sqlx::query_as(sql::BY_KEY)
-        .bind(own.as_slice())
-        .bind(graph::keys(batches))
-        .fetch_all(&mut *connection)
-        .await?;
-    let entities: Vec<Entity> = rows.into_iter().map(|row| row.0).collect();
-    let (from, to): (Vec<i64>, Vec<i64>) = graph::pairs(batches, &entities).into_iter().unzip();
-    if from.is_empty() {
-        return Ok((entities, Vec::new()));
+impl LinkTx for PgTx<'_> {
+    async fn lock_graph(&mut self) -> Result<(), Fault> {
+        let query = sqlx::query(sql::LOCK).bind(self.scope.project());
+        self.execute(query).await.map(drop)
     }
-    let rows: Vec<RelationRow> = sqlx::query_as(sql::BETWEEN)
-        .bind(scope.project())
-        .bind(&from)
-        .bind(&to)
-        .fetch_all(connection)
-        .await?;
-    Ok((entities, rows.into_iter().map(|row| row.0).collect()))
+
+    async fn named_graph(
+        &mut self,
+        batches: &[&Links],
+    ) -> Result<(Vec<Entity>, Vec<Relation>), Fault> {
+        self.lock_graph().await?;
+        let query = sqlx::query(sql::BY_KEY)
+            .bind(vec![self.scope.project()])
+            .bind(graph::keys(batches));
+        let entities = self.fetch_all(query, fields::entity).await?;
+        let (from, to): (Vec<i64>, Vec<i64>) = graph::pairs(batches, &entities).into_iter().unzip();
+        if from.is_empty() {
+            return Ok((entities, Vec::new()));
+        }
+        let query = sqlx::query(sql::BETWEEN)
+            .bind(self.scope.project())
+            .bind(from)
+            .bind(to);
+        let relations = self.fetch_all(query, fields::relation).await?;
+        Ok((entities, relations))
+    }
+
+    async fn insert_mention(&mut self, memory: i64, entity: i64) -> Result<bool, Fault> {
+        let query = sqlx::query(port_sql::INSERT_MENTION)
+            .bind(self.scope.project())
+            .bind(memory)
+            .bind(entity);
+        Ok(self.execute(query).await? > 0)
+    }
+
+    async fn write_plan(
+        &mut self,
+        plan: &Plan,
+        now: DateTime<Utc>,
+    ) -> Result<HashMap<String, i64>, Fault> {
+        for (statement, numbers) in [
+            (sql::DELETE_RELATIONS, &plan.erased_relations),
+            (sql::DELETE_ENTITIES, &plan.erased_entities),
+        ] {
+            if !numbers.is_empty() {
+                let query = sqlx::query(statement)
+                    .bind(self.scope.project())
+                    .bind(numbers);
+                self.execute(query).await?;
+            }
+        }
+        let numbers = self.write_entities(plan, now).await?;
+        self.write_relations(plan, &numbers, now).await?;
+        Ok(numbers)
+    }
 }
 
-/// Carries a plan out. Returns the numbers of the entities that it names, by their compared names.
-pub(super) async fn write(
-    connection: &mut PgConnection,
-    scope: &Scope,
-    plan: &Plan,
-    now: DateTime<Utc>,
-) -> Result<HashMap<String, i64>, Fault> {
-    for (statement, numbers) in [
-        (sql::DELETE_RELATIONS, &plan.erased_relations),
-        (sql::DELETE_ENTITIES, &plan.erased_entities),
-    ] {
-        if !numbers.is_empty() {
-            sqlx::query(statement)
-                .bind(scope.project())
-                .bind(numbers)
-                .execute(&mut *connection)
+impl PgTx<'_> {
+    /// Returns the numbers of the entities by their compared names.
+    async fn write_entities(
+        &mut self,
+        plan: &Plan,
+        now: DateTime<Utc>,
+    ) -> Result<HashMap<String, i64>, Fault> {
+        let (known, new): (Vec<_>, Vec<_>) = plan
+            .entities
+            .iter()
+            .partition(|planned| planned.entity.seq > 0);
+        let mut numbers: HashMap<String, i64> = known
+            .iter()
+            .map(|planned| (planned.key.clone(), planned.entity.seq))
+            .collect();
+        let row = |planned: &&PlannedEntity| {
+            let item = &planned.entity;
+            json!({
+                "seq": item.seq, "name": item.name, "name_key": planned.key, "words": graph::name_words(&item.name),
+                "type": item.kind, "properties": item.properties, "updated_at": item.updated_at,
+            })
+        };
+        if let Some(query) = self.rows_query(sql::INSERT_ENTITIES, &new, row, now) {
+            let stored: Vec<(String, i64)> = self
+                .fetch_all(query, |row| Ok((row.try_get(0)?, row.try_get(1)?)))
                 .await?;
+            numbers.extend(stored);
         }
-    }
-    let numbers = write_entities(connection, scope, plan, now).await?;
-    write_relations(connection, scope, plan, &numbers, now).await?;
-    Ok(numbers)
-}
-
-async fn write_entities(
-    connection: &mut PgConnection,
-    scope: &Scope,
-    plan: &Plan,
-    now: DateTime<Utc>,
-) -> Result<HashMap<String, i64>, Fault> {
-    let mut numbers = HashMap::with_capacity(plan.entities.len());
-    let (mut names, mut keys, mut words, mut kinds, mut properties) =
-        (vec![], vec![], vec![], vec![], vec![]);
-    let (mut known, mut known_kinds, mut known_properties, mut updated) =
-        (vec![], vec![], vec![], vec![]);
-    for planned in &plan.entities {
-        let item = &planned.entity;
-        if item.seq == 0 {
-            names.push(item.name.as_str());
-            keys.push(planned.key.as_str());
-            words.push(graph::name_words(&item.name));
-            kinds.push(item.kind.as_str());
-            properties.push(json(&item.properties));
-        } else {
-            numbers.insert(planned.key.clone(), item.seq);
-            known.push(item.seq);
-            known_kinds.push(item.kind.as_str());
-            known_properties.push(json(&item.properties));
-            updated.push(item.updated_at);
+        if let Some(query) = self.rows_query(sql::UPDATE_ENTITIES, &known, row, now) {
+            self.execute(query).await?;
         }
+        Ok(numbers)
     }
-    if !names.is_empty() {
-        let rows: Vec<(String, i64)> = sqlx::query_as(sql::INSERT_ENTITIES)
-            .bind(scope.project())
-            .bind(&names)
-            .bind(&keys)
-            .bind(&words)
-            .bind(&kinds)
-            .bind(&properties)
-            .bind(now)
-            .fetch_all(&mut *connection)
-            .await?;
-        numbers.extend(rows);
-    }
-    if !known.is_empty() {
-        sqlx::query(sql::UPDATE_ENTITIES)
-            .bind(scope.project())
-            .bind(&known)
-            .bind(&known_kinds)
-            .bind(&known_properties)
-            .bind(&updated)
-            .bind(now)
-            .execute(connection)
-            .await?;
-    }
-    Ok(numbers)
-}
 
-async fn write_relations(
-    connection: &mut PgConnection,
-    scope: &Scope,
-    plan: &Plan,
-    numbers: &HashMap<String, i64>,
-    now: DateTime<Utc>,
-) -> Result<(), Fault> {
-    let (known, new): (Vec<_>, Vec<_>) = plan
-        .relations
-        .iter()
-        .partition(|planned| planned.relation.seq > 0);
-    if !new.is_empty() {
-        let end = |key: &String| numbers.get(key).copied();
-        sqlx::query(sql::INSERT_RELATIONS)
-            .bind(scope.project())
-            .bind(
-                new.iter()
-                    .map(|planned| end(&planned.from))
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                new.iter()
-                    .map(|planned| end(&planned.to))
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                new.iter()
-                    .map(|planned| planned.relation.kind.as_str())
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                new.iter()
-                    .map(|planned| planned.relation.weight)
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                new.iter()
-                    .map(|planned| json(&planned.relation.properties))
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                new.iter()
-                    .map(|planned| planned.relation.valid_from)
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                new.iter()
-                    .map(|planned| planned.relation.valid_to)
-                    .collect::<Vec<_>>(),
-            )
-            .bind(now)
-            .execute(&mut *connection)
-            .await?;
-    }
-    if !known.is_empty() {
-        sqlx::query(sql::UPDATE_RELATIONS)
-            .bind(scope.project())
-            .bind(
-                known
-                    .iter()
-                    .map(|planned| planned.relation.seq)
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                known
-                    .iter()
-                    .map(|planned| planned.relation.weight)
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                known
-                    .iter()
-                    .map(|planned| json(&planned.relation.properties))
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                known
-                    .iter()
-                    .map(|planned| planned.relation.valid_from)
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                known
-                    .iter()
-                    .map(|planned| planned.relation.valid_to)
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                known
-                    .iter()
-                    .map(|planned| planned.relation.updated_at)
-                    .collect::<Vec<_>>(),
-            )
-            .bind(now)
-            .execute(connection)
-            .await?;
-    }
-    Ok(())
-}
-
-/// Merges what the items of a `remember` link, and keeps which entities each memory mentions. A protected one that was
-/// there before stays as it is.
-pub(super) async fn remember(
-    connection: &mut PgConnection,
-    scope: &Scope,
-    items: &[(&Remembered, &Links)],
-    limits: Limits,
-    now: DateTime<Utc>,
-) -> Result<(), Fault> {
-    let links: Vec<&Links> = items.iter().map(|(_, links)| *links).collect();
-    if links.iter().all(|links| links.is_empty()) {
-        return Ok(());
-    }
-    let (entities, relations) = touched(connection, scope, &links).await?;
-    let plan =
-        graph::plan(&links, scope.project(), entities, relations, now).map_err(StoreError::from)?;
-    let numbers = write(connection, scope, &plan, now).await?;
-    bound::require_graph(connection, scope, &plan, limits).await?;
-    let (mut ids, mut new, mut mentioned) = (Vec::new(), Vec::new(), Vec::new());
-    for (memory, links) in items {
-        for key in links.keys() {
-            ids.push(memory.id);
-            new.push(memory.created);
-            mentioned.push(numbers.get(&key).copied());
+    async fn write_relations(
+        &mut self,
+        plan: &Plan,
+        numbers: &HashMap<String, i64>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Fault> {
+        let (known, new): (Vec<_>, Vec<_>) = plan
+            .relations
+            .iter()
+            .partition(|planned| planned.relation.seq > 0);
+        let row = |planned: &&PlannedRelation| {
+            let item = &planned.relation;
+            json!({
+                "seq": item.seq, "from_seq": numbers.get(&planned.from), "to_seq": numbers.get(&planned.to),
+                "type": item.kind, "weight": item.weight, "properties": item.properties,
+                "valid_from": item.valid_from.map(time_text), "valid_to": item.valid_to.map(time_text),
+                "updated_at": item.updated_at,
+            })
+        };
+        for (statement, planned) in [
+            (sql::INSERT_RELATIONS, &new),
+            (sql::UPDATE_RELATIONS, &known),
+        ] {
+            if let Some(query) = self.rows_query(statement, planned, row, now) {
+                self.execute(query).await?;
+            }
         }
+        Ok(())
     }
-    sqlx::query(sql::INSERT_MENTIONS)
-        .bind(scope.project())
-        .bind(&ids)
-        .bind(&new)
-        .bind(&mentioned)
-        .execute(connection)
-        .await?;
-    Ok(())
-}
 
-/// Keeps which entities the new text of a memory mentions, as far as they exist.
-pub(super) async fn mention_existing(
-    connection: &mut PgConnection,
-    scope: &Scope,
-    memory: Uuid,
-    names: &[String],
-) -> Result<(), Fault> {
-    if names.is_empty() {
-        return Ok(());
-    }
-    let (entities, _) = touched(connection, scope, &[&Links::of_names(names)]).await?;
-    sqlx::query(sql::INSERT_MENTIONS)
-        .bind(scope.project())
-        .bind(vec![memory; entities.len()])
-        // A protected memory changes with its owner's consent.
-        .bind(vec![true; entities.len()])
-        .bind(
-            entities
-                .iter()
-                .map(|entity| Some(entity.seq))
-                .collect::<Vec<_>>(),
+    /// A statement for rows in the form of one JSON list. None if there are no rows.
+    fn rows_query<'q, T>(
+        &self,
+        statement: &'static str,
+        items: &[T],
+        row: impl Fn(&T) -> Value,
+        now: DateTime<Utc>,
+    ) -> Option<Query<'q>> {
+        if items.is_empty() {
+            return None;
+        }
+        let rows: Vec<Value> = items.iter().map(row).collect();
+        Some(
+            sqlx::query(statement)
+                .bind(self.scope.project().to_owned())
+                .bind(Value::from(rows).to_string())
+                .bind(now),
         )
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-struct EntityRow(Entity);
-
-impl FromRow<'_, PgRow> for EntityRow {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        Ok(Self(Entity {
-            seq: row.try_get("seq")?,
-            project: row.try_get("project")?,
-            name: row.try_get("name")?,
-            kind: row.try_get("type")?,
-            properties: object(row.try_get("properties")?),
-            use_count: row.try_get("use_count")?,
-            last_used_at: row.try_get("last_used_at")?,
-            created_at: row.try_get("created_at")?,
-            updated_at: row.try_get("updated_at")?,
-        }))
     }
-}
 
-struct RelationRow(Relation);
-
-impl FromRow<'_, PgRow> for RelationRow {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        Ok(Self(Relation {
-            seq: row.try_get("seq")?,
-            from: row.try_get("from_seq")?,
-            to: row.try_get("to_seq")?,
-            kind: row.try_get("type")?,
-            weight: row.try_get("weight")?,
-            properties: object(row.try_get("properties")?),
-            valid_from: row.try_get("valid_from")?,
-            valid_to: row.try_get("valid_to")?,
-            use_count: row.try_get("use_count")?,
-            created_at: row.try_get("created_at")?,
-            updated_at: row.try_get("updated_at")?,
-        }))
-    }
-}
-
-fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
+    /// Keeps which entities memories mention. Protected ones that were there before stay as they are.
+    pub(super) async fn insert_mentions(
+        &mut self,
+        memories: &[Remembered],
+        links: &[&Links],
+        numbers: &HashMap<String, i64>,
+    ) -> Result<(), Fault> {
+        let (mut ids, mut new, mut mentioned) = (Vec::new(), Vec::new(), Vec::new());
+        for (memory, links) in memories.iter().zip(links) {
+            for key in links.keys() {
+                ids.push(memory.id);
+                new.push(memory.created);
+                mentioned.push(numbers.get(&key).copied());
+            }
+        }
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let query = sqlx::query(sql::INSERT_MENTIONS)
+            .bind(self.scope.project())
+            .bind(ids)
+            .bind(new)
+            .bind(mentioned);
+        self.execute(query).await.map(drop)
     }
 }

@@ -103,29 +103,29 @@ pub(super) const AMONG: &str = "SELECT array(SELECT r.seq FROM project p \
 
 /// New entities.
 pub(super) const INSERT_ENTITIES: &str = "INSERT INTO entity (project_id, name, name_key, words, type, properties, use_count, last_used_at, created_at, updated_at) \
-    SELECT p.id, i.name, i.name_key, i.words, i.type, i.properties::jsonb, 1, $7, $7, $7 \
-    FROM project p, unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) \
-        AS i(name, name_key, words, type, properties) WHERE p.name = $1 RETURNING name_key, seq";
+    SELECT p.id, i.name, i.name_key, i.words, i.type, i.properties, 1, $3, $3, $3 \
+    FROM project p, json_to_recordset($2::text::json) \
+        AS i(name text, name_key text, words text, type text, properties jsonb) WHERE p.name = $1 RETURNING name_key, seq";
 /// Merged fields of entities.
-pub(super) const UPDATE_ENTITIES: &str = "UPDATE entity e SET type = i.type, properties = i.properties::jsonb, \
-        use_count = e.use_count + 1, last_used_at = $6, updated_at = i.updated_at \
-    FROM project p, unnest($2::bigint[], $3::text[], $4::text[], $5::timestamptz[]) \
-        AS i(seq, type, properties, updated_at) \
+pub(super) const UPDATE_ENTITIES: &str = "UPDATE entity e SET type = i.type, properties = i.properties, \
+        use_count = e.use_count + 1, last_used_at = $3, updated_at = i.updated_at \
+    FROM project p, json_to_recordset($2::text::json) \
+        AS i(seq bigint, type text, properties jsonb, updated_at timestamptz) \
     WHERE p.name = $1 AND e.project_id = p.id AND e.seq = i.seq";
 /// Entities with their relations and mentions.
 pub(super) const DELETE_ENTITIES: &str = "DELETE FROM entity e USING project p WHERE p.name = $1 AND e.project_id = p.id AND e.seq = ANY ($2)";
 /// New relations.
 pub(super) const INSERT_RELATIONS: &str = "INSERT INTO relation (project_id, from_seq, to_seq, type, weight, properties, use_count, last_used_at, valid_from, \
         valid_to, created_at, updated_at) \
-    SELECT p.id, i.source, i.target, i.type, i.weight, i.properties::jsonb, 1, $9, i.valid_from, i.valid_to, $9, $9 \
-    FROM project p, unnest($2::bigint[], $3::bigint[], $4::text[], $5::float8[], $6::text[], $7::timestamptz[], \
-        $8::timestamptz[]) AS i(source, target, type, weight, properties, valid_from, valid_to) WHERE p.name = $1";
+    SELECT p.id, i.from_seq, i.to_seq, i.type, i.weight, i.properties, 1, $3, i.valid_from, i.valid_to, $3, $3 \
+    FROM project p, json_to_recordset($2::text::json) AS i(from_seq bigint, to_seq bigint, type text, weight float8, \
+        properties jsonb, valid_from timestamptz, valid_to timestamptz) WHERE p.name = $1";
 /// Merged fields of relations.
-pub(super) const UPDATE_RELATIONS: &str = "UPDATE relation r SET weight = i.weight, properties = i.properties::jsonb, \
-        use_count = r.use_count + 1, last_used_at = $8, valid_from = i.valid_from, valid_to = i.valid_to, \
+pub(super) const UPDATE_RELATIONS: &str = "UPDATE relation r SET weight = i.weight, properties = i.properties, \
+        use_count = r.use_count + 1, last_used_at = $3, valid_from = i.valid_from, valid_to = i.valid_to, \
         updated_at = i.updated_at \
-    FROM project p, unnest($2::bigint[], $3::float8[], $4::text[], $5::timestamptz[], $6::timestamptz[], \
-        $7::timestamptz[]) AS i(seq, weight, properties, valid_from, valid_to, updated_at) \
+    FROM project p, json_to_recordset($2::text::json) AS i(seq bigint, weight float8, properties jsonb, \
+        valid_from timestamptz, valid_to timestamptz, updated_at timestamptz) \
     WHERE p.name = $1 AND r.project_id = p.id AND r.seq = i.seq";
 /// Relations that never were.
 pub(super) const DELETE_RELATIONS: &str = "DELETE FROM relation r USING project p WHERE p.name = $1 AND r.project_id = p.id AND r.seq = ANY ($2)";

@@ -7,7 +7,6 @@
 
 mod around;
 mod attempt;
-mod bound;
 mod change;
 mod check;
 mod check_sql;
@@ -70,6 +69,7 @@ use crate::domain::lexical::CorpusStats;
 use crate::domain::memory::{Memory, indexed_text};
 use crate::domain::spelling::Guess;
 use crate::domain::{Analyzer, Filter, Scope};
+use crate::store::rules::{Backend as _, Forget};
 use crate::store::write_health::WriteHealth;
 use crate::store::{
     Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, QueryOf, Remember,
@@ -151,7 +151,7 @@ impl PostgresStore {
 
     /// Every SQL statement with its name, for tests.
     pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-        let recall = [sql::ALL, around::ALL, vector_sql::ALL, bound::ALL];
+        let recall = [sql::ALL, around::ALL, vector_sql::ALL];
         let others = [
             graph_sql::ALL,
             focus_sql::ALL,
@@ -640,8 +640,7 @@ impl Store for PostgresStore {
     }
 
     async fn update(&self, scope: &Scope, command: Update) -> Result<Memory> {
-        let mut attempts = self.attempts(scope, "update", Effect::Once)?;
-        attempt!(attempts, connection => change::update(connection, scope, &command, &self.analyzer, self.limits))
+        self.run_rule(scope, &command).await
     }
 
     async fn forget(
@@ -652,14 +651,13 @@ impl Store for PostgresStore {
         reason: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<u64> {
-        let command = change::Forget {
+        let rule = Forget {
             ids,
             mode,
             reason,
             now,
         };
-        let mut attempts = self.attempts(scope, "forget", Effect::Once)?;
-        attempt!(attempts, connection => change::forget(connection, scope, &command, &self.analyzer, self.limits))
+        self.run_rule(scope, &rule).await
     }
 
     async fn note_recalled(&self, scope: &Scope, ids: &[Uuid], now: DateTime<Utc>) -> Result<()> {

@@ -1,5 +1,7 @@
 //! The statements of [`super::port`], with a name each; a test prepares them all.
 
+use super::sql::memory_row;
+
 /// Every later statement sees the same moment, and a slow reader of the file may take its time.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// The same for the limits.
@@ -16,10 +18,10 @@ pub(super) const SIZE: &str = "WITH here AS (SELECT id FROM project WHERE name =
     + (SELECT count(*) FROM focus WHERE project_id IN (SELECT id FROM here)) \
     + (SELECT count(*) FROM focus_archive WHERE project_id IN (SELECT id FROM here)) \
     + (SELECT count(*) FROM review WHERE project_id IN (SELECT id FROM here))";
-pub(super) const ENTITIES: &str = "SELECT e.seq AS place, 0::bigint AS place2, p.name AS project, e.name, e.type, \
+pub(super) const ENTITIES: &str = "SELECT e.seq AS place, 0::bigint AS place2, e.seq, p.name AS project, e.name, e.type, \
     e.properties, e.use_count, e.last_used_at, e.created_at, e.updated_at FROM project p JOIN entity e ON e.project_id = p.id \
     WHERE p.name = ANY ($1) AND e.seq > $2 ORDER BY e.seq LIMIT $3";
-pub(super) const RELATIONS: &str = "SELECT r.seq AS place, 0::bigint AS place2, p.name AS project, \
+pub(super) const RELATIONS: &str = "SELECT r.seq AS place, 0::bigint AS place2, r.seq, r.from_seq, r.to_seq, p.name AS project, \
     s.name AS source, s.type AS source_type, t.name AS target, t.type AS target_type, r.type, r.weight, r.properties, \
     r.use_count, r.last_used_at, r.valid_from, r.valid_to, r.created_at, r.updated_at \
     FROM project p JOIN relation r ON r.project_id = p.id \
@@ -30,11 +32,11 @@ pub(super) const MENTIONS: &str = "SELECT n.memory_seq AS place, n.entity_seq AS
     JOIN memory m ON m.project_id = p.id AND m.seq = n.memory_seq \
     JOIN entity e ON e.project_id = p.id AND e.seq = n.entity_seq \
     WHERE p.name = ANY ($1) AND (n.memory_seq, n.entity_seq) > ($2, $4) ORDER BY n.memory_seq, n.entity_seq LIMIT $3";
-pub(super) const FOCUS: &str = "SELECT f.seq AS place, 0::bigint AS place2, p.name AS project, f.id, f.session, \
+pub(super) const FOCUS: &str = "SELECT f.seq AS place, 0::bigint AS place2, f.seq, p.name AS project, f.id, f.session, \
     f.content, f.importance, f.created_at, f.touched_at, NULL::timestamptz AS archived_at, NULL::text AS reason, \
     f.memory_id \
     FROM project p JOIN focus f ON f.project_id = p.id WHERE p.name = ANY ($1) AND f.seq > $2 ORDER BY f.seq LIMIT $3";
-pub(super) const ARCHIVE: &str = "SELECT f.seq AS place, 0::bigint AS place2, p.name AS project, f.id, f.session, \
+pub(super) const ARCHIVE: &str = "SELECT f.seq AS place, 0::bigint AS place2, f.seq, p.name AS project, f.id, f.session, \
     f.content, f.importance, f.created_at, f.touched_at, f.archived_at, f.reason, f.memory_id \
     FROM project p JOIN focus_archive f ON f.project_id = p.id \
     WHERE p.name = ANY ($1) AND f.seq > $2 ORDER BY f.seq LIMIT $3";
@@ -74,16 +76,20 @@ pub(super) const HISTORY: &str = "SELECT * FROM (\
 /// Whether a memory is there, and where.
 pub(super) const FIND_MEMORY: &str =
     "SELECT p.name, m.seq FROM memory m JOIN project p ON p.id = m.project_id WHERE m.id = $1";
-/// Who has the turn of a conversation.
-pub(super) const FIND_TURN: &str = "SELECT m.id FROM memory m JOIN project p ON p.id = m.project_id \
-    WHERE p.name = $1 AND m.session = $2 AND m.turn = $3 AND m.turn_claim";
-/// A memory as it was elsewhere. It holds no claim on its content: equal ones see it by an ordinary look.
-pub(super) const INSERT_MEMORY: &str = "INSERT INTO memory (project_id, seq, id, kind, content, content_hash, length, \
-    tags, importance, metadata, occurred_at, created_at, created_by, updated_at, valid_until, superseded_by, deleted_at, \
-    version, session, turn, speaker, situation, outcome, lesson, helpful, not_helpful, protected, turn_claim) \
-    SELECT p.id, nextval('memory_order'), $2, $3, $4, $5, $6, $7, $8, $9::text::jsonb, $10, $11, $12, $13, $14, $15, $16, \
-        $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27 \
-    FROM project p WHERE p.name = $1 RETURNING seq";
+/// A memory as it was elsewhere. It has no claim on its content: equal ones see it by an ordinary look.
+pub(super) const INSERT_MEMORY: &str = concat!(
+    "INSERT INTO memory (project_id, seq, id, kind, content, content_hash, length, tags, importance, metadata, \
+        occurred_at, created_at, created_by, updated_at, valid_until, superseded_by, deleted_at, version, session, turn, \
+        speaker, situation, outcome, lesson, helpful, not_helpful, protected, turn_claim) \
+    SELECT p.id, nextval('memory_order'), i.id, i.kind, i.content, i.content_hash, i.length, i.tags, i.importance, \
+        i.metadata, i.occurred_at, i.created_at, $3, i.updated_at, i.valid_until, i.superseded_by, i.deleted_at, \
+        i.version, i.session, i.turn, i.speaker, i.situation, i.outcome, i.lesson, i.helpful, i.not_helpful, i.protected, \
+        CASE WHEN i.deleted_at IS NULL AND i.superseded_by IS NULL AND i.kind = 'dialogue' AND i.session IS NOT NULL \
+            AND i.turn IS NOT NULL THEN true END \
+    FROM project p, json_to_recordset($2::text::json) AS i(",
+    memory_row!(),
+    ") WHERE p.name = $1 RETURNING seq"
+);
 pub(super) const INSERT_STATISTIC: &str = "INSERT INTO recall_stat (project_id, memory_seq, recall_count, \
     last_recalled_at) SELECT p.id, $2, $3, $4 FROM project p WHERE p.name = $1";
 /// Those sources that exist, in their order.
@@ -92,9 +98,10 @@ pub(super) const INSERT_SOURCES: &str = "INSERT INTO source (project_id, memory_
     FROM project p, unnest($3::uuid[]) WITH ORDINALITY AS i(id, n) \
     WHERE p.name = $1 AND EXISTS (SELECT FROM memory m WHERE m.id = i.id)";
 pub(super) const INSERT_HISTORY: &str = "INSERT INTO history (project_id, memory_seq, version, change, old, actor, \
-    reason, at) SELECT p.id, $2, i.version, i.change, i.old::jsonb, i.actor, i.reason, i.at FROM project p, \
-    unnest($3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[]) WITH ORDINALITY \
-        AS i(version, change, old, actor, reason, at, n) WHERE p.name = $1 ORDER BY i.n";
+    reason, at) SELECT p.id, $2, i.version, i.change, i.old, i.actor, i.reason, i.at FROM project p, \
+    ROWS FROM (json_to_recordset($3::text::json) AS (version bigint, change text, old jsonb, actor text, reason text, \
+        at timestamptz)) WITH ORDINALITY AS i(version, change, old, actor, reason, at, n) \
+    WHERE p.name = $1 ORDER BY i.n";
 /// An entity by its compared name.
 pub(super) const FIND_ENTITY: &str = "SELECT e.seq FROM project p JOIN entity e ON e.project_id = p.id \
     WHERE p.name = $1 AND e.name_key = $2";
@@ -161,7 +168,6 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("HISTORY_SIZES", HISTORY_SIZES),
     ("HISTORY_AFTER", HISTORY_AFTER),
     ("FIND_MEMORY", FIND_MEMORY),
-    ("FIND_TURN", FIND_TURN),
     ("INSERT_MEMORY", INSERT_MEMORY),
     ("INSERT_STATISTIC", INSERT_STATISTIC),
     ("INSERT_SOURCES", INSERT_SOURCES),

@@ -5,17 +5,21 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::attempt::{begin, commit};
 use super::fault::{self, Fault};
 use super::history::trim_keys;
-use super::row::{MemoryRow, PreviousRow, RememberRow};
-use super::{change, graph, sql};
-use crate::domain::memory::{Change, Kind, NewMemory, content_hash, indexed_text};
-use crate::domain::repeat::merge_repeats;
-use crate::domain::{Analyzer, Invalid, Links, Repeat, Restated, Scope};
+use super::row::{PreviousRow, RememberRow};
+use super::sql;
+use super::tx::PgTx;
+use crate::domain::{Analyzer, Change, Kind, Links, Memory, Repeat, Restated, Scope};
+use crate::store::batch::{AnalyzedBatch, AnalyzedItem, STORED_AGAIN};
+use crate::store::rules::{
+    ChangeRecord, ChangeTx, LinkTx, MemoryChange, QuotaTx, check_usage, plan_links,
+    refuse_protected, require_all, require_sources,
+};
 use crate::store::{Idempotency, Limits, Remember, Remembered, Result, StoreError};
 
 /// Batches with more postings get a transaction with more time.
@@ -67,9 +71,6 @@ pub(super) struct Batch {
     torn_turn: Option<(usize, usize)>,
 }
 
-/// Why the history has a new version of a memory whose text was stored again.
-const STORED_AGAIN: &str = "stored again";
-
 /// What the statement does with an item that adds something to a memory which is there already.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Repeats {
@@ -87,10 +88,13 @@ enum Sameness {
 
 impl Batch {
     /// Analyses and hashes, which takes a while for large texts.
-    pub(super) fn new(mut command: Remember, analyzer: &Analyzer) -> Result<Self> {
-        let count = command.items.len();
-        command.items.iter().try_for_each(refuse_nul)?;
-        let repeats = merge_repeats(&mut command.items);
+    pub(super) fn new(command: Remember, analyzer: &Analyzer) -> Result<Self> {
+        let AnalyzedBatch {
+            command,
+            items,
+            repeats,
+        } = AnalyzedBatch::new(command, analyzer)?;
+        let count = items.len();
         let mut batch = Self {
             now: command.now,
             analyzer: analyzer.fingerprint(),
@@ -125,8 +129,7 @@ impl Batch {
             torn_turn: None,
         };
         let mut seen: HashMap<Sameness, i32> = HashMap::new();
-        for item in command.items {
-            let hash = content_hash(&item.content);
+        for (item, AnalyzedItem { hash, terms }) in command.items.into_iter().zip(items) {
             let sameness = match (item.kind, &item.session, item.turn) {
                 (Kind::Dialogue, Some(session), Some(turn)) => {
                     Some(Sameness::Turn(session.clone(), turn))
@@ -154,13 +157,6 @@ impl Batch {
             }
             batch.places.push(place);
             batch.restated.push(Restated::from(&item));
-            let text = indexed_text(
-                &item.content,
-                item.speaker.as_deref(),
-                &item.tags,
-                item.episode.as_ref(),
-            );
-            let terms = analyzer.terms(&text);
             batch.lengths.push(number(terms.length as usize));
             for (term, frequency) in terms.counts {
                 batch.term_places.push(place);
@@ -278,14 +274,14 @@ pub(super) async fn remember(
         match store(connection, scope, batch, Repeats::Halt).await? {
             Stored::Replayed(answer) => return Ok(answer),
             Stored::Placed(placed) if batch.adds(&placed) => {
-                in_steps(connection, scope, batch, analyzer, limits).await?
+                in_transaction(connection, scope, batch, analyzer, limits).await?
             }
             Stored::Placed(placed) => {
                 Merged::Placed(placed, vec![Repeat::default(); batch.ids.len()])
             }
         }
     } else {
-        in_steps(connection, scope, batch, analyzer, limits).await?
+        in_transaction(connection, scope, batch, analyzer, limits).await?
     };
     let (placed, mut merged) = match merged {
         Merged::Replayed(answer) => return Ok(answer),
@@ -313,8 +309,8 @@ pub(super) async fn remember(
     Ok(answer.collect())
 }
 
-/// Sources and supersessions around the statement.
-async fn in_steps(
+/// [`in_steps`] in a transaction.
+async fn in_transaction(
     connection: &mut PgConnection,
     scope: &Scope,
     batch: &Batch,
@@ -322,78 +318,79 @@ async fn in_steps(
     limits: Limits,
 ) -> Result<Merged, Fault> {
     let mut transaction = begin(connection).await?;
+    let mut tx = PgTx {
+        connection: &mut transaction,
+        scope,
+        analyzer,
+        limits,
+    };
+    let merged = in_steps(&mut tx, batch).await?;
+    commit(transaction).await?;
+    Ok(merged)
+}
+
+/// Sources and supersessions around the statement.
+async fn in_steps(tx: &mut PgTx<'_>, batch: &Batch) -> Result<Merged, Fault> {
+    let limits = tx.limits;
     if limits.any() {
-        lock_usage(&mut transaction, scope).await?;
+        tx.lock_usage().await?;
     }
     if batch.large() {
-        sqlx::query(sql::ALLOW_TIME)
-            .bind(LARGE_STATEMENT)
-            .execute(&mut *transaction)
-            .await?;
+        let query = sqlx::query(sql::ALLOW_TIME).bind(LARGE_STATEMENT);
+        tx.execute(query).await?;
     }
     if let Some(given) = &batch.idempotency {
         // The key is locked first: a repetition must see the answer, not that its memories are superseded already.
-        sqlx::query(sql::LOCK_KEY)
-            .bind(scope.project())
-            .bind(&given.key)
-            .execute(&mut *transaction)
-            .await?;
-        let previous: Option<PreviousRow> = sqlx::query_as(sql::PREVIOUS_ANSWER)
-            .bind(scope.project())
-            .bind(&given.key)
-            .fetch_optional(&mut *transaction)
-            .await?;
-        if let Some(previous) = previous {
-            let answer = batch.replay(previous)?;
-            commit(transaction).await?;
-            return Ok(Merged::Replayed(answer));
+        let query = sqlx::query(sql::LOCK_KEY)
+            .bind(tx.scope.project())
+            .bind(&given.key);
+        tx.execute(query).await?;
+        let query = sqlx::query(sql::PREVIOUS_ANSWER)
+            .bind(tx.scope.project())
+            .bind(&given.key);
+        if let Some(previous) = tx
+            .fetch_optional(query, |row| PreviousRow::from_row(row))
+            .await?
+        {
+            return Ok(Merged::Replayed(batch.replay(previous)?));
         }
     }
-    require_sources(&mut transaction, scope, &batch.all_sources).await?;
-    let earlier = supersede(&mut transaction, scope, batch).await?;
-    let placed = match store(&mut transaction, scope, batch, Repeats::Merge).await? {
+    require_sources(tx, &batch.all_sources).await?;
+    let earlier = supersede(tx, batch).await?;
+    let placed = match store(tx.connection, tx.scope, batch, Repeats::Merge).await? {
         Stored::Placed(placed) => placed,
-        Stored::Replayed(answer) => {
-            commit(transaction).await?;
-            return Ok(Merged::Replayed(answer));
-        }
+        Stored::Replayed(answer) => return Ok(Merged::Replayed(answer)),
     };
     refuse_two_successors(batch, &placed, earlier)?;
-    add_sources(&mut transaction, scope, batch, &placed).await?;
-    redirect(&mut transaction, scope, batch, &placed).await?;
+    add_sources(tx, batch, &placed).await?;
+    redirect(tx, batch, &placed).await?;
     let place = |(old, new): (&Option<Uuid>, &Uuid)| {
         Remembered::new(old.unwrap_or(*new), old.is_none_or(|old| old == *new))
     };
     let places: Vec<Remembered> = placed.iter().zip(&batch.ids).map(place).collect();
-    let linked: Vec<(&Remembered, &Links)> = places.iter().zip(&batch.links).collect();
     // Before the merges: an item that protects a memory still adds its entities to it.
-    graph::remember(&mut transaction, scope, &linked, limits, batch.now).await?;
-    let repeats = merge(&mut transaction, scope, batch, &placed, analyzer).await?;
-    // A project over its limit may still be told that it knows something.
-    let grows = placed.iter().any(Option::is_none)
-        || repeats.iter().any(|repeat| !repeat.merged.is_empty());
-    if limits.any() && grows {
-        let limits = if placed.iter().any(Option::is_none) {
-            limits
-        } else {
-            Limits {
-                memories: 0,
-                ..limits
-            }
+    let links: Vec<&Links> = batch.links.iter().collect();
+    let plan = plan_links(tx, &links, batch.now).await?;
+    let entities = tx.write_plan(&plan, batch.now).await?;
+    tx.insert_mentions(&places, &links, &entities).await?;
+    let repeats = merge(tx, batch, &placed).await?;
+    let is_new = placed.iter().any(Option::is_none);
+    // A project over its limit may still repeat what it holds.
+    if is_new || repeats.iter().any(|repeat| !repeat.merged.is_empty()) {
+        let limits = Limits {
+            memories: if is_new { limits.memories } else { 0 },
+            ..limits
         };
-        check_usage(&mut transaction, scope, limits).await?;
+        check_usage(tx, limits, (0, 0)).await?;
     }
-    commit(transaction).await?;
     Ok(Merged::Placed(placed, repeats))
 }
 
 /// Adds what the items say to memories that were there already. Reports it by place.
 async fn merge(
-    connection: &mut PgConnection,
-    scope: &Scope,
+    tx: &mut PgTx<'_>,
     batch: &Batch,
     placed: &[Option<Uuid>],
-    analyzer: &Analyzer,
 ) -> Result<Vec<Repeat>, Fault> {
     let mut repeats = vec![Repeat::default(); placed.len()];
     let known =
@@ -405,7 +402,8 @@ async fn merge(
         return Ok(repeats);
     }
     let ids: Vec<Uuid> = wanted.iter().map(|(id, _)| *id).collect();
-    for before in change::lock(connection, scope, &ids).await? {
+    let mut changes = Vec::new();
+    for before in tx.lock_memories(&ids).await? {
         let Some((_, at)) = wanted.iter().find(|(id, _)| *id == before.id) else {
             continue;
         };
@@ -413,112 +411,60 @@ async fn merge(
         repeats[*at] = repeat;
         let mut after = before.clone();
         if patch.apply(&mut after, batch.now) {
-            let note = change::Note {
-                change: Change::Updated,
-                reason: Some(STORED_AGAIN),
-                now: batch.now,
-            };
-            change::rewrite(connection, scope, before, after, analyzer, &note).await?;
+            changes.push(MemoryChange::new(before, after, tx.analyzer));
         }
+    }
+    let record = ChangeRecord {
+        change: Change::Updated,
+        reason: Some(STORED_AGAIN),
+        now: batch.now,
+    };
+    if !changes.is_empty() {
+        tx.rewrite_memories(&changes, &record).await?;
     }
     Ok(repeats)
 }
 
-/// From here to the end of the transaction nobody else adds to the project, so that a limit holds exactly.
-pub(super) async fn lock_usage(connection: &mut PgConnection, scope: &Scope) -> Result<(), Fault> {
-    sqlx::query(sql::LOCK_USAGE)
-        .bind(scope.project())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// What the project holds with what this transaction wrote; an error undoes it.
-pub(super) async fn check_usage(
-    connection: &mut PgConnection,
-    scope: &Scope,
-    limits: Limits,
-) -> Result<(), Fault> {
-    let (memories, bytes): (i64, i64) = sqlx::query_as(sql::USAGE)
-        .bind(scope.project())
-        .fetch_one(connection)
-        .await?;
-    Ok(limits.check(
-        scope.project(),
-        memories.unsigned_abs(),
-        bytes.unsigned_abs(),
-    )?)
-}
-
-/// Refuses sources that are not live memories of a readable project.
-pub(super) async fn require_sources(
-    connection: &mut PgConnection,
-    scope: &Scope,
-    wanted: &[Uuid],
-) -> Result<(), Fault> {
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let readable: Vec<&str> = scope.readable().collect();
-    let known: Vec<Uuid> = sqlx::query_scalar(sql::KNOWN)
-        .bind(&readable)
-        .bind(wanted)
-        .fetch_all(&mut *connection)
-        .await?;
-    missing("sources", wanted, &known)
-}
-
 /// Before the rows are stored: a memory may replace another one of the same text. Returns what had a successor before,
 /// with that.
-async fn supersede(
-    connection: &mut PgConnection,
-    scope: &Scope,
-    batch: &Batch,
-) -> Result<HashMap<Uuid, Uuid>, Fault> {
+async fn supersede(tx: &mut PgTx<'_>, batch: &Batch) -> Result<HashMap<Uuid, Uuid>, Fault> {
     let mut earlier = HashMap::new();
     if batch.supersedes.is_empty() {
         return Ok(earlier);
     }
     let wanted: Vec<Uuid> = batch.supersedes.iter().map(|(_, old)| *old).collect();
-    let rows: Vec<MemoryRow> = sqlx::query_as(sql::LOCK)
-        .bind(scope.project())
-        .bind(&wanted)
-        .fetch_all(&mut *connection)
-        .await?;
-    let found: Vec<Uuid> = rows
-        .iter()
-        .filter(|row| row.0.deleted_at.is_none())
-        .map(|row| row.0.id)
-        .collect();
-    missing("supersedes", &wanted, &found)?;
-    let protected = rows
-        .iter()
-        .filter(|row| row.0.protected && row.0.superseded_by.is_none());
-    let protected: Vec<Uuid> = protected.map(|row| row.0.id).collect();
-    if !protected.is_empty() {
-        return Err(StoreError::Protected { ids: protected }.into());
-    }
-    let mut changes = Vec::with_capacity(rows.len());
-    for MemoryRow(before) in rows {
+    let mut memories = tx.lock_memories(&wanted).await?;
+    memories.retain(|memory| memory.deleted_at.is_none());
+    let found: Vec<Uuid> = memories.iter().map(|memory| memory.id).collect();
+    require_all("supersedes", &wanted, &found)?;
+    refuse_protected(
+        memories
+            .iter()
+            .filter(|memory| memory.superseded_by.is_none()),
+    )?;
+    let mut changes = Vec::with_capacity(memories.len());
+    for before in memories {
         if let Some(by) = before.superseded_by {
             earlier.insert(before.id, by);
             continue;
         }
-        let mut after = before.clone();
-        after.superseded_by = batch
-            .supersedes
-            .iter()
-            .find(|(_, old)| *old == before.id)
-            .map(|(at, _)| batch.ids[*at]);
-        after.version += 1;
-        changes.push((before, after));
+        let successor = batch.supersedes.iter().find(|(_, old)| *old == before.id);
+        let after = Memory {
+            superseded_by: successor.map(|(at, _)| batch.ids[*at]),
+            version: before.version + 1,
+            updated_at: batch.now,
+            ..before.clone()
+        };
+        changes.push(MemoryChange::new(before, after, tx.analyzer));
     }
-    let note = change::Note {
+    let record = ChangeRecord {
         change: Change::Superseded,
         reason: None,
         now: batch.now,
     };
-    change::write(connection, scope, &changes, None, &note).await?;
+    if !changes.is_empty() {
+        tx.rewrite_memories(&changes, &record).await?;
+    }
     Ok(earlier)
 }
 
@@ -540,8 +486,7 @@ fn refuse_two_successors(
 }
 
 async fn add_sources(
-    connection: &mut PgConnection,
-    scope: &Scope,
+    tx: &mut PgTx<'_>,
     batch: &Batch,
     placed: &[Option<Uuid>],
 ) -> Result<(), Fault> {
@@ -555,24 +500,18 @@ async fn add_sources(
             }
         }
     }
-    if !ids.is_empty() {
-        sqlx::query(sql::ADD_SOURCES)
-            .bind(scope.project())
-            .bind(&ids)
-            .bind(&positions)
-            .bind(&sources)
-            .execute(connection)
-            .await?;
+    if ids.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let query = sqlx::query(sql::ADD_SOURCES)
+        .bind(tx.scope.project())
+        .bind(ids)
+        .bind(positions)
+        .bind(sources);
+    tx.execute(query).await.map(drop)
 }
 
-async fn redirect(
-    connection: &mut PgConnection,
-    scope: &Scope,
-    batch: &Batch,
-    placed: &[Option<Uuid>],
-) -> Result<(), Fault> {
+async fn redirect(tx: &mut PgTx<'_>, batch: &Batch, placed: &[Option<Uuid>]) -> Result<(), Fault> {
     let (mut ids, mut planned, mut existing) = (Vec::new(), Vec::new(), Vec::new());
     for (at, old) in &batch.supersedes {
         if let Some(other) = placed[*at].filter(|id| *id != batch.ids[*at]) {
@@ -581,16 +520,15 @@ async fn redirect(
             existing.push(other);
         }
     }
-    if !ids.is_empty() {
-        sqlx::query(sql::REDIRECT)
-            .bind(scope.project())
-            .bind(&ids)
-            .bind(&planned)
-            .bind(&existing)
-            .execute(connection)
-            .await?;
+    if ids.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let query = sqlx::query(sql::REDIRECT)
+        .bind(tx.scope.project())
+        .bind(ids)
+        .bind(planned)
+        .bind(existing);
+    tx.execute(query).await.map(drop)
 }
 
 /// The statement, and what it takes to make it work in a new project.
@@ -711,39 +649,6 @@ async fn run(
         .fetch_all(connection)
         .await?;
     Ok(rows)
-}
-
-/// PostgreSQL refuses NUL characters, in words that help nobody.
-fn refuse_nul(item: &NewMemory) -> Result<()> {
-    let episode = item
-        .episode
-        .iter()
-        .flat_map(|episode| [&episode.situation, &episode.lesson]);
-    let texts = [&item.content]
-        .into_iter()
-        .chain(&item.tags)
-        .chain(&item.session)
-        .chain(&item.speaker)
-        .chain(episode);
-    match texts.into_iter().find(|text| text.contains('\0')) {
-        Some(text) => Err(Invalid::new("items", text, "text without NUL characters").into()),
-        None => Ok(()),
-    }
-}
-
-/// `NotFound` with every id that was wanted and not found.
-pub(super) fn missing(field: &'static str, wanted: &[Uuid], found: &[Uuid]) -> Result<(), Fault> {
-    let mut ids: Vec<Uuid> = Vec::new();
-    for id in wanted {
-        if !found.contains(id) && !ids.contains(id) {
-            ids.push(*id);
-        }
-    }
-    if ids.is_empty() {
-        Ok(())
-    } else {
-        Err(StoreError::NotFound { field, ids }.into())
-    }
 }
 
 fn unique(ids: Vec<Uuid>) -> Vec<Uuid> {

@@ -1,14 +1,14 @@
 //! Rows as the database returns them, and memories as parameters.
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
-use crate::domain::memory::{Change, Episode, History, Memory};
+use crate::domain::memory::{Episode, History, Memory};
 use crate::domain::{Setting, Standing};
-use crate::store::fields::{Fields, plain_fields};
+use crate::store::fields::{self, Fields, plain_fields};
 use crate::store::{Candidate, SemanticCandidate};
 
 impl Fields for PgRow {
@@ -36,45 +36,7 @@ pub(super) struct MemoryRow(pub(super) Memory);
 
 impl FromRow<'_, PgRow> for MemoryRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        let kind: &str = row.try_get("kind")?;
-        let episode = match row.try_get::<Option<String>, _>("situation")? {
-            Some(situation) => Some(Episode {
-                situation,
-                outcome: row.try_get("outcome")?,
-                lesson: row.try_get("lesson")?,
-            }),
-            None => None,
-        };
-        Ok(Self(Memory {
-            id: row.try_get("id")?,
-            seq: row.try_get("seq")?,
-            project: row.try_get("project")?,
-            kind: parse("kind", kind)?,
-            content: row.try_get("content")?,
-            tags: row.try_get("tags")?,
-            importance: row.try_get("importance")?,
-            metadata: match row.try_get("metadata")? {
-                Value::Object(map) => map,
-                _ => Map::new(),
-            },
-            occurred_at: row.try_get("occurred_at")?,
-            created_at: row.try_get("created_at")?,
-            updated_at: row.try_get("updated_at")?,
-            valid_until: row.try_get("valid_until")?,
-            superseded_by: row.try_get("superseded_by")?,
-            deleted_at: row.try_get("deleted_at")?,
-            version: row.try_get("version")?,
-            session: row.try_get("session")?,
-            turn: row.try_get("turn")?,
-            speaker: row.try_get("speaker")?,
-            episode,
-            sources: row.try_get("sources")?,
-            recall_count: row.try_get("recall_count")?,
-            last_recalled_at: row.try_get("last_recalled_at")?,
-            helpful: row.try_get("helpful")?,
-            not_helpful: row.try_get("not_helpful")?,
-            protected: row.try_get("protected")?,
-        }))
+        fields::memory(row).map(Self)
     }
 }
 
@@ -83,16 +45,7 @@ pub(super) struct HistoryRow(pub(super) History);
 
 impl FromRow<'_, PgRow> for HistoryRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        let change: &str = row.try_get("change")?;
-        Ok(Self(History {
-            memory_id: row.try_get("id")?,
-            version: row.try_get("version")?,
-            change: parse::<Change>("change", change)?,
-            old: row.try_get("old")?,
-            actor: row.try_get("actor")?,
-            reason: row.try_get("reason")?,
-            at: row.try_get("at")?,
-        }))
+        fields::history(row).map(Self)
     }
 }
 
@@ -267,41 +220,4 @@ impl FromRow<'_, PgRow> for IndexedRow {
             live: row.try_get("live")?,
         })
     }
-}
-
-/// Memories as the arrays that WRITE takes, one entry of each a memory.
-#[derive(Default)]
-pub(super) struct MemoryColumns {
-    pub(super) seq: Vec<i64>,
-    pub(super) content: Vec<String>,
-    pub(super) content_hash: Vec<Vec<u8>>,
-    /// `None` leaves it as it is.
-    pub(super) length: Vec<Option<i32>>,
-    pub(super) tags: Vec<String>,
-    pub(super) importance: Vec<f64>,
-    pub(super) metadata: Vec<String>,
-    pub(super) occurred_at: Vec<DateTime<Utc>>,
-    pub(super) valid_until: Vec<Option<DateTime<Utc>>>,
-    pub(super) superseded_by: Vec<Option<Uuid>>,
-    pub(super) deleted_at: Vec<Option<DateTime<Utc>>>,
-    pub(super) version: Vec<i64>,
-    pub(super) situation: Vec<Option<String>>,
-    pub(super) outcome: Vec<Option<f64>>,
-    pub(super) lesson: Vec<Option<String>>,
-    pub(super) helpful: Vec<i64>,
-    pub(super) not_helpful: Vec<i64>,
-    pub(super) protected: Vec<bool>,
-    pub(super) old: Vec<String>,
-}
-
-pub(super) fn parse<T: std::str::FromStr<Err = String>>(
-    column: &str,
-    value: &str,
-) -> sqlx::Result<T> {
-    value
-        .parse()
-        .map_err(|error: String| sqlx::Error::ColumnDecode {
-            index: column.to_owned(),
-            source: error.into(),
-        })
 }

@@ -323,26 +323,38 @@ pub(super) const LOCK: &str = concat!(
      WHERE p.name = $1 AND m.id = ANY ($2) ORDER BY m.seq FOR UPDATE OF m"
 );
 
-/// Writes all that a change of `superseded_by`, `deleted_at` or fields may touch, and the history of it.
-pub(super) const WRITE: &str = "WITH changed AS (\
+/// Memories as `change::memory_row` writes them, one JSON list for all.
+macro_rules! memory_row {
+    () => {
+        "seq bigint, id uuid, kind text, content text, content_hash bytea, length int, tags text[], importance float8, \
+         metadata jsonb, occurred_at timestamptz, created_at timestamptz, updated_at timestamptz, \
+         valid_until timestamptz, superseded_by uuid, deleted_at timestamptz, version bigint, session text, turn bigint, \
+         speaker text, situation text, outcome float8, lesson text, helpful bigint, not_helpful bigint, \
+         protected boolean"
+    };
+}
+pub(super) use memory_row;
+
+/// Writes changed memories, and the history of the change with the state before it (`old`).
+pub(super) const WRITE: &str = concat!(
+    "WITH item AS MATERIALIZED (\
+        SELECT * FROM json_to_recordset($2::text::json) AS i(",
+    memory_row!(),
+    ", old jsonb)\
+    ), changed AS (\
         UPDATE memory m SET content = i.content, content_hash = i.content_hash, length = coalesce(i.length, m.length), \
-            tags = ARRAY(SELECT jsonb_array_elements_text(i.tags::jsonb)), importance = i.importance, \
-            metadata = i.metadata::jsonb, occurred_at = i.occurred_at, updated_at = $2, valid_until = i.valid_until, \
-            superseded_by = i.superseded_by, deleted_at = i.deleted_at, version = i.version, situation = i.situation, \
-            outcome = i.outcome, lesson = i.lesson, helpful = i.helpful, not_helpful = i.not_helpful, \
-            protected = i.protected, content_claim = NULL, turn_claim = CASE WHEN i.deleted_at IS NULL AND i.superseded_by IS NULL \
+            tags = i.tags, importance = i.importance, metadata = i.metadata, occurred_at = i.occurred_at, \
+            updated_at = i.updated_at, valid_until = i.valid_until, superseded_by = i.superseded_by, \
+            deleted_at = i.deleted_at, version = i.version, situation = i.situation, outcome = i.outcome, \
+            lesson = i.lesson, helpful = i.helpful, not_helpful = i.not_helpful, protected = i.protected, \
+            content_claim = NULL, turn_claim = CASE WHEN i.deleted_at IS NULL AND i.superseded_by IS NULL \
                 AND m.kind = 'dialogue' AND m.session IS NOT NULL AND m.turn IS NOT NULL THEN true END \
-        FROM project p, unnest($3::bigint[], $4::text[], $5::bytea[], $6::int[], $7::text[], $8::float8[], $9::text[], \
-            $10::timestamptz[], $11::timestamptz[], $12::uuid[], $13::timestamptz[], $14::bigint[], $15::text[], \
-            $16::float8[], $17::text[], $18::bigint[], $19::bigint[], $24::boolean[]) AS i(seq, content, content_hash, \
-            length, tags, importance, metadata, occurred_at, valid_until, superseded_by, deleted_at, version, \
-            situation, outcome, lesson, helpful, not_helpful, protected) \
-        WHERE p.name = $1 AND m.project_id = p.id AND m.seq = i.seq \
+        FROM project p, item i WHERE p.name = $1 AND m.project_id = p.id AND m.seq = i.seq \
         RETURNING m.project_id, m.seq, m.version\
     ) \
     INSERT INTO history (project_id, memory_seq, version, change, old, actor, reason, at) \
-    SELECT c.project_id, c.seq, c.version, $21, h.old::jsonb, $22, $23, $2 \
-    FROM changed c JOIN unnest($3::bigint[], $20::text[]) AS h(seq, old) ON h.seq = c.seq";
+    SELECT c.project_id, c.seq, c.version, $3, i.old, $4, $5, $6 FROM changed c JOIN item i ON i.seq = c.seq"
+);
 
 /// Memories that have the turns of some which are to be restored.
 pub(super) const TAKEN_TURNS: &str = "SELECT m.session, m.turn, m.id FROM project p \
@@ -352,7 +364,7 @@ pub(super) const TAKEN_TURNS: &str = "SELECT m.session, m.turn, m.id FROM projec
 
 /// Vectors of a text that is no more.
 pub(super) const FORGET_VECTORS: &str = "DELETE FROM embedding e USING project p \
-    WHERE p.name = $1 AND e.project_id = p.id AND e.memory_seq = $2";
+    WHERE p.name = $1 AND e.project_id = p.id AND e.memory_seq = ANY ($2)";
 
 /// A vote is no new version.
 pub(super) const VOTE: &str = "UPDATE memory m SET helpful = $3, not_helpful = $4 FROM project p \
@@ -579,8 +591,21 @@ pub(super) const LOCK_USAGE: &str = "SELECT pg_advisory_xact_lock(hashtextextend
 pub(super) const USAGE: &str = "SELECT coalesce(sum(u.memories), 0)::bigint AS memories, \
     coalesce(sum(u.bytes + u.history_bytes), 0)::bigint AS bytes FROM usage u JOIN project p ON p.id = u.project_id WHERE p.name = $1";
 
+/// How many entities, relations and reviews a project has.
+pub(super) const COUNT_ENTITIES: &str =
+    "SELECT count(*) FROM entity e JOIN project p ON p.id = e.project_id WHERE p.name = $1";
+/// Relations.
+pub(super) const COUNT_RELATIONS: &str =
+    "SELECT count(*) FROM relation r JOIN project p ON p.id = r.project_id WHERE p.name = $1";
+/// Reviews.
+pub(super) const COUNT_REVIEWS: &str =
+    "SELECT count(*) FROM review r JOIN project p ON p.id = r.project_id WHERE p.name = $1";
+
 /// All of the above, with a name each.
 pub(super) const ALL: &[(&str, &str)] = &[
+    ("COUNT_ENTITIES", COUNT_ENTITIES),
+    ("COUNT_RELATIONS", COUNT_RELATIONS),
+    ("COUNT_REVIEWS", COUNT_REVIEWS),
     ("SESSION", SESSION),
     ("COMPLETE_TAGS", COMPLETE_TAGS),
     ("COMPLETE_IDS", COMPLETE_IDS),

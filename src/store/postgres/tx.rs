@@ -34,6 +34,10 @@ impl Transaction for PgTx<'_> {
     fn limits(&self) -> Limits {
         self.limits
     }
+
+    async fn ensure_project(&mut self) -> Result<(), Fault> {
+        super::own_project(self.connection, self.scope).await
+    }
 }
 
 impl PgTx<'_> {
@@ -78,7 +82,7 @@ impl Backend for PostgresStore {
 
 impl PostgresStore {
     /// One attempt at a rule.
-    async fn apply_rule<R: Rule>(
+    pub(super) async fn apply_rule<R: Rule>(
         &self,
         connection: &mut PgConnection,
         scope: &Scope,

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Backend, Effect, Rule, Transaction, Tx};
+use super::{Backend, Effect, Rule, Transaction, Tx, not_found};
 use crate::domain::Scope;
 use crate::domain::focus::{ArchivedItem, FocusItem, make_room};
 use crate::store::focus::{FocusStore, Focused, NewFocus, Place, same_text};
@@ -185,6 +185,7 @@ impl Rule for AddItem<'_> {
     const EFFECT: Effect = Effect::Repeatable;
 
     async fn apply<T: Tx>(&self, tx: &mut T) -> Result<Focused, T::Error> {
+        tx.ensure_project().await?;
         tx.lock_session(self.session).await?;
         let items = tx.focus_items(self.session).await?;
         let focused = match same_text(&items, &self.new.content) {
@@ -262,6 +263,7 @@ impl Rule for TouchItem<'_> {
     const EFFECT: Effect = Effect::Repeatable;
 
     async fn apply<T: Tx>(&self, tx: &mut T) -> Result<FocusItem, T::Error> {
+        tx.ensure_project().await?;
         tx.lock_session(self.session).await?;
         match find_item(tx, self.session, self.id).await? {
             Place::Focus(item) => touch_item(tx, item, 0.0, self.now).await,
@@ -284,6 +286,7 @@ impl Rule for DropItem<'_> {
     const EFFECT: Effect = Effect::Repeatable;
 
     async fn apply<T: Tx>(&self, tx: &mut T) -> Result<ArchivedItem, T::Error> {
+        tx.ensure_project().await?;
         tx.lock_session(self.session).await?;
         let (item, shelf) = match find_item(tx, self.session, self.id).await? {
             Place::Focus(item) => (item, Shelf::Focus),
@@ -317,6 +320,7 @@ impl Rule for RestoreItem<'_> {
     const EFFECT: Effect = Effect::Repeatable;
 
     async fn apply<T: Tx>(&self, tx: &mut T) -> Result<Focused, T::Error> {
+        tx.ensure_project().await?;
         tx.lock_session(self.session).await?;
         let focused = match find_item(tx, self.session, self.id).await? {
             Place::Focus(item) => Focused {
@@ -420,11 +424,4 @@ async fn trim_project<T: Tx>(tx: &mut T, now: DateTime<Utc>) -> Result<(), T::Er
 
 fn unknown_item(id: Uuid) -> StoreError {
     not_found("id", id)
-}
-
-fn not_found(field: &'static str, id: Uuid) -> StoreError {
-    StoreError::NotFound {
-        field,
-        ids: vec![id],
-    }
 }

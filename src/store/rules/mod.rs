@@ -8,14 +8,31 @@
 //! Depends on the boundary of `store` and on `domain`. To add a rule, implement [`Rule`]; to add a primitive, add a method
 //! to the trait of its table and an implementation in each backend.
 
+mod change;
 mod focus;
+mod import;
+mod link;
+mod quota;
+mod review;
+mod token;
 
 use std::fmt::Debug;
+
+use uuid::Uuid;
 
 use crate::domain::{Analyzer, Scope};
 use crate::store::{Limits, Result, StoreError};
 
+pub(crate) use change::{
+    ChangeRecord, ChangeTx, Forget, MemoryChange, TurnOwner, memory_terms, refuse_protected,
+    require_all, require_sources, rewrite_memory,
+};
 pub(crate) use focus::{FocusTx, Shelf};
+pub(crate) use import::{Import, ImportTx, MemoryLocation};
+pub(crate) use link::{Link, LinkTx, plan_links};
+pub(crate) use quota::{Item, QuotaTx, check_usage};
+pub(crate) use review::ReviewTx;
+pub(crate) use token::TokenTable;
 
 /// What a repetition of a transaction would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +58,15 @@ pub(crate) trait Transaction: Send {
 
     /// How much a project may hold.
     fn limits(&self) -> Limits;
+
+    /// Creates the project if it does not exist.
+    fn ensure_project(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
 /// All primitives of a transaction.
-pub(crate) trait Tx: FocusTx {}
+pub(crate) trait Tx: ImportTx {}
 
-impl<T: FocusTx> Tx for T {}
+impl<T: ImportTx> Tx for T {}
 
 /// A unit of work that is one transaction.
 pub(crate) trait Rule: Sync {
@@ -72,4 +92,11 @@ pub(crate) trait Backend: Send + Sync + 'static {
         scope: &Scope,
         rule: &R,
     ) -> impl Future<Output = Result<R::Output>> + Send;
+}
+
+fn not_found(field: &'static str, id: Uuid) -> StoreError {
+    StoreError::NotFound {
+        field,
+        ids: vec![id],
+    }
 }

@@ -5,23 +5,26 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::Row;
 use uuid::Uuid;
 
 use super::error::from_sqlx;
 use super::read::limit;
 use super::row;
-use super::write::{json, micros, own_project};
-use super::{SqliteStore, bound, graph_sql as sql, json_numbers};
+use super::tx::SqliteTx;
+use super::write::{json, micros};
+use super::{SqliteStore, graph_sql as sql, json_numbers, port_sql};
 use crate::domain::Scope;
-use crate::domain::graph::{self, Entity, Linked, Links, Plan, Relation};
+use crate::domain::graph::{
+    self, Entity, Linked, Links, Plan, PlannedEntity, PlannedRelation, Relation,
+};
 use crate::domain::walk::Step;
 use crate::store::graph::{
     EntityQuery, EntitySize, GraphStore, MOST_COUNTED, MOST_MENTIONS, MOST_TOGETHER, Mention,
     StepQuery, Together,
 };
-use crate::store::{Remembered, Result, StoreError};
+use crate::store::rules::{Backend as _, Link, LinkTx};
+use crate::store::{Remembered, Result, fields};
 
 /// What weights are counted in, see [`sql::STEPS`].
 const WEIGHT_UNITS: f64 = 9_007_199_254_740_992.0;
@@ -31,18 +34,7 @@ const AFTER_ALL: char = char::MAX;
 #[async_trait]
 impl GraphStore for SqliteStore {
     async fn link(&self, scope: &Scope, links: &Links, now: DateTime<Utc>) -> Result<Linked> {
-        let open = self.opened()?;
-        self.bounded(open.write(async |connection, _| {
-            let project = own_project(&open, connection, scope).await?;
-            let (entities, relations) = touched(connection, project, &[links]).await?;
-            let plan = links
-                .plan(scope.project(), entities, relations, now)
-                .map_err(StoreError::from)?;
-            bound::require_graph(&open, connection, scope, project, &plan).await?;
-            write(connection, project, &plan, now).await?;
-            Ok(plan.linked)
-        }))
-        .await
+        self.run_rule(scope, &Link { links, now }).await
     }
 
     async fn entities(&self, scope: &Scope, query: &EntityQuery) -> Result<Vec<Entity>> {
@@ -95,7 +87,7 @@ impl GraphStore for SqliteStore {
             .await
             .map_err(failed)?;
             rows.iter()
-                .map(entity)
+                .map(fields::entity)
                 .collect::<sqlx::Result<_>>()
                 .map_err(failed)
         })
@@ -321,99 +313,68 @@ fn relation_of(fields: RelationFields) -> sqlx::Result<Relation> {
     })
 }
 
-fn entity(row: &SqliteRow) -> sqlx::Result<Entity> {
-    Ok(Entity {
-        seq: row.try_get(0)?,
-        project: row.try_get(1)?,
-        name: row.try_get(2)?,
-        kind: row.try_get(3)?,
-        properties: row::json(row, 4)?,
-        use_count: row.try_get(5)?,
-        last_used_at: row::time(row, 6)?,
-        created_at: row::required_time(row, 7)?,
-        updated_at: row::required_time(row, 8)?,
-    })
-}
-
-fn relation(row: &SqliteRow) -> sqlx::Result<Relation> {
-    Ok(Relation {
-        seq: row.try_get(0)?,
-        from: row.try_get(1)?,
-        to: row.try_get(2)?,
-        kind: row.try_get(3)?,
-        weight: row.try_get(4)?,
-        properties: row::json(row, 5)?,
-        valid_from: row::time(row, 6)?,
-        valid_to: row::time(row, 7)?,
-        use_count: row.try_get(8)?,
-        created_at: row::required_time(row, 9)?,
-        updated_at: row::required_time(row, 10)?,
-    })
-}
-
-/// What is there of the entities and relations that the batches name.
-pub(super) async fn touched(
-    connection: &mut SqliteConnection,
-    project: i64,
-    batches: &[&Links],
-) -> Result<(Vec<Entity>, Vec<Relation>)> {
-    let failed = |error| from_sqlx(error, "reading the graph");
-    let rows = sqlx::query(sql::BY_KEY)
-        .bind(json_numbers(&[project]))
-        .bind(json(&graph::keys(batches)))
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let entities: Vec<Entity> = rows
-        .iter()
-        .map(entity)
-        .collect::<sqlx::Result<_>>()
-        .map_err(failed)?;
-    let pairs = graph::pairs(batches, &entities);
-    if pairs.is_empty() {
-        return Ok((entities, Vec::new()));
+impl LinkTx for SqliteTx<'_> {
+    /// One connection writes.
+    async fn lock_graph(&mut self) -> Result<()> {
+        Ok(())
     }
-    let rows = sqlx::query(sql::BETWEEN)
-        .bind(project)
-        .bind(json(&pairs))
-        .fetch_all(connection)
-        .await
-        .map_err(failed)?;
-    let relations = rows
-        .iter()
-        .map(relation)
-        .collect::<sqlx::Result<_>>()
-        .map_err(failed)?;
-    Ok((entities, relations))
-}
 
-/// Carries a plan out. Returns the numbers of the entities that it names, by their compared names.
-pub(super) async fn write(
-    connection: &mut SqliteConnection,
-    project: i64,
-    plan: &Plan,
-    now: DateTime<Utc>,
-) -> Result<HashMap<String, i64>> {
-    let failed = |error| from_sqlx(error, "writing the graph");
-    for (statement, numbers) in [
-        (sql::DELETE_RELATION, &plan.erased_relations),
-        (sql::DELETE_ENTITY, &plan.erased_entities),
-    ] {
-        for number in numbers {
-            sqlx::query(statement)
-                .bind(project)
-                .bind(number)
-                .execute(&mut *connection)
-                .await
-                .map_err(failed)?;
+    async fn named_graph(&mut self, batches: &[&Links]) -> Result<(Vec<Entity>, Vec<Relation>)> {
+        let query = sqlx::query(sql::BY_KEY)
+            .bind(json_numbers(&[self.project]))
+            .bind(json(&graph::keys(batches)));
+        let entities = self.fetch_all(query, fields::entity).await?;
+        let pairs = graph::pairs(batches, &entities);
+        if pairs.is_empty() {
+            return Ok((entities, Vec::new()));
         }
+        let query = sqlx::query(sql::BETWEEN)
+            .bind(self.project)
+            .bind(json(&pairs));
+        let relations = self.fetch_all(query, fields::relation).await?;
+        Ok((entities, relations))
     }
-    let mut numbers = HashMap::with_capacity(plan.entities.len());
-    for planned in &plan.entities {
+
+    async fn insert_mention(&mut self, memory: i64, entity: i64) -> Result<bool> {
+        let query = sqlx::query(port_sql::INSERT_MENTION)
+            .bind(memory)
+            .bind(entity);
+        Ok(self.execute(query).await? > 0)
+    }
+
+    async fn write_plan(
+        &mut self,
+        plan: &Plan,
+        now: DateTime<Utc>,
+    ) -> Result<HashMap<String, i64>> {
+        for (statement, numbers) in [
+            (sql::DELETE_RELATION, &plan.erased_relations),
+            (sql::DELETE_ENTITY, &plan.erased_entities),
+        ] {
+            for number in numbers {
+                let query = sqlx::query(statement).bind(self.project).bind(*number);
+                self.execute(query).await?;
+            }
+        }
+        let mut numbers = HashMap::with_capacity(plan.entities.len());
+        for planned in &plan.entities {
+            let number = self.write_entity(planned).await?;
+            numbers.insert(planned.key.clone(), number);
+        }
+        for planned in &plan.relations {
+            self.write_relation(planned, &numbers, now).await?;
+        }
+        Ok(numbers)
+    }
+}
+
+impl SqliteTx<'_> {
+    /// Returns the number of the entity.
+    async fn write_entity(&mut self, planned: &PlannedEntity) -> Result<i64> {
         let item = &planned.entity;
-        let number = if item.seq == 0 {
-            sqlx::query_scalar(sql::INSERT_ENTITY)
-                .bind(project)
+        if item.seq == 0 {
+            let query = sqlx::query(sql::INSERT_ENTITY)
+                .bind(self.project)
                 .bind(&item.name)
                 .bind(&planned.key)
                 .bind(graph::name_words(&item.name))
@@ -422,33 +383,33 @@ pub(super) async fn write(
                 .bind(item.use_count)
                 .bind(micros(item.last_used_at))
                 .bind(item.created_at.timestamp_micros())
-                .bind(item.updated_at.timestamp_micros())
-                .fetch_one(&mut *connection)
-                .await
-                .map_err(failed)?
-        } else {
-            sqlx::query(sql::UPDATE_ENTITY)
-                .bind(project)
-                .bind(item.seq)
-                .bind(&item.kind)
-                .bind(json(&item.properties))
-                .bind(item.use_count)
-                .bind(micros(item.last_used_at))
-                .bind(item.updated_at.timestamp_micros())
-                .execute(&mut *connection)
-                .await
-                .map_err(failed)?;
-            item.seq
-        };
-        numbers.insert(planned.key.clone(), number);
+                .bind(item.updated_at.timestamp_micros());
+            return self.fetch_one(query, |row| row.try_get(0)).await;
+        }
+        let query = sqlx::query(sql::UPDATE_ENTITY)
+            .bind(self.project)
+            .bind(item.seq)
+            .bind(&item.kind)
+            .bind(json(&item.properties))
+            .bind(item.use_count)
+            .bind(micros(item.last_used_at))
+            .bind(item.updated_at.timestamp_micros());
+        self.execute(query).await?;
+        Ok(item.seq)
     }
-    for planned in &plan.relations {
+
+    async fn write_relation(
+        &mut self,
+        planned: &PlannedRelation,
+        numbers: &HashMap<String, i64>,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
         let item = &planned.relation;
-        let statement = if item.seq == 0 {
+        let query = if item.seq == 0 {
             sqlx::query(sql::INSERT_RELATION)
-                .bind(project)
-                .bind(numbers.get(&planned.from))
-                .bind(numbers.get(&planned.to))
+                .bind(self.project)
+                .bind(numbers.get(&planned.from).copied())
+                .bind(numbers.get(&planned.to).copied())
                 .bind(&item.kind)
                 .bind(item.weight)
                 .bind(json(&item.properties))
@@ -460,7 +421,7 @@ pub(super) async fn write(
                 .bind(item.updated_at.timestamp_micros())
         } else {
             sqlx::query(sql::UPDATE_RELATION)
-                .bind(project)
+                .bind(self.project)
                 .bind(item.seq)
                 .bind(item.weight)
                 .bind(json(&item.properties))
@@ -470,53 +431,24 @@ pub(super) async fn write(
                 .bind(micros(item.valid_to))
                 .bind(item.updated_at.timestamp_micros())
         };
-        statement.execute(&mut *connection).await.map_err(failed)?;
+        self.execute(query).await.map(drop)
     }
-    Ok(numbers)
-}
 
-/// Keeps which entities a memory mentions. A protected one that was there before stays as it is.
-pub(super) async fn mention(
-    connection: &mut SqliteConnection,
-    project: i64,
-    memory: &Remembered,
-    links: &Links,
-    numbers: &HashMap<String, i64>,
-) -> Result<()> {
-    for key in links.keys() {
-        sqlx::query(sql::INSERT_MENTION)
-            .bind(project)
-            .bind(memory.id)
-            .bind(numbers.get(&key))
-            .bind(memory.created)
-            .execute(&mut *connection)
-            .await
-            .map_err(|error| from_sqlx(error, "keeping a mention"))?;
+    /// Keeps which entities a memory mentions. A protected one that was there before stays as it is.
+    pub(super) async fn insert_mentions(
+        &mut self,
+        memory: &Remembered,
+        links: &Links,
+        numbers: &HashMap<String, i64>,
+    ) -> Result<()> {
+        for key in links.keys() {
+            let query = sqlx::query(sql::INSERT_MENTION)
+                .bind(self.project)
+                .bind(memory.id)
+                .bind(numbers.get(&key).copied())
+                .bind(memory.created);
+            self.execute(query).await?;
+        }
+        Ok(())
     }
-    Ok(())
-}
-
-/// Keeps which entities the new text of a memory mentions, as far as they exist.
-pub(super) async fn mention_existing(
-    connection: &mut SqliteConnection,
-    project: i64,
-    memory: Uuid,
-    names: &[String],
-) -> Result<()> {
-    if names.is_empty() {
-        return Ok(());
-    }
-    let (entities, _) = touched(connection, project, &[&Links::of_names(names)]).await?;
-    for entity in entities {
-        sqlx::query(sql::INSERT_MENTION)
-            .bind(project)
-            .bind(memory)
-            .bind(entity.seq)
-            // A protected memory changes with its owner's consent.
-            .bind(true)
-            .execute(&mut *connection)
-            .await
-            .map_err(|error| from_sqlx(error, "keeping a mention"))?;
-    }
-    Ok(())
 }

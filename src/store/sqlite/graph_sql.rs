@@ -2,7 +2,7 @@
 
 macro_rules! entity {
     () => {
-        "SELECT e.seq, (SELECT p.name FROM project p WHERE p.id = e.project_id), e.name, e.type, e.properties, e.use_count, \
+        "SELECT e.seq, (SELECT p.name FROM project p WHERE p.id = e.project_id) AS project, e.name, e.type, e.properties, e.use_count, \
          e.last_used_at, e.created_at, e.updated_at FROM entity e "
     };
 }
@@ -62,7 +62,7 @@ named! {
     BY_WORDS = concat!(entity!(), "WHERE e.project_id IN (SELECT value FROM json_each($1)) \
         AND e.words IN (SELECT value FROM json_each($2)) ORDER BY e.seq");
     /// The newest entities ($2), without their properties.
-    NEWEST = "SELECT e.seq, (SELECT p.name FROM project p WHERE p.id = e.project_id), e.name, e.type, '{}', e.use_count, \
+    NEWEST = "SELECT e.seq, (SELECT p.name FROM project p WHERE p.id = e.project_id) AS project, e.name, e.type, '{}' AS properties, e.use_count, \
         e.last_used_at, e.created_at, e.updated_at FROM entity e \
         WHERE e.project_id IN (SELECT value FROM json_each($1)) ORDER BY e.seq DESC LIMIT $2";
     /// Entities by number, as one JSON text: a row an entity costs more than the reading.

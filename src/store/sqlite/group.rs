@@ -17,9 +17,10 @@ use uuid::Uuid;
 
 use super::cache::Delta;
 use super::error::{from_sqlx, is_damage, name_disk, too_slow};
-use super::write::{self, Prepared};
+use super::write;
 use super::{Open, Writer, sql};
-use crate::domain::Scope;
+use crate::domain::{Analyzer, Scope};
+use crate::store::batch::AnalyzedBatch;
 use crate::store::{Remembered, Result, StoreError};
 
 /// More than this many commands do not share a transaction: each waits for all.
@@ -29,7 +30,10 @@ const MOST_COMMANDS: usize = 256;
 #[derive(Debug)]
 pub(super) enum Work {
     /// Memories, durably.
-    Remember(Prepared),
+    Remember {
+        batch: AnalyzedBatch,
+        analyzer: Arc<Analyzer>,
+    },
     /// That recall returned these; may be lost.
     Note { ids: Vec<Uuid>, now: DateTime<Utc> },
 }
@@ -180,7 +184,7 @@ async fn attempt_unobserved(
     let mut connection = writer.connection.take().expect("was just connected");
     let durable = commands
         .iter()
-        .any(|command| matches!(command.work, Work::Remember(_)));
+        .any(|command| matches!(command.work, Work::Remember { .. }));
     let begin = if durable {
         sql::BEGIN
     } else {
@@ -198,11 +202,12 @@ async fn attempt_unobserved(
     );
     for Pending { scope, work, .. } in commands {
         let answer = match work {
-            Work::Remember(prepared) => {
-                write::remember(open, &mut connection, scope, prepared, &mut delta)
+            Work::Remember { batch, analyzer } => {
+                let batch_of = (batch, analyzer.as_ref());
+                write::remember(open, &mut connection, scope, batch_of, &mut delta)
                     .await
                     .map(|(project, answer)| {
-                        prepared.extend(&mut delta, project, &answer);
+                        batch.extend(&mut delta, project, &answer);
                         projects.push((scope.project(), project));
                         answer
                     })

@@ -7,10 +7,11 @@ use sqlx::{Row, SqliteConnection};
 
 use super::error::from_sqlx;
 use super::read::limit;
-use super::{Open, SqliteStore, json_numbers, row, sql};
+use super::{Open, SqliteStore, json_numbers, sql};
 use crate::domain::Scope;
 use crate::store::{
     Expired, Expiry, HistoryEntry, HistoryQuery, HistoryStore, MOST_KEY_BYTES, MOST_KEYS, Result,
+    fields,
 };
 
 #[async_trait]
@@ -67,8 +68,8 @@ async fn history_page(
         .map_err(failed)?;
     let entry = |row: &sqlx::sqlite::SqliteRow| {
         Ok(HistoryEntry {
-            place: row.try_get(7)?,
-            history: row::history(row)?,
+            place: row.try_get("seq")?,
+            history: fields::history(row)?,
         })
     };
     rows.iter()

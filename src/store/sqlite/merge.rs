@@ -2,25 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, Utc};
-use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::read::memories;
-use crate::domain::{Memory, NewMemory, Repeat, Restated};
+use super::tx::SqliteTx;
+use crate::domain::{Memory, Restated};
+use crate::store::batch::AnalyzedBatch;
+use crate::store::rules::ChangeTx;
 use crate::store::{Remembered, Result};
-
-/// Why the history has a new version of a memory whose text was stored again.
-pub(super) const STORED_AGAIN: &str = "stored again";
 
 /// What is added to memories that were there already, as before and after. The answer reports it.
 pub(super) async fn merges(
-    connection: &mut SqliteConnection,
-    project: i64,
-    items: &[NewMemory],
-    repeats: &[Repeat],
+    tx: &mut SqliteTx<'_>,
+    batch: &AnalyzedBatch,
     answer: &mut [Remembered],
-    now: DateTime<Utc>,
 ) -> Result<Vec<(Memory, Memory)>> {
     let new: HashSet<Uuid> = answer
         .iter()
@@ -28,7 +22,8 @@ pub(super) async fn merges(
         .map(|place| place.id)
         .collect();
     let mut merges: HashMap<Uuid, (Memory, Memory)> = HashMap::new();
-    for ((item, repeat), place) in items.iter().zip(repeats).zip(answer) {
+    let items = batch.command.items.iter().zip(&batch.repeats);
+    for ((item, repeat), place) in items.zip(answer) {
         if place.created {
             continue;
         }
@@ -38,14 +33,13 @@ pub(super) async fn merges(
         if new.contains(&place.id) || merges.contains_key(&place.id) || restated.is_empty() {
             continue;
         }
-        let stored = memories(connection, &[project], &[place.id]).await?.pop();
-        let Some(before) = stored.map(|row| row.memory) else {
+        let Some(before) = tx.lock_memories(&[place.id]).await?.pop() else {
             continue;
         };
         let (patch, repeat) = restated.merge_into(&before);
         place.repeat.extend(repeat);
         let mut after = before.clone();
-        patch.apply(&mut after, now);
+        patch.apply(&mut after, batch.command.now);
         merges.insert(place.id, (before, after));
     }
     let mut changed: Vec<(Memory, Memory)> = merges

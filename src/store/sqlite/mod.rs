@@ -5,7 +5,6 @@
 //! it in [`sql`]; to change the schema, add a migration in `migrations/` and its line in [`schema`].
 
 mod around;
-mod bound;
 mod cache;
 mod change;
 mod check;
@@ -66,6 +65,8 @@ use self::error::{from_sqlx, name_disk, not_open, too_slow};
 use self::file_identity::OpenFiles;
 use self::group::{Gathering, Work};
 use self::lock::OwnerLock;
+use super::batch::AnalyzedBatch;
+use super::rules::{Backend as _, Forget};
 use super::write_health::WriteHealth;
 use super::{
     Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, QueryOf, Remember,
@@ -483,8 +484,11 @@ impl Store for SqliteStore {
 
     async fn remember(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>> {
         let open = self.opened()?;
-        let command = write::Prepared::new(command, Arc::clone(&self.analyzer))?;
-        self.bounded(self.gathering.submit(&open, scope, Work::Remember(command)))
+        let work = Work::Remember {
+            batch: AnalyzedBatch::new(command, &self.analyzer)?,
+            analyzer: Arc::clone(&self.analyzer),
+        };
+        self.bounded(self.gathering.submit(&open, scope, work))
             .await
     }
 
@@ -542,12 +546,7 @@ impl Store for SqliteStore {
     }
 
     async fn update(&self, scope: &Scope, command: Update) -> Result<Memory> {
-        let open = self.opened()?;
-        let analyzer = &self.analyzer;
-        self.bounded(open.write(async |connection, delta| {
-            change::update(&open, connection, scope, &command, analyzer, delta).await
-        }))
-        .await
+        self.run_rule(scope, &command).await
     }
 
     async fn forget(
@@ -558,18 +557,13 @@ impl Store for SqliteStore {
         reason: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<u64> {
-        let open = self.opened()?;
-        let analyzer = &self.analyzer;
-        let command = change::Forget {
+        let rule = Forget {
             ids,
             mode,
             reason,
             now,
         };
-        self.bounded(open.write(async |connection, delta| {
-            change::forget(&open, connection, scope, &command, analyzer, delta).await
-        }))
-        .await
+        self.run_rule(scope, &rule).await
     }
 
     async fn note_recalled(&self, scope: &Scope, ids: &[Uuid], now: DateTime<Utc>) -> Result<()> {

@@ -5,30 +5,27 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use async_trait::async_trait;
-use serde_json::{Map, Value};
-use sqlx::sqlite::SqliteRow;
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use uuid::Uuid;
 
-use super::cache::Delta;
 use super::check::inspect_quickly;
 use super::error::{from_sqlx, name_disk};
 use super::lock::{canonical, owner};
-use super::row::{self, MemoryRow};
-use super::write::{self, json, micros};
+use super::tx::SqliteTx;
+use super::write::{bind_memory, json, micros};
 use super::{
     SqliteStore, connect_options, graph_sql, hex_ids, json_numbers, port_sql, schema, sql,
     with_suffix, word_index,
 };
-use crate::domain::memory::content_hash;
 use crate::domain::name::{name_key, name_words};
-use crate::domain::{Analyzer, History, Kind, Memory, Scope};
+use crate::domain::text::Terms;
+use crate::domain::{History, Memory, Review, Scope};
 use crate::store::port::{
-    EntityName, EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, MentionRecord,
-    PAGE_HISTORY_ENTRIES, Place, PortStore, Record, RelationRecord, ReviewRecord, Section,
-    Snapshot, loaded_with_history, store_record,
+    EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, PAGE_HISTORY_ENTRIES, Place,
+    PortStore, Record, RelationRecord, Section, Snapshot, loaded_with_history, memory_records,
 };
-use crate::store::{Finding, Result, Store, StoreError};
+use crate::store::rules::{Backend as _, Import, ImportTx, MemoryLocation};
+use crate::store::{Finding, Result, Store, StoreError, fields};
 
 /// A read transaction on the file.
 struct SqliteSnapshot {
@@ -121,13 +118,13 @@ impl Snapshot for SqliteSnapshot {
         if section == Section::Memory {
             return self.memories(after, limit).await;
         }
-        let (statement, read): (_, fn(&SqliteRow) -> sqlx::Result<Record>) = match section {
-            Section::Entity => (port_sql::ENTITIES, entity),
-            Section::Relation => (port_sql::RELATIONS, relation),
-            Section::Mention => (port_sql::MENTIONS, mention),
-            Section::Focus => (port_sql::FOCUS, focus),
-            Section::Archive | Section::Memory => (port_sql::ARCHIVE, focus),
-            Section::Review => (port_sql::REVIEWS, review),
+        let statement = match section {
+            Section::Entity => port_sql::ENTITIES,
+            Section::Relation => port_sql::RELATIONS,
+            Section::Mention => port_sql::MENTIONS,
+            Section::Focus => port_sql::FOCUS,
+            Section::Archive | Section::Memory => port_sql::ARCHIVE,
+            Section::Review => port_sql::REVIEWS,
         };
         let mut query = sqlx::query(statement)
             .bind(&self.projects)
@@ -141,16 +138,15 @@ impl Snapshot for SqliteSnapshot {
             .await
             .map_err(failed)?;
         let place = match rows.last() {
-            Some(row) if section == Section::Review => Place(row.try_get(12).map_err(failed)?, 0),
             Some(row) => Place(
-                row.try_get(0).map_err(failed)?,
-                row.try_get(1).map_err(failed)?,
+                row.try_get("place").map_err(failed)?,
+                row.try_get("place2").map_err(failed)?,
             ),
             None => after,
         };
         let records = rows
             .iter()
-            .map(read)
+            .map(|row| fields::record(section, row))
             .collect::<sqlx::Result<_>>()
             .map_err(failed)?;
         Ok((records, place))
@@ -165,12 +161,12 @@ impl Snapshot for SqliteSnapshot {
             .await
             .map_err(failed)?;
         let place = match rows.last() {
-            Some(row) => Place(row.try_get(7).map_err(failed)?, 0),
+            Some(row) => Place(row.try_get("place").map_err(failed)?, 0),
             None => after,
         };
         let entries = rows
             .iter()
-            .map(row::history)
+            .map(fields::history)
             .collect::<sqlx::Result<_>>()
             .map_err(failed)?;
         Ok((entries, place))
@@ -186,51 +182,37 @@ impl SqliteSnapshot {
             .fetch_all(&mut self.connection)
             .await
             .map_err(failed)?;
-        let mut rows = rows
+        let mut memories = rows
             .iter()
-            .map(MemoryRow::read)
+            .map(fields::memory)
             .collect::<sqlx::Result<Vec<_>>>()
             .map_err(failed)?;
-        let loaded = self.loaded_with_history(&rows).await?;
-        rows.truncate(loaded.max(1));
-        let Some(last) = rows.last().map(|row| row.memory.seq) else {
+        let loaded = self.loaded_with_history(&memories).await?;
+        memories.truncate(loaded.max(1));
+        let Some(last) = memories.last().map(|memory| memory.seq) else {
             return Ok((Vec::new(), after));
         };
-        let ids: Vec<Uuid> = rows.iter().take(loaded).map(|row| row.memory.id).collect();
+        let ids: Vec<Uuid> = memories
+            .iter()
+            .take(loaded)
+            .map(|memory| memory.id)
+            .collect();
         let history = sqlx::query(sql::HISTORY)
             .bind(&self.projects)
             .bind(hex_ids(&ids))
             .fetch_all(&mut self.connection)
             .await
             .map_err(failed)?;
-        let mut history = history
+        let history = history
             .iter()
-            .map(row::history)
+            .map(fields::history)
             .collect::<sqlx::Result<Vec<_>>>()
             .map_err(failed)?;
-        history.sort_by_key(|entry| entry.version);
-        let mut records: Vec<MemoryRecord> = rows
-            .into_iter()
-            .map(|row| MemoryRecord {
-                memory: row.memory,
-                history: Vec::new(),
-            })
-            .collect();
-        let places: HashMap<Uuid, usize> = ids.into_iter().zip(0..).collect();
-        for entry in history {
-            if let Some(place) = places.get(&entry.memory_id) {
-                records[*place].history.push(entry);
-            }
-        }
-        let records = records
-            .into_iter()
-            .map(|record| Record::Memory(Box::new(record)))
-            .collect();
-        Ok((records, Place(last, 0)))
+        Ok((memory_records(memories, history), Place(last, 0)))
     }
 
-    async fn loaded_with_history(&mut self, rows: &[MemoryRow]) -> Result<usize> {
-        let numbers: Vec<i64> = rows.iter().map(|row| row.memory.seq).collect();
+    async fn loaded_with_history(&mut self, memories: &[Memory]) -> Result<usize> {
+        let numbers: Vec<i64> = memories.iter().map(|memory| memory.seq).collect();
         let sizes: Vec<(i64, i64)> = sqlx::query_as(port_sql::HISTORY_SIZES)
             .bind(json_numbers(&numbers))
             .fetch_all(&mut self.connection)
@@ -241,79 +223,6 @@ impl SqliteSnapshot {
             sizes.get(number).copied().unwrap_or_default()
         })))
     }
-}
-
-fn entity_name(row: &SqliteRow, column: usize) -> sqlx::Result<EntityName> {
-    Ok(EntityName {
-        name: row.try_get(column)?,
-        kind: row.try_get(column + 1)?,
-    })
-}
-
-fn entity(row: &SqliteRow) -> sqlx::Result<Record> {
-    Ok(Record::Entity(EntityRecord {
-        project: row.try_get(2)?,
-        name: row.try_get(3)?,
-        kind: row.try_get(4)?,
-        properties: row::json::<Map<String, Value>>(row, 5)?,
-        use_count: row.try_get(6)?,
-        last_used_at: row::time(row, 7)?,
-        created_at: row::required_time(row, 8)?,
-        updated_at: row::required_time(row, 9)?,
-    }))
-}
-
-fn relation(row: &SqliteRow) -> sqlx::Result<Record> {
-    Ok(Record::Relation(Box::new(RelationRecord {
-        project: row.try_get(2)?,
-        source: entity_name(row, 3)?,
-        target: entity_name(row, 5)?,
-        kind: row.try_get(7)?,
-        weight: row.try_get(8)?,
-        properties: row::json::<Map<String, Value>>(row, 9)?,
-        use_count: row.try_get(10)?,
-        last_used_at: row::time(row, 11)?,
-        valid_from: row::time(row, 12)?,
-        valid_to: row::time(row, 13)?,
-        created_at: row::required_time(row, 14)?,
-        updated_at: row::required_time(row, 15)?,
-    })))
-}
-
-fn mention(row: &SqliteRow) -> sqlx::Result<Record> {
-    let (project, memory, entity) = (row.try_get(2)?, row.try_get(3)?, entity_name(row, 4)?);
-    Ok(Record::Mention(MentionRecord {
-        project,
-        memory,
-        entity,
-    }))
-}
-
-fn focus(row: &SqliteRow) -> sqlx::Result<Record> {
-    Ok(Record::Focus(FocusRecord {
-        project: row.try_get(2)?,
-        id: row.try_get(3)?,
-        session: row.try_get(4)?,
-        content: row.try_get(5)?,
-        importance: row.try_get(6)?,
-        created_at: row::required_time(row, 7)?,
-        touched_at: row::required_time(row, 8)?,
-        memory: row.try_get(11)?,
-        state: match row::time(row, 9)? {
-            None => FocusState::Held,
-            Some(archived_at) => FocusState::Archived {
-                archived_at,
-                reason: row.try_get(10)?,
-            },
-        },
-    }))
-}
-
-fn review(row: &SqliteRow) -> sqlx::Result<Record> {
-    Ok(Record::Review(Box::new(ReviewRecord {
-        project: row.try_get(13)?,
-        review: super::review::read(row)?,
-    })))
 }
 
 #[async_trait]
@@ -345,23 +254,7 @@ impl PortStore for SqliteStore {
     }
 
     async fn import(&self, scope: &Scope, records: &[Record]) -> Result<Vec<Imported>> {
-        let open = self.opened()?;
-        let analyzer = &self.analyzer;
-        self.bounded(open.write(async |connection, delta| {
-            let project = write::own_project(&open, connection, scope).await?;
-            let mut importing = Importing {
-                connection,
-                delta,
-                analyzer,
-                project,
-            };
-            let mut answers = Vec::with_capacity(records.len());
-            for record in records {
-                answers.push(importing.record(record).await?);
-            }
-            Ok(answers)
-        }))
-        .await
+        self.run_rule(scope, &Import { records }).await
     }
 
     async fn is_empty(&self) -> Result<bool> {
@@ -398,151 +291,52 @@ impl PortStore for SqliteStore {
     }
 }
 
-struct Importing<'a> {
-    connection: &'a mut SqliteConnection,
-    delta: &'a mut Delta,
-    analyzer: &'a Analyzer,
-    project: i64,
-}
-
-fn storing(error: sqlx::Error) -> StoreError {
-    from_sqlx(error, "storing a record")
-}
-
-impl Importing<'_> {
-    async fn record(&mut self, record: &Record) -> Result<Imported> {
-        store_record!(self, record)
+impl ImportTx for SqliteTx<'_> {
+    async fn locate_memory(&mut self, id: Uuid) -> Result<Option<MemoryLocation>> {
+        let query = sqlx::query(port_sql::FIND_MEMORY).bind(id);
+        let found: Option<(i64, i64)> = self
+            .fetch_optional(query, |row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .await?;
+        Ok(found.map(|(project, seq)| MemoryLocation {
+            is_own: project == self.project,
+            seq,
+        }))
     }
 
-    async fn find_memory(&mut self, id: Uuid) -> Result<Option<(i64, i64)>> {
-        let found = sqlx::query_as(port_sql::FIND_MEMORY)
-            .bind(id)
-            .fetch_optional(&mut *self.connection)
-            .await;
-        found.map_err(storing)
-    }
-
-    async fn memory(
-        &mut self,
-        MemoryRecord { memory, history }: &MemoryRecord,
-    ) -> Result<Imported> {
-        if let Some((project, _)) = self.find_memory(memory.id).await? {
-            return Ok(if project == self.project {
-                Imported::Present
-            } else {
-                Imported::Refused(format!(
-                    "memory {} is there already, in another project",
-                    memory.id
-                ))
-            });
-        }
-        let live = memory.deleted_at.is_none();
-        if live
-            && memory.superseded_by.is_none()
-            && memory.kind == Kind::Dialogue
-            && let (Some(session), Some(turn)) = (&memory.session, memory.turn)
-        {
-            let taken = sqlx::query(sql::TURN)
-                .bind(self.project)
-                .bind(session)
-                .bind(turn)
-                .fetch_optional(&mut *self.connection)
-                .await
-                .map_err(storing)?;
-            if let Some(row) = taken {
-                let other: Uuid = row.try_get(0).map_err(storing)?;
-                return Ok(Imported::Refused(format!(
-                    "turn {turn} of session {session:?} is there already, as memory {other}"
-                )));
-            }
-        }
-        let terms = word_index::terms_of(memory, self.analyzer);
-        let episode = memory.episode.as_ref();
-        let seq: i64 = sqlx::query_scalar(port_sql::INSERT_MEMORY)
-            .bind(memory.id)
-            .bind(self.project)
-            .bind(memory.kind.as_str())
-            .bind(i64::from(terms.length))
-            .bind(memory.importance)
-            .bind(micros(memory.deleted_at))
-            .bind(memory.superseded_by)
-            .bind(micros(memory.valid_until))
-            .bind(memory.occurred_at.timestamp_micros())
-            .bind(memory.created_at.timestamp_micros())
-            .bind(memory.updated_at.timestamp_micros())
-            .bind(memory.version)
-            .bind(memory.recall_count)
-            .bind(micros(memory.last_recalled_at))
-            .bind(memory.helpful)
-            .bind(memory.not_helpful)
-            .bind(i64::from(memory.protected))
-            .bind(content_hash(&memory.content).as_slice())
-            .bind(&memory.session)
-            .bind(memory.turn)
-            .bind(&memory.speaker)
-            .bind(json(&memory.tags))
-            .bind(episode.map(|episode| episode.outcome))
-            .bind(episode.map(|episode| &episode.situation))
-            .bind(episode.map(|episode| &episode.lesson))
-            .bind(json(&memory.metadata))
-            .bind(&memory.content)
-            .fetch_one(&mut *self.connection)
-            .await
-            .map_err(storing)?;
-        if !memory.tags.is_empty() {
-            sqlx::query(sql::INSERT_TAGS)
-                .bind(memory.id)
-                .bind(super::tag::tag_keys(&memory.tags))
-                .execute(&mut *self.connection)
-                .await
-                .map_err(storing)?;
-        }
-        if !memory.sources.is_empty() {
-            sqlx::query(sql::INSERT_SOURCES)
-                .bind(memory.id)
-                .bind(hex_ids(&write::unique(memory.sources.iter())))
-                .execute(&mut *self.connection)
-                .await
-                .map_err(storing)?;
-        }
+    async fn insert_record(&mut self, record: &MemoryRecord, terms: &Terms) -> Result<i64> {
+        let MemoryRecord { memory, history } = record;
+        let query = bind_memory(
+            sqlx::query(sql::INSERT_MEMORY),
+            memory,
+            self.project,
+            Some(terms.length),
+        );
+        let seq = self.fetch_one(query, |row| row.try_get(0)).await?;
+        self.insert_lists(memory.id, &memory.tags, &memory.sources)
+            .await?;
         for entry in history {
-            sqlx::query(sql::INSERT_HISTORY)
-                .bind(seq)
-                .bind(entry.version)
-                .bind(entry.change.as_str())
-                .bind(entry.old.as_ref().map(json))
-                .bind(&entry.actor)
-                .bind(&entry.reason)
-                .bind(entry.at.timestamp_micros())
-                .execute(&mut *self.connection)
-                .await
-                .map_err(storing)?;
+            self.insert_history(seq, entry).await?;
         }
-        if live {
-            word_index::add_terms(self.connection, self.project, seq, &terms, self.delta).await?;
-            write::enqueue(self.connection, seq, self.project).await?;
-        }
-        Ok(Imported::Created)
+        Ok(seq)
     }
 
-    async fn find_entity(&mut self, name: &EntityName) -> Result<Option<i64>> {
-        sqlx::query_scalar(port_sql::FIND_ENTITY)
+    async fn index_records(&mut self, entering: &[(i64, Terms)]) -> Result<()> {
+        for (seq, terms) in entering {
+            word_index::add_terms(self.connection, self.project, *seq, terms, self.delta).await?;
+            self.add_index_job(*seq).await?;
+        }
+        Ok(())
+    }
+
+    async fn find_entity(&mut self, name_key: &str) -> Result<Option<i64>> {
+        let query = sqlx::query(port_sql::FIND_ENTITY)
             .bind(self.project)
-            .bind(name_key(&name.name))
-            .fetch_optional(&mut *self.connection)
-            .await
-            .map_err(storing)
+            .bind(name_key);
+        self.fetch_optional(query, |row| row.try_get(0)).await
     }
 
-    async fn entity(&mut self, record: &EntityRecord) -> Result<Imported> {
-        let name = EntityName {
-            name: record.name.clone(),
-            kind: record.kind.clone(),
-        };
-        if self.find_entity(&name).await?.is_some() {
-            return Ok(Imported::Present);
-        }
-        sqlx::query(graph_sql::INSERT_ENTITY)
+    async fn insert_entity(&mut self, record: &EntityRecord) -> Result<()> {
+        let query = sqlx::query(graph_sql::INSERT_ENTITY)
             .bind(self.project)
             .bind(&record.name)
             .bind(name_key(&record.name))
@@ -552,33 +346,20 @@ impl Importing<'_> {
             .bind(record.use_count)
             .bind(micros(record.last_used_at))
             .bind(record.created_at.timestamp_micros())
-            .bind(record.updated_at.timestamp_micros())
-            .execute(&mut *self.connection)
-            .await
-            .map_err(storing)?;
-        Ok(Imported::Created)
+            .bind(record.updated_at.timestamp_micros());
+        self.execute(query).await.map(drop)
     }
 
-    async fn relation(&mut self, record: &RelationRecord) -> Result<Imported> {
-        let (source, target) = (
-            self.find_entity(&record.source).await?,
-            self.find_entity(&record.target).await?,
-        );
-        let (Some(source), Some(target)) = (source, target) else {
-            let missing = if source.is_none() {
-                &record.source
-            } else {
-                &record.target
-            };
-            return Ok(Imported::Refused(format!(
-                "there is no entity {:?}",
-                missing.name
-            )));
-        };
-        let done = sqlx::query(port_sql::INSERT_RELATION)
+    async fn insert_relation(
+        &mut self,
+        record: &RelationRecord,
+        from: i64,
+        to: i64,
+    ) -> Result<bool> {
+        let query = sqlx::query(port_sql::INSERT_RELATION)
             .bind(self.project)
-            .bind(source)
-            .bind(target)
+            .bind(from)
+            .bind(to)
             .bind(&record.kind)
             .bind(record.weight)
             .bind(json(&record.properties))
@@ -587,40 +368,11 @@ impl Importing<'_> {
             .bind(micros(record.valid_from))
             .bind(micros(record.valid_to))
             .bind(record.created_at.timestamp_micros())
-            .bind(record.updated_at.timestamp_micros())
-            .execute(&mut *self.connection)
-            .await
-            .map_err(storing)?;
-        Ok(created(done.rows_affected()))
+            .bind(record.updated_at.timestamp_micros());
+        Ok(self.execute(query).await? > 0)
     }
 
-    async fn mention(&mut self, record: &MentionRecord) -> Result<Imported> {
-        let memory = self
-            .find_memory(record.memory)
-            .await?
-            .filter(|(project, _)| *project == self.project);
-        let Some((_, memory)) = memory else {
-            return Ok(Imported::Refused(format!(
-                "there is no memory {}",
-                record.memory
-            )));
-        };
-        let Some(entity) = self.find_entity(&record.entity).await? else {
-            return Ok(Imported::Refused(format!(
-                "there is no entity {:?}",
-                record.entity.name
-            )));
-        };
-        let done = sqlx::query(port_sql::INSERT_MENTION)
-            .bind(memory)
-            .bind(entity)
-            .execute(&mut *self.connection)
-            .await
-            .map_err(storing)?;
-        Ok(created(done.rows_affected()))
-    }
-
-    async fn focus(&mut self, record: &FocusRecord) -> Result<Imported> {
+    async fn insert_focus(&mut self, record: &FocusRecord) -> Result<bool> {
         let (statement, archived_at, reason) = match &record.state {
             FocusState::Held => (port_sql::INSERT_FOCUS, None, None),
             FocusState::Archived {
@@ -628,7 +380,7 @@ impl Importing<'_> {
                 reason,
             } => (port_sql::INSERT_ARCHIVE, Some(*archived_at), Some(reason)),
         };
-        let done = sqlx::query(statement)
+        let query = sqlx::query(statement)
             .bind(self.project)
             .bind(record.id)
             .bind(&record.session)
@@ -638,25 +390,12 @@ impl Importing<'_> {
             .bind(record.touched_at.timestamp_micros())
             .bind(micros(archived_at))
             .bind(reason)
-            .bind(record.memory)
-            .execute(&mut *self.connection)
-            .await
-            .map_err(storing)?;
-        Ok(created(done.rows_affected()))
+            .bind(record.memory);
+        Ok(self.execute(query).await? > 0)
     }
 
-    async fn review(&mut self, ReviewRecord { review, .. }: &ReviewRecord) -> Result<Imported> {
-        let memory = self
-            .find_memory(review.memory)
-            .await?
-            .filter(|(project, _)| *project == self.project);
-        let Some((_, memory)) = memory else {
-            return Ok(Imported::Refused(format!(
-                "there is no memory {}",
-                review.memory
-            )));
-        };
-        let done = sqlx::query(port_sql::INSERT_REVIEW)
+    async fn insert_decided_review(&mut self, review: &Review, memory: i64) -> Result<bool> {
+        let query = sqlx::query(port_sql::INSERT_REVIEW)
             .bind(self.project)
             .bind(review.id)
             .bind(memory)
@@ -670,19 +409,8 @@ impl Importing<'_> {
             .bind(&review.decided_by)
             .bind(micros(review.decided_at))
             .bind(&review.decision_reason)
-            .bind(review.applied_version)
-            .execute(&mut *self.connection)
-            .await
-            .map_err(storing)?;
-        Ok(created(done.rows_affected()))
-    }
-}
-
-fn created(rows: u64) -> Imported {
-    if rows > 0 {
-        Imported::Created
-    } else {
-        Imported::Present
+            .bind(review.applied_version);
+        Ok(self.execute(query).await? > 0)
     }
 }
 

@@ -30,14 +30,15 @@ pub(super) const SIZE: &str = concat!(
 );
 
 pub(super) const ENTITIES: &str = concat!(
-    "SELECT e.seq, 0, p.name, e.name, e.type, e.properties, e.use_count, e.last_used_at, e.created_at, e.updated_at \
+    "SELECT e.seq AS place, 0 AS place2, e.seq, p.name AS project, e.name, e.type, e.properties, e.use_count, e.last_used_at, e.created_at, e.updated_at \
      FROM entity e \
      JOIN project p ON p.id = e.project_id WHERE e.seq > $2 AND ",
     in_projects!("e.project_id"),
     " ORDER BY e.seq LIMIT $3"
 );
 pub(super) const RELATIONS: &str = concat!(
-    "SELECT r.seq, 0, p.name, s.name, s.type, t.name, t.type, r.type, r.weight, r.properties, r.use_count, \
+    "SELECT r.seq AS place, 0 AS place2, r.seq, r.from_seq, r.to_seq, p.name AS project, s.name AS source, \
+     s.type AS source_type, t.name AS target, t.type AS target_type, r.type, r.weight, r.properties, r.use_count, \
      r.last_used_at, r.valid_from, r.valid_to, r.created_at, r.updated_at FROM relation r \
      JOIN project p ON p.id = r.project_id JOIN entity s ON s.seq = r.from_seq JOIN entity t ON t.seq = r.to_seq \
      WHERE r.seq > $2 AND ",
@@ -45,28 +46,29 @@ pub(super) const RELATIONS: &str = concat!(
     " ORDER BY r.seq LIMIT $3"
 );
 pub(super) const MENTIONS: &str = concat!(
-    "SELECT n.memory_seq, n.entity_seq, p.name, m.id, e.name, e.type FROM mention n JOIN memory m ON m.seq = n.memory_seq \
+    "SELECT n.memory_seq AS place, n.entity_seq AS place2, p.name AS project, m.id AS memory, e.name, e.type FROM mention n JOIN memory m ON m.seq = n.memory_seq \
      JOIN project p ON p.id = m.project_id JOIN entity e ON e.seq = n.entity_seq WHERE (n.memory_seq, n.entity_seq) > ($2, $4) AND ",
     in_projects!("m.project_id"),
     " ORDER BY n.memory_seq, n.entity_seq LIMIT $3"
 );
 pub(super) const FOCUS: &str = concat!(
-    "SELECT f.seq, 0, p.name, f.id, f.session, f.content, f.importance, f.created_at, f.touched_at, NULL, NULL, f.memory_id \
+    "SELECT f.seq AS place, 0 AS place2, f.seq, p.name AS project, f.id, f.session, f.content, f.importance, f.created_at, \
+     f.touched_at, NULL AS archived_at, NULL AS reason, f.memory_id \
      FROM focus f JOIN project p ON p.id = f.project_id WHERE f.seq > $2 AND ",
     in_projects!("f.project_id"),
     " ORDER BY f.seq LIMIT $3"
 );
 pub(super) const ARCHIVE: &str = concat!(
-    "SELECT f.seq, 0, p.name, f.id, f.session, f.content, f.importance, f.created_at, f.touched_at, f.archived_at, \
+    "SELECT f.seq AS place, 0 AS place2, f.seq, p.name AS project, f.id, f.session, f.content, f.importance, f.created_at, \
+     f.touched_at, f.archived_at, \
      f.reason, f.memory_id FROM focus_archive f JOIN project p ON p.id = f.project_id \
      WHERE f.seq > $2 AND ",
     in_projects!("f.project_id"),
     " ORDER BY f.seq LIMIT $3"
 );
-/// The first columns are those of every record, then come those which a review is read from.
 pub(super) const REVIEWS: &str = concat!(
-    "SELECT r.id, m.id, r.state, r.proposal, r.actor, r.reason, r.created_at, r.expires_at, r.decided_by, \
-     r.decided_at, r.decision_reason, r.applied_version, r.seq, p.name FROM review r \
+    "SELECT r.seq AS place, 0 AS place2, r.id, m.id AS memory, r.state, r.proposal, r.actor, r.reason, r.created_at, r.expires_at, r.decided_by, \
+     r.decided_at, r.decision_reason, r.applied_version, p.name AS project FROM review r \
      JOIN memory m ON m.seq = r.memory_seq JOIN project p ON p.id = r.project_id WHERE r.seq > $2 AND ",
     in_projects!("r.project_id"),
     " ORDER BY r.seq LIMIT $3"
@@ -78,14 +80,8 @@ pub(super) const FIND_MEMORY: &str = "SELECT project_id, seq FROM memory WHERE i
 pub(super) const HISTORY_SIZES: &str = "SELECT h.memory_seq, sum(octet_length(h.old)) FROM json_each($1) w \
     CROSS JOIN history h ON h.memory_seq = w.value WHERE h.old IS NOT NULL GROUP BY h.memory_seq";
 /// The next entries ($3) of the history of a memory ($1) behind a place ($2).
-pub(super) const HISTORY_AFTER: &str = "SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at, h.seq \
+pub(super) const HISTORY_AFTER: &str = "SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at, h.seq AS place \
     FROM memory m JOIN history h ON h.memory_seq = m.seq WHERE m.seq = $1 AND h.seq > $2 ORDER BY h.seq LIMIT $3";
-/// A memory as it was elsewhere.
-pub(super) const INSERT_MEMORY: &str = "INSERT INTO memory (id, project_id, kind, length, importance, deleted_at, \
-    superseded_by, valid_until, occurred_at, created_at, updated_at, version, recall_count, last_recalled_at, helpful, \
-    not_helpful, protected, content_hash, session, turn, speaker, tags, outcome, situation, lesson, metadata, content) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, \
-    $24, $25, $26, $27) RETURNING seq";
 /// An entity by its compared name.
 pub(super) const FIND_ENTITY: &str =
     "SELECT seq FROM entity WHERE project_id = $1 AND name_key = $2";

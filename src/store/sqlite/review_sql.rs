@@ -4,17 +4,17 @@ use super::sql::{memory, named};
 
 macro_rules! review {
     () => {
-        "SELECT r.id, m.id, r.state, r.proposal, r.actor, r.reason, r.created_at, r.expires_at, r.decided_by, \
+        "SELECT r.id, m.id AS memory, r.state, r.proposal, r.actor, r.reason, r.created_at, r.expires_at, r.decided_by, \
          r.decided_at, r.decision_reason, r.applied_version FROM review r JOIN memory m ON m.seq = r.memory_seq "
     };
 }
 
 named! {
-    /// A new review ($3: the memory's number, $4: JSON of the other one's id in hexadecimal).
-    INSERT_REVIEW = "INSERT INTO review (id, project_id, memory_seq, other_seq, state, proposal, actor, reason, created_at, expires_at) \
-        VALUES ($1, $2, $3, (SELECT seq FROM memory WHERE id = $4), $5, $6, $7, $8, $9, $10)";
+    /// A new review ($3: ID of the memory, $4: ID of the other one).
+    INSERT_REVIEW = "INSERT INTO review (project_id, id, memory_seq, other_seq, state, proposal, actor, reason, created_at, expires_at) \
+        SELECT $1, $2, m.seq, (SELECT seq FROM memory WHERE id = $4), $5, $6, $7, $8, $9, $10 FROM memory m WHERE m.id = $3";
     /// One that waits already with the same proposal, or was dismissed.
-    SAME_REVIEW = concat!(review!(), "WHERE r.memory_seq = $1 AND r.project_id = $2 AND r.state = $3 AND r.proposal = $4 \
+    SAME_REVIEW = concat!(review!(), "WHERE m.id = $1 AND r.project_id = $2 AND r.state = $3 AND r.proposal = $4 \
         AND (r.state <> 'open' OR r.expires_at > $5) LIMIT 1");
     /// How many wait.
     COUNT_OPEN = "SELECT count(*) FROM review WHERE project_id = $1 AND state = 'open' AND expires_at > $2";

@@ -1,13 +1,13 @@
 //! Rows as domain types.
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Error, Row};
 use uuid::Uuid;
 
-use crate::domain::{Episode, History, Memory, Setting, Standing};
-use crate::store::fields::{Fields, decoding_error, plain_fields};
+use crate::domain::{Memory, Setting, Standing};
+use crate::store::fields::{self, Fields, decoding_error, plain_fields};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -45,56 +45,14 @@ fn parsed_json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: &str) ->
 pub(super) struct MemoryRow {
     /// Number of its project.
     pub(super) project: i64,
-    /// Length in terms.
-    pub(super) length: i64,
-    /// Everything else.
     pub(super) memory: Memory,
 }
 
 impl MemoryRow {
     pub(super) fn read(row: &SqliteRow) -> Result<Self> {
-        let situation: Option<String> = row.try_get(23)?;
-        let outcome: Option<f64> = row.try_get(22)?;
-        let lesson: Option<String> = row.try_get(24)?;
-        let episode = match (situation, outcome, lesson) {
-            (Some(situation), Some(outcome), Some(lesson)) => Some(Episode {
-                situation,
-                outcome,
-                lesson,
-            }),
-            _ => None,
-        };
-        let memory = Memory {
-            seq: row.try_get(0)?,
-            id: row.try_get(1)?,
-            project: row.try_get(2)?,
-            kind: word(row, 4)?,
-            importance: row.try_get(6)?,
-            deleted_at: time(row, 7)?,
-            superseded_by: row.try_get(8)?,
-            valid_until: time(row, 9)?,
-            occurred_at: required_time(row, 10)?,
-            created_at: required_time(row, 11)?,
-            updated_at: required_time(row, 12)?,
-            version: row.try_get(13)?,
-            recall_count: row.try_get(14)?,
-            last_recalled_at: time(row, 15)?,
-            helpful: row.try_get(16)?,
-            not_helpful: row.try_get(17)?,
-            session: row.try_get(18)?,
-            turn: row.try_get(19)?,
-            speaker: row.try_get(20)?,
-            tags: json(row, 21)?,
-            episode,
-            metadata: json::<Map<String, Value>>(row, 25)?,
-            content: row.try_get(26)?,
-            sources: ids(row, 27)?,
-            protected: row.try_get(28)?,
-        };
         Ok(Self {
-            project: row.try_get(3)?,
-            length: row.try_get(5)?,
-            memory,
+            project: row.try_get("project_id")?,
+            memory: fields::memory(row)?,
         })
     }
 }
@@ -123,23 +81,6 @@ pub(super) fn setting(row: &SqliteRow) -> Result<Setting> {
         row.try_get(15)?,
         required_time(row, 14)?,
     ))
-}
-
-/// One line of the history.
-pub(super) fn history(row: &SqliteRow) -> Result<History> {
-    let old: Option<String> = row.try_get(3)?;
-    Ok(History {
-        memory_id: row.try_get(0)?,
-        version: row.try_get(1)?,
-        change: word(row, 2)?,
-        old: old
-            .map(|text| serde_json::from_str(&text))
-            .transpose()
-            .map_err(decode)?,
-        actor: row.try_get(4)?,
-        reason: row.try_get(5)?,
-        at: required_time(row, 6)?,
-    })
 }
 
 /// A list of ids written by [`super::hex_ids`] or by SQLite's `hex`.

@@ -43,6 +43,16 @@ macro_rules! same_text {
     };
 }
 
+macro_rules! insert_memory {
+    () => {
+        "INSERT INTO memory (id, project_id, kind, length, importance, deleted_at, superseded_by, valid_until, \
+         occurred_at, created_at, updated_at, version, recall_count, last_recalled_at, helpful, not_helpful, protected, \
+         content_hash, session, turn, speaker, tags, outcome, situation, lesson, metadata, content) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
+         $23, $24, $25, $26, $27)"
+    };
+}
+
 macro_rules! named {
     ($($(#[$doc:meta])+ $name:ident = $sql:expr;)+) => {
         $($(#[$doc])+ pub(super) const $name: &str = $sql;)+
@@ -84,6 +94,12 @@ named! {
 
     /// What a project holds.
     USAGE = "SELECT memories, bytes + history_bytes FROM project WHERE id = $1";
+    /// Numbers of other things that it holds.
+    COUNT_ENTITIES = "SELECT count(*) FROM entity WHERE project_id = $1";
+    /// Relations.
+    COUNT_RELATIONS = "SELECT count(*) FROM relation WHERE project_id = $1";
+    /// Reviews.
+    COUNT_REVIEWS = "SELECT count(*) FROM review WHERE project_id = $1";
 
     /// Makes a token; none comes back where one of the name holds.
     CREATE_TOKEN = "INSERT INTO token (name, sha256, prefix, project, reads, created_at, expires_at) \
@@ -131,15 +147,15 @@ named! {
     PRESENT = "SELECT m.id, m.seq FROM json_each($2) w CROSS JOIN memory m ON m.id = unhex(w.value) \
         WHERE m.deleted_at IS NULL AND m.project_id IN (SELECT value FROM json_each($1))";
 
-    /// A new memory with its history, index entry and index job, and the grown corpus.
-    INSERT_MEMORY = "INSERT INTO memory (id, project_id, kind, length, importance, valid_until, occurred_at, created_at, \
-         updated_at, content_hash, session, turn, speaker, tags, outcome, situation, lesson, metadata, content, protected) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $21); \
+    /// A memory with the parameters of [`super::write::bind_memory`].
+    INSERT_MEMORY = concat!(insert_memory!(), " RETURNING seq");
+    /// A new memory with its history ($28: who), index entry ($29) and index job, and the grown corpus.
+    REMEMBER = concat!(insert_memory!(), "; \
         INSERT INTO history (memory_seq, version, change, actor, at) \
-         SELECT seq, 1, 'created', $19, $8 FROM memory WHERE id = $1; \
+         SELECT seq, 1, 'created', $28, $10 FROM memory WHERE id = $1; \
         INSERT INTO index_job (memory_seq, project_id) SELECT seq, $2 FROM memory WHERE id = $1; \
-        INSERT INTO memory_term (rowid, terms) SELECT seq, $20 FROM memory WHERE id = $1; \
-        UPDATE project SET documents = documents + 1, total_length = total_length + $4 WHERE id = $2";
+        INSERT INTO memory_term (rowid, terms) SELECT seq, $29 FROM memory WHERE id = $1; \
+        UPDATE project SET documents = documents + 1, total_length = total_length + $4 WHERE id = $2");
     /// Its tags in the form in which they are compared ($2: JSON of them).
     INSERT_TAGS = "INSERT OR IGNORE INTO memory_tag (memory_seq, tag) \
         SELECT m.seq, t.value FROM memory m JOIN json_each($2) t WHERE m.id = $1";
@@ -179,11 +195,13 @@ named! {
     /// The length of a memory under another analysis.
     SET_LENGTH = "UPDATE memory SET length = $2 WHERE seq = $1";
 
-    /// Patched fields.
-    UPDATE_MEMORY = "UPDATE memory SET content = $2, tags = $3, importance = $4, metadata = $5, occurred_at = $6, \
-        valid_until = $7, situation = $8, outcome = $9, lesson = $10, version = $11, updated_at = $12, helpful = $13, \
-        not_helpful = $14, content_hash = $15, length = $16, superseded_by = $17, deleted_at = $18, \
-        protected = $19 WHERE seq = $1";
+    /// The fields of a memory that may change, with the parameters of [`super::write::bind_memory`].
+    UPDATE_MEMORY = "UPDATE memory SET length = coalesce($4, length), importance = $5, deleted_at = $6, \
+        superseded_by = $7, valid_until = $8, occurred_at = $9, updated_at = $11, version = $12, helpful = $15, \
+        not_helpful = $16, protected = $17, content_hash = $18, tags = $22, outcome = $23, situation = $24, lesson = $25, \
+        metadata = $26, content = $27 WHERE id = $1";
+    /// Votes, which are no new version.
+    VOTE = "UPDATE memory SET helpful = $2, not_helpful = $3 WHERE seq = $1";
     /// New tags for old.
     REPLACE_TAGS = "DELETE FROM memory_tag WHERE memory_seq = $1; \
         INSERT OR IGNORE INTO memory_tag (memory_seq, tag) SELECT $1, t.value FROM json_each($2) t";

@@ -1,57 +1,28 @@
-//! Tokens in the embedded database.
+//! The table of tokens.
 
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 
 use super::error::from_sqlx;
+use super::tx::Query;
 use super::write::{json, micros};
 use super::{SqliteStore, sql};
 use crate::domain::token::Token;
-use crate::store::{Result, StoreError, StoredToken, TokenStore};
-
-fn read(row: &SqliteRow) -> sqlx::Result<StoredToken> {
-    let time = |column: &str| {
-        Ok::<_, sqlx::Error>(
-            row.try_get::<Option<i64>, _>(column)?
-                .and_then(DateTime::from_timestamp_micros),
-        )
-    };
-    let decode = |error: &str| sqlx::Error::Decode(error.into());
-    let reads: &str = row.try_get("reads")?;
-    Ok(StoredToken {
-        token: Token {
-            name: row.try_get("name")?,
-            project: row.try_get("project")?,
-            reads: serde_json::from_str(reads)
-                .map_err(|error| sqlx::Error::Decode(error.into()))?,
-            prefix: row.try_get("prefix")?,
-            created_at: time("created_at")?.ok_or_else(|| decode("a token without a time"))?,
-            expires_at: time("expires_at")?,
-            revoked_at: time("revoked_at")?,
-        },
-        sha256: row
-            .try_get::<&[u8], _>("sha256")?
-            .try_into()
-            .map_err(|_| decode("a hash has 32 bytes"))?,
-    })
-}
-
-async fn one(
-    connection: &mut SqliteConnection,
-    query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
-) -> Result<Option<Token>> {
-    let failed = |error| from_sqlx(error, "changing a token");
-    let row = query.fetch_optional(connection).await.map_err(failed)?;
-    row.as_ref()
-        .map(read)
-        .transpose()
-        .map_err(failed)
-        .map(|found| found.map(|stored| stored.token))
-}
+use crate::store::rules::TokenTable;
+use crate::store::{Result, StoredToken, fields};
 
 impl SqliteStore {
+    /// The token that a statement returns.
+    async fn change_token(&self, query: Query<'_>) -> Result<Option<Token>> {
+        let open = self.opened()?;
+        let changing = open.write(async |connection, _| {
+            let row = query.fetch_optional(connection).await;
+            let token = row.and_then(|row| row.as_ref().map(fields::token).transpose());
+            token.map_err(|error| from_sqlx(error, "changing a token"))
+        });
+        let token = self.bounded(changing).await?;
+        Ok(token.map(|stored| stored.token))
+    }
+
     /// Puts these tokens in the place of all that there are.
     ///
     /// # Errors
@@ -84,81 +55,49 @@ impl SqliteStore {
     }
 }
 
-#[async_trait]
-impl TokenStore for SqliteStore {
-    async fn create_token(&self, stored: &StoredToken) -> Result<()> {
-        let open = self.opened()?;
+impl TokenTable for SqliteStore {
+    async fn insert_token(&self, stored: &StoredToken) -> Result<Option<Token>> {
         let token = &stored.token;
-        self.bounded(open.write(async |connection, _| {
-            let query = sqlx::query(sql::CREATE_TOKEN)
-                .bind(&token.name)
-                .bind(stored.sha256.as_slice())
-                .bind(&token.prefix)
-                .bind(&token.project)
-                .bind(json(&token.reads))
-                .bind(token.created_at.timestamp_micros())
-                .bind(micros(token.expires_at));
-            match one(connection, query).await? {
-                Some(_) => Ok(()),
-                None => Err(StoreError::TokenExists {
-                    name: token.name.clone(),
-                }),
-            }
-        }))
-        .await
+        let query = sqlx::query(sql::CREATE_TOKEN)
+            .bind(&token.name)
+            .bind(stored.sha256.to_vec())
+            .bind(&token.prefix)
+            .bind(&token.project)
+            .bind(json(&token.reads))
+            .bind(token.created_at.timestamp_micros())
+            .bind(micros(token.expires_at));
+        self.change_token(query).await
     }
 
-    async fn rotate_token(
+    async fn replace_secret(
         &self,
         name: &str,
         sha256: [u8; 32],
         prefix: &str,
         now: DateTime<Utc>,
-    ) -> Result<Token> {
-        let open = self.opened()?;
-        self.bounded(open.write(async |connection, _| {
-            let query = sqlx::query(sql::ROTATE_TOKEN)
-                .bind(name)
-                .bind(sha256.as_slice())
-                .bind(prefix)
-                .bind(now.timestamp_micros());
-            one(connection, query)
-                .await?
-                .ok_or_else(|| StoreError::TokenUnknown {
-                    name: name.to_owned(),
-                })
-        }))
-        .await
+    ) -> Result<Option<Token>> {
+        let query = sqlx::query(sql::ROTATE_TOKEN)
+            .bind(name)
+            .bind(sha256.to_vec())
+            .bind(prefix)
+            .bind(now.timestamp_micros());
+        self.change_token(query).await
     }
 
-    async fn revoke_token(&self, name: &str, now: DateTime<Utc>) -> Result<Token> {
-        let open = self.opened()?;
-        self.bounded(open.write(async |connection, _| {
-            let query = sqlx::query(sql::REVOKE_TOKEN)
-                .bind(name)
-                .bind(now.timestamp_micros());
-            one(connection, query)
-                .await?
-                .ok_or_else(|| StoreError::TokenUnknown {
-                    name: name.to_owned(),
-                })
-        }))
-        .await
+    async fn mark_revoked(&self, name: &str, now: DateTime<Utc>) -> Result<Option<Token>> {
+        let query = sqlx::query(sql::REVOKE_TOKEN)
+            .bind(name)
+            .bind(now.timestamp_micros());
+        self.change_token(query).await
     }
 
-    async fn tokens(&self) -> Result<Vec<StoredToken>> {
+    async fn read_tokens(&self) -> Result<Vec<StoredToken>> {
         let open = self.opened()?;
         self.bounded(async {
             let mut connection = open.connection().await?;
-            let failed = |error| from_sqlx(error, "reading the tokens");
-            let rows = sqlx::query(sql::TOKENS)
-                .fetch_all(&mut *connection)
-                .await
-                .map_err(failed)?;
-            rows.iter()
-                .map(read)
-                .collect::<sqlx::Result<_>>()
-                .map_err(failed)
+            let rows = sqlx::query(sql::TOKENS).fetch_all(&mut *connection).await;
+            rows.and_then(|rows| rows.iter().map(fields::token).collect())
+                .map_err(|error| from_sqlx(error, "reading the tokens"))
         })
         .await
     }

@@ -11,6 +11,9 @@ use crate::domain::{Analyzer, Scope};
 use crate::store::rules::{Backend, Effect, Rule, Transaction};
 use crate::store::{Limits, Result, StoreError};
 
+/// No project has this number. A transaction that only reads uses it for a project that has no rows yet.
+const NO_PROJECT: i64 = 0;
+
 pub(super) type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 
 /// A transaction in the scope's own project.
@@ -20,8 +23,8 @@ pub(super) struct SqliteTx<'a> {
     pub(super) delta: &'a mut Delta,
     pub(super) scope: &'a Scope,
     pub(super) analyzer: &'a Analyzer,
-    /// Number of the project; none if it has no rows yet and the transaction only reads.
-    pub(super) project: Option<i64>,
+    /// Number of the project, or [`NO_PROJECT`].
+    pub(super) project: i64,
     /// What the transaction does, for errors.
     pub(super) purpose: &'static str,
 }
@@ -39,6 +42,11 @@ impl Transaction for SqliteTx<'_> {
 
     fn limits(&self) -> Limits {
         self.open.limits
+    }
+
+    /// A transaction that writes begins with it.
+    async fn ensure_project(&mut self) -> Result<()> {
+        Ok(())
     }
 }
 
@@ -95,7 +103,7 @@ impl Backend for SqliteStore {
                 delta,
                 scope,
                 analyzer: &self.analyzer,
-                project: Some(project),
+                project,
                 purpose: R::PURPOSE,
             };
             rule.apply(&mut tx).await
@@ -113,6 +121,7 @@ impl SqliteStore {
     ) -> Result<R::Output> {
         let mut connection = open.connection().await?;
         let project = open.project(scope.project(), &mut connection).await?;
+        let project = project.unwrap_or(NO_PROJECT);
         let mut tx = SqliteTx {
             open,
             connection: &mut connection,

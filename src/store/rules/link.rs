@@ -1,0 +1,93 @@
+//! The rule of links. What is merged is decided by `domain::graph`.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+
+use super::quota::{self, QuotaTx};
+use super::{Effect, Rule, Tx};
+use crate::domain::graph::{Entity, Linked, Links, Plan, Relation, plan};
+use crate::store::{Result, StoreError};
+
+/// The tables of the graph.
+pub(crate) trait LinkTx: QuotaTx {
+    /// Keeps others from writing to the graph of the project until the end of the transaction.
+    fn lock_graph(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// The entities and relations that the batches name, locked against other writers of the graph of the project.
+    fn named_graph(
+        &mut self,
+        batches: &[&Links],
+    ) -> impl Future<Output = Result<(Vec<Entity>, Vec<Relation>), Self::Error>> + Send;
+
+    /// Stores a mention unless it is there. Returns whether it did.
+    fn insert_mention(
+        &mut self,
+        memory: i64,
+        entity: i64,
+    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
+
+    /// Carries a plan out. Returns the numbers of the entities that it names, by their compared names.
+    fn write_plan(
+        &mut self,
+        plan: &Plan,
+        now: DateTime<Utc>,
+    ) -> impl Future<Output = Result<HashMap<String, i64>, Self::Error>> + Send;
+}
+
+/// Links entities.
+pub(crate) struct Link<'a> {
+    pub(crate) links: &'a Links,
+    pub(crate) now: DateTime<Utc>,
+}
+
+impl Rule for Link<'_> {
+    type Output = Linked;
+    const PURPOSE: &'static str = "link entities";
+    const EFFECT: Effect = Effect::Once;
+
+    async fn apply<T: Tx>(&self, tx: &mut T) -> Result<Linked, T::Error> {
+        tx.ensure_project().await?;
+        let (entities, relations) = tx.named_graph(&[self.links]).await?;
+        let plan = self
+            .links
+            .plan(tx.scope().project(), entities, relations, self.now)
+            .map_err(StoreError::from)?;
+        quota::check_graph(tx, &plan).await?;
+        tx.write_plan(&plan, self.now).await?;
+        Ok(plan.linked)
+    }
+}
+
+/// Keeps which entities the new text of a memory mentions, as far as they exist. Only the owner's consent changes a
+/// protected memory, so that no mention is left out here.
+pub(super) async fn mention_existing<T: LinkTx>(
+    tx: &mut T,
+    memory: i64,
+    names: &[String],
+) -> Result<(), T::Error> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let (entities, _) = tx.named_graph(&[&Links::of_names(names)]).await?;
+    for entity in entities {
+        tx.insert_mention(memory, entity.seq).await?;
+    }
+    Ok(())
+}
+
+/// Plans what the items of a `remember` link, within the quotas of the project. An empty plan if they link nothing.
+pub(crate) async fn plan_links<T: LinkTx>(
+    tx: &mut T,
+    batches: &[&Links],
+    now: DateTime<Utc>,
+) -> Result<Plan, T::Error> {
+    if batches.iter().all(|links| links.is_empty()) {
+        return Ok(Plan::default());
+    }
+    let (entities, relations) = tx.named_graph(batches).await?;
+    let plan =
+        plan(batches, tx.scope().project(), entities, relations, now).map_err(StoreError::from)?;
+    quota::check_graph(tx, &plan).await?;
+    Ok(plan)
+}

@@ -1,0 +1,70 @@
+//! The rules of tokens, which belong to no project.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::domain::token::Token;
+use crate::store::{Result, StoreError, StoredToken, TokenStore};
+
+/// The table of tokens.
+pub(crate) trait TokenTable: Send + Sync + 'static {
+    /// Stores a token in place of a revoked one of its name. Returns nothing if there is one that is not revoked.
+    fn insert_token(
+        &self,
+        token: &StoredToken,
+    ) -> impl Future<Output = Result<Option<Token>>> + Send;
+
+    /// Replaces the secret of a token. Returns nothing if there is none of the name that is not revoked.
+    fn replace_secret(
+        &self,
+        name: &str,
+        sha256: [u8; 32],
+        prefix: &str,
+        now: DateTime<Utc>,
+    ) -> impl Future<Output = Result<Option<Token>>> + Send;
+
+    /// Marks a token as revoked, unless it is. Returns nothing if there is none of the name.
+    fn mark_revoked(
+        &self,
+        name: &str,
+        now: DateTime<Utc>,
+    ) -> impl Future<Output = Result<Option<Token>>> + Send;
+
+    /// All tokens by name.
+    fn read_tokens(&self) -> impl Future<Output = Result<Vec<StoredToken>>> + Send;
+}
+
+#[async_trait]
+impl<T: TokenTable> TokenStore for T {
+    async fn create_token(&self, stored: &StoredToken) -> Result<()> {
+        let name = stored.token.name.clone();
+        let created = self.insert_token(stored).await?;
+        created.map(drop).ok_or(StoreError::TokenExists { name })
+    }
+
+    async fn rotate_token(
+        &self,
+        name: &str,
+        sha256: [u8; 32],
+        prefix: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Token> {
+        let rotated = self.replace_secret(name, sha256, prefix, now).await?;
+        rotated.ok_or_else(|| unknown_token(name))
+    }
+
+    async fn revoke_token(&self, name: &str, now: DateTime<Utc>) -> Result<Token> {
+        let revoked = self.mark_revoked(name, now).await?;
+        revoked.ok_or_else(|| unknown_token(name))
+    }
+
+    async fn tokens(&self) -> Result<Vec<StoredToken>> {
+        self.read_tokens().await
+    }
+}
+
+fn unknown_token(name: &str) -> StoreError {
+    StoreError::TokenUnknown {
+        name: name.to_owned(),
+    }
+}
