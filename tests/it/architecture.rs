@@ -276,6 +276,47 @@ fn sql_lies_with_its_backend() {
     );
 }
 
+/// The list of all statements hides unused ones from the compiler.
+#[test]
+fn every_statement_is_used() {
+    let sources = sources();
+    let mut wrong = Vec::new();
+    for source in sources
+        .iter()
+        .filter(|source| source.code.contains("\nstatements! {"))
+    {
+        let backend = source.backend().expect("a backend has the SQL");
+        let (_, block) = source.code.split_once("\nstatements! {").expect("a block");
+        let block = block.split("\n}\n").next().unwrap_or_default();
+        let names = block.lines().filter_map(|line| {
+            let (name, _) = line.strip_prefix("    ")?.split_once(" = ")?;
+            let is_name = name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            is_name.then_some(name)
+        });
+        for name in names {
+            let uses: usize = sources
+                .iter()
+                .filter(|other| other.backend() == Some(backend))
+                .map(|other| word_count(&other.code, name))
+                .sum();
+            if uses < 2 {
+                wrong.push(format!("{}: {name}", source.path));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "unused statements:\n{}", wrong.join("\n"));
+}
+
+fn word_count(code: &str, word: &str) -> usize {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    code.match_indices(word)
+        .filter(|(at, _)| {
+            let after = &code[at + word.len()..];
+            !code[..*at].ends_with(is_part) && !after.starts_with(is_part)
+        })
+        .count()
+}
+
 #[test]
 fn the_domain_knows_no_machinery() {
     let foreign = [

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use cognitive_memory_mcp::domain::{Analyzer, Language};
 use cognitive_memory_mcp::store::Store;
 use cognitive_memory_mcp::store::postgres::PostgresStore;
+use sha2::{Digest, Sha256};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 
@@ -112,11 +113,12 @@ async fn run(server: &PgConnectOptions, sql: &str) {
 
 /// Name of a migrated database of which copies are quick. Made once, whoever comes first.
 async fn template(server: &PgConnectOptions) -> String {
-    let hash = include_str!("../../src/store/postgres/migrations/SHA256")
-        .lines()
-        .last()
-        .unwrap_or_default();
-    let name = format!("template_{}", &hash[hash.len() - 16..]);
+    let migrations = include_str!("../../src/store/migration_list.rs");
+    let hash = Sha256::digest(migrations);
+    let name = format!(
+        "template_{:016x}",
+        u64::from_be_bytes(hash[..8].try_into().expect("eight bytes"))
+    );
     let mut connection = server
         .clone()
         .disable_statement_logging()

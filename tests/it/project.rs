@@ -327,6 +327,24 @@ async fn history_counts_towards_the_limit_of_bytes(store: Arc<dyn Store>) {
         ),
         "{restored:?}"
     );
+    let review = NewReview {
+        id: Uuid::from_u128(1),
+        memory: id,
+        proposal: Proposal::Restore,
+        reason: None,
+        now: at(60),
+        expires_at: at(1_000_000),
+    };
+    let review = store.propose(&scope, &[review]).await.unwrap().remove(0);
+    let approval = Decide::approve(&review, at(60));
+    let approved = store.decide(&scope, &approval).await;
+    assert!(
+        matches!(
+            approved,
+            Err(StoreError::LimitExceeded { what: "bytes", .. })
+        ),
+        "an approved restoration is refused, too: {approved:?}"
+    );
     // What expires makes room.
     let expiry = Expiry {
         history_before: Some(at(10)),
@@ -621,6 +639,7 @@ async fn a_limit_of_entries_holds(store: Arc<dyn Store>) {
     store.link(&other, &named(0..4), at(3)).await.unwrap();
 
     // The working memory goes on, and keeps what is newest.
+    let seventh = store_one(&*store, &scope, note("item 7")).await;
     for number in 0..12_u128 {
         let new = NewFocus {
             id: Uuid::from_u128(number + 1),
@@ -663,6 +682,13 @@ async fn a_limit_of_entries_holds(store: Arc<dyn Store>) {
             .iter()
             .all(|archived| archived.reason.contains("as many items as it may"))
     );
+
+    let linked: Vec<Option<Uuid>> = archived
+        .iter()
+        .filter(|archived| archived.item.content == "item 7")
+        .map(|archived| archived.item.memory)
+        .collect();
+    assert_eq!(linked, [Some(seventh)], "the link goes along");
 
     // Judgements are kept, too.
     let id = store_one(&*store, &scope, note("compared")).await;

@@ -1,15 +1,14 @@
 //! The tables of memories, as the rules of changes use them. Each primitive is one statement for all memories.
 
-use chrono::{DateTime, Datelike, SecondsFormat, Utc};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::Row;
 use uuid::Uuid;
 
 use super::fault::Fault;
+use super::memory_sql::{self, memory_row};
 use super::remember::number;
 use super::tx::PgTx;
 use super::{review_sql, sql};
-use crate::domain::memory::content_hash;
 use crate::domain::text::Terms;
 use crate::domain::{History, Memory};
 use crate::store::rules::{
@@ -86,7 +85,7 @@ impl ChangeTx for PgTx<'_> {
                 row
             })
             .collect();
-        let query = sqlx::query(sql::WRITE)
+        let query = sqlx::query(memory_sql::WRITE)
             .bind(self.scope.project())
             .bind(Value::from(rows).to_string())
             .bind(record.change.as_str())
@@ -244,82 +243,5 @@ impl PgTx<'_> {
         }
         let query = sqlx::query(statement).bind(self.scope.project()).bind(seqs);
         self.execute(query).await.map(drop)
-    }
-}
-
-/// A memory as an element of the JSON list that `memory_row!` in `sql` reads. Without a length, the stored one stays.
-pub(super) fn memory_row(memory: &Memory, length: Option<u32>) -> Value {
-    let episode = memory.episode.as_ref();
-    json!({
-        "seq": memory.seq,
-        "id": memory.id,
-        "kind": memory.kind.as_str(),
-        "content": memory.content,
-        "content_hash": hex_bytes(&content_hash(&memory.content)),
-        "length": length,
-        "tags": memory.tags,
-        "importance": memory.importance,
-        "metadata": memory.metadata,
-        "occurred_at": time_text(memory.occurred_at),
-        "created_at": time_text(memory.created_at),
-        "updated_at": time_text(memory.updated_at),
-        "valid_until": memory.valid_until.map(time_text),
-        "superseded_by": memory.superseded_by,
-        "deleted_at": memory.deleted_at.map(time_text),
-        "version": memory.version,
-        "session": memory.session,
-        "turn": memory.turn,
-        "speaker": memory.speaker,
-        "situation": episode.map(|episode| &episode.situation),
-        "outcome": episode.map(|episode| episode.outcome),
-        "lesson": episode.map(|episode| &episode.lesson),
-        "helpful": memory.helpful,
-        "not_helpful": memory.not_helpful,
-        "protected": memory.protected,
-    })
-}
-
-fn hex_bytes(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold("\\x".to_owned(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// A time in the form that PostgreSQL reads. It counts years before 1 as years before Christ.
-pub(super) fn time_text(time: DateTime<Utc>) -> String {
-    if time.year() > 0 {
-        return time
-            .to_rfc3339_opts(SecondsFormat::Micros, true)
-            .trim_start_matches('+')
-            .to_owned();
-    }
-    format!(
-        "{:04}-{} BC",
-        1 - time.year(),
-        time.format("%m-%dT%H:%M:%S%.6fZ")
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_the_form_of_postgresql() {
-        let text = |text: &str| time_text(text.parse().unwrap());
-        assert_eq!(
-            text("2026-01-02T03:04:05.000006Z"),
-            "2026-01-02T03:04:05.000006Z"
-        );
-        assert_eq!(
-            text("0000-01-02T03:04:05Z"),
-            "0001-01-02T03:04:05.000000Z BC"
-        );
-        assert_eq!(
-            text("+12026-01-02T03:04:05Z"),
-            "12026-01-02T03:04:05.000000Z"
-        );
     }
 }

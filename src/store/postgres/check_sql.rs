@@ -1,50 +1,42 @@
 //! The statements of the checks.
 
-/// The next live memories after one ($1 project, $2 its number).
-pub(super) const MEMORIES: &str = "SELECT m.project_id, m.seq, m.content, m.speaker, m.tags, m.situation, m.outcome, \
-    m.lesson, true AS live, m.version::bigint AS version FROM memory m \
-    WHERE (m.project_id, m.seq) > ($1, $2) AND m.deleted_at IS NULL ORDER BY m.project_id, m.seq LIMIT 500";
-/// The next entries of the word index after one ($1 project, $2 term, $3 memory).
-pub(super) const POSTINGS: &str = "SELECT x.project_id, x.term, x.memory_seq, x.frequency FROM posting x \
-    WHERE (x.project_id, x.term, x.memory_seq) > ($1, $2, $3) \
-    ORDER BY x.project_id, x.term, x.memory_seq LIMIT 20000";
-/// The versions of those memories ($1 projects, $2 numbers) that are live.
-pub(super) const VERSIONS: &str = "SELECT m.project_id, m.seq, m.version::bigint \
-    FROM unnest($1::bigint[], $2::bigint[]) AS w(project_id, seq) \
-    JOIN memory m ON m.project_id = w.project_id AND m.seq = w.seq WHERE m.deleted_at IS NULL";
-/// The last memory.
-pub(super) const LAST: &str = "SELECT coalesce(max(seq), 0) FROM memory";
-/// Live memories from $1 (exclusive) to $2 that have no vector and wait for none, and vectors of another text.
-pub(super) const VECTORS: &str = "SELECT \
-    (SELECT count(*) FROM memory m WHERE m.seq > $1 AND m.seq <= $2 AND m.deleted_at IS NULL AND m.length > 0 \
-        AND NOT EXISTS (SELECT FROM embedding e WHERE e.project_id = m.project_id AND e.memory_seq = m.seq) \
-        AND NOT EXISTS (SELECT FROM index_job j WHERE j.project_id = m.project_id AND j.memory_seq = m.seq)), \
-    (SELECT count(*) FROM embedding e LEFT JOIN memory m ON m.project_id = e.project_id AND m.seq = e.memory_seq \
-        WHERE e.memory_seq > $1 AND e.memory_seq <= $2 AND (m.seq IS NULL OR m.content_hash <> e.content_hash))";
-/// The check of one index that the extension amcheck brings, as a name to call it by, and whether this role may.
-pub(super) const AMCHECK: &str = "SELECT p.oid::regproc::text, has_function_privilege(p.oid, 'EXECUTE') \
-    FROM pg_extension e JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid \
-    AND d.classid = 'pg_proc'::regclass JOIN pg_proc p ON p.oid = d.objid \
-    WHERE e.extname = 'amcheck' AND p.proname = 'bt_index_check' AND p.pronargs = 1";
-/// The B-tree indexes of the tables beside `memory` that have its owner: in a shared schema the others are not ours.
-pub(super) const BTREE_INDEXES: &str = "SELECT x.oid::bigint, x.oid::regclass::text FROM pg_class m \
-    JOIN pg_class t ON t.relnamespace = m.relnamespace AND t.relowner = m.relowner \
-    JOIN pg_index i ON i.indrelid = t.oid AND i.indisvalid AND i.indisready \
-    JOIN pg_class x ON x.oid = i.indexrelid AND x.relkind = 'i' AND x.relpersistence = 'p' \
-    JOIN pg_am a ON a.oid = x.relam AND a.amname = 'btree' \
-    WHERE m.oid = 'memory'::regclass ORDER BY x.relname";
-/// A write that changes nothing anybody reads.
-pub(super) const PROBE_WRITE: &str = "INSERT INTO meta (key, value) VALUES ('write_probe', now()::text) \
-    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+use crate::store::statement::statements;
 
-/// All of the above that can be prepared.
-pub(super) const ALL: &[(&str, &str)] = &[
-    ("CHECK_MEMORIES", MEMORIES),
-    ("CHECK_POSTINGS", POSTINGS),
-    ("CHECK_VERSIONS", VERSIONS),
-    ("CHECK_LAST", LAST),
-    ("CHECK_VECTORS", VECTORS),
-    ("CHECK_AMCHECK", AMCHECK),
-    ("CHECK_BTREE_INDEXES", BTREE_INDEXES),
-    ("PROBE_WRITE", PROBE_WRITE),
-];
+statements! {
+    /// The next live memories after one ($1 project, $2 its number).
+    MEMORIES = "SELECT m.project_id, m.seq, m.content, m.speaker, m.tags, m.situation, m.outcome, \
+        m.lesson, true AS live, m.version::bigint AS version FROM memory m \
+        WHERE (m.project_id, m.seq) > ($1, $2) AND m.deleted_at IS NULL ORDER BY m.project_id, m.seq LIMIT 500";
+    /// The next entries of the word index after one ($1 project, $2 term, $3 memory).
+    POSTINGS = "SELECT x.project_id, x.term, x.memory_seq, x.frequency FROM posting x \
+        WHERE (x.project_id, x.term, x.memory_seq) > ($1, $2, $3) \
+        ORDER BY x.project_id, x.term, x.memory_seq LIMIT 20000";
+    /// The versions of those memories ($1 projects, $2 numbers) that are live.
+    VERSIONS = "SELECT m.project_id, m.seq, m.version::bigint \
+        FROM unnest($1::bigint[], $2::bigint[]) AS w(project_id, seq) \
+        JOIN memory m ON m.project_id = w.project_id AND m.seq = w.seq WHERE m.deleted_at IS NULL";
+    /// The last memory.
+    LAST = "SELECT coalesce(max(seq), 0) FROM memory";
+    /// Live memories from $1 (exclusive) to $2 that have no vector and wait for none, and vectors of another text.
+    VECTORS = "SELECT \
+        (SELECT count(*) FROM memory m WHERE m.seq > $1 AND m.seq <= $2 AND m.deleted_at IS NULL AND m.length > 0 \
+            AND NOT EXISTS (SELECT FROM embedding e WHERE e.project_id = m.project_id AND e.memory_seq = m.seq) \
+            AND NOT EXISTS (SELECT FROM index_job j WHERE j.project_id = m.project_id AND j.memory_seq = m.seq)), \
+        (SELECT count(*) FROM embedding e LEFT JOIN memory m ON m.project_id = e.project_id AND m.seq = e.memory_seq \
+            WHERE e.memory_seq > $1 AND e.memory_seq <= $2 AND (m.seq IS NULL OR m.content_hash <> e.content_hash))";
+    /// The check of one index that the extension amcheck brings, as a name to call it by, and whether this role may.
+    AMCHECK = "SELECT p.oid::regproc::text, has_function_privilege(p.oid, 'EXECUTE') \
+        FROM pg_extension e JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid \
+        AND d.classid = 'pg_proc'::regclass JOIN pg_proc p ON p.oid = d.objid \
+        WHERE e.extname = 'amcheck' AND p.proname = 'bt_index_check' AND p.pronargs = 1";
+    /// The B-tree indexes of the tables beside `memory` that have its owner: in a shared schema the others are not ours.
+    BTREE_INDEXES = "SELECT x.oid::bigint, x.oid::regclass::text FROM pg_class m \
+        JOIN pg_class t ON t.relnamespace = m.relnamespace AND t.relowner = m.relowner \
+        JOIN pg_index i ON i.indrelid = t.oid AND i.indisvalid AND i.indisready \
+        JOIN pg_class x ON x.oid = i.indexrelid AND x.relkind = 'i' AND x.relpersistence = 'p' \
+        JOIN pg_am a ON a.oid = x.relam AND a.amname = 'btree' \
+        WHERE m.oid = 'memory'::regclass ORDER BY x.relname";
+    /// A write that changes nothing anybody reads.
+    PROBE_WRITE = "INSERT INTO meta (key, value) VALUES ('write_probe', now()::text) \
+        ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+}

@@ -10,8 +10,8 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use super::attempt::{Effect, attempt};
-use super::change::time_text;
 use super::fault::Fault;
+use super::memory_sql::time_text;
 use super::tx::{PgTx, Query};
 use super::{PostgresStore, bounded, graph_sql as sql, port_sql};
 use crate::domain::Scope;

@@ -2,16 +2,16 @@
 
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
-use sqlx::{FromRow, PgConnection, Row};
+use sqlx::{PgConnection, Row};
 
 use super::attempt::{Effect, attempt};
 use super::fault::Fault;
-use super::row::HistoryRow;
 use super::row_security::View;
 use super::{PostgresStore, bounded, history_sql as sql};
 use crate::domain::Scope;
 use crate::store::{
     Expired, Expiry, HistoryEntry, HistoryQuery, HistoryStore, MOST_KEY_BYTES, MOST_KEYS, Result,
+    fields,
 };
 
 #[async_trait]
@@ -19,16 +19,15 @@ impl HistoryStore for PostgresStore {
     async fn history_page(&self, scope: &Scope, query: &HistoryQuery) -> Result<Vec<HistoryEntry>> {
         let readable: Vec<&str> = scope.readable().collect();
         let mut attempts = self.attempts(scope, "read the history", Effect::Read)?;
-        let rows: Vec<EntryRow> = attempt!(attempts, connection => async {
-            let page = sqlx::query_as(sql::HISTORY_PAGE)
+        attempt!(attempts, connection => async {
+            let page = sqlx::query(sql::HISTORY_PAGE)
                 .bind(&readable)
                 .bind(query.memory)
                 .bind(query.from.unwrap_or(i64::MAX))
                 .bind(bounded(query.entries))
                 .bind(bounded(query.bytes));
-            Ok(page.fetch_all(connection).await?)
-        })?;
-        Ok(rows.into_iter().map(|row| row.0).collect())
+            self.transaction(connection, scope).fetch_all(page, read_entry).await
+        })
     }
 
     async fn remove_expired(&self, expiry: &Expiry) -> Result<Expired> {
@@ -36,6 +35,13 @@ impl HistoryStore for PostgresStore {
             self.attempts(View::All, "remove what has expired", Effect::Repeatable)?;
         attempt!(attempts, connection => remove_expired(connection, expiry))
     }
+}
+
+fn read_entry(row: &PgRow) -> sqlx::Result<HistoryEntry> {
+    Ok(HistoryEntry {
+        place: row.try_get("place")?,
+        history: fields::history(row)?,
+    })
 }
 
 async fn remove_expired(connection: &mut PgConnection, expiry: &Expiry) -> Result<Expired, Fault> {
@@ -73,17 +79,4 @@ pub(super) async fn trim_keys(
         .execute(connection)
         .await?;
     Ok(())
-}
-
-/// An entry with its place.
-struct EntryRow(HistoryEntry);
-
-impl FromRow<'_, PgRow> for EntryRow {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        let HistoryRow(history) = HistoryRow::from_row(row)?;
-        Ok(Self(HistoryEntry {
-            place: row.try_get("place")?,
-            history,
-        }))
-    }
 }

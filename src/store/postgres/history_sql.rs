@@ -1,41 +1,37 @@
 //! The statements of [`super::history`], with a name each; a test prepares them all.
 
-/// The newest entries ($4 of them, $5 bytes, where there are more than two) of a memory's history ($2), from a place on ($3). The
-/// creation, which has no row of its own, is the entry at place 0.
-pub(super) const HISTORY_PAGE: &str = "SELECT e.* FROM (\
-        SELECT e.*, row_number() OVER newest AS number, sum(e.size) OVER newest AS total FROM (\
-            SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at, h.seq AS place, \
-                octet_length(h.old::text) AS size \
-            FROM memory m JOIN project p ON p.id = m.project_id CROSS JOIN LATERAL (\
-                SELECT h.* FROM history h WHERE h.project_id = m.project_id AND h.memory_seq = m.seq \
-                    AND h.seq <= $3 ORDER BY h.seq DESC LIMIT $4) h \
-            WHERE p.name = ANY ($1) AND m.id = $2 \
-            UNION ALL \
-            SELECT m.id, 1, 'created', NULL, m.created_by, NULL, m.created_at, 0, 0 \
-            FROM memory m JOIN project p ON p.id = m.project_id WHERE p.name = ANY ($1) AND m.id = $2\
-        ) e WINDOW newest AS (ORDER BY e.place DESC)\
-    ) e WHERE e.number <= 2 OR (e.number <= $4 AND e.total <= $5) ORDER BY e.place DESC";
-/// Changes from before a time ($1), the oldest ($2 of them).
-pub(super) const EXPIRE_HISTORY: &str = "DELETE FROM history h USING (\
-        SELECT x.project_id, x.memory_seq, x.seq FROM history x WHERE x.at < $1 ORDER BY x.at LIMIT $2) x \
-    WHERE h.project_id = x.project_id AND h.memory_seq = x.memory_seq AND h.seq = x.seq";
-/// Idempotency keys from before a time ($1), the oldest ($2 of them).
-pub(super) const EXPIRE_KEYS: &str = "DELETE FROM idempotency k USING (\
-        SELECT x.project_id, x.key FROM idempotency x WHERE x.created_at < $1 ORDER BY x.created_at LIMIT $2) x \
-    WHERE k.project_id = x.project_id AND k.key = x.key";
-/// Older keys of a project make room for one more ($4): the newest stay, fewer than a number ($2) and a size of all
-/// answers ($3).
-pub(super) const TRIM_KEYS: &str = "DELETE FROM idempotency k USING (\
-        SELECT x.project_id, x.key, row_number() OVER newest AS number, \
-            sum(octet_length(x.key) + 16 * cardinality(x.answer)) OVER newest AS size \
-        FROM project p JOIN idempotency x ON x.project_id = p.id WHERE p.name = $1 \
-        WINDOW newest AS (ORDER BY x.created_at DESC, x.key ROWS UNBOUNDED PRECEDING)) x \
-    WHERE k.project_id = x.project_id AND k.key = x.key AND k.key <> $4 AND (x.number >= $2 OR x.size > $3)";
+use crate::store::statement::statements;
 
-/// All of the above.
-pub(super) const ALL: &[(&str, &str)] = &[
-    ("HISTORY_PAGE", HISTORY_PAGE),
-    ("EXPIRE_HISTORY", EXPIRE_HISTORY),
-    ("EXPIRE_KEYS", EXPIRE_KEYS),
-    ("TRIM_KEYS", TRIM_KEYS),
-];
+statements! {
+    /// The newest entries ($4 of them, $5 bytes, where there are more than two) of a memory's history ($2), from a place on ($3). The
+    /// creation, which has no row of its own, is the entry at place 0.
+    HISTORY_PAGE = "SELECT e.* FROM (\
+            SELECT e.*, row_number() OVER newest AS number, sum(e.size) OVER newest AS total FROM (\
+                SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at, h.seq AS place, \
+                    octet_length(h.old::text) AS size \
+                FROM memory m JOIN project p ON p.id = m.project_id CROSS JOIN LATERAL (\
+                    SELECT h.* FROM history h WHERE h.project_id = m.project_id AND h.memory_seq = m.seq \
+                        AND h.seq <= $3 ORDER BY h.seq DESC LIMIT $4) h \
+                WHERE p.name = ANY ($1) AND m.id = $2 \
+                UNION ALL \
+                SELECT m.id, 1, 'created', NULL, m.created_by, NULL, m.created_at, 0, 0 \
+                FROM memory m JOIN project p ON p.id = m.project_id WHERE p.name = ANY ($1) AND m.id = $2\
+            ) e WINDOW newest AS (ORDER BY e.place DESC)\
+        ) e WHERE e.number <= 2 OR (e.number <= $4 AND e.total <= $5) ORDER BY e.place DESC";
+    /// Changes from before a time ($1), the oldest ($2 of them).
+    EXPIRE_HISTORY = "DELETE FROM history h USING (\
+            SELECT x.project_id, x.memory_seq, x.seq FROM history x WHERE x.at < $1 ORDER BY x.at LIMIT $2) x \
+        WHERE h.project_id = x.project_id AND h.memory_seq = x.memory_seq AND h.seq = x.seq";
+    /// Idempotency keys from before a time ($1), the oldest ($2 of them).
+    EXPIRE_KEYS = "DELETE FROM idempotency k USING (\
+            SELECT x.project_id, x.key FROM idempotency x WHERE x.created_at < $1 ORDER BY x.created_at LIMIT $2) x \
+        WHERE k.project_id = x.project_id AND k.key = x.key";
+    /// Older keys of a project make room for one more ($4): the newest stay, fewer than a number ($2) and a size of all
+    /// answers ($3).
+    TRIM_KEYS = "DELETE FROM idempotency k USING (\
+            SELECT x.project_id, x.key, row_number() OVER newest AS number, \
+                sum(octet_length(x.key) + 16 * cardinality(x.answer)) OVER newest AS size \
+            FROM project p JOIN idempotency x ON x.project_id = p.id WHERE p.name = $1 \
+            WINDOW newest AS (ORDER BY x.created_at DESC, x.key ROWS UNBOUNDED PRECEDING)) x \
+        WHERE k.project_id = x.project_id AND k.key = x.key AND k.key <> $4 AND (x.number >= $2 OR x.size > $3)";
+}

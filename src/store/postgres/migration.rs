@@ -1,8 +1,7 @@
 //! Brings a database to the schema of this binary.
 //!
 //! Invariants: migrations only go forward, each in a transaction with the note that it was applied; one server at a
-//! time does it, the others wait, though not for ever. To add one: the next number in `migrations/`, a line in
-//! [`MIGRATIONS`]. A released one is never edited: databases remember its hash.
+//! time does it, the others wait, though not for ever. The list of migrations is `store::migration_list`.
 
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use super::fault::{self, Fault};
 use super::row::ServerRow;
 use super::sql;
 use crate::store::StoreError;
+use crate::store::migration_list::{Migration, POSTGRES as MIGRATIONS};
 
 /// Oldest server: the first with the statements used here and still maintained with pgvector.
 const OLDEST_SERVER: i32 = 140_000;
@@ -24,80 +24,13 @@ const LOCK_KEY: i64 = 0x636f_676d_656d_0001;
 /// Longest wait for another server's migration before `prepare` says so and is tried again later.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
-pub(super) struct Migration {
-    pub(super) version: i64,
-    pub(super) name: &'static str,
-    pub(super) sql: &'static str,
-}
-
-/// All of them, in order.
-pub(super) const MIGRATIONS: &[Migration] = &[
-    Migration {
-        version: 1,
-        name: "0001_foundation",
-        sql: include_str!("migrations/0001_foundation.sql"),
-    },
-    Migration {
-        version: 2,
-        name: "0002_graph",
-        sql: include_str!("migrations/0002_graph.sql"),
-    },
-    Migration {
-        version: 3,
-        name: "0003_review",
-        sql: include_str!("migrations/0003_review.sql"),
-    },
-    Migration {
-        version: 4,
-        name: "0004_project",
-        sql: include_str!("migrations/0004_project.sql"),
-    },
-    Migration {
-        version: 5,
-        name: "0005_trace",
-        sql: include_str!("migrations/0005_trace.sql"),
-    },
-    Migration {
-        version: 6,
-        name: "0006_half",
-        sql: include_str!("migrations/0006_half.sql"),
-    },
-    Migration {
-        version: 7,
-        name: "0007_history",
-        sql: include_str!("migrations/0007_history.sql"),
-    },
-    Migration {
-        version: 8,
-        name: "0008_short_id",
-        sql: include_str!("migrations/0008_short_id.sql"),
-    },
-    Migration {
-        version: 9,
-        name: "0009_outstanding",
-        sql: include_str!("migrations/0009_outstanding.sql"),
-    },
-    Migration {
-        version: 10,
-        name: "0010_tag",
-        sql: include_str!("migrations/0010_tag.sql"),
-    },
-    Migration {
-        version: 11,
-        name: "0011_names",
-        sql: include_str!("migrations/0011_names.sql"),
-    },
-];
-
 /// The newest version that this binary knows.
 pub(super) fn newest() -> i64 {
-    MIGRATIONS.last().map_or(0, |migration| migration.version)
+    MIGRATIONS.last().map_or(0, Migration::version)
 }
 
-impl Migration {
-    fn checksum(&self) -> Vec<u8> {
-        Sha256::digest(self.sql.as_bytes()).to_vec()
-    }
+fn checksum(migration: &Migration) -> Vec<u8> {
+    Sha256::digest(migration.sql).to_vec()
 }
 
 /// Whether this server will do, and what is missing.
@@ -183,7 +116,7 @@ pub(super) async fn pending(
             (row.try_get("version")?, row.try_get("checksum")?);
         let Some(known) = MIGRATIONS
             .iter()
-            .find(|migration| migration.version == version)
+            .find(|migration| migration.version() == version)
         else {
             let newest = newest();
             let reason = format!(
@@ -192,7 +125,7 @@ pub(super) async fn pending(
             );
             return Err(fault::setup(reason).into());
         };
-        if known.checksum() != checksum {
+        if self::checksum(known) != checksum {
             let reason = format!(
                 "migration {} was applied to database {:?} in another form: this program is not the release that \
                  made the database; use a released one",
@@ -200,7 +133,7 @@ pub(super) async fn pending(
             );
             return Err(fault::setup(reason).into());
         }
-        pending.retain(|migration| migration.version != version);
+        pending.retain(|migration| migration.version() != version);
     }
     Ok(pending)
 }
@@ -299,44 +232,13 @@ pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), Fault> 
             .execute(&mut *transaction)
             .await?;
         sqlx::query(sql::ADD_MIGRATION)
-            .bind(migration.version)
+            .bind(migration.version())
             .bind(migration.name)
-            .bind(migration.checksum())
+            .bind(checksum(migration))
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
         tracing::info!(migration = migration.name, "migration applied");
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fmt::Write as _;
-
-    use super::*;
-
-    #[test]
-    fn migrations_are_numbered_and_never_edited() {
-        let mut found = String::new();
-        for (index, migration) in MIGRATIONS.iter().enumerate() {
-            assert_eq!(migration.version, i64::try_from(index).unwrap() + 1);
-            assert!(
-                migration
-                    .name
-                    .starts_with(&format!("{:04}_", migration.version))
-            );
-            write!(found, "{} ", migration.name).unwrap();
-            migration
-                .checksum()
-                .iter()
-                .for_each(|byte| write!(found, "{byte:02x}").unwrap());
-            found.push('\n');
-        }
-        assert_eq!(
-            found,
-            include_str!("migrations/SHA256"),
-            "a released migration is never edited: add another one"
-        );
-    }
 }

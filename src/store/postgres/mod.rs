@@ -3,7 +3,7 @@
 //! Depends on `store` and `domain`. Owns the invariants that a write is one transaction which several servers may do
 //! side by side, and that nothing waits without a bound. No state in the process that another server would miss: every
 //! decision is taken by the database, under its locks. Needs no extension but pgvector, and no superuser once that is
-//! there. To add a statement: a constant in `sql`, with a line in its list.
+//! there. To add a statement, name it in a `statements!` block.
 
 mod around;
 mod attempt;
@@ -21,6 +21,7 @@ mod graph;
 mod graph_sql;
 mod history;
 mod history_sql;
+mod memory_sql;
 mod migration;
 mod overview;
 mod past;
@@ -154,6 +155,7 @@ impl PostgresStore {
         let recall = [sql::ALL, around::ALL, vector_sql::ALL];
         let others = [
             graph_sql::ALL,
+            memory_sql::ALL,
             focus_sql::ALL,
             history_sql::ALL,
             review_sql::ALL,
@@ -163,7 +165,9 @@ impl PostgresStore {
             statistics::ALL,
             check_sql::ALL,
         ];
-        recall.into_iter().chain(others).flatten()
+        let corpus: &[_] = &[("CORPUS_STATS", corpus_sql::CORPUS_STATS)];
+        let lists = recall.into_iter().chain(others);
+        lists.chain([corpus]).flatten()
     }
 
     /// Attempts at work for the projects of a scope.

@@ -5,12 +5,13 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 
 use super::attempt::{Effect, attempt};
+use super::memory_sql::memory_columns;
 use super::row::MemoryRow;
-use super::sql::memory_columns;
 use super::{PostgresStore, bounded};
 use crate::domain::{Memory, Scope};
 use crate::store::Result;
 use crate::store::overview::{Facet, FacetValues, OVERVIEW_WINDOW, OverviewStore};
+use crate::store::statement::statements;
 
 /// Values of the newest live memories ($2 of each project of $1) with counts, and how many there are. $3 most.
 macro_rules! counted {
@@ -27,48 +28,41 @@ macro_rules! counted {
     };
 }
 
-/// Tags are compared without regard to case; each is shown in the spelling that most memories have.
-const TAGS: &str = "SELECT mode() WITHIN GROUP (ORDER BY t.tag COLLATE \"C\") AS value, count(*) AS n, \
-        count(*) OVER () AS total \
-    FROM project p CROSS JOIN LATERAL (SELECT m.tags, m.tag_keys FROM memory m \
-        WHERE m.project_id = p.id AND m.deleted_at IS NULL ORDER BY m.seq DESC LIMIT $2) m \
-    CROSS JOIN LATERAL unnest(m.tags, m.tag_keys) AS t (tag, key) \
-    WHERE p.name = ANY ($1) GROUP BY t.key ORDER BY n DESC, t.key COLLATE \"C\" LIMIT $3";
-const SESSIONS: &str = counted!(
-    "m.session",
-    "m.session",
-    "WHERE p.name = ANY ($1) AND m.session IS NOT NULL"
-);
-const SPEAKERS: &str = counted!(
-    "m.speaker",
-    "m.speaker",
-    "WHERE p.name = ANY ($1) AND m.speaker IS NOT NULL"
-);
-const ENTITY_TYPES: &str = "SELECT e.type AS value, count(*) AS n, count(*) OVER () AS total FROM entity e \
-    JOIN project p ON p.id = e.project_id WHERE p.name = ANY ($1) AND $2::bigint > 0 \
-    GROUP BY 1 ORDER BY n DESC, 1 LIMIT $3";
-/// Protected and important memories that hold at $2, with the tag $3 where there is one.
-const OUTSTANDING: &str = concat!(
-    "SELECT ",
-    memory_columns!(),
-    " FROM (\
-        SELECT m.* FROM project p CROSS JOIN LATERAL (\
-            SELECT m.* FROM memory m WHERE m.project_id = p.id AND m.deleted_at IS NULL AND m.superseded_by IS NULL \
-                AND (m.protected OR m.importance >= 0.7) AND (m.valid_until IS NULL OR m.valid_until > $2) \
-                AND ($3::text IS NULL OR m.tag_keys @> (SELECT fold_tags(ARRAY[$3]))) \
-            ORDER BY m.protected DESC, m.importance DESC, m.seq DESC LIMIT $4) m \
-        WHERE p.name = ANY ($1) ORDER BY m.protected DESC, m.importance DESC, m.seq DESC LIMIT $4) m \
-     JOIN project p ON p.id = m.project_id ORDER BY m.protected DESC, m.importance DESC, m.seq DESC"
-);
-
-/// All of the above, with a name each.
-pub(super) const ALL: &[(&str, &str)] = &[
-    ("TAGS", TAGS),
-    ("SESSIONS", SESSIONS),
-    ("SPEAKERS", SPEAKERS),
-    ("ENTITY_TYPES", ENTITY_TYPES),
-    ("OUTSTANDING", OUTSTANDING),
-];
+statements! {
+    /// Tags are compared without regard to case; each is shown in the spelling that most memories have.
+    TAGS = "SELECT mode() WITHIN GROUP (ORDER BY t.tag COLLATE \"C\") AS value, count(*) AS n, \
+            count(*) OVER () AS total \
+        FROM project p CROSS JOIN LATERAL (SELECT m.tags, m.tag_keys FROM memory m \
+            WHERE m.project_id = p.id AND m.deleted_at IS NULL ORDER BY m.seq DESC LIMIT $2) m \
+        CROSS JOIN LATERAL unnest(m.tags, m.tag_keys) AS t (tag, key) \
+        WHERE p.name = ANY ($1) GROUP BY t.key ORDER BY n DESC, t.key COLLATE \"C\" LIMIT $3";
+    SESSIONS = counted!(
+        "m.session",
+        "m.session",
+        "WHERE p.name = ANY ($1) AND m.session IS NOT NULL"
+    );
+    SPEAKERS = counted!(
+        "m.speaker",
+        "m.speaker",
+        "WHERE p.name = ANY ($1) AND m.speaker IS NOT NULL"
+    );
+    ENTITY_TYPES = "SELECT e.type AS value, count(*) AS n, count(*) OVER () AS total FROM entity e \
+        JOIN project p ON p.id = e.project_id WHERE p.name = ANY ($1) AND $2::bigint > 0 \
+        GROUP BY 1 ORDER BY n DESC, 1 LIMIT $3";
+    /// Protected and important memories that hold at $2, with the tag $3 where there is one.
+    OUTSTANDING = concat!(
+        "SELECT ",
+        memory_columns!(),
+        " FROM (\
+            SELECT m.* FROM project p CROSS JOIN LATERAL (\
+                SELECT m.* FROM memory m WHERE m.project_id = p.id AND m.deleted_at IS NULL AND m.superseded_by IS NULL \
+                    AND (m.protected OR m.importance >= 0.7) AND (m.valid_until IS NULL OR m.valid_until > $2) \
+                    AND ($3::text IS NULL OR m.tag_keys @> (SELECT fold_tags(ARRAY[$3]))) \
+                ORDER BY m.protected DESC, m.importance DESC, m.seq DESC LIMIT $4) m \
+            WHERE p.name = ANY ($1) ORDER BY m.protected DESC, m.importance DESC, m.seq DESC LIMIT $4) m \
+         JOIN project p ON p.id = m.project_id ORDER BY m.protected DESC, m.importance DESC, m.seq DESC"
+    );
+}
 
 #[async_trait]
 impl OverviewStore for PostgresStore {

@@ -11,8 +11,8 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::attempt::{Effect, attempt};
-use super::change::{memory_row, time_text};
 use super::fault::{self, Fault};
+use super::memory_sql::{self, memory_row, time_text};
 use super::remember::json;
 use super::row_security::View;
 use super::tx::PgTx;
@@ -277,7 +277,7 @@ impl ImportTx for PgTx<'_> {
             .partition(|entry| entry.change == Change::Created);
         let creator = created.first().map_or("import", |entry| &entry.actor);
         let row = memory_row(memory, Some(terms.length));
-        let query = sqlx::query(port_sql::INSERT_MEMORY)
+        let query = sqlx::query(memory_sql::INSERT_MEMORY)
             .bind(self.scope.project())
             .bind(Value::from(vec![row]).to_string())
             .bind(creator);

@@ -9,6 +9,7 @@ use super::{PostgresStore, bounded};
 use crate::domain::{IdPart, Scope};
 use crate::store::Result;
 use crate::store::reference::{REFERENT_CHARS, Referable, ReferenceStore, Referent};
+use crate::store::statement::statements;
 
 /// The parts: the lowest ($2) and highest ($3) ID with a prefix, and the digits of a suffix ($4). `tailed` are the IDs
 /// whose last digits are among $5; the function finds them by an index that row-level security keeps the planner off.
@@ -45,46 +46,41 @@ macro_rules! referred {
     };
 }
 
-/// Memories of the readable projects $1; $7 characters of text.
-const REFERRED_MEMORIES: &str = concat!(
-    parts!("memory"),
-    "SELECT w.part, r.id, r.text FROM wanted w CROSS JOIN project p CROSS JOIN LATERAL (",
-    referred!("memory", "true", "x.id, left(x.content, $7) AS text"),
-    ") r WHERE p.name = ANY ($1) ORDER BY w.part, r.id"
-);
-/// Items in the working memory of a session ($8) and in its archive.
-const REFERRED_ITEMS: &str = concat!(
-    parts!("focus"),
-    "SELECT w.part, r.id, r.text FROM wanted w CROSS JOIN project p CROSS JOIN LATERAL (",
-    referred!(
-        "focus",
-        "x.session = $8",
-        "x.id, left(x.content, $7) AS text"
-    ),
-    " UNION ",
-    referred!(
-        "focus_archive",
-        "x.session = $8",
-        "x.id, left(x.content, $7) AS text"
-    ),
-    ") r WHERE p.name = ANY ($1) ORDER BY w.part, r.id"
-);
-/// Reviews, with the text of the memory that they are about.
-const REFERRED_REVIEWS: &str = concat!(
-    parts!("review"),
-    "SELECT w.part, r.id, coalesce((SELECT left(m.content, $7) FROM memory m WHERE m.project_id = p.id \
-        AND m.seq = r.memory_seq), '') AS text \
-     FROM wanted w CROSS JOIN project p CROSS JOIN LATERAL (",
-    referred!("review", "true", "x.id, x.memory_seq"),
-    ") r WHERE p.name = ANY ($1) ORDER BY w.part, r.id"
-);
-
-/// All of the above, with a name each.
-pub(super) const ALL: &[(&str, &str)] = &[
-    ("REFERRED_MEMORIES", REFERRED_MEMORIES),
-    ("REFERRED_ITEMS", REFERRED_ITEMS),
-    ("REFERRED_REVIEWS", REFERRED_REVIEWS),
-];
+statements! {
+    /// Memories of the readable projects $1; $7 characters of text.
+    REFERRED_MEMORIES = concat!(
+        parts!("memory"),
+        "SELECT w.part, r.id, r.text FROM wanted w CROSS JOIN project p CROSS JOIN LATERAL (",
+        referred!("memory", "true", "x.id, left(x.content, $7) AS text"),
+        ") r WHERE p.name = ANY ($1) ORDER BY w.part, r.id"
+    );
+    /// Items in the working memory of a session ($8) and in its archive.
+    REFERRED_ITEMS = concat!(
+        parts!("focus"),
+        "SELECT w.part, r.id, r.text FROM wanted w CROSS JOIN project p CROSS JOIN LATERAL (",
+        referred!(
+            "focus",
+            "x.session = $8",
+            "x.id, left(x.content, $7) AS text"
+        ),
+        " UNION ",
+        referred!(
+            "focus_archive",
+            "x.session = $8",
+            "x.id, left(x.content, $7) AS text"
+        ),
+        ") r WHERE p.name = ANY ($1) ORDER BY w.part, r.id"
+    );
+    /// Reviews, with the text of the memory that they are about.
+    REFERRED_REVIEWS = concat!(
+        parts!("review"),
+        "SELECT w.part, r.id, coalesce((SELECT left(m.content, $7) FROM memory m WHERE m.project_id = p.id \
+            AND m.seq = r.memory_seq), '') AS text \
+         FROM wanted w CROSS JOIN project p CROSS JOIN LATERAL (",
+        referred!("review", "true", "x.id, x.memory_seq"),
+        ") r WHERE p.name = ANY ($1) ORDER BY w.part, r.id"
+    );
+}
 
 #[async_trait]
 impl ReferenceStore for PostgresStore {

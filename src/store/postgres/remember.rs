@@ -12,8 +12,8 @@ use super::attempt::{begin, commit};
 use super::fault::{self, Fault};
 use super::history::trim_keys;
 use super::row::{PreviousRow, RememberRow};
-use super::sql;
 use super::tx::PgTx;
+use super::{memory_sql, sql};
 use crate::domain::{Analyzer, Change, Kind, Links, Memory, Repeat, Restated, Scope};
 use crate::store::batch::{AnalyzedBatch, AnalyzedItem, STORED_AGAIN};
 use crate::store::rules::{
@@ -617,7 +617,7 @@ async fn run(
         .idempotency
         .as_ref()
         .map(|given| given.request_hash.as_slice());
-    let rows = sqlx::query_as(sql::REMEMBER)
+    let rows = sqlx::query_as(memory_sql::REMEMBER)
         .bind(scope.project())
         .bind(scope.actor())
         .bind(batch.now)

@@ -1,6 +1,7 @@
 //! The statements of reviews and of looks into the past; see [`super::sql`].
 
-use super::sql::memory_columns;
+use super::memory_sql::memory_columns;
+use crate::store::statement::statements;
 
 macro_rules! review {
     () => {
@@ -10,97 +11,82 @@ macro_rules! review {
     };
 }
 
-/// A new review.
-pub(super) const INSERT_REVIEW: &str = "INSERT INTO review (project_id, id, memory_seq, other_seq, state, proposal, \
-        actor, reason, created_at, expires_at) \
-    SELECT m.project_id, $2, m.seq, (SELECT o.seq FROM memory o WHERE o.id = $4 AND o.project_id = m.project_id), $5, \
-        $6::text::jsonb, $7, $8, $9, $10 \
-    FROM project p JOIN memory m ON m.project_id = p.id WHERE p.name = $1 AND m.id = $3";
-/// One that waits already with the same proposal, or was dismissed.
-pub(super) const SAME_REVIEW: &str = concat!(
-    review!(),
-    "m.id = $2 AND r.state = $3 AND r.proposal = $4::text::jsonb AND (r.state <> 'open' OR r.expires_at > $5) LIMIT 1"
-);
-/// How many wait.
-pub(super) const COUNT_OPEN: &str = "SELECT count(*) FROM project p JOIN review r ON r.project_id = p.id \
-    WHERE p.name = $1 AND r.state = 'open' AND r.expires_at > $2";
-/// One.
-pub(super) const REVIEW: &str = concat!(review!(), "r.id = $2");
-/// One, to be decided.
-pub(super) const LOCK_REVIEW: &str = concat!(review!(), "r.id = $2 FOR UPDATE OF r");
-/// Those that wait, newest first.
-pub(super) const OPEN_REVIEWS: &str = concat!(
-    review!(),
-    "r.state = 'open' AND r.expires_at > $2 ORDER BY r.seq DESC LIMIT $3"
-);
-/// Those about memories.
-pub(super) const REVIEWS_ABOUT: &str = concat!(
-    review!(),
-    "r.seq = ANY (ARRAY(\
-        SELECT b.seq FROM memory k JOIN review b ON b.project_id = k.project_id AND b.memory_seq = k.seq \
-        WHERE k.id = ANY ($2) \
-        UNION SELECT b.seq FROM memory k JOIN review b ON b.project_id = k.project_id AND b.other_seq = k.seq \
-        WHERE k.id = ANY ($2)\
-    )) ORDER BY r.seq DESC LIMIT $3"
-);
-/// All, newest first.
-pub(super) const ALL_REVIEWS: &str = concat!(review!(), "true ORDER BY r.seq DESC LIMIT $2");
-/// A decision.
-pub(super) const DECIDE: &str = "UPDATE review r SET state = $3, decided_by = $4, decided_at = $5, \
-        decision_reason = $6, applied_version = $7 \
-    FROM project p WHERE p.name = $1 AND r.project_id = p.id AND r.id = $2";
-/// What happened to a memory from a version on.
-pub(super) const HISTORY_FROM: &str = "SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at FROM project p \
-    JOIN memory m ON m.project_id = p.id JOIN history h ON h.project_id = p.id AND h.memory_seq = m.seq \
-    WHERE p.name = $1 AND m.id = $2 AND h.version >= $3 ORDER BY h.seq";
-
-/// Memories that changed after a time, of those that were there, with the first change after it and the time of the
-/// last one before; up to $3 of them and $4 bytes, and how many there are, up to one more.
-pub(super) const CHANGED_SINCE: &str = concat!(
-    "SELECT ",
-    memory_columns!(),
-    ", m.later_version, m.then, m.all, \
-        (SELECT max(h.at) FROM history h WHERE h.project_id = m.project_id AND h.memory_seq = m.seq AND h.at <= $2) \
-            AS changed_before \
-     FROM (SELECT m.*, f.version AS later_version, f.old AS then, count(*) OVER () AS all, \
-            row_number() OVER newest AS place, sum(octet_length(m.content) + octet_length(f.old::text)) OVER newest AS size \
-        FROM (SELECT m.* FROM project p JOIN memory m ON m.project_id = p.id \
-            WHERE p.name = ANY ($1) AND m.updated_at > m.created_at AND m.updated_at > $2 AND m.created_at <= $2 \
-            ORDER BY m.updated_at DESC, m.seq DESC LIMIT $3 + 1) m \
-        CROSS JOIN LATERAL (SELECT h.version, h.old FROM history h \
-            WHERE h.project_id = m.project_id AND h.memory_seq = m.seq AND h.at > $2 ORDER BY h.seq LIMIT 1) f \
-        WINDOW newest AS (ORDER BY m.updated_at DESC, m.seq DESC)) m \
-     JOIN project p ON p.id = m.project_id WHERE m.place = 1 OR (m.place <= $3 AND m.size <= $4) \
-     ORDER BY m.updated_at DESC, m.seq DESC"
-);
-/// What replaced what, both ways from these. Memories can replace many: the way back ends after so many of them.
-pub(super) const CHAINS: &str = "WITH RECURSIVE scope AS (SELECT p.id AS project_id FROM project p WHERE p.name = ANY ($1)), \
-    newer AS (SELECT i.id, 0 AS step FROM unnest($2::uuid[]) AS i(id) \
-        UNION SELECT m.superseded_by, n.step + 1 FROM newer n JOIN memory m ON m.id = n.id \
-        WHERE m.superseded_by IS NOT NULL AND n.step < $3 AND m.project_id IN (SELECT project_id FROM scope)), \
-    older AS (SELECT i.id, 0 AS step FROM unnest($2::uuid[]) AS i(id) \
-        UNION SELECT m.id, o.step + 1 FROM older o JOIN memory m ON m.superseded_by = o.id \
-        WHERE o.step < $3 AND m.project_id IN (SELECT project_id FROM scope)) \
-    SELECT m.id, m.superseded_by, EXISTS (SELECT FROM memory s WHERE s.id = m.superseded_by AND s.deleted_at IS NULL \
-            AND s.superseded_by IS NULL AND s.project_id IN (SELECT project_id FROM scope)) \
-    FROM (SELECT id, min(place) AS place FROM (SELECT id, step::bigint AS place FROM newer UNION ALL \
-            (SELECT id, step + $3 FROM older LIMIT cardinality($2) + $3)) w GROUP BY id) w \
-    JOIN memory m ON m.id = w.id \
-    WHERE m.superseded_by IS NOT NULL AND m.project_id IN (SELECT project_id FROM scope) \
-    ORDER BY w.place, m.seq DESC LIMIT $3";
-
-/// All of the above, with a name each.
-pub(super) const ALL: &[(&str, &str)] = &[
-    ("INSERT_REVIEW", INSERT_REVIEW),
-    ("SAME_REVIEW", SAME_REVIEW),
-    ("COUNT_OPEN", COUNT_OPEN),
-    ("REVIEW", REVIEW),
-    ("LOCK_REVIEW", LOCK_REVIEW),
-    ("OPEN_REVIEWS", OPEN_REVIEWS),
-    ("REVIEWS_ABOUT", REVIEWS_ABOUT),
-    ("ALL_REVIEWS", ALL_REVIEWS),
-    ("DECIDE", DECIDE),
-    ("HISTORY_FROM", HISTORY_FROM),
-    ("CHANGED_SINCE", CHANGED_SINCE),
-    ("CHAINS", CHAINS),
-];
+statements! {
+    /// A new review.
+    INSERT_REVIEW = "INSERT INTO review (project_id, id, memory_seq, other_seq, state, proposal, \
+            actor, reason, created_at, expires_at) \
+        SELECT m.project_id, $2, m.seq, (SELECT o.seq FROM memory o WHERE o.id = $4 AND o.project_id = m.project_id), $5, \
+            $6::text::jsonb, $7, $8, $9, $10 \
+        FROM project p JOIN memory m ON m.project_id = p.id WHERE p.name = $1 AND m.id = $3";
+    /// One that waits already with the same proposal, or was dismissed.
+    SAME_REVIEW = concat!(
+        review!(),
+        "m.id = $2 AND r.state = $3 AND r.proposal = $4::text::jsonb AND (r.state <> 'open' OR r.expires_at > $5) LIMIT 1"
+    );
+    /// How many wait.
+    COUNT_OPEN = "SELECT count(*) FROM project p JOIN review r ON r.project_id = p.id \
+        WHERE p.name = $1 AND r.state = 'open' AND r.expires_at > $2";
+    /// One.
+    REVIEW = concat!(review!(), "r.id = $2");
+    /// One, to be decided.
+    LOCK_REVIEW = concat!(review!(), "r.id = $2 FOR UPDATE OF r");
+    /// Those that wait, newest first.
+    OPEN_REVIEWS = concat!(
+        review!(),
+        "r.state = 'open' AND r.expires_at > $2 ORDER BY r.seq DESC LIMIT $3"
+    );
+    /// Those about memories.
+    REVIEWS_ABOUT = concat!(
+        review!(),
+        "r.seq = ANY (ARRAY(\
+            SELECT b.seq FROM memory k JOIN review b ON b.project_id = k.project_id AND b.memory_seq = k.seq \
+            WHERE k.id = ANY ($2) \
+            UNION SELECT b.seq FROM memory k JOIN review b ON b.project_id = k.project_id AND b.other_seq = k.seq \
+            WHERE k.id = ANY ($2)\
+        )) ORDER BY r.seq DESC LIMIT $3"
+    );
+    /// All, newest first.
+    ALL_REVIEWS = concat!(review!(), "true ORDER BY r.seq DESC LIMIT $2");
+    /// A decision.
+    DECIDE = "UPDATE review r SET state = $3, decided_by = $4, decided_at = $5, \
+            decision_reason = $6, applied_version = $7 \
+        FROM project p WHERE p.name = $1 AND r.project_id = p.id AND r.id = $2";
+    /// What happened to a memory from a version on.
+    HISTORY_FROM = "SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at FROM project p \
+        JOIN memory m ON m.project_id = p.id JOIN history h ON h.project_id = p.id AND h.memory_seq = m.seq \
+        WHERE p.name = $1 AND m.id = $2 AND h.version >= $3 ORDER BY h.seq";
+    /// Memories that changed after a time, of those that were there, with the first change after it and the time of the
+    /// last one before; up to $3 of them and $4 bytes, and how many there are, up to one more.
+    CHANGED_SINCE = concat!(
+        "SELECT ",
+        memory_columns!(),
+        ", m.later_version, m.then, m.all, \
+            (SELECT max(h.at) FROM history h WHERE h.project_id = m.project_id AND h.memory_seq = m.seq AND h.at <= $2) \
+                AS changed_before \
+         FROM (SELECT m.*, f.version AS later_version, f.old AS then, count(*) OVER () AS all, \
+                row_number() OVER newest AS place, sum(octet_length(m.content) + octet_length(f.old::text)) OVER newest AS size \
+            FROM (SELECT m.* FROM project p JOIN memory m ON m.project_id = p.id \
+                WHERE p.name = ANY ($1) AND m.updated_at > m.created_at AND m.updated_at > $2 AND m.created_at <= $2 \
+                ORDER BY m.updated_at DESC, m.seq DESC LIMIT $3 + 1) m \
+            CROSS JOIN LATERAL (SELECT h.version, h.old FROM history h \
+                WHERE h.project_id = m.project_id AND h.memory_seq = m.seq AND h.at > $2 ORDER BY h.seq LIMIT 1) f \
+            WINDOW newest AS (ORDER BY m.updated_at DESC, m.seq DESC)) m \
+         JOIN project p ON p.id = m.project_id WHERE m.place = 1 OR (m.place <= $3 AND m.size <= $4) \
+         ORDER BY m.updated_at DESC, m.seq DESC"
+    );
+    /// What replaced what, both ways from these. Memories can replace many: the way back ends after so many of them.
+    CHAINS = "WITH RECURSIVE scope AS (SELECT p.id AS project_id FROM project p WHERE p.name = ANY ($1)), \
+        newer AS (SELECT i.id, 0 AS step FROM unnest($2::uuid[]) AS i(id) \
+            UNION SELECT m.superseded_by, n.step + 1 FROM newer n JOIN memory m ON m.id = n.id \
+            WHERE m.superseded_by IS NOT NULL AND n.step < $3 AND m.project_id IN (SELECT project_id FROM scope)), \
+        older AS (SELECT i.id, 0 AS step FROM unnest($2::uuid[]) AS i(id) \
+            UNION SELECT m.id, o.step + 1 FROM older o JOIN memory m ON m.superseded_by = o.id \
+            WHERE o.step < $3 AND m.project_id IN (SELECT project_id FROM scope)) \
+        SELECT m.id, m.superseded_by, EXISTS (SELECT FROM memory s WHERE s.id = m.superseded_by AND s.deleted_at IS NULL \
+                AND s.superseded_by IS NULL AND s.project_id IN (SELECT project_id FROM scope)) \
+        FROM (SELECT id, min(place) AS place FROM (SELECT id, step::bigint AS place FROM newer UNION ALL \
+                (SELECT id, step + $3 FROM older LIMIT cardinality($2) + $3)) w GROUP BY id) w \
+        JOIN memory m ON m.id = w.id \
+        WHERE m.superseded_by IS NOT NULL AND m.project_id IN (SELECT project_id FROM scope) \
+        ORDER BY w.place, m.seq DESC LIMIT $3";
+}

@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
-use crate::domain::memory::{Episode, History, Memory};
+use crate::domain::memory::{Episode, Memory};
 use crate::domain::{Setting, Standing};
 use crate::store::fields::{self, Fields, plain_fields};
 use crate::store::{Candidate, SemanticCandidate};
@@ -37,15 +37,6 @@ pub(super) struct MemoryRow(pub(super) Memory);
 impl FromRow<'_, PgRow> for MemoryRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
         fields::memory(row).map(Self)
-    }
-}
-
-/// An entry of the history.
-pub(super) struct HistoryRow(pub(super) History);
-
-impl FromRow<'_, PgRow> for HistoryRow {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        fields::history(row).map(Self)
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use sqlx::Row;
 use uuid::Uuid;
 
+use super::memory_sql::{self, bind_memory};
 use super::tag::tag_keys;
 use super::tx::SqliteTx;
 use super::word_index::{add_terms, remove_terms};
-use super::write::{bind_memory, json};
+use super::write::json;
 use super::{hex_ids, json_numbers, review_sql, sql};
 use crate::domain::{History, Memory};
 use crate::store::rules::{
@@ -147,7 +148,7 @@ impl SqliteTx<'_> {
     /// Writes all fields of a row that may change; a length only if it does.
     async fn save_memory(&mut self, memory: &Memory, length: Option<u32>) -> Result<()> {
         let query = bind_memory(
-            sqlx::query(sql::UPDATE_MEMORY),
+            sqlx::query(memory_sql::UPDATE_MEMORY),
             memory,
             self.project,
             length,

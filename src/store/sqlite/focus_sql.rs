@@ -1,15 +1,8 @@
 //! The statements of [`super::focus`]. `$1` is the project's number, `$2` the session.
 
-macro_rules! named {
-    ($($(#[$doc:meta])+ $name:ident = $sql:expr;)+) => {
-        $($(#[$doc])+ pub(super) const $name: &str = $sql;)+
-        /// All of them, for the test.
-        #[cfg(test)]
-        pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),+];
-    };
-}
+use crate::store::statement::statements;
 
-named! {
+statements! {
     /// Everything that a session has in mind.
     ITEMS = "SELECT seq, id, content, importance, created_at, touched_at, \
         memory_id FROM focus f WHERE project_id = $1 AND session = $2 ORDER BY touched_at DESC, seq DESC";

@@ -1,5 +1,7 @@
 //! The statements of [`super::graph`]. `$1` is the project's number, or a JSON list of the readable ones.
 
+use crate::store::statement::statements;
+
 macro_rules! entity {
     () => {
         "SELECT e.seq, (SELECT p.name FROM project p WHERE p.id = e.project_id) AS project, e.name, e.type, e.properties, e.use_count, \
@@ -45,16 +47,7 @@ macro_rules! list {
     };
 }
 
-macro_rules! named {
-    ($($(#[$doc:meta])+ $name:ident = $sql:expr;)+) => {
-        $($(#[$doc])+ pub(super) const $name: &str = $sql;)+
-        /// All of them, for the test.
-        #[cfg(test)]
-        pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),+];
-    };
-}
-
-named! {
+statements! {
     /// Entities by name ($2: JSON of compared names).
     BY_KEY = concat!(entity!(), "WHERE e.project_id IN (SELECT value FROM json_each($1)) \
         AND e.name_key IN (SELECT value FROM json_each($2)) ORDER BY e.seq");

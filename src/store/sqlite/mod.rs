@@ -2,7 +2,7 @@
 //!
 //! Depends on `store` and `domain`. One connection writes, a few read; what a write acknowledged is on the disk
 //! (WAL with `synchronous = FULL`). One process has the file open at a time, see [`lock`]. To add a statement, name
-//! it in [`sql`]; to change the schema, add a migration in `migrations/` and its line in [`schema`].
+//! it in [`sql`]; to change the schema, add a migration in `migrations/` and its line in `store::migration_list`.
 
 mod around;
 mod cache;
@@ -22,6 +22,7 @@ mod history;
 mod lock;
 mod log_state;
 mod matrix;
+mod memory_sql;
 mod merge;
 mod near;
 mod overview;
@@ -180,6 +181,22 @@ impl SqliteStore {
             .await
             .map_err(failed)?;
         open.empty_log(&mut writer).await
+    }
+
+    /// Every SQL statement with its name, for tests.
+    pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+        let lists = [
+            sql::ALL,
+            check_sql::ALL,
+            focus_sql::ALL,
+            graph_sql::ALL,
+            memory_sql::ALL,
+            overview::ALL,
+            port_sql::ALL,
+            reference::ALL,
+            review_sql::ALL,
+        ];
+        lists.into_iter().flatten()
     }
 
     fn opened(&self) -> Result<Arc<Open>> {

@@ -9,14 +9,15 @@ use sqlx::Row;
 
 use super::completion::most_used_spelling;
 use super::error::from_sqlx;
+use super::memory_sql::memory;
 use super::read::limit;
 use super::row::MemoryRow;
-use super::sql::{memory, named};
 use super::{SqliteStore, json_numbers};
 use crate::domain::validate::tag_key;
 use crate::domain::{Memory, Scope};
 use crate::store::Result;
 use crate::store::overview::{Facet, FacetValues, OVERVIEW_WINDOW, OverviewStore};
+use crate::store::statement::statements;
 
 /// The newest live memories ($2 of each project of $1).
 macro_rules! newest {
@@ -29,7 +30,7 @@ macro_rules! newest {
     };
 }
 
-named! {
+statements! {
     /// Tags with counts, each in every spelling.
     TAGS = concat!("SELECT t.value, count(*) ", newest!("CROSS JOIN json_each(m.tags) t GROUP BY t.value"));
     /// Conversations with counts, and how many there are. $3 most.

@@ -11,8 +11,9 @@ use uuid::Uuid;
 use super::check::inspect_quickly;
 use super::error::{from_sqlx, name_disk};
 use super::lock::{canonical, owner};
+use super::memory_sql::{self, bind_memory};
 use super::tx::SqliteTx;
-use super::write::{bind_memory, json, micros};
+use super::write::{json, micros};
 use super::{
     SqliteStore, connect_options, graph_sql, hex_ids, json_numbers, port_sql, schema, sql,
     with_suffix, word_index,
@@ -306,7 +307,7 @@ impl ImportTx for SqliteTx<'_> {
     async fn insert_record(&mut self, record: &MemoryRecord, terms: &Terms) -> Result<i64> {
         let MemoryRecord { memory, history } = record;
         let query = bind_memory(
-            sqlx::query(sql::INSERT_MEMORY),
+            sqlx::query(memory_sql::INSERT_MEMORY),
             memory,
             self.project,
             Some(terms.length),

@@ -6,10 +6,10 @@ use sqlx::Row;
 use super::SqliteStore;
 use super::error::from_sqlx;
 use super::read::limit;
-use super::sql::named;
 use crate::domain::{IdPart, Scope};
 use crate::store::Result;
 use crate::store::reference::{REFERENT_CHARS, Referable, ReferenceStore, Referent};
+use crate::store::statement::statements;
 
 /// Numbers of the rows of a table whose ID begins with a part (from $2 to $3) or ends with it ($5, of which the index
 /// contains the last digits, $4). The condition names the project, and the session where there is one.
@@ -29,7 +29,7 @@ macro_rules! referred {
     };
 }
 
-named! {
+statements! {
     /// Memories. $1 the project, $7 characters of text.
     REFERRED_MEMORIES = concat!("SELECT m.id, substr(m.content, 1, $7) FROM memory m WHERE m.seq IN (",
         referred!("memory", "project_id = $1"), ") ORDER BY m.id LIMIT $6");

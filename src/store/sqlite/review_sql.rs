@@ -1,6 +1,7 @@
 //! The statements of reviews and of looks into the past; see [`super::sql`].
 
-use super::sql::{memory, named};
+use super::memory_sql::memory;
+use crate::store::statement::statements;
 
 macro_rules! review {
     () => {
@@ -9,7 +10,7 @@ macro_rules! review {
     };
 }
 
-named! {
+statements! {
     /// A new review ($3: ID of the memory, $4: ID of the other one).
     INSERT_REVIEW = "INSERT INTO review (project_id, id, memory_seq, other_seq, state, proposal, actor, reason, created_at, expires_at) \
         SELECT $1, $2, m.seq, (SELECT seq FROM memory WHERE id = $4), $5, $6, $7, $8, $9, $10 FROM memory m WHERE m.id = $3";

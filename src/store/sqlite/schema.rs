@@ -1,5 +1,4 @@
-//! The embedded migrations: forward only, never edited after a release (a test hashes them), each applied once,
-//! all pending ones in a single transaction.
+//! Brings the file to the schema of this binary: each migration is applied once, all pending ones in a single transaction.
 
 use std::collections::BTreeMap;
 
@@ -8,33 +7,11 @@ use sqlx::{ConnectOptions, Row, SqliteConnection};
 
 use super::error::from_sqlx;
 use super::sql;
+use crate::store::migration_list::SQLITE as MIGRATIONS;
 use crate::store::{Finding, Result, StoreError, Subject};
 
 /// Marks the file as ours (`PRAGMA application_id`): the letters `CMem`.
 const APPLICATION_ID: i64 = 0x434d_656d;
-
-/// Name and text of every migration; the place in the list is its version, from 1.
-pub(super) const MIGRATIONS: &[(&str, &str)] = &[
-    ("0001_memory", include_str!("migrations/0001_memory.sql")),
-    ("0002_graph", include_str!("migrations/0002_graph.sql")),
-    ("0003_review", include_str!("migrations/0003_review.sql")),
-    ("0004_project", include_str!("migrations/0004_project.sql")),
-    ("0005_trace", include_str!("migrations/0005_trace.sql")),
-    ("0006_history", include_str!("migrations/0006_history.sql")),
-    (
-        "0007_history_check",
-        include_str!("migrations/0007_history_check.sql"),
-    ),
-    (
-        "0008_short_id",
-        include_str!("migrations/0008_short_id.sql"),
-    ),
-    (
-        "0009_outstanding",
-        include_str!("migrations/0009_outstanding.sql"),
-    ),
-    ("0010_names", include_str!("migrations/0010_names.sql")),
-];
 
 /// The newest version that this binary knows.
 pub(super) const NEWEST: usize = MIGRATIONS.len();
@@ -98,8 +75,8 @@ async fn expected_objects(version: usize) -> Result<Objects> {
         .in_memory(true)
         .disable_statement_logging();
     let mut connection = options.connect().await.map_err(failed)?;
-    for (_, text) in &MIGRATIONS[..version] {
-        sqlx::raw_sql(*text)
+    for migration in &MIGRATIONS[..version] {
+        sqlx::raw_sql(migration.sql)
             .execute(&mut connection)
             .await
             .map_err(failed)?;
@@ -160,7 +137,7 @@ pub(super) async fn require_own(connection: &mut SqliteConnection) -> Result<()>
 pub(super) fn pending(version: usize) -> Vec<String> {
     MIGRATIONS[version..]
         .iter()
-        .map(|(name, _)| (*name).to_owned())
+        .map(|migration| migration.name.to_owned())
         .collect()
 }
 
@@ -176,8 +153,8 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
         .map_err(failed)?;
     // Read again under the lock: somebody may have been faster.
     let from = version(connection).await?;
-    for (_, text) in &MIGRATIONS[from..] {
-        sqlx::raw_sql(*text)
+    for migration in &MIGRATIONS[from..] {
+        sqlx::raw_sql(migration.sql)
             .execute(&mut *connection)
             .await
             .map_err(failed)?;
@@ -200,39 +177,12 @@ fn setup(reason: String) -> StoreError {
 
 #[cfg(test)]
 mod tests {
-    use sha2::{Digest, Sha256};
     use sqlx::sqlite::SqliteConnectOptions;
     use sqlx::{ConnectOptions, Executor, SqlSafeStr};
 
-    use super::super::{focus_sql, graph_sql, sql};
+    use super::super::sql;
     use super::*;
     use crate::domain::{AsOf, Filter, Kind};
-
-    /// A migration that was released must stay as it is: other machines have applied it. Until the first release
-    /// the line may be changed along with the file.
-    #[test]
-    fn migrations_are_never_edited() {
-        let known = [
-            "a964d7893b8ae8b64cf979f21a29939fb6a325b1dc3362fc02ef10d0a1c9a99f",
-            "63ddca300ca33feba16791b27d3e83cf5b71e2de3b5bfdb8d025295c16433fdb",
-            "d08d4a864860fc7de0577f38b78f915107804780d2a595096b3421141a253dcf",
-            "8ec3eaf5c99f5be09a35a89f9db8d9801c933d006d701d445c33216ebd4f1940",
-            "803e6577bfe79ed96e060ca341c14b6a9b28efc904d2d12059497a003a378fbe",
-            "df3d6f9a0f956368a7a878e191456f14b95c0c221e952d624531b19b4c49294d",
-            "1a29d866cc69137b9585f6dd2ac60f7c750cbd8f003f9bb26abd5f4b72eb22ab",
-            "551486ffef0bab356a39fdded62c3e548633fcf38f180488b8738d5b38640dc2",
-            "7d2b93a8e776eb3f7e02590f3902f9fe12d3c8374cc8c596b2928875c88cbdaa",
-            "37fe3c4cef1c2753400a21a73821351ae3915d7db24165d231d9bec82ea2d842",
-        ];
-        assert_eq!(known.len(), MIGRATIONS.len());
-        for ((name, text), known) in MIGRATIONS.iter().zip(known) {
-            let hash: String = Sha256::digest(text)
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            assert_eq!(hash, known, "{name}");
-        }
-    }
 
     async fn migrated() -> SqliteConnection {
         let mut connection = SqliteConnectOptions::new()
@@ -254,10 +204,11 @@ mod tests {
             .unwrap();
         let counting = MIGRATIONS
             .iter()
-            .position(|(name, _)| name.ends_with("_history"))
+            .position(|migration| migration.name.ends_with("_history"))
             .unwrap();
-        for (_, text) in &MIGRATIONS[..counting] {
-            sqlx::raw_sql(*text).execute(&mut connection).await.unwrap();
+        for migration in &MIGRATIONS[..counting] {
+            let applying = sqlx::raw_sql(migration.sql).execute(&mut connection);
+            applying.await.unwrap();
         }
         let old = "INSERT INTO project (name) VALUES ('a'), ('b'); \
             INSERT INTO memory (id, project, kind, length, importance, occurred_at, created_at, updated_at, content_hash, \
@@ -267,8 +218,9 @@ mod tests {
                 (1, 1, 'created', NULL, 'x', NULL, 1), (1, 2, 'updated', '{\"content\":\"ü\"}', 'x', 'why', 2), \
                 (1, 3, 'updated', '{}', 'x', NULL, 3)";
         sqlx::raw_sql(old).execute(&mut connection).await.unwrap();
-        for (_, text) in &MIGRATIONS[counting..] {
-            sqlx::raw_sql(*text).execute(&mut connection).await.unwrap();
+        for migration in &MIGRATIONS[counting..] {
+            let applying = sqlx::raw_sql(migration.sql).execute(&mut connection);
+            applying.await.unwrap();
         }
         let counted = async |connection: &mut SqliteConnection| {
             let counted = sqlx::query_scalar("SELECT history_bytes FROM project ORDER BY id")
@@ -303,14 +255,7 @@ mod tests {
     #[tokio::test]
     async fn every_statement_fits_the_schema() {
         let mut connection = migrated().await;
-        let others = [
-            graph_sql::ALL,
-            focus_sql::ALL,
-            super::super::review_sql::ALL,
-            super::super::reference::ALL,
-            super::super::overview::ALL,
-        ];
-        for (name, text) in sql::ALL.iter().chain(others.into_iter().flatten()) {
+        for (name, text) in super::super::SqliteStore::statements() {
             for part in text.split("; ") {
                 let prepared = connection
                     .prepare(sqlx::AssertSqlSafe(part).into_sql_str())

@@ -5,19 +5,9 @@
 
 use sqlx::AssertSqlSafe;
 
+use super::memory_sql::memory;
 use crate::domain::{AsOf, Filter};
-
-macro_rules! memory {
-    () => {
-        "SELECT m.seq, m.id, (SELECT p.name FROM project p WHERE p.id = m.project_id) AS project, m.project_id, m.kind, \
-         m.length, m.importance, m.deleted_at, m.superseded_by, m.valid_until, m.occurred_at, m.created_at, \
-         m.updated_at, m.version, m.recall_count, m.last_recalled_at, m.helpful, m.not_helpful, m.session, m.turn, \
-         m.speaker, m.tags, m.outcome, m.situation, m.lesson, m.metadata, m.content, \
-         (SELECT json_group_array(hex(s.source_id) ORDER BY s.position) FROM source s WHERE s.memory_seq = m.seq) AS sources, m.protected \
-         FROM memory m "
-    };
-}
-pub(super) use memory;
+use crate::store::statement::statements;
 
 /// What ranking wants to know of `memory m`: see `row::standing` and `row::setting`. The text is read only of turns.
 macro_rules! hit_columns {
@@ -43,28 +33,7 @@ macro_rules! same_text {
     };
 }
 
-macro_rules! insert_memory {
-    () => {
-        "INSERT INTO memory (id, project_id, kind, length, importance, deleted_at, superseded_by, valid_until, \
-         occurred_at, created_at, updated_at, version, recall_count, last_recalled_at, helpful, not_helpful, protected, \
-         content_hash, session, turn, speaker, tags, outcome, situation, lesson, metadata, content) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
-         $23, $24, $25, $26, $27)"
-    };
-}
-
-macro_rules! named {
-    ($($(#[$doc:meta])+ $name:ident = $sql:expr;)+) => {
-        $($(#[$doc])+ pub(super) const $name: &str = $sql;)+
-        /// All of them, for the test.
-        #[cfg(test)]
-        pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),+];
-    };
-}
-
-pub(super) use named;
-
-named! {
+statements! {
     /// Starts a write: no other writer from here on. Each write says anew whether it is durable.
     BEGIN = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
     /// Ends a write; durable once it returns.
@@ -147,15 +116,6 @@ named! {
     PRESENT = "SELECT m.id, m.seq FROM json_each($2) w CROSS JOIN memory m ON m.id = unhex(w.value) \
         WHERE m.deleted_at IS NULL AND m.project_id IN (SELECT value FROM json_each($1))";
 
-    /// A memory with the parameters of [`super::write::bind_memory`].
-    INSERT_MEMORY = concat!(insert_memory!(), " RETURNING seq");
-    /// A new memory with its history ($28: who), index entry ($29) and index job, and the grown corpus.
-    REMEMBER = concat!(insert_memory!(), "; \
-        INSERT INTO history (memory_seq, version, change, actor, at) \
-         SELECT seq, 1, 'created', $28, $10 FROM memory WHERE id = $1; \
-        INSERT INTO index_job (memory_seq, project_id) SELECT seq, $2 FROM memory WHERE id = $1; \
-        INSERT INTO memory_term (rowid, terms) SELECT seq, $29 FROM memory WHERE id = $1; \
-        UPDATE project SET documents = documents + 1, total_length = total_length + $4 WHERE id = $2");
     /// Its tags in the form in which they are compared ($2: JSON of them).
     INSERT_TAGS = "INSERT OR IGNORE INTO memory_tag (memory_seq, tag) \
         SELECT m.seq, t.value FROM memory m JOIN json_each($2) t WHERE m.id = $1";
@@ -195,11 +155,6 @@ named! {
     /// The length of a memory under another analysis.
     SET_LENGTH = "UPDATE memory SET length = $2 WHERE seq = $1";
 
-    /// The fields of a memory that may change, with the parameters of [`super::write::bind_memory`].
-    UPDATE_MEMORY = "UPDATE memory SET length = coalesce($4, length), importance = $5, deleted_at = $6, \
-        superseded_by = $7, valid_until = $8, occurred_at = $9, updated_at = $11, version = $12, helpful = $15, \
-        not_helpful = $16, protected = $17, content_hash = $18, tags = $22, outcome = $23, situation = $24, lesson = $25, \
-        metadata = $26, content = $27 WHERE id = $1";
     /// Votes, which are no new version.
     VOTE = "UPDATE memory SET helpful = $2, not_helpful = $3 WHERE seq = $1";
     /// New tags for old.

@@ -10,14 +10,14 @@ use uuid::Uuid;
 
 use super::cache::Delta;
 use super::error::{from_sqlx, is_damage, name_disk};
+use super::memory_sql::{self, bind_memory};
 use super::merge::merges;
 use super::read::indexed;
 use super::row;
 use super::tag::tag_keys;
-use super::tx::{Query, SqliteTx};
+use super::tx::SqliteTx;
 use super::word_index::index_entry;
 use super::{Open, Writer, hex_ids, json_numbers, sql};
-use crate::domain::memory::content_hash;
 use crate::domain::{Analyzer, Change, Kind, Links, Memory, NewMemory, Scope};
 use crate::store::batch::{AnalyzedBatch, AnalyzedItem, STORED_AGAIN};
 use crate::store::rules::{
@@ -409,9 +409,14 @@ impl SqliteTx<'_> {
     ) -> Result<()> {
         let memory = item.as_stored(self.scope.project(), now);
         let length = Some(analyzed.terms.length);
-        let query = bind_memory(sqlx::query(sql::REMEMBER), &memory, self.project, length)
-            .bind(self.scope.actor())
-            .bind(index_entry(self.project, &analyzed.terms));
+        let query = bind_memory(
+            sqlx::query(memory_sql::REMEMBER),
+            &memory,
+            self.project,
+            length,
+        )
+        .bind(self.scope.actor())
+        .bind(index_entry(self.project, &analyzed.terms));
         self.execute(query).await?;
         self.insert_lists(item.id, &item.tags, &item.sources).await
     }
@@ -460,44 +465,6 @@ impl SqliteTx<'_> {
         let change = MemoryChange::new(before, memory.clone(), self.analyzer);
         self.rewrite_memories(&[change], &record).await
     }
-}
-
-/// Binds a memory to the parameters 1 to 27, in the order of `insert_memory!`.
-pub(super) fn bind_memory<'q>(
-    query: Query<'q>,
-    memory: &'q Memory,
-    project: i64,
-    length: Option<u32>,
-) -> Query<'q> {
-    let episode = memory.episode.as_ref();
-    query
-        .bind(memory.id)
-        .bind(project)
-        .bind(memory.kind.as_str())
-        .bind(length)
-        .bind(memory.importance)
-        .bind(micros(memory.deleted_at))
-        .bind(memory.superseded_by)
-        .bind(micros(memory.valid_until))
-        .bind(memory.occurred_at.timestamp_micros())
-        .bind(memory.created_at.timestamp_micros())
-        .bind(memory.updated_at.timestamp_micros())
-        .bind(memory.version)
-        .bind(memory.recall_count)
-        .bind(micros(memory.last_recalled_at))
-        .bind(memory.helpful)
-        .bind(memory.not_helpful)
-        .bind(memory.protected)
-        .bind(content_hash(&memory.content).to_vec())
-        .bind(&memory.session)
-        .bind(memory.turn)
-        .bind(&memory.speaker)
-        .bind(json(&memory.tags))
-        .bind(episode.map(|episode| episode.outcome))
-        .bind(episode.map(|episode| &episode.situation))
-        .bind(episode.map(|episode| &episode.lesson))
-        .bind(json(&memory.metadata))
-        .bind(&memory.content)
 }
 
 /// A memory has one successor.
