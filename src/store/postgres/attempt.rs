@@ -14,6 +14,8 @@ use crate::store::{Result, StoreError};
 
 /// Time for a method as a whole, waits and repetitions included.
 const LIMIT: Duration = Duration::from_secs(5);
+/// Time for a batch of an import, and for a look at the whole index.
+pub(super) const LONG: Duration = Duration::from_secs(60);
 /// Collisions after which the caller may try later.
 const MAX_COLLISIONS: u32 = 6;
 /// Connections that may break under one piece of work. All of an earlier age are replaced after the first.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::fault::Fault;
 use super::memory_sql::{self, memory_row};
-use super::remember::number;
+use super::param::number;
 use super::tx::PgTx;
 use super::{review_sql, sql};
 use crate::domain::text::Terms;

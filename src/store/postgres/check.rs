@@ -7,9 +7,8 @@ use sqlx::{AssertSqlSafe, FromRow, PgConnection, Row};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::attempt::{Effect, attempt};
+use super::attempt::{Effect, LONG, attempt};
 use super::fault::Fault;
-use super::port::LONG;
 use super::row::IndexedRow;
 use super::row_security::View;
 use super::{Place, PostgresStore, check_sql, sql};

@@ -4,8 +4,20 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 
-use super::pool::NoConnection;
 use crate::store::StoreError;
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(super) enum NoConnection {
+    /// The driver's error.
+    Sql(sqlx::Error),
+    /// The server does not answer at all.
+    Silent,
+    /// All connections are in use.
+    Busy(u32),
+    /// The pool was closed.
+    Closed,
+}
 
 /// How an attempt to do some work failed.
 #[derive(Debug)]

@@ -24,6 +24,7 @@ mod history_sql;
 mod memory_sql;
 mod migration;
 mod overview;
+mod param;
 mod past;
 mod pool;
 mod pooler;
@@ -497,7 +498,7 @@ impl RebuildColumns {
                 row.episode.as_ref(),
             );
             let terms = analyzer.terms(&text);
-            let length = remember::number(terms.length as usize);
+            let length = param::number(terms.length as usize);
             columns.projects.push(row.project_id);
             columns.seqs.push(row.seq);
             columns.lengths.push(length);
@@ -510,9 +511,7 @@ impl RebuildColumns {
                 columns.term_projects.push(row.project_id);
                 columns.terms.push(term);
                 columns.term_seqs.push(row.seq);
-                columns
-                    .frequencies
-                    .push(remember::number(frequency as usize));
+                columns.frequencies.push(param::number(frequency as usize));
                 columns.term_lengths.push(length);
             }
         }

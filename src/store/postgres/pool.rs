@@ -12,6 +12,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
+use super::fault::NoConnection;
 use super::row_security::{self, View};
 use super::sql;
 
@@ -27,19 +28,6 @@ const STALE: Duration = Duration::from_secs(30);
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// Limits of the server on a statement, on a wait for a lock, and on an open transaction that does nothing.
 const LIMITS: [&str; 3] = ["4500ms", "3s", "10s"];
-
-/// Why there is no connection.
-#[derive(Debug)]
-pub(super) enum NoConnection {
-    /// The driver's error.
-    Sql(sqlx::Error),
-    /// The server does not answer at all.
-    Silent,
-    /// All connections are in use.
-    Busy(u32),
-    /// The pool was closed.
-    Closed,
-}
 
 struct Idle {
     connection: PgConnection,

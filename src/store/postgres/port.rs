@@ -1,19 +1,17 @@
 //! Whole records out of the database and into it. An export is one repeatable-read transaction on a connection of its
 //! own, an import one transaction a batch; both work while the service runs.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
 use async_trait::async_trait;
 use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{PgConnection, Row};
+use std::collections::HashMap;
 use uuid::Uuid;
 
-use super::attempt::{Effect, attempt};
+use super::attempt::{Effect, LONG, attempt};
 use super::fault::{self, Fault};
 use super::memory_sql::{self, memory_row, time_text};
-use super::remember::json;
+use super::param::json;
 use super::row_security::View;
 use super::tx::PgTx;
 use super::{PostgresStore, port_sql, sql};
@@ -26,9 +24,6 @@ use crate::store::port::{
 };
 use crate::store::rules::{Import, ImportTx, MemoryLocation};
 use crate::store::{Finding, Result, StoreError, Subject, fields};
-
-/// Time for a batch of an import, and for a look at the whole index.
-pub(super) const LONG: Duration = Duration::from_secs(60);
 
 /// A transaction that sees one moment.
 struct PostgresSnapshot {

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::attempt::{begin, commit};
 use super::fault::{self, Fault};
 use super::history::trim_keys;
+use super::param::{json, number};
 use super::row::{PreviousRow, RememberRow};
 use super::tx::PgTx;
 use super::{memory_sql, sql};
@@ -656,16 +657,6 @@ fn unique(ids: Vec<Uuid>) -> Vec<Uuid> {
     ids.into_iter().filter(|id| seen.insert(*id)).collect()
 }
 
-/// Counts and lengths are far below 2^31, since texts are limited to 64 KiB.
-pub(super) fn number(value: usize) -> i32 {
-    i32::try_from(value).unwrap_or(i32::MAX)
-}
-
 fn index(place: i32) -> usize {
     usize::try_from(place - 1).unwrap_or_default()
-}
-
-/// Plain data as JSON text.
-pub(super) fn json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).expect("plain data always serialises")
 }

@@ -5,7 +5,7 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use super::fault::Fault;
-use super::remember::json;
+use super::param::json;
 use super::tx::PgTx;
 use super::{bounded, review_sql as sql};
 use crate::domain::Review;

@@ -4,87 +4,12 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Backend, Effect, Rule, Transaction, Tx, not_found};
+use super::rule::{Backend, Effect, Rule, not_found};
+use super::tx::{Shelf, Tx};
 use crate::domain::Scope;
 use crate::domain::focus::{ArchivedItem, FocusItem, make_room};
 use crate::store::focus::{FocusStore, Focused, NewFocus, Place, same_text};
 use crate::store::{Result, StoreError};
-
-/// Where an item is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shelf {
-    /// In the working memory.
-    Focus,
-    /// In the archive.
-    Archive,
-}
-
-/// The tables of the working memory.
-pub(crate) trait FocusTx: Transaction {
-    /// Keeps others from changing the session until the end of the transaction.
-    fn lock_session(
-        &mut self,
-        session: &str,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
-
-    /// All items of a session, the most recently touched first.
-    fn focus_items(
-        &mut self,
-        session: &str,
-    ) -> impl Future<Output = Result<Vec<FocusItem>, Self::Error>> + Send;
-
-    /// Archived items of a session, the latest first, after the one numbered `before`.
-    fn archived_items(
-        &mut self,
-        session: &str,
-        before: Option<i64>,
-        limit: usize,
-    ) -> impl Future<Output = Result<Vec<ArchivedItem>, Self::Error>> + Send;
-
-    fn archived_item(
-        &mut self,
-        session: &str,
-        id: Uuid,
-    ) -> impl Future<Output = Result<Option<ArchivedItem>, Self::Error>> + Send;
-
-    /// Stores an item and sets its number. It is linked to its memory if that is in the project, otherwise to the oldest
-    /// memory with the same text.
-    fn insert_item(
-        &mut self,
-        session: &str,
-        item: &mut FocusItem,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
-
-    /// Stores an item in the archive and sets its number. It is linked to its memory if that is in the project.
-    fn insert_archived(
-        &mut self,
-        session: &str,
-        archived: &mut ArchivedItem,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
-
-    /// Raises the time of the last use and the importance of an item.
-    fn touch_item(
-        &mut self,
-        seq: i64,
-        importance: f64,
-        now: DateTime<Utc>,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
-
-    /// Removes an item. Returns whether it was still there: a purge may have removed it since it was read.
-    fn delete_item(
-        &mut self,
-        shelf: Shelf,
-        seq: i64,
-    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
-
-    /// Archives the items of all sessions that were touched longest ago, and removes those that were archived first,
-    /// until at most this many of each are left.
-    fn trim_focus(
-        &mut self,
-        most: i64,
-        now: DateTime<Utc>,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
-}
 
 #[async_trait]
 impl<B: Backend> FocusStore for B {

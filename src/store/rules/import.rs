@@ -2,81 +2,14 @@
 
 use uuid::Uuid;
 
-use super::change::memory_terms;
-use super::focus::FocusTx;
-use super::link::LinkTx;
-use super::review::ReviewTx;
-use super::{Effect, Rule, Tx};
+use super::memory_change::memory_terms;
+use super::rule::{Effect, Rule};
+use super::tx::Tx;
 use crate::domain::name::name_key;
 use crate::domain::text::Terms;
-use crate::domain::{Kind, Memory, Review};
+use crate::domain::{Kind, Memory};
 use crate::store::Result;
-use crate::store::port::{
-    EntityName, EntityRecord, FocusRecord, Imported, MemoryRecord, Record, RelationRecord,
-};
-
-/// The tables of an import. Records get the times, versions and IDs that they have.
-pub(crate) trait ImportTx: FocusTx + LinkTx + ReviewTx {
-    /// Where a memory of any project is.
-    fn locate_memory(
-        &mut self,
-        id: Uuid,
-    ) -> impl Future<Output = Result<Option<MemoryLocation>, Self::Error>> + Send;
-
-    /// Stores a memory with its history. Returns its number.
-    fn insert_record(
-        &mut self,
-        record: &MemoryRecord,
-        terms: &Terms,
-    ) -> impl Future<Output = Result<i64, Self::Error>> + Send;
-
-    /// Adds memories to the index, and to the queue for embeddings.
-    fn index_records(
-        &mut self,
-        entering: &[(i64, Terms)],
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
-
-    /// The number of an entity, by its compared name.
-    fn find_entity(
-        &mut self,
-        name_key: &str,
-    ) -> impl Future<Output = Result<Option<i64>, Self::Error>> + Send;
-
-    fn insert_entity(
-        &mut self,
-        record: &EntityRecord,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
-
-    /// Stores a relation unless one says the same of the same time. Returns whether it did.
-    fn insert_relation(
-        &mut self,
-        record: &RelationRecord,
-        from: i64,
-        to: i64,
-    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
-
-    /// Stores an item of the working memory or of its archive, unless one of them has it. Returns whether it did. A memory
-    /// that does not exist here is left out.
-    fn insert_focus(
-        &mut self,
-        record: &FocusRecord,
-    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
-
-    /// Stores a review of a memory unless it is there. Returns whether it did.
-    fn insert_decided_review(
-        &mut self,
-        review: &Review,
-        memory: i64,
-    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
-}
-
-/// Where a memory is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct MemoryLocation {
-    /// Whether it belongs to the project of the transaction.
-    pub(crate) is_own: bool,
-    pub(crate) seq: i64,
-}
+use crate::store::port::{EntityName, Imported, MemoryRecord, Record, RelationRecord};
 
 /// Stores records in the own project, and answers each.
 pub(crate) struct Import<'a> {

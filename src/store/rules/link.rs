@@ -1,39 +1,12 @@
 //! The rule of links. What is merged is decided by `domain::graph`.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
 
-use super::quota::{self, QuotaTx};
-use super::{Effect, Rule, Tx};
-use crate::domain::graph::{Entity, Linked, Links, Plan, Relation, plan};
+use super::quota;
+use super::rule::{Effect, Rule};
+use super::tx::{LinkTx, Tx};
+use crate::domain::graph::{Linked, Links, Plan, plan};
 use crate::store::{Result, StoreError};
-
-/// The tables of the graph.
-pub(crate) trait LinkTx: QuotaTx {
-    /// Keeps others from writing to the graph of the project until the end of the transaction.
-    fn lock_graph(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
-
-    /// The entities and relations that the batches name, locked against other writers of the graph of the project.
-    fn named_graph(
-        &mut self,
-        batches: &[&Links],
-    ) -> impl Future<Output = Result<(Vec<Entity>, Vec<Relation>), Self::Error>> + Send;
-
-    /// Stores a mention unless it is there. Returns whether it did.
-    fn insert_mention(
-        &mut self,
-        memory: i64,
-        entity: i64,
-    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
-
-    /// Carries a plan out. Returns the numbers of the entities that it names, by their compared names.
-    fn write_plan(
-        &mut self,
-        plan: &Plan,
-        now: DateTime<Utc>,
-    ) -> impl Future<Output = Result<HashMap<String, i64>, Self::Error>> + Send;
-}
 
 /// Links entities.
 pub(crate) struct Link<'a> {

@@ -1,37 +1,8 @@
 //! Quotas of a project. A transaction that may exceed one checks it before or after its writes; an error undoes them.
 
-use super::{Transaction, Tx};
+use super::tx::{Item, QuotaTx, Tx};
 use crate::domain::graph::Plan;
 use crate::store::{Limits, Result};
-
-/// Things of which a project may have a limited number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Item {
-    Entity,
-    Relation,
-    Review,
-}
-
-impl Item {
-    fn plural(self) -> &'static str {
-        match self {
-            Self::Entity => "entities",
-            Self::Relation => "relations",
-            Self::Review => "reviews",
-        }
-    }
-}
-
-/// The numbers that quotas limit.
-pub(crate) trait QuotaTx: Transaction {
-    /// Keeps others from adding to the project until the end of the transaction.
-    fn lock_usage(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
-
-    /// Memories and bytes of the project, with those that this transaction wrote.
-    fn usage(&mut self) -> impl Future<Output = Result<(u64, u64), Self::Error>> + Send;
-
-    fn count_items(&mut self, item: Item) -> impl Future<Output = Result<u64, Self::Error>> + Send;
-}
 
 /// Lets the writers of a project with a limit of bytes take turns. Comes first in every transaction that adds bytes.
 pub(super) async fn lock_bytes<T: Tx>(tx: &mut T) -> Result<(), T::Error> {

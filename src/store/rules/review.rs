@@ -4,52 +4,15 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::change::{
-    ChangeRecord, ChangeTx, forget_memories, is_done, require_all, require_free_turns,
-    rewrite_memory,
-};
+use super::change::{forget_memories, is_done, require_all, require_free_turns, rewrite_memory};
 use super::link::mention_existing;
-use super::quota::{self, Item};
-use super::{Backend, Effect, Rule, Tx, not_found};
+use super::memory_change::ChangeRecord;
+use super::quota;
+use super::rule::{Backend, Effect, Rule, not_found};
+use super::tx::{Item, Tx};
 use crate::domain::review::MOST_OPEN;
 use crate::domain::{Change, Decision, Memory, Proposal, Review, ReviewState, Scope};
 use crate::store::{Decide, ForgetMode, NewReview, Result, ReviewQuery, ReviewStore, StoreError};
-
-/// The table of reviews.
-pub(crate) trait ReviewTx: ChangeTx {
-    /// A review of the same memory with the same proposal that is open or, for a proposal without effect, dismissed.
-    fn equal_review(
-        &mut self,
-        review: &NewReview,
-    ) -> impl Future<Output = Result<Option<Review>, Self::Error>> + Send;
-
-    fn count_open_reviews(
-        &mut self,
-        now: DateTime<Utc>,
-    ) -> impl Future<Output = Result<u64, Self::Error>> + Send;
-
-    fn insert_review(
-        &mut self,
-        review: &NewReview,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
-
-    /// A review, locked until the end of the transaction.
-    fn lock_review(
-        &mut self,
-        id: Uuid,
-    ) -> impl Future<Output = Result<Option<Review>, Self::Error>> + Send;
-
-    fn list_reviews(
-        &mut self,
-        query: &ReviewQuery,
-        limit: usize,
-    ) -> impl Future<Output = Result<Vec<Review>, Self::Error>> + Send;
-
-    fn save_decision(
-        &mut self,
-        review: &Review,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
-}
 
 #[async_trait]
 impl<B: Backend> ReviewStore for B {

@@ -6,10 +6,10 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use super::memory_sql::{self, bind_memory};
+use super::param::json;
 use super::tag::tag_keys;
 use super::tx::SqliteTx;
 use super::word_index::{add_terms, remove_terms};
-use super::write::json;
 use super::{hex_ids, json_numbers, review_sql, sql};
 use crate::domain::{History, Memory};
 use crate::store::rules::{

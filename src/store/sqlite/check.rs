@@ -8,8 +8,8 @@ use sqlx::{Row, SqliteConnection};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::beside::connect;
 use super::error::from_sqlx;
-use super::port::connect;
 use super::row::MemoryRow;
 use super::{SqliteStore, check_sql, json_numbers, schema, sql, word_index};
 use crate::domain::Analyzer;

@@ -9,10 +9,10 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use super::error::from_sqlx;
+use super::param::{json, micros};
 use super::read::limit;
 use super::row;
 use super::tx::SqliteTx;
-use super::write::{json, micros};
 use super::{SqliteStore, graph_sql as sql, json_numbers, port_sql};
 use crate::domain::Scope;
 use crate::domain::graph::{

@@ -1,7 +1,6 @@
 //! The columns of a memory, in every form in which a statement needs them.
 
-use super::tx::Query;
-use super::write::{json, micros};
+use super::param::{Query, json, micros};
 use crate::domain::Memory;
 use crate::domain::memory::content_hash;
 use crate::store::statement::statements;

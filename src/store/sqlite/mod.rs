@@ -5,6 +5,7 @@
 //! it in [`sql`]; to change the schema, add a migration in `migrations/` and its line in `store::migration_list`.
 
 mod around;
+mod beside;
 mod cache;
 mod change;
 mod check;
@@ -26,6 +27,7 @@ mod memory_sql;
 mod merge;
 mod near;
 mod overview;
+mod param;
 mod past;
 mod port;
 mod port_sql;
@@ -489,7 +491,7 @@ impl Store for SqliteStore {
             if !std::fs::metadata(&self.options.path).is_ok_and(|data| data.len() > 0) {
                 return Ok(schema::pending(0));
             }
-            let (connection, version) = port::open_at_any_version(&self.options.path).await?;
+            let (connection, version) = beside::open_at_any_version(&self.options.path).await?;
             connection
                 .close()
                 .await

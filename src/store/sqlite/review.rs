@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 use uuid::Uuid;
 
+use super::param::{json, micros};
 use super::read::limit;
 use super::tx::SqliteTx;
-use super::write::{json, micros};
 use super::{hex_ids, review_sql as sql};
 use crate::domain::Review;
 use crate::store::rules::ReviewTx;

@@ -3,8 +3,8 @@
 use sqlx::SqliteConnection;
 
 use super::error::from_sqlx;
+use super::param::json;
 use super::sql;
-use super::write::json;
 use crate::domain::validate::tag_key;
 use crate::store::Result;
 

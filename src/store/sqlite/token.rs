@@ -3,8 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::error::from_sqlx;
-use super::tx::Query;
-use super::write::{json, micros};
+use super::param::{Query, json, micros};
 use super::{SqliteStore, sql};
 use crate::domain::token::Token;
 use crate::store::rules::TokenTable;

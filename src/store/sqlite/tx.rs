@@ -1,20 +1,18 @@
 //! A transaction of the embedded database, as the rules of `store::rules` work on it.
 
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Sqlite, SqliteConnection};
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
 
 use super::cache::Delta;
 use super::error::from_sqlx;
-use super::write::own_project;
-use super::{Open, SqliteStore};
+use super::param::Query;
+use super::{Open, SqliteStore, sql};
 use crate::domain::{Analyzer, Scope};
 use crate::store::rules::{Backend, Effect, Rule, Transaction};
 use crate::store::{Limits, Result, StoreError};
 
 /// No project has this number. A transaction that only reads uses it for a project that has no rows yet.
 const NO_PROJECT: i64 = 0;
-
-pub(super) type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 
 /// A transaction in the scope's own project.
 pub(super) struct SqliteTx<'a> {
@@ -133,4 +131,20 @@ impl SqliteStore {
         };
         rule.apply(&mut tx).await
     }
+}
+
+/// Number of the scope's own project, which is made at its first write.
+pub(super) async fn own_project(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+) -> Result<i64> {
+    if let Some(number) = open.project(scope.project(), connection).await? {
+        return Ok(number);
+    }
+    sqlx::query_scalar(sql::INSERT_PROJECT)
+        .bind(scope.project())
+        .fetch_one(connection)
+        .await
+        .map_err(|error| from_sqlx(error, "creating a project"))
 }

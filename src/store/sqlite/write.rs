@@ -12,10 +12,11 @@ use super::cache::Delta;
 use super::error::{from_sqlx, is_damage, name_disk};
 use super::memory_sql::{self, bind_memory};
 use super::merge::merges;
+use super::param::json;
 use super::read::indexed;
 use super::row;
 use super::tag::tag_keys;
-use super::tx::SqliteTx;
+use super::tx::{SqliteTx, own_project};
 use super::word_index::index_entry;
 use super::{Open, Writer, hex_ids, json_numbers, sql};
 use crate::domain::{Analyzer, Change, Kind, Links, Memory, NewMemory, Scope};
@@ -109,30 +110,6 @@ impl AnalyzedBatch {
                 .extend(terms.map(|term| (indexed(project, term), 1)));
         }
     }
-}
-
-pub(super) fn json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).expect("plain data always serialises")
-}
-
-pub(super) fn micros(time: Option<DateTime<Utc>>) -> Option<i64> {
-    time.map(|time| time.timestamp_micros())
-}
-
-/// Number of the scope's own project, which is made at its first write.
-pub(super) async fn own_project(
-    open: &Open,
-    connection: &mut SqliteConnection,
-    scope: &Scope,
-) -> Result<i64> {
-    if let Some(number) = open.project(scope.project(), connection).await? {
-        return Ok(number);
-    }
-    sqlx::query_scalar(sql::INSERT_PROJECT)
-        .bind(scope.project())
-        .fetch_one(connection)
-        .await
-        .map_err(|error| from_sqlx(error, "creating a project"))
 }
 
 /// Stores a batch. Also returns the number of the project, which may be new.

@@ -1,0 +1,15 @@
+//! Values in the form in which statements take them.
+
+use chrono::{DateTime, Utc};
+use sqlx::Sqlite;
+use sqlx::sqlite::SqliteArguments;
+
+pub(super) type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+
+pub(super) fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("plain data always serialises")
+}
+
+pub(super) fn micros(time: Option<DateTime<Utc>>) -> Option<i64> {
+    time.map(|time| time.timestamp_micros())
+}
