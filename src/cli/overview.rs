@@ -1,11 +1,12 @@
 //! `status`, `tags` and `entities`: what is in the memory.
 
+use anyhow::anyhow;
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::people::{CallArgs, call_tool, print, set_given};
 use super::remote::Memory;
-use super::{Failure, runtime};
+use super::{Failure, USAGE, runtime};
 use crate::config::Sources;
 
 /// Values that one answer of `status` has at most.
@@ -66,6 +67,10 @@ pub(super) fn tags(args: &TagsArgs, sources: &Sources) -> Result<u8, Failure> {
 
 pub(super) fn entities(args: &EntitiesArgs, sources: &Sources) -> Result<u8, Failure> {
     let settings = super::settings(sources)?;
+    if args.limit == 0 {
+        let error = anyhow!("--limit: 0 is not accepted; expected 1 or more");
+        return Err(Failure { code: USAGE, error });
+    }
     let answer = runtime()?.block_on(async {
         let memory = Memory::open(&settings, args.call.project.as_deref()).await?;
         let answer = list_entities(&memory, args).await;

@@ -4,9 +4,11 @@
 use std::io::IsTerminal;
 
 use serde_json::Value;
-use unicode_segmentation::UnicodeSegmentation;
 
+use self::wrap::{fit, width, wrap};
 use crate::domain::reference::short_id;
+
+mod wrap;
 
 /// Width of what is no terminal.
 const PLAIN_WIDTH: usize = 100;
@@ -15,6 +17,8 @@ const WIDEST: usize = 120;
 const NARROWEST: usize = 30;
 /// Columns of tags in a list.
 const WIDEST_TAGS: usize = 24;
+/// Columns of a memory's text in a list that is not for a terminal: a hook or another program reads it.
+const WIDEST_TEXT: usize = 1_000;
 
 /// Where the output goes.
 #[derive(Debug, Clone, Copy)]
@@ -172,7 +176,11 @@ impl Paper {
             .filter(|(_, room)| *room > 0)
             .map(|(name, room)| pad(name, *room) + " ")
             .collect();
-        let room = self.width.saturating_sub(width(&head));
+        let room = if self.wrap {
+            self.width.saturating_sub(width(&head))
+        } else {
+            WIDEST_TEXT
+        };
         out.push_str(&self.bold(&format!("{head}TEXT")));
         out.push('\n');
         for (hit, tags) in hits.into_iter().zip(tags) {
@@ -342,8 +350,8 @@ impl Paper {
             ('+', "32", &new[start..new.len() - end]),
         ] {
             for line in lines {
-                let line = format!("{:indent$}{sign} {}\n", "", shown(line));
-                out.push_str(&self.paint(code, line.trim_end_matches('\n')));
+                let block = self.block(&format!("{sign} {}", shown(line)), indent);
+                out.push_str(&self.paint(code, block.trim_end_matches('\n')));
                 out.push('\n');
             }
         }
@@ -375,11 +383,11 @@ impl Paper {
                     "importance",
                     memory["importance"].as_f64().map(|n| n.to_string()),
                 ),
-                ("stored", text(memory, "created_at")),
+                ("stored", text(memory, "created_at").map(|at| moment(&at))),
                 (
                     "changed",
                     text(memory, "updated_at")
-                        .map(|at| format!("{at}, version {}", memory["version"])),
+                        .map(|at| format!("{}, version {}", moment(&at), memory["version"])),
                 ),
                 ("valid until", text(memory, "valid_until")),
                 ("replaced by", text(memory, "superseded_by")),
@@ -390,7 +398,7 @@ impl Paper {
                         .filter(|is_so| *is_so)
                         .map(|_| "yes".to_owned()),
                 ),
-                ("deleted", text(memory, "deleted_at")),
+                ("deleted", text(memory, "deleted_at").map(|at| moment(&at))),
                 (
                     "sources",
                     Some(list(&memory["sources"]).collect::<Vec<_>>().join(", "))
@@ -420,7 +428,7 @@ impl Paper {
         let version = format!("  {} ", self.bold(&format!("v{}", change["version"])));
         let mut out = format!(
             "{version}{} {} by {}",
-            get("at"),
+            moment(&get("at")),
             get("change"),
             visible(&get("by"))
         );
@@ -617,66 +625,24 @@ pub(super) fn visible(text: &str) -> String {
         .collect()
 }
 
-/// Columns that a grapheme takes: two for the wide ones of East Asia and for pictures.
-fn columns(grapheme: &str) -> usize {
-    let Some(first) = grapheme.chars().next() else {
-        return 0;
-    };
-    let wide = matches!(u32::from(first),
-        0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe30..=0xfe6f | 0xff00..=0xff60
-        | 0xffe0..=0xffe6 | 0x1f300..=0x1f64f | 0x1f680..=0x1f6ff | 0x1f900..=0x1f9ff | 0x20000..=0x3fffd);
-    if wide { 2 } else { 1 }
-}
-
-fn width(text: &str) -> usize {
-    text.graphemes(true).map(columns).sum()
-}
-
-/// As much as fits into `room` columns, with dots where something is missing.
-fn fit(text: &str, room: usize) -> String {
-    if width(text) <= room {
-        return text.to_owned();
+/// A time without fractions of a second, which people do not need.
+pub(super) fn moment(time: &str) -> String {
+    match time.split_once('.') {
+        Some((seconds, rest)) if rest.ends_with('Z') => format!("{seconds}Z"),
+        _ => time.to_owned(),
     }
-    let (mut out, mut used) = (String::new(), 0);
-    for grapheme in text.graphemes(true) {
-        let next = columns(grapheme);
-        if used + next > room.saturating_sub(1) {
-            break;
-        }
-        out.push_str(grapheme);
-        used += next;
-    }
-    out.trim_end().to_owned() + "…"
-}
-
-/// Lines of at most `room` columns, broken between words where that is possible.
-fn wrap(line: &str, room: usize) -> Vec<String> {
-    let (mut lines, mut current, mut used) = (Vec::new(), String::new(), 0);
-    for word in line.split_word_bounds() {
-        let blank = word.trim().is_empty();
-        if used + width(word) > room && used > 0 {
-            lines.push(std::mem::take(&mut current).trim_end().to_owned());
-            used = 0;
-            if blank {
-                continue;
-            }
-        }
-        for grapheme in word.graphemes(true) {
-            if used + columns(grapheme) > room && used > 0 {
-                lines.push(std::mem::take(&mut current));
-                used = 0;
-            }
-            current.push_str(grapheme);
-            used += columns(grapheme);
-        }
-    }
-    lines.push(current.trim_end().to_owned());
-    lines
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_have_no_fractions() {
+        for time in ["2026-11-29T04:27:15.619141Z", "2026-11-29T04:27:15Z"] {
+            assert_eq!(moment(time), "2026-11-29T04:27:15Z");
+        }
+    }
 
     #[test]
     fn lines_fit_whatever_is_in_them() {
@@ -737,6 +703,14 @@ mod tests {
             "{rows}"
         );
         assert!(lines.iter().all(|line| width(line) <= 60), "{rows}");
+        let piped = Paper {
+            wrap: false,
+            ..Paper::plain(60)
+        };
+        assert!(
+            piped.rows(&answer).contains("behind the old house\n"),
+            "programs read the whole text"
+        );
     }
 
     #[test]

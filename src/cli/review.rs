@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::control::{self, ReviewRequest};
-use super::paper::{Paper, shown};
+use super::paper::{Paper, moment, shown};
 use super::{Failure, UNAVAILABLE, discovery, local, option_name, runtime, say};
 use crate::config::{Database, Settings, Sources};
 use crate::domain::reference::short_id;
@@ -186,7 +186,10 @@ fn card(paper: &Paper, review: &ReviewView, report: &ReviewReport, project: &str
             shown(value)
         ));
     };
-    line("proposed", &format!("{} by {}", review.at, review.by));
+    line(
+        "proposed",
+        &format!("{} by {}", moment(&review.at), review.by),
+    );
     if let Some(reason) = &review.reason {
         line("reason", reason);
     }
@@ -196,7 +199,7 @@ fn card(paper: &Paper, review: &ReviewView, report: &ReviewReport, project: &str
             .as_ref()
             .map(|reason| format!(": {reason}"))
             .unwrap_or_default();
-        line("decided", &format!("{at} by {by}{why}"));
+        line("decided", &format!("{} by {by}{why}", moment(at)));
     }
     let project = if project == DEFAULT_PROJECT {
         String::new()
@@ -206,7 +209,7 @@ fn card(paper: &Paper, review: &ReviewView, report: &ReviewReport, project: &str
     let command = |word: &str| format!("cognitive-memory-mcp review {word} {id}{project}");
     match review.state.as_str() {
         "open" => {
-            line("expires", &review.until);
+            line("expires", &moment(&review.until));
             line("approve", &command("approve"));
             line("reject", &command("reject"));
         }

@@ -5,6 +5,8 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
+use crate::port::on_postgres;
+use crate::postgres_server::Database;
 use crate::process::{Ran, Setup};
 
 fn ok(ran: Ran) -> String {
@@ -313,6 +315,21 @@ async fn projects_and_counts_are_the_same_with_a_service() {
 #[test]
 fn projects_and_counts_are_the_same_without_a_service() {
     overview(&Setup::new());
+}
+
+#[tokio::test]
+async fn projects_and_counts_are_the_same_on_postgres_with_a_service() {
+    let database = Database::migrated().await;
+    let setup = on_postgres(&database);
+    let server = setup.serve().await;
+    overview(&setup);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn projects_and_counts_are_the_same_on_postgres_without_a_service() {
+    let database = Database::migrated().await;
+    overview(&on_postgres(&database));
 }
 
 #[tokio::test]
