@@ -34,7 +34,7 @@ use super::validate::{self, Invalid};
 #[schemars(
     inline,
     extend("x-synonyms" = {
-        "fact": "note", "preference": "note", "decision": "note", "memory": "note", "observation": "note",
+        "fact": "note", "user_preference": "note", "task": "note", "todo": "note", "reminder": "note", "idea": "note", "preference": "note", "decision": "note", "memory": "note", "observation": "note",
         "information": "note", "knowledge": "note", "semantic": "note",
         "message": "dialogue", "conversation": "dialogue", "chat": "dialogue", "dialog": "dialogue",
         "conclusion": "insight", "reflection": "insight", "summary": "insight",

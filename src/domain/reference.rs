@@ -9,6 +9,10 @@ use uuid::Uuid;
 pub const SHORT_DIGITS: usize = 8;
 /// Fewest digits of a prefix.
 const LEAST_DIGITS: usize = 4;
+/// Words that answers print before an ID.
+const LABELS: [&str; 7] = [
+    "note", "dialogue", "insight", "episode", "memory", "review", "id",
+];
 /// Digits of a full ID.
 const ALL_DIGITS: usize = 32;
 /// Scheme of the addresses under which a memory is linked as a resource.
@@ -34,7 +38,7 @@ impl IdReference {
     /// resource refers to its memory.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let text = text.trim();
+        let text = without_label(text.trim().trim_matches(['[', ']', '`', '"']));
         let text = text.strip_prefix(SCHEME).unwrap_or(text);
         if let Ok(id) = Uuid::parse_str(text) {
             return Some(Self::Full(id));
@@ -51,6 +55,14 @@ impl IdReference {
         let fits = (LEAST_DIGITS..ALL_DIGITS).contains(&digits.len());
         let readable = digits.chars().all(|digit| digit.is_ascii_hexdigit());
         (fits && readable).then_some(Self::Part(IdPart { digits }))
+    }
+}
+
+/// The ID in `note 1a2b3c4d`, as answers print it.
+fn without_label(text: &str) -> &str {
+    match text.split_once(' ') {
+        Some((label, id)) if LABELS.contains(&label.trim_end_matches(':')) => id.trim(),
+        _ => text,
     }
 }
 

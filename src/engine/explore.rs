@@ -43,9 +43,9 @@ const MAX_RELATIONS: usize = 2_000;
 #[serde(deny_unknown_fields, default)]
 #[schemars(transform = bare)]
 pub struct ExploreParams {
-    pub mode: ExploreMode,
+    pub mode: Option<ExploreMode>,
     /// Entity to start from; list: prefix of the names
-    #[schemars(extend("x-aliases" = ["entity", "from", "start"]))]
+    #[schemars(extend("x-single" = true, "x-aliases" = ["entity", "entities", "from", "start", "source", "query"]))]
     pub name: Option<String>,
     #[schemars(extend("x-aliases" = ["target", "end"]))]
     pub to: Option<String>,
@@ -87,6 +87,17 @@ pub enum ExploreMode {
     Suggest,
 }
 
+impl ExploreMode {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Neighbours => "neighbours",
+            Self::Path => "path",
+            Self::List => "list",
+            Self::Suggest => "suggest",
+        }
+    }
+}
+
 /// What there is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 #[schemars(transform = optional)]
@@ -115,6 +126,35 @@ struct Trip<'a> {
     deadline: Instant,
 }
 
+impl ExploreParams {
+    /// The mode that is meant: without a name for it, two entities ask for a path, and none for a list.
+    #[must_use]
+    pub fn meant(&self) -> ExploreMode {
+        let inferred = match (&self.name, &self.to) {
+            (_, Some(_)) => ExploreMode::Path,
+            (None, None) => ExploreMode::List,
+            (Some(_), None) => ExploreMode::Neighbours,
+        };
+        self.mode.unwrap_or(inferred)
+    }
+
+    /// Arguments that the mode does not read.
+    fn unread_arguments(&self) -> Vec<&'static str> {
+        let mode = self.meant();
+        let is_walk = matches!(mode, ExploreMode::Neighbours | ExploreMode::Path);
+        let given = [
+            ("to", self.to.is_some() && mode != ExploreMode::Path),
+            ("depth", self.depth.is_some() && !is_walk),
+            ("after", self.after.is_some() && mode != ExploreMode::List),
+        ];
+        given
+            .into_iter()
+            .filter(|(_, is_unread)| *is_unread)
+            .map(|(name, _)| name)
+            .collect()
+    }
+}
+
 /// Arguments that were accepted.
 struct Accepted {
     at: DateTime<Utc>,
@@ -132,7 +172,7 @@ fn refused_names(params: &ExploreParams) -> Vec<Invalid> {
     let beginning = |field: &str, text: Option<&String>| {
         validate::beginning(field, text.map_or("", String::as_str)).err()
     };
-    let refused = match params.mode {
+    let refused = match params.meant() {
         ExploreMode::List => [
             beginning("name", params.name.as_ref()),
             beginning("after", params.after.as_ref()),
@@ -173,6 +213,14 @@ impl Engine {
             deadline: Instant::now() + TIME,
         };
         let mut output = self.look_around(call, &trip, &params).await?;
+        let unread = params.unread_arguments();
+        if !unread.is_empty() {
+            let mode = params.meant().as_str();
+            output.notes.push(format!(
+                "Ignored: {} (not used by mode {mode}).",
+                unread.join(", ")
+            ));
+        }
         if params.as_of.is_some() {
             output.notes.push(
                 "as_of was read as valid_at: relations that were true then. What was known then is not recorded for \
@@ -195,7 +243,7 @@ impl Engine {
         let mut problems = Problems::default();
         let limit = params.limit.unwrap_or(DEFAULT_ENTITIES);
         let limit = problems.accept(validate::whole_number("limit", limit, 1, MAX_ENTITIES));
-        let most = if params.mode == ExploreMode::Path {
+        let most = if params.meant() == ExploreMode::Path {
             MAX_PATH
         } else {
             MAX_DEPTH
@@ -237,13 +285,13 @@ impl Engine {
         trip: &Trip<'_>,
         params: &ExploreParams,
     ) -> Result<ExploreOutput, EngineError> {
-        if params.mode == ExploreMode::List {
+        if params.meant() == ExploreMode::List {
             return self
                 .list(trip, params.name.as_deref(), params.after.as_deref())
                 .await;
         }
         let starts = self.entity(call, "name", params.name.as_deref()).await?;
-        match params.mode {
+        match params.meant() {
             ExploreMode::Path => {
                 let ends = self.entity(call, "to", params.to.as_deref()).await?;
                 self.path(trip, &starts, &ends).await

@@ -31,7 +31,7 @@ pub struct FocusParams {
     /// Whose working memory; without it the project's
     pub session: Option<String>,
     /// add: the text
-    #[schemars(extend("x-plain" = true, "x-aliases" = ["text", "item"]))]
+    #[schemars(extend("x-plain" = true, "x-aliases" = ["text", "item", "note", "task", "goal", "message", "value"]))]
     pub content: Option<String>,
     /// 0 to 1; items above 0.8 are archived last
     #[schemars(range(min = 0, max = 1))]
@@ -58,7 +58,7 @@ pub struct FocusParams {
 #[schemars(
     inline,
     transform = bare,
-    extend("x-synonyms" = {"push": "add", "show": "list", "get": "list", "remove": "drop", "archive": "drop",
+    extend("x-synonyms" = {"push": "add", "set": "add", "create": "add", "remember": "add", "show": "list", "get": "list", "remove": "drop", "archive": "drop",
                            "promote": "promote"})
 )]
 pub enum FocusAction {

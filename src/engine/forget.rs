@@ -21,7 +21,7 @@ const SHOWN_CHARS: usize = 80;
 #[serde(deny_unknown_fields)]
 pub struct ForgetParams {
     /// Up to 200; all or none
-    #[schemars(extend("x-aliases" = ["id", "memory_id", "memory_ids"], "x-split" = true))]
+    #[schemars(extend("x-aliases" = ["id", "memory_id", "memory_ids", "memory", "memories"], "x-split" = "ids"))]
     pub ids: Vec<String>,
     /// delete (default) can be undone with restore; purge cannot
     #[serde(default)]
@@ -34,7 +34,7 @@ pub struct ForgetParams {
 /// How to forget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[schemars(inline, extend("x-synonyms" = {"remove": "delete", "soft_delete": "delete", "undelete": "restore"}))]
+#[schemars(inline, extend("x-synonyms" = {"remove": "delete", "soft_delete": "delete", "undelete": "restore", "undo": "restore", "recover": "restore", "soft": "delete"}))]
 pub enum Mode {
     /// Hide.
     #[default]

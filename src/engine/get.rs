@@ -35,7 +35,7 @@ const HISTORY_PORTION: (usize, usize) = (50, 1 << 20);
 pub struct GetParams {
     /// Up to 200.
     #[serde(default)]
-    #[schemars(extend("x-aliases" = ["id", "memory_id", "memory_ids"], "x-split" = true))]
+    #[schemars(extend("x-aliases" = ["id", "memory_id", "memory_ids", "memory", "memories", "uri", "uris"], "x-split" = "ids"))]
     pub ids: Vec<String>,
     /// Names of entities: their relations and memories.
     #[serde(default)]

@@ -65,7 +65,7 @@ pub struct RelationItem {
     #[schemars(extend("x-aliases" = ["target", "to_entity", "object"]))]
     pub to: String,
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-aliases" = ["kind", "relation", "relation_type", "predicate", "label"]))]
+    #[schemars(extend("x-aliases" = ["kind", "relation", "relation_type", "predicate", "label", "verb"]))]
     pub kind: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
@@ -149,7 +149,11 @@ fn object_schema(_: &mut SchemaGenerator) -> Schema {
 }
 
 fn unlink_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "enum": ["end", "erase"] })
+    json_schema!({
+        "type": "string",
+        "enum": ["end", "erase"],
+        "x-synonyms": { "unlink": "end", "remove": "end", "delete": "end", "true": "end", "yes": "end" },
+    })
 }
 
 /// Entities that a memory mentions: names, or objects with a name and a type.

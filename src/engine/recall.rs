@@ -38,7 +38,7 @@ const ORDERED: usize = 100;
 #[serde(deny_unknown_fields, default)]
 pub struct RecallParams {
     /// Question or words; empty: newest.
-    #[schemars(extend("x-empty" = true, "x-aliases" = ["q", "question", "search", "search_query", "text"]))]
+    #[schemars(extend("x-empty" = true, "x-aliases" = ["q", "question", "search", "search_query", "text", "queries", "keyword", "keywords", "topic"]))]
     pub query: Option<String>,
     /// 1 to 100, default 10.
     #[schemars(range(min = 1, max = 100), extend("x-aliases" = ["max_results", "top_k", "k", "n", "count"]))]

@@ -90,11 +90,11 @@ pub struct RememberItem {
     pub lesson: Option<String>,
     /// IDs of the source memories
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-aliases" = ["source", "source_ids"], "x-split" = true))]
+    #[schemars(extend("x-aliases" = ["source", "source_ids"], "x-split" = "ids"))]
     pub sources: Vec<String>,
     /// IDs of the memories it replaces
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-aliases" = ["replaces"], "x-split" = true))]
+    #[schemars(extend("x-aliases" = ["replaces"], "x-split" = "ids"))]
     pub supersedes: Vec<String>,
     /// Mentioned entities: names, or {name, type}
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

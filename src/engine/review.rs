@@ -95,7 +95,7 @@ impl ReviewParams {
 /// What a client can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[schemars(inline, extend("x-synonyms" = {"candidate": "candidates", "judgement": "judge", "judgment": "judge"}))]
+#[schemars(inline, extend("x-synonyms" = {"candidate": "candidates", "find": "candidates", "search": "candidates", "check": "candidates", "duplicates": "candidates", "judgement": "judge", "judgment": "judge"}))]
 pub enum ReviewAction {
     /// Lists requests that await the owner.
     List,

@@ -32,7 +32,7 @@ pub struct UpdateParams {
     pub expected_version: Option<i64>,
     /// New text
     #[serde(default)]
-    #[schemars(extend("x-plain" = true, "x-aliases" = ["text"]))]
+    #[schemars(extend("x-plain" = true, "x-aliases" = ["text", "new_content", "new_text"]))]
     pub content: Option<String>,
     /// Replaces all tags; [] removes them
     #[serde(default)]
@@ -74,6 +74,7 @@ pub struct UpdateParams {
     pub protected: Option<bool>,
     /// IDs of source memories to add
     #[serde(default)]
+    #[schemars(extend("x-split" = "ids"))]
     pub sources: Option<Vec<String>>,
     /// Recorded in the history
     #[serde(default)]
@@ -83,7 +84,7 @@ pub struct UpdateParams {
 /// A vote on a recalled memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[schemars(inline, extend("x-synonyms" = {"useful": "helpful", "unhelpful": "not_helpful", "useless": "not_helpful"}))]
+#[schemars(inline, extend("x-synonyms" = {"useful": "helpful", "unhelpful": "not_helpful", "useless": "not_helpful", "positive": "helpful", "up": "helpful", "thumbs_up": "helpful", "true": "helpful", "yes": "helpful", "negative": "not_helpful", "down": "not_helpful", "thumbs_down": "not_helpful", "false": "not_helpful", "no": "not_helpful"}))]
 pub enum Feedback {
     /// It helped.
     Helpful,

@@ -73,7 +73,7 @@ fn measure(
     for (case, project, size, mode, limit) in cases {
         let mut random = Random::new(5);
         let mut question = || ExploreParams {
-            mode,
+            mode: Some(mode),
             name: Some(entity(random.next() as usize % size)),
             to: (mode == ExploreMode::Path).then(|| entity(random.next() as usize % size)),
             depth: (mode == ExploreMode::Neighbours).then_some(3),

@@ -164,7 +164,7 @@ async fn a_list_skips_no_entity_of_the_same_name() {
         let (mut seen, mut after) = (Vec::new(), None);
         loop {
             let params = ExploreParams {
-                mode: ExploreMode::List,
+                mode: Some(ExploreMode::List),
                 limit: Some(limit),
                 after,
                 ..ExploreParams::default()
@@ -195,7 +195,7 @@ async fn suggestions_say_when_there_are_more() {
         )
         .await;
     let suggest = |limit| ExploreParams {
-        mode: ExploreMode::Suggest,
+        mode: Some(ExploreMode::Suggest),
         name: Some("a".into()),
         limit: Some(limit),
         ..ExploreParams::default()
@@ -567,7 +567,7 @@ async fn memory_ids_are_no_names_of_entities() {
         .to_string();
     assert!(error.contains("items[0].relations[0].to"), "{error}");
     let listed = ExploreParams {
-        mode: ExploreMode::List,
+        mode: Some(ExploreMode::List),
         ..ExploreParams::default()
     };
     assert!(

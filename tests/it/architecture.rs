@@ -43,7 +43,7 @@ const BACKENDS: &[&str] = &["postgres", "sqlite"];
 const LONGEST: usize = 800;
 
 /// Longer files, each with the length it may not exceed. The list only ever gets shorter.
-const TOO_LONG: &[(&str, usize)] = &[("mcp/argument/reader.rs", 841)];
+const TOO_LONG: &[(&str, usize)] = &[];
 
 struct Source {
     /// Relative to `src`.

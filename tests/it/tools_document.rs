@@ -281,7 +281,9 @@ fn introduction() -> String {
          where an array or an object is expected is parsed; one value where an array is expected becomes its only entry, and \
          text with commas becomes several tags or IDs; numbers and booleans may be text; words of an enumeration may be in \
          capitals or common synonyms (`fact`: `note`); well-known other names of an argument are understood (`id`: `ids`); \
-         the fields of one item may be the arguments of `remember` themselves. Times may be RFC 3339, dates, months \
+         the fields of one item may be the arguments of `remember`, and those of one relation or entity the arguments of `link`; \
+         arguments inside of an object such as `input` or `filters` are read as if they stood beside it; a word for what to do, \
+         such as `action: \"restore\"`, sets the field that has this value. Times may be RFC 3339, dates, months \
          (`2026-03`), without a zone (then UTC), or relative in English or German (`yesterday`, `7 days ago`, `letzte Woche`); \
          a period means its beginning. Unknown arguments that look like a misspelt one are refused, others are ignored. \
          `notes` lists everything that was repaired or ignored. Arrays that give the fields of an object by position are \

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | `x-aliases` | field | other names of the field |
 //! | `x-time` | string | a point in time, in any form that [`crate::domain::moment`] reads; a list may allow the word `never`, for an end |
-//! | `x-split` | array of strings | one string with commas is a list |
+//! | `x-split` | array of strings | one string with commas is a list; `ids`: the entries are IDs, which may also be separated by white space |
 //! | `x-empty` | string | an empty text is a value and not left out |
 //! | `x-single` | string | an array with one entry is that entry |
 //! | `x-synonyms` | enum | other words for a value; `{"to", "with", "else"}` decides by the fields beside it |

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use rmcp::model::JsonObject;
 use serde_json::Value;
 
@@ -11,11 +11,14 @@ use super::json_text::{CallSize, Parsed};
 use super::name::{self, Meaning};
 use super::note::Notes;
 use super::path::Path;
-use super::shape::{Choice, List, Object, Shape, Text};
+use super::shape::{List, Object, Shape, Text};
 use super::{Problem, shorten, shown};
-use crate::domain::{moment, validate};
 
 mod lift;
+mod meant;
+mod scalar;
+
+pub(super) use scalar::whole;
 
 /// Most problems that are kept; an error lists fewer.
 const MAX_PROBLEMS: usize = 1_000;
@@ -23,23 +26,6 @@ const MAX_PROBLEMS: usize = 1_000;
 const MAX_UNKNOWN: usize = 400;
 /// Words for "no value", where the value cannot be a text.
 const NOTHING: [&str; 4] = ["null", "none", "undefined", "nil"];
-
-/// The word for an end that does not come, and others for it.
-const NEVER: &str = "never";
-const OPEN_ENDS: [&str; 12] = [
-    "forever",
-    "always",
-    "indefinite",
-    "indefinitely",
-    "infinite",
-    "infinity",
-    "no end",
-    "ongoing",
-    "open",
-    "open end",
-    "open-ended",
-    "permanent",
-];
 
 /// Where an object is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -157,6 +143,11 @@ impl<'s> Reader<'s> {
         let mut fields = Fields::new();
         let mut lifted = JsonObject::new();
         let mut slips = Vec::new();
+        let given = if place == Place::Outermost {
+            self.unwrap_arguments(object, given)
+        } else {
+            given
+        };
         for (name, value) in given {
             match self.meaning(object, &name, place) {
                 Meaning::Exact(field) => self.collect(&mut fields, path, field, name, value),
@@ -179,7 +170,19 @@ impl<'s> Reader<'s> {
                     self.lacking.push(Path::Field(path, field).to_string());
                     slips.push(field);
                 }
-                Meaning::Unknown => self.ignore(object, path, &name, place),
+                Meaning::Unknown => match self.chosen_by_word(object, &name, &value) {
+                    Some(chosen) if place == Place::Outermost => {
+                        let path_of_word = Path::Field(path, &name);
+                        self.notes
+                            .repaired(&path_of_word, format!("read as {}", chosen.field));
+                        if chosen.is_lifted {
+                            lifted.insert(chosen.field.to_owned(), chosen.word);
+                        } else {
+                            self.collect(&mut fields, path, chosen.field, name, chosen.word);
+                        }
+                    }
+                    _ => self.ignore(object, path, &name, place),
+                },
             }
         }
         let mut read = self.fields(object, path, fields, place, &slips, !lifted.is_empty());
@@ -432,6 +435,16 @@ impl<'s> Reader<'s> {
     ) -> Option<Vec<Value>> {
         let text = unquoted(text);
         let trimmed = text.trim();
+        if let Some(entries) = list.references.then(|| references(trimmed)).flatten() {
+            self.notes
+                .repaired(path, format!("read as {} IDs", entries.len()));
+            return Some(entries);
+        }
+        if let Some(entries) = list.split.then(|| hashtags(trimmed)).flatten() {
+            self.notes
+                .repaired(path, "hashtags read as tags".to_owned());
+            return Some(entries);
+        }
         if trimmed.starts_with(['[', '{']) {
             return match (self.size.parse(trimmed), &list.item) {
                 (
@@ -480,187 +493,6 @@ impl<'s> Reader<'s> {
         self.notes
             .repaired(path, "one value read as an array".to_owned());
         Some(vec![Value::String(trimmed.to_owned())])
-    }
-
-    // ---------------------------------------------------------------------------------------------------- scalars
-
-    fn text(&mut self, kind: &Text, shape: &Shape, path: &Path<'_>, value: Value) -> Option<Value> {
-        match value {
-            Value::String(text) if kind.time => self.time(kind, shape, path, text),
-            Value::String(_) => Some(value),
-            Value::Number(number) if !kind.time => {
-                self.notes.repaired(path, format!("{number} read as text"));
-                Some(Value::String(number.to_string()))
-            }
-            Value::Array(mut entries) if kind.single && entries.len() == 1 => {
-                self.notes
-                    .repaired(path, "the one entry of an array".to_owned());
-                entries.pop().and_then(|entry| {
-                    self.text(
-                        &Text {
-                            single: false,
-                            ..kind.clone()
-                        },
-                        shape,
-                        path,
-                        entry,
-                    )
-                })
-            }
-            other => self.refuse(path, shape.expected(), &other),
-        }
-    }
-
-    fn time(&mut self, kind: &Text, shape: &Shape, path: &Path<'_>, text: String) -> Option<Value> {
-        let folded = text.trim().to_lowercase();
-        if let Some(word) = kind.words.iter().find(|word| **word == folded) {
-            return Some(Value::String(word.clone()));
-        }
-        if kind.words.iter().any(|word| word == NEVER) && OPEN_ENDS.contains(&folded.as_str()) {
-            self.notes
-                .repaired(path, format!("{} read as {NEVER:?}", shorten(&text)));
-            return Some(Value::String(NEVER.to_owned()));
-        }
-        let Some(moment) =
-            moment::read(&text, self.now).filter(|moment| validate::is_in_range(moment.at))
-        else {
-            return self.refuse(path, shape.expected(), &Value::String(text));
-        };
-        if moment.plain {
-            return Some(Value::String(text.trim().to_owned()));
-        }
-        let at = moment.at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
-        if moment.relative {
-            self.notes
-                .repaired(path, format!("{} read as {at}", shorten(&text)));
-        } else if moment.zone_assumed {
-            self.notes.zone_assumed();
-        }
-        Some(Value::String(at))
-    }
-
-    fn choice(
-        &mut self,
-        choice: &Choice,
-        shape: &Shape,
-        path: &Path<'_>,
-        value: Value,
-        beside: &[&str],
-    ) -> Option<Value> {
-        let Value::String(word) = &value else {
-            return self.refuse(path, shape.expected(), &value);
-        };
-        if choice.values.contains(word) {
-            return Some(value);
-        }
-        let folded = name::fold(word);
-        let meant = choice
-            .values
-            .iter()
-            .find(|known| name::fold(known) == folded)
-            .or_else(|| {
-                let synonym = choice.synonyms.get(&folded)?;
-                let fits = synonym.with.is_empty()
-                    || synonym
-                        .with
-                        .iter()
-                        .any(|field| beside.contains(&field.as_str()));
-                // In a list there are no fields beside the word.
-                let fits = fits || beside.is_empty();
-                if fits {
-                    Some(&synonym.to)
-                } else {
-                    synonym.otherwise.as_ref()
-                }
-            });
-        let Some(meant) = meant else {
-            return self.refuse(path, shape.expected(), &value);
-        };
-        // A former word that is still a value of its own needs no remark here.
-        if meant != word {
-            self.notes
-                .repaired(path, format!("{} read as {meant:?}", shorten(word)));
-        }
-        Some(Value::String(meant.clone()))
-    }
-
-    fn integer(
-        &mut self,
-        shape: &Shape,
-        path: &Path<'_>,
-        value: Value,
-        low: i64,
-        high: i64,
-    ) -> Option<Value> {
-        let number = match &value {
-            Value::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)),
-            Value::String(text) => text
-                .trim()
-                .parse()
-                .ok()
-                .or_else(|| whole(text.trim().parse().ok()?)),
-            _ => None,
-        };
-        let Some(number) = number.filter(|number| (low..=high).contains(number)) else {
-            return self.refuse(path, shape.expected(), &value);
-        };
-        if value.is_string() {
-            self.notes
-                .repaired(path, format!("{} read as {number}", shown(&value)));
-        }
-        Some(Value::from(number))
-    }
-
-    fn number(
-        &mut self,
-        shape: &Shape,
-        path: &Path<'_>,
-        value: Value,
-        low: Option<f64>,
-        high: Option<f64>,
-    ) -> Option<Value> {
-        let number = match &value {
-            Value::Number(number) => number.as_f64(),
-            Value::String(text) => text.trim().parse().ok(),
-            _ => None,
-        };
-        let fits = |number: &f64| {
-            number.is_finite()
-                && low.is_none_or(|low| *number >= low)
-                && high.is_none_or(|high| *number <= high)
-        };
-        let Some(number) = number.filter(fits) else {
-            return self.refuse(path, shape.expected(), &value);
-        };
-        if value.is_string() {
-            self.notes
-                .repaired(path, format!("{} read as {number}", shown(&value)));
-            return Some(Value::from(number));
-        }
-        Some(value)
-    }
-
-    fn boolean(&mut self, shape: &Shape, path: &Path<'_>, value: Value) -> Option<Value> {
-        let truth = match &value {
-            Value::Bool(_) => return Some(value),
-            Value::String(text) => match text.trim().to_lowercase().as_str() {
-                "true" | "yes" | "1" => Some(true),
-                "false" | "no" | "0" => Some(false),
-                _ => None,
-            },
-            Value::Number(number) => match number.as_f64() {
-                Some(1.0) => Some(true),
-                Some(0.0) => Some(false),
-                _ => None,
-            },
-            _ => None,
-        };
-        let Some(truth) = truth else {
-            return self.refuse(path, shape.expected(), &value);
-        };
-        self.notes
-            .repaired(path, format!("{} read as {truth}", shown(&value)));
-        Some(Value::Bool(truth))
     }
 
     // --------------------------------------------------------------------------------------------------- problems
@@ -716,14 +548,42 @@ impl<'s> Reader<'s> {
     }
 }
 
-/// A number without a fraction, within what every JSON implementation keeps exactly.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "checked to be whole and below 2^53"
-)]
-pub(super) fn whole(number: f64) -> Option<i64> {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
+/// IDs in brackets without quotation marks, or separated by white space: `[ab12cd34, ef56ab78]`.
+fn references(text: &str) -> Option<Vec<Value>> {
+    let inner = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    let parts: Vec<&str> = inner
+        .unwrap_or(text)
+        .split([',', ' ', '\n', '\t'])
+        .filter(|part| !part.is_empty())
+        .collect();
+    let is_id = |part: &&str| {
+        part.len() >= 4
+            && part
+                .chars()
+                .all(|sign| sign.is_ascii_hexdigit() || sign == '-')
+    };
+    let is_list = inner.is_some() || (parts.len() > 1 && !text.contains(','));
+    (is_list && !parts.is_empty() && parts.iter().all(is_id))
+        .then(|| parts.into_iter().map(Value::from).collect())
+}
+
+/// `#quay #harbour` is two tags.
+fn hashtags(text: &str) -> Option<Vec<Value>> {
+    let words: Vec<&str> = text
+        .split([' ', ',', '\n', '\t'])
+        .filter(|word| !word.is_empty())
+        .collect();
+    let tags: Option<Vec<Value>> = words
+        .iter()
+        .map(|word| {
+            word.strip_prefix('#')
+                .filter(|tag| !tag.is_empty())
+                .map(Value::from)
+        })
+        .collect();
+    tags.filter(|tags| !tags.is_empty())
 }
 
 /// A text that is a JSON string with an array or object in it: encoded twice.
@@ -791,6 +651,8 @@ fn is_unset(shape: &Shape, value: &Value) -> bool {
             let text = text.trim().to_lowercase();
             text.is_empty() || NOTHING.contains(&text.as_str())
         }
+        // `unlink: false` asks for nothing.
+        (Shape::Choice(choice), Value::Bool(false)) => !choice.synonyms.contains_key("false"),
         // An empty list is a value: it clears one.
         (Shape::List(_) | Shape::Any, Value::Array(_)) => false,
         (_, Value::Array(entries)) => entries.is_empty(),

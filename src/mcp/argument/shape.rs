@@ -54,6 +54,8 @@ pub(in crate::mcp) struct Text {
     pub(super) single: bool,
     /// An empty text is a value of its own.
     pub(super) empty: bool,
+    /// The ID of something stored.
+    pub(super) reference: bool,
 }
 
 /// Words that are accepted.
@@ -80,6 +82,8 @@ pub(in crate::mcp) struct List {
     pub(super) item: Shape,
     /// A text with commas is several entries.
     pub(super) split: bool,
+    /// The entries are IDs.
+    pub(super) references: bool,
     /// Most entries.
     pub(super) most: Option<usize>,
 }
@@ -229,6 +233,7 @@ fn compile(schema: &Value, root: &JsonObject, depth: usize) -> Shape {
             words: texts(schema.get("x-time")),
             single: flag(schema, "x-single"),
             empty: flag(schema, "x-empty"),
+            reference: false,
         }),
         Some("integer") => integer(schema),
         Some("number") => Shape::Number {
@@ -236,22 +241,32 @@ fn compile(schema: &Value, root: &JsonObject, depth: usize) -> Shape {
             high: schema.get("maximum").and_then(Value::as_f64),
         },
         Some("boolean") => Shape::Boolean,
-        Some("array") => Shape::List(Box::new(List {
-            item: schema
-                .get("items")
-                .map_or(Shape::Any, |item| compile(item, root, depth + 1)),
-            split: flag(schema, "x-split"),
-            most: schema
-                .get("maxItems")
-                .and_then(Value::as_u64)
-                .and_then(|most| usize::try_from(most).ok()),
-        })),
+        Some("array") => list(schema, root, depth),
         Some("object") if schema.contains_key("properties") => {
             Shape::Object(Box::new(object(schema, root, depth)))
         }
         Some("object") => Shape::Map,
         _ => Shape::Any,
     }
+}
+
+fn list(schema: &JsonObject, root: &JsonObject, depth: usize) -> Shape {
+    let references = text(schema, "x-split").as_deref() == Some("ids");
+    let mut item = schema
+        .get("items")
+        .map_or(Shape::Any, |item| compile(item, root, depth + 1));
+    if let Shape::Text(text) = &mut item {
+        text.reference = references;
+    }
+    Shape::List(Box::new(List {
+        item,
+        split: schema.contains_key("x-split"),
+        references,
+        most: schema
+            .get("maxItems")
+            .and_then(Value::as_u64)
+            .and_then(|most| usize::try_from(most).ok()),
+    }))
 }
 
 /// A string or an object is an object that a string stands for; null beside a type says nothing.

@@ -1,0 +1,157 @@
+//! Arguments that arrive in another place than the schema says: inside of an object of their own, or as a word beside the
+//! field that it is a value of.
+
+use rmcp::model::JsonObject;
+use serde_json::Value;
+
+use super::super::json_text::Parsed;
+use super::super::name::{self, Meaning};
+use super::super::path::Path;
+use super::super::shape::{Choice, Object, Shape};
+use super::{Place, Reader};
+
+/// Names under which frameworks and models put all or some arguments, in the form of [`name::fold`].
+const WRAPPERS: [&str; 24] = [
+    "args",
+    "arguments",
+    "body",
+    "changes",
+    "data",
+    "fields",
+    "filter",
+    "filters",
+    "input",
+    "inputs",
+    "kwargs",
+    "options",
+    "parameters",
+    "params",
+    "patch",
+    "payload",
+    "properties",
+    "request",
+    "requestbody",
+    "set",
+    "update",
+    "updates",
+    "values",
+    "where",
+];
+
+/// Names of arguments that say what to do, in the form of [`name::fold`].
+const ACTIONS: [&str; 6] = ["action", "command", "method", "mode", "op", "operation"];
+
+/// A value of an enumeration that was sent under another name.
+pub(super) struct Chosen<'s> {
+    /// The field that it is a value of.
+    pub(super) field: &'s str,
+    /// The word.
+    pub(super) word: Value,
+    /// Whether the field belongs to the entries of a list.
+    pub(super) is_lifted: bool,
+}
+
+impl<'s> Reader<'s> {
+    /// The arguments with those of wrappers beside the others. A wrapper that contradicts them stays, to be reported.
+    pub(super) fn unwrap_arguments(&mut self, object: &'s Object, given: JsonObject) -> JsonObject {
+        let mut arguments = JsonObject::new();
+        let mut wrappers = Vec::new();
+        for (name, value) in given {
+            if self.is_wrapper(object, &name) {
+                wrappers.push((name, value));
+            } else {
+                arguments.insert(name, value);
+            }
+        }
+        for (name, value) in wrappers {
+            match self.wrapped(object, &value) {
+                Some(inner) if inner.iter().all(|(name, _)| is_free(&arguments, name)) => {
+                    let path = Path::Field(&Path::Root, &name);
+                    self.notes
+                        .repaired(&path, "its fields were read as arguments".to_owned());
+                    arguments.extend(inner);
+                }
+                _ => drop(arguments.insert(name, value)),
+            }
+        }
+        arguments
+    }
+
+    fn is_wrapper(&mut self, object: &'s Object, name: &str) -> bool {
+        let is_known = matches!(
+            self.meaning(object, name, Place::Outermost),
+            Meaning::Exact(_) | Meaning::Alias(_)
+        );
+        WRAPPERS.contains(&name::fold(name).as_str())
+            && !is_known
+            && !self.is_lifted(object, name, Place::Outermost)
+    }
+
+    /// The fields of a wrapper, if one of them is an argument.
+    fn wrapped(&mut self, object: &'s Object, value: &Value) -> Option<JsonObject> {
+        let inner = match value {
+            Value::Object(inner) => inner.clone(),
+            Value::String(text) if text.trim_start().starts_with('{') => {
+                match self.size.parse(text.trim()) {
+                    Ok(Parsed {
+                        value: Value::Object(inner),
+                        ..
+                    }) => inner,
+                    _ => return None,
+                }
+            }
+            _ => return None,
+        };
+        let is_argument = inner.keys().any(|name| {
+            let known = matches!(
+                self.meaning(object, name, Place::Outermost),
+                Meaning::Exact(_) | Meaning::Alias(_)
+            );
+            known || self.is_lifted(object, name, Place::Outermost)
+        });
+        is_argument.then_some(inner)
+    }
+
+    /// The field that an unknown argument chooses a value of: `action: "restore"`, or `restore: true`, is a mode.
+    pub(super) fn chosen_by_word(
+        &self,
+        object: &'s Object,
+        name: &str,
+        value: &Value,
+    ) -> Option<Chosen<'s>> {
+        let folded = name::fold(name);
+        let word = match value {
+            Value::String(word) if ACTIONS.contains(&folded.as_str()) => word.clone(),
+            Value::Bool(true) => folded,
+            _ => return None,
+        };
+        let is_flag = value.is_boolean();
+        let fits = |shape: &Shape| matches!(shape, Shape::Choice(choice) if chooses(choice, &word, is_flag));
+        let find = |object: &'s Object| object.fields.iter().find(|(_, field)| fits(&field.shape));
+        let chosen = |field: &'s String, is_lifted| Chosen {
+            field,
+            word: Value::String(word.clone()),
+            is_lifted,
+        };
+        if let Some((field, _)) = find(object) {
+            return Some(chosen(field, false));
+        }
+        let mut lifted = object.lifted_lists().filter_map(|(_, item)| find(item));
+        lifted.next().map(|(field, _)| chosen(field, true))
+    }
+}
+
+/// Whether an argument is absent or empty.
+fn is_free(arguments: &JsonObject, name: &str) -> bool {
+    arguments.get(name).is_none_or(super::is_empty)
+}
+
+/// Whether a word is a value, or another word for one. The name of a flag has to be the value itself.
+fn chooses(choice: &Choice, word: &str, is_flag: bool) -> bool {
+    let folded = name::fold(word);
+    let is_value = choice
+        .values
+        .iter()
+        .any(|known| name::fold(known) == folded);
+    is_value || (!is_flag && choice.synonyms.contains_key(&folded))
+}
