@@ -10,7 +10,7 @@ use super::paper::Paper;
 use super::remote::Memory;
 use super::{Failure, USAGE, runtime, say};
 use crate::config::{Settings, Sources};
-use crate::domain::evidence::unsure;
+use crate::domain::ranking::confidence::is_low;
 use crate::domain::reference::{first_line, short_id};
 
 /// Memories of one page; `list` reads as many pages as it needs.
@@ -309,7 +309,7 @@ pub(super) fn recall(args: &RecallArgs, sources: &Sources) -> Result<u8, Failure
     let answer = call_tool(&settings, &args.filter.call, "recall", arguments)?;
     print(&args.filter.call, &answer, |paper| paper.hits(&answer))?;
     let nothing = answer["hits"].as_array().is_none_or(Vec::is_empty);
-    let weak = args.strict && answer["confidence"].as_f64().is_some_and(unsure);
+    let weak = args.strict && answer["confidence"].as_f64().is_some_and(is_low);
     Ok(if nothing || weak { NOTHING_FOUND } else { 0 })
 }
 

@@ -1,5 +1,5 @@
-//! Conversations: where a turn stands, who said it, and whether it asks. What was said around a turn says what it is
-//! about, often better than its own words.
+//! Conversations: position, speaker and form of a turn. The turns around a turn often show better than its own words what
+//! it is about.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::Analyzer;
 
-/// Speakers of these names are no persons that a question could name.
+/// Speaker names that are roles rather than persons.
 const ROLES: [&str; 12] = [
     "user",
     "assistant",
@@ -26,69 +26,73 @@ const ROLES: [&str; 12] = [
 /// A turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Turn {
-    /// Number of the project: sessions of different projects have nothing to do with each other.
-    pub project: i64,
-    /// The conversation.
+    /// Its project: sessions of the same name in different projects are different conversations.
+    pub project: String,
+    /// Name of the conversation.
     pub session: String,
-    /// Its place therein.
+    /// Its position in the conversation.
     pub number: i64,
 }
 
-/// What ranking knows of a memory beside its words and its standing.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Setting {
-    /// Number of its project.
-    pub project: i64,
-    /// Its place, where it has one.
+impl Turn {
+    /// A turn, if session and number are known.
+    #[must_use]
+    pub fn new(project: String, session: Option<String>, number: Option<i64>) -> Option<Self> {
+        let (session, number) = session.zip(number)?;
+        Some(Self {
+            project,
+            session,
+            number,
+        })
+    }
+}
+
+/// What ranking needs to know about a memory besides its words and its usage.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HitContext {
+    /// Its position in a conversation, if it belongs to one.
     pub turn: Option<Turn>,
-    /// Who said it.
     pub speaker: Option<String>,
     /// In terms.
     pub length: u32,
-    /// Whether it ends with a question.
+    /// Whether it is a turn that ends with a question.
     pub asks: bool,
     /// When it happened.
     pub occurred_at: DateTime<Utc>,
 }
 
-impl Setting {
-    /// Puts together what a row says.
+impl HitContext {
+    /// Combines the columns of a row. An empty speaker is none, and only turns ask.
     #[must_use]
     pub fn new(
-        project: i64,
-        (session, number): (Option<String>, Option<i64>),
+        turn: Option<Turn>,
         speaker: Option<String>,
         length: u32,
         asks: bool,
         occurred_at: DateTime<Utc>,
     ) -> Self {
-        let turn = session.zip(number).map(|(session, number)| Turn {
-            project,
-            session,
-            number,
-        });
         let speaker = speaker.filter(|name| !name.is_empty());
+        let asks = asks && turn.is_some();
         Self {
-            project,
-            asks: asks && turn.is_some(),
             turn,
             speaker,
             length,
+            asks,
             occurred_at,
         }
     }
 }
 
-/// Whether a text ends with a question mark. The backends say it of what they hold.
+/// Whether a text ends with a question mark. The backends compute the same in SQL.
 #[must_use]
-pub fn asks(text: &str) -> bool {
+pub fn is_question(text: &str) -> bool {
     text.trim_end_matches([' ', '\t', '\r', '\n'])
         .ends_with(['?', '\u{ff1f}', '\u{61f}'])
 }
 
-/// The terms by which a question can name a speaker; none for roles.
+/// The terms by which a query can name a speaker; none for roles.
 #[must_use]
-pub fn name_terms(speaker: &str, analyzer: &Analyzer) -> BTreeSet<String> {
+pub fn list_name_terms(speaker: &str, analyzer: &Analyzer) -> BTreeSet<String> {
     if ROLES.contains(&speaker.to_lowercase().as_str()) {
         return BTreeSet::new();
     }
@@ -106,20 +110,20 @@ mod tests {
 
     #[test]
     fn questions_are_known_by_their_end() {
-        assert!(asks("How are you?") && asks("really?? \n") && asks("何？"));
-        assert!(!asks("Is it? Yes.") && !asks(""));
+        assert!(is_question("How are you?") && is_question("really?? \n") && is_question("何？"));
+        assert!(!is_question("Is it? Yes.") && !is_question(""));
     }
 
     #[test]
     fn a_speaker_is_named_by_any_word_of_the_name() {
         let analyzer = Analyzer::new(Language::English);
-        let named = |name: &str| name_terms(name, &analyzer);
+        let named = |name: &str| list_name_terms(name, &analyzer);
         assert!(
             named("Ada Lovelace")
                 .is_superset(&BTreeSet::from(["ada".to_owned(), "lovelac".to_owned()]))
         );
         assert!(named("Assistant").is_empty() && named("user").is_empty());
         let plain = Analyzer::new(Language::None);
-        assert!(name_terms("Ada", &plain).contains("ada's"));
+        assert!(list_name_terms("Ada", &plain).contains("ada's"));
     }
 }

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-pub use super::link_plan::{Plan, PlannedEntity, PlannedRelation, plan};
 pub use super::name::{
     PossibleName, are_similar_names, name_key, name_words, names_in, parts_of_name, possible_names,
     type_key,
@@ -140,7 +139,7 @@ pub struct Relation {
 impl Relation {
     /// Whether it holds at `time`.
     #[must_use]
-    pub fn holds(&self, time: DateTime<Utc>) -> bool {
+    pub fn holds_at(&self, time: DateTime<Utc>) -> bool {
         self.valid_from.is_none_or(|from| from <= time) && self.valid_to.is_none_or(|to| to > time)
     }
 }
@@ -200,7 +199,7 @@ impl Links {
 
     /// The compared forms of all names in it, sorted, each once.
     #[must_use]
-    pub fn keys(&self) -> Vec<String> {
+    pub fn list_keys(&self) -> Vec<String> {
         let ends = self
             .relations
             .iter()
@@ -220,8 +219,8 @@ impl Links {
 
 /// The compared forms of all names in `batches`, sorted, each once.
 #[must_use]
-pub fn keys(batches: &[&Links]) -> Vec<String> {
-    let mut keys: Vec<String> = batches.iter().flat_map(|links| links.keys()).collect();
+pub fn list_keys(batches: &[&Links]) -> Vec<String> {
+    let mut keys: Vec<String> = batches.iter().flat_map(|links| links.list_keys()).collect();
     keys.sort_unstable();
     keys.dedup();
     keys
@@ -229,7 +228,7 @@ pub fn keys(batches: &[&Links]) -> Vec<String> {
 
 /// Pairs of known entities between which relations are named.
 #[must_use]
-pub fn pairs(batches: &[&Links], known: &[Entity]) -> Vec<(i64, i64)> {
+pub fn list_known_pairs(batches: &[&Links], known: &[Entity]) -> Vec<(i64, i64)> {
     let by_key: HashMap<String, i64> = known
         .iter()
         .map(|entity| (name_key(&entity.name), entity.seq))

@@ -1,6 +1,5 @@
 //! What is remembered: one row type for all kinds, its history, and patches to it.
 
-use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
@@ -11,81 +10,11 @@ use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
-use super::conversation::{Setting, asks};
+use super::conversation::{HitContext, Turn, is_question};
 use super::graph::Links;
+use super::json::merge_patch;
+pub use super::kind::Kind;
 use super::validate::{self, Invalid};
-
-/// What a memory is for.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    Default,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-#[schemars(
-    inline,
-    extend("x-synonyms" = {
-        "fact": "note", "user_preference": "note", "task": "note", "todo": "note", "reminder": "note", "idea": "note", "preference": "note", "decision": "note", "memory": "note", "observation": "note",
-        "information": "note", "knowledge": "note", "semantic": "note",
-        "message": "dialogue", "conversation": "dialogue", "chat": "dialogue", "dialog": "dialogue",
-        "conclusion": "insight", "reflection": "insight", "summary": "insight",
-        "episodic": "episode", "experience": "episode",
-        "lesson": {"to": "episode", "with": ["situation", "outcome", "lesson"], "else": "note"}
-    })
-)]
-pub enum Kind {
-    /// One turn of a raw transcript.
-    Dialogue,
-    /// A fact, preference or decision.
-    #[default]
-    Note,
-    /// A distilled statement which rests on other memories.
-    Insight,
-    /// A lesson from an attempt.
-    Episode,
-}
-
-impl Kind {
-    /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 4] = [Self::Dialogue, Self::Note, Self::Insight, Self::Episode];
-
-    /// The name in tools, files and tables.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Dialogue => "dialogue",
-            Self::Note => "note",
-            Self::Insight => "insight",
-            Self::Episode => "episode",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Kind {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == name)
-            .ok_or_else(|| format!("unknown kind {name:?}"))
-    }
-}
 
 /// The part of an episode that other kinds do not have.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -299,7 +228,7 @@ impl Patch {
             memory.importance = importance;
         }
         if let Some(patch) = &self.metadata {
-            merge(&mut memory.metadata, patch);
+            merge_patch(&mut memory.metadata, patch);
         }
         if let Some(at) = self.occurred_at {
             memory.occurred_at = at;
@@ -337,31 +266,6 @@ impl Patch {
             None => {}
         }
         changed
-    }
-}
-
-/// JSON merge patch (RFC 7396) on objects.
-pub(super) fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
-    for (key, value) in patch {
-        match value {
-            Value::Null => {
-                target.remove(key);
-            }
-            Value::Object(inner) => {
-                let slot = target
-                    .entry(key.clone())
-                    .or_insert_with(|| Value::Object(Map::new()));
-                if !slot.is_object() {
-                    *slot = Value::Object(Map::new());
-                }
-                if let Value::Object(object) = slot {
-                    merge(object, inner);
-                }
-            }
-            other => {
-                target.insert(key.clone(), other.clone());
-            }
-        }
     }
 }
 
@@ -490,16 +394,14 @@ impl Memory {
         embedded_text(&self.content, self.episode.as_ref())
     }
 
-    /// What ranking knows of it, with the number of its project and its length in terms.
+    /// What ranking needs to know about it, with its length in terms.
     #[must_use]
-    pub fn setting(&self, project: i64, length: u32) -> Setting {
-        let place = (self.session.clone(), self.turn);
-        Setting::new(
-            project,
-            place,
+    pub fn hit_context(&self, length: u32) -> HitContext {
+        HitContext::new(
+            Turn::new(self.project.clone(), self.session.clone(), self.turn),
             self.speaker.clone(),
             length,
-            asks(&self.content),
+            is_question(&self.content),
             self.occurred_at,
         )
     }

@@ -8,7 +8,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::memory::{Episode, Kind, Memory, NewMemory, Patch, content_hash, merge};
+use super::json::merge_patch;
+use super::memory::{Episode, Kind, Memory, NewMemory, Patch, content_hash};
 use super::validate::{self, MAX_IDS, MAX_TAGS};
 
 /// How [`Repeat::merged`] says that the item has protected the memory, which was not protected before.
@@ -148,7 +149,7 @@ impl Restated {
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
         let mut after = memory.metadata.clone();
-        merge(&mut after, &new);
+        merge_patch(&mut after, &new);
         if after == memory.metadata {
             return;
         }

@@ -1,133 +1,135 @@
-//! What may be meant by a term that occurs nowhere: a misspelled one, or the beginning of one.
+//! Terms of the vocabulary that an unknown query term may mean: it is misspelled, or unfinished.
 //!
-//! The vocabulary of a large memory is too long to be compared with, so it is asked the other way round: a [`Guess`]
-//! lists the spellings that one slip of the fingers away, which the index is asked for one by one, and the places of the
-//! vocabulary where slips further behind and the rest of a half-typed word are found. What a backend finds there is
-//! judged here. The first letter is trusted, but for a swap with the second: slips there are rare, and words that
-//! differ there alone (house, mouse) are many. So is every digit: HB-1004 is not HB-1005.
+//! The vocabulary of a large memory is too long to compare with. Instead, [`SpellingCandidates`] lists the spellings that
+//! are one typing error away, which the index looks up one by one, and the prefixes at which it finds errors further behind
+//! and the rest of a half-typed word. This module judges the matches that a backend returns. It trusts the first letter,
+//! except for a swap with the second: errors there are rare, and words that differ in it alone (house, mouse) are many. It
+//! also trusts every digit: HB-1004 is not HB-1005.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use super::lexical::CorpusStats;
-
-/// Most terms of a question that are guessed at, the longest of the unknown ones.
+/// Most unknown terms of a query that are looked up, the longest first.
 pub const MOST_UNKNOWN: usize = 8;
-/// Most neighbouring terms that are read at each place of the vocabulary.
-pub const MOST_NEAR: usize = 48;
-/// Behind every term that begins with what is before it.
+/// Most terms that are read for each prefix.
+pub const MOST_PER_PREFIX: usize = 48;
+/// Appended to a prefix, sorts behind every term that begins with it.
 pub const BEYOND: char = char::MAX;
 
-/// Longer questions say enough by themselves.
+/// Longer queries say enough by themselves.
 const MOST_TERMS: usize = 32;
 /// Shorter terms have too many neighbours.
 const LEAST_CHARS: usize = 4;
-/// Longer ones are no words.
+/// Longer terms are no words.
 const MOST_CHARS: usize = 40;
-/// Shorter terms with another letter, or with one too many that is no double, are mostly other words: shoe and shop.
+/// Shorter terms with a replaced or an additional letter are mostly other words: shoe and shop.
 const OTHER_LETTERS: usize = 6;
-/// From here on two slips are forgiven.
-const TWO_SLIPS: usize = 8;
-/// What is left of a term whose end is ignored.
+/// From this length on two errors are forgiven.
+const TWO_ERRORS: usize = 8;
+/// Least part of a term whose end is ignored.
 const LEAST_STEM: usize = 5;
-/// So much of its end is ignored at most: a misspelled ending, which the stemmer could not remove.
+/// Longest end that is ignored: a misspelled ending, which the stemmer could not remove.
 const MOST_ENDING: usize = 4;
-/// Most terms that one stands for.
-const MOST_STAND_INS: usize = 3;
-/// What a term of another spelling counts for, of one that is spelled alike.
+/// Most substitutes of a term.
+const MOST_SUBSTITUTES: usize = 3;
+/// Weight of a misspelling match, relative to an exact match.
 const MISSPELLED: f64 = 0.9;
-/// What a term counts for that only begins like the one asked for.
+/// Weight of a prefix match, relative to an exact match.
 const UNFINISHED: f64 = 0.8;
 
-/// Where the vocabulary is to be asked for what one term of a question may mean.
+/// What to look up in the vocabulary for one term of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Guess {
-    /// Place of the term in the question.
+pub struct SpellingCandidates {
+    /// Index of the term in the query.
     pub term: usize,
-    /// Spellings, whole.
-    pub whole: Vec<String>,
+    /// Complete spellings.
+    pub exact: Vec<String>,
     /// Spellings with any one letter between the two parts.
-    pub gaps: Vec<(String, String)>,
+    pub wildcards: Vec<(String, String)>,
     /// Those letters.
     pub letters: &'static str,
-    /// Beginnings of neighbours, of each the first [`MOST_NEAR`] in the order of their bytes.
-    pub heads: Vec<String>,
+    /// Beginnings of terms; the first [`MOST_PER_PREFIX`] of each in the order of their bytes.
+    pub prefixes: Vec<String>,
 }
 
-/// Where to look for each of `terms`, should it be unknown.
+/// What to look up for each of `terms` if it is unknown.
 #[must_use]
-pub fn guesses(terms: &[String]) -> Vec<Guess> {
+pub fn list_candidates(terms: &[String]) -> Vec<SpellingCandidates> {
     if terms.len() > MOST_TERMS {
         return Vec::new();
     }
     terms
         .iter()
         .enumerate()
-        .filter_map(|(place, term)| Guess::new(place, term))
+        .filter_map(|(place, term)| SpellingCandidates::new(place, term))
         .collect()
 }
 
-impl Guess {
+/// A word of which some letters are left out, inserted or swapped.
+fn spell(parts: &[&[char]]) -> String {
+    parts.iter().copied().flatten().collect()
+}
+
+impl SpellingCandidates {
     fn new(term: usize, text: &str) -> Option<Self> {
         let chars: Vec<char> = text.chars().collect();
         let count = chars.len();
-        if !(LEAST_CHARS..=MOST_CHARS).contains(&count) || !chars.iter().any(|c| c.is_alphabetic())
-        {
+        let is_word = chars.iter().any(|c| c.is_alphabetic());
+        if !(LEAST_CHARS..=MOST_CHARS).contains(&count) || !is_word {
             return None;
         }
-        let spell = |parts: &[&[char]]| parts.iter().copied().flatten().collect::<String>();
         let letter = |at: usize| chars[at].is_alphabetic();
-        let (mut whole, mut gaps) = (Vec::new(), Vec::new());
+        let (mut exact, mut wildcards) = (Vec::new(), Vec::new());
         for at in 0..count {
             let (before, behind) = (&chars[..at], &chars[at + 1..]);
             if at > 0 && letter(at) && (count >= OTHER_LETTERS || chars[at] == chars[at - 1]) {
-                whole.push(spell(&[before, behind]));
+                exact.push(spell(&[before, behind]));
             }
             if at > 0 && letter(at) && count >= OTHER_LETTERS {
-                gaps.push((spell(&[before]), spell(&[behind])));
+                wildcards.push((spell(&[before]), spell(&[behind])));
             }
             if at > 0 {
-                gaps.push((spell(&[before]), spell(&[&chars[at..]])));
+                wildcards.push((spell(&[before]), spell(&[&chars[at..]])));
             }
             if at + 1 < count && (letter(at) || letter(at + 1)) && chars[at] != chars[at + 1] {
-                whole.push(spell(&[
+                exact.push(spell(&[
                     before,
                     &[chars[at + 1], chars[at]],
                     &chars[at + 2..],
                 ]));
             }
         }
-        gaps.push((text.to_owned(), String::new()));
+        wildcards.push((text.to_owned(), String::new()));
         let least = LEAST_STEM.max(count.saturating_sub(MOST_ENDING));
-        whole.extend((least..count.saturating_sub(1)).map(|end| spell(&[&chars[..end]])));
-        whole.sort();
-        whole.dedup();
-        let mut heads = vec![text.to_owned()];
-        if count >= TWO_SLIPS {
-            heads.push(spell(&[&chars[..LEAST_STEM.max(count / 2)]]));
+        exact.extend((least..count.saturating_sub(1)).map(|end| spell(&[&chars[..end]])));
+        exact.sort();
+        exact.dedup();
+        let mut prefixes = vec![text.to_owned()];
+        if count >= TWO_ERRORS {
+            prefixes.push(spell(&[&chars[..LEAST_STEM.max(count / 2)]]));
         }
+        let letters = script_letters(&chars);
         Some(Self {
             term,
-            whole,
-            gaps,
-            letters: letters(&chars),
-            heads,
+            exact,
+            wildcards,
+            letters,
+            prefixes,
         })
     }
 
     /// All spellings.
-    pub fn spellings(&self) -> impl Iterator<Item = String> {
-        let between = self.gaps.iter().flat_map(|(before, behind)| {
-            self.letters
-                .chars()
-                .map(move |letter| format!("{before}{letter}{behind}"))
+    pub fn list_spellings(&self) -> impl Iterator<Item = String> {
+        let between = self.wildcards.iter().flat_map(|(before, behind)| {
+            let letters = self.letters.chars();
+            letters.map(move |letter| format!("{before}{letter}{behind}"))
         });
-        self.whole.iter().cloned().chain(between)
+        self.exact.iter().cloned().chain(between)
     }
 }
 
-/// The letters of a term's script, as far as they are left when accents are folded.
-fn letters(chars: &[char]) -> &'static str {
+/// The letters of a term's script that remain when accents are folded.
+fn script_letters(chars: &[char]) -> &'static str {
     match chars.iter().find(|c| c.is_alphabetic()) {
         Some('\u{370}'..='\u{3ff}') => "αβγδεζηθικλμνξοπρςστυφχψω",
         Some('\u{400}'..='\u{4ff}') => "абвгдежзиклмнопрстуфхцчшщъыьэюя",
@@ -136,60 +138,45 @@ fn letters(chars: &[char]) -> &'static str {
     }
 }
 
-/// A term of the vocabulary near to one of the question.
+/// A term of the vocabulary near to one of the query.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Near {
-    /// Place of the term in the question.
+pub struct VocabularyMatch {
+    /// Index of the term in the query.
     pub term: usize,
-    /// What is in the index.
+    /// The term in the index.
     pub found: String,
-    /// In how many memories.
+    /// Number of memories that contain it.
     pub frequency: u64,
 }
 
-/// A term of the vocabulary that stands for one of the question.
+/// A term of the vocabulary that replaces one of the query.
 #[derive(Debug, Clone, PartialEq)]
-pub struct StandIn {
-    /// Place of the term in the question.
+pub struct Substitute {
+    /// Index of the term in the query.
     pub term: usize,
-    /// What is in the index.
+    /// The term in the index.
     pub found: String,
-    /// In how many memories.
+    /// Number of memories that contain it.
     pub frequency: u64,
-    /// What it counts for, of one that is spelled alike; between 0 and 1.
+    /// Its weight relative to an exact match, between 0 and 1.
     pub likeness: f64,
 }
 
-/// The best of what is near to each unknown term. What is asked for anyhow stands for nothing else, and nothing stands
-/// for two.
+/// The best matches of each unknown term. A term that the query contains is no substitute, and none replaces two.
 #[must_use]
-pub fn stand_ins(terms: &[String], stats: &CorpusStats) -> Vec<StandIn> {
-    let mut by_term: BTreeMap<usize, Vec<StandIn>> = BTreeMap::new();
-    for Near {
-        term,
-        found,
-        frequency,
-    } in &stats.near
-    {
-        let Some(asked) = terms
-            .get(*term)
-            .filter(|_| stats.document_frequencies.get(*term) == Some(&0))
-        else {
-            continue;
-        };
-        if let Some(likeness) =
-            likeness(asked, found).filter(|_| *frequency > 0 && !terms.contains(found))
-        {
-            let stand_in = StandIn {
-                term: *term,
-                found: found.clone(),
-                frequency: *frequency,
-                likeness,
-            };
-            by_term.entry(*term).or_default().push(stand_in);
-        }
+pub fn choose_substitutes(
+    terms: &[String],
+    frequencies: &[u64],
+    matches: &[VocabularyMatch],
+) -> Vec<Substitute> {
+    let mut by_term: BTreeMap<usize, Vec<Substitute>> = BTreeMap::new();
+    for found in matches {
+        by_term
+            .entry(found.term)
+            .or_default()
+            .extend(judge_match(found, terms, frequencies));
     }
-    let mut best: BTreeMap<String, StandIn> = BTreeMap::new();
+    let mut best: BTreeMap<String, Substitute> = BTreeMap::new();
     for mut near in by_term.into_values() {
         near.sort_by(|a, b| {
             let like = b.likeness.total_cmp(&a.likeness);
@@ -197,26 +184,57 @@ pub fn stand_ins(terms: &[String], stats: &CorpusStats) -> Vec<StandIn> {
                 .then_with(|| a.found.cmp(&b.found))
         });
         near.dedup_by(|a, b| a.found == b.found);
-        for stand_in in near.into_iter().take(MOST_STAND_INS) {
+        for substitute in near.into_iter().take(MOST_SUBSTITUTES) {
             let known = best
-                .entry(stand_in.found.clone())
-                .or_insert_with(|| stand_in.clone());
-            if known.likeness < stand_in.likeness {
-                *known = stand_in;
+                .entry(substitute.found.clone())
+                .or_insert_with(|| substitute.clone());
+            if known.likeness < substitute.likeness {
+                *known = substitute;
             }
         }
     }
     best.into_values().collect()
 }
 
-/// How much a term of the index counts for where another one is asked for; nothing where it is too far away.
-#[must_use]
-#[expect(clippy::cast_precision_loss, reason = "terms are short")]
-pub fn likeness(asked: &str, found: &str) -> Option<f64> {
-    let (a, b): (Vec<char>, Vec<char>) = (asked.chars().collect(), found.chars().collect());
-    if a.len() < LEAST_CHARS || a == b {
+fn judge_match(
+    VocabularyMatch {
+        term,
+        found,
+        frequency,
+    }: &VocabularyMatch,
+    terms: &[String],
+    frequencies: &[u64],
+) -> Option<Substitute> {
+    let asked = terms
+        .get(*term)
+        .filter(|_| frequencies.get(*term) == Some(&0))?;
+    if *frequency == 0 || terms.contains(found) {
         return None;
     }
+    let likeness = rate_likeness(asked, found)?;
+    Some(Substitute {
+        term: *term,
+        found: found.clone(),
+        frequency: *frequency,
+        likeness,
+    })
+}
+
+/// The weight of a term of the index if another one is asked for; `None` if it is too far away.
+#[must_use]
+pub fn rate_likeness(asked: &str, found: &str) -> Option<f64> {
+    let (asked, found): (Vec<char>, Vec<char>) = (asked.chars().collect(), found.chars().collect());
+    if asked.len() < LEAST_CHARS || asked == found {
+        return None;
+    }
+    let rated = [
+        rate_prefix(&asked, &found),
+        rate_misspelling(&asked, &found),
+    ];
+    rated.into_iter().flatten().reduce(f64::max)
+}
+
+fn have_same_digits(asked: &[char], found: &[char]) -> bool {
     let digits = |chars: &[char]| {
         chars
             .iter()
@@ -224,44 +242,46 @@ pub fn likeness(asked: &str, found: &str) -> Option<f64> {
             .filter(|c| c.is_numeric())
             .collect::<Vec<_>>()
     };
-    let same_digits = digits(&a) == digits(&b);
-    let (short, long) = (a.len().min(b.len()) as f64, a.len().max(b.len()) as f64);
-    let mut best = None::<f64>;
-    let mut take = |likeness: f64| best = Some(best.map_or(likeness, |best| best.max(likeness)));
-    let number_goes_on =
-        a.last().is_some_and(|c| c.is_numeric()) && b.get(a.len()).is_some_and(|c| c.is_numeric());
-    if b.starts_with(&a) && !number_goes_on {
-        take(UNFINISHED * short / long);
-    }
-    if same_digits && a.starts_with(&b) && b.len() >= LEAST_STEM && a.len() - b.len() <= MOST_ENDING
-    {
-        take(UNFINISHED * short / long);
-    }
-    let forgiven = if a.len() >= TWO_SLIPS { 2 } else { 1 };
-    if same_digits && a.len().abs_diff(b.len()) <= forgiven {
-        let swapped = b.len() > 1 && a[0] == b[1] && a[1] == b[0];
-        let slips = match () {
-            () if a.first() == b.first() => distance(&a, &b),
-            () if swapped && a[2..] == b[2..] => 1,
-            () => usize::MAX,
-        };
-        if slips <= forgiven && (a.len() >= OTHER_LETTERS || is_slip(&a, &b)) {
-            let alike = 1.0 - slips as f64 / long;
-            take(
-                MISSPELLED
-                    * if a.len() < OTHER_LETTERS {
-                        alike * alike
-                    } else {
-                        alike
-                    },
-            );
-        }
-    }
-    best
+    digits(asked) == digits(found)
 }
 
-/// Of terms one slip apart: whether letters were swapped, doubled or left out.
-fn is_slip(asked: &[char], found: &[char]) -> bool {
+/// The weight of a term that begins the other one.
+#[expect(clippy::cast_precision_loss, reason = "terms are short")]
+fn rate_prefix(asked: &[char], found: &[char]) -> Option<f64> {
+    let ends_in_digit = asked.last().is_some_and(|c| c.is_numeric());
+    let number_goes_on = ends_in_digit && found.get(asked.len()).is_some_and(|c| c.is_numeric());
+    let unfinished = found.starts_with(asked) && !number_goes_on;
+    let other_ending = asked.starts_with(found)
+        && found.len() >= LEAST_STEM
+        && asked.len() - found.len() <= MOST_ENDING
+        && have_same_digits(asked, found);
+    let (short, long) = (asked.len().min(found.len()), asked.len().max(found.len()));
+    (unfinished || other_ending).then(|| UNFINISHED * short as f64 / long as f64)
+}
+
+/// The weight of a term with few errors.
+#[expect(clippy::cast_precision_loss, reason = "terms are short")]
+fn rate_misspelling(asked: &[char], found: &[char]) -> Option<f64> {
+    let forgiven = if asked.len() >= TWO_ERRORS { 2 } else { 1 };
+    if !have_same_digits(asked, found) || asked.len().abs_diff(found.len()) > forgiven {
+        return None;
+    }
+    let swapped = found.len() > 1 && asked[0] == found[1] && asked[1] == found[0];
+    let errors = match () {
+        () if asked.first() == found.first() => count_errors(asked, found),
+        () if swapped && asked[2..] == found[2..] => 1,
+        () => usize::MAX,
+    };
+    let long = asked.len() >= OTHER_LETTERS;
+    if errors > forgiven || !(long || is_typing_error(asked, found)) {
+        return None;
+    }
+    let alike = 1.0 - errors as f64 / asked.len().max(found.len()) as f64;
+    Some(MISSPELLED * if long { alike } else { alike * alike })
+}
+
+/// Whether letters are swapped, doubled or missing, for terms one error apart.
+fn is_typing_error(asked: &[char], found: &[char]) -> bool {
     let same = asked.iter().zip(found).take_while(|(a, b)| a == b).count();
     match asked.len().cmp(&found.len()) {
         Ordering::Less => true,
@@ -272,8 +292,8 @@ fn is_slip(asked: &[char], found: &[char]) -> bool {
     }
 }
 
-/// Letters left out, put in, replaced or swapped with their neighbour on the way from one to the other.
-fn distance(a: &[char], b: &[char]) -> usize {
+/// Letters to remove, insert, replace or swap with their neighbor to turn one term into the other.
+fn count_errors(a: &[char], b: &[char]) -> usize {
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();
     for (i, left) in a.iter().enumerate() {
@@ -301,7 +321,7 @@ mod tests {
     }
 
     fn slips(a: &str, b: &str) -> usize {
-        distance(
+        count_errors(
             &a.chars().collect::<Vec<_>>(),
             &b.chars().collect::<Vec<_>>(),
         )
@@ -328,7 +348,7 @@ mod tests {
     #[test]
     fn what_is_near_counts_less_and_what_is_far_nothing() {
         let close = |asked: &str, found: &str, expected: f64| {
-            let likeness = likeness(asked, found).unwrap_or_else(|| panic!("{asked} {found}"));
+            let likeness = rate_likeness(asked, found).unwrap_or_else(|| panic!("{asked} {found}"));
             assert!(
                 (likeness - expected).abs() < 1e-9,
                 "{asked} {found}: {likeness}"
@@ -357,7 +377,7 @@ mod tests {
             ("spend", "send"),
             ("housing", "hound"),
         ] {
-            assert_eq!(likeness(asked, found), None, "{asked} {found}");
+            assert_eq!(rate_likeness(asked, found), None, "{asked} {found}");
         }
     }
 
@@ -375,10 +395,10 @@ mod tests {
             "v2beta",
         ];
         for word in words {
-            let guess = Guess::new(0, word).unwrap();
-            let spellings: BTreeSet<String> = guess.spellings().collect();
+            let guess = SpellingCandidates::new(0, word).unwrap();
+            let spellings: BTreeSet<String> = guess.list_spellings().collect();
             for spelling in spellings.iter().filter(|spelling| *spelling != word) {
-                assert!(likeness(word, spelling).is_some(), "{word} {spelling}");
+                assert!(rate_likeness(word, spelling).is_some(), "{word} {spelling}");
             }
             let chars: Vec<char> = word.chars().collect();
             for at in 0..chars.len() {
@@ -389,8 +409,11 @@ mod tests {
                 for other in [swapped, without] {
                     let other: String = other.into_iter().collect();
                     let within = spellings.contains(&other)
-                        || guess.heads.iter().any(|head| other.starts_with(head));
-                    assert!(likeness(word, &other).is_none() || within, "{word} {other}");
+                        || guess.prefixes.iter().any(|head| other.starts_with(head));
+                    assert!(
+                        rate_likeness(word, &other).is_none() || within,
+                        "{word} {other}"
+                    );
                 }
                 for letter in guess.letters.chars() {
                     let (mut more, mut replaced) = (chars.clone(), chars.clone());
@@ -399,18 +422,18 @@ mod tests {
                     for other in [more, replaced] {
                         let other: String = other.into_iter().collect();
                         assert!(
-                            likeness(word, &other).is_none() || spellings.contains(&other),
+                            rate_likeness(word, &other).is_none() || spellings.contains(&other),
                             "{word} {other}"
                         );
                     }
                 }
             }
         }
-        assert_eq!(Guess::new(0, "1984"), None);
-        assert_eq!(Guess::new(0, "cat"), None);
-        assert_eq!(guesses(&vec!["unknown".to_owned(); 33]), []);
+        assert_eq!(SpellingCandidates::new(0, "1984"), None);
+        assert_eq!(SpellingCandidates::new(0, "cat"), None);
+        assert_eq!(list_candidates(&vec!["unknown".to_owned(); 33]), []);
         assert_eq!(
-            guesses(&strings(&["ab", "abcd"]))
+            list_candidates(&strings(&["ab", "abcd"]))
                 .iter()
                 .map(|guess| guess.term)
                 .collect::<Vec<_>>(),
@@ -419,28 +442,24 @@ mod tests {
     }
 
     #[test]
-    fn the_best_few_stand_in_for_what_is_unknown_alone() {
-        let near = |term: usize, found: &str, frequency: u64| Near {
+    fn the_best_few_replace_unknown_terms() {
+        let near = |term: usize, found: &str, frequency: u64| VocabularyMatch {
             term,
             found: found.to_owned(),
             frequency,
         };
         let terms = strings(&["mountian", "known", "mountais", "river"]);
-        let stats = CorpusStats {
-            document_frequencies: vec![0, 3, 0, 0],
-            near: vec![
-                near(0, "mountain", 4),
-                near(0, "mountains", 9),
-                near(0, "mounted", 1),
-                near(0, "gone", 1),
-                near(1, "knows", 5),
-                near(2, "mountain", 4),
-                near(3, "river", 1),
-                near(3, "riven", 0),
-            ],
-            ..CorpusStats::default()
-        };
-        let found = stand_ins(&terms, &stats);
+        let matches = [
+            near(0, "mountain", 4),
+            near(0, "mountains", 9),
+            near(0, "mounted", 1),
+            near(0, "gone", 1),
+            near(1, "knows", 5),
+            near(2, "mountain", 4),
+            near(3, "river", 1),
+            near(3, "riven", 0),
+        ];
+        let found = choose_substitutes(&terms, &[0, 3, 0, 0], &matches);
         let found: Vec<(usize, &str)> = found.iter().map(|s| (s.term, s.found.as_str())).collect();
         assert_eq!(found, [(0, "mountain"), (0, "mountains")]);
     }

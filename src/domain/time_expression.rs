@@ -101,7 +101,7 @@ impl Span {
 /// How near a day is to the nearest of `spans`: 1 inside, less with every day outside, 0 where there are none.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "days stay far below 2^52")]
-pub fn nearness(day: NaiveDate, spans: &[Span]) -> f64 {
+pub fn nearness_to(day: NaiveDate, spans: &[Span]) -> f64 {
     let near = |span: &Span| {
         let days = if day < span.from {
             (span.from - day).num_days()
@@ -118,7 +118,7 @@ pub fn nearness(day: NaiveDate, spans: &[Span]) -> f64 {
 /// The times of a question asked on the day `today`. A month or a day of a month without a year is that of each of
 /// `years`.
 #[must_use]
-pub fn spans(question: &str, today: NaiveDate, years: &BTreeSet<i32>) -> Vec<Span> {
+pub fn find_spans(question: &str, today: NaiveDate, years: &BTreeSet<i32>) -> Vec<Span> {
     let lower = question.to_lowercase();
     let words: Vec<&str> = lower
         .split(|c: char| !c.is_alphanumeric())
@@ -143,7 +143,7 @@ pub fn spans(question: &str, today: NaiveDate, years: &BTreeSet<i32>) -> Vec<Spa
 
 /// The words of a question that can be part of a time: months, years, days of a month. What happened then seldom has them
 /// in its text.
-pub fn time_words(question: &str) -> impl Iterator<Item = &str> {
+pub fn find_time_words(question: &str) -> impl Iterator<Item = &str> {
     let of_time = |word: &&str| {
         let lower = word.to_lowercase();
         month(Some(&lower.as_str())).is_some()
@@ -321,7 +321,7 @@ mod tests {
 
     fn told(question: &str) -> Vec<(String, String)> {
         let today = NaiveDate::from_ymd_opt(2024, 3, 14).expect("a day");
-        let found = spans(question, today, &BTreeSet::from([2022, 2023]));
+        let found = find_spans(question, today, &BTreeSet::from([2022, 2023]));
         found
             .into_iter()
             .map(|span| (span.from.to_string(), span.to.to_string()))
@@ -381,11 +381,11 @@ mod tests {
             to: day(12),
         }];
         assert_eq!(
-            (nearness(day(10), &spans), nearness(day(11), &spans)),
+            (nearness_to(day(10), &spans), nearness_to(day(11), &spans)),
             (1.0, 1.0)
         );
-        assert!((nearness(day(3), &spans) - (-1.0_f64).exp()).abs() < 1e-12);
-        assert!((nearness(day(18), &spans) - (-1.0_f64).exp()).abs() < 1e-12);
-        assert_eq!(nearness(day(1), &[]), 0.0);
+        assert!((nearness_to(day(3), &spans) - (-1.0_f64).exp()).abs() < 1e-12);
+        assert!((nearness_to(day(18), &spans) - (-1.0_f64).exp()).abs() < 1e-12);
+        assert_eq!(nearness_to(day(1), &[]), 0.0);
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use chrono::{DateTime, Days, Utc};
 use serde_json::{Map, Value};
 
-use super::memory::Kind;
+use super::kind::Kind;
 use super::moment;
 
 /// Most memories in one `remember`.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Call, Engine, EngineError};
 use crate::domain::graph::{
-    Entity, Links, NewEntity, PossibleName, are_similar_names, keys, name_key, name_words,
+    Entity, Links, NewEntity, PossibleName, are_similar_names, list_keys, name_key, name_words,
     parts_of_name, possible_names,
 };
 use crate::domain::memory::NewMemory;
@@ -42,7 +42,7 @@ impl Engine {
         call: &Call,
         links: &[&Links],
     ) -> Result<NamesBefore, EngineError> {
-        let keys = keys(links);
+        let keys = list_keys(links);
         if keys.is_empty() {
             return Ok(NamesBefore::default());
         }
@@ -151,7 +151,7 @@ impl Engine {
         let known = self.known_among(call, &possible).await?;
         let mut recognised = BTreeSet::new();
         for (item, possible) in items.iter_mut().zip(possible) {
-            let present: BTreeSet<String> = item.links.keys().into_iter().collect();
+            let present: BTreeSet<String> = item.links.list_keys().into_iter().collect();
             for name in mentioned(possible, &known) {
                 if !present.contains(&name_key(&name)) && item.links.entities.len() < MAX_MENTIONS {
                     recognised.insert(name.clone());

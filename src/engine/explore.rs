@@ -11,8 +11,10 @@ use super::graph_view::{EntityView, RelationView};
 use super::link::{accept_name, accept_type, bare, list_schema, optional};
 use super::{Call, Engine, EngineError};
 use crate::domain::graph::{Entity, Relation, name_key};
+use crate::domain::graph_traversal::{
+    PathSearch, Step, Suggestion, Walk, may_be_cut, strongest, suggest,
+};
 use crate::domain::validate::{self, Invalid, Problems};
-use crate::domain::walk::{PathSearch, Step, Suggestion, Walk, may_be_cut, strongest, suggest};
 use crate::store::graph::{EntityQuery, Mention, StepQuery};
 
 /// Most relations between start and neighbour.

@@ -12,6 +12,7 @@ use crate::domain::{Analyzer, Clock, Invalid, Scope, validate};
 use crate::embed::Desk;
 use crate::store::{Store, StoreError};
 
+mod as_of;
 mod completion;
 mod entity_note;
 mod explore;
@@ -21,13 +22,12 @@ mod get;
 mod graph_view;
 mod link;
 mod notices;
-mod past;
-mod rank;
 mod recall;
 mod recall_empty;
 mod recall_note;
 mod recall_page;
 mod recall_search;
+mod recall_view;
 mod reference;
 mod remember;
 mod review;
@@ -46,8 +46,9 @@ pub use get::{GetOutput, GetParams, HistoryView};
 pub use graph_view::{EntityView, RelationView};
 pub use link::{EntityItem, LinkOutput, LinkParams, MentionItem, RelationItem, UnlinkMode};
 pub use notices::Notices;
-pub use recall::{AnswerPrinter, Detail, Hit, RecallOutput, RecallParams, Why};
+pub use recall::RecallParams;
 pub use recall_note::RecallNotes;
+pub use recall_view::{AnswerPrinter, Detail, HitView, RecallOutput, Why};
 pub use remember::{Indexed, RememberItem, RememberOutput, RememberParams, StoredView};
 pub use review::{
     CandidateView, PairView, ReviewAction, ReviewCommand, ReviewOutput, ReviewParams, ReviewReport,
@@ -74,7 +75,6 @@ pub struct Engine {
     review_days: u32,
     notices: Notices,
     comparisons: similar::Allowance,
-    large: recall_search::Large,
 }
 
 /// Days that a review waits, unless [`Engine::with_review_days`] says otherwise.
@@ -103,7 +103,6 @@ impl Engine {
             review_days: REVIEW_DAYS,
             notices: Notices::default(),
             comparisons: similar::Allowance::new(),
-            large: recall_search::Large::default(),
         }
     }
 

@@ -1,28 +1,28 @@
 //! Finding memories: the one path that every recall takes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::rank::Ranked;
-use super::recall_page::{Found, Page};
+use super::recall_page::{AnswerForm, ExplainedPage};
 use super::recall_search::{MAX_RANKED, Ranking};
+use super::recall_view::{AnswerPrinter, Detail, RecallOutput, round_score};
 use super::view::timestamp;
-use super::{Call, Engine, EngineError, MemoryView};
+use super::{Call, Engine, EngineError};
 use crate::domain::cursor::{self, Position};
-use crate::domain::fusion::{Channel, Place, Share};
 use crate::domain::memory::Kind;
+use crate::domain::ranking::{Page, PageEntry, order_after_successors};
 use crate::domain::validate::{self, Invalid, Problems};
-use crate::domain::{AsOf, Factors, Filter, Memory};
+use crate::domain::{AsOf, Filter, Hit, Memory};
 
 /// Hits of a recall that names no limit.
 const DEFAULT_LIMIT: usize = 10;
-/// Hits of a first page that names no limit, where the question is about something else: whoever asked can see that it
-/// is so, and the cursor leads to the rest.
-const STRANGERS: usize = 5;
+/// Hits of a first page without a limit if the query is about something else. They show that it is, and the cursor leads
+/// to the rest.
+const OFF_TOPIC_LIMIT: usize = 5;
 /// Characters of an answer that names no budget.
 const DEFAULT_MAX_CHARS: usize = 12_000;
 /// Range of the characters of an answer.
@@ -95,122 +95,6 @@ impl RecallParams {
     }
 }
 
-/// How much of each hit an answer contains.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(
-    inline,
-    extend("x-synonyms" = {"brief": "index", "short": "index", "summary": "index", "ids": "index", "low": "index",
-                           "texts": "text", "content": "text", "normal": "text", "default": "text", "medium": "text",
-                           "all": "full", "complete": "full", "verbose": "full", "high": "full"})
-)]
-pub enum Detail {
-    /// ID, kind, date, first line, confidence and size.
-    Index,
-    /// The texts, with what distinguishes them.
-    #[default]
-    Text,
-    /// Every field.
-    Full,
-}
-
-/// What was found.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
-pub struct RecallOutput {
-    /// Remarks on this answer.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
-    /// Best first; newest first without a query.
-    pub hits: Vec<Hit>,
-    /// Only if more memories qualify.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_cursor: Option<String>,
-    /// How likely it is that something here answers, 0 to 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
-    pub confidence: Option<f64>,
-}
-
-/// A memory that was found.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-#[schemars(inline)]
-pub struct Hit {
-    /// The memory.
-    #[serde(flatten)]
-    pub memory: MemoryView,
-    /// The text was shortened; get returns all of it.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub cut: bool,
-    /// How many older memories with nearly the same text it stands for.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub similar: usize,
-    /// Their IDs, with explain.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(skip)]
-    pub similar_ids: Vec<String>,
-    /// How likely it is that this one answers, with detail index.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
-    pub confidence: Option<f64>,
-    /// Characters of the whole text, with detail index.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
-    pub size: Option<usize>,
-    /// Why it was found, with explain; absent when browsing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<Why>,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-fn is_zero(count: &usize) -> bool {
-    *count == 0
-}
-
-/// The reasons of a hit.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-#[schemars(inline)]
-pub struct Why {
-    /// Place among all hits, from 1.
-    pub rank: usize,
-    /// Decides the order.
-    pub score: f64,
-    /// That it answers, 0 to 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
-    pub confidence: Option<f64>,
-    /// What the score consists of, before bonus and factors.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(skip)]
-    pub shares: BTreeMap<Share, f64>,
-    /// Stems in common with the query.
-    pub terms: Vec<String>,
-    /// The text is the query itself.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub exact: bool,
-    /// Rank and score in each channel; absent where words alone were searched.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(skip)]
-    pub channels: BTreeMap<Channel, Place>,
-    /// Entities named in the query that it mentions.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(skip)]
-    pub entities: Vec<String>,
-    /// What it gained by them, at most a quarter of the best score.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
-    pub entity_bonus: Option<f64>,
-    /// What the score was multiplied by, where that is not 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
-    pub factors: Option<String>,
-}
-
-/// Prints an answer the way its reader gets it, so that the budget limits exactly that.
-pub type AnswerPrinter<'p> = dyn Fn(&RecallOutput) -> String + Sync + 'p;
-
 impl Engine {
     /// Finds memories by words and meaning, or lists the newest; `max_chars` limits the texts. See
     /// [`Engine::recall_printed`].
@@ -245,13 +129,13 @@ impl Engine {
         print: &AnswerPrinter<'_>,
     ) -> Result<RecallOutput, EngineError> {
         let mut request = self.accept_recall(&params)?;
-        request.max_chars = call.unreserved(request.max_chars);
+        request.form.max_chars = call.unreserved(request.form.max_chars);
         let mut output = RecallOutput {
             notes: request.notes.clone(),
             ..RecallOutput::default()
         };
-        let page = match &request.query {
-            None => self.browse(call, &request, &mut output).await?,
+        let (page, terms) = match &request.query {
+            None => (self.browse(call, &request, &mut output).await?, Vec::new()),
             Some(query) => self.search(call, query, &request, &mut output).await?,
         };
         if page.is_empty() && request.position.is_none() {
@@ -259,7 +143,12 @@ impl Engine {
                 .notes
                 .extend(self.explain_nothing(call, &request).await?);
         }
-        page.fit_into(&mut output, &request, call.scope.project(), print);
+        let explained = ExplainedPage {
+            page,
+            terms,
+            project: call.scope.project(),
+        };
+        explained.fit_into(&mut output, &request.form, print);
         call.count_hits(output.hits.len());
         // A look back is no use of what is believed today.
         if request.query.is_some() && request.filter.as_of == AsOf::Present {
@@ -291,8 +180,8 @@ impl Engine {
             )
             .await?;
         call.count_rows(found.len());
-        let past = self.look_back(call, &request.filter, &[]).await?;
-        output.notes.extend(past.notes());
+        let past = self.load_as_of(call, &request.filter, &[]).await?;
+        output.notes.extend(past.list_notes());
         found.extend(
             past.memories
                 .into_iter()
@@ -306,12 +195,13 @@ impl Engine {
                 page.end_at(start);
                 break;
             }
-            if !page.add(Found {
+            let entry = PageEntry {
                 start,
+                rank: place + 1,
                 memory,
-                why: None,
-                terms: Vec::new(),
-            }) {
+                hit: None,
+            };
+            if !page.add_entry(entry) {
                 break;
             }
         }
@@ -324,16 +214,16 @@ impl Engine {
         query: &str,
         request: &Request,
         output: &mut RecallOutput,
-    ) -> Result<Page, EngineError> {
+    ) -> Result<(Page, Vec<String>), EngineError> {
         let offset = match request.position {
             Some(Position::Offset(offset)) => offset,
             _ => 0,
         };
         let mut wanted = offset + request.limit;
         loop {
-            let ranking = self.find(call, query, &request.filter, wanted).await?;
+            let ranking = self.find_hits(call, query, &request.filter, wanted).await?;
             let (found, confidence) = (ranking.hits.len(), ranking.confidence);
-            let notes = ranking.notes.clone();
+            let (notes, terms) = (ranking.notes.clone(), ranking.terms.clone());
             let (page, read) = self.read_page(call, ranking, request, offset).await?;
             // Where folding has used up what was found, there may be more behind it.
             let exhausted = !page.is_full() && read == found && found > wanted;
@@ -342,12 +232,12 @@ impl Engine {
                 continue;
             }
             output.notes.extend(notes);
-            output.confidence = (!page.is_empty()).then(|| round(confidence));
-            return Ok(page);
+            output.confidence = (!page.is_empty()).then(|| round_score(confidence));
+            return Ok((page, terms));
         }
     }
 
-    /// The hits from `offset` on, and the place of the first one that was not read.
+    /// The page from `offset` on, and the position of the first hit that was not read.
     async fn read_page(
         &self,
         call: &Call,
@@ -355,22 +245,15 @@ impl Engine {
         request: &Request,
         offset: usize,
     ) -> Result<(Page, usize), EngineError> {
-        let Ranking {
-            hits,
-            terms,
-            strange,
-            past,
-            ..
-        } = ranking;
-        let few = strange && offset == 0 && !request.limited;
-        let limit = if few { STRANGERS } else { request.limit };
+        let few = ranking.off_topic && offset == 0 && !request.limited;
+        let limit = if few { OFF_TOPIC_LIMIT } else { request.limit };
         let hits = if request.filter.include_outdated {
-            self.behind_successors(call, hits).await?
+            self.order_by_successor(call, ranking.hits).await?
         } else {
-            hits
+            ranking.hits
         };
-        let mut by_id: HashMap<Uuid, Memory> =
-            past.into_iter().map(|memory| (memory.id, memory)).collect();
+        let past = ranking.past.into_iter();
+        let mut by_id: HashMap<Uuid, Memory> = past.map(|memory| (memory.id, memory)).collect();
         let last = (offset + MOST_FOLDED * limit).min(MAX_RANKED);
         let total = hits.len();
         let mut page = Page::new(limit);
@@ -383,40 +266,22 @@ impl Engine {
                 }
                 return Ok((page, at));
             }
-            let part: Vec<(usize, Ranked)> = places.by_ref().take(limit + 1).collect();
-            let ids = part
-                .iter()
-                .map(|(_, hit)| hit.candidate.id)
-                .filter(|id| !by_id.contains_key(id))
-                .collect::<Vec<_>>();
-            let memories = call
-                .database(self.store.get(&call.scope, &ids, false))
+            let part: Vec<(usize, Hit)> = places.by_ref().take(limit + 1).collect();
+            self.read_hit_memories(call, &part, request, &mut by_id)
                 .await?;
-            call.count_rows(part.len());
-            // What was changed between the two statements is not what was believed then.
-            let as_it_was = |memory: &Memory| {
-                request.filter.as_of != AsOf::KnownThen || memory.updated_at <= request.filter.now
-            };
-            by_id.extend(
-                memories
-                    .into_iter()
-                    .filter(as_it_was)
-                    .map(|memory| (memory.id, memory)),
-            );
             for (place, hit) in part {
-                // Whatever was deleted between the two statements is left out.
-                let Some(memory) = by_id.remove(&hit.candidate.id) else {
+                // A memory that was deleted between the two statements is left out.
+                let Some(memory) = by_id.remove(&hit.id) else {
                     continue;
                 };
-                let why = why(place, hit, &terms);
                 let start = Position::Offset(place);
-                let searched = why.terms.clone();
-                if !page.add(Found {
+                let entry = PageEntry {
                     start,
+                    rank: place + 1,
                     memory,
-                    why: Some(why),
-                    terms: searched,
-                }) {
+                    hit: Some(hit),
+                };
+                if !page.add_entry(entry) {
                     return Ok((page, place));
                 }
             }
@@ -424,24 +289,43 @@ impl Engine {
         Ok((page, total))
     }
 
-    /// The same hits, superseded memories behind what replaced them.
-    async fn behind_successors(
+    /// Reads the memories of hits that are not known yet.
+    async fn read_hit_memories(
         &self,
         call: &Call,
-        hits: Vec<Ranked>,
-    ) -> Result<Vec<Ranked>, EngineError> {
-        let ids: Vec<Uuid> = hits
-            .iter()
-            .take(ORDERED)
-            .map(|hit| hit.candidate.id)
-            .collect();
+        hits: &[(usize, Hit)],
+        request: &Request,
+        by_id: &mut HashMap<Uuid, Memory>,
+    ) -> Result<(), EngineError> {
+        let ids = hits.iter().map(|(_, hit)| hit.id);
+        let ids: Vec<Uuid> = ids.filter(|id| !by_id.contains_key(id)).collect();
+        let memories = call
+            .database(self.store.get(&call.scope, &ids, false))
+            .await?;
+        call.count_rows(hits.len());
+        // A memory that changed between the two statements is not what was known then.
+        let as_it_was = |memory: &Memory| {
+            request.filter.as_of != AsOf::KnownThen || memory.updated_at <= request.filter.now
+        };
+        let memories = memories.into_iter().filter(as_it_was);
+        by_id.extend(memories.map(|memory| (memory.id, memory)));
+        Ok(())
+    }
+
+    /// The same hits, superseded memories behind their successors.
+    async fn order_by_successor(
+        &self,
+        call: &Call,
+        hits: Vec<Hit>,
+    ) -> Result<Vec<Hit>, EngineError> {
+        let ids: Vec<Uuid> = hits.iter().take(ORDERED).map(|hit| hit.id).collect();
         if ids.len() < 2 {
             return Ok(hits);
         }
         let links = call.database(self.store.chains(&call.scope, &ids)).await?;
         let successors: HashMap<Uuid, Uuid> =
             links.into_iter().map(|link| (link.old, link.by)).collect();
-        Ok(after_successors(hits, |hit| hit.candidate.id, &successors))
+        Ok(order_after_successors(hits, |hit| hit.id, &successors))
     }
 
     /// Reports everything that [`Engine::recall`] would refuse, and reads nothing.
@@ -502,10 +386,12 @@ impl Engine {
             filter: filter.unwrap_or_else(|| Filter::at(now)),
             limit,
             limited: params.limit.is_some(),
-            max_chars,
-            detail: params.detail,
-            explain: params.explain,
-            question,
+            form: AnswerForm {
+                max_chars,
+                detail: params.detail,
+                explain: params.explain,
+                question,
+            },
             position,
             notes,
         })
@@ -594,85 +480,6 @@ fn accept_time(
     }
 }
 
-/// Puts each entry right behind its successor, where that comes later in the list.
-fn after_successors<T>(
-    entries: Vec<T>,
-    id_of: impl Fn(&T) -> Uuid,
-    successors: &HashMap<Uuid, Uuid>,
-) -> Vec<T> {
-    let mut open: HashMap<Uuid, usize> = HashMap::new();
-    for entry in &entries {
-        *open.entry(id_of(entry)).or_default() += 1;
-    }
-    // The nearest one of the chain that is still to come.
-    let waits_for = |id: Uuid, open: &HashMap<Uuid, usize>| {
-        let mut next = successors.get(&id);
-        for _ in 0..successors.len() {
-            match next {
-                Some(by) if open.contains_key(by) => return Some(*by),
-                Some(by) => next = successors.get(by),
-                None => return None,
-            }
-        }
-        None
-    };
-    let mut waiting: HashMap<Uuid, Vec<T>> = HashMap::new();
-    let mut ordered = Vec::with_capacity(entries.len());
-    for entry in entries {
-        let id = id_of(&entry);
-        if let Some(by) = waits_for(id, &open).filter(|by| *by != id) {
-            waiting.entry(by).or_default().push(entry);
-            continue;
-        }
-        let mut ready = vec![entry];
-        while let Some(entry) = ready.pop() {
-            let id = id_of(&entry);
-            open.remove(&id);
-            ordered.push(entry);
-            ready.extend(waiting.remove(&id).into_iter().flatten().rev());
-        }
-    }
-    // Only a circle of successors, which nothing writes, would leave some.
-    ordered.extend(waiting.into_values().flatten());
-    ordered
-}
-
-fn why(place: usize, hit: Ranked, terms: &[String]) -> Why {
-    let Ranked {
-        candidate,
-        places,
-        shares,
-        confidence,
-        bonus,
-        entities,
-        factors,
-    } = hit;
-    let mut found: Vec<String> = candidate
-        .parts
-        .iter()
-        .filter_map(|part| terms.get(part.term).cloned())
-        .collect();
-    found.sort();
-    Why {
-        factors: factors.and_then(explain),
-        rank: place + 1,
-        score: round(candidate.score),
-        confidence: confidence.map(round),
-        shares: shares
-            .into_iter()
-            .map(|(share, part)| (share, round(part)))
-            .collect(),
-        terms: found,
-        exact: candidate.exact,
-        channels: places
-            .into_iter()
-            .map(|(channel, place)| (channel, rounded(place)))
-            .collect(),
-        entity_bonus: (!entities.is_empty()).then(|| round(bonus)),
-        entities,
-    }
-}
-
 /// A text that could be stored is searched for as a whole, so that it is found by itself.
 fn is_storable(text: &str) -> bool {
     text.len() <= validate::MAX_CONTENT_BYTES
@@ -685,60 +492,7 @@ pub(super) struct Request {
     limit: usize,
     /// Whether the caller named it.
     limited: bool,
-    pub(super) max_chars: usize,
-    pub(super) detail: Detail,
-    pub(super) explain: bool,
-    pub(super) question: String,
+    form: AnswerForm,
     position: Option<Position>,
     notes: Vec<String>,
-}
-
-fn explain(factors: Factors) -> Option<String> {
-    let parts = factors.explain();
-    (!parts.is_empty()).then(|| format!("×{:.2}: {}", factors.total, parts.join(", ")))
-}
-
-pub(super) fn round(score: f64) -> f64 {
-    (score * 1_000.0).round() / 1_000.0
-}
-
-fn rounded(place: Place) -> Place {
-    Place {
-        score: round(place.score),
-        ..place
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn successors_come_first() {
-        let id = |n: u32| Uuid::from_u128(n.into());
-        let order = |list: &[u32], links: &[(u32, u32)]| {
-            let successors = links.iter().map(|(old, by)| (id(*old), id(*by))).collect();
-            after_successors(list.to_vec(), |n| id(*n), &successors)
-        };
-        assert_eq!(order(&[1, 2, 3], &[]), [1, 2, 3]);
-        assert_eq!(order(&[1, 2, 3, 4], &[(1, 3)]), [2, 3, 1, 4]);
-        assert_eq!(order(&[1, 2, 3], &[(1, 2), (2, 3)]), [3, 2, 1]);
-        assert_eq!(
-            order(&[1, 4, 3], &[(1, 2), (2, 3)]),
-            [4, 3, 1],
-            "the successor between is not a hit"
-        );
-        assert_eq!(order(&[3, 1, 2], &[(1, 3)]), [3, 1, 2], "already behind");
-        assert_eq!(
-            order(&[1, 2, 9], &[(1, 3), (2, 3)]),
-            [1, 2, 9],
-            "the successor is no hit"
-        );
-        assert_eq!(order(&[1, 2, 3], &[(1, 3), (2, 3)]), [3, 1, 2]);
-        assert_eq!(
-            order(&[1, 2], &[(1, 2), (2, 1)]).len(),
-            2,
-            "a circle loses nothing"
-        );
-    }
 }

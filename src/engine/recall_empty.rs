@@ -2,7 +2,7 @@
 
 use super::recall::Request;
 use super::{Call, Engine, EngineError};
-use crate::domain::spelling::likeness;
+use crate::domain::spelling::rate_likeness;
 use crate::domain::{AsOf, Filter, Memory};
 use crate::store::Facet;
 
@@ -179,15 +179,15 @@ impl Engine {
                     .await?
             }
             Some(query) => {
-                let found = self.find(call, query, &filter, MOST_OUTDATED).await?.hits;
+                let found = self
+                    .find_hits(call, query, &filter, MOST_OUTDATED)
+                    .await?
+                    .hits;
                 // Something is always near by meaning.
                 let matching = found
                     .iter()
-                    .filter(|hit| hit.candidate.exact || !hit.candidate.parts.is_empty());
-                let ids: Vec<_> = matching
-                    .take(MOST_OUTDATED)
-                    .map(|hit| hit.candidate.id)
-                    .collect();
+                    .filter(|hit| hit.exact || !hit.terms.is_empty());
+                let ids: Vec<_> = matching.take(MOST_OUTDATED).map(|hit| hit.id).collect();
                 call.database(self.store.get(&call.scope, &ids, false))
                     .await?
             }
@@ -241,7 +241,7 @@ fn most_alike(value: &str, values: &[String]) -> Option<String> {
         let within = folded.len() >= 3
             && other.len() >= 3
             && (other.contains(&folded) || folded.contains(&other));
-        let either = |a: &str, b: &str| likeness(a, b).unwrap_or_default();
+        let either = |a: &str, b: &str| rate_likeness(a, b).unwrap_or_default();
         let alike = either(&folded, &other).max(either(&other, &folded));
         if within { alike.max(ALIKE) } else { alike }
     };

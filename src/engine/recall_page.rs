@@ -1,14 +1,11 @@
-//! One page of an answer: hits that say the same become one, and the texts share the budget.
+//! One page of an answer: the texts share the budget of characters.
 
-use std::collections::HashMap;
-
-use super::recall::{AnswerPrinter, Request, Why, round};
+use super::recall_view::{AnswerPrinter, Why};
 use super::view::date_of;
-use super::{Detail, Hit, MemoryView, RecallOutput};
-use crate::domain::Memory;
+use super::{Detail, HitView, MemoryView, RecallOutput};
 use crate::domain::cursor::{self, Position};
-use crate::domain::fold::fold_key;
 use crate::domain::passage::passage;
+use crate::domain::ranking::{Page, PageEntry, PageGroup};
 use crate::domain::reference::first_line;
 
 /// Characters of a text in an index.
@@ -22,157 +19,100 @@ const LEAST_NOTED: usize = 300;
 /// Says how to read the rest of a text.
 const SHORTENED: &str = "Texts with … are shortened: get returns them in full.";
 
-/// A memory at its place among the hits.
-pub(super) struct Found {
-    /// A page that begins with it begins here.
-    pub(super) start: Position,
-    pub(super) memory: Memory,
-    pub(super) why: Option<Why>,
-    /// Terms of the query that it contains.
+/// How a page is answered.
+pub(super) struct AnswerForm {
+    /// Most characters of the printed answer.
+    pub(super) max_chars: usize,
+    pub(super) detail: Detail,
+    /// Whether to show why hits were found.
+    pub(super) explain: bool,
+    /// Hash of the question, for the cursor.
+    pub(super) question: String,
+}
+
+/// A page with what is needed to explain and print it.
+pub(super) struct ExplainedPage<'a> {
+    pub(super) page: Page,
+    /// The terms that hits refer to by index.
     pub(super) terms: Vec<String>,
+    /// The caller's own project.
+    pub(super) project: &'a str,
 }
 
-/// Hits that say the same; the newest stands for all.
-struct Group {
-    found: Found,
-    others: Vec<String>,
-}
-
-/// The hits of a page, best first.
-pub(super) struct Page {
-    limit: usize,
-    groups: Vec<Group>,
-    by_key: HashMap<String, usize>,
-    /// Where the next page begins, if there is one.
-    end: Option<Position>,
-}
-
-impl Page {
-    pub(super) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            groups: Vec::new(),
-            by_key: HashMap::new(),
-            end: None,
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.groups.is_empty()
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.groups.len() == self.limit
-    }
-
-    /// The next page begins here.
-    pub(super) fn end_at(&mut self, position: Position) {
-        self.end = Some(position);
-    }
-
-    /// Adds the next hit; `false` where it begins the next page.
-    pub(super) fn add(&mut self, found: Found) -> bool {
-        let key = fold_key(&found.memory);
-        if let Some(place) = self.by_key.get(&key) {
-            self.groups[*place].fold(found);
-            return true;
-        }
-        if self.is_full() {
-            self.end = Some(found.start);
-            return false;
-        }
-        self.by_key.insert(key, self.groups.len());
-        self.groups.push(Group {
-            found,
-            others: Vec::new(),
-        });
-        true
-    }
-
-    /// Writes the hits into `output`, as many and as much of them as the printed answer has room for.
+impl ExplainedPage<'_> {
+    /// Writes the hits into `output`, as many and as much of them as fit into the printed answer.
     pub(super) fn fit_into(
         self,
         output: &mut RecallOutput,
-        request: &Request,
-        project: &str,
+        form: &AnswerForm,
         print: &AnswerPrinter<'_>,
     ) {
-        let entries: Vec<Entry> = self
-            .groups
-            .into_iter()
-            .map(|group| group.entry(request, project))
-            .collect();
+        let groups = self.page.groups.into_iter();
+        let entries = groups.map(|group| describe_group(group, &self.terms, form, self.project));
         let fitting = Fitting {
-            entries,
-            end: self.end,
+            entries: entries.collect(),
+            end: self.page.end,
             notes: std::mem::take(&mut output.notes),
-            request,
+            form,
             print,
         };
         fitting.write(output);
     }
 }
 
-impl Group {
-    fn fold(&mut self, mut found: Found) {
-        let newest = |found: &Found| (found.memory.occurred_at, found.memory.seq);
-        if newest(&found) > newest(&self.found) {
-            // A page still begins where the first of the group is.
-            found.start = self.found.start.clone();
-            std::mem::swap(&mut self.found, &mut found);
+fn describe_group(
+    PageGroup { newest, others }: PageGroup,
+    terms: &[String],
+    form: &AnswerForm,
+    project: &str,
+) -> Entry {
+    let PageEntry {
+        start,
+        rank,
+        memory,
+        hit,
+    } = newest;
+    let why = hit.map(|hit| Why::new(hit, rank, terms));
+    let mut memory = MemoryView::new(memory, project);
+    let size = memory.chars();
+    let is_index = form.detail == Detail::Index;
+    match form.detail {
+        Detail::Index => {
+            memory = MemoryView {
+                content: first_line(&memory.content, INDEX_CHARS),
+                occurred_at: date_of(&memory.occurred_at).to_owned(),
+                ..memory.bare()
+            };
         }
-        self.others.push(found.memory.id.to_string());
+        Detail::Text => memory.created_at.clear(),
+        Detail::Full => {}
     }
-
-    fn entry(self, request: &Request, project: &str) -> Entry {
-        let Group {
-            found:
-                Found {
-                    start,
-                    memory,
-                    why,
-                    terms,
-                },
-            others,
-        } = self;
-        let mut memory = MemoryView::new(memory, project);
-        let length = memory.chars();
-        let (mut confidence, mut size) = (None, None);
-        match request.detail {
-            Detail::Index => {
-                confidence = why.as_ref().and_then(|why| why.confidence).map(round);
-                size = Some(length);
-                memory = MemoryView {
-                    content: first_line(&memory.content, INDEX_CHARS),
-                    occurred_at: date_of(&memory.occurred_at).to_owned(),
-                    ..memory.bare()
-                };
-            }
-            Detail::Text => memory.created_at.clear(),
-            Detail::Full => {}
-        }
-        let length = memory.chars();
-        let hit = Hit {
+    let similar_ids = others.iter().filter(|_| form.explain);
+    Entry {
+        length: memory.chars(),
+        terms: why
+            .as_ref()
+            .map(|why| why.terms.clone())
+            .unwrap_or_default(),
+        start,
+        hit: HitView {
             memory,
             cut: false,
             similar: others.len(),
-            similar_ids: if request.explain { others } else { Vec::new() },
-            confidence,
-            size,
-            why: why.filter(|_| request.explain),
-        };
-        Entry {
-            hit,
-            terms,
-            start,
-            length,
-        }
+            similar_ids: similar_ids.map(ToString::to_string).collect(),
+            confidence: why
+                .as_ref()
+                .filter(|_| is_index)
+                .and_then(|why| why.confidence),
+            size: is_index.then_some(size),
+            why: why.filter(|_| form.explain),
+        },
     }
 }
 
 /// A hit that may have to be shortened.
 struct Entry {
-    hit: Hit,
+    hit: HitView,
     terms: Vec<String>,
     start: Position,
     length: usize,
@@ -180,7 +120,7 @@ struct Entry {
 
 impl Entry {
     /// The hit with at most `room` characters of text.
-    fn within(&self, room: usize) -> Hit {
+    fn within(&self, room: usize) -> HitView {
         let mut hit = self.hit.clone();
         if self.length <= room {
             return hit;
@@ -211,13 +151,13 @@ struct Fitting<'a> {
     entries: Vec<Entry>,
     end: Option<Position>,
     notes: Vec<String>,
-    request: &'a Request,
+    form: &'a AnswerForm,
     print: &'a AnswerPrinter<'a>,
 }
 
 impl Fitting<'_> {
     fn write(self, output: &mut RecallOutput) {
-        let (most, budget) = (self.entries.len(), self.request.max_chars);
+        let (most, budget) = (self.entries.len(), self.form.max_chars);
         if self.try_with(output, most, budget) <= budget {
             return;
         }
@@ -263,9 +203,9 @@ impl Fitting<'_> {
             .get(kept)
             .map(|entry| &entry.start)
             .or(self.end.as_ref());
-        output.next_cursor = next.map(|position| cursor::encode(position, &self.request.question));
+        output.next_cursor = next.map(|position| cursor::encode(position, &self.form.question));
         output.notes.clone_from(&self.notes);
-        if output.hits.iter().any(|hit| hit.cut) && self.request.max_chars >= LEAST_NOTED {
+        if output.hits.iter().any(|hit| hit.cut) && self.form.max_chars >= LEAST_NOTED {
             output.notes.push(SHORTENED.to_owned());
         }
         (self.print)(output).chars().count()

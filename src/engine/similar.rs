@@ -10,10 +10,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Call, Engine, EngineError, StoredView};
-use crate::domain::lexical::{CorpusStats, select_terms};
+use crate::domain::bm25::keep_longest;
 use crate::domain::memory::content_hash;
 use crate::domain::{Filter, Kind, Memory, Scope};
-use crate::store::LexicalQuery;
+use crate::store::SimilarQuery;
 
 /// From here on new memories are told to be near-duplicates of old ones.
 const NEARLY_EQUAL: f64 = 0.6;
@@ -121,27 +121,25 @@ impl Engine {
         let own = Scope::new(call.scope.project(), call.scope.actor());
         let all = self.analyzer.terms(text).counts;
         let mut terms: Vec<String> = all.keys().cloned().collect();
-        if terms.len() > MOST_TERMS {
-            terms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-            terms.truncate(MOST_TERMS);
-        }
-        let query = |stats: &CorpusStats| LexicalQuery {
-            terms: select_terms(&terms, stats, BUDGET),
-            average_length: stats.average_length(),
+        keep_longest(&mut terms, MOST_TERMS);
+        let query = SimilarQuery {
+            terms,
             exact: content_hash(text),
+            budget: BUDGET,
             filter: Filter {
                 kinds: vec![Kind::Note, Kind::Insight, Kind::Episode],
                 ..Filter::at(now)
             },
             limit: 4 * MOST_SIMILAR,
+            patience: PATIENCE,
         };
         let candidates = call
-            .database(self.store.search_quickly(&own, &terms, &query, PATIENCE))
+            .database(self.store.search_similar(&own, &query))
             .await?;
         let Some(whole) = candidates
             .iter()
             .find(|hit| hit.id == id)
-            .map(|hit| hit.score)
+            .map(|hit| hit.bm25)
         else {
             return Ok(Vec::new());
         };
@@ -156,7 +154,7 @@ impl Engine {
         let shares: BTreeMap<Uuid, f64> = candidates
             .iter()
             .filter(|hit| hit.id != id)
-            .map(|hit| (hit.id, if hit.exact { 1.0 } else { share(hit.score) }))
+            .map(|hit| (hit.id, if hit.exact { 1.0 } else { share(hit.bm25) }))
             .filter(|(_, share)| *share >= least * least)
             .collect();
         if shares.is_empty() {

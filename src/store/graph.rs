@@ -1,5 +1,5 @@
 //! What a backend does for entities, relations and mentions. The rules are in `domain::graph`, the walks in
-//! `domain::walk`; a method here is one transaction that writes, or one statement that reads.
+//! `domain::graph_traversal`; a method here is one transaction that writes, or one statement that reads.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Result;
 use crate::domain::Scope;
 use crate::domain::graph::{Entity, Linked, Links, Relation};
-use crate::domain::walk::Step;
+use crate::domain::graph_traversal::Step;
 
 /// Which entities are wanted.
 #[derive(Debug, Clone)]
@@ -45,17 +45,6 @@ pub struct StepQuery<'a> {
     pub kind: Option<&'a str>,
     /// At most so many of an entity in each direction, the strongest.
     pub most: usize,
-}
-
-/// A memory that mentions entities which a query names.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Mentioning {
-    /// The memory.
-    pub id: Uuid,
-    /// Its storage order.
-    pub seq: i64,
-    /// Names of the entities.
-    pub names: Vec<String>,
 }
 
 /// A memory that mentions an entity.
@@ -101,15 +90,6 @@ impl From<(i64, i64, i64, i64)> for EntitySize {
 
 /// Where the counting of an [`EntitySize`] stops.
 pub const MOST_COUNTED: i64 = 1_000;
-
-/// What the entities named in a query contribute to a recall.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Named {
-    /// How many names there are.
-    pub named: usize,
-    /// The newest memories that mention them and pass the filter.
-    pub memories: Vec<Mentioning>,
-}
 
 /// Entities that memories mention together with others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -7,19 +7,15 @@
 #![warn(missing_docs)]
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::domain::lexical::{CorpusStats, Part, WeightedTerm};
 use crate::domain::memory::{Memory, NewMemory, Patch};
-use crate::domain::spelling::Guess;
-use crate::domain::{Filter, Repeat, Scope, Setting, Standing};
+use crate::domain::{Filter, Repeat, Scope};
 
-mod around;
 mod batch;
 mod check;
 pub mod completion;
@@ -35,13 +31,13 @@ pub mod postgres;
 mod reference;
 mod review;
 mod rules;
+mod search;
 pub mod sqlite;
 mod statement;
 pub mod token;
 mod vector;
 mod write_health;
 
-pub use around::{Around, AroundQuery, AroundStore, Neighbour};
 pub use check::{CheckStore, Finding, IndexPages, Pace, Subject};
 pub use completion::CompletionStore;
 pub use focus::FocusStore;
@@ -54,8 +50,12 @@ pub use past::{Changed, Link, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, Past
 pub use port::PortStore;
 pub use reference::{Referable, ReferenceStore, Referent};
 pub use review::{Decide, NewReview, ReviewQuery, ReviewStore};
+pub use search::{
+    CandidateQuery, Candidates, ContextQuery, ConversationContext, LexicalQuery, SearchStore,
+    SimilarQuery, VectorQuery,
+};
 pub use token::{StoredToken, TokenStore};
-pub use vector::{Embedded, IndexJob, MemoryKey, SemanticCandidate, VectorQuery, VectorStore};
+pub use vector::{Embedded, IndexJob, MemoryKey, VectorStore};
 pub use write_health::WriteFailure;
 
 /// Result of a store method.
@@ -337,43 +337,6 @@ impl Remembered {
     }
 }
 
-/// A lexical search.
-#[derive(Debug, Clone)]
-pub struct LexicalQuery {
-    /// Terms with their weights, from [`crate::domain::lexical::select_terms`].
-    pub terms: Vec<WeightedTerm>,
-    /// Mean length, from [`CorpusStats::average_length`].
-    pub average_length: f64,
-    /// Hash of the query text: memories whose content hash is equal are hits even without a common term.
-    pub exact: [u8; 32],
-    /// What may be returned.
-    pub filter: Filter,
-    /// At most so many candidates.
-    pub limit: usize,
-}
-
-/// A search that depends on statistics.
-pub type QueryOf<'q> = &'q (dyn Fn(&CorpusStats) -> LexicalQuery + Send + Sync);
-
-/// A hit of one channel, with what ranking needs to know.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Candidate {
-    /// The memory.
-    pub id: Uuid,
-    /// Its storage order.
-    pub seq: i64,
-    /// BM25 score; 0 for a hit that is only exact.
-    pub score: f64,
-    /// The query's terms that it contains, in the query's order.
-    pub parts: Vec<Part>,
-    /// Whether its content is the query.
-    pub exact: bool,
-    /// How it stands apart from the question.
-    pub standing: Standing,
-    /// Where and by whom it was said.
-    pub setting: Setting,
-}
-
 /// What `update` is to do.
 #[derive(Debug, Clone)]
 pub struct Update {
@@ -429,8 +392,7 @@ pub struct DatabaseInfo {
 /// A database of memories. Every method is atomic, bounded in time, and may be called from many tasks at once.
 #[async_trait]
 pub trait Store:
-    AroundStore
-    + CheckStore
+    CheckStore
     + CompletionStore
     + FocusStore
     + GraphStore
@@ -440,6 +402,7 @@ pub trait Store:
     + PortStore
     + ReferenceStore
     + ReviewStore
+    + SearchStore
     + TokenStore
     + VectorStore
     + Send
@@ -474,37 +437,6 @@ pub trait Store:
     /// live), both looked up before anything is stored; [`StoreError::AlreadySuperseded`], [`StoreError::Protected`],
     /// [`StoreError::TurnExists`], [`StoreError::IdempotencyConflict`], [`StoreError::LimitExceeded`].
     async fn remember(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>>;
-
-    /// Size of the readable corpus and how many memories contain each term.
-    async fn corpus_stats(&self, scope: &Scope, terms: &[String]) -> Result<CorpusStats> {
-        self.corpus_stats_near(scope, terms, &[]).await
-    }
-
-    /// The same and, in one round trip, what there is near to those of the terms that occur nowhere: the terms that their
-    /// [`Guess`] names, of at most [`crate::domain::spelling::MOST_UNKNOWN`] of them, the longest first.
-    async fn corpus_stats_near(
-        &self,
-        scope: &Scope,
-        terms: &[String],
-        guesses: &[Guess],
-    ) -> Result<CorpusStats>;
-
-    /// BM25 candidates, best first, ties by newest; exact ones before all others.
-    async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Candidate>>;
-
-    /// The statistics of `terms` and the search that `query` makes of them, for somebody who waits no longer than
-    /// `patience` for a connection and each statement. The database ends what takes longer: a caller who stops waiting
-    /// instead costs it a connection.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] also when it took too long.
-    async fn search_quickly(
-        &self,
-        scope: &Scope,
-        terms: &[String],
-        query: QueryOf<'_>,
-        patience: Duration,
-    ) -> Result<Vec<Candidate>>;
 
     /// The newest memories that pass the filter, by storage order, after `before`.
     async fn browse(

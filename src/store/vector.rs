@@ -1,16 +1,12 @@
-//! The part of the boundary that has to do with vectors: the queue of memories which wait for theirs, and the search.
+//! The part of the boundary for vectors: the queue of memories that wait for embeddings.
 //!
 //! The queue belongs to the service and not to a caller, so its methods take no scope: they hand texts to the embedder
-//! and take its vectors back, and no answer to a client comes from them. The search takes one like every other method.
-
-use std::sync::Arc;
+//! and take its vectors back, and no answer to a client comes from them.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
 
 use super::Result;
-use crate::domain::{Filter, Scope, Setting, Standing};
 
 /// A memory that waits for its vectors.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,36 +39,6 @@ pub struct Embedded {
     pub version: i64,
     /// Of length 1 and all of the same dimension; at least one.
     pub vectors: Vec<Vec<f32>>,
-}
-
-/// A search by meaning.
-#[derive(Debug, Clone)]
-pub struct VectorQuery {
-    /// Only vectors of this model are compared.
-    pub model: String,
-    /// Of length 1.
-    pub vector: Arc<[f32]>,
-    /// What may be returned.
-    pub filter: Filter,
-    /// At most so many candidates.
-    pub limit: usize,
-    /// Memories in scope, about: few are compared one by one, many by way of an index.
-    pub documents: u64,
-}
-
-/// A hit by meaning.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SemanticCandidate {
-    /// The memory.
-    pub id: Uuid,
-    /// Its storage order.
-    pub seq: i64,
-    /// Cosine of the angle between the question and the nearest chunk, -1 to 1.
-    pub cosine: f64,
-    /// How it stands apart from the question.
-    pub standing: Standing,
-    /// Where and by whom it was said.
-    pub setting: Setting,
 }
 
 /// Vectors in a database.
@@ -120,11 +86,4 @@ pub trait VectorStore: Send + Sync + 'static {
 
     /// All memories that wait, of all projects.
     async fn index_backlog(&self) -> Result<u64>;
-
-    /// The memories nearest to a vector, best first.
-    async fn search_vectors(
-        &self,
-        scope: &Scope,
-        query: &VectorQuery,
-    ) -> Result<Vec<SemanticCandidate>>;
 }

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cognitive_memory_mcp::domain::lexical::{POSTING_BUDGET, select_terms};
+use cognitive_memory_mcp::domain::bm25::{POSTING_BUDGET, select_terms};
 use cognitive_memory_mcp::domain::memory::content_hash;
-use cognitive_memory_mcp::domain::spelling::{guesses, stand_ins};
+use cognitive_memory_mcp::domain::spelling::{choose_substitutes, list_candidates};
 use cognitive_memory_mcp::domain::{Analyzer, Clock, Filter, Language, Scope, SystemClock};
 use cognitive_memory_mcp::engine::{Call, Engine, RecallParams, RememberItem, RememberParams};
 use cognitive_memory_mcp::store::{LexicalQuery, Store};
@@ -110,17 +110,18 @@ async fn fill(engine: &Engine, random: &mut Random, mut left: usize) {
 async fn statements(store: &Arc<dyn Store>, analyzer: &Analyzer, question: String) {
     let scope = Scope::new("default", "bench");
     let terms: Vec<String> = analyzer.terms(&question).counts.into_keys().collect();
-    let mut stats = store
-        .corpus_stats_near(&scope, &terms, &guesses(&terms))
+    let lexicon = store
+        .lexicon(&scope, &terms, &list_candidates(&terms))
         .await
         .expect("statistics");
-    stats.stand_ins = stand_ins(&terms, &stats);
+    let stats = &lexicon.stats;
+    let substitutes = choose_substitutes(&terms, &stats.document_frequencies, &lexicon.matches);
     let query = LexicalQuery {
-        terms: select_terms(&terms, &stats, POSTING_BUDGET),
+        terms: select_terms(&terms, stats, &substitutes, POSTING_BUDGET),
         average_length: stats.average_length(),
         exact: content_hash(&question),
         filter: Filter::at(SystemClock.now()),
-        limit: if stats.stand_ins.is_empty() { 50 } else { 200 },
+        limit: if substitutes.is_empty() { 50 } else { 200 },
     };
     let hits = store.search_lexical(&scope, &query).await.expect("hits");
     let ids: Vec<_> = hits.iter().take(10).map(|hit| hit.id).collect();

@@ -344,7 +344,7 @@ impl Bench {
             note("words_p50_ms", found.at(0.5));
             note("words_p95_ms", found.at(0.95));
             note("source_10_words", found.share);
-            let found = self.nearest(WHOLE, &questions, &exact, *size).await;
+            let found = self.nearest(WHOLE, &questions, &exact).await;
             note("search_p50_ms", found.at(0.5));
             note("search_p95_ms", found.at(0.95));
             note("nearest_10", found.share);
@@ -620,9 +620,7 @@ impl Bench {
         let recall = self
             .recall(&self.engine, &name, &part.questions, &part.sources)
             .await;
-        let search = self
-            .nearest(&name, &part.questions, &part.exact, part.size)
-            .await;
+        let search = self.nearest(&name, &part.questions, &part.exact).await;
         println!(
             "{name}: recall {:.1} / {:.1} ms, search {:.1} / {:.1} ms, of the nearest ten {:.1} %",
             recall.at(0.5),
@@ -676,17 +674,11 @@ impl Bench {
         found.finish()
     }
 
-    async fn nearest(
-        &self,
-        project: &str,
-        questions: &[String],
-        exact: &Exact,
-        documents: usize,
-    ) -> Found {
+    async fn nearest(&self, project: &str, questions: &[String], exact: &Exact) -> Found {
         let mut found = Found::default();
         for (place, question) in questions.iter().enumerate() {
             let (time, nearest) = self
-                .search(project, question, documents, Filter::at(SystemClock.now()))
+                .search(project, question, Filter::at(SystemClock.now()))
                 .await;
             found.times.push(time);
             found.share += exact.share(place, &nearest);
@@ -714,7 +706,7 @@ impl Bench {
                 until: Some(bulk::time(first + pass)),
                 ..Filter::at(SystemClock.now())
             };
-            let (time, nearest) = self.search(WHOLE, question, size, filter).await;
+            let (time, nearest) = self.search(WHOLE, question, filter).await;
             found.times.push(time);
             found.share += exact.share(0, &nearest);
         }
@@ -722,19 +714,12 @@ impl Bench {
     }
 
     /// How long the search by vector takes, and the ten nearest that it finds.
-    async fn search(
-        &self,
-        project: &str,
-        question: &str,
-        documents: usize,
-        filter: Filter,
-    ) -> (f64, Vec<usize>) {
+    async fn search(&self, project: &str, question: &str, filter: Filter) -> (f64, Vec<usize>) {
         let query = VectorQuery {
             model: self.world.model().id.clone(),
             vector: self.world.vector(question).into(),
             filter,
             limit: DEPTH,
-            documents: documents as u64,
         };
         let start = Instant::now();
         let hits = self

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use chrono::{NaiveDate, NaiveTime};
-use cognitive_memory_mcp::domain::Setting;
-use cognitive_memory_mcp::domain::fusion::{Member, Question, fuse};
-use cognitive_memory_mcp::domain::lexical::Part;
-use cognitive_memory_mcp::domain::time_expression::{nearness, spans};
+use cognitive_memory_mcp::domain::bm25::TermScore;
+use cognitive_memory_mcp::domain::conversation::Turn;
+use cognitive_memory_mcp::domain::ranking::{FusionQuery, fuse};
+use cognitive_memory_mcp::domain::time_expression::{find_spans, nearness_to};
+use cognitive_memory_mcp::domain::{Hit, HitContext, UsageStats};
 use serde::Deserialize;
+use uuid::Uuid;
 
 #[derive(Deserialize)]
 struct Reference {
@@ -67,84 +69,69 @@ fn scores_are_those_of_the_reference() {
             .iter()
             .map(|hit| chrono::Datelike::year(&memories[hit.id.as_str()].date))
             .collect();
-        let spans = spans(
-            &answer.query,
-            NaiveDate::from_ymd_opt(2030, 1, 1).unwrap(),
-            &years,
-        );
-        let rows: Vec<(Vec<Part>, Setting, &Expected)> = answer
-            .hits
-            .iter()
-            .map(|hit| {
-                let said = memories[hit.id.as_str()];
-                let parts = hit
-                    .parts
-                    .iter()
-                    .map(|(term, gain)| Part {
-                        term: place(term),
-                        gain: *gain,
-                    })
-                    .collect();
-                let at = said.date.and_time(NaiveTime::MIN).and_utc();
-                let turn = (said.session.clone(), said.turn);
-                (
-                    parts,
-                    Setting::new(1, turn, said.speaker.clone(), hit.length, said.asks, at),
-                    hit,
-                )
-            })
-            .collect();
-        let members: Vec<Member<'_>> = rows
-            .iter()
-            .map(|(parts, setting, hit)| {
-                let time = nearness(setting.occurred_at.date_naive(), &spans);
-                assert!(
-                    (time - hit.time).abs() < 1e-9,
-                    "{} of {:?}: time {time}, {}",
-                    hit.id,
-                    answer.query,
-                    hit.time
-                );
-                let named = setting
-                    .speaker
-                    .as_ref()
-                    .filter(|speaker| answer.named.contains(*speaker))
-                    .map(|_| [].as_slice());
-                Member {
-                    parts,
-                    cosine: hit.cos,
-                    setting,
-                    named,
-                    time,
-                }
-            })
-            .collect();
-        let fused = fuse(
-            &members,
-            Question {
-                names: &vec![false; terms.len()],
-                total: 0.0,
-            },
-        );
-        for (fused, hit) in fused.iter().zip(&answer.hits) {
+        let query = FusionQuery {
+            is_speaker_name: vec![false; terms.len()],
+            speakers: answer
+                .named
+                .iter()
+                .map(|name| (name.clone(), Vec::new()))
+                .collect(),
+            spans: find_spans(
+                &answer.query,
+                NaiveDate::from_ymd_opt(2030, 1, 1).unwrap(),
+                &years,
+            ),
+            ..FusionQuery::default()
+        };
+        let hit_of = |expected: &Expected| {
+            let said = memories[expected.id.as_str()];
+            let scores = expected.parts.iter();
+            let scores = scores.map(|(term, score)| TermScore {
+                term: place(term),
+                score: *score,
+            });
+            let context = HitContext::new(
+                Turn::new("p".to_owned(), said.session.clone(), said.turn),
+                said.speaker.clone(),
+                expected.length,
+                said.asks,
+                said.date.and_time(NaiveTime::MIN).and_utc(),
+            );
+            Hit {
+                terms: scores.collect(),
+                cosine: expected.cos,
+                ..Hit::new(Uuid::nil(), 0, UsageStats::default(), context)
+            }
+        };
+        let mut hits: Vec<Hit> = answer.hits.iter().map(hit_of).collect();
+        fuse(&mut hits, &query);
+        for (hit, expected) in hits.iter().zip(&answer.hits) {
+            let time = nearness_to(hit.context.occurred_at.date_naive(), &query.spans);
+            assert!(
+                (time - expected.time).abs() < 1e-9,
+                "{} of {:?}: time {time}, {}",
+                expected.id,
+                answer.query,
+                expected.time
+            );
             // The reference computes with 32-bit cosines.
             let close = |a: f64, b: f64| (a - b).abs() < 2e-7;
             assert!(
-                close(fused.coverage, hit.coverage),
-                "{} of {:?}: {fused:?}",
-                hit.id,
+                close(hit.coverage, expected.coverage),
+                "{} of {:?}: {hit:?}",
+                expected.id,
                 answer.query
             );
             assert!(
-                close(fused.score, hit.score),
-                "{} of {:?}: {fused:?}, {}",
-                hit.id,
+                close(hit.score, expected.score),
+                "{} of {:?}: {hit:?}, {}",
+                expected.id,
                 answer.query,
-                hit.score
+                expected.score
             );
             assert!(close(
-                fused.shares.values().sum::<f64>() * fused.damping,
-                fused.score
+                hit.components.values().sum::<f64>() * hit.damping,
+                hit.score
             ));
         }
     }

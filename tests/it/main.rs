@@ -33,6 +33,7 @@ mod port;
 mod postgres_server;
 mod process;
 mod project;
+mod ranking;
 mod reindex;
 mod requirement;
 mod schema_names;

@@ -5,16 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use cognitive_memory_mcp::domain::lexical::{CorpusStats, POSTING_BUDGET, select_terms};
+use cognitive_memory_mcp::domain::bm25::{POSTING_BUDGET, select_terms};
 use cognitive_memory_mcp::domain::memory::{Patch, Stated, content_hash};
-use cognitive_memory_mcp::domain::spelling::guesses;
+use cognitive_memory_mcp::domain::spelling::list_candidates;
 use cognitive_memory_mcp::domain::{
-    Analyzer, Change, Filter, Kind, Language, Links, NewMemory, Scope,
+    Analyzer, Change, Filter, Hit, Kind, Language, Links, NewMemory, Scope,
 };
-use cognitive_memory_mcp::store::postgres::PostgresStore;
+use cognitive_memory_mcp::store::postgres::{PostgresStore, VectorSearch};
 use cognitive_memory_mcp::store::{
-    Candidate, CheckStore as _, ForgetMode, Idempotency, IndexPages, LexicalQuery, Pace, Remember,
-    Remembered, Store, StoreError, Subject, Update, VectorQuery, VectorStore as _,
+    CheckStore as _, ForgetMode, Idempotency, IndexPages, LexicalQuery, Pace, Remember, Remembered,
+    SearchStore as _, SimilarQuery, Store, StoreError, Subject, Update, VectorQuery,
+    VectorStore as _,
 };
 use futures_util::future::join_all;
 use sqlx::postgres::PgConnectOptions;
@@ -37,6 +38,15 @@ async fn fresh() -> Option<Fixture> {
 }
 
 contract_tests!(postgres, crate::store_postgres::fresh);
+
+/// The index of vectors passes the same contract as the comparison with all of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_vector_index_finds_what_arithmetic_finds() {
+    let database = Database::migrated().await;
+    let store = database.store().with_vector_search(VectorSearch::Index);
+    store.prepare().await.unwrap();
+    crate::contract::vector::filters_hold_for_vectors(Arc::new(store)).await;
+}
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp_micros(1_767_225_600_000_000).unwrap()
@@ -88,7 +98,7 @@ async fn store(
         .await
 }
 
-async fn search(store: &PostgresStore, text: &str) -> Result<Vec<Candidate>, StoreError> {
+async fn search(store: &PostgresStore, text: &str) -> Result<Vec<Hit>, StoreError> {
     let terms: Vec<String> = Analyzer::new(Language::English)
         .terms(text)
         .counts
@@ -96,7 +106,7 @@ async fn search(store: &PostgresStore, text: &str) -> Result<Vec<Candidate>, Sto
         .collect();
     let stats = store.corpus_stats(&scope(), &terms).await?;
     let query = LexicalQuery {
-        terms: select_terms(&terms, &stats, POSTING_BUDGET),
+        terms: select_terms(&terms, &stats, &[], POSTING_BUDGET),
         average_length: stats.average_length(),
         exact: content_hash(text),
         filter: Filter::at(now()),
@@ -322,9 +332,9 @@ async fn what_is_stored_is_found_changed_and_forgotten() {
 
     let hits = search(&store, &item.content).await.unwrap();
     assert_eq!(hits.len(), 1);
-    assert!(hits[0].exact && hits[0].score > 0.0 && hits[0].parts.len() > 5);
+    assert!(hits[0].exact && hits[0].bm25 > 0.0 && hits[0].terms.len() > 5);
     let found = search(&store, "pyjama").await.unwrap();
-    assert_eq!(found[0].parts.len(), 1);
+    assert_eq!(found[0].terms.len(), 1);
     let memory = store
         .get(&scope(), &[item.id], false)
         .await
@@ -641,8 +651,17 @@ async fn the_nearest_of_many_are_found_by_the_index() {
             FROM generate_series(1, 8 + 0 * m.seq))::real[]::halfvec, now() FROM memory m; ANALYZE";
     sqlx::raw_sql(fill).execute(&mut connection).await.unwrap();
     store.prepare_vectors("m", 8).await.unwrap();
+    // The store counts 12,000 memories, which are many among all.
+    let counted = "INSERT INTO corpus (project_id, shard, documents, total_length) \
+        SELECT p.id, 0, 12000, 24000 FROM project p";
+    sqlx::raw_sql(counted)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let exact_store = database.store().with_vector_search(VectorSearch::Exact);
+    exact_store.prepare().await.unwrap();
 
-    let search = async |place: usize, filter: Filter, documents: u64| {
+    let search = async |store: &PostgresStore, place: usize, filter: Filter| {
         let vector: Arc<[f32]> = (0..8)
             .map(|n| {
                 if n == place % 8 {
@@ -657,7 +676,6 @@ async fn the_nearest_of_many_are_found_by_the_index() {
             vector,
             filter,
             limit: 10,
-            documents,
         };
         let hits = store.search_vectors(&scope(), &query).await.unwrap();
         hits.iter().map(|hit| hit.seq).collect::<Vec<i64>>()
@@ -665,8 +683,8 @@ async fn the_nearest_of_many_are_found_by_the_index() {
     let all = || Filter::at(Utc::now());
     let mut alike = 0;
     for place in 0..16 {
-        let exact = search(place, all(), 0).await;
-        alike += search(place, all(), 12_000)
+        let exact = search(&exact_store, place, all()).await;
+        alike += search(&store, place, all())
             .await
             .iter()
             .filter(|seq| exact.contains(seq))
@@ -677,19 +695,17 @@ async fn the_nearest_of_many_are_found_by_the_index() {
         min_importance: Some(0.8),
         ..all()
     };
-    for documents in [12_000, 1_000_000] {
-        let found = search(1, important.clone(), documents).await;
-        assert_eq!(
-            found.len(),
-            10,
-            "all that pass, though the index gave up before: {found:?}"
-        );
-    }
+    let found = search(&store, 1, important).await;
+    assert_eq!(
+        found.len(),
+        10,
+        "all that pass, though the index gave up before: {found:?}"
+    );
     let session = Filter {
         session: Some("s7".to_owned()),
         ..all()
     };
-    let found = search(1, session, 1_000_000).await;
+    let found = search(&store, 1, session).await;
     assert!(
         found.len() == 10 && found.iter().all(|seq| seq / 20 == 7),
         "{found:?}"
@@ -708,7 +724,7 @@ async fn the_nearest_of_many_are_found_by_the_index() {
             break;
         }
         assert!(Instant::now() < end, "{scans} scans");
-        search(1, all(), 12_000).await;
+        search(&store, 1, all()).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -733,11 +749,11 @@ async fn what_is_like_a_word_is_found_without_reading_all_words() {
     self::store(&store, items).await.unwrap();
     let terms = ["aardvark".to_owned()];
     for _ in 0..QUESTIONS {
-        let stats = store
-            .corpus_stats_near(&scope(), &terms, &guesses(&terms))
+        let lexicon = store
+            .lexicon(&scope(), &terms, &list_candidates(&terms))
             .await
             .unwrap();
-        assert!(stats.near.is_empty(), "{:?}", stats.near);
+        assert!(lexicon.matches.is_empty(), "{:?}", lexicon.matches);
     }
     store.close().await;
     let read = read_through(&database, "posting_pkey").await;
@@ -888,10 +904,12 @@ async fn vectors_stay_when_they_become_halves() {
         vector: [2_f32.cos(), 2_f32.sin()].into(),
         filter: Filter::at(Utc::now()),
         limit: 3,
-        documents: 3,
     };
     let hits = store.search_vectors(&scope(), &query).await.unwrap();
-    let found: Vec<(i64, f64)> = hits.iter().map(|hit| (hit.seq, hit.cosine)).collect();
+    let found: Vec<(i64, f64)> = hits
+        .iter()
+        .map(|hit| (hit.seq, hit.cosine.unwrap()))
+        .collect();
     assert_eq!(
         found.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(),
         [2, 3, 1]
@@ -1085,18 +1103,16 @@ async fn a_search_that_takes_too_long_costs_no_connection() {
     needs!(Postgres);
     let (database, store) = prepared().await;
     self::store(&store, vec![note("a walrus")]).await.unwrap();
-    let query = |stats: &CorpusStats| LexicalQuery {
-        terms: select_terms(&["walrus".to_owned()], stats, u64::MAX),
-        average_length: stats.average_length(),
-        exact: [0; 32],
-        filter: Filter::at(now()),
-        limit: 10,
-    };
-    let terms = ["walrus".to_owned()];
     let search = async |patience| {
-        store
-            .search_quickly(&scope(), &terms, &query, Duration::from_millis(patience))
-            .await
+        let query = SimilarQuery {
+            terms: vec!["walrus".to_owned()],
+            exact: [0; 32],
+            budget: u64::MAX,
+            filter: Filter::at(now()),
+            limit: 10,
+            patience: Duration::from_millis(patience),
+        };
+        store.search_similar(&scope(), &query).await
     };
     assert_eq!(search(3_000).await.unwrap().len(), 1);
     let mut connection = database.connection().await;

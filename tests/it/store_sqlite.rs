@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use cognitive_memory_mcp::domain::{Analyzer, Language, NewMemory, Patch};
 use cognitive_memory_mcp::store::sqlite::{Owner, SqliteOptions, SqliteStore, owner};
-use cognitive_memory_mcp::store::{ForgetMode, Store, StoreError, Update};
+use cognitive_memory_mcp::store::{ForgetMode, SearchStore as _, Store, StoreError, Update};
 
 use crate::contract::{
     Fixture, analyzer, at, contract_tests, episode, forget, found, note, remember, scope, store_one,

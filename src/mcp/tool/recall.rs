@@ -11,7 +11,7 @@ use super::{Answer, MemoryTool, ToolError, check_params, define, describe, limit
 use crate::domain::Invalid;
 use crate::domain::Kind;
 use crate::domain::reference::short_id;
-use crate::engine::{Call, Detail, Engine, Hit, RecallOutput, RecallParams};
+use crate::engine::{Call, Detail, Engine, HitView, RecallOutput, RecallParams};
 
 /// Fewest hits whose year is said once, above them.
 const LEAST_IN_YEAR: usize = 3;
@@ -124,7 +124,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn of(hits: &[Hit]) -> Self {
+    fn of(hits: &[HitView]) -> Self {
         let day = common(hits, |hit| Some(day(&hit.memory.occurred_at)));
         let year = if day.is_none() {
             usual_year(hits)
@@ -153,7 +153,7 @@ impl Shared {
     }
 
     /// The date of a hit with a space before it, as far as it is not said above.
-    fn date_of(&self, hit: &Hit) -> String {
+    fn date_of(&self, hit: &HitView) -> String {
         let day = day(&hit.memory.occurred_at);
         match &self.year {
             _ if self.day.is_some() => String::new(),
@@ -169,13 +169,16 @@ impl Shared {
 }
 
 /// The value that several hits have and none lacks.
-fn common<'a>(hits: &'a [Hit], value: impl Fn(&'a Hit) -> Option<&'a str>) -> Option<String> {
+fn common<'a>(
+    hits: &'a [HitView],
+    value: impl Fn(&'a HitView) -> Option<&'a str>,
+) -> Option<String> {
     let first = value(hits.first()?)?;
     (hits.len() > 1 && hits.iter().all(|hit| value(hit) == Some(first))).then(|| first.to_owned())
 }
 
 /// The year of the most hits, if leaving it out of their dates is worth a heading.
-fn usual_year(hits: &[Hit]) -> Option<String> {
+fn usual_year(hits: &[HitView]) -> Option<String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for hit in hits {
         *counts
@@ -187,7 +190,7 @@ fn usual_year(hits: &[Hit]) -> Option<String> {
 }
 
 /// ID, kind, day, confidence, size and first line. Most memories are notes, so that this kind is left out.
-fn index_line(hit: &Hit, shared: &Shared) -> String {
+fn index_line(hit: &HitView, shared: &Shared) -> String {
     let memory = &hit.memory;
     let confidence = hit
         .confidence
@@ -208,7 +211,7 @@ fn index_line(hit: &Hit, shared: &Shared) -> String {
 }
 
 /// A hit in as few characters as tell what it says, when, and whether it still holds.
-fn describe_hit(hit: &Hit, shared: &Shared) -> String {
+fn describe_hit(hit: &HitView, shared: &Shared) -> String {
     let memory = &hit.memory;
     let mut text = short_id(&memory.id).to_owned();
     // Most memories are notes, and a speaker shows that a memory is dialogue.
@@ -260,7 +263,7 @@ fn describe_hit(hit: &Hit, shared: &Shared) -> String {
 }
 
 /// What is said about a hit behind its text.
-fn remarks(hit: &Hit) -> String {
+fn remarks(hit: &HitView) -> String {
     let mut text = similar(hit);
     if let Some(why) = &hit.why {
         text.push_str(&format!(
@@ -275,7 +278,7 @@ fn remarks(hit: &Hit) -> String {
     text
 }
 
-fn similar(hit: &Hit) -> String {
+fn similar(hit: &HitView) -> String {
     if hit.similar == 0 {
         return String::new();
     }

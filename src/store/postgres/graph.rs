@@ -15,10 +15,9 @@ use super::memory_sql::time_text;
 use super::tx::{PgTx, Query};
 use super::{PostgresStore, bounded, graph_sql as sql, port_sql};
 use crate::domain::Scope;
-use crate::domain::graph::{
-    self, Entity, Linked, Links, Plan, PlannedEntity, PlannedRelation, Relation,
-};
-use crate::domain::walk::Step;
+use crate::domain::graph::{self, Entity, Linked, Links, Relation};
+use crate::domain::graph_merge::{Plan, PlannedEntity, PlannedRelation};
+use crate::domain::graph_traversal::Step;
 use crate::store::graph::{
     EntityQuery, EntitySize, GraphStore, MOST_COUNTED, MOST_MENTIONS, MOST_TOGETHER, Mention,
     StepQuery, Together,
@@ -162,9 +161,11 @@ impl LinkTx for PgTx<'_> {
         self.lock_graph().await?;
         let query = sqlx::query(sql::BY_KEY)
             .bind(vec![self.scope.project()])
-            .bind(graph::keys(batches));
+            .bind(graph::list_keys(batches));
         let entities = self.fetch_all(query, fields::entity).await?;
-        let (from, to): (Vec<i64>, Vec<i64>) = graph::pairs(batches, &entities).into_iter().unzip();
+        let (from, to): (Vec<i64>, Vec<i64>) = graph::list_known_pairs(batches, &entities)
+            .into_iter()
+            .unzip();
         if from.is_empty() {
             return Ok((entities, Vec::new()));
         }
@@ -299,7 +300,7 @@ impl PgTx<'_> {
     ) -> Result<(), Fault> {
         let (mut ids, mut new, mut mentioned) = (Vec::new(), Vec::new(), Vec::new());
         for (memory, links) in memories.iter().zip(links) {
-            for key in links.keys() {
+            for key in links.list_keys() {
                 ids.push(memory.id);
                 new.push(memory.created);
                 mentioned.push(numbers.get(&key).copied());

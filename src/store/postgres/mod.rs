@@ -5,12 +5,12 @@
 //! decision is taken by the database, under its locks. Needs no extension but pgvector, and no superuser once that is
 //! there. To add a statement, name it in a `statements!` block.
 
-mod around;
 mod attempt;
 mod change;
 mod check;
 mod check_sql;
 mod completion;
+mod context;
 mod corpus_sql;
 mod fault;
 mod focus;
@@ -30,6 +30,7 @@ mod pool;
 mod pooler;
 mod port;
 mod port_sql;
+mod recent;
 mod reference;
 mod remember;
 mod review;
@@ -64,18 +65,17 @@ use self::fault::Fault;
 use self::gather::Gathering;
 use self::pool::Pool;
 pub use self::row_security::RowSecurity;
+pub use self::vector::VectorSearch;
 
 use self::row::{IndexedRow, MemoryRow};
 use self::row_security::View;
-use crate::domain::lexical::CorpusStats;
 use crate::domain::memory::{Memory, indexed_text};
-use crate::domain::spelling::Guess;
 use crate::domain::{Analyzer, Filter, Scope};
 use crate::store::rules::{Backend as _, Forget};
 use crate::store::write_health::WriteHealth;
 use crate::store::{
-    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, QueryOf, Remember,
-    Remembered, Result, Store, StoreError, Update,
+    Counts, DatabaseInfo, ForgetMode, Limits, Remember, Remembered, Result, Store, StoreError,
+    Update,
 };
 
 /// Postings of a term that are counted; more are estimated.
@@ -96,8 +96,9 @@ pub struct PostgresStore {
     /// Why the last preparation failed; what tools say until one succeeds.
     obstacle: Mutex<Option<String>>,
     preparing: tokio::sync::Mutex<()>,
-    vectors: vector::Total,
-    common: search::Common,
+    vector_search: VectorSearch,
+    vectors: recent::RecentCounts<(), f64>,
+    counts: search::ScopeCounts,
     gathering: Gathering,
     writes: WriteHealth,
 }
@@ -124,8 +125,9 @@ impl PostgresStore {
             ready: AtomicBool::new(false),
             obstacle: Mutex::default(),
             preparing: tokio::sync::Mutex::new(()),
-            vectors: vector::Total::default(),
-            common: search::Common::default(),
+            vector_search: VectorSearch::default(),
+            vectors: recent::RecentCounts::default(),
+            counts: search::ScopeCounts::default(),
             gathering: Gathering::default(),
             writes: WriteHealth::default(),
         }
@@ -135,6 +137,13 @@ impl PostgresStore {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// The same with another way to find the nearest vectors.
+    #[must_use]
+    pub fn with_vector_search(mut self, vector_search: VectorSearch) -> Self {
+        self.vector_search = vector_search;
         self
     }
 
@@ -153,7 +162,7 @@ impl PostgresStore {
 
     /// Every SQL statement with its name, for tests.
     pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-        let recall = [sql::ALL, around::ALL, vector_sql::ALL];
+        let recall = [sql::ALL, context::ALL, vector_sql::ALL];
         let others = [
             graph_sql::ALL,
             memory_sql::ALL,
@@ -548,48 +557,6 @@ impl Store for PostgresStore {
 
     async fn remember(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>> {
         self.remember_with_others(scope, command).await
-    }
-
-    async fn corpus_stats_near(
-        &self,
-        scope: &Scope,
-        terms: &[String],
-        guesses: &[Guess],
-    ) -> Result<CorpusStats> {
-        let mut attempts = self.attempts(scope, "count terms", Effect::Read)?;
-        attempt!(attempts, connection => search::corpus_stats(connection, scope, terms, guesses, &self.common))
-    }
-
-    async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Candidate>> {
-        let mut attempts = self.attempts(scope, "search", Effect::Read)?;
-        attempt!(attempts, connection => search::search_lexical(connection, scope, query))
-    }
-
-    async fn search_quickly(
-        &self,
-        scope: &Scope,
-        terms: &[String],
-        query: QueryOf<'_>,
-        patience: Duration,
-    ) -> Result<Vec<Candidate>> {
-        let mut attempts = self.attempts(scope, "search quickly", Effect::Read)?;
-        let busy = || fault::unavailable("it is busy", None);
-        let mut lease = timeout(patience, attempts.lease())
-            .await
-            .map_err(|_| busy())??;
-        let searching = search::quickly(
-            lease.connection(),
-            scope,
-            terms,
-            query,
-            patience,
-            &self.common,
-        );
-        let outcome = attempts.run(searching).await;
-        attempts
-            .judge(lease, outcome)
-            .await
-            .unwrap_or_else(|| Err(busy()))
     }
 
     async fn browse(

@@ -6,10 +6,10 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
+use crate::domain::conversation::Turn;
 use crate::domain::memory::{Episode, Memory};
-use crate::domain::{Setting, Standing};
+use crate::domain::{Hit, HitContext, UsageStats};
 use crate::store::fields::{self, Fields, plain_fields};
-use crate::store::{Candidate, SemanticCandidate};
 
 impl Fields for PgRow {
     plain_fields!();
@@ -40,71 +40,68 @@ impl FromRow<'_, PgRow> for MemoryRow {
     }
 }
 
-/// A hit of the lexical search, whose parts are still numbers of the statement.
-pub(super) struct CandidateRow {
-    pub(super) candidate: Candidate,
+/// A hit of the lexical search with the occurrences of its terms, as `$numbers` of the statement packs them.
+pub(super) struct LexicalRow {
+    pub(super) hit: Hit,
     pub(super) numbers: Vec<i64>,
     pub(super) indexed_length: i32,
 }
 
-impl FromRow<'_, PgRow> for CandidateRow {
+impl FromRow<'_, PgRow> for LexicalRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        let candidate = Candidate {
-            id: row.try_get("id")?,
-            seq: row.try_get("seq")?,
-            score: row.try_get("score")?,
-            parts: Vec::new(),
-            exact: row.try_get("exact")?,
-            standing: standing(row)?,
-            setting: setting(row)?,
-        };
+        let HitRow(hit) = HitRow::from_row(row)?;
         Ok(Self {
-            candidate,
+            hit: Hit {
+                bm25: row.try_get("score")?,
+                exact: row.try_get("exact")?,
+                ..hit
+            },
             numbers: row.try_get("numbers")?,
             indexed_length: row.try_get("indexed_length")?,
         })
     }
 }
 
-/// What ranking wants to know.
-pub(super) fn standing(row: &PgRow) -> sqlx::Result<Standing> {
-    Ok(Standing {
-        importance: row.try_get("importance")?,
-        created_at: row.try_get("created_at")?,
-        last_recalled_at: row.try_get("last_recalled_at")?,
-        recall_count: row.try_get("recall_count")?,
-        helpful: row.try_get("helpful")?,
-        not_helpful: row.try_get("not_helpful")?,
-    })
+/// A memory with what ranking needs to know about it.
+pub(super) struct HitRow(pub(super) Hit);
+
+impl FromRow<'_, PgRow> for HitRow {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        let usage = UsageStats {
+            importance: row.try_get("importance")?,
+            created_at: row.try_get("created_at")?,
+            last_recalled_at: row.try_get("last_recalled_at")?,
+            recall_count: row.try_get("recall_count")?,
+            helpful: row.try_get("helpful")?,
+            not_helpful: row.try_get("not_helpful")?,
+        };
+        let project: Option<String> = row.try_get("project")?;
+        let (session, number) = (row.try_get("session")?, row.try_get("turn")?);
+        let length: i32 = row.try_get("length")?;
+        let context = HitContext::new(
+            project.and_then(|project| Turn::new(project, session, number)),
+            row.try_get("speaker")?,
+            length.unsigned_abs(),
+            row.try_get("asks")?,
+            row.try_get("occurred_at")?,
+        );
+        Ok(Self(Hit::new(
+            row.try_get("id")?,
+            row.try_get("seq")?,
+            usage,
+            context,
+        )))
+    }
 }
 
-/// Likewise.
-pub(super) fn setting(row: &PgRow) -> sqlx::Result<Setting> {
-    let (project, length): (i32, i32) = (row.try_get("project_id")?, row.try_get("length")?);
-    let place = (row.try_get("session")?, row.try_get("turn")?);
-    let (speaker, asks) = (row.try_get("speaker")?, row.try_get("asks")?);
-    Ok(Setting::new(
-        project.into(),
-        place,
-        speaker,
-        length.unsigned_abs(),
-        asks,
-        row.try_get("occurred_at")?,
-    ))
-}
-
-/// A chunk that is near to the question.
-pub(super) struct SemanticRow(pub(super) SemanticCandidate);
+/// A chunk near to the query.
+pub(super) struct SemanticRow(pub(super) Hit);
 
 impl FromRow<'_, PgRow> for SemanticRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        Ok(Self(SemanticCandidate {
-            id: row.try_get("id")?,
-            seq: row.try_get("seq")?,
-            cosine: row.try_get("cosine")?,
-            standing: standing(row)?,
-            setting: setting(row)?,
-        }))
+        let HitRow(hit) = HitRow::from_row(row)?;
+        let cosine = Some(row.try_get("cosine")?);
+        Ok(Self(Hit { cosine, ..hit }))
     }
 }
 

@@ -1,85 +1,103 @@
-//! Searching the lexical index.
+//! Searches: the lexicon, BM25, and the transaction of both for near-duplicates.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-
+use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use tokio::time::timeout;
 
-use super::attempt::commit;
+use super::attempt::{Effect, attempt, commit};
 use super::corpus_sql::CORPUS_STATS;
-use super::fault::Fault;
-use super::row::CandidateRow;
-use super::{COUNTED_POSTINGS, FilterColumns, bounded, natural, sql};
-use crate::domain::Scope;
-use crate::domain::lexical::{self, B, CorpusStats, K1, MAX_DOCUMENT_FREQUENCY, Part};
-use crate::domain::spelling::{BEYOND, Guess, MOST_NEAR, MOST_UNKNOWN, Near};
-use crate::store::{Candidate, LexicalQuery, QueryOf};
+use super::fault::{self, Fault};
+use super::recent::RecentCounts;
+use super::row::LexicalRow;
+use super::{
+    COUNTED_POSTINGS, FilterColumns, PostgresStore, bounded, context, natural, sql, vector,
+};
+use crate::domain::bm25::{
+    B, CorpusStats, K1, Lexicon, MAX_DOCUMENT_FREQUENCY, TermScore, score_term,
+};
+use crate::domain::spelling::{
+    BEYOND, MOST_PER_PREFIX, MOST_UNKNOWN, SpellingCandidates, VocabularyMatch,
+};
+use crate::domain::{Hit, Scope};
+use crate::store::{
+    ContextQuery, ConversationContext, LexicalQuery, Result, SearchStore, SimilarQuery, VectorQuery,
+};
 
-/// From so many memories on a term is common.
+/// Number of memories from which on a term is common. Common terms take longest to count, change least, and occur in every
+/// other query.
 const COMMON: i64 = 500;
-/// How long its frequency serves.
-const COUNTED: Duration = Duration::from_secs(60);
-/// How many of them are kept.
-const MOST_COMMON: usize = 10_000;
-/// Most terms whose frequencies in a memory are put into one number. Each has seven bits at least.
+/// Most terms whose frequencies in a memory are packed into one number, each with at least seven bits.
 const FEW: usize = 9;
 
-/// How common the common terms are: these take longest to count, change least, and come in every other question.
+/// Recent counts by scope.
 #[derive(Debug, Default)]
-pub(super) struct Common(Mutex<HashMap<(String, String), (Instant, i64)>>);
+pub(super) struct ScopeCounts {
+    /// Memories.
+    pub(super) documents: RecentCounts<String, u64>,
+    /// Memories that contain a common term.
+    common: RecentCounts<(String, String), i64>,
+}
 
-impl Common {
-    fn all(&self) -> MutexGuard<'_, HashMap<(String, String), (Instant, i64)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+/// The key of a scope's counts.
+pub(super) fn scope_key(scope: &Scope) -> String {
+    scope.readable().collect::<Vec<_>>().join("\0")
+}
+
+#[async_trait]
+impl SearchStore for PostgresStore {
+    async fn lexicon(
+        &self,
+        scope: &Scope,
+        terms: &[String],
+        candidates: &[SpellingCandidates],
+    ) -> Result<Lexicon> {
+        let mut attempts = self.attempts(scope, "count terms", Effect::Read)?;
+        attempt!(attempts, connection => read_lexicon(connection, scope, terms, candidates, &self.counts))
     }
 
-    /// The frequency of each term in `projects`, where it is known.
-    fn known(&self, projects: &str, terms: &[String]) -> Vec<Option<i64>> {
-        let all = self.all();
-        let known = |term: &String| all.get(&(projects.to_owned(), term.clone())).copied();
-        terms
-            .iter()
-            .map(|term| {
-                known(term)
-                    .filter(|(at, _)| at.elapsed() < COUNTED)
-                    .map(|(_, count)| count)
-            })
-            .collect()
+    async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Hit>> {
+        let mut attempts = self.attempts(scope, "search", Effect::Read)?;
+        attempt!(attempts, connection => search_lexical(connection, scope, query))
     }
 
-    /// Keeps what was counted.
-    fn learn<'a>(&self, projects: &str, counted: impl Iterator<Item = (&'a String, i64)>) {
-        let common: Vec<_> = counted
-            .filter(|(_, frequency)| *frequency >= COMMON)
-            .collect();
-        if common.is_empty() {
-            return;
-        }
-        let mut all = self.all();
-        if all.len() + common.len() > MOST_COMMON {
-            all.clear();
-        }
-        let now = Instant::now();
-        all.extend(
-            common
-                .into_iter()
-                .map(|(term, count)| ((projects.to_owned(), term.clone()), (now, count))),
-        );
+    async fn search_vectors(&self, scope: &Scope, query: &VectorQuery) -> Result<Vec<Hit>> {
+        vector::search_vectors(self, scope, query).await
+    }
+
+    async fn context(&self, scope: &Scope, query: &ContextQuery) -> Result<ConversationContext> {
+        let mut attempts = self.attempts(scope, "read the context", Effect::Read)?;
+        attempt!(attempts, connection => context::read_context(connection, scope, query))
+    }
+
+    async fn search_similar(&self, scope: &Scope, query: &SimilarQuery) -> Result<Vec<Hit>> {
+        let mut attempts = self.attempts(scope, "search similar memories", Effect::Read)?;
+        let busy = || fault::unavailable("it is busy", None);
+        let mut lease = timeout(query.patience, attempts.lease())
+            .await
+            .map_err(|_| busy())??;
+        let searching = search_similar(lease.connection(), scope, query, &self.counts);
+        let outcome = attempts.run(searching).await;
+        attempts
+            .judge(lease, outcome)
+            .await
+            .unwrap_or_else(|| Err(busy()))
     }
 }
 
-pub(super) async fn corpus_stats(
+async fn read_lexicon(
     connection: &mut PgConnection,
     scope: &Scope,
     terms: &[String],
-    guesses: &[Guess],
-    common: &Common,
-) -> Result<CorpusStats, Fault> {
+    candidates: &[SpellingCandidates],
+    counts: &ScopeCounts,
+) -> Result<Lexicon, Fault> {
     let readable: Vec<&str> = scope.readable().collect();
-    let projects = readable.join("\0");
-    let known = common.known(&projects, terms);
-    let asked = Spellings::new(terms.len(), guesses);
+    let key = scope_key(scope);
+    let known: Vec<Option<i64>> = terms
+        .iter()
+        .map(|term| counts.common.find(&(key.clone(), term.clone())))
+        .collect();
+    let asked = Spellings::new(terms.len(), candidates);
     let row = sqlx::query(CORPUS_STATS)
         .bind(&readable)
         .bind(terms)
@@ -88,96 +106,91 @@ pub(super) async fn corpus_stats(
         .bind(&asked.places)
         .bind(&asked.before)
         .bind(&asked.behind)
-        .bind(&asked.head_places)
-        .bind(&asked.heads)
+        .bind(&asked.prefix_places)
+        .bind(&asked.prefixes)
         .bind(bounded(MOST_UNKNOWN))
-        .bind(bounded(MOST_NEAR))
+        .bind(bounded(MOST_PER_PREFIX))
         .bind(&asked.beyond)
         .bind(&known)
         .fetch_one(connection)
         .await?;
     let frequencies: Vec<i64> = row.try_get("frequencies")?;
-    let counted = terms
-        .iter()
-        .zip(&frequencies)
-        .zip(&known)
-        .filter(|(_, known)| known.is_none());
-    common.learn(
-        &projects,
-        counted.map(|((term, frequency), _)| (term, *frequency)),
-    );
+    let counted = terms.iter().zip(&frequencies).zip(&known);
+    let common = counted.filter(|((_, frequency), known)| known.is_none() && **frequency >= COMMON);
+    counts
+        .common
+        .keep(common.map(|((term, frequency), _)| ((key.clone(), term.clone()), *frequency)));
+    let documents = natural(row.try_get("documents")?);
+    counts.documents.keep([(key, documents)]);
     let places: Vec<i64> = row.try_get("near_places")?;
-    let (found, counts): (Vec<String>, Vec<i64>) =
+    let (found, numbers): (Vec<String>, Vec<i64>) =
         (row.try_get("near_terms")?, row.try_get("near_frequencies")?);
-    let near = places
-        .into_iter()
-        .zip(found)
-        .zip(counts)
-        .map(|((place, found), count)| {
-            let term = usize::try_from(place - 1).unwrap_or_default();
-            Near {
-                term,
+    let matches = places.into_iter().zip(found).zip(numbers);
+    Ok(Lexicon {
+        stats: CorpusStats {
+            documents,
+            total_length: natural(row.try_get("total_length")?),
+            document_frequencies: frequencies
+                .into_iter()
+                .map(|n| natural(n).min(MAX_DOCUMENT_FREQUENCY))
+                .collect(),
+            has_entities: row.try_get("has_entities")?,
+            has_sessions: row.try_get("has_sessions")?,
+        },
+        matches: matches
+            .map(|((place, found), number)| VocabularyMatch {
+                term: usize::try_from(place - 1).unwrap_or_default(),
                 found,
-                frequency: natural(count),
-            }
-        });
-    Ok(CorpusStats {
-        documents: natural(row.try_get("documents")?),
-        total_length: natural(row.try_get("total_length")?),
-        document_frequencies: frequencies
-            .into_iter()
-            .map(|n| natural(n).min(MAX_DOCUMENT_FREQUENCY))
+                frequency: natural(number),
+            })
             .collect(),
-        has_entities: row.try_get("has_entities")?,
-        has_sessions: row.try_get("has_sessions")?,
-        near: near.collect(),
-        stand_ins: Vec::new(),
     })
 }
 
-/// Guesses as the statement takes them; terms count from 1.
+/// Spelling candidates as the statement takes them; terms count from 1.
 #[derive(Debug)]
 struct Spellings<'a> {
-    /// Of each term, where it may be guessed at.
+    /// The letters of each term that has candidates.
     letters: Vec<Option<&'a str>>,
     places: Vec<i64>,
     before: Vec<&'a str>,
-    /// Nothing where the spelling is whole.
+    /// `None` for a complete spelling.
     behind: Vec<Option<&'a str>>,
-    head_places: Vec<i64>,
-    heads: Vec<&'a str>,
-    /// What comes behind all terms that begin like these.
+    prefix_places: Vec<i64>,
+    prefixes: Vec<&'a str>,
+    /// What sorts behind all terms with these prefixes.
     beyond: Vec<String>,
 }
 
 impl<'a> Spellings<'a> {
-    fn new(terms: usize, guesses: &'a [Guess]) -> Self {
+    fn new(terms: usize, candidates: &'a [SpellingCandidates]) -> Self {
         let mut all = Self {
             letters: vec![None; terms],
             places: Vec::new(),
             before: Vec::new(),
             behind: Vec::new(),
-            head_places: Vec::new(),
-            heads: Vec::new(),
+            prefix_places: Vec::new(),
+            prefixes: Vec::new(),
             beyond: Vec::new(),
         };
-        for guess in guesses.iter().filter(|guess| guess.term < terms) {
-            let place = bounded(guess.term + 1);
-            all.letters[guess.term] = Some(guess.letters);
-            let whole = guess.whole.iter().map(|whole| (whole.as_str(), None));
-            let gaps = guess
-                .gaps
+        for one in candidates.iter().filter(|one| one.term < terms) {
+            let place = bounded(one.term + 1);
+            all.letters[one.term] = Some(one.letters);
+            let exact = one.exact.iter().map(|whole| (whole.as_str(), None));
+            let wildcards = one
+                .wildcards
                 .iter()
                 .map(|(before, behind)| (before.as_str(), Some(behind.as_str())));
-            for (before, behind) in whole.chain(gaps) {
+            for (before, behind) in exact.chain(wildcards) {
                 all.places.push(place);
                 all.before.push(before);
                 all.behind.push(behind);
             }
-            all.head_places.extend(guess.heads.iter().map(|_| place));
-            all.heads.extend(guess.heads.iter().map(String::as_str));
-            all.beyond
-                .extend(guess.heads.iter().map(|head| format!("{head}{BEYOND}")));
+            for prefix in &one.prefixes {
+                all.prefix_places.push(place);
+                all.prefixes.push(prefix);
+                all.beyond.push(format!("{prefix}{BEYOND}"));
+            }
         }
         all
     }
@@ -214,74 +227,70 @@ impl Packing {
         (0..).step_by(step).take(terms).collect()
     }
 
-    /// What each term gave to the score, in the order of the query; nothing where it cannot be told.
-    fn parts(self, row: &CandidateRow, query: &LexicalQuery) -> Option<Vec<Part>> {
-        let gain = |term: usize, occurrences: i64| {
-            let weight = query.terms.get(term).map_or(0.0, |term| term.weight);
-            lexical::part(
-                weight,
+    /// The score of each term, in the order of the query; `None` if the packed numbers do not tell.
+    fn unpack_scores(self, row: &LexicalRow, query: &LexicalQuery) -> Option<Vec<TermScore>> {
+        let score = |(term, occurrences): (usize, i64)| TermScore {
+            term,
+            score: score_term(
+                query.terms.get(term).map_or(0.0, |term| term.weight),
                 occurrences as f64,
                 row.indexed_length.into(),
                 query.average_length,
-            )
-        };
-        let part = |(term, occurrences)| Part {
-            term,
-            gain: gain(term, occurrences),
+            ),
         };
         let Self::Together { bits, most } = self else {
-            let told = row
+            let unpacked = row
                 .numbers
                 .iter()
                 .map(|number| ((number >> 32) as usize, number & 0xffff_ffff));
-            let mut parts: Vec<Part> = told.map(part).collect();
-            parts.sort_unstable_by_key(|part| part.term);
-            return Some(parts);
+            let mut scores: Vec<TermScore> = unpacked.map(score).collect();
+            scores.sort_unstable_by_key(|score| score.term);
+            return Some(scores);
         };
         let (together, most) = (
             row.numbers.first().copied().unwrap_or_default(),
             i64::from(most),
         );
         let occurrences = |term: usize| (together >> (term * bits as usize)) & most;
-        let told = (0..query.terms.len()).map(|term| (term, occurrences(term)));
-        let mut parts: Vec<Part> = told
+        let unpacked = (0..query.terms.len()).map(|term| (term, occurrences(term)));
+        let mut scores: Vec<TermScore> = unpacked
             .filter(|(_, occurrences)| *occurrences > 0)
-            .map(part)
+            .map(score)
             .collect();
-        let sum: f64 = parts.iter().map(|part| part.gain).sum();
-        let mut beyond = parts
+        let sum: f64 = scores.iter().map(|score| score.score).sum();
+        let mut beyond = scores
             .iter_mut()
-            .filter(|part| occurrences(part.term) == most);
-        if let Some(part) = beyond.next() {
-            // What is left of the score is its own.
-            part.gain += row.candidate.score - sum;
+            .filter(|score| occurrences(score.term) == most);
+        if let Some(score) = beyond.next() {
+            // The rest of the memory's score belongs to this term.
+            score.score += row.hit.bm25 - sum;
         }
-        beyond.next().is_none().then_some(parts)
+        beyond.next().is_none().then_some(scores)
     }
 }
 
-pub(super) async fn search_lexical(
+async fn search_lexical(
     connection: &mut PgConnection,
     scope: &Scope,
     query: &LexicalQuery,
-) -> Result<Vec<Candidate>, Fault> {
+) -> Result<Vec<Hit>, Fault> {
     let packing = Packing::of(query.terms.len());
-    // Two terms, each more than a hundred times in one text: then they are asked for one by one.
-    match matches(&mut *connection, scope, query, packing).await? {
+    // Two terms that each occur more than a hundred times in one text do not fit: then each has a number of its own.
+    match match_terms(&mut *connection, scope, query, packing).await? {
         Some(found) => Ok(found),
-        None => Ok(matches(connection, scope, query, Packing::Each)
+        None => Ok(match_terms(connection, scope, query, Packing::Each)
             .await?
             .unwrap_or_default()),
     }
 }
 
-/// The candidates; nothing where `packing` cannot tell what a term gave.
-async fn matches(
+/// The hits; `None` if `packing` cannot hold the occurrences of each term.
+async fn match_terms(
     connection: &mut PgConnection,
     scope: &Scope,
     query: &LexicalQuery,
     packing: Packing,
-) -> Result<Option<Vec<Candidate>>, Fault> {
+) -> Result<Option<Vec<Hit>>, Fault> {
     let filter = FilterColumns::new(scope, &query.filter);
     let terms: Vec<&str> = query.terms.iter().map(|term| term.term.as_str()).collect();
     let weights: Vec<f64> = query
@@ -306,33 +315,30 @@ async fn matches(
     if most.is_some() {
         statement = statement.bind(most);
     }
-    let rows: Vec<CandidateRow> = statement.fetch_all(connection).await?;
-    let candidate = |row: CandidateRow| {
-        Some(Candidate {
-            parts: packing.parts(&row, query)?,
-            ..row.candidate
-        })
-    };
-    Ok(rows.into_iter().map(candidate).collect())
+    let rows: Vec<LexicalRow> = statement.fetch_all(connection).await?;
+    let hits = rows.into_iter().map(|row| {
+        let terms = packing.unpack_scores(&row, query)?;
+        Some(Hit { terms, ..row.hit })
+    });
+    Ok(hits.collect())
 }
 
-/// Both, with statements that the server ends after `patience`.
-pub(super) async fn quickly(
+/// The lexicon and the search that follows from it, with statements that the server ends when they take too long.
+async fn search_similar(
     connection: &mut PgConnection,
     scope: &Scope,
-    terms: &[String],
-    query: QueryOf<'_>,
-    patience: Duration,
-    common: &Common,
-) -> Result<Vec<Candidate>, Fault> {
+    query: &SimilarQuery,
+    counts: &ScopeCounts,
+) -> Result<Vec<Hit>, Fault> {
     // One round trip for both.
     let begin = format!(
         "BEGIN; SET LOCAL statement_timeout = {}",
-        patience.as_millis().max(1)
+        query.patience.as_millis().max(1)
     );
     let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
-    let stats = corpus_stats(&mut transaction, scope, terms, &[], common).await?;
-    let found = search_lexical(&mut transaction, scope, &query(&stats)).await?;
+    let lexicon = read_lexicon(&mut transaction, scope, &query.terms, &[], counts).await?;
+    let search = query.plan_search(&lexicon.stats);
+    let found = search_lexical(&mut transaction, scope, &search).await?;
     commit(transaction).await?;
     Ok(found)
 }

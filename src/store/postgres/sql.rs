@@ -32,10 +32,12 @@ macro_rules! filter {
 
 pub(super) use filter;
 
-/// What ranking wants to know of `memory m`, but for the columns of `recall_stat`. The text is read only of turns.
+/// What ranking needs to know about `memory m`, except the columns of `recall_stat`. The text and the project's name are
+/// read for turns only.
 macro_rules! hit_columns {
     () => {
         "m.importance, m.created_at, m.helpful, m.not_helpful, m.session, m.turn, m.speaker, m.length, m.occurred_at, \
+         CASE WHEN m.turn IS NOT NULL THEN (SELECT p.name FROM project p WHERE p.id = m.project_id) END AS project, \
          m.turn IS NOT NULL AND right(rtrim(m.content, E' \\t\\r\\n'), 1) = ANY ('{?,\u{ff1f},\u{61f}}') AS asks"
     };
 }

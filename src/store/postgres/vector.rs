@@ -1,8 +1,7 @@
 //! Vectors in PostgreSQL: an index of pgvector for many, one comparison after the other for few.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,13 +13,24 @@ use super::attempt::{Attempts, Effect, attempt, begin, commit};
 use super::fault::Fault;
 use super::row::SemanticRow;
 use super::row_security::View;
+use super::search::scope_key;
 use super::vector_sql::Way;
 use super::{CHECK, FilterColumns, PostgresStore, migration, natural, sql, vector_sql};
 use crate::domain::memory::embedded_text;
-use crate::domain::{Episode, Scope};
-use crate::store::{
-    Embedded, IndexJob, MemoryKey, Result, SemanticCandidate, VectorQuery, VectorStore,
-};
+use crate::domain::{Episode, Hit, Scope};
+use crate::store::{Embedded, IndexJob, MemoryKey, Result, VectorQuery, VectorStore};
+
+/// How the nearest vectors are found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum VectorSearch {
+    /// By comparison with all vectors of small scopes, and by the index in large ones.
+    #[default]
+    Automatic,
+    /// By comparison with all vectors in scope.
+    Exact,
+    /// By the index, if the dimension has one.
+    Index,
+}
 
 /// What the queue is filled for.
 const MODEL: &str = "embedding_model";
@@ -28,14 +38,12 @@ const MODEL: &str = "embedding_model";
 const CLAIM: TimeDelta = TimeDelta::minutes(5);
 /// Time for the index of all vectors.
 const BUILD: Duration = Duration::from_secs(6 * 3_600);
-/// Up to here all vectors in scope are compared, which finds the best ones for certain.
+/// Up to this many memories in scope all vectors are compared, which certainly finds the best.
 const FEW: u64 = 4_000;
-/// How many are few grows with the root of all.
+/// The same limit grows with the root of the number of all vectors.
 const SHARE: f64 = 50.0;
-/// A smaller part of all than one of so many is few, too: the index gives up before it has met enough of it.
+/// Scopes below `total / PART` are compared exactly as well: the index would stop before it finds enough matching rows.
 const PART: f64 = 20.0;
-/// How long a count of all vectors serves.
-const COUNTED: Duration = Duration::from_secs(60);
 /// Numbers of hits that a statement asks for.
 const PAGES: [usize; 4] = [60, 250, 1_300, 5_000];
 /// Time for a batch of vectors.
@@ -141,40 +149,61 @@ fn out_of_memory(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| matches!(&*code, "53100" | "53200"))
 }
 
-/// How many vectors there are, about.
-#[derive(Debug, Default)]
-pub(super) struct Total(Mutex<Option<(Instant, f64)>>);
-
 impl PostgresStore {
-    /// Memories in scope up to which all are compared. The index is one for all projects: the smaller the part of all
-    /// that a search is for, the more of it is passed over.
-    async fn few(&self, query: &VectorQuery) -> Result<u64> {
-        if query.documents <= FEW {
-            return Ok(FEW);
+    /// Memories in scope, which the lexicon of the same recall has usually just counted.
+    async fn count_documents(&self, scope: &Scope) -> Result<u64> {
+        let key = scope_key(scope);
+        if let Some(known) = self.counts.documents.find(&key) {
+            return Ok(known);
         }
-        let known = *self
-            .vectors
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let total = match known {
-            Some((counted, total)) if counted.elapsed() < COUNTED => total,
-            _ => {
-                let mut attempts = self.attempts(View::Nothing, "count vectors", Effect::Read)?;
-                let total: i64 = attempt!(attempts, connection => async {
-                    Ok(sqlx::query_scalar(vector_sql::TOTAL).fetch_one(connection).await?)
-                })?;
-                let total = total as f64;
-                *self
-                    .vectors
-                    .0
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), total));
-                total
-            }
-        };
-        // A comparison costs about a tenth of a step through the index, which for a page goes `page * total / documents`.
-        Ok(FEW.max((SHARE * total.sqrt()).max(total / PART) as u64))
+        let readable: Vec<&str> = scope.readable().collect();
+        let mut attempts = self.attempts(scope, "count memories", Effect::Read)?;
+        let documents: i64 = attempt!(attempts, connection => async {
+            Ok(sqlx::query_scalar(vector_sql::DOCUMENTS).bind(&readable).fetch_one(connection).await?)
+        })?;
+        self.counts.documents.keep([(key, natural(documents))]);
+        Ok(natural(documents))
+    }
+
+    /// All vectors of all projects, estimated.
+    async fn count_vectors(&self) -> Result<f64> {
+        if let Some(known) = self.vectors.find(&()) {
+            return Ok(known);
+        }
+        let mut attempts = self.attempts(View::Nothing, "count vectors", Effect::Read)?;
+        let total: i64 = attempt!(attempts, connection => async {
+            Ok(sqlx::query_scalar(vector_sql::TOTAL).fetch_one(connection).await?)
+        })?;
+        self.vectors.keep([((), total as f64)]);
+        Ok(total as f64)
+    }
+
+    /// Whether to compare the vectors of a session, all in scope, or those that the index leads to. The index covers all
+    /// projects: the smaller the scope's part of all vectors, the more of the index a search passes over.
+    async fn choose_way(&self, scope: &Scope, query: &VectorQuery) -> Result<Way> {
+        if query.filter.session.is_some() {
+            return Ok(Way::Session);
+        }
+        if vector_sql::index_name(query.vector.len()).is_none() {
+            return Ok(Way::All);
+        }
+        match self.vector_search {
+            VectorSearch::Automatic => {}
+            VectorSearch::Exact => return Ok(Way::All),
+            VectorSearch::Index => return Ok(Way::Index),
+        }
+        let documents = self.count_documents(scope).await?;
+        if documents <= FEW {
+            return Ok(Way::All);
+        }
+        let total = self.count_vectors().await?;
+        // A comparison costs about a tenth of a step through the index, which takes `page * total / documents` steps.
+        let few = (SHARE * total.sqrt()).max(total / PART) as u64;
+        Ok(if documents <= few {
+            Way::All
+        } else {
+            Way::Index
+        })
     }
 
     async fn nearest(
@@ -359,46 +388,41 @@ impl VectorStore for PostgresStore {
             Ok(natural(count))
         })
     }
+}
 
-    async fn search_vectors(
-        &self,
-        scope: &Scope,
-        query: &VectorQuery,
-    ) -> Result<Vec<SemanticCandidate>> {
-        let way = if query.filter.session.is_some() {
-            Way::Session
-        } else if vector_sql::index_name(query.vector.len()).is_none()
-            || query.documents <= self.few(query).await?
-        {
-            Way::All
-        } else {
-            Way::Index
-        };
-        let last = PAGES[PAGES.len() - 1];
-        let mut best: HashMap<i64, SemanticCandidate> = HashMap::new();
-        // A memory comes several times, once for each of its chunks; few have more than one.
-        for page in PAGES
-            .into_iter()
-            .filter(|page| *page >= query.limit.saturating_mul(5) / 4 || *page == last)
-        {
-            let rows = self.nearest(scope, query, page, way).await?;
-            let all = rows.len() < page;
-            for SemanticRow(row) in rows {
-                let cosine = row.cosine;
-                let candidate = best.entry(row.seq).or_insert(row);
-                candidate.cosine = candidate.cosine.max(cosine);
-            }
-            if all || best.len() >= query.limit {
-                break;
+pub(super) async fn search_vectors(
+    store: &PostgresStore,
+    scope: &Scope,
+    query: &VectorQuery,
+) -> Result<Vec<Hit>> {
+    let way = store.choose_way(scope, query).await?;
+    let last = PAGES[PAGES.len() - 1];
+    let mut best: HashMap<i64, Hit> = HashMap::new();
+    // A memory comes several times, once for each of its chunks; few have more than one.
+    for page in PAGES
+        .into_iter()
+        .filter(|page| *page >= query.limit.saturating_mul(5) / 4 || *page == last)
+    {
+        let rows = store.nearest(scope, query, page, way).await?;
+        let all = rows.len() < page;
+        for SemanticRow(row) in rows {
+            let known = best.entry(row.seq).or_insert_with(|| row.clone());
+            if known.cosine < row.cosine {
+                known.cosine = row.cosine;
             }
         }
-        let mut found: Vec<SemanticCandidate> = best.into_values().collect();
-        found.sort_by(|a, b| {
-            b.cosine
-                .total_cmp(&a.cosine)
-                .then_with(|| b.seq.cmp(&a.seq))
-        });
-        found.truncate(query.limit);
-        Ok(found)
+        if all || best.len() >= query.limit {
+            break;
+        }
     }
+    let mut found: Vec<Hit> = best.into_values().collect();
+    found.sort_by(|a, b| {
+        let nearer = b
+            .cosine
+            .unwrap_or(-1.0)
+            .total_cmp(&a.cosine.unwrap_or(-1.0));
+        nearer.then_with(|| b.seq.cmp(&a.seq))
+    });
+    found.truncate(query.limit);
+    Ok(found)
 }

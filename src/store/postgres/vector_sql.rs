@@ -64,6 +64,9 @@ pub(super) const INDEX_STATE: &str = "SELECT i.indisvalid FROM pg_class c JOIN p
     WHERE c.oid = to_regclass($1)";
 /// All vectors, as the server last counted them.
 pub(super) const TOTAL: &str = "SELECT greatest(c.reltuples, 0)::bigint FROM pg_class c WHERE c.oid = to_regclass('embedding')";
+/// Memories of the readable projects.
+pub(super) const DOCUMENTS: &str = "SELECT coalesce(sum(c.documents), 0)::bigint FROM project p \
+    JOIN corpus c ON c.project_id = p.id WHERE p.name = ANY ($1)";
 /// Memory for the build of an index: while all vectors fit into it, the build is many times quicker. Never less than
 /// the server's own setting, and a gigabyte at most beyond it.
 pub(super) const BUILD_MEMORY: &str = "SELECT set_config('maintenance_work_mem', \
@@ -85,6 +88,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("WAITING", WAITING),
     ("INDEX_STATE", INDEX_STATE),
     ("TOTAL", TOTAL),
+    ("DOCUMENTS", DOCUMENTS),
     ("BUILD_MEMORY", BUILD_MEMORY),
     ("BUILD_ALONE", BUILD_ALONE),
 ];

@@ -5,7 +5,8 @@ use chrono::{DateTime, Utc};
 use super::quota;
 use super::rule::{Effect, Rule};
 use super::tx::{LinkTx, Tx};
-use crate::domain::graph::{Linked, Links, Plan, plan};
+use crate::domain::graph::{Linked, Links};
+use crate::domain::graph_merge::{self, Plan};
 use crate::store::{Result, StoreError};
 
 /// Links entities.
@@ -24,7 +25,7 @@ impl Rule for Link<'_> {
         let (entities, relations) = tx.named_graph(&[self.links]).await?;
         let plan = self
             .links
-            .plan(tx.scope().project(), entities, relations, self.now)
+            .plan_changes(tx.scope().project(), entities, relations, self.now)
             .map_err(StoreError::from)?;
         quota::check_graph(tx, &plan).await?;
         tx.write_plan(&plan, self.now).await?;
@@ -59,8 +60,8 @@ pub(crate) async fn plan_links<T: LinkTx>(
         return Ok(Plan::default());
     }
     let (entities, relations) = tx.named_graph(batches).await?;
-    let plan =
-        plan(batches, tx.scope().project(), entities, relations, now).map_err(StoreError::from)?;
+    let plan = graph_merge::plan_links(batches, tx.scope().project(), entities, relations, now)
+        .map_err(StoreError::from)?;
     quota::check_graph(tx, &plan).await?;
     Ok(plan)
 }

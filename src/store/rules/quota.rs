@@ -1,7 +1,7 @@
 //! Quotas of a project. A transaction that may exceed one checks it before or after its writes; an error undoes them.
 
 use super::tx::{Item, QuotaTx, Tx};
-use crate::domain::graph::Plan;
+use crate::domain::graph_merge::Plan;
 use crate::store::{Limits, Result};
 
 /// Lets the writers of a project with a limit of bytes take turns. Comes first in every transaction that adds bytes.

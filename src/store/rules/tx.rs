@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::memory_change::{ChangeRecord, MemoryChange};
 use crate::domain::focus::{ArchivedItem, FocusItem};
-use crate::domain::graph::{Entity, Links, Plan, Relation};
+use crate::domain::graph::{Entity, Links, Relation};
+use crate::domain::graph_merge::Plan;
 use crate::domain::text::Terms;
 use crate::domain::{Analyzer, History, Memory, Review, Scope};
 use crate::store::port::{EntityRecord, FocusRecord, MemoryRecord, RelationRecord};

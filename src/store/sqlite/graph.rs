@@ -15,10 +15,9 @@ use super::row;
 use super::tx::SqliteTx;
 use super::{SqliteStore, graph_sql as sql, json_numbers, port_sql};
 use crate::domain::Scope;
-use crate::domain::graph::{
-    self, Entity, Linked, Links, Plan, PlannedEntity, PlannedRelation, Relation,
-};
-use crate::domain::walk::Step;
+use crate::domain::graph::{self, Entity, Linked, Links, Relation};
+use crate::domain::graph_merge::{Plan, PlannedEntity, PlannedRelation};
+use crate::domain::graph_traversal::Step;
 use crate::store::graph::{
     EntityQuery, EntitySize, GraphStore, MOST_COUNTED, MOST_MENTIONS, MOST_TOGETHER, Mention,
     StepQuery, Together,
@@ -322,9 +321,9 @@ impl LinkTx for SqliteTx<'_> {
     async fn named_graph(&mut self, batches: &[&Links]) -> Result<(Vec<Entity>, Vec<Relation>)> {
         let query = sqlx::query(sql::BY_KEY)
             .bind(json_numbers(&[self.project]))
-            .bind(json(&graph::keys(batches)));
+            .bind(json(&graph::list_keys(batches)));
         let entities = self.fetch_all(query, fields::entity).await?;
-        let pairs = graph::pairs(batches, &entities);
+        let pairs = graph::list_known_pairs(batches, &entities);
         if pairs.is_empty() {
             return Ok((entities, Vec::new()));
         }
@@ -441,7 +440,7 @@ impl SqliteTx<'_> {
         links: &Links,
         numbers: &HashMap<String, i64>,
     ) -> Result<()> {
-        for key in links.keys() {
+        for key in links.list_keys() {
             let query = sqlx::query(sql::INSERT_MENTION)
                 .bind(self.project)
                 .bind(memory.id)

@@ -4,13 +4,13 @@
 //! (WAL with `synchronous = FULL`). One process has the file open at a time, see [`lock`]. To add a statement, name
 //! it in [`sql`]; to change the schema, add a migration in `migrations/` and its line in `store::migration_list`.
 
-mod around;
 mod beside;
 mod cache;
 mod change;
 mod check;
 mod check_sql;
 mod completion;
+mod context;
 mod error;
 mod file_identity;
 mod focus;
@@ -25,7 +25,6 @@ mod log_state;
 mod matrix;
 mod memory_sql;
 mod merge;
-mod near;
 mod overview;
 mod param;
 mod past;
@@ -37,12 +36,14 @@ mod review;
 mod review_sql;
 mod row;
 mod schema;
+mod search;
 mod sql;
 mod tag;
 mod token;
 mod tx;
 mod vector;
 mod vector_sql;
+mod vocabulary;
 mod word_index;
 mod write;
 
@@ -72,11 +73,9 @@ use super::batch::AnalyzedBatch;
 use super::rules::{Backend as _, Forget};
 use super::write_health::WriteHealth;
 use super::{
-    Candidate, Counts, DatabaseInfo, ForgetMode, LexicalQuery, Limits, QueryOf, Remember,
-    Remembered, Result, Store, StoreError, Update,
+    Counts, DatabaseInfo, ForgetMode, Limits, Remember, Remembered, Result, Store, StoreError,
+    Update,
 };
-use crate::domain::lexical::CorpusStats;
-use crate::domain::spelling::Guess;
 use crate::domain::{Analyzer, Filter, Memory, Scope};
 
 /// How the embedded database is opened.
@@ -509,41 +508,6 @@ impl Store for SqliteStore {
         };
         self.bounded(self.gathering.submit(&open, scope, work))
             .await
-    }
-
-    async fn corpus_stats_near(
-        &self,
-        scope: &Scope,
-        terms: &[String],
-        guesses: &[Guess],
-    ) -> Result<CorpusStats> {
-        let open = self.opened()?;
-        self.bounded(read::corpus_stats(&open, scope, terms, guesses))
-            .await
-    }
-
-    async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Candidate>> {
-        let open = self.opened()?;
-        self.bounded(read::search_lexical(&open, scope, query))
-            .await
-    }
-
-    async fn search_quickly(
-        &self,
-        scope: &Scope,
-        terms: &[String],
-        query: QueryOf<'_>,
-        patience: Duration,
-    ) -> Result<Vec<Candidate>> {
-        let open = self.opened()?;
-        let searching = async {
-            let stats = read::corpus_stats(&open, scope, terms, &[]).await?;
-            read::search_lexical(&open, scope, &query(&stats)).await
-        };
-        // Here a statement that nobody waits for ends by itself.
-        tokio::time::timeout(patience, searching)
-            .await
-            .unwrap_or_else(|_| Err(too_slow()))
     }
 
     async fn browse(

@@ -6,7 +6,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Error, Row};
 use uuid::Uuid;
 
-use crate::domain::{Memory, Setting, Standing};
+use crate::domain::conversation::Turn;
+use crate::domain::{Hit, HitContext, Memory, UsageStats};
 use crate::store::fields::{self, Fields, decoding_error, plain_fields};
 
 type Result<T> = std::result::Result<T, Error>;
@@ -57,30 +58,26 @@ impl MemoryRow {
     }
 }
 
-/// What ranking wants to know, in the columns from 3 on.
-pub(super) fn standing(row: &SqliteRow) -> Result<Standing> {
-    Ok(Standing {
+/// A hit with ID and storage order in the first columns and [`super::sql::hit_columns`] from column 3 on.
+pub(super) fn hit(row: &SqliteRow) -> Result<Hit> {
+    let usage = UsageStats {
         importance: row.try_get(3)?,
         created_at: required_time(row, 4)?,
         last_recalled_at: time(row, 5)?,
         recall_count: row.try_get(6)?,
         helpful: row.try_get(7)?,
         not_helpful: row.try_get(8)?,
-    })
-}
-
-/// Likewise, in the columns from 9 on; see [`super::sql::hit_columns`].
-pub(super) fn setting(row: &SqliteRow) -> Result<Setting> {
-    let length = u32::try_from(row.try_get::<i64, _>(13)?).unwrap_or(u32::MAX);
-    let place = (row.try_get(10)?, row.try_get(11)?);
-    Ok(Setting::new(
-        row.try_get(9)?,
-        place,
+    };
+    let project: Option<String> = row.try_get(9)?;
+    let (session, number) = (row.try_get(10)?, row.try_get(11)?);
+    let context = HitContext::new(
+        project.and_then(|project| Turn::new(project, session, number)),
         row.try_get(12)?,
-        length,
+        u32::try_from(row.try_get::<i64, _>(13)?).unwrap_or(u32::MAX),
         row.try_get(15)?,
         required_time(row, 14)?,
-    ))
+    );
+    Ok(Hit::new(row.try_get(0)?, row.try_get(1)?, usage, context))
 }
 
 /// A list of ids written by [`super::hex_ids`] or by SQLite's `hex`.

@@ -9,10 +9,11 @@ use super::memory_sql::memory;
 use crate::domain::{AsOf, Filter};
 use crate::store::statement::statements;
 
-/// What ranking wants to know of `memory m`: see `row::standing` and `row::setting`. The text is read only of turns.
+/// What ranking needs to know about `memory m`, see `row::hit`. The text and the project's name are read for turns only.
 macro_rules! hit_columns {
     () => {
-        "m.importance, m.created_at, m.last_recalled_at, m.recall_count, m.helpful, m.not_helpful, m.project_id, \
+        "m.importance, m.created_at, m.last_recalled_at, m.recall_count, m.helpful, m.not_helpful, \
+         CASE WHEN m.turn IS NOT NULL THEN (SELECT p.name FROM project p WHERE p.id = m.project_id) END, \
          m.session, m.turn, m.speaker, m.length, m.occurred_at, \
          m.turn IS NOT NULL AND substr(rtrim(m.content, char(32, 9, 13, 10)), -1) IN ('?', '\u{ff1f}', '\u{61f}')"
     };

@@ -8,20 +8,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
-use uuid::Uuid;
 
 use super::error::from_sqlx;
 use super::matrix::Matrix;
 use super::read::bind_filter;
 use super::{Open, SqliteStore, json_numbers, row, sql, vector_sql};
 use crate::domain::memory::embedded_text;
-use crate::domain::{Episode, Scope};
-use crate::store::{
-    Embedded, IndexJob, MemoryKey, Result, SemanticCandidate, StoreError, VectorQuery, VectorStore,
-};
+use crate::domain::{Episode, Hit, Scope};
+use crate::store::{Embedded, IndexJob, MemoryKey, Result, StoreError, VectorQuery, VectorStore};
 
 /// What the queue is filled for.
 const MODEL: &str = "embedding_model";
@@ -339,18 +336,14 @@ impl VectorStore for SqliteStore {
         })
         .await
     }
-
-    async fn search_vectors(
-        &self,
-        scope: &Scope,
-        query: &VectorQuery,
-    ) -> Result<Vec<SemanticCandidate>> {
-        let open = self.opened()?;
-        self.bounded(search(&open, scope, query)).await
-    }
 }
 
-async fn search(open: &Open, scope: &Scope, query: &VectorQuery) -> Result<Vec<SemanticCandidate>> {
+/// Compares all vectors in scope by the copy in memory, then the nearest by the numbers in the database.
+pub(super) async fn search_vectors(
+    open: &Open,
+    scope: &Scope,
+    query: &VectorQuery,
+) -> Result<Vec<Hit>> {
     let matrix = open.matrix(&query.model, query.vector.len()).await?;
     let (mut connection, projects) = open.reader(scope).await?;
     let few = matrix.as_ref().is_none_or(|matrix| matrix.len() <= FEW);
@@ -370,66 +363,61 @@ async fn search(open: &Open, scope: &Scope, query: &VectorQuery) -> Result<Vec<S
         };
         tokio::task::spawn_blocking(rank).await.map_err(lost)?
     };
-    // The database says which of them pass, and how near they are. The narrower the filter, the further down one looks.
-    let failed = |error| from_sqlx(error, "searching vectors");
-    let mut found: HashMap<i64, SemanticCandidate> = HashMap::new();
+    // The database decides which of them pass the filter. The narrower the filter, the further down the search goes.
+    let mut found: HashMap<i64, Hit> = HashMap::new();
     let mut portion = query.limit * 5 / 4 + SPARE;
     while found.len() < query.limit {
         let Some(nearest) = ranked.next(portion) else {
             break;
         };
         portion *= 8;
-        let mut statement = sqlx::query(vector_sql::nearest(&query.filter, &projects))
-            .bind(json_numbers(&projects))
-            .bind(json_numbers(&nearest))
-            .bind(&query.model);
-        for _ in 4..10 {
-            statement = statement.bind(None::<i64>);
-        }
-        let rows = bind_filter!(statement, query.filter)
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(failed)?;
-        for row in &rows {
-            let (id, seq): (Uuid, i64) = (
-                row.try_get(0).map_err(failed)?,
-                row.try_get(1).map_err(failed)?,
-            );
-            let chunk = numbers(row.try_get(2).map_err(failed)?);
-            if chunk.len() != query.vector.len() {
-                continue;
-            }
-            let cosine = chunk
-                .iter()
-                .zip(query.vector.iter())
-                .map(|(a, b)| f64::from(*a) * f64::from(*b))
-                .sum();
-            match found.entry(seq) {
-                Entry::Occupied(mut known) => {
-                    known.get_mut().cosine = known.get().cosine.max(cosine)
-                }
-                Entry::Vacant(new) => {
-                    let (standing, setting) = (
-                        row::standing(row).map_err(failed)?,
-                        row::setting(row).map_err(failed)?,
-                    );
-                    new.insert(SemanticCandidate {
-                        id,
-                        seq,
-                        cosine,
-                        standing,
-                        setting,
-                    });
-                }
-            }
-        }
+        compare_exactly(&mut connection, &projects, query, &nearest, &mut found).await?;
     }
-    let mut found: Vec<SemanticCandidate> = found.into_values().collect();
+    let mut found: Vec<Hit> = found.into_values().collect();
     found.sort_by(|a, b| {
-        b.cosine
-            .total_cmp(&a.cosine)
-            .then_with(|| b.seq.cmp(&a.seq))
+        let nearer = b
+            .cosine
+            .unwrap_or(-1.0)
+            .total_cmp(&a.cosine.unwrap_or(-1.0));
+        nearer.then_with(|| b.seq.cmp(&a.seq))
     });
     found.truncate(query.limit);
     Ok(found)
+}
+
+/// Adds those of `memories` that pass the filter, each with the cosine of its nearest chunk.
+async fn compare_exactly(
+    connection: &mut SqliteConnection,
+    projects: &[i64],
+    query: &VectorQuery,
+    memories: &[i64],
+    found: &mut HashMap<i64, Hit>,
+) -> Result<()> {
+    let failed = |error| from_sqlx(error, "searching vectors");
+    let mut statement = sqlx::query(vector_sql::nearest(&query.filter, projects))
+        .bind(json_numbers(projects))
+        .bind(json_numbers(memories))
+        .bind(&query.model);
+    for _ in 4..10 {
+        statement = statement.bind(None::<i64>);
+    }
+    let rows = bind_filter!(statement, query.filter)
+        .fetch_all(connection)
+        .await
+        .map_err(failed)?;
+    for row in &rows {
+        let chunk = numbers(row.try_get(2).map_err(failed)?);
+        if chunk.len() != query.vector.len() {
+            continue;
+        }
+        let products = chunk.iter().zip(query.vector.iter());
+        let cosine: f64 = products.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+        let seq = row.try_get(1).map_err(failed)?;
+        let hit = match found.entry(seq) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(row::hit(row).map_err(failed)?),
+        };
+        hit.cosine = Some(hit.cosine.map_or(cosine, |known| known.max(cosine)));
+    }
+    Ok(())
 }

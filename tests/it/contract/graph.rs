@@ -6,13 +6,14 @@ use chrono::{DateTime, Utc};
 use cognitive_memory_mcp::domain::graph::{
     Entity, Linked, NewEntity, NewRelation, Relation, Unlink, name_key, names_in,
 };
-use cognitive_memory_mcp::domain::walk::{Step, Walk};
+use cognitive_memory_mcp::domain::graph_traversal::{Step, Walk};
+use cognitive_memory_mcp::domain::ranking::NamedEntities;
 use cognitive_memory_mcp::domain::{Filter, Kind, Links, NewMemory, Scope};
-use cognitive_memory_mcp::store::graph::{EntityQuery, MOST_MENTIONS, Named, StepQuery, Together};
+use cognitive_memory_mcp::store::graph::{EntityQuery, MOST_MENTIONS, StepQuery, Together};
 use cognitive_memory_mcp::store::port::{
     EntityName, EntityRecord, Imported, Place, Record, RelationRecord, Section,
 };
-use cognitive_memory_mcp::store::{AroundQuery, ForgetMode, Store, StoreError};
+use cognitive_memory_mcp::store::{ContextQuery, ForgetMode, Store, StoreError};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -100,7 +101,7 @@ async fn relations(
         .map(|step| step.relation)
         .collect();
     let mut found = store.relations(scope, &numbers).await.unwrap();
-    assert!(found.iter().all(|relation| relation.holds(time)));
+    assert!(found.iter().all(|relation| relation.holds_at(time)));
     found.sort_by_key(|relation| relation.seq);
     found
 }
@@ -726,14 +727,14 @@ async fn naming(
     query: &str,
     filter: &Filter,
     mentioning: usize,
-) -> Named {
-    let query = AroundQuery {
+) -> NamedEntities {
+    let query = ContextQuery {
         turns: Vec::new(),
         names: names_in(query),
         mentioning,
         filter: filter.clone(),
     };
-    store.around(scope, &query).await.unwrap().named
+    store.context(scope, &query).await.unwrap().entities
 }
 
 pub(crate) async fn a_query_finds_whom_it_names(store: Arc<dyn Store>) {
@@ -767,7 +768,7 @@ pub(crate) async fn a_query_finds_whom_it_names(store: Arc<dyn Store>) {
     let ask = async |query: &str, filter: Filter| {
         let found = naming(&*store, &scope, query, &filter, 10).await;
         let ids: Vec<Uuid> = found.memories.iter().map(|memory| memory.id).collect();
-        (found.named, ids)
+        (found.names, ids)
     };
     let all = Filter::at(at(10));
     assert_eq!(
@@ -786,7 +787,7 @@ pub(crate) async fn a_query_finds_whom_it_names(store: Arc<dyn Store>) {
     assert_eq!(ask("bobby lovelace", all.clone()).await, (0, vec![]));
     let found = naming(&*store, &scope, "ada lovelace bob", &all, 2).await;
     assert_eq!(found.memories.len(), 2);
-    let mut names = found.memories[1].names.clone();
+    let mut names = found.memories[1].entities.clone();
     names.sort();
     assert_eq!(names, ["Ada Lovelace", "Bob"]);
     forget(&*store, &scope, both, ForgetMode::Delete).await;

@@ -14,23 +14,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use cognitive_memory_mcp::domain::conversation::Turn;
-use cognitive_memory_mcp::domain::lexical::{CorpusStats, Part, WeightedTerm, select_terms};
+use cognitive_memory_mcp::domain::bm25::{CorpusStats, TermScore, WeightedTerm, select_terms};
+use cognitive_memory_mcp::domain::conversation::{HitContext, Turn};
 use cognitive_memory_mcp::domain::memory::{Stated, content_hash, indexed_text};
+use cognitive_memory_mcp::domain::spelling::Substitute;
 use cognitive_memory_mcp::domain::{
-    Analyzer, Clock, Episode, Filter, History, Kind, Language, Links, Memory, NewMemory, Scope,
-    Setting, Standing, SystemClock,
+    Analyzer, Clock, Episode, Filter, History, Hit, Kind, Language, Links, Memory, NewMemory,
+    Scope, SystemClock, UsageStats,
 };
 use cognitive_memory_mcp::store::{
-    Candidate, ForgetMode, HistoryEntry, HistoryQuery, LexicalQuery, Remember, Remembered, Store,
-    StoreError,
+    ForgetMode, HistoryEntry, HistoryQuery, LexicalQuery, Remember, Remembered, Store, StoreError,
 };
 use uuid::Uuid;
 
 pub(crate) mod answer;
-pub(crate) mod around;
 pub(crate) mod change;
 pub(crate) mod completion;
+pub(crate) mod context;
 pub(crate) mod crowd;
 pub(crate) mod filter;
 pub(crate) mod focus;
@@ -68,8 +68,8 @@ macro_rules! contract_tests {
                 answer::a_budget_limits_what_is_printed,
                 answer::an_index_shows_the_beginning_of_much,
                 answer::a_corrected_text_is_linked_with_whom_it_names,
-                around::turns_come_by_their_places,
-                around::turns_and_mentions_come_together,
+                context::turns_come_by_their_positions,
+                context::turns_and_mentions_come_together,
                 change::a_patch_is_a_version_with_its_past,
                 change::a_patch_that_changes_nothing_adds_nothing,
                 change::a_vote_is_no_version,
@@ -346,11 +346,11 @@ pub(crate) async fn search(
     scope: &Scope,
     text: &str,
     filter: Filter,
-) -> Vec<Candidate> {
+) -> Vec<Hit> {
     let terms: Vec<String> = analyzer().terms(text).counts.into_keys().collect();
     let stats = store.corpus_stats(scope, &terms).await.unwrap();
     store
-        .search_lexical(scope, &unlimited(text, &terms, &stats, filter))
+        .search_lexical(scope, &unlimited(text, &terms, &stats, &[], filter))
         .await
         .unwrap()
 }
@@ -360,10 +360,11 @@ pub(crate) fn unlimited(
     text: &str,
     terms: &[String],
     stats: &CorpusStats,
+    substitutes: &[Substitute],
     filter: Filter,
 ) -> LexicalQuery {
     LexicalQuery {
-        terms: select_terms(terms, stats, u64::MAX),
+        terms: select_terms(terms, stats, substitutes, u64::MAX),
         average_length: stats.average_length(),
         exact: content_hash(text),
         filter,
@@ -380,7 +381,7 @@ pub(crate) async fn found(store: &dyn Store, scope: &Scope, text: &str) -> Vec<U
 }
 
 /// BM25 in plain code over all live memories of a scope: what [`search`] must answer.
-pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec<Candidate> {
+pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec<Hit> {
     let analyzer = analyzer();
     let documents: Vec<_> = live
         .iter()
@@ -407,51 +408,43 @@ pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec
         document_frequencies: terms.iter().map(count).collect(),
         ..CorpusStats::default()
     };
-    let weights = select_terms(&terms, &stats, u64::MAX);
+    let weights = select_terms(&terms, &stats, &[], u64::MAX);
     let mut hits = Vec::new();
     for (memory, all) in documents.iter().filter(|(memory, _)| filter.admits(memory)) {
-        let mut hit = Candidate {
-            id: memory.id,
-            seq: memory.seq,
-            score: 0.0,
-            parts: Vec::new(),
-            setting: {
-                let turn = (memory.session.clone(), memory.turn);
-                let asks = memory.content.trim_end().ends_with('?');
-                Setting::new(
-                    0,
-                    turn,
-                    memory.speaker.clone(),
-                    all.length,
-                    asks,
-                    memory.occurred_at,
-                )
-            },
+        let context = HitContext::new(
+            Turn::new(memory.project.clone(), memory.session.clone(), memory.turn),
+            memory.speaker.clone(),
+            all.length,
+            memory.content.trim_end().ends_with('?'),
+            memory.occurred_at,
+        );
+        let usage = UsageStats {
+            importance: memory.importance,
+            created_at: memory.created_at,
+            last_recalled_at: memory.last_recalled_at,
+            recall_count: memory.recall_count,
+            helpful: memory.helpful,
+            not_helpful: memory.not_helpful,
+        };
+        let mut hit = Hit {
             exact: content_hash(&memory.content) == content_hash(text),
-            standing: Standing {
-                importance: memory.importance,
-                created_at: memory.created_at,
-                last_recalled_at: memory.last_recalled_at,
-                recall_count: memory.recall_count,
-                helpful: memory.helpful,
-                not_helpful: memory.not_helpful,
-            },
+            ..Hit::new(memory.id, memory.seq, usage, context)
         };
         let norm = 0.9 * (1.0 - 0.4 + 0.4 * f64::from(all.length) / stats.average_length());
         for (place, WeightedTerm { term, weight, .. }) in weights.iter().enumerate() {
             if let Some(frequency) = all.counts.get(term).copied().map(f64::from) {
-                let gain = weight * frequency * 1.9 / (frequency + norm);
-                hit.score += gain;
-                hit.parts.push(Part { term: place, gain });
+                let score = weight * frequency * 1.9 / (frequency + norm);
+                hit.bm25 += score;
+                hit.terms.push(TermScore { term: place, score });
             }
         }
-        if hit.exact || !hit.parts.is_empty() {
+        if hit.exact || !hit.terms.is_empty() {
             hits.push(hit);
         }
     }
     hits.sort_by(|a, b| {
-        (b.exact, b.score)
-            .partial_cmp(&(a.exact, a.score))
+        (b.exact, b.bm25)
+            .partial_cmp(&(a.exact, a.bm25))
             .expect("no NaN")
             .then_with(|| b.seq.cmp(&a.seq))
     });
@@ -460,20 +453,14 @@ pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec
 
 /// The same hits with the same scores in the same order; where two scores are equal but for rounding, either
 /// order will do.
-pub(crate) fn assert_same_hits(found: &[Candidate], expected: &[Candidate]) {
-    // Numbers of projects are the backend's own.
-    let comparable = |hit: &Candidate| {
-        let mut setting = hit.setting.clone();
-        setting.project = 0;
-        setting.turn = setting.turn.map(|turn| Turn { project: 0, ..turn });
-        let parts: Vec<(usize, String)> = hit
-            .parts
-            .iter()
-            .map(|part| (part.term, format!("{:.6}", part.gain)))
-            .collect();
-        (hit.seq, hit.exact, setting, parts)
+pub(crate) fn assert_same_hits(found: &[Hit], expected: &[Hit]) {
+    let comparable = |hit: &Hit| {
+        let scores = hit.terms.iter();
+        let scores = scores.map(|one| (one.term, format!("{:.6}", one.score)));
+        let scores: Vec<(usize, String)> = scores.collect();
+        (hit.seq, hit.exact, hit.context.clone(), scores)
     };
-    let by_id: BTreeMap<Uuid, &Candidate> = expected.iter().map(|hit| (hit.id, hit)).collect();
+    let by_id: BTreeMap<Uuid, &Hit> = expected.iter().map(|hit| (hit.id, hit)).collect();
     assert_eq!(
         found.len(),
         expected.len(),
@@ -484,20 +471,20 @@ pub(crate) fn assert_same_hits(found: &[Candidate], expected: &[Candidate]) {
             .get(&hit.id)
             .unwrap_or_else(|| panic!("{hit:?} should not be found"));
         assert!(
-            (hit.score - same.score).abs() < 1e-6,
+            (hit.bm25 - same.bm25).abs() < 1e-6,
             "score of {hit:?}, expected {same:?}"
         );
         assert_eq!(comparable(hit), comparable(same));
-        assert_eq!(hit.standing, same.standing);
+        assert_eq!(hit.usage, same.usage);
         assert_eq!(hit.exact, wanted.exact, "place {place}");
         assert!(
-            (hit.score - wanted.score).abs() < 1e-6,
+            (hit.bm25 - wanted.bm25).abs() < 1e-6,
             "place {place}: {hit:?}, expected {wanted:?}"
         );
     }
     for pair in found.windows(2) {
         let tie =
-            pair[0].exact == pair[1].exact && pair[0].score.to_bits() == pair[1].score.to_bits();
+            pair[0].exact == pair[1].exact && pair[0].bm25.to_bits() == pair[1].bm25.to_bits();
         assert!(
             !tie || pair[0].seq > pair[1].seq,
             "ties go by newest: {pair:?}"

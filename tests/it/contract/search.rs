@@ -130,7 +130,7 @@ pub(crate) async fn the_exact_text_comes_first(store: Arc<dyn Store>) {
         .collect();
     let hits = search(&*store, &scope, "the river", Filter::at(at(1))).await;
     assert_eq!((hits[0].id, hits[0].exact, hits.len()), (ids[1], true, 3));
-    assert!(hits[0].score > 0.0 && hits[1].score > hits[0].score);
+    assert!(hits[0].bm25 > 0.0 && hits[1].bm25 > hits[0].bm25);
     // Also without any term in common with the index.
     let query = |limit| LexicalQuery {
         terms: Vec::new(),
@@ -142,7 +142,7 @@ pub(crate) async fn the_exact_text_comes_first(store: Arc<dyn Store>) {
     let hits = store.search_lexical(&scope, &query(10)).await.unwrap();
     assert_eq!((hits.len(), hits[0].id, hits[0].exact), (1, ids[1], true));
     assert_eq!(
-        (hits[0].score.to_bits(), hits[0].parts.len()),
+        (hits[0].bm25.to_bits(), hits[0].terms.len()),
         (0.0_f64.to_bits(), 0)
     );
     assert!(
@@ -266,7 +266,7 @@ pub(crate) async fn awkward_texts_are_found(store: Arc<dyn Store>) {
         // By its terms as well, wherever it has any.
         let by_terms = hits
             .iter()
-            .any(|hit| hit.id == *id && !hit.parts.is_empty());
+            .any(|hit| hit.id == *id && !hit.terms.is_empty());
         let visible = !super::analyzer().terms(text).counts.is_empty();
         assert_eq!(by_terms, visible, "{short:?} by its terms");
     }
@@ -302,7 +302,7 @@ pub(crate) async fn whatever_is_stored_is_found_by_its_own_text(store: Arc<dyn S
                         text
                     );
                     let visible = !super::analyzer().terms(text).counts.is_empty();
-                    prop_assert_eq!(hit.is_some_and(|hit| !hit.parts.is_empty()), visible);
+                    prop_assert_eq!(hit.is_some_and(|hit| !hit.terms.is_empty()), visible);
                 }
                 Ok(())
             })

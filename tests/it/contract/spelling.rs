@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cognitive_memory_mcp::domain::lexical::WeightedTerm;
+use cognitive_memory_mcp::domain::bm25::{Lexicon, WeightedTerm};
 use cognitive_memory_mcp::domain::spelling::{
-    MOST_NEAR, MOST_UNKNOWN, Near, guesses, likeness, stand_ins,
+    MOST_PER_PREFIX, MOST_UNKNOWN, choose_substitutes, list_candidates, rate_likeness,
 };
 use cognitive_memory_mcp::domain::{Filter, NewMemory, Scope};
 use cognitive_memory_mcp::store::{ForgetMode, Store};
@@ -21,12 +21,12 @@ async fn spelled(
     filter: Filter,
 ) -> (Vec<WeightedTerm>, Vec<Uuid>) {
     let terms: Vec<String> = analyzer().terms(text).counts.into_keys().collect();
-    let mut stats = store
-        .corpus_stats_near(scope, &terms, &guesses(&terms))
+    let Lexicon { stats, matches } = store
+        .lexicon(scope, &terms, &list_candidates(&terms))
         .await
         .unwrap();
-    stats.stand_ins = stand_ins(&terms, &stats);
-    let query = unlimited(text, &terms, &stats, filter);
+    let substitutes = choose_substitutes(&terms, &stats.document_frequencies, &matches);
+    let query = unlimited(text, &terms, &stats, &substitutes, filter);
     let hits = store.search_lexical(scope, &query).await.unwrap();
     (query.terms, hits.into_iter().map(|hit| hit.id).collect())
 }
@@ -116,13 +116,13 @@ pub(crate) async fn guessing_has_bounds(store: Arc<dyn Store>) {
     remember(&*store, &scope, many).await.unwrap();
     // Each has hundreds of neighbours.
     let unknown: Vec<String> = (0..30).map(|n| format!("{}xx", word(n))).collect();
-    let stats = store
-        .corpus_stats_near(&scope, &unknown, &guesses(&unknown))
+    let lexicon = store
+        .lexicon(&scope, &unknown, &list_candidates(&unknown))
         .await
         .unwrap();
-    let terms: BTreeSet<usize> = stats.near.iter().map(|near| near.term).collect();
+    let terms: BTreeSet<usize> = lexicon.matches.iter().map(|near| near.term).collect();
     assert_eq!(terms, (0..MOST_UNKNOWN).collect());
-    assert!(stats.near.len() < MOST_UNKNOWN * 4 * MOST_NEAR);
+    assert!(lexicon.matches.len() < MOST_UNKNOWN * 4 * MOST_PER_PREFIX);
     let long = (0..20_000)
         .map(|n| format!("{}x", word(n)))
         .collect::<Vec<_>>()
@@ -175,44 +175,35 @@ pub(crate) async fn what_is_near_is_what_the_rule_says(store: Arc<dyn Store>) {
     for _ in 0..150 {
         let mut terms: Vec<String> = (0..3).map(|_| word(&mut state)).collect();
         terms.dedup();
-        let guesses = guesses(&terms);
+        let candidates = list_candidates(&terms);
         let mut expected = Vec::new();
-        for guess in guesses
+        for guess in candidates
             .iter()
             .filter(|guess| !vocabulary.contains_key(&terms[guess.term]))
         {
-            let mut near: BTreeSet<String> = guess.spellings().collect();
-            for head in &guess.heads {
+            let mut near: BTreeSet<String> = guess.list_spellings().collect();
+            for head in &guess.prefixes {
                 near.extend(
                     vocabulary
                         .keys()
                         .filter(|term| term.starts_with(head))
-                        .take(MOST_NEAR)
+                        .take(MOST_PER_PREFIX)
                         .cloned(),
                 );
             }
             for (found, memories) in &vocabulary {
-                if near.contains(found) && likeness(&terms[guess.term], found).is_some() {
+                if near.contains(found) && rate_likeness(&terms[guess.term], found).is_some() {
                     expected.push((guess.term, found.clone(), memories.len() as u64));
                 }
             }
         }
-        let stats = store
-            .corpus_stats_near(&both, &terms, &guesses)
-            .await
-            .unwrap();
-        let near = stats
-            .near
+        let lexicon = store.lexicon(&both, &terms, &candidates).await.unwrap();
+        let near = lexicon
+            .matches
             .into_iter()
-            .filter(|near| likeness(&terms[near.term], &near.found).is_some());
+            .filter(|near| rate_likeness(&terms[near.term], &near.found).is_some());
         let mut near: Vec<(usize, String, u64)> = near
-            .map(
-                |Near {
-                     term,
-                     found,
-                     frequency,
-                 }| (term, found, frequency),
-            )
+            .map(|near| (near.term, near.found, near.frequency))
             .collect();
         near.sort();
         near.dedup();

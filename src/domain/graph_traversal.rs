@@ -368,18 +368,6 @@ pub fn suggest(
     suggestions
 }
 
-/// What a memory gains in a recall from mentioning entities that the query names: a share of the best score, in full
-/// when it mentions all of them. Bounded, so that the words of the query keep deciding.
-#[must_use]
-#[expect(clippy::cast_precision_loss, reason = "a query names few entities")]
-pub fn mention_bonus(best: f64, mentioned: usize, named: usize) -> f64 {
-    let best = if best > 0.0 { best } else { 1.0 };
-    MENTION_SHARE * best * (mentioned.min(named) as f64 / named.max(1) as f64)
-}
-
-/// Most that a memory gains by its mentions, as a share of the best score.
-pub const MENTION_SHARE: f64 = 0.25;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -469,12 +457,5 @@ mod tests {
                 .collect::<Vec<_>>(),
             [(4, 1, 3), (3, 1, 0)]
         );
-    }
-
-    #[test]
-    fn the_bonus_is_bounded() {
-        assert!((mention_bonus(8.0, 1, 2) - 1.0).abs() < 1e-9);
-        assert!(mention_bonus(8.0, 9, 2) <= 8.0 * MENTION_SHARE);
-        assert!(mention_bonus(0.0, 1, 1) > 0.0);
     }
 }

@@ -1,36 +1,29 @@
-//! What stands around memories that were found.
+//! The context of candidates: turns by their positions, and memories that mention named entities.
 
 use std::sync::Arc;
 
 use cognitive_memory_mcp::domain::conversation::Turn;
 use cognitive_memory_mcp::domain::graph::names_in;
 use cognitive_memory_mcp::domain::{Filter, NewMemory, Scope};
-use cognitive_memory_mcp::store::{AroundQuery, ForgetMode, Store};
+use cognitive_memory_mcp::store::{ContextQuery, ForgetMode, Store};
 use uuid::Uuid;
 
 use super::graph::telling;
-use super::{at, forget, remember, scope, search, store_one, turn};
+use super::{at, forget, remember, scope, store_one, turn};
 
-/// The number of the scope's project.
-async fn project(store: &dyn Store, scope: &Scope) -> i64 {
-    search(store, scope, "said", Filter::at(at(10))).await[0]
-        .setting
-        .project
-}
-
-fn places(project: i64, session: &str, numbers: impl IntoIterator<Item = i64>) -> Vec<Turn> {
+fn positions(scope: &Scope, session: &str, numbers: impl IntoIterator<Item = i64>) -> Vec<Turn> {
     numbers
         .into_iter()
         .map(|number| Turn {
-            project,
+            project: scope.project().to_owned(),
             session: session.to_owned(),
             number,
         })
         .collect()
 }
 
-fn query(turns: Vec<Turn>, filter: Filter) -> AroundQuery {
-    AroundQuery {
+fn query(turns: Vec<Turn>, filter: Filter) -> ContextQuery {
+    ContextQuery {
         turns,
         names: Vec::new(),
         mentioning: 10,
@@ -38,19 +31,19 @@ fn query(turns: Vec<Turn>, filter: Filter) -> AroundQuery {
     }
 }
 
-/// Ids and numbers of the turns that come.
-async fn around(store: &dyn Store, scope: &Scope, query: &AroundQuery) -> Vec<(i64, Uuid)> {
-    let found = store.around(scope, query).await.unwrap();
+/// Numbers and IDs of the turns that are returned.
+async fn find_turns(store: &dyn Store, scope: &Scope, query: &ContextQuery) -> Vec<(i64, Uuid)> {
+    let found = store.context(scope, query).await.unwrap();
     let mut turns: Vec<(i64, Uuid)> = found
         .turns
         .iter()
-        .map(|near| (near.setting.turn.as_ref().unwrap().number, near.id))
+        .map(|near| (near.context.turn.as_ref().unwrap().number, near.id))
         .collect();
     turns.sort_unstable();
     turns
 }
 
-pub(crate) async fn turns_come_by_their_places(store: Arc<dyn Store>) {
+pub(crate) async fn turns_come_by_their_positions(store: Arc<dyn Store>) {
     let scope = scope();
     let said = |number: i64, text: &str| NewMemory {
         speaker: Some("Ada".to_owned()),
@@ -78,37 +71,44 @@ pub(crate) async fn turns_come_by_their_places(store: Arc<dyn Store>) {
         .collect();
     assert!(sessions().await);
     let all = Filter::at(at(10));
-    let own = project(&*store, &scope).await;
-    let wanted = || query(places(own, "s", 0..=4), all.clone());
+    let wanted = || query(positions(&scope, "s", 0..=4), all.clone());
     assert_eq!(
-        around(&*store, &scope, &wanted()).await,
+        find_turns(&*store, &scope, &wanted()).await,
         [(1, ids[0]), (2, ids[1]), (3, ids[2])]
     );
     let found = store
-        .around(&scope, &query(places(own, "s", [2]), all.clone()))
+        .context(&scope, &query(positions(&scope, "s", [2]), all.clone()))
         .await
         .unwrap();
-    let setting = &found.turns[0].setting;
+    let said_context = &found.turns[0].context;
     assert_eq!(
-        (setting.speaker.as_deref(), setting.asks, setting.project),
-        (Some("Ada"), true, own)
+        (
+            said_context.speaker.as_deref(),
+            said_context.asks,
+            said_context.turn.as_ref()
+        ),
+        (Some("Ada"), true, Some(&positions(&scope, "s", [2])[0]))
     );
     assert_eq!(
-        (setting.length, setting.occurred_at),
+        (said_context.length, said_context.occurred_at),
         (2, at(-60)),
         "said, and the speaker"
     );
-    // The filter holds here, too.
+    // The filter applies here, too.
     let nobody = Filter {
         speaker: Some("Bob".to_owned()),
         ..all.clone()
     };
     assert!(
-        around(&*store, &scope, &query(places(own, "s", 0..=4), nobody))
-            .await
-            .is_empty()
+        find_turns(
+            &*store,
+            &scope,
+            &query(positions(&scope, "s", 0..=4), nobody)
+        )
+        .await
+        .is_empty()
     );
-    // Neither what was deleted nor what was replaced is around anything.
+    // Deleted and replaced turns are no context.
     forget(&*store, &scope, ids[0], ForgetMode::Delete).await;
     let newer = store_one(
         &*store,
@@ -120,41 +120,44 @@ pub(crate) async fn turns_come_by_their_places(store: Arc<dyn Store>) {
     )
     .await;
     assert_eq!(
-        around(&*store, &scope, &wanted()).await,
+        find_turns(&*store, &scope, &wanted()).await,
         [(2, newer), (3, ids[2])]
     );
     let outdated = Filter {
         include_outdated: true,
         ..all.clone()
     };
-    let wanted_outdated = query(places(own, "s", 0..=4), outdated);
+    let wanted_outdated = query(positions(&scope, "s", 0..=4), outdated);
     assert_eq!(
-        around(&*store, &scope, &wanted_outdated).await,
+        find_turns(&*store, &scope, &wanted_outdated).await,
         [(2, newer), (3, ids[2])]
     );
-    // A project that is not in scope gives nothing, whoever knows its number.
-    assert!(around(&*store, &super::scope(), &wanted()).await.is_empty());
+    // A project out of scope returns nothing, although its name is known.
+    assert!(
+        find_turns(&*store, &super::scope(), &wanted())
+            .await
+            .is_empty()
+    );
 }
 
 pub(crate) async fn turns_and_mentions_come_together(store: Arc<dyn Store>) {
     let scope = scope();
     let near = store_one(&*store, &scope, turn("it's \"s\"", 7, "said so")).await;
     let told = store_one(&*store, &scope, telling("they met", &["Ada Lovelace"])).await;
-    let own = project(&*store, &scope).await;
-    let query = AroundQuery {
+    let query = ContextQuery {
         names: names_in("who is Ada Lovelace"),
-        ..query(places(own, "it's \"s\"", [6, 7]), Filter::at(at(10)))
+        ..query(positions(&scope, "it's \"s\"", [6, 7]), Filter::at(at(10)))
     };
-    let found = store.around(&scope, &query).await.unwrap();
+    let found = store.context(&scope, &query).await.unwrap();
     assert_eq!(
         found.turns.iter().map(|turn| turn.id).collect::<Vec<_>>(),
         [near]
     );
     assert_eq!(
         (
-            found.named.named,
-            found.named.memories[0].id,
-            found.named.memories.len()
+            found.entities.names,
+            found.entities.memories[0].id,
+            found.entities.memories.len()
         ),
         (1, told, 1)
     );

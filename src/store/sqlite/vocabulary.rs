@@ -1,5 +1,5 @@
-//! What the vocabulary has near to terms that occur nowhere. Asked only where there are such terms, hence statements of
-//! its own here; there is no round trip to save.
+//! Terms of the vocabulary near to query terms that occur nowhere. It is read only if there are such terms, hence in
+//! statements of its own: no round trip is to be saved here.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -10,43 +10,41 @@ use sqlx::{Row, SqliteConnection};
 use super::error::from_sqlx;
 use super::read::{indexed, limit};
 use super::{Open, sql};
-use crate::domain::spelling::{BEYOND, Guess, MOST_NEAR, MOST_UNKNOWN, Near};
+use crate::domain::spelling::{
+    BEYOND, MOST_PER_PREFIX, MOST_UNKNOWN, SpellingCandidates, VocabularyMatch,
+};
 use crate::store::Result;
 
-pub(super) async fn near(
+/// What the vocabulary has near to the terms of `unknown` candidates, the longest terms first.
+pub(super) async fn find_matches(
     open: &Open,
     connection: &mut SqliteConnection,
     projects: &[i64],
     terms: &[String],
-    frequencies: &[u64],
-    guesses: &[Guess],
-) -> Result<Vec<Near>> {
-    let mut unknown: Vec<&Guess> = guesses
-        .iter()
-        .filter(|guess| frequencies.get(guess.term) == Some(&0))
-        .collect();
-    unknown.sort_by_key(|guess| (Reverse(terms[guess.term].chars().count()), guess.term));
+    mut unknown: Vec<&SpellingCandidates>,
+) -> Result<Vec<VocabularyMatch>> {
+    unknown.sort_by_key(|one| (Reverse(terms[one.term].chars().count()), one.term));
     unknown.truncate(MOST_UNKNOWN);
-    let mut near = Vec::new();
-    for guess in unknown {
-        let spellings: BTreeSet<String> = guess.spellings().collect();
-        let mut wanted = existing(open, connection, projects, spellings).await?;
-        for head in &guess.heads {
-            wanted.extend(beginning(connection, projects, head).await?);
+    let mut matches = Vec::new();
+    for candidates in unknown {
+        let spellings: BTreeSet<String> = candidates.list_spellings().collect();
+        let mut wanted = keep_existing(open, connection, projects, spellings).await?;
+        for prefix in &candidates.prefixes {
+            wanted.extend(list_beginning(connection, projects, prefix).await?);
         }
         let wanted: Vec<&String> = wanted.iter().collect();
-        let counts = count(connection, projects, &wanted).await?;
+        let counts = count_memories(connection, projects, &wanted).await?;
         let found = wanted
             .into_iter()
             .zip(counts)
             .filter(|(_, frequency)| *frequency > 0);
-        near.extend(found.map(|(found, frequency)| Near {
-            term: guess.term,
+        matches.extend(found.map(|(found, frequency)| VocabularyMatch {
+            term: candidates.term,
             found: found.clone(),
             frequency,
         }));
     }
-    Ok(near)
+    Ok(matches)
 }
 
 /// Terms of the vocabulary that are read at once.
@@ -56,7 +54,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Those of the terms that may be in the index of one of the projects. Looking each up there takes a hundred times as
 /// long as here.
-async fn existing(
+async fn keep_existing(
     open: &Open,
     connection: &mut SqliteConnection,
     projects: &[i64],
@@ -101,36 +99,36 @@ async fn existing(
         .collect())
 }
 
-/// The first terms that begin with `head`.
-async fn beginning(
+/// The first terms that begin with `prefix`.
+async fn list_beginning(
     connection: &mut SqliteConnection,
     projects: &[i64],
-    head: &str,
+    prefix: &str,
 ) -> Result<Vec<String>> {
     let failed = |error| from_sqlx(error, "reading the vocabulary");
     let mut all = BTreeSet::new();
     for project in projects {
-        let from = indexed(*project, head);
+        let from = indexed(*project, prefix);
         let found: Vec<String> = sqlx::query_scalar(sql::VOCABULARY)
             .bind(&from)
             .bind(format!("{from}{BEYOND}"))
-            .bind(limit(MOST_NEAR))
+            .bind(limit(MOST_PER_PREFIX))
             .fetch_all(&mut *connection)
             .await
             .map_err(failed)?;
-        let prefix = indexed(*project, "");
+        let project = indexed(*project, "");
         all.extend(
             found
                 .iter()
-                .filter_map(|term| term.strip_prefix(&prefix))
+                .filter_map(|term| term.strip_prefix(&project))
                 .map(str::to_owned),
         );
     }
-    Ok(all.into_iter().take(MOST_NEAR).collect())
+    Ok(all.into_iter().take(MOST_PER_PREFIX).collect())
 }
 
 /// How many memories have each of the terms.
-async fn count(
+async fn count_memories(
     connection: &mut SqliteConnection,
     projects: &[i64],
     terms: &[&String],

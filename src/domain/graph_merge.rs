@@ -9,7 +9,7 @@ use super::graph::{
     DEFAULT_TYPE, DEFAULT_WEIGHT, Entity, Linked, Links, NewEntity, NewRelation, NotBegun,
     Relation, Unlink,
 };
-use super::memory::merge;
+use super::json::merge_patch;
 use super::name::name_key;
 use super::validate::{self, Invalid};
 
@@ -76,11 +76,11 @@ impl<T> Draft<T> {
 }
 
 impl Links {
-    /// What to write for this batch alone, see [`plan`].
+    /// What to write for this batch alone, see [`plan_links`].
     ///
     /// # Errors
-    /// As [`plan`].
-    pub fn plan(
+    /// As [`plan_links`].
+    pub fn plan_changes(
         &self,
         project: &str,
         entities: Vec<Entity>,
@@ -93,12 +93,12 @@ impl Links {
     }
 }
 
-/// What to write for the links of the items of a `remember`, given the entities of [`keys`] and the relations of
-/// [`pairs`] in the project.
+/// What to write for the links of the items of a `remember`, given the entities of [`super::graph::list_keys`] and the relations of
+/// [`super::graph::list_known_pairs`] in the project.
 ///
 /// # Errors
 /// For what is to be unlinked or erased and is not there, and for properties and times that do not fit what is.
-pub fn plan(
+pub fn plan_links(
     items: &[&Links],
     project: &str,
     entities: Vec<Entity>,
@@ -244,7 +244,7 @@ impl<'a> Planner<'a> {
         if let Some(kind) = &new.kind {
             draft.item.kind.clone_from(kind);
         }
-        merge(&mut draft.item.properties, &new.properties);
+        merge_patch(&mut draft.item.properties, &new.properties);
         validate::metadata("properties", &draft.item.properties)?;
         let changed = draft.item != before;
         draft.touch(changed);
@@ -298,7 +298,7 @@ impl<'a> Planner<'a> {
         draft.item.weight = new.weight.unwrap_or(before.weight);
         draft.item.valid_from = new.valid_from.or(before.valid_from);
         draft.item.valid_to = new.valid_to.or(before.valid_to).filter(|_| !new.never_ends);
-        merge(&mut draft.item.properties, &new.properties);
+        merge_patch(&mut draft.item.properties, &new.properties);
         validate::metadata("properties", &draft.item.properties)?;
         require_order(&draft.item, new)?;
         let changed = draft.item != before;
@@ -487,7 +487,7 @@ fn erased(field: &str, name: &str) -> Invalid {
 
 fn without_nulls(properties: &Map<String, Value>) -> Map<String, Value> {
     let mut clean = Map::new();
-    merge(&mut clean, properties);
+    merge_patch(&mut clean, properties);
     clean
 }
 
@@ -537,7 +537,7 @@ mod tests {
             ..Links::default()
         };
         let mut entity = planned
-            .plan("p", Vec::new(), Vec::new(), at(0))
+            .plan_changes("p", Vec::new(), Vec::new(), at(0))
             .unwrap()
             .entities
             .remove(0)
@@ -570,7 +570,7 @@ mod tests {
         };
         let plan = |new: NewRelation, stored: Vec<Relation>| {
             let plan = links(new)
-                .plan("p", vec![known(1, "a"), known(2, "b")], stored, at(100))
+                .plan_changes("p", vec![known(1, "a"), known(2, "b")], stored, at(100))
                 .unwrap();
             let only = plan.relations[0].relation.clone();
             (only.seq, only.valid_from, only.valid_to)
@@ -609,7 +609,7 @@ mod tests {
             ..Links::default()
         };
         let plan = links
-            .plan("p", vec![known(1, "a")], Vec::new(), at(1))
+            .plan_changes("p", vec![known(1, "a")], Vec::new(), at(1))
             .unwrap();
         assert_eq!(
             (plan.linked.entities_created, plan.linked.relations_created),
@@ -637,7 +637,7 @@ mod tests {
                 ..Links::default()
             };
             let error = links
-                .plan(
+                .plan_changes(
                     "p",
                     vec![known(1, "a"), known(2, "b")],
                     vec![stored(7, None, None)],

@@ -1,48 +1,46 @@
-//! What was believed at an earlier time. Memories which did not change since are found by the index; the others are
-//! rebuilt from their history and searched here.
+//! What was known at an earlier time. The index finds memories that did not change since; the others are rebuilt from their
+//! history and searched here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Call, Engine, EngineError};
-use crate::domain::lexical::{CorpusStats, Part, part};
+use crate::domain::bm25::{Lexicon, TermScore, score_term};
 use crate::domain::memory::{content_hash, indexed_text};
-use crate::domain::{Analyzer, AsOf, Filter, Memory, Standing};
-use crate::store::{
-    Candidate, Changed, LexicalQuery, MOST_CHANGED, MOST_CHANGED_BYTES, StoreError,
-};
+use crate::domain::{Analyzer, AsOf, Filter, Hit, Memory, UsageStats};
+use crate::store::{Changed, LexicalQuery, MOST_CHANGED, MOST_CHANGED_BYTES, StoreError};
 
-/// Memories that changed since, as they were.
+/// Memories that changed since, as they were then.
 #[derive(Debug, Default)]
-pub(super) struct Past {
+pub(super) struct ThenMemories {
     /// Those that pass the filter.
     pub(super) memories: Vec<Memory>,
-    /// What the words of the question find in each.
-    found: Vec<Found>,
-    /// Whether some are missing.
-    cut: bool,
+    /// The terms of the query in each of them.
+    found: Vec<FoundTerms>,
+    /// Whether some are missing because there are too many.
+    partial: bool,
     /// Whether some are missing because their history has expired.
     expired: bool,
 }
 
-/// A text as far as a question is concerned.
+/// A text as far as the query is concerned.
 #[derive(Debug)]
-struct Found {
+struct FoundTerms {
     length: u32,
     counts: HashMap<String, u32>,
     hash: [u8; 32],
 }
 
 impl Engine {
-    /// Reads what a question about the past needs, with the words of the question; nothing for one about the present.
-    pub(super) async fn look_back(
+    /// Loads the memories that changed since the time asked about, with the given terms of each; none for the present.
+    pub(super) async fn load_as_of(
         &self,
         call: &Call,
         filter: &Filter,
         terms: &[String],
-    ) -> Result<Past, EngineError> {
+    ) -> Result<ThenMemories, EngineError> {
         if filter.as_of != AsOf::KnownThen {
-            return Ok(Past::default());
+            return Ok(ThenMemories::default());
         }
         let Changed {
             mut memories,
@@ -53,16 +51,16 @@ impl Engine {
             .await?;
         memories.retain(|memory| filter.admits(memory));
         let (analyzer, terms) = (Arc::clone(&self.analyzer), terms.to_vec());
-        // Megabytes of text take longer than others should wait for their turn.
+        // Analyzing megabytes of text would block other tasks.
         let analysing = tokio::task::spawn_blocking(move || {
             let found = memories
                 .iter()
-                .map(|memory| Found::new(memory, &terms, &analyzer))
+                .map(|memory| FoundTerms::new(memory, &terms, &analyzer))
                 .collect();
-            Past {
+            ThenMemories {
                 memories,
                 found,
-                cut: partial,
+                partial,
                 expired,
             }
         });
@@ -79,7 +77,7 @@ impl Engine {
     }
 }
 
-impl Found {
+impl FoundTerms {
     fn new(memory: &Memory, terms: &[String], analyzer: &Analyzer) -> Self {
         let hash = content_hash(&memory.content);
         if terms.is_empty() {
@@ -106,11 +104,32 @@ impl Found {
             hash,
         }
     }
+
+    fn score_memory(&self, memory: &Memory, query: &LexicalQuery) -> Hit {
+        let mut terms = Vec::new();
+        for (place, term) in query.terms.iter().enumerate() {
+            if let Some(count) = self.counts.get(&term.term) {
+                let (occurrences, length) = (f64::from(*count), f64::from(self.length));
+                let score = score_term(term.weight, occurrences, length, query.average_length);
+                terms.push(TermScore { term: place, score });
+            }
+        }
+        let (usage, context) = (
+            UsageStats::new(memory.created_at),
+            memory.hit_context(self.length),
+        );
+        Hit {
+            exact: self.hash == query.exact,
+            bm25: terms.iter().map(|term| term.score).sum(),
+            terms,
+            ..Hit::new(memory.id, memory.seq, usage, context)
+        }
+    }
 }
 
-impl Past {
-    pub(super) fn notes(&self) -> Vec<String> {
-        let cut = self.cut.then(|| {
+impl ThenMemories {
+    pub(super) fn list_notes(&self) -> Vec<String> {
+        let partial = self.partial.then(|| {
             format!(
                 "More than {MOST_CHANGED} memories or {} MiB of text changed since then; what the others said at that \
                  time may be missing.",
@@ -122,54 +141,28 @@ impl Past {
              (MEMORY_HISTORY_DAYS)."
                 .to_owned()
         });
-        cut.into_iter().chain(expired).collect()
+        partial.into_iter().chain(expired).collect()
     }
 
-    /// Words that only the past has are no longer in the corpus, and would be left out of the query.
-    pub(super) fn add_to(&self, stats: &mut CorpusStats, terms: &[String]) {
+    /// Adds the terms to the counts: a query leaves out terms that no memory contains today.
+    pub(super) fn count_terms(&self, Lexicon { stats, matches }: &mut Lexicon, terms: &[String]) {
         for found in &self.found {
             stats.documents += 1;
             stats.total_length += u64::from(found.length);
             for (term, frequency) in terms.iter().zip(&mut stats.document_frequencies) {
                 *frequency += u64::from(found.counts.contains_key(term));
             }
-            for near in &mut stats.near {
+            for near in &mut *matches {
                 near.frequency += u64::from(found.counts.contains_key(&near.found));
             }
         }
     }
 
-    /// The memories that answer `query`, scored as the index scores. `project` is the number of the one in scope; where
-    /// there are several, what is past has no neighbours among the rest.
-    pub(super) fn candidates(&self, query: &LexicalQuery, project: i64) -> Vec<Candidate> {
-        let candidate = |(memory, found): (&Memory, &Found)| {
-            let exact = found.hash == query.exact;
-            let mut parts = Vec::new();
-            for (place, term) in query.terms.iter().enumerate() {
-                if let Some(count) = found.counts.get(&term.term) {
-                    let gain = part(
-                        term.weight,
-                        f64::from(*count),
-                        f64::from(found.length),
-                        query.average_length,
-                    );
-                    parts.push(Part { term: place, gain });
-                }
-            }
-            (exact || !parts.is_empty()).then(|| Candidate {
-                id: memory.id,
-                seq: memory.seq,
-                score: parts.iter().map(|part| part.gain).sum(),
-                parts,
-                exact,
-                standing: Standing::new(memory.created_at),
-                setting: memory.setting(project, found.length),
-            })
-        };
-        self.memories
-            .iter()
-            .zip(&self.found)
-            .filter_map(candidate)
+    /// The memories that `query` finds, scored as the index scores.
+    pub(super) fn find_hits(&self, query: &LexicalQuery) -> Vec<Hit> {
+        let all = self.memories.iter().zip(&self.found);
+        let hits = all.map(|(memory, found)| found.score_memory(memory, query));
+        hits.filter(|hit| hit.exact || !hit.terms.is_empty())
             .collect()
     }
 }

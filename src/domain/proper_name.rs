@@ -1,0 +1,111 @@
+//! Proper names in questions, recognized by their form.
+
+use unicode_segmentation::UnicodeSegmentation as _;
+
+use super::stop_words;
+
+/// English function words that are German words, too: German gives all nouns a capital letter.
+const SHARED: [&str; 7] = ["am", "an", "her", "in", "so", "was", "will"];
+/// Names in English, but not of anything that could be stored by its name.
+const NO_NAMES: [&str; 31] = [
+    "april",
+    "august",
+    "december",
+    "english",
+    "february",
+    "french",
+    "friday",
+    "german",
+    "i",
+    "i'd",
+    "i'll",
+    "i'm",
+    "i've",
+    "italian",
+    "january",
+    "july",
+    "june",
+    "march",
+    "may",
+    "monday",
+    "mr",
+    "mrs",
+    "ms",
+    "november",
+    "october",
+    "saturday",
+    "september",
+    "spanish",
+    "sunday",
+    "thursday",
+    "tuesday",
+];
+
+/// Proper names in an English question, recognized by a capital letter that does not begin the sentence. In a title, or in
+/// a language that capitalizes all nouns, the form says nothing.
+#[must_use]
+pub fn find_proper_names(question: &str) -> Vec<&str> {
+    let bare = |word: &str| word.to_lowercase().replace('\u{2019}', "'");
+    let words: Vec<&str> = question.unicode_words().collect();
+    let english = |word: &str| stop_words::ENGLISH.binary_search(&word).is_ok();
+    let telling = |word: &&str| {
+        let word = bare(word);
+        english(&word) && SHARED.binary_search(&word.as_str()).is_err()
+    };
+    let capital = |word: &str| word.starts_with(char::is_uppercase);
+    let sentence = words.iter().any(telling)
+        && words
+            .iter()
+            .any(|word| word.starts_with(char::is_lowercase));
+    if !sentence {
+        return Vec::new();
+    }
+    let names = words.iter().enumerate().filter_map(|(at, word)| {
+        let name = word
+            .strip_suffix("'s")
+            .or_else(|| word.strip_suffix("\u{2019}s"));
+        // The first word has a capital letter anyway.
+        let due = at == 0 && name.is_none();
+        let name = name.unwrap_or(word);
+        let folded = bare(name);
+        let common = english(&folded) || NO_NAMES.binary_search(&folded.as_str()).is_ok();
+        (capital(name) && !due && !common).then_some(name)
+    });
+    names.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_a_capital_letter_where_none_is_due() {
+        for (question, names) in [
+            (
+                "What did Melanie and her kids do in July 2023?",
+                vec!["Melanie"],
+            ),
+            (
+                "Which pizza does Ada\u{2019}s brother order on Friday?",
+                vec!["Ada"],
+            ),
+            ("Ada's shoe size is what?", vec!["Ada"]),
+            ("Who paid for the trip to New York?", vec!["New", "York"]),
+            ("Melanie called about the tent", vec![]),
+            ("what is I'm doing", vec![]),
+            ("Wann hat die Werkstatt offen?", vec![]),
+            ("Was kostet die Unterkunft in Wien?", vec![]),
+            ("How To Reset The Router", vec![]),
+            ("Router Password", vec![]),
+            ("quando parte il treno per Milano", vec![]),
+            ("", vec![]),
+        ] {
+            assert_eq!(find_proper_names(question), names, "{question}");
+        }
+    }
+
+    #[test]
+    fn lists_are_sorted() {
+        assert!(SHARED.is_sorted() && NO_NAMES.is_sorted());
+    }
+}

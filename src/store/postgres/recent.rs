@@ -1,0 +1,44 @@
+//! Counts that may be a minute old, kept in memory.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Age up to which a count is used.
+const OLDEST: Duration = Duration::from_secs(60);
+/// Most counts that are kept.
+const MOST: usize = 10_000;
+
+/// Counts by key, each with its time.
+#[derive(Debug)]
+pub(super) struct RecentCounts<K, V>(Mutex<HashMap<K, (Instant, V)>>);
+
+impl<K, V> Default for RecentCounts<K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash, V: Copy> RecentCounts<K, V> {
+    fn lock_counts(&self) -> MutexGuard<'_, HashMap<K, (Instant, V)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The count of a key, if it is recent.
+    pub(super) fn find(&self, key: &K) -> Option<V> {
+        let (counted, value) = *self.lock_counts().get(key)?;
+        (counted.elapsed() < OLDEST).then_some(value)
+    }
+
+    /// Keeps new counts. Drops all others if there are too many.
+    pub(super) fn keep(&self, counted: impl IntoIterator<Item = (K, V)>) {
+        let counted: Vec<(K, V)> = counted.into_iter().collect();
+        let mut all = self.lock_counts();
+        if all.len() + counted.len() > MOST {
+            all.clear();
+        }
+        let now = Instant::now();
+        all.extend(counted.into_iter().map(|(key, value)| (key, (now, value))));
+    }
+}

@@ -1,0 +1,325 @@
+//! Searches on the readers: the lexicon, BM25, and what a recall reads around candidates.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
+
+use async_trait::async_trait;
+use sqlx::{Row, SqliteConnection};
+
+use super::cache::Generation;
+use super::error::{from_sqlx, too_slow};
+use super::read::{bind_filter, indexed, limit};
+use super::{Open, SqliteStore, context, json_numbers, row, sql, vector, vocabulary};
+use crate::domain::Scope;
+use crate::domain::bm25::{CorpusStats, Lexicon, MAX_DOCUMENT_FREQUENCY, TermScore, score_term};
+use crate::domain::ranking::Hit;
+use crate::domain::spelling::SpellingCandidates;
+use crate::store::{
+    ContextQuery, ConversationContext, LexicalQuery, Result, SearchStore, SimilarQuery, VectorQuery,
+};
+
+#[async_trait]
+impl SearchStore for SqliteStore {
+    async fn lexicon(
+        &self,
+        scope: &Scope,
+        terms: &[String],
+        candidates: &[SpellingCandidates],
+    ) -> Result<Lexicon> {
+        let open = self.opened()?;
+        self.bounded(read_lexicon(&open, scope, terms, candidates))
+            .await
+    }
+
+    async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Hit>> {
+        let open = self.opened()?;
+        self.bounded(search_lexical(&open, scope, query)).await
+    }
+
+    async fn search_vectors(&self, scope: &Scope, query: &VectorQuery) -> Result<Vec<Hit>> {
+        let open = self.opened()?;
+        self.bounded(vector::search_vectors(&open, scope, query))
+            .await
+    }
+
+    async fn context(&self, scope: &Scope, query: &ContextQuery) -> Result<ConversationContext> {
+        let open = self.opened()?;
+        self.bounded(context::read_context(&open, scope, query))
+            .await
+    }
+
+    async fn search_similar(&self, scope: &Scope, query: &SimilarQuery) -> Result<Vec<Hit>> {
+        let open = self.opened()?;
+        let searching = async {
+            let lexicon = read_lexicon(&open, scope, &query.terms, &[]).await?;
+            search_lexical(&open, scope, &query.plan_search(&lexicon.stats)).await
+        };
+        // A statement that nobody waits for ends by itself here.
+        tokio::time::timeout(query.patience, searching)
+            .await
+            .unwrap_or_else(|_| Err(too_slow()))
+    }
+}
+
+/// Size of the corpus and counts of the terms, with what the vocabulary has near to unknown ones.
+async fn read_lexicon(
+    open: &Open,
+    scope: &Scope,
+    terms: &[String],
+    candidates: &[SpellingCandidates],
+) -> Result<Lexicon> {
+    let (mut connection, projects) = open.reader(scope).await?;
+    let stats = read_stats(open, &mut connection, &projects, terms).await?;
+    let unknown = candidates.iter();
+    let unknown = unknown.filter(|one| stats.document_frequencies.get(one.term) == Some(&0));
+    let matches =
+        vocabulary::find_matches(open, &mut connection, &projects, terms, unknown.collect())
+            .await?;
+    Ok(Lexicon { stats, matches })
+}
+
+async fn read_stats(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    projects: &[i64],
+    terms: &[String],
+) -> Result<CorpusStats> {
+    // Positions in the list identify the term: one after the other, project by project.
+    let names: Vec<String> = projects
+        .iter()
+        .flat_map(|project| terms.iter().map(|term| indexed(*project, term)))
+        .collect();
+    let generation = open.cache.generation();
+    let mut counts = open.cache.frequencies(&names);
+    let unknown: Vec<usize> = (0..names.len())
+        .filter(|place| counts[*place].is_none())
+        .collect();
+    let wanted: Vec<&String> = unknown.iter().map(|place| &names[*place]).collect();
+    let failed = |error| from_sqlx(error, "reading the corpus");
+    let rows = sqlx::query(sql::CORPUS_STATS)
+        .bind(json_numbers(projects))
+        .bind(serde_json::to_string(&wanted).expect("texts always serialise"))
+        .fetch_all(connection)
+        .await
+        .map_err(failed)?;
+    let mut stats = CorpusStats {
+        document_frequencies: vec![0; terms.len()],
+        ..CorpusStats::default()
+    };
+    for row in rows {
+        let place: Option<i64> = row.try_get(0).map_err(failed)?;
+        let count: Option<i64> = row.try_get(1).map_err(failed)?;
+        let count = count.map_or(0, i64::unsigned_abs);
+        match place.and_then(|place| usize::try_from(place).ok()) {
+            Some(place) => counts[unknown[place]] = Some(count),
+            None => {
+                let length: Option<i64> = row.try_get(2).map_err(failed)?;
+                stats.documents = count;
+                stats.total_length = length.map_or(0, i64::unsigned_abs);
+                stats.has_entities = row.try_get(3).map_err(failed)?;
+                stats.has_sessions = row.try_get(4).map_err(failed)?;
+            }
+        }
+    }
+    let counted = unknown
+        .iter()
+        .filter_map(|place| Some((&names[*place], counts[*place]?)));
+    open.cache.keep_frequencies(generation, counted);
+    for (place, count) in counts.into_iter().enumerate() {
+        stats.document_frequencies[place % terms.len()] += count.unwrap_or_default();
+    }
+    for frequency in &mut stats.document_frequencies {
+        *frequency = (*frequency).min(MAX_DOCUMENT_FREQUENCY);
+    }
+    Ok(stats)
+}
+
+/// One term of the query in one memory.
+#[derive(Debug)]
+struct Posting {
+    seq: i64,
+    /// Index of the term in the query.
+    term: usize,
+    occurrences: f64,
+    score: f64,
+}
+
+/// A memory that contains some of the terms.
+#[derive(Debug)]
+struct Scored {
+    seq: i64,
+    score: f64,
+    /// Range of its postings.
+    postings: Range<usize>,
+}
+
+async fn search_lexical(open: &Open, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Hit>> {
+    let (mut connection, projects) = open.reader(scope).await?;
+    let (postings, scored) = score_memories(open, &mut connection, &projects, query).await?;
+    let order: Vec<i64> = scored.iter().map(|hit| hit.seq).collect();
+    let by_seq: HashMap<i64, &Scored> = scored.iter().map(|hit| (hit.seq, hit)).collect();
+    let failed = |error| from_sqlx(error, "searching the words");
+    let mut statement = sqlx::query(sql::candidates(&query.filter, &projects))
+        .bind(json_numbers(&projects))
+        .bind(json_numbers(&order))
+        .bind(query.exact.as_slice())
+        .bind(limit(query.limit));
+    for _ in 5..10 {
+        statement = statement.bind(None::<i64>);
+    }
+    let rows = bind_filter!(statement, query.filter)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let mut hits = Vec::with_capacity(rows.len());
+    let mut seen = HashSet::new();
+    for row in &rows {
+        let mut hit = row::hit(row).map_err(failed)?;
+        // The exact ones come first, and may come again with the others.
+        if !seen.insert(hit.seq) {
+            continue;
+        }
+        hit.exact = row.try_get(2).map_err(failed)?;
+        if let Some(scored) = by_seq.get(&hit.seq) {
+            let postings = postings[scored.postings.clone()].iter();
+            hit.terms = postings
+                .map(|p| TermScore {
+                    term: p.term,
+                    score: p.score,
+                })
+                .collect();
+            hit.bm25 = scored.score;
+        }
+        hits.push(hit);
+    }
+    hits.sort_by(|a, b| {
+        b.exact
+            .cmp(&a.exact)
+            .then_with(|| b.bm25.total_cmp(&a.bm25))
+            .then_with(|| b.seq.cmp(&a.seq))
+    });
+    hits.truncate(query.limit);
+    Ok(hits)
+}
+
+/// BM25 of every memory that contains one of the terms, best first, with its postings. The sum is computed here, because
+/// grouping the postings in SQL and looking up every memory costs several times the reading.
+async fn score_memories(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    projects: &[i64],
+    query: &LexicalQuery,
+) -> Result<(Vec<Posting>, Vec<Scored>)> {
+    if query.terms.is_empty() || projects.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let names: Vec<String> = projects
+        .iter()
+        .flat_map(|project| query.terms.iter().map(|term| indexed(*project, &term.term)))
+        .collect();
+    let failed = |error| from_sqlx(error, "searching the words");
+    let generation = open.cache.generation();
+    let rows = sqlx::query(sql::POSTINGS)
+        .bind(serde_json::to_string(&names).expect("texts always serialise"))
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let mut postings: Vec<Posting> = Vec::new();
+    for row in &rows {
+        let place: i64 = row.try_get(0).map_err(failed)?;
+        let term = usize::try_from(place).unwrap_or_default() % query.terms.len();
+        let Some(list) = row.try_get::<Option<&str>, _>(1).map_err(failed)? else {
+            continue;
+        };
+        for seq in list
+            .split(',')
+            .filter_map(|number| number.parse::<i64>().ok())
+        {
+            match postings.last_mut() {
+                Some(last) if last.term == term && last.seq == seq => last.occurrences += 1.0,
+                _ => postings.push(Posting {
+                    seq,
+                    term,
+                    occurrences: 1.0,
+                    score: 0.0,
+                }),
+            }
+        }
+    }
+    postings.sort_unstable_by_key(|posting| (posting.seq, posting.term));
+    let memories: Vec<i64> = postings.iter().map(|posting| posting.seq).collect();
+    let lengths = read_lengths(open, connection, generation, &memories).await?;
+    let mut scored: Vec<Scored> = Vec::new();
+    for (at, (posting, length)) in postings.iter_mut().zip(lengths).enumerate() {
+        let Posting {
+            seq,
+            term,
+            occurrences,
+            ..
+        } = *posting;
+        let score = score_term(
+            query.terms[term].weight,
+            occurrences,
+            length.into(),
+            query.average_length,
+        );
+        posting.score = score;
+        match scored.last_mut() {
+            Some(last) if last.seq == seq => {
+                last.score += score;
+                last.postings.end = at + 1;
+            }
+            _ => scored.push(Scored {
+                seq,
+                score,
+                postings: at..at + 1,
+            }),
+        }
+    }
+    scored.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then_with(|| b.seq.cmp(&a.seq)));
+    Ok((postings, scored))
+}
+
+/// Lengths of memories, mostly known already.
+async fn read_lengths(
+    open: &Open,
+    connection: &mut SqliteConnection,
+    generation: Generation,
+    memories: &[i64],
+) -> Result<Vec<u32>> {
+    let mut lengths = open.cache.lengths(memories);
+    let unknown: BTreeSet<i64> = memories
+        .iter()
+        .zip(&lengths)
+        .filter(|(_, length)| **length == 0)
+        .map(|(seq, _)| *seq)
+        .collect();
+    if unknown.is_empty() {
+        return Ok(lengths);
+    }
+    let unknown: Vec<i64> = unknown.into_iter().collect();
+    let failed = |error| from_sqlx(error, "reading lengths");
+    let list: Option<String> = sqlx::query_scalar(sql::LENGTHS)
+        .bind(json_numbers(&unknown))
+        .fetch_one(connection)
+        .await
+        .map_err(failed)?;
+    let read: HashMap<i64, u32> = list
+        .unwrap_or_default()
+        .split(',')
+        .filter_map(|pair| {
+            let (seq, length) = pair.split_once(':')?;
+            Some((seq.parse().ok()?, length.parse().ok()?))
+        })
+        .collect();
+    for (seq, length) in memories
+        .iter()
+        .zip(&mut lengths)
+        .filter(|(_, length)| **length == 0)
+    {
+        *length = read.get(seq).copied().unwrap_or_default();
+    }
+    open.cache
+        .keep_lengths(generation, &read.into_iter().collect::<Vec<_>>());
+    Ok(lengths)
+}
