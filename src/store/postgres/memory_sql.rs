@@ -48,16 +48,16 @@ statements! {
     ///
     /// A row an item. `old_id` names the equal memory that is there already. Where two requests store equal memories at
     /// the same moment, the unique indexes over the claims let one of them through, and the division below by zero undoes
-    /// the other as a whole, which is then repeated and finds what it collided with. Where an item that adds something (`$28`)
-    /// is there already, nothing is stored: the caller merges in a transaction. Rows go in in the order of their
+    /// the other as a whole, which is then repeated and finds what it collided with. Where an item that adds something is there
+    /// already, nothing is stored if `$6` says so: the caller merges in a transaction. Rows go in in the order of their
     /// hash, so that two such batches do not wait for each other.
     REMEMBER = concat!(
         "WITH here AS MATERIALIZED (\
             SELECT p.id FROM project p JOIN meta a ON a.key = 'analyzer' AND a.value = $4 WHERE p.name = $1\
         ), previous AS MATERIALIZED (\
-            SELECT k.request_hash, k.answer FROM idempotency k, here WHERE k.project_id = here.id AND k.key = $24::text\
+            SELECT k.request_hash, k.answer FROM idempotency k, here WHERE k.project_id = here.id AND k.key = $10::text\
         ), item AS MATERIALIZED (\
-            SELECT i.*, nextval('memory_order') AS seq, coalesce(\
+            SELECT i.*, nextval('memory_order') AS new_seq, coalesce(\
                 (SELECT m.seq FROM memory m WHERE m.id = i.id AND m.project_id = here.id),\
                 CASE WHEN i.kind <> 'dialogue' THEN \
                     (SELECT m.seq FROM memory m WHERE m.project_id = here.id AND m.content_hash = i.content_hash \
@@ -68,22 +68,19 @@ statements! {
                     (SELECT m.seq FROM memory m WHERE m.project_id = here.id AND m.session = i.session \
                         AND m.turn = i.turn AND m.turn_claim) \
                 END) AS old_seq \
-            FROM here, unnest($5::uuid[], $6::text[], $7::text[], $8::bytea[], $9::text[], $10::float8[], $11::text[], \
-                $12::timestamptz[], $13::timestamptz[], $14::text[], $15::bigint[], $16::text[], $17::text[], \
-                $18::float8[], $19::text[], $20::int[], $27::boolean[], $28::boolean[]) WITH ORDINALITY AS i(id, kind, content, \
-                content_hash, tags, importance, metadata, occurred_at, valid_until, session, turn, speaker, situation, \
-                outcome, lesson, length, protected, adds, n) \
+            FROM here, json_to_recordset($5::text::json) AS i(",
+        memory_row!(),
+        ", adds boolean, n bigint) \
             WHERE NOT EXISTS (SELECT FROM previous)\
         ), seen AS MATERIALIZED (\
             SELECT i.n, m.id, m.content_hash <> i.content_hash AS differs, \
-                m.content_hash <> i.content_hash OR (i.adds AND m.id <> i.id) AS halts \
+                m.content_hash <> i.content_hash OR ($6::boolean AND i.adds AND m.id <> i.id) AS halts \
             FROM here, item i JOIN memory m ON m.seq = i.old_seq WHERE m.project_id = here.id\
         ), inserted AS (\
             INSERT INTO memory (project_id, seq, id, kind, content, content_hash, length, tags, importance, metadata, \
                 occurred_at, created_at, created_by, updated_at, valid_until, session, turn, speaker, situation, outcome, \
                 lesson, protected, content_claim, turn_claim) \
-            SELECT here.id, i.seq, i.id, i.kind, i.content, i.content_hash, i.length, \
-                ARRAY(SELECT jsonb_array_elements_text(i.tags::jsonb)), i.importance, i.metadata::jsonb, \
+            SELECT here.id, i.new_seq, i.id, i.kind, i.content, i.content_hash, i.length, i.tags, i.importance, i.metadata, \
                 i.occurred_at, $3, $2::text, $3, i.valid_until, i.session, i.turn, i.speaker, i.situation, i.outcome, i.lesson, \
                 i.protected, CASE WHEN i.kind <> 'dialogue' AND (i.valid_until IS NULL OR i.valid_until > $3) THEN true END, \
                 CASE WHEN i.kind = 'dialogue' AND i.session IS NOT NULL AND i.turn IS NOT NULL THEN true END \
@@ -91,22 +88,22 @@ statements! {
             ORDER BY i.content_hash \
             ON CONFLICT DO NOTHING RETURNING seq, length\
         ), placed AS MATERIALIZED (\
-            SELECT array_agg(coalesce(x.seq, 0) ORDER BY i.n) AS seqs, \
+            SELECT array_agg(coalesce(x.seq, 0) ORDER BY i.n) AS seqs, array_agg(i.length ORDER BY i.n) AS lengths, \
                 count(*) FILTER (WHERE i.old_seq IS NULL AND x.seq IS NULL) AS lost \
-            FROM item i LEFT JOIN inserted x ON x.seq = i.seq\
+            FROM item i LEFT JOIN inserted x ON x.seq = i.new_seq\
         ), posted AS (\
             INSERT INTO posting (project_id, term, memory_seq, frequency, length) \
-            SELECT here.id, t.term, placed.seqs[t.n], t.frequency, ($20::int[])[t.n] \
-            FROM here, placed, unnest($21::int[], $22::text[], $23::int[]) AS t(n, term, frequency) \
+            SELECT here.id, t.term, placed.seqs[t.n], t.frequency, placed.lengths[t.n] \
+            FROM here, placed, unnest($7::int[], $8::text[], $9::int[]) AS t(n, term, frequency) \
             WHERE placed.seqs[t.n] > 0\
         ), queued AS (\
             INSERT INTO index_job (project_id, memory_seq) SELECT here.id, x.seq FROM here, inserted x\
         ), answered AS (\
             INSERT INTO idempotency (project_id, key, request_hash, answer, created_at) \
-            SELECT here.id, $24::text, $25::bytea, ARRAY(SELECT coalesce(s.id, i.id) \
-                FROM unnest($26::int[]) WITH ORDINALITY AS o(n, place) JOIN item i ON i.n = o.n \
+            SELECT here.id, $10::text, $11::bytea, ARRAY(SELECT coalesce(s.id, i.id) \
+                FROM unnest($12::int[]) WITH ORDINALITY AS o(n, place) JOIN item i ON i.n = o.n \
                 LEFT JOIN seen s ON s.n = i.n ORDER BY o.place), $3 \
-            FROM here WHERE $24::text IS NOT NULL AND NOT EXISTS (SELECT FROM previous) \
+            FROM here WHERE $10::text IS NOT NULL AND NOT EXISTS (SELECT FROM previous) \
                 AND NOT EXISTS (SELECT FROM seen WHERE halts)\
         ), counted AS (\
             INSERT INTO corpus AS c (project_id, shard, documents, total_length) \

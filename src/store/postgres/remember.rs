@@ -11,11 +11,12 @@ use uuid::Uuid;
 use super::attempt::{begin, commit};
 use super::fault::{self, Fault};
 use super::history::trim_keys;
-use super::param::{json, number};
+use super::memory_sql::{self, memory_row};
+use super::param::number;
 use super::row::{PreviousRow, RememberRow};
+use super::sql;
 use super::tx::PgTx;
-use super::{memory_sql, sql};
-use crate::domain::{Analyzer, Change, Kind, Links, Memory, Repeat, Restated, Scope};
+use crate::domain::{Analyzer, Change, Kind, Links, Memory, NewMemory, Repeat, Restated, Scope};
 use crate::store::batch::{AnalyzedBatch, AnalyzedItem, STORED_AGAIN};
 use crate::store::rules::{
     ChangeRecord, ChangeTx, LinkTx, MemoryChange, QuotaTx, check_usage, plan_links,
@@ -30,7 +31,7 @@ pub(super) const LARGE_LIMIT: Duration = Duration::from_secs(25);
 /// The same for the server, a little less, so that its answer arrives.
 const LARGE_STATEMENT: &str = "24s";
 
-/// A batch as the arrays which the statement takes.
+/// A batch as the parameters which the statement takes.
 pub(super) struct Batch {
     now: DateTime<Utc>,
     analyzer: String,
@@ -38,22 +39,10 @@ pub(super) struct Batch {
     /// For each item of the request the place (from 1) of the one that stands for it.
     places: Vec<i32>,
     ids: Vec<Uuid>,
-    kinds: Vec<&'static str>,
-    contents: Vec<String>,
+    /// The items that stand for themselves as elements of a JSON list, with commas between them.
+    rows: String,
     hashes: Vec<Vec<u8>>,
-    tags: Vec<String>,
-    importances: Vec<f64>,
-    metadata: Vec<String>,
-    occurred_at: Vec<DateTime<Utc>>,
-    valid_until: Vec<Option<DateTime<Utc>>>,
-    sessions: Vec<Option<String>>,
-    turns: Vec<Option<i64>>,
-    speakers: Vec<Option<String>>,
-    situations: Vec<Option<String>>,
-    outcomes: Vec<Option<f64>>,
-    lessons: Vec<Option<String>>,
-    protected: Vec<bool>,
-    lengths: Vec<i32>,
+    turns: Vec<Option<(String, i64)>>,
     term_places: Vec<i32>,
     terms: Vec<String>,
     frequencies: Vec<i32>,
@@ -102,22 +91,9 @@ impl Batch {
             idempotency: command.idempotency,
             places: Vec::with_capacity(count),
             ids: Vec::with_capacity(count),
-            kinds: Vec::with_capacity(count),
-            contents: Vec::with_capacity(count),
+            rows: String::new(),
             hashes: Vec::with_capacity(count),
-            tags: Vec::with_capacity(count),
-            importances: Vec::with_capacity(count),
-            metadata: Vec::with_capacity(count),
-            occurred_at: Vec::with_capacity(count),
-            valid_until: Vec::with_capacity(count),
-            sessions: Vec::with_capacity(count),
             turns: Vec::with_capacity(count),
-            speakers: Vec::with_capacity(count),
-            situations: Vec::with_capacity(count),
-            outcomes: Vec::with_capacity(count),
-            lessons: Vec::with_capacity(count),
-            protected: Vec::with_capacity(count),
-            lengths: Vec::with_capacity(count),
             term_places: Vec::new(),
             terms: Vec::new(),
             frequencies: Vec::new(),
@@ -157,37 +133,15 @@ impl Batch {
                 seen.insert(sameness, place);
             }
             batch.places.push(place);
-            batch.restated.push(Restated::from(&item));
-            batch.lengths.push(number(terms.length as usize));
+            batch.add_row(&item, place, terms.length);
             for (term, frequency) in terms.counts {
                 batch.term_places.push(place);
                 batch.terms.push(term);
                 batch.frequencies.push(number(frequency as usize));
             }
             batch.ids.push(item.id);
-            batch.kinds.push(item.kind.as_str());
-            batch.contents.push(item.content);
             batch.hashes.push(hash.to_vec());
-            batch.tags.push(json(&item.tags));
-            batch.importances.push(item.importance);
-            batch.metadata.push(json(&item.metadata));
-            batch.occurred_at.push(item.occurred_at);
-            batch.valid_until.push(item.valid_until);
-            batch.sessions.push(item.session);
-            batch.turns.push(item.turn);
-            batch.speakers.push(item.speaker);
-            let (situation, outcome, lesson) = match item.episode {
-                Some(episode) => (
-                    Some(episode.situation),
-                    Some(episode.outcome),
-                    Some(episode.lesson),
-                ),
-                None => (None, None, None),
-            };
-            batch.situations.push(situation);
-            batch.outcomes.push(outcome);
-            batch.lessons.push(lesson);
-            batch.protected.push(item.protected);
+            batch.turns.push(item.session.zip(item.turn));
             batch.sources.push(unique(item.sources));
             batch
                 .supersedes
@@ -195,6 +149,19 @@ impl Batch {
             batch.links.push(item.links);
         }
         Ok(batch)
+    }
+
+    fn add_row(&mut self, item: &NewMemory, place: i32, length: u32) {
+        let restated = Restated::from(item);
+        // The statement knows the project.
+        let mut row = memory_row(&item.as_stored("", self.now), Some(length));
+        row["n"] = place.into();
+        row["adds"] = (!restated.is_empty()).into();
+        if !self.rows.is_empty() {
+            self.rows.push(',');
+        }
+        self.rows.push_str(&row.to_string());
+        self.restated.push(restated);
     }
 
     /// Whether it takes more time than others.
@@ -592,12 +559,15 @@ async fn store(
             .map(|(item, at)| (item, at, placed[at].unwrap_or(batch.ids[at]))),
     );
     match differing.into_iter().min() {
-        Some((_, at, existing)) => Err(StoreError::TurnExists {
-            session: batch.sessions[at].clone().unwrap_or_default(),
-            turn: batch.turns[at].unwrap_or_default(),
-            existing,
+        Some((_, at, existing)) => {
+            let (session, turn) = batch.turns[at].clone().unwrap_or_default();
+            Err(StoreError::TurnExists {
+                session,
+                turn,
+                existing,
+            }
+            .into())
         }
-        .into()),
         None => Ok(Stored::Placed(placed)),
     }
 }
@@ -608,11 +578,6 @@ async fn run(
     batch: &Batch,
     repeats: Repeats,
 ) -> Result<Vec<RememberRow>, Fault> {
-    let adds: Vec<bool> = batch
-        .restated
-        .iter()
-        .map(|restated| repeats == Repeats::Halt && !restated.is_empty())
-        .collect();
     let key = batch.idempotency.as_ref().map(|given| given.key.as_str());
     let request_hash = batch
         .idempotency
@@ -623,30 +588,14 @@ async fn run(
         .bind(scope.actor())
         .bind(batch.now)
         .bind(&batch.analyzer)
-        .bind(&batch.ids)
-        .bind(&batch.kinds)
-        .bind(&batch.contents)
-        .bind(&batch.hashes)
-        .bind(&batch.tags)
-        .bind(&batch.importances)
-        .bind(&batch.metadata)
-        .bind(&batch.occurred_at)
-        .bind(&batch.valid_until)
-        .bind(&batch.sessions)
-        .bind(&batch.turns)
-        .bind(&batch.speakers)
-        .bind(&batch.situations)
-        .bind(&batch.outcomes)
-        .bind(&batch.lessons)
-        .bind(&batch.lengths)
+        .bind(format!("[{}]", batch.rows))
+        .bind(repeats == Repeats::Halt)
         .bind(&batch.term_places)
         .bind(&batch.terms)
         .bind(&batch.frequencies)
         .bind(key)
         .bind(request_hash)
         .bind(&batch.places)
-        .bind(&batch.protected)
-        .bind(&adds)
         .fetch_all(connection)
         .await?;
     Ok(rows)
