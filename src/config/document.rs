@@ -141,8 +141,8 @@ The working directory is never searched: a cloned repository must not decide whe
 The directory and the file must belong to the user of the process or to root, and must not be writable by everyone. They may
 be writable by the user's primary group or root's group, and by no other. The same holds for the file behind a symbolic link;
 the link itself must belong to the user or root, and no directory above may be writable by everyone unless it has the sticky
-bit, as `/tmp` has. ACLs are not examined. A file that does not pass is an error for `serve` (exit code 78); commands and
-`stdio` ignore it with a warning.
+bit, as `/tmp` has. A POSIX access control list must not let another user or group write; NFSv4 ACLs are not examined. A file
+that does not pass is an error for `serve` (exit code 78). Commands and `stdio` ignore it with a warning.
 
 ## Names of other programs
 

@@ -210,7 +210,7 @@ pub(super) fn read_trusted_file(path: &Path, user: User) -> Result<String, FileE
     check_kind(&fs::metadata(&path)?)?;
     let file = File::open(&path)?;
     // The opened file, not its name, is checked: somebody could exchange it in between.
-    user.check(&file.metadata()?)?;
+    user.check(&path, &file.metadata()?)?;
     read_text(file)
 }
 

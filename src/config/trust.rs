@@ -6,10 +6,18 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 const ROOT: u32 = 0;
 const STICKY: u32 = 0o1000;
 const GROUP_WRITE: u32 = 0o020;
 const WORLD_WRITE: u32 = 0o002;
+/// The attribute with the POSIX access control list of a file, and what its entries consist of (acl(5)).
+const ACCESS_LIST: &str = "system.posix_acl_access";
+const LONGEST_ACCESS_LIST: usize = 4096;
+const ACCESS_USER: u16 = 0x02;
+const ACCESS_GROUP: u16 = 0x08;
+const ACCESS_WRITE: u8 = 0x02;
 /// The number of symbolic links that the kernel follows.
 const MAX_LINKS: usize = 40;
 
@@ -48,11 +56,11 @@ impl User {
         }
     }
 
-    /// Checks owner and mode of an opened file or directory.
+    /// Checks owner, mode and access control list of the file or directory at `path`, which has this metadata.
     ///
     /// # Errors
-    /// When another user owns it, or when everyone or a foreign group may write to it.
-    pub fn check(&self, metadata: &Metadata) -> Result<(), TrustError> {
+    /// When another user owns it, or when everyone, a foreign group or another user may write to it.
+    pub fn check(&self, path: &Path, metadata: &Metadata) -> Result<(), TrustError> {
         self.check_owner(metadata)?;
         let (mode, group) = (metadata.mode(), metadata.gid());
         let permissions = mode & 0o7777;
@@ -66,6 +74,36 @@ impl User {
             return Err(TrustError::Distrusted(format!(
                 "it is writable by group {group} (mode {permissions:o})"
             )));
+        }
+        // The entries of a list have at most the rights that the mode shows for the group.
+        if mode & GROUP_WRITE != 0 {
+            return self.check_access_list(path);
+        }
+        Ok(())
+    }
+
+    fn check_access_list(&self, path: &Path) -> Result<(), TrustError> {
+        let mut list = [0; LONGEST_ACCESS_LIST];
+        let length = match rustix::fs::getxattr(path, ACCESS_LIST, &mut list) {
+            Ok(length) => length,
+            Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS) => return Ok(()),
+            Err(errno) => return Err(io::Error::from(errno).into()),
+        };
+        // A version, then entries: tag, rights and ID, in little-endian order.
+        for entry in list[..length].get(4..).unwrap_or_default().chunks_exact(8) {
+            let tag = u16::from_le_bytes([entry[0], entry[1]]);
+            let may_write = entry[2] & ACCESS_WRITE != 0;
+            let id = u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]);
+            let (kind, own) = match tag {
+                ACCESS_USER => ("user", self.uid),
+                ACCESS_GROUP => ("group", self.gid),
+                _ => continue,
+            };
+            if may_write && id != own && id != ROOT {
+                return Err(TrustError::Distrusted(format!(
+                    "its access control list lets {kind} {id} write"
+                )));
+            }
         }
         Ok(())
     }
@@ -116,7 +154,7 @@ impl User {
     /// As [`resolve`](Self::resolve) and [`check`](Self::check).
     pub fn examine(&self, path: &Path) -> Result<PathBuf, TrustError> {
         let path = self.resolve(path)?;
-        self.check(&fs::metadata(&path)?)?;
+        self.check(&path, &fs::metadata(&path)?)?;
         Ok(path)
     }
 }
@@ -139,7 +177,6 @@ fn check_ancestors(directory: &Path) -> Result<(), TrustError> {
 /// Whether an error of the operating system may go away by itself, so that another attempt later makes sense: no free
 /// file descriptor or memory, a full or read-only disk, a disk error.
 pub fn is_transient(error: &io::Error) -> bool {
-    use rustix::io::Errno;
     let transient = [
         Errno::MFILE,
         Errno::NFILE,
@@ -203,6 +240,68 @@ mod tests {
             group == ROOT,
             "root's group is trusted"
         );
+    }
+
+    #[test]
+    fn files_that_an_access_control_list_opens_are_distrusted() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("settings");
+        let user = User::of_process();
+        let entry = |tag: u16, rights: u16, id: u32| {
+            [
+                &tag.to_le_bytes()[..],
+                &rights.to_le_bytes(),
+                &id.to_le_bytes(),
+            ]
+            .concat()
+        };
+        for (tag, id, mask, expected) in [
+            (
+                ACCESS_USER,
+                4711,
+                6,
+                Some("its access control list lets user 4711 write"),
+            ),
+            (
+                ACCESS_GROUP,
+                4711,
+                6,
+                Some("its access control list lets group 4711 write"),
+            ),
+            (ACCESS_USER, 4711, 4, None),
+            (ACCESS_USER, user.uid, 6, None),
+        ] {
+            fs::write(&file, "").unwrap();
+            // The owner, somebody, the group, the most that both may do, and all others.
+            let list = [
+                2_u32.to_le_bytes().to_vec(),
+                entry(1, 6, u32::MAX),
+                if tag == ACCESS_USER {
+                    entry(tag, 6, id)
+                } else {
+                    Vec::new()
+                },
+                entry(4, 4, u32::MAX),
+                if tag == ACCESS_GROUP {
+                    entry(tag, 6, id)
+                } else {
+                    Vec::new()
+                },
+                entry(16, mask, u32::MAX),
+                entry(32, 0, u32::MAX),
+            ];
+            let flags = rustix::fs::XattrFlags::empty();
+            match rustix::fs::setxattr(&file, ACCESS_LIST, &list.concat(), flags) {
+                // This file system has no lists, so that there is nothing to be opened by one.
+                Err(Errno::NOTSUP) => return,
+                set => set.unwrap(),
+            }
+            match expected {
+                Some(expected) => assert_eq!(reason(user.examine(&file)), expected),
+                None => assert!(user.examine(&file).is_ok(), "{tag} {id} {mask}"),
+            }
+            fs::remove_file(&file).unwrap();
+        }
     }
 
     #[test]
