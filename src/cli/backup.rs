@@ -15,7 +15,8 @@ use clap::Args;
 use super::local::{self, Local};
 use super::port::scratch as scratch_path;
 use super::port::{
-    Draft, counted, file_error, note, readable, stop_first, sync_folder, writable, write_all,
+    Draft, counted, file_error, file_itself, note, readable, require_folder, stop_first,
+    sync_folder, writable, write_all,
 };
 use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, runtime, say};
 use crate::config::{Database, Settings, Sources};
@@ -145,10 +146,28 @@ impl Scratch {
 }
 
 fn data_error(file: &Path, problem: &dyn std::fmt::Display) -> Failure {
+    let mut text = format!("{}: {problem:#}", file.display());
+    for log in SIDE_FILES
+        .map(|suffix| with_suffix(file, suffix))
+        .iter()
+        .filter(|log| has_content(log))
+    {
+        text.push_str(&format!(
+            "; the changes in {} were applied: move it away if it is of another database",
+            log.display()
+        ));
+    }
     Failure {
         code: DATA,
-        error: anyhow!("{}: {problem:#}", file.display()),
+        error: anyhow!(text),
     }
+}
+
+/// Changes to a database that are not in its file yet.
+const SIDE_FILES: [&str; 2] = ["-wal", "-journal"];
+
+fn has_content(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|data| data.len() > 0)
 }
 
 /// Copies a database together with the changes that are still in its log, as a service that was killed leaves them.
@@ -164,9 +183,10 @@ fn copy_database(file: &Path, target: &Path) -> Result<(), Failure> {
             error,
         });
     }
-    for suffix in ["", "-wal", "-journal"] {
+    sqlite::refuse_other_name(file)?;
+    for suffix in ["", SIDE_FILES[0], SIDE_FILES[1]] {
         let (from, to) = (with_suffix(file, suffix), with_suffix(target, suffix));
-        if suffix.is_empty() || std::fs::metadata(&from).is_ok_and(|data| data.len() > 0) {
+        if suffix.is_empty() || has_content(&from) {
             std::fs::copy(&from, &to).map_err(file_error(&from))?;
             private(&to)?;
         }
@@ -229,10 +249,12 @@ fn private(path: &Path) -> Result<(), Failure> {
 pub(super) fn backup(args: &BackupArgs, sources: &Sources) -> Result<u8, Failure> {
     let settings = super::settings(sources)?;
     runtime()?.block_on(async {
-        if args.file.exists() {
+        // A link without a target is there, too.
+        if args.file.exists() || args.file.is_symlink() {
             let error = anyhow!("{} exists already; name another file", args.file.display());
             return Err(Failure { code: USAGE, error });
         }
+        require_folder(&args.file)?;
         let local = readable(&settings).await?;
         let draft = Draft::new(&args.file);
         let saved = match &settings.database {
@@ -331,7 +353,7 @@ pub(super) fn restore(args: &RestoreArgs, sources: &Sources) -> Result<u8, Failu
             Database::Sqlite { path } => {
                 scratch.store.replace_tokens(&tokens.in_force).await?;
                 scratch.store.close().await;
-                swap(&Scratch::file(&scratch.folder), path)?
+                swap(&Scratch::file(&scratch.folder), &file_itself(path))?
             }
             Database::Postgres(_) => {
                 let aside = refill(&settings, &scratch, empty.unwrap_or(false), &restored).await?;
@@ -478,20 +500,38 @@ async fn add_tokens(settings: &Settings, tokens: &[StoredToken]) -> Result<(), F
     Ok(())
 }
 
-/// Puts the new file in the place of the old one, and tells where the old one is now.
+/// Puts the new file in the place of the old one, and returns where the old one is now. A log or journal of the old one must
+/// not stay, because SQLite would apply it to the new one.
 fn swap(new: &Path, path: &Path) -> Result<Option<PathBuf>, Failure> {
-    let mut aside = None;
     let name = aside_name(path);
-    for suffix in ["-wal", "-shm", ""] {
-        let (from, to) = (with_suffix(path, suffix), with_suffix(&name, suffix));
-        if from.exists() {
+    let mut moved = Vec::new();
+    let result = swap_files(new, path, &name, &mut moved);
+    if let Err(failure) = result {
+        for (from, to) in moved.iter().rev() {
+            // The first failure is reported; its message names the file.
+            let _ = std::fs::rename(to, from);
+        }
+        return Err(failure);
+    }
+    sync_folder(path)?;
+    Ok((!moved.is_empty()).then_some(name))
+}
+
+fn swap_files(
+    new: &Path,
+    path: &Path,
+    aside: &Path,
+    moved: &mut Vec<(PathBuf, PathBuf)>,
+) -> Result<(), Failure> {
+    for suffix in ["-wal", "-shm", "-journal", ""] {
+        let (from, to) = (with_suffix(path, suffix), with_suffix(aside, suffix));
+        if from.exists() || from.is_symlink() {
             std::fs::rename(&from, &to).map_err(file_error(&from))?;
-            aside = Some(name.clone());
+            moved.push((from, to));
         }
     }
     std::fs::rename(new, path).map_err(file_error(path))?;
-    sync_folder(path)?;
-    Ok(aside)
+    Ok(())
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -309,8 +309,8 @@ async fn database(args: &DoctorArgs, settings: &Settings, report: &mut Report) {
         Database::Sqlite { path } => Some(path),
         Database::Postgres(_) => None,
     };
-    if let Some(sqlite::MissingDatabase { detail, remedy }) =
-        embedded.and_then(|path| sqlite::missing_database(path))
+    if let Some(sqlite::Obstacle { detail, remedy, .. }) =
+        embedded.and_then(|path| sqlite::find_obstacle(path))
     {
         report.add(Verdict::Failed, "database", detail, remedy);
         return;

@@ -16,7 +16,7 @@ use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::{Clock, Scope, SystemClock};
 use crate::port::source::input::{self, Wanted};
 use crate::port::{self, Conflicts, Converted, Imports, PortError, Problems, Report};
-use crate::store::StoreError;
+use crate::store::{StoreError, sqlite};
 
 const DATA: u8 = 1;
 
@@ -94,6 +94,9 @@ pub(super) fn bar(what: &'static str, length: u64, bytes: bool) -> ProgressBar {
 
 /// A store that can be read, whether or not a service has it open.
 pub(super) async fn readable(settings: &Settings) -> Result<Local, Failure> {
+    if let Database::Sqlite { path } = &settings.database {
+        sqlite::refuse_other_name(path)?;
+    }
     let local = local::store(settings)?;
     if local.embedded.is_none() {
         let pending = local.store.pending_migrations().await?;
@@ -226,8 +229,26 @@ impl Drop for Draft {
     }
 }
 
+/// Fails if there is no directory for a file that is to be written.
+pub(super) fn require_folder(file: &Path) -> Result<(), Failure> {
+    match file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        Some(folder) if !folder.is_dir() => {
+            let error = anyhow::anyhow!(
+                "there is no directory {}; create it, or name another file",
+                folder.display()
+            );
+            Err(Failure { code: USAGE, error })
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn export(args: &ExportArgs, sources: &Sources) -> Result<u8, Failure> {
     let settings = super::settings(sources)?;
+    require_folder(&args.file)?;
     runtime()?.block_on(async {
         let local = readable(&settings).await?;
         let scope = scope(&local, args.project.as_deref()).await?;
@@ -398,10 +419,19 @@ fn spool_input(settings: &Settings, file: &Path) -> Result<Option<Draft>, Failur
     Ok(Some(draft))
 }
 
+/// The file that a path leads to, without symbolic links.
+pub(super) fn file_itself(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
 /// A path for what is needed for a while: beside the embedded database, where there is room for it.
 pub(super) fn scratch(settings: &Settings, name: &str) -> Result<PathBuf, Failure> {
     let folder = match &settings.database {
-        Database::Sqlite { .. } => settings.data_dir.clone(),
+        // Not the data directory, which may be on another disk: a restored database is moved from here to its place.
+        Database::Sqlite { path } => match file_itself(path).parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+            _ => PathBuf::from("."),
+        },
         Database::Postgres(_) => std::env::temp_dir(),
     };
     let mut builder = std::fs::DirBuilder::new();

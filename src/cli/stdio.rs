@@ -307,8 +307,8 @@ impl Bridge {
         match local.store.prepare().await {
             Ok(()) => {}
             Err(error @ StoreError::InUse { .. }) => return Err(StartError::InUse(error)),
-            // The keeper goes on trying, and tools say what is wrong.
-            Err(StoreError::Unavailable { .. }) => {}
+            // The server may come back: the keeper goes on trying, and tools say what is wrong.
+            Err(StoreError::Unavailable { .. }) if local.embedded.is_none() => {}
             Err(error) => return Err(StartError::Other(error.into())),
         }
         let token = fresh_token().map_err(Failure::internal)?;

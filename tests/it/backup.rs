@@ -1,6 +1,6 @@
 //! Backup and restore by the command line, on both databases and from one to the other.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use crate::port::{export, fill, filled, ok, on_postgres};
 use crate::postgres_server::Database;
-use crate::process::Setup;
+use crate::process::{Ran, Setup};
 use crate::requirement::needs;
 
 fn aside(setup: &Setup) -> Vec<PathBuf> {
@@ -305,4 +305,127 @@ async fn a_damaged_word_index_is_in_the_way_of_neither_backup_nor_restore() {
     assert_eq!(export(&other, "b.jsonl"), original);
     let healthy = other.run(&["doctor", "--deep"]);
     assert_eq!(healthy.code, Some(0), "{}", healthy.stdout);
+}
+
+#[tokio::test]
+async fn a_restore_moves_the_old_journal_aside_and_follows_links() {
+    let setup = Setup::new();
+    ok(&setup.run(&["remember", "a walrus"]));
+    ok(&setup.run(&["backup", "saved.db"]));
+    // The database is on another disk, where a link leads, and the data directory is not.
+    let disk = tempfile::tempdir_in("/dev/shm").unwrap();
+    let file = disk.path().join("other.db");
+    std::fs::write(&file, "these are holiday pictures ".repeat(400)).unwrap();
+    std::fs::write(disk.path().join("other.db-journal"), "of the old one").unwrap();
+    symlink(&file, setup.path("link.db")).unwrap();
+    let url = format!("sqlite:{}", setup.path("link.db").display());
+    let setup = setup.env("MEMORY_DATABASE_URL", url);
+    ok(&setup.run(&["restore", "--replace", "saved.db"]));
+    assert!(ok(&setup.run(&["list"])).stdout.contains("a walrus"));
+    assert!(setup.path("link.db").is_symlink());
+    let names: Vec<String> = std::fs::read_dir(disk.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.ends_with(".lock"))
+        .collect();
+    let is_aside = |name: &String| name.contains(".before-restore-");
+    assert!(names.iter().any(is_aside), "{names:?}");
+    assert!(!names.contains(&"other.db-journal".to_owned()), "{names:?}");
+}
+
+#[tokio::test]
+async fn a_database_in_use_by_another_name_is_neither_saved_nor_restored() {
+    let setup = Setup::new();
+    let server = setup.serve().await;
+    server.client().remember("in the log only").await;
+    let link = setup.path("elsewhere.db");
+    std::fs::hard_link(setup.database(), &link).unwrap();
+    let url = format!("sqlite:{}", link.display());
+    for args in [&["backup", "saved.db"][..], &["export", "saved.jsonl"]] {
+        let mut command = setup.command(args);
+        command.env("MEMORY_DATABASE_URL", &url);
+        let ran = Ran::of(command);
+        assert_eq!(ran.code, Some(69), "{args:?}: {}", ran.stdout);
+        assert!(
+            ran.stderr.contains("under another name"),
+            "{args:?}: {}",
+            ran.stderr
+        );
+    }
+    let other = Setup::new();
+    let ran = other.run(&["restore", link.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(69), "{}", ran.stdout);
+    ok(&setup.run(&["backup", "saved.db"]));
+    server.stop().await;
+}
+
+#[test]
+fn the_place_of_a_backup_is_checked_first() {
+    let setup = Setup::new();
+    ok(&setup.run(&["remember", "a walrus"]));
+    symlink(setup.path("missing"), setup.path("link.db")).unwrap();
+    for (file, reason) in [
+        (
+            "missing/saved.db",
+            "there is no directory missing; create it",
+        ),
+        ("link.db", "exists already"),
+    ] {
+        let ran = setup.run(&["backup", file]);
+        assert!(
+            ran.code == Some(64) && ran.stderr.contains(reason),
+            "{file}: {}",
+            ran.stderr
+        );
+    }
+    let ran = setup.run(&["export", "missing/all.jsonl"]);
+    assert!(
+        ran.code == Some(64) && ran.stderr.contains("there is no directory"),
+        "{}",
+        ran.stderr
+    );
+    assert!(setup.path("link.db").is_symlink());
+}
+
+/// After a power cut the file has its name, or is not there; it is never empty.
+#[test]
+fn a_saved_file_and_its_directory_are_on_the_disk_in_the_end() {
+    needs!(Strace);
+    let setup = Setup::new();
+    ok(&setup.run(&["remember", "a walrus"]));
+    let trace = setup.path("trace");
+    let trace = trace.to_str().unwrap();
+    let wrapper = [
+        "strace",
+        "-f",
+        "--decode-fds=path",
+        "--trace=fsync,rename",
+        "-o",
+        trace,
+    ];
+    let data = setup.database().parent().unwrap().to_owned();
+    let home = setup.path("");
+    let cases: [(&[&str], &str, &std::path::Path); 3] = [
+        (&["backup", "saved.db"], "saved.db", &home),
+        (&["export", "saved.jsonl"], "saved.jsonl", &home),
+        (&["restore", "--replace", "saved.db"], "memory.db", &data),
+    ];
+    for (args, name, folder) in cases {
+        ok(&Ran::of(setup.wrapped(&wrapper, args)));
+        let text = std::fs::read_to_string(trace).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let folder = folder.canonicalize().unwrap();
+        let renamed = lines
+            .iter()
+            .rposition(|line| line.contains("rename(") && line.contains(&format!("{name}\") = 0")))
+            .unwrap_or_else(|| panic!("{args:?}: no rename in {text}"));
+        let synced = |lines: &[&str], is_wanted: &dyn Fn(&str) -> bool| {
+            let mut calls = lines.iter().filter(|line| line.contains("fsync("));
+            calls.any(|line| is_wanted(line))
+        };
+        let is_folder = |line: &str| line.contains(&format!("<{}>)", folder.display()));
+        assert!(synced(&lines[renamed..], &is_folder), "{args:?}: {text}");
+        let is_file = |line: &str| !is_folder(line);
+        assert!(synced(&lines[..renamed], &is_file), "{args:?}: {text}");
+    }
 }

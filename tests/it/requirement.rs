@@ -23,6 +23,8 @@ pub(crate) enum Requirement {
     PgBouncer,
     /// Process and mount namespaces in which the test is root.
     Namespaces,
+    /// A tracer of system calls.
+    Strace,
     /// The files of the default embedding model.
     Model,
 }
@@ -39,11 +41,12 @@ macro_rules! needs {
 pub(crate) use needs;
 
 impl Requirement {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Postgres,
         Self::OwnPostgres,
         Self::PgBouncer,
         Self::Namespaces,
+        Self::Strace,
         Self::Model,
     ];
 
@@ -71,6 +74,7 @@ impl Requirement {
                 std::env::var_os(WITHOUT_NAMESPACES).is_none()
                     && namespace_command(&NAMESPACES).is_some()
             }
+            Self::Strace => can_run(&["strace", "--trace=fsync", "true"]),
             Self::Model => crate::embed::model_folder().is_some(),
         }
     }
@@ -85,6 +89,7 @@ impl Requirement {
                 "PgBouncer with PostgreSQL: install pgbouncer and set MEMORY_TEST_POSTGRES"
             }
             Self::Namespaces => "namespace: run the tests as root or allow user namespaces",
+            Self::Strace => "strace: install it, and allow this user to trace processes",
             Self::Model => {
                 "embedding model: run tests/run once, or set MEMORY_TEST_MODEL to its folder"
             }

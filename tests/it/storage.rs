@@ -156,6 +156,7 @@ async fn a_full_disk_keeps_nobody_from_saving_to_another_one() {
     std::fs::rename(&folder, &seed).expect("moved");
     std::fs::create_dir(&folder).expect("a folder");
     let script = "mount -t tmpfs -o size=8m none \"$1\" && cp -a \"$2\"/. \"$1\"/ && \
+        mkdir full && mount -t tmpfs -o size=100k none full && \"$3\" backup full/saved.db; echo \"no room $?\"; \
         dd if=/dev/zero of=\"$1\"/fill bs=4k 2>/dev/null; \
         \"$3\" backup saved.db; echo \"backup $?\"; \"$3\" export saved.jsonl; echo \"export $?\"; \"$3\" doctor --json";
     let program = env!("CARGO_BIN_EXE_cognitive-memory-mcp");
@@ -176,6 +177,13 @@ async fn a_full_disk_keeps_nobody_from_saving_to_another_one() {
         .env("MEMORY_EMBEDDER", "none")
         .current_dir(setup.path(""));
     let ran = Ran::of(command);
+    assert!(
+        ran.stdout.contains("no room 69")
+            && ran.stderr.contains("the disk that holds full/saved.db"),
+        "{}{}",
+        ran.stdout,
+        ran.stderr
+    );
     assert!(
         ran.stdout.contains("backup 0") && ran.stdout.contains("export 0"),
         "{}{}",
@@ -261,11 +269,38 @@ async fn a_lack_of_file_descriptors_at_start_is_worth_another_attempt() {
 }
 
 #[test]
-fn a_database_that_cannot_be_opened_needs_a_person() {
-    let setup = Setup::new();
-    std::fs::create_dir_all(setup.database()).expect("a directory in its place");
-    let ran = setup.run(&["serve"]);
-    assert_eq!(ran.code, Some(78), "{}", ran.stderr);
+fn a_fifo_or_directory_in_place_of_a_file_stops_every_command() {
+    for victim in ["memory.db", "memory.db.lock"] {
+        for program in ["mkfifo", "mkdir"] {
+            let setup = Setup::new();
+            assert_eq!(setup.run(&["migrate"]).code, Some(0));
+            let file = setup.path(&format!("share/cognitive-memory-mcp/{victim}"));
+            std::fs::remove_file(&file).expect("removed");
+            assert!(
+                Command::new(program)
+                    .arg(&file)
+                    .status()
+                    .expect("coreutils")
+                    .success()
+            );
+            for (args, code) in [("serve", 78), ("list", 78), ("stdio", 69), ("doctor", 1)] {
+                let case = format!("{program} {victim}, {args}");
+                let ran = setup.run(&[args]);
+                assert_eq!(
+                    ran.code,
+                    Some(code),
+                    "{case}: {} {}",
+                    ran.stdout,
+                    ran.stderr
+                );
+                let said = format!("{}{}", ran.stdout, ran.stderr);
+                assert!(
+                    said.contains(&format!("{victim} is no regular file")),
+                    "{case}: {said}"
+                );
+            }
+        }
+    }
 }
 
 #[test]
@@ -283,6 +318,13 @@ fn a_link_to_a_volume_that_is_not_mounted_starts_no_empty_memory() {
         assert_eq!(ran.code, Some(69), "{}", ran.stderr);
         assert!(ran.stderr.contains("mount its volume"), "{}", ran.stderr);
         assert!(!setup.path("volume/memory").exists());
+        for args in ["stdio", "doctor"] {
+            let ran = setup.run(&[args]);
+            assert!(
+                format!("{}{}", ran.stdout, ran.stderr).contains("mount its volume"),
+                "{args}: {ran:?}"
+            );
+        }
     }
 }
 

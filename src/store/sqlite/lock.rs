@@ -38,49 +38,39 @@ pub fn owner(path: &Path) -> Option<Owner> {
     }
 }
 
-/// A database that was there and is not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MissingDatabase {
-    /// What is missing, and what shows that.
-    pub detail: String,
-    /// What a person can do about it.
-    pub remedy: String,
+/// Whether the lock file of `path` shows that there was a database.
+pub(super) fn names_database(path: &Path) -> bool {
+    open_lock_file(&lock_path(path), OpenOptions::new().read(true))
+        .is_ok_and(|mut file| LockText::read(&mut file).is_of_database())
 }
 
-/// Whether there should be a database at `path` although there is none, or only an empty file: an unmounted volume, or a
-/// file that somebody moved away. Nothing when a new database may be created.
-#[must_use]
-pub fn missing_database(path: &Path) -> Option<MissingDatabase> {
+/// Fails if a process has the database open by another name, where its write-ahead log is, too: a reader by this name would
+/// miss what is in the log. Must not be called by a process that has the database open, because to close a file releases
+/// the locks of the whole process on it.
+///
+/// # Errors
+/// [`StoreError::InUse`].
+pub fn refuse_other_name(path: &Path) -> Result<()> {
     let path = canonical(path);
-    if size(&path) > 0 {
-        return None;
+    let is_here = owner(&path).is_some() || with_suffix(&path, "-wal").exists();
+    if is_here || !path.is_file() || !has_own_locks(&path) {
+        return Ok(());
     }
-    let name = path.display();
-    if size(&with_suffix(&path, "-wal")) > 0 {
-        return Some(MissingDatabase {
-            detail: format!(
-                "the database {name} is missing or empty, but {name}-wal has changes to it"
-            ),
-            remedy: format!(
-                "put the database file back, or restore a backup; to start with an empty memory move {name}-wal and \
-                 {name}.lock away"
-            ),
-        });
+    match File::open(&path).map(|file| file.try_lock_shared()) {
+        Ok(Err(TryLockError::WouldBlock)) => Err(in_use_elsewhere(&path)),
+        _ => Ok(()),
     }
-    let text = open_lock_file(&lock_path(&path), OpenOptions::new().read(true))
-        .map(|mut file| LockText::read(&mut file));
-    text.is_ok_and(|text| text.is_of_database()).then(|| MissingDatabase {
-        detail: format!("the database {name} is missing or empty, but {name}.lock shows that there was one"),
-        remedy: format!(
-            "mount its volume, put the file back, or restore a backup; to start with an empty memory remove {name}.lock"
-        ),
-    })
 }
 
-fn size(path: &Path) -> u64 {
-    std::fs::metadata(path)
-        .map(|data| data.len())
-        .unwrap_or_default()
+fn in_use_elsewhere(path: &Path) -> StoreError {
+    StoreError::InUse {
+        path: format!(
+            "{} (under another name, or without its lock file)",
+            path.display()
+        ),
+        pid: "unknown".to_owned(),
+        url: None,
+    }
 }
 
 /// The path without symbolic links, so that every name of a file leads to the same lock file.
@@ -133,15 +123,7 @@ impl OwnerLock {
         let file = File::open(path).map_err(|error| cannot(path, &error))?;
         if has_own_locks(path) {
             if !try_lock(&file).map_err(|error| cannot(path, &error))? {
-                let path = format!(
-                    "{} (under another name, or without its lock file)",
-                    path.display()
-                );
-                return Err(StoreError::InUse {
-                    path,
-                    pid: "unknown".to_owned(),
-                    url: None,
-                });
+                return Err(in_use_elsewhere(path));
             }
             self.database = Some(file);
         }

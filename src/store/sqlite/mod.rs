@@ -25,6 +25,7 @@ mod log_state;
 mod matrix;
 mod memory_sql;
 mod merge;
+mod obstacle;
 mod overview;
 mod param;
 mod past;
@@ -61,7 +62,8 @@ use sqlx::{ConnectOptions, Connection, Row, Sqlite, SqliteConnection, SqlitePool
 use uuid::Uuid;
 
 pub use foreign::ForeignFile;
-pub use lock::{MissingDatabase, Owner, lock_path, missing_database, owner};
+pub use lock::{Owner, lock_path, owner, refuse_other_name};
+pub use obstacle::{Obstacle, find_obstacle};
 pub use port::copy;
 
 use self::cache::Cache;
@@ -224,15 +226,14 @@ impl SqliteStore {
     }
 
     async fn open_database(&self) -> Result<Open> {
-        require_link_target(&self.options.path)?;
+        if let Some(obstacle) = obstacle::unusable_path(&self.options.path) {
+            return Err(obstacle.into());
+        }
         create_folder(&self.options.path)?;
         let path = lock::canonical(&self.options.path);
         let mut lock = OwnerLock::take(&path)?;
-        if let Some(MissingDatabase { detail, remedy }) = missing_database(&path) {
-            return Err(StoreError::Setup {
-                reason: format!("{detail}; {remedy}"),
-                source: None,
-            });
+        if let Some(missing) = obstacle::missing_database(&path) {
+            return Err(missing.into());
         }
         create_private(&path)?;
         lock.take_database(&path)?;
@@ -323,27 +324,6 @@ fn cannot_create(path: &Path, error: &std::io::Error) -> StoreError {
         path.display()
     );
     error::from_io(error, reason)
-}
-
-/// Fails if a symbolic link on the path leads nowhere, as links to a volume do that is not mounted: an empty memory at its
-/// place would hide the real one.
-fn require_link_target(path: &Path) -> Result<()> {
-    let Some(link) = path
-        .ancestors()
-        .find(|part| part.is_symlink() && !part.exists())
-    else {
-        return Ok(());
-    };
-    let target = std::fs::read_link(link).unwrap_or_default();
-    let reason = format!(
-        "{} is a symbolic link to {}, which is missing; mount its volume, create what it names, or remove the link",
-        link.display(),
-        target.display()
-    );
-    Err(StoreError::Unavailable {
-        reason,
-        source: None,
-    })
 }
 
 /// Creates the folder of the file if it is missing, for this user alone.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::beside::connect;
 use super::check::inspect_quickly;
-use super::error::from_sqlx;
+use super::error::{from_sqlx, name_disk};
 use super::memory_sql::{self, bind_memory};
 use super::param::{json, micros};
 use super::tx::SqliteTx;
@@ -373,6 +373,6 @@ pub async fn copy(from: &Path, to: &Path) -> Result<()> {
         .bind(to.display().to_string())
         .execute(&mut connection)
         .await
-        .map_err(|error| from_sqlx(error, "copying the database"))?;
+        .map_err(|error| name_disk(from_sqlx(error, "copying the database"), to))?;
     connection.close().await.map_err(failed)
 }
