@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::output::Output;
@@ -80,6 +80,10 @@ impl RotatingFile {
 
 /// The log tells who did what, which is not for everybody on the machine.
 fn open(path: &Path) -> io::Result<File> {
+    if fs::metadata(path).is_ok_and(|data| data.file_type().is_fifo()) {
+        // To open it would wait for a reader, perhaps for ever.
+        return Err(io::Error::other("this is a named pipe; name a file"));
+    }
     OpenOptions::new()
         .create(true)
         .append(true)

@@ -1,7 +1,7 @@
 //! The command line: what it prints, how it ends, what it says when the machine is not as it should be.
 
 use std::fs::File;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 use sqlx::{ConnectOptions, Connection};
@@ -548,6 +548,17 @@ async fn a_log_that_cannot_be_written_does_not_stop_the_service() {
         let status = eventually("the end", || child.try_wait().expect("a child")).await;
         assert_eq!(status.code(), Some(0));
     }
+    let setup = Setup::new();
+    let pipe = setup.path("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("coreutils").success());
+    let ran = setup.env("MEMORY_LOG_FILE", &pipe).run(&["serve"]);
+    assert_eq!(ran.code, CONFIGURATION);
+    assert!(
+        ran.stderr.contains("this is a named pipe"),
+        "{}",
+        ran.stderr
+    );
     let setup = Setup::new().env("MEMORY_LOG_FILE", "/proc/log");
     let ran = setup.run(&["serve"]);
     assert_eq!(ran.code, CONFIGURATION);
