@@ -10,8 +10,8 @@ pub mod engine;
 pub mod eval;
 pub mod http;
 pub mod jobs;
-pub mod lifecycle;
 pub mod mcp;
 pub mod port;
 pub mod store;
-pub mod telemetry;
+
+pub use service_kit::{lifecycle, telemetry};

@@ -9,8 +9,9 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Flags, Purpose, Settings, Sources, is_transient};
 use crate::store::StoreError;
-use crate::telemetry::{self, Stream, Telemetry, TelemetryError};
+use crate::telemetry::{self, Service, Stream, Telemetry, TelemetryError};
 
+mod announcement;
 mod backup;
 mod client;
 mod compact;
@@ -226,10 +227,12 @@ impl From<TelemetryError> for Failure {
             TelemetryError::File { .. } => CONFIGURATION,
             _ => INTERNAL,
         };
-        Self {
-            code,
-            error: error.into(),
+        let is_file = matches!(error, TelemetryError::File { .. });
+        let mut error = anyhow::Error::new(error);
+        if is_file {
+            error = error.context("MEMORY_LOG_FILE cannot be used");
         }
+        Self { code, error }
     }
 }
 
@@ -296,6 +299,12 @@ fn warn(warnings: &[String]) {
     }
 }
 
+/// The service in log lines. Events of the embedding model follow the same level.
+const SERVICE: Service = Service {
+    name: "cognitive-memory-mcp",
+    targets: &["cognitive_memory_mcp", "sentence_bert"],
+};
+
 /// Settings and logging, for commands that run as long as they are wanted.
 fn start(
     sources: &Sources,
@@ -303,9 +312,9 @@ fn start(
     stream: Stream,
 ) -> Result<(Settings, Telemetry), Failure> {
     let settings = config::load(sources, purpose)?;
-    let telemetry = telemetry::init(&settings.log, stream)?;
+    let telemetry = telemetry::init(&settings.log, &SERVICE, stream)?;
     if purpose == Purpose::Command {
-        telemetry::log_warnings(&settings);
+        announcement::log_warnings(&settings);
     }
     Ok((settings, telemetry))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use super::announcement;
 use super::local::{self, Local};
 use super::service::{self, Service};
 use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, runtime, say, start};
@@ -17,7 +18,7 @@ use crate::http::{Gate, Listener, OAuth};
 use crate::lifecycle::{
     self, ExitReason, Notifier, ProbeError, Readiness, Sentinel, Supervisor, Watchdog,
 };
-use crate::telemetry::{self, Stream, Telemetry};
+use crate::telemetry::{Stream, Telemetry};
 
 /// Longest wait for the first answer of our own router.
 const FIRST_PROBE: Duration = Duration::from_secs(10);
@@ -46,7 +47,7 @@ pub(super) fn run(sources: &Sources, switches: &service::Switches) -> Result<u8,
             notifier.status(&format!("Not started, exit code {}: {first}", failure.code));
         })?;
     sentinel.before_exit(telemetry.flusher());
-    telemetry::announce(&settings);
+    announcement::announce_settings(&settings);
     supervisor.set_drain_budget(settings.http.drain_timeout);
     let runtime = runtime()?;
     let reason = runtime
@@ -129,7 +130,7 @@ async fn serve(
             tracing::info!(url = format!("http://{}/mcp", address), "serving");
             if wants_greeting(settings) {
                 // After the lines that were logged so far, which another thread writes.
-                telemetry.flush(LAST_LINES);
+                telemetry.flush_within(LAST_LINES);
                 // The service works even if nobody can read this.
                 let _ = say(&greeting(settings, address));
             }

@@ -1,33 +1,33 @@
-//! Bearer tokens: what a client shows, kept as a hash only.
+//! Bearer tokens of clients, of which only the hashes are kept.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// Shortest token that is accepted; shorter ones can be guessed.
+/// Shortest accepted token, because shorter ones can be guessed.
 pub const MIN_TOKEN_LENGTH: usize = 16;
 
-/// Project of a credential which names none.
+/// Project of a credential that names none.
 const DEFAULT_PROJECT: &str = "default";
 
 /// Longest name of a credential or project.
 const MAX_NAME_LENGTH: usize = 64;
 
-/// One client that may use the service.
+/// A client that may use the service.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
-    /// Who it is; appears in logs.
+    /// Appears in logs.
     pub name: String,
-    /// The project it works in.
+    /// The project that it writes and reads.
     pub project: String,
-    /// Further projects that it reads.
+    /// Other projects that it reads.
     pub reads: Vec<String>,
     /// SHA-256 of the token. Compare it in constant time.
     pub sha256: [u8; 32],
 }
 
-// The hash of a weak token can be turned back by trying, so it is not printed either.
+// The token can be guessed from the hash of a weak one, so the hash is not printed either.
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credential")
@@ -38,12 +38,12 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// The hash under which a token is kept.
+/// Returns the hash of a token.
 pub fn sha256(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// Whether a name is fit for a credential or a project: 1 to 64 letters, digits, `.`, `_` or `-`.
+/// Whether a name is valid for a credential or a project: 1 to 64 letters, digits, `.`, `_` or `-`.
 pub fn is_credential_name(name: &str) -> bool {
     (1..=MAX_NAME_LENGTH).contains(&name.len())
         && name
@@ -51,8 +51,8 @@ pub fn is_credential_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
-/// Reads the lines; every fault names its line and never its text.
-pub(super) fn parse(text: &str) -> Result<Vec<Credential>, Vec<String>> {
+/// Parses all lines. Each fault names its line and never its text.
+pub(super) fn parse_lines(text: &str) -> Result<Vec<Credential>, Vec<String>> {
     let mut credentials = Vec::new();
     let mut faults = Vec::new();
     let mut names = BTreeMap::new();
@@ -115,7 +115,7 @@ fn parse_line(line: &str) -> Result<Credential, String> {
                 );
             }
             Some(("project" | "read", _)) => {
-                return Err("`project=` and `read=` stand once each".to_owned());
+                return Err("`project=` and `read=` are allowed once each".to_owned());
             }
             _ => {
                 return Err(
@@ -181,7 +181,7 @@ mod tests {
             "# people\n\n  alice 0123456789abcdef\r\nbob\tsha256:{} read=team,shared project=work\n",
             ABC.to_uppercase()
         );
-        let credentials = parse(&text).expect("valid lines");
+        let credentials = parse_lines(&text).expect("valid lines");
         assert_eq!(credentials.len(), 2);
         assert_eq!(
             (
@@ -206,7 +206,7 @@ mod tests {
     fn every_bad_line_is_named_and_none_is_shown() {
         let text = "a\nb short-secret\nc sha256:12\nd! 0123456789abcdef\ne 0123456789abcdef x\nf 0123456789abcdef project=\n\
                     g 0123456789abcdef project=p project=q\ni 0123456789abcdef read=\nj 0123456789abcdef read=a,!\nh 0123456789abcdé✓f\nok 0123456789abcdef\nok 0123456789abcdeg\nz 0123456789abcdef";
-        let faults = parse(text).expect_err("bad lines");
+        let faults = parse_lines(text).expect_err("bad lines");
         insta::assert_snapshot!(faults.join("\n"));
         assert!(!faults.join("").contains("secret") && !faults.join("").contains("0123"));
     }
@@ -214,14 +214,17 @@ mod tests {
     #[test]
     fn nothing_is_a_fault() {
         assert_eq!(
-            parse("# nobody\n"),
+            parse_lines("# nobody\n"),
             Err(vec!["there is no credential in it".to_owned()])
         );
     }
 
     #[test]
     fn debug_shows_no_hash() {
-        let text = format!("{:?}", parse("alice 0123456789abcdef").expect("valid line"));
+        let text = format!(
+            "{:?}",
+            parse_lines("alice 0123456789abcdef").expect("valid line")
+        );
         assert_eq!(
             text,
             r#"[Credential { name: "alice", project: "default", reads: [], .. }]"#
@@ -233,12 +236,12 @@ mod tests {
         fn a_token_and_its_hash_are_the_same_credential(token in "[!-~]{16,80}") {
             prop_assume!(!token.starts_with("sha256:"));
             let hex: String = sha256(&token).iter().map(|byte| format!("{byte:02x}")).collect();
-            prop_assert_eq!(parse(&format!("a {token}")), parse(&format!("a sha256:{hex}")));
+            prop_assert_eq!(parse_lines(&format!("a {token}")), parse_lines(&format!("a sha256:{hex}")));
         }
 
         #[test]
         fn anything_is_read_without_a_panic(text in "(?s).{0,200}") {
-            let _ = parse(&text);
+            let _ = parse_lines(&text);
         }
     }
 }

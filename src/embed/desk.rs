@@ -1,4 +1,4 @@
-//! Where an embedder is asked for, whether there is one yet or not.
+//! Access to the embedder, whether or not it is loaded.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -8,38 +8,38 @@ use tokio::sync::Notify;
 use super::query_cache::QueryCache;
 use super::{Embedder, Model};
 
-/// Longest that a recall waits for the vector of its question.
+/// Longest wait of a recall for the embedding of its question.
 const QUERY_LIMIT: Duration = Duration::from_secs(2);
 
-/// The place of the embedder: empty while its model is fetched and loaded.
+/// Holder of the embedder, empty while the model is downloaded and loaded.
 #[derive(Debug)]
 pub struct Desk {
-    /// What was configured, if anything.
+    /// Name of the configured model.
     wanted: Option<String>,
     embedder: RwLock<Option<Arc<dyn Embedder>>>,
-    /// What goes on, for people; empty when all is well.
+    /// Reason for which there is no embedder, or why it fails.
     trouble: Mutex<Option<String>>,
     cache: QueryCache,
     work: Notify,
 }
 
-/// The vector of a question.
+/// The embedding of a question.
 #[derive(Debug, Clone)]
 pub struct QueryVector {
-    /// Who made it.
+    /// The model that computed it.
     pub model: Model,
     /// Of length 1.
     pub vector: Arc<[f32]>,
 }
 
 impl Desk {
-    /// Embedding is switched off.
+    /// A handle without an embedder, because embedding is disabled.
     #[must_use]
     pub fn closed() -> Self {
         Self::new(None)
     }
 
-    /// The embedder `wanted` comes later.
+    /// A handle for the model `wanted`, which is loaded later.
     #[must_use]
     pub fn expecting(wanted: impl Into<String>) -> Self {
         Self::new(Some(wanted.into()))
@@ -58,12 +58,12 @@ impl Desk {
         }
     }
 
-    /// Name of the model that was configured; `None`: recall is by words alone, and nothing is wrong with that.
+    /// Name of the configured model. `None` if embedding is disabled, so that recall uses words only.
     pub fn wanted(&self) -> Option<&str> {
         self.wanted.as_deref()
     }
 
-    /// The embedder, once it is there.
+    /// The embedder, if it is loaded.
     pub fn embedder(&self) -> Option<Arc<dyn Embedder>> {
         self.embedder
             .read()
@@ -71,9 +71,9 @@ impl Desk {
             .clone()
     }
 
-    /// The embedder has come.
+    /// Sets the loaded embedder.
     pub fn open(&self, embedder: Arc<dyn Embedder>) {
-        self.cache.clear();
+        self.cache.remove_all();
         *self
             .embedder
             .write()
@@ -82,12 +82,12 @@ impl Desk {
         self.work.notify_one();
     }
 
-    /// Says why there is no embedder, or why it does not get on.
+    /// Sets the reason for which there is no embedder, or why it fails.
     pub fn set_trouble(&self, trouble: Option<String>) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
-    /// What is wrong, if anything.
+    /// Reason for which there is no embedder, or why it fails.
     pub fn trouble(&self) -> Option<String> {
         self.trouble
             .lock()
@@ -95,20 +95,20 @@ impl Desk {
             .clone()
     }
 
-    /// There is something to be indexed.
+    /// Wakes the indexer, because there are memories to embed.
     pub fn call(&self) {
         self.work.notify_one();
     }
 
-    /// Waits until there is, or somebody thinks so.
+    /// Waits for [`call`](Self::call).
     pub async fn called(&self) {
         self.work.notified().await;
     }
 
-    /// The vector of a question; `Ok(None)` when embedding is off.
+    /// Embeds a question. Returns `Ok(None)` if embedding is disabled.
     ///
     /// # Errors
-    /// A sentence that says why the question has none.
+    /// A sentence that states why there is no embedding.
     pub async fn query(&self, text: &str) -> Result<Option<QueryVector>, String> {
         if self.wanted.is_none() {
             return Ok(None);
@@ -119,7 +119,7 @@ impl Desk {
                 .unwrap_or_else(|| "the embedding model is not there yet".to_owned()));
         };
         let model = embedder.model().clone();
-        if let Some(vector) = self.cache.get(text) {
+        if let Some(vector) = self.cache.find_vector(text) {
             return Ok(Some(QueryVector { model, vector }));
         }
         let vector = tokio::time::timeout(QUERY_LIMIT, embedder.query(text.to_owned()))
@@ -132,7 +132,7 @@ impl Desk {
             })?
             .map_err(|error| error.to_string())?;
         let vector: Arc<[f32]> = vector.into();
-        self.cache.put(text.to_owned(), Arc::clone(&vector));
+        self.cache.keep_vector(text.to_owned(), Arc::clone(&vector));
         Ok(Some(QueryVector { model, vector }))
     }
 }

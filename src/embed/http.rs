@@ -1,7 +1,7 @@
-//! An endpoint that speaks as OpenAI's does: Ollama, TEI, vLLM, llama.cpp, OpenAI and others.
+//! An endpoint that is compatible with OpenAI: Ollama, TEI, vLLM, llama.cpp, OpenAI and others.
 //!
-//! Texts go in batches. What may pass (429, 5xx, a line that breaks) is tried again some times, as late as the endpoint
-//! asks; after that the caller waits. A question gets one attempt, since somebody waits for it.
+//! Texts are sent in batches. Temporary failures (429, 5xx, a broken connection) are retried, after the time that the
+//! endpoint requests; after that the caller waits. A question has one attempt, because a caller waits for it.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,41 +13,41 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use super::{EmbedError, Embedder, Model, Prefixes, Vector, normalised, spaced};
+use super::{EmbedError, Embedder, Model, Prefixes, Vector, normalize_vector, with_space};
 
-/// Characters of a chunk: some 500 tokens, which every model takes.
+/// Characters of a chunk: some 500 tokens, which every model accepts.
 const CHUNK: usize = 2_000;
-/// Characters that two neighbouring chunks share.
+/// Characters that neighbouring chunks share.
 const OVERLAP: usize = 200;
-/// Most chunks of a text; what lies behind is still found by its words.
+/// Most chunks of a text. The rest is only found by its words.
 const MAX_CHUNKS: usize = 64;
-/// Most chunks in a request.
+/// Most chunks per request.
 const BATCH: usize = 32;
-/// Attempts at a request.
+/// Attempts per request.
 const ATTEMPTS: u32 = 4;
-/// Pause after the first one; it doubles.
+/// Pause after the first attempt. It doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// Longest pause within a batch. An endpoint that asks for more is left alone for as long.
+/// Longest pause within a batch. If the endpoint requests more, the batch fails.
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_secs(60);
-/// Questions under way at the same time.
+/// Concurrent questions.
 const MAX_QUERIES: usize = 32;
-/// Bytes of an answer for each text: 8,192 dimensions at some 30 characters a number.
+/// Bytes of an answer per text: 8,192 dimensions at some 30 characters a number.
 const MAX_ANSWER_PER_TEXT: usize = 256 * 1024;
 
-/// How an endpoint is reached.
+/// Access to an endpoint.
 #[derive(Debug, Clone)]
 pub struct HttpOptions {
     /// Base address, without `/embeddings`.
     pub url: String,
-    /// What the endpoint calls the model.
+    /// Name of the model at the endpoint.
     pub model: String,
     /// Bearer token.
     pub key: Option<SecretString>,
-    /// What stands before texts.
+    /// Text before questions and passages.
     pub prefixes: Prefixes,
 }
 
@@ -90,9 +90,9 @@ struct Item {
     embedding: Vec<f32>,
 }
 
-/// Says which cryptography TLS uses. To be called before any HTTP client is made.
+/// Selects the cryptography of TLS. Call it before creating any HTTP client.
 pub fn prepare_tls() {
-    // The first one stays; it is the same each time.
+    // Only the first call has an effect, and all are equal.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
@@ -111,7 +111,7 @@ enum BodyError {
     Network(reqwest::Error),
 }
 
-/// Reads a body of at most `limit` bytes, whatever length the server announced.
+/// Reads a body of at most `limit` bytes, whatever length the server announces.
 async fn read_body(mut response: reqwest::Response, limit: usize) -> Result<Vec<u8>, BodyError> {
     if response
         .content_length()
@@ -129,8 +129,8 @@ async fn read_body(mut response: reqwest::Response, limit: usize) -> Result<Vec<
     Ok(body)
 }
 
-/// An error with its causes, without the address: that may hold a secret.
-pub(super) fn describe(error: &reqwest::Error) -> String {
+/// Returns an error with its causes, without the address, which may contain a secret.
+pub(super) fn describe_error(error: &reqwest::Error) -> String {
     let mut text = if error.is_timeout() {
         "no answer in time".to_owned()
     } else {
@@ -153,22 +153,24 @@ pub(super) fn describe(error: &reqwest::Error) -> String {
 }
 
 impl HttpEmbedder {
-    /// Asks the endpoint for a first vector, which tells the dimension.
+    /// Requests a first vector from the endpoint to learn the dimension.
     ///
     /// # Errors
-    /// When it does not answer, or with something else.
+    /// If it does not answer, or not with a vector.
     pub async fn connect(options: HttpOptions) -> Result<Self, EmbedError> {
-        // A redirect would send the texts, and perhaps the key, to an address that nobody configured.
+        // A redirect would send the texts, and perhaps the key, to an address that is not configured.
         let client = client_builder(CONNECT, ANSWER)
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|error| EmbedError::unavailable(describe(&error)))?;
+            .map_err(|error| EmbedError::unavailable(describe_error(&error)))?;
         let endpoint = Endpoint { client, options };
-        let first = endpoint.ask(&["a first text".to_owned()], None).await?;
+        let first = endpoint
+            .request_vectors(&["a first text".to_owned()], None)
+            .await?;
         let dimension = first.first().map_or(0, Vec::len);
-        normalised(first.into_iter().next().unwrap_or_default(), dimension)?;
+        normalize_vector(first.into_iter().next().unwrap_or_default(), dimension)?;
         let model = Model {
-            id: endpoint.options.prefixes.model(&endpoint.options.model),
+            id: endpoint.options.prefixes.model_id(&endpoint.options.model),
             dimension,
         };
         Ok(Self {
@@ -178,10 +180,14 @@ impl HttpEmbedder {
         })
     }
 
-    async fn vectors(&self, texts: &[String]) -> Result<Vec<Vector>, EmbedError> {
+    async fn embed_batch(&self, texts: &[String]) -> Result<Vec<Vector>, EmbedError> {
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
-            match self.endpoint.ask(texts, Some(self.model.dimension)).await {
+            match self
+                .endpoint
+                .request_vectors(texts, Some(self.model.dimension))
+                .await
+            {
                 Err(EmbedError::Unavailable {
                     reason,
                     retry_after,
@@ -203,8 +209,31 @@ impl HttpEmbedder {
     }
 }
 
+/// Returns the error for an answer without success.
+fn classify_status(status: StatusCode, retry_after: Option<Duration>) -> EmbedError {
+    let reason = format!("the embedding endpoint answered {status}");
+    let hint = match status {
+        status if status.is_redirection() => {
+            "redirects are not followed, because they would send the texts elsewhere; set MEMORY_EMBEDDER_URL to the \
+             final address"
+        }
+        StatusCode::BAD_REQUEST
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::UNPROCESSABLE_ENTITY => return EmbedError::Refused(reason.into()),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "check MEMORY_EMBEDDER_KEY",
+        StatusCode::NOT_FOUND => "check MEMORY_EMBEDDER_URL and MEMORY_MODEL",
+        _ => {
+            return EmbedError::Unavailable {
+                reason: reason.into(),
+                retry_after,
+            };
+        }
+    };
+    EmbedError::unavailable(format!("{reason}: {hint}"))
+}
+
 impl Endpoint {
-    async fn ask(
+    async fn request_vectors(
         &self,
         texts: &[String],
         dimension: Option<usize>,
@@ -225,7 +254,7 @@ impl Endpoint {
         let passing = |error: reqwest::Error| {
             EmbedError::unavailable(format!(
                 "the embedding endpoint cannot be reached: {}",
-                describe(&error)
+                describe_error(&error)
             ))
         };
         let response = request.send().await.map_err(passing)?;
@@ -236,28 +265,7 @@ impl Endpoint {
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
         if !status.is_success() {
-            let reason = format!("the embedding endpoint answered {status}");
-            if status.is_redirection() {
-                let hint = "redirects are not followed, since they would send the texts elsewhere";
-                return Err(EmbedError::unavailable(format!(
-                    "{reason}: {hint}; set MEMORY_EMBEDDER_URL to the final address"
-                )));
-            }
-            return Err(match status {
-                StatusCode::BAD_REQUEST
-                | StatusCode::PAYLOAD_TOO_LARGE
-                | StatusCode::UNPROCESSABLE_ENTITY => EmbedError::Refused(reason.into()),
-                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                    EmbedError::unavailable(format!("{reason}: check MEMORY_EMBEDDER_KEY"))
-                }
-                StatusCode::NOT_FOUND => EmbedError::unavailable(format!(
-                    "{reason}: check MEMORY_EMBEDDER_URL and MEMORY_MODEL"
-                )),
-                _ => EmbedError::Unavailable {
-                    reason: reason.into(),
-                    retry_after,
-                },
-            });
+            return Err(classify_status(status, retry_after));
         }
         let limit = texts.len().max(1) * MAX_ANSWER_PER_TEXT;
         let bytes = read_body(response, limit)
@@ -292,7 +300,7 @@ impl Endpoint {
         match dimension {
             Some(dimension) => vectors
                 .into_iter()
-                .map(|vector| normalised(vector, dimension))
+                .map(|vector| normalize_vector(vector, dimension))
                 .collect(),
             None => Ok(vectors),
         }
@@ -306,8 +314,8 @@ impl Embedder for HttpEmbedder {
     }
 
     async fn passages(&self, texts: Vec<String>) -> Result<Vec<Vec<Vector>>, EmbedError> {
-        let chunks: Vec<Vec<String>> = texts.iter().map(|text| chunks(text)).collect();
-        let prefix = spaced(
+        let chunks: Vec<Vec<String>> = texts.iter().map(|text| split_chunks(text)).collect();
+        let prefix = with_space(
             self.endpoint
                 .options
                 .prefixes
@@ -322,7 +330,7 @@ impl Embedder for HttpEmbedder {
             .collect();
         let mut vectors = Vec::with_capacity(all.len());
         for batch in all.chunks(BATCH) {
-            vectors.extend(self.vectors(batch).await?);
+            vectors.extend(self.embed_batch(batch).await?);
         }
         let mut vectors = vectors.into_iter();
         Ok(chunks
@@ -335,7 +343,7 @@ impl Embedder for HttpEmbedder {
         let busy =
             |_| EmbedError::unavailable("too many questions wait for the embedding endpoint");
         let _permit = self.queries.try_acquire().map_err(busy)?;
-        let prefix = spaced(
+        let prefix = with_space(
             self.endpoint
                 .options
                 .prefixes
@@ -346,7 +354,7 @@ impl Embedder for HttpEmbedder {
         let text: String = prefix.chars().chain(text.chars().take(CHUNK)).collect();
         let mut vectors = self
             .endpoint
-            .ask(&[text], Some(self.model.dimension))
+            .request_vectors(&[text], Some(self.model.dimension))
             .await?;
         vectors
             .pop()
@@ -354,8 +362,8 @@ impl Embedder for HttpEmbedder {
     }
 }
 
-/// A text in pieces that every model takes. An empty one is a space: endpoints refuse what is empty.
-fn chunks(text: &str) -> Vec<String> {
+/// Splits a text into chunks that every model accepts. An empty text becomes a space, because endpoints refuse empty ones.
+fn split_chunks(text: &str) -> Vec<String> {
     let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
     if starts.is_empty() {
         return vec![" ".to_owned()];
@@ -378,12 +386,12 @@ mod tests {
 
     #[test]
     fn chunks_overlap_and_lose_nothing() {
-        assert_eq!(chunks(""), [" "]);
-        assert_eq!(chunks("ü"), ["ü"]);
+        assert_eq!(split_chunks(""), [" "]);
+        assert_eq!(split_chunks("ü"), ["ü"]);
         let text: String = (0..5_000)
             .map(|n| char::from_u32(0x4e00 + n).unwrap())
             .collect();
-        let parts = chunks(&text);
+        let parts = split_chunks(&text);
         assert_eq!(
             parts
                 .iter()

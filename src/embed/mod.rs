@@ -1,7 +1,7 @@
-//! From texts to vectors: a model inside the process, or an endpoint that speaks as OpenAI's does.
+//! Embeddings of texts: by a model in the process, or by an endpoint that is compatible with OpenAI.
 //!
-//! Depends on `domain` only. Owns the invariants that a vector is finite, of length 1 and of the model's dimension, and
-//! that the model is never exchanged silently: each vector travels with the name of its model. To add an embedder,
+//! Depends on the crate `sentence-bert` only. Owns the invariants that a vector is finite and has length 1 and the
+//! dimension of its model, and that the model never changes silently: each vector has the name of its model. To add an embedder,
 //! implement [`Embedder`].
 
 #![warn(missing_docs)]
@@ -19,7 +19,7 @@ mod query_cache;
 
 pub use desk::{Desk, QueryVector};
 
-/// Which model made a vector.
+/// The model of a vector.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Model {
     /// Name under which its vectors are stored.
@@ -34,19 +34,19 @@ impl fmt::Display for Model {
     }
 }
 
-/// What a person wants to stand before texts, without the space that follows it. Nothing: what the model's own files
-/// say, if there are any.
+/// Texts that the user wants before questions and passages, without the following space. `None`: as the files of the model
+/// say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prefixes {
     /// Before questions.
     pub query: Option<String>,
-    /// Before texts that are to be found.
+    /// Before texts that are indexed.
     pub passage: Option<String>,
 }
 
 impl Prefixes {
-    /// The model under which vectors of texts behind this prefix are kept: they are others than without it.
-    fn model(&self, id: &str) -> String {
+    /// Returns the name under which vectors are stored. The prefix of passages changes the vectors, so it is part of the name.
+    fn model_id(&self, id: &str) -> String {
         self.passage.as_ref().map_or_else(
             || id.to_owned(),
             |passage| format!("{id} behind {passage:?}"),
@@ -54,8 +54,8 @@ impl Prefixes {
     }
 }
 
-/// A prefix with the space that settings lose at their end.
-fn spaced(prefix: &str) -> String {
+/// Adds the space that settings lose at their end.
+fn with_space(prefix: &str) -> String {
     if prefix.is_empty() {
         String::new()
     } else {
@@ -63,22 +63,22 @@ fn spaced(prefix: &str) -> String {
     }
 }
 
-/// Of length 1 and without NaN.
+/// An embedding of length 1, without NaN.
 pub type Vector = Vec<f32>;
 
-/// Makes vectors of texts. Every method is bounded in time.
+/// Computes vectors of texts. Every method is bounded in time.
 #[async_trait]
 pub trait Embedder: Send + Sync + fmt::Debug {
     /// The model, which never changes.
     fn model(&self) -> &Model;
 
-    /// The vectors of texts that are to be found: one for each chunk of each text, at least one a text.
+    /// Computes the vectors of texts that are indexed: one for each chunk, at least one per text.
     ///
     /// # Errors
-    /// See [`EmbedError`]; no text of the batch has got its vectors then.
+    /// See [`EmbedError`]. No text of the batch has vectors then.
     async fn passages(&self, texts: Vec<String>) -> Result<Vec<Vec<Vector>>, EmbedError>;
 
-    /// The vector of a question. Never waits behind [`Embedder::passages`].
+    /// Computes the vector of a question. Never waits for [`Embedder::passages`].
     ///
     /// # Errors
     /// See [`EmbedError`].
@@ -88,24 +88,24 @@ pub trait Embedder: Send + Sync + fmt::Debug {
 /// Why there is no vector.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EmbedError {
-    /// The embedder is away, slow or has too much to do. Worth another attempt.
+    /// The embedder is unavailable, slow or overloaded. Another attempt makes sense.
     #[error("{reason}")]
     Unavailable {
-        /// What happened, free of secrets.
+        /// Without secrets.
         reason: Arc<str>,
-        /// When to come back, where it was said.
+        /// Time until the next attempt, if the embedder returned one.
         retry_after: Option<std::time::Duration>,
     },
-    /// The embedder does not take this input, today or tomorrow.
+    /// The embedder never accepts this input.
     #[error("{0}")]
     Refused(Arc<str>),
-    /// What came back is no vector of this model.
+    /// The result is not a vector of this model.
     #[error("{0}")]
     Invalid(Arc<str>),
 }
 
 impl EmbedError {
-    /// Worth another attempt.
+    /// An error after which another attempt makes sense.
     pub fn unavailable(reason: impl Into<Arc<str>>) -> Self {
         Self::Unavailable {
             reason: reason.into(),
@@ -114,11 +114,11 @@ impl EmbedError {
     }
 }
 
-/// Makes a vector one of length 1.
+/// Scales a vector to length 1.
 ///
 /// # Errors
-/// When it has another dimension than the model, or a number that is none, or no direction.
-pub fn normalised(mut vector: Vector, dimension: usize) -> Result<Vector, EmbedError> {
+/// If its dimension differs from that of the model, or if it has NaN, infinite or only zero elements.
+pub fn normalize_vector(vector: Vector, dimension: usize) -> Result<Vector, EmbedError> {
     if vector.len() != dimension {
         let found = vector.len();
         return Err(EmbedError::Invalid(
@@ -126,16 +126,9 @@ pub fn normalised(mut vector: Vector, dimension: usize) -> Result<Vector, EmbedE
                 .into(),
         ));
     }
-    let square: f64 = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
-    // Catches NaN and the infinite, too.
-    if !(square.is_finite() && square > 0.0) {
-        return Err(EmbedError::Invalid(
-            "a vector with NaN, infinite or only zero elements was returned".into(),
-        ));
-    }
-    let scale = (1.0 / square.sqrt()) as f32;
-    vector.iter_mut().for_each(|x| *x *= scale);
-    Ok(vector)
+    sentence_bert::scale_to_unit(vector).ok_or_else(|| {
+        EmbedError::Invalid("a vector with NaN, infinite or only zero elements was returned".into())
+    })
 }
 
 #[cfg(test)]
@@ -144,14 +137,17 @@ mod tests {
 
     #[test]
     fn only_vectors_of_the_model_pass() {
-        assert_eq!(normalised(vec![3.0, 4.0], 2).unwrap(), [0.6, 0.8]);
+        assert_eq!(normalize_vector(vec![3.0, 4.0], 2).unwrap(), [0.6, 0.8]);
         for wrong in [
             vec![1.0],
             vec![f32::NAN, 1.0],
             vec![f32::INFINITY, 0.0],
             vec![0.0, 0.0],
         ] {
-            assert!(matches!(normalised(wrong, 2), Err(EmbedError::Invalid(_))));
+            assert!(matches!(
+                normalize_vector(wrong, 2),
+                Err(EmbedError::Invalid(_))
+            ));
         }
     }
 }

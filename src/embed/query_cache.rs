@@ -1,14 +1,13 @@
-//! The vectors of recent questions: agents ask the same again and again, and pages are asked for with the same words.
+//! Embeddings of recent questions, because agents repeat questions and request pages with the same words.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Vectors that are kept; of 384 dimensions that is 1.5 MB.
+/// Cached embeddings. With 384 dimensions they need 1.5 MB.
 const MOST: usize = 1_000;
-/// A longer question is seldom asked twice.
+/// Longest cached question in bytes, because longer ones are rarely repeated.
 const LONGEST: usize = 2_000;
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct QueryCache(Mutex<Kept>);
 
@@ -19,7 +18,7 @@ struct Kept {
 }
 
 impl QueryCache {
-    pub(super) fn get(&self, question: &str) -> Option<Arc<[f32]>> {
+    pub(super) fn find_vector(&self, question: &str) -> Option<Arc<[f32]>> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.uses += 1;
         let now = kept.uses;
@@ -29,13 +28,13 @@ impl QueryCache {
         })
     }
 
-    pub(super) fn put(&self, question: String, vector: Arc<[f32]>) {
+    pub(super) fn keep_vector(&self, question: String, vector: Arc<[f32]>) {
         if question.len() > LONGEST {
             return;
         }
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.vectors.len() >= MOST {
-            // The older half goes at once, which is rare, instead of one each time.
+            // Removes the older half at once, which is rare, instead of one entry each time.
             let mut uses: Vec<u64> = kept.vectors.values().map(|(used, _)| *used).collect();
             uses.sort_unstable();
             let middle = uses[uses.len() / 2];
@@ -45,7 +44,7 @@ impl QueryCache {
         kept.vectors.insert(question, (now, vector));
     }
 
-    pub(super) fn clear(&self) {
+    pub(super) fn remove_all(&self) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -59,17 +58,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_used_stays() {
+    fn recently_used_vectors_are_kept() {
         let cache = QueryCache::default();
         for number in 0..2 * MOST {
-            cache.put(number.to_string(), Arc::from([number as f32]));
+            cache.keep_vector(number.to_string(), Arc::from([number as f32]));
             assert_eq!(
-                cache.get("0").as_deref(),
+                cache.find_vector("0").as_deref(),
                 Some(&[0.0][..]),
                 "after {number}"
             );
         }
-        assert!(cache.get("1").is_none());
+        assert!(cache.find_vector("1").is_none());
         assert!(cache.0.lock().unwrap().vectors.len() <= MOST);
     }
 }

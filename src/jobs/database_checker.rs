@@ -1,4 +1,4 @@
-//! Compares the indexes with the memories once a day, slowly, so that damage is noticed before somebody misses a memory.
+//! Compares the indexes with the memories once a day, slowly, so that damage is noticed before a memory is missed.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -8,14 +8,13 @@ use crate::engine::Notices;
 use crate::lifecycle::{Condition, Supervisor};
 use crate::store::{Finding, Pace, Store, StoreError, Subject};
 
-/// When the database is checked.
+/// Schedule of the checks.
 #[derive(Debug, Clone, Copy)]
 pub struct CheckSchedule {
-    /// From the start to the first check, and from a check that failed to the next attempt.
+    /// Time until the first check, and until the next attempt after a failed check.
     pub first: Duration,
-    /// From the end of one check to the next.
+    /// Time from the end of a check to the next.
     pub interval: Duration,
-    /// How fast it goes.
     pub pace: Pace,
 }
 
@@ -29,8 +28,8 @@ impl Default for CheckSchedule {
     }
 }
 
-/// Spawns the checker. `condition` is what `/health/ready` says about the data: damage of derived data is a remark there,
-/// damage of the memories makes the service not ready. `notices` is what `status` says.
+/// Spawns the checker. It sets `condition`, which `/health/ready` reports: damage of the memories makes the service not ready,
+/// damage of derived data is only mentioned. It sets `notices`, which `status` reports.
 pub fn check_database(
     supervisor: &Supervisor,
     store: &Arc<dyn Store>,
@@ -57,7 +56,7 @@ pub fn check_database(
                 }
                 pause = tokio::select! {
                     () = stopping.cancelled() => return Ok(()),
-                    checked = checker.check() => if checked { schedule.interval } else { schedule.first },
+                    checked = checker.run_check() => if checked { schedule.interval } else { schedule.first },
                 };
             }
         }
@@ -73,11 +72,11 @@ struct Checker {
 }
 
 impl Checker {
-    /// Whether the check came to its end.
-    async fn check(&self) -> bool {
+    /// Returns whether the check was completed.
+    async fn run_check(&self) -> bool {
         match self.store.inspect_deeply(self.pace).await {
             Ok(findings) => {
-                self.report(self.with_repair(findings).await);
+                self.report_findings(self.with_repair(findings).await);
                 true
             }
             Err(error) => {
@@ -90,7 +89,7 @@ impl Checker {
         }
     }
 
-    /// Asks for the rebuild that a damaged word index needs.
+    /// Requests the rebuild that a damaged word index needs.
     async fn with_repair(&self, mut findings: Vec<Finding>) -> Vec<Finding> {
         for finding in findings
             .iter_mut()
@@ -112,7 +111,7 @@ impl Checker {
         findings
     }
 
-    fn report(&self, findings: Vec<Finding>) {
+    fn report_findings(&self, findings: Vec<Finding>) {
         for finding in &findings {
             tracing::error!(
                 finding = finding.detail,

@@ -1,5 +1,5 @@
-//! Prepares the database, as often as it takes, and watches it from then on. The service stays up without it, but it ends
-//! when somebody takes the files of the embedded database away: a restart is the only way back to the right ones.
+//! Prepares the database, with retries, and monitors it afterwards. The service continues without a database, but ends if the
+//! files of the embedded database are removed, because only a restart opens the right ones again.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use tokio::time::Instant;
 use crate::lifecycle::{Condition, Role, Supervisor};
 use crate::store::{DatabaseInfo, Store, StoreError, WriteFailure};
 
-/// Between two looks at a database that answers.
+/// Time between two checks of an available database.
 const PERIOD: Duration = Duration::from_secs(2);
-/// Looks between two refreshments of the statistics, and between two trial writes after a failed write.
+/// Checks between two updates of the statistics, and between two trial writes after a failed write.
 const LOOKS: u32 = 5;
-/// Longest pause between two attempts at one that does not.
+/// Longest pause between two attempts to reach the database.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// Longest look; the store itself is bounded too.
+/// Longest check. The store has its own limits as well.
 const LONGEST_LOOK: Duration = Duration::from_secs(15);
-/// A migration of a large database takes its time; beyond this the loop counts as stuck.
+/// Longest migration of a large database. After this time the loop counts as stuck.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
-/// Spawns the keeper; `condition` is what `/health/ready` says about the database.
+/// Spawns the monitor. It sets `condition`, which `/health/ready` reports.
 pub fn keep_database(supervisor: &Supervisor, store: Arc<dyn Store>, condition: Condition) {
     let heartbeat = supervisor.heartbeat("database keeper", Role::Essential, MAX_AGE);
     let stopping = supervisor.stopping().clone();
@@ -41,14 +41,14 @@ pub fn keep_database(supervisor: &Supervisor, store: Arc<dyn Store>, condition: 
             heartbeat.beat();
             let well = tokio::select! {
                 () = stopping.cancelled() => return Ok::<(), StoreError>(()),
-                well = keeper.look() => well?,
+                well = keeper.check_database() => well?,
             };
             looks = if well { looks + 1 } else { 0 };
             if looks == LOOKS {
                 looks = 0;
                 tokio::select! {
                     () = stopping.cancelled() => return Ok(()),
-                    () = keeper.maintain() => {}
+                    () = keeper.maintain_statistics() => {}
                 }
             }
             pause = if well {
@@ -77,8 +77,8 @@ struct Keeper {
 }
 
 impl Keeper {
-    /// Prepares the database if that has not succeeded yet, otherwise asks it for a sign of life.
-    async fn look(&mut self) -> Result<bool, StoreError> {
+    /// Prepares the database if that has not succeeded yet. Otherwise checks that it answers.
+    async fn check_database(&mut self) -> Result<bool, StoreError> {
         let result = if self.prepared {
             tokio::time::timeout(LONGEST_LOOK, self.store.info())
                 .await
@@ -90,24 +90,24 @@ impl Keeper {
             }
         };
         match result {
-            Ok(info) => Ok(self.found(&info)),
+            Ok(info) => Ok(self.handle_recovery(&info)),
             Err(error @ StoreError::FileReplaced { .. }) => {
-                self.missed(&error);
+                self.handle_loss(&error);
                 Err(error)
             }
-            Err(error) => Ok(self.missed(&error)),
+            Err(error) => Ok(self.handle_loss(&error)),
         }
     }
 
-    /// Returns when a write has failed or succeeded again, so that readiness follows at once.
+    /// Returns after a write has failed or succeeded again, so that readiness changes at once.
     async fn write_outcome_changed(&mut self) {
         if self.write_failure.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Neither old statistics nor a failed trial write is a reason to do without a database.
-    async fn maintain(&self) {
+    /// Old statistics or a failed trial write do not make the database unavailable.
+    async fn maintain_statistics(&self) {
         if let Err(error) = self.store.refresh_statistics().await {
             tracing::debug!(
                 error = &error as &dyn Error,
@@ -128,7 +128,7 @@ impl Keeper {
         }
     }
 
-    fn found(&mut self, info: &DatabaseInfo) -> bool {
+    fn handle_recovery(&mut self, info: &DatabaseInfo) -> bool {
         let at = format!("{} {}, {}", info.backend, info.version, info.name);
         if !self.prepared {
             tracing::info!(
@@ -151,12 +151,12 @@ impl Keeper {
         true
     }
 
-    fn missed(&mut self, error: &StoreError) -> bool {
+    fn handle_loss(&mut self, error: &StoreError) -> bool {
         self.note_outage(&error.to_string());
         false
     }
 
-    /// Logs once per outage: the readiness check tells the rest.
+    /// Logs once per outage. The readiness check has the details.
     fn note_outage(&mut self, reason: &str) {
         if self.lost_since.is_none() {
             tracing::error!(

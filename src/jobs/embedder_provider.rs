@@ -1,5 +1,5 @@
-//! Brings the embedder to its desk: fetches the model where it is not there, loads it, or asks the endpoint. The service
-//! answers all the while, by words alone.
+//! Provides the embedder: downloads the model if it is missing and loads it, or connects to the endpoint. Meanwhile recall
+//! uses words only.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +12,17 @@ use crate::embed::local::{LocalEmbedder, LocalOptions};
 use crate::embed::{Desk, Embedder};
 use crate::lifecycle::Supervisor;
 
-/// Pause after the first failure; it doubles.
+/// Pause after the first failure. It doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// Longest pause: a machine that is offline may come back.
+/// Longest pause, because an offline machine may come back.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 60);
 
-/// What is to be brought.
+/// Source of the embedder.
 #[derive(Debug, Clone)]
 pub enum Provision {
     /// A model in this process.
     Local {
-        /// Which, and from where.
         plan: Plan,
-        /// How it is run.
         options: LocalOptions,
         /// Whether progress is a bar on the terminal.
         terminal: bool,
@@ -33,7 +31,7 @@ pub enum Provision {
     Http(HttpOptions),
 }
 
-/// Spawns the provider, which is done when the embedder is at its desk.
+/// Spawns the provider, which ends when the embedder is available.
 pub fn provide_embedder(supervisor: &Supervisor, desk: &Arc<Desk>, provision: Provision) {
     let (desk, stopping) = (Arc::clone(desk), supervisor.stopping().clone());
     supervisor.spawn_restarting("embedder provider", move || {
@@ -44,7 +42,7 @@ pub fn provide_embedder(supervisor: &Supervisor, desk: &Arc<Desk>, provision: Pr
             loop {
                 let brought = tokio::select! {
                     () = stopping.cancelled() => return Ok::<(), anyhow::Error>(()),
-                    brought = provision.bring() => brought,
+                    brought = provision.load_embedder() => brought,
                 };
                 let trouble = match brought {
                     Ok(embedder) => {
@@ -54,7 +52,7 @@ pub fn provide_embedder(supervisor: &Supervisor, desk: &Arc<Desk>, provision: Pr
                     }
                     Err(trouble) => trouble,
                 };
-                // Once: what it says does not change while a machine is offline.
+                // Once, because the reason does not change while a machine is offline.
                 if !said {
                     tracing::warn!(
                         trouble,
@@ -74,7 +72,7 @@ pub fn provide_embedder(supervisor: &Supervisor, desk: &Arc<Desk>, provision: Pr
 }
 
 impl Provision {
-    async fn bring(&self) -> Result<Arc<dyn Embedder>, String> {
+    async fn load_embedder(&self) -> Result<Arc<dyn Embedder>, String> {
         match self {
             Self::Http(options) => {
                 let embedder = HttpEmbedder::connect(options.clone())

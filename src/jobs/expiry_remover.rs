@@ -10,14 +10,14 @@ use crate::domain::Clock;
 use crate::lifecycle::Supervisor;
 use crate::store::{Expiry, Store, StoreError};
 
-/// Between two looks for expired data.
+/// Time between two searches for expired data.
 const PERIOD: Duration = Duration::from_secs(60);
-/// Between two batches, so that writers get their turn.
+/// Pause between two batches, so that writers can proceed.
 const BREATH: Duration = Duration::from_millis(200);
-/// Rows of each kind that a batch removes: some megabytes at most.
+/// Rows of each kind per batch, at most some megabytes.
 const BATCH: usize = 100;
 
-/// How long data beside the memories is kept.
+/// Retention of data other than current memories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Days for earlier versions of memories; `None` keeps them.
@@ -27,8 +27,8 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// What has expired at `now`.
-    fn expiry(self, now: DateTime<Utc>) -> Expiry {
+    /// Returns the times before which data has expired at `now`.
+    fn expiry_at(self, now: DateTime<Utc>) -> Expiry {
         let before = |days: u32| now.checked_sub_days(Days::new(days.into()));
         Expiry {
             history_before: self.history_days.and_then(before),
@@ -38,7 +38,7 @@ impl Retention {
     }
 }
 
-/// Spawns the remover. While the database is away, data stays until the next look.
+/// Spawns the remover. While the database is unavailable, data is kept.
 pub fn remove_expired(
     supervisor: &Supervisor,
     store: &Arc<dyn Store>,
@@ -54,7 +54,7 @@ pub fn remove_expired(
         let (store, clock, stopping) = (Arc::clone(&store), Arc::clone(&clock), stopping.clone());
         async move {
             loop {
-                let expiry = retention.expiry(clock.now());
+                let expiry = retention.expiry_at(clock.now());
                 let removed = tokio::select! {
                     () = stopping.cancelled() => return Ok::<(), StoreError>(()),
                     removed = store.remove_expired(&expiry) => removed,
@@ -90,7 +90,7 @@ mod tests {
             history_days: Some(30),
             idempotency_days: None,
         }
-        .expiry(now);
+        .expiry_at(now);
         assert_eq!(
             expiry.history_before.unwrap().to_rfc3339(),
             "2025-12-02T00:00:00+00:00"

@@ -1,8 +1,8 @@
-//! Work beside the requests: keeping the database at hand, checking it, writing use statistics, bringing the embedder,
-//! giving memories their vectors, removing expired data.
+//! Background work: monitors and checks the database, writes usage statistics, loads the embedder, computes embeddings,
+//! removes expired data.
 //!
-//! Depends on `domain`, `embed`, `engine`, `store` and `lifecycle`. Every loop has a heartbeat or is restarted by the supervisor, and every
-//! step of it is bounded in time.
+//! Depends on `domain`, `embed`, `engine`, `store` and `lifecycle`. Every loop has a heartbeat or is restarted by the
+//! supervisor, and each of its steps is bounded in time.
 
 mod database_checker;
 mod database_keeper;

@@ -1,4 +1,4 @@
-//! Writes down which memories were recalled, every few seconds and once more at the end.
+//! Writes usage statistics of recalled memories, every few seconds and once more at the end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::store::StoreError;
 
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// Spawns the writer. While the database is away, notes are dropped: they are statistics, not memories.
+/// Spawns the writer. While the database is unavailable, the statistics are dropped.
 pub fn write_recall_notes(supervisor: &Supervisor, engine: &Arc<Engine>) {
     let (engine, stopping) = (Arc::clone(engine), supervisor.stopping().clone());
     supervisor.spawn_restarting("recall note writer", move || {

@@ -1,7 +1,6 @@
-//! Gives memories their vectors, the newest first, beside the requests: one batch at a time, on threads of its own.
+//! Computes the embeddings of memories in the background, newest first, one batch at a time, on separate threads.
 //!
-//! When the model is another one than before, all memories are queued again; recall finds by the vectors that there are
-//! already, and by words.
+//! If the model changes, all memories are queued again. Meanwhile recall uses the new embeddings that exist, and words.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,20 +13,20 @@ use crate::embed::{Desk, EmbedError, Embedder, Model};
 use crate::lifecycle::{Condition, Heartbeat, Role, Supervisor};
 use crate::store::{Embedded, IndexJob, MemoryKey, Store, StoreError};
 
-/// Memories in a batch: some hundred milliseconds of work.
+/// Memories per batch, which take some hundred milliseconds.
 const BATCH: usize = 32;
-/// How often somebody else's memories are looked for; our own announce themselves.
+/// Interval for finding memories of other servers. Memories of this server wake the indexer.
 const PERIOD: Duration = Duration::from_secs(5);
-/// Pause while the database or the embedder is away; it doubles.
+/// First pause while the database or the embedder is unavailable. It doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Longest batch; beyond this the loop counts as stuck.
+/// Longest batch. After this time the loop counts as stuck.
 const MAX_AGE: Duration = Duration::from_secs(900);
-/// Pause for a text which the embedder refuses; it doubles with each attempt.
+/// Pause for a text that the embedder refuses. It doubles with each attempt.
 const REFUSED: TimeDelta = TimeDelta::minutes(10);
 
-/// Spawns the indexer, and what prepares the search. `condition` is always met: it informs, since recall works without.
+/// Spawns the indexer and the preparation of the search. `condition` is always met, because recall works without embeddings.
 pub fn index_vectors(
     supervisor: &Supervisor,
     store: &Arc<dyn Store>,
@@ -36,7 +35,7 @@ pub fn index_vectors(
     condition: Condition,
 ) {
     let condition = Arc::new(condition);
-    condition.met(&state(desk, None));
+    condition.met(&describe_state(desk, None));
     let (indexer, preparer) = (supervisor.clone(), supervisor.stopping().clone());
     let parts = (
         Arc::clone(store),
@@ -61,7 +60,7 @@ pub fn index_vectors(
             };
             tokio::select! {
                 () = stopping.cancelled() => Ok::<(), StoreError>(()),
-                result = indexer.run(&heartbeat) => result,
+                result = indexer.run_loop(&heartbeat) => result,
             }
         }
     });
@@ -71,14 +70,14 @@ pub fn index_vectors(
         async move {
             tokio::select! {
                 () = stopping.cancelled() => Ok::<(), StoreError>(()),
-                result = prepare(&*store, &desk) => result,
+                result = prepare_search(&*store, &desk) => result,
             }
         }
     });
 }
 
-/// Until it succeeded once: an embedder does not change while the service runs.
-async fn prepare(store: &dyn Store, desk: &Desk) -> Result<(), StoreError> {
+/// Prepares the search once, because the embedder does not change while the service runs.
+async fn prepare_search(store: &dyn Store, desk: &Desk) -> Result<(), StoreError> {
     loop {
         if let Some(embedder) = desk.embedder() {
             let model = embedder.model();
@@ -92,8 +91,8 @@ async fn prepare(store: &dyn Store, desk: &Desk) -> Result<(), StoreError> {
     }
 }
 
-/// For people: what embeds, and how much waits for it.
-fn state(desk: &Desk, backlog: Option<u64>) -> String {
+/// Returns the model and the backlog, for people.
+fn describe_state(desk: &Desk, backlog: Option<u64>) -> String {
     let wait = backlog
         .map(|count| format!(", {count} memories wait"))
         .unwrap_or_default();
@@ -114,26 +113,26 @@ struct Indexer {
     condition: Arc<Condition>,
     /// The model for which the queue is complete.
     queued: Option<Model>,
-    /// The queue was filled for another model than before. A server that still works with that one may have taken
-    /// memories off it, so that one looks once more when it is empty.
+    /// Whether to search for missing embeddings once more when the queue is empty. After a change of the model, a server with
+    /// the former one may have taken memories from the queue.
     again: bool,
-    /// When the backlog was counted.
+    /// Time of the last count of the backlog.
     told: Instant,
     pause: Duration,
 }
 
 impl Indexer {
-    async fn run(&mut self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
+    async fn run_loop(&mut self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
         loop {
             heartbeat.beat();
             let worked = match self.desk.embedder() {
                 None => Ok(0),
-                Some(embedder) => self.round(&*embedder, heartbeat).await,
+                Some(embedder) => self.index_batch(&*embedder, heartbeat).await,
             };
             match worked {
                 Ok(0) => {
                     self.pause = FIRST_PAUSE;
-                    self.tell().await;
+                    self.report_backlog().await;
                     let called = async {
                         tokio::select! {
                             () = self.desk.called() => {}
@@ -144,7 +143,7 @@ impl Indexer {
                 }
                 Ok(_) => self.pause = FIRST_PAUSE,
                 Err(Stop::Later(after)) => {
-                    self.tell().await;
+                    self.report_backlog().await;
                     heartbeat.idle(sleep(after.unwrap_or(self.pause))).await;
                     self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 }
@@ -157,26 +156,26 @@ impl Indexer {
         }
     }
 
-    async fn tell(&mut self) {
+    async fn report_backlog(&mut self) {
         self.told = Instant::now();
         let backlog = self.store.index_backlog().await.ok();
-        self.condition.met(&state(&self.desk, backlog));
+        self.condition.met(&describe_state(&self.desk, backlog));
     }
 
-    /// Does `work`, which may take its time, and tells how much waits every now and then.
-    async fn telling<T>(&mut self, work: impl Future<Output = T>) -> T {
+    /// Runs `work`, and reports the backlog regularly until it ends.
+    async fn report_while<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
             let due = sleep(PERIOD.saturating_sub(self.told.elapsed()));
             tokio::select! {
                 done = &mut work => return done,
-                () = due => self.tell().await,
+                () = due => self.report_backlog().await,
             }
         }
     }
 
-    /// One batch; returns how many memories were dealt with.
-    async fn round(
+    /// Processes one batch. Returns its number of memories.
+    async fn index_batch(
         &mut self,
         embedder: &dyn Embedder,
         heartbeat: &Heartbeat,
@@ -184,7 +183,7 @@ impl Indexer {
         let model = embedder.model();
         if self.queued.as_ref() != Some(model) {
             self.fill_queue(model, heartbeat).await?;
-            self.tell().await;
+            self.report_backlog().await;
         }
         let mut jobs = self.store.claim_index_jobs(BATCH, self.clock.now()).await?;
         if jobs.is_empty() && std::mem::take(&mut self.again) {
@@ -195,25 +194,25 @@ impl Indexer {
             return Ok(0);
         }
         let work = embedder.passages(jobs.iter().map(|job| job.text.clone()).collect());
-        match self.telling(work).await {
-            Ok(vectors) => self.save(model, &jobs, vectors).await?,
+        match self.report_while(work).await {
+            Ok(vectors) => self.save_vectors(model, &jobs, vectors).await?,
             Err(EmbedError::Unavailable {
                 reason,
                 retry_after,
             }) => {
-                return Err(self.postpone(&jobs, &reason, retry_after).await?);
+                return Err(self.postpone_jobs(&jobs, &reason, retry_after).await?);
             }
-            // One of them, most probably.
-            Err(_) => self.one_by_one(embedder, &jobs, heartbeat).await?,
+            // Probably only one of the texts is refused.
+            Err(_) => self.embed_separately(embedder, &jobs, heartbeat).await?,
         }
         if self.desk.trouble().is_some() {
             self.desk.set_trouble(None);
-            self.tell().await;
+            self.report_backlog().await;
         }
         Ok(jobs.len())
     }
 
-    async fn save(
+    async fn save_vectors(
         &self,
         model: &Model,
         jobs: &[IndexJob],
@@ -231,14 +230,14 @@ impl Indexer {
         let now = self.clock.now();
         let saved = self.store.save_vectors(&model.id, &embedded, now).await?;
         if saved < jobs.len() as u64 {
-            // Some changed under our hands. Those are queued anew already, but a claim may still hold them.
+            // Some memories have changed. They are queued again, but may still be claimed.
             let keys: Vec<MemoryKey> = jobs.iter().map(|job| job.key).collect();
             self.store.postpone_index_jobs(&keys, None, now).await?;
         }
         Ok(())
     }
 
-    async fn one_by_one(
+    async fn embed_separately(
         &self,
         embedder: &dyn Embedder,
         jobs: &[IndexJob],
@@ -248,14 +247,16 @@ impl Indexer {
             heartbeat.beat();
             match embedder.passages(vec![job.text.clone()]).await {
                 Ok(vectors) => {
-                    self.save(embedder.model(), std::slice::from_ref(job), vectors)
+                    self.save_vectors(embedder.model(), std::slice::from_ref(job), vectors)
                         .await?
                 }
                 Err(EmbedError::Unavailable {
                     reason,
                     retry_after,
                 }) => {
-                    return Err(self.postpone(&jobs[place..], &reason, retry_after).await?);
+                    return Err(self
+                        .postpone_jobs(&jobs[place..], &reason, retry_after)
+                        .await?);
                 }
                 Err(error) => {
                     let error = error.to_string();
@@ -274,8 +275,8 @@ impl Indexer {
         Ok(())
     }
 
-    /// The embedder is away: gives the memories back.
-    async fn postpone(
+    /// Returns the memories to the queue, because the embedder is unavailable.
+    async fn postpone_jobs(
         &self,
         jobs: &[IndexJob],
         reason: &str,
@@ -295,7 +296,7 @@ impl Indexer {
         Ok(Stop::Later(after))
     }
 
-    /// Queues what has no vectors of this model, unless that was done before.
+    /// Queues memories without embeddings of this model, unless that was done before.
     async fn fill_queue(&mut self, model: &Model, heartbeat: &Heartbeat) -> Result<(), Stop> {
         let (before, now) = (self.store.queued_model().await?, model.to_string());
         if before.as_ref() != Some(&now) {
@@ -331,9 +332,8 @@ impl Indexer {
 
 /// Why a round ended early.
 enum Stop {
-    /// The embedder is away.
+    /// The embedder is unavailable.
     Later(Option<Duration>),
-    /// The store.
     Store(StoreError),
 }
 

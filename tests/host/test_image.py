@@ -133,7 +133,8 @@ def test_podman_build_of_the_checkout_without_a_network(new_host, figure):
     hosts.build("builder", "vendor")
     host = new_host(binds=[(hosts.cache() / "vendor", "/srv/vendor")], size="10G")
     key = hashlib.sha256()
-    for part in ("Cargo.lock", "Cargo.toml", "Containerfile", ".cargo/config.toml"):
+    manifests = sorted(REPOSITORY.glob("crates/*/Cargo.toml"))
+    for part in ("Cargo.lock", "Cargo.toml", "Containerfile", ".cargo/config.toml", *manifests):
         key.update((REPOSITORY / part).read_bytes())
     key.update((hosts.cache() / ".recipe/builder").read_bytes())
     name = key.hexdigest()[:32]

@@ -563,8 +563,9 @@ async fn a_log_that_cannot_be_written_does_not_stop_the_service() {
     let ran = setup.run(&["serve"]);
     assert_eq!(ran.code, CONFIGURATION);
     assert!(
-        ran.stderr
-            .contains("cannot open the log file /proc/log (MEMORY_LOG_FILE)"),
+        ran.stderr.contains(
+            "MEMORY_LOG_FILE cannot be used\n  because: cannot open the log file /proc/log"
+        ),
         "{}",
         ran.stderr
     );

@@ -340,12 +340,12 @@ async fn a_hub_that_gives_nothing_is_told_apart() {
         (
             "owner/small",
             vec![StatusCode::UNAUTHORIZED],
-            "some accounts only",
+            "only some accounts may read it",
         ),
         (
             "owner/small",
             vec![StatusCode::FORBIDDEN],
-            "some accounts only",
+            "only some accounts may read it",
         ),
         (
             "owner/small",

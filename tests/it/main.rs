@@ -23,6 +23,7 @@ mod eval;
 mod expiry;
 mod fusion;
 mod get;
+mod import_cycle;
 mod importer;
 mod importer_faults;
 mod lifecycle;

@@ -72,7 +72,7 @@ impl Subjects {
                 0.01
             }
         };
-        cognitive_memory_mcp::embed::normalised(SUBJECTS.iter().map(about).collect(), 3)
+        cognitive_memory_mcp::embed::normalize_vector(SUBJECTS.iter().map(about).collect(), 3)
     }
 }
 

@@ -196,7 +196,7 @@ async fn the_service_is_strict_about_names_in_production_only() {
         .env("MEMORY_LISTEM", "x");
     let all = setup.serve().await.stop().await;
     assert!(
-        all.contains("MEMORY_FILE_PATH (environment) is no setting of this program"),
+        all.contains("MEMORY_FILE_PATH (environment) is not a setting of this program"),
         "{all}"
     );
     let setup = setup
@@ -451,6 +451,7 @@ async fn healthcheck_believes_only_the_service_of_this_user() {
     );
     server.stop().await;
     assert_eq!(setup.run(&["healthcheck"]).code, Some(1));
+    needs!(Postgres);
     let database = Database::empty().await;
     let setup = on_postgres(&database);
     let server = setup.serve().await;

@@ -1,4 +1,4 @@
-//! Files from a model hub, each gone on with where it was interrupted.
+//! Files from a model hub. Interrupted downloads are continued.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use super::{Expected, Meter, part_of};
 const CONNECT: Duration = Duration::from_secs(10);
 /// Longest wait for the next bytes.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Redirects of a request: hubs keep large files on other hosts.
+/// Redirects per request, because hubs store large files on other hosts.
 const MAX_REDIRECTS: usize = 5;
-/// Attempts at a file that breaks off.
+/// Attempts per file.
 const ATTEMPTS: u32 = 4;
 
-/// Fetches `wanted` files of a repository.
-pub(super) async fn download(
+/// Downloads the `wanted` files of a repository.
+pub(super) async fn download_model(
     hub: &str,
     repository: &str,
     folder: &Path,
@@ -30,7 +30,7 @@ pub(super) async fn download(
     let client = crate::embed::http::client_builder(CONNECT, SILENCE)
         .redirect(reqwest::redirect::Policy::limited(MAX_REDIRECTS))
         .build()
-        .map_err(|error| crate::embed::http::describe(&error))?;
+        .map_err(|error| crate::embed::http::describe_error(&error))?;
     for file in wanted {
         let url = format!("{hub}/{repository}/resolve/main/{}", file.name);
         let mut failure = String::new();
@@ -39,7 +39,7 @@ pub(super) async fn download(
             if attempt > 0 {
                 tokio::time::sleep(Duration::from_millis(250 << attempt)).await;
             }
-            match one(&client, &url, folder, file, meter).await {
+            match download_file(&client, &url, folder, file, meter).await {
                 Ok(()) => {
                     done = true;
                     break;
@@ -48,7 +48,7 @@ pub(super) async fn download(
                 Err(Trouble::Passing(error)) => failure = error,
             }
         }
-        meter.end();
+        meter.end_file();
         if !done {
             return Err(format!("{url}: {failure}"));
         }
@@ -59,20 +59,27 @@ pub(super) async fn download(
 enum Trouble {
     /// Another attempt may help.
     Passing(String),
-    /// None will.
+    /// Another attempt cannot help.
     Final(String),
 }
 
-async fn one(
+fn disk_trouble(error: std::io::Error) -> Trouble {
+    Trouble::Final(error.to_string())
+}
+
+fn network_trouble(error: reqwest::Error) -> Trouble {
+    Trouble::Passing(crate::embed::http::describe_error(&error))
+}
+
+/// Downloads one file, from the point at which the last attempt was interrupted.
+async fn download_file(
     client: &reqwest::Client,
     url: &str,
     folder: &Path,
     file: &Expected,
     meter: &Meter,
 ) -> Result<(), Trouble> {
-    let disk = |error: std::io::Error| Trouble::Final(error.to_string());
-    let net = |error: reqwest::Error| Trouble::Passing(crate::embed::http::describe(&error));
-    let part = part_of(folder, &file.name).map_err(disk)?;
+    let part = part_of(folder, &file.name).map_err(disk_trouble)?;
     let have = tokio::fs::metadata(&part)
         .await
         .map_or(0, |data| data.len());
@@ -80,58 +87,65 @@ async fn one(
     if have > 0 {
         request = request.header(RANGE, format!("bytes={have}-"));
     }
-    let response = request.send().await.map_err(net)?;
-    let resumed = response.status() == StatusCode::PARTIAL_CONTENT;
-    match response.status() {
+    let response = request.send().await.map_err(network_trouble)?;
+    let have = match response.status() {
         StatusCode::NOT_FOUND if !file.needed => return Ok(()),
-        StatusCode::RANGE_NOT_SATISFIABLE => return finish(folder, file, &part).await,
-        status if status.is_success() => {}
+        StatusCode::RANGE_NOT_SATISFIABLE => return place_file(folder, file, &part).await,
+        StatusCode::PARTIAL_CONTENT => have,
+        status if status.is_success() => 0,
+        status => return Err(classify_status(status, file)),
+    };
+    write_body(response, &part, have, file, meter).await?;
+    place_file(folder, file, &part).await
+}
+
+/// Returns the error for an answer without success.
+fn classify_status(status: StatusCode, file: &Expected) -> Trouble {
+    match status {
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-            return Err(Trouble::Passing(format!("the hub answered {status}")));
+            Trouble::Passing(format!("the hub answered {status}"))
         }
-        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-            // Hubs say so of names that nobody has, too.
-            let hint = "there is no such model, or it is given to some accounts only; fetch it by other means and name \
-                its folder in MEMORY_MODEL_SOURCE";
-            return Err(Trouble::Final(format!("the hub answered {status}: {hint}")));
-        }
-        StatusCode::NOT_FOUND if file.name.ends_with(".safetensors") => {
-            let hint = crate::embed::local::SAVE_ANEW;
-            return Err(Trouble::Final(format!(
-                "the hub has no such file (404), and weights in other files are not read: {hint}"
-            )));
-        }
+        // Hubs also answer so for names that do not exist.
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Trouble::Final(format!(
+            "the hub answered {status}: there is no such model, or only some accounts may read it; fetch it by other \
+             means and name its folder in MEMORY_MODEL_SOURCE"
+        )),
+        StatusCode::NOT_FOUND if file.name.ends_with(".safetensors") => Trouble::Final(format!(
+            "the hub has no such file (404), and weights in other files are not read: {} (MEMORY_MODEL_SOURCE)",
+            sentence_bert::SAVE_AGAIN
+        )),
         StatusCode::NOT_FOUND => {
-            return Err(Trouble::Final(
-                "the hub has no such file (404): check MEMORY_MODEL".to_owned(),
-            ));
+            Trouble::Final("the hub has no such file (404): check MEMORY_MODEL".to_owned())
         }
-        status => return Err(Trouble::Final(format!("the hub answered {status}"))),
+        status => Trouble::Final(format!("the hub answered {status}")),
     }
+}
+
+/// Writes the body to the file `part`, which already has `have` bytes.
+async fn write_body(
+    response: reqwest::Response,
+    part: &Path,
+    have: u64,
+    file: &Expected,
+    meter: &Meter,
+) -> Result<(), Trouble> {
     let mut out = tokio::fs::OpenOptions::new()
         .create(true)
         .write(true)
-        .append(resumed)
-        .truncate(!resumed)
-        .open(&part)
+        .append(have > 0)
+        .truncate(have == 0)
+        .open(part)
         .await
-        .map_err(disk)?;
-    let have = if resumed { have } else { 0 };
-    meter.begin(
-        &file.name,
-        have,
-        have + response.content_length().unwrap_or(0),
-    );
+        .map_err(disk_trouble)?;
+    let length = response.content_length().unwrap_or(0);
+    meter.begin_file(&file.name, have, have.saturating_add(length));
     let limit = file.max_bytes();
     let too_large = || {
         Trouble::Final(format!(
             "the file has more than {limit} bytes, the limit for a file of this kind"
         ))
     };
-    if response
-        .content_length()
-        .is_some_and(|length| have.saturating_add(length) > limit)
-    {
+    if have.saturating_add(length) > limit {
         return Err(too_large());
     }
     let mut written = have;
@@ -140,30 +154,28 @@ async fn one(
         let bytes = match bytes {
             Ok(bytes) => bytes,
             Err(error) => {
-                // What came is kept for the next attempt.
-                out.flush().await.map_err(disk)?;
-                return Err(net(error));
+                // Keeps the received part for the next attempt.
+                out.flush().await.map_err(disk_trouble)?;
+                return Err(network_trouble(error));
             }
         };
         written += bytes.len() as u64;
         if written > limit {
             drop(out);
-            let _ = tokio::fs::remove_file(&part).await;
+            let _ = tokio::fs::remove_file(part).await;
             return Err(too_large());
         }
-        out.write_all(&bytes).await.map_err(disk)?;
-        meter.advance(bytes.len() as u64);
+        out.write_all(&bytes).await.map_err(disk_trouble)?;
+        meter.advance_by(bytes.len() as u64);
     }
-    out.flush().await.map_err(disk)?;
-    drop(out);
-    finish(folder, file, &part).await
+    out.flush().await.map_err(disk_trouble)
 }
 
-async fn finish(folder: &Path, file: &Expected, part: &Path) -> Result<(), Trouble> {
+async fn place_file(folder: &Path, file: &Expected, part: &Path) -> Result<(), Trouble> {
     let (file, folder, part) = (file.clone(), folder.to_owned(), part.to_owned());
     let lost = |error: tokio::task::JoinError| Trouble::Final(error.to_string());
-    // What does not fit was removed, so that the next attempt begins anew.
-    tokio::task::spawn_blocking(move || file.accept(&part, &folder))
+    // `accept` removes a wrong file, so that the next attempt starts again.
+    tokio::task::spawn_blocking(move || file.accept_file(&part, &folder))
         .await
         .map_err(lost)?
         .map_err(Trouble::Passing)

@@ -1,4 +1,4 @@
-//! How far a download is: a bar for people, lines for logs.
+//! Progress of a download: a bar for people, lines for logs.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -25,7 +25,7 @@ struct Current {
 }
 
 impl Meter {
-    /// With a bar on the standard error output, or with lines in the log.
+    /// Shows a bar on the standard error stream, or logs lines.
     #[must_use]
     pub fn new(terminal: bool) -> Self {
         Self {
@@ -34,7 +34,7 @@ impl Meter {
         }
     }
 
-    pub(super) fn begin(&self, name: &str, done: u64, total: u64) {
+    pub(super) fn begin_file(&self, name: &str, done: u64, total: u64) {
         let bar = self.terminal.then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
             let style =
@@ -54,7 +54,7 @@ impl Meter {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(current);
     }
 
-    pub(super) fn advance(&self, bytes: u64) {
+    pub(super) fn advance_by(&self, bytes: u64) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(current) = current.as_mut() else {
             return;
@@ -67,7 +67,7 @@ impl Meter {
         let step = (current.done * STEPS)
             .checked_div(current.total)
             .unwrap_or(0);
-        // Small files are not worth a line.
+        // No lines for small files.
         if step > current.said && current.total > 1 << 20 {
             current.said = step;
             tracing::info!(
@@ -78,7 +78,7 @@ impl Meter {
         }
     }
 
-    pub(super) fn end(&self) {
+    pub(super) fn end_file(&self) {
         if let Some(Current { bar: Some(bar), .. }) = self
             .current
             .lock()

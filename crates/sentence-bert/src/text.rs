@@ -1,0 +1,104 @@
+//! Tokens and chunks of a text.
+
+use std::path::Path;
+
+use tokenizers::Tokenizer;
+
+/// Tokens that neighbouring chunks share, so that a sentence is complete in one of them.
+const OVERLAP: usize = 32;
+/// A model with fewer tokens is refused.
+const LEAST_TOKENS: usize = 8;
+/// Most chunks of a text. The rest of the text has no embedding.
+const MAX_CHUNKS: usize = 64;
+/// Characters per token that are tokenized at most. Tokens are seldom longer.
+const CHARACTERS_A_TOKEN: usize = 16;
+
+/// Divides texts into chunks of tokens.
+pub(crate) struct Chunker {
+    tokenizer: Tokenizer,
+    /// Tokens before and after each chunk: `[CLS]` and `[SEP]`.
+    before: Vec<u32>,
+    after: Vec<u32>,
+    max_tokens: usize,
+    /// Whether texts are converted to lower case first, which some models require apart from their tokenizer.
+    lower: bool,
+}
+
+impl Chunker {
+    /// Reads `tokenizer.json`. Its padding and truncation are ignored, because they belong to the use of its author.
+    pub(crate) fn load(folder: &Path, max_tokens: usize, lower: bool) -> Result<Self, String> {
+        let mut tokenizer = Tokenizer::from_file(folder.join("tokenizer.json"))
+            .map_err(|error| error.to_string())?;
+        tokenizer
+            .with_truncation(None)
+            .map_err(|error| error.to_string())?;
+        tokenizer.with_padding(None);
+        let frame = tokenizer
+            .encode("", true)
+            .map_err(|error| error.to_string())?
+            .get_ids()
+            .to_vec();
+        let (before, after) = frame.split_at(frame.len().min(1));
+        if max_tokens < frame.len() + LEAST_TOKENS {
+            return Err(format!("{max_tokens} tokens are too few for this model"));
+        }
+        Ok(Self {
+            before: before.to_vec(),
+            after: after.to_vec(),
+            tokenizer,
+            max_tokens,
+            lower,
+        })
+    }
+
+    /// Divides a text into chunks, at most `most` and at least one, each with the prompt.
+    pub(crate) fn split_text(
+        &self,
+        prompt: &str,
+        text: &str,
+        most: usize,
+    ) -> Result<Vec<Vec<u32>>, String> {
+        let most = most.clamp(1, MAX_CHUNKS);
+        let end = text
+            .char_indices()
+            .nth(most * self.max_tokens * CHARACTERS_A_TOKEN)
+            .map_or(text.len(), |(at, _)| at);
+        let tokens = self.encode_text(&format!("{prompt}{}", &text[..end]))?;
+        let frame = self.before.len() + self.after.len();
+        // The first chunk contains the prompt already.
+        let mut prompt = if prompt.is_empty() {
+            Vec::new()
+        } else {
+            self.encode_text(prompt)?
+        };
+        prompt.truncate((self.max_tokens - frame) / 2);
+        let mut chunks = Vec::new();
+        let mut start = 0;
+        loop {
+            let again: &[u32] = if start == 0 { &[] } else { &prompt };
+            let room = self.max_tokens - frame - again.len();
+            let end = (start + room).min(tokens.len());
+            chunks.push([&self.before, again, &tokens[start..end], &self.after].concat());
+            if end == tokens.len() || chunks.len() == most {
+                return Ok(chunks);
+            }
+            start = end - OVERLAP.min(room / 4);
+        }
+    }
+
+    fn encode_text(&self, text: &str) -> Result<Vec<u32>, String> {
+        let encoded = match self.lower {
+            true => self.tokenizer.encode_fast(text.to_lowercase(), false),
+            false => self.tokenizer.encode_fast(text, false),
+        };
+        Ok(encoded
+            .map_err(|error| error.to_string())?
+            .get_ids()
+            .to_vec())
+    }
+
+    /// Divides a text into all of its chunks.
+    pub(crate) fn split_all(&self, prompt: &str, text: &str) -> Result<Vec<Vec<u32>>, String> {
+        self.split_text(prompt, text, MAX_CHUNKS)
+    }
+}

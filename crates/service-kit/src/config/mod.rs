@@ -1,0 +1,12 @@
+//! Reading of settings files: their syntax, who could have written them, and problems in words.
+//!
+//! Depends on nothing. Owns the invariants that a file counts only if no other user can write to it, and that no problem
+//! contains a secret.
+
+mod env_file;
+mod problem;
+mod trust;
+
+pub use env_file::{Assignment, Fault, parse_env_file};
+pub use problem::{ConfigError, HIDDEN, Problem, did_you_mean, quote_value, without_secrets};
+pub use trust::{TrustError, User, is_transient};

@@ -1,0 +1,224 @@
+//! Files must not import each other in a cycle.
+//!
+//! Re-exports are followed to the file that defines the item. A module file and the files below it may use each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::architecture::{Source, expand, read_sources};
+
+/// Folders that still have cycles. Remove a line when the cycles of its folder are gone; never add one.
+const UNFINISHED: &[&str] = &[
+    "cli/",
+    "domain/",
+    "engine/",
+    "http/",
+    "mcp/argument/",
+    "port/",
+    "store/sqlite/",
+    "transfer/",
+];
+
+/// The module path of each file, such as `["config", "setting"]`.
+type Modules = BTreeMap<Vec<String>, String>;
+
+#[test]
+fn files_do_not_import_each_other_in_a_cycle() {
+    let mut unknown = Vec::new();
+    for root in ["src", "crates/sentence-bert/src", "crates/service-kit/src"] {
+        let imports = find_imports(&read_sources(root));
+        for cycle in find_cycles(&imports) {
+            let is_known = UNFINISHED
+                .iter()
+                .any(|folder| cycle.iter().all(|file| file.starts_with(folder)));
+            if !is_known {
+                let edges = cycle.iter().map(|file| {
+                    let targets: Vec<&String> = imports[file].intersection(&cycle).collect();
+                    format!("  {root}/{file} uses {targets:?}")
+                });
+                unknown.push(edges.collect::<Vec<_>>().join("\n"));
+            }
+        }
+    }
+    assert!(
+        unknown.is_empty(),
+        "files import each other:\n{}",
+        unknown.join("\n\n")
+    );
+}
+
+#[test]
+fn a_cycle_through_a_re_export_is_found() {
+    let source = |path: &str, code: &str| Source {
+        path: path.to_owned(),
+        code: code.to_owned(),
+        lines: 1,
+    };
+    let sources = [
+        source("lib.rs", "mod a;\nmod b;"),
+        source("a/mod.rs", "mod one;\npub use one::One;"),
+        source("a/one.rs", "use super::super::b::{Two, Other};"),
+        source("b.rs", "use crate::a::{One, self};\nstruct Two(One);"),
+        source("c.rs", "use crate::b::Two;"),
+    ];
+    let cycles = find_cycles(&find_imports(&sources));
+    let expected = ["a/one.rs", "b.rs"].map(str::to_owned);
+    assert_eq!(cycles, [BTreeSet::from(expected)]);
+}
+
+/// The files that each file imports, apart from those above and below it.
+fn find_imports(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
+    let modules: Modules = sources
+        .iter()
+        .map(|source| (module_path(&source.path), source.path.clone()))
+        .collect();
+    let re_exports: BTreeMap<Vec<String>, BTreeSet<Vec<String>>> = sources
+        .iter()
+        .map(|source| (module_path(&source.path), find_re_exports(source)))
+        .collect();
+    let mut imports = BTreeMap::new();
+    for source in sources.iter().filter(|source| !source.is_test()) {
+        let own = module_path(&source.path);
+        let mut targets = BTreeSet::new();
+        for path in find_paths(&source.code, &own) {
+            let module = resolve_module(path, &modules, &re_exports);
+            if !module.starts_with(&own) && !own.starts_with(&module) {
+                targets.insert(modules[&module].clone());
+            }
+        }
+        imports.insert(source.path.clone(), targets);
+    }
+    imports
+}
+
+fn module_path(file: &str) -> Vec<String> {
+    let path = file.trim_end_matches(".rs");
+    let path = path.strip_suffix("/mod").unwrap_or(path);
+    match path {
+        "lib" | "main" => Vec::new(),
+        path => path.split('/').map(str::to_owned).collect(),
+    }
+}
+
+/// The absolute paths that the code names by `crate::` or `super::`.
+fn find_paths(code: &str, own: &[String]) -> BTreeSet<Vec<String>> {
+    let mut found = BTreeSet::new();
+    for keyword in ["crate::", "super::"] {
+        for (at, _) in code.match_indices(keyword) {
+            let before = &code[..at];
+            if before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$')
+                || before.ends_with("super::")
+            {
+                continue;
+            }
+            let mut rest = &code[at..];
+            let mut base: Vec<String> = Vec::new();
+            if let Some(path) = rest.strip_prefix("crate::") {
+                rest = path;
+            } else {
+                base = own.to_vec();
+                while let Some(path) = rest.strip_prefix("super::") {
+                    base.pop();
+                    rest = path;
+                }
+            }
+            found.extend(join_paths(&base, rest));
+        }
+    }
+    found
+}
+
+fn join_paths(base: &[String], rest: &str) -> BTreeSet<Vec<String>> {
+    let mut paths = BTreeSet::new();
+    expand("", rest, &mut paths);
+    let join = |path: &String| {
+        let parts = path.split("::").filter(|part| *part != "self");
+        base.iter()
+            .cloned()
+            .chain(parts.map(str::to_owned))
+            .collect()
+    };
+    paths.iter().map(join).collect()
+}
+
+/// The absolute paths of the items that a module re-exports.
+fn find_re_exports(source: &Source) -> BTreeSet<Vec<String>> {
+    let own = module_path(&source.path);
+    let mut found = BTreeSet::new();
+    for (at, _) in source.code.match_indices("pub") {
+        let statement = &source.code[at..];
+        let Some((head, rest)) = statement.split_once("use ") else {
+            continue;
+        };
+        if head.trim() != "pub" && !(head.starts_with("pub(") && head.trim().ends_with(')')) {
+            continue;
+        }
+        let rest = rest.split_once(';').map_or(rest, |(rest, _)| rest);
+        match rest.starts_with("crate::") || rest.starts_with("super::") {
+            true => found.extend(find_paths(rest, &own)),
+            false => found.extend(join_paths(&own, rest.trim_start_matches("self::"))),
+        }
+    }
+    found
+}
+
+/// The module that defines an item.
+fn resolve_module(
+    mut path: Vec<String>,
+    modules: &Modules,
+    re_exports: &BTreeMap<Vec<String>, BTreeSet<Vec<String>>>,
+) -> Vec<String> {
+    // Each step follows one re-export.
+    for _ in 0..8 {
+        let mut length = path.len();
+        while !modules.contains_key(&path[..length]) {
+            length -= 1;
+        }
+        let module = path[..length].to_vec();
+        let target = path.get(length).and_then(|item| {
+            let exported = re_exports.get(&module)?;
+            exported.iter().find(|other| other.last() == Some(item))
+        });
+        match target {
+            Some(target) if *target != path => path = target.clone(),
+            _ => return module,
+        }
+    }
+    panic!("re-exports of {path:?} do not end");
+}
+
+/// The groups of files that reach each other.
+fn find_cycles(imports: &BTreeMap<String, BTreeSet<String>>) -> Vec<BTreeSet<String>> {
+    let reachable: BTreeMap<&String, BTreeSet<String>> = imports
+        .keys()
+        .map(|file| (file, find_reachable(file, imports)))
+        .collect();
+    let mut cycles: Vec<BTreeSet<String>> = Vec::new();
+    for (file, targets) in &reachable {
+        let cycle: BTreeSet<String> = targets
+            .iter()
+            .filter(|target| {
+                reachable
+                    .get(target)
+                    .is_some_and(|back| back.contains(*file))
+            })
+            .cloned()
+            .collect();
+        if cycle.len() > 1 && !cycles.contains(&cycle) {
+            cycles.push(cycle);
+        }
+    }
+    cycles
+}
+
+fn find_reachable(file: &String, imports: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![file];
+    while let Some(next) = open.pop() {
+        for target in imports.get(next).into_iter().flatten() {
+            if found.insert(target.clone()) {
+                open.push(target);
+            }
+        }
+    }
+    found
+}
