@@ -11,7 +11,7 @@ pub mod eval;
 pub mod http;
 pub mod jobs;
 pub mod mcp;
-pub mod port;
 pub mod store;
+pub mod transfer;
 
 pub use service_kit::{lifecycle, telemetry};

@@ -5,33 +5,32 @@
 //! checked and compared record by record with what was to be saved. A restore does the same, so the present database is
 //! replaced only after the new one is complete, and is kept aside.
 
-use std::io::{BufWriter, Read};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::anyhow;
 use clap::Args;
 
-use super::local::{self, Local};
-use super::port::scratch as scratch_path;
-use super::port::{
-    Draft, counted, file_error, file_itself, note, readable, require_folder, stop_first,
-    sync_folder, writable, write_all,
+use super::export::write_all;
+use super::files::{
+    Draft, create_private_folder, file_error, is_sqlite, make_private, require_folder,
+    resolve_links, scratch_path, sync_folder, with_suffix,
 };
-use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, runtime, say};
+use super::open_store::{
+    OpenedStore, create_store, explain_in_use, export_scope, open_readable, open_writable,
+};
+use super::output::{count_of, print_note, print_result, progress_bar};
+use super::{DATA, Failure, USAGE, fail, load_settings, start_runtime};
 use crate::config::{Database, Settings, Sources};
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::{Clock, Scope, SystemClock};
-use crate::port::{self, Exported, Imports};
 use crate::store::port::PortStore;
 use crate::store::sqlite::{self, SqliteOptions, SqliteStore};
 use crate::store::{CheckStore, Finding, Store, StoreError, StoredToken, TokenStore};
+use crate::transfer::{self, Exported, Imports};
 
-/// What every SQLite file begins with.
-const SQLITE: &[u8] = b"SQLite format 3\0";
-/// Exit code for a file that cannot be restored.
-const DATA: u8 = 1;
-/// How often a copy is made again because something was written meanwhile.
+/// Most attempts to copy a database without a write in between.
 const MOST_COPIES: usize = 3;
 
 #[derive(Args)]
@@ -42,10 +41,10 @@ pub(super) struct BackupArgs {
 
 #[derive(Args)]
 pub(super) struct RestoreArgs {
-    /// Put the backup in the place of what is there, which is kept aside
+    /// Replace the present data, which is kept aside
     #[arg(long)]
     replace: bool,
-    /// Restore the tokens in the file, too; otherwise those that are in force here stay, and no others
+    /// Also restore the tokens in the file; without this option only the present tokens stay valid
     #[arg(long)]
     keep_tokens: bool,
     /// File that `backup` or `export` wrote
@@ -66,18 +65,15 @@ struct Restored {
 }
 
 impl Scratch {
-    fn file(folder: &Path) -> PathBuf {
+    fn database_path(folder: &Path) -> PathBuf {
         folder.join("memory.db")
     }
 
     /// Creates the folder, for this user alone.
-    fn new(folder: PathBuf, local: &Local) -> Result<Self, Failure> {
-        let mut builder = std::fs::DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&folder).map_err(file_error(&folder))?;
+    fn new(folder: PathBuf, local: &OpenedStore) -> Result<Self, Failure> {
+        create_private_folder(&folder, false)?;
         let store = SqliteStore::open(
-            SqliteOptions::new(Self::file(&folder)),
+            SqliteOptions::new(Self::database_path(&folder)),
             Arc::clone(&local.analyzer),
         );
         Ok(Self {
@@ -87,23 +83,23 @@ impl Scratch {
     }
 
     /// Restores a file into it.
-    async fn restore(&self, file: &Path) -> Result<Restored, Failure> {
+    async fn restore_file(&self, file: &Path) -> Result<Restored, Failure> {
         if is_sqlite(file)? {
-            copy_database(file, &Self::file(&self.folder))?;
+            copy_database(file, &Self::database_path(&self.folder))?;
             let opened = self.store.prepare().await;
             opened.map_err(|error| data_error(file, &anyhow::Error::from(error)))?;
         } else {
-            self.import(file).await?;
+            self.import_export(file).await?;
         }
-        let repaired = self.repair(file).await?;
+        let repaired = self.repair_index(file).await?;
         Ok(Restored {
-            records: fingerprint(&*self.store).await?,
+            records: hash_records(&*self.store).await?,
             repaired,
         })
     }
 
-    async fn import(&self, file: &Path) -> Result<(), Failure> {
-        let checked = port::check(file, &mut |_| {})?;
+    async fn import_export(&self, file: &Path) -> Result<(), Failure> {
+        let checked = transfer::check_file(file, &mut |_| {})?;
         if let Some(problem) = checked.problems.first.first() {
             return Err(data_error(file, problem));
         }
@@ -111,9 +107,9 @@ impl Scratch {
         let imports = Imports {
             project: None,
             keep_going: false,
-            conflicts: port::Conflicts::Report,
+            conflicts: transfer::Conflicts::Report,
         };
-        let report = port::import(&*self.store, file, &imports, &mut |_| {}).await?;
+        let report = transfer::import_file(&*self.store, file, &imports, &mut |_| {}).await?;
         report
             .problems
             .first
@@ -122,13 +118,13 @@ impl Scratch {
     }
 
     /// Refuses damaged memories, and repairs a damaged word index.
-    async fn repair(&self, file: &Path) -> Result<Vec<Finding>, Failure> {
+    async fn repair_index(&self, file: &Path) -> Result<Vec<Finding>, Failure> {
         let findings = self.store.inspect().await?;
         if let Some(finding) = findings
             .iter()
             .find(|finding| !finding.subject.is_derived())
         {
-            return Err(data_error(file, &format!("not sound: {}", finding.detail)));
+            return Err(data_error(file, &format!("damaged: {}", finding.detail)));
         }
         if !findings.is_empty() {
             self.store.request_index_rebuild().await?;
@@ -157,10 +153,7 @@ fn data_error(file: &Path, problem: &dyn std::fmt::Display) -> Failure {
             log.display()
         ));
     }
-    Failure {
-        code: DATA,
-        error: anyhow!(text),
-    }
+    Failure::new(DATA, anyhow!(text))
 }
 
 /// Changes to a database that are not in its file yet.
@@ -173,22 +166,19 @@ fn has_content(path: &Path) -> bool {
 /// Copies a database together with the changes that are still in its log, as a service that was killed leaves them.
 fn copy_database(file: &Path, target: &Path) -> Result<(), Failure> {
     if let Some(owner) = sqlite::owner(file) {
-        let error = anyhow!(
-            "{} is in use by process {}; save it with `backup`, and restore what that writes",
+        fail!(
+            UNAVAILABLE,
+            "{} is in use by process {}; save it with `backup`, and restore the file that it writes",
             file.display(),
             owner.pid
         );
-        return Err(Failure {
-            code: UNAVAILABLE,
-            error,
-        });
     }
     sqlite::refuse_other_name(file)?;
     for suffix in ["", SIDE_FILES[0], SIDE_FILES[1]] {
         let (from, to) = (with_suffix(file, suffix), with_suffix(target, suffix));
         if suffix.is_empty() || has_content(&from) {
             std::fs::copy(&from, &to).map_err(file_error(&from))?;
-            private(&to)?;
+            make_private(&to)?;
         }
     }
     Ok(())
@@ -201,11 +191,11 @@ impl Drop for Scratch {
 }
 
 /// The number of records, and a hash of them all.
-async fn fingerprint(store: &dyn Store) -> Result<Exported, Failure> {
+async fn hash_records(store: &dyn Store) -> Result<Exported, Failure> {
     let scope = Scope::new(DEFAULT_PROJECT, "backup").reading(store.projects().await?);
     let mut snapshot = store.snapshot(&scope).await?;
     let failed = file_error(Path::new("the records"));
-    Ok(port::export(
+    Ok(transfer::export_snapshot(
         snapshot.as_mut(),
         &mut std::io::sink(),
         &failed,
@@ -214,84 +204,48 @@ async fn fingerprint(store: &dyn Store) -> Result<Exported, Failure> {
     .await?)
 }
 
-pub(super) fn is_sqlite(path: &Path) -> Result<bool, Failure> {
-    let mut begin = Vec::new();
-    if !path.exists() {
-        let error = anyhow!(
-            "there is no file {}; name one that `backup` or `export` wrote",
-            path.display()
-        );
-        return Err(Failure { code: USAGE, error });
-    }
-    if std::fs::metadata(path).is_ok_and(|data| !data.is_file()) {
-        return Err(Failure {
-            code: USAGE,
-            error: anyhow!("{} is not a regular file", path.display()),
-        });
-    }
-    let file = std::fs::File::open(path).map_err(file_error(path))?;
-    file.take(SQLITE.len() as u64)
-        .read_to_end(&mut begin)
-        .map_err(file_error(path))?;
-    Ok(begin == SQLITE)
-}
-
-fn private(path: &Path) -> Result<(), Failure> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-            .map_err(file_error(path))?;
-    }
-    Ok(())
-}
-
 pub(super) fn backup(args: &BackupArgs, sources: &Sources) -> Result<u8, Failure> {
-    let settings = super::settings(sources)?;
-    runtime()?.block_on(async {
-        // A link without a target is there, too.
+    let settings = load_settings(sources)?;
+    start_runtime()?.block_on(async {
+        // A link without a target exists, too.
         if args.file.exists() || args.file.is_symlink() {
-            let error = anyhow!("{} exists already; name another file", args.file.display());
-            return Err(Failure { code: USAGE, error });
+            fail!(USAGE, "{} already exists; name another file", args.file.display());
         }
         require_folder(&args.file)?;
-        let local = readable(&settings).await?;
+        let local = open_readable(&settings).await?;
         let draft = Draft::new(&args.file);
         let saved = match &settings.database {
-            Database::Sqlite { path } => copy(&local, path, &draft).await?,
+            Database::Sqlite { path } => copy_while_running(&local, path, &draft).await?,
             Database::Postgres(_) => {
-                let scope = super::port::scope(&local, None).await?;
-                let mut out = BufWriter::new(draft.create()?);
+                let scope = export_scope(&local, None).await?;
+                let mut out = BufWriter::new(draft.create_file()?);
                 Some(write_all(&local, &scope, &mut out, &file_error(&args.file)).await?)
             }
         };
         // Beside the backup: the disk of the database may be full.
-        let scratch = Scratch::new(with_suffix(draft.place(), ".scratch"), &local)?;
-        let Restored { records: restored, repaired } = scratch.restore(draft.place()).await?;
+        let scratch = Scratch::new(with_suffix(draft.path(), ".scratch"), &local)?;
+        let Restored { records: restored, repaired } = scratch.restore_file(draft.path()).await?;
         scratch.store.close().await;
         if let Some(saved) = saved.as_ref().filter(|saved| **saved != restored) {
-            let error = anyhow!(
-                "the backup does not give back what was saved: {} records became {}; it was thrown away",
+            fail!(INTERNAL, "the backup was discarded, because it differs from the database: {} records became {}",
                 saved.records,
-                restored.records
-            );
-            return Err(Failure { code: INTERNAL, error });
+                restored.records);
         }
-        draft.finish()?;
+        draft.finish_file()?;
         local.store.close().await;
         for Finding { detail, remedy, .. } in repaired {
-            note(&format!("warning: {detail}. The backup is complete, and a restore repairs this; here, {remedy}."));
+            print_note(&format!("warning: {detail}. The backup is complete, and a restore repairs this; for the present database, {remedy}."));
         }
         if saved.is_none() {
-            note(
-                "The service wrote all the time. The backup is that of one moment, and sound, but it could not be compared \
-                 with the database.",
+            print_note(
+                "The service wrote during the backup. The backup is complete and consistent, but could not be compared with \
+                 the database.",
             );
         }
-        say(&format!(
+        print_result(&format!(
             "{}: {}, {} of them memories, verified by a restore (sha256 {:.16}…)\n",
             args.file.display(),
-            counted(restored.records, "record"),
+            count_of(restored.records, "record"),
             restored.memories,
             restored.sha256
         ))?;
@@ -299,14 +253,18 @@ pub(super) fn backup(args: &BackupArgs, sources: &Sources) -> Result<u8, Failure
     })
 }
 
-/// Copies the file, and tells what is in it where nobody wrote meanwhile.
-async fn copy(local: &Local, path: &Path, draft: &Draft) -> Result<Option<Exported>, Failure> {
-    let mut before = fingerprint(&*local.store).await?;
+/// Copies the file, and returns its hash if nothing was written meanwhile.
+async fn copy_while_running(
+    local: &OpenedStore,
+    path: &Path,
+    draft: &Draft,
+) -> Result<Option<Exported>, Failure> {
+    let mut before = hash_records(&*local.store).await?;
     for _ in 0..MOST_COPIES {
-        let _ = std::fs::remove_file(draft.place());
-        draft.create()?;
-        sqlite::copy(path, draft.place()).await?;
-        let after = fingerprint(&*local.store).await?;
+        let _ = std::fs::remove_file(draft.path());
+        draft.create_file()?;
+        sqlite::copy(path, draft.path()).await?;
+        let after = hash_records(&*local.store).await?;
         if before == after {
             return Ok(Some(after));
         }
@@ -316,9 +274,9 @@ async fn copy(local: &Local, path: &Path, draft: &Draft) -> Result<Option<Export
 }
 
 pub(super) fn restore(args: &RestoreArgs, sources: &Sources) -> Result<u8, Failure> {
-    let settings = super::settings(sources)?;
-    runtime()?.block_on(async {
-        let local = local::store(&settings)?;
+    let settings = load_settings(sources)?;
+    start_runtime()?.block_on(async {
+        let local = create_store(&settings)?;
         if let Database::Sqlite { path } = &settings.database
             && let Some(owner) = sqlite::owner(path)
         {
@@ -327,7 +285,7 @@ pub(super) fn restore(args: &RestoreArgs, sources: &Sources) -> Result<u8, Failu
                 pid: owner.pid,
                 url: owner.url,
             };
-            return Err(stop_first(error, "restore"));
+            return Err(explain_in_use(error, "restore"));
         }
         if local.embedded.is_none() {
             local.store.prepare().await?;
@@ -336,50 +294,52 @@ pub(super) fn restore(args: &RestoreArgs, sources: &Sources) -> Result<u8, Failu
         if !args.replace && !empty.as_ref().is_ok_and(|empty| *empty) {
             let error = match empty {
                 Err(error) => {
-                    anyhow::Error::from(error).context("the database that is there cannot be read")
+                    anyhow::Error::from(error).context("the present database cannot be read")
                 }
                 Ok(_) => anyhow!("the database is not empty"),
             };
-            let error = error.context("nothing was restored; --replace keeps aside what is there");
-            return Err(Failure { code: USAGE, error });
+            let error = error
+                .context("nothing was restored; with --replace the present data is kept aside");
+            return Err(Failure::new(USAGE, error));
         }
         let scratch = Scratch::new(scratch_path(&settings, "scratch")?, &local)?;
         let Restored {
             records: restored, ..
-        } = scratch.restore(&args.file).await?;
+        } = scratch.restore_file(&args.file).await?;
         let present = present_tokens(&settings, &local).await?;
-        let tokens = Tokens::of(&scratch, present, args.keep_tokens).await?;
+        let tokens = Tokens::choose_tokens(&scratch, present, args.keep_tokens).await?;
         let aside = match &settings.database {
             Database::Sqlite { path } => {
                 scratch.store.replace_tokens(&tokens.in_force).await?;
                 scratch.store.close().await;
-                swap(&Scratch::file(&scratch.folder), &file_itself(path))?
+                replace_database(
+                    &Scratch::database_path(&scratch.folder),
+                    &resolve_links(path),
+                )?
             }
             Database::Postgres(_) => {
-                let aside = refill(&settings, &scratch, empty.unwrap_or(false), &restored).await?;
+                let aside =
+                    refill_database(&settings, &scratch, empty.unwrap_or(false), &restored).await?;
                 scratch.store.close().await;
                 add_tokens(&settings, &tokens.added).await?;
                 aside
             }
         };
-        tokens.tell(args.keep_tokens);
-        say(&format!(
+        tokens.print_summary(args.keep_tokens);
+        print_result(&format!(
             "{}, {} of them memories, restored (sha256 {:.16}…)\n",
-            counted(restored.records, "record"),
+            count_of(restored.records, "record"),
             restored.memories,
             restored.sha256
         ))?;
         if let Some(aside) = aside {
-            say(&format!(
-                "What was there before is in {}\n",
-                aside.display()
-            ))?;
+            print_result(&format!("The previous data is in {}\n", aside.display()))?;
         }
         Ok(0)
     })
 }
 
-async fn is_empty(local: &Local) -> Result<bool, StoreError> {
+async fn is_empty(local: &OpenedStore) -> Result<bool, StoreError> {
     local.store.is_empty().await
 }
 
@@ -405,7 +365,11 @@ struct Tokens {
 impl Tokens {
     /// Tokens that are in force stay so. Those of the file come back only on request, because the file may be somebody
     /// else's, and never against a token of the same name, which may have been revoked since.
-    async fn of(scratch: &Scratch, present: Vec<StoredToken>, keep: bool) -> Result<Self, Failure> {
+    async fn choose_tokens(
+        scratch: &Scratch,
+        present: Vec<StoredToken>,
+        keep: bool,
+    ) -> Result<Self, Failure> {
         let stored = scratch.store.tokens().await?;
         let valid: Vec<StoredToken> = stored
             .into_iter()
@@ -433,7 +397,7 @@ impl Tokens {
         })
     }
 
-    fn tell(&self, keep: bool) {
+    fn print_summary(&self, keep: bool) {
         if self.of_file.is_empty() {
             return;
         }
@@ -449,20 +413,23 @@ impl Tokens {
             } else {
                 added.join(", ")
             };
-            note(&format!(
-                "Tokens in the file: {names}; restored: {added}. A token of the same name here takes precedence."
+            print_note(&format!(
+                "Tokens in the file: {names}; restored: {added}. A present token of the same name takes precedence."
             ));
         } else {
-            note(&format!(
+            print_note(&format!(
                 "Tokens in the file: {names}; they were not restored. Repeat with --replace --keep-tokens if you trust \
-                 whoever has them, or make new ones with `token create`."
+                 their holders, or create new ones with `token create`."
             ));
         }
     }
 }
 
-/// The tokens of the embedded database that is to be replaced, revoked ones included. PostgreSQL keeps its own.
-async fn present_tokens(settings: &Settings, local: &Local) -> Result<Vec<StoredToken>, Failure> {
+/// Returns all tokens of the embedded database to be replaced. PostgreSQL keeps its own.
+async fn present_tokens(
+    settings: &Settings,
+    local: &OpenedStore,
+) -> Result<Vec<StoredToken>, Failure> {
     let exists = match &settings.database {
         Database::Sqlite { path } => std::fs::metadata(path).is_ok_and(|data| data.len() > 0),
         Database::Postgres(_) => false,
@@ -470,16 +437,16 @@ async fn present_tokens(settings: &Settings, local: &Local) -> Result<Vec<Stored
     if !exists {
         return Ok(Vec::new());
     }
-    // Opened and closed, the database is one file without a log beside it. One that cannot be opened is kept as it is.
+    // Opening and closing the database empties its log. A database that cannot be opened is kept as it is.
     let tokens = match local.store.prepare().await {
         Ok(()) => local.store.tokens().await,
-        Err(error @ StoreError::InUse { .. }) => return Err(stop_first(error, "restore")),
+        Err(error @ StoreError::InUse { .. }) => return Err(explain_in_use(error, "restore")),
         Err(error) => Err(error),
     };
     local.store.close().await;
     Ok(tokens.unwrap_or_else(|error| {
-        note(&format!(
-            "The tokens of the present database cannot be read ({error}), and are not kept."
+        print_note(&format!(
+            "The tokens of the present database cannot be read and are not kept: {error}."
         ));
         Vec::new()
     }))
@@ -489,7 +456,7 @@ async fn add_tokens(settings: &Settings, tokens: &[StoredToken]) -> Result<(), F
     if tokens.is_empty() {
         return Ok(());
     }
-    let local = writable(settings, "restore").await?;
+    let local = open_writable(settings, "restore").await?;
     for token in tokens {
         match local.store.create_token(token).await {
             Ok(()) | Err(StoreError::TokenExists { .. }) => {}
@@ -500,13 +467,12 @@ async fn add_tokens(settings: &Settings, tokens: &[StoredToken]) -> Result<(), F
     Ok(())
 }
 
-/// Puts the new file in the place of the old one, and returns where the old one is now. A log or journal of the old one must
+/// Replaces the old file with the new one, and returns the new path of the old one. A log or journal of the old one must
 /// not stay, because SQLite would apply it to the new one.
-fn swap(new: &Path, path: &Path) -> Result<Option<PathBuf>, Failure> {
+fn replace_database(new: &Path, path: &Path) -> Result<Option<PathBuf>, Failure> {
     let name = aside_name(path);
     let mut moved = Vec::new();
-    let result = swap_files(new, path, &name, &mut moved);
-    if let Err(failure) = result {
+    if let Err(failure) = swap_files(new, path, &name, &mut moved) {
         for (from, to) in moved.iter().rev() {
             // The first failure is reported; its message names the file.
             let _ = std::fs::rename(to, from);
@@ -534,20 +500,14 @@ fn swap_files(
     Ok(())
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-/// Empties the database after saving what is in it, and fills it from the scratch one.
-async fn refill(
+/// Saves and empties the database, and fills it from the scratch one.
+async fn refill_database(
     settings: &Settings,
     scratch: &Scratch,
     empty: bool,
     expected: &Exported,
 ) -> Result<Option<PathBuf>, Failure> {
-    let local = writable(settings, "restore").await?;
+    let local = open_writable(settings, "restore").await?;
     let mut aside = None;
     if !empty {
         let mut builder = std::fs::DirBuilder::new();
@@ -557,55 +517,52 @@ async fn refill(
             .map_err(file_error(&settings.data_dir))?;
         let name = with_suffix(&aside_name(&settings.data_dir.join("postgres")), ".jsonl");
         let draft = Draft::new(&name);
-        let scope = super::port::scope(&local, None).await?;
-        let mut out = BufWriter::new(draft.create()?);
+        let scope = export_scope(&local, None).await?;
+        let mut out = BufWriter::new(draft.create_file()?);
         write_all(&local, &scope, &mut out, &file_error(&name)).await?;
         drop(out);
-        draft.finish()?;
+        draft.finish_file()?;
         aside = Some(name);
     }
     let file = scratch.folder.join("restore.jsonl");
     let draft = Draft::new(&file);
-    let mut out = BufWriter::new(draft.create()?);
+    let mut out = BufWriter::new(draft.create_file()?);
     let scope = Scope::new(DEFAULT_PROJECT, "restore").reading(scratch.store.projects().await?);
     let mut snapshot = scratch.store.snapshot(&scope).await?;
-    port::export(snapshot.as_mut(), &mut out, &file_error(&file), &mut |_| {}).await?;
+    transfer::export_snapshot(snapshot.as_mut(), &mut out, &file_error(&file), &mut |_| {}).await?;
     drop(out);
-    draft.finish()?;
+    draft.finish_file()?;
     if !empty {
         local.store.clear().await?;
     }
     let imports = Imports {
         project: None,
         keep_going: false,
-        conflicts: port::Conflicts::Report,
+        conflicts: transfer::Conflicts::Report,
     };
     let size = std::fs::metadata(&file)
         .map(|data| data.len())
         .unwrap_or_default();
-    let bar = super::port::bar("restoring", size, true);
-    let report = port::import(&*local.store, &file, &imports, &mut |done| {
+    let bar = progress_bar("restoring", size, true);
+    let report = transfer::import_file(&*local.store, &file, &imports, &mut |done| {
         bar.set_position(done)
     })
     .await;
     bar.finish_and_clear();
     report?;
-    let now = fingerprint(&*local.store).await?;
+    let now = hash_records(&*local.store).await?;
     local.store.close().await;
     if now != *expected {
-        let error = anyhow!(
-            "the database holds {} records after the restore, not the {} of the backup: something else wrote meanwhile; \
-             stop the service and repeat with --replace{}",
+        fail!(
+            INTERNAL,
+            "the database has {} records after the restore instead of {}, because another process wrote to it; stop the \
+             service and repeat with --replace{}",
             now.records,
             expected.records,
             aside
-                .map(|aside| format!(" (what was there before is in {})", aside.display()))
+                .map(|aside| format!(" (the previous data is in {})", aside.display()))
                 .unwrap_or_default()
         );
-        return Err(Failure {
-            code: INTERNAL,
-            error,
-        });
     }
     Ok(aside)
 }

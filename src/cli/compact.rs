@@ -1,34 +1,33 @@
-//! `compact`: gives the space of purged memories back to the disk.
+//! `compact`: returns the space of purged memories to the disk.
 
-use anyhow::anyhow;
-
-use super::port::writable;
-use super::{Failure, USAGE, runtime, say};
+use super::open_store::open_writable;
+use super::output::print_result;
+use super::{Failure, fail, load_settings, start_runtime};
 use crate::config::{Database, Sources};
 
 pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
-    let settings = super::settings(sources)?;
+    let settings = load_settings(sources)?;
     let Database::Sqlite { path } = &settings.database else {
-        let error = anyhow!(
-            "PostgreSQL reuses the space of purged memories by itself (autovacuum); to shrink its files run VACUUM FULL in \
-             psql, which locks the tables meanwhile"
+        fail!(
+            USAGE,
+            "PostgreSQL reuses the space of purged memories itself (autovacuum); to shrink its files, run VACUUM FULL in psql, \
+             which locks the tables"
         );
-        return Err(Failure { code: USAGE, error });
     };
     let size = || {
         std::fs::metadata(path)
             .map(|data| data.len())
             .unwrap_or_default()
     };
-    runtime()?.block_on(async {
-        let local = writable(&settings, "compact").await?;
+    start_runtime()?.block_on(async {
+        let local = open_writable(&settings, "compact").await?;
         let before = size();
         if let Some(embedded) = &local.embedded {
             embedded.compact().await?;
         }
         local.store.close().await;
         let (before, after) = (indicatif::HumanBytes(before), indicatif::HumanBytes(size()));
-        say(&format!(
+        print_result(&format!(
             "{}: {before} before, {after} now\n",
             path.display()
         ))?;

@@ -1,13 +1,14 @@
-//! `config`: what is in force, and whether it is right.
+//! `config`: shows and checks the configuration.
 
 use clap::Subcommand;
 
-use super::{CONFIGURATION, Failure, say, warn};
+use super::output::{print_result, print_warnings};
+use super::{CONFIGURATION, Failure};
 use crate::config::{self, Purpose, Sources};
 
 #[derive(Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Say whether the configuration is valid, with every problem at once
+    /// Check the configuration and print all problems
     Check,
     /// Show every setting with its origin; secrets are not shown
     Show,
@@ -30,15 +31,15 @@ pub(super) fn run(command: ConfigCommand, sources: &Sources) -> Result<u8, Failu
     };
     match command {
         ConfigCommand::Check => {
-            say(&reading.check())?;
-            warn(&reading.warnings);
+            print_result(&reading.check())?;
+            print_warnings(&reading.warnings);
         }
         ConfigCommand::Show => {
-            say(&reading.show())?;
-            warn(&reading.warnings);
+            print_result(&reading.show())?;
+            print_warnings(&reading.warnings);
         }
         ConfigCommand::Markdown => {
-            say(&config::to_markdown())?;
+            print_result(&config::to_markdown())?;
             return Ok(0);
         }
     }

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Failure, UNAVAILABLE, client, discovery, option_name};
+use super::{Failure, UNAVAILABLE, discovery, http_client, option_name};
 use crate::config::{Database, Settings};
 use crate::domain::Scope;
 use crate::engine::{Call, Engine, EngineError, ReviewCommand, ReviewReport, TokenCommand};
@@ -24,12 +24,12 @@ use crate::http::ControlSocket;
 use crate::lifecycle::Supervisor;
 use crate::store::StoreError;
 
-/// Who acts, in the history.
+/// Name of the actor in the history.
 const ACTOR: &str = "owner";
 /// Longest wait for the service.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the command line asks for.
+/// A request of the command line.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ReviewRequest {
     pub(super) project: String,
@@ -56,18 +56,18 @@ impl Refusal {
 
 /// Serves MCP requests, and commands where the database is a file that only this process can open. Without the socket the
 /// service works as well, so that it is missing is logged and no reason to stop.
-pub(super) async fn serve(
+pub(super) async fn serve_socket(
     settings: &Settings,
     supervisor: &Supervisor,
     engine: &Arc<Engine>,
     requests: Router,
 ) {
     let router = match &settings.database {
-        Database::Sqlite { .. } => requests.merge(commands(engine)),
+        Database::Sqlite { .. } => requests.merge(owner_commands(engine)),
         Database::Postgres(_) => requests,
     };
     let mut failures = Vec::new();
-    for path in discovery::sockets(settings) {
+    for path in discovery::socket_paths(settings) {
         let bound = match discovery::prepare_directory(settings, &path) {
             Ok(()) => ControlSocket::bind(&path).await,
             Err(error) => Err(error),
@@ -85,39 +85,45 @@ pub(super) async fn serve(
     match &settings.database {
         Database::Sqlite { .. } => tracing::warn!(
             failures,
-            "no socket could be made: `stdio` and other commands work only while the service is stopped, or with MEMORY_URL"
+            "cannot create a socket; `stdio` and other commands work only while the service is stopped, or with MEMORY_URL"
         ),
         Database::Postgres(_) => {
             tracing::info!(
                 failures,
-                "no socket could be made: commands of this machine open the database themselves"
+                "cannot create a socket; commands of this machine open the database themselves"
             );
         }
     }
 }
 
-/// What only the owner may do.
-fn commands(engine: &Arc<Engine>) -> Router {
+/// Routes for commands that only the owner may run.
+fn owner_commands(engine: &Arc<Engine>) -> Router {
     Router::new()
-        .route("/review", post(review))
-        .route("/token", post(token))
-        .route("/reindex", post(reindex))
+        .route("/review", post(handle_review))
+        .route("/token", post(handle_token))
+        .route("/reindex", post(handle_reindex))
         .with_state(Arc::clone(engine))
 }
 
-async fn review(State(engine): State<Arc<Engine>>, Json(request): Json<ReviewRequest>) -> Response {
-    answer(carry_out(&engine, request).await)
+async fn handle_review(
+    State(engine): State<Arc<Engine>>,
+    Json(request): Json<ReviewRequest>,
+) -> Response {
+    to_response(carry_out(&engine, request).await)
 }
 
-async fn token(State(engine): State<Arc<Engine>>, Json(command): Json<TokenCommand>) -> Response {
-    answer(engine.token(command).await)
+async fn handle_token(
+    State(engine): State<Arc<Engine>>,
+    Json(command): Json<TokenCommand>,
+) -> Response {
+    to_response(engine.token(command).await)
 }
 
-async fn reindex(State(engine): State<Arc<Engine>>) -> Response {
-    answer(engine.reindex().await)
+async fn handle_reindex(State(engine): State<Arc<Engine>>) -> Response {
+    to_response(engine.reindex().await)
 }
 
-fn answer(result: Result<impl Serialize, EngineError>) -> Response {
+fn to_response(result: Result<impl Serialize, EngineError>) -> Response {
     match result {
         Ok(report) => Json(report).into_response(),
         Err(error) => (
@@ -141,30 +147,27 @@ pub(super) async fn carry_out(
         .await
 }
 
-/// The sentence for a person about what was refused.
-pub(super) fn refused(error: &EngineError) -> anyhow::Error {
+/// Returns the error of a refused command for a person.
+pub(super) fn describe_refusal(error: &EngineError) -> anyhow::Error {
     let Refusal { message, .. } = Refusal::new(error);
     anyhow::anyhow!(option_name::in_words_of_command("review", &message, &[]))
 }
 
 /// The process that has the database open could not make the socket, or runs where this one cannot reach it.
-pub(super) fn unreachable(in_use: StoreError, settings: &Settings) -> Failure {
+pub(super) fn unreachable_socket(in_use: StoreError, settings: &Settings) -> Failure {
     let error = anyhow::Error::from(in_use).context(format!(
         "the process that has the database open takes no commands at {}: run this command where it runs (in its \
          container: `podman exec`), as its user, or stop it first",
         discovery::shown_sockets(settings)
     ));
-    Failure {
-        code: UNAVAILABLE,
-        error,
-    }
+    Failure::new(UNAVAILABLE, error)
 }
 
-/// What the service said to a command.
+/// The answer of the service to a command.
 pub(super) type Answer<T> = Result<T, Refusal>;
 
 /// Gives a command to the service of this database. `None` when nobody listens at any of its sockets.
-pub(super) async fn ask<T: DeserializeOwned>(
+pub(super) async fn send_command<T: DeserializeOwned>(
     settings: &Settings,
     operation: &str,
     command: &impl Serialize,
@@ -173,7 +176,9 @@ pub(super) async fn ask<T: DeserializeOwned>(
     let Some((name, _directory, _)) = discovery::find_socket(settings).await? else {
         return Ok(None);
     };
-    let client = client::control(&name).timeout(PATIENCE).build()?;
+    let client = http_client::socket_client(&name)
+        .timeout(PATIENCE)
+        .build()?;
     let response = client
         .post(format!("http://localhost/{operation}"))
         .json(command)
@@ -181,7 +186,7 @@ pub(super) async fn ask<T: DeserializeOwned>(
         .await;
     let response = response.context("the service did not answer on its control socket")?;
     let done = response.status().is_success();
-    let answer = client::bounded_text(response).await?;
+    let answer = http_client::bounded_text(response).await?;
     let answer: Value =
         serde_json::from_str(&answer).context("the service's answer cannot be read")?;
     if done {

@@ -13,12 +13,12 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
-use super::{Failure, UNAVAILABLE, client};
+use super::{Failure, UNAVAILABLE, http_client};
 use crate::config::{Database, Settings, TrustError, User, without_secrets};
 use crate::http::reachable_path;
 use crate::store::sqlite;
 
-/// Longest wait for an unproven service to say that it is there.
+/// Longest wait for an answer of an unproven service.
 const LONGEST_GREETING: Duration = Duration::from_millis(500);
 
 /// A service that may be sent the user's token.
@@ -26,7 +26,7 @@ const LONGEST_GREETING: Duration = Duration::from_millis(500);
 pub(super) struct Endpoint {
     /// Where requests are sent.
     pub(super) url: String,
-    /// The same for people, without secrets.
+    /// The address for people, without secrets.
     pub(super) shown: String,
     pub(super) token: Option<String>,
     /// The Unix socket that is connected to in place of the address.
@@ -80,10 +80,10 @@ impl Endpoint {
     }
 
     /// A client for this endpoint alone. It follows no redirects, which could lead to anybody.
-    pub(super) fn client(&self) -> reqwest::ClientBuilder {
+    pub(super) fn client_builder(&self) -> reqwest::ClientBuilder {
         match &self.socket {
-            Some(socket) => client::control(socket),
-            None => client::plain(),
+            Some(socket) => http_client::socket_client(socket),
+            None => http_client::plain_client(),
         }
     }
 }
@@ -125,8 +125,8 @@ impl From<DiscoveryError> for Failure {
     }
 }
 
-/// The service that `MEMORY_URL` names, else this user's service on this machine. `None` when there is none.
-pub(super) async fn find(settings: &Settings) -> Result<Option<Endpoint>, DiscoveryError> {
+/// Finds the service that `MEMORY_URL` names, or else the service of this user on this machine.
+pub(super) async fn find_service(settings: &Settings) -> Result<Option<Endpoint>, DiscoveryError> {
     let own = settings
         .client
         .token
@@ -138,9 +138,12 @@ pub(super) async fn find(settings: &Settings) -> Result<Option<Endpoint>, Discov
     match &settings.database {
         Database::Sqlite { path } => find_owner(settings, path, own).await,
         Database::Postgres(_) => match find_socket(settings).await? {
-            Some((name, directory, path)) => {
-                Ok(Some(Endpoint::local(name, directory, shown(&path), own)))
-            }
+            Some((name, directory, path)) => Ok(Some(Endpoint::local(
+                name,
+                directory,
+                describe_socket(&path),
+                own,
+            ))),
             None if own.is_some() => refuse_stranger(settings).await.map(|()| None),
             None => Ok(None),
         },
@@ -156,16 +159,16 @@ async fn find_owner(
     let Some(owner) = sqlite::owner(database) else {
         return Ok(None);
     };
-    // It has yet to say where it listens: whoever opens the database now learns that it is in use.
+    // The process has not announced its address yet. Opening the database now reports that it is in use.
     let Some(announced) = owner.url.clone() else {
         return Ok(None);
     };
     let lock = sqlite::lock_path(database);
-    check(settings.user, &lock)?;
+    check_owner(settings.user, &lock)?;
     // Another process that took the database over meanwhile may be the one at the socket, and wants another token.
     let is_current = || sqlite::owner(database).as_ref() == Some(&owner);
     let Some((name, directory, _)) = find_socket(settings).await?.filter(|_| is_current()) else {
-        let socket = beside(database);
+        let socket = socket_beside(database);
         return Err(DiscoveryError::Silent {
             pid: owner.pid,
             database: database.to_owned(),
@@ -173,7 +176,7 @@ async fn find_owner(
         });
     };
     Ok(Some(match announced.split_once('#') {
-        // A `stdio`, which lets in whoever can read its lock file.
+        // A `stdio` accepts every process that can read its lock file.
         Some((url, token)) => {
             let endpoint = Endpoint::local(name, directory, url.to_owned(), Some(token.to_owned()));
             Endpoint {
@@ -185,11 +188,11 @@ async fn find_owner(
     }))
 }
 
-fn shown(socket: &Path) -> String {
+fn describe_socket(socket: &Path) -> String {
     format!("the socket {}", socket.display())
 }
 
-fn check(user: User, path: &Path) -> Result<(), DiscoveryError> {
+fn check_owner(user: User, path: &Path) -> Result<(), DiscoveryError> {
     match user.examine(path) {
         Err(TrustError::Distrusted(reason)) => Err(DiscoveryError::Distrusted {
             path: path.to_owned(),
@@ -199,14 +202,14 @@ fn check(user: User, path: &Path) -> Result<(), DiscoveryError> {
     }
 }
 
-/// Checks a socket, and the directory that was made for it: its owner could put another one there.
+/// Checks the owners of a socket and of its directory, who could replace it.
 fn check_place(settings: &Settings, socket: &Path) -> Result<(), DiscoveryError> {
-    check(settings.user, socket)?;
+    check_owner(settings.user, socket)?;
     match socket
         .parent()
         .filter(|parent| settings.socket_dirs.iter().any(|ours| ours == parent))
     {
-        Some(directory) => check(settings.user, directory),
+        Some(directory) => check_owner(settings.user, directory),
         None => Ok(()),
     }
 }
@@ -215,7 +218,7 @@ fn check_place(settings: &Settings, socket: &Path) -> Result<(), DiscoveryError>
 pub(super) async fn find_socket(
     settings: &Settings,
 ) -> Result<Option<(PathBuf, Option<File>, PathBuf)>, DiscoveryError> {
-    for path in sockets(settings) {
+    for path in socket_paths(settings) {
         let Ok(metadata) = fs::symlink_metadata(&path) else {
             continue;
         };
@@ -236,7 +239,10 @@ pub(super) async fn find_socket(
 /// Asks, without a token, whether somebody is where the service would be.
 async fn refuse_stranger(settings: &Settings) -> Result<(), DiscoveryError> {
     let address = format!("http://{}", settings.http.local_address());
-    let Ok(client) = client::plain().timeout(LONGEST_GREETING).build() else {
+    let Ok(client) = http_client::plain_client()
+        .timeout(LONGEST_GREETING)
+        .build()
+    else {
         return Ok(());
     };
     match client.get(format!("{address}/health/live")).send().await {
@@ -249,15 +255,15 @@ async fn refuse_stranger(settings: &Settings) -> Result<(), DiscoveryError> {
 
 /// The sockets at which the service of this database could listen, for a message.
 pub(super) fn shown_sockets(settings: &Settings) -> String {
-    let shown: Vec<String> = sockets(settings)
+    let shown: Vec<String> = socket_paths(settings)
         .iter()
         .map(|path| path.display().to_string())
         .collect();
     shown.join(" or ")
 }
 
-/// The socket beside an embedded database.
-fn beside(database: &Path) -> PathBuf {
+/// Returns the path of the socket of an embedded database.
+fn socket_beside(database: &Path) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(".control");
     PathBuf::from(name)
@@ -265,9 +271,9 @@ fn beside(database: &Path) -> PathBuf {
 
 /// Where the service of this database listens, the preferred place first. The embedded database has its socket beside it
 /// where the file system has sockets; the name of any other tells databases apart.
-pub(super) fn sockets(settings: &Settings) -> Vec<PathBuf> {
+pub(super) fn socket_paths(settings: &Settings) -> Vec<PathBuf> {
     let (first, identity) = match &settings.database {
-        Database::Sqlite { path } => (Some(beside(path)), path.display().to_string()),
+        Database::Sqlite { path } => (Some(socket_beside(path)), path.display().to_string()),
         Database::Postgres(postgres) => {
             let server = settings.database.server().unwrap_or_default();
             (
@@ -293,17 +299,17 @@ pub(super) fn sockets(settings: &Settings) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Makes the directory of a socket, for this user alone, where it is missing.
+/// Creates the directory of a socket for this user alone, if it is missing.
 ///
 /// # Errors
-/// When it cannot be made, or when others could exchange what is in it.
+/// Fails if it cannot be created, or if others could replace its files.
 pub(super) fn prepare_directory(settings: &Settings, socket: &Path) -> std::io::Result<()> {
     let Some(directory) = socket.parent() else {
         return Ok(());
     };
     let is_ours = settings.socket_dirs.iter().any(|ours| ours == directory);
     if is_ours && !directory.exists() {
-        // The runtime directory of a session is made by the system or not at all.
+        // Only the system creates the runtime directory of a session.
         let runtime = directory
             .parent()
             .filter(|parent| parent.starts_with("/run"));

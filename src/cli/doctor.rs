@@ -1,6 +1,6 @@
-//! `doctor`: looks at everything that the service needs, and says what to do about whatever is wrong.
+//! `doctor`: checks everything that the service needs, and suggests remedies.
 //!
-//! Changes nothing unless it is asked for a repair. A check that cannot be made because an earlier one failed is left out.
+//! It changes nothing without `--repair`. It skips checks that depend on a failed one.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,21 +9,23 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::paper::Paper;
-use super::port::writable;
-use super::remote::Service;
-use super::{Failure, local, runtime, say};
+use super::files::file_size;
+use super::open_store::{create_store, open_writable};
+use super::output::print_result;
+use super::service_client::Service;
+use super::terminal::Terminal;
+use super::{Failure, start_runtime};
 use crate::config::{self, Auth, Database, Purpose, Reading, Settings, Sources};
 use crate::domain::{Clock, SystemClock};
 use crate::store::{self, IndexPages, Pace, Store, StoreError, sqlite};
 
-/// Space below which writing soon fails.
+/// Below this free space writes soon fail.
 const LEAST_SPACE: u64 = 100 * 1024 * 1024;
-/// Space that should be there.
+/// Free space below which a warning is printed.
 const ENOUGH_SPACE: u64 = 1024 * 1024 * 1024;
-/// A clock that is before this is not set.
+/// An earlier year means that the clock is not set.
 const EARLIEST_YEAR: i32 = 2025;
-/// Clocks of this machine and the database may differ by this.
+/// Longest wait for an answer of the service.
 const LONGEST_ANSWER: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -47,34 +49,42 @@ struct Finding {
 struct Report(Vec<Finding>);
 
 impl Report {
-    fn ok(&mut self, check: &'static str, detail: impl Into<String>) {
-        self.0.push(Finding {
-            check,
-            verdict: Verdict::Ok,
-            detail: detail.into(),
-            remedy: None,
-        });
-    }
-
     fn add(
         &mut self,
         verdict: Verdict,
         check: &'static str,
         detail: impl Into<String>,
-        remedy: impl Into<String>,
+        remedy: Option<String>,
     ) {
         self.0.push(Finding {
             check,
             verdict,
             detail: detail.into(),
-            remedy: Some(remedy.into()),
+            remedy,
         });
     }
 
-    fn failed(&self) -> bool {
-        self.0
-            .iter()
-            .any(|finding| finding.verdict == Verdict::Failed)
+    fn ok(&mut self, check: &'static str, detail: impl Into<String>) {
+        self.add(Verdict::Ok, check, detail, None);
+    }
+
+    fn warn(&mut self, check: &'static str, detail: impl Into<String>, remedy: impl Into<String>) {
+        self.add(Verdict::Warning, check, detail, Some(remedy.into()));
+    }
+
+    fn fail(&mut self, check: &'static str, detail: impl Into<String>, remedy: impl Into<String>) {
+        self.add(Verdict::Failed, check, detail, Some(remedy.into()));
+    }
+
+    fn count_of(&self, verdict: Verdict) -> usize {
+        let findings = self.0.iter();
+        findings
+            .filter(|finding| finding.verdict == verdict)
+            .count()
+    }
+
+    fn has_failed(&self) -> bool {
+        self.count_of(Verdict::Failed) > 0
     }
 }
 
@@ -83,7 +93,7 @@ pub(super) struct DoctorArgs {
     /// Print the findings as JSON
     #[arg(long)]
     json: bool,
-    /// Also read every page, and compare the word index and the vectors with the memories; takes minutes with a million
+    /// Also read every page, and compare the word index and the embeddings with the memories; takes minutes with a million
     #[arg(long)]
     deep: bool,
     /// First rebuild the word index from the memories; with the embedded database the service must be stopped
@@ -93,89 +103,78 @@ pub(super) struct DoctorArgs {
 
 pub(super) fn run(args: &DoctorArgs, sources: &Sources) -> Result<u8, Failure> {
     let mut report = Report::default();
-    clock(&mut report);
+    check_clock(&mut report);
     let reading = config::read(sources, Purpose::Command);
-    files(&reading, &mut report);
+    list_files(&reading, &mut report);
     match reading.settings {
-        Err(error) => report.add(
-            Verdict::Failed,
-            "configuration",
+        Err(error) => report.fail("configuration",
             error.to_string(),
-            "correct the settings named above; `config show` tells where each comes from, docs/configuration.md what they mean",
+            "correct the settings named above; `config show` prints their origins, docs/configuration.md explains them",
         ),
         Ok(settings) => {
             report.ok("configuration", settings.summary().to_string());
-            tokens(&settings, &mut report);
-            runtime()?.block_on(examine(args, &settings, &mut report));
+            check_tokens(&settings, &mut report);
+            start_runtime()?.block_on(check_parts(args, &settings, &mut report));
         }
     }
-    unit(&mut report);
+    check_unit(&mut report);
     if args.json {
-        let answer = serde_json::json!({ "ok": !report.failed(), "checks": report.0 });
-        say(&format!(
+        let answer = serde_json::json!({ "ok": !report.has_failed(), "checks": report.0 });
+        print_result(&format!(
             "{}\n",
             serde_json::to_string_pretty(&answer).map_err(Failure::internal)?
         ))?;
     } else {
-        say(&draw(&report, &Paper::of_stdout()))?;
+        print_result(&draw_report(&report, &Terminal::of_stdout()))?;
     }
-    Ok(u8::from(report.failed()))
+    Ok(u8::from(report.has_failed()))
 }
 
-fn draw(report: &Report, paper: &Paper) -> String {
+fn draw_report(report: &Report, terminal: &Terminal) -> String {
     let mut out = String::new();
     for finding in &report.0 {
         let mark = match finding.verdict {
-            Verdict::Ok => paper.good("ok     "),
-            Verdict::Warning => paper.warning("warning"),
-            Verdict::Failed => paper.bad("FAILED "),
+            Verdict::Ok => terminal.good("ok     "),
+            Verdict::Warning => terminal.warning("warning"),
+            Verdict::Failed => terminal.bad("FAILED "),
         };
-        let text = paper.block(&finding.detail, 23);
+        let text = terminal.block(&finding.detail, 23);
         out.push_str(&format!(
             "{mark} {:<14} {}",
             finding.check,
             text.trim_start()
         ));
         if let Some(remedy) = &finding.remedy {
-            out.push_str(&paper.bold(&paper.block(&format!("→ {remedy}"), 23)));
+            out.push_str(&terminal.bold(&terminal.block(&format!("→ {remedy}"), 23)));
         }
     }
-    let failed = report
-        .0
-        .iter()
-        .filter(|finding| finding.verdict == Verdict::Failed)
-        .count();
-    let warnings = report
-        .0
-        .iter()
-        .filter(|finding| finding.verdict == Verdict::Warning)
-        .count();
+    let failed = report.count_of(Verdict::Failed);
+    let warnings = report.count_of(Verdict::Warning);
     out.push_str(&match (failed, warnings) {
         (0, 0) => "Everything is in order.\n".to_owned(),
-        (0, warnings) => format!("It works; {warnings} to look at.\n"),
+        (0, warnings) => format!("It works, with {warnings} to look at.\n"),
         (failed, _) => format!("{failed} of {} checks failed.\n", report.0.len()),
     });
     out
 }
 
-fn clock(report: &mut Report) {
+fn check_clock(report: &mut Report) {
     use chrono::Datelike;
     let now = SystemClock.now();
     let text = now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     if now.year() < EARLIEST_YEAR {
         let remedy = "set the clock: `timedatectl set-ntp true`; times of memories, ids and tokens depend on it";
-        report.add(Verdict::Failed, "clock", format!("it is {text}"), remedy);
+        report.fail("clock", format!("it is {text}"), remedy);
     } else {
         report.ok("clock", text);
     }
 }
 
-/// The files with settings, and whatever looks like a mistake in them or in the environment.
-fn files(reading: &Reading, report: &mut Report) {
+/// Lists the files with settings and the warnings about them.
+fn list_files(reading: &Reading, report: &mut Report) {
     report.ok("settings files", reading.list_files().trim_end());
     for warning in &reading.warnings {
-        report.add(
-            Verdict::Warning,
+        report.warn(
             "settings",
             warning,
             "see docs/configuration.md; `serve` is stricter than commands",
@@ -183,7 +182,7 @@ fn files(reading: &Reading, report: &mut Report) {
     }
 }
 
-fn tokens(settings: &Settings, report: &mut Report) {
+fn check_tokens(settings: &Settings, report: &mut Report) {
     match &settings.auth {
         Auth::Tokens(credentials) => {
             let names: Vec<&str> = credentials
@@ -193,35 +192,31 @@ fn tokens(settings: &Settings, report: &mut Report) {
             report.ok("tokens", format!("{} ({})", names.len(), names.join(", ")));
         }
         Auth::None if settings.http.listen.ip().is_loopback() => {
-            report.ok(
-                "tokens",
-                "none; whoever can connect on this machine is let in",
-            );
+            report.ok("tokens", "none; every process of this machine has access");
         }
-        Auth::None => report.add(
-            Verdict::Warning,
+        Auth::None => report.warn(
             "tokens",
             format!("none, and the service listens on {}", settings.http.listen),
-            "make one with `token new NAME` and set MEMORY_TOKENS_FILE, or listen on 127.0.0.1",
+            "create one with `token new NAME` and set MEMORY_TOKENS_FILE, or listen on 127.0.0.1",
         ),
     }
 }
 
-async fn examine(args: &DoctorArgs, settings: &Settings, report: &mut Report) {
+async fn check_parts(args: &DoctorArgs, settings: &Settings, report: &mut Report) {
     if let Database::Sqlite { path } = &settings.database {
-        folder(&settings.data_dir, path, report);
-        space(&settings.data_dir, report);
+        check_folder(&settings.data_dir, path, report);
+        check_space(&settings.data_dir, report);
     }
-    database(args, settings, report).await;
-    service(settings, report).await;
+    check_database(args, settings, report).await;
+    check_service(settings, report).await;
 }
 
-/// Rights of the folder and the file: what is remembered is nobody else's.
-fn folder(folder: &Path, file: &Path, report: &mut Report) {
+/// Checks that only this user can read the folder and the file.
+fn check_folder(folder: &Path, file: &Path, report: &mut Report) {
     if !folder.exists() {
         report.ok(
             "data folder",
-            format!("{} is made when it is needed", folder.display()),
+            format!("{} is created when it is needed", folder.display()),
         );
         return;
     }
@@ -232,8 +227,7 @@ fn folder(folder: &Path, file: &Path, report: &mut Report) {
             "give this user write access to {}, or name another folder in MEMORY_DATA_DIR; if the disk is full, free space",
             folder.display()
         );
-        report.add(
-            Verdict::Failed,
+        report.fail(
             "data folder",
             format!("{}: {error}", folder.display()),
             remedy,
@@ -249,8 +243,7 @@ fn folder(folder: &Path, file: &Path, report: &mut Report) {
         let mode = data.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             let right = if path == folder { "700" } else { "600" };
-            report.add(
-                Verdict::Warning,
+            report.warn(
                 "data folder",
                 format!("{} can be read by others (mode {mode:o})", path.display()),
                 format!("chmod {right} {}", path.display()),
@@ -261,8 +254,8 @@ fn folder(folder: &Path, file: &Path, report: &mut Report) {
     report.ok("data folder", folder.display().to_string());
 }
 
-/// Asks `df`, which is wherever a shell is. In the image there is none, and the host's checks see the volume.
-fn space(folder: &Path, report: &mut Report) {
+/// Runs `df`, which exists wherever a shell does. The image has none; checks of its host see the volume.
+fn check_space(folder: &Path, report: &mut Report) {
     let place = folder
         .ancestors()
         .find(|path| path.exists())
@@ -284,151 +277,133 @@ fn space(folder: &Path, report: &mut Report) {
         indicatif::HumanBytes(free),
         place.display()
     );
-    let remedy = "free space there; a write that finds no room is refused, nothing that was acknowledged is lost";
+    let remedy = "free space there; writes without room are refused, and nothing that was acknowledged is lost";
     match free {
-        free if free < LEAST_SPACE => report.add(Verdict::Failed, "disk", detail, remedy),
-        free if free < ENOUGH_SPACE => report.add(Verdict::Warning, "disk", detail, remedy),
+        free if free < LEAST_SPACE => report.fail("disk", detail, remedy),
+        free if free < ENOUGH_SPACE => report.warn("disk", detail, remedy),
         _ => report.ok("disk", detail),
     }
 }
 
-async fn database(args: &DoctorArgs, settings: &Settings, report: &mut Report) {
-    let local = match local::store(settings) {
-        Ok(local) => local,
+async fn check_database(args: &DoctorArgs, settings: &Settings, report: &mut Report) {
+    let store = match create_store(settings) {
+        Ok(local) => local.store,
         Err(failure) => {
-            report.add(
-                Verdict::Failed,
-                "database",
-                format!("{:#}", failure.error),
-                "correct MEMORY_DATABASE_URL",
-            );
-            return;
+            let detail = format!("{:#}", failure.error);
+            return report.fail("database", detail, "correct MEMORY_DATABASE_URL");
         }
     };
-    let embedded = match &settings.database {
-        Database::Sqlite { path } => Some(path),
-        Database::Postgres(_) => None,
+    let is_ready = match &settings.database {
+        Database::Sqlite { path } => {
+            check_file(path, report) && check_schema(&*store, true, report).await
+        }
+        Database::Postgres(_) => {
+            check_schema(&*store, false, report).await && check_server(&*store, report).await
+        }
     };
-    if let Some(sqlite::Obstacle { detail, remedy, .. }) =
-        embedded.and_then(|path| sqlite::find_obstacle(path))
-    {
-        report.add(Verdict::Failed, "database", detail, remedy);
+    if !is_ready {
         return;
     }
-    if let Some(path) = embedded.filter(|path| !path.exists()) {
-        report.ok(
-            "database",
-            format!("{} is made at the first start", path.display()),
-        );
-        return;
+    // The embedded database belongs to the process that has it open. Reading its file needs no opening.
+    if let Database::Sqlite { path } = &settings.database {
+        let size = indicatif::HumanBytes(file_size(path));
+        let detail = format!("{} ({size}), schema up to date", path.display());
+        report.ok("database", detail);
     }
-    let pending = match local.store.pending_migrations().await {
-        Ok(pending) => pending,
+    if args.repair {
+        repair_word_index(settings, report).await;
+    }
+    inspect_data(args, &*store, report).await;
+    store.close().await;
+}
+
+fn check_file(path: &Path, report: &mut Report) -> bool {
+    if let Some(sqlite::Obstacle { detail, remedy, .. }) = sqlite::find_obstacle(path) {
+        report.fail("database", detail, remedy);
+        return false;
+    }
+    if !path.exists() {
+        let detail = format!("{} is created at the first start", path.display());
+        report.ok("database", detail);
+        return false;
+    }
+    true
+}
+
+async fn check_schema(store: &dyn Store, is_embedded: bool, report: &mut Report) -> bool {
+    match store.pending_migrations().await {
+        Ok(pending) if pending.is_empty() => true,
+        Ok(pending) => {
+            let detail = format!("migrations are missing: {}", pending.join(", "));
+            let remedy = "start the service, which applies them, or run `migrate`";
+            report.warn("schema", detail, remedy);
+            false
+        }
         Err(error) => {
             let remedy = match &error {
-                StoreError::Unavailable { .. } if embedded.is_some() => {
-                    "do what the line above says; nothing that was acknowledged is lost"
+                StoreError::Unavailable { .. } if is_embedded => {
+                    "follow the line above; nothing that was acknowledged is lost"
                 }
                 StoreError::Unavailable { .. } => {
                     "start the database (`systemctl --user status cognitive-memory-postgres`), and check host and port in \
                      `config show`"
                 }
                 _ => {
-                    "do what the line above says; if it is the file that is damaged, `restore FILE --replace` a backup"
+                    "follow the line above; if the file is damaged, restore a backup with `restore FILE --replace`"
                 }
             };
-            report.add(Verdict::Failed, "database", error.to_string(), remedy);
-            return;
+            report.fail("database", error.to_string(), remedy);
+            false
         }
-    };
-    if !pending.is_empty() {
-        let detail = format!("migrations are missing: {}", pending.join(", "));
-        report.add(
-            Verdict::Warning,
-            "schema",
-            detail,
-            "start the service, which applies them, or run `migrate`",
-        );
-        return;
     }
-    // The embedded one belongs to whoever has it open; looking into it needs no opening.
-    if embedded.is_none() {
-        if let Err(error) = local.store.prepare().await {
-            report.add(
-                Verdict::Failed,
-                "database",
-                error.to_string(),
-                "see docs/deployment.md, troubleshooting",
-            );
-            return;
-        }
-        match local.store.info().await {
-            Ok(info) => report.ok(
-                "database",
-                format!(
-                    "{} on PostgreSQL {}, schema {}",
-                    info.name, info.version, info.schema_version
-                ),
-            ),
-            Err(error) => report.add(
-                Verdict::Failed,
-                "database",
-                error.to_string(),
-                "look at the server's log",
-            ),
-        }
-    } else if let Some(path) = embedded {
-        let size = std::fs::metadata(path)
-            .map(|data| data.len())
-            .unwrap_or_default();
-        report.ok(
+}
+
+async fn check_server(store: &dyn Store, report: &mut Report) -> bool {
+    if let Err(error) = store.prepare().await {
+        let remedy = "see docs/deployment.md, troubleshooting";
+        report.fail("database", error.to_string(), remedy);
+        return false;
+    }
+    match store.info().await {
+        Ok(info) => report.ok(
             "database",
             format!(
-                "{} ({}), schema up to date",
-                path.display(),
-                indicatif::HumanBytes(size)
+                "{} on PostgreSQL {}, schema {}",
+                info.name, info.version, info.schema_version
             ),
-        );
+        ),
+        Err(error) => report.fail("database", error.to_string(), "read the log of the server"),
     }
-    if args.repair {
-        repair(settings, report).await;
-    }
-    inspect(args, &*local.store, report).await;
-    local.store.close().await;
+    true
 }
 
 /// Rebuilds the word index.
-async fn repair(settings: &Settings, report: &mut Report) {
+async fn repair_word_index(settings: &Settings, report: &mut Report) {
     match rebuild_word_index(settings).await {
         Ok(()) => report.ok("repair", "the word index was rebuilt from the memories"),
         Err(failure) => {
-            let remedy = "do what the line above says, and repeat";
-            report.add(
-                Verdict::Failed,
-                "repair",
-                format!("{:#}", failure.error),
-                remedy,
-            );
+            let remedy = "follow the line above, and repeat";
+            report.fail("repair", format!("{:#}", failure.error), remedy);
         }
     }
 }
 
 async fn rebuild_word_index(settings: &Settings) -> Result<(), Failure> {
-    let local = writable(settings, "repair").await?;
+    let local = open_writable(settings, "repair").await?;
     local.store.request_index_rebuild().await?;
     local.store.close().await;
-    let local = writable(settings, "repair").await?;
+    let local = open_writable(settings, "repair").await?;
     local.store.close().await;
     Ok(())
 }
 
-async fn inspect(args: &DoctorArgs, store: &dyn Store, report: &mut Report) {
+async fn inspect_data(args: &DoctorArgs, store: &dyn Store, report: &mut Report) {
     let mut result = store.inspect().await;
     if let Ok(findings) = &mut result
         && args.deep
     {
         match store.inspect_deeply(Pace::FULL_SPEED).await {
-            // Both looks notice the same damage of the word index; the deep one says more.
+            // Both checks find the same damage of the word index; the deep one has more details.
             Ok(deep) => {
                 findings
                     .retain(|finding| deep.iter().all(|other| other.subject != finding.subject));
@@ -462,16 +437,15 @@ async fn inspect(args: &DoctorArgs, store: &dyn Store, report: &mut Report) {
         Ok(findings) if findings.is_empty() => {
             report.ok(
                 "integrity",
-                "the database and the word index are sound, as far as a quick look shows (--deep)",
+                "the quick check found no damage of the database and the word index (--deep checks all)",
             );
         }
         Ok(findings) => {
             for store::Finding { detail, remedy, .. } in findings {
-                report.add(Verdict::Failed, "integrity", detail, remedy);
+                report.fail("integrity", detail, remedy);
             }
         }
-        Err(error) => report.add(
-            Verdict::Failed,
+        Err(error) => report.fail(
             "integrity",
             error.to_string(),
             "stop the service and restore a backup with `restore FILE --replace`",
@@ -479,23 +453,18 @@ async fn inspect(args: &DoctorArgs, store: &dyn Store, report: &mut Report) {
     }
 }
 
-async fn service(settings: &Settings, report: &mut Report) {
+async fn check_service(settings: &Settings, report: &mut Report) {
     let start =
         "start it: `systemctl --user start cognitive-memory-mcp`, or `cognitive-memory-mcp serve`";
     let service = match Service::find(settings).await {
         Ok(Some(service)) => service,
         Ok(None) => {
-            let detail = "no service has the database open; `stdio` and the commands for people work without one";
-            report.add(Verdict::Warning, "service", detail, start);
+            let detail = "no service has the database open; `stdio` and the memory commands work without one";
+            report.warn("service", detail, start);
             return;
         }
         Err(failure) => {
-            report.add(
-                Verdict::Failed,
-                "service",
-                format!("{:#}", failure.error),
-                start,
-            );
+            report.fail("service", format!("{:#}", failure.error), start);
             return;
         }
     };
@@ -521,7 +490,7 @@ async fn service(settings: &Settings, report: &mut Report) {
                 report.ok("service", detail);
             } else {
                 let remedy = "restart the service after an upgrade";
-                report.add(Verdict::Warning, "service", format!("{detail}; this program is another version"), remedy);
+                report.warn("service", format!("{detail}; this program is another version"), remedy);
             }
         }
         Ok(Err(failure)) => {
@@ -529,21 +498,19 @@ async fn service(settings: &Settings, report: &mut Report) {
             let remedy = if text.contains("401") {
                 "set MEMORY_TOKEN_FILE to a file with a token of this service"
             } else {
-                "look at its log: `journalctl --user -u cognitive-memory-mcp -n 50`"
+                "read its log: `journalctl --user -u cognitive-memory-mcp -n 50`"
             };
-            report.add(Verdict::Failed, "service", text, remedy);
+            report.fail("service", text, remedy);
         }
-        Err(_) => report.add(
-            Verdict::Failed,
-            "service",
+        Err(_) => report.fail("service",
             format!("{} took more than {} s to answer", service.place(), LONGEST_ANSWER.as_secs()),
-            "look at its log: `journalctl --user -u cognitive-memory-mcp -n 50`; its watchdog restarts a service that hangs",
+            "read its log: `journalctl --user -u cognitive-memory-mcp -n 50`; its watchdog restarts a service that hangs",
         ),
     }
 }
 
-/// The unit, where systemd runs and knows it.
-fn unit(report: &mut Report) {
+/// Checks the systemd unit, if there is one.
+fn check_unit(report: &mut Report) {
     if !Path::new("/run/systemd/system").exists() {
         return;
     }
@@ -577,7 +544,7 @@ fn unit(report: &mut Report) {
             let remedy = format!(
                 "systemctl {flag} status cognitive-memory-mcp, then systemctl {flag} start cognitive-memory-mcp"
             );
-            report.add(Verdict::Failed, "unit", detail, remedy);
+            report.fail("unit", detail, remedy);
         }
         if flag.is_some() {
             let linger = Command::new("loginctl")
@@ -587,7 +554,7 @@ fn unit(report: &mut Report) {
                 && String::from_utf8_lossy(&output.stdout).trim() == "no"
             {
                 let detail = "this user's services end at logout and do not start at boot";
-                report.add(Verdict::Warning, "linger", detail, "loginctl enable-linger");
+                report.warn("linger", detail, "loginctl enable-linger");
             }
         }
     }

@@ -10,10 +10,13 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::paper::{Paper, visible};
-use super::people::{CallArgs, awaiting, call_tool, print, read_input, set_given};
-use super::remote::Refused;
-use super::{Failure, USAGE, port, say};
+use super::memory_commands::{
+    CallArgs, call_tool, describe_awaiting, print_answer, read_input, set_given,
+};
+use super::output::{print_note, print_result};
+use super::service_client::Refused;
+use super::terminal::{Terminal, visible};
+use super::{Failure, USAGE, fail, load_settings};
 use crate::config::{Settings, Sources};
 use crate::domain::reference::short_id;
 use crate::domain::{Clock, SystemClock};
@@ -44,7 +47,7 @@ pub(super) struct EditArgs {
     /// When it happened: a date or a time
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
-    /// When it ceases to be valid: a date or a time, or never
+    /// When it stops being true: a date or a time, or never
     #[arg(long, value_name = "TIME")]
     valid_until: Option<String>,
     /// For an episode: what was tried
@@ -56,7 +59,7 @@ pub(super) struct EditArgs {
     /// For an episode: what to do next time
     #[arg(long)]
     lesson: Option<String>,
-    /// Why; kept in the history
+    /// Reason, recorded in the history
     #[arg(long)]
     reason: Option<String>,
     #[command(flatten)]
@@ -64,13 +67,13 @@ pub(super) struct EditArgs {
 }
 
 pub(super) fn run(args: &EditArgs, sources: &Sources) -> Result<u8, Failure> {
-    let settings = super::settings(sources)?;
-    let before = fetch(&settings, args)?;
+    let settings = load_settings(sources)?;
+    let before = fetch_memory(&settings, args)?;
     let mut patch = given_changes(args)?;
     let typed = if patch == json!({}) {
         let text = edit_text(before["content"].as_str().unwrap_or_default())?;
         if before["content"].as_str().map(str::trim_end) == Some(text.as_str()) {
-            say("Nothing changed.\n")?;
+            print_result("Nothing changed.\n")?;
             return Ok(0);
         }
         patch["content"] = text.as_str().into();
@@ -88,13 +91,13 @@ pub(super) fn run(args: &EditArgs, sources: &Sources) -> Result<u8, Failure> {
         [("reason", args.reason.as_deref().map(Value::from))],
     );
     match call_tool(&settings, &args.call, "update", patch) {
-        Ok(answer) => report(args, &answer),
+        Ok(answer) => report_change(args, &answer),
         Err(failure) => Err(keep_typed(&settings, args, typed.as_deref(), failure)),
     }
 }
 
 /// The memory as it is now.
-fn fetch(settings: &Settings, args: &EditArgs) -> Result<Value, Failure> {
+fn fetch_memory(settings: &Settings, args: &EditArgs) -> Result<Value, Failure> {
     let mut found = call_tool(
         settings,
         &args.call,
@@ -104,11 +107,11 @@ fn fetch(settings: &Settings, args: &EditArgs) -> Result<Value, Failure> {
     if let Some(memory) = found["memories"].get_mut(0) {
         return Ok(memory.take());
     }
-    let error = anyhow!(
+    fail!(
+        USAGE,
         "there is no memory {}; `list` and `recall` print IDs",
         args.id
-    );
-    Err(Failure { code: USAGE, error })
+    )
 }
 
 /// The changes that the options ask for; empty without any.
@@ -136,20 +139,20 @@ fn given_changes(args: &EditArgs) -> Result<Value, Failure> {
     Ok(patch)
 }
 
-fn report(args: &EditArgs, answer: &Value) -> Result<u8, Failure> {
+fn report_change(args: &EditArgs, answer: &Value) -> Result<u8, Failure> {
     let review = answer["review"]["id"].as_str();
-    print(&args.call, answer, |paper| match review {
-        Some(id) => format!("Not changed: protected. {}\n", awaiting(&[id])),
+    print_answer(&args.call, answer, |terminal| match review {
+        Some(id) => format!("Not changed: protected. {}\n", describe_awaiting(&[id])),
         None => {
             let memory = &answer["memory"];
-            let id = paper.bold(short_id(memory["id"].as_str().unwrap_or_default()));
-            paper.notes(answer) + &format!("Saved {id} as version {}\n", memory["version"])
+            let id = terminal.bold(short_id(memory["id"].as_str().unwrap_or_default()));
+            terminal.notes(answer) + &format!("Saved {id} as version {}\n", memory["version"])
         }
     })?;
     Ok(if review.is_some() { UNCHANGED } else { 0 })
 }
 
-/// After a failure: puts what was typed into a file, so that it is not lost, and shows both texts of a conflict.
+/// After a failure, saves the typed text in a file and shows both texts of a conflict.
 fn keep_typed(
     settings: &Settings,
     args: &EditArgs,
@@ -173,40 +176,39 @@ fn keep_typed(
             error,
         };
     }
-    let version = match (fetch(settings, args), &kept) {
+    let version = match (fetch_memory(settings, args), &kept) {
         (Ok(now), Some((text, _))) => {
-            let paper = Paper::of_stderr();
-            port::note(&paper.conflict(now["content"].as_str().unwrap_or_default(), text));
+            let terminal = Terminal::of_stderr();
+            print_note(&terminal.conflict(now["content"].as_str().unwrap_or_default(), text));
             format!(" and has version {} now", now["version"])
         }
         (Ok(now), None) => format!(" and has version {} now", now["version"]),
         (Err(_), _) => String::new(),
     };
-    let error = anyhow!(
-        "memory {} was changed meanwhile{version}; nothing was saved{place}",
-        visible(&args.id)
-    );
-    Failure {
-        code: UNCHANGED,
-        error,
-    }
+    Failure::new(
+        UNCHANGED,
+        anyhow!(
+            "memory {} was changed meanwhile{version}; nothing was saved{place}",
+            visible(&args.id)
+        ),
+    )
 }
 
 /// Opens the person's editor on a text and returns what they saved.
 fn edit_text(text: &str) -> Result<String, Failure> {
-    let Some(editor) = editor() else {
-        let error = anyhow!(
+    let Some(editor) = find_editor() else {
+        fail!(
+            USAGE,
             "there is no terminal for an editor; give the changes as options, such as --content TEXT or --content - for \
              the standard input, or set VISUAL to a program that edits a file"
         );
-        return Err(Failure { code: USAGE, error });
     };
     let path = write_text(text)
         .context("cannot write a file for the editor")
         .map_err(Failure::internal)?;
     let edited = run_editor(&editor, &path);
-    // After a failure the file stays: it may contain what was typed.
-    let edited = edited.map_err(|error| Failure { code: USAGE, error })?;
+    // After a failure the file stays, because it may contain typed text.
+    let edited = edited.map_err(|error| Failure::new(USAGE, error))?;
     let _ = fs::remove_file(&path);
     Ok(edited)
 }
@@ -232,8 +234,8 @@ fn run_editor(editor: &str, path: &Path) -> anyhow::Result<String> {
     Ok(text.trim_end().to_owned())
 }
 
-/// The person's editor; the usual one only where there is a terminal for it.
-fn editor() -> Option<String> {
+/// Returns the editor of the person; the default one only if there is a terminal.
+fn find_editor() -> Option<String> {
     #[expect(
         clippy::disallowed_methods,
         reason = "a convention of terminals, no setting of ours"

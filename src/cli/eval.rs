@@ -10,10 +10,12 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::discovery::Endpoint;
-use super::paper::Paper;
-use super::port::{bar, counted, file_error, note};
-use super::remote::{Memory, Service};
-use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, local, runtime, say, service};
+use super::files::{create_private_folder, file_error};
+use super::open_store::{OpenedStore, create_store, explain_in_use};
+use super::output::{count_of, print_note, print_result, progress_bar, to_json};
+use super::service_client::{Memory, Service};
+use super::terminal::{Terminal, entries, strings};
+use super::{Failure, INTERNAL, USAGE, fail, load_settings, service, start_runtime};
 use crate::config::{Auth, Credential, Database, Embedding, Settings, Sources, sha256};
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::{Clock, SystemClock};
@@ -23,12 +25,12 @@ use crate::eval::{
     Asked, Baseline, Came, CorpusItem, Mistakes, Question, Report, golden, read_corpus,
     read_questions, table,
 };
-use crate::http::{Gate, Listener};
+use crate::http::{Authenticator, Listener};
 use crate::lifecycle::{self, ExitReason, Notifier, Readiness, Sentinel, Supervisor};
 
 /// Exit code when a figure fell.
 const FELL: u8 = 1;
-/// Hits that are asked for: as many as the figures look at.
+/// Requested hits: the metrics use this number.
 const DEPTH: usize = 10;
 /// Text of an answer: all of it, whatever the hits are.
 const MAX_CHARS: usize = 1_000_000;
@@ -39,25 +41,25 @@ const BATCH_BYTES: usize = 512 * 1024;
 const IDS: usize = 200;
 /// Between two looks at the backlog of the index.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long the embedder may take before a person is told what is waited for.
+/// Wait for the embedder after which a note is printed.
 const SILENCE: Duration = Duration::from_secs(5);
 /// Characters of a hit that are shown of a question that failed.
 const SHOWN_CHARS: usize = 160;
 
 #[derive(Args)]
 pub(super) struct EvalArgs {
-    /// Questions, one JSON object a line: query, expected (ids, keys or texts; [] where nothing answers), perhaps
-    /// group, and filters as recall takes them
+    /// Questions, one JSON object per line: query, expected (IDs, keys or texts; [] if nothing answers), optional group,
+    /// and filters of recall
     #[arg(value_name = "GOLDEN")]
     golden: PathBuf,
-    /// Ask these memories in a temporary database of their own, instead of the running service: one JSON object a
-    /// line, as remember takes its items, with a key that questions refer to
+    /// Query these memories in a temporary database instead of the running service: one JSON object per line, an item of
+    /// remember with a key that questions refer to
     #[arg(long, value_name = "FILE")]
     corpus: Option<PathBuf>,
     /// Load the corpus into the configured database, which must be empty, and leave it there
     #[arg(long, requires = "corpus")]
     configured_database: bool,
-    /// Longest wait for the index by meaning, in seconds
+    /// Longest wait for the embeddings, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     patience: u64,
     /// Print the report as JSON
@@ -66,21 +68,21 @@ pub(super) struct EvalArgs {
     /// Also write the report as JSON into this file
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Compare with the figures in this file; exit code 1 when one of all questions fell by more than the tolerance
+    /// Compare with the metrics in this file; exit code 1 if one of all questions fell by more than the tolerance
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
-    /// Points of 100 that a figure may fall
-    #[arg(long, value_name = "POINTS", default_value_t = 1.0, requires = "baseline", value_parser = points)]
+    /// Percentage points that a metric may fall
+    #[arg(long, value_name = "POINTS", default_value_t = 1.0, requires = "baseline", value_parser = parse_points)]
     tolerance: f64,
-    /// Keep the figures in this file, for --baseline
+    /// Save the metrics to this file, for --baseline
     #[arg(long, value_name = "FILE")]
     save_baseline: Option<PathBuf>,
-    /// Also list so many questions that went worst, and what came instead
+    /// Also list this number of the worst questions with their hits
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     failures: usize,
 }
 
-fn points(text: &str) -> Result<f64, String> {
+fn parse_points(text: &str) -> Result<f64, String> {
     let value: f64 = text
         .parse()
         .map_err(|_| "expected a number from 0 to 100".to_owned())?;
@@ -100,7 +102,7 @@ impl From<Mistakes> for Failure {
     }
 }
 
-/// What is asked, read and checked before anything is loaded.
+/// The questions and the corpus, read and checked before anything is loaded.
 struct Plan {
     golden: String,
     questions: Vec<Question>,
@@ -109,15 +111,15 @@ struct Plan {
 }
 
 pub(super) fn run(args: &EvalArgs, sources: &Sources) -> Result<u8, Failure> {
-    let settings = super::settings(sources)?;
-    let plan = plan(args)?;
+    let settings = load_settings(sources)?;
+    let plan = read_plan(args)?;
     let mut report = match &plan.corpus {
         Some(corpus) => in_process(args, &settings, &plan, corpus)?,
-        None => runtime()?.block_on(async {
+        None => start_runtime()?.block_on(async {
             let memory = Memory::open(&settings, None).await?;
             let report = async {
                 check_ids(&memory, &name_of(&args.golden), &plan.questions).await?;
-                measure(&memory, &plan).await
+                measure_recall(&memory, &plan).await
             };
             let report = report.await;
             memory.close().await;
@@ -127,19 +129,18 @@ pub(super) fn run(args: &EvalArgs, sources: &Sources) -> Result<u8, Failure> {
     if let Some(baseline) = &plan.baseline {
         report.compare(baseline, args.tolerance);
     }
-    let whole = serde_json::to_string_pretty(&report).map_err(Failure::internal)? + "\n";
+    let whole = to_json(&report)?;
     if let Some(path) = &args.save_baseline {
-        let baseline =
-            serde_json::to_string_pretty(&report.baseline()).map_err(Failure::internal)? + "\n";
+        let baseline = to_json(&report.baseline())?;
         std::fs::write(path, baseline).map_err(file_error(path))?;
     }
     if let Some(path) = &args.output {
         std::fs::write(path, &whole).map_err(file_error(path))?;
     }
     if args.json {
-        say(&whole)?;
+        print_result(&whole)?;
     } else {
-        say(&draw(&report, args.failures))?;
+        print_result(&draw_report(&report, args.failures))?;
     }
     Ok(
         if report.drift.as_ref().is_some_and(crate::eval::Drift::fell) {
@@ -157,12 +158,12 @@ fn name_of(path: &Path) -> String {
 fn text_of(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|error| {
         let error = anyhow::Error::from(error).context(format!("cannot read {}", path.display()));
-        Failure { code: USAGE, error }
+        Failure::new(USAGE, error)
     })
 }
 
-/// Reads and checks all files; their mistakes are told together.
-fn plan(args: &EvalArgs) -> Result<Plan, Failure> {
+/// Reads and checks all files, and reports all mistakes together.
+fn read_plan(args: &EvalArgs) -> Result<Plan, Failure> {
     let mut mistakes = Vec::new();
     let golden = text_of(&args.golden)?;
     let questions = read_questions(&name_of(&args.golden), &golden).unwrap_or_else(|found| {
@@ -224,12 +225,7 @@ async fn check_ids(memory: &Memory, file: &str, questions: &[Question]) -> Resul
     for chunk in ids.chunks(IDS) {
         let asked: Vec<&String> = chunk.iter().map(|(_, id)| id).collect();
         let answer = memory.call("get", json!({ "ids": asked })).await?;
-        let missing: Vec<&str> = answer["missing"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
+        let missing: Vec<&str> = strings(&answer["missing"]).collect();
         let lines = chunk
             .iter()
             .filter(|(_, id)| missing.contains(&id.as_str()));
@@ -247,7 +243,7 @@ async fn check_ids(memory: &Memory, file: &str, questions: &[Question]) -> Resul
 }
 
 /// Puts every question, one after the other.
-async fn measure(memory: &Memory, plan: &Plan) -> Result<Report, Failure> {
+async fn measure_recall(memory: &Memory, plan: &Plan) -> Result<Report, Failure> {
     let status = memory.call("status", json!({})).await?;
     let text = |name: &str| status[name].as_str().unwrap_or_default().to_owned();
     let target = Target {
@@ -258,11 +254,11 @@ async fn measure(memory: &Memory, plan: &Plan) -> Result<Report, Failure> {
     };
     let backlog = status["index_backlog"].as_u64().unwrap_or_default();
     if target.model.is_some() && backlog > 0 {
-        note(&format!(
-            "{backlog} memories wait for the index by meaning: they are found by their words only"
+        print_note(&format!(
+            "{backlog} memories await embedding and are found by their words only"
         ));
     }
-    let bar = bar("asking", plan.questions.len() as u64, false);
+    let bar = progress_bar("asking", plan.questions.len() as u64, false);
     let (mut asked, mut degraded) = (Vec::with_capacity(plan.questions.len()), 0);
     for question in &plan.questions {
         let mut arguments = serde_json::to_value(&question.ask).map_err(Failure::internal)?;
@@ -282,61 +278,52 @@ async fn measure(memory: &Memory, plan: &Plan) -> Result<Report, Failure> {
                     .context(format!("the question in line {}", question.line)),
                 ..failure
             })?;
-        asked.push(judge(question, &answer, start.elapsed()));
+        asked.push(judge_answer(question, &answer, start.elapsed()));
         degraded += u64::from(target.model.is_some() && is_by_words_alone(&answer));
         bar.inc(1);
     }
     bar.finish_and_clear();
     if degraded > 0 {
-        note(&format!(
-            "{} searched by words alone, since the embedder did not answer",
-            counted(degraded, "question")
+        print_note(&format!(
+            "{} searched by words alone, because the embedder did not answer",
+            count_of(degraded, "question")
         ));
     }
     Ok(Report::new(plan.golden.clone(), target, asked))
 }
 
 fn is_by_words_alone(answer: &Value) -> bool {
-    let mut notes = answer["notes"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str);
+    let mut notes = strings(&answer["notes"]);
     notes.any(|note| note.starts_with("Searched by words alone"))
 }
 
-fn judge(question: &Question, answer: &Value, took: Duration) -> Asked {
+fn judge_answer(question: &Question, answer: &Value, took: Duration) -> Asked {
     let mut open: Vec<&String> = question.expected.iter().collect();
-    let came = answer["hits"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .take(DEPTH)
-        .map(|hit| {
-            let text = |value: &Value| value.as_str().map(str::to_owned);
-            let (id, key, content) = (
-                text(&hit["id"]),
-                text(&hit["metadata"]["key"]),
-                text(&hit["content"]),
-            );
-            let names = [&id, &key, &content];
-            // Each expected one counts once.
-            let place = open
-                .iter()
-                .position(|entry| names.iter().any(|name| name.as_ref() == Some(*entry)));
-            let right = place.map(|place| open.swap_remove(place)).is_some();
-            // Scores compare the hits of one answer, confidences also answers.
-            let score = hit["why"]["confidence"]
-                .as_f64()
-                .or_else(|| answer["confidence"].as_f64());
-            Came {
-                id: id.unwrap_or_default(),
-                key,
-                score,
-                right,
-                content: content.unwrap_or_default(),
-            }
-        });
+    let came = entries(answer, "hits").take(DEPTH).map(|hit| {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let (id, key, content) = (
+            text(&hit["id"]),
+            text(&hit["metadata"]["key"]),
+            text(&hit["content"]),
+        );
+        let names = [&id, &key, &content];
+        // Each expected one counts once.
+        let place = open
+            .iter()
+            .position(|entry| names.iter().any(|name| name.as_ref() == Some(*entry)));
+        let right = place.map(|place| open.swap_remove(place)).is_some();
+        // Scores compare the hits of one answer, confidences also answers.
+        let score = hit["why"]["confidence"]
+            .as_f64()
+            .or_else(|| answer["confidence"].as_f64());
+        Came {
+            id: id.unwrap_or_default(),
+            key,
+            score,
+            right,
+            content: content.unwrap_or_default(),
+        }
+    });
     Asked {
         line: question.line,
         query: question.ask.query.clone().unwrap_or_default(),
@@ -349,17 +336,14 @@ fn judge(question: &Question, answer: &Value, took: Duration) -> Asked {
     }
 }
 
-/// A folder that goes when it is no longer needed.
+/// A temporary folder, removed with the value.
 struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> Result<Self, Failure> {
         let path =
             std::env::temp_dir().join(format!("cognitive-memory-eval-{}", SystemClock.new_id()));
-        let mut builder = std::fs::DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&path).map_err(file_error(&path))?;
+        create_private_folder(&path, false)?;
         Ok(Self(path))
     }
 }
@@ -396,15 +380,15 @@ fn in_process(
             path: folder.join("memory.db"),
         };
     }
-    runtime()?.block_on(async {
-        let local = local::store(&settings)?;
-        local.store.prepare().await.map_err(|error| super::port::stop_first(error, "eval --configured-database"))?;
-        let (memory, engine) = serve(&settings, &local, &supervisor, &readiness).await?;
+    start_runtime()?.block_on(async {
+        let local = create_store(&settings)?;
+        local.store.prepare().await.map_err(|error| explain_in_use(error, "eval --configured-database"))?;
+        let (memory, engine) = start_service(&settings, &local, &supervisor, &readiness).await?;
         let work = async {
-            load(&memory, &engine, &name_of(args.corpus.as_deref().unwrap_or(Path::new("corpus"))), corpus).await?;
+            load_corpus(&memory, &engine, &name_of(args.corpus.as_deref().unwrap_or(Path::new("corpus"))), corpus).await?;
             let embeds = !matches!(settings.embedding, Embedding::None);
-            indexed(&memory, &readiness, embeds, Duration::from_secs(args.patience)).await?;
-            measure(&memory, plan).await
+            wait_for_index(&memory, &readiness, embeds, Duration::from_secs(args.patience)).await?;
+            measure_recall(&memory, plan).await
         };
         let report = tokio::select! {
             // First: a stop also closes the service, which the work then takes for a fault.
@@ -422,9 +406,9 @@ fn in_process(
     })
 }
 
-async fn serve(
+async fn start_service(
     settings: &Settings,
-    local: &local::Local,
+    local: &OpenedStore,
     supervisor: &Supervisor,
     readiness: &Readiness,
 ) -> Result<(Memory, Arc<Engine>), Failure> {
@@ -436,24 +420,24 @@ async fn serve(
         sha256: sha256(&token),
     };
     let mut made = None;
-    let gate = |engine: &Arc<Engine>| {
+    let authenticator = |engine: &Arc<Engine>| {
         made = Some(Arc::clone(engine));
-        Ok(Gate::new(&Auth::Tokens(vec![credential])))
+        Ok(Authenticator::new(&Auth::Tokens(vec![credential])))
     };
     let address = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
     let listener = Listener::bind(address).await.map_err(Failure::internal)?;
     let database = readiness.condition("database", "connecting");
     let switches = service::Switches::measuring();
-    let service = service::start(
+    let service = service::start_service(
         settings,
         local,
-        gate,
+        authenticator,
         listener,
         (supervisor, readiness, database),
         &switches,
     )
     .await?;
-    service.door.open(supervisor);
+    service.listener.start_accepting(supervisor);
     let engine =
         made.ok_or_else(|| Failure::internal(anyhow::anyhow!("the service has no engine")))?;
     let url = format!("http://{}/mcp", service.address);
@@ -464,7 +448,7 @@ async fn serve(
 }
 
 /// Stores the corpus, after every line of it was checked.
-async fn load(
+async fn load_corpus(
     memory: &Memory,
     engine: &Engine,
     file: &str,
@@ -482,16 +466,16 @@ async fn load(
         .as_u64()
         .unwrap_or_default();
     if there > 0 {
-        let error = anyhow::anyhow!(
-            "the database holds {there} memories; --corpus needs an empty one, since others would be found among them"
+        fail!(
+            USAGE,
+            "the database has {there} memories; --corpus needs an empty one, because recall would find the others too"
         );
-        return Err(Failure { code: USAGE, error });
     }
-    let bar = bar("loading", corpus.len() as u64, false);
+    let bar = progress_bar("loading", corpus.len() as u64, false);
     let mut ids: std::collections::BTreeMap<&str, String> = std::collections::BTreeMap::new();
     let mut rest = corpus;
     while !rest.is_empty() {
-        let (batch, behind) = rest.split_at(batch(rest));
+        let (batch, behind) = rest.split_at(batch_size(rest));
         rest = behind;
         let mut items = Vec::with_capacity(batch.len());
         for entry in batch {
@@ -513,13 +497,10 @@ async fn load(
                     .context(format!("{file} lines {} and following", batch[0].line)),
                 ..failure
             })?;
-        for (entry, stored) in batch
-            .iter()
-            .zip(answer["memories"].as_array().into_iter().flatten())
-        {
+        for (entry, stored) in batch.iter().zip(entries(&answer, "memories")) {
             if stored["created"] != true {
-                note(&format!(
-                    "{file} line {}: the same text is there already",
+                print_note(&format!(
+                    "{file} line {}: the same text is already stored",
                     entry.line
                 ));
             }
@@ -534,7 +515,7 @@ async fn load(
 }
 
 /// How many of the next memories can be stored at once: none of them refers to another one.
-fn batch(rest: &[CorpusItem]) -> usize {
+fn batch_size(rest: &[CorpusItem]) -> usize {
     let (mut keys, mut bytes) = (std::collections::BTreeSet::new(), 0);
     for (place, entry) in rest.iter().enumerate().take(BATCH) {
         bytes += entry.item.content.len();
@@ -551,8 +532,8 @@ fn batch(rest: &[CorpusItem]) -> usize {
     rest.len().min(BATCH)
 }
 
-/// Waits until everything is found by meaning, if there is an embedder to come.
-async fn indexed(
+/// Waits until all memories have embeddings, if there is an embedder.
+async fn wait_for_index(
     memory: &Memory,
     readiness: &Readiness,
     embeds: bool,
@@ -560,7 +541,7 @@ async fn indexed(
 ) -> Result<(), Failure> {
     let (start, mut told) = (Instant::now(), false);
     let work = async {
-        // The database is there; the embedder comes beside the service.
+        // The database is ready; the embedder loads in the background.
         readiness.met().await;
         if !embeds {
             return Ok(());
@@ -576,10 +557,10 @@ async fn indexed(
             if model {
                 let total = status["memories"].as_u64().unwrap_or_default();
                 progress
-                    .get_or_insert_with(|| bar("indexing", total, false))
+                    .get_or_insert_with(|| progress_bar("indexing", total, false))
                     .set_position(total.saturating_sub(backlog));
             } else if start.elapsed() > SILENCE && !told {
-                note(
+                print_note(
                     "waiting for the embedding model; MEMORY_EMBEDDER=none measures recall by words alone",
                 );
                 told = true;
@@ -594,54 +575,57 @@ async fn indexed(
     tokio::time::timeout(patience, work).await.unwrap_or_else(|_| {
         let report = readiness.report();
         let state = report.checks.iter().map(|(name, check)| format!("{name}: {}", check.detail));
-        let error = anyhow::anyhow!(
-            "the index by meaning is not complete after {} s ({}); --patience waits longer, MEMORY_EMBEDDER=none measures \
-             recall by words alone",
+        fail!(UNAVAILABLE, "the embeddings are not complete after {} s ({}); --patience waits longer, MEMORY_EMBEDDER=none measures recall \
+             by words alone",
             patience.as_secs(),
-            state.collect::<Vec<_>>().join("; ")
-        );
-        Err(Failure { code: UNAVAILABLE, error })
+            state.collect::<Vec<_>>().join("; "))
     })
 }
 
-fn draw(report: &Report, failures: usize) -> String {
+fn draw_report(report: &Report, failures: usize) -> String {
     let mut out = table::figures(report);
     if let Some(drift) = &report.drift {
         out.push('\n');
         out.push_str(&table::drift(drift));
     }
-    let paper = Paper::of_stdout();
+    let terminal = Terminal::of_stdout();
     for asked in report.worst(failures) {
         out.push_str(&format!(
             "\n{}\n",
-            paper.bold(&format!("line {}, {}", asked.line, asked.group))
+            terminal.bold(&format!("line {}, {}", asked.line, asked.group))
         ));
-        out.push_str(&paper.block(&asked.query, 2));
+        out.push_str(&terminal.block(&asked.query, 2));
         let expected = if asked.expected.is_empty() {
             "nothing".to_owned()
         } else {
             asked.expected.join("; ")
         };
-        out.push_str(&paper.dim(&paper.block(&format!("expected: {}", cut(&expected)), 2)));
+        out.push_str(
+            &terminal.dim(&terminal.block(&format!("expected: {}", shorten_text(&expected)), 2)),
+        );
         for (index, came) in asked.came.iter().enumerate() {
             let mark = if came.right { "+" } else { " " };
             let name = came.key.as_deref().unwrap_or(&came.id);
-            let line = format!("{mark}{:>3}. {name}: {}", index + 1, cut(&came.content));
-            let block = paper.block(&line, 2);
+            let line = format!(
+                "{mark}{:>3}. {name}: {}",
+                index + 1,
+                shorten_text(&came.content)
+            );
+            let block = terminal.block(&line, 2);
             out.push_str(&if came.right {
-                paper.good(&block)
+                terminal.good(&block)
             } else {
                 block
             });
         }
         if asked.came.is_empty() {
-            out.push_str("  nothing came\n");
+            out.push_str("  no hits\n");
         }
     }
     out
 }
 
-fn cut(text: &str) -> String {
+fn shorten_text(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match text.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),

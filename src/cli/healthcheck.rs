@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::discovery::{self, Endpoint};
-use super::{Failure, client, runtime, say};
+use super::output::print_result;
+use super::{Failure, http_client, start_runtime};
 use crate::config::{self, Database, Purpose, Settings, Sources};
 use crate::store::sqlite;
 
@@ -19,18 +20,18 @@ const LARGEST_REPORT: usize = 1024 * 1024;
 pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
     // Without warnings: it runs every few seconds.
     let settings = config::load(sources, Purpose::Command)?;
-    let verdict = runtime()?.block_on(check_service(&settings));
+    let verdict = start_runtime()?.block_on(check_service(&settings));
     let (code, sentence) = match verdict {
         Ok(()) => (0, "ready".to_owned()),
         Err(sentence) => (1, sentence),
     };
-    say(&format!("{sentence}\n"))?;
+    print_result(&format!("{sentence}\n"))?;
     Ok(code)
 }
 
 /// Fails with a sentence that says why the service is not ready.
 async fn check_service(settings: &Settings) -> Result<(), String> {
-    let endpoint = match discovery::find(settings).await {
+    let endpoint = match discovery::find_service(settings).await {
         Ok(Some(endpoint)) => endpoint,
         Ok(None) => return Err(describe_absence(settings)),
         Err(error) => return Err(error.to_string()),
@@ -78,10 +79,10 @@ fn shown_address(endpoint: &Endpoint) -> String {
 }
 
 async fn fetch_report(endpoint: &Endpoint, url: &str) -> anyhow::Result<(bool, String)> {
-    let client = endpoint.client().timeout(LONGEST).build()?;
+    let client = endpoint.client_builder().timeout(LONGEST).build()?;
     let response = client.get(url).send().await?;
     let succeeded = response.status().is_success();
-    let mut body = client::Body::new(response);
+    let mut body = http_client::Body::new(response);
     if !body.read_up_to(LARGEST_REPORT).await? {
         anyhow::bail!(
             "the answer is larger than {} MiB",

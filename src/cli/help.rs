@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 
 use clap::CommandFactory;
 
-use super::{Cli, Failure, USAGE, say};
+use super::output::print_result;
+use super::{Cli, Failure, USAGE};
 use crate::config;
 
 /// The topic that is not a command.
@@ -18,7 +19,7 @@ pub(super) fn run(topic: &[String]) -> Result<u8, Failure> {
         } else {
             help.to_string()
         };
-        say(&text)?;
+        print_result(&text)?;
         return Ok(0);
     }
     let arguments = ["cognitive-memory-mcp"]

@@ -1,4 +1,4 @@
-//! The command line: one file a subcommand, and the place where the parts are put together.
+//! The command line: one file per subcommand. It puts the parts together.
 //!
 //! May depend on everything. Maps every error to an exit code: 0 ok, 64 usage, 69 dependency unavailable, 70 internal,
 //! 78 configuration.
@@ -10,40 +10,46 @@ use clap::{Parser, Subcommand};
 use crate::config::{self, Flags, Purpose, Settings, Sources, is_transient};
 use crate::store::StoreError;
 use crate::telemetry::{self, Service, Stream, Telemetry, TelemetryError};
+use crate::transfer::TransferError;
 
 mod announcement;
 mod backup;
-mod client;
 mod compact;
+mod completions;
 mod config_command;
 mod control;
 mod discovery;
 mod doctor;
 mod edit;
 mod eval;
-mod foreign;
-mod generated;
+mod export;
+mod files;
 mod healthcheck;
 mod help;
-mod local;
+mod http_client;
+mod import;
+mod import_source;
+mod memory_commands;
 mod migrate;
 mod model;
+mod open_store;
 mod option_name;
+mod output;
 mod overview;
-mod paper;
-mod people;
-mod port;
 #[cfg(test)]
 mod quoted_command;
-mod remote;
 mod review;
 mod serve;
 mod service;
+mod service_client;
 mod stdio;
+mod terminal;
 mod token;
 
-use paper::Paper;
+use output::{print_error, print_warnings};
 
+/// Exit code if the data of the caller cannot be stored or restored.
+const DATA: u8 = 1;
 const USAGE: u8 = 64;
 const UNAVAILABLE: u8 = 69;
 const INTERNAL: u8 = 70;
@@ -76,29 +82,29 @@ enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config_command::ConfigCommand),
-    /// Bring the schema of the database up to date, as `serve` does at start
+    /// Update the schema of the database, as `serve` does at start
     Migrate {
-        /// Only print what would be done; exit code 1 if there is something to do
+        /// Only print pending migrations; exit code 1 if there are any
         #[arg(long)]
         check: bool,
     },
     /// The embedding model on this machine
     #[command(subcommand)]
     Model(model::ModelCommand),
-    /// Compute all vectors again, in the background of the service
+    /// Recompute all embeddings in the background of the service
     Reindex,
     /// Store a memory
-    Remember(people::RememberArgs),
+    Remember(memory_commands::RememberArgs),
     /// Find memories; exit code 1 if there are none
-    Recall(people::RecallArgs),
+    Recall(memory_commands::RecallArgs),
     /// List the newest memories
-    List(people::ListArgs),
+    List(memory_commands::ListArgs),
     /// Show memories in full
-    Show(people::ShowArgs),
+    Show(memory_commands::ShowArgs),
     /// Change a memory, in your editor or by options
     Edit(edit::EditArgs),
     /// Delete memories, restore them, or remove them permanently
-    Forget(people::ForgetArgs),
+    Forget(memory_commands::ForgetArgs),
     /// Show what the memory contains: counts, tags, sessions, speakers
     Status(overview::StatusArgs),
     /// List the tags in use, with the number of memories
@@ -106,9 +112,9 @@ enum Command {
     /// List the entities of the graph
     Entities(overview::EntitiesArgs),
     /// Write all memories to a file (JSON lines), also while the service runs
-    Export(port::ExportArgs),
+    Export(export::ExportArgs),
     /// Import such a file, or the data of another program; memories that exist already are skipped
-    Import(port::ImportArgs),
+    Import(import::ImportArgs),
     /// Check everything the service needs and suggest remedies: exit code 0 or 1
     Doctor(doctor::DoctorArgs),
     /// Return the space of purged memories to the disk; the service must be stopped
@@ -117,7 +123,7 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Fill the database from a backup or an export; the service must be stopped
     Restore(backup::RestoreArgs),
-    /// Measure recall by questions with known answers
+    /// Measure recall with questions whose answers are known
     Eval(eval::EvalArgs),
     /// Decide on changes that models proposed for protected memories
     Review(review::ReviewArguments),
@@ -127,7 +133,7 @@ enum Command {
     /// Print the completions for a shell
     Completions {
         /// The shell
-        shell: generated::Shell,
+        shell: completions::Shell,
     },
     /// Print the manual page
     Man,
@@ -138,13 +144,13 @@ enum Command {
     },
 }
 
-/// Runs the program and gives its exit code.
+/// Runs the program and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Nothing is left to tell when even that cannot be written.
+            // If this cannot be written, no message can.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
@@ -159,20 +165,20 @@ pub fn main() -> ExitCode {
         Command::Migrate { check } => migrate::run(check, &sources),
         Command::Model(command) => model::run(command, &sources),
         Command::Reindex => model::reindex(&sources),
-        Command::Remember(args) => people::remember(args, &sources),
-        Command::Recall(args) => people::recall(&args, &sources),
-        Command::List(args) => people::list(&args, &sources),
-        Command::Show(args) => people::show(&args, &sources),
+        Command::Remember(args) => memory_commands::remember(args, &sources),
+        Command::Recall(args) => memory_commands::recall(&args, &sources),
+        Command::List(args) => memory_commands::list(&args, &sources),
+        Command::Show(args) => memory_commands::show(&args, &sources),
         Command::Edit(args) => edit::run(&args, &sources),
         Command::Status(args) => overview::status(&args, &sources),
         Command::Tags(args) => overview::tags(&args, &sources),
         Command::Entities(args) => overview::entities(&args, &sources),
         Command::Help { topic } => help::run(&topic),
-        Command::Forget(args) => people::forget(&args, &sources),
-        Command::Completions { shell } => generated::completions(shell),
-        Command::Man => generated::man(),
-        Command::Export(args) => port::export(&args, &sources),
-        Command::Import(args) => port::import(&args, &sources),
+        Command::Forget(args) => memory_commands::forget(&args, &sources),
+        Command::Completions { shell } => completions::print_completions(shell),
+        Command::Man => completions::print_manual(),
+        Command::Export(args) => export::run(&args, &sources),
+        Command::Import(args) => import::run(&args, &sources),
         Command::Doctor(args) => doctor::run(&args, &sources),
         Command::Compact => compact::run(&sources),
         Command::Backup(args) => backup::backup(&args, &sources),
@@ -184,7 +190,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            say_error(&failure.error);
+            print_error(&failure.error);
             ExitCode::from(failure.code)
         }
     }
@@ -198,13 +204,25 @@ struct Failure {
 }
 
 impl Failure {
-    fn internal(error: impl Into<anyhow::Error>) -> Self {
+    fn new(code: u8, error: impl Into<anyhow::Error>) -> Self {
         Self {
-            code: INTERNAL,
+            code,
             error: error.into(),
         }
     }
+
+    fn internal(error: impl Into<anyhow::Error>) -> Self {
+        Self::new(INTERNAL, error)
+    }
 }
+
+/// Returns a failure with the named exit code and a formatted message.
+macro_rules! fail {
+    ($code:ident, $($message:tt)+) => {
+        return Err($crate::cli::Failure::new($crate::cli::$code, anyhow::anyhow!($($message)+)))
+    };
+}
+use fail;
 
 impl From<config::ConfigError> for Failure {
     fn from(error: config::ConfigError) -> Self {
@@ -213,10 +231,7 @@ impl From<config::ConfigError> for Failure {
         } else {
             CONFIGURATION
         };
-        Self {
-            code,
-            error: error.into(),
-        }
+        Self::new(code, error)
     }
 }
 
@@ -232,7 +247,18 @@ impl From<TelemetryError> for Failure {
         if is_file {
             error = error.context("MEMORY_LOG_FILE cannot be used");
         }
-        Self { code, error }
+        Self::new(code, error)
+    }
+}
+
+impl From<TransferError> for Failure {
+    fn from(error: TransferError) -> Self {
+        match error {
+            TransferError::Store(error) => error.into(),
+            TransferError::Problem(_) => Self::new(DATA, error),
+            TransferError::Input { .. } => Self::new(USAGE, error),
+            TransferError::File { .. } => Self::new(INTERNAL, error),
+        }
     }
 }
 
@@ -243,60 +269,15 @@ impl From<StoreError> for Failure {
             StoreError::Setup { .. } => CONFIGURATION,
             _ => INTERNAL,
         };
-        Self {
-            code,
-            error: error.into(),
-        }
+        Self::new(code, error)
     }
 }
 
-/// Prints an error in the style of the argument parser, with the causes that it does not mention itself. A reader of an
-/// export that has gone away needs no message.
-fn say_error(error: &anyhow::Error) {
-    if let Some(port::ClosedPipe) = error.downcast_ref() {
-        return;
-    }
-    let mut text = error.to_string();
-    let label = Paper::of_stderr().error_label("error:");
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text.push_str(&format!("\n  because: {cause}"));
-        }
-    }
-    say_aside(&format!("{label} {text}"));
-}
-
-/// Prints a line to the standard error, even if nobody reads it.
-fn say_aside(text: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
-}
-
-/// Prints the result of a command.
-fn say(text: &str) -> Result<(), Failure> {
-    use std::io::{ErrorKind, Write};
-    let mut out = std::io::stdout();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // A reader that has gone away (`| head`) has read enough.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::internal(
-            anyhow::Error::from(error).context("cannot write to the standard output"),
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// Settings of a command that ends by itself. Warnings go to the standard error, since the standard output is its result.
-fn settings(sources: &Sources) -> Result<Settings, Failure> {
+/// Loads the settings of a command that ends by itself. Warnings go to the standard error.
+fn load_settings(sources: &Sources) -> Result<Settings, Failure> {
     let settings = config::load(sources, Purpose::Command)?;
-    warn(&settings.warnings);
+    print_warnings(&settings.warnings);
     Ok(settings)
-}
-
-fn warn(warnings: &[String]) {
-    let label = Paper::of_stderr().warning_label("warning:");
-    for warning in warnings {
-        say_aside(&format!("{label} {warning}"));
-    }
 }
 
 /// The service in log lines. Events of the embedding model follow the same level.
@@ -305,8 +286,8 @@ const SERVICE: Service = Service {
     targets: &["cognitive_memory_mcp", "sentence_bert"],
 };
 
-/// Settings and logging, for commands that run as long as they are wanted.
-fn start(
+/// Loads the settings and starts logging, for commands that run until they are stopped.
+fn start_logging(
     sources: &Sources,
     purpose: Purpose,
     stream: Stream,
@@ -319,7 +300,7 @@ fn start(
     Ok((settings, telemetry))
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+fn start_runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -1,35 +1,34 @@
-//! `model`: the embedding model on this machine. `reindex`: all vectors anew.
-
-use std::io::IsTerminal;
-use std::path::PathBuf;
-use std::sync::Arc;
+//! `model`: the embedding model on this machine. `reindex`: recomputes all embeddings.
 
 use clap::Subcommand;
+use std::io::IsTerminal;
+use std::path::PathBuf;
 
-use super::{CONFIGURATION, Failure, UNAVAILABLE, control, local, runtime, say};
+use super::open_store::create_store;
+use super::output::print_result;
+use super::{CONFIGURATION, Failure, UNAVAILABLE, control, fail, load_settings, start_runtime};
 use crate::config::{Embedding, Settings, Sources};
-use crate::domain::SystemClock;
 use crate::embed::fetch::{FetchError, Meter, Plan, State, known_models};
-use crate::engine::{Engine, EngineError};
+use crate::engine::EngineError;
 use crate::store::StoreError;
 
 #[derive(Subcommand)]
 pub(super) enum ModelCommand {
-    /// Fetch the configured model, or what is missing of it
+    /// Download the missing files of the configured model
     Fetch,
-    /// Check every file of the configured model; exit code 1 when one is missing or damaged
+    /// Check every file of the configured model; exit code 1 if one is missing or damaged
     Verify,
-    /// List the models that are known, and whether they are here
+    /// List the known models and where they are stored
     List,
     /// Copy the configured model to a new folder with word embeddings of 16 bits, to be named in MEMORY_MODEL_SOURCE
     Compact {
-        /// The folder, which must not be there yet
+        /// Folder, which must not exist yet
         folder: PathBuf,
     },
 }
 
-/// How the configured model is to be had.
-pub(super) fn plan(settings: &Settings) -> Option<Plan> {
+/// Returns where the configured model comes from.
+pub(super) fn model_plan(settings: &Settings) -> Option<Plan> {
     match &settings.embedding {
         Embedding::Local {
             model,
@@ -48,15 +47,15 @@ pub(super) fn plan(settings: &Settings) -> Option<Plan> {
 }
 
 pub(super) fn run(command: ModelCommand, sources: &Sources) -> Result<u8, Failure> {
-    let settings = super::settings(sources)?;
-    let plan = plan(&settings).ok_or_else(|| Failure {
+    let settings = load_settings(sources)?;
+    let plan = model_plan(&settings).ok_or_else(|| Failure {
         code: CONFIGURATION,
         error: anyhow::anyhow!("no model runs in this process: MEMORY_EMBEDDER is not local"),
     })?;
     match command {
         ModelCommand::Fetch => {
             let meter = Meter::new(std::io::stderr().is_terminal());
-            let folder = runtime()?
+            let folder = start_runtime()?
                 .block_on(plan.fetch(&meter))
                 .map_err(|error| Failure {
                     code: if matches!(error, FetchError::Disk { .. }) {
@@ -66,20 +65,17 @@ pub(super) fn run(command: ModelCommand, sources: &Sources) -> Result<u8, Failur
                     },
                     error: error.into(),
                 })?;
-            say(&format!("{} is in {}\n", plan.id(), folder.display()))?;
+            print_result(&format!("{} is in {}\n", plan.id(), folder.display()))?;
             Ok(0)
         }
         ModelCommand::Compact { folder } => {
             let failed = |error| {
                 let error =
                     anyhow::Error::new(error).context(format!("{} was not copied", plan.id()));
-                Failure {
-                    code: CONFIGURATION,
-                    error,
-                }
+                Failure::new(CONFIGURATION, error)
             };
             plan.compact(&folder).map_err(failed)?;
-            say(&format!(
+            print_result(&format!(
                 "{} is in {}; name it in MEMORY_MODEL_SOURCE\n",
                 plan.id(),
                 folder.display()
@@ -90,9 +86,9 @@ pub(super) fn run(command: ModelCommand, sources: &Sources) -> Result<u8, Failur
             let states = plan.verify().map_err(Failure::internal)?;
             let mut text = format!("{} in {}\n", plan.id(), plan.folder().display());
             for (name, state) in &states {
-                text.push_str(&format!("  {:<10} {name}\n", word(*state)));
+                text.push_str(&format!("  {:<10} {name}\n", describe_state(*state)));
             }
-            say(&text)?;
+            print_result(&text)?;
             Ok(u8::from(states.iter().any(|(_, state)| {
                 matches!(state, State::Missing | State::Damaged)
             })))
@@ -119,13 +115,13 @@ pub(super) fn run(command: ModelCommand, sources: &Sources) -> Result<u8, Failur
                 };
                 text.push_str(&format!("{mark} {model}  {place}\n"));
             }
-            say(&text)?;
+            print_result(&text)?;
             Ok(0)
         }
     }
 }
 
-fn word(state: State) -> &'static str {
+fn describe_state(state: State) -> &'static str {
     match state {
         State::Sound => "sound",
         State::Missing => "missing",
@@ -137,45 +133,35 @@ fn word(state: State) -> &'static str {
 /// Queues every memory for new vectors, by way of the service that has the file open where there is one; the service
 /// makes them in the background.
 pub(super) fn reindex(sources: &Sources) -> Result<u8, Failure> {
-    let settings = super::settings(sources)?;
-    let backlog = runtime()?.block_on(queue_all(&settings))?;
+    let settings = load_settings(sources)?;
+    let backlog = start_runtime()?.block_on(queue_all(&settings))?;
     let first = match &settings.embedding {
-        Embedding::None => "MEMORY_EMBEDDER is none: they wait until it is something else.",
+        Embedding::None => "MEMORY_EMBEDDER is none, so they wait until it is set.",
         _ => {
-            "the service makes them in the background; `status` and /health/ready tell how many are left."
+            "the service computes them in the background; `status` and /health/ready show how many are left."
         }
     };
-    say(&format!(
-        "{backlog} memories wait for new vectors; {first}\n"
+    print_result(&format!(
+        "{backlog} memories await new embeddings; {first}\n"
     ))?;
     Ok(0)
 }
 
 async fn queue_all(settings: &Settings) -> Result<u64, Failure> {
-    let local = local::store(settings)?;
+    let local = create_store(settings)?;
     match local.store.prepare().await {
         Ok(()) => {}
         Err(error @ StoreError::InUse { .. }) => {
-            let answer = control::ask(settings, "reindex", &()).await;
-            return match answer.map_err(|error| Failure {
-                code: UNAVAILABLE,
-                error,
-            })? {
+            let answer = control::send_command(settings, "reindex", &()).await;
+            return match answer.map_err(|error| Failure::new(UNAVAILABLE, error))? {
                 Some(Ok(backlog)) => Ok(backlog),
-                Some(Err(refusal)) => Err(Failure {
-                    code: UNAVAILABLE,
-                    error: anyhow::anyhow!("{}. {}", refusal.message, refusal.advice),
-                }),
-                None => Err(control::unreachable(error, settings)),
+                Some(Err(refusal)) => fail!(UNAVAILABLE, "{}. {}", refusal.message, refusal.advice),
+                None => Err(control::unreachable_socket(error, settings)),
             };
         }
         Err(error) => return Err(error.into()),
     }
-    let engine = Engine::new(
-        Arc::clone(&local.store),
-        local.analyzer,
-        Arc::new(SystemClock),
-    );
+    let engine = local.build_engine(settings);
     let queued = engine.reindex().await;
     local.store.close().await;
     queued.map_err(|error| match error {

@@ -77,8 +77,8 @@ mod tests {
         for (tool, sentence, expected) in [
             (
                 "remember",
-                "items[0].content: \"\" is not accepted",
-                "TEXT: \"\" is not accepted",
+                "items[0].content: expected text, got \"\"",
+                "TEXT: expected text, got \"\"",
             ),
             ("remember", "items[0].tags[1]: too long", "--tag: too long"),
             (

@@ -1,12 +1,11 @@
-//! `status`, `tags` and `entities`: what is in the memory.
+//! `status`, `tags` and `entities`: the contents of the memory.
 
-use anyhow::anyhow;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::people::{CallArgs, call_tool, print, set_given};
-use super::remote::Memory;
-use super::{Failure, USAGE, runtime};
+use super::memory_commands::{CallArgs, call_tool, print_answer, set_given};
+use super::service_client::Memory;
+use super::{Failure, fail, load_settings, start_runtime};
 use crate::config::Sources;
 
 /// Values that one answer of `status` has at most.
@@ -44,14 +43,14 @@ pub(super) struct EntitiesArgs {
 }
 
 pub(super) fn status(args: &StatusArgs, sources: &Sources) -> Result<u8, Failure> {
-    let settings = super::settings(sources)?;
+    let settings = load_settings(sources)?;
     let answer = call_tool(&settings, &args.call, "status", json!({}))?;
-    print(&args.call, &answer, |paper| paper.status(&answer))?;
+    print_answer(&args.call, &answer, |terminal| terminal.status(&answer))?;
     Ok(0)
 }
 
 pub(super) fn tags(args: &TagsArgs, sources: &Sources) -> Result<u8, Failure> {
-    let settings = super::settings(sources)?;
+    let settings = load_settings(sources)?;
     let mut answer = call_tool(
         &settings,
         &args.call,
@@ -59,25 +58,24 @@ pub(super) fn tags(args: &TagsArgs, sources: &Sources) -> Result<u8, Failure> {
         json!({ "limit": args.limit }),
     )?;
     let tags = answer["tags"].take();
-    print(&args.call, &tags, |paper| {
-        paper.counts(&tags, "TAG", "No tags.")
+    print_answer(&args.call, &tags, |terminal| {
+        terminal.counts(&tags, "TAG", "No tags.")
     })?;
     Ok(0)
 }
 
 pub(super) fn entities(args: &EntitiesArgs, sources: &Sources) -> Result<u8, Failure> {
-    let settings = super::settings(sources)?;
+    let settings = load_settings(sources)?;
     if args.limit == 0 {
-        let error = anyhow!("--limit: 0 is not accepted; expected 1 or more");
-        return Err(Failure { code: USAGE, error });
+        fail!(USAGE, "--limit: expected 1 or more, got 0");
     }
-    let answer = runtime()?.block_on(async {
+    let answer = start_runtime()?.block_on(async {
         let memory = Memory::open(&settings, args.call.project.as_deref()).await?;
         let answer = list_entities(&memory, args).await;
         memory.close().await;
         answer
     })?;
-    print(&args.call, &answer, |paper| paper.entities(&answer))?;
+    print_answer(&args.call, &answer, |terminal| terminal.entities(&answer))?;
     Ok(0)
 }
 

@@ -1,18 +1,18 @@
 //! `review`: the owner decides what models proposed. The one way to approve; no tool does it.
 
-use std::sync::Arc;
-
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::control::{self, ReviewRequest};
-use super::paper::{Paper, moment, shown};
-use super::{Failure, UNAVAILABLE, discovery, local, option_name, runtime, say};
+use super::open_store::create_store;
+use super::output::{print_result, to_json};
+use super::terminal::{Terminal, moment, shown};
+use super::{Failure, discovery, fail, load_settings, option_name, start_runtime};
 use crate::config::{Database, Settings, Sources};
+use crate::domain::Decision;
 use crate::domain::reference::short_id;
 use crate::domain::scope::DEFAULT_PROJECT;
-use crate::domain::{Decision, SystemClock};
-use crate::engine::{Engine, ReviewCommand, ReviewReport, ReviewView};
+use crate::engine::{ReviewCommand, ReviewReport, ReviewView};
 use crate::store::sqlite;
 
 /// Exit code of a decision that was refused.
@@ -60,7 +60,7 @@ enum Command {
 struct Choice {
     /// ID of the review, or its last 8 digits
     id: String,
-    /// Why; kept in the history
+    /// Reason, recorded in the history
     #[arg(long)]
     reason: Option<String>,
 }
@@ -76,7 +76,7 @@ impl Choice {
 }
 
 pub(super) fn run(arguments: ReviewArguments, sources: &Sources) -> Result<u8, Failure> {
-    let settings = super::settings(sources)?;
+    let settings = load_settings(sources)?;
     let command = match arguments.command {
         Command::List { all, limit } => ReviewCommand::List { all, limit },
         Command::Show { id } => ReviewCommand::Show { id },
@@ -89,24 +89,24 @@ pub(super) fn run(arguments: ReviewArguments, sources: &Sources) -> Result<u8, F
         project: arguments.project,
         command,
     };
-    let report = runtime()?.block_on(ask(&settings, request))?;
+    let report = start_runtime()?.block_on(send_request(&settings, request))?;
     let text = if arguments.json {
-        serde_json::to_string_pretty(&report).map_err(Failure::internal)? + "\n"
+        to_json(&report)?
     } else {
-        describe(&report, &project)
+        describe_report(&report, &project)
     };
-    say(&text)?;
+    print_result(&text)?;
     Ok(0)
 }
 
-/// Through the service that has the file open; where there is none, or with PostgreSQL, on the database itself.
-async fn ask(settings: &Settings, request: ReviewRequest) -> Result<ReviewReport, Failure> {
+/// Sends the request to the service that has the file open; without one, or with PostgreSQL, opens the database.
+async fn send_request(
+    settings: &Settings,
+    request: ReviewRequest,
+) -> Result<ReviewReport, Failure> {
     if let Database::Sqlite { path } = &settings.database {
-        let answer = control::ask(settings, "review", &request).await;
-        if let Some(report) = answer.map_err(|error| Failure {
-            code: REFUSED,
-            error,
-        })? {
+        let answer = control::send_command(settings, "review", &request).await;
+        if let Some(report) = answer.map_err(|error| Failure::new(REFUSED, error))? {
             return report.map_err(|refusal| {
                 let message = option_name::in_words_of_command("review", &refusal.message, &[]);
                 Failure {
@@ -116,73 +116,67 @@ async fn ask(settings: &Settings, request: ReviewRequest) -> Result<ReviewReport
             });
         }
         if let Some(owner) = sqlite::owner(path) {
-            let error = anyhow::anyhow!(
+            fail!(
+                UNAVAILABLE,
                 "process {} has the database {} open and does not listen at {}: run this command where it runs (in its \
                  container: `podman exec`), as its user, or stop it first",
                 owner.pid,
                 path.display(),
                 discovery::shown_sockets(settings)
             );
-            return Err(Failure {
-                code: UNAVAILABLE,
-                error,
-            });
         }
         if !path.exists() {
-            let error = anyhow::anyhow!(
+            fail!(
+                UNAVAILABLE,
                 "there is no database {}; `config show` prints its configured path",
                 path.display()
             );
-            return Err(Failure {
-                code: UNAVAILABLE,
-                error,
-            });
         }
     }
-    let local = local::store(settings)?;
+    let local = create_store(settings)?;
     local.store.prepare().await?;
-    let engine = Engine::new(
-        Arc::clone(&local.store),
-        local.analyzer,
-        Arc::new(SystemClock),
-    )
-    .with_review_days(settings.review_days);
+    let engine = local.build_engine(settings);
     let report = control::carry_out(&engine, request).await;
     local.store.close().await;
     report.map_err(|error| Failure {
         code: REFUSED,
-        error: control::refused(&error),
+        error: control::describe_refusal(&error),
     })
 }
 
-fn describe(report: &ReviewReport, project: &str) -> String {
+fn describe_report(report: &ReviewReport, project: &str) -> String {
     if report.reviews.is_empty() {
         return "No reviews await a decision.\n".to_owned();
     }
-    let paper = Paper::of_stdout();
+    let terminal = Terminal::of_stdout();
     let reviews: Vec<String> = report
         .reviews
         .iter()
-        .map(|review| card(&paper, review, report, project))
+        .map(|review| describe_review(&terminal, review, report, project))
         .collect();
     reviews.join("\n")
 }
 
 /// A review with what would change and how to decide.
-fn card(paper: &Paper, review: &ReviewView, report: &ReviewReport, project: &str) -> String {
+fn describe_review(
+    terminal: &Terminal,
+    review: &ReviewView,
+    report: &ReviewReport,
+    project: &str,
+) -> String {
     let id = short_id(&review.id);
     let mut text = format!(
         "{}  {}: {} memory {}\n",
-        paper.bold(id),
+        terminal.bold(id),
         review.state,
         review.action,
         short_id(&review.memory)
     );
-    text.push_str(&change(paper, review, report));
+    text.push_str(&describe_change(terminal, review, report));
     let mut line = |name: &str, value: &str| {
         text.push_str(&format!(
             "    {} {}\n",
-            paper.dim(&format!("{name:<9}")),
+            terminal.dim(&format!("{name:<9}")),
             shown(value)
         ));
     };
@@ -220,7 +214,7 @@ fn card(paper: &Paper, review: &ReviewView, report: &ReviewReport, project: &str
 }
 
 /// The old and the new values.
-fn change(paper: &Paper, review: &ReviewView, report: &ReviewReport) -> String {
+fn describe_change(terminal: &Terminal, review: &ReviewView, report: &ReviewReport) -> String {
     let find = |id: &str| {
         report
             .memories
@@ -232,17 +226,17 @@ fn change(paper: &Paper, review: &ReviewView, report: &ReviewReport) -> String {
     let memory = find(&review.memory);
     let is_pending = review.state == "open";
     match review.action.as_str() {
-        "delete" | "purge" if is_pending => paper.difference(&content(memory), "", INDENT),
+        "delete" | "purge" if is_pending => terminal.difference(&content(memory), "", INDENT),
         _ if review.change["by"].is_string() => {
             let by = find(review.change["by"].as_str().unwrap_or_default());
-            paper.difference(&content(memory), &content(by), INDENT)
+            terminal.difference(&content(memory), &content(by), INDENT)
         }
         _ => {
             let fields = review.change.as_object().into_iter().flatten();
             fields
                 .map(|(field, new)| {
                     field_change(
-                        paper,
+                        terminal,
                         field,
                         if is_pending {
                             &memory[field]
@@ -257,7 +251,7 @@ fn change(paper: &Paper, review: &ReviewView, report: &ReviewReport) -> String {
     }
 }
 
-fn field_change(paper: &Paper, field: &str, old: &Value, new: &Value) -> String {
+fn field_change(terminal: &Terminal, field: &str, old: &Value, new: &Value) -> String {
     let words = |value: &Value| match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
@@ -265,7 +259,7 @@ fn field_change(paper: &Paper, field: &str, old: &Value, new: &Value) -> String 
     };
     let (old, new) = (words(old), words(new));
     if field == "content" {
-        return paper.difference(&old, &new, INDENT);
+        return terminal.difference(&old, &new, INDENT);
     }
     let label = |value: String| {
         if value.is_empty() {
@@ -274,5 +268,5 @@ fn field_change(paper: &Paper, field: &str, old: &Value, new: &Value) -> String 
             format!("{field}: {value}")
         }
     };
-    paper.difference(&label(old), &label(new), INDENT)
+    terminal.difference(&label(old), &label(new), INDENT)
 }

@@ -8,13 +8,14 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::announcement;
-use super::local::{self, Local};
+use super::open_store::{OpenedStore, create_store};
+use super::output::print_result;
 use super::service::{self, Service};
-use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, runtime, say, start};
+use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, start_logging, start_runtime};
 use crate::config::{Auth, LogFormat, Purpose, Settings, Sources, is_transient, reachable};
 use crate::domain::SystemClock;
 use crate::engine::Engine;
-use crate::http::{Gate, Listener, OAuth};
+use crate::http::{Authenticator, Listener, OAuth};
 use crate::lifecycle::{
     self, ExitReason, Notifier, ProbeError, Readiness, Sentinel, Supervisor, Watchdog,
 };
@@ -35,8 +36,8 @@ pub(super) fn run(sources: &Sources, switches: &service::Switches) -> Result<u8,
     // Before anything else: as process 1 no signal does anything until it has a handler.
     let sentinel =
         Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
-    let (settings, telemetry) =
-        start(sources, Purpose::Service, Stream::Stdout).inspect_err(|failure| {
+    let (settings, telemetry) = start_logging(sources, Purpose::Service, Stream::Stdout)
+        .inspect_err(|failure| {
             let first = failure
                 .error
                 .to_string()
@@ -49,9 +50,9 @@ pub(super) fn run(sources: &Sources, switches: &service::Switches) -> Result<u8,
     sentinel.before_exit(telemetry.flusher());
     announcement::announce_settings(&settings);
     supervisor.set_drain_budget(settings.http.drain_timeout);
-    let runtime = runtime()?;
+    let runtime = start_runtime()?;
     let reason = runtime
-        .block_on(serve(
+        .block_on(serve_requests(
             &settings,
             &telemetry,
             (&supervisor, &notifier, &readiness),
@@ -73,13 +74,13 @@ pub(super) fn run(sources: &Sources, switches: &service::Switches) -> Result<u8,
     Ok(reason.exit_code())
 }
 
-async fn serve(
+async fn serve_requests(
     settings: &Settings,
     telemetry: &Telemetry,
     (supervisor, notifier, readiness): (&Supervisor, &Notifier, &Readiness),
     switches: &service::Switches,
 ) -> Result<ExitReason, Failure> {
-    let local = local::store(settings)?;
+    let local = create_store(settings)?;
     if local.embedded.is_some() {
         // The embedded database is a file of this machine: if it cannot be used, a person has to act.
         local.store.prepare().await?;
@@ -92,26 +93,26 @@ async fn serve(
         })
         .map_err(|error| Failure { code: bind_code(&error), error })?;
     let database = readiness.condition("database", "connecting");
-    let oauth = oauth(settings, supervisor)?;
-    let gate = |engine: &Arc<Engine>| {
-        Ok(Gate::new(&settings.auth)
+    let oauth = create_oauth(settings, supervisor)?;
+    let authenticator = |engine: &Arc<Engine>| {
+        Ok(Authenticator::new(&settings.auth)
             .with_directory(Arc::clone(engine))
             .with_oauth(oauth))
     };
     let Service {
         address,
         probe,
-        door,
-    } = service::start(
+        listener,
+    } = service::start_service(
         settings,
         &local,
-        gate,
+        authenticator,
         listener,
         (supervisor, readiness, database),
         switches,
     )
     .await?;
-    announce(&local, address)?;
+    announce_address(&local, address)?;
     let watchdog = Watchdog::new(supervisor, notifier, readiness, probe);
     match watchdog.prove(FIRST_PROBE).await {
         Ok(()) => {
@@ -121,9 +122,9 @@ async fn serve(
                 () = supervisor.stopping().cancelled() => {}
             }
             if supervisor.stopping().is_cancelled() {
-                return Ok(end(&local, (supervisor, notifier, readiness)).await);
+                return Ok(wait_for_end(&local, (supervisor, notifier, readiness)).await);
             }
-            door.open(supervisor);
+            listener.start_accepting(supervisor);
             readiness.headline(&format!("Serving on {}", address));
             notifier.ready(&readiness.sentence());
             watchdog.start();
@@ -132,24 +133,21 @@ async fn serve(
                 // After the lines that were logged so far, which another thread writes.
                 telemetry.flush_within(LAST_LINES);
                 // The service works even if nobody can read this.
-                let _ = say(&greeting(settings, address));
+                let _ = print_result(&format_greeting(settings, address));
             }
         }
         // `run` below ends in order.
         Err(ProbeError::Stopping) => {}
         Err(error) => {
-            return Err(Failure {
-                code: INTERNAL,
-                error: error.into(),
-            });
+            return Err(Failure::new(INTERNAL, error));
         }
     }
-    Ok(end(&local, (supervisor, notifier, readiness)).await)
+    Ok(wait_for_end(&local, (supervisor, notifier, readiness)).await)
 }
 
 /// Waits for the end of the service, and for that of its work.
-async fn end(
-    local: &Local,
+async fn wait_for_end(
+    local: &OpenedStore,
     (supervisor, notifier, readiness): (&Supervisor, &Notifier, &Readiness),
 ) -> ExitReason {
     let reason = lifecycle::run(supervisor, notifier, readiness).await;
@@ -170,21 +168,21 @@ fn bind_code(error: &anyhow::Error) -> u8 {
 }
 
 /// Lets `stdio` processes find this one through the lock file of the embedded database.
-fn announce(local: &Local, address: SocketAddr) -> Result<(), Failure> {
+fn announce_address(local: &OpenedStore, address: SocketAddr) -> Result<(), Failure> {
     if let Some(embedded) = &local.embedded {
         embedded.announce(&format!("http://{}/mcp", reachable(address)))?;
     }
     Ok(())
 }
 
-fn oauth(settings: &Settings, supervisor: &Supervisor) -> Result<Option<OAuth>, Failure> {
+fn create_oauth(settings: &Settings, supervisor: &Supervisor) -> Result<Option<OAuth>, Failure> {
     let Some(oauth) = settings.oauth.clone() else {
         return Ok(None);
     };
     OAuth::new(oauth, Arc::new(SystemClock), supervisor).map(Some).map_err(|error| Failure {
         code: CONFIGURATION,
         error: anyhow::Error::from(error)
-            .context("MEMORY_OAUTH_ISSUER cannot be asked by https: install certificates (ca-certificates) here"),
+            .context("no HTTPS client for MEMORY_OAUTH_ISSUER can be created; install root certificates (ca-certificates)"),
     })
 }
 
@@ -196,8 +194,8 @@ fn wants_greeting(settings: &Settings) -> bool {
     }
 }
 
-/// How to connect a client and what to try first, for a person who started the service by hand.
-fn greeting(settings: &Settings, address: SocketAddr) -> String {
+/// Returns first steps for a person who started the service on a terminal.
+fn format_greeting(settings: &Settings, address: SocketAddr) -> String {
     let url = format!("http://{}/mcp", reachable(address));
     let (header, token) = match settings.auth {
         Auth::None => ("", ""),

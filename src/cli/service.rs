@@ -1,4 +1,4 @@
-//! The parts that `serve` and `stdio` have in common, put together.
+//! Puts the parts of the service together for `serve`, `stdio` and `eval`.
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use axum::http::HeaderValue;
 use axum::http::header::HOST;
 use axum::middleware;
 
-use super::local::Local;
+use super::open_store::OpenedStore;
 use super::{Failure, control, model};
 use crate::config::{self, Auth, Embedding, Settings, is_credential_name};
 use crate::domain::{Clock, Scope, SystemClock};
@@ -18,28 +18,28 @@ use crate::embed::http::HttpOptions;
 use crate::embed::local::LocalOptions;
 use crate::embed::{Desk, Prefixes};
 use crate::engine::{Engine, Notices};
-use crate::http::{self, Gate, Listener};
+use crate::http::{self, Authenticator, Listener};
 use crate::jobs::{self, Provision, Retention};
 use crate::lifecycle::{Condition, Probe, Readiness, Supervisor};
 use crate::mcp::{Identity, MemoryServer};
 
 /// Header by which the owner chooses a project. Only the Unix socket of the owner accepts it.
 pub(super) const PROJECT_HEADER: &str = "x-memory-project";
-/// Who acts in the history when the owner uses the command line.
+/// Name of the actor in the history for the command line.
 pub(super) const OWNER: &str = "cli";
 
-/// What is switched on for tests; nothing in release builds.
+/// Switches for tests; release builds have none.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct Switches {
     /// Also serve what the MCP conformance suite calls
     #[cfg(debug_assertions)]
     #[arg(long, hide = true)]
     conformance: bool,
-    /// Recalls are no use: what is measured must not change by being measured.
+    /// Do not record usage: an evaluation must not change the ranking that it measures.
     #[arg(skip)]
     measuring: bool,
-    /// Whether other processes may use it with tokens of their own, as those of the command line do. What `stdio` and
-    /// `eval` start without arguments only serves those who find its token in the lock file.
+    /// Whether other processes may use the service with tokens of their own. The services of `stdio` and `eval` serve
+    /// only clients that find their token in the lock file.
     #[arg(skip = true)]
     is_shared: bool,
 }
@@ -53,60 +53,49 @@ impl Switches {
     }
 }
 
-/// A service that works, and is about to accept connections.
+/// A running service that does not accept connections yet.
 pub(super) struct Service {
     pub(super) address: SocketAddr,
     pub(super) probe: Probe,
-    pub(super) door: Door,
+    pub(super) listener: PendingListener,
 }
 
-/// A bound socket whose connections wait in the kernel until it is opened.
-pub(super) struct Door {
+/// A bound socket. Its connections wait in the kernel until the service accepts them.
+pub(super) struct PendingListener {
     listener: Listener,
     router: Router,
 }
 
-impl Door {
-    /// Accepts connections, those included that have waited.
-    pub(super) fn open(self, supervisor: &Supervisor) {
+impl PendingListener {
+    /// Accepts connections, including those that have waited.
+    pub(super) fn start_accepting(self, supervisor: &Supervisor) {
         self.listener.serve(supervisor, self.router);
     }
 }
 
-/// Starts the jobs, and all but the accepting of connections.
-pub(super) async fn start(
+/// Starts the jobs and prepares everything but accepting connections.
+pub(super) async fn start_service(
     settings: &Settings,
-    local: &Local,
-    gate: impl FnOnce(&Arc<Engine>) -> Result<Gate, Failure>,
+    local: &OpenedStore,
+    authenticator: impl FnOnce(&Arc<Engine>) -> Result<Authenticator, Failure>,
     listener: Listener,
     (supervisor, readiness, database): (&Supervisor, &Readiness, Condition),
     switches: &Switches,
 ) -> Result<Service, Failure> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let provision = provision(settings);
-    let desk = Arc::new(match &provision {
+    let source = embedder_source(settings);
+    let desk = Arc::new(match &source {
         Some((name, _)) => Desk::expecting(name),
         None => Desk::closed(),
     });
     let notices = Notices::default();
-    let engine = Engine::new(
-        Arc::clone(&local.store),
-        Arc::clone(&local.analyzer),
-        Arc::clone(&clock),
-    )
-    .with_focus_capacity(settings.focus_capacity)
-    .with_review_days(settings.review_days)
-    .with_notices(notices.clone())
-    .with_embedder(Arc::clone(&desk));
+    let engine = local
+        .build_engine(settings)
+        .with_notices(notices.clone())
+        .with_embedder(Arc::clone(&desk));
     let engine = Arc::new(engine);
-    let parts = http::Parts {
-        server: MemoryServer::new(Arc::clone(&engine), settings.http.request_timeout)
-            .with_tool_prefix(&settings.tool_prefix),
-        engine: Arc::clone(&engine),
-        gate: gate(&engine)?,
+    let state = http::AppState {
         readiness: readiness.clone(),
         supervisor: supervisor.clone(),
-        clock: Arc::clone(&clock),
         // Not a setting: no release build knows it.
         #[cfg(debug_assertions)]
         fault: http::Fault {
@@ -114,87 +103,89 @@ pub(super) async fn start(
         },
         #[cfg(debug_assertions)]
         conformance: switches.conformance,
+        ..app_state(settings, &engine, authenticator(&engine)?)
     };
-    let router: Router = http::router(&settings.http, parts);
+    let router: Router = http::build_router(&settings.http, state);
     let address = listener.address();
     if switches.is_shared || local.embedded.is_some() {
-        control::serve(
-            settings,
-            supervisor,
-            &engine,
-            local_router(settings, &router, address),
-        )
-        .await;
+        let requests = local_router(settings, &router, address);
+        control::serve_socket(settings, supervisor, &engine, requests).await;
     }
     jobs::keep_database(supervisor, Arc::clone(&local.store), database);
     if !switches.measuring {
-        let condition = readiness.condition("data", "not checked yet");
-        jobs::check_database(
-            supervisor,
-            &local.store,
-            condition,
-            notices,
-            jobs::CheckSchedule::default(),
-        );
-        jobs::write_recall_notes(supervisor, &engine);
-        jobs::remove_expired(
-            supervisor,
-            &local.store,
-            &clock,
-            retention(settings.retention),
-        );
+        start_maintenance(settings, local, (supervisor, readiness), &engine, notices);
     }
-    if let Some((_, provision)) = provision {
+    if let Some((_, source)) = source {
         let condition = readiness.condition("embedding", "starting");
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         jobs::index_vectors(supervisor, &local.store, &desk, &clock, condition);
-        jobs::provide_embedder(supervisor, &desk, provision);
+        jobs::provide_embedder(supervisor, &desk, source);
     }
-    let probe = http::self_probe(router.clone(), host(settings, address));
+    let probe = http::self_probe(router.clone(), accepted_host(settings, address));
     Ok(Service {
         address,
         probe,
-        door: Door { listener, router },
+        listener: PendingListener { listener, router },
     })
 }
 
-/// The tools on a database that a command has opened itself: everything between a request and the database, without a
-/// listener, jobs or a model.
-pub(super) fn without_listener(settings: &Settings, local: &Local) -> (Arc<Engine>, Router) {
+/// Starts the jobs that check the data and write beside the requests.
+fn start_maintenance(
+    settings: &Settings,
+    local: &OpenedStore,
+    (supervisor, readiness): (&Supervisor, &Readiness),
+    engine: &Arc<Engine>,
+    notices: Notices,
+) {
+    let condition = readiness.condition("data", "not checked yet");
+    let schedule = jobs::CheckSchedule::default();
+    jobs::check_database(supervisor, &local.store, condition, notices, schedule);
+    jobs::write_recall_notes(supervisor, engine);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let engine = Engine::new(
-        Arc::clone(&local.store),
-        Arc::clone(&local.analyzer),
-        Arc::clone(&clock),
-    )
-    .with_focus_capacity(settings.focus_capacity)
-    .with_review_days(settings.review_days);
-    let engine = Arc::new(engine);
-    let parts = http::Parts {
-        server: MemoryServer::new(Arc::clone(&engine), settings.http.request_timeout),
-        engine: Arc::clone(&engine),
-        // Nobody comes in without an identity, and the command brings its own.
-        gate: Gate::new(&Auth::Tokens(Vec::new())),
+    let retention = job_retention(settings.retention);
+    jobs::remove_expired(supervisor, &local.store, &clock, retention);
+}
+
+/// Returns the parts of the router for an engine without a service around it.
+fn app_state(
+    settings: &Settings,
+    engine: &Arc<Engine>,
+    authenticator: Authenticator,
+) -> http::AppState {
+    http::AppState {
+        server: MemoryServer::new(Arc::clone(engine), settings.http.request_timeout)
+            .with_tool_prefix(&settings.tool_prefix),
+        engine: Arc::clone(engine),
+        authenticator,
         readiness: Readiness::new(),
         supervisor: Supervisor::new(),
-        clock,
+        clock: Arc::new(SystemClock),
         #[cfg(debug_assertions)]
         fault: http::Fault { hang_file: None },
         #[cfg(debug_assertions)]
         conformance: false,
-    };
-    (engine, http::router(&settings.http, parts))
+    }
 }
 
-/// What the settings say, in the words of the job.
-fn retention(settings: config::Retention) -> Retention {
+/// Returns the tools on a database that a command has opened itself, without a listener, jobs or a model.
+pub(super) fn without_listener(settings: &Settings, local: &OpenedStore) -> (Arc<Engine>, Router) {
+    let engine = Arc::new(local.build_engine(settings));
+    // The command brings its own identity, and no other request arrives.
+    let nobody = Authenticator::new(&Auth::Tokens(Vec::new()));
+    let state = app_state(settings, &engine, nobody);
+    (engine, http::build_router(&settings.http, state))
+}
+
+/// Converts the settings into those of the job.
+fn job_retention(settings: config::Retention) -> Retention {
     Retention {
         history_days: Some(settings.history_days).filter(|days| *days > 0),
         idempotency_days: Some(settings.idempotency_days),
     }
 }
 
-/// A host that the service accepts.
-fn host(settings: &Settings, address: SocketAddr) -> String {
+/// Returns a host name that the service accepts.
+fn accepted_host(settings: &Settings, address: SocketAddr) -> String {
     settings
         .http
         .allowed_hosts
@@ -203,9 +194,9 @@ fn host(settings: &Settings, address: SocketAddr) -> String {
         .unwrap_or_else(|| address.to_string())
 }
 
-/// The router behind the Unix socket, where names of hosts mean nothing: its clients do not know those that are accepted.
+/// Returns the router behind the Unix socket. Its clients do not know the accepted host names, so it sets one.
 fn local_router(settings: &Settings, router: &Router, address: SocketAddr) -> Router {
-    let host = HeaderValue::from_str(&host(settings, address)).ok();
+    let host = HeaderValue::from_str(&accepted_host(settings, address)).ok();
     let rename = move |mut request: Request| {
         if let Some(host) = host.clone() {
             request.headers_mut().insert(HOST, host);
@@ -218,15 +209,15 @@ fn local_router(settings: &Settings, router: &Router, address: SocketAddr) -> Ro
     router.clone().layer(middleware::map_request(rename))
 }
 
-/// The identity of an owner who names a project. Whoever may connect to the socket owns the database, and could as well
-/// create a token for that project.
+/// Returns the identity of an owner who names a project. A process that may connect to the socket owns the database, and
+/// could create a token for that project.
 fn chosen_project(request: &Request) -> Option<Identity> {
     let project = request.headers().get(PROJECT_HEADER)?.to_str().ok()?;
     is_credential_name(project).then(|| Identity(Arc::new(Scope::new(project, OWNER))))
 }
 
-/// Where the embedder comes from, and its name.
-fn provision(settings: &Settings) -> Option<(String, Provision)> {
+/// Returns the name of the embedder and how to load it.
+fn embedder_source(settings: &Settings) -> Option<(String, Provision)> {
     match &settings.embedding {
         Embedding::None => None,
         Embedding::Http {
@@ -239,15 +230,15 @@ fn provision(settings: &Settings) -> Option<(String, Provision)> {
                 url: url.clone(),
                 model: model.clone(),
                 key: key.clone(),
-                prefixes: stated(prefixes),
+                prefixes: text_prefixes(prefixes),
             };
             Some((model.clone(), Provision::Http(options)))
         }
         Embedding::Local { prefixes, .. } => {
-            let plan = model::plan(settings)?;
+            let plan = model::model_plan(settings)?;
             let terminal = std::io::stderr().is_terminal();
             let options = LocalOptions {
-                prefixes: stated(prefixes),
+                prefixes: text_prefixes(prefixes),
                 ..LocalOptions::default()
             };
             Some((
@@ -262,7 +253,7 @@ fn provision(settings: &Settings) -> Option<(String, Provision)> {
     }
 }
 
-fn stated(prefixes: &config::Prefixes) -> Prefixes {
+fn text_prefixes(prefixes: &config::Prefixes) -> Prefixes {
     Prefixes {
         query: prefixes.query.clone(),
         passage: prefixes.passage.clone(),

@@ -16,11 +16,12 @@ use tokio::io::{AsyncWriteExt, BufReader, Interest};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::discovery::{self, DiscoveryError, Endpoint};
-use super::{Failure, client, local, runtime, service, start};
+use super::open_store::create_store;
+use super::{Failure, UNAVAILABLE, http_client, service, start_logging, start_runtime};
 use crate::config::{Auth, Credential, Purpose, Settings, Sources, sha256};
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::engine::fresh_token;
-use crate::http::{Gate, Listener};
+use crate::http::{Authenticator, Listener};
 use crate::lifecycle::{self, ExitReason, Notifier, Readiness, Role, Sentinel, Supervisor};
 use crate::store::StoreError;
 use crate::telemetry::Stream;
@@ -54,17 +55,17 @@ pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
     );
     let sentinel =
         Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
-    let (settings, telemetry) = start(sources, Purpose::Command, Stream::Stderr)?;
+    let (settings, telemetry) = start_logging(sources, Purpose::Command, Stream::Stderr)?;
     sentinel.before_exit(telemetry.flusher());
     supervisor.set_drain_budget(settings.http.drain_timeout);
-    let runtime = runtime()?;
-    let reason = runtime.block_on(bridge(settings, &supervisor, &notifier, &readiness))?;
+    let runtime = start_runtime()?;
+    let reason = runtime.block_on(run_bridge(settings, &supervisor, &notifier, &readiness))?;
     // Standard input cannot be given up while a read waits in the kernel.
     runtime.shutdown_timeout(Duration::from_millis(100));
     Ok(reason.exit_code())
 }
 
-async fn bridge(
+async fn run_bridge(
     settings: Settings,
     supervisor: &Supervisor,
     notifier: &Notifier,
@@ -82,7 +83,7 @@ async fn bridge(
     });
     // Finding the service now lets a wrong setup fail before the first request.
     tokio::select! {
-        found = bridge.upstream(None) => drop(found.map_err(|error| Failure { code: super::UNAVAILABLE, error })?),
+        found = bridge.upstream(None) => drop(found.map_err(|error| Failure { code: UNAVAILABLE, error })?),
         () = supervisor.stopping().cancelled() => return Ok(lifecycle::run(supervisor, notifier, readiness).await),
     }
     let (answers, waiting) = mpsc::channel::<String>(1);
@@ -101,7 +102,7 @@ async fn bridge(
     Ok(lifecycle::run(supervisor, notifier, readiness).await)
 }
 
-/// Writes answers until nobody reads them or nobody gives any.
+/// Writes answers until the client stops reading or there are no more.
 async fn write_answers(
     mut waiting: mpsc::Receiver<String>,
     supervisor: Supervisor,
@@ -191,13 +192,14 @@ async fn read_requests(
         let Some((line, place, room)) = next else {
             break;
         };
-        let is_opening = matches!(&line, Line::Bytes(bytes) if contains(bytes, b"\"initialize\""));
+        let is_opening =
+            matches!(&line, Line::Bytes(bytes) if contains_bytes(bytes, b"\"initialize\""));
         let (bridge, answers) = (Arc::clone(bridge), answers.clone());
         let request = bridge
             .supervisor
             .clone()
             .spawn_request("request", async move {
-                let answered = bridge.answer(line, longest_line).await;
+                let answered = bridge.answer_line(line, longest_line).await;
                 for line in answered.lines {
                     if answers.send(line).await.is_err() {
                         break;
@@ -206,7 +208,7 @@ async fn read_requests(
                 drop((place, room, answered.large));
             });
         if is_opening {
-            // What follows needs the version that is negotiated here.
+            // Later requests need the version that is negotiated here.
             let _ = request.await;
         }
     }
@@ -217,7 +219,7 @@ async fn read_requests(
     }
 }
 
-fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+fn contains_bytes(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 
@@ -246,7 +248,7 @@ impl Upstream {
     fn new(endpoint: Endpoint) -> Result<Self, Failure> {
         // No idle connections: one that died with the service would cost the next request its answer.
         let client = endpoint
-            .client()
+            .client_builder()
             .pool_max_idle_per_host(0)
             .build()
             .map_err(Failure::internal)?;
@@ -273,21 +275,21 @@ impl Bridge {
         {
             return Ok(known.clone());
         }
-        let found = Upstream::new(self.find().await?).map_err(|failure| failure.error)?;
+        let found = Upstream::new(self.find_or_serve().await?).map_err(|failure| failure.error)?;
         tracing::info!(url = found.endpoint.shown, "forwarding to the service");
         *current = Some(found.clone());
         Ok(found)
     }
 
     /// The service that is there, or else this process, which then becomes it.
-    async fn find(&self) -> anyhow::Result<Endpoint> {
+    async fn find_or_serve(&self) -> anyhow::Result<Endpoint> {
         let end = tokio::time::Instant::now() + LONGEST_ABSENCE;
         loop {
-            let error = match discovery::find(&self.settings).await {
+            let error = match discovery::find_service(&self.settings).await {
                 Ok(Some(endpoint)) => return Ok(endpoint),
                 Ok(None) => match self.serve_ourselves().await {
                     Ok(endpoint) => return Ok(endpoint),
-                    // Another process was faster, and has yet to say where it listens.
+                    // Another process was faster and has not announced its address yet.
                     Err(StartError::InUse(error)) => error.into(),
                     Err(StartError::Other(failure)) => return Err(failure.error),
                 },
@@ -303,11 +305,11 @@ impl Bridge {
     }
 
     async fn serve_ourselves(&self) -> Result<Endpoint, StartError> {
-        let local = local::store(&self.settings)?;
+        let local = create_store(&self.settings)?;
         match local.store.prepare().await {
             Ok(()) => {}
             Err(error @ StoreError::InUse { .. }) => return Err(StartError::InUse(error)),
-            // The server may come back: the keeper goes on trying, and tools say what is wrong.
+            // The server may return: the service keeps trying to connect, and tools report the error.
             Err(StoreError::Unavailable { .. }) if local.embedded.is_none() => {}
             Err(error) => return Err(StartError::Other(error.into())),
         }
@@ -318,21 +320,21 @@ impl Bridge {
             reads: Vec::new(),
             sha256: sha256(&token),
         };
-        let gate = |_: &_| Ok(Gate::new(&Auth::Tokens(vec![credential])));
+        let authenticator = |_: &_| Ok(Authenticator::new(&Auth::Tokens(vec![credential])));
         let address = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
         let listener = Listener::bind(address).await.map_err(Failure::internal)?;
         let database = self.readiness.condition("database", "connecting");
         let parts = (&self.supervisor, &self.readiness, database);
-        let service = service::start(
+        let service = service::start_service(
             &self.settings,
             &local,
-            gate,
+            authenticator,
             listener,
             parts,
             &service::Switches::default(),
         )
         .await?;
-        service.door.open(&self.supervisor);
+        service.listener.start_accepting(&self.supervisor);
         let url = format!("http://{}/mcp", service.address);
         if let Some(embedded) = &local.embedded {
             embedded
@@ -343,13 +345,13 @@ impl Bridge {
     }
 
     /// Answers one line; the answers are lines too.
-    async fn answer(&self, line: Line, longest_line: usize) -> Answered {
+    async fn answer_line(&self, line: Line, longest_line: usize) -> Answered {
         let bytes = match line {
             Line::Bytes(bytes) => bytes,
             Line::TooLong { id, length } => {
                 let text = format!(
-                    "this message has {length} bytes, at most {longest_line} are accepted (MEMORY_MAX_BODY_BYTES): send \
-                     fewer items in each call"
+                    "this message has {length} bytes; the limit is {longest_line} (MEMORY_MAX_BODY_BYTES). Send fewer items per \
+                     call"
                 );
                 return Answered::with(vec![message::fault(&id, INVALID_REQUEST, &text)]);
             }
@@ -357,7 +359,7 @@ impl Bridge {
         if bytes.trim_ascii().is_empty() {
             return Answered::default();
         }
-        let message = match Message::parse(bytes) {
+        let message = match Message::parse_message(bytes) {
             Ok(message) => message,
             Err(fault) => return Answered::with(vec![fault]),
         };
@@ -366,9 +368,9 @@ impl Bridge {
             tokio::time::sleep(LAST_REQUESTS).await;
         };
         let sent = tokio::select! {
-            sent = self.send(&message) => sent,
+            sent = self.send_message(&message) => sent,
             () = stopped => Err(anyhow::anyhow!("the connection to the memory service was closed during the request, \
-                which may or may not have been carried out")),
+                which may have taken effect")),
         };
         match sent {
             Ok(answered) => {
@@ -379,14 +381,14 @@ impl Bridge {
         }
     }
 
-    async fn send(&self, message: &Message) -> anyhow::Result<Answered> {
+    async fn send_message(&self, message: &Message) -> anyhow::Result<Answered> {
         let end = tokio::time::Instant::now() + LONGEST_ABSENCE;
         let mut failed = None;
         // Whether an attempt before may have been carried out.
         let mut is_repeated = false;
         loop {
             let upstream = self.upstream(failed.as_ref()).await?;
-            let headers = self.headers(&message.value);
+            let headers = self.request_headers(&message.value);
             let mut request = upstream
                 .client
                 .post(&upstream.endpoint.url)
@@ -406,11 +408,11 @@ impl Bridge {
                         && tokio::time::Instant::now() < end =>
                 {
                     if self.upstream(Some(&upstream)).await?.endpoint == upstream.endpoint {
-                        return self.read(response, message, is_repeated).await;
+                        return self.read_response(response, message, is_repeated).await;
                     }
                     failed = None;
                 }
-                Ok(response) => return self.read(response, message, is_repeated).await,
+                Ok(response) => return self.read_response(response, message, is_repeated).await,
                 // Nothing was sent, or sending it again does no harm: the process that served may have ended meanwhile.
                 Err(error)
                     if (error.is_connect()
@@ -425,7 +427,7 @@ impl Bridge {
                 }
                 Err(error) => {
                     return Err(error.without_url()).context(
-                        "the memory service was lost during the request, which may or may not have been carried out",
+                        "the connection to the memory service was lost during the request, which may have taken effect",
                     );
                 }
             }
@@ -433,7 +435,7 @@ impl Bridge {
     }
 
     /// The JSON-RPC messages of an answer, one a line.
-    async fn read(
+    async fn read_response(
         &self,
         response: reqwest::Response,
         message: &Message,
@@ -445,12 +447,12 @@ impl Bridge {
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .is_some_and(|value| value.starts_with("text/event-stream"));
-        let mut body = client::Body::new(response);
+        let mut body = http_client::Body::new(response);
         let mut large = None;
         if !body.read_up_to(SMALL_ANSWER).await? {
             large = Some(Arc::clone(&self.large_answers).acquire_owned().await?);
-            if !body.read_up_to(client::LARGEST_ANSWER).await? {
-                let most = client::LARGEST_ANSWER / 1024 / 1024;
+            if !body.read_up_to(http_client::LARGEST_ANSWER).await? {
+                let most = http_client::LARGEST_ANSWER / 1024 / 1024;
                 anyhow::bail!(
                     "the answer is larger than {most} MiB, which no memory service sends"
                 );
@@ -518,7 +520,7 @@ impl Bridge {
     }
 
     /// The headers of Streamable HTTP, which repeat parts of the body from revision 2026-07-28 on.
-    fn headers(&self, message: &Value) -> HeaderMap {
+    fn request_headers(&self, message: &Value) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(

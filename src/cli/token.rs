@@ -1,26 +1,22 @@
 //! `token`: credentials for clients, in the database or for the settings.
 
-use std::io::IsTerminal;
-use std::sync::Arc;
-
 use anyhow::anyhow;
 use clap::Subcommand;
+use std::io::IsTerminal;
 
-use super::local::{self, Local};
-use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, control, runtime, say};
+use super::open_store::create_store;
+use super::output::{print_result, to_json};
+use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, control, fail, load_settings, start_runtime};
 use crate::config::{Auth, Settings, Sources, is_credential_name, sha256};
-use crate::domain::SystemClock;
 use crate::domain::scope::DEFAULT_PROJECT;
-use crate::engine::{
-    Engine, EngineError, TokenAnswer, TokenCommand as Operation, TokenView, fresh_token,
-};
+use crate::engine::{EngineError, TokenAnswer, TokenCommand as Operation, TokenView, fresh_token};
 use crate::store::StoreError;
 
 #[derive(Subcommand)]
 pub(super) enum TokenCommand {
-    /// Make a token in the database: shown once; holds at once, also in a running service
+    /// Create a token in the database; it is printed once and valid at once, also in a running service
     Create {
-        /// Name of the client, kept in the history of what it stores
+        /// Name of the client, recorded in the history of its memories
         name: String,
         /// Project that it reads and writes
         #[arg(long, default_value = DEFAULT_PROJECT)]
@@ -28,35 +24,35 @@ pub(super) enum TokenCommand {
         /// Further projects that it only reads, separated by commas
         #[arg(long, value_name = "PROJECTS", value_delimiter = ',')]
         read: Vec<String>,
-        /// When it ends: a date or RFC 3339
+        /// When it expires: a date or RFC 3339
         #[arg(long, value_name = "TIME")]
         expires: Option<String>,
-        /// Answer in JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Show the tokens of the database, without their secrets
+    /// List the tokens of the database, without their secrets
     List {
-        /// Answer in JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// End a token of the database; a running service refuses it within seconds
+    /// Revoke a token of the database; a running service rejects it within seconds
     Revoke {
         /// Name of the client
         name: String,
     },
-    /// Give a token of the database a new secret; the old one ends
+    /// Replace the secret of a token in the database; the old one is no longer valid
     Rotate {
         /// Name of the client
         name: String,
-        /// Answer in JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Make a token for MEMORY_TOKENS: shown once, with the line that holds its hash
+    /// Create a token for MEMORY_TOKENS; it is printed once, with the line for its hash
     New {
-        /// Name of the client, kept in the history of what it stores
+        /// Name of the client, recorded in the history of its memories
         name: String,
         /// Project that it reads and writes
         #[arg(long, default_value = DEFAULT_PROJECT)]
@@ -73,7 +69,7 @@ pub(super) fn run(command: TokenCommand, sources: &Sources) -> Result<u8, Failur
             name,
             project,
             read,
-        } => return new(&name, &project, &read),
+        } => return create_offline(&name, &project, &read),
         TokenCommand::Create {
             name,
             project,
@@ -100,29 +96,29 @@ pub(super) fn run(command: TokenCommand, sources: &Sources) -> Result<u8, Failur
         TokenCommand::Revoke { name } => (Operation::Revoke { name }, false),
         TokenCommand::Rotate { name, json } => (Operation::Rotate { name }, json),
     };
-    let settings = super::settings(sources)?;
-    let answer = runtime()?.block_on(carry_out(&settings, operation.clone()))?;
+    let settings = load_settings(sources)?;
+    let answer = start_runtime()?.block_on(carry_out(&settings, operation.clone()))?;
     if json {
-        say(&(serde_json::to_string_pretty(&answer).map_err(Failure::internal)? + "\n"))?;
+        print_result(&(to_json(&answer)?))?;
         return Ok(0);
     }
-    say(&word(&settings, &operation, &answer))?;
+    print_result(&describe_answer(&settings, &operation, &answer))?;
     Ok(0)
 }
 
 fn check_names<'a>(names: impl Iterator<Item = (&'a str, &'a String)>) -> Result<(), Failure> {
     for (what, value) in names {
         if !is_credential_name(value) {
-            let error = anyhow!(
-                "{what} {value:?} is not accepted; expected letters, digits, `-`, `_` and `.`"
+            fail!(
+                USAGE,
+                "{what}: expected letters, digits, `-`, `_` and `.`, got {value:?}"
             );
-            return Err(Failure { code: USAGE, error });
         }
     }
     Ok(())
 }
 
-fn new(name: &String, project: &String, read: &[String]) -> Result<u8, Failure> {
+fn create_offline(name: &String, project: &String, read: &[String]) -> Result<u8, Failure> {
     check_names(
         [("NAME", name), ("--project", project)]
             .into_iter()
@@ -138,8 +134,8 @@ fn new(name: &String, project: &String, read: &[String]) -> Result<u8, Failure> 
     } else {
         format!(" read={}", read.join(","))
     };
-    say(&format!(
-        "Token, for the client (it is not shown again):\n  {token}\n\n\
+    print_result(&format!(
+        "Token for the client (it is not printed again):\n  {token}\n\n\
          Line for the file that MEMORY_TOKENS_FILE names:\n  {name} sha256:{hash} project={project}{reads}\n"
     ))?;
     Ok(0)
@@ -147,20 +143,17 @@ fn new(name: &String, project: &String, read: &[String]) -> Result<u8, Failure> 
 
 /// In the database itself, or, where a running service has it open, by that service.
 async fn carry_out(settings: &Settings, operation: Operation) -> Result<TokenAnswer, Failure> {
-    let local = local::store(settings)?;
+    let local = create_store(settings)?;
     match local.store.prepare().await {
         Ok(()) => {}
         Err(error @ StoreError::InUse { .. }) => {
-            return ask(settings, &operation, error).await;
+            return send_command(settings, &operation, error).await;
         }
         Err(error) => return Err(error.into()),
     }
-    let Local {
-        store, analyzer, ..
-    } = local;
-    let engine = Engine::new(Arc::clone(&store), analyzer, Arc::new(SystemClock));
+    let engine = local.build_engine(settings);
     let answer = engine.token(operation).await;
-    store.close().await;
+    local.store.close().await;
     answer.map_err(|error| {
         let code = match &error {
             EngineError::Store(StoreError::Unavailable { .. }) => UNAVAILABLE,
@@ -175,16 +168,13 @@ async fn carry_out(settings: &Settings, operation: Operation) -> Result<TokenAns
     })
 }
 
-async fn ask(
+async fn send_command(
     settings: &Settings,
     operation: &Operation,
     in_use: StoreError,
 ) -> Result<TokenAnswer, Failure> {
-    let answer = control::ask(settings, "token", operation).await;
-    match answer.map_err(|error| Failure {
-        code: UNAVAILABLE,
-        error,
-    })? {
+    let answer = control::send_command(settings, "token", operation).await;
+    match answer.map_err(|error| Failure::new(UNAVAILABLE, error))? {
         Some(Ok(answer)) => Ok(answer),
         Some(Err(refusal)) => {
             let code = if refusal.code == "database_unavailable" {
@@ -197,23 +187,21 @@ async fn ask(
                 error: anyhow!("{}. {}", refusal.message, refusal.advice),
             })
         }
-        None => Err(control::unreachable(in_use, settings)),
+        None => Err(control::unreachable_socket(in_use, settings)),
     }
 }
 
-fn word(settings: &Settings, operation: &Operation, answer: &TokenAnswer) -> String {
+fn describe_answer(settings: &Settings, operation: &Operation, answer: &TokenAnswer) -> String {
     let mut text = String::new();
     if let Some(secret) = &answer.secret {
-        text += &format!("Token, for the client (it is not shown again):\n  {secret}\n\n");
+        text += &format!("Token for the client (it is not printed again):\n  {secret}\n\n");
     }
     match operation {
-        Operation::List if answer.tokens.is_empty() => {
-            text += "There is no token in the database.\n"
-        }
-        Operation::List => text += &table(&answer.tokens),
+        Operation::List if answer.tokens.is_empty() => text += "The database has no tokens.\n",
+        Operation::List => text += &format_table(&answer.tokens),
         Operation::Revoke { name } => {
             text += &format!(
-                "The token of {name} is revoked; a running service refuses it within 5 seconds.\n"
+                "The token of {name} is revoked; a running service rejects it within 5 seconds.\n"
             );
         }
         Operation::Create { .. } | Operation::Rotate { .. } => {
@@ -225,7 +213,7 @@ fn word(settings: &Settings, operation: &Operation, answer: &TokenAnswer) -> Str
                 text += &token
                     .expires_at
                     .as_ref()
-                    .map(|end| format!("; it ends {end}"))
+                    .map(|end| format!("; it expires {end}"))
                     .unwrap_or_default();
                 text += ".\n";
             }
@@ -234,14 +222,18 @@ fn word(settings: &Settings, operation: &Operation, answer: &TokenAnswer) -> Str
     let makes = matches!(operation, Operation::Create { .. });
     if makes && matches!(settings.auth, Auth::None) && std::io::stdout().is_terminal() {
         text +=
-            "Here no token is asked for (MEMORY_AUTH): set MEMORY_AUTH=tokens for the service.\n";
+            "The service requires no token (MEMORY_AUTH); set MEMORY_AUTH=tokens to require one.\n";
     }
     text
 }
 
-fn table(tokens: &[TokenView]) -> String {
-    let mut rows =
-        vec![["NAME", "PROJECT", "READS", "TOKEN", "STATE", "MADE", "ENDS"].map(str::to_owned)];
+fn format_table(tokens: &[TokenView]) -> String {
+    let mut rows = vec![
+        [
+            "NAME", "PROJECT", "READS", "TOKEN", "STATE", "CREATED", "EXPIRES",
+        ]
+        .map(str::to_owned),
+    ];
     for token in tokens {
         rows.push([
             token.name.clone(),

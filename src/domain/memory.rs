@@ -75,24 +75,28 @@ pub struct Stated {
     pub occurred_at: bool,
 }
 
-/// A stored memory.
-#[derive(Debug, Clone, PartialEq)]
+/// A stored memory. An export has its fields in this order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Memory {
+    /// Project it belongs to.
+    pub project: String,
     /// UUIDv7.
     pub id: Uuid,
     /// Storage order within the database; the key of keyset pages. Not shown to clients.
+    #[serde(skip)]
     pub seq: i64,
-    /// Project it belongs to.
-    pub project: String,
     /// What it is for.
     pub kind: Kind,
     /// The text.
     pub content: String,
     /// Sorted, without duplicates.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub tags: Vec<String>,
     /// From 0 to 1.
     pub importance: f64,
     /// Free-form JSON object of the caller.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub metadata: Map<String, Value>,
     /// When it happened.
     pub occurred_at: DateTime<Utc>,
@@ -101,33 +105,100 @@ pub struct Memory {
     /// When it last changed.
     pub updated_at: DateTime<Utc>,
     /// From when on it no longer holds.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub valid_until: Option<DateTime<Utc>>,
     /// What replaced it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub superseded_by: Option<Uuid>,
     /// Soft-delete mark.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub deleted_at: Option<DateTime<Utc>>,
     /// Grows by one with every change; starts at 1.
     pub version: i64,
     /// Conversation it belongs to.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub session: Option<String>,
     /// Place in the conversation.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub turn: Option<i64>,
     /// Who said it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub speaker: Option<String>,
     /// Episodes only.
+    #[serde(flatten, with = "episode_fields")]
     pub episode: Option<Episode>,
     /// Ids it rests on.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub sources: Vec<Uuid>,
     /// How often recall returned it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub recall_count: i64,
     /// When recall last returned it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub last_recalled_at: Option<DateTime<Utc>>,
     /// Votes by `update` with feedback `helpful`.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub helpful: i64,
     /// Votes by `update` with feedback `not_helpful`.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub not_helpful: i64,
     /// Whether only an approved review may change it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub protected: bool,
+}
+
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// The fields of an episode beside those of its memory: all of them, or none.
+mod episode_fields {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Episode;
+
+    #[derive(Default, Serialize, Deserialize)]
+    struct Fields {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        situation: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        outcome: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lesson: Option<String>,
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        episode: &Option<Episode>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let fields = episode
+            .clone()
+            .map_or_else(Fields::default, |episode| Fields {
+                situation: Some(episode.situation),
+                outcome: Some(episode.outcome),
+                lesson: Some(episode.lesson),
+            });
+        fields.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Episode>, D::Error> {
+        let fields = Fields::deserialize(deserializer)
+            .map_err(|error| Error::custom(format!("situation, outcome or lesson: {error}")))?;
+        match (fields.situation, fields.outcome, fields.lesson) {
+            (Some(situation), Some(outcome), Some(lesson)) => Ok(Some(Episode {
+                situation,
+                outcome,
+                lesson,
+            })),
+            (None, None, None) => Ok(None),
+            _ => Err(Error::custom(
+                "expected situation, outcome and lesson together, or none of them",
+            )),
+        }
+    }
 }
 
 /// Changes to a memory; `None` leaves a field as it is. Already validated.
@@ -195,7 +266,7 @@ impl Patch {
             return Err(Invalid::new(
                 "sources",
                 memory.id.to_string(),
-                "other memories than this one",
+                "IDs of other memories than this one",
             ));
         }
         let added = sources
@@ -321,9 +392,11 @@ impl FromStr for Change {
 }
 
 /// One entry of a memory's history, oldest first in lists.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct History {
     /// The memory.
+    #[serde(skip)]
     pub memory_id: Uuid,
     /// Version after the change.
     pub version: i64,
@@ -331,10 +404,12 @@ pub struct History {
     pub change: Change,
     /// The fields as they were before, see [`Memory::snapshot`]; `None` for a creation. What they became is
     /// the next entry's `old`, or the memory itself.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub old: Option<Value>,
     /// Name of the credential.
     pub actor: String,
     /// Why, in the words of the caller.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub reason: Option<String>,
     /// When.
     pub at: DateTime<Utc>,

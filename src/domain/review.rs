@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::memory::{Change, History, Memory, Patch};
+use super::memory::{Change, History, Memory, Patch, is_default};
 use super::validate::Invalid;
 
 /// Most reviews of a project that are open at once: whoever floods the list would hide what matters in it.
@@ -197,31 +197,37 @@ impl FromStr for ReviewState {
 }
 
 /// A change that waits for a person, or did.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Review {
     /// UUIDv7.
     pub id: Uuid,
     /// The memory to be changed.
     pub memory: Uuid,
-    /// What is to be done.
-    pub proposal: Proposal,
     /// Where it stands. In the table `Expired` is `Open` with an end that has passed.
     pub state: ReviewState,
+    /// What is to be done.
+    pub proposal: Proposal,
     /// Who proposed it.
     pub actor: String,
     /// Why.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub reason: Option<String>,
     /// When.
     pub created_at: DateTime<Utc>,
     /// When it can be approved no more.
     pub expires_at: DateTime<Utc>,
     /// Who decided.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub decided_by: Option<String>,
     /// When.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub decided_at: Option<DateTime<Utc>>,
     /// Why it was decided so.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub decision_reason: Option<String>,
     /// The memory's version that the approval made; what an undo takes back.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub applied_version: Option<i64>,
 }
 

@@ -136,7 +136,11 @@ impl Invalid {
         let dots = if short.len() < value.len() { "…" } else { "" };
         Self {
             field: field.into(),
-            value: format!("{short:?}{dots}"),
+            value: if is_number(value) {
+                value.to_owned()
+            } else {
+                format!("{short:?}{dots}")
+            },
             expected: expected.into(),
             rule: None,
             further: Box::default(),
@@ -158,10 +162,16 @@ impl Invalid {
             "`{field}` is only allowed on memories of kind {wanted}; this one is {} {kind}",
             article(kind)
         );
-        let mut invalid =
-            Self::new(field, value, format!("no {field} for kind {kind}")).depending_on(&["kind"]);
-        invalid.rule.get_or_insert_default().sentence = Some(rule);
-        invalid
+        Self::new(field, value, format!("no {field} for kind {kind}"))
+            .depending_on(&["kind"])
+            .explained_by(rule)
+    }
+
+    /// The same refusal, described by a sentence instead of value and expectation.
+    #[must_use]
+    pub fn explained_by(mut self, sentence: impl Into<String>) -> Self {
+        self.rule.get_or_insert_default().sentence = Some(sentence.into());
+        self
     }
 
     /// The same refusal by a rule that also reads `others`, which are arguments beside the refused one.
@@ -197,10 +207,15 @@ impl Invalid {
     /// This problem alone, in a sentence.
     #[must_use]
     pub fn describe(&self) -> String {
-        let (field, value, expected) = (&self.field, &self.value, &self.expected);
-        match self.rule.as_ref().and_then(|rule| rule.sentence.as_ref()) {
-            Some(sentence) => format!("{field}: {sentence}"),
-            None => format!("{field}: {value} is not accepted; expected {expected}"),
+        let (field, value) = (&self.field, &self.value);
+        if let Some(sentence) = self.rule.as_ref().and_then(|rule| rule.sentence.as_ref()) {
+            return format!("{field}: {sentence}");
+        }
+        match self.expected.split_once("; ") {
+            Some((expected, advice)) => {
+                format!("{field}: expected {expected}, got {value}; {advice}")
+            }
+            None => format!("{field}: expected {}, got {value}", self.expected),
         }
     }
 
@@ -246,6 +261,11 @@ pub fn rename_field(field: &mut String, from: &str, to: &str) {
     }
 }
 
+/// Numbers are shown without quotation marks.
+fn is_number(value: &str) -> bool {
+    value.len() <= SHOWN_CHARS && value.parse::<f64>().is_ok_and(f64::is_finite)
+}
+
 /// A required text: something visible, no NUL, at most `max` bytes.
 ///
 /// # Errors
@@ -269,7 +289,7 @@ pub fn text(field: &str, value: &str, max: usize) -> Result<(), Invalid> {
             ""
         };
         let expected = format!(
-            "at most {max} bytes of UTF-8 text, this has {}{advice}",
+            "at most {max} bytes of UTF-8 text instead of {}{advice}",
             value.len()
         );
         return Err(Invalid::new(field, value, expected));
@@ -487,7 +507,7 @@ pub fn moment(field: &str, value: &str, now: DateTime<Utc>) -> Result<DateTime<U
         return Err(Invalid::new(
             field,
             value,
-            "a time in the past: what will be believed is not known",
+            "a time that is not in the future",
         ));
     }
     Ok(at)
@@ -508,7 +528,7 @@ mod tests {
         let invalid = problems.refuse_if_any().unwrap_err();
         assert_eq!(
             invalid.to_string(),
-            r#"weight: "2" is not accepted; expected a number from 0 to 1"#
+            "weight: expected a number from 0 to 1, got 2"
         );
         assert_eq!(Problems::default().refuse_if_any(), Ok(()));
     }

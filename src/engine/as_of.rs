@@ -131,8 +131,8 @@ impl ThenMemories {
     pub(super) fn list_notes(&self) -> Vec<String> {
         let partial = self.partial.then(|| {
             format!(
-                "More than {MOST_CHANGED} memories or {} MiB of text changed since then; what the others said at that \
-                 time may be missing.",
+                "More than {MOST_CHANGED} memories or {} MiB of text changed since then, so \
+                 earlier texts of the others may be missing.",
                 MOST_CHANGED_BYTES >> 20
             )
         });

@@ -104,13 +104,13 @@ impl ExploreMode {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 #[schemars(transform = optional)]
 pub struct ExploreOutput {
-    /// Nearest first; on a path in its order.
+    /// Nearest first; a path is listed from start to end.
     #[schemars(schema_with = "list_schema")]
     pub entities: Vec<EntityView>,
-    /// Between them.
+    /// Relations between the entities.
     #[schemars(schema_with = "list_schema")]
     pub relations: Vec<RelationView>,
-    /// There is more than this.
+    /// Whether the answer is incomplete.
     pub partial: bool,
     /// What one should know about this answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -225,8 +225,8 @@ impl Engine {
         }
         if params.as_of.is_some() {
             output.notes.push(
-                "as_of was read as valid_at: relations that were true then. What was known then is not recorded for \
-                 the graph."
+                "as_of was read as valid_at: relations that were true then. The graph does not record what was \
+                 known then."
                     .to_owned(),
             );
         }
@@ -272,8 +272,10 @@ impl Engine {
     fn accept_valid_at(&self, params: &ExploreParams) -> Result<DateTime<Utc>, Invalid> {
         match (&params.valid_at, &params.as_of) {
             (Some(_), Some(at)) => {
-                let expected = "valid_at alone: the graph has no other time";
-                Err(Invalid::new("as_of", at, expected).depending_on(&["valid_at"]))
+                let rule = "use valid_at alone; the graph does not record what was known then";
+                Err(Invalid::new("as_of", at, "no as_of beside valid_at")
+                    .depending_on(&["valid_at"])
+                    .explained_by(rule))
             }
             (Some(at), None) => validate::time("valid_at", at),
             (None, Some(at)) => validate::time("as_of", at),
@@ -464,9 +466,9 @@ impl Engine {
             }
         }
         if output.partial {
-            output
-                .notes
-                .push("There is more; raise limit, lower depth, or give a type.".to_owned());
+            output.notes.push(
+                "The answer is incomplete; raise limit, lower depth, or give a type.".to_owned(),
+            );
         }
         Ok(output)
     }

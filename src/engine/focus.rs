@@ -157,14 +157,15 @@ impl FocusParams {
             .as_ref()
             .filter(|_| unread.contains(&"content"))
         {
-            let expected = format!(
-                "no content for action {}; use action add to store it",
+            let rule = format!(
+                "`content` is not allowed with action `{}`; use action add to store it",
                 action.as_str()
             );
-            problems.note(Invalid::new("content", content, expected).depending_on(&["action"]));
+            let refused = Invalid::new("content", content, "no content for this action");
+            problems.note(refused.depending_on(&["action"]).explained_by(rule));
         }
         if self.action.is_none() && unread.contains(&"id") {
-            let expected = "touch, drop, restore or save when an id is given";
+            let expected = "touch, drop, restore or save with an id";
             problems.note(Invalid::new("action", "", expected).depending_on(&["content"]));
         }
         problems.check(self.check_arguments_of(action));

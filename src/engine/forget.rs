@@ -48,9 +48,9 @@ pub enum Mode {
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ForgetOutput {
-    /// What was asked.
+    /// The requested mode.
     pub mode: Mode,
-    /// How many memories changed; the others were in that state before.
+    /// Number of memories that changed; the others already were in that state.
     pub changed: u64,
     /// The memories that changed, unless there are many.
     #[serde(skip_serializing_if = "Vec::is_empty")]

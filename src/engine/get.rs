@@ -33,26 +33,26 @@ const HISTORY_PORTION: (usize, usize) = (50, 1 << 20);
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GetParams {
-    /// Up to 200.
+    /// IDs of memories, up to 200
     #[serde(default)]
     #[schemars(extend("x-aliases" = ["id", "memory_id", "memory_ids", "memory", "memories", "uri", "uris"], "x-split" = "ids"))]
     pub ids: Vec<String>,
-    /// Names of entities: their relations and memories.
+    /// Names of entities: returns their relations and memories
     #[serde(default)]
     #[schemars(extend("x-aliases" = ["entity", "name", "names"]))]
     pub entities: Vec<String>,
-    /// Also every change of the memories in ids, newest first.
+    /// Include every change of the memories in ids, newest first
     #[serde(default)]
     pub history: bool,
-    /// Also deleted ones.
+    /// Include deleted memories
     #[serde(default)]
     #[schemars(extend("x-plain" = true))]
     pub include_deleted: bool,
-    /// For the whole answer, default 40000.
+    /// Length of the whole answer in characters, default 40000
     #[serde(default)]
     #[schemars(extend("x-aliases" = ["max_characters", "budget"]))]
     pub max_chars: Option<usize>,
-    /// next_cursor of the previous answer.
+    /// next_cursor of the previous answer
     #[serde(default)]
     #[schemars(extend("x-aliases" = ["next_cursor", "page_token"]))]
     pub cursor: Option<String>,
@@ -69,25 +69,25 @@ impl GetParams {
 /// What was read.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct GetOutput {
-    /// In the order asked for.
+    /// Memories in the order of ids.
     pub memories: Vec<MemoryView>,
-    /// Those asked for by name.
+    /// Entities in the order of their names in the call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(skip)]
     pub entities: Vec<EntityDetail>,
-    /// Ids and names that do not exist here.
+    /// IDs and names that do not exist.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
-    /// Ids that did not fit; get them in another call.
+    /// IDs that did not fit; get them in another call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_read: Vec<String>,
-    /// Changes, newest first, when asked for.
+    /// Changes, newest first, if history is true.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<HistoryView>,
-    /// For the next part, with the same arguments.
+    /// Cursor of the next part; pass it with the same arguments.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
-    /// What is left out, and how to read it.
+    /// Omitted parts and how to read them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -96,23 +96,23 @@ pub struct GetOutput {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct HistoryView {
-    /// Memory.
+    /// ID of the memory.
     pub id: String,
-    /// Version after it.
+    /// Version after the change.
     pub version: i64,
-    /// What happened.
+    /// Kind of the change.
     pub change: Change,
-    /// When.
+    /// Time of the change.
     pub at: String,
-    /// Whose credential.
+    /// Name of the credential that made the change.
     pub by: String,
-    /// Why.
+    /// Reason that the caller gave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Changed fields before; absent for a creation.
+    /// Changed fields before the change; absent for a creation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub old: Option<Value>,
-    /// The same fields after.
+    /// Changed fields after the change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub new: Option<Value>,
 }
@@ -168,7 +168,7 @@ impl Request {
 fn check_get(params: &GetParams) -> Result<(), Invalid> {
     let mut problems = Problems::default();
     if params.ids.is_empty() && params.entities.is_empty() {
-        let expected = "at least one id, or the name of an entity in entities";
+        let expected = "at least one ID, or the name of an entity in entities";
         problems.note(Invalid::new("ids", "[]", expected).depending_on(&["entities"]));
     }
     problems.check(check_ids("ids", &params.ids));
@@ -300,7 +300,7 @@ impl Engine {
         }
         if !output.not_read.is_empty() {
             output.notes.push(format!(
-                "{} of {} memories fit into {} characters; get the others with the ids in not_read.",
+                "{} of {} memories fit into {} characters; get the others by the IDs in not_read.",
                 output.memories.len(),
                 output.memories.len() + output.not_read.len(),
                 request.max_chars

@@ -62,7 +62,7 @@ impl EntityView {
 pub struct RelationView {
     /// Name of the entity it starts at.
     pub from: String,
-    /// What it says.
+    /// Type of the relation.
     #[serde(rename = "type")]
     pub kind: String,
     /// Name of the entity it leads to.
@@ -70,11 +70,11 @@ pub struct RelationView {
     /// 0 to 1.
     #[schemars(skip)]
     pub weight: f64,
-    /// From when on it holds.
+    /// When the relation begins to be true.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub valid_from: Option<String>,
-    /// From when on it no longer holds.
+    /// When the relation stops being true.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub valid_to: Option<String>,

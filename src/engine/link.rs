@@ -225,7 +225,7 @@ impl Engine {
         notes.extend(linked.not_begun.iter().map(|later| {
             let begin = timestamp(later.valid_from);
             format!(
-                "{:?} {} {:?} only begins at {begin}, so it was not ended; unlink erase removes it.",
+                "{:?} {} {:?} begins only at {begin}, so it was not ended; unlink erase removes it.",
                 later.from, later.kind, later.to
             )
         }));
@@ -363,24 +363,18 @@ pub(super) fn accept_mentions(
     ));
     problems.refuse_if_any()?;
     let mut problems = Problems::default();
-    let expected = "no removal here; call link to remove entities and relations";
+    let rule = "remember cannot remove entities or relations; call link to do that";
     for (index, _) in entities.iter().enumerate().filter(|(_, item)| item.0.erase) {
-        problems.note(Invalid::new(
-            format!("entities[{index}].erase"),
-            "true",
-            expected,
-        ));
+        let field = format!("entities[{index}].erase");
+        problems.note(Invalid::new(field, "true", "no removal").explained_by(rule));
     }
     for (index, mode) in relations
         .iter()
         .enumerate()
         .filter_map(|(index, item)| Some((index, item.unlink?)))
     {
-        problems.note(Invalid::new(
-            format!("relations[{index}].unlink"),
-            mode.as_str(),
-            expected,
-        ));
+        let field = format!("relations[{index}].unlink");
+        problems.note(Invalid::new(field, mode.as_str(), "no removal").explained_by(rule));
     }
     let links = problems.accept(accept_links(
         entities.into_iter().map(|item| item.0).collect(),
@@ -486,7 +480,9 @@ fn accept_relation(item: RelationItem) -> Result<NewRelation, Invalid> {
     let from = problems.accept(accept_name("from", &item.from));
     let to = problems.accept(accept_name("to", &item.to));
     if !to.is_empty() && name_key(&from) == name_key(&to) {
-        problems.note(Invalid::new("to", &to, "another entity than from").depending_on(&["from"]));
+        problems.note(
+            Invalid::new("to", &to, "the name of another entity than from").depending_on(&["from"]),
+        );
     }
     for (field, name) in [("from", &from), ("to", &to)]
         .into_iter()

@@ -267,46 +267,46 @@ impl EngineError {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self.code() {
-            "invalid_argument" => "Correct the argument and call again; nothing was changed.",
+            "invalid_argument" => "Correct the argument and call again. Nothing was changed.",
             "not_found" => {
-                "Find the ID with recall, with get and include_deleted, or with focus and action list; nothing was \
+                "Find the ID with recall, with get and include_deleted, or with focus and action list. Nothing was \
                  changed."
             }
-            "ambiguous_id" => "Call again with more digits or with a full ID; nothing was changed.",
+            "ambiguous_id" => "Call again with more digits or with a full ID. Nothing was changed.",
             "version_conflict" => {
-                "Read the memory again with get, then repeat the update with its current version; nothing was changed."
+                "Read the memory again with get, then repeat the update with its current version. Nothing was changed."
             }
             "idempotency_conflict" => {
-                "Use a new idempotency_key for different arguments; nothing was stored."
+                "Use a new idempotency_key for different arguments. Nothing was stored."
             }
             "turn_exists" => {
-                "Use the next free turn number, or update the stored turn; nothing was stored."
+                "Use the next free turn number, or update the stored turn. Nothing was stored."
             }
-            "already_superseded" => "Supersede the newer memory instead; nothing was stored.",
+            "already_superseded" => "Supersede the newer memory instead. Nothing was stored.",
             "limit_exceeded" => {
                 "Purge memories that are no longer needed (forget with mode purge; link with erase): bytes include the \
                  earlier versions of memories. Or ask the operator for a higher MEMORY_PROJECT_MAX_MEMORIES, \
-                 MEMORY_PROJECT_MAX_BYTES or MEMORY_PROJECT_MAX_ENTRIES, or for MEMORY_HISTORY_DAYS; nothing was stored."
+                 MEMORY_PROJECT_MAX_BYTES or MEMORY_PROJECT_MAX_ENTRIES, or for MEMORY_HISTORY_DAYS. Nothing was stored."
             }
             "token_exists" => {
-                "Choose another name, or renew that token's secret with `token rotate`; nothing was changed."
+                "Choose another name, or renew that token's secret with `token rotate`. Nothing was changed."
             }
-            "token_unknown" => "List the tokens with `token list`; nothing was changed.",
+            "token_unknown" => "List the tokens with `token list`. Nothing was changed.",
             "protected" => {
-                "Nothing was stored. Store it without supersedes, then call review with action judge to ask the owner for \
-                 the replacement."
+                "Store the item without supersedes, then call review with action judge to ask the owner for the \
+                 replacement. Nothing was stored."
             }
-            "changed_again" => "Undo the later change first; nothing was changed.",
-            "already_decided" => "List the open reviews; nothing was changed.",
+            "changed_again" => "Undo the later change first. Nothing was changed.",
+            "already_decided" => "List the open reviews. Nothing was changed.",
             "too_many_reviews" => {
-                "The owner has to decide some of them first; nothing was changed."
+                "Ask the owner to decide some of them first. Nothing was changed."
             }
             "database_unavailable" => {
-                "The service recovers by itself: call again in a few seconds, a write with an idempotency_key."
+                "The service reconnects by itself. Call again in a few seconds; pass an idempotency_key with a write."
             }
-            "database_setup" => "The operator has to check the service's log.",
+            "database_setup" => "Ask the operator to check the log of the service.",
             _ => {
-                "This is a defect in the service; its log has the details under this request's ID."
+                "This is a defect in the service. Its log has the details under the ID of this request."
             }
         }
     }

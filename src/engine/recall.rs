@@ -37,52 +37,52 @@ const ORDERED: usize = 100;
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RecallParams {
-    /// Question or words; empty: newest.
+    /// Question or keywords; empty: newest memories
     #[schemars(extend("x-empty" = true, "x-aliases" = ["q", "question", "search", "search_query", "text", "queries", "keyword", "keywords", "topic"]))]
     pub query: Option<String>,
-    /// 1 to 100, default 10.
+    /// 1 to 100, default 10
     #[schemars(range(min = 1, max = 100), extend("x-aliases" = ["max_results", "top_k", "k", "n", "count"]))]
     pub limit: Option<usize>,
-    /// Length of the whole answer, default 12000.
+    /// Length of the whole answer in characters, default 12000
     #[schemars(range(min = 100, max = 1_000_000), extend("x-aliases" = ["max_characters", "budget"]))]
     pub max_chars: Option<usize>,
-    /// index: first lines only; full: every field.
+    /// index: first lines only; full: every field
     #[schemars(extend("x-aliases" = ["format", "verbosity"]))]
     pub detail: Detail,
-    /// Also why each hit was found.
+    /// Include why each hit was found
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schemars(extend("x-plain" = true, "x-aliases" = ["explanation", "why"]))]
     pub explain: bool,
-    /// next_cursor of the last page.
+    /// next_cursor of the previous page
     #[schemars(extend("x-aliases" = ["next_cursor", "page_token"]))]
     pub cursor: Option<String>,
-    /// Any of these kinds.
+    /// Memories of any of these kinds
     #[schemars(extend("x-plain" = true, "x-aliases" = ["kind", "type", "types"]))]
     pub kinds: Vec<Kind>,
-    /// All of these.
+    /// Memories with all of these tags
     #[schemars(extend("x-aliases" = ["tag", "labels"], "x-split" = true))]
     pub tags: Vec<String>,
-    /// Only this conversation.
+    /// Conversation ID
     #[schemars(extend("x-plain" = true))]
     pub session: Option<String>,
-    /// Only this speaker.
+    /// Who said it
     #[schemars(extend("x-plain" = true))]
     pub speaker: Option<String>,
-    /// Happened at or after (RFC 3339 or date).
+    /// Happened at or after this time (RFC 3339 or date)
     #[schemars(extend("x-aliases" = ["after", "from", "start_date"], "x-time" = true))]
     pub since: Option<String>,
-    /// Happened before.
+    /// Happened before this time
     #[schemars(extend("x-aliases" = ["before", "end_date"], "x-time" = true))]
     pub until: Option<String>,
-    /// Importance at least.
+    /// Lowest importance
     #[schemars(range(min = 0, max = 1), extend("x-plain" = true, "x-aliases" = ["importance"]))]
     pub min_importance: Option<f64>,
-    /// Also superseded and expired.
+    /// Include superseded and expired memories
     pub include_outdated: bool,
-    /// As it was known at this time.
+    /// Search what was known at this time
     #[schemars(extend("x-aliases" = ["known_at"], "x-time" = true))]
     pub as_of: Option<String>,
-    /// What was true at this time, as known today.
+    /// Search what was true at this time, as known today
     #[schemars(extend("x-aliases" = ["true_at"], "x-time" = true))]
     pub valid_at: Option<String>,
 }

@@ -31,7 +31,7 @@ impl Engine {
         }
         if request.filter.as_of == AsOf::KnownThen {
             let note = format!(
-                "Nothing of this was known at {}, or it was purged since.",
+                "No matching memory was known at {}, or it was purged later.",
                 request.filter.now
             );
             return Ok(vec![note]);

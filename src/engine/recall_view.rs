@@ -36,10 +36,10 @@ pub struct RecallOutput {
     pub notes: Vec<String>,
     /// Best first; newest first without a query.
     pub hits: Vec<HitView>,
-    /// Only if more memories qualify.
+    /// Cursor of the next page; absent if no more memories qualify.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
-    /// How likely it is that something here answers, 0 to 1.
+    /// Confidence that the hits answer the question, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub confidence: Option<f64>,
@@ -52,17 +52,17 @@ pub struct HitView {
     /// The memory.
     #[serde(flatten)]
     pub memory: MemoryView,
-    /// The text was shortened; get returns all of it.
+    /// Whether the text was shortened; get returns all of it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
-    /// How many older memories with nearly the same text it stands for.
+    /// Number of older memories with nearly the same text that this hit represents.
     #[serde(skip_serializing_if = "is_zero")]
     pub similar: usize,
     /// Their IDs, with explain.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(skip)]
     pub similar_ids: Vec<String>,
-    /// How likely it is that this one answers, with detail index.
+    /// Confidence that this hit answers the question; only with detail index.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub confidence: Option<f64>,
@@ -70,7 +70,7 @@ pub struct HitView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub size: Option<usize>,
-    /// Why it was found, with explain; absent when browsing.
+    /// Why it was found; only with explain and a query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<Why>,
 }
@@ -87,9 +87,9 @@ fn is_zero(count: &usize) -> bool {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct Why {
-    /// Place among all hits, from 1.
+    /// Rank among all hits, from 1.
     pub rank: usize,
-    /// Decides the order.
+    /// Score that determines the order.
     pub score: f64,
     /// That it answers, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,9 +99,9 @@ pub struct Why {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(skip)]
     pub shares: BTreeMap<ScoreComponent, f64>,
-    /// Stems in common with the query.
+    /// Word stems that the text shares with the query.
     pub terms: Vec<String>,
-    /// The text is the query itself.
+    /// Whether the text equals the query.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exact: bool,
     /// Rank and score in each channel; absent where words alone were searched.

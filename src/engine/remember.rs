@@ -46,7 +46,7 @@ pub struct RememberItem {
     #[serde(default)]
     #[schemars(extend("x-aliases" = ["type", "memory_type", "category"]))]
     pub kind: Kind,
-    /// Labels to filter by.
+    /// Labels to filter by
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-plain" = true, "x-aliases" = ["tag", "labels", "keywords"], "x-split" = true))]
     pub tags: Vec<String>,
@@ -54,7 +54,7 @@ pub struct RememberItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1), extend("x-aliases" = ["priority"]))]
     pub importance: Option<f64>,
-    /// Any JSON object.
+    /// Any JSON object
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schemars(extend("x-plain" = true))]
     pub metadata: Map<String, Value>,
@@ -114,9 +114,9 @@ pub struct RememberItem {
 pub struct RememberOutput {
     /// One entry per item, in order.
     pub memories: Vec<StoredView>,
-    /// How many memories are new; the others were stored before.
+    /// Number of new memories; the others were stored before.
     pub created: usize,
-    /// Which indexes find them now.
+    /// Indexes that already contain the memories.
     pub indexed: Indexed,
     /// Remarks on this answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -128,7 +128,7 @@ pub struct RememberOutput {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct StoredView {
-    /// Its ID.
+    /// ID of the memory.
     pub id: String,
     /// False if the same text was stored before.
     pub created: bool,
@@ -150,9 +150,9 @@ pub struct StoredView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct Indexed {
-    /// By words.
+    /// The index of words.
     pub lexical: bool,
-    /// By meaning.
+    /// The index of embeddings.
     pub semantic: bool,
 }
 
@@ -423,7 +423,7 @@ fn check_fields_of_kind(item: &RememberItem, problems: &mut Problems) {
             problems.note(Invalid::new(
                 "turn",
                 turn.to_string(),
-                "a number of at least 0",
+                "an integer of at least 0",
             ));
         }
     }
@@ -501,8 +501,8 @@ fn new_texts<'a>(memories: &[StoredView], given: &'a [Given]) -> Vec<(usize, Uui
 }
 
 fn note_idempotency(stored: &[Remembered]) -> Vec<String> {
-    let note = "This idempotency_key was used before with the same arguments; these are the memories of that call, and \
-                nothing was stored again.";
+    let note = "This idempotency_key was used before with the same arguments; the memories of that call are \
+                returned, and nothing was stored again.";
     if stored.iter().any(|item| item.replayed) {
         vec![note.to_owned()]
     } else {

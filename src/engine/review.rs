@@ -108,7 +108,7 @@ pub enum ReviewAction {
 /// Reviews, or pairs of similar memories.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ReviewOutput {
-    /// Newest first.
+    /// Reviews, newest first.
     #[schemars(with = "Vec<Value>")]
     pub reviews: Vec<ReviewView>,
     /// Pairs, most similar first.
@@ -347,7 +347,7 @@ impl Engine {
             return Err(Invalid::new(
                 fields.1,
                 second.id.to_string(),
-                "another memory than the first",
+                "the ID of another memory than the first one",
             )
             .into());
         }
@@ -627,7 +627,7 @@ fn keep_missing() -> Invalid {
     Invalid::new(
         "keep",
         "",
-        "the ID of the memory that stays valid, and replace with the other one",
+        "the ID of the memory that stays valid; pass the ID of the other one as replace",
     )
 }
 
@@ -661,8 +661,9 @@ impl Pair {
             (Some(_), Some(_), [id, ..]) => Err(Invalid::new(
                 "id",
                 id.to_string(),
-                "no id or other besides keep and replace",
-            )),
+                "no id or other beside keep and replace",
+            )
+            .explained_by("`id` and `other` are not allowed beside `keep` and `replace`")),
             (Some(_), None, _) => Err(replace_missing()),
             _ => Err(keep_missing()),
         }
@@ -755,8 +756,9 @@ impl ReviewParams {
             .into_iter()
             .filter(|(_, given)| *given && self.action != ReviewAction::Judge)
         {
-            let expected = format!("no {field}: it belongs to action judge");
-            problems.note(Invalid::new(field, field, expected).depending_on(&["action"]));
+            let rule = format!("`{field}` is only allowed with action `judge`");
+            let refused = Invalid::new(field, field, "action judge");
+            problems.note(refused.depending_on(&["action"]).explained_by(rule));
         }
         let narrows = self.action == ReviewAction::Candidates && self.id.is_none();
         for (field, given) in [
@@ -764,8 +766,10 @@ impl ReviewParams {
             ("session", self.session.is_some()),
         ] {
             if given && !narrows {
-                let expected = format!("no {field}: it narrows action candidates without id");
-                problems.note(Invalid::new(field, field, expected).depending_on(&["action", "id"]));
+                let rule =
+                    format!("`{field}` is only allowed with action `candidates` and without `id`");
+                let refused = Invalid::new(field, field, "action candidates without id");
+                problems.note(refused.depending_on(&["action", "id"]).explained_by(rule));
             }
         }
     }

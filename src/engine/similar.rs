@@ -84,26 +84,26 @@ impl Engine {
     ) -> Vec<String> {
         if new.len() > MOST_COMPARED {
             return vec![format!(
-                "Similar memories were not looked for: that is done for at most {MOST_COMPARED} new memories."
+                "Similar memories were not searched: the limit is {MOST_COMPARED} new memories per call."
             )];
         }
         let start = Instant::now();
         for (done, (place, id, text)) in new.iter().enumerate() {
             if !self.comparisons.take() {
                 return vec![format!(
-                    "Similar memories were not looked for: more than {A_SECOND} memories per second are being stored."
+                    "Similar memories were not searched: more than {A_SECOND} memories per second are being stored."
                 )];
             }
             if start.elapsed() > PATIENCE {
                 return vec![format!(
-                    "Similar memories were looked for only for the first {done} new memories."
+                    "Similar memories were searched only for the first {done} new memories."
                 )];
             }
             match self.similar(call, *id, text, NEARLY_EQUAL, now).await {
                 Ok(similar) => {
                     memories[*place].similar = similar.into_iter().map(SimilarView::from).collect()
                 }
-                Err(_) => return vec!["Similar memories could not be looked for.".to_owned()],
+                Err(_) => return vec!["Similar memories could not be searched.".to_owned()],
             }
         }
         Vec::new()

@@ -27,40 +27,40 @@ pub struct StatusParams {
 pub struct StatusOutput {
     /// Version of the service.
     pub version: String,
-    /// Project that is written to.
+    /// Project that the caller writes to.
     pub project: String,
-    /// All projects that are read.
+    /// Projects that the caller reads.
     pub readable_projects: Vec<String>,
     /// Live memories.
     pub memories: u64,
-    /// The same by kind.
+    /// Live memories by kind.
     pub by_kind: BTreeMap<String, u64>,
-    /// Deleted, can be restored.
+    /// Deleted memories that can be restored.
     pub deleted: u64,
-    /// Replaced by newer ones.
+    /// Superseded memories.
     pub superseded: u64,
     /// Most frequent tags among the newest 20,000 memories.
     pub tags: ValueCounts,
-    /// Conversations, likewise.
+    /// Most frequent conversations.
     pub sessions: ValueCounts,
-    /// Speakers, likewise.
+    /// Most frequent speakers.
     pub speakers: ValueCounts,
-    /// Types of entities, with the number of entities.
+    /// Most frequent entity types, with the number of entities.
     pub entity_types: ValueCounts,
     /// Memories awaiting embedding.
     pub index_backlog: u64,
-    /// Reviews that wait for the owner.
+    /// Reviews that await the owner.
     pub open_reviews: u64,
-    /// Embedding model; absent: recall is by words alone.
+    /// Embedding model; absent if recall uses words alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// sqlite or postgres.
     pub database: String,
     /// Version of the database.
     pub database_version: String,
-    /// Newest migration.
+    /// Number of the newest migration.
     pub schema_version: i64,
-    /// Damage that a check of the data found, and its remedy.
+    /// Damage that a check of the data found, and how to repair it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -71,7 +71,7 @@ pub struct StatusOutput {
 pub struct ValueCounts {
     /// Most frequent first.
     pub top: Vec<ValueCount>,
-    /// How many more values there are.
+    /// Number of values that are not listed.
     #[serde(skip_serializing_if = "is_zero")]
     pub more: u64,
 }
@@ -82,7 +82,7 @@ pub struct ValueCounts {
 pub struct ValueCount {
     /// The value.
     pub value: String,
-    /// Memories with it.
+    /// Number of memories with this value.
     pub count: u64,
 }
 

@@ -156,7 +156,7 @@ impl Engine {
                 tracing::info!(
                     token = name,
                     project = token.project,
-                    "a token was made anew"
+                    "a token secret was replaced"
                 );
                 Ok(TokenAnswer {
                     secret: Some(secret.text),

@@ -95,7 +95,7 @@ pub enum Feedback {
 /// The memory after the update.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct UpdateOutput {
-    /// The memory.
+    /// The memory after the update.
     pub memory: MemoryView,
     /// Names of the fields that changed.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -11,21 +11,21 @@ use crate::domain::{Kind, Memory};
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct MemoryView {
-    /// Id.
+    /// ID of the memory.
     pub id: String,
-    /// Kind.
+    /// Kind of the memory.
     pub kind: Kind,
-    /// Text.
+    /// Text of the memory.
     pub content: String,
-    /// Project, where it is not the caller's own.
+    /// Project of the memory, if it is not the caller's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
-    /// Tags.
+    /// Labels of the memory.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     /// 0 to 1.
     pub importance: f64,
-    /// The caller's own data.
+    /// Free-form data of the caller.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
     /// When it happened.
@@ -33,20 +33,20 @@ pub struct MemoryView {
     /// When it was stored; recall returns it with detail full.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub created_at: String,
-    /// When it last changed, if it did.
+    /// When it last changed; absent if it never did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<String>,
-    /// End of validity.
+    /// When it stops being true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<String>,
-    /// What replaced it.
+    /// ID of the memory that replaced it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub superseded_by: Option<String>,
-    /// What it replaced; told by `get`.
+    /// IDs of the memories that it replaced; only in answers of `get`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(skip)]
     pub supersedes: Vec<String>,
-    /// The end of the chain that it was superseded in, where that holds; told by `get`.
+    /// ID of the newest memory in its chain of successors, if that one is live; only in answers of `get`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub current: Option<String>,
@@ -57,12 +57,12 @@ pub struct MemoryView {
     /// When it was deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<String>,
-    /// For update's expected_version.
+    /// Current version; pass it to update as expected_version.
     pub version: i64,
-    /// Conversation.
+    /// Conversation ID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// Place in the conversation.
+    /// Number of the turn in the conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub turn: Option<i64>,
     /// Who said it.
@@ -77,7 +77,7 @@ pub struct MemoryView {
     /// Episode: what to do next time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lesson: Option<String>,
-    /// Ids it rests on.
+    /// IDs of the source memories.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<String>,
 }
@@ -164,7 +164,7 @@ pub(super) fn date_of(timestamp: &str) -> &str {
     timestamp.split('T').next().unwrap_or(timestamp)
 }
 
-/// RFC 3339 in UTC, without a fraction where there is none.
+/// Formats a time as RFC 3339 in UTC, without a fraction if it has none.
 pub(super) fn timestamp(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

@@ -1,4 +1,4 @@
-//! The body of a large answer, handed to the connection in pieces, so that the memory of what was sent is free as soon
+//! The body of a large answer, passed to the connection in pieces, so that the memory of sent pieces is freed as soon
 //! as the rest is on its way, and its share of the budget is held as long as it is not.
 
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use super::rpc_error::RpcError;
 /// Size of a piece. Each is a copy: a slice would keep the whole answer in memory until its last piece was sent.
 const PIECE: usize = 32 * 1024;
 
-/// Waits for room for a large answer. Small ones and streams pass.
+/// Waits for a share of the budget for a large answer. Small answers and streams pass.
 pub(super) async fn bound(response: Response, budget: &Budget, id: Option<&Value>) -> Response {
     let Some(size) = response
         .body()

@@ -1,4 +1,4 @@
-//! Who comes in: holders of tokens of the settings, of tokens in the database, and of access tokens of an issuer.
+//! Authentication: tokens of the settings, tokens in the database, and access tokens of an issuer.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 
 use super::connection::Peer;
 use super::oauth::{OAuth, Rejection};
-use super::problem;
+use super::problem::describe_problem;
 use super::refusal_log::{RefusalLog, RefusalReason};
 use crate::config::{self, Auth};
 use crate::domain::Scope;
@@ -20,37 +20,37 @@ use crate::domain::scope::DEFAULT_PROJECT;
 use crate::engine::Engine;
 use crate::mcp::Identity;
 
-/// A token that is revoked opens nothing after this time, whichever process revoked it.
+/// A revoked token is rejected after this time, whichever process revoked it.
 const FRESH: Duration = Duration::from_secs(2);
-/// The tokens of the database are not read more often, whatever is sent here.
+/// Shortest time between two reads of the tokens in the database.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Longest wait for them.
+/// Longest wait for the tokens of the database.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Who comes in, and as whom.
-pub struct Gate {
+/// Identifies callers by their tokens.
+pub struct Authenticator {
     holders: Option<Vec<([u8; 32], Identity)>>,
     directory: Option<Directory>,
-    oauth: Option<OAuth>,
+    oauth: Option<Arc<OAuth>>,
     open: Identity,
     refusals: RefusalLog,
 }
 
-/// Why somebody does not.
+/// The reason why a caller is refused.
 enum Refusal {
-    /// There is no token, or it is none of ours.
+    /// The token is missing or not valid here.
     Unauthorized {
         sentence: String,
         reason: RefusalReason,
     },
-    /// It is right and does not suffice.
+    /// The token is valid and lacks a scope.
     Forbidden { scope: &'static str },
-    /// Nobody can tell now.
+    /// The token cannot be checked now.
     Unavailable { sentence: String },
 }
 
-impl Gate {
-    /// The gate of the settings.
+impl Authenticator {
+    /// Creates the authenticator of the settings.
     #[must_use]
     pub fn new(auth: &Auth) -> Self {
         Self {
@@ -75,7 +75,7 @@ impl Gate {
         }
     }
 
-    /// Also lets in who holds a token of the database.
+    /// Also accepts tokens of the database.
     #[must_use]
     pub fn with_directory(mut self, engine: Arc<Engine>) -> Self {
         self.directory = Some(Directory {
@@ -86,25 +86,25 @@ impl Gate {
         self
     }
 
-    /// Also lets in who holds an access token of an issuer.
+    /// Also accepts access tokens of an issuer.
     #[must_use]
     pub fn with_oauth(mut self, oauth: Option<OAuth>) -> Self {
-        self.oauth = oauth;
+        self.oauth = oauth.map(Arc::new);
         self
     }
 
     /// The issuer, if there is one.
     #[must_use]
-    pub fn oauth(&self) -> Option<&OAuth> {
+    pub fn oauth(&self) -> Option<&Arc<OAuth>> {
         self.oauth.as_ref()
     }
 
-    /// Notes what is refused.
+    /// Counts and logs refusals.
     pub(super) fn refusals(&self) -> &RefusalLog {
         &self.refusals
     }
 
-    async fn admit(&self, header: Option<&HeaderValue>) -> Result<Identity, Refusal> {
+    async fn authenticate(&self, header: Option<&HeaderValue>) -> Result<Identity, Refusal> {
         let Some(holders) = &self.holders else {
             return Ok(self.open.clone());
         };
@@ -131,7 +131,7 @@ impl Gate {
                 )
             })?;
         let hash = config::sha256(token);
-        // Every holder is compared, so that time tells nothing about which one is close.
+        // Every token is compared, so that the time does not reveal which one is close.
         let mut found = None;
         for (known, identity) in holders {
             if bool::from(known.ct_eq(&hash)) {
@@ -142,10 +142,10 @@ impl Gate {
             return Ok(identity);
         }
         if let Some(oauth) = self.oauth.as_ref().filter(|_| OAuth::is_jwt(token)) {
-            return match oauth.accept(token).await {
+            return match oauth.accept_token(token).await {
                 Ok(scope) => Ok(Identity(Arc::new(scope))),
                 Err(Rejection::Invalid(why)) => Err(refuse(
-                    &format!("this access token is not accepted: {why}"),
+                    &format!("the access token is not valid: {why}"),
                     RefusalReason::Invalid,
                 )),
                 Err(Rejection::Scope(scope)) => Err(Refusal::Forbidden { scope }),
@@ -153,22 +153,22 @@ impl Gate {
             };
         }
         if let Some(directory) = &self.directory
-            && let Some(identity) = directory.find(&hash).await?
+            && let Some(identity) = directory.find_identity(&hash).await?
         {
             return Ok(identity);
         }
         Err(refuse(
-            "this token is not known: it was mistyped, replaced or revoked, or it has expired; \
-             `cognitive-memory-mcp token create NAME` makes one",
+            "unknown token: it was mistyped, replaced or revoked, or it has expired; create one with \
+             `cognitive-memory-mcp token create NAME`",
             RefusalReason::Unknown,
         ))
     }
 
-    /// The answer to somebody who is not let in.
-    fn answer(&self, refusal: Refusal, host: Option<&HeaderValue>) -> Response {
+    /// Returns the answer to a caller who is refused.
+    fn refuse_request(&self, refusal: Refusal, host: Option<&HeaderValue>) -> Response {
         let (status, sentence, details) = match refusal {
             Refusal::Unavailable { sentence } => {
-                let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, &sentence);
+                let mut response = describe_problem(StatusCode::SERVICE_UNAVAILABLE, &sentence);
                 response
                     .headers_mut()
                     .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
@@ -185,7 +185,7 @@ impl Gate {
             Refusal::Forbidden { scope } => (
                 StatusCode::FORBIDDEN,
                 format!(
-                    "this access token lacks the scope {scope}: ask its issuer for one that has it"
+                    "the access token lacks the scope {scope}; ask its issuer for one that has it"
                 ),
                 format!(", error=\"insufficient_scope\", scope=\"{scope}\""),
             ),
@@ -198,7 +198,7 @@ impl Gate {
         {
             challenge += &format!(", resource_metadata=\"{url}\"");
         }
-        let mut response = problem(status, &sentence);
+        let mut response = describe_problem(status, &sentence);
         let challenge = HeaderValue::from_str(&challenge)
             .unwrap_or_else(|_| HeaderValue::from_static("Bearer realm=\"cognitive-memory-mcp\""));
         response
@@ -207,9 +207,9 @@ impl Gate {
         response
     }
 
-    /// The answer to a change by somebody who may only read.
+    /// Returns the answer to a change by a caller who may only read.
     pub(super) fn refuse_write(&self, host: Option<&HeaderValue>) -> Response {
-        self.answer(
+        self.refuse_request(
             Refusal::Forbidden {
                 scope: super::oauth::WRITE,
             },
@@ -218,8 +218,8 @@ impl Gate {
     }
 }
 
-/// The tokens of the database, all of them at once: there are few, and so a flood of wrong ones costs the database
-/// the same four statements a second as a single one.
+/// All tokens of the database. They are few, and a flood of wrong tokens costs the database at most four statements
+/// per second.
 struct Directory {
     engine: Arc<Engine>,
     known: Mutex<Option<Known>>,
@@ -228,24 +228,24 @@ struct Directory {
 
 struct Known {
     read_at: Instant,
-    /// Why there are none.
+    /// The reason if they could not be read.
     failure: Option<String>,
     tokens: HashMap<[u8; 32], (Identity, crate::domain::token::Token)>,
 }
 
 impl Directory {
-    async fn find(&self, hash: &[u8; 32]) -> Result<Option<Identity>, Refusal> {
+    async fn find_identity(&self, hash: &[u8; 32]) -> Result<Option<Identity>, Refusal> {
         let arrived = Instant::now();
-        // Who was known a moment ago need not wait for anything.
-        if let Some(Ok(Some(identity))) = self.look(hash, |read_at| read_at.elapsed() < FRESH) {
+        // A caller who was known a moment ago does not wait.
+        if let Some(Ok(Some(identity))) = self.look_up(hash, |read_at| read_at.elapsed() < FRESH) {
             return Ok(Some(identity));
         }
         let _alone = tokio::time::timeout(PATIENCE, self.reading.lock())
             .await
-            .map_err(|_| unavailable("it is slow"))?;
-        // Everybody else gets an answer that is newer than the question: a token holds as soon as it is made. All who
-        // wait here share one reading.
-        if let Some(found) = self.look(hash, |read_at| read_at >= arrived) {
+            .map_err(|_| tokens_unavailable("it is slow"))?;
+        // Other callers get an answer that is newer than their request, because a token is valid as soon as it is created.
+        // All waiting callers share one read.
+        if let Some(found) = self.look_up(hash, |read_at| read_at >= arrived) {
             return found;
         }
         let last = self
@@ -278,12 +278,12 @@ impl Directory {
             failure,
             tokens,
         });
-        self.look(hash, |_| true)
-            .unwrap_or_else(|| Err(unavailable("it is slow")))
+        self.look_up(hash, |_| true)
+            .unwrap_or_else(|| Err(tokens_unavailable("it is slow")))
     }
 
-    /// What was read, if its time will do.
-    fn look(
+    /// Returns the identity of a token if the last read is recent enough.
+    fn look_up(
         &self,
         hash: &[u8; 32],
         will_do: impl Fn(Instant) -> bool,
@@ -291,7 +291,7 @@ impl Directory {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.as_ref().filter(|known| will_do(known.read_at))?;
         Some(match &known.failure {
-            Some(why) => Err(unavailable(why)),
+            Some(why) => Err(tokens_unavailable(why)),
             None => {
                 let now = self.engine.now();
                 let held = known
@@ -304,22 +304,22 @@ impl Directory {
     }
 }
 
-fn unavailable(why: &str) -> Refusal {
+fn tokens_unavailable(why: &str) -> Refusal {
     Refusal::Unavailable {
-        sentence: format!("tokens cannot be looked up now: {why}; try again in some seconds"),
+        sentence: format!("tokens cannot be checked now: {why}; try again in a few seconds"),
     }
 }
 
-/// Puts the caller's identity into the request, or answers with the reason why not.
-pub(super) async fn authenticate(
-    State(gate): State<Arc<Gate>>,
+/// Adds the identity of the caller to the request, or refuses it.
+pub(super) async fn require_identity(
+    State(authenticator): State<Arc<Authenticator>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    // The self-probe never leaves the process and has its identity already; nothing on the wire can set an extension.
+    // The self-probe never leaves the process and already has an identity. Nothing on the wire can set an extension.
     if request.extensions().get::<Identity>().is_none() {
-        match gate
-            .admit(request.headers().get(header::AUTHORIZATION))
+        match authenticator
+            .authenticate(request.headers().get(header::AUTHORIZATION))
             .await
         {
             Ok(identity) => {
@@ -333,10 +333,13 @@ pub(super) async fn authenticate(
                     Refusal::Unavailable { .. } => None,
                 };
                 if let Some(reason) = reason {
-                    gate.refusals
-                        .refused(reason, request.extensions().get::<Peer>(), headers);
+                    authenticator.refusals.refused(
+                        reason,
+                        request.extensions().get::<Peer>(),
+                        headers,
+                    );
                 }
-                return gate.answer(refusal, headers.get(header::HOST));
+                return authenticator.refuse_request(refusal, headers.get(header::HOST));
             }
         }
     }

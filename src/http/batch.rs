@@ -1,4 +1,4 @@
-//! Batches of JSON-RPC, which revision 2025-03-26 of MCP has and later ones do not: carried out one after the other,
+//! Batches of JSON-RPC, which only revision 2025-03-26 of MCP has. Their messages are handled one after the other,
 //! within the time and the size of one answer.
 
 use axum::body::to_bytes;
@@ -9,14 +9,14 @@ use axum::response::{IntoResponse, Response};
 use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout_at};
 
-use super::intake::forward;
+use super::forward::forward_message;
 use super::message::Message;
 use super::rpc_error::{RpcError, SERVER_ERROR};
 
-/// Longest answer to a batch. Messages that come after are answered by an error.
+/// Longest answer to a batch. Later messages get an error.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
-/// Carries out the messages. Notifications and responses have no answer.
+/// Handles the messages. Notifications and responses have no answer.
 pub(super) async fn run(
     parts: &Parts,
     messages: Vec<Result<Message, RpcError>>,
@@ -41,7 +41,7 @@ async fn run_one(
     answers: &mut Answers,
 ) {
     let id = message.id.clone();
-    // A response of the client answers nothing that this service asked, and gets no answer itself.
+    // This service sends no requests, so a response of the client is ignored.
     if message.method.is_none() {
         return;
     }
@@ -63,13 +63,13 @@ async fn run_one(
         }
         return;
     }
-    let answer = timeout_at(deadline, forward(parts, message, next)).await;
+    let answer = timeout_at(deadline, forward_message(parts, message, next)).await;
     if id.is_none() {
         return;
     }
     let Ok(answer) = answer else {
         answers.push_error(error(
-            "no answer in the time for this batch: it may or may not have been carried out",
+            "no answer in the time for this batch; it may have taken effect",
         ));
         return;
     };

@@ -35,7 +35,7 @@ enum Text {
     Unicode(u8, u16),
 }
 
-/// What the scan is copying at the top level of an object.
+/// The part of an object that the scan is copying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Capture {
     Nothing,
@@ -62,7 +62,7 @@ pub(super) struct BodyScan {
     strings: StringContent,
 }
 
-/// What strings would add if they were JSON text. Arguments may be sent as such text, which is parsed later.
+/// Containers and values that strings would add if they were JSON text. Arguments may be sent as such text, which is parsed later.
 #[derive(Debug, Default)]
 struct StringContent {
     containers: usize,

@@ -1,7 +1,7 @@
-//! How much memory all requests together may use: for bodies that arrive, for calls that are carried out, and for
+//! Limits the memory of all requests together: for bodies that arrive, for running calls, and for
 //! answers that are being sent. A request waits briefly for its share and is then turned away.
 //!
-//! The three are apart so that none starves another: clients that send or read slowly hold no share of the calls, and a
+//! The three budgets are separate so that none starves another: clients that send or read slowly use no share of the calls, and a
 //! large call does not hold up small ones.
 
 use std::sync::Arc;
@@ -22,12 +22,12 @@ const RECEIVING: usize = 64 * 1024 * 1024;
 const LARGE_CALLS: usize = 160 * 1024 * 1024;
 /// Small calls at once.
 const SMALL_CALLS: usize = 64;
-/// For answers on their way to the client.
+/// Budget for answers that are being sent.
 const ANSWERING: usize = 128 * 1024 * 1024;
-/// What a body or an answer may have without a share.
+/// Size of a body or an answer that needs no share.
 pub(super) const FREE_BYTES: usize = 64 * 1024;
 
-/// Estimates of what a call uses while it is carried out: for each byte of the body, each value and each container.
+/// Estimated memory of a running call per byte of the body, per value and per container.
 const COST_OF_BYTE: usize = 7;
 const COST_OF_VALUE: usize = 64;
 const COST_OF_CONTAINER: usize = 1024;
@@ -51,7 +51,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// A budget under which at least one body of the largest size fits.
+    /// Creates a budget for at least one body of the largest size.
     pub(super) fn new(max_body_bytes: usize) -> Self {
         let semaphore = |bytes: usize| Arc::new(Semaphore::new(bytes.div_ceil(UNIT)));
         Self {
@@ -63,12 +63,12 @@ impl Budget {
         }
     }
 
-    /// A share for so many bytes of a body that arrives.
+    /// Waits for a share for bytes of a body.
     pub(super) async fn receive(&self, bytes: usize) -> Result<Share, Exhausted> {
         acquire(&self.receiving, bytes, RECEIVING.max(self.max_body_bytes)).await
     }
 
-    /// A share for carrying out a call with a body of this size and content. Strings count as the JSON text that they
+    /// Waits for a share for a call with a body of this size and content. Strings count as the JSON text that they
     /// may be, because a text of a few bytes can become a large tree.
     pub(super) async fn call(&self, bytes: usize, scan: &BodyScan) -> Result<Share, Exhausted> {
         let cost = bytes * COST_OF_BYTE
@@ -80,7 +80,7 @@ impl Budget {
         acquire(&self.large_calls, cost, LARGE_CALLS).await
     }
 
-    /// A share for an answer of this size.
+    /// Waits for a share for an answer of this size.
     pub(super) async fn answer(&self, bytes: usize) -> Result<Share, Exhausted> {
         acquire(&self.answering, bytes, ANSWERING).await
     }
@@ -91,11 +91,11 @@ async fn acquire(
     bytes: usize,
     most: usize,
 ) -> Result<Share, Exhausted> {
-    // What is larger than everything waits until nothing else is under way.
+    // A request larger than the whole budget waits until no other is running.
     let units = u32::try_from(bytes.min(most).div_ceil(UNIT)).unwrap_or(u32::MAX);
     match timeout(PATIENCE, Arc::clone(semaphore).acquire_many_owned(units)).await {
         Ok(Ok(share)) => Ok(share),
-        // Nobody closes these semaphores.
+        // These semaphores are never closed.
         Ok(Err(_)) | Err(_) => Err(Exhausted),
     }
 }

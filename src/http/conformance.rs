@@ -19,13 +19,13 @@ pub(super) fn endpoints<S: Clone + Send + Sync + 'static>(
         .clone()
         .with_legacy_session_mode(true)
         .with_json_response(false);
-    super::endpoint(
+    super::mcp_endpoint(
         "/mcp",
         server.clone(),
         NeverSessionManager::default(),
         protocol,
     )
-    .merge(super::endpoint(
+    .merge(super::mcp_endpoint(
         "/mcp/sessions",
         server,
         LocalSessionManager::default(),

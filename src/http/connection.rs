@@ -1,4 +1,4 @@
-//! One connection: what its peer does, how long it may take for it, and which connection gives way when there are too
+//! One connection: the activity of its peer, its time limits, and the connection that is closed if there are too
 //! many.
 
 use std::collections::HashMap;
@@ -22,32 +22,32 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long the head of a request may take, from the connection or from its first byte.
+/// Longest time for the head of a request, from the connection or from its first byte.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may be idle between two requests.
+/// Longest idle time between two requests.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-/// How long a peer may take no byte of what is to be written.
+/// Longest time in which a peer reads no byte of an answer.
 const WRITE_STALL: Duration = Duration::from_secs(30);
-/// How long a peer may take for a whole answer.
+/// Longest time for a peer to read an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
-/// How long a head that was begun may take when the service is asked to stop.
+/// Longest time to complete the head of a request while the service stops.
 const HEAD_GRACE: Duration = Duration::from_secs(1);
 /// How much of a request's body is still read after an answer that did not wait for it, and for how long: a client
 /// that is still sending would otherwise find the connection reset, and the answer gone.
 const MAX_LINGERING_BYTES: usize = 16 * 1024 * 1024;
 const LINGERING_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection is looked at this often at least.
+/// Longest time between two checks of a connection.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Most bytes that are buffered in each direction, and longest head.
 const BUFFER: usize = 64 * 1024;
 
-/// Who is at the other end; an extension of each request.
+/// The address of the client; an extension of each request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer {
     pub(super) address: IpAddr,
 }
 
-/// What a connection does.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// For a request.
@@ -55,9 +55,9 @@ enum Phase {
         /// Whether bytes of a head arrived.
         head_begun: bool,
     },
-    /// On an answer. The handler bounds its own time.
+    /// Handling a request. The handler limits its own time.
     Working,
-    /// The answer is on its way.
+    /// Sending an answer.
     Answering,
 }
 
@@ -66,11 +66,11 @@ struct Progress {
     phase: Phase,
     /// Start of the phase, or of the head.
     since: Instant,
-    /// When a byte went either way.
+    /// Time of the last byte in either direction.
     last_byte: Instant,
-    /// Since when the peer takes nothing of what is to be written.
+    /// Time since the peer reads nothing.
     write_stalled: Option<Instant>,
-    /// Whether the work waits for more of the request's body.
+    /// Whether the handler waits for more of the body.
     awaits_body: bool,
     answered_any: bool,
     /// Whether a request was answered before all of its body was read.
@@ -78,7 +78,7 @@ struct Progress {
 }
 
 impl Progress {
-    /// When the patience with the peer ends. None while it is on us.
+    /// Deadline of the peer; none while the service is working.
     fn deadline(&self) -> Option<Instant> {
         let stalled = self.write_stalled.map(|since| since + WRITE_STALL);
         let phase = match self.phase {
@@ -93,11 +93,11 @@ impl Progress {
     }
 }
 
-/// About a connection, shared by its stream, its requests and the table.
+/// The activity of a connection, shared by its stream, its requests and the table.
 #[derive(Debug)]
 pub(super) struct Activity {
     progress: Mutex<Progress>,
-    /// Cancelled when the connection has to give way.
+    /// Cancelled if the connection has to be closed.
     evicted: CancellationToken,
     is_local: bool,
 }
@@ -137,7 +137,7 @@ impl Activity {
         progress.last_byte = now;
         if progress.phase == (Phase::Waiting { head_begun: false }) {
             progress.phase = Phase::Waiting { head_begun: true };
-            // The first head counts from the connection.
+            // The time for the first head starts with the connection.
             if progress.answered_any {
                 progress.since = now;
             }
@@ -160,7 +160,7 @@ impl Activity {
             .get_or_insert_with(Instant::now);
     }
 
-    /// Ends when the peer has used up its time, or the connection has to give way.
+    /// Ends if the peer has used up its time, or the connection has to be closed.
     async fn given_up(&self) -> &'static str {
         loop {
             let now = Instant::now();
@@ -177,7 +177,7 @@ impl Activity {
     }
 }
 
-/// The open connections. Those of this machine have a reserved share, so that the health check and the owner get in
+/// The open connections. Connections of this machine have a reserved share, so that the health check and the owner connect
 /// whatever comes from outside.
 #[derive(Debug)]
 pub(super) struct ConnectionTable {
@@ -193,7 +193,7 @@ struct Open {
 }
 
 impl ConnectionTable {
-    /// A table for so many connections, some of which only this machine may use.
+    /// Creates a table for a number of connections, some of which are reserved for this machine.
     pub(super) fn new(capacity: usize, reserved: usize) -> Arc<Self> {
         Arc::new(Self {
             capacity,
@@ -206,7 +206,7 @@ impl ConnectionTable {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a new connection. When there is none, the connection that has waited longest for its peer gives way;
+    /// Returns a place for a new connection. If there is none, the connection that has waited longest for its peer is closed;
     /// None when all of them wait for us.
     pub(super) fn admit(self: &Arc<Self>, is_local: bool) -> Option<Place> {
         let mut open = self.open();
@@ -217,7 +217,7 @@ impl ConnectionTable {
             .count();
         let is_full = open.connections.len() >= self.capacity;
         if is_full || !is_local && foreign >= self.capacity - self.reserved {
-            // Others than this machine never push out connections of this machine.
+            // Connections from outside never close connections of this machine.
             evict(&mut open, |activity| is_local || !activity.is_local)?;
         }
         let (id, activity) = (open.next, Activity::new(is_local));
@@ -230,7 +230,7 @@ impl ConnectionTable {
         })
     }
 
-    /// Drops the connection that has waited longest for its peer, as when there are no more file descriptors.
+    /// Closes the connection that has waited longest for its peer, for instance if file descriptors run out.
     pub(super) fn evict_longest_idle(&self) {
         evict(&mut self.open(), |_| true);
     }
@@ -278,7 +278,7 @@ pub(super) async fn serve_connection(
         .as_ref()
         .map_or_else(|| Activity::new(true), |place| Arc::clone(&place.activity));
     let mut http = http1::Builder::new();
-    // The times that count are those of the activity.
+    // Only the times of the activity count.
     http.timer(TokioTimer::new())
         .header_read_timeout(IDLE_TIMEOUT + LOOK_EVERY)
         .max_buf_size(BUFFER);
@@ -314,7 +314,7 @@ pub(super) async fn serve_connection(
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 served = connection.as_mut() => served,
-                // A head that was begun and is not completed is no request yet: nobody needs to wait for it.
+                // An incomplete head is no request yet, so the drain does not wait for it.
                 () = tokio::time::sleep(HEAD_GRACE) => {
                     if matches!(activity.progress().phase, Phase::Waiting { .. }) {
                         return;
@@ -335,7 +335,7 @@ pub(super) async fn serve_connection(
     }
 }
 
-/// A stream that notes when bytes go either way, and when they cannot.
+/// A stream that records when bytes pass in either direction, and when they cannot.
 struct WatchedStream<S> {
     stream: S,
     activity: Arc<Activity>,
@@ -486,7 +486,7 @@ impl HttpBody for WatchedBody {
     }
 }
 
-/// The body of a request, which notes when its peer keeps us waiting.
+/// The body of a request, which records when the service waits for its peer.
 struct WatchedRequestBody {
     body: Incoming,
     has_ended: bool,

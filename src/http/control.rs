@@ -1,4 +1,4 @@
-//! A socket in the file system for the owner's own commands. Nothing that comes over the network reaches it: it has a
+//! A socket in the file system for commands of the owner. No request from the network reaches it: it has a
 //! router of its own, its file is for this user alone, and who connects must be this user or root.
 
 use std::fs::{self, File};
@@ -15,10 +15,10 @@ use tokio::net::{UnixListener, UnixStream};
 use super::connection::serve_connection;
 use crate::lifecycle::{Role, Supervisor};
 
-/// Longest path that the kernel takes as the name of a socket.
+/// Longest path that the kernel accepts as the name of a socket.
 const LONGEST_NAME: usize = 100;
 
-/// A bound control socket; its file goes with it.
+/// A bound control socket. Its file is removed with it.
 #[derive(Debug)]
 pub struct ControlSocket {
     listener: UnixListener,
@@ -29,7 +29,7 @@ pub struct ControlSocket {
     file: (u64, u64),
 }
 
-/// A path that the kernel takes as the name of a socket, however long `path` is, as long as the file is kept open.
+/// Returns a path that the kernel accepts for a socket at `path`, however long that is, while the file is kept open.
 ///
 /// # Errors
 /// When its folder cannot be opened.
@@ -48,10 +48,10 @@ pub fn reachable_path(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
 }
 
 impl ControlSocket {
-    /// Binds the socket. A socket that is there and that nobody answers is left over; anything else stays.
+    /// Binds the socket. An existing socket that nobody answers is replaced; any other file stays.
     ///
     /// # Errors
-    /// When the file cannot be made, or there is another one.
+    /// Fails if the file cannot be created, or another file exists.
     pub async fn bind(path: &Path) -> io::Result<Self> {
         let (name, _folder) = reachable_path(path)?;
         match fs::symlink_metadata(path) {
@@ -106,7 +106,7 @@ impl ControlSocket {
                         continue;
                     }
                 };
-                // The file's mode says it already; between its making and its mode there was a moment.
+                // Between creating the file and setting its mode, others could connect.
                 let allowed = stream
                     .peer_cred()
                     .is_ok_and(|peer| peer.uid() == self.uid || peer.uid() == 0);
@@ -126,7 +126,7 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        // Somebody may have put another one in its place. Where it cannot be removed, the next start does it.
+        // The file may have been replaced. If it cannot be removed, the next start does it.
         if fs::symlink_metadata(&self.path)
             .is_ok_and(|found| (found.dev(), found.ino()) == self.file)
         {

@@ -10,7 +10,7 @@ use axum::response::Response;
 /// The faults that can be switched on while the service runs.
 #[derive(Debug, Clone, Default)]
 pub struct Fault {
-    /// While this file exists, `/mcp` takes requests and never answers them.
+    /// While this file exists, `/mcp` accepts requests and never answers them.
     pub hang_file: Option<PathBuf>,
 }
 

@@ -1,4 +1,4 @@
-//! `/health/live`: does the process work? `/health/ready`: can it do its job now?
+//! `/health/live` reports whether the process works, `/health/ready` whether it can serve requests now.
 
 use axum::Json;
 use axum::extract::State;
@@ -14,7 +14,7 @@ pub(super) struct Health {
     pub(super) supervisor: Supervisor,
 }
 
-/// 200 while the request path and the essential loops make progress. A restart helps when it is 503.
+/// Returns 200 while the request path and the essential loops make progress. A restart helps if it returns 503.
 pub(super) async fn live(State(health): State<Health>) -> Response {
     let progress = health.supervisor.progress();
     if progress.is_fresh() {
@@ -25,7 +25,7 @@ pub(super) async fn live(State(health): State<Health>) -> Response {
     }
 }
 
-/// 200 when every check is met, 503 otherwise, the checks in either case. A restart does not help when it is 503.
+/// Returns all checks, with 200 if every check is met and 503 otherwise. A restart does not help.
 pub(super) async fn ready(State(health): State<Health>) -> Response {
     let report = health.readiness.report();
     let status = if report.is_ready() {

@@ -1,4 +1,4 @@
-//! Which names this service is asked for, and by pages of which origins. Checked before anything else of a request, so
+//! The accepted host names and origins. They are checked before anything else of a request, so
 //! that a page whose name was rebound to this machine reaches nothing (DNS rebinding).
 
 use std::net::IpAddr;
@@ -11,15 +11,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::connection::Peer;
-use super::problem;
+use super::problem::describe_problem;
 use super::refusal_log::{RefusalLog, RefusalReason};
 use super::rpc_error::{RpcError, SERVER_ERROR};
 use crate::config::Http;
 
-/// Paths that also answer to every IP address and to loopback names: monitors often ask by address, and a name that was
+/// Paths that also accept every IP address and loopback names: monitors often use an address, and a name that was
 /// rebound is never an address.
 const MONITORED: [&str; 2] = ["/health/ready", "/metrics"];
-/// A path that answers to every name, since load balancers make names up; it says only that the process works.
+/// A path that accepts every name, because load balancers invent names. It only reports that the process works.
 const PUBLIC: &str = "/health/live";
 
 /// The allowed hosts and origins of the settings.
@@ -62,10 +62,10 @@ enum AllowedOrigin {
     Site { scheme: String, host: HostName },
 }
 
-/// Why a request is refused by its head.
+/// The reason why the head of a request is refused.
 #[derive(Debug, PartialEq, Eq)]
 enum HostFault {
-    /// It has no host, several, or one that is none.
+    /// The host is missing, not valid, or not unique.
     Malformed(&'static str),
     /// The address of the request and the header name different hosts.
     Misdirected,
@@ -209,7 +209,7 @@ fn read_origin(text: &str) -> Option<Option<(String, HostName)>> {
     Some(Some((uri.scheme_str()?.to_ascii_lowercase(), host)))
 }
 
-/// Refuses what is not meant for this service.
+/// Refuses requests that are not meant for this service.
 pub(super) async fn check_host(
     State(policy): State<Arc<HostPolicy>>,
     request: Request,
@@ -241,7 +241,7 @@ pub(super) async fn check_host(
     if path.starts_with("/mcp") {
         return RpcError::new(status, SERVER_ERROR, sentence).into_response();
     }
-    problem(status, sentence)
+    describe_problem(status, sentence)
 }
 
 #[cfg(test)]

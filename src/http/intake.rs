@@ -1,4 +1,4 @@
-//! The way of a POST to `/mcp` from its head to its answer: the body is read within bounds and scanned, waits for its
+//! The path of a POST to `/mcp` from its head to its answer: the body is read within limits and scanned, waits for its
 //! share of the budget, is parsed once, and each of its messages goes to the protocol library.
 
 use std::sync::Arc;
@@ -14,36 +14,37 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer_body;
-use super::auth::Gate;
+use super::auth::Authenticator;
 use super::batch;
 use super::body_scan::{BodyScan, Excess, MAX_CONTAINERS, MAX_DEPTH, MAX_VALUES};
 use super::budget::{Budget, Exhausted, FREE_BYTES, Share};
+use super::forward::forward_message;
 use super::host::HostPolicy;
-use super::message::{self, Arguments, Message, Messages};
+use super::message::{self, Message, Messages};
 use super::probe::Unqueued;
 use super::rpc_error::{self, PARSE_ERROR, RpcError, SERVER_ERROR};
 use crate::mcp::{Identity, MemoryServer};
 
-/// A body of which nothing arrives for so long is given up.
+/// A body without new bytes for this time is abandoned.
 const STALL: Duration = Duration::from_secs(10);
-/// How much of a body that is refused is still read: its client shall see the answer, and its ID may be at the end.
+/// Bytes of a refused body that are still read, so that its client sees the answer with the ID from its end.
 const MAX_DRAINED: usize = 16 * 1024 * 1024;
-/// Larger bodies are parsed on threads that may be busy for a while.
+/// Larger bodies are parsed on threads for blocking work.
 const PARSED_HERE: usize = 64 * 1024;
-/// How all requests look to the protocol library, which wants both. The answer is JSON, whatever was asked for.
+/// The Accept header that the protocol library requires. The answer is always JSON.
 const ACCEPT: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 
-/// What the way of a request needs.
+/// The parts that handle a request.
 pub(super) struct Intake {
     pub(super) server: MemoryServer,
-    pub(super) gate: Arc<Gate>,
+    pub(super) authenticator: Arc<Authenticator>,
     pub(super) hosts: Arc<HostPolicy>,
     pub(super) budget: Budget,
     pub(super) max_body_bytes: usize,
     pub(super) request_timeout: Duration,
 }
 
-/// A body that arrived whole.
+/// A complete body.
 struct Received {
     bytes: Vec<u8>,
     scan: BodyScan,
@@ -58,7 +59,7 @@ struct Collected {
 }
 
 impl Collected {
-    /// Adds what arrived. `wanted` is the size of the whole as far as it is known.
+    /// Adds new bytes. `wanted` is the announced size of the body, if there is one.
     async fn push(
         &mut self,
         frame: &[u8],
@@ -143,13 +144,15 @@ impl Intake {
         };
         drop(share);
         if self.writes_without_right(&parts, &messages) {
-            return self.gate.refuse_write(parts.headers.get(header::HOST));
+            return self
+                .authenticator
+                .refuse_write(parts.headers.get(header::HOST));
         }
         match messages {
             Messages::Single(Err(error)) => error.into_response(),
             Messages::Single(Ok(message)) => {
                 let id = message.id.clone();
-                let response = forward(&parts, message, next).await;
+                let response = forward_message(&parts, message, next).await;
                 answer_body::bound(response, &self.budget, id.as_ref()).await
             }
             Messages::Batch(messages) => {
@@ -185,7 +188,7 @@ impl Intake {
             total = total.saturating_add(frame.len());
             scan.push(&frame);
             if refusal.is_some() {
-                // Nothing of it is kept, but its client shall see the answer, and the ID may be at the end.
+                // The bytes are discarded, so that the client sees the answer and the ID at the end is found.
                 if total > self.max_body_bytes.saturating_add(MAX_DRAINED) {
                     break;
                 }
@@ -223,7 +226,7 @@ impl Intake {
         RpcError::new(StatusCode::PAYLOAD_TOO_LARGE, SERVER_ERROR, message)
     }
 
-    /// Whether a message changes something for somebody who may only read.
+    /// Whether a message is a change by a caller who may only read.
     fn writes_without_right(&self, parts: &Parts, messages: &Messages) -> bool {
         if parts
             .extensions
@@ -270,7 +273,7 @@ async fn next_frame(
                 ));
             }
         };
-        // Trailers mean nothing here.
+        // Trailers are ignored.
         if let Ok(data) = frame.into_data() {
             return Ok(Some(data));
         }
@@ -293,30 +296,6 @@ async fn parse(bytes: Vec<u8>, scan: BodyScan, headers: &HeaderMap) -> Result<Me
             "the body could not be parsed: this is a defect",
         )
     })
-}
-
-/// Gives one message to the protocol library.
-pub(super) async fn forward(parts: &Parts, message: Message, next: Next) -> Response {
-    let Message {
-        id,
-        body,
-        arguments,
-        notes,
-        ..
-    } = message;
-    let mut parts = parts.clone();
-    parts.headers.remove(header::TRANSFER_ENCODING);
-    parts
-        .headers
-        .insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    if let Arguments::Beside(arguments) = arguments {
-        parts.extensions.insert(arguments);
-    }
-    if !notes.0.is_empty() {
-        parts.extensions.insert(notes);
-    }
-    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-    rpc_error::from_plain_text(response, id).await
 }
 
 fn has_json(headers: &HeaderMap) -> bool {

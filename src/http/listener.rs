@@ -1,4 +1,4 @@
-//! Accepts connections and serves them under the supervisor, so that a drain knows of each of them.
+//! Accepts connections and serves them under the supervisor, so that a drain includes each of them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use tokio::net::{TcpListener, TcpStream};
 use super::connection::{ConnectionTable, Peer, serve_connection};
 use crate::lifecycle::{Role, Supervisor};
 
-/// Connections at once. When there are more, the one that has waited longest for its peer is closed.
+/// Most connections. If there are more, the one that has waited longest for its peer is closed.
 pub const MAX_CONNECTIONS: usize = 1024;
-/// How many of them only this machine may use.
+/// Connections that are reserved for this machine.
 const RESERVED_CONNECTIONS: usize = 64;
-/// The kernel's buffer for what a peer has yet to read; it doubles this value.
+/// Send buffer of a connection in the kernel, which doubles this value.
 const SEND_BUFFER: usize = 128 * 1024;
-/// A loop that has not come round for so long is stuck.
+/// A loop without progress for this time is stuck.
 const MAX_AGE: Duration = Duration::from_secs(30);
 /// ENFILE and EMFILE.
 const NO_DESCRIPTORS: [i32; 2] = [23, 24];
-/// The answer when every connection is at work.
+/// The answer if every connection is busy.
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
@@ -60,7 +60,7 @@ impl Listener {
         Ok(Self { sockets, address })
     }
 
-    /// Where the probe and clients of this machine find it.
+    /// Returns the address for the probe and clients of this machine.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -95,7 +95,7 @@ fn accept(
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Out of file descriptors, or a peer that left: neither is a reason to stop, nor to spin.
+                    // The process is out of file descriptors, or a peer left: neither is a reason to stop or to spin.
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         "a connection was not accepted"
@@ -111,7 +111,7 @@ fn accept(
                 }
             };
             let Some(place) = connections.admit(is_local(&stream, peer.ip())) else {
-                // All connections are at work. Whoever waited in the kernel's queue instead would keep the owner out.
+                // All connections are at work. Connections that wait in the queue of the kernel instead would block the owner.
                 let _ = stream.try_write(FULL);
                 continue;
             };

@@ -1,4 +1,4 @@
-//! The messages of a body: validated, repaired where the intention is clear, and cut to a size that the protocol
+//! The messages of a body: validated, repaired if the intention is clear, and reduced to a size that the protocol
 //! library can parse cheaply.
 //!
 //! The library tries one form after the other for every message, each with a copy of the whole, which costs up to 250
@@ -33,7 +33,7 @@ const OTHER_NAMES_OF_ARGUMENTS: [&str; 8] = [
     "toolInput",
     "inputs",
 ];
-/// What stands beside `arguments` in the params of a call.
+/// The fields beside `arguments` in the params of a call.
 const PROTOCOL_PARAMS: [&str; 7] = [
     "name",
     "arguments",
@@ -45,14 +45,14 @@ const PROTOCOL_PARAMS: [&str; 7] = [
 ];
 /// Most names in a note.
 const MAX_LISTED_NAMES: usize = 10;
-/// The revision that a client speaks which does not say.
+/// The revision of clients that do not name one.
 const OLDEST_WITHOUT_HEADER: &str = "2025-03-26";
 
 /// A whole body.
 #[derive(Debug)]
 pub(super) enum Messages {
     Single(Result<Message, RpcError>),
-    /// Errors are answers to their messages; the others are carried out.
+    /// Each message, or the error that answers it.
     Batch(Vec<Result<Message, RpcError>>),
 }
 
@@ -72,7 +72,7 @@ pub(super) struct Message {
 /// The arguments of a tool or a prompt.
 #[derive(Debug)]
 pub(super) enum Arguments {
-    /// A part of the body, too.
+    /// The arguments stay in the body.
     Inside(Map<String, Value>),
     Beside(SideArguments),
 }
@@ -151,7 +151,7 @@ fn batch(messages: Vec<Value>, context: &Context<'_>) -> Messages {
     Messages::Batch(messages.into_iter().map(read).collect())
 }
 
-/// The ID of a message where it has one that can be repeated.
+/// Returns the ID of a message if it has a valid one.
 fn id_of(message: &Value) -> Option<Value> {
     message
         .get("id")
@@ -159,7 +159,7 @@ fn id_of(message: &Value) -> Option<Value> {
         .cloned()
 }
 
-/// What applies to all messages of a body.
+/// The limits and headers for all messages of a body.
 struct Context<'a> {
     is_small: bool,
     version: Option<&'a str>,
@@ -262,7 +262,7 @@ fn check_id(
     match message.get("id") {
         None => Ok(None),
         Some(id) if id.is_string() || id.is_i64() => Ok(Some(id.clone())),
-        // Some libraries write the ID of every message, also of those which must not have one.
+        // Some libraries write an ID into every message, even into notifications.
         Some(Value::Null) if method.starts_with("notifications/") => {
             message.remove("id");
             Ok(None)
@@ -273,7 +273,7 @@ fn check_id(
     }
 }
 
-/// Params that are not set are written in several ways; languages whose empty map is an empty list write `[]`.
+/// Returns whether params are not set. Languages whose empty map is an empty list write `[]`.
 fn repair_params(message: &mut Map<String, Value>) -> Result<(), RpcError> {
     let is_unset = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
     if message.get("params").is_some_and(is_unset) {
@@ -296,7 +296,7 @@ fn repair_params(message: &mut Map<String, Value>) -> Result<(), RpcError> {
     Ok(())
 }
 
-/// Accepts what says nothing that matters: the capabilities of the client are not used, and its name only for people.
+/// Repairs irrelevant params: the capabilities of the client are not used, and its name only for people.
 fn repair_initialize(
     message: &mut Map<String, Value>,
     version: Option<&str>,
@@ -438,7 +438,7 @@ fn list_names(names: &[String]) -> String {
     }
 }
 
-/// The text is as long as the body at most, and is bounded like one.
+/// Parses arguments in JSON text, which has the limits of a body.
 fn parse_argument_text(text: &str, notes: &mut Vec<String>) -> Option<Map<String, Value>> {
     let mut scan = BodyScan::default();
     scan.push(text.as_bytes());

@@ -1,4 +1,4 @@
-//! `/metrics`: figures for Prometheus and what reads its format (OpenMetrics).
+//! `/metrics`: metrics in the format of Prometheus (OpenMetrics).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +20,9 @@ use crate::engine::Engine;
 use crate::lifecycle::Readiness;
 use crate::mcp::CallMeter;
 
-/// So long a count of the database serves: whoever asks often costs no more.
+/// Caches the count of the backlog for this time, so that frequent scrapes add no load.
 const COUNTED: Duration = Duration::from_secs(1);
-/// A database that is slower than this is left out of the answer.
+/// Longest wait for the database; metrics that need it are then omitted.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -36,7 +36,7 @@ pub(super) struct Metrics {
     pub(super) calls: CallMeter,
     refusals: RefusalLog,
     pub(super) readiness: Readiness,
-    /// Memories that wait for vectors, and when they were counted.
+    /// Number of memories that await embedding, and the time of the count.
     backlog: Arc<Mutex<Option<(Instant, u64)>>>,
 }
 
@@ -76,7 +76,7 @@ fn gauge(value: u64) -> Gauge {
     gauge
 }
 
-/// All figures. What cannot be told, since the database is away, is not there.
+/// Returns all metrics. Metrics that need the database are omitted while it is unavailable.
 pub(super) async fn metrics(State(metrics): State<Metrics>) -> Response {
     let mut registry = Registry::with_prefix("cognitive_memory");
     registry.register(
@@ -107,7 +107,7 @@ pub(super) async fn metrics(State(metrics): State<Metrics>) -> Response {
     metrics.calls.register(&mut registry);
     metrics.refusals.register(&mut registry);
     let mut text = String::new();
-    // Writing to a text fails never.
+    // Writing to a `String` cannot fail.
     let _ = encode(&mut text, &registry);
     (
         [(

@@ -1,4 +1,4 @@
-//! The HTTP face: `/mcp`, `/health/live`, `/health/ready`, `/metrics`; identity, limits, timeouts; the listener.
+//! HTTP: `/mcp`, `/health/live`, `/health/ready` and `/metrics`; authentication, limits and timeouts; the listener.
 //!
 //! Depends on `mcp`, `engine`, `lifecycle`, `domain` and the types of `config`. Owns the invariant that nobody reaches a tool
 //! without an identity.
@@ -6,17 +6,16 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, HttpBody};
+use axum::body::HttpBody;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use rmcp::ServerHandler;
 use rmcp::transport::streamable_http_server::session::SessionManager;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
-use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 use tower_http::timeout::TimeoutLayer;
@@ -38,6 +37,7 @@ mod connection;
 mod control;
 #[cfg(debug_assertions)]
 mod fault;
+mod forward;
 mod health;
 mod host;
 mod intake;
@@ -46,10 +46,11 @@ mod message;
 mod metrics;
 mod oauth;
 mod probe;
+mod problem;
 mod refusal_log;
 mod rpc_error;
 
-pub use auth::Gate;
+pub use auth::Authenticator;
 pub use control::{ControlSocket, reachable_path};
 #[cfg(debug_assertions)]
 pub use fault::Fault;
@@ -57,33 +58,33 @@ pub use listener::{Listener, MAX_CONNECTIONS};
 pub use oauth::OAuth;
 pub use probe::self_probe;
 
-/// How long a browser may remember what it was allowed.
+/// How long a browser may cache the answer to a preflight request.
 const PREFLIGHT_AGE: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// What the router is made of.
-pub struct Parts {
-    /// The tools.
+/// The parts that the router connects.
+pub struct AppState {
+    /// Serves the tools.
     pub server: MemoryServer,
-    /// What they work with.
+    /// Counts memories for `/metrics`.
     pub engine: Arc<Engine>,
-    /// Who may use them.
-    pub gate: Gate,
-    /// What `/health/ready` says.
+    /// Identifies callers.
+    pub authenticator: Authenticator,
+    /// Answers `/health/ready`.
     pub readiness: Readiness,
-    /// Knows the heartbeats, which `/health/live` judges, and ends open streams.
+    /// Has the heartbeats for `/health/live`, and ends open streams.
     pub supervisor: Supervisor,
-    /// Names requests.
+    /// Generates request IDs.
     pub clock: Arc<dyn Clock>,
-    /// What tests let fail.
+    /// Faults that tests inject.
     #[cfg(debug_assertions)]
     pub fault: Fault,
-    /// Whether the fixtures of the conformance suite are served beside the tools.
+    /// Whether to serve the fixtures of the conformance suite beside the tools.
     #[cfg(debug_assertions)]
     pub conformance: bool,
 }
 
-/// The router with all of its layers.
-pub fn router(settings: &Http, parts: Parts) -> Router {
+/// Builds the router with all its layers.
+pub fn build_router(settings: &Http, parts: AppState) -> Router {
     let mut protocol = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true)
@@ -91,16 +92,19 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
         .with_allowed_origins(&settings.allowed_origins)
         .enforce_origin_validation()
         .with_max_request_body_bytes(settings.max_body_bytes)
-        // Not the token of the stop: it would take the answer from requests which a drain lets end.
+        // Not the token of the stop, which would cut off the requests that a drain lets finish.
         .with_cancellation_token(parts.supervisor.aborting().clone());
-    // Streams carry nothing here: a client that opens one learns at once that there is none to wait for.
+    // Streams carry nothing here, so a client that opens one is told so at once.
     protocol.sse_retry = None;
     let server = parts.server;
-    let gate = Arc::new(parts.gate);
-    let hosts = Arc::new(host::HostPolicy::new(settings, gate.refusals().clone()));
+    let authenticator = Arc::new(parts.authenticator);
+    let hosts = Arc::new(host::HostPolicy::new(
+        settings,
+        authenticator.refusals().clone(),
+    ));
     let intake = Arc::new(intake::Intake {
         server: server.clone(),
-        gate: Arc::clone(&gate),
+        authenticator: Arc::clone(&authenticator),
         hosts: Arc::clone(&hosts),
         budget: budget::Budget::new(settings.max_body_bytes),
         max_body_bytes: settings.max_body_bytes,
@@ -109,24 +113,24 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
     let metrics = metrics::Metrics::new(
         parts.engine,
         server.calls().clone(),
-        gate.refusals().clone(),
+        authenticator.refusals().clone(),
         parts.readiness.clone(),
     );
     let health = health::Health {
         readiness: parts.readiness,
         supervisor: parts.supervisor,
     };
-    // Bodies and tools have their own limits, and answer in the words of the protocol. This one is for everything else,
-    // and allows for the waits for a share of the budget.
+    // Bodies and tools have their own limits and answer by the protocol. This limit is for everything else, including
+    // waits for a share of the budget.
     let timeout = settings.request_timeout * 2 + std::time::Duration::from_secs(20);
     #[cfg(debug_assertions)]
     let mcp = if parts.conformance {
         conformance::endpoints(server, protocol)
     } else {
-        endpoint("/mcp", server, NeverSessionManager::default(), protocol)
+        mcp_endpoint("/mcp", server, NeverSessionManager::default(), protocol)
     };
     #[cfg(not(debug_assertions))]
-    let mcp = endpoint("/mcp", server, NeverSessionManager::default(), protocol);
+    let mcp = mcp_endpoint("/mcp", server, NeverSessionManager::default(), protocol);
     #[cfg(debug_assertions)]
     let mcp = mcp.layer(middleware::from_fn_with_state(
         Arc::new(parts.fault),
@@ -135,16 +139,16 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
     let mcp = mcp
         .layer(middleware::from_fn_with_state(intake, intake::take_in))
         .layer(middleware::from_fn_with_state(
-            Arc::clone(&gate),
-            auth::authenticate,
+            Arc::clone(&authenticator),
+            auth::require_identity,
         ));
     let mcp = if settings.allowed_origins.is_empty() {
         mcp
     } else {
-        mcp.layer(sharing(&settings.allowed_origins))
+        mcp.layer(origin_sharing(&settings.allowed_origins))
     };
     let metadata = get(oauth::metadata)
-        .with_state(gate)
+        .with_state(authenticator.oauth().cloned())
         .layer(public_sharing());
     let metrics = get(metrics::metrics).with_state(metrics);
     mcp.route(oauth::METADATA_PATH, metadata.clone())
@@ -154,18 +158,18 @@ pub fn router(settings: &Http, parts: Parts) -> Router {
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .with_state(health)
-        .fallback(not_found)
+        .fallback(problem::not_found)
         .layer(middleware::from_fn_with_state(hosts, host::check_host))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,
             timeout,
         ))
-        .layer(CatchPanicLayer::custom(panicked))
+        .layer(CatchPanicLayer::custom(|_| problem::internal_error()))
         .layer(middleware::from_fn_with_state(parts.clock, name_request))
 }
 
-/// An address of MCP, with and without a slash at its end, not yet guarded by anything.
-fn endpoint<S, H, M>(
+/// Serves MCP at an address, with and without a slash at its end, without authentication.
+fn mcp_endpoint<S, H, M>(
     path: &str,
     server: H,
     sessions: M,
@@ -183,8 +187,9 @@ where
         .route_service(&format!("{path}/"), service)
 }
 
-/// Lets pages of the allowed origins read the answers. Outside of authentication: a browser asks before it shows a token.
-fn sharing(origins: &[String]) -> CorsLayer {
+/// Lets pages of the allowed origins read the answers. A browser asks before it sends a token, so this comes before
+/// authentication.
+fn origin_sharing(origins: &[String]) -> CorsLayer {
     let header = HeaderName::from_static;
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(
@@ -205,7 +210,7 @@ fn sharing(origins: &[String]) -> CorsLayer {
         .max_age(PREFLIGHT_AGE)
 }
 
-/// Lets pages of every origin read what is public.
+/// Lets pages of every origin read public data.
 fn public_sharing() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(Any)
@@ -214,7 +219,7 @@ fn public_sharing() -> CorsLayer {
         .max_age(PREFLIGHT_AGE)
 }
 
-/// Gives the request an ID, which the answer and the log carry, and closes the connection after a refusal.
+/// Gives the request an ID for the answer and the log, and closes the connection after a refusal.
 async fn name_request(
     State(clock): State<Arc<dyn Clock>>,
     mut request: Request,
@@ -224,8 +229,8 @@ async fn name_request(
     request.extensions_mut().insert(RequestId(id.clone()));
     let has_body = !request.body().is_end_stream();
     let mut response = next.run(request).await;
-    // Who refuses a request may not have read its body, and then the connection ends with the answer. A client that is
-    // not told would send its next request into the void.
+    // If the body of a refused request was not read, the connection ends with the answer. The client must know, or it
+    // would lose its next request.
     if has_body && response.status().as_u16() >= 400 {
         response
             .headers_mut()
@@ -235,28 +240,4 @@ async fn name_request(
         response.headers_mut().insert("x-request-id", value);
     }
     response
-}
-
-async fn not_found() -> Response {
-    problem(
-        StatusCode::NOT_FOUND,
-        "there is nothing here; MCP is at /mcp, health at /health/live and /health/ready, figures at /metrics",
-    )
-}
-
-fn panicked(_: Box<dyn std::any::Any + Send>) -> Response<Body> {
-    problem(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "this is a defect of the service; its log has the place under the request's id",
-    )
-}
-
-/// An error in JSON with a sentence on what to do.
-fn problem(status: StatusCode, sentence: &str) -> Response {
-    (
-        status,
-        [(header::CONTENT_TYPE, "application/json")],
-        json!({ "error": sentence }).to_string(),
-    )
-        .into_response()
 }

@@ -1,5 +1,5 @@
-//! Refused requests in the log and in the figures: enough for a program such as fail2ban to act on, and bounded, however
-//! many there are. Tokens are never written.
+//! Refused requests in the log and the metrics: enough for programs such as fail2ban, and bounded, however
+//! many there are. Tokens are never logged.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,21 +14,21 @@ use prometheus_client::registry::Registry;
 
 use super::connection::Peer;
 
-/// One line a peer in this time.
+/// At most one line per peer within this time.
 const PEER_PAUSE: Duration = Duration::from_secs(1);
-/// So many lines in this time, from all peers together.
+/// Most lines within that time, from all peers together.
 const MAX_LINES: usize = 50;
-/// Peers that are remembered. They are forgotten when there are more.
+/// Most peers that are remembered; more of them clear the list.
 const MAX_PEERS: usize = 1024;
 /// Most addresses of a forwarding header that are written.
 const MAX_FORWARDED: usize = 8;
 
-/// Why a request was refused.
+/// The reason why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RefusalReason {
-    /// It shows no token. Clients begin so with OAuth, hence this is counted and not logged.
+    /// The token is missing. Clients with OAuth start this way, so it is counted and not logged.
     Missing,
-    /// What it shows has not the form of a token.
+    /// The header does not have the form of a token.
     Malformed,
     /// The token is not known.
     Unknown,
@@ -36,7 +36,7 @@ pub(super) enum RefusalReason {
     Invalid,
     /// The access token lacks a scope.
     Scope,
-    /// Its Host is not that of this service.
+    /// The Host header does not name this service.
     Host,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct RefusalLog {
     recent: Arc<Mutex<Recent>>,
 }
 
-/// Who was written about lately.
+/// Peers that were logged recently.
 #[derive(Debug, Default)]
 struct Recent {
     since: Option<Instant>,
@@ -132,7 +132,7 @@ impl RefusalLog {
         );
     }
 
-    /// Shows the counts in a registry.
+    /// Adds the counts to a registry.
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "refused_requests",
@@ -142,7 +142,7 @@ impl RefusalLog {
     }
 }
 
-/// The addresses that proxies say they forward for. Only what has the form of addresses is written: anybody can send this.
+/// Returns the addresses that proxies forward for. Only valid addresses are logged, because any client can send them.
 fn forwarded_for(headers: &HeaderMap) -> Option<String> {
     let given = headers.get("x-forwarded-for")?.to_str().ok()?;
     let addresses: Vec<String> = given

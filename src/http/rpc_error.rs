@@ -1,4 +1,4 @@
-//! Errors of the transport as JSON-RPC errors, with the ID of the request whenever it could be read.
+//! Errors of the transport as JSON-RPC errors, with the ID of the request if it could be read.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ pub(super) const SERVER_ERROR: i64 = -32000;
 
 /// Longer than any sentence of the protocol library.
 const MAX_ERROR_BYTES: usize = 16 * 1024;
-/// After how many seconds a client that was turned away may try again.
+/// Seconds after which a refused client may try again.
 const RETRY_SECONDS: &str = "2";
 
 /// An error that answers one message.
@@ -45,7 +45,7 @@ impl RpcError {
         Self::new(StatusCode::BAD_REQUEST, INVALID_REQUEST, message)
     }
 
-    /// As the protocol library answers: the request was understood, hence the status 200.
+    /// An answer in the style of the protocol library: the request was understood, hence the status 200.
     pub(super) fn invalid_params(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::OK, INVALID_PARAMS, message)
     }

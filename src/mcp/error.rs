@@ -46,19 +46,19 @@ impl ToolError {
 
     fn message(&self) -> String {
         match self {
-            Self::Arguments(problems) => argument::describe(problems),
+            Self::Arguments(problems) => argument::describe_problems(problems),
             Self::Engine(error) => error.to_string(),
-            Self::ReadOnly => "this access may only read".to_owned(),
-            Self::Timeout { seconds } => format!("no answer within {seconds} s"),
-            Self::Panic => "the service ran into a defect of its own".to_owned(),
+            Self::ReadOnly => "this credential may only read".to_owned(),
+            Self::Timeout { seconds } => format!("the call took longer than {seconds} s"),
+            Self::Panic => "the call failed because of a defect in the service".to_owned(),
         }
     }
 
-    /// What to do next. `writes`: the call could have stored something.
-    fn advice(&self, writes: bool) -> &'static str {
+    /// Returns the next step for the caller. `writes`: the call could have stored something.
+    fn next_step(&self, writes: bool) -> &'static str {
         match self {
             Self::Arguments(problems) if problems.len() > 1 && writes => {
-                "Correct all of these and call again; nothing was stored."
+                "Correct all of these and call again. Nothing was stored."
             }
             Self::Arguments(problems) if problems.len() > 1 => {
                 "Correct all of these and call again."
@@ -66,32 +66,30 @@ impl ToolError {
             Self::Engine(EngineError::Invalid(invalid))
                 if !invalid.further.is_empty() && writes =>
             {
-                "Correct all of these and call again; nothing was stored."
+                "Correct all of these and call again. Nothing was stored."
             }
             Self::Engine(EngineError::Invalid(invalid)) if !invalid.further.is_empty() => {
                 "Correct all of these and call again."
             }
             Self::Arguments(_) | Self::Engine(EngineError::Invalid(_)) if writes => {
-                "Correct the argument and call again; nothing was stored."
+                "Correct the argument and call again. Nothing was stored."
             }
             Self::Arguments(_) | Self::Engine(EngineError::Invalid(_)) => {
                 "Correct the argument and call again."
             }
             Self::Engine(error) => error.advice(),
-            Self::ReadOnly => {
-                "The user has to grant it the scope memory:write; nothing was changed."
-            }
+            Self::ReadOnly => "Ask the user to grant the scope memory:write. Nothing was changed.",
             Self::Timeout { .. } => {
-                "A write may or may not have been done; repeating it with the same idempotency_key is safe."
+                "A write may have taken effect. Repeat it with the same idempotency_key."
             }
-            Self::Panic => "The service's log has the details under this request's id.",
+            Self::Panic => "The log of the service has the details under the ID of this request.",
         }
     }
 
-    /// The same where the protocol has no place for a result that failed.
+    /// Returns a protocol error, for methods without failed results.
     pub(super) fn into_error_data(self) -> ErrorData {
         // Only readings end here.
-        let (code, message, advice) = (self.code(), self.message(), self.advice(false));
+        let (code, message, advice) = (self.code(), self.message(), self.next_step(false));
         let data = Some(json!({ "code": code, "advice": advice }));
         let message = format!("{code}: {message}. {advice}");
         if matches!(
@@ -107,7 +105,7 @@ impl ToolError {
     /// The tool result with `isError`. `writes`: the call could have stored something; `notes`: how its arguments were
     /// read.
     pub(super) fn into_result(self, writes: bool, notes: &[String]) -> CallToolResult {
-        let (code, message, advice) = (self.code(), self.message(), self.advice(writes));
+        let (code, message, advice) = (self.code(), self.message(), self.next_step(writes));
         let mut error = json!({ "code": code, "message": message, "advice": advice });
         if let Self::Engine(EngineError::Invalid(invalid)) = &self {
             error["field"] = invalid.field.clone().into();

@@ -57,7 +57,7 @@ impl CallMeter {
             .observe(duration.as_secs_f64());
     }
 
-    /// Shows the figures in a registry.
+    /// Adds the metrics to a registry.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "tool_calls",

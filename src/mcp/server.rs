@@ -114,7 +114,7 @@ impl MemoryServer {
         }
     }
 
-    /// The same with a prefix before the name of every tool, for clients that do not keep the tools of different servers
+    /// Adds a prefix to the name of every tool, for clients that do not keep the tools of different servers
     /// apart. Names without it are still understood.
     #[must_use]
     pub fn with_tool_prefix(mut self, prefix: &str) -> Self {
@@ -136,18 +136,18 @@ impl MemoryServer {
     /// Whether a call of a tool changes anything.
     #[must_use]
     pub fn writes(&self, name: &str, arguments: Option<&JsonObject>) -> bool {
-        let Some(entry) = self.find(name) else {
+        let Some(entry) = self.find_tool(name) else {
             return false;
         };
         let arguments = arguments.cloned().unwrap_or_default();
         match argument::prepare(&entry.shape, arguments, self.shared.engine.now()) {
             Ok(prepared) => entry.tool.writes(&prepared.arguments),
-            // It will be refused; which refusal comes first is a matter of what the tool is for.
+            // The call will be refused. Whether it is a write decides on the error.
             Err(_) => entry.tool.writes(&JsonObject::new()),
         }
     }
 
-    fn find(&self, name: &str) -> Option<&Entry> {
+    fn find_tool(&self, name: &str) -> Option<&Entry> {
         let tools = &self.shared.tools;
         let offered = tools.iter().find(|entry| entry.offered.name == name);
         offered.or_else(|| {
@@ -160,7 +160,7 @@ impl MemoryServer {
     }
 
     /// Reads the arguments, then runs the tool. `notes` are how the arguments were read.
-    async fn run(
+    async fn run_tool(
         &self,
         entry: &Entry,
         call: &Call,
@@ -192,7 +192,7 @@ impl MemoryServer {
             call.reserve(tool::print_notes(notes).chars().count());
             entry.tool.run(engine, call, prepared.arguments).await
         };
-        self.guarded(work).await
+        self.run_guarded(work).await
     }
 
     /// Carries out a call of a tool and logs it.
@@ -202,24 +202,27 @@ impl MemoryServer {
         arguments: JsonObject,
         context: &RequestContext<RoleServer>,
     ) -> Result<CallToolResult, ErrorData> {
-        let Some(entry) = self.find(name) else {
+        let Some(entry) = self.find_tool(name) else {
             let known: Vec<&str> = self
                 .shared
                 .tools
                 .iter()
                 .map(|entry| entry.offered.name.as_ref())
                 .collect();
-            let message = format!("unknown tool {name:?}; there are {}", known.join(", "));
+            let message = format!(
+                "unknown tool {name:?}; expected one of {}",
+                known.join(", ")
+            );
             return Err(ErrorData::invalid_params(message, None));
         };
-        let (call, request_id) = caller(context)?;
+        let (call, request_id) = identify_caller(context)?;
         let start = Instant::now();
-        let mut notes = extension(context)
+        let mut notes = find_extension(context)
             .map(|CallNotes(notes)| notes.to_vec())
             .unwrap_or_default();
-        let work = self.run(entry, &call, arguments, &mut notes);
-        // Arguments that the transport keeps beside the message are large.
-        let large = extension::<SideArguments>(context).is_some();
+        let work = self.run_tool(entry, &call, arguments, &mut notes);
+        // The transport keeps large arguments beside the message.
+        let large = find_extension::<SideArguments>(context).is_some();
         let result = if large {
             run_blocking(work)
         } else {
@@ -227,11 +230,13 @@ impl MemoryServer {
         };
         let duration = start.elapsed();
         let name = entry.offered.name.as_ref();
-        self.shared.calls.count(name, outcome(&result), duration);
-        log(name, &call, duration, &result, request_id.as_deref());
+        self.shared
+            .calls
+            .count(name, outcome_code(&result), duration);
+        log_call(name, &call, duration, &result, request_id.as_deref());
         Ok(match result {
             Ok(mut answer) => {
-                let text = answer.print(&notes);
+                let text = answer.print_text(&notes);
                 answer.add_notes(&notes);
                 let mut result = CallToolResult::structured(answer.structured);
                 result.content = vec![ContentBlock::text(text)];
@@ -242,7 +247,7 @@ impl MemoryServer {
     }
 
     /// Bounded in time, and an answer even when it panics.
-    async fn guarded<T>(
+    async fn run_guarded<T>(
         &self,
         work: impl Future<Output = Result<T, ToolError>>,
     ) -> Result<T, ToolError> {
@@ -267,22 +272,22 @@ impl MemoryServer {
         context: &RequestContext<RoleServer>,
     ) -> Result<GetPromptResult, ErrorData> {
         let prompt = find_prompt(name)?;
-        let (call, request_id) = caller(context)?;
+        let (call, request_id) = identify_caller(context)?;
         let start = Instant::now();
         let engine = &self.shared.engine;
         let work = async {
-            let given = prompt::Given::accept(prompt, arguments, engine.now())?;
+            let given = prompt::PromptArguments::read_arguments(prompt, arguments, engine.now())?;
             let notes: Vec<String> = given
                 .notes
                 .iter()
                 .map(|note| format!("Note: {note}\n"))
                 .collect();
-            Ok(notes.concat() + &prompt.say(engine, &call, given).await?)
+            Ok(notes.concat() + &prompt.render_text(engine, &call, given).await?)
         };
-        let result = self.guarded(work).await;
+        let result = self.run_guarded(work).await;
         log_reading(
             "prompt",
-            prompt.about().0,
+            prompt.metadata().0,
             &call,
             start.elapsed(),
             &result,
@@ -290,7 +295,7 @@ impl MemoryServer {
         );
         let text = result.map_err(ToolError::into_error_data)?;
         let result = GetPromptResult::new(vec![PromptMessage::new_text(Role::User, text)]);
-        Ok(result.with_description(prompt.about().2))
+        Ok(result.with_description(prompt.metadata().2))
     }
 }
 
@@ -314,7 +319,7 @@ impl ServerHandler for MemoryServer {
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.find(name).map(|entry| entry.offered.clone())
+        self.find_tool(name).map(|entry| entry.offered.clone())
     }
 
     async fn call_tool(
@@ -322,7 +327,7 @@ impl ServerHandler for MemoryServer {
         mut request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        if let Some(arguments) = extension::<SideArguments>(&context) {
+        if let Some(arguments) = find_extension::<SideArguments>(&context) {
             request.arguments = Some(arguments.take());
         }
         let arguments = request.arguments.unwrap_or_default();
@@ -340,7 +345,7 @@ impl ServerHandler for MemoryServer {
         Ok(ListPromptsResult::with_all_items(
             prompt::ALL
                 .iter()
-                .map(|each| prompt::definition(*each))
+                .map(|each| prompt::define_prompt(*each))
                 .collect(),
         ))
     }
@@ -350,7 +355,7 @@ impl ServerHandler for MemoryServer {
         mut request: GetPromptRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
-        if let Some(arguments) = extension::<SideArguments>(&context) {
+        if let Some(arguments) = find_extension::<SideArguments>(&context) {
             request.arguments = Some(arguments.take());
         }
         Ok(self
@@ -366,7 +371,7 @@ impl ServerHandler for MemoryServer {
     ) -> Result<ListResourcesResult, ErrorData> {
         let all = resource::ALL
             .iter()
-            .map(|each| resource::definition(*each))
+            .map(|each| resource::define_resource(*each))
             .collect();
         Ok(ListResourcesResult::with_all_items(all))
     }
@@ -377,7 +382,10 @@ impl ServerHandler for MemoryServer {
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
         Ok(ListResourceTemplatesResult::with_all_items(
-            resource::TEMPLATES.iter().map(resource::template).collect(),
+            resource::TEMPLATES
+                .iter()
+                .map(resource::define_template)
+                .collect(),
         ))
     }
 
@@ -386,10 +394,14 @@ impl ServerHandler for MemoryServer {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let (call, request_id) = caller(&context)?;
+        let (call, request_id) = identify_caller(&context)?;
         let start = Instant::now();
         let result = self
-            .guarded(resource::read(&self.shared.engine, &call, &request.uri))
+            .run_guarded(resource::read_resource(
+                &self.shared.engine,
+                &call,
+                &request.uri,
+            ))
             .await;
         // The address may be anything that somebody typed.
         log_reading(
@@ -402,8 +414,8 @@ impl ServerHandler for MemoryServer {
         );
         let Some(document) = result.map_err(ToolError::into_error_data)? else {
             let data = serde_json::json!({ "uri": request.uri });
-            let message = "nothing is behind this address; resources/list names those that are there; memory://{id} takes \
-                           the id of a memory, memory://entity/{name} the name of an entity";
+            let message = "no resource has this address; use one of resources/list, memory://{id} with the ID of a memory, or \
+                           memory://entity/{name} with the name of an entity";
             return Err(ErrorData::resource_not_found(message, Some(data)));
         };
         let contents = ResourceContents::TextResourceContents {
@@ -439,7 +451,7 @@ impl ServerHandler for MemoryServer {
                         .map(|template| template.address)
                         .collect();
                     let message = format!(
-                        "nothing can be completed there; there are {}",
+                        "this address has no completion; expected one of {}",
                         known.join(", ")
                     );
                     ErrorData::invalid_params(message, None)
@@ -447,14 +459,14 @@ impl ServerHandler for MemoryServer {
                 (argument.name == known.argument).then_some(known.completes)
             }
             _ => {
-                let message = "what can be completed is a prompt or a template of resources";
+                let message = "ref: expected a prompt or a resource template";
                 return Err(ErrorData::invalid_params(message, None));
             }
         };
         let Some(what) = what else {
             return Ok(CompleteResult::default());
         };
-        let (call, request_id) = caller(&context)?;
+        let (call, request_id) = identify_caller(&context)?;
         let start = Instant::now();
         let work = async {
             Ok(self
@@ -463,7 +475,7 @@ impl ServerHandler for MemoryServer {
                 .complete(&call, what, &argument.value)
                 .await?)
         };
-        let result = self.guarded(work).await;
+        let result = self.run_guarded(work).await;
         log_reading(
             "completion",
             &argument.name,
@@ -489,27 +501,27 @@ impl ServerHandler for MemoryServer {
         // A known method with params that rmcp cannot read ends here as well. The transport repairs or refuses those of
         // `initialize`, except in revisions without a handshake, which do not have the method.
         let params = match request.method.as_str() {
-            "tools/call" => Some("name (a text) and arguments (an object)"),
-            "prompts/get" => Some("name (a text) and arguments (an object of texts)"),
-            "resources/read" => Some("uri (a text)"),
+            "tools/call" => Some("name (a string) and arguments (an object)"),
+            "prompts/get" => Some("name (a string) and arguments (an object of strings)"),
+            "resources/read" => Some("uri (a string)"),
             "completion/complete" => {
                 Some("ref (an object with type and name or uri) and argument (name and value)")
             }
             "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => {
-                Some("cursor (a text)")
+                Some("cursor (a string)")
             }
             "server/discover" => Some("_meta (an object)"),
             _ => None,
         };
         if let Some(params) = params {
             let message = format!(
-                "the params of {} are an object with {params}",
+                "params of {}: expected an object with {params}",
                 request.method
             );
             return Err(ErrorData::invalid_params(message, None));
         }
         let message = format!(
-            "unknown method {:?}; this server has tools, prompts and resources, each with list, and completion/complete",
+            "unknown method {:?}; this server supports tools, prompts, resources and completion/complete",
             request.method
         );
         Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, message, None))
@@ -523,8 +535,10 @@ fn run_blocking<T>(work: impl Future<Output = T>) -> T {
     tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(work))
 }
 
-/// What the transport attached to the request.
-fn extension<T: Clone + Send + Sync + 'static>(context: &RequestContext<RoleServer>) -> Option<&T> {
+/// Returns an extension that the transport attached to the request.
+fn find_extension<T: Clone + Send + Sync + 'static>(
+    context: &RequestContext<RoleServer>,
+) -> Option<&T> {
     context
         .extensions
         .get::<http::request::Parts>()?
@@ -533,37 +547,45 @@ fn extension<T: Clone + Send + Sync + 'static>(context: &RequestContext<RoleServ
 }
 
 /// For whom the request is carried out, and under which name in the log.
-fn caller(context: &RequestContext<RoleServer>) -> Result<(Call, Option<Arc<str>>), ErrorData> {
+fn identify_caller(
+    context: &RequestContext<RoleServer>,
+) -> Result<(Call, Option<Arc<str>>), ErrorData> {
     // Without an identity nobody was authenticated: a defect of the transport, which must not turn into access.
-    let Some(Identity(scope)) = extension(context) else {
+    let Some(Identity(scope)) = find_extension(context) else {
         return Err(ErrorData::internal_error(
             "the request carries no identity",
             None,
         ));
     };
-    let request_id = extension(context).map(|RequestId(id)| Arc::clone(id));
+    let request_id = find_extension(context).map(|RequestId(id)| Arc::clone(id));
     Ok((Call::new((**scope).clone()), request_id))
 }
 
 fn find_prompt(name: &str) -> Result<&'static dyn MemoryPrompt, ErrorData> {
     prompt::ALL
         .iter()
-        .find(|prompt| prompt.about().0 == name)
+        .find(|prompt| prompt.metadata().0 == name)
         .copied()
         .ok_or_else(|| {
-            let known: Vec<&str> = prompt::ALL.iter().map(|prompt| prompt.about().0).collect();
+            let known: Vec<&str> = prompt::ALL
+                .iter()
+                .map(|prompt| prompt.metadata().0)
+                .collect();
             ErrorData::invalid_params(
-                format!("unknown prompt {name:?}; there are {}", known.join(", ")),
+                format!(
+                    "unknown prompt {name:?}; expected one of {}",
+                    known.join(", ")
+                ),
                 None,
             )
         })
 }
 
-fn outcome<T>(result: &Result<T, ToolError>) -> &'static str {
+fn outcome_code<T>(result: &Result<T, ToolError>) -> &'static str {
     result.as_ref().map_or_else(ToolError::code, |_| "ok")
 }
 
-/// The one line of a prompt, a resource or a completion. Never what is in it.
+/// Logs a prompt, a resource or a completion without its content.
 fn log_reading<T>(
     kind: &str,
     name: &str,
@@ -572,8 +594,8 @@ fn log_reading<T>(
     result: &Result<T, ToolError>,
     request_id: Option<&str>,
 ) {
-    let outcome = outcome(result);
-    let (duration_ms, db_ms) = (millis(duration), millis(call.database_time()));
+    let outcome = outcome_code(&result);
+    let (duration_ms, db_ms) = (to_millis(duration), to_millis(call.database_time()));
     let (project, actor, rows) = (call.scope.project(), call.scope.actor(), call.rows());
     if matches!(
         outcome,
@@ -607,16 +629,16 @@ fn log_reading<T>(
     }
 }
 
-/// The one line of a tool call. Never what was stored or asked.
-fn log(
+/// Logs a tool call without its content.
+fn log_call(
     tool: &str,
     call: &Call,
     duration: Duration,
     result: &Result<Answer, ToolError>,
     request_id: Option<&str>,
 ) {
-    let outcome = outcome(result);
-    let (duration_ms, db_ms) = (millis(duration), millis(call.database_time()));
+    let outcome = outcome_code(&result);
+    let (duration_ms, db_ms) = (to_millis(duration), to_millis(call.database_time()));
     let (project, actor, rows, hits) = (
         call.scope.project(),
         call.scope.actor(),
@@ -674,7 +696,7 @@ fn log(
     }
 }
 
-fn millis(duration: Duration) -> f64 {
+fn to_millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 100_000.0).round() / 100.0
 }
 
@@ -684,7 +706,7 @@ mod tests {
     use rmcp::model::JsonObject;
 
     use super::*;
-    use crate::domain::{Analyzer, Language, Scope, SystemClock};
+    use crate::domain::{Analyzer, Invalid, Language, Scope, SystemClock};
     use crate::store::sqlite::{SqliteOptions, SqliteStore};
 
     struct Broken;
@@ -697,6 +719,14 @@ mod tests {
 
         fn parameters(&self) -> Arc<JsonObject> {
             Arc::default()
+        }
+
+        fn writes(&self, _: &JsonObject) -> bool {
+            false
+        }
+
+        fn check(&self, _: &Engine, _: JsonObject) -> Result<(), Invalid> {
+            Ok(())
         }
 
         async fn run(&self, _: &Engine, _: &Call, _: JsonObject) -> Result<Answer, ToolError> {
@@ -716,7 +746,7 @@ mod tests {
         let call = Call::new(Scope::new("default", "test"));
         let entry = Entry::new(&Broken, "");
         let result = server
-            .run(&entry, &call, JsonObject::new(), &mut Vec::new())
+            .run_tool(&entry, &call, JsonObject::new(), &mut Vec::new())
             .await;
         assert_eq!(result.err().map(|error| error.code()), Some("internal"));
     }

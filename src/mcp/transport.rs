@@ -1,4 +1,4 @@
-//! What a transport attaches to a request beside its message. Each type is an extension of the request's parts.
+//! Data that a transport attaches to a request beside its message. Each type is an extension of the request's parts.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,7 +6,7 @@ use rmcp::model::JsonObject;
 
 use crate::domain::Scope;
 
-/// Who calls.
+/// The identity of the caller.
 #[derive(Debug, Clone)]
 pub struct Identity(pub Arc<Scope>);
 
@@ -37,6 +37,6 @@ impl SideArguments {
     }
 }
 
-/// What the transport repaired in a message, for the `notes` of the answer.
+/// Repairs of a message by the transport, for the `notes` of the answer.
 #[derive(Debug, Clone)]
 pub struct CallNotes(pub Arc<[String]>);

@@ -8,14 +8,17 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{Finding, Result};
+use crate::domain::memory::is_default;
 use crate::domain::{History, Memory, Review, Scope};
 
 /// One thing that a file holds.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
 pub enum Record {
     /// A memory with all that is its own.
     Memory(Box<MemoryRecord>),
@@ -48,9 +51,10 @@ impl Record {
 
 /// A memory and its history, oldest first and beginning with its creation. The place in the storage
 /// order is that of the record among the others.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MemoryRecord {
     /// The memory.
+    #[serde(flatten)]
     pub memory: Memory,
     /// What happened to it. Empty in a page of a [`Snapshot`] when it is too long for one: then it is read by
     /// [`Snapshot::history`].
@@ -74,7 +78,8 @@ pub(super) fn loaded_with_history(sizes: impl IntoIterator<Item = i64>) -> usize
 }
 
 /// A node of the graph.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EntityRecord {
     /// Project it belongs to.
     pub project: String,
@@ -83,10 +88,13 @@ pub struct EntityRecord {
     /// What it is.
     pub kind: String,
     /// Free-form.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub properties: Map<String, Value>,
     /// How often it was linked or mentioned.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub use_count: i64,
     /// When it last was.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub last_used_at: Option<DateTime<Utc>>,
     /// When it was first named.
     pub created_at: DateTime<Utc>,
@@ -95,7 +103,8 @@ pub struct EntityRecord {
 }
 
 /// How an entity is named from outside.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EntityName {
     /// As it is written.
     pub name: String,
@@ -104,7 +113,8 @@ pub struct EntityName {
 }
 
 /// An edge of the graph.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RelationRecord {
     /// Project it belongs to.
     pub project: String,
@@ -117,14 +127,19 @@ pub struct RelationRecord {
     /// How strong it is.
     pub weight: f64,
     /// Free-form.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub properties: Map<String, Value>,
     /// How often it was followed.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub use_count: i64,
     /// When it was last followed.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub last_used_at: Option<DateTime<Utc>>,
     /// From when on it holds.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub valid_from: Option<DateTime<Utc>>,
     /// Until when it holds.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub valid_to: Option<DateTime<Utc>>,
     /// When it was stored.
     pub created_at: DateTime<Utc>,
@@ -133,7 +148,8 @@ pub struct RelationRecord {
 }
 
 /// A memory names an entity.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MentionRecord {
     /// Project of both.
     pub project: String,
@@ -144,12 +160,13 @@ pub struct MentionRecord {
 }
 
 /// An item of the working memory.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FocusRecord {
-    /// Identity, kept in the archive.
-    pub id: Uuid,
     /// Project it belongs to.
     pub project: String,
+    /// Identity, kept in the archive.
+    pub id: Uuid,
     /// Conversation it belongs to; empty for all.
     pub session: String,
     /// The text.
@@ -160,10 +177,12 @@ pub struct FocusRecord {
     pub created_at: DateTime<Utc>,
     /// When it was last used.
     pub touched_at: DateTime<Utc>,
-    /// The memory whose text it is.
-    pub memory: Option<Uuid>,
     /// Whether it is still held, or what became of it.
+    #[serde(flatten, with = "focus_state")]
     pub state: FocusState,
+    /// The memory whose text it is.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub memory: Option<Uuid>,
 }
 
 /// Whether an item is in the working memory.
@@ -180,12 +199,65 @@ pub enum FocusState {
     },
 }
 
+/// The fields of a state beside those of its item: both, or none.
+mod focus_state {
+    use chrono::{DateTime, Utc};
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::FocusState;
+
+    #[derive(Serialize, Deserialize)]
+    struct Fields {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        archived_at: Option<DateTime<Utc>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        state: &FocusState,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let (archived_at, reason) = match state.clone() {
+            FocusState::Held => (None, None),
+            FocusState::Archived {
+                archived_at,
+                reason,
+            } => (Some(archived_at), Some(reason)),
+        };
+        Fields {
+            archived_at,
+            reason,
+        }
+        .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<FocusState, D::Error> {
+        let fields = Fields::deserialize(deserializer)
+            .map_err(|error| Error::custom(format!("archived_at or reason: {error}")))?;
+        match (fields.archived_at, fields.reason) {
+            (None, None) => Ok(FocusState::Held),
+            (Some(archived_at), Some(reason)) => Ok(FocusState::Archived {
+                archived_at,
+                reason,
+            }),
+            _ => Err(Error::custom(
+                "expected archived_at and reason together, or neither",
+            )),
+        }
+    }
+}
+
 /// A review and whose it is.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ReviewRecord {
     /// Project it belongs to.
     pub project: String,
     /// The review, in the state that the table has.
+    #[serde(flatten)]
     pub review: Review,
 }
 

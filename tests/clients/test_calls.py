@@ -124,7 +124,7 @@ def refused(project: Project, call: dict) -> None:
     for word in FOREIGN:
         assert word not in text, text
     read_only = call["tool"] in ("recall", "get", "explore", "status")
-    assert ("nothing was stored" in text) == (not read_only), text
+    assert ("Nothing was stored" in text) == (not read_only), text
     if "given" not in call or "stored" in call:
         check(call.get("stored", []), project.stored(), "stored")
 

@@ -56,7 +56,7 @@ async def test_the_prompts_are_listed(memory):
 
 async def test_a_session_starts_with_memories_on_its_topic(memory):
     empty = await say(memory, "session_start", task="Deploy the harbour service")
-    assert "Nothing yet." in empty and "Deploy the harbour service" in empty
+    assert "Nothing is stored yet." in empty and "Deploy the harbour service" in empty
     await memory.remember(
         {"content": "The harbour service runs on port 8080.", "tags": ["harbour"]},
         {"content": "Ada prefers tea.", "tags": ["people"]},
@@ -93,7 +93,7 @@ async def test_a_session_starts_with_working_memory_and_open_reviews(memory):
     await memory.call("review", action="judge", keep=new, replace=old, judgement="contradiction", reason="She moved.")
     text = await say(memory, "session_start", session="night", entity="ADA", task="Meet Ada")
     assert "night shift" in text and "mast first" not in text
-    assert "1 change waits for the owner" in text and "She moved." in text and 'replace "Ada works at the harbour." with "Ada works at the shipyard."' in text and "`cognitive-memory-mcp review`" in text
+    assert "1 change awaits the owner" in text and "She moved." in text and 'replace "Ada works at the harbour." with "Ada works at the shipyard."' in text and "`cognitive-memory-mcp review`" in text
     assert "# About ADA" in text and "Ada -works at-> Harbour" in text and short(old) in text.partition("mentioned by")[2]
     assert text.count("Ada works at the harbour.") == 2, "once as a memory, once in the review"
     assert text.index("# Working memory") < text.index("# About ADA") < text.index("# 1 change") < text.index("# Recent memories")

@@ -145,7 +145,7 @@ async def test_an_as_of_recall_over_many_changes_reports_omitted_ones(memory):
 
 
 @pytest.mark.parametrize("at, words", [
-    ("2199-01-01", ["past"]), ("1969-12-31", ["1970"]), ("someday", ["2026"]), ("2026-13-01", ["2026"]),
+    ("2199-01-01", ["not in the future"]), ("1969-12-31", ["1970"]), ("someday", ["2026"]), ("2026-13-01", ["2026"]),
 ])  # fmt: skip
 async def test_invalid_as_of_times_are_refused(memory, at, words):
     error = await memory.refused("recall", query="x", as_of=at)
@@ -375,7 +375,7 @@ async def test_the_owner_approves_and_undoes_on_the_command_line(new_service, ba
         assert await memory.found("Ada") == [id]
         assert owner(service, "list")["reviews"] == [] and len(owner(service, "list", "--all")["reviews"]) == 2
         assert "not found" in owner(service, "approve", NOWHERE, code=1)
-        assert "id" in owner(service, "show", "nonsense", code=1)
+        assert "ID: expected the ID of a review" in owner(service, "show", "nonsense", code=1)
         assert owner(service, "list", "--all", "--project", "another")["reviews"] == []
 
 

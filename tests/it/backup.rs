@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use serde_json::json;
 use sqlx::{ConnectOptions, Connection};
 
-use crate::port::{export, fill, filled, ok, on_postgres};
 use crate::postgres_server::Database;
 use crate::process::{Ran, Setup};
 use crate::requirement::needs;
+use crate::transfer::{export, fill, filled, ok, on_postgres};
 
 fn aside(setup: &Setup) -> Vec<PathBuf> {
     let folder = setup.database().parent().unwrap().to_owned();
@@ -46,7 +46,7 @@ async fn the_embedded_database_is_saved_while_it_serves_and_comes_back() {
     // The same name again, and a restore under a running service: no.
     let again = setup.run(&["backup", "saved.db"]);
     assert!(
-        again.code == Some(64) && again.stderr.contains("exists already"),
+        again.code == Some(64) && again.stderr.contains("already exists"),
         "{}",
         again.stderr
     );
@@ -71,9 +71,7 @@ async fn the_embedded_database_is_saved_while_it_serves_and_comes_back() {
     );
     let restored = setup.run(&["restore", "--replace", "saved.db"]);
     assert!(
-        ok(&restored)
-            .stdout
-            .contains("What was there before is in "),
+        ok(&restored).stdout.contains("The previous data is in "),
         "{}",
         restored.stdout
     );
@@ -135,7 +133,7 @@ async fn postgres_is_saved_and_restored_by_either_database() {
     let aside = ok(&restored)
         .stdout
         .lines()
-        .find_map(|line| line.strip_prefix("What was there before is in "));
+        .find_map(|line| line.strip_prefix("The previous data is in "));
     assert!(
         std::fs::read_to_string(aside.unwrap())
             .unwrap()
@@ -369,7 +367,7 @@ fn the_place_of_a_backup_is_checked_first() {
             "missing/saved.db",
             "there is no directory missing; create it",
         ),
-        ("link.db", "exists already"),
+        ("link.db", "already exists"),
     ] {
         let ran = setup.run(&["backup", file]);
         assert!(

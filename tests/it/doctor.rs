@@ -3,10 +3,10 @@
 use serde_json::Value;
 use sqlx::{ConnectOptions, Connection};
 
-use crate::port::on_postgres;
 use crate::postgres_server::Database;
 use crate::process::{Ran, Setup};
 use crate::requirement::needs;
+use crate::transfer::on_postgres;
 
 fn verdicts(ran: &Ran) -> Vec<(String, String, String)> {
     let report: Value = serde_json::from_str(&ran.stdout).expect("JSON");

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::port::on_postgres;
 use crate::postgres_server::Database;
 use crate::process::{Ran, Server, Setup, eventually};
 use crate::requirement::needs;
+use crate::transfer::on_postgres;
 
 const CORPUS: &str = r#"{"key":"tea","content":"Tea at four, in the garden","tags":["habit"]}
 {"key":"coffee","content":"Coffee at nine, in the kitchen","tags":["habit"]}
@@ -102,7 +102,7 @@ fn a_corpus_of_its_own_leaves_the_configured_database_alone() {
     );
     for words in [
         "line 3, paraphrase",
-        "nothing came",
+        "  no hits",
         "line 2, keyword",
         "+  1. ",
         "expected: Zeppelins",
@@ -133,7 +133,7 @@ async fn the_same_figures_come_from_postgresql_and_from_a_running_service() {
     check(&report(&setup.run(&args)), "postgres");
     let again = setup.run(&args);
     assert!(
-        again.code == Some(64) && again.stderr.contains("holds 5 memories"),
+        again.code == Some(64) && again.stderr.contains("has 5 memories"),
         "{}",
         again.stderr
     );
@@ -265,7 +265,7 @@ fn files_with_mistakes_are_told_line_by_line_and_nothing_is_loaded() {
     assert_eq!(ran.code, Some(64), "{}", ran.stderr);
     for words in [
         "corpus.jsonl line 2: content: ",
-        "corpus.jsonl line 3: importance: \"2\" is not accepted",
+        "corpus.jsonl line 3: importance: expected a number from 0 to 1, got 2",
     ] {
         assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
     }
@@ -285,7 +285,7 @@ fn files_with_mistakes_are_told_line_by_line_and_nothing_is_loaded() {
         ran.code == Some(64)
             && ran
                 .stderr
-                .contains("golden.jsonl line 1: expected: \"gone\""),
+                .contains("golden.jsonl line 1: expected: expected the key"),
         "{}",
         ran.stderr
     );

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, Connection};
 
-use crate::port::{export, ok};
 use crate::postgres_server::Database;
 use crate::process::{Ran, Setup};
 use crate::requirement::needs;
+use crate::transfer::{export, ok};
 
 pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -281,7 +281,7 @@ async fn tables_of_a_postgres_database() {
         ran.stderr
     );
     assert!(
-        ran.stderr.contains("table diary: left out"),
+        ran.stderr.contains("table diary: skipped"),
         "{}",
         ran.stderr
     );

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use crate::importer::{import, of, records};
-use crate::port::{export, ok};
 use crate::process::{Ran, Setup};
+use crate::transfer::{export, ok};
 
 fn text_of(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -393,8 +393,8 @@ fn the_reference_servers_odd_lines_lose_nothing_valid() {
     assert_eq!(names, ["Ghost", "Harbour", "Quay"]);
     assert_eq!(of(&stored, "relation")[0]["target"]["name"], "Ghost");
     for place in [
-        "line 4: the relation's to is null",
-        "line 5: the entity's name is null",
+        "line 4: to of the relation: expected the name of an entity, got null",
+        "line 5: name of the entity: expected text with a visible character, got null",
         "line 6: this is not JSON",
     ] {
         assert!(
@@ -781,7 +781,7 @@ fn our_own_export_survives_other_programs() {
         .replace("\"memory\":\"0", "\"memory\":\"1");
     let path = target.file("both.jsonl", format!("{text}{second}"));
     let ran = target.run(&["import", "--keep-going", text_of(&path)]);
-    assert!(ran.stderr.contains("behind the end line"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("after the end line"), "{}", ran.stderr);
     assert_eq!(
         contents(&records(&target)),
         ["A: Bern", "A: Zürich"],

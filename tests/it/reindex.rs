@@ -9,10 +9,10 @@ use axum::{Json, Router, routing::post};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::port::on_postgres;
 use crate::postgres_server::Database;
 use crate::process::{Client, PATIENCE, Server, Setup, get};
 use crate::requirement::needs;
+use crate::transfer::on_postgres;
 
 const SUBJECTS: [&[&str]; 3] = [
     &["kitten", "pet"],

@@ -206,7 +206,7 @@ async fn other_paths_methods_and_sessions() {
     let text: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(
         text["error"],
-        "there is nothing here; MCP is at /mcp, health at /health/live and /health/ready, figures at /metrics"
+        "unknown path; MCP is at /mcp, health at /health/live and /health/ready, metrics at /metrics"
     );
 
     for method in ["GET", "DELETE", "PUT", "PATCH"] {

@@ -1,5 +1,5 @@
-//! docs/tools.md: made from the schemas and from real calls of a running service. Another tool needs its line in
-//! [`schemas`] and its call in [`SCRIPT`].
+//! Generates docs/tools.md from the schemas and from real calls of a running service. A new tool needs a line in
+//! [`schemas`] and a call in [`SCRIPT`].
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,9 +17,9 @@ use uuid::Uuid;
 
 use crate::process::Setup;
 
-/// Set it to write the file anew instead of comparing.
+/// If this variable is set, the test writes the file instead of comparing it.
 const WRITE: &str = "MEMORY_WRITE_DOCS";
-/// What stands for every moment of the run.
+/// Replaces every time in the answers.
 const MOMENT: &str = "2026-01-02T03:04:05Z";
 
 /// Arguments and answer of each tool, in full.
@@ -92,7 +92,7 @@ const SCRIPT: &[(&str, &str)] = &[
     ("status", "{}"),
 ];
 
-/// Ids of the run, in the order of their appearance.
+/// IDs of the run, in the order of their appearance.
 #[derive(Default)]
 struct Ids(Vec<String>);
 
@@ -262,35 +262,38 @@ fn hints(tool: &Value) -> &'static str {
         hint("idempotentHint"),
     ) {
         (Some(true), ..) => "Changes nothing.",
-        (_, Some(true), _) => "Destructive; doing it twice does no more than once.",
-        (_, _, Some(true)) => "Doing it twice does no more than once.",
-        _ => "Changes memories; nothing is lost by it.",
+        (_, Some(true), _) => "Destructive and idempotent.",
+        (_, _, Some(true)) => "Idempotent.",
+        _ => "Changes memories, but destroys nothing.",
     }
 }
 
 fn introduction() -> String {
     format!(
-        "# Tools, prompts and resources\n\n<!-- Made from the schemas and from real calls by `{WRITE}=1 cargo nextest run -E \
-         'test(tools_document)'`. Do not edit. -->\n\nWhat a client finds at `/mcp`. Every answer comes in two forms: \
-         structured content, which the tables describe, and the same in few words for a model. In what a model reads of a \
-         schema (`tools/list`) answers are told one level deep; here they are told in full. A field that is not there is \
-         empty.\n\nA call that fails has `isError`, and in its structured content `error` with `code` (stable), `message`, \
-         `advice`, and where an argument is wrong, `field`, `value` and `expected`. All problems of a call are reported at once; \
-         where there are several, `problems` lists them.\n\nArguments are read by the schema of the tool, and what is clear is repaired: `null`, and `\"\"` for an optional argument, \
-         mean not set (`[]` clears `tags` in `update`, `null` inside of `metadata` and `properties` removes a key); JSON text \
-         where an array or an object is expected is parsed; one value where an array is expected becomes its only entry, and \
-         text with commas becomes several tags or IDs; numbers and booleans may be text; words of an enumeration may be in \
-         capitals or common synonyms (`fact`: `note`); well-known other names of an argument are understood (`id`: `ids`); \
-         the fields of one item may be the arguments of `remember`, and those of one relation or entity the arguments of `link`; \
-         arguments inside of an object such as `input` or `filters` are read as if they stood beside it; a word for what to do, \
-         such as `action: \"restore\"`, sets the field that has this value. Times may be RFC 3339, dates, months \
-         (`2026-03`), without a zone (then UTC), or relative in English or German (`yesterday`, `7 days ago`, `letzte Woche`); \
-         a period means its beginning. Unknown arguments that look like a misspelt one are refused, others are ignored. \
-         `notes` lists everything that was repaired or ignored. Arrays that give the fields of an object by position are \
-         refused.\n\nIds and \
-         times in the examples are made up; everything else is what a service answered.\n"
+        "# Tools, prompts and resources\n\n\
+         <!-- Generated from the schemas and from real calls by `{WRITE}=1 cargo nextest run -E 'test(tools_document)'`. \
+         Do not edit. -->\n\n{INTRODUCTION}"
     )
 }
+
+const INTRODUCTION: &str = r#"This document lists the tools, prompts and resources that a client finds at `/mcp`. Every answer has two forms: structured content, which the tables describe, and a short text for a model. `tools/list` describes answers one level deep to save tokens; the tables describe them completely. An absent field is empty.
+
+A failed call has `isError`. Its structured content has `error` with `code` (stable), `message` and `advice`, and for a wrong argument also `field`, `value` and `expected`. A call reports all its problems at once; `problems` lists them if there are several.
+
+The service reads arguments by the schema of the tool and repairs those whose meaning is clear:
+
+- `null`, and `""` for an optional argument, mean "not set". However, `[]` clears `tags` in `update`, and `null` inside `metadata` and `properties` removes a key.
+- JSON text is parsed if an array or an object is expected. A single value becomes an array with one entry. Text with commas becomes several tags or IDs.
+- Numbers and booleans may be strings. Enumeration values may be in capitals or common synonyms (`fact`: `note`).
+- Arguments may have common other names (`id`: `ids`). `remember` accepts the fields of one item as its own arguments, and `link`
+  those of one relation or entity. Arguments inside an object such as `input` or `filters` are read as if they were beside it.
+- A word for the action, such as `action: "restore"`, sets the field that has this value.
+- Times may be RFC 3339, dates, months (`2026-03`), without a zone (then UTC), or relative in English or German (`yesterday`, `7 days ago`, `letzte Woche`). A period means its beginning.
+
+An unknown argument is rejected if it looks like a misspelling of a known one, and ignored otherwise. `notes` lists everything that was repaired or ignored. An array that gives the fields of an object by position is rejected.
+
+The IDs and times in the examples are invented; the rest was answered by a running service.
+"#;
 
 async fn document() -> String {
     let setup = Setup::new();
@@ -337,10 +340,10 @@ async fn document() -> String {
     for tool in &tools {
         let name = tool["name"].as_str().expect("a name");
         let (arguments, answer) =
-            schemas(name).unwrap_or_else(|| panic!("{name} has no line in `schemas`"));
+            schemas(name).unwrap_or_else(|| panic!("add {name} to `schemas`"));
         let example = examples
             .get(name)
-            .unwrap_or_else(|| panic!("{name} has no call in SCRIPT"));
+            .unwrap_or_else(|| panic!("add a call of {name} to SCRIPT"));
         let description = tool["description"].as_str().expect("a description");
         write!(
             text,
@@ -353,9 +356,9 @@ async fn document() -> String {
         .expect("text");
     }
     text.push_str(
-        "\n## Prompts\n\nTexts which a person calls up, in many clients as a command. All arguments may be left out.\n",
+        "\n## Prompts\n\nA person requests these texts, in many clients as a command. All arguments are optional.\n",
     );
-    text.push_str("\n| prompt | does | arguments |\n|---|---|---|\n");
+    text.push_str("\n| prompt | purpose | arguments |\n|---|---|---|\n");
     for prompt in list("prompts/list", "prompts").await {
         let arguments: Vec<String> = prompt["arguments"]
             .as_array()
@@ -380,7 +383,7 @@ async fn document() -> String {
         )
         .expect("text");
     }
-    text.push_str("\n## Resources\n\nWhat a person can attach to a conversation.\n\n| address | is |\n|---|---|\n");
+    text.push_str("\n## Resources\n\nA person can attach these resources to a conversation.\n\n| address | content |\n|---|---|\n");
     let resources = list("resources/list", "resources").await;
     let templates = list("resources/templates/list", "resourceTemplates").await;
     for resource in resources.iter().chain(&templates) {
@@ -395,13 +398,13 @@ async fn document() -> String {
         )
         .expect("text");
     }
-    text.push_str("\nIds and tags in arguments are completed (`completion/complete`) from the newest memories.\n");
+    text.push_str("\nIDs and tags in arguments are completed (`completion/complete`) from the newest memories.\n");
     server.stop().await;
     text
 }
 
 #[tokio::test]
-async fn the_document_is_what_the_service_answers() {
+async fn tools_document_matches_the_service() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tools.md");
     let made = document().await;
     if std::env::var_os(WRITE).is_some() {
@@ -411,6 +414,6 @@ async fn the_document_is_what_the_service_answers() {
     let committed = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(
         committed == made,
-        "docs/tools.md is not what the service answers; make it with: {WRITE}=1 cargo nextest run -E 'test(tools_document)'\n{made}"
+        "docs/tools.md differs from what the service answers; generate it with: {WRITE}=1 cargo nextest run -E 'test(tools_document)'\n{made}"
     );
 }

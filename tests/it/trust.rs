@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use crate::cli::server_is_ready;
-use crate::port::on_postgres;
 use crate::postgres_server::Database;
 use crate::process::{Ran, Setup, get};
 use crate::requirement::needs;
+use crate::transfer::on_postgres;
 
 const TOKEN: &str = "canary-token-0123456789";
 const UNAVAILABLE: Option<i32> = Some(69);
@@ -590,10 +590,10 @@ async fn commands_of_the_owner_find_the_socket_in_the_runtime_directory() {
         .count();
     assert_eq!(sockets, 1);
     for (args, said) in [
-        (&["token", "create", "laptop"][..], "Token, for the client"),
+        (&["token", "create", "laptop"][..], "Token for the client"),
         (&["token", "list"], "laptop"),
         (&["review", "list"], "No reviews await a decision"),
-        (&["reindex"], "wait for new vectors"),
+        (&["reindex"], "await new embeddings"),
     ] {
         let ran = setup.run(args);
         assert!(
@@ -683,7 +683,7 @@ fn an_import_takes_the_address_of_a_database_from_a_file() {
         "no-such-file",
     ]);
     assert!(
-        missing.code == Some(64) && missing.stderr.contains("neither a URL"),
+        missing.code == Some(64) && missing.stderr.contains("expected a URL"),
         "{}",
         missing.stderr
     );

@@ -5,11 +5,11 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use cognitive_memory_mcp::domain::memory::Patch;
 use cognitive_memory_mcp::domain::{Decision, Scope};
-use cognitive_memory_mcp::port::{self, PortError, line};
 use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
 use cognitive_memory_mcp::store::{
     Decide, ForgetMode, Idempotency, Pace, Remember, ReviewQuery, Store, StoreError, Update,
 };
+use cognitive_memory_mcp::transfer::{self, TransferError, format};
 use sqlx::{ConnectOptions, Connection};
 
 use crate::contract::{analyzer, found, note};
@@ -38,8 +38,8 @@ fn now() -> DateTime<Utc> {
 async fn exported_lines(store: &dyn Store) -> Vec<String> {
     let mut snapshot = store.snapshot(&scope()).await.unwrap();
     let mut text = Vec::new();
-    let failed = |error: std::io::Error| -> PortError { panic!("{error}") };
-    port::export(&mut *snapshot, &mut text, &failed, &mut |_| {})
+    let failed = |error: std::io::Error| -> TransferError { panic!("{error}") };
+    transfer::export_snapshot(&mut *snapshot, &mut text, &failed, &mut |_| {})
         .await
         .unwrap();
     record_lines(&String::from_utf8(text).unwrap())
@@ -54,10 +54,10 @@ fn record_lines(text: &str) -> Vec<String> {
 }
 
 fn normalized_line(line: &str) -> String {
-    let line::Line::Record(record) = line::read(line).unwrap() else {
+    let format::Line::Record(record) = format::read_line(line).unwrap() else {
         panic!("no record: {line}");
     };
-    line::write(record)
+    format::write_line(&record)
 }
 
 /// The database has what the program of that commit exported, and can be worked with.

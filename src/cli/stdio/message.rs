@@ -44,7 +44,7 @@ pub(super) async fn next_line(
         if length <= limit as u64 {
             bytes.extend_from_slice(part);
         } else {
-            // The ID may stand in front of what is too long, or behind it.
+            // The ID may be before or after the part that is too long.
             ids.push_all(&std::mem::take(&mut bytes));
             ids.push_all(part);
         }
@@ -74,8 +74,8 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// Reads a line; what is no JSON and cannot be repaired gives the error to answer with.
-    pub(super) fn parse(line: Vec<u8>) -> Result<Self, String> {
+    /// Parses a line; returns the error to answer with if it is not JSON and cannot be repaired.
+    pub(super) fn parse_message(line: Vec<u8>) -> Result<Self, String> {
         let text = match String::from_utf8(line) {
             // RFC 8259 lets parsers ignore a byte order mark, which some programs write first.
             Ok(text) => text
@@ -154,7 +154,7 @@ impl Message {
         }
     }
 
-    /// Makes the answer to a repeated request say what both attempts did together.
+    /// Adjusts the answer to a repeated request to what both attempts did together.
     pub(super) fn settle_repeated(&self, answer: Value) -> Value {
         if !is_purge(&self.value) || answer["result"]["isError"] != true {
             return answer;
@@ -361,7 +361,7 @@ impl IdScanner {
     }
 
     fn id(mut self) -> Value {
-        // The line may have been cut behind the ID.
+        // The line may have been cut after the ID.
         self.end_value();
         self.found.unwrap_or_default()
     }
@@ -374,7 +374,7 @@ mod tests {
     use super::{Line, Message, find_id, next_line};
 
     fn message(value: &Value) -> Message {
-        Message::parse(value.to_string().into_bytes()).unwrap()
+        Message::parse_message(value.to_string().into_bytes()).unwrap()
     }
 
     fn forget(mode: &str, ids: &[&str]) -> Message {
@@ -409,7 +409,7 @@ mod tests {
     #[test]
     fn invalid_lines_give_errors_with_the_id() {
         let answer = |line: &[u8]| -> Value {
-            serde_json::from_str(&Message::parse(line.to_vec()).unwrap_err()).unwrap()
+            serde_json::from_str(&Message::parse_message(line.to_vec()).unwrap_err()).unwrap()
         };
         let wrong = answer(b"{\"id\":1,\"x\":\"caf\xe9\"}");
         assert_eq!(
@@ -436,7 +436,7 @@ mod tests {
     fn half_an_emoji_is_repaired_with_a_note() {
         let line =
             br#"{"id":7,"method":"tools/call","params":{"name":"remember","arguments":{"content":"cut \ud83d"}}}"#;
-        let message = Message::parse(line.to_vec()).unwrap();
+        let message = Message::parse_message(line.to_vec()).unwrap();
         assert_eq!(
             message.value["params"]["arguments"]["content"],
             "cut \u{fffd}"
@@ -489,7 +489,8 @@ mod tests {
 
     #[test]
     fn an_error_in_answer_to_a_repaired_line_stays_an_error() {
-        let request = Message::parse("\u{feff}{\"id\": 1, \"method\": \"pi\tng\"}".into()).unwrap();
+        let request =
+            Message::parse_message("\u{feff}{\"id\": 1, \"method\": \"pi\tng\"}".into()).unwrap();
         assert_eq!(request.notes.len(), 1);
         let error = json!({ "id": 1, "error": { "code": -32601, "message": "unknown method" } });
         assert_eq!(request.complete(error.clone()), error);

@@ -1,4 +1,4 @@
-//! What a JWT says: its header, before the signature is checked, and its claims, after.
+//! The header of a JWT, read before its signature is checked, and its claims, read afterwards.
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use crate::config::OAuth;
 
-/// By how much clocks may differ.
+/// Accepted difference between clocks.
 const LEEWAY_SECONDS: f64 = 30.0;
 
-/// How a token is signed. The list is closed: `none` and keyed hashes are no way in.
+/// The accepted signatures. `none` and keyed hashes are not among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Algorithm {
     Rs256,
@@ -33,7 +33,7 @@ struct Fields {
 }
 
 impl Header {
-    pub(super) fn read(text: &[u8]) -> Result<Self, String> {
+    pub(super) fn parse_header(text: &[u8]) -> Result<Self, String> {
         let fields: Fields = serde_json::from_slice(text)
             .map_err(|_| "its header is not that of a JWT".to_owned())?;
         let algorithm = match fields.alg.as_str() {
@@ -56,8 +56,12 @@ impl Header {
     }
 }
 
-/// Issuer, audience and time.
-pub(super) fn check(claims: &Value, settings: &OAuth, now: DateTime<Utc>) -> Result<(), String> {
+/// Checks issuer, audience and time.
+pub(super) fn check_claims(
+    claims: &Value,
+    settings: &OAuth,
+    now: DateTime<Utc>,
+) -> Result<(), String> {
     if claims["iss"].as_str() != Some(&settings.issuer) {
         return Err("it is of another issuer".to_owned());
     }
@@ -89,8 +93,8 @@ pub(super) fn check(claims: &Value, settings: &OAuth, now: DateTime<Utc>) -> Res
     }
 }
 
-/// The scopes: RFC 9068 has them in one text, some issuers in a list.
-pub(super) fn scopes(claims: &Value) -> Vec<&str> {
+/// Returns the scopes. RFC 9068 has them in one string, some issuers in a list.
+pub(super) fn read_scopes(claims: &Value) -> Vec<&str> {
     ["scope", "scp"]
         .into_iter()
         .flat_map(|claim| match &claims[claim] {
@@ -119,7 +123,7 @@ mod tests {
     fn only_what_is_meant_for_us_and_for_now_passes() {
         let now = DateTime::from_timestamp(1_000_000, 0).expect("a time");
         let good = json!({"iss": "https://i", "aud": ["x", "https://a"], "exp": 1_000_001, "nbf": 999_999});
-        assert_eq!(check(&good, &settings(), now), Ok(()));
+        assert_eq!(check_claims(&good, &settings(), now), Ok(()));
         for (claim, value) in [
             ("iss", json!("https://i/")),
             ("iss", json!(["https://i"])),
@@ -134,26 +138,33 @@ mod tests {
         ] {
             let mut claims = good.clone();
             claims[claim] = value;
-            assert!(check(&claims, &settings(), now).is_err(), "{claims}");
+            assert!(check_claims(&claims, &settings(), now).is_err(), "{claims}");
         }
         let mut late = good.clone();
         late["exp"] = json!(999_971.5);
-        assert_eq!(check(&late, &settings(), now), Ok(()), "clocks differ");
+        assert_eq!(
+            check_claims(&late, &settings(), now),
+            Ok(()),
+            "clocks differ"
+        );
     }
 
     #[test]
     fn scopes_are_whole_words() {
         assert_eq!(
-            scopes(&json!({"scope": "memory:read openid"})),
+            read_scopes(&json!({"scope": "memory:read openid"})),
             ["memory:read", "openid"]
         );
-        assert_eq!(scopes(&json!({"scp": ["memory:write"]})), ["memory:write"]);
-        assert!(scopes(&json!({"scope": 7})).is_empty());
+        assert_eq!(
+            read_scopes(&json!({"scp": ["memory:write"]})),
+            ["memory:write"]
+        );
+        assert!(read_scopes(&json!({"scope": 7})).is_empty());
     }
 
     #[test]
     fn only_signatures_with_public_keys_are_tried() {
-        let read = |header: Value| Header::read(header.to_string().as_bytes());
+        let read = |header: Value| Header::parse_header(header.to_string().as_bytes());
         for alg in ["none", "HS256", "RS1", "rs256", "PS256", ""] {
             assert!(read(json!({"alg": alg})).is_err(), "{alg}");
         }

@@ -1,5 +1,5 @@
-//! The keys of the issuer: found by its metadata, kept, and asked for again when they grow old or a token names one that
-//! is not among them. Whoever shows a token that a known key signed waits for nothing: keys are refreshed beside it.
+//! The keys of the issuer: found by its metadata, cached, and requested again when they grow old or a token names an
+//! unknown key. A token that a known key signed never waits, because keys are refreshed in the background.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::Rejection;
 use super::claim::{Algorithm, Header};
+use super::rejection::Rejection;
 use crate::http::body_scan::BodyScan;
 use crate::lifecycle::Supervisor;
 
@@ -28,11 +28,11 @@ const MAX_ANSWER_BYTES: usize = 512 * 1024;
 const MAX_ANSWER_CONTAINERS: usize = 2_000;
 /// Most values in an answer.
 const MAX_ANSWER_VALUES: usize = 20_000;
-/// The issuer is not asked more often.
+/// Shortest time between two requests to the issuer.
 const PAUSE: Duration = Duration::from_secs(5);
-/// Keys are asked for again at this age, so that one that was withdrawn opens nothing for long.
+/// Keys are refreshed at this age, so that a withdrawn key is soon rejected.
 const FRESH: Duration = Duration::from_secs(300);
-/// Where the issuer does not answer, they serve so long.
+/// Longest use of keys while the issuer does not answer.
 const LONGEST_USE: Duration = Duration::from_secs(3600);
 /// Most keys that are kept.
 const MOST_KEYS: usize = 64;
@@ -45,12 +45,12 @@ pub(super) struct Keys {
     supervisor: Supervisor,
 }
 
-/// What a refresh works on, also when nobody waits for it any longer.
+/// The data of a refresh, which continues after its callers have left.
 struct Source {
     client: Client,
     issuer: String,
     state: Mutex<State>,
-    /// How often a refresh ended.
+    /// Number of refreshes that have ended.
     refreshed: watch::Sender<u64>,
 }
 
@@ -59,19 +59,19 @@ struct State {
     keys: Arc<Vec<Key>>,
     /// When the keys came.
     since: Option<Instant>,
-    /// When the issuer was asked last, and what was wrong then.
+    /// Time of the last request to the issuer, and its error.
     asked: Option<(Instant, Option<String>)>,
-    /// Whether the issuer is being asked.
+    /// Whether a request to the issuer is running.
     asking: bool,
 }
 
 impl State {
-    fn age(&self) -> Option<Duration> {
+    fn keys_age(&self) -> Option<Duration> {
         self.since.map(|since| since.elapsed())
     }
 
-    fn usable(&self) -> Option<Arc<Vec<Key>>> {
-        self.age()
+    fn usable_keys(&self) -> Option<Arc<Vec<Key>>> {
+        self.keys_age()
             .is_some_and(|age| age < LONGEST_USE)
             .then(|| Arc::clone(&self.keys))
     }
@@ -94,7 +94,7 @@ enum Public {
     Ed25519(Vec<u8>),
 }
 
-/// A key in a set of keys, as far as it concerns us (RFC 7517, 7518, 8037).
+/// The fields of a JSON Web Key that are used here (RFC 7517, 7518, 8037).
 #[derive(Deserialize)]
 struct Jwk {
     kty: String,
@@ -110,7 +110,7 @@ struct Jwk {
 }
 
 impl Jwk {
-    fn read(self) -> Option<Key> {
+    fn into_key(self) -> Option<Key> {
         if self.purpose.is_some_and(|purpose| purpose != "sig") {
             return None;
         }
@@ -149,7 +149,7 @@ impl Key {
         header.key.is_none() || self.id == header.key
     }
 
-    fn serves(&self, algorithm: Algorithm) -> bool {
+    fn supports_algorithm(&self, algorithm: Algorithm) -> bool {
         matches!(
             (&self.public, algorithm),
             (Public::Rsa { .. }, Algorithm::Rs256)
@@ -200,23 +200,23 @@ impl Keys {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), Rejection> {
-        let known = self.known();
+        let known = self.known_keys();
         let mut keys = match known {
             Some(keys) => keys,
-            None => self.asked_for().await?,
+            None => self.request_keys().await?,
         };
         let means = |key: &Key| key.is_meant_by(header);
         if !keys.iter().any(means) {
-            // It may be one that is newer than our knowledge.
-            keys = self.asked_for().await?;
+            // The key may be newer than the cached ones.
+            keys = self.request_keys().await?;
         }
         if !keys.iter().any(means) {
             return Err(Rejection::Invalid("its issuer has no such key".to_owned()));
         }
         let mut candidates = keys
             .iter()
-            .filter(|key| means(key) && key.serves(header.algorithm));
-        // Of a set without names every key would be tried, for every token that anybody makes up.
+            .filter(|key| means(key) && key.supports_algorithm(header.algorithm));
+        // Without this limit, a forged token would be checked against every key of a set without names.
         if candidates
             .by_ref()
             .take(MOST_TRIED)
@@ -233,11 +233,14 @@ impl Keys {
         }))
     }
 
-    /// The keys that are known, however old as long as they may be used. Old ones are refreshed beside the caller.
-    fn known(&self) -> Option<Arc<Vec<Key>>> {
+    /// Returns the cached keys that may be used. Old keys are refreshed in the background.
+    fn known_keys(&self) -> Option<Arc<Vec<Key>>> {
         let (keys, is_old) = {
-            let state = self.source.state();
-            (state.usable()?, state.age().is_none_or(|age| age >= FRESH))
+            let state = self.source.lock_state();
+            (
+                state.usable_keys()?,
+                state.keys_age().is_none_or(|age| age >= FRESH),
+            )
         };
         if is_old {
             self.start_refresh();
@@ -245,15 +248,15 @@ impl Keys {
         Some(keys)
     }
 
-    /// The keys after the issuer was asked; those that are known where it was asked just now.
-    async fn asked_for(&self) -> Result<Arc<Vec<Key>>, Rejection> {
+    /// Requests the keys of the issuer and returns them; returns the cached keys after a recent request.
+    async fn request_keys(&self) -> Result<Arc<Vec<Key>>, Rejection> {
         let mut refreshed = self.source.refreshed.subscribe();
         if self.start_refresh() {
-            // All who wait share one refresh, whoever started it. Its own time is bounded as well.
+            // All waiting callers share one refresh. Its own time is bounded as well.
             let _ = timeout(REFRESH + ANSWER, refreshed.changed()).await;
         }
-        let state = self.source.state();
-        if let Some(keys) = state.usable() {
+        let state = self.source.lock_state();
+        if let Some(keys) = state.usable_keys() {
             return Ok(keys);
         }
         Err(Rejection::Unavailable(match &state.asked {
@@ -266,10 +269,10 @@ impl Keys {
         }))
     }
 
-    /// Asks the issuer unless that was done just now. Whether it is being asked.
+    /// Starts a refresh unless there was one just now. Returns whether one is running.
     fn start_refresh(&self) -> bool {
         {
-            let mut state = self.source.state();
+            let mut state = self.source.lock_state();
             if state.asking {
                 return true;
             }
@@ -281,20 +284,20 @@ impl Keys {
         let refresh = Refresh(Arc::clone(&self.source));
         drop(
             self.supervisor
-                .spawn_request("issuer keys", async move { refresh.run().await }),
+                .spawn_request("issuer keys", async move { refresh.refresh_keys().await }),
         );
         true
     }
 }
 
-/// One refresh. Whatever ends it, the next one can start and nobody goes on waiting.
+/// One refresh. However it ends, the next one can start and all waiting callers continue.
 struct Refresh(Arc<Source>);
 
 impl Refresh {
-    async fn run(self) {
-        let answer = timeout(REFRESH, self.0.ask()).await;
+    async fn refresh_keys(self) {
+        let answer = timeout(REFRESH, self.0.fetch_keys()).await;
         let answer = answer.unwrap_or_else(|_| Err("it does not answer in time".to_owned()));
-        let mut state = self.0.state();
+        let mut state = self.0.lock_state();
         let failure = match answer {
             Ok(keys) => {
                 (state.keys, state.since) = (Arc::new(keys), Some(Instant::now()));
@@ -314,27 +317,27 @@ impl Refresh {
 
 impl Drop for Refresh {
     fn drop(&mut self) {
-        self.0.state().asking = false;
+        self.0.lock_state().asking = false;
         self.0.refreshed.send_modify(|count| *count += 1);
     }
 }
 
 impl Source {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn lock_state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn ask(&self) -> Result<Vec<Key>, String> {
+    async fn fetch_keys(&self) -> Result<Vec<Key>, String> {
         let mut failures = Vec::new();
         for url in metadata_urls(&self.issuer) {
-            let metadata = match self.get(&url).await {
+            let metadata = match self.fetch_json(&url).await {
                 Ok(metadata) => metadata,
                 Err(why) => {
                     failures.push(why);
                     continue;
                 }
             };
-            // Otherwise one tenant of a provider could speak for another (RFC 8414, 3.3).
+            // Without this check one tenant of a provider could impersonate another (RFC 8414, 3.3).
             if metadata["issuer"].as_str() != Some(&self.issuer) {
                 failures.push(format!("{url} is the metadata of another issuer"));
                 continue;
@@ -348,12 +351,12 @@ impl Source {
             {
                 return Err("its keys are not served by https".to_owned());
             }
-            return Ok(read_keys(self.get(keys).await?));
+            return Ok(read_keys(self.fetch_json(keys).await?));
         }
         Err(failures.join("; "))
     }
 
-    async fn get(&self, url: &str) -> Result<Value, String> {
+    async fn fetch_json(&self, url: &str) -> Result<Value, String> {
         let failed = |error: reqwest::Error| {
             let kind = if error.is_timeout() {
                 "it does not answer in time"
@@ -382,7 +385,7 @@ impl Source {
     }
 }
 
-/// The keys of a set that can be used; others are left out one by one.
+/// Returns the usable keys of a set and ignores the others.
 fn read_keys(mut set: Value) -> Vec<Key> {
     let Some(list) = set
         .get_mut("keys")
@@ -392,12 +395,12 @@ fn read_keys(mut set: Value) -> Vec<Key> {
         return Vec::new();
     };
     list.into_iter()
-        .filter_map(|key| serde_json::from_value::<Jwk>(key).ok()?.read())
+        .filter_map(|key| serde_json::from_value::<Jwk>(key).ok()?.into_key())
         .take(MOST_KEYS)
         .collect()
 }
 
-/// RFC 8414 puts the well-known part in front of the path, OpenID Connect behind it.
+/// Returns the URLs of the metadata: RFC 8414 puts the well-known part before the path, OpenID Connect after it.
 fn metadata_urls(issuer: &str) -> Vec<String> {
     let issuer = issuer.trim_end_matches('/');
     let (scheme, rest) = issuer.split_once("://").unwrap_or(("https", issuer));
@@ -445,8 +448,9 @@ mod tests {
             algorithm,
             key: key.map(str::to_owned),
         };
-        let could_have_signed =
-            |key: &&Key, header: &Header| key.is_meant_by(header) && key.serves(header.algorithm);
+        let could_have_signed = |key: &&Key, header: &Header| {
+            key.is_meant_by(header) && key.supports_algorithm(header.algorithm)
+        };
         let count = |header: Header| {
             keys.iter()
                 .filter(|key| could_have_signed(key, &header))
@@ -463,7 +467,7 @@ mod tests {
         let read = |text: &str| {
             serde_json::from_str::<Jwk>(text)
                 .ok()
-                .and_then(Jwk::read)
+                .and_then(Jwk::into_key)
                 .is_some()
         };
         assert!(read(

@@ -5,47 +5,36 @@
 
 mod claim;
 mod key;
+mod metadata;
+mod rejection;
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use self::claim::Header;
 use self::key::Keys;
-use super::auth::Gate;
+pub(super) use self::metadata::metadata;
+pub(super) use self::rejection::Rejection;
 use crate::config;
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::token::is_name;
 use crate::domain::{Clock, Scope};
 use crate::lifecycle::Supervisor;
 
-/// What a token needs for anything at all.
+/// The scope that every access needs.
 pub(super) const READ: &str = "memory:read";
-/// What it needs for changes.
+/// The scope that changes need.
 pub(super) const WRITE: &str = "memory:write";
-/// Where the metadata of a protected resource lies (RFC 9728), with the path of the resource behind it.
+/// Path of the metadata of a protected resource (RFC 9728); the path of the resource follows it.
 pub(super) const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";
-/// Longest token that is looked at.
+/// Longest token that is read.
 const LONGEST_TOKEN: usize = 16 * 1024;
 /// Longest name of an actor.
 const LONGEST_ACTOR: usize = 200;
-
-/// Why an access token is not accepted.
-#[derive(Debug)]
-pub(super) enum Rejection {
-    /// For good, with the reason.
-    Invalid(String),
-    /// It lacks a scope.
-    Scope(&'static str),
-    /// The issuer's keys are not to be had.
-    Unavailable(String),
-}
 
 /// Accepts the tokens of one issuer.
 pub struct OAuth {
@@ -55,10 +44,10 @@ pub struct OAuth {
 }
 
 impl OAuth {
-    /// Connects to nothing before the first token is shown.
+    /// Creates the verifier. It connects to nothing before the first token arrives.
     ///
     /// # Errors
-    /// When no HTTPS client can be made, as without any certificates of authorities.
+    /// Fails if no HTTPS client can be created, for instance without root certificates.
     pub fn new(
         settings: config::OAuth,
         clock: Arc<dyn Clock>,
@@ -71,13 +60,13 @@ impl OAuth {
         })
     }
 
-    /// Whether a bearer token has the form of one of these. Ours have no dots.
+    /// Whether a bearer token is a JWT. Our own tokens have no dots.
     pub(super) fn is_jwt(token: &str) -> bool {
         token.split('.').count() == 3 && token.starts_with("ey")
     }
 
-    /// The scope of the holder.
-    pub(super) async fn accept(&self, token: &str) -> Result<Scope, Rejection> {
+    /// Returns the scope of the caller.
+    pub(super) async fn accept_token(&self, token: &str) -> Result<Scope, Rejection> {
         let invalid = |why: &str| Rejection::Invalid(why.to_owned());
         if token.len() > LONGEST_TOKEN {
             return Err(invalid("it is too long"));
@@ -93,16 +82,17 @@ impl OAuth {
                 .decode(part)
                 .map_err(|_| invalid("it is no JWT"))
         };
-        let header = Header::read(&decode(head)?).map_err(Rejection::Invalid)?;
+        let header = Header::parse_header(&decode(head)?).map_err(Rejection::Invalid)?;
         let (payload, signature) = (decode(payload)?, decode(signature)?);
         self.keys
             .verify(&header, signed.as_bytes(), &signature)
             .await?;
-        // Nothing of the claims is believed, or even said, before this line.
+        // Before this line no claim is trusted or printed.
         let claims: Value =
             serde_json::from_slice(&payload).map_err(|_| invalid("its claims are no JSON"))?;
-        claim::check(&claims, &self.settings, self.clock.now()).map_err(Rejection::Invalid)?;
-        let scopes = claim::scopes(&claims);
+        claim::check_claims(&claims, &self.settings, self.clock.now())
+            .map_err(Rejection::Invalid)?;
+        let scopes = claim::read_scopes(&claims);
         if !scopes.contains(&READ) {
             return Err(Rejection::Scope(READ));
         }
@@ -133,9 +123,9 @@ impl OAuth {
         })
     }
 
-    /// Where clients find the metadata of this resource, seen from where they are.
+    /// Returns the URL of the metadata as the client reaches it.
     pub(super) fn metadata_url(&self, host: Option<&HeaderValue>) -> Option<String> {
-        let resource = self.resource(host)?;
+        let resource = self.resource_url(host)?;
         let (scheme, rest) = resource.split_once("://")?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let slash = if path.is_empty() { "" } else { "/" };
@@ -144,8 +134,8 @@ impl OAuth {
         ))
     }
 
-    /// The address of this resource: the audience, if it is one.
-    fn resource(&self, host: Option<&HeaderValue>) -> Option<String> {
+    /// Returns the URL of this resource: the audience, if that is a URL.
+    fn resource_url(&self, host: Option<&HeaderValue>) -> Option<String> {
         let audience = &self.settings.audience;
         if audience.starts_with("https://") || audience.starts_with("http://") {
             return Some(audience.clone());
@@ -157,25 +147,4 @@ impl OAuth {
             .all(plain)
             .then(|| format!("http://{host}/mcp"))
     }
-}
-
-/// The metadata of the protected resource. Public.
-pub(super) async fn metadata(
-    State(gate): State<Arc<Gate>>,
-    headers: axum::http::HeaderMap,
-) -> Response {
-    let Some(oauth) = gate.oauth() else {
-        return super::not_found().await;
-    };
-    let Some(resource) = oauth.resource(headers.get(header::HOST)) else {
-        return super::problem(StatusCode::BAD_REQUEST, "the Host header is not valid");
-    };
-    let body = json!({
-        "resource": resource,
-        "authorization_servers": [oauth.settings.issuer],
-        "scopes_supported": [READ, WRITE],
-        "bearer_methods_supported": ["header"],
-        "resource_name": "Cognitive memory",
-    });
-    ([(header::CACHE_CONTROL, "max-age=300")], Json(body)).into_response()
 }

@@ -35,7 +35,7 @@ struct Size {
     values: usize,
 }
 
-/// What a call has in total: its arguments as they arrived, and the JSON texts in them that were parsed.
+/// The total size of a call: its arguments as they arrived, and the JSON texts in them that were parsed.
 #[derive(Debug)]
 pub(super) struct CallSize(Size);
 
@@ -53,9 +53,9 @@ impl CallSize {
     ///
     /// # Errors
     /// Why the text cannot be read, as the end of a sentence.
-    pub(super) fn parse(&mut self, text: &str) -> Result<Parsed, String> {
+    pub(super) fn parse_text(&mut self, text: &str) -> Result<Parsed, String> {
         let size = scan_text(text)?;
-        self.add(size)?;
+        self.add_size(size)?;
         let how = "read from JSON text".to_owned();
         match serde_json::from_str(text) {
             Ok(value) => Ok(Parsed { value, how }),
@@ -67,7 +67,7 @@ impl CallSize {
         }
     }
 
-    fn add(&mut self, size: Size) -> Result<(), String> {
+    fn add_size(&mut self, size: Size) -> Result<(), String> {
         let total = Size {
             containers: self.0.containers + size.containers,
             values: self.0.values + size.values,
@@ -151,7 +151,9 @@ fn python_literal(text: &str) -> Option<Value> {
             );
         }
     }
-    // Its quotes differ, and with them what is inside a string: it is counted again, within the same limits.
-    CallSize(Size::default()).add(scan_text(&json).ok()?).ok()?;
+    // Other quotes delimit other strings, so the size is checked again.
+    CallSize(Size::default())
+        .add_size(scan_text(&json).ok()?)
+        .ok()?;
     serde_json::from_str(&json).ok()
 }

@@ -25,6 +25,7 @@ use serde_json::Value;
 
 use crate::domain::Invalid;
 
+mod fold;
 mod json_text;
 mod name;
 mod note;
@@ -51,7 +52,7 @@ const SHOWN_CHARS: usize = 60;
 pub(super) struct Prepared {
     /// Names, types and values as the parameters declare them.
     pub(super) arguments: JsonObject,
-    /// What was repaired or ignored.
+    /// Notes on repaired and ignored arguments.
     pub(super) notes: Vec<String>,
 }
 
@@ -88,9 +89,9 @@ impl Refused {
 pub(super) struct Problem {
     /// Path of the argument, such as `items[3].tags[0]`; empty for the arguments as a whole.
     pub(super) field: String,
-    /// What was sent, shortened; absent where nothing was sent.
+    /// The value that was sent, shortened; absent where nothing was sent.
     pub(super) value: Option<String>,
-    /// What would be accepted; absent for an unknown argument.
+    /// The accepted values; absent for an unknown argument.
     pub(super) expected: Option<String>,
     /// The sentence, without the path.
     pub(super) text: String,
@@ -123,7 +124,7 @@ impl std::fmt::Display for Problem {
 }
 
 /// Everything that is wrong with a call, as one sentence.
-pub(super) fn describe(problems: &[Problem]) -> String {
+pub(super) fn describe_problems(problems: &[Problem]) -> String {
     let listed: Vec<String> = problems
         .iter()
         .take(MAX_LISTED)
@@ -174,16 +175,16 @@ pub(super) fn prepare(
 }
 
 /// A value as errors and notes show it: JSON, shortened.
-fn shown(value: &Value) -> String {
+fn show_value(value: &Value) -> String {
     match value {
-        Value::String(text) => shorten(text),
+        Value::String(text) => shorten_text(text),
         Value::Array(_) => "an array".to_owned(),
         Value::Object(_) => "an object".to_owned(),
         other => other.to_string(),
     }
 }
 
-fn shorten(text: &str) -> String {
+fn shorten_text(text: &str) -> String {
     let short: String = text.chars().take(SHOWN_CHARS).collect();
     let dots = if short.len() < text.len() { "…" } else { "" };
     format!("{short:?}{dots}")

@@ -1,5 +1,6 @@
 //! Names of arguments: which one is meant, and which unknown ones are slips.
 
+use super::fold::fold_name;
 use super::shape::Object;
 
 /// Longest name that is compared with the known ones.
@@ -7,7 +8,7 @@ const MAX_COMPARED: usize = 64;
 /// Known names this long also count as meant when they are the beginning or the end of an unknown one.
 const LONG_NAME: usize = 5;
 
-/// Arguments that clients add to every call by themselves, in the form of [`fold`]. A model cannot leave them out, so
+/// Arguments that clients add to every call by themselves, in the form of [`fold_name`]. A model cannot leave them out, so
 /// they are never taken for a slip.
 const ADDED_BY_CLIENTS: [&str; 24] = [
     "action",
@@ -36,7 +37,7 @@ const ADDED_BY_CLIENTS: [&str; 24] = [
     "xrequestid",
 ];
 
-/// What a name stands for.
+/// The meaning of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning<'s> {
     /// A known field, by its own name.
@@ -49,40 +50,32 @@ pub(super) enum Meaning<'s> {
     Unknown,
 }
 
-/// A name without case and separators: `maxChars` and `max_chars` are one.
-pub(super) fn fold(name: &str) -> String {
-    name.chars()
-        .filter(|c| !matches!(c, '_' | '-' | ' ' | '.'))
-        .flat_map(char::to_lowercase)
-        .collect()
-}
-
 /// Finds the field that a name means. `outermost`: clients add arguments of their own only there.
-pub(super) fn resolve<'s>(object: &'s Object, name: &str, outermost: bool) -> Meaning<'s> {
+pub(super) fn resolve_name<'s>(object: &'s Object, name: &str, outermost: bool) -> Meaning<'s> {
     if let Some((field, _)) = object.fields.get_key_value(name) {
         return Meaning::Exact(field);
     }
     if name.len() > MAX_COMPARED {
         return Meaning::Unknown;
     }
-    let folded = fold(name);
+    let folded = fold_name(name);
     if outermost && ADDED_BY_CLIENTS.contains(&folded.as_str()) {
         return Meaning::Unknown;
     }
     if let Some(field) = object.names.get(&folded) {
         return Meaning::Alias(field);
     }
-    // Aliases count: who misspells an alias means its field.
+    // Aliases count: a misspelled alias means its field.
     let near = object
         .names
         .iter()
-        .filter_map(|(known, field)| Some((slips(&folded, known)?, field)));
+        .filter_map(|(known, field)| Some((count_slips(&folded, known)?, field)));
     near.min_by_key(|(slips, _)| *slips)
         .map_or(Meaning::Unknown, |(_, field)| Meaning::Slip(field))
 }
 
-/// How far an unknown name is from a known one; none where it is something else.
-fn slips(unknown: &str, known: &str) -> Option<usize> {
+/// Returns the distance of an unknown name from a known one; none if they are unrelated.
+fn count_slips(unknown: &str, known: &str) -> Option<usize> {
     let forgiven = match known.chars().count().min(unknown.chars().count()) {
         0..=2 => 0,
         3..=4 => 1,

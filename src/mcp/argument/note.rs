@@ -1,4 +1,4 @@
-//! Notes on what was repaired, brief however many arguments were: equal repairs are one note.
+//! Notes on repaired arguments. Equal repairs share a note, so that many repairs stay brief.
 
 use super::MAX_LISTED;
 
@@ -78,7 +78,7 @@ impl Notes {
         self.empty.add(path.to_string());
     }
 
-    /// A time that did not say its zone.
+    /// Notes a time without a zone.
     pub(super) fn zone_assumed(&mut self) {
         self.zone_assumed = true;
     }

@@ -12,13 +12,13 @@ use super::name::{self, Meaning};
 use super::note::Notes;
 use super::path::Path;
 use super::shape::{List, Object, Shape, Text};
-use super::{Problem, shorten, shown};
+use super::{Problem, shorten_text, show_value};
 
 mod lift;
 mod meant;
 mod scalar;
 
-pub(super) use scalar::whole;
+pub(super) use scalar::whole_number;
 
 /// Most problems that are kept; an error lists fewer.
 const MAX_PROBLEMS: usize = 1_000;
@@ -87,17 +87,17 @@ impl<'s> Reader<'s> {
     /// Reads all arguments of a call.
     pub(super) fn read_all(&mut self, shape: &'s Shape, arguments: Value) -> Option<Value> {
         match (shape, arguments) {
-            (Shape::Object(object), Value::Object(given)) => Some(Value::Object(self.object(
+            (Shape::Object(object), Value::Object(given)) => Some(Value::Object(self.read_object(
                 object,
                 &Path::Root,
                 given,
                 Place::Outermost,
             ))),
-            (shape, arguments) => self.value(shape, &Path::Root, arguments, &[]),
+            (shape, arguments) => self.read_value(shape, &Path::Root, arguments, &[]),
         }
     }
 
-    fn value(
+    fn read_value(
         &mut self,
         shape: &'s Shape,
         path: &Path<'_>,
@@ -106,21 +106,21 @@ impl<'s> Reader<'s> {
     ) -> Option<Value> {
         match shape {
             Shape::Any => Some(value),
-            Shape::Text(text) => self.text(text, shape, path, value),
-            Shape::Choice(choice) => self.choice(choice, shape, path, value, beside),
-            Shape::Integer { low, high } => self.integer(shape, path, value, *low, *high),
-            Shape::Number { low, high } => self.number(shape, path, value, *low, *high),
-            Shape::Boolean => self.boolean(shape, path, value),
-            Shape::List(list) => self.list(list, shape, path, value),
-            Shape::Map => self.map(shape, path, value).map(Value::Object),
+            Shape::Text(text) => self.read_text(text, shape, path, value),
+            Shape::Choice(choice) => self.read_choice(choice, shape, path, value, beside),
+            Shape::Integer { low, high } => self.read_integer(shape, path, value, *low, *high),
+            Shape::Number { low, high } => self.read_number(shape, path, value, *low, *high),
+            Shape::Boolean => self.read_boolean(shape, path, value),
+            Shape::List(list) => self.read_list(list, shape, path, value),
+            Shape::Map => self.read_map(shape, path, value).map(Value::Object),
             Shape::Object(object) => {
                 let given = match (&object.scalar, value) {
                     (Some(field), Value::String(text)) if !text.trim_start().starts_with('{') => {
                         JsonObject::from_iter([(field.clone(), Value::String(text))])
                     }
-                    (_, value) => self.map(shape, path, value)?,
+                    (_, value) => self.read_map(shape, path, value)?,
                 };
-                Some(Value::Object(self.object(
+                Some(Value::Object(self.read_object(
                     object,
                     path,
                     given,
@@ -133,7 +133,7 @@ impl<'s> Reader<'s> {
     // ---------------------------------------------------------------------------------------------------- objects
 
     /// Reads an object. Fields with a problem are left out, or placeholders where they are required.
-    fn object(
+    fn read_object(
         &mut self,
         object: &'s Object,
         path: &Path<'_>,
@@ -149,8 +149,8 @@ impl<'s> Reader<'s> {
             given
         };
         for (name, value) in given {
-            match self.meaning(object, &name, place) {
-                Meaning::Exact(field) => self.collect(&mut fields, path, field, name, value),
+            match self.find_meaning(object, &name, place) {
+                Meaning::Exact(field) => self.collect_field(&mut fields, path, field, name, value),
                 _ if value.is_null() => {}
                 // The text `knows` under `relation` is the type of one relation, not a list of relations.
                 Meaning::Alias(field)
@@ -162,11 +162,11 @@ impl<'s> Reader<'s> {
                 Meaning::Alias(field) => {
                     self.notes
                         .repaired(&Path::Field(path, &name), format!("read as {field}"));
-                    self.collect(&mut fields, path, field, name, value);
+                    self.collect_field(&mut fields, path, field, name, value);
                 }
                 _ if self.is_lifted(object, &name, place) => drop(lifted.insert(name, value)),
                 Meaning::Slip(field) => {
-                    self.unknown(path, &name, field);
+                    self.report_unknown(path, &name, field);
                     self.lacking.push(Path::Field(path, field).to_string());
                     slips.push(field);
                 }
@@ -178,22 +178,22 @@ impl<'s> Reader<'s> {
                         if chosen.is_lifted {
                             lifted.insert(chosen.field.to_owned(), chosen.word);
                         } else {
-                            self.collect(&mut fields, path, chosen.field, name, chosen.word);
+                            self.collect_field(&mut fields, path, chosen.field, name, chosen.word);
                         }
                     }
-                    _ => self.ignore(object, path, &name, place),
+                    _ => self.ignore_argument(object, path, &name, place),
                 },
             }
         }
-        let mut read = self.fields(object, path, fields, place, &slips, !lifted.is_empty());
+        let mut read = self.read_fields(object, path, fields, place, &slips, !lifted.is_empty());
         if !lifted.is_empty() {
-            self.lift(object, path, lifted, &mut read);
+            self.lift_fields(object, path, lifted, &mut read);
         }
         read
     }
 
     /// What a name means; slips are looked for once for each name.
-    fn meaning(&mut self, object: &'s Object, name: &str, place: Place) -> Meaning<'s> {
+    fn find_meaning(&mut self, object: &'s Object, name: &str, place: Place) -> Meaning<'s> {
         if let Some((field, _)) = object.fields.get_key_value(name) {
             return Meaning::Exact(field);
         }
@@ -208,7 +208,7 @@ impl<'s> Reader<'s> {
         if self.meanings.len() >= MAX_UNKNOWN {
             if !std::mem::replace(&mut self.too_many, true) {
                 let text = "too many unknown arguments".to_owned();
-                self.problem(Problem {
+                self.add_problem(Problem {
                     field: String::new(),
                     value: None,
                     expected: None,
@@ -217,12 +217,12 @@ impl<'s> Reader<'s> {
             }
             return Meaning::Unknown;
         }
-        let meaning = name::resolve(object, name, outermost);
+        let meaning = name::resolve_name(object, name, outermost);
         self.meanings.insert(key, meaning);
         meaning
     }
 
-    fn collect(
+    fn collect_field(
         &mut self,
         fields: &mut Fields<'s>,
         path: &Path<'_>,
@@ -236,9 +236,9 @@ impl<'s> Reader<'s> {
                 let text =
                     format!("means the same as {other}, which has another value; send one of them");
                 let field = Path::Field(path, &name).to_string();
-                self.problem(Problem {
+                self.add_problem(Problem {
                     field,
-                    value: Some(shown(&value)),
+                    value: Some(show_value(&value)),
                     expected: None,
                     text,
                 });
@@ -247,10 +247,10 @@ impl<'s> Reader<'s> {
         }
     }
 
-    fn unknown(&mut self, path: &Path<'_>, name: &str, meant: &str) {
+    fn report_unknown(&mut self, path: &Path<'_>, name: &str, meant: &str) {
         let text = format!("unknown argument; did you mean {meant}?");
         let field = Path::Field(path, &shorten_name(name)).to_string();
-        self.problem(Problem {
+        self.add_problem(Problem {
             field,
             value: None,
             expected: Some(meant.to_owned()),
@@ -258,19 +258,19 @@ impl<'s> Reader<'s> {
         });
     }
 
-    fn ignore(&mut self, object: &'s Object, path: &Path<'_>, name: &str, place: Place) {
+    fn ignore_argument(&mut self, object: &'s Object, path: &Path<'_>, name: &str, place: Place) {
         let mut ignored = Path::Field(path, &shorten_name(name)).to_string();
         // What a client adds may also be what a model means.
         if place == Place::Outermost
             && let Meaning::Alias(meant) | Meaning::Slip(meant) =
-                self.meaning(object, name, Place::Nested)
+                self.find_meaning(object, name, Place::Nested)
         {
             ignored.push_str(&format!(" (the argument of this tool is {meant})"));
         }
         self.notes.ignored(ignored);
     }
 
-    fn fields(
+    fn read_fields(
         &mut self,
         object: &'s Object,
         path: &Path<'_>,
@@ -305,11 +305,11 @@ impl<'s> Reader<'s> {
             }
             // A number is a label at best, never the text that a call is about.
             if field.required && value.is_number() && matches!(field.shape, Shape::Text(_)) {
-                self.reject(&place, field.shape.expected(), &value);
+                self.report_mismatch(&place, field.shape.expected_phrase(), &value);
                 seen.push(name);
                 continue;
             }
-            if let Some(value) = self.value(&field.shape, &place, value, &beside) {
+            if let Some(value) = self.read_value(&field.shape, &place, value, &beside) {
                 read.insert(name.to_owned(), value);
             }
             seen.push(name);
@@ -318,7 +318,7 @@ impl<'s> Reader<'s> {
             for (name, field) in object.fields.iter().filter(|(_, field)| field.required) {
                 let lifts = with_lifted && object.lift.contains(name);
                 if !seen.contains(&name.as_str()) && !slips.contains(&name.as_str()) && !lifts {
-                    self.missing(&Path::Field(path, name), &field.shape);
+                    self.report_missing(&Path::Field(path, name), &field.shape);
                 }
                 if !read.contains_key(name) && !lifts {
                     read.insert(name.clone(), field.shape.placeholder());
@@ -328,10 +328,10 @@ impl<'s> Reader<'s> {
         read
     }
 
-    fn missing(&mut self, path: &Path<'_>, shape: &Shape) {
-        let expected = shape.expected();
+    fn report_missing(&mut self, path: &Path<'_>, shape: &Shape) {
+        let expected = shape.expected_phrase();
         let text = format!("required; expected {expected}");
-        self.problem(Problem {
+        self.add_problem(Problem {
             field: path.to_string(),
             value: None,
             expected: Some(expected),
@@ -339,11 +339,11 @@ impl<'s> Reader<'s> {
         });
     }
 
-    fn map(&mut self, shape: &Shape, path: &Path<'_>, value: Value) -> Option<JsonObject> {
+    fn read_map(&mut self, shape: &Shape, path: &Path<'_>, value: Value) -> Option<JsonObject> {
         match value {
             Value::Object(object) => Some(object),
             Value::String(text) if text.trim_start().starts_with('{') => {
-                match self.size.parse(text.trim()) {
+                match self.size.parse_text(text.trim()) {
                     Ok(Parsed {
                         value: Value::Object(object),
                         how,
@@ -351,29 +351,29 @@ impl<'s> Reader<'s> {
                         self.notes.repaired(path, how);
                         Some(object)
                     }
-                    Ok(other) => self.refuse(path, shape.expected(), &other.value),
-                    Err(reason) => self.unreadable(path, shape, &text, &reason),
+                    Ok(other) => self.refuse_value(path, shape.expected_phrase(), &other.value),
+                    Err(reason) => self.report_unreadable(path, shape, &text, &reason),
                 }
             }
-            other => self.refuse(path, shape.expected(), &other),
+            other => self.refuse_value(path, shape.expected_phrase(), &other),
         }
     }
 
     // ----------------------------------------------------------------------------------------------------- arrays
 
-    fn list(
+    fn read_list(
         &mut self,
         list: &'s List,
         shape: &Shape,
         path: &Path<'_>,
         value: Value,
     ) -> Option<Value> {
-        let entries = self.entries(list, shape, path, value)?;
+        let entries = self.read_entries(list, shape, path, value)?;
         if let Some(most) = list.most.filter(|most| entries.len() > *most) {
             let (expected, found) = (format!("at most {most} entries"), entries.len());
             let text = format!("expected {expected}, got {found}");
             let value = Some(format!("{found} entries"));
-            self.problem(Problem {
+            self.add_problem(Problem {
                 field: path.to_string(),
                 value,
                 expected: Some(expected),
@@ -392,14 +392,14 @@ impl<'s> Reader<'s> {
                 self.notes.empty(&Path::Entry(path, index));
                 continue;
             }
-            let entry = self.value(&list.item, &Path::Entry(path, index), entry, &[]);
+            let entry = self.read_value(&list.item, &Path::Entry(path, index), entry, &[]);
             // Later entries keep their index.
             read.push(entry.unwrap_or_else(|| list.item.placeholder()));
         }
         Some(Value::Array(read))
     }
 
-    fn entries(
+    fn read_entries(
         &mut self,
         list: &'s List,
         shape: &Shape,
@@ -422,7 +422,7 @@ impl<'s> Reader<'s> {
                 self.notes.repaired(path, one.to_owned());
                 Some(vec![value])
             }
-            (_, other) => self.refuse(path, shape.expected(), &other),
+            (_, other) => self.refuse_value(path, shape.expected_phrase(), &other),
         }
     }
 
@@ -433,7 +433,7 @@ impl<'s> Reader<'s> {
         path: &Path<'_>,
         text: String,
     ) -> Option<Vec<Value>> {
-        let text = unquoted(text);
+        let text = unquote_json(text);
         let trimmed = text.trim();
         if let Some(entries) = list.references.then(|| references(trimmed)).flatten() {
             self.notes
@@ -446,7 +446,7 @@ impl<'s> Reader<'s> {
             return Some(entries);
         }
         if trimmed.starts_with(['[', '{']) {
-            return match (self.size.parse(trimmed), &list.item) {
+            return match (self.size.parse_text(trimmed), &list.item) {
                 (
                     Ok(Parsed {
                         value: Value::Array(entries),
@@ -467,8 +467,8 @@ impl<'s> Reader<'s> {
                     self.notes.repaired(path, format!("one object {how}"));
                     Some(vec![value])
                 }
-                (Ok(other), _) => self.refuse(path, shape.expected(), &other.value),
-                (Err(reason), _) => self.unreadable(path, shape, trimmed, &reason),
+                (Ok(other), _) => self.refuse_value(path, shape.expected_phrase(), &other.value),
+                (Err(reason), _) => self.report_unreadable(path, shape, trimmed, &reason),
             };
         }
         match &list.item {
@@ -486,7 +486,7 @@ impl<'s> Reader<'s> {
                 }
             }
             Shape::Object(object) if object.scalar.is_none() => {
-                return self.refuse(path, shape.expected(), &Value::String(text));
+                return self.refuse_value(path, shape.expected_phrase(), &Value::String(text));
             }
             _ => {}
         }
@@ -497,48 +497,53 @@ impl<'s> Reader<'s> {
 
     // --------------------------------------------------------------------------------------------------- problems
 
-    fn problem(&mut self, problem: Problem) {
+    fn add_problem(&mut self, problem: Problem) {
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(problem);
         }
     }
 
     /// Records a value of the wrong form; never a value, for the end of a function that reads one.
-    fn refuse<T>(&mut self, path: &dyn Display, expected: String, value: &Value) -> Option<T> {
-        self.reject(path, expected, value);
+    fn refuse_value<T>(
+        &mut self,
+        path: &dyn Display,
+        expected: String,
+        value: &Value,
+    ) -> Option<T> {
+        self.report_mismatch(path, expected, value);
         None
     }
 
-    fn reject(&mut self, path: &dyn Display, expected: String, value: &Value) {
+    fn report_mismatch(&mut self, path: &dyn Display, expected: String, value: &Value) {
         let got = match value {
             Value::Null => "null".to_owned(),
             Value::Bool(truth) => format!("a boolean: {truth}"),
             Value::Number(number) => format!("a number: {number}"),
-            Value::String(text) => format!("a string: {}", shorten(text)),
+            Value::String(text) => format!("a string: {}", shorten_text(text)),
             Value::Array(_) => "an array".to_owned(),
             Value::Object(_) => "an object".to_owned(),
         };
         let text = format!("expected {expected}, got {got}");
         let field = path.to_string();
-        self.problem(Problem {
+        self.add_problem(Problem {
             field,
-            value: Some(shown(value)),
+            value: Some(show_value(value)),
             expected: Some(expected),
             text,
         });
     }
 
-    fn unreadable<T>(
+    fn report_unreadable<T>(
         &mut self,
         path: &Path<'_>,
         shape: &Shape,
         text: &str,
         reason: &str,
     ) -> Option<T> {
-        let expected = shape.expected();
+        let expected = shape.expected_phrase();
         let sentence = format!("expected {expected}, got {reason}");
-        let (field, value) = (path.to_string(), Some(shorten(text)));
-        self.problem(Problem {
+        let (field, value) = (path.to_string(), Some(shorten_text(text)));
+        self.add_problem(Problem {
             field,
             value,
             expected: Some(expected),
@@ -587,7 +592,7 @@ fn hashtags(text: &str) -> Option<Vec<Value>> {
 }
 
 /// A text that is a JSON string with an array or object in it: encoded twice.
-fn unquoted(text: String) -> String {
+fn unquote_json(text: String) -> String {
     let inner = text
         .trim()
         .starts_with('"')

@@ -1,16 +1,16 @@
-//! What a parameter accepts, compiled once from its JSON Schema.
+//! The values that a parameter accepts, compiled once from its JSON Schema.
 
 use std::collections::BTreeMap;
 
 use rmcp::model::JsonObject;
 use serde_json::{Map, Value, json};
 
-use super::name::fold;
+use super::fold::fold_name;
 
 /// Deepest schema that is compiled; parameters are far below.
 const MAX_DEPTH: usize = 12;
 
-/// What one argument accepts.
+/// The values that an argument accepts.
 #[derive(Debug)]
 pub(in crate::mcp) enum Shape {
     /// Text.
@@ -72,7 +72,7 @@ pub(super) struct Synonym {
     pub(super) to: String,
     /// Fields of which one must be there.
     pub(super) with: Vec<String>,
-    /// What it means without them.
+    /// The value without those fields.
     pub(super) otherwise: Option<String>,
 }
 
@@ -94,11 +94,11 @@ pub(in crate::mcp) struct Object {
     pub(super) fields: BTreeMap<String, Field>,
     /// Names and aliases, folded, and the fields that they mean.
     pub(super) names: BTreeMap<String, String>,
-    /// The field that a text stands for.
+    /// The field that a string is read as.
     pub(super) scalar: Option<String>,
     /// The lists whose entries' fields may stand beside them.
     pub(super) lift: Vec<String>,
-    /// What an error shows, as people write JSON.
+    /// Example for errors, in JSON.
     pub(super) example: String,
 }
 
@@ -127,7 +127,7 @@ pub(super) struct Field {
 impl Shape {
     /// Compiles the schema of all arguments of a tool.
     pub(in crate::mcp) fn of_arguments(schema: &JsonObject) -> Self {
-        Self::Object(Box::new(object(schema, schema, 0)))
+        Self::Object(Box::new(compile_object(schema, schema, 0)))
     }
 
     /// The shape of arguments that are all optional texts.
@@ -166,8 +166,8 @@ impl Shape {
         }
     }
 
-    /// What is expected, as the end of a sentence.
-    pub(super) fn expected(&self) -> String {
+    /// Returns the expected value as the end of a sentence.
+    pub(super) fn expected_phrase(&self) -> String {
         match self {
             Self::Text(Text { time: true, .. }) => {
                 r#"a string with a time such as 2026-03-01T12:00:00Z, 2026-03-01, "yesterday" or "7 days ago", between 1970 and 2200"#
@@ -204,20 +204,20 @@ impl Shape {
     }
 }
 
-fn compile(schema: &Value, root: &JsonObject, depth: usize) -> Shape {
+fn compile_schema(schema: &Value, root: &JsonObject, depth: usize) -> Shape {
     let Value::Object(schema) = schema else {
         return Shape::Any;
     };
     if depth > MAX_DEPTH {
         return Shape::Any;
     }
-    if let Some(target) = reference(schema, root) {
-        return compile(target, root, depth + 1);
+    if let Some(target) = resolve_reference(schema, root) {
+        return compile_schema(target, root, depth + 1);
     }
-    if let Some(values) = words(schema) {
+    if let Some(values) = enum_values(schema) {
         return Shape::Choice(Choice {
             values,
-            synonyms: synonyms(schema),
+            synonyms: read_synonyms(schema),
         });
     }
     if let Some(variants) = schema
@@ -225,36 +225,36 @@ fn compile(schema: &Value, root: &JsonObject, depth: usize) -> Shape {
         .or_else(|| schema.get("oneOf"))
         .and_then(Value::as_array)
     {
-        return alternatives(variants, root, depth);
+        return compile_variants(variants, root, depth);
     }
     match type_name(schema) {
         Some("string") => Shape::Text(Text {
             time: schema.contains_key("x-time"),
-            words: texts(schema.get("x-time")),
-            single: flag(schema, "x-single"),
-            empty: flag(schema, "x-empty"),
+            words: read_strings(schema.get("x-time")),
+            single: has_flag(schema, "x-single"),
+            empty: has_flag(schema, "x-empty"),
             reference: false,
         }),
-        Some("integer") => integer(schema),
+        Some("integer") => compile_integer(schema),
         Some("number") => Shape::Number {
             low: schema.get("minimum").and_then(Value::as_f64),
             high: schema.get("maximum").and_then(Value::as_f64),
         },
         Some("boolean") => Shape::Boolean,
-        Some("array") => list(schema, root, depth),
+        Some("array") => compile_list(schema, root, depth),
         Some("object") if schema.contains_key("properties") => {
-            Shape::Object(Box::new(object(schema, root, depth)))
+            Shape::Object(Box::new(compile_object(schema, root, depth)))
         }
         Some("object") => Shape::Map,
         _ => Shape::Any,
     }
 }
 
-fn list(schema: &JsonObject, root: &JsonObject, depth: usize) -> Shape {
-    let references = text(schema, "x-split").as_deref() == Some("ids");
+fn compile_list(schema: &JsonObject, root: &JsonObject, depth: usize) -> Shape {
+    let references = read_string(schema, "x-split").as_deref() == Some("ids");
     let mut item = schema
         .get("items")
-        .map_or(Shape::Any, |item| compile(item, root, depth + 1));
+        .map_or(Shape::Any, |item| compile_schema(item, root, depth + 1));
     if let Shape::Text(text) = &mut item {
         text.reference = references;
     }
@@ -270,10 +270,10 @@ fn list(schema: &JsonObject, root: &JsonObject, depth: usize) -> Shape {
 }
 
 /// A string or an object is an object that a string stands for; null beside a type says nothing.
-fn alternatives(variants: &[Value], root: &JsonObject, depth: usize) -> Shape {
+fn compile_variants(variants: &[Value], root: &JsonObject, depth: usize) -> Shape {
     let mut shapes: Vec<Shape> = (variants.iter())
         .filter(|variant| variant.get("type").and_then(Value::as_str) != Some("null"))
-        .map(|variant| compile(variant, root, depth + 1))
+        .map(|variant| compile_schema(variant, root, depth + 1))
         .collect();
     let object = shapes
         .iter()
@@ -285,36 +285,36 @@ fn alternatives(variants: &[Value], root: &JsonObject, depth: usize) -> Shape {
     }
 }
 
-fn object(schema: &JsonObject, root: &JsonObject, depth: usize) -> Object {
+fn compile_object(schema: &JsonObject, root: &JsonObject, depth: usize) -> Object {
     let none = Map::new();
     let properties = schema
         .get("properties")
         .and_then(Value::as_object)
         .unwrap_or(&none);
-    let required = texts(schema.get("required"));
+    let required = read_strings(schema.get("required"));
     let mut object = Object {
-        scalar: text(schema, "x-scalar"),
-        lift: texts(schema.get("x-lift")),
+        scalar: read_string(schema, "x-scalar"),
+        lift: read_strings(schema.get("x-lift")),
         ..Object::default()
     };
     for (name, field) in properties {
-        for alias in texts(field.get("x-aliases")) {
-            object.names.insert(fold(&alias), name.clone());
+        for alias in read_strings(field.get("x-aliases")) {
+            object.names.insert(fold_name(&alias), name.clone());
         }
         let required = required.contains(name);
         object.fields.insert(
             name.clone(),
             Field {
-                shape: compile(field, root, depth + 1),
+                shape: compile_schema(field, root, depth + 1),
                 required,
             },
         );
     }
     // A name is never shadowed by an alias of another field.
     for name in object.fields.keys() {
-        object.names.insert(fold(name), name.clone());
+        object.names.insert(fold_name(name), name.clone());
     }
-    object.example = text(schema, "x-example").unwrap_or_else(|| required_fields(&object));
+    object.example = read_string(schema, "x-example").unwrap_or_else(|| required_fields(&object));
     object
 }
 
@@ -336,12 +336,12 @@ fn required_fields(object: &Object) -> String {
     format!("{{{}}}", fields.join(", "))
 }
 
-fn integer(schema: &JsonObject) -> Shape {
+fn compile_integer(schema: &JsonObject) -> Shape {
     let bound = |name: &str| {
         let value = schema.get(name)?;
         value
             .as_i64()
-            .or_else(|| super::reader::whole(value.as_f64()?))
+            .or_else(|| super::reader::whole_number(value.as_f64()?))
     };
     let (least, most) = match schema.get("format").and_then(Value::as_str) {
         Some("uint32") => (0, i64::from(u32::MAX)),
@@ -355,13 +355,13 @@ fn integer(schema: &JsonObject) -> Shape {
     }
 }
 
-fn reference<'r>(schema: &JsonObject, root: &'r JsonObject) -> Option<&'r Value> {
+fn resolve_reference<'r>(schema: &JsonObject, root: &'r JsonObject) -> Option<&'r Value> {
     let name = schema.get("$ref")?.as_str()?.strip_prefix("#/$defs/")?;
     root.get("$defs")?.get(name)
 }
 
 /// The words of an enumeration, however it is written.
-fn words(schema: &JsonObject) -> Option<Vec<String>> {
+fn enum_values(schema: &JsonObject) -> Option<Vec<String>> {
     if let Some(values) = schema.get("enum").and_then(Value::as_array) {
         return Some(
             values
@@ -381,7 +381,7 @@ fn words(schema: &JsonObject) -> Option<Vec<String>> {
         .collect()
 }
 
-fn synonyms(schema: &JsonObject) -> BTreeMap<String, Synonym> {
+fn read_synonyms(schema: &JsonObject) -> BTreeMap<String, Synonym> {
     let Some(Value::Object(synonyms)) = schema.get("x-synonyms") else {
         return BTreeMap::new();
     };
@@ -392,15 +392,15 @@ fn synonyms(schema: &JsonObject) -> BTreeMap<String, Synonym> {
             otherwise: None,
         }),
         Value::Object(meaning) => Some(Synonym {
-            to: text(meaning, "to")?,
-            with: texts(meaning.get("with")),
-            otherwise: text(meaning, "else"),
+            to: read_string(meaning, "to")?,
+            with: read_strings(meaning.get("with")),
+            otherwise: read_string(meaning, "else"),
         }),
         _ => None,
     };
     synonyms
         .iter()
-        .filter_map(|(word, meaning)| Some((fold(word), synonym(meaning)?)))
+        .filter_map(|(word, meaning)| Some((fold_name(word), synonym(meaning)?)))
         .collect()
 }
 
@@ -416,15 +416,15 @@ fn type_name(schema: &JsonObject) -> Option<&str> {
     }
 }
 
-fn flag(schema: &JsonObject, name: &str) -> bool {
+fn has_flag(schema: &JsonObject, name: &str) -> bool {
     schema.get(name) == Some(&Value::Bool(true))
 }
 
-fn text(schema: &JsonObject, name: &str) -> Option<String> {
+fn read_string(schema: &JsonObject, name: &str) -> Option<String> {
     schema.get(name).and_then(Value::as_str).map(str::to_owned)
 }
 
-fn texts(value: Option<&Value>) -> Vec<String> {
+fn read_strings(value: Option<&Value>) -> Vec<String> {
     let values = value
         .and_then(Value::as_array)
         .map(Vec::as_slice)

@@ -60,7 +60,7 @@ fn read(arguments: Value) -> Result<(Value, Vec<String>), String> {
     let shape = shape();
     match prepare(&shape, object(arguments), now()) {
         Ok(prepared) => Ok((Value::Object(prepared.arguments), prepared.notes)),
-        Err(refused) => Err(describe(&refused.problems)),
+        Err(refused) => Err(describe_problems(&refused.problems)),
     }
 }
 
@@ -392,7 +392,7 @@ fn many_repairs_and_problems_stay_brief() {
         .map(|n| (format!("field{n}"), Value::from(n)))
         .collect();
     let error = prepare(&shape(), unknown, now()).expect_err("refused");
-    let text = describe(&error.problems);
+    let text = describe_problems(&error.problems);
     assert!(text.contains("too many unknown arguments"), "{text}");
 }
 
@@ -425,7 +425,7 @@ fn json_texts_share_the_limits_of_the_call() {
         error.contains("items[1].metadata") && error.contains("30000 objects and arrays"),
         "{error}"
     );
-    // What arrived as values counts as well.
+    // Values that arrived as JSON count as well.
     let values = json!({ "content": "x", "metadata": { "a": vec![json!({}); 2 * third] } });
     let text = json!({ "content": "x", "metadata": metadata(2 * third) });
     let error = read(json!({ "items": [values, text] })).expect_err("refused");

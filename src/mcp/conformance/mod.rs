@@ -1,5 +1,5 @@
-//! What the official conformance suite calls beside our own tools: its tools, prompts and resources, in front of a real
-//! [`MemoryServer`], so that its requests take the way of any other. Debug builds only.
+//! The tools, prompts and resources that the official conformance suite calls beside our own, in front of a real
+//! [`MemoryServer`], so that its requests take the same path as any other. Debug builds only.
 
 // Sampling, roots and logging are on their way out of the protocol; the suite still asks for them.
 #![expect(deprecated, reason = "the older revisions have them")]
@@ -16,12 +16,12 @@ use rmcp::model::{
 };
 use rmcp::service::{RequestContext, RoleServer};
 
+use self::fixture::list_fixtures;
 use super::MemoryServer;
 
+mod call;
+mod fixture;
 mod input;
-mod prompt;
-mod resource;
-mod tool;
 
 /// The service with the suite's fixtures.
 #[derive(Debug, Clone)]
@@ -53,14 +53,15 @@ impl ServerHandler for ConformanceServer {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let mut list = self.inner.list_tools(page, context).await?;
-        list.tools.extend(tool::list());
+        list.tools.extend(list_fixtures::<Tool>("tools"));
         Ok(list)
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.inner
-            .get_tool(name)
-            .or_else(|| tool::list().into_iter().find(|tool| tool.name == name))
+        self.inner.get_tool(name).or_else(|| {
+            let fixtures: Vec<Tool> = list_fixtures("tools");
+            fixtures.into_iter().find(|tool| tool.name == name)
+        })
     }
 
     async fn call_tool(
@@ -69,7 +70,7 @@ impl ServerHandler for ConformanceServer {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         if request.name.starts_with("test_") || request.name.starts_with("json_schema_") {
-            return tool::call(request, &context).await;
+            return call::call_tool(request, &context).await;
         }
         self.inner.call_tool(request, context).await
     }
@@ -80,7 +81,7 @@ impl ServerHandler for ConformanceServer {
         context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
         let mut list = self.inner.list_prompts(page, context).await?;
-        list.prompts.extend(prompt::list());
+        list.prompts.extend(list_fixtures("prompts"));
         Ok(list)
     }
 
@@ -90,7 +91,7 @@ impl ServerHandler for ConformanceServer {
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
         if request.name.starts_with("test_") {
-            return prompt::get(&request);
+            return call::get_prompt(request);
         }
         self.inner.get_prompt(request, context).await
     }
@@ -101,7 +102,7 @@ impl ServerHandler for ConformanceServer {
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
         let mut list = self.inner.list_resources(page, context).await?;
-        list.resources.extend(resource::list());
+        list.resources.extend(list_fixtures("resources"));
         Ok(list)
     }
 
@@ -111,7 +112,7 @@ impl ServerHandler for ConformanceServer {
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
         let mut list = self.inner.list_resource_templates(page, context).await?;
-        list.resource_templates.push(resource::template());
+        list.resource_templates.extend(list_fixtures("templates"));
         Ok(list)
     }
 
@@ -120,7 +121,7 @@ impl ServerHandler for ConformanceServer {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        match resource::read(&request.uri) {
+        match call::read_resource(&request.uri) {
             Some(result) => Ok(result.into()),
             None => self.inner.read_resource(request, context).await,
         }

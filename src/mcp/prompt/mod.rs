@@ -1,5 +1,5 @@
-//! The prompts: texts which a person calls up, one file each. What they bring from the memory is collected in the
-//! engine; a prompt only words it.
+//! The prompts: texts that a person requests, one file each. The engine collects the memories; a prompt only formats
+//! them.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -30,22 +30,27 @@ pub(super) struct Argument {
     pub(super) completes: Option<Completable>,
 }
 
-/// A prompt: how it is described, and what it says.
+/// A prompt: its description and its text.
 #[async_trait]
 pub(super) trait MemoryPrompt: Send + Sync {
     /// Name, title, description.
-    fn about(&self) -> (&'static str, &'static str, &'static str);
+    fn metadata(&self) -> (&'static str, &'static str, &'static str);
 
-    /// What may be filled in.
+    /// The arguments of the prompt.
     fn arguments(&self) -> &'static [Argument];
 
     /// The text, as if the person had written it.
-    async fn say(&self, engine: &Engine, call: &Call, given: Given) -> Result<String, ToolError>;
+    async fn render_text(
+        &self,
+        engine: &Engine,
+        call: &Call,
+        given: PromptArguments,
+    ) -> Result<String, ToolError>;
 }
 
 /// The definition in the words of the protocol.
-pub(super) fn definition(prompt: &dyn MemoryPrompt) -> Prompt {
-    let (name, title, description) = prompt.about();
+pub(super) fn define_prompt(prompt: &dyn MemoryPrompt) -> Prompt {
+    let (name, title, description) = prompt.metadata();
     let arguments = prompt
         .arguments()
         .iter()
@@ -72,15 +77,15 @@ fn check_texts(prompt: &dyn MemoryPrompt, arguments: &JsonObject) -> Result<(), 
 }
 
 /// Arguments that were given, by name; empty ones count as absent.
-pub(super) struct Given {
+pub(super) struct PromptArguments {
     arguments: JsonObject,
     /// How the arguments were read.
     pub(super) notes: Vec<String>,
 }
 
-impl Given {
+impl PromptArguments {
     /// Reads texts under the names which the prompt knows, by the rules for the arguments of tools.
-    pub(super) fn accept(
+    pub(super) fn read_arguments(
         prompt: &dyn MemoryPrompt,
         arguments: Option<JsonObject>,
         now: DateTime<Utc>,
@@ -100,7 +105,7 @@ impl Given {
         }
     }
 
-    fn take(&mut self, name: &str) -> Option<String> {
+    fn take_text(&mut self, name: &str) -> Option<String> {
         let Some(Value::String(text)) = self.arguments.remove(name) else {
             return None;
         };

@@ -2,19 +2,19 @@
 
 use async_trait::async_trait;
 
-use super::{Argument, Given, MemoryPrompt, ToolError};
+use super::{Argument, MemoryPrompt, PromptArguments, ToolError};
 use crate::domain::validate::{MAX_EPISODE_BYTES, MAX_NAME_BYTES};
 use crate::engine::{Call, Completable, Engine, GetParams};
-use crate::mcp::tool::describe;
+use crate::mcp::tool::describe_memory;
 
 pub(super) struct Reflect;
 
 #[async_trait]
 impl MemoryPrompt for Reflect {
-    fn about(&self) -> (&'static str, &'static str, &'static str) {
+    fn metadata(&self) -> (&'static str, &'static str, &'static str) {
         (
             "reflect",
-            "Learn from what happened",
+            "Learn from an attempt",
             "Turn an attempt, especially a failed one, into a lesson that is recalled in similar situations.",
         )
     }
@@ -23,19 +23,19 @@ impl MemoryPrompt for Reflect {
         &[
             Argument {
                 name: "situation",
-                description: "What was tried, and where",
+                description: "The attempt and its circumstances",
                 most: MAX_EPISODE_BYTES,
                 completes: None,
             },
             Argument {
                 name: "outcome",
-                description: "How it went, in words or from -1 to 1",
+                description: "The result, in words or from -1 to 1",
                 most: MAX_EPISODE_BYTES,
                 completes: None,
             },
             Argument {
                 name: "lesson",
-                description: "What to do next time",
+                description: "The rule for next time",
                 most: MAX_EPISODE_BYTES,
                 completes: None,
             },
@@ -48,13 +48,13 @@ impl MemoryPrompt for Reflect {
         ]
     }
 
-    async fn say(
+    async fn render_text(
         &self,
         engine: &Engine,
         call: &Call,
-        mut given: Given,
+        mut given: PromptArguments,
     ) -> Result<String, ToolError> {
-        let mut text = "Let us learn from what just happened.\n".to_owned();
+        let mut text = "Let us learn from the last attempt.\n".to_owned();
         let questions = [
             (
                 "situation",
@@ -73,14 +73,14 @@ impl MemoryPrompt for Reflect {
             ),
         ];
         for (name, title, question) in questions {
-            match given.take(name) {
+            match given.take_text(name) {
                 Some(answer) => text.push_str(&format!("\n{title}: {answer}")),
                 None => text.push_str(&format!(
                     "\n{title}: infer it from this conversation, or ask me ({question})."
                 )),
             }
         }
-        if let Some(id) = given.take("memory") {
+        if let Some(id) = given.take_text("memory") {
             let params = GetParams {
                 ids: vec![id],
                 include_deleted: true,
@@ -93,7 +93,7 @@ impl MemoryPrompt for Reflect {
             match found.memories.first() {
                 Some(memory) => text.push_str(&format!(
                     "\n\nThis memory was involved. If it misled, give feedback with update (not_helpful) or correct it:\n{}",
-                    describe(memory)
+                    describe_memory(memory)
                 )),
                 None => text.push_str("\n\nThe memory that I named does not exist."),
             }

@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 
-use super::{Argument, Given, MemoryPrompt, ToolError};
+use super::{Argument, MemoryPrompt, PromptArguments, ToolError};
 use crate::domain::validate::MAX_TAG_BYTES;
 use crate::engine::{Call, Completable, Engine};
 
 pub(super) struct SessionEnd;
 
-const TEXT: &str = "This conversation is ending. Store in memory what a later one will need, and nothing else.
+const TEXT: &str = "This conversation is ending. Store what a later conversation will need, and nothing else.
 
 1. Go through the conversation for
    - facts, preferences and decisions that will matter later, each with its reason: kind note;
@@ -22,7 +22,7 @@ const TEXT: &str = "This conversation is ending. Store in memory what a later on
 
 #[async_trait]
 impl MemoryPrompt for SessionEnd {
-    fn about(&self) -> (&'static str, &'static str, &'static str) {
+    fn metadata(&self) -> (&'static str, &'static str, &'static str) {
         (
             "session_end",
             "Store what matters",
@@ -33,14 +33,19 @@ impl MemoryPrompt for SessionEnd {
     fn arguments(&self) -> &'static [Argument] {
         &[Argument {
             name: "tag",
-            description: "Tag for everything that is stored",
+            description: "Tag for all memories that are stored",
             most: MAX_TAG_BYTES,
             completes: Some(Completable::Tag),
         }]
     }
 
-    async fn say(&self, _: &Engine, _: &Call, mut given: Given) -> Result<String, ToolError> {
-        Ok(match given.take("tag") {
+    async fn render_text(
+        &self,
+        _: &Engine,
+        _: &Call,
+        mut given: PromptArguments,
+    ) -> Result<String, ToolError> {
+        Ok(match given.take_text("tag") {
             Some(tag) => format!("{TEXT}\n\nTag everything with {tag:?}."),
             None => TEXT.to_owned(),
         })

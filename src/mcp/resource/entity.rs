@@ -6,8 +6,8 @@ use super::{Document, ToolError};
 use crate::engine::{Call, Engine, EngineError, GetParams};
 use crate::mcp::tool::describe_detail;
 
-/// About the entity of this name, as it is written in an address; none where there is no such entity.
-pub(super) async fn read(
+/// Reads the entity of this name, which is percent-encoded; none if it does not exist.
+pub(super) async fn read_resource(
     engine: &Engine,
     call: &Call,
     name: &str,
@@ -20,7 +20,7 @@ pub(super) async fn read(
         ..GetParams::default()
     };
     let found = match engine.get(call, params).await {
-        // Whatever is no name leads nowhere.
+        // An invalid name has no entity.
         Err(EngineError::Invalid(_)) => return Ok(None),
         other => other?,
     };

@@ -10,7 +10,7 @@ pub(super) struct Focus;
 
 #[async_trait]
 impl MemoryResource for Focus {
-    fn about(&self) -> (&'static str, &'static str, &'static str, &'static str) {
+    fn metadata(&self) -> (&'static str, &'static str, &'static str, &'static str) {
         (
             "focus",
             "Working memory",
@@ -19,7 +19,7 @@ impl MemoryResource for Focus {
         )
     }
 
-    async fn read(&self, engine: &Engine, call: &Call) -> Result<Document, ToolError> {
+    async fn read_document(&self, engine: &Engine, call: &Call) -> Result<Document, ToolError> {
         let items = engine.focus(call, FocusParams::default()).await?.items;
         let lines: Vec<String> = items.iter().map(describe_focus).collect();
         let text = if lines.is_empty() {

@@ -2,10 +2,10 @@
 
 use super::{Document, ToolError};
 use crate::engine::{Call, Engine, EngineError, GetParams};
-use crate::mcp::tool::describe;
+use crate::mcp::tool::describe_memory;
 
-/// The memory of this id; none where there is no such id.
-pub(super) async fn read(
+/// Reads the memory of this ID; none if it does not exist.
+pub(super) async fn read_resource(
     engine: &Engine,
     call: &Call,
     id: &str,
@@ -15,12 +15,12 @@ pub(super) async fn read(
         ..GetParams::default()
     };
     let found = match engine.get(call, params).await {
-        // Whatever is no id leads nowhere.
+        // An invalid ID has no memory.
         Err(EngineError::Invalid(_)) => return Ok(None),
         other => other?,
     };
     Ok(found.memories.first().map(|memory| Document {
         mime_type: "text/plain",
-        text: describe(memory),
+        text: describe_memory(memory),
     }))
 }

@@ -1,4 +1,4 @@
-//! The resources, which a person can attach to a conversation. Each file has an address and the text behind it.
+//! The resources, which a person can attach to a conversation: one file per address.
 
 use async_trait::async_trait;
 use rmcp::model::{Resource, ResourceTemplate};
@@ -45,28 +45,28 @@ pub(super) const TEMPLATES: [Template; 2] = [
     },
 ];
 
-/// What every address begins with.
+/// The scheme of all addresses.
 const SCHEME: &str = "memory://";
 
-/// What is behind an address.
+/// The content of a resource.
 pub(super) struct Document {
     pub(super) mime_type: &'static str,
     pub(super) text: String,
 }
 
-/// A resource: how it is described, and what is behind it.
+/// A resource: its description and its content.
 #[async_trait]
 pub(super) trait MemoryResource: Send + Sync {
     /// Name, which follows the scheme in the address; title, description, media type.
-    fn about(&self) -> (&'static str, &'static str, &'static str, &'static str);
+    fn metadata(&self) -> (&'static str, &'static str, &'static str, &'static str);
 
-    /// What is behind it now.
-    async fn read(&self, engine: &Engine, call: &Call) -> Result<Document, ToolError>;
+    /// Reads the current content.
+    async fn read_document(&self, engine: &Engine, call: &Call) -> Result<Document, ToolError>;
 }
 
 /// The definition in the words of the protocol.
-pub(super) fn definition(resource: &dyn MemoryResource) -> Resource {
-    let (name, title, description, mime_type) = resource.about();
+pub(super) fn define_resource(resource: &dyn MemoryResource) -> Resource {
+    let (name, title, description, mime_type) = resource.metadata();
     Resource::new(format!("{SCHEME}{name}"), name)
         .with_title(title)
         .with_description(description)
@@ -74,15 +74,15 @@ pub(super) fn definition(resource: &dyn MemoryResource) -> Resource {
 }
 
 /// A template's definition.
-pub(super) fn template(template: &Template) -> ResourceTemplate {
+pub(super) fn define_template(template: &Template) -> ResourceTemplate {
     ResourceTemplate::new(template.address, template.name)
         .with_title(template.title)
         .with_description(template.description)
         .with_mime_type("text/plain")
 }
 
-/// Reads an address; none where nothing is behind it.
-pub(super) async fn read(
+/// Reads the resource of an address; none if there is no such resource.
+pub(super) async fn read_resource(
     engine: &Engine,
     call: &Call,
     uri: &str,
@@ -90,11 +90,11 @@ pub(super) async fn read(
     let Some(name) = uri.strip_prefix(SCHEME) else {
         return Ok(None);
     };
-    match ALL.iter().find(|resource| resource.about().0 == name) {
-        Some(resource) => resource.read(engine, call).await.map(Some),
+    match ALL.iter().find(|resource| resource.metadata().0 == name) {
+        Some(resource) => resource.read_document(engine, call).await.map(Some),
         None => match name.strip_prefix("entity/") {
-            Some(entity) => entity::read(engine, call, entity).await,
-            None => memory::read(engine, call, name).await,
+            Some(entity) => entity::read_resource(engine, call, entity).await,
+            None => memory::read_resource(engine, call, name).await,
         },
     }
 }

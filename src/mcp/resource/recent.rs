@@ -4,13 +4,13 @@ use async_trait::async_trait;
 
 use super::{Document, MemoryResource, ToolError};
 use crate::engine::{Call, Engine, RecallParams};
-use crate::mcp::tool::describe;
+use crate::mcp::tool::describe_memory;
 
 pub(super) struct Recent;
 
 #[async_trait]
 impl MemoryResource for Recent {
-    fn about(&self) -> (&'static str, &'static str, &'static str, &'static str) {
+    fn metadata(&self) -> (&'static str, &'static str, &'static str, &'static str) {
         (
             "recent",
             "Recent memories",
@@ -19,7 +19,7 @@ impl MemoryResource for Recent {
         )
     }
 
-    async fn read(&self, engine: &Engine, call: &Call) -> Result<Document, ToolError> {
+    async fn read_document(&self, engine: &Engine, call: &Call) -> Result<Document, ToolError> {
         let output = engine
             .recall(
                 call,
@@ -32,7 +32,7 @@ impl MemoryResource for Recent {
         let mut lines: Vec<String> = output
             .hits
             .iter()
-            .map(|hit| describe(&hit.memory))
+            .map(|hit| describe_memory(&hit.memory))
             .collect();
         lines.extend(output.notes);
         Ok(Document {

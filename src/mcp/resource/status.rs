@@ -9,7 +9,7 @@ pub(super) struct Status;
 
 #[async_trait]
 impl MemoryResource for Status {
-    fn about(&self) -> (&'static str, &'static str, &'static str, &'static str) {
+    fn metadata(&self) -> (&'static str, &'static str, &'static str, &'static str) {
         (
             "status",
             "Status",
@@ -18,7 +18,7 @@ impl MemoryResource for Status {
         )
     }
 
-    async fn read(&self, engine: &Engine, call: &Call) -> Result<Document, ToolError> {
+    async fn read_document(&self, engine: &Engine, call: &Call) -> Result<Document, ToolError> {
         let status = engine.status(call, StatusParams::default()).await?;
         let text = serde_json::to_string_pretty(&status)
             .expect("a status is plain data, which always serialises");

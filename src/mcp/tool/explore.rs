@@ -1,46 +1,33 @@
 //! `explore`.
 
-use std::sync::Arc;
+use rmcp::model::ToolAnnotations;
 
-use async_trait::async_trait;
-use rmcp::handler::server::common::schema_for_type;
-use rmcp::model::{JsonObject, Tool, ToolAnnotations};
-
-use super::quote::inline;
-use super::{Answer, MemoryTool, ToolError, answer, check_params, define, parse, with_notes};
+use super::quote::inline_text;
+use super::{Answer, ModelTool, ToolError, build_answer, with_notes};
 use crate::domain::Invalid;
 use crate::engine::{Call, Engine, EntityView, ExploreOutput, ExploreParams, RelationView};
 
 pub(crate) struct Explore;
 
-#[async_trait]
-impl MemoryTool for Explore {
-    fn definition(&self) -> Tool {
-        define::<ExploreParams, ExploreOutput>(
-            "explore",
-            "Query the graph of entities. neighbours and suggest (likely missing relations) need name; path needs name and \
-             to; list takes a name prefix or a type.",
-            ToolAnnotations::new().read_only(true),
-        )
+impl ModelTool for Explore {
+    type Params = ExploreParams;
+    type Output = ExploreOutput;
+
+    const NAME: &'static str = "explore";
+    const TITLE: &'static str = "Query the graph";
+    const DESCRIPTION: &'static str = "Query the graph of entities. neighbours and suggest (likely missing relations) need name; path needs name and \
+             to; list takes a name prefix or a type.";
+
+    fn hints() -> ToolAnnotations {
+        ToolAnnotations::new().read_only(true)
     }
 
-    fn parameters(&self) -> Arc<JsonObject> {
-        schema_for_type::<ExploreParams>()
+    fn check(engine: &Engine, params: ExploreParams) -> Result<(), Invalid> {
+        engine.check_explore(&params)
     }
 
-    fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid> {
-        check_params(arguments, |params: ExploreParams| {
-            engine.check_explore(&params)
-        })
-    }
-
-    async fn run(
-        &self,
-        engine: &Engine,
-        call: &Call,
-        arguments: JsonObject,
-    ) -> Result<Answer, ToolError> {
-        let output = engine.explore(call, parse(arguments)?).await?;
+    async fn run(engine: &Engine, call: &Call, params: ExploreParams) -> Result<Answer, ToolError> {
+        let output = engine.explore(call, params).await?;
         let entities = if output.entities.len() == 1 {
             "entity"
         } else {
@@ -66,13 +53,17 @@ impl MemoryTool for Explore {
             text.push('\n');
             text.push_str(&describe_relation(relation));
         }
-        Ok(answer(&output, text))
+        Ok(build_answer(&output, text))
     }
 }
 
 /// An entity in a line.
 pub(super) fn describe_entity(entity: &EntityView) -> String {
-    let mut line = format!("{} [{}]", inline(&entity.name), inline(&entity.kind));
+    let mut line = format!(
+        "{} [{}]",
+        inline_text(&entity.name),
+        inline_text(&entity.kind)
+    );
     let details = [
         entity
             .project
@@ -88,7 +79,7 @@ pub(super) fn describe_entity(entity: &EntityView) -> String {
     ];
     for detail in details.into_iter().flatten() {
         line.push_str(" · ");
-        line.push_str(&inline(&detail));
+        line.push_str(&inline_text(&detail));
     }
     line
 }
@@ -97,9 +88,9 @@ pub(super) fn describe_entity(entity: &EntityView) -> String {
 pub(super) fn describe_relation(relation: &RelationView) -> String {
     let mut line = format!(
         "{} -{}-> {}",
-        inline(&relation.from),
-        inline(&relation.kind),
-        inline(&relation.to)
+        inline_text(&relation.from),
+        inline_text(&relation.kind),
+        inline_text(&relation.to)
     );
     for (word, time) in [
         ("from", &relation.valid_from),

@@ -1,14 +1,10 @@
 //! `forget`.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use rmcp::handler::server::common::schema_for_type;
-use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use rmcp::model::ToolAnnotations;
 
 use super::{
-    Answer, EXCERPT_CHARS, MemoryTool, ToolError, answer, awaiting_owner, check_params, define,
-    excerpt, parse, with_notes,
+    Answer, EXCERPT_CHARS, ModelTool, ToolError, awaiting_owner, build_answer, first_chars,
+    with_notes,
 };
 use crate::domain::Invalid;
 use crate::domain::reference::short_id;
@@ -16,33 +12,24 @@ use crate::engine::{Call, Engine, ForgetOutput, ForgetParams, Mode};
 
 pub(crate) struct Forget;
 
-#[async_trait]
-impl MemoryTool for Forget {
-    fn definition(&self) -> Tool {
-        define::<ForgetParams, ForgetOutput>(
-            "forget",
-            "Delete memories, restore deleted ones, or purge them for good. Purge only if the user asks for it.",
-            ToolAnnotations::new().destructive(true).idempotent(true),
-        )
+impl ModelTool for Forget {
+    type Params = ForgetParams;
+    type Output = ForgetOutput;
+
+    const NAME: &'static str = "forget";
+    const TITLE: &'static str = "Delete or restore memories";
+    const DESCRIPTION: &'static str = "Delete memories, restore deleted ones, or purge them for good. Purge only if the user asks for it.";
+
+    fn hints() -> ToolAnnotations {
+        ToolAnnotations::new().destructive(true).idempotent(true)
     }
 
-    fn parameters(&self) -> Arc<JsonObject> {
-        schema_for_type::<ForgetParams>()
+    fn check(engine: &Engine, params: ForgetParams) -> Result<(), Invalid> {
+        engine.check_forget(&params)
     }
 
-    fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid> {
-        check_params(arguments, |params: ForgetParams| {
-            engine.check_forget(&params)
-        })
-    }
-
-    async fn run(
-        &self,
-        engine: &Engine,
-        call: &Call,
-        arguments: JsonObject,
-    ) -> Result<Answer, ToolError> {
-        let output = engine.forget(call, parse(arguments)?).await?;
+    async fn run(engine: &Engine, call: &Call, params: ForgetParams) -> Result<Answer, ToolError> {
+        let output = engine.forget(call, params).await?;
         let mut lines = Vec::new();
         if output.changed > 0 || output.reviews.is_empty() {
             lines.push(summary(&output));
@@ -51,7 +38,7 @@ impl MemoryTool for Forget {
             let text = memory
                 .content
                 .as_ref()
-                .map(|text| format!(" {}", excerpt(text, EXCERPT_CHARS)));
+                .map(|text| format!(" {}", first_chars(text, EXCERPT_CHARS)));
             lines.push(format!(
                 "[{}]{}",
                 short_id(&memory.id),
@@ -61,7 +48,7 @@ impl MemoryTool for Forget {
         if !output.reviews.is_empty() {
             lines.push(awaiting_owner(output.mode.done(), &output.reviews));
         }
-        Ok(answer(
+        Ok(build_answer(
             &output,
             with_notes(&output.notes, &lines.join("\n")),
         ))

@@ -1,15 +1,11 @@
 //! `get`.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use rmcp::handler::server::common::schema_for_type;
-use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use rmcp::model::ToolAnnotations;
 use serde_json::Value;
 
 use super::{
-    Answer, MemoryTool, ToolError, check_params, define, describe, describe_detail, limited_answer,
-    list_within, parse, with_notes,
+    Answer, ModelTool, ToolError, describe_detail, describe_memory, limited_answer, list_within,
+    with_notes,
 };
 use crate::domain::Invalid;
 use crate::domain::reference::short_id;
@@ -20,34 +16,27 @@ const LIST_PART: usize = 4;
 
 pub(crate) struct Get;
 
-#[async_trait]
-impl MemoryTool for Get {
-    fn definition(&self) -> Tool {
-        define::<GetParams, GetOutput>(
-            "get",
-            "Read full memories by ID (optionally with history), or everything about entities by name.",
-            ToolAnnotations::new().read_only(true),
-        )
+impl ModelTool for Get {
+    type Params = GetParams;
+    type Output = GetOutput;
+
+    const NAME: &'static str = "get";
+    const TITLE: &'static str = "Read memories";
+    const DESCRIPTION: &'static str =
+        "Read full memories by ID (optionally with history), or everything about entities by name.";
+
+    fn hints() -> ToolAnnotations {
+        ToolAnnotations::new().read_only(true)
     }
 
-    fn parameters(&self) -> Arc<JsonObject> {
-        schema_for_type::<GetParams>()
+    fn check(engine: &Engine, params: GetParams) -> Result<(), Invalid> {
+        engine.check_get(&params)
     }
 
-    fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid> {
-        check_params(arguments, |params: GetParams| engine.check_get(&params))
-    }
-
-    async fn run(
-        &self,
-        engine: &Engine,
-        call: &Call,
-        arguments: JsonObject,
-    ) -> Result<Answer, ToolError> {
-        let params: GetParams = parse(arguments)?;
+    async fn run(engine: &Engine, call: &Call, params: GetParams) -> Result<Answer, ToolError> {
         let budget = params.budget();
         let output = engine.get(call, params).await?;
-        let mut parts: Vec<String> = output.memories.iter().map(describe).collect();
+        let mut parts: Vec<String> = output.memories.iter().map(describe_memory).collect();
         parts.extend(output.entities.iter().map(describe_detail));
         parts.extend(output.history.iter().map(describe_change));
         let text = with_notes(&output.notes, &parts.join("\n"));
@@ -60,7 +49,7 @@ impl MemoryTool for Get {
     }
 }
 
-/// What is missing, and how to read the rest. Lists take at most a part of the budget.
+/// Describes missing parts and how to read the rest. Lists take at most a part of the budget.
 fn ending(output: &GetOutput, budget: usize) -> String {
     let not_read: Vec<String> = output
         .not_read

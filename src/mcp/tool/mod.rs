@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use self::quote::{excerpt, inline, quote};
+use self::quote::{first_chars, inline_text, quote_lines};
 use super::argument::Problem;
 use super::error::ToolError;
 use crate::domain::Invalid;
@@ -51,9 +51,9 @@ pub(super) const NAMES: [&str; 10] = [
 
 /// An answer in both of its forms.
 pub(super) struct Answer {
-    /// What the output schema describes.
+    /// The structured content, which the output schema describes.
     pub(super) structured: Value,
-    /// The same for a model, in few words.
+    /// A short text for a model.
     pub(super) text: String,
     /// Lines at the end of the text that lead on, such as a cursor: they are not cut.
     pub(super) ending: String,
@@ -63,7 +63,7 @@ pub(super) struct Answer {
 
 impl Answer {
     /// The text with remarks to the caller before it, within the limit.
-    pub(super) fn print(&self, notes: &[String]) -> String {
+    pub(super) fn print_text(&self, notes: &[String]) -> String {
         let text = print_notes(notes) + &self.text;
         let separator = if text.is_empty() || self.ending.is_empty() {
             ""
@@ -75,7 +75,7 @@ impl Answer {
             None => text + &ending,
             Some(limit) => {
                 let room = limit.saturating_sub(ending.chars().count());
-                cut(cut(text, room) + &ending, limit)
+                cut_text(cut_text(text, room) + &ending, limit)
             }
         }
     }
@@ -102,7 +102,7 @@ pub(super) fn print_notes(notes: &[String]) -> String {
 }
 
 /// The beginning of a text that is longer than `most` characters.
-fn cut(text: String, most: usize) -> String {
+fn cut_text(text: String, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => text,
         Some(_) if most == 0 => String::new(),
@@ -110,7 +110,73 @@ fn cut(text: String, most: usize) -> String {
     }
 }
 
-/// A tool: how it is described, and how it is run.
+/// A tool with its parameters and its output: what a file of this folder implements.
+pub(super) trait ModelTool: Send + Sync {
+    /// The arguments.
+    type Params: JsonSchema + DeserializeOwned + Send + 'static;
+    /// The structured answer.
+    type Output: JsonSchema + 'static;
+
+    const NAME: &'static str;
+    /// The name in a list for people.
+    const TITLE: &'static str;
+    const DESCRIPTION: &'static str;
+
+    fn hints() -> ToolAnnotations;
+
+    /// Whether a call with these arguments, once they are read, changes anything.
+    fn writes(_: &JsonObject) -> bool {
+        Self::hints().read_only_hint != Some(true)
+    }
+
+    /// Reports everything that the tool would refuse in these parameters before it looks anything up.
+    fn check(_: &Engine, _: Self::Params) -> Result<(), Invalid> {
+        Ok(())
+    }
+
+    /// Calls the use case and describes its answer.
+    fn run(
+        engine: &Engine,
+        call: &Call,
+        params: Self::Params,
+    ) -> impl Future<Output = Result<Answer, ToolError>> + Send;
+}
+
+#[async_trait]
+impl<T: ModelTool> MemoryTool for T {
+    fn definition(&self) -> Tool {
+        let input = schema::input_schema(&schema_for_type::<T::Params>());
+        let output = schema::output_schema(&schema_for_output::<T::Output>());
+        Tool::new(T::NAME, T::DESCRIPTION, input)
+            .with_title(T::TITLE)
+            .with_raw_output_schema(output)
+            .annotate(T::hints().open_world(false))
+    }
+
+    fn parameters(&self) -> Arc<JsonObject> {
+        schema_for_type::<T::Params>()
+    }
+
+    fn writes(&self, arguments: &JsonObject) -> bool {
+        T::writes(arguments)
+    }
+
+    fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid> {
+        serde_json::from_value(Value::Object(arguments))
+            .map_or(Ok(()), |params| T::check(engine, params))
+    }
+
+    async fn run(
+        &self,
+        engine: &Engine,
+        call: &Call,
+        arguments: JsonObject,
+    ) -> Result<Answer, ToolError> {
+        T::run(engine, call, parse_params(arguments)?).await
+    }
+}
+
+/// A tool as the server calls it.
 #[async_trait]
 pub(super) trait MemoryTool: Send + Sync {
     /// Name, description, schemas, hints.
@@ -120,20 +186,13 @@ pub(super) trait MemoryTool: Send + Sync {
     fn parameters(&self) -> Arc<JsonObject>;
 
     /// Whether a call with these arguments, once they are read, changes anything.
-    fn writes(&self, _: &JsonObject) -> bool {
-        self.definition()
-            .annotations
-            .and_then(|hints| hints.read_only_hint)
-            != Some(true)
-    }
+    fn writes(&self, arguments: &JsonObject) -> bool;
 
     /// Reports everything that the tool would refuse in these arguments before it looks anything up. Placeholders may
     /// stand for required arguments.
-    fn check(&self, _: &Engine, _: JsonObject) -> Result<(), Invalid> {
-        Ok(())
-    }
+    fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid>;
 
-    /// Reads the arguments, calls the use case, words the answer.
+    /// Reads the arguments, calls the use case and describes its answer.
     async fn run(
         &self,
         engine: &Engine,
@@ -142,52 +201,15 @@ pub(super) trait MemoryTool: Send + Sync {
     ) -> Result<Answer, ToolError>;
 }
 
-fn define<P: JsonSchema + 'static, O: JsonSchema + 'static>(
-    name: &'static str,
-    description: &'static str,
-    hints: ToolAnnotations,
-) -> Tool {
-    let input = schema::input(&schema_for_type::<P>());
-    let output = schema::output(&schema_for_output::<O>());
-    Tool::new(name, description, input)
-        .with_title(title(name))
-        .with_raw_output_schema(output)
-        .annotate(hints.open_world(false))
-}
-
-/// What a person sees in a list of tools.
-fn title(name: &str) -> &'static str {
-    match name {
-        "remember" => "Store memories",
-        "recall" => "Find memories",
-        "get" => "Read memories",
-        "update" => "Correct a memory",
-        "forget" => "Delete or restore memories",
-        "focus" => "Working memory",
-        "link" => "Change the graph",
-        "explore" => "Query the graph",
-        "review" => "Review duplicates and contradictions",
-        _ => "Status",
-    }
-}
-
-/// The action that is asked for, where it is a word; an empty one where it is something else.
-fn action(arguments: &JsonObject) -> Option<&str> {
+/// Returns the action if it was given; an empty text if it is not a string.
+fn given_action(arguments: &JsonObject) -> Option<&str> {
     arguments
         .get("action")
         .map(|action| action.as_str().unwrap_or_default())
 }
 
-/// Runs a check of parameters on arguments, as far as they can be read.
-fn check_params<P: DeserializeOwned>(
-    arguments: JsonObject,
-    check: impl FnOnce(P) -> Result<(), Invalid>,
-) -> Result<(), Invalid> {
-    serde_json::from_value(Value::Object(arguments)).map_or(Ok(()), check)
-}
-
 /// Reads arguments that [`super::argument::prepare`] brought into the form of the parameters.
-fn parse<P: DeserializeOwned>(arguments: JsonObject) -> Result<P, ToolError> {
+fn parse_params<P: DeserializeOwned>(arguments: JsonObject) -> Result<P, ToolError> {
     serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
         // The schema and the parameters disagree: a defect. The words of the error are not those of a client.
         tracing::error!(%error, "arguments that fit the schema do not fit the parameters");
@@ -204,7 +226,7 @@ fn parse<P: DeserializeOwned>(arguments: JsonObject) -> Result<P, ToolError> {
     })
 }
 
-fn answer(output: &impl serde::Serialize, text: String) -> Answer {
+fn build_answer(output: &impl serde::Serialize, text: String) -> Answer {
     let structured =
         serde_json::to_value(output).expect("an output is plain data, which always serialises");
     Answer {
@@ -225,11 +247,11 @@ fn limited_answer(
     Answer {
         ending,
         limit: Some(limit),
-        ..answer(output, text)
+        ..build_answer(output, text)
     }
 }
 
-/// A list in a line of about `room` characters; the rest is counted, or all where there is no room for one.
+/// Formats a list in a line of about `room` characters, and counts the entries that do not fit.
 fn list_within(label: &str, entries: &[String], room: usize) -> Option<String> {
     let mut line = format!("{label}: {}", entries.first()?);
     if line.len() > room {
@@ -275,9 +297,13 @@ pub(super) fn describe_focus(item: &FocusView) -> String {
     let reason = item
         .reason
         .as_ref()
-        .map(|reason| format!(" ({})", inline(reason)))
+        .map(|reason| format!(" ({})", inline_text(reason)))
         .unwrap_or_default();
-    format!("[{}]{reason}\n{}", short_id(&item.id), quote(&item.content))
+    format!(
+        "[{}]{reason}\n{}",
+        short_id(&item.id),
+        quote_lines(&item.content)
+    )
 }
 
 /// An entity with its relations and the memories that mention it, one per line.
@@ -288,17 +314,17 @@ pub(super) fn describe_detail(detail: &EntityDetail) -> String {
     if detail.relation_count > shown {
         lines.push(format!(
             "{shown} of {} relations, the strongest",
-            counted(detail.relation_count)
+            format_count(detail.relation_count)
         ));
     }
     if detail.ended_relations > 0 {
-        let ended = counted(detail.ended_relations);
+        let ended = format_count(detail.ended_relations);
         lines.push(format!(
             "{ended} ended relations are not listed; explore with valid_at shows an earlier time"
         ));
     }
     if !detail.memories.is_empty() {
-        let (shown, all) = (detail.memories.len(), counted(detail.memory_count));
+        let (shown, all) = (detail.memories.len(), format_count(detail.memory_count));
         lines.push(format!(
             "mentioned by {shown} of {all} memories: {}",
             short_ids(&detail.memories)
@@ -308,7 +334,7 @@ pub(super) fn describe_detail(detail: &EntityDetail) -> String {
 }
 
 /// A number that the store counts up to a limit.
-fn counted(number: u64) -> String {
+fn format_count(number: u64) -> String {
     if number >= MOST_COUNTED {
         format!("{MOST_COUNTED} or more")
     } else {
@@ -325,7 +351,7 @@ pub(super) fn describe_review(review: &ReviewView) -> String {
         proposed_change(review)
     );
     if let Some(reason) = &review.reason {
-        line.push_str(&format!("; reason: {}", excerpt(reason, EXCERPT_CHARS)));
+        line.push_str(&format!("; reason: {}", first_chars(reason, EXCERPT_CHARS)));
     }
     if review.state == "open" {
         line.push_str(&format!("; expires {}", review.until));
@@ -333,7 +359,7 @@ pub(super) fn describe_review(review: &ReviewView) -> String {
     line
 }
 
-/// What a review does to its memory, in words.
+/// Describes the change that a review proposes.
 fn proposed_change(review: &ReviewView) -> String {
     let (memory, change) = (short_id(&review.memory), &review.change);
     let field = |name: &str| change[name].as_str().unwrap_or_default();
@@ -360,12 +386,12 @@ fn proposed_change(review: &ReviewView) -> String {
 
 fn shown_value(value: &Value) -> String {
     match value {
-        Value::String(text) => format!("\"{}\"", excerpt(text, EXCERPT_CHARS)),
-        other => excerpt(&other.to_string(), EXCERPT_CHARS),
+        Value::String(text) => format!("\"{}\"", first_chars(text, EXCERPT_CHARS)),
+        other => first_chars(&other.to_string(), EXCERPT_CHARS),
     }
 }
 
-/// What is done to a protected memory when nothing is: the request that its owner decides.
+/// Describes the requests for protected memories, which did not change.
 fn awaiting_owner(done: &str, reviews: &[ReviewView]) -> String {
     let ids: Vec<&str> = reviews.iter().map(|review| short_id(&review.id)).collect();
     let (request, verb) = if ids.len() == 1 {
@@ -380,25 +406,25 @@ fn awaiting_owner(done: &str, reviews: &[ReviewView]) -> String {
 }
 
 /// One memory: a line with its ID and attributes, then its text with every line marked.
-pub(super) fn describe(memory: &MemoryView) -> String {
+pub(super) fn describe_memory(memory: &MemoryView) -> String {
     let mut text = describe_attributes(memory);
     text.push('\n');
     let spoken = memory
         .speaker
         .as_ref()
-        .map(|speaker| format!("{}: {}", inline(speaker), memory.content));
-    text.push_str(&quote(spoken.as_ref().unwrap_or(&memory.content)));
+        .map(|speaker| format!("{}: {}", inline_text(speaker), memory.content));
+    text.push_str(&quote_lines(spoken.as_ref().unwrap_or(&memory.content)));
     if let (Some(situation), Some(outcome), Some(lesson)) =
         (&memory.situation, memory.outcome, &memory.lesson)
     {
         let episode = format!("Situation: {situation}\nOutcome: {outcome}\nLesson: {lesson}");
-        text.push_str(&format!("\n{}", quote(&episode)));
+        text.push_str(&format!("\n{}", quote_lines(&episode)));
     }
     if !memory.metadata.is_empty() {
         let metadata = Value::Object(memory.metadata.clone()).to_string();
         text.push_str(&format!(
             "\n{}",
-            quote(&format!("Metadata: {}", inline(&metadata)))
+            quote_lines(&format!("Metadata: {}", inline_text(&metadata)))
         ));
     }
     text
@@ -415,7 +441,7 @@ fn describe_attributes(memory: &MemoryView) -> String {
     let mut add = |label: &str, value: &str| {
         line.push_str(" · ");
         line.push_str(label);
-        line.push_str(&inline(value));
+        line.push_str(&inline_text(value));
     };
     if let Some(project) = &memory.project {
         add("project ", project);

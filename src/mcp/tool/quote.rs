@@ -5,7 +5,7 @@
 const MARK: &str = "> ";
 
 /// A stored text with a mark before each of its lines.
-pub(super) fn quote(text: &str) -> String {
+pub(super) fn quote_lines(text: &str) -> String {
     let text = text.replace("\r\n", "\n");
     let mut quoted = String::with_capacity(text.len() + MARK.len());
     for (index, line) in text
@@ -23,7 +23,7 @@ pub(super) fn quote(text: &str) -> String {
 }
 
 /// A stored name, tag or reason on a single line.
-pub(super) fn inline(text: &str) -> String {
+pub(super) fn inline_text(text: &str) -> String {
     text.chars()
         .map(|c| {
             if breaks_line(c) || c.is_control() {
@@ -36,8 +36,8 @@ pub(super) fn inline(text: &str) -> String {
 }
 
 /// The beginning of a stored text on a single line, up to `most` characters.
-pub(super) fn excerpt(text: &str, most: usize) -> String {
-    let mut start: String = inline(text.trim()).chars().take(most).collect();
+pub(super) fn first_chars(text: &str, most: usize) -> String {
+    let mut start: String = inline_text(text.trim()).chars().take(most).collect();
     if text.trim().chars().nth(most).is_some() {
         start.push('…');
     }
@@ -58,16 +58,16 @@ mod tests {
 
     #[test]
     fn every_line_is_marked() {
-        assert_eq!(quote("one"), "> one");
+        assert_eq!(quote_lines("one"), "> one");
         assert_eq!(
-            quote("one\r\n# two\n\n[note 0190] three\n"),
+            quote_lines("one\r\n# two\n\n[note 0190] three\n"),
             "> one\n> # two\n> \n> [note 0190] three"
         );
         for separator in [
             '\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}',
         ] {
             assert_eq!(
-                quote(&format!("a{separator}# b")),
+                quote_lines(&format!("a{separator}# b")),
                 "> a\n> # b",
                 "{separator:?}"
             );
@@ -77,10 +77,10 @@ mod tests {
     #[test]
     fn names_stay_on_one_line() {
         assert_eq!(
-            inline("Ada\n# Tasks\u{2028}x\u{1b}[2K"),
+            inline_text("Ada\n# Tasks\u{2028}x\u{1b}[2K"),
             "Ada # Tasks x [2K"
         );
-        assert_eq!(excerpt("  one\ntwo three ", 7), "one two…");
-        assert_eq!(excerpt("one", 7), "one");
+        assert_eq!(first_chars("  one\ntwo three ", 7), "one two…");
+        assert_eq!(first_chars("one", 7), "one");
     }
 }

@@ -1,13 +1,9 @@
 //! `recall`.
 
+use rmcp::model::ToolAnnotations;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use async_trait::async_trait;
-use rmcp::handler::server::common::schema_for_type;
-use rmcp::model::{JsonObject, Tool, ToolAnnotations};
-
-use super::{Answer, MemoryTool, ToolError, check_params, define, describe, limited_answer, parse};
+use super::{Answer, ModelTool, ToolError, describe_memory, limited_answer};
 use crate::domain::Invalid;
 use crate::domain::Kind;
 use crate::domain::reference::short_id;
@@ -18,34 +14,24 @@ const LEAST_IN_YEAR: usize = 3;
 
 pub(crate) struct Recall;
 
-#[async_trait]
-impl MemoryTool for Recall {
-    fn definition(&self) -> Tool {
-        define::<RecallParams, RecallOutput>(
-            "recall",
-            "Find memories by question or keywords, with filters. Call it before answering anything that an earlier \
-             conversation may have settled.",
-            ToolAnnotations::new().read_only(true),
-        )
+impl ModelTool for Recall {
+    type Params = RecallParams;
+    type Output = RecallOutput;
+
+    const NAME: &'static str = "recall";
+    const TITLE: &'static str = "Find memories";
+    const DESCRIPTION: &'static str = "Find memories by question or keywords, with filters. Call it before answering anything that an earlier \
+             conversation may have settled.";
+
+    fn hints() -> ToolAnnotations {
+        ToolAnnotations::new().read_only(true)
     }
 
-    fn parameters(&self) -> Arc<JsonObject> {
-        schema_for_type::<RecallParams>()
+    fn check(engine: &Engine, params: RecallParams) -> Result<(), Invalid> {
+        engine.check_recall(&params)
     }
 
-    fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid> {
-        check_params(arguments, |params: RecallParams| {
-            engine.check_recall(&params)
-        })
-    }
-
-    async fn run(
-        &self,
-        engine: &Engine,
-        call: &Call,
-        arguments: JsonObject,
-    ) -> Result<Answer, ToolError> {
-        let params: RecallParams = parse(arguments)?;
+    async fn run(engine: &Engine, call: &Call, params: RecallParams) -> Result<Answer, ToolError> {
         let (budget, detail, browsing) = (params.budget(), params.detail, is_browsing(&params));
         let print = |output: &RecallOutput| {
             let cursor = cursor_line(output)
@@ -104,7 +90,7 @@ fn print_hits(output: &RecallOutput, detail: Detail, browsing: bool) -> String {
     lines.extend(output.hits.iter().map(|hit| match detail {
         Detail::Index => index_line(hit, &shared),
         Detail::Text => describe_hit(hit, &shared),
-        Detail::Full => describe(&hit.memory) + &remarks(hit),
+        Detail::Full => describe_memory(&hit.memory) + &remarks(hit),
     }));
     if detail == Detail::Index && !output.hits.is_empty() {
         lines.push("Read with get, or resource memory://ID".to_owned());
@@ -112,7 +98,7 @@ fn print_hits(output: &RecallOutput, detail: Detail, browsing: bool) -> String {
     lines.join("\n")
 }
 
-/// What hits have in common: said once, above them.
+/// Values that all hits share, printed once above them.
 #[derive(Default)]
 struct Shared {
     /// The day of all.
@@ -210,7 +196,7 @@ fn index_line(hit: &HitView, shared: &Shared) -> String {
     format!("{id}{kind}{day}{confidence} {size}c {text}{}", similar(hit))
 }
 
-/// A hit in as few characters as tell what it says, when, and whether it still holds.
+/// Describes a hit briefly: its text, its date, and whether it is still valid.
 fn describe_hit(hit: &HitView, shared: &Shared) -> String {
     let memory = &hit.memory;
     let mut text = short_id(&memory.id).to_owned();
@@ -262,7 +248,7 @@ fn describe_hit(hit: &HitView, shared: &Shared) -> String {
     text + &remarks(hit)
 }
 
-/// What is said about a hit behind its text.
+/// Remarks on a hit, printed after its text.
 fn remarks(hit: &HitView) -> String {
     let mut text = similar(hit);
     if let Some(why) = &hit.why {

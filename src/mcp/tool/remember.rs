@@ -1,14 +1,8 @@
 //! `remember`.
 
-use std::sync::Arc;
+use rmcp::model::ToolAnnotations;
 
-use async_trait::async_trait;
-use rmcp::handler::server::common::schema_for_type;
-use rmcp::model::{JsonObject, Tool, ToolAnnotations};
-
-use super::{
-    Answer, MemoryTool, ToolError, answer, check_params, define, inline, parse, quote, with_notes,
-};
+use super::{Answer, ModelTool, ToolError, build_answer, inline_text, quote_lines, with_notes};
 use crate::domain::Invalid;
 use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, RememberOutput, RememberParams, StoredView};
@@ -18,34 +12,29 @@ const MOST_LISTED: usize = 50;
 
 pub(crate) struct Remember;
 
-#[async_trait]
-impl MemoryTool for Remember {
-    fn definition(&self) -> Tool {
-        define::<RememberParams, RememberOutput>(
-            "remember",
-            "Store one or more memories for later conversations. All items are stored, or none. Duplicates are not stored \
-             again: their new tags and other values are added to the existing memory, whose ID is returned.",
-            ToolAnnotations::new().destructive(false).idempotent(true),
-        )
+impl ModelTool for Remember {
+    type Params = RememberParams;
+    type Output = RememberOutput;
+
+    const NAME: &'static str = "remember";
+    const TITLE: &'static str = "Store memories";
+    const DESCRIPTION: &'static str = "Store one or more memories for later conversations. All items are stored, or none. Duplicates are not stored \
+             again: their new tags and other values are added to the existing memory, whose ID is returned.";
+
+    fn hints() -> ToolAnnotations {
+        ToolAnnotations::new().destructive(false).idempotent(true)
     }
 
-    fn parameters(&self) -> Arc<JsonObject> {
-        schema_for_type::<RememberParams>()
-    }
-
-    fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid> {
-        check_params(arguments, |params: RememberParams| {
-            engine.check_remember(params)
-        })
+    fn check(engine: &Engine, params: RememberParams) -> Result<(), Invalid> {
+        engine.check_remember(params)
     }
 
     async fn run(
-        &self,
         engine: &Engine,
         call: &Call,
-        arguments: JsonObject,
+        params: RememberParams,
     ) -> Result<Answer, ToolError> {
-        let mut output = engine.remember(call, parse(arguments)?).await?;
+        let mut output = engine.remember(call, params).await?;
         let summary = format!(
             "{} of {} stored as new{}",
             output.created,
@@ -57,7 +46,7 @@ impl MemoryTool for Remember {
         }
         let mut lines = vec![with_notes(&output.notes, &summary)];
         lines.extend(output.memories.iter().map(describe_stored));
-        Ok(answer(&output, lines.join("\n")))
+        Ok(build_answer(&output, lines.join("\n")))
     }
 }
 
@@ -68,7 +57,7 @@ fn ending(output: &RememberOutput) -> &'static str {
     if listed { ":" } else { "." }
 }
 
-/// Leaves out the new memories of a large batch that there is nothing to say about.
+/// Omits the new memories of a large batch that need no attention.
 fn shorten(output: &mut RememberOutput) {
     let all = output.memories.len();
     output.memories.retain(deserves_attention);
@@ -96,7 +85,7 @@ fn describe_stored(memory: &StoredView) -> String {
     );
     for (label, values) in [("added", &memory.merged), ("not changed", &memory.ignored)] {
         if !values.is_empty() {
-            text.push_str(&format!("; {label}: {}", inline(&values.join(", "))));
+            text.push_str(&format!("; {label}: {}", inline_text(&values.join(", "))));
         }
     }
     for other in &memory.similar {
@@ -104,7 +93,7 @@ fn describe_stored(memory: &StoredView) -> String {
             "\n  similar ({:.2}) {}\n{}",
             other.similarity,
             short_id(&other.id),
-            quote(&other.content)
+            quote_lines(&other.content)
         ));
     }
     text

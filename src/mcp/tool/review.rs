@@ -1,14 +1,10 @@
 //! `review`.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use rmcp::handler::server::common::schema_for_type;
-use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use rmcp::model::{JsonObject, ToolAnnotations};
 
 use super::{
-    Answer, EXCERPT_CHARS, MemoryTool, ToolError, action, answer, check_params, define,
-    describe_review, excerpt, parse, quote, with_notes,
+    Answer, EXCERPT_CHARS, ModelTool, ToolError, build_answer, describe_review, first_chars,
+    given_action, quote_lines, with_notes,
 };
 use crate::domain::Invalid;
 use crate::domain::reference::short_id;
@@ -18,51 +14,42 @@ use crate::engine::{
 
 pub(crate) struct Review;
 
-#[async_trait]
-impl MemoryTool for Review {
-    fn definition(&self) -> Tool {
-        define::<ReviewParams, ReviewOutput>(
-            "review",
-            "Find duplicates and contradictions and decide which memory stays valid. Changes of protected memories await \
-             the owner.",
-            ToolAnnotations::new().read_only(false).destructive(false),
-        )
+impl ModelTool for Review {
+    type Params = ReviewParams;
+    type Output = ReviewOutput;
+
+    const NAME: &'static str = "review";
+    const TITLE: &'static str = "Review duplicates and contradictions";
+    const DESCRIPTION: &'static str = "Find duplicates and contradictions and decide which memory stays valid. Changes of protected memories await \
+             the owner.";
+
+    fn hints() -> ToolAnnotations {
+        ToolAnnotations::new().read_only(false).destructive(false)
     }
 
-    fn parameters(&self) -> Arc<JsonObject> {
-        schema_for_type::<ReviewParams>()
+    fn writes(arguments: &JsonObject) -> bool {
+        !matches!(given_action(arguments), Some("list" | "candidates"))
     }
 
-    fn writes(&self, arguments: &JsonObject) -> bool {
-        !matches!(action(arguments), Some("list" | "candidates"))
+    fn check(engine: &Engine, params: ReviewParams) -> Result<(), Invalid> {
+        engine.check_review(&params)
     }
 
-    fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid> {
-        check_params(arguments, |params: ReviewParams| {
-            engine.check_review(&params)
-        })
-    }
-
-    async fn run(
-        &self,
-        engine: &Engine,
-        call: &Call,
-        arguments: JsonObject,
-    ) -> Result<Answer, ToolError> {
-        let output = engine.review(call, parse(arguments)?).await?;
+    async fn run(engine: &Engine, call: &Call, params: ReviewParams) -> Result<Answer, ToolError> {
+        let output = engine.review(call, params).await?;
         let mut lines: Vec<String> = output.reviews.iter().map(describe_outcome).collect();
         lines.extend(output.candidates.iter().map(describe_pair));
         if lines.is_empty() && output.notes.is_empty() {
             lines.push("No reviews or candidates.".to_owned());
         }
-        Ok(answer(
+        Ok(build_answer(
             &output,
             with_notes(&output.notes, &lines.join("\n")),
         ))
     }
 }
 
-/// A review; one that took effect says how to undo it.
+/// Describes a review, with the command that undoes it if it took effect.
 fn describe_outcome(review: &ReviewView) -> String {
     let undo = match review.state.as_str() {
         "approved" => format!(
@@ -76,7 +63,7 @@ fn describe_outcome(review: &ReviewView) -> String {
 
 fn describe_pair(pair: &PairView) -> String {
     let label = |name: &str, age: &str, memory: &CandidateView| {
-        let text = quote(&excerpt(&memory.content, EXCERPT_CHARS));
+        let text = quote_lines(&first_chars(&memory.content, EXCERPT_CHARS));
         format!(
             "{name} {} ({age}, {})\n{text}",
             short_id(&memory.id),

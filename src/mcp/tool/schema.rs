@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rmcp::model::JsonObject;
 use serde_json::{Value, json};
 
-/// What an input may do without.
+/// Keywords that an input schema does not need.
 const IDLE: &[&str] = &[
     "$schema",
     "title",
@@ -34,9 +34,9 @@ const HIDDEN: &str = "x-hidden";
 const PLAIN: &str = "x-plain";
 
 /// The schema of arguments in as few words as a right call needs.
-pub(super) fn input(schema: &JsonObject) -> Arc<JsonObject> {
+pub(super) fn input_schema(schema: &JsonObject) -> Arc<JsonObject> {
     let mut value = Value::Object(schema.clone());
-    prune(&mut value, Place::Whole);
+    prune_schema(&mut value, Place::Whole);
     match value {
         Value::Object(object) => Arc::new(object),
         _ => unreachable!("an object stays an object"),
@@ -44,7 +44,7 @@ pub(super) fn input(schema: &JsonObject) -> Arc<JsonObject> {
 }
 
 /// The top level of an answer.
-pub(super) fn output(schema: &JsonObject) -> Arc<JsonObject> {
+pub(super) fn output_schema(schema: &JsonObject) -> Arc<JsonObject> {
     let none = JsonObject::new();
     let fields = schema
         .get("properties")
@@ -82,7 +82,7 @@ fn entry_of(field: &Value, root: &JsonObject) -> Value {
     Value::Object(entry)
 }
 
-/// The one type of a field, null aside; none where it may be anything.
+/// Returns the type of a field apart from null; none if it has several.
 fn type_of<'s>(field: &'s Value, root: &'s JsonObject) -> Option<&'s str> {
     if let Some(name) = field.get("$ref").and_then(Value::as_str) {
         let name = name.strip_prefix("#/$defs/")?;
@@ -109,7 +109,7 @@ fn type_of<'s>(field: &'s Value, root: &'s JsonObject) -> Option<&'s str> {
     }
 }
 
-/// What a part of a schema stands for.
+/// The role of a part of a schema.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
     /// The arguments, or an entry of a list: the tool and the list describe it.
@@ -120,7 +120,7 @@ enum Place {
     Names,
 }
 
-fn prune(value: &mut Value, place: Place) {
+fn prune_schema(value: &mut Value, place: Place) {
     match value {
         Value::Object(object) => {
             if place != Place::Names {
@@ -141,10 +141,12 @@ fn prune(value: &mut Value, place: Place) {
                     "items" if place != Place::Names => Place::Whole,
                     _ => Place::Field,
                 };
-                prune(inner, inside);
+                prune_schema(inner, inside);
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| prune(item, Place::Whole)),
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| prune_schema(item, Place::Whole)),
         _ => {}
     }
 }
@@ -235,7 +237,7 @@ mod tests {
             },
             "required": ["items"],
         });
-        assert_eq!(Value::Object((*input(&schema)).clone()), expected);
+        assert_eq!(Value::Object((*input_schema(&schema)).clone()), expected);
     }
 
     #[test]
@@ -264,6 +266,6 @@ mod tests {
                 "anything": {},
             },
         });
-        assert_eq!(Value::Object((*output(&schema)).clone()), expected);
+        assert_eq!(Value::Object((*output_schema(&schema)).clone()), expected);
     }
 }

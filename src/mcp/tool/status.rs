@@ -1,40 +1,30 @@
 //! `status`.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use rmcp::handler::server::common::schema_for_type;
-use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use rmcp::model::ToolAnnotations;
 
 use super::recall::one_line;
-use super::{Answer, MemoryTool, ToolError, answer, define, parse};
+use super::{Answer, ModelTool, ToolError, build_answer};
 use crate::engine::{Call, Engine, StatusOutput, StatusParams, ValueCounts};
 
 pub(crate) struct Status;
 
-#[async_trait]
-impl MemoryTool for Status {
-    fn definition(&self) -> Tool {
-        define::<StatusParams, StatusOutput>(
-            "status",
-            "Counts, tags, sessions, speakers and entity types in use, database and version.",
-            ToolAnnotations::new().read_only(true),
-        )
+impl ModelTool for Status {
+    type Params = StatusParams;
+    type Output = StatusOutput;
+
+    const NAME: &'static str = "status";
+    const TITLE: &'static str = "Status";
+    const DESCRIPTION: &'static str =
+        "Counts, tags, sessions, speakers and entity types in use, database and version.";
+
+    fn hints() -> ToolAnnotations {
+        ToolAnnotations::new().read_only(true)
     }
 
-    fn parameters(&self) -> Arc<JsonObject> {
-        schema_for_type::<StatusParams>()
-    }
-
-    async fn run(
-        &self,
-        engine: &Engine,
-        call: &Call,
-        arguments: JsonObject,
-    ) -> Result<Answer, ToolError> {
-        let output = engine.status(call, parse(arguments)?).await?;
+    async fn run(engine: &Engine, call: &Call, params: StatusParams) -> Result<Answer, ToolError> {
+        let output = engine.status(call, params).await?;
         let text = print_status(&output);
-        Ok(answer(&output, text))
+        Ok(build_answer(&output, text))
     }
 }
 

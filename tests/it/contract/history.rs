@@ -5,12 +5,12 @@ use std::sync::Arc;
 use cognitive_memory_mcp::domain::{
     AsOf, Change, Decision, Filter, NewMemory, Patch, Proposal, Scope,
 };
-use cognitive_memory_mcp::port::{PortError, export};
 use cognitive_memory_mcp::store::port::{Place, Record, Section};
 use cognitive_memory_mcp::store::{
     Decide, Expired, Expiry, HistoryQuery, Idempotency, MOST_KEYS, NewReview, Remember, Remembered,
     Store, StoreError, Update,
 };
+use cognitive_memory_mcp::transfer::{TransferError, export_snapshot};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -443,11 +443,11 @@ pub(crate) async fn a_long_history_is_exported_in_parts(store: Arc<dyn Store>) {
     );
 
     let mut out = Vec::new();
-    let failed = |source| PortError::File {
+    let failed = |source| TransferError::File {
         path: "export".into(),
         source,
     };
-    let exported = export(&mut *snapshot, &mut out, &failed, &mut |_| ())
+    let exported = export_snapshot(&mut *snapshot, &mut out, &failed, &mut |_| ())
         .await
         .unwrap();
     assert_eq!(exported.memories, 3);

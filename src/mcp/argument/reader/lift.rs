@@ -21,7 +21,7 @@ impl<'s> Reader<'s> {
 
     fn is_field(&mut self, item: &'s Object, name: &str, place: Place) -> bool {
         matches!(
-            self.meaning(item, name, place),
+            self.find_meaning(item, name, place),
             Meaning::Exact(_) | Meaning::Alias(_)
         )
     }
@@ -51,14 +51,14 @@ impl<'s> Reader<'s> {
     }
 
     fn is_required(&mut self, item: &'s Object, name: &str) -> bool {
-        match self.meaning(item, name, Place::Outermost) {
+        match self.find_meaning(item, name, Place::Outermost) {
             Meaning::Exact(field) | Meaning::Alias(field) => item.fields[field].required,
             _ => false,
         }
     }
 
     /// Fields of an item beside the list of items: one more item, or what all items have in common.
-    pub(super) fn lift(
+    pub(super) fn lift_fields(
         &mut self,
         object: &'s Object,
         path: &Path<'_>,
@@ -72,7 +72,7 @@ impl<'s> Reader<'s> {
         let whole = lifted.keys().any(|name| self.is_required(item, name));
         let names: Vec<String> = lifted.keys().map(|name| shorten_name(name)).collect();
         if whole || !read.contains_key(list) {
-            let one = self.object(item, path, lifted, Place::Nested);
+            let one = self.read_object(item, path, lifted, Place::Nested);
             if self.problems.len() > problems {
                 self.lacking.push(list.to_owned());
                 read.entry(list).or_insert_with(|| Value::Array(Vec::new()));
@@ -91,7 +91,7 @@ impl<'s> Reader<'s> {
             }
             return;
         }
-        let shared = self.object(item, path, lifted, Place::Partial);
+        let shared = self.read_object(item, path, lifted, Place::Partial);
         if self.problems.len() > problems {
             return;
         }
@@ -100,7 +100,7 @@ impl<'s> Reader<'s> {
                 let expected = format!(
                     "at most {MAX_SHARED_BYTES} bytes beside {list}; put it into the items"
                 );
-                self.reject(&Path::Field(path, name), expected, value);
+                self.report_mismatch(&Path::Field(path, name), expected, value);
                 return;
             }
         }
@@ -110,7 +110,7 @@ impl<'s> Reader<'s> {
         items
             .iter_mut()
             .filter_map(Value::as_object_mut)
-            .for_each(|item| share(item, &shared));
+            .for_each(|item| share_fields(item, &shared));
         self.notes
             .repaired(&list, format!("{} applied to every item", names.join(", ")));
     }
@@ -128,7 +128,7 @@ pub(super) fn is_word_for_list(shape: &Shape, value: &Value) -> bool {
 }
 
 /// Gives an item what all items have in common: lists are joined, other fields of its own stay.
-fn share(item: &mut JsonObject, shared: &JsonObject) {
+fn share_fields(item: &mut JsonObject, shared: &JsonObject) {
     for (name, value) in shared {
         match (item.get_mut(name), value) {
             (None, value) => drop(item.insert(name.clone(), value.clone())),

@@ -4,13 +4,14 @@
 use rmcp::model::JsonObject;
 use serde_json::Value;
 
+use super::super::fold::fold_name;
 use super::super::json_text::Parsed;
-use super::super::name::{self, Meaning};
+use super::super::name::Meaning;
 use super::super::path::Path;
 use super::super::shape::{Choice, Object, Shape};
 use super::{Place, Reader};
 
-/// Names under which frameworks and models put all or some arguments, in the form of [`name::fold`].
+/// Names under which frameworks and models put all or some arguments, in the form of [`fold_name`].
 const WRAPPERS: [&str; 24] = [
     "args",
     "arguments",
@@ -38,7 +39,7 @@ const WRAPPERS: [&str; 24] = [
     "where",
 ];
 
-/// Names of arguments that say what to do, in the form of [`name::fold`].
+/// Names of arguments that say what to do, in the form of [`fold_name`].
 const ACTIONS: [&str; 6] = ["action", "command", "method", "mode", "op", "operation"];
 
 /// A value of an enumeration that was sent under another name.
@@ -79,10 +80,10 @@ impl<'s> Reader<'s> {
 
     fn is_wrapper(&mut self, object: &'s Object, name: &str) -> bool {
         let is_known = matches!(
-            self.meaning(object, name, Place::Outermost),
+            self.find_meaning(object, name, Place::Outermost),
             Meaning::Exact(_) | Meaning::Alias(_)
         );
-        WRAPPERS.contains(&name::fold(name).as_str())
+        WRAPPERS.contains(&fold_name(name).as_str())
             && !is_known
             && !self.is_lifted(object, name, Place::Outermost)
     }
@@ -92,7 +93,7 @@ impl<'s> Reader<'s> {
         let inner = match value {
             Value::Object(inner) => inner.clone(),
             Value::String(text) if text.trim_start().starts_with('{') => {
-                match self.size.parse(text.trim()) {
+                match self.size.parse_text(text.trim()) {
                     Ok(Parsed {
                         value: Value::Object(inner),
                         ..
@@ -104,7 +105,7 @@ impl<'s> Reader<'s> {
         };
         let is_argument = inner.keys().any(|name| {
             let known = matches!(
-                self.meaning(object, name, Place::Outermost),
+                self.find_meaning(object, name, Place::Outermost),
                 Meaning::Exact(_) | Meaning::Alias(_)
             );
             known || self.is_lifted(object, name, Place::Outermost)
@@ -119,7 +120,7 @@ impl<'s> Reader<'s> {
         name: &str,
         value: &Value,
     ) -> Option<Chosen<'s>> {
-        let folded = name::fold(name);
+        let folded = fold_name(name);
         let word = match value {
             Value::String(word) if ACTIONS.contains(&folded.as_str()) => word.clone(),
             Value::Bool(true) => folded,
@@ -148,10 +149,7 @@ fn is_free(arguments: &JsonObject, name: &str) -> bool {
 
 /// Whether a word is a value, or another word for one. The name of a flag has to be the value itself.
 fn chooses(choice: &Choice, word: &str, is_flag: bool) -> bool {
-    let folded = name::fold(word);
-    let is_value = choice
-        .values
-        .iter()
-        .any(|known| name::fold(known) == folded);
+    let folded = fold_name(word);
+    let is_value = choice.values.iter().any(|known| fold_name(known) == folded);
     is_value || (!is_flag && choice.synonyms.contains_key(&folded))
 }

@@ -3,9 +3,10 @@
 use chrono::SecondsFormat;
 use serde_json::Value;
 
+use super::super::fold::fold_name;
 use super::super::path::Path;
 use super::super::shape::{Choice, Shape, Text};
-use super::super::{name, shorten, shown};
+use super::super::{shorten_text, show_value};
 use super::Reader;
 use crate::domain::{moment, validate};
 
@@ -27,7 +28,7 @@ const OPEN_ENDS: [&str; 12] = [
 ];
 
 impl Reader<'_> {
-    pub(super) fn text(
+    pub(super) fn read_text(
         &mut self,
         kind: &Text,
         shape: &Shape,
@@ -35,7 +36,7 @@ impl Reader<'_> {
         value: Value,
     ) -> Option<Value> {
         match value {
-            Value::String(text) if kind.time => self.time(kind, shape, path, text),
+            Value::String(text) if kind.time => self.read_time(kind, shape, path, text),
             Value::String(_) => Some(value),
             Value::Number(number) if !kind.time => {
                 self.notes.repaired(path, format!("{number} read as text"));
@@ -45,7 +46,7 @@ impl Reader<'_> {
                 self.notes
                     .repaired(path, "the one entry of an array".to_owned());
                 entries.pop().and_then(|entry| {
-                    self.text(
+                    self.read_text(
                         &Text {
                             single: false,
                             ..kind.clone()
@@ -63,24 +64,30 @@ impl Reader<'_> {
                 self.notes.repaired(path, "the id of an object".to_owned());
                 object.get("id").cloned()
             }
-            other => self.refuse(path, shape.expected(), &other),
+            other => self.refuse_value(path, shape.expected_phrase(), &other),
         }
     }
 
-    fn time(&mut self, kind: &Text, shape: &Shape, path: &Path<'_>, text: String) -> Option<Value> {
+    fn read_time(
+        &mut self,
+        kind: &Text,
+        shape: &Shape,
+        path: &Path<'_>,
+        text: String,
+    ) -> Option<Value> {
         let folded = text.trim().to_lowercase();
         if let Some(word) = kind.words.iter().find(|word| **word == folded) {
             return Some(Value::String(word.clone()));
         }
         if kind.words.iter().any(|word| word == NEVER) && OPEN_ENDS.contains(&folded.as_str()) {
             self.notes
-                .repaired(path, format!("{} read as {NEVER:?}", shorten(&text)));
+                .repaired(path, format!("{} read as {NEVER:?}", shorten_text(&text)));
             return Some(Value::String(NEVER.to_owned()));
         }
         let Some(moment) =
             moment::read(&text, self.now).filter(|moment| validate::is_in_range(moment.at))
         else {
-            return self.refuse(path, shape.expected(), &Value::String(text));
+            return self.refuse_value(path, shape.expected_phrase(), &Value::String(text));
         };
         if moment.plain {
             return Some(Value::String(text.trim().to_owned()));
@@ -88,14 +95,14 @@ impl Reader<'_> {
         let at = moment.at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
         if moment.relative {
             self.notes
-                .repaired(path, format!("{} read as {at}", shorten(&text)));
+                .repaired(path, format!("{} read as {at}", shorten_text(&text)));
         } else if moment.zone_assumed {
             self.notes.zone_assumed();
         }
         Some(Value::String(at))
     }
 
-    pub(super) fn choice(
+    pub(super) fn read_choice(
         &mut self,
         choice: &Choice,
         shape: &Shape,
@@ -109,18 +116,18 @@ impl Reader<'_> {
             Value::Array(words) if words.len() == 1 => {
                 self.notes
                     .repaired(path, "the one entry of an array".to_owned());
-                return self.choice(choice, shape, path, words[0].clone(), beside);
+                return self.read_choice(choice, shape, path, words[0].clone(), beside);
             }
-            _ => return self.refuse(path, shape.expected(), &value),
+            _ => return self.refuse_value(path, shape.expected_phrase(), &value),
         };
         if choice.values.contains(&word) {
             return Some(Value::String(word));
         }
-        let folded = name::fold(&word);
+        let folded = fold_name(&word);
         let meant = choice
             .values
             .iter()
-            .find(|known| name::fold(known) == folded)
+            .find(|known| fold_name(known) == folded)
             .or_else(|| {
                 let synonym = choice.synonyms.get(&folded)?;
                 let fits = synonym.with.is_empty()
@@ -137,17 +144,17 @@ impl Reader<'_> {
                 }
             });
         let Some(meant) = meant else {
-            return self.refuse(path, shape.expected(), &value);
+            return self.refuse_value(path, shape.expected_phrase(), &value);
         };
         // A former word that is still a value of its own needs no remark here.
         if *meant != word {
             self.notes
-                .repaired(path, format!("{} read as {meant:?}", shown(&value)));
+                .repaired(path, format!("{} read as {meant:?}", show_value(&value)));
         }
         Some(Value::String(meant.clone()))
     }
 
-    pub(super) fn integer(
+    pub(super) fn read_integer(
         &mut self,
         shape: &Shape,
         path: &Path<'_>,
@@ -156,25 +163,25 @@ impl Reader<'_> {
         high: i64,
     ) -> Option<Value> {
         let number = match &value {
-            Value::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)),
+            Value::Number(number) => number.as_i64().or_else(|| whole_number(number.as_f64()?)),
             Value::String(text) => text
                 .trim()
                 .parse()
                 .ok()
-                .or_else(|| whole(text.trim().parse().ok()?)),
+                .or_else(|| whole_number(text.trim().parse().ok()?)),
             _ => None,
         };
         let Some(number) = number.filter(|number| (low..=high).contains(number)) else {
-            return self.refuse(path, shape.expected(), &value);
+            return self.refuse_value(path, shape.expected_phrase(), &value);
         };
         if value.is_string() {
             self.notes
-                .repaired(path, format!("{} read as {number}", shown(&value)));
+                .repaired(path, format!("{} read as {number}", show_value(&value)));
         }
         Some(Value::from(number))
     }
 
-    pub(super) fn number(
+    pub(super) fn read_number(
         &mut self,
         shape: &Shape,
         path: &Path<'_>,
@@ -193,17 +200,17 @@ impl Reader<'_> {
                 && high.is_none_or(|high| *number <= high)
         };
         let Some(number) = number.filter(fits) else {
-            return self.refuse(path, shape.expected(), &value);
+            return self.refuse_value(path, shape.expected_phrase(), &value);
         };
         if value.is_string() {
             self.notes
-                .repaired(path, format!("{} read as {number}", shown(&value)));
+                .repaired(path, format!("{} read as {number}", show_value(&value)));
             return Some(Value::from(number));
         }
         Some(value)
     }
 
-    pub(super) fn boolean(
+    pub(super) fn read_boolean(
         &mut self,
         shape: &Shape,
         path: &Path<'_>,
@@ -224,10 +231,10 @@ impl Reader<'_> {
             _ => None,
         };
         let Some(truth) = truth else {
-            return self.refuse(path, shape.expected(), &value);
+            return self.refuse_value(path, shape.expected_phrase(), &value);
         };
         self.notes
-            .repaired(path, format!("{} read as {truth}", shown(&value)));
+            .repaired(path, format!("{} read as {truth}", show_value(&value)));
         Some(Value::Bool(truth))
     }
 }
@@ -243,7 +250,7 @@ fn percent(text: &str) -> Option<f64> {
     clippy::cast_possible_truncation,
     reason = "checked to be whole and below 2^53"
 )]
-pub(in super::super) fn whole(number: f64) -> Option<i64> {
+pub(in super::super) fn whole_number(number: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
 }

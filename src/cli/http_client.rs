@@ -1,0 +1,75 @@
+//! HTTP clients of the command line.
+
+use std::path::Path;
+
+use anyhow::Context;
+use reqwest::redirect::Policy;
+use reqwest::{ClientBuilder, Response};
+
+/// For a service on this machine or behind a proxy on it, which speaks no TLS: the certificates of the system, which
+/// take a while to read and may be missing in a container, are left alone. It follows no redirects: the service sends
+/// none, and a stranger's would lead requests elsewhere.
+pub(super) fn plain_client() -> ClientBuilder {
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(Policy::none())
+        .tls_certs_only([])
+}
+
+/// For the control socket of a running service.
+pub(super) fn socket_client(socket: &Path) -> ClientBuilder {
+    plain_client().unix_socket(socket)
+}
+
+/// The largest answer that is read. The service's own ones are far smaller.
+pub(super) const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
+
+/// An answer that is not complete yet.
+pub(super) struct Body {
+    response: Response,
+    bytes: Vec<u8>,
+}
+
+impl Body {
+    pub(super) fn new(response: Response) -> Self {
+        Self {
+            response,
+            bytes: Vec::new(),
+        }
+    }
+
+    /// Reads until the end, or until there are more than `limit` bytes; whether that was the end.
+    pub(super) async fn read_up_to(&mut self, limit: usize) -> anyhow::Result<bool> {
+        while self.bytes.len() <= limit {
+            match self
+                .response
+                .chunk()
+                .await
+                .map_err(reqwest::Error::without_url)
+                .context("the answer is incomplete")?
+            {
+                Some(chunk) => self.bytes.extend_from_slice(&chunk),
+                None => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns the text that was read; bytes that are no text are replaced.
+    pub(super) fn into_text(self) -> String {
+        String::from_utf8(self.bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    }
+}
+
+/// Reads an answer of at most [`LARGEST_ANSWER`] bytes, because it may come from any program.
+pub(super) async fn bounded_text(response: Response) -> anyhow::Result<String> {
+    let mut body = Body::new(response);
+    if body.read_up_to(LARGEST_ANSWER).await? {
+        return Ok(body.into_text());
+    }
+    anyhow::bail!(
+        "the answer is larger than {} MiB; this is no memory service",
+        LARGEST_ANSWER / 1024 / 1024
+    )
+}

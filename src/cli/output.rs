@@ -1,0 +1,85 @@
+//! Output of commands: results go to the standard output; notes, warnings, errors and progress to the standard error.
+
+use std::io::{ErrorKind, IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use super::Failure;
+use super::terminal::Terminal;
+
+/// Prints the result of a command.
+pub(super) fn print_result(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // A reader that has gone away (`| head`) has read enough.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::internal(
+            anyhow::Error::from(error).context("cannot write to the standard output"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Returns a value as indented JSON that ends with a line break.
+pub(super) fn to_json(value: &impl Serialize) -> Result<String, Failure> {
+    Ok(serde_json::to_string_pretty(value).map_err(Failure::internal)? + "\n")
+}
+
+/// Prints a line to the standard error, even if nobody reads it. The standard output may be the result itself.
+pub(super) fn print_note(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+pub(super) fn print_warnings(warnings: &[String]) {
+    let label = Terminal::of_stderr().warning_label("warning:");
+    for warning in warnings {
+        print_note(&format!("{label} {warning}"));
+    }
+}
+
+/// The reader of the standard output went away before the end of an export.
+#[derive(Debug, thiserror::Error)]
+#[error("the reader of the standard output has gone away")]
+pub(super) struct ClosedPipe;
+
+/// Prints an error in the style of the argument parser, with the causes that its text does not contain. A reader of an
+/// export that has gone away needs no message.
+pub(super) fn print_error(error: &anyhow::Error) {
+    if error.is::<ClosedPipe>() {
+        return;
+    }
+    let mut text = error.to_string();
+    let label = Terminal::of_stderr().error_label("error:");
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(&format!("\n  because: {cause}"));
+        }
+    }
+    print_note(&format!("{label} {text}"));
+}
+
+/// Returns a progress bar, which is hidden unless the standard error is a terminal.
+pub(super) fn progress_bar(what: &'static str, length: u64, bytes: bool) -> ProgressBar {
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let numbers = if bytes {
+        "{bytes}/{total_bytes}"
+    } else {
+        "{human_pos}/{human_len}"
+    };
+    let style = ProgressStyle::with_template(&format!("{{msg}} {{wide_bar}} {numbers} {{eta}}"));
+    let bar = ProgressBar::with_draw_target(Some(length), target).with_message(what);
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// Returns a number and its noun in singular or plural.
+pub(super) fn count_of(count: u64, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
+}
