@@ -20,7 +20,7 @@ use crate::config::{Auth, Credential, Database, Embedding, Settings, Sources, sh
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::{Clock, SystemClock};
 use crate::engine::{Engine, fresh_token};
-use crate::eval::report::{Target, doubts, says_nothing};
+use crate::eval::report::{Target, is_doubtful, says_nothing};
 use crate::eval::{
     Asked, Baseline, Came, CorpusItem, Mistakes, Question, Report, golden, read_corpus,
     read_questions, table,
@@ -127,11 +127,11 @@ pub(super) fn run(args: &EvalArgs, sources: &Sources) -> Result<u8, Failure> {
         })?,
     };
     if let Some(baseline) = &plan.baseline {
-        report.compare(baseline, args.tolerance);
+        report.compare_with(baseline, args.tolerance);
     }
     let whole = to_json(&report)?;
     if let Some(path) = &args.save_baseline {
-        let baseline = to_json(&report.baseline())?;
+        let baseline = to_json(&report.to_baseline())?;
         std::fs::write(path, baseline).map_err(file_error(path))?;
     }
     if let Some(path) = &args.output {
@@ -143,7 +143,11 @@ pub(super) fn run(args: &EvalArgs, sources: &Sources) -> Result<u8, Failure> {
         print_result(&draw_report(&report, args.failures))?;
     }
     Ok(
-        if report.drift.as_ref().is_some_and(crate::eval::Drift::fell) {
+        if report
+            .drift
+            .as_ref()
+            .is_some_and(crate::eval::Drift::has_fallen)
+        {
             FELL
         } else {
             0
@@ -331,7 +335,7 @@ fn judge_answer(question: &Question, answer: &Value, took: Duration) -> Asked {
         expected: question.expected.clone(),
         came: came.collect(),
         told_nothing: says_nothing(answer),
-        doubted: doubts(answer),
+        doubted: is_doubtful(answer),
         millis: took.as_secs_f64() * 1_000.0,
     }
 }
@@ -583,13 +587,13 @@ async fn wait_for_index(
 }
 
 fn draw_report(report: &Report, failures: usize) -> String {
-    let mut out = table::figures(report);
+    let mut out = table::print_results(report);
     if let Some(drift) = &report.drift {
         out.push('\n');
-        out.push_str(&table::drift(drift));
+        out.push_str(&table::print_drift(drift));
     }
     let terminal = Terminal::of_stdout();
-    for asked in report.worst(failures) {
+    for asked in report.list_worst(failures) {
         out.push_str(&format!(
             "\n{}\n",
             terminal.bold(&format!("line {}, {}", asked.line, asked.group))

@@ -34,7 +34,7 @@ pub struct CorpusStats {
     pub has_sessions: bool,
 }
 
-/// What the index knows about the terms of a query.
+/// Counts and vocabulary matches for the terms of a query.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Lexicon {
     pub stats: CorpusStats,
@@ -66,7 +66,7 @@ pub struct WeightedTerm {
     pub stands_for: Option<usize>,
 }
 
-/// What one term of a query adds to the score of a memory.
+/// The contribution of one query term to the score of a memory.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TermScore {
     /// Index of the term in the query.
@@ -141,7 +141,7 @@ pub fn keep_best_substitutes(scores: &mut Vec<TermScore>, terms: &[WeightedTerm]
         .sum()
 }
 
-/// What one term adds to the score of a memory of `length` terms that contains it `occurrences` times.
+/// The score of a term that occurs `occurrences` times in a memory of `length` terms.
 #[must_use]
 pub fn score_term(weight: f64, occurrences: f64, length: f64, average_length: f64) -> f64 {
     let norm = K1 * (1.0 - B + B * length / average_length);

@@ -47,7 +47,7 @@ impl Turn {
     }
 }
 
-/// What ranking needs to know about a memory besides its words and its usage.
+/// Properties of a memory that ranking needs besides its words and its usage.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HitContext {
     /// Its position in a conversation, if it belongs to one.

@@ -1,4 +1,4 @@
-//! What a recall may return, the same in every channel.
+//! Conditions on the hits of a recall, equal in all channels.
 
 use chrono::{DateTime, Utc};
 
@@ -8,12 +8,12 @@ use super::validate::has_tag;
 /// Which of two questions a time answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AsOf {
-    /// What is known and true at the present.
+    /// Known and true at present.
     #[default]
     Present,
-    /// What was known at an earlier time, and held then as far as was known.
+    /// Known at an earlier time, and true then as far as was known.
     KnownThen,
-    /// What was true at some time, as far as is known today.
+    /// True at some time, as far as is known today.
     TrueThen,
 }
 

@@ -1,5 +1,5 @@
-//! Working memory: the few things that a session has in mind. What it holds is bounded, and what must make room goes
-//! to the archive with its reason.
+//! Working memory: the few things that a session has in mind. Its capacity is bounded; items
+//! that must make room go to the archive with the reason.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -16,7 +16,6 @@ pub struct FocusItem {
     pub id: Uuid,
     /// Storage order.
     pub seq: i64,
-    /// The text.
     pub content: String,
     /// From 0 to 1.
     pub importance: f64,
@@ -35,7 +34,6 @@ pub struct ArchivedItem {
     pub item: FocusItem,
     /// When it left.
     pub archived_at: DateTime<Utc>,
-    /// Why.
     pub reason: String,
 }
 

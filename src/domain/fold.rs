@@ -20,7 +20,7 @@ const ARTICLES: [&str; 6] = ["das", "der", "die", "ein", "eine", "the"];
 /// Punctuation that is no part of what a text says.
 const PUNCTUATION: &str = ".,;:!…\"'`´“”„‘’‚«»‹›()[]{}<>*_~|\\–—-。、，！：；「」『』（）،؛।";
 
-/// The same for memories that say the same about the same: also kind, speaker, and whether they hold agree.
+/// A key that equal memories share: same words, kind and speaker, and both or neither superseded.
 #[must_use]
 pub fn fold_key(memory: &Memory) -> String {
     let mut key = format!(

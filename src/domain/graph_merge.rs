@@ -1,4 +1,4 @@
-//! What a batch of links makes of the graph that is there: the rules of merging, ending and erasing.
+//! Merges a batch of links into the existing graph: the rules of merging, ending and erasing.
 
 use std::collections::{HashMap, HashSet};
 
@@ -44,7 +44,6 @@ pub struct Plan {
     pub erased_entities: Vec<i64>,
     /// Numbers of relations to be removed.
     pub erased_relations: Vec<i64>,
-    /// The answer.
     pub linked: Linked,
 }
 
@@ -76,7 +75,7 @@ impl<T> Draft<T> {
 }
 
 impl Links {
-    /// What to write for this batch alone, see [`plan_links`].
+    /// Plans the writes of this batch alone, see [`plan_links`].
     ///
     /// # Errors
     /// As [`plan_links`].
@@ -93,7 +92,7 @@ impl Links {
     }
 }
 
-/// What to write for the links of the items of a `remember`, given the entities of [`super::graph::list_keys`] and the relations of
+/// Plans the writes for the links of the items of a `remember`, given the entities of [`super::graph::list_keys`] and the relations of
 /// [`super::graph::list_known_pairs`] in the project.
 ///
 /// # Errors

@@ -10,11 +10,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 pub struct Step {
     /// The entity it is seen from.
     pub at: i64,
-    /// The relation.
     pub relation: i64,
     /// The entity at its other end.
     pub other: i64,
-    /// Its weight.
     pub weight: f64,
 }
 
@@ -181,7 +179,6 @@ struct Side {
 /// An entity on a path, and the relation that leads on from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hop {
-    /// The entity.
     pub entity: i64,
     /// To the next one; none at the end.
     pub relation: Option<i64>,
@@ -308,7 +305,6 @@ impl PathSearch {
 /// An entity that could be linked to another one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Suggestion {
-    /// The entity.
     pub entity: i64,
     /// Higher is more likely.
     pub score: f64,

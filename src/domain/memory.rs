@@ -14,6 +14,7 @@ use super::conversation::{HitContext, Turn, is_question};
 use super::graph::Links;
 use super::json::merge_patch;
 pub use super::kind::Kind;
+use super::text::{Analyzer, Terms, TextWords};
 use super::validate::{self, Invalid};
 
 /// The part of an episode that other kinds do not have.
@@ -34,7 +35,6 @@ pub struct NewMemory {
     pub id: Uuid,
     /// What it is for.
     pub kind: Kind,
-    /// The text.
     pub content: String,
     /// Sorted, without duplicates.
     pub tags: Vec<String>,
@@ -66,6 +66,43 @@ pub struct NewMemory {
     pub stated: Stated,
 }
 
+/// A new memory with everything that is computed from its texts, before the database is asked for anything.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnalyzedMemory {
+    pub memory: NewMemory,
+    /// [`content_hash`] of the content.
+    pub hash: [u8; 32],
+    /// Terms of the texts in the word index.
+    pub terms: Terms,
+    /// Size against the limit of a project.
+    pub bytes: u64,
+}
+
+impl AnalyzedMemory {
+    /// Analyzes the texts of a memory.
+    #[must_use]
+    pub fn new(memory: NewMemory, analyzer: &Analyzer) -> Self {
+        let words = analyzer.split_text(&memory.content);
+        Self::with_words(memory, words, analyzer)
+    }
+
+    /// Analyzes a memory whose content is already split into `words`.
+    #[must_use]
+    pub fn with_words(memory: NewMemory, mut words: TextWords, analyzer: &Analyzer) -> Self {
+        let episode = memory.episode.as_ref();
+        let beside = text_beside_content(memory.speaker.as_deref(), &memory.tags, episode);
+        if !beside.is_empty() {
+            words.extend(analyzer.split_text(&beside));
+        }
+        Self {
+            hash: content_hash(&memory.content),
+            terms: analyzer.count_terms(words),
+            bytes: memory.bytes(),
+            memory,
+        }
+    }
+}
+
 /// Values of a new memory that the caller gave, in contrast to their defaults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stated {
@@ -88,7 +125,6 @@ pub struct Memory {
     pub seq: i64,
     /// What it is for.
     pub kind: Kind,
-    /// The text.
     pub content: String,
     /// Sorted, without duplicates.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -205,13 +241,11 @@ mod episode_fields {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Patch {
-    /// New text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
     /// New set of tags.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
-    /// New importance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub importance: Option<f64>,
     /// Merged into the metadata by RFC 7396: null removes a key.
@@ -400,10 +434,9 @@ pub struct History {
     pub memory_id: Uuid,
     /// Version after the change.
     pub version: i64,
-    /// What happened.
     pub change: Change,
-    /// The fields as they were before, see [`Memory::snapshot`]; `None` for a creation. What they became is
-    /// the next entry's `old`, or the memory itself.
+    /// The fields as they were before, see [`Memory::snapshot`]; `None` for a creation. The state after the
+    /// change is the next entry's `old`, or the memory itself.
     #[serde(default, skip_serializing_if = "is_default")]
     pub old: Option<Value>,
     /// Name of the credential.
@@ -411,11 +444,10 @@ pub struct History {
     /// Why, in the words of the caller.
     #[serde(default, skip_serializing_if = "is_default")]
     pub reason: Option<String>,
-    /// When.
     pub at: DateTime<Utc>,
 }
 
-/// What a project's limit counts: the text, and what was put beside it.
+/// Bytes that count towards the limit of a project: the text and its metadata.
 fn bytes(content: &str, episode: Option<&Episode>, metadata: &Map<String, Value>) -> u64 {
     let episode = episode.map_or(0, |episode| episode.situation.len() + episode.lesson.len());
     let metadata = serde_json::to_string(metadata).map_or(0, |text| text.len());
@@ -463,13 +495,13 @@ impl NewMemory {
 }
 
 impl Memory {
-    /// What its vector is made from.
+    /// The text that its vector represents.
     #[must_use]
     pub fn embedded_text(&self) -> String {
         embedded_text(&self.content, self.episode.as_ref())
     }
 
-    /// What ranking needs to know about it, with its length in terms.
+    /// Its properties for ranking; `length` in terms.
     #[must_use]
     pub fn hit_context(&self, length: u32) -> HitContext {
         HitContext::new(
@@ -549,7 +581,7 @@ pub fn embedded_text(content: &str, episode: Option<&Episode>) -> String {
     )
 }
 
-/// The texts of a memory that the lexical index holds, in one place for creation and update.
+/// The texts of a memory in the word index.
 #[must_use]
 pub fn indexed_text(
     content: &str,
@@ -557,18 +589,25 @@ pub fn indexed_text(
     tags: &[String],
     episode: Option<&Episode>,
 ) -> String {
-    let mut text = content.to_owned();
-    let mut push = |part: &str| {
-        text.push('\n');
-        text.push_str(part);
-    };
-    speaker.into_iter().for_each(&mut push);
-    tags.iter().map(String::as_str).for_each(&mut push);
-    if let Some(episode) = episode {
-        push(&episode.situation);
-        push(&episode.lesson);
+    match text_beside_content(speaker, tags, episode) {
+        beside if beside.is_empty() => content.to_owned(),
+        beside => format!("{content}\n{beside}"),
     }
-    text
+}
+
+/// The texts in the word index except the content, one a line.
+fn text_beside_content(
+    speaker: Option<&str>,
+    tags: &[String],
+    episode: Option<&Episode>,
+) -> String {
+    let episode = episode.map(|episode| [episode.situation.as_str(), episode.lesson.as_str()]);
+    let tags = tags.iter().map(String::as_str);
+    let texts = speaker
+        .into_iter()
+        .chain(tags)
+        .chain(episode.into_iter().flatten());
+    texts.collect::<Vec<_>>().join("\n")
 }
 
 /// SHA-256 of the text in Unicode form NFC without surrounding white space: two texts that read alike hash alike.

@@ -39,7 +39,7 @@ pub use conversation::HitContext;
 pub use filter::{AsOf, Filter};
 pub use graph::Links;
 pub use kind::Kind;
-pub use memory::{Change, Episode, History, Memory, NewMemory, Patch};
+pub use memory::{AnalyzedMemory, Change, Episode, History, Memory, NewMemory, Patch};
 pub use ranking::{Boosts, Hit, UsageStats};
 pub use reference::{IdPart, IdReference};
 pub use repeat::{Repeat, Restated};

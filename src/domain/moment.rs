@@ -37,7 +37,6 @@ const WEEKDAYS: [&[&str]; 7] = [
 /// A point in time, and how it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
-    /// The time.
     pub at: DateTime<Utc>,
     /// Written as RFC 3339, or as a date such as 2026-03-01.
     pub plain: bool,

@@ -13,7 +13,7 @@ pub const TEXT_WORDS: usize = 512;
 /// Words of the longest name that is recognised in a stored text.
 const TEXT_NAME_WORDS: usize = 5;
 
-/// What two names have in common when they mean the same entity: Unicode form NFKC, case folded, single spaces.
+/// The compared form of an entity's name, equal if two names mean the same entity: Unicode form NFKC, case folded, single spaces.
 #[must_use]
 pub fn name_key(name: &str) -> String {
     let folded: String = name.nfkc().flat_map(fold).collect();

@@ -9,13 +9,14 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::json::merge_patch;
-use super::memory::{Episode, Kind, Memory, NewMemory, Patch, content_hash};
+use super::memory::{AnalyzedMemory, Episode, Kind, Memory, NewMemory, Patch};
+use super::text::Analyzer;
 use super::validate::{self, MAX_IDS, MAX_TAGS};
 
 /// How [`Repeat::merged`] says that the item has protected the memory, which was not protected before.
 pub const PROTECTED_NOW: &str = "protected";
 
-/// What became of the values of an item whose text was stored before.
+/// The outcome for the values of an item whose text was stored before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repeat {
     /// Values that were added to the memory, in words.
@@ -74,7 +75,7 @@ impl Restated {
         *self == Self::default()
     }
 
-    /// What is to change in the memory that has the text, and what to report about it.
+    /// The changes to the memory that has the text, and the report about them.
     #[must_use]
     pub fn merge_into(&self, memory: &Memory) -> (Patch, Repeat) {
         let (mut patch, mut repeat) = (Patch::default(), Repeat::default());
@@ -269,24 +270,29 @@ enum Sameness {
     Turn(String, i64, [u8; 32]),
 }
 
-/// Adds what later items with the same text say to the first one. Reports it for each of the later ones.
-pub fn merge_repeats(items: &mut [NewMemory]) -> Vec<Repeat> {
+/// Adds the values of later items with the same text to the first one, and analyzes that again. Reports the changes for
+/// each of the later ones.
+pub fn merge_repeats(items: &mut [AnalyzedMemory], analyzer: &Analyzer) -> Vec<Repeat> {
     let mut first: HashMap<Sameness, usize> = HashMap::new();
     let mut repeats = Vec::with_capacity(items.len());
     for index in 0..items.len() {
-        let item = &items[index];
-        let hash = content_hash(&item.content);
-        let sameness = match (item.kind, &item.session, item.turn) {
+        let AnalyzedMemory { memory, hash, .. } = &items[index];
+        let sameness = match (memory.kind, &memory.session, memory.turn) {
             (Kind::Dialogue, Some(session), Some(turn)) => {
-                Some(Sameness::Turn(session.clone(), turn, hash))
+                Some(Sameness::Turn(session.clone(), turn, *hash))
             }
             (Kind::Dialogue, ..) => None,
-            (kind, ..) => Some(Sameness::Text(kind, hash)),
+            (kind, ..) => Some(Sameness::Text(kind, *hash)),
         };
         repeats.push(match sameness.map(|sameness| first.entry(sameness)) {
             Some(Entry::Occupied(entry)) => {
-                let restated = Restated::from(&items[index]);
-                items[*entry.get()].restate(&restated)
+                let restated = Restated::from(memory);
+                let kept = &mut items[*entry.get()];
+                let repeat = kept.memory.restate(&restated);
+                if !repeat.merged.is_empty() {
+                    *kept = AnalyzedMemory::new(kept.memory.clone(), analyzer);
+                }
+                repeat
             }
             Some(Entry::Vacant(entry)) => {
                 entry.insert(index);

@@ -14,13 +14,11 @@ use super::validate::Invalid;
 /// Most reviews of a project that are open at once: whoever floods the list would hide what matters in it.
 pub const MOST_OPEN: usize = 1_000;
 
-/// What a review would do to its memory.
+/// The effect of a review on its memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
 pub enum Proposal {
-    /// Patch it.
     Update {
-        /// The changes.
         patch: Box<Patch>,
     },
     /// Mark it as deleted.
@@ -125,7 +123,7 @@ impl Proposal {
     }
 }
 
-/// What two memories are to each other.
+/// The relation between two memories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(
@@ -213,7 +211,6 @@ pub struct Review {
     /// Why.
     #[serde(default, skip_serializing_if = "is_default")]
     pub reason: Option<String>,
-    /// When.
     pub created_at: DateTime<Utc>,
     /// When it can be approved no more.
     pub expires_at: DateTime<Utc>,
@@ -232,7 +229,7 @@ pub struct Review {
 }
 
 impl Review {
-    /// The same with a state that knows the time.
+    /// Replaces the state by one that takes the time into account.
     #[must_use]
     pub fn at(mut self, now: DateTime<Utc>) -> Self {
         if self.state == ReviewState::Open && self.expires_at <= now {
@@ -295,15 +292,13 @@ impl Review {
     }
 }
 
-/// What stands in the way of an undo.
+/// The reason why an undo is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("memory {memory} cannot be taken back to what it was: {cause}")]
 pub struct Obstacle {
-    /// The memory.
     pub memory: Uuid,
     /// The version that changed it again, where that is known.
     pub version: Option<i64>,
-    /// In words.
     pub cause: String,
 }
 

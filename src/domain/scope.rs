@@ -28,14 +28,14 @@ impl Scope {
         }
     }
 
-    /// The same scope, also reading `projects`.
+    /// Allows the scope to read `projects`, too.
     #[must_use]
     pub fn reading(mut self, projects: impl IntoIterator<Item = String>) -> Self {
         self.readable.extend(projects);
         self
     }
 
-    /// The same scope, without any right to change something.
+    /// Removes the right to change anything.
     #[must_use]
     pub fn reading_only(mut self) -> Self {
         self.read_only = true;

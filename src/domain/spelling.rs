@@ -37,7 +37,7 @@ const MISSPELLED: f64 = 0.9;
 /// Weight of a prefix match, relative to an exact match.
 const UNFINISHED: f64 = 0.8;
 
-/// What to look up in the vocabulary for one term of a query.
+/// Spellings and prefixes to look up in the vocabulary for one term of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpellingCandidates {
     /// Index of the term in the query.
@@ -52,7 +52,7 @@ pub struct SpellingCandidates {
     pub prefixes: Vec<String>,
 }
 
-/// What to look up for each of `terms` if it is unknown.
+/// The candidates of each term, for the case that it is unknown.
 #[must_use]
 pub fn list_candidates(terms: &[String]) -> Vec<SpellingCandidates> {
     if terms.len() > MOST_TERMS {

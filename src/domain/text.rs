@@ -79,6 +79,24 @@ pub struct Terms {
     pub length: u32,
 }
 
+/// The words of one or several texts, before it is decided which of them count.
+#[derive(Debug, Clone, Default)]
+pub struct TextWords {
+    /// Terms of the words that tell texts apart.
+    terms: Vec<String>,
+    stop_words: Vec<String>,
+    symbols: Vec<String>,
+}
+
+impl TextWords {
+    /// Adds the words of a text on further lines.
+    pub fn extend(&mut self, other: Self) {
+        self.terms.extend(other.terms);
+        self.stop_words.extend(other.stop_words);
+        self.symbols.extend(other.symbols);
+    }
+}
+
 /// Turns text into terms.
 pub struct Analyzer {
     language: Language,
@@ -110,69 +128,48 @@ impl Analyzer {
     /// The terms of `text`. Never empty unless the text has nothing but white space and control characters.
     #[must_use]
     pub fn terms(&self, text: &str) -> Terms {
-        let mut words = Vec::new();
-        let mut symbols = Vec::new();
+        self.count_terms(self.split_text(text))
+    }
+
+    /// Splits a text into its words, for [`Analyzer::count_terms`].
+    #[must_use]
+    pub fn split_text(&self, text: &str) -> TextWords {
         let normal: String = text
             .nfkc()
             .map(|c| if c == '\u{2019}' { '\'' } else { c })
             .collect();
-        let mut ideograph_before: Option<char> = None;
-        let mut clusters = ClusterPairs::default();
-        let mut chain = Chain::default();
-        for segment in normal.split_word_bounds() {
-            if segment.chars().any(char::is_alphanumeric) {
-                let ideograph = single_ideograph(segment);
-                if let (Some(left), Some(right)) = (ideograph_before, ideograph) {
-                    words.push(String::from_iter([left, right]));
-                }
-                ideograph_before = ideograph;
-                if segment
-                    .chars()
-                    .next()
-                    .is_some_and(|c| Script::of(c) == Script::SoutheastAsian)
-                {
-                    chain.end(&mut words);
-                    clusters.push(segment, &mut words);
-                    continue;
-                }
-                clusters.finish(&mut words);
-                chain.word(segment, &mut words);
-                word_terms(segment, &mut words);
+        let (words, symbols) = split_words(&normal);
+        let mut split = TextWords::default();
+        for word in words {
+            if self.is_stop_word(&word) {
+                split.stop_words.push(word);
             } else {
-                ideograph_before = None;
-                clusters.finish(&mut words);
-                chain.sign(segment, &mut words);
-                symbols.extend(
-                    segment
-                        .chars()
-                        .filter(|c| !c.is_whitespace() && !c.is_control())
-                        .map(String::from),
-                );
+                split.terms.push(self.term(&word));
             }
         }
-        clusters.finish(&mut words);
-        chain.end(&mut words);
         // Emoji carry meaning beside words; punctuation only where there is nothing else.
         let emoji = symbols
             .iter()
-            .filter(|symbol| symbol.chars().all(is_pictograph))
-            .cloned();
-        words.extend(emoji);
-        if words.is_empty() {
-            words = symbols;
-        }
-        let full: Vec<&String> = words
-            .iter()
-            .filter(|word| !self.is_stop_word(word))
-            .collect();
-        let kept = if full.is_empty() {
-            words.iter().collect()
+            .filter(|symbol| symbol.chars().all(is_pictograph));
+        split.terms.extend(emoji.map(|symbol| self.term(symbol)));
+        split.symbols = symbols;
+        split
+    }
+
+    /// Counts the terms of a text. Stop words count only if there is no other word, symbols only if there is no word at all.
+    #[must_use]
+    pub fn count_terms(&self, split: TextWords) -> Terms {
+        let fallback = |words: Vec<String>| words.iter().map(|word| self.term(word)).collect();
+        let kept: Vec<String> = if !split.terms.is_empty() {
+            split.terms
+        } else if !split.stop_words.is_empty() {
+            fallback(split.stop_words)
         } else {
-            full
+            fallback(split.symbols)
         };
         let mut terms = Terms::default();
-        for word in kept {
-            *terms.counts.entry(self.term(word)).or_default() += 1;
+        for term in kept {
+            *terms.counts.entry(term).or_default() += 1;
             terms.length += 1;
         }
         terms
@@ -196,6 +193,43 @@ impl Analyzer {
         // Some words are marks only, and some stemmers leave nothing of a word.
         if folded.is_empty() { short } else { folded }
     }
+}
+
+/// The words and symbols of a normalized text.
+fn split_words(normal: &str) -> (Vec<String>, Vec<String>) {
+    let (mut words, mut symbols) = (Vec::new(), Vec::new());
+    let mut ideograph_before: Option<char> = None;
+    let mut clusters = ClusterPairs::default();
+    let mut chain = Chain::default();
+    for segment in normal.split_word_bounds() {
+        if !segment.chars().any(char::is_alphanumeric) {
+            ideograph_before = None;
+            clusters.finish(&mut words);
+            chain.sign(segment, &mut words);
+            let visible = segment
+                .chars()
+                .filter(|c| !c.is_whitespace() && !c.is_control());
+            symbols.extend(visible.map(String::from));
+            continue;
+        }
+        let ideograph = single_ideograph(segment);
+        if let (Some(left), Some(right)) = (ideograph_before, ideograph) {
+            words.push(String::from_iter([left, right]));
+        }
+        ideograph_before = ideograph;
+        let first = segment.chars().next();
+        if first.is_some_and(|c| Script::of(c) == Script::SoutheastAsian) {
+            chain.end(&mut words);
+            clusters.push(segment, &mut words);
+            continue;
+        }
+        clusters.finish(&mut words);
+        chain.word(segment, &mut words);
+        word_terms(segment, &mut words);
+    }
+    clusters.finish(&mut words);
+    chain.end(&mut words);
+    (words, symbols)
 }
 
 /// Words joined by hyphens, which are also written as one: `HB-1004` and `HB1004`, `e-mail` and `email`.
@@ -467,7 +501,38 @@ mod tests {
         assert_eq!(english("great 👍!"), ["great", "👍"]);
     }
 
+    #[test]
+    fn texts_that_are_split_apart_count_as_one_text() {
+        let analyzer = Analyzer::new(Language::English);
+        for (a, b) in [
+            ("the walrus", "tags"),
+            ("the", "of"),
+            ("the", "walrus"),
+            ("!!!", "?"),
+            ("!!!", "a"),
+            ("", "HB-"),
+            ("📦", "the"),
+        ] {
+            let mut words = analyzer.split_text(a);
+            words.extend(analyzer.split_text(b));
+            assert_eq!(
+                analyzer.count_terms(words),
+                analyzer.terms(&format!("{a}\n{b}")),
+                "{a:?} {b:?}"
+            );
+        }
+    }
+
     proptest! {
+        #[test]
+        fn any_texts_that_are_split_apart_count_as_one_text(a in ".{0,30}", b in ".{0,30}") {
+            let analyzer = Analyzer::new(Language::English);
+            let mut words = analyzer.split_text(&a);
+            words.extend(analyzer.split_text(&b));
+            prop_assert_eq!(analyzer.count_terms(words), analyzer.terms(&format!("{a}\n{b}")));
+        }
+
+
         #[test]
         fn every_visible_text_has_terms(text in "\\PC{1,80}") {
             let visible = text.chars().any(|c| !c.is_whitespace() && !c.is_control());

@@ -6,7 +6,7 @@ use super::Scope;
 
 /// Longest name of a credential or a project.
 pub const MAX_NAME_LENGTH: usize = 64;
-/// What every token of the database begins with, so that people and secret scanners know it.
+/// Prefix of every token of the database, so that people and secret scanners recognize it.
 pub const TOKEN_MARK: &str = "cmm_";
 /// Characters of a token that are kept to recognise it: the mark and six of its 43 others.
 pub const PREFIX_LENGTH: usize = TOKEN_MARK.len() + 6;

@@ -174,7 +174,7 @@ impl Invalid {
         self
     }
 
-    /// The same refusal by a rule that also reads `others`, which are arguments beside the refused one.
+    /// States that the broken rule also reads `others`, which are arguments beside the refused one.
     #[must_use]
     pub fn depending_on(mut self, others: &'static [&'static str]) -> Self {
         self.rule.get_or_insert_default().others = others;
@@ -193,7 +193,7 @@ impl Invalid {
             .chain(others.iter().map(move |other| format!("{outer}{other}")))
     }
 
-    /// The same refusal under the name that the caller knows the argument by.
+    /// Renames the argument to the name that the caller uses.
     #[must_use]
     pub fn renamed(mut self, from: &str, to: &str) -> Self {
         for problem in std::iter::once(&mut self.field)
@@ -239,7 +239,7 @@ impl Invalid {
         std::iter::once(self).chain(&self.further)
     }
 
-    /// The same refusal inside of `outer`, such as `items[3]`.
+    /// Puts the field inside of `outer`, such as `items[3]`.
     #[must_use]
     pub fn within(mut self, outer: impl Display) -> Self {
         self.field = format!("{outer}.{}", self.field);
@@ -313,7 +313,7 @@ pub fn number(field: &str, value: f64, low: f64, high: f64) -> Result<f64, Inval
     }
 }
 
-/// What two tags have in common when they are the same tag: upper and lower case do not matter.
+/// The compared form of a tag, without regard to case.
 #[must_use]
 pub fn tag_key(tag: &str) -> String {
     tag.to_lowercase()

@@ -1,14 +1,14 @@
-//! What was known at an earlier time. The index finds memories that did not change since; the others are rebuilt from their
+//! Recall as of an earlier time. The index finds memories that did not change since; the others are rebuilt from their
 //! history and searched here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Call, Engine, EngineError};
+use super::{Call, Engine, EngineError, run_blocking};
 use crate::domain::bm25::{Lexicon, TermScore, score_term};
 use crate::domain::memory::{content_hash, indexed_text};
 use crate::domain::{Analyzer, AsOf, Filter, Hit, Memory, UsageStats};
-use crate::store::{Changed, LexicalQuery, MOST_CHANGED, MOST_CHANGED_BYTES, StoreError};
+use crate::store::{Changed, LexicalQuery, MOST_CHANGED, MOST_CHANGED_BYTES};
 
 /// Memories that changed since, as they were then.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ impl Engine {
         memories.retain(|memory| filter.admits(memory));
         let (analyzer, terms) = (Arc::clone(&self.analyzer), terms.to_vec());
         // Analyzing megabytes of text would block other tasks.
-        let analysing = tokio::task::spawn_blocking(move || {
+        run_blocking(move || {
             let found = memories
                 .iter()
                 .map(|memory| FoundTerms::new(memory, &terms, &analyzer))
@@ -63,17 +63,8 @@ impl Engine {
                 partial,
                 expired,
             }
-        });
-        analysing.await.map_err(|error| {
-            if error.is_panic() {
-                std::panic::resume_unwind(error.into_panic());
-            }
-            let reason = "the service is stopping".to_owned();
-            EngineError::Store(StoreError::Unavailable {
-                reason,
-                source: None,
-            })
         })
+        .await
     }
 }
 

@@ -8,7 +8,7 @@ use crate::store::graph::EntityQuery;
 /// Most suggestions of an answer; the protocol allows as many.
 const MAX_SUGGESTIONS: usize = 100;
 
-/// What kind of word it is.
+/// The kind of word to complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completable {
     /// The id of a memory.
@@ -20,8 +20,7 @@ pub enum Completable {
 }
 
 impl Engine {
-    /// Words that begin with `prefix`, the likeliest first. What nothing can begin with has no completion; that is no
-    /// error.
+    /// Words that begin with `prefix`, the likeliest first. Returns an empty list if nothing can begin with it.
     ///
     /// # Errors
     /// When the database does not answer.

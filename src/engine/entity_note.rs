@@ -29,7 +29,6 @@ const MOST_POSSIBLE_NAMES: usize = 10_000;
 pub(super) struct NamesBefore {
     /// Names of entities that do not exist yet, as the caller writes them.
     new: Vec<String>,
-    /// Their keys.
     new_keys: BTreeSet<String>,
     /// Names that are written differently: as given, as stored.
     spelled: Vec<(String, String)>,

@@ -1,4 +1,4 @@
-//! Looking around in the graph. What takes too long is ended and answered as far as it came, with a flag.
+//! Looking around in the graph. A search that takes too long ends early and returns what it found, with a flag.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ const DEFAULT_ENTITIES: usize = 50;
 const TIME: Duration = Duration::from_secs(1);
 /// Entities whose relations are read at once.
 const PORTION: usize = 200;
-/// The same for the first of a level.
+/// Same limit for the first step of a level.
 const FIRST_PORTION: usize = 32;
 /// Relations that the search for a path reads.
 const PATH_STEPS: usize = 20_000;
@@ -118,7 +118,7 @@ pub struct ExploreOutput {
     pub notes: Vec<String>,
 }
 
-/// What all walks of a call have in common.
+/// Parameters of all walks of a call.
 struct Trip<'a> {
     call: &'a Call,
     at: DateTime<Utc>,
@@ -575,7 +575,7 @@ impl Engine {
         Ok(output)
     }
 
-    /// What leads on from `frontier`, and whether that is all: the time or `most_steps` may end it before.
+    /// The steps that lead on from `frontier`, and whether that is all: the time or `most_steps` may end it before.
     async fn steps(
         &self,
         trip: &Trip<'_>,

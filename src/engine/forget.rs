@@ -69,7 +69,6 @@ pub struct ForgetOutput {
 /// A memory that was deleted, restored or purged.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ForgottenView {
-    /// Its ID.
     pub id: String,
     /// The beginning of its text; absent for a purged one.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! Reading memories by id and entities by name, within a budget. What does not fit is named, with how to read it.
+//! Reading memories by id and entities by name, within a budget. The answer names what does not fit, and how to read it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -389,7 +389,7 @@ impl Engine {
         for (index, id) in request.ids.iter().enumerate().skip(first) {
             let mut after = None;
             if place.is_none() {
-                // What the newest change led to: the memory as it is. For a later page its first entry says it.
+                // The memory as it is shows the result of the newest change. On a later page, the first entry does.
                 let memories = call
                     .database(self.store.get(&call.scope, &[*id], request.include_deleted))
                     .await?;

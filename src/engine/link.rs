@@ -300,7 +300,7 @@ fn short_id_in(name: &str) -> Option<IdPart> {
 }
 
 /// The names in `links` that a call may create entities under, each with its field; `outer` is the field of the links.
-/// What exists under the ID of a memory can still be removed.
+/// Entities that exist under the ID of a memory can still be removed.
 pub(super) fn named_entities<'a>(links: &'a Links, outer: &str) -> Vec<(String, &'a str)> {
     let mut names = Vec::new();
     for (index, entity) in links
@@ -461,7 +461,7 @@ fn accept_entity(item: EntityItem) -> Result<NewEntity, Invalid> {
     let name = problems.accept(accept_name("name", &item.name));
     let kind = problems.accept(accept_type(item.kind.as_deref()));
     problems.check(validate::metadata("properties", &item.properties));
-    // What exists under the ID of a memory can still be removed.
+    // Entities that exist under the ID of a memory can still be removed.
     if !item.erase && is_full_id(&name) {
         problems.note(memory_instead_of_entity("name", &name));
     }

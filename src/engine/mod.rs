@@ -1,7 +1,7 @@
-//! The use cases of the memory. Every way in (tools, command line, later the web page) calls these, with the same
-//! parameters, the same validation and the same answers.
+//! The use cases of the memory. Tools and command line call the same functions, with the same parameters, validation and
+//! answers.
 //!
-//! Depends on `domain` and the traits of `store`. A use case is a file with `FooParams`, `FooOutput` and an
+//! Depends on `domain`, `embed` and the traits of `store`. A use case is a file with `FooParams`, `FooOutput` and an
 //! `Engine::foo`; it validates everything before the first write.
 
 use std::sync::Arc;
@@ -74,7 +74,7 @@ pub struct Engine {
     focus_capacity: usize,
     review_days: u32,
     notices: Notices,
-    comparisons: similar::Allowance,
+    comparisons: similar::RateLimiter,
 }
 
 /// Days that a review waits, unless [`Engine::with_review_days`] says otherwise.
@@ -102,32 +102,32 @@ impl Engine {
             focus_capacity,
             review_days: REVIEW_DAYS,
             notices: Notices::default(),
-            comparisons: similar::Allowance::new(),
+            comparisons: similar::RateLimiter::new(),
         }
     }
 
-    /// The same, also finding by meaning, with the embedder that is at `desk`.
+    /// Also finds by meaning, with the embedder that `desk` holds.
     #[must_use]
     pub fn with_embedder(mut self, desk: Arc<Desk>) -> Self {
         self.desk = desk;
         self
     }
 
-    /// The same with another capacity of the working memory.
+    /// Sets the capacity of the working memory.
     #[must_use]
     pub fn with_focus_capacity(mut self, capacity: usize) -> Self {
         self.focus_capacity = capacity;
         self
     }
 
-    /// The same with reviews that wait for so many days.
+    /// Sets the number of days that a review waits.
     #[must_use]
     pub fn with_review_days(mut self, days: u32) -> Self {
         self.review_days = days;
         self
     }
 
-    /// The same with sentences for `status`.
+    /// Adds sentences for `status`.
     #[must_use]
     pub fn with_notices(mut self, notices: Notices) -> Self {
         self.notices = notices;
@@ -164,7 +164,7 @@ impl Engine {
         Ok(self.store.index_backlog().await?)
     }
 
-    /// What recall returned since the last flush.
+    /// Memories that recall returned since the last flush.
     #[must_use]
     pub fn recall_notes(&self) -> &RecallNotes {
         &self.notes
@@ -183,17 +183,13 @@ pub enum EngineError {
     /// Parts of IDs that match nothing.
     #[error("{field}: no ID begins or ends with {}", references.join(", "))]
     UnknownReference {
-        /// The argument.
         field: String,
-        /// The parts.
         references: Vec<String>,
     },
     /// A part of an ID that matches more than one.
     #[error("{field}: {reference} matches several IDs: {}", candidates.join("; "))]
     AmbiguousReference {
-        /// The argument.
         field: String,
-        /// The part.
         reference: String,
         /// Full IDs, each with the first line of its text.
         candidates: Vec<String>,
@@ -210,7 +206,7 @@ impl From<StoreError> for EngineError {
 }
 
 impl EngineError {
-    /// The same error under the name that the caller knows the argument by. Of a list, the index is left out.
+    /// Renames the argument to the name that the caller uses. The index in a list is left out.
     #[must_use]
     pub fn renamed(mut self, from: &str, to: &str) -> Self {
         match &mut self {
@@ -263,7 +259,7 @@ impl EngineError {
         }
     }
 
-    /// What the caller can do about it; follows the sentence of `Display`.
+    /// Advice for the caller; follows the sentence of `Display`.
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self.code() {
@@ -383,4 +379,19 @@ impl Call {
     pub fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)
     }
+}
+
+/// Runs work that would block other tasks in a thread of its own.
+async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, EngineError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        if error.is_panic() {
+            std::panic::resume_unwind(error.into_panic());
+        }
+        EngineError::Store(StoreError::Unavailable {
+            reason: "the service is stopping".to_owned(),
+            source: None,
+        })
+    })
 }

@@ -312,7 +312,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The same hits, superseded memories behind their successors.
+    /// Moves superseded memories behind their successors.
     async fn order_by_successor(
         &self,
         call: &Call,

@@ -160,7 +160,7 @@ impl Engine {
         Ok(Some(format!("No memory has the {what} {value:?}; {hint}")))
     }
 
-    /// What the same question finds among outdated memories.
+    /// Describes what the same question finds among outdated memories.
     async fn outdated(
         &self,
         call: &Call,

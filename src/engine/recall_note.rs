@@ -35,7 +35,7 @@ impl RecallNotes {
 }
 
 impl Engine {
-    /// Writes the gathered notes. What cannot be written is forgotten.
+    /// Writes the gathered notes. Drops notes that cannot be written.
     ///
     /// # Errors
     /// The first error of the store.

@@ -95,7 +95,7 @@ pub struct Why {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub confidence: Option<f64>,
-    /// What the score consists of, before bonus and factors.
+    /// Parts of the score, before bonus and factors.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(skip)]
     pub shares: BTreeMap<ScoreComponent, f64>,
@@ -112,11 +112,11 @@ pub struct Why {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(skip)]
     pub entities: Vec<String>,
-    /// What it gained by them, at most a quarter of the best score.
+    /// Bonus for them, at most a quarter of the best score.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub entity_bonus: Option<f64>,
-    /// What the score was multiplied by, where that is not 1.
+    /// Multipliers of the score that are not 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub factors: Option<String>,

@@ -1,5 +1,8 @@
 //! Storing memories.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,12 +16,13 @@ use super::link::{
     named_entities,
 };
 use super::reference::check_ids;
+use super::similar::ComparedText;
 use super::update::note_expired;
-use super::{Call, Engine, EngineError, SimilarView};
-use crate::domain::Links;
+use super::{Call, Engine, EngineError, SimilarView, run_blocking};
 use crate::domain::memory::{Episode, Kind, NewMemory, Stated};
 use crate::domain::repeat::PROTECTED_NOW;
 use crate::domain::validate::{self, Invalid, Problems};
+use crate::domain::{AnalyzedMemory, Analyzer, Links};
 use crate::store::{Idempotency, Remember, Remembered};
 
 /// What to store.
@@ -156,6 +160,9 @@ pub struct Indexed {
     pub semantic: bool,
 }
 
+/// Bytes of text whose analysis would block other tasks.
+const MUCH_TEXT: usize = 64 * 1024;
+
 impl Engine {
     /// Stores a batch, all or nothing. When it returns, the memories are durable and found by their words.
     ///
@@ -189,10 +196,10 @@ impl Engine {
         let names = names
             .flat_map(|(index, item)| named_entities(&item.links, &format!("items[{index}].")));
         self.refuse_names_of_memories(call, names.collect()).await?;
-        let given: Vec<Given> = items.iter().map(Given::from).collect();
         let recognised = self.recognise_entities(call, &mut items).await?;
         let links: Vec<&Links> = items.iter().map(|item| &item.links).collect();
         let names = self.look_up_names(call, &links).await?;
+        let (items, mut given) = self.analyze_items(items).await?;
         let stored = call
             .database(self.store.remember(
                 &call.scope,
@@ -218,8 +225,12 @@ impl Engine {
             StoredView::new(stored, adds_links)
         };
         let mut memories: Vec<StoredView> = stored.into_iter().zip(&given).map(view).collect();
-        let new = new_texts(&memories, &given);
-        notes.extend(self.note_similar(call, new, &mut memories, now).await);
+        let new = list_new_texts(&memories, &mut given);
+        let (similar, note) = self.find_near_duplicates(call, new, now).await;
+        for (place, similar) in similar {
+            memories[place].similar = similar;
+        }
+        notes.extend(note);
         Ok(RememberOutput {
             created,
             memories,
@@ -229,6 +240,25 @@ impl Engine {
             },
             notes,
         })
+    }
+
+    /// Analyzes the texts of new memories, many of them in a thread of their own.
+    async fn analyze_items(
+        &self,
+        items: Vec<NewMemory>,
+    ) -> Result<(Vec<AnalyzedMemory>, Vec<Given>), EngineError> {
+        let size: usize = items.iter().map(|item| item.content.len()).sum();
+        let analyzer = Arc::clone(&self.analyzer);
+        let analyze = move || {
+            items
+                .into_iter()
+                .map(|item| Given::analyze(item, &analyzer))
+                .unzip()
+        };
+        if size <= MUCH_TEXT {
+            return Ok(analyze());
+        }
+        run_blocking(analyze).await
     }
 
     /// Memories that were protected before items repeated them: nothing is added to them. The items are stored: whatever
@@ -442,23 +472,30 @@ fn check_fields_of_kind(item: &RememberItem, problems: &mut Problems) {
     }
 }
 
-/// What an item said, for remarks after it was stored.
+/// The parts of an item that remarks need after it was stored.
 struct Given {
     kind: Kind,
-    content: String,
+    /// Terms of the content; none for dialogue, which is not compared.
+    terms: BTreeMap<String, u32>,
+    hash: [u8; 32],
     /// Whether it named entities or relations.
     links: bool,
     valid_until: Option<DateTime<Utc>>,
 }
 
-impl From<&NewMemory> for Given {
-    fn from(item: &NewMemory) -> Self {
-        Self {
-            kind: item.kind,
-            content: item.content.clone(),
-            links: !item.links.is_empty(),
-            valid_until: item.valid_until,
-        }
+impl Given {
+    fn analyze(item: NewMemory, analyzer: &Analyzer) -> (AnalyzedMemory, Self) {
+        let words = analyzer.split_text(&item.content);
+        let compared = (item.kind != Kind::Dialogue).then(|| words.clone());
+        let item = AnalyzedMemory::with_words(item, words, analyzer);
+        let given = Self {
+            kind: item.memory.kind,
+            terms: compared.map_or_else(BTreeMap::new, |words| analyzer.count_terms(words).counts),
+            hash: item.hash,
+            links: !item.memory.links.is_empty(),
+            valid_until: item.memory.valid_until,
+        };
+        (item, given)
     }
 }
 
@@ -485,17 +522,18 @@ impl StoredView {
     }
 }
 
-/// New memories whose near-duplicates are of interest: place in the answer, ID, text. People repeat themselves, so
-/// similar turns of a dialogue say nothing.
-fn new_texts<'a>(memories: &[StoredView], given: &'a [Given]) -> Vec<(usize, Uuid, &'a str)> {
+/// New memories to look for near-duplicates of, by their position in the answer. People repeat themselves, so similar turns
+/// of a dialogue mean nothing.
+fn list_new_texts(memories: &[StoredView], given: &mut [Given]) -> Vec<(usize, ComparedText)> {
     let new = memories.iter().zip(given).enumerate();
     let new = new.filter(|(_, (stored, given))| stored.created && given.kind != Kind::Dialogue);
     new.filter_map(|(place, (stored, given))| {
-        Some((
-            place,
-            Uuid::parse_str(&stored.id).ok()?,
-            given.content.as_str(),
-        ))
+        let text = ComparedText {
+            id: Uuid::parse_str(&stored.id).ok()?,
+            terms: std::mem::take(&mut given.terms),
+            hash: given.hash,
+        };
+        Some((place, text))
     })
     .collect()
 }

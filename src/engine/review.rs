@@ -11,9 +11,11 @@ use uuid::Uuid;
 
 use super::link::accept_name;
 use super::reference::check_id;
+use super::similar::ComparedText;
 use super::view::timestamp;
 use super::{Call, Engine, EngineError, MemoryView};
 use crate::domain::graph::name_key;
+use crate::domain::memory::content_hash;
 use crate::domain::validate::{self, Invalid, Problems};
 use crate::domain::{Decision, Filter, Judgement, Kind, Memory, Proposal, Review, Scope};
 use crate::store::graph::EntityQuery;
@@ -135,7 +137,6 @@ pub struct PairView {
 /// One memory of a pair.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CandidateView {
-    /// Its ID.
     pub id: String,
     /// When it happened.
     pub occurred_at: String,
@@ -156,7 +157,6 @@ impl CandidateView {
 /// A review as callers see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReviewView {
-    /// Id.
     pub id: String,
     /// The memory to be changed.
     pub memory: String,
@@ -169,20 +169,15 @@ pub struct ReviewView {
     pub state: String,
     /// Who proposed it.
     pub by: String,
-    /// When.
     pub at: String,
     /// When it expires.
     pub until: String,
-    /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Who decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided_by: Option<String>,
-    /// When.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided_at: Option<String>,
-    /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision_reason: Option<String>,
 }
@@ -228,17 +223,11 @@ pub enum ReviewCommand {
         limit: usize,
     },
     /// One with the memories that it is about.
-    Show {
-        /// The review.
-        id: String,
-    },
-    /// A decision.
+    Show { id: String },
     Decide {
-        /// The review.
         id: String,
         /// What becomes of it.
         decision: Decision,
-        /// Why.
         reason: Option<String>,
     },
 }
@@ -246,7 +235,6 @@ pub enum ReviewCommand {
 /// What a person gets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReviewReport {
-    /// The reviews.
     pub reviews: Vec<ReviewView>,
     /// The memories that the first 100 reviews are about, as they are now.
     pub memories: Vec<Value>,
@@ -371,7 +359,7 @@ impl Engine {
             by: keep.id,
             judgement,
         };
-        // The same rule as at the approval, so that nothing is proposed that can only be refused.
+        // Applies the rule of the approval, so that no proposal can only be refused.
         if !proposal.supersede(&mut replace.clone(), &keep, self.clock.now())? {
             notes.push(format!(
                 "Nothing changed: memory {} was already superseded by {}.",
@@ -476,9 +464,12 @@ impl Engine {
             }
         } else {
             for memory in memories {
-                let similar = self
-                    .similar(call, memory.id, &memory.content, WORTH_A_LOOK, now)
-                    .await?;
+                let text = ComparedText {
+                    id: memory.id,
+                    terms: self.analyzer.terms(&memory.content).counts,
+                    hash: content_hash(&memory.content),
+                };
+                let similar = self.find_similar(call, &text, WORTH_A_LOOK, now).await?;
                 pairs.extend(
                     similar
                         .into_iter()
@@ -548,7 +539,7 @@ impl Engine {
         Ok(memories)
     }
 
-    /// What a person does about reviews of the call's project.
+    /// Lists or decides reviews of the call's project on behalf of a person.
     ///
     /// # Errors
     /// Not found, decided already, and whatever the change itself is refused with.

@@ -38,7 +38,7 @@ pub struct SessionStartParams {
     pub entity: Option<String>,
 }
 
-/// What is worth knowing at the beginning. A part for each question; a part may be empty.
+/// Memories that are worth knowing at the beginning of a session, by topic. A topic may be empty.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionStart {
     /// Project of the caller.
@@ -66,7 +66,6 @@ pub struct SessionStart {
 /// A change that waits, in words.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenReview {
-    /// The review.
     pub review: ReviewView,
     /// What is proposed.
     pub proposal: String,
@@ -99,27 +98,10 @@ impl Engine {
             max_chars: Some(MAX_CHARS),
             ..RecallParams::default()
         };
-        let lessons = self
+        let mut lessons = self
             .views(call, ask(task.clone(), vec![Kind::Episode], MAX_LESSONS))
             .await?;
-        let (entities, mentioning) = match params.entity {
-            Some(name) => {
-                let about = self
-                    .get(
-                        call,
-                        GetParams {
-                            entities: vec![name],
-                            ..GetParams::default()
-                        },
-                    )
-                    .await?;
-                (
-                    about.entities,
-                    about.memories.into_iter().take(MAX_FITTING).collect(),
-                )
-            }
-            None => (Vec::new(), Vec::new()),
-        };
+        let (entities, mut mentioning) = self.read_mentions(call, params.entity).await?;
         let mut fitting = match task {
             Some(task) => {
                 self.views(call, ask(Some(task), facts.clone(), MAX_FITTING))
@@ -128,34 +110,16 @@ impl Engine {
             None => Vec::new(),
         };
         let mut recent = self.views(call, ask(None, facts, MAX_RECENT)).await?;
-        let mut lessons = lessons;
-        let mut mentioning: Vec<MemoryView> = mentioning;
         let mut seen: HashSet<String> = important.iter().map(|memory| memory.id.clone()).collect();
         for part in [&mut mentioning, &mut lessons, &mut fitting, &mut recent] {
             part.retain(|memory| seen.insert(memory.id.clone()));
         }
-        let focus = self
-            .focus(
-                call,
-                FocusParams {
-                    session: params.session,
-                    ..FocusParams::default()
-                },
-            )
-            .await?
-            .items;
-        let open_reviews = call
-            .database(self.store.open_reviews(&call.scope, self.clock.now()))
-            .await?;
-        let mut reviews = Vec::new();
-        if open_reviews > 0 {
-            let mut open = self
-                .review(call, ReviewParams::new(ReviewAction::List))
-                .await?
-                .reviews;
-            open.truncate(MAX_REVIEWS);
-            reviews = self.in_words(call, open).await?;
-        }
+        let focus = FocusParams {
+            session: params.session,
+            ..FocusParams::default()
+        };
+        let focus = self.focus(call, focus).await?.items;
+        let (open_reviews, reviews) = self.read_open_reviews(call).await?;
         let project = call.scope.project().to_owned();
         let start = SessionStart {
             project,
@@ -170,6 +134,40 @@ impl Engine {
             open_reviews,
         };
         Ok(start)
+    }
+
+    /// An entity and the newest memories that mention it.
+    async fn read_mentions(
+        &self,
+        call: &Call,
+        entity: Option<String>,
+    ) -> Result<(Vec<EntityDetail>, Vec<MemoryView>), EngineError> {
+        let Some(name) = entity else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        let params = GetParams {
+            entities: vec![name],
+            ..GetParams::default()
+        };
+        let mut about = self.get(call, params).await?;
+        about.memories.truncate(MAX_FITTING);
+        Ok((about.entities, about.memories))
+    }
+
+    /// The number of open reviews, and the first of them in words.
+    async fn read_open_reviews(&self, call: &Call) -> Result<(u64, Vec<OpenReview>), EngineError> {
+        let open_reviews = call
+            .database(self.store.open_reviews(&call.scope, self.clock.now()))
+            .await?;
+        if open_reviews == 0 {
+            return Ok((0, Vec::new()));
+        }
+        let mut open = self
+            .review(call, ReviewParams::new(ReviewAction::List))
+            .await?
+            .reviews;
+        open.truncate(MAX_REVIEWS);
+        Ok((open_reviews, self.in_words(call, open).await?))
     }
 
     /// Protected and important memories, each once.
@@ -210,7 +208,7 @@ impl Engine {
         Ok(views)
     }
 
-    /// What each review would do, with the texts of its memories.
+    /// Describes the effect of each review, with the texts of its memories.
     async fn in_words(
         &self,
         call: &Call,

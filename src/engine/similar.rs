@@ -9,9 +9,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Call, Engine, EngineError, StoredView};
+use super::{Call, Engine, EngineError};
 use crate::domain::bm25::keep_longest;
-use crate::domain::memory::content_hash;
 use crate::domain::{Filter, Kind, Memory, Scope};
 use crate::store::SimilarQuery;
 
@@ -37,7 +36,6 @@ const SHOWN_CHARS: usize = 160;
 /// Another memory that says nearly the same.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SimilarView {
-    /// Its id.
     pub id: String,
     /// From 0 to 1.
     pub similarity: f64,
@@ -45,17 +43,17 @@ pub struct SimilarView {
     pub content: String,
 }
 
-/// How many comparisons may be made now.
+/// Limits the number of comparisons per second.
 #[derive(Debug)]
-pub(super) struct Allowance(Mutex<(f64, Instant)>);
+pub(super) struct RateLimiter(Mutex<(f64, Instant)>);
 
-impl Allowance {
+impl RateLimiter {
     pub(super) fn new() -> Self {
         Self(Mutex::new((BURST, Instant::now())))
     }
 
-    /// Takes one, where one is left.
-    fn take(&self) -> bool {
+    /// Takes a permit if one is left.
+    fn take_permit(&self) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (left, since) = &mut *state;
         let now = Instant::now();
@@ -69,62 +67,76 @@ impl Allowance {
     }
 }
 
+/// A stored text to compare with others.
+#[derive(Debug)]
+pub(super) struct ComparedText {
+    pub(super) id: Uuid,
+    /// Terms of the content.
+    pub(super) terms: BTreeMap<String, u32>,
+    /// Hash of the content.
+    pub(super) hash: [u8; 32],
+}
+
 /// Another memory, and how similar it is.
 pub(super) type Similar = (Memory, f64);
 
 impl Engine {
-    /// Looks for near-duplicates of what was just stored (place in the answer, id, text). They are an extra: whatever
-    /// goes wrong here, the memories are stored; a note says what was left out.
-    pub(super) async fn note_similar(
+    /// Looks for near-duplicates of memories that were just stored. Returns them by the position of the memory in the answer,
+    /// and a note if any comparison was omitted. Failures here do not matter to the stored memories.
+    pub(super) async fn find_near_duplicates(
         &self,
         call: &Call,
-        new: Vec<(usize, Uuid, &str)>,
-        memories: &mut [StoredView],
+        new: Vec<(usize, ComparedText)>,
         now: DateTime<Utc>,
-    ) -> Vec<String> {
+    ) -> (Vec<(usize, Vec<SimilarView>)>, Option<String>) {
+        let mut found = Vec::new();
         if new.len() > MOST_COMPARED {
-            return vec![format!(
+            let note = format!(
                 "Similar memories were not searched: the limit is {MOST_COMPARED} new memories per call."
-            )];
+            );
+            return (found, Some(note));
         }
         let start = Instant::now();
-        for (done, (place, id, text)) in new.iter().enumerate() {
-            if !self.comparisons.take() {
-                return vec![format!(
+        for (done, (place, text)) in new.iter().enumerate() {
+            if !self.comparisons.take_permit() {
+                let note = format!(
                     "Similar memories were not searched: more than {A_SECOND} memories per second are being stored."
-                )];
+                );
+                return (found, Some(note));
             }
             if start.elapsed() > PATIENCE {
-                return vec![format!(
+                let note = format!(
                     "Similar memories were searched only for the first {done} new memories."
-                )];
+                );
+                return (found, Some(note));
             }
-            match self.similar(call, *id, text, NEARLY_EQUAL, now).await {
+            match self.find_similar(call, text, NEARLY_EQUAL, now).await {
                 Ok(similar) => {
-                    memories[*place].similar = similar.into_iter().map(SimilarView::from).collect()
+                    found.push((*place, similar.into_iter().map(SimilarView::from).collect()));
                 }
-                Err(_) => return vec!["Similar memories could not be searched.".to_owned()],
+                Err(_) => {
+                    let note = "Similar memories could not be searched.".to_owned();
+                    return (found, Some(note));
+                }
             }
         }
-        Vec::new()
+        (found, None)
     }
 
     /// Memories of the caller's own project that are at least so similar to a stored one, most similar first.
-    pub(super) async fn similar(
+    pub(super) async fn find_similar(
         &self,
         call: &Call,
-        id: Uuid,
-        text: &str,
+        text: &ComparedText,
         least: f64,
         now: DateTime<Utc>,
     ) -> Result<Vec<Similar>, EngineError> {
         let own = Scope::new(call.scope.project(), call.scope.actor());
-        let all = self.analyzer.terms(text).counts;
-        let mut terms: Vec<String> = all.keys().cloned().collect();
+        let mut terms: Vec<String> = text.terms.keys().cloned().collect();
         keep_longest(&mut terms, MOST_TERMS);
         let query = SimilarQuery {
             terms,
-            exact: content_hash(text),
+            exact: text.hash,
             budget: BUDGET,
             filter: Filter {
                 kinds: vec![Kind::Note, Kind::Insight, Kind::Episode],
@@ -138,7 +150,7 @@ impl Engine {
             .await?;
         let Some(whole) = candidates
             .iter()
-            .find(|hit| hit.id == id)
+            .find(|hit| hit.id == text.id)
             .map(|hit| hit.bm25)
         else {
             return Ok(Vec::new());
@@ -153,7 +165,7 @@ impl Engine {
         // The other factor is at most 1.
         let shares: BTreeMap<Uuid, f64> = candidates
             .iter()
-            .filter(|hit| hit.id != id)
+            .filter(|hit| hit.id != text.id)
             .map(|hit| (hit.id, if hit.exact { 1.0 } else { share(hit.bm25) }))
             .filter(|(_, share)| *share >= least * least)
             .collect();
@@ -164,7 +176,10 @@ impl Engine {
         let others = call.database(self.store.get(&own, &ids, false)).await?;
         let similarity = |other: &Memory| {
             let theirs = self.analyzer.terms(&other.content).counts;
-            let common = theirs.keys().filter(|term| all.contains_key(*term)).count();
+            let common = theirs
+                .keys()
+                .filter(|term| text.terms.contains_key(*term))
+                .count();
             (shares[&other.id] * ratio(common, theirs.len())).sqrt()
         };
         let mut similar: Vec<Similar> = others
@@ -180,7 +195,7 @@ impl Engine {
         Ok(similar)
     }
 
-    /// How much of their words two memories have in common, from 0 to 1.
+    /// The share of words that two memories have in common, from 0 to 1.
     pub(super) fn common_words(&self, a: &Memory, b: &Memory) -> f64 {
         let (a, b) = (
             self.analyzer.terms(&a.content).counts,
@@ -212,8 +227,8 @@ mod tests {
 
     #[test]
     fn comparisons_are_limited_when_many_memories_are_stored() {
-        let allowance = Allowance::new();
-        let made = (0..10_000).take_while(|_| allowance.take()).count();
+        let limiter = RateLimiter::new();
+        let made = (0..10_000).take_while(|_| limiter.take_permit()).count();
         assert!((100..1_000).contains(&made), "{made}");
     }
 }

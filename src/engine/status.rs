@@ -11,7 +11,7 @@ use crate::store::{Facet, FacetValues};
 
 /// Values of each list.
 const DEFAULT_VALUES: usize = 10;
-/// The same of a question that names a limit.
+/// Most values for a question that names a limit.
 const MOST_VALUES: usize = 1_000;
 
 /// The values to count.

@@ -37,15 +37,9 @@ pub enum TokenCommand {
     /// All of them.
     List,
     /// None of that name holds any longer.
-    Revoke {
-        /// Whose.
-        name: String,
-    },
+    Revoke { name: String },
     /// Another secret for the same rights.
-    Rotate {
-        /// Whose.
-        name: String,
-    },
+    Rotate { name: String },
 }
 
 /// What was done.

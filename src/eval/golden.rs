@@ -13,10 +13,10 @@ use crate::engine::{RecallParams, RememberItem};
 const SHOWN: usize = 20;
 /// Group of a question that names none.
 const NO_GROUP: &str = "other";
-/// What a caller may not choose: they decide what the figures mean.
+/// Arguments that the caller may not choose, because they decide what the results mean.
 const FIXED: [&str; 3] = ["limit", "max_chars", "cursor"];
 
-/// What is wrong with a file, each with the file and the line.
+/// Mistakes in a file, each with the file and the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistakes(pub Vec<String>);
 
@@ -69,13 +69,13 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn mistake(&mut self, line: usize, what: impl std::fmt::Display) {
+    fn note_mistake(&mut self, line: usize, what: impl std::fmt::Display) {
         self.mistakes
             .push(format!("{} line {line}: {what}", self.file));
     }
 
     /// The objects of a file with their lines.
-    fn objects(&mut self, text: &str) -> Vec<(usize, Map<String, Value>)> {
+    fn parse_objects(&mut self, text: &str) -> Vec<(usize, Map<String, Value>)> {
         let mut objects = Vec::new();
         for (index, line) in text.lines().enumerate() {
             if line.trim().is_empty() {
@@ -83,11 +83,11 @@ impl Reader<'_> {
             }
             match serde_json::from_str::<Value>(line) {
                 Ok(Value::Object(object)) => objects.push((index + 1, object)),
-                Ok(other) => self.mistake(
+                Ok(other) => self.note_mistake(
                     index + 1,
                     Invalid::new("line", other.to_string(), "a JSON object"),
                 ),
-                Err(error) => self.mistake(index + 1, format!("no JSON: {error}")),
+                Err(error) => self.note_mistake(index + 1, format!("no JSON: {error}")),
             }
         }
         if objects.is_empty() && self.mistakes.is_empty() {
@@ -99,7 +99,7 @@ impl Reader<'_> {
         objects
     }
 
-    fn finish<T>(self, read: Vec<T>) -> Result<Vec<T>, Mistakes> {
+    fn finish_reading<T>(self, read: Vec<T>) -> Result<Vec<T>, Mistakes> {
         if self.mistakes.is_empty() {
             Ok(read)
         } else {
@@ -118,18 +118,18 @@ pub fn read_questions(file: &str, text: &str) -> Result<Vec<Question>, Mistakes>
         mistakes: Vec::new(),
     };
     let mut questions = Vec::new();
-    for (line, object) in reader.objects(text) {
-        match question(line, object) {
+    for (line, object) in reader.parse_objects(text) {
+        match parse_question(line, object) {
             Ok(question) => questions.push(question),
-            Err(what) => reader.mistake(line, what),
+            Err(what) => reader.note_mistake(line, what),
         }
     }
-    reader.finish(questions)
+    reader.finish_reading(questions)
 }
 
-fn question(line: usize, mut object: Map<String, Value>) -> Result<Question, String> {
+fn parse_question(line: usize, mut object: Map<String, Value>) -> Result<Question, String> {
     let expected: Vec<String> = match object.remove("expected") {
-        Some(value) => typed("expected", value)?,
+        Some(value) => parse_field("expected", value)?,
         None => {
             let wanted =
                 "a list of ids, keys or whole texts; [] where nothing answers the question";
@@ -143,7 +143,7 @@ fn question(line: usize, mut object: Map<String, Value>) -> Result<Question, Str
     }
     let group = object
         .remove("group")
-        .map_or(Ok(NO_GROUP.to_owned()), |value| typed("group", value))?;
+        .map_or(Ok(NO_GROUP.to_owned()), |value| parse_field("group", value))?;
     validate::text("group", &group, validate::MAX_NAME_BYTES).map_err(|error| error.to_string())?;
     if let Some(name) = FIXED.iter().find(|name| object.contains_key(**name)) {
         let value = object[*name].to_string();
@@ -154,8 +154,8 @@ fn question(line: usize, mut object: Map<String, Value>) -> Result<Question, Str
         )
         .to_string());
     }
-    let ask: RecallParams = typed("", Value::Object(object))?;
-    check(&ask).map_err(|error| error.to_string())?;
+    let ask: RecallParams = parse_field("", Value::Object(object))?;
+    check_filters(&ask).map_err(|error| error.to_string())?;
     Ok(Question {
         line,
         group,
@@ -164,7 +164,7 @@ fn question(line: usize, mut object: Map<String, Value>) -> Result<Question, Str
     })
 }
 
-fn check(ask: &RecallParams) -> Result<(), Invalid> {
+fn check_filters(ask: &RecallParams) -> Result<(), Invalid> {
     validate::text(
         "query",
         ask.query.as_deref().unwrap_or_default(),
@@ -194,23 +194,23 @@ pub fn read_corpus(file: &str, text: &str) -> Result<Vec<CorpusItem>, Mistakes> 
     };
     let mut items: Vec<CorpusItem> = Vec::new();
     let mut keys: BTreeMap<String, usize> = BTreeMap::new();
-    for (line, object) in reader.objects(text) {
-        let read = match memory(line, object) {
+    for (line, object) in reader.parse_objects(text) {
+        let read = match parse_memory(line, object) {
             Ok(read) => read,
             Err(what) => {
-                reader.mistake(line, what);
+                reader.note_mistake(line, what);
                 continue;
             }
         };
         for (field, references) in [("sources", &read.sources), ("supersedes", &read.supersedes)] {
             if let Some(unknown) = references.iter().find(|key| !keys.contains_key(*key)) {
-                reader.mistake(line, Invalid::new(field, unknown, "keys of earlier lines"));
+                reader.note_mistake(line, Invalid::new(field, unknown, "keys of earlier lines"));
             }
         }
         if let Some(key) = &read.key
             && let Some(first) = keys.insert(key.clone(), line)
         {
-            reader.mistake(
+            reader.note_mistake(
                 line,
                 Invalid::new(
                     "key",
@@ -221,15 +221,15 @@ pub fn read_corpus(file: &str, text: &str) -> Result<Vec<CorpusItem>, Mistakes> 
         }
         items.push(read);
     }
-    reader.finish(items)
+    reader.finish_reading(items)
 }
 
-fn memory(line: usize, mut object: Map<String, Value>) -> Result<CorpusItem, String> {
+fn parse_memory(line: usize, mut object: Map<String, Value>) -> Result<CorpusItem, String> {
     let key: Option<String> = object
         .remove("key")
-        .map(|value| typed("key", value))
+        .map(|value| parse_field("key", value))
         .transpose()?;
-    let mut item: RememberItem = typed("", Value::Object(object))?;
+    let mut item: RememberItem = parse_field("", Value::Object(object))?;
     if let Some(key) = &key {
         validate::text("key", key, validate::MAX_NAME_BYTES).map_err(|error| error.to_string())?;
         item.metadata.insert("key".to_owned(), key.as_str().into());
@@ -277,7 +277,7 @@ pub fn match_corpus(
             .iter()
             .filter(|entry| !names.contains(entry.as_str()))
         {
-            reader.mistake(
+            reader.note_mistake(
                 question.line,
                 Invalid::new(
                     "expected",
@@ -287,11 +287,11 @@ pub fn match_corpus(
             );
         }
     }
-    reader.finish(Vec::<()>::new()).map(drop)
+    reader.finish_reading(Vec::<()>::new()).map(drop)
 }
 
 /// A value of a type, or what is wrong with it, below `field`.
-fn typed<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, String> {
+fn parse_field<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, String> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         let place = match (field, path.as_str()) {

@@ -12,7 +12,7 @@ pub fn precision_at(k: usize, ranks: &[usize]) -> f64 {
     if k == 0 {
         0.0
     } else {
-        share(within(k, ranks), k)
+        share_of(count_within(k, ranks), k)
     }
 }
 
@@ -22,27 +22,27 @@ pub fn recall_at(k: usize, ranks: &[usize], right: usize) -> f64 {
     if right == 0 {
         0.0
     } else {
-        share(within(k, ranks), right)
+        share_of(count_within(k, ranks), right)
     }
 }
 
 /// 1 if any right answer is among the first `k`, else 0.
 #[must_use]
 pub fn hit_at(k: usize, ranks: &[usize]) -> f64 {
-    f64::from(u8::from(within(k, ranks) > 0))
+    f64::from(u8::from(count_within(k, ranks) > 0))
 }
 
 /// `1 / rank` of the first right answer, 0 where none was found. Its mean over all questions is MRR.
 #[must_use]
 pub fn reciprocal_rank(ranks: &[usize]) -> f64 {
-    ranks.iter().min().map_or(0.0, |rank| 1.0 / number(*rank))
+    ranks.iter().min().map_or(0.0, |rank| 1.0 / to_float(*rank))
 }
 
 /// Normalised discounted cumulative gain with gains of 0 and 1:
 /// `sum(1 / log2(rank + 1)) over the right ones in the first k`, divided by the same sum of the best possible list.
 #[must_use]
 pub fn ndcg_at(k: usize, ranks: &[usize], right: usize) -> f64 {
-    let gain = |rank: usize| 1.0 / (number(rank) + 1.0).log2();
+    let gain = |rank: usize| 1.0 / (to_float(rank) + 1.0).log2();
     let ideal: f64 = (1..=right.min(k)).map(gain).sum();
     if ideal == 0.0 {
         return 0.0;
@@ -57,7 +57,7 @@ pub fn ndcg_at(k: usize, ranks: &[usize], right: usize) -> f64 {
 
 /// The value below or at which `percent` of all lie (nearest rank); 0 of nothing.
 #[must_use]
-pub fn percentile(values: &[f64], percent: usize) -> f64 {
+pub fn find_percentile(values: &[f64], percent: usize) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let place = (percent * sorted.len()).div_ceil(100).max(1);
@@ -67,7 +67,7 @@ pub fn percentile(values: &[f64], percent: usize) -> f64 {
 /// How well a number tells two groups apart: the probability that one of `high` is above one of `low`, ties counted as
 /// half (the area under the ROC curve, Mann and Whitney's U divided by the number of pairs). 0.5 is a coin.
 #[must_use]
-pub fn separation(high: &[f64], low: &[f64]) -> Option<f64> {
+pub fn separate_pairs(high: &[f64], low: &[f64]) -> Option<f64> {
     if high.is_empty() || low.is_empty() {
         return None;
     }
@@ -83,27 +83,27 @@ pub fn separation(high: &[f64], low: &[f64]) -> Option<f64> {
             }
         })
         .sum();
-    Some(wins / number(high.len() * low.len()))
+    Some(wins / to_float(high.len() * low.len()))
 }
 
 /// The mean; 0 of nothing.
 #[must_use]
-pub fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+pub fn mean_of(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = values.len();
     if count == 0 {
         0.0
     } else {
-        values.sum::<f64>() / number(count)
+        values.sum::<f64>() / to_float(count)
     }
 }
 
 /// `part / whole`.
 #[must_use]
-pub fn share(part: usize, whole: usize) -> f64 {
-    number(part) / number(whole)
+pub fn share_of(part: usize, whole: usize) -> f64 {
+    to_float(part) / to_float(whole)
 }
 
-fn within(k: usize, ranks: &[usize]) -> usize {
+fn count_within(k: usize, ranks: &[usize]) -> usize {
     ranks.iter().filter(|rank| **rank <= k).count()
 }
 
@@ -111,7 +111,7 @@ fn within(k: usize, ranks: &[usize]) -> usize {
     clippy::cast_precision_loss,
     reason = "places and counts stay far below 2^52"
 )]
-fn number(count: usize) -> f64 {
+fn to_float(count: usize) -> f64 {
     count as f64
 }
 
@@ -165,27 +165,27 @@ mod tests {
     fn nothing_right_is_no_division_by_zero() {
         near(recall_at(5, &[], 0), 0.0);
         near(ndcg_at(10, &[], 0), 0.0);
-        near(mean([].into_iter()), 0.0);
-        near(percentile(&[], 95), 0.0);
-        assert_eq!(separation(&[1.0], &[]), None);
+        near(mean_of([].into_iter()), 0.0);
+        near(find_percentile(&[], 95), 0.0);
+        assert_eq!(separate_pairs(&[1.0], &[]), None);
     }
 
     #[test]
     fn percentiles_are_values_that_occurred() {
         let values: Vec<f64> = (1..=20).rev().map(f64::from).collect();
-        near(percentile(&values, 50), 10.0);
-        near(percentile(&values, 95), 19.0);
-        near(percentile(&values, 100), 20.0);
-        near(percentile(&[3.0], 50), 3.0);
+        near(find_percentile(&values, 50), 10.0);
+        near(find_percentile(&values, 95), 19.0);
+        near(find_percentile(&values, 100), 20.0);
+        near(find_percentile(&[3.0], 50), 3.0);
     }
 
     #[test]
     fn separation_counts_pairs() {
         // Of 3 x 2 pairs: 5 above, 1 tie.
         near(
-            separation(&[5.0, 3.0, 2.0], &[1.0, 2.0]).unwrap(),
+            separate_pairs(&[5.0, 3.0, 2.0], &[1.0, 2.0]).unwrap(),
             5.5 / 6.0,
         );
-        near(separation(&[0.0], &[1.0]).unwrap(), 0.0);
+        near(separate_pairs(&[0.0], &[1.0]).unwrap(), 0.0);
     }
 }

@@ -28,7 +28,7 @@ pub fn says_nothing(answer: &Value) -> bool {
 
 /// Whether it says so, or that perhaps nothing does.
 #[must_use]
-pub fn doubts(answer: &Value) -> bool {
+pub fn is_doubtful(answer: &Value) -> bool {
     let mut notes = answer["notes"]
         .as_array()
         .into_iter()
@@ -40,12 +40,10 @@ pub fn doubts(answer: &Value) -> bool {
 /// A memory that came.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Came {
-    /// Id.
     pub id: String,
     /// Its key, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// Its score.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
     /// Whether it was expected.
@@ -60,9 +58,7 @@ pub struct Came {
 pub struct Asked {
     /// Its line in the file.
     pub line: usize,
-    /// The question.
     pub query: String,
-    /// Its group.
     pub group: String,
     /// What answers it.
     pub expected: Vec<String>,
@@ -79,7 +75,7 @@ pub struct Asked {
 impl Asked {
     /// Places of the right answers.
     #[must_use]
-    pub fn ranks(&self) -> Vec<usize> {
+    pub fn list_ranks(&self) -> Vec<usize> {
         self.came
             .iter()
             .enumerate()
@@ -88,7 +84,7 @@ impl Asked {
             .collect()
     }
 
-    fn answerable(&self) -> bool {
+    fn is_answerable(&self) -> bool {
         !self.expected.is_empty()
     }
 
@@ -97,11 +93,11 @@ impl Asked {
     }
 
     /// How well it went, for putting the worst first: recall at 10, then the reciprocal rank.
-    fn merit(&self) -> (f64, f64) {
-        if !self.answerable() {
+    fn rate_answer(&self) -> (f64, f64) {
+        if !self.is_answerable() {
             return (f64::from(u8::from(self.told_nothing)), 1.0);
         }
-        let ranks = self.ranks();
+        let ranks = self.list_ranks();
         (
             metric::recall_at(10, &ranks, self.expected.len()),
             metric::reciprocal_rank(&ranks),
@@ -150,7 +146,7 @@ pub struct Figures {
     /// Milliseconds that half of the questions took at most; not part of a baseline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_p50: Option<f64>,
-    /// The same for 95 of 100.
+    /// 95th percentile of the latency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_p95: Option<f64>,
 }
@@ -158,19 +154,19 @@ pub struct Figures {
 impl Figures {
     fn of(asked: &[&Asked]) -> Self {
         let (yes, no): (Vec<&Asked>, Vec<&Asked>) =
-            asked.iter().partition(|asked| asked.answerable());
+            asked.iter().partition(|asked| asked.is_answerable());
         let ranked: Vec<(Vec<usize>, usize)> = yes
             .iter()
-            .map(|asked| (asked.ranks(), asked.expected.len()))
+            .map(|asked| (asked.list_ranks(), asked.expected.len()))
             .collect();
         let mean = |of: &dyn Fn(&[usize], usize) -> f64| {
-            round(metric::mean(
+            round_result(metric::mean_of(
                 ranked.iter().map(|(ranks, right)| of(ranks, *right)),
             ))
         };
         let share = |asked: &[&Asked], which: fn(&Asked) -> bool| {
             let count = asked.iter().filter(|asked| which(asked)).count();
-            (!asked.is_empty()).then(|| round(metric::share(count, asked.len())))
+            (!asked.is_empty()).then(|| round_result(metric::share_of(count, asked.len())))
         };
         let scores = |asked: &[&Asked]| {
             asked
@@ -194,15 +190,15 @@ impl Figures {
             not_denied: share(&yes, |asked| !asked.told_nothing),
             doubted: share(&no, |asked| asked.doubted),
             not_doubted: share(&yes, |asked| !asked.doubted),
-            separation: metric::separation(&scores(&yes), &scores(&no)).map(round),
-            latency_p50: Some(round(metric::percentile(&times, 50))),
-            latency_p95: Some(round(metric::percentile(&times, 95))),
+            separation: metric::separate_pairs(&scores(&yes), &scores(&no)).map(round_result),
+            latency_p50: Some(round_result(metric::find_percentile(&times, 50))),
+            latency_p95: Some(round_result(metric::find_percentile(&times, 95))),
         }
     }
 
     /// Those that must not fall, by name.
     #[must_use]
-    pub fn watched(&self) -> Vec<(&'static str, f64)> {
+    pub fn list_watched(&self) -> Vec<(&'static str, f64)> {
         let mut watched = Vec::new();
         if self.answerable > 0 {
             watched.extend([
@@ -249,7 +245,6 @@ pub struct Report {
     pub golden: String,
     /// Version of the program that answered.
     pub service: String,
-    /// Its database.
     pub database: String,
     /// Its embedding model; absent where it recalls by words alone.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -258,12 +253,10 @@ pub struct Report {
     pub memories: u64,
     /// Of all questions.
     pub overall: Figures,
-    /// By group.
     pub groups: BTreeMap<String, Figures>,
     /// Since the baseline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift: Option<Drift>,
-    /// Every question.
     pub questions: Vec<Asked>,
 }
 
@@ -272,11 +265,9 @@ pub struct Report {
 pub struct Target {
     /// Version of the program.
     pub service: String,
-    /// Its database.
     pub database: String,
     /// Its embedding model.
     pub model: Option<String>,
-    /// Memories.
     pub memories: u64,
 }
 
@@ -314,9 +305,9 @@ impl Report {
         }
     }
 
-    /// What a later run is compared with. Times are left out: they are another machine's.
+    /// The results that a later run is compared with, without times, which depend on the machine.
     #[must_use]
-    pub fn baseline(&self) -> Baseline {
+    pub fn to_baseline(&self) -> Baseline {
         Baseline {
             format: FORMAT.to_owned(),
             version: VERSION,
@@ -332,11 +323,11 @@ impl Report {
     }
 
     /// Compares with a baseline; a figure may fall by `tolerance` points of 100.
-    pub fn compare(&mut self, baseline: &Baseline, tolerance: f64) {
-        let mut changes = changes("all", &baseline.overall, &self.overall, tolerance);
+    pub fn compare_with(&mut self, baseline: &Baseline, tolerance: f64) {
+        let mut changes = list_changes("all", &baseline.overall, &self.overall, tolerance);
         for (name, then) in &baseline.groups {
             if let Some(now) = self.groups.get(name) {
-                let group = self::changes(name, then, now, tolerance);
+                let group = self::list_changes(name, then, now, tolerance);
                 changes.extend(
                     group
                         .into_iter()
@@ -353,14 +344,14 @@ impl Report {
 
     /// The questions that went worst, those first that found nothing.
     #[must_use]
-    pub fn worst(&self, most: usize) -> Vec<&Asked> {
+    pub fn list_worst(&self, most: usize) -> Vec<&Asked> {
         let mut failed: Vec<&Asked> = self
             .questions
             .iter()
-            .filter(|asked| asked.merit() < (1.0, 1.0))
+            .filter(|asked| asked.rate_answer() < (1.0, 1.0))
             .collect();
         failed.sort_by(|a, b| {
-            let (a, b) = (a.merit(), b.merit());
+            let (a, b) = (a.rate_answer(), b.rate_answer());
             a.0.total_cmp(&b.0).then_with(|| a.1.total_cmp(&b.1))
         });
         failed.truncate(most);
@@ -375,12 +366,10 @@ pub struct Baseline {
     version: u32,
     /// SHA-256 of the questions.
     pub golden: String,
-    /// Embedding model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// Of all questions.
     pub overall: Figures,
-    /// By group.
     pub groups: BTreeMap<String, Figures>,
 }
 
@@ -412,14 +401,13 @@ pub struct Drift {
     pub tolerance: f64,
     /// The baseline was of other questions.
     pub other_questions: bool,
-    /// By figure.
     pub changes: Vec<Change>,
 }
 
 impl Drift {
     /// Whether a figure of the whole fell by more than it may.
     #[must_use]
-    pub fn fell(&self) -> bool {
+    pub fn has_fallen(&self) -> bool {
         self.changes
             .iter()
             .any(|change| change.group == "all" && change.fell)
@@ -443,8 +431,8 @@ pub struct Change {
     pub fell: bool,
 }
 
-fn changes(group: &str, then: &Figures, now: &Figures, tolerance: f64) -> Vec<Change> {
-    let before: BTreeMap<&str, f64> = then.watched().into_iter().collect();
+fn list_changes(group: &str, then: &Figures, now: &Figures, tolerance: f64) -> Vec<Change> {
+    let before: BTreeMap<&str, f64> = then.list_watched().into_iter().collect();
     let change = |(figure, now): (&'static str, f64)| {
         let then = *before.get(figure)?;
         let points = ((now - then) * 100.0 * 100.0).round() / 100.0;
@@ -457,10 +445,10 @@ fn changes(group: &str, then: &Figures, now: &Figures, tolerance: f64) -> Vec<Ch
             fell: points < -tolerance,
         })
     };
-    now.watched().into_iter().filter_map(change).collect()
+    now.list_watched().into_iter().filter_map(change).collect()
 }
 
-fn round(value: f64) -> f64 {
+fn round_result(value: f64) -> f64 {
     (value * 10_000.0).round() / 10_000.0
 }
 
@@ -525,7 +513,7 @@ mod tests {
         );
         assert_eq!(
             report
-                .worst(9)
+                .list_worst(9)
                 .iter()
                 .map(|asked| asked.group.as_str())
                 .collect::<Vec<_>>(),
@@ -536,16 +524,17 @@ mod tests {
     #[test]
     fn a_fall_beyond_the_tolerance_is_told() {
         let before = report((0..100).map(|_| asked("a", 1, &[1], 1.0)).collect());
-        let baseline = Baseline::read(&serde_json::to_string(&before.baseline()).unwrap()).unwrap();
+        let baseline =
+            Baseline::read(&serde_json::to_string(&before.to_baseline()).unwrap()).unwrap();
         let whole = Baseline::read(&serde_json::to_string(&before).unwrap()).unwrap();
         assert_eq!(whole.overall.mrr, baseline.overall.mrr);
         for (misses, fell) in [(0, false), (1, false), (2, true)] {
             let right = |n: usize| if n < misses { vec![] } else { vec![1] };
             let mut now = report((0..100).map(|n| asked("a", 1, &right(n), 1.0)).collect());
-            now.compare(&baseline, 1.0);
+            now.compare_with(&baseline, 1.0);
             let drift = now.drift.unwrap();
             assert_eq!(
-                (drift.fell(), drift.other_questions),
+                (drift.has_fallen(), drift.other_questions),
                 (fell, false),
                 "{misses}"
             );

@@ -18,15 +18,15 @@ const HEAD: [&str; 11] = [
 
 /// The table by group and for all, and a line about questions that nothing answers.
 #[must_use]
-pub fn figures(report: &Report) -> String {
+pub fn print_results(report: &Report) -> String {
     let mut rows = vec![("group".to_owned(), HEAD.map(str::to_owned).to_vec())];
     rows.extend(
         report
             .groups
             .iter()
-            .map(|(name, figures)| (name.clone(), cells(figures))),
+            .map(|(name, figures)| (name.clone(), format_cells(figures))),
     );
-    rows.push(("all".to_owned(), cells(&report.overall)));
+    rows.push(("all".to_owned(), format_cells(&report.overall)));
     let model = report.model.as_deref().map_or_else(
         || "by words alone".to_owned(),
         |model| format!("with {model}"),
@@ -35,17 +35,17 @@ pub fn figures(report: &Report) -> String {
         "{} memories in {}, {model}; {}\n\n",
         report.memories, report.database, report.service
     );
-    out.push_str(&lines(&rows));
+    out.push_str(&align_lines(&rows));
     let all = &report.overall;
     if let (Some(told), Some(doubted)) = (all.told_nothing, all.doubted) {
         out.push_str(&format!(
             "\nNothing answers {} of the questions; said so: {} %, or that perhaps nothing does: {} %",
             all.unanswerable,
-            points(told),
-            points(doubted)
+            format_points(told),
+            format_points(doubted)
         ));
         if let (Some(kept), Some(not_doubted)) = (all.not_denied, all.not_doubted) {
-            let (denied, doubted) = (points(1.0 - kept), points(1.0 - not_doubted));
+            let (denied, doubted) = (format_points(1.0 - kept), format_points(1.0 - not_doubted));
             out.push_str(&format!(
                 ".\nOf the others wrongly the former: {denied} %, either: {doubted} %"
             ));
@@ -53,7 +53,7 @@ pub fn figures(report: &Report) -> String {
         if let Some(separation) = all.separation {
             out.push_str(&format!(
                 ".\nThe first hit's confidence tells both apart by {} % (50 is chance)",
-                points(separation)
+                format_points(separation)
             ));
         }
         out.push_str(".\n");
@@ -61,7 +61,7 @@ pub fn figures(report: &Report) -> String {
     out
 }
 
-fn cells(figures: &Figures) -> Vec<String> {
+fn format_cells(figures: &Figures) -> Vec<String> {
     let count = figures.answerable + figures.unanswerable;
     let mut cells = vec![count.to_string()];
     let means = [
@@ -78,7 +78,7 @@ fn cells(figures: &Figures) -> Vec<String> {
         if figures.answerable == 0 {
             "-".to_owned()
         } else {
-            points(value)
+            format_points(value)
         }
     };
     cells.extend(means.map(shown));
@@ -91,7 +91,7 @@ fn cells(figures: &Figures) -> Vec<String> {
 
 /// What changed since the baseline.
 #[must_use]
-pub fn drift(drift: &Drift) -> String {
+pub fn print_drift(drift: &Drift) -> String {
     let mut rows = vec![(
         "group".to_owned(),
         ["figure", "baseline", "now", "change", ""]
@@ -102,18 +102,18 @@ pub fn drift(drift: &Drift) -> String {
         let mark = if change.fell { "fell" } else { "" };
         let cells = vec![
             change.figure.to_owned(),
-            points(change.then),
-            points(change.now),
+            format_points(change.then),
+            format_points(change.now),
             format!("{:+.1}", change.points),
             mark.to_owned(),
         ];
         rows.push((change.group.clone(), cells));
     }
-    let mut out = lines(&rows);
+    let mut out = align_lines(&rows);
     if drift.other_questions {
         out.push_str("The baseline is of other questions: the change may be theirs.\n");
     }
-    let end = if drift.fell() {
+    let end = if drift.has_fallen() {
         "A figure fell by more than"
     } else {
         "No figure of all questions fell by more than"
@@ -122,12 +122,12 @@ pub fn drift(drift: &Drift) -> String {
     out
 }
 
-fn points(value: f64) -> String {
+fn format_points(value: f64) -> String {
     format!("{:.1}", value * 100.0)
 }
 
 /// Columns as wide as what is in them: names to the left, figures to the right.
-fn lines(rows: &[(String, Vec<String>)]) -> String {
+fn align_lines(rows: &[(String, Vec<String>)]) -> String {
     let wide = |text: &String| text.chars().count();
     let first = rows.iter().map(|(name, _)| wide(name)).max().unwrap_or(0);
     let columns = rows.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);

@@ -1,10 +1,9 @@
-//! A batch of new memories whose texts are analysed, which is done before anybody waits for the database.
+//! A batch of analyzed memories in which items with the same text are merged.
 
 use super::{Remember, Result};
-use crate::domain::memory::{content_hash, indexed_text};
 use crate::domain::repeat::merge_repeats;
 use crate::domain::text::Terms;
-use crate::domain::{Analyzer, Invalid, NewMemory, Repeat};
+use crate::domain::{AnalyzedMemory, Analyzer, Invalid, NewMemory, Repeat};
 
 /// Why the history has a new version of a memory whose text was stored again.
 pub(super) const STORED_AGAIN: &str = "stored again";
@@ -12,40 +11,49 @@ pub(super) const STORED_AGAIN: &str = "stored again";
 /// See the module.
 #[derive(Debug)]
 pub(super) struct AnalyzedBatch {
-    pub(super) command: Remember,
+    pub(super) command: Remember<NewMemory>,
     /// One for each item of the command.
     pub(super) items: Vec<AnalyzedItem>,
     /// What each item added to an earlier one with the same text.
     pub(super) repeats: Vec<Repeat>,
 }
 
-/// What the databases need to know of a text.
+/// Values computed from the texts of an item.
 #[derive(Debug)]
 pub(super) struct AnalyzedItem {
     pub(super) hash: [u8; 32],
     pub(super) terms: Terms,
+    pub(super) bytes: u64,
 }
 
 impl AnalyzedBatch {
-    /// Takes a while for large texts.
-    pub(super) fn new(mut command: Remember, analyzer: &Analyzer) -> Result<Self> {
-        command.items.iter().try_for_each(refuse_nul)?;
-        let repeats = merge_repeats(&mut command.items);
-        let items = command
-            .items
+    /// Merges items with the same text. The analyzer is needed only for those.
+    pub(super) fn new(command: Remember, analyzer: &Analyzer) -> Result<Self> {
+        let Remember {
+            items: mut analyzed,
+            idempotency,
+            now,
+        } = command;
+        analyzed
             .iter()
-            .map(|item| AnalyzedItem {
-                hash: content_hash(&item.content),
-                terms: analyzer.terms(&indexed_text(
-                    &item.content,
-                    item.speaker.as_deref(),
-                    &item.tags,
-                    item.episode.as_ref(),
-                )),
-            })
-            .collect();
+            .try_for_each(|item| refuse_nul(&item.memory))?;
+        let repeats = merge_repeats(&mut analyzed, analyzer);
+        let split = |item: AnalyzedMemory| {
+            let AnalyzedMemory {
+                memory,
+                hash,
+                terms,
+                bytes,
+            } = item;
+            (memory, AnalyzedItem { hash, terms, bytes })
+        };
+        let (memories, items) = analyzed.into_iter().map(split).unzip();
         Ok(Self {
-            command,
+            command: Remember {
+                items: memories,
+                idempotency,
+                now,
+            },
             items,
             repeats,
         })

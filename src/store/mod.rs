@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::domain::memory::{Memory, NewMemory, Patch};
+use crate::domain::memory::{AnalyzedMemory, Memory, Patch};
 use crate::domain::{Filter, Repeat, Scope};
 
 mod batch;
@@ -283,9 +283,9 @@ impl Limits {
 
 /// A batch to be stored: all or nothing.
 #[derive(Debug, Clone)]
-pub struct Remember {
+pub struct Remember<M = AnalyzedMemory> {
     /// The memories, in order.
-    pub items: Vec<NewMemory>,
+    pub items: Vec<M>,
     /// Key and hash of the request; the same pair gives the same answer, without storing again, until the key expires.
     pub idempotency: Option<Idempotency>,
     /// The present.

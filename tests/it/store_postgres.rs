@@ -22,7 +22,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr};
 use uuid::Uuid;
 
-use crate::contract::{Fixture, analyzer, contract_tests, history};
+use crate::contract::{Fixture, analyzed, analyzer, contract_tests, history};
 use crate::postgres_server::{Database, Server};
 use crate::requirement::{Requirement, needs};
 
@@ -90,7 +90,7 @@ async fn store(
         .remember(
             &scope(),
             Remember {
-                items,
+                items: analyzed(items),
                 idempotency: None,
                 now: now(),
             },
@@ -510,7 +510,7 @@ async fn batches_with_everything_in_them() {
         request_hash: [1; 32],
     };
     let command = Remember {
-        items: vec![new.clone(), turn.clone(), twin],
+        items: analyzed(vec![new.clone(), turn.clone(), twin]),
         idempotency: Some(key.clone()),
         now: now(),
     };
@@ -1000,7 +1000,7 @@ async fn two_servers_answer_one_idempotency_key_alike() {
             ..note("stored by one of two")
         };
         Remember {
-            items: vec![item],
+            items: analyzed(vec![item]),
             idempotency: key.clone(),
             now: now(),
         }
@@ -1358,7 +1358,7 @@ async fn a_deep_check_finds_what_the_indexes_lack_and_what_they_have_too_much() 
     let (database, store) = prepared().await;
     for content in ["walrus and zeppelin", "rhubarb"] {
         let command = Remember {
-            items: vec![note(content)],
+            items: analyzed(vec![note(content)]),
             idempotency: None,
             now: now(),
         };
@@ -1412,7 +1412,7 @@ async fn a_deep_check_reads_the_pages_of_indexes_with_amcheck() {
         .remember(
             &scope(),
             Remember {
-                items,
+                items: analyzed(items),
                 idempotency: None,
                 now: now(),
             },
@@ -1501,7 +1501,7 @@ async fn a_write_that_the_server_refuses_is_remembered_until_one_succeeds() {
     sqlx::raw_sql(others).execute(&mut owner).await.unwrap();
     let failure = store.write_failure();
     let command = || Remember {
-        items: vec![note("walrus")],
+        items: analyzed(vec![note("walrus")]),
         idempotency: None,
         now: now(),
     };

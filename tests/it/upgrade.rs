@@ -12,7 +12,7 @@ use cognitive_memory_mcp::store::{
 use cognitive_memory_mcp::transfer::{self, TransferError, format};
 use sqlx::{ConnectOptions, Connection};
 
-use crate::contract::{analyzer, found, note};
+use crate::contract::{analyzed, analyzer, found, note};
 use crate::postgres_server::Database;
 use crate::requirement::needs;
 
@@ -76,7 +76,7 @@ async fn keeps_everything(store: &dyn Store, export: &str) {
         .collect();
     assert_eq!(names, [("laptop", false), ("lost", true)]);
     let repeated = Remember {
-        items: vec![note("Something else.")],
+        items: analyzed(vec![note("Something else.")]),
         idempotency: Some(Idempotency {
             key: "walrus".to_owned(),
             request_hash: [0; 32],

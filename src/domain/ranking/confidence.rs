@@ -19,7 +19,7 @@ const OFF_TOPIC: f64 = 0.05;
 const FITTED: (u64, u64) = (20, 1_000);
 /// Number of memories that neither adds nor takes confidence.
 const USUAL: f64 = 600.0;
-/// What is known about a query and one memory, or about a query and all memories.
+/// Evidence for one memory, or for the answer as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Evidence {
     /// Only if there are cosines of the model that confidence was fitted to.

@@ -201,7 +201,7 @@ pub fn fuse(hits: &mut [Hit], query: &FusionQuery) {
     }
 }
 
-/// What a session contributes to each of its memories.
+/// Contribution of a session to each of its memories.
 struct SessionShare {
     words: f64,
     meaning: f64,

@@ -13,7 +13,7 @@ use crate::domain::time_expression::{Span, find_spans};
 
 /// Candidates that each channel contributes to the pool: a hit may be far down in one channel and still be the best.
 const POOL_DEPTH: usize = 200;
-/// The same if words alone decide: then only boosts can lift a hit.
+/// Smaller depth if words alone decide: then only boosts can lift a hit.
 const WORDS_DEPTH: usize = BOOSTED_HITS;
 /// Most terms of a query.
 const MOST_TERMS: usize = 256;

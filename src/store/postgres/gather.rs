@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use super::PostgresStore;
 use super::attempt::{Attempts, Effect, attempt};
 use super::remember::{self, Batch};
-use crate::domain::Scope;
-use crate::store::{Remember, Remembered, Result, StoreError};
+use crate::domain::{AnalyzedMemory, Scope};
+use crate::store::{Remember, Remembered, Result};
 
 /// A statement may wait for somebody's lock: nobody waits longer than this for a turn.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -25,8 +25,6 @@ const MOST: usize = 32;
 const MOST_ITEMS: usize = 8;
 /// The length of their texts in bytes.
 const MOST_TEXT: usize = 16 * 1024;
-/// Texts larger than this together are analysed off the request threads.
-const MUCH_TEXT: usize = 64 * 1024;
 
 /// By project, while somebody waits.
 #[derive(Debug, Default)]
@@ -61,13 +59,20 @@ enum Turn<'q> {
 /// Whether what is to be stored is small, and in need of nothing but the one statement. Of equal texts in one statement the
 /// first is stored: if that one were past its end already, a later one would have to be stored, too.
 fn may_share(command: &Remember) -> bool {
-    let plain = command.items.iter().all(|item| {
-        item.sources.is_empty()
-            && item.supersedes.is_empty()
-            && item.links.is_empty()
-            && item.valid_until.is_none()
-    });
-    let size: usize = command.items.iter().map(|item| item.content.len()).sum();
+    let plain = command
+        .items
+        .iter()
+        .all(|AnalyzedMemory { memory: item, .. }| {
+            item.sources.is_empty()
+                && item.supersedes.is_empty()
+                && item.links.is_empty()
+                && item.valid_until.is_none()
+        });
+    let size: usize = command
+        .items
+        .iter()
+        .map(|item| item.memory.content.len())
+        .sum();
     plain
         && command.idempotency.is_none()
         && (1..=MOST_ITEMS).contains(&command.items.len())
@@ -201,21 +206,7 @@ impl PostgresStore {
         mut attempts: Attempts<'_>,
         command: Remember,
     ) -> Result<Vec<Remembered>> {
-        let size: usize = command.items.iter().map(|item| item.content.len()).sum();
-        let batch = if size > MUCH_TEXT {
-            let analyzer = Arc::clone(&self.analyzer);
-            tokio::task::spawn_blocking(move || Batch::new(command, &analyzer))
-                .await
-                .map_err(|error| {
-                    let source = sqlx::Error::Io(std::io::Error::other(error));
-                    StoreError::Internal {
-                        during: "analyse",
-                        source,
-                    }
-                })??
-        } else {
-            Batch::new(command, &self.analyzer)?
-        };
+        let batch = Batch::new(command, &self.analyzer)?;
         if batch.large() {
             attempts = attempts.with_limit(remember::LARGE_LIMIT);
         }

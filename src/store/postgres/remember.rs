@@ -77,7 +77,7 @@ enum Sameness {
 }
 
 impl Batch {
-    /// Analyses and hashes, which takes a while for large texts.
+    /// Puts the values of the items into arrays.
     pub(super) fn new(command: Remember, analyzer: &Analyzer) -> Result<Self> {
         let AnalyzedBatch {
             command,
@@ -106,7 +106,7 @@ impl Batch {
             torn_turn: None,
         };
         let mut seen: HashMap<Sameness, i32> = HashMap::new();
-        for (item, AnalyzedItem { hash, terms }) in command.items.into_iter().zip(items) {
+        for (item, AnalyzedItem { hash, terms, .. }) in command.items.into_iter().zip(items) {
             let sameness = match (item.kind, &item.session, item.turn) {
                 (Kind::Dialogue, Some(session), Some(turn)) => {
                     Some(Sameness::Turn(session.clone(), turn))

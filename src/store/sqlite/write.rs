@@ -157,7 +157,7 @@ impl SqliteTx<'_> {
                 .iter()
                 .filter(|memory| memory.superseded_by.is_none()),
         )?;
-        self.require_room(&command.items, &answer, &superseded, &merges)
+        self.require_room(&batch.items, &answer, &superseded, &merges)
             .await?;
         // What is replaced goes first: a turn may be replaced by its correction.
         for (item, place) in command.items.iter().zip(&answer) {
@@ -189,7 +189,11 @@ impl SqliteTx<'_> {
     }
 
     /// Keeps the answer under the idempotency key of the request.
-    async fn keep_answer(&mut self, command: &Remember, answer: &[Remembered]) -> Result<()> {
+    async fn keep_answer(
+        &mut self,
+        command: &Remember<NewMemory>,
+        answer: &[Remembered],
+    ) -> Result<()> {
         let Some(idempotency) = &command.idempotency else {
             return Ok(());
         };
@@ -206,7 +210,7 @@ impl SqliteTx<'_> {
     /// Refuses a batch that would make the project larger than it may be.
     async fn require_room(
         &mut self,
-        items: &[NewMemory],
+        items: &[AnalyzedItem],
         answer: &[Remembered],
         superseded: &[Memory],
         merges: &[(Memory, Memory)],
@@ -217,7 +221,7 @@ impl SqliteTx<'_> {
         }
         let new = items.iter().zip(answer).filter(|(_, place)| place.created);
         let (memories, bytes) = new.fold((0, 0), |(count, sum), (item, _)| {
-            (count + 1, sum + item.bytes())
+            (count + 1, sum + item.bytes)
         });
         // A project over its limit may still repeat what it holds.
         if memories == 0 && merges.is_empty() {
@@ -242,7 +246,10 @@ impl SqliteTx<'_> {
     }
 
     /// The answer given before to the same idempotency key.
-    async fn earlier_answer(&mut self, command: &Remember) -> Result<Option<Vec<Remembered>>> {
+    async fn earlier_answer(
+        &mut self,
+        command: &Remember<NewMemory>,
+    ) -> Result<Option<Vec<Remembered>>> {
         let Some(idempotency) = &command.idempotency else {
             return Ok(None);
         };

@@ -14,7 +14,7 @@ use cognitive_memory_mcp::transfer::{TransferError, export_snapshot};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{at, history, load, new_id, note, scope, store_one};
+use super::{analyzed, at, history, load, new_id, note, scope, store_one};
 
 async fn update(store: &dyn Store, scope: &Scope, id: Uuid, content: &str, seconds: i64) {
     let patch = Patch {
@@ -208,7 +208,7 @@ pub(crate) async fn expired_changes_are_removed_in_batches(store: Arc<dyn Store>
 pub(crate) async fn a_look_back_knows_what_has_expired(store: Arc<dyn Store>) {
     let (store, scope) = (&*store, scope());
     let command = Remember {
-        items: vec![note("as it was")],
+        items: analyzed(vec![note("as it was")]),
         idempotency: None,
         now: at(LONG_AGO),
     };
@@ -261,7 +261,7 @@ pub(crate) async fn an_undo_works_as_long_as_its_history_is_kept(store: Arc<dyn 
             ..note(content)
         };
         let command = Remember {
-            items: vec![item],
+            items: analyzed(vec![item]),
             idempotency: None,
             now: at(seconds),
         };
@@ -337,7 +337,7 @@ async fn keyed(
         .remember(
             scope,
             Remember {
-                items: vec![note("said again and again")],
+                items: analyzed(vec![note("said again and again")]),
                 idempotency,
                 now: at(seconds),
             },
@@ -361,7 +361,7 @@ pub(crate) async fn expired_keys_are_forgotten(store: Arc<dyn Store>) {
     assert_eq!(expire_all(store, expiry).await.keys, 5);
     // The hash differs: a key that is known is a conflict.
     let again = |key: &str| Remember {
-        items: vec![note("said again and again")],
+        items: analyzed(vec![note("said again and again")]),
         idempotency: Some(Idempotency {
             key: key.to_owned(),
             request_hash: [8; 32],
@@ -382,7 +382,7 @@ pub(crate) async fn the_newest_keys_of_a_project_are_kept(store: Arc<dyn Store>)
         .map(|_| note(&"the same text every time ".repeat(2)))
         .collect();
     let command = |key: i64, hash: u8| Remember {
-        items: items.clone(),
+        items: analyzed(items.clone()),
         idempotency: Some(Idempotency {
             key: format!("key {key}"),
             request_hash: [hash; 32],

@@ -19,8 +19,8 @@ use cognitive_memory_mcp::domain::conversation::{HitContext, Turn};
 use cognitive_memory_mcp::domain::memory::{Stated, content_hash, indexed_text};
 use cognitive_memory_mcp::domain::spelling::Substitute;
 use cognitive_memory_mcp::domain::{
-    Analyzer, Clock, Episode, Filter, History, Hit, Kind, Language, Links, Memory, NewMemory,
-    Scope, SystemClock, UsageStats,
+    AnalyzedMemory, Analyzer, Clock, Episode, Filter, History, Hit, Kind, Language, Links, Memory,
+    NewMemory, Scope, SystemClock, UsageStats,
 };
 use cognitive_memory_mcp::store::{
     ForgetMode, HistoryEntry, HistoryQuery, LexicalQuery, Remember, Remembered, Store, StoreError,
@@ -269,6 +269,15 @@ pub(crate) fn episode(content: &str, situation: &str, lesson: &str) -> NewMemory
     }
 }
 
+/// The memories as the engine passes them to a store.
+pub(crate) fn analyzed(items: impl IntoIterator<Item = NewMemory>) -> Vec<AnalyzedMemory> {
+    let analyzer = analyzer();
+    let items = items.into_iter();
+    items
+        .map(|item| AnalyzedMemory::new(item, &analyzer))
+        .collect()
+}
+
 pub(crate) async fn remember(
     store: &dyn Store,
     scope: &Scope,
@@ -278,7 +287,7 @@ pub(crate) async fn remember(
         .remember(
             scope,
             Remember {
-                items,
+                items: analyzed(items),
                 idempotency: None,
                 now: at(0),
             },

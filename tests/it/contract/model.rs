@@ -18,7 +18,7 @@ use proptest::test_runner::TestRunner;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{assert_same_hits, at, naive_search, new_id, note, search};
+use super::{analyzed, analyzer, assert_same_hits, at, naive_search, new_id, note, search};
 
 /// A memory by its place in the order of creation; out of range means an id that nobody has.
 type Place = usize;
@@ -283,28 +283,25 @@ impl Model {
             }
             return Ok(ids.iter().map(|id| Remembered::replayed(*id)).collect());
         }
+        let given: Vec<&NewMemory> = command.items.iter().map(|item| &item.memory).collect();
         self.missing(
             "sources",
-            command
-                .items
-                .iter()
-                .flat_map(|item| item.sources.clone())
-                .collect(),
+            given.iter().flat_map(|item| item.sources.clone()).collect(),
         )?;
-        let going: Vec<Uuid> = command
-            .items
+        let going: Vec<Uuid> = given
             .iter()
             .flat_map(|item| item.supersedes.clone())
             .collect();
         self.missing("supersedes", going.clone())?;
 
-        let mut items = command.items.clone();
-        let repeats = merge_repeats(&mut items);
+        let mut analyzed = command.items.clone();
+        let repeats = merge_repeats(&mut analyzed, &analyzer());
+        let items: Vec<NewMemory> = analyzed.into_iter().map(|item| item.memory).collect();
         let mut answer: Vec<Remembered> = Vec::new();
         let mut errors: Vec<StoreError> = Vec::new();
-        for (number, item) in command.items.iter().enumerate() {
+        for (number, item) in given.iter().enumerate() {
             let hash = content_hash(&item.content);
-            let before = || command.items[..number].iter().zip(&answer);
+            let before = || given[..number].iter().zip(&answer);
             let existing = match (item.kind, &item.session, item.turn) {
                 (Kind::Dialogue, Some(session), Some(turn)) => {
                     let in_batch = before()
@@ -347,7 +344,7 @@ impl Model {
             ));
         }
         let mut successors: BTreeMap<Uuid, Uuid> = BTreeMap::new();
-        for (item, place) in command.items.iter().zip(&answer) {
+        for (item, place) in given.iter().zip(&answer) {
             for id in &item.supersedes {
                 let before = self.memories[self.live(*id).expect("was checked")].superseded_by;
                 let before = before.or(successors.get(id).copied());
@@ -580,7 +577,7 @@ async fn carry_out(store: &dyn Store, scope: &Scope, model: &mut Model, step: &S
                 }
             };
             let command = Remember {
-                items: items.iter().map(build).collect(),
+                items: analyzed(items.iter().map(build)),
                 idempotency: key.map(|(key, hash)| Idempotency {
                     key: format!("k{key}"),
                     request_hash: [hash; 32],

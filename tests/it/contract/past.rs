@@ -6,7 +6,7 @@ use cognitive_memory_mcp::domain::{AsOf, Filter, Memory, NewMemory, Patch, Scope
 use cognitive_memory_mcp::store::{ForgetMode, Link, MOST_LINKS, Remember, Store, Update};
 use uuid::Uuid;
 
-use super::{at, episode, forget, load, note, scope, store_one};
+use super::{analyzed, at, episode, forget, load, note, scope, store_one};
 
 async fn update(store: &dyn Store, scope: &Scope, id: Uuid, patch: Patch, seconds: i64) {
     let command = Update {
@@ -88,7 +88,7 @@ pub(crate) async fn a_look_back_sees_texts_as_they_were(store: Arc<dyn Store>) {
         ..note("the replacement")
     };
     let new = Remember {
-        items: vec![item.clone()],
+        items: analyzed(vec![item.clone()]),
         idempotency: None,
         now: at(40),
     };

@@ -8,7 +8,7 @@ use cognitive_memory_mcp::store::{Idempotency, Remember, Remembered, Store, Stor
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{at, episode, found, load, new_id, note, remember, scope, store_one, turn};
+use super::{analyzed, at, episode, found, load, new_id, note, remember, scope, store_one, turn};
 
 fn tagged(content: &str, tags: &[&str]) -> NewMemory {
     NewMemory {
@@ -251,10 +251,10 @@ pub(crate) async fn a_turn_is_merged_and_a_replay_is_not(store: Arc<dyn Store>) 
         request_hash: [7; 32],
     });
     let command = |tags: &[&str]| Remember {
-        items: vec![NewMemory {
+        items: analyzed([NewMemory {
             id: new_id(),
             ..tagged("merged once", tags)
-        }],
+        }]),
         idempotency: idempotency.clone(),
         now: at(1),
     };

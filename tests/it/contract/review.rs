@@ -10,7 +10,7 @@ use cognitive_memory_mcp::store::{
 };
 use uuid::Uuid;
 
-use super::{at, episode, found, history, load, new_id, note, scope, store_one};
+use super::{analyzed, at, episode, found, history, load, new_id, note, scope, store_one};
 
 const DAY: i64 = 86_400;
 
@@ -149,7 +149,7 @@ pub(crate) async fn only_votes_pass_the_protection(store: Arc<dyn Store>) {
         .remember(
             &scope,
             Remember {
-                items,
+                items: analyzed(items),
                 idempotency: None,
                 now: at(3),
             },

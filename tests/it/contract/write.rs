@@ -8,7 +8,8 @@ use cognitive_memory_mcp::store::{ForgetMode, Idempotency, Remember, Store, Stor
 use serde_json::json;
 
 use super::{
-    at, episode, forget, found, history, load, new_id, note, remember, scope, store_one, turn,
+    analyzed, at, episode, forget, found, history, load, new_id, note, remember, scope, store_one,
+    turn,
 };
 
 pub(crate) async fn every_field_comes_back(store: Arc<dyn Store>) {
@@ -252,7 +253,7 @@ pub(crate) async fn dialogue_repeats_itself_but_not_its_turns(store: Arc<dyn Sto
 pub(crate) async fn an_idempotent_request_is_carried_out_once(store: Arc<dyn Store>) {
     let scope = scope();
     let request = |items: Vec<NewMemory>, key: &str, hash: u8| Remember {
-        items,
+        items: analyzed(items),
         idempotency: Some(Idempotency {
             key: key.to_owned(),
             request_hash: [hash; 32],
