@@ -336,10 +336,7 @@ mod tests {
         let lines = [
             ("{", "no JSON"),
             ("[1]", "a JSON object"),
-            (
-                r#"{"query":"a"}"#,
-                "expected: \"\" is not accepted; expected a list of ids",
-            ),
+            (r#"{"query":"a"}"#, "expected: expected a list of ids"),
             (
                 r#"{"query":"a","expected":"b"}"#,
                 "expected: invalid type: string \"b\", expected a sequence",
@@ -349,11 +346,11 @@ mod tests {
                 "expected[0]: invalid type: integer `1`, expected a string",
             ),
             (r#"{"query":"a","expected":["b","b"]}"#, "different"),
+            (r#"{"query":" ","expected":[]}"#, "query: expected "),
             (
-                r#"{"query":" ","expected":[]}"#,
-                "query: \" \" is not accepted",
+                r#"{"query":"a","expected":[],"limit":3}"#,
+                "limit: expected ",
             ),
-            (r#"{"query":"a","expected":[],"limit":3}"#, "limit: \"3\""),
             (
                 r#"{"query":"a","expected":[],"tag":"x"}"#,
                 "unknown field `tag`, expected one of",
@@ -364,7 +361,7 @@ mod tests {
             ),
             (
                 r#"{"query":"a","expected":[],"until":"May"}"#,
-                "until: \"May\"",
+                "until: expected ",
             ),
         ];
         let text: Vec<&str> = lines.iter().map(|(line, _)| *line).collect();
@@ -402,7 +399,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            mistakes.contains("q line 1: expected: \"c\" is not accepted"),
+            mistakes.contains("q line 1: expected: expected the key"),
             "{mistakes}"
         );
         let wrong = "{\"key\":\"a\",\"content\":\"x\"}\n{\"key\":\"a\",\"content\":\"y\"}\n{\"content\":\"z\",\"sources\":[\"q\"]}";

@@ -234,7 +234,7 @@ pub(crate) async fn known_then_and_true_then_are_two_questions(store: Arc<dyn St
     let known = service.recall(known).await;
     assert!(known.hits.is_empty(), "all of it was stored later");
     assert!(
-        known.notes[0].starts_with("Nothing of this was known"),
+        known.notes[0].starts_with("No matching memory was known"),
         "{:?}",
         known.notes
     );
