@@ -192,7 +192,10 @@ impl Context<'_> {
                     "a message with `method` is a request and must not have `result` or `error`",
                 ));
             }
-            None if is_response => None,
+            None if is_response => {
+                check_response(&message)?;
+                None
+            }
             _ => {
                 return Err(RpcError::invalid_request(
                     "the message has no `method`: expected a string",
@@ -249,6 +252,18 @@ impl Context<'_> {
             notes: CallNotes(notes.into()),
         })
     }
+}
+
+/// Checks the answer of a client to a question of the service, which is asked in sessions only.
+fn check_response(message: &Map<String, Value>) -> Result<(), RpcError> {
+    let error = message.get("error");
+    if message.contains_key("result") == error.is_some() || error.is_some_and(|it| !it.is_object())
+    {
+        return Err(RpcError::invalid_request(
+            "a response has either `result` or `error`, and `error` is an object",
+        ));
+    }
+    Ok(())
 }
 
 /// The ID of a request; None for notifications and responses.
@@ -660,7 +675,11 @@ mod tests {
                 -32600,
                 json!(4),
             ),
-            (r#"{"jsonrpc":"2.0","id":4,"result":{}}"#, -32600, json!(4)),
+            (
+                r#"{"jsonrpc":"2.0","id":4,"result":{},"error":{}}"#,
+                -32600,
+                json!(4),
+            ),
             (r#"{"jsonrpc":"2.0","id":4,"error":5}"#, -32600, json!(4)),
             ("[]", -32600, Value::Null),
             ("5", -32600, Value::Null),
