@@ -323,13 +323,10 @@ fn accept_patch(
                 .map(|at| validate::past_time("occurred_at", &at, now))
                 .transpose(),
         ),
-        valid_until: match params.valid_until {
-            None => None,
-            // A text, since a schema that also allows null is one that some models' providers refuse.
-            Some(until) => {
-                Some(problems.accept(validate::end_time("valid_until", until.as_deref())))
-            }
-        },
+        // A string, because some providers refuse a schema that also allows null.
+        valid_until: params
+            .valid_until
+            .map(|until| problems.accept(validate::end_time("valid_until", until.as_deref()))),
         outcome: problems.accept(within("outcome", params.outcome, -1.0)),
         content: params.content,
         situation: params.situation,
