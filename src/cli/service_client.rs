@@ -337,10 +337,7 @@ mod tests {
         let refused = structured_answer("the service at X", "remember", 200, "<html>")
             .expect_err("a failure");
         assert!(
-            refused
-                .error
-                .to_string()
-                .contains("not as an MCP server does"),
+            refused.error.to_string().contains("is no MCP server"),
             "{}",
             refused.error
         );

@@ -67,6 +67,7 @@ fn service() {
         run(&supervisor, &notifier, &readiness).await
     });
     runtime.shutdown_timeout(secs(1));
+    telemetry.flush_within(secs(1));
     std::process::exit(i32::from(reason.exit_code()));
 }
 
