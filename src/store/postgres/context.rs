@@ -77,7 +77,7 @@ pub(super) async fn read_context(
     let mut context = ConversationContext::default();
     for row in rows {
         match row {
-            ContextRow::Turn(turn) => context.turns.push(turn),
+            ContextRow::Turn(turn) => context.turns.push(*turn),
             ContextRow::Mention(mention, names) => {
                 context.entities.names = names;
                 context.entities.memories.push(mention);
@@ -92,7 +92,7 @@ pub(super) async fn read_context(
     reason = "nearly all rows are turns, which would each cost an allocation"
 )]
 enum ContextRow {
-    Turn(Hit),
+    Turn(Box<Hit>),
     /// With the number of names that entities have.
     Mention(EntityMention, usize),
 }
@@ -100,7 +100,7 @@ enum ContextRow {
 impl FromRow<'_, PgRow> for ContextRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
         let Some(entities) = row.try_get("names")? else {
-            return HitRow::from_row(row).map(|HitRow(hit)| Self::Turn(hit));
+            return HitRow::from_row(row).map(|HitRow(hit)| Self::Turn(Box::new(hit)));
         };
         let (id, seq) = (row.try_get("id")?, row.try_get("seq")?);
         let names: i64 = row.try_get("named")?;
