@@ -120,7 +120,7 @@ impl Scene {
     fn reindex(&self) {
         let ran = tokio::task::block_in_place(|| self.setup.run(&["reindex"]));
         assert!(
-            ran.code == Some(0) && ran.stdout.contains(&format!("{MEMORIES} memories wait")),
+            ran.code == Some(0) && ran.stdout.contains(&format!("{MEMORIES} memories await")),
             "{ran:?}"
         );
     }
