@@ -223,8 +223,8 @@ pub(super) fn backup(args: &BackupArgs, sources: &Sources) -> Result<u8, Failure
             }
         };
         // Beside the backup: the disk of the database may be full.
-        let scratch = Scratch::new(with_suffix(draft.path(), ".scratch"), &local)?;
-        let Restored { records: restored, repaired } = scratch.restore_file(draft.path()).await?;
+        let scratch = Scratch::new(with_suffix(draft.draft_path(), ".scratch"), &local)?;
+        let Restored { records: restored, repaired } = scratch.restore_file(draft.draft_path()).await?;
         scratch.store.close().await;
         if let Some(saved) = saved.as_ref().filter(|saved| **saved != restored) {
             fail!(INTERNAL, "the backup was discarded, because it differs from the database: {} records became {}",
@@ -261,9 +261,9 @@ async fn copy_while_running(
 ) -> Result<Option<Exported>, Failure> {
     let mut before = hash_records(&*local.store).await?;
     for _ in 0..MOST_COPIES {
-        let _ = std::fs::remove_file(draft.path());
+        let _ = std::fs::remove_file(draft.draft_path());
         draft.create_file()?;
-        sqlite::copy(path, draft.path()).await?;
+        sqlite::copy(path, draft.draft_path()).await?;
         let after = hash_records(&*local.store).await?;
         if before == after {
             return Ok(Some(after));

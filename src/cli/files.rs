@@ -139,7 +139,7 @@ impl Draft {
     }
 
     /// The path until the draft is complete.
-    pub(super) fn path(&self) -> &Path {
+    pub(super) fn draft_path(&self) -> &Path {
         &self.draft
     }
 

@@ -65,7 +65,9 @@ pub(super) fn run(args: &ImportArgs, sources: &Sources) -> Result<u8, Failure> {
             return import_foreign(from, args, &settings, &imports).await;
         }
         let spooled = spool_file(&settings, &args.file)?;
-        let path = spooled.as_ref().map_or(args.file.as_path(), Draft::path);
+        let path = spooled
+            .as_ref()
+            .map_or(args.file.as_path(), Draft::draft_path);
         store_file(&settings, path, &imports, Converted::default()).await
     })
 }
@@ -84,7 +86,9 @@ async fn import_foreign(
     } else {
         (String::new(), spool_input(settings, &args.file)?)
     };
-    let path = spooled.as_ref().map_or(args.file.as_path(), Draft::path);
+    let path = spooled
+        .as_ref()
+        .map_or(args.file.as_path(), Draft::draft_path);
     let reading = progress_bar("reading", file_size(path), true);
     let input = ImportInput {
         path,
@@ -101,7 +105,7 @@ async fn import_foreign(
     for note in &converted.notes {
         print_note(note);
     }
-    store_file(settings, draft.path(), imports, converted).await
+    store_file(settings, draft.draft_path(), imports, converted).await
 }
 
 async fn convert_data(
@@ -110,7 +114,7 @@ async fn convert_data(
     project: &str,
     draft: &Draft,
 ) -> Result<Converted, TransferError> {
-    let failed = file_error(draft.path());
+    let failed = file_error(draft.draft_path());
     let mut out = BufWriter::new(draft.create_file()?);
     let mut sink = Sink::new(&mut out, &failed, from.name(), project, SystemClock.now())?;
     from.read(input, &mut sink).await?;
@@ -152,7 +156,8 @@ fn spool_input(settings: &Settings, file: &Path) -> Result<Option<Draft>, Failur
     }
     let draft = Draft::new(&scratch_path(settings, "import")?);
     let mut out = draft.create_file()?;
-    std::io::copy(&mut std::io::stdin().lock(), &mut out).map_err(file_error(draft.path()))?;
+    std::io::copy(&mut std::io::stdin().lock(), &mut out)
+        .map_err(file_error(draft.draft_path()))?;
     Ok(Some(draft))
 }
 

@@ -594,7 +594,7 @@ fn log_reading<T>(
     result: &Result<T, ToolError>,
     request_id: Option<&str>,
 ) {
-    let outcome = outcome_code(&result);
+    let outcome = outcome_code(result);
     let (duration_ms, db_ms) = (to_millis(duration), to_millis(call.database_time()));
     let (project, actor, rows) = (call.scope.project(), call.scope.actor(), call.rows());
     if matches!(
@@ -637,7 +637,7 @@ fn log_call(
     result: &Result<Answer, ToolError>,
     request_id: Option<&str>,
 ) {
-    let outcome = outcome_code(&result);
+    let outcome = outcome_code(result);
     let (duration_ms, db_ms) = (to_millis(duration), to_millis(call.database_time()));
     let (project, actor, rows, hits) = (
         call.scope.project(),

@@ -121,7 +121,8 @@ async fn writes_are_refused_once_the_log_was_truncated_or_overwritten() {
     let overwrite = |log: &std::fs::File| log.write_all_at(&[0; 32], 0).unwrap();
     let halve = |log: &std::fs::File| log.set_len(log.metadata().unwrap().len() / 2).unwrap();
     let empty = |log: &std::fs::File| log.set_len(0).unwrap();
-    let damages: [(&str, &dyn Fn(&std::fs::File)); 3] = [
+    type Damage<'a> = &'a dyn Fn(&std::fs::File);
+    let damages: [(&str, Damage<'_>); 3] = [
         ("emptied", &empty),
         ("halved", &halve),
         ("overwritten", &overwrite),

@@ -87,10 +87,6 @@ pub(super) async fn read_context(
     Ok(context)
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all rows are turns, which would each cost an allocation"
-)]
 enum ContextRow {
     Turn(Box<Hit>),
     /// With the number of names that entities have.
