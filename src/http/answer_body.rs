@@ -42,13 +42,18 @@ pub(super) async fn bound(response: Response, budget: &Budget, id: Option<&Value
         .await
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
-    Response::from_parts(
-        parts,
-        Body::new(PiecewiseBody {
+    Response::from_parts(parts, with_share(bytes, Some(share)))
+}
+
+/// A body that holds its share until all of it was sent.
+pub(super) fn with_share(bytes: Bytes, share: Option<Share>) -> Body {
+    match share {
+        Some(share) => Body::new(PiecewiseBody {
             rest: bytes,
             _share: share,
         }),
-    )
+        None => Body::from(bytes),
+    }
 }
 
 struct PiecewiseBody {

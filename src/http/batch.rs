@@ -9,12 +9,17 @@ use axum::response::{IntoResponse, Response};
 use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout_at};
 
+use super::answer_body;
+use super::budget::{Budget, Exhausted, FREE_BYTES, Share};
 use super::forward::forward_message;
 use super::message::Message;
 use super::rpc_error::{RpcError, SERVER_ERROR};
 
 /// Longest answer to a batch. Later messages get an error.
-const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+
+/// Room for the comma before an answer and for the last bracket.
+const BRACKETS: usize = 2;
 
 /// Handles the messages. Notifications and responses have no answer.
 pub(super) async fn run(
@@ -22,8 +27,9 @@ pub(super) async fn run(
     messages: Vec<Result<Message, RpcError>>,
     deadline: Instant,
     next: Next,
+    budget: &Budget,
 ) -> Response {
-    let mut answers = Answers::default();
+    let mut answers = Answers::new(budget);
     for message in messages {
         match message {
             Err(error) => answers.push_error(error),
@@ -38,7 +44,7 @@ async fn run_one(
     message: Message,
     deadline: Instant,
     next: Next,
-    answers: &mut Answers,
+    answers: &mut Answers<'_>,
 ) {
     let id = message.id.clone();
     // This service sends no requests, so a response of the client is ignored.
@@ -47,19 +53,20 @@ async fn run_one(
     }
     let error =
         |text: &'static str| RpcError::new(StatusCode::OK, SERVER_ERROR, text).with_id(id.clone());
-    if answers.bytes >= MAX_ANSWER_BYTES {
+    let refusal = if answers.is_exhausted {
+        Some(
+            "not carried out: the service is sending too many large answers; send it again in some seconds",
+        )
+    } else if answers.elements.len() >= MAX_ANSWER_BYTES {
+        Some("not carried out: the answers to this batch are too large; send it by itself")
+    } else if Instant::now() >= deadline {
+        Some("not carried out: the time for this batch is over; send it by itself")
+    } else {
+        None
+    };
+    if let Some(refusal) = refusal {
         if id.is_some() {
-            answers.push_error(error(
-                "not carried out: the answers to this batch are too large; send it by itself",
-            ));
-        }
-        return;
-    }
-    if Instant::now() >= deadline {
-        if id.is_some() {
-            answers.push_error(error(
-                "not carried out: the time for this batch is over; send it by itself",
-            ));
+            answers.push_error(error(refusal));
         }
         return;
     }
@@ -68,48 +75,82 @@ async fn run_one(
         return;
     }
     let Ok(answer) = answer else {
-        answers.push_error(error(
-            "no answer in the time for this batch; it may have taken effect",
-        ));
-        return;
+        let text = "no answer in the time for this batch; it may have taken effect";
+        return answers.push_error(error(text));
     };
-    match to_bytes(answer.into_body(), MAX_ANSWER_BYTES).await {
-        Ok(bytes) if serde_json::from_slice::<IgnoredAny>(&bytes).is_ok() => answers.push(&bytes),
-        Ok(_) => answers.push_error(error(
-            "the answer is not a single message; send it by itself",
-        )),
-        Err(_) => answers.push_error(error(
-            "carried out, but the answer is too large for a batch; send it by itself",
-        )),
+    let pushed = match to_bytes(answer.into_body(), MAX_ANSWER_BYTES).await {
+        Ok(bytes) if serde_json::from_slice::<IgnoredAny>(&bytes).is_ok() => {
+            answers.push(&bytes).await.map_err(|Exhausted| {
+                "carried out, but the service is sending too many large answers: repeat a reading call in some seconds"
+            })
+        }
+        Ok(_) => Err("the answer is not a single message; send it by itself"),
+        Err(_) => Err("carried out, but the answer is too large for a batch; send it by itself"),
+    };
+    if let Err(text) = pushed {
+        answers.push_error(error(text));
     }
 }
 
-/// The answers so far, as the elements of a JSON array.
-#[derive(Default)]
-struct Answers {
-    bytes: usize,
+/// The answers so far, as the elements of a JSON array, with their share of the budget.
+struct Answers<'b> {
+    budget: &'b Budget,
+    share: Option<Share>,
     elements: Vec<u8>,
+    /// Whether an answer found no room in the budget.
+    is_exhausted: bool,
 }
 
-impl Answers {
-    fn push(&mut self, answer: &[u8]) {
+impl<'b> Answers<'b> {
+    fn new(budget: &'b Budget) -> Self {
+        Self {
+            budget,
+            share: None,
+            elements: Vec::new(),
+            is_exhausted: false,
+        }
+    }
+
+    async fn push(&mut self, answer: &[u8]) -> Result<(), Exhausted> {
+        let needed = self.elements.len() + answer.len() + BRACKETS;
+        if needed > FREE_BYTES && needed > self.elements.capacity() {
+            if let Err(exhausted) = self.grow(needed + needed / 4).await {
+                self.is_exhausted = true;
+                return Err(exhausted);
+            }
+        }
+        self.append(answer);
+        Ok(())
+    }
+
+    async fn grow(&mut self, capacity: usize) -> Result<(), Exhausted> {
+        let held = self.share.as_ref().map_or(0, |_| self.elements.capacity());
+        let more = self.budget.answer(capacity - held).await?;
+        match &mut self.share {
+            Some(share) => share.merge(more),
+            None => self.share = Some(more),
+        }
+        self.elements.reserve_exact(capacity - self.elements.len());
+        Ok(())
+    }
+
+    /// Adds an error, which is small: at most one for each message of the batch.
+    fn push_error(&mut self, error: RpcError) {
+        self.append(error.to_json().to_string().as_bytes());
+    }
+
+    fn append(&mut self, answer: &[u8]) {
         self.elements
             .push(if self.elements.is_empty() { b'[' } else { b',' });
         self.elements.extend_from_slice(answer);
-        self.bytes = self.elements.len();
     }
 
-    fn push_error(&mut self, error: RpcError) {
-        self.push(error.to_json().to_string().as_bytes());
-    }
-}
-
-impl IntoResponse for Answers {
     fn into_response(mut self) -> Response {
         if self.elements.is_empty() {
             return StatusCode::ACCEPTED.into_response();
         }
         self.elements.push(b']');
-        ([(header::CONTENT_TYPE, "application/json")], self.elements).into_response()
+        let body = answer_body::with_share(self.elements.into(), self.share);
+        ([(header::CONTENT_TYPE, "application/json")], body).into_response()
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::body_scan::BodyScan;
+use crate::mcp::Admission;
 
 /// Longest wait for a share.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,6 +23,8 @@ const RECEIVING: usize = 64 * 1024 * 1024;
 const LARGE_CALLS: usize = 160 * 1024 * 1024;
 /// Small calls at once.
 const SMALL_CALLS: usize = 64;
+/// Requests at once that read much. Most of them need a few MiB, some need tens of MiB.
+const MUCH_READING: usize = 6;
 /// Budget for answers that are being sent.
 const ANSWERING: usize = 128 * 1024 * 1024;
 /// Size of a body or an answer that needs no share.
@@ -46,6 +49,7 @@ pub(super) struct Budget {
     receiving: Arc<Semaphore>,
     large_calls: Arc<Semaphore>,
     small_calls: Arc<Semaphore>,
+    much_reading: Arc<Semaphore>,
     answering: Arc<Semaphore>,
     max_body_bytes: usize,
 }
@@ -58,6 +62,7 @@ impl Budget {
             receiving: semaphore(RECEIVING.max(max_body_bytes)),
             large_calls: semaphore(LARGE_CALLS),
             small_calls: Arc::new(Semaphore::new(SMALL_CALLS)),
+            much_reading: Arc::new(Semaphore::new(MUCH_READING)),
             answering: semaphore(ANSWERING),
             max_body_bytes,
         }
@@ -78,6 +83,11 @@ impl Budget {
             return acquire(&self.small_calls, UNIT, UNIT).await;
         }
         acquire(&self.large_calls, cost, LARGE_CALLS).await
+    }
+
+    /// The turn of a request among those that read much.
+    pub(super) fn admission(&self) -> Admission {
+        Admission::new(Arc::clone(&self.much_reading), PATIENCE)
     }
 
     /// Waits for a share for an answer of this size.

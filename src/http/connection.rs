@@ -22,6 +22,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::lingering::Lingering;
+
 /// Longest time for the head of a request, from the connection or from its first byte.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest idle time between two requests.
@@ -32,10 +34,6 @@ const WRITE_STALL: Duration = Duration::from_secs(30);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// Longest time to complete the head of a request while the service stops.
 const HEAD_GRACE: Duration = Duration::from_secs(1);
-/// How much of a request's body is still read after an answer that did not wait for it, and for how long: a client
-/// that is still sending would otherwise find the connection reset, and the answer gone.
-const MAX_LINGERING_BYTES: usize = 16 * 1024 * 1024;
-const LINGERING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time between two checks of a connection.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Most bytes that are buffered in each direction, and longest head.
@@ -342,44 +340,6 @@ struct WatchedStream<S> {
     lingering: Option<Lingering>,
 }
 
-/// The end of a connection whose peer may still be sending.
-struct Lingering {
-    deadline: Pin<Box<tokio::time::Sleep>>,
-    discarded: usize,
-}
-
-impl Lingering {
-    fn begin() -> Self {
-        Self {
-            deadline: Box::pin(tokio::time::sleep(LINGERING_TIMEOUT)),
-            discarded: 0,
-        }
-    }
-
-    /// Reads and discards until the peer has sent everything, has sent too much, or has used up its time.
-    fn poll_discard(
-        &mut self,
-        stream: Pin<&mut impl AsyncRead>,
-        context: &mut Context<'_>,
-    ) -> Poll<()> {
-        let mut stream = stream;
-        let mut space = [0; 16 * 1024];
-        while self.deadline.as_mut().poll(context).is_pending()
-            && self.discarded < MAX_LINGERING_BYTES
-        {
-            let mut buffer = ReadBuf::new(&mut space);
-            match stream.as_mut().poll_read(context, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    self.discarded += buffer.filled().len()
-                }
-                Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        Poll::Ready(())
-    }
-}
-
 impl<S> WatchedStream<S> {
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match written {
@@ -528,6 +488,7 @@ impl HttpBody for WatchedRequestBody {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+    use super::super::lingering;
     use super::*;
 
     /// A connection to a router whose answer has this size; the other end, and a task that ends with it.
@@ -572,7 +533,7 @@ mod tests {
         ours.read_to_string(&mut answer).await.unwrap();
         assert_eq!(
             rest > 0,
-            size > MAX_LINGERING_BYTES,
+            size > lingering::MAX_BYTES,
             "{rest} bytes were not taken"
         );
         (answer, serving)
@@ -580,7 +541,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_is_still_sending_sees_the_answer() {
-        for size in [100, 4 * 1024 * 1024, 2 * MAX_LINGERING_BYTES] {
+        for size in [100, 4 * 1024 * 1024, 2 * lingering::MAX_BYTES] {
             let (answer, serving) = upload(size).await;
             assert!(
                 answer.starts_with("HTTP/1.1 200") && answer.contains("xxxxx"),
@@ -601,7 +562,7 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert_eq!(
             closed_after(serving, start).await,
-            LINGERING_TIMEOUT.as_secs()
+            lingering::TIMEOUT.as_secs()
         );
     }
 

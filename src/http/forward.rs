@@ -5,10 +5,12 @@ use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
+use super::intake::busy;
 use super::message::{Arguments, Message};
 use super::rpc_error;
+use crate::mcp::Admission;
 
 /// Passes one message to the protocol library and returns its answer.
 pub(super) async fn forward_message(parts: &Parts, message: Message, next: Next) -> Response {
@@ -30,6 +32,10 @@ pub(super) async fn forward_message(parts: &Parts, message: Message, next: Next)
     if !notes.0.is_empty() {
         parts.extensions.insert(notes);
     }
+    let admission: Option<Admission> = parts.extensions.get().cloned();
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    if admission.is_some_and(|admission| admission.take_refusal()) {
+        return busy().with_id(id).into_response();
+    }
     rpc_error::from_plain_text(response, id).await
 }

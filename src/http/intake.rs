@@ -123,7 +123,7 @@ pub(super) async fn take_in(
 impl Intake {
     async fn answer(
         &self,
-        parts: Parts,
+        mut parts: Parts,
         received: Received,
         deadline: Instant,
         next: Next,
@@ -148,6 +148,9 @@ impl Intake {
                 .authenticator
                 .refuse_write(parts.headers.get(header::HOST));
         }
+        // Dropped when the answer has its share of the budget.
+        let admission = self.budget.admission();
+        parts.extensions.insert(admission.clone());
         match messages {
             Messages::Single(Err(error)) => error.into_response(),
             Messages::Single(Ok(message)) => {
@@ -156,8 +159,7 @@ impl Intake {
                 answer_body::bound(response, &self.budget, id.as_ref()).await
             }
             Messages::Batch(messages) => {
-                let response = batch::run(&parts, messages, deadline, next).await;
-                answer_body::bound(response, &self.budget, None).await
+                batch::run(&parts, messages, deadline, next, &self.budget).await
             }
         }
     }
@@ -315,7 +317,7 @@ fn is_compressed(headers: &HeaderMap) -> bool {
     codings.any(|coding| !coding.is_empty() && !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-fn busy() -> RpcError {
+pub(super) fn busy() -> RpcError {
     RpcError::busy(
         "the service is busy with other requests: nothing was done, try again in some seconds",
     )

@@ -9,8 +9,11 @@ use hyper_util::service::TowerToHyperService;
 use listenfd::ListenFd;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
 use super::connection::{ConnectionTable, Peer, serve_connection};
+use super::lingering::turn_away;
+use super::rpc_error::{RETRY_SECONDS, RpcError};
 use crate::lifecycle::{Role, Supervisor};
 
 /// Most connections. If there are more, the one that has waited longest for its peer is closed.
@@ -23,9 +26,11 @@ const SEND_BUFFER: usize = 128 * 1024;
 const MAX_AGE: Duration = Duration::from_secs(30);
 /// ENFILE and EMFILE.
 const NO_DESCRIPTORS: [i32; 2] = [23, 24];
-/// The answer if every connection is busy.
-const FULL: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+/// Connections at once that are turned away. Further ones are closed without an answer.
+const MAX_TURNED_AWAY: usize = 64;
+/// Why a connection is turned away.
+const FULL: &str =
+    "every connection of the service is at work: nothing was done, try again in some seconds";
 
 /// Bound sockets: the one of the configured address, and those that a systemd socket unit handed over.
 #[derive(Debug)]
@@ -84,6 +89,8 @@ fn accept(
 ) {
     let heartbeat = supervisor.heartbeat("listener", Role::Essential, MAX_AGE);
     let connections = Arc::clone(connections);
+    let turned_away = Arc::new(Semaphore::new(MAX_TURNED_AWAY));
+    let full: Arc<str> = full_answer().into();
     let (stopping, tasks) = (supervisor.stopping().clone(), supervisor.clone());
     supervisor.spawn("listener", Role::Essential, async move {
         loop {
@@ -112,7 +119,14 @@ fn accept(
             };
             let Some(place) = connections.admit(is_local(&stream, peer.ip())) else {
                 // All connections are at work. Connections that wait in the queue of the kernel instead would block the owner.
-                let _ = stream.try_write(FULL);
+                if let Ok(place) = Arc::clone(&turned_away).try_acquire_owned() {
+                    let answer = Arc::clone(&full);
+                    let refusing = async move {
+                        turn_away(stream, answer.as_bytes()).await;
+                        drop(place);
+                    };
+                    drop(tasks.spawn_request("refusal", refusing));
+                }
                 continue;
             };
             // Small answers must not wait for the peer's acknowledgement of earlier ones.
@@ -132,6 +146,16 @@ fn accept(
             drop(tasks.spawn_request("connection", serving));
         }
     });
+}
+
+/// The answer when every connection is at work.
+fn full_answer() -> String {
+    let body = RpcError::busy(FULL).to_json().to_string();
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: {RETRY_SECONDS}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// Whether the peer is on this machine.

@@ -41,6 +41,7 @@ mod forward;
 mod health;
 mod host;
 mod intake;
+mod lingering;
 mod listener;
 mod message;
 mod metrics;

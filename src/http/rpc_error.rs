@@ -16,7 +16,7 @@ pub(super) const SERVER_ERROR: i64 = -32000;
 /// Longer than any sentence of the protocol library.
 const MAX_ERROR_BYTES: usize = 16 * 1024;
 /// Seconds after which a refused client may try again.
-const RETRY_SECONDS: &str = "2";
+pub(super) const RETRY_SECONDS: &str = "2";
 
 /// An error that answers one message.
 #[derive(Debug)]

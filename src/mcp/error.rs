@@ -22,6 +22,8 @@ pub(super) enum ToolError {
     ReadOnly,
     /// The time for one request is over.
     Timeout { seconds: u64 },
+    /// Too many others read much at the moment.
+    Busy,
     /// The use case panicked; the log has the place.
     Panic,
 }
@@ -40,6 +42,7 @@ impl ToolError {
             Self::Engine(error) => error.code(),
             Self::ReadOnly => "forbidden",
             Self::Timeout { .. } => "timeout",
+            Self::Busy => "busy",
             Self::Panic => "internal",
         }
     }
@@ -50,6 +53,7 @@ impl ToolError {
             Self::Engine(error) => error.to_string(),
             Self::ReadOnly => "this credential may only read".to_owned(),
             Self::Timeout { seconds } => format!("the call took longer than {seconds} s"),
+            Self::Busy => "the service is busy with other requests that read much".to_owned(),
             Self::Panic => "the call failed because of a defect in the service".to_owned(),
         }
     }
@@ -82,6 +86,7 @@ impl ToolError {
             Self::Timeout { .. } => {
                 "A write may have taken effect. Repeat it with the same idempotency_key."
             }
+            Self::Busy => "Nothing was done; try again in some seconds, or ask for less at once.",
             Self::Panic => "The log of the service has the details under the ID of this request.",
         }
     }

@@ -19,4 +19,4 @@ pub(crate) use argument::{MAX_CONTAINERS, MAX_VALUES};
 pub use conformance::ConformanceServer;
 pub use meter::CallMeter;
 pub use server::MemoryServer;
-pub use transport::{CallNotes, Identity, RequestId, SideArguments};
+pub use transport::{Admission, CallNotes, Identity, RequestId, SideArguments};

@@ -16,6 +16,7 @@ use rmcp::model::{
     ResourceContents, Role, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer};
+use tokio::runtime::RuntimeFlavor;
 
 use super::argument::{self, Shape};
 use super::error::ToolError;
@@ -23,7 +24,7 @@ use super::meter::CallMeter;
 use super::prompt::{self, MemoryPrompt};
 use super::resource;
 use super::tool::{self, Answer, MemoryTool};
-use super::transport::{CallNotes, Identity, RequestId, SideArguments};
+use super::transport::{Admission, CallNotes, Identity, RequestId, SideArguments};
 use crate::engine::{Call, Engine};
 
 /// Teaches a model when to use which tool; read once per conversation.
@@ -165,6 +166,7 @@ impl MemoryServer {
         entry: &Entry,
         call: &Call,
         arguments: JsonObject,
+        admission: Option<&Admission>,
         notes: &mut Vec<String>,
     ) -> Result<Answer, ToolError> {
         let engine = &self.shared.engine;
@@ -190,7 +192,9 @@ impl MemoryServer {
             }
             notes.extend(prepared.notes);
             call.reserve(tool::print_notes(notes).chars().count());
-            entry.tool.run(engine, call, prepared.arguments).await
+            let reads_much = entry.tool.reads_much(&prepared.arguments);
+            let work = entry.tool.run(engine, call, prepared.arguments);
+            admitted(admission.filter(|_| reads_much), work).await
         };
         self.run_guarded(work).await
     }
@@ -220,7 +224,7 @@ impl MemoryServer {
         let mut notes = find_extension(context)
             .map(|CallNotes(notes)| notes.to_vec())
             .unwrap_or_default();
-        let work = self.run_tool(entry, &call, arguments, &mut notes);
+        let work = self.run_tool(entry, &call, arguments, find_extension(context), &mut notes);
         // The transport keeps large arguments beside the message.
         let large = find_extension::<SideArguments>(context).is_some();
         let result = if large {
@@ -282,7 +286,10 @@ impl MemoryServer {
                 .iter()
                 .map(|note| format!("Note: {note}\n"))
                 .collect();
-            Ok(notes.concat() + &prompt.render_text(engine, &call, given).await?)
+            let reads_much = prompt.reads_much();
+            let saying = prompt.render_text(engine, &call, given);
+            let text = admitted(find_extension(context).filter(|_| reads_much), saying).await?;
+            Ok(notes.concat() + &text)
         };
         let result = self.run_guarded(work).await;
         log_reading(
@@ -535,6 +542,24 @@ fn run_blocking<T>(work: impl Future<Output = T>) -> T {
     tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(work))
 }
 
+/// Carries out work that reads much once the request has its turn. Such work may also need the processor for seconds.
+async fn admitted<T>(
+    admission: Option<&Admission>,
+    work: impl Future<Output = Result<T, ToolError>>,
+) -> Result<T, ToolError> {
+    let Some(admission) = admission else {
+        return work.await;
+    };
+    admission.admit().await.map_err(|_| ToolError::Busy)?;
+    if tokio::runtime::Handle::try_current()
+        .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
+    {
+        run_blocking(work)
+    } else {
+        work.await
+    }
+}
+
 /// Returns an extension that the transport attached to the request.
 fn find_extension<T: Clone + Send + Sync + 'static>(
     context: &RequestContext<RoleServer>,
@@ -746,7 +771,7 @@ mod tests {
         let call = Call::new(Scope::new("default", "test"));
         let entry = Entry::new(&Broken, "");
         let result = server
-            .run_tool(&entry, &call, JsonObject::new(), &mut Vec::new())
+            .run_tool(&entry, &call, JsonObject::new(), None, &mut Vec::new())
             .await;
         assert_eq!(result.err().map(|error| error.code()), Some("internal"));
     }

@@ -39,6 +39,11 @@ pub(super) trait MemoryPrompt: Send + Sync {
     /// The arguments of the prompt.
     fn arguments(&self) -> &'static [Argument];
 
+    /// Whether it may need some MiB of memory for what it reads.
+    fn reads_much(&self) -> bool {
+        false
+    }
+
     /// The text, as if the person had written it.
     async fn render_text(
         &self,

@@ -57,6 +57,10 @@ impl MemoryPrompt for SessionStart {
         ]
     }
 
+    fn reads_much(&self) -> bool {
+        true
+    }
+
     async fn render_text(
         &self,
         engine: &Engine,

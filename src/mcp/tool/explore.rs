@@ -1,9 +1,9 @@
 //! `explore`.
 
-use rmcp::model::ToolAnnotations;
+use rmcp::model::{JsonObject, ToolAnnotations};
 
 use super::quote::inline_text;
-use super::{Answer, ModelTool, ToolError, build_answer, with_notes};
+use super::{Answer, ModelTool, ToolError, build_answer, given_count, with_notes};
 use crate::domain::Invalid;
 use crate::engine::{Call, Engine, EntityView, ExploreOutput, ExploreParams, RelationView};
 
@@ -24,6 +24,10 @@ impl ModelTool for Explore {
 
     fn check(engine: &Engine, params: ExploreParams) -> Result<(), Invalid> {
         engine.check_explore(&params)
+    }
+
+    fn reads_much(arguments: &JsonObject) -> bool {
+        given_count(arguments, "limit") > 100
     }
 
     async fn run(engine: &Engine, call: &Call, params: ExploreParams) -> Result<Answer, ToolError> {

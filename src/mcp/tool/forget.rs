@@ -1,10 +1,10 @@
 //! `forget`.
 
-use rmcp::model::ToolAnnotations;
+use rmcp::model::{JsonObject, ToolAnnotations};
 
 use super::{
     Answer, EXCERPT_CHARS, ModelTool, ToolError, awaiting_owner, build_answer, first_chars,
-    with_notes,
+    given_count, with_notes,
 };
 use crate::domain::Invalid;
 use crate::domain::reference::short_id;
@@ -26,6 +26,10 @@ impl ModelTool for Forget {
 
     fn check(engine: &Engine, params: ForgetParams) -> Result<(), Invalid> {
         engine.check_forget(&params)
+    }
+
+    fn reads_much(arguments: &JsonObject) -> bool {
+        given_count(arguments, "ids") > 20
     }
 
     async fn run(engine: &Engine, call: &Call, params: ForgetParams) -> Result<Answer, ToolError> {

@@ -1,11 +1,11 @@
 //! `get`.
 
-use rmcp::model::ToolAnnotations;
+use rmcp::model::{JsonObject, ToolAnnotations};
 use serde_json::Value;
 
 use super::{
-    Answer, ModelTool, ToolError, describe_detail, describe_memory, limited_answer, list_within,
-    with_notes,
+    Answer, MUCH_TEXT, ModelTool, ToolError, describe_detail, describe_memory, given_count,
+    limited_answer, list_within, with_notes,
 };
 use crate::domain::Invalid;
 use crate::domain::reference::short_id;
@@ -31,6 +31,13 @@ impl ModelTool for Get {
 
     fn check(engine: &Engine, params: GetParams) -> Result<(), Invalid> {
         engine.check_get(&params)
+    }
+
+    fn reads_much(arguments: &JsonObject) -> bool {
+        let of = |name| given_count(arguments, name);
+        of("max_chars") > MUCH_TEXT
+            || of("entities") > 3
+            || arguments.get("history") == Some(&true.into())
     }
 
     async fn run(engine: &Engine, call: &Call, params: GetParams) -> Result<Answer, ToolError> {

@@ -129,6 +129,12 @@ pub(super) trait ModelTool: Send + Sync {
         Self::hints().read_only_hint != Some(true)
     }
 
+    /// Whether a call with these arguments, once they are read, may need more than a few MiB of memory. Only some such
+    /// calls run at once.
+    fn reads_much(_: &JsonObject) -> bool {
+        false
+    }
+
     /// Reports everything that the tool would refuse in these parameters before it looks anything up.
     fn check(_: &Engine, _: Self::Params) -> Result<(), Invalid> {
         Ok(())
@@ -161,6 +167,10 @@ impl<T: ModelTool> MemoryTool for T {
         T::writes(arguments)
     }
 
+    fn reads_much(&self, arguments: &JsonObject) -> bool {
+        T::reads_much(arguments)
+    }
+
     fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid> {
         serde_json::from_value(Value::Object(arguments))
             .map_or(Ok(()), |params| T::check(engine, params))
@@ -188,6 +198,11 @@ pub(super) trait MemoryTool: Send + Sync {
     /// Whether a call with these arguments, once they are read, changes anything.
     fn writes(&self, arguments: &JsonObject) -> bool;
 
+    /// Whether a call with these arguments, once they are read, may need more than a few MiB of memory.
+    fn reads_much(&self, _: &JsonObject) -> bool {
+        false
+    }
+
     /// Reports everything that the tool would refuse in these arguments before it looks anything up. Placeholders may
     /// stand for required arguments.
     fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid>;
@@ -199,6 +214,20 @@ pub(super) trait MemoryTool: Send + Sync {
         call: &Call,
         arguments: JsonObject,
     ) -> Result<Answer, ToolError>;
+}
+
+/// More characters than answers have by default.
+const MUCH_TEXT: usize = 50_000;
+
+/// Returns a number among arguments, or the length of a list; 0 if there is neither.
+fn given_count(arguments: &JsonObject, name: &str) -> usize {
+    match arguments.get(name) {
+        Some(Value::Array(list)) => list.len(),
+        Some(value) => value
+            .as_u64()
+            .map_or(0, |number| usize::try_from(number).unwrap_or(usize::MAX)),
+        None => 0,
+    }
 }
 
 /// Returns the action if it was given; an empty text if it is not a string.

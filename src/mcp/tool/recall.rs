@@ -1,9 +1,11 @@
 //! `recall`.
 
-use rmcp::model::ToolAnnotations;
+use rmcp::model::{JsonObject, ToolAnnotations};
 use std::collections::BTreeMap;
 
-use super::{Answer, ModelTool, ToolError, describe_memory, limited_answer};
+use super::{
+    Answer, MUCH_TEXT, ModelTool, ToolError, describe_memory, given_count, limited_answer,
+};
 use crate::domain::Invalid;
 use crate::domain::Kind;
 use crate::domain::reference::short_id;
@@ -29,6 +31,11 @@ impl ModelTool for Recall {
 
     fn check(engine: &Engine, params: RecallParams) -> Result<(), Invalid> {
         engine.check_recall(&params)
+    }
+
+    fn reads_much(arguments: &JsonObject) -> bool {
+        let of = |name| given_count(arguments, name);
+        of("limit") > 20 || of("max_chars") > MUCH_TEXT || arguments.contains_key("as_of")
     }
 
     async fn run(engine: &Engine, call: &Call, params: RecallParams) -> Result<Answer, ToolError> {

@@ -35,6 +35,10 @@ impl ModelTool for Review {
         engine.check_review(&params)
     }
 
+    fn reads_much(arguments: &JsonObject) -> bool {
+        given_action(arguments) != Some("judge")
+    }
+
     async fn run(engine: &Engine, call: &Call, params: ReviewParams) -> Result<Answer, ToolError> {
         let output = engine.review(call, params).await?;
         let mut lines: Vec<String> = output.reviews.iter().map(describe_outcome).collect();

@@ -1,9 +1,9 @@
 //! `status`.
 
-use rmcp::model::ToolAnnotations;
+use rmcp::model::{JsonObject, ToolAnnotations};
 
 use super::recall::one_line;
-use super::{Answer, ModelTool, ToolError, build_answer};
+use super::{Answer, ModelTool, ToolError, build_answer, given_count};
 use crate::engine::{Call, Engine, StatusOutput, StatusParams, ValueCounts};
 
 pub(crate) struct Status;
@@ -19,6 +19,10 @@ impl ModelTool for Status {
 
     fn hints() -> ToolAnnotations {
         ToolAnnotations::new().read_only(true)
+    }
+
+    fn reads_much(arguments: &JsonObject) -> bool {
+        given_count(arguments, "limit") > 100
     }
 
     async fn run(engine: &Engine, call: &Call, params: StatusParams) -> Result<Answer, ToolError> {
