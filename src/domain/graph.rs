@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
+use super::ObjectText;
 pub use super::name::{
     PossibleName, are_similar_names, name_key, name_words, names_in, parts_of_name, possible_names,
     type_key,
@@ -98,7 +99,7 @@ pub struct Entity {
     /// What it is.
     pub kind: String,
     /// Free-form JSON object of the caller.
-    pub properties: Map<String, Value>,
+    pub properties: ObjectText,
     /// How often it was linked or mentioned.
     pub use_count: i64,
     /// When it last was.
@@ -123,7 +124,7 @@ pub struct Relation {
     /// From 0 to 1.
     pub weight: f64,
     /// Free-form JSON object of the caller.
-    pub properties: Map<String, Value>,
+    pub properties: ObjectText,
     /// From when on it holds; always, where not known.
     pub valid_from: Option<DateTime<Utc>>,
     /// From when on it no longer holds.

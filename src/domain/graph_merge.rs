@@ -11,6 +11,7 @@ use super::graph::{
 };
 use super::json::merge_patch;
 use super::name::name_key;
+use super::object_text::ObjectText;
 use super::validate::{self, Invalid};
 
 /// An entity to be written.
@@ -209,7 +210,7 @@ impl<'a> Planner<'a> {
             project: self.project.to_owned(),
             name: name.trim().to_owned(),
             kind: DEFAULT_TYPE.to_owned(),
-            properties: Map::new(),
+            properties: ObjectText::default(),
             use_count: 0,
             last_used_at: None,
             created_at: self.now,
@@ -243,8 +244,7 @@ impl<'a> Planner<'a> {
         if let Some(kind) = &new.kind {
             draft.item.kind.clone_from(kind);
         }
-        merge_patch(&mut draft.item.properties, &new.properties);
-        validate::metadata("properties", &draft.item.properties)?;
+        draft.item.properties = merged(&draft.item.properties, &new.properties)?;
         let changed = draft.item != before;
         draft.touch(changed);
         Ok(())
@@ -274,7 +274,7 @@ impl<'a> Planner<'a> {
                 to: self.entities[to].1.item.seq,
                 kind,
                 weight: new.weight.unwrap_or(DEFAULT_WEIGHT),
-                properties: without_nulls(&new.properties),
+                properties: merged(&ObjectText::default(), &new.properties)?,
                 valid_from: new.valid_from.or(again.then_some(self.now)),
                 valid_to: new.valid_to,
                 use_count: 0,
@@ -297,8 +297,7 @@ impl<'a> Planner<'a> {
         draft.item.weight = new.weight.unwrap_or(before.weight);
         draft.item.valid_from = new.valid_from.or(before.valid_from);
         draft.item.valid_to = new.valid_to.or(before.valid_to).filter(|_| !new.never_ends);
-        merge_patch(&mut draft.item.properties, &new.properties);
-        validate::metadata("properties", &draft.item.properties)?;
+        draft.item.properties = merged(&draft.item.properties, &new.properties)?;
         require_order(&draft.item, new)?;
         let changed = draft.item != before;
         draft.touch(changed);
@@ -484,10 +483,12 @@ fn erased(field: &str, name: &str) -> Invalid {
     Invalid::new(field, name, "an entity that the same call does not erase")
 }
 
-fn without_nulls(properties: &Map<String, Value>) -> Map<String, Value> {
-    let mut clean = Map::new();
-    merge_patch(&mut clean, properties);
-    clean
+/// Properties after a change, in which null removes a key.
+fn merged(known: &ObjectText, change: &Map<String, Value>) -> Result<ObjectText, Invalid> {
+    let mut properties = known.to_map();
+    merge_patch(&mut properties, change);
+    validate::metadata("properties", &properties)?;
+    Ok(properties.into())
 }
 
 fn require_order(relation: &Relation, new: &NewRelation) -> Result<(), Invalid> {
@@ -552,7 +553,7 @@ mod tests {
             to: 2,
             kind: "knows".to_owned(),
             weight: 0.5,
-            properties: Map::new(),
+            properties: ObjectText::default(),
             valid_from: valid_from.map(at),
             valid_to: valid_to.map(at),
             use_count: 1,

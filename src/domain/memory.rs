@@ -14,6 +14,7 @@ use super::conversation::{HitContext, Turn, is_question};
 use super::graph::Links;
 use super::json::merge_patch;
 pub use super::kind::Kind;
+use super::object_text::ObjectText;
 use super::text::{Analyzer, Terms, TextWords};
 use super::validate::{self, Invalid};
 
@@ -41,7 +42,7 @@ pub struct NewMemory {
     /// From 0 to 1.
     pub importance: f64,
     /// Free-form JSON object of the caller.
-    pub metadata: Map<String, Value>,
+    pub metadata: ObjectText,
     /// When it happened.
     pub occurred_at: DateTime<Utc>,
     /// From when on it no longer holds.
@@ -133,7 +134,7 @@ pub struct Memory {
     pub importance: f64,
     /// Free-form JSON object of the caller.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub metadata: Map<String, Value>,
+    pub metadata: ObjectText,
     /// When it happened.
     pub occurred_at: DateTime<Utc>,
     /// When it was stored.
@@ -333,7 +334,9 @@ impl Patch {
             memory.importance = importance;
         }
         if let Some(patch) = &self.metadata {
-            merge_patch(&mut memory.metadata, patch);
+            let mut metadata = memory.metadata.to_map();
+            merge_patch(&mut metadata, patch);
+            memory.metadata = metadata.into();
         }
         if let Some(at) = self.occurred_at {
             memory.occurred_at = at;
@@ -448,10 +451,9 @@ pub struct History {
 }
 
 /// Bytes that count towards the limit of a project: the text and its metadata.
-fn bytes(content: &str, episode: Option<&Episode>, metadata: &Map<String, Value>) -> u64 {
+fn bytes(content: &str, episode: Option<&Episode>, metadata: &ObjectText) -> u64 {
     let episode = episode.map_or(0, |episode| episode.situation.len() + episode.lesson.len());
-    let metadata = serde_json::to_string(metadata).map_or(0, |text| text.len());
-    (content.len() + episode + metadata) as u64
+    (content.len() + episode + metadata.as_str().len()) as u64
 }
 
 impl NewMemory {

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::json::merge_patch;
 use super::memory::{AnalyzedMemory, Episode, Kind, Memory, NewMemory, Patch};
+use super::object_text::ObjectText;
 use super::text::Analyzer;
 use super::validate::{self, MAX_IDS, MAX_TAGS};
 
@@ -41,7 +42,7 @@ impl Repeat {
 pub struct Restated {
     tags: Vec<String>,
     importance: Option<f64>,
-    metadata: Map<String, Value>,
+    metadata: ObjectText,
     occurred_at: Option<DateTime<Utc>>,
     valid_until: Option<DateTime<Utc>>,
     session: Option<String>,
@@ -142,16 +143,15 @@ impl Restated {
     }
 
     fn add_metadata(&self, memory: &Memory, patch: &mut Patch, repeat: &mut Repeat) {
-        let changed = |(key, value): &(&String, &Value)| memory.metadata.get(*key) != Some(*value);
-        let new: Map<String, Value> = self
-            .metadata
-            .iter()
-            .filter(changed)
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
-        let mut after = memory.metadata.clone();
+        if self.metadata.is_empty() || self.metadata == memory.metadata {
+            return;
+        }
+        let known = memory.metadata.to_map();
+        let changed = |(key, value): &(String, Value)| known.get(key) != Some(value);
+        let new: Map<String, Value> = self.metadata.to_map().into_iter().filter(changed).collect();
+        let mut after = known.clone();
         merge_patch(&mut after, &new);
-        if after == memory.metadata {
+        if after == known {
             return;
         }
         let keys = new.keys().cloned().collect::<Vec<_>>().join(", ");

@@ -1,16 +1,17 @@
 //! Looking around in the graph. A search that takes too long ends early and returns what it found, with a flag.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::answer_size::PropertyBudget;
 use super::graph_view::{EntityView, RelationView};
 use super::link::{accept_name, accept_type, bare, list_schema, optional};
 use super::{Call, Engine, EngineError};
-use crate::domain::graph::{Entity, Relation, name_key};
+use crate::domain::graph::{Entity, name_key};
 use crate::domain::graph_traversal::{
     PathSearch, Step, Suggestion, Walk, may_be_cut, strongest, suggest,
 };
@@ -372,14 +373,19 @@ impl Engine {
         let partial = rest.is_some();
         found.truncate(trip.limit + rest.unwrap_or(found.len()));
         trip.call.count_rows(found.len());
+        let mut budget = PropertyBudget::new();
+        for entity in &mut found {
+            budget.fit(&mut entity.properties);
+        }
         let mut output = ExploreOutput {
             partial,
+            entities: found
+                .iter()
+                .map(|entity| EntityView::new(entity, trip.call.scope.project()))
+                .collect(),
+            notes: budget.note("entities").into_iter().collect(),
             ..ExploreOutput::default()
         };
-        output.entities = found
-            .iter()
-            .map(|entity| EntityView::new(entity, trip.call.scope.project()))
-            .collect();
         if let Some(last) = found.last().filter(|_| partial) {
             output.notes.push(format!(
                 "There are more entities; continue with after {:?}.",
@@ -443,17 +449,12 @@ impl Engine {
         }
         let cut = relations.len() > MAX_RELATIONS;
         relations.truncate(MAX_RELATIONS);
-        let reading = (
-            self.by_number(trip.call, &numbers),
-            self.relations(trip.call, &relations),
-        );
-        let (entities, found) = tokio::try_join!(reading.0, reading.1)?;
+        let parts = self.read_parts(trip.call, &numbers, &relations).await?;
+        let entities = parts.entities;
         let mut output = ExploreOutput {
-            relations: relation_views(&relations, &found, &entities)
-                .into_iter()
-                .map(|(_, view)| view)
-                .collect(),
+            relations: views_of(parts.relations),
             partial: walk.is_partial() || cut,
+            notes: parts.notes,
             ..ExploreOutput::default()
         };
         for (number, distance) in walk.entities() {
@@ -511,17 +512,14 @@ impl Engine {
             return Ok(output);
         };
         let numbers: Vec<i64> = hops.iter().map(|hop| hop.entity).collect();
-        let entities = self.by_number(trip.call, &numbers).await?;
         let relations: Vec<i64> = hops.iter().filter_map(|hop| hop.relation).collect();
-        let found = self.relations(trip.call, &relations).await?;
-        output.relations = relation_views(&relations, &found, &entities)
-            .into_iter()
-            .map(|(_, view)| view)
-            .collect();
+        let parts = self.read_parts(trip.call, &numbers, &relations).await?;
+        output.relations = views_of(parts.relations);
+        output.notes.extend(parts.notes);
         let own = trip.call.scope.project();
         output.entities = numbers
             .iter()
-            .filter_map(|number| entities.get(number))
+            .filter_map(|number| parts.entities.get(number))
             .map(|entity| EntityView::new(entity, own))
             .collect();
         Ok(output)
@@ -553,20 +551,21 @@ impl Engine {
             || found.len() > trip.limit;
         found.truncate(trip.limit);
         let numbers: Vec<i64> = found.iter().map(|suggestion| suggestion.entity).collect();
-        let entities = self.by_number(trip.call, &numbers).await?;
+        let parts = self.read_parts(trip.call, &numbers, &[]).await?;
         let own = trip.call.scope.project();
         let view = |suggestion: &Suggestion| {
             Some(EntityView {
                 score: Some((suggestion.score * 1_000.0).round() / 1_000.0),
                 why: Some(reason(suggestion)),
-                ..EntityView::new(entities.get(&suggestion.entity)?, own)
+                ..EntityView::new(parts.entities.get(&suggestion.entity)?, own)
             })
         };
         let mut output = ExploreOutput {
             partial,
+            entities: found.iter().filter_map(view).collect(),
+            notes: parts.notes,
             ..ExploreOutput::default()
         };
-        output.entities = found.iter().filter_map(view).collect();
         if found.is_empty() {
             output
                 .notes
@@ -604,44 +603,7 @@ impl Engine {
         Ok((steps, whole))
     }
 
-    async fn by_number(
-        &self,
-        call: &Call,
-        numbers: &[i64],
-    ) -> Result<HashMap<i64, Entity>, EngineError> {
-        if numbers.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let query = EntityQuery::Numbers(numbers.to_vec());
-        let found = call
-            .database(self.store.entities(&call.scope, &query))
-            .await?;
-        call.count_rows(found.len());
-        Ok(found
-            .into_iter()
-            .map(|entity| (entity.seq, entity))
-            .collect())
-    }
-
-    async fn relations(
-        &self,
-        call: &Call,
-        numbers: &[i64],
-    ) -> Result<HashMap<i64, Relation>, EngineError> {
-        if numbers.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let found = call
-            .database(self.store.relations(&call.scope, numbers))
-            .await?;
-        call.count_rows(found.len());
-        Ok(found
-            .into_iter()
-            .map(|relation| (relation.seq, relation))
-            .collect())
-    }
-
-    /// About entities by name: the entity, its strongest relations, and which memories mention it, from
+    /// About entities by name, and notes on what is left out: the entity, its strongest relations, and which memories mention it, from
     /// the place `before` on where that is given.
     pub(super) async fn describe_entities(
         &self,
@@ -649,7 +611,7 @@ impl Engine {
         entities: &[Entity],
         before: Option<i64>,
         most: usize,
-    ) -> Result<Vec<EntityDetail>, EngineError> {
+    ) -> Result<(Vec<EntityDetail>, Vec<String>), EngineError> {
         let now = self.clock.now();
         let numbers: Vec<i64> = entities.iter().map(|entity| entity.seq).collect();
         let query = StepQuery {
@@ -662,18 +624,11 @@ impl Engine {
         let mut relations: Vec<i64> = steps.iter().map(|step| step.relation).collect();
         relations.sort_unstable();
         relations.dedup();
-        let mut ends: Vec<i64> = steps
-            .iter()
-            .map(|step| step.other)
-            .chain(numbers.iter().copied())
-            .collect();
-        ends.sort_unstable();
-        ends.dedup();
-        let known = self.by_number(call, &ends).await?;
-        let found = self.relations(call, &relations).await?;
-        let views: HashMap<i64, RelationView> = relation_views(&relations, &found, &known)
-            .into_iter()
-            .collect();
+        let others: BTreeSet<i64> = steps.iter().map(|step| step.other).collect();
+        let mut ends = numbers.clone();
+        ends.extend(others.iter().filter(|end| !numbers.contains(end)));
+        let parts = self.read_parts(call, &ends, &relations).await?;
+        let views: HashMap<i64, RelationView> = parts.relations.into_iter().collect();
         // One more tells whether there are more.
         let mentions = call
             .database(
@@ -692,7 +647,10 @@ impl Engine {
             let size = sizes.iter().find(|size| size.entity == entity.seq);
             let of_it = steps.iter().filter(|step| step.at == entity.seq);
             EntityDetail {
-                entity: EntityView::new(entity, call.scope.project()),
+                entity: EntityView::new(
+                    parts.entities.get(&entity.seq).unwrap_or(entity),
+                    call.scope.project(),
+                ),
                 relations: of_it
                     .filter_map(|step| views.get(&step.relation).cloned())
                     .collect(),
@@ -707,7 +665,7 @@ impl Engine {
                 last: (mentioning.len() > most).then(|| mentioning[most - 1].seq),
             }
         };
-        Ok(entities.iter().map(detail).collect())
+        Ok((entities.iter().map(detail).collect(), parts.notes))
     }
 }
 
@@ -739,18 +697,8 @@ pub struct EntityDetail {
     pub last: Option<i64>,
 }
 
-/// Views by number, in the order of `numbers`; what was erased since is left out.
-fn relation_views(
-    numbers: &[i64],
-    found: &HashMap<i64, Relation>,
-    entities: &HashMap<i64, Entity>,
-) -> Vec<(i64, RelationView)> {
-    let names: HashMap<i64, String> = entities
-        .iter()
-        .map(|(number, entity)| (*number, entity.name.clone()))
-        .collect();
-    let view = |number: &i64| Some((*number, RelationView::new(found.get(number)?, &names)?));
-    numbers.iter().filter_map(view).collect()
+fn views_of(relations: Vec<(i64, RelationView)>) -> Vec<RelationView> {
+    relations.into_iter().map(|(_, view)| view).collect()
 }
 
 fn reason(suggestion: &Suggestion) -> String {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::answer_size::{MOST_CONTAINERS, PORTION};
 use super::link::accept_name;
 use super::recall::{LEAST_MAX_CHARS, MOST_MAX_CHARS};
 use super::reference::check_ids;
@@ -14,6 +15,7 @@ use crate::domain::Memory;
 use crate::domain::cursor::{self, Position};
 use crate::domain::graph::{Entity, name_key};
 use crate::domain::memory::{Change, History};
+use crate::domain::object_text::count_containers;
 use crate::domain::validate::{self, Invalid, Problems};
 use crate::store::graph::EntityQuery;
 use crate::store::{HistoryQuery, Link};
@@ -24,10 +26,8 @@ const MAX_NAMES: usize = 20;
 const MOST_OF_EACH: usize = 20;
 /// Characters of memories and history in an answer, unless the caller names another number.
 const DEFAULT_MAX_CHARS: usize = 40_000;
-/// Memories that are read from the database at once.
-const PORTION: usize = 16;
 /// Entries of the history that are read from the database at once, and bytes of their earlier states.
-const HISTORY_PORTION: (usize, usize) = (50, 1 << 20);
+const HISTORY_PORTION: (usize, usize) = (50, 256 << 10);
 
 /// What to read.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -190,30 +190,47 @@ fn check_get(params: &GetParams) -> Result<(), Invalid> {
     problems.refuse_if_any()
 }
 
-/// Characters that an answer may still use. The first part always fits, so that every call leads on.
+/// What an answer may still use. The first part always fits, so that every call leads on.
 struct Budget {
-    left: usize,
+    chars: usize,
+    containers: usize,
     used: bool,
+    /// Whether something was refused for its number of objects and arrays alone.
+    crowded: bool,
 }
 
 impl Budget {
     fn new(max_chars: usize) -> Self {
         Self {
-            left: max_chars,
+            chars: max_chars,
+            containers: MOST_CONTAINERS,
             used: false,
+            crowded: false,
         }
     }
 
     /// Whether `part` fits, measured as JSON, which is the longer form of an answer.
     fn admits(&mut self, part: &impl Serialize) -> bool {
-        let size = serde_json::to_string(part).map_or(usize::MAX, |text| text.chars().count());
-        if size > self.left && self.used {
-            self.left = 0;
+        let text = serde_json::to_string(part).unwrap_or_default();
+        let (chars, containers) = (text.chars().count(), count_containers(&text));
+        if self.used && (chars > self.chars || containers > self.containers) {
+            self.crowded = chars <= self.chars;
+            (self.chars, self.containers) = (0, 0);
             return false;
         }
-        self.left = self.left.saturating_sub(size);
+        self.chars = self.chars.saturating_sub(chars);
+        self.containers = self.containers.saturating_sub(containers);
         self.used = true;
         true
+    }
+
+    /// What the rest does not fit into, in words.
+    fn limit(&self, max_chars: usize) -> String {
+        if self.crowded {
+            "one answer".to_owned()
+        } else {
+            format!("{max_chars} characters")
+        }
     }
 }
 
@@ -300,10 +317,10 @@ impl Engine {
         }
         if !output.not_read.is_empty() {
             output.notes.push(format!(
-                "{} of {} memories fit into {} characters; get the others by the IDs in not_read.",
+                "{} of {} memories fit into {}; get the others by the IDs in not_read.",
                 output.memories.len(),
                 output.memories.len() + output.not_read.len(),
-                request.max_chars
+                budget.limit(request.max_chars)
             ));
         }
         Ok(())
@@ -330,9 +347,10 @@ impl Engine {
         if found.is_empty() {
             return Ok(Vec::new());
         }
-        let described = self
+        let (described, notes) = self
             .describe_entities(call, &found, before, MOST_OF_EACH)
             .await?;
+        output.notes.extend(notes);
         if let [detail] = described.as_slice()
             && request.pages_memories()
         {

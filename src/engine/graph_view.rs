@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use super::view::timestamp;
+use crate::domain::ObjectText;
 use crate::domain::graph::{Entity, Relation};
 
 /// An entity. Absent fields are empty.
@@ -23,9 +23,9 @@ pub struct EntityView {
     #[schemars(skip)]
     pub project: Option<String>,
     /// The caller's own data.
-    #[serde(skip_serializing_if = "Map::is_empty")]
+    #[serde(skip_serializing_if = "ObjectText::is_empty")]
     #[schemars(skip)]
-    pub properties: Map<String, Value>,
+    pub properties: ObjectText,
     /// Relations between it and the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
@@ -79,9 +79,9 @@ pub struct RelationView {
     #[schemars(skip)]
     pub valid_to: Option<String>,
     /// The caller's own data.
-    #[serde(skip_serializing_if = "Map::is_empty")]
+    #[serde(skip_serializing_if = "ObjectText::is_empty")]
     #[schemars(skip)]
-    pub properties: Map<String, Value>,
+    pub properties: ObjectText,
 }
 
 impl RelationView {

@@ -12,13 +12,16 @@ use crate::domain::{Analyzer, Clock, Invalid, Scope, validate};
 use crate::embed::Desk;
 use crate::store::{Store, StoreError};
 
+mod answer_size;
 mod as_of;
+mod candidates;
 mod completion;
 mod entity_note;
 mod explore;
 mod focus;
 mod forget;
 mod get;
+mod graph_parts;
 mod graph_view;
 mod link;
 mod notices;
@@ -38,6 +41,7 @@ mod token;
 mod update;
 mod view;
 
+pub use candidates::{CandidateView, PairView};
 pub use completion::Completable;
 pub use explore::{EntityDetail, ExploreMode, ExploreOutput, ExploreParams};
 pub use focus::{FocusAction, FocusOutput, FocusParams, FocusView};
@@ -51,8 +55,7 @@ pub use recall_note::RecallNotes;
 pub use recall_view::{AnswerPrinter, Detail, HitView, RecallOutput, Why};
 pub use remember::{Indexed, RememberItem, RememberOutput, RememberParams, StoredView};
 pub use review::{
-    CandidateView, PairView, ReviewAction, ReviewCommand, ReviewOutput, ReviewParams, ReviewReport,
-    ReviewView,
+    ReviewAction, ReviewCommand, ReviewOutput, ReviewParams, ReviewReport, ReviewView,
 };
 pub use session::{OpenReview, SessionStart, SessionStartParams};
 pub use similar::SimilarView;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::answer_size::{MOST_CONTAINERS, PORTION};
 use super::recall_page::{AnswerForm, ExplainedPage};
 use super::recall_search::{MAX_RANKED, Ranking};
 use super::recall_view::{AnswerPrinter, Detail, RecallOutput, round_score};
@@ -171,41 +172,52 @@ impl Engine {
             Some(Position::Before(seq)) => Some(seq),
             _ => None,
         };
-        // Twice as many as needed, since some may be folded.
-        let most = 2 * request.limit;
-        let mut found = call
-            .database(
-                self.store
-                    .browse(&call.scope, &request.filter, before, most + 1),
-            )
-            .await?;
-        call.count_rows(found.len());
         let past = self.load_as_of(call, &request.filter, &[]).await?;
         output.notes.extend(past.list_notes());
-        found.extend(
-            past.memories
-                .into_iter()
-                .filter(|memory| before.is_none_or(|seq| memory.seq < seq)),
-        );
-        found.sort_by_key(|memory| std::cmp::Reverse(memory.seq));
-        let mut page = Page::new(request.limit);
-        for (place, memory) in found.into_iter().enumerate() {
-            let start = Position::Before(memory.seq.saturating_add(1));
-            if place == most {
-                page.end_at(start);
-                break;
+        let mut past = past.memories;
+        past.retain(|memory| before.is_none_or(|seq| memory.seq < seq));
+        past.sort_by_key(|memory| memory.seq);
+        // Twice as many as needed, since some may be folded.
+        let most = 2 * request.limit;
+        let mut page = new_page(request, request.limit);
+        let (mut place, mut before) = (0, before);
+        loop {
+            let wanted = PORTION.min(most + 1 - place);
+            let mut found = call
+                .database(
+                    self.store
+                        .browse(&call.scope, &request.filter, before, wanted),
+                )
+                .await?;
+            call.count_rows(found.len());
+            before = found
+                .last()
+                .map(|memory| memory.seq)
+                .filter(|_| found.len() == wanted);
+            let behind = past.partition_point(|memory| before.is_some_and(|seq| memory.seq < seq));
+            found.extend(past.split_off(behind));
+            found.sort_by_key(|memory| std::cmp::Reverse(memory.seq));
+            for memory in found {
+                let start = Position::Before(memory.seq.saturating_add(1));
+                if place == most {
+                    page.end_at(start);
+                    return Ok(page);
+                }
+                let entry = PageEntry {
+                    start,
+                    rank: place + 1,
+                    memory,
+                    hit: None,
+                };
+                if !page.add_entry(entry) {
+                    return Ok(page);
+                }
+                place += 1;
             }
-            let entry = PageEntry {
-                start,
-                rank: place + 1,
-                memory,
-                hit: None,
-            };
-            if !page.add_entry(entry) {
-                break;
+            if before.is_none() {
+                return Ok(page);
             }
         }
-        Ok(page)
     }
 
     async fn search(
@@ -256,7 +268,7 @@ impl Engine {
         let mut by_id: HashMap<Uuid, Memory> = past.map(|memory| (memory.id, memory)).collect();
         let last = (offset + MOST_FOLDED * limit).min(MAX_RANKED);
         let total = hits.len();
-        let mut page = Page::new(limit);
+        let mut page = new_page(request, limit);
         let mut places = hits.into_iter().enumerate().skip(offset).peekable();
         while let Some((at, _)) = places.peek() {
             let at = *at;
@@ -266,7 +278,7 @@ impl Engine {
                 }
                 return Ok((page, at));
             }
-            let part: Vec<(usize, Hit)> = places.by_ref().take(limit + 1).collect();
+            let part: Vec<(usize, Hit)> = places.by_ref().take(PORTION.min(limit + 1)).collect();
             self.read_hit_memories(call, &part, request, &mut by_id)
                 .await?;
             for (place, hit) in part {
@@ -477,6 +489,14 @@ fn accept_time(
                 "either as_of (what was known then) or valid_at (what was true then), not both";
             Err(Invalid::new("valid_at", at, expected).depending_on(&["as_of"]))
         }
+    }
+}
+
+/// An empty page. An index shows no metadata, which therefore does not limit its hits.
+fn new_page(request: &Request, limit: usize) -> Page {
+    match request.form.detail {
+        Detail::Index => Page::new(limit),
+        Detail::Text | Detail::Full => Page::new(limit).with_container_limit(MOST_CONTAINERS),
     }
 }
 

@@ -158,7 +158,9 @@ struct Fitting<'a> {
 impl Fitting<'_> {
     fn write(self, output: &mut RecallOutput) {
         let (most, budget) = (self.entries.len(), self.form.max_chars);
-        if self.try_with(output, most, budget) <= budget {
+        // Texts that are far too long are not even printed once.
+        let length: usize = self.entries.iter().map(|entry| entry.length).sum();
+        if length <= 2 * budget && self.try_with(output, most, budget) <= budget {
             return;
         }
         let mut kept = most;

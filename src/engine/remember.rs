@@ -400,7 +400,7 @@ impl Engine {
                 0.0,
                 1.0,
             )),
-            metadata: item.metadata,
+            metadata: item.metadata.into(),
             occurred_at: problems.accept(
                 item.occurred_at
                     .map_or(Ok(now), |at| validate::past_time("occurred_at", &at, now)),

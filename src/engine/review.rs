@@ -9,30 +9,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::candidates::PairView;
 use super::link::accept_name;
 use super::reference::check_id;
-use super::similar::ComparedText;
 use super::view::timestamp;
 use super::{Call, Engine, EngineError, MemoryView};
-use crate::domain::graph::name_key;
-use crate::domain::memory::content_hash;
 use crate::domain::validate::{self, Invalid, Problems};
-use crate::domain::{Decision, Filter, Judgement, Kind, Memory, Proposal, Review, Scope};
-use crate::store::graph::EntityQuery;
+use crate::domain::{Decision, Judgement, Memory, Proposal, Review};
 use crate::store::{Decide, NewReview, Referable, ReviewQuery, StoreError};
 
-/// From here on two memories are worth a look.
-const WORTH_A_LOOK: f64 = 0.4;
-/// Newest memories that are compared where none is named.
-const COMPARED: usize = 20;
-/// Pairs of an answer.
-const MOST_PAIRS: usize = 20;
-/// Newest memories that mention an entity, before the session narrows them.
-const MOST_MENTIONING: usize = 200;
 /// Reviews of a list that names no limit.
 const DEFAULT_LIMIT: usize = 20;
-/// Characters of a candidate's text that are shown.
-const SHOWN_CHARS: usize = 160;
 /// Reviews of a report whose memories are included.
 const MOST_SHOWN: usize = 100;
 
@@ -121,37 +108,6 @@ pub struct ReviewOutput {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(skip)]
     pub notes: Vec<String>,
-}
-
-/// Two similar memories, labelled as `judge` would treat them by default.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct PairView {
-    /// How similar they are, from 0 to 1.
-    pub similarity: f64,
-    /// The newer one.
-    pub keep: CandidateView,
-    /// The older one.
-    pub replace: CandidateView,
-}
-
-/// One memory of a pair.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct CandidateView {
-    pub id: String,
-    /// When it happened.
-    pub occurred_at: String,
-    /// The beginning of its text.
-    pub content: String,
-}
-
-impl CandidateView {
-    fn new(memory: &Memory) -> Self {
-        Self {
-            id: memory.id.to_string(),
-            occurred_at: timestamp(memory.occurred_at),
-            content: memory.content.chars().take(SHOWN_CHARS).collect(),
-        }
-    }
 }
 
 /// A review as callers see it.
@@ -264,14 +220,7 @@ impl Engine {
                 let now = self.clock.now();
                 let id = self.named_memory(call, "id", params.id.as_deref()).await?;
                 let query = id.map_or(ReviewQuery::Open(now), |id| ReviewQuery::About(vec![id]));
-                let reviews = call
-                    .database(self.store.reviews(&call.scope, &query, DEFAULT_LIMIT))
-                    .await?;
-                call.count_rows(reviews.len());
-                let reviews = reviews
-                    .into_iter()
-                    .map(|review| review.at(now).into())
-                    .collect();
+                let reviews = self.list_reviews(call, &query, DEFAULT_LIMIT).await?;
                 Ok(ReviewOutput {
                     reviews,
                     ..ReviewOutput::default()
@@ -289,6 +238,24 @@ impl Engine {
             }
             ReviewAction::Judge => self.judge(call, params).await,
         }
+    }
+
+    /// Reviews as callers see them.
+    pub(super) async fn list_reviews(
+        &self,
+        call: &Call,
+        query: &ReviewQuery,
+        limit: usize,
+    ) -> Result<Vec<ReviewView>, EngineError> {
+        let now = self.clock.now();
+        let reviews = call
+            .database(self.store.reviews(&call.scope, query, limit))
+            .await?;
+        call.count_rows(reviews.len());
+        Ok(reviews
+            .into_iter()
+            .map(|review| review.at(now).into())
+            .collect())
     }
 
     /// The memory that an optional argument names.
@@ -382,7 +349,12 @@ impl Engine {
     }
 
     /// A live memory of the caller's own project.
-    async fn own(&self, call: &Call, field: &'static str, id: Uuid) -> Result<Memory, EngineError> {
+    pub(super) async fn own(
+        &self,
+        call: &Call,
+        field: &'static str,
+        id: Uuid,
+    ) -> Result<Memory, EngineError> {
         let found = call
             .database(self.store.get(&call.scope, &[id], false))
             .await?
@@ -422,121 +394,6 @@ impl Engine {
             now,
             expires_at,
         }
-    }
-
-    /// Pairs that were not judged yet: those that look alike, of the memory or of the newest ones, or those that mention
-    /// the same entity. Two memories contradict each other about somebody in quite different words.
-    async fn candidates(
-        &self,
-        call: &Call,
-        id: Option<Uuid>,
-        entity: Option<&str>,
-        session: Option<String>,
-    ) -> Result<Vec<PairView>, EngineError> {
-        let now = self.clock.now();
-        let kinds = vec![Kind::Note, Kind::Insight, Kind::Episode];
-        let filter = Filter {
-            kinds,
-            session,
-            ..Filter::at(now)
-        };
-        let memories = match (id, entity) {
-            (Some(id), _) => vec![self.own(call, "id", id).await?],
-            (None, Some(entity)) => self.mentioning(call, entity, &filter).await?,
-            (None, None) => {
-                let own = Scope::new(call.scope.project(), call.scope.actor());
-                call.database(self.store.browse(&own, &filter, None, COMPARED))
-                    .await?
-            }
-        };
-        call.count_rows(memories.len());
-        let mut pairs = Vec::new();
-        if entity.is_some() {
-            for (index, memory) in memories.iter().enumerate() {
-                let others = memories[index + 1..].iter();
-                pairs.extend(others.map(|other| {
-                    (
-                        memory.clone(),
-                        other.clone(),
-                        self.common_words(memory, other),
-                    )
-                }));
-            }
-        } else {
-            for memory in memories {
-                let text = ComparedText {
-                    id: memory.id,
-                    terms: self.analyzer.terms(&memory.content).counts,
-                    hash: content_hash(&memory.content),
-                };
-                let similar = self.find_similar(call, &text, WORTH_A_LOOK, now).await?;
-                pairs.extend(
-                    similar
-                        .into_iter()
-                        .map(|(other, similarity)| (memory.clone(), other, similarity)),
-                );
-            }
-        }
-        let ids: BTreeSet<Uuid> = pairs.iter().flat_map(|(a, b, _)| [a.id, b.id]).collect();
-        let ids: Vec<Uuid> = ids.into_iter().collect();
-        let judged = call
-            .database(
-                self.store
-                    .reviews(&call.scope, &ReviewQuery::About(ids), 1_000),
-            )
-            .await?;
-        let pair = |a: Uuid, b: Uuid| (a.min(b), a.max(b));
-        let mut seen: BTreeSet<(Uuid, Uuid)> = judged
-            .iter()
-            .filter_map(|review| Some(pair(review.memory, review.proposal.other()?)))
-            .collect();
-        pairs.retain(|(a, b, _)| seen.insert(pair(a.id, b.id)));
-        pairs.sort_by(|a, b| b.2.total_cmp(&a.2));
-        let view = |(a, b, similarity): (Memory, Memory, f64)| {
-            let age = |memory: &Memory| (memory.occurred_at, memory.seq);
-            let (newer, older) = if age(&a) > age(&b) { (a, b) } else { (b, a) };
-            let similarity = (similarity * 100.0).round() / 100.0;
-            PairView {
-                similarity,
-                keep: CandidateView::new(&newer),
-                replace: CandidateView::new(&older),
-            }
-        };
-        Ok(pairs.into_iter().take(MOST_PAIRS).map(view).collect())
-    }
-
-    /// The newest memories of the caller's own project that mention an entity and pass the filter.
-    async fn mentioning(
-        &self,
-        call: &Call,
-        entity: &str,
-        filter: &Filter,
-    ) -> Result<Vec<Memory>, EngineError> {
-        let own = Scope::new(call.scope.project(), call.scope.actor());
-        let key = name_key(&accept_name("entity", entity)?);
-        let found = call
-            .database(self.store.entities(&own, &EntityQuery::Keys(vec![key])))
-            .await?;
-        if found.is_empty() {
-            return Err(Invalid::new(
-                "entity",
-                entity,
-                "the name of an existing entity; explore with mode list shows them",
-            )
-            .into());
-        }
-        let numbers: Vec<i64> = found.iter().map(|entity| entity.seq).collect();
-        let mentions = call
-            .database(
-                self.store
-                    .mentions(&own, &numbers, filter.now, None, MOST_MENTIONING),
-            )
-            .await?;
-        let ids: Vec<Uuid> = mentions.into_iter().map(|mention| mention.id).collect();
-        let mut memories = call.database(self.store.get(&own, &ids, false)).await?;
-        memories.retain(|memory| filter.admits(memory));
-        memories.truncate(COMPARED);
-        Ok(memories)
     }
 
     /// Lists or decides reviews of the call's project on behalf of a person.

@@ -6,12 +6,13 @@ use uuid::Uuid;
 
 use super::{
     Call, Engine, EngineError, EntityDetail, FocusParams, FocusView, GetParams, MemoryView,
-    RecallParams, ReviewAction, ReviewParams, ReviewView,
+    RecallParams, ReviewView,
 };
 use crate::domain::fold::fold_key;
 use crate::domain::passage::passage;
 use crate::domain::reference::first_line;
 use crate::domain::{Kind, validate};
+use crate::store::ReviewQuery;
 
 /// Characters of text in each part.
 const MAX_CHARS: usize = 2_000;
@@ -162,11 +163,8 @@ impl Engine {
         if open_reviews == 0 {
             return Ok((0, Vec::new()));
         }
-        let mut open = self
-            .review(call, ReviewParams::new(ReviewAction::List))
-            .await?
-            .reviews;
-        open.truncate(MAX_REVIEWS);
+        let waiting = ReviewQuery::Open(self.clock.now());
+        let open = self.list_reviews(call, &waiting, MAX_REVIEWS).await?;
         Ok((open_reviews, self.in_words(call, open).await?))
     }
 

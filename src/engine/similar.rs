@@ -1,7 +1,7 @@
 //! Memories that say nearly the same, by their words alone: how much of a text's own BM25 score another one reaches,
 //! and how much of the other one is in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -195,15 +195,16 @@ impl Engine {
         Ok(similar)
     }
 
-    /// The share of words that two memories have in common, from 0 to 1.
-    pub(super) fn common_words(&self, a: &Memory, b: &Memory) -> f64 {
-        let (a, b) = (
-            self.analyzer.terms(&a.content).counts,
-            self.analyzer.terms(&b.content).counts,
-        );
-        let common = a.keys().filter(|term| b.contains_key(*term)).count();
-        (ratio(common, a.len()) * ratio(common, b.len())).sqrt()
+    /// The words of a text, for [`share_of_common_words`].
+    pub(super) fn words_of(&self, text: &str) -> HashSet<String> {
+        self.analyzer.terms(text).counts.into_keys().collect()
     }
+}
+
+/// How much of their words two texts have in common, from 0 to 1.
+pub(super) fn share_of_common_words(a: &HashSet<String>, b: &HashSet<String>) -> f64 {
+    let common = a.intersection(b).count();
+    (ratio(common, a.len()) * ratio(common, b.len())).sqrt()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of words are small")]

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::domain::{Kind, Memory};
+use crate::domain::{Kind, Memory, ObjectText};
 
 /// A stored memory. Absent fields are empty.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -26,8 +26,9 @@ pub struct MemoryView {
     /// 0 to 1.
     pub importance: f64,
     /// Free-form data of the caller.
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    pub metadata: Map<String, Value>,
+    #[serde(skip_serializing_if = "ObjectText::is_empty")]
+    #[schemars(with = "Map<String, Value>")]
+    pub metadata: ObjectText,
     /// When it happened.
     pub occurred_at: String,
     /// When it was stored; recall returns it with detail full.
@@ -131,7 +132,7 @@ impl MemoryView {
     pub(super) fn bare(self) -> Self {
         Self {
             tags: Vec::new(),
-            metadata: Map::new(),
+            metadata: ObjectText::default(),
             created_at: String::new(),
             updated_at: None,
             valid_until: None,

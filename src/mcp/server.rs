@@ -551,9 +551,8 @@ async fn admitted<T>(
         return work.await;
     };
     admission.admit().await.map_err(|_| ToolError::Busy)?;
-    if tokio::runtime::Handle::try_current()
-        .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
-    {
+    let runtime = tokio::runtime::Handle::try_current();
+    if runtime.is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread) {
         run_blocking(work)
     } else {
         work.await

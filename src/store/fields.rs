@@ -4,7 +4,7 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sqlx::Error;
 use uuid::Uuid;
 
@@ -16,7 +16,7 @@ use super::port::{
 use crate::domain::focus::{ArchivedItem, FocusItem};
 use crate::domain::graph::{Entity, Relation};
 use crate::domain::token::Token;
-use crate::domain::{Episode, History, Memory, Review};
+use crate::domain::{Episode, History, Memory, ObjectText, Review};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -45,10 +45,11 @@ pub(super) trait Fields {
         Ok(self.optional_json(column)?.unwrap_or_default())
     }
 
-    fn object(&self, column: &str) -> Result<Map<String, Value>> {
+    /// A JSON object, which becomes text before the next row is read.
+    fn object(&self, column: &str) -> Result<ObjectText> {
         Ok(match self.json(column)? {
-            Value::Object(object) => object,
-            _ => Map::new(),
+            Value::Object(object) => object.into(),
+            _ => ObjectText::default(),
         })
     }
 
@@ -241,7 +242,7 @@ fn entity_record(row: &impl Fields) -> Result<EntityRecord> {
         project: entity.project,
         name: entity.name,
         kind: entity.kind,
-        properties: entity.properties,
+        properties: entity.properties.to_map(),
         use_count: entity.use_count,
         last_used_at: entity.last_used_at,
         created_at: entity.created_at,
@@ -257,7 +258,7 @@ fn relation_record(row: &impl Fields) -> Result<RelationRecord> {
         target: entity_name(row, "target", "target_type")?,
         kind: relation.kind,
         weight: relation.weight,
-        properties: relation.properties,
+        properties: relation.properties.to_map(),
         use_count: relation.use_count,
         last_used_at: row.optional_time("last_used_at")?,
         valid_from: relation.valid_from,

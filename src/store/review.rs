@@ -33,6 +33,8 @@ pub enum ReviewQuery {
     Open(DateTime<Utc>),
     /// Those about any of these memories, in whatever role.
     About(Vec<Uuid>),
+    /// Those about two memories, of which one is among these.
+    Pairs(Vec<Uuid>),
     /// All.
     All,
 }

@@ -34,7 +34,7 @@ pub(super) fn check_record(record: &mut Record) -> Result<(), Invalid> {
 pub(super) fn check_memory(record: &mut MemoryRecord) -> Result<(), Invalid> {
     let memory = &mut record.memory;
     validate::text("content", &memory.content, validate::MAX_CONTENT_BYTES)?;
-    validate::metadata("metadata", &memory.metadata)?;
+    validate::metadata("metadata", &memory.metadata.to_map())?;
     memory.tags = validate::tags("tags", &memory.tags)?;
     validate::number("importance", memory.importance, 0.0, 1.0)?;
     for (field, name) in [("session", &memory.session), ("speaker", &memory.speaker)] {

@@ -344,7 +344,7 @@ impl<'a> Sink<'a> {
                 .filter(|i| i.is_finite())
                 .unwrap_or(0.5)
                 .clamp(0.0, 1.0),
-            metadata,
+            metadata: metadata.into(),
             occurred_at: self.accept_time(foreign.occurred_at).unwrap_or(created_at),
             created_at,
             updated_at,

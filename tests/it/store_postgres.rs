@@ -9,7 +9,7 @@ use cognitive_memory_mcp::domain::bm25::{POSTING_BUDGET, select_terms};
 use cognitive_memory_mcp::domain::memory::{Patch, Stated, content_hash};
 use cognitive_memory_mcp::domain::spelling::list_candidates;
 use cognitive_memory_mcp::domain::{
-    Analyzer, Change, Filter, Hit, Kind, Language, Links, NewMemory, Scope,
+    Analyzer, Change, Filter, Hit, Kind, Language, Links, NewMemory, ObjectText, Scope,
 };
 use cognitive_memory_mcp::store::postgres::{PostgresStore, VectorSearch};
 use cognitive_memory_mcp::store::{
@@ -67,7 +67,7 @@ fn note(content: impl Into<String>) -> NewMemory {
         content: content.into(),
         tags: Vec::new(),
         importance: 0.5,
-        metadata: serde_json::Map::new(),
+        metadata: ObjectText::default(),
         occurred_at: now(),
         valid_until: None,
         session: None,
@@ -321,8 +321,7 @@ async fn what_is_stored_is_found_changed_and_forgotten() {
     let (_database, store) = prepared().await;
     let mut item = note("The cat's \"pyjamas\" are `blue` and (nice) 👍 running");
     item.tags = vec!["cats".into(), "ünï".into()];
-    item.metadata
-        .insert("a".into(), serde_json::json!({"b": [1, 2.5, "x"]}));
+    item.metadata = serde_json::from_str(r#"{"a": {"b": [1, 2.5, "x"]}}"#).unwrap();
     let answer = self::store(&store, vec![item.clone()]).await.unwrap();
     assert_eq!(answer, [Remembered::new(item.id, true)]);
     let again = self::store(&store, vec![note(item.content.clone())])

@@ -8,6 +8,7 @@ use super::hit::Hit;
 use crate::domain::Memory;
 use crate::domain::cursor::Position;
 use crate::domain::fold::fold_key;
+use crate::domain::memory::content_hash;
 
 /// A memory and its position among the hits.
 #[derive(Debug)]
@@ -33,8 +34,11 @@ pub struct PageGroup {
 #[derive(Debug)]
 pub struct Page {
     limit: usize,
+    /// Objects and arrays that the metadata of further groups may have.
+    containers: usize,
     pub groups: Vec<PageGroup>,
-    by_key: HashMap<String, usize>,
+    /// By the hash of what they say.
+    by_key: HashMap<[u8; 32], usize>,
     /// Where the next page begins, if there is one.
     pub end: Option<Position>,
 }
@@ -45,10 +49,18 @@ impl Page {
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
+            containers: usize::MAX,
             groups: Vec::new(),
             by_key: HashMap::new(),
             end: None,
         }
+    }
+
+    /// The same page for groups whose metadata have at most this number of objects and arrays together. The first group
+    /// always fits.
+    #[must_use]
+    pub fn with_container_limit(self, containers: usize) -> Self {
+        Self { containers, ..self }
     }
 
     #[must_use]
@@ -68,15 +80,18 @@ impl Page {
 
     /// Adds the next hit; returns `false` if it begins the next page.
     pub fn add_entry(&mut self, entry: PageEntry) -> bool {
-        let key = fold_key(&entry.memory);
+        let key = content_hash(&fold_key(&entry.memory));
         if let Some(place) = self.by_key.get(&key) {
             self.groups[*place].fold_entry(entry);
             return true;
         }
-        if self.is_full() {
+        let containers = entry.memory.metadata.count_containers();
+        let has_room = containers <= self.containers || self.is_empty();
+        if self.is_full() || !has_room {
             self.end = Some(entry.start);
             return false;
         }
+        self.containers = self.containers.saturating_sub(containers);
         self.by_key.insert(key, self.groups.len());
         self.groups.push(PageGroup {
             newest: entry,

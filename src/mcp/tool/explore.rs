@@ -78,8 +78,7 @@ pub(super) fn describe_entity(entity: &EntityView) -> String {
             .filter(|distance| *distance > 0)
             .map(|distance| format!("distance {distance}")),
         entity.why.clone(),
-        (!entity.properties.is_empty())
-            .then(|| serde_json::Value::Object(entity.properties.clone()).to_string()),
+        (!entity.properties.is_empty()).then(|| entity.properties.as_str().to_owned()),
     ];
     for detail in details.into_iter().flatten() {
         line.push_str(" · ");

@@ -450,10 +450,12 @@ pub(super) fn describe_memory(memory: &MemoryView) -> String {
         text.push_str(&format!("\n{}", quote_lines(&episode)));
     }
     if !memory.metadata.is_empty() {
-        let metadata = Value::Object(memory.metadata.clone()).to_string();
         text.push_str(&format!(
             "\n{}",
-            quote_lines(&format!("Metadata: {}", inline_text(&metadata)))
+            quote_lines(&format!(
+                "Metadata: {}",
+                inline_text(memory.metadata.as_str())
+            ))
         ));
     }
     text

@@ -69,6 +69,10 @@ impl ReviewTx for PgTx<'_> {
                 .bind(project)
                 .bind(ids)
                 .bind(limit),
+            ReviewQuery::Pairs(ids) => sqlx::query(sql::REVIEWS_OF_PAIRS)
+                .bind(project)
+                .bind(ids)
+                .bind(limit),
             ReviewQuery::All => sqlx::query(sql::ALL_REVIEWS).bind(project).bind(limit),
         };
         self.fetch_all(statement, fields::review).await

@@ -45,6 +45,16 @@ statements! {
             WHERE k.id = ANY ($2)\
         )) ORDER BY r.seq DESC LIMIT $3"
     );
+    /// Those about two memories, of which one is among these.
+    REVIEWS_OF_PAIRS = concat!(
+        review!(),
+        "r.other_seq IS NOT NULL AND r.seq = ANY (ARRAY(\
+            SELECT b.seq FROM memory k JOIN review b ON b.project_id = k.project_id AND b.memory_seq = k.seq \
+            WHERE k.id = ANY ($2) \
+            UNION SELECT b.seq FROM memory k JOIN review b ON b.project_id = k.project_id AND b.other_seq = k.seq \
+            WHERE k.id = ANY ($2)\
+        )) ORDER BY r.seq DESC LIMIT $3"
+    );
     /// All, newest first.
     ALL_REVIEWS = concat!(review!(), "true ORDER BY r.seq DESC LIMIT $2");
     /// A decision.

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
 use sqlx::Row;
 use uuid::Uuid;
 
@@ -14,10 +13,10 @@ use super::read::limit;
 use super::row;
 use super::tx::SqliteTx;
 use super::{SqliteStore, graph_sql as sql, json_numbers, port_sql};
-use crate::domain::Scope;
 use crate::domain::graph::{self, Entity, Linked, Links, Relation};
 use crate::domain::graph_merge::{Plan, PlannedEntity, PlannedRelation};
 use crate::domain::graph_traversal::Step;
+use crate::domain::{ObjectText, Scope};
 use crate::store::graph::{
     EntityQuery, EntitySize, GraphStore, MOST_COUNTED, MOST_MENTIONS, MOST_TOGETHER, Mention,
     StepQuery, Together,
@@ -247,7 +246,7 @@ type EntityFields = (
     String,
     String,
     String,
-    Map<String, Value>,
+    ObjectText,
     i64,
     Option<i64>,
     i64,
@@ -259,7 +258,7 @@ type RelationFields = (
     i64,
     String,
     f64,
-    Map<String, Value>,
+    ObjectText,
     Option<i64>,
     Option<i64>,
     i64,

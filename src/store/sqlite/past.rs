@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::error::from_sqlx;
@@ -15,6 +16,11 @@ use crate::domain::{Memory, Scope};
 use crate::store::{
     Changed, Link, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore, Result,
 };
+
+/// Memories that are read at once, each with its earlier state.
+const PORTION: usize = 32;
+/// For errors.
+const LOOKING_BACK: &str = "looking back";
 
 #[async_trait]
 impl PastStore for SqliteStore {
@@ -46,7 +52,7 @@ impl PastStore for SqliteStore {
 
 async fn changed_since(open: &Open, scope: &Scope, at: DateTime<Utc>) -> Result<Changed> {
     let (mut connection, projects) = open.reader(scope).await?;
-    let failed = |error| from_sqlx(error, "looking back");
+    let failed = |error| from_sqlx(error, LOOKING_BACK);
     let micros = at.timestamp_micros();
     let sizes: Vec<(i64, i64)> = sqlx::query_as(sql::CHANGED_SINCE)
         .bind(json_numbers(&projects))
@@ -67,53 +73,71 @@ async fn changed_since(open: &Open, scope: &Scope, at: DateTime<Utc>) -> Result<
         .take_while(|fits| *fits)
         .count();
     let numbers: Vec<i64> = sizes.iter().take(read).map(|(seq, _)| *seq).collect();
-    let rows = sqlx::query(sql::CHANGED)
-        .bind(json_numbers(&numbers))
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let memories: Vec<Memory> = rows
-        .iter()
-        .map(|row| MemoryRow::read(row).map(|row| row.memory))
-        .collect::<Result<_, _>>()
-        .map_err(failed)?;
-    let seqs: Vec<i64> = memories.iter().map(|memory| memory.seq).collect();
-    let rows = sqlx::query(sql::FIRST_CHANGE)
-        .bind(json_numbers(&seqs))
-        .bind(micros)
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let mut before: HashMap<i64, (i64, Value, Option<DateTime<Utc>>)> =
-        HashMap::with_capacity(rows.len());
-    for row in &rows {
-        let entry = (
-            row.try_get(1).map_err(failed)?,
-            row::json(row, 2).map_err(failed)?,
-            row::time(row, 3).map_err(failed)?,
-        );
-        before.insert(row.try_get(0).map_err(failed)?, entry);
-    }
-    let mut expired = false;
-    // What changed between the two statements has no older entry, and then is not what it was: left out. So is a memory
-    // whose earlier changes have expired, since the first change that is left may not be the first after the time.
-    let then: Vec<Memory> = memories
-        .into_iter()
-        .filter_map(|memory| {
-            let (version, old, changed_at) = before.remove(&memory.seq)?;
-            if version > 2 && changed_at.is_none() {
-                expired = true;
-                return None;
+    let (mut memories, mut expired) = (Vec::with_capacity(read), false);
+    for portion in numbers.chunks(PORTION) {
+        for memory in read_as_of(&mut connection, portion, micros).await? {
+            match memory {
+                Some(memory) => memories.push(memory),
+                None => expired = true,
             }
-            let mut then = memory.with_snapshot(&old);
-            then.version = version - 1;
-            then.updated_at = changed_at.unwrap_or(memory.created_at);
-            Some(then)
-        })
-        .collect();
+        }
+    }
+    let places: HashMap<i64, usize> = numbers.iter().copied().zip(0..).collect();
+    memories.sort_by_key(|memory| places.get(&memory.seq));
     Ok(Changed {
-        memories: then,
+        memories,
         partial: read < sizes.len(),
         expired,
     })
+}
+
+/// Memories as they were at a time; `None` for one whose earlier changes have expired, since the first change that is
+/// left may not be the first after the time.
+async fn read_as_of(
+    connection: &mut SqliteConnection,
+    numbers: &[i64],
+    micros: i64,
+) -> Result<Vec<Option<Memory>>> {
+    let failed = |error| from_sqlx(error, LOOKING_BACK);
+    let memories: Vec<Memory> = sqlx::query(sql::CHANGED)
+        .bind(json_numbers(numbers))
+        .try_map(|row: SqliteRow| MemoryRow::read(&row).map(|row| row.memory))
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let mut memories: HashMap<i64, Memory> = memories
+        .into_iter()
+        .map(|memory| (memory.seq, memory))
+        .collect();
+    // What changed between the two statements has no older entry, and then is not what it was: left out.
+    sqlx::query(sql::FIRST_CHANGE)
+        .bind(json_numbers(numbers))
+        .bind(micros)
+        .try_map(|row: SqliteRow| {
+            let (seq, version): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+            let (old, changed_at): (Value, _) = (row::json(&row, 2)?, row::time(&row, 3)?);
+            Ok(memories
+                .remove(&seq)
+                .map(|memory| restore(&memory, version, &old, changed_at)))
+        })
+        .fetch_all(&mut *connection)
+        .await
+        .map(|restored: Vec<Option<Option<Memory>>>| restored.into_iter().flatten().collect())
+        .map_err(failed)
+}
+
+/// The memory before its change to `version`.
+fn restore(
+    memory: &Memory,
+    version: i64,
+    old: &Value,
+    changed_at: Option<DateTime<Utc>>,
+) -> Option<Memory> {
+    if version > 2 && changed_at.is_none() {
+        return None;
+    }
+    let mut then = memory.with_snapshot(old);
+    then.version = version - 1;
+    then.updated_at = changed_at.unwrap_or(memory.created_at);
+    Some(then)
 }

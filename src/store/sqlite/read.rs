@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
@@ -54,13 +55,11 @@ pub(super) async fn browse(
         statement = statement.bind(None::<i64>);
     }
     let failed = |error| from_sqlx(error, "listing memories");
-    let rows = bind_filter!(statement, filter)
+    // Row by row, because a row has another copy of all texts.
+    bind_filter!(statement, filter)
+        .try_map(|row: SqliteRow| MemoryRow::read(&row).map(|row| row.memory))
         .fetch_all(&mut *connection)
         .await
-        .map_err(failed)?;
-    rows.iter()
-        .map(|row| MemoryRow::read(row).map(|row| row.memory))
-        .collect::<Result<_, _>>()
         .map_err(failed)
 }
 
@@ -87,15 +86,12 @@ pub(super) async fn memories(
     ids: &[Uuid],
 ) -> Result<Vec<MemoryRow>> {
     let failed = |error| from_sqlx(error, "reading memories");
-    let rows = sqlx::query(sql::GET)
+    sqlx::query(sql::GET)
         .bind(json_numbers(projects))
         .bind(hex_ids(ids))
+        .try_map(|row: SqliteRow| MemoryRow::read(&row))
         .fetch_all(connection)
         .await
-        .map_err(failed)?;
-    rows.iter()
-        .map(MemoryRow::read)
-        .collect::<Result<_, _>>()
         .map_err(failed)
 }
 

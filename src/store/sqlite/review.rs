@@ -62,6 +62,10 @@ impl ReviewTx for SqliteTx<'_> {
                 .bind(self.project)
                 .bind(hex_ids(ids))
                 .bind(limit(most)),
+            ReviewQuery::Pairs(ids) => sqlx::query(sql::REVIEWS_OF_PAIRS)
+                .bind(self.project)
+                .bind(hex_ids(ids))
+                .bind(limit(most)),
             ReviewQuery::All => sqlx::query(sql::ALL_REVIEWS)
                 .bind(self.project)
                 .bind(limit(most)),

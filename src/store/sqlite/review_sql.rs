@@ -29,6 +29,11 @@ statements! {
         SELECT b.seq FROM json_each($2) w JOIN memory k ON k.id = unhex(w.value) JOIN review b ON b.memory_seq = k.seq \
         UNION SELECT b.seq FROM json_each($2) w JOIN memory k ON k.id = unhex(w.value) JOIN review b ON b.other_seq = k.seq) \
         ORDER BY r.seq DESC LIMIT $3");
+    /// Those about two memories, of which one is among these ($2: JSON of ids in hexadecimal).
+    REVIEWS_OF_PAIRS = concat!(review!(), "WHERE r.project_id = $1 AND r.other_seq IS NOT NULL AND r.seq IN (\
+        SELECT b.seq FROM json_each($2) w JOIN memory k ON k.id = unhex(w.value) JOIN review b ON b.memory_seq = k.seq \
+        UNION SELECT b.seq FROM json_each($2) w JOIN memory k ON k.id = unhex(w.value) JOIN review b ON b.other_seq = k.seq) \
+        ORDER BY r.seq DESC LIMIT $3");
     /// All, newest first.
     ALL_REVIEWS = concat!(review!(), "WHERE r.project_id = $1 ORDER BY r.seq DESC LIMIT $2");
     /// A decision.

@@ -158,7 +158,7 @@ pub(crate) async fn links_are_merged_never_replaced(store: Arc<dyn Store>) {
         ("Ada Lovelace", "person", 2)
     );
     assert_eq!(
-        Value::Object(ada.properties),
+        Value::Object(ada.properties.to_map()),
         json!({"works": {"note": "G", "lang": "fr"}})
     );
     assert_eq!(
@@ -169,7 +169,7 @@ pub(crate) async fn links_are_merged_never_replaced(store: Arc<dyn Store>) {
     assert_eq!(known.len(), 1);
     assert!((known[0].weight - 0.25).abs() < 1e-12);
     assert_eq!(
-        Value::Object(known[0].properties.clone()),
+        Value::Object(known[0].properties.to_map()),
         json!({"since": 1833, "where": "London"})
     );
     assert_eq!(known[0].use_count, 2);

@@ -20,7 +20,7 @@ use cognitive_memory_mcp::domain::memory::{Stated, content_hash, indexed_text};
 use cognitive_memory_mcp::domain::spelling::Substitute;
 use cognitive_memory_mcp::domain::{
     AnalyzedMemory, Analyzer, Clock, Episode, Filter, History, Hit, Kind, Language, Links, Memory,
-    NewMemory, Scope, SystemClock, UsageStats,
+    NewMemory, ObjectText, Scope, SystemClock, UsageStats,
 };
 use cognitive_memory_mcp::store::{
     ForgetMode, HistoryEntry, HistoryQuery, LexicalQuery, Remember, Remembered, Store, StoreError,
@@ -232,7 +232,7 @@ pub(crate) fn note(content: &str) -> NewMemory {
         content: content.to_owned(),
         tags: Vec::new(),
         importance: 0.5,
-        metadata: serde_json::Map::new(),
+        metadata: ObjectText::default(),
         occurred_at: at(-60),
         valid_until: None,
         session: None,

@@ -32,7 +32,7 @@ pub(crate) async fn new_values_are_merged(store: Arc<dyn Store>) {
     let source = store_one(store, &scope, note("a source")).await;
     let metadata = |value: serde_json::Value| value.as_object().cloned().unwrap();
     let first = NewMemory {
-        metadata: metadata(json!({"a": 1, "b": 1})),
+        metadata: metadata(json!({"a": 1, "b": 1})).into(),
         ..tagged("the walrus sleeps", &["Sea"])
     };
     let id = store_one(store, &scope, first).await;
@@ -42,7 +42,7 @@ pub(crate) async fn new_values_are_merged(store: Arc<dyn Store>) {
             importance: true,
             occurred_at: false,
         },
-        metadata: metadata(json!({"b": 2, "c": 3})),
+        metadata: metadata(json!({"b": 2, "c": 3})).into(),
         valid_until: Some(at(1_000)),
         sources: vec![source],
         protected: true,
@@ -79,7 +79,7 @@ pub(crate) async fn new_values_are_merged(store: Arc<dyn Store>) {
         (Some(at(1_000)), &vec![source])
     );
     assert_eq!(
-        serde_json::Value::Object(memory.metadata.clone()),
+        serde_json::Value::Object(memory.metadata.to_map()),
         json!({"a": 1, "b": 2, "c": 3})
     );
     assert_eq!(

@@ -22,7 +22,7 @@ pub(crate) async fn every_field_comes_back(store: Arc<dyn Store>) {
         metadata: json!({"a": [1, 2.5, null, {"b": "\"quoted\""}], "ü": true})
             .as_object()
             .unwrap()
-            .clone(),
+            .into(),
         occurred_at: at(-3_600),
         valid_until: Some(at(3_600)),
         session: Some("session 'x'".into()),
