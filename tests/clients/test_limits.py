@@ -1,8 +1,6 @@
 """Limits of the transport: size, depth and number of values of a body, memory use, connections, and slow peers."""
 
-import concurrent.futures
 import json
-import pathlib
 import resource
 import socket
 import time
@@ -10,14 +8,12 @@ import time
 import pytest
 
 import wire
+from largest import ATTACKS, BODY_LIMIT, MIB, words
+from memory_use import peak_of, reset_peak, status_value
 from service import PATIENCE, Service, http_get, wait_until
 
-MIB = 1024 * 1024
-BODY_LIMIT = 4 * MIB
 # MemoryMax= of the shipped units.
 MEMORY_MAX = 1024 * MIB
-# Additional memory of one request.
-MEMORY_OF_REQUEST = 64 * MIB
 
 
 @pytest.fixture
@@ -25,187 +21,7 @@ def service(sqlite, new_service):
     return new_service(sqlite)
 
 
-def nested(opening: str, closing: str, levels: int) -> str:
-    return opening * levels + "1" + closing * levels
-
-
-def attack(unit: str, size: int = BODY_LIMIT) -> str:
-    """Returns a body of the largest size that repeats a small nested value."""
-    head = '{"jsonrpc":"2.0","id":"attack","method":"x","params":{"a":['
-    count = (size - len(head) - 3) // (len(unit) + 1)
-    return head + ",".join([unit] * count) + "]}}"
-
-
-ATTACKS = {
-    "nested objects": attack(nested('{"a":', "}", 55)),
-    "nested lists": attack(nested("[", "]", 55)),
-    "deeper than the limit": attack(nested('{"a":', "}", 100)),
-    "empty objects": attack("{}"),
-    "empty lists": attack("[]"),
-    "numbers": attack("1"),
-    "one-key objects": attack('{"a":1}'),
-    "arguments of a tool": attack('{"a":{}}').replace(
-        '"method":"x","params":{"a":[', '"method":"tools/call","params":{"name":"remember","arguments":{"items":['
-    ) + "}",
-    "a batch": "[" + ",".join(['{"a":{}}'] * (BODY_LIMIT // 9)) + "]",
-}
-
-
 # ------------------------------------------------------------------------------------------------ memory
-
-
-def status_value(service: Service, name: str) -> int:
-    """Returns a value of /proc/PID/status in bytes."""
-    text = pathlib.Path(f"/proc/{service.process.pid}/status").read_text()
-    [line] = [line for line in text.splitlines() if line.startswith(f"{name}:")]
-    return int(line.split()[1]) * 1024
-
-
-def reset_peak(service: Service) -> int:
-    """Resets the peak of the resident memory to its current value."""
-    pathlib.Path(f"/proc/{service.process.pid}/clear_refs").write_text("5")
-    return status_value(service, "VmHWM")
-
-
-def peak_of(service: Service, work) -> int:
-    """Returns by how many bytes the work raised the peak of the resident memory."""
-    idle = reset_peak(service)
-    work()
-    return status_value(service, "VmHWM") - idle
-
-
-def words(size: int, seed: int) -> str:
-    """Returns text of different words, which all have to be indexed."""
-    text, number = [], seed * 1_000_003
-    length = 0
-    while length < size:
-        number = (number * 6364136223846793005 + 1442695040888963407) % 2**64
-        word = f"w{number >> 40:x}"
-        text.append(word)
-        length += len(word) + 1
-    return " ".join(text)[:size]
-
-
-def largest_value(schema: dict, budget: int, seed: int = 1):
-    """Returns the largest value that matches a schema, within about this number of bytes."""
-    schema = next(iter(schema.get("anyOf", [])), schema)
-    kind = schema.get("type")
-    if isinstance(kind, list):
-        kind = kind[0]
-    if "enum" in schema:
-        return schema["enum"][0]
-    if kind == "array":
-        count = min(schema.get("maxItems", 200), 200)
-        return [largest_value(schema.get("items", {}), budget // count, seed * 1000 + n) for n in range(count)]
-    if kind == "object":
-        fields = schema.get("properties", {})
-        return {name: largest_value(field, budget // max(len(fields), 1), seed) for name, field in fields.items()}
-    if kind == "integer":
-        return schema.get("maximum", 1)
-    if kind == "number":
-        return schema.get("maximum", 1)
-    if kind == "boolean":
-        return True
-    return words(min(budget, 60_000), seed)
-
-
-def calls_of(service: Service, ids: list[str]) -> dict[str, str]:
-    """Returns the largest request for every listed tool, prompt and resource. The service may accept or refuse it; the test
-    measures its memory."""
-    calls = {}
-    room = BODY_LIMIT - 64 * 1024
-    for tool in wire.send(service, body=wire.request("tools/list")).json["result"]["tools"]:
-        name, schema = tool["name"], tool["inputSchema"]
-        calls[f"{name}, by its schema"] = wire.call(name, largest_value(schema, room // 2))
-        for field, kind in schema.get("properties", {}).items():
-            if kind.get("type") == "string" or "string" in str(kind.get("type")):
-                calls[f"{name}, a large {field}"] = wire.call(name, {field: words(room, 7)})
-        if "ids" in schema.get("properties", {}):
-            calls[f"{name}, many IDs"] = wire.call(name, {"ids": ids[:200]})
-    calls["remember, large texts"] = wire.call(
-        "remember", {"items": [{"content": words(64_000, seed)} for seed in range(1, 64)]}
-    )
-    calls["remember, many items"] = wire.call(
-        "remember",
-        {"items": [{"content": words(7_000, seed), "tags": [f"t{seed}"], "entities": [f"E{seed}"]} for seed in range(1, 501)]},
-    )
-    calls["remember, many relations"] = wire.call(
-        "remember",
-        {"items": [
-            {"content": f"Item {n}", "relations": [{"from": f"A{n} {m}", "type": "knows", "to": f"B{n} {m}"} for m in range(40)]}
-            for n in range(500)
-        ]},
-    )  # fmt: skip
-    # JSON text instead of a value is parsed as well.
-    small = '{"a":1},' * (room // 12)
-    calls["remember, many items as text"] = wire.call("remember", {"items": f"[{small[:-1]}]"})
-    metadata = "{" + ",".join(f'"k{n}":{{"a":1}}' for n in range(500)) + "}"
-    # Above the limit, and at the limit.
-    for count in [400, 59]:
-        calls[f"remember, many metadata as text, {count}"] = wire.call(
-            "remember", {"items": [{"content": f"Item {n}", "metadata": metadata} for n in range(count)]}
-        )
-    calls["get, with history"] = wire.call("get", {"ids": ids[:200], "history": True})
-    calls["recall, everything"] = wire.call("recall", {"query": words(9_000, 1), "limit": 100})
-    for prompt in wire.send(service, body=wire.request("prompts/list")).json["result"]["prompts"]:
-        given = {argument["name"]: words(20_000, 3) for argument in prompt.get("arguments", [])}
-        calls[f"prompt {prompt['name']}"] = wire.request("prompts/get", {"name": prompt["name"]})
-        calls[f"prompt {prompt['name']}, large"] = wire.request("prompts/get", {"name": prompt["name"], "arguments": given})
-    for resource_ in wire.send(service, body=wire.request("resources/list")).json["result"]["resources"]:
-        calls[f"resource {resource_['uri']}"] = wire.request("resources/read", {"uri": resource_["uri"]})
-    return calls | {f"attack: {name}": body for name, body in ATTACKS.items()}
-
-
-def send_large(service: Service, body: str) -> wire.Answer:
-    """A time limit above the request timeout of the service, for a busy machine."""
-    return wire.send(service, body=body, patience=4 * PATIENCE)
-
-
-def fill(service: Service) -> list[str]:
-    """Stores memories of the largest size, and returns their IDs."""
-    ids = []
-    for batch in range(20):
-        items = [{"content": words(60_000, 1000 + batch * 10 + n), "tags": ["filled"]} for n in range(10)]
-        answer = send_large(service, wire.call("remember", {"items": items}))
-        listed = answer.json["result"]["structuredContent"].get("memories", [])
-        ids += [memory["id"] for memory in listed if "id" in memory]
-    return ids
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_the_memory_of_one_request_is_bounded(service, figure):
-    ids = fill(service)
-    peaks = {}
-    for name, body in calls_of(service, ids).items():
-        # The first request may fill caches, so the second one is measured.
-        peaks[name] = min(peak_of(service, lambda body=body: send_large(service, body)) for _ in range(2))
-    largest = sorted(peaks.items(), key=lambda item: -item[1])[:5]
-    for name, peak in largest:
-        figure(f"memory of one request above idle: {peak / MIB:.0f} MiB: {name}")
-    assert not {name: peak // MIB for name, peak in peaks.items() if peak > MEMORY_OF_REQUEST}
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_the_memory_of_many_requests_is_bounded(service, figure):
-    ids = fill(service)
-    calls = calls_of(service, ids)
-    largest = [name for name in calls if "large" in name or "many" in name or "attack" in name or "history" in name]
-    with concurrent.futures.ThreadPoolExecutor(64) as pool:
-        reset_peak(service)
-        for name in largest:
-            answers = list(pool.map(lambda _, body=calls[name]: send_large(service, body), range(64)))
-            assert {answer.status for answer in answers} <= {200, 400, 413, 503}, name
-            for answer in answers:
-                if answer.status == 503:
-                    assert answer.headers["retry-after"] and "try again" in answer.text, answer
-        mixed = [body for body in calls.values()]
-        list(pool.map(lambda body: send_large(service, body), mixed))
-    peak = status_value(service, "VmHWM")
-    figure(f"memory of the service with 64 requests at once: {peak / MIB:.0f} MiB")
-    assert peak < MEMORY_MAX
-    assert wire.send(service, body=wire.request("ping")).status == 200
 
 
 @pytest.mark.parametrize("name", ATTACKS)

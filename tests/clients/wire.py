@@ -51,6 +51,12 @@ def call(tool: str, arguments: dict, meta: dict | None = None) -> str:
     return request("tools/call", {"name": tool, "arguments": arguments} | ({"_meta": meta} if meta else {}))
 
 
+def call_unescaped(tool: str, arguments: dict) -> str:
+    """A call whose texts are written in UTF-8 rather than with escapes, so that more of them fit into a body."""
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+    return json.dumps(message, ensure_ascii=False)
+
+
 def initialize(version: str) -> str:
     return request("initialize", {"protocolVersion": version, "capabilities": {}, "clientInfo": CLIENT})
 
