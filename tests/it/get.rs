@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use cognitive_memory_mcp::domain::{Change, Scope, SystemClock};
 use cognitive_memory_mcp::engine::{
-    Call, Engine, GetOutput, GetParams, HistoryView, LinkParams, RelationItem, RememberItem,
-    RememberParams, UpdateParams,
+    Call, Detail, Engine, ExploreParams, GetOutput, GetParams, HistoryView, LinkParams,
+    RecallParams, RelationItem, RememberItem, RememberParams, UpdateParams,
 };
 use cognitive_memory_mcp::store::Store;
 use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::contract::analyzer;
 use crate::postgres_server::Database;
@@ -331,4 +331,123 @@ async fn entities_tell_how_much_there_is_on_sqlite() {
 async fn entities_tell_how_much_there_is_on_postgres() {
     needs!(Postgres);
     entities_tell_how_much_there_is(Bench::postgres().await).await;
+}
+
+/// 15 KiB of JSON text that need more than 1 MiB of memory as a tree.
+fn costly_object() -> Map<String, Value> {
+    let object = json!({ "a": vec![json!({ "": 0 }); 1_900] });
+    serde_json::from_value(object).unwrap()
+}
+
+async fn costly_metadata_is_read_in_several_answers(bench: Bench) {
+    let costly = |number: usize| RememberItem {
+        metadata: costly_object(),
+        ..item(format!("costly {number}"))
+    };
+    let ids = bench.remember((0..12).map(costly).collect()).await;
+    let params = GetParams {
+        ids: ids.clone(),
+        max_chars: Some(1_000_000),
+        ..GetParams::default()
+    };
+    let output = bench.get(params).await;
+    assert_eq!((output.memories.len(), output.not_read.len()), (5, 7));
+    assert_eq!(output.memories[0].metadata.to_map(), costly_object());
+    assert!(
+        output.notes[0].contains("5 of 12 memories fit into one answer"),
+        "{:?}",
+        output.notes
+    );
+    let (mut found, mut cursor, mut pages) = (BTreeSet::new(), None, 0);
+    loop {
+        let params = RecallParams {
+            limit: Some(100),
+            max_chars: Some(1_000_000),
+            cursor,
+            ..RecallParams::default()
+        };
+        let output = bench.engine.recall(&call(), params).await.unwrap();
+        found.extend(output.hits.into_iter().map(|hit| hit.memory.id));
+        (cursor, pages) = (output.next_cursor, pages + 1);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!((found, pages), (ids.into_iter().collect(), 3));
+    let index = RecallParams {
+        limit: Some(100),
+        detail: Detail::Index,
+        ..RecallParams::default()
+    };
+    let output = bench.engine.recall(&call(), index).await.unwrap();
+    assert_eq!(output.hits.len(), 12, "an index has no metadata");
+}
+
+#[tokio::test]
+async fn costly_metadata_is_read_in_several_answers_on_sqlite() {
+    costly_metadata_is_read_in_several_answers(Bench::sqlite().await).await;
+}
+
+#[tokio::test]
+async fn costly_metadata_is_read_in_several_answers_on_postgres() {
+    needs!(Postgres);
+    costly_metadata_is_read_in_several_answers(Bench::postgres().await).await;
+}
+
+async fn costly_properties_are_left_out_with_a_note(bench: Bench) {
+    let relation = |number: usize| RelationItem {
+        from: "Ada".to_owned(),
+        to: format!("friend {number}"),
+        kind: Some("knows".to_owned()),
+        properties: costly_object(),
+        ..RelationItem::default()
+    };
+    let params = LinkParams {
+        relations: (0..10).map(relation).collect(),
+        ..LinkParams::default()
+    };
+    bench.engine.link(&call(), params).await.unwrap();
+    let note = "properties of 8 relations are left out";
+    let with_properties = |empty: Vec<bool>| empty.into_iter().filter(|empty| !empty).count();
+    let params = ExploreParams {
+        name: Some("Ada".to_owned()),
+        ..ExploreParams::default()
+    };
+    let output = bench.engine.explore(&call(), params).await.unwrap();
+    let empty =
+        |relation: &cognitive_memory_mcp::engine::RelationView| relation.properties.is_empty();
+    assert_eq!(output.relations.len(), 10);
+    assert_eq!(
+        with_properties(output.relations.iter().map(empty).collect()),
+        2
+    );
+    assert!(
+        output.notes.iter().any(|each| each.contains(note)),
+        "{:?}",
+        output.notes
+    );
+    let params = GetParams {
+        entities: vec!["Ada".to_owned()],
+        ..GetParams::default()
+    };
+    let output = bench.get(params).await;
+    let relations = &output.entities[0].relations;
+    assert_eq!(relations.len(), 10);
+    assert_eq!(with_properties(relations.iter().map(empty).collect()), 2);
+    assert!(
+        output.notes.iter().any(|each| each.contains(note)),
+        "{:?}",
+        output.notes
+    );
+}
+
+#[tokio::test]
+async fn costly_properties_are_left_out_with_a_note_on_sqlite() {
+    costly_properties_are_left_out_with_a_note(Bench::sqlite().await).await;
+}
+
+#[tokio::test]
+async fn costly_properties_are_left_out_with_a_note_on_postgres() {
+    needs!(Postgres);
+    costly_properties_are_left_out_with_a_note(Bench::postgres().await).await;
 }

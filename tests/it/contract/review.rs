@@ -641,8 +641,18 @@ pub(crate) async fn the_same_proposal_is_stored_once(store: Arc<dyn Store>) {
             .reviews(&scope, &ReviewQuery::About(vec![other]), 10)
             .await
             .unwrap(),
-        [unrelated]
+        [unrelated.clone()]
     );
+    for one_of_the_pair in [id, other] {
+        assert_eq!(
+            store
+                .reviews(&scope, &ReviewQuery::Pairs(vec![one_of_the_pair]), 10)
+                .await
+                .unwrap(),
+            [unrelated.clone()],
+            "the others are about one memory"
+        );
+    }
     let missing = review(new_id(), Proposal::Delete);
     let error = store
         .propose(&scope, &[review(id, Proposal::Delete), missing])
