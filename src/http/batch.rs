@@ -113,11 +113,12 @@ impl<'b> Answers<'b> {
 
     async fn push(&mut self, answer: &[u8]) -> Result<(), Exhausted> {
         let needed = self.elements.len() + answer.len() + BRACKETS;
-        if needed > FREE_BYTES && needed > self.elements.capacity() {
-            if let Err(exhausted) = self.grow(needed + needed / 4).await {
-                self.is_exhausted = true;
-                return Err(exhausted);
-            }
+        if needed > FREE_BYTES
+            && needed > self.elements.capacity()
+            && let Err(exhausted) = self.grow(needed + needed / 4).await
+        {
+            self.is_exhausted = true;
+            return Err(exhausted);
         }
         self.append(answer);
         Ok(())
