@@ -641,7 +641,7 @@ pub(crate) async fn the_same_proposal_is_stored_once(store: Arc<dyn Store>) {
             .reviews(&scope, &ReviewQuery::About(vec![other]), 10)
             .await
             .unwrap(),
-        [unrelated.clone()]
+        std::slice::from_ref(&unrelated)
     );
     for one_of_the_pair in [id, other] {
         assert_eq!(
@@ -649,7 +649,7 @@ pub(crate) async fn the_same_proposal_is_stored_once(store: Arc<dyn Store>) {
                 .reviews(&scope, &ReviewQuery::Pairs(vec![one_of_the_pair]), 10)
                 .await
                 .unwrap(),
-            [unrelated.clone()],
+            std::slice::from_ref(&unrelated),
             "the others are about one memory"
         );
     }
