@@ -168,7 +168,7 @@ impl Analyzer {
             fallback(split.symbols)
         };
         let mut terms = Terms::default();
-        for term in kept {
+        for term in kept.into_iter().filter(|term| !term.is_empty()) {
             *terms.counts.entry(term).or_default() += 1;
             terms.length += 1;
         }
