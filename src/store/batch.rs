@@ -5,16 +5,16 @@ use crate::domain::repeat::merge_repeats;
 use crate::domain::text::Terms;
 use crate::domain::{AnalyzedMemory, Analyzer, Invalid, NewMemory, Repeat};
 
-/// Why the history has a new version of a memory whose text was stored again.
+/// The reason recorded in the history if the text of a memory is stored again.
 pub(super) const STORED_AGAIN: &str = "stored again";
 
-/// See the module.
+/// A batch without duplicate texts; see the module.
 #[derive(Debug)]
 pub(super) struct AnalyzedBatch {
     pub(super) command: Remember<NewMemory>,
-    /// One for each item of the command.
+    /// One item for each item of the command.
     pub(super) items: Vec<AnalyzedItem>,
-    /// What each item added to an earlier one with the same text.
+    /// The additions of each item to an earlier item with the same text.
     pub(super) repeats: Vec<Repeat>,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct AnalyzedItem {
 }
 
 impl AnalyzedBatch {
-    /// Merges items with the same text. The analyzer is needed only for those.
+    /// Merges items with the same text. Uses the analyzer only for merged items.
     pub(super) fn new(command: Remember, analyzer: &Analyzer) -> Result<Self> {
         let Remember {
             items: mut analyzed,
@@ -60,8 +60,8 @@ impl AnalyzedBatch {
     }
 }
 
-/// Refuses NUL characters. SQLite would store one and not see the rest of the text; PostgreSQL refuses it in words that
-/// help nobody.
+/// Refuses NUL characters. SQLite would store one and ignore the text after it; PostgreSQL refuses it with an unhelpful
+/// message.
 fn refuse_nul(item: &NewMemory) -> Result<()> {
     let episode = item
         .episode

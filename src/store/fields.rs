@@ -1,5 +1,5 @@
-//! Rows as domain types, written once for both databases: a backend says how a row stores each type, and the functions here
-//! read rows by the names of their columns, which are the same in both.
+//! Conversion of rows to domain types, written once for both databases. A backend defines how a row stores each type;
+//! the functions here read columns by name, and both databases use the same names.
 
 use std::str::FromStr;
 
@@ -20,7 +20,7 @@ use crate::domain::{Episode, History, Memory, ObjectText, Review};
 
 type Result<T> = std::result::Result<T, Error>;
 
-/// The columns of a row by name.
+/// Access to the columns of a row by name.
 pub(super) trait Fields {
     fn text(&self, column: &str) -> Result<String>;
     fn optional_text(&self, column: &str) -> Result<Option<String>>;
@@ -45,7 +45,7 @@ pub(super) trait Fields {
         Ok(self.optional_json(column)?.unwrap_or_default())
     }
 
-    /// A JSON object, which becomes text before the next row is read.
+    /// Returns a JSON object as text, because text outlives the row.
     fn object(&self, column: &str) -> Result<ObjectText> {
         Ok(match self.json(column)? {
             Value::Object(object) => object.into(),
@@ -53,7 +53,7 @@ pub(super) trait Fields {
         })
     }
 
-    /// A value that is stored as a word, such as a kind.
+    /// Returns a value that is stored as a word, for example a kind.
     fn word<T: FromStr<Err = String>>(&self, column: &str) -> Result<T> {
         let text = self.text(column)?;
         text.parse()
@@ -61,7 +61,7 @@ pub(super) trait Fields {
     }
 }
 
-/// Implements the methods whose types both drivers decode by themselves.
+/// Implements the methods for types that both drivers decode directly.
 macro_rules! plain_fields {
     () => {
         $crate::store::fields::plain_fields! {
@@ -221,7 +221,7 @@ pub(super) fn token(row: &impl Fields) -> Result<StoredToken> {
     })
 }
 
-/// A record of an export that has a row of its own. Memories are read with their history instead.
+/// Reads a record of an export that occupies one row. Memories are read together with their history instead.
 pub(super) fn record(section: Section, row: &impl Fields) -> Result<Record> {
     Ok(match section {
         Section::Entity => Record::Entity(entity_record(row)?),

@@ -1,5 +1,5 @@
-//! What a backend does for entities, relations and mentions. The rules are in `domain::graph`, the walks in
-//! `domain::graph_traversal`; a method here is one transaction that writes, or one statement that reads.
+//! Storage of entities, relations and mentions. The rules are in `domain::graph`, the traversals in
+//! `domain::graph_traversal`. Each method is one writing transaction or one reading statement.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -10,40 +10,40 @@ use crate::domain::Scope;
 use crate::domain::graph::{Entity, Linked, Links, Relation};
 use crate::domain::graph_traversal::Step;
 
-/// Which entities are wanted.
+/// A selection of entities.
 #[derive(Debug, Clone)]
 pub enum EntityQuery {
-    /// Those with these names, in the form of [`crate::domain::graph::name_key`].
+    /// Entities with these names, normalized by [`crate::domain::graph::name_key`].
     Keys(Vec<String>),
-    /// Those with these numbers.
+    /// Entities with these numbers.
     Numbers(Vec<i64>),
-    /// Those with these names, in the form of [`crate::domain::graph::name_words`].
+    /// Entities with these names, normalized by [`crate::domain::graph::name_words`].
     Words(Vec<String>),
-    /// So many of the newest, without their properties.
+    /// The newest entities, up to this number, without their properties.
     Newest(usize),
-    /// By name.
+    /// A page of entities, ordered by name.
     List {
         /// Of this type.
         kind: Option<String>,
-        /// Whose name, in its compared form, begins so.
+        /// Beginning of the normalized name.
         prefix: String,
-        /// Whose name, in its compared form, comes after this.
+        /// Normalized name of the last entity of the previous page.
         after: String,
-        /// At most so many.
+        /// Maximum number of entities.
         limit: usize,
     },
 }
 
-/// Which relations are walked.
+/// A selection of relations to follow.
 #[derive(Debug, Clone)]
 pub struct StepQuery<'a> {
-    /// From these entities.
+    /// Entities to start from.
     pub frontier: &'a [i64],
-    /// Those that hold then.
+    /// Time at which the relations must be valid.
     pub at: DateTime<Utc>,
     /// Of this type.
     pub kind: Option<&'a str>,
-    /// At most so many of an entity in each direction, the strongest.
+    /// Maximum number per entity and direction, strongest first.
     pub most: usize,
 }
 
@@ -54,18 +54,18 @@ pub struct Mention {
     pub entity: i64,
     /// The memory.
     pub id: Uuid,
-    /// Its storage order.
+    /// Its position in storage order.
     pub seq: i64,
 }
 
-/// How much there is about an entity.
+/// The amount of data about an entity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntitySize {
     /// Number of the entity.
     pub entity: i64,
-    /// Memories that mention it and hold.
+    /// Valid memories that mention it.
     pub memories: i64,
-    /// Relations that hold, in both directions.
+    /// Valid relations in both directions.
     pub relations: i64,
     /// Relations that have ended.
     pub ended: i64,
@@ -88,41 +88,41 @@ impl From<(i64, i64, i64, i64)> for EntitySize {
     }
 }
 
-/// Where the counting of an [`EntitySize`] stops.
+/// Maximum of each count in an [`EntitySize`].
 pub const MOST_COUNTED: i64 = 1_000;
 
-/// Entities that memories mention together with others.
+/// Entities that are mentioned together with given entities.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Together {
-    /// The entity and the number of memories, most memories first.
+    /// Each entity with the number of memories, highest number first.
     pub entities: Vec<(i64, u64)>,
-    /// Whether mentions were left out: there are more than [`MOST_MENTIONS`] of an entity or a memory.
+    /// Whether mentions were left out because an entity or a memory has more than [`MOST_MENTIONS`].
     pub partial: bool,
 }
 
-/// Entities, relations and mentions of a database. See [`super::Store`], of which this is a part.
+/// Entities, relations and mentions of a database; a part of [`super::Store`].
 #[async_trait]
 pub trait GraphStore: Send + Sync {
-    /// Merges a batch into the graph of the scope's own project: all of it, or nothing.
+    /// Merges a batch into the graph of the scope's own project, completely or not at all.
     ///
-    /// # Errors
-    /// [`super::StoreError::Invalid`] as told by [`Links::plan`].
+    /// # Errors [`super::StoreError::Invalid`] from [`Links::plan`].
     async fn link(&self, scope: &Scope, links: &Links, now: DateTime<Utc>) -> Result<Linked>;
 
-    /// Entities of the readable projects; those of a list in the order of their names.
+    /// Returns entities of the readable projects; [`EntityQuery::List`] is ordered by name.
     async fn entities(&self, scope: &Scope, query: &EntityQuery) -> Result<Vec<Entity>>;
 
-    /// Relations of the readable projects by number, whether they hold or not.
+    /// Returns relations of the readable projects by number, including those that are no longer valid.
     async fn relations(&self, scope: &Scope, numbers: &[i64]) -> Result<Vec<Relation>>;
 
-    /// What leads on from entities, in both directions.
+    /// Returns the relations of entities in both directions.
     async fn steps(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<Step>>;
 
-    /// Numbers of the relations between entities of the frontier, the strongest first, `most` of them in all.
+    /// Returns the numbers of the relations between entities of the frontier, strongest first, at most `most` in
+    /// total.
     async fn between(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<i64>>;
 
-    /// The newest memories that mention each of the entities and hold at `now`, up to `limit` of each, stored before
-    /// the place `before` where that is given.
+    /// Returns the newest memories that mention each entity and are valid at `now`, up to `limit` per entity. If
+    /// `before` is given, only memories stored before that position are returned.
     async fn mentions(
         &self,
         scope: &Scope,
@@ -132,7 +132,7 @@ pub trait GraphStore: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Mention>>;
 
-    /// How much there is about each of the entities at `now`. Each number stops at [`MOST_COUNTED`].
+    /// Counts the data about each entity at `now`. Each count stops at [`MOST_COUNTED`].
     async fn entity_sizes(
         &self,
         scope: &Scope,
@@ -140,11 +140,12 @@ pub trait GraphStore: Send + Sync {
         now: DateTime<Utc>,
     ) -> Result<Vec<EntitySize>>;
 
-    /// Which entities are mentioned by the same live memories as these, and by how many of the newest.
+    /// Returns the entities that the newest live memories mention together with these, with the number of memories.
     async fn mentioned_together(&self, scope: &Scope, entities: &[i64]) -> Result<Together>;
 }
 
-/// The rows of both backends: an entity with its memories, and without one, whether anything was left out.
+/// Collects the rows of both backends: an entity with its number of memories, or no entity and whether mentions were
+/// left out.
 impl FromIterator<(Option<i64>, i64)> for Together {
     fn from_iter<T: IntoIterator<Item = (Option<i64>, i64)>>(rows: T) -> Self {
         let mut together = Self::default();
@@ -158,9 +159,9 @@ impl FromIterator<(Option<i64>, i64)> for Together {
     }
 }
 
-/// Most entities that are mentioned together with others.
+/// Maximum number of entities that are returned as mentioned together with others.
 pub const MOST_TOGETHER: i64 = 1_000;
-/// Most entities that a query names.
+/// Maximum number of entities in a query.
 pub const MOST_NAMED: i64 = 16;
-/// Newest mentions of an entity that are looked at, and mentions of a memory.
+/// Maximum number of mentions that are read: the newest of an entity, and those of a memory.
 pub const MOST_MENTIONS: i64 = 200;

@@ -1,9 +1,9 @@
 //! The migrations of both databases, in order, each with the SHA-256 of its file.
 //!
-//! Databases remember which migrations were applied to them. Therefore a change of the schema is a new migration at the end
-//! of a list, never an edit of one that is there; a test compares the hashes.
+//! Databases record which migrations were applied to them. A schema change therefore needs a new migration at the end
+//! of a list; an existing migration must not be edited. A test compares the hashes.
 
-/// A change of the schema.
+/// A schema change.
 pub(super) struct Migration {
     /// Name of the file; begins with the version in four digits.
     pub(super) name: &'static str,

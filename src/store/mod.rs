@@ -1,8 +1,8 @@
-//! The storage boundary: one object-safe trait with methods the size of a use case, each atomic.
+//! The storage interface: one object-safe trait whose atomic methods correspond to use cases.
 //!
-//! Depends on `domain` only. Owns the invariant that what was acknowledged is durable, and that nothing outside
-//! of a [`Scope`] is ever read or changed: an id of another project is simply not found. To add a backend,
-//! implement [`Store`] in a folder of its own and run the contract suite of `tests/it/contract` against it.
+//! Depends on `domain` only. Guarantees that acknowledged data is durable and that nothing outside a [`Scope`] is read
+//! or changed: an ID of another project is reported as not found. To add a backend, implement [`Store`] in its own
+//! folder and run the contract suite in `tests/it/contract` against it.
 
 #![warn(missing_docs)]
 
@@ -61,11 +61,11 @@ pub use write_health::WriteFailure;
 /// Result of a store method.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
-/// Why a store method did nothing. A method that fails has changed nothing.
+/// Reason why a store method failed. A failed method has changed nothing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The database cannot be reached, or did not answer in time. Worth a later attempt.
+    /// The database cannot be reached or did not answer in time. A retry may succeed.
     #[error("the database is not available: {reason}")]
     Unavailable {
         /// One sentence with the cause, free of secrets.
@@ -74,31 +74,31 @@ pub enum StoreError {
         #[source]
         source: Option<sqlx::Error>,
     },
-    /// No such memory in scope (or deleted, where that matters).
+    /// The memories do not exist in scope, or are deleted where they must be live.
     #[error("not found: {}", join(ids))]
     NotFound {
-        /// Which argument named them: `ids`, `supersedes`, `sources`.
+        /// The argument that named them: `ids`, `supersedes` or `sources`.
         field: &'static str,
-        /// All that are missing.
+        /// All missing IDs.
         ids: Vec<Uuid>,
     },
-    /// Somebody else changed the memory since it was read.
+    /// The memory was changed after the caller read it.
     #[error("memory {id} is at version {current}, not {expected}")]
     VersionConflict {
         /// The memory.
         id: Uuid,
-        /// Version the caller had seen.
+        /// The version that the caller read.
         expected: i64,
-        /// Version it has now.
+        /// The current version.
         current: i64,
     },
-    /// The idempotency key was used before, for something else.
+    /// The idempotency key was used for another request.
     #[error("the idempotency key {key:?} was used before with other arguments")]
     IdempotencyConflict {
         /// The key.
         key: String,
     },
-    /// A dialogue turn exists already, with another text.
+    /// The dialogue turn already exists with another text.
     #[error(
         "turn {turn} of session {session:?} exists already with another text, as memory {existing}"
     )]
@@ -107,65 +107,66 @@ pub enum StoreError {
         session: String,
         /// The turn.
         turn: i64,
-        /// Id of the stored turn.
+        /// ID of the stored turn.
         existing: Uuid,
     },
-    /// A memory in `supersedes` was replaced before.
+    /// A memory in `supersedes` was already replaced.
     #[error("memory {id} was already superseded by {by}")]
     AlreadySuperseded {
         /// The memory.
         id: Uuid,
-        /// What replaced it.
+        /// The memory that replaced it.
         by: Uuid,
     },
-    /// A token of that name exists already, and holds.
+    /// A valid token of that name already exists.
     #[error("there is a token of the name {name:?} already")]
     TokenExists {
         /// The name.
         name: String,
     },
-    /// There is no token of that name.
+    /// No token of that name exists.
     #[error("there is no token of the name {name:?}")]
     TokenUnknown {
         /// The name.
         name: String,
     },
-    /// The project would hold more than it may.
+    /// The request would exceed a quota of the project.
     #[error("project {project:?} would hold {figure} {what}, {limit} are allowed")]
     LimitExceeded {
         /// The project.
         project: String,
-        /// What is counted: `memories`, `bytes`, `entities`, `relations` or `reviews`.
+        /// The counted unit: `memories`, `bytes`, `entities`, `relations` or `reviews`.
         what: &'static str,
-        /// What it would be.
+        /// The total that the request would cause.
         figure: u64,
-        /// What it may be.
+        /// The highest accepted total.
         limit: u64,
     },
-    /// Only an approved review may change these.
+    /// The memories are protected: only an approved review may change them.
     #[error("protected: {}", join(ids))]
     Protected {
-        /// All of the command that are.
+        /// All protected memories of the request.
         ids: Vec<Uuid>,
     },
-    /// The review is not in a state that can be decided so.
+    /// The state of the review does not permit this decision.
     #[error("review {id} is {state} already")]
     Decided {
         /// The review.
         id: Uuid,
-        /// Its state.
+        /// Its current state.
         state: &'static str,
     },
-    /// What an undo would take back was changed again since.
+    /// The data that an undo would restore has been changed since.
     #[error(transparent)]
     Overtaken(#[from] crate::domain::review::Obstacle),
-    /// There are as many as there may be.
+    /// The project has the maximum number of open reviews.
     #[error("there are {most} open reviews already, which is the most a project may have")]
     TooManyReviews {
         /// The limit.
         most: usize,
     },
-    /// The patch sets episode fields of something that is no episode, and the like.
+    /// The command violates a rule of the domain, for example by setting episode fields of a memory that is not an
+    /// episode.
     #[error(transparent)]
     Invalid(#[from] crate::domain::Invalid),
     /// Another process has the embedded database open.
@@ -173,33 +174,33 @@ pub enum StoreError {
     InUse {
         /// The file.
         path: String,
-        /// Process id of the owner, as far as known.
+        /// Process ID of the owner, if known.
         pid: String,
-        /// Where the owner answers MCP requests, if it told.
+        /// Address where the owner answers MCP requests, if it published one.
         url: Option<String>,
     },
-    /// Somebody moved, deleted or replaced a file of the embedded database while it was open. What is written from now on
-    /// would be lost.
+    /// A file of the embedded database was moved, deleted or replaced while it was open. Further writes would be lost.
     #[error("{path} {what} while the embedded database was open; nothing more is written")]
     FileReplaced {
         /// The file.
         path: String,
-        /// What became of it.
+        /// The change of the file.
         what: &'static str,
     },
-    /// The schema is not one this binary can work with, an extension is missing, rights are missing. Says what to do.
+    /// The database cannot be used as it is: wrong schema version, missing extension or missing rights. The reason
+    /// states the remedy.
     #[error("{reason}")]
     Setup {
-        /// What is wrong and what to do.
+        /// The cause and the remedy.
         reason: String,
         /// The driver's error.
         #[source]
         source: Option<sqlx::Error>,
     },
-    /// Anything else, which is a defect of ours or of the database.
+    /// Any other error: a defect in this program or in the database.
     #[error("the database refused a statement ({during})")]
     Internal {
-        /// What was attempted.
+        /// The operation that failed.
         during: &'static str,
         /// The driver's error.
         #[source]
@@ -207,7 +208,7 @@ pub enum StoreError {
     },
 }
 
-/// The process that has a database open; the lock of the file itself does not say which one that is.
+/// Describes the process that has a database open. The lock of the file does not identify that process.
 fn describe_owner(pid: &str) -> String {
     if pid.bytes().all(|byte| byte.is_ascii_digit()) {
         format!("process {pid}")
@@ -223,29 +224,29 @@ fn join(ids: &[Uuid]) -> String {
         .join(", ")
 }
 
-/// How much a project may hold; 0 is without a limit. What is deleted counts until it is purged.
+/// The quotas of a project; 0 means unlimited. Deleted data counts until it is purged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Memories.
+    /// Maximum number of memories.
     pub memories: u64,
-    /// Bytes of content, situation, lesson and metadata, those of earlier versions in the history included.
+    /// Maximum bytes of content, situation, lesson and metadata, including earlier versions in the history.
     pub bytes: u64,
-    /// Entities, relations, reviews, items in the working memory and items in its archive: of each so many. The
-    /// working memory is never refused: what was touched longest ago is archived, and what was archived first goes.
+    /// Maximum number of entities, relations, reviews, working memory items and archived items, separately for each
+    /// kind. The working memory never refuses an item: the item touched longest ago is archived, and the item archived
+    /// first is removed.
     pub entries: u64,
 }
 
 impl Limits {
-    /// Whether memories are limited.
+    /// Returns whether memories are limited.
     #[must_use]
     pub fn any(self) -> bool {
         self.memories > 0 || self.bytes > 0
     }
 
-    /// Whether a project may hold so many of something else.
+    /// Checks the number of items of another kind than memories.
     ///
-    /// # Errors
-    /// [`StoreError::LimitExceeded`].
+    /// # Errors [`StoreError::LimitExceeded`].
     pub fn check_entries(self, project: &str, what: &'static str, figure: u64) -> Result<()> {
         if self.entries > 0 && figure > self.entries {
             let project = project.to_owned();
@@ -259,10 +260,9 @@ impl Limits {
         Ok(())
     }
 
-    /// Whether a project may hold so much.
+    /// Checks the number and the size of the memories.
     ///
-    /// # Errors
-    /// [`StoreError::LimitExceeded`] with the first limit that would be passed.
+    /// # Errors [`StoreError::LimitExceeded`] with the first limit that would be exceeded.
     pub fn check(self, project: &str, memories: u64, bytes: u64) -> Result<()> {
         for (what, figure, limit) in [
             ("memories", memories, self.memories),
@@ -281,18 +281,19 @@ impl Limits {
     }
 }
 
-/// A batch to be stored: all or nothing.
+/// A batch to be stored completely or not at all.
 #[derive(Debug, Clone)]
 pub struct Remember<M = AnalyzedMemory> {
     /// The memories, in order.
     pub items: Vec<M>,
-    /// Key and hash of the request; the same pair gives the same answer, without storing again, until the key expires.
+    /// Key and hash of the request. A request with the same pair gets the same answer without storing again, until the
+    /// key expires.
     pub idempotency: Option<Idempotency>,
-    /// The present.
+    /// The current time.
     pub now: DateTime<Utc>,
 }
 
-/// Guards a request against being carried out twice.
+/// Prevents a request from being executed twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
     /// Chosen by the client, unique within the project.
@@ -301,22 +302,22 @@ pub struct Idempotency {
     pub request_hash: [u8; 32],
 }
 
-/// What became of one item of a [`Remember`].
+/// The result for one item of a [`Remember`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Remembered {
-    /// Its ID: the new one, or that of the memory that was there already.
+    /// The new ID, or the ID of the existing memory.
     pub id: Uuid,
-    /// False when a live memory of the same kind and content hash was there already (for dialogue: the same
-    /// session and turn, too), or when the request was repeated with its idempotency key.
+    /// False if a live memory of the same kind and content hash existed (for dialogue: also of the same session and
+    /// turn), or if the request was repeated with its idempotency key.
     pub created: bool,
-    /// Whether the request was carried out before under its idempotency key, so that nothing was done now.
+    /// Whether an earlier request with the same idempotency key was executed, so that this one changed nothing.
     pub replayed: bool,
-    /// What the item added to the memory that was there already.
+    /// The additions of the item to the existing memory.
     pub repeat: Repeat,
 }
 
 impl Remembered {
-    /// A new memory, or one that was there already and got nothing more.
+    /// Returns the result for a new memory, or for an existing one without additions.
     #[must_use]
     pub fn new(id: Uuid, created: bool) -> Self {
         Self {
@@ -326,7 +327,7 @@ impl Remembered {
         }
     }
 
-    /// The answer to a request that was carried out before.
+    /// Returns the answer to a request that was already executed.
     #[must_use]
     pub fn replayed(id: Uuid) -> Self {
         Self {
@@ -337,59 +338,59 @@ impl Remembered {
     }
 }
 
-/// What `update` is to do.
+/// A change of one memory.
 #[derive(Debug, Clone)]
 pub struct Update {
     /// The memory, in the scope's own project.
     pub id: Uuid,
-    /// Version the caller has seen; `None` takes whatever is there.
+    /// The version that the caller has read; `None` accepts any version.
     pub expected_version: Option<i64>,
     /// The changes.
     pub patch: Patch,
-    /// Why; kept in the history.
+    /// The reason, recorded in the history.
     pub reason: Option<String>,
-    /// The present.
+    /// The current time.
     pub now: DateTime<Utc>,
 }
 
-/// What `forget` is to do with memories of the scope's own project.
+/// The operation of `forget` on memories of the scope's own project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForgetMode {
-    /// Mark as deleted: gone from every recall, but it can be restored.
+    /// Marks memories as deleted. Deleted memories are excluded from recall and can be restored.
     Delete,
-    /// Take the mark back.
+    /// Removes the deletion mark.
     Restore,
-    /// Remove the row, its vectors, its index entries and its history. Works on deleted memories too.
+    /// Removes the row, its vectors, its index entries and its history, also of deleted memories.
     Purge,
 }
 
-/// Figures for `status`.
+/// Counts for `status`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Memories that are not deleted, by kind; kinds without any are left out.
+    /// Memories that are not deleted, by kind. Kinds without memories are absent.
     pub by_kind: BTreeMap<String, u64>,
-    /// Marked as deleted.
+    /// Memories marked as deleted.
     pub deleted: u64,
-    /// Replaced by another memory, and not deleted.
+    /// Memories that were replaced by another memory and are not deleted.
     pub superseded: u64,
-    /// Memories that wait for an embedding; deleted ones do not.
+    /// Memories that wait for an embedding, except deleted ones.
     pub index_backlog: u64,
 }
 
-/// What a database is.
+/// A description of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatabaseInfo {
     /// `sqlite` or `postgres`.
     pub backend: &'static str,
-    /// Version of the engine.
+    /// Version of the database engine.
     pub version: String,
-    /// Name of the database, or path of the file. Never credentials.
+    /// Name of the database or path of the file, without credentials.
     pub name: String,
-    /// Newest migration that was applied.
+    /// Newest applied migration.
     pub schema_version: i64,
 }
 
-/// A database of memories. Every method is atomic, bounded in time, and may be called from many tasks at once.
+/// A database of memories. Every method is atomic, limited in time, and safe to call from many tasks concurrently.
 #[async_trait]
 pub trait Store:
     CheckStore
@@ -409,36 +410,35 @@ pub trait Store:
     + Sync
     + 'static
 {
-    /// Brings the schema up to date, under a lock, and checks that this binary can work with the database. Called at
-    /// start and again until it succeeds; before that every other method answers [`StoreError::Unavailable`].
+    /// Migrates the schema under a lock and checks that this binary can use the database. The service calls it at start
+    /// and repeats it until it succeeds; until then every other method fails with [`StoreError::Unavailable`].
     ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] is worth another attempt, [`StoreError::Setup`] and [`StoreError::InUse`] want a
-    /// person.
+    /// # Errors [`StoreError::Unavailable`] justifies a retry; [`StoreError::Setup`] and [`StoreError::InUse`] require
+    /// a person.
     async fn prepare(&self) -> Result<()>;
 
-    /// Names of the migrations that [`Store::prepare`] would apply; applies none.
+    /// Returns the names of the migrations that [`Store::prepare`] would apply, without applying them.
     async fn pending_migrations(&self) -> Result<Vec<String>>;
 
-    /// Stores a batch in the scope's own project: rows, history (`created`, and `superseded` for what is replaced),
+    /// Stores a batch in the scope's own project: rows, history (`created`, and `superseded` for replaced memories),
     /// lexical index and index jobs, durably, in one transaction.
     ///
-    /// An item equal to a live memory (same project, kind and content hash; not outdated) is not stored again; what it
-    /// says beyond the text is merged into that memory by [`crate::domain::Restated::merge_into`], and its ID comes back. Dialogue is exempt, since people repeat themselves, unless session and turn are equal
-    /// too (a turn that was superseded or deleted does not count, an expired one does). Two equal items of one batch
-    /// become one, by [`crate::domain::repeat::merge_repeats`].
+    /// An item that equals a live and current memory (same project, kind and content hash) is not stored again:
+    /// [`crate::domain::Restated::merge_into`] merges its other fields into that memory, whose ID is returned. Dialogue
+    /// is exempt because people repeat themselves, unless session and turn are equal, too (superseded and deleted turns
+    /// do not count, expired ones do). [`crate::domain::repeat::merge_repeats`] merges equal items of one batch.
     ///
-    /// What any item supersedes goes first: an item may repeat the text, or take the turn, of what is replaced. Where
-    /// an item was there already, the existing memory replaces what the item supersedes; having replaced it before is
-    /// no error.
+    /// Superseded memories are replaced first, so that an item may repeat the text or take the turn of a memory that it
+    /// replaces. If an item already exists, the existing memory replaces the memories that the item supersedes;
+    /// repeating an earlier replacement is accepted.
     ///
-    /// # Errors
-    /// [`StoreError::NotFound`] for unknown `sources` (any readable project, live) or `supersedes` (own project,
-    /// live), both looked up before anything is stored; [`StoreError::AlreadySuperseded`], [`StoreError::Protected`],
-    /// [`StoreError::TurnExists`], [`StoreError::IdempotencyConflict`], [`StoreError::LimitExceeded`].
+    /// # Errors [`StoreError::NotFound`] for unknown `sources` (any readable project, live) or `supersedes` (own
+    /// project, live), both checked before anything is stored; [`StoreError::AlreadySuperseded`],
+    /// [`StoreError::Protected`], [`StoreError::TurnExists`], [`StoreError::IdempotencyConflict`],
+    /// [`StoreError::LimitExceeded`].
     async fn remember(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>>;
 
-    /// The newest memories that pass the filter, by storage order, after `before`.
+    /// Returns the newest memories that pass the filter, in storage order, after `before`.
     async fn browse(
         &self,
         scope: &Scope,
@@ -447,25 +447,22 @@ pub trait Store:
         limit: usize,
     ) -> Result<Vec<Memory>>;
 
-    /// Memories by id, in the order asked for, each once; unknown ones are left out. Deleted ones come only with
-    /// `include_deleted`.
+    /// Returns memories by ID in the requested order, each once. Unknown memories are left out; deleted ones are
+    /// returned only with `include_deleted`.
     async fn get(&self, scope: &Scope, ids: &[Uuid], include_deleted: bool) -> Result<Vec<Memory>>;
 
-    /// Patches a live memory; history keeps what was. A patch that changes nothing adds no version.
+    /// Patches a live memory; the history keeps the previous state. A patch without a change adds no version.
     ///
-    /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::VersionConflict`], [`StoreError::Invalid`] for episode fields of
-    /// another kind, [`StoreError::Protected`] for anything but a vote on a protected memory.
+    /// # Errors [`StoreError::NotFound`], [`StoreError::VersionConflict`], [`StoreError::Invalid`] for episode fields
+    /// of another kind, [`StoreError::Protected`] for any change of a protected memory except a vote.
     async fn update(&self, scope: &Scope, command: Update) -> Result<Memory>;
 
-    /// Deletes, restores or purges all of `ids`, or none. Deleting what is deleted and restoring what is live is no
-    /// error and changes nothing. What a purged memory replaced stays replaced; what rested on it no longer names it.
-    /// Returns how many changed.
+    /// Deletes, restores or purges all of `ids`, or none. Deleting a deleted memory or restoring a live one changes
+    /// nothing and is accepted. Memories replaced by a purged memory remain replaced; memories derived from it no
+    /// longer name it as a source. Returns the number of changed memories.
     ///
-    /// # Errors
-    /// [`StoreError::NotFound`] names every unknown id, [`StoreError::Protected`] every protected one that would have
-    /// changed. [`StoreError::TurnExists`] when a turn to be restored was
-    /// stored anew in the meantime.
+    /// # Errors [`StoreError::NotFound`] names every unknown ID, [`StoreError::Protected`] every protected memory that
+    /// would have changed. [`StoreError::TurnExists`] if a turn to be restored has been stored again.
     async fn forget(
         &self,
         scope: &Scope,
@@ -475,26 +472,26 @@ pub trait Store:
         now: DateTime<Utc>,
     ) -> Result<u64>;
 
-    /// Notes that recall returned these memories. Losing a note is no loss of memory.
+    /// Records that recall returned these memories. Losing such a record loses no memory.
     async fn note_recalled(&self, scope: &Scope, ids: &[Uuid], now: DateTime<Utc>) -> Result<()>;
 
-    /// Figures of the scope's readable projects.
+    /// Returns the counts of the scope's readable projects.
     async fn counts(&self, scope: &Scope, now: DateTime<Utc>) -> Result<Counts>;
 
-    /// Lets the database look at tables that have grown, where its plans depend on that. Costs next to nothing when none
-    /// has; to be called every now and then.
+    /// Updates the statistics of tables that have grown, if the plans of the database depend on them. Cheap if no table
+    /// has grown; the service calls it periodically.
     async fn refresh_statistics(&self) -> Result<()> {
         Ok(())
     }
 
-    /// What the database is; also the proof that it answers.
+    /// Describes the database. A successful answer also proves that the database is reachable.
     async fn info(&self) -> Result<DatabaseInfo>;
 
-    /// Ends all connections after the running statements.
+    /// Closes all connections after the running statements end.
     async fn close(&self);
 }
 
-/// The stored answer of an idempotent request.
+/// Returns the form in which the answer of an idempotent request is stored.
 #[must_use]
 pub fn replayable(answer: &[Remembered]) -> Value {
     Value::from(

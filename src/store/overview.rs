@@ -1,4 +1,4 @@
-//! What a project contains, in counts and in the memories that stand out.
+//! Overviews of a project: counts and the most important memories.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -6,40 +6,41 @@ use chrono::{DateTime, Utc};
 use super::Result;
 use crate::domain::{Memory, Scope};
 
-/// How many of each readable project's newest live memories are counted: an overview of a large project is bounded in
-/// time.
+/// Newest live memories of each readable project that are counted. The limit bounds the time of an overview of a
+/// large project.
 pub const OVERVIEW_WINDOW: i64 = 20_000;
 
-/// What memories can be grouped by.
+/// A property by which memories are grouped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Facet {
     /// Tags.
     Tag,
     /// Conversations.
     Session,
-    /// Who said it.
+    /// Speakers.
     Speaker,
-    /// Types of entities, with the number of entities.
+    /// Types of entities, with the number of entities of each type.
     EntityType,
 }
 
 /// The values of a [`Facet`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FacetValues {
-    /// The most frequent ones with their counts; equally frequent ones by name.
+    /// The most frequent values with their counts; equally frequent ones are ordered by name.
     pub values: Vec<(String, u64)>,
-    /// How many there are in all.
+    /// The total number of distinct values.
     pub total: u64,
 }
 
 /// An overview of the scope's readable projects.
 #[async_trait]
 pub trait OverviewStore: Send + Sync + 'static {
-    /// Values among the newest live memories, see [`OVERVIEW_WINDOW`]; entity types among all entities.
+    /// Returns the values among the newest live memories, see [`OVERVIEW_WINDOW`]; entity types are counted among all
+    /// entities.
     async fn facet(&self, scope: &Scope, facet: Facet, most: usize) -> Result<FacetValues>;
 
-    /// Memories that hold at `now` and are protected or have an importance of at least 0.7, with `tag` where one is
-    /// named: protected ones first, then the most important, then the newest.
+    /// Returns memories that are valid at `now` and are protected or have an importance of at least 0.7, optionally
+    /// only those with `tag`. Protected memories come first, then the most important, then the newest.
     async fn outstanding(
         &self,
         scope: &Scope,

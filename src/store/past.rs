@@ -1,4 +1,4 @@
-//! What was believed at an earlier time, and what replaced what.
+//! Reads of the state at an earlier point in time, and of chains of replacements.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -7,44 +7,46 @@ use uuid::Uuid;
 use super::Result;
 use crate::domain::{Memory, Scope};
 
-/// Most changed memories that a look back rebuilds.
+/// Maximum number of changed memories that are rebuilt for an earlier point in time.
 pub const MOST_CHANGED: usize = 1_000;
-/// Most bytes of text, present and past, that a look back reads.
+/// Maximum bytes of text, current and earlier, that are read for an earlier point in time.
 pub const MOST_CHANGED_BYTES: usize = 16 << 20;
-/// Most links of chains in one answer.
+/// Maximum number of links of chains in one answer.
 pub const MOST_LINKS: usize = 200;
 
-/// Memories that changed after a time, as they were then.
+/// Memories that changed after a point in time, in their state at that time.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Changed {
-    /// Those with the latest changes first.
+    /// The memories, latest change first.
     pub memories: Vec<Memory>,
-    /// Whether there are more than that.
+    /// Whether more memories changed than were returned.
     pub partial: bool,
-    /// Whether some are left out because the history that says what they were has expired.
+    /// Whether memories are missing because the history of their earlier state has expired.
     pub expired: bool,
 }
 
-/// A memory and what replaced it.
+/// A memory and its replacement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Link {
-    /// What was replaced.
+    /// The replaced memory.
     pub old: Uuid,
-    /// What replaced it; it may have been purged since.
+    /// The replacement, which may have been purged since.
     pub by: Uuid,
-    /// Whether that one holds: it is there, in scope, not deleted, and was not replaced itself.
+    /// Whether the replacement is current: in scope, not deleted, and not replaced itself.
     pub holds: bool,
 }
 
-/// The past, as far as history keeps it.
+/// Access to earlier states, as far as the history keeps them.
 #[async_trait]
 pub trait PastStore: Send + Sync + 'static {
-    /// Memories that were stored at or before `at` and changed after it, as they were then: texts, tags, validity and
-    /// deletion come from the history. Deleted ones are among them. Those whose last change is the latest come first,
-    /// at most [`MOST_CHANGED`] and, beyond the first one, [`MOST_CHANGED_BYTES`]. Use statistics, votes and sources are those of now; what was purged is not there.
+    /// Returns memories that were stored at or before `at` and changed after it, in their state at that time: texts,
+    /// tags, validity and deletion come from the history. Deleted memories are included. Memories with the latest
+    /// changes come first, at most [`MOST_CHANGED`] and, beyond the first one, [`MOST_CHANGED_BYTES`]. Usage
+    /// statistics, votes and sources are the current ones; purged memories are absent.
     async fn changed_since(&self, scope: &Scope, at: DateTime<Utc>) -> Result<Changed>;
 
-    /// The chains in which these memories are, in both directions: at most [`MOST_LINKS`] of memories in scope. First
-    /// those towards what holds, the nearest first; then those towards the oldest, likewise.
+    /// Returns the chains of replacements that contain these memories, in both directions, limited to [`MOST_LINKS`]
+    /// links between memories in scope. Links towards the current memory come first, then links towards the oldest one;
+    /// the nearest come first in each direction.
     async fn chains(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Link>>;
 }

@@ -1,8 +1,9 @@
-//! What goes out of a database and into another one, whole: the boundary of export, import, backup and restore.
+//! Transfer of complete data between databases: the interface of export, import, backup and restore.
 //!
-//! Unlike the use cases of [`Store`](super::Store) this is for the owner of the machine: a scope names the projects,
-//! but ids, times, versions and history are taken as they are. A backend implements [`PortStore`]; what it reads
-//! from one database must be what it reads again after an import into another one of any kind.
+//! Unlike the use cases of [`Store`](super::Store), this interface is for the owner of the machine: a scope selects the
+//! projects, but IDs, times, versions and history are copied unchanged. A backend implements [`PortStore`]. Records
+//! that are read from one database and imported into another must be read from it unchanged, whichever backends are
+//! used.
 
 use std::collections::HashMap;
 
@@ -16,26 +17,26 @@ use super::{Finding, Result};
 use crate::domain::memory::is_default;
 use crate::domain::{History, Memory, Review, Scope};
 
-/// One thing that a file holds.
+/// One record of a file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Record {
-    /// A memory with all that is its own.
+    /// A memory with all its own data.
     Memory(Box<MemoryRecord>),
     /// A node of the graph.
     Entity(EntityRecord),
     /// An edge of the graph.
     Relation(Box<RelationRecord>),
-    /// A memory names an entity.
+    /// A link between a memory and an entity that it names.
     Mention(MentionRecord),
-    /// An item of the working memory, present or archived.
+    /// An item of the working memory or of its archive.
     Focus(FocusRecord),
-    /// A change that waits for a person, or did.
+    /// A change that needs or needed the approval of a person.
     Review(Box<ReviewRecord>),
 }
 
 impl Record {
-    /// The project that it belongs to.
+    /// Returns the project of the record.
     #[must_use]
     pub fn project(&self) -> &str {
         match self {
@@ -49,25 +50,25 @@ impl Record {
     }
 }
 
-/// A memory and its history, oldest first and beginning with its creation. The place in the storage
-/// order is that of the record among the others.
+/// A memory and its history, oldest entry first, beginning with its creation. The order of the records is the storage
+/// order.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MemoryRecord {
     /// The memory.
     #[serde(flatten)]
     pub memory: Memory,
-    /// What happened to it. Empty in a page of a [`Snapshot`] when it is too long for one: then it is read by
-    /// [`Snapshot::history`].
+    /// The history. Empty in a page of a [`Snapshot`] if it is too long for a page; [`Snapshot::history`] returns it
+    /// then.
     pub history: Vec<History>,
 }
 
-/// Bytes of earlier states that a page of memories loads, and one of [`Snapshot::history`] about.
+/// Bytes of earlier states that a page of memories loads. A page of [`Snapshot::history`] loads about as many.
 pub const PAGE_HISTORY_BYTES: i64 = 8 << 20;
-/// Entries that a page of [`Snapshot::history`] has.
+/// Maximum number of entries in a page of [`Snapshot::history`].
 pub const PAGE_HISTORY_ENTRIES: i64 = 20;
 
-/// How many of the memories of a page, given as their sizes of history, are loaded with their history. None: that of the
-/// first one alone is too long.
+/// Returns how many memories of a page are loaded with their history, given the sizes of their histories. Zero means
+/// that the history of the first memory alone is too long.
 pub(super) fn loaded_with_history(sizes: impl IntoIterator<Item = i64>) -> usize {
     let mut left = PAGE_HISTORY_BYTES;
     let fits = |size: &i64| {
@@ -81,34 +82,34 @@ pub(super) fn loaded_with_history(sizes: impl IntoIterator<Item = i64>) -> usize
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EntityRecord {
-    /// Project it belongs to.
+    /// Project of the entity.
     pub project: String,
-    /// As it is written.
+    /// Name as written.
     pub name: String,
-    /// What it is.
+    /// Type of the entity.
     pub kind: String,
-    /// Free-form.
+    /// Free-form properties.
     #[serde(default, skip_serializing_if = "is_default")]
     pub properties: Map<String, Value>,
-    /// How often it was linked or mentioned.
+    /// How often the entity was linked or mentioned.
     #[serde(default, skip_serializing_if = "is_default")]
     pub use_count: i64,
-    /// When it last was.
+    /// When the entity was last linked or mentioned.
     #[serde(default, skip_serializing_if = "is_default")]
     pub last_used_at: Option<DateTime<Utc>>,
-    /// When it was first named.
+    /// When the entity was first named.
     pub created_at: DateTime<Utc>,
-    /// When it last changed.
+    /// When the entity last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-/// How an entity is named from outside.
+/// The name and type by which records refer to an entity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EntityName {
-    /// As it is written.
+    /// Name as written.
     pub name: String,
-    /// What it is.
+    /// Type of the entity.
     pub kind: String,
 }
 
@@ -116,38 +117,38 @@ pub struct EntityName {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RelationRecord {
-    /// Project it belongs to.
+    /// Project of the relation.
     pub project: String,
-    /// Where it begins.
+    /// Entity at its start.
     pub source: EntityName,
-    /// Where it ends.
+    /// Entity at its end.
     pub target: EntityName,
-    /// What it says.
+    /// Type of the relation.
     pub kind: String,
-    /// How strong it is.
+    /// Strength of the relation.
     pub weight: f64,
-    /// Free-form.
+    /// Free-form properties.
     #[serde(default, skip_serializing_if = "is_default")]
     pub properties: Map<String, Value>,
-    /// How often it was followed.
+    /// How often the relation was followed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub use_count: i64,
-    /// When it was last followed.
+    /// When the relation was last followed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub last_used_at: Option<DateTime<Utc>>,
-    /// From when on it holds.
+    /// Start of the validity.
     #[serde(default, skip_serializing_if = "is_default")]
     pub valid_from: Option<DateTime<Utc>>,
-    /// Until when it holds.
+    /// End of the validity.
     #[serde(default, skip_serializing_if = "is_default")]
     pub valid_to: Option<DateTime<Utc>>,
-    /// When it was stored.
+    /// When the relation was stored.
     pub created_at: DateTime<Utc>,
-    /// When it last changed.
+    /// When the relation last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-/// A memory names an entity.
+/// A link between a memory and an entity that it names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MentionRecord {
@@ -159,15 +160,15 @@ pub struct MentionRecord {
     pub entity: EntityName,
 }
 
-/// An item of the working memory.
+/// An item of the working memory or of its archive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FocusRecord {
-    /// Project it belongs to.
+    /// Project of the item.
     pub project: String,
-    /// Identity, kept in the archive.
+    /// ID, unchanged in the archive.
     pub id: Uuid,
-    /// Conversation it belongs to; empty for all.
+    /// Conversation of the item; empty for the whole project.
     pub session: String,
     /// The text.
     pub content: String,
@@ -175,31 +176,31 @@ pub struct FocusRecord {
     pub importance: f64,
     /// When it was added.
     pub created_at: DateTime<Utc>,
-    /// When it was last used.
+    /// When the item was last used.
     pub touched_at: DateTime<Utc>,
-    /// Whether it is still held, or what became of it.
+    /// Whether the item is in the working memory or archived.
     #[serde(flatten, with = "focus_state")]
     pub state: FocusState,
-    /// The memory whose text it is.
+    /// The memory with the same text.
     #[serde(default, skip_serializing_if = "is_default")]
     pub memory: Option<Uuid>,
 }
 
-/// Whether an item is in the working memory.
+/// Location of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FocusState {
-    /// It is.
+    /// In the working memory.
     Held,
-    /// It was.
+    /// In the archive.
     Archived {
-        /// When it left.
+        /// When the item was archived.
         archived_at: DateTime<Utc>,
-        /// Why.
+        /// Why the item was archived.
         reason: String,
     },
 }
 
-/// The fields of a state beside those of its item: both, or none.
+/// Serializes the fields of a state next to those of its item: both or none.
 mod focus_state {
     use chrono::{DateTime, Utc};
     use serde::de::Error;
@@ -251,17 +252,17 @@ mod focus_state {
     }
 }
 
-/// A review and whose it is.
+/// A review with its project.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ReviewRecord {
-    /// Project it belongs to.
+    /// Project of the review.
     pub project: String,
-    /// The review, in the state that the table has.
+    /// The review, in its stored state.
     #[serde(flatten)]
     pub review: Review,
 }
 
-/// The kinds of records, in the order in which they are read: what is referred to comes first.
+/// The kinds of records, in the order in which they are read: records come after those they refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {
     /// Nodes of the graph.
@@ -270,13 +271,13 @@ pub enum Section {
     Relation,
     /// Memories, in storage order.
     Memory,
-    /// Who names whom.
+    /// Links between memories and entities.
     Mention,
     /// Working memory.
     Focus,
-    /// What left it.
+    /// Archived items of the working memory.
     Archive,
-    /// Changes that wait for a person, or did.
+    /// Reviews.
     Review,
 }
 
@@ -293,22 +294,22 @@ impl Section {
     ];
 }
 
-/// Where a page ended; the next one begins behind it.
+/// The position of the last record of a page; the next page begins after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Place(pub i64, pub i64);
 
-/// What became of a record that was to be stored.
+/// The result of importing a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Imported {
-    /// It is there now.
+    /// The record was stored.
     Created,
-    /// It was there already, and was left as it is.
+    /// The record existed and was left unchanged.
     Present,
-    /// It cannot be there: the reason, for a person. The others of its batch are stored.
+    /// The record cannot be stored, for this reason. The other records of its batch are stored.
     Refused(String),
 }
 
-/// Memories of a page, in its order, with what was loaded of their history.
+/// Combines the memories of a page, in their order, with their loaded history.
 pub(super) fn memory_records(memories: Vec<Memory>, mut history: Vec<History>) -> Vec<Record> {
     history.sort_by_key(|entry| entry.version);
     let places: HashMap<Uuid, usize> = memories.iter().map(|memory| memory.id).zip(0..).collect();
@@ -330,14 +331,14 @@ pub(super) fn memory_records(memories: Vec<Memory>, mut history: Vec<History>) -
         .collect()
 }
 
-/// A database at one moment, whatever is written meanwhile.
+/// A consistent view of a database at one moment, independent of later writes.
 #[async_trait]
 pub trait Snapshot: Send {
-    /// How many records there are, about.
+    /// Returns the approximate number of records.
     async fn size(&mut self) -> Result<u64>;
 
-    /// The next records of a section behind `after`, at most `limit`, with the place of the last.
-    /// A page has fewer memories when their history is long.
+    /// Returns the next records of a section after `after`, at most `limit`, and the position of the last. A page has
+    /// fewer memories if their history is long.
     async fn page(
         &mut self,
         section: Section,
@@ -345,30 +346,31 @@ pub trait Snapshot: Send {
         limit: i64,
     ) -> Result<(Vec<Record>, Place)>;
 
-    /// The next entries of a memory's history behind `after`, oldest first, with the place of the last; none at its
-    /// end. It begins behind [`Place::default`].
+    /// Returns the next history entries of a memory after `after`, oldest first, and the position of the last; no
+    /// entries at the end. Reading starts at [`Place::default`].
     async fn history(&mut self, memory: &Memory, after: Place) -> Result<(Vec<History>, Place)>;
 }
 
-/// A database as a source and a target of whole records.
+/// A database as a source and a target of complete records.
 #[async_trait]
 pub trait PortStore: Send + Sync {
-    /// Names of all projects, sorted. The embedded file can be asked while another process has it open.
+    /// Returns the names of all projects, sorted. Works on the embedded file while another process has it open.
     async fn projects(&self) -> Result<Vec<String>>;
 
-    /// The readable projects of the scope as they are now. Likewise beside another process.
+    /// Opens a view of the current state of the scope's readable projects. Works on the embedded file while another
+    /// process has it open.
     async fn snapshot(&self, scope: &Scope) -> Result<Box<dyn Snapshot>>;
 
-    /// Stores records in the scope's own project, whatever project they name: one transaction, one answer a record.
-    /// Sources that do not exist here are left out.
+    /// Stores records in the scope's own project, regardless of the project that they name, in one transaction. Returns
+    /// one result per record. Sources that do not exist in this database are left out.
     async fn import(&self, scope: &Scope, records: &[Record]) -> Result<Vec<Imported>>;
 
-    /// Whether the database, of which nothing has to exist yet, holds no record of any project.
+    /// Returns whether the database has no record in any project. The database need not exist yet.
     async fn is_empty(&self) -> Result<bool>;
 
     /// Removes the records of all projects.
     async fn clear(&self) -> Result<()>;
 
-    /// What is wrong inside of the database, as far as a quick look shows; nothing when it is sound.
+    /// Runs a quick check and returns its findings; none if the database is sound.
     async fn inspect(&self) -> Result<Vec<Finding>>;
 }

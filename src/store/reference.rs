@@ -1,4 +1,4 @@
-//! Finding what a part of an ID refers to.
+//! Resolution of partial IDs.
 
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -6,13 +6,13 @@ use uuid::Uuid;
 use super::Result;
 use crate::domain::{IdPart, Scope};
 
-/// Characters of text that a [`Referent`] has at most.
+/// Maximum number of characters of the text of a [`Referent`].
 pub(super) const REFERENT_CHARS: i32 = 200;
 
-/// What an ID can belong to.
+/// The objects that an ID can identify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Referable<'a> {
-    /// A memory of any readable project, deleted ones included.
+    /// A memory of any readable project, including deleted ones.
     Memory,
     /// An item in the working memory or the archive of a session of the scope's own project.
     FocusItem {
@@ -23,21 +23,21 @@ pub enum Referable<'a> {
     Review,
 }
 
-/// Something whose ID begins or ends with a part.
+/// An object whose ID begins or ends with a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Referent {
     /// Index of the part.
     pub part: usize,
     /// The full ID.
     pub id: Uuid,
-    /// The first 200 characters of its text; of a review those of its memory.
+    /// The first 200 characters of its text; for a review, of the text of its memory.
     pub text: String,
 }
 
-/// Looks up parts of IDs, by an index in both directions.
+/// Resolves partial IDs, using an index in both directions.
 #[async_trait]
 pub trait ReferenceStore: Send + Sync + 'static {
-    /// Whatever `parts` refer to, at most `most` for each part, in the order of the parts and then of the IDs.
+    /// Returns the objects to which `parts` refer, at most `most` per part, ordered by part and then by ID.
     async fn referents(
         &self,
         scope: &Scope,

@@ -14,7 +14,7 @@ use crate::domain::ranking::{Hit, NamedEntities};
 use crate::domain::spelling::SpellingCandidates;
 use crate::domain::{Filter, Scope};
 
-/// A search of the word index.
+/// A query for the word index.
 #[derive(Debug, Clone)]
 pub struct LexicalQuery {
     /// Terms with their weights, from [`select_terms`].
@@ -25,29 +25,29 @@ pub struct LexicalQuery {
     pub exact: [u8; 32],
     /// Conditions on hits.
     pub filter: Filter,
-    /// Most hits.
+    /// Maximum number of hits.
     pub limit: usize,
 }
 
-/// A search of the embeddings.
+/// A query for the embeddings.
 #[derive(Debug, Clone)]
 pub struct VectorQuery {
     /// Only vectors of this model are compared.
     pub model: String,
-    /// Of length 1.
+    /// Query vector of length 1.
     pub vector: Arc<[f32]>,
     /// Conditions on hits.
     pub filter: Filter,
-    /// Most hits.
+    /// Maximum number of hits.
     pub limit: usize,
 }
 
 /// The searches of one recall.
 #[derive(Debug, Clone)]
 pub struct CandidateQuery {
-    /// By words.
+    /// Search by words.
     pub lexical: LexicalQuery,
-    /// By meaning, if the query has a vector.
+    /// Search by meaning, if the query has a vector.
     pub semantic: Option<VectorQuery>,
 }
 
@@ -56,18 +56,19 @@ pub struct CandidateQuery {
 pub struct Candidates {
     /// As [`SearchStore::search_lexical`] returns them.
     pub lexical: Vec<Hit>,
-    /// As [`SearchStore::search_vectors`] returns them. A failure does not spoil the other channel.
+    /// As [`SearchStore::search_vectors`] returns them. A failure does not affect the other channel.
     pub semantic: Option<Result<Vec<Hit>>>,
 }
 
-/// What to read around candidates.
+/// A selection of context for candidates.
 #[derive(Debug, Clone)]
 pub struct ContextQuery {
-    /// These turns, except missing, replaced and filtered ones.
+    /// Positions of dialogue turns. Missing, replaced and filtered turns are left out.
     pub turns: Vec<Turn>,
-    /// Names in the form of [`crate::domain::graph::names_in`]: memories that mention entities of such a name.
+    /// Names, normalized by [`crate::domain::graph::names_in`]. Memories that mention entities with such a name are
+    /// returned.
     pub names: Vec<String>,
-    /// Most of those memories; the newest are returned.
+    /// Maximum number of those memories; the newest are returned.
     pub mentioning: usize,
     /// Conditions on hits.
     pub filter: Filter,
@@ -76,31 +77,31 @@ pub struct ContextQuery {
 /// The context of candidates.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ConversationContext {
-    /// In no particular order.
+    /// The turns, in no particular order.
     pub turns: Vec<Hit>,
     /// Memories that mention named entities.
     pub entities: NamedEntities,
 }
 
-/// A search for memories with nearly the same words as a text.
+/// A search for memories whose words are nearly those of a text.
 #[derive(Debug, Clone)]
 pub struct SimilarQuery {
     /// Terms of the text.
     pub terms: Vec<String>,
     /// Its content hash.
     pub exact: [u8; 32],
-    /// Most postings to read; rare terms come first.
+    /// Maximum number of postings to read; rare terms come first.
     pub budget: u64,
     /// Conditions on hits.
     pub filter: Filter,
-    /// Most hits.
+    /// Maximum number of hits.
     pub limit: usize,
-    /// How long the caller waits for a connection, and for each statement.
+    /// Maximum time to wait for a connection, and for each statement.
     pub patience: Duration,
 }
 
 impl SimilarQuery {
-    /// The search to run once the terms are counted.
+    /// Creates the search once the terms are counted.
     pub(super) fn plan_search(&self, stats: &CorpusStats) -> LexicalQuery {
         LexicalQuery {
             terms: select_terms(&self.terms, stats, &[], self.budget),
@@ -112,11 +113,12 @@ impl SimilarQuery {
     }
 }
 
-/// Searches of a database. See [`super::Store`], of which this is a part.
+/// Searches of a database; a part of [`super::Store`].
 #[async_trait]
 pub trait SearchStore: Send + Sync {
-    /// Size of the readable corpus, how many memories contain each term, and the matches of `candidates` for terms that
-    /// occur nowhere: for at most [`crate::domain::spelling::MOST_UNKNOWN`] of them, the longest first.
+    /// Returns the size of the readable corpus, the number of memories that contain each term, and matches of
+    /// `candidates` for terms that occur nowhere. Matches are limited to the [`crate::domain::spelling::MOST_UNKNOWN`]
+    /// longest of those terms.
     async fn lexicon(
         &self,
         scope: &Scope,
@@ -124,19 +126,20 @@ pub trait SearchStore: Send + Sync {
         candidates: &[SpellingCandidates],
     ) -> Result<Lexicon>;
 
-    /// Size of the readable corpus and how many memories contain each term.
+    /// Returns the size of the readable corpus and the number of memories that contain each term.
     async fn corpus_stats(&self, scope: &Scope, terms: &[String]) -> Result<CorpusStats> {
         Ok(self.lexicon(scope, terms, &[]).await?.stats)
     }
 
-    /// Hits by BM25, best first, the newest of equal ones first; exact ones before all others.
+    /// Returns hits by BM25, best first and newest first among equals; memories with the exact text come before all
+    /// others.
     async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Hit>>;
 
-    /// Memories with the nearest vectors, best first. The backend decides whether it compares all vectors in scope or uses
-    /// an index.
+    /// Returns the memories with the nearest vectors, best first. The backend decides whether it compares all vectors
+    /// in scope or uses an index.
     async fn search_vectors(&self, scope: &Scope, query: &VectorQuery) -> Result<Vec<Hit>>;
 
-    /// Both searches at the same time.
+    /// Runs both searches concurrently.
     async fn candidates(&self, scope: &Scope, query: &CandidateQuery) -> Result<Candidates> {
         let semantic = async {
             match &query.semantic {
@@ -152,13 +155,12 @@ pub trait SearchStore: Send + Sync {
         })
     }
 
-    /// Turns by their positions, and memories that mention named entities, in one statement.
+    /// Returns turns by their positions, and memories that mention named entities, using one statement.
     async fn context(&self, scope: &Scope, query: &ContextQuery) -> Result<ConversationContext>;
 
-    /// Hits by BM25 for a caller who waits no longer than [`SimilarQuery::patience`]. The database ends statements that take
-    /// longer, because a caller who stops waiting instead costs it a connection.
+    /// Returns hits by BM25 within [`SimilarQuery::patience`]. The database aborts slower statements, because a caller
+    /// that merely stops waiting would cost the pool a connection.
     ///
-    /// # Errors
-    /// [`super::StoreError::Unavailable`] also if it takes too long.
+    /// # Errors [`super::StoreError::Unavailable`] also if the search takes too long.
     async fn search_similar(&self, scope: &Scope, query: &SimilarQuery) -> Result<Vec<Hit>>;
 }

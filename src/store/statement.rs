@@ -1,6 +1,7 @@
-//! SQL statements by name.
+//! Named SQL statements.
 
-/// Defines statements as constants, and `ALL` with the names of all of them, for the test that prepares each one.
+/// Defines statements as constants, and `ALL` as the list of their names and texts, for the test that prepares
+/// each one.
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $sql:expr;)+) => {
         $($(#[$doc])* pub(super) const $name: &str = $sql;)+

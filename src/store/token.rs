@@ -1,5 +1,5 @@
-//! Tokens in the database. They are the one thing here that has no scope: they are where scopes come from, and only
-//! the gate and the owner's command line ask for them.
+//! Tokens in the database. Tokens define scopes and therefore have none; only the authenticator and the owner's
+//! command line use them.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -7,28 +7,26 @@ use chrono::{DateTime, Utc};
 use super::Result;
 use crate::domain::token::Token;
 
-/// A token as it is kept.
+/// A stored token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredToken {
-    /// Whose it is.
+    /// The description of the token.
     pub token: Token,
-    /// SHA-256 of the token itself, which is kept nowhere.
+    /// SHA-256 of the secret. The secret itself is not stored.
     pub sha256: [u8; 32],
 }
 
-/// Keeps tokens.
+/// Storage of tokens.
 #[async_trait]
 pub trait TokenStore: Send + Sync {
-    /// Keeps a new token. One of the same name that was revoked gives way to it.
+    /// Stores a new token. It replaces a revoked token of the same name.
     ///
-    /// # Errors
-    /// [`StoreError::TokenExists`](super::StoreError::TokenExists).
+    /// # Errors [`StoreError::TokenExists`](super::StoreError::TokenExists).
     async fn create_token(&self, token: &StoredToken) -> Result<()>;
 
-    /// Puts another secret in the place of the old one, which opens nothing from then on.
+    /// Replaces the secret of a token; the old secret stops working.
     ///
-    /// # Errors
-    /// [`StoreError::TokenUnknown`](super::StoreError::TokenUnknown), also when it was revoked.
+    /// # Errors [`StoreError::TokenUnknown`](super::StoreError::TokenUnknown), also if the token was revoked.
     async fn rotate_token(
         &self,
         name: &str,
@@ -37,12 +35,11 @@ pub trait TokenStore: Send + Sync {
         now: DateTime<Utc>,
     ) -> Result<Token>;
 
-    /// Ends a token. Revoking it again changes nothing.
+    /// Revokes a token. Revoking it again changes nothing.
     ///
-    /// # Errors
-    /// [`StoreError::TokenUnknown`](super::StoreError::TokenUnknown).
+    /// # Errors [`StoreError::TokenUnknown`](super::StoreError::TokenUnknown).
     async fn revoke_token(&self, name: &str, now: DateTime<Utc>) -> Result<Token>;
 
-    /// All tokens by name, also those that no longer hold.
+    /// Returns all tokens by name, including those that are no longer valid.
     async fn tokens(&self) -> Result<Vec<StoredToken>>;
 }

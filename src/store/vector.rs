@@ -1,7 +1,7 @@
-//! The part of the boundary for vectors: the queue of memories that wait for embeddings.
+//! Storage of vectors: the queue of memories that wait for embeddings.
 //!
-//! The queue belongs to the service and not to a caller, so its methods take no scope: they hand texts to the embedder
-//! and take its vectors back, and no answer to a client comes from them.
+//! The queue belongs to the service rather than to a caller, so its methods take no scope. They pass texts to the
+//! embedder and store its vectors, and no answer to a client contains their results.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -11,64 +11,63 @@ use super::Result;
 /// A memory that waits for its vectors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexJob {
-    /// Which memory, in the backend's own terms.
+    /// Key of the memory in this backend.
     pub key: MemoryKey,
-    /// Its version when it was read; vectors of another one are not kept.
+    /// Its version when it was read. Vectors of another version are discarded.
     pub version: i64,
-    /// What is to be embedded.
+    /// The text to embed.
     pub text: String,
-    /// How often this was tried.
+    /// Number of failed attempts.
     pub attempts: u32,
 }
 
-/// A memory in the backend's own terms, in storage order.
+/// Identifies a memory within a backend; ordered by storage order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct MemoryKey {
-    /// The project's number.
+    /// Number of the project.
     pub project: i64,
-    /// The memory's.
+    /// Number of the memory.
     pub seq: i64,
 }
 
-/// The vectors of a memory, one a chunk.
+/// The vectors of a memory, one per chunk.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedded {
-    /// Which memory.
+    /// Key of the memory.
     pub key: MemoryKey,
-    /// From the [`IndexJob`].
+    /// The version from the [`IndexJob`].
     pub version: i64,
-    /// Of length 1 and all of the same dimension; at least one.
+    /// At least one vector; all of length 1 and of the same dimension.
     pub vectors: Vec<Vec<f32>>,
 }
 
-/// Vectors in a database.
+/// Vectors of a database.
 #[async_trait]
 pub trait VectorStore: Send + Sync + 'static {
-    /// Makes searches for vectors of this model quick. Takes its time, blocks nobody, and does nothing where nothing is
-    /// to be done.
+    /// Builds an index for searches with vectors of this model, if it is useful and missing. May take long, but blocks
+    /// no other method.
     async fn prepare_vectors(&self, model: &str, dimension: usize) -> Result<()>;
 
-    /// The model whose vectors every memory has, or is queued for.
+    /// Returns the model for which every memory has vectors or is queued.
     async fn queued_model(&self) -> Result<Option<String>>;
 
-    /// Keeps that answer.
+    /// Stores the model for [`Self::queued_model`].
     async fn set_queued_model(&self, model: &str) -> Result<()>;
 
-    /// Queues the live memories that have no vectors of this model and dimension, or all where none is named, some
-    /// thousand of them from `after` on; those that were put off for their text are tried again. Returns where to go
-    /// on, `None` at the end.
+    /// Queues live memories without vectors of this model and dimension (all live memories if no model is given), some
+    /// thousand per call, starting after `after`. Memories that were postponed because of their text are tried again.
+    /// Returns the position for the next call, or `None` at the end.
     async fn queue_missing(
         &self,
         model: Option<(&str, usize)>,
         after: Option<MemoryKey>,
     ) -> Result<Option<MemoryKey>>;
 
-    /// Memories that wait for vectors, the newest first. What was claimed is not given to anybody else for some
-    /// minutes.
+    /// Claims memories that wait for vectors, newest first. A claim excludes other callers for some minutes.
     async fn claim_index_jobs(&self, limit: usize, now: DateTime<Utc>) -> Result<Vec<IndexJob>>;
 
-    /// Keeps vectors in place of all that a memory had, and takes the memory off the queue. Memories that changed in
-    /// the meantime, or are gone, are left alone. Returns how many got their vectors.
+    /// Replaces all vectors of each memory and removes it from the queue. Memories that have changed or no longer exist
+    /// are skipped. Returns the number of memories that got vectors.
     async fn save_vectors(
         &self,
         model: &str,
@@ -76,7 +75,8 @@ pub trait VectorStore: Send + Sync + 'static {
         now: DateTime<Utc>,
     ) -> Result<u64>;
 
-    /// Puts claimed memories back, to be tried again at `not_before`. With an `error` it counts as an attempt.
+    /// Returns claimed memories to the queue, to be tried again at `not_before`. With an `error` the attempt counts as
+    /// failed.
     async fn postpone_index_jobs(
         &self,
         keys: &[MemoryKey],
@@ -84,6 +84,6 @@ pub trait VectorStore: Send + Sync + 'static {
         not_before: DateTime<Utc>,
     ) -> Result<()>;
 
-    /// All memories that wait, of all projects.
+    /// Counts the waiting memories of all projects.
     async fn index_backlog(&self) -> Result<u64>;
 }

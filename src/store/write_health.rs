@@ -1,19 +1,19 @@
-//! Whether the database takes writes, as the last write found it.
+//! Tracks whether the last write to the database succeeded.
 
 use tokio::sync::watch;
 
 use super::{Result, StoreError};
 
-/// Why the last write failed.
+/// The reason why the last write failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteFailure {
-    /// One sentence with the cause and the remedy, free of secrets.
+    /// One sentence with the cause and the remedy, without secrets.
     pub reason: String,
-    /// Whether the cause may pass by itself, so that a trial write may show that it has. A damaged file stays damaged.
+    /// Whether the cause may disappear by itself, so that a trial write is worthwhile. A damaged file stays damaged.
     pub may_pass: bool,
 }
 
-/// Remembers the outcome of the last write.
+/// Stores the outcome of the last write.
 #[derive(Debug)]
 pub(super) struct WriteHealth(watch::Sender<Option<WriteFailure>>);
 
@@ -24,17 +24,18 @@ impl Default for WriteHealth {
 }
 
 impl WriteHealth {
-    /// The last failure, until a write succeeds.
+    /// Returns the last failure, or `None` once a write succeeds.
     pub(super) fn subscribe(&self) -> watch::Receiver<Option<WriteFailure>> {
         self.0.subscribe()
     }
 
-    /// A write was committed.
+    /// Records a successful write.
     pub(super) fn succeeded(&self) {
         self.0.send_if_modified(|failure| failure.take().is_some());
     }
 
-    /// The database failed to write. Refusals, such as a version conflict, are not failures of the database.
+    /// Records that the database failed to write. Refusals, for example a version conflict, are not failures of the
+    /// database.
     pub(super) fn failed(&self, error: &StoreError, may_pass: bool) {
         let failure = WriteFailure {
             reason: error.to_string(),
@@ -47,14 +48,14 @@ impl WriteHealth {
         });
     }
 
-    /// Takes note of the outcome of a write to the embedded database.
+    /// Records the outcome of a write to the embedded database.
     pub(super) fn observe<T>(&self, result: &Result<T>, is_damage: impl Fn(&StoreError) -> bool) {
         match result {
             Ok(_) => self.succeeded(),
             Err(error @ (StoreError::Unavailable { .. } | StoreError::Setup { .. })) => {
                 self.failed(error, !is_damage(error));
             }
-            // Readiness must not wait for the next look: nothing is written from now on.
+            // Readiness must change at once, because further writes would be lost.
             Err(error @ StoreError::FileReplaced { .. }) => self.failed(error, false),
             Err(_) => {}
         }
