@@ -1,4 +1,4 @@
-//! Repetition of work, bounded in number and time.
+//! Retries of work, limited in number and time.
 
 use std::time::Duration;
 
@@ -12,16 +12,17 @@ use super::row_security::View;
 pub(super) use crate::store::rules::Effect;
 use crate::store::{Result, StoreError};
 
-/// Time for a method as a whole, waits and repetitions included.
+/// Time limit of a method, including waits and retries.
 const LIMIT: Duration = Duration::from_secs(5);
-/// Time for a batch of an import, and for a look at the whole index.
+/// Time limit of an import batch, and of a check of the whole index.
 pub(super) const LONG: Duration = Duration::from_secs(60);
-/// Collisions after which the caller may try later.
+/// Maximum number of collisions before the caller is asked to try later.
 const MAX_COLLISIONS: u32 = 6;
-/// Connections that may break under one piece of work. All of an earlier age are replaced after the first.
+/// Maximum number of connections that may break during one piece of work. After the first, all connections of the
+/// same age are replaced.
 const MAX_BROKEN: u32 = 2;
 
-/// The attempts at one piece of work.
+/// The state of retrying one piece of work.
 pub(super) struct Attempts<'s> {
     store: &'s PostgresStore,
     view: View,
@@ -54,20 +55,20 @@ impl<'s> Attempts<'s> {
         }
     }
 
-    /// Large work takes longer.
+    /// Sets a higher limit for large work.
     pub(super) fn with_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self.deadline = Instant::now() + limit;
         self
     }
 
-    /// It was tried together with the work of others, and nobody knows what became of that.
+    /// Marks work that was already sent in a group commit whose outcome is unknown.
     pub(super) fn repeated(mut self) -> Self {
         self.uncertain = true;
         self
     }
 
-    /// Whether the work collided with somebody else's before.
+    /// Returns whether an earlier attempt collided with another transaction.
     pub(super) fn collided(&self) -> bool {
         self.collisions > 0
     }
@@ -88,7 +89,7 @@ impl<'s> Attempts<'s> {
         timeout_at(self.deadline, work).await
     }
 
-    /// What follows from the outcome of an attempt; `None` means another one.
+    /// Decides about the outcome of an attempt; `None` means retry.
     pub(super) async fn judge<T>(
         &mut self,
         lease: Lease<'_>,
@@ -174,8 +175,8 @@ impl<'s> Attempts<'s> {
     }
 }
 
-/// Runs `$work` on a connection until it succeeds, fails for good, or the time is over. A macro, because the future
-/// of the work borrows the connection, which no closure type can say and stay `Send`.
+/// Runs `$work` on a connection until it succeeds, fails permanently, or exceeds its time limit. This is a macro
+/// because the future of the work borrows the connection, and no closure type can express that and remain `Send`.
 macro_rules! attempt {
     ($attempts:ident, $connection:ident => $work:expr) => {
         loop {
@@ -192,14 +193,14 @@ macro_rules! attempt {
 }
 pub(super) use attempt;
 
-/// Ends a transaction; its failures are told apart from those of statements.
+/// Commits a transaction. Failed commits are distinguished from failed statements.
 pub(super) async fn commit(
     transaction: sqlx::Transaction<'_, sqlx::Postgres>,
 ) -> Result<(), Fault> {
     transaction.commit().await.map_err(Fault::Commit)
 }
 
-/// Begins one.
+/// Begins a transaction.
 pub(super) async fn begin(
     connection: &mut PgConnection,
 ) -> Result<sqlx::Transaction<'_, sqlx::Postgres>, Fault> {

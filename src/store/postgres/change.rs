@@ -1,4 +1,4 @@
-//! The tables of memories, as the rules of changes use them. Each primitive is one statement for all memories.
+//! Implements the primitives of memory changes. Each primitive is one statement for all memories.
 
 use serde_json::Value;
 use sqlx::Row;
@@ -127,7 +127,7 @@ impl ChangeTx for PgTx<'_> {
 }
 
 impl PgTx<'_> {
-    /// Brings index entries, vectors and index jobs of memories into agreement with their changes.
+    /// Updates the index entries, vectors and index jobs of changed memories.
     async fn rewrite_index(&mut self, changes: &[MemoryChange]) -> Result<(), Fault> {
         let seqs = |is_wanted: fn(&MemoryChange) -> bool| -> Vec<i64> {
             let wanted = changes.iter().filter(|change| is_wanted(change));
@@ -151,7 +151,7 @@ impl PgTx<'_> {
         self.count_corpus(&entering, &leaving).await
     }
 
-    /// Writes the sources of a memory in place of the stored ones. Sources that were purged stay away.
+    /// Replaces the stored sources of a memory. Purged sources are left out.
     async fn replace_sources(&mut self, memory: &Memory) -> Result<(), Fault> {
         let remove = sqlx::query(sql::REMOVE_SOURCES)
             .bind(self.scope.project())
@@ -164,7 +164,7 @@ impl PgTx<'_> {
         self.execute(restore).await.map(drop)
     }
 
-    /// Adds the terms of memories to the index, and memories to the queue for embeddings.
+    /// Adds the terms of memories to the index and the memories to the embedding queue.
     pub(super) async fn add_terms(
         &mut self,
         entering: &[(i64, &Terms)],
@@ -211,7 +211,7 @@ impl PgTx<'_> {
         self.execute(query).await.map(drop)
     }
 
-    /// Corrects the size of the corpus.
+    /// Updates the stored size of the corpus.
     pub(super) async fn count_corpus(
         &mut self,
         entering: &[(i64, &Terms)],
@@ -232,7 +232,8 @@ impl PgTx<'_> {
         self.execute(query).await.map(drop)
     }
 
-    /// Runs a statement whose parameters are the project and the numbers of memories, unless there are none.
+    /// Runs a statement whose parameters are the project and the numbers of memories. Does nothing if the list
+    /// is empty.
     async fn run_for_memories(
         &mut self,
         statement: &'static str,

@@ -1,5 +1,5 @@
-//! The tables of the working memory. Those who change the same session take turns by an advisory lock that ends with the
-//! transaction; other sessions are not concerned.
+//! Implements the primitives of the working memory. An advisory lock until the end of the transaction serializes
+//! changes of the same session; other sessions are not affected.
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;

@@ -1,8 +1,9 @@
-//! Small stores at the same time share a statement, and so its round trip, its plan and the one flush to the disk.
+//! Group commit: small stores at the same time share a statement, and thereby its round trip, its plan and its flush to
+//! disk.
 //!
-//! There is no task of its own. One caller at a time has the turn of a project, and takes along what waits for the same
-//! scope. A caller who goes away with the work of others lets go of their replies, and each of them does its own: rows
-//! have their ids already, so nothing is stored twice.
+//! There is no background task. One caller at a time has the turn of a project, and includes the waiting work for the
+//! same scope. If that caller is cancelled, the callers whose work it included lose their replies and store their items
+//! themselves. Rows already have their IDs, so nothing is stored twice.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -17,27 +18,27 @@ use super::remember::{self, Batch};
 use crate::domain::{AnalyzedMemory, Scope};
 use crate::store::{Remember, Remembered, Result};
 
-/// A statement may wait for somebody's lock: nobody waits longer than this for a turn.
+/// Maximum wait for a turn, because the statement of another caller may itself wait for a lock.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// Most callers that share a statement: each waits for all.
+/// Maximum number of callers that share a statement, because each waits for all items.
 const MOST: usize = 32;
-/// Items of a caller who shares.
+/// Maximum number of items of a caller in a shared statement.
 const MOST_ITEMS: usize = 8;
-/// The length of their texts in bytes.
+/// Maximum total length of those items' texts in bytes.
 const MOST_TEXT: usize = 16 * 1024;
 
-/// By project, while somebody waits.
+/// The queue of each project with waiting callers.
 #[derive(Debug, Default)]
 pub(super) struct Gathering(Mutex<HashMap<String, Weak<Queue>>>);
 
-/// Who waits for the turn, or to be taken along.
+/// Callers that wait for the turn, or for another caller to include their work.
 #[derive(Debug, Default)]
 struct Queue {
     waiting: Mutex<Vec<Waiting>>,
     turn: tokio::sync::Mutex<()>,
 }
 
-/// A caller, and where its answer goes.
+/// A waiting caller and the channel for its answer.
 #[derive(Debug)]
 struct Waiting {
     scope: Scope,
@@ -45,19 +46,19 @@ struct Waiting {
     reply: oneshot::Sender<Vec<Remembered>>,
 }
 
-/// What became of waiting.
+/// The outcome of waiting.
 #[derive(Debug)]
 enum Turn<'q> {
-    /// Somebody has stored it.
+    /// Another caller has stored the items.
     Answered(Vec<Remembered>),
-    /// Somebody took it along, and it is not known what became of it.
+    /// Another caller has included the items, with an unknown outcome.
     Lost,
-    /// It is one's own turn, for others, too.
+    /// The caller has the turn, and stores the items of these others, too.
     Own(Option<tokio::sync::MutexGuard<'q, ()>>, Vec<Waiting>),
 }
 
-/// Whether what is to be stored is small, and in need of nothing but the one statement. Of equal texts in one statement the
-/// first is stored: if that one were past its end already, a later one would have to be stored, too.
+/// Returns whether a request is small and needs only the single statement. Of equal texts in one statement the first is
+/// stored; if its validity had already ended, a later one would have to be stored as well.
 fn may_share(command: &Remember) -> bool {
     let plain = command
         .items
@@ -79,7 +80,7 @@ fn may_share(command: &Remember) -> bool {
         && size <= MOST_TEXT
 }
 
-/// All of it as one.
+/// Combines the requests into one.
 fn together_with(own: &Remember, others: &[Waiting]) -> Remember {
     let all = || std::iter::once(own).chain(others.iter().map(|other| &*other.command));
     Remember {
@@ -89,12 +90,12 @@ fn together_with(own: &Remember, others: &[Waiting]) -> Remember {
     }
 }
 
-/// Gives everybody their part of the answer, and returns one's own.
+/// Sends each other caller its part of the answer, and returns the caller's own part.
 fn share(mut answer: Vec<Remembered>, own: &Remember, others: Vec<Waiting>) -> Vec<Remembered> {
     let mut rest = answer.split_off(own.items.len().min(answer.len()));
     for Waiting { command, reply, .. } in others {
         let behind = rest.split_off(command.items.len().min(rest.len()));
-        // Who has gone away does not need it.
+        // A caller that was cancelled does not need its part.
         let _ = reply.send(std::mem::replace(&mut rest, behind));
     }
     answer
@@ -114,7 +115,7 @@ impl Gathering {
 }
 
 impl Queue {
-    /// Waits until `command` is stored by somebody else, or is to be stored by the caller.
+    /// Waits until another caller has stored `command`, or until this caller has the turn.
     async fn turn(&self, scope: &Scope, command: &Arc<Remember>) -> Turn<'_> {
         let (reply, mut answer) = oneshot::channel();
         self.waiting().push(Waiting {
@@ -136,7 +137,8 @@ impl Queue {
         }
     }
 
-    /// Those who wait for the same scope; nothing where somebody has taken `command` itself along.
+    /// Takes the waiting callers of the same scope from the queue. Returns `None` if another caller has included
+    /// `command` itself.
     fn take(&self, scope: &Scope, command: &Arc<Remember>) -> Option<Vec<Waiting>> {
         let mut waiting = self.waiting();
         let own = waiting
@@ -159,7 +161,7 @@ impl Queue {
 }
 
 impl PostgresStore {
-    /// Stores, together with others where that is possible.
+    /// Stores the items, together with those of other callers if possible.
     pub(super) async fn remember_with_others(
         &self,
         scope: &Scope,
@@ -191,7 +193,7 @@ impl PostgresStore {
         {
             Ok(answer) => Ok(share(answer, &command, others)),
             Err(error) => {
-                // Each for itself, only the one with the fault fails.
+                // Stored separately, only the faulty request fails.
                 tracing::debug!(callers = others.len() + 1, %error, "not stored together");
                 drop(others);
                 self.store_batch(scope, attempts.repeated(), Arc::unwrap_or_clone(command))

@@ -1,5 +1,5 @@
-//! Entities, relations and mentions. Those who write to the graph of a project take turns, so that merging reads and
-//! writes in peace.
+//! Stores entities, relations and mentions. Writers of the graph of a project are serialized, so that a merge sees
+//! no concurrent changes.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,7 @@ use crate::store::graph::{
 use crate::store::rules::{Backend as _, Link, LinkTx};
 use crate::store::{Remembered, Result, fields};
 
-/// Comes after every name in the order of bytes.
+/// Sorts after every name in byte order.
 const AFTER_ALL: char = char::MAX;
 
 #[async_trait]
@@ -271,7 +271,7 @@ impl PgTx<'_> {
         Ok(())
     }
 
-    /// A statement for rows in the form of one JSON list. None if there are no rows.
+    /// Returns the statement for rows that are passed as one JSON list, or `None` if there are no rows.
     fn rows_query<'q, T>(
         &self,
         statement: &'static str,
@@ -291,7 +291,7 @@ impl PgTx<'_> {
         )
     }
 
-    /// Keeps which entities memories mention. Protected ones that were there before stay as they are.
+    /// Stores which entities memories mention. Protected memories that already existed are left unchanged.
     pub(super) async fn insert_mentions(
         &mut self,
         memories: &[Remembered],

@@ -1,4 +1,4 @@
-//! The history page by page, and the removal of what has expired.
+//! Reads the history page by page, and removes expired data.
 
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
@@ -65,7 +65,7 @@ async fn remove_expired(connection: &mut PgConnection, expiry: &Expiry) -> Resul
     Ok(expired)
 }
 
-/// Forgets the oldest idempotency keys of a project that has as many as it may keep, except for `key` itself.
+/// Removes the oldest idempotency keys of a project that has the maximum number, except `key` itself.
 pub(super) async fn trim_keys(
     connection: &mut PgConnection,
     scope: &Scope,

@@ -1,9 +1,9 @@
-//! PostgreSQL with pgvector, for those who outgrow one file or one machine.
+//! Storage in PostgreSQL with pgvector, for installations that outgrow one file or one machine.
 //!
-//! Depends on `store` and `domain`. Owns the invariants that a write is one transaction which several servers may do
-//! side by side, and that nothing waits without a bound. No state in the process that another server would miss: every
-//! decision is taken by the database, under its locks. Needs no extension but pgvector, and no superuser once that is
-//! there. To add a statement, name it in a `statements!` block.
+//! Depends on `store` and `domain`. Invariants: each write is one transaction, several servers may write concurrently,
+//! and every wait is bounded. The process keeps no state that another server would need: the database makes every
+//! decision, under its locks. The only required extension is pgvector, and no superuser is needed once it is
+//! installed. To add a statement, name it in a `statements!` block.
 
 mod attempt;
 mod change;
@@ -78,11 +78,11 @@ use crate::store::{
     Update,
 };
 
-/// Postings of a term that are counted; more are estimated.
+/// Number of postings of a term that are counted; larger numbers are estimated.
 const COUNTED_POSTINGS: i64 = 2_000;
-/// Time to find out what the server can do.
+/// Time limit for checking the properties of the server.
 const CHECK: Duration = Duration::from_secs(5);
-/// Time for all migrations, and for a batch of a rebuild.
+/// Time limit for all migrations, and for a batch of a rebuild.
 const MIGRATE: Duration = Duration::from_secs(600);
 
 /// A [`Store`] in a PostgreSQL database.
@@ -93,7 +93,7 @@ pub struct PostgresStore {
     limits: Limits,
     row_security: RowSecurity,
     ready: AtomicBool,
-    /// Why the last preparation failed; what tools say until one succeeds.
+    /// Why the last preparation failed; methods return this reason until one succeeds.
     obstacle: Mutex<Option<String>>,
     preparing: tokio::sync::Mutex<()>,
     vector_search: VectorSearch,
@@ -105,7 +105,7 @@ pub struct PostgresStore {
 
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The options hold the password.
+        // The options contain the password.
         f.debug_struct("PostgresStore")
             .field("ready", &self.ready)
             .finish_non_exhaustive()
@@ -113,7 +113,7 @@ impl fmt::Debug for PostgresStore {
 }
 
 impl PostgresStore {
-    /// A store with at most `pool_size` connections. Connects to nothing before [`Store::prepare`].
+    /// Creates a store with at most `pool_size` connections. Opens no connection before [`Store::prepare`].
     #[must_use]
     pub fn new(options: PgConnectOptions, pool_size: u32, analyzer: Arc<Analyzer>) -> Self {
         Self {
@@ -133,34 +133,34 @@ impl PostgresStore {
         }
     }
 
-    /// The same, holding projects to limits.
+    /// Sets the quotas of projects.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// The same with another way to find the nearest vectors.
+    /// Sets the method of finding the nearest vectors.
     #[must_use]
     pub fn with_vector_search(mut self, vector_search: VectorSearch) -> Self {
         self.vector_search = vector_search;
         self
     }
 
-    /// The same, with or without row-level security.
+    /// Sets the use of row-level security.
     #[must_use]
     pub fn with_row_security(mut self, row_security: RowSecurity) -> Self {
         self.row_security = row_security;
         self
     }
 
-    /// The role that it works as; none without row-level security, and before [`Store::prepare`].
+    /// Returns the role of the working connections. `None` without row-level security, and before [`Store::prepare`].
     #[must_use]
     pub fn working_role(&self) -> Option<String> {
         self.pool.role().map(|role| role.to_string())
     }
 
-    /// Every SQL statement with its name, for tests.
+    /// Returns every SQL statement with its name, for tests.
     pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
         let recall = [sql::ALL, context::ALL, vector_sql::ALL];
         let others = [
@@ -180,7 +180,7 @@ impl PostgresStore {
         lists.chain([corpus]).flatten()
     }
 
-    /// Attempts at work for the projects of a scope.
+    /// Starts the attempts at work for the projects of a scope.
     fn attempts(
         &self,
         view: impl Into<View>,
@@ -210,7 +210,7 @@ impl PostgresStore {
         }
     }
 
-    /// A connection for set-up, which no limits but those of `within` hold.
+    /// Opens a connection for set-up, which has no limits except those of `within`.
     async fn connect(&self) -> Result<PgConnection> {
         self.pool
             .connect()
@@ -230,7 +230,7 @@ impl PostgresStore {
         }
     }
 
-    /// What keeps the database from being used as it is.
+    /// Returns whether the database still has to be prepared.
     async fn unfinished(&self, connection: &mut PgConnection) -> Result<bool, Fault> {
         let server = migration::check(connection).await?;
         if !migration::pending(connection, &server).await?.is_empty() {
@@ -250,8 +250,8 @@ impl PostgresStore {
         Ok(self.rebuild_from(connection).await?.is_some())
     }
 
-    /// The place after which the lexical index must be made anew: the start for an index of another analysis, the
-    /// end of the last batch for a rebuild that was interrupted.
+    /// Returns the position after which the lexical index must be rebuilt: the start if the index has another
+    /// analysis, the end of the last batch if a rebuild was interrupted.
     async fn rebuild_from(&self, connection: &mut PgConnection) -> Result<Option<Place>, Fault> {
         let analyzer: Option<String> = sqlx::query_scalar(sql::META)
             .bind("analyzer")
@@ -267,7 +267,7 @@ impl PostgresStore {
         Ok(mark.map(|mark| Place::parse(&mark).unwrap_or_default()))
     }
 
-    /// The first connection to a server, which has to have sessions.
+    /// Opens the first connection and checks that the server provides sessions.
     async fn first_connection(&self) -> Result<PgConnection> {
         if !self.ready.load(Ordering::Acquire) {
             let probing = pooler::refuse_transaction_mode(self.pool.options());
@@ -277,7 +277,7 @@ impl PostgresStore {
         self.connect().await
     }
 
-    /// The work of [`Store::prepare`].
+    /// Does the work of [`Store::prepare`].
     async fn prepare_alone(&self) -> Result<()> {
         let mut connection = self.first_connection().await?;
         let server = self
@@ -333,7 +333,7 @@ impl PostgresStore {
                 .await?;
             self.pool.work_as(role);
         }
-        // Whether the goodbye arrives does not matter.
+        // A failure to close does not matter.
         let _ = timeout(CHECK, connection.close()).await;
         self.ready.store(true, Ordering::Release);
         Ok(())
@@ -342,7 +342,7 @@ impl PostgresStore {
     async fn secure_rows(&self, connection: &mut PgConnection) -> Result<(), Fault> {
         if self.row_security != RowSecurity::Off {
             let server = migration::check(connection).await?;
-            // Another server may have done it while this one waited.
+            // Another server may have rebuilt it while this one waited.
             let mark: Option<String> = sqlx::query_scalar(sql::META)
                 .bind("row_security")
                 .fetch_optional(&mut *connection)
@@ -459,7 +459,7 @@ impl PostgresStore {
     }
 }
 
-/// How far a rebuild has come: memories are read in the order of their key.
+/// The progress of a rebuild: memories are read in the order of their key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Place {
     project_id: i32,
@@ -727,7 +727,7 @@ impl<'a> FilterColumns<'a> {
     }
 }
 
-/// Makes the scope's own project, where it is missing.
+/// Creates the scope's own project if it is missing.
 async fn own_project(connection: &mut PgConnection, scope: &Scope) -> Result<(), Fault> {
     let found: Option<i32> = sqlx::query_scalar(sql::PROJECT)
         .bind(scope.project())
@@ -742,7 +742,7 @@ async fn own_project(connection: &mut PgConnection, scope: &Scope) -> Result<(),
     Ok(())
 }
 
-/// Counts are never negative.
+/// Converts a count, which is never negative.
 fn natural(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(0)
 }

@@ -1,11 +1,11 @@
-//! Values in the form in which statements take them.
+//! Conversion of values to parameters of statements.
 
-/// Counts and lengths are far below 2^31, since texts are limited to 64 KiB.
+/// Converts a count or length, which is far below 2^31 because texts are limited to 64 KiB.
 pub(super) fn number(value: usize) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }
 
-/// Plain data as JSON text.
+/// Serializes plain data as JSON text.
 pub(super) fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("plain data always serialises")
 }

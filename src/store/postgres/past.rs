@@ -1,4 +1,4 @@
-//! Looks into the past.
+//! Reads the state at an earlier point in time.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -54,12 +54,13 @@ impl PastStore for PostgresStore {
     }
 }
 
-/// A memory as it was.
+/// A memory in its earlier state.
 struct ThenRow {
     memory: Memory,
-    /// How many there are, of which some may not have been read.
+    /// The number of matching memories, some of which may not have been read.
     all: i64,
-    /// Whether earlier changes have expired: the first that is left may not be the first after the time.
+    /// Whether earlier changes have expired, so that the first remaining one may not be the first after
+    /// the time.
     expired: bool,
 }
 

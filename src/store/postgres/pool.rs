@@ -1,8 +1,9 @@
-//! Connections. A pool of our own, since the driver's pings on every return, hides why it cannot connect, and waits
-//! for servers that do not answer.
+//! A connection pool. The driver's own pool pings on every return, hides why it cannot connect, and waits for servers
+//! that do not respond.
 //!
-//! Invariants: a connection is lent for exactly the [`View`] that was asked for, and lent again only after its work
-//! ended and the server said so. Whatever was interrupted (by a time-out, a dropped request, a broken line) is closed.
+//! Invariants: a connection is lent for exactly the requested [`View`], and is reused only after its work ended and
+//! the server confirmed it. A connection whose work was interrupted (by a time-out, a dropped request or a broken
+//! network) is closed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,17 +17,17 @@ use super::fault::NoConnection;
 use super::row_security::{self, View};
 use super::sql;
 
-/// Longest wait for a new connection.
+/// Maximum wait for a new connection.
 const CONNECT: Duration = Duration::from_secs(3);
-/// Longest wait for one that is in use by others.
+/// Maximum wait for a connection if all are in use.
 const QUEUE: Duration = Duration::from_secs(3);
-/// Longest wait for the answer to a ping.
+/// Maximum wait for the answer to a ping.
 const PING: Duration = Duration::from_secs(1);
-/// Connections idle for longer are tried before use: firewalls forget them.
+/// Connections that were idle for longer are pinged before use, because firewalls drop idle connections.
 const STALE: Duration = Duration::from_secs(30);
-/// Connections are replaced at this age, so that servers behind a balancer get their share.
+/// Connections are replaced at this age, so that servers behind a load balancer get their share.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
-/// Limits of the server on a statement, on a wait for a lock, and on an open transaction that does nothing.
+/// Server-side limits for a statement, for a wait for a lock, and for an idle open transaction.
 const LIMITS: [&str; 3] = ["4500ms", "3s", "10s"];
 
 struct Idle {
@@ -36,20 +37,20 @@ struct Idle {
     since: Instant,
 }
 
-/// A bounded number of connections.
+/// A limited number of connections.
 pub(super) struct Pool {
     options: PgConnectOptions,
     size: u32,
     permits: Semaphore,
     /// Last returned, first lent: the number of open connections follows the load.
     idle: Mutex<Vec<Idle>>,
-    /// Connections from before are suspect.
+    /// Connections opened before this time may be broken.
     broken: Mutex<Option<Instant>>,
-    /// What connections work as, under row-level security.
+    /// The role of the connections under row-level security.
     role: Mutex<Option<Arc<str>>>,
 }
 
-/// A lent connection, closed when dropped; [`Lease::give_back`] keeps it.
+/// A lent connection. It is closed when dropped; [`Lease::give_back`] keeps it.
 pub(super) struct Lease<'p> {
     pool: &'p Pool,
     connection: PgConnection,
@@ -60,7 +61,7 @@ pub(super) struct Lease<'p> {
 
 impl Pool {
     pub(super) fn new(options: PgConnectOptions, size: u32) -> Self {
-        // Poolers refuse parameters that they do not know; the default of the server is exact since version 12.
+        // Poolers refuse parameters that they do not know. Since version 12, the server's default precision is exact.
         let options = options
             .application_name("cognitive-memory-mcp")
             .extra_float_digits(None)
@@ -75,12 +76,12 @@ impl Pool {
         }
     }
 
-    /// How new connections are made.
+    /// Returns the options for new connections.
     pub(super) fn options(&self) -> &PgConnectOptions {
         &self.options
     }
 
-    /// A new connection which is not counted, for set-up.
+    /// Opens a connection for set-up, which does not count against the limit.
     pub(super) async fn connect(&self) -> Result<PgConnection, NoConnection> {
         let connecting = async {
             let mut connection = self.options.connect().await?;
@@ -99,14 +100,14 @@ impl Pool {
         }
     }
 
-    /// From now on connections work as `role`.
+    /// Sets the role of connections that are lent from now on.
     pub(super) fn work_as(&self, role: Option<String>) {
         *self.role.lock().unwrap_or_else(PoisonError::into_inner) = role.map(Into::into);
-        // Those from before would go on as they are.
+        // Existing connections would keep the former role.
         self.suspect_all();
     }
 
-    /// What connections work as.
+    /// Returns the role of the connections.
     pub(super) fn role(&self) -> Option<Arc<str>> {
         self.role
             .lock()
@@ -114,7 +115,7 @@ impl Pool {
             .clone()
     }
 
-    /// Borrows a connection that most probably works, for `view`.
+    /// Borrows a connection for `view` that most probably works.
     pub(super) async fn lease(&self, view: &View) -> Result<Lease<'_>, NoConnection> {
         let permit = match timeout(QUEUE, self.permits.acquire()).await {
             Ok(Ok(permit)) => permit,
@@ -132,7 +133,7 @@ impl Pool {
                 continue;
             }
             if *view != View::Nothing && idle.view != *view {
-                // Most calls are for the projects of the one before: this round trip is rare.
+                // Most calls are for the same projects as the call before, so this round trip is rare.
                 let role = self.role();
                 let shown = timeout(
                     PING,
@@ -172,12 +173,13 @@ impl Pool {
         })
     }
 
-    /// A connection broke or went silent; the others of its age did, too, most probably.
+    /// Marks all open connections as suspect after one broke or went silent, because those of its age probably did,
+    /// too.
     pub(super) fn suspect_all(&self) {
         *self.lock_broken() = Some(Instant::now());
     }
 
-    /// Refuses new work, and ends idle connections now and the others when their work is done.
+    /// Refuses new work, closes idle connections now, and closes the others when their work ends.
     pub(super) async fn close(&self) {
         self.permits.close();
         while let Some(idle) = self.pop(&View::Nothing) {
@@ -185,7 +187,7 @@ impl Pool {
         }
     }
 
-    /// The one that was last used for `view`, else the one last used.
+    /// Takes the idle connection that was last used for `view`, or else the one that was used last.
     fn pop(&self, view: &View) -> Option<Idle> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         match idle.iter().rposition(|idle| idle.view == *view) {
@@ -204,7 +206,7 @@ impl Lease<'_> {
         &mut self.connection
     }
 
-    /// The work ended in order.
+    /// Returns the connection to the pool after successful work.
     pub(super) fn give_back(self) {
         if self.pool.permits.is_closed() {
             return;
@@ -222,9 +224,9 @@ impl Lease<'_> {
             .push(idle);
     }
 
-    /// The work ended with an error of the server: rolls back what is open, then as [`Lease::give_back`].
+    /// Rolls back after an error of the server, then acts as [`Lease::give_back`].
     pub(super) async fn settle(mut self) {
-        // The roll-back is queued in the connection; a ping sends it and waits for the answer.
+        // The rollback is queued in the connection; a ping sends it and waits for the answer.
         if matches!(timeout(PING, self.connection.ping()).await, Ok(Ok(()))) {
             self.give_back();
         }

@@ -1,7 +1,7 @@
-//! Finds out whether a connection pooler hands each transaction to another session of the server.
+//! Detects connection poolers that assign each transaction to another session of the server.
 //!
-//! This store keeps settings, its role and prepared statements in the session, and holds locks of it. Behind a pooler
-//! in transaction mode they would be lost, or end up in the session of somebody else.
+//! This store keeps settings, its role, prepared statements and locks in the session. Behind a pooler in transaction
+//! mode they would be lost or affect another client's session.
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
@@ -9,19 +9,19 @@ use uuid::Uuid;
 
 use super::fault::{self, Fault};
 
-/// How often the two connections take turns. A pooler with more idle sessions than this may go unnoticed here; then the
-/// errors that follow from it are reported as what they are, see [`fault::translate`].
+/// Number of rounds with both connections. A pooler with more idle sessions may go undetected here;
+/// [`fault::translate`] then reports the resulting errors with their cause.
 const ROUNDS: usize = 8;
 
 /// Refuses a server that is reached through a pooler in transaction mode.
 ///
-/// A mark is set in the session of one connection while a second one opens transactions. With sessions of their own
-/// the first keeps its mark and the second never sees it. The simple protocol is used, since poolers in that mode may
-/// not know prepared statements.
+/// One connection sets a mark in its session while a second one opens transactions. If both have their own sessions,
+/// the first keeps its mark and the second never sees it. The test uses the simple protocol, because poolers in that
+/// mode may not support prepared statements.
 pub(super) async fn refuse_transaction_mode(options: &PgConnectOptions) -> Result<(), Fault> {
     let (mut first, mut second) = (options.connect().await?, options.connect().await?);
     let pooled = sessions_are_shared(&mut first, &mut second).await;
-    // Whether the goodbyes arrive does not matter.
+    // A failure to close does not matter.
     let _ = second.close().await;
     let _ = first.close().await;
     if pooled? {

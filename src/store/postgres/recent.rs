@@ -1,13 +1,13 @@
-//! Counts that may be a minute old, kept in memory.
+//! A cache of counts that may be up to a minute old.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Age up to which a count is used.
+/// Maximum age of a count.
 const OLDEST: Duration = Duration::from_secs(60);
-/// Most counts that are kept.
+/// Maximum number of counts.
 const MOST: usize = 10_000;
 
 /// Counts by key, each with its time.
@@ -25,13 +25,13 @@ impl<K: Eq + Hash, V: Copy> RecentCounts<K, V> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The count of a key, if it is recent.
+    /// Returns the count of a key if it is recent.
     pub(super) fn find(&self, key: &K) -> Option<V> {
         let (counted, value) = *self.lock_counts().get(key)?;
         (counted.elapsed() < OLDEST).then_some(value)
     }
 
-    /// Keeps new counts. Drops all others if there are too many.
+    /// Adds new counts. Drops all others if there are too many.
     pub(super) fn keep(&self, counted: impl IntoIterator<Item = (K, V)>) {
         let counted: Vec<(K, V)> = counted.into_iter().collect();
         let mut all = self.lock_counts();

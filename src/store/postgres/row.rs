@@ -1,4 +1,4 @@
-//! Rows as the database returns them, and memories as parameters.
+//! Rows that the database returns, and memories as parameters.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -31,7 +31,7 @@ impl Fields for PgRow {
     }
 }
 
-/// A memory with what belongs to it.
+/// A memory with its related data.
 pub(super) struct MemoryRow(pub(super) Memory);
 
 impl FromRow<'_, PgRow> for MemoryRow {
@@ -40,7 +40,7 @@ impl FromRow<'_, PgRow> for MemoryRow {
     }
 }
 
-/// A hit of the lexical search with the occurrences of its terms, as `$numbers` of the statement packs them.
+/// A hit of the lexical search with the frequencies of its terms, packed by the statement in `$numbers`.
 pub(super) struct LexicalRow {
     pub(super) hit: Hit,
     pub(super) numbers: Vec<i64>,
@@ -62,7 +62,7 @@ impl FromRow<'_, PgRow> for LexicalRow {
     }
 }
 
-/// A memory with what ranking needs to know about it.
+/// A memory with the data that ranking needs.
 pub(super) struct HitRow(pub(super) Hit);
 
 impl FromRow<'_, PgRow> for HitRow {
@@ -94,7 +94,7 @@ impl FromRow<'_, PgRow> for HitRow {
     }
 }
 
-/// A chunk near to the query.
+/// A chunk near the query.
 pub(super) struct SemanticRow(pub(super) Hit);
 
 impl FromRow<'_, PgRow> for SemanticRow {
@@ -105,7 +105,7 @@ impl FromRow<'_, PgRow> for SemanticRow {
     }
 }
 
-/// What the REMEMBER statement says about an item, or about the earlier request with the same key.
+/// A row of the REMEMBER statement about an item, or about the earlier request with the same key.
 pub(super) enum RememberRow {
     Item {
         place: usize,
@@ -143,14 +143,14 @@ impl FromRow<'_, PgRow> for PreviousRow {
     }
 }
 
-/// What the server can do.
+/// The capabilities of the server.
 pub(super) struct ServerRow {
     pub(super) version: i32,
     pub(super) encoding: String,
     pub(super) read_only: bool,
     pub(super) vector: Option<String>,
     pub(super) vector_available: Option<String>,
-    /// Whether the extension can be created without a superuser, by those who may create in the database.
+    /// Whether users with the right to create in the database can create the extension without a superuser.
     pub(super) vector_trusted: bool,
     pub(super) database: String,
     pub(super) role: String,
@@ -177,7 +177,7 @@ impl FromRow<'_, PgRow> for ServerRow {
     }
 }
 
-/// A memory to be indexed anew.
+/// A memory to be indexed again.
 pub(super) struct IndexedRow {
     pub(super) project_id: i32,
     pub(super) seq: i64,

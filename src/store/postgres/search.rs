@@ -1,4 +1,4 @@
-//! Searches: the lexicon, BM25, and the transaction of both for near-duplicates.
+//! Searches: the lexicon, BM25, and the transaction with both for near-duplicates.
 
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
@@ -23,22 +23,22 @@ use crate::store::{
     ContextQuery, ConversationContext, LexicalQuery, Result, SearchStore, SimilarQuery, VectorQuery,
 };
 
-/// Number of memories from which on a term is common. Common terms take longest to count, change least, and occur in every
-/// other query.
+/// Minimum number of memories that makes a term common. Common terms take longest to count, change least, and occur in
+/// every other query.
 const COMMON: i64 = 500;
-/// Most terms whose frequencies in a memory are packed into one number, each with at least seven bits.
+/// Maximum number of terms whose frequencies in a memory are packed into one number, with at least seven bits per term.
 const FEW: usize = 9;
 
 /// Recent counts by scope.
 #[derive(Debug, Default)]
 pub(super) struct ScopeCounts {
-    /// Memories.
+    /// Number of memories.
     pub(super) documents: RecentCounts<String, u64>,
-    /// Memories that contain a common term.
+    /// Number of memories that contain a common term.
     common: RecentCounts<(String, String), i64>,
 }
 
-/// The key of a scope's counts.
+/// Returns the cache key of a scope.
 pub(super) fn scope_key(scope: &Scope) -> String {
     scope.readable().collect::<Vec<_>>().join("\0")
 }
@@ -147,7 +147,7 @@ async fn read_lexicon(
     })
 }
 
-/// Spelling candidates as the statement takes them; terms count from 1.
+/// Spelling candidates as parameters of the statement; terms are numbered from 1.
 #[derive(Debug)]
 struct Spellings<'a> {
     /// The letters of each term that has candidates.
@@ -158,7 +158,7 @@ struct Spellings<'a> {
     behind: Vec<Option<&'a str>>,
     prefix_places: Vec<i64>,
     prefixes: Vec<&'a str>,
-    /// What sorts behind all terms with these prefixes.
+    /// The end of all terms with these prefixes.
     beyond: Vec<String>,
 }
 
@@ -196,12 +196,12 @@ impl<'a> Spellings<'a> {
     }
 }
 
-/// How often each term of the query occurs in a memory, as it comes from the server.
+/// How the server packs the number of occurrences of each query term in a memory.
 #[derive(Debug, Clone, Copy)]
 enum Packing {
-    /// In one number, so many bits for each term; more than `most` times counts as that.
+    /// In one number with `bits` bits per term; more than `most` occurrences count as `most`.
     Together { bits: u32, most: i32 },
-    /// In a number for each that occurs, with its place in the upper half.
+    /// In one number per occurring term, with the term's index in the upper half.
     Each,
 }
 
@@ -217,7 +217,7 @@ impl Packing {
         }
     }
 
-    /// What the statement wants to know of each term.
+    /// Returns the number by which the statement encodes each term.
     fn numbers(self, terms: usize) -> Vec<i32> {
         let step = if let Self::Together { bits, .. } = self {
             bits as usize
@@ -227,7 +227,7 @@ impl Packing {
         (0..).step_by(step).take(terms).collect()
     }
 
-    /// The score of each term, in the order of the query; `None` if the packed numbers do not tell.
+    /// Returns the score of each term in query order; `None` if the packed numbers do not determine it.
     fn unpack_scores(self, row: &LexicalRow, query: &LexicalQuery) -> Option<Vec<TermScore>> {
         let score = |(term, occurrences): (usize, i64)| TermScore {
             term,
@@ -275,7 +275,7 @@ async fn search_lexical(
     query: &LexicalQuery,
 ) -> Result<Vec<Hit>, Fault> {
     let packing = Packing::of(query.terms.len());
-    // Two terms that each occur more than a hundred times in one text do not fit: then each has a number of its own.
+    // Two terms that each occur more than a hundred times in one text do not fit; then each gets its own number.
     match match_terms(&mut *connection, scope, query, packing).await? {
         Some(found) => Ok(found),
         None => Ok(match_terms(connection, scope, query, Packing::Each)
@@ -284,7 +284,7 @@ async fn search_lexical(
     }
 }
 
-/// The hits; `None` if `packing` cannot hold the occurrences of each term.
+/// Returns the hits; `None` if `packing` cannot represent the occurrences of each term.
 async fn match_terms(
     connection: &mut PgConnection,
     scope: &Scope,
@@ -323,7 +323,7 @@ async fn match_terms(
     Ok(hits.collect())
 }
 
-/// The lexicon and the search that follows from it, with statements that the server ends when they take too long.
+/// Runs the lexicon and the resulting search. The server aborts statements that take too long.
 async fn search_similar(
     connection: &mut PgConnection,
     scope: &Scope,

@@ -1,4 +1,5 @@
-//! The table of tokens. Changed with the rights of the owner, on a connection of its own; read with those of the service.
+//! Implements the primitives of tokens. Changes use the owner's rights on a separate connection; reads use those of the
+//! service.
 
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
@@ -12,7 +13,7 @@ use crate::store::rules::TokenTable;
 use crate::store::{Result, StoredToken, fields};
 
 impl PostgresStore {
-    /// The token that a statement of the owner's returns.
+    /// Runs a statement with the owner's rights and returns its token.
     async fn change_token(&self, query: Query<'_>) -> Result<Option<Token>> {
         let mut connection = self.connect().await?;
         let changing = async {

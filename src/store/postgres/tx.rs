@@ -1,4 +1,4 @@
-//! A transaction of PostgreSQL, as the rules of `store::rules` work on it.
+//! A PostgreSQL transaction, as the rules in `store::rules` use it.
 
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{PgConnection, Postgres};
@@ -67,7 +67,7 @@ impl PgTx<'_> {
         Ok(read(&query.fetch_one(&mut *self.connection).await?)?)
     }
 
-    /// Returns the number of rows that changed.
+    /// Returns the number of changed rows.
     pub(super) async fn execute(&mut self, query: Query<'_>) -> Result<u64, Fault> {
         Ok(query.execute(&mut *self.connection).await?.rows_affected())
     }
@@ -81,7 +81,7 @@ impl Backend for PostgresStore {
 }
 
 impl PostgresStore {
-    /// One attempt at a rule.
+    /// Tries once to apply a rule.
     pub(super) async fn apply_rule<R: Rule>(
         &self,
         connection: &mut PgConnection,

@@ -1,4 +1,4 @@
-//! Vectors in PostgreSQL: an index of pgvector for many, one comparison after the other for few.
+//! Vectors in PostgreSQL: an index of pgvector for large scopes, exact comparison for small ones.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,33 +20,34 @@ use crate::domain::memory::embedded_text;
 use crate::domain::{Episode, Hit, Scope};
 use crate::store::{Embedded, IndexJob, MemoryKey, Result, VectorQuery, VectorStore};
 
-/// How the nearest vectors are found.
+/// The method of finding the nearest vectors.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum VectorSearch {
-    /// By comparison with all vectors of small scopes, and by the index in large ones.
+    /// Compares all vectors of small scopes, and uses the index in large ones.
     #[default]
     Automatic,
-    /// By comparison with all vectors in scope.
+    /// Compares all vectors in scope.
     Exact,
-    /// By the index, if the dimension has one.
+    /// Uses the index if the dimension has one.
     Index,
 }
 
-/// What the queue is filled for.
+/// Key of the property that stores the model of the queue.
 const MODEL: &str = "embedding_model";
-/// How long a claim holds: much longer than a batch takes, for its server may be gone.
+/// Duration of a claim: much longer than a batch takes, because the server that claimed it may have stopped.
 const CLAIM: TimeDelta = TimeDelta::minutes(5);
-/// Time for the index of all vectors.
+/// Time limit for building the index of all vectors.
 const BUILD: Duration = Duration::from_secs(6 * 3_600);
-/// Up to this many memories in scope all vectors are compared, which certainly finds the best.
+/// Up to this number of memories in scope, all vectors are compared, which certainly finds the best.
 const FEW: u64 = 4_000;
-/// The same limit grows with the root of the number of all vectors.
+/// This limit grows with the square root of the number of all vectors.
 const SHARE: f64 = 50.0;
-/// Scopes below `total / PART` are compared exactly as well: the index would stop before it finds enough matching rows.
+/// Scopes below `total / PART` are also compared exactly, because the index would stop before it finds enough matching
+/// rows.
 const PART: f64 = 20.0;
-/// Numbers of hits that a statement asks for.
+/// The numbers of hits that a statement may request.
 const PAGES: [usize; 4] = [60, 250, 1_300, 5_000];
-/// Time for a batch of vectors.
+/// Time limit for a batch of vectors.
 const SAVE: Duration = Duration::from_secs(30);
 
 fn job(row: &PgRow) -> Result<IndexJob, sqlx::Error> {
@@ -141,7 +142,7 @@ async fn save(
     Ok(unchanged.len() as u64)
 }
 
-/// The server has no memory for as much; shared memory that is full is a full disk to it.
+/// Returns whether the server lacks memory. It reports full shared memory as a full disk.
 fn out_of_memory(error: &sqlx::Error) -> bool {
     let code = error
         .as_database_error()
@@ -150,7 +151,7 @@ fn out_of_memory(error: &sqlx::Error) -> bool {
 }
 
 impl PostgresStore {
-    /// Memories in scope, which the lexicon of the same recall has usually just counted.
+    /// Counts the memories in scope. The lexicon of the same recall has usually just counted them.
     async fn count_documents(&self, scope: &Scope) -> Result<u64> {
         let key = scope_key(scope);
         if let Some(known) = self.counts.documents.find(&key) {
@@ -165,7 +166,7 @@ impl PostgresStore {
         Ok(natural(documents))
     }
 
-    /// All vectors of all projects, estimated.
+    /// Estimates the number of vectors of all projects.
     async fn count_vectors(&self) -> Result<f64> {
         if let Some(known) = self.vectors.find(&()) {
             return Ok(known);
@@ -178,8 +179,8 @@ impl PostgresStore {
         Ok(total as f64)
     }
 
-    /// Whether to compare the vectors of a session, all in scope, or those that the index leads to. The index covers all
-    /// projects: the smaller the scope's part of all vectors, the more of the index a search passes over.
+    /// Decides whether to compare the vectors of a session, to compare all in scope, or to use the index. The index
+    /// covers all projects: the smaller the scope's share of all vectors, the more index entries a search skips.
     async fn choose_way(&self, scope: &Scope, query: &VectorQuery) -> Result<Way> {
         if query.filter.session.is_some() {
             return Ok(Way::Session);
@@ -226,7 +227,7 @@ impl PostgresStore {
         })
     }
 
-    /// Makes the index where it is missing. One server does it, the others go on without.
+    /// Builds a missing index. One server builds it; the others continue without it.
     async fn build_index(
         &self,
         connection: &mut PgConnection,
@@ -284,7 +285,7 @@ impl PostgresStore {
 #[async_trait]
 impl VectorStore for PostgresStore {
     async fn prepare_vectors(&self, _model: &str, dimension: usize) -> Result<()> {
-        // Refuses while the database is not prepared.
+        // Fails while the database is not prepared.
         self.attempts(View::All, "prepare vectors", Effect::Read)?;
         let Some(name) = vector_sql::index_name(dimension) else {
             return Ok(());
@@ -398,7 +399,7 @@ pub(super) async fn search_vectors(
     let way = store.choose_way(scope, query).await?;
     let last = PAGES[PAGES.len() - 1];
     let mut best: HashMap<i64, Hit> = HashMap::new();
-    // A memory comes several times, once for each of its chunks; few have more than one.
+    // A memory is returned once per chunk; few have more than one.
     for page in PAGES
         .into_iter()
         .filter(|page| *page >= query.limit.saturating_mul(5) / 4 || *page == last)

@@ -1,4 +1,4 @@
-//! The rules of changes to memories that are there: update, delete, restore, purge.
+//! The rules for changes of existing memories: update, delete, restore, purge.
 
 use std::collections::HashMap;
 
@@ -90,7 +90,7 @@ pub(crate) async fn require_sources<T: ChangeTx>(
     Ok(require_all("sources", sources, &found)?)
 }
 
-/// Refuses IDs of an argument that were not found, and names each once.
+/// Fails if IDs of an argument were not found, and names each once.
 pub(crate) fn require_all(field: &'static str, wanted: &[Uuid], found: &[Uuid]) -> Result<()> {
     let mut ids: Vec<Uuid> = Vec::new();
     for id in wanted {
@@ -154,7 +154,7 @@ impl Rule for Forget<'_> {
     }
 }
 
-/// Whether a memory is in the state that the mode leads to.
+/// Returns whether a memory is already in the state that the mode leads to.
 pub(super) fn is_done(memory: &Memory, mode: ForgetMode) -> bool {
     match mode {
         ForgetMode::Delete => memory.deleted_at.is_some(),
@@ -163,8 +163,8 @@ pub(super) fn is_done(memory: &Memory, mode: ForgetMode) -> bool {
     }
 }
 
-/// Deletes, restores or purges memories that are not in that state yet. Only a restore can exceed a quota: a deletion makes
-/// room, although its history takes some.
+/// Deletes, restores or purges memories that are not already in that state. Only a restore can exceed a quota: a
+/// deletion makes room, although its history needs some.
 pub(super) async fn forget_memories<T: Tx>(
     tx: &mut T,
     memories: Vec<Memory>,
@@ -207,7 +207,7 @@ pub(super) async fn forget_memories<T: Tx>(
     Ok(())
 }
 
-/// Refuses memories whose turns others have by now. Also refuses two that had the same turn one after the other.
+/// Fails if another memory now has the turn of one of these, or if two of them had the same turn one after the other.
 pub(super) async fn require_free_turns<T: Tx>(
     tx: &mut T,
     memories: &[Memory],

@@ -1,4 +1,4 @@
-//! The rules of the working memory. Those who change the same session take turns.
+//! The rules of the working memory. Changes of the same session are serialized.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -116,7 +116,7 @@ impl Rule for AddItem<'_> {
         let focused = match same_text(&items, &self.new.content) {
             Some(item) => Focused {
                 item: touch_item(tx, item.clone(), self.new.importance, self.new.now).await?,
-                // With the same ID, an earlier attempt added it, and its answer was lost.
+                // If the ID is the same, an earlier attempt added the item and its answer was lost.
                 added: item.id == self.new.id,
                 evicted: Vec::new(),
             },
@@ -297,7 +297,7 @@ async fn delete_present<T: Tx>(tx: &mut T, shelf: Shelf, item: &FocusItem) -> Re
     }
 }
 
-/// Inserts an item after what must make room for it has gone to the archive.
+/// Archives items to make room, then inserts an item.
 async fn insert_with_room<T: Tx>(
     tx: &mut T,
     session: &str,
@@ -336,7 +336,7 @@ async fn archive_item<T: Tx>(
     Ok(archived)
 }
 
-/// Keeps the working memory of all sessions and its archive within the limit of the project.
+/// Enforces the project's quota for the working memory of all sessions and its archive.
 async fn trim_project<T: Tx>(tx: &mut T, now: DateTime<Utc>) -> Result<(), T::Error> {
     match tx.limits().entries {
         0 => Ok(()),

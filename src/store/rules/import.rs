@@ -1,4 +1,4 @@
-//! The rules of an import. A record that is there already stays as it is, so that an import can be repeated.
+//! The rules of an import. Existing records are left unchanged, so that an import can be repeated.
 
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ use crate::domain::{Kind, Memory};
 use crate::store::Result;
 use crate::store::port::{EntityName, Imported, MemoryRecord, Record, RelationRecord};
 
-/// Stores records in the own project, and answers each.
+/// Stores records in the own project and returns one result per record.
 pub(crate) struct Import<'a> {
     pub(crate) records: &'a [Record],
 }
@@ -25,8 +25,8 @@ impl Rule for Import<'_> {
         tx.ensure_project().await?;
         let is_graph = |record: &Record| matches!(record, Record::Entity(_) | Record::Relation(_));
         if self.records.iter().any(is_graph) {
-            // Whether a relation is there already is asked, not enforced by a key: one that ended and began again has a
-            // row for each time.
+            // No key prevents equal relations, because a relation that ended and began again has a row for each period.
+            // A query checks instead.
             tx.lock_graph().await?;
         }
         let mut entering = Vec::new();
@@ -102,7 +102,7 @@ async fn import_memory<T: Tx>(
     Ok(Imported::Created)
 }
 
-/// The turn of a conversation that no other memory may have.
+/// Returns the turn of a conversation, which no other memory may have.
 fn claimed_turn(memory: &Memory) -> Option<(&str, i64)> {
     let is_current = memory.deleted_at.is_none() && memory.superseded_by.is_none();
     if !is_current || memory.kind != Kind::Dialogue {
@@ -121,7 +121,7 @@ async fn import_relation<T: Tx>(tx: &mut T, record: &RelationRecord) -> Result<I
     Ok(created(tx.insert_relation(record, from, to).await?))
 }
 
-/// The number of a memory, if it belongs to the project.
+/// Returns the number of a memory if it belongs to the project.
 async fn own_memory<T: Tx>(tx: &mut T, id: Uuid) -> Result<Option<i64>, T::Error> {
     let location = tx.locate_memory(id).await?;
     Ok(location

@@ -1,4 +1,4 @@
-//! The rule of links. What is merged is decided by `domain::graph`.
+//! The rule for links. `domain::graph` decides how they are merged.
 
 use chrono::{DateTime, Utc};
 
@@ -33,8 +33,8 @@ impl Rule for Link<'_> {
     }
 }
 
-/// Keeps which entities the new text of a memory mentions, as far as they exist. Only the owner's consent changes a
-/// protected memory, so that no mention is left out here.
+/// Stores which existing entities the new text of a memory mentions. Only the owner's consent changes a protected
+/// memory, so no mention is left out here.
 pub(super) async fn mention_existing<T: LinkTx>(
     tx: &mut T,
     memory: i64,
@@ -50,7 +50,8 @@ pub(super) async fn mention_existing<T: LinkTx>(
     Ok(())
 }
 
-/// Plans what the items of a `remember` link, within the quotas of the project. An empty plan if they link nothing.
+/// Plans the links of the items of a `remember` within the quotas of the project. Returns an empty plan if there
+/// are none.
 pub(crate) async fn plan_links<T: LinkTx>(
     tx: &mut T,
     batches: &[&Links],

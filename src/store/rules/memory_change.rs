@@ -1,4 +1,4 @@
-//! A memory before and after a change, and what follows for its index entries.
+//! A memory before and after a change, and the consequences for its index entries.
 
 use chrono::{DateTime, Utc};
 
@@ -6,7 +6,7 @@ use crate::domain::memory::indexed_text;
 use crate::domain::text::Terms;
 use crate::domain::{Analyzer, Change, Memory};
 
-/// What the history says about a change.
+/// The data that the history records about a change.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ChangeRecord<'a> {
     pub(crate) change: Change,
@@ -14,12 +14,12 @@ pub(crate) struct ChangeRecord<'a> {
     pub(crate) now: DateTime<Utc>,
 }
 
-/// A memory before and after a change, and what follows for its index entries.
+/// A memory before and after a change, and the consequences for its index entries.
 #[derive(Debug)]
 pub(crate) struct MemoryChange {
     pub(crate) before: Memory,
     pub(crate) after: Memory,
-    /// The terms before and after, if the index entry changes.
+    /// The terms before and after the change, if the index entry changes.
     terms: Option<(Terms, Terms)>,
 }
 
@@ -40,24 +40,24 @@ impl MemoryChange {
         }
     }
 
-    /// Terms that leave the index.
+    /// Returns the terms to remove from the index.
     pub(crate) fn leaving_terms(&self) -> Option<&Terms> {
         let terms = self.terms.as_ref().map(|(old, _)| old);
         terms.filter(|_| self.before.deleted_at.is_none())
     }
 
-    /// Terms that enter the index.
+    /// Returns the terms to add to the index.
     pub(crate) fn entering_terms(&self) -> Option<&Terms> {
         let terms = self.terms.as_ref().map(|(_, new)| new);
         terms.filter(|_| self.is_live())
     }
 
-    /// The new length in terms, if it changes.
+    /// Returns the new length in terms, if it changes.
     pub(crate) fn new_length(&self) -> Option<u32> {
         self.terms.as_ref().map(|(_, new)| new.length)
     }
 
-    /// Whether the vectors are those of another text from now on.
+    /// Returns whether the change invalidates the vectors because the embedded text differs.
     pub(crate) fn is_reworded(&self) -> bool {
         self.before.embedded_text() != self.after.embedded_text()
     }
@@ -71,7 +71,7 @@ impl MemoryChange {
     }
 }
 
-/// The text by whose words a memory is found.
+/// Returns the text whose words find a memory.
 fn searchable_text(memory: &Memory) -> String {
     indexed_text(
         &memory.content,
@@ -81,7 +81,7 @@ fn searchable_text(memory: &Memory) -> String {
     )
 }
 
-/// The terms by which a memory is found.
+/// Returns the terms that find a memory.
 pub(crate) fn memory_terms(memory: &Memory, analyzer: &Analyzer) -> Terms {
     analyzer.terms(&searchable_text(memory))
 }

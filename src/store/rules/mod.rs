@@ -1,12 +1,13 @@
-//! The rules of writes that are not hot, written once for both databases: working memory, reviews, changes of memories,
+//! The rules of less frequent writes, written once for both databases: working memory, reviews, changes of memories,
 //! import and quotas.
 //!
-//! A [`Rule`] is a value with the arguments of one call. It works on a [`tx::Tx`]: one transaction in one project, which a
-//! backend offers as row-level primitives of a few lines each. [`Backend::run_rule`] opens the transaction, applies the
-//! rule, and commits. `remember`, which is hot, does not pass through here: each backend stores batches in its own way.
+//! A [`Rule`] is a value with the arguments of one call. It uses a [`tx::Tx`]: one transaction in one project, which a
+//! backend implements as row-level primitives of a few lines each. [`Backend::run_rule`] opens the transaction, applies
+//! the rule, and commits. `remember` is performance-critical and does not use rules: each backend stores batches in its
+//! own way.
 //!
-//! Depends on the boundary of `store` and on `domain`. To add a rule, implement [`Rule`]; to add a primitive, add a method
-//! to the trait of its table and an implementation in each backend.
+//! Depends on the interface of `store` and on `domain`. To add a rule, implement [`Rule`]; to add a primitive, add a
+//! method to the trait of its table and an implementation in each backend.
 
 mod change;
 mod focus;

@@ -1,10 +1,11 @@
-//! Quotas of a project. A transaction that may exceed one checks it before or after its writes; an error undoes them.
+//! Quotas of a project. A transaction that may exceed one checks it before or after its writes; an error rolls them
+//! back.
 
 use super::tx::{Item, QuotaTx, Tx};
 use crate::domain::graph_merge::Plan;
 use crate::store::{Limits, Result};
 
-/// Lets the writers of a project with a limit of bytes take turns. Comes first in every transaction that adds bytes.
+/// Serializes the writers of a project with a quota of bytes. Must come first in every transaction that adds bytes.
 pub(super) async fn lock_bytes<T: Tx>(tx: &mut T) -> Result<(), T::Error> {
     if tx.limits().bytes > 0 {
         tx.lock_usage().await?;
@@ -12,8 +13,8 @@ pub(super) async fn lock_bytes<T: Tx>(tx: &mut T) -> Result<(), T::Error> {
     Ok(())
 }
 
-/// Refuses what this transaction wrote if the project exceeds its limit of bytes. A shorter text can exceed it, too,
-/// because the history grows by the longer one.
+/// Fails if this transaction's writes exceed the project's quota of bytes. A shorter text can exceed it, too, because
+/// the history grows by the longer one.
 pub(super) async fn check_bytes<T: Tx>(tx: &mut T) -> Result<(), T::Error> {
     let limits = Limits {
         memories: 0,
@@ -22,7 +23,7 @@ pub(super) async fn check_bytes<T: Tx>(tx: &mut T) -> Result<(), T::Error> {
     check_usage(tx, limits, (0, 0)).await
 }
 
-/// Refuses what makes the project exceed the limits: what it holds, and this many memories and bytes more.
+/// Fails if the stored data plus this many memories and bytes would exceed the quotas.
 pub(crate) async fn check_usage<T: QuotaTx>(
     tx: &mut T,
     limits: Limits,
@@ -35,7 +36,7 @@ pub(crate) async fn check_usage<T: QuotaTx>(
     Ok(limits.check(tx.scope().project(), held + memories, size + bytes)?)
 }
 
-/// Refuses this many new items if the project would have more of them than it may.
+/// Fails if this many new items would exceed the quota.
 pub(super) async fn check_items<T: QuotaTx>(
     tx: &mut T,
     item: Item,
@@ -49,7 +50,7 @@ pub(super) async fn check_items<T: QuotaTx>(
     Ok(limits.check_entries(tx.scope().project(), item.plural(), figure)?)
 }
 
-/// Refuses a plan that would make the graph larger than it may be.
+/// Fails if a plan would make the graph exceed its quota.
 pub(super) async fn check_graph<T: QuotaTx>(tx: &mut T, plan: &Plan) -> Result<(), T::Error> {
     let entities = plan.entities.iter();
     let entities = entities.filter(|planned| planned.entity.seq == 0).count();

@@ -1,4 +1,4 @@
-//! The rules of reviews: proposing, deciding, undoing. What is approved happens in the transaction of the decision.
+//! The rules of reviews: propose, decide, undo. An approved change is made in the transaction of the decision.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -89,7 +89,7 @@ impl Rule for Propose<'_> {
     }
 }
 
-/// Stores a review. An equal one that is there already is returned instead.
+/// Stores a review. An existing equal review is returned instead.
 async fn propose<T: Tx>(tx: &mut T, review: &NewReview) -> Result<Review, T::Error> {
     let concerned = concerned_memories(review.memory, &review.proposal);
     let found = tx.lock_memories(&concerned).await?;
@@ -116,7 +116,7 @@ fn concerned_memories(memory: Uuid, proposal: &Proposal) -> Vec<Uuid> {
         .collect()
 }
 
-/// Proposes a change and, unless its memory is protected, carries it out.
+/// Proposes a change and, unless its memory is protected, executes it.
 struct Settle<'a> {
     review: &'a NewReview,
 }
@@ -194,7 +194,7 @@ async fn decide<T: Tx>(tx: &mut T, command: &Decide) -> Result<Review, T::Error>
     Ok(review)
 }
 
-/// Does to the memory what was proposed. Returns the version that it has then.
+/// Executes the proposed change of the memory. Returns the resulting version.
 async fn carry_out<T: Tx>(
     tx: &mut T,
     memory: Memory,
@@ -219,7 +219,7 @@ async fn carry_out<T: Tx>(
     })
 }
 
-/// Carries out a proposal to update a memory or to replace it by another one.
+/// Executes a proposal to update a memory or to replace it by another one.
 async fn replace_fields<T: Tx>(
     tx: &mut T,
     before: Memory,
@@ -234,7 +234,7 @@ async fn replace_fields<T: Tx>(
     let (change, changed) = match &review.proposal {
         Proposal::Update { patch } => (Change::Updated, patch.apply(&mut after, now)),
         Proposal::Supersede { by, .. } => {
-            // A memory that is to replace itself was locked once; the proposal refuses it.
+            // A memory that should replace itself was locked once; the proposal refuses it.
             let successor = if *by == before.id {
                 Some(&before)
             } else {
@@ -262,7 +262,7 @@ async fn replace_fields<T: Tx>(
     Ok(version)
 }
 
-/// Brings back what the memory was before the approval.
+/// Restores the state of the memory before the approval.
 async fn take_back<T: Tx>(
     tx: &mut T,
     before: Memory,

@@ -1,4 +1,4 @@
-//! Rules, and the databases that run them.
+//! Rules, and the databases that execute them.
 
 use uuid::Uuid;
 
@@ -6,36 +6,36 @@ use super::tx::Tx;
 use crate::domain::Scope;
 use crate::store::{Result, StoreError};
 
-/// What a repetition of a transaction would do.
+/// The effect of repeating a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// It only reads.
+    /// The transaction only reads.
     Read,
-    /// It changes nothing more, since the new rows have their IDs already.
+    /// A repetition changes nothing more, because the new rows already have their IDs.
     Repeatable,
-    /// It would be done twice if the first commit arrived.
+    /// A repetition would duplicate the effect if the first commit arrived.
     Once,
 }
 
-/// A unit of work that is one transaction.
+/// A unit of work that runs in one transaction.
 pub(crate) trait Rule: Sync {
-    /// What it returns.
+    /// The result of the rule.
     type Output: Send;
-    /// What it does, in the words of an error: "add to the working memory".
+    /// The action for error messages, for example "add to the working memory".
     const PURPOSE: &'static str;
-    /// Whether it may be repeated.
+    /// The effect of repeating the rule.
     const EFFECT: Effect;
 
-    /// Does the work in a transaction. An error undoes it.
+    /// Executes the rule in a transaction. An error rolls it back.
     fn apply<T: Tx>(
         &self,
         tx: &mut T,
     ) -> impl Future<Output = Result<Self::Output, T::Error>> + Send;
 }
 
-/// A database that runs rules.
+/// A database that executes rules.
 pub(crate) trait Backend: Send + Sync + 'static {
-    /// Applies a rule in a transaction of its own, and commits it.
+    /// Applies a rule in a new transaction and commits it.
     fn run_rule<R: Rule>(
         &self,
         scope: &Scope,

@@ -1,4 +1,4 @@
-//! The rules of tokens, which belong to no project.
+//! The rules of tokens, which do not belong to a project.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -8,13 +8,14 @@ use crate::store::{Result, StoreError, StoredToken, TokenStore};
 
 /// The table of tokens.
 pub(crate) trait TokenTable: Send + Sync + 'static {
-    /// Stores a token in place of a revoked one of its name. Returns nothing if there is one that is not revoked.
+    /// Inserts a token, or replaces a revoked one of its name. Returns `None` if a token of the name is not
+    /// revoked.
     fn insert_token(
         &self,
         token: &StoredToken,
     ) -> impl Future<Output = Result<Option<Token>>> + Send;
 
-    /// Replaces the secret of a token. Returns nothing if there is none of the name that is not revoked.
+    /// Replaces the secret of a token. Returns `None` if no unrevoked token has the name.
     fn replace_secret(
         &self,
         name: &str,
@@ -23,14 +24,14 @@ pub(crate) trait TokenTable: Send + Sync + 'static {
         now: DateTime<Utc>,
     ) -> impl Future<Output = Result<Option<Token>>> + Send;
 
-    /// Marks a token as revoked, unless it is. Returns nothing if there is none of the name.
+    /// Marks a token as revoked, unless it is. Returns `None` if no token has the name.
     fn mark_revoked(
         &self,
         name: &str,
         now: DateTime<Utc>,
     ) -> impl Future<Output = Result<Option<Token>>> + Send;
 
-    /// All tokens by name.
+    /// Returns all tokens by name.
     fn read_tokens(&self) -> impl Future<Output = Result<Vec<StoredToken>>> + Send;
 }
 

@@ -22,23 +22,23 @@ impl<T: ImportTx> Tx for T {}
 
 /// A transaction in the project of a scope.
 pub(crate) trait Transaction: Send {
-    /// Why a primitive failed. A backend that repeats transactions tells the causes apart.
+    /// The reason why a primitive failed. A backend that retries transactions distinguishes the causes.
     type Error: From<StoreError> + Debug + Send;
 
-    /// The project and who works in it.
+    /// Returns the project and the caller.
     fn scope(&self) -> &Scope;
 
-    /// The analysis of texts.
+    /// Returns the text analyzer.
     fn analyzer(&self) -> &Analyzer;
 
-    /// How much a project may hold.
+    /// Returns the quotas of a project.
     fn limits(&self) -> Limits;
 
     /// Creates the project if it does not exist.
     fn ensure_project(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
-/// Things of which a project may have a limited number.
+/// Objects whose number in a project is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Item {
     Entity,
@@ -58,31 +58,31 @@ impl Item {
 
 /// The numbers that quotas limit.
 pub(crate) trait QuotaTx: Transaction {
-    /// Keeps others from adding to the project until the end of the transaction.
+    /// Prevents concurrent additions to the project until the end of the transaction.
     fn lock_usage(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Memories and bytes of the project, with those that this transaction wrote.
+    /// Counts the memories and bytes of the project, including those that this transaction wrote.
     fn usage(&mut self) -> impl Future<Output = Result<(u64, u64), Self::Error>> + Send;
 
     fn count_items(&mut self, item: Item) -> impl Future<Output = Result<u64, Self::Error>> + Send;
 }
 
-/// The tables of memories. All primitives work in the project of the scope.
+/// Access to the tables of memories. All primitives work in the project of the scope.
 pub(crate) trait ChangeTx: QuotaTx {
-    /// Memories in any state, locked until the end of the transaction. They come and are locked in storage order, so that
-    /// two transactions never wait for each other in a circle.
+    /// Returns memories in any state, locked until the end of the transaction. They are returned and locked in storage
+    /// order, so that two transactions never deadlock.
     fn lock_memories(
         &mut self,
         ids: &[Uuid],
     ) -> impl Future<Output = Result<Vec<Memory>, Self::Error>> + Send;
 
-    /// Which of the IDs are live memories of a readable project.
+    /// Returns those IDs that are live memories of a readable project.
     fn find_sources(
         &mut self,
         ids: &[Uuid],
     ) -> impl Future<Output = Result<Vec<Uuid>, Self::Error>> + Send;
 
-    /// The live memories that have these turns of conversations.
+    /// Returns the live memories that have these turns of conversations.
     fn turn_owners(
         &mut self,
         turns: &[(&str, i64)],
@@ -95,19 +95,19 @@ pub(crate) trait ChangeTx: QuotaTx {
         record: &ChangeRecord<'_>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Writes the votes for a memory, which are no new version.
+    /// Writes the votes for a memory without creating a new version.
     fn save_votes(
         &mut self,
         memory: &Memory,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Removes memories and everything that belongs to them or repeats their texts.
+    /// Removes memories and all data that belongs to them or repeats their texts.
     fn purge_memories(
         &mut self,
         memories: &[Memory],
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// The history of a memory from a version on, oldest first.
+    /// Returns the history of a memory from a version on, oldest first.
     fn history_from(
         &mut self,
         memory: &Memory,
@@ -118,25 +118,25 @@ pub(crate) trait ChangeTx: QuotaTx {
 /// Session, number and memory of a turn.
 pub(crate) type TurnOwner = (String, i64, Uuid);
 
-/// The tables of the graph.
+/// Access to the tables of the graph.
 pub(crate) trait LinkTx: QuotaTx {
-    /// Keeps others from writing to the graph of the project until the end of the transaction.
+    /// Prevents concurrent writes to the graph of the project until the end of the transaction.
     fn lock_graph(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// The entities and relations that the batches name, locked against other writers of the graph of the project.
+    /// Returns the entities and relations that the batches name, locked against other writers of the project's graph.
     fn named_graph(
         &mut self,
         batches: &[&Links],
     ) -> impl Future<Output = Result<(Vec<Entity>, Vec<Relation>), Self::Error>> + Send;
 
-    /// Stores a mention unless it is there. Returns whether it did.
+    /// Stores a mention unless it exists. Returns whether it was stored.
     fn insert_mention(
         &mut self,
         memory: i64,
         entity: i64,
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
-    /// Carries a plan out. Returns the numbers of the entities that it names, by their compared names.
+    /// Executes a plan. Returns the numbers of the named entities by their normalized names.
     fn write_plan(
         &mut self,
         plan: &Plan,
@@ -144,7 +144,7 @@ pub(crate) trait LinkTx: QuotaTx {
     ) -> impl Future<Output = Result<HashMap<String, i64>, Self::Error>> + Send;
 }
 
-/// Where an item is kept.
+/// The location of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shelf {
     /// In the working memory.
@@ -153,21 +153,21 @@ pub(crate) enum Shelf {
     Archive,
 }
 
-/// The tables of the working memory.
+/// Access to the tables of the working memory.
 pub(crate) trait FocusTx: Transaction {
-    /// Keeps others from changing the session until the end of the transaction.
+    /// Prevents concurrent changes of the session until the end of the transaction.
     fn lock_session(
         &mut self,
         session: &str,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// All items of a session, the most recently touched first.
+    /// Returns all items of a session, most recently touched first.
     fn focus_items(
         &mut self,
         session: &str,
     ) -> impl Future<Output = Result<Vec<FocusItem>, Self::Error>> + Send;
 
-    /// Archived items of a session, the latest first, after the one numbered `before`.
+    /// Returns archived items of a session, latest first, after the one numbered `before`.
     fn archived_items(
         &mut self,
         session: &str,
@@ -181,15 +181,15 @@ pub(crate) trait FocusTx: Transaction {
         id: Uuid,
     ) -> impl Future<Output = Result<Option<ArchivedItem>, Self::Error>> + Send;
 
-    /// Stores an item and sets its number. It is linked to its memory if that is in the project, otherwise to the oldest
-    /// memory with the same text.
+    /// Stores an item and sets its number. It is linked to its memory if that belongs to the project, otherwise to the
+    /// oldest memory with the same text.
     fn insert_item(
         &mut self,
         session: &str,
         item: &mut FocusItem,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Stores an item in the archive and sets its number. It is linked to its memory if that is in the project.
+    /// Stores an item in the archive and sets its number. It is linked to its memory if that belongs to the project.
     fn insert_archived(
         &mut self,
         session: &str,
@@ -204,7 +204,7 @@ pub(crate) trait FocusTx: Transaction {
         now: DateTime<Utc>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Removes an item. Returns whether it was still there: a purge may have removed it since it was read.
+    /// Removes an item. Returns whether it still existed: a purge may have removed it since it was read.
     fn delete_item(
         &mut self,
         shelf: Shelf,
@@ -220,9 +220,10 @@ pub(crate) trait FocusTx: Transaction {
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
-/// The table of reviews.
+/// Access to the table of reviews.
 pub(crate) trait ReviewTx: ChangeTx {
-    /// A review of the same memory with the same proposal that is open or, for a proposal without effect, dismissed.
+    /// Returns a review of the same memory with the same proposal that is open or, for a proposal without effect,
+    /// dismissed.
     fn equal_review(
         &mut self,
         review: &NewReview,
@@ -238,7 +239,7 @@ pub(crate) trait ReviewTx: ChangeTx {
         review: &NewReview,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// A review, locked until the end of the transaction.
+    /// Returns a review, locked until the end of the transaction.
     fn lock_review(
         &mut self,
         id: Uuid,
@@ -256,9 +257,9 @@ pub(crate) trait ReviewTx: ChangeTx {
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
-/// The tables of an import. Records get the times, versions and IDs that they have.
+/// Access to the tables of an import. Records keep their times, versions and IDs.
 pub(crate) trait ImportTx: FocusTx + LinkTx + ReviewTx {
-    /// Where a memory of any project is.
+    /// Returns the location of a memory of any project.
     fn locate_memory(
         &mut self,
         id: Uuid,
@@ -271,13 +272,13 @@ pub(crate) trait ImportTx: FocusTx + LinkTx + ReviewTx {
         terms: &Terms,
     ) -> impl Future<Output = Result<i64, Self::Error>> + Send;
 
-    /// Adds memories to the index, and to the queue for embeddings.
+    /// Adds memories to the index and to the embedding queue.
     fn index_records(
         &mut self,
         entering: &[(i64, Terms)],
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// The number of an entity, by its compared name.
+    /// Returns the number of an entity by its normalized name.
     fn find_entity(
         &mut self,
         name_key: &str,
@@ -288,7 +289,7 @@ pub(crate) trait ImportTx: FocusTx + LinkTx + ReviewTx {
         record: &EntityRecord,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Stores a relation unless one says the same of the same time. Returns whether it did.
+    /// Stores a relation unless an equal one of the same time exists. Returns whether it was stored.
     fn insert_relation(
         &mut self,
         record: &RelationRecord,
@@ -296,14 +297,14 @@ pub(crate) trait ImportTx: FocusTx + LinkTx + ReviewTx {
         to: i64,
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
-    /// Stores an item of the working memory or of its archive, unless one of them has it. Returns whether it did. A memory
-    /// that does not exist here is left out.
+    /// Stores an item of the working memory or of its archive unless it exists in either. Returns whether it was
+    /// stored. A memory that does not exist here is left out.
     fn insert_focus(
         &mut self,
         record: &FocusRecord,
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
-    /// Stores a review of a memory unless it is there. Returns whether it did.
+    /// Stores a review of a memory unless it exists. Returns whether it was stored.
     fn insert_decided_review(
         &mut self,
         review: &Review,
@@ -311,7 +312,7 @@ pub(crate) trait ImportTx: FocusTx + LinkTx + ReviewTx {
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 }
 
-/// Where a memory is.
+/// The location of a memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MemoryLocation {
     /// Whether it belongs to the project of the transaction.
