@@ -1,4 +1,4 @@
-//! Connections beside another process that has the file open. They only read.
+//! Read-only connections while another process has the file open.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::lock::{canonical, owner};
 use super::{connect_options, schema, with_suffix};
 use crate::store::{Result, StoreError};
 
-/// Opens the file and reads its version. SQLite creates a file of shared memory beside it unless the file is declared
+/// Opens the file and reads its version. SQLite creates a shared-memory file next to it unless the file is declared
 /// immutable.
 async fn open_to_read(path: &Path, immutable: bool) -> Result<(SqliteConnection, usize)> {
     let options = connect_options(path)
@@ -24,14 +24,14 @@ async fn open_to_read(path: &Path, immutable: bool) -> Result<(SqliteConnection,
     Ok((connection, version))
 }
 
-/// Whether nobody has the database open and all of it is in the file. Then it can also be read where its disk is full or
-/// read-only, and no service could start there meanwhile.
+/// Returns whether no process has the database open and the log is empty. Then the file can be read even if its disk is
+/// full or read-only, and no service could start there meanwhile.
 fn is_at_rest(path: &Path) -> bool {
     let log = with_suffix(&canonical(path), "-wal");
     owner(path).is_none() && std::fs::metadata(log).map_or(true, |data| data.len() == 0)
 }
 
-/// A connection beside whoever has the file open, and the version of the schema.
+/// Opens a connection while another process may have the file open, and reads the version of the schema.
 pub(super) async fn open_at_any_version(path: &Path) -> Result<(SqliteConnection, usize)> {
     match open_to_read(path, false).await {
         Err(_) if is_at_rest(path) => open_to_read(path, true).await,
@@ -39,7 +39,7 @@ pub(super) async fn open_at_any_version(path: &Path) -> Result<(SqliteConnection
     }
 }
 
-/// The same for a schema that is up to date.
+/// Opens such a connection, and fails unless the schema is up to date.
 pub(super) async fn connect(path: &Path) -> Result<SqliteConnection> {
     if !std::fs::metadata(path).is_ok_and(|data| data.len() > 0) {
         let reason = format!("there is no database at {}", path.display());

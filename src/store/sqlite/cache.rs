@@ -1,17 +1,16 @@
-//! What the lexical search would otherwise read again and again: the lengths of memories, how many memories contain a
-//! common term, and which terms there are at all. One process owns the file, so what is kept here can be kept right.
+//! A cache of data that the lexical search reads repeatedly: the lengths of memories, the number of memories with each
+//! common term, and the vocabulary. One process owns the file, so that the cache can be kept consistent with it.
 //!
-//! Filled by readers, corrected by the writer with each commit. A reader may have looked at the database before
-//! a commit and come back after it, or the other way round; what it brings is then dropped, which the generations
-//! tell.
+//! Readers fill the cache, and the writer corrects it with each commit. A reader may have read the database before a
+//! commit and report after it, or the other way round. Generations detect this, and the reader's data is then dropped.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Terms in fewer memories are counted quicker than they are kept right.
+/// Minimum number of memories with a cached term. Counting a rarer term is faster than keeping its count correct.
 const COMMON: u64 = 256;
-/// Most terms that are kept.
+/// Maximum number of cached terms.
 const MOST_TERMS: usize = 20_000;
 
 /// See the module.
@@ -21,24 +20,24 @@ pub(super) struct Cache(RwLock<Known>);
 #[derive(Debug, Default)]
 struct Known {
     generation: Generation,
-    /// A commit is under way: nobody can tell which side of it a reader saw.
+    /// A commit is in progress: it is unknown whether a reader saw the state before or after it.
     committing: bool,
-    /// The same, where lengths change.
+    /// A commit that changes lengths is in progress.
     resizing: bool,
-    /// By storage order; 0 where it is not known.
+    /// Lengths by storage order; 0 if unknown.
     lengths: Vec<u32>,
-    /// By the index's name of the term.
+    /// Counts by the term's name in the index.
     frequencies: HashMap<String, u64>,
     vocabulary: Vocabulary,
 }
 
-/// The terms of the index, by hash: guesses at misspelled words are many, and nearly all of them wrong. Terms that are
-/// gone stay, so that somebody who asks has to look at the index for what is found here.
+/// The terms of the index, by hash: most of the many candidates for misspelled words do not exist. Removed terms
+/// remain, so a term that is found here must still be looked up in the index.
 #[derive(Debug, Default)]
 struct Vocabulary {
-    /// From here on what is new is added.
+    /// New terms are added from here on.
     followed: bool,
-    /// What was there before has been added up to this term,
+    /// Older terms have been added up to this term,
     read_to: String,
     /// or all of it.
     complete: bool,
@@ -52,19 +51,19 @@ impl Vocabulary {
     }
 }
 
-/// The state that a reader is about to look at.
+/// The state that a reader is about to read.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Generation {
-    /// Commits that changed the index.
+    /// Number of commits that changed the index.
     terms: u64,
-    /// Commits that changed the length of a memory which was there already.
+    /// Number of commits that changed the length of an existing memory.
     lengths: u64,
 }
 
-/// What a transaction did to the index.
+/// The changes of a transaction to the index.
 #[derive(Debug, Default)]
 pub(super) struct Delta {
-    /// The index's names of terms, and how many memories more contain them.
+    /// Names of terms in the index, and the change of the number of memories that contain them.
     pub(super) terms: Vec<(String, i64)>,
     /// Memories whose length changed.
     pub(super) resized: Vec<i64>,
@@ -81,12 +80,12 @@ impl Cache {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// To be asked before reading what is to be kept.
+    /// Returns the generation. Must be called before reading data for the cache.
     pub(super) fn generation(&self) -> Generation {
         self.read().generation
     }
 
-    /// How many memories contain each term, as far as known.
+    /// Returns the number of memories that contain each term, if known.
     pub(super) fn frequencies(&self, terms: &[String]) -> Vec<Option<u64>> {
         let known = self.read();
         terms
@@ -95,7 +94,7 @@ impl Cache {
             .collect()
     }
 
-    /// Keeps what a reader counted since `generation`.
+    /// Stores the counts of a reader unless the index changed since `generation`.
     pub(super) fn keep_frequencies<'a>(
         &self,
         generation: Generation,
@@ -118,7 +117,7 @@ impl Cache {
         }
     }
 
-    /// Which of the terms (the index's names) may be in the index; nothing where that is not known.
+    /// Returns which of the terms (names in the index) may be in the index; `None` if the vocabulary is not complete.
     pub(super) fn may_have(&self, terms: &[String]) -> Option<Vec<bool>> {
         let Known { vocabulary, .. } = &*self.read();
         let known = |term: &String| {
@@ -131,14 +130,15 @@ impl Cache {
             .then(|| terms.iter().map(known).collect())
     }
 
-    /// Behind which term the vocabulary is to be read on; nothing where it is known. What is new is kept from here on.
+    /// Returns the term after which the vocabulary must be read; `None` if it is complete. New terms are added from
+    /// here on.
     pub(super) fn follow_vocabulary(&self) -> Option<String> {
         let Known { vocabulary, .. } = &mut *self.write();
         vocabulary.followed = true;
         (!vocabulary.complete).then(|| vocabulary.read_to.clone())
     }
 
-    /// Keeps what was read since, up to a term or all.
+    /// Stores terms that were read since, up to a term or to the end.
     pub(super) fn keep_vocabulary<'a>(
         &self,
         terms: impl Iterator<Item = &'a str>,
@@ -155,7 +155,7 @@ impl Cache {
         }
     }
 
-    /// The lengths of memories, 0 where not known.
+    /// Returns the lengths of memories, 0 if unknown.
     pub(super) fn lengths(&self, memories: &[i64]) -> Vec<u32> {
         let known = self.read();
         let length = |seq: &i64| {
@@ -170,7 +170,7 @@ impl Cache {
             .collect()
     }
 
-    /// Keeps what a reader read since `generation`.
+    /// Stores the lengths of a reader unless they changed since `generation`.
     pub(super) fn keep_lengths(&self, generation: Generation, lengths: &[(i64, u32)]) {
         let mut known = self.write();
         if known.resizing || known.generation.lengths != generation.lengths {
@@ -187,7 +187,7 @@ impl Cache {
         }
     }
 
-    /// To be called before a commit.
+    /// Must be called before a commit.
     pub(super) fn commit<'a>(&'a self, delta: &'a Delta) -> Committing<'a> {
         let mut known = self.write();
         known.committing = !delta.terms.is_empty();
@@ -200,7 +200,8 @@ impl Cache {
     }
 }
 
-/// A commit under way. Dropped before it is [`Committing::done`], its outcome is not known, and all is forgotten.
+/// A commit in progress. If it is dropped before [`Committing::done`], its outcome is unknown and the cache is
+/// cleared.
 #[derive(Debug)]
 pub(super) struct Committing<'a> {
     cache: &'a Cache,
@@ -209,7 +210,7 @@ pub(super) struct Committing<'a> {
 }
 
 impl Committing<'_> {
-    /// Follows what was committed.
+    /// Applies the committed changes.
     pub(super) fn done(mut self) {
         self.done = true;
     }

@@ -1,4 +1,4 @@
-//! The tables of memories, as the rules of changes use them.
+//! Implements the primitives of memory changes.
 
 use std::sync::atomic::Ordering;
 
@@ -18,7 +18,7 @@ use crate::store::rules::{
 use crate::store::{Result, fields};
 
 impl QuotaTx for SqliteTx<'_> {
-    /// One connection writes.
+    /// Does nothing, because there is only one writing connection.
     async fn lock_usage(&mut self) -> Result<()> {
         Ok(())
     }
@@ -125,7 +125,7 @@ impl ChangeTx for SqliteTx<'_> {
 }
 
 impl SqliteTx<'_> {
-    /// Brings the index entry, vectors and index job of a memory into agreement with its change.
+    /// Updates the index entry, vectors and index job of a changed memory.
     async fn rewrite_index(&mut self, change: &MemoryChange) -> Result<()> {
         let (project, memory) = (self.project, &change.after);
         if let Some(terms) = change.leaving_terms() {
@@ -145,7 +145,7 @@ impl SqliteTx<'_> {
         Ok(())
     }
 
-    /// Writes all fields of a row that may change; a length only if it does.
+    /// Writes all fields of a row that may change; the length only if it does.
     async fn save_memory(&mut self, memory: &Memory, length: Option<u32>) -> Result<()> {
         let query = bind_memory(
             sqlx::query(memory_sql::UPDATE_MEMORY),
@@ -156,7 +156,7 @@ impl SqliteTx<'_> {
         self.execute(query).await.map(drop)
     }
 
-    /// Writes the tags and sources of a memory in place of the stored ones. Sources that were purged stay away.
+    /// Replaces the stored tags and sources of a memory. Purged sources are left out.
     async fn rewrite_lists(&mut self, change: &MemoryChange) -> Result<()> {
         let (before, after) = (&change.before, &change.after);
         if before.tags != after.tags {

@@ -15,7 +15,7 @@ use crate::domain::validate::tag_key;
 use crate::store::Result;
 use crate::store::completion::{COMPLETION_WINDOW, CompletionStore};
 
-/// The spelling of a tag that most memories have, with the uses of all.
+/// Returns the most frequent spelling of a tag, with the uses of all spellings.
 pub(super) fn most_used_spelling(spellings: BTreeMap<String, i64>) -> Option<(String, i64)> {
     let uses = spellings.values().sum();
     let (tag, _) = spellings
@@ -58,7 +58,7 @@ impl CompletionStore for SqliteStore {
                 .into_values()
                 .filter_map(most_used_spelling)
                 .collect();
-            // Stable: equally used ones stay in the order of their names.
+            // The sort is stable, so that equally used tags remain sorted by name.
             tags.sort_by_key(|(_, uses)| Reverse(*uses));
             Ok(tags.into_iter().take(limit).map(|(tag, _)| tag).collect())
         })

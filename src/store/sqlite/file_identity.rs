@@ -1,5 +1,5 @@
-//! Whether the paths still lead to the files that are open. SQLite goes on writing to a file that was deleted or replaced,
-//! and everything that it writes from then on is lost when the process ends.
+//! Detects whether the paths still lead to the open files. SQLite continues to write to a file that was deleted or
+//! replaced, and those writes are lost when the process ends.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +7,10 @@ use super::log_state::LogState;
 use super::with_suffix;
 use crate::store::{Result, StoreError};
 
-/// SQLite's smallest page: an open database is never shorter.
+/// Smallest page size of SQLite: an open database is never shorter.
 const SMALLEST_DATABASE: u64 = 512;
 
-/// A file, whatever its names.
+/// Identifies a file independently of its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileId {
     device: u64,
@@ -28,7 +28,7 @@ impl FileId {
         })
     }
 
-    /// Elsewhere an open file cannot be deleted or replaced.
+    /// Other systems prevent that an open file is deleted or replaced.
     #[cfg(not(unix))]
     fn at(_: &Path) -> Option<Self> {
         Some(Self {
@@ -38,18 +38,18 @@ impl FileId {
     }
 }
 
-/// The files of an open database. They stay the same as long as a connection is open.
+/// The files of an open database. They remain the same while a connection is open.
 #[derive(Debug)]
 pub(super) struct OpenFiles {
     database: PathBuf,
     files: Vec<(PathBuf, FileId)>,
     log: Option<LogState>,
-    /// Whether the first page was in the file already, and not only in the write-ahead log.
+    /// Whether the file already contained the first page, rather than only the write-ahead log.
     had_content: bool,
 }
 
 impl OpenFiles {
-    /// The database at `path` with its write-ahead log and the index of that, as they are now.
+    /// Identifies the database at `path`, its write-ahead log and the index of the log.
     pub(super) fn of(path: &Path) -> Self {
         let paths = ["", "-wal", "-shm"].map(|suffix| with_suffix(path, suffix));
         let files = paths
@@ -65,15 +65,16 @@ impl OpenFiles {
         }
     }
 
-    /// Where the database is.
+    /// Returns the path of the database.
     pub(super) fn database(&self) -> &Path {
         &self.database
     }
 
-    /// Costs eight system calls without access to the disk, which takes microseconds: little enough for every write.
+    /// Checks the files with eight system calls and without disk access. This takes microseconds and is cheap enough
+    /// for every write.
     ///
-    /// # Errors
-    /// [`StoreError::FileReplaced`] if a path leads to no file or to another one, or if the database or its log was truncated.
+    /// # Errors [`StoreError::FileReplaced`] if a path leads to no file or to another one, or if the database or its
+    /// log was truncated.
     pub(super) fn check(&self) -> Result<()> {
         for (path, id) in &self.files {
             let what = match FileId::at(path) {

@@ -1,4 +1,5 @@
-//! The tables of the working memory. One connection writes, so sessions take turns by themselves.
+//! Implements the primitives of the working memory. The single writing connection serializes
+//! changes of a session.
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;

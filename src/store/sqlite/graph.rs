@@ -1,4 +1,5 @@
-//! Entities, relations and mentions. What writes works inside of a transaction of [`super::Open::write`] or of a group.
+//! Stores entities, relations and mentions. Writing functions run inside a transaction of [`super::Open::write`] or of
+//! a group.
 
 use std::collections::HashMap;
 
@@ -24,9 +25,9 @@ use crate::store::graph::{
 use crate::store::rules::{Backend as _, Link, LinkTx};
 use crate::store::{Remembered, Result, fields};
 
-/// What weights are counted in, see [`sql::STEPS`].
+/// Factor by which weights become whole numbers, see [`sql::STEPS`].
 const WEIGHT_UNITS: f64 = 9_007_199_254_740_992.0;
-/// Comes after every name in the order of bytes.
+/// Sorts after every name in byte order.
 const AFTER_ALL: char = char::MAX;
 
 #[async_trait]
@@ -240,7 +241,7 @@ impl GraphStore for SqliteStore {
     }
 }
 
-/// An entity, or a relation, as an element of a JSON text.
+/// An entity or a relation as an element of a JSON text.
 type EntityFields = (
     i64,
     String,
@@ -312,7 +313,7 @@ fn relation_of(fields: RelationFields) -> sqlx::Result<Relation> {
 }
 
 impl LinkTx for SqliteTx<'_> {
-    /// One connection writes.
+    /// Does nothing, because there is only one writing connection.
     async fn lock_graph(&mut self) -> Result<()> {
         Ok(())
     }
@@ -432,7 +433,7 @@ impl SqliteTx<'_> {
         self.execute(query).await.map(drop)
     }
 
-    /// Keeps which entities a memory mentions. A protected one that was there before stays as it is.
+    /// Stores which entities a memory mentions. A protected memory that already existed is left unchanged.
     pub(super) async fn insert_mentions(
         &mut self,
         memory: &Remembered,

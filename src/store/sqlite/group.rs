@@ -1,11 +1,11 @@
-//! Group commit: small writes that wait for the writer anyway share its next transaction, and so the one flush to
-//! the disk that makes them durable.
+//! Group commit: small writes that wait for the writer share its next transaction, and thereby the single flush to
+//! disk that makes them durable.
 //!
-//! There is no task of its own. The first caller opens a group, those who come while the writer is busy join it, and
-//! one of them drives it: the group is a future behind a mutex, and whoever holds the mutex polls it. A driver who
-//! goes away (a client that hung up, a time limit) lets go of the mutex, and the next caller polls the same future
-//! from where it stood, so nothing is done twice or lost. When all are gone the future goes, too, and with it the
-//! transaction.
+//! There is no background task. The first caller opens a group, callers that arrive while the writer is busy join
+//! it, and one of them drives it: the group is a future behind a mutex, and the caller that holds the mutex polls
+//! it. If that caller is cancelled (by a disconnected client or a time limit), it releases the mutex, and the next
+//! caller continues the same future, so that nothing is lost or done twice. When all callers are gone, the future
+//! and its transaction are dropped.
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
@@ -23,18 +23,18 @@ use crate::domain::{Analyzer, Scope};
 use crate::store::batch::AnalyzedBatch;
 use crate::store::{Remembered, Result, StoreError};
 
-/// More than this many commands do not share a transaction: each waits for all.
+/// Maximum number of commands in a shared transaction, because each command waits for all.
 const MOST_COMMANDS: usize = 256;
 
-/// What a caller wants to be written.
+/// The write that a caller requests.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// Memories, durably.
+    /// Stores memories, durably.
     Remember {
         batch: AnalyzedBatch,
         analyzer: Arc<Analyzer>,
     },
-    /// That recall returned these; may be lost.
+    /// Records that recall returned these memories; may be lost.
     Note { ids: Vec<Uuid>, now: DateTime<Utc> },
 }
 
@@ -45,7 +45,7 @@ struct Pending {
     reply: oneshot::Sender<Result<Vec<Remembered>>>,
 }
 
-/// The commands of a group while it can be joined; `None` once its transaction began.
+/// The commands of a group while it can be joined; `None` once its transaction has begun.
 type Gathered = Arc<Mutex<Option<Vec<Pending>>>>;
 
 struct Group {
@@ -53,7 +53,7 @@ struct Group {
     drive: tokio::sync::Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
 }
 
-/// The group which can be joined, as long as somebody waits for it.
+/// The group that can be joined, while a caller waits for it.
 #[derive(Default)]
 pub(super) struct Gathering(Mutex<Weak<Group>>);
 
@@ -64,7 +64,7 @@ impl std::fmt::Debug for Gathering {
 }
 
 impl Gathering {
-    /// Adds a command to the group which gathers, or opens one.
+    /// Adds a command to the open group, or opens one.
     fn join(&self, open: &Arc<Open>, pending: Pending) -> Arc<Group> {
         let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(group) = current.upgrade() {
@@ -91,7 +91,7 @@ impl Gathering {
         group
     }
 
-    /// Carries out `work` together with that of others, and answers when it is committed.
+    /// Executes `work` together with that of other callers, and returns after the commit.
     pub(super) async fn submit(
         &self,
         open: &Arc<Open>,
@@ -119,10 +119,10 @@ impl Gathering {
     }
 }
 
-/// The transaction of one group.
+/// Runs the transaction of one group.
 async fn carry_out(open: Arc<Open>, gathered: Gathered) {
     let mut writer = open.writer.lock().await;
-    // From here on nobody joins. Who has gone away in the meantime is not served.
+    // The group is closed now. Callers that were cancelled are skipped.
     let commands = gathered
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -137,7 +137,7 @@ async fn carry_out(open: Arc<Open>, gathered: Gathered) {
     }
     match attempt(&open, &mut writer, &commands).await {
         Err(_) if commands.len() > 1 => {
-            // The database refused one of them. Each for itself, only that one fails.
+            // The database refused one of the commands. Executed separately, only that one fails.
             for command in commands {
                 let result = attempt(&open, &mut writer, std::slice::from_ref(&command)).await;
                 reply([command], result);
@@ -150,7 +150,7 @@ async fn carry_out(open: Arc<Open>, gathered: Gathered) {
     }
 }
 
-/// Tells the callers. Who has gone away in the meantime does not need it.
+/// Sends the results to the callers. A caller that was cancelled does not need its result.
 fn reply(commands: impl IntoIterator<Item = Pending>, results: Result<Answers>) {
     let mut results = results.map(Vec::into_iter).map_err(Some);
     for command in commands {
@@ -164,8 +164,8 @@ fn reply(commands: impl IntoIterator<Item = Pending>, results: Result<Answers>) 
 
 type Answers = Vec<Result<Vec<Remembered>>>;
 
-/// One transaction for all commands. A command that breaks a rule gets its own error, since it is refused before it
-/// writes; the outer error is that of the database, and nothing is stored then.
+/// Runs one transaction for all commands. A command that breaks a rule gets its own error, because it is refused
+/// before it writes. The outer error is a failure of the database; nothing is stored then.
 async fn attempt(open: &Open, writer: &mut Writer, commands: &[Pending]) -> Result<Answers> {
     let result = attempt_unobserved(open, writer, commands).await;
     let result = result.map_err(|error| name_disk(error, open.files.database()));
@@ -180,7 +180,8 @@ async fn attempt_unobserved(
 ) -> Result<Answers> {
     open.files.check()?;
     writer.connect().await?;
-    // Out of its slot: if this future is dropped, so is the connection, and SQLite undoes the transaction.
+    // The connection is taken out of its slot: if this future is dropped, the connection is dropped, too, and SQLite
+    // rolls back.
     let mut connection = writer.connection.take().expect("was just connected");
     let durable = commands
         .iter()
@@ -237,10 +238,11 @@ async fn attempt_unobserved(
         .map_err(failed)?;
     committing.done();
     writer.connection = Some(connection);
-    // Once more before the callers hear of it: somebody may have truncated the log under the transaction.
+    // Checked again before the callers get their results, because the log may have been truncated during the
+    // transaction.
     open.files.check()?;
     if open.purged.load(Ordering::Relaxed) {
-        // What was asked for is done; that the log can still not be emptied is nobody's failure.
+        // The work is committed; a failure to empty the log does not concern the callers.
         let _ = open.empty_log(writer).await;
     }
     for (name, number) in projects {
@@ -249,7 +251,7 @@ async fn attempt_unobserved(
     Ok(answers)
 }
 
-/// Whether a command broke a rule, in contrast to a failure of the database.
+/// Returns whether a command broke a rule, in contrast to a failure of the database.
 fn is_refusal(error: &StoreError) -> bool {
     !matches!(
         error,

@@ -1,4 +1,4 @@
-//! The history page by page, and the removal of what has expired.
+//! Reads the history page by page, and removes expired data.
 
 use std::sync::atomic::Ordering;
 
@@ -26,7 +26,7 @@ impl HistoryStore for SqliteStore {
         self.bounded(open.write(async |connection, _| {
             let expired = remove_expired(connection, expiry).await?;
             if expired.history > 0 {
-                // As after a purge, what was removed must not stay in the write-ahead log.
+                // As after a purge, removed data must not remain in the write-ahead log.
                 open.purged.store(true, Ordering::Relaxed);
             }
             Ok(expired)
@@ -35,7 +35,7 @@ impl HistoryStore for SqliteStore {
     }
 }
 
-/// The sizes are read first, so that no more text is loaded than the page has.
+/// The sizes are read first, so that no more text is loaded than fits into the page.
 async fn history_page(
     open: &Open,
     scope: &Scope,
@@ -105,7 +105,7 @@ async fn remove_expired(connection: &mut SqliteConnection, expiry: &Expiry) -> R
     Ok(expired)
 }
 
-/// Forgets the oldest idempotency keys of a project that has more than it may keep.
+/// Removes the oldest idempotency keys of a project that has more than the maximum number.
 pub(super) async fn trim_keys(connection: &mut SqliteConnection, project: i64) -> Result<()> {
     sqlx::query(sql::TRIM_IDEMPOTENT)
         .bind(project)

@@ -1,8 +1,8 @@
-//! One process for each database: advisory locks, which the kernel releases however the process ends.
+//! Ensures that one process uses a database, with advisory locks, which the kernel releases however the process ends.
 //!
-//! There are two. The lock file beside the database tells other processes who has it open: its text is the process id,
-//! then the address of the service, then a mark that the database was created. The lock on the database file itself holds
-//! whatever name the file was opened by, and also when somebody removes the lock file.
+//! There are two locks. The lock file next to the database identifies the owner to other processes: it contains the
+//! process ID, the address of the service, and a mark that the database was created. The lock on the database file
+//! itself works under every name of the file, and even if the lock file is deleted.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -13,7 +13,7 @@ use crate::store::{Result, StoreError};
 
 /// Third line of the lock file of a database that was created.
 const CREATED: &str = "created";
-/// Attempts at a lock that another process may hold for a moment, to find out who the owner is.
+/// Attempts to take a lock that another process may hold briefly while it looks for the owner.
 const ATTEMPTS: u32 = 20;
 
 /// The process that has a database open.
@@ -21,14 +21,14 @@ const ATTEMPTS: u32 = 20;
 pub struct Owner {
     /// Its process id.
     pub pid: String,
-    /// Where it answers MCP requests, once it has announced that.
+    /// Address where it answers MCP requests, once it has announced it.
     pub url: Option<String>,
 }
 
-/// Who has the database at `path` open at this moment, if anybody.
+/// Returns the process that has the database at `path` open, if any.
 #[must_use]
 pub fn owner(path: &Path) -> Option<Owner> {
-    // A shared lock: two who ask at once must not take each other for an owner.
+    // A shared lock, so that two processes that look for the owner do not mistake each other for it.
     let mut file = open_lock_file(&lock_path(path), OpenOptions::new().read(true)).ok()?;
     match file.try_lock_shared() {
         Ok(()) => None,
@@ -38,18 +38,17 @@ pub fn owner(path: &Path) -> Option<Owner> {
     }
 }
 
-/// Whether the lock file of `path` shows that there was a database.
+/// Returns whether the lock file of `path` shows that the database existed.
 pub(super) fn names_database(path: &Path) -> bool {
     open_lock_file(&lock_path(path), OpenOptions::new().read(true))
         .is_ok_and(|mut file| LockText::read(&mut file).is_of_database())
 }
 
-/// Fails if a process has the database open by another name, where its write-ahead log is, too: a reader by this name would
-/// miss what is in the log. Must not be called by a process that has the database open, because to close a file releases
-/// the locks of the whole process on it.
+/// Fails if a process has the database open under another name, where its write-ahead log is, too: a reader under this
+/// name would miss the contents of the log. Must not be called by a process that has the database open, because closing
+/// a file releases all locks of the process on it.
 ///
-/// # Errors
-/// [`StoreError::InUse`].
+/// # Errors [`StoreError::InUse`].
 pub fn refuse_other_name(path: &Path) -> Result<()> {
     let path = canonical(path);
     let is_here = owner(&path).is_some() || with_suffix(&path, "-wal").exists();
@@ -73,23 +72,23 @@ fn in_use_elsewhere(path: &Path) -> StoreError {
     }
 }
 
-/// The path without symbolic links, so that every name of a file leads to the same lock file.
+/// Resolves symbolic links, so that every name of a file leads to the same lock file.
 pub(super) fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// The locks, held as long as the value lives.
+/// The locks, released when the value is dropped.
 #[derive(Debug)]
 pub(super) struct OwnerLock {
     file: File,
     text: LockText,
-    /// Never read. SQLite has locks of its own on this file, and POSIX drops those of the whole process as soon as any
-    /// descriptor of the file is closed: this one must outlive all connections.
+    /// Never read. SQLite has its own locks on this file, and POSIX releases those of the whole process as soon as any
+    /// descriptor of the file is closed. This descriptor must therefore outlive all connections.
     database: Option<File>,
 }
 
 impl OwnerLock {
-    /// Takes the lock file for this process. `path` must be canonical.
+    /// Locks the lock file for this process. `path` must be canonical.
     pub(super) fn take(path: &Path) -> Result<Self> {
         let name = lock_path(path);
         let mut options = OpenOptions::new();
@@ -118,7 +117,7 @@ impl OwnerLock {
         })
     }
 
-    /// Takes the lock on the database file at `path`, which exists by now, and notes this process as the owner.
+    /// Locks the existing database file at `path`, and records this process as the owner.
     pub(super) fn take_database(&mut self, path: &Path) -> Result<()> {
         let file = File::open(path).map_err(|error| cannot(path, &error))?;
         if has_own_locks(path) {
@@ -131,13 +130,13 @@ impl OwnerLock {
             .map_err(|error| cannot(&lock_path(path), &error))
     }
 
-    /// Notes that the database was created, so that its absence is noticed later.
+    /// Records that the database was created, so that its absence is noticed later.
     pub(super) fn note_created(&mut self) -> std::io::Result<()> {
         self.text.created = true;
         self.write()
     }
 
-    /// Notes the address of the service.
+    /// Records the address of the service.
     pub(super) fn announce(&mut self, url: &str) -> std::io::Result<()> {
         self.text.url = Some(url.to_owned());
         self.write()
@@ -153,7 +152,7 @@ impl OwnerLock {
     }
 }
 
-/// Whether the lock is taken. Somebody who asks for the owner holds it for a moment, which must not look like an owner.
+/// Tries to take the lock. A process that looks for the owner holds it briefly, which must not look like an owner.
 fn try_lock(file: &File) -> std::io::Result<bool> {
     for attempt in 1..=ATTEMPTS {
         match file.try_lock() {
@@ -168,8 +167,8 @@ fn try_lock(file: &File) -> std::io::Result<bool> {
     Ok(false)
 }
 
-/// Whether `flock` on the database file is apart from the `fcntl` locks of SQLite. On Linux it is, except where the file
-/// system turns one into the other; there, a lock of ours would lock SQLite out.
+/// Returns whether `flock` on the database file is independent of SQLite's `fcntl` locks. This is the case on Linux,
+/// except on file systems that map one to the other; there, our lock would lock SQLite out.
 #[cfg(target_os = "linux")]
 fn has_own_locks(path: &Path) -> bool {
     const NFS: u64 = 0x6969;
@@ -184,12 +183,12 @@ fn has_own_locks(_: &Path) -> bool {
     false
 }
 
-/// Opens a lock file, but never what a symbolic link in its place leads to.
+/// Opens a lock file without following a symbolic link in its place.
 fn open_lock_file(path: &Path, options: &mut OpenOptions) -> std::io::Result<File> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
-        // O_NONBLOCK, so that a FIFO in its place stops nobody.
+        // O_NONBLOCK, so that a FIFO in its place does not block.
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
         options.custom_flags(flags.bits().cast_signed());
     }
@@ -208,7 +207,7 @@ fn open_lock_file(path: &Path, options: &mut OpenOptions) -> std::io::Result<Fil
     Ok(file)
 }
 
-/// What a lock file says.
+/// The contents of a lock file.
 #[derive(Debug, Default)]
 struct LockText {
     pid: String,
@@ -219,7 +218,7 @@ struct LockText {
 impl LockText {
     fn read(file: &mut File) -> Self {
         let mut text = String::new();
-        // A file that cannot be read says nothing; that somebody holds the lock is known without it.
+        // An unreadable file counts as empty; the lock is detected without it.
         let _ = file
             .rewind()
             .and_then(|()| file.take(4096).read_to_string(&mut text));
@@ -230,8 +229,8 @@ impl LockText {
         Self { pid, url, created }
     }
 
-    /// Whether the database beside it was created. A service that announced its address had one, too: earlier versions
-    /// wrote no mark.
+    /// Returns whether the database next to it was created. A service that announced its address had one, too: earlier
+    /// versions wrote no mark.
     fn is_of_database(&self) -> bool {
         self.created || self.url.is_some()
     }
@@ -246,7 +245,7 @@ impl LockText {
     }
 }
 
-/// The lock file of the database at `path`.
+/// Returns the path of the lock file of the database at `path`.
 #[must_use]
 pub fn lock_path(path: &Path) -> PathBuf {
     with_suffix(&canonical(path), ".lock")

@@ -1,8 +1,10 @@
-//! Whether the write-ahead log still has everything that was committed to it. SQLite does not notice that somebody truncated
-//! or overwrote the log: it goes on writing behind the end, and readers find nothing before it.
+//! Detects whether the write-ahead log still contains everything that was committed to it. SQLite does not notice if
+//! another program truncates or overwrites the log: it continues to write after the former end, and readers find
+//! nothing before it.
 //!
-//! The file `-shm`, which the connections share, tells how many pages the log has (<https://sqlite.org/walformat.html>). It
-//! is read through a descriptor that stays open, because to close one would release the locks that SQLite has on the file.
+//! The file `-shm`, which the connections share, contains the number of pages in the log
+//! (<https://sqlite.org/walformat.html>). It is read through a descriptor that stays open, because closing one would
+//! release SQLite's locks on the file.
 
 use std::fs::File;
 use std::path::Path;
@@ -13,7 +15,7 @@ use super::with_suffix;
 const INDEX_HEADER: usize = 48;
 /// Length of the header of the log.
 const LOG_HEADER: usize = 32;
-/// What comes before each page in the log.
+/// Length of the header of each page in the log.
 const FRAME_HEADER: u64 = 24;
 
 /// The log and its index, as they were when the database was opened.
@@ -23,7 +25,7 @@ pub(super) struct LogState {
     index: File,
 }
 
-/// What the log has to contain.
+/// The required contents of the log.
 #[derive(Debug, PartialEq, Eq)]
 struct Expected {
     /// Random bytes that change with each pass through the log.
@@ -32,23 +34,23 @@ struct Expected {
 }
 
 impl LogState {
-    /// The log of the database at `path`, unless it has none.
+    /// Opens the log of the database at `path`, if there is one.
     pub(super) fn of(path: &Path) -> Option<Self> {
         let log = File::open(with_suffix(path, "-wal")).ok()?;
         let index = File::open(with_suffix(path, "-shm")).ok()?;
         Some(Self { log, index })
     }
 
-    /// Whether committed pages are missing from the log. Costs four system calls.
+    /// Returns whether committed pages are missing from the log. Needs four system calls.
     pub(super) fn is_damaged(&self) -> bool {
         let Some(expected) = self.read_index() else {
             return false;
         };
-        // Another process may have emptied the log in between, as it may.
+        // Another process may legitimately have emptied the log in between.
         !self.contains(&expected) && self.read_index().as_ref() == Some(&expected)
     }
 
-    /// What the log has to contain. `None` if it may be empty, or if the index is being written.
+    /// Reads the required contents of the log. Returns `None` if it may be empty, or if the index is being written.
     fn read_index(&self) -> Option<Expected> {
         let mut headers = [0; 2 * INDEX_HEADER];
         read_exact_at(&self.index, &mut headers).ok()?;
@@ -83,7 +85,7 @@ fn read_exact_at(file: &File, buffer: &mut [u8]) -> std::io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, buffer, 0)
 }
 
-/// Elsewhere an open file cannot be truncated.
+/// Other systems prevent that an open file is truncated.
 #[cfg(not(unix))]
 fn read_exact_at(_: &File, _: &mut [u8]) -> std::io::Result<()> {
     Err(std::io::ErrorKind::Unsupported.into())

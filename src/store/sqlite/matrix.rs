@@ -1,8 +1,9 @@
-//! A copy of all vectors of one model in memory, a byte a number, for the search: comparing 100,000 of them takes some
-//! milliseconds. Whoever comes out best is compared again by the numbers in the database, so a byte is enough.
+//! A copy of all vectors of one model in memory, one byte per component, for the search: comparing 100,000 of them
+//! takes some milliseconds. The best ones are compared again with the exact numbers in the database, so a byte is
+//! precise enough.
 //!
-//! One process owns the file, so the copy can be kept right: who saves vectors puts them here, too. What was deleted
-//! or changed may stay until then, since the database has the last word on every hit.
+//! One process owns the file, so the copy can be kept current: saved vectors are added here, too. Deleted or changed
+//! vectors may remain until then, because every hit is checked against the database.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -13,20 +14,20 @@ use rten_simd::{Isa, SimdOp};
 pub(super) struct Matrix {
     pub(super) model: String,
     pub(super) dimension: usize,
-    /// A project is the usual scope of a search.
+    /// Rows by project, because a project is the usual scope of a search.
     projects: BTreeMap<i64, Rows>,
     present: HashSet<i64>,
 }
 
 #[derive(Debug, Default)]
 struct Rows {
-    /// Of each row, its memory.
+    /// The memory of each row.
     memories: Vec<i64>,
     scales: Vec<f32>,
     numbers: Vec<i8>,
 }
 
-/// A vector as bytes, and what a step is worth.
+/// Returns a vector as bytes, and the value of one step.
 fn quantised(vector: &[f32]) -> (f32, impl Iterator<Item = i8>) {
     let most = vector.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
     let step = if most > 0.0 { most / 127.0 } else { 1.0 };
@@ -43,7 +44,7 @@ impl Matrix {
         }
     }
 
-    /// Vectors in all.
+    /// Returns the number of vectors.
     pub(super) fn len(&self) -> usize {
         self.projects.values().map(|rows| rows.memories.len()).sum()
     }
@@ -58,7 +59,7 @@ impl Matrix {
         self.present.insert(memory);
     }
 
-    /// Removes the vectors of memories, where there are any.
+    /// Removes the vectors of memories, if any.
     pub(super) fn remove(&mut self, memories: &[i64]) {
         let gone: HashSet<i64> = memories
             .iter()
@@ -89,7 +90,7 @@ impl Matrix {
         }
     }
 
-    /// All memories of `projects` by their nearness.
+    /// Returns all memories of `projects` by their similarity.
     pub(super) fn ranked(&self, projects: &[i64], vector: &[f32]) -> Ranked {
         let (_, query) = quantised(vector);
         let query: Vec<i16> = query.map(i16::from).collect();
@@ -113,7 +114,7 @@ impl Matrix {
     }
 }
 
-/// Memories by nearness, put in order as far as they are asked for: most searches want a few of many.
+/// Memories by similarity, sorted as far as requested: most searches need a few of many.
 #[derive(Debug, Default)]
 pub(super) struct Ranked {
     scored: Vec<(f32, i64)>,
@@ -122,7 +123,7 @@ pub(super) struct Ranked {
 }
 
 impl Ranked {
-    /// The memories of the next `count` vectors, nearest first, each once in all; `None` at the end.
+    /// Returns the memories of the next `count` vectors, nearest first, each memory once overall; `None` at the end.
     pub(super) fn next(&mut self, count: usize) -> Option<Vec<i64>> {
         let rest = &mut self.scored[self.done..];
         if rest.is_empty() {
@@ -146,8 +147,8 @@ impl Ranked {
     }
 }
 
-/// The comparison of a query with all rows. Plain loops: dispatched, they are compiled once for each instruction set,
-/// and the processor's own takes less than half of the time.
+/// The comparison of a query with all rows. Plain loops are compiled once for each instruction set, and the variant
+/// for the processor takes less than half of the time.
 struct Scoring<'a> {
     rows: &'a Rows,
     query: &'a [i16],

@@ -1,4 +1,4 @@
-//! What a text that is stored again adds to the memory that has it. Works inside of the transaction of `remember`.
+//! Merges additions of a repeated text into the memory that has it. Runs inside the transaction of `remember`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +10,7 @@ use crate::store::batch::AnalyzedBatch;
 use crate::store::rules::ChangeTx;
 use crate::store::{Remembered, Result};
 
-/// What is added to memories that were there already, as before and after. The answer reports it.
+/// Returns the additions to existing memories, as before and after. The answer reports them.
 pub(super) async fn merges(
     tx: &mut SqliteTx<'_>,
     batch: &AnalyzedBatch,
@@ -29,7 +29,7 @@ pub(super) async fn merges(
         }
         place.repeat = repeat.clone();
         let restated = Restated::from(item);
-        // An item that repeats another one of the batch has given that one its values.
+        // An item that repeats another one of the batch has already given it its values.
         if new.contains(&place.id) || merges.contains_key(&place.id) || restated.is_empty() {
             continue;
         }

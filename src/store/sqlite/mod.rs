@@ -1,8 +1,8 @@
 //! The embedded default: one SQLite file, no server.
 //!
-//! Depends on `store` and `domain`. One connection writes, a few read; what a write acknowledged is on the disk
-//! (WAL with `synchronous = FULL`). One process has the file open at a time, see [`lock`]. To add a statement, name
-//! it in [`sql`]; to change the schema, add a migration in `migrations/` and its line in `store::migration_list`.
+//! Depends on `store` and `domain`. One connection writes and a few read; an acknowledged write is on disk (WAL with
+//! `synchronous = FULL`). One process has the file open at a time, see [`lock`]. To add a statement, name it in
+//! [`sql`]; to change the schema, add a migration in `migrations/` and its line in `store::migration_list`.
 
 mod beside;
 mod cache;
@@ -80,21 +80,21 @@ use super::{
 };
 use crate::domain::{Analyzer, Filter, Memory, Scope};
 
-/// How the embedded database is opened.
+/// Options for opening the embedded database.
 #[derive(Debug, Clone)]
 pub struct SqliteOptions {
-    /// The file; it and its folder are made when missing.
+    /// The file; it and its folder are created if missing.
     pub path: PathBuf,
-    /// Connections that read.
+    /// Number of reading connections.
     pub readers: u32,
-    /// Longest a method may take.
+    /// Time limit of a method.
     pub timeout: Duration,
-    /// How much a project may hold.
+    /// Quotas of a project.
     pub limits: Limits,
 }
 
 impl SqliteOptions {
-    /// The usual for the file at `path`.
+    /// Returns the default options for the file at `path`.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
@@ -123,32 +123,32 @@ pub struct SqliteStore {
 struct Open {
     readers: SqlitePool,
     writer: tokio::sync::Mutex<Writer>,
-    /// Does nothing but keep the write-ahead log in place: SQLite deletes it with the last connection.
+    /// Keeps the write-ahead log in place, because SQLite deletes it with the last connection.
     anchor: tokio::sync::Mutex<Option<SqliteConnection>>,
-    /// Numbers of projects; they are never removed, and nobody else adds any.
+    /// Numbers of projects; they are never removed, and no other process adds any.
     projects: RwLock<HashMap<String, i64>>,
     cache: Cache,
     vectors: vector::Vectors,
-    /// Something was purged, and the write-ahead log may still hold it.
+    /// Data was purged, and the write-ahead log may still contain it.
     purged: AtomicBool,
     limits: Limits,
     writes: Arc<WriteHealth>,
-    /// Dropped after all connections, like the lock, since both have descriptors of files that SQLite locks.
+    /// Dropped after all connections, like the lock, because both have descriptors of files that SQLite locks.
     files: OpenFiles,
     lock: std::sync::Mutex<OwnerLock>,
 }
 
-/// The one connection that writes.
+/// The single writing connection.
 #[derive(Debug)]
 struct Writer {
     options: SqliteConnectOptions,
-    /// Absent until needed, and after a transaction that ended in the dark (an error, a caller who went away):
-    /// dropping the connection undoes whatever was left open.
+    /// Absent until needed, and after a transaction with an unknown outcome (an error or a cancelled caller): dropping
+    /// the connection rolls back an open transaction.
     connection: Option<SqliteConnection>,
 }
 
 impl SqliteStore {
-    /// A store that opens its file with [`Store::prepare`].
+    /// Creates a store, which opens its file in [`Store::prepare`].
     #[must_use]
     pub fn open(options: SqliteOptions, analyzer: Arc<Analyzer>) -> Self {
         Self {
@@ -161,10 +161,9 @@ impl SqliteStore {
         }
     }
 
-    /// Tells other processes where this one answers MCP requests.
+    /// Publishes the address where this process answers MCP requests.
     ///
-    /// # Errors
-    /// When the database is not open or the lock file cannot be written.
+    /// # Errors Fails if the database is not open or the lock file is not writable.
     pub fn announce(&self, url: &str) -> Result<()> {
         let open = self.opened()?;
         let mut lock = open.lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -173,8 +172,7 @@ impl SqliteStore {
 
     /// Rewrites the file without its free pages.
     ///
-    /// # Errors
-    /// When the database is not open, or the disk has no room for a second copy.
+    /// # Errors Fails if the database is not open, or if the disk has no room for a second copy.
     pub async fn compact(&self) -> Result<()> {
         let open = self.opened()?;
         let mut writer = open.writer.lock().await;
@@ -186,7 +184,7 @@ impl SqliteStore {
         open.empty_log(&mut writer).await
     }
 
-    /// Every SQL statement with its name, for tests.
+    /// Returns every SQL statement with its name, for tests.
     pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
         let lists = [
             sql::ALL,
@@ -217,7 +215,7 @@ impl SqliteStore {
         )
     }
 
-    /// Nothing waits without a bound.
+    /// Applies the time limit of a method.
     async fn bounded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let result = tokio::time::timeout(self.options.timeout, work)
             .await
@@ -275,7 +273,7 @@ impl SqliteStore {
     }
 }
 
-/// A connection that has the write-ahead log open.
+/// Opens a connection that keeps the write-ahead log open.
 async fn open_anchor(path: &Path) -> Result<SqliteConnection> {
     let options = connect_options(path).pragma("query_only", "ON");
     let mut connection = options
@@ -293,7 +291,7 @@ fn unwritable_lock(error: &std::io::Error) -> StoreError {
     }
 }
 
-/// The path with something behind the name of the file, as SQLite names its side files.
+/// Appends a suffix to the file name, as SQLite does for its side files.
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -306,15 +304,15 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
         .create_if_missing(false)
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(5))
-        // What is purged must not stay behind in free pages.
+        // Purged data must not remain in free pages.
         .pragma("secure_delete", "ON")
-        // A file may come from somebody else. Its schema is compared with ours before anything is written, and functions
-        // with side effects are out of reach for it. SQLite's defensive mode cannot be switched on by SQL, only by
-        // `sqlite3_db_config`, which the driver does not offer; what it would prevent, SQL that changes the schema's own
-        // table, this program runs in migrations only.
+        // The file may come from another source. Its schema is compared with ours before anything is written, and it
+        // cannot call functions with side effects. SQLite's defensive mode cannot be enabled by SQL, only by
+        // `sqlite3_db_config`, which the driver does not offer. It would prevent SQL that changes the schema's own
+        // table, which this program runs only in migrations.
         .pragma("trusted_schema", "OFF")
         .pragma("temp_store", "MEMORY")
-        // Statements must not reach the log: they are many, and it has a line for each call already.
+        // Statements are not logged: they are many, and each call already has a log line.
         .disable_statement_logging()
 }
 
@@ -326,7 +324,7 @@ fn cannot_create(path: &Path, error: &std::io::Error) -> StoreError {
     error::from_io(error, reason)
 }
 
-/// Creates the folder of the file if it is missing, for this user alone.
+/// Creates the folder of the file if it is missing, accessible only to this user.
 fn create_folder(path: &Path) -> Result<()> {
     let Some(folder) = path
         .parent()
@@ -343,7 +341,7 @@ fn create_folder(path: &Path) -> Result<()> {
         .map_err(|error| cannot_create(path, &error))
 }
 
-/// Creates the file if it is missing, for this user alone.
+/// Creates the file if it is missing, accessible only to this user.
 fn create_private(path: &Path) -> Result<()> {
     if path.exists() {
         return Ok(());
@@ -373,7 +371,7 @@ impl Writer {
 }
 
 impl Open {
-    /// Numbers of the scope's readable projects. Unknown ones hold nothing and are left out.
+    /// Returns the numbers of the scope's readable projects. Unknown projects are left out.
     async fn readable(&self, scope: &Scope, connection: &mut SqliteConnection) -> Result<Vec<i64>> {
         let mut numbers = Vec::new();
         for name in scope.readable() {
@@ -382,13 +380,13 @@ impl Open {
         Ok(numbers)
     }
 
-    /// A connection that reads, and the scope's projects as it sees them.
+    /// Returns a reading connection, and the scope's projects in its view.
     async fn reader(&self, scope: &Scope) -> Result<(PoolConnection<Sqlite>, Vec<i64>)> {
         let mut connection = self.connection().await?;
         let mut numbers = Vec::new();
         for name in scope.readable() {
             if let Some(number) = self.project(name, &mut connection).await? {
-                // Readers see nothing but what is committed, so this number holds for ever.
+                // Readers see only committed data, so this number is final.
                 self.keep_project(name, number);
                 numbers.push(number);
             }
@@ -396,7 +394,7 @@ impl Open {
         Ok((connection, numbers))
     }
 
-    /// Number of a project, where it exists.
+    /// Returns the number of a project if it exists.
     async fn project(&self, name: &str, connection: &mut SqliteConnection) -> Result<Option<i64>> {
         let known = self
             .projects
@@ -415,7 +413,7 @@ impl Open {
         Ok(found)
     }
 
-    /// Keeps the number of a project whose creation is committed.
+    /// Caches the number of a project whose creation is committed.
     fn keep_project(&self, name: &str, number: i64) {
         let known = self
             .projects
@@ -438,12 +436,12 @@ impl Open {
     }
 }
 
-/// Numbers as a JSON list.
+/// Formats numbers as a JSON list.
 fn json_numbers(numbers: &[i64]) -> String {
     serde_json::to_string(numbers).expect("numbers always serialise")
 }
 
-/// Ids as a JSON list of hexadecimal digits, which is what SQLite's `unhex` reads.
+/// Formats IDs as a JSON list of hexadecimal digits, for SQLite's `unhex`.
 fn hex_ids(ids: &[Uuid]) -> String {
     let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
     serde_json::to_string(&ids).expect("texts always serialise")
@@ -466,7 +464,7 @@ impl Store for SqliteStore {
 
     async fn pending_migrations(&self) -> Result<Vec<String>> {
         self.bounded(async {
-            // An empty file counts as none: nobody has written to it yet.
+            // An empty file counts as missing, because no process has written to it yet.
             if !std::fs::metadata(&self.options.path).is_ok_and(|data| data.len() > 0) {
                 return Ok(schema::pending(0));
             }
@@ -571,17 +569,17 @@ impl Store for SqliteStore {
             return;
         };
         if open.files.check().is_err() {
-            // To close the last connection is to delete the log under the path, which is another database's by now. So the
-            // connections stay open until the process ends.
+            // Closing the last connection would delete the log under the path, which now belongs to another database.
+            // The connections therefore stay open until the process ends.
             std::mem::forget(open);
             return;
         }
-        // Bounded: whoever still holds a connection ends with its own time limit.
+        // Bounded, because every call that still uses a connection has a time limit.
         let ended = async {
             open.readers.close().await;
             let mut writer = open.writer.lock().await;
-            // Not left to the last connection: somebody else's may be that, and the file be moved before it ends.
-            // A failure loses nothing: what was acknowledged is on the disk.
+            // The log is emptied here, because the last connection may belong to another process, and the file may be
+            // moved before that one ends. A failure loses nothing: acknowledged data is on disk.
             let _ = open.empty_log(&mut writer).await;
             for connection in [writer.connection.take(), open.anchor.lock().await.take()]
                 .into_iter()

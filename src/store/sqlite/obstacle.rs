@@ -1,5 +1,5 @@
-//! What is in the way of a database, in a form that both a start and `doctor` report: links without a target, things that
-//! are not files, and databases that are missing although there was one.
+//! Finds obstacles to opening a database, for the start and for `doctor`: links without a target, objects that are not
+//! files, and missing databases.
 
 use std::path::Path;
 
@@ -7,14 +7,14 @@ use super::lock::{canonical, lock_path, names_database};
 use super::with_suffix;
 use crate::store::StoreError;
 
-/// Why the database at a path cannot be opened, or must not be.
+/// The reason why the database at a path cannot or must not be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Obstacle {
-    /// What is there, or what is missing and how that shows.
+    /// The object found, or the evidence of a missing database.
     pub detail: String,
-    /// What a person can do about it.
+    /// How a person can remove the obstacle.
     pub remedy: String,
-    /// Whether it may go away without a person.
+    /// Whether it may disappear by itself.
     may_pass: bool,
 }
 
@@ -39,20 +39,20 @@ impl From<Obstacle> for StoreError {
     }
 }
 
-/// What is in the way of the database at `path`. Nothing if a new one may be created there.
+/// Finds an obstacle to the database at `path`. Returns `None` also if a new database may be created there.
 #[must_use]
 pub fn find_obstacle(path: &Path) -> Option<Obstacle> {
     unusable_path(path).or_else(|| missing_database(path))
 }
 
-/// A link on the way that leads nowhere, or something that is no file in the place of the database or its lock file. Such
-/// things are never opened, because a FIFO would block whoever opens it.
+/// Finds a link without a target, or an object that is not a file in place of the database or its lock file. Such
+/// objects are never opened, because a FIFO would block.
 pub(super) fn unusable_path(path: &Path) -> Option<Obstacle> {
     if let Some(link) = path
         .ancestors()
         .find(|part| part.is_symlink() && !part.exists())
     {
-        // An empty memory in its place would hide the one on the volume.
+        // A new empty database in its place would hide the one on the volume.
         let target = std::fs::read_link(link).unwrap_or_default();
         return Some(Obstacle {
             detail: format!(
@@ -82,8 +82,8 @@ pub(super) fn unusable_path(path: &Path) -> Option<Obstacle> {
     })
 }
 
-/// Whether there should be a database at `path` although there is none, or only an empty file: an unmounted volume, or a
-/// file that somebody moved away.
+/// Finds evidence of a missing database if `path` has no file or an empty one: an unmounted volume, or a file that was
+/// moved away.
 pub(super) fn missing_database(path: &Path) -> Option<Obstacle> {
     let path = canonical(path);
     if size(&path) > 0 {

@@ -1,4 +1,4 @@
-//! Values in the form in which statements take them.
+//! Conversion of values to parameters of statements.
 
 use chrono::{DateTime, Utc};
 use sqlx::Sqlite;

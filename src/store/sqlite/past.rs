@@ -1,4 +1,4 @@
-//! Looks into the past.
+//! Reads the state at an earlier point in time.
 
 use std::collections::HashMap;
 
@@ -17,9 +17,9 @@ use crate::store::{
     Changed, Link, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore, Result,
 };
 
-/// Memories that are read at once, each with its earlier state.
+/// Number of memories that are read per statement, each with its earlier state.
 const PORTION: usize = 32;
-/// For errors.
+/// Purpose for error messages.
 const LOOKING_BACK: &str = "looking back";
 
 #[async_trait]
@@ -91,8 +91,8 @@ async fn changed_since(open: &Open, scope: &Scope, at: DateTime<Utc>) -> Result<
     })
 }
 
-/// Memories as they were at a time; `None` for one whose earlier changes have expired, since the first change that is
-/// left may not be the first after the time.
+/// Returns memories in their state at a time. `None` stands for a memory whose earlier changes have expired, because
+/// the first remaining change may not be the first after the time.
 async fn read_as_of(
     connection: &mut SqliteConnection,
     numbers: &[i64],
@@ -109,7 +109,8 @@ async fn read_as_of(
         .into_iter()
         .map(|memory| (memory.seq, memory))
         .collect();
-    // What changed between the two statements has no older entry, and then is not what it was: left out.
+    // A memory that changed between the two statements has no older entry, so its state is unknown, and it is left
+    // out.
     sqlx::query(sql::FIRST_CHANGE)
         .bind(json_numbers(numbers))
         .bind(micros)
@@ -126,7 +127,7 @@ async fn read_as_of(
         .map_err(failed)
 }
 
-/// The memory before its change to `version`.
+/// Returns the memory before its change to `version`.
 fn restore(
     memory: &Memory,
     version: i64,

@@ -1,5 +1,5 @@
-//! Whole records out of the file and into it. Reading opens a connection of its own, without the lock that keeps
-//! a second writer away: a running service is not in the way of an export or a backup, nor the other way round.
+//! Exports and imports complete records. Reading uses a separate connection without the lock that excludes a second
+//! writer, so that an export or a backup works while a service runs, and a service can start meanwhile.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -184,7 +184,7 @@ impl PortStore for SqliteStore {
             .await
             .map_err(failed)?;
         let wanted: HashSet<&str> = scope.readable().collect();
-        // The first read is the moment of the snapshot.
+        // The first read determines the moment of the snapshot.
         let names = project_names(&mut connection).await?;
         let numbers: Vec<i64> = names
             .into_iter()
@@ -224,7 +224,7 @@ impl PortStore for SqliteStore {
             Ok(())
         }))
         .await?;
-        // What was counted before counts no more.
+        // Cached counts are no longer valid.
         self.close().await;
         self.prepare().await
     }
@@ -358,11 +358,10 @@ impl ImportTx for SqliteTx<'_> {
     }
 }
 
-/// Writes a complete and compact copy of the database at `from` to `to`, which must not hold anything yet. Others may
-/// go on writing; the copy is that of one moment.
+/// Writes a complete and compact copy of the database at `from` to `to`, which must be empty or missing. Other
+/// processes may continue to write; the copy shows one moment.
 ///
-/// # Errors
-/// As for any reading.
+/// # Errors As for any read.
 pub async fn copy(from: &Path, to: &Path) -> Result<()> {
     let mut connection = connect(from).await?;
     sqlx::query(port_sql::UNRESTRICTED)

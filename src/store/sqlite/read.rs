@@ -1,4 +1,4 @@
-//! What only reads, on one of the readers.
+//! Reads on the reading connections.
 
 use std::collections::HashMap;
 
@@ -12,17 +12,17 @@ use super::{Open, hex_ids, json_numbers, sql};
 use crate::domain::{Filter, Memory, Scope};
 use crate::store::{Counts, Result};
 
-/// A limit as SQLite takes it.
+/// Converts a limit for SQLite.
 pub(super) fn limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-/// The index's name of a project's term.
+/// Returns the name of a project's term in the index.
 pub(super) fn indexed(project: i64, term: &str) -> String {
     format!("{project}:{term}")
 }
 
-/// Binds the arguments of [`sql::conditions`]: places 10 to 17.
+/// Binds the arguments of [`sql::conditions`]: parameters 10 to 17.
 macro_rules! bind_filter {
     ($query:expr, $filter:expr) => {{
         let kinds: Vec<&str> = $filter.kinds.iter().map(|kind| kind.as_str()).collect();
@@ -55,7 +55,7 @@ pub(super) async fn browse(
         statement = statement.bind(None::<i64>);
     }
     let failed = |error| from_sqlx(error, "listing memories");
-    // Row by row, because a row has another copy of all texts.
+    // Rows are converted one by one, because each contains a copy of all texts.
     bind_filter!(statement, filter)
         .try_map(|row: SqliteRow| MemoryRow::read(&row).map(|row| row.memory))
         .fetch_all(&mut *connection)
@@ -79,7 +79,7 @@ pub(super) async fn get(
     Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
 }
 
-/// Memories of `projects` by id, in any order and whatever their state.
+/// Returns memories of `projects` by ID, in any order and any state.
 pub(super) async fn memories(
     connection: &mut SqliteConnection,
     projects: &[i64],

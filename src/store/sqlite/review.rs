@@ -1,4 +1,4 @@
-//! The table of reviews.
+//! Implements the primitives of reviews.
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;

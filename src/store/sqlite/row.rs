@@ -1,4 +1,4 @@
-//! Rows as domain types.
+//! Conversion of rows to domain types.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -12,7 +12,7 @@ use crate::store::fields::{self, Fields, decoding_error, plain_fields};
 
 type Result<T> = std::result::Result<T, Error>;
 
-/// Times are numbers of microseconds, lists and objects are JSON texts.
+/// Times are stored as microseconds; lists and objects as JSON texts.
 impl Fields for SqliteRow {
     plain_fields!();
 
@@ -41,10 +41,10 @@ fn parsed_json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: &str) ->
         .map_err(|error| decoding_error(column, &error.to_string()))
 }
 
-/// A memory as the database has it.
+/// A memory as it is stored.
 #[derive(Debug)]
 pub(super) struct MemoryRow {
-    /// Number of its project.
+    /// Number of the project.
     pub(super) project: i64,
     pub(super) memory: Memory,
 }
@@ -58,7 +58,8 @@ impl MemoryRow {
     }
 }
 
-/// A hit with ID and storage order in the first columns and [`super::sql::hit_columns`] from column 3 on.
+/// Reads a hit with ID and storage order in the first columns and [`super::sql::hit_columns`] from column
+/// 3 on.
 pub(super) fn hit(row: &SqliteRow) -> Result<Hit> {
     let usage = UsageStats {
         importance: row.try_get(3)?,
@@ -80,7 +81,7 @@ pub(super) fn hit(row: &SqliteRow) -> Result<Hit> {
     Ok(Hit::new(row.try_get(0)?, row.try_get(1)?, usage, context))
 }
 
-/// A list of ids written by [`super::hex_ids`] or by SQLite's `hex`.
+/// Reads a list of IDs written by [`super::hex_ids`] or by SQLite's `hex`.
 pub(super) fn ids(row: &SqliteRow, column: usize) -> Result<Vec<Uuid>> {
     json::<Vec<Uuid>>(row, column)
 }
@@ -89,7 +90,7 @@ pub(super) fn json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: usiz
     serde_json::from_str(row.try_get::<&str, _>(column)?).map_err(decode)
 }
 
-/// A value that is written as a word, such as a kind.
+/// Reads a value that is stored as a word, for example a kind.
 pub(super) fn word<T: std::str::FromStr<Err = String>>(
     row: &SqliteRow,
     column: usize,
@@ -109,7 +110,7 @@ pub(super) fn required_time(row: &SqliteRow, column: usize) -> Result<DateTime<U
     moment(row.try_get(column)?)
 }
 
-/// Times are kept in microseconds.
+/// Converts a time, which is stored in microseconds.
 pub(super) fn moment(microseconds: i64) -> Result<DateTime<Utc>> {
     DateTime::from_timestamp_micros(microseconds)
         .ok_or_else(|| Error::Decode(format!("{microseconds} is no time").into()))

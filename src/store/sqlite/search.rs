@@ -1,4 +1,4 @@
-//! Searches on the readers: the lexicon, BM25, and what a recall reads around candidates.
+//! Searches on the reading connections: the lexicon, BM25, and the context of candidates.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
@@ -54,14 +54,14 @@ impl SearchStore for SqliteStore {
             let lexicon = read_lexicon(&open, scope, &query.terms, &[]).await?;
             search_lexical(&open, scope, &query.plan_search(&lexicon.stats)).await
         };
-        // A statement that nobody waits for ends by itself here.
+        // A statement whose caller stops waiting ends here.
         tokio::time::timeout(query.patience, searching)
             .await
             .unwrap_or_else(|_| Err(too_slow()))
     }
 }
 
-/// Size of the corpus and counts of the terms, with what the vocabulary has near to unknown ones.
+/// Returns the size of the corpus and the counts of the terms, with matches for unknown terms.
 async fn read_lexicon(
     open: &Open,
     scope: &Scope,
@@ -84,7 +84,7 @@ async fn read_stats(
     projects: &[i64],
     terms: &[String],
 ) -> Result<CorpusStats> {
-    // Positions in the list identify the term: one after the other, project by project.
+    // The index in the list identifies the term; projects follow one another.
     let names: Vec<String> = projects
         .iter()
         .flat_map(|project| terms.iter().map(|term| indexed(*project, term)))
@@ -175,7 +175,7 @@ async fn search_lexical(open: &Open, scope: &Scope, query: &LexicalQuery) -> Res
     let mut seen = HashSet::new();
     for row in &rows {
         let mut hit = row::hit(row).map_err(failed)?;
-        // The exact ones come first, and may come again with the others.
+        // Exact hits come first, and may be repeated among the others.
         if !seen.insert(hit.seq) {
             continue;
         }
@@ -202,8 +202,9 @@ async fn search_lexical(open: &Open, scope: &Scope, query: &LexicalQuery) -> Res
     Ok(hits)
 }
 
-/// BM25 of every memory that contains one of the terms, best first, with its postings. The sum is computed here, because
-/// grouping the postings in SQL and looking up every memory costs several times the reading.
+/// Returns the BM25 score of every memory that contains one of the terms, best first, with its postings. The sum is
+/// computed here, because grouping the postings in SQL and looking up every memory costs several times as much as
+/// reading them.
 async fn score_memories(
     open: &Open,
     connection: &mut SqliteConnection,
@@ -280,7 +281,7 @@ async fn score_memories(
     Ok((postings, scored))
 }
 
-/// Lengths of memories, mostly known already.
+/// Returns the lengths of memories, most of which are cached.
 async fn read_lengths(
     open: &Open,
     connection: &mut SqliteConnection,

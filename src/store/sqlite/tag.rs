@@ -1,4 +1,4 @@
-//! The index of tags, which has them in the form in which they are compared.
+//! The index of tags, which contains them in normalized form.
 
 use sqlx::SqliteConnection;
 
@@ -8,15 +8,15 @@ use super::sql;
 use crate::domain::validate::tag_key;
 use crate::store::Result;
 
-/// Rows of the index that are read at once.
+/// Number of index rows that are read per statement.
 const PORTION: i64 = 500;
 
-/// Tags as the index has them, as JSON text.
+/// Returns the normalized form of tags as JSON text.
 pub(super) fn tag_keys(tags: &[String]) -> String {
     json(&tags.iter().map(|tag| tag_key(tag)).collect::<Vec<_>>())
 }
 
-/// Brings the index of tags into the form in which tags are compared, once for each database.
+/// Converts the index of tags to the normalized form, once per database.
 pub(super) async fn fold_tag_index(connection: &mut SqliteConnection) -> Result<()> {
     let failed = |error| from_sqlx(error, "folding tags");
     let folded: Option<String> = sqlx::query_scalar(sql::META)

@@ -1,4 +1,4 @@
-//! The table of tokens.
+//! Implements the primitives of tokens.
 
 use chrono::{DateTime, Utc};
 
@@ -10,7 +10,7 @@ use crate::store::rules::TokenTable;
 use crate::store::{Result, StoredToken, fields};
 
 impl SqliteStore {
-    /// The token that a statement returns.
+    /// Runs a statement and returns its token.
     async fn change_token(&self, query: Query<'_>) -> Result<Option<Token>> {
         let open = self.opened()?;
         let changing = open.write(async |connection, _| {
@@ -22,10 +22,9 @@ impl SqliteStore {
         Ok(token.map(|stored| stored.token))
     }
 
-    /// Puts these tokens in the place of all that there are.
+    /// Replaces all tokens by these.
     ///
-    /// # Errors
-    /// When the database cannot be written.
+    /// # Errors Fails if the database is not writable.
     pub async fn replace_tokens(&self, tokens: &[StoredToken]) -> Result<()> {
         let open = self.opened()?;
         self.bounded(open.write(async |connection, _| {

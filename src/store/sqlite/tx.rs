@@ -1,4 +1,4 @@
-//! A transaction of the embedded database, as the rules of `store::rules` work on it.
+//! A transaction of the embedded database, as the rules in `store::rules` use it.
 
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -11,7 +11,7 @@ use crate::domain::{Analyzer, Scope};
 use crate::store::rules::{Backend, Effect, Rule, Transaction};
 use crate::store::{Limits, Result, StoreError};
 
-/// No project has this number. A transaction that only reads uses it for a project that has no rows yet.
+/// The number of no project. A read-only transaction uses it for a project that has no rows yet.
 const NO_PROJECT: i64 = 0;
 
 /// A transaction in the scope's own project.
@@ -23,7 +23,7 @@ pub(super) struct SqliteTx<'a> {
     pub(super) analyzer: &'a Analyzer,
     /// Number of the project, or [`NO_PROJECT`].
     pub(super) project: i64,
-    /// What the transaction does, for errors.
+    /// Purpose of the transaction, for error messages.
     pub(super) purpose: &'static str,
 }
 
@@ -42,7 +42,7 @@ impl Transaction for SqliteTx<'_> {
         self.open.limits
     }
 
-    /// A transaction that writes begins with it.
+    /// Does nothing, because a writing transaction begins with it.
     async fn ensure_project(&mut self) -> Result<()> {
         Ok(())
     }
@@ -79,7 +79,7 @@ impl SqliteTx<'_> {
             .map_err(|error| from_sqlx(error, self.purpose))
     }
 
-    /// Returns the number of rows that changed.
+    /// Returns the number of changed rows.
     pub(super) async fn execute(&mut self, query: Query<'_>) -> Result<u64> {
         let done = query.execute(&mut *self.connection).await;
         done.map(|done| done.rows_affected())
@@ -133,7 +133,7 @@ impl SqliteStore {
     }
 }
 
-/// Number of the scope's own project, which is made at its first write.
+/// Returns the number of the scope's own project, which is created with its first write.
 pub(super) async fn own_project(
     open: &Open,
     connection: &mut SqliteConnection,

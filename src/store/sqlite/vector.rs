@@ -20,33 +20,33 @@ use crate::domain::memory::embedded_text;
 use crate::domain::{Episode, Hit, Scope};
 use crate::store::{Embedded, IndexJob, MemoryKey, Result, StoreError, VectorQuery, VectorStore};
 
-/// What the queue is filled for.
+/// Key of the property that stores the model of the queue.
 const MODEL: &str = "embedding_model";
-/// Comparisons that are made on the spot; more go to a thread of their own.
+/// Number of comparisons that run on the caller's thread; more run on a separate thread.
 const FEW: usize = 4_000;
-/// Memories that are looked at first beyond those asked for, since filters and rounding take some away.
+/// Number of additional memories in the first comparison, because filters and rounding remove some.
 const SPARE: usize = 32;
 
 /// The copy of the vectors in memory.
 #[derive(Debug, Default)]
 pub(super) struct Vectors {
     matrix: Arc<RwLock<Option<Matrix>>>,
-    /// Somebody went away between a commit and the copy.
+    /// A caller was cancelled between a commit and the update of the copy.
     stale: AtomicBool,
 }
 
 impl Vectors {
-    /// Nothing of what was purged stays here.
+    /// Removes purged vectors from memory.
     pub(super) fn forget(&self) {
         self.stale.store(true, Ordering::Release);
-        // Readers at work keep it a moment longer; the mark makes the next one read anew.
+        // Active readers keep the copy a moment longer; the mark makes the next one reload it.
         if let Ok(mut matrix) = self.matrix.try_write() {
             *matrix = None;
         }
     }
 }
 
-/// Marks the copy as stale unless told otherwise.
+/// Marks the copy as stale unless it is defused.
 struct Doubt<'a>(&'a Vectors, bool);
 
 impl Drop for Doubt<'_> {
@@ -58,7 +58,7 @@ impl Drop for Doubt<'_> {
 }
 
 impl Open {
-    /// The copy, read from the database where it is missing or of another model.
+    /// Returns the copy. Loads it from the database if it is missing or of another model.
     async fn matrix(
         &self,
         model: &str,
@@ -140,7 +140,7 @@ fn job(row: &SqliteRow) -> Result<IndexJob, sqlx::Error> {
 impl VectorStore for SqliteStore {
     async fn prepare_vectors(&self, model: &str, dimension: usize) -> Result<()> {
         let open = self.opened()?;
-        // As long as it takes: nobody waits for this but the background.
+        // Without a time limit, because only background work waits for it.
         open.matrix(model, dimension).await.map(drop)
     }
 
@@ -204,7 +204,7 @@ impl VectorStore for SqliteStore {
         .await
     }
 
-    // One process owns the file and one loop of it asks, so nothing need be written down.
+    // One process owns the file and only one of its loops claims jobs, so the claim need not be stored.
     async fn claim_index_jobs(&self, limit: usize, now: DateTime<Utc>) -> Result<Vec<IndexJob>> {
         let open = self.opened()?;
         self.bounded(async {
@@ -338,7 +338,7 @@ impl VectorStore for SqliteStore {
     }
 }
 
-/// Compares all vectors in scope by the copy in memory, then the nearest by the numbers in the database.
+/// Compares all vectors in scope with the copy in memory, then the nearest with the numbers in the database.
 pub(super) async fn search_vectors(
     open: &Open,
     scope: &Scope,
@@ -363,7 +363,7 @@ pub(super) async fn search_vectors(
         };
         tokio::task::spawn_blocking(rank).await.map_err(lost)?
     };
-    // The database decides which of them pass the filter. The narrower the filter, the further down the search goes.
+    // The database evaluates the filter. The narrower the filter, the further down the search goes.
     let mut found: HashMap<i64, Hit> = HashMap::new();
     let mut portion = query.limit * 5 / 4 + SPARE;
     while found.len() < query.limit {

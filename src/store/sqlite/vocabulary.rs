@@ -1,5 +1,5 @@
-//! Terms of the vocabulary near to query terms that occur nowhere. It is read only if there are such terms, hence in
-//! statements of its own: no round trip is to be saved here.
+//! Finds terms of the vocabulary that resemble unknown query terms. The vocabulary is read only for unknown terms;
+//! separate statements are fine because there are no round trips to save.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use crate::domain::spelling::{
 };
 use crate::store::Result;
 
-/// What the vocabulary has near to the terms of `unknown` candidates, the longest terms first.
+/// Returns the matches of the `unknown` candidates, longest terms first.
 pub(super) async fn find_matches(
     open: &Open,
     connection: &mut SqliteConnection,
@@ -47,13 +47,13 @@ pub(super) async fn find_matches(
     Ok(matches)
 }
 
-/// Terms of the vocabulary that are read at once.
+/// Number of vocabulary terms that are read per statement.
 const PORTION: usize = 50_000;
-/// So long one question reads on in it; the next goes on from there.
+/// Time that one query spends on reading the vocabulary; the next query continues.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Those of the terms that may be in the index of one of the projects. Looking each up there takes a hundred times as
-/// long as here.
+/// Returns those terms that may be in the index of one of the projects. Looking each up in the index takes a hundred
+/// times as long as here.
 async fn keep_existing(
     open: &Open,
     connection: &mut SqliteConnection,
@@ -99,7 +99,7 @@ async fn keep_existing(
         .collect())
 }
 
-/// The first terms that begin with `prefix`.
+/// Returns the first terms that begin with `prefix`.
 async fn list_beginning(
     connection: &mut SqliteConnection,
     projects: &[i64],
@@ -127,7 +127,7 @@ async fn list_beginning(
     Ok(all.into_iter().take(MOST_PER_PREFIX).collect())
 }
 
-/// How many memories have each of the terms.
+/// Counts the memories that contain each of the terms.
 async fn count_memories(
     connection: &mut SqliteConnection,
     projects: &[i64],

@@ -1,8 +1,9 @@
-//! The word index: what each write adds to it and removes from it, and how it is rebuilt from the memories.
+//! The word index: its changes with each write, and its rebuild from the memories.
 //!
-//! FTS5 with `secure-delete` has a fault that this file works around: when one flush of its pending changes both deletes
-//! and reinserts a row, and the row has more than 63 bytes of positions for a term, the old entry of that term stays in
-//! its segment. A later delete then uncovers it. So [`add_terms`] flushes first if this transaction has removed the row.
+//! FTS5 with `secure-delete` has a bug that this file works around: if one flush of its pending changes both deletes
+//! and reinserts a row, and the row has more than 63 bytes of positions for a term, the old entry of that term remains
+//! in its segment. A later delete then exposes it. [`add_terms`] therefore flushes first if this transaction has
+//! removed the row.
 
 use std::time::{Duration, Instant};
 
@@ -18,20 +19,20 @@ use crate::domain::text::Terms;
 use crate::domain::{Analyzer, Memory};
 use crate::store::Result;
 
-/// Memories that a rebuild reads at once.
+/// Number of memories that a rebuild reads per statement.
 const REBUILD_PAGE: i64 = 500;
 /// Pause between two log lines about the progress of a rebuild.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
-/// Key of the mark that says how the index was written.
+/// Key of the property that records the layout of the index.
 const LAYOUT_KEY: &str = "word_index";
-/// The mark of this version. Earlier versions wrote none, and their indexes may hold entries of deleted texts.
+/// The current layout. Earlier versions recorded none, and their indexes may contain entries of deleted texts.
 const LAYOUT: &str = "2";
-/// The mark of an index that a check has found to be damaged.
+/// The value for an index that a check has found to be damaged.
 const DAMAGED: &str = "damaged";
-/// Key of the mark that says which analysis the terms come from.
+/// Key of the property that records the analysis of the terms.
 const ANALYZER_KEY: &str = "analyzer";
 
-/// The terms as FTS5 takes them: each term as often as it occurs.
+/// Formats the terms for FTS5: each term as often as it occurs.
 pub(super) fn index_entry(project: i64, terms: &Terms) -> String {
     let mut entry = String::new();
     for (term, count) in &terms.counts {
@@ -44,7 +45,7 @@ pub(super) fn index_entry(project: i64, terms: &Terms) -> String {
     entry
 }
 
-/// The terms by which a memory is found.
+/// Returns the terms that find a memory.
 pub(super) fn terms_of(memory: &Memory, analyzer: &Analyzer) -> Terms {
     analyzer.terms(&indexed_text(
         &memory.content,
@@ -54,7 +55,7 @@ pub(super) fn terms_of(memory: &Memory, analyzer: &Analyzer) -> Terms {
     ))
 }
 
-/// The same under the names that the index has for them.
+/// Returns these terms under their names in the index.
 pub(super) fn stored_terms(memory: &Memory, project: i64, analyzer: &Analyzer) -> Terms {
     let Terms { counts, length } = terms_of(memory, analyzer);
     Terms {
@@ -66,7 +67,7 @@ pub(super) fn stored_terms(memory: &Memory, project: i64, analyzer: &Analyzer) -
     }
 }
 
-/// Makes a memory findable by its terms.
+/// Adds the terms of a memory to the index.
 pub(super) async fn add_terms(
     connection: &mut SqliteConnection,
     project: i64,
@@ -94,7 +95,7 @@ pub(super) async fn add_terms(
     resize(connection, project, 1, i64::from(terms.length)).await
 }
 
-/// Removes a memory from the index. `terms` must be exactly those that were added.
+/// Removes a memory from the index. `terms` must be exactly the added ones.
 pub(super) async fn remove_terms(
     connection: &mut SqliteConnection,
     project: i64,
@@ -152,7 +153,7 @@ async fn write_mark(connection: &mut SqliteConnection, key: &str, value: &str) -
         .map_err(failed)
 }
 
-/// Whether the terms in the index are those of this analysis.
+/// Returns whether the terms in the index come from this analysis.
 pub(super) async fn is_of_analysis(
     connection: &mut SqliteConnection,
     analyzer: &Analyzer,
@@ -160,13 +161,13 @@ pub(super) async fn is_of_analysis(
     Ok(read_mark(connection, ANALYZER_KEY).await? == Some(analyzer.fingerprint()))
 }
 
-/// Lets the next start rebuild the index.
+/// Makes the next start rebuild the index.
 pub(super) async fn mark_damaged(connection: &mut SqliteConnection) -> Result<()> {
     write_mark(connection, LAYOUT_KEY, DAMAGED).await
 }
 
-/// Rebuilds the index if another analysis or an earlier version made it, or if a check found it damaged. An interrupted
-/// rebuild leaves the old index, and the next start tries again.
+/// Rebuilds the index if another analysis or an earlier version created it, or if a check found it damaged. An
+/// interrupted rebuild keeps the old index, and the next start tries again.
 pub(super) async fn rebuild_if_needed(
     connection: &mut SqliteConnection,
     analyzer: &Analyzer,
@@ -201,7 +202,7 @@ pub(super) async fn rebuild_if_needed(
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
-    // The log still holds the pages of the old index.
+    // The log still contains the pages of the old index.
     let _: i64 = sqlx::query_scalar(sql::CHECKPOINT)
         .fetch_one(connection)
         .await
@@ -216,7 +217,7 @@ pub(super) async fn rebuild_if_needed(
     Ok(())
 }
 
-/// Adds every live memory to an empty index, page by page, and tells how many there were.
+/// Adds every live memory to an empty index, page by page, and returns their number.
 async fn index_all(
     connection: &mut SqliteConnection,
     analyzer: &Analyzer,

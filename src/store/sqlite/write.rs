@@ -1,5 +1,5 @@
-//! What writes. Each function works inside of a transaction of [`Open::write`] and leaves rows, history, index,
-//! jobs and corpus figures in agreement.
+//! Writes. Each function runs inside a transaction of [`Open::write`] and keeps rows, history, index, jobs and corpus
+//! sizes consistent.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -28,8 +28,8 @@ use crate::store::rules::{
 use crate::store::{Limits, Remember, Remembered, Result, StoreError, replayable};
 
 impl Open {
-    /// Carries out `work` in a transaction of its own. Whatever goes wrong, also the disappearance of the caller,
-    /// leaves the database as it was.
+    /// Executes `work` in a new transaction. Any failure, including cancellation of the caller, leaves the database
+    /// unchanged.
     pub(super) async fn write<T>(
         &self,
         work: impl AsyncFnOnce(&mut SqliteConnection, &mut Delta) -> Result<T>,
@@ -48,7 +48,7 @@ impl Open {
     ) -> Result<T> {
         self.files.check()?;
         let mut writer = self.writer.lock().await;
-        // Taken out of the slot: a caller who goes away drops it, and SQLite undoes the transaction.
+        // Taken out of the slot: a cancelled caller drops the connection, and SQLite rolls back.
         writer.connect().await?;
         let mut connection = writer.connection.take().expect("was just connected");
         let failed = |error| from_sqlx(error, "writing");
@@ -85,8 +85,8 @@ impl Open {
         }
     }
 
-    /// Moves the write-ahead log into the database and empties it, so that nothing purged stays there. Readers at
-    /// work can keep it longer than anybody waits; then the next write tries again.
+    /// Moves the write-ahead log into the database and empties it, so that no purged data remains there. Active
+    /// readers can delay this beyond the time limit; then the next write tries again.
     pub(super) async fn empty_log(&self, writer: &mut Writer) -> Result<()> {
         let connection = writer.connect().await?;
         let failed = |error| from_sqlx(error, "emptying the log");
@@ -100,7 +100,7 @@ impl Open {
 }
 
 impl AnalyzedBatch {
-    /// What the index gained, where `answer` says that items are new.
+    /// Records the changes of the index for items that `answer` reports as new.
     pub(super) fn extend(&self, delta: &mut Delta, project: i64, answer: &[Remembered]) {
         let new = self.items.iter().zip(answer);
         for (item, _) in new.filter(|(_, place)| place.created) {
@@ -149,7 +149,7 @@ impl SqliteTx<'_> {
         let mut answer = self.find_places(batch, &superseded).await?;
         let merges = merges(self, batch, &mut answer).await?;
         let links: Vec<&Links> = command.items.iter().map(|item| &item.links).collect();
-        // Every refusal comes before the first change: others share this transaction.
+        // Every refusal must come before the first change, because other commands share this transaction.
         let plan = plan_links(self, &links, command.now).await?;
         refuse_two_successors(&command.items, &answer, &superseded)?;
         refuse_protected(
@@ -159,7 +159,7 @@ impl SqliteTx<'_> {
         )?;
         self.require_room(&batch.items, &answer, &superseded, &merges)
             .await?;
-        // What is replaced goes first: a turn may be replaced by its correction.
+        // Memories are replaced first, because a correction may take the turn of the memory that it replaces.
         for (item, place) in command.items.iter().zip(&answer) {
             for id in &item.supersedes {
                 self.supersede(&mut superseded, *id, place.id, command.now)
@@ -171,7 +171,7 @@ impl SqliteTx<'_> {
                 self.insert_memory(item, analyzed, command.now).await?;
             }
         }
-        // Before the merges: an item that protects a memory still adds its entities to it.
+        // Links come before the merges, because an item that protects a memory still adds its entities to it.
         let entities = self.write_plan(&plan, command.now).await?;
         for (links, place) in links.iter().zip(&answer) {
             self.insert_mentions(place, links, &entities).await?;
@@ -188,7 +188,7 @@ impl SqliteTx<'_> {
         Ok(answer)
     }
 
-    /// Keeps the answer under the idempotency key of the request.
+    /// Stores the answer under the idempotency key of the request.
     async fn keep_answer(
         &mut self,
         command: &Remember<NewMemory>,
@@ -207,7 +207,7 @@ impl SqliteTx<'_> {
         super::history::trim_keys(self.connection, self.project).await
     }
 
-    /// Refuses a batch that would make the project larger than it may be.
+    /// Fails if a batch would exceed the quotas of the project.
     async fn require_room(
         &mut self,
         items: &[AnalyzedItem],
@@ -223,7 +223,7 @@ impl SqliteTx<'_> {
         let (memories, bytes) = new.fold((0, 0), |(count, sum), (item, _)| {
             (count + 1, sum + item.bytes)
         });
-        // A project over its limit may still repeat what it holds.
+        // A project over its quota may still repeat stored memories.
         if memories == 0 && merges.is_empty() {
             return Ok(());
         }
@@ -245,7 +245,7 @@ impl SqliteTx<'_> {
         check_usage(self, limits, (memories, bytes + replaced + merged)).await
     }
 
-    /// The answer given before to the same idempotency key.
+    /// Returns the earlier answer to the same idempotency key.
     async fn earlier_answer(
         &mut self,
         command: &Remember<NewMemory>,
@@ -270,7 +270,7 @@ impl SqliteTx<'_> {
         }
     }
 
-    /// The memories that the items are to replace.
+    /// Returns the memories that the items replace.
     async fn superseded_memories(&mut self, items: &[NewMemory]) -> Result<Vec<Memory>> {
         let wanted = unique(items.iter().flat_map(|item| &item.supersedes));
         if wanted.is_empty() {
@@ -283,8 +283,8 @@ impl SqliteTx<'_> {
         Ok(memories)
     }
 
-    /// Where each item goes: to an ID of its own, to that of an equal memory which stays, or to that of an equal item
-    /// before it.
+    /// Determines the target of each item: a new ID, the ID of an equal memory that remains, or the ID of an equal
+    /// earlier item.
     async fn find_places(
         &mut self,
         batch: &AnalyzedBatch,
@@ -324,7 +324,7 @@ impl SqliteTx<'_> {
         Ok(places)
     }
 
-    /// Memories that are valid now, are not about to be replaced, and say the same as one of the items.
+    /// Returns memories that are currently valid, are not about to be replaced, and equal one of the items.
     async fn equal_memories(
         &mut self,
         batch: &AnalyzedBatch,
@@ -365,7 +365,7 @@ impl SqliteTx<'_> {
         Ok(equal)
     }
 
-    /// ID and content hash of a turn that is stored already.
+    /// Returns ID and content hash of a stored turn.
     async fn stored_turn(
         &mut self,
         session: &str,
@@ -422,8 +422,8 @@ impl SqliteTx<'_> {
         Ok(())
     }
 
-    /// Marks a memory as replaced. That it is already is no error: it was named twice in one list, or again after the
-    /// answer to the first request was lost.
+    /// Marks a memory as replaced. Repeating the replacement is accepted: it was named twice in one list, or again
+    /// after the answer to the first request was lost.
     async fn supersede(
         &mut self,
         superseded: &mut [Memory],
@@ -451,7 +451,7 @@ impl SqliteTx<'_> {
     }
 }
 
-/// A memory has one successor.
+/// Fails if a memory would get a second successor.
 fn refuse_two_successors(
     items: &[NewMemory],
     answer: &[Remembered],
@@ -472,7 +472,7 @@ fn refuse_two_successors(
     Ok(())
 }
 
-/// What an entry of the history takes of the limit of bytes, when `before` is what it keeps.
+/// Returns the bytes of a history entry that count against the quota if it stores `before`.
 fn history_bytes(before: &Memory, reason: Option<&str>) -> u64 {
     (json(&before.snapshot()).len() + reason.map_or(0, str::len)) as u64
 }
