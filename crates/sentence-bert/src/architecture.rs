@@ -83,7 +83,7 @@ impl Config {
         }
     }
 
-    /// Most tokens for which there are positions.
+    /// Maximum number of tokens for which there are positions.
     pub(crate) fn max_tokens(&self) -> usize {
         self.max_position_embeddings - self.first_position()
     }
@@ -215,7 +215,7 @@ impl Names {
     }
 }
 
-/// The values that MPNet adds to the score of two tokens, by head and distance.
+/// The values that MPNet adds to the attention score of two tokens, by head and distance.
 pub(crate) struct Distances {
     /// For each head, the values from the farthest token before to the farthest after.
     values: Vec<f32>,

@@ -1,10 +1,11 @@
 //! The forward pass of BERT and its relatives.
 //!
-//! The texts of a batch are laid end to end without padding: the large products cover all of their tokens at once, attention
-//! covers each text alone. Both halves of a layer consist of parts, each with an input and an output matrix: some heads of
-//! the attention, or a slice of the feed-forward network. The result of a part is used while it is in the cache. If there
-//! is only one text, the threads share its parts and meet twice per layer. `loader` packs the weights for the matrix
-//! kernel. Matrix products and element-wise functions come from `rten`, which chooses its instructions at run time.
+//! The texts of a batch are concatenated without padding: the large products cover all of their tokens at once,
+//! attention covers each text alone. Both halves of a layer consist of parts, each with an input and an output matrix:
+//! some heads of the attention, or a slice of the feed-forward network. The result of a part is used while it is in the
+//! cache. If there is only one text, the threads share its parts and synchronize twice per layer. `loader` packs the
+//! weights for the matrix kernel. Matrix products and element-wise functions come from `rten`, which selects its
+//! instructions at run time.
 
 use std::io;
 use std::ops::Range;
@@ -21,19 +22,19 @@ use super::file::invalid_data;
 use super::team::{Share, Turns, run_beside};
 use super::weights::{Rows, Weights};
 
-/// Tokens that go through a part at once.
+/// Number of tokens that a part processes at once.
 const PORTION: usize = 512;
-/// Tokens of short texts whose attention is one product. Not wider than the tile of the kernel, so that the unused scores
-/// cost nothing.
+/// Maximum length in tokens of short texts whose attention is one product. At most the width of the kernel's tile, so
+/// that unused scores cost nothing.
 const TILE: usize = 32;
 
-/// A model, ready to run.
+/// A loaded model.
 pub(crate) struct Bert {
     pub(crate) config: Config,
     pub(crate) activation: Activation,
     pub(crate) weights: Weights,
     pub(crate) words: Rows,
-    /// The embedding of the single token type is already added.
+    /// Position embeddings, to which the embedding of the single token type is already added.
     pub(crate) positions: Vec<f32>,
     pub(crate) distances: Option<Distances>,
     pub(crate) norm: Norm,
@@ -52,7 +53,7 @@ pub(crate) struct Layer {
 /// Some heads of the attention.
 pub(crate) struct Heads {
     pub(crate) first: usize,
-    /// To the queries of all heads, then their keys, then their values.
+    /// Input matrix: the queries of all heads, then their keys, then their values.
     pub(crate) input: Linear,
     pub(crate) output: PackedBMatrix<f32>,
 }
@@ -204,7 +205,7 @@ impl Bert {
         Ok(())
     }
 
-    /// Attention of some heads over each of `texts`; `inputs` holds their queries, keys and values.
+    /// Computes the attention of some heads over each of `texts`; `inputs` contains their queries, keys and values.
     #[expect(
         clippy::too_many_arguments,
         reason = "the buffers come from the caller"
@@ -326,8 +327,8 @@ fn group_texts<'a, 'b>(
     })
 }
 
-/// Calls `work` for each token of texts that are laid end to end, with its position in its text, its scores for that text,
-/// and its scores for the texts before and after.
+/// Calls `work` for each token of concatenated texts, with its position in its text, its scores for that text, and its
+/// scores for the texts before and after.
 fn visit_score_rows(
     texts: &[&[u32]],
     scores: &mut [f32],
@@ -346,7 +347,7 @@ fn visit_score_rows(
     }
 }
 
-/// Returns `length` elements of a buffer, with any content.
+/// Returns a buffer of `length` elements with arbitrary content.
 fn resize_buffer(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
     if buffer.len() < length {
         buffer.resize(length, 0.0);
@@ -362,7 +363,7 @@ impl Linear {
         from: &[f32],
         to: &mut [f32],
     ) -> io::Result<()> {
-        // The product is added to the bias: the kernel adds as quickly as it writes.
+        // The product is added to the bias, because the kernel adds as fast as it writes.
         to.chunks_exact_mut(self.bias.len())
             .for_each(|row| row.copy_from_slice(&self.bias));
         multiply_packed(executor, from, &self.weight, to)

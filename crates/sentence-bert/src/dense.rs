@@ -70,16 +70,16 @@ impl Activation {
     }
 }
 
-/// A dense module, ready to run.
+/// A loaded dense module.
 pub(crate) struct Dense {
-    /// For each input number, its contribution to the output.
+    /// The contribution of each input component to the output.
     rows: Vec<f32>,
     bias: Vec<f32>,
     activation: Activation,
 }
 
 impl Dense {
-    /// Reads the files of the module in `place`. Its input has `dimension` numbers.
+    /// Reads the files of the module in `place`. Its input has `dimension` components.
     pub(crate) fn read_files(folder: &Path, place: &str, dimension: usize) -> io::Result<Self> {
         let name = format!("{place}/config.json");
         let refused = |what: String| Err(with_file_name(&name, what));
@@ -127,7 +127,7 @@ impl Dense {
             }
             other => other.map_err(|error| with_file_name(&name, error))?,
         };
-        // Transposed, so that the numbers of the output are adjacent.
+        // Transposed, so that the components of the output are adjacent.
         let rows = (0..inner)
             .flat_map(|column| weight.iter().skip(column).step_by(inner))
             .copied()
@@ -139,7 +139,7 @@ impl Dense {
         })
     }
 
-    /// Numbers of the output.
+    /// Returns the dimension of the output.
     pub(crate) fn dimension(&self) -> usize {
         self.bias.len()
     }
@@ -156,7 +156,7 @@ impl Dense {
     }
 }
 
-/// Says what to do about missing weights.
+/// Explains how to obtain missing weights.
 fn describe_missing(weights: &Path) -> String {
     match weights.with_file_name("pytorch_model.bin").exists() {
         true => format!(

@@ -26,12 +26,12 @@ pub(crate) fn read_optional<T: for<'de> Deserialize<'de>>(
     }
 }
 
-/// An error of damaged data that begins with the name of the file.
+/// Returns an error of damaged data that begins with the name of the file.
 pub(crate) fn with_file_name(file: &str, error: impl fmt::Display) -> io::Error {
     invalid_data(format!("{file}: {error}"))
 }
 
-/// An error of damaged data.
+/// Returns an error of damaged data.
 pub(crate) fn invalid_data(what: impl fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_string())
 }

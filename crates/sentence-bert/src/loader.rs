@@ -10,10 +10,10 @@ use super::bert::{Bert, Heads, Layer, Linear, Norm, Slice, add_row, view_matrix}
 use super::file::{WEIGHTS_FILE, invalid_data, with_file_name};
 use super::weights::{WORDS, Weights};
 
-/// Columns of a slice of the feed-forward network. The weights of a slice, its input and its output fit into the second-level
-/// cache of a core.
+/// Columns of a slice of the feed-forward network. The weights of a slice, its input and its output fit into the
+/// level-2 cache of a core.
 const SLICE: usize = 384;
-/// Parts of the attention, if the number of heads is divisible by it.
+/// Number of parts of the attention if it divides the number of heads.
 const PARTS: usize = 4;
 
 impl Bert {
@@ -66,7 +66,7 @@ impl Loader<'_> {
         })
     }
 
-    /// The matrices of query, key and value are joined for each part of the attention.
+    /// Reads the matrices of query, key and value, joined for each part of the attention.
     fn load_attention(&self, inputs: [String; 3], output: &str) -> io::Result<Vec<Heads>> {
         let (hidden, heads) = (self.config.hidden_size, self.config.num_attention_heads);
         let parts = (1..=PARTS.min(heads))
@@ -139,7 +139,7 @@ impl Loader<'_> {
             .read_tensor(&format!("{name}.bias"), &[self.config.hidden_size])
     }
 
-    /// Matrices are stored as output by input and used as input by output.
+    /// Packs a matrix, which is stored as output by input and used as input by output.
     fn pack_matrix(
         &self,
         weight: &[f32],
@@ -151,7 +151,7 @@ impl Loader<'_> {
         Ok(self.executor.prepack_b(matrix))
     }
 
-    /// Position embeddings, to which the embedding of the single token type is added.
+    /// Reads the position embeddings and adds the embedding of the single token type.
     fn load_positions(&self) -> io::Result<Vec<f32>> {
         let (config, hidden) = (self.config, self.config.hidden_size);
         let mut positions = self.load_matrix(

@@ -20,12 +20,12 @@ struct Module {
 }
 
 impl Module {
-    /// The class without its package, which differs between versions.
+    /// Returns the class without its package, which differs between versions.
     fn class_name(&self) -> &str {
         self.kind.rsplit('.').next().unwrap_or_default()
     }
 
-    /// Files in the folder of the module.
+    /// Returns the names of the files in the folder of the module.
     fn file_names(&self) -> &'static [&'static str] {
         match self.class_name() {
             "Pooling" => &["config.json"],
@@ -34,8 +34,8 @@ impl Module {
         }
     }
 
-    /// Whether the path is safe: `modules.json` is downloaded, and the files that it names are read and written. Only a
-    /// module without files may have no folder.
+    /// Returns whether the path is safe: `modules.json` is downloaded, and the files that it names are read and
+    /// written. Only a module without files may have no folder.
     fn has_safe_path(&self) -> bool {
         let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
         let inside = |part: &str| !part.is_empty() && part != "." && part != "..";
@@ -78,7 +78,7 @@ pub(crate) struct Head {
     hidden: usize,
     pooling: Pooling,
     steps: Vec<Step>,
-    /// Numbers in an embedding.
+    /// Dimension of an embedding.
     pub(crate) dimension: usize,
 }
 
@@ -89,11 +89,11 @@ enum Step {
 }
 
 impl Head {
-    /// Reads the files, for states of `hidden` numbers. `has_prompt`: a prompt is put before the texts.
+    /// Reads the files, for states of `hidden` components. `has_prompt`: texts are preceded by a prompt.
     pub(crate) fn read_files(folder: &Path, hidden: usize, has_prompt: bool) -> io::Result<Self> {
         let refused = |what: String| Err(with_file_name(FILE, what));
         let Some(modules) = read_modules(folder)? else {
-            // A bare model. The reference uses mean pooling.
+            // A model without modules. The reference implementation uses mean pooling.
             return Ok(Self {
                 hidden,
                 pooling: Pooling::Mean,

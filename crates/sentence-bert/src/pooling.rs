@@ -10,7 +10,8 @@ use serde::Deserialize;
 
 use super::file::{read_optional, with_file_name};
 
-/// How the states of the tokens become one vector. Its length matters if a dense module follows.
+/// How the states of the tokens become one vector. The length of the vector matters if a dense
+/// module follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pooling {
     Mean,
@@ -18,13 +19,14 @@ pub(crate) enum Pooling {
     Root,
     First,
     Last,
-    /// Maximum of each number.
+    /// Maximum of each component.
     Max,
-    /// Mean in which later tokens have more weight.
+    /// Mean that gives later tokens more weight.
     Weighted,
 }
 
-/// Older files enable modes one by one, newer ones name one or several, which are concatenated.
+/// Older files enable modes one by one; newer ones name one or several modes, whose results are
+/// concatenated.
 #[derive(Default, Deserialize)]
 struct PoolingFile {
     pooling_mode: Option<OneOrMore>,
@@ -55,7 +57,7 @@ impl PoolingFile {
 }
 
 impl Pooling {
-    /// Reads the file of the module in `place`. `has_prompt`: a prompt is put before the texts.
+    /// Reads the file of the module in `place`. `has_prompt`: texts are preceded by a prompt.
     pub(crate) fn read_file(folder: &Path, place: &str, has_prompt: bool) -> io::Result<Self> {
         let name = format!("{place}/config.json");
         let Some(file) = read_optional::<PoolingFile>(folder, &name)? else {

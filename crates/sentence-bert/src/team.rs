@@ -1,7 +1,8 @@
-//! Threads that work for the model, and how they share one text.
+//! Worker threads for the model, and the way in which they share one text.
 //!
-//! Each thread is a pool of its own, so that the matrix products of `rten` run on it alone. Threads that share a text meet
-//! twice per layer, every few hundred microseconds. Waking a thread takes as long as its share, so waiting threads spin.
+//! Each thread is a separate pool, so that the matrix products of `rten` run on it alone. Threads that share a text
+//! synchronize twice per layer, every few hundred microseconds. Waking a thread takes as long as its share, so waiting
+//! threads spin.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -94,7 +95,7 @@ pub(crate) fn run_beside<R>(
     })
 }
 
-/// A share of a turn: its work adds the result for `from` to `to`.
+/// A share of a turn. Its work adds the result for `from` to `to`.
 pub(crate) struct Share<'a> {
     pub(crate) turn: usize,
     pub(crate) number: usize,
@@ -106,11 +107,11 @@ type Work<'a> = &'a (dyn Fn(Share<'_>) -> io::Result<()> + Sync);
 
 /// Work in turns, each of which has some shares that free threads take one by one.
 ///
-/// Each share has its own sum. The sums are added in their order, so that the result does not depend on the threads.
+/// Each share has its own sum. The sums are added in order, so that the result does not depend on the threads.
 pub(crate) struct Turns<'a> {
     work: Work<'a>,
     from: RwLock<Vec<f32>>,
-    /// The turn, and in the lower half the next share.
+    /// The turn, and the next share in the lower half.
     next: AtomicU64,
     finished: AtomicUsize,
     /// Sums of all shares but the first, which belongs to the leader.
@@ -201,7 +202,7 @@ impl<'a> Turns<'a> {
         Ok(())
     }
 
-    /// Ends the work of the helpers when the returned value is dropped, also after an error.
+    /// Ends the work of the helpers when the returned value is dropped, even after an error.
     pub(crate) fn end_on_drop(&self) -> impl Drop {
         struct End<'a>(&'a AtomicU64);
         impl Drop for End<'_> {
@@ -245,7 +246,7 @@ impl<'a> Turns<'a> {
         let Sum { numbers, outcome } = &mut *sum;
         numbers.clear();
         numbers.resize(from.len(), 0.0);
-        // Remains if the work panics.
+        // Kept if the work panics.
         *outcome = Err(io::Error::other("a share of a text failed"));
         *outcome = (self.work)(Share {
             turn,

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use tokenizers::Tokenizer;
 
-/// Tokens that neighbouring chunks share, so that a sentence is complete in one of them.
+/// Number of tokens that neighboring chunks share, so that a sentence is complete in one of them.
 const OVERLAP: usize = 32;
-/// A model with fewer tokens is refused.
+/// Minimum number of tokens; a model with fewer is refused.
 const LEAST_TOKENS: usize = 8;
-/// Most chunks of a text. The rest of the text has no embedding.
+/// Maximum number of chunks of a text. The rest of the text is not embedded.
 const MAX_CHUNKS: usize = 64;
-/// Characters per token that are tokenized at most. Tokens are seldom longer.
+/// Maximum number of characters per token that are tokenized. Tokens are seldom longer.
 const CHARACTERS_A_TOKEN: usize = 16;
 
 /// Divides texts into chunks of tokens.
@@ -20,12 +20,13 @@ pub(crate) struct Chunker {
     before: Vec<u32>,
     after: Vec<u32>,
     max_tokens: usize,
-    /// Whether texts are converted to lower case first, which some models require apart from their tokenizer.
+    /// Whether texts are converted to lower case first, which some models require in addition to their tokenizer.
     lower: bool,
 }
 
 impl Chunker {
-    /// Reads `tokenizer.json`. Its padding and truncation are ignored, because they belong to the use of its author.
+    /// Reads `tokenizer.json`. Its padding and truncation settings are ignored, because they reflect the use case of
+    /// its author.
     pub(crate) fn load(folder: &Path, max_tokens: usize, lower: bool) -> Result<Self, String> {
         let mut tokenizer = Tokenizer::from_file(folder.join("tokenizer.json"))
             .map_err(|error| error.to_string())?;
@@ -65,7 +66,7 @@ impl Chunker {
             .map_or(text.len(), |(at, _)| at);
         let tokens = self.encode_text(&format!("{prompt}{}", &text[..end]))?;
         let frame = self.before.len() + self.after.len();
-        // The first chunk contains the prompt already.
+        // The first chunk already contains the prompt.
         let mut prompt = if prompt.is_empty() {
             Vec::new()
         } else {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file::invalid_data;
 
-/// Larger headers are refused.
+/// Maximum size of a header in bytes; larger ones are refused.
 const MAX_HEADER: u64 = 16 * 1024 * 1024;
 /// The only entry of a header that is not a tensor.
 const METADATA: &str = "__metadata__";
@@ -64,7 +64,7 @@ struct Entry {
 struct Header {
     metadata: Option<serde_json::Value>,
     entries: BTreeMap<String, Entry>,
-    /// Position of the first number, from which entries count.
+    /// Position of the first number, to which the positions of entries are relative.
     end: u64,
 }
 
@@ -110,7 +110,7 @@ fn read_bytes(file: &File, position: u64, length: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Rows of a matrix that stay in the file.
+/// The rows of a matrix, which stay in the file.
 #[derive(Debug, Clone)]
 pub(crate) struct Rows {
     span: TensorSpan,
@@ -160,7 +160,7 @@ impl Weights {
         })
     }
 
-    /// Uses the prefix of the tensor whose name ends with `anchor` for all names.
+    /// Applies the prefix of the tensor whose name ends with `anchor` to all names.
     pub(crate) fn with_prefix_of(mut self, anchor: &str) -> io::Result<Self> {
         let prefixes = self
             .tensors
@@ -263,11 +263,10 @@ impl Weights {
     }
 }
 
-/// Copies the weights in `from` to `to`, with word embeddings of 16 instead of 32 bits, which are half of a small model.
-/// Embeddings then differ by less than 1e-4. Everything else is copied unchanged.
+/// Copies the weights in `from` to `to`, and stores the word embeddings, which are half of a small model, with 16
+/// instead of 32 bits. Embeddings then differ by less than 1e-4. Everything else is copied unchanged.
 ///
-/// # Errors
-/// If `from` is not a safetensors file of the BERT family, or if `to` cannot be written.
+/// # Errors Fails if `from` is not a safetensors file of the BERT family, or if `to` cannot be written.
 pub fn compact_weights(from: &Path, to: &Path) -> io::Result<()> {
     let file = File::open(from)?;
     let header = Header::read_from(&file)?;

@@ -15,12 +15,12 @@ pub struct Assignment {
     pub substituted: bool,
 }
 
-/// A line that cannot be used. Its text is left out, because it may be a secret.
+/// A line that cannot be parsed. Its text is left out, because it may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     pub line: usize,
-    /// Whether dotenvy parses it as a value that includes the next assignment: `A="C:\"` does not end at that quote. The
-    /// next line may be a secret and must not be shown as a part of this one.
+    /// Whether dotenvy parses the line as a value that includes the next assignment: `A="C:\"` does not end at that
+    /// quote. The next line may be a secret and must not be shown as a part of this one.
     pub swallows: bool,
     /// Names that these lines seem to assign.
     pub names: Vec<String>,
@@ -105,7 +105,7 @@ fn names_in(lines: &[&str]) -> Vec<String> {
     lines.iter().filter_map(name).collect()
 }
 
-/// Whether a line begins with `NAME=` in capitals. Base64 has other letters before an `=`.
+/// Returns whether a line begins with `NAME=` in capitals. Base64 has other letters before an `=`.
 fn is_assignment(line: &str) -> bool {
     let line = line.trim_start();
     let line = line.strip_prefix("export ").map_or(line, str::trim_start);
@@ -118,7 +118,7 @@ fn is_assignment(line: &str) -> bool {
     })
 }
 
-/// Whether a statement has a `$` that dotenvy replaces: outside single quotes and not escaped.
+/// Returns whether a statement has a `$` that dotenvy replaces: outside single quotes and not escaped.
 fn has_substitution(statement: &str) -> bool {
     let (mut single, mut double, mut escaped) = (false, false, false);
     let value = statement.split_once('=').map_or("", |(_, value)| value);

@@ -1,7 +1,7 @@
-//! Reading of settings files: their syntax, who could have written them, and problems in words.
+//! Reading of settings files: their syntax, the users who could have written them, and descriptions of problems.
 //!
-//! Depends on nothing. Owns the invariants that a file counts only if no other user can write to it, and that no problem
-//! contains a secret.
+//! Has no dependencies in this workspace. Invariants: a file is used only if no other user can write to it, and no
+//! problem contains a secret.
 
 mod env_file;
 mod problem;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A problem. Contains no secret.
+/// A problem of the configuration, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Setting or file with the problem.
@@ -32,7 +32,7 @@ impl ConfigError {
         }
     }
 
-    /// Whether a file could not be read for a reason that may go away by itself.
+    /// Returns whether a file could not be read for a reason that may disappear by itself.
     pub fn is_transient(&self) -> bool {
         self.transient
     }
@@ -69,7 +69,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Most characters of a value that are shown.
+/// Maximum number of characters of a value that are shown.
 const SHOWN: usize = 120;
 
 /// Returns a value for display: quoted, on one line, shortened, and without the secrets of an address.
@@ -134,7 +134,7 @@ pub fn did_you_mean<'a>(
     Some(format!("Did you mean {}?", names.join(" or ")))
 }
 
-/// Levenshtein distance in bytes, because names are ASCII.
+/// Returns the Levenshtein distance in bytes, because names are ASCII.
 fn edit_distance(left: &str, right: &str) -> usize {
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (i, l) in left.bytes().enumerate() {

@@ -1,5 +1,5 @@
-//! Checks who could have written a file. Settings decide where data and secrets go, so they are read only from files that
-//! nobody except the user of this process and root can change.
+//! Checks who could have written a file. Settings determine where data and secrets go, so they are read only from files
+//! that only the user of this process and root can change.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -12,7 +12,7 @@ const ROOT: u32 = 0;
 const STICKY: u32 = 0o1000;
 const GROUP_WRITE: u32 = 0o020;
 const WORLD_WRITE: u32 = 0o002;
-/// The attribute with the POSIX access control list of a file, and what its entries consist of (acl(5)).
+/// The attribute with the POSIX access control list of a file, and the tags and rights of its entries (acl(5)).
 const ACCESS_LIST: &str = "system.posix_acl_access";
 const LONGEST_ACCESS_LIST: usize = 4096;
 const ACCESS_USER: u16 = 0x02;
@@ -30,13 +30,13 @@ pub struct User {
     pub gid: u32,
 }
 
-/// Why a path is not used.
+/// The reason why a path is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// The path cannot be examined.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Another user could have written it. The reason is a clause such as "it is writable by everyone".
+    /// Another user could have written it. The reason is a clause, for example "it is writable by everyone".
     #[error("{0}")]
     Distrusted(String),
 }
@@ -57,8 +57,7 @@ impl User {
 
     /// Checks owner, mode and access control list of the file or directory at `path`, which has this metadata.
     ///
-    /// # Errors
-    /// If another user owns it, or if everyone, a foreign group or another user may write to it.
+    /// # Errors Fails if another user owns it, or if everyone, a foreign group or another user may write to it.
     pub fn check(&self, path: &Path, metadata: &Metadata) -> Result<(), TrustError> {
         self.check_owner(metadata)?;
         let (mode, group) = (metadata.mode(), metadata.gid());
@@ -74,7 +73,7 @@ impl User {
                 "it is writable by group {group} (mode {permissions:o})"
             )));
         }
-        // The entries of a list have at most the rights that the mode shows for the group.
+        // The mode shows the maximum rights of the entries of a list as those of the group.
         if mode & GROUP_WRITE != 0 {
             return self.check_access_list(path);
         }
@@ -118,10 +117,10 @@ impl User {
         )))
     }
 
-    /// Follows symbolic links. The caller still has to check owner and mode of the returned path.
+    /// Follows symbolic links. The caller must still check owner and mode of the returned path.
     ///
-    /// # Errors
-    /// If a link belongs to another user, or if everyone may replace the entries of a directory on the way.
+    /// # Errors Fails if a link belongs to another user, or if everyone may replace the entries of a directory on the
+    /// way.
     pub fn resolve(&self, path: &Path) -> Result<PathBuf, TrustError> {
         let mut path = std::path::absolute(path)?;
         for _ in 0..MAX_LINKS {
@@ -173,8 +172,8 @@ fn check_ancestors(directory: &Path) -> Result<(), TrustError> {
     Ok(())
 }
 
-/// Whether an error of the operating system may go away by itself: no free file descriptor or memory, a full or read-only
-/// disk, a disk error.
+/// Returns whether an error of the operating system may disappear by itself: no free file descriptor or memory, a full
+/// or read-only disk, a disk error.
 pub fn is_transient(error: &io::Error) -> bool {
     let transient = [
         Errno::MFILE,
@@ -271,7 +270,7 @@ mod tests {
             (ACCESS_USER, user.uid, 6, None),
         ] {
             fs::write(&file, "").unwrap();
-            // The owner, somebody, the group, the most that both may do, and all others.
+            // The owner, a user, the group, the mask of both, and all others.
             let list = [
                 2_u32.to_le_bytes().to_vec(),
                 entry(1, 6, u32::MAX),
@@ -291,7 +290,7 @@ mod tests {
             ];
             let flags = rustix::fs::XattrFlags::empty();
             match rustix::fs::setxattr(&file, ACCESS_LIST, &list.concat(), flags) {
-                // This file system has no lists, so that there is nothing to be opened by one.
+                // This file system does not support access control lists.
                 Err(Errno::NOTSUP) => return,
                 set => set.unwrap(),
             }

@@ -1,6 +1,7 @@
-//! Heartbeats, by which a loop shows that it moves.
+//! Heartbeats, by which a loop shows that it makes progress.
 //!
-//! Depends on the clock only. Invariant: reading the ages never blocks on a watched loop, so that a hung loop can be named.
+//! Depends only on the clock. Invariant: reading the ages never blocks on a watched loop, so that a hung loop can be
+//! named.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -121,8 +122,8 @@ impl Heartbeat {
         self.pulse.last.set_now();
     }
 
-    /// Awaits `future` and beats meanwhile, for unlimited waits such as the wait for the next job. Never use it for work,
-    /// because hanging work would look alive.
+    /// Awaits `future` and beats meanwhile, for unlimited waits, for example for the next job. Never use it for work,
+    /// because hung work would look alive.
     pub async fn idle<F: Future>(&self, future: F) -> F::Output {
         let mut future = std::pin::pin!(future);
         loop {
@@ -153,7 +154,7 @@ pub struct Age {
 }
 
 impl Age {
-    /// Whether the loop moved recently enough.
+    /// Returns whether the loop made progress recently enough.
     pub fn is_fresh(&self) -> bool {
         self.age < self.max_age
     }
@@ -179,12 +180,12 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Whether the request path and every essential loop moved recently enough.
+    /// Returns whether the request path and every essential loop made progress recently enough.
     pub fn is_fresh(&self) -> bool {
         self.stale(Role::Essential).next().is_none()
     }
 
-    /// Every heartbeat, in the order of registration.
+    /// Returns every heartbeat in the order of registration.
     pub fn ages(&self) -> &[Age] {
         &self.ages
     }

@@ -54,7 +54,7 @@ impl Notifier {
         )
     }
 
-    /// Sends to this address, a path or `@abstract`. An unusable address is logged and ignored.
+    /// Sends to this address, which is a path or `@abstract`. An unusable address is logged and ignored.
     pub fn to(address: Option<&OsStr>, watchdog: Option<Duration>) -> Self {
         let socket = address
             .filter(|address| !address.is_empty())
@@ -65,7 +65,7 @@ impl Notifier {
                     None
                 }
             });
-        // Without a socket there is no way to ping, so the limit has no meaning.
+        // Without a socket, no ping can be sent, so the limit has no effect.
         let watchdog = watchdog.filter(|limit| !limit.is_zero() && socket.is_some());
         Self {
             inner: Arc::new(Inner {
@@ -78,13 +78,13 @@ impl Notifier {
         }
     }
 
-    /// Time after the last ping at which systemd kills the process. `None` without a watchdog.
+    /// Returns the time after the last ping at which systemd kills the process. `None` without a watchdog.
     pub fn watchdog_limit(&self) -> Option<Duration> {
         self.inner.watchdog
     }
 
-    /// Sends `READY=1` with a status sentence, unless the service stops. Call it after the listener is bound and a request
-    /// went through the real router.
+    /// Sends `READY=1` with a status sentence, unless the service is stopping. Call it after the listener is bound and
+    /// a request went through the real router.
     pub fn ready(&self, sentence: &str) {
         let mut last = lock_mutex(&self.inner.status);
         if !self.inner.stopping.load(Ordering::Acquire) {
@@ -93,7 +93,7 @@ impl Notifier {
         }
     }
 
-    /// Sends `STATUS=` if the sentence has changed and the service does not stop.
+    /// Sends `STATUS=` if the sentence has changed and the service is not stopping.
     pub fn status(&self, sentence: &str) {
         let mut last = lock_mutex(&self.inner.status);
         let sentence = clean_sentence(sentence);
@@ -118,9 +118,9 @@ impl Notifier {
         }
     }
 
-    /// Sends a last `STATUS=` before the process ends itself, also while stopping.
+    /// Sends a last `STATUS=` before the process ends itself, even while stopping.
     pub(super) fn last_words(&self, sentence: &str) {
-        // Without the lock, which a blocked thread may hold. The order of statuses does not matter any more.
+        // Without the lock, which a blocked thread may hold. The order of statuses no longer matters.
         self.send_states(&[NotifyState::Status(&clean_sentence(sentence))]);
     }
 

@@ -44,7 +44,7 @@ impl fmt::Debug for Probe {
     }
 }
 
-/// Why the request path does not work.
+/// The reason why the request path does not work.
 #[derive(Debug, Error)]
 pub enum ProbeError {
     #[error("a request through our own router failed")]

@@ -1,7 +1,7 @@
-//! Whether the service can work now, and if not, why, in words for people.
+//! Tracks whether the service can work now, and if not, why.
 //!
-//! Depends on nothing. Invariant: `/health/ready` and the status line of systemd are derived from the same conditions, so
-//! that they cannot contradict each other.
+//! Has no dependencies. Invariant: `/health/ready` and the status line of systemd are derived from the same conditions,
+//! so that they cannot contradict each other.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -49,7 +49,7 @@ impl Default for Readiness {
 }
 
 impl Readiness {
-    /// No conditions yet, headline "Starting".
+    /// Starts without conditions and with the headline "Starting".
     pub fn new() -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -63,11 +63,11 @@ impl Readiness {
         }
     }
 
-    /// The condition of that name. The first call adds it as not met, with `detail` as the
-    /// reason; later calls give the same condition and change nothing.
+    /// Returns the condition of that name. The first call adds it as not met, with `detail` as the reason; later calls
+    /// return the same condition and change nothing.
     ///
-    /// Details finish a sentence which begins with the name ("database" + "unreachable:
-    /// connection refused"). They are shown to whoever asks `/health/ready`: no secrets.
+    /// Details complete a sentence that begins with the name ("database" + "unreachable: connection refused").
+    /// `/health/ready` shows them to every client, so they must not contain secrets.
     pub fn condition(&self, name: &'static str, detail: &str) -> Condition {
         let added = {
             let mut state = lock_mutex(&self.inner.state);
@@ -86,7 +86,7 @@ impl Readiness {
         }
     }
 
-    /// Sets the sentence for a service without problems, such as "Serving on 127.0.0.1:8765".
+    /// Sets the sentence for a service without problems, for example "Serving on 127.0.0.1:8765".
     pub fn headline(&self, sentence: &str) {
         sentence.clone_into(&mut lock_mutex(&self.inner.state).headline);
         self.inner.changed.send_replace(());
@@ -105,13 +105,13 @@ impl Readiness {
         self.inner.changed.send_replace(());
     }
 
-    /// Whether every condition is met and the service does not stop.
+    /// Returns whether every condition is met and the service is not stopping.
     pub fn is_ready(&self) -> bool {
         let state = lock_mutex(&self.inner.state);
         !state.stopping && state.conditions.values().all(|entry| entry.ok)
     }
 
-    /// Returns when every condition is met. Never returns if the service stops.
+    /// Waits until every condition is met. Never returns if the service stops.
     pub async fn met(&self) {
         let mut changes = self.changes();
         while !self.is_ready() {
@@ -195,7 +195,7 @@ fn format_age(age: Duration) -> String {
     }
 }
 
-/// Handle of a condition for the part that knows whether it is met. Clones set the same condition.
+/// Handle of a condition for the component that knows whether it is met. Clones set the same condition.
 #[derive(Clone, Debug)]
 pub struct Condition {
     inner: Arc<Inner>,
@@ -237,13 +237,13 @@ pub struct ReadinessReport {
 }
 
 impl ReadinessReport {
-    /// Whether to answer 200 (else 503).
+    /// Returns whether to answer 200 (else 503).
     pub fn is_ready(&self) -> bool {
         self.status == ReadinessStatus::Ready
     }
 }
 
-/// The result of all conditions.
+/// The overall result of all conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReadinessStatus {

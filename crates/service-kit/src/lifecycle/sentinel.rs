@@ -37,7 +37,7 @@ use super::watchdog::{CONDITION, WatchdogTiming};
 /// sum: 20 + 2 + 3 < 30.
 pub const EXIT_GRACE: Duration = Duration::from_secs(3);
 
-/// The pipe of the log may stay full. After this time the process ends without the line.
+/// The pipe of the log may remain full. After this time the process ends without the log line.
 const WORDS_TAKE_AT_MOST: Duration = Duration::from_secs(1);
 
 const INTERNAL: i32 = 70;
@@ -67,7 +67,7 @@ impl Sentinel {
     ///
     /// # Errors
     ///
-    /// If the system refuses a thread, a pipe or a handler.
+    /// Fails if the system refuses a thread, a pipe or a handler.
     pub fn start(
         supervisor: &Supervisor,
         notifier: &Notifier,
@@ -117,8 +117,8 @@ impl Sentinel {
         })
     }
 
-    /// Sets a hook that runs before the process ends itself without returning from `main`, such as flushing the log. It must
-    /// end in bounded time. Only the first call has an effect.
+    /// Sets a hook that runs before the process ends itself without returning from `main`, for example to flush the
+    /// log. The hook must end in bounded time. Only the first call has an effect.
     pub fn before_exit(&self, hook: impl Fn() + Send + Sync + 'static) {
         let _ = self.before_exit.set(Box::new(hook));
     }
@@ -132,7 +132,7 @@ fn exit_process(code: i32) {
     std::process::exit(code);
 }
 
-/// Ends the process at once. Tests use a recorder.
+/// Ends the process at once. Tests replace it by a recorder.
 #[derive(Clone)]
 pub(super) struct Exit(pub(super) Arc<dyn Fn(i32) + Send + Sync>);
 
@@ -259,7 +259,7 @@ impl DeadlineMonitor {
         })
     }
 
-    /// Reports that the loop of the watchdog is stuck. Returns the reason if the process must end.
+    /// Detects that the loop of the watchdog is stuck. Returns the reason if the process must end.
     fn find_hang(
         &self,
         watch: &mut Watch,
@@ -270,8 +270,8 @@ impl DeadlineMonitor {
         let slept = now.saturating_duration_since(watch.last_tick);
         watch.last_tick = now;
         if slept > every + pace.limit / 4 {
-            // This thread did not run either, because the process was stopped or the machine slept. The loop gets time to catch
-            // up.
+            // This thread did not run either, because the process was stopped or the machine slept. The loop gets time
+            // to catch up.
             watch.thawed = Some(now);
         }
         let silence = |last: Option<Instant>| {
@@ -291,7 +291,7 @@ impl DeadlineMonitor {
             }
             _ => {}
         }
-        // Set only if systemd has a watchdog and its clock runs.
+        // Set only if systemd has a watchdog and its clock is running.
         let unpinged = silence(marks.pinged.get())?;
         (unpinged >= pace.give_up()).then(|| {
             format!(
@@ -339,8 +339,8 @@ struct Watch {
     stuck: bool,
 }
 
-/// Runs `words` on a separate thread and waits for a limited time, because a blocked thread may hold the lock of stdout or of
-/// the notifier.
+/// Runs `words` on a separate thread and waits for a limited time, because a blocked thread may hold the lock of stdout
+/// or of the notifier.
 fn log_with_timeout(words: impl FnOnce() + Send + 'static) {
     let (done, wait) = mpsc::channel();
     let thread = thread::Builder::new()

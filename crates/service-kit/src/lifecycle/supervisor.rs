@@ -34,7 +34,7 @@ pub const ABORT_GRACE: Duration = Duration::from_secs(2);
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 const LAST_BACKOFF: Duration = Duration::from_secs(30);
-/// A helper that ran this long restarts after the shortest wait.
+/// A helper that ran for this long restarts after the shortest wait.
 const STEADY_RUN: Duration = Duration::from_secs(60);
 
 /// A signal that asks the service to stop.
@@ -65,7 +65,7 @@ impl fmt::Display for Signal {
     }
 }
 
-/// Why the service ended.
+/// The reason why the service ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExitReason {
     /// A signal requested the stop.
@@ -77,8 +77,8 @@ pub enum ExitReason {
 }
 
 impl ExitReason {
-    /// Returns 0 for a requested stop, even if the drain budget aborted work, because systemd must see a success. 70 for a
-    /// failure.
+    /// Returns 0 for a requested stop, even if the drain budget aborted work, because systemd must see a success.
+    /// Returns 70 for a failure.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Signal(_) | Self::Finished => 0,
@@ -97,7 +97,7 @@ impl fmt::Display for ExitReason {
     }
 }
 
-/// Why a request task has no result.
+/// The reason why a request task has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Cut {
     /// The service stopped and the drain budget was exceeded.
@@ -132,7 +132,7 @@ struct Inner {
 /// State of the watchdog for the thread of the sentinel.
 #[derive(Debug)]
 pub(super) struct WatchdogMarks {
-    /// Last round of the loop, which shows that the runtime moves.
+    /// Last round of the loop, which shows that the runtime is running.
     pub(super) checked: AtomicInstant,
     /// Last ping of the loop to systemd.
     pub(super) pinged: AtomicInstant,
@@ -145,7 +145,7 @@ impl Default for Supervisor {
 }
 
 impl Supervisor {
-    /// Needs no runtime, unlike spawning.
+    /// Creates a supervisor. Unlike spawning, this needs no runtime.
     pub fn new() -> Self {
         let epoch = Instant::now();
         Self {
@@ -179,12 +179,12 @@ impl Supervisor {
         self.inner.drain_millis.store(millis, Ordering::Relaxed);
     }
 
-    /// See [`Supervisor::set_drain_budget`].
+    /// Returns the time set by [`Supervisor::set_drain_budget`].
     pub fn drain_budget(&self) -> Duration {
         Duration::from_millis(self.inner.drain_millis.load(Ordering::Relaxed))
     }
 
-    /// Cancelled when the service stops. Accept no new work then, and finish the rest.
+    /// Cancelled when the service stops. Accept no new work after that, and finish the rest.
     pub fn stopping(&self) -> &CancellationToken {
         &self.inner.soft
     }
@@ -201,7 +201,7 @@ impl Supervisor {
         self.inner.soft.cancel();
     }
 
-    /// Waits until a stop is requested. Select against it while starting.
+    /// Waits until a stop is requested. Select on it while starting.
     pub async fn stop_requested(&self) -> ExitReason {
         self.inner.soft.cancelled().await;
         self.reason()
@@ -244,8 +244,8 @@ impl Supervisor {
         drop(self.spawn_tracked(&self.inner.work, name, watched));
     }
 
-    /// Starts a helper that `factory` creates again after an error or a panic, after a wait that doubles from 250 ms to 30 s.
-    /// `Ok` means that it is done.
+    /// Starts a helper that `factory` recreates after an error or a panic, after a wait that doubles from 250 ms to 30
+    /// s. `Ok` means that it is done.
     pub fn spawn_restarting<M, F, E>(&self, name: &'static str, mut factory: M)
     where
         M: FnMut() -> F + Send + 'static,
@@ -257,7 +257,7 @@ impl Supervisor {
             let mut backoff = FIRST_BACKOFF;
             loop {
                 let started = Instant::now();
-                // Within the guard, so that a panic of the factory is caught too.
+                // Inside the guard, so that a panic of the factory is caught, too.
                 let run = async { factory().await.map_err(Into::<TaskError>::into) };
                 let error = match this.run_guarded(run).await {
                     None => return,
@@ -364,7 +364,7 @@ impl Supervisor {
             .join(", ")
     }
 
-    /// The one place that spawns.
+    /// The only place that spawns tasks.
     fn spawn_tracked<F>(
         &self,
         tracker: &TaskTracker,

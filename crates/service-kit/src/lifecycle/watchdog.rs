@@ -18,7 +18,7 @@ use crate::join_causes;
 /// The limit if systemd sets none.
 pub const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
 
-/// The readiness condition that the watchdog sets, and the sentinel if the loop is stuck.
+/// The readiness condition that the watchdog sets, and that the sentinel sets if the loop is stuck.
 pub(super) const CONDITION: &str = "progress";
 const WELL: &str = "requests are served and every essential loop moves";
 
@@ -30,8 +30,8 @@ const STATUS_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 /// The status contains ages, which need not change every second.
 const STATUS_REFRESH: Duration = Duration::from_secs(5);
 
-/// Parts of the limit. With 60 s: a check every 5 s, a ping every 20 s, a hanging request is noticed after 30 s, and 54 s
-/// after the last ping the sentinel ends the process.
+/// Fractions of the limit. With 60 s: a check every 5 s, a ping every 20 s, a hanging request is noticed after 30 s,
+/// and 54 s after the last ping the sentinel ends the process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WatchdogTiming {
     pub(super) limit: Duration,
@@ -53,7 +53,7 @@ impl WatchdogTiming {
         self.limit / 3
     }
 
-    /// Allows one slow answer, but not two in a row.
+    /// Returns a time that permits one slow answer, but not two in a row.
     fn probe_timeout(self) -> Duration {
         self.limit / 4
     }
@@ -67,7 +67,7 @@ impl WatchdogTiming {
     }
 }
 
-/// Watches over the request path and all heartbeats of a supervisor.
+/// Monitors the request path and all heartbeats of a supervisor.
 #[derive(Debug)]
 #[must_use = "nothing is watched before start()"]
 pub struct Watchdog {
@@ -129,8 +129,8 @@ impl Watchdog {
         Ok(())
     }
 
-    /// Starts the loop, and the one that updates the status line of systemd. Call it right after [`Notifier::ready`], when
-    /// the clock of systemd starts.
+    /// Starts the loop, and the loop that updates the status line of systemd. Call it right after [`Notifier::ready`],
+    /// when the clock of systemd starts.
     pub fn start(self) {
         let supervisor = self.supervisor.clone();
         let status = keep_status(
@@ -181,7 +181,7 @@ impl Watchdog {
     fn send_ping(&self) {
         if self.notifier.watchdog_limit().is_some() {
             self.notifier.ping();
-            // Also if sending failed, because the sentinel checks the loop, not the socket.
+            // Recorded even if sending failed, because the sentinel checks the loop rather than the socket.
             self.supervisor.marks().pinged.set_now();
         }
     }
@@ -210,9 +210,9 @@ impl Watchdog {
         };
         self.condition
             .unmet(&format!("stalled, {consequence}: {progress}"));
-        // Directly, because the task that updates the status may hang.
+        // Set here, because the task that updates the status may hang.
         self.notifier.status(&self.readiness.sentence());
-        // At once, then every third of the limit.
+        // The first time at once, then every third of the limit.
         if trouble
             .withheld
             .is_none_or(|said| said.elapsed() >= self.pace.ping())

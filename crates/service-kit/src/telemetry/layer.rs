@@ -60,7 +60,7 @@ where
                 }
             }
         }
-        // A span may have a field of this name, but the message is that of the event.
+        // A span may have a field of this name, but the message belongs to the event.
         fields.take_message();
         event.record(&mut fields);
         let metadata = event.metadata();

@@ -20,7 +20,7 @@ const RESERVED: &[&str] = &["timestamp", "level", "target", "message", "service"
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Json,
-    /// For people.
+    /// Text for people.
     Pretty {
         colour: bool,
     },
@@ -33,7 +33,7 @@ pub(super) struct Record<'a> {
     pub(super) level: Level,
     pub(super) target: &'a str,
     pub(super) message: String,
-    /// Its fields and those of the spans around it, each name once.
+    /// The fields of the event and of the spans around it, each name once.
     pub(super) fields: Vec<(String, Value)>,
 }
 
@@ -140,7 +140,7 @@ fn render_pretty(record: &Record<'_>, service: &Service, colour: bool) -> String
     line
 }
 
-/// Escapes control characters, which a terminal would obey.
+/// Escapes control characters, which a terminal would execute.
 fn escape_controls(text: &str) -> String {
     let mut visible = String::with_capacity(text.len());
     for c in shorten_text(text).chars() {

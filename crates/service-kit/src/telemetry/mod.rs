@@ -1,10 +1,11 @@
-//! Logging: one line per event, as JSON for machines or as text for people, to a standard stream and optionally to a file.
+//! Logging: one line per event, as JSON for machines or as text for people, to a standard stream and optionally to a
+//! file.
 //!
-//! Depends on nothing. Owns two invariants: logging never blocks the service (each output has its own thread behind a
-//! bounded queue; lines that do not fit are counted and dropped), and never ends it (no error of an output reaches the
-//! caller). Callers must not log memory text, queries or tokens.
+//! Depends on nothing in the workspace. Invariants: logging never blocks the service (each output has its own thread
+//! behind a bounded queue; lines that do not fit are counted and dropped), and never ends it (no error of an output
+//! reaches the caller). Callers must not log memory text, queries or tokens.
 //!
-//! To add a format: a variant of [`LogFormat`] and its function in `line.rs`.
+//! To add a format, add a variant of [`LogFormat`] and its function in `line.rs`.
 
 mod layer;
 mod line;
@@ -26,15 +27,15 @@ use layer::{LogLayer, Target};
 use line::{Form, Record};
 use queue::Queue;
 
-/// Longest wait for the outputs when the service ends.
+/// Maximum wait for the outputs when the service ends.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// The service that logs.
+/// The identity of the service that logs.
 #[derive(Debug, Clone, Copy)]
 pub struct Service {
     /// Name in every JSON line.
     pub name: &'static str,
-    /// Targets of its own events, which follow the configured level. The first one is left out of lines for people.
+    /// Targets of the service's own events, which follow the configured level. Lines for people omit the first one.
     pub targets: &'static [&'static str],
 }
 
@@ -45,7 +46,7 @@ pub struct LogOptions {
     pub format: LogFormat,
     /// Least severe level that is logged.
     pub level: LogLevel,
-    /// File that gets the lines as well.
+    /// File that receives the lines as well.
     pub file: Option<PathBuf>,
     /// Size at which the file is rotated, in bytes.
     pub file_bytes: u64,
@@ -75,7 +76,7 @@ pub enum LogFormat {
     Auto,
     /// One object per line.
     Json,
-    /// For people.
+    /// Text for people.
     Pretty,
 }
 
@@ -97,7 +98,7 @@ pub enum Stream {
     Stderr,
 }
 
-/// Why logging could not start.
+/// The reason why logging could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     #[error("cannot open the log file {path}")]
@@ -112,7 +113,7 @@ pub enum TelemetryError {
 }
 
 /// Keeps logging alive. Dropping it waits at most one second until everything is written. Call
-/// [`flusher`](Self::flusher) for a process that ends without dropping it.
+/// [`flusher`](Self::flusher) in a process that ends without dropping it.
 #[derive(Debug)]
 #[must_use = "the last lines are lost if this is dropped before the end"]
 pub struct Telemetry {
@@ -120,7 +121,7 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Waits until everything logged so far is written, for at most `longest`. Returns whether it is.
+    /// Waits at most `longest` until everything logged so far is written. Returns whether it is.
     pub fn flush_within(&self, longest: Duration) -> bool {
         flush_queues(&self.queues, longest)
     }
@@ -140,7 +141,7 @@ impl Drop for Telemetry {
     }
 }
 
-/// Waits until all queues are written, for at most `longest` together. Returns whether they are.
+/// Waits at most `longest` in total until all queues are written. Returns whether they are.
 fn flush_queues(queues: &[Queue], longest: Duration) -> bool {
     let deadline = Instant::now() + longest;
     let mut all_written = true;
@@ -152,8 +153,7 @@ fn flush_queues(queues: &[Queue], longest: Duration) -> bool {
 
 /// Starts logging for the whole process, and logs panics.
 ///
-/// # Errors
-/// If the log file cannot be opened, no thread can be started, or logging was started before.
+/// # Errors Fails if the log file cannot be opened, no thread can be started, or logging was started before.
 pub fn init(
     options: &LogOptions,
     service: &Service,
@@ -224,8 +224,8 @@ impl Target {
     }
 }
 
-/// Passes events of the service from `level` on. Libraries log warnings at most: below that, rmcp prints whole messages of
-/// clients.
+/// Passes the service's events from `level` on. Events of libraries are limited to warnings, because rmcp prints whole
+/// messages of clients at lower levels.
 fn level_filter(level: LogLevel, service: &Service) -> Targets {
     let (ours, others) = match level {
         LogLevel::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
@@ -250,7 +250,7 @@ fn wall_clock() -> DateTime<Utc> {
     Utc::now()
 }
 
-/// https://no-color.org: any value except an empty one.
+/// Returns whether the environment disables color (https://no-color.org): any value except an empty one does.
 fn is_colour_refused() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
         || std::env::var_os("TERM").is_some_and(|value| value == "dumb")
@@ -273,7 +273,7 @@ fn log_panics() {
     }));
 }
 
-/// The text of a panic if it is known at compile time. A formatted text may quote what a client sent.
+/// Returns the text of a panic if it is known at compile time. A formatted text may quote data of a client.
 fn panic_reason(payload: &(dyn Any + Send)) -> &'static str {
     payload
         .downcast_ref::<&'static str>()

@@ -16,7 +16,7 @@ pub(super) trait Output: Send + 'static {
 /// Pause before the next attempt to write to a full pipe.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A standard stream with a descriptor of its own. A blocked write to the stream of the standard library would hold its lock
+/// A standard stream with its own descriptor. A blocked write to the stream of the standard library would hold its lock
 /// and block every thread that prints.
 #[derive(Debug)]
 pub(super) struct Standard(Option<File>);
@@ -45,11 +45,11 @@ impl Output for Standard {
                 Ok(0) => return,
                 Ok(count) => line = &line[count..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Another holder of the pipe may have made it non-blocking.
+                // Another process with this pipe may have made it non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     std::thread::sleep(PAUSE)
                 }
-                // The reader is gone, but may come back, as a journal that restarts.
+                // The reader is gone, but may return, like a restarting journal.
                 Err(_) => return,
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::output::Output;
 
-/// Most bytes that wait, in addition to the batch that is being written.
+/// Maximum number of waiting bytes, in addition to the batch that is being written.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// Handle of the queue. Its thread lives as long as the process.
@@ -72,7 +72,7 @@ impl Queue {
         self.0.filled.notify_one();
     }
 
-    /// Waits until everything is written, for at most `longest`. Returns whether it is.
+    /// Waits at most `longest` until everything is written. Returns whether it is.
     pub(super) fn flush_within(&self, longest: Duration) -> bool {
         let state = self.0.lock_state();
         let busy =
@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// Accepts a line each time it is allowed to.
+    /// An output that accepts one line each time the test allows it.
     struct Gate {
         allowed: mpsc::Receiver<()>,
         written: mpsc::Sender<Vec<u8>>,

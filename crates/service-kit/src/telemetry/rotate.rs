@@ -14,7 +14,7 @@ pub(super) struct RotatingFile {
     max_bytes: u64,
     count: u32,
     file: Option<File>,
-    /// Whether a write failed halfway. The next line then begins with a line end.
+    /// Whether a write failed halfway, so that the next line must begin with a line end.
     torn: bool,
 }
 
@@ -78,10 +78,10 @@ impl RotatingFile {
     }
 }
 
-/// The log shows who did what, so other users must not read it.
+/// Opens the file for this user only, because the log shows who did what.
 fn open_file(path: &Path) -> io::Result<File> {
     if fs::metadata(path).is_ok_and(|data| data.file_type().is_fifo()) {
-        // Opening a pipe would wait for a reader.
+        // Opening a named pipe would wait for a reader.
         return Err(io::Error::other("this is a named pipe; name a file"));
     }
     OpenOptions::new()

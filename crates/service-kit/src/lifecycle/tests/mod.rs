@@ -1,5 +1,5 @@
-//! Tests with a notify socket that judges like conmon. Clocks are paused, except where real
-//! processes get real signals.
+//! Tests with a notify socket that accepts the same lines as conmon. Clocks are paused, except
+//! where real processes get real signals.
 #![expect(
     clippy::disallowed_methods,
     reason = "the tests stand outside of the service: they play systemd and whole processes"
@@ -41,7 +41,7 @@ struct Line {
     text: String,
 }
 
-/// Stands for conmon and systemd: collects what is sent, with the time.
+/// Replaces conmon and systemd: collects the received lines with their times.
 struct Systemd {
     dir: TempDir,
     lines: Arc<Mutex<Vec<Line>>>,
@@ -61,7 +61,7 @@ impl Systemd {
         (this, socket)
     }
 
-    /// Reads in a task, so that the times are those of the paused clock.
+    /// Reads in a task, so that the times come from the paused clock.
     fn paused() -> Self {
         let (this, socket) = Self::bind();
         socket.set_nonblocking(true).expect("non-blocking");
@@ -135,7 +135,7 @@ fn take(lines: &Mutex<Vec<Line>>, datagram: &[u8]) {
     }));
 }
 
-/// Waits on the (paused) clock until something is true.
+/// Waits on the (paused) clock until a condition is true.
 async fn until(what: &str, within: Duration, mut is_true: impl FnMut() -> bool) {
     let deadline = Instant::now() + within;
     while !is_true() {

@@ -1,5 +1,5 @@
-//! Real processes with real signals: this test binary starts itself with one test selected,
-//! which then plays the service.
+//! Real processes with real signals: this test binary starts itself with one test selected, which
+//! then acts as the service.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -13,7 +13,7 @@ use crate::telemetry::{self, LogOptions, Stream};
 
 const MODE: &str = "LIFECYCLE_TEST_MODE";
 
-/// Not a test of its own: the service, when started by one of the tests below.
+/// Not a test by itself: runs the service when a test below starts this binary.
 #[test]
 fn service() {
     let Ok(mode) = std::env::var(MODE) else {
@@ -31,7 +31,7 @@ fn service() {
         .expect("logging starts once");
     sentinel.before_exit(telemetry.flusher());
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        // One, so that one task blocks them all.
+        // One worker, so that one task blocks them all.
         .worker_threads(1)
         .enable_all()
         .build()
@@ -55,7 +55,7 @@ fn service() {
         if mode == "blocked" {
             let notifier = notifier.clone();
             supervisor.spawn("blocked", Role::Helper, async move {
-                // First let the service become well and ping.
+                // The service first becomes healthy and pings.
                 sleep(secs(1)).await;
                 notifier.status("Blocking");
                 thread::sleep(secs(3600));
@@ -71,7 +71,7 @@ fn service() {
     std::process::exit(i32::from(reason.exit_code()));
 }
 
-/// The process; ended with the test.
+/// The process, killed when the test ends.
 struct Process(Child);
 
 impl Process {
@@ -104,7 +104,7 @@ impl Process {
         assert!(status.success());
     }
 
-    /// The exit code and the log.
+    /// Returns the exit code and the log.
     fn wait(mut self) -> (Option<i32>, String) {
         let deadline = std::time::Instant::now() + secs(30);
         let status = loop {

@@ -26,7 +26,7 @@ async fn a_sentence_names_what_is_missing_and_for_how_long() {
     advance(secs(180)).await;
     assert!(readiness.sentence().ends_with("(3 min)"));
 
-    // Asking for a condition again changes nothing.
+    // A second request for the condition changes nothing.
     drop(readiness.condition("database", "connecting"));
     assert!(readiness.sentence().contains("connection refused"));
 }

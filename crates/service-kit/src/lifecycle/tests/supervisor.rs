@@ -18,10 +18,10 @@ impl SignalSource for mpsc::UnboundedReceiver<Signal> {
     }
 }
 
-/// Exit codes and when they came.
+/// Exit codes and their times.
 pub(super) type Exits = Arc<Mutex<Vec<(i32, Instant)>>>;
 
-/// A guard whose exits are recorded.
+/// A sentinel whose exits are recorded.
 pub(super) fn guard(
     supervisor: &Supervisor,
     notifier: &Notifier,
@@ -124,7 +124,7 @@ async fn a_helper_is_restarted_with_growing_waits() {
                 // A panic counts like an error.
                 1 => panic!("first"),
                 2..=11 => Err::<(), TaskError>("again".into()),
-                // A long run earns the shortest wait again.
+                // A long run resets the wait to the shortest one.
                 12 => {
                     sleep(secs(61)).await;
                     Err("late".into())
@@ -264,7 +264,7 @@ async fn the_second_signal_ends_at_once() {
         signals.send(second).expect("the guard listens");
         until("the exit", secs(1), || !lock_mutex(&exits).is_empty()).await;
         assert_eq!(lock_mutex(&exits)[0].0, code);
-        // Announced by the guard alone: nobody had reached run().
+        // The sentinel alone announced the stop, because run() was never called.
         assert_eq!(systemd.times("STOPPING=1").len(), 1);
     }
 }
@@ -276,7 +276,7 @@ async fn a_stop_that_hangs_ends_with_70() {
     let (signals, exits) = guard(&supervisor, &notifier, &readiness);
     signals.send(Signal::Terminate).expect("the guard listens");
     let begun = Instant::now();
-    // Nobody calls run(): as if the whole runtime were blocked.
+    // run() is never called, as if the whole runtime were blocked.
     until("the exit", secs(60), || !lock_mutex(&exits).is_empty()).await;
     let (code, at) = lock_mutex(&exits)[0];
     assert_eq!(code, 70);

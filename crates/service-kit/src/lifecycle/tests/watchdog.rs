@@ -215,7 +215,7 @@ async fn pings_go_on_while_draining() {
             Ok::<(), Infallible>(())
         });
     sleep(secs(10)).await;
-    // The router is closed first, and that is no hang.
+    // The router is closed first, which does not count as a hang.
     service.request_path.store(HANGS, Ordering::SeqCst);
     let before = service.systemd.pings().len();
     service
@@ -256,7 +256,7 @@ async fn the_status_line_follows_the_conditions_but_not_too_often() {
         status.starts_with("Serving on 127.0.0.1:8765, database unreachable: attempt 199 ("),
         "{status}"
     );
-    // A lost database is no hang.
+    // A lost database does not count as a hang.
     assert!(service.systemd.pings().len() >= 5);
     database.met("connected");
     until("well again", secs(7), || {
