@@ -1,4 +1,4 @@
-//! The databases that are measured.
+//! The databases for measurements.
 
 use std::sync::Arc;
 
@@ -9,10 +9,11 @@ use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
 use sqlx::{Connection, PgConnection};
 use tokio::runtime::Runtime;
 
-/// A database, and where one could be asked by others.
+/// A database, and its address if other connections can be opened.
 pub(crate) type Measured = (&'static str, Arc<dyn Store>, Option<String>);
 
-/// Tidies a PostgreSQL database as its server does some time after many writes, so that measurements do not depend on when.
+/// Vacuums and analyzes a PostgreSQL database, as its server does some time after many writes, so that measurements do
+/// not depend on when it runs.
 pub(crate) fn settle(runtime: &Runtime, url: Option<&str>) {
     let Some(url) = url else { return };
     runtime.block_on(async {
@@ -27,8 +28,8 @@ pub(crate) fn settle(runtime: &Runtime, url: Option<&str>) {
     });
 }
 
-/// An embedded database in `folder`; and one on PostgreSQL where MEMORY_TEST_POSTGRES names a server on which databases
-/// may be created. Neither is prepared.
+/// Opens an embedded database in `folder`, and a PostgreSQL database if MEMORY_TEST_POSTGRES names a server on which
+/// databases may be created. Neither is prepared.
 #[expect(clippy::disallowed_methods, reason = "a program that measures")]
 pub(crate) fn stores(
     runtime: &Runtime,

@@ -1,7 +1,7 @@
 //! Generated text with the statistics of real notes: word frequencies by Zipf's law, lengths of 6 to 40 words. The
 //! same seed gives the same text.
 
-/// A small generator of numbers (xorshift64*), so that a run can be repeated.
+/// A small random number generator (xorshift64*), so that a run can be repeated.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -25,10 +25,10 @@ impl Random {
     }
 }
 
-/// Different words of the corpus.
+/// Number of different words of the corpus.
 pub(crate) const VOCABULARY: f64 = 60_000.0;
 
-/// The word of a rank: pronounceable, and without a common ending that a stemmer would fold.
+/// Returns the word of a rank: pronounceable, and without a common ending that a stemmer would remove.
 pub(crate) fn word(mut rank: usize) -> String {
     const ONSET: [&str; 16] = [
         "b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "t", "v", "z", "br", "kr", "tr",
@@ -46,7 +46,7 @@ pub(crate) fn word(mut rank: usize) -> String {
     }
 }
 
-/// The rank of a word as often as Zipf's law has it.
+/// Draws the rank of a word according to Zipf's law.
 pub(crate) fn any_rank(random: &mut Random) -> usize {
     // Inverse of the cumulative Zipf distribution with exponent 1, approximated by the logarithm.
     VOCABULARY.powf(random.unit()) as usize - 1
@@ -56,7 +56,7 @@ fn any_word(random: &mut Random) -> String {
     word(any_rank(random))
 }
 
-/// One memory's text.
+/// Returns the text of one memory.
 pub(crate) fn memory(random: &mut Random) -> String {
     let words: Vec<String> = (0..6 + random.below(35))
         .map(|_| any_word(random))
@@ -64,7 +64,7 @@ pub(crate) fn memory(random: &mut Random) -> String {
     words.join(" ")
 }
 
-/// A question: some words of a text as above.
+/// Returns a question: some words of a generated text.
 pub(crate) fn question(random: &mut Random) -> String {
     let words: Vec<String> = (0..4 + random.below(5)).map(|_| any_word(random)).collect();
     words.join(" ")

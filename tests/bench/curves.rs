@@ -1,4 +1,4 @@
-//! Figures at growing sizes as a picture: two charts beside each other, drawn without a library.
+//! Draws results at growing sizes as a picture: two charts side by side, without a library.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ const TOP: f64 = 64.0;
 const BOTTOM: f64 = 340.0;
 const COLOURS: [(&str, &str); 2] = [("PostgreSQL", "#1f5fa8"), ("SQLite", "#c2571a")];
 
-/// One chart: the place of its axes and what they run from and to.
+/// One chart: the position and range of its axes.
 struct Chart {
     left: f64,
     right: f64,
@@ -120,7 +120,7 @@ fn series(points: &[Value], backend: &str, field: &str) -> Vec<(f64, f64)> {
     found
 }
 
-/// The picture of the results of a run.
+/// Draws the picture of the results of a run.
 pub(crate) fn draw(points: &[Value]) -> String {
     let sizes = (1_000.0, 1_000_000.0);
     let times = Chart {

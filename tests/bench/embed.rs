@@ -1,9 +1,9 @@
-//! The model in the process: what a question costs, and how many texts are indexed a second.
+//! The in-process model: the cost of a question, and the number of texts indexed per second.
 //!
 //! `cargo bench --bench embed -- FOLDER_OF_THE_MODEL [PYTHON MODEL.onnx]` prints a table. With a Python that has
-//! onnxruntime, and the same weights as ONNX, both engines are measured in turn, text by text, so that whatever else
-//! the machine does meets both (`tests/bench/embed_onnx.py`). With `--target x86_64-unknown-linux-musl` it has the
-//! allocator of the static binary.
+//! onnxruntime, and the same weights as ONNX, both engines are measured alternately, text by text, so that other
+//! load on the machine affects both (`tests/bench/embed_onnx.py`). With `--target x86_64-unknown-linux-musl` the
+//! benchmark uses the allocator of the static binary.
 
 #![expect(
     clippy::print_stdout,
@@ -20,15 +20,15 @@ use cognitive_memory_mcp::embed::Embedder;
 use cognitive_memory_mcp::embed::local::{LocalEmbedder, LocalOptions};
 use rustix::thread::disable_transparent_huge_pages;
 
-/// As in the program itself.
+/// The allocator of the program.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Rounds of a measurement.
+/// Number of rounds of a measurement.
 const ROUNDS: usize = 60;
 
-/// A text of about so many tokens, another one for each number.
+/// Returns a text of about this many tokens, different for each number.
 fn text(tokens: usize, number: usize) -> String {
     const WORDS: [&str; 12] = [
         "the", "river", "runs", "over", "old", "stones", "and", "under", "a", "green", "bridge",
@@ -40,7 +40,7 @@ fn text(tokens: usize, number: usize) -> String {
         .join(" ")
 }
 
-/// Kilobytes that the process holds now, and held at most.
+/// Returns the current and the maximum memory of the process in kilobytes.
 fn memory() -> (u64, u64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let field = |name: &str| {
@@ -50,7 +50,7 @@ fn memory() -> (u64, u64) {
     (field("VmRSS:").unwrap_or(0), field("VmHWM:").unwrap_or(0))
 }
 
-/// Seconds that the threads of a process have worked: what others do on the machine is not in it.
+/// Returns the CPU seconds of the threads of a process, which exclude other load on the machine.
 fn worked(process: u32) -> f64 {
     let nanoseconds = |task: std::fs::DirEntry| {
         let text = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
@@ -67,12 +67,12 @@ fn worked(process: u32) -> f64 {
         / 1e9
 }
 
-/// What one engine took for one kind of texts, by the clock and in work.
+/// The wall-clock and CPU times of one engine for one kind of text.
 #[derive(Default)]
 struct Times(Vec<f64>, Vec<f64>);
 
 impl Times {
-    /// Cells of the table in milliseconds: the fastest by the clock, and the fastest and the middle one in work.
+    /// Returns the cells of the table in milliseconds: minimum wall-clock time, minimum and median CPU time.
     fn cells(mut self) -> String {
         self.0.sort_by(f64::total_cmp);
         self.1.sort_by(f64::total_cmp);
@@ -88,7 +88,7 @@ impl Times {
     }
 }
 
-/// The other engine.
+/// The other engine, onnxruntime.
 struct Onnx {
     child: Child,
     questions: ChildStdin,
@@ -98,7 +98,7 @@ struct Onnx {
 impl Onnx {
     fn start(python: &str, model: &str, folder: &Path, threads: usize) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/embed_onnx.py");
-        // What is set for this process would be set for that one, too.
+        // The other process would inherit the setting of this process.
         disable_transparent_huge_pages(false).unwrap();
         let mut child = Command::new(python)
             .arg(script)
@@ -131,8 +131,8 @@ impl Onnx {
         self.rest();
     }
 
-    /// Its threads wait for more by spinning for a while, on a core that the other engine then has not. The system
-    /// counts what a thread has worked every few milliseconds.
+    /// Waits until its idle threads stop spinning, because they would occupy a core that the other engine needs. The
+    /// system updates the CPU time of a thread every few milliseconds.
     fn rest(&self) {
         let mut before = f64::NAN;
         while before != worked(self.child.id()) {
@@ -150,7 +150,7 @@ impl Drop for Onnx {
 }
 
 fn main() {
-    // As in the program itself.
+    // The setting of the program.
     disable_transparent_huge_pages(true).unwrap();
     let arguments: Vec<String> = std::env::args()
         .skip(1)
@@ -181,7 +181,7 @@ fn main() {
         let start = Instant::now();
         let embedder = LocalEmbedder::load(&folder, "model", &options).unwrap();
         let load = start.elapsed();
-        // The thread that loaded it has gone by then, and with it what it worked.
+        // The thread that loaded the model has ended, so its CPU time no longer counts.
         runtime
             .block_on(embedder.query("a first text".to_owned()))
             .unwrap();
@@ -193,7 +193,7 @@ fn main() {
             let (mut ours, mut theirs) = (Times::default(), Times::default());
             let rounds = if count == 1 { ROUNDS } else { ROUNDS / 3 };
             for round in 0..rounds {
-                // As memories are: most short, some long.
+                // Like real memories: most are short, some are long.
                 let length = |number: usize| match tokens {
                     0 => [8, 12, 16, 20, 28, 40, 64, 120][number % 8],
                     tokens => tokens,

@@ -1,8 +1,9 @@
-//! Walks through the graph: `cargo bench --bench graph`.
+//! Traversals of the graph: `cargo bench --bench graph`.
 //!
-//! Neighbours at depth 3 over 10,000 entities with 50,000 relations, some of them hubs, and paths in a dense graph of
-//! 1,000 entities with 50,000 relations. PostgreSQL is measured when MEMORY_TEST_POSTGRES names a server on which
-//! databases may be created. Beside criterion's figures, the 50th, 95th and 99th percentile of 400 calls are printed.
+//! Neighbors at depth 3 over 10,000 entities with 50,000 relations, some of them hubs, and paths in a dense graph of
+//! 1,000 entities with 50,000 relations. PostgreSQL is measured if MEMORY_TEST_POSTGRES names a server on which
+//! databases may be created. Prints the 50th, 95th and 99th percentile of 400 calls in addition to criterion's
+//! results.
 
 #![expect(clippy::print_stdout, reason = "figures are for people")]
 
@@ -119,7 +120,7 @@ fn entity(number: usize) -> String {
     format!("entity {number}")
 }
 
-/// Relations from anywhere to anywhere, a fifth of them to one of a hundred hubs.
+/// Adds random relations, a fifth of which lead to one of a hundred hubs.
 async fn fill(engine: &Engine, project: &str, entities: usize, relations: usize) {
     let call = Call::new(Scope::new(project, "bench"));
     let mut random = Random::new(3);

@@ -1,7 +1,7 @@
-//! A recall beside the statements that it runs, at growing sizes: `cargo bench --bench recall`.
+//! A recall compared with the statements that it runs, at growing sizes: `cargo bench --bench recall`.
 //!
-//! `statements` are the store's three methods with nothing around them, `recall` is the use case. PostgreSQL is measured
-//! when MEMORY_TEST_POSTGRES names a server on which databases may be created.
+//! `statements` are the store's three methods alone, `recall` is the use case. PostgreSQL is measured if
+//! MEMORY_TEST_POSTGRES names a server on which databases may be created.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,7 +106,7 @@ async fn fill(engine: &Engine, random: &mut Random, mut left: usize) {
     }
 }
 
-/// What a recall asks the database, with the same arguments.
+/// Runs the queries of a recall with the same arguments.
 async fn statements(store: &Arc<dyn Store>, analyzer: &Analyzer, question: String) {
     let scope = Scope::new("default", "bench");
     let terms: Vec<String> = analyzer.terms(&question).counts.into_keys().collect();

@@ -1,13 +1,13 @@
-//! Recall at growing sizes, how fast and how well: `cargo bench --bench scale -- --sizes 1000,10000,100000`.
+//! Speed and quality of recall at growing sizes: `cargo bench --bench scale -- --sizes 1000,10000,100000`.
 //!
-//! The text is generated and its vectors follow it, so that no model is needed (see `topics`). Options: `--sizes`,
-//! `--backend sqlite|postgres` (default both; PostgreSQL where MEMORY_TEST_POSTGRES names a server on which databases may
-//! be created), `--questions N` (default 200), `--results FILE` (JSON, to which the figures of this run are added),
-//! `--picture FILE` (SVG, drawn of all figures in that file) and `--parts 20000,100000` (projects of these sizes beside the
-//! largest in PostgreSQL, whose figures are printed alone).
+//! The text is generated and its vectors are derived from it, so that no model is needed (see `topics`). Options:
+//! `--sizes`, `--backend sqlite|postgres` (default both; PostgreSQL if MEMORY_TEST_POSTGRES names a server on which
+//! databases may be created), `--questions N` (default 200), `--results FILE` (JSON, to which the results of this run
+//! are added), `--picture FILE` (SVG, drawn from all results in that file) and `--parts 20000,100000` (projects of
+//! these sizes next to the largest in PostgreSQL, whose results are only printed).
 //!
-//! SQLite is filled by the service's own way, PostgreSQL by COPY, since a million memories are to be there in minutes;
-//! that both ways make the same rows is checked at the start.
+//! SQLite is filled by the service, PostgreSQL by COPY, so that a million memories are loaded in minutes. The run
+//! starts with a check that both ways create the same rows.
 
 #![expect(
     clippy::disallowed_methods,
@@ -45,19 +45,19 @@ mod topics;
 use bulk::Bulk;
 use topics::{DIMENSION, Exact, Saying, World};
 
-/// Memories that are made and sent at once.
+/// Number of memories that are generated and sent at once.
 const CHUNK: usize = 5_000;
-/// Memories that the service indexes at once.
+/// Number of memories that the service indexes at once.
 const BATCH: usize = 32;
-/// Batches of the measurement of writing.
+/// Number of batches in the measurement of writes.
 const WRITES: usize = 12;
-/// Depth at which a recall reads the nearest.
+/// Number of nearest memories that a recall reads.
 const DEPTH: usize = 200;
-/// The project of all sizes.
+/// The project with all memories.
 const WHOLE: &str = "default";
-/// Filters by time let one of so many pass.
+/// Filters by time that let one of this many memories pass.
 const ONE_OF: [usize; 3] = [100, 1_000, 10_000];
-/// Memories of a part are those from this number on.
+/// Memories of a part are numbered from here.
 const PARTS_FROM: usize = 2_000_000;
 
 struct Options {
@@ -182,7 +182,7 @@ async fn drop_database(server: &str, name: &str) {
         .expect("may drop what it created");
 }
 
-/// The figures, of this run and of those before.
+/// The results of this run and of earlier ones.
 struct Results {
     file: Option<PathBuf>,
     points: Vec<Value>,
@@ -213,7 +213,7 @@ impl Results {
     }
 }
 
-/// What differs between the backends.
+/// The backend-specific part.
 enum Place {
     Sqlite { folder: PathBuf },
     Postgres(Box<Bulk>),
@@ -226,7 +226,7 @@ struct Bench {
     world: Arc<World>,
     analyzer: Arc<Analyzer>,
     engine: Engine,
-    /// The same without an embedder.
+    /// The engine without an embedder.
     words: Engine,
     numbers: HashMap<Uuid, usize>,
     written: usize,
@@ -293,7 +293,7 @@ impl Bench {
 
     async fn run(mut self, options: &Options, results: &mut Results) {
         let smallest = options.sizes.iter().copied().min().expect("a size");
-        // Spread over what is there at every size.
+        // Spread over the memories that exist at every size.
         let sources: Vec<usize> = (0..options.questions)
             .map(|n| n * 7919 % smallest)
             .collect();
@@ -367,7 +367,7 @@ impl Bench {
         self.store.close().await;
     }
 
-    /// The service and [`Bulk`] write the same rows.
+    /// Checks that the service and [`Bulk`] write the same rows.
     async fn compare_ways(&mut self) {
         let sayings: Vec<Saying> = (0..60)
             .map(|number| self.world.saying(9_000_000 + number))
@@ -453,7 +453,7 @@ impl Bench {
         bar.finish_and_clear();
     }
 
-    /// By the service's own way.
+    /// Stores memories through the service.
     async fn remember(&mut self, sayings: &[Saying], first: usize) -> Vec<Vec<f32>> {
         let call = Call::new(scope(WHOLE));
         for (part, sayings) in sayings.chunks(500).enumerate() {
@@ -489,7 +489,7 @@ impl Bench {
 
     async fn prepare_search(&mut self) {
         if let Place::Sqlite { folder } = &self.place {
-            // As after a start: the copy in memory is not there yet.
+            // As after a start, when the copy in memory does not exist.
             self.store.close().await;
             let store = open(folder, &self.analyzer);
             store.prepare().await.expect("the database can be prepared");
@@ -505,7 +505,7 @@ impl Bench {
             .expect("the search is prepared");
     }
 
-    /// Milliseconds for the vectors of a batch as the service saves them; the middle of some.
+    /// Returns the median time in milliseconds in which the service saves the vectors of a batch.
     async fn write(&mut self) -> f64 {
         let call = Call::new(Scope::new("probe", "bench"));
         let mut times = Vec::new();
@@ -559,13 +559,13 @@ impl Bench {
                     file.and_then(|file| file.metadata()).map(|m| m.len())
                 };
                 let bytes: u64 = files.filter_map(|file| size(file).ok()).sum();
-                // The copy in memory: a byte a number, its memory's number and a factor.
+                // The copy in memory: one byte per component, the number of its memory and a factor.
                 ((self.numbers.len() * (DIMENSION + 12)) as f64, bytes as f64)
             }
         }
     }
 
-    /// Projects beside the one of all sizes, in the same tables.
+    /// Loads further projects into the same tables.
     async fn load_parts(&mut self, sizes: &[usize], questions: usize) -> Vec<Part> {
         let Place::Postgres(bulk) = &mut self.place else {
             return Vec::new();
@@ -686,7 +686,7 @@ impl Bench {
         found.finish()
     }
 
-    /// What happened in a time of so many memories, another one for each question.
+    /// Measures questions about a random period that contains `pass` memories.
     async fn filtered(&self, questions: &[String], size: usize, pass: usize) -> Found {
         let mut found = Found::default();
         for (place, question) in questions.iter().enumerate() {
@@ -713,7 +713,7 @@ impl Bench {
         found.finish()
     }
 
-    /// How long the search by vector takes, and the ten nearest that it finds.
+    /// Returns the time of the search by vector, and the ten nearest memories that it finds.
     async fn search(&self, project: &str, question: &str, filter: Filter) -> (f64, Vec<usize>) {
         let query = VectorQuery {
             model: self.world.model().id.clone(),
@@ -738,7 +738,7 @@ impl Bench {
     }
 }
 
-/// Gives all that wait their vectors, as the service does.
+/// Embeds all waiting memories, as the service does.
 async fn embed_all(store: &dyn Store, world: &World) {
     loop {
         let jobs = store
@@ -764,7 +764,7 @@ async fn embed_all(store: &dyn Store, world: &World) {
     }
 }
 
-/// A project of its own, and what it is asked.
+/// A separate project and its questions.
 struct Part {
     size: usize,
     questions: Vec<String>,

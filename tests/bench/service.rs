@@ -1,7 +1,7 @@
 //! The whole service under load, over HTTP, as clients see it: `cargo bench --bench service`.
 //!
-//! Prints a Markdown table. PostgreSQL is measured when MEMORY_TEST_POSTGRES names a server on which databases may
-//! be created. Options: `--seconds N` a phase (default 10), `--memories N` (default 10000), `--clients N` (default 8).
+//! Prints a Markdown table. PostgreSQL is measured if MEMORY_TEST_POSTGRES names a server on which databases may be
+//! created. Options: `--seconds N` per phase (default 10), `--memories N` (default 10000), `--clients N` (default 8).
 
 #![expect(
     clippy::disallowed_methods,
@@ -73,7 +73,8 @@ async fn create_database(server: &str) -> String {
     format!("{base}/{name}")
 }
 
-/// Tidies the database as its server does some time after many writes, so that measurements do not depend on when.
+/// Vacuums and analyzes the database, as its server does some time after many writes, so that measurements do not
+/// depend on when it runs.
 async fn settle(url: &str) {
     let pool = sqlx::PgPool::connect(url)
         .await
@@ -89,7 +90,7 @@ async fn measure(options: &Options, database: Option<String>) -> Vec<(String, St
     let data = tempfile::tempdir().expect("a temporary folder");
     let mut rows = Vec::new();
     let mut starts = Vec::new();
-    // The first start creates the schema; it is not what a restart costs.
+    // The first start creates the schema, which does not belong to the cost of a restart.
     let (mut server, _) = Server::start(data.path(), database.as_deref()).await;
     for _ in 0..20 {
         server.stop();
@@ -164,13 +165,13 @@ struct Server {
 }
 
 impl Server {
-    /// Starts the service; the time is from before the process exists to the first answer of a tool.
+    /// Starts the service. Returns the time from before the process exists to the first answer of a tool.
     async fn start(data: &Path, database: Option<&str>) -> (Self, Duration) {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .and_then(|l| l.local_addr())
             .expect("a free port")
             .port();
-        // MEMORY_TEST_BINARY names another build, such as the static one.
+        // MEMORY_TEST_BINARY names another build, for example the static one.
         let built = std::env::var("MEMORY_TEST_BINARY");
         let mut command = Command::new(
             built
@@ -189,7 +190,7 @@ impl Server {
             .env_remove("MEMORY_TEST_POSTGRES")
             .env_remove("MEMORY_TEST_BINARY")
             .stdout(Stdio::null());
-        // By words alone, unless something else is asked for: a model makes it another measurement.
+        // Without an embedder by default, because a model makes it a different measurement.
         if std::env::var_os("MEMORY_EMBEDDER").is_none() {
             command.env("MEMORY_EMBEDDER", "none");
         }
@@ -277,7 +278,7 @@ impl Load {
     }
 }
 
-/// Calls from `clients` at once, each with its own connection, one after the other.
+/// Sends calls from `clients` concurrent connections, each one after the other.
 async fn load(
     server: &Server,
     clients: u64,
@@ -328,7 +329,7 @@ fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }
 
-/// No certificates are needed on this machine, only somebody who could read them.
+/// Connections on this machine need no certificates, but reqwest needs a TLS configuration.
 fn plain_client() -> reqwest::Result<reqwest::Client> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()

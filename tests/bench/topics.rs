@@ -1,6 +1,6 @@
-//! Generated memories that are about something, and vectors that follow the text, so that a million of them need no
-//! model: each word has a direction, words of a topic have similar ones, and a text has that of its words, the rare ones
-//! first, with some noise.
+//! Generated memories with topics, and vectors derived from the text, so that a million of them need no model. Each
+//! word has a direction, words of a topic have similar directions, and a text has the weighted sum of its words, the
+//! rare ones first, with some noise.
 
 use std::collections::HashMap;
 
@@ -12,11 +12,11 @@ use super::corpus::{Random, VOCABULARY, any_rank, word};
 
 pub(crate) const DIMENSION: usize = 384;
 const TOPICS: usize = 2_000;
-/// Topics of a field are near each other.
+/// Topics of a field are similar.
 const FIELDS: usize = 60;
-/// Words more common than this belong to no topic.
+/// More common words belong to no topic.
 const COMMON: usize = 200;
-/// Memories of a conversation, and of a stretch of notes.
+/// Number of memories of a conversation, and of a run of notes.
 const SESSION: usize = 20;
 const SPEAKERS: [&str; 12] = [
     "Ada", "Bruno", "Chiara", "David", "Emre", "Fatima", "Greta", "Hugo", "Ines", "Jonas", "Kemal",
@@ -25,7 +25,7 @@ const SPEAKERS: [&str; 12] = [
 /// Length of the noise beside a direction of length 1.
 const NOISE: f32 = 0.35;
 
-/// What is said.
+/// The text of a generated memory.
 #[derive(Debug, Clone)]
 pub(crate) struct Saying {
     pub(crate) content: String,
@@ -33,7 +33,7 @@ pub(crate) struct Saying {
     pub(crate) turn: Option<(String, i64, &'static str)>,
 }
 
-/// All words, what they are about, and where they point.
+/// All words with their topics and directions.
 #[derive(Debug)]
 pub(crate) struct World {
     model: Model,
@@ -51,7 +51,7 @@ fn random(seed: usize, purpose: u64) -> Random {
     random
 }
 
-/// A random direction. As with real models, few numbers carry most of it.
+/// Returns a random direction. As in real models, few components have most of the weight.
 fn direction(seed: usize, purpose: u64) -> Vec<f32> {
     let mut random = random(seed, purpose);
     let mut bell = || ((0..4).map(|_| random.unit()).sum::<f64>() - 2.0) as f32;
@@ -138,11 +138,11 @@ impl World {
     }
 
     fn topic(random: &mut Random) -> usize {
-        // Some are talked about more than others.
+        // Some topics are more frequent than others.
         (TOPICS as f64 * random.unit() * random.unit()) as usize
     }
 
-    /// The memory of a number.
+    /// Returns the memory with this number.
     pub(crate) fn saying(&self, number: usize) -> Saying {
         let (block, turn) = (number / SESSION, number % SESSION);
         let mut shared = random(block, 5);
@@ -171,7 +171,7 @@ impl World {
         words.join(" ")
     }
 
-    /// A word of the topic or of the language.
+    /// Draws a word of the topic or of the language.
     fn any(&self, random: &mut Random, topic: usize) -> &str {
         let own = &self.topics[topic];
         let rank = if random.unit() < 0.45 && !own.is_empty() {
@@ -182,7 +182,7 @@ impl World {
         &self.words[rank]
     }
 
-    /// A question about a memory: some of its less common words, and one that it may not have.
+    /// Returns a question about a memory: some of its less common words, and one that it may not contain.
     pub(crate) fn question(&self, number: usize) -> String {
         let content = self.saying(number).content;
         let mut own = random(number, 7);
@@ -248,7 +248,7 @@ impl Exact {
         Self { questions, best }
     }
 
-    /// Further memories, numbered from `first` on.
+    /// Adds memories, numbered from `first` on.
     pub(crate) fn add(&mut self, first: usize, vectors: &[Vec<f32>]) {
         self.questions
             .par_iter()
@@ -265,7 +265,7 @@ impl Exact {
             });
     }
 
-    /// Share of the nearest to a question that are among the found.
+    /// Returns the share of the nearest memories to a question that were found.
     pub(crate) fn share(&self, question: usize, found: &[usize]) -> f64 {
         let best = &self.best[question];
         best.iter()

@@ -1,5 +1,4 @@
-//! How many characters an answer costs the model that reads it, over the wire and with the usual settings, on the
-//! golden set.
+//! The number of characters in an answer to a model, over the wire, with the default settings, on the golden set.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -8,12 +7,12 @@ use serde_json::{Map, Value, json};
 
 use crate::process::Setup;
 
-/// Most characters of ten hits, as text and as structured content, on average over the questions.
+/// Maximum average number of characters of ten hits, as text and as structured content.
 const TEXT: usize = 1_500;
 const STRUCTURED: usize = 3_000;
-/// Most characters of ten hits in an index.
+/// Maximum average number of characters of ten hits in an index.
 const INDEX: usize = 800;
-/// A budget that is too small for ten whole texts.
+/// A budget that is too small for ten full texts.
 const BUDGET: usize = 700;
 
 fn lines(file: &str) -> Vec<Map<String, Value>> {
@@ -95,7 +94,7 @@ async fn ten_hits_cost_few_characters() {
     server.stop().await;
 }
 
-/// An answer is never longer than its limit, whatever it has to leave out, and its cursor is always whole.
+/// An answer never exceeds its limit, whatever must be left out, and its cursor is always complete.
 #[tokio::test]
 async fn no_answer_is_longer_than_its_limit() {
     let setup = Setup::new();

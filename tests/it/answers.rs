@@ -1,4 +1,5 @@
-//! What the use cases say beside what they do: what was cut, what stays, what stands in the way.
+//! The notes that use cases add to their results: what was cut, what remains, and what prevented an
+//! action.
 
 use std::sync::Arc;
 
@@ -204,7 +205,7 @@ async fn suggestions_say_when_there_are_more() {
     assert_eq!((whole.entities.len(), whole.partial), (3, false));
     let cut = bench.explore(suggest(2)).await;
     assert_eq!((cut.entities.len(), cut.partial), (2, true));
-    // More neighbours than are looked at.
+    // More neighbors than the service reads.
     let many = (0..150)
         .map(|number| relation("hub", "knows", &format!("n{number}")))
         .collect();
@@ -362,7 +363,7 @@ async fn what_was_promoted_goes_with_its_memory() {
 #[tokio::test]
 async fn a_look_back_says_what_it_did_not_read() {
     let bench = Bench::new().await;
-    // Few words, or the analysis takes longer than the rest.
+    // Few distinct words, because the analysis would take longer than the rest.
     let text = |number: usize, word: &str| format!("{number} {word} {}", "x".repeat(65_000));
     let stored = bench
         .remember(
@@ -448,7 +449,7 @@ async fn a_judgement_names_what_is_kept_and_what_is_replaced() {
         (params.id, params.other) = (id.cloned(), other.cloned());
         params
     };
-    // Stored in the opposite order of the events.
+    // Stored in the reverse order of the events.
     let new = dated("Ada lives in Paris now", "2026-02-01").await;
     let old = dated("Ada lives in Berlin now", "2025-02-01").await;
     let candidates = bench
@@ -461,7 +462,7 @@ async fn a_judgement_names_what_is_kept_and_what_is_replaced() {
         (&candidates[0].keep.id, &candidates[0].replace.id),
         (&new, &old)
     );
-    // The order of the former arguments says nothing about what is kept.
+    // The order of the former arguments does not determine which memory is kept.
     let output = bench
         .engine
         .review(&call(), judge(None, None, Some(&new), Some(&old)))

@@ -1,4 +1,4 @@
-//! Backup and restore by the command line, on both databases and from one to the other.
+//! Backup and restore on the command line, on both databases and between them.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ async fn the_embedded_database_is_saved_while_it_serves_and_comes_back() {
         & 0o777;
     assert_eq!(mode, 0o600);
     let original = export(&setup, "a.jsonl");
-    // The same name again, and a restore under a running service: no.
+    // An existing file and a restore under a running service are refused.
     let again = setup.run(&["backup", "saved.db"]);
     assert!(
         again.code == Some(64) && again.stderr.contains("already exists"),
@@ -78,7 +78,7 @@ async fn the_embedded_database_is_saved_while_it_serves_and_comes_back() {
     assert_eq!(export(&setup, "b.jsonl"), original);
     let kept = aside(&setup);
     assert_eq!(kept.len(), 1, "{kept:?}");
-    // What was kept aside is itself something that can be restored, elsewhere.
+    // The set-aside file can itself be restored elsewhere.
     let other = Setup::new();
     ok(&other.run(&["restore", kept[0].to_str().unwrap()]));
     assert!(export(&other, "c.jsonl").contains("after the backup"));
@@ -89,7 +89,7 @@ async fn the_embedded_database_is_saved_while_it_serves_and_comes_back() {
         .await;
     assert_eq!(found["hits"][0]["id"], ids[0].as_str());
     server.stop().await;
-    // Nothing is left lying about.
+    // No temporary files remain.
     let folder = setup.database().parent().unwrap().to_owned();
     for entry in std::fs::read_dir(folder).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();
@@ -310,7 +310,7 @@ async fn a_restore_moves_the_old_journal_aside_and_follows_links() {
     let setup = Setup::new();
     ok(&setup.run(&["remember", "a walrus"]));
     ok(&setup.run(&["backup", "saved.db"]));
-    // The database is on another disk, where a link leads, and the data directory is not.
+    // The database is on another disk, reached by a link, and the data directory is not.
     let disk = tempfile::tempdir_in("/dev/shm").unwrap();
     let file = disk.path().join("other.db");
     std::fs::write(&file, "these are holiday pictures ".repeat(400)).unwrap();
@@ -385,7 +385,7 @@ fn the_place_of_a_backup_is_checked_first() {
     assert!(setup.path("link.db").is_symlink());
 }
 
-/// After a power cut the file has its name, or is not there; it is never empty.
+/// After a power failure the file is either complete under its name or absent, but never empty.
 #[test]
 fn a_saved_file_and_its_directory_are_on_the_disk_in_the_end() {
     needs!(Strace);
@@ -422,7 +422,8 @@ fn a_saved_file_and_its_directory_are_on_the_disk_in_the_end() {
             calls.any(|line| is_wanted(line))
         };
         let is_folder = |line: &str| {
-            // Another thread may interrupt the line of a call: `fsync(9</folder> <unfinished ...>`.
+            // The line of a call may be interrupted by another thread: `fsync(9</folder>
+            // <unfinished ...>`.
             let path = format!("<{}>", folder.display());
             line.contains(&format!("{path})")) || line.contains(&format!("{path} <unfinished"))
         };

@@ -1,4 +1,5 @@
-//! The command line: what it prints, how it ends, what it says when the machine is not as it should be.
+//! The command line: its output, its exit codes, and its errors if the machine is not in the expected
+//! state.
 
 use std::fs::File;
 use std::process::{Command, Stdio};
@@ -12,7 +13,7 @@ const USAGE: Option<i32> = Some(64);
 const UNAVAILABLE: Option<i32> = Some(69);
 const CONFIGURATION: Option<i32> = Some(78);
 
-/// What changes from run to run: the home folder, and process ids.
+/// Replaces the parts that change between runs: the home folder and process IDs.
 fn stable(setup: &Setup, text: &str) -> String {
     text.replace(&*setup.path("").to_string_lossy(), "[HOME]/")
 }
@@ -85,7 +86,7 @@ fn wrong_usage_ends_with_64_and_says_what_is_wrong() {
         (&["token", "new"][..], "<NAME>"),
         (&["token", "new", "two words"][..], "got \"two words\""),
         (&["token", "new", "a", "--project", "ü"][..], "--project"),
-        // Every process sees a command line: secrets have no option.
+        // Every process can read a command line, so secrets have no option.
         (
             &["serve", "--tokens", "a 0123456789abcdef"][..],
             "unexpected argument '--tokens'",
@@ -131,7 +132,8 @@ async fn a_wrong_configuration_ends_with_78_and_every_problem_at_once() {
         .strip_prefix("error: ")
         .expect("an error");
     assert!(check.stdout.starts_with(block), "{}", check.stdout);
-    // Commands end alike, but leave the name alone that may be another program's.
+    // Commands end in the same way, but do not warn about the name, which may belong to another
+    // program.
     for args in [
         &["stdio"][..],
         &["healthcheck"],
@@ -189,7 +191,7 @@ fn a_port_that_is_taken_is_named() {
     let address = taken.local_addr().expect("an address").to_string();
     let setup = Setup::new().env("MEMORY_LISTEN", &address);
     let ran = setup.run(&["serve"]);
-    // Who uses it may end: trying again is right.
+    // The process that uses it may end, so a retry makes sense.
     assert_eq!(ran.code, UNAVAILABLE, "{}", ran.stderr);
     let expected = format!(
         "cannot listen on {address} (MEMORY_LISTEN): is another program, or another instance, using it?"
@@ -201,7 +203,7 @@ fn a_port_that_is_taken_is_named() {
         ran.stderr
     );
 
-    // An address of somebody else stays one: that is for a person to correct.
+    // An address that belongs to another machine remains an error that a person must correct.
     let setup = Setup::new()
         .env("MEMORY_LISTEN", "192.0.2.1:1")
         .env("MEMORY_AUTH", "none");
@@ -226,7 +228,7 @@ async fn a_second_service_on_one_file_names_the_first() {
     }
     first.client().remember("undisturbed").await;
     first.kill().await;
-    // The lock of one that was killed holds nobody up.
+    // The lock of a killed process does not block the next one.
     setup.serve().await.stop().await;
 }
 
@@ -237,7 +239,7 @@ async fn healthcheck_says_whether_it_is_ready_in_a_sentence() {
     let ask = |url: &str| {
         let mut command = setup.command(&["healthcheck"]);
         command.env("MEMORY_URL", url);
-        // What systemd gives to the service is not for its health check.
+        // Variables that systemd sets for the service do not belong to its health check.
         Ran::of(command)
     };
     server_is_ready(&server).await;
@@ -255,7 +257,7 @@ async fn healthcheck_says_whether_it_is_ready_in_a_sentence() {
         format!("no answer from {base}/health/ready: Connection refused (os error 111)\n");
     assert_eq!((gone.stdout, gone.stderr.as_str()), (expected, ""));
 
-    // Nobody listens on the discard port.
+    // No process listens on the discard port.
     let setup = Setup::new().env(
         "MEMORY_DATABASE_URL",
         "postgres://memory@127.0.0.1:9/memory",
@@ -309,7 +311,7 @@ async fn migrate_says_what_it_does() {
         check.stderr
     );
     let server = setup.serve().await;
-    // While it is served: a look does not disturb.
+    // During service: the check does not disturb it.
     let check = setup.run(&["migrate", "--check"]);
     assert_eq!(check.code, Some(0), "{}", check.stderr);
     server.stop().await;
@@ -360,7 +362,7 @@ fn hash(line: &str) -> &str {
 
 #[tokio::test]
 async fn what_is_wrong_with_the_database_file_is_said_with_what_to_do() {
-    // Not even root makes a folder there.
+    // Not even root can create a folder there.
     let setup = Setup::new().env("MEMORY_DATA_DIR", "/proc/memory");
     let ran = setup.run(&["serve"]);
     assert_eq!(ran.code, CONFIGURATION, "{}", ran.stderr);
@@ -435,7 +437,7 @@ async fn a_damaged_database_is_named() {
     let mut bytes = std::fs::read(setup.database()).expect("the file");
     let half = bytes.len() / 2;
     assert!(bytes.len() > 100_000, "not all in the write-ahead log");
-    // The header stays right; what it leads to is gone.
+    // The header remains valid; the pages that it refers to are destroyed.
     for byte in &mut bytes[4096..half] {
         *byte = 0xa5;
     }
@@ -448,7 +450,7 @@ async fn a_damaged_database_is_named() {
     })
     .await;
     if found.contains("\"serving\"") {
-        // Nothing at the start had to read those pages: then whoever needs them hears it.
+        // The start did not read those pages, so the first call that needs them reports the damage.
         server.serving().await;
         let answer = server
             .client()
@@ -527,7 +529,7 @@ async fn a_log_that_cannot_be_written_does_not_stop_the_service() {
             .stderr(Stdio::piped())
             .spawn()
             .expect("a process");
-        // There is no log to tell the address; the lock file does.
+        // The address cannot come from a log, only from the lock file.
         let lock = setup.path("share/cognitive-memory-mcp/memory.db.lock");
         let url = eventually("an address in the lock file", || {
             let text = std::fs::read_to_string(&lock).ok()?;

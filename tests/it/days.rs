@@ -1,4 +1,4 @@
-//! What takes days: decay, and reviews that expire. The use cases over a store of their own, with a clock that is set.
+//! Effects that take days: decay, and expiring reviews. The use cases run on a store with a clock that the test sets.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::contract::{analyzer, at};
 
-/// A clock that stands still until it is moved.
+/// A clock that only moves when the test moves it.
 struct HandClock(Mutex<DateTime<Utc>>);
 
 impl Clock for HandClock {
@@ -136,7 +136,7 @@ async fn what_is_used_outlives_what_is_not() {
         told.starts_with("×0.9") && told.contains("recency"),
         "{told}"
     );
-    // However old: the better answer stays in front.
+    // However old, the better answer remains first.
     bench.days_go_by(3_000);
     let recent = bench
         .note("fins are what whales have, and other animals of the sea, many of them")

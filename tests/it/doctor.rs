@@ -1,4 +1,4 @@
-//! `doctor`: what it says about a service that is well, and about several that are not.
+//! The report of `doctor` about a healthy service, and about several faults.
 
 use serde_json::Value;
 use sqlx::{ConnectOptions, Connection};
@@ -90,7 +90,7 @@ async fn what_is_wrong_comes_with_a_remedy() {
         "{found:?}"
     );
 
-    // Rows and index that disagree.
+    // Rows and index disagree.
     let setup = Setup::new();
     let server = setup.serve().await;
     server.client().remember("something to be lost").await;
@@ -112,7 +112,7 @@ async fn what_is_wrong_comes_with_a_remedy() {
     assert_eq!(repaired.code, Some(0), "{}", repaired.stdout);
     assert_eq!(failed(&setup), [], "the index is whole again");
 
-    // No database at all.
+    // The database does not exist.
     let setup = Setup::new();
     setup.file(
         "share/cognitive-memory-mcp/memory.db",
@@ -148,7 +148,7 @@ async fn only_a_deep_look_finds_a_word_too_much() {
         .find(|(_, verdict, _)| verdict == "failed")
         .expect("a finding");
     assert!(remedy.contains("doctor --repair"), "{found:?}");
-    // A service has the file for itself.
+    // A running service has exclusive use of the file.
     let server = setup.serve().await;
     let refused = setup.run(&["doctor", "--repair"]);
     assert!(

@@ -1,7 +1,8 @@
-//! The model in the process against the reference implementation, whose vectors lie beside this file.
+//! Compares the in-process model with the reference implementation, whose vectors are stored next to this file.
 //!
-//! They were made by sentence-transformers with all-MiniLM-L6-v2 (256 tokens, one text at a time). The model lies in
-//! the folder `MEMORY_TEST_MODEL`, else in `models/all-MiniLM-L6-v2` of the cache of `tests/run`, which puts it there.
+//! sentence-transformers computed them with all-MiniLM-L6-v2 (256 tokens, one text at a time). The model is located in
+//! the folder `MEMORY_TEST_MODEL`, otherwise in `models/all-MiniLM-L6-v2` of the cache of `tests/run`, which downloads
+//! it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use serde::Deserialize;
 
 use crate::requirement::needs;
 
-/// Largest difference of a number in a vector.
+/// Maximum difference of a component of a vector.
 const TOLERANCE: f32 = 1e-4;
 
 #[derive(Deserialize)]
@@ -62,7 +63,7 @@ async fn vectors_are_those_of_the_reference() {
     assert_eq!(embedder.model().dimension, 384);
     let reference = reference();
     let texts: Vec<String> = reference.iter().map(|known| known.text.clone()).collect();
-    // In one batch, which pads nothing and mixes nothing.
+    // In one batch, without padding and without influence on each other.
     let batch = embedder.passages(texts).await.unwrap();
     for (known, chunks) in reference.iter().zip(&batch) {
         let alone = embedder.query(known.text.clone()).await.unwrap();
@@ -79,7 +80,7 @@ async fn vectors_are_those_of_the_reference() {
     );
 }
 
-/// Word embeddings of 16 bits are near enough, and known to `verify` as what they are.
+/// Word embeddings of 16 bits are precise enough, and `verify` recognizes them.
 #[tokio::test]
 async fn a_compact_model_has_the_same_vectors() {
     needs!(Model);

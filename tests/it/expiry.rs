@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::contract::{analyzer, at, note, store_one};
 use crate::process::Setup;
 
-/// A memory whose changes are from the beginning of 2026.
+/// Stores a memory with changes from the beginning of 2026.
 async fn with_old_history(setup: &Setup) -> String {
     let store = Arc::new(SqliteStore::open(
         SqliteOptions::new(setup.database()),

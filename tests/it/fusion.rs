@@ -1,4 +1,4 @@
-//! The fusion against a plain reference of the same formula, which was written apart from it.
+//! Compares the fusion with an independent reference implementation of the same formula.
 
 use std::collections::BTreeMap;
 

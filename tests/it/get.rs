@@ -1,4 +1,4 @@
-//! `get` within its budget: what does not fit is named, and can be read in further calls.
+//! `get` within its budget: the answer names the remaining parts, which further calls return.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -70,7 +70,7 @@ impl Bench {
         self.engine.get(&call(), params).await.unwrap()
     }
 
-    /// All pages of a history, which lead from the newest entry to the creation.
+    /// Reads all pages of a history, from the newest entry to the creation.
     async fn whole_history(&self, params: GetParams) -> (Vec<HistoryView>, usize) {
         let (mut all, mut pages, mut cursor) = (Vec::new(), 0, None);
         loop {
@@ -144,7 +144,7 @@ async fn many_memories_are_read_call_by_call(bench: Bench) {
         wanted = output.not_read;
     }
     assert_eq!((read, missing, calls), (ids.into_iter().collect(), 1, 10));
-    // However large, the first one comes in any case.
+    // The first one is returned regardless of its size.
     let one = read_one(&bench).await;
     assert!(one > 60_000);
 }

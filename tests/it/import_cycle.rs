@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::architecture::{Source, expand, read_sources};
 
-/// Folders that still have cycles. Remove a line when the cycles of its folder are gone; never add one.
+/// Folders that still have cycles. Lines may only be removed, once the cycles of a folder are gone.
 const UNFINISHED: &[&str] = &[
     "cli/",
     "engine/",
@@ -17,7 +17,7 @@ const UNFINISHED: &[&str] = &[
     "transfer/",
 ];
 
-/// The module path of each file, such as `["config", "setting"]`.
+/// The module path of each file, for example `["config", "setting"]`.
 type Modules = BTreeMap<Vec<String>, String>;
 
 #[test]
@@ -64,7 +64,7 @@ fn a_cycle_through_a_re_export_is_found() {
     assert_eq!(cycles, [BTreeSet::from(expected)]);
 }
 
-/// The files that each file imports, apart from those above and below it.
+/// Returns the files that each file imports, except those above and below it.
 fn find_imports(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
     let modules: Modules = sources
         .iter()
@@ -98,7 +98,7 @@ fn module_path(file: &str) -> Vec<String> {
     }
 }
 
-/// The absolute paths that the code names by `crate::` or `super::`.
+/// Returns the absolute paths that the code names by `crate::` or `super::`.
 fn find_paths(code: &str, own: &[String]) -> BTreeSet<Vec<String>> {
     let mut found = BTreeSet::new();
     for keyword in ["crate::", "super::"] {
@@ -139,7 +139,7 @@ fn join_paths(base: &[String], rest: &str) -> BTreeSet<Vec<String>> {
     paths.iter().map(join).collect()
 }
 
-/// The absolute paths of the items that a module re-exports.
+/// Returns the absolute paths of the items that a module re-exports.
 fn find_re_exports(source: &Source) -> BTreeSet<Vec<String>> {
     let own = module_path(&source.path);
     let mut found = BTreeSet::new();
@@ -160,7 +160,7 @@ fn find_re_exports(source: &Source) -> BTreeSet<Vec<String>> {
     found
 }
 
-/// The module that defines an item.
+/// Returns the module that defines an item.
 fn resolve_module(
     mut path: Vec<String>,
     modules: &Modules,
@@ -185,7 +185,7 @@ fn resolve_module(
     panic!("re-exports of {path:?} do not end");
 }
 
-/// The groups of files that reach each other.
+/// Returns the groups of files that import each other in a cycle.
 fn find_cycles(imports: &BTreeMap<String, BTreeSet<String>>) -> Vec<BTreeSet<String>> {
     let reachable: BTreeMap<&String, BTreeSet<String>> = imports
         .keys()

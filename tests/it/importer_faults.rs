@@ -1,4 +1,4 @@
-//! Importing data that is odd, damaged or hostile: everything valid is kept, the rest is reported with its place.
+//! Imports of odd, damaged or hostile data: everything valid is kept, and the rest is reported with its position.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ fn text_of(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Imports a file without --keep-going; what was stored.
+/// Imports a file without --keep-going and returns what was stored.
 fn imported(from: &str, name: &str, content: impl AsRef<[u8]>) -> (Setup, Ran, Vec<Value>) {
     let setup = Setup::new();
     let path = setup.file(name, content);
@@ -217,7 +217,7 @@ fn all_parts_of_a_folder_or_zip_archive_are_read() {
         "{}",
         ran.stderr
     );
-    // Other programs' data may be zipped as well.
+    // Other programs' data may be zipped, too.
     let notes = folder.path("notes.zip");
     zip(
         &notes,
@@ -444,7 +444,7 @@ fn notes_with_one_permalink_are_both_kept() {
             format!("---\ntitle: {name}\npermalink: same\n---\n{text}\n"),
         );
     }
-    // A copy with the same text is a duplicate.
+    // A copy with the same text counts as a duplicate.
     let notes = setup.path("notes");
     let ran = import(&setup, "basic-memory", text_of(&notes), &[]);
     assert!(
@@ -470,7 +470,7 @@ fn notes_with_one_permalink_are_both_kept() {
         again.stdout,
         again.stderr
     );
-    // A note that was changed since is not taken for the stored one.
+    // A note that was changed since is not mistaken for the stored one.
     setup.file(
         "notes/a.md",
         "---\ntitle: a.md\npermalink: same\n---\nfirst body, changed\n",
@@ -636,7 +636,7 @@ fn links_pipes_and_sockets_in_a_folder_are_skipped_and_reported() {
         "{}",
         ran.stderr
     );
-    // As the file itself, a pipe would be waited for without end.
+    // Reading a pipe would wait forever.
     for from in ["claude", "mcp-memory-service", "basic-memory"] {
         let ran = import(&setup, from, text_of(&setup.path("notes/pipe.md")), &[]);
         assert!(
@@ -821,7 +821,7 @@ async fn another_text_under_a_stored_id_is_reported() {
         ran.stderr
     );
     assert_eq!(contents(&records(&source)), ["A: one"]);
-    // What was edited here since it was imported is the newer text, and its old one is known.
+    // A memory that was edited here after its import has the newer text, and its old text is recognized.
     let server = source.serve().await;
     let id = records_of(&text)[1]["id"].as_str().unwrap().to_owned();
     server

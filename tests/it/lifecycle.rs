@@ -1,4 +1,4 @@
-//! Start, proof of life and end of the real process, as systemd sees them.
+//! Start, watchdog and end of the real process, as systemd sees them.
 #![expect(
     clippy::disallowed_methods,
     reason = "the tests stand outside of the service"
@@ -17,7 +17,7 @@ use crate::requirement::{namespace_command, needs};
 const LIMIT: Duration = Duration::from_secs(3);
 
 fn limit(setup: Setup, limit: Duration) -> Setup {
-    // No WATCHDOG_PID, as in a container.
+    // Without WATCHDOG_PID, as in a container.
     setup.env("WATCHDOG_USEC", limit.as_micros().to_string())
 }
 
@@ -27,7 +27,7 @@ async fn ready_comes_when_requests_are_served_and_in_words() {
     let setup = systemd.setup();
     let mut server = setup.start();
     systemd.heard("READY=1").await;
-    // The very moment it was said. The address is in the status, as for a person.
+    // At the moment of the notification. The status contains the address for a person.
     let status = systemd.status();
     let address = status
         .strip_prefix("Serving on ")
@@ -41,7 +41,7 @@ async fn ready_comes_when_requests_are_served_and_in_words() {
         .client()
         .remember("kept from the first moment on")
         .await;
-    // Every status is a sentence for people; the last one has nothing to complain about.
+    // Every status is a sentence for people; the last one reports no problem.
     eventually("all is well", || {
         (systemd.status() == format!("Serving on {address}")).then_some(())
     })
@@ -71,7 +71,8 @@ async fn pings_come_at_every_third_of_the_limit() {
     assert!(pings[0] >= ready, "a ping before READY");
     for pair in pings.windows(2) {
         let gap = pair[1] - pair[0];
-        // Sent at most every third; a late reader makes gaps look shorter, a busy machine makes them longer.
+        // Sent at most every third of the limit; a late reader makes gaps look shorter, a busy machine makes them
+        // longer.
         assert!(
             gap >= LIMIT / 4 && gap < LIMIT * 9 / 10,
             "{gap:?} between two pings"
@@ -95,7 +96,7 @@ async fn a_request_under_way_is_answered_before_the_end() {
         &format!("Expect: 100-continue\r\nContent-Length: {}\r\n", body.len()),
     );
     wire.write(&head).await;
-    // From here on the request is in the hands of the service.
+    // The service processes the request from here on.
     wire.read_until("100 Continue").await;
     let mut idle = Wire::connect(&server).await;
     idle.write(
@@ -157,7 +158,7 @@ async fn a_write_that_waits_for_the_disk_is_answered_before_the_end() {
             .await
     });
     let mut second = Wire::connect(&server).await;
-    // Accepted in order: when this one is answered, the one before is under way.
+    // Accepted in order: once this one is answered, the earlier one is in progress.
     second
         .write("GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await;
@@ -198,7 +199,7 @@ async fn open_connections_do_not_hold_up_the_end() {
     let asked = Instant::now();
     server.signal("TERM");
     assert_eq!(server.ended().await.code(), Some(0), "{}", server.log());
-    // Far from the 20 s for requests under way.
+    // Far less than the 20 s for requests in progress.
     assert!(
         asked.elapsed() < Duration::from_secs(8),
         "{:?}: {}",
@@ -224,7 +225,7 @@ async fn a_request_that_never_ends_is_cut_off_after_the_budget() {
     .await;
     wire.read_until("100 Continue").await;
     server.signal("TERM");
-    // A success all the same: systemd asked for it.
+    // A success, because systemd requested the stop.
     assert_eq!(server.ended().await.code(), Some(0), "{}", server.log());
     assert!(
         server.log().contains("the drain budget is used up"),
@@ -312,7 +313,7 @@ async fn what_was_acknowledged_survives_kill_9() {
     const BATCH: usize = 3;
     let setup = Setup::new();
     let mut kept: Vec<(String, String)> = Vec::new();
-    // The second time with a database that was torn away under load already.
+    // The second round uses a database that was already killed under load.
     for round in 0..2 {
         let server = setup.serve().await;
         let acknowledged = Arc::new(AtomicUsize::new(0));
@@ -331,7 +332,7 @@ async fn what_was_acknowledged_survives_kill_9() {
                             .iter()
                             .map(|text| json!({ "content": text }))
                             .collect();
-                        // The end of the service ends the writer.
+                        // The writer ends with the service.
                         let Ok(answer) =
                             client.try_call("remember", json!({ "items": items })).await
                         else {
@@ -418,7 +419,7 @@ async fn a_stopped_process_is_silent_and_goes_on_afterwards() {
     })
     .await;
     let stopped = Instant::now();
-    // Longer than the limit: this is when systemd would act. What never comes can only be waited for.
+    // Longer than the limit: systemd would act now. The absence of an event can only be observed by waiting.
     tokio::time::sleep(LIMIT + Duration::from_millis(500)).await;
     let woken = Instant::now();
     server.signal("CONT");
@@ -430,7 +431,7 @@ async fn a_stopped_process_is_silent_and_goes_on_afterwards() {
     })
     .await;
     assert!(next >= woken, "a ping while it was stopped");
-    // Its own absence is no hang: it neither ends itself nor stays unwell.
+    // Being suspended does not count as a hang: the process neither ends itself nor remains unhealthy.
     server.client().remember("after the pause").await;
     eventually("another ping", || {
         (systemd.times("WATCHDOG=1").last() > Some(&next)).then_some(())
@@ -440,7 +441,7 @@ async fn a_stopped_process_is_silent_and_goes_on_afterwards() {
     server.stop().await;
 }
 
-/// The request path is made to hang by a switch which release builds do not have.
+/// The request path hangs by a switch that release builds do not have.
 #[cfg(debug_assertions)]
 mod hang {
     use super::*;
@@ -460,7 +461,7 @@ mod hang {
         let victim = tokio::spawn(async move { client.try_call("status", json!({})).await });
 
         let stuck = loop {
-            // Until it ends there is an answer: only `/mcp` hangs.
+            // Only `/mcp` hangs, so this is answered until the process ends.
             let (code, _, text) = get(&live).await;
             if code == 503 {
                 break text;
@@ -468,7 +469,7 @@ mod hang {
         };
         assert!(stuck.contains("request path STALE"), "{stuck}");
         let ready = loop {
-            // Turns with the watchdog's next look.
+            // Changes with the next check of the watchdog.
             let (code, _, text) = get(&server.url("/health/ready")).await;
             if code == 503 {
                 break text;
@@ -536,7 +537,7 @@ mod hang {
     }
 }
 
-/// The head of a request to `/mcp`, up to the empty line.
+/// Returns the head of a request to `/mcp`, up to the empty line.
 fn head(server: &Server, more: &str) -> String {
     format!(
         "POST /mcp HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\

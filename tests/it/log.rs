@@ -1,4 +1,4 @@
-//! What the service writes about itself, and what it never writes.
+//! The log of the service: what it contains, and what it must never contain.
 
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ async fn a_tool_call_is_one_wide_line() {
         .filter(|line: &Value| line["message"] == "tool call")
         .collect();
     assert_eq!(lines.len(), 5, "{log}");
-    // What differs from run to run, after a look at its form.
+    // Values that differ between runs are checked for their form, then replaced.
     for line in &mut lines {
         assert!(
             line["timestamp"]
@@ -80,7 +80,7 @@ async fn the_first_line_tells_the_environment_and_the_database() {
     );
     server.stop().await;
 
-    // Nobody answers there; the line comes before anybody is asked.
+    // The server does not exist; the line is logged before the first connection.
     let setup = Setup::new()
         .env("ENVIRONMENT", "production")
         .env(
@@ -113,7 +113,7 @@ async fn the_first_line_tells_the_environment_and_the_database() {
 
 #[tokio::test]
 async fn nothing_that_belongs_to_the_user_is_ever_logged() {
-    // In all the places where a client can put it; each with a number, so that the leak has a name.
+    // A distinct marker in every position that a client controls, so that a leak can be located.
     let canary = |place: &str| format!("canary-{place}-7f3a");
     let setup = Setup::new();
     let log_file = setup.path("service.log");
@@ -162,7 +162,7 @@ async fn nothing_that_belongs_to_the_user_is_ever_logged() {
         .call("status", json!({ canary("argument"): 1 }))
         .await;
 
-    // Everything that fails.
+    // Requests that fail.
     for (tool, arguments) in [
         (
             "remember",
@@ -210,7 +210,7 @@ async fn nothing_that_belongs_to_the_user_is_ever_logged() {
             json!({ "ids": [id], "reason": canary("forgotten") }),
         )
         .await;
-    // What is no tool call at all.
+    // Requests that are not tool calls.
     for body in [
         json!({ "jsonrpc": "2.0", "id": canary("request"), "method": "tools/list", "params": { "cursor": canary("page") } }),
         json!({ "jsonrpc": "2.0", "id": 1, "method": canary("method"), "params": { "x": canary("params") } }),

@@ -1,4 +1,4 @@
-//! The commands for people: against a running service, by a token, and without any service.
+//! The commands for people: with a running service, with a token, and without a service.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -192,7 +192,7 @@ async fn they_show_a_token_and_say_when_it_is_missing() {
         other.stderr
     );
     ok(elsewhere.run(&["list", "--project", "work"]));
-    // Who may connect to the socket owns the database.
+    // Access to the socket proves ownership of the database.
     assert!(ok(setup.run(&["list", "--project", "work"])).contains("from a pipe"));
     assert!(!ok(setup.run(&["list", "--project", "private"])).contains("from a pipe"));
     let server_url = server.url("/mcp");
@@ -213,7 +213,7 @@ async fn they_show_a_token_and_say_when_it_is_missing() {
 #[test]
 fn shells_and_man_can_read_what_is_made_for_them() {
     let setup = Setup::new();
-    // Longer than what fits into a pipe that nobody reads yet.
+    // More than fits into a pipe that is not being read.
     let made = |args: &[&str]| {
         String::from_utf8(setup.command(args).output().expect("it ran").stdout).expect("text")
     };
@@ -374,7 +374,7 @@ async fn lists_are_longer_than_a_page() {
     server.stop().await;
 }
 
-/// A program in place of an editor.
+/// A program that replaces an editor.
 fn editor(setup: &Setup, script: &str) -> String {
     let path = setup.file("editor.sh", script);
     format!("sh {}", path.display())
@@ -441,7 +441,7 @@ fn editing(setup: &Setup) {
         unknown.stderr
     );
 
-    // Somebody else is faster.
+    // Another client changes the memory first.
     let program = env!("CARGO_BIN_EXE_cognitive-memory-mcp");
     let script = format!(
         "{program} edit {id} --content 'Marta lives in Kiel' && echo 'Marta lives in Jena' > \"$1\""
@@ -595,7 +595,7 @@ fn help_shows_the_options_of_a_command_and_the_settings_apart() {
         "{}",
         unknown.stderr
     );
-    // They are accepted everywhere all the same.
+    // They are still accepted everywhere.
     let elsewhere = setup.path("elsewhere");
     ok(setup.run(&[
         "remember",

@@ -1,8 +1,8 @@
-//! A PostgreSQL for tests: one server for a test run, a fresh database for each test.
+//! A PostgreSQL for tests: one server per test run, a fresh database per test.
 //!
-//! The server is the one at `MEMORY_TEST_POSTGRES` (a URL of a superuser; `tests/host/postgres -- COMMAND` sets it),
-//! else `tests/host/postgres` is started, once for all processes of a nextest run, and ends with the run. Tests that need
-//! a server begin with `needs!(Postgres);`, which skips and counts them where there can be none.
+//! The server is the one at `MEMORY_TEST_POSTGRES` (a URL of a superuser; `tests/host/postgres -- COMMAND` sets it).
+//! Otherwise `tests/host/postgres` is started once for all processes of a nextest run, and stops with the run. Tests
+//! that need a server begin with `needs!(Postgres);`, which skips and counts them if no server is possible.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -22,26 +22,26 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 const HELP: &str = "these tests need PostgreSQL with pgvector: run them by `tests/run`, or make one with \
     `tests/host/build postgres` (as root), or name one in MEMORY_TEST_POSTGRES=postgres://SUPERUSER:PASSWORD@HOST/postgres";
 
-/// A database of its own for a test.
+/// A separate database for a test.
 pub(crate) struct Database {
     server: PgConnectOptions,
     name: String,
 }
 
 impl Database {
-    /// An empty one, in which nothing was migrated.
+    /// Creates an empty database, without migrations.
     pub(crate) async fn empty() -> Self {
         Self::on(shared(), None).await
     }
 
-    /// One with the newest schema.
+    /// Creates a database with the newest schema.
     pub(crate) async fn migrated() -> Self {
         let server = shared();
         let template = template(&server).await;
         Self::on(server, Some(&template)).await
     }
 
-    /// An empty one on a server of the caller's.
+    /// Creates an empty database on the caller's server.
     pub(crate) async fn on(server: PgConnectOptions, template: Option<&str>) -> Self {
         let name = format!("test_{}", uuid::Uuid::new_v4().simple());
         let template = template.unwrap_or("template0");
@@ -54,7 +54,7 @@ impl Database {
         self.server.clone().database(&self.name)
     }
 
-    /// A store on it; `prepare` was not called.
+    /// Returns a store for the database; `prepare` was not called.
     pub(crate) fn store(&self) -> PostgresStore {
         self.store_with(8, Language::English)
     }
@@ -74,7 +74,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // Servers which are named from outside live on. A runtime of its own, since drop cannot wait in the test's.
+        // External servers keep running. This needs its own runtime, because drop cannot wait in that of the test.
         let (server, name) = (self.server.clone(), self.name.clone());
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -111,7 +111,7 @@ async fn run(server: &PgConnectOptions, sql: &str) {
     connection.close().await.unwrap();
 }
 
-/// Name of a migrated database of which copies are quick. Made once, whoever comes first.
+/// Returns the name of a migrated database from which others are copied quickly. The first caller creates it.
 async fn template(server: &PgConnectOptions) -> String {
     let migrations = include_str!("../../src/store/migration_list.rs");
     let hash = Sha256::digest(migrations);
@@ -152,7 +152,7 @@ async fn template(server: &PgConnectOptions) -> String {
         store.prepare().await.unwrap();
         store.close().await;
         let rename = format!("ALTER DATABASE {making} RENAME TO {name}");
-        // A session that was just closed may still be there for a moment.
+        // A session that was just closed may still exist for a moment.
         for attempt in 0.. {
             match sqlx::raw_sql(AssertSqlSafe(rename.clone()))
                 .execute(&mut connection)
@@ -168,13 +168,13 @@ async fn template(server: &PgConnectOptions) -> String {
     name
 }
 
-/// The server that all tests share.
+/// Returns the server that all tests share.
 fn shared() -> PgConnectOptions {
     if let Ok(url) = std::env::var("MEMORY_TEST_POSTGRES") {
         return PgConnectOptions::from_str(&url)
             .unwrap_or_else(|error| panic!("MEMORY_TEST_POSTGRES: {error}; {HELP}"));
     }
-    // nextest runs every test in a process of its own, `cargo test` all in one.
+    // nextest runs every test in its own process, `cargo test` all in one.
     let (run, watched) = match std::env::var("NEXTEST_RUN_ID") {
         Ok(run) => (run, std::os::unix::process::parent_id()),
         Err(_) => (
@@ -194,7 +194,7 @@ fn shared() -> PgConnectOptions {
     options(&text)
 }
 
-/// Starts a server whose stdin ends when the process `watched` does, which is its sign to stop.
+/// Starts a server whose stdin is closed when the process `watched` ends, which stops the server.
 fn start_for_run(folder: &Path, ready: &Path, watched: u32) -> String {
     let script = r#"{ while kill -0 "$1" 2> /dev/null; do sleep 0.3; done; rm -rf "$2"; } | "$3" > "$2/out" 2> "$2/err""#;
     #[expect(
@@ -236,7 +236,7 @@ fn options(json: &str) -> PgConnectOptions {
     PgConnectOptions::from_str(value["url"].as_str().expect("a url")).expect("a URL of PostgreSQL")
 }
 
-/// A server of the test's own, to be killed and frozen.
+/// A separate server of a test, to be killed and frozen.
 pub(crate) struct Server {
     child: Child,
     answers: BufReader<std::process::ChildStdout>,
@@ -265,7 +265,7 @@ impl Server {
         }
     }
 
-    /// `stop`, `kill`, `start`, `freeze` or `thaw`; returns when it is done.
+    /// Executes `stop`, `kill`, `start`, `freeze` or `thaw` and waits for the result.
     pub(crate) fn steer(&mut self, word: &str) {
         let stdin = self.child.stdin.as_mut().expect("piped");
         writeln!(stdin, "{word}").unwrap();

@@ -1,5 +1,5 @@
-//! The real program as a user or systemd would run it: a clean environment, its log, its signals, a notify socket, and
-//! a small MCP client.
+//! The real program as a user or systemd runs it: a clean environment, its log, its signals, a notify socket, and a
+//! small MCP client.
 //!
 //! Every wait ends with a condition, or fails after [`PATIENCE`] with the log of the program.
 
@@ -16,24 +16,24 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// The longest wait for anything; long, since many tests share the machine.
+/// Maximum wait for any condition; long, because many tests share the machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// A home folder and an environment, in which the program may be started several times.
+/// A home folder and an environment in which the program may be started several times.
 pub(crate) struct Setup {
     home: Arc<TempDir>,
     env: BTreeMap<OsString, OsString>,
 }
 
 impl Setup {
-    /// Listens on a free port; everything else is the default.
+    /// Uses a free port and otherwise the defaults.
     pub(crate) fn new() -> Self {
         let setup = Self {
             home: Arc::new(tempfile::tempdir().expect("a temporary folder")),
             env: BTreeMap::new(),
         };
-        // No test fetches a model unless it is about that.
+        // Only tests of fetching may fetch a model.
         setup
             .env("MEMORY_LISTEN", "127.0.0.1:0")
             .env("MEMORY_EMBEDDER", "none")
@@ -44,12 +44,12 @@ impl Setup {
         self
     }
 
-    /// A path in the home folder.
+    /// Returns a path in the home folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
 
-    /// Writes a file into the home folder.
+    /// Writes a file to the home folder.
     pub(crate) fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
@@ -57,22 +57,22 @@ impl Setup {
         path
     }
 
-    /// Writes a file into the user's configuration directory.
+    /// Writes a file to the user's configuration directory.
     pub(crate) fn config_file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         self.file(&format!(".config/cognitive-memory-mcp/{name}"), text)
     }
 
-    /// The embedded database.
+    /// Returns the path of the embedded database.
     pub(crate) fn database(&self) -> PathBuf {
         self.path("share/cognitive-memory-mcp/memory.db")
     }
 
-    /// The program with these arguments and nothing of the environment of the tests.
+    /// Returns the program with these arguments, without the environment of the tests.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         self.wrapped(&[], args)
     }
 
-    /// The same, started by another program.
+    /// Returns the program as started by another program.
     pub(crate) fn wrapped(&self, wrapper: &[&str], args: &[&str]) -> Command {
         let program = env!("CARGO_BIN_EXE_cognitive-memory-mcp");
         let mut line = wrapper
@@ -113,7 +113,7 @@ impl Setup {
     }
 }
 
-/// What a command that ended said.
+/// The output and exit code of a command.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
@@ -129,7 +129,7 @@ impl Ran {
             .spawn()
             .expect("the program can be started");
         let end = Instant::now() + PATIENCE;
-        // Read meanwhile, since a pipe holds no more than 64 KiB.
+        // Read concurrently, because a pipe holds at most 64 KiB.
         let stdout = drain(child.stdout.take());
         let stderr = drain(child.stderr.take());
         let status = loop {
@@ -155,7 +155,7 @@ impl Ran {
     }
 }
 
-/// Reads a pipe to its end beside the caller.
+/// Reads a pipe to its end on a separate thread.
 fn drain(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
     let mut pipe = pipe.expect("a pipe");
     std::thread::spawn(move || {
@@ -170,7 +170,7 @@ fn said(reader: JoinHandle<Vec<u8>>) -> String {
     String::from_utf8(reader.join().expect("a reader")).expect("text")
 }
 
-/// Waits until `look` finds something.
+/// Waits until `look` returns a value.
 pub(crate) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -182,7 +182,7 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T
     }
 }
 
-/// Lines that arrive while the program runs.
+/// Lines of a running program.
 #[derive(Clone, Default)]
 pub(crate) struct Lines(Arc<Mutex<Vec<String>>>);
 
@@ -204,7 +204,7 @@ impl Lines {
         self.0.lock().expect("no panic").join("\n")
     }
 
-    /// The lines that are JSON.
+    /// Returns the lines that are JSON.
     pub(crate) fn json(&self) -> Vec<Value> {
         self.0
             .lock()
@@ -215,14 +215,14 @@ impl Lines {
     }
 }
 
-/// A process that runs, ended with its owner.
+/// A running process, killed when dropped.
 pub(crate) struct Server {
     child: Child,
     readers: Vec<JoinHandle<()>>,
     pub(crate) stdout: Lines,
     pub(crate) stderr: Lines,
     base: String,
-    /// The service ends when its database is deleted, so the folder lives as long.
+    /// The service ends when its database is deleted, so the folder must live as long.
     home: Option<Arc<TempDir>>,
 }
 
@@ -252,12 +252,12 @@ impl Server {
         self.child.id()
     }
 
-    /// Everything it said.
+    /// Returns the log so far.
     pub(crate) fn log(&self) -> String {
         format!("{}\n{}", self.stdout.text(), self.stderr.text())
     }
 
-    /// Waits for its line that says where it serves.
+    /// Waits for the log line with the address of the service.
     pub(crate) async fn serving(&mut self) {
         let line = self.logged("serving").await;
         let url = line["url"].as_str().expect("an address");
@@ -296,7 +296,7 @@ impl Server {
         format!("{}{path}", self.base)
     }
 
-    /// Host and port.
+    /// Returns host and port.
     pub(crate) fn authority(&self) -> &str {
         self.base.strip_prefix("http://").expect("an address")
     }
@@ -313,7 +313,7 @@ impl Server {
         self.child.try_wait().expect("a child").is_none()
     }
 
-    /// Waits for its end and the end of its log.
+    /// Waits for the end of the process and of its log.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let end = Instant::now() + PATIENCE;
         let status = loop {
@@ -329,13 +329,13 @@ impl Server {
         status
     }
 
-    /// Ends it as a power cut would.
+    /// Kills the process, as a power failure would.
     pub(crate) async fn kill(mut self) {
         self.child.kill().expect("a child");
         self.ended().await;
     }
 
-    /// Ends it in order.
+    /// Stops the process in order.
     pub(crate) async fn stop(mut self) -> String {
         self.signal("TERM");
         let status = self.ended().await;
@@ -383,7 +383,7 @@ impl Client {
         self
     }
 
-    /// A request with the usual headers, to be changed by the caller.
+    /// Returns a request with the usual headers, which the caller may change.
     pub(crate) fn post(&self, body: impl Into<reqwest::Body>) -> reqwest::RequestBuilder {
         let mut request = self
             .http
@@ -397,7 +397,7 @@ impl Client {
         request
     }
 
-    /// Sends a JSON-RPC request; the whole answer.
+    /// Sends a JSON-RPC request and returns the whole answer.
     pub(crate) async fn try_request(&self, method: &str, params: Value) -> reqwest::Result<Value> {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         self.post(body.to_string())
@@ -408,7 +408,7 @@ impl Client {
             .await
     }
 
-    /// Calls a tool; the whole answer, or why there is none.
+    /// Calls a tool and returns the whole answer, or the reason why there is none.
     pub(crate) async fn try_call(&self, tool: &str, arguments: Value) -> reqwest::Result<Value> {
         self.try_request(
             "tools/call",
@@ -417,14 +417,14 @@ impl Client {
         .await
     }
 
-    /// Calls a tool which must succeed; its structured content.
+    /// Calls a tool that must succeed and returns its structured content.
     pub(crate) async fn call(&self, tool: &str, arguments: Value) -> Value {
         let answer = self.try_call(tool, arguments).await.expect("an answer");
         assert_eq!(answer["result"]["isError"], false, "{answer}");
         answer["result"]["structuredContent"].clone()
     }
 
-    /// Stores a note; its id.
+    /// Stores a note and returns its ID.
     pub(crate) async fn remember(&self, content: &str) -> String {
         let stored = self
             .call("remember", json!({ "items": [{ "content": content }] }))
@@ -436,7 +436,7 @@ impl Client {
     }
 }
 
-/// GET without an MCP client: status, headers and text.
+/// Sends GET without an MCP client. Returns status, headers and text.
 pub(crate) async fn get(url: &str) -> (u16, reqwest::header::HeaderMap, String) {
     let client = plain_client().timeout(PATIENCE).build().expect("a client");
     let response = client.get(url).send().await.expect("an answer");
@@ -447,7 +447,7 @@ pub(crate) async fn get(url: &str) -> (u16, reqwest::header::HeaderMap, String) 
     )
 }
 
-/// Stands for conmon and systemd: keeps what conmon relays, with the time, and what it would drop.
+/// Replaces conmon and systemd: collects the lines that conmon relays, with their times, and those that it would drop.
 pub(crate) struct Systemd {
     folder: TempDir,
     heard: Arc<Mutex<Heard>>,
@@ -459,7 +459,7 @@ struct Heard {
     dropped: Vec<String>,
 }
 
-/// The lines which conmon 2.1 relays.
+/// Returns whether conmon 2.1 relays the line.
 fn is_relayed(line: &str) -> bool {
     const WHOLE: [&str; 5] = [
         "READY=1",
@@ -486,7 +486,7 @@ impl Systemd {
             .expect("a timeout");
         std::thread::spawn(move || {
             let mut buffer = [0; 8192];
-            // Until the test is over.
+            // Until the test ends.
             while let Some(heard) = weak.upgrade() {
                 drop(heard);
                 let Ok(length) = socket.recv(&mut buffer) else {
@@ -510,12 +510,12 @@ impl Systemd {
         Self { folder, heard }
     }
 
-    /// A setup that notifies it.
+    /// Returns a setup that sends its notifications here.
     pub(crate) fn setup(&self) -> Setup {
         Setup::new().env("NOTIFY_SOCKET", self.folder.path().join("notify"))
     }
 
-    /// Every line with its time.
+    /// Returns every line with its time.
     pub(crate) fn lines(&self) -> Vec<(Instant, String)> {
         let heard = self.heard.lock().expect("no panic");
         assert!(
@@ -526,7 +526,7 @@ impl Systemd {
         heard.relayed.clone()
     }
 
-    /// When this line came.
+    /// Returns the times of this line.
     pub(crate) fn times(&self, line: &str) -> Vec<Instant> {
         self.lines()
             .into_iter()
@@ -535,7 +535,7 @@ impl Systemd {
             .collect()
     }
 
-    /// The latest status.
+    /// Returns the latest status.
     pub(crate) fn status(&self) -> String {
         let lines = self.lines();
         lines
@@ -551,7 +551,7 @@ impl Systemd {
     }
 }
 
-/// A connection on which a test writes what no client library would.
+/// A connection for data that no client library would send.
 pub(crate) struct Wire {
     stream: tokio::net::TcpStream,
     read: Vec<u8>,
@@ -576,12 +576,12 @@ impl Wire {
             .expect("an open connection");
     }
 
-    /// Reads until this text came.
+    /// Reads until this text arrives.
     pub(crate) async fn read_until(&mut self, text: &str) -> String {
         self.read(text, |read| read.contains(text)).await
     }
 
-    /// Reads until the other side closes.
+    /// Reads until the peer closes the connection.
     pub(crate) async fn read_to_end(&mut self) -> String {
         self.read("the end", |_| false).await
     }
@@ -602,7 +602,7 @@ impl Wire {
     }
 }
 
-/// No certificates are needed on this machine, only somebody who could read them.
+/// Connections on this machine need no certificates, but reqwest needs a TLS configuration.
 fn plain_client() -> reqwest::ClientBuilder {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().tls_certs_only([])

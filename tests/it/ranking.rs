@@ -1,5 +1,5 @@
-//! The ranking against cases recorded from the version before its steps were separated: the same candidates must give
-//! the same terms, neighbors, scores, confidences and order.
+//! Compares the ranking with cases that were recorded before its steps were separated: the same candidates must
+//! result in the same terms, neighbors, scores, confidences and order.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Another model, and all vectors anew: the real program on both databases, beside an endpoint that this test holds
-//! back. Recall works all the while, and what waits is told everywhere.
+//! A change of the model recomputes all vectors: the real program on both databases, with an endpoint that the test
+//! delays. Recall works meanwhile, and the backlog is reported everywhere.
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -20,9 +20,10 @@ const SUBJECTS: [&[&str]; 3] = [
     &["pizza", "food"],
 ];
 
-/// Knows three subjects, each model in an order of its own: comparing vectors of two models would find the wrong ones.
+/// An endpoint that knows three subjects, with other dimensions for each model, so that comparing vectors of two
+/// models would find the wrong memories.
 struct Endpoint {
-    /// Batches that may still be answered; questions always are.
+    /// Number of batches that may still be answered; questions are always answered.
     batches: Semaphore,
     texts: Mutex<Vec<(String, String)>>,
 }
@@ -67,7 +68,7 @@ async fn embeddings(State(endpoint): State<Arc<Endpoint>>, Json(body): Json<Valu
     Json(json!({ "data": data }))
 }
 
-/// The setting, the endpoint and what both are watched by.
+/// The setup and the endpoint that it uses.
 struct Scene {
     endpoint: Arc<Endpoint>,
     setup: Setup,
@@ -75,7 +76,7 @@ struct Scene {
 
 const MANY: usize = 1_000;
 const MEMORIES: usize = 72;
-/// Of the indexer.
+/// Batch size of the indexer.
 const BATCH: usize = 32;
 
 impl Scene {
@@ -106,7 +107,7 @@ impl Scene {
         }
     }
 
-    /// No batch is answered from now on.
+    /// Answers no further batch.
     fn hold(&self) {
         self.endpoint.batches.forget_permits(MANY);
         self.endpoint.texts.lock().unwrap().clear();
@@ -116,7 +117,7 @@ impl Scene {
         self.endpoint.batches.add_permits(batches);
     }
 
-    /// The command, which ends before the work is done.
+    /// Runs the command, which ends before the work is done.
     fn reindex(&self) {
         let ran = tokio::task::block_in_place(|| self.setup.run(&["reindex"]));
         assert!(
@@ -125,7 +126,7 @@ impl Scene {
         );
     }
 
-    /// How many texts of which models were embedded since the last hold.
+    /// Returns the number of texts embedded since the last hold, and the models.
     fn embedded(&self) -> (usize, Vec<String>) {
         let texts = self.endpoint.texts.lock().unwrap();
         let mut models: Vec<String> = texts.iter().map(|(model, _)| model.clone()).collect();
@@ -134,7 +135,7 @@ impl Scene {
     }
 }
 
-/// Waits until status, readiness and metrics tell of so many that wait, and by which model.
+/// Waits until status, readiness and metrics report this backlog and this model.
 async fn backlog(server: &Server, client: &Client, count: usize, model: &str) {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -144,7 +145,7 @@ async fn backlog(server: &Server, client: &Client, count: usize, model: &str) {
             && ready.contains(&format!(", {count} memories wait"));
         let (_, _, metrics) = get(&server.url("/metrics")).await;
         let measured = metrics.contains(&format!("\ncognitive_memory_index_backlog {count}\n"));
-        // Asked one after the other: the embedder may come between two of them.
+        // The sources are read one after the other, and the embedder may work in between.
         if status["index_backlog"] == count && status["model"] == model && told && measured {
             assert_eq!(code, 200, "it is ready all the while: {ready}");
             return;
@@ -169,7 +170,7 @@ async fn found(client: &Client, query: &str) -> Vec<String> {
         .collect()
 }
 
-/// By a word that stands in the text: works at any time.
+/// Recalls by a word of the text, which works at any time.
 async fn by_words(client: &Client) {
     let hits = found(client, "kitten").await;
     assert!(
@@ -178,7 +179,7 @@ async fn by_words(client: &Client) {
     );
 }
 
-/// By another word for the same: as many as have vectors of the model that asks, and none about anything else.
+/// Recalls by a synonym: finds only memories with vectors of the current model, and none of another subject.
 async fn by_meaning(client: &Client, count: std::ops::RangeInclusive<usize>) {
     let hits = found(client, "a pet").await;
     assert!(count.contains(&hits.len()), "{hits:?}");
@@ -204,7 +205,7 @@ async fn story(scene: Scene) {
     by_meaning(&client, third..=third).await;
     server.stop().await;
 
-    // Other axes, and another dimension: nothing is found by meaning before it was embedded anew.
+    // Other axes and another dimension: nothing is found by meaning until it was embedded again.
     let mut scene = scene;
     for model in ["turned", "wide"] {
         scene.hold();
@@ -225,7 +226,7 @@ async fn story(scene: Scene) {
         server.stop().await;
     }
 
-    // By hand, beside the service. The vectors there are serve until they are replaced.
+    // Started by hand while the service runs. Existing vectors are used until they are replaced.
     scene.hold();
     let server = scene.setup.serve().await;
     let client = server.client();
@@ -243,7 +244,7 @@ async fn story(scene: Scene) {
     );
     server.stop().await;
 
-    // And while there is none.
+    // The same without any embedder.
     scene.hold();
     scene.reindex();
     let server = scene.setup.serve().await;

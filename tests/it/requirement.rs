@@ -1,13 +1,14 @@
-//! What some tests need beside the program itself. Where it is missing, they are skipped, and one test reports how many.
+//! The requirements of some tests beyond the program itself. If one is missing, its tests are skipped, and one test
+//! reports how many.
 //!
-//! A test begins with `needs!(Postgres);`. With `REQUIRE_ALL=true`, as in CI, a missing requirement fails the test instead.
-//! To add a requirement: a variant of [`Requirement`] with its check, its remedy and its count.
+//! A test begins with `needs!(Postgres);`. With `REQUIRE_ALL=true`, as in CI, a missing requirement fails the test
+//! instead. To add a requirement, add a variant of [`Requirement`] with its check, its remedy and its count.
 
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-/// Set to any value, it skips the tests that need namespaces.
+/// If set to any value, tests that need namespaces are skipped.
 const WITHOUT_NAMESPACES: &str = "TEST_WITHOUT_NAMESPACES";
 
 /// The namespaces that the tests use.
@@ -17,7 +18,7 @@ const NAMESPACES: [&str; 4] = ["--mount", "--fork", "--pid", "--mount-proc"];
 pub(crate) enum Requirement {
     /// A server on which tests create databases.
     Postgres,
-    /// A server of the test's own, which it stops and freezes.
+    /// A separate server that the test stops and freezes.
     OwnPostgres,
     /// PgBouncer and a server behind it.
     PgBouncer,
@@ -50,10 +51,9 @@ impl Requirement {
         Self::Model,
     ];
 
-    /// Whether the test can run.
+    /// Returns whether the test can run.
     ///
-    /// # Panics
-    /// If the requirement is not met although `REQUIRE_ALL=true`.
+    /// # Panics If the requirement is not met although `REQUIRE_ALL=true`.
     pub(crate) fn is_met_or_skip(self) -> bool {
         let is_met = self.is_met();
         assert!(
@@ -66,7 +66,7 @@ impl Requirement {
 
     fn is_met(self) -> bool {
         match self {
-            // tests/host/postgres starts a server, for root only.
+            // tests/host/postgres can start a server only as root.
             Self::Postgres => std::env::var_os("MEMORY_TEST_POSTGRES").is_some() || is_root(),
             Self::OwnPostgres => is_root(),
             Self::PgBouncer => Self::Postgres.is_met() && can_run(&["pgbouncer", "--version"]),
@@ -96,7 +96,7 @@ impl Requirement {
         }
     }
 
-    /// How many tests name the requirement in their first line.
+    /// Counts the tests that name the requirement in their first line.
     fn count_tests(self, sources: &[String]) -> usize {
         let marker = format!("needs!({self:?});");
         let named: usize = sources
@@ -110,7 +110,8 @@ impl Requirement {
     }
 }
 
-/// Every case of the contract runs on PostgreSQL; the macro names each in a line such as `write::a_batch_is_all_or_nothing,`.
+/// Counts the tests of the contract, all of which run on PostgreSQL; the macro names each in a line like
+/// `write::a_batch_is_all_or_nothing,`.
 fn contract_case_count() -> usize {
     include_str!("contract/mod.rs")
         .lines()
@@ -135,7 +136,7 @@ fn can_run(line: &[&str]) -> bool {
         .is_ok_and(|output| output.status.success())
 }
 
-/// Returns the command that runs another one in namespaces where it is root. `None` if this user may make none.
+/// Returns the command that runs another one as root in its own namespaces. `None` if this user may not create any.
 pub(crate) fn namespace_command(options: &[&'static str]) -> Option<Vec<&'static str>> {
     let as_root = [&["unshare"], options].concat();
     let as_user = [&["unshare", "--user", "--map-root-user"], options].concat();
@@ -159,7 +160,8 @@ fn read_test_sources(folder: &Path) -> Vec<String> {
     sources
 }
 
-/// Named so that it is among the last of `cargo test`, which goes by the alphabet; nextest prints its output at the end.
+/// The name puts this test among the last of `cargo test`, which runs in alphabetical order; nextest prints its output
+/// at the end.
 #[test]
 fn skipped_tests_are_counted() {
     let sources = read_test_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it"));
@@ -167,7 +169,7 @@ fn skipped_tests_are_counted() {
         let count = requirement.count_tests(&sources);
         assert!(count > 0, "no test needs {requirement:?}");
         if !requirement.is_met_or_skip() {
-            // Written directly, because the harness captures what `println!` prints.
+            // Written directly, because the harness captures the output of `println!`.
             let line = format!("{count} tests skipped: no {}\n", requirement.remedy());
             std::io::stderr()
                 .write_all(line.as_bytes())

@@ -1,4 +1,5 @@
-//! Both databases have the same tables with the same columns, but for the differences listed here.
+//! Both databases have the same tables with the same columns, except for the differences listed
+//! here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,9 +16,9 @@ use crate::requirement::needs;
 /// Columns by table.
 type Columns = BTreeMap<String, BTreeSet<String>>;
 
-/// Tables and columns of SQLite alone, each with the reason.
+/// Tables and columns that only SQLite has, each with the reason.
 const ONLY_SQLITE: &[(&str, &str)] = &[
-    // One process counts; PostgreSQL has `corpus` and `usage`, in shards for many servers.
+    // One process counts; PostgreSQL has `corpus` and `usage`, sharded for many servers.
     ("project.documents", "corpus"),
     ("project.total_length", "corpus"),
     ("project.memories", "usage"),
@@ -26,7 +27,7 @@ const ONLY_SQLITE: &[(&str, &str)] = &[
     // One process writes; PostgreSQL has `recall_stat`, whose narrow rows are updated in place.
     ("memory.recall_count", "recall_stat"),
     ("memory.last_recalled_at", "recall_stat"),
-    // There is no index over an array; PostgreSQL has `memory.tag_keys`.
+    // SQLite has no index over an array; PostgreSQL has `memory.tag_keys`.
     ("memory_tag", "memory.tag_keys"),
     // FTS5; PostgreSQL has `posting`.
     ("memory_term", "posting"),
@@ -39,7 +40,7 @@ const ONLY_SQLITE: &[(&str, &str)] = &[
     ("sqlite_sequence", "AUTOINCREMENT"),
 ];
 
-/// Tables and columns of PostgreSQL alone, each with the reason.
+/// Tables and columns that only PostgreSQL has, each with the reason.
 const ONLY_POSTGRES: &[(&str, &str)] = &[
     ("posting", "memory_term"),
     ("corpus", "project.documents"),
@@ -49,12 +50,12 @@ const ONLY_POSTGRES: &[(&str, &str)] = &[
     // SQLite has `PRAGMA user_version`.
     ("schema_migration", "user_version"),
     ("project.created_at", "for people"),
-    // The creation of a memory is no row of the history, so that a `remember` writes one row less.
+    // The creation of a memory has no row in the history, so that a `remember` writes one row less.
     ("memory.created_by", "history"),
-    // Several servers store equal memories at the same moment.
+    // Several servers may store equal memories at the same moment.
     ("memory.content_claim", "one process writes"),
     ("memory.turn_claim", "one process writes"),
-    // Row-level security asks every table for the project of a row.
+    // Row-level security needs the project of a row in every table.
     ("embedding.project_id", "row security"),
     ("history.project_id", "row security"),
     ("mention.project_id", "row security"),
@@ -94,7 +95,7 @@ fn by_table(rows: Vec<(String, String)>) -> Columns {
     columns
 }
 
-/// Tables and columns of `one` that `other` lacks.
+/// Returns the tables and columns of `one` that `other` lacks.
 fn missing_names(one: &Columns, other: &Columns) -> BTreeSet<String> {
     let mut missing = BTreeSet::new();
     for (table, columns) in one {

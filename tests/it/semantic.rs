@@ -22,7 +22,7 @@ use crate::embed::model_folder;
 use crate::process::{PATIENCE, Setup};
 use crate::requirement::needs;
 
-/// Knows three subjects, whatever the words.
+/// An embedder that knows three subjects and ignores the other words.
 #[derive(Debug)]
 struct Subjects {
     model: Model,
@@ -94,7 +94,7 @@ impl Embedder for Subjects {
     }
 }
 
-/// An engine with its jobs, and all that must live as long.
+/// An engine with its jobs, and the values that must live as long.
 struct Service {
     engine: Engine,
     store: Arc<dyn Store>,
@@ -211,7 +211,7 @@ async fn other_words_for_the_same_are_found() {
     let found = service.recall("pet dog").await;
     assert_eq!(texts(&found), ["The kitten sleeps"]);
     assert!(found.notes.is_empty(), "{:?}", found.notes);
-    // By both: said of each.
+    // Each hit reports the channels that found it.
     let found = service.recall("a word on food").await;
     assert_eq!(texts(&found), ["A word about pizza"]);
     let why = serde_json::to_value(found.hits[0].why.as_ref().unwrap()).unwrap();
@@ -241,7 +241,7 @@ async fn an_embedder_that_goes_away_loses_nothing() {
     service
         .remember(&["The kitten sleeps", "indigestible"])
         .await;
-    // The one that is refused waits for its next attempt, and holds up nobody.
+    // The refused memory waits for its next attempt, and delays no other.
     service.backlog_of(1).await;
     assert_eq!(texts(&service.recall("dog").await), ["The kitten sleeps"]);
     assert_eq!(
@@ -331,7 +331,7 @@ async fn pages_are_of_one_list() {
         seen[..40].iter().all(|text| text.contains("pizza")),
         "{seen:?}"
     );
-    // A longer page is the same list.
+    // A longer page has the same beginning.
     let params = RecallParams {
         query: Some("pizza".to_owned()),
         explain: true,
@@ -460,7 +460,7 @@ async fn a_name_may_be_misspelled_but_its_beginning_is_another_one() {
     service.stop().await;
 }
 
-/// The program with the real model, as a person runs it.
+/// The program with the real model, run as by a person.
 #[tokio::test]
 async fn the_program_finds_by_meaning() {
     needs!(Model);

@@ -1,4 +1,4 @@
-//! What the service and the commands do when the storage fails them: files that disappear, a disk that is full, damage.
+//! Behavior of the service and the commands if the storage fails: files that disappear, a full disk, damage.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ async fn the_service_ends_when_its_database_is_taken_away() {
         server.client().remember("acknowledged").await;
         let folder = setup.database().parent().expect("a folder").to_owned();
         std::fs::rename(folder.join(victim), folder.join("moved")).expect("moved");
-        // Not acknowledged, whether or not the service has noticed by itself.
+        // The write must not be acknowledged, even if the service has not yet noticed by itself.
         if let Ok(answer) = server
             .client()
             .try_call("remember", json!({ "items": [{ "content": "lost" }] }))
@@ -61,7 +61,7 @@ async fn the_service_ends_when_its_database_is_taken_away() {
             "{}",
             server.log()
         );
-        // A restart by systemd does not begin an empty memory, and once the file is back everything is.
+        // A restart by systemd does not start with an empty memory, and once the file is back all memories are.
         if victim == "memory.db" {
             let refused = Ran::of(setup.command(&["serve"]));
             assert_eq!(
@@ -102,7 +102,7 @@ fn limit_file_size(server: &Server, limit: &str) {
 #[tokio::test]
 async fn a_failed_write_makes_the_service_not_ready_until_one_succeeds() {
     let setup = Setup::new();
-    // Ignored, a write beyond the limit fails instead of killing the process.
+    // With the signal ignored, a write beyond the limit fails instead of killing the process.
     let wrapper = ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""];
     let mut server = Server::start(setup.wrapped(&wrapper, &["serve"]));
     server.serving().await;
@@ -119,7 +119,7 @@ async fn a_failed_write_makes_the_service_not_ready_until_one_succeeds() {
         body.contains("the last write failed") && body.contains("memory.db"),
         "{body}"
     );
-    // Reading goes on.
+    // Reads continue to work.
     let found = server
         .client()
         .call("recall", json!({ "query": "before" }))
@@ -128,7 +128,7 @@ async fn a_failed_write_makes_the_service_not_ready_until_one_succeeds() {
     limit_file_size(&server, "unlimited:");
     server.client().remember("there is room again").await;
     wait_for(&server, 200).await;
-    // Without anybody who writes, the service finds out by itself.
+    // Without a write, the service notices by itself.
     limit_file_size(&server, "4096:");
     let _ = server
         .client()
@@ -204,7 +204,7 @@ async fn a_full_disk_keeps_nobody_from_saving_to_another_one() {
 fn a_read_only_disk_at_start_is_worth_another_attempt() {
     needs!(Namespaces);
     let unshare = namespace_command(&["--mount"]).expect("namespaces can be made");
-    // The whole disk, and only the file, where SQLite is the first to notice.
+    // Limits the whole disk, and only the file, where SQLite notices first.
     for only_file in [false, true] {
         let setup = Setup::new();
         let folder = setup.database().parent().expect("a folder").to_owned();

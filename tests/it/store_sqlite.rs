@@ -1,4 +1,4 @@
-//! The embedded store: the contract, and what is SQLite's own.
+//! The embedded store: the contract, and SQLite's own properties.
 
 #![expect(
     clippy::unwrap_used,
@@ -38,7 +38,7 @@ async fn open(path: &Path) -> SqliteStore {
     store
 }
 
-/// All bytes of the database's files.
+/// Returns all bytes of the database's files.
 fn bytes(path: &Path) -> Vec<u8> {
     let mut all = std::fs::read(path).unwrap();
     for suffix in ["-wal", "-shm"] {
@@ -127,7 +127,7 @@ async fn a_second_opener_learns_who_the_first_is() {
             Some("http://127.0.0.1:8765/mcp")
         )
     );
-    // Migrations can be asked for nevertheless, and the first works on.
+    // Pending migrations can still be listed, and the first process continues to work.
     assert!(second.pending_migrations().await.unwrap().is_empty());
     first.info().await.unwrap();
     first.close().await;
@@ -148,7 +148,7 @@ async fn memories_outlive_the_process() {
     let scope = scope();
     let first = open(&path).await;
     let id = store_one(&first, &scope, note("a lasting memory")).await;
-    // Not closed: as after kill -9, except that the lock has to be given back by hand.
+    // Not closed, as after kill -9, except that the test must release the lock itself.
     let copy = folder.path().join("copy.db");
     for suffix in ["", "-wal"] {
         let name = |path: &Path| format!("{}{suffix}", path.display());
@@ -186,7 +186,7 @@ async fn what_cannot_be_opened_is_named_with_a_remedy() {
             "{name}: {error:?}"
         );
         assert!(error.to_string().contains(word), "{name}: {error}");
-        // Another attempt says the same, and nothing keeps the lock.
+        // Another attempt returns the same error, and the lock was released.
         assert_eq!(
             store.prepare().await.unwrap_err().to_string(),
             error.to_string()
@@ -328,7 +328,7 @@ async fn another_language_makes_another_index() {
         (corpus.documents, corpus.document_frequencies),
         (1_200, vec![1_200])
     );
-    // Terms are taken out as they were put in.
+    // Terms are removed exactly as they were added.
     assert_eq!(
         german
             .forget(&scope, &[deleted], ForgetMode::Restore, None, at(6))
@@ -392,7 +392,7 @@ async fn common_terms_stay_rightly_counted() {
         forget(&store, &scope, first, ForgetMode::Restore).await;
         forget(&store, &scope, second, ForgetMode::Purge).await;
         expected -= 1;
-        // Readers who count while others write must not leave a wrong count behind.
+        // Readers that count while others write must not leave a wrong count behind.
         let writing = async {
             for number in 0..10 {
                 store_one(

@@ -22,7 +22,7 @@ const WRITE: &str = "MEMORY_WRITE_DOCS";
 /// Replaces every time in the answers.
 const MOMENT: &str = "2026-01-02T03:04:05Z";
 
-/// Arguments and answer of each tool, in full.
+/// Returns the complete schemas of a tool's arguments and answer.
 fn schemas(tool: &str) -> Option<(Value, Value)> {
     Some(match tool {
         "remember" => both::<RememberParams, RememberOutput>(),
@@ -52,7 +52,7 @@ fn both<P: JsonSchema, O: JsonSchema>() -> (Value, Value) {
     (arguments.to_value(), answer.to_value())
 }
 
-/// One call of each tool, in an order in which they make sense; `$1` is the first id that an answer named.
+/// One call of each tool, in a meaningful order; `$1` is the first ID in an answer.
 const SCRIPT: &[(&str, &str)] = &[
     (
         "remember",
@@ -92,7 +92,7 @@ const SCRIPT: &[(&str, &str)] = &[
     ("status", "{}"),
 ];
 
-/// IDs of the run, in the order of their appearance.
+/// IDs of the run, in order of appearance.
 #[derive(Default)]
 struct Ids(Vec<String>);
 
@@ -101,7 +101,7 @@ impl Ids {
         format!("0198c0de-0000-7000-8000-{:012}", place + 1)
     }
 
-    /// Real ids for places.
+    /// Replaces the placeholders by real IDs.
     fn fill(&self, arguments: &str) -> Value {
         let mut text = arguments.to_owned();
         for (place, id) in self.0.iter().enumerate() {
@@ -110,7 +110,7 @@ impl Ids {
         serde_json::from_str(&text).expect("JSON")
     }
 
-    /// Ids and moments of the run, replaced.
+    /// Replaces the IDs and times of the run.
     fn settle(&mut self, value: &mut Value, moments: &mut Vec<String>) {
         match value {
             Value::String(text) => {
@@ -157,7 +157,7 @@ fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).expect("JSON")
 }
 
-/// A type in words, and the schema of what is inside of it.
+/// Describes a type in words, and returns the schema of its elements.
 fn kind<'s>(field: &'s Value, root: &'s Value) -> (String, Option<&'s Value>) {
     if let Some(name) = field["$ref"]
         .as_str()
@@ -211,7 +211,7 @@ fn kind<'s>(field: &'s Value, root: &'s Value) -> (String, Option<&'s Value>) {
     }
 }
 
-/// Rows of a table, fields of fields below them.
+/// Returns the rows of a table, with nested fields below their parents.
 fn rows(schema: &Value, root: &Value, prefix: &str, always: &str, table: &mut String) {
     let none = serde_json::Map::new();
     let required: Vec<&str> = schema["required"]

@@ -1,4 +1,5 @@
-//! Whose settings are read, and who receives the token: hostile and foreign files, variables, listeners and lock files.
+//! The sources of settings, and the recipients of the token: hostile and foreign files, variables, listeners and lock
+//! files.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -19,7 +20,7 @@ const TOKEN: &str = "canary-token-0123456789";
 const UNAVAILABLE: Option<i32> = Some(69);
 const CONFIGURATION: Option<i32> = Some(78);
 
-/// A listener that is not ours. It answers everything with success and keeps what it was sent.
+/// A foreign listener. It answers every request with success and records what it receives.
 struct Impostor {
     address: String,
     received: Arc<Mutex<String>>,
@@ -55,7 +56,7 @@ impl Impostor {
     }
 }
 
-/// `stdio` with one request, until it ends.
+/// Runs `stdio` with one request until it ends.
 fn talk(setup: &Setup, args: &[&str]) -> Ran {
     let lines = setup.file(
         "requests.jsonl",
@@ -70,7 +71,7 @@ fn talk(setup: &Setup, args: &[&str]) -> Ran {
     Ran::of(command)
 }
 
-/// Every way in which a person or a client starts the program, with the exit code it has on an empty memory.
+/// Starts the program in every way that people and clients use. Returns the expected exit code with an empty memory.
 fn run_everything(setup: &Setup, options: &[&str]) -> Vec<(String, Ran)> {
     let commands: [(&[&str], i32); 5] = [
         (&["list"], 0),
@@ -225,7 +226,7 @@ async fn the_service_is_strict_about_names_in_production_only() {
 
 // ---- the configuration directory -----------------------------------------------------------------------------------
 
-/// What `config show` says about a setting, and the files it lists.
+/// Returns the output of `config show` about a setting, and the files it lists.
 fn shown(setup: &Setup, args: &[&str]) -> (String, String) {
     let args: Vec<&str> = args.iter().copied().chain(["config", "show"]).collect();
     let ran = setup.run(&args);
@@ -308,7 +309,7 @@ fn without_a_home_the_files_are_in_etc() {
     }
 }
 
-/// The service refuses; commands ignore the file and say why.
+/// Checks that the service refuses to start, and that commands ignore the file and state the reason.
 fn assert_distrusted(setup: &Setup, words: &str) {
     let serve = setup.run(&["serve"]);
     assert_eq!(serve.code, CONFIGURATION, "{}", serve.stderr);
@@ -359,7 +360,7 @@ fn files_of_other_users_are_not_trusted() {
     let setup = Setup::new();
     let file = setup.config_file(".env.development", "MEMORY_LANGUAGE=german\n");
     if chown(&file, Some(4711), Some(4711)).is_err() {
-        // Only root can give files away; the unit tests of `config` have this case for all users.
+        // Only root can give files away; the unit tests of `config` cover this case for all users.
         return;
     }
     assert_distrusted(&setup, "it is owned by user 4711");
@@ -402,14 +403,14 @@ fn an_impostor_on_the_port_receives_no_token() {
         !received.contains(TOKEN) && !received.to_lowercase().contains("authorization"),
         "{received}"
     );
-    // Who is named receives it.
+    // A named address receives it.
     let named = setup.env("MEMORY_URL", impostor.url()).run(&["list"]);
     assert!(impostor.received().contains(TOKEN), "{}", named.stderr);
 }
 
 #[tokio::test]
 async fn healthcheck_believes_only_the_service_of_this_user() {
-    // The port is taken by a program that answers everything with success.
+    // A program that answers every request with success occupies the port.
     let impostor = Impostor::start();
     for database in ["sqlite:memory.db", "postgres://memory@127.0.0.1:9/memory"] {
         let setup = Setup::new()
@@ -430,7 +431,7 @@ async fn healthcheck_believes_only_the_service_of_this_user() {
         );
     }
     assert_eq!(impostor.received(), "");
-    // An address that the user named is asked, and has to answer with a readiness report.
+    // An address that the user named is queried, and must answer with a readiness report.
     let named = Setup::new()
         .env("MEMORY_URL", impostor.url())
         .run(&["healthcheck"]);
@@ -440,7 +441,7 @@ async fn healthcheck_believes_only_the_service_of_this_user() {
         "{}",
         named.stdout
     );
-    // The service is found without an address, on either database and whatever its port.
+    // The service is found without an address, on either database and any port.
     let setup = Setup::new();
     let server = setup.serve().await;
     server_is_ready(&server).await;
@@ -503,7 +504,7 @@ fn an_impostor_in_the_lock_file_receives_no_token() {
         );
     };
     refused("takes no requests at the socket");
-    // A socket of another user, or a lock file of one, is no proof.
+    // A socket or a lock file of another user proves nothing.
     let socket = setup.path("share/cognitive-memory-mcp/memory.db.control");
     let listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).expect("a mode");
@@ -523,7 +524,7 @@ fn an_impostor_in_the_lock_file_receives_no_token() {
 async fn the_token_reaches_the_service_through_its_socket() {
     let setup = Setup::new();
     let tokens = setup.file("tokens", format!("desk {TOKEN} project=work\n"));
-    // Names of hosts mean nothing on a socket.
+    // Host names have no meaning on a socket.
     let setup = setup
         .env("MEMORY_TOKENS_FILE", tokens)
         .env("MEMORY_ALLOWED_HOSTS", "memory.example.org");
@@ -578,7 +579,7 @@ async fn commands_of_the_owner_find_the_socket_in_the_runtime_directory() {
     let setup = Setup::new();
     let runtime = setup.path("runtime");
     fs::create_dir(&runtime).expect("a directory");
-    // The place beside the database is taken, as it is where the file system has no sockets.
+    // The path next to the database is unusable, as on a file system without sockets.
     setup.file(
         "share/cognitive-memory-mcp/memory.db.control",
         "not a socket",
@@ -603,7 +604,7 @@ async fn commands_of_the_owner_find_the_socket_in_the_runtime_directory() {
             ran.stderr
         );
     }
-    // Without a socket, the message names both places.
+    // Without a socket, the message names both paths.
     fs::remove_dir_all(runtime.join("cognitive-memory-mcp")).expect("removed");
     for args in [&["token", "list"][..], &["review", "list"], &["reindex"]] {
         let ran = setup.run(args);

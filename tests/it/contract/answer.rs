@@ -1,4 +1,4 @@
-//! What recall, status and the start of a session answer, whatever the database.
+//! The answers of recall, status and session start, which must not depend on the database.
 
 use std::sync::Arc;
 
@@ -384,7 +384,7 @@ pub(crate) async fn a_status_lists_what_there_is(store: Arc<dyn Store>) {
     let service = Service::new(&store);
     let mut items = Vec::new();
     for number in 0..12 {
-        // Four spellings of "ALL" and eight of "All" are one tag.
+        // Four spellings of "ALL" and eight of "All" count as one tag.
         let common = if number < 4 { "ALL" } else { "All" };
         let tags = vec![common.to_owned(), format!("tag-{number:02}")];
         items.push(RememberItem {
@@ -552,7 +552,7 @@ pub(crate) async fn a_repetition_says_truly_what_it_added_to_a_protected_memory(
             .map(|memory| memory.id.clone())
             .collect::<Vec<_>>()
     };
-    // The item that protects the memory adds its entity, too, and says so.
+    // The item that protects the memory also adds its entity, and reports it.
     let answer = repeat("Ada", true).await;
     assert_eq!(
         answer.memories[0].merged,
@@ -567,7 +567,7 @@ pub(crate) async fn a_repetition_says_truly_what_it_added_to_a_protected_memory(
         answer.notes
     );
     assert_eq!(mentioning("Ada").await, ids);
-    // From then on nothing is added, and nothing else is claimed.
+    // After that, nothing is added, and the answer claims no addition.
     let answer = repeat("Grace", false).await;
     assert!(
         answer.memories[0].merged.is_empty(),

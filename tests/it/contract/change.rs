@@ -1,4 +1,4 @@
-//! Updating, forgetting, counting.
+//! Update, forget and counts.
 
 use std::sync::Arc;
 
@@ -273,7 +273,7 @@ pub(crate) async fn changed_text_is_found_by_the_new_words_only(store: Arc<dyn S
         ),
         (1, 4, vec![0, 1])
     );
-    // The exact text follows, too.
+    // The exact text is updated, too.
     assert!(
         super::search(&*store, &scope, "walrus walrus", Filter::at(at(1)))
             .await

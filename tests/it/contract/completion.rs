@@ -1,4 +1,4 @@
-//! Suggestions while somebody types.
+//! Suggestions while a person types.
 
 use std::sync::Arc;
 

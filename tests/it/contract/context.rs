@@ -31,7 +31,7 @@ fn query(turns: Vec<Turn>, filter: Filter) -> ContextQuery {
     }
 }
 
-/// Numbers and IDs of the turns that are returned.
+/// Returns the numbers and IDs of the returned turns.
 async fn find_turns(store: &dyn Store, scope: &Scope, query: &ContextQuery) -> Vec<(i64, Uuid)> {
     let found = store.context(scope, query).await.unwrap();
     let mut turns: Vec<(i64, Uuid)> = found
@@ -94,7 +94,7 @@ pub(crate) async fn turns_come_by_their_positions(store: Arc<dyn Store>) {
         (2, at(-60)),
         "said, and the speaker"
     );
-    // The filter applies here, too.
+    // The filter applies to mentions, too.
     let nobody = Filter {
         speaker: Some("Bob".to_owned()),
         ..all.clone()
@@ -108,7 +108,7 @@ pub(crate) async fn turns_come_by_their_positions(store: Arc<dyn Store>) {
         .await
         .is_empty()
     );
-    // Deleted and replaced turns are no context.
+    // Deleted and replaced turns are not returned as context.
     forget(&*store, &scope, ids[0], ForgetMode::Delete).await;
     let newer = store_one(
         &*store,

@@ -1,4 +1,4 @@
-//! Many callers at once, some of whom go away or ask for what cannot be.
+//! Many concurrent callers, some of which are cancelled or send invalid requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(crate) async fn many_tasks_lose_nothing(store: Arc<dyn Store>) {
                     .into_iter()
                     .map(|item| item.id),
             );
-            // What was acknowledged is found at once.
+            // Acknowledged memories are found at once.
             assert_eq!(
                 found(&*store, &scope, &format!("t{task}n{number}"))
                     .await
@@ -86,7 +86,7 @@ pub(crate) async fn callers_who_go_away_harm_nobody(store: Arc<dyn Store>) {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            // Half of them give up somewhere between never started and done.
+            // Half of the callers give up at a random moment.
             let patience = if state & 1 == 0 {
                 30_000_000
             } else {
@@ -111,7 +111,7 @@ pub(crate) async fn callers_who_go_away_harm_nobody(store: Arc<dyn Store>) {
         acknowledged.len(),
         "acknowledged, but not there"
     );
-    // Rows and index agree, whatever became of the others.
+    // Rows and index agree, whatever the outcome of the other requests.
     let all = store
         .browse(&scope, &Filter::at(at(1)), None, 10_000)
         .await
@@ -146,7 +146,7 @@ pub(crate) async fn bad_commands_harm_nobody_beside_them(store: Arc<dyn Store>) 
                     ..note("bad")
                 },
             ],
-            // No rule of ours is broken, so it fails in the database itself.
+            // The item breaks no rule of the engine, so that the database itself fails.
             _ => vec![
                 good,
                 NewMemory {

@@ -1,4 +1,4 @@
-//! Filters, pages, and the walls between projects.
+//! Filters, pages, and the isolation of projects.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{at, episode, forget, history, note, remember, scope, search, store_one, turn};
 
-/// Memories that differ in everything a filter looks at; all contain the word `common`.
+/// Memories that differ in every filtered property; all contain the word `common`.
 async fn varied(store: &dyn Store, scope: &Scope) -> Vec<Memory> {
     let mut items = Vec::new();
     for number in 0..48_i64 {
@@ -172,7 +172,7 @@ pub(crate) async fn every_filter_admits_what_the_rule_admits(store: Arc<dyn Stor
             expected,
             "searching with {filter:?}"
         );
-        // The exact text passes the same filter.
+        // The exact text is filtered, too.
         for memory in memories.iter().step_by(7) {
             let exact = search(&*store, &scope, &memory.content, filter.clone()).await;
             let exact = exact.iter().any(|hit| hit.id == memory.id && hit.exact);
@@ -242,7 +242,7 @@ pub(crate) async fn browsing_pages_through_everything_once(store: Arc<dyn Store>
         before = Some(last.seq);
         paged.extend(page);
         if paged.len() == 14 {
-            // What arrives while somebody pages does not shift the pages.
+            // Memories stored between two pages do not shift the pages.
             store_one(&*store, &scope, note("a newcomer")).await;
         }
     }

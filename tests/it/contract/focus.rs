@@ -79,7 +79,7 @@ pub(crate) async fn the_least_recently_touched_makes_room(store: Arc<dyn Store>)
         [("second", Eviction::LeastRecentlyTouched)]
     );
     assert_eq!(list(&*store, &scope).await, ["fourth", "first", "kept"]);
-    // Again the same text: no second item.
+    // The same text again adds no second item.
     let again = add(&*store, &scope, " first ", 0.7, 6).await;
     assert!(!again.added && again.evicted.is_empty() && again.item.id == first.item.id);
     assert!((again.item.importance - 0.7).abs() < 1e-9);
@@ -116,7 +116,7 @@ pub(crate) async fn when_all_are_important_the_oldest_goes(store: Arc<dyn Store>
         (next.evicted[0].0.id, next.evicted[0].1),
         (ids[0], Eviction::AllProtected)
     );
-    // A smaller capacity from now on: all that is too much goes at once.
+    // A smaller capacity evicts all surplus items at once.
     let one = store
         .focus_add(&scope, "s", new("alone", 0.5, 11), 1)
         .await
@@ -151,7 +151,7 @@ pub(crate) async fn what_left_can_come_back(store: Arc<dyn Store>) {
         store.focus_get(&scope, "s", item.id).await.unwrap(),
         Place::Archive(_)
     ));
-    // Dropping it again changes nothing.
+    // Dropping the item again changes nothing.
     assert_eq!(
         store
             .focus_drop(&scope, "s", item.id, "twice", None, at(3))
@@ -245,7 +245,7 @@ pub(crate) async fn a_purge_finds_its_text_wherever_it_went(store: Arc<dyn Store
             now: at(3),
         }
     };
-    // Became a memory, which was then reworded; came back; had to make room.
+    // The item became a memory, whose text then changed; it was restored, and was evicted.
     let item = add(store, &scope, " promoted ", 0.5, 1).await.item;
     let promoted = store_one(store, &scope, note("promoted")).await;
     store
@@ -278,7 +278,8 @@ pub(crate) async fn a_purge_finds_its_text_wherever_it_went(store: Arc<dyn Store
     );
     forget(store, &scope, promoted, ForgetMode::Purge).await;
     assert_eq!(everything().await, ["other 2", "other 1", "other 0"]);
-    // Repeats a memory, also one that is deleted; repeats what a memory said once; was there before the memory.
+    // Items that repeat a memory, a deleted memory, an earlier text of a memory, or a text that became a memory
+    // later.
     let repeated = store_one(store, &scope, note("repeated")).await;
     forget(store, &scope, repeated, ForgetMode::Delete).await;
     assert_eq!(
@@ -294,7 +295,7 @@ pub(crate) async fn a_purge_finds_its_text_wherever_it_went(store: Arc<dyn Store
     add(store, &scope, "said now", 0.5, 12).await;
     add(store, &scope, "before the memory", 0.5, 13).await;
     let late = store_one(store, &scope, note("before the memory")).await;
-    // Another project keeps its own.
+    // Another project keeps its own items.
     let theirs = super::scope();
     add(store, &theirs, "said now", 0.5, 14).await;
     store
@@ -309,7 +310,7 @@ pub(crate) async fn a_purge_finds_its_text_wherever_it_went(store: Arc<dyn Store
         .unwrap();
     assert_eq!(everything().await, ["other 2", "other 1", "other 0"]);
     assert_eq!(list(store, &theirs).await, ["said now"]);
-    // What is gone cannot be what an item became.
+    // A purged memory cannot be the one that an item became.
     let item = add(store, &scope, "an orphan", 0.5, 16).await.item;
     let error = store
         .focus_drop(&scope, "s", item.id, "became a memory", Some(late), at(17))

@@ -87,7 +87,7 @@ async fn steps(store: &dyn Store, scope: &Scope, frontier: &[i64], at: DateTime<
     steps
 }
 
-/// The relations of an entity at a time.
+/// Returns the relations of an entity at a time.
 async fn relations(
     store: &dyn Store,
     scope: &Scope,
@@ -173,7 +173,7 @@ pub(crate) async fn links_are_merged_never_replaced(store: Arc<dyn Store>) {
         json!({"since": 1833, "where": "London"})
     );
     assert_eq!(known[0].use_count, 2);
-    // Once more the same: nothing has changed.
+    // A second repetition changes nothing.
     let third = link(&*store, &scope, vec![entity("Ada Lovelace")], Vec::new())
         .await
         .unwrap();
@@ -196,7 +196,7 @@ pub(crate) async fn spellings_of_a_name_are_one_entity(store: Arc<dyn Store>) {
         .await
         .unwrap();
     assert_eq!(linked.same, [("Straße".to_owned(), "STRASSE".to_owned())]);
-    // Many at once, each with a spelling of its own.
+    // Many concurrent writers, each with its own spelling.
     let spellings = ["turing", "Turing", "TURING", "tURING", "TuRiNg", "Ｔuring"];
     let tasks = spellings.map(|name| {
         link(
@@ -239,7 +239,7 @@ pub(crate) async fn a_relation_ends_without_being_erased(store: Arc<dyn Store>) 
             .relations_changed,
         1
     );
-    // It has ended: the same again changes nothing.
+    // The relation has ended: the same request again changes nothing.
     assert_eq!(
         link(&*store, &scope, Vec::new(), vec![end])
             .await
@@ -254,7 +254,7 @@ pub(crate) async fn a_relation_ends_without_being_erased(store: Arc<dyn Store>) 
             "{time}"
         );
     }
-    // It begins anew, beside what was.
+    // The relation begins again, in addition to the former period.
     let linked = link(
         &*store,
         &scope,
@@ -366,7 +366,7 @@ pub(crate) async fn a_refused_link_leaves_nothing(store: Arc<dyn Store>) {
         );
     }
     assert!(named(&*store, &scope, &["new", "newer"]).await.is_empty());
-    // The same in a remember, which stores nothing then, and harms nobody beside it.
+    // A failing remember stores nothing, and does not affect concurrent requests.
     let links = Links {
         relations: vec![NewRelation {
             valid_from: Some(at(9)),
@@ -628,7 +628,7 @@ pub(crate) async fn graphs_of_projects_are_apart(store: Arc<dyn Store>) {
         limit: 10,
     };
     assert_eq!(store.entities(&mine, &all).await.unwrap().len(), 2);
-    // Who may read both sees both, and writes to one.
+    // A scope that reads both projects sees both, but writes to one.
     let both = Scope::new(mine.project(), "reader").reading([theirs.project().to_owned()]);
     assert_eq!(named(&*store, &both, &["Ada"]).await.len(), 2);
     assert_eq!(store.entities(&both, &all).await.unwrap().len(), 4);
@@ -640,7 +640,7 @@ pub(crate) async fn graphs_of_projects_are_apart(store: Arc<dyn Store>) {
     assert_eq!(steps(&*store, &theirs, &[ada], at(0)).await.len(), 1);
 }
 
-/// A memory that mentions entities.
+/// Returns a memory that mentions entities.
 pub(crate) fn telling(content: &str, names: &[&str]) -> NewMemory {
     let links = Links {
         entities: names.iter().map(|name| entity(name)).collect(),
@@ -685,7 +685,7 @@ pub(crate) async fn a_memory_keeps_whom_it_mentions(store: Arc<dyn Store>) {
     assert_eq!(mentions(&*store, &scope, "Tea").await, [first]);
     assert_eq!(relations(&*store, &scope, "Tea", at(0)).await.len(), 1);
     assert_eq!(named(&*store, &scope, &["ada"]).await[0].kind, "person");
-    // What was stored already gains mentions, and nothing twice.
+    // Existing memories gain mentions, each only once.
     let answer = remember(
         &*store,
         &scope,
@@ -696,7 +696,7 @@ pub(crate) async fn a_memory_keeps_whom_it_mentions(store: Arc<dyn Store>) {
     assert_eq!((answer[0].id, answer[0].created), (first, false));
     assert_eq!(mentions(&*store, &scope, "Carol").await, [first]);
     assert_eq!(mentions(&*store, &scope, "Ada").await, [second, first]);
-    // Two equal items of one batch are one memory with the mentions of both.
+    // Two equal items of one batch become one memory with the mentions of both.
     let batch = vec![telling("twins", &["Castor"]), telling("twins", &["Pollux"])];
     let twin = remember(&*store, &scope, batch).await.unwrap()[0].id;
     assert_eq!(
@@ -706,7 +706,7 @@ pub(crate) async fn a_memory_keeps_whom_it_mentions(store: Arc<dyn Store>) {
         ),
         (vec![twin], vec![twin])
     );
-    // A deleted memory is not told, a purged one leaves no mention behind.
+    // A deleted memory is not counted, and a purged one leaves no mention behind.
     forget(&*store, &scope, second, ForgetMode::Delete).await;
     assert_eq!(mentions(&*store, &scope, "Ada").await, [first]);
     forget(&*store, &scope, second, ForgetMode::Restore).await;
@@ -836,7 +836,7 @@ pub(crate) async fn mentions_together_are_counted(store: Arc<dyn Store>) {
             .unwrap(),
         Together::default()
     );
-    // More memories than are looked at: the newest count.
+    // More memories than the service reads: the newest count.
     let most = usize::try_from(MOST_MENTIONS).unwrap();
     let items = (0..most + 50).map(|number| {
         telling(
@@ -969,7 +969,7 @@ pub(crate) async fn a_large_batch_is_linked_at_once(store: Arc<dyn Store>) {
     );
 }
 
-/// A relation that ended and began again has a row for each time, so that no key of the table keeps a second copy out.
+/// A relation that ended and began again has a row for each period, so no key of the table can prevent a second copy.
 pub(crate) async fn imports_at_once_store_nothing_twice(store: Arc<dyn Store>) {
     let scope = scope();
     let project = scope.project().to_owned();

@@ -1,4 +1,4 @@
-//! The history page by page, and the removal of what has expired.
+//! Paged reading of the history, and removal of expired data.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ async fn update(store: &dyn Store, scope: &Scope, id: Uuid, content: &str, secon
     store.update(scope, command).await.unwrap();
 }
 
-/// A memory with the versions 1 to `versions`, a second apart from `seconds` on.
+/// Stores a memory with the versions 1 to `versions`, one second apart, starting at `seconds`.
 async fn with_versions(store: &dyn Store, scope: &Scope, versions: i64, seconds: i64) -> Uuid {
     let id = store_one(store, scope, note(&format!("{} version 1", new_id()))).await;
     for version in 2..=versions {
@@ -155,7 +155,7 @@ pub(crate) async fn history_stays_in_its_project(store: Arc<dyn Store>) {
     );
 }
 
-/// Times that no other case of the contract uses, since what has expired is removed from all projects.
+/// Times that no other test of the contract uses, because expired data is removed from all projects.
 const LONG_AGO: i64 = -1_000_000_000;
 
 async fn expire_all(store: &dyn Store, expiry: Expiry) -> Expired {
@@ -359,7 +359,7 @@ pub(crate) async fn expired_keys_are_forgotten(store: Arc<dyn Store>) {
         rows: 2,
     };
     assert_eq!(expire_all(store, expiry).await.keys, 5);
-    // The hash differs: a key that is known is a conflict.
+    // The hash differs, so that a stored key is a conflict.
     let again = |key: &str| Remember {
         items: analyzed(vec![note("said again and again")]),
         idempotency: Some(Idempotency {
@@ -375,7 +375,7 @@ pub(crate) async fn expired_keys_are_forgotten(store: Arc<dyn Store>) {
     ));
 }
 
-/// Answers of many items reach the limit of bytes long before that of keys.
+/// Answers with many items reach the limit of bytes long before that of keys.
 pub(crate) async fn the_newest_keys_of_a_project_are_kept(store: Arc<dyn Store>) {
     let (store, scope) = (&*store, scope());
     let items: Vec<_> = (0..500)
@@ -389,7 +389,7 @@ pub(crate) async fn the_newest_keys_of_a_project_are_kept(store: Arc<dyn Store>)
         }),
         now: at(key),
     };
-    // SQLite keeps ids as text, PostgreSQL as 16 bytes.
+    // SQLite stores IDs as text, PostgreSQL as 16 bytes.
     let most = if store.info().await.unwrap().backend == "sqlite" {
         230
     } else {
@@ -410,7 +410,7 @@ pub(crate) async fn the_newest_keys_of_a_project_are_kept(store: Arc<dyn Store>)
     );
 }
 
-/// What an export loads at once is bounded; the line of the memory is like that of any other.
+/// An export loads a limited amount at once; the line of the memory looks like any other.
 pub(crate) async fn a_long_history_is_exported_in_parts(store: Arc<dyn Store>) {
     let (store, scope) = (&*store, scope());
     let before = with_versions(store, &scope, 2, 0).await;

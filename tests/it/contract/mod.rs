@@ -1,8 +1,8 @@
-//! The contract of [`Store`]: what every backend must do, as tests that any backend can run.
+//! The contract of [`Store`]: the requirements for every backend, as tests that any backend can run.
 //!
-//! A backend calls [`contract_tests!`] with a name and an async function that returns a [`Fixture`], or `None` to skip; the fixture's
-//! database may be shared with other cases, since each case works in projects of its own. To add a rule, write a
-//! case in one of the modules and add its name to the list in the macro.
+//! A backend calls [`contract_tests!`] with a name and an async function that returns a [`Fixture`], or `None` to skip.
+//! The fixture's database may be shared with other tests, because each test uses its own projects. To add a rule, write
+//! a test in one of the modules and add its name to the list in the macro.
 
 #![expect(
     clippy::unwrap_used,
@@ -46,13 +46,13 @@ pub(crate) mod spelling;
 pub(crate) mod vector;
 pub(crate) mod write;
 
-/// A prepared store, and whatever must live as long.
+/// A prepared store, and the values that must live as long.
 pub(crate) struct Fixture {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) _keep: Box<dyn Any + Send + Sync>,
 }
 
-/// Makes all cases of the contract into tests of a module.
+/// Turns all tests of the contract into tests of a module.
 macro_rules! contract_tests {
     ($backend:ident, $fresh:path) => {
         mod $backend {
@@ -206,17 +206,17 @@ macro_rules! contract_cases {
 
 pub(crate) use {contract_cases, contract_tests};
 
-/// The analysis that fixtures are made with.
+/// Returns the analyzer of the fixtures.
 pub(crate) fn analyzer() -> Arc<Analyzer> {
     Arc::new(Analyzer::new(Language::English))
 }
 
-/// A moment, `seconds` after a fixed one.
+/// Returns a time, `seconds` after a fixed one.
 pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(1_767_225_600_123_456).unwrap() + TimeDelta::seconds(seconds)
 }
 
-/// A project nobody else uses.
+/// Returns a project that no other test uses.
 pub(crate) fn scope() -> Scope {
     Scope::new(format!("project-{}", SystemClock.new_id()), "tester")
 }
@@ -269,7 +269,7 @@ pub(crate) fn episode(content: &str, situation: &str, lesson: &str) -> NewMemory
     }
 }
 
-/// The memories as the engine passes them to a store.
+/// Returns the memories as the engine passes them to a store.
 pub(crate) fn analyzed(items: impl IntoIterator<Item = NewMemory>) -> Vec<AnalyzedMemory> {
     let analyzer = analyzer();
     let items = items.into_iter();
@@ -310,7 +310,7 @@ pub(crate) async fn forget(store: &dyn Store, scope: &Scope, id: Uuid, mode: For
         .unwrap()
 }
 
-/// One memory, in whatever state.
+/// Loads one memory in any state.
 pub(crate) async fn load(store: &dyn Store, scope: &Scope, id: Uuid) -> Memory {
     store
         .get(scope, &[id], true)
@@ -320,7 +320,7 @@ pub(crate) async fn load(store: &dyn Store, scope: &Scope, id: Uuid) -> Memory {
         .expect("the memory is there")
 }
 
-/// The whole history of a memory, oldest first, read in small pages.
+/// Returns the whole history of a memory, oldest entry first, read in small pages.
 pub(crate) async fn history(store: &dyn Store, scope: &Scope, id: Uuid) -> Vec<History> {
     let mut all: Vec<HistoryEntry> = Vec::new();
     loop {
@@ -349,7 +349,7 @@ pub(crate) async fn history(store: &dyn Store, scope: &Scope, id: Uuid) -> Vec<H
     all.into_iter().map(|entry| entry.history).collect()
 }
 
-/// The search as the engine does it, with everything that is found.
+/// Searches like the engine, without a limit.
 pub(crate) async fn search(
     store: &dyn Store,
     scope: &Scope,
@@ -364,7 +364,7 @@ pub(crate) async fn search(
         .unwrap()
 }
 
-/// A query for everything that has one of the terms.
+/// Returns a query for all memories that contain one of the terms.
 pub(crate) fn unlimited(
     text: &str,
     terms: &[String],
@@ -389,7 +389,7 @@ pub(crate) async fn found(store: &dyn Store, scope: &Scope, text: &str) -> Vec<U
         .collect()
 }
 
-/// BM25 in plain code over all live memories of a scope: what [`search`] must answer.
+/// Computes BM25 in plain code over all live memories of a scope: the expected result of [`search`].
 pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec<Hit> {
     let analyzer = analyzer();
     let documents: Vec<_> = live
@@ -460,8 +460,7 @@ pub(crate) fn naive_search(live: &[&Memory], text: &str, filter: &Filter) -> Vec
     hits
 }
 
-/// The same hits with the same scores in the same order; where two scores are equal but for rounding, either
-/// order will do.
+/// Compares the hits, their scores and their order. Scores that differ only by rounding may be in either order.
 pub(crate) fn assert_same_hits(found: &[Hit], expected: &[Hit]) {
     let comparable = |hit: &Hit| {
         let scores = hit.terms.iter();

@@ -1,5 +1,5 @@
-//! Random commands on a store and on a simple model of it in memory; both must agree in every answer and in all
-//! that can be seen afterwards.
+//! Random commands on a store and on a simple model of it in memory; both must agree in every answer and in the
+//! resulting state.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{analyzed, analyzer, assert_same_hits, at, naive_search, new_id, note, search};
 
-/// A memory by its place in the order of creation; out of range means an id that nobody has.
+/// A memory by its index in the order of creation; an index out of range stands for an unknown ID.
 type Place = usize;
 
 #[derive(Debug, Clone)]
@@ -157,20 +157,20 @@ fn tags(tag: u8) -> Vec<String> {
         .collect()
 }
 
-/// The store, in as few lines as possible.
+/// The store, implemented in as few lines as possible.
 #[derive(Debug, Default)]
 struct Model {
     project: String,
-    /// In storage order; `seq` is the place in it.
+    /// In storage order; `seq` is the index.
     memories: Vec<Memory>,
     history: Vec<History>,
     answers: HashMap<String, ([u8; 32], Vec<Uuid>)>,
-    /// Every id ever acknowledged, for the places in commands.
+    /// Every acknowledged ID, to which the indexes in commands refer.
     created: Vec<Uuid>,
     next: i64,
 }
 
-/// The errors as far as they must agree.
+/// Returns the part of an error that must agree.
 fn name(error: &StoreError) -> String {
     match error {
         StoreError::NotFound { field, ids } => {
@@ -549,7 +549,7 @@ impl Model {
     }
 }
 
-/// Carries out one step on both and compares the answers.
+/// Executes one step on both and compares the answers.
 async fn carry_out(store: &dyn Store, scope: &Scope, model: &mut Model, step: &Step, now: i64) {
     match step {
         Step::Remember { items, key } => {
@@ -643,7 +643,7 @@ async fn carry_out(store: &dyn Store, scope: &Scope, model: &mut Model, step: &S
     }
 }
 
-/// Everything that can be seen, on both.
+/// Compares the complete visible state of both.
 async fn compare(store: &dyn Store, scope: &Scope, model: &Model, now: i64) {
     let plain = |memory: &Memory| Memory {
         seq: 0,

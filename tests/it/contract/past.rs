@@ -1,4 +1,4 @@
-//! Looking back, and chains of replacements.
+//! Earlier states of memories, and chains of replacements.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ async fn update(store: &dyn Store, scope: &Scope, id: Uuid, patch: Patch, second
     store.update(scope, command).await.unwrap();
 }
 
-/// All that was known at a moment: what did not change since, and what did, as it was.
+/// Returns the state at an earlier time: unchanged memories, and changed ones as they were.
 async fn known(store: &dyn Store, scope: &Scope, seconds: i64) -> Vec<Memory> {
     let filter = Filter {
         as_of: AsOf::KnownThen,
@@ -139,7 +139,7 @@ pub(crate) async fn a_look_back_sees_texts_as_they_were(store: Arc<dyn Store>) {
 
 pub(crate) async fn a_look_back_reads_so_many_bytes(store: Arc<dyn Store>) {
     let scope = scope();
-    // What they are and what they were: 128 KiB each.
+    // Current and earlier texts of 128 KiB each.
     let text = |number: usize, word: &str| format!("{number} {} {word}", "x".repeat(65_000));
     let mut stored = Vec::new();
     for number in 0..140 {

@@ -1,4 +1,4 @@
-//! Naming memories, items and reviews by parts of their IDs.
+//! Partial IDs of memories, items and reviews.
 
 use std::sync::Arc;
 

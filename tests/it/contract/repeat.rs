@@ -1,4 +1,4 @@
-//! The same text again: what the new item says beyond the text is merged into the memory, or reported.
+//! Storing a text again: the other fields of the new item are merged into the memory, or reported.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ fn tagged(content: &str, tags: &[&str]) -> NewMemory {
     }
 }
 
-/// The repetition of a memory that is there.
+/// Stores a text again whose memory exists.
 async fn repeat(store: &dyn Store, scope: &Scope, known: Uuid, item: NewMemory) -> Remembered {
     let answer = remember(store, scope, vec![item]).await.unwrap().remove(0);
     assert_eq!(

@@ -77,7 +77,7 @@ async fn protected(store: &dyn Store, scope: &Scope, content: &str) -> Uuid {
     store_one(store, scope, item).await
 }
 
-/// What an undo must bring back: everything but the marks of a change.
+/// The fields that an undo must restore: all except those that record a change.
 fn plain(memory: Memory) -> Memory {
     Memory {
         version: 0,
@@ -477,7 +477,7 @@ pub(crate) async fn an_undo_takes_back_its_own_change_only(store: Arc<dyn Store>
         (None, 0.9, 4),
         "the later change stays"
     );
-    // What stood in the way is gone, once it is taken back itself.
+    // The obstacle disappears once it is undone itself.
     let first = propose(store, &scope, old, reworded("in Rome")).await;
     let second = propose(store, &scope, old, reworded("in Oslo")).await;
     decide(store, &scope, first.id, Decision::Approve, 23)

@@ -1,4 +1,4 @@
-//! Lexical search: BM25 as the book has it, and nothing stored that its own text does not find.
+//! Lexical search: BM25 by the textbook, and every stored text is found by its own words.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ const WORDS: [&str; 24] = [
     "\"q\"",
 ];
 
-/// A text of words of which the first are common and the last rare.
+/// Returns a text of words, the first of which are common and the last rare.
 fn text(seed: u64) -> String {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -78,7 +78,7 @@ pub(crate) async fn scores_are_those_of_plain_bm25(store: Arc<dyn Store>) {
             ..item
         }
     }));
-    // A term in plenty.
+    // One term many times.
     items.push(note(&"alpha beta ".repeat(700)));
     let ids: Vec<Uuid> = remember(&*store, &scope, items)
         .await
@@ -131,7 +131,7 @@ pub(crate) async fn the_exact_text_comes_first(store: Arc<dyn Store>) {
     let hits = search(&*store, &scope, "the river", Filter::at(at(1))).await;
     assert_eq!((hits[0].id, hits[0].exact, hits.len()), (ids[1], true, 3));
     assert!(hits[0].bm25 > 0.0 && hits[1].bm25 > hits[0].bm25);
-    // Also without any term in common with the index.
+    // The exact text is found even without a term in common with the index.
     let query = |limit| LexicalQuery {
         terms: Vec::new(),
         average_length: 1.0,
@@ -152,7 +152,7 @@ pub(crate) async fn the_exact_text_comes_first(store: Arc<dyn Store>) {
             .unwrap()
             .is_empty()
     );
-    // The limit keeps the best, ties go to the newest.
+    // The limit keeps the best hits; the newest win ties.
     let said: Vec<NewMemory> = (0..5).map(|place| turn("s", place, "giraffe")).collect();
     let said: Vec<Uuid> = remember(&*store, &scope, said)
         .await
@@ -263,7 +263,7 @@ pub(crate) async fn awkward_texts_are_found(store: Arc<dyn Store>) {
             hits.iter().any(|hit| hit.id == *id && hit.exact),
             "{short:?} does not find itself"
         );
-        // By its terms as well, wherever it has any.
+        // The memory is also found by its terms, if it has any.
         let by_terms = hits
             .iter()
             .any(|hit| hit.id == *id && !hit.terms.is_empty());

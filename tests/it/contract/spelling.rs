@@ -1,4 +1,5 @@
-//! What is near to terms that occur nowhere: the same on every backend, and of nothing but what the scope may find.
+//! Spelling substitutes for unknown terms: the same on every backend, and only from memories that the scope may
+//! find.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 
 use super::{analyzer, at, forget, note, remember, scope, store_one, turn, unlimited};
 
-/// What is searched for, and the ids of what is found.
+/// Returns the terms of the search, and the IDs of the hits.
 async fn spelled(
     store: &dyn Store,
     scope: &Scope,
@@ -77,7 +78,7 @@ pub(crate) async fn misspelled_and_unfinished_words_are_found(store: Arc<dyn Sto
         let found = found(&*store, &scope, query).await;
         assert!(found.first() == expected.first(), "{query}: {found:?}");
     }
-    // Numbers mean themselves.
+    // Numbers have no substitutes.
     for query in ["HB10004", "HB1006", "HB100", "5434", "543"] {
         let letters = meant(&*store, &scope, query).await;
         assert!(
@@ -85,10 +86,10 @@ pub(crate) async fn misspelled_and_unfinished_words_are_found(store: Arc<dyn Sto
             "{query}: {letters:?}"
         );
     }
-    // A known word means itself.
+    // A known word has no substitute.
     store_one(&*store, &scope, note("postgers")).await;
     assert_eq!(meant(&*store, &scope, "postgers").await, ["postger"]);
-    // What stands in for another weighs less.
+    // A substitute weighs less than the word.
     let (terms, _) = spelled(&*store, &scope, "windw maintenance", Filter::at(at(10))).await;
     assert_eq!(
         terms
@@ -114,7 +115,7 @@ pub(crate) async fn guessing_has_bounds(store: Arc<dyn Store>) {
         .map(|n| turn("s", n as i64, &format!("{} {}", word(n), word(n + 1))))
         .collect();
     remember(&*store, &scope, many).await.unwrap();
-    // Each has hundreds of neighbours.
+    // Each has hundreds of similar words.
     let unknown: Vec<String> = (0..30).map(|n| format!("{}xx", word(n))).collect();
     let lexicon = store
         .lexicon(&scope, &unknown, &list_candidates(&unknown))
@@ -130,7 +131,7 @@ pub(crate) async fn guessing_has_bounds(store: Arc<dyn Store>) {
     assert!(meant(&*store, &scope, &long).await.len() < 300);
 }
 
-/// A word of few letters, so that many are near to each other.
+/// Returns a word of few different letters, so that many are similar.
 fn word(state: &mut u64) -> String {
     let mut next = |below: u64| {
         *state = state
@@ -220,7 +221,7 @@ pub(crate) async fn nothing_out_of_sight_stands_in(store: Arc<dyn Store>) {
     assert_eq!(near(&scope).await, [""; 0]);
     let both = Scope::new(scope.project(), "reader").reading([other.project().to_owned()]);
     assert_eq!(near(&both).await, ["xylophon"]);
-    // Neither what was deleted, nor what a text had before, nor what was purged.
+    // Neither deleted memories, nor former texts, nor purged ones.
     let own = store_one(&*store, &scope, note("xylophone")).await;
     assert_eq!(near(&scope).await, ["xylophon"]);
     forget(&*store, &scope, own, ForgetMode::Delete).await;

@@ -1,4 +1,5 @@
-//! Vectors: who waits gets them, what is stale is never kept, and a search finds what plain arithmetic finds.
+//! Vectors: waiting memories get them, stale ones are never kept, and a search finds the same as plain
+//! arithmetic.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::{at, episode, forget, note, remember, scope, store_one, turn};
 
 const MODEL: &str = "test/model";
 
-/// A direction that follows from the text.
+/// Returns a direction that is derived from the text.
 pub(crate) fn direction(text: &str) -> Vec<f32> {
     let mut state = 0xcbf2_9ce4_8422_2325_u64;
     for byte in text.bytes() {
@@ -31,7 +32,7 @@ pub(crate) fn direction(text: &str) -> Vec<f32> {
     vector.iter().map(|x| x / length).collect()
 }
 
-/// Gives all that wait their vectors.
+/// Embeds all waiting memories.
 async fn embed_all(store: &dyn Store, model: &str) {
     loop {
         let jobs = store.claim_index_jobs(50, at(100)).await.unwrap();
@@ -160,14 +161,14 @@ pub(crate) async fn stale_vectors_are_not_kept(store: Arc<dyn Store>) {
     let fresh: Vec<Embedded> = jobs.iter().map(embedded).collect();
     assert_eq!(store.save_vectors(MODEL, &fresh, at(5)).await.unwrap(), 1);
     assert_eq!(ids(&*store, &scope, "as it is").await, [id]);
-    // New words: the old vector is gone at once.
+    // The text changed, so the old vector is removed at once.
     store
         .update(&scope, patch("quite different"))
         .await
         .unwrap();
     assert!(near(&*store, &scope, "as it is").await.is_empty());
     assert_eq!(store.index_backlog().await.unwrap(), 1);
-    // What is no part of the text leaves the vector alone.
+    // Changes of other fields keep the vector.
     embed_all(&*store, MODEL).await;
     let tags = Patch {
         tags: Some(vec!["t".to_owned()]),
@@ -301,7 +302,7 @@ pub(crate) async fn filters_hold_for_vectors(store: Arc<dyn Store>) {
                 let got = cosines
                     .get(&id)
                     .unwrap_or_else(|| panic!("{id} is missing under {filter:?}"));
-                // PostgreSQL keeps numbers of 16 bits.
+                // PostgreSQL stores numbers of 16 bits.
                 assert!((got - cosine).abs() < 5e-4, "{got} for {cosine}");
             }
         }
@@ -332,7 +333,7 @@ pub(crate) async fn long_texts_are_found_by_each_part(store: Arc<dyn Store>) {
     store_one(&*store, &scope, note("short")).await;
     let jobs = store.claim_index_jobs(10, at(1)).await.unwrap();
     let parts = ["beginning", "middle", "end"];
-    // More than a search reads at first, and all nearer than the other memory.
+    // More chunks than a search reads at first, all nearer than the other memory.
     let chunks = || std::iter::repeat_n("beginning", 100).chain(parts);
     let embedded: Vec<Embedded> = jobs
         .iter()
@@ -394,7 +395,7 @@ pub(crate) async fn another_model_means_everything_anew(store: Arc<dyn Store>) {
     embed_all(&*store, "another").await;
     queue(&*store, None).await;
     assert_eq!(store.index_backlog().await.unwrap(), 1, "no model: all");
-    // Put off for its text, it is tried again at once.
+    // A memory that was postponed because of its text is tried again at once.
     let keys: Vec<MemoryKey> = store
         .claim_index_jobs(9, at(100))
         .await

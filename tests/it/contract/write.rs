@@ -1,4 +1,4 @@
-//! What `remember` stores, and what it refuses.
+//! Storing by `remember`, and its refusals.
 
 use std::sync::Arc;
 
@@ -95,20 +95,20 @@ pub(crate) async fn an_equal_memory_is_not_stored_again(store: Arc<dyn Store>) {
         .await
         .unwrap();
     assert_eq!((again[0].id, again[0].created), (first, false));
-    // Another kind is another memory; another project is another world.
+    // Another kind or another project makes it a different memory.
     let insight = NewMemory {
         kind: Kind::Insight,
         ..note("the same text")
     };
     store_one(&*store, &scope, insight).await;
     store_one(&*store, &super::scope(), note("the same text")).await;
-    // Unicode forms do not make a difference.
+    // Texts that differ only in Unicode normalization are equal.
     let composed = store_one(&*store, &scope, note("caf\u{e9}")).await;
     let decomposed = remember(&*store, &scope, vec![note("cafe\u{301}")])
         .await
         .unwrap();
     assert_eq!((decomposed[0].id, decomposed[0].created), (composed, false));
-    // Twice in one batch.
+    // The same text twice in one batch.
     let twice = remember(
         &*store,
         &scope,
@@ -161,7 +161,7 @@ pub(crate) async fn outdated_memories_do_not_count_as_equal(store: Arc<dyn Store
         valid
     );
 
-    // To repeat a text while replacing it is a new memory, for instance with other tags.
+    // Repeating a text while replacing its memory stores a new one, for example with other tags.
     let old = store_one(&*store, &scope, note("again")).await;
     let new = NewMemory {
         supersedes: vec![old],
@@ -226,7 +226,7 @@ pub(crate) async fn dialogue_repeats_itself_but_not_its_turns(store: Arc<dyn Sto
         "{error:?}"
     );
     assert!(found(&*store, &scope, "not stored").await.is_empty());
-    // A deleted or superseded turn leaves its place.
+    // A deleted or superseded turn frees its position.
     let corrected = NewMemory {
         supersedes: vec![one],
         ..turn("s", 1, "no, I meant")
@@ -246,7 +246,7 @@ pub(crate) async fn dialogue_repeats_itself_but_not_its_turns(store: Arc<dyn Sto
         .await
         .unwrap_err();
     assert!(matches!(error, StoreError::TurnExists { .. }), "{error:?}");
-    // Another project has conversations of its own.
+    // Another project has its own conversations.
     store_one(&*store, &super::scope(), turn("s", 1, "else")).await;
 }
 
@@ -288,7 +288,7 @@ pub(crate) async fn an_idempotent_request_is_carried_out_once(store: Arc<dyn Sto
         "{error:?}"
     );
     assert!(found(&*store, &scope, "else").await.is_empty());
-    // The answer stays even when the memory does not; keys of other projects are other keys.
+    // The answer remains stored even if the memory does not; keys belong to a project.
     forget(&*store, &scope, first[0].id, ForgetMode::Purge).await;
     let purged = store
         .remember(&scope, request(vec![said(), note("with it")], "k", 1))
@@ -303,7 +303,7 @@ pub(crate) async fn an_idempotent_request_is_carried_out_once(store: Arc<dyn Sto
             .unwrap()[0]
             .created
     );
-    // A refused request does not use its key up.
+    // A refused request does not use up its key.
     let bad = NewMemory {
         sources: vec![new_id()],
         ..note("bad")
@@ -422,7 +422,7 @@ pub(crate) async fn unknown_ids_are_all_named_and_nothing_is_stored(store: Arc<d
         assert_eq!((named, ids), (field, expected));
     }
     assert!(found(&*store, &scope, "not stored either").await.is_empty());
-    // Sources may lie in any readable project, what is superseded only in the own one.
+    // Sources may be in any readable project, superseded memories only in the own one.
     let project = store.get(&scope, &[live], false).await.unwrap()[0]
         .project
         .clone();
