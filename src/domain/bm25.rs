@@ -1,36 +1,37 @@
-//! BM25: which terms of a query are worth reading, and their weights. The backends add the weighted frequencies up;
-//! every number that they need comes from here.
+//! BM25: selects the terms of a query that are worth reading, and their weights. The backends add up the weighted
+//! frequencies; this module computes every number that they need.
 //!
-//! Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), with the inverse
-//! document frequency that never turns negative: `ln(1 + (N - n + 0.5) / (n + 0.5))`.
+//! Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), with the inverse document
+//! frequency that is never negative: `ln(1 + (N - n + 0.5) / (n + 0.5))`.
 
 use super::spelling::{Substitute, VocabularyMatch};
 
 /// Saturation of the term frequency.
 pub const K1: f64 = 0.9;
-/// Share of the length normalisation.
+/// Degree of length normalization.
 pub const B: f64 = 0.4;
 
-/// Postings that one query may read. Terms beyond it are so common that they decide nothing; leaving them out
-/// keeps the cost of a recall independent of the size of the memory.
+/// Maximum number of postings that one query may read. Terms beyond it are so common that they do not affect the order;
+/// leaving them out makes the cost of a recall independent of the number of memories.
 pub const POSTING_BUDGET: u64 = 4_000;
 
-/// Counts above this are not told apart: such a term is beyond the budget, so it is dropped from any query that has a
-/// rarer one, and where it stands alone its weight decides nothing. Counting further would only cost time.
+/// Maximum of a counted document frequency. A more frequent term is beyond the budget, so it is dropped from any query
+/// that has a rarer one; if it is the only term, its weight does not affect the order.
 pub const MAX_DOCUMENT_FREQUENCY: u64 = POSTING_BUDGET + 1;
 
 /// Counts of the projects in scope.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CorpusStats {
-    /// Memories in the index.
+    /// Number of memories in the index.
     pub documents: u64,
     /// Sum of their lengths in terms.
     pub total_length: u64,
-    /// Memories that contain each of the requested terms, in the same order; at most [`MAX_DOCUMENT_FREQUENCY`].
+    /// Number of memories that contain each of the requested terms, in the same order; at most
+    /// [`MAX_DOCUMENT_FREQUENCY`].
     pub document_frequencies: Vec<u64>,
-    /// Whether there are entities which a query could name.
+    /// Whether there are entities that a query could name.
     pub has_entities: bool,
-    /// Whether some memories belong to a session, so that their surroundings count.
+    /// Whether some memories belong to a session, so that neighboring turns matter.
     pub has_sessions: bool,
 }
 
@@ -38,12 +39,12 @@ pub struct CorpusStats {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Lexicon {
     pub stats: CorpusStats,
-    /// Terms of the vocabulary that are near to requested terms which occur nowhere.
+    /// Terms of the vocabulary that resemble requested terms which occur nowhere.
     pub matches: Vec<VocabularyMatch>,
 }
 
 impl CorpusStats {
-    /// Mean length of a memory in terms, at least 1.
+    /// Returns the mean length of a memory in terms, at least 1.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
     pub fn average_length(&self) -> f64 {
@@ -58,7 +59,7 @@ impl CorpusStats {
 /// A query term and its weight.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WeightedTerm {
-    /// As it is in the index.
+    /// The term as it is in the index.
     pub term: String,
     /// Inverse document frequency, reduced for a substitute.
     pub weight: f64,
@@ -71,12 +72,12 @@ pub struct WeightedTerm {
 pub struct TermScore {
     /// Index of the term in the query.
     pub term: usize,
-    /// More than 0.
+    /// Greater than 0.
     pub score: f64,
 }
 
-/// The terms to search for, rarest first: those that occur at all and the substitutes of the others, as many as the budget
-/// of postings allows, at least one.
+/// Selects the terms to search for, rarest first: known terms and the substitutes of unknown ones, as many as the
+/// budget of postings permits, at least one.
 #[must_use]
 pub fn select_terms(
     terms: &[String],
@@ -112,7 +113,7 @@ pub fn select_terms(
     selected
 }
 
-/// Removes all but the `most` longest terms, which are the least common.
+/// Keeps only the `most` longest terms, which are the least common.
 pub fn keep_longest(terms: &mut Vec<String>, most: usize) {
     if terms.len() > most {
         terms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
@@ -141,14 +142,14 @@ pub fn keep_best_substitutes(scores: &mut Vec<TermScore>, terms: &[WeightedTerm]
         .sum()
 }
 
-/// The score of a term that occurs `occurrences` times in a memory of `length` terms.
+/// Returns the score of a term that occurs `occurrences` times in a memory of `length` terms.
 #[must_use]
 pub fn score_term(weight: f64, occurrences: f64, length: f64, average_length: f64) -> f64 {
     let norm = K1 * (1.0 - B + B * length / average_length);
     weight * occurrences * (K1 + 1.0) / (occurrences + norm)
 }
 
-/// Weight of terms with these document frequencies.
+/// Returns the total weight of terms with these document frequencies.
 #[must_use]
 pub fn total_weight(documents: u64, frequencies: impl Iterator<Item = u64>) -> f64 {
     frequencies

@@ -1,17 +1,17 @@
-//! Time and identity are given to whoever needs them, so that tests decide both.
+//! Sources of time and IDs. They are passed as values, so that tests control both.
 
 use chrono::{DateTime, SubsecRound, Utc};
 use uuid::Uuid;
 
-/// Source of the current time and of new ids.
+/// Source of the current time and of new IDs.
 pub trait Clock: Send + Sync + 'static {
-    /// The current time, at microsecond precision (what PostgreSQL keeps).
+    /// Returns the current time with microsecond precision, which is that of PostgreSQL.
     fn now(&self) -> DateTime<Utc>;
-    /// A new UUIDv7: ids sort by creation time.
+    /// Returns a new UUIDv7: IDs sort by creation time.
     fn new_id(&self) -> Uuid;
 }
 
-/// The machine's clock.
+/// The clock of the machine.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemClock;
 

@@ -1,5 +1,5 @@
-//! Conversations: position, speaker and form of a turn. The turns around a turn often show better than its own words what
-//! it is about.
+//! Conversations: position, speaker and form of a turn. The turns around a turn often show its topic better than its
+//! own words.
 
 use std::collections::BTreeSet;
 
@@ -26,16 +26,16 @@ const ROLES: [&str; 12] = [
 /// A turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Turn {
-    /// Its project: sessions of the same name in different projects are different conversations.
+    /// Project of the turn: sessions of the same name in different projects are different conversations.
     pub project: String,
     /// Name of the conversation.
     pub session: String,
-    /// Its position in the conversation.
+    /// Position in the conversation.
     pub number: i64,
 }
 
 impl Turn {
-    /// A turn, if session and number are known.
+    /// Creates a turn if session and number are known.
     #[must_use]
     pub fn new(project: String, session: Option<String>, number: Option<i64>) -> Option<Self> {
         let (session, number) = session.zip(number)?;
@@ -47,22 +47,22 @@ impl Turn {
     }
 }
 
-/// Properties of a memory that ranking needs besides its words and its usage.
+/// Properties of a memory that ranking needs in addition to its words and usage.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HitContext {
-    /// Its position in a conversation, if it belongs to one.
+    /// Position in a conversation, if the memory belongs to one.
     pub turn: Option<Turn>,
     pub speaker: Option<String>,
-    /// In terms.
+    /// Length in terms.
     pub length: u32,
-    /// Whether it is a turn that ends with a question.
+    /// Whether the memory is a turn that ends with a question.
     pub asks: bool,
-    /// When it happened.
+    /// Time of the event.
     pub occurred_at: DateTime<Utc>,
 }
 
 impl HitContext {
-    /// Combines the columns of a row. An empty speaker is none, and only turns ask.
+    /// Combines the columns of a row. An empty speaker means none, and only turns can ask.
     #[must_use]
     pub fn new(
         turn: Option<Turn>,
@@ -83,14 +83,14 @@ impl HitContext {
     }
 }
 
-/// Whether a text ends with a question mark. The backends compute the same in SQL.
+/// Returns whether a text ends with a question mark. The backends compute the same in SQL.
 #[must_use]
 pub fn is_question(text: &str) -> bool {
     text.trim_end_matches([' ', '\t', '\r', '\n'])
         .ends_with(['?', '\u{ff1f}', '\u{61f}'])
 }
 
-/// The terms by which a query can name a speaker; none for roles.
+/// Returns the terms by which a query can name a speaker; none for roles.
 #[must_use]
 pub fn list_name_terms(speaker: &str, analyzer: &Analyzer) -> BTreeSet<String> {
     if ROLES.contains(&speaker.to_lowercase().as_str()) {

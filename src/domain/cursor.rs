@@ -1,4 +1,4 @@
-//! Opaque positions in a list of hits, bound to the question that made them.
+//! Opaque positions in a list of hits, bound to the query for which they were created.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,22 +7,23 @@ use sha2::{Digest, Sha256};
 
 use super::Invalid;
 
-/// Where the next page starts.
+/// The start of the next page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Position {
     /// Browsing: after this storage order, newest first.
     Before(i64),
     /// Searching: after this many ranked hits.
     Offset(usize),
-    /// History: after the entry at this place of the memory with this index in the request; before its newest entry
-    /// where there is no place.
+    /// History: after the entry at this position of the memory with this index in the request; before its newest
+    /// entry if there is no position.
     History(usize, Option<i64>),
 }
 
-/// Between the parts of a cursor.
+/// Separates the parts of a cursor.
 const SEPARATOR: char = '.';
 
-/// A short hash of everything that decides the order of hits: it notices mistakes, and each character costs a model.
+/// Returns a short hash of everything that determines the order of hits. It detects mistakes, and each further
+/// character would cost tokens of a model.
 #[must_use]
 pub fn question_hash(question: &impl Serialize) -> String {
     let text =
@@ -30,7 +31,7 @@ pub fn question_hash(question: &impl Serialize) -> String {
     URL_SAFE_NO_PAD.encode(&Sha256::digest(text)[..3])
 }
 
-/// The cursor which a client hands back. It is short, since a model reads and repeats it.
+/// Returns the cursor for a client. It is short, because a model reads and repeats it.
 #[must_use]
 pub fn encode(position: &Position, question: &str) -> String {
     let place = match position {
@@ -44,8 +45,7 @@ pub fn encode(position: &Position, question: &str) -> String {
 
 /// Reads a cursor.
 ///
-/// # Errors
-/// When it was not made by [`encode`], or for another question.
+/// # Errors Fails if [`encode`] did not create it, or created it for another query.
 pub fn decode(cursor: &str, question: &str) -> Result<Position, Invalid> {
     cursor
         .trim()
@@ -55,10 +55,9 @@ pub fn decode(cursor: &str, question: &str) -> Result<Position, Invalid> {
         .ok_or_else(|| refusal(cursor))
 }
 
-/// Whether a text has the form of a cursor, whatever the question.
+/// Checks that a text has the form of a cursor, for whatever query.
 ///
-/// # Errors
-/// When [`encode`] cannot have made it.
+/// # Errors Fails if [`encode`] cannot have created it.
 pub fn check_form(cursor: &str) -> Result<(), Invalid> {
     let place = cursor.trim().rsplit_once(SEPARATOR).map(|(place, _)| place);
     place

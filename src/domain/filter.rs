@@ -1,24 +1,24 @@
-//! Conditions on the hits of a recall, equal in all channels.
+//! Conditions on the hits of a recall, which are the same in all channels.
 
 use chrono::{DateTime, Utc};
 
 use super::memory::{Kind, Memory};
 use super::validate::has_tag;
 
-/// Which of two questions a time answers.
+/// The meaning of a point in time in a query.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AsOf {
     /// Known and true at present.
     #[default]
     Present,
-    /// Known at an earlier time, and true then as far as was known.
+    /// Known at an earlier time, and true then according to that knowledge.
     KnownThen,
-    /// True at some time, as far as is known today.
+    /// True at some time, according to present knowledge.
     TrueThen,
 }
 
 impl AsOf {
-    /// The number by which statements tell them apart.
+    /// Returns the code of the variant in SQL statements.
     #[must_use]
     pub fn code(self) -> i32 {
         match self {
@@ -34,30 +34,30 @@ impl AsOf {
 pub struct Filter {
     /// Any of these kinds; empty means all.
     pub kinds: Vec<Kind>,
-    /// All of these tags, in upper or lower case.
+    /// All of these tags, compared case-insensitively.
     pub tags: Vec<String>,
     /// Exactly this conversation.
     pub session: Option<String>,
     /// Exactly this speaker.
     pub speaker: Option<String>,
-    /// `occurred_at` at or after.
+    /// `occurred_at` at or after this time.
     pub since: Option<DateTime<Utc>>,
-    /// `occurred_at` before.
+    /// `occurred_at` before this time.
     pub until: Option<DateTime<Utc>>,
-    /// Importance at or above.
+    /// Importance of at least this value.
     pub min_importance: Option<f64>,
-    /// Also rows that were superseded or are past their `valid_until`.
+    /// Also includes memories that were superseded or are past their `valid_until`.
     pub include_outdated: bool,
-    /// The time that decides what has expired: the present, or the time that the question is about.
+    /// The time at which memories must be valid: the present, or the time of the query.
     pub now: DateTime<Utc>,
-    /// What is asked about `now`. For [`AsOf::KnownThen`] only memories pass that are as they were at `now`: what was
-    /// stored or changed later is left out. For [`AsOf::TrueThen`] those pass that had happened by then; a superseded
-    /// one passes if its successor happened later.
+    /// The meaning of `now`. With [`AsOf::KnownThen`], only memories pass that are unchanged since `now`; later ones
+    /// are left out. With [`AsOf::TrueThen`], memories pass that had happened by then; a superseded one passes if its
+    /// successor happened later.
     pub as_of: AsOf,
 }
 
 impl Filter {
-    /// Everything that holds at `now`.
+    /// Returns the filter for all memories that are valid at `now`.
     #[must_use]
     pub fn at(now: DateTime<Utc>) -> Self {
         Self {

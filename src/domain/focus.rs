@@ -1,18 +1,18 @@
-//! Working memory: the few things that a session has in mind. Its capacity is bounded; items
-//! that must make room go to the archive with the reason.
+//! Working memory: the few items that a session currently needs. Its capacity is limited; evicted items go to the
+//! archive with the reason.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-/// Items above this importance stay as long as there is another one to go.
+/// Items above this importance remain as long as another item can be evicted.
 pub const PROTECTED_IMPORTANCE: f64 = 0.8;
-/// Capacity where nothing is set.
+/// Default capacity.
 pub const DEFAULT_CAPACITY: usize = 10;
 
-/// Something that a session has in mind.
+/// An item of the working memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FocusItem {
-    /// Identity, kept in the archive.
+    /// ID, unchanged in the archive.
     pub id: Uuid,
     /// Storage order.
     pub seq: i64,
@@ -21,36 +21,37 @@ pub struct FocusItem {
     pub importance: f64,
     /// When it was added.
     pub created_at: DateTime<Utc>,
-    /// When it was last used.
+    /// Time of the last use.
     pub touched_at: DateTime<Utc>,
-    /// The memory whose text it is: it became that one, or repeats it. A purge of the memory takes the item along.
+    /// The memory with the same text: the item became this memory, or repeats it. A purge of the memory removes
+    /// the item.
     pub memory: Option<Uuid>,
 }
 
-/// An item that left the working memory.
+/// An archived item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ArchivedItem {
-    /// As it was.
+    /// The item as it was.
     pub item: FocusItem,
-    /// When it left.
+    /// When it was archived.
     pub archived_at: DateTime<Utc>,
     pub reason: String,
 }
 
-/// Why an item had to go.
+/// The reason for an eviction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Eviction {
-    /// It was the least recently touched of those that are not protected.
+    /// The item was the least recently touched of those that are not protected.
     LeastRecentlyTouched,
-    /// All are protected: it was the oldest.
+    /// All items are protected, and this was the oldest.
     AllProtected,
 }
 
-/// Why an item of whatever session left when the project held as much as it may.
+/// The reason for archiving an item of any session because the project reached its quota.
 pub const PROJECT_FULL: &str = "evicted: the project holds as many items as it may";
 
 impl Eviction {
-    /// The reason in the archive.
+    /// Returns the reason for the archive.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -60,7 +61,7 @@ impl Eviction {
     }
 }
 
-/// Which of `items` goes next.
+/// Returns the item to evict next.
 #[must_use]
 pub fn victim(items: &[FocusItem]) -> Option<(usize, Eviction)> {
     let free = items
@@ -77,7 +78,7 @@ pub fn victim(items: &[FocusItem]) -> Option<(usize, Eviction)> {
     oldest.map(|(place, _)| (place, Eviction::AllProtected))
 }
 
-/// Takes out of `items` what must go so that one more fits in.
+/// Removes items from `items` until one more fits, and returns them.
 pub fn make_room(items: &mut Vec<FocusItem>, capacity: usize) -> Vec<(FocusItem, Eviction)> {
     let mut gone = Vec::new();
     while items.len() >= capacity.max(1) {

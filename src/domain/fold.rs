@@ -1,26 +1,26 @@
-//! Which memories say the same, so that an answer shows one of them.
+//! Detects memories with equivalent texts, so that an answer shows one of them.
 //!
-//! Two texts are the same here if they have the same words in the same order; case, punctuation, white space and a few
-//! words without meaning of their own do not count. That is narrow on purpose: texts that differ in a number, a name, a
-//! date or a negation, in whatever language, differ in a word.
+//! Two texts are equivalent if they have the same words in the same order. Case, punctuation, white space and a few
+//! words without a meaning of their own are ignored. The rule is deliberately narrow: texts that differ in a number, a
+//! name, a date or a negation, in any language, differ in a word.
 
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::Memory;
 
-/// Words that change nothing where they are in lower case, sorted for binary search. None of them is a negation, a
-/// number or a preposition in one of the supported languages.
+/// Lower-case words that are ignored, sorted for binary search. None of them is a negation, a number or a preposition
+/// in a supported language.
 const FILLERS: [&str; 22] = [
     "also", "auch", "aussi", "bitte", "das", "dem", "den", "der", "des", "die", "een", "ein",
     "eine", "einem", "einen", "einer", "eines", "please", "really", "sehr", "the", "very",
 ];
-/// Of these the ones that may begin a text, in upper case.
+/// Those that may begin a text, capitalized.
 const ARTICLES: [&str; 6] = ["das", "der", "die", "ein", "eine", "the"];
-/// Punctuation that is no part of what a text says.
+/// Punctuation that is ignored.
 const PUNCTUATION: &str = ".,;:!…\"'`´“”„‘’‚«»‹›()[]{}<>*_~|\\–—-。、，！：；「」『』（）،؛।";
 
-/// A key that equal memories share: same words, kind and speaker, and both or neither superseded.
+/// Returns a key that equivalent memories share: same words, kind and speaker, and both or neither superseded.
 #[must_use]
 pub fn fold_key(memory: &Memory) -> String {
     let mut key = format!(
@@ -39,7 +39,7 @@ pub fn fold_key(memory: &Memory) -> String {
     key
 }
 
-/// Adds the words that count, one a line.
+/// Adds the words that count, one per line.
 fn push_words(key: &mut String, text: &str) {
     let normal: String = text
         .nfkc()
@@ -73,7 +73,7 @@ fn is_punctuation(segment: &str) -> bool {
         .all(|sign| PUNCTUATION.contains(sign) || sign.is_control())
 }
 
-/// Whether a sign stands right before a digit: as a minus, in a time, a ratio or a version.
+/// Returns whether a sign is directly before a digit: as a minus, in a time, a ratio or a version.
 fn touches_number(text: &str, segment: &str) -> bool {
     // `segment` is a slice of `text`.
     let end = segment.as_ptr() as usize - text.as_ptr() as usize + segment.len();

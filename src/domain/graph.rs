@@ -1,7 +1,7 @@
 //! Entities and the relations between them.
 //!
-//! Both backends read what a batch of links touches, ask [`Links::plan`] what is to be written, and write that: the rules
-//! of merging exist once.
+//! Both backends read the rows that a batch of links concerns, call [`Links::plan`] to determine the changes, and write
+//! them, so that the rules of merging are implemented once.
 
 use std::collections::HashMap;
 
@@ -14,66 +14,66 @@ pub use super::name::{
     type_key,
 };
 
-/// Type of an entity that nobody gave one.
+/// Default type of an entity.
 pub const DEFAULT_TYPE: &str = "thing";
-/// Weight of a relation that nobody gave one.
+/// Default weight of a relation.
 pub const DEFAULT_WEIGHT: f64 = 1.0;
-/// An entity to be there.
+/// An entity to be created or changed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NewEntity {
-    /// As the caller writes it.
+    /// Name as the caller writes it.
     pub name: String,
-    /// `None` leaves a known type.
+    /// `None` keeps the type of an existing entity.
     pub kind: Option<String>,
-    /// Merged into the known ones; null removes.
+    /// Merged into the existing properties; null removes a key.
     pub properties: Map<String, Value>,
-    /// Remove it instead, with its relations and mentions.
+    /// Removes the entity instead, with its relations and mentions.
     pub erase: bool,
 }
 
-/// How a relation ends.
+/// How to end a relation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unlink {
-    /// It held until now, or until the time that is given.
+    /// The relation was valid until now, or until the given time.
     End,
-    /// It never was.
+    /// The relation was never valid.
     Erase,
 }
 
-/// A relation to be there, or to be there no more.
+/// A relation to be created, changed or ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewRelation {
-    /// Name of the entity that it starts at.
+    /// Name of the entity at its start.
     pub from: String,
-    /// Name of the entity that it leads to.
+    /// Name of the entity at its end.
     pub to: String,
-    /// What it says. `None` only to unlink: relations of any type.
+    /// Type of the relation. `None` only for unlinking: relations of any type.
     pub kind: Option<String>,
-    /// From 0 to 1; `None` leaves a known one.
+    /// From 0 to 1; `None` keeps the weight of an existing relation.
     pub weight: Option<f64>,
-    /// Merged into the known ones; null removes.
+    /// Merged into the existing properties; null removes a key.
     pub properties: Map<String, Value>,
-    /// From when on it holds.
+    /// Start of the validity.
     pub valid_from: Option<DateTime<Utc>>,
-    /// From when on it no longer holds.
+    /// End of the validity.
     pub valid_to: Option<DateTime<Utc>>,
-    /// Takes back the end of a known one that has not come yet.
+    /// Removes the future end of an existing relation.
     pub never_ends: bool,
-    /// End or erase it.
+    /// Ends or erases the relation.
     pub unlink: Option<Unlink>,
 }
 
-/// A batch for the graph. Names and texts are validated; all is done, or nothing.
+/// A batch of changes to the graph with validated names and texts. It is applied completely or not at all.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Links {
     /// Entities, in order.
     pub entities: Vec<NewEntity>,
-    /// Relations, in order; their ends are made where they are missing.
+    /// Relations, in order; missing entities at their ends are created.
     pub relations: Vec<NewRelation>,
 }
 
 impl Links {
-    /// Entities by name alone.
+    /// Creates entities from names alone.
     #[must_use]
     pub fn of_names(names: &[String]) -> Self {
         let entity = |name: &String| NewEntity {
@@ -90,101 +90,101 @@ impl Links {
 /// A stored entity.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entity {
-    /// Its number in the database; not shown to clients. 0 before it is stored.
+    /// Number in the database; not shown to clients. 0 before the entity is stored.
     pub seq: i64,
-    /// Project it belongs to.
+    /// Project of the entity.
     pub project: String,
-    /// As it was written first.
+    /// Name as it was first written.
     pub name: String,
-    /// What it is.
+    /// Type of the entity.
     pub kind: String,
     /// Free-form JSON object of the caller.
     pub properties: ObjectText,
-    /// How often it was linked or mentioned.
+    /// How often the entity was linked or mentioned.
     pub use_count: i64,
-    /// When it last was.
+    /// When the entity was last linked or mentioned.
     pub last_used_at: Option<DateTime<Utc>>,
-    /// When it was stored.
+    /// When the entity was stored.
     pub created_at: DateTime<Utc>,
-    /// When it last changed.
+    /// When the entity last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-/// A stored relation, which held for a time or still holds.
+/// A stored relation, which was valid for some time or still is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Relation {
-    /// Its number in the database; not shown to clients. 0 before it is stored.
+    /// Number in the database; not shown to clients. 0 before the relation is stored.
     pub seq: i64,
-    /// Number of the entity it starts at.
+    /// Number of the entity at its start.
     pub from: i64,
-    /// Number of the entity it leads to.
+    /// Number of the entity at its end.
     pub to: i64,
-    /// What it says.
+    /// Type of the relation.
     pub kind: String,
     /// From 0 to 1.
     pub weight: f64,
     /// Free-form JSON object of the caller.
     pub properties: ObjectText,
-    /// From when on it holds; always, where not known.
+    /// Start of the validity; unlimited if unknown.
     pub valid_from: Option<DateTime<Utc>>,
-    /// From when on it no longer holds.
+    /// End of the validity.
     pub valid_to: Option<DateTime<Utc>>,
-    /// How often it was linked.
+    /// How often the relation was linked.
     pub use_count: i64,
-    /// When it was stored.
+    /// When the relation was stored.
     pub created_at: DateTime<Utc>,
-    /// When it last changed.
+    /// When the relation last changed.
     pub updated_at: DateTime<Utc>,
 }
 
 impl Relation {
-    /// Whether it holds at `time`.
+    /// Returns whether the relation is valid at `time`.
     #[must_use]
     pub fn holds_at(&self, time: DateTime<Utc>) -> bool {
         self.valid_from.is_none_or(|from| from <= time) && self.valid_to.is_none_or(|to| to > time)
     }
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Linked {
-    /// New entities.
+    /// Number of new entities.
     pub entities_created: usize,
-    /// Entities with a new type or other properties.
+    /// Number of entities with a new type or other properties.
     pub entities_changed: usize,
-    /// New relations.
+    /// Number of new relations.
     pub relations_created: usize,
-    /// Relations with another weight, validity or other properties; ended ones included.
+    /// Number of relations with another weight, validity or other properties, including ended ones.
     pub relations_changed: usize,
-    /// Entities and relations that were removed; what went with an entity is not counted.
+    /// Number of removed entities and relations, not counting what was removed together with an entity.
     pub erased: usize,
-    /// Names that mean an entity of another spelling: as given, as known.
+    /// Names that mean an entity of another spelling: as given, as stored.
     pub same: Vec<(String, String)>,
-    /// Relations that should have ended and have not begun: they stay.
+    /// Relations that should have ended but have not begun; they remain.
     pub not_begun: Vec<NotBegun>,
 }
 
 /// A relation that cannot end yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotBegun {
-    /// Name of the entity that it starts at, as the caller writes it.
+    /// Name of the entity at its start, as the caller writes it.
     pub from: String,
-    /// Name of the entity that it leads to, likewise.
+    /// Name of the entity at its end, as the caller writes it.
     pub to: String,
-    /// What it says.
+    /// Type of the relation.
     pub kind: String,
-    /// When it begins.
+    /// When the relation begins.
     pub valid_from: DateTime<Utc>,
 }
 
 impl Links {
-    /// Whether there is nothing to do.
+    /// Returns whether the batch is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entities.is_empty() && self.relations.is_empty()
     }
 
-    /// Names of the entities that exist afterwards, as they are written.
+    /// Returns the names, as written, of the entities that exist afterwards.
     pub fn created_names(&self) -> impl Iterator<Item = &str> {
         let entities = self
             .entities
@@ -198,7 +198,7 @@ impl Links {
         entities.chain(kept.flat_map(|relation| [relation.from.as_str(), relation.to.as_str()]))
     }
 
-    /// The compared forms of all names in it, sorted, each once.
+    /// Returns the normalized forms of all names in the batch, sorted, each once.
     #[must_use]
     pub fn list_keys(&self) -> Vec<String> {
         let ends = self
@@ -218,7 +218,7 @@ impl Links {
     }
 }
 
-/// The compared forms of all names in `batches`, sorted, each once.
+/// Returns the normalized forms of all names in `batches`, sorted, each once.
 #[must_use]
 pub fn list_keys(batches: &[&Links]) -> Vec<String> {
     let mut keys: Vec<String> = batches.iter().flat_map(|links| links.list_keys()).collect();
@@ -227,7 +227,7 @@ pub fn list_keys(batches: &[&Links]) -> Vec<String> {
     keys
 }
 
-/// Pairs of known entities between which relations are named.
+/// Returns the pairs of existing entities that relations in `batches` connect.
 #[must_use]
 pub fn list_known_pairs(batches: &[&Links], known: &[Entity]) -> Vec<(i64, i64)> {
     let by_key: HashMap<String, i64> = known

@@ -1,4 +1,4 @@
-//! Merges a batch of links into the existing graph: the rules of merging, ending and erasing.
+//! Merges a batch of links into the existing graph: the rules for merging, ending and erasing.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,24 +17,24 @@ use super::validate::{self, Invalid};
 /// An entity to be written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedEntity {
-    /// The compared form of its name.
+    /// The normalized form of its name.
     pub key: String,
-    /// All of it; `seq` is 0 for a new one.
+    /// The complete entity; `seq` is 0 for a new one.
     pub entity: Entity,
 }
 
 /// A relation to be written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedRelation {
-    /// Compared form of the name it starts at.
+    /// Normalized name of the entity at its start.
     pub from: String,
-    /// Compared form of the name it leads to.
+    /// Normalized name of the entity at its end.
     pub to: String,
-    /// All of it; `seq`, `from` and `to` are 0 where not known yet.
+    /// The complete relation; `seq`, `from` and `to` are 0 if unknown.
     pub relation: Relation,
 }
 
-/// What is to be written.
+/// The changes to be written.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
     /// New and used entities.
@@ -76,10 +76,9 @@ impl<T> Draft<T> {
 }
 
 impl Links {
-    /// Plans the writes of this batch alone, see [`plan_links`].
+    /// Plans the changes of this batch alone, see [`plan_links`].
     ///
-    /// # Errors
-    /// As [`plan_links`].
+    /// # Errors As [`plan_links`].
     pub fn plan_changes(
         &self,
         project: &str,
@@ -93,11 +92,11 @@ impl Links {
     }
 }
 
-/// Plans the writes for the links of the items of a `remember`, given the entities of [`super::graph::list_keys`] and the relations of
-/// [`super::graph::list_known_pairs`] in the project.
+/// Plans the changes for the links of the items of a `remember`, given the project's entities of
+/// [`super::graph::list_keys`] and relations of [`super::graph::list_known_pairs`].
 ///
-/// # Errors
-/// For what is to be unlinked or erased and is not there, and for properties and times that do not fit what is.
+/// # Errors Fails if an object to be unlinked or erased does not exist, or if properties or times contradict the
+/// existing ones.
 pub fn plan_links(
     items: &[&Links],
     project: &str,
@@ -192,7 +191,7 @@ impl<'a> Planner<'a> {
         self.relations.push((from, to, draft));
     }
 
-    /// The place of an entity, made where it is missing.
+    /// Returns the index of an entity, and adds it if it is missing.
     fn place(&mut self, name: &str) -> usize {
         let key = name_key(name);
         if let Some(place) = self.by_key.get(&key).copied() {
@@ -266,7 +265,7 @@ impl<'a> Planner<'a> {
             .clone()
             .ok_or_else(|| Invalid::new("type", "", "the type of the relation, such as uses"))?;
         let Some(place) = self.target(from, to, &kind, new) else {
-            // It held before and ended: this is another time, which begins now where nobody says otherwise.
+            // The relation was valid before and ended, so this is another period, which begins now by default.
             let again = self.of_kind(from, to, Some(&kind)).next().is_some();
             let item = Relation {
                 seq: 0,
@@ -312,8 +311,8 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// Which of the times at which this relation held is meant: the one that overlaps the times given; without any
-    /// the one that has not ended; with an end alone, where all have ended, the last.
+    /// Selects the period of a relation that is meant: the one that overlaps the given times; without times the one
+    /// that has not ended; with an end alone, if all have ended, the last one.
     fn target(&self, from: usize, to: usize, kind: &str, new: &NewRelation) -> Option<usize> {
         let item = |place: usize| &self.relations[place].2.item;
         let same: Vec<usize> = self.of_kind(from, to, Some(kind)).collect();
@@ -483,7 +482,7 @@ fn erased(field: &str, name: &str) -> Invalid {
     Invalid::new(field, name, "an entity that the same call does not erase")
 }
 
-/// Properties after a change, in which null removes a key.
+/// Returns the properties after a change, in which null removes a key.
 fn merged(known: &ObjectText, change: &Map<String, Value>) -> Result<ObjectText, Invalid> {
     let mut properties = known.to_map();
     merge_patch(&mut properties, change);

@@ -1,22 +1,22 @@
-//! Ways through the graph, level by level. A store answers which relations start or end at the entities of a level;
-//! what follows from that is decided here, so that both backends walk alike.
+//! Traversals of the graph, level by level. A store returns the relations that start or end at the entities of a
+//! level; this module decides how to continue, so that both backends behave alike.
 //!
-//! Relations are walked in both directions. Every entity is visited once, so circles end by themselves.
+//! Relations are followed in both directions. Every entity is visited once, so that cycles end.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// A relation seen from one of its ends.
+/// A relation as seen from one of its ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
-    /// The entity it is seen from.
+    /// The entity at this end.
     pub at: i64,
     pub relation: i64,
-    /// The entity at its other end.
+    /// The entity at the other end.
     pub other: i64,
     pub weight: f64,
 }
 
-/// The strongest first, the oldest of equals first.
+/// Sorts the strongest first, and the oldest first among equals.
 fn order(steps: &mut [Step]) {
     steps.sort_by(|a, b| {
         b.weight
@@ -25,7 +25,7 @@ fn order(steps: &mut [Step]) {
     });
 }
 
-/// The entities at the other ends, each once, those of the strongest relations first.
+/// Returns the entities at the other ends, each once, those of the strongest relations first.
 #[must_use]
 pub fn strongest(steps: &[Step]) -> Vec<i64> {
     let mut sorted = steps.to_vec();
@@ -38,7 +38,8 @@ pub fn strongest(steps: &[Step]) -> Vec<i64> {
         .collect()
 }
 
-/// Whether an entity may have more relations, where at most `most` of each were asked for in each direction.
+/// Returns whether an entity may have more relations than the maximum `most` that was requested for each entity and
+/// direction.
 #[must_use]
 pub fn may_be_cut(steps: &[Step], most: usize) -> bool {
     let mut counts: HashMap<i64, usize> = HashMap::new();
@@ -49,7 +50,7 @@ pub fn may_be_cut(steps: &[Step], most: usize) -> bool {
     })
 }
 
-/// Breadth first from some entities, up to a number of entities.
+/// A breadth-first traversal from some entities, up to a number of entities.
 #[derive(Debug)]
 pub struct Walk {
     limit: usize,
@@ -65,7 +66,7 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// A walk from `starts`, which returns at most `limit` entities, those included.
+    /// Starts a traversal from `starts` that returns at most `limit` entities, including the starts.
     #[must_use]
     pub fn new(starts: &[i64], limit: usize) -> Self {
         Self {
@@ -82,20 +83,20 @@ impl Walk {
         }
     }
 
-    /// The entities whose relations come next, those of the strongest relations first; empty at the end.
+    /// Returns the entities whose relations are needed next, those of the strongest relations first; empty at the
+    /// end.
     #[must_use]
     pub fn frontier(&self) -> &[i64] {
         &self.frontier
     }
 
-    /// Takes all relations of the frontier; `most` is how many of one entity the store returned at most in each
-    /// direction.
+    /// Adds all relations of the frontier; `most` is the maximum that the store returned per entity and direction.
     pub fn absorb(&mut self, steps: Vec<Step>, most: usize) {
         self.absorb_part(steps, most);
         self.advance();
     }
 
-    /// Takes all relations of some entities of the frontier.
+    /// Adds all relations of some entities of the frontier.
     pub fn absorb_part(&mut self, mut steps: Vec<Step>, most: usize) {
         order(&mut steps);
         let mut counts: HashMap<i64, usize> = HashMap::new();
@@ -121,47 +122,47 @@ impl Walk {
         }
     }
 
-    /// Goes on to the next level.
+    /// Continues with the next level.
     pub fn advance(&mut self) {
         self.depth += 1;
         self.frontier = std::mem::take(&mut self.next);
     }
 
-    /// Whether an entity was left out for the limit: what follows adds no other.
+    /// Returns whether the limit was reached, so that no further entity is added.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.full
     }
 
-    /// Ends the walk before its end.
+    /// Ends the traversal early.
     pub fn interrupt(&mut self) {
         self.partial |= !self.frontier.is_empty();
         self.frontier.clear();
     }
 
-    /// Whether something was left out.
+    /// Returns whether something was left out.
     #[must_use]
     pub fn is_partial(&self) -> bool {
         self.partial
     }
 
-    /// The entities in the order in which they were reached, with their distance from the start.
+    /// Returns the entities in the order in which they were reached, with their distance from the start.
     pub fn entities(&self) -> impl Iterator<Item = (i64, u32)> {
         self.order.iter().map(|seq| (*seq, self.visited[seq]))
     }
 
-    /// The relations that were walked, strongest of a level first.
+    /// Returns the relations that were followed, strongest of a level first.
     #[must_use]
     pub fn relations(&self) -> &[i64] {
         &self.relations
     }
 }
 
-/// The search for a shortest path, from both of its ends.
+/// A search for a shortest path, from both of its ends.
 #[derive(Debug)]
 pub struct PathSearch {
     sides: [Side; 2],
-    /// Which side the frontier is of.
+    /// The side of the current frontier.
     turn: usize,
     most: u32,
     partial: bool,
@@ -170,22 +171,22 @@ pub struct PathSearch {
 
 #[derive(Debug)]
 struct Side {
-    /// Where each entity was reached from, and by which relation; starts by none.
+    /// The previous entity and the relation to it, for each reached entity; `None` for the starts.
     from: HashMap<i64, Option<(i64, i64)>>,
     frontier: Vec<i64>,
     depth: u32,
 }
 
-/// An entity on a path, and the relation that leads on from it.
+/// An entity on a path, and the relation to the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hop {
     pub entity: i64,
-    /// To the next one; none at the end.
+    /// Relation to the next entity; none at the end.
     pub relation: Option<i64>,
 }
 
 impl PathSearch {
-    /// A search for a path of at most `most` relations.
+    /// Starts a search for a path of at most `most` relations.
     #[must_use]
     pub fn new(from: &[i64], to: &[i64], most: u32) -> Self {
         let side = |starts: &[i64]| Side {
@@ -210,7 +211,7 @@ impl PathSearch {
         search
     }
 
-    /// The next level is that of the side with fewer entities at its edge.
+    /// Selects the side with fewer entities at its edge for the next level.
     fn choose(&mut self) {
         self.turn = usize::from(self.sides[1].frontier.len() < self.sides[0].frontier.len());
         let exhausted = self.sides.iter().any(|side| side.frontier.is_empty());
@@ -220,13 +221,13 @@ impl PathSearch {
         }
     }
 
-    /// The entities whose relations come next; empty at the end.
+    /// Returns the entities whose relations are needed next; empty at the end.
     #[must_use]
     pub fn frontier(&self) -> &[i64] {
         &self.sides[self.turn].frontier
     }
 
-    /// Takes all relations of the frontier; `most` as in [`Walk::absorb`].
+    /// Adds all relations of the frontier; `most` as in [`Walk::absorb`].
     pub fn absorb(&mut self, mut steps: Vec<Step>, most: usize) {
         order(&mut steps);
         let mut counts: HashMap<i64, usize> = HashMap::new();
@@ -283,19 +284,19 @@ impl PathSearch {
         hops
     }
 
-    /// Ends the search before its end.
+    /// Ends the search early.
     pub fn interrupt(&mut self) {
         self.partial = true;
         self.sides[self.turn].frontier.clear();
     }
 
-    /// Whether there may be a shorter path, or one at all where none was found.
+    /// Returns whether a shorter path may exist, or any path if none was found.
     #[must_use]
     pub fn is_partial(&self) -> bool {
         self.partial
     }
 
-    /// The path from the first start on.
+    /// Returns the path, beginning with the first start.
     #[must_use]
     pub fn found(self) -> Option<Vec<Hop>> {
         self.found
@@ -308,14 +309,14 @@ pub struct Suggestion {
     pub entity: i64,
     /// Higher is more likely.
     pub score: f64,
-    /// Neighbours of both.
+    /// Number of common neighbors.
     pub neighbours: usize,
-    /// Memories that mention both.
+    /// Number of memories that mention both.
     pub memories: u64,
 }
 
-/// Which entities have most in common with `starts` and no relation to them. A neighbour counts the less the more
-/// entities it is related to (Adamic and Adar, 2003); memories count by the logarithm of their number.
+/// Returns the entities that have most in common with `starts` but no relation to them. The weight of a neighbor
+/// decreases with its number of relations (Adamic and Adar, 2003); memories count by the logarithm of their number.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
 pub fn suggest(
@@ -368,7 +369,7 @@ pub fn suggest(
 mod tests {
     use super::*;
 
-    /// Relations `(from, to)`, numbered from 100.
+    /// Returns the steps along relations `(from, to)`, which are numbered from 100.
     fn steps(frontier: &[i64], graph: &[(i64, i64)]) -> Vec<Step> {
         let mut steps = Vec::new();
         for at in frontier {

@@ -49,7 +49,7 @@ impl Kind {
     /// Every kind, in the order of the documentation.
     pub const ALL: [Self; 4] = [Self::Dialogue, Self::Note, Self::Insight, Self::Episode];
 
-    /// The name in tools, files and tables.
+    /// Returns the name in tools, files and tables.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

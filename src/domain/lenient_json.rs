@@ -1,22 +1,22 @@
-//! Repairs JSON that other programs write although the standard forbids it: `NaN` and `Infinity` become `null`, half
-//! of a surrogate pair becomes U+FFFD, and raw control characters in strings are escaped.
+//! Repairs invalid JSON that other programs write: `NaN` and `Infinity` become `null`, half of a surrogate pair
+//! becomes U+FFFD, and raw control characters in strings are escaped.
 //!
-//! Works on one byte at a time, so that files of any size pass through it. The input must be valid UTF-8; everything
-//! else that is wrong with the JSON is left for the parser to report.
+//! Processes one byte at a time, so that files of any size are supported. The input must be valid UTF-8; the parser
+//! reports all other errors.
 
 use std::fmt;
 
-/// A longer word outside of strings is no JSON, and is not worth keeping.
+/// Maximum length of a word outside of strings; longer ones are not JSON and are not kept.
 const LONGEST_TOKEN: usize = 1024;
 
 /// A kind of repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repair {
-    /// An escape such as `\ud83d` without its other half.
+    /// An escape, for example `\ud83d`, without its other half.
     LoneSurrogate,
     /// `NaN`, `Infinity`, or a number that is too large.
     NotANumber,
-    /// A control character that should have been escaped.
+    /// An unescaped control character.
     ControlCharacter,
 }
 
@@ -40,13 +40,13 @@ enum State {
     InUnicodeEscape,
 }
 
-/// Takes JSON byte by byte and collects the repaired text.
+/// Reads JSON byte by byte and collects the repaired text.
 #[derive(Debug)]
 pub struct Mender {
     state: State,
     /// The repaired text, while `collecting`.
     pub(crate) text: Vec<u8>,
-    /// Whether text is collected at all.
+    /// Whether text is collected.
     pub(crate) collecting: bool,
     token: Vec<u8>,
     hex: Vec<u8>,
@@ -70,7 +70,7 @@ impl Default for Mender {
 }
 
 impl Mender {
-    /// Takes the next byte. Returns it if it is structural: a bracket, comma or colon outside of strings, or the quote
+    /// Reads the next byte. Returns it if it is structural: a bracket, comma or colon outside of strings, or the quote
     /// that begins a string.
     pub fn push(&mut self, byte: u8) -> Option<u8> {
         match self.state {
@@ -90,18 +90,18 @@ impl Mender {
         None
     }
 
-    /// Whether the bytes so far end inside of a string.
+    /// Returns whether the bytes so far end inside a string.
     #[must_use]
     pub fn is_in_string(&self) -> bool {
         self.state != State::OutsideStrings
     }
 
-    /// Takes what was repaired since the last call: each kind once.
+    /// Returns the kinds of repairs since the last call, each once.
     pub fn take_repairs(&mut self) -> Vec<Repair> {
         std::mem::take(&mut self.repairs)
     }
 
-    /// Ends a word that the end of the input ends.
+    /// Completes a word at the end of the input.
     pub fn finish(&mut self) {
         self.end_token();
     }
@@ -155,7 +155,7 @@ impl Mender {
 
     fn push_hex_digit(&mut self, byte: u8) {
         if !byte.is_ascii_hexdigit() {
-            // No valid escape; the parser names it.
+            // Not a valid escape; the parser reports it.
             self.settle_high_surrogate();
             let hex = std::mem::take(&mut self.hex);
             self.emit(b"\\u");
@@ -236,7 +236,7 @@ impl Mender {
     }
 }
 
-/// Whether a word is a number to the program that wrote it, but not to JSON.
+/// Returns whether a word is a number for the program that wrote it, but not in JSON.
 fn is_no_json_number(token: &[u8]) -> bool {
     let Ok(token) = std::str::from_utf8(token) else {
         return false;
@@ -249,7 +249,7 @@ fn is_no_json_number(token: &[u8]) -> bool {
     is_numeric && token.parse::<f64>().is_ok_and(f64::is_infinite)
 }
 
-/// Repairs a whole text. The second part lists what was repaired, each kind once.
+/// Repairs a whole text. Also returns the kinds of repairs, each once.
 #[must_use]
 pub fn mend(text: &str) -> (String, Vec<Repair>) {
     let mut mender = Mender::default();
@@ -261,10 +261,9 @@ pub fn mend(text: &str) -> (String, Vec<Repair>) {
     (String::from_utf8_lossy(&mender.text).into_owned(), repairs)
 }
 
-/// Parses JSON in a text, repaired.
+/// Parses a text after repairing it.
 ///
-/// # Errors
-/// The events of the parser.
+/// # Errors The errors of the parser.
 pub fn parse(text: &str) -> serde_json::Result<serde_json::Value> {
     serde_json::from_str(text).or_else(|_| serde_json::from_str(&mend(text).0))
 }

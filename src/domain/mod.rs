@@ -1,7 +1,7 @@
-//! Pure types and rules of the memory: what a memory is, what is refused, how text becomes terms,
-//! how hits are ranked. No async, no I/O, no clock of its own.
+//! Pure types and rules of the memory: its data, its limits, the analysis of text, and the ranking
+//! of hits. No async, no I/O, no clock.
 //!
-//! Depends on nothing of ours. Both storage backends rank alike because the arithmetic is here.
+//! Depends on no other module. Both storage backends rank alike because the arithmetic is here.
 
 pub mod bm25;
 pub mod clock;

@@ -1,6 +1,6 @@
-//! Points in time as models and people write them: RFC 3339, dates, months, with and without a zone, and relative ones
-//! in English and German such as "yesterday", "7 days ago" or "letzte Woche". The whole text must be a time; a text that
-//! only contains one is not read. A period means its first moment. Without a zone, UTC is meant.
+//! Parses points in time as models and people write them: RFC 3339, dates, months, with and without a zone, and
+//! relative ones in English and German, for example "yesterday", "7 days ago" or "letzte Woche". The whole text must be
+//! a time; a text that only contains one is refused. A period stands for its first moment. The default zone is UTC.
 
 use chrono::{
     DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc, Weekday,
@@ -8,9 +8,9 @@ use chrono::{
 
 use super::time_expression::{LAST, Span, THIS, Unit, count, day, month, relative, unit, year};
 
-/// Longest text that is read.
+/// Maximum length of the text in bytes.
 const MAX_BYTES: usize = 64;
-/// Words before a time that say nothing about it.
+/// Words before a time that do not affect it.
 const FILLERS: [&str; 12] = [
     "on", "at", "since", "from", "until", "am", "um", "seit", "ab", "bis", "vom", "im",
 ];
@@ -34,15 +34,15 @@ const WEEKDAYS: [&[&str]; 7] = [
     &["sunday", "sun", "sonntag"],
 ];
 
-/// A point in time, and how it was written.
+/// A point in time, and the form in which it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     pub at: DateTime<Utc>,
-    /// Written as RFC 3339, or as a date such as 2026-03-01.
+    /// Written as RFC 3339, or as a date like 2026-03-01.
     pub plain: bool,
-    /// It has a time of day without a zone.
+    /// Written with a time of day but without a zone.
     pub zone_assumed: bool,
-    /// It depends on the current time, or on words.
+    /// Depends on the current time, or is written in words.
     pub relative: bool,
 }
 
@@ -57,7 +57,7 @@ impl Moment {
     }
 }
 
-/// Reads a time that does not depend on the current one.
+/// Parses a time that does not depend on the current one.
 #[must_use]
 pub fn read_absolute(text: &str) -> Option<Moment> {
     let text = text.trim();
@@ -84,7 +84,7 @@ pub fn read_absolute(text: &str) -> Option<Moment> {
     })
 }
 
-/// Reads a time.
+/// Parses a time.
 #[must_use]
 pub fn read(text: &str, now: DateTime<Utc>) -> Option<Moment> {
     read_absolute(text).or_else(|| {
@@ -103,7 +103,7 @@ fn begin(day: NaiveDate) -> DateTime<Utc> {
     day.and_time(NaiveTime::MIN).and_utc()
 }
 
-/// Dates, months and years in digits, with or without a time of day and a zone.
+/// Parses dates, months and years in digits, with or without a time of day and a zone.
 fn numeric(text: &str) -> Option<Moment> {
     if !text.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
@@ -142,7 +142,7 @@ fn date(text: &str) -> Option<NaiveDate> {
         .flatten()
 }
 
-/// A date, month or year.
+/// Parses a date, month or year.
 fn period(text: &str) -> Option<NaiveDate> {
     if let Some(date) = date(text) {
         return Some(date);
@@ -160,7 +160,7 @@ fn period(text: &str) -> Option<NaiveDate> {
     }
 }
 
-/// A time of day without its zone, and the zone's distance from UTC where it is there.
+/// Splits a time of day into its time and the UTC offset of its zone, if given.
 fn split_zone(text: &str) -> Option<(&str, Option<TimeDelta>)> {
     for utc in ["Z", "z", "UTC", "utc", "GMT"] {
         if let Some(time) = text.strip_suffix(utc) {
@@ -194,7 +194,7 @@ fn time_of_day(text: &str) -> Option<NaiveTime> {
         .find_map(|format| NaiveTime::parse_from_str(text, format).ok())
 }
 
-/// Lower-case words, with a time of day at the end or without.
+/// Parses lower-case words, with or without a time of day at the end.
 fn in_words(text: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     if let Some((before, time)) = text.rsplit_once(' ')
         && time.contains(':')
@@ -226,7 +226,7 @@ fn in_words(text: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         .or_else(|| from_now(words, now))
 }
 
-/// "7 May 2023", "May 7, 2023", "7. Mai 2023", "March 2026".
+/// Parses "7 May 2023", "May 7, 2023", "7. Mai 2023" or "March 2026".
 fn named_date(words: &[&str]) -> Option<NaiveDate> {
     let of_year = |name: &&str, number: Option<u32>, of: &&str| {
         NaiveDate::from_ymd_opt(year(Some(of))?, month(Some(name))?, number?)
@@ -242,7 +242,7 @@ fn named_date(words: &[&str]) -> Option<NaiveDate> {
     }
 }
 
-/// Expressions that depend on the current time.
+/// Parses expressions that depend on the current time.
 fn from_now(words: &[&str], now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let today = now.date_naive();
     let first = |span: Span| begin(span.from);
@@ -292,7 +292,7 @@ fn clock_unit(word: &str) -> Option<TimeDelta> {
     })
 }
 
-/// The day so many units ahead.
+/// Returns the day that is this many units ahead.
 fn ahead(number: u32, unit: Unit, today: NaiveDate) -> Option<DateTime<Utc>> {
     let day = match unit {
         Unit::Day => today.checked_add_days(Days::new(number.into())),
@@ -303,7 +303,7 @@ fn ahead(number: u32, unit: Unit, today: NaiveDate) -> Option<DateTime<Utc>> {
     day.map(begin)
 }
 
-/// The first day of the next week, month or year.
+/// Returns the first day of the next week, month or year.
 fn next_period(unit: Unit, today: NaiveDate) -> Option<DateTime<Utc>> {
     let day = match unit {
         Unit::Day => today.succ_opt(),
@@ -319,7 +319,7 @@ fn weekday(word: &str) -> Option<Weekday> {
     Weekday::try_from(u8::try_from(place).ok()?).ok()
 }
 
-/// The nearest such day before `today`.
+/// Returns the nearest such weekday before `today`.
 fn backward(today: NaiveDate, wanted: Weekday) -> Option<NaiveDate> {
     today
         .pred_opt()?
@@ -329,7 +329,7 @@ fn backward(today: NaiveDate, wanted: Weekday) -> Option<NaiveDate> {
         .find(|day| day.weekday() == wanted)
 }
 
-/// The nearest such day after `today`.
+/// Returns the nearest such weekday after `today`.
 fn forward(today: NaiveDate, wanted: Weekday) -> Option<NaiveDate> {
     today
         .succ_opt()?

@@ -1,19 +1,20 @@
-//! Names of entities: when two of them mean the same, and where a query names one.
+//! Names of entities: decides when two names mean the same entity, and finds names in queries and texts.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 
-/// Words of a query that may name an entity.
+/// Number of words of a query that may name an entity.
 const QUERY_WORDS: usize = 64;
-/// Words of the longest name that is found in a query.
+/// Maximum number of words of a name that is found in a query.
 const NAME_WORDS: usize = 8;
 
-/// Words of a stored text that may name entities.
+/// Number of words of a stored text that may name entities.
 pub const TEXT_WORDS: usize = 512;
-/// Words of the longest name that is recognised in a stored text.
+/// Maximum number of words of a name that is recognized in a stored text.
 const TEXT_NAME_WORDS: usize = 5;
 
-/// The compared form of an entity's name, equal if two names mean the same entity: Unicode form NFKC, case folded, single spaces.
+/// Returns the normalized form of an entity's name, equal if two names mean the same entity: Unicode form NFKC, case
+/// folded, single spaces.
 #[must_use]
 pub fn name_key(name: &str) -> String {
     let folded: String = name.nfkc().flat_map(fold).collect();
@@ -25,7 +26,8 @@ pub fn name_key(name: &str) -> String {
         .collect()
 }
 
-/// Case folding where it is more than lower case: the sharp s, and the Greek sigma at the end of a word.
+/// Folds the case of characters for which lower case is not enough: the sharp s, and the Greek sigma at the end of a
+/// word.
 fn fold(c: char) -> impl Iterator<Item = char> {
     let (special, other) = match c {
         'ß' | 'ẞ' => ("ss", None),
@@ -37,7 +39,7 @@ fn fold(c: char) -> impl Iterator<Item = char> {
         .chain(other.into_iter().flat_map(char::to_lowercase))
 }
 
-/// The words of a name or of a text, as names are looked for in a query: folded, without possessive endings.
+/// Returns the words of a name or text as they are compared: folded, without possessive endings.
 fn folded_words(text: &str) -> Vec<String> {
     let plain: String = text
         .chars()
@@ -51,16 +53,16 @@ fn folded_words(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// The words of a name, by which a query finds it; empty for a name of symbols.
+/// Returns the words of a name, by which a query finds it; empty for a name of symbols.
 #[must_use]
 pub fn name_words(name: &str) -> String {
     folded_words(name).join(" ")
 }
 
-/// Every sequence of words in a query that could be a name, as [`name_words`] writes names.
+/// Returns every sequence of words in a query that could be a name, in the form of [`name_words`].
 #[must_use]
 pub fn names_in(query: &str) -> Vec<String> {
-    // The words behind are not even segmented.
+    // Later words are not even segmented.
     let head: String = query.chars().take(QUERY_WORDS * 16).collect();
     let mut words = folded_words(&head);
     words.truncate(QUERY_WORDS);
@@ -72,20 +74,20 @@ pub fn names_in(query: &str) -> Vec<String> {
     names
 }
 
-/// A place in a text where the name of an entity may be.
+/// A position in a text at which the name of an entity may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PossibleName {
     /// Number of the first word.
     pub start: usize,
     /// How many words it has.
     pub length: usize,
-    /// The words, as [`name_words`] writes names.
+    /// The words in the form of [`name_words`].
     pub words: String,
 }
 
-/// Every sequence of words in a stored text that may be a name. So that common words are not taken for names, a single
-/// word counts only if it has a capital letter or a digit, or if its script has no capitals, and if it is not `common`;
-/// of several words, one must not be common. Looks at the first [`TEXT_WORDS`] words.
+/// Returns every sequence of words in the first [`TEXT_WORDS`] words of a stored text that may be a name. To exclude
+/// common words, a single word counts only if it is not `common` and has a capital letter or a digit, or a script
+/// without capitals. Of several words, at least one must not be common.
 #[must_use]
 pub fn possible_names(text: &str, common: &dyn Fn(&str) -> bool) -> Vec<PossibleName> {
     let head: String = text
@@ -121,7 +123,7 @@ pub fn possible_names(text: &str, common: &dyn Fn(&str) -> bool) -> Vec<Possible
     names
 }
 
-/// Whether a single word may be a name by its looks.
+/// Returns whether a single word may be a name by its form.
 fn is_distinct(word: &str) -> bool {
     let letters = || word.chars().filter(|c| c.is_alphabetic());
     let caseless = letters().all(|c| !c.is_lowercase() && !c.is_uppercase());
@@ -130,8 +132,8 @@ fn is_distinct(word: &str) -> bool {
             || (caseless && letters().count() > 1))
 }
 
-/// Whether two different names may mean the same: all words of one are among those of the other, or they differ by a
-/// letter or two. Names with different digits are different.
+/// Returns whether two different names may mean the same entity: all words of one are among those of the other, or they
+/// differ by one or two letters. Names with different digits are different.
 #[must_use]
 pub fn are_similar_names(one: &str, other: &str) -> bool {
     let (one, other) = (folded_words(one), folded_words(other));
@@ -157,7 +159,7 @@ pub fn are_similar_names(one: &str, other: &str) -> bool {
     digits(&one) == digits(&other) && allowed > 0 && strsim::osa_distance(&one, &other) <= allowed
 }
 
-/// The names that part of `name` could be known by: every sequence of its words, as [`name_key`] writes names.
+/// Returns the names by which parts of `name` could be known: every sequence of its words, in the form of [`name_key`].
 #[must_use]
 pub fn parts_of_name(name: &str) -> Vec<String> {
     let key = name_key(name);
@@ -172,7 +174,7 @@ pub fn parts_of_name(name: &str) -> Vec<String> {
     parts
 }
 
-/// Types are compared like names, and kept as they are compared.
+/// Returns the normalized form of a type, which is also stored.
 #[must_use]
 pub fn type_key(name: &str) -> String {
     name_key(name)

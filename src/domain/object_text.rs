@@ -1,5 +1,5 @@
-//! JSON objects of callers, kept as text. As a tree, an object of many small values takes a hundred times the memory of
-//! its text, so that a few stored records could fill the memory of the service.
+//! JSON objects of callers, stored as text. As a tree, an object of many small values needs a hundred times the memory
+//! of its text, so that a few stored records could exhaust the memory of the service.
 
 use std::fmt;
 
@@ -26,13 +26,13 @@ impl ObjectText {
         self.as_str() == EMPTY
     }
 
-    /// The object as a tree, for those who look at its fields. It should not outlive one record.
+    /// Returns the object as a tree. The tree should not outlive the processing of one record.
     #[must_use]
     pub fn to_map(&self) -> Map<String, Value> {
         serde_json::from_str(&self.0).expect("the text was written from an object")
     }
 
-    /// How many objects and arrays there are, the outermost included.
+    /// Counts the objects and arrays, including the outermost.
     #[must_use]
     pub fn count_containers(&self) -> usize {
         count_containers(&self.0)

@@ -1,16 +1,16 @@
-//! The part of a long text that a search matched.
+//! Selects the part of a long text that a search matched.
 
 use unicode_normalization::UnicodeNormalization as _;
 
-/// Stands for text that was left out.
+/// Marks text that was left out.
 const ELLIPSIS: char = '…';
-/// Most characters that a passage gives up in order to begin and end between words.
+/// Maximum number of characters that a passage gives up to begin and end between words.
 const MOST_SNAPPED: usize = 20;
-/// Most matches that are compared.
+/// Maximum number of matches that are compared.
 const MOST_MATCHES: usize = 10_000;
 
-/// At most `room` characters of `text`: those around the most of `terms`, which are stems. Where no term matches, the
-/// beginning. Ellipses mark where text is missing.
+/// Returns at most `room` characters of `text`: those around the most of `terms`, which are stems. Returns the
+/// beginning if no term matches. Ellipses mark missing text.
 #[must_use]
 pub fn passage(text: &str, terms: &[&str], room: usize) -> String {
     let signs: Vec<char> = text.chars().collect();
@@ -36,7 +36,7 @@ pub fn passage(text: &str, terms: &[&str], room: usize) -> String {
     format!("{ELLIPSIS}{rest}")
 }
 
-/// The beginning, with an ellipsis, in at most `room` characters.
+/// Returns the beginning with an ellipsis, in at most `room` characters.
 fn shortened(signs: &[char], room: usize) -> String {
     let end = room.saturating_sub(1);
     let snapped = (end.saturating_sub(MOST_SNAPPED)..end)
@@ -56,7 +56,7 @@ fn next_word(signs: &[char], start: usize) -> usize {
     space.map_or(start, |at| at + 1)
 }
 
-/// Places where a word begins with a term, and which term.
+/// Returns the positions at which a word begins with a term, and the index of the term.
 fn matches(signs: &[char], terms: &[&str]) -> Vec<(usize, usize)> {
     let folded: Vec<char> = signs.iter().map(|sign| fold(*sign)).collect();
     let stems: Vec<Vec<char>> = terms.iter().map(|term| stem(term)).collect();
@@ -78,7 +78,7 @@ fn matches(signs: &[char], terms: &[&str]) -> Vec<(usize, usize)> {
     found
 }
 
-/// Stemmers turn a final y into i.
+/// Removes a final y, because stemmers convert it to i.
 fn stem(term: &str) -> Vec<char> {
     let mut signs: Vec<char> = term.chars().map(fold).collect();
     if signs.len() > 3 && signs.last() == Some(&'i') {
@@ -87,14 +87,14 @@ fn stem(term: &str) -> Vec<char> {
     signs
 }
 
-/// One character for each, so that places stay the same.
+/// Folds to one character each, so that positions are preserved.
 fn fold(sign: char) -> char {
     let base = std::iter::once(sign).nfd().next().unwrap_or(sign);
     base.to_lowercase().next().unwrap_or(base)
 }
 
-/// Where `room` characters begin that contain the most different terms, then the most matches; some text before the
-/// first match is kept.
+/// Returns the start of the `room` characters that contain the most different terms, then the most matches. Some text
+/// before the first match is kept.
 fn best_start(matches: &[(usize, usize)], room: usize) -> usize {
     let (mut best, mut start) = ((0, 0), 0);
     for (index, (first, _)) in matches.iter().enumerate() {

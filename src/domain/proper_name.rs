@@ -4,9 +4,9 @@ use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::stop_words;
 
-/// English function words that are German words, too: German gives all nouns a capital letter.
+/// English function words that are also German words. They are excluded because German capitalizes all nouns.
 const SHARED: [&str; 7] = ["am", "an", "her", "in", "so", "was", "will"];
-/// Names in English, but not of anything that could be stored by its name.
+/// Capitalized English words that do not name a stored object.
 const NO_NAMES: [&str; 31] = [
     "april",
     "august",
@@ -41,8 +41,8 @@ const NO_NAMES: [&str; 31] = [
     "tuesday",
 ];
 
-/// Proper names in an English question, recognized by a capital letter that does not begin the sentence. In a title, or in
-/// a language that capitalizes all nouns, the form says nothing.
+/// Finds proper names in an English question by a capital letter that does not begin the sentence. In a title, or in a
+/// language that capitalizes all nouns, capital letters prove nothing.
 #[must_use]
 pub fn find_proper_names(question: &str) -> Vec<&str> {
     let bare = |word: &str| word.to_lowercase().replace('\u{2019}', "'");
@@ -64,7 +64,7 @@ pub fn find_proper_names(question: &str) -> Vec<&str> {
         let name = word
             .strip_suffix("'s")
             .or_else(|| word.strip_suffix("\u{2019}s"));
-        // The first word has a capital letter anyway.
+        // The first word is always capitalized.
         let due = at == 0 && name.is_none();
         let name = name.unwrap_or(word);
         let folded = bare(name);

@@ -1,21 +1,21 @@
-//! References to something stored: its full ID, or a part of the ID that identifies it.
+//! References to stored objects: the full ID, or a part of the ID that identifies it.
 //!
 //! IDs are UUIDs of version 7. Their first 12 digits are a timestamp, so that the IDs of one conversation begin alike;
 //! their last digits are random. Answers in text therefore print the last [`SHORT_DIGITS`] digits.
 
 use uuid::Uuid;
 
-/// Digits of a short ID.
+/// Number of digits of a short ID.
 pub const SHORT_DIGITS: usize = 8;
-/// Fewest digits of a prefix.
+/// Minimum number of digits of a prefix.
 const LEAST_DIGITS: usize = 4;
 /// Words that answers print before an ID.
 const LABELS: [&str; 7] = [
     "note", "dialogue", "insight", "episode", "memory", "review", "id",
 ];
-/// Digits of a full ID.
+/// Number of digits of a full ID.
 const ALL_DIGITS: usize = 32;
-/// Scheme of the addresses under which a memory is linked as a resource.
+/// Scheme of the URIs of memories as resources.
 const SCHEME: &str = "memory://";
 
 /// A reference as a caller writes it.
@@ -34,8 +34,8 @@ pub struct IdPart {
 }
 
 impl IdReference {
-    /// Reads a reference; `None` for text that cannot be one. Hyphens and case do not matter, and the address of a
-    /// resource refers to its memory.
+    /// Parses a reference; `None` for text that cannot be one. Hyphens and case are ignored, and the URI of a resource
+    /// refers to its memory.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = without_label(text.trim().trim_matches(['[', ']', '`', '"']));
@@ -58,7 +58,7 @@ impl IdReference {
     }
 }
 
-/// The ID in `note 1a2b3c4d`, as answers print it.
+/// Returns the ID in `note 1a2b3c4d`, which is the form in answers.
 fn without_label(text: &str) -> &str {
     match text.split_once(' ') {
         Some((label, id)) if LABELS.contains(&label.trim_end_matches(':')) => id.trim(),
@@ -67,13 +67,13 @@ fn without_label(text: &str) -> &str {
 }
 
 impl IdPart {
-    /// The lowest ID that begins with these digits.
+    /// Returns the lowest ID that begins with these digits.
     #[must_use]
     pub fn lowest(&self) -> Uuid {
         self.padded('0')
     }
 
-    /// The highest ID that begins with these digits.
+    /// Returns the highest ID that begins with these digits.
     #[must_use]
     pub fn highest(&self) -> Uuid {
         self.padded('f')
@@ -89,27 +89,27 @@ impl IdPart {
         Uuid::parse_str(&digits).expect("32 hexadecimal digits are a UUID")
     }
 
-    /// These digits as the end of an ID; `None` where they are too few to be one.
+    /// Returns these digits as the end of an ID; `None` if they are too few.
     #[must_use]
     pub fn suffix(&self) -> Option<&str> {
         (self.digits.len() >= SHORT_DIGITS).then_some(&self.digits)
     }
 
-    /// The last digits of [`IdPart::suffix`], as many as the indexes contain.
+    /// Returns the last digits of [`IdPart::suffix`], as many as the indexes contain.
     #[must_use]
     pub fn tail(&self) -> Option<&str> {
         Some(&self.suffix()?[self.digits.len() - SHORT_DIGITS..])
     }
 }
 
-/// The short form of an ID in its usual notation.
+/// Returns the short form of an ID in its usual notation.
 #[must_use]
 pub fn short_id(id: &str) -> &str {
     id.get(id.len().saturating_sub(SHORT_DIGITS)..)
         .unwrap_or(id)
 }
 
-/// The first line of a text that has visible characters, shortened to `most` characters.
+/// Returns the first line of a text with visible characters, shortened to `most` characters.
 #[must_use]
 pub fn first_line(text: &str, most: usize) -> String {
     let line = text

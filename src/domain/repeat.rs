@@ -1,5 +1,5 @@
-//! Storing a text again. The memory that has the text stays one memory, and what the new item says beyond the text is
-//! added to it; whatever cannot be added is reported, so that nothing is lost without a word.
+//! Storing a text again. The text remains one memory, and the other fields of the new item are added to it; values that
+//! cannot be added are reported, so that nothing is lost silently.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,22 +14,22 @@ use super::object_text::ObjectText;
 use super::text::Analyzer;
 use super::validate::{self, MAX_IDS, MAX_TAGS};
 
-/// How [`Repeat::merged`] says that the item has protected the memory, which was not protected before.
+/// The entry in [`Repeat::merged`] if the item has protected a memory that was not protected.
 pub const PROTECTED_NOW: &str = "protected";
 
-/// The outcome for the values of an item whose text was stored before.
+/// The result for the values of an item whose text was stored before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repeat {
-    /// Values that were added to the memory, in words.
+    /// Descriptions of the values that were added to the memory.
     pub merged: Vec<String>,
-    /// Values that were not, with the reason or the way to set them.
+    /// Values that were not added, with the reason or the way to set them.
     pub ignored: Vec<String>,
-    /// Whether the memory is protected, so that nothing was added to it.
+    /// Whether the memory is protected, so that nothing was added.
     pub protected: bool,
 }
 
 impl Repeat {
-    /// Adds what another repetition of the same text said.
+    /// Adds the result of another repetition of the same text.
     pub fn extend(&mut self, other: Self) {
         self.merged.extend(other.merged);
         self.ignored.extend(other.ignored);
@@ -37,7 +37,7 @@ impl Repeat {
     }
 }
 
-/// The values of an item besides its text.
+/// The values of an item in addition to its text.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Restated {
     tags: Vec<String>,
@@ -70,13 +70,13 @@ impl From<&NewMemory> for Restated {
 }
 
 impl Restated {
-    /// Whether the item says nothing but its text.
+    /// Returns whether the item has no values except its text.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The changes to the memory that has the text, and the report about them.
+    /// Returns the changes to the memory that has the text, and the report about them.
     #[must_use]
     pub fn merge_into(&self, memory: &Memory) -> (Patch, Repeat) {
         let (mut patch, mut repeat) = (Patch::default(), Repeat::default());
@@ -186,7 +186,8 @@ impl Restated {
         }
     }
 
-    /// Values that a repetition does not change: when it happened, where it was said, and what an episode taught.
+    /// Reports values that a repetition does not change: time, place and speaker of the event, and the fields of an
+    /// episode.
     fn report_unchanged(&self, memory: &Memory, repeat: &mut Repeat) {
         let stored = memory.episode.as_ref();
         let given = self.episode.as_ref();
@@ -239,7 +240,7 @@ impl Restated {
     }
 }
 
-/// Names of the fields that a patch changes.
+/// Returns the names of the fields that a patch changes.
 fn names(patch: &Patch) -> Vec<String> {
     let fields = [
         ("tags", patch.tags.is_some()),
@@ -255,7 +256,7 @@ fn names(patch: &Patch) -> Vec<String> {
         .collect()
 }
 
-/// Both come from the same decimal text, or one does not.
+/// Compared exactly, because both values come from the same decimal text unless they differ.
 fn differs(one: f64, other: f64) -> bool {
     (one - other).abs() > f64::EPSILON
 }
@@ -270,8 +271,8 @@ enum Sameness {
     Turn(String, i64, [u8; 32]),
 }
 
-/// Adds the values of later items with the same text to the first one, and analyzes that again. Reports the changes for
-/// each of the later ones.
+/// Adds the values of later items with the same text to the first one, and analyzes it again. Returns the result for
+/// each later item.
 pub fn merge_repeats(items: &mut [AnalyzedMemory], analyzer: &Analyzer) -> Vec<Repeat> {
     let mut first: HashMap<Sameness, usize> = HashMap::new();
     let mut repeats = Vec::with_capacity(items.len());
@@ -305,10 +306,10 @@ pub fn merge_repeats(items: &mut [AnalyzedMemory], analyzer: &Analyzer) -> Vec<R
 }
 
 impl NewMemory {
-    /// Adds what a later item with the same text says.
+    /// Adds the values of a later item with the same text.
     fn restate(&mut self, restated: &Restated) -> Repeat {
         let mut draft = self.draft();
-        // Nobody has protected it yet.
+        // The item is not stored, so it is not protected yet.
         draft.protected = false;
         let (patch, repeat) = restated.merge_into(&draft);
         patch.apply(&mut draft, self.occurred_at);
@@ -322,7 +323,7 @@ impl NewMemory {
         repeat
     }
 
-    /// The memory that it becomes, as far as repetitions are concerned.
+    /// Returns the resulting memory with the fields that repetitions concern.
     fn draft(&self) -> Memory {
         Memory {
             id: self.id,

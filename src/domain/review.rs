@@ -1,4 +1,4 @@
-//! Reviews: changes that wait for a person, and what a client judged about two memories.
+//! Reviews: changes that a person must approve, and a client's judgments about two memories.
 
 use std::str::FromStr;
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::memory::{Change, History, Memory, Patch, is_default};
 use super::validate::Invalid;
 
-/// Most reviews of a project that are open at once: whoever floods the list would hide what matters in it.
+/// Maximum number of open reviews of a project, because a flood of reviews would hide the important ones.
 pub const MOST_OPEN: usize = 1_000;
 
 /// The effect of a review on its memory.
@@ -21,28 +21,28 @@ pub enum Proposal {
     Update {
         patch: Box<Patch>,
     },
-    /// Mark it as deleted.
+    /// Marks the memory as deleted.
     Delete,
-    /// Take the mark back.
+    /// Removes the deletion mark.
     Restore,
-    /// Remove it with all that hangs on it. Cannot be undone.
+    /// Removes the memory with all its data. Cannot be undone.
     Purge,
-    /// Have it replaced by another memory.
+    /// Replaces the memory by another one.
     Supersede {
-        /// What holds instead.
+        /// The replacing memory.
         by: Uuid,
-        /// What the two are to each other.
+        /// The relation between the two.
         judgement: Judgement,
     },
-    /// Nothing: the two were judged to have nothing to do with each other.
+    /// No effect: the two were judged to be unrelated.
     Nothing {
-        /// The other one.
+        /// The other memory.
         other: Uuid,
     },
 }
 
 impl Proposal {
-    /// The other memory, where there is one.
+    /// Returns the other memory, if there is one.
     #[must_use]
     pub fn other(&self) -> Option<Uuid> {
         match self {
@@ -52,7 +52,7 @@ impl Proposal {
         }
     }
 
-    /// Names of entities that a new text mentions.
+    /// Returns the names of entities that a new text mentions.
     #[must_use]
     pub fn mentions(&self) -> &[String] {
         match self {
@@ -61,11 +61,10 @@ impl Proposal {
         }
     }
 
-    /// Has `memory` replaced by `successor`. Only what holds itself can replace, so that no circle comes about. Tells
-    /// whether anything changed.
+    /// Replaces `memory` by `successor`. Only a current memory can replace another one, so that no cycle can form.
+    /// Returns whether anything changed.
     ///
-    /// # Errors
-    /// When either was replaced by something else in the meantime, or they are the same.
+    /// # Errors Fails if either was replaced by another memory meanwhile, or if they are the same.
     pub fn supersede(
         &self,
         memory: &mut Memory,
@@ -99,7 +98,7 @@ impl Proposal {
         Ok(true)
     }
 
-    /// Where a review of it begins.
+    /// Returns the first state of a review of this proposal.
     #[must_use]
     pub fn first_state(&self) -> ReviewState {
         if matches!(self, Self::Nothing { .. }) {
@@ -109,7 +108,7 @@ impl Proposal {
         }
     }
 
-    /// In a word.
+    /// Returns the action as one word.
     #[must_use]
     pub fn action(&self) -> &'static str {
         match self {
@@ -140,21 +139,21 @@ pub enum Judgement {
     Unrelated,
 }
 
-/// Where a review stands.
+/// The state of a review.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReviewState {
-    /// Waits for a person.
+    /// A person must decide.
     Open,
-    /// Nobody decided in time.
+    /// The time limit has passed without a decision.
     Expired,
-    /// Was carried out.
+    /// The change was executed.
     Approved,
-    /// Will not be carried out.
+    /// The change will not be executed.
     Rejected,
     /// There was nothing to decide.
     Dismissed,
-    /// Was carried out and taken back.
+    /// The change was executed and undone.
     Undone,
 }
 
@@ -169,7 +168,7 @@ impl ReviewState {
         Self::Undone,
     ];
 
-    /// The name in tables and answers.
+    /// Returns the name in tables and answers.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -194,7 +193,7 @@ impl FromStr for ReviewState {
     }
 }
 
-/// A change that waits for a person, or did.
+/// A change that needs or needed the approval of a person.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Review {
@@ -202,34 +201,34 @@ pub struct Review {
     pub id: Uuid,
     /// The memory to be changed.
     pub memory: Uuid,
-    /// Where it stands. In the table `Expired` is `Open` with an end that has passed.
+    /// The current state. The table stores `Expired` as `Open` with an end that has passed.
     pub state: ReviewState,
-    /// What is to be done.
+    /// The proposed change.
     pub proposal: Proposal,
-    /// Who proposed it.
+    /// The proposer.
     pub actor: String,
-    /// Why.
+    /// The reason.
     #[serde(default, skip_serializing_if = "is_default")]
     pub reason: Option<String>,
     pub created_at: DateTime<Utc>,
-    /// When it can be approved no more.
+    /// After this time the review cannot be approved.
     pub expires_at: DateTime<Utc>,
-    /// Who decided.
+    /// The person who decided.
     #[serde(default, skip_serializing_if = "is_default")]
     pub decided_by: Option<String>,
-    /// When.
+    /// When the review was decided.
     #[serde(default, skip_serializing_if = "is_default")]
     pub decided_at: Option<DateTime<Utc>>,
-    /// Why it was decided so.
+    /// The reason for the decision.
     #[serde(default, skip_serializing_if = "is_default")]
     pub decision_reason: Option<String>,
-    /// The memory's version that the approval made; what an undo takes back.
+    /// The version of the memory that the approval created, which an undo reverts.
     #[serde(default, skip_serializing_if = "is_default")]
     pub applied_version: Option<i64>,
 }
 
 impl Review {
-    /// Replaces the state by one that takes the time into account.
+    /// Returns the review with its state at `now`.
     #[must_use]
     pub fn at(mut self, now: DateTime<Utc>) -> Self {
         if self.state == ReviewState::Open && self.expires_at <= now {
@@ -238,11 +237,12 @@ impl Review {
         self
     }
 
-    /// The memory with the fields that the approval changed as they were before, as a new version; and how history
-    /// calls that. `history` is that of the memory from the approval on. Fields which others changed since stay.
+    /// Returns the memory with the earlier values of the fields that the approval changed, as a new version, and the
+    /// change for the history. `history` is the history of the memory from the approval on. Other fields that were
+    /// changed since are kept.
     ///
-    /// # Errors
-    /// When such a field is not as the approval left it, or the history does not have the approval.
+    /// # Errors Fails if such a field was changed since the approval, or if the history does not contain the
+    /// approval.
     pub fn taken_back(
         &self,
         memory: &Memory,
@@ -297,7 +297,7 @@ impl Review {
 #[error("memory {memory} cannot be taken back to what it was: {cause}")]
 pub struct Obstacle {
     pub memory: Uuid,
-    /// The version that changed it again, where that is known.
+    /// The version that changed it again, if known.
     pub version: Option<i64>,
     pub cause: String,
 }
@@ -337,20 +337,20 @@ impl Obstacle {
     }
 }
 
-/// What a person decides.
+/// The decision of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decision {
-    /// Carry it out.
+    /// Executes the change.
     Approve,
-    /// Leave the memory as it is.
+    /// Leaves the memory unchanged.
     Reject,
-    /// Take back what was carried out.
+    /// Reverts the executed change.
     Undo,
 }
 
 impl Decision {
-    /// Whether a review in `state` can be decided so.
+    /// Returns whether this decision is possible for a review in `state`.
     #[must_use]
     pub fn applies_to(self, state: ReviewState) -> bool {
         match self {
@@ -360,7 +360,7 @@ impl Decision {
         }
     }
 
-    /// The state that it leads to.
+    /// Returns the resulting state.
     #[must_use]
     pub fn result(self) -> ReviewState {
         match self {

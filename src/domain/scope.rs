@@ -1,12 +1,12 @@
-//! Which projects a caller writes to and reads from.
+//! The projects that a caller may write and read.
 
 use std::collections::BTreeSet;
 
-/// The project of a single user who never names one.
+/// The default project of a single user.
 pub const DEFAULT_PROJECT: &str = "default";
 
-/// The projects of a credential. Every store method takes one; a project outside of it does not exist
-/// for the caller.
+/// The projects of a credential. Every store method takes a scope; for the caller, projects outside of it
+/// do not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
     project: String,
@@ -16,7 +16,8 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// A scope that writes and reads `project`. `actor` is the name of the credential, kept in the history.
+    /// Creates a scope that writes and reads `project`. `actor` is the name of the credential, which the
+    /// history records.
     #[must_use]
     pub fn new(project: impl Into<String>, actor: impl Into<String>) -> Self {
         let project = project.into();
@@ -28,38 +29,38 @@ impl Scope {
         }
     }
 
-    /// Allows the scope to read `projects`, too.
+    /// Lets the scope read `projects`, too.
     #[must_use]
     pub fn reading(mut self, projects: impl IntoIterator<Item = String>) -> Self {
         self.readable.extend(projects);
         self
     }
 
-    /// Removes the right to change anything.
+    /// Removes the right to change data.
     #[must_use]
     pub fn reading_only(mut self) -> Self {
         self.read_only = true;
         self
     }
 
-    /// Whether anything may be changed.
+    /// Returns whether data may be changed.
     #[must_use]
     pub fn may_write(&self) -> bool {
         !self.read_only
     }
 
-    /// The project that writes go to.
+    /// Returns the project that is written to.
     #[must_use]
     pub fn project(&self) -> &str {
         &self.project
     }
 
-    /// All projects that may be read, the written one included.
+    /// Returns all projects that may be read, including the written one.
     pub fn readable(&self) -> impl Iterator<Item = &str> {
         self.readable.iter().map(String::as_str)
     }
 
-    /// Who acts.
+    /// Returns the name of the credential.
     #[must_use]
     pub fn actor(&self) -> &str {
         &self.actor

@@ -1,26 +1,27 @@
-//! Scripts that put no spaces between words, or attach particles to them: their words are found by n-grams.
+//! Scripts without spaces between words, or with particles attached to words, whose words are found by n-grams.
 //!
-//! Han and Hiragana give single characters and pairs of neighbours; Katakana and Hangul words give themselves and their
-//! pairs, so that a compound is found by its parts and a noun without its particle; Thai, Lao, Khmer and Burmese give
-//! pairs of grapheme clusters. Documents and queries are split alike, so no dictionary is needed.
+//! Han and Hiragana are split into single characters and pairs of neighbors. Katakana and Hangul words are indexed as a
+//! whole and as pairs, so that a compound is found by its parts and a noun without its particle. Thai, Lao, Khmer and
+//! Burmese are split into pairs of grapheme clusters. Documents and queries are split alike, so no dictionary is
+//! needed.
 
 /// How words of a script are split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Script {
     /// Han and Hiragana: every character may be a word.
     Ideographic,
-    /// Katakana: compounds without a separator.
+    /// Katakana: compounds without separators.
     Katakana,
     /// Hangul: spaces between words, but particles attached to nouns.
     Hangul,
     /// Thai, Lao, Khmer, Burmese: no spaces, and words of several grapheme clusters.
     SoutheastAsian,
-    /// Everything else: words have spaces between them.
+    /// All other scripts, with spaces between words.
     Spaced,
 }
 
 impl Script {
-    /// The script of a character; marks and digits of a script belong to it.
+    /// Returns the script of a character; marks and digits of a script belong to it.
     pub(super) fn of(c: char) -> Self {
         match c {
             '\u{30a0}'..='\u{30ff}' | '\u{31f0}'..='\u{31ff}' => Self::Katakana,
@@ -42,20 +43,21 @@ impl Script {
         }
     }
 
-    /// Whether combining marks of the script spell vowels and tones, without which other words remain.
+    /// Returns whether combining marks of the script spell vowels and tones, so that removing them would create other
+    /// words.
     pub(super) fn needs_marks(c: char) -> bool {
         Self::of(c) == Self::SoutheastAsian || matches!(c, '\u{0900}'..='\u{0dff}')
     }
 }
 
-/// The runs of one script in a word, in order: `API서버` is `API` and `서버`.
+/// Returns the runs of one script in a word, in order: `API서버` is split into `API` and `서버`.
 pub(super) fn script_runs(word: &str) -> Vec<(Script, &str)> {
     let mut runs: Vec<(Script, &str)> = Vec::new();
     let mut start = 0;
     let mut current: Option<Script> = None;
     for (at, c) in word.char_indices() {
         let script = Script::of(c);
-        // Marks that all scripts share continue the run before them.
+        // Marks that all scripts share continue the preceding run.
         let continues =
             current == Some(script) || (script == Script::Spaced && !c.is_alphanumeric());
         match current {
@@ -71,7 +73,7 @@ pub(super) fn script_runs(word: &str) -> Vec<(Script, &str)> {
     runs
 }
 
-/// Pairs of neighbouring characters of a word that has more than two.
+/// Returns the pairs of neighboring characters of a word with more than two.
 pub(super) fn character_pairs(word: &str) -> impl Iterator<Item = String> + '_ {
     let longer = word.chars().nth(2).is_some();
     let pairs = word
@@ -121,7 +123,7 @@ const PARTICLES: &[&str] = &[
     "랑",
 ];
 
-/// A Korean noun of one syllable without its particle: pairs of syllables find longer ones.
+/// Returns a Korean noun of one syllable without its particle; longer nouns are found by pairs of syllables.
 pub(super) fn syllable_before_particle(word: &str) -> Option<&str> {
     let particle = PARTICLES
         .iter()
@@ -130,7 +132,7 @@ pub(super) fn syllable_before_particle(word: &str) -> Option<&str> {
     noun.chars().nth(1).is_none().then_some(noun)
 }
 
-/// Collects the grapheme clusters of a text without spaces, and gives their pairs.
+/// Collects the grapheme clusters of a text without spaces, and returns their pairs.
 #[derive(Debug, Default)]
 pub(super) struct ClusterPairs<'t> {
     before: Option<&'t str>,
@@ -138,7 +140,7 @@ pub(super) struct ClusterPairs<'t> {
 }
 
 impl<'t> ClusterPairs<'t> {
-    /// Takes the next cluster of a run.
+    /// Adds the next cluster of a run.
     pub(super) fn push(&mut self, cluster: &'t str, words: &mut Vec<String>) {
         if let Some(before) = self.before.replace(cluster) {
             words.push(format!("{before}{cluster}"));

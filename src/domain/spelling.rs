@@ -1,36 +1,36 @@
-//! Terms of the vocabulary that an unknown query term may mean: it is misspelled, or unfinished.
+//! Finds terms of the vocabulary that an unknown query term may mean, because it is misspelled or unfinished.
 //!
-//! The vocabulary of a large memory is too long to compare with. Instead, [`SpellingCandidates`] lists the spellings that
-//! are one typing error away, which the index looks up one by one, and the prefixes at which it finds errors further behind
-//! and the rest of a half-typed word. This module judges the matches that a backend returns. It trusts the first letter,
-//! except for a swap with the second: errors there are rare, and words that differ in it alone (house, mouse) are many. It
-//! also trusts every digit: HB-1004 is not HB-1005.
+//! The vocabulary of a large memory is too long to compare with. Instead, [`SpellingCandidates`] lists the spellings
+//! that are one typing error away, which the index looks up one by one, and the prefixes that find later errors and the
+//! rest of a half-typed word. This module then judges the matches that a backend returns. It trusts the first letter,
+//! except for a swap with the second: errors there are rare, and many words differ only in it (house, mouse). It also
+//! trusts every digit: HB-1004 is not HB-1005.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-/// Most unknown terms of a query that are looked up, the longest first.
+/// Maximum number of unknown terms of a query that are looked up, the longest first.
 pub const MOST_UNKNOWN: usize = 8;
-/// Most terms that are read for each prefix.
+/// Maximum number of terms that are read for each prefix.
 pub const MOST_PER_PREFIX: usize = 48;
-/// Appended to a prefix, sorts behind every term that begins with it.
+/// Appended to a prefix, sorts after every term that begins with the prefix.
 pub const BEYOND: char = char::MAX;
 
-/// Longer queries say enough by themselves.
+/// Maximum number of terms of a query with substitutes; longer queries have enough other terms.
 const MOST_TERMS: usize = 32;
-/// Shorter terms have too many neighbours.
+/// Minimum length of a term with substitutes; shorter ones have too many similar words.
 const LEAST_CHARS: usize = 4;
-/// Longer terms are no words.
+/// Maximum length of a term with substitutes; longer ones are not words.
 const MOST_CHARS: usize = 40;
-/// Shorter terms with a replaced or an additional letter are mostly other words: shoe and shop.
+/// Minimum length for a replaced or additional letter; shorter terms mostly become other words: shoe and shop.
 const OTHER_LETTERS: usize = 6;
-/// From this length on two errors are forgiven.
+/// Minimum length for two errors.
 const TWO_ERRORS: usize = 8;
-/// Least part of a term whose end is ignored.
+/// Minimum length of the remaining stem if the end of a term is ignored.
 const LEAST_STEM: usize = 5;
-/// Longest end that is ignored: a misspelled ending, which the stemmer could not remove.
+/// Maximum length of the ignored end: a misspelled ending, which the stemmer could not remove.
 const MOST_ENDING: usize = 4;
-/// Most substitutes of a term.
+/// Maximum number of substitutes of a term.
 const MOST_SUBSTITUTES: usize = 3;
 /// Weight of a misspelling match, relative to an exact match.
 const MISSPELLED: f64 = 0.9;
@@ -46,13 +46,13 @@ pub struct SpellingCandidates {
     pub exact: Vec<String>,
     /// Spellings with any one letter between the two parts.
     pub wildcards: Vec<(String, String)>,
-    /// Those letters.
+    /// The possible letters.
     pub letters: &'static str,
-    /// Beginnings of terms; the first [`MOST_PER_PREFIX`] of each in the order of their bytes.
+    /// Prefixes of terms; the first [`MOST_PER_PREFIX`] terms of each are read in byte order.
     pub prefixes: Vec<String>,
 }
 
-/// The candidates of each term, for the case that it is unknown.
+/// Returns the candidates of each term, to be used if the term is unknown.
 #[must_use]
 pub fn list_candidates(terms: &[String]) -> Vec<SpellingCandidates> {
     if terms.len() > MOST_TERMS {
@@ -65,7 +65,7 @@ pub fn list_candidates(terms: &[String]) -> Vec<SpellingCandidates> {
         .collect()
 }
 
-/// A word of which some letters are left out, inserted or swapped.
+/// Joins the parts of a word in which letters are left out, inserted or swapped.
 fn spell(parts: &[&[char]]) -> String {
     parts.iter().copied().flatten().collect()
 }
@@ -118,7 +118,7 @@ impl SpellingCandidates {
         })
     }
 
-    /// All spellings.
+    /// Returns all spellings.
     pub fn list_spellings(&self) -> impl Iterator<Item = String> {
         let between = self.wildcards.iter().flat_map(|(before, behind)| {
             let letters = self.letters.chars();
@@ -128,7 +128,7 @@ impl SpellingCandidates {
     }
 }
 
-/// The letters of a term's script that remain when accents are folded.
+/// Returns the letters of a term's script that remain when accents are folded.
 fn script_letters(chars: &[char]) -> &'static str {
     match chars.iter().find(|c| c.is_alphabetic()) {
         Some('\u{370}'..='\u{3ff}') => "αβγδεζηθικλμνξοπρςστυφχψω",
@@ -138,7 +138,7 @@ fn script_letters(chars: &[char]) -> &'static str {
     }
 }
 
-/// A term of the vocabulary near to one of the query.
+/// A term of the vocabulary that resembles one of the query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VocabularyMatch {
     /// Index of the term in the query.
@@ -158,11 +158,11 @@ pub struct Substitute {
     pub found: String,
     /// Number of memories that contain it.
     pub frequency: u64,
-    /// Its weight relative to an exact match, between 0 and 1.
+    /// Weight relative to an exact match, between 0 and 1.
     pub likeness: f64,
 }
 
-/// The best matches of each unknown term. A term that the query contains is no substitute, and none replaces two.
+/// Selects the best matches of each unknown term. A term of the query is never a substitute, and no term replaces two.
 #[must_use]
 pub fn choose_substitutes(
     terms: &[String],
@@ -220,7 +220,7 @@ fn judge_match(
     })
 }
 
-/// The weight of a term of the index if another one is asked for; `None` if it is too far away.
+/// Returns the weight of an index term for a requested term; `None` if it is too different.
 #[must_use]
 pub fn rate_likeness(asked: &str, found: &str) -> Option<f64> {
     let (asked, found): (Vec<char>, Vec<char>) = (asked.chars().collect(), found.chars().collect());
@@ -245,7 +245,7 @@ fn have_same_digits(asked: &[char], found: &[char]) -> bool {
     digits(asked) == digits(found)
 }
 
-/// The weight of a term that begins the other one.
+/// Returns the weight of a term that begins with the other one.
 #[expect(clippy::cast_precision_loss, reason = "terms are short")]
 fn rate_prefix(asked: &[char], found: &[char]) -> Option<f64> {
     let ends_in_digit = asked.last().is_some_and(|c| c.is_numeric());
@@ -259,7 +259,7 @@ fn rate_prefix(asked: &[char], found: &[char]) -> Option<f64> {
     (unfinished || other_ending).then(|| UNFINISHED * short as f64 / long as f64)
 }
 
-/// The weight of a term with few errors.
+/// Returns the weight of a term with few errors.
 #[expect(clippy::cast_precision_loss, reason = "terms are short")]
 fn rate_misspelling(asked: &[char], found: &[char]) -> Option<f64> {
     let forgiven = if asked.len() >= TWO_ERRORS { 2 } else { 1 };
@@ -280,7 +280,7 @@ fn rate_misspelling(asked: &[char], found: &[char]) -> Option<f64> {
     Some(MISSPELLED * if long { alike } else { alike * alike })
 }
 
-/// Whether letters are swapped, doubled or missing, for terms one error apart.
+/// Returns whether letters are swapped, doubled or missing, for terms one error apart.
 fn is_typing_error(asked: &[char], found: &[char]) -> bool {
     let same = asked.iter().zip(found).take_while(|(a, b)| a == b).count();
     match asked.len().cmp(&found.len()) {
@@ -292,7 +292,7 @@ fn is_typing_error(asked: &[char], found: &[char]) -> bool {
     }
 }
 
-/// Letters to remove, insert, replace or swap with their neighbor to turn one term into the other.
+/// Counts the letters to remove, insert, replace or swap with their neighbor to turn one term into the other.
 fn count_errors(a: &[char], b: &[char]) -> usize {
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();
@@ -381,7 +381,7 @@ mod tests {
         }
     }
 
-    /// Whatever counts as one slip is asked for, and nothing that is asked for is thrown away.
+    /// Every spelling that counts as one error is requested, and every requested spelling is accepted.
     #[test]
     fn every_single_slip_is_among_the_spellings() {
         let words = [

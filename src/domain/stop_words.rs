@@ -1,5 +1,5 @@
-//! Words that carry no meaning of their own in a search. Other languages than English have no list: their
-//! common words get a low weight from their frequency alone.
+//! Words without a meaning of their own in a search. Only English has a list; common words of other
+//! languages get a low weight by their frequency.
 
 /// English function words, sorted for binary search.
 pub(super) const ENGLISH: &[&str] = &[

@@ -1,7 +1,7 @@
-//! Text to terms: the one analysis that documents and queries go through on every backend, so that both rank
-//! alike and whatever was stored is found by its own text.
+//! Analyzes text into terms. Documents and queries use the same analysis on every backend, so that both rank alike and
+//! every text is found by its own words.
 //!
-//! NFKC and lower case; words by UAX #29; identifiers by their parts and as one word, however they are joined; scripts
+//! NFKC and lower case; words by UAX #29; identifiers by their parts and as one word, whatever joins them; scripts
 //! without spaces and Hangul also by n-grams (see `script`); Snowball stems; accents folded. A text without any word is
 //! indexed by its symbols.
 
@@ -17,11 +17,11 @@ use unicode_segmentation::UnicodeSegmentation;
 use super::script::{ClusterPairs, Script, character_pairs, script_runs, syllable_before_particle};
 use super::stop_words;
 
-/// Longest term in characters; longer words are cut, in documents and queries alike.
+/// Maximum length of a term in characters; longer words are truncated, in documents and queries alike.
 const MAX_TERM_CHARS: usize = 64;
 
-/// Changes whenever the same text gives other terms than before; stored beside the index, which is rebuilt
-/// when it differs.
+/// Must be increased if the same text results in other terms. The version is stored with the index, which is rebuilt if
+/// it differs.
 const ANALYSIS_VERSION: u32 = 3;
 
 macro_rules! languages {
@@ -29,16 +29,16 @@ macro_rules! languages {
         /// Language whose word endings are removed.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Language {
-            /// Words as they are.
+            /// Words are not changed.
             None,
             $(#[doc = $name] $variant),+
         }
 
         impl Language {
-            /// Names as they are written in the configuration.
+            /// Names in the configuration.
             pub const NAMES: &[&str] = &["none", $($name),+];
 
-            /// The name in the configuration.
+            /// Returns the name in the configuration.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { Self::None => "none", $(Self::$variant => $name),+ }
@@ -75,21 +75,21 @@ languages! {
 pub struct Terms {
     /// Occurrences of each term.
     pub counts: BTreeMap<String, u32>,
-    /// Occurrences of all terms together.
+    /// Total number of occurrences.
     pub length: u32,
 }
 
-/// The words of one or several texts, before it is decided which of them count.
+/// The words of one or several texts, before stop words are removed.
 #[derive(Debug, Clone, Default)]
 pub struct TextWords {
-    /// Terms of the words that tell texts apart.
+    /// Terms of the words that distinguish texts.
     terms: Vec<String>,
     stop_words: Vec<String>,
     symbols: Vec<String>,
 }
 
 impl TextWords {
-    /// Adds the words of a text on further lines.
+    /// Adds the words of further lines of a text.
     pub fn extend(&mut self, other: Self) {
         self.terms.extend(other.terms);
         self.stop_words.extend(other.stop_words);
@@ -97,7 +97,7 @@ impl TextWords {
     }
 }
 
-/// Turns text into terms.
+/// Converts text to terms.
 pub struct Analyzer {
     language: Language,
     stemmer: Option<Stemmer>,
@@ -110,7 +110,7 @@ impl fmt::Debug for Analyzer {
 }
 
 impl Analyzer {
-    /// An analyzer for texts which are mostly in `language`.
+    /// Creates an analyzer for texts that are mostly in `language`.
     #[must_use]
     pub fn new(language: Language) -> Self {
         Self {
@@ -119,13 +119,13 @@ impl Analyzer {
         }
     }
 
-    /// Identifies the analysis; an index made with another one has to be rebuilt.
+    /// Identifies the analysis; an index from another analysis must be rebuilt.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         format!("{ANALYSIS_VERSION}:{}", self.language.as_str())
     }
 
-    /// The terms of `text`. Never empty unless the text has nothing but white space and control characters.
+    /// Returns the terms of `text`. Empty only if the text has nothing but white space and control characters.
     #[must_use]
     pub fn terms(&self, text: &str) -> Terms {
         self.count_terms(self.split_text(text))
@@ -147,7 +147,7 @@ impl Analyzer {
                 split.terms.push(self.term(&word));
             }
         }
-        // Emoji carry meaning beside words; punctuation only where there is nothing else.
+        // Emoji count in addition to words; punctuation counts only if there is nothing else.
         let emoji = symbols
             .iter()
             .filter(|symbol| symbol.chars().all(is_pictograph));
@@ -156,7 +156,7 @@ impl Analyzer {
         split
     }
 
-    /// Counts the terms of a text. Stop words count only if there is no other word, symbols only if there is no word at all.
+    /// Counts the terms of a text. Stop words count only if there is no other word, symbols only if there is no word.
     #[must_use]
     pub fn count_terms(&self, split: TextWords) -> Terms {
         let fallback = |words: Vec<String>| words.iter().map(|word| self.term(word)).collect();
@@ -175,7 +175,7 @@ impl Analyzer {
         terms
     }
 
-    /// Whether a folded word is too common to tell texts apart.
+    /// Returns whether a folded word is too common to distinguish texts.
     #[must_use]
     pub fn is_stop_word(&self, word: &str) -> bool {
         self.language == Language::English && stop_words::ENGLISH.binary_search(&word).is_ok()
@@ -190,12 +190,12 @@ impl Analyzer {
             _ => short.clone(),
         };
         let folded: String = fold_accents(&stem);
-        // Some words are marks only, and some stemmers leave nothing of a word.
+        // Some words consist of marks, and some stemmers remove a whole word.
         if folded.is_empty() { short } else { folded }
     }
 }
 
-/// The words and symbols of a normalized text.
+/// Returns the words and symbols of a normalized text.
 fn split_words(normal: &str) -> (Vec<String>, Vec<String>) {
     let (mut words, mut symbols) = (Vec::new(), Vec::new());
     let mut ideograph_before: Option<char> = None;
@@ -232,11 +232,11 @@ fn split_words(normal: &str) -> (Vec<String>, Vec<String>) {
     (words, symbols)
 }
 
-/// Words joined by hyphens, which are also written as one: `HB-1004` and `HB1004`, `e-mail` and `email`.
+/// Words joined by hyphens, which are also written as one word: `HB-1004` and `HB1004`, `e-mail` and `email`.
 #[derive(Debug, Default)]
 struct Chain<'t> {
     segments: Vec<&'t str>,
-    /// A hyphen came last.
+    /// The last character was a hyphen.
     open: bool,
 }
 
@@ -257,10 +257,10 @@ impl<'t> Chain<'t> {
         }
     }
 
-    /// Of numbers alone nobody knows whether 3-4 is 34.
+    /// Numbers alone are not joined, because 3-4 need not mean 34.
     fn end(&mut self, words: &mut Vec<String>) {
         if self.segments.len() > 1 {
-            // Longer words are cut anyhow.
+            // Longer words would be truncated.
             let joined: String = self
                 .segments
                 .iter()
@@ -276,7 +276,7 @@ impl<'t> Chain<'t> {
     }
 }
 
-/// Lower case, without what joins the parts of an identifier.
+/// Returns the segment in lower case without the characters that join the parts of an identifier.
 fn one_word(segment: &str) -> String {
     let kept = segment
         .chars()
@@ -284,7 +284,7 @@ fn one_word(segment: &str) -> String {
     kept.collect::<String>().to_lowercase()
 }
 
-/// Pushes the terms of one segment: the word with its parts, and the n-grams of the scripts that need them.
+/// Adds the terms of one segment: the word with its parts, and the n-grams of scripts that need them.
 fn word_terms(segment: &str, words: &mut Vec<String>) {
     let runs = script_runs(segment);
     let ngrams = |script: Script| matches!(script, Script::Katakana | Script::Hangul);
@@ -303,7 +303,7 @@ fn word_terms(segment: &str, words: &mut Vec<String>) {
     }
 }
 
-/// Removes accents, but not the marks that spell vowels and tones in the scripts of South and Southeast Asia.
+/// Removes accents, but keeps the marks that spell vowels and tones in the scripts of South and Southeast Asia.
 fn fold_accents(word: &str) -> String {
     word.nfd()
         .filter(|c| !is_combining_mark(*c) || Script::needs_marks(*c))
@@ -311,14 +311,14 @@ fn fold_accents(word: &str) -> String {
         .collect()
 }
 
-/// Pushes the segment as one word and, where it is an identifier, its parts: `getUserName` and `get_user_name` give
-/// `getusername`, `get`, `user`, `name`; `HB1004` gives `hb` and `1004`, too, and `example.com` its parts.
+/// Adds the segment as one word and the parts of an identifier: `getUserName` and `get_user_name` result in
+/// `getusername`, `get`, `user`, `name`; `HB1004` also in `hb` and `1004`, and `example.com` in its parts.
 fn identifier_parts(segment: &str, words: &mut Vec<String>) {
     if segment.chars().all(char::is_lowercase) {
         words.push(segment.to_owned());
         return;
     }
-    // A combining mark may hang on a white space, which is no part of a word.
+    // A combining mark may follow a white space, which is not part of a word.
     let segment: String = segment
         .chars()
         .filter(|c| !c.is_whitespace() && !c.is_control())
@@ -354,7 +354,8 @@ fn identifier_parts(segment: &str, words: &mut Vec<String>) {
     words.push(whole);
 }
 
-/// Letters and digits of a part that has few of both: what is between single letters is a key, no number.
+/// Splits a part with few letters and digits at their borders. Digits between single letters are a key rather than a
+/// number.
 fn runs(part: &str) -> Vec<&str> {
     let mut runs = Vec::new();
     if !part.chars().any(char::is_numeric) {

@@ -1,13 +1,13 @@
-//! Times that a question names: "on 7 May 2023", "in March", "last week", "gestern", "2024-02-29". English and German.
-//! Only what is said plainly counts; a question without such words has no time.
+//! Finds times in a question: "on 7 May 2023", "in March", "last week", "gestern", "2024-02-29", in English and German.
+//! Only explicit expressions count; a question without them has no time.
 
 use std::collections::BTreeSet;
 
 use chrono::{Datelike, Days, Months, NaiveDate};
 
-/// Days in which the nearness of a day outside fades to a third.
+/// Number of days outside of a period after which the closeness has decreased to a third.
 const FADING: f64 = 7.0;
-/// Most years that a month without a year stands for.
+/// Maximum number of years for a month without a year.
 const MOST_YEARS: usize = 40;
 
 const MONTHS: [&[&str]; 12] = [
@@ -24,7 +24,7 @@ const MONTHS: [&[&str]; 12] = [
     &["november", "nov"],
     &["december", "dec", "dezember", "dez"],
 ];
-/// A month after one of these is a time, without them it may be a name.
+/// A month after one of these words is a time; otherwise it may be a name.
 const BEFORE_MONTH: [&str; 29] = [
     "in", "during", "of", "since", "from", "until", "before", "after", "by", "around", "early",
     "late", "mid", "last", "this", "im", "seit", "ab", "bis", "vor", "nach", "anfang", "ende",
@@ -57,7 +57,7 @@ pub(super) const LAST: [&str; 12] = [
 ];
 pub(super) const THIS: [&str; 6] = ["this", "diese", "diesen", "dieser", "dieses", "diesem"];
 
-/// Days from one to another, the second one not included.
+/// The days from one day to another, which is not included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     /// The first day.
@@ -98,7 +98,8 @@ impl Span {
     }
 }
 
-/// How near a day is to the nearest of `spans`: 1 inside, less with every day outside, 0 where there are none.
+/// Returns the closeness of a day to the nearest of `spans`: 1 inside, less with every day outside, 0 if there are
+/// none.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "days stay far below 2^52")]
 pub fn nearness_to(day: NaiveDate, spans: &[Span]) -> f64 {
@@ -115,8 +116,8 @@ pub fn nearness_to(day: NaiveDate, spans: &[Span]) -> f64 {
     spans.iter().map(near).fold(0.0, f64::max)
 }
 
-/// The times of a question asked on the day `today`. A month or a day of a month without a year is that of each of
-/// `years`.
+/// Finds the times of a question asked on the day `today`. A month or a day of a month without a year stands for that
+/// in each of `years`.
 #[must_use]
 pub fn find_spans(question: &str, today: NaiveDate, years: &BTreeSet<i32>) -> Vec<Span> {
     let lower = question.to_lowercase();
@@ -141,8 +142,8 @@ pub fn find_spans(question: &str, today: NaiveDate, years: &BTreeSet<i32>) -> Ve
         .collect()
 }
 
-/// The words of a question that can be part of a time: months, years, days of a month. What happened then seldom has them
-/// in its text.
+/// Finds the words of a question that can be part of a time: months, years, days of a month. Texts about events at that
+/// time seldom contain them.
 pub fn find_time_words(question: &str) -> impl Iterator<Item = &str> {
     let of_time = |word: &&str| {
         let lower = word.to_lowercase();
@@ -155,10 +156,10 @@ pub fn find_time_words(question: &str) -> impl Iterator<Item = &str> {
         .filter(of_time)
 }
 
-/// How a time may be written; reads it from the first word on.
+/// A form of writing a time; reads it from the first word on.
 type Way = fn(&[&str]) -> Option<Named>;
 
-/// A time with what the question says of it.
+/// A time, and its precision in the question.
 struct Named {
     year: Option<i32>,
     month: Option<u32>,
@@ -286,7 +287,7 @@ pub(super) fn count(word: Option<&&str>) -> Option<u32> {
     })
 }
 
-/// The unit that lies so many units back.
+/// Returns the period that is this many units back.
 fn back(count: u32, unit: Unit, today: NaiveDate) -> Option<Span> {
     match unit {
         Unit::Day => Span::day(today.checked_sub_days(Days::new(count.into()))?),

@@ -1,50 +1,52 @@
-//! Tokens that are kept in the database: whose they are, and until when they hold.
+//! Tokens that are stored in the database: their owner, scope and validity.
 
 use chrono::{DateTime, Utc};
 
 use super::Scope;
 
-/// Longest name of a credential or a project.
+/// Maximum length of the name of a credential or a project.
 pub const MAX_NAME_LENGTH: usize = 64;
 /// Prefix of every token of the database, so that people and secret scanners recognize it.
 pub const TOKEN_MARK: &str = "cmm_";
-/// Characters of a token that are kept to recognise it: the mark and six of its 43 others.
+/// Number of stored characters of a token, by which people recognize it: the mark and six of its 43
+/// others.
 pub const PREFIX_LENGTH: usize = TOKEN_MARK.len() + 6;
 
-/// A token without what makes it one.
+/// A token without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// Who holds it; the actor in the history.
+    /// Owner of the token; the actor in the history.
     pub name: String,
     /// The project that it writes and reads.
     pub project: String,
-    /// Further projects that it reads.
+    /// Further readable projects.
     pub reads: Vec<String>,
     /// Its first characters.
     pub prefix: String,
-    /// When it was made, or made anew.
+    /// When the token was created, or its secret replaced.
     pub created_at: DateTime<Utc>,
-    /// When it stops to hold.
+    /// End of the validity.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it was revoked.
+    /// When the token was revoked.
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
 impl Token {
-    /// Whether it opens anything at `now`.
+    /// Returns whether the token is valid at `now`.
     #[must_use]
     pub fn holds_at(&self, now: DateTime<Utc>) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| end > now)
     }
 
-    /// The scope of its holder.
+    /// Returns the scope of the owner.
     #[must_use]
     pub fn scope(&self) -> Scope {
         Scope::new(&self.project, &self.name).reading(self.reads.iter().cloned())
     }
 }
 
-/// Whether a name is fit for a credential or a project: 1 to 64 letters, digits, `.`, `_` or `-`.
+/// Returns whether a name is suitable for a credential or a project: 1 to 64 letters, digits, `.`,
+/// `_` or `-`.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_LENGTH).contains(&name.len())

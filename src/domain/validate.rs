@@ -1,4 +1,4 @@
-//! Limits on what is stored and asked. Every refusal names the field, the value and what is expected.
+//! Limits on stored data and queries. Every refusal names the field, the value and what is expected.
 
 use std::fmt::Display;
 
@@ -8,70 +8,70 @@ use serde_json::{Map, Value};
 use super::kind::Kind;
 use super::moment;
 
-/// Most memories in one `remember`.
+/// Maximum number of memories in one `remember`.
 pub const MAX_BATCH: usize = 500;
-/// Longest content in bytes of UTF-8.
+/// Maximum length of content in bytes of UTF-8.
 pub const MAX_CONTENT_BYTES: usize = 64 * 1024;
-/// Longest situation and lesson in bytes.
+/// Maximum length of situation and lesson in bytes.
 pub const MAX_EPISODE_BYTES: usize = 16 * 1024;
-/// Most tags of a memory.
+/// Maximum number of tags of a memory.
 pub const MAX_TAGS: usize = 32;
-/// Longest tag in bytes.
+/// Maximum length of a tag in bytes.
 pub const MAX_TAG_BYTES: usize = 128;
-/// Longest session, speaker, and idempotency key in bytes.
+/// Maximum length of session, speaker, and idempotency key in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
-/// Longest reason in bytes.
+/// Maximum length of a reason in bytes.
 pub const MAX_REASON_BYTES: usize = 2_000;
-/// Most sources, superseded memories, and ids of a call.
+/// Maximum number of sources, superseded memories, and IDs of a call.
 pub const MAX_IDS: usize = 200;
-/// Largest metadata as JSON text in bytes.
+/// Maximum length of metadata as JSON text in bytes.
 pub const MAX_METADATA_BYTES: usize = 16 * 1024;
-/// Deepest nesting of metadata.
+/// Maximum nesting depth of metadata.
 pub const MAX_METADATA_DEPTH: usize = 8;
-/// Most entities and relations of one call.
+/// Maximum number of entities and relations of one call.
 pub const MAX_LINKS: usize = 1_000;
-/// Most entities, and most relations, of one memory.
+/// Maximum number of entities, and of relations, of one memory.
 pub const MAX_MENTIONS: usize = 50;
-/// Most entities and relations of all memories that are stored at once.
+/// Maximum number of entities and relations of all memories of one call.
 pub const MAX_MENTIONS_AT_ONCE: usize = 5_000;
-/// Most hits of one recall.
+/// Maximum number of hits of one recall.
 pub const MAX_LIMIT: usize = 100;
-/// Longest query that is read, in characters; the rest is cut, with a note.
+/// Maximum length of a query in characters; the rest is cut, with a note.
 pub const MAX_QUERY_CHARS: usize = 10_000;
-/// How much of a refused value is shown.
+/// Maximum number of characters of a refused value that are shown.
 const SHOWN_CHARS: usize = 60;
 
-/// Most problems that one refusal names besides the first; the others are counted.
+/// Maximum number of problems that one refusal names in addition to the first; the others are counted.
 const MAX_FURTHER: usize = 19;
 
-/// A value that is refused. Nothing was stored.
+/// A refused value. Nothing was stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.describe_all())]
 pub struct Invalid {
-    /// Path of the field, such as `items[3].tags[0]`.
+    /// Path of the field, for example `items[3].tags[0]`.
     pub field: String,
     /// The value, shortened and quoted.
     pub value: String,
-    /// What would be accepted.
+    /// The accepted values.
     pub expected: String,
     /// The rule that was broken, if the refusal is about more than one argument.
     pub rule: Option<Box<Rule>>,
-    /// Further values of the same call that are refused, each without further ones of its own.
+    /// Further refused values of the same call, without further ones of their own.
     pub further: Box<[Invalid]>,
-    /// How many more there are.
+    /// Number of problems that are not listed.
     pub omitted: usize,
 }
 
 /// A rule about several arguments.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rule {
-    /// A sentence that says more than value and expectation do.
+    /// A sentence that states more than value and expectation.
     sentence: Option<String>,
-    /// Names of the arguments beside the refused one that the rule reads.
+    /// Names of the other arguments that the rule reads.
     others: &'static [&'static str],
 }
 
-/// Collects everything that is refused in a call, so that its caller can correct all of it at once.
+/// Collects all refusals of a call, so that its caller can correct them at once.
 #[derive(Debug, Default)]
 pub struct Problems {
     found: Vec<Invalid>,
@@ -79,8 +79,8 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// The accepted value. For a refused one the problem is noted, and a placeholder is returned that nothing uses:
-    /// [`Problems::refuse_if_any`] ends the call.
+    /// Returns the accepted value. For a refused one, records the problem and returns a placeholder that is never
+    /// used: [`Problems::refuse_if_any`] ends the call.
     pub fn accept<T: Default>(&mut self, result: Result<T, Invalid>) -> T {
         result.unwrap_or_else(|invalid| {
             self.note(invalid);
@@ -88,7 +88,7 @@ impl Problems {
         })
     }
 
-    /// As [`Problems::accept`], for a check without a result.
+    /// Records the problem of a check without a result.
     pub fn check(&mut self, result: Result<(), Invalid>) {
         self.accept(result);
     }
@@ -106,10 +106,9 @@ impl Problems {
         }
     }
 
-    /// Ends the call where something was refused.
+    /// Ends the call if a value was refused.
     ///
-    /// # Errors
-    /// The first problem, with the others inside of it.
+    /// # Errors The first problem, which contains the others.
     pub fn refuse_if_any(self) -> Result<(), Invalid> {
         let mut found = self.found.into_iter();
         let Some(first) = found.next() else {
@@ -124,7 +123,7 @@ impl Problems {
 }
 
 impl Invalid {
-    /// A refusal of a value; long ones are shortened.
+    /// Creates a refusal of a value; long values are shortened.
     #[must_use]
     pub fn new(
         field: impl Into<String>,
@@ -148,7 +147,7 @@ impl Invalid {
         }
     }
 
-    /// The refusal of a field that only memories of another kind have.
+    /// Refuses a field that only memories of another kind have.
     #[must_use]
     pub fn only_for(wanted: Kind, kind: Kind, field: &str, value: &str) -> Self {
         let article = |kind: Kind| {
@@ -167,14 +166,14 @@ impl Invalid {
             .explained_by(rule)
     }
 
-    /// The same refusal, described by a sentence instead of value and expectation.
+    /// Returns the refusal, described by a sentence instead of value and expectation.
     #[must_use]
     pub fn explained_by(mut self, sentence: impl Into<String>) -> Self {
         self.rule.get_or_insert_default().sentence = Some(sentence.into());
         self
     }
 
-    /// States that the broken rule also reads `others`, which are arguments beside the refused one.
+    /// States that the broken rule also reads `others`, which are other arguments.
     #[must_use]
     pub fn depending_on(mut self, others: &'static [&'static str]) -> Self {
         self.rule.get_or_insert_default().others = others;
@@ -204,7 +203,7 @@ impl Invalid {
         self
     }
 
-    /// This problem alone, in a sentence.
+    /// Describes this problem alone in a sentence.
     #[must_use]
     pub fn describe(&self) -> String {
         let (field, value) = (&self.field, &self.value);
@@ -234,12 +233,12 @@ impl Invalid {
         )
     }
 
-    /// All problems, this one first.
+    /// Returns all problems, this one first.
     pub fn all(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(&self.further)
     }
 
-    /// Puts the field inside of `outer`, such as `items[3]`.
+    /// Prefixes the field with `outer`, for example `items[3]`.
     #[must_use]
     pub fn within(mut self, outer: impl Display) -> Self {
         self.field = format!("{outer}.{}", self.field);
@@ -261,15 +260,14 @@ pub fn rename_field(field: &mut String, from: &str, to: &str) {
     }
 }
 
-/// Numbers are shown without quotation marks.
+/// Returns whether a value is a number, which is shown without quotation marks.
 fn is_number(value: &str) -> bool {
     value.len() <= SHOWN_CHARS && value.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
-/// A required text: something visible, no NUL, at most `max` bytes.
+/// Checks a required text: something visible, no NUL, at most `max` bytes.
 ///
-/// # Errors
-/// [`Invalid`] names what is wrong.
+/// # Errors [`Invalid`] names the problem.
 pub fn text(field: &str, value: &str, max: usize) -> Result<(), Invalid> {
     if value.contains('\0') {
         return Err(Invalid::new(field, value, "text without NUL characters"));
@@ -297,10 +295,9 @@ pub fn text(field: &str, value: &str, max: usize) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// A number between `low` and `high`, both included.
+/// Checks a number between `low` and `high`, inclusive.
 ///
-/// # Errors
-/// Also for NaN and infinities.
+/// # Errors Fails also for NaN and infinities.
 pub fn number(field: &str, value: f64, low: f64, high: f64) -> Result<f64, Invalid> {
     if (low..=high).contains(&value) {
         Ok(value)
@@ -313,23 +310,22 @@ pub fn number(field: &str, value: f64, low: f64, high: f64) -> Result<f64, Inval
     }
 }
 
-/// The compared form of a tag, without regard to case.
+/// Returns the normalized form of a tag, which ignores case.
 #[must_use]
 pub fn tag_key(tag: &str) -> String {
     tag.to_lowercase()
 }
 
-/// Whether a tag is among `tags`, however it is written.
+/// Returns whether a tag is among `tags`, whatever its spelling.
 #[must_use]
 pub fn has_tag(tags: &[String], tag: &str) -> bool {
     let key = tag_key(tag);
     tags.iter().any(|known| tag_key(known) == key)
 }
 
-/// Tags: trimmed, sorted, without duplicates. Of several spellings of a tag, the first one is kept.
+/// Returns the tags trimmed, sorted, without duplicates. Of several spellings of a tag, the first one is kept.
 ///
-/// # Errors
-/// For too many, empty, or overlong tags.
+/// # Errors Fails for too many, empty, or overlong tags.
 pub fn tags(field: &str, values: &[String]) -> Result<Vec<String>, Invalid> {
     if values.len() > MAX_TAGS {
         return Err(Invalid::new(
@@ -350,10 +346,9 @@ pub fn tags(field: &str, values: &[String]) -> Result<Vec<String>, Invalid> {
     Ok(tags)
 }
 
-/// The beginning of a name, which may be empty.
+/// Checks the beginning of a name, which may be empty.
 ///
-/// # Errors
-/// As [`text`], except for an empty one.
+/// # Errors As [`text`], except that it may be empty.
 pub fn beginning(field: &str, value: &str) -> Result<(), Invalid> {
     if value.trim().is_empty() {
         Ok(())
@@ -362,18 +357,16 @@ pub fn beginning(field: &str, value: &str) -> Result<(), Invalid> {
     }
 }
 
-/// An optional text of at most `max` bytes.
+/// Checks an optional text of at most `max` bytes.
 ///
-/// # Errors
-/// As [`text`].
+/// # Errors As [`text`].
 pub fn optional_text(field: &str, value: Option<&str>, max: usize) -> Result<(), Invalid> {
     value.map_or(Ok(()), |value| text(field, value, max))
 }
 
-/// A whole number between `low` and `high`, both included.
+/// Checks a whole number between `low` and `high`, inclusive.
 ///
-/// # Errors
-/// When it is not between them.
+/// # Errors Fails if it is outside of that range.
 pub fn whole_number(field: &str, value: usize, low: usize, high: usize) -> Result<usize, Invalid> {
     if (low..=high).contains(&value) {
         Ok(value)
@@ -386,10 +379,9 @@ pub fn whole_number(field: &str, value: usize, low: usize, high: usize) -> Resul
     }
 }
 
-/// A list of at most `max` entries.
+/// Checks the length of a list.
 ///
-/// # Errors
-/// When it is longer.
+/// # Errors Fails if it has more than `max` entries.
 pub fn count(field: &str, found: usize, max: usize) -> Result<(), Invalid> {
     if found > max {
         Err(Invalid::new(
@@ -402,10 +394,9 @@ pub fn count(field: &str, found: usize, max: usize) -> Result<(), Invalid> {
     }
 }
 
-/// A JSON object of bounded size and depth, free of NUL characters.
+/// Checks a JSON object for size, depth and NUL characters.
 ///
-/// # Errors
-/// Names the limit.
+/// # Errors Names the limit.
 pub fn metadata(field: &str, value: &Map<String, Value>) -> Result<(), Invalid> {
     let size = serde_json::to_string(value).map_or(usize::MAX, |text| text.len());
     if size > MAX_METADATA_BYTES {
@@ -445,10 +436,9 @@ fn clean(value: &Value, depth: usize) -> bool {
     }
 }
 
-/// A time in RFC 3339 form, a date, or another absolute form that [`moment`] reads; without a zone it is in UTC.
+/// Parses a time in RFC 3339 form, a date, or another absolute form that [`moment`] reads; the default zone is UTC.
 ///
-/// # Errors
-/// When it cannot be read, or is not between 1970 and 2200.
+/// # Errors Fails if the time is not readable, or not between 1970 and 2200.
 pub fn time(field: &str, value: &str) -> Result<DateTime<Utc>, Invalid> {
     let expected =
         "a time such as 2026-03-01T12:00:00Z, or a date such as 2026-03-01, between 1970 and 2200";
@@ -459,13 +449,12 @@ pub fn time(field: &str, value: &str) -> Result<DateTime<Utc>, Invalid> {
         .ok_or_else(|| Invalid::new(field, value, expected))
 }
 
-/// The word for an end that does not come.
+/// The word for no end.
 pub const NEVER: &str = "never";
 
-/// An end as [`time`]; none for the word [`NEVER`].
+/// Parses an end like [`time`]; the word [`NEVER`] means no end.
 ///
-/// # Errors
-/// As [`time`].
+/// # Errors As [`time`].
 pub fn end_time(field: &str, value: Option<&str>) -> Result<Option<DateTime<Utc>>, Invalid> {
     value
         .filter(|end| *end != NEVER)
@@ -473,17 +462,16 @@ pub fn end_time(field: &str, value: Option<&str>) -> Result<Option<DateTime<Utc>
         .transpose()
 }
 
-/// Whether a time is one that both databases and all formats can keep.
+/// Returns whether both databases and all formats support a time.
 #[must_use]
 pub fn is_in_range(at: DateTime<Utc>) -> bool {
     (1970..2200).contains(&chrono::Datelike::year(&at))
 }
 
-/// A time at which something happened: as [`time`], and not more than a day ahead of `now` (clocks and time
-/// zones differ, the future does not happen yet).
+/// Parses the time of an event like [`time`]. It may be at most a day after `now`, because clocks and time zones
+/// differ.
 ///
-/// # Errors
-/// As [`time`], and for a time in the future.
+/// # Errors As [`time`], and for a later time.
 pub fn past_time(field: &str, value: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Invalid> {
     let at = time(field, value)?;
     if now
@@ -497,10 +485,9 @@ pub fn past_time(field: &str, value: &str, now: DateTime<Utc>) -> Result<DateTim
     Ok(at)
 }
 
-/// A moment to look back to: as [`time`], and not in the future.
+/// Parses a point in time for `as_of` like [`time`].
 ///
-/// # Errors
-/// As [`time`], and for a time after `now`.
+/// # Errors As [`time`], and for a time after `now`.
 pub fn moment(field: &str, value: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Invalid> {
     let at = time(field, value)?;
     if at > now {

@@ -1,4 +1,4 @@
-//! The final order: a bonus for memories that mention an entity which the query names, and multipliers by usage.
+//! The final order: a bonus for memories that mention an entity of the query, and multipliers by usage.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -10,16 +10,17 @@ use super::hit::Hit;
 use super::usage::UsageStats;
 use crate::domain::conversation::HitContext;
 
-/// Hits whose order bonus and multipliers may change. Others stay behind them, so that all pages belong to one list.
+/// Number of hits whose order may be changed by bonus and multipliers. Others stay behind them, so that all pages
+/// belong to one list.
 pub const BOOSTED_HITS: usize = 50;
-/// Most memories that the entities of a query add.
+/// Maximum number of memories that the entities of a query add.
 pub const MOST_MENTIONING: usize = 200;
-/// Most that a memory gains by its entities, as a share of the best score.
+/// Maximum bonus for entities, as a share of the best score.
 pub const ENTITY_SHARE: f64 = 0.25;
-/// Memories that mention the entities which a query names.
+/// Memories that mention the entities of a query.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NamedEntities {
-    /// How many entity names the query contains.
+    /// Number of entity names in the query.
     pub names: usize,
     /// The newest such memories that pass the filter.
     pub memories: Vec<EntityMention>,
@@ -29,7 +30,7 @@ pub struct NamedEntities {
 #[derive(Debug, Clone, PartialEq)]
 pub struct EntityMention {
     pub id: Uuid,
-    /// Its storage order.
+    /// Storage order of the memory.
     pub seq: i64,
     /// Names of the entities.
     pub entities: Vec<String>,
@@ -41,7 +42,7 @@ impl Hit {
     }
 }
 
-/// Exact hits first, then by total score, then newest.
+/// Orders exact hits first, then by total score, then newest.
 fn compare_totals(a: &Hit, b: &Hit) -> Ordering {
     (b.exact.cmp(&a.exact))
         .then_with(|| b.total().total_cmp(&a.total()))
@@ -79,7 +80,7 @@ pub fn boost_hits(
     hits.sort_by(compare_totals);
     if let Some(now) = now {
         let first = hits.len().min(BOOSTED_HITS);
-        // The usage of a memory that only its entities led to is not known.
+        // The usage of a memory that only its entities led to is unknown.
         for hit in hits[..first]
             .iter_mut()
             .filter(|hit| hit.confidence.is_some())
@@ -91,8 +92,8 @@ pub fn boost_hits(
     hits
 }
 
-/// The bonus of a memory that mentions some of the named entities, at most [`ENTITY_SHARE`] of the best score. It is
-/// bounded so that the words of the query keep deciding.
+/// Returns the bonus of a memory that mentions some of the named entities, at most [`ENTITY_SHARE`] of the best score.
+/// The limit makes the words of the query remain decisive.
 #[expect(clippy::cast_precision_loss, reason = "a query names few entities")]
 fn limit_bonus(best: f64, mentioned: usize, named: usize) -> f64 {
     let best = if best > 0.0 { best } else { 1.0 };

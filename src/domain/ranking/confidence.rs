@@ -1,47 +1,48 @@
-//! How likely it is that a hit answers the query, judged without reading it.
+//! The probability that a hit answers the query, estimated without reading it.
 //!
-//! Five signals count: how near the nearest meaning is and whether it stands out, which share of the query's weight the best
-//! memory and its surroundings cover, whether the query names somebody or something that is nowhere stored (most words have
-//! synonyms, names do not), and how many memories there are, because among more of them more are near by chance. The
-//! constants were fitted to questions about notes and conversations, all of them and parts of 20 to 300, and to questions
-//! put to the wrong memories; see docs/recall.md. A question about an unstored fact of a known person gets no warning.
+//! It combines five signals: the nearest meaning and its distance to the rest, the share of the query's weight that the
+//! best memory and its neighboring turns cover, whether the query contains a name that is not stored (most words have
+//! synonyms, names do not), and the number of memories, because among more memories more are similar by chance. The
+//! constants were fitted to questions about notes and conversations, all of them and subsets of 20 to 300, and to
+//! questions about the wrong memories; see docs/recall.md. A question about an unstored fact of a known person gets no
+//! warning.
 
 use super::fuse::FusionQuery;
 use super::hit::Hit;
 
-/// Below this confidence the answer says that the matches are weak.
+/// Below this confidence the answer reports that the matches are weak.
 const LOW: f64 = 0.4;
-/// Below this confidence it says that nothing seems to answer.
+/// Below this confidence the answer reports that nothing seems to answer the query.
 const UNLIKELY: f64 = 0.15;
 /// Below this confidence nearly all questions are about something else.
 const OFF_TOPIC: f64 = 0.05;
-/// Numbers of memories between which confidence was fitted.
+/// Range of the number of memories in which confidence was fitted.
 const FITTED: (u64, u64) = (20, 1_000);
-/// Number of memories that neither adds nor takes confidence.
+/// Number of memories at which confidence is not adjusted.
 const USUAL: f64 = 600.0;
 /// Evidence for one memory, or for the answer as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Evidence {
-    /// Only if there are cosines of the model that confidence was fitted to.
+    /// Present only if there are cosines of the model to which confidence was fitted.
     pub nearness: Option<Nearness>,
     /// Share of the query's weight that is covered.
     pub coverage: f64,
-    /// Whether the query contains a name that is nowhere stored.
+    /// Whether the query contains a name that is not stored.
     pub names_unknown: bool,
-    /// Memories in scope.
+    /// Number of memories in scope.
     pub memories: u64,
 }
 
-/// How near a memory is.
+/// The similarity of a memory to the query.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Nearness {
     pub cosine: f64,
-    /// Cosine of the third nearest memory: an answer is nearer than what is near by chance.
+    /// Cosine of the third nearest memory. An answer is nearer than memories that are similar by chance.
     pub third: f64,
 }
 
 impl Evidence {
-    /// The probability of an answer, 0 to 1.
+    /// Returns the probability of an answer, from 0 to 1.
     #[must_use]
     pub fn estimate_confidence(self) -> f64 {
         let coverage = self.coverage.clamp(0.0, 1.0);
@@ -57,14 +58,14 @@ impl Evidence {
     }
 }
 
-/// The evidence that all hits of a query have in common.
+/// The evidence that all hits of a query share.
 #[derive(Debug)]
 pub struct ConfidenceScale {
     /// The nearest, the third nearest and the least near cosine of the pool.
     cosines: Option<(f64, f64, f64)>,
     calibrated: bool,
     total_weight: f64,
-    /// Coverage if the query has no weight: all of it, if it asks only who and when.
+    /// Coverage if the query has no weight: 1 if it asks only who and when.
     weightless: f64,
     names_unknown: bool,
     memories: u64,
@@ -94,7 +95,7 @@ impl ConfidenceScale {
         }
     }
 
-    /// Confidence that the query is answered at all.
+    /// Returns the confidence that any hit answers the query.
     #[must_use]
     pub fn assess_answer(&self, pool: &[Hit]) -> f64 {
         if pool.iter().any(|hit| hit.exact) {
@@ -104,7 +105,7 @@ impl ConfidenceScale {
         self.assess_confidence(self.cosines.map(|(nearest, ..)| nearest), coverage)
     }
 
-    /// Confidence that a fused hit answers.
+    /// Returns the confidence that a fused hit answers the query.
     #[must_use]
     pub fn assess_hit(&self, hit: &Hit) -> f64 {
         if hit.exact {
@@ -114,7 +115,7 @@ impl ConfidenceScale {
         }
     }
 
-    /// Confidence by a cosine, the least of the pool if there is none, and by the BM25 score that is covered.
+    /// Returns the confidence by the cosine (the lowest of the pool if there is none) and by the covered BM25 score.
     #[must_use]
     pub fn assess_confidence(&self, cosine: Option<f64>, covered: f64) -> f64 {
         let nearness = self.cosines.filter(|_| self.calibrated);
@@ -138,19 +139,19 @@ impl ConfidenceScale {
     }
 }
 
-/// Whether the matches are weak.
+/// Returns whether the matches are weak.
 #[must_use]
 pub fn is_low(confidence: f64) -> bool {
     confidence < LOW
 }
 
-/// Whether nothing seems to answer.
+/// Returns whether nothing seems to answer the query.
 #[must_use]
 pub fn is_unlikely(confidence: f64) -> bool {
     confidence < UNLIKELY
 }
 
-/// Whether the query is almost certainly about something else.
+/// Returns whether the query is almost certainly about something else.
 #[must_use]
 pub fn is_off_topic(confidence: f64) -> bool {
     confidence < OFF_TOPIC
@@ -228,7 +229,7 @@ mod tests {
         assert!(
             !is_unlikely(known.estimate_confidence()) && is_unlikely(unknown.estimate_confidence())
         );
-        // Near enough, the name may be written in another way.
+        // If the meaning is near enough, the name may be spelled differently.
         assert!(!is_unlikely(
             Evidence {
                 names_unknown: true,

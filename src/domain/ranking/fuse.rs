@@ -1,10 +1,11 @@
-//! One score out of words, meaning, the surrounding conversation and time.
+//! Fuses words, meaning, the surrounding conversation and time into one score.
 //!
 //! Every component is a share of the best in the pool, and the score is their weighted sum: a memory's own words and
-//! meaning, those of the turns around it, the share of the query that its session covers, whether it happened when the
-//! query says, and whether the query names its speaker. A named speaker is worth as much as the name in the text of a note.
-//! Short turns and turns that ask lose a little, because they seldom answer. Memories outside of conversations have no
-//! surroundings and lose nothing. The constants were fitted to questions about long conversations; see docs/recall.md.
+//! meaning, those of the neighboring turns, the share of the query that its session covers, whether it happened at a
+//! time of the query, and whether the query names its speaker. A named speaker is worth as much as the name in the text
+//! of a note. Short turns and turns that ask a question lose a little, because they seldom answer. Memories outside of
+//! conversations have no neighbors and lose nothing. The constants were fitted to questions about long conversations;
+//! see docs/recall.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,28 +17,28 @@ use crate::domain::bm25::TermScore;
 use crate::domain::conversation::{HitContext, list_name_terms};
 use crate::domain::time_expression::{Span, find_time_words, nearness_to};
 
-/// Weight of a term 1, 2 or 3 turns before.
+/// Weights of a term 1, 2 or 3 turns before.
 const BEFORE: [f64; 3] = [0.4, 0.5, 0.1];
-/// Weight of a term 1, 2 or 3 turns after.
+/// Weights of a term 1, 2 or 3 turns after.
 const AFTER: [f64; 3] = [0.3, 0.3, 0.1];
-/// Weight of a term in the turn just before, if that asks: an answer implies the words of its question.
+/// Weight of a term in the preceding turn if it asks a question: an answer implies the words of its question.
 const ASKED: f64 = 1.0;
 /// Weight of the share of the query that the session covers.
 const SESSION_WORDS: f64 = 0.3;
-/// A best cosine below this says nothing: among any texts some are nearest.
+/// A best cosine below this value is not significant: among any texts some are nearest.
 const UNSURE_COSINE: f64 = 0.15;
-/// Range above [`UNSURE_COSINE`] in which meaning gains weight up to all of it.
+/// Range above [`UNSURE_COSINE`] in which the weight of meaning increases to its full value.
 const SURE_RANGE: f64 = 0.2;
-/// Beside meaning, words count in full if the best memory covers this share of the query, and less below: a stray word
-/// must not outrank the same meaning.
+/// Words get their full weight next to meaning if the best memory covers this share of the query, and less below,
+/// because a stray word must not outrank the same meaning.
 const FULL_COVERAGE: f64 = 0.75;
-/// Weight of the own meaning.
+/// Weight of the memory's own meaning.
 const MEANING: f64 = 0.4;
-/// Weight of the mean meaning of the turns around.
+/// Weight of the mean meaning of the neighboring turns.
 const MEANING_AROUND: f64 = 0.6;
 /// Weights within that mean, 1 and 2 turns away.
 const AROUND_STEPS: [f64; 2] = [0.6, 0.4];
-/// Share of the own meaning that replaces that mean without surroundings.
+/// Without neighbors, this share of the own meaning replaces that mean.
 const ALONE: f64 = 0.5;
 /// Weight of the best meaning in the session.
 const SESSION_MEANING: f64 = 0.3;
@@ -45,30 +46,30 @@ const SESSION_MEANING: f64 = 0.3;
 const TIME: f64 = 1.0;
 /// Weight of the speaker.
 const SPEAKER: f64 = 0.2;
-/// The most that a short turn loses.
+/// Maximum loss of a short turn.
 const SHORT_LOSS: f64 = 0.4;
-/// Number of terms from which on a turn is not short.
+/// Minimum number of terms of a turn that is not short.
 const FULL_LENGTH: f64 = 30.0;
-/// Loss of a turn that asks.
+/// Loss of a turn that asks a question.
 const ASKING_LOSS: f64 = 0.1;
-/// Turns inspected on each side. More than three, because a place may have replaced turns, too.
+/// Number of hits inspected on each side. More than three, because a position may also have replaced turns.
 const MOST_INSPECTED: usize = 8;
-/// Distance up to which turns affect each other.
+/// Maximum distance at which turns affect each other.
 const REACH: i64 = 3;
 
-/// The query as far as fusion is concerned.
+/// The properties of a query that fusion needs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FusionQuery {
-    /// For each selected term, whether it is a speaker's name. In spoken turns a name is usually a form of address, so it
-    /// scores 0 there; the named speaker's own turns gain instead.
+    /// For each selected term, whether it is a speaker's name. In spoken turns a name is usually a form of address, so
+    /// it scores 0 there; the turns of the named speaker gain instead.
     pub is_speaker_name: Vec<bool>,
-    /// Speakers that the query names, with the indexes of the terms that name them.
+    /// Speakers named in the query, with the indexes of the terms that name them.
     pub speakers: BTreeMap<String, Vec<usize>>,
-    /// Times that the query names.
+    /// Times named in the query.
     pub spans: Vec<Span>,
-    /// Weight of all terms except those of names and times, found or not; 0 if unknown.
+    /// Weight of all terms except those of names and times, whether found or not; 0 if unknown.
     pub total_weight: f64,
-    /// Terms that `total_weight` leaves out: who said something and when is known without any word of the text.
+    /// Terms that `total_weight` leaves out: the words of a text need not contain its speaker or time.
     pub excluded: BTreeSet<String>,
     /// Terms of the names of all speakers that the query names.
     pub speaker_terms: BTreeSet<String>,
@@ -80,7 +81,7 @@ impl FusionQuery {
     pub fn new(query: &ExpandedQuery<'_>, pool: &[Hit]) -> Self {
         let speakers = find_named_speakers(query, pool);
         let speaker_terms: BTreeSet<String> = speakers.values().flatten().cloned().collect();
-        // If nothing else is asked, the names are the query.
+        // If the query contains nothing else, the names are the query.
         let only_names = query.terms.iter().all(|term| speaker_terms.contains(term));
         let mut excluded = if only_names {
             BTreeSet::new()
@@ -123,7 +124,7 @@ impl FusionQuery {
         }
     }
 
-    /// Whether the query names somebody or something that no text and no speaker has.
+    /// Returns whether the query contains a name that no text and no speaker has.
     #[must_use]
     pub fn names_nobody_known(&self, query: &ExpandedQuery<'_>) -> bool {
         query
@@ -137,13 +138,13 @@ impl FusionQuery {
         self.speakers.get(speaker).map(Vec::as_slice)
     }
 
-    /// Whether a term is one, and the name of a speaker.
+    /// Returns whether a term is the name of a speaker.
     fn is_name(&self, term: usize) -> bool {
         self.is_speaker_name.get(term).copied().unwrap_or_default()
     }
 }
 
-/// The speakers in the pool that the query names, each with the terms of the name.
+/// Finds the speakers of the pool that the query names, each with the terms of the name.
 fn find_named_speakers<'a>(
     query: &ExpandedQuery<'_>,
     pool: &'a [Hit],
@@ -207,7 +208,7 @@ struct SessionShare {
     meaning: f64,
 }
 
-/// The best of the pool by words, of which other memories have shares.
+/// The best word scores of the pool, to which other memories are compared.
 struct WordScale {
     trust: f64,
     best_coverage: f64,
@@ -245,7 +246,7 @@ fn list_components(
     } else {
         0.0
     };
-    // A memory that is its own session gets that share as its own.
+    // A memory outside of sessions is treated as a session of its own.
     let (own_words, own_topic, shared) = if hit.context.turn.is_some() {
         (0.0, 0.0, session.words + session.meaning)
     } else {
@@ -273,7 +274,7 @@ fn list_components(
     ]
 }
 
-/// The factor for short turns and turns that ask.
+/// Returns the factor for short turns and turns that ask a question.
 fn damp_turn(context: &HitContext) -> f64 {
     if context.turn.is_none() {
         return 1.0;
@@ -292,7 +293,7 @@ struct TurnOrder {
     order: Vec<usize>,
     /// Position of each hit in that order.
     position: Vec<Option<usize>>,
-    /// Session of each hit; memories outside of conversations have one of their own.
+    /// Session of each hit; each memory outside of conversations has its own.
     session: Vec<usize>,
     sessions: usize,
 }
@@ -324,7 +325,7 @@ impl TurnOrder {
         }
     }
 
-    /// The neighbors of a hit with their distance, which is negative before it.
+    /// Returns the neighbors of a hit with their distance, which is negative before it.
     fn find_neighbors(&self, hits: &[Hit], at: usize) -> Vec<(i64, usize)> {
         let (Some(position), Some(turn)) = (self.position[at], &hits[at].context.turn) else {
             return Vec::new();
@@ -351,8 +352,8 @@ impl TurnOrder {
     }
 }
 
-/// BM25 score per hit and term. Speaker names score 0 in spoken turns; if a note contains the name, every turn of that
-/// speaker gets the note's score for it.
+/// Returns the BM25 score per hit and term. Speaker names score 0 in spoken turns; if a note contains the name, every
+/// turn of that speaker gets the note's score for it.
 fn count_terms(hits: &[Hit], query: &FusionQuery) -> Vec<Vec<TermScore>> {
     let is_spoken = |hit: &Hit| hit.context.speaker.is_some();
     let mut noted = vec![0.0_f64; query.is_speaker_name.len()];
@@ -385,7 +386,8 @@ fn count_terms(hits: &[Hit], query: &FusionQuery) -> Vec<Vec<TermScore>> {
     hits.iter().map(count).collect()
 }
 
-/// Meaning of each hit from the worst candidate (0) to the best (1), less if even the best is far; and whether there is any.
+/// Scales the meaning of each hit from the worst candidate (0) to the best (1), less if even the best is far. Also
+/// returns whether there is any meaning.
 fn normalize_cosines(hits: &[Hit]) -> (Vec<f64>, bool) {
     let cosines = || hits.iter().filter_map(|hit| hit.cosine);
     let low = cosines().fold(f64::INFINITY, f64::min);
@@ -406,9 +408,9 @@ fn normalize_cosines(hits: &[Hit]) -> (Vec<f64>, bool) {
     )
 }
 
-/// The best of each session.
+/// The best scores of each session.
 struct SessionScores {
-    /// Sum over the terms of the best score of each.
+    /// Sum of the best score of each term.
     words: Vec<f64>,
     meaning: Vec<f64>,
 }
@@ -437,15 +439,15 @@ impl SessionScores {
     }
 }
 
-/// A memory together with the turns around it.
+/// A memory together with its neighboring turns.
 struct Surroundings {
     /// BM25 of its own terms.
     own: f64,
-    /// BM25 with the weighted terms of the turns around it.
+    /// BM25 with the weighted terms of the neighboring turns.
     coverage: f64,
-    /// The same without speaker names.
+    /// The same sum without speaker names.
     nameless: f64,
-    /// Weighted mean of the meaning around, if there is anything.
+    /// Weighted mean of the meaning of the neighboring turns, if known.
     meaning: Option<f64>,
 }
 
@@ -596,7 +598,7 @@ mod tests {
             ];
             scores(hits, &query)
         };
-        // A sixth of the query is covered, of three quarters that full weight needs.
+        // A sixth of the query is covered, of the three quarters that the full weight needs.
         assert_close(&scores([Some(0.2), Some(0.6)]), &[1.3 / 4.5, 1.0]);
         assert_close(&scores([None, None]), &[1.3, 0.0]);
     }
@@ -610,7 +612,8 @@ mod tests {
                 &query(),
             )
         };
-        // Meaning 1, 0.5, 0. Around the first: the second; around the second: the first and, two away, the third.
+        // Meaning is 1, 0.5, 0. The first has the second as neighbor; the second has the first and, two away, the
+        // third.
         let around = [0.5, (0.6 * 1.0 + 0.4 * 0.0) / 1.0, 0.5];
         let expected = [
             0.4 + 0.6 * around[0] + 0.3,
@@ -645,10 +648,10 @@ mod tests {
             hit(&both, None, &spoken_by("Ben")),
         );
         let note = hit(&both, None, &context(None, 5, false));
-        // Without a note that has the name, it is worth nothing beside the speaker.
+        // Without a note that contains it, the name is worth nothing in addition to the speaker.
         let found = scores([ada.clone(), ben.clone()], &query);
         assert_close(&found, &[1.3 + time + 0.2, 1.3 + time]);
-        // With one, all that she said has the name.
+        // With such a note, all turns of the speaker have the name.
         let mut hits = [ada, ben, note];
         fuse(&mut hits, &query);
         let expected = [1.3 + time + 0.2, 0.65 + time, 1.3 + time];

@@ -1,4 +1,4 @@
-//! A memory on its way through the ranking. The store fills the first fields, later steps the others.
+//! A memory during ranking. The store fills the first fields, later steps fill the others.
 
 use std::collections::BTreeMap;
 
@@ -32,58 +32,58 @@ pub struct ChannelRank {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScoreComponent {
-    /// Its own words.
+    /// The memory's own words.
     Words,
-    /// Its own meaning.
+    /// The memory's own meaning.
     Meaning,
-    /// Words and meaning of the turns around it.
+    /// Words and meaning of the neighboring turns.
     Around,
     /// Words and meaning of the whole session.
     Session,
-    /// Nearness to a time that the query names.
+    /// Closeness to a time in the query.
     Time,
-    /// The query names its speaker.
+    /// The query names the speaker.
     Speaker,
 }
 
-/// A candidate, and what each step of the ranking found out about it.
+/// A candidate, and the results of each ranking step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hit {
     pub id: Uuid,
-    /// Storage order; of equal hits the newer one comes first.
+    /// Storage order; the newer of equal hits comes first.
     pub seq: i64,
     pub usage: UsageStats,
     pub context: HitContext,
-    /// Whether its content equals the query.
+    /// Whether the content equals the query.
     pub exact: bool,
-    /// Query terms that it contains, in the order of the query.
+    /// Query terms that the memory contains, in query order.
     pub terms: Vec<TermScore>,
-    /// Sum of the scores of its terms.
+    /// Sum of the scores of these terms.
     pub bm25: f64,
     /// Similarity to the query, -1 to 1, if the semantic search returned it.
     pub cosine: Option<f64>,
-    /// Its rank in each channel; empty if words alone were searched.
+    /// Rank in each channel; empty if only words were searched.
     pub channels: BTreeMap<Channel, ChannelRank>,
-    /// Parts of the score that are not 0, before damping; empty behind the pool.
+    /// Parts of the score that are not 0, before damping; empty outside of the pool.
     pub components: BTreeMap<ScoreComponent, f64>,
-    /// Factor that short turns and questions lose by.
+    /// Factor that lowers the score of short turns and questions.
     pub damping: f64,
-    /// BM25 of its terms and those of the turns around it, without speaker names.
+    /// BM25 of its own terms and of those of the neighboring turns, without speaker names.
     pub coverage: f64,
-    /// Decides the order, together with the entity bonus and the boosts.
+    /// Determines the order, together with the entity bonus and the boosts.
     pub score: f64,
-    /// How likely it is that it answers, 0 to 1; unknown if only an entity led to it.
+    /// Probability that the memory answers the query, 0 to 1; unknown if only an entity led to it.
     pub confidence: Option<f64>,
-    /// Entities named in the query that it mentions.
+    /// Entities of the query that the memory mentions.
     pub entities: Vec<String>,
-    /// Added to the score for its entities.
+    /// Bonus for its entities, added to the score.
     pub entity_bonus: f64,
-    /// Multiplier by usage; absent for earlier times and far down the list.
+    /// Multiplier by usage; absent for earlier points in time and beyond the first hits.
     pub boosts: Option<Boosts>,
 }
 
 impl Hit {
-    /// A candidate about which nothing is known except usage and context.
+    /// Creates a candidate of which only usage and context are known.
     #[must_use]
     pub fn new(id: Uuid, seq: i64, usage: UsageStats, context: HitContext) -> Self {
         Self {

@@ -9,21 +9,21 @@ use super::hit::{Channel, ChannelRank, Hit};
 use crate::domain::bm25::{WeightedTerm, keep_best_substitutes};
 use crate::domain::conversation::Turn;
 
-/// Best candidates whose neighboring turns are looked up.
+/// Number of best candidates whose neighboring turns are read.
 const COMPLETED_TURNS: usize = 100;
-/// Distance of the turns that are looked up, in both directions.
+/// Maximum distance of those turns, in both directions.
 const NEIGHBOR_DISTANCE: i64 = 2;
 
-/// What the channels returned.
+/// The candidates of the channels.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CandidateSet {
     /// Candidates that are ranked together, in storage order, newest first.
     pub pool: Vec<Hit>,
-    /// Candidates further down in each channel, in the same order; they follow the pool.
+    /// Lower-ranked candidates of each channel, in the same order; they follow the pool.
     pub rest: Vec<Hit>,
 }
 
-/// Adds hits to those of the word index, and orders all of them: exact ones, then by BM25, then newest. Of several
+/// Adds hits to those of the word index, and orders all: exact hits first, then by BM25, then newest. Of several
 /// substitutes for the same query term, each hit keeps the best.
 pub fn add_lexical_hits(hits: &mut Vec<Hit>, added: Vec<Hit>, terms: &[WeightedTerm]) {
     hits.extend(added);
@@ -116,7 +116,7 @@ fn sort_newest(mut hits: Vec<Hit>) -> Vec<Hit> {
 }
 
 impl CandidateSet {
-    /// Turns next to the best candidates that are not in the pool.
+    /// Returns the turns next to the best candidates that are not in the pool.
     #[must_use]
     pub fn missing_turns(&self) -> Vec<Turn> {
         let in_turns = |hit: &'_ Hit| hit.context.turn.is_some();
@@ -159,7 +159,7 @@ impl CandidateSet {
     }
 }
 
-/// Preliminary scores: for each channel, the share of its best hit.
+/// Computes preliminary scores: for each channel, the share of its best hit.
 pub(super) fn sum_shares<T>(
     hits: &[T],
     bm25: impl Fn(&T) -> Option<f64>,
@@ -248,7 +248,7 @@ mod tests {
             .map(|channel| channel.rank)
             .collect();
         assert_eq!(ranks, [3, 2]);
-        // Its rank by words is beyond the depth: only its meaning counts, which is the worst of the pool.
+        // Its rank by words is beyond the depth, so only its meaning counts, which is the worst of the pool.
         let scores: Vec<f64> = pool.iter().map(|hit| hit.score).collect();
         assert_eq!(scores, [1.0, 0.0, 0.5, 1.0]);
     }
@@ -276,7 +276,7 @@ mod tests {
     fn missing_turns_are_those_next_to_candidates() {
         let mut set = merge(vec![turn(1, 5), turn(2, 6), by_words(3, 1.0)], None, 10);
         let missing: Vec<i64> = set.missing_turns().iter().map(|turn| turn.number).collect();
-        // Of equal candidates the greater ID is first: 6, then 5.
+        // The greater ID of equal candidates comes first: 6, then 5.
         assert_eq!(missing, [4, 7, 8, 3]);
         set.add_neighbors(vec![turn(4, 4), turn(2, 6)]);
         assert_eq!(numbers(&set.pool), [4, 3, 2, 1]);

@@ -1,11 +1,11 @@
 //! Ranking of a recall: from the candidates of each channel to one ordered list.
 //!
-//! The steps are pure and run in this order: [`ExpandedQuery`] interprets the query with the lexicon, [`merge()`] joins the
-//! channels, [`CandidateSet::missing_turns`] and [`CandidateSet::add_neighbors`] complete conversations, [`fuse()`] computes
-//! scores, [`ConfidenceScale`] judges them, [`boost_hits`] adds entity bonuses and usage multipliers, and [`Page`] folds
-//! equal hits. [`rank_candidates`] composes the steps behind the store's reads. To add a signal, add a field to [`Hit`] and
-//! a [`ScoreComponent`] to `fuse`. Both backends rank alike because the arithmetic is here; docs/recall.md explains the
-//! constants.
+//! The steps are pure and run in this order: [`ExpandedQuery`] interprets the query with the lexicon, [`merge()`] joins
+//! the channels, [`CandidateSet::missing_turns`] and [`CandidateSet::add_neighbors`] complete conversations, [`fuse()`]
+//! computes scores, [`ConfidenceScale`] judges them, [`boost_hits`] adds entity bonuses and usage multipliers, and
+//! [`Page`] folds equivalent hits. [`rank_candidates`] composes the steps after the store's reads. To add a signal, add
+//! a field to [`Hit`] and a [`ScoreComponent`] to `fuse`. Both backends rank alike because the arithmetic is here;
+//! docs/recall.md explains the constants.
 
 use std::collections::HashSet;
 
@@ -30,8 +30,8 @@ pub use page::{Page, PageEntry, PageGroup, order_after_successors};
 pub use query::{ExpandedQuery, extract_terms};
 pub use usage::{Boosts, UsageStats};
 
-/// Smallest cosine of a hit that shares neither a word nor a time with the query and belongs to no conversation. Some texts
-/// are nearest among any.
+/// Minimum cosine of a hit that shares neither a word nor a time with the query and belongs to no conversation. Among
+/// any texts, some are nearest.
 const LEAST_COSINE: f64 = 0.15;
 
 /// Hits in their final order.
@@ -39,12 +39,12 @@ const LEAST_COSINE: f64 = 0.15;
 pub struct RankedHits {
     /// Best first.
     pub hits: Vec<Hit>,
-    /// How likely it is that any of them answers the query, 0 to 1.
+    /// Probability that any of them answers the query, 0 to 1.
     pub confidence: f64,
 }
 
-/// Orders the candidates of a query. `calibrated` states whether the cosines are of the model that confidence was fitted to.
-/// `now` is the time for usage multipliers; `None` leaves them out, because usage at an earlier time is not known.
+/// Orders the candidates of a query. `calibrated` states whether the cosines come from the model to which confidence
+/// was fitted. `now` is the time for usage multipliers; `None` omits them, because usage at an earlier time is unknown.
 #[must_use]
 pub fn rank_candidates(
     query: &ExpandedQuery<'_>,
@@ -56,7 +56,7 @@ pub fn rank_candidates(
     let CandidateSet { mut pool, rest } = candidates;
     let fusion = FusionQuery::new(query, &pool);
     fuse(&mut pool, &fusion);
-    // An entity that the graph knows is not an unknown name.
+    // A name of an entity in the graph is not an unknown name.
     let names_unknown = entities.memories.is_empty() && fusion.names_nobody_known(query);
     let scale = ConfidenceScale::new(&pool, &fusion, calibrated, names_unknown, query.documents());
     let confidence = scale.assess_answer(&pool);
@@ -73,7 +73,7 @@ pub fn rank_candidates(
     RankedHits { hits, confidence }
 }
 
-/// Whether a fused candidate has anything to do with the query.
+/// Returns whether a fused candidate is related to the query.
 fn is_related(hit: &Hit) -> bool {
     shares_words(hit)
         || hit.exact
@@ -90,7 +90,8 @@ fn is_near(hit: &Hit) -> bool {
     hit.cosine.is_some_and(|cosine| cosine >= LEAST_COSINE)
 }
 
-/// Scores the candidates behind the pool by words and meaning alone, below `ceiling`, so that all pages belong to one list.
+/// Scores the candidates outside of the pool by words and meaning alone, below `ceiling`, so that all pages belong to
+/// one list.
 fn score_rest(mut rest: Vec<Hit>, ceiling: f64, scale: &ConfidenceScale) -> Vec<Hit> {
     let shares = merge::sum_shares(&rest, |hit| Some(hit.bm25), |hit| hit.cosine);
     for (hit, share) in rest.iter_mut().zip(shares) {

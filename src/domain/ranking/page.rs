@@ -1,4 +1,4 @@
-//! One page of hits: successors before the memories that they replaced, and equal hits folded into one.
+//! One page of hits: successors come before the memories that they replaced, and equivalent hits are folded into one.
 
 use std::collections::HashMap;
 
@@ -13,16 +13,16 @@ use crate::domain::memory::content_hash;
 /// A memory and its position among the hits.
 #[derive(Debug)]
 pub struct PageEntry {
-    /// A page that begins with this memory begins here.
+    /// The start of a page that begins with this memory.
     pub start: Position,
-    /// Among all hits, from 1.
+    /// Rank among all hits, from 1.
     pub rank: usize,
     pub memory: Memory,
-    /// How it was found; absent when browsing.
+    /// How the memory was found; absent when browsing.
     pub hit: Option<Hit>,
 }
 
-/// Hits that say the same, represented by the newest.
+/// Equivalent hits, represented by the newest.
 #[derive(Debug)]
 pub struct PageGroup {
     pub newest: PageEntry,
@@ -34,17 +34,17 @@ pub struct PageGroup {
 #[derive(Debug)]
 pub struct Page {
     limit: usize,
-    /// Objects and arrays that the metadata of further groups may have.
+    /// Number of objects and arrays that the metadata of further groups may have.
     containers: usize,
     pub groups: Vec<PageGroup>,
-    /// By the hash of what they say.
+    /// Groups by the hash of their key.
     by_key: HashMap<[u8; 32], usize>,
     /// Where the next page begins, if there is one.
     pub end: Option<Position>,
 }
 
 impl Page {
-    /// An empty page for at most `limit` groups.
+    /// Creates an empty page for at most `limit` groups.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
@@ -56,8 +56,7 @@ impl Page {
         }
     }
 
-    /// The same page for groups whose metadata have at most this number of objects and arrays together. The first group
-    /// always fits.
+    /// Limits the total number of objects and arrays in the metadata of the groups. The first group always fits.
     #[must_use]
     pub fn with_container_limit(self, containers: usize) -> Self {
         Self { containers, ..self }
@@ -113,7 +112,7 @@ impl PageGroup {
     }
 }
 
-/// Puts each superseded entry right behind its successor if that comes later in the list.
+/// Puts each superseded entry directly after its successor if that comes later in the list.
 #[must_use]
 pub fn order_after_successors<T>(
     entries: Vec<T>,
@@ -124,7 +123,7 @@ pub fn order_after_successors<T>(
     for entry in &entries {
         *open.entry(id_of(entry)).or_default() += 1;
     }
-    // The nearest successor in the chain that is still to come.
+    // The nearest successor in the chain that comes later in the list.
     let waits_for = |id: Uuid, open: &HashMap<Uuid, usize>| {
         let mut next = successors.get(&id);
         for _ in 0..successors.len() {
@@ -152,7 +151,7 @@ pub fn order_after_successors<T>(
             ready.extend(waiting.remove(&id).into_iter().flatten().rev());
         }
     }
-    // Only a cycle of successors, which nothing writes, would leave some.
+    // Only a cycle of successors, which is never written, would leave some.
     ordered.extend(waiting.into_values().flatten());
     ordered
 }

@@ -1,4 +1,4 @@
-//! A query as the lexicon interprets it: which terms are searched for, and how much of it there is to find.
+//! A query as interpreted with the lexicon: the terms to search for, and their total weight.
 
 use std::collections::BTreeSet;
 
@@ -11,14 +11,15 @@ use crate::domain::proper_name::find_proper_names;
 use crate::domain::spelling::{Substitute, choose_substitutes};
 use crate::domain::time_expression::{Span, find_spans};
 
-/// Candidates that each channel contributes to the pool: a hit may be far down in one channel and still be the best.
+/// Number of candidates that each channel contributes to the pool: a hit may rank low in one channel and still be
+/// the best.
 const POOL_DEPTH: usize = 200;
-/// Smaller depth if words alone decide: then only boosts can lift a hit.
+/// Depth if only words are searched: then only boosts can lift a hit.
 const WORDS_DEPTH: usize = BOOSTED_HITS;
-/// Most terms of a query.
+/// Maximum number of terms of a query.
 const MOST_TERMS: usize = 256;
 
-/// The distinct terms of a query; of too many the longest, which are the least common.
+/// Returns the distinct terms of a query. Of too many, the longest remain, because they are the least common.
 #[must_use]
 pub fn extract_terms(query: &str, analyzer: &Analyzer) -> Vec<String> {
     let mut terms: Vec<String> = analyzer.terms(query).counts.into_keys().collect();
@@ -26,11 +27,11 @@ pub fn extract_terms(query: &str, analyzer: &Analyzer) -> Vec<String> {
     terms
 }
 
-/// A query with the terms that are searched for.
+/// A query with the terms to search for.
 #[derive(Debug)]
 pub struct ExpandedQuery<'a> {
     pub text: &'a str,
-    /// All its terms.
+    /// All terms of the query.
     pub terms: &'a [String],
     /// Terms of the vocabulary that replace unknown ones.
     pub substitutes: Vec<Substitute>,
@@ -42,7 +43,7 @@ pub struct ExpandedQuery<'a> {
 }
 
 impl<'a> ExpandedQuery<'a> {
-    /// Expands a query, asked on the day `today`, by what the lexicon knows of its `terms`.
+    /// Expands a query of the day `today` with the lexicon of its `terms`.
     #[must_use]
     pub fn new(
         text: &'a str,
@@ -65,13 +66,13 @@ impl<'a> ExpandedQuery<'a> {
         }
     }
 
-    /// Memories in scope.
+    /// Returns the number of memories in scope.
     #[must_use]
     pub fn documents(&self) -> u64 {
         self.lexicon.stats.documents
     }
 
-    /// How many candidates of each channel are ranked together.
+    /// Returns the number of candidates of each channel that are ranked together.
     #[must_use]
     pub fn pool_depth(&self, semantic: bool) -> usize {
         let lifted = semantic
@@ -83,13 +84,13 @@ impl<'a> ExpandedQuery<'a> {
         if lifted { POOL_DEPTH } else { WORDS_DEPTH }
     }
 
-    /// The times that the query names, months without a year being of one of `years`.
+    /// Returns the times that the query names. A month without a year stands for that month in each of `years`.
     #[must_use]
     pub fn find_spans(&self, years: &BTreeSet<i32>) -> Vec<Span> {
         find_spans(self.text, self.today, years)
     }
 
-    /// The selected terms as hits show them: `asked~found` for a substitute.
+    /// Returns the selected terms as hits show them: `asked~found` for a substitute.
     #[must_use]
     pub fn label_terms(&self) -> Vec<String> {
         let label = |term: &WeightedTerm| match term.stands_for {
@@ -99,7 +100,8 @@ impl<'a> ExpandedQuery<'a> {
         self.selected.iter().map(label).collect()
     }
 
-    /// Weight of all terms except `excluded` ones and those that the posting budget dropped, which decide nothing.
+    /// Returns the weight of all terms except `excluded` ones and those beyond the posting budget, which do not
+    /// affect the order.
     #[must_use]
     pub fn total_weight(&self, excluded: &BTreeSet<String>) -> f64 {
         let searched: BTreeSet<&String> = self.selected.iter().map(|term| &term.term).collect();
@@ -123,10 +125,10 @@ impl<'a> ExpandedQuery<'a> {
             .fold(count.max(1), u64::max)
     }
 
-    /// The terms of each proper name in the query that is neither stored nor a misspelling of a stored word.
+    /// Returns the terms of each proper name in the query that is neither stored nor a misspelling of a stored word.
     #[must_use]
     pub fn unknown_names(&self) -> Vec<BTreeSet<String>> {
-        // The beginning of a name is another name, or a word: "carol" is not Caroline.
+        // A prefix of a name is another name or a word: "carol" is not Caroline.
         let misspelled = |substitute: &&Substitute| {
             self.terms[substitute.term]
                 .strip_prefix(&substitute.found)

@@ -1,21 +1,21 @@
 //! Multipliers by usage: decay, use, feedback and importance. They decide between hits of similar score, within narrow
-//! bounds: none of them can lift a memory that does not answer, or hide one that does.
+//! limits: none can lift a memory that does not answer, or hide one that does.
 
 use chrono::{DateTime, Utc};
 
-/// Days after which an unused memory has lost two thirds of its strength.
+/// Number of days after which an unused memory has lost two thirds of its strength.
 pub const BASE_DAYS: f64 = 30.0;
-/// Least strength.
+/// Minimum strength.
 pub const FLOOR: f64 = 0.1;
-/// Least product of all multipliers.
+/// Minimum product of all multipliers.
 pub const LEAST: f64 = 0.8;
-/// Greatest product of all multipliers.
+/// Maximum product of all multipliers.
 pub const GREATEST: f64 = 1.25;
-/// The most that decay takes away, and that importance and feedback take or add.
+/// Maximum loss by decay, and maximum change by importance and feedback.
 const SHARE: f64 = 0.1;
-/// The most that use adds. Less than the others, so that frequent hits do not keep themselves in front.
+/// Maximum gain by use. Less than the others, so that frequent hits do not keep themselves first.
 const USE_SHARE: f64 = 0.02;
-/// Votes for or against that count as half of a conviction.
+/// Number of votes at which the evidence has half of its effect.
 const DOUBT: f64 = 2.0;
 
 /// How a memory was used and rated, independent of the query.
@@ -29,9 +29,9 @@ pub struct UsageStats {
     pub last_recalled_at: Option<DateTime<Utc>>,
     /// How often recall returned it.
     pub recall_count: i64,
-    /// Votes that it helped.
+    /// Number of votes that it helped.
     pub helpful: i64,
-    /// Votes that it did not.
+    /// Number of votes that it did not help.
     pub not_helpful: i64,
 }
 
@@ -42,7 +42,7 @@ impl Default for UsageStats {
 }
 
 impl UsageStats {
-    /// Those of an unused memory of average importance, stored at `created_at`.
+    /// Returns the statistics of an unused memory of average importance, stored at `created_at`.
     #[must_use]
     pub fn new(created_at: DateTime<Utc>) -> Self {
         Self {
@@ -55,14 +55,14 @@ impl UsageStats {
         }
     }
 
-    /// `exp(-days / S)` with `S = base * (1 + ln(1 + recalls))`, from [`FLOOR`] to 1. The days count from the last
-    /// recall.
+    /// Returns `exp(-days / S)` with `S = base * (1 + ln(1 + recalls))`, from [`FLOOR`] to 1. Days are counted from the
+    /// last recall.
     #[must_use]
     pub fn compute_strength(&self, now: DateTime<Utc>) -> f64 {
         let since = self
             .last_recalled_at
             .map_or(self.created_at, |at| at.max(self.created_at));
-        // Clocks of several servers differ: a time in the future is the present.
+        // Clocks of several servers differ: a time in the future counts as the present.
         let days = (now - since).as_seconds_f64().max(0.0) / 86_400.0;
         let stability = BASE_DAYS * (1.0 + self.count_uses().ln_1p());
         (-days / stability).exp().max(FLOOR)
@@ -73,7 +73,7 @@ impl UsageStats {
         self.recall_count.max(0) as f64
     }
 
-    /// The multipliers at `now`.
+    /// Returns the multipliers at `now`.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
     pub fn compute_boosts(&self, now: DateTime<Utc>) -> Boosts {
@@ -82,7 +82,7 @@ impl UsageStats {
         let recency = 1.0 - SHARE * (1.0 - self.compute_strength(now));
         let usage = 1.0 + USE_SHARE * (1.0 - 1.0 / (1.0 + self.count_uses().ln_1p()));
         let feedback = 1.0 + SHARE * (good - bad) / (good + bad + DOUBT);
-        // In thousandths: moments must not decide between equals, nor move hits from one page to another.
+        // Rounded to thousandths: small time differences must not decide between equals, nor move hits between pages.
         let total = (importance * recency * usage * feedback * 1_000.0).round() / 1_000.0;
         let total = total.clamp(LEAST, GREATEST);
         Boosts {
@@ -95,20 +95,20 @@ impl UsageStats {
     }
 }
 
-/// Multipliers of a score; 1 changes nothing.
+/// Multipliers of a score; 1 has no effect.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Boosts {
     pub importance: f64,
     pub recency: f64,
     pub usage: f64,
     pub feedback: f64,
-    /// Product of the others, within bounds.
+    /// Product of the others, within limits.
     pub total: f64,
 }
 
 impl Boosts {
-    /// The total and the multipliers that change something, the strongest first: `×1.05: importance ×1.05`. `None` if none
-    /// does.
+    /// Returns the total and the multipliers with an effect, strongest first: `×1.05: importance ×1.05`. `None` if none
+    /// has an effect.
     #[must_use]
     pub fn describe_changes(&self) -> Option<String> {
         let named = [
